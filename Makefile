@@ -1,0 +1,249 @@
+# lammd: one Makefile for everything. `make help` lists what it can do.
+#
+# Objects live in $(O)/<flavour>/, so a sanitizer build never meets a release object. Each room is an
+# archive and links only with the rooms below it; that is what keeps the lower ones free of the upper.
+#
+#   O=dir            object folder, default build/; another one leaves ./lammd alone
+#   SAN=address|undefined|thread   build (and test) with a sanitizer
+#   T=substring      only the tests whose name contains it
+#   SEED=n           seed of the tests' random numbers
+#   V=1              show whole commands
+
+O       ?= build
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+PYTHON  ?= $(firstword $(wildcard /usr/bin/python3) python3)
+SEED    ?= 1
+FUZZ_SECONDS ?= 10
+
+prefix      ?= /usr/local
+exec_prefix ?= $(prefix)
+bindir      ?= $(exec_prefix)/bin
+datarootdir ?= $(prefix)/share
+datadir     ?= $(datarootdir)
+docdir      ?= $(datarootdir)/doc/lammd
+unitdir     ?= $(prefix)/lib/systemd/system
+INSTALL     ?= install
+
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += --no-builtin-rules
+endif
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo '  $(1)  $(2)')
+.SUFFIXES:
+.SECONDARY:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+# ---- rooms ---------------------------------------------------------------------------------------
+rooms       := base kernels engine api server
+dirs-base    := kernels/base
+dirs-kernels := kernels kernels/ref kernels/cpu
+dirs-engine  := engine engine/model engine/files engine/run engine/task
+dirs-api     := api
+dirs-server  := server
+
+# What a room may link with: itself and what lies below it.
+below-base    := base
+below-kernels := kernels $(below-base)
+below-engine  := engine $(below-kernels)
+below-api     := api $(below-engine)
+below-server  := server $(below-api)
+
+libs-base    := -lm -lpthread
+libs-kernels := $(libs-base)
+libs-engine  := -ljansson -lcrypto $(libs-kernels)
+libs-api     := -lpng -lturbojpeg $(libs-engine)
+libs-server  := -lmicrohttpd $(libs-api)
+
+# ---- flavour -------------------------------------------------------------------------------------
+flavour := $(or $(SAN),release)
+B       := $(O)/$(flavour)
+
+# Sanitizers are slow, and so are the machines of strangers.
+run-flags := --seed $(SEED) $(if $(SAN),--limit 300)
+
+CPPFLAGS += -D_GNU_SOURCE -I. -MMD -MP
+warnings := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+cflags   := -std=c11 $(warnings) -fvisibility=hidden -ffp-contract=off -g -fPIE -pthread
+ldflags  := -pie -pthread
+opt      := -O2
+
+san-address   := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+san-undefined := -fsanitize=undefined,float-cast-overflow -fno-sanitize-recover=all
+san-thread    := -fsanitize=thread
+san-fuzz      := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
+ifeq ($(SAN),)
+CPPFLAGS += -D_FORTIFY_SOURCE=2
+cflags   += -fstack-protector-strong
+ldflags  += -Wl,-z,relro,-z,now
+else ifeq ($(san-$(SAN)),)
+$(error SAN is address, undefined or thread, not "$(SAN)")
+else
+cflags   += $(san-$(SAN))
+ldflags  += $(san-$(SAN))
+endif
+ifeq ($(SAN),fuzz)
+CC := clang
+endif
+
+# Kernels: -O3, and vector code by file name. Which of it runs is decided at run time. No flag here
+# may change a result: no -ffast-math, no contraction; where a fused multiply-add is meant it says so.
+$(B)/kernels/%.o: private opt := -O3
+$(B)/kernels/cpu/%_avx2.o: private isa := -mavx2 -mfma -mf16c
+avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
+$(B)/kernels/cpu/%_avx512.o: private isa := $(avx512)
+$(B)/kernels/cpu/%_avx512bf16.o: private isa := $(avx512) -mavx512bf16
+ifeq ($(filter x86_64%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
+not-here := %_avx2.c %_avx512.c %_avx512bf16.c
+endif
+ifneq ($(wildcard kernels/cpu/cpu.c),)
+CPPFLAGS += -DKERN_HAS_CPU
+endif
+
+# ---- sources -------------------------------------------------------------------------------------
+sources = $(filter-out $(not-here),$(sort $(wildcard $(addsuffix /*.c,$(1)))))
+objects = $(patsubst %.c,$(B)/%.o,$(1))
+main   := $(wildcard server/main.c)
+$(foreach r,$(rooms),$(eval src-$(r) := $(filter-out $(main),$(call sources,$(dirs-$(r))))))
+$(foreach r,$(rooms),$(eval test-src-$(r) := $(call sources,tests/unit/$(r) tests/unit/$(r)/*)))
+webui := $(sort $(wildcard webui/*.html webui/*.js webui/*.css webui/*.svg webui/*.png))
+embed := $(webui) $(wildcard openapi.yaml)
+
+archive  = $(B)/lib$(1).a
+archives = $(foreach r,$(below-$(1)),$(call archive,$(r)))
+PROGRAM := $(if $(SAN),$(B)/lammd,$(if $(filter build,$(O)),lammd,$(O)/lammd))
+
+##@ Build
+.PHONY: all
+all: $(if $(main),$(PROGRAM),$(addprefix room-,$(rooms))) ## the program, ./lammd (default)
+
+$(PROGRAM): $(call objects,$(main)) $(call archives,server)
+	$(call say,ld,$@)
+	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-server) $(LDLIBS)
+
+define room-rules
+.PHONY: room-$(1) test-$(1)
+room-$(1): $(call archive,$(1))
+$(call archive,$(1)): $(call objects,$(src-$(1))) $(if $(filter api,$(1)),$(B)/gen/webui.o)
+	@rm -f $$@ && ar rcs $$@ $$^
+$(B)/tests/run-$(1): $(call objects,tests/run.c $(test-src-$(1))) $(call archives,$(1))
+	$$(call say,ld,$$@)
+	$$(Q)$$(CC) $$(ldflags) $$(LDFLAGS) -o $$@ $$^ $$(libs-$(1)) $$(LDLIBS)
+test-$(1): $(B)/tests/run-$(1)
+	@$(B)/tests/run-$(1) $(run-flags) $(T)
+endef
+$(foreach r,$(rooms),$(eval $(call room-rules,$(r))))
+
+# What the compiler complained about is kept beside the object: `make check` wants it to be nothing.
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(cflags) $(opt) $(isa) $(CFLAGS) -c -o $@ $< 2>$(@:.o=.warn) || \
+	    { cat $(@:.o=.warn) >&2; exit 1; }
+	@cat $(@:.o=.warn) >&2
+
+# The web page and the contract, embedded: see api/static.h.
+$(B)/gen/webui.c: $(embed) tools/embed.sh
+	@mkdir -p $(@D)
+	$(Q)sh tools/embed.sh $(embed) > $@
+$(B)/gen/webui.o: $(B)/gen/webui.c
+	$(Q)$(CC) $(CPPFLAGS) $(cflags) -O1 $(CFLAGS) -c -o $@ $<
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# ---- Debian packages -----------------------------------------------------------------------------
+packages-build := gcc libc6-dev make libmicrohttpd-dev libjansson-dev libpng-dev libturbojpeg0-dev \
+                  libssl-dev
+packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-yaml chromium curl \
+                  clang-format
+
+.PHONY: deps deps-build
+deps-build: packages := $(packages-build)
+deps: packages := $(packages-build) $(packages-test)
+deps: ## install what building and testing need from Debian (as root, or with sudo)
+deps deps-build:
+	@sh tools/deps.sh $(packages)
+
+##@ Use
+.PHONY: run
+run: deps-build ## install what is missing, build, and serve models/lamm-mini on 127.0.0.1:8080
+	@$(MAKE) --no-print-directory all
+	@echo 'Next: open http://127.0.0.1:8080/ and drop a photo on the page, or in another terminal:'
+	@echo '  curl -F image=@photo.jpg http://127.0.0.1:8080/v1/reconstruct -o seen.png'
+	@echo 'Stop with Ctrl-C.'
+	@./$(PROGRAM) serve --listen 127.0.0.1:8080 --model models/lamm-mini
+
+.PHONY: install uninstall
+install: all ## to $(DESTDIR)$(prefix): program, model, systemd units
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(docdir)
+	$(INSTALL) -d $(DESTDIR)$(datadir)/lammd/models/lamm-mini
+	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(bindir)/lammd
+	$(INSTALL) -m 644 $(wildcard models/lamm-mini/*) $(DESTDIR)$(datadir)/lammd/models/lamm-mini
+	for u in lammd.service lammd.socket; do \
+	    sed -e 's|@bindir@|$(bindir)|g; s|@datadir@|$(datadir)|g; s|@docdir@|$(docdir)|g' systemd/$$u \
+	        > $(DESTDIR)$(unitdir)/$$u && chmod 644 $(DESTDIR)$(unitdir)/$$u || exit 1; done
+	$(INSTALL) -m 644 README.md LICENSE openapi.yaml $(DESTDIR)$(docdir)
+
+uninstall: ## take away what install brought
+	rm -f $(DESTDIR)$(bindir)/lammd $(DESTDIR)$(unitdir)/lammd.service
+	rm -f $(DESTDIR)$(unitdir)/lammd.socket
+	rm -rf $(DESTDIR)$(datadir)/lammd $(DESTDIR)$(docdir)
+
+##@ Prove
+# Each suite prints `N passed, N failed` last; tests/total.sh runs them in turn and adds up.
+runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
+suites  := $(sort $(wildcard tests/*/run.py))
+.PHONY: test test-fuzz
+test: all $(runners:%=$(B)/tests/run-%) ## every test; ends with `N passed, N failed`
+	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh \
+	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
+	    $(foreach s,$(suites),'$(PYTHON) $(s) $(T)') \
+	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' '$(MAKE) -s check')
+
+.PHONY: check format
+check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format
+	@CC='$(CC)' B='$(B)' sh tests/lint/run.sh
+format: ## apply .clang-format
+	clang-format -i $(shell find kernels engine api server tests -name '*.[ch]')
+
+##@ Fuzz and bench
+# A target is tests/fuzz/fuzz_<name>.c with LLVMFuzzerTestOneInput; its corpus lies in corpus/<name>/.
+fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+fuzz-bin := $(fuzzers:%=$(B)/tests/fuzz_%)
+fuzz-main := $(if $(filter fuzz,$(SAN)),,$(B)/tests/fuzz/replay.o)
+$(B)/tests/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(fuzz-main) $(call archives,server)
+	$(call say,ld,$@)
+	$(Q)$(CC) $(ldflags) $(if $(fuzz-main),,-fsanitize=fuzzer) -o $@ $^ $(libs-server)
+
+test-fuzz: $(fuzz-bin)
+	@sh tests/total.sh $(foreach f,$(fuzzers),'$(B)/tests/fuzz_$(f) tests/fuzz/corpus/$(f)')
+
+.PHONY: fuzz fuzz-run bench
+fuzz: ## libFuzzer with ASan and UBSan on every target, FUZZ_SECONDS each (needs clang)
+	@command -v clang >/dev/null || { echo 'make fuzz needs clang: apt-get install clang'; exit 1; }
+	@$(MAKE) --no-print-directory SAN=fuzz O=$(O) fuzz-run
+fuzz-run: $(fuzz-bin)
+	@for f in $(fuzzers); do case $$f in *'$(T)'*) \
+	    echo "fuzz $$f"; mkdir -p $(B)/corpus/$$f tests/fuzz/corpus/$$f; \
+	    $(B)/tests/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	        -verbosity=0 -print_final_stats=1 -artifact_prefix=$(B)/crash-$$f- \
+	        $(B)/corpus/$$f tests/fuzz/corpus/$$f || exit 1;; esac; done
+
+benches := $(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/bench_*.c)))
+$(benches:%=$(B)/tests/%): $(B)/tests/%: $(B)/tests/bench/%.o $(call archives,server)
+	$(call say,ld,$@)
+	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-server) $(LDLIBS)
+bench: all $(benches:%=$(B)/tests/%) ## operations alone, then a whole picture
+	@for b in $(benches); do $(B)/tests/$$b || exit 1; done
+	@./$(PROGRAM) bench pix4096
+
+##@ Housekeeping
+.PHONY: clean help
+clean: ## remove what make made
+	rm -rf $(O) $(PROGRAM)
+help: ## this text
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	    /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@printf '\n  make room-ROOM    one archive; make test-ROOM [T=substring]: its unit tests\n'
+	@printf '                    ROOM is one of: $(rooms)\n'
+	@printf '  O=dir objects, SAN=address|undefined|thread sanitizer, SEED=n\n'

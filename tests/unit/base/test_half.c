@@ -1,0 +1,78 @@
+/* test_half.c - all 65,536 values there and back, and rounding against the nearest neighbours. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/half.h"
+#include "kernels/base/rng.h"
+#include "tests/check.h"
+
+static float float_of(uint32_t u) {
+    float f;
+    memcpy(&f, &u, sizeof(f));
+    return f;
+}
+
+TEST(half_every_value_survives_the_round_trip) {
+    for (uint32_t h = 0; h < 65536; h++) {
+        float b = half_from_bf16((uint16_t)h), f = half_from_f16((uint16_t)h);
+        CHECK_EQ(isnan(b) != 0, (h & 0x7fff) > 0x7f80);
+        CHECK_EQ(isnan(f) != 0, (h & 0x7fff) > 0x7c00);
+        if (isnan(b))
+            CHECK(isnan(half_from_bf16(half_to_bf16(b))));
+        else
+            CHECK(half_to_bf16(b) == h);
+        if (isnan(f))
+            CHECK(isnan(half_from_f16(half_to_f16(f))));
+        else
+            CHECK(half_to_f16(f) == h);
+    }
+}
+
+TEST(half_known_values) {
+    CHECK(half_from_bf16(0x3f80) == 1.0f);
+    CHECK(half_from_bf16(0xc000) == -2.0f);
+    CHECK(half_from_f16(0x3c00) == 1.0f);
+    CHECK(half_from_f16(0x7bff) == 65504.0f);
+    CHECK(half_from_f16(0x0001) == 0x1p-24f);
+    CHECK(half_from_f16(0x8001) == -0x1p-24f);
+    CHECK(half_from_f16(0x0400) == 0x1p-14f);
+    CHECK(signbit(half_from_f16(0x8000)));
+    CHECK_EQ(half_to_f16(65519.0f), 0x7bff);
+    CHECK_EQ(half_to_f16(65520.0f), 0x7c00);
+    CHECK_EQ(half_to_f16(-INFINITY), 0xfc00);
+    CHECK_EQ(half_to_f16(0x1p-25f), 0);                   /* a tie, to even */
+    CHECK_EQ(half_to_f16(0x1.8p-24f), 2);                 /* a tie, to even */
+    CHECK_EQ(half_to_bf16(float_of(0x3f808000)), 0x3f80); /* ties to even */
+    CHECK_EQ(half_to_bf16(float_of(0x3f818000)), 0x3f82);
+    CHECK_EQ(half_to_bf16(float_of(0x3f808001)), 0x3f81);
+    CHECK_EQ(half_to_bf16(float_of(0x7f7fffff)), 0x7f80); /* rounds to infinity */
+}
+
+/* The nearest of all 16-bit values by search; on a tie the even one. */
+static uint16_t nearest(float f, float (*from)(uint16_t), uint16_t infinity, double past_max) {
+    uint16_t lo = 0, hi = infinity;
+    double a = fabs((double)f);
+    while (hi - lo > 1) {
+        uint16_t mid = (uint16_t)((lo + hi) / 2);
+        if ((double)from(mid) <= a)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    double up = hi == infinity ? past_max : (double)from(hi);
+    double below = a - (double)from(lo), above = up - a;
+    uint16_t h = below < above || (below == above && !(lo & 1)) ? lo : hi;
+    return (uint16_t)(h | (signbit(f) ? 0x8000 : 0));
+}
+
+TEST(half_rounds_to_nearest_even) {
+    for (uint64_t i = 0; i < 200000; i++) {
+        uint32_t u = (uint32_t)rng_u64(test_seed(), i);
+        if (i % 4 == 1) u = (u & 0x87fff000u) + 0x38000000u; /* f16's range, often on a tie */
+        if (i % 4 == 2) u &= 0xffff8000u;                    /* bf16 ties */
+        float f = float_of(u);
+        if (isnan(f) || isinf(f)) continue;
+        CHECK(half_to_bf16(f) == nearest(f, half_from_bf16, 0x7f80, 0x1p128));
+        CHECK(half_to_f16(f) == nearest(f, half_from_f16, 0x7c00, 65536.0));
+    }
+}
