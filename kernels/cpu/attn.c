@@ -1,0 +1,311 @@
+/* attn.c - attention, inside a picture and over the prompt tree.
+ *
+ * Both are the same work on a block of rows and one head: scores against shared keys as a product with the
+ * packed transpose of the keys, softmax, product with the packed values. The tree adds each row's
+ * own keys behind the shared ones:
+ *
+ *     scores of a row:  [ shared keys | own keys | -inf up to a multiple of 16 ]
+ *
+ * Invariant: the bits of a row depend on its list of keys alone, not on how the list is cut into shared and
+ * own. A score is one chain of multiply-adds over the head in either part, one softmax runs over the
+ * whole line, and one chain adds up the values, shared then own, in list order.
+ *
+ * Keys and values shared by a group are packed once per group and head, before the rows are handed
+ * out: (panels of keys, K, nr) and (panels of the head, keys, nr).
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu_kern.h"
+
+enum { ROW_BLOCK = 48 };
+
+static int round_up(int n, int to) { return (n + to - 1) / to * to; }
+
+/* Shared keys and values of one group and head, packed. */
+struct packed {
+    float *keys, *values;
+    int n, n_padded; /* keys; rounded up to whole panels */
+};
+
+static size_t packed_floats(const struct cpu_isa *isa, int n, int K) {
+    return (size_t)round_up(n, isa->nr) * (size_t)K + (size_t)n * (size_t)round_up(K, isa->nr);
+}
+
+static struct packed packed_at(const struct cpu_isa *isa, float *p, int n, int K) {
+    int padded = round_up(n, isa->nr);
+    return (struct packed){p, p + (size_t)padded * (size_t)K, n, padded};
+}
+
+static void pack_token(const struct cpu_isa *isa, const struct packed *to, int at, const float *key,
+                       const float *value, int K) {
+    size_t nr = (size_t)isa->nr;
+    float *k = to->keys + (size_t)at / nr * nr * (size_t)K + (size_t)at % nr;
+    for (int i = 0; i < K; i++)
+        k[(size_t)i * nr] = key[i];
+    for (int i = 0; i < K; i += isa->nr) {
+        float *v = to->values + ((size_t)i * (size_t)to->n + (size_t)at * nr);
+        size_t n = (size_t)(K - i < isa->nr ? K - i : isa->nr);
+        memcpy(v, value + i, n * sizeof *v);
+        memset(v + n, 0, (nr - n) * sizeof *v);
+    }
+}
+
+static void pack_end(const struct cpu_isa *isa, const struct packed *to, int K) {
+    for (int at = to->n; at < to->n_padded; at++)
+        for (int i = 0; i < K; i++)
+            to->keys[(at / isa->nr * K + i) * isa->nr + at % isa->nr] = 0;
+}
+
+/* Scores of m rows against the shared keys, into lines of `ld` floats; behind the last key of a line there
+ * are up to nr - 1 worthless ones, which the caller overwrites. */
+static void score_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *q, int ldq,
+                         int K, float scale, float *s, int ld) {
+    struct tile_end end = {NULL, KERN_ACT_NONE, 0, scale};
+    for (int at = 0; at < p->n_padded; at += isa->nr)
+        isa->tile(m, K, q, ldq, p->keys + (size_t)at * (size_t)K, s + at, ld, isa->nr, &end);
+}
+
+/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials. Its sum. */
+static float line_end(const struct cpu_isa *isa, float *s, int n) {
+    int padded = round_up(n, CPU_PAD);
+    for (int i = n; i < padded; i++)
+        s[i] = -INFINITY;
+    return isa->exp_sum(padded, s);
+}
+
+static void add_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *s, int ld, int K,
+                       float *y, int ldy) {
+    struct tile_end end = {NULL, KERN_ACT_NONE, 0, 1.0f};
+    for (int i = 0; i < K; i += isa->nr)
+        isa->tile(m, p->n, s, ld, p->values + (size_t)i * (size_t)p->n, y + i, ldy,
+                  K - i < isa->nr ? K - i : isa->nr, &end);
+}
+
+/* Room of a line of n shared and `own` own scores. */
+static int line_floats(const struct cpu_isa *isa, int n, int own) {
+    return round_up(round_up(n, isa->nr) + own, CPU_PAD);
+}
+
+/* Lines for a block of rows, and a panel, for each thread. */
+static void reserve_lines(struct kern *k, int ld, int K) {
+    for (int i = 0; i < pool_threads(k->pool); i++)
+        cpu_scratch(k, &k->private[i], (size_t)ROW_BLOCK * (size_t)ld + (size_t)(K * k->isa->nr));
+}
+
+/* ---- inside pictures ---- */
+
+struct full_job {
+    struct kern *k;
+    const struct kern_attn_full *a;
+    float *shared;
+    size_t stride; /* floats of one (image, head) */
+    int blocks;
+};
+
+static struct packed full_packed(const struct full_job *j, int at) {
+    return packed_at(j->k->isa, j->shared + (size_t)at * j->stride, j->a->tokens, j->a->head_size);
+}
+
+static void full_pack(void *ctx, int task, int thread) {
+    (void)thread;
+    const struct full_job *j = ctx;
+    const struct kern_attn_full *a = j->a;
+    struct packed p = full_packed(j, task);
+    size_t w = (size_t)(a->heads * a->head_size);
+    const float *k = cpu_f32(a->qkv) + (size_t)(task / a->heads * a->tokens) * (size_t)a->ld + w +
+                     (size_t)(task % a->heads * a->head_size);
+    for (int t = 0; t < a->tokens; t++, k += a->ld)
+        pack_token(j->k->isa, &p, t, k, k + w, a->head_size);
+    pack_end(j->k->isa, &p, a->head_size);
+}
+
+static void full_rows(void *ctx, int task, int thread) {
+    const struct full_job *j = ctx;
+    const struct kern_attn_full *a = j->a;
+    const struct cpu_isa *isa = j->k->isa;
+    int at = task / j->blocks, row0 = task % j->blocks * ROW_BLOCK, K = a->head_size;
+    int m = a->tokens - row0 < ROW_BLOCK ? a->tokens - row0 : ROW_BLOCK;
+    struct packed p = full_packed(j, at);
+    float *s = j->k->private[thread].p;
+    int ld = line_floats(isa, p.n, 0);
+    size_t row = (size_t)(at / a->heads * a->tokens + row0), col = (size_t)(at % a->heads * K);
+    float *y = cpu_f32(a->y) + row * (size_t)a->ldy + col;
+    score_shared(isa, &p, m, cpu_f32(a->qkv) + row * (size_t)a->ld + col, a->ld, K, a->scale, s, ld);
+    float sum[ROW_BLOCK];
+    for (int i = 0; i < m; i++)
+        sum[i] = line_end(isa, s + (size_t)i * (size_t)ld, p.n);
+    add_shared(isa, &p, m, s, ld, K, y, a->ldy);
+    for (int i = 0; i < m; i++)
+        isa->scale(K, y + (size_t)i * (size_t)a->ldy, 1.0f / sum[i]);
+}
+
+void cpu_attn_full(struct kern *k, const struct kern_attn_full *a) {
+    int n = a->images * a->heads;
+    cpu_count(k, 2 * (uint64_t)n * (uint64_t)a->tokens * (uint64_t)a->tokens *
+                     (uint64_t)a->head_size);
+    if (n == 0 || a->tokens == 0) return;
+    struct full_job j = {k, a, NULL, packed_floats(k->isa, a->tokens, a->head_size),
+                         (a->tokens + ROW_BLOCK - 1) / ROW_BLOCK};
+    j.shared = cpu_scratch(k, &k->shared, (size_t)n * j.stride);
+    reserve_lines(k, line_floats(k->isa, a->tokens, 0), a->head_size);
+    pool_run(k->pool, n, full_pack, &j);
+    pool_run(k->pool, n * j.blocks, full_rows, &j);
+}
+
+/* ---- over the tree ---- */
+
+struct tree_job {
+    struct kern *k;
+    const struct kern_attn_tree *a;
+    float *shared;
+    size_t w; /* H*K */
+};
+
+static int group_keys(const struct kern_attn_tree *a, const struct kern_attn_group *g) {
+    int n = 0;
+    for (int i = 0; i < g->spans; i++)
+        n += a->spans[g->span0 + i].len;
+    return n;
+}
+
+/* Where the packed keys of a group and head begin; found by walking the groups before it. */
+static struct packed tree_packed(const struct tree_job *j, int group, int head) {
+    const struct kern_attn_tree *a = j->a;
+    float *p = j->shared;
+    for (int g = 0; g < group; g++)
+        p += packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
+    int n = group_keys(a, &a->groups[group]);
+    return packed_at(j->k->isa, p + packed_floats(j->k->isa, n, a->head_size) * (size_t)head, n,
+                     a->head_size);
+}
+
+static void tree_pack(void *ctx, int task, int thread) {
+    (void)thread;
+    const struct tree_job *j = ctx;
+    const struct kern_attn_tree *a = j->a;
+    int group = task / a->heads, head = task % a->heads, at = 0;
+    const struct kern_attn_group *g = &a->groups[group];
+    struct packed p = tree_packed(j, group, head);
+    size_t col = (size_t)(head * a->head_size);
+    for (int i = 0; i < g->spans; i++) {
+        const struct kern_attn_span *span = &a->spans[g->span0 + i];
+        for (int t = 0; t < span->len; t++) {
+            size_t from = (size_t)(span->slot + t) * j->w + col;
+            pack_token(j->k->isa, &p, at++, cpu_f32(a->pool_k) + from, cpu_f32(a->pool_v) + from,
+                       a->head_size);
+        }
+    }
+    pack_end(j->k->isa, &p, a->head_size);
+}
+
+/* The slots of a row's own keys: consecutive from `first`, or listed. */
+struct own {
+    const int32_t *list;
+    int first, n;
+};
+
+static struct own row_own(const struct kern_attn_tree *a, const struct kern_attn_group *g, int row) {
+    if (g->own_slot >= 0) return (struct own){NULL, g->own_slot, row - g->row0 + 1};
+    int from = cpu_i32(a->tail_off)[row];
+    return (struct own){cpu_i32(a->tail) + from, 0, cpu_i32(a->tail_off)[row + 1] - from};
+}
+
+static size_t own_slot(const struct own *o, int i) {
+    return (size_t)(o->list ? o->list[i] : o->first + i);
+}
+
+/* Scores of a row's own keys, a panel of them at a time through the same product as the shared ones; a
+ * line has room for whole panels. `panel` (K, nr). */
+static void score_own(const struct tree_job *j, const struct own *o, const float *q, size_t col,
+                      float *panel, float *s) {
+    const struct cpu_isa *isa = j->k->isa;
+    const float *keys = cpu_f32(j->a->pool_k) + col;
+    struct tile_end end = {NULL, KERN_ACT_NONE, 0, j->a->scale};
+    int K = j->a->head_size, nr = isa->nr;
+    for (int at = 0; at < o->n; at += nr) {
+        int n = o->n - at < nr ? o->n - at : nr;
+        for (int c = 0; c < n; c++) {
+            const float *key = keys + own_slot(o, at + c) * j->w;
+            for (int i = 0; i < K; i++)
+                panel[i * nr + c] = key[i];
+        }
+        isa->tile(1, K, q, 0, panel, s + at, 0, n, &end);
+    }
+}
+
+static void tree_block(const struct tree_job *j, int group, int head, int row0, int m, float *s) {
+    const struct kern_attn_tree *a = j->a;
+    const struct cpu_isa *isa = j->k->isa;
+    const struct kern_attn_group *g = &a->groups[group];
+    struct packed p = tree_packed(j, group, head);
+    int K = a->head_size, own_most = 0;
+    for (int i = 0; i < m; i++) {
+        int n = row_own(a, g, row0 + i).n;
+        own_most = n > own_most ? n : own_most;
+    }
+    int ld = line_floats(isa, p.n, own_most);
+    float *panel = s + (size_t)ROW_BLOCK * (size_t)ld;
+    size_t col = (size_t)(head * K);
+    const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + col;
+    const float *values = cpu_f32(a->pool_v) + col;
+    float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy + col, sum[ROW_BLOCK];
+    score_shared(isa, &p, m, q, a->ldq, K, a->scale, s, ld);
+    for (int i = 0; i < m; i++) {
+        struct own o = row_own(a, g, row0 + i);
+        float *line = s + (size_t)i * (size_t)ld;
+        score_own(j, &o, q + (size_t)i * (size_t)a->ldq, col, panel, line + p.n);
+        sum[i] = line_end(isa, line, p.n + o.n);
+    }
+    add_shared(isa, &p, m, s, ld, K, y, a->ldy);
+    for (int i = 0; i < m; i++) {
+        struct own o = row_own(a, g, row0 + i);
+        float *to = y + (size_t)i * (size_t)a->ldy;
+        const float *prob = s + (size_t)i * (size_t)ld + p.n;
+        for (int n = 0; n < o.n; n++)
+            isa->add_scaled(K, values + own_slot(&o, n) * j->w, prob[n], to);
+        isa->scale(K, to, 1.0f / sum[i]);
+    }
+}
+
+static void tree_rows(void *ctx, int task, int thread) {
+    const struct tree_job *j = ctx;
+    const struct kern_attn_tree *a = j->a;
+    int head = task % a->heads, block = task / a->heads;
+    for (int g = 0; g < a->n_groups; g++) {
+        int rows = a->groups[g].rows, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+        if (block >= blocks) {
+            block -= blocks;
+            continue;
+        }
+        int from = block * ROW_BLOCK, m = rows - from < ROW_BLOCK ? rows - from : ROW_BLOCK;
+        tree_block(j, g, head, a->groups[g].row0 + from, m, j->k->private[thread].p);
+        return;
+    }
+}
+
+void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
+    struct tree_job j = {k, a, NULL, (size_t)(a->heads * a->head_size)};
+    size_t floats = 0;
+    uint64_t products = 0;
+    int blocks = 0, line = 0;
+    for (int i = 0; i < a->n_groups; i++) {
+        const struct kern_attn_group *g = &a->groups[i];
+        int n = group_keys(a, g), own = 0;
+        floats += packed_floats(k->isa, n, a->head_size) * (size_t)a->heads;
+        blocks += (g->rows + ROW_BLOCK - 1) / ROW_BLOCK;
+        for (int r = 0; r < g->rows; r++) {
+            int more = row_own(a, g, g->row0 + r).n;
+            products += (uint64_t)(n + more);
+            own = more > own ? more : own;
+        }
+        int need = line_floats(k->isa, n, own);
+        line = need > line ? need : line;
+    }
+    cpu_count(k, 2 * products * (uint64_t)(a->heads * a->head_size));
+    if (blocks == 0) return;
+    j.shared = cpu_scratch(k, &k->shared, floats);
+    reserve_lines(k, line, a->head_size);
+    pool_run(k->pool, a->n_groups * a->heads, tree_pack, &j);
+    pool_run(k->pool, blocks * a->heads, tree_rows, &j);
+}

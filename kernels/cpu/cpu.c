@@ -1,0 +1,175 @@
+/* cpu.c - opening the CPU backend: instruction set, workers, memory, the table.
+ *
+ * Device memory is host memory here; put, get and copy are memcpy, nothing is queued, sync has
+ * nothing to wait for. Thread: the one that owns the `struct kern`; workers come and go inside calls.
+ */
+#include "kernels/cpu/cpu.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/cpu/cpu_kern.h"
+
+static const struct cpu_isa *const isas[] = {
+#if defined(__x86_64__)
+    &cpu_isa_avx512, &cpu_isa_avx2,
+#endif
+    &cpu_isa_portable};
+
+static int find_isa(const char *name, const struct cpu_isa **out, struct err *e) {
+    int is_auto = !name || !strcmp(name, "auto");
+    for (size_t i = 0; i < ARRAY_LEN(isas); i++) {
+        if (!is_auto && strcmp(isas[i]->name, name) != 0) continue;
+        if (isas[i]->is_here()) {
+            *out = isas[i];
+            return 0;
+        }
+        if (!is_auto) return err_set(e, E_UNSUPPORTED, "this processor has no %s", name);
+    }
+    return err_set(e, E_NOT_FOUND, "no instruction set \"%s\"", name ? name : "auto");
+}
+
+/* Scratch that a new device begins with: enough that the passes of a small model never make it grow. */
+enum { SHARED_FLOATS = 1 << 20, PRIVATE_FLOATS = 1 << 18, ANGLE_FLOATS = 1 << 20 };
+
+static int cpu_score(void) { return 10; }
+
+static int cpu_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
+    *out = NULL;
+    const struct cpu_isa *isa = NULL;
+    int rc = find_isa(cfg->isa, &isa, e);
+    if (rc) return rc;
+    if (cfg->device != 0) return err_set(e, E_NOT_FOUND, "there is no CPU number %d", cfg->device);
+    if (cfg->threads < 0) return err_set(e, E_INVALID, "%d threads", cfg->threads);
+    struct kern *k = mem_must(sizeof *k);
+    k->isa = isa;
+    k->pool = pool_new(cfg->threads);
+    int n = pool_threads(k->pool);
+    k->private = mem_must((size_t)n * sizeof *k->private);
+    cpu_scratch(k, &k->shared, SHARED_FLOATS);
+    for (int i = 0; i < n; i++)
+        cpu_scratch(k, &k->private[i], PRIVATE_FLOATS);
+    cpu_scratch(k, &k->angles, ANGLE_FLOATS);
+    snprintf(k->text, sizeof k->text, "%s, %d thread%s", isa->name, n, n == 1 ? "" : "s");
+    *out = k;
+    return 0;
+}
+
+static void cpu_close(struct kern *k) {
+    if (!k) return;
+    int n = pool_threads(k->pool);
+    pool_free(k->pool);
+    for (int i = 0; i < n; i++)
+        mem_free(k->private[i].p);
+    mem_free(k->private);
+    mem_free(k->shared.p);
+    mem_free(k->angles.p);
+    mem_free(k);
+}
+
+static const char *cpu_describe(const struct kern *k) { return k->text; }
+
+/* ---- memory: every block carries its size, so that free can count ---- */
+
+enum { HEADER = 64 };
+
+static void count_bytes(struct kern *k, size_t more) {
+    k->stats.allocations++;
+    k->stats.live_bytes += more;
+    if (k->stats.live_bytes > k->stats.peak_bytes) k->stats.peak_bytes = k->stats.live_bytes;
+}
+
+static int cpu_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
+    size_t total;
+    char *p = mem_add(bytes, HEADER, &total) ? mem_try(total) : NULL;
+    if (!p) return err_set(e, E_NOMEM, "%zu bytes of device memory can't be had", bytes);
+    memcpy(p, &bytes, sizeof bytes);
+    count_bytes(k, bytes);
+    out->addr = p + HEADER;
+    return 0;
+}
+
+static void cpu_free(struct kern *k, struct kern_ptr p) {
+    if (!p.addr) return;
+    size_t bytes;
+    memcpy(&bytes, p.addr - HEADER, sizeof bytes);
+    k->stats.live_bytes -= bytes;
+    mem_free(p.addr - HEADER);
+}
+
+static void cpu_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes) {
+    (void)k;
+    if (bytes) memcpy(dst.addr, src, bytes);
+}
+
+static int cpu_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {
+    (void)k, (void)e;
+    if (bytes) memcpy(dst, src.addr, bytes);
+    return 0;
+}
+
+static void cpu_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t bytes) {
+    (void)k;
+    if (bytes) memmove(dst.addr, src.addr, bytes);
+}
+
+float *cpu_scratch(struct kern *k, struct cpu_scratch *s, size_t floats) {
+    if (s->floats < floats) {
+        mem_free(s->p);
+        s->p = mem_must(floats * sizeof *s->p);
+        s->floats = floats;
+        k->stats.allocations++;
+    }
+    return s->p;
+}
+
+/* ---- order ---- */
+
+static void cpu_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
+static void cpu_end(struct kern *k) { (void)k; }
+static int cpu_sync(struct kern *k, struct err *e) {
+    (void)k, (void)e;
+    return 0;
+}
+static void cpu_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
+
+void cpu_count(struct kern *k, uint64_t multiply_adds) {
+    k->stats.ops++;
+    k->stats.flops += 2 * multiply_adds;
+}
+
+/* ---- rows on threads ---- */
+
+enum { WORTH_A_THREAD = 16384 }; /* floats */
+
+struct rows_job {
+    cpu_rows_fn *fn;
+    const void *args;
+    int rows, chunk;
+};
+
+static void run_chunk(void *ctx, int task, int thread) {
+    (void)thread;
+    const struct rows_job *j = ctx;
+    int row0 = task * j->chunk, row1 = row0 + j->chunk;
+    j->fn(j->args, row0, row1 < j->rows ? row1 : j->rows);
+}
+
+void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *args) {
+    cpu_count(k, 0);
+    int chunk = WORTH_A_THREAD / (cost > 0 ? cost : 1);
+    if (chunk < 1) chunk = 1;
+    struct rows_job j = {fn, args, rows, chunk};
+    pool_run(k->pool, (rows + chunk - 1) / chunk, run_chunk, &j);
+}
+
+const struct kern_ops kern_cpu = {
+    .abi = KERN_ABI, .size = sizeof(struct kern_ops), .name = "cpu",
+    .score = cpu_score, .open = cpu_open, .close = cpu_close, .describe = cpu_describe,
+    .alloc = cpu_alloc, .free = cpu_free, .put = cpu_put, .get = cpu_get, .copy = cpu_copy,
+    .mat_new = cpu_mat_new, .mat_free = cpu_mat_free,
+    .begin = cpu_begin, .end = cpu_end, .sync = cpu_sync, .stats = cpu_stats,
+    .gemm = cpu_gemm, .layernorm = cpu_layernorm, .rmsnorm = cpu_rmsnorm, .swiglu = cpu_swiglu,
+    .patchify = cpu_patchify, .add_pos = cpu_add_pos, .embed = cpu_embed, .gather = cpu_gather,
+    .rope = cpu_rope, .attn_full = cpu_attn_full, .attn_tree = cpu_attn_tree, .pick = cpu_pick};

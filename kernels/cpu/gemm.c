@@ -1,0 +1,111 @@
+/* gemm.c - packing weights and multiplying rows with them.
+ *
+ * A matrix is cut into panels of nr outputs, k-major inside, so that the inner loop reads it from front
+ * to back. Work is cut into (row block, run of panels) tasks: a row block small enough that its rows stay
+ * in the second-level cache while every panel passes over it, a panel small enough for the first.
+ * Bits: see isa.h; which task computes an output does not matter.
+ */
+#include <string.h>
+
+#include "kernels/base/half.h"
+#include "kernels/base/mem.h"
+#include "kernels/cpu/cpu_kern.h"
+
+enum { BLOCK_FLOATS = 64 * 1024 }; /* of x in a row block: a quarter of a megabyte */
+
+static float part_value(const struct kern_mat_part *p, size_t at) {
+    if (p->dtype == KERN_F32) {
+        float f;
+        memcpy(&f, (const char *)p->data + 4 * at, sizeof f);
+        return f;
+    }
+    uint16_t h;
+    memcpy(&h, (const char *)p->data + 2 * at, sizeof h);
+    return p->dtype == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
+}
+
+int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
+                struct err *e) {
+    *out = NULL;
+    int nr = k->isa->nr, n = 0;
+    for (int i = 0; i < src->n_parts; i++)
+        n += src->parts[i].n;
+    int panels = (n + nr - 1) / nr;
+    size_t floats, bytes;
+    struct kern_mat *m = mem_try(sizeof *m);
+    if (m && mem_mul((size_t)panels * (size_t)nr, (size_t)src->k, &floats) &&
+        mem_mul(floats, sizeof *m->data, &bytes))
+        m->data = mem_try(bytes);
+    if (!m || !m->data) {
+        mem_free(m);
+        return err_set(e, E_NOMEM, "no memory for a %dx%d matrix", n, src->k);
+    }
+    *m = (struct kern_mat){n, src->k, panels, m->data, bytes};
+    int row = 0;
+    for (int i = 0; i < src->n_parts; i++) {
+        for (int r = 0; r < src->parts[i].n; r++, row++) {
+            float *to = m->data + (size_t)(row / nr) * (size_t)nr * (size_t)src->k + row % nr;
+            for (int c = 0; c < src->k; c++)
+                to[(size_t)c * (size_t)nr] =
+                    part_value(&src->parts[i], (size_t)r * (size_t)src->k + (size_t)c);
+        }
+    }
+    k->stats.allocations++;
+    k->stats.live_bytes += bytes;
+    if (k->stats.live_bytes > k->stats.peak_bytes) k->stats.peak_bytes = k->stats.live_bytes;
+    *out = m;
+    return 0;
+}
+
+void cpu_mat_free(struct kern *k, struct kern_mat *m) {
+    if (!m) return;
+    k->stats.live_bytes -= m->bytes;
+    mem_free(m->data);
+    mem_free(m);
+}
+
+struct gemm_job {
+    struct kern *k;
+    const struct kern_gemm *a;
+    int rows, panels;      /* of one task */
+    int column_tasks;
+};
+
+static void gemm_task(void *ctx, int task, int thread) {
+    (void)thread;
+    const struct gemm_job *j = ctx;
+    const struct kern_gemm *a = j->a;
+    const struct kern_mat *w = a->w;
+    int nr = j->k->isa->nr;
+    int row0 = task / j->column_tasks * j->rows, p0 = task % j->column_tasks * j->panels;
+    int rows = a->m - row0 < j->rows ? a->m - row0 : j->rows;
+    int p1 = p0 + j->panels < w->panels ? p0 + j->panels : w->panels;
+    const float *x = cpu_f32(a->x) + (size_t)row0 * (size_t)a->ldx;
+    float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy;
+    const float *bias = cpu_f32(a->bias);
+    for (int p = p0; p < p1; p++) {
+        int col = p * nr, cols = w->n - col < nr ? w->n - col : nr;
+        struct tile_end end = {bias ? bias + col : NULL, a->act, a->accumulate, 1.0f};
+        j->k->isa->tile(rows, w->k, x, a->ldx, w->data + (size_t)p * (size_t)nr * (size_t)w->k, y + col,
+                        a->ldy, cols, &end);
+    }
+}
+
+void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
+    must(!(a->accumulate && a->act != KERN_ACT_NONE));
+    cpu_count(k, (uint64_t)a->m * (uint64_t)a->w->n * (uint64_t)a->w->k);
+    if (a->m == 0 || a->w->n == 0) return;
+    int mr = k->isa->mr, threads = pool_threads(k->pool);
+    int rows = BLOCK_FLOATS / (a->w->k > 0 ? a->w->k : 1) / mr * mr;
+    int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
+    fair = (fair + mr - 1) / mr * mr;
+    if (rows > fair) rows = fair;
+    if (rows < mr) rows = mr;
+    struct gemm_job j = {k, a, rows, a->w->panels, 1};
+    int row_tasks = (a->m + rows - 1) / rows;
+    if (row_tasks < threads && (uint64_t)a->m * (uint64_t)a->w->k * (uint64_t)a->w->n > 1u << 18) {
+        j.panels = (a->w->panels + 2 * threads - 1) / (2 * threads);
+        j.column_tasks = (a->w->panels + j.panels - 1) / j.panels;
+    }
+    pool_run(k->pool, row_tasks * j.column_tasks, gemm_task, &j);
+}

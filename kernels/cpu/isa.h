@@ -1,0 +1,49 @@
+/* isa.h - the inner loops that are compiled once per instruction set.
+ *
+ * isa_portable.c, isa_avx2.c and isa_avx512.c each define one table of these by including the same
+ * bodies (tile.inc, rows.inc) over the vector vocabulary of vec.h. Everything above them - threads,
+ * blocking, shapes - is written once in gemm.c, attn.c, norm.c, act.c, pos.c, head.c.
+ *
+ * Bits: a function's result for a row is a function of that row alone. tile adds up the products of an
+ * output in the order of k, one chain, whatever m is.
+ */
+#ifndef KERNELS_CPU_ISA_H
+#define KERNELS_CPU_ISA_H
+
+#include <stdint.h>
+
+#include "kernels/kern.h"
+
+/* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s + bias[n]). */
+struct tile_end {
+    const float *bias; /* NULL: none */
+    enum kern_act act;
+    int accumulate;
+    float scale;       /* the sum is multiplied by it first (1: leaves the bits alone) */
+};
+
+struct cpu_isa {
+    const char *name;
+    int nr;       /* columns of a panel, a multiple of vector length */
+    int mr;       /* rows that a full tile does at once */
+    int (*is_here)(void);
+
+    /* y (m, cols) = end(x (m, k) times panel (k, nr)), cols <= nr, any m >= 0. */
+    void (*tile)(int m, int k, const float *x, int ldx, const float *panel, float *y, int ldy,
+                 int cols, const struct tile_end *end);
+    void (*layernorm)(int width, const float *x, const float *weight, const float *bias, float eps,
+                      float *y);
+    void (*rmsnorm)(int width, const float *x, const float *weight, float eps, float *y);
+    void (*swiglu)(int width, const float *gate, const float *up, float *y);
+    /* In place: x[i] = exp(x[i] - max); returns the sum. n is padded with -inf to a multiple of 16. */
+    float (*exp_sum)(int n, float *x);
+    void (*scale)(int n, float *x, float by);
+    float (*dot)(int n, const float *a, const float *b);
+    void (*add_scaled)(int n, const float *x, float by, float *y); /* y += by * x, fused */
+};
+
+extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512;
+
+enum { CPU_PAD = 16 }; /* the longest vector, in floats */
+
+#endif

@@ -1,0 +1,18 @@
+/* isa_avx2.c - the inner loops for this instruction set. Compiled with its own flags (Makefile), so
+ * nothing here may run before is_here() said yes. */
+#include <math.h>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/vec.h"
+
+enum { MR = 4, NV = 2 };
+
+static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+#include "kernels/cpu/rows.inc"
+#include "kernels/cpu/tile.inc"
+
+const struct cpu_isa cpu_isa_avx2 = {
+    .name = "avx2", .nr = NV * V, .mr = MR, .is_here = is_here,
+    .tile = tile, .layernorm = layernorm, .rmsnorm = rmsnorm, .swiglu = swiglu,
+    .exp_sum = exp_sum, .scale = scale, .dot = dot, .add_scaled = add_scaled};

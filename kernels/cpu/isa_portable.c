@@ -1,0 +1,18 @@
+/* isa_portable.c - the inner loops for this instruction set. Compiled with its own flags (Makefile), so
+ * nothing here may run before is_here() said yes. */
+#include <math.h>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/vec.h"
+
+enum { MR = 2, NV = 2 };
+
+static int is_here(void) { return 1; }
+
+#include "kernels/cpu/rows.inc"
+#include "kernels/cpu/tile.inc"
+
+const struct cpu_isa cpu_isa_portable = {
+    .name = "portable", .nr = NV * V, .mr = MR, .is_here = is_here,
+    .tile = tile, .layernorm = layernorm, .rmsnorm = rmsnorm, .swiglu = swiglu,
+    .exp_sum = exp_sum, .scale = scale, .dot = dot, .add_scaled = add_scaled};

@@ -1,0 +1,136 @@
+/* pool.c - a round of work is published by raising `round`; workers and caller draw task numbers from
+ * one counter until it runs dry. A worker spins a little before it sleeps, since the operations of a
+ * pass follow each other within microseconds.
+ *
+ * Invariants: (1) fn, ctx, n and next are written only while no worker is inside a round (`inside` is
+ * 0 and the mutex is held); (2) a worker enters a round under the mutex, so it sees them whole.
+ */
+#include "kernels/cpu/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "kernels/base/err.h"
+#include "kernels/base/mem.h"
+
+enum { SPINS = 2000, THREADS_MAX = 256 };
+
+struct pool {
+    pthread_mutex_t mu;
+    pthread_cond_t start, done;
+    pthread_t *threads; /* (count - 1) */
+    int count;
+    _Atomic unsigned round; /* raised under mu; spun on without it */
+    _Atomic int next;       /* next task number to draw */
+    _Atomic int inside;     /* workers in the round; changed under mu, spun on without it */
+    int n, closing;         /* Lock: mu */
+    pool_fn *fn;            /* Lock: mu */
+    void *ctx;              /* Lock: mu */
+};
+struct worker_start {
+    struct pool *p;
+    int thread;
+};
+
+static void draw(struct pool *p, pool_fn *fn, void *ctx, int n, int thread) {
+    for (int t; (t = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < n;)
+        fn(ctx, t, thread);
+}
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void *work(void *arg) {
+    struct worker_start s = *(struct worker_start *)arg;
+    mem_free(arg);
+    struct pool *p = s.p;
+    unsigned seen = 0;
+    for (;;) {
+        for (int i = 0; i < SPINS && atomic_load_explicit(&p->round, memory_order_relaxed) == seen; i++)
+            relax();
+        pthread_mutex_lock(&p->mu);
+        while (p->round == seen && !p->closing)
+            pthread_cond_wait(&p->start, &p->mu);
+        if (p->closing) break;
+        seen = p->round;
+        pool_fn *fn = p->fn;
+        void *ctx = p->ctx;
+        int n = p->n;
+        if (fn) p->inside++;
+        pthread_mutex_unlock(&p->mu);
+        if (!fn) continue; /* the round was over before we woke */
+        draw(p, fn, ctx, n, s.thread);
+        pthread_mutex_lock(&p->mu);
+        if (--p->inside == 0) pthread_cond_signal(&p->done);
+        pthread_mutex_unlock(&p->mu);
+    }
+    pthread_mutex_unlock(&p->mu);
+    return NULL;
+}
+
+static int usable_cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    int n = CPU_COUNT(&set);
+    return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : n;
+}
+
+struct pool *pool_new(int threads) {
+    struct pool *p = mem_must(sizeof *p);
+    p->count = threads > 0 ? (threads < THREADS_MAX ? threads : THREADS_MAX) : usable_cores();
+    p->threads = mem_must((size_t)p->count * sizeof *p->threads);
+    must(pthread_mutex_init(&p->mu, NULL) == 0);
+    must(pthread_cond_init(&p->start, NULL) == 0);
+    must(pthread_cond_init(&p->done, NULL) == 0);
+    for (int i = 1; i < p->count; i++) {
+        struct worker_start *s = mem_must(sizeof *s);
+        *s = (struct worker_start){p, i};
+        must(pthread_create(&p->threads[i - 1], NULL, work, s) == 0);
+    }
+    return p;
+}
+
+void pool_free(struct pool *p) {
+    if (!p) return;
+    pthread_mutex_lock(&p->mu);
+    p->closing = 1;
+    pthread_cond_broadcast(&p->start);
+    pthread_mutex_unlock(&p->mu);
+    for (int i = 1; i < p->count; i++)
+        pthread_join(p->threads[i - 1], NULL);
+    pthread_cond_destroy(&p->start);
+    pthread_cond_destroy(&p->done);
+    pthread_mutex_destroy(&p->mu);
+    mem_free(p->threads);
+    mem_free(p);
+}
+
+int pool_threads(const struct pool *p) { return p->count; }
+
+void pool_run(struct pool *p, int n, pool_fn *fn, void *ctx) {
+    if (n <= 1 || p->count == 1) {
+        for (int t = 0; t < n; t++)
+            fn(ctx, t, 0);
+        return;
+    }
+    pthread_mutex_lock(&p->mu);
+    p->fn = fn;
+    p->ctx = ctx;
+    p->n = n;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    p->round++;
+    pthread_cond_broadcast(&p->start);
+    pthread_mutex_unlock(&p->mu);
+    draw(p, fn, ctx, n, 0);
+    for (int i = 0; i < SPINS && atomic_load_explicit(&p->inside, memory_order_relaxed); i++)
+        relax();
+    pthread_mutex_lock(&p->mu);
+    while (p->inside)
+        pthread_cond_wait(&p->done, &p->mu);
+    p->fn = NULL; /* late wakers find nothing */
+    pthread_mutex_unlock(&p->mu);
+}

@@ -1,0 +1,141 @@
+/* pos.c - where things are: patches, positions, embeddings, rotary angles and the KV store. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/half.h"
+#include "kernels/cpu/cpu_kern.h"
+
+static void patchify_rows(const void *args, int row0, int row1) {
+    const struct kern_patchify *a = args;
+    int P = a->patch, G = a->side / P;
+    const uint8_t *rgb = (const uint8_t *)a->rgb.addr;
+    for (int r = row0; r < row1; r++) {
+        float *y = cpu_f32(a->y) + (size_t)r * (size_t)(3 * P * P);
+        for (int c = 0; c < 3; c++)
+            for (int iy = 0; iy < P; iy++) {
+                size_t line = (size_t)(r / G * P + iy) * (size_t)a->side + (size_t)(r % G * P);
+                for (int ix = 0; ix < P; ix++)
+                    *y++ = ((float)rgb[(line + (size_t)ix) * 3 + (size_t)c] / 255.0f - a->mean[c]) /
+                           a->std[c];
+            }
+    }
+}
+
+void cpu_patchify(struct kern *k, const struct kern_patchify *a) {
+    int G = a->side / a->patch;
+    cpu_rows(k, G * G, 6 * a->patch * a->patch, patchify_rows, a);
+}
+
+static void add_pos_rows(const void *args, int row0, int row1) {
+    const struct kern_add_pos *a = args;
+    for (size_t r = (size_t)row0; r < (size_t)row1; r++) {
+        const float *pos = cpu_f32(a->pos) + r * (size_t)a->width;
+        float *x = cpu_f32(a->x) + r * (size_t)a->width;
+        const float *from = r == 0 ? cpu_f32(a->cls) : x;
+        for (int i = 0; i < a->width; i++)
+            x[i] = from[i] + pos[i];
+    }
+}
+
+void cpu_add_pos(struct kern *k, const struct kern_add_pos *a) {
+    cpu_rows(k, a->rows, 2 * a->width, add_pos_rows, a);
+}
+
+static void embed_rows(const void *args, int row0, int row1) {
+    const struct kern_embed *a = args;
+    size_t w = (size_t)a->width;
+    for (int r = row0; r < row1; r++) {
+        int32_t src = cpu_i32(a->src)[r];
+        float *y = cpu_f32(a->y) + (size_t)r * w;
+        if (src < 0) {
+            memcpy(y, cpu_f32(a->feats) + (size_t)~src * w, w * sizeof *y);
+        } else if (a->dtype == KERN_F32) {
+            memcpy(y, cpu_f32(a->table) + (size_t)src * w, w * sizeof *y);
+        } else {
+            const uint16_t *h = (const uint16_t *)(const void *)a->table.addr + (size_t)src * w;
+            for (size_t i = 0; i < w; i++)
+                y[i] = a->dtype == KERN_BF16 ? half_from_bf16(h[i]) : half_from_f16(h[i]);
+        }
+    }
+}
+
+void cpu_embed(struct kern *k, const struct kern_embed *a) {
+    cpu_rows(k, a->rows, 2 * a->width, embed_rows, a);
+}
+
+static void gather_rows(const void *args, int row0, int row1) {
+    const struct kern_gather *a = args;
+    size_t w = (size_t)a->width;
+    for (int r = row0; r < row1; r++)
+        memcpy(cpu_f32(a->y) + (size_t)r * w, cpu_f32(a->x) + (size_t)cpu_i32(a->index)[r] * w,
+               w * sizeof(float));
+}
+
+void cpu_gather(struct kern *k, const struct kern_gather *a) {
+    cpu_rows(k, a->rows, 2 * a->width, gather_rows, a);
+}
+
+/* ---- rotary ---- */
+
+/* cos and sin for positions 0 .. most, computed in double once and kept. */
+static const float *angles(struct kern *k, double theta, int K, int most) {
+    int is_same = k->angle_size == K && !(k->angle_theta < theta) && !(k->angle_theta > theta);
+    if (is_same && most < k->angle_pos) return k->angles.p;
+    size_t half = (size_t)(K / 2), room = k->angles.floats / (size_t)K;
+    if (room <= (size_t)most) {
+        room = 2 * ((size_t)most + 1);
+        cpu_scratch(k, &k->angles, room * (size_t)K);
+    }
+    int n = room < 4096 ? (int)room : most < 4096 ? 4096 : (int)room;
+    for (size_t i = 0; i < half; i++) {
+        double turn = pow(theta, -2.0 * (double)i / K);
+        for (int p = 0; p < n; p++) {
+            float *to = k->angles.p + ((size_t)p * half + i) * 2;
+            to[0] = (float)cos(p * turn);
+            to[1] = (float)sin(p * turn);
+        }
+    }
+    k->angle_pos = n;
+    k->angle_size = K;
+    k->angle_theta = theta;
+    return k->angles.p;
+}
+
+struct rope_job {
+    const struct kern_rope *a;
+    const float *angles;
+};
+
+/* Turn each head of `from` into `to` (may be the same). */
+static void rotate(const float *from, float *to, int heads, int K, const float *angle) {
+    int half = K / 2;
+    for (int h = 0; h < heads; h++, from += K, to += K)
+        for (int i = 0; i < half; i++) {
+            float c = angle[2 * i], s = angle[2 * i + 1], x = from[i], y = from[i + half];
+            to[i] = x * c - y * s;
+            to[i + half] = y * c + x * s;
+        }
+}
+
+static void rope_rows(const void *args, int row0, int row1) {
+    const struct rope_job *j = args;
+    const struct kern_rope *a = j->a;
+    int K = a->head_size;
+    size_t w = (size_t)(a->heads * K);
+    for (int r = row0; r < row1; r++) {
+        float *q = cpu_f32(a->qkv) + (size_t)r * (size_t)a->ld;
+        const float *angle = j->angles + (size_t)cpu_i32(a->pos)[r] * (size_t)K;
+        size_t slot = (size_t)cpu_i32(a->slot)[r];
+        rotate(q + w, cpu_f32(a->pool_k) + slot * w, a->heads, K, angle);
+        memcpy(cpu_f32(a->pool_v) + slot * w, q + 2 * w, w * sizeof *q);
+        rotate(q, q, a->heads, K, angle);
+    }
+}
+
+void cpu_rope(struct kern *k, const struct kern_rope *a) {
+    int most = 0;
+    for (int r = 0; r < a->rows; r++)
+        if (cpu_i32(a->pos)[r] > most) most = cpu_i32(a->pos)[r];
+    struct rope_job j = {a, angles(k, a->theta, a->head_size, most)};
+    cpu_rows(k, a->rows, 6 * a->heads * a->head_size, rope_rows, &j);
+}

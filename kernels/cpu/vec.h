@@ -1,0 +1,111 @@
+/* vec.h - the vector vocabulary: `vf`, V floats wide, for the instruction set this file is compiled for.
+ *
+ * GCC's vector types carry the operators; only what they lack is spelled out. v_fma is one rounding
+ * where the machine has it and two where it has not (portable).
+ */
+#ifndef KERNELS_CPU_VEC_H
+#define KERNELS_CPU_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+enum { V = 16 };
+#elif defined(__AVX2__)
+#include <immintrin.h>
+enum { V = 8 };
+#else
+enum { V = 4 };
+#endif
+
+typedef float vf __attribute__((vector_size(4 * V)));
+typedef int32_t vi __attribute__((vector_size(4 * V)));
+
+#define VEC static inline __attribute__((always_inline, unused))
+
+VEC vf v_load(const float *p) {
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+VEC void v_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+VEC vf v_all(float x) { return x - (vf){0}; }
+VEC vf v_fma(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+    return _mm256_fmadd_ps(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+/* where mask (all ones or zero a lane) a, else b */
+VEC vf v_pick(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+VEC vf v_max(vf a, vf b) { return v_pick(a > b, a, b); }
+VEC vf v_min(vf a, vf b) { return v_pick(a < b, a, b); }
+VEC vf v_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+
+/* Lanes added in a fixed tree. */
+VEC float v_sum(vf v) {
+    float a[V];
+    v_store(a, v);
+    for (int n = V / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            a[i] += a[i + n];
+    return a[0];
+}
+VEC float v_largest(vf v) {
+    float a[V];
+    v_store(a, v);
+    for (int i = 1; i < V; i++)
+        if (a[i] > a[0]) a[0] = a[i];
+    return a[0];
+}
+
+/* e^x: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's polynomial of degree 7 for e^r (its remainder is
+ * below 2e-9), times 2^n in two steps, so that both ends of the range come out right: denormal, then 0
+ * below, infinite above. */
+VEC vf v_exp(vf x) {
+    const vf magic = v_all(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    x = v_min(v_max(x, v_all(-104.0f)), v_all(89.0f));
+    vf shifted = v_fma(x, v_all(1.44269504089f), magic);
+    vf n = shifted - magic;
+    vf r = v_fma(n, v_all(-0.693145751953125f), x);
+    r = v_fma(n, v_all(-1.42860682030941723e-6f), r);
+    vf p = v_all(1.0f / 5040);
+    p = v_fma(p, r, v_all(1.0f / 720));
+    p = v_fma(p, r, v_all(1.0f / 120));
+    p = v_fma(p, r, v_all(1.0f / 24));
+    p = v_fma(p, r, v_all(1.0f / 6));
+    p = v_fma(p, r, v_all(0.5f));
+    p = v_fma(p, r, v_all(1.0f));
+    p = v_fma(p, r, v_all(1.0f));
+    vi twos = (vi)shifted - (vi)magic, low = twos >> 1, high = twos - low;
+    return p * (vf)((low + 127) << 23) * (vf)((high + 127) << 23);
+}
+
+/* erf: an odd polynomial below 1, 1 - e^q(x) from 1 to 4, 1 above; both fitted by least squares at
+ * Chebyshev points in double. Absolute error below 1.5e-7. */
+VEC vf v_erf(vf x) {
+    static const float small[] = {1.128379225730896f,    -0.37612637877464294f,
+                                  0.11283782869577408f,  -0.026865437626838684f,
+                                  0.005221053492277861f, -0.0008484396385028958f,
+                                  0.00011268253729213029f, -9.673591193859465e-06f};
+    static const float large[] = {0.0004005005757790059f, -1.1306045055389404f,
+                                  -0.6310888528823853f,   -0.1109074205160141f,
+                                  0.026999497786164284f,  -0.005021044984459877f,
+                                  0.0006733376067131758f, -6.0068803577451035e-05f,
+                                  3.095205556746805e-06f, -6.582861544757179e-08f};
+    vf a = v_min(v_abs(x), v_all(4.0f)), s = a * a, p = v_all(small[7]), q = v_all(large[9]);
+    for (int i = 6; i >= 0; i--)
+        p = v_fma(p, s, v_all(small[i]));
+    for (int i = 8; i >= 0; i--)
+        q = v_fma(q, a, v_all(large[i]));
+    vf r = v_pick(a < v_all(1.0f), a * p, v_all(1.0f) - v_exp(q));
+    return (vf)((vi)r | ((vi)x & (int32_t)0x80000000));
+}
+
+VEC vf v_gelu(vf x) { return v_all(0.5f) * x * (v_all(1.0f) + v_erf(x * v_all(0.70710678118654752f))); }
+
+#endif

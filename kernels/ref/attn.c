@@ -1,0 +1,126 @@
+/* attn.c - attention: for a row and head with keys k_1..k_n and values v_1..v_n in list order,
+ *
+ *     s_j = scale * (q . k_j),  m = max_j s_j,  y = sum_j exp(s_j - m) v_j / sum_j exp(s_j - m)
+ *
+ * computed as written, each score twice rather than kept: there is no bound on a list's length and
+ * nothing here allocates. attn_full's list is all tokens of the picture; attn_tree's is the spans of
+ * the row's group, then either the group's own rows up to itself or the row's tail.
+ */
+#include <math.h>
+
+#include "kernels/ref/ref.h"
+
+enum { HEAD_MAX = 1024 };
+
+/* The running state of one row and head. The first walk over the keys finds `max`, the second
+ * adds up. */
+struct head {
+    const float *q;
+    int size;
+    double scale, max, weight;
+    double sum[HEAD_MAX];
+    uint64_t keys;
+};
+
+static double score(const struct head *h, const float *key) {
+    double dot = 0;
+    for (int c = 0; c < h->size; c++)
+        dot += (double)h->q[c] * (double)key[c];
+    return dot * h->scale;
+}
+
+static void head_begin(struct head *h, const float *q, int size, float scale) {
+    must(size <= HEAD_MAX);
+    h->q = q;
+    h->size = size;
+    h->scale = (double)scale;
+    h->max = -INFINITY;
+    h->weight = 0;
+    h->keys = 0;
+    for (int c = 0; c < size; c++)
+        h->sum[c] = 0;
+}
+
+/* One key; `value` is NULL on the first walk. */
+static void head_see(struct head *h, const float *key, const float *value) {
+    double s = score(h, key);
+    if (!value) {
+        if (s > h->max) h->max = s;
+        return;
+    }
+    double p = exp(s - h->max);
+    h->weight += p;
+    for (int c = 0; c < h->size; c++)
+        h->sum[c] += p * (double)value[c];
+    h->keys++;
+}
+
+static void head_end(const struct head *h, float *y) {
+    for (int c = 0; c < h->size; c++)
+        y[c] = (float)(h->sum[c] / h->weight);
+}
+
+void ref_attn_full(struct kern *k, const struct kern_attn_full *a) {
+    size_t width = (size_t)a->heads * (size_t)a->head_size, ld = (size_t)a->ld;
+    uint64_t keys = 0;
+    for (int i = 0; i < a->images * a->tokens; i++) {
+        const float *first =
+            ref_f32(a->qkv) + (size_t)(i - i % a->tokens) * ld; /* of the picture */
+        for (size_t at = 0; at < width; at += (size_t)a->head_size) {
+            struct head h;
+            head_begin(&h, ref_f32(a->qkv) + (size_t)i * ld + at, a->head_size, a->scale);
+            for (int walk = 0; walk < 2; walk++) {
+                for (size_t j = 0; j < (size_t)a->tokens; j++) {
+                    const float *kv = first + j * ld + width + at;
+                    head_see(&h, kv, walk ? kv + width : NULL);
+                }
+            }
+            head_end(&h, ref_f32(a->y) + (size_t)i * (size_t)a->ldy + at);
+            keys += h.keys;
+        }
+    }
+    ref_count(k, 2 * keys * (uint64_t)a->head_size);
+}
+
+/* The keys of row `row` of group `g`, head at `at`, in their order. */
+static void see_tree(struct head *h, const struct kern_attn_tree *a,
+                     const struct kern_attn_group *g, int row, size_t at, int walk) {
+    const float *pool_k = ref_f32(a->pool_k) + at, *pool_v = ref_f32(a->pool_v) + at;
+    size_t width = (size_t)a->heads * (size_t)a->head_size;
+    for (int s = g->span0; s < g->span0 + g->spans; s++) {
+        size_t slot = (size_t)a->spans[s].slot;
+        for (size_t end = slot + (size_t)a->spans[s].len; slot < end; slot++)
+            head_see(h, pool_k + slot * width, walk ? pool_v + slot * width : NULL);
+    }
+    if (g->own_slot >= 0) {
+        size_t slot = (size_t)g->own_slot, end = slot + (size_t)(row - g->row0) + 1;
+        for (; slot < end; slot++)
+            head_see(h, pool_k + slot * width, walk ? pool_v + slot * width : NULL);
+        return;
+    }
+    const int32_t *off = ref_i32(a->tail_off), *tail = ref_i32(a->tail);
+    for (int t = off[row]; t < off[row + 1]; t++)
+        head_see(h, pool_k + (size_t)tail[t] * width,
+                 walk ? pool_v + (size_t)tail[t] * width : NULL);
+}
+
+void ref_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
+    size_t width = (size_t)a->heads * (size_t)a->head_size;
+    uint64_t keys = 0;
+    for (int gi = 0; gi < a->n_groups; gi++) {
+        const struct kern_attn_group *g = &a->groups[gi];
+        for (int row = g->row0; row < g->row0 + g->rows; row++) {
+            for (size_t at = 0; at < width; at += (size_t)a->head_size) {
+                struct head h;
+                head_begin(&h, ref_f32(a->q) + (size_t)row * (size_t)a->ldq + at, a->head_size,
+                           a->scale);
+                see_tree(&h, a, g, row, at, 0);
+                see_tree(&h, a, g, row, at, 1);
+                must(h.keys > 0);
+                head_end(&h, ref_f32(a->y) + (size_t)row * (size_t)a->ldy + at);
+                keys += h.keys;
+            }
+        }
+    }
+    ref_count(k, 2 * keys * (uint64_t)a->head_size);
+}

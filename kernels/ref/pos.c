@@ -1,0 +1,102 @@
+/* pos.c - what gives rows their place: patches, learned positions, embeddings, rotary angles.
+ *
+ * TRAPS:
+ * - A patch is laid out channel first, (c, iy, ix), as a convolution's weight is; the picture lies
+ *   interleaved. test_pos.c: patchify_puts_every_sample_where_a_convolution_wants_it.
+ * - Rotary pairs are (i, i + K/2), not (2i, 2i + 1). test_pos.c: rope_turns_the_half_split_pairs.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/half.h"
+#include "kernels/ref/ref.h"
+
+void ref_patchify(struct kern *k, const struct kern_patchify *a) {
+    const uint8_t *rgb = (const uint8_t *)a->rgb.addr;
+    int grid = a->side / a->patch;
+    float *y = ref_f32(a->y); /* (G*G, 3*P*P), written in order */
+    for (int py = 0; py < grid; py++) {
+        for (int px = 0; px < grid; px++) {
+            for (int i = 0; i < 3 * a->patch * a->patch; i++) {
+                int c = i / (a->patch * a->patch), iy = i / a->patch % a->patch, ix = i % a->patch;
+                size_t row = (size_t)(py * a->patch + iy), col = (size_t)(px * a->patch + ix);
+                double v = rgb[(row * (size_t)a->side + col) * 3 + (size_t)c] / 255.0;
+                *y++ = (float)((v - (double)a->mean[c]) / (double)a->std[c]);
+            }
+        }
+    }
+    ref_count(k, 0);
+}
+
+void ref_add_pos(struct kern *k, const struct kern_add_pos *a) {
+    float *x = ref_f32(a->x);
+    const float *cls = ref_f32(a->cls), *pos = ref_f32(a->pos);
+    size_t width = (size_t)a->width;
+    for (size_t i = 0; i < (size_t)a->rows; i++) {
+        for (size_t c = 0; c < width; c++)
+            x[i * width + c] = (i == 0 ? cls[c] : x[i * width + c]) + pos[i * width + c];
+    }
+    ref_count(k, 0);
+}
+
+static float table_at(const struct kern_embed *a, size_t i) {
+    const char *at = a->table.addr + i * kern_dtype_bytes(a->dtype);
+    uint16_t h;
+    float f;
+    switch (a->dtype) {
+    case KERN_BF16: memcpy(&h, at, sizeof(h)); return half_from_bf16(h);
+    case KERN_F16: memcpy(&h, at, sizeof(h)); return half_from_f16(h);
+    case KERN_F32: break;
+    }
+    memcpy(&f, at, sizeof(f));
+    return f;
+}
+
+void ref_embed(struct kern *k, const struct kern_embed *a) {
+    const int32_t *src = ref_i32(a->src);
+    const float *feats = ref_f32(a->feats);
+    size_t width = (size_t)a->width;
+    for (int i = 0; i < a->rows; i++) {
+        float *y = ref_f32(a->y) + (size_t)i * width;
+        for (size_t c = 0; c < width; c++)
+            y[c] = src[i] >= 0 ? table_at(a, (size_t)src[i] * width + c)
+                               : feats[(size_t)~src[i] * width + c];
+    }
+    ref_count(k, 0);
+}
+
+void ref_gather(struct kern *k, const struct kern_gather *a) {
+    const int32_t *index = ref_i32(a->index);
+    size_t width = (size_t)a->width;
+    for (int i = 0; i < a->rows; i++)
+        memcpy(ref_f32(a->y) + (size_t)i * width, ref_f32(a->x) + (size_t)index[i] * width,
+               width * sizeof(float));
+    ref_count(k, 0);
+}
+
+/* One head: pair (i, i + K/2) turns by pos * theta^(-2i/K). */
+static void turn(float *out, const float *in, int size, int pos, double theta) {
+    int half = size / 2;
+    for (int i = 0; i < half; i++) {
+        double angle = pos * pow(theta, -2.0 * i / size);
+        double c = cos(angle), s = sin(angle), a = (double)in[i], b = (double)in[i + half];
+        out[i] = (float)(a * c - b * s);
+        out[i + half] = (float)(b * c + a * s);
+    }
+}
+
+void ref_rope(struct kern *k, const struct kern_rope *a) {
+    const int32_t *pos = ref_i32(a->pos), *slot = ref_i32(a->slot);
+    size_t width = (size_t)a->heads * (size_t)a->head_size;
+    for (int i = 0; i < a->rows; i++) {
+        float *q = ref_f32(a->qkv) + (size_t)i * (size_t)a->ld, *kk = q + width, *v = kk + width;
+        float *to_k = ref_f32(a->pool_k) + (size_t)slot[i] * width;
+        float *to_v = ref_f32(a->pool_v) + (size_t)slot[i] * width;
+        for (size_t h = 0; h < width; h += (size_t)a->head_size) {
+            turn(q + h, q + h, a->head_size, pos[i], a->theta);
+            turn(to_k + h, kk + h, a->head_size, pos[i], a->theta);
+        }
+        memcpy(to_v, v, width * sizeof(float));
+    }
+    ref_count(k, 0);
+}

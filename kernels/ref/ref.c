@@ -1,0 +1,162 @@
+/* ref.c - the reference backend as a device: its memory is the host's, its order is the program's.
+ *
+ * Slow, plain, and right: one thread, no vector code, every sum in double in ascending order. The
+ * operations lie beside this file, one file per family, each with its formula. What a fast backend
+ * does is judged against these. Thread: the owner's.
+ */
+#include "kernels/ref/ref.h"
+
+#include <string.h>
+
+#include "kernels/base/half.h"
+#include "kernels/base/mem.h"
+
+/* A device allocation knows its size, for the statistics. 64 bytes keep what follows aligned. */
+struct chunk {
+    size_t bytes;
+    char pad[64 - sizeof(size_t)];
+};
+
+static int ref_score(void) { return 1; }
+
+static int ref_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
+    *out = NULL;
+    if (cfg->device != 0) return err_set(e, E_NOT_FOUND, "ref: no device %d", cfg->device);
+    *out = mem_must(sizeof(**out));
+    return 0;
+}
+
+static void ref_close(struct kern *k) { mem_free(k); }
+
+static const char *ref_describe(const struct kern *k) {
+    (void)k;
+    return "plain loops, 1 thread";
+}
+
+void ref_count(struct kern *k, uint64_t multiply_adds) {
+    k->stats.ops++;
+    k->stats.flops += 2 * multiply_adds;
+}
+
+/* ---- memory ---- */
+static int ref_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
+    size_t total;
+    struct chunk *h = mem_add(bytes, sizeof(*h), &total) ? mem_try(total) : NULL;
+    if (!h) return err_set(e, E_NOMEM, "ref: no room for %zu bytes", bytes);
+    h->bytes = bytes;
+    k->stats.allocations++;
+    k->stats.live_bytes += bytes;
+    if (k->stats.peak_bytes < k->stats.live_bytes) k->stats.peak_bytes = k->stats.live_bytes;
+    *out = (struct kern_ptr){(char *)(h + 1)};
+    return 0;
+}
+
+static void ref_free(struct kern *k, struct kern_ptr p) {
+    if (!p.addr) return;
+    struct chunk *h = (struct chunk *)(void *)p.addr - 1;
+    k->stats.live_bytes -= h->bytes;
+    mem_free(h);
+}
+
+static void ref_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes) {
+    (void)k;
+    if (bytes) memcpy(dst.addr, src, bytes);
+}
+
+static int ref_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {
+    (void)k, (void)e;
+    if (bytes) memcpy(dst, src.addr, bytes);
+    return 0;
+}
+
+static void ref_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t bytes) {
+    (void)k;
+    if (bytes) memmove(dst.addr, src.addr, bytes);
+}
+
+/* Element i of a block of weights; the block may lie at any address. */
+static float weight_at(const struct kern_mat_part *part, size_t i) {
+    const char *at = (const char *)part->data + i * kern_dtype_bytes(part->dtype);
+    uint16_t h;
+    float f;
+    switch (part->dtype) {
+    case KERN_BF16: memcpy(&h, at, sizeof(h)); return half_from_bf16(h);
+    case KERN_F16: memcpy(&h, at, sizeof(h)); return half_from_f16(h);
+    case KERN_F32: break;
+    }
+    memcpy(&f, at, sizeof(f));
+    return f;
+}
+
+static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
+                       struct err *e) {
+    *out = NULL;
+    size_t n = 0, cells, bytes;
+    for (int p = 0; p < src->n_parts; p++)
+        n += (size_t)src->parts[p].n;
+    if (!mem_mul(n, (size_t)src->k, &cells) || !mem_mul(cells, sizeof(float), &bytes))
+        return err_set(e, E_TOO_BIG, "ref: a matrix of %zu x %d", n, src->k);
+    struct kern_ptr w = {0};
+    int rc = ref_alloc(k, bytes, &w, e);
+    if (rc) return rc;
+    struct kern_mat *m = mem_must(sizeof(*m));
+    *m = (struct kern_mat){.n = (int)n, .k = src->k, .w = ref_f32(w)};
+    size_t at = 0;
+    for (int p = 0; p < src->n_parts; p++) {
+        size_t len = (size_t)src->parts[p].n * (size_t)src->k;
+        for (size_t i = 0; i < len; i++)
+            m->w[at++] = weight_at(&src->parts[p], i);
+    }
+    *out = m;
+    return 0;
+}
+
+static void ref_mat_free(struct kern *k, struct kern_mat *m) {
+    if (!m) return;
+    ref_free(k, (struct kern_ptr){(char *)m->w});
+    mem_free(m);
+}
+
+/* ---- order: everything has happened when the call returns ---- */
+static void ref_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
+static void ref_end(struct kern *k) { (void)k; }
+
+static int ref_sync(struct kern *k, struct err *e) {
+    (void)k, (void)e;
+    return 0;
+}
+
+static void ref_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
+
+const struct kern_ops kern_ref = {
+    .abi = KERN_ABI,
+    .size = sizeof(struct kern_ops),
+    .name = "ref",
+    .score = ref_score,
+    .open = ref_open,
+    .close = ref_close,
+    .describe = ref_describe,
+    .alloc = ref_alloc,
+    .free = ref_free,
+    .put = ref_put,
+    .get = ref_get,
+    .copy = ref_copy,
+    .mat_new = ref_mat_new,
+    .mat_free = ref_mat_free,
+    .begin = ref_begin,
+    .end = ref_end,
+    .sync = ref_sync,
+    .stats = ref_stats,
+    .gemm = ref_gemm,
+    .layernorm = ref_layernorm,
+    .rmsnorm = ref_rmsnorm,
+    .swiglu = ref_swiglu,
+    .patchify = ref_patchify,
+    .add_pos = ref_add_pos,
+    .embed = ref_embed,
+    .gather = ref_gather,
+    .rope = ref_rope,
+    .attn_full = ref_attn_full,
+    .attn_tree = ref_attn_tree,
+    .pick = ref_pick,
+};

@@ -1,0 +1,262 @@
+/* test_attn_tree.c - attention over the prompt tree.
+ *
+ * The truth about a row is its list of keys. `struct pass` is built from groups and rows in any
+ * shape; lists of slots are kept beside it, so that the same list can be asked for as spans, as own
+ * rows, as tails, in one group or in many, and must give the same bits each time.
+ */
+#include "tests/unit/kernels/plain.h"
+#include "tests/unit/kernels/rig.h"
+#include "tests/unit/kernels/tol.h"
+
+enum { SLOTS = 600, ROWS = 300, GROUPS = 64, SPANS = 256, TAILS = 4096, KEYS = 600 };
+
+struct pool {
+    int heads, size, width;
+    float *k, *v; /* (SLOTS, width) */
+    struct tensor dev_k, dev_v;
+};
+
+struct pass {
+    int rows, n_groups, n_spans, n_tails;
+    struct kern_attn_group groups[GROUPS];
+    struct kern_attn_span spans[SPANS];
+    int32_t tail_off[ROWS + 1], tail[TAILS];
+    int n_keys[ROWS], keys[ROWS][KEYS]; /* each row's list, spelled out */
+    const float *q[ROWS];
+};
+
+static void pool_make(struct rig *r, struct pool *p, int heads, int size) {
+    p->heads = heads, p->size = size, p->width = heads * size;
+    size_t cells = SLOTS * (size_t)p->width;
+    p->k = host_random(r, cells, 1.5f), p->v = host_random(r, cells, 1);
+}
+
+/* To the device, with NaN in every slot that no row of the pass may see. */
+static void pool_put(struct rig *r, struct pool *p, const struct pass *s) {
+    char seen[SLOTS] = {0};
+    for (int i = 0; i < s->rows; i++) {
+        for (int j = 0; j < s->n_keys[i]; j++)
+            seen[s->keys[i][j]] = 1;
+    }
+    size_t width = (size_t)p->width;
+    float *k = host_f32(SLOTS * width), *v = host_f32(SLOTS * width);
+    for (size_t i = 0; i < SLOTS * width; i++) {
+        k[i] = seen[i / width] ? p->k[i] : NAN;
+        v[i] = seen[i / width] ? p->v[i] : NAN;
+    }
+    p->dev_k = tensor_in(r, k, SLOTS, p->width, 0);
+    p->dev_v = tensor_in(r, v, SLOTS, p->width, 0);
+}
+
+/* ---- building a pass ---- */
+static struct kern_attn_group *group_begin(struct pass *s, int own_slot) {
+    struct kern_attn_group *g = &s->groups[s->n_groups++];
+    *g = (struct kern_attn_group){s->rows, 0, s->n_spans, 0, own_slot};
+    return g;
+}
+
+static void group_span(struct pass *s, int slot, int len) {
+    s->groups[s->n_groups - 1].spans++;
+    s->spans[s->n_spans++] = (struct kern_attn_span){slot, len};
+}
+
+/* A row of the newest group; `tail` of n slots when the group has no own rows. */
+static void group_row(struct pass *s, const float *q, const int *tail, int n) {
+    struct kern_attn_group *g = &s->groups[s->n_groups - 1];
+    int row = s->rows++, *keys = s->keys[row], count = 0;
+    for (int i = 0; i < g->spans; i++) {
+        for (int j = 0; j < s->spans[g->span0 + i].len; j++)
+            keys[count++] = s->spans[g->span0 + i].slot + j;
+    }
+    for (int i = 0; g->own_slot >= 0 && i <= g->rows; i++)
+        keys[count++] = g->own_slot + i;
+    s->tail_off[row] = s->n_tails;
+    for (int i = 0; i < n; i++)
+        keys[count++] = s->tail[s->n_tails++] = tail[i];
+    s->tail_off[row + 1] = s->n_tails;
+    s->n_keys[row] = count;
+    s->q[row] = q;
+    g->rows++;
+}
+
+static const float *pass_run(struct rig *r, struct pool *p, const struct pass *s) {
+    pool_put(r, p, s);
+    size_t width = (size_t)p->width;
+    float *q = host_f32((size_t)s->rows * width);
+    for (int i = 0; i < s->rows; i++)
+        memcpy(q + (size_t)i * width, s->q[i], width * sizeof(float));
+    struct tensor tq = tensor_in(r, q, s->rows, p->width, 5);
+    struct tensor y = tensor_out(r, s->rows, p->width, 1);
+    RUN(r, attn_tree, struct kern_attn_tree, .rows = s->rows, .heads = p->heads,
+        .head_size = p->size, .scale = 1 / sqrtf((float)p->size), .q = tq.p, .ldq = tq.ld,
+        .pool_k = p->dev_k.p, .pool_v = p->dev_v.p, .y = y.p, .ldy = y.ld, .groups = s->groups,
+        .n_groups = s->n_groups, .spans = s->spans, .n_spans = s->n_spans,
+        .dev_groups = rig_put(r, s->groups, sizeof(s->groups)),
+        .dev_spans = rig_put(r, s->spans, sizeof(s->spans)),
+        .tail_off = rig_put(r, s->tail_off, sizeof(s->tail_off)),
+        .tail = rig_put(r, s->tail, sizeof(s->tail)));
+    return tensor_get(r, &y);
+}
+
+static void pass_check(struct rig *r, struct pool *p, const struct pass *s) {
+    const float *got = pass_run(r, p, s);
+    size_t cells = (size_t)(s->rows * p->width);
+    double *want = host_f64(cells), scores64[KEYS];
+    float *plain = host_f32(cells), scores32[KEYS];
+    for (int i = 0; i < s->rows; i++) {
+        for (int h = 0; h < p->width; h += p->size) {
+            const float *k[KEYS], *v[KEYS], scale = 1 / sqrtf((float)p->size);
+            for (int j = 0; j < s->n_keys[i]; j++) {
+                k[j] = p->k + s->keys[i][j] * p->width + h;
+                v[j] = p->v + s->keys[i][j] * p->width + h;
+            }
+            int at = i * p->width + h;
+            plain_attend_f64(s->q[i] + h, k, v, s->n_keys[i], p->size, scale, scores64, want + at);
+            plain_attend_f32(s->q[i] + h, k, v, s->n_keys[i], p->size, scale, scores32, plain + at);
+        }
+    }
+    tol_check("attn_tree", got, want, plain, cells);
+}
+
+/* A pass like the engine's: two stems being prefilled, lanes behind stems with private tails, lanes
+ * without any stem. */
+static struct pass *mixed_pass(struct rig *r, const struct pool *p) {
+    struct pass *s = host_take(sizeof(*s));
+    int tail[9];
+    group_begin(s, 0); /* the first rows of a stem: nothing before them */
+    for (int i = 0; i < 17; i++)
+        group_row(s, host_random(r, (size_t)p->width, 1), NULL, 0);
+    group_begin(s, 150); /* a later chunk of a stem in two runs */
+    group_span(s, 100, 33);
+    group_span(s, 140, 10);
+    for (int i = 0; i < 40; i++)
+        group_row(s, host_random(r, (size_t)p->width, 1), NULL, 0);
+    for (int g = 0; g < 3; g++) { /* lanes behind stems */
+        group_begin(s, -1);
+        group_span(s, g == 1 ? 300 : 100, g == 1 ? 129 : 88);
+        if (g == 2) group_span(s, 520, 1);
+        for (int i = 0; i < (g == 0 ? 1 : 88); i++) {
+            int n = 1 + host_below(r, 9);
+            for (int t = 0; t < n; t++)
+                tail[t] = 430 + host_below(r, 80); /* in no order, shared between lanes */
+            group_row(s, host_random(r, (size_t)p->width, 1), tail, n);
+        }
+    }
+    group_begin(s, -1); /* no stem at all */
+    tail[0] = 599;
+    group_row(s, host_random(r, (size_t)p->width, 1), tail, 1);
+    return s;
+}
+
+OP_TEST(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
+    static const int shapes[][2] = {{2, 16}, {1, 32}, {2, 88}, {1, 128}, {3, 6}};
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+        struct pool p;
+        pool_make(r, &p, shapes[i][0], shapes[i][1]);
+        pass_check(r, &p, mixed_pass(r, &p));
+    }
+}
+
+OP_TEST(attn_tree_takes_an_empty_pass) {
+    struct pool p;
+    pool_make(r, &p, 1, 16);
+    pass_run(r, &p, host_take(sizeof(struct pass)));
+}
+
+OP_TEST(attn_tree_survives_large_scores) {
+    struct pool p;
+    pool_make(r, &p, 1, 16);
+    for (int i = 0; i < SLOTS * p.width; i++)
+        p.k[i] *= 1000;
+    struct pass *s = mixed_pass(r, &p);
+    const float *y = pass_run(r, &p, s);
+    for (int i = 0; i < s->rows * p.width; i++)
+        CHECK(isfinite(y[i]) && fabsf(y[i]) < 10);
+}
+
+/* The heart of the product, in three parts. One: every row of a pass, alone in a pass of its own. */
+OP_TEST(attn_tree_row_has_the_same_bits_alone) {
+    struct pool p;
+    pool_make(r, &p, 2, 24);
+    struct pass *s = mixed_pass(r, &p), *one = host_take(sizeof(*one));
+    const float *all = pass_run(r, &p, s);
+    for (int g = 0; g < s->n_groups; g++) {
+        const struct kern_attn_group *from = &s->groups[g];
+        for (int row = from->row0; row < from->row0 + from->rows; row += 1 + host_below(r, 20)) {
+            memset(one, 0, sizeof(*one));
+            group_begin(one, -1);
+            for (int i = 0; i < from->spans; i++)
+                group_span(one, s->spans[from->span0 + i].slot, s->spans[from->span0 + i].len);
+            int own = from->own_slot >= 0 ? row - from->row0 + 1 : 0;
+            int *rest = s->keys[row] + s->n_keys[row] - own;
+            if (!own) {
+                own = s->tail_off[row + 1] - s->tail_off[row];
+                rest = s->tail + s->tail_off[row];
+            }
+            group_row(one, s->q[row], rest, own);
+            CHECK_MEM(pass_run(r, &p, one), all + row * p.width, (size_t)p.width * sizeof(float));
+        }
+    }
+}
+
+/* Two: the same list of keys, cut into spans, own rows and tail in every way. */
+OP_TEST(attn_tree_row_depends_on_its_list_alone_however_it_is_cut) {
+    enum { LEN = 150, FIRST = 40 };
+    struct pool p;
+    pool_make(r, &p, 2, 24);
+    const float *q = host_random(r, (size_t)p.width, 1), *want = NULL;
+    for (int way = 0; way < 12; way++) {
+        struct pass *s = host_take(sizeof(*s));
+        int cut = way < 2 ? way * LEN : 1 + host_below(r, LEN - 1), tail[LEN], row = 0;
+        if (way % 3 == 0) { /* prefill in one or two chunks: the row is the last of its group */
+            group_begin(s, FIRST + (cut == LEN ? 0 : cut));
+            if (cut > 0 && cut < LEN) group_span(s, FIRST, cut);
+            row = LEN - 1 - (cut == LEN ? 0 : cut);
+            for (int i = 0; i <= row; i++)
+                group_row(s, q, NULL, 0);
+        } else { /* a lane behind a stem in one to four runs */
+            if (cut == LEN) cut--;
+            group_begin(s, -1);
+            for (int at = 0; at < cut;) {
+                int len = way % 3 == 1 ? cut : 1 + host_below(r, cut - at);
+                group_span(s, FIRST + at, len);
+                at += len;
+            }
+            for (int i = cut; i < LEN; i++)
+                tail[i - cut] = FIRST + i;
+            group_row(s, q, tail, LEN - cut);
+        }
+        CHECK_EQ(s->n_keys[row], LEN);
+        const float *got = pass_run(r, &p, s) + row * p.width;
+        if (want) CHECK_MEM(got, want, (size_t)p.width * sizeof(float));
+        want = got;
+    }
+}
+
+/* Three: where in the pool the keys lie is nobody's business. */
+OP_TEST(attn_tree_row_has_the_same_bits_wherever_its_keys_are_stored) {
+    enum { STEM = 70, TAIL = 5 };
+    struct pool p;
+    pool_make(r, &p, 2, 24);
+    size_t row_bytes = (size_t)p.width * sizeof(float);
+    float *k = host_random(r, (size_t)((STEM + TAIL) * p.width), 1);
+    float *v = host_random(r, (size_t)((STEM + TAIL) * p.width), 1);
+    const float *q = host_random(r, (size_t)p.width, 1), *want = NULL;
+    for (int stem_at = 0; stem_at < 530; stem_at += 77) {
+        struct pass *s = host_take(sizeof(*s));
+        int tail[TAIL];
+        for (int i = 0; i < TAIL; i++)
+            tail[i] = (stem_at + STEM + i * 97) % SLOTS;
+        for (int i = 0; i < STEM + TAIL; i++) {
+            int slot = i < STEM ? stem_at + i : tail[i - STEM];
+            memcpy(p.k + slot * p.width, k + i * p.width, row_bytes);
+            memcpy(p.v + slot * p.width, v + i * p.width, row_bytes);
+        }
+        group_begin(s, -1);
+        group_span(s, stem_at, STEM);
+        group_row(s, q, tail, TAIL);
+        const float *got = pass_run(r, &p, s);
+        if (want) CHECK_MEM(got, want, row_bytes);
+        want = got;
+    }
+}

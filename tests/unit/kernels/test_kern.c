@@ -1,0 +1,149 @@
+/* test_kern.c - the door: finding a backend, refusing a broken one, device memory, statistics. */
+#include <limits.h>
+
+#include "kernels/base/mem.h"
+#include "tests/unit/kernels/rig.h"
+
+TEST(kern_find_knows_its_backends_and_no_other) {
+    const struct kern_ops *ops = NULL, *untouched = NULL;
+    struct err e = {0};
+    CHECK_EQ(kern_find("ref", &ops, &e), 0);
+    CHECK_STR(ops->name, "ref");
+    CHECK_EQ(kern_find("auto", &ops, &e), 0);
+    CHECK(ops->score() > 0);
+    CHECK_EQ(e.code, 0);
+    CHECK_EQ(kern_find("nonsense", &untouched, &e), E_NOT_FOUND);
+    CHECK_HAS(e.text, "nonsense");
+    CHECK_EQ(kern_find("", &untouched, NULL), E_NOT_FOUND);
+    CHECK(untouched == NULL);
+}
+
+TEST(kern_auto_prefers_the_fast_one) {
+    const struct kern_ops *ops, *cpu;
+    if (kern_find("cpu", &cpu, NULL)) skip("no cpu backend");
+    CHECK_EQ(kern_find("auto", &ops, NULL), 0);
+    CHECK_STR(ops->name, "cpu");
+}
+
+TEST(kern_check_refuses_another_abi_and_every_hole) {
+    const struct kern_ops *ops;
+    struct err e = {0};
+    CHECK_EQ(kern_find("ref", &ops, NULL), 0);
+    CHECK_EQ(kern_check(ops, &e), 0);
+    struct kern_ops t = *ops;
+    t.abi++;
+    CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
+    t = *ops;
+    t.size -= 8;
+    CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
+    size_t entries = 0;
+    for (size_t at = offsetof(struct kern_ops, name); at < sizeof(t); at += sizeof(void *)) {
+        t = *ops;
+        memset((char *)&t + at, 0, sizeof(void *));
+        CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
+        entries++;
+    }
+    CHECK(entries > 25);
+}
+
+TEST(kern_open_refuses_what_is_not_there) {
+    static const char *const names[] = {"ref", "cpu"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const struct kern_ops *ops;
+        struct kern *k = NULL;
+        if (kern_find(names[i], &ops, NULL)) continue;
+        CHECK(ops->open(&(struct kern_config){.device = 7}, &k, NULL) < 0);
+        CHECK(k == NULL);
+        if (i == 1) CHECK(ops->open(&(struct kern_config){.isa = "mmx"}, &k, NULL) < 0);
+        CHECK(k == NULL);
+        ops->close(NULL);
+    }
+}
+
+OP_TEST(device_memory_is_zeroed_aligned_and_counted) {
+    struct kern_stats a, b;
+    struct kern_ptr p[8];
+    r->ops->stats(r->k, &a);
+    for (size_t i = 0; i < 8; i++) {
+        size_t bytes = i * 37 + 1;
+        CHECK_EQ(r->ops->alloc(r->k, bytes, &p[i], NULL), 0);
+        CHECK_EQ((uintptr_t)p[i].addr % 64, 0);
+        const char *got = rig_get(r, p[i], bytes);
+        for (size_t c = 0; c < bytes; c++)
+            CHECK_EQ(got[c], 0);
+        r->ops->put(r->k, p[i], memset(host_take(bytes), 0x5a, bytes), bytes);
+    }
+    r->ops->stats(r->k, &b);
+    CHECK_EQ(b.allocations - a.allocations, 8);
+    CHECK(b.live_bytes - a.live_bytes >= 8 + 37 * 28);
+    for (size_t i = 0; i < 8; i++)
+        r->ops->free(r->k, p[i]);
+    r->ops->free(r->k, (struct kern_ptr){NULL});
+    uint64_t peak = b.peak_bytes;
+    r->ops->stats(r->k, &b);
+    CHECK_EQ(b.live_bytes, a.live_bytes);
+    CHECK_EQ(b.peak_bytes, peak);
+    r->ops->mat_free(r->k, NULL);
+}
+
+OP_TEST(device_memory_keeps_what_was_put) {
+    char text[] = "0123456789abcdef";
+    struct kern_ptr a = rig_put(r, text, 16), b = rig_put(r, host_take(64), 64);
+    r->ops->copy(r->k, kern_at(b, 5), kern_at(a, 3), 7);
+    r->ops->copy(r->k, b, a, 0);
+    const char *got = rig_get(r, b, 64);
+    CHECK_MEM(got, "\0\0\0\0\0003456789\0\0\0", 15);
+    r->ops->put(r->k, a, "XY", 2);
+    CHECK_MEM(rig_get(r, a, 16), "XY23456789abcdef", 16);
+    CHECK_EQ(r->ops->sync(r->k, NULL), 0);
+    CHECK(strlen(r->ops->describe(r->k)) > 3);
+}
+
+OP_TEST(device_memory_that_is_not_there_is_reported) {
+    struct kern_ptr p = {NULL};
+    struct err e = {0};
+    CHECK_EQ(r->ops->alloc(r->k, SIZE_MAX / 2 + 1, &p, &e), E_NOMEM);
+    CHECK_EQ(e.code, E_NOMEM);
+    CHECK_EQ(r->ops->alloc(r->k, SIZE_MAX, &p, NULL), E_NOMEM);
+    mem_fail_at(1);
+    CHECK_EQ(r->ops->alloc(r->k, 100, &p, NULL), E_NOMEM);
+    CHECK(p.addr == NULL);
+
+    float w[6] = {0};
+    struct kern_mat_part part = {w, 2, KERN_F32};
+    struct kern_mat_src src = {&part, 1, 3};
+    struct kern_stats before, after;
+    r->ops->stats(r->k, &before);
+    int rc = E_NOMEM, failures = 0;
+    for (uint64_t n = 1; rc; n++) { /* whichever allocation fails, nothing is left behind */
+        struct kern_mat *m = NULL;
+        mem_fail_at(n);
+        rc = r->ops->mat_new(r->k, &src, &m, NULL);
+        mem_fail_at(0);
+        CHECK(rc == 0 || (rc == E_NOMEM && m == NULL && ++failures));
+        r->ops->mat_free(r->k, m);
+        r->ops->stats(r->k, &after);
+        CHECK_EQ(after.live_bytes, before.live_bytes);
+    }
+    CHECK(failures > 0);
+    part.n = src.k = INT_MAX; /* refused by its size, before a byte of it is read */
+    struct kern_mat *m = NULL;
+    rc = r->ops->mat_new(r->k, &src, &m, NULL);
+    CHECK(rc == E_TOO_BIG || rc == E_NOMEM);
+    CHECK(m == NULL);
+}
+
+OP_TEST(device_counts_operations_and_multiply_adds) {
+    struct kern_stats a, b;
+    struct kern_mat *mat = rig_mat(r, host_random(r, 35, 1), 5, 7);
+    struct tensor x = tensor_in(r, host_random(r, 21, 1), 3, 7, 0), y = tensor_out(r, 3, 5, 0);
+    r->ops->stats(r->k, &a);
+    r->ops->begin(r->k, 42);
+    RUN(r, gemm, struct kern_gemm, .m = 3, .x = x.p, .ldx = 7, .w = mat, .y = y.p, .ldy = 5);
+    r->ops->end(r->k);
+    r->ops->stats(r->k, &b);
+    CHECK_EQ(b.ops - a.ops, 1);
+    CHECK_EQ(b.flops - a.flops, 2 * 3 * 5 * 7);
+    CHECK_EQ(b.allocations, a.allocations);
+    r->ops->mat_free(r->k, mat);
+}

@@ -1,0 +1,36 @@
+/* tol.h - the one rule of how wrong a backend may be.
+ *
+ *     err(backend) <= 2 * err(plain f32 version) + tiny
+ *
+ * err is the largest distance from the double result, as a share of the largest result. `tiny` is
+ * four units in the last place, for operations where the simple version happens to be exact. There
+ * are no constants per test: who wants to be less exact must say so here.
+ */
+#ifndef TESTS_UNIT_KERNELS_TOL_H
+#define TESTS_UNIT_KERNELS_TOL_H
+
+#include <float.h>
+#include <math.h>
+
+#include "tests/check.h"
+
+static inline double tol_err(const float *got, const double *want, size_t n) {
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)got[i] - want[i]);
+        if (!(d <= worst)) worst = d; /* NaN stays */
+        if (isnan(d)) return d;
+        if (fabs(want[i]) > largest) largest = fabs(want[i]);
+    }
+    return largest > 0 ? worst / largest : worst;
+}
+
+static inline void tol_check(const char *what, const float *got, const double *want,
+                             const float *plain, size_t n) {
+    double err = tol_err(got, want, n),
+           most = 2 * tol_err(plain, want, n) + 4 * (double)FLT_EPSILON;
+    if (!(err <= most))
+        test_failed(__FILE__, __LINE__, "%s: error %.3g, allowed %.3g", what, err, most);
+}
+
+#endif
