@@ -1,0 +1,157 @@
+/* engine.h - the door to the engine: pictures and jobs go in, answers come out. No tensor in sight.
+ *
+ * Nouns. A `struct eng` is a loaded model with its step thread. A `struct eng_image` is a picture
+ * made ready for it, known by a digest. A `struct eng_job` is all the questions of one request.
+ *
+ *     eng_open(&opt, &eng, &e);
+ *     eng_image_new(eng, rgb, w, h, &img, &e);
+ *     eng_submit(eng, &(struct eng_ask){.image = img, .points = pts, .n_points = n}, &job, &e);
+ *     while (eng_job_wait(job, UINT64_MAX) == 0 && eng_job_state(job) < ENG_DONE) ...
+ *     answers = eng_job_answers(job, &n_ready);
+ *     eng_job_put(job); eng_image_put(img); eng_close(eng);
+ *
+ * Threads: every function may be called from any thread unless it says otherwise. The model and all
+ * device memory belong to the step thread, which no caller ever waits for, but in eng_job_wait.
+ * Ownership: images and jobs are reference counted; _new and eng_submit give one reference, _put
+ * returns it. A job that is put before its end is cancelled: its work stops before the next pass.
+ * Answers are written once, by the step thread, before the ready count is raised, and never change.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/err.h"
+
+struct eng;
+struct eng_image;
+struct eng_job;
+
+struct eng_options {
+    const char *model_dir;
+    const char *backend;   /* "auto", "cpu", "ref" */
+    const char *isa;       /* NULL: auto; see kern_config */
+    int threads;           /* 0: one per core */
+    int width;             /* lanes decoded at once; 0: 4096 */
+    int rows_max;          /* token rows of one pass; 0: a good default for the backend */
+    int kv_tokens;         /* slots of the KV pool; 0: enough for width lanes and some pictures */
+    int cached_images;     /* stems kept after their job; 0: default 32, <0: none */
+    uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
+};
+
+/* Everything a caller may want to know about the loaded model. */
+struct eng_info {
+    char name[64];         /* last part of the folder's name */
+    char digest[65];       /* SHA-256 of the weights, hex */
+    char backend[96];      /* "cpu: avx512, 2 threads" */
+    uint64_t parameters;
+    int grid;              /* pixel questions run over grid x grid places */
+    int image_size;
+    int tokens_per_number; /* most tokens a colour value takes */
+};
+
+int eng_open(const struct eng_options *opt, struct eng **out, struct err *e);
+/* The same on a given table of operations: for tests that lose a device. `backend` is not read. */
+struct kern_ops;
+int eng_open_on(const struct eng_options *opt, const struct kern_ops *ops, struct eng **out,
+                struct err *e);
+void eng_close(struct eng *e); /* cancels what is left, joins the thread; NULL is legal */
+const struct eng_info *eng_info(const struct eng *e);
+/* 0, or why no job will ever run again: E_DEVICE after a lost device. */
+int eng_health(const struct eng *e);
+
+/* ---- pictures ---- */
+enum { ENG_IMAGE_SIDE_MAX = 32768, ENG_IMAGE_PIXELS_MAX = 64 * 1000 * 1000 };
+
+/* Resize (Pillow's bicubic) and digest a picture; rgb (h, w, 3) is borrowed during the call. Takes
+ * milliseconds: not for an I/O thread. E_INVALID, E_TOO_BIG, E_NOMEM. */
+int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,
+                  struct err *err);
+struct eng_image *eng_image_get(struct eng_image *i); /* one more reference */
+void eng_image_put(struct eng_image *i);              /* NULL is legal */
+/* SHA-256 hex over width, height, pixels, model and preprocessing: what caches know it by. */
+const char *eng_image_digest(const struct eng_image *i);
+/* The picture at grid x grid, (grid, grid, 3) u8, resized from the original: the truth that pixel
+ * answers are measured against. Borrowed from the image. */
+const uint8_t *eng_image_truth(const struct eng_image *i);
+void eng_image_size(const struct eng_image *i, int *w, int *h); /* of the original */
+
+/* ---- jobs ---- */
+enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_TRAIN, ENG_CLASSES }; /* urgency */
+enum eng_estimate {
+    ENG_MODE,   /* the paper's greedy pick of each token */
+    ENG_MEDIAN, /* of each channel's distribution given the channels before it: least mean error */
+    ENG_MEAN    /* the same, rounded to the nearest level */
+};
+struct eng_point {
+    uint16_t x, y; /* column, row of the grid, from the top left */
+};
+
+struct eng_ask {
+    struct eng_image *image;        /* borrowed during the call; the job keeps its own reference */
+    const struct eng_point *points; /* borrowed during the call; duplicates are legal */
+    uint32_t n_points;              /* answered in this order as far as width allows */
+    enum eng_estimate estimate;
+    int distribution;               /* wanted: entropy and probabilities; implied by median, mean */
+    enum eng_class urgency;
+    uint64_t deadline_ns;           /* clock_ns() time; 0: none. Past it the job fails E_TIMEOUT */
+    /* Called on the step thread after a pass that brought answers, and once at the end. Must return
+     * at once, may not call back into the engine except eng_job_*() reads. NULL: nobody cares. */
+    void (*wake)(void *ud, struct eng_job *job);
+    void *ud;
+};
+
+struct eng_answer {
+    uint32_t point;     /* index into the ask's points */
+    uint8_t rgb[3];
+    float prob[3];      /* of each chosen value given those before it; 0 when not asked */
+    float entropy[3];   /* bits, of each channel's distribution; 0 when not asked */
+    float mean_abs[3];  /* expected |value - chosen| in levels; 0 when not asked */
+};
+
+enum eng_state { ENG_WAITING, ENG_RUNNING, ENG_DONE, ENG_FAILED, ENG_CANCELLED };
+
+/* Queue the questions; a place asked twice is answered once. At most 65,536 points. E_INVALID (no points, a point outside the grid), E_TOO_BIG (can never fit),
+ * E_BUSY (queue full: see eng_retry_after), E_CANCELLED (closing), E_DEVICE. */
+int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err);
+/* Seconds until a refused request may come back, from the measured rate; 1 .. 600. */
+unsigned eng_retry_after(const struct eng *e);
+
+enum eng_state eng_job_state(const struct eng_job *j);
+/* Answers that are ready, in the order they were found, and how many. Valid until the last put. */
+const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_ready);
+/* Wait for more answers than `seen` or for the end. 0, E_TIMEOUT. Not for I/O threads. */
+int eng_job_wait(struct eng_job *j, uint32_t seen, uint64_t timeout_ns);
+/* Why it failed; code 0 while it has not. Only after the state says so. */
+const struct err *eng_job_error(const struct eng_job *j);
+void eng_job_cancel(struct eng_job *j);
+struct eng_job *eng_job_get(struct eng_job *j);
+/* The asker's last put cancels; after it `wake` is not called any more. Not from inside wake. NULL
+ * is legal. */
+void eng_job_put(struct eng_job *j);
+
+struct eng_job_stats {
+    uint64_t queued_ns, first_ns, end_ns; /* clock_ns() of submit, first answer, end; 0: not yet */
+    uint64_t see_ns;                      /* spent in the vision tower for it; 0 when cached */
+    uint32_t stem_tokens, stem_cached;    /* tokens of its stem, and how many came from the cache */
+    uint64_t rows;                        /* token rows it used */
+    uint64_t rows_plain;                  /* rows a loop of full prompts would have used */
+};
+void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out);
+
+/* ---- statistics: counters since start, gauges now. A consistent enough copy, no lock held. ---- */
+struct eng_stats {
+    uint64_t passes, rows, picks, see, pixels;
+    uint64_t pass_ns, see_ns;
+    uint64_t jobs_done, jobs_failed, jobs_cancelled, jobs_refused;
+    uint64_t stem_hits, stem_misses, stem_evicted;
+    uint32_t jobs_waiting, jobs_running, lanes;
+    uint32_t kv_slots, kv_used, kv_cached; /* of the pool; used by jobs; held by cached stems */
+    uint64_t queue_tokens, queue_tokens_max;
+    uint64_t allocations_in_step;          /* must stay 0 */
+    double pixels_per_second;              /* recent */
+};
+void eng_stats(const struct eng *e, struct eng_stats *out);
+
+#endif

@@ -1,0 +1,331 @@
+/* safetensors.c - the checked reader of safetensors files.
+ *
+ * Owns the mapping (st_open) or borrows the bytes (st_parse), and one arena with the table and the
+ * names. Format: huggingface/safetensors, README "Format"; stricter than it in three ways that no
+ * weights file of ours needs: at most four dimensions, no fields but the three known ones, no name
+ * over ST_NAME_MAX bytes.
+ *
+ * Invariants of an opened file:
+ *   1. every tensor's bytes lie inside the file and number elements * size of dtype;
+ *   2. in the order of their offsets the tensors cover the data exactly: no gap, no overlap;
+ *   3. the table is sorted by name, names are unique, UTF-8, not empty.
+ * Memory before anything is believed: the header is at most 8 MiB and in the file, nests three deep
+ * and has a bounded number of parts (jsonscan), and only then goes to jansson.
+ */
+#include "engine/files/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/files/jsonscan.h"
+#include "kernels/base/mem.h"
+
+enum {
+    PREFIX = 8,    /* bytes of the header's length */
+    DEPTH_MAX = 3, /* {name: {shape: [ */
+    MARKS_PER_TENSOR = 24,
+    METADATA_MARKS = 4096,
+    SHOWN_MAX = 64 /* bytes of a name in an error text */
+};
+#define DIM_MAX ((json_int_t)1 << 31)
+
+struct st {
+    const uint8_t *bytes;
+    size_t len;
+    int is_mapped;
+    struct arena *arena;
+    struct st_tensor *tensors; /* (count), sorted by name */
+    size_t count;
+};
+
+struct dtype {
+    const char *name;
+    size_t bytes;
+    enum st_dtype dtype;
+};
+static const struct dtype dtypes[] = {
+    {"F32", 4, ST_F32},    {"F16", 2, ST_F16},       {"BF16", 2, ST_BF16},     {"F64", 8, ST_OTHER},
+    {"I64", 8, ST_OTHER},  {"I32", 4, ST_OTHER},     {"I16", 2, ST_OTHER},     {"I8", 1, ST_OTHER},
+    {"U64", 8, ST_OTHER},  {"U32", 4, ST_OTHER},     {"U16", 2, ST_OTHER},     {"U8", 1, ST_OTHER},
+    {"BOOL", 1, ST_OTHER}, {"F8_E4M3", 1, ST_OTHER}, {"F8_E5M2", 1, ST_OTHER},
+};
+
+/* A name as an error may show it: short, one line. */
+struct shown {
+    char text[SHOWN_MAX + 4];
+};
+static struct shown show(const char *name) {
+    struct shown s;
+    size_t n = strlen(name), cut = n < SHOWN_MAX ? n : SHOWN_MAX;
+    for (size_t i = 0; i < cut; i++) {
+        unsigned char c = (unsigned char)name[i];
+        s.text[i] = c < 0x20 || c == 0x7f ? '?' : name[i];
+    }
+    memcpy(s.text + cut, n > cut ? "..." : "", n > cut ? 4 : 1);
+    return s;
+}
+#define SHOW(name) (show(name).text)
+
+static const struct dtype *find_dtype(const char *name) {
+    for (size_t i = 0; i < ARRAY_LEN(dtypes); i++)
+        if (!strcmp(dtypes[i].name, name)) return &dtypes[i];
+    return NULL;
+}
+
+/* ---- one entry of the header ------------------------------------------------------------------ */
+
+static int read_shape(struct st_tensor *t, const json_t *shape, struct err *e) {
+    const char *name = t->name;
+    if (!json_is_array(shape))
+        return err_set(e, E_FORMAT, "tensor %s: shape is not a list", SHOW(name));
+    if (json_array_size(shape) > ST_NDIM_MAX)
+        return err_set(e, E_TOO_BIG, "tensor %s: more than %d dimensions", SHOW(name), ST_NDIM_MAX);
+    t->ndim = (int)json_array_size(shape);
+    size_t elements = 1;
+    for (int i = 0; i < t->ndim; i++) {
+        const json_t *dim = json_array_get(shape, (size_t)i);
+        if (!json_is_integer(dim) || json_integer_value(dim) < 0)
+            return err_set(e, E_FORMAT, "tensor %s: a dimension is not a whole number >= 0",
+                           SHOW(name));
+        if (json_integer_value(dim) > DIM_MAX)
+            return err_set(e, E_TOO_BIG, "tensor %s: a dimension over 2^31", SHOW(name));
+        t->shape[i] = json_integer_value(dim);
+        if (!mem_mul(elements, (size_t)t->shape[i], &elements))
+            return err_set(e, E_TOO_BIG, "tensor %s: its size overflows", SHOW(name));
+    }
+    t->elements = elements;
+    return 0;
+}
+
+/* data_offsets against the data's length and against what the shape needs. */
+static int read_place(struct st_tensor *t, const json_t *pair, size_t item, const uint8_t *data,
+                      size_t data_len, struct err *e) {
+    const char *name = t->name;
+    const json_t *begin = json_array_get(pair, 0), *end = json_array_get(pair, 1);
+    if (json_array_size(pair) != 2 || !json_is_integer(begin) || !json_is_integer(end))
+        return err_set(e, E_FORMAT, "tensor %s: data_offsets are not two whole numbers",
+                       SHOW(name));
+    json_int_t a = json_integer_value(begin), b = json_integer_value(end);
+    if (a < 0 || b < a)
+        return err_set(e, E_FORMAT, "tensor %s: data_offsets run backwards", SHOW(name));
+    if ((uint64_t)b > data_len)
+        return err_set(e, E_FORMAT, "tensor %s: ends at byte %lld of %zu bytes of data: truncated?",
+                       SHOW(name), (long long)b, data_len);
+    size_t need;
+    if (!mem_mul((size_t)t->elements, item, &need))
+        return err_set(e, E_TOO_BIG, "tensor %s: its size overflows", SHOW(name));
+    if ((uint64_t)(b - a) != need)
+        return err_set(e, E_FORMAT, "tensor %s: has %lld bytes, its shape needs %zu", SHOW(name),
+                       (long long)(b - a), need);
+    t->data = data + a;
+    t->bytes = need;
+    return 0;
+}
+
+static int read_tensor(struct st *st, struct st_tensor *t, const char *name, const json_t *entry,
+                       const uint8_t *data, size_t data_len, struct err *e) {
+    size_t name_len = strlen(name);
+    if (name_len == 0) return err_set(e, E_FORMAT, "a tensor has no name");
+    if (name_len > ST_NAME_MAX)
+        return err_set(e, E_TOO_BIG, "tensor %s: a name over %d bytes", SHOW(name), ST_NAME_MAX);
+    t->name = arena_strdup(st->arena, name, name_len);
+    if (!t->name) return err_set(e, E_NOMEM, "no memory for the tensors' names");
+    const json_t *dtype = json_object_get(entry, "dtype");
+    const json_t *shape = json_object_get(entry, "shape");
+    const json_t *place = json_object_get(entry, "data_offsets");
+    if (!dtype || !shape || !place || json_object_size(entry) != 3)
+        return err_set(e, E_FORMAT, "tensor %s: needs dtype, shape and data_offsets, nothing else",
+                       SHOW(name));
+    if (!json_is_string(dtype))
+        return err_set(e, E_FORMAT, "tensor %s: dtype is not a string", SHOW(name));
+    const struct dtype *d = find_dtype(json_string_value(dtype));
+    if (!d)
+        return err_set(e, E_UNSUPPORTED, "tensor %s: unknown dtype %s", SHOW(name),
+                       SHOW(json_string_value(dtype)));
+    t->dtype = d->dtype;
+    t->dtype_name = d->name;
+    int rc = read_shape(t, shape, e);
+    return rc ? rc : read_place(t, place, d->bytes, data, data_len, e);
+}
+
+static int check_metadata(const json_t *meta, struct err *e) {
+    const char *key;
+    json_t *value;
+    if (!json_is_object(meta)) return err_set(e, E_FORMAT, "__metadata__ is not an object");
+    json_object_foreach((json_t *)meta, key, value) if (!json_is_string(value)) return err_set(
+        e, E_FORMAT, "__metadata__: %s is not a string", SHOW(key));
+    return 0;
+}
+
+/* ---- the whole table -------------------------------------------------------------------------- */
+
+static int by_place(const void *pa, const void *pb) {
+    const struct st_tensor *a = pa, *b = pb;
+    if (a->data != b->data) return (const uint8_t *)a->data < (const uint8_t *)b->data ? -1 : 1;
+    return (a->bytes > b->bytes) - (a->bytes < b->bytes); /* empty ones first */
+}
+
+static int by_name(const void *pa, const void *pb) {
+    const struct st_tensor *a = pa, *b = pb;
+    return strcmp(a->name, b->name);
+}
+
+/* Invariant 2. Leaves the table sorted by name. */
+static int check_cover(struct st *st, const uint8_t *data, size_t data_len, struct err *e) {
+    const uint8_t *at = data;
+    qsort(st->tensors, st->count, sizeof *st->tensors, by_place);
+    for (size_t i = 0; i < st->count; i++) {
+        const struct st_tensor *t = &st->tensors[i];
+        if ((const uint8_t *)t->data < at)
+            return err_set(e, E_FORMAT, "tensor %s: overlaps the one before it", SHOW(t->name));
+        if ((const uint8_t *)t->data > at)
+            return err_set(e, E_FORMAT, "tensor %s: %zu bytes before it belong to nobody",
+                           SHOW(t->name), (size_t)((const uint8_t *)t->data - at));
+        at += t->bytes;
+    }
+    if (at != data + data_len)
+        return err_set(e, E_FORMAT, "%zu bytes behind the last tensor",
+                       (size_t)(data + data_len - at));
+    qsort(st->tensors, st->count, sizeof *st->tensors, by_name);
+    return 0;
+}
+
+static int read_table(struct st *st, json_t *root, size_t header_len, struct err *e) {
+    const uint8_t *data = st->bytes + PREFIX + header_len;
+    size_t data_len = st->len - PREFIX - header_len;
+    size_t entries = json_object_size(root);
+    if (entries > ST_TENSORS_MAX + 1)
+        return err_set(e, E_TOO_BIG, "more than %d tensors", ST_TENSORS_MAX);
+    /* Names are bounded by the header that they stand in. */
+    size_t cap = entries * (sizeof(struct st_tensor) + 32) + header_len + 4096;
+    st->arena = arena_new(cap);
+    if (!st->arena) return err_set(e, E_NOMEM, "no memory for %zu tensors", entries);
+    st->tensors = arena_take(st->arena, (entries + 1) * sizeof *st->tensors);
+    if (!st->tensors) return err_set(e, E_NOMEM, "no memory for %zu tensors", entries);
+
+    const char *name;
+    json_t *entry;
+    int rc;
+    json_object_foreach(root, name, entry) {
+        if (!strcmp(name, "__metadata__"))
+            rc = check_metadata(entry, e);
+        else if (!json_is_object(entry))
+            rc = err_set(e, E_FORMAT, "tensor %s: its entry is not an object", SHOW(name));
+        else
+            rc = read_tensor(st, &st->tensors[st->count++], name, entry, data, data_len, e);
+        if (rc) return rc;
+    }
+    return check_cover(st, data, data_len, e);
+}
+
+static int read_header(struct st *st, struct err *e) {
+    if (st->len < PREFIX + 2)
+        return err_set(e, E_FORMAT, "%zu bytes are too few for a header", st->len);
+    uint64_t header_len = 0;
+    for (int i = PREFIX - 1; i >= 0; i--)
+        header_len = header_len << 8 | st->bytes[i];
+    if (header_len > ST_HEADER_MAX)
+        return err_set(e, E_TOO_BIG, "a header over %d bytes (or not a safetensors file)",
+                       ST_HEADER_MAX);
+    if (header_len > st->len - PREFIX)
+        return err_set(e, E_FORMAT, "the header runs behind the end of the file: truncated?");
+    const char *text = (const char *)st->bytes + PREFIX;
+    size_t len = (size_t)header_len;
+    if (len < 2 || text[0] != '{') return err_set(e, E_FORMAT, "the header is not a JSON object");
+    int rc = jsonscan_bound(text, len, DEPTH_MAX,
+                            (size_t)ST_TENSORS_MAX * MARKS_PER_TENSOR + METADATA_MARKS, e);
+    if (rc) {
+        err_in(e, "header");
+        return rc;
+    }
+    json_error_t why;
+    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+    if (!root) {
+        /* jansson's text may quote the input. */
+        return err_set(e, E_FORMAT, "header, byte %d: %s", why.position, SHOW(why.text));
+    }
+    rc = read_table(st, root, len, e);
+    json_decref(root);
+    return rc;
+}
+
+/* ---- door -------------------------------------------------------------------------------------- */
+
+int st_parse(const void *bytes, size_t len, struct st **out, struct err *e) {
+    *out = NULL;
+    struct st *st = mem_try(sizeof *st);
+    if (!st) return err_set(e, E_NOMEM, "no memory for a table of tensors");
+    st->bytes = bytes;
+    st->len = len;
+    int rc = read_header(st, e);
+    if (rc) {
+        st_close(st);
+        return rc;
+    }
+    *out = st;
+    return 0;
+}
+
+static int map_file(int fd, void **map, size_t *len, struct err *e) {
+    struct stat s;
+    if (fstat(fd, &s)) return err_set(e, E_IO, "fstat: %s", strerror(errno));
+    if (!S_ISREG(s.st_mode)) return err_set(e, E_FORMAT, "not a regular file");
+    if (s.st_size < PREFIX + 2)
+        return err_set(e, E_FORMAT, "%lld bytes are too few for a header", (long long)s.st_size);
+    *len = (size_t)s.st_size;
+    *map = mmap(NULL, *len, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (*map == MAP_FAILED) return err_set(e, E_IO, "mmap: %s", strerror(errno));
+    return 0;
+}
+
+int st_open(const char *path, struct st **out, struct err *e) {
+    *out = NULL;
+    /* O_NONBLOCK: a named pipe in the file's place must not hang us. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return err_set(e, errno == ENOENT ? E_NOT_FOUND : E_IO, "%s: %s", path, strerror(errno));
+    void *map = NULL;
+    size_t len = 0;
+    int rc = map_file(fd, &map, &len, e);
+    close(fd);
+    if (!rc) {
+        rc = st_parse(map, len, out, e);
+        if (rc)
+            munmap(map, len);
+        else
+            (*out)->is_mapped = 1;
+    }
+    if (rc) err_in(e, "%s", path);
+    return rc;
+}
+
+void st_close(struct st *st) {
+    if (!st) return;
+    if (st->is_mapped) munmap((void *)(uintptr_t)st->bytes, st->len);
+    arena_free(st->arena);
+    mem_free(st);
+}
+
+size_t st_count(const struct st *st) { return st->count; }
+
+const struct st_tensor *st_at(const struct st *st, size_t i) {
+    must(i < st->count);
+    return &st->tensors[i];
+}
+
+const struct st_tensor *st_find(const struct st *st, const char *name) {
+    struct st_tensor key = {.name = name};
+    if (!st->count) return NULL;
+    return bsearch(&key, st->tensors, st->count, sizeof key, by_name);
+}
+
+const void *st_bytes(const struct st *st, size_t *len) {
+    *len = st->len;
+    return st->bytes;
+}

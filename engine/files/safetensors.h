@@ -1,0 +1,57 @@
+/* safetensors.h - named tensors in a file of bytes that nobody vouches for.
+ *
+ * The format: a u64 (little-endian) with the length of a JSON header, the header {name: {dtype,
+ * shape, data_offsets}}, then raw little-endian data. Opening checks everything: limits before any
+ * allocation, every size by checked arithmetic, data that neither overlaps nor leaves gaps nor ends
+ * before or behind the file. What comes out may be read without another look.
+ *
+ *     struct st *st;
+ *     int rc = st_open("model.safetensors", &st, &e);   // "tensor lm_head.weight: ..." on failure
+ *     const struct st_tensor *t = st_find(st, "lm_head.weight");   // NULL: no such tensor
+ *
+ * Immutable after opening: any thread may read. A tensor lives until st_close.
+ */
+#ifndef ENGINE_FILES_SAFETENSORS_H
+#define ENGINE_FILES_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/err.h"
+
+enum {
+    ST_HEADER_MAX = 8 << 20, /* bytes of JSON */
+    ST_TENSORS_MAX = 20000,
+    ST_NAME_MAX = 255, /* bytes of a name */
+    ST_NDIM_MAX = 4
+};
+
+/* What we compute with; anything else (I64, BOOL, F8...) is ST_OTHER: listed, of no use to us. */
+enum st_dtype { ST_F32, ST_F16, ST_BF16, ST_OTHER };
+
+struct st_tensor {
+    const char *name;
+    const char *dtype_name; /* as written: "BF16" */
+    enum st_dtype dtype;
+    int ndim;
+    int64_t shape[ST_NDIM_MAX]; /* (ndim), each 0 .. 2^31 */
+    const void *data;           /* row-major, of any alignment */
+    size_t bytes;
+    uint64_t elements;
+};
+
+struct st;
+
+/* Map a regular file read-only. E_NOT_FOUND, E_IO, E_FORMAT, E_TOO_BIG, E_NOMEM. Who shortens the
+ * file while it is open kills the reader (SIGBUS): keep it open for no longer than needed. */
+int st_open(const char *path, struct st **out, struct err *e);
+/* The same over memory of the caller, kept until close. */
+int st_parse(const void *bytes, size_t len, struct st **out, struct err *e);
+void st_close(struct st *st); /* NULL is legal */
+
+size_t st_count(const struct st *st);
+const struct st_tensor *st_at(const struct st *st, size_t i);           /* sorted by name */
+const struct st_tensor *st_find(const struct st *st, const char *name); /* NULL: not there */
+const void *st_bytes(const struct st *st, size_t *len);                 /* the whole file */
+
+#endif

@@ -1,0 +1,442 @@
+/* bind.c - names in the weights file -> fields of the model, every shape checked before first use.
+ *
+ * A `struct bind` walks the network in the order of its parts and asks the file for each tensor by
+ * name and shape. The first error sticks: later calls bind nothing, so that the walk reads as a list.
+ * Matrices go to the device in the type they have in the file; vectors and positions are widened to
+ * f32. Every tensor used is marked; what is left over at the end has to be one of the few that
+ * published checkpoints carry along (spec section 5.1, 5.2), or somebody misspelled a name.
+ *
+ * TRAPS: k has no bias in the tower (bias = q_bias, zeros, v_bias); ln_vision absent means weight 1,
+ * bias 0; positions of another grid are resized with a = -0.75, not the -0.5 of pictures.
+ * Thread: the step thread's, during open.
+ */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/model/parts.h"
+#include "kernels/base/half.h"
+#include "kernels/base/mem.h"
+
+struct bind {
+    struct model *m;
+    const struct st *st;
+    uint8_t *used;             /* (st_count) */
+    char prefix[64];           /* in front of every name asked for */
+    char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
+    struct err *e;
+    int rc; /* the first error */
+};
+
+/* ---- finding a tensor --------------------------------------------------------------------------- */
+
+static void mark_used(struct bind *b, const struct st_tensor *t) {
+    size_t i = (size_t)(t - st_at(b->st, 0));
+    if (!b->used[i]) b->m->parameters += t->elements;
+    b->used[i] = 1;
+}
+
+/* "[3, 4]" */
+static void print_shape(char *out, size_t size, const int64_t *shape, int ndim) {
+    size_t at = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < ndim && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (at < size) snprintf(out + at, size - at, "]");
+}
+
+/* What the names asked for from now on begin with; %d stands for a layer. */
+__attribute__((format(printf, 2, 3))) static void bind_in(struct bind *b, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(b->prefix, sizeof b->prefix, fmt, args);
+    va_end(args);
+}
+
+static int bind_has(const struct bind *b, const char *name) {
+    char full[ST_NAME_MAX];
+    snprintf(full, sizeof full, "%s%s", b->prefix, name);
+    return st_find(b->st, full) != NULL;
+}
+
+/* The tensor of that name and shape, or NULL and b->rc. -1 in `want` fits any size. */
+static const struct st_tensor *bind_find(struct bind *b, const char *tail, const int64_t *want,
+                                         int ndim) {
+    if (b->rc && !b->missing[0]) return NULL;
+    char name[ST_NAME_MAX];
+    snprintf(name, sizeof name, "%s%s", b->prefix, tail);
+    const struct st_tensor *t = st_find(b->st, name);
+    if (b->rc) { /* the rest of the walk only tells good names from slips of the pen */
+        if (t) mark_used(b, t);
+        return NULL;
+    }
+    if (!t) {
+        snprintf(b->missing, sizeof b->missing, "%s", name);
+        b->rc = E_FORMAT;
+        return NULL;
+    }
+    if (t->dtype == ST_OTHER) {
+        b->rc = err_set(b->e, E_UNSUPPORTED, "tensor %s: dtype %s is not F32, BF16 or F16", name,
+                        t->dtype_name);
+        return NULL;
+    }
+    int fits = t->ndim == ndim;
+    for (int i = 0; fits && i < ndim; i++)
+        fits = want[i] < 0 || want[i] == t->shape[i];
+    if (!fits) {
+        char has[64], needs[64];
+        print_shape(has, sizeof has, t->shape, t->ndim);
+        print_shape(needs, sizeof needs, want, ndim);
+        b->rc = err_set(b->e, E_FORMAT, "tensor %s: has shape %s, needs %s", name, has, needs);
+        return NULL;
+    }
+    mark_used(b, t);
+    return t;
+}
+
+static enum kern_dtype dtype_of(const struct st_tensor *t) {
+    if (t->dtype == ST_F32) return KERN_F32;
+    return t->dtype == ST_BF16 ? KERN_BF16 : KERN_F16;
+}
+
+static void widen(const struct st_tensor *t, float *out) {
+    const uint8_t *in = t->data; /* of any alignment */
+    if (t->dtype == ST_F32) {
+        memcpy(out, in, t->bytes);
+        return;
+    }
+    for (uint64_t i = 0; i < t->elements; i++) {
+        uint16_t h;
+        memcpy(&h, in + 2 * i, sizeof h);
+        out[i] = t->dtype == ST_BF16 ? half_from_bf16(h) : half_from_f16(h);
+    }
+}
+
+/* ---- sending it to the device ------------------------------------------------------------------- */
+
+static struct kern_ptr bind_floats(struct bind *b, const float *v, size_t n) {
+    struct kern_ptr p = {0};
+    if (!b->rc) b->rc = model_alloc(b->m, n * sizeof *v, &p, b->e);
+    if (!b->rc) b->m->ops->put(b->m->k, p, v, n * sizeof *v);
+    return p;
+}
+
+/* Host memory for n floats; NULL and b->rc when there is none. */
+static float *bind_scratch(struct bind *b, size_t n) {
+    float *v = b->rc ? NULL : mem_try((n ? n : 1) * sizeof *v);
+    if (!v && !b->rc) b->rc = err_set(b->e, E_NOMEM, "no memory for %zu floats", n);
+    return v;
+}
+
+static struct kern_ptr bind_tensor_f32(struct bind *b, const struct st_tensor *t) {
+    struct kern_ptr p = {0};
+    float *v = t ? bind_scratch(b, (size_t)t->elements) : NULL;
+    if (!v) return p;
+    widen(t, v);
+    p = bind_floats(b, v, (size_t)t->elements);
+    mem_free(v);
+    return p;
+}
+
+static struct kern_ptr bind_vector(struct bind *b, const char *name, int n) {
+    return bind_tensor_f32(b, bind_find(b, name, (int64_t[]){n}, 1));
+}
+
+static struct kern_ptr bind_constant(struct bind *b, int n, float value) {
+    struct kern_ptr p = {0};
+    float *v = bind_scratch(b, (size_t)n);
+    if (!v) return p;
+    for (int i = 0; i < n; i++)
+        v[i] = value;
+    p = bind_floats(b, v, (size_t)n);
+    mem_free(v);
+    return p;
+}
+
+/* Up to three tensors stacked into one matrix with rows of k; n_rows in all. */
+static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const *parts,
+                                   int n_parts, int k) {
+    struct kern_mat_part list[3] = {0};
+    struct kern_mat *mat = NULL;
+    for (int i = 0; i < n_parts && !b->rc; i++)
+        list[i] = (struct kern_mat_part){
+            .data = parts[i]->data, .n = (int)parts[i]->shape[0], .dtype = dtype_of(parts[i])};
+    if (b->rc) return NULL;
+    struct model *m = b->m;
+    must(m->n_mats < m->mats_max);
+    b->rc = m->ops->mat_new(m->k, &(struct kern_mat_src){.parts = list, .n_parts = n_parts, .k = k},
+                            &mat, b->e);
+    if (!b->rc) m->mats[m->n_mats++] = mat;
+    return mat;
+}
+
+static struct kern_mat *bind_matrix(struct bind *b, const char *name, int n, int k) {
+    const struct st_tensor *t = bind_find(b, name, (int64_t[]){n, k}, 2);
+    return t ? bind_stack(b, &t, 1, k) : NULL;
+}
+
+/* ---- the vision tower and the connector --------------------------------------------------------- */
+
+/* torch's bicubic kernel at distance d, a = -0.75. */
+static double cubic(double d) {
+    const double a = -0.75;
+    d = fabs(d);
+    if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+    if (d < 2) return ((d - 5) * d + 8) * d * a - 4 * a;
+    return 0;
+}
+
+/* The four source places and weights of place i of an axis: align_corners False, edges clamped. */
+static void cubic_taps(int i, int from, int to, int at[4], double weight[4]) {
+    double center = (i + 0.5) * from / to - 0.5, first = floor(center) - 1;
+    for (int t = 0; t < 4; t++) {
+        int place = (int)first + t;
+        weight[t] = cubic(center - (first + t));
+        at[t] = place < 0 ? 0 : place >= from ? from - 1 : place;
+    }
+}
+
+void bind_resize_positions(const float *src, int from, float *dst, int to, int width) {
+    size_t w = (size_t)width;
+    memcpy(dst, src, w * sizeof *dst);
+    for (int y = 0; y < to; y++) {
+        int ys[4], xs[4];
+        double wy[4], wx[4];
+        cubic_taps(y, from, to, ys, wy);
+        for (int x = 0; x < to; x++) {
+            cubic_taps(x, from, to, xs, wx);
+            float *out = dst + (1 + (size_t)y * (size_t)to + (size_t)x) * w;
+            for (size_t c = 0; c < w; c++) {
+                double sum = 0;
+                for (int i = 0; i < 4; i++)
+                    for (int j = 0; j < 4; j++)
+                        sum += wy[i] * wx[j] *
+                               src[(1 + (size_t)ys[i] * (size_t)from + (size_t)xs[j]) * w + c];
+                out[c] = (float)sum;
+            }
+        }
+    }
+}
+
+/* pos_embed (1, 1 + any square, E) -> (1+P, E). */
+static struct kern_ptr bind_positions(struct bind *b) {
+    enum { SIDE_MAX = 256 };
+    const struct model_config *c = &b->m->c;
+    struct kern_ptr p = {0};
+    int width = c->vision.hidden_size, to = c->vision.image_size / c->vision.patch_size;
+    const struct st_tensor *t = bind_find(b, "pos_embed", (int64_t[]){1, -1, width}, 3);
+    if (!t) return p;
+    int from = 1;
+    while (from < SIDE_MAX && (int64_t)from * from + 1 < t->shape[1])
+        from++;
+    if ((int64_t)from * from + 1 != t->shape[1]) {
+        b->rc = err_set(b->e, E_FORMAT, "tensor %spos_embed: %lld rows are not a square and one",
+                        b->prefix, (long long)t->shape[1]);
+        return p;
+    }
+    if (from == to) return bind_tensor_f32(b, t);
+    size_t n = (size_t)(1 + c->n_patches) * (size_t)width;
+    float *src = bind_scratch(b, (size_t)t->elements), *dst = bind_scratch(b, n);
+    if (!b->rc) {
+        widen(t, src);
+        bind_resize_positions(src, from, dst, to, width);
+        p = bind_floats(b, dst, n);
+    }
+    mem_free(src);
+    mem_free(dst);
+    return p;
+}
+
+/* The bias of the fused product: q's, nothing for k, v's. */
+static struct kern_ptr bind_qkv_bias(struct bind *b) {
+    struct kern_ptr p = {0};
+    int n = b->m->c.vision.hidden_size;
+    const struct st_tensor *q = bind_find(b, "attn.q_bias", (int64_t[]){n}, 1);
+    const struct st_tensor *v = bind_find(b, "attn.v_bias", (int64_t[]){n}, 1);
+    float *all = q && v ? bind_scratch(b, 3 * (size_t)n) : NULL;
+    if (!all) return p;
+    widen(q, all);
+    widen(v, all + 2 * (size_t)n);
+    p = bind_floats(b, all, 3 * (size_t)n);
+    mem_free(all);
+    return p;
+}
+
+static void bind_vit_block(struct bind *b, struct vit_block *w, int i) {
+    const struct model_vision *v = &b->m->c.vision;
+    int n = v->hidden_size, ffn = v->intermediate_size;
+    bind_in(b, "visual_encoder.blocks.%d.", i);
+    w->norm1_w = bind_vector(b, "norm1.weight", n);
+    w->norm1_b = bind_vector(b, "norm1.bias", n);
+    w->qkv = bind_matrix(b, "attn.qkv.weight", 3 * n, n);
+    w->qkv_b = bind_qkv_bias(b);
+    w->proj = bind_matrix(b, "attn.proj.weight", n, n);
+    w->proj_b = bind_vector(b, "attn.proj.bias", n);
+    w->norm2_w = bind_vector(b, "norm2.weight", n);
+    w->norm2_b = bind_vector(b, "norm2.bias", n);
+    w->fc1 = bind_matrix(b, "mlp.fc1.weight", ffn, n);
+    w->fc1_b = bind_vector(b, "mlp.fc1.bias", ffn);
+    w->fc2 = bind_matrix(b, "mlp.fc2.weight", n, ffn);
+    w->fc2_b = bind_vector(b, "mlp.fc2.bias", n);
+}
+
+static void bind_vit(struct bind *b, struct vit *w) {
+    const struct model_config *c = &b->m->c;
+    int n = c->vision.hidden_size, p = c->vision.patch_size;
+    bind_in(b, "visual_encoder.");
+    w->cls = bind_tensor_f32(b, bind_find(b, "cls_token", (int64_t[]){1, 1, n}, 3));
+    w->pos = bind_positions(b);
+    const struct st_tensor *patch =
+        bind_find(b, "patch_embed.proj.weight", (int64_t[]){n, 3, p, p}, 4);
+    if (patch) w->patch = bind_stack(b, &patch, 1, 3 * p * p);
+    w->patch_b = bind_vector(b, "patch_embed.proj.bias", n);
+    for (int i = 0; i < c->vision.layers; i++)
+        bind_vit_block(b, &w->blocks[i], i);
+    bind_in(b, "ln_vision.");
+    if (bind_has(b, "weight") || bind_has(b, "bias")) {
+        w->ln_w = bind_vector(b, "weight", n);
+        w->ln_b = bind_vector(b, "bias", n);
+    } else {
+        w->ln_w = bind_constant(b, n, 1.0f);
+        w->ln_b = bind_constant(b, n, 0.0f);
+    }
+    bind_in(b, "llama_proj.");
+    w->proj = bind_matrix(b, "weight", c->text.hidden_size, c->concat * n);
+    w->proj_b = bind_vector(b, "bias", c->text.hidden_size);
+}
+
+/* ---- the decoder -------------------------------------------------------------------------------- */
+
+/* Matrices of one width and `n` rows each, stacked. */
+static struct kern_mat *bind_stacked(struct bind *b, const char *const *names, int count, int n,
+                                     int k) {
+    const struct st_tensor *parts[3] = {0};
+    for (int i = 0; i < count; i++)
+        parts[i] = bind_find(b, names[i], (int64_t[]){n, k}, 2);
+    return bind_stack(b, parts, count, k);
+}
+
+static void bind_llama_layer(struct bind *b, struct llama_layer *w, int i) {
+    static const char *const qkv[] = {"self_attn.q_proj.weight", "self_attn.k_proj.weight",
+                                      "self_attn.v_proj.weight"};
+    static const char *const gate_up[] = {"mlp.gate_proj.weight", "mlp.up_proj.weight"};
+    const struct model_text *t = &b->m->c.text;
+    int n = t->hidden_size, ffn = t->intermediate_size;
+    bind_in(b, "model.layers.%d.", i);
+    w->norm1 = bind_vector(b, "input_layernorm.weight", n);
+    w->qkv = bind_stacked(b, qkv, 3, n, n);
+    w->o = bind_matrix(b, "self_attn.o_proj.weight", n, n);
+    w->norm2 = bind_vector(b, "post_attention_layernorm.weight", n);
+    w->gate_up = bind_stacked(b, gate_up, 2, ffn, n);
+    w->down = bind_matrix(b, "mlp.down_proj.weight", n, ffn);
+}
+
+/* The table stays as it is in the file: rows are looked up, not multiplied. */
+static void bind_embed(struct bind *b, const struct st_tensor *t, struct llama *w) {
+    if (b->rc) return;
+    w->embed_dtype = dtype_of(t);
+    b->rc = model_alloc(b->m, t->bytes, &w->embed, b->e);
+    if (!b->rc) b->m->ops->put(b->m->k, w->embed, t->data, t->bytes);
+}
+
+/* Heads are cut out of lm_head later, when the file is closed: keep a copy on the host. */
+static void bind_head(struct bind *b, const struct st_tensor *t, struct llama *w) {
+    if (b->rc) return;
+    w->head_dtype = dtype_of(t);
+    w->head = mem_try(t->bytes);
+    if (w->head)
+        memcpy(w->head, t->data, t->bytes);
+    else
+        b->rc = err_set(b->e, E_NOMEM, "no memory for a copy of lm_head");
+}
+
+static void bind_llama(struct bind *b, struct llama *w) {
+    const struct model_text *t = &b->m->c.text;
+    const int64_t table[] = {t->vocab_size, t->hidden_size};
+    bind_in(b, "%s", "");
+    const struct st_tensor *embed = bind_find(b, "model.embed_tokens.weight", table, 2);
+    bind_embed(b, embed, w);
+    for (int i = 0; i < t->layers; i++)
+        bind_llama_layer(b, &w->layers[i], i);
+    bind_in(b, "%s", "");
+    w->norm = bind_vector(b, "model.norm.weight", t->hidden_size);
+    bind_head(b, t->is_tied ? embed : bind_find(b, "lm_head.weight", table, 2), w);
+}
+
+/* ---- what is left over -------------------------------------------------------------------------- */
+
+static int has_suffix(const char *s, const char *end) {
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && !strcmp(s + n - k, end);
+}
+
+/* Tensors that published checkpoints have and the graph doesn't: the tower's own norm and head, the
+ * block behind the last one in use, angle tables of old LLaMA exports. */
+static int is_ignorable(const struct model_config *c, const char *name) {
+    char block[64];
+    int n = snprintf(block, sizeof block, "visual_encoder.blocks.%d.", c->vision.layers);
+    return !strncmp(name, block, (size_t)n) || !strncmp(name, "visual_encoder.norm.", 20) ||
+           !strncmp(name, "visual_encoder.head.", 20) || has_suffix(name, ".rotary_emb.inv_freq");
+}
+
+/* Edit distance of two names, counted up to `most` + 1. */
+static int name_distance(const char *a, const char *b, int most) {
+    size_t na = strlen(a), nb = strlen(b);
+    int row[ST_NAME_MAX + 1];
+    if (nb > ST_NAME_MAX || na > nb + (size_t)most || nb > na + (size_t)most) return most + 1;
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= na; i++) {
+        int corner = row[0], least = (int)i;
+        row[0] = (int)i;
+        for (size_t j = 1; j <= nb; j++) {
+            int best = corner + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            corner = row[j];
+            row[j] = best;
+            if (best < least) least = best;
+        }
+        if (least > most) return most + 1;
+    }
+    return row[nb];
+}
+
+/* What is missing, and which name that nobody asked for looks like it. */
+static void report_missing(struct bind *b) {
+    enum { SLIP_MAX = 4 };
+    const char *near = NULL;
+    int least = SLIP_MAX + 1;
+    for (size_t i = 0; i < st_count(b->st); i++) {
+        const char *other = st_at(b->st, i)->name;
+        int d = b->used[i] ? least : name_distance(b->missing, other, SLIP_MAX);
+        if (d < least) {
+            least = d;
+            near = other;
+        }
+    }
+    if (near)
+        err_set(b->e, E_FORMAT, "tensor %s: missing (there is %.80s)", b->missing, near);
+    else
+        err_set(b->e, E_FORMAT, "tensor %s: missing", b->missing);
+}
+
+static void refuse_left_over(struct bind *b) {
+    for (size_t i = 0; i < st_count(b->st) && !b->rc; i++) {
+        const char *name = st_at(b->st, i)->name;
+        if (!b->used[i] && !is_ignorable(&b->m->c, name))
+            b->rc = err_set(b->e, E_FORMAT, "tensor %.80s: unexpected", name);
+    }
+}
+
+int bind_weights(struct model *m, const struct st *st, struct err *e) {
+    struct bind b = {.m = m, .st = st, .e = e};
+    b.used = mem_try(st_count(st) + 1);
+    if (!b.used) return err_set(e, E_NOMEM, "no memory for %zu marks", st_count(st));
+    bind_vit(&b, &m->vit);
+    bind_llama(&b, &m->llama);
+    refuse_left_over(&b);
+    if (b.missing[0]) report_missing(&b);
+    mem_free(b.used);
+    return b.rc;
+}

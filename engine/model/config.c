@@ -1,0 +1,281 @@
+/* config.c - config.json: what the network is and how it wants to be asked.
+ *
+ * One table says it all: section, key, kind, bounds, and the value of a key that may be missing.
+ * Names are those of Hugging Face's LLaMA configs where they exist (spec section 5.2, 9). Unknown
+ * keys are ignored, as everybody's configs carry many; a known key of the wrong type never is.
+ * Values under the lower bound can't be right (E_FORMAT), over the upper one are absurd (E_TOO_BIG):
+ * the bounds keep every product of two sizes within an int and every buffer plannable.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/files/jsonscan.h"
+#include "engine/model/parts.h"
+#include "kernels/base/mem.h"
+
+enum { CONFIG_BYTES_MAX = 1 << 20, CONFIG_DEPTH_MAX = 16, CONFIG_MARKS_MAX = 10000 };
+
+enum kind { INT, FLOAT, DOUBLE };
+enum need { REQUIRED, OPTIONAL };
+
+struct field {
+    const char *section; /* NULL: the top level */
+    const char *key;
+    size_t offset; /* in struct model_config */
+    enum kind kind;
+    double lo, hi;
+    enum need need;
+    double fallback; /* of an OPTIONAL one */
+};
+
+#define VISION     "vision_config"
+#define CONNECTOR  "connector_config"
+#define TEXT       "text_config"
+#define AT(member) offsetof(struct model_config, member)
+
+static const struct field fields[] = {
+    {VISION, "image_size", AT(vision.image_size), INT, 1, 4096, REQUIRED, 0},
+    {VISION, "patch_size", AT(vision.patch_size), INT, 1, 128, REQUIRED, 0},
+    {VISION, "hidden_size", AT(vision.hidden_size), INT, 1, 16384, REQUIRED, 0},
+    {VISION, "num_attention_heads", AT(vision.heads), INT, 1, 512, REQUIRED, 0},
+    {VISION, "num_hidden_layers", AT(vision.layers), INT, 1, 256, REQUIRED, 0},
+    {VISION, "intermediate_size", AT(vision.intermediate_size), INT, 1, 131072, REQUIRED, 0},
+    {VISION, "layer_norm_eps", AT(vision.layer_norm_eps), FLOAT, 1e-12, 0.1, REQUIRED, 0},
+    {CONNECTOR, "concat", AT(concat), INT, 1, 64, REQUIRED, 0},
+    {CONNECTOR, "ln_vision_eps", AT(ln_vision_eps), FLOAT, 1e-12, 0.1, REQUIRED, 0},
+    {TEXT, "hidden_size", AT(text.hidden_size), INT, 1, 16384, REQUIRED, 0},
+    {TEXT, "intermediate_size", AT(text.intermediate_size), INT, 1, 131072, REQUIRED, 0},
+    {TEXT, "num_hidden_layers", AT(text.layers), INT, 1, 256, REQUIRED, 0},
+    {TEXT, "num_attention_heads", AT(text.heads), INT, 1, 512, REQUIRED, 0},
+    {TEXT, "vocab_size", AT(text.vocab_size), INT, 4, 1 << 20, REQUIRED, 0},
+    {TEXT, "rms_norm_eps", AT(text.rms_eps), FLOAT, 1e-12, 0.1, REQUIRED, 0},
+    {TEXT, "rope_theta", AT(text.rope_theta), DOUBLE, 1, 1e9, OPTIONAL, 10000},
+    {TEXT, "max_position_embeddings", AT(text.max_positions), INT, 1, 1 << 20, REQUIRED, 0},
+    {TEXT, "bos_token_id", AT(text.bos_id), INT, 0, 1 << 20, REQUIRED, 0},
+    {TEXT, "eos_token_id", AT(text.eos_id), INT, 0, 1 << 20, REQUIRED, 0},
+    {NULL, "pixel_grid", AT(pixel_grid), INT, 1, 1024, REQUIRED, 0},
+    {NULL, "inst_spaces", AT(inst_spaces), INT, 1, 2, OPTIONAL, 1},
+    {NULL, "bos_count", AT(bos_count), INT, 1, 2, OPTIONAL, 1},
+};
+
+/* "vision_config.image_size", for error texts. */
+struct path {
+    char text[96];
+};
+static struct path path_of(const char *section, const char *key) {
+    struct path p;
+    snprintf(p.text, sizeof p.text, "%s%s%s", section ? section : "", section ? "." : "", key);
+    return p;
+}
+#define PATH(section, key) (path_of(section, key).text)
+
+/* The object that holds a section's keys; NULL and an error when there is none. */
+static const json_t *section_of(const json_t *root, const char *section, struct err *e) {
+    if (!section) return root;
+    const json_t *s = json_object_get(root, section);
+    if (!json_is_object(s)) {
+        err_set(e, E_FORMAT, "%s: %s", section, s ? "not an object" : "missing");
+        return NULL;
+    }
+    return s;
+}
+
+static int check_bounds(const char *path, double v, double lo, double hi, struct err *e) {
+    if (!(v >= lo)) return err_set(e, E_FORMAT, "%s: %g is below %g", path, v, lo);
+    if (v > hi) return err_set(e, E_TOO_BIG, "%s: %g is above %g", path, v, hi);
+    return 0;
+}
+
+static void store(struct model_config *out, const struct field *f, double v) {
+    char *at = (char *)out + f->offset;
+    if (f->kind == INT)
+        *(int *)(void *)at = (int)v;
+    else if (f->kind == FLOAT)
+        *(float *)(void *)at = (float)v;
+    else
+        *(double *)(void *)at = v;
+}
+
+static int read_field(const json_t *root, const struct field *f, struct model_config *out,
+                      struct err *e) {
+    struct path path = path_of(f->section, f->key);
+    const json_t *s = section_of(root, f->section, e);
+    if (!s) return E_FORMAT;
+    const json_t *v = json_object_get(s, f->key);
+    if (!v && f->need == REQUIRED) return err_set(e, E_FORMAT, "%s: missing", path.text);
+    if (!v) {
+        store(out, f, f->fallback);
+        return 0;
+    }
+    if (f->kind == INT && !json_is_integer(v))
+        return err_set(e, E_FORMAT, "%s: not a whole number", path.text);
+    if (!json_is_number(v)) return err_set(e, E_FORMAT, "%s: not a number", path.text);
+    int rc = check_bounds(path.text, json_number_value(v), f->lo, f->hi, e);
+    if (!rc) store(out, f, json_number_value(v));
+    return rc;
+}
+
+/* Three numbers, one per colour. */
+static int read_triple(const json_t *root, const char *key, double lo, double hi, float out[3],
+                       struct err *e) {
+    struct path path = path_of(VISION, key);
+    const json_t *s = section_of(root, VISION, e);
+    if (!s) return E_FORMAT;
+    const json_t *list = json_object_get(s, key);
+    if (!json_is_array(list) || json_array_size(list) != 3)
+        return err_set(e, E_FORMAT, "%s: not a list of three numbers", path.text);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_number(v)) return err_set(e, E_FORMAT, "%s: not a number", path.text);
+        int rc = check_bounds(path.text, json_number_value(v), lo, hi, e);
+        if (rc) return rc;
+        out[i] = (float)json_number_value(v);
+    }
+    return 0;
+}
+
+/* The keys that are not plain numbers. */
+static int read_words(const json_t *root, struct model_config *out, struct err *e) {
+    const json_t *type = json_object_get(root, "model_type");
+    if (!json_is_string(type)) return err_set(e, E_FORMAT, "model_type: missing or not a string");
+    if (strcmp(json_string_value(type), "pae_lamm"))
+        return err_set(e, E_UNSUPPORTED, "model_type: not pae_lamm");
+
+    const json_t *order = json_object_get(root, "coord_order");
+    out->coord_order = MODEL_COORD_YX;
+    if (order) {
+        const char *word = json_string_value(order);
+        if (!word || (strcmp(word, "yx") && strcmp(word, "xy")))
+            return err_set(e, E_FORMAT, "coord_order: neither \"yx\" nor \"xy\"");
+        if (!strcmp(word, "xy")) out->coord_order = MODEL_COORD_XY;
+    }
+
+    const json_t *text = section_of(root, TEXT, e);
+    if (!text) return E_FORMAT;
+    const json_t *tied = json_object_get(text, "tie_word_embeddings");
+    if (tied && !json_is_boolean(tied))
+        return err_set(e, E_FORMAT, "%s: not true or false", PATH(TEXT, "tie_word_embeddings"));
+    out->text.is_tied = json_is_true(tied);
+    const json_t *scaling = json_object_get(text, "rope_scaling");
+    if (scaling && !json_is_null(scaling))
+        return err_set(e, E_UNSUPPORTED, "%s: only null is", PATH(TEXT, "rope_scaling"));
+    const json_t *kv = json_object_get(text, "num_key_value_heads");
+    if (kv && !json_is_integer(kv))
+        return err_set(e, E_FORMAT, "%s: not a whole number", PATH(TEXT, "num_key_value_heads"));
+    if (kv && json_integer_value(kv) != out->text.heads)
+        return err_set(e, E_UNSUPPORTED, "%s: differs from num_attention_heads",
+                       PATH(TEXT, "num_key_value_heads"));
+    return 0;
+}
+
+/* What must fit together, and the derived sizes. */
+static int check_whole(struct model_config *c, struct err *e) {
+    const struct model_vision *v = &c->vision;
+    const struct model_text *t = &c->text;
+    if (v->image_size % v->patch_size)
+        return err_set(e, E_FORMAT, "%s: %d does not divide image_size %d",
+                       PATH(VISION, "patch_size"), v->patch_size, v->image_size);
+    int side = v->image_size / v->patch_size;
+    if (side % c->concat)
+        return err_set(e, E_FORMAT, "%s: %d does not divide the %d patches of a row",
+                       PATH(CONNECTOR, "concat"), c->concat, side);
+    if (side > 256)
+        return err_set(e, E_TOO_BIG, "%s: more than 256 patches in a row",
+                       PATH(VISION, "patch_size"));
+    if (v->hidden_size % v->heads)
+        return err_set(e, E_FORMAT, "%s: %d does not divide hidden_size %d",
+                       PATH(VISION, "num_attention_heads"), v->heads, v->hidden_size);
+    if (t->hidden_size % t->heads)
+        return err_set(e, E_FORMAT, "%s: %d does not divide hidden_size %d",
+                       PATH(TEXT, "num_attention_heads"), t->heads, t->hidden_size);
+    if (t->hidden_size / t->heads % 2)
+        return err_set(e, E_FORMAT, "%s: heads of odd size can't be rotated",
+                       PATH(TEXT, "num_attention_heads"));
+    if (t->bos_id >= t->vocab_size || t->eos_id >= t->vocab_size)
+        return err_set(e, E_FORMAT, "%s: outside the vocabulary",
+                       PATH(TEXT, t->bos_id >= t->vocab_size ? "bos_token_id" : "eos_token_id"));
+    c->n_patches = side * side;
+    c->n_image_tokens = c->n_patches / c->concat;
+    if (c->n_image_tokens >= t->max_positions)
+        return err_set(e, E_FORMAT, "%s: a picture of %d tokens does not fit",
+                       PATH(TEXT, "max_position_embeddings"), c->n_image_tokens);
+    return 0;
+}
+
+static int read_root(const json_t *root, struct model_config *out, struct err *e) {
+    if (!json_is_object(root)) return err_set(e, E_FORMAT, "not a JSON object");
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        int rc = read_field(root, &fields[i], out, e);
+        if (rc) return rc;
+    }
+    int rc = read_triple(root, "image_mean", -100, 100, out->vision.mean, e);
+    if (!rc) rc = read_triple(root, "image_std", 1e-6, 1e6, out->vision.std, e);
+    if (!rc) rc = read_words(root, out, e);
+    return rc ? rc : check_whole(out, e);
+}
+
+int model_parse_config(const void *text, size_t len, struct model_config *out, struct err *e) {
+    if (len > CONFIG_BYTES_MAX)
+        return err_set(e, E_TOO_BIG, "more than %d bytes", CONFIG_BYTES_MAX);
+    int rc = jsonscan_bound(text, len, CONFIG_DEPTH_MAX, CONFIG_MARKS_MAX, e);
+    if (rc) return rc;
+    json_error_t why;
+    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+    if (!root)
+        return err_set(e, E_FORMAT, "line %d: not JSON (error %d)", why.line,
+                       (int)json_error_code(&why));
+    struct model_config c = {0};
+    rc = read_root(root, &c, e);
+    json_decref(root);
+    if (!rc) *out = c;
+    return rc;
+}
+
+/* At most CONFIG_BYTES_MAX + 1 bytes of a regular file. */
+static int read_file(const char *path, char **out, size_t *len, struct err *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return err_set(e, errno == ENOENT ? E_NOT_FOUND : E_IO, "%s", strerror(errno));
+    struct stat s;
+    int rc = 0;
+    char *text = NULL;
+    if (fstat(fd, &s) || !S_ISREG(s.st_mode)) rc = err_set(e, E_FORMAT, "not a regular file");
+    if (!rc && s.st_size > CONFIG_BYTES_MAX)
+        rc = err_set(e, E_TOO_BIG, "more than %d bytes", CONFIG_BYTES_MAX);
+    if (!rc && !(text = mem_try(CONFIG_BYTES_MAX + 1))) rc = err_set(e, E_NOMEM, "no memory");
+    size_t at = 0;
+    while (!rc && at <= CONFIG_BYTES_MAX) {
+        ssize_t n = read(fd, text + at, CONFIG_BYTES_MAX + 1 - at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) rc = err_set(e, E_IO, "%s", strerror(errno));
+        if (n <= 0) break;
+        at += (size_t)n;
+    }
+    close(fd);
+    if (rc) {
+        mem_free(text);
+        return rc;
+    }
+    *out = text;
+    *len = at;
+    return 0;
+}
+
+int model_read_config(const char *dir, struct model_config *out, struct err *e) {
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
+        return err_set(e, E_INVALID, "the model folder's name is too long");
+    char *text = NULL;
+    size_t len = 0;
+    int rc = read_file(path, &text, &len, e);
+    if (!rc) {
+        rc = model_parse_config(text, len, out, e);
+        mem_free(text);
+    }
+    if (rc) err_in(e, "%s", path);
+    return rc;
+}

@@ -1,0 +1,128 @@
+/* model.h - the network: a picture becomes rows, rows go through the decoder, logits come out.
+ *
+ * What it is: the graph of PAE-LaMM (vision tower, connector, LLaMA decoder) at any size, written
+ * once over kern_ops. What it is not: who runs when (engine/run) and what a prompt means
+ * (engine/task). Everything here runs on the step thread, but for model_config, which is
+ * read-only after open. A pass allocates nothing: model_plan sizes every buffer once.
+ *
+ * Letters for dimensions, used unchanged in every file of the engine:
+ *   N rows in a pass   L layers   D width   H heads   K head size   F ffn   V vocabulary
+ *   S picture side     P patches  E width of the vision tower       I picture tokens = P / concat
+ */
+#ifndef ENGINE_MODEL_MODEL_H
+#define ENGINE_MODEL_MODEL_H
+
+#include <stdint.h>
+
+#include "kernels/kern.h"
+
+struct model_vision {
+    int image_size, patch_size, hidden_size, heads, layers, intermediate_size;
+    float layer_norm_eps;
+    float mean[3], std[3];
+};
+struct model_text {
+    int hidden_size, intermediate_size, layers, heads, vocab_size, max_positions;
+    float rms_eps;
+    double rope_theta;
+    int bos_id, eos_id;
+    int is_tied; /* lm_head is embed_tokens */
+};
+enum model_coord_order { MODEL_COORD_YX = 0, MODEL_COORD_XY = 1 };
+
+struct model_config {
+    struct model_vision vision;
+    struct model_text text;
+    int concat; /* patches in a row joined into one token (4) */
+    float ln_vision_eps;
+    int pixel_grid;                     /* the side of the grid of pixel questions (64) */
+    enum model_coord_order coord_order; /* what the two numbers in `loc: [a,b]` are */
+    int inst_spaces;                    /* spaces before [/INST]: 1 or 2 */
+    int bos_count;                      /* 1 or 2 */
+    int n_patches;                      /* P, derived */
+    int n_image_tokens;                 /* I, derived */
+};
+
+struct model;
+
+/* Read and check config.json in `dir` (an open directory descriptor is not needed; plain path).
+ * E_FORMAT with the field's name, E_NOT_FOUND, E_TOO_BIG for absurd sizes. No weights touched. */
+int model_read_config(const char *dir, struct model_config *out, struct err *e);
+
+/* Config, weights (model.safetensors, mapped and checked, every shape before first use) on the
+ * device `k`. Borrows ops and k until close. On failure *out is NULL and nothing is left behind. */
+int model_open(const char *dir, const struct kern_ops *ops, struct kern *k, struct model **out,
+               struct err *e);
+void model_close(struct model *m); /* NULL is legal */
+const struct model_config *model_config(const struct model *m);
+/* SHA-256 of the weights file, lower-case hex, NUL-terminated; names the model in caches. */
+const char *model_digest(const struct model *m);
+uint64_t model_parameters(const struct model *m);
+
+/* Sizes of everything a pass may need, allocated once. 0 in the last four: the default behind it.
+ * A pass over one of these is the caller's bug (must). */
+struct model_plan {
+    int rows_max;  /* token rows in one pass */
+    int picks_max; /* rows with logits in one pass */
+    int kv_slots;  /* tokens in the KV pool, all layers */
+    int feats_max; /* pictures whose features are held at once */
+    int spans_max; /* entries of a pass's `spans`; 4 * rows_max */
+    int tails_max; /* entries of a pass's `tail`; 64 * rows_max */
+    int sets_max;  /* column sets of a pass; 4096 */
+    int cols_max;  /* entries of a pass's `cols`; 65536 */
+};
+/* Called once. E_TOO_BIG when the sizes overflow, E_NOMEM when the device hasn't that much. */
+int model_plan(struct model *m, const struct model_plan *plan, struct err *e);
+/* Bytes of device memory one KV slot costs (all layers, k and v). */
+size_t model_slot_bytes(const struct model_config *c);
+
+/* A head: the rows of lm_head for a few tokens. Column j of its logits is token ids[j].
+ * ids are borrowed during the call; E_INVALID for an id outside the vocabulary. May be made before
+ * or after model_plan; never during a pass: room for its logits is allocated here. */
+struct model_head;
+int model_head_new(struct model *m, const int32_t *ids, int n, struct model_head **out,
+                   struct err *e);
+void model_head_free(struct model *m, struct model_head *h);
+
+/* Vision tower and connector: rgb (S, S, 3) u8 on the host, already resized -> features (I, D) of
+ * place `feat` (0 .. feats_max-1), used by later passes. */
+void model_see(struct model *m, const uint8_t *rgb, int feat);
+
+/* One pass of the decoder, as flat arrays on the host. Rows, groups and tails as in kern.h
+ * (struct kern_attn_tree). src[i]: a token id, or ~(feat*I + j) for token j of a picture. */
+struct model_pass {
+    int rows;
+    const int32_t *src, *pos, *slot; /* (rows) */
+    const struct kern_attn_group *groups;
+    int n_groups;
+    const struct kern_attn_span *spans;
+    int n_spans;
+    const int32_t *tail_off; /* (rows + 1) */
+    const int32_t *tail;
+    /* Rows that need a choice. pick_row[i] is a row of the pass; picks of one head are consecutive. */
+    int picks;
+    const int32_t *pick_row; /* (picks) */
+    struct model_pick_group *pick_groups;
+    int n_pick_groups;
+    const int32_t *pick_set; /* (picks) index into col_off */
+    const int32_t *col_off;  /* (n_sets + 1) */
+    const int32_t *cols;     /* columns of the head, see kern_pick */
+    int n_sets;
+    /* Results, host memory of the caller. */
+    int32_t *best; /* (picks) index in the row's column list */
+    float *probs;  /* (picks, ldp) or NULL when nobody asks */
+    int ldp;
+};
+struct model_pick_group {
+    const struct model_head *head;
+    int pick0, picks;
+};
+
+/* Runs the pass and waits for its results. 0, or E_DEVICE: the device is lost for good. */
+int model_run(struct model *m, const struct model_pass *p, struct err *e);
+
+/* Tests: `fn` sees every named intermediate tensor (host copy, valid during the call). NULL: off. */
+typedef void model_tap_fn(void *ud, const char *name, const float *data, int rows, int cols);
+void model_set_tap(struct model *m, model_tap_fn *fn, void *ud);
+
+#endif

@@ -1,0 +1,117 @@
+/* parts.h - the inside of the model room: weights, buffers and who computes what.
+ *
+ * model.c owns the struct and its memory, bind.c fills the weights, vit.c and llama.c run them.
+ * Nobody outside of engine/model includes this, but for tests that build a model from memory.
+ */
+#ifndef ENGINE_MODEL_PARTS_H
+#define ENGINE_MODEL_PARTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/files/safetensors.h"
+#include "engine/model/model.h"
+
+struct vit_block {
+    struct kern_ptr norm1_w, norm1_b, norm2_w, norm2_b; /* (E) */
+    struct kern_mat *qkv, *proj, *fc1, *fc2;            /* (3E, E) (E, E) (F, E) (E, F) */
+    struct kern_ptr qkv_b, proj_b, fc1_b, fc2_b;        /* q's bias, zeros for k, v's bias; ... */
+};
+struct vit {
+    struct kern_ptr cls, pos; /* (E) (1+P, E) */
+    struct kern_mat *patch;   /* (E, 3*patch*patch) */
+    struct kern_ptr patch_b;  /* (E) */
+    struct vit_block *blocks;
+    struct kern_ptr ln_w, ln_b; /* (E), ln_vision */
+    struct kern_mat *proj;      /* (D, concat*E), the connector */
+    struct kern_ptr proj_b;     /* (D) */
+};
+
+struct llama_layer {
+    struct kern_ptr norm1, norm2;              /* (D) */
+    struct kern_mat *qkv, *o, *gate_up, *down; /* (3D, D) (D, D) (2F, D) (D, F) */
+};
+struct llama {
+    struct kern_ptr embed; /* (V, D) of embed_dtype */
+    enum kern_dtype embed_dtype;
+    struct llama_layer *layers;
+    struct kern_ptr norm; /* (D) */
+    void *head;           /* host: lm_head (V, D) of head_dtype, for model_head_new */
+    enum kern_dtype head_dtype;
+};
+
+/* Device buffers of a pass, carved out of one block by model_plan. */
+struct work {
+    /* Picture. `wide` is the larger of qkv (1+P, 3E) and the ffn (1+P, F); `x` stays f32. */
+    struct kern_ptr rgb, patches, vit_x, vit_h, vit_wide;
+    /* Decoder. `wide` is the larger of qkv (N, 3D) and gate, up (N, 2F). */
+    struct kern_ptr x, h, wide, act; /* (N, D) (N, D) (N, ...) (N, F) */
+    struct kern_ptr pick_x, pick_h;  /* (picks, D) */
+    struct kern_ptr best;            /* (picks) i32 */
+    struct kern_ptr index;           /* the index arrays of a pass, filled by one put */
+};
+
+struct model_head {
+    struct kern_mat *mat; /* (n, D) */
+    int n;
+};
+
+struct model {
+    struct model_config c;
+    const struct kern_ops *ops;
+    struct kern *k;
+    struct vit vit;
+    struct llama llama;
+    char digest[65];
+    uint64_t parameters;
+
+    /* Everything on the device that model_close has to give back. */
+    struct kern_ptr *blocks;
+    int n_blocks, blocks_max;
+    struct kern_mat **mats;
+    int n_mats, mats_max;
+
+    int is_planned;
+    struct model_plan plan;
+    struct work work;
+    struct kern_ptr pool;          /* (L, 2, slots, D) f32: k, then v of each layer */
+    struct kern_ptr feats;         /* (feats_max, I, D) */
+    struct kern_ptr logits, probs; /* (picks_max, head_max) */
+    int head_max;                  /* the widest head so far */
+    char *staging;                 /* host: what goes to work.index */
+    size_t staging_bytes;
+
+    model_tap_fn *tap;
+    void *tap_ud;
+};
+
+/* config.c: the same as model_read_config, from memory. */
+int model_parse_config(const void *text, size_t len, struct model_config *out, struct err *e);
+
+/* model.c: the same as model_open, from a parsed config and checked tensors (borrowed). */
+int model_open_tensors(const struct model_config *c, const struct st *st,
+                       const struct kern_ops *ops, struct kern *k, struct model **out,
+                       struct err *e);
+/* Device memory that lives as long as the model. */
+int model_alloc(struct model *m, size_t bytes, struct kern_ptr *out, struct err *e);
+/* Shows `rows` x `cols` floats, `ld` apart, to the tap if there is one. */
+void model_show(struct model *m, const char *name, struct kern_ptr p, int rows, int cols, int ld);
+
+/* bind.c: names in the file -> fields of m->vit and m->llama, every shape checked. */
+int bind_weights(struct model *m, const struct st *st, struct err *e);
+/* Resizes the grid part of positions (1 + from*from, width) to (1 + to*to, width); row 0 is kept. */
+void bind_resize_positions(const float *src, int from, float *dst, int to, int width);
+
+/* vit.c: picture in work.rgb -> features (I, D) at `out`. */
+void vit_run(struct model *m, struct kern_ptr out);
+
+/* llama.c: where each index array of a pass starts in the staging block. */
+struct llama_index {
+    size_t src, pos, slot, groups, spans, tail_off, tail, pick_row, set, col_off, cols, bytes;
+};
+/* 0 when the sizes overflow. */
+int llama_index_layout(const struct model_plan *p, struct llama_index *out);
+/* model_run. */
+int llama_run(struct model *m, const struct model_pass *p, struct err *e);
+
+#endif

@@ -1,0 +1,236 @@
+/* job.c - a job's memory, its references, and what crosses between its asker and the step thread.
+ *
+ * Invariants
+ *   1. A job's memory is one arena, sized at submit; the step thread takes nothing from it later.
+ *   2. Each place of the grid is asked once; points at the same place are chained by `same`.
+ *   3. Leaves stand in the order in which their places were first asked.
+ *   4. n_ready only grows, state only moves forward; both with sequential consistency, since a waiter
+ *      hangs up its bell first and looks at them second, and the step thread does the reverse.
+ */
+#include "engine/run/job.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "kernels/base/clock.h"
+
+/* An arena's cap: answers and chains of JOB_POINTS_MAX points take 3 MiB, a tree of as many places
+ * 12 MiB, a map of the largest grid some more. */
+enum { JOB_BYTES_MAX = 64 << 20 };
+enum { GATE_OPEN, GATE_CALLING, GATE_SHUT };
+static const uint64_t WAIT_SLICE_NS = 100u * 1000 * 1000;
+
+/* ---- making ---- */
+
+/* Chain the points by place: first[place] is its leaf. Fills leaf_point, same, texts. */
+static int32_t find_places(struct eng_job *j, const struct eng_point *points, int32_t *leaf_of,
+                           int32_t *last, struct tree_text *texts) {
+    int32_t grid = j->form->grid, n = 0;
+    for (int32_t i = 0; i < grid * grid; i++)
+        leaf_of[i] = -1;
+    for (uint32_t i = 0; i < j->n_points; i++) {
+        int32_t place = points[i].y * grid + points[i].x;
+        int32_t leaf = leaf_of[place];
+        j->same[i] = -1;
+        if (leaf < 0) {
+            leaf = leaf_of[place] = n++;
+            j->leaf_point[leaf] = i;
+            texts[leaf] = j->form->texts[place];
+        } else {
+            j->same[last[leaf]] = (int32_t)i;
+        }
+        last[leaf] = (int32_t)i;
+    }
+    return n;
+}
+
+static int plant(struct eng_job *j, const struct eng_point *points) {
+    const struct job_form *f = j->form;
+    size_t places = (size_t)f->grid * (size_t)f->grid;
+    size_t most = j->n_points < places ? j->n_points : places;
+    j->answers = arena_take(j->mem, j->n_points * sizeof j->answers[0]);
+    j->same = arena_take(j->mem, j->n_points * sizeof j->same[0]);
+    j->leaf_point = arena_take(j->mem, most * sizeof j->leaf_point[0]);
+    int32_t *leaf_of = arena_take(j->mem, places * sizeof leaf_of[0]);
+    int32_t *last = arena_take(j->mem, most * sizeof last[0]);
+    int32_t *order = arena_take(j->mem, most * sizeof order[0]);
+    struct tree_text *texts = arena_take(j->mem, most * sizeof texts[0]);
+    if (!j->answers || !j->same || !j->leaf_point || !leaf_of || !last || !order || !texts)
+        return E_NOMEM;
+    int32_t n = find_places(j, points, leaf_of, last, texts), k = 0;
+    for (size_t i = 0; i < places; i++)
+        if (leaf_of[f->order[i]] >= 0) order[k++] = leaf_of[f->order[i]];
+    must(k == n);
+    int rc = tree_build(&j->tree, j->mem, texts, n, order);
+    if (rc) return rc;
+    size_t runs = (size_t)j->tree.n_runs + 1, tokens = (size_t)j->tree.run_tokens + 1;
+    j->run_left = arena_take(j->mem, runs * sizeof j->run_left[0]);
+    j->run_slot = arena_take(j->mem, tokens * sizeof j->run_slot[0]);
+    if (!j->run_left || !j->run_slot) return E_NOMEM;
+    for (int32_t i = 0; i < j->tree.n_runs; i++)
+        j->run_left[i] = -1;
+    return 0;
+}
+
+static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
+    if (!ask->image) return err_set(e, E_INVALID, "no picture");
+    if (ask->n_points == 0 || !ask->points) return err_set(e, E_INVALID, "no points");
+    if (ask->n_points > JOB_POINTS_MAX)
+        return err_set(e, E_TOO_BIG, "%u points, at most %d", ask->n_points, JOB_POINTS_MAX);
+    if ((unsigned)ask->estimate > ENG_MEAN) return err_set(e, E_INVALID, "no such estimate");
+    if ((unsigned)ask->urgency >= ENG_CLASSES) return err_set(e, E_INVALID, "no such class");
+    for (uint32_t i = 0; i < ask->n_points; i++)
+        if (ask->points[i].x >= f->grid || ask->points[i].y >= f->grid)
+            return err_set(e, E_INVALID, "point %u at (%u, %u) lies outside the %d x %d grid", i,
+                           ask->points[i].x, ask->points[i].y, f->grid, f->grid);
+    return 0;
+}
+
+int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_t *rgb,
+            struct eng_job **out, struct err *e) {
+    *out = NULL;
+    int rc = check_ask(ask, form, e);
+    if (rc) return rc;
+    struct arena *mem = arena_new(JOB_BYTES_MAX);
+    struct eng_job *j = mem ? arena_take(mem, sizeof *j) : NULL;
+    if (!j) {
+        arena_free(mem);
+        return err_set(e, E_NOMEM, "no memory for a job of %u points", ask->n_points);
+    }
+    j->mem = mem;
+    j->form = form;
+    j->rgb = rgb;
+    j->estimate = ask->estimate;
+    j->distribution = ask->distribution || ask->estimate != ENG_MODE;
+    j->urgency = ask->urgency;
+    j->deadline_ns = ask->deadline_ns;
+    j->wake = ask->wake;
+    j->ud = ask->ud;
+    j->stem_tokens = (uint32_t)form->stem_tokens;
+    j->n_points = ask->n_points;
+    rc = plant(j, ask->points);
+    if (rc) {
+        arena_free(mem);
+        return err_set(e, rc, "no memory for a job of %u points", ask->n_points);
+    }
+    int32_t explored = j->distribution ? form->explore_max : 0;
+    j->lane_slots = j->tree.tail_max + form->answer_max + explored;
+    j->cost = (uint64_t)(form->stem_tokens + j->tree.run_tokens + j->tree.tail_tokens) +
+              (uint64_t)j->tree.n_leaves * (uint64_t)(form->answer_max + form->channels * explored);
+    j->image = eng_image_get(ask->image);
+    atomic_init(&j->refs, 2);
+    atomic_init(&j->askers, 1);
+    atomic_init(&j->state, ENG_WAITING);
+    atomic_init(&j->queued_ns, clock_ns());
+    *out = j;
+    return 0;
+}
+
+/* ---- references ---- */
+
+void job_put(struct eng_job *j) {
+    if (atomic_fetch_sub(&j->refs, 1) > 1) return;
+    struct queue *bell = atomic_load(&j->bell);
+    void *item;
+    while (bell && queue_pop(bell, 0, &item) == 0) {}
+    queue_free(bell);
+    eng_image_put(j->image);
+    arena_free(j->mem); /* the job itself lies in it */
+}
+
+struct eng_job *eng_job_get(struct eng_job *j) {
+    atomic_fetch_add(&j->askers, 1);
+    return j;
+}
+
+void eng_job_put(struct eng_job *j) {
+    if (!j || atomic_fetch_sub(&j->askers, 1) > 1) return;
+    eng_job_cancel(j);
+    int open = GATE_OPEN;
+    while (!atomic_compare_exchange_strong(&j->gate, &open, GATE_SHUT)) {
+        sched_yield(); /* wake is being called, and returns at once */
+        open = GATE_OPEN;
+    }
+    job_put(j);
+}
+
+/* ---- the asker's view ---- */
+
+void eng_job_cancel(struct eng_job *j) { atomic_store(&j->is_cancelled, 1); }
+
+enum eng_state eng_job_state(const struct eng_job *j) {
+    return (enum eng_state)atomic_load(&j->state);
+}
+
+const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_ready) {
+    *n_ready = atomic_load(&j->n_ready);
+    return j->answers;
+}
+
+const struct err *eng_job_error(const struct eng_job *j) {
+    static const struct err none;
+    return eng_job_state(j) >= ENG_DONE ? &j->error : &none;
+}
+
+void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out) {
+    *out = (struct eng_job_stats){
+        .queued_ns = atomic_load(&j->queued_ns),
+        .first_ns = atomic_load(&j->first_ns),
+        .end_ns = atomic_load(&j->end_ns),
+        .see_ns = atomic_load(&j->see_ns),
+        .stem_tokens = j->stem_tokens,
+        .stem_cached = atomic_load(&j->stem_cached),
+        .rows = atomic_load(&j->rows),
+        .rows_plain = atomic_load(&j->rows_plain),
+    };
+}
+
+/* A queue of one place serves as a bell that stays rung until somebody hears it. With several
+ * waiters one of them hears it; the others look by themselves after a slice of time. */
+static struct queue *bell_of(struct eng_job *j) {
+    struct queue *bell = atomic_load(&j->bell);
+    if (bell) return bell;
+    struct queue *mine = queue_new(1);
+    if (atomic_compare_exchange_strong(&j->bell, &bell, mine)) return mine;
+    queue_free(mine);
+    return bell;
+}
+
+int eng_job_wait(struct eng_job *j, uint32_t seen, uint64_t timeout_ns) {
+    struct queue *bell = bell_of(j);
+    uint64_t start = clock_ns();
+    for (;;) {
+        if (atomic_load(&j->n_ready) > seen || eng_job_state(j) >= ENG_DONE) return 0;
+        uint64_t spent = clock_ns() - start;
+        if (spent >= timeout_ns) return E_TIMEOUT;
+        uint64_t left = timeout_ns - spent;
+        void *item;
+        (void)queue_pop(bell, left < WAIT_SLICE_NS ? left : WAIT_SLICE_NS, &item);
+    }
+}
+
+/* ---- the step thread's side ---- */
+
+uint32_t job_answer(struct eng_job *j, int32_t leaf, const struct eng_answer *a) {
+    uint32_t n = 0;
+    for (int32_t i = (int32_t)j->leaf_point[leaf]; i >= 0; i = j->same[i], n++) {
+        must(j->n_answers < j->n_points);
+        j->answers[j->n_answers] = *a;
+        j->answers[j->n_answers++].point = (uint32_t)i;
+    }
+    return n;
+}
+
+void job_announce(struct eng_job *j) {
+    if (j->n_answers > 0 && atomic_load(&j->first_ns) == 0) atomic_store(&j->first_ns, clock_ns());
+    if (j->ending != ENG_WAITING) atomic_store(&j->end_ns, clock_ns());
+    atomic_store(&j->n_ready, j->n_answers);
+    if (j->ending != ENG_WAITING) atomic_store(&j->state, j->ending);
+    struct queue *bell = atomic_load(&j->bell);
+    if (bell) (void)queue_push(bell, j);
+    int open = GATE_OPEN;
+    if (j->wake && atomic_compare_exchange_strong(&j->gate, &open, GATE_CALLING)) {
+        j->wake(j->ud, j);
+        atomic_store(&j->gate, GATE_OPEN);
+    }
+}

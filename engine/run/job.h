@@ -1,0 +1,104 @@
+/* job.h - all the questions of one request, from submit to the last put.
+ *
+ *   state       in whose hands                         changes to
+ *   (new)       the submitting thread                  WAITING, by pushing it into the queue
+ *   WAITING     the queue, then sched's waiting list   RUNNING, CANCELLED, FAILED
+ *   RUNNING     sched: step thread                     DONE, CANCELLED, FAILED
+ *   DONE, FAILED, CANCELLED   nobody: read-only        freed with the last reference
+ *
+ * The asker holds `askers` references together, the engine holds one more; `refs` counts both sides.
+ * Shared between threads are the atomics, and what the step thread writes before it raises one of
+ * them: answers before n_ready, error before state.
+ * The asker's last put shuts the gate of `wake`: after it has returned, wake is not called again.
+ */
+#ifndef ENGINE_RUN_JOB_H
+#define ENGINE_RUN_JOB_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "engine/run/stem.h"
+#include "engine/run/tree.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/queue.h"
+
+struct lane;
+
+enum { JOB_POINTS_MAX = 65536 };
+
+/* What all jobs of a task have in common; made at start, never changed. */
+struct job_form {
+    int32_t grid;
+    const struct tree_text *texts; /* (grid * grid) what follows the stem at place y * grid + x */
+    const int32_t *order;          /* (grid * grid) places, their texts ascending */
+    const int32_t *stem_ids;       /* see struct stem_key */
+    int32_t n_stem_ids, picture_at, image_tokens;
+    int32_t stem_tokens;
+    int32_t answer_max;            /* most tokens fed for an answer */
+    int32_t explore_max;           /* most tokens held beside while a channel is explored */
+    int32_t channels;              /* of an answer */
+};
+
+struct eng_job {
+    /* ---- Fixed at submit. ---- */
+    struct arena *mem;            /* everything below lives in it */
+    struct eng_image *image;      /* one reference */
+    const uint8_t *rgb;           /* (S, S, 3), the image's */
+    const struct job_form *form;  /* the engine's: gone once the job has ended and eng_close ran */
+    uint32_t stem_tokens;
+    enum eng_estimate estimate;
+    int distribution;
+    enum eng_class urgency;
+    uint64_t deadline_ns;
+    void (*wake)(void *ud, struct eng_job *job);
+    void *ud;
+    uint32_t n_points;
+    int32_t *same;                /* (n_points) the next point at the same place, or -1 */
+    struct tree tree;             /* a leaf for each place that is asked */
+    uint32_t *leaf_point;         /* (n_leaves) the leaf's first point */
+    int32_t lane_slots;           /* single slots that one lane may take */
+    uint64_t cost;                /* rows it may take at most: what the queue counts */
+
+    /* ---- Shared. ---- */
+    atomic_int refs, askers;
+    atomic_int is_cancelled;
+    atomic_int state;             /* enum eng_state. One writer: step */
+    atomic_uint n_ready;          /* One writer: step */
+    atomic_int gate;              /* of wake: open, calling, shut */
+    _Atomic(struct queue *) bell; /* made by the first waiter */
+    _Atomic uint64_t queued_ns, first_ns, end_ns, see_ns, rows, rows_plain; /* One writer: step */
+    _Atomic uint32_t stem_cached; /* One writer: step */
+    struct eng_answer *answers;   /* (n_points) step writes, n_ready publishes */
+    struct err error;             /* step writes, state publishes */
+
+    /* ---- Owner: step. ---- */
+    struct eng_job *next;         /* in a list of sched's */
+    struct stem_part *stem;       /* pinned while running */
+    int32_t next_leaf;            /* leaves before it were started */
+    struct lane *lanes, *last_lane; /* in progress, oldest first */
+    int32_t n_lanes;
+    int32_t *run_slot;            /* (tree.run_tokens) slots of the branches */
+    int32_t *run_left;            /* (tree.n_runs) children not finished; -1: not started */
+    uint32_t n_answers;           /* written; n_ready once announced */
+    uint64_t served;              /* its share of the class so far; see sched.c */
+    struct lane *cursor;          /* the next of its lanes for the pass being built */
+    int is_full;                  /* takes no more of the pass being built */
+    int is_touched;               /* is to be announced */
+    uint64_t passed_over;         /* 1 + sched.let_in when it first did not fit; 0: not yet */
+    enum eng_state ending;        /* WAITING, or the state it is about to be announced in */
+};
+
+/* Fills a job from the ask on the caller's thread. Two references: the asker's and the engine's.
+ * E_INVALID, E_TOO_BIG (more than JOB_POINTS_MAX points), E_NOMEM. */
+int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_t *rgb,
+            struct eng_job **out, struct err *e);
+/* The engine's reference. */
+void job_put(struct eng_job *j);
+
+/* Step: one more answer; copied to every point at the leaf's place. Returns how many. */
+uint32_t job_answer(struct eng_job *j, int32_t leaf, const struct eng_answer *a);
+/* Step: show what is new (answers, state), wake the asker. Once per pass at most. */
+void job_announce(struct eng_job *j);
+
+#endif

@@ -1,0 +1,366 @@
+/* lane.c - walking one answer through the grammar.
+ *
+ * Invariants
+ *   1. Between passes a lane either has tokens to feed (n_feed > 0, the last one leads to `node`, which
+ *      has a choice) or a level to explore (n_fed < n_nodes). Never both, never neither.
+ *   2. path[0 .. n_path) and the slots of nodes [0, n_fed) are the lane's; together they never exceed
+ *      job.lane_slots: the tail, answer_max and, exploring, explore_max.
+ *   3. A row's keys are: stem, branches, path, then its own chain of nodes, root to leaf. So a node
+ *      that turns out to be the chosen one can join the path without being fed again.
+ *   4. Sums run in a fixed order: values by number, nodes by level and edge.
+ *
+ * The probability of a value is the product of the picks along its only spelling. A child that is
+ * settled has its value's whole probability: it costs nothing and is never left out. So with
+ * whole numbers as tokens one pick gives the distribution and nothing is explored.
+ * With LLaMA-2's digits at most 9 + 16 tokens are held: "1".."9" and "10".."25" have a choice behind.
+ */
+#include "engine/run/lane.h"
+
+#include "engine/run/batch.h"
+#include "engine/run/branch.h"
+#include "engine/task/estimate.h"
+#include "kernels/base/err.h"
+#include "kernels/base/mem.h"
+
+/* ---- start ---- */
+
+static int is_settled(const struct grammar_node *n) { return n->value_lo == n->value_hi; }
+
+/* Nodes below `node` that a distribution may have to feed. */
+static int32_t count_open(const struct grammar *g, int32_t node) {
+    const struct grammar_node *n = &g->nodes[node];
+    int32_t sum = 0;
+    for (int32_t i = 0; i < n->edges; i++) {
+        int32_t child = g->edges[n->edge0 + i].node;
+        if (!is_settled(&g->nodes[child])) sum += 1 + count_open(g, child);
+    }
+    return sum;
+}
+
+int32_t lane_explore_max(const struct grammar *g) {
+    int32_t most = 0;
+    for (int f = 0; f < g->n_fields; f++) {
+        int32_t n = count_open(g, g->fields[f].root);
+        if (n > most) most = n;
+    }
+    return most < LANE_EXPLORE_MAX ? most : LANE_EXPLORE_MAX;
+}
+
+/* Write down the edges that spell each value below `node`; stack[0 .. n) led there. */
+static void spell(struct lanes *ls, int field, int32_t node, int32_t *stack, int32_t n) {
+    const struct grammar_node *at = &ls->g->nodes[node];
+    if (at->edges == 0) {
+        must(at->value_lo >= 0 && at->value_lo < LANE_VALUES);
+        int32_t *off = &ls->spell_off[field * LANE_VALUES + at->value_lo];
+        for (int32_t i = 0; i < n; i++)
+            ls->spell[*off + i] = stack[i];
+        return;
+    }
+    must(n < ls->g->depth_max);
+    for (int32_t i = 0; i < at->edges; i++) {
+        stack[n] = at->edge0 + i;
+        spell(ls, field, ls->g->edges[stack[n]].node, stack, n + 1);
+    }
+}
+
+static void spell_all(struct lanes *ls) {
+    const struct grammar *g = ls->g;
+    size_t texts = (size_t)g->n_fields * LANE_VALUES, depth = (size_t)g->depth_max;
+    ls->spell_off = mem_must(texts * sizeof ls->spell_off[0]);
+    ls->spell = mem_must(texts * depth * sizeof ls->spell[0]);
+    int32_t *stack = mem_must((depth + 1) * sizeof stack[0]);
+    for (size_t i = 0; i < texts; i++)
+        ls->spell_off[i] = (int32_t)(i * depth);
+    for (int f = 0; f < g->n_fields; f++)
+        spell(ls, f, g->fields[f].root, stack, 0);
+    mem_free(stack);
+}
+
+void lane_init(struct lanes *ls, const struct grammar *g, struct kv *kv, int32_t n,
+               int32_t tail_max) {
+    must(n > 0 && g->n_fields > 0 && g->n_fields <= LANE_FIELDS);
+    *ls = (struct lanes){.g = g, .kv = kv, .n = n, .explore_max = lane_explore_max(g)};
+    must(g->depth_max <= LANE_DEPTH_MAX); /* so that greedy nodes always find a place */
+    size_t most = (size_t)(tail_max + g->feed_max + g->depth_max), lanes = (size_t)n;
+    size_t nodes = (size_t)ls->explore_max;
+    ls->all = mem_must(lanes * sizeof ls->all[0]);
+    ls->slot_block = mem_must(lanes * most * sizeof ls->slot_block[0]);
+    ls->feed_block = mem_must(lanes * most * sizeof ls->feed_block[0]);
+    ls->node_block = mem_must((lanes * nodes + 1) * sizeof ls->node_block[0]);
+    ls->p_block = mem_must(lanes * LANE_VALUES * sizeof ls->p_block[0]);
+    for (size_t i = lanes; i-- > 0;) {
+        struct lane *l = &ls->all[i];
+        l->path = ls->slot_block + i * most;
+        l->feed = ls->feed_block + i * most;
+        l->nodes = ls->node_block + i * nodes;
+        l->p = ls->p_block + i * LANE_VALUES;
+        l->next = ls->free;
+        ls->free = l;
+    }
+    spell_all(ls);
+}
+
+void lane_clear(struct lanes *ls) {
+    mem_free(ls->all);
+    mem_free(ls->slot_block);
+    mem_free(ls->feed_block);
+    mem_free(ls->node_block);
+    mem_free(ls->p_block);
+    mem_free(ls->spell_off);
+    mem_free(ls->spell);
+    *ls = (struct lanes){0};
+}
+
+/* ---- the walk ---- */
+
+/* From `node` on: feed what is forced, step into the next field where a value is settled, stop at
+ * the next choice. 1: the last field is settled. */
+static int descend(const struct grammar *g, struct lane *l) {
+    for (;;) {
+        const struct grammar_node *n = &g->nodes[l->node];
+        if (is_settled(n)) {
+            l->answer.rgb[l->field] = (uint8_t)n->value_lo;
+            if (l->field + 1 == g->n_fields) return 1;
+            for (; n->edges > 0; n = &g->nodes[g->edges[n->edge0].node])
+                l->feed[l->n_feed++] = g->edges[n->edge0].token;
+            l->node = g->fields[++l->field].root;
+            l->depth = 0;
+        } else if (n->edges == 1) {
+            const struct grammar_edge *only = &g->edges[n->edge0];
+            l->feed[l->n_feed++] = only->token;
+            l->node = only->node;
+            l->depth++;
+        } else {
+            return 0;
+        }
+    }
+}
+
+struct lane *lane_new(struct lanes *ls, struct eng_job *job, int32_t leaf) {
+    struct lane *l = ls->free;
+    if (!l) return NULL;
+    ls->free = l->next;
+    ls->n_busy++;
+    struct lane kept = *l;
+    *l = (struct lane){.job = job,
+                       .leaf = leaf,
+                       .path = kept.path,
+                       .feed = kept.feed,
+                       .nodes = kept.nodes,
+                       .p = kept.p,
+                       .node = ls->g->fields[0].root};
+    const struct tree_leaf *tail = &job->tree.leaves[leaf];
+    for (int32_t i = 0; i < tail->n; i++)
+        l->feed[l->n_feed++] = tail->ids[i];
+    for (int i = 0; i < ls->g->n_lead; i++)
+        l->feed[l->n_feed++] = ls->g->lead[i];
+    must(!descend(ls->g, l)); /* an answer without any choice is no grammar of ours */
+    return l;
+}
+
+static void give_nodes(struct lanes *ls, struct lane *l) {
+    for (int32_t i = 0; i < l->n_fed; i++)
+        if (l->nodes[i].slot >= 0) kv_give(ls->kv, l->nodes[i].slot);
+    l->n_nodes = l->n_fed = 0;
+}
+
+void lane_free(struct lanes *ls, struct lane *l) {
+    give_nodes(ls, l);
+    while (l->n_path > 0)
+        kv_give(ls->kv, l->path[--l->n_path]);
+    l->job = NULL;
+    l->next = ls->free;
+    ls->free = l;
+    ls->n_busy--;
+}
+
+/* ---- rows ---- */
+
+int32_t lane_rows(const struct lane *l) {
+    return l->n_feed > 0 ? l->n_feed : l->n_nodes - l->n_fed;
+}
+
+int32_t lane_first_rows(const struct lanes *ls, const struct eng_job *job, int32_t leaf) {
+    const struct grammar *g = ls->g;
+    int32_t rows = job->tree.leaves[leaf].n + g->n_lead;
+    const struct grammar_node *n = &g->nodes[g->fields[0].root];
+    for (; n->edges == 1; n = &g->nodes[g->edges[n->edge0].node])
+        rows++;
+    return rows;
+}
+
+static void put_feed(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos, int32_t above) {
+    for (int32_t i = 0; i < l->n_feed; i++) {
+        int32_t slot = kv_take(ls->kv);
+        l->path[l->n_path++] = slot;
+        batch_row(b, l->feed[i], pos + l->n_path - 1, slot);
+        batch_keys(b, b->path, above);
+        batch_keys(b, l->path, l->n_path);
+    }
+    l->n_feed = 0;
+    batch_pick(b, ls->g->nodes[l->node].set);
+}
+
+static void put_level(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos,
+                      int32_t above) {
+    int32_t chain[LANE_EXPLORE_MAX];
+    for (; l->n_fed < l->n_nodes; l->n_fed++) {
+        struct lane_node *n = &l->nodes[l->n_fed];
+        n->slot = kv_take(ls->kv);
+        for (int32_t i = l->n_fed; i >= 0; i = l->nodes[i].up)
+            chain[l->nodes[i].depth] = l->nodes[i].slot;
+        batch_row(b, n->token, pos + l->n_path + n->depth, n->slot);
+        batch_keys(b, b->path, above);
+        batch_keys(b, l->path, l->n_path);
+        batch_keys(b, chain, n->depth + 1);
+        if (ls->g->nodes[n->node].edges > 1) batch_pick(b, ls->g->nodes[n->node].set);
+    }
+}
+
+void lane_put(struct lanes *ls, struct lane *l, struct batch *b) {
+    const struct eng_job *j = l->job;
+    const struct tree_leaf *leaf = &j->tree.leaves[l->leaf];
+    int32_t above = branch_slots(j, leaf->up, b->path);
+    int32_t pos = j->form->stem_tokens + leaf->depth;
+    l->pick0 = b->pass.picks;
+    if (l->n_feed > 0)
+        put_feed(ls, l, b, pos, above);
+    else
+        put_level(ls, l, b, pos, above);
+}
+
+/* ---- exploring a channel ---- */
+
+/* A place for one more node of the level that begins at level0, or -1. Greedy nodes always get
+ * one: the others leave depth_max places alone where not all can be held. */
+static int32_t node_place(const struct lanes *ls, const struct lane *l, int32_t level0, double p,
+                          int is_greedy) {
+    int32_t most = ls->explore_max;
+    if (most == LANE_EXPLORE_MAX && !is_greedy) most -= ls->g->depth_max;
+    if (l->n_nodes < most) return l->n_nodes;
+    int32_t least = -1;
+    for (int32_t i = level0; i < l->n_nodes; i++)
+        if (i != l->greedy && (least < 0 || l->nodes[i].p < l->nodes[least].p)) least = i;
+    must(least >= 0 || !is_greedy);
+    return least >= 0 && (is_greedy || l->nodes[least].p < p) ? least : -1;
+}
+
+/* The child at the end of an edge has probability p of all. */
+static void reach(const struct lanes *ls, struct lane *l, int32_t up, const struct grammar_edge *edge,
+                  double p, int is_greedy, int32_t level0) {
+    const struct grammar_node *child = &ls->g->nodes[edge->node];
+    if (is_settled(child)) {
+        l->p[child->value_lo] = p;
+        if (is_greedy) l->greedy_value = child->value_lo;
+        return;
+    }
+    if (p < LANE_BOUND && !is_greedy) return;
+    int32_t i = node_place(ls, l, level0, p, is_greedy);
+    if (i < 0) return;
+    l->nodes[i] = (struct lane_node){.node = edge->node,
+                                     .up = up,
+                                     .depth = up < 0 ? 0 : l->nodes[up].depth + 1,
+                                     .token = edge->token,
+                                     .slot = -1,
+                                     .p = p};
+    if (i == l->n_nodes) l->n_nodes++;
+    if (is_greedy) l->greedy = i;
+}
+
+/* All children of a node; up -1: of the pick at the end of the path. */
+static void expand(const struct lanes *ls, struct lane *l, int32_t up, int is_greedy, int32_t level0,
+                   const int32_t *best, const float *probs) {
+    const struct grammar_node *n = &ls->g->nodes[up < 0 ? l->node : l->nodes[up].node];
+    double p = up < 0 ? 1.0 : l->nodes[up].p;
+    for (int32_t i = 0; i < n->edges; i++) {
+        double q = n->edges > 1 ? p * (double)probs[i] : p;
+        reach(ls, l, up, &ls->g->edges[n->edge0 + i], q,
+              is_greedy && (n->edges == 1 || i == *best), level0);
+    }
+}
+
+/* One level further. */
+static void explore(const struct lanes *ls, struct lane *l, const int32_t *best, const float *probs,
+                    int ldp) {
+    int32_t level0 = l->n_fed, above = level0 - 1;
+    if (l->n_nodes == 0) {
+        for (int v = 0; v < LANE_VALUES; v++)
+            l->p[v] = 0;
+        l->greedy = -1;
+        expand(ls, l, -1, 1, 0, best, probs);
+        return;
+    }
+    while (above > 0 && l->nodes[above - 1].depth == l->nodes[above].depth)
+        above--;
+    int32_t greedy = l->greedy;
+    l->greedy = -1;
+    for (int32_t i = above; i < level0; i++) {
+        expand(ls, l, i, i == greedy, level0, best, probs);
+        if (ls->g->nodes[l->nodes[i].node].edges == 1) continue;
+        best++;
+        probs += ldp;
+    }
+}
+
+/* ---- choosing a channel's value from its distribution ---- */
+
+static int choose(struct lane *l) {
+    double sum = 0;
+    for (int v = 0; v < LANE_VALUES; v++)
+        sum += l->p[v];
+    must(sum > 0);
+    for (int v = 0; v < LANE_VALUES; v++)
+        l->p[v] /= sum;
+    int v = l->greedy_value;
+    if (l->job->estimate == ENG_MEDIAN) v = estimate_median(l->p);
+    if (l->job->estimate == ENG_MEAN) v = estimate_mean(l->p);
+    l->answer.rgb[l->field] = (uint8_t)v;
+    l->answer.prob[l->field] = (float)l->p[v];
+    l->answer.entropy[l->field] = (float)estimate_entropy(l->p);
+    l->answer.mean_abs[l->field] = (float)estimate_mean_abs(l->p, v);
+    return v;
+}
+
+static int32_t find_node(const struct lane *l, int32_t up, int32_t token) {
+    for (int32_t i = 0; i < l->n_fed; i++)
+        if (l->nodes[i].up == up && l->nodes[i].token == token) return i;
+    return -1;
+}
+
+/* The value's tokens join the path: those that were explored as they are, the others by feeding. */
+static void commit(struct lanes *ls, struct lane *l, int v) {
+    int32_t text = l->field * LANE_VALUES + v, up = -1, node = l->node;
+    for (int32_t i = ls->spell_off[text] + l->depth; ls->g->nodes[node].edges > 0; i++) {
+        const struct grammar_edge *edge = &ls->g->edges[ls->spell[i]];
+        int32_t held = l->n_feed == 0 ? find_node(l, up, edge->token) : -1;
+        if (held >= 0) {
+            l->path[l->n_path++] = l->nodes[held].slot;
+            l->nodes[held].slot = -1;
+            up = held;
+        } else {
+            l->feed[l->n_feed++] = edge->token;
+        }
+        node = edge->node;
+    }
+    give_nodes(ls, l);
+}
+
+int lane_advance(struct lanes *ls, struct lane *l, const int32_t *best, const float *probs,
+                 int ldp) {
+    const struct grammar *g = ls->g;
+    if (!l->job->distribution) {
+        const struct grammar_edge *edge = &g->edges[g->nodes[l->node].edge0 + *best];
+        l->feed[l->n_feed++] = edge->token;
+        l->node = edge->node;
+        l->depth++;
+        return descend(g, l);
+    }
+    explore(ls, l, best, probs, ldp);
+    if (l->n_fed < l->n_nodes) return 0;
+    int v = choose(l);
+    if (l->field + 1 == g->n_fields) return 1;
+    commit(ls, l, v);
+    l->node = g->fields[++l->field].root;
+    l->depth = 0;
+    return descend(g, l);
+}

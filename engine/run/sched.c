@@ -1,0 +1,377 @@
+/* sched.c - admission, shares, advance.
+ *
+ * Invariants
+ *   1. A running job holds its stem's chain and a promise of tree.run_tokens + lane_slots single slots;
+ *      each lane beyond its first adds lane_slots to the promise.
+ *   2. A job whose ending is not WAITING holds nothing; it is only still to be announced.
+ *   3. What a job waits for is held by running jobs or the cache alone, and running jobs end: each has
+ *      a unit of work that fits an empty pass (eng_open checks the sizes).
+ *   4. served only grows. A late comer starts at the least of those beside it, so it owes nothing and
+ *      is owed nothing.
+ */
+#include "engine/run/sched.h"
+
+#include "engine/run/branch.h"
+#include "kernels/base/err.h"
+
+/* Rows of a class count as so many: the inverse of its weight. */
+static const uint64_t PRICE[ENG_CLASSES] = {
+    [ENG_ACT] = 1, [ENG_MASK] = 4, [ENG_ANSWER] = 4, [ENG_PICTURE] = 8, [ENG_TRAIN] = 32};
+
+void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes) {
+    *s = (struct sched){.kv = kv, .stems = stems, .lanes = lanes};
+}
+
+/* ---- lists ---- */
+
+static void push(struct sched_list *list, struct eng_job *j) {
+    j->next = NULL;
+    if (list->last)
+        list->last->next = j;
+    else
+        list->first = j;
+    list->last = j;
+    list->n++;
+}
+
+/* Takes out the job behind `prev` (NULL: the first one). */
+static void pull(struct sched_list *list, struct eng_job *prev) {
+    struct eng_job *j = prev ? prev->next : list->first;
+    if (prev)
+        prev->next = j->next;
+    else
+        list->first = j->next;
+    if (list->last == j) list->last = prev;
+    j->next = NULL;
+    list->n--;
+}
+
+static void touch(struct sched *s, struct eng_job *j) {
+    if (j->is_touched) return;
+    j->is_touched = 1;
+    push(&s->touched, j);
+}
+
+void sched_add(struct sched *s, struct eng_job *j) { push(&s->waiting[j->urgency], j); }
+
+int sched_waiting(const struct sched *s) {
+    int n = 0;
+    for (int c = 0; c < ENG_CLASSES; c++)
+        n += s->waiting[c].n;
+    return n;
+}
+
+int sched_is_idle(const struct sched *s) { return s->n_running == 0 && sched_waiting(s) == 0; }
+
+uint64_t sched_rows_left(const struct sched *s) {
+    uint64_t sum = 0;
+    for (int i = 0; i < s->n_running; i++) {
+        uint64_t used = s->running[i]->rows, cost = s->running[i]->cost;
+        sum += used < cost ? cost - used : 0;
+    }
+    return sum;
+}
+
+/* ---- ends ---- */
+
+static void unlink_lane(struct eng_job *j, struct lane *l) {
+    if (l->prev)
+        l->prev->next = l->next;
+    else
+        j->lanes = l->next;
+    if (l->next)
+        l->next->prev = l->prev;
+    else
+        j->last_lane = l->prev;
+}
+
+static void drop_lane(struct sched *s, struct lane *l) {
+    struct eng_job *j = l->job;
+    unlink_lane(j, l);
+    lane_free(s->lanes, l);
+    j->n_lanes--;
+    if (j->n_lanes > 0) kv_release(s->kv, j->lane_slots); /* the last one's promise is the job's */
+}
+
+static void stop_running(struct sched *s, struct eng_job *j) {
+    while (j->lanes)
+        drop_lane(s, j->lanes);
+    branch_drop(j, s->kv);
+    kv_release(s->kv, j->tree.run_tokens + j->lane_slots);
+    stem_give(s->stems, j->stem);
+    j->stem = NULL;
+    int i = 0;
+    while (s->running[i] != j)
+        i++;
+    for (s->n_running--; i < s->n_running; i++)
+        s->running[i] = s->running[i + 1];
+}
+
+static void leave_queue(struct sched *s, const struct eng_job *j) {
+    s->left_cost += j->cost;
+    s->left++;
+}
+
+/* The job is in no list but `touched` when this returns. */
+static void finish(struct sched *s, struct eng_job *j, enum eng_state state, int code,
+                   const char *why) {
+    if (j->stem)
+        stop_running(s, j);
+    else
+        leave_queue(s, j);
+    if (code) err_set(&j->error, code, "%s", why);
+    s->done += state == ENG_DONE;
+    s->failed += state == ENG_FAILED;
+    s->cancelled += state == ENG_CANCELLED;
+    j->ending = state;
+    touch(s, j);
+}
+
+static void finish_with(struct sched *s, struct eng_job *j, int code, const char *why) {
+    finish(s, j, code == E_CANCELLED ? ENG_CANCELLED : ENG_FAILED, code, why);
+}
+
+/* Why a job may not go on: a code, 0 when it may. */
+static int doom(const struct eng_job *j, uint64_t now_ns, const char **why) {
+    if (atomic_load_explicit(&j->is_cancelled, memory_order_relaxed)) {
+        *why = "cancelled";
+        return E_CANCELLED;
+    }
+    *why = "deadline passed";
+    return j->deadline_ns && now_ns >= j->deadline_ns ? E_TIMEOUT : 0;
+}
+
+void sched_reap(struct sched *s, uint64_t now_ns) {
+    const char *why;
+    for (int c = 0; c < ENG_CLASSES; c++) {
+        struct eng_job *prev = NULL, *j = s->waiting[c].first;
+        while (j) {
+            struct eng_job *next = j->next;
+            int code = doom(j, now_ns, &why);
+            if (code) {
+                pull(&s->waiting[c], prev);
+                finish_with(s, j, code, why);
+            } else {
+                prev = j;
+            }
+            j = next;
+        }
+    }
+    for (int i = s->n_running - 1; i >= 0; i--) {
+        int code = doom(s->running[i], now_ns, &why);
+        if (code) finish_with(s, s->running[i], code, why);
+    }
+}
+
+void sched_end_all(struct sched *s, int code, const char *why) {
+    for (int c = 0; c < ENG_CLASSES; c++) {
+        while (s->waiting[c].first) {
+            struct eng_job *j = s->waiting[c].first;
+            pull(&s->waiting[c], NULL);
+            finish_with(s, j, code, why);
+        }
+    }
+    while (s->n_running > 0)
+        finish_with(s, s->running[s->n_running - 1], code, why);
+}
+
+/* ---- admission ---- */
+
+/* Start level with those that run already. */
+static void enter(struct sched *s, struct eng_job *j) {
+    uint64_t class_least = UINT64_MAX, job_least = UINT64_MAX;
+    int is_alone = 1;
+    for (int i = 0; i < s->n_running; i++) {
+        const struct eng_job *other = s->running[i];
+        if (s->served[other->urgency] < class_least) class_least = s->served[other->urgency];
+        if (other->urgency != j->urgency) continue;
+        is_alone = 0;
+        if (other->served < job_least) job_least = other->served;
+    }
+    j->served = is_alone ? 0 : job_least;
+    if (is_alone && s->n_running > 0 && s->served[j->urgency] < class_least)
+        s->served[j->urgency] = class_least;
+    s->running[s->n_running++] = j;
+    s->let_in++;
+    leave_queue(s, j);
+    atomic_store(&j->state, ENG_RUNNING);
+}
+
+/* 0, or E_BUSY: not now; E_NOMEM: not now, for want of single slots. */
+static int try_admit(struct sched *s, struct eng_job *j) {
+    if (s->n_running == SCHED_RUNNING) return E_BUSY;
+    int32_t slots = j->tree.run_tokens + j->lane_slots, cached;
+    if (!kv_promise(s->kv, slots)) return E_NOMEM;
+    struct stem_key key = {.digest = eng_image_digest(j->image),
+                           .ids = j->form->stem_ids,
+                           .n_ids = j->form->n_stem_ids,
+                           .picture_at = j->form->picture_at,
+                           .image_tokens = j->form->image_tokens};
+    j->stem = stem_take(s->stems, &key, &cached);
+    if (!j->stem) {
+        kv_release(s->kv, slots);
+        return E_BUSY;
+    }
+    atomic_store(&j->stem_cached, (uint32_t)cached);
+    enter(s, j);
+    return 0;
+}
+
+static int is_aged(const struct sched *s, const struct eng_job *j) {
+    return j->passed_over && s->let_in - (j->passed_over - 1) >= SCHED_SKIPS;
+}
+
+/* Let in what fits of one class. 1: an aged job does not, and nobody may pass it. */
+static int admit_class(struct sched *s, int class, int only_aged) {
+    struct sched_list *list = &s->waiting[class];
+    struct eng_job *prev = NULL, *next, *j = list->first;
+    for (int looks = 0; j && looks < SCHED_LOOKS; j = next, looks++) {
+        next = j->next;
+        int rc = only_aged && !is_aged(s, j) ? E_BUSY : try_admit(s, j);
+        if (rc == 0) {
+            pull(list, prev);
+            continue;
+        }
+        if (!j->passed_over) j->passed_over = 1 + s->let_in;
+        if (only_aged && is_aged(s, j)) {
+            s->is_held = rc == E_NOMEM;
+            return 1;
+        }
+        prev = j;
+    }
+    return 0;
+}
+
+void sched_admit(struct sched *s) {
+    int is_barred = 0;
+    s->is_held = 0;
+    for (int c = 0; c < ENG_CLASSES && !is_barred; c++)
+        is_barred = admit_class(s, c, 1);
+    for (int c = 0; c < ENG_CLASSES; c++)
+        if (!is_barred || c == ENG_ACT) admit_class(s, c, 0);
+}
+
+/* ---- rows of a pass ---- */
+
+struct eng_job *sched_unseen(const struct sched *s) {
+    for (int i = 0; i < s->n_running; i++) {
+        const struct stem_part *picture = s->running[i]->stem->up;
+        if (picture->planned < picture->len && picture->feat < 0) return s->running[i];
+    }
+    return NULL;
+}
+
+static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
+    if (j->next_leaf == j->tree.n_leaves || (s->is_held && j->n_lanes > 0)) return 0;
+    int32_t leaf = j->next_leaf;
+    int32_t rows = branch_missing(j, leaf) + lane_first_rows(s->lanes, j, leaf);
+    if (rows > b->rows_left) return 0;
+    int is_extra = j->n_lanes > 0;
+    if (is_extra && !kv_promise(s->kv, j->lane_slots)) return 0;
+    struct lane *l = lane_new(s->lanes, j, leaf);
+    if (!l) {
+        if (is_extra) kv_release(s->kv, j->lane_slots);
+        return 0;
+    }
+    l->prev = j->last_lane;
+    l->next = NULL;
+    if (j->last_lane)
+        j->last_lane->next = l;
+    else
+        j->lanes = l;
+    j->last_lane = l;
+    j->n_lanes++;
+    j->next_leaf++;
+    branch_start(j, leaf, s->kv, b);
+    batch_lane(b, l);
+    return rows;
+}
+
+/* The job's next piece of work joins the pass: its rows, or 0 when there is none that fits. */
+static int32_t add_unit(struct sched *s, struct batch *b, struct eng_job *j) {
+    if (j->cursor) {
+        struct lane *l = j->cursor;
+        int32_t rows = lane_rows(l);
+        if (rows > b->rows_left) return 0;
+        j->cursor = l->next;
+        batch_lane(b, l);
+        return rows;
+    }
+    struct stem_part *part = stem_next(j->stem);
+    if (!part) return start_lane(s, b, j);
+    if (!part->up && part->feat < 0) return 0; /* nobody has looked at the picture yet */
+    int32_t rows = stem_chunk(part);
+    if (rows > b->rows_left) return 0;
+    batch_chunk(b, part, j->form->image_tokens);
+    return rows;
+}
+
+/* The class, then the job, that has had least; NULL when nobody has anything left for this pass. */
+static struct eng_job *next_job(const struct sched *s) {
+    struct eng_job *least = NULL;
+    for (int i = 0; i < s->n_running; i++) {
+        struct eng_job *j = s->running[i];
+        if (j->is_full) continue;
+        if (least && j->urgency != least->urgency) {
+            if (s->served[j->urgency] < s->served[least->urgency]) least = j;
+        } else if (!least || j->served < least->served) {
+            least = j;
+        }
+    }
+    return least;
+}
+
+void sched_fill(struct sched *s, struct batch *b) {
+    for (int i = 0; i < s->n_running; i++) {
+        s->running[i]->is_full = 0;
+        s->running[i]->cursor = s->running[i]->lanes;
+    }
+    struct eng_job *j;
+    while (b->rows_left > 0 && (j = next_job(s)) != NULL) {
+        int32_t rows = 0, more = 1;
+        while (rows < SCHED_QUANTUM && (more = add_unit(s, b, j)) > 0)
+            rows += more;
+        j->is_full = more == 0;
+        j->served += (uint64_t)rows;
+        s->served[j->urgency] += (uint64_t)rows * PRICE[j->urgency];
+        atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
+    }
+}
+
+/* ---- answers ---- */
+
+static void finish_lane(struct sched *s, struct lane *l) {
+    struct eng_job *j = l->job;
+    const struct tree_leaf *leaf = &j->tree.leaves[l->leaf];
+    uint64_t alone = (uint64_t)(j->form->stem_tokens + leaf->depth + l->n_path);
+    uint32_t n = job_answer(j, l->leaf, &l->answer);
+    atomic_fetch_add_explicit(&j->rows_plain, alone * n, memory_order_relaxed);
+    s->pixels += n;
+    branch_leave(j, l->leaf, s->kv);
+    drop_lane(s, l);
+    touch(s, j);
+}
+
+void sched_advance(struct sched *s, struct batch *b) {
+    const struct model_pass *p = &b->pass;
+    for (int32_t i = 0; i < b->n_units; i++) {
+        struct lane *l = b->units[i].lane;
+        if (!l) continue;
+        const float *probs = p->probs ? p->probs + (size_t)l->pick0 * (size_t)p->ldp : NULL;
+        if (lane_advance(s->lanes, l, p->best + l->pick0, probs, p->ldp)) finish_lane(s, l);
+    }
+    for (struct eng_job *j = s->touched.first; j; j = j->next)
+        if (j->ending == ENG_WAITING && j->n_answers == j->n_points)
+            finish(s, j, ENG_DONE, 0, NULL);
+}
+
+void sched_announce(struct sched *s) {
+    while (s->touched.first) {
+        struct eng_job *j = s->touched.first;
+        pull(&s->touched, NULL);
+        j->is_touched = 0;
+        int is_over = j->ending != ENG_WAITING;
+        job_announce(j);
+        if (is_over) job_put(j);
+    }
+}

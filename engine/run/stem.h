@@ -1,0 +1,98 @@
+/* stem.h - the prompt tokens that all questions of a job share, and the cache of them.
+ *
+ * A stem is a chain of two parts: everything up to the end of the picture, and the text behind it.
+ * A part is one run of slots. Parts are found again by what they are: the picture part by the
+ * picture's digest and its tokens, the text part by the picture part and its tokens. So another
+ * question about a picture finds its rows again, and another task reuses those of the picture.
+ *
+ *     [BOS _[INST] _<Img> picture]---[_</Img> _[reconstruct] _loc : _[]     pixels
+ *                                 \--[_</Img> _[segmentation] ...]          a later task
+ *
+ * A part is filled chunk by chunk. Chunks begin at multiples of STEM_CHUNK from the part's start and
+ * are never cut otherwise, so a part has the same bits however busy the engine was.
+ * A part that somebody uses is pinned. An unused one stays cached, filled, until its space is wanted:
+ * least recently used first, texts before their picture. An unused part that is not filled is freed.
+ * Thread: step.
+ */
+#ifndef ENGINE_RUN_STEM_H
+#define ENGINE_RUN_STEM_H
+
+#include <stdint.h>
+
+#include "engine/run/kv.h"
+
+enum {
+    STEM_CHUNK = 64,    /* rows of a prefill chunk; rows_max is at least this */
+    STEM_PARTS = 2,     /* of a chain */
+    STEM_IDS_MAX = 512, /* tokens of a part, a picture counting as one */
+    STEM_DIGEST = 65
+};
+
+/* What a job's stem is made of. `ids` holds one picture, as a negative id that ends part one. */
+struct stem_key {
+    const char *digest;   /* of the picture; hex, STEM_DIGEST with its NUL */
+    const int32_t *ids;   /* (n_ids) */
+    int32_t n_ids;
+    int32_t picture_at;   /* index in ids; not the last */
+    int32_t image_tokens; /* rows that the picture stands for */
+};
+
+struct stem_part {
+    struct stem_part *up; /* picture part of a text; NULL for a picture part */
+    int32_t slot, len;    /* its run; len 0: this place of the table is empty */
+    int32_t start;        /* tokens in front of it */
+    int32_t done;         /* rows stored in the pool by finished passes */
+    int32_t planned;      /* rows stored once the pass being built has run; >= done */
+    int32_t users;        /* jobs that need it */
+    int32_t kids;         /* parts whose `up` it is */
+    uint64_t used_at;     /* tick of the last use */
+    int32_t feat;         /* place of the picture's features while filling; -1: none */
+    int32_t bucket;       /* batch.c's, during one pass; -1 between passes */
+    char digest[STEM_DIGEST];
+    int32_t ids[STEM_IDS_MAX];
+    int32_t n_ids;
+};
+
+struct stem_counts {
+    uint64_t hits, misses, evicted; /* of picture parts */
+};
+
+struct stems {
+    struct kv *kv;
+    struct stem_part *parts;
+    int32_t n_parts;
+    int32_t cached_max;    /* picture parts kept without a user */
+    uint64_t tick;
+    struct stem_counts counts;
+};
+
+/* Room for `users_max` chains in use beside `cached_max` cached ones. Must-succeed. */
+void stem_init(struct stems *s, struct kv *kv, int32_t users_max, int32_t cached_max);
+void stem_clear(struct stems *s);
+/* Runs that stem_init's table may hold at most, for kv_init. */
+int32_t stem_parts_max(int32_t users_max, int32_t cached_max);
+
+/* Slots that a whole stem takes. */
+int32_t stem_len(const struct stem_key *key);
+
+/* Pin the chain for one more user: the text part, or NULL when there is no room at present.
+ * *cached is the number of rows already stored. Never NULL when nothing is pinned and
+ * stem_len(key) <= kv->run_slots. */
+struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t *cached);
+void stem_give(struct stems *s, struct stem_part *text);
+
+/* The part of a chain that has to be filled next, or NULL when all rows are planned. */
+struct stem_part *stem_next(struct stem_part *text);
+/* Rows of the next chunk of a part. */
+int32_t stem_chunk(const struct stem_part *p);
+/* Row i of a part as model_pass.src wants it; image_tokens as in the key. */
+int32_t stem_src(const struct stem_part *p, int32_t i, int32_t image_tokens);
+/* The pass has run: what was planned is done. A filled picture part lets go of its features. */
+void stem_settle(struct stem_part *p);
+/* A place among `n` for a picture's features that no part holds; -1: none. */
+int32_t stem_feat_place(const struct stems *s, int32_t n);
+
+/* Slots in parts that nobody uses. */
+int32_t stem_cached_slots(const struct stems *s);
+
+#endif

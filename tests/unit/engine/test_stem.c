@@ -1,0 +1,225 @@
+/* test_stem.c - finding, pinning, sharing and evicting stems, with numbers only. */
+#include <stdio.h>
+
+#include "engine/run/stem.h"
+#include "kernels/base/rng.h"
+#include "tests/check.h"
+
+enum { I = 16, PICTURE = 2 + I, TEXT = 3, LEN = PICTURE + TEXT };
+
+/* BOS <Img> picture | three tokens of a task */
+static const int32_t TASK_A[] = {1, 7, -1, 20, 21, 22}, TASK_B[] = {1, 7, -1, 30, 31, 32};
+
+static struct stem_key key(char *digest, int picture, const int32_t *ids) {
+    (void)snprintf(digest, STEM_DIGEST, "%064d", picture);
+    return (struct stem_key){digest, ids, 6, 2, I};
+}
+
+static struct stem_part *take(struct stems *s, int picture, const int32_t *ids, int32_t *cached) {
+    char digest[STEM_DIGEST];
+    struct stem_key k = key(digest, picture, ids);
+    return stem_take(s, &k, cached);
+}
+
+/* As if passes had run until the chain is whole. */
+static int fill(struct stem_part *text) {
+    struct stem_part *p;
+    int chunks = 0;
+    for (; (p = stem_next(text)) != NULL; chunks++) {
+        if (!p->up && p->feat < 0) p->feat = 0;
+        p->planned += stem_chunk(p);
+        stem_settle(p);
+    }
+    return chunks;
+}
+
+TEST(stem_is_found_again) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    kv_init(&kv, 100, 1, stem_parts_max(4, 2));
+    stem_init(&s, &kv, 4, 2);
+    struct stem_part *a = take(&s, 1, TASK_A, &cached);
+    CHECK(a && cached == 0);
+    CHECK_EQ(a->start, PICTURE);
+    CHECK_EQ(a->up->start, 0);
+    CHECK(stem_next(a) == a->up); /* the picture first */
+    struct stem_part *shared = take(&s, 1, TASK_A, &cached); /* while still cold */
+    CHECK(shared == a);
+    CHECK_EQ(fill(a), 2);
+    CHECK_EQ(a->up->feat, -1);
+    CHECK_EQ(kv_used(&kv), LEN);
+    stem_give(&s, a);
+    CHECK_EQ(stem_cached_slots(&s), 0);
+    stem_give(&s, shared);
+    CHECK_EQ(stem_cached_slots(&s), LEN);
+    CHECK(take(&s, 1, TASK_A, &cached) == a);
+    CHECK_EQ(cached, LEN);
+    CHECK(stem_next(a) == NULL);
+    CHECK_EQ(s.counts.hits, 2);
+    CHECK_EQ(s.counts.misses, 1);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+TEST(stem_of_another_task_shares_the_picture) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    kv_init(&kv, 100, 1, stem_parts_max(4, 2));
+    stem_init(&s, &kv, 4, 2);
+    struct stem_part *a = take(&s, 1, TASK_A, &cached);
+    fill(a);
+    struct stem_part *b = take(&s, 1, TASK_B, &cached);
+    CHECK(b != a && b->up == a->up);
+    CHECK_EQ(cached, PICTURE);
+    CHECK_EQ(kv_used(&kv), PICTURE + 2 * TEXT);
+    CHECK(stem_next(b) == b);
+    struct stem_part *other = take(&s, 2, TASK_A, &cached);
+    CHECK(other->up != a->up);
+    CHECK_EQ(cached, 0);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+TEST(stem_source_rows) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    kv_init(&kv, 100, 1, stem_parts_max(4, 2));
+    stem_init(&s, &kv, 4, 2);
+    struct stem_part *a = take(&s, 1, TASK_A, &cached);
+    a->up->feat = 3;
+    CHECK_EQ(stem_src(a->up, 0, I), 1);
+    CHECK_EQ(stem_src(a->up, 1, I), 7);
+    CHECK_EQ(stem_src(a->up, 2, I), ~(3 * I));
+    CHECK_EQ(stem_src(a->up, PICTURE - 1, I), ~(3 * I + I - 1));
+    CHECK_EQ(stem_src(a, 0, I), 20);
+    CHECK_EQ(stem_feat_place(&s, 4), 0);
+    a->up->feat = 0;
+    CHECK_EQ(stem_feat_place(&s, 4), 1);
+    CHECK_EQ(stem_feat_place(&s, 1), -1);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+TEST(stem_half_filled_is_not_kept) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    kv_init(&kv, 100, 1, stem_parts_max(4, 2));
+    stem_init(&s, &kv, 4, 2);
+    struct stem_part *a = take(&s, 1, TASK_A, &cached);
+    a->up->feat = 0;
+    a->up->planned = a->up->done = 5;
+    stem_give(&s, a);
+    CHECK_EQ(kv_used(&kv), 0);
+    CHECK_EQ(s.counts.evicted, 0);
+    CHECK_EQ(stem_feat_place(&s, 1), 0);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+TEST(stem_evicts_the_least_recently_used) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    kv_init(&kv, 2 * LEN, 1, stem_parts_max(4, 8));
+    stem_init(&s, &kv, 4, 8);
+    for (int picture = 1; picture <= 2; picture++) {
+        struct stem_part *p = take(&s, picture, TASK_A, &cached);
+        fill(p);
+        stem_give(&s, p);
+    }
+    struct stem_part *first = take(&s, 1, TASK_A, &cached);
+    CHECK_EQ(cached, LEN);
+    stem_give(&s, first); /* now picture 2 is the older one */
+    struct stem_part *third = take(&s, 3, TASK_A, &cached);
+    CHECK(third);
+    CHECK_EQ(s.counts.evicted, 1);
+    CHECK(take(&s, 1, TASK_A, &cached));
+    CHECK_EQ(cached, LEN);
+    CHECK(!take(&s, 2, TASK_A, &cached)); /* both others are pinned */
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+TEST(stem_cache_is_bounded_by_pictures) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    for (int most = 0; most < 3; most++) {
+        kv_init(&kv, 1000, 1, stem_parts_max(4, most));
+        stem_init(&s, &kv, 4, most ? most : -1);
+        for (int picture = 0; picture < 6; picture++) {
+            struct stem_part *a = take(&s, picture, TASK_A, &cached);
+            struct stem_part *b = take(&s, picture, TASK_B, &cached);
+            fill(a);
+            fill(b);
+            stem_give(&s, a);
+            stem_give(&s, b);
+        }
+        CHECK_EQ(stem_cached_slots(&s), most * (LEN + TEXT));
+        CHECK_EQ(kv_used(&kv), most * (LEN + TEXT));
+        stem_clear(&s);
+        kv_clear(&kv);
+    }
+}
+
+/* A cached picture part in the middle leaves no gap for another task's text: it has to go. */
+TEST(stem_that_fits_an_empty_region_is_always_served) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached, front;
+    kv_init(&kv, LEN + 2, 1, stem_parts_max(4, 8) + 1);
+    stem_init(&s, &kv, 4, 8);
+    CHECK(kv_run_take(&kv, 2, &front));
+    struct stem_part *a = take(&s, 1, TASK_A, &cached);
+    fill(a);
+    stem_give(&s, a);
+    kv_run_give(&kv, front, 2); /* gaps of 2, and of 3 once the text is evicted */
+    int32_t wide[] = {1, 7, -1, 40, 41, 42, 43, 44};
+    char digest[STEM_DIGEST];
+    struct stem_key k = key(digest, 1, wide);
+    k.n_ids = 8;
+    CHECK_EQ(stem_len(&k), LEN + 2);
+    struct stem_part *b = stem_take(&s, &k, &cached);
+    CHECK(b);
+    CHECK_EQ(cached, 0);
+    CHECK_EQ(kv_used(&kv), LEN + 2);
+    stem_give(&s, b);
+    CHECK_EQ(kv_used(&kv), 0);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+TEST(stem_random_use_keeps_the_books) {
+    enum { HELD = 6 };
+    struct kv kv;
+    struct stems s;
+    struct stem_part *held[HELD] = {0};
+    kv_init(&kv, 5 * LEN, 1, stem_parts_max(HELD, 3));
+    stem_init(&s, &kv, HELD, 3);
+    for (uint64_t round = 0; round < 5000; round++) {
+        uint64_t r = rng_u64(test_seed(), round);
+        int h = (int)(r % HELD);
+        int32_t cached;
+        if (held[h]) {
+            if (r & 1 << 20) fill(held[h]);
+            stem_give(&s, held[h]);
+            held[h] = NULL;
+        } else {
+            held[h] = take(&s, (int)(r >> 8) % 7, r & 1 << 16 ? TASK_A : TASK_B, &cached);
+        }
+        int32_t used = 0;
+        for (int32_t i = 0; i < s.n_parts; i++) {
+            const struct stem_part *p = &s.parts[i];
+            used += p->len;
+            if (p->len && p->users == 0) CHECK_EQ(p->done, p->len);
+            if (p->len && p->up) CHECK(p->up->len > 0 && p->up->users >= p->users);
+        }
+        CHECK_EQ(used, kv_used(&kv));
+    }
+    stem_clear(&s);
+    kv_clear(&kv);
+}
