@@ -1,0 +1,153 @@
+/* api.h - the door to the API: what do these bytes ask, and how do we answer?
+ *
+ * No sockets here. The server hands over a complete, bounded request; the API parses, checks,
+ * submits to the engine and renders. Tests and the command line call it directly:
+ *
+ *     route = api_route("POST", "/v1/reconstruct", &arg, &status, &allow);
+ *     api_call_new(api, route, &input, wake, ud, &call);
+ *     while ((step = api_call_step(call)) == API_WAIT) wait_for_wake();
+ *     reply = api_call_reply(call);          // API_REPLY: whole body; API_STREAM: head only,
+ *     n = api_call_read(call, p, max);       //   then read pieces until API_END
+ *     api_call_free(call);                   // cancels what is still running
+ *
+ * Threads: api_call_step and api_call_free may take milliseconds (decode, resize, PNG): worker
+ * threads. api_call_read copies bytes that are ready: any thread, one at a time per call. `wake` is
+ * called from the engine's step thread and must return at once; a wake may come at any moment after
+ * api_call_new, even before api_call_step has returned API_WAIT or api_call_read has returned 0,
+ * and counts then too. After api_call_free has returned it is never called again. A call is used by
+ * one thread at a time, but for api_call_cancel; the server's queues see to that. Errors: whatever
+ * goes wrong becomes a reply (application/problem+json, one table in problem.c). No text of a
+ * library, no path and no address ever gets into a reply.
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "kernels/base/buf.h"
+
+struct api;
+struct api_call;
+
+struct api_options {
+    size_t json_max;      /* bytes of a JSON body; 0: 16 MiB */
+    size_t picture_max;   /* bytes of an encoded picture; 0: 12 MiB */
+    uint64_t pixels_max;  /* pixels of a decoded picture; 0: 40 million */
+    int stored_images;    /* pictures kept by PUT /v1/images; 0: 64 */
+    unsigned image_ttl_s; /* and for how long after the last use; 0: 3600 */
+};
+
+/* Borrows the engine until api_free. Must-succeed but for the options: E_INVALID. */
+int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
+void api_free(struct api *a); /* no call may be left */
+
+/* ---- routes: the one table of what exists (routes.c) ---- */
+enum api_body { API_BODY_NONE, API_BODY_JSON, API_BODY_PICTURE /* raw, multipart or JSON */ };
+enum api_scope { API_SCOPE_OPEN, API_SCOPE_USER, API_SCOPE_ADMIN };
+struct api_route {
+    const char *method, *path; /* path template: "/v1/images/{id}" */
+    enum api_scope scope;
+    enum api_body body;
+    const char *allow;               /* every method of this path: "GET, HEAD" */
+    int (*step)(struct api_call *c); /* api's own */
+};
+/* Exact match of a decoded path; *arg points at the part that {..} stands for (inside `path`) or is
+ * NULL. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
+ * GET. */
+const struct api_route *api_route(const char *method, const char *path, const char **arg,
+                                  int *status, const char **allow);
+const struct api_route *api_route_table(size_t *n);
+/* Most body bytes a route takes. 0: no body. */
+size_t api_route_body_max(const struct api *a, const struct api_route *r);
+
+/* ---- one call ---- */
+struct api_field {            /* a part of a multipart/form-data body, or a pair of the query */
+    const char *name;         /* NUL-terminated; borrowed until api_call_free */
+    const char *content_type; /* NULL: none given */
+    const uint8_t *data;
+    size_t len;
+};
+struct api_input {
+    const char *arg; /* of the path, or NULL */
+    const struct api_field *query;
+    size_t n_query;
+    const char *content_type; /* header values; NULL: absent */
+    const char *accept;
+    const char *if_none_match;
+    const char *request_id; /* never NULL */
+    const uint8_t *body;    /* raw or JSON body; borrowed until api_call_free */
+    size_t body_len;
+    const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
+    size_t n_form;
+};
+
+typedef void api_wake_fn(void *ud);
+
+/* Copies nothing but small strings; `in`'s pointers stay the caller's and live as long as the call.
+ * E_NOMEM. */
+int api_call_new(struct api *a, const struct api_route *r, const struct api_input *in,
+                 api_wake_fn *wake, void *ud, struct api_call **out, struct err *e);
+
+enum api_step {
+    API_WAIT,  /* call step again after the next wake */
+    API_REPLY, /* the reply is whole */
+    API_STREAM /* the reply's head is ready, its body comes by api_call_read */
+};
+enum api_step api_call_step(struct api_call *c);
+
+struct api_header {
+    const char *name, *value;
+};
+struct api_reply {
+    int status;
+    const char *content_type;     /* NULL: no body */
+    struct api_header headers[8]; /* e.g. Retry-After, Allow, Location, Vary */
+    int n_headers;
+    const uint8_t *body; /* borrowed from the call, or static */
+    size_t body_len;
+    int is_static; /* body lives for ever: need not be copied */
+};
+const struct api_reply *api_call_reply(const struct api_call *c);
+
+enum { API_END = -1, API_BROKEN = -2 };
+/* Next bytes of a stream: > 0; 0: none yet, wait for wake; API_END; API_BROKEN: close hard. A
+ * stream that failed half-way says so in an `error` event before its end. A stream that has been
+ * silent for 15 s gives a comment line, so that proxies keep it: call again that long after a 0. */
+long api_call_read(struct api_call *c, char *to, size_t max);
+
+/* Nobody listens any more: the engine's work for this call stops before its next pass. The call is
+ * still to be freed. Any thread, once. */
+void api_call_cancel(struct api_call *c);
+void api_call_free(struct api_call *c); /* NULL is legal */
+/* For the log: "pixels=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */
+const char *api_call_summary(const struct api_call *c);
+
+/* An error reply that the server needs before there is a call (gate, limits, draining). `code` is a
+ * word of problem.c's table, e.g. "queue_full", "header_gate"; `detail` NULL: the table's text.
+ * Fills `body` (E_NOMEM) and returns the HTTP status. */
+int api_problem(const char *code, const char *detail, const char *request_id, struct buf *body);
+
+/* ---- what the server knows and /readyz and /metrics must tell ---- */
+struct api_server_stats {
+    uint64_t connections, connections_total, shed_total, gate_refused_total;
+    uint64_t cancelled_total; /* clients that left early */
+    uint64_t body_bytes;      /* held in bodies now */
+};
+typedef void api_server_stats_fn(void *ud, struct api_server_stats *out);
+void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud);
+/* Draining: readyz says 503 from now on. Any thread. */
+void api_set_draining(struct api *a);
+/* Count a finished request for /metrics; `route` NULL: none matched. Any thread. */
+void api_count(struct api *a, const struct api_route *route, int status, uint64_t duration_ns);
+
+/* ---- pictures, for the command line (eval, bench) ---- */
+/* PNG or JPEG bytes -> rgb (h, w, 3), mem_free. Every limit is checked before memory is taken:
+ * E_FORMAT, E_TOO_BIG, E_UNSUPPORTED, E_NOMEM. Transparent pixels lie on white. */
+int api_picture_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, uint8_t **rgb, int *w,
+                       int *h, struct err *e);
+/* rgb (h, w, 3) -> PNG bytes appended to `out`: the same bytes for the same pixels, always. */
+int api_picture_png(const uint8_t *rgb, int w, int h, struct buf *out);
+
+#endif

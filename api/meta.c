@@ -1,0 +1,112 @@
+/* meta.c - what is not about pictures: the model, health, the contract, the page.
+ *
+ * livez answers as long as the process can answer at all. readyz says whether new work would be
+ * taken: not while draining, not with a lost device, not with a full queue. The page and
+ * openapi.yaml are embedded (static.h), carry their digest as ETag, and are the only files this
+ * program serves. Thread: a worker.
+ */
+#include <openssl/evp.h>
+#include <string.h>
+
+#include "api/call.h"
+#include "api/json.h"
+#include "api/static.h"
+
+/* The page loads nothing from anywhere else, and nobody may frame it. */
+static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' "
+                          "data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+                          "frame-ancestors 'none'";
+
+/* The list of OpenAI's shape, with what a client has to know to ask: how large the grid is. */
+int meta_models_step(struct api_call *c) {
+    const struct eng_info *info = eng_info(c->api->eng);
+    struct buf *b = &c->body;
+    buf_str(b, "{\"object\":\"list\",\"data\":[{\"id\":");
+    json_write_str(b, info->name);
+    buf_printf(b,
+               ",\"object\":\"model\",\"owned_by\":\"lammd\",\"grid\":%d,\"image_size\":%d,"
+               "\"parameters\":%llu,\"sha256\":\"%s\",\"backend\":",
+               info->grid, info->image_size, (unsigned long long)info->parameters, info->digest);
+    json_write_str(b, info->backend);
+    buf_str(b, "}]}\n");
+    return call_answer(c, 200, "application/json");
+}
+
+static int answer_status(struct api_call *c, const char *word) {
+    buf_printf(&c->body, "{\"status\":\"%s\"}\n", word);
+    call_header(c, "Cache-Control", "no-store");
+    return call_answer(c, 200, "application/json");
+}
+
+int meta_livez_step(struct api_call *c) { return answer_status(c, "alive"); }
+
+int meta_readyz_step(struct api_call *c) {
+    struct eng_stats s;
+    eng_stats(c->api->eng, &s);
+    if (atomic_load(&c->api->draining)) return call_fail_as(c, "draining");
+    if (eng_health(c->api->eng)) return call_fail_as(c, "device_lost");
+    if (s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max)
+        return call_fail_as(c, "queue_full");
+    return answer_status(c, "ready");
+}
+
+static const char *type_of(const char *path) {
+    static const struct {
+        const char *ending, *type;
+    } types[] = {{".js", "text/javascript; charset=utf-8"},
+                 {".css", "text/css; charset=utf-8"},
+                 {".svg", "image/svg+xml"},
+                 {".png", "image/png"},
+                 {".yaml", "application/yaml"}};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < ARRAY_LEN(types); i++) {
+        if (strcmp(dot, types[i].ending) == 0) return types[i].type;
+    }
+    return "text/html; charset=utf-8";
+}
+
+static const struct api_static *find(const struct api_call *c) {
+    char path[96];
+    if (c->in.arg)
+        snprintf(path, sizeof(path), "/ui/%s", c->in.arg);
+    else
+        snprintf(path, sizeof(path), "%s", c->route->path);
+    for (const struct api_static *f = api_static_table; f->path; f++) {
+        if (strcmp(f->path, path) == 0) return f;
+    }
+    return NULL;
+}
+
+/* "0123456789abcdef", quotes included: the first 64 bits of the content's SHA-256. */
+static void write_etag(const struct api_static *f, char etag[20]) {
+    unsigned char md[EVP_MAX_MD_SIZE] = {0};
+    size_t n;
+    if (!EVP_Q_digest(NULL, "SHA256", NULL, f->bytes, f->len, md, &n)) memset(md, 0, sizeof(md));
+    etag[0] = '"';
+    for (int i = 0; i < 8; i++)
+        snprintf(etag + 1 + 2 * i, 3, "%02x", md[i]);
+    snprintf(etag + 17, 3, "\"");
+}
+
+int meta_static_step(struct api_call *c) {
+    const struct api_static *f = find(c);
+    if (!f) return call_fail_as(c, "not_found");
+    char etag[20];
+    write_etag(f, etag);
+    call_header_printf(c, "ETag", "%s", etag);
+    call_header(c, "Cache-Control", "no-cache"); /* keep it, but ask whether it is still true */
+    const char *known = c->in.if_none_match;
+    if (known && (strstr(known, etag) || strcmp(known, "*") == 0)) return call_answer(c, 304, NULL);
+    const char *type = type_of(f->path);
+    if (strncmp(type, "text/html", 9) == 0) {
+        call_header(c, "Content-Security-Policy", csp);
+        call_header(c, "Referrer-Policy", "no-referrer");
+    }
+    call_header(c, "X-Content-Type-Options", "nosniff");
+    c->reply.status = 200;
+    c->reply.content_type = type;
+    c->reply.body = f->bytes;
+    c->reply.body_len = f->len;
+    c->reply.is_static = 1;
+    return API_REPLY;
+}

@@ -1,0 +1,274 @@
+/* metrics.c - GET /metrics: counters and gauges in Prometheus' text format 0.0.4.
+ *
+ * Own counters are atomics in flat arrays, one per route and status, so that counting takes no lock
+ * and no memory. A route is labelled by its template, never by the path that was asked. Figures of
+ * the engine and the server are fetched when somebody looks.
+ * Thread: counting from any, writing on a worker.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/call.h"
+#include "kernels/base/mem.h"
+
+enum { ROUTES_MAX = 32 };
+
+static const int statuses[] = {200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408,
+                               413, 414, 415, 422, 429, 431, 499, 500, 503, 504, 0 /* any other */};
+static const double bounds_s[] = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                  0.5,   1,     2.5,  5,     10,   30,  60};
+
+struct histogram {
+    atomic_ullong buckets[ARRAY_LEN(bounds_s) + 1]; /* not summed up yet; the last: beyond all */
+    atomic_ullong sum_ns;
+};
+
+struct metrics {
+    /* the row behind the last route counts what matched none */
+    atomic_ullong requests[ROUTES_MAX + 1][ARRAY_LEN(statuses)];
+    struct histogram durations[ROUTES_MAX + 1];
+    struct histogram decode;
+    atomic_ullong decode_refused;
+    double start_time; /* seconds since the epoch */
+};
+
+struct metrics *metrics_new(void) {
+    size_t n;
+    api_route_table(&n);
+    must(n <= ROUTES_MAX);
+    struct metrics *m = mem_must(sizeof(*m));
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    m->start_time = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    return m;
+}
+
+void metrics_free(struct metrics *m) { mem_free(m); }
+
+/* ---- counting ---- */
+
+static void observe(struct histogram *h, uint64_t ns) {
+    size_t i = 0;
+    while (i < ARRAY_LEN(bounds_s) && (double)ns > bounds_s[i] * 1e9)
+        i++;
+    atomic_fetch_add(&h->buckets[i], 1);
+    atomic_fetch_add(&h->sum_ns, ns);
+}
+
+void metrics_count_decode(struct metrics *m, uint64_t ns, int failed) {
+    observe(&m->decode, ns);
+    if (failed) atomic_fetch_add(&m->decode_refused, 1);
+}
+
+void metrics_count_request(struct metrics *m, const struct api_route *route, int status,
+                           uint64_t duration_ns) {
+    size_t n, s = 0;
+    const struct api_route *table = api_route_table(&n);
+    size_t r = route ? (size_t)(route - table) : n;
+    while (statuses[s] && statuses[s] != status)
+        s++;
+    atomic_fetch_add(&m->requests[r][s], 1);
+    observe(&m->durations[r], duration_ns);
+}
+
+/* ---- writing ---- */
+
+static void head(struct buf *b, const char *name, const char *type, const char *help) {
+    buf_printf(b, "# HELP lammd_%s %s\n# TYPE lammd_%s %s\n", name, help, name, type);
+}
+
+static void counter(struct buf *b, const char *name, uint64_t v, const char *help) {
+    head(b, name, "counter", help);
+    buf_printf(b, "lammd_%s %llu\n", name, (unsigned long long)v);
+}
+
+static void counter_seconds(struct buf *b, const char *name, uint64_t ns, const char *help) {
+    head(b, name, "counter", help);
+    buf_printf(b, "lammd_%s %.9g\n", name, (double)ns / 1e9);
+}
+
+static void gauge(struct buf *b, const char *name, double v, const char *help) {
+    head(b, name, "gauge", help);
+    buf_printf(b, "lammd_%s %.15g\n", name, v);
+}
+
+/* A label's value: backslash, quote and newline are escaped. */
+static void label(struct buf *b, const char *s) {
+    for (; *s; s++) {
+        if (*s == '\n')
+            buf_str(b, "\\n");
+        else if (*s == '"' || *s == '\\')
+            buf_printf(b, "\\%c", *s);
+        else
+            buf_char(b, *s);
+    }
+}
+
+/* `labels` is "" or `a="b",` */
+static void write_histogram(struct buf *b, const char *name, const char *labels,
+                            struct histogram *h) {
+    unsigned long long sum = 0;
+    for (size_t i = 0; i < ARRAY_LEN(bounds_s); i++) {
+        sum += atomic_load(&h->buckets[i]);
+        buf_printf(b, "lammd_%s_bucket{%sle=\"%g\"} %llu\n", name, labels, bounds_s[i], sum);
+    }
+    sum += atomic_load(&h->buckets[ARRAY_LEN(bounds_s)]);
+    buf_printf(b, "lammd_%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, sum);
+    int n = (int)strlen(labels);
+    const char *open = n ? "{" : "", *close = n ? "}" : "";
+    if (n) n--; /* without the comma */
+    buf_printf(b, "lammd_%s_sum%s%.*s%s %.9g\n", name, open, n, labels, close,
+               (double)atomic_load(&h->sum_ns) / 1e9);
+    buf_printf(b, "lammd_%s_count%s%.*s%s %llu\n", name, open, n, labels, close, sum);
+}
+
+static const char *route_labels(const struct api_route *table, size_t n, size_t r, char *to,
+                                size_t cap) {
+    if (r < n)
+        snprintf(to, cap, "method=\"%s\",route=\"%s\",", table[r].method, table[r].path);
+    else
+        snprintf(to, cap, "method=\"\",route=\"\",");
+    return to;
+}
+
+static void write_requests(struct buf *b, struct metrics *m) {
+    size_t n;
+    const struct api_route *table = api_route_table(&n);
+    char labels[128];
+    head(b, "http_requests_total", "counter", "Requests answered, by route template and status.");
+    for (size_t r = 0; r <= n; r++) {
+        for (size_t s = 0; s < ARRAY_LEN(statuses); s++) {
+            unsigned long long v = atomic_load(&m->requests[r][s]);
+            if (!v) continue;
+            buf_printf(b, "lammd_http_requests_total{%scode=\"%d\"} %llu\n",
+                       route_labels(table, n, r, labels, sizeof(labels)), statuses[s], v);
+        }
+    }
+    head(b, "http_request_duration_seconds", "histogram",
+         "From the first byte of a request to the last of its reply.");
+    for (size_t r = 0; r <= n; r++)
+        write_histogram(b, "http_request_duration_seconds",
+                        route_labels(table, n, r, labels, sizeof(labels)), &m->durations[r]);
+}
+
+static void write_engine(struct buf *b, const struct eng_stats *s) {
+    counter(b, "passes_total", s->passes, "Passes of the step thread.");
+    counter_seconds(b, "pass_seconds_total", s->pass_ns, "Time spent in passes.");
+    counter(b, "token_rows_total", s->rows, "Token rows that went through the decoder.");
+    counter(b, "picks_total", s->picks, "Rows for which logits were computed.");
+    counter(b, "pixels_total", s->pixels, "Pixel questions answered.");
+    counter(b, "pictures_seen_total", s->see, "Pictures that went through the vision tower.");
+    counter_seconds(b, "vision_seconds_total", s->see_ns, "Time spent in the vision tower.");
+    head(b, "jobs_total", "counter", "Jobs that ended, by how.");
+    buf_printf(b, "lammd_jobs_total{outcome=\"done\"} %llu\n", (unsigned long long)s->jobs_done);
+    buf_printf(b, "lammd_jobs_total{outcome=\"failed\"} %llu\n",
+               (unsigned long long)s->jobs_failed);
+    buf_printf(b, "lammd_jobs_total{outcome=\"cancelled\"} %llu\n",
+               (unsigned long long)s->jobs_cancelled);
+    buf_printf(b, "lammd_jobs_total{outcome=\"refused\"} %llu\n",
+               (unsigned long long)s->jobs_refused);
+    counter(b, "stem_cache_hits_total", s->stem_hits, "Jobs whose stem was cached.");
+    counter(b, "stem_cache_misses_total", s->stem_misses, "Jobs whose stem had to be computed.");
+    counter(b, "stem_cache_evictions_total", s->stem_evicted, "Stems dropped to make room.");
+    gauge(b, "jobs_waiting", s->jobs_waiting, "Jobs in the queue.");
+    gauge(b, "jobs_running", s->jobs_running, "Jobs being answered.");
+    gauge(b, "lanes", s->lanes, "Questions being decoded.");
+    head(b, "kv_slots", "gauge", "Slots of the KV pool by use.");
+    buf_printf(b, "lammd_kv_slots{state=\"used\"} %u\nlammd_kv_slots{state=\"cached\"} %u\n",
+               s->kv_used, s->kv_cached);
+    buf_printf(b, "lammd_kv_slots{state=\"free\"} %u\n", s->kv_slots - s->kv_used - s->kv_cached);
+    gauge(b, "queue_tokens", (double)s->queue_tokens, "Prompt tokens of the jobs that wait.");
+    gauge(b, "queue_tokens_limit", (double)s->queue_tokens_max,
+          "Most prompt tokens that may wait.");
+    gauge(b, "pixels_per_second", s->pixels_per_second, "Recent speed.");
+    counter(b, "step_allocations_total", s->allocations_in_step, "Must stay 0.");
+}
+
+static void write_server(struct buf *b, struct api *a) {
+    pthread_mutex_lock(&a->mu);
+    api_server_stats_fn *fn = a->server_stats;
+    void *ud = a->server_ud;
+    pthread_mutex_unlock(&a->mu);
+    if (!fn) return;
+    struct api_server_stats s = {0};
+    fn(ud, &s);
+    gauge(b, "connections", (double)s.connections, "Connections open now.");
+    counter(b, "connections_total", s.connections_total, "Connections taken.");
+    counter(b, "connections_shed_total", s.shed_total, "Connections refused with 503.");
+    counter(b, "header_gate_refusals_total", s.gate_refused_total, "Requests the gate refused.");
+    counter(b, "clients_left_total", s.cancelled_total, "Clients that left before their reply.");
+    gauge(b, "body_bytes", (double)s.body_bytes, "Bytes held in request bodies now.");
+}
+
+static void write_model(struct buf *b, const struct eng_info *info) {
+    head(b, "model_info", "gauge", "The model that is loaded.");
+    buf_str(b, "lammd_model_info{model=\"");
+    label(b, info->name);
+    buf_printf(b, "\",sha256=\"%s\",backend=\"", info->digest);
+    label(b, info->backend);
+    buf_str(b, "\"} 1\n");
+    gauge(b, "model_parameters", (double)info->parameters, "Parameters of the model.");
+}
+
+static int count_fds(void) {
+    DIR *d = opendir("/proc/self/fd");
+    int n = -3; /* ".", ".." and the directory's own */
+    while (d && readdir(d))
+        n++;
+    if (d) closedir(d);
+    return n < 0 ? 0 : n;
+}
+
+static void write_process(struct buf *b, const struct metrics *m) {
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    long pages = 0, total = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%ld %ld", &total, &pages) != 2) total = pages = 0;
+    if (f) fclose(f);
+    double page = (double)sysconf(_SC_PAGESIZE);
+    buf_printf(b,
+               "# HELP process_cpu_seconds_total User and system time.\n"
+               "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.6f\n",
+               (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);
+    buf_printf(b,
+               "# HELP process_resident_memory_bytes Resident memory.\n"
+               "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %.0f\n",
+               (double)pages * page);
+    buf_printf(b,
+               "# HELP process_virtual_memory_bytes Virtual memory.\n"
+               "# TYPE process_virtual_memory_bytes gauge\nprocess_virtual_memory_bytes %.0f\n",
+               (double)total * page);
+    buf_printf(b,
+               "# HELP process_open_fds Open file descriptors.\n# TYPE process_open_fds gauge\n"
+               "process_open_fds %d\n",
+               count_fds());
+    buf_printf(b,
+               "# HELP process_start_time_seconds Start of the process, since the epoch.\n"
+               "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
+               m->start_time);
+}
+
+int metrics_step(struct api_call *c) {
+    struct api *a = c->api;
+    struct buf *b = &c->body;
+    struct eng_stats s;
+    eng_stats(a->eng, &s);
+    write_model(b, eng_info(a->eng));
+    gauge(b, "ready", !atomic_load(&a->draining) && eng_health(a->eng) == 0,
+          "1 while new work is taken.");
+    write_requests(b, a->metrics);
+    write_engine(b, &s);
+    head(b, "image_decode_seconds", "histogram", "Decoding, resizing and digesting a picture.");
+    write_histogram(b, "image_decode_seconds", "", &a->metrics->decode);
+    counter(b, "images_refused_total", atomic_load(&a->metrics->decode_refused),
+            "Pictures that could not be used.");
+    gauge(b, "images_stored", images_count(a->images), "Pictures kept by PUT /v1/images.");
+    write_server(b, a);
+    write_process(b, a->metrics);
+    call_header(c, "Cache-Control", "no-store");
+    return call_answer(c, 200, "text/plain; version=0.0.4; charset=utf-8");
+}

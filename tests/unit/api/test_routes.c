@@ -1,0 +1,92 @@
+/* The table of routes: exact matching, 404 and 405, and that its rows agree with each other. */
+#include "tests/unit/api/rig.h"
+
+static const struct api_route *find(const char *method, const char *path, const char **arg,
+                                    int *status, const char **allow) {
+    return api_route(method, path, arg, status, allow);
+}
+
+TEST(routes_match_exactly) {
+    const char *arg, *allow;
+    int status;
+    const struct api_route *r = find("POST", "/v1/reconstruct", &arg, &status, &allow);
+    CHECK(r && arg == NULL);
+    CHECK_STR(r->path, "/v1/reconstruct");
+    static const char *const none[] = {"/v1/reconstruct/",
+                                       "/v1/reconstruc",
+                                       "/V1/reconstruct",
+                                       "",
+                                       "//v1/reconstruct",
+                                       "/v1",
+                                       "/v1/images/",
+                                       "/v1/images/a/b",
+                                       "/ui/",
+                                       "/ui/a/../b",
+                                       "/healthz",
+                                       "*"};
+    for (unsigned i = 0; i < ARRAY_LEN(none); i++) {
+        CHECK(find("POST", none[i], &arg, &status, &allow) == NULL);
+        CHECK_EQ(status, 404);
+        CHECK(arg == NULL && allow == NULL);
+    }
+}
+
+TEST(routes_take_the_argument_from_the_path) {
+    const char *arg, *allow;
+    int status;
+    CHECK(find("DELETE", "/v1/images/0123abc", &arg, &status, &allow) != NULL);
+    CHECK_STR(arg, "0123abc");
+}
+
+TEST(routes_head_finds_get) {
+    const char *arg, *allow;
+    int status;
+    const struct api_route *r = find("HEAD", "/livez", &arg, &status, &allow);
+    CHECK(r && r == find("GET", "/livez", &arg, &status, &allow));
+}
+
+TEST(routes_other_method_is_405_with_allow) {
+    const char *arg, *allow;
+    int status;
+    CHECK(find("GET", "/v1/reconstruct", &arg, &status, &allow) == NULL);
+    CHECK_EQ(status, 405);
+    CHECK_STR(allow, "POST");
+    CHECK(find("POST", "/v1/images/abc", &arg, &status, &allow) == NULL);
+    CHECK_EQ(status, 405);
+    CHECK_STR(allow, "DELETE");
+    CHECK(arg == NULL);
+    CHECK(find("TRACE", "/", &arg, &status, &allow) == NULL);
+    CHECK_STR(allow, "GET, HEAD");
+}
+
+TEST(routes_allow_names_every_method_of_the_path) {
+    size_t n;
+    const struct api_route *t = api_route_table(&n);
+    for (size_t i = 0; i < n; i++) {
+        CHECK_HAS(t[i].allow, t[i].method);
+        for (size_t k = 0; k < n; k++) {
+            if (strcmp(t[i].path, t[k].path) == 0) CHECK_STR(t[i].allow, t[k].allow);
+        }
+    }
+}
+
+TEST(routes_body_limits) {
+    struct rig r;
+    rig_open_with(&r, 8, &(struct api_options){.json_max = 1000, .picture_max = 300});
+    size_t n;
+    const struct api_route *t = api_route_table(&n);
+    for (size_t i = 0; i < n; i++)
+        CHECK_EQ(api_route_body_max(r.api, &t[i]), t[i].body == API_BODY_NONE ? 0 : 1000);
+    rig_close(&r);
+}
+
+TEST(api_options_are_checked) {
+    struct eng *eng = fake_open(4);
+    struct api *a;
+    struct err e = {0};
+    CHECK_EQ(api_new(&(struct api_options){.stored_images = -1}, eng, &a, &e), E_INVALID);
+    CHECK(a == NULL && e.text[0]);
+    e = (struct err){0};
+    CHECK_EQ(api_new(&(struct api_options){.pixels_max = 1ull << 40}, eng, &a, &e), E_INVALID);
+    fake_close(eng);
+}
