@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""make_corpus.py - the hand-made seeds of fuzz_png, fuzz_jpeg and fuzz_json, made by code.
+
+Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
+"""
+import base64
+import io
+import os
+import struct
+import zlib
+
+from PIL import Image
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+
+
+def put(folder, name, data):
+    os.makedirs(os.path.join(HERE, folder), exist_ok=True)
+    with open(os.path.join(HERE, folder, name), "wb") as f:
+        f.write(data)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(depth, colour, interlace=0, w=3, h=2, extra=b""):
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    row = (w * channels * depth + 7) // 8
+    raw = b"".join(bytes([y % 5]) + bytes((7 * i + y) % 256 for i in range(row)) for y in range(h))
+    if interlace:
+        raw += raw * 3
+    palette = chunk(b"PLTE", bytes(range(0, 3 << depth))) if colour == 3 else b""
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, depth, colour, 0, 0, interlace))
+            + palette + extra + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b""))
+
+
+def main():
+    for colour, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4), 4: (8, 16), 6: (8, 16)}.items():
+        for depth in depths:
+            put("png", f"c{colour}d{depth}", png(depth, colour))
+    put("png", "interlaced", png(8, 2, 1))
+    put("png", "trns", png(4, 3, extra=chunk(b"tRNS", b"\0\x80\xff")))
+    put("png", "text", png(8, 0, extra=chunk(b"tEXt", b"a\0b") + chunk(b"gAMA", b"\0\0\xb1\x8f")))
+    put("png", "huge", png(8, 2)[:16] + struct.pack(">II", 20000, 20000) + png(8, 2)[24:])
+    put("png", "cut", png(8, 2)[:-20])
+
+    picture = Image.frombytes("RGB", (16, 16), bytes((i * 7) % 256 for i in range(768)))
+    for name, mode, options in (("baseline", "RGB", {}), ("progressive", "RGB", {"progressive": True}),
+                                ("grey", "L", {}), ("cmyk", "CMYK", {}),
+                                ("restart", "RGB", {"restart_marker_blocks": 1})):
+        out = io.BytesIO()
+        picture.convert(mode).save(out, "JPEG", quality=30, **options)
+        put("jpeg", name, out.getvalue())
+        if name == "baseline":
+            put("jpeg", "cut", out.getvalue()[:-40])
+
+    small = base64.b64encode(png(8, 2)).decode()
+    for name, text in {
+        "full": '{"image":"data:image/png;base64,%s","width":4,"region":[0,0,8,8],"estimate":"median",'
+                '"compare":true,"points":[[0,0],[63,63]]}' % small,
+        "id": '{"image":{"id":"%s"},"points":[[1,2]]}' % ("0123456789abcdef" * 4),
+        "url": '{"image":"http://127.0.0.1/"}', "bare": '{"image":"%s"}' % small,
+        "string": '{"image":"Zm9v","width":"64"}', "real": '{"image":"Zm9v","width":6.4e1}',
+        "twice": '{"width":1,"width":2}', "deep": "[" * 40, "unknown": '{"image":"Zm9v","\\u0000x":1}',
+        "point": '{"image":"Zm9v","points":[[1,{}],[2]]}', "int": "64", "ints": "0,0,8,8", "word": "median",
+        "flag": "true", "points": "[[1,2],[3,4]]", "minus": "-1", "large": "1e999", "nan": "NaN",
+    }.items():
+        put("json", name, text.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+# rooms.awk - who may include whom: docs/design.md, "Rooms".
+#
+#     awk -v root=PREFIX -f rooms.awk FILES      PREFIX is cut off each file's name
+#
+# A file belongs to the room with the longest matching folder. It may include what the table grants
+# its room, by the full path from the root. Headers from outside that are rationed have the files
+# that may include them as a pattern. Prints one line per breach.
+
+function grant(room, what) { may[room] = what }
+function ration(header, files) { rations[++n_rations] = header; homes[n_rations] = files }
+
+BEGIN {
+    base = "kernels/base/"
+    grant("kernels/base/", base)
+    grant("kernels/ref/", base " kernels/kern.h kernels/ref/")
+    grant("kernels/cpu/", base " kernels/kern.h kernels/cpu/")
+    grant("kernels/", base " kernels/kern.h kernels/ref/ref.h kernels/cpu/cpu.h")
+    grant("engine/files/", base " engine/files/")
+    grant("engine/model/", base " kernels/kern.h engine/files/ engine/model/")
+    # estimate.h is arithmetic about distributions, which lanes need while they run.
+    down = " engine/engine.h engine/model/model.h engine/files/sptok.h "
+    grant("engine/task/", base down "engine/task/")
+    grant("engine/run/", base down "engine/task/estimate.h engine/run/")
+    grant("engine/", base " kernels/kern.h engine/")
+    grant("api/", base " engine/engine.h api/")
+    grant("server/", base " kernels/kern.h engine/engine.h api/api.h server/")
+
+    ration("^microhttpd[.]h$", "^server/(http|form)[.]c$")
+    ration("^(png|turbojpeg)[.]h$", "^api/picture[a-z_]*[.]c$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c)$")
+    ration("^openssl/", "^(api/(base64|meta)|engine/picture|engine/model/model)[.]c$")
+    ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
+    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/engine|engine/run/job|api/call|server/[a-z_]*)[.][ch]$")
+}
+
+FNR == 1 {
+    file = FILENAME
+    if (root != "" && index(file, root) == 1) file = substr(file, length(root) + 1)
+    room = ""
+    for (r in may) if (index(file, r) == 1 && length(r) > length(room)) room = r
+}
+
+/^[ \t]*#[ \t]*include[ \t]*"/ {
+    split($0, part, "\"")
+    if (room == "") next
+    ok = 0
+    n = split(may[room], granted, " ")
+    for (i = 1; i <= n; i++) {
+        g = granted[i]
+        if (part[2] == g || (g ~ /\/$/ && index(part[2], g) == 1)) ok = 1
+    }
+    if (!ok) print FILENAME ":" FNR ": " room " may not include " part[2]
+}
+
+/^[ \t]*#[ \t]*include[ \t]*</ {
+    split($0, part, /[<>]/)
+    for (i = 1; i <= n_rations; i++)
+        if (part[2] ~ rations[i] && file !~ homes[i])
+            print FILENAME ":" FNR ": <" part[2] "> belongs to " homes[i]
+}

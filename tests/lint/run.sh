@@ -1,0 +1,60 @@
+#!/bin/sh
+# run.sh - all lint, then the proof that lint sees what it should. Run by `make check` from the root.
+# Each check prints nothing when all is well. Ends with `N passed, N failed, N skipped`.
+set -u
+passed=0 failed=0 skipped=0
+
+check() { # NAME COMMAND...
+    name=$1
+    shift
+    out=$("$@" 2>&1)
+    rc=$?
+    if [ $rc = 0 ] && [ -z "$out" ]; then
+        passed=$((passed + 1))
+    else
+        printf '%s\nFAIL lint %s\n' "$out" "$name"
+        failed=$((failed + 1))
+    fi
+}
+skip() {
+    echo "skip: lint $1: $2"
+    skipped=$((skipped + 1))
+}
+
+product=$(find kernels engine api server -name '*.[ch]' | sort)
+headers=$(find kernels engine api server -name '*.h' | sort)
+all="$product $(find tests -name '*.[ch]' | sort)"
+# Objects and complaints of sources that are gone don't count.
+alive() {
+    while read -r f; do
+        source=${f#"$B"/}
+        [ ! -f "${source%.*}.c" ] || echo "$f"
+    done
+}
+objects() { find "$B/kernels" "$B/engine" "$B/api" -name '*.o' | sort | alive; }
+complaints() { find "$B" -name '*.warn' -size +0 | sort | alive | xargs -r cat; }
+format() { clang-format --dry-run -Werror "$@" 2>&1 | sed -n 's/:.*error: code.*/: run make format/p' | uniq; }
+
+# shellcheck disable=SC2086 # words are wanted
+{
+    check rooms awk -f tests/lint/rooms.awk $product
+    check bans awk -f tests/lint/bans.awk $product
+    check sizes awk -f tests/lint/sizes.awk $all
+    check 'headers alone' sh tests/lint/headers.sh $headers
+    check 'compiler warnings' complaints
+    check 'mutable globals' sh tests/lint/globals.sh $(objects)
+    if command -v clang-format >/dev/null; then
+        check format format $all
+    else
+        skip format 'clang-format is not installed'
+    fi
+    if command -v systemd-analyze >/dev/null; then
+        check 'systemd sandbox' sh tests/lint/units.sh
+    else
+        skip 'systemd sandbox' 'systemd-analyze is not installed'
+    fi
+    check 'lint sees what it should' sh tests/lint/selftest.sh
+    awk -v report=1 -f tests/lint/sizes.awk $all | sed -n 's/.*better.*/note: &/p'
+}
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

@@ -1,0 +1,111 @@
+#!/bin/sh
+# selftest.sh - plants one breach of each kind and demands that it is found, and nothing beside it.
+# Silent when all is well.
+set -u
+CC=${CC:-gcc}
+root=$(pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$tmp/api" "$tmp/engine/run" "$tmp/kernels/base" "$tmp/kernels/cpu" "$tmp/server"
+
+expect() { # WHAT WANTED FOUND
+    [ "$2" = "$3" ] || printf '%s: wanted\n%s\nfound\n%s\n' "$1" "$2" "$3"
+}
+
+cat >"$tmp/engine/run/a.c" <<'X'
+#include "engine/run/kv.h"
+#include "kernels/base/err.h"
+#include "engine/model/model.h"
+#include "api/api.h"
+#include "engine/task/prompt.h"
+#include "engine/model/parts.h"
+#include "kernels/ref/ref.h"
+#include <png.h>
+#include <string.h>
+/* sprintf(in a comment) and */ static const char *s = "malloc(in a string)";
+typedef struct bad { int x; } bad;
+static void f(struct ops *o) {
+    o->free(malloc(3)); /* strcpy(a
+    atoi(b) */ atoi("7");
+    o.free (s), my_free(s), strcpy (a, b); // exit(1)
+}
+X
+cat >"$tmp/server/b.c" <<'X'
+#include "api/api.h"
+#include "engine/engine.h"
+#include "api/call.h"
+#include <microhttpd.h>
+int main(void) { exit(printf("%s", getenv("HOME"))); }
+X
+expect rooms "engine/run/a.c:4 api/api.h
+engine/run/a.c:5 engine/task/prompt.h
+engine/run/a.c:6 engine/model/parts.h
+engine/run/a.c:7 kernels/ref/ref.h
+engine/run/a.c:8 ^api/picture[a-z_]*[.]c\$
+server/b.c:3 api/call.h
+server/b.c:4 ^server/(http|form)[.]c\$" \
+    "$(cd "$tmp" && awk -v root=./ -f "$root/tests/lint/rooms.awk" ./engine/run/a.c ./server/b.c |
+        sed 's|^\./\([^ ]*\): .* \([^ ]*\)$|\1 \2|')"
+expect bans "engine/run/a.c:11: no typedef of structs and enums
+engine/run/a.c:13: malloc(): memory is kernels/base/mem.h
+engine/run/a.c:14: atoi(): no errors
+engine/run/a.c:15: strcpy(): unbounded" \
+    "$(cd "$tmp" && awk -f "$root/tests/lint/bans.awk" engine/run/a.c server/b.c)"
+
+long() { # LINES: a function of so many
+    echo 'static int'
+    echo 'long_one(int a, int b) {'
+    awk -v n="$1" 'BEGIN { for (i = 2; i < n; i++) print "    a = {b};" }'
+    echo '}'
+}
+long 120 >"$tmp/ok.c"
+long 121 >"$tmp/long.c"
+{ echo 'static const int t[] = {'; yes '    1,' | head -n 300; echo '};'; } >"$tmp/table.c"
+yes '' | head -n 900 >"$tmp/full.c"
+yes '' | head -n 901 >"$tmp/over.c"
+expect sizes "long.c:2: long_one has 121 lines, 120 at most
+over.c: 901 lines, 900 at most" \
+    "$(cd "$tmp" && awk -f "$root/tests/lint/sizes.awk" ok.c long.c table.c full.c over.c)"
+
+echo 'struct uses { size_t n; };' >"$tmp/alone.h"
+echo 'struct fine { int n; };' >"$tmp/fine.h"
+expect headers "1" "$(CC=$CC sh tests/lint/headers.sh "$tmp/alone.h" "$tmp/fine.h" |
+    grep -c 'does not compile alone')"
+echo 'static inline int *f(int *restrict p) { return p; }' >"$tmp/kernels/base/c.h"
+expect 'C++20' 'kernels/base/c.h does not compile as C++20' \
+    "$(cd "$tmp" && CC=$CC sh "$root/tests/lint/headers.sh" kernels/base/c.h | grep 'does not')"
+
+cat >"$tmp/api/g.c" <<'X'
+extern int x, *p; int f(void); int h(void);
+int x = 3; static int y; static _Thread_local int z; static const int fine = 4;
+static int (*const table[])(void) = {f, h};
+int f(void) { static int counter; return ++counter + y++ + z++ + x + fine; }
+int h(void) { return table[0](); }
+X
+$CC -fPIE -O0 -c -o "$tmp/api/g.o" "$tmp/api/g.c"
+cp "$tmp/api/g.o" "$tmp/server/g.o"
+expect globals 'counter.0 x y z' \
+    "$(sh tests/lint/globals.sh "$tmp/api/g.o" "$tmp/server/g.o" | awk '{print $2}' | sort | xargs)"
+
+# The runner: one test of each fate. The adding-up: suites of each fate.
+cat >"$tmp/fates.c" <<'X'
+#include <signal.h>
+#include <unistd.h>
+#include "tests/check.h"
+TEST(good) { CHECK_EQ(2 + 2, 4); CHECK_NEAR(1, 1.1, 0.2); CHECK_MEM("ab", "ac", 1); }
+TEST(wrong) { CHECK(0); }
+TEST(unequal) { CHECK_EQ(1, 2); }
+TEST(text) { CHECK_STR("a", NULL); }
+TEST(part) { CHECK_HAS("abc", "x"); }
+TEST(nan) { CHECK_NEAR(1, NAN, 5); }
+TEST(bytes) { CHECK_MEM("abc", "abd", 3); }
+TEST(crash) { raise(SIGSEGV); }
+TEST(leaves) { _exit(3); }
+TEST_LIMIT(hang, 1) { for (;;) pause(); }
+TEST(skipped) { skip("no %s", "reason"); }
+X
+$CC -std=c11 -D_GNU_SOURCE -I. -o "$tmp/fates" tests/run.c "$tmp/fates.c"
+expect runner '1 passed, 9 failed, 1 skipped' "$("$tmp/fates" --limit 1 2>&1 | tail -n 1)"
+expect 'runner T' '1 passed, 0 failed, 0 skipped' "$("$tmp/fates" goo | tail -n 1)"
+expect total '6 passed, 3 failed' "$(sh tests/total.sh 'echo 4 passed, 0 failed' \
+    'echo 2 passed, 1 failed, 7 skipped; false' 'echo 0 passed, 0 failed; false' true | tail -n 1)"

@@ -1,0 +1,187 @@
+"""The graph of PAE-LaMM at any size (spec sections 1-3), with many questions behind one picture.
+
+A plain prompt is BOS, `[INST] <Img>`, I picture tokens, `</Img> [reconstruct] loc: [`, row, col, tail,
+`[`, r, g (, b, `]`). All questions of a picture share everything before the row (the stem), those of
+a row of the sampling grid share the row token. Each token is computed once and sees exactly
+what it would see in its own plain prompt, so packed and plain logits are equal.
+"""
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, E, heads, mlp):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(E, eps=1e-6)
+        self.qkv = nn.Linear(E, 3 * E, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(E))
+        self.v_bias = nn.Parameter(torch.zeros(E))
+        self.proj = nn.Linear(E, E)
+        self.norm2 = nn.LayerNorm(E, eps=1e-6)
+        self.fc1 = nn.Linear(E, mlp)
+        self.fc2 = nn.Linear(mlp, E)
+
+    def forward(self, x):
+        B, T, E = x.shape
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        q, k, v = F.linear(self.norm1(x), self.qkv.weight, bias).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        o = F.scaled_dot_product_attention(q, k, v)
+        x = x + self.proj(o.transpose(1, 2).reshape(B, T, E))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, D, eps=1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(D))
+        self.eps = eps
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class Layer(nn.Module):
+    def __init__(self, D, heads, ffn):
+        super().__init__()
+        self.heads, self.dh = heads, D // heads
+        self.norm1, self.norm2 = RMSNorm(D), RMSNorm(D)
+        self.qkv = nn.Linear(D, 3 * D, bias=False)
+        self.o = nn.Linear(D, D, bias=False)
+        self.gate_up = nn.Linear(D, 2 * ffn, bias=False)
+        self.down = nn.Linear(ffn, D, bias=False)
+
+    def mlp(self, x):
+        g, u = self.gate_up(self.norm2(x)).chunk(2, -1)
+        return x + self.down(F.silu(g) * u)
+
+
+def rope_tables(pos, dh, theta):
+    inv = theta ** (-torch.arange(0, dh, 2, dtype=torch.float64) / dh)
+    a = pos.double()[:, None] * inv[None]
+    a = torch.cat([a, a], -1)
+    return a.cos().float(), a.sin().float()
+
+
+def rope(x, cos, sin):  # x (..., T, dh)
+    h = x.shape[-1] // 2
+    rot = torch.cat([-x[..., h:], x[..., :h]], -1)
+    return x * cos + rot * sin
+
+
+class LaMM(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.c = c
+        E, D, p = c["E"], c["D"], c["patch"]
+        self.G = c["image"] // p
+        P = self.G * self.G
+        self.patch = nn.Linear(3 * p * p, E)
+        self.cls = nn.Parameter(torch.zeros(E))
+        self.pos = nn.Parameter(torch.zeros(1 + P, E))
+        self.blocks = nn.ModuleList([Block(E, c["vheads"], c["vmlp"]) for _ in range(c["vlayers"])])
+        self.ln_vision = nn.LayerNorm(E, eps=1e-5)
+        self.proj = nn.Linear(4 * E, D)
+        self.embed = nn.Embedding(c["vocab"], D)
+        self.layers = nn.ModuleList([Layer(D, c["heads"], c["ffn"]) for _ in range(c["layers"])])
+        self.norm = RMSNorm(D)
+        self.head = nn.Linear(D, c["vocab"], bias=False)
+        self.I = P // 4
+
+    def see(self, img):  # (B, 3, S, S) normalised -> (B, I, D)
+        B, p, G = img.shape[0], self.c["patch"], self.G
+        x = img.view(B, 3, G, p, G, p).permute(0, 2, 4, 1, 3, 5).reshape(B, G * G, 3 * p * p)
+        x = self.patch(x)
+        x = torch.cat([(self.cls + self.pos[0]).expand(B, 1, -1), x.float() + self.pos[1:]], 1)
+        for b in self.blocks:
+            x = b(x)
+        x = self.ln_vision(x)[:, 1:]
+        return self.proj(x.reshape(B, self.I, -1))
+
+    def stem_ids(self):
+        t = self.c["tok"]
+        return [t["bos"], t["open"]], [t["ask"]]
+
+    def stem(self, feats):
+        a, b = self.stem_ids()
+        B = feats.shape[0]
+        dev = feats.device
+        ea = self.embed(torch.tensor(a, device=dev)).expand(B, -1, -1)
+        eb = self.embed(torch.tensor(b, device=dev)).expand(B, -1, -1)
+        return torch.cat([ea, feats.float(), eb], 1)
+
+    def packed(self, img, rows, groups, keep):
+        """rows (B, R) ids of row tokens; groups: list of (ids (B, NQ, L), row_of (NQ) index into R).
+        keep[g]: token places whose final states are wanted. Returns per group (B, NQ, len(keep), D)."""
+        x = self.stem(self.see(img))
+        B, S, D = x.shape
+        R = rows.shape[1]
+        parts = [x, self.embed(rows)]
+        for ids, _ in groups:
+            parts.append(self.embed(ids).reshape(B, -1, D))
+        sizes = [p.shape[1] for p in parts]
+        x = torch.cat(parts, 1)
+        pos = [torch.arange(S), torch.full((R,), S)]
+        for ids, _ in groups:
+            pos.append((S + 1 + torch.arange(ids.shape[2])).repeat(ids.shape[1]))
+        cos, sin = rope_tables(torch.cat(pos), D // self.c["heads"], self.c["theta"])
+        H = self.c["heads"]
+        for n, l in enumerate(self.layers):
+            last = n == len(self.layers) - 1
+            q, k, v = l.qkv(l.norm1(x)).view(B, -1, 3, H, D // H).permute(2, 0, 3, 1, 4)
+            q, k = rope(q, cos, sin), rope(k, cos, sin)
+            q, k, v = (t.to(v.dtype).split(sizes, 2) for t in (q, k, v))
+            outs, xs = [], x.split(sizes, 1)
+            keepx = []
+            if not last:
+                outs.append(F.scaled_dot_product_attention(q[0], k[0], v[0], is_causal=True))
+                outs.append(attend(q[1].unsqueeze(3), k[0], v[0], k[1].unsqueeze(3), v[1].unsqueeze(3), None))
+            for g, (ids, row_of) in enumerate(groups):
+                NQ, L = ids.shape[1], ids.shape[2]
+                shp = (B, H, NQ, L, D // H)
+                qg, kg, vg = q[2 + g].reshape(shp), k[2 + g].reshape(shp), v[2 + g].reshape(shp)
+                kg = torch.cat([k[1][:, :, row_of].unsqueeze(3), kg], 3)
+                vg = torch.cat([v[1][:, :, row_of].unsqueeze(3), vg], 3)
+                mask = torch.arange(L + 1)[None] > torch.arange(1, L + 1)[:, None]
+                if last:
+                    qg, mask = qg[:, :, :, keep[g]], mask[keep[g]]
+                    keepx.append(xs[2 + g].reshape(B, NQ, L, D)[:, :, keep[g]].reshape(B, -1, D))
+                outs.append(attend(qg, k[0], v[0], kg, vg, mask))
+            o = torch.cat(outs, 2).transpose(1, 2).reshape(B, -1, D)
+            x = (torch.cat(keepx, 1) if last else x) + l.o(o)
+            x = l.mlp(x)
+        x = self.norm(x)
+        xs = x.split([ids.shape[1] * len(kp) for (ids, _), kp in zip(groups, keep)], 1)
+        return [t.reshape(B, ids.shape[1], len(kp), D) for t, (ids, _), kp in zip(xs, groups, keep)]
+
+    def plain(self, img, ids):
+        """One full prompt per picture: ids (B, T) behind the stem. Logits of all those places."""
+        x = torch.cat([self.stem(self.see(img)), self.embed(ids)], 1)
+        B, T, D = x.shape
+        H = self.c["heads"]
+        cos, sin = rope_tables(torch.arange(T), D // H, self.c["theta"])
+        for l in self.layers:
+            q, k, v = l.qkv(l.norm1(x)).view(B, T, 3, H, D // H).permute(2, 0, 3, 1, 4)
+            o = F.scaled_dot_product_attention(rope(q, cos, sin), rope(k, cos, sin), v, is_causal=True)
+            x = x + l.o(o.transpose(1, 2).reshape(B, T, D))
+            x = l.mlp(x)
+        return self.head(self.norm(x[:, -ids.shape[1]:]))
+
+
+def attend(q, ks, vs, kt, vt, mask):
+    """q (B,H,N,L,d) over shared keys ks (B,H,S,d) and each question's own kt (B,H,N,M,d)."""
+    B, H, N, L, d = q.shape
+    q = q * (1.0 / math.sqrt(d))
+    a = (q.reshape(B, H, N * L, d) @ ks.transpose(-1, -2)).view(B, H, N, L, -1)
+    S = a.shape[-1]
+    t = q @ kt.transpose(-1, -2)
+    if mask is not None:
+        t = t.masked_fill(mask, float("-inf"))
+    p = torch.softmax(torch.cat([a, t], -1), -1)
+    ps, pt = p.split([S, t.shape[-1]], -1)
+    o = ps.reshape(B, H, N * L, S) @ vs
+    o = o.view(B, H, N, L, d) + pt @ vt
+    return o.reshape(B, H, N * L, d)
