@@ -110,6 +110,8 @@ struct api_reply {
     int is_static; /* body lives for ever: need not be copied */
 };
 const struct api_reply *api_call_reply(const struct api_call *c);
+/* When the reply is a problem: its text for people, without the JSON around it. Else NULL. */
+const char *api_call_problem(const struct api_call *c);
 
 enum { API_END = -1, API_BROKEN = -2 };
 /* Next bytes of a stream: > 0; 0: none yet, wait for wake; API_END; API_BROKEN: close hard. A

@@ -93,6 +93,11 @@ enum api_step api_call_step(struct api_call *c) {
 
 const struct api_reply *api_call_reply(const struct api_call *c) { return &c->reply; }
 
+const char *api_call_problem(const struct api_call *c) {
+    if (!c->problem.row) return NULL;
+    return c->problem.detail[0] ? c->problem.detail : c->problem.row->detail;
+}
+
 long api_call_read(struct api_call *c, char *to, size_t max) {
     if (max == 0) return 0;
     return c->read ? c->read(c, to, max) : API_END;

@@ -1,0 +1,169 @@
+/* accept.c - see accept.h. Own acceptor, so that a full house says 503 instead of nothing, several
+ * listeners work, and stopping can't race with libmicrohttpd's threads.
+ */
+#include "server/http/accept.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+
+enum { BACKLOG = 511, BURST = 64, PAUSE_MS = 100 };
+
+struct acceptor {
+    struct http *http;
+    struct pollfd polls[LISTENERS_MAX + 1]; /* the last: stop */
+    int n;
+    pthread_t thread;
+};
+
+/* ---- listening ---- */
+
+/* "host:port" or "[v6]:port" -> its two halves. */
+static int split(const char *address, char host[256], char port[6], struct err *e) {
+    const char *colon = strrchr(address, ':');
+    size_t n = colon ? (size_t)(colon - address) : 0;
+    size_t digits = colon ? strlen(colon + 1) : 0;
+    int is_v6 = n >= 2 && address[0] == '[' && address[n - 1] == ']';
+    if (is_v6) {
+        address++;
+        n -= 2;
+    }
+    if (n == 0 || n > 255 || digits < 1 || digits > 5 || strspn(colon + 1, "0123456789") != digits)
+        return err_set(e, E_INVALID, "--listen takes ADDRESS:PORT, such as 127.0.0.1:8080");
+    snprintf(host, 256, "%.*s", (int)n, address);
+    snprintf(port, 6, "%s", colon + 1);
+    return 0;
+}
+
+static int bind_to(const struct addrinfo *at) {
+    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return -1;
+    int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (at->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+int listeners_bind(struct listeners *l, const char *address, struct err *e) {
+    char host[256], port[6];
+    if (l->n == LISTENERS_MAX) return err_set(e, E_INVALID, "too many addresses to listen on");
+    if (split(address, host, port, e)) return e->code;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *list = NULL;
+    int rc = getaddrinfo(host, port, &hints, &list);
+    if (rc) return err_set(e, E_INVALID, "listen on %s: %s", address, gai_strerror(rc));
+    int fd = -1;
+    for (const struct addrinfo *at = list; at && fd < 0; at = at->ai_next)
+        fd = bind_to(at);
+    int why = errno;
+    freeaddrinfo(list);
+    if (fd < 0)
+        return err_set(e, E_IO, "listen on %s: %s%s", address, strerror(why),
+                       why == EADDRINUSE ? "; is another lammd running? --listen takes another port"
+                                         : "");
+    l->fd[l->n++] = fd;
+    return 0;
+}
+
+int listeners_adopt(struct listeners *l, int fd, struct err *e) {
+    int is_listening = 0;
+    socklen_t len = sizeof(is_listening);
+    if (l->n == LISTENERS_MAX ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) || !is_listening)
+        return err_set(e, E_INVALID, "inherited descriptor %d is no listening socket", fd);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    l->fd[l->n++] = fd;
+    return 0;
+}
+
+void listeners_url(const struct listeners *l, int i, char *out, size_t size) {
+    struct sockaddr_storage at = {0};
+    socklen_t len = sizeof(at);
+    char host[INET6_ADDRSTRLEN] = "", port[8] = "";
+    if (getsockname(l->fd[i], (struct sockaddr *)&at, &len) ||
+        getnameinfo((struct sockaddr *)&at, len, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV))
+        snprintf(out, size, "(a socket)");
+    else
+        snprintf(out, size, at.ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", host,
+                 port);
+}
+
+void listeners_close(struct listeners *l) {
+    for (int i = 0; i < l->n; i++)
+        close(l->fd[i]);
+    l->n = 0;
+}
+
+/* ---- accepting ---- */
+
+/* 0; -1 when the process or the machine has no descriptor left: wait a little. */
+static int accept_some(struct acceptor *a, int listener) {
+    for (int i = 0; i < BURST; i++) {
+        struct sockaddr_storage from = {0};
+        socklen_t len = sizeof(from);
+        int fd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+            log_event(LOG_LEVEL_WARN, "accept", "%s", strerror(errno));
+            return -1;
+        }
+        if (fd < 0 && errno == EAGAIN) return 0;
+        if (fd < 0) continue; /* that client is gone already */
+        int one = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        http_add(a->http, fd, (struct sockaddr *)&from, len);
+    }
+    return 0;
+}
+
+static void *run(void *ud) {
+    struct acceptor *a = ud;
+    for (;;) {
+        if (poll(a->polls, (nfds_t)a->n + 1, -1) < 0) continue;
+        if (a->polls[a->n].revents) return NULL;
+        int is_short = 0;
+        for (int i = 0; i < a->n; i++) {
+            if (a->polls[i].revents) is_short |= accept_some(a, a->polls[i].fd);
+        }
+        if (is_short && poll(&a->polls[a->n], 1, PAUSE_MS) > 0) return NULL;
+    }
+}
+
+struct acceptor *acceptor_start(const struct listeners *l, struct http *h) {
+    struct acceptor *a = mem_must(sizeof(*a));
+    a->http = h;
+    a->n = l->n;
+    for (int i = 0; i < l->n; i++)
+        a->polls[i] = (struct pollfd){.fd = l->fd[i], .events = POLLIN};
+    int stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    must(stop >= 0);
+    a->polls[a->n] = (struct pollfd){.fd = stop, .events = POLLIN};
+    must(pthread_create(&a->thread, NULL, run, a) == 0);
+    return a;
+}
+
+void acceptor_stop(struct acceptor *a) {
+    if (!a) return;
+    int stop = a->polls[a->n].fd;
+    uint64_t one = 1;
+    must(write(stop, &one, sizeof(one)) == sizeof(one));
+    pthread_join(a->thread, NULL);
+    close(stop);
+    mem_free(a);
+}

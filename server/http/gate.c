@@ -1,0 +1,177 @@
+/* gate.c - see gate.h. RFC 9110 sections 5.1 (names), 5.6.2 (tokens), 7.2 (Host); RFC 9112 sections
+ * 3.2 (target), 6.3 (length); RFC 6454 section 7 (Origin).
+ */
+#include "server/http/gate.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define REFUSE(code, detail) ((struct gate_verdict){code, detail})
+#define COME_IN              ((struct gate_verdict){NULL, NULL})
+
+static int is_token(const char *s, size_t n) {
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        int is_alnum = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+        if (!is_alnum && (c == '\0' || !strchr(marks, c))) return 0;
+    }
+    return n > 0;
+}
+
+static int is_text(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) return 0;
+    }
+    return 1;
+}
+
+static int named(const struct gate_header *h, const char *name) {
+    return h->name_len == strlen(name) && strncasecmp(h->name, name, h->name_len) == 0;
+}
+
+/* How many there are; *at: the last of them. */
+static int count(const struct gate_request *q, const char *name, const struct gate_header **at) {
+    int n = 0;
+    for (size_t i = 0; i < q->n_headers; i++) {
+        if (!named(&q->headers[i], name)) continue;
+        *at = &q->headers[i];
+        n++;
+    }
+    return n;
+}
+
+static int value_is(const struct gate_header *h, const char *text) {
+    return h->value_len == strlen(text) && strncasecmp(h->value, text, h->value_len) == 0;
+}
+
+/* ---- the request line ---- */
+
+static struct gate_verdict check_line(const struct gate_request *q) {
+    if (!is_token(q->method, strlen(q->method)))
+        return REFUSE("header_gate", "the method is not a word");
+    if (strcmp(q->version, "HTTP/1.1") != 0 && strcmp(q->version, "HTTP/1.0") != 0)
+        return REFUSE("header_gate", "only HTTP/1.0 and HTTP/1.1 are spoken here");
+    const char *t = q->target;
+    size_t n = strlen(t);
+    if (n > GATE_TARGET_MAX) return REFUSE("uri_too_long", NULL);
+    if (t[0] != '/') return REFUSE("header_gate", "the request target must begin with a slash");
+    for (size_t i = 0; i < n; i++) {
+        if (t[i] <= ' ' || t[i] == 0x7f || t[i] == '#' || t[i] == '\\')
+            return REFUSE("header_gate", "the request target holds a byte that must be encoded");
+    }
+    size_t path = strcspn(t, "?");
+    for (size_t i = 0; i < path; i++) {
+        if (t[i] != '/') continue;
+        size_t len = strcspn(t + i + 1, "/?");
+        int is_dots = (len == 1 && t[i + 1] == '.') || (len == 2 && memcmp(t + i + 1, "..", 2) == 0);
+        int is_empty = len == 0 && i + 1 < path;
+        if (is_dots || is_empty)
+            return REFUSE("header_gate", "the path holds an empty segment or one of dots");
+    }
+    return COME_IN;
+}
+
+/* ---- the headers ---- */
+
+static struct gate_verdict check_framing(const struct gate_request *q) {
+    static const char *const once[] = {"Host",         "Content-Length", "Transfer-Encoding",
+                                       "Content-Type", "Authorization",  "Origin"};
+    const struct gate_header *h = NULL;
+    for (size_t i = 0; i < sizeof(once) / sizeof(*once); i++) {
+        if (count(q, once[i], &h) > 1)
+            return REFUSE("header_gate", "a header that may come once came twice");
+    }
+    int has_length = count(q, "Content-Length", &h) != 0;
+    if (has_length && (h->value_len == 0 || h->value_len > 18 ||
+                       strspn(h->value, "0123456789") < h->value_len))
+        return REFUSE("header_gate", "Content-Length is not a number");
+    if (count(q, "Transfer-Encoding", &h)) {
+        if (has_length)
+            return REFUSE("header_gate", "Content-Length and Transfer-Encoding exclude each other");
+        if (!value_is(h, "chunked"))
+            return REFUSE("header_gate", "chunked is the only Transfer-Encoding taken");
+        if (strcmp(q->version, "HTTP/1.0") == 0)
+            return REFUSE("header_gate", "HTTP/1.0 knows no Transfer-Encoding");
+    }
+    if (count(q, "Content-Encoding", &h) && !value_is(h, "identity"))
+        return REFUSE("unsupported_media_type", "bodies are taken without Content-Encoding");
+    return COME_IN;
+}
+
+/* `name`, `name:80`, `127.0.0.1:80`, `[::1]:80` -> length of the part before the port; 0: malformed. */
+static size_t host_len(const char *s, size_t n) {
+    size_t len = 0;
+    if (n > 2 && s[0] == '[') {
+        const char *end = memchr(s, ']', n);
+        len = end ? (size_t)(end - s) + 1 : 0;
+    } else {
+        while (len < n && s[len] != ':')
+            len++;
+    }
+    if (len == 0 || len == n) return len;
+    size_t digits = 0;
+    while (len + 1 + digits < n && s[len + 1 + digits] >= '0' && s[len + 1 + digits] <= '9')
+        digits++;
+    return s[len] == ':' && digits >= 1 && digits <= 5 && len + 1 + digits == n ? len : 0;
+}
+
+/* Addresses can't be rebound, so they are always right. */
+static int is_address(const char *s, size_t n) {
+    int dots = 0;
+    if (s[0] == '[') return 1;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '.')
+            dots++;
+        else if (s[i] < '0' || s[i] > '9')
+            return 0;
+    }
+    return dots == 3;
+}
+
+static int is_ours(const struct gate_request *q, const char *s, size_t n) {
+    if (is_address(s, n)) return 1;
+    if (n == 9 && strncasecmp(s, "localhost", 9) == 0) return 1;
+    for (size_t i = 0; i < q->n_hosts; i++) {
+        if (strlen(q->hosts[i]) == n && strncasecmp(q->hosts[i], s, n) == 0) return 1;
+    }
+    return 0;
+}
+
+/* http://HOST or https://HOST, HOST as in the Host header. */
+static int is_same_origin(const struct gate_header *origin, const struct gate_header *host) {
+    const char *v = origin->value;
+    size_t skip = strncasecmp(v, "http://", 7) == 0 ? 7 : strncasecmp(v, "https://", 8) == 0 ? 8 : 0;
+    return skip && origin->value_len == skip + host->value_len &&
+           strncasecmp(v + skip, host->value, host->value_len) == 0;
+}
+
+static struct gate_verdict check_identity(const struct gate_request *q) {
+    const struct gate_header *host = NULL, *origin = NULL;
+    if (!count(q, "Host", &host)) return REFUSE("header_gate", "the Host header is missing");
+    size_t n = host_len(host->value, host->value_len);
+    if (!n) return REFUSE("header_gate", "the Host header is not a host");
+    if (!is_ours(q, host->value, n))
+        return REFUSE("forbidden", "this Host name is not served here; the server's --allow-host "
+                                   "lists more");
+    if (count(q, "Origin", &origin) && !is_same_origin(origin, host))
+        return REFUSE("forbidden", "pages of other origins may not ask here");
+    return COME_IN;
+}
+
+struct gate_verdict gate_check(const struct gate_request *q) {
+    struct gate_verdict v = check_line(q);
+    if (v.code) return v;
+    if (q->n_headers > GATE_HEADERS_MAX)
+        return REFUSE("headers_too_large", "at most 64 headers are taken");
+    for (size_t i = 0; i < q->n_headers; i++) {
+        const struct gate_header *h = &q->headers[i];
+        if (!is_token(h->name, h->name_len))
+            return REFUSE("header_gate", "a header's name is not a word");
+        if (!is_text(h->value, h->value_len))
+            return REFUSE("header_gate", "a header's value holds a control byte");
+    }
+    v = check_framing(q);
+    return v.code ? v : check_identity(q);
+}

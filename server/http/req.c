@@ -1,0 +1,192 @@
+/* req.c - see req.h.
+ *
+ * The order that makes it safe: decide under the lock, act after it. Once a request is out of the
+ * park and resumed, the loop may end and free it at any moment, so resuming is always the last
+ * thing that is done with it; a worker that has no turn any more doesn't touch it either.
+ */
+#include "server/http/req.h"
+
+#include <string.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+
+enum { PROBLEM_BYTES_MAX = 16384 };
+
+static void req_free(struct req *r) {
+    api_call_free(r->call);
+    form_free(r->form);
+    buf_clear(&r->body);
+    buf_clear(&r->problem);
+    target_clear(&r->target);
+    for (size_t i = 0; i < ARRAY_LEN(r->kept); i++)
+        mem_free(r->kept[i]);
+    mem_free(r->raw_target);
+    mem_free(r);
+}
+
+static void push(struct req *r) {
+    int rc = queue_push(r->desk->work, r);
+    must(rc == 0); /* each request is in the queue once, and connections are counted */
+}
+
+/* Under the lock: 1 when the caller has to resume it. */
+static int unpark(struct req *r) {
+    int is_mine = r->is_parked;
+    if (!is_mine) r->is_signalled = 1;
+    r->is_parked = 0;
+    return is_mine;
+}
+
+/* ---- the workers ---- */
+
+/* The step's result under the lock. 1: resume; *again: another turn is due. */
+static int settle(struct req *r, enum api_step step, int *again) {
+    if (step == API_WAIT) {
+        *again = r->turn == TURN_AGAIN || r->is_over;
+    } else {
+        r->stage = step == API_REPLY ? REQ_REPLYING : REQ_STREAMING;
+        *again = r->is_over;
+    }
+    r->turn = *again ? TURN_QUEUED : TURN_NONE;
+    return step == API_WAIT ? 0 : unpark(r);
+}
+
+static void take_turn(struct req *r) {
+    struct desk *d = r->desk;
+    pthread_mutex_lock(&d->mu);
+    int is_over = r->is_over;
+    r->turn = TURN_RUNNING;
+    pthread_mutex_unlock(&d->mu);
+    if (is_over) {
+        req_free(r);
+        return;
+    }
+    enum api_step step = api_call_step(r->call);
+    int again;
+    pthread_mutex_lock(&d->mu);
+    int is_mine = settle(r, step, &again);
+    pthread_mutex_unlock(&d->mu);
+    if (again) push(r);
+    if (is_mine) d->resume(r);
+}
+
+static void *work(void *ud) {
+    struct desk *d = ud;
+    void *item;
+    while (queue_pop(d->work, UINT64_MAX, &item) != E_CANCELLED)
+        take_turn(item);
+    return NULL;
+}
+
+void desk_open(struct desk *d, struct api *api, int n_threads, size_t queue_cap) {
+    pthread_mutex_init(&d->mu, NULL);
+    d->api = api;
+    d->work = queue_new(queue_cap);
+    d->n_threads = n_threads;
+    d->threads = mem_must((size_t)n_threads * sizeof(*d->threads));
+    for (int i = 0; i < n_threads; i++)
+        must(pthread_create(&d->threads[i], NULL, work, d) == 0);
+}
+
+void desk_close(struct desk *d) {
+    queue_close(d->work);
+    for (int i = 0; i < d->n_threads; i++)
+        pthread_join(d->threads[i], NULL);
+    mem_free(d->threads);
+    queue_free(d->work);
+    pthread_mutex_destroy(&d->mu);
+}
+
+/* ---- one request ---- */
+
+struct req *req_new(struct desk *d, const char *raw_target) {
+    struct req *r = mem_try(sizeof(*r));
+    size_t n = strlen(raw_target);
+    char *text = r ? mem_try(n + 1) : NULL;
+    if (!text) {
+        mem_free(r);
+        return NULL;
+    }
+    memcpy(text, raw_target, n);
+    r->desk = d;
+    r->raw_target = text;
+    r->born_ns = clock_ns();
+    buf_init(&r->problem, PROBLEM_BYTES_MAX);
+    return r;
+}
+
+void req_work(struct req *r) {
+    pthread_mutex_lock(&r->desk->mu);
+    r->stage = REQ_WORKING;
+    r->turn = TURN_QUEUED;
+    pthread_mutex_unlock(&r->desk->mu);
+    push(r);
+}
+
+int req_park(struct req *r) {
+    int is_parked = 0;
+    pthread_mutex_lock(&r->desk->mu);
+    if (r->desk->is_closing) {
+        is_parked = -1;
+    } else if (r->is_signalled) {
+        r->is_signalled = 0;
+    } else {
+        is_parked = r->is_parked = 1;
+        r->parked_ns = clock_ns();
+        r->desk->suspend(r);
+    }
+    pthread_mutex_unlock(&r->desk->mu);
+    return is_parked;
+}
+
+void req_signal(struct req *r) {
+    int is_mine = 0, is_due = 0;
+    pthread_mutex_lock(&r->desk->mu);
+    if (r->stage == REQ_STREAMING) {
+        is_mine = unpark(r);
+    } else if (r->stage == REQ_WORKING) {
+        is_due = r->turn == TURN_NONE && !r->is_over;
+        if (is_due)
+            r->turn = TURN_QUEUED;
+        else if (r->turn == TURN_RUNNING)
+            r->turn = TURN_AGAIN;
+    }
+    pthread_mutex_unlock(&r->desk->mu);
+    if (is_due) push(r);
+    if (is_mine) r->desk->resume(r);
+}
+
+int req_take(struct req *r, enum req_why why) {
+    if (!r->is_parked) return 0;
+    unpark(r);
+    if (why == REQ_GONE) r->is_gone = 1;
+    if (why == REQ_LATE) r->is_late = 1;
+    return 1;
+}
+
+void req_release(struct req *r, enum req_why why) {
+    /* The call lives: only after the resume can anyone end the request. */
+    if (why != REQ_LOOK) api_call_cancel(r->call);
+    r->desk->resume(r);
+}
+
+void req_over(struct req *r) {
+    if (!r->call) {
+        req_free(r);
+        return;
+    }
+    pthread_mutex_lock(&r->desk->mu);
+    r->is_over = 1;
+    int is_due = r->turn == TURN_NONE;
+    if (is_due) r->turn = TURN_QUEUED;
+    pthread_mutex_unlock(&r->desk->mu);
+    if (is_due) push(r);
+}
+
+struct req_view req_view(struct req *r) {
+    pthread_mutex_lock(&r->desk->mu);
+    struct req_view v = {.stage = r->stage, .is_gone = r->is_gone, .is_late = r->is_late};
+    pthread_mutex_unlock(&r->desk->mu);
+    return v;
+}

@@ -1,0 +1,107 @@
+/* req.h - one request, from its first line to its last byte; and the threads that work on it.
+ *
+ * A request is handled by three parties: the HTTP loop (libmicrohttpd's thread) reads it and sends
+ * the answer, a worker steps its API call, the engine wakes it. While there is nothing to send, the
+ * loop *parks* the request: the connection is suspended, which makes it invisible to libmicrohttpd,
+ * so the watcher (watch.h) looks after it. Whoever has news *signals* it.
+ *
+ *     READING --body whole--> WORKING --API_REPLY--> REPLYING --sent--> over
+ *                                     --API_STREAM-> STREAMING --end--> over
+ *
+ * Rules. 1. Parking and signalling work like a semaphore that counts to one: a signal before the
+ * park is kept. Exactly one party takes a request out of the park, and only that one resumes the
+ * connection. 2. The call is stepped by one worker at a time: `turn`. 3. When libmicrohttpd is done
+ * with a request that has a call, a worker frees it: freeing may take a while, and a step may still
+ * be running. 4. All fields below the line "lock" are read and written under desk->mu, which is
+ * held for a few instructions and never together with another lock.
+ */
+#ifndef SERVER_HTTP_REQ_H
+#define SERVER_HTTP_REQ_H
+
+#include <pthread.h>
+
+#include "api/api.h"
+#include "kernels/base/buf.h"
+#include "kernels/base/queue.h"
+#include "server/http/form.h"
+#include "server/http/target.h"
+
+enum req_stage { REQ_READING, REQ_WORKING, REQ_REPLYING, REQ_STREAMING };
+enum req_turn { TURN_NONE, TURN_QUEUED, TURN_RUNNING, TURN_AGAIN };
+
+struct req;
+
+/* What all requests share. */
+struct desk {
+    pthread_mutex_t mu;
+    struct queue *work; /* of struct req * */
+    pthread_t *threads;
+    int n_threads;
+    struct api *api;
+    int is_closing; /* lock: nothing may be parked any more */
+    /* Suspend and resume a connection, and tell the watcher. Called without the lock, but
+     * `suspend`, which is called with it, on the HTTP loop. */
+    void (*suspend)(struct req *r);
+    void (*resume)(struct req *r);
+};
+
+struct req {
+    struct desk *desk;
+    struct MHD_Connection *mhd;
+    struct conn *conn;
+    uint64_t born_ns;
+    char id[72], method[8];
+    char *raw_target;
+    struct target target;
+    const struct api_route *route; /* NULL: none */
+    const char *allow;
+    struct buf body;
+    struct form *form;
+    struct api_input input;
+    char *kept[3]; /* copies of headers: a worker may read them when the connection is gone */
+    uint64_t body_bytes, discarded_bytes;
+    size_t reserved_bytes; /* of the budget for bodies */
+    const char *problem_code, *problem_detail; /* what to answer instead, once the body is read */
+    struct buf problem;
+    struct api_call *call;
+    int status; /* of the answer; 0: none yet */
+    int is_seen; /* the gate has looked at it */
+
+    /* ---- lock ---- */
+    enum req_stage stage;
+    enum req_turn turn;
+    int is_parked, is_signalled;
+    int is_gone; /* the client left */
+    int is_late; /* past its deadline */
+    int is_over; /* libmicrohttpd is done with it */
+    uint64_t parked_ns;
+};
+
+void desk_open(struct desk *d, struct api *api, int n_threads, size_t queue_cap);
+void desk_close(struct desk *d); /* no connection is left; ends the workers */
+
+struct req *req_new(struct desk *d, const char *raw_target); /* NULL without memory */
+
+/* Loop: hand the call to the workers. Park it next. */
+void req_work(struct req *r);
+/* Loop: there is nothing to send. 0: look again, there may be. 1: parked; return to libmicrohttpd.
+ * -1: the desk is closing; give the request up. */
+int req_park(struct req *r);
+/* Any thread: there is news. */
+void req_signal(struct req *r);
+/* Watcher, with the lock: take `r` out of the park because the client left (`is_gone`), because it
+ * is late, or only to let it look. 1: the caller has to req_release it, without the lock; 0: it was
+ * not parked. */
+enum req_why { REQ_LOOK, REQ_LATE, REQ_GONE };
+int req_take(struct req *r, enum req_why why);
+void req_release(struct req *r, enum req_why why);
+/* Loop: libmicrohttpd is done with it. */
+void req_over(struct req *r);
+
+struct req_view { /* what the loop must know after a resume */
+    enum req_stage stage;
+    int is_gone, is_late;
+};
+struct req_view req_view(struct req *r);
+
+#endif

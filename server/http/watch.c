@@ -1,0 +1,275 @@
+/* watch.c - see watch.h.
+ *
+ * The table is an array; a scan of a thousand rows four times a second costs nothing. Requests are
+ * collected under the lock and released after it (req.h), a handful at a time. An event carries row
+ * and serial number, so that one which comes late can't hit the row's next guest.
+ */
+#include "server/http/watch.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/err.h"
+#include "kernels/base/mem.h"
+#include "server/http/req.h"
+
+#define SECOND UINT64_C(1000000000)
+enum { TICK_MS = 250, EVENTS = 64, HANDFUL = 64 };
+static const uint64_t discard_ns = 5 * SECOND, rate_grace_ns = 5 * SECOND, ping_ns = 15 * SECOND;
+static const uint64_t last_words_ns = 10 * SECOND; /* for a late stream */
+static const uint64_t body_bytes_per_s = 1024;
+
+struct watch {
+    struct desk *desk;
+    struct watch_limits limits;
+    int epoll, stop; /* stop: an eventfd */
+    pthread_t thread;
+    int cap;
+    uint32_t serial;
+    int is_draining; /* lock */
+    struct conn *rows;
+    int *free_rows; /* (cap) stack */
+    int n_free;
+};
+
+struct handful {
+    struct req *req[HANDFUL];
+    enum req_why why[HANDFUL];
+    int n;
+};
+
+static void lock(struct watch *w) { pthread_mutex_lock(&w->desk->mu); }
+static void unlock(struct watch *w) { pthread_mutex_unlock(&w->desk->mu); }
+
+/* ---- the watcher ---- */
+
+static void cut(struct conn *c) {
+    if (c->is_cut) return;
+    c->is_cut = 1;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+static void take(struct handful *h, struct req *r, enum req_why why) {
+    if (!req_take(r, why)) return;
+    h->req[h->n] = r;
+    h->why[h->n++] = why;
+}
+
+static void look_at_work(struct watch *w, struct conn *c, uint64_t now, struct handful *h) {
+    struct req *r = c->req;
+    uint64_t age = now - c->since_ns, limit = w->limits.request_ns;
+    if (age > limit + last_words_ns) {
+        if (r->is_parked)
+            take(h, r, REQ_GONE);
+        else
+            cut(c);
+    } else if (age > limit && !r->is_late) {
+        take(h, r, REQ_LATE);
+    } else if (r->stage == REQ_STREAMING && r->is_parked && now - r->parked_ns > ping_ns) {
+        take(h, r, REQ_LOOK);
+    }
+}
+
+static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handful *h) {
+    uint64_t age = now - c->since_ns;
+    switch (c->phase) {
+    case WATCH_IDLE:
+        if (age > w->limits.idle_ns || w->is_draining) cut(c);
+        break;
+    case WATCH_HEADERS:
+        if (age > w->limits.header_ns) cut(c);
+        break;
+    case WATCH_BODY:
+        if (age > w->limits.body_ns ||
+            (age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / SECOND * body_bytes_per_s))
+            cut(c);
+        break;
+    case WATCH_DISCARD:
+        if (age > discard_ns) cut(c);
+        break;
+    case WATCH_WORK: look_at_work(w, c, now, h); break;
+    case WATCH_SEND:
+        if (age > w->limits.body_ns) cut(c);
+        break;
+    }
+}
+
+static void release(const struct handful *h) {
+    for (int i = 0; i < h->n; i++)
+        req_release(h->req[i], h->why[i]);
+}
+
+static void scan(struct watch *w) {
+    for (int at = 0; at < w->cap;) {
+        struct handful h = {.n = 0};
+        uint64_t now = clock_ns();
+        lock(w);
+        for (; at < w->cap && h.n < HANDFUL; at++) {
+            if (w->rows[at].fd >= 0) look_at(w, &w->rows[at], now, &h);
+        }
+        unlock(w);
+        release(&h);
+    }
+}
+
+static void left(struct watch *w, const struct epoll_event *events, int n) {
+    struct handful h = {.n = 0};
+    lock(w);
+    for (int i = 0; i < n; i++) {
+        uint64_t key = events[i].data.u64;
+        if (key == UINT64_MAX) continue;
+        struct conn *c = &w->rows[key & 0xffffffffu];
+        if (c->fd >= 0 && c->serial == key >> 32 && c->req) take(&h, c->req, REQ_GONE);
+    }
+    unlock(w);
+    release(&h);
+}
+
+static void *run(void *ud) {
+    struct watch *w = ud;
+    uint64_t scanned_ns = 0;
+    for (;;) {
+        struct epoll_event events[EVENTS];
+        int n = epoll_wait(w->epoll, events, EVENTS, TICK_MS);
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.u64 == UINT64_MAX) return NULL;
+        }
+        if (n > 0) left(w, events, n);
+        if (clock_ns() - scanned_ns < (uint64_t)TICK_MS * 1000000 / 2) continue;
+        scan(w);
+        scanned_ns = clock_ns();
+    }
+}
+
+int watch_open(struct desk *desk, const struct watch_limits *limits, int cap, struct watch **out,
+               struct err *e) {
+    struct watch *w = mem_must(sizeof(*w));
+    w->desk = desk;
+    w->limits = *limits;
+    w->cap = cap;
+    w->rows = mem_must((size_t)cap * sizeof(*w->rows));
+    w->free_rows = mem_must((size_t)cap * sizeof(*w->free_rows));
+    for (int i = 0; i < cap; i++) {
+        w->rows[i] = (struct conn){.watch = w, .fd = -1};
+        w->free_rows[w->n_free++] = cap - 1 - i;
+    }
+    w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    w->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = UINT64_MAX};
+    if (w->epoll < 0 || w->stop < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->stop, &event)) {
+        err_set(e, E_IO, "epoll: %s", strerror(errno));
+        if (w->epoll >= 0) close(w->epoll);
+        if (w->stop >= 0) close(w->stop);
+        mem_free(w->free_rows);
+        mem_free(w->rows);
+        mem_free(w);
+        return E_IO;
+    }
+    must(pthread_create(&w->thread, NULL, run, w) == 0);
+    *out = w;
+    return 0;
+}
+
+void watch_close(struct watch *w) {
+    uint64_t one = 1;
+    must(write(w->stop, &one, sizeof(one)) == sizeof(one));
+    pthread_join(w->thread, NULL);
+    close(w->epoll);
+    close(w->stop);
+    mem_free(w->free_rows);
+    mem_free(w->rows);
+    mem_free(w);
+}
+
+/* ---- the table ---- */
+
+struct conn *watch_add(struct watch *w, int fd) {
+    struct conn *c = NULL;
+    lock(w);
+    if (w->n_free) {
+        c = &w->rows[w->free_rows[--w->n_free]];
+        *c = (struct conn){.watch = w,
+                           .fd = fd,
+                           .serial = ++w->serial,
+                           .phase = WATCH_HEADERS,
+                           .since_ns = clock_ns()};
+    }
+    unlock(w);
+    return c;
+}
+
+void watch_remove(struct conn *c) {
+    struct watch *w = c->watch;
+    lock(w);
+    c->fd = -1;
+    c->req = NULL;
+    w->free_rows[w->n_free++] = (int)(c - w->rows);
+    unlock(w);
+}
+
+void watch_enter(struct conn *c, enum watch_phase phase, struct req *r) {
+    lock(c->watch);
+    c->phase = phase;
+    c->since_ns = clock_ns();
+    c->bytes = 0;
+    c->req = r;
+    if (phase == WATCH_IDLE && c->watch->is_draining) cut(c);
+    unlock(c->watch);
+}
+
+void watch_bytes(struct conn *c, uint64_t n) {
+    lock(c->watch);
+    c->bytes += n;
+    unlock(c->watch);
+}
+
+void watch_suspended(struct conn *c) {
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
+                                .data.u64 = (uint64_t)c->serial << 32 |
+                                            (uint32_t)(c - c->watch->rows)};
+    /* When the kernel has no memory for it, the deadline is what remains. */
+    (void)epoll_ctl(c->watch->epoll, EPOLL_CTL_ADD, c->fd, &event);
+}
+
+void watch_resumed(struct conn *c) {
+    (void)epoll_ctl(c->watch->epoll, EPOLL_CTL_DEL, c->fd, NULL);
+}
+
+struct watch_count watch_count(struct watch *w) {
+    struct watch_count n = {0};
+    lock(w);
+    n.connections = w->cap - w->n_free;
+    for (int i = 0; i < w->cap; i++)
+        n.requests += w->rows[i].fd >= 0 && w->rows[i].req;
+    unlock(w);
+    return n;
+}
+
+void watch_drain(struct watch *w) {
+    lock(w);
+    w->is_draining = 1;
+    for (int i = 0; i < w->cap; i++) {
+        struct conn *c = &w->rows[i];
+        if (c->fd >= 0 && !c->req) cut(c);
+    }
+    unlock(w);
+}
+
+void watch_cancel(struct watch *w, int as_gone) {
+    enum req_why why = as_gone ? REQ_GONE : REQ_LATE;
+    for (int at = 0; at < w->cap;) {
+        struct handful h = {.n = 0};
+        lock(w);
+        for (; at < w->cap && h.n < HANDFUL; at++) {
+            if (w->rows[at].fd >= 0 && w->rows[at].req) take(&h, w->rows[at].req, why);
+        }
+        unlock(w);
+        release(&h);
+    }
+}

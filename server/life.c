@@ -1,0 +1,75 @@
+/* life.c - see life.h. The notify protocol is one datagram; a library for it would bring five more. */
+#include "server/life.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { FIRST_INHERITED = 3 };
+
+static long number_of(const char *text) {
+    char *end;
+    long v = text ? strtol(text, &end, 10) : 0;
+    return text && end != text && *end == '\0' ? v : 0;
+}
+
+int life_begin(struct life *l, struct err *e) {
+    sigset_t mine, pipe;
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGTERM);
+    sigaddset(&mine, SIGINT);
+    sigaddset(&mine, SIGHUP);
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE); /* a client that left is an error code, not the end */
+    sigprocmask(SIG_BLOCK, &mine, NULL);
+    sigprocmask(SIG_BLOCK, &pipe, NULL);
+    l->signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (l->signals < 0) return err_set(e, E_IO, "signalfd: %s", strerror(errno));
+    long pid = number_of(getenv("WATCHDOG_PID"));
+    long usec = pid == 0 || pid == (long)getpid() ? number_of(getenv("WATCHDOG_USEC")) : 0;
+    l->watchdog_ms = usec > 0 ? (int)(usec / 2000) : 0;
+    return 0;
+}
+
+void life_end(struct life *l) { close(l->signals); }
+
+int life_inherit(struct listeners *to, struct err *e) {
+    if (number_of(getenv("LISTEN_PID")) != (long)getpid()) return 0;
+    long n = number_of(getenv("LISTEN_FDS"));
+    if (n < 0 || n > LISTENERS_MAX)
+        return err_set(e, E_INVALID, "LISTEN_FDS must be from 0 to %d", LISTENERS_MAX);
+    for (int i = 0; i < n; i++) {
+        int rc = listeners_adopt(to, FIRST_INHERITED + i, e);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+void life_tell(const char *message) {
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t n = path ? strlen(path) : 0;
+    if (n < 2 || n >= sizeof(to.sun_path) || (path[0] != '/' && path[0] != '@')) return;
+    memcpy(to.sun_path, path, n);
+    if (path[0] == '@') to.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return;
+    (void)sendto(fd, message, strlen(message), MSG_NOSIGNAL, (struct sockaddr *)&to,
+                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+    close(fd);
+}
+
+int life_wait(struct life *l, int timeout_ms) {
+    struct pollfd p = {.fd = l->signals, .events = POLLIN};
+    struct signalfd_siginfo info;
+    if (poll(&p, 1, timeout_ms) <= 0) return 0;
+    return read(l->signals, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+}
