@@ -34,9 +34,9 @@ static const struct row rows[] = {
     {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "auto (default), cpu or ref"},
     {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME", "auto (default), avx512, avx2 or portable"},
     {"threads", KIND_INT, ALL, AT(threads), 0, 1024, 0, "N", "compute threads; 0: one per core"},
-    {"lanes", KIND_INT, ALL, AT(lanes), 0, 65536, 0, "N",
-     "questions decoded at once; 0: 4096"},
-    {"rows", KIND_INT, ALL, AT(rows), 0, 1 << 20, 0, "N", "token rows of a pass; 0: a good default"},
+    {"lanes", KIND_INT, ALL, AT(lanes), 0, 65536, 0, "N", "questions decoded at once; 0: 4096"},
+    {"rows", KIND_INT, ALL, AT(rows), 0, 1 << 20, 0, "N",
+     "token rows of a pass; 0: a good default"},
     {"kv-tokens", KIND_INT, ALL, AT(kv_tokens), 0, BIG, 0, "N",
      "slots of the KV cache; 0: enough for the lanes and some pictures"},
     {"cached-images", KIND_INT, ALL, AT(cached_images), -1, 100000, 0, "N",
@@ -76,7 +76,8 @@ static const struct row rows[] = {
 
     {"output", KIND_TEXT, CMD_RECONSTRUCT, AT(out), 0, 0, 0, "FILE",
      "where the PNG goes, also -o; - is standard output"},
-    {"width", KIND_TEXT, CMD_RECONSTRUCT, AT(width), 0, 0, 0, "N", "width of the answer; default: the region's"},
+    {"width", KIND_TEXT, CMD_RECONSTRUCT, AT(width), 0, 0, 0, "N",
+     "width of the answer; default: the region's"},
     {"height", KIND_TEXT, CMD_RECONSTRUCT, AT(height), 0, 0, 0, "N", "height of the answer"},
     {"region", KIND_TEXT, CMD_RECONSTRUCT, AT(region), 0, 0, 0, "X,Y,W,H",
      "part of the model's grid; default: all of it"},
@@ -108,8 +109,9 @@ static int read_number(const struct row *r, const char *text, int64_t *out, stru
     long long v = strtoll(text, &end, 10);
     int is_number = text[strspn(text, "-0123456789")] == '\0' && end != text && *end == '\0';
     if (!is_number || errno || v < r->least || v > r->most)
-        return err_set(e, E_INVALID, "--%s takes a whole number from %" PRId64 " to %" PRId64
-                       ", not \"%s\"", r->name, r->least, r->most, text);
+        return err_set(e, E_INVALID,
+                       "--%s takes a whole number from %" PRId64 " to %" PRId64 ", not \"%s\"",
+                       r->name, r->least, r->most, text);
     *out = v;
     return 0;
 }
@@ -188,8 +190,7 @@ static int is_model(const char *dir) {
 
 const char *config_model(const struct config *cfg, char path[4096]) {
     static const char here[] = "models/lamm-mini";
-    static const char *const beside[] = {"/models/lamm-mini",
-                                         "/../share/lammd/models/lamm-mini"};
+    static const char *const beside[] = {"/models/lamm-mini", "/../share/lammd/models/lamm-mini"};
     if (cfg->model) return cfg->model;
     if (is_model(here)) return here;
     char exe[2048];

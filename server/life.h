@@ -11,8 +11,8 @@
 #include "server/http/accept.h"
 
 struct life {
-    int signals;      /* a signalfd: SIGTERM, SIGINT, SIGHUP */
-    int watchdog_ms;  /* 0: none asked for */
+    int signals;     /* a signalfd: SIGTERM, SIGINT, SIGHUP */
+    int watchdog_ms; /* 0: none asked for */
 };
 
 int life_begin(struct life *l, struct err *e);

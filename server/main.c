@@ -24,7 +24,8 @@ static const struct command {
 };
 
 static int overview(FILE *to) {
-    fputs("lammd serves PAE-LaMM, the model that can be asked for the colour of any pixel.\n\n", to);
+    fputs("lammd serves PAE-LaMM, the model that can be asked for the colour of any pixel.\n\n",
+          to);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(to, "  lammd %-42s %s\n", commands[i].usage, commands[i].help);
     fprintf(to, "  lammd %-42s %s\n", "version", "print the version");

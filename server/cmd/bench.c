@@ -32,7 +32,7 @@ struct bench {
     int w, h;
     enum eng_estimate estimate;
     struct runs prepare, cold, cold_first, warm, warm_first, see; /* seconds */
-    struct eng_job_stats last; /* of a cold job */
+    struct eng_job_stats last;                                    /* of a cold job */
     uint32_t n;
 };
 
@@ -147,13 +147,13 @@ static void print_main(struct bench *b) {
 }
 
 static void print_json(struct bench *b, int width, const char *before) {
-    printf("%s{\"lanes\":%d,\"prepare_s\":%.6f,\"cold_s\":%.6f,\"see_s\":%.6f,\"cold_first_s\":%.6f,"
-           "\"warm_s\":%.6f,\"warm_first_s\":%.6f,\"pixels_per_second\":%.1f,\"rows\":%llu,"
-           "\"rows_plain\":%llu}",
-           before, width, middle(&b->prepare), middle(&b->cold), middle(&b->see),
-           middle(&b->cold_first), middle(&b->warm), middle(&b->warm_first),
-           b->n / middle(&b->cold), (unsigned long long)b->last.rows,
-           (unsigned long long)b->last.rows_plain);
+    printf(
+        "%s{\"lanes\":%d,\"prepare_s\":%.6f,\"cold_s\":%.6f,\"see_s\":%.6f,\"cold_first_s\":%.6f,"
+        "\"warm_s\":%.6f,\"warm_first_s\":%.6f,\"pixels_per_second\":%.1f,\"rows\":%llu,"
+        "\"rows_plain\":%llu}",
+        before, width, middle(&b->prepare), middle(&b->cold), middle(&b->see),
+        middle(&b->cold_first), middle(&b->warm), middle(&b->warm_first), b->n / middle(&b->cold),
+        (unsigned long long)b->last.rows, (unsigned long long)b->last.rows_plain);
 }
 
 /* The default width in full, then the others in a line each. */

@@ -33,7 +33,7 @@ struct eval {
     int grid;
     uint32_t n; /* places of a picture */
     struct eng_point *points;
-    uint8_t *answer[2]; /* (grid, grid, 3) by estimate */
+    uint8_t *answer[2];               /* (grid, grid, 3) by estimate */
     double error[2], mosaic[MOSAICS]; /* sums of a picture's mean */
     float *each[2];                   /* (pictures) */
     uint32_t pictures, refused;
@@ -210,8 +210,10 @@ static void print_table(struct eval *v) {
         snprintf(name, sizeof(name), "%d x %d thumbnail", mosaics[k], mosaics[k]);
         line(k ? name : "mean colour", v->mosaic[k] / n);
     }
-    printf("  %-26s %7s %9s %%   (read as levels: 20.27)\n", "paper, tower frozen", "17.23", "20.27");
-    printf("  %-26s %7s %9s %%   (read as levels: 6.65)\n\n", "paper, tower adapted", "5.65", "6.65");
+    printf("  %-26s %7s %9s %%   (read as levels: 20.27)\n", "paper, tower frozen", "17.23",
+           "20.27");
+    printf("  %-26s %7s %9s %%   (read as levels: 6.65)\n\n", "paper, tower adapted", "5.65",
+           "6.65");
     for (int k = 0; k < 2; k++) {
         const float *each = v->each[k];
         qsort(v->each[k], v->pictures, sizeof(*each), by_size);

@@ -33,8 +33,9 @@ static int write_all(FILE *f, const void *bytes, size_t len) {
 
 int file_write(const char *path, const void *bytes, size_t len, struct err *e) {
     if (strcmp(path, "-") == 0)
-        return write_all(stdout, bytes, len) ? err_set(e, E_IO, "standard output: %s", strerror(errno))
-                                             : 0;
+        return write_all(stdout, bytes, len)
+                   ? err_set(e, E_IO, "standard output: %s", strerror(errno))
+                   : 0;
     char temp[4200];
     int n = snprintf(temp, sizeof(temp), "%s.%ld.tmp", path, (long)getpid());
     if (n < 0 || (size_t)n >= sizeof(temp)) return err_set(e, E_INVALID, "the path is too long");

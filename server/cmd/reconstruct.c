@@ -23,9 +23,8 @@ static size_t read_query(const struct config *cfg, struct api_field query[4]) {
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
         if (!pairs[i][1]) continue;
-        query[n++] = (struct api_field){.name = pairs[i][0],
-                                        .data = (const uint8_t *)pairs[i][1],
-                                        .len = strlen(pairs[i][1])};
+        query[n++] = (struct api_field){
+            .name = pairs[i][0], .data = (const uint8_t *)pairs[i][1], .len = strlen(pairs[i][1])};
     }
     return n;
 }

@@ -69,8 +69,9 @@ static int open_all(struct server *s, const struct config *cfg, struct err *e) {
     rc = eng_open(&engine, &s->eng, e);
     if (rc) return rc;
     const struct eng_info *info = eng_info(s->eng);
-    log_event(LOG_LEVEL_INFO, "model", "name=%s parameters=%llu sha256=%.12s backend=\"%s\" ms=%.0f",
-              info->name, (unsigned long long)info->parameters, info->digest, info->backend,
+    log_event(LOG_LEVEL_INFO, "model",
+              "name=%s parameters=%llu sha256=%.12s backend=\"%s\" ms=%.0f", info->name,
+              (unsigned long long)info->parameters, info->digest, info->backend,
               (double)(clock_ns() - start) / 1e6);
     rc = api_new(&api, s->eng, &s->api, e);
     if (rc) return rc;

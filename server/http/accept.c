@@ -83,8 +83,8 @@ int listeners_bind(struct listeners *l, const char *address, struct err *e) {
 int listeners_adopt(struct listeners *l, int fd, struct err *e) {
     int is_listening = 0;
     socklen_t len = sizeof(is_listening);
-    if (l->n == LISTENERS_MAX ||
-        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) || !is_listening)
+    if (l->n == LISTENERS_MAX || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) ||
+        !is_listening)
         return err_set(e, E_INVALID, "inherited descriptor %d is no listening socket", fd);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

@@ -102,6 +102,7 @@ int form_end(struct form *f, const struct api_field **fields, size_t *n) {
     struct MHD_PostProcessor *p = f->processor;
     f->processor = NULL;
     if (p && MHD_destroy_post_processor(p) != MHD_YES) fail(f, E_FORMAT);
+    if (f->rc == 0 && f->n == 0) fail(f, E_FORMAT); /* it says nothing when no boundary ever came */
     if (f->rc) return f->rc;
     for (size_t i = 0; i < f->n; i++) {
         const struct part *at = &f->parts[i];

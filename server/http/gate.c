@@ -65,7 +65,8 @@ static struct gate_verdict check_line(const struct gate_request *q) {
     for (size_t i = 0; i < path; i++) {
         if (t[i] != '/') continue;
         size_t len = strcspn(t + i + 1, "/?");
-        int is_dots = (len == 1 && t[i + 1] == '.') || (len == 2 && memcmp(t + i + 1, "..", 2) == 0);
+        int is_dots =
+            (len == 1 && t[i + 1] == '.') || (len == 2 && memcmp(t + i + 1, "..", 2) == 0);
         int is_empty = len == 0 && i + 1 < path;
         if (is_dots || is_empty)
             return REFUSE("header_gate", "the path holds an empty segment or one of dots");
@@ -84,8 +85,8 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
             return REFUSE("header_gate", "a header that may come once came twice");
     }
     int has_length = count(q, "Content-Length", &h) != 0;
-    if (has_length && (h->value_len == 0 || h->value_len > 18 ||
-                       strspn(h->value, "0123456789") < h->value_len))
+    if (has_length &&
+        (h->value_len == 0 || h->value_len > 18 || strspn(h->value, "0123456789") < h->value_len))
         return REFUSE("header_gate", "Content-Length is not a number");
     if (count(q, "Transfer-Encoding", &h)) {
         if (has_length)
@@ -102,19 +103,17 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
 
 /* `name`, `name:80`, `127.0.0.1:80`, `[::1]:80` -> length of the part before the port; 0: malformed. */
 static size_t host_len(const char *s, size_t n) {
-    size_t len = 0;
-    if (n > 2 && s[0] == '[') {
-        const char *end = memchr(s, ']', n);
-        len = end ? (size_t)(end - s) + 1 : 0;
-    } else {
-        while (len < n && s[len] != ':')
-            len++;
-    }
+    static const char digits[] = "0123456789", hex[] = "0123456789abcdefABCDEF:.";
+    static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    char text[260]; /* a name has at most 253 bytes */
+    if (n >= sizeof(text)) return 0;
+    memcpy(text, s, n);
+    text[n] = '\0';
+    size_t len = text[0] == '[' ? 1 + strspn(text + 1, hex) : strspn(text, name);
+    if (text[0] == '[') len = len > 2 && text[len] == ']' ? len + 1 : 0;
     if (len == 0 || len == n) return len;
-    size_t digits = 0;
-    while (len + 1 + digits < n && s[len + 1 + digits] >= '0' && s[len + 1 + digits] <= '9')
-        digits++;
-    return s[len] == ':' && digits >= 1 && digits <= 5 && len + 1 + digits == n ? len : 0;
+    size_t port = strspn(text + len + 1, digits);
+    return text[len] == ':' && port >= 1 && port <= 5 && len + 1 + port == n ? len : 0;
 }
 
 /* Addresses can't be rebound, so they are always right. */
@@ -142,7 +141,9 @@ static int is_ours(const struct gate_request *q, const char *s, size_t n) {
 /* http://HOST or https://HOST, HOST as in the Host header. */
 static int is_same_origin(const struct gate_header *origin, const struct gate_header *host) {
     const char *v = origin->value;
-    size_t skip = strncasecmp(v, "http://", 7) == 0 ? 7 : strncasecmp(v, "https://", 8) == 0 ? 8 : 0;
+    size_t skip = strncasecmp(v, "http://", 7) == 0    ? 7
+                  : strncasecmp(v, "https://", 8) == 0 ? 8
+                                                       : 0;
     return skip && origin->value_len == skip + host->value_len &&
            strncasecmp(v + skip, host->value, host->value_len) == 0;
 }

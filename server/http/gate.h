@@ -28,7 +28,7 @@ struct gate_request {
 };
 
 struct gate_verdict {
-    const char *code; /* NULL: come in. Else a word of the API's table of problems ... */
+    const char *code;   /* NULL: come in. Else a word of the API's table of problems ... */
     const char *detail; /* ... and what to do */
 };
 

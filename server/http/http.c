@@ -30,7 +30,8 @@
 #include "server/http/gate.h"
 #include "server/http/req.h"
 
-#define MALFORMED_TARGET "the request target is not properly percent-encoded, or has too many fields"
+#define MALFORMED_TARGET \
+    "the request target is not properly percent-encoded, or has too many fields"
 enum { CONNECTION_BYTES = 64 << 10, STREAM_BYTES = 8 << 10 };
 static const uint64_t discard_max = 256u << 20; /* bytes of a refused body that are waited for */
 
@@ -49,7 +50,8 @@ static struct http *http_of(struct req *r) { return (struct http *)(void *)r->de
 
 /* ---- answers ---- */
 
-static enum MHD_Result queue(struct req *r, int status, struct MHD_Response *response, int is_last) {
+static enum MHD_Result queue(struct req *r, int status, struct MHD_Response *response,
+                             int is_last) {
     if (!response) return MHD_NO;
     (void)MHD_add_response_header(response, "X-Request-Id", r->id);
     if (is_last || atomic_load(&http_of(r)->is_draining))
@@ -153,8 +155,7 @@ static const char *header(struct req *r, const char *name) {
 
 /* The client's own id when it is a plain word, else a new one. */
 static void name_request(struct req *r) {
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     const char *given = header(r, "X-Request-Id");
     size_t n = given ? strlen(given) : 0;
     if (n >= 1 && n <= 64 && strspn(given, plain) == n) {
@@ -224,7 +225,7 @@ static void expect_body(struct req *r, long long length) {
         refuse_later(r, "no_memory", "too many bodies are being received; come back later");
     } else if (is_multipart(r->input.content_type)) {
         r->form = form_new(r->mhd, max);
-        if (!r->form) refuse_later(r, "bad_multipart", "the multipart boundary is missing");
+        if (!r->form) refuse_later(r, "bad_multipart", "the multipart boundary is missing or too short");
     } else {
         buf_init(&r->body, max);
     }
@@ -249,8 +250,7 @@ static enum MHD_Result first_look(struct req *r, const char *method, const char 
     } else {
         int status;
         r->route = api_route(method, r->target.path, &r->input.arg, &status, &r->allow);
-        if (!r->route)
-            refuse_later(r, status == 405 ? "method_not_allowed" : "not_found", NULL);
+        if (!r->route) refuse_later(r, status == 405 ? "method_not_allowed" : "not_found", NULL);
     }
     r->input.content_type = keep(r, 0, "Content-Type");
     r->input.accept = keep(r, 1, "Accept");
@@ -421,13 +421,13 @@ static void read_stats(void *ud, struct api_server_stats *out) {
 static struct MHD_Daemon *start(struct http *h) {
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
                      MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
-    return MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_over, h,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, h, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)h->opt.connections + 16, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT,
-        1, MHD_OPTION_END);
+    return MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+                            NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_over, h, MHD_OPTION_URI_LOG_CALLBACK,
+                            on_target, h, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)h->opt.connections + 16, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 }
 
 int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e) {

@@ -60,11 +60,11 @@ struct req {
     struct api_input input;
     char *kept[3]; /* copies of headers: a worker may read them when the connection is gone */
     uint64_t body_bytes, discarded_bytes;
-    size_t reserved_bytes; /* of the budget for bodies */
+    size_t reserved_bytes;                     /* of the budget for bodies */
     const char *problem_code, *problem_detail; /* what to answer instead, once the body is read */
     struct buf problem;
     struct api_call *call;
-    int status; /* of the answer; 0: none yet */
+    int status;  /* of the answer; 0: none yet */
     int is_seen; /* the gate has looked at it */
 
     /* ---- lock ---- */

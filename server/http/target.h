@@ -11,7 +11,7 @@
 enum { TARGET_FIELDS_MAX = 32 };
 
 struct target {
-    char *path; /* decoded; owned, mem_free by target_clear */
+    char *path;                                /* decoded; owned, mem_free by target_clear */
     struct api_field query[TARGET_FIELDS_MAX]; /* point behind `path` */
     size_t n_query;
 };

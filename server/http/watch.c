@@ -231,15 +231,13 @@ void watch_bytes(struct conn *c, uint64_t n) {
 
 void watch_suspended(struct conn *c) {
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
-                                .data.u64 = (uint64_t)c->serial << 32 |
-                                            (uint32_t)(c - c->watch->rows)};
+                                .data.u64 =
+                                    (uint64_t)c->serial << 32 | (uint32_t)(c - c->watch->rows)};
     /* When the kernel has no memory for it, the deadline is what remains. */
     (void)epoll_ctl(c->watch->epoll, EPOLL_CTL_ADD, c->fd, &event);
 }
 
-void watch_resumed(struct conn *c) {
-    (void)epoll_ctl(c->watch->epoll, EPOLL_CTL_DEL, c->fd, NULL);
-}
+void watch_resumed(struct conn *c) { (void)epoll_ctl(c->watch->epoll, EPOLL_CTL_DEL, c->fd, NULL); }
 
 struct watch_count watch_count(struct watch *w) {
     struct watch_count n = {0};

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_corpus.py - the hand-made seeds of fuzz_png, fuzz_jpeg and fuzz_json, made by code.
+"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _gate and _multipart, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -67,6 +67,29 @@ def main():
         "flag": "true", "points": "[[1,2],[3,4]]", "minus": "-1", "large": "1e999", "nan": "NaN",
     }.items():
         put("json", name, text.encode())
+
+    host = "Host:127.0.0.1:8080\n"
+    for name, text in {
+        "get": "GET /ui/app.js?a=1&b=%20+c HTTP/1.1\n" + host,
+        "post": "POST /v1/reconstruct?width=8 HTTP/1.1\n" + host + "Content-Length:12\nOrigin:http://127.0.0.1:8080\n",
+        "chunked": "POST / HTTP/1.1\nHost:[::1]:80\nTransfer-Encoding:chunked\n",
+        "both": "POST / HTTP/1.1\n" + host + "Content-Length:1\nTransfer-Encoding:chunked\n",
+        "dots": "GET /a/../%2e%2e//?%zz=%0 HTTP/1.1\n" + host, "name": "GET / HTTP/1.1\nHost:lamm.example\nX :1\n",
+        "many": "GET / HTTP/1.0\n" + "X:1\n" * 70, "fields": "GET /?" + "a=%41&" * 40 + " HTTP/1.1\n" + host,
+    }.items():
+        put("gate", name, text.encode())
+
+    part = b'--bb\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    for name, body in {
+        "two": part % (b"image", b'; filename="a.png"\r\nContent-Type: image/png', png(8, 2))
+        + part % (b"width", b"", b"64") + b"--bb--\r\n",
+        "empty": part % (b"image", b"", b"") + part % (b"image", b"", b"\r\n--b") + b"--bb--\r\n",
+        "coded": part % (b"a", b"\r\nContent-Transfer-Encoding: base64", b"MQ==") + b"--bb--\r\n",
+        "cut": part % (b"a", b"", b"12345"), "many": part % (b"a", b"", b"1") * 40 + b"--bb--\r\n",
+        "nested": b'--bb\r\nContent-Type: multipart/mixed; boundary=cc\r\n\r\n--cc\r\n\r\nx\r\n--cc--\r\n--bb--\r\n',
+        "nameless": b"--bb\r\n\r\nx\r\n--bb--\r\n", "folded": part % (b"a\r\n b", b"", b"1") + b"--bb--",
+    }.items():
+        put("multipart", name, bytes([len(name)]) + body)
 
 
 if __name__ == "__main__":

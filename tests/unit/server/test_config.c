@@ -1,0 +1,81 @@
+/* test_config.c - the command line: every kind of option, and every way to be wrong. */
+#include "server/config.h"
+
+#include "tests/check.h"
+
+static int run_parse(struct config *cfg, enum config_cmd cmd, struct err *e, char **words) {
+    int n = 0;
+    while (words[n])
+        n++;
+    return config_parse(cfg, cmd, n, words, e);
+}
+#define PARSE(cfg, cmd, e, ...) run_parse(cfg, cmd, e, (char *[]){__VA_ARGS__, NULL})
+
+TEST(config_defaults) {
+    struct config cfg;
+    CHECK_EQ(run_parse(&cfg, CMD_SERVE, NULL, (char *[]){NULL}), 0);
+    CHECK_EQ(cfg.connections, 1024);
+    CHECK_EQ(cfg.drain_s, 60);
+    CHECK_EQ(cfg.listen.n, 0);
+    CHECK(!cfg.model);
+    CHECK_STR(config_engine(&cfg, "m").backend, "auto");
+}
+
+TEST(config_reads) {
+    struct config cfg;
+    CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--listen", "127.0.0.1:0", "--listen=[::1]:9",
+                   "--threads=2", "--cached-images", "-1", "--verbose", "--model=/m=n"),
+             0);
+    CHECK_EQ(cfg.listen.n, 2);
+    CHECK_STR(cfg.listen.at[1], "[::1]:9");
+    CHECK_EQ(cfg.threads, 2);
+    CHECK_EQ(cfg.cached_images, -1);
+    CHECK_EQ(cfg.is_verbose, 1);
+    CHECK_STR(cfg.model, "/m=n");
+    CHECK_EQ(PARSE(&cfg, CMD_RECONSTRUCT, NULL, "photo.jpg", "-o", "-", "--width", "8"), 0);
+    CHECK_EQ(cfg.rest.n, 1);
+    CHECK_STR(cfg.rest.at[0], "photo.jpg");
+    CHECK_STR(cfg.out, "-");
+    CHECK_STR(cfg.width, "8");
+    CHECK_EQ(PARSE(&cfg, CMD_EVAL, NULL, "--help"), 0);
+    CHECK(cfg.is_help);
+}
+
+static void check_refused(enum config_cmd cmd, const char *text, char **words) {
+    struct config cfg;
+    struct err e = {0};
+    CHECK_EQ(run_parse(&cfg, cmd, &e, words), E_INVALID);
+    CHECK_HAS(e.text, text);
+}
+#define REFUSED(cmd, text, ...) check_refused(cmd, text, (char *[]){__VA_ARGS__, NULL})
+
+TEST(config_refuses) {
+    REFUSED(CMD_SERVE, "--nope is no option", "--nope");
+    REFUSED(CMD_SERVE, "--repeat is no option", "--repeat", "3"); /* of another command */
+    REFUSED(CMD_SERVE, "-x is no option", "-x");
+    REFUSED(CMD_SERVE, "-- is no option", "--");
+    REFUSED(CMD_SERVE, "needs a value", "--threads");
+    REFUSED(CMD_SERVE, "takes no value", "--verbose=1");
+    REFUSED(CMD_SERVE, "from 0 to 1024, not \"x\"", "--threads", "x");
+    REFUSED(CMD_SERVE, "from 0 to 1024, not \"\"", "--threads=");
+    REFUSED(CMD_SERVE, "not \"1.5\"", "--threads", "1.5");
+    REFUSED(CMD_SERVE, "not \" 1\"", "--threads", " 1");
+    REFUSED(CMD_SERVE, "not \"0x10\"", "--threads", "0x10");
+    REFUSED(CMD_SERVE, "not \"-1\"", "--threads", "-1");
+    REFUSED(CMD_SERVE, "not \"1025\"", "--threads", "1025");
+    REFUSED(CMD_SERVE, "not \"99999999999999999999\"", "--threads", "99999999999999999999");
+    REFUSED(CMD_SERVE, "at most 8 times listen", "--listen=a", "--listen=a", "--listen=a",
+            "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a");
+}
+
+TEST(config_help_names_every_option) {
+    char *text = NULL;
+    size_t n;
+    FILE *f = open_memstream(&text, &n);
+    config_help(CMD_SERVE, f);
+    fclose(f);
+    CHECK_HAS(text, "--listen ADDR:PORT");
+    CHECK_HAS(text, "--drain-timeout S");
+    CHECK_HAS(text, "default: 1024");
+    CHECK(!strstr(text, "--repeat"));
+}
