@@ -225,7 +225,8 @@ static void expect_body(struct req *r, long long length) {
         refuse_later(r, "no_memory", "too many bodies are being received; come back later");
     } else if (is_multipart(r->input.content_type)) {
         r->form = form_new(r->mhd, max);
-        if (!r->form) refuse_later(r, "bad_multipart", "the multipart boundary is missing or too short");
+        if (!r->form)
+            refuse_later(r, "bad_multipart", "the multipart boundary is missing or too short");
     } else {
         buf_init(&r->body, max);
     }
@@ -301,8 +302,12 @@ static enum MHD_Result begin_work(struct req *r) {
     struct err e = {0};
     if (api_call_new(r->desk->api, r->route, &r->input, wake, r, &r->call, &e))
         return refuse(r, "no_memory", NULL, 1);
+    if (req_work(r)) {
+        api_call_free(r->call); /* it has done nothing yet */
+        r->call = NULL;
+        return refuse(r, "queue_full", NULL, 1);
+    }
     watch_enter(r->conn, WATCH_WORK, r);
-    req_work(r);
     return proceed(r);
 }
 
@@ -435,7 +440,7 @@ int http_open(const struct http_options *opt, struct api *api, struct http **out
     h->opt = *opt;
     h->desk.suspend = suspend;
     h->desk.resume = resume;
-    desk_open(&h->desk, api, opt->workers, (size_t)opt->connections * 2 + 64);
+    desk_open(&h->desk, api, opt->workers, 2 * opt->connections + 64);
     int rc = watch_open(&h->desk, &opt->limits, opt->connections + 16, &h->watch, e);
     if (rc == 0) {
         MHD_set_panic_func(on_panic, NULL);

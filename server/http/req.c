@@ -27,7 +27,7 @@ static void req_free(struct req *r) {
 
 static void push(struct req *r) {
     int rc = queue_push(r->desk->work, r);
-    must(rc == 0); /* each request is in the queue once, and connections are counted */
+    must(rc == 0); /* it is open while a request is at work, and has room for each of those */
 }
 
 /* Under the lock: 1 when the caller has to resume it. */
@@ -40,35 +40,43 @@ static int unpark(struct req *r) {
 
 /* ---- the workers ---- */
 
-/* The step's result under the lock. 1: resume; *again: another turn is due. */
+/* The step's result under the lock. 1: the caller has to resume it; *again: another step is due. */
 static int settle(struct req *r, enum api_step step, int *again) {
-    if (step == API_WAIT) {
-        *again = r->turn == TURN_AGAIN || r->is_over;
-    } else {
-        r->stage = step == API_REPLY ? REQ_REPLYING : REQ_STREAMING;
-        *again = r->is_over;
-    }
-    r->turn = *again ? TURN_QUEUED : TURN_NONE;
-    return step == API_WAIT ? 0 : unpark(r);
+    *again = step == API_WAIT && (r->turn == TURN_AGAIN || r->is_over);
+    r->turn = *again || r->is_over ? TURN_RUNNING : TURN_NONE;
+    if (step == API_WAIT) return 0;
+    r->stage = step == API_REPLY ? REQ_REPLYING : REQ_STREAMING;
+    return unpark(r);
+}
+
+/* Nobody else knows it any more. */
+static void end(struct req *r) {
+    struct desk *d = r->desk;
+    req_free(r);
+    pthread_mutex_lock(&d->mu);
+    if (--d->n_working == 0) pthread_cond_signal(&d->idle);
+    pthread_mutex_unlock(&d->mu);
 }
 
 static void take_turn(struct req *r) {
     struct desk *d = r->desk;
-    pthread_mutex_lock(&d->mu);
-    int is_over = r->is_over;
-    r->turn = TURN_RUNNING;
-    pthread_mutex_unlock(&d->mu);
-    if (is_over) {
-        req_free(r);
-        return;
+    int is_over, is_mine = 0, again = 1;
+    while (again) {
+        pthread_mutex_lock(&d->mu);
+        is_over = r->is_over;
+        r->turn = TURN_RUNNING;
+        pthread_mutex_unlock(&d->mu);
+        if (is_over) break;
+        enum api_step step = api_call_step(r->call);
+        pthread_mutex_lock(&d->mu);
+        is_mine = settle(r, step, &again);
+        is_over = r->is_over;
+        pthread_mutex_unlock(&d->mu);
     }
-    enum api_step step = api_call_step(r->call);
-    int again;
-    pthread_mutex_lock(&d->mu);
-    int is_mine = settle(r, step, &again);
-    pthread_mutex_unlock(&d->mu);
-    if (again) push(r);
-    if (is_mine) d->resume(r);
+    if (is_over)
+        end(r);
+    else if (is_mine)
+        d->resume(r);
 }
 
 static void *work(void *ud) {
@@ -79,10 +87,12 @@ static void *work(void *ud) {
     return NULL;
 }
 
-void desk_open(struct desk *d, struct api *api, int n_threads, size_t queue_cap) {
+void desk_open(struct desk *d, struct api *api, int n_threads, int working_max) {
     pthread_mutex_init(&d->mu, NULL);
+    pthread_cond_init(&d->idle, NULL);
     d->api = api;
-    d->work = queue_new(queue_cap);
+    d->working_max = working_max;
+    d->work = queue_new((size_t)working_max);
     d->n_threads = n_threads;
     d->threads = mem_must((size_t)n_threads * sizeof(*d->threads));
     for (int i = 0; i < n_threads; i++)
@@ -90,11 +100,16 @@ void desk_open(struct desk *d, struct api *api, int n_threads, size_t queue_cap)
 }
 
 void desk_close(struct desk *d) {
+    pthread_mutex_lock(&d->mu);
+    while (d->n_working)
+        pthread_cond_wait(&d->idle, &d->mu);
+    pthread_mutex_unlock(&d->mu);
     queue_close(d->work);
     for (int i = 0; i < d->n_threads; i++)
         pthread_join(d->threads[i], NULL);
     mem_free(d->threads);
     queue_free(d->work);
+    pthread_cond_destroy(&d->idle);
     pthread_mutex_destroy(&d->mu);
 }
 
@@ -116,12 +131,19 @@ struct req *req_new(struct desk *d, const char *raw_target) {
     return r;
 }
 
-void req_work(struct req *r) {
-    pthread_mutex_lock(&r->desk->mu);
-    r->stage = REQ_WORKING;
-    r->turn = TURN_QUEUED;
-    pthread_mutex_unlock(&r->desk->mu);
+int req_work(struct req *r) {
+    struct desk *d = r->desk;
+    pthread_mutex_lock(&d->mu);
+    int is_full = d->n_working == d->working_max;
+    if (!is_full) {
+        r->stage = REQ_WORKING;
+        r->turn = TURN_QUEUED;
+        d->n_working++;
+    }
+    pthread_mutex_unlock(&d->mu);
+    if (is_full) return E_BUSY;
     push(r);
+    return 0;
 }
 
 int req_park(struct req *r) {

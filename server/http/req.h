@@ -38,7 +38,10 @@ struct desk {
     pthread_t *threads;
     int n_threads;
     struct api *api;
-    int is_closing; /* lock: nothing may be parked any more */
+    int is_closing;      /* lock: nothing may be parked any more */
+    int n_working;       /* lock: requests with a call that is not freed yet */
+    int working_max;     /* and how many there may be */
+    pthread_cond_t idle; /* when there is none */
     /* Suspend and resume a connection, and tell the watcher. Called without the lock, but
      * `suspend`, which is called with it, on the HTTP loop. */
     void (*suspend)(struct req *r);
@@ -77,13 +80,15 @@ struct req {
     uint64_t parked_ns;
 };
 
-void desk_open(struct desk *d, struct api *api, int n_threads, size_t queue_cap);
-void desk_close(struct desk *d); /* no connection is left; ends the workers */
+void desk_open(struct desk *d, struct api *api, int n_threads, int working_max);
+void desk_close(
+    struct desk *d); /* no connection is left; waits for the last step, ends the workers */
 
 struct req *req_new(struct desk *d, const char *raw_target); /* NULL without memory */
 
-/* Loop: hand the call to the workers. Park it next. */
-void req_work(struct req *r);
+/* Loop: hand the call to the workers; park it next. E_BUSY: too many requests whose clients are gone
+ * are still waiting to be freed. */
+int req_work(struct req *r);
 /* Loop: there is nothing to send. 0: look again, there may be. 1: parked; return to libmicrohttpd.
  * -1: the desk is closing; give the request up. */
 int req_park(struct req *r);
