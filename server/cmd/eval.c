@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "api/api.h"
 #include "kernels/base/clock.h"
@@ -271,6 +272,10 @@ int cmd_eval(const struct config *cfg) {
     char path[4096];
     struct eng_options opt = config_engine(cfg, config_model(cfg, path));
     struct eval v = {.cfg = cfg};
+    if (cfg->out && mkdir(cfg->out, 0777) && errno != EEXIST) {
+        err_set(&e, E_IO, "%s: %s", cfg->out, strerror(errno));
+        return cmd_fail(&e);
+    }
     int rc = eng_open(&opt, &v.eng, &e);
     if (rc == 0) {
         v.grid = eng_info(v.eng)->grid;
