@@ -30,15 +30,13 @@
 #include "kernels/base/queue.h"
 
 enum {
-    WIDTH = 4096,         /* lanes, unless told otherwise */
-    WIDTH_MAX = 65536,
-    ROWS = 2048,          /* rows of a pass */
+    ROWS = 512, /* rows of a pass: as fast as more, and the first answers come sooner */
     ROWS_MAX = 65536,
     CACHED_IMAGES = 32,
     KV_TOKENS_MAX = 1 << 26,
-    QUEUE_JOBS = 1024,    /* jobs that may wait */
-    QUEUE_PICTURES = 16,  /* whole pictures of questions that may wait */
-    FEATS = 4,            /* pictures between the vision tower and their stem */
+    QUEUE_JOBS = 1024,   /* jobs that may wait */
+    QUEUE_PICTURES = 16, /* whole pictures of questions that may wait */
+    FEATS = 4,           /* pictures between the vision tower and their stem */
     STATS_WORDS = sizeof(struct eng_stats) / sizeof(uint64_t)
 };
 static const uint64_t KV_BYTES = (uint64_t)1 << 30; /* of a pool whose size nobody chose */
@@ -78,7 +76,7 @@ struct eng {
     struct batch batch;
     struct sched sched;
     struct eng_stats stats;
-    uint64_t left, left_cost;      /* of sched's counters, already taken off the queue's account */
+    uint64_t left, left_cost; /* of sched's counters, already taken off the queue's account */
     uint64_t shown_pixels, shown_ns;
 };
 
@@ -247,10 +245,11 @@ static int choose_sizes(struct eng *e, const struct eng_options *o, struct err *
     struct sizes *z = &e->size;
     const struct pixels *p = e->pixels;
     const struct job_form *f = &p->form;
-    int32_t rows_least = at_least(STEM_CHUNK, at_least(f->explore_max, p->text_max + f->answer_max));
-    z->rows = at_most(o->rows_max > 0 ? o->rows_max : ROWS, ROWS_MAX);
+    int32_t rows_least =
+        at_least(STEM_CHUNK, at_least(f->explore_max, p->text_max + f->answer_max));
+    z->rows = at_most(o->rows_max > 0 ? o->rows_max : at_least(ROWS, o->width), ROWS_MAX);
     z->rows = at_least(z->rows, rows_least);
-    z->lanes = at_most(at_most(o->width > 0 ? o->width : WIDTH, WIDTH_MAX), z->rows);
+    z->lanes = at_most(o->width > 0 ? o->width : z->rows, z->rows);
     z->cached = o->cached_images < 0 ? 0 : o->cached_images > 0 ? o->cached_images : CACHED_IMAGES;
     z->cached = at_most(z->cached, 4096);
     if (o->kv_tokens <= 0) {
