@@ -1,17 +1,23 @@
-"""Build the training pack of lamm-mini from the pictures of a manifest of Debian packages.
+"""Build the training pack of lamm-mini from photographs in Debian packages.
 
-    python3 tools/data/build_pack.py --manifest train_manifest.tsv --debs DEBS --out PACK [--download]
+    python3 tools/data/build_pack.py --debs DEBS --out PACK --download
 
-The manifest is a table of package, version, path_in_package, width, height, sha256. `--download`
-fetches the packages with `apt-get download` into DEBS first. Every picture is checked by its sha256;
-what is missing or changed is reported and left out. `rcc:` paths lie inside Qt resource files.
+The manifest, train_manifest.tsv beside this file unless --manifest names another, is a table (tab
+separated, one header line) of package, version, path_in_package, width, height, sha256. A path that
+begins with `rcc:` lies inside one of the package's Qt resource files. `--download` first fetches
+into DEBS, with `apt-get download`, the packages that are not there yet; without it, the files lying
+in DEBS have to do. Every picture is checked by its sha256. What cannot be fetched, unpacked, found
+or decoded is named and left out; the rest goes on.
 
 PACK/flat.npy    all training pictures, RGB bytes one after the other, short side at most 288
-PACK/index.npz   where each begins, and its height and width
-PACK/heldout/    the set-aside pictures (sha256 begins with 0), as they are, losslessly, for
-                 `lammd eval pvp PACK/heldout`; they are never trained on
+PACK/index.npz   `off`: where each begins (and where the last ends); `shp`: its height and width
+PACK/heldout/    the set-aside pictures, as they are, losslessly, for `lammd eval pvp PACK/heldout`
+PACK/unpacked/   the packages' files; may be deleted afterwards
 
-The pictures have many authors and licences (see NOTICE.md): the pack stays on your machine.
+The rule of the split: a picture whose sha256 begins with the hex digit 0 is set aside and never
+trained on. Pictures lie in the order of the manifest, so the same packages and the same Pillow give
+the same bytes; the digest printed last says whether two packs are equal. The pictures have many
+authors and licences (see NOTICE.md): a pack stays on the machine that made it.
 """
 import argparse
 import csv
@@ -19,15 +25,70 @@ import glob
 import hashlib
 import io
 import os
+import shutil
 import struct
 import subprocess
+import sys
 import zlib
 
 import numpy as np
 from PIL import Image
 
 SHORT_SIDE = 288
-Image.MAX_IMAGE_PIXELS = 90_000_000
+MAX_PIXELS = 90_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow only warns above this and refuses above twice of it
+
+
+def is_set_aside(sha256):
+    return sha256[0] == "0"
+
+
+def manifest(path):
+    """package -> its rows, both in the order of the file."""
+    by_package = {}
+    with open(path, encoding="utf-8", newline="") as f:
+        for row in csv.DictReader(f, delimiter="\t"):
+            by_package.setdefault(row["package"], []).append(row)
+    return by_package
+
+
+def deb_of(debs, package, version):
+    """The package file of just that version or else of any; None if there is none."""
+    exact = glob.glob(os.path.join(debs, f"{package}_{version.replace(':', '%3a')}_*.deb"))
+    found = sorted(exact or glob.glob(os.path.join(debs, package + "_*.deb")))
+    return found[-1] if found else None
+
+
+def download(package, version, debs):
+    """Fetch a package unless it is there. A version Debian has replaced is worth a try: most files
+    of the new one are the same, and the sha256 tells."""
+    os.makedirs(debs, exist_ok=True)
+    if deb_of(debs, package, version):
+        return
+    for name in (f"{package}={version}", package):
+        if subprocess.run(["apt-get", "download", "-qq", name], cwd=debs).returncode == 0:
+            return
+    print(f"skipped: {package}: apt-get download failed", flush=True)
+
+
+def unpack(package, version, debs, out):
+    """The folder with the package's files, or None."""
+    folder = os.path.join(out, "unpacked", package)
+    if os.path.isdir(folder):
+        return folder
+    deb = deb_of(debs, package, version)
+    if not deb:
+        print(f"skipped: {package}: no package file in {debs}", flush=True)
+        return None
+    part = folder + ".part"  # renamed when complete, so that an interrupted run leaves no half
+    shutil.rmtree(part, ignore_errors=True)
+    os.makedirs(part)
+    if subprocess.run(["dpkg", "-x", deb, part]).returncode != 0:
+        print(f"skipped: {package}: dpkg could not unpack {deb}", flush=True)
+        shutil.rmtree(part)
+        return None
+    os.rename(part, folder)
+    return folder
 
 
 def rcc_files(data):
@@ -50,39 +111,37 @@ def rcc_files(data):
         yield zlib.decompress(blob[4:]) if flags & 1 else blob
 
 
-def unpack(package, debs, out):
-    folder = os.path.join(out, "unpacked", package)
-    if not os.path.isdir(folder):
-        found = sorted(glob.glob(os.path.join(debs, package + "_*.deb")))
-        if not found:
-            return None
-        os.makedirs(folder)
-        subprocess.check_call(["dpkg", "-x", found[-1], folder])
-    return folder
-
-
-def pictures(package, rows, folder):
-    """sha256 -> bytes of the wanted pictures of one package."""
-    wanted, got = {r["sha256"] for r in rows}, {}
+def candidates(rows, folder):
+    """Bytes of every file that may be one of the wanted pictures."""
     if any(r["path_in_package"].startswith("rcc:") for r in rows):
-        for path in glob.glob(folder + "/**/*.rcc", recursive=True):
+        for path in sorted(glob.glob(folder + "/**/*.rcc", recursive=True)):
             with open(path, "rb") as f:
-                for blob in rcc_files(f.read()):
-                    h = hashlib.sha256(blob).hexdigest()
-                    if h in wanted:
-                        got[h] = blob
+                try:
+                    yield from rcc_files(f.read())
+                except (struct.error, zlib.error) as e:
+                    print(f"skipped: {path}: not a resource file ({e})")
     for r in rows:
         path = os.path.join(folder, r["path_in_package"])
-        if r["sha256"] not in got and os.path.isfile(path):
+        if os.path.isfile(path):
             with open(path, "rb") as f:
-                blob = f.read()
-            if hashlib.sha256(blob).hexdigest() == r["sha256"]:
-                got[r["sha256"]] = blob
+                yield f.read()
+
+
+def pictures(rows, folder):
+    """sha256 -> bytes of the pictures of one package that are what the manifest says."""
+    wanted, got = {r["sha256"] for r in rows}, {}
+    for blob in candidates(rows, folder):
+        h = hashlib.sha256(blob).hexdigest()
+        if h in wanted:
+            got[h] = blob
     return got
 
 
 def decode(blob):
+    """RGB; what is transparent shows white."""
     im = Image.open(io.BytesIO(blob))
+    if im.width * im.height > MAX_PIXELS:
+        raise ValueError(f"{im.width}x{im.height} is above {MAX_PIXELS} pixels")
     if im.mode in ("RGBA", "LA", "P"):
         im = im.convert("RGBA")
         white = Image.new("RGBA", im.size, (255, 255, 255, 255))
@@ -91,45 +150,75 @@ def decode(blob):
     return im.convert("RGB")
 
 
-def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--manifest", required=True)
-    ap.add_argument("--debs", required=True)
-    ap.add_argument("--out", required=True)
-    ap.add_argument("--download", action="store_true")
-    a = ap.parse_args()
-    os.makedirs(a.out + "/heldout", exist_ok=True)
-    by_package = {}
-    with open(a.manifest) as f:
-        for r in csv.DictReader(f, delimiter="\t"):
-            by_package.setdefault(r["package"], []).append(r)
-    if a.download:
-        os.makedirs(a.debs, exist_ok=True)
-        for package in by_package:
-            subprocess.check_call(["apt-get", "download", "-qq", package], cwd=a.debs)
-    train, missing, held = [], 0, 0
+def shrink(im):
+    """Short side at most 288, shape kept; never enlarged."""
+    s = SHORT_SIDE / min(im.size)
+    if s >= 1:
+        return im
+    return im.resize([max(1, round(side * s)) for side in im.size], Image.LANCZOS)
+
+
+def write_pack(out, train):
+    flat = np.concatenate([t.reshape(-1) for t in train])
+    np.save(out + "/flat.npy", flat)
+    np.savez(out + "/index.npz", off=np.cumsum([0] + [t.size for t in train]),
+             shp=np.array([t.shape[:2] for t in train]))
+    return hashlib.sha256(flat).hexdigest()
+
+
+def build(by_package, debs, out):
+    """Writes the pack; (training pictures, set aside, missing)."""
+    os.makedirs(out + "/heldout", exist_ok=True)
+    train, held, missing = [], set(), 0
     for package, rows in by_package.items():
-        folder = unpack(package, a.debs, a.out)
-        got = pictures(package, rows, folder) if folder else {}
+        folder = unpack(package, rows[0]["version"], debs, out)
+        got = pictures(rows, folder) if folder else {}
+        here = 0
         for r in rows:
             h = r["sha256"]
-            if h not in got:
+            try:
+                im = decode(got[h])
+            except KeyError:
                 print("missing:", package, r["path_in_package"])
                 missing += 1
                 continue
-            im = decode(got[h])
-            if h[0] == "0":
-                im.save(f"{a.out}/heldout/{package}-{h[:12]}.png", compress_level=1)
-                held += 1
+            except (OSError, ValueError, Image.DecompressionBombError) as e:
+                print("missing:", package, r["path_in_package"], f"does not decode: {e}")
+                missing += 1
                 continue
-            s = SHORT_SIDE / min(im.size)
-            if s < 1:
-                im = im.resize([max(1, round(v * s)) for v in im.size], Image.LANCZOS)
-            train.append(np.asarray(im))
-        print(package, len(got), "of", len(rows), flush=True)
-    np.save(a.out + "/flat.npy", np.concatenate([t.reshape(-1) for t in train]))
-    np.savez(a.out + "/index.npz", off=np.cumsum([0] + [t.size for t in train]), shp=np.array([t.shape[:2] for t in train]))
-    print(len(train), "for training,", held, "set aside,", missing, "missing")
+            here += 1
+            if is_set_aside(h):
+                name = f"{package}-{h[:12]}.png"
+                im.save(f"{out}/heldout/{name}", compress_level=1)
+                held.add(name)
+            else:
+                train.append(np.asarray(shrink(im)))
+        print(f"{package}: {here} of {len(rows)} pictures", flush=True)
+    for path in glob.glob(out + "/heldout/*.png"):  # of an earlier run with another manifest
+        if os.path.basename(path) not in held:
+            os.remove(path)
+    if not train:
+        sys.exit("no training picture was found: is DEBS right? --download fetches the packages")
+    print("digest", write_pack(out, train)[:16])
+    return len(train), len(held), missing
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--manifest", default=os.path.join(here, "train_manifest.tsv"),
+                    help="table of the pictures (default: %(default)s)")
+    ap.add_argument("--debs", required=True, help="folder of the package files")
+    ap.add_argument("--out", required=True, help="folder of the pack; made if it is not there")
+    ap.add_argument("--download", action="store_true", help="fetch the packages missing in DEBS")
+    a = ap.parse_args()
+    by_package = manifest(a.manifest)
+    if a.download:
+        for package, rows in by_package.items():
+            download(package, rows[0]["version"], a.debs)
+    n = build(by_package, a.debs, a.out)
+    print("{} for training, {} set aside, {} missing".format(*n))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ every piece has a pair to come from), then runs of prompt words, then English.
 import random
 import sys
 
+from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as pb
 
 SPACE = "\u2581"
@@ -35,12 +36,16 @@ RUNS = [  # whole stretches of prompt that are one piece, joined word by word fr
 ]
 TAILS = [["]", "▁rgb:▁[/INST]"], ["]", "▁mask:▁[/INST]"]]
 
-ENGLISH = """the of and to in is on a it that with for are at left right top bottom middle above below
-next what where which who how many colour color red green blue yellow white black brown grey gray
-orange purple pink man woman dog cat bird car tree house sky water grass road big small large yes no
-true false image picture this from location give me tell could you please describe short answer
-question based respond not unanswerable one two three four five there side object person people
-animal nearest biggest smallest first second third side all any nothing behind front""".split()
+ENGLISH = """the of and to in is on a it that with for are at left right top bottom middle above
+below next what where which who how many colour color red green blue yellow white black brown grey
+gray orange purple pink man woman dog cat bird car tree house sky water grass road big small large
+yes no true false image picture this from location give me tell could you please describe short
+answer question based respond not unanswerable one two three four five there side object person
+people animal nearest biggest smallest first second third side all any nothing behind
+front""".split()
+
+PAIRS = """th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le
+ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec""".split()
 
 
 def numbers():
@@ -49,6 +54,7 @@ def numbers():
 
 
 def grow(word):
+    """The beginnings of a word, shortest first: each joins the one before it and a character."""
     return [word[:i] for i in range(2, len(word) + 1)]
 
 
@@ -63,9 +69,7 @@ def merged_pieces():
     for w in ENGLISH:
         out += grow("▁" + w)
     letters = "abcdefghijklmnopqrstuvwxyz"
-    pairs = "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le".split()
-    pairs += "ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec".split()
-    out += pairs + ["▁" + c for c in letters]
+    out += PAIRS + ["▁" + c for c in letters]
     seen, uniq = set(), []
     for p in out:
         if p not in seen and len(p) > 1:
@@ -81,7 +85,7 @@ def build():
         p = m.pieces.add()
         p.piece, p.score, p.type = piece, score, kind
 
-    P = pb.ModelProto.SentencePiece
+    P = pb.ModelProto.SentencePiece  # the kinds of piece
     add("<unk>", 0, P.UNKNOWN)
     add("<s>", 0, P.CONTROL)
     add("</s>", 0, P.CONTROL)
@@ -108,23 +112,29 @@ def build():
 
 
 def check(path):
-    import sentencepiece as spm
-    sp = spm.SentencePieceProcessor(model_file=path)
-    enc = lambda s: [sp.id_to_piece(i) for i in sp.encode(s)]
+    """The real SentencePiece splits prompts as meant, and decodes what it encoded."""
+    sp = SentencePieceProcessor(model_file=path)
+
+    def enc(s):
+        return [sp.id_to_piece(i) for i in sp.encode(s)]
+
     assert enc("[INST] <Img>") == ["▁[INST]▁<Img>"], enc("[INST] <Img>")
     for r in range(64):
         for c in range(64):
             got = enc(f"</Img> [reconstruct] loc: [{r},{c}] rgb: [/INST]")
-            assert got == ["▁</Img>▁[reconstruct]▁loc:▁[", f"{r},", f"{c}", "]▁rgb:▁[/INST]"], got
+            want = ["▁</Img>▁[reconstruct]▁loc:▁[", f"{r},", f"{c}", "]▁rgb:▁[/INST]"]
+            assert got == want, got
     rnd = random.Random(1)
     for _ in range(4000):
         r, g, b = (rnd.randrange(256) for _ in range(3))
         got = enc(f"[{r},{g},{b}]")
         assert got == ["▁[", f"{r},", f"{g},", f"{b}", "]"], got
-    for s in ["", " ", "  two  spaces ", "the brown dog on the left", "Grüße, 世界 🙂", "{<12><3><100><99>}",
-              "[segmentation] the dog loc: [3,40] mask: [/INST]", "a\nb\tc", "300,999"]:
+    for s in ["", " ", "  two  spaces ", "the brown dog on the left", "Grüße, 世界 🙂",
+              "{<12><3><100><99>}", "[segmentation] the dog loc: [3,40] mask: [/INST]", "a\nb\tc",
+              "300,999"]:
         assert sp.decode(sp.encode(s)) == s, (s, sp.decode(sp.encode(s)))
-    print(sp.get_piece_size(), "pieces;", enc("</Img> [segmentation] the brown dog loc: [3,40] mask: [/INST]"))
+    example = enc("</Img> [segmentation] the brown dog loc: [3,40] mask: [/INST]")
+    print(sp.get_piece_size(), "pieces;", example)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 class Pack:
+    """The training pictures of tools/data/build_pack.py, mapped, not read."""
+
     def __init__(self, folder):
         self.flat = np.load(folder + "/flat.npy", mmap_mode="r")
         ix = np.load(folder + "/index.npz")
@@ -22,11 +24,13 @@ class Pack:
 
 
 def ready(im, size):
+    """What the model sees: Pillow's bicubic, then CLIP's mean and deviation."""
     x = np.asarray(im.resize((size, size), Image.BICUBIC), np.float32) / 255
     return ((x - MEAN) / STD).transpose(2, 0, 1)
 
 
 def truth(im):
+    """What the answers are held against: Pillow's bicubic 64x64 of the same picture."""
     return np.asarray(im.resize((64, 64), Image.BICUBIC))
 
 
@@ -46,34 +50,42 @@ def made(r):
     elif kind == 2:
         im = np.zeros((n, n, 3))
         for s in (4, 8, 16, 32, 64, 96):
-            z = Image.fromarray(r.integers(0, 256, (s, s, 3), dtype=np.uint8)).resize((n, n), Image.BICUBIC)
-            im += np.asarray(z, np.float64) * r.random()
+            z = Image.fromarray(r.integers(0, 256, (s, s, 3), dtype=np.uint8))
+            im += np.asarray(z.resize((n, n), Image.BICUBIC), np.float64) * r.random()
         im = (im - im.min()) / (np.ptp(im) + 1e-6) * 255
     else:
         im = np.tile(a.astype(np.float64), (n, n, 1))
         for _ in range(r.integers(1, 10)):
             cx, cy, rx, ry = r.random(4)
-            inside = (np.abs(x - cx) < rx / 3) & (np.abs(y - cy) < ry / 3) if r.random() < 0.5 else \
-                ((x - cx) ** 2 / (rx * rx / 9 + 1e-4) + (y - cy) ** 2 / (ry * ry / 9 + 1e-4) < 1)
+            if r.random() < 0.5:
+                inside = (np.abs(x - cx) < rx / 3) & (np.abs(y - cy) < ry / 3)
+            else:
+                inside = ((x - cx) ** 2 / (rx * rx / 9 + 1e-4) +
+                          (y - cy) ** 2 / (ry * ry / 9 + 1e-4) < 1)
             im[inside] = r.integers(0, 256, 3)
     return Image.fromarray(np.clip(im, 0, 255).astype(np.uint8))
 
 
-def sample(pack, r):
-    if r.random() < 0.08:
-        return made(r)
-    a = pack.get(int(r.integers(len(pack))))
+def crop(a, r):
+    """A part of a picture: 6 to 100 % of its area, at least 48 pixels each way if it has them."""
     h, w = a.shape[:2]
     s = np.sqrt(r.uniform(0.12, 1.0))
     ch, cw = max(48, int(h * s * r.uniform(0.85, 1.0))), max(48, int(w * s * r.uniform(0.6, 1.0)))
     ch, cw = min(ch, h), min(cw, w)
     y, x = int(r.integers(h - ch + 1)), int(r.integers(w - cw + 1))
-    im = Image.fromarray(np.ascontiguousarray(a[y:y + ch, x:x + cw]))
+    return Image.fromarray(np.ascontiguousarray(a[y:y + ch, x:x + cw]))
+
+
+def sample(pack, r):
+    """One training picture: a crop of a photograph, flipped and recoloured, or one made by rule."""
+    if r.random() < 0.08:
+        return made(r)
+    im = crop(pack.get(int(r.integers(len(pack)))), r)
     if r.random() < 0.5:
         im = im.transpose(Image.FLIP_LEFT_RIGHT)
     if r.random() < 0.15:
         im = im.transpose(Image.FLIP_TOP_BOTTOM)
-    if r.random() < 0.6:
+    if r.random() < 0.6:  # gamma, a little different for each channel
         lut = []
         g0 = np.exp(r.normal() * 0.25)
         for _ in range(3):
@@ -90,6 +102,7 @@ def sample(pack, r):
 
 
 def batch(pack, seed, step, B, R, C, size):
+    """B pictures, each asked R rows and C columns in each: a function of (seed, step) alone."""
     r = np.random.default_rng([seed, step])
     img = np.empty((B, 3, size, size), np.float32)
     rows = np.empty((B, R), np.int64)

@@ -1,6 +1,9 @@
-"""Write a checkpoint of the trainer as a model folder: config.json, model.safetensors, tokenizer.model.
+"""Write a checkpoint of the trainer as a model folder that lammd loads.
 
-    python3 tools/train_mini/export.py RUN/last.pt RUN/config.json tokenizer.model models/lamm-mini
+    python3 tools/train_mini/export.py RUN/last.pt RUN/config.json TOKENIZER models/lamm-mini
+
+The folder gets config.json, model.safetensors and tokenizer.model. Stored are the averaged weights:
+matrices in bf16; norms, biases, the class token and positions in f32.
 """
 import json
 import os
@@ -49,14 +52,15 @@ def tensors(s, c):
     yield "lm_head.weight", s["head.weight"], False
 
 
-def write(path, items, half):
+def write(path, items):
+    """A safetensors file: length of the header, header, data; renamed when complete."""
     head, blobs, at = {"__metadata__": {"format": "pt"}}, [], 0
     for name, t, keep in items:
         t = t.detach().float().contiguous()
-        if half and not keep:
-            b, dt = t.bfloat16().view(torch.int16).numpy().tobytes(), "BF16"
-        else:
+        if keep:
             b, dt = t.numpy().tobytes(), "F32"
+        else:
+            b, dt = t.bfloat16().view(torch.int16).numpy().tobytes(), "BF16"
         head[name] = {"dtype": dt, "shape": list(t.shape), "data_offsets": [at, at + len(b)]}
         at += len(b)
         blobs.append(b)
@@ -70,6 +74,7 @@ def write(path, items, half):
 
 
 def config(c):
+    """The model's attributes in the words of the specification."""
     return {
         "model_type": "pae_lamm", "torch_dtype": "bfloat16",
         "vision_config": {
@@ -81,23 +86,28 @@ def config(c):
         "connector_config": {"concat": 4, "ln_vision_eps": 1e-5},
         "text_config": {
             "hidden_size": c["D"], "intermediate_size": c["ffn"], "num_hidden_layers": c["layers"],
-            "num_attention_heads": c["heads"], "num_key_value_heads": c["heads"], "vocab_size": c["vocab"],
+            "num_attention_heads": c["heads"], "num_key_value_heads": c["heads"],
+            "vocab_size": c["vocab"],
             "rms_norm_eps": 1e-5, "rope_theta": c["theta"], "max_position_embeddings": 2048,
             "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False},
         "pixel_grid": 64, "coord_order": "yx", "inst_spaces": 1, "bos_count": 1}
 
 
 def main(ck, cfg, tok, out):
-    s = torch.load(ck, weights_only=False)
-    c = json.load(open(cfg))
+    s = torch.load(ck, weights_only=True)
+    with open(cfg, encoding="utf-8") as f:
+        c = json.load(f)
     os.makedirs(out, exist_ok=True)
-    write(out + "/model.safetensors", tensors(s["ema"], c), True)
+    write(out + "/model.safetensors", tensors(s["ema"], c))
     with open(out + "/config.json", "w") as f:
         json.dump(config(c), f, indent=2)
         f.write("\n")
-    shutil.copyfile(tok, out + "/tokenizer.model")
+    if os.path.abspath(tok) != os.path.abspath(out + "/tokenizer.model"):
+        shutil.copyfile(tok, out + "/tokenizer.model")
     print("step", s["step"], "->", out, os.path.getsize(out + "/model.safetensors"), "bytes")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

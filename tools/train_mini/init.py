@@ -1,28 +1,31 @@
 """Where training starts from: weights that already carry positions and colours through the graph.
 
-Every number below is an initial weight of the ordinary graph; training moves all of them. Without it
-a small model spends most of its questions finding out that row and column are places in the picture.
+Every number below is an initial weight of the ordinary graph, training moves all of them, and the
+program that serves the model knows nothing of it. A small model started at random spends most of
+its questions on finding out that row and column are places in the picture; this one starts with
+the routes laid and has to learn to use them. Its answers before the first step are hardly better
+than painting every pixel in the mean colour (see the model card).
 The residual of the decoder is laid out as follows (D >= 192):
 
     ROWF, COLF  Fourier features of a row and a column (of a picture token: of its own place; of a
                 question token: of the place asked for)
     COLM, ROWP  column modulo 8 and row parity asked for: which pixel of the 2x8 strip
     flags       a constant; kinds of token
-    CONTENT     colours inside a picture token; on number tokens the same dims hold SRC, what is to be
-                copied into ROWF/COLF/COLM/ROWP
+    CONTENT     colours inside a picture token; on number tokens the same dims hold SRC, what is to
+                be copied into ROWF/COLF/COLM/ROWP
     FETCHED     what the question fetched from the picture; VALUE the three colours picked from it
 
 Layer 0: two heads bring SRC of the row token and of the column token to every later token.
-Layer 1: heads match ROWF/COLF of the question with those of the picture tokens and fetch CONTENT; gated
-units pick the pixel of the strip. Last layer: units choose the channel. The head's rows are those of
-a Gaussian over the 256 levels: v*x - v^2/2 is linear in x.
+Layer 1: heads match ROWF/COLF of the question with those of the picture tokens and fetch CONTENT;
+gated units pick the pixel of the strip. Last layer: units choose the channel. The head's rows are
+those of a Gaussian over the 256 levels: v*x - v^2/2 is linear in x.
 """
 import math
 
 import torch
 
-FREQ = [0.5, 1, 2, 4, 8, 16, 32, 1.5, 3, 6, 12, 24]  # cycles per picture side; the first five match rows
-ROW_F, COL_F = [0.5, 1, 2, 4, 8], [0.5, 1, 2]
+FREQ = [0.5, 1, 2, 4, 8, 16, 32, 1.5, 3, 6, 12, 24]  # cycles per picture side
+ROW_F, COL_F = [0.5, 1, 2, 4, 8], [0.5, 1, 2]  # those that a question and a token are matched by
 ROWF, COLF, COLM, ROWP = 0, 24, 48, 56
 CONST, F_COMMA, F_PLAIN, F_IMG, F_TAIL, F_LB = 58, 59, 60, 61, 62, 63
 CONTENT, SRC, FETCHED, VALUE, OUT, FCONST = 64, 64, 112, 160, 163, 164
@@ -35,14 +38,14 @@ def fourier(u):
 
 
 def level(v):
+    """A colour on the scale of the normalised picture."""
     return (v / 255 - 0.45) / 0.27
 
 
 @torch.no_grad()
 def init(m, seed):
     torch.manual_seed(seed)
-    c = m.c
-    for name, p in m.named_parameters():
+    for name, p in m.named_parameters():  # all that is not set below stays random
         if p.ndim >= 2 and "pos" not in name:
             torch.nn.init.normal_(p, std=0.4 / math.sqrt(p.shape[-1]))
     m.embed.weight.normal_(std=0.05)
@@ -52,14 +55,16 @@ def init(m, seed):
         l.o.weight.mul_(0.3)
     for l in m.layers:
         l.down.weight.mul_(0.3)
-    gather_heads(m.layers[0], c)
-    fetch_heads(m.layers[1], c)
+    gather_heads(m.layers[0])
+    fetch_heads(m.layers[1])
     pick_units(m.layers[1])
     channel_units(m.layers[-1])
     output(m)
 
 
 def vision(m):
+    """Patches begin as 2x2 block means: a patch covers 2x2 pixels of the 64x64 grid. A few channels
+    at the end say the patch's place. The connector lays four patches side by side into CONTENT."""
     c = m.c
     p, G, E = c["patch"], m.G, c["E"]
     w = m.patch.weight.view(E, 3, p, p)
@@ -108,6 +113,7 @@ def vision(m):
 
 
 def embeddings(m):
+    """A number token carries the place it would name: Fourier features, value mod 8, parity."""
     t, e = m.c["tok"], m.embed.weight
     n = torch.arange(256)
     src = fourier((n + 0.5) / 64)
@@ -127,15 +133,18 @@ def embeddings(m):
 
 
 def head_rows(l, h):
+    """Views of one head's query, key, value and output weights."""
     D = l.o.weight.shape[0]
     d = l.dh
     W = l.qkv.weight.view(3, D, D)
-    return W[0, h * d:(h + 1) * d], W[1, h * d:(h + 1) * d], W[2, h * d:(h + 1) * d], l.o.weight[:, h * d:(h + 1) * d]
+    own = slice(h * d, (h + 1) * d)
+    return W[0, own], W[1, own], W[2, own], l.o.weight[:, own]
 
 
-def gather_heads(l, c):
+def gather_heads(l):
+    """Head 0 attends to the row token, head 1 to the column token, and brings what it says."""
     d = l.dh
-    slow = d // 2 - 1
+    slow = d // 2 - 1  # the rotary pair that turns least: a match whatever the distance
     for h, flag in ((0, F_COMMA), (1, F_PLAIN)):
         q, k, v, o = head_rows(l, h)
         for w in (q, k, v, o):
@@ -159,7 +168,8 @@ def gather_heads(l, c):
                 o[COLM + i, 24 + i] = 0.4
 
 
-def fetch_heads(l, c):
+def fetch_heads(l):
+    """Heads 0 and 1 attend to the picture token of the place asked for; each brings half of it."""
     d = l.dh
     half = d // 2
     for h in range(2):
@@ -182,6 +192,7 @@ def fetch_heads(l, c):
 
 
 def pick_units(l):
+    """One gated unit for each pixel of the 2x8 strip and channel: open when that pixel is meant."""
     F = l.down.weight.shape[1]
     G, U = l.gate_up.weight[:F], l.gate_up.weight[F:]
     n = 0
@@ -200,6 +211,7 @@ def pick_units(l):
 
 
 def channel_units(l):
+    """`[` says red; `r,` and `g,` say a blend of green and blue, for training to tell apart."""
     F = l.down.weight.shape[1]
     G, U = l.gate_up.weight[:F], l.gate_up.weight[F:]
     for n, (flag, chans) in enumerate(((F_LB, [0]), (F_COMMA, [1, 2]))):
@@ -213,6 +225,7 @@ def channel_units(l):
 
 
 def output(m):
+    """Logits of the numbers: a Gaussian around the colour fetched. Other tokens start low."""
     t, w = m.c["tok"], m.head.weight
     w.normal_(std=0.01)
     v = level(torch.arange(256).float())

@@ -1,9 +1,12 @@
 """The graph of PAE-LaMM at any size (spec sections 1-3), with many questions behind one picture.
 
-A plain prompt is BOS, `[INST] <Img>`, I picture tokens, `</Img> [reconstruct] loc: [`, row, col, tail,
-`[`, r, g (, b, `]`). All questions of a picture share everything before the row (the stem), those of
-a row of the sampling grid share the row token. Each token is computed once and sees exactly
-what it would see in its own plain prompt, so packed and plain logits are equal.
+A plain prompt is BOS, `[INST] <Img>`, I picture tokens, `</Img> [reconstruct] loc: [`, row, col,
+tail, `[`, r, g (, b, `]`). All questions of a picture share everything before the row (the stem);
+those of a row of the sampling grid share the row token. Each token is computed once and sees
+exactly what it would see in its own plain prompt, so packed and plain logits are equal.
+
+Tensors: B pictures, R row tokens, NQ questions of L tokens, H heads; E and D the widths of the
+vision tower and the decoder. Parameters have the names of checkpoints; export.py renames them.
 """
 import math
 
@@ -28,7 +31,8 @@ class Block(nn.Module):
     def forward(self, x):
         B, T, E = x.shape
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        q, k, v = F.linear(self.norm1(x), self.qkv.weight, bias).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        x3 = F.linear(self.norm1(x), self.qkv.weight, bias).view(B, T, 3, self.heads, -1)
+        q, k, v = x3.permute(2, 0, 3, 1, 4)
         o = F.scaled_dot_product_attention(q, k, v)
         x = x + self.proj(o.transpose(1, 2).reshape(B, T, E))
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
@@ -91,7 +95,8 @@ class LaMM(nn.Module):
         self.head = nn.Linear(D, c["vocab"], bias=False)
         self.I = P // 4
 
-    def see(self, img):  # (B, 3, S, S) normalised -> (B, I, D)
+    def see(self, img):
+        """Normalised pictures (B, 3, S, S) -> tokens (B, I, D) of four patches in a row."""
         B, p, G = img.shape[0], self.c["patch"], self.G
         x = img.view(B, 3, G, p, G, p).permute(0, 2, 4, 1, 3, 5).reshape(B, G * G, 3 * p * p)
         x = self.patch(x)
@@ -106,6 +111,7 @@ class LaMM(nn.Module):
         return [t["bos"], t["open"]], [t["ask"]]
 
     def stem(self, feats):
+        """All that the questions about a picture share, ready for the decoder."""
         a, b = self.stem_ids()
         B = feats.shape[0]
         dev = feats.device
@@ -114,8 +120,9 @@ class LaMM(nn.Module):
         return torch.cat([ea, feats.float(), eb], 1)
 
     def packed(self, img, rows, groups, keep):
-        """rows (B, R) ids of row tokens; groups: list of (ids (B, NQ, L), row_of (NQ) index into R).
-        keep[g]: token places whose final states are wanted. Returns per group (B, NQ, len(keep), D)."""
+        """rows (B, R): ids of row tokens. groups: list of (ids (B, NQ, L), row_of (NQ) into R).
+        keep[g]: token places whose final states are wanted, all others are left out of the last
+        layer. Returns per group (B, NQ, len(keep), D)."""
         x = self.stem(self.see(img))
         B, S, D = x.shape
         R = rows.shape[1]
@@ -138,7 +145,8 @@ class LaMM(nn.Module):
             keepx = []
             if not last:
                 outs.append(F.scaled_dot_product_attention(q[0], k[0], v[0], is_causal=True))
-                outs.append(attend(q[1].unsqueeze(3), k[0], v[0], k[1].unsqueeze(3), v[1].unsqueeze(3), None))
+                own_k, own_v = k[1].unsqueeze(3), v[1].unsqueeze(3)
+                outs.append(attend(q[1].unsqueeze(3), k[0], v[0], own_k, own_v, None))
             for g, (ids, row_of) in enumerate(groups):
                 NQ, L = ids.shape[1], ids.shape[2]
                 shp = (B, H, NQ, L, D // H)
@@ -154,18 +162,24 @@ class LaMM(nn.Module):
             x = (torch.cat(keepx, 1) if last else x) + l.o(o)
             x = l.mlp(x)
         x = self.norm(x)
-        xs = x.split([ids.shape[1] * len(kp) for (ids, _), kp in zip(groups, keep)], 1)
-        return [t.reshape(B, ids.shape[1], len(kp), D) for t, (ids, _), kp in zip(xs, groups, keep)]
+        shapes = [(ids.shape[1], len(places)) for (ids, _), places in zip(groups, keep)]
+        xs = x.split([n * k for n, k in shapes], 1)
+        return [t.reshape(B, n, k, D) for t, (n, k) in zip(xs, shapes)]
 
     def plain(self, img, ids):
         """One full prompt per picture: ids (B, T) behind the stem. Logits of all those places."""
-        x = torch.cat([self.stem(self.see(img)), self.embed(ids)], 1)
+        return self.decode(self.stem(self.see(img)), ids)
+
+    def decode(self, stem, ids):
+        """Logits of ids (B, T) behind a stem, one prompt per row: the truth for packed()."""
+        x = torch.cat([stem, self.embed(ids)], 1)
         B, T, D = x.shape
         H = self.c["heads"]
         cos, sin = rope_tables(torch.arange(T), D // H, self.c["theta"])
         for l in self.layers:
             q, k, v = l.qkv(l.norm1(x)).view(B, T, 3, H, D // H).permute(2, 0, 3, 1, 4)
-            o = F.scaled_dot_product_attention(rope(q, cos, sin), rope(k, cos, sin), v, is_causal=True)
+            q, k = rope(q, cos, sin), rope(k, cos, sin)
+            o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             x = x + l.o(o.transpose(1, 2).reshape(B, T, D))
             x = l.mlp(x)
         return self.head(self.norm(x[:, -ids.shape[1]:]))

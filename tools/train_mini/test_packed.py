@@ -29,7 +29,8 @@ def main():
             for q in range(ids.shape[1]):
                 text = torch.cat([row_ids[:, row_of[q]:row_of[q] + 1], ids[:, q]], 1)
                 plain = m.plain(img, text)[:, [p + 1 for p in places]]
-                worst = max(worst, ((plain - m.head(h[:, q])).abs().max() / plain.abs().max()).item())
+                off = (plain - m.head(h[:, q])).abs().max() / plain.abs().max()
+                worst = max(worst, off.item())
     print(f"largest relative difference {worst:.1e}")
     assert worst < 1e-4
 

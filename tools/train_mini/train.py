@@ -1,4 +1,13 @@
-"""Train lamm-mini on pixel questions. Resumable at any step: every batch is a function of (seed, step)."""
+"""Train lamm-mini on pixel questions.
+
+    python3 tools/train_mini/train.py --out RUN --pack PACK --tokenizer TOKENIZER
+
+RUN/last.pt is written every --every steps, after --stop N, and before leaving on SIGINT or SIGTERM;
+the same command goes on from it. Every batch is a function of (seed, step), so an interrupted run
+sees what an uninterrupted one does. The length of the schedule, --steps, is an option and not part
+of the state: changing it on the way bends the learning rate from there on.
+RUN/log.csv gets a row with every evaluation; curve.py draws it.
+"""
 import argparse
 import csv
 import glob
@@ -6,6 +15,8 @@ import json
 import math
 import os
 import queue
+import signal
+import sys
 import threading
 import time
 
@@ -18,68 +29,94 @@ import data
 from init import init
 from model import LaMM
 
+IMAGE, PATCH = 128, 4
+FULL = 16  # questions per picture whose numbers are also trained against the whole vocabulary
+EXT = 8    # questions per picture whose answer is trained to the end of its text
+FULL_WEIGHT = 0.3
+COLUMNS = ["step", "questions", "ce_r", "ce_g", "ce_b", "ce_full", "mode", "median", "time"]
+
 
 def tokens(path):
+    """Ids of the pieces a pixel prompt is made of, and the size of the vocabulary."""
     import sentencepiece as spm
     sp = spm.SentencePieceProcessor(model_file=path)
-    one = lambda s: sp.piece_to_id(s)
-    t = {"bos": 1, "eos": 2, "open": one("▁[INST]▁<Img>"), "ask": one("▁</Img>▁[reconstruct]▁loc:▁["),
-         "tail": one("]▁rgb:▁[/INST]"), "lb": one("▁["), "rb": one("]"),
+    one = sp.piece_to_id
+    t = {"bos": 1, "eos": 2, "open": one("▁[INST]▁<Img>"),
+         "ask": one("▁</Img>▁[reconstruct]▁loc:▁["), "tail": one("]▁rgb:▁[/INST]"),
+         "lb": one("▁["), "rb": one("]"),
          "comma": [one(f"{n},") for n in range(256)], "plain": [one(f"{n}") for n in range(256)]}
-    assert all(v != 0 for k, v in t.items() if isinstance(v, int)) and 0 not in t["comma"] + t["plain"]
+    assert all(t[k] for k in ("open", "ask", "tail", "lb", "rb"))  # 0 is <unk>
+    assert 0 not in t["comma"] + t["plain"]
     return t, sp.get_piece_size()
 
 
-def config(args):
-    tok, vocab = tokens(args.tokenizer)
-    return dict(image=128, patch=4, E=args.E, vheads=4, vlayers=args.vlayers, vmlp=args.vmlp, D=args.D, heads=args.heads,
-                ffn=args.ffn, layers=args.layers, theta=args.theta, vocab=vocab, tok=tok)
+def config(a):
+    tok, vocab = tokens(a.tokenizer)
+    return dict(image=IMAGE, patch=PATCH, E=a.E, vheads=4, vlayers=a.vlayers, vmlp=a.vmlp, D=a.D,
+                heads=a.heads, ffn=a.ffn, layers=a.layers, theta=a.theta, vocab=vocab, tok=tok)
 
 
-FULL = 16
-EXT = 8  # questions per picture whose answer is trained to the end of its text
+def numbers(m):
+    """Token ids of 0..255 followed by a comma, and of 0..255 alone."""
+    return torch.tensor(m.c["tok"]["comma"]), torch.tensor(m.c["tok"]["plain"])
 
 
 def questions(m, rows, cols, rgb):
-    """Token groups of a batch: the bulk stops at g, the first EXT go on to `]`."""
+    """A batch as two groups of token runs for LaMM.packed, behind their row tokens.
+
+    A run is `col ]_rgb:_[/INST] [ r, g,`; three of its places are learnt from: those that say r, g
+    and b. The first EXT questions come once more, on to `b ]`: there the trivial tokens `[`, `]`
+    and end of text are learnt. Returns row ids, groups, places kept and, per group, tokens wanted.
+    """
     t = m.c["tok"]
-    comma, plain = torch.tensor(t["comma"]), torch.tensor(t["plain"])
+    comma, plain = numbers(m)
     B, R, C = cols.shape
     c, v = cols.reshape(B, -1), rgb.reshape(B, -1, 3)
     one = torch.ones_like(c)
-    ids = torch.stack([plain[c], one * t["tail"], one * t["lb"], comma[v[..., 0]], comma[v[..., 1]]], -1)
-    ext = torch.stack([ids[:, :EXT, i] for i in range(5)] + [plain[v[:, :EXT, 2]], one[:, :EXT] * t["rb"]], -1)
+    ids = torch.stack([plain[c], one * t["tail"], one * t["lb"], comma[v[..., 0]],
+                       comma[v[..., 1]]], -1)
+    ext = torch.cat([ids[:, :EXT], plain[v[:, :EXT, 2:]], one[:, :EXT, None] * t["rb"]], -1)
     row_of = torch.arange(R).repeat_interleave(C)
     want = torch.stack([comma[v[..., 0]], comma[v[..., 1]], plain[v[..., 2]]], -1)
-    wext = torch.stack([one[:, :EXT] * t["lb"], one[:, :EXT] * t["rb"], one[:, :EXT] * t["eos"]], -1)
-    return comma[rows], [(ids, row_of), (ext, row_of[:EXT])], [[2, 3, 4], [1, 5, 6]], [want, wext]
+    few = one[:, :EXT]
+    want_ext = torch.stack([few * t["lb"], few * t["rb"], few * t["eos"]], -1)
+    groups = [(ids, row_of), (ext, row_of[:EXT])]
+    return comma[rows], groups, [[2, 3, 4], [1, 5, 6]], [want, want_ext]
 
 
 def loss_of(m, batch):
+    """The loss, and its parts (r, g, b, full vocabulary) for the log.
+
+    All questions: cross-entropy among the 256 numbers that are legal there. FULL questions a
+    picture, and all trivial tokens: cross-entropy among the whole vocabulary, so that plain greedy
+    decoding stays within the grammar too.
+    """
     img, rows, cols, rgb = batch
-    comma, plain = torch.tensor(m.c["tok"]["comma"]), torch.tensor(m.c["tok"]["plain"])
-    r, groups, keep, want = questions(m, rows, cols, rgb)
-    hs = m.packed(img, r, groups, keep)
-    # The bulk: among the 256 numbers that are legal there. Of FULL questions a picture, and of all trivial
-    # tokens: among the whole vocabulary, so that plain greedy decoding stays within the grammar too.
-    W = m.head.weight
-    num = hs[0]
-    lg = torch.cat([F.linear(num[:, :, :2], W[comma]).flatten(1, 2), F.linear(num[:, :, 2], W[plain])], 1)
-    tgt = torch.cat([rgb.reshape(len(rgb), -1, 3)[..., :2].flatten(1), rgb.reshape(len(rgb), -1, 3)[..., 2]], 1)
-    ce = F.cross_entropy(lg.flatten(0, 1).float(), tgt.flatten(), reduction="none").view(tgt.shape)
-    h = torch.cat([hs[0][:, :FULL].flatten(0, 2), hs[1].flatten(0, 2)])
+    comma, plain = numbers(m)
+    row_ids, groups, keep, want = questions(m, rows, cols, rgb)
+    hs = m.packed(img, row_ids, groups, keep)
+    num, W = hs[0], m.head.weight
+    n = num.shape[1]
+    v = rgb.reshape(len(rgb), -1, 3)
+    logits = torch.cat([F.linear(num[:, :, :2], W[comma]).flatten(1, 2),
+                        F.linear(num[:, :, 2], W[plain])], 1)
+    target = torch.cat([v[..., :2].flatten(1), v[..., 2]], 1)
+    ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
+    ce = ce.view(target.shape)
+    rg = ce[:, :2 * n].reshape(-1, n, 2)
+    each = torch.stack([rg[..., 0].mean(), rg[..., 1].mean(), ce[:, 2 * n:].mean()])
+    h = torch.cat([num[:, :FULL].flatten(0, 2), hs[1].flatten(0, 2)])
     w = torch.cat([want[0][:, :FULL].flatten(), want[1].flatten()])
     full = F.cross_entropy(m.head(h).float(), w)
-    n = num.shape[1]
-    each = torch.stack([ce[:, :2 * n].reshape(-1, n, 2)[..., 0].mean(), ce[:, :2 * n].reshape(-1, n, 2)[..., 1].mean(), ce[:, 2 * n:].mean()])
-    return each.sum() + 0.3 * full, torch.cat([each.detach(), full.detach()[None]])
+    return each.sum() + FULL_WEIGHT * full, torch.cat([each.detach(), full.detach()[None]])
 
 
 @torch.no_grad()
 def answer(m, img, rows, cols, how):
-    """Answers of a grid of questions, one channel after the other. how: 'mode' or 'median'."""
+    """Answers (B, R*C, 3) to a grid of questions, one channel after the other, among the legal
+    numbers. how: 'mode' or 'median' of each channel's distribution given the channels before it."""
     t = m.c["tok"]
-    comma, plain = torch.tensor(t["comma"]), torch.tensor(t["plain"])
+    comma, plain = numbers(m)
     B, R, C = cols.shape
     c = cols.reshape(B, -1)
     one = torch.ones_like(c)
@@ -89,27 +126,29 @@ def answer(m, img, rows, cols, how):
     for ch in range(3):
         ids = torch.stack(seq, -1)
         h = m.packed(img, comma[rows], [(ids, row_of)], [[2 + ch]])[0][:, :, 0]
-        lg = m.head(h).float()[..., plain if ch == 2 else comma]
+        logits = m.head(h).float()[..., plain if ch == 2 else comma]
         if how == "mode":
-            v = lg.argmax(-1)
+            v = logits.argmax(-1)
         else:
-            v = (lg.softmax(-1).cumsum(-1) < 0.5).sum(-1).clamp(max=255)
+            v = (logits.softmax(-1).cumsum(-1) < 0.5).sum(-1).clamp(max=255)
         out.append(v)
         if ch < 2:
             seq.append(comma[v])
     return torch.stack(out, -1)
 
 
-def heldout(folder, size):
+def heldout(folder, size=IMAGE):
+    """(what the model sees, the 64x64 truth) of every set-aside picture, in the order of names."""
     out = []
     for f in sorted(glob.glob(folder + "/*.png")):
         im = Image.open(f).convert("RGB")
-        out.append((torch.from_numpy(data.ready(im, size)), torch.from_numpy(data.truth(im).astype(np.int64))))
+        out.append((torch.from_numpy(data.ready(im, size)),
+                    torch.from_numpy(data.truth(im).astype(np.int64))))
     return out
 
 
 def quick_eval(m, held):
-    """240 fixed pixels of each set-aside picture."""
+    """Mean absolute error on 240 pixels of each set-aside picture, the same ones every time."""
     r = np.random.default_rng(7)
     err = {"mode": 0.0, "median": 0.0}
     with torch.autocast("cpu", torch.bfloat16):
@@ -117,91 +156,177 @@ def quick_eval(m, held):
             part = held[i:i + 16]
             img = torch.stack([a for a, _ in part])
             rows = torch.from_numpy(np.stack([r.permutation(64)[:15] for _ in part]))
-            cols = torch.from_numpy(np.stack([[r.permutation(64)[:16] for _ in range(15)] for _ in part]))
-            tr = torch.stack([t[rw[:, None], cl] for (_, t), rw, cl in zip(part, rows, cols)]).reshape(len(part), -1, 3)
+            cols = torch.from_numpy(np.stack([[r.permutation(64)[:16] for _ in range(15)]
+                                              for _ in part]))
+            right = torch.stack([t[rw[:, None], cl] for (_, t), rw, cl in zip(part, rows, cols)])
+            right = right.reshape(len(part), -1, 3)
             for how in err:
-                err[how] += (answer(m, img, rows, cols, how) - tr).abs().float().mean().item() * len(part)
+                off = (answer(m, img, rows, cols, how) - right).abs().float()
+                err[how] += off.mean().item() * len(part)
     return {k: v / len(held) for k, v in err.items()}
 
 
 def options(argv=None):
-    ap = argparse.ArgumentParser(description=__doc__)
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--tokenizer", required=True)
     ap.add_argument("--out", help="folder of the run: last.pt, config.json, log.csv")
     ap.add_argument("--pack", help="folder made by tools/data/build_pack.py")
-    ap.add_argument("--tokenizer", required=True)
-    for k, v in dict(E=128, vlayers=1, vmlp=256, D=192, heads=6, ffn=512, layers=3, theta=1e6, lr=1e-3, minlr=2e-5, warmup=100,
-                     steps=4500, B=8, R=16, C=16, seed=1, threads=2, every=100, ema=0.995, stop=0).items():
-        ap.add_argument("--" + k, type=type(v), default=v)
+
+    def number(name, value, text):
+        ap.add_argument("--" + name, type=type(value), default=value,
+                        help=f"{text} (default: {value})")
+
+    number("E", 128, "width of the vision tower")
+    number("vlayers", 1, "its layers")
+    number("vmlp", 256, "its MLP's width")
+    number("D", 192, "width of the decoder")
+    number("heads", 6, "its heads")
+    number("ffn", 512, "its MLP's width")
+    number("layers", 3, "its layers")
+    number("theta", 1e6, "base of its rotary positions")
+    number("steps", 4500, "length of the schedule: the learning rate falls as a cosine over it")
+    number("stop", 0, "leave after this step, with a checkpoint; 0: at the schedule's end")
+    number("every", 100, "steps between checkpoints")
+    number("lr", 1e-3, "highest learning rate")
+    number("minlr", 2e-5, "last learning rate")
+    number("warmup", 100, "steps of linear warm-up")
+    number("ema", 0.995, "decay of the averaged weights")
+    number("B", 8, "pictures per step")
+    number("R", 16, "rows asked per picture")
+    number("C", 16, "columns asked per row")
+    number("seed", 1, "of the initial weights and of every batch")
+    number("threads", 2, "threads of the computation")
     return ap.parse_args(argv)
 
 
-def main():
-    a = options()
-    os.makedirs(a.out, exist_ok=True)
-    torch.set_num_threads(a.threads)
-    m = LaMM(config(a))
-    init(m, a.seed)
-    n = sum(p.numel() for p in m.parameters())
-    print("parameters", n, flush=True)
-    json.dump(m.c, open(a.out + "/config.json", "w"))
-    decay = [p for k, p in m.named_parameters() if p.ndim >= 2 and "pos" not in k and "embed" not in k]
-    ids = {id(p) for p in decay}
-    rest = [p for p in m.parameters() if id(p) not in ids]
-    opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
-                            lr=a.lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
-    ema = {k: v.detach().clone() for k, v in m.state_dict().items()}
-    step = 0
-    ck = a.out + "/last.pt"
-    if os.path.exists(ck):
-        s = torch.load(ck, weights_only=False)
-        m.load_state_dict(s["model"])
-        opt.load_state_dict(s["opt"])
-        ema = s["ema"]
-        step = s["step"]
-        print("resumed at", step)
-    pack, held = data.Pack(a.pack), heldout(a.pack + "/heldout", 128)
+def optimiser(m, lr):
+    """AdamW; matrices decay, but not embeddings, positions, norms and biases."""
+    decay, rest = [], []
+    for k, p in m.named_parameters():
+        (decay if p.ndim >= 2 and "pos" not in k and "embed" not in k else rest).append(p)
+    return torch.optim.AdamW([{"params": decay, "weight_decay": 0.01},
+                              {"params": rest, "weight_decay": 0.0}],
+                             lr=lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
+
+
+def rate(a, step):
+    """Learning rate of a step: linear warm-up times a cosine from lr to minlr."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / a.steps))
+    return min(1, (step + 1) / a.warmup) * (a.minlr + (a.lr - a.minlr) * cosine)
+
+
+class Run:
+    """Everything that a checkpoint holds: weights, their average, optimiser, step, running loss."""
+
+    def __init__(self, a):
+        self.path = a.out + "/last.pt"
+        torch.manual_seed(a.seed)  # biases that init() leaves alone are drawn on construction
+        self.m = LaMM(config(a))
+        init(self.m, a.seed)
+        self.opt = optimiser(self.m, a.lr)
+        self.ema = {k: v.detach().clone() for k, v in self.m.state_dict().items()}
+        self.step, self.ce = 0, None
+        if os.path.exists(self.path):
+            s = torch.load(self.path, weights_only=True)
+            self.m.load_state_dict(s["model"])
+            self.opt.load_state_dict(s["opt"])
+            self.ema, self.step, self.ce = s["ema"], s["step"], s.get("ce")
+            print("resumed at", self.step, flush=True)
+
+    @torch.no_grad()
+    def average(self, decay):
+        """The average of recent weights is what is judged and exported."""
+        new = max(1 - decay, 1 / (self.step + 1))
+        torch._foreach_lerp_(list(self.ema.values()), list(self.m.state_dict().values()), new)
+
+    def save(self):
+        torch.save({"model": self.m.state_dict(), "ema": self.ema, "opt": self.opt.state_dict(),
+                    "step": self.step, "ce": self.ce}, self.path + ".tmp")
+        os.replace(self.path + ".tmp", self.path)
+
+
+class Log:
+    """log.csv: one row per evaluation. Rows of steps behind the checkpoint are dropped: those steps
+    are run again."""
+
+    def __init__(self, path, step):
+        rows = []
+        if os.path.exists(path):
+            with open(path, newline="", encoding="utf-8") as f:
+                rows = [r for r in csv.reader(f) if r and r[0].isdigit() and int(r[0]) <= step]
+        with open(path + ".tmp", "w", newline="", encoding="utf-8") as f:
+            csv.writer(f).writerows([COLUMNS] + rows)
+        os.replace(path + ".tmp", path)
+        self.path = path
+
+    def add(self, *row):
+        with open(self.path, "a", newline="", encoding="utf-8") as f:
+            csv.writer(f).writerow(row)
+
+
+def batches(a, pack, step):
+    """A queue that a thread fills with the batches from `step` on."""
     q = queue.Queue(6)
 
     def feed(s):
         while s < a.steps:
-            q.put(data.batch(pack, a.seed, s, a.B, a.R, a.C, 128))
+            q.put(data.batch(pack, a.seed, s, a.B, a.R, a.C, IMAGE))
             s += 1
 
     threading.Thread(target=feed, args=(step,), daemon=True).start()
-    log = open(a.out + "/log.csv", "a", newline="")
-    w = csv.writer(log)
-    shadow = LaMM(m.c)
-    loss_fn = torch.compile(loss_of, dynamic=False)
-    t0, tq, avg = time.time(), 0, None
-    if step == 0:
+    return q
+
+
+def main():
+    a = options()
+    if not a.out or not a.pack:
+        sys.exit("train: --out and --pack are needed")
+    os.makedirs(a.out, exist_ok=True)
+    torch.set_num_threads(a.threads)
+    pack, held = data.Pack(a.pack), heldout(a.pack + "/heldout")
+    run = Run(a)
+    m, end = run.m, min(a.stop or a.steps, a.steps)
+    print("parameters", sum(p.numel() for p in m.parameters()), flush=True)
+    with open(a.out + "/config.json", "w", encoding="utf-8") as f:
+        json.dump(m.c, f)
+    log = Log(a.out + "/log.csv", run.step)
+    asked = []  # signals; the loop leaves after the step it is in
+    for s in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(s, lambda number, _: asked.append(number))
+    if run.step == 0:
         print("start", quick_eval(m, held), flush=True)
-    while step < (a.stop or a.steps):
-        f = min(1, (step + 1) / a.warmup)
-        lr = f * (a.minlr + (a.lr - a.minlr) * 0.5 * (1 + math.cos(math.pi * step / a.steps)))
-        for g in opt.param_groups:
+    shadow, loss_fn = LaMM(m.c), torch.compile(loss_of, dynamic=False)
+    q, per_step = batches(a, pack, run.step), a.B * a.R * a.C
+    first, t0 = run.step, time.time()
+    leave = False
+    while run.step < end and not leave:
+        lr = rate(a, run.step)
+        for g in run.opt.param_groups:
             g["lr"] = lr
-        b = q.get()
+        batch = q.get()
         with torch.autocast("cpu", torch.bfloat16):
-            loss, ce = loss_fn(m, b)
-        opt.zero_grad(set_to_none=True)
+            loss, ce = loss_fn(m, batch)
+        run.opt.zero_grad(set_to_none=True)
         loss.backward()
-        gn = torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
-        opt.step()
-        step += 1
-        with torch.no_grad():  # the average of recent weights is what is judged and exported
-            torch._foreach_lerp_(list(ema.values()), list(m.state_dict().values()), max(1 - a.ema, 1 / (step + 1)))
-        tq += a.B * a.R * a.C
-        avg = ce if avg is None else avg * 0.97 + ce * 0.03
-        if step % 20 == 0:
-            print(f"step {step} ce {[round(x, 3) for x in avg.tolist()]} |g| {gn:.2f} lr {lr:.2e} q/s {tq / (time.time() - t0):.0f}", flush=True)
-        if step % a.every == 0 or step == a.steps:
-            shadow.load_state_dict(ema)
+        norm = torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+        run.opt.step()
+        run.step += 1
+        run.average(a.ema)
+        run.ce = ce if run.ce is None else run.ce * 0.97 + ce * 0.03
+        if run.step % 20 == 0:
+            speed = (run.step - first) * per_step / (time.time() - t0)
+            print(f"step {run.step} ce {[round(x, 3) for x in run.ce.tolist()]} |g| {norm:.2f} "
+                  f"lr {lr:.2e} q/s {speed:.0f}", flush=True)
+        leave = bool(asked)
+        if run.step % a.every == 0 or run.step == end or leave:
+            run.save()
+            shadow.load_state_dict(run.ema)
             e = quick_eval(shadow, held)
-            print("  eval", step, "questions", step * a.B * a.R * a.C, {k: round(v, 2) for k, v in e.items()}, flush=True)
-            w.writerow([step, step * a.B * a.R * a.C, *avg.tolist(), e["mode"], e["median"], time.time()])
-            log.flush()
-            torch.save({"model": m.state_dict(), "ema": ema, "opt": opt.state_dict(), "step": step}, ck + ".tmp")
-            os.replace(ck + ".tmp", ck)
+            log.add(run.step, run.step * per_step, *run.ce.tolist(), e["mode"], e["median"],
+                    time.time())
+            print("  eval", run.step, "questions", run.step * per_step,
+                  {k: round(v, 2) for k, v in e.items()}, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,346 @@
+#!/usr/bin/env python3
+"""run.py - the tools that need no PyTorch: the pack, the sheet, the curve.
+
+    tests/tools/run.py [substring...]
+
+Needs python3-pil and python3-numpy; skips aloud without them. Pictures, packages and resource files
+are made here, in a folder that is gone afterwards. Ends with `N passed, N failed`.
+"""
+import contextlib
+import csv
+import glob
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+import zlib
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+sys.path[:0] = [os.path.join(ROOT, "tools/data"), os.path.join(ROOT, "tools/train_mini")]
+try:
+    import numpy as np
+    from PIL import Image
+    import build_pack
+    import curve
+    import sheet
+except ImportError as e:
+    print(f"skip: tools: {e}: apt-get install python3-pil python3-numpy")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(0)
+
+FIELDS = ["package", "version", "path_in_package", "width", "height", "sha256"]
+
+
+def png(w, h, seed, mode="RGB"):
+    """Bytes of a picture of noise."""
+    r = np.random.default_rng(seed)
+    pixels = r.integers(0, 256, (h, w, len(mode)), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels, mode).save(out, "PNG")
+    return out.getvalue()
+
+
+def sha(blob):
+    return hashlib.sha256(blob).hexdigest()
+
+
+def found(set_aside, w=40, h=30):
+    """The first picture of noise that is (not) set aside."""
+    return next(b for b in (png(w, h, s) for s in range(1000))
+                if (sha(b)[0] == "0") == set_aside)
+
+
+def row(package, path, blob):
+    return dict(zip(FIELDS, [package, "1", path, "0", "0", sha(blob)]))
+
+
+def place(out, package, path, blob):
+    """A file as if its package had been unpacked."""
+    path = os.path.join(out, "unpacked", package, path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(blob)
+
+
+def build(rows, out, debs="/nonexistent"):
+    """build_pack.build with its output: ((training, set aside, missing), text)."""
+    by_package = {}
+    for r in rows:
+        by_package.setdefault(r["package"], []).append(r)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        counts = build_pack.build(by_package, debs, out)
+    return counts, said.getvalue()
+
+
+def packed(out):
+    """The pictures of a pack, read as the trainer reads them."""
+    flat, index = np.load(out + "/flat.npy"), np.load(out + "/index.npz")
+    off, shape = index["off"], index["shp"]
+    assert off[0] == 0 and off[-1] == flat.size and len(off) == len(shape) + 1
+    return [flat[off[i]:off[i + 1]].reshape(h, w, 3) for i, (h, w) in enumerate(shape)]
+
+
+def rcc(blobs):
+    """A Qt resource file, version 1: a root and its files, every other one deflated."""
+    heap, tree = b"", struct.pack(">IHII", 0, 2, len(blobs), 1)
+    for i, b in enumerate(blobs):
+        tree += struct.pack(">IHHHI", 0, i % 2, 0, 0, len(heap))
+        if i % 2:
+            b = struct.pack(">I", len(b)) + zlib.compress(b)
+        heap += struct.pack(">I", len(b)) + b
+    return b"qres" + struct.pack(">IIII", 1, 20, 20 + len(tree), 0) + tree + heap
+
+
+def test_split_rule(tmp):
+    assert build_pack.is_set_aside("0" + "f" * 63)
+    assert not any(build_pack.is_set_aside(c + "0" * 63) for c in "123456789abcdef")
+    train, held = found(False), found(True)
+    for name, blob in (("t.png", train), ("h.png", held)):
+        place(tmp, "some", name, blob)
+    counts, _ = build([row("some", "t.png", train), row("some", "h.png", held)], tmp)
+    assert counts == (1, 1, 0), counts
+    pictures = packed(tmp)
+    assert len(pictures) == 1
+    assert np.array_equal(pictures[0], np.asarray(Image.open(io.BytesIO(train))))
+    kept = glob.glob(tmp + "/heldout/*")
+    assert [os.path.basename(k) for k in kept] == [f"some-{sha(held)[:12]}.png"], kept
+    assert np.array_equal(np.asarray(Image.open(kept[0])), np.asarray(Image.open(io.BytesIO(held))))
+
+
+def test_real_manifest(_):
+    """The counts that NOTICE.md and the model card state."""
+    rows = [r for rs in build_pack.manifest(ROOT + "/tools/data/train_manifest.tsv").values()
+            for r in rs]
+    aside = sum(build_pack.is_set_aside(r["sha256"]) for r in rows)
+    assert (len(rows), aside) == (782, 32), (len(rows), aside)
+    assert len({r["sha256"] for r in rows}) == 782
+    assert all(len(r["sha256"]) == 64 and not r["path_in_package"].startswith("/") for r in rows)
+
+
+def test_resize(_):
+    def size(w, h):
+        return build_pack.shrink(Image.new("RGB", (w, h))).size
+    assert size(1000, 576) == (500, 288)
+    assert size(576, 1000) == (288, 500)
+    assert size(288, 4000) == (288, 4000)
+    assert size(100, 50) == (100, 50)  # never enlarged
+    assert size(289, 289) == (288, 288)
+
+
+def test_index_follows_manifest(tmp):
+    blobs = [b for b in (png(20 + s, 50 - s, s) for s in range(12)) if sha(b)[0] != "0"]
+    for i, b in enumerate(blobs):
+        place(tmp, "p" + str(i % 2), f"{i}.png", b)
+    rows = [row("p" + str(i % 2), f"{i}.png", b) for i, b in enumerate(blobs)]
+    counts, _ = build(rows, tmp)
+    assert counts == (len(blobs), 0, 0), counts
+    order = blobs[0::2] + blobs[1::2]  # package by package
+    for got, blob in zip(packed(tmp), order):
+        assert np.array_equal(got, np.asarray(Image.open(io.BytesIO(blob))))
+
+
+def test_same_bytes_again(tmp):
+    blob = found(False, 700, 400)
+    digests = []
+    for run in "ab":
+        out = os.path.join(tmp, run)
+        place(out, "some", "t.png", blob)
+        build([row("some", "t.png", blob)], out)
+        digests.append([sha(open(out + f, "rb").read()) for f in ("/flat.npy", "/index.npz")])
+    assert digests[0] == digests[1]
+
+
+def test_wrong_missing_and_broken(tmp):
+    good = found(False)
+    broken = next(b for b in (good[:200] + bytes([n]) for n in range(256)) if sha(b)[0] != "0")
+    place(tmp, "some", "good.png", good)
+    place(tmp, "some", "changed.png", good + b"x")
+    place(tmp, "some", "broken.png", broken)
+    rows = [row("some", "changed.png", png(9, 9, 9)), row("some", "gone.png", png(9, 9, 8)),
+            row("some", "broken.png", broken), row("some", "good.png", good),
+            row("absent", "a.png", png(9, 9, 7))]
+    counts, said = build(rows, tmp, tmp)
+    assert counts == (1, 0, 4), (counts, said)
+    for words in ("missing: some changed.png", "missing: some gone.png", "skipped: absent",
+                  "missing: some broken.png does not decode", "missing: absent a.png"):
+        assert words in said, (words, said)
+
+
+def test_nothing_found_is_an_error(tmp):
+    try:
+        build([row("absent", "a.png", png(9, 9, 7))], tmp, tmp)
+    except SystemExit as e:
+        assert "no training picture" in str(e.code)
+    else:
+        raise AssertionError("an empty pack was written")
+
+
+def test_stale_set_aside_goes(tmp):
+    train, held = found(False), found(True)
+    place(tmp, "some", "t.png", train)
+    place(tmp, "some", "h.png", held)
+    build([row("some", "t.png", train), row("some", "h.png", held)], tmp)
+    build([row("some", "t.png", train)], tmp)
+    assert glob.glob(tmp + "/heldout/*") == []
+
+
+def test_resource_file(tmp):
+    blobs = [found(False), png(31, 17, 5), found(True)]
+    place(tmp, "game", "share/a.rcc", rcc(blobs))
+    place(tmp, "game", "share/cut.rcc", rcc(blobs)[:60])
+    counts, said = build([row("game", f"rcc:a/{i}.webp", b) for i, b in enumerate(blobs)], tmp)
+    assert sum(counts) == 3 and counts[2] == 0, (counts, said)
+    assert list(build_pack.rcc_files(rcc(blobs))) == blobs[::-1]
+    assert list(build_pack.rcc_files(b"no resource file")) == []
+
+
+def test_transparent_is_white(_):
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    out = io.BytesIO()
+    clear.save(out, "PNG")
+    assert build_pack.decode(out.getvalue()).getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_too_many_pixels(_):
+    out = io.BytesIO()
+    Image.new("1", (10000, 9001)).save(out, "PNG")
+    try:
+        build_pack.decode(out.getvalue())
+    except ValueError as e:
+        assert "above" in str(e)
+    else:
+        raise AssertionError("decoded")
+
+
+def test_failing_download_is_skipped(tmp):
+    """A stand-in for apt-get that knows one package only; build_pack goes on with that one."""
+    blob = found(False)
+    tool = os.path.join(tmp, "bin", "apt-get")
+    os.makedirs(os.path.dirname(tool))
+    with open(tool, "w", encoding="utf-8") as f:
+        f.write('#!/bin/sh\ncase $3 in good*) touch good_1_all.deb;; *) exit 100;; esac\n')
+    os.chmod(tool, 0o755)
+    table = os.path.join(tmp, "manifest.tsv")
+    with open(table, "w", newline="", encoding="utf-8") as f:
+        w = csv.DictWriter(f, FIELDS, delimiter="\t")
+        w.writeheader()
+        w.writerows([row("bad", "b.png", png(9, 9, 1)), row("good", "g.png", blob)])
+    place(tmp + "/pack", "good", "g.png", blob)
+    done = subprocess.run(
+        [sys.executable, ROOT + "/tools/data/build_pack.py", "--manifest", table, "--debs",
+         tmp + "/debs", "--out", tmp + "/pack", "--download"], text=True, capture_output=True,
+        env={**os.environ, "PATH": os.path.dirname(tool) + ":" + os.environ["PATH"]})
+    assert done.returncode == 0, done.stderr
+    assert "skipped: bad: apt-get download failed" in done.stdout, done.stdout
+    assert done.stdout.endswith("1 for training, 0 set aside, 1 missing\n"), done.stdout
+    assert os.listdir(tmp + "/debs") == ["good_1_all.deb"]
+
+
+def test_package_file_of_the_version(tmp):
+    for name in ("a_1%3a2_all.deb", "a_3_all.deb", "ab_9_all.deb"):
+        open(os.path.join(tmp, name), "w").close()
+    assert build_pack.deb_of(tmp, "a", "1:2").endswith("a_1%3a2_all.deb")
+    assert build_pack.deb_of(tmp, "a", "4").endswith("a_3_all.deb")
+    assert build_pack.deb_of(tmp, "b", "1") is None
+
+
+def sheet_folders(tmp):
+    for folder, w, h in (("truth", 90, 70), ("answers", 64, 64)):
+        os.makedirs(os.path.join(tmp, folder))
+        for name in ("one", "two"):
+            with open(os.path.join(tmp, folder, name + ".png"), "wb") as f:
+                f.write(png(w, h, 3))
+    return ["--truth", tmp + "/truth", "--answers", tmp + "/answers", "--out", tmp + "/s.png"]
+
+
+def test_sheet(tmp):
+    args = sheet_folders(tmp)
+    sheet.main(args + ["two"])
+    one_row = Image.open(tmp + "/s.png").size
+    sheet.main(args)
+    both = Image.open(tmp + "/s.png")
+    assert both.width == one_row[0] and both.height > one_row[1] + sheet.CELL
+    # the third panel of the first row is the answer, enlarged without smoothing
+    left, top = sheet.GAP + 2 * (sheet.CELL + sheet.GAP), sheet.LINE + 2 * sheet.GAP
+    panel = both.crop((left, top, left + sheet.CELL, top + sheet.CELL))
+    answer = Image.open(tmp + "/answers/one.png")
+    assert panel.resize((64, 64), Image.NEAREST).tobytes() == answer.tobytes()
+
+
+def test_sheet_errors(_):
+    grey, lighter = (Image.new("RGB", (64, 64), (v, v, v)) for v in (100, 110))
+    assert sheet.error(grey, lighter) == 10 and sheet.error(grey, grey) == 0
+    assert sheet.row(grey, lighter)[3][0].getpixel((0, 0)) == (40, 40, 40)
+    half = Image.new("RGB", (64, 64))
+    half.paste((255, 255, 255), (0, 0, 4, 64))
+    assert sheet.thumbnail(half).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_sheet_refuses(tmp):
+    args = sheet_folders(tmp)
+    with open(tmp + "/answers/one.png", "wb") as f:
+        f.write(png(32, 32, 1))
+    for names, words in ((["three"], "no photograph"), (["one"], "not 64x64")):
+        try:
+            sheet.main(args + names)
+        except SystemExit as e:
+            assert words in str(e.code), e.code
+        else:
+            raise AssertionError(names)
+    assert not os.path.exists(tmp + "/s.png")
+
+
+def test_curve(tmp):
+    log = tmp + "/log.csv"
+    with open(log, "w", encoding="utf-8") as f:
+        f.write("step,questions,ce_r,ce_g,ce_b,ce_full,mode,median,time\n"
+                "100,1000,5,5,5,5,40,30,1\n300,9000,5,5,5,5,12,8,3\n200,4000,5,5,5,5,20,15,2\n"
+                "300,9000,5,5,5,5,11,7,4\n")
+    assert curve.read(log) == [(1000, 40.0, 30.0), (4000, 20.0, 15.0), (9000, 11.0, 7.0)]
+    curve.main(log, tmp + "/c.png")
+    im = Image.open(tmp + "/c.png").convert("RGB")
+    assert im.size == (curve.WIDTH, curve.HEIGHT)
+    plane = curve.Plane(curve.read(log))
+    for place_, colour in ((plane.at(4000, 20), curve.MODE), (plane.at(9000, 7), curve.MEDIAN)):
+        got = im.getpixel(tuple(round(v) for v in place_))
+        assert all(abs(g - c) < 40 for g, c in zip(got, colour)), (got, colour)
+    bar = im.getpixel(tuple(round(v) for v in plane.at(12000, curve.BAR)))
+    assert max(bar) < 200, bar  # the grey line
+
+
+def test_curve_needs_two_points(tmp):
+    open(tmp + "/log.csv", "w").close()
+    try:
+        curve.main(tmp + "/log.csv", tmp + "/c.png")
+    except SystemExit as e:
+        assert "fewer than two" in str(e.code)
+    else:
+        raise AssertionError("drew nothing")
+
+
+def main():
+    tests = {k[5:]: f for k, f in globals().items() if k.startswith("test_")}
+    passed = failed = 0
+    for name, test in tests.items():
+        if sys.argv[1:] and not any(s in name for s in sys.argv[1:]):
+            continue
+        try:
+            with tempfile.TemporaryDirectory() as tmp:
+                test(tmp)
+            passed += 1
+        except Exception:  # a test may fail in any way; the others still run
+            traceback.print_exc()
+            print(f"FAIL tools {name}")
+            failed += 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
