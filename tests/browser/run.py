@@ -223,8 +223,9 @@ def start_server():
     model = os.path.join(ROOT, "models/lamm-mini")
     if not os.path.exists(os.path.join(model, "model.safetensors")):
         model = os.path.join(ROOT, "tests/golden/tiny")
-    server = subprocess.Popen([program, "serve", "--listen", "127.0.0.1:0", "--model", model],
-                              stdout=subprocess.PIPE, text=True)
+    with open(ARTIFACTS + "/browser-server.log", "w") as log:
+        server = subprocess.Popen([program, "serve", "--listen", "127.0.0.1:0", "--model", model],
+                                  stdout=subprocess.PIPE, stderr=log, text=True)
     for line in server.stdout:
         found = re.search(r"listening on (http://\S+)", line)
         if found:
@@ -264,6 +265,7 @@ def main():
     if not program:
         print("skip: no chromium here; apt-get install chromium\n0 passed, 0 failed, 1 skipped")
         return 0
+    os.makedirs(ARTIFACTS, exist_ok=True)
     server = None
     if not base:
         server, base = start_server()
