@@ -103,11 +103,15 @@ long api_call_read(struct api_call *c, char *to, size_t max) {
     return c->read ? c->read(c, to, max) : API_END;
 }
 
-void api_call_cancel(struct api_call *c) {
-    atomic_store(&c->cancelled, 1);
+static void stop(struct api_call *c, atomic_int *why) {
+    atomic_store(why, 1);
     struct eng_job *job = atomic_load(&c->job);
     if (job) eng_job_cancel(job);
 }
+
+void api_call_cancel(struct api_call *c) { stop(c, &c->cancelled); }
+
+void api_call_expire(struct api_call *c) { stop(c, &c->expired); }
 
 void api_call_free(struct api_call *c) {
     if (!c) return;
@@ -232,8 +236,14 @@ int call_submit(struct api_call *c, const struct eng_point *points, uint32_t n,
     int rc = eng_submit(c->api->eng, &ask, &job, &e);
     if (rc) return problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
     atomic_store(&c->job, job);
-    if (atomic_load(&c->cancelled)) eng_job_cancel(job);
+    if (atomic_load(&c->cancelled) || atomic_load(&c->expired)) eng_job_cancel(job);
     return 0;
+}
+
+/* By the client, by the clock, or by an engine that closes. */
+static const char *why_cancelled(struct api_call *c) {
+    if (atomic_load(&c->cancelled)) return "cancelled";
+    return atomic_load(&c->expired) && !atomic_load(&c->api->draining) ? "deadline" : "draining";
 }
 
 int call_outcome(struct api_call *c) {
@@ -242,9 +252,7 @@ int call_outcome(struct api_call *c) {
     case ENG_DONE: break;
     case ENG_FAILED:
         return problem_set(&c->problem, problem_code_of(eng_job_error(job)->code), NULL, NULL);
-    case ENG_CANCELLED:
-        return problem_set(&c->problem, atomic_load(&c->cancelled) ? "cancelled" : "draining", NULL,
-                           NULL);
+    case ENG_CANCELLED: return problem_set(&c->problem, why_cancelled(c), NULL, NULL);
     default: return 0;
     }
     struct eng_job_stats s;

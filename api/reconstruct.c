@@ -296,7 +296,7 @@ static void write_end(struct api_call *c, const struct painting *p,
     struct buf *b = &c->body;
     if (call_outcome(c) < 0) {
         sse_begin(b, "error");
-        problem_write(&c->problem, c->request_id, b);
+        if (problem_write(&c->problem, c->request_id, b) == 0) b->len--; /* its line end */
         snprintf(c->summary, sizeof(c->summary), "problem=%s", c->problem.row->code);
     } else {
         sse_begin(b, "done");

@@ -189,7 +189,8 @@ int req_take(struct req *r, enum req_why why) {
 
 void req_release(struct req *r, enum req_why why) {
     /* The call lives: only after the resume can anyone end the request. */
-    if (why != REQ_LOOK) api_call_cancel(r->call);
+    if (why == REQ_GONE) api_call_cancel(r->call);
+    if (why == REQ_LATE) api_call_expire(r->call);
     r->desk->resume(r);
 }
 

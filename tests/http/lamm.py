@@ -1,0 +1,147 @@
+"""lamm.py - a server under test, and a client whose every answer is held against openapi.yaml.
+
+    with Server() as s:
+        reply = s.ask("POST", "/v1/reconstruct?width=8", body, {"Content-Type": "image/png"})
+
+Servers listen on 127.0.0.1 on a free port and are ended by the id of the process that was started.
+"""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+from contract import Contract
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAM = os.environ.get("LAMMD", os.path.join(ROOT, "lammd"))
+MINI = os.path.join(ROOT, "models/lamm-mini")
+TINY = os.path.join(ROOT, "tests/golden/tiny")
+PNG = {"Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
+contract = Contract(os.path.join(ROOT, "openapi.yaml"))
+
+
+class Reply:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+        self.type = headers.get("Content-Type", "").split(";")[0]
+
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def code(self):
+        """The word of a problem, or None."""
+        return self.json()["error"]["code"] if self.type == "application/problem+json" else None
+
+
+class Server:
+    def __init__(self, *options, model=MINI, env=None):
+        self.process = subprocess.Popen(
+            [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", model, *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        line = self.process.stdout.readline()
+        found = re.match(r"listening on http://127\.0\.0\.1:(\d+)$", line)
+        if not found:
+            raise RuntimeError(f"no port: {line!r} {self.process.stderr.read()}")
+        self.port = int(found[1])
+        self.lines = []
+        self.reader = threading.Thread(target=self._read_log, daemon=True)
+        self.reader.start()
+
+    def _read_log(self):
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def log(self):
+        return "".join(self.lines)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+    def end(self, how=signal.SIGTERM, wait_s=90):
+        """End it; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            status = self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self.reader.join(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        if "Sanitizer" in self.log():
+            raise AssertionError(self.log())
+        return status
+
+    def connect(self, timeout=60):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def ask(self, method, path, body=None, headers=None, timeout=60):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
+            reply = Reply(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+        contract.check(method, path, reply)
+        return reply
+
+    def raw(self, data, timeout=10):
+        """Send bytes, read until the server closes (or falls silent for `timeout`); (bytes, closed)."""
+        with self.connect(timeout) as s:
+            try:
+                s.sendall(data)
+            except OSError:
+                pass  # it may close before all is sent
+            got = b""
+            while True:
+                try:
+                    piece = s.recv(65536)
+                except socket.timeout:
+                    return got, False
+                except OSError:
+                    return got, True
+                if not piece:
+                    return got, True
+                got += piece
+
+    def metric(self, name):
+        for line in self.ask("GET", "/metrics").body.decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        if "{" in name:
+            return 0.0  # a labelled counter appears when it first counts
+        raise KeyError(name)
+
+
+def multipart(*parts, boundary="xyzzy", end=True):
+    """Parts are (name, bytes or str[, type]); the body and its headers."""
+    out = b""
+    for name, data, *kind in parts:
+        out += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        if kind:
+            out += f'; filename="../../{name}"\r\nContent-Type: {kind[0]}'.encode()
+        out += b"\r\n\r\n" + (data.encode() if isinstance(data, str) else data) + b"\r\n"
+    if end:
+        out += f"--{boundary}--\r\n".encode()
+    return out, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def events(body):
+    """[(name, data), ...] of an event stream; comments are left out."""
+    out = []
+    for block in body.decode().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if lines:
+            out.append((lines["event"], json.loads(lines["data"])))
+    return out

@@ -1,0 +1,168 @@
+"""test_hygiene.py - HTTP by hand: what smuggles, stalls or lies gets a refusal and a closed door."""
+import socket
+import time
+
+import photos
+from lamm import PNG, Server
+
+HOST = "Host: localhost\r\n"
+BODY = photos.png()
+
+
+def start():
+    return Server("--header-timeout", "2", "--body-timeout", "8", "--idle-timeout", "4")
+
+
+def head(line="GET /livez HTTP/1.1", *headers, host=HOST):
+    return (line + "\r\n" + host + "".join(h + "\r\n" for h in headers) + "\r\n").encode()
+
+
+def refused(s, data, status, code=None):
+    """One answer, then the door is closed; nothing that follows is taken for a request."""
+    got, closed = s.raw(data + head("GET /smuggled HTTP/1.1"))
+    lines = got.decode("latin1").split("\r\n")
+    assert closed, f"left open: {data[:80]} {got[:200]}"
+    assert got.startswith(b"HTTP/1.1 %d" % status), f"{data[:80]}: {lines[0]}"
+    assert b"/smuggled" not in got and b"not_found" not in got
+    if code:
+        assert code.encode() in got, got
+
+
+def test_framing(s):
+    post = "POST /v1/reconstruct HTTP/1.1"
+    refused(s, head(post, "Content-Length: 5", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400, "header_gate")
+    refused(s, head(post, "Content-Length: 3", "Content-Length: 30") + b"abc", 400, "header_gate")
+    refused(s, head(post, "Content-Length : 3") + b"abc", 400, "header_gate")
+    refused(s, head(post, "Content-Length: 3, 3") + b"abc", 400)
+    refused(s, head(post, "Content-Length: +3") + b"abc", 400)
+    refused(s, head(post, "Content-Length: -1"), 400)
+    refused(s, head(post, "Content-Length: 99999999999999999999"), 413)
+    refused(s, head(post, "Transfer-Encoding: xchunked"), 400, "header_gate")
+    refused(s, head(post, "Transfer-Encoding: gzip, chunked"), 400, "header_gate")
+    refused(s, head(post, "Transfer-Encoding: identity", "Content-Length: 3") + b"abc", 400, "header_gate")
+    refused(s, head("POST /livez HTTP/1.0", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400, "header_gate")
+
+
+def test_names_and_lines(s):
+    refused(s, head("GET /livez HTTP/1.1", "X A: 1"), 400, "header_gate")
+    refused(s, head("GET /livez HTTP/1.1", "X-\x01: 1"), 400, "header_gate")
+    refused(s, head("GET /livez HTTP/1.1", "X: a\x01b"), 400, "header_gate")
+    refused(s, head("GET http://evil/livez HTTP/1.1"), 400, "header_gate")
+    refused(s, head("GET //livez HTTP/1.1"), 400, "header_gate")
+    refused(s, head("GET /./livez HTTP/1.1"), 400, "header_gate")
+    refused(s, head("GET /v1/../livez HTTP/1.1"), 400, "header_gate")
+    refused(s, head("GET /" + "a" * 5000 + " HTTP/1.1"), 414, "uri_too_long")
+    refused(s, head("GET /livez HTTP/1.1", *["X: 1"] * 70), 431, "headers_too_large")
+    refused(s, head("GET /livez HTTP/1.1", "X: " + "a" * 70000), 431)
+    refused(s, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
+
+
+def test_encoded_paths_are_no_files(s):
+    for path in ("/%00", "/livez%00", "/ui/%2e%2e%2fsecret", "/ui/..%2f..%2fetc%2fpasswd", "/%zz"):
+        reply = s.ask("GET", path)
+        assert reply.status in (400, 404), f"{path}: {reply.status}"
+    assert s.ask("GET", "/ui/app.js/").status == 404
+
+
+def test_strangers(s):
+    for host in ("evil.example", "localhost.evil.example", "evil.example:80"):
+        refused(s, head(host=f"Host: {host}\r\n"), 403, "forbidden")
+    refused(s, head(host=""), 400)
+    refused(s, head(host=HOST + HOST), 400)
+    for origin in ("http://evil.example", "null", f"http://localhost:{s.port}"):
+        refused(s, head("GET /livez HTTP/1.1", f"Origin: {origin}"), 403, "forbidden")
+    own = f"127.0.0.1:{s.port}"
+    assert s.ask("GET", "/livez", headers={"Host": own, "Origin": f"http://{own}"}).status == 200
+
+
+def test_methods(s):
+    for method, path, allow in (("GET", "/v1/reconstruct", "POST"), ("POST", "/livez", "GET, HEAD"),
+                                ("BREW", "/", "GET, HEAD"), ("OPTIONS", "/v1/pixels", "POST")):
+        reply = s.ask(method, path)
+        assert (reply.status, reply.code, reply.headers["Allow"]) == (405, "method_not_allowed", allow)
+    assert s.ask("POST", "/nope", b"x" * 1000, PNG).code == "not_found"
+
+
+def closes_within(c, seconds):
+    c.settimeout(seconds)
+    try:
+        while c.recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_slow_headers_are_cut(s):
+    started = time.monotonic()
+    with s.connect() as c:
+        c.sendall(b"GET /livez HTTP/1.1\r\n")
+        c.settimeout(0.3)
+        while time.monotonic() - started < 6:
+            try:
+                c.sendall(b"X: 1\r\n")
+                if c.recv(10) == b"":
+                    break
+            except socket.timeout:
+                continue
+            except ConnectionError:
+                break
+    assert 1.5 < time.monotonic() - started < 4
+
+
+def test_silent_and_idle_connections_are_cut(s):
+    silent, idle = s.connect(), s.connect()
+    idle.sendall(head())
+    assert b"alive" in idle.recv(4096)
+    started = time.monotonic()
+    assert closes_within(silent, 4)
+    assert closes_within(idle, 7) and time.monotonic() - started > 3
+    silent.close()
+    idle.close()
+
+
+def test_slow_bodies_are_cut(s):
+    started = time.monotonic()
+    with s.connect() as c:
+        c.sendall(head("POST /v1/reconstruct HTTP/1.1", "Content-Type: image/png", "Content-Length: 100000"))
+        c.settimeout(0.5)
+        while time.monotonic() - started < 12:
+            try:
+                c.sendall(b"\x89")
+                if c.recv(10) == b"":
+                    break
+            except socket.timeout:
+                continue
+            except ConnectionError:
+                break
+    assert 5 < time.monotonic() - started < 11  # 1 KiB/s after 5 s
+
+
+def test_who_leaves_stops_the_work(s):
+    for accept in ("image/png", "text/event-stream"):
+        for how in ("close", "reset", "half"):
+            before, cancelled = s.metric("lammd_pixels_total"), s.metric("lammd_clients_left_total")
+            c = s.connect()
+            c.sendall(head("POST /v1/reconstruct?estimate=mean HTTP/1.1", f"Accept: {accept}",
+                           "Content-Type: image/png", f"Content-Length: {len(BODY)}") + BODY)
+            time.sleep(0.15)
+            if how == "half":
+                c.shutdown(socket.SHUT_WR)
+            else:
+                if how == "reset":
+                    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                c.close()
+            end = time.monotonic() + 3
+            while s.metric("lammd_jobs_running") and time.monotonic() < end:
+                time.sleep(0.02)
+            assert s.metric("lammd_jobs_running") == 0
+            assert s.metric("lammd_pixels_total") - before < 4096, f"{accept} {how}: worked to the end"
+            assert s.metric("lammd_clients_left_total") == cancelled + 1, f"{accept} {how}"
+            assert s.metric('lammd_kv_slots{state="used"}') == 0
+            c.close()
+
+
+def test_the_gate_counts(s):
+    before = s.metric("lammd_header_gate_refusals_total")
+    s.raw(head("GET // HTTP/1.1"))
+    assert s.metric("lammd_header_gate_refusals_total") == before + 1

@@ -1,0 +1,293 @@
+"""test_life.py - start, overload, stop: what happens to requests, and what the program says."""
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+
+import photos
+from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Server, events
+
+BODY = photos.png()
+WHOLE = "/v1/reconstruct?estimate=mean"
+
+
+def every_pixel():
+    """Body and headers of a request for all 4,096 points."""
+    points = [[x, y] for y in range(64) for x in range(64)]
+    return json.dumps({"image": base64.b64encode(BODY).decode(), "points": points}), JSON
+
+
+def in_thread(f, *args):
+    out = []
+    t = threading.Thread(target=lambda: out.append(f(*args)))
+    t.start()
+    return t, out
+
+
+def wait_for(true, seconds=10):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def run(*words, **how):
+    return subprocess.run([PROGRAM, *words], capture_output=True, timeout=60, **how)
+
+
+def test_sigterm_lets_a_running_request_finish():
+    with Server() as s:
+        alone = s.ask("POST", WHOLE, BODY, PNG).body
+        thread, out = in_thread(s.ask, "POST", WHOLE, photos.png(), PNG)
+        wait_for(lambda: s.metric("lammd_jobs_running") == 1)
+        idle = s.connect()
+        assert s.end() == 0
+        thread.join()
+        assert out[0].status == 200 and out[0].body == alone
+        assert out[0].headers["Connection"] == "close"
+        assert idle.recv(10) == b""
+        idle.close()
+
+
+def test_the_deadline_of_the_drain_says_503():
+    with Server("--drain-timeout", "0") as s:
+        thread, out = in_thread(s.ask, "POST", WHOLE, BODY, PNG)
+        wait_for(lambda: s.metric("lammd_jobs_running") == 1)
+        assert s.end() == 0
+        thread.join()
+        assert (out[0].status, out[0].code) == (503, "draining")
+    with Server("--drain-timeout", "0") as s:
+        thread, out = in_thread(s.ask, "POST", "/v1/pixels", *every_pixel())
+        wait_for(lambda: s.metric("lammd_jobs_running") == 1)
+        assert s.end() == 0
+        thread.join()
+        assert (out[0].status, out[0].code) == (503, "draining")
+
+
+def test_a_second_signal_is_in_a_hurry():
+    with Server() as s:
+        thread, out = in_thread(s.ask, "POST", WHOLE, BODY, PNG)
+        wait_for(lambda: s.metric("lammd_jobs_running") == 1)
+        s.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        assert s.end(signal.SIGINT) == 0
+        thread.join()
+        assert out[0].status in (200, 503)
+
+
+def test_full_queue_says_503_and_when_to_come_back():
+    with Server("--queue-tokens", "50000", model=MINI) as s:
+        threads = [in_thread(s.ask, "POST", WHOLE, photos.png(i), PNG) for i in range(6)]
+        for t, _ in threads:
+            t.join()
+        replies = [out[0] for _, out in threads]
+        assert {r.status for r in replies} <= {200, 503}
+        refused = [r for r in replies if r.status == 503]
+        assert refused and len(refused) < 6
+        assert all(r.code == "queue_full" and 1 <= int(r.headers["Retry-After"]) <= 600 for r in refused)
+        assert s.ask("POST", "/v1/reconstruct?width=2&height=2", BODY, PNG).status == 200
+
+
+def test_too_much_work_ever():
+    with Server("--kv-tokens", "300", "--cached-images", "-1") as s:
+        assert s.ask("POST", "/v1/reconstruct?width=2&height=2", BODY, PNG).status == 200
+
+
+def test_too_many_connections_say_503():
+    with Server("--connections", "4", model=TINY) as s:
+        held = [s.connect() for _ in range(4)]
+        for c in held:
+            c.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"alive" in c.recv(4096)
+        got, closed = s.raw(b"")
+        assert got.startswith(b"HTTP/1.1 503 ") and b"Retry-After: " in got and closed
+        assert b"too_many_connections" in got
+        for c in held:
+            c.close()
+        wait_for(lambda: s.raw(b"GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n", 2)[0].startswith(b"HTTP/1.1 200"))
+
+
+def test_request_deadline_is_504():
+    with Server("--request-timeout", "1", "--threads", "1", "--backend", "ref", model=MINI) as s:
+        reply = s.ask("POST", WHOLE, BODY, PNG)
+        assert (reply.status, reply.code) == (504, "deadline")
+        assert s.ask("POST", "/v1/pixels", *every_pixel()).code == "deadline"
+        stream = s.ask("POST", WHOLE, BODY, {**PNG, "Accept": "text/event-stream"}).body
+        name, problem = events(stream)[-1]
+        assert (name, problem["error"]["code"]) == ("error", "deadline")
+
+
+def test_a_taken_port_is_told():
+    with Server(model=TINY) as s:
+        second = run("serve", "--listen", f"127.0.0.1:{s.port}", "--model", TINY)
+        assert second.returncode == 1 and b"Address already in use" in second.stderr
+
+
+def test_two_listeners_and_an_inherited_socket():
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(8)
+    # It must become descriptor 3, and LISTEN_PID is the program's own id, which a shell knows.
+    command = (f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "{PROGRAM}" serve '
+               f'--model "{TINY}"')
+    process = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                               pass_fds=[listener.fileno()])
+    try:
+        port = listener.getsockname()[1]
+        assert process.stdout.readline().strip() == f"listening on http://127.0.0.1:{port}"
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as c:
+            c.sendall(b"GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert b"alive" in c.recv(4096)
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+        process.stdout.close()
+        listener.close()
+
+
+def test_supervisor_is_told():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "notify")
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(path)
+        notify.settimeout(10)
+        with Server(model=TINY, env={**os.environ, "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"}) as s:
+            assert notify.recv(4096).startswith(b"READY=1")
+            assert notify.recv(4096) == b"WATCHDOG=1"
+            s.process.send_signal(signal.SIGTERM)
+            told = notify.recv(4096)
+            while told == b"WATCHDOG=1":
+                told = notify.recv(4096)
+            assert told == b"STOPPING=1"
+        notify.close()
+
+
+# ---- the command line ----
+
+def test_command_line():
+    assert run().returncode == 2
+    assert b"serve" in run("help").stdout
+    assert run("version").stdout.startswith(b"lammd ")
+    assert run("brew").returncode == 2
+    assert b"no option" in run("serve", "--nope").stderr
+    assert b"--listen ADDR:PORT" in run("serve", "--help").stdout
+
+
+def test_reconstruct_without_a_server_gives_the_same_bytes():
+    with tempfile.TemporaryDirectory() as folder, Server() as s:
+        photo, seen = os.path.join(folder, "photo.png"), os.path.join(folder, "seen.png")
+        with open(photo, "wb") as f:
+            f.write(BODY)
+        done = run("reconstruct", photo, "-o", seen, "--width", "8", "--height=8", "--estimate", "median", cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        with open(seen, "rb") as f:
+            assert f.read() == s.ask("POST", "/v1/reconstruct?width=8&height=8&estimate=median", BODY, PNG).body
+        assert os.listdir(folder) == ["photo.png", "seen.png"] or len(os.listdir(folder)) == 2
+        to_pipe = run("reconstruct", "-", "-o", "-", "--width", "8", "--height", "8", "--estimate", "median",
+                      cwd=ROOT, input=BODY)
+        with open(seen, "rb") as f:
+            assert to_pipe.stdout == f.read()
+        bad = run("reconstruct", photo, "-o", seen, "--width", "65", cwd=ROOT)
+        assert bad.returncode == 1 and b"width must be an integer from 1 to 64" in bad.stderr
+        assert run("reconstruct", "/nope.png", "-o", seen, cwd=ROOT).returncode == 1
+        unwritable = run("reconstruct", photo, "-o", folder + "/no/such/seen.png", cwd=ROOT)
+        assert unwritable.returncode == 1 and b"No such file" in unwritable.stderr
+
+
+def test_eval_prints_the_bars():
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(2):
+            with open(os.path.join(folder, f"{i}.png"), "wb") as f:
+                f.write(photos.png(i))
+        with open(os.path.join(folder, "bad.png"), "w") as f:
+            f.write("no picture")
+        done = run("eval", "pvp", folder, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        for word in (b"2 pictures, 1 left out", b"mode", b"median", b"8 x 8 thumbnail", b"mean colour", b"6.65"):
+            assert word in done.stdout, done.stdout
+        assert b"bad.png" in done.stderr
+        assert run("eval", "pvp", folder + "/nope", cwd=ROOT).returncode == 1
+
+
+# ---- a model folder that is not right ----
+
+def spoil(folder, change):
+    """A copy of the tiny model, its safetensors given to `change` as (header, data)."""
+    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("taps*", "answers*"))
+    path = os.path.join(folder, "model.safetensors")
+    with open(path, "rb") as f:
+        size = struct.unpack("<Q", f.read(8))[0]
+        header, data = json.loads(f.read(size)), f.read()
+    header, data = change(header, data)
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def told(change, *words):
+    with tempfile.TemporaryDirectory() as top:
+        folder = os.path.join(top, "model")
+        spoil(folder, change)
+        done = run("serve", "--listen", "127.0.0.1:0", "--model", folder)
+        assert done.returncode == 1, done
+        for word in words:
+            assert word.encode() in done.stderr, done.stderr
+
+
+def tensor(header):
+    return next(name for name in header if "q_proj" in name)
+
+
+def rename(h, d):
+    name = tensor(h)
+    return {("x." + n if n == name else n): v for n, v in h.items()}, d
+
+
+def reshape(h, d):
+    name = tensor(h)
+    h[name]["shape"] = [h[name]["shape"][0] // 2, h[name]["shape"][1] * 2]
+    return h, d
+
+
+def overlap(h, d):
+    a, b = [n for n in h if n != "__metadata__" and h[n]["dtype"] == h[tensor(h)]["dtype"]
+            and h[n]["shape"] == h[tensor(h)]["shape"]][:2]
+    h[b]["data_offsets"] = h[a]["data_offsets"]
+    return h, d
+
+
+def test_spoilt_weights_are_told():
+    told(lambda h, d: ({n: v for n, v in h.items() if n != tensor(h)}, d), "model.safetensors")
+    told(lambda h, d: (h, d[:-100]), "model.safetensors")
+    told(lambda h, d: (h, d + bytes(64)), "model.safetensors")
+    told(overlap, "model.safetensors")
+    told(rename, "q_proj")
+    told(reshape, "q_proj", "shape")
+    told(lambda h, d: (b"{", d), "model.safetensors")
+    told(lambda h, d: (b"{" + b"[" * 5000, d), "model.safetensors")
+
+
+def test_missing_and_unfit_files_are_told():
+    for name in ("config.json", "model.safetensors", "tokenizer.model"):
+        with tempfile.TemporaryDirectory() as top:
+            folder = os.path.join(top, "model")
+            shutil.copytree(TINY, folder)
+            os.remove(os.path.join(folder, name))
+            done = run("serve", "--listen", "127.0.0.1:0", "--model", folder)
+            assert done.returncode == 1 and name.encode() in done.stderr, done.stderr
+            with open(os.path.join(folder, name), "wb"):
+                pass
+            assert run("serve", "--listen", "127.0.0.1:0", "--model", folder).returncode == 1
+    with tempfile.TemporaryDirectory() as top:
+        folder = os.path.join(top, "model")
+        shutil.copytree(TINY, folder)
+        shutil.copy(os.path.join(MINI, "tokenizer.model"), folder)
+        done = run("serve", "--listen", "127.0.0.1:0", "--model", folder)
+        assert done.returncode == 1 and b"token" in done.stderr, done.stderr
