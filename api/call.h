@@ -48,7 +48,7 @@ struct api_call {
     struct eng_image *image;
     _Atomic(struct eng_job *) job;
     atomic_int cancelled;
-    atomic_int expired;   /* too late, but somebody listens */
+    atomic_int expired; /* too late, but somebody listens */
     api_wake_fn *wake;
     void *ud;
     int wakes_each_pass;              /* or only at the job's end. Fixed before submit */

@@ -42,11 +42,11 @@ struct eng_options {
 
 /* Everything a caller may want to know about the loaded model. */
 struct eng_info {
-    char name[64];         /* last part of the folder's name */
-    char digest[65];       /* SHA-256 of the weights, hex */
-    char backend[96];      /* "cpu: avx512, 2 threads" */
+    char name[64];    /* last part of the folder's name */
+    char digest[65];  /* SHA-256 of the weights, hex */
+    char backend[96]; /* "cpu: avx512, 2 threads" */
     uint64_t parameters;
-    int grid;              /* pixel questions run over grid x grid places */
+    int grid; /* pixel questions run over grid x grid places */
     int image_size;
     int tokens_per_number; /* most tokens a colour value takes */
 };
@@ -93,9 +93,9 @@ struct eng_ask {
     const struct eng_point *points; /* borrowed during the call; duplicates are legal */
     uint32_t n_points;              /* answered in this order as far as width allows */
     enum eng_estimate estimate;
-    int distribution;               /* wanted: entropy and probabilities; implied by median, mean */
+    int distribution; /* wanted: entropy and probabilities; implied by median, mean */
     enum eng_class urgency;
-    uint64_t deadline_ns;           /* clock_ns() time; 0: none. Past it the job fails E_TIMEOUT */
+    uint64_t deadline_ns; /* clock_ns() time; 0: none. Past it the job fails E_TIMEOUT */
     /* Called on the step thread after a pass that brought answers, and once at the end. Must return
      * at once, may not call back into the engine except eng_job_*() reads. NULL: nobody cares. */
     void (*wake)(void *ud, struct eng_job *job);
@@ -103,11 +103,11 @@ struct eng_ask {
 };
 
 struct eng_answer {
-    uint32_t point;     /* index into the ask's points */
+    uint32_t point; /* index into the ask's points */
     uint8_t rgb[3];
-    float prob[3];      /* of each chosen value given those before it; 0 when not asked */
-    float entropy[3];   /* bits, of each channel's distribution; 0 when not asked */
-    float mean_abs[3];  /* expected |value - chosen| in levels; 0 when not asked */
+    float prob[3];     /* of each chosen value given those before it; 0 when not asked */
+    float entropy[3];  /* bits, of each channel's distribution; 0 when not asked */
+    float mean_abs[3]; /* expected |value - chosen| in levels; 0 when not asked */
 };
 
 enum eng_state { ENG_WAITING, ENG_RUNNING, ENG_DONE, ENG_FAILED, ENG_CANCELLED };
@@ -149,8 +149,8 @@ struct eng_stats {
     uint32_t jobs_waiting, jobs_running, lanes;
     uint32_t kv_slots, kv_used, kv_cached; /* of the pool; used by jobs; held by cached stems */
     uint64_t queue_tokens, queue_tokens_max;
-    uint64_t allocations_in_step;          /* must stay 0 */
-    double pixels_per_second;              /* recent */
+    uint64_t allocations_in_step; /* must stay 0 */
+    double pixels_per_second;     /* recent */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out);
 

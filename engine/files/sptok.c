@@ -24,15 +24,10 @@
 
 #include "kernels/base/mem.h"
 
-enum {
-    FILE_MAX = 16 << 20,
-    PIECES_MAX = 1 << 20,
-    PIECE_BYTES_MAX = 512,
-    TEXT_MAX = 1 << 20
-};
+enum { FILE_MAX = 16 << 20, PIECES_MAX = 1 << 20, PIECE_BYTES_MAX = 512, TEXT_MAX = 1 << 20 };
 enum kind { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 
-static const char space_mark[] = "\xe2\x96\x81"; /* U+2581 */
+static const char space_mark[] = "\xe2\x96\x81";  /* U+2581 */
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
 struct piece {
@@ -74,8 +69,8 @@ static int read_varint(struct reader *r, uint64_t *out) {
 
 struct field {
     uint32_t number, wire;
-    uint64_t value;       /* wire 0 and 5 */
-    struct reader bytes;  /* wire 2 */
+    uint64_t value;      /* wire 0 and 5 */
+    struct reader bytes; /* wire 2 */
 };
 
 /* 1: a field; 0: the end; -1: malformed. */
@@ -239,7 +234,8 @@ static int count_pieces(struct reader r, size_t *n, size_t *bytes, struct err *e
     *n = *bytes = 0;
     while ((got = read_field(&r, &f)) == 1) {
         if (f.number != 1 || f.wire != 2) continue;
-        if (++*n > PIECES_MAX) return err_set(e, E_TOO_BIG, "tokenizer: over %d pieces", PIECES_MAX);
+        if (++*n > PIECES_MAX)
+            return err_set(e, E_TOO_BIG, "tokenizer: over %d pieces", PIECES_MAX);
         *bytes += (size_t)(f.bytes.end - f.bytes.p) + 1;
     }
     if (got < 0) return err_set(e, E_FORMAT, "tokenizer: not a SentencePiece model");
@@ -295,8 +291,10 @@ int sptok_parse(const void *bytes, size_t len, struct sptok **out, struct err *e
     if (!rc) rc = special_pieces(t, e);
     if (!rc) rc = build_table(t, e);
 out:
-    if (rc) sptok_close(t);
-    else *out = t;
+    if (rc)
+        sptok_close(t);
+    else
+        *out = t;
     return rc;
 }
 
@@ -316,8 +314,10 @@ int sptok_open(const char *path, struct sptok **out, struct err *e) {
     }
     while (!rc && len < (size_t)st.st_size) {
         ssize_t got = read(fd, bytes + len, (size_t)st.st_size - len);
-        if (got <= 0) rc = err_set(e, E_IO, "%s: can't be read", path);
-        else len += (size_t)got;
+        if (got <= 0)
+            rc = err_set(e, E_IO, "%s: can't be read", path);
+        else
+            len += (size_t)got;
     }
     if (!rc && (rc = sptok_parse(bytes, len, out, e))) err_in(e, "%s", path);
     mem_free(bytes);
@@ -346,21 +346,21 @@ const char *sptok_piece(const struct sptok *t, int32_t id) {
 struct symbol {
     uint32_t start, len; /* run of the text; len 0: joined to the one before */
     int32_t prev, next;
-    int frozen;          /* a user-defined piece: never joined */
+    int frozen; /* a user-defined piece: never joined */
 };
 struct candidate {
     float score;
     int32_t left, right;
-    uint32_t len;        /* of both together, to notice that one has changed since */
+    uint32_t len; /* of both together, to notice that one has changed since */
 };
 struct encoder {
     const struct sptok *t;
-    char *text;          /* with space marks */
+    char *text; /* with space marks */
     uint32_t len;
     struct symbol *symbols;
     int32_t n;
     struct candidate *heap;
-    int32_t n_heap;      /* at most 2 * n ever */
+    int32_t n_heap; /* at most 2 * n ever */
 };
 
 /* Length of the UTF-8 character at s, 0 when it is none (as SentencePiece judges it). */
@@ -518,7 +518,8 @@ static void emit(const struct encoder *x, uint32_t start, uint32_t len, struct i
 int sptok_encode(const struct sptok *t, const char *text, size_t len, int flags, int32_t *ids,
                  size_t cap, size_t *n, struct err *e) {
     *n = 0;
-    if (len > TEXT_MAX) return err_set(e, E_TOO_BIG, "text of %zu bytes, at most %d", len, TEXT_MAX);
+    if (len > TEXT_MAX)
+        return err_set(e, E_TOO_BIG, "text of %zu bytes, at most %d", len, TEXT_MAX);
     if (len == 0) return 0;
     struct encoder x = {.t = t};
     size_t chars = len + 1;
@@ -599,8 +600,10 @@ int sptok_decode(const struct sptok *t, const int32_t *ids, size_t n, char *text
             i += put_byte_run(t, &w, ids + i, n - i);
             continue;
         }
-        if (p->kind == UNKNOWN) put_bytes(&w, " \xe2\x81\x87 ", 5);
-        else if (p->kind != CONTROL) put_piece(&w, p, t->add_prefix && w.len == 0);
+        if (p->kind == UNKNOWN)
+            put_bytes(&w, " \xe2\x81\x87 ", 5);
+        else if (p->kind != CONTROL)
+            put_piece(&w, p, t->add_prefix && w.len == 0);
         i++;
     }
     if (w.len + 1 > cap) return err_set(e, E_TOO_BIG, "text needs %zu bytes", w.len + 1);

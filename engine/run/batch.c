@@ -62,9 +62,9 @@ void batch_init(struct batch *b, int32_t rows_max, int32_t tail_max, int32_t ste
 }
 
 void batch_clear(struct batch *b) {
-    void *all[] = {b->units, b->chunks, b->buckets, b->order,    b->src,      b->pos,
-                   b->slot,  b->tail_off, b->tail,  b->groups,   b->spans,    b->pick_row,
-                   b->pick_set, b->path, b->probs,  b->pass.best};
+    void *all[] = {b->units,    b->chunks,   b->buckets, b->order,    b->src,   b->pos,
+                   b->slot,     b->tail_off, b->tail,    b->groups,   b->spans, b->pick_row,
+                   b->pick_set, b->path,     b->probs,   b->pass.best};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         mem_free(all[i]);
     *b = (struct batch){0};

@@ -50,7 +50,7 @@ struct batch {
     int32_t n_chunks;
     struct batch_bucket *buckets;
     int32_t n_buckets;
-    int32_t *order;              /* units, those of a bucket side by side */
+    int32_t *order; /* units, those of a bucket side by side */
     int wants_probs;
     /* the pass */
     struct model_pass pass;
@@ -60,7 +60,7 @@ struct batch {
     struct kern_attn_span *spans;
     int32_t *pick_row, *pick_set;
     float *probs;
-    int32_t *path;               /* scratch of whoever writes rows: slots of one path */
+    int32_t *path; /* scratch of whoever writes rows: slots of one path */
 };
 
 /* Passes of at most rows_max rows, each with at most tail_max private keys, over at most stems_max

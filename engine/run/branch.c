@@ -18,7 +18,8 @@ int32_t branch_missing(const struct eng_job *j, int32_t leaf) {
 }
 
 void branch_start(struct eng_job *j, int32_t leaf, struct kv *kv, struct batch *b) {
-    for (int32_t r = j->tree.leaves[leaf].up; r >= 0 && j->run_left[r] < 0; r = j->tree.runs[r].up) {
+    for (int32_t r = j->tree.leaves[leaf].up; r >= 0 && j->run_left[r] < 0;
+         r = j->tree.runs[r].up) {
         const struct tree_run *run = &j->tree.runs[r];
         for (int32_t i = 0; i < run->n; i++)
             j->run_slot[run->slot0 + i] = kv_take(kv);

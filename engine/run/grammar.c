@@ -44,8 +44,10 @@ static int32_t draft_child(struct draft *d, int32_t at, int32_t token) {
     if (c >= 0 && d->nodes[c].token == token) return c;
     int32_t fresh = draft_new(d, token);
     d->nodes[fresh].sibling = c;
-    if (before < 0) d->nodes[at].child = fresh;
-    else d->nodes[before].sibling = fresh;
+    if (before < 0)
+        d->nodes[at].child = fresh;
+    else
+        d->nodes[before].sibling = fresh;
     return fresh;
 }
 
@@ -103,7 +105,8 @@ static int check_answer(const struct sptok *t, const struct grammar *g, const in
     if (rc) return rc;
     if (n_whole != n_parts || memcmp(whole, parts, n_parts * sizeof *parts))
         return err_set(e, E_UNSUPPORTED,
-                       "the tokenizer does not spell \"%s\" by its numbers one after the other", text);
+                       "the tokenizer does not spell \"%s\" by its numbers one after the other",
+                       text);
     return 0;
 }
 
@@ -210,8 +213,10 @@ int grammar_colour(const struct sptok *t, struct grammar **out, struct err *e) {
     if (!rc) rc = grammar_make(g, &d);
 out:
     mem_free(d.nodes);
-    if (rc) grammar_free(g);
-    else *out = g;
+    if (rc)
+        grammar_free(g);
+    else
+        *out = g;
     return rc == E_NOMEM ? err_set(e, rc, "grammar: out of memory") : rc;
 }
 

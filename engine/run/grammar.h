@@ -20,29 +20,35 @@
 
 struct grammar_edge {
     int32_t token;
-    int32_t node;        /* child; index into nodes */
+    int32_t node; /* child; index into nodes */
 };
 struct grammar_node {
-    int32_t edge0, edges;      /* children, sorted by token id; none at a leaf */
+    int32_t edge0, edges;       /* children, sorted by token id; none at a leaf */
     int32_t value_lo, value_hi; /* lowest and highest value below (equal: settled) */
-    int32_t set;               /* index of the column set to pick from; -1 when edges <= 1 */
+    int32_t set;                /* index of the column set to pick from; -1 when edges <= 1 */
 };
 struct grammar_field {
-    int32_t root;        /* node */
-    int32_t values;      /* legal values are 0 .. values-1 */
+    int32_t root;   /* node */
+    int32_t values; /* legal values are 0 .. values-1 */
 };
 /* All tokens that any choice of the grammar can fall on, in id order: the rows of its head. A
  * column set lists, for one choice, the columns of its children in edge order. */
 struct grammar {
-    int32_t *lead;  int n_lead;
-    struct grammar_field *fields; int n_fields;
-    struct grammar_node *nodes;   int n_nodes;
-    struct grammar_edge *edges;   int n_edges;
-    int32_t *head_ids;            int n_head;   /* token of each column */
-    int32_t *col_off, *cols;      int n_sets;   /* (n_sets + 1), columns */
-    int max_set;                                /* longest column list */
-    int depth_max;   /* most tokens from a field's root to a leaf */
-    int feed_max;    /* most tokens a lane feeds for a whole answer, lead included */
+    int32_t *lead;
+    int n_lead;
+    struct grammar_field *fields;
+    int n_fields;
+    struct grammar_node *nodes;
+    int n_nodes;
+    struct grammar_edge *edges;
+    int n_edges;
+    int32_t *head_ids;
+    int n_head; /* token of each column */
+    int32_t *col_off, *cols;
+    int n_sets;    /* (n_sets + 1), columns */
+    int max_set;   /* longest column list */
+    int depth_max; /* most tokens from a field's root to a leaf */
+    int feed_max;  /* most tokens a lane feeds for a whole answer, lead included */
 };
 
 /* The colour grammar "[r,g,b]". E_UNSUPPORTED when the tokenizer does not spell numbers in a

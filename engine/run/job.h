@@ -35,17 +35,17 @@ struct job_form {
     const int32_t *stem_ids;       /* see struct stem_key */
     int32_t n_stem_ids, picture_at, image_tokens;
     int32_t stem_tokens;
-    int32_t answer_max;            /* most tokens fed for an answer */
-    int32_t explore_max;           /* most tokens held beside while a channel is explored */
-    int32_t channels;              /* of an answer */
+    int32_t answer_max;  /* most tokens fed for an answer */
+    int32_t explore_max; /* most tokens held beside while a channel is explored */
+    int32_t channels;    /* of an answer */
 };
 
 struct eng_job {
     /* ---- Fixed at submit. ---- */
-    struct arena *mem;            /* everything below lives in it */
-    struct eng_image *image;      /* one reference */
-    const uint8_t *rgb;           /* (S, S, 3), the image's */
-    const struct job_form *form;  /* the engine's: gone once the job has ended and eng_close ran */
+    struct arena *mem;           /* everything below lives in it */
+    struct eng_image *image;     /* one reference */
+    const uint8_t *rgb;          /* (S, S, 3), the image's */
+    const struct job_form *form; /* the engine's: gone once the job has ended and eng_close ran */
     uint32_t stem_tokens;
     enum eng_estimate estimate;
     int distribution;
@@ -54,11 +54,11 @@ struct eng_job {
     void (*wake)(void *ud, struct eng_job *job);
     void *ud;
     uint32_t n_points;
-    int32_t *same;                /* (n_points) the next point at the same place, or -1 */
-    struct tree tree;             /* a leaf for each place that is asked */
-    uint32_t *leaf_point;         /* (n_leaves) the leaf's first point */
-    int32_t lane_slots;           /* single slots that one lane may take */
-    uint64_t cost;                /* rows it may take at most: what the queue counts */
+    int32_t *same;        /* (n_points) the next point at the same place, or -1 */
+    struct tree tree;     /* a leaf for each place that is asked */
+    uint32_t *leaf_point; /* (n_leaves) the leaf's first point */
+    int32_t lane_slots;   /* single slots that one lane may take */
+    uint64_t cost;        /* rows it may take at most: what the queue counts */
 
     /* ---- Shared. ---- */
     atomic_int refs, askers;
@@ -68,25 +68,25 @@ struct eng_job {
     atomic_int gate;              /* of wake: open, calling, shut */
     _Atomic(struct queue *) bell; /* made by the first waiter */
     _Atomic uint64_t queued_ns, first_ns, end_ns, see_ns, rows, rows_plain; /* One writer: step */
-    _Atomic uint32_t stem_cached; /* One writer: step */
-    struct eng_answer *answers;   /* (n_points) step writes, n_ready publishes */
-    struct err error;             /* step writes, state publishes */
+    _Atomic uint32_t stem_cached;                                           /* One writer: step */
+    struct eng_answer *answers; /* (n_points) step writes, n_ready publishes */
+    struct err error;           /* step writes, state publishes */
 
     /* ---- Owner: step. ---- */
-    struct eng_job *next;         /* in a list of sched's */
-    struct stem_part *stem;       /* pinned while running */
-    int32_t next_leaf;            /* leaves before it were started */
+    struct eng_job *next;           /* in a list of sched's */
+    struct stem_part *stem;         /* pinned while running */
+    int32_t next_leaf;              /* leaves before it were started */
     struct lane *lanes, *last_lane; /* in progress, oldest first */
     int32_t n_lanes;
-    int32_t *run_slot;            /* (tree.run_tokens) slots of the branches */
-    int32_t *run_left;            /* (tree.n_runs) children not finished; -1: not started */
-    uint32_t n_answers;           /* written; n_ready once announced */
-    uint64_t served;              /* its share of the class so far; see sched.c */
-    struct lane *cursor;          /* the next of its lanes for the pass being built */
-    int is_full;                  /* takes no more of the pass being built */
-    int is_touched;               /* is to be announced */
-    uint64_t passed_over;         /* 1 + sched.let_in when it first did not fit; 0: not yet */
-    enum eng_state ending;        /* WAITING, or the state it is about to be announced in */
+    int32_t *run_slot;     /* (tree.run_tokens) slots of the branches */
+    int32_t *run_left;     /* (tree.n_runs) children not finished; -1: not started */
+    uint32_t n_answers;    /* written; n_ready once announced */
+    uint64_t served;       /* its share of the class so far; see sched.c */
+    struct lane *cursor;   /* the next of its lanes for the pass being built */
+    int is_full;           /* takes no more of the pass being built */
+    int is_touched;        /* is to be announced */
+    uint64_t passed_over;  /* 1 + sched.let_in when it first did not fit; 0: not yet */
+    enum eng_state ending; /* WAITING, or the state it is about to be announced in */
 };
 
 /* Fills a job from the ask on the caller's thread. Two references: the asker's and the engine's.

@@ -19,14 +19,14 @@ struct kv_gap {
 };
 
 struct kv {
-    int32_t run_slots;    /* slots [0, run_slots) are handed out as runs */
-    int32_t run_free;     /* of them, in no run */
-    struct kv_gap *gaps;  /* what is free there, by slot, never two side by side */
+    int32_t run_slots;   /* slots [0, run_slots) are handed out as runs */
+    int32_t run_free;    /* of them, in no run */
+    struct kv_gap *gaps; /* what is free there, by slot, never two side by side */
     int32_t n_gaps, cap_gaps;
 
-    int32_t singles;      /* slots [run_slots, run_slots + singles) */
-    int32_t promised;     /* of them; never less than those taken, never more than there are */
-    int32_t *stack;       /* those not taken */
+    int32_t singles;  /* slots [run_slots, run_slots + singles) */
+    int32_t promised; /* of them; never less than those taken, never more than there are */
+    int32_t *stack;   /* those not taken */
     int32_t n_stack;
 };
 

@@ -189,7 +189,8 @@ int32_t lane_first_rows(const struct lanes *ls, const struct eng_job *job, int32
     return rows;
 }
 
-static void put_feed(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos, int32_t above) {
+static void put_feed(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos,
+                     int32_t above) {
     for (int32_t i = 0; i < l->n_feed; i++) {
         int32_t slot = kv_take(ls->kv);
         l->path[l->n_path++] = slot;
@@ -246,8 +247,8 @@ static int32_t node_place(const struct lanes *ls, const struct lane *l, int32_t 
 }
 
 /* The child at the end of an edge has probability p of all. */
-static void reach(const struct lanes *ls, struct lane *l, int32_t up, const struct grammar_edge *edge,
-                  double p, int is_greedy, int32_t level0) {
+static void reach(const struct lanes *ls, struct lane *l, int32_t up,
+                  const struct grammar_edge *edge, double p, int is_greedy, int32_t level0) {
     const struct grammar_node *child = &ls->g->nodes[edge->node];
     if (is_settled(child)) {
         l->p[child->value_lo] = p;
@@ -268,14 +269,14 @@ static void reach(const struct lanes *ls, struct lane *l, int32_t up, const stru
 }
 
 /* All children of a node; up -1: of the pick at the end of the path. */
-static void expand(const struct lanes *ls, struct lane *l, int32_t up, int is_greedy, int32_t level0,
-                   const int32_t *best, const float *probs) {
+static void expand(const struct lanes *ls, struct lane *l, int32_t up, int is_greedy,
+                   int32_t level0, const int32_t *best, const float *probs) {
     const struct grammar_node *n = &ls->g->nodes[up < 0 ? l->node : l->nodes[up].node];
     double p = up < 0 ? 1.0 : l->nodes[up].p;
     for (int32_t i = 0; i < n->edges; i++) {
         double q = n->edges > 1 ? p * (double)probs[i] : p;
-        reach(ls, l, up, &ls->g->edges[n->edge0 + i], q,
-              is_greedy && (n->edges == 1 || i == *best), level0);
+        reach(ls, l, up, &ls->g->edges[n->edge0 + i], q, is_greedy && (n->edges == 1 || i == *best),
+              level0);
     }
 }
 

@@ -34,23 +34,23 @@ struct lane_node { /* one token held while a channel is explored */
     int32_t up;    /* the lane_node before it; -1: it follows the path */
     int32_t depth; /* tokens between the path and it */
     int32_t token, slot;
-    double p;      /* of the channel's value beginning so */
+    double p; /* of the channel's value beginning so */
 };
 
 struct lane {
     struct eng_job *job;
     struct lane *prev, *next; /* of the job's lanes, or the free list */
     int32_t leaf;
-    int32_t field, node;      /* where in the grammar the next pick falls */
-    int32_t depth;            /* tokens of the field in front of `node` */
-    int32_t *path, n_path;    /* slots of the tokens fed for good: tail, then answer */
-    int32_t *feed, n_feed;    /* tokens that go next */
-    struct lane_node *nodes;  /* (explore_max) */
-    int32_t n_nodes, n_fed;   /* nodes [n_fed, n_nodes) go next */
-    int32_t greedy;           /* the node on the greedy path; -1: it has ended */
+    int32_t field, node;     /* where in the grammar the next pick falls */
+    int32_t depth;           /* tokens of the field in front of `node` */
+    int32_t *path, n_path;   /* slots of the tokens fed for good: tail, then answer */
+    int32_t *feed, n_feed;   /* tokens that go next */
+    struct lane_node *nodes; /* (explore_max) */
+    int32_t n_nodes, n_fed;  /* nodes [n_fed, n_nodes) go next */
+    int32_t greedy;          /* the node on the greedy path; -1: it has ended */
     int32_t greedy_value;
-    double *p;                /* (LANE_VALUES) */
-    int32_t pick0;            /* its first pick in the pass being run */
+    double *p;     /* (LANE_VALUES) */
+    int32_t pick0; /* its first pick in the pass being run */
     struct eng_answer answer;
 };
 
@@ -84,6 +84,7 @@ int32_t lane_first_rows(const struct lanes *ls, const struct eng_job *job, int32
 void lane_put(struct lanes *ls, struct lane *l, struct batch *b);
 
 /* The pass has run: results of the lane's picks, in the order of its rows. 1: its answer is whole. */
-int lane_advance(struct lanes *ls, struct lane *l, const int32_t *best, const float *probs, int ldp);
+int lane_advance(struct lanes *ls, struct lane *l, const int32_t *best, const float *probs,
+                 int ldp);
 
 #endif

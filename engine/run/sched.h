@@ -37,7 +37,7 @@
 enum {
     SCHED_RUNNING = 32, /* jobs that run at once */
     SCHED_SKIPS = 16,
-    SCHED_LOOKS = 64,   /* waiting jobs of a class that are looked at in one turn */
+    SCHED_LOOKS = 64, /* waiting jobs of a class that are looked at in one turn */
     SCHED_QUANTUM = 64
 };
 

@@ -30,8 +30,8 @@ enum {
 
 /* What a job's stem is made of. `ids` holds one picture, as a negative id that ends part one. */
 struct stem_key {
-    const char *digest;   /* of the picture; hex, STEM_DIGEST with its NUL */
-    const int32_t *ids;   /* (n_ids) */
+    const char *digest; /* of the picture; hex, STEM_DIGEST with its NUL */
+    const int32_t *ids; /* (n_ids) */
     int32_t n_ids;
     int32_t picture_at;   /* index in ids; not the last */
     int32_t image_tokens; /* rows that the picture stands for */
@@ -61,7 +61,7 @@ struct stems {
     struct kv *kv;
     struct stem_part *parts;
     int32_t n_parts;
-    int32_t cached_max;    /* picture parts kept without a user */
+    int32_t cached_max; /* picture parts kept without a user */
     uint64_t tick;
     struct stem_counts counts;
 };

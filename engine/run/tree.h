@@ -25,15 +25,15 @@ struct tree_text {
 struct tree_run {
     const int32_t *ids; /* its own tokens */
     int32_t n;
-    int32_t up;         /* the run it hangs under; -1: the stem */
-    int32_t depth;      /* tokens between the stem and its first token */
-    int32_t children;   /* runs and leaves that hang under it */
-    int32_t slot0;      /* where its tokens stand in an array of all tokens of runs */
+    int32_t up;       /* the run it hangs under; -1: the stem */
+    int32_t depth;    /* tokens between the stem and its first token */
+    int32_t children; /* runs and leaves that hang under it */
+    int32_t slot0;    /* where its tokens stand in an array of all tokens of runs */
 };
 struct tree_leaf {
     const int32_t *ids; /* tail */
     int32_t n;
-    int32_t up;         /* run or -1 */
+    int32_t up; /* run or -1 */
     int32_t depth;
 };
 
@@ -42,10 +42,10 @@ struct tree {
     int32_t n_runs;
     struct tree_leaf *leaves; /* in the order of the texts */
     int32_t n_leaves;
-    int32_t run_tokens;       /* of all runs together */
-    int32_t tail_tokens;      /* of all tails together */
-    int32_t tail_max;         /* of the longest tail */
-    int32_t path_runs_max;    /* most runs above a leaf */
+    int32_t run_tokens;    /* of all runs together */
+    int32_t tail_tokens;   /* of all tails together */
+    int32_t tail_max;      /* of the longest tail */
+    int32_t path_runs_max; /* most runs above a leaf */
 };
 
 /* texts[order[0]], texts[order[1]], ... must ascend strictly (by token ids, a shorter text before

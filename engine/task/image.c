@@ -50,7 +50,8 @@ static void taps_fill(struct taps *t, int in, int out, double *w) {
         }
         for (int k = 0; k < n; k++) {
             double v = (sum != 0 ? w[k] * (1.0 / sum) : w[k]) * (1 << BITS);
-            t->weight[(size_t)i * (size_t)t->most + (size_t)k] = (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
+            t->weight[(size_t)i * (size_t)t->most + (size_t)k] =
+                (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
         }
         t->first[i] = lo;
         t->count[i] = n;
@@ -65,7 +66,8 @@ static int taps_make(struct taps *t, int in, int out) {
     double *w = mem_try((size_t)t->most * sizeof *w);
     t->first = mem_try((size_t)out * sizeof *t->first);
     t->count = mem_try((size_t)out * sizeof *t->count);
-    if (mem_mul((size_t)out * (size_t)t->most, sizeof *t->weight, &cells)) t->weight = mem_try(cells);
+    if (mem_mul((size_t)out * (size_t)t->most, sizeof *t->weight, &cells))
+        t->weight = mem_try(cells);
     if (w && t->first && t->count && t->weight) {
         taps_fill(t, in, out, w);
         rc = 0;

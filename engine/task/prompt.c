@@ -40,7 +40,8 @@ int prompt_text(const struct model_config *c, const struct sptok *t, const char 
 int prompt_pixel(const struct model_config *c, const struct sptok *t, int x, int y,
                  struct prompt *out, struct err *e) {
     if (x < 0 || y < 0 || x >= c->pixel_grid || y >= c->pixel_grid)
-        return err_set(e, E_INVALID, "place (%d,%d) is outside the grid of %d", x, y, c->pixel_grid);
+        return err_set(e, E_INVALID, "place (%d,%d) is outside the grid of %d", x, y,
+                       c->pixel_grid);
     int is_yx = c->coord_order == MODEL_COORD_YX;
     char text[64];
     snprintf(text, sizeof text, "[reconstruct] loc: [%d,%d] rgb:", is_yx ? y : x, is_yx ? x : y);

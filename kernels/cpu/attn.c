@@ -59,8 +59,8 @@ static void pack_end(const struct cpu_isa *isa, const struct packed *to, int K) 
 
 /* Scores of m rows against the shared keys, into lines of `ld` floats; behind the last key of a line there
  * are up to nr - 1 worthless ones, which the caller overwrites. */
-static void score_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *q, int ldq,
-                         int K, float scale, float *s, int ld) {
+static void score_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *q,
+                         int ldq, int K, float scale, float *s, int ld) {
     struct tile_end end = {NULL, KERN_ACT_NONE, 0, scale};
     for (int at = 0; at < p->n_padded; at += isa->nr)
         isa->tile(m, K, q, ldq, p->keys + (size_t)at * (size_t)K, s + at, ld, isa->nr, &end);
@@ -74,8 +74,8 @@ static float line_end(const struct cpu_isa *isa, float *s, int n) {
     return isa->exp_sum(padded, s);
 }
 
-static void add_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *s, int ld, int K,
-                       float *y, int ldy) {
+static void add_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *s,
+                       int ld, int K, float *y, int ldy) {
     struct tile_end end = {NULL, KERN_ACT_NONE, 0, 1.0f};
     for (int i = 0; i < K; i += isa->nr)
         isa->tile(m, p->n, s, ld, p->values + (size_t)i * (size_t)p->n, y + i, ldy,
@@ -131,7 +131,8 @@ static void full_rows(void *ctx, int task, int thread) {
     int ld = line_floats(isa, p.n, 0);
     size_t row = (size_t)(at / a->heads * a->tokens + row0), col = (size_t)(at % a->heads * K);
     float *y = cpu_f32(a->y) + row * (size_t)a->ldy + col;
-    score_shared(isa, &p, m, cpu_f32(a->qkv) + row * (size_t)a->ld + col, a->ld, K, a->scale, s, ld);
+    score_shared(isa, &p, m, cpu_f32(a->qkv) + row * (size_t)a->ld + col, a->ld, K, a->scale, s,
+                 ld);
     float sum[ROW_BLOCK];
     for (int i = 0; i < m; i++)
         sum[i] = line_end(isa, s + (size_t)i * (size_t)ld, p.n);
@@ -142,8 +143,8 @@ static void full_rows(void *ctx, int task, int thread) {
 
 void cpu_attn_full(struct kern *k, const struct kern_attn_full *a) {
     int n = a->images * a->heads;
-    cpu_count(k, 2 * (uint64_t)n * (uint64_t)a->tokens * (uint64_t)a->tokens *
-                     (uint64_t)a->head_size);
+    cpu_count(k,
+              2 * (uint64_t)n * (uint64_t)a->tokens * (uint64_t)a->tokens * (uint64_t)a->head_size);
     if (n == 0 || a->tokens == 0) return;
     struct full_job j = {k, a, NULL, packed_floats(k->isa, a->tokens, a->head_size),
                          (a->tokens + ROW_BLOCK - 1) / ROW_BLOCK};
@@ -174,7 +175,8 @@ static struct packed tree_packed(const struct tree_job *j, int group, int head) 
     const struct kern_attn_tree *a = j->a;
     float *p = j->shared;
     for (int g = 0; g < group; g++)
-        p += packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
+        p +=
+            packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
     int n = group_keys(a, &a->groups[group]);
     return packed_at(j->k->isa, p + packed_floats(j->k->isa, n, a->head_size) * (size_t)head, n,
                      a->head_size);
@@ -205,7 +207,8 @@ struct own {
     int first, n;
 };
 
-static struct own row_own(const struct kern_attn_tree *a, const struct kern_attn_group *g, int row) {
+static struct own row_own(const struct kern_attn_tree *a, const struct kern_attn_group *g,
+                          int row) {
     if (g->own_slot >= 0) return (struct own){NULL, g->own_slot, row - g->row0 + 1};
     int from = cpu_i32(a->tail_off)[row];
     return (struct own){cpu_i32(a->tail) + from, 0, cpu_i32(a->tail_off)[row + 1] - from};

@@ -27,7 +27,7 @@ struct kern {
     struct cpu_scratch *private; /* (threads): scores */
     /* cos and sin of pos * theta^(-2i/K): (angle_pos, K/2, 2), of the last theta and K asked for */
     struct cpu_scratch angles;
-    int angle_pos, angle_size;   /* positions in it; K */
+    int angle_pos, angle_size; /* positions in it; K */
     double angle_theta;
     char text[64];
 };

@@ -67,7 +67,7 @@ void cpu_mat_free(struct kern *k, struct kern_mat *m) {
 struct gemm_job {
     struct kern *k;
     const struct kern_gemm *a;
-    int rows, panels;      /* of one task */
+    int rows, panels; /* of one task */
     int column_tasks;
 };
 
@@ -86,8 +86,8 @@ static void gemm_task(void *ctx, int task, int thread) {
     for (int p = p0; p < p1; p++) {
         int col = p * nr, cols = w->n - col < nr ? w->n - col : nr;
         struct tile_end end = {bias ? bias + col : NULL, a->act, a->accumulate, 1.0f};
-        j->k->isa->tile(rows, w->k, x, a->ldx, w->data + (size_t)p * (size_t)nr * (size_t)w->k, y + col,
-                        a->ldy, cols, &end);
+        j->k->isa->tile(rows, w->k, x, a->ldx, w->data + (size_t)p * (size_t)nr * (size_t)w->k,
+                        y + col, a->ldy, cols, &end);
     }
 }
 

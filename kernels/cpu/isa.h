@@ -19,13 +19,13 @@ struct tile_end {
     const float *bias; /* NULL: none */
     enum kern_act act;
     int accumulate;
-    float scale;       /* the sum is multiplied by it first (1: leaves the bits alone) */
+    float scale; /* the sum is multiplied by it first (1: leaves the bits alone) */
 };
 
 struct cpu_isa {
     const char *name;
-    int nr;       /* columns of a panel, a multiple of vector length */
-    int mr;       /* rows that a full tile does at once */
+    int nr; /* columns of a panel, a multiple of vector length */
+    int mr; /* rows that a full tile does at once */
     int (*is_here)(void);
 
     /* y (m, cols) = end(x (m, k) times panel (k, nr)), cols <= nr, any m >= 0. */

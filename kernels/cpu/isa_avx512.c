@@ -7,12 +7,23 @@
 
 enum { MR = 8, NV = 2 };
 
-static int is_here(void) { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"); }
+static int is_here(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
 
 #include "kernels/cpu/rows.inc"
 #include "kernels/cpu/tile.inc"
 
-const struct cpu_isa cpu_isa_avx512 = {
-    .name = "avx512", .nr = NV * V, .mr = MR, .is_here = is_here,
-    .tile = tile, .layernorm = layernorm, .rmsnorm = rmsnorm, .swiglu = swiglu,
-    .exp_sum = exp_sum, .scale = scale, .dot = dot, .add_scaled = add_scaled};
+const struct cpu_isa cpu_isa_avx512 = {.name = "avx512",
+                                       .nr = NV * V,
+                                       .mr = MR,
+                                       .is_here = is_here,
+                                       .tile = tile,
+                                       .layernorm = layernorm,
+                                       .rmsnorm = rmsnorm,
+                                       .swiglu = swiglu,
+                                       .exp_sum = exp_sum,
+                                       .scale = scale,
+                                       .dot = dot,
+                                       .add_scaled = add_scaled};

@@ -50,7 +50,8 @@ static void *work(void *arg) {
     struct pool *p = s.p;
     unsigned seen = 0;
     for (;;) {
-        for (int i = 0; i < SPINS && atomic_load_explicit(&p->round, memory_order_relaxed) == seen; i++)
+        for (int i = 0; i < SPINS && atomic_load_explicit(&p->round, memory_order_relaxed) == seen;
+             i++)
             relax();
         pthread_mutex_lock(&p->mu);
         while (p->round == seen && !p->closing)

@@ -88,9 +88,9 @@ VEC vf v_exp(vf x) {
 /* erf: an odd polynomial below 1, 1 - e^q(x) from 1 to 4, 1 above; both fitted by least squares at
  * Chebyshev points in double. Absolute error below 1.5e-7. */
 VEC vf v_erf(vf x) {
-    static const float small[] = {1.128379225730896f,    -0.37612637877464294f,
-                                  0.11283782869577408f,  -0.026865437626838684f,
-                                  0.005221053492277861f, -0.0008484396385028958f,
+    static const float small[] = {1.128379225730896f,      -0.37612637877464294f,
+                                  0.11283782869577408f,    -0.026865437626838684f,
+                                  0.005221053492277861f,   -0.0008484396385028958f,
                                   0.00011268253729213029f, -9.673591193859465e-06f};
     static const float large[] = {0.0004005005757790059f, -1.1306045055389404f,
                                   -0.6310888528823853f,   -0.1109074205160141f,
@@ -106,6 +106,8 @@ VEC vf v_erf(vf x) {
     return (vf)((vi)r | ((vi)x & (int32_t)0x80000000));
 }
 
-VEC vf v_gelu(vf x) { return v_all(0.5f) * x * (v_all(1.0f) + v_erf(x * v_all(0.70710678118654752f))); }
+VEC vf v_gelu(vf x) {
+    return v_all(0.5f) * x * (v_all(1.0f) + v_erf(x * v_all(0.70710678118654752f)));
+}
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "engine/engine.h"
 
-#define TINY "tests/golden/tiny"
+#define TINY        "tests/golden/tiny"
 #define TINY_DIGITS "tests/golden/tiny-digits"
 enum { ENG_RIG_GRID = 16, ENG_RIG_ALL = 256 };
 

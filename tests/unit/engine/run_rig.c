@@ -200,8 +200,8 @@ void rig_close(struct rig *r) {
     lane_clear(&r->lanes);
     stem_clear(&r->stems);
     kv_clear(&r->kv);
-    void *all[] = {r->slots,   r->texts,      r->order,     r->text_ids, r->g.lead,
-                   r->g.fields, r->g.nodes, r->g.edges, r->g.head_ids, r->g.col_off, r->g.cols};
+    void *all[] = {r->slots,   r->texts,   r->order,      r->text_ids,  r->g.lead, r->g.fields,
+                   r->g.nodes, r->g.edges, r->g.head_ids, r->g.col_off, r->g.cols};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         mem_free(all[i]);
 }
@@ -436,8 +436,8 @@ int rig_answer(const struct rig *r, int picture, int x, int y, enum eng_estimate
     int is_exploring = distribution || estimate != ENG_MODE, rows = 1;
     for (int i = 0; i < f->n_stem_ids; i++)
         for (int j = 0; j < (f->stem_ids[i] < 0 ? RIG_IMAGE_TOKENS : 1); j++)
-            alone_feed(&a, f->stem_ids[i] < 0 ? -1 - (picture * RIG_IMAGE_TOKENS + j)
-                                              : f->stem_ids[i]);
+            alone_feed(&a,
+                       f->stem_ids[i] < 0 ? -1 - (picture * RIG_IMAGE_TOKENS + j) : f->stem_ids[i]);
     const struct tree_text *t = &f->texts[y * RIG_GRID + x];
     for (int i = 0; i < t->n; i++)
         alone_feed(&a, t->ids[i]);

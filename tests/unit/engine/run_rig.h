@@ -15,8 +15,8 @@
 enum rig_grammar {
     RIG_DIGITS, /* 0..255 digit by digit, as LLaMA-2 spells */
     RIG_WHOLE,  /* one token a value */
-    RIG_PAIRS,  /* sixteen times sixteen, token ids not in the order of values, a forced one between */
-    RIG_DEEP    /* eight bits, all values about as likely: more open nodes than a lane may hold */
+    RIG_PAIRS, /* sixteen times sixteen, token ids not in the order of values, a forced one between */
+    RIG_DEEP   /* eight bits, all values about as likely: more open nodes than a lane may hold */
 };
 enum { RIG_GRID = 16, RIG_IMAGE_TOKENS = 70 };
 
@@ -37,7 +37,7 @@ struct rig {
     struct sched sched;
     struct {
         int32_t token, pos;
-    } *slots;
+    } * slots;
     int32_t feats[4]; /* which picture each place holds */
     uint64_t passes, rows, seen;
     int32_t most_rows;
@@ -59,7 +59,7 @@ void rig_finish(struct rig *r); /* until nothing runs and nothing waits */
 
 /* The answer to a question as its prompt alone gives it; returns the rows behind its prompt. */
 int rig_answer(const struct rig *r, int picture, int x, int y, enum eng_estimate estimate,
-                int distribution, struct eng_answer *out);
+               int distribution, struct eng_answer *out);
 /* Are the job's answers whole, and all what they should be? */
 void rig_check_job(const struct rig *r, const struct eng_job *j, int picture,
                    const struct eng_ask *ask);

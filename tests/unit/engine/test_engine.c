@@ -105,7 +105,7 @@ static void check_circumstances(const char *dir, enum eng_estimate estimate, int
     eng_close(e);
     check_same(&c, (struct eng_options){.width = 1});
     check_same(&c, (struct eng_options){.width = 7, .threads = 2});
-    check_same(&c, (struct eng_options){.width = 64, .rows_max = 1});   /* as few as can be */
+    check_same(&c, (struct eng_options){.width = 64, .rows_max = 1}); /* as few as can be */
     check_same(&c, (struct eng_options){.width = 4096, .rows_max = 8192, .threads = 2});
     check_same(&c, (struct eng_options){.kv_tokens = 220, .cached_images = -1});
 }

@@ -129,11 +129,8 @@ static void hold(void *ud, struct eng_job *j) {
 
 static struct eng_job *hold_engine(struct eng *e, struct eng_image *picture, struct gate *g) {
     struct eng_job *j;
-    struct eng_ask ask = {.image = picture,
-                          .points = eng_rig_points(),
-                          .n_points = 1,
-                          .wake = hold,
-                          .ud = g};
+    struct eng_ask ask = {
+        .image = picture, .points = eng_rig_points(), .n_points = 1, .wake = hold, .ud = g};
     CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
     while (!atomic_load(&g->is_in))
         usleep(200);
@@ -463,8 +460,8 @@ TEST_LIMIT(engine_crowd_of_threads, 120) {
     struct visitor v[THREADS];
     pthread_t t[THREADS];
     for (int i = 0; i < THREADS; i++) {
-        v[i] = (struct visitor){.e = e, .want = (const struct eng_answer(*)[ENG_RIG_ALL])want,
-                                .seed = (uint64_t)i};
+        v[i] = (struct visitor){
+            .e = e, .want = (const struct eng_answer(*)[ENG_RIG_ALL])want, .seed = (uint64_t)i};
         CHECK_EQ(pthread_create(&t[i], NULL, visit, &v[i]), 0);
     }
     int done = 3, refused = 0, left = 0;

@@ -29,7 +29,7 @@ TEST(job_refuses_bad_asks) {
         {{.image = p, .points = in, .n_points = JOB_POINTS_MAX + 1}, E_TOO_BIG},
         {{.image = p, .points = in, .n_points = 1, .estimate = (enum eng_estimate)3}, E_INVALID},
         {{.image = p, .points = in, .n_points = 1, .urgency = ENG_CLASSES}, E_INVALID},
-        {{.image = p, .points = in, .n_points = 1, .urgency = (enum eng_class)-1}, E_INVALID},
+        {{.image = p, .points = in, .n_points = 1, .urgency = (enum eng_class) - 1}, E_INVALID},
         {{.image = p, .points = in, .n_points = 2}, 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -50,7 +50,8 @@ TEST(job_takes_as_many_points_as_it_says) {
     struct eng_image *p = rig_picture(1);
     struct eng_point *points = mem_must(JOB_POINTS_MAX * sizeof points[0]);
     for (int i = 0; i < JOB_POINTS_MAX; i++)
-        points[i] = (struct eng_point){(uint16_t)(i % RIG_GRID), (uint16_t)(i / RIG_GRID % RIG_GRID)};
+        points[i] =
+            (struct eng_point){(uint16_t)(i % RIG_GRID), (uint16_t)(i / RIG_GRID % RIG_GRID)};
     struct eng_ask ask = {.image = p, .points = points, .n_points = JOB_POINTS_MAX};
     struct eng_job *j = rig_submit(&r, &ask);
     CHECK_EQ(j->tree.n_leaves, RIG_GRID * RIG_GRID);
@@ -116,11 +117,9 @@ TEST(job_wakes_once_a_pass_and_at_the_end) {
     struct eng_image *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
-    struct eng_job *j = rig_submit(&r, &(struct eng_ask){.image = p,
-                                                         .points = points,
-                                                         .n_points = 100,
-                                                         .wake = on_wake,
-                                                         .ud = &l});
+    struct eng_job *j = rig_submit(
+        &r, &(struct eng_ask){
+                .image = p, .points = points, .n_points = 100, .wake = on_wake, .ud = &l});
     while (!sched_is_idle(&r.sched)) {
         int before = l.wakes;
         uint32_t ready = l.ready;
@@ -134,9 +133,9 @@ TEST(job_wakes_once_a_pass_and_at_the_end) {
     eng_job_put(j);
     /* one that is put at once hears nothing */
     l = (struct listener){0};
-    eng_job_put(rig_submit(&r, &(struct eng_ask){
-                                   .image = p, .points = points, .n_points = 1, .wake = on_wake,
-                                   .ud = &l}));
+    eng_job_put(rig_submit(
+        &r,
+        &(struct eng_ask){.image = p, .points = points, .n_points = 1, .wake = on_wake, .ud = &l}));
     rig_finish(&r);
     CHECK_EQ(l.wakes, 0);
     CHECK_EQ(r.sched.cancelled, 1);
@@ -208,8 +207,8 @@ TEST(job_wait_sees_answers_and_the_end) {
     struct eng_image *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
-    struct eng_job *j = rig_submit(&r, &(struct eng_ask){
-                                           .image = p, .points = points, .n_points = 60});
+    struct eng_job *j =
+        rig_submit(&r, &(struct eng_ask){.image = p, .points = points, .n_points = 60});
     uint64_t start = clock_ns();
     CHECK_EQ(eng_job_wait(j, 0, 5000000), E_TIMEOUT);
     CHECK(clock_ns() - start >= 5000000);

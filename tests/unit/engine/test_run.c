@@ -45,8 +45,8 @@ TEST(run_estimates_of_every_grammar_that_fits) {
 
 TEST(run_narrow_engines_give_the_same) {
     const struct rig_sizes sizes[] = {
-        {80, 100, 1, 64, 0},    /* one lane, no cache */
-        {80, 140, 7, 64, 1},    /* lanes wait for slots */
+        {80, 100, 1, 64, 0}, /* one lane, no cache */
+        {80, 140, 7, 64, 1}, /* lanes wait for slots */
         {160, 20000, 300, 64, 2},
         {2000, 400, 300, 1024, 8},
     };
@@ -106,8 +106,8 @@ TEST(run_feeds_no_row_twice) {
                 (uint64_t)(r.form.stem_tokens + j->tree.run_tokens + j->tree.tail_tokens);
             for (int i = 0; i < ALL; i++) {
                 struct eng_answer a;
-                want += (uint64_t)rig_answer(&r, 9, points[i].x, points[i].y, estimates[k], k == 1,
-                                             &a);
+                want +=
+                    (uint64_t)rig_answer(&r, 9, points[i].x, points[i].y, estimates[k], k == 1, &a);
             }
             CHECK(j->cost >= want);
             rig_finish(&r);
@@ -187,8 +187,7 @@ TEST(run_lanes_start_with_their_stem) {
     struct rig r;
     rig_open(&r, RIG_WHOLE, &ROOMY);
     struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {
-        .image = picture, .points = (struct eng_point[]){{3, 4}}, .n_points = 1};
+    struct eng_ask ask = {.image = picture, .points = (struct eng_point[]){{3, 4}}, .n_points = 1};
     struct eng_job *j = rig_submit(&r, &ask);
     rig_finish(&r);
     rig_check_job(&r, j, 1, &ask);

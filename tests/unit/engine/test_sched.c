@@ -144,8 +144,8 @@ TEST(sched_running_jobs_make_room_for_an_aged_one) {
     for (int i = 0; i < 5; i++)
         rig_turn(&s.r, 1);
     struct eng_job *late = ask(&s, 1, ALL, ENG_PICTURE);
-    late->passed_over = 1;             /* as if it had waited since start ... */
-    s.r.sched.let_in += SCHED_SKIPS;   /* ... while others went past */
+    late->passed_over = 1;           /* as if it had waited since start ... */
+    s.r.sched.let_in += SCHED_SKIPS; /* ... while others went past */
     for (int i = 0; i <= SCHED_SKIPS; i++)
         small[i] = ask(&s, 0, 1, ENG_PICTURE);
     for (int turn = 0; turn < 20 && eng_job_state(late) == ENG_WAITING; turn++) {

@@ -43,7 +43,7 @@ TEST(stem_is_found_again) {
     CHECK(a && cached == 0);
     CHECK_EQ(a->start, PICTURE);
     CHECK_EQ(a->up->start, 0);
-    CHECK(stem_next(a) == a->up); /* the picture first */
+    CHECK(stem_next(a) == a->up);                            /* the picture first */
     struct stem_part *shared = take(&s, 1, TASK_A, &cached); /* while still cold */
     CHECK(shared == a);
     CHECK_EQ(fill(a), 2);

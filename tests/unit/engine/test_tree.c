@@ -21,7 +21,8 @@ static int32_t make(struct tree_text *texts, int32_t *ids, int32_t *order, int32
         int32_t *to = ids + kept * LEN;
         struct tree_text t = {to, 1 + (int32_t)(rng_u64(seed, (uint64_t)i * 100) % LEN)};
         for (int32_t k = 0; k < t.n; k++)
-            to[k] = (int32_t)(rng_u64(seed, (uint64_t)i * 100 + 1 + (uint64_t)k) % (uint64_t)letters);
+            to[k] =
+                (int32_t)(rng_u64(seed, (uint64_t)i * 100 + 1 + (uint64_t)k) % (uint64_t)letters);
         int is_new = 1;
         for (int32_t k = 0; k < kept; k++)
             is_new &= tree_compare(&texts[k], &t) != 0;

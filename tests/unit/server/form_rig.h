@@ -59,9 +59,9 @@ static void form_rig_run(struct form_rig *r, const char *type, const void *body,
     struct sockaddr at = {.sa_family = AF_UNIX};
     if (!d || MHD_add_connection(d, pair[1], &at, sizeof(at)) != MHD_YES) abort();
     char head[512];
-    int n = snprintf(head, sizeof(head),
-                     "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-                     type, len);
+    int n = snprintf(
+        head, sizeof(head),
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", type, len);
     if (send(pair[0], head, (size_t)n, MSG_NOSIGNAL) != n) abort();
     const char *from = body;
     for (int turn = 0; !r->is_over && turn < 100000; turn++) {

@@ -21,8 +21,8 @@ static struct form_rig run_text(const char *body, size_t piece) {
 
 TEST(form_pieces_of_any_size) {
     static const char body[] = PART("image", "; filename=\"../../x\"\r\nContent-Type: image/png",
-                                    "\x89PNG\r\n\r\n--a\r\n-- bb\0tail")
-        PART("width", "", "64") PART("note", "", "\r\n--") "--bb--\r\n";
+                                    "\x89PNG\r\n\r\n--a\r\n-- bb\0tail") PART("width", "", "64")
+        PART("note", "", "\r\n--") "--bb--\r\n";
     static const char data[] = "\x89PNG\r\n\r\n--a\r\n-- bb\0tail";
     for (size_t piece = 1; piece < sizeof(body); piece++) {
         struct form_rig r = run_body(TYPE, body, sizeof(body) - 1, piece);
@@ -49,7 +49,8 @@ TEST(form_two_of_a_name_are_two) {
 
 TEST(form_cut_short) {
     static const char body[] = PART("image", "", "0123456789") "--bb--\r\n";
-    size_t need = sizeof(body) - 1 - 4; /* what follows the closing boundary's name may be missing */
+    size_t need =
+        sizeof(body) - 1 - 4; /* what follows the closing boundary's name may be missing */
     for (size_t len = 0; len < need; len++) {
         struct form_rig r = run_body(TYPE, body, len, 1000);
         CHECK_EQ(r.rc, E_FORMAT);
@@ -60,7 +61,8 @@ TEST(form_cut_short) {
 TEST(form_limits) {
     size_t big = 2 << 20;
     char *body = mem_must(big + 200);
-    int head = snprintf(body, 200, "%s", "--bb\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n");
+    int head =
+        snprintf(body, 200, "%s", "--bb\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n");
     memset(body + head, 'x', big);
     memcpy(body + head + big, "\r\n--bb--\r\n", 10);
     struct form_rig r = run_body(TYPE, body, (size_t)head + big + 10, 4096);

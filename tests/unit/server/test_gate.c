@@ -16,10 +16,8 @@ static struct gate_verdict run_gate(const char *method, const char *target, cons
     for (const char *s = headers; *s;) {
         size_t line = strcspn(s, "\n"), name = strcspn(s, ":");
         if (n < GATE_HEADERS_MAX)
-            at[n] = (struct gate_header){.name = s,
-                                         .name_len = name,
-                                         .value = s + name + 2,
-                                         .value_len = line - name - 2};
+            at[n] = (struct gate_header){
+                .name = s, .name_len = name, .value = s + name + 2, .value_len = line - name - 2};
         n++;
         s += line + (s[line] == '\n');
     }
@@ -60,7 +58,8 @@ TEST(gate_lets_in) {
     };
     for (size_t i = 0; i < sizeof(headers) / sizeof(*headers); i++)
         check_gate("POST", "/v1/reconstruct?width=8", headers[i], "in");
-    static const char *const targets[] = {"/", "/a/", "/v1/images/%2e%2e", "/?a=//../.", "/..a/b.."};
+    static const char *const targets[] = {"/", "/a/", "/v1/images/%2e%2e", "/?a=//../.",
+                                          "/..a/b.."};
     for (size_t i = 0; i < sizeof(targets) / sizeof(*targets); i++)
         check_gate("GET", targets[i], HOST, "in");
     check_gate("BREW", "/", HOST, "in"); /* the router's 405 */
@@ -122,8 +121,8 @@ TEST(gate_refuses_strangers) {
 }
 
 TEST(gate_refuses_lines) {
-    static const char *const targets[] = {"http://evil/v1", "*",      "v1",        "//", "/a//b",
-                                          "/./a",           "/a/..",  "/a/../b",   "/.", "/a b",
+    static const char *const targets[] = {"http://evil/v1", "*",      "v1",         "//", "/a//b",
+                                          "/./a",           "/a/..",  "/a/../b",    "/.", "/a b",
                                           "/a\tb",          "/a\x7f", "/a\xc3\xa9", "/#", "/a\\b"};
     for (size_t i = 0; i < sizeof(targets) / sizeof(*targets); i++)
         check_gate("GET", targets[i], HOST, "header_gate");

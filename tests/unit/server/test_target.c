@@ -39,9 +39,9 @@ TEST(target_is_taken_apart) {
 }
 
 TEST(target_malformed) {
-    static const char *const bad[] = {"/%",      "/%4",     "/%zz",    "/%0",    "/a%00b",
-                                      "/a%0ab",  "/?a=%",   "/?a=%1",  "/?%=1",  "/?a=%00",
-                                      "/?a%7f=1", "/%7f",   "/?a&b=%g1"};
+    static const char *const bad[] = {"/%",       "/%4",   "/%zz",     "/%0",   "/a%00b",
+                                      "/a%0ab",   "/?a=%", "/?a=%1",   "/?%=1", "/?a=%00",
+                                      "/?a%7f=1", "/%7f",  "/?a&b=%g1"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct target t;
         if (target_read(&t, bad[i]) != E_INVALID) printf("%s\n", bad[i]);
