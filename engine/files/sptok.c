@@ -1,336 +1,29 @@
-/* sptok.c - SentencePiece BPE.
- *
- * Opening. The file is a protobuf message (sentencepiece_model.proto): pieces (field 1: text 1, score 2,
- * type 3), trainer_spec (2: model_type 3, byte_fallback 35), normalizer_spec (3: name 1,
- * precompiled_charsmap 2, add_dummy_prefix 3, remove_extra_whitespaces 4, escape_whitespaces 5).
- * Nothing in it is trusted: every length is checked against what is left, every count has a limit.
+/* sptok.c - SentencePiece BPE: encoding and decoding.
  *
  * Encoding. Text becomes a list of characters; as long as two neighbours spell a piece, the pair
  * with the highest score is joined, the leftmost first on a tie. A heap holds the candidates, so
- * a text of n characters takes O(n log n). What is left and is no piece becomes bytes.
- *
- * Invariants: (1) immutable after opening; (2) symbols are runs of one buffer, so a candidate is a
- * sub-string and needs no copy; (3) the table of texts holds what may be joined or matched, i.e.
- * normal, user-defined and unused pieces, not control or byte pieces, so "<s>" in a text is text.
+ * a text of n characters takes O(n log n). What is left and is no piece becomes bytes. Symbols are
+ * runs of one buffer, so a candidate is a sub-string and needs no copy.
  */
-#include "engine/files/sptok.h"
+#include "engine/files/sptok_parts.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "kernels/base/mem.h"
 
-enum { FILE_MAX = 16 << 20, PIECES_MAX = 1 << 20, PIECE_BYTES_MAX = 512, TEXT_MAX = 1 << 20 };
-enum kind { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
+enum { TEXT_MAX = 1 << 20 };
 
 static const char space_mark[] = "\xe2\x96\x81";  /* U+2581 */
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
-struct piece {
-    const char *text; /* NUL-terminated, in blob */
-    uint32_t len;
-    float score;
-    uint8_t kind;
-};
-struct sptok {
-    struct piece *pieces;
-    int n;
-    char *blob;
-    int32_t *table; /* hash -> id, -1 free; power of two */
-    uint32_t mask;
-    int32_t byte_id[256];
-    int32_t bos, eos, unk;
-    int has_user_pieces, add_prefix, byte_fallback;
-};
-
-/* ---- protobuf ---- */
-
-struct reader {
-    const uint8_t *p, *end;
-};
-
-static int read_varint(struct reader *r, uint64_t *out) {
-    uint64_t v = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-        if (r->p == r->end) return 0;
-        uint8_t b = *r->p++;
-        v |= (uint64_t)(b & 127) << shift;
-        if (!(b & 128)) {
-            *out = v;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-struct field {
-    uint32_t number, wire;
-    uint64_t value;      /* wire 0 and 5 */
-    struct reader bytes; /* wire 2 */
-};
-
-/* 1: a field; 0: the end; -1: malformed. */
-static int read_field(struct reader *r, struct field *f) {
-    if (r->p == r->end) return 0;
-    uint64_t key, n;
-    if (!read_varint(r, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff) return -1;
-    f->number = (uint32_t)(key >> 3);
-    f->wire = (uint32_t)(key & 7);
-    size_t left;
-    switch (f->wire) {
-    case 0: return read_varint(r, &f->value) ? 1 : -1;
-    case 2:
-        if (!read_varint(r, &n) || n > (uint64_t)(r->end - r->p)) return -1;
-        f->bytes = (struct reader){r->p, r->p + n};
-        r->p += n;
-        return 1;
-    case 1:
-    case 5:
-        left = f->wire == 1 ? 8 : 4;
-        if ((size_t)(r->end - r->p) < left) return -1;
-        f->value = 0;
-        memcpy(&f->value, r->p, left);
-        r->p += left;
-        return 1;
-    default: return -1;
-    }
-}
-
-/* ---- the table of texts ---- */
-
-static uint32_t hash_text(const char *s, size_t n) { /* FNV-1a */
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint8_t)s[i]) * 16777619u;
-    return h;
-}
-
-static int32_t find_text(const struct sptok *t, const char *s, size_t n) {
-    for (uint32_t at = hash_text(s, n) & t->mask;; at = (at + 1) & t->mask) {
+int32_t sptok_find_hashed(const struct sptok *t, uint32_t hash, const char *s, size_t n) {
+    for (uint32_t at = hash & t->mask;; at = (at + 1) & t->mask) {
         int32_t id = t->table[at];
         if (id < 0) return -1;
         if (t->pieces[id].len == n && !memcmp(t->pieces[id].text, s, n)) return id;
     }
-}
-
-static int is_joinable(uint8_t kind) {
-    return kind == NORMAL || kind == USER_DEFINED || kind == UNUSED;
-}
-
-static int build_table(struct sptok *t, struct err *e) {
-    uint32_t size = 16;
-    while (size < 2u * (uint32_t)t->n)
-        size *= 2;
-    t->table = mem_try(size * sizeof *t->table);
-    if (!t->table) return err_set(e, E_NOMEM, "tokenizer: out of memory");
-    memset(t->table, 0xff, size * sizeof *t->table);
-    t->mask = size - 1;
-    for (int32_t id = 0; id < t->n; id++) {
-        const struct piece *p = &t->pieces[id];
-        if (!is_joinable(p->kind)) continue;
-        if (find_text(t, p->text, p->len) >= 0)
-            return err_set(e, E_FORMAT, "tokenizer: piece %d stands twice", (int)id);
-        uint32_t at = hash_text(p->text, p->len) & t->mask;
-        while (t->table[at] >= 0)
-            at = (at + 1) & t->mask;
-        t->table[at] = id;
-    }
-    return 0;
-}
-
-/* ---- opening ---- */
-
-static int read_piece(struct sptok *t, struct reader r, char **blob, struct err *e) {
-    struct piece *p = &t->pieces[t->n];
-    *p = (struct piece){.text = "", .kind = NORMAL};
-    struct field f;
-    int got;
-    while ((got = read_field(&r, &f)) == 1) {
-        if (f.number == 1 && f.wire == 2) {
-            size_t n = (size_t)(f.bytes.end - f.bytes.p);
-            if (n > PIECE_BYTES_MAX)
-                return err_set(e, E_TOO_BIG, "tokenizer: piece %d has %zu bytes, at most %d", t->n,
-                               n, PIECE_BYTES_MAX);
-            memcpy(*blob, f.bytes.p, n);
-            (*blob)[n] = '\0';
-            p->text = *blob;
-            p->len = (uint32_t)n;
-            *blob += n + 1;
-        } else if (f.number == 2 && f.wire == 5) {
-            uint32_t bits = (uint32_t)f.value;
-            memcpy(&p->score, &bits, sizeof bits);
-        } else if (f.number == 3 && f.wire == 0) {
-            if (f.value < NORMAL || f.value > BYTE)
-                return err_set(e, E_FORMAT, "tokenizer: piece %d is of unknown type", t->n);
-            p->kind = (uint8_t)f.value;
-        }
-    }
-    if (got < 0) return err_set(e, E_FORMAT, "tokenizer: piece %d is malformed", t->n);
-    if (p->len == 0 || memchr(p->text, '\0', p->len))
-        return err_set(e, E_FORMAT, "tokenizer: piece %d is empty or holds a zero byte", t->n);
-    if (isnan(p->score)) return err_set(e, E_FORMAT, "tokenizer: piece %d has no score", t->n);
-    return 0;
-}
-
-static int read_trainer(struct sptok *t, struct reader r, int *model_type) {
-    struct field f;
-    int got;
-    while ((got = read_field(&r, &f)) == 1) {
-        if (f.wire != 0) continue;
-        if (f.number == 3) *model_type = f.value <= 4 ? (int)f.value : 0;
-        if (f.number == 35) t->byte_fallback = f.value != 0;
-    }
-    return got;
-}
-
-/* 0, -1 malformed, or the number of a setting that we do not support. */
-static int read_normalizer(struct sptok *t, struct reader r) {
-    struct field f;
-    int got, collapses = 1, escapes = 1, has_map = 0;
-    while ((got = read_field(&r, &f)) == 1) {
-        if (f.number == 2 && f.wire == 2) has_map = f.bytes.p != f.bytes.end;
-        if (f.wire != 0) continue;
-        if (f.number == 3) t->add_prefix = f.value != 0;
-        if (f.number == 4) collapses = f.value != 0;
-        if (f.number == 5) escapes = f.value != 0;
-    }
-    if (got < 0) return -1;
-    return has_map ? 2 : collapses ? 4 : !escapes ? 5 : 0;
-}
-
-static int special_pieces(struct sptok *t, struct err *e) {
-    t->bos = t->eos = t->unk = -1;
-    memset(t->byte_id, 0xff, sizeof t->byte_id);
-    for (int32_t id = 0; id < t->n; id++) {
-        const struct piece *p = &t->pieces[id];
-        if (p->kind == UNKNOWN) t->unk = id;
-        if (p->kind == USER_DEFINED) t->has_user_pieces = 1;
-        if (p->kind == CONTROL && !strcmp(p->text, "<s>")) t->bos = id;
-        if (p->kind == CONTROL && !strcmp(p->text, "</s>")) t->eos = id;
-        if (p->kind != BYTE) continue;
-        unsigned b;
-        char canonical[8];
-        if (p->len != 6 || sscanf(p->text, "<0x%2X>", &b) != 1) b = 256;
-        if (b < 256) snprintf(canonical, sizeof canonical, "<0x%02X>", b);
-        if (b > 255 || strcmp(canonical, p->text) || t->byte_id[b] >= 0)
-            return err_set(e, E_FORMAT, "tokenizer: byte piece %d is malformed", (int)id);
-        t->byte_id[b] = id;
-    }
-    if (t->unk < 0) return err_set(e, E_FORMAT, "tokenizer: no piece for unknown text");
-    for (int b = 0; t->byte_fallback && b < 256; b++)
-        if (t->byte_id[b] < 0)
-            return err_set(e, E_FORMAT, "tokenizer: byte fallback without byte 0x%02X", b);
-    return 0;
-}
-
-/* Pieces, and the bytes their texts need with a NUL each. */
-static int count_pieces(struct reader r, size_t *n, size_t *bytes, struct err *e) {
-    struct field f;
-    int got;
-    *n = *bytes = 0;
-    while ((got = read_field(&r, &f)) == 1) {
-        if (f.number != 1 || f.wire != 2) continue;
-        if (++*n > PIECES_MAX)
-            return err_set(e, E_TOO_BIG, "tokenizer: over %d pieces", PIECES_MAX);
-        *bytes += (size_t)(f.bytes.end - f.bytes.p) + 1;
-    }
-    if (got < 0) return err_set(e, E_FORMAT, "tokenizer: not a SentencePiece model");
-    if (*n == 0) return err_set(e, E_FORMAT, "tokenizer: no pieces");
-    return 0;
-}
-
-static int read_model(struct sptok *t, struct reader r, struct err *e) {
-    char *blob = t->blob;
-    int model_type = 1, unsupported = 4, rc = 0; /* absent fields: unigram, collapsing */
-    struct field f;
-    while (!rc && read_field(&r, &f) == 1) {
-        if (f.wire != 2) continue;
-        if (f.number == 1) {
-            rc = read_piece(t, f.bytes, &blob, e);
-            t->n++;
-        } else if (f.number == 2) {
-            if (read_trainer(t, f.bytes, &model_type) < 0)
-                rc = err_set(e, E_FORMAT, "tokenizer: trainer_spec is malformed");
-        } else if (f.number == 3) {
-            unsupported = read_normalizer(t, f.bytes);
-            if (unsupported < 0)
-                rc = err_set(e, E_FORMAT, "tokenizer: normalizer_spec is malformed");
-        }
-    }
-    if (rc) return rc;
-    if (model_type != 2)
-        return err_set(e, E_UNSUPPORTED, "tokenizer: only BPE models are supported");
-    if (unsupported)
-        return err_set(e, E_UNSUPPORTED, "tokenizer: %s is not supported",
-                       unsupported == 2   ? "a normalizer other than identity"
-                       : unsupported == 4 ? "collapsing of spaces"
-                                          : "unescaped space");
-    return 0;
-}
-
-int sptok_parse(const void *bytes, size_t len, struct sptok **out, struct err *e) {
-    *out = NULL;
-    if (len > FILE_MAX) return err_set(e, E_TOO_BIG, "tokenizer: over %d bytes", FILE_MAX);
-    struct reader r = {bytes, (const uint8_t *)bytes + len};
-    size_t n, text_bytes;
-    int rc = count_pieces(r, &n, &text_bytes, e);
-    if (rc) return rc;
-    struct sptok *t = mem_try(sizeof *t);
-    if (t) t->pieces = mem_try(n * sizeof *t->pieces);
-    if (t) t->blob = mem_try(text_bytes + n);
-    if (!t || !t->pieces || !t->blob) {
-        rc = err_set(e, E_NOMEM, "tokenizer: out of memory");
-        goto out;
-    }
-    t->add_prefix = 1;
-    rc = read_model(t, r, e);
-    if (!rc) rc = special_pieces(t, e);
-    if (!rc) rc = build_table(t, e);
-out:
-    if (rc)
-        sptok_close(t);
-    else
-        *out = t;
-    return rc;
-}
-
-int sptok_open(const char *path, struct sptok **out, struct err *e) {
-    *out = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-    struct stat st;
-    if (fd < 0) return err_set(e, E_NOT_FOUND, "%s: can't be opened", path);
-    uint8_t *bytes = NULL;
-    size_t len = 0;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
-        rc = err_set(e, E_IO, "%s: not a regular file", path);
-    } else if (st.st_size > FILE_MAX) {
-        rc = err_set(e, E_TOO_BIG, "%s: over %d bytes", path, FILE_MAX);
-    } else if (!(bytes = mem_try((size_t)st.st_size + 1))) {
-        rc = err_set(e, E_NOMEM, "%s: out of memory", path);
-    }
-    while (!rc && len < (size_t)st.st_size) {
-        ssize_t got = read(fd, bytes + len, (size_t)st.st_size - len);
-        if (got <= 0)
-            rc = err_set(e, E_IO, "%s: can't be read", path);
-        else
-            len += (size_t)got;
-    }
-    if (!rc && (rc = sptok_parse(bytes, len, out, e))) err_in(e, "%s", path);
-    mem_free(bytes);
-    close(fd);
-    return rc;
-}
-
-void sptok_close(struct sptok *t) {
-    if (!t) return;
-    mem_free(t->pieces);
-    mem_free(t->blob);
-    mem_free(t->table);
-    mem_free(t);
 }
 
 int sptok_size(const struct sptok *t) { return t->n; }
@@ -399,20 +92,23 @@ static void normalize(struct encoder *x, const char *in, size_t len, int prefix)
     x->len = (uint32_t)(to - x->text);
 }
 
-/* The longest user-defined piece that the text has at `at`, or 0. */
+/* Length of the longest user-defined piece that the text has at `at`, or 0. */
 static uint32_t match_user_piece(const struct encoder *x, uint32_t at) {
-    uint32_t most = x->len - at;
-    for (uint32_t n = most < PIECE_BYTES_MAX ? most : PIECE_BYTES_MAX; n > 0; n--) {
-        int32_t id = find_text(x->t, x->text + at, n);
-        if (id >= 0 && x->t->pieces[id].kind == USER_DEFINED) return n;
+    const char *s = x->text + at;
+    uint32_t left = x->len - at, most = x->t->user_bytes_max, best = 0, h = SPTOK_HASH;
+    if (left < most) most = left;
+    for (uint32_t n = 1; n <= most; n++) {
+        h = sptok_hash_more(h, s[n - 1]);
+        int32_t id = sptok_find_hashed(x->t, h, s, n);
+        if (id >= 0 && x->t->pieces[id].kind == USER_DEFINED) best = n;
     }
-    return 0;
+    return best;
 }
 
 static void split(struct encoder *x) {
     for (uint32_t at = 0; at < x->len;) {
         struct symbol *s = &x->symbols[x->n];
-        uint32_t n = x->t->has_user_pieces ? match_user_piece(x, at) : 0;
+        uint32_t n = match_user_piece(x, at);
         s->frozen = n > 0;
         if (!n) n = (uint32_t)utf8_length((const uint8_t *)x->text + at, x->len - at);
         s->start = at;
@@ -450,8 +146,8 @@ static struct candidate heap_pop(struct encoder *x) {
 static void consider(struct encoder *x, int32_t left, int32_t right) {
     if (left < 0 || right < 0 || x->symbols[left].frozen || x->symbols[right].frozen) return;
     uint32_t n = x->symbols[left].len + x->symbols[right].len;
-    if (n > PIECE_BYTES_MAX) return;
-    int32_t id = find_text(x->t, x->text + x->symbols[left].start, n);
+    if (n > SPTOK_PIECE_BYTES_MAX) return;
+    int32_t id = sptok_find(x->t, x->text + x->symbols[left].start, n);
     if (id >= 0) heap_push(x, (struct candidate){x->t->pieces[id].score, left, right, n});
 }
 
@@ -485,7 +181,7 @@ static void put_id(struct ids *o, int32_t id) {
 static void emit(const struct encoder *x, uint32_t start, uint32_t len, struct ids *o) {
     const struct sptok *t = x->t;
     const char *s = x->text + start;
-    int32_t id = find_text(t, s, len);
+    int32_t id = sptok_find(t, s, len);
     if (id >= 0 && t->pieces[id].kind != UNUSED) {
         put_id(o, id);
         return;
@@ -494,7 +190,7 @@ static void emit(const struct encoder *x, uint32_t start, uint32_t len, struct i
         uint32_t best = 0;
         float best_score = 0;
         for (uint32_t cut = 1; cut < len; cut++) {
-            int32_t a = find_text(t, s, cut), b = find_text(t, s + cut, len - cut);
+            int32_t a = sptok_find(t, s, cut), b = sptok_find(t, s + cut, len - cut);
             if (a < 0 || b < 0) continue;
             float worse = fminf(t->pieces[a].score, t->pieces[b].score);
             if (best && worse <= best_score) continue;
@@ -558,9 +254,13 @@ static void put_bytes(struct writer *w, const char *s, size_t n) {
     w->len += n;
 }
 
-static void put_piece(struct writer *w, const struct piece *p, int strip) {
+static int has_mark(const struct sptok_piece *p) {
+    return p->len >= 3 && !memcmp(p->text, space_mark, 3);
+}
+
+static void put_piece(struct writer *w, const struct sptok_piece *p, int strip) {
     const char *s = p->text, *end = s + p->len;
-    if (strip && p->len >= 3 && !memcmp(s, space_mark, 3)) s += 3;
+    if (strip) s += 3;
     while (s < end) {
         int is_mark = end - s >= 3 && !memcmp(s, space_mark, 3);
         put_bytes(w, is_mark ? " " : s, 1);
@@ -594,16 +294,20 @@ int sptok_decode(const struct sptok *t, const int32_t *ids, size_t n, char *text
         if (ids[i] < 0 || ids[i] >= t->n)
             return err_set(e, E_INVALID, "token id %d is outside the vocabulary", (int)ids[i]);
     struct writer w = {text, cap ? cap - 1 : 0, 0};
+    int may_strip = t->add_prefix; /* once, of what comes first */
     for (size_t i = 0; i < n;) {
-        const struct piece *p = &t->pieces[ids[i]];
+        const struct sptok_piece *p = &t->pieces[ids[i]];
         if (p->kind == BYTE) {
             i += put_byte_run(t, &w, ids + i, n - i);
             continue;
         }
-        if (p->kind == UNKNOWN)
+        if (p->kind == UNKNOWN) {
             put_bytes(&w, " \xe2\x81\x87 ", 5);
-        else if (p->kind != CONTROL)
-            put_piece(&w, p, t->add_prefix && w.len == 0);
+        } else if (p->kind != CONTROL) {
+            int strip = may_strip && w.len == 0 && has_mark(p);
+            put_piece(&w, p, strip);
+            if (strip) may_strip = 0;
+        }
         i++;
     }
     if (w.len + 1 > cap) return err_set(e, E_TOO_BIG, "text needs %zu bytes", w.len + 1);

@@ -61,7 +61,11 @@ static int field_text(const struct sptok *t, int field, int v, int32_t *ids, siz
     char text[8];
     int len = snprintf(text, sizeof text, "%d%c", v, field + 1 < FIELDS ? ',' : ']');
     int rc = sptok_encode(t, text, (size_t)len, 0, ids, TEXT_TOKENS, n, e);
-    return rc ? err_in(e, "answer text \"%s\"", text) : 0;
+    if (rc) return err_in(e, "answer text \"%s\"", text);
+    for (size_t i = 0; i < *n; i++)
+        if (ids[i] == sptok_unk(t))
+            return err_set(e, E_UNSUPPORTED, "the tokenizer can't spell \"%s\"", text);
+    return 0;
 }
 
 static int draft_field(const struct sptok *t, int field, struct draft *d, int32_t *root,

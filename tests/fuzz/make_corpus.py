@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _gate and _multipart, made by code.
+"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _gate, _multipart and
+_tokenizer, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -35,7 +36,43 @@ def png(depth, colour, interlace=0, w=3, h=2, extra=b""):
             + palette + extra + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b""))
 
 
+def varint(v):
+    return bytes([v]) if v < 128 else bytes([v & 127 | 128]) + varint(v >> 7)
+
+
+def field(number, data):
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def piece(text, score, kind):
+    return field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + bytes([kind]))
+
+
+def tokenizer(pieces, kind=2, byte_fallback=0, collapse=0):
+    special = [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3)]
+    byte_pieces = [(f"<0x{b:02X}>", 0, 6) for b in range(256 * byte_fallback)]
+    return (b"".join(piece(*p) for p in special + byte_pieces + pieces)
+            + field(2, b"\x18" + bytes([kind]) + b"\x98\x02" + bytes([byte_fallback]))
+            + field(3, b"\x18\x01\x20" + bytes([collapse]) + b"\x28\x01"))
+
+
+def tokenizers():
+    singles = [(c, -9, 1) for c in "\u25810123456789[],"]
+    whole = [(str(v), -1, 1) for v in range(10, 256)]
+    put("tokenizer", "digits", tokenizer(singles))
+    put("tokenizer", "whole", tokenizer(whole + singles))
+    put("tokenizer", "bytes", tokenizer(singles, byte_fallback=1))
+    put("tokenizer", "user", tokenizer([("ab", 0, 4), ("abab", 0, 4), ("\u2581[", -1, 5)] + singles))
+    put("tokenizer", "crossing", tokenizer([("1,", -1, 1), ("1,2", 0, 1)] + singles))
+    put("tokenizer", "twice", tokenizer(singles + singles[:1]))
+    put("tokenizer", "unigram", tokenizer(singles, kind=1))
+    put("tokenizer", "collapsing", tokenizer(singles, collapse=1))
+    put("tokenizer", "cut", tokenizer(singles)[:-7])
+    put("tokenizer", "infinite", tokenizer([("01", float("inf"), 1), ("12", float("-inf"), 1)] + singles))
+
+
 def main():
+    tokenizers()
     for colour, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4), 4: (8, 16), 6: (8, 16)}.items():
         for depth in depths:
             put("png", f"c{colour}d{depth}", png(depth, colour))
