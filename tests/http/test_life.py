@@ -24,6 +24,10 @@ def every_pixel():
     return json.dumps({"image": base64.b64encode(BODY).decode(), "points": points}), JSON
 
 
+def picture_size(png):
+    return struct.unpack(">II", png[16:24])
+
+
 def in_thread(f, *args):
     out = []
     t = threading.Thread(target=lambda: out.append(f(*args)))
@@ -199,6 +203,22 @@ def test_reconstruct_without_a_server_gives_the_same_bytes():
         assert run("reconstruct", "/nope.png", "-o", seen, cwd=ROOT).returncode == 1
         unwritable = run("reconstruct", photo, "-o", folder + "/no/such/seen.png", cwd=ROOT)
         assert unwritable.returncode == 1 and b"No such file" in unwritable.stderr
+
+
+def test_the_same_png_under_all_circumstances():
+    """One lane or 4,096, one thread or two, a cold cache or a warm one, alone or beside another picture."""
+    with Server() as s:
+        cold = s.ask("POST", "/v1/reconstruct", BODY, PNG).body
+        warm = s.ask("POST", "/v1/reconstruct", BODY, PNG).body
+        beside = in_thread(s.ask, "POST", WHOLE, photos.png(5), PNG)
+        crowded = s.ask("POST", "/v1/reconstruct", BODY, PNG).body
+        beside[0].join()
+        assert beside[1][0].status == 200
+    assert cold == warm == crowded and picture_size(cold) == (64, 64)
+    for options in (("--lanes=1", "--threads=1"), ("--lanes=64", "--threads=2"), ("--lanes=4096", "--threads=1"),
+                    ("--lanes=4096", "--threads=2"), ("--rows=1", "--cached-images=-1")):
+        done = run("reconstruct", "-", "-o", "-", *options, cwd=ROOT, input=BODY)
+        assert done.stdout == cold, (options, done.stderr)
 
 
 def test_eval_prints_the_bars():

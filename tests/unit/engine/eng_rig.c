@@ -123,7 +123,7 @@ void eng_rig_idle(struct eng *e, struct eng_stats *s) {
 
 /* ---- the plain loop ---- */
 
-enum { PROMPT_ROWS = 128 };
+enum { PROMPT_ROWS = 320 }; /* lamm-mini has 265 */
 
 struct plain {
     const struct kern_ops *ops;
@@ -143,7 +143,7 @@ struct plain *plain_open(const char *dir, int picture) {
     char path[256];
     (void)snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     CHECK_EQ(kern_find(eng_rig_backend(), &p->ops, &e), 0);
-    CHECK_EQ(p->ops->open(&(struct kern_config){.threads = 1}, &p->k, &e), 0);
+    CHECK_EQ(p->ops->open(&(struct kern_config){.threads = 2}, &p->k, &e), 0);
     CHECK_EQ(model_open(dir, p->ops, p->k, &p->m, &e), 0);
     CHECK_EQ(sptok_open(path, &p->tok, &e), 0);
     CHECK_EQ(grammar_colour(p->tok, &p->g, &e), 0);
