@@ -5,7 +5,7 @@
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/vec.h"
 
-enum { MR = 4, NV = 2 };
+enum { MR = 6, NV = 2 };
 
 static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 

@@ -5,7 +5,7 @@
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/vec.h"
 
-enum { MR = 2, NV = 2 };
+enum { MR = 4, NV = 2 };
 
 static int is_here(void) { return 1; }
 
