@@ -60,6 +60,7 @@ static void cpu_close(struct kern *k) {
     if (!k) return;
     int n = pool_threads(k->pool);
     pool_free(k->pool);
+    blocks_clear(&k->blocks);
     for (int i = 0; i < n; i++)
         mem_free(k->private[i].p);
     mem_free(k->private);
@@ -70,33 +71,14 @@ static void cpu_close(struct kern *k) {
 
 static const char *cpu_describe(const struct kern *k) { return k->text; }
 
-/* ---- memory: every block carries its size, so that free can count ---- */
-
-enum { HEADER = 64 };
-
-static void count_bytes(struct kern *k, size_t more) {
-    k->stats.allocations++;
-    k->stats.live_bytes += more;
-    if (k->stats.live_bytes > k->stats.peak_bytes) k->stats.peak_bytes = k->stats.live_bytes;
-}
+/* ---- memory ---- */
 
 static int cpu_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
-    size_t total;
-    char *p = mem_add(bytes, HEADER, &total) ? mem_try(total) : NULL;
-    if (!p) return err_set(e, E_NOMEM, "%zu bytes of device memory can't be had", bytes);
-    memcpy(p, &bytes, sizeof bytes);
-    count_bytes(k, bytes);
-    out->addr = p + HEADER;
-    return 0;
+    out->addr = blocks_take(&k->blocks, bytes);
+    return out->addr ? 0 : err_set(e, E_NOMEM, "%zu bytes of device memory can't be had", bytes);
 }
 
-static void cpu_free(struct kern *k, struct kern_ptr p) {
-    if (!p.addr) return;
-    size_t bytes;
-    memcpy(&bytes, p.addr - HEADER, sizeof bytes);
-    k->stats.live_bytes -= bytes;
-    mem_free(p.addr - HEADER);
-}
+static void cpu_free(struct kern *k, struct kern_ptr p) { blocks_give(&k->blocks, p.addr); }
 
 static void cpu_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes) {
     (void)k;
@@ -119,7 +101,7 @@ float *cpu_scratch(struct kern *k, struct cpu_scratch *s, size_t floats) {
         mem_free(s->p);
         s->p = mem_must(floats * sizeof *s->p);
         s->floats = floats;
-        k->stats.allocations++;
+        k->scratch_grown++;
     }
     return s->p;
 }
@@ -132,11 +114,17 @@ static int cpu_sync(struct kern *k, struct err *e) {
     (void)k, (void)e;
     return 0;
 }
-static void cpu_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
+static void cpu_stats(struct kern *k, struct kern_stats *out) {
+    *out = (struct kern_stats){.ops = k->ops,
+                               .flops = k->flops,
+                               .live_bytes = k->blocks.live_bytes,
+                               .peak_bytes = k->blocks.peak_bytes,
+                               .allocations = k->blocks.allocations + k->scratch_grown};
+}
 
 void cpu_count(struct kern *k, uint64_t multiply_adds) {
-    k->stats.ops++;
-    k->stats.flops += 2 * multiply_adds;
+    k->ops++;
+    k->flops += 2 * multiply_adds;
 }
 
 /* ---- rows on threads ---- */

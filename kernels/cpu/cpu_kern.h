@@ -2,6 +2,7 @@
 #ifndef KERNELS_CPU_CPU_KERN_H
 #define KERNELS_CPU_CPU_KERN_H
 
+#include "kernels/base/blocks.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/kern.h"
@@ -10,7 +11,6 @@
 struct kern_mat {
     int n, k, panels;
     float *data; /* (panels, k, nr) f32 */
-    size_t bytes;
 };
 
 /* A scratch block that only grows. */
@@ -22,7 +22,8 @@ struct cpu_scratch {
 struct kern {
     const struct cpu_isa *isa;
     struct pool *pool;
-    struct kern_stats stats;
+    struct blocks blocks; /* device memory */
+    uint64_t ops, flops, scratch_grown;
     struct cpu_scratch shared;   /* packed keys and values of attention */
     struct cpu_scratch *private; /* (threads): scores */
     /* cos and sin of pos * theta^(-2i/K): (angle_pos, K/2, 2), of the last theta and K asked for */

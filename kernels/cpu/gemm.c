@@ -5,6 +5,7 @@
  * in the second-level cache while every panel passes over it, a panel small enough for the first.
  * Bits: see isa.h; which task computes an output does not matter.
  */
+#include <limits.h>
 #include <string.h>
 
 #include "kernels/base/half.h"
@@ -27,41 +28,37 @@ static float part_value(const struct kern_mat_part *p, size_t at) {
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e) {
     *out = NULL;
-    int nr = k->isa->nr, n = 0;
+    size_t nr = (size_t)k->isa->nr, n = 0, floats, bytes;
     for (int i = 0; i < src->n_parts; i++)
-        n += src->parts[i].n;
-    int panels = (n + nr - 1) / nr;
-    size_t floats, bytes;
-    struct kern_mat *m = mem_try(sizeof *m);
-    if (m && mem_mul((size_t)panels * (size_t)nr, (size_t)src->k, &floats) &&
-        mem_mul(floats, sizeof *m->data, &bytes))
-        m->data = mem_try(bytes);
-    if (!m || !m->data) {
-        mem_free(m);
-        return err_set(e, E_NOMEM, "no memory for a %dx%d matrix", n, src->k);
+        n += (size_t)src->parts[i].n;
+    size_t panels = (n + nr - 1) / nr;
+    if (n > INT_MAX || !mem_mul(panels * nr, (size_t)src->k, &floats) ||
+        !mem_mul(floats, sizeof(float), &bytes))
+        return err_set(e, E_TOO_BIG, "a %zux%d matrix", n, src->k);
+    struct kern_mat *m = blocks_take(&k->blocks, sizeof *m);
+    float *data = m ? blocks_take(&k->blocks, bytes) : NULL;
+    if (!data) {
+        blocks_give(&k->blocks, m);
+        return err_set(e, E_NOMEM, "no memory for a %zux%d matrix", n, src->k);
     }
-    *m = (struct kern_mat){n, src->k, panels, m->data, bytes};
-    int row = 0;
+    *m = (struct kern_mat){(int)n, src->k, (int)panels, data};
+    size_t row = 0;
     for (int i = 0; i < src->n_parts; i++) {
         for (int r = 0; r < src->parts[i].n; r++, row++) {
-            float *to = m->data + (size_t)(row / nr) * (size_t)nr * (size_t)src->k + row % nr;
+            float *to = data + row / nr * nr * (size_t)src->k + row % nr;
             for (int c = 0; c < src->k; c++)
-                to[(size_t)c * (size_t)nr] =
+                to[(size_t)c * nr] =
                     part_value(&src->parts[i], (size_t)r * (size_t)src->k + (size_t)c);
         }
     }
-    k->stats.allocations++;
-    k->stats.live_bytes += bytes;
-    if (k->stats.live_bytes > k->stats.peak_bytes) k->stats.peak_bytes = k->stats.live_bytes;
     *out = m;
     return 0;
 }
 
 void cpu_mat_free(struct kern *k, struct kern_mat *m) {
     if (!m) return;
-    k->stats.live_bytes -= m->bytes;
-    mem_free(m->data);
-    mem_free(m);
+    blocks_give(&k->blocks, m->data);
+    blocks_give(&k->blocks, m);
 }
 
 struct gemm_job {

@@ -19,7 +19,7 @@ enum { SPINS = 2000, THREADS_MAX = 256 };
 struct pool {
     pthread_mutex_t mu;
     pthread_cond_t start, done;
-    pthread_t *threads; /* (count - 1) */
+    struct worker *workers; /* (count - 1) */
     int count;
     _Atomic unsigned round; /* raised under mu; spun on without it */
     _Atomic int next;       /* next task number to draw */
@@ -28,9 +28,10 @@ struct pool {
     pool_fn *fn;            /* Lock: mu */
     void *ctx;              /* Lock: mu */
 };
-struct worker_start {
+struct worker {
+    pthread_t id;
     struct pool *p;
-    int thread;
+    int thread; /* its number; 0 is the caller's */
 };
 
 static void draw(struct pool *p, pool_fn *fn, void *ctx, int n, int thread) {
@@ -45,9 +46,8 @@ static inline void relax(void) {
 }
 
 static void *work(void *arg) {
-    struct worker_start s = *(struct worker_start *)arg;
-    mem_free(arg);
-    struct pool *p = s.p;
+    const struct worker *self = arg;
+    struct pool *p = self->p;
     unsigned seen = 0;
     for (;;) {
         for (int i = 0; i < SPINS && atomic_load_explicit(&p->round, memory_order_relaxed) == seen;
@@ -64,7 +64,7 @@ static void *work(void *arg) {
         if (fn) p->inside++;
         pthread_mutex_unlock(&p->mu);
         if (!fn) continue; /* the round was over before we woke */
-        draw(p, fn, ctx, n, s.thread);
+        draw(p, fn, ctx, n, self->thread);
         pthread_mutex_lock(&p->mu);
         if (--p->inside == 0) pthread_cond_signal(&p->done);
         pthread_mutex_unlock(&p->mu);
@@ -83,14 +83,15 @@ static int usable_cores(void) {
 struct pool *pool_new(int threads) {
     struct pool *p = mem_must(sizeof *p);
     p->count = threads > 0 ? (threads < THREADS_MAX ? threads : THREADS_MAX) : usable_cores();
-    p->threads = mem_must((size_t)p->count * sizeof *p->threads);
+    p->workers = mem_must((size_t)p->count * sizeof *p->workers);
     must(pthread_mutex_init(&p->mu, NULL) == 0);
     must(pthread_cond_init(&p->start, NULL) == 0);
     must(pthread_cond_init(&p->done, NULL) == 0);
     for (int i = 1; i < p->count; i++) {
-        struct worker_start *s = mem_must(sizeof *s);
-        *s = (struct worker_start){p, i};
-        must(pthread_create(&p->threads[i - 1], NULL, work, s) == 0);
+        struct worker *w = &p->workers[i - 1];
+        w->p = p;
+        w->thread = i;
+        must(pthread_create(&w->id, NULL, work, w) == 0);
     }
     return p;
 }
@@ -102,11 +103,11 @@ void pool_free(struct pool *p) {
     pthread_cond_broadcast(&p->start);
     pthread_mutex_unlock(&p->mu);
     for (int i = 1; i < p->count; i++)
-        pthread_join(p->threads[i - 1], NULL);
+        pthread_join(p->workers[i - 1].id, NULL);
     pthread_cond_destroy(&p->start);
     pthread_cond_destroy(&p->done);
     pthread_mutex_destroy(&p->mu);
-    mem_free(p->threads);
+    mem_free(p->workers);
     mem_free(p);
 }
 

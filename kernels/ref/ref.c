@@ -11,12 +11,6 @@
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 
-/* A device allocation knows its size, for the statistics. 64 bytes keep what follows aligned. */
-struct chunk {
-    size_t bytes;
-    char pad[64 - sizeof(size_t)];
-};
-
 static int ref_score(void) { return 1; }
 
 static int ref_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
@@ -26,7 +20,11 @@ static int ref_open(const struct kern_config *cfg, struct kern **out, struct err
     return 0;
 }
 
-static void ref_close(struct kern *k) { mem_free(k); }
+static void ref_close(struct kern *k) {
+    if (!k) return;
+    blocks_clear(&k->blocks);
+    mem_free(k);
+}
 
 static const char *ref_describe(const struct kern *k) {
     (void)k;
@@ -34,29 +32,17 @@ static const char *ref_describe(const struct kern *k) {
 }
 
 void ref_count(struct kern *k, uint64_t multiply_adds) {
-    k->stats.ops++;
-    k->stats.flops += 2 * multiply_adds;
+    k->ops++;
+    k->flops += 2 * multiply_adds;
 }
 
 /* ---- memory ---- */
 static int ref_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
-    size_t total;
-    struct chunk *h = mem_add(bytes, sizeof(*h), &total) ? mem_try(total) : NULL;
-    if (!h) return err_set(e, E_NOMEM, "ref: no room for %zu bytes", bytes);
-    h->bytes = bytes;
-    k->stats.allocations++;
-    k->stats.live_bytes += bytes;
-    if (k->stats.peak_bytes < k->stats.live_bytes) k->stats.peak_bytes = k->stats.live_bytes;
-    *out = (struct kern_ptr){(char *)(h + 1)};
-    return 0;
+    out->addr = blocks_take(&k->blocks, bytes);
+    return out->addr ? 0 : err_set(e, E_NOMEM, "ref: no room for %zu bytes", bytes);
 }
 
-static void ref_free(struct kern *k, struct kern_ptr p) {
-    if (!p.addr) return;
-    struct chunk *h = (struct chunk *)(void *)p.addr - 1;
-    k->stats.live_bytes -= h->bytes;
-    mem_free(h);
-}
+static void ref_free(struct kern *k, struct kern_ptr p) { blocks_give(&k->blocks, p.addr); }
 
 static void ref_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes) {
     (void)k;
@@ -96,11 +82,13 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
         n += (size_t)src->parts[p].n;
     if (!mem_mul(n, (size_t)src->k, &cells) || !mem_mul(cells, sizeof(float), &bytes))
         return err_set(e, E_TOO_BIG, "ref: a matrix of %zu x %d", n, src->k);
-    struct kern_ptr w = {0};
-    int rc = ref_alloc(k, bytes, &w, e);
-    if (rc) return rc;
-    struct kern_mat *m = mem_must(sizeof(*m));
-    *m = (struct kern_mat){.n = (int)n, .k = src->k, .w = ref_f32(w)};
+    struct kern_mat *m = blocks_take(&k->blocks, sizeof(*m));
+    float *w = m ? blocks_take(&k->blocks, bytes) : NULL;
+    if (!w) {
+        blocks_give(&k->blocks, m);
+        return err_set(e, E_NOMEM, "ref: no room for a matrix of %zu x %d", n, src->k);
+    }
+    *m = (struct kern_mat){.n = (int)n, .k = src->k, .w = w};
     size_t at = 0;
     for (int p = 0; p < src->n_parts; p++) {
         size_t len = (size_t)src->parts[p].n * (size_t)src->k;
@@ -113,8 +101,8 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
 
 static void ref_mat_free(struct kern *k, struct kern_mat *m) {
     if (!m) return;
-    ref_free(k, (struct kern_ptr){(char *)m->w});
-    mem_free(m);
+    blocks_give(&k->blocks, m->w);
+    blocks_give(&k->blocks, m);
 }
 
 /* ---- order: everything has happened when the call returns ---- */
@@ -126,7 +114,13 @@ static int ref_sync(struct kern *k, struct err *e) {
     return 0;
 }
 
-static void ref_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
+static void ref_stats(struct kern *k, struct kern_stats *out) {
+    *out = (struct kern_stats){.ops = k->ops,
+                               .flops = k->flops,
+                               .live_bytes = k->blocks.live_bytes,
+                               .peak_bytes = k->blocks.peak_bytes,
+                               .allocations = k->blocks.allocations};
+}
 
 const struct kern_ops kern_ref = {
     .abi = KERN_ABI,

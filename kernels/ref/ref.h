@@ -2,6 +2,7 @@
 #ifndef KERNELS_REF_REF_H
 #define KERNELS_REF_REF_H
 
+#include "kernels/base/blocks.h"
 #include "kernels/kern.h"
 
 extern const struct kern_ops kern_ref;
@@ -12,7 +13,8 @@ struct kern_mat {
 };
 
 struct kern {
-    struct kern_stats stats;
+    struct blocks blocks; /* device memory */
+    uint64_t ops, flops;
 };
 
 static inline float *ref_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }

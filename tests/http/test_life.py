@@ -56,7 +56,10 @@ def test_sigterm_lets_a_running_request_finish():
         thread.join()
         assert out[0].status == 200 and out[0].body == alone
         assert out[0].headers["Connection"] == "close"
-        assert idle.recv(10) == b""
+        try:
+            assert idle.recv(10) == b""
+        except ConnectionResetError:
+            pass  # it was still waiting to be accepted when the door was closed
         idle.close()
 
 

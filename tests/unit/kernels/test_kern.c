@@ -147,3 +147,23 @@ OP_TEST(device_counts_operations_and_multiply_adds) {
     CHECK_EQ(b.allocations, a.allocations);
     r->ops->mat_free(r->k, mat);
 }
+
+/* The contract of close: whoever forgets to give back, or fails half-way, leaks nothing. */
+OP_TEST(device_close_frees_what_is_left) {
+    struct mem_stats before, after;
+    mem_stats(&before);
+    struct kern_config cfg = {.threads = r->threads, .isa = r->isa};
+    struct kern *k;
+    CHECK_EQ(r->ops->open(&cfg, &k, NULL), 0);
+    struct kern_ptr p[3];
+    for (size_t i = 0; i < 3; i++)
+        CHECK_EQ(r->ops->alloc(k, 1000 * i, &p[i], NULL), 0);
+    r->ops->free(k, p[1]); /* out of the middle */
+    float w[6] = {0};
+    struct kern_mat_part part = {w, 2, KERN_F32};
+    struct kern_mat *m;
+    CHECK_EQ(r->ops->mat_new(k, &(struct kern_mat_src){&part, 1, 3}, &m, NULL), 0);
+    r->ops->close(k);
+    mem_stats(&after);
+    CHECK_EQ(after.live_bytes, before.live_bytes);
+}
