@@ -13,37 +13,7 @@
 #include <string.h>
 
 #include "api/base64.h"
-
-/* Counts structure outside strings. Malformed text is the parser's to refuse, not ours: here only
- * its cost is bounded. 0, or -1 when it is too deep or has too much. */
-static int scan(const uint8_t *s, size_t len) {
-    size_t tokens = 0;
-    int depth = 0, deepest = 0, in_string = 0;
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = s[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = 0;
-            continue;
-        }
-        switch (c) {
-        case '"': in_string = 1; break;
-        case '[':
-        case '{':
-            tokens++;
-            if (++depth > deepest) deepest = depth;
-            break;
-        case ']':
-        case '}': depth--; break;
-        case ',':
-        case ':': tokens++; break;
-        default: break;
-        }
-    }
-    return deepest > JSON_DEPTH_MAX || tokens > JSON_TOKENS_MAX ? -1 : 0;
-}
+#include "kernels/base/jsonscan.h"
 
 static int refuse(struct problem *p, const json_error_t *e) {
     const char *why = "it is not valid JSON";
@@ -64,7 +34,7 @@ static int refuse(struct problem *p, const json_error_t *e) {
 int json_open(const uint8_t *bytes, size_t len, json_t **root, struct problem *p) {
     *root = NULL;
     if (len == 0) return problem_set(p, "invalid_json", NULL, "the JSON body is empty");
-    if (scan(bytes, len)) {
+    if (jsonscan_bound((const char *)bytes, len, JSON_DEPTH_MAX, JSON_TOKENS_MAX, NULL)) {
         return problem_set(p, "invalid_json", NULL,
                            "the JSON is too complex: at most %d values and commas, %d levels deep",
                            JSON_TOKENS_MAX, JSON_DEPTH_MAX);

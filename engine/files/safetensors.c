@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/files/jsonscan.h"
+#include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
 
 enum {

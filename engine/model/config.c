@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/files/jsonscan.h"
 #include "engine/model/parts.h"
+#include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
 
 enum { CONFIG_BYTES_MAX = 1 << 20, CONFIG_DEPTH_MAX = 16, CONFIG_MARKS_MAX = 10000 };

@@ -44,6 +44,23 @@ struct cpu_isa {
 
 extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512;
 
+/* The table of the functions that tile.inc and rows.inc defined in this file. */
+#define CPU_ISA(id)                       \
+    const struct cpu_isa cpu_isa_##id = { \
+        .name = #id,                      \
+        .nr = NV * V,                     \
+        .mr = MR,                         \
+        .is_here = is_here,               \
+        .tile = tile,                     \
+        .layernorm = layernorm,           \
+        .rmsnorm = rmsnorm,               \
+        .swiglu = swiglu,                 \
+        .exp_sum = exp_sum,               \
+        .scale = scale,                   \
+        .dot = dot,                       \
+        .add_scaled = add_scaled,         \
+    }
+
 enum { CPU_PAD = 16 }; /* the longest vector, in floats */
 
 #endif

@@ -12,15 +12,4 @@ static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cp
 #include "kernels/cpu/rows.inc"
 #include "kernels/cpu/tile.inc"
 
-const struct cpu_isa cpu_isa_avx2 = {.name = "avx2",
-                                     .nr = NV * V,
-                                     .mr = MR,
-                                     .is_here = is_here,
-                                     .tile = tile,
-                                     .layernorm = layernorm,
-                                     .rmsnorm = rmsnorm,
-                                     .swiglu = swiglu,
-                                     .exp_sum = exp_sum,
-                                     .scale = scale,
-                                     .dot = dot,
-                                     .add_scaled = add_scaled};
+CPU_ISA(avx2);

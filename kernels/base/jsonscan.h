@@ -4,8 +4,8 @@
  * over the bytes, without memory, bounds both. It does not validate: that is the parser's work.
  * Thread: any.
  */
-#ifndef ENGINE_FILES_JSONSCAN_H
-#define ENGINE_FILES_JSONSCAN_H
+#ifndef KERNELS_BASE_JSONSCAN_H
+#define KERNELS_BASE_JSONSCAN_H
 
 #include <stddef.h>
 

@@ -3,7 +3,7 @@
  * Strings are skipped by looking for the closing quote and stepping over whatever follows a
  * backslash. On text that is not JSON the counts mean nothing, and the parser refuses it anyway.
  */
-#include "engine/files/jsonscan.h"
+#include "kernels/base/jsonscan.h"
 
 int jsonscan_bound(const char *text, size_t len, size_t depth, size_t marks, struct err *e) {
     size_t open = 0, seen = 0;
