@@ -155,7 +155,7 @@ $(B)/gen/webui.o: $(B)/gen/webui.c
 packages-build := gcc libc6-dev make libmicrohttpd-dev libjansson-dev libpng-dev libturbojpeg0-dev \
                   libssl-dev
 packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-yaml chromium curl \
-                  clang-format
+                  clang-format g++
 
 .PHONY: deps deps-build
 deps-build: packages := $(packages-build)
