@@ -18,14 +18,6 @@ enum { TEXT_MAX = 1 << 20 };
 static const char space_mark[] = "\xe2\x96\x81";  /* U+2581 */
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
-int32_t sptok_find_hashed(const struct sptok *t, uint32_t hash, const char *s, size_t n) {
-    for (uint32_t at = hash & t->mask;; at = (at + 1) & t->mask) {
-        int32_t id = t->table[at];
-        if (id < 0) return -1;
-        if (t->pieces[id].len == n && !memcmp(t->pieces[id].text, s, n)) return id;
-    }
-}
-
 int sptok_size(const struct sptok *t) { return t->n; }
 int32_t sptok_bos(const struct sptok *t) { return t->bos; }
 int32_t sptok_eos(const struct sptok *t) { return t->eos; }

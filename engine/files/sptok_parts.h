@@ -5,6 +5,8 @@
 #ifndef ENGINE_FILES_SPTOK_PARTS_H
 #define ENGINE_FILES_SPTOK_PARTS_H
 
+#include <string.h>
+
 #include "engine/files/sptok.h"
 
 enum { SPTOK_PIECE_BYTES_MAX = 512 };
@@ -41,7 +43,14 @@ static inline uint32_t sptok_hash(const char *s, size_t n) {
 }
 
 /* The piece in the table that reads s (n bytes, of that hash), or -1. */
-int32_t sptok_find_hashed(const struct sptok *t, uint32_t hash, const char *s, size_t n);
+static inline int32_t sptok_find_hashed(const struct sptok *t, uint32_t hash, const char *s,
+                                        size_t n) {
+    for (uint32_t at = hash & t->mask;; at = (at + 1) & t->mask) {
+        int32_t id = t->table[at];
+        if (id < 0) return -1;
+        if (t->pieces[id].len == n && !memcmp(t->pieces[id].text, s, n)) return id;
+    }
+}
 static inline int32_t sptok_find(const struct sptok *t, const char *s, size_t n) {
     return sptok_find_hashed(t, sptok_hash(s, n), s, n);
 }
