@@ -29,9 +29,15 @@ def ready(im, size):
     return ((x - MEAN) / STD).transpose(2, 0, 1)
 
 
-def truth(im):
-    """What the answers are held against: Pillow's bicubic 64x64 of the same picture."""
-    return np.asarray(im.resize((64, 64), Image.BICUBIC))
+def truth(im, side=64):
+    """What the answers are held against: Pillow's bicubic 64x64 of the same picture; with a smaller
+    `side`, that picture's side x side block means."""
+    t = np.asarray(im.resize((64, 64), Image.BICUBIC))
+    if side < 64:
+        k = 64 // side
+        means = t.reshape(side, k, side, k, 3).mean((1, 3)).round().astype(np.uint8)
+        t = means.repeat(k, 0).repeat(k, 1)
+    return t
 
 
 def made(r):
@@ -76,8 +82,13 @@ def crop(a, r):
     return Image.fromarray(np.ascontiguousarray(a[y:y + ch, x:x + cw]))
 
 
-def sample(pack, r):
-    """One training picture: a crop of a photograph, flipped and recoloured, or one made by rule."""
+def sample(pack, r, augment="all"):
+    """One training picture: a crop of a photograph, flipped and recoloured, or one made by rule.
+    augment: 'all', 'crop' (no more than that) or 'none' (whole photographs)."""
+    if augment == "none":
+        return Image.fromarray(pack.get(int(r.integers(len(pack)))))
+    if augment == "crop":
+        return crop(pack.get(int(r.integers(len(pack)))), r)
     if r.random() < 0.08:
         return made(r)
     im = crop(pack.get(int(r.integers(len(pack)))), r)
@@ -101,7 +112,7 @@ def sample(pack, r):
     return im
 
 
-def batch(pack, seed, step, B, R, C, size):
+def batch(pack, seed, step, B, R, C, size, augment="all", side=64):
     """B pictures, each asked R rows and C columns in each: a function of (seed, step) alone."""
     r = np.random.default_rng([seed, step])
     img = np.empty((B, 3, size, size), np.float32)
@@ -109,9 +120,9 @@ def batch(pack, seed, step, B, R, C, size):
     cols = np.empty((B, R, C), np.int64)
     rgb = np.empty((B, R, C, 3), np.int64)
     for b in range(B):
-        im = sample(pack, r)
+        im = sample(pack, r, augment)
         img[b] = ready(im, size)
-        t = truth(im)
+        t = truth(im, side)
         rows[b] = r.permutation(64)[:R]
         for i in range(R):
             cols[b, i] = r.permutation(64)[:C]

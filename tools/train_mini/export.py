@@ -1,9 +1,10 @@
 """Write a checkpoint of the trainer as a model folder that lammd loads.
 
-    python3 tools/train_mini/export.py RUN/last.pt RUN/config.json TOKENIZER models/lamm-mini
+    python3 tools/train_mini/export.py RUN/last.pt RUN/config.json TOKENIZER models/lamm-mini [TEMPERATURE]
 
 The folder gets config.json, model.safetensors and tokenizer.model. Stored are the averaged weights:
-matrices in bf16; norms, biases, the class token and positions in f32.
+matrices in bf16; norms, biases, the class token and positions in f32. TEMPERATURE (calibrate.py
+finds it) divides all logits, by way of the last norm's weight.
 """
 import json
 import os
@@ -83,7 +84,7 @@ def config(c):
             "intermediate_size": c["vmlp"], "layer_norm_eps": 1e-6,
             "image_mean": [0.48145466, 0.4578275, 0.40821073],
             "image_std": [0.26862954, 0.26130258, 0.27577711]},
-        "connector_config": {"concat": 4, "ln_vision_eps": 1e-5},
+        "connector_config": {"concat": c.get("concat", 4), "ln_vision_eps": 1e-5},
         "text_config": {
             "hidden_size": c["D"], "intermediate_size": c["ffn"], "num_hidden_layers": c["layers"],
             "num_attention_heads": c["heads"], "num_key_value_heads": c["heads"],
@@ -93,8 +94,9 @@ def config(c):
         "pixel_grid": 64, "coord_order": "yx", "inst_spaces": 1, "bos_count": 1}
 
 
-def main(ck, cfg, tok, out):
+def main(ck, cfg, tok, out, temperature="1"):
     s = torch.load(ck, weights_only=True)
+    s["ema"]["norm.weight"] = s["ema"]["norm.weight"] / float(temperature)
     with open(cfg, encoding="utf-8") as f:
         c = json.load(f)
     os.makedirs(out, exist_ok=True)
@@ -108,6 +110,6 @@ def main(ck, cfg, tok, out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) not in (5, 6):
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -43,8 +43,16 @@ def level(v):
 
 
 @torch.no_grad()
-def init(m, seed):
+def init(m, seed, how="built"):
+    """how: 'built', all of the above. 'fourier', random but for Fourier features of places in the
+    position embeddings and in the embeddings of numbers. 'random', nothing but noise."""
     torch.manual_seed(seed)
+    if how != "built":
+        noise(m)
+        if how == "fourier":
+            vision_places(m)
+            embeddings(m)
+        return
     for name, p in m.named_parameters():  # all that is not set below stays random
         if p.ndim >= 2 and "pos" not in name:
             torch.nn.init.normal_(p, std=0.4 / math.sqrt(p.shape[-1]))
@@ -56,17 +64,42 @@ def init(m, seed):
     for l in m.layers:
         l.down.weight.mul_(0.3)
     gather_heads(m.layers[0])
-    fetch_heads(m.layers[1])
-    pick_units(m.layers[1])
+    concat = m.c.get("concat", 4)
+    fetch_heads(m.layers[1], concat)
+    pick_units(m.layers[1], concat)
     channel_units(m.layers[-1])
     output(m)
+
+
+def noise(m):
+    """Every matrix keeps the size of what goes through it; what is added to a residual is small."""
+    for name, p in m.named_parameters():
+        if p.ndim >= 2 and "pos" not in name:
+            p.normal_(std=1 / math.sqrt(p.shape[-1]))
+    m.embed.weight.normal_(std=0.5)
+    m.pos.normal_(std=0.5)
+    m.cls.normal_(std=0.5)
+    for b in m.blocks:
+        b.proj.weight.mul_(0.5)
+        b.fc2.weight.mul_(0.5)
+    for l in m.layers:
+        l.o.weight.mul_(0.5)
+        l.down.weight.mul_(0.5)
+
+
+def vision_places(m):
+    """Channels at the end of each patch's position embedding say its row and column."""
+    g = (torch.arange(m.G) + 0.5) / m.G
+    f, o = fourier(g), m.c["E"] - 60
+    m.pos[1:, o:o + 10] = f[:, :10].repeat_interleave(m.G, 0)
+    m.pos[1:, o + 10:o + 20] = f[:, :10].repeat(m.G, 1)
 
 
 def vision(m):
     """Patches begin as 2x2 block means: a patch covers 2x2 pixels of the 64x64 grid. A few channels
     at the end say the patch's place. The connector lays four patches side by side into CONTENT."""
     c = m.c
-    p, G, E = c["patch"], m.G, c["E"]
+    p, E = c["patch"], c["E"]
     w = m.patch.weight.view(E, 3, p, p)
     w.zero_()
     h = p // 2
@@ -82,31 +115,27 @@ def vision(m):
     w[12:12 + extra].normal_(std=0.5 / math.sqrt(rest))
     m.patch.bias.zero_()
     m.pos.normal_(std=0.02)
-    g = (torch.arange(G) + 0.5) / G
-    f = fourier(g)
+    vision_places(m)
     o = E - 60
-    rows = f[:, :10].repeat_interleave(G, 0)
-    cols = f[:, :10].repeat(G, 1)
-    m.pos[1:, o:o + 10] = rows
-    m.pos[1:, o + 10:o + 20] = cols
     m.pos[1:, o + 20:o + 24] = 3.0
     m.pos[1:, o + 24:o + 28] = -3.0
     m.cls.normal_(std=0.5)
     for b in m.blocks:
         b.proj.weight.mul_(0.2)
         b.fc2.weight.mul_(0.2)
-    W = m.proj.weight.view(c["D"], 4, E)
+    concat = c.get("concat", 4)
+    W = m.proj.weight.view(c["D"], concat, E)
     W.normal_(std=0.01)
     s = 1.6  # ln_vision divides by about 1.6
-    for k in range(4):
+    for k in range(concat):
         for i in range(12):
             W[CONTENT + 12 * k + i] = 0
             W[CONTENT + 12 * k + i, k, i] = 0.5 * s
     for i in range(10):
         W[ROWF + i] = 0
         W[COLF + i] = 0
-        W[ROWF + i, :, o + i] = s / 4
-        W[COLF + i, :, o + 10 + i] = s / 4
+        W[ROWF + i, :, o + i] = s / concat
+        W[COLF + i, :, o + 10 + i] = s / concat
     m.proj.bias.zero_()
     m.proj.bias[CONST] = 2.0
     m.proj.bias[F_IMG] = 1.0
@@ -168,16 +197,18 @@ def gather_heads(l):
                 o[COLM + i, 24 + i] = 0.4
 
 
-def fetch_heads(l):
-    """Heads 0 and 1 attend to the picture token of the place asked for; each brings half of it."""
+def fetch_heads(l, concat):
+    """Heads 0 and 1 attend to the picture token of the place asked for; each brings half of it.
+    Narrower tokens (concat 2) need one frequency of columns more."""
     d = l.dh
     half = d // 2
     for h in range(2):
         q, k, v, o = head_rows(l, h)
         for w in (q, k, v, o):
             w.zero_()
-        pair = half - 8
-        for base, fs in ((ROWF, ROW_F), (COLF, COL_F)):
+        columns = COL_F if concat == 4 else COL_F + [4]
+        pair = half - len(ROW_F) - len(columns)
+        for base, fs in ((ROWF, ROW_F), (COLF, columns)):
             for i in range(len(fs)):
                 for part in range(2):
                     q[pair + part * half, base + 2 * i + part] = 2.7
@@ -191,7 +222,7 @@ def fetch_heads(l):
             o[FCONST, 24] = 0.35
 
 
-def pick_units(l):
+def pick_units(l, concat):
     """One gated unit for each pixel of the 2x8 strip and channel: open when that pixel is meant."""
     F = l.down.weight.shape[1]
     G, U = l.gate_up.weight[:F], l.gate_up.weight[F:]
@@ -204,7 +235,7 @@ def pick_units(l):
                 G[n, COLM + col] = 6.0
                 G[n, ROWP + par] = 6.0
                 G[n, CONST] = -4.5
-                U[n, FETCHED + 12 * (col // 2) + 6 * par + 3 * (col % 2) + ch] = 1.0
+                U[n, FETCHED + 12 * (col // 2 % concat) + 6 * par + 3 * (col % 2) + ch] = 1.0
                 l.down.weight[:, n] = 0
                 l.down.weight[VALUE + ch, n] = 0.1
                 n += 1

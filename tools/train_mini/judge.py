@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 SIDE, EDGE = 64, 24
 STATED = [0, 0.5, 0.75, 1, 1.5, 2, 3, 4, 8, 256]  # levels
 PROBABILITY = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0001]
-DISTANCE = [0, 1, 2, 3, 4, 8, 64]
+DISTANCE = [0, 1, 2, 3, 4, 8, SIDE + 1]
 FIELDS = ["x", "y", "r", "g", "b", "entropy", "expected_error", "prob_r", "prob_g", "prob_b"]
 SATURATED = (4, 251)  # a channel outside of these
 

@@ -88,15 +88,16 @@ class LaMM(nn.Module):
         self.pos = nn.Parameter(torch.zeros(1 + P, E))
         self.blocks = nn.ModuleList([Block(E, c["vheads"], c["vmlp"]) for _ in range(c["vlayers"])])
         self.ln_vision = nn.LayerNorm(E, eps=1e-5)
-        self.proj = nn.Linear(4 * E, D)
+        concat = c.get("concat", 4)  # patches in a row that make one token
+        self.proj = nn.Linear(concat * E, D)
         self.embed = nn.Embedding(c["vocab"], D)
         self.layers = nn.ModuleList([Layer(D, c["heads"], c["ffn"]) for _ in range(c["layers"])])
         self.norm = RMSNorm(D)
         self.head = nn.Linear(D, c["vocab"], bias=False)
-        self.I = P // 4
+        self.I = P // concat
 
     def see(self, img):
-        """Normalised pictures (B, 3, S, S) -> tokens (B, I, D) of four patches in a row."""
+        """Normalised pictures (B, 3, S, S) -> tokens (B, I, D) of `concat` patches in a row."""
         B, p, G = img.shape[0], self.c["patch"], self.G
         x = img.view(B, 3, G, p, G, p).permute(0, 2, 4, 1, 3, 5).reshape(B, G * G, 3 * p * p)
         x = self.patch(x)

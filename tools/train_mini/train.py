@@ -26,10 +26,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 import data
+import digits
 from init import init
 from model import LaMM
 
-IMAGE, PATCH = 128, 4
+IMAGE = 128
 FULL = 16  # questions per picture whose numbers are also trained against the whole vocabulary
 EXT = 8    # questions per picture whose answer is trained to the end of its text
 FULL_WEIGHT = 0.3
@@ -43,16 +44,16 @@ def tokens(path):
     one = sp.piece_to_id
     t = {"bos": 1, "eos": 2, "open": one("▁[INST]▁<Img>"),
          "ask": one("▁</Img>▁[reconstruct]▁loc:▁["), "tail": one("]▁rgb:▁[/INST]"),
-         "lb": one("▁["), "rb": one("]"),
+         "lb": one("▁["), "rb": one("]"), "separator": one(","),
          "comma": [one(f"{n},") for n in range(256)], "plain": [one(f"{n}") for n in range(256)]}
-    assert all(t[k] for k in ("open", "ask", "tail", "lb", "rb"))  # 0 is <unk>
+    assert all(t[k] for k in ("open", "ask", "tail", "lb", "rb", "separator"))  # 0 is <unk>
     assert 0 not in t["comma"] + t["plain"]
     return t, sp.get_piece_size()
 
 
 def config(a):
     tok, vocab = tokens(a.tokenizer)
-    return dict(image=IMAGE, patch=PATCH, E=a.E, vheads=4, vlayers=a.vlayers, vmlp=a.vmlp, D=a.D,
+    return dict(image=IMAGE, patch=a.patch, concat=a.concat, E=a.E, vheads=4, vlayers=a.vlayers, vmlp=a.vmlp, D=a.D,
                 heads=a.heads, ffn=a.ffn, layers=a.layers, theta=a.theta, vocab=vocab, tok=tok)
 
 
@@ -84,12 +85,12 @@ def questions(m, rows, cols, rgb):
     return comma[rows], groups, [[2, 3, 4], [1, 5, 6]], [want, want_ext]
 
 
-def loss_of(m, batch):
+def loss_of(m, batch, among="legal"):
     """The loss, and its parts (r, g, b, full vocabulary) for the log.
 
-    All questions: cross-entropy among the 256 numbers that are legal there. FULL questions a
-    picture, and all trivial tokens: cross-entropy among the whole vocabulary, so that plain greedy
-    decoding stays within the grammar too.
+    All questions: cross-entropy among the 256 numbers that are legal there, or among the whole
+    vocabulary when `among` is full. FULL questions a picture, and all trivial tokens: cross-entropy
+    among the whole vocabulary, so that plain greedy decoding stays within the grammar too.
     """
     img, rows, cols, rgb = batch
     comma, plain = numbers(m)
@@ -98,9 +99,13 @@ def loss_of(m, batch):
     num, W = hs[0], m.head.weight
     n = num.shape[1]
     v = rgb.reshape(len(rgb), -1, 3)
-    logits = torch.cat([F.linear(num[:, :, :2], W[comma]).flatten(1, 2),
-                        F.linear(num[:, :, 2], W[plain])], 1)
-    target = torch.cat([v[..., :2].flatten(1), v[..., 2]], 1)
+    if among == "full":
+        logits = torch.cat([m.head(num[:, :, :2]).flatten(1, 2), m.head(num[:, :, 2])], 1)
+        target = torch.cat([comma[v[..., :2]].flatten(1), plain[v[..., 2]]], 1)
+    else:
+        logits = torch.cat([F.linear(num[:, :, :2], W[comma]).flatten(1, 2),
+                            F.linear(num[:, :, 2], W[plain])], 1)
+        target = torch.cat([v[..., :2].flatten(1), v[..., 2]], 1)
     ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
     ce = ce.view(target.shape)
     rg = ce[:, :2 * n].reshape(-1, n, 2)
@@ -147,21 +152,26 @@ def heldout(folder, size=IMAGE):
     return out
 
 
-def quick_eval(m, held):
-    """Mean absolute error on 240 pixels of each set-aside picture, the same ones every time."""
+def quick_eval(m, held, spell="whole"):
+    """Mean absolute error on 320 pixels of each set-aside picture (10,240 in all), the same ones
+    every time. Answers by digits have no median here: nan."""
     r = np.random.default_rng(7)
-    err = {"mode": 0.0, "median": 0.0}
+    err = {"mode": 0.0, "median": 0.0 if spell == "whole" else math.nan}
     with torch.autocast("cpu", torch.bfloat16):
         for i in range(0, len(held), 16):
             part = held[i:i + 16]
             img = torch.stack([a for a, _ in part])
-            rows = torch.from_numpy(np.stack([r.permutation(64)[:15] for _ in part]))
-            cols = torch.from_numpy(np.stack([[r.permutation(64)[:16] for _ in range(15)]
+            rows = torch.from_numpy(np.stack([r.permutation(64)[:20] for _ in part]))
+            cols = torch.from_numpy(np.stack([[r.permutation(64)[:16] for _ in range(20)]
                                               for _ in part]))
             right = torch.stack([t[rw[:, None], cl] for (_, t), rw, cl in zip(part, rows, cols)])
             right = right.reshape(len(part), -1, 3)
             for how in err:
-                off = (answer(m, img, rows, cols, how) - right).abs().float()
+                if spell == "whole":
+                    got = answer(m, img, rows, cols, how)
+                elif how == "mode":
+                    got = digits.answer(m, img, rows, cols)
+                off = (got - right).abs().float()
                 err[how] += off.mean().item() * len(part)
     return {k: v / len(held) for k, v in err.items()}
 
@@ -177,6 +187,8 @@ def options(argv=None):
         ap.add_argument("--" + name, type=type(value), default=value,
                         help=f"{text} (default: {value})")
 
+    number("patch", 4, "side of a patch")
+    number("concat", 4, "patches in a row that make one token")
     number("E", 128, "width of the vision tower")
     number("vlayers", 1, "its layers")
     number("vmlp", 256, "its MLP's width")
@@ -197,6 +209,13 @@ def options(argv=None):
     number("C", 16, "columns asked per row")
     number("seed", 1, "of the initial weights and of every batch")
     number("threads", 2, "threads of the computation")
+    number("init", "built", "initial weights: built, fourier or random")
+    number("augment", "all", "changes to pictures: all, crop or none")
+    number("loss", "legal", "cross-entropy of numbers: among the legal ones, or full, as the paper")
+    number("spell", "whole", "numbers of answers: whole, or digits (digits.py)")
+    number("coarse", 0, "1: targets of 8x8, 16x16, 32x32, 64x64 block means, a quarter each")
+    number("vision", "", "checkpoint of pretrain.py to take the vision tower from")
+    number("freeze", 0, "1: the vision tower is not trained")
     return ap.parse_args(argv)
 
 
@@ -204,6 +223,8 @@ def optimiser(m, lr):
     """AdamW; matrices decay, but not embeddings, positions, norms and biases."""
     decay, rest = [], []
     for k, p in m.named_parameters():
+        if not p.requires_grad:
+            continue
         (decay if p.ndim >= 2 and "pos" not in k and "embed" not in k else rest).append(p)
     return torch.optim.AdamW([{"params": decay, "weight_decay": 0.01},
                               {"params": rest, "weight_decay": 0.0}],
@@ -216,6 +237,16 @@ def rate(a, step):
     return min(1, (step + 1) / a.warmup) * (a.minlr + (a.lr - a.minlr) * cosine)
 
 
+def is_vision(name):
+    """Does a parameter belong to the vision tower? (The connector, `proj`, does not.)"""
+    return name.startswith(("patch.", "cls", "pos", "blocks."))
+
+
+def load_vision(m, path):
+    s = torch.load(path, weights_only=True)
+    m.load_state_dict({k: s.get(k, v) for k, v in m.state_dict().items()})
+
+
 class Run:
     """Everything that a checkpoint holds: weights, their average, optimiser, step, running loss."""
 
@@ -223,7 +254,11 @@ class Run:
         self.path = a.out + "/last.pt"
         torch.manual_seed(a.seed)  # biases that init() leaves alone are drawn on construction
         self.m = LaMM(config(a))
-        init(self.m, a.seed)
+        init(self.m, a.seed, a.init)
+        if a.vision:
+            load_vision(self.m, a.vision)
+        for name, p in self.m.named_parameters():
+            p.requires_grad = not (a.freeze and is_vision(name))
         self.opt = optimiser(self.m, a.lr)
         self.ema = {k: v.detach().clone() for k, v in self.m.state_dict().items()}
         self.step, self.ce = 0, None
@@ -271,7 +306,8 @@ def batches(a, pack, step):
 
     def feed(s):
         while s < a.steps:
-            q.put(data.batch(pack, a.seed, s, a.B, a.R, a.C, IMAGE))
+            side = 8 << (4 * s // a.steps) if a.coarse else 64
+            q.put(data.batch(pack, a.seed, s, a.B, a.R, a.C, IMAGE, a.augment, side))
             s += 1
 
     threading.Thread(target=feed, args=(step,), daemon=True).start()
@@ -295,8 +331,10 @@ def main():
     for s in (signal.SIGINT, signal.SIGTERM):
         signal.signal(s, lambda number, _: asked.append(number))
     if run.step == 0:
-        print("start", quick_eval(m, held), flush=True)
-    shadow, loss_fn = LaMM(m.c), torch.compile(loss_of, dynamic=False)
+        print("start", quick_eval(m, held, a.spell), flush=True)
+    shadow = LaMM(m.c)
+    loss_fn = torch.compile(digits.loss_of if a.spell == "digits" else loss_of, dynamic=False)
+    row_of = torch.arange(a.R).repeat_interleave(a.C)
     q, per_step = batches(a, pack, run.step), a.B * a.R * a.C
     first, t0 = run.step, time.time()
     leave = False
@@ -306,7 +344,10 @@ def main():
             g["lr"] = lr
         batch = q.get()
         with torch.autocast("cpu", torch.bfloat16):
-            loss, ce = loss_fn(m, batch)
+            if a.spell == "digits":
+                loss, ce = loss_fn(m, digits.prepare(m, batch), row_of)
+            else:
+                loss, ce = loss_fn(m, batch, a.loss)
         run.opt.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
@@ -322,7 +363,7 @@ def main():
         if run.step % a.every == 0 or run.step == end or leave:
             run.save()
             shadow.load_state_dict(run.ema)
-            e = quick_eval(shadow, held)
+            e = quick_eval(shadow, held, a.spell)
             log.add(run.step, run.step * per_step, *run.ce.tolist(), e["mode"], e["median"],
                     time.time())
             print("  eval", run.step, "questions", run.step * per_step,
