@@ -278,16 +278,31 @@ static int open_device(struct eng *e, const struct eng_options *o, const struct 
     return rc ? rc : ops->open(&kc, &e->kern, err);
 }
 
+/* Another model's tokenizer would spell prompts that this one never read. Vocabularies are padded at
+ * times, so a few rows more than pieces are taken for that. */
+static int check_tokenizer(const struct sptok *t, const struct model_text *c, struct err *e) {
+    enum { PADDING_MAX = 255 };
+    int n = sptok_size(t), spare = c->vocab_size - n;
+    if (spare < 0 || spare > PADDING_MAX)
+        return err_set(e, E_FORMAT,
+                       "tokenizer.model has %d pieces, the model %d: is it another model's?", n,
+                       c->vocab_size);
+    if (sptok_bos(t) != c->bos_id || sptok_eos(t) != c->eos_id)
+        return err_set(e, E_FORMAT,
+                       "tokenizer.model begins with id %d and ends with %d, config.json says %d "
+                       "and %d: is it another model's?",
+                       (int)sptok_bos(t), (int)sptok_eos(t), c->bos_id, c->eos_id);
+    return 0;
+}
+
 static int open_tokenizer(struct eng *e, const char *dir, struct err *err) {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     if (n < 0 || (size_t)n >= sizeof path) return err_set(err, E_INVALID, "path too long");
     int rc = sptok_open(path, &e->tok, err);
     if (rc) return rc;
-    int vocab = model_config(e->model)->text.vocab_size;
-    if (sptok_size(e->tok) > vocab)
-        return err_set(err, E_FORMAT, "tokenizer.model has %d pieces, the model %d rows",
-                       sptok_size(e->tok), vocab);
+    rc = check_tokenizer(e->tok, &model_config(e->model)->text, err);
+    if (rc) return rc;
     rc = grammar_colour(e->tok, &e->grammar, err);
     if (rc) return err_in(err, "tokenizer.model");
     const struct grammar *g = e->grammar;

@@ -43,7 +43,7 @@ def wait_for(true, seconds=10):
 
 
 def run(*words, **how):
-    return subprocess.run([PROGRAM, *words], capture_output=True, timeout=600, **how)
+    return subprocess.run([PROGRAM, *words], capture_output=True, **{"timeout": 600, **how})
 
 
 def test_sigterm_lets_a_running_request_finish():
@@ -308,9 +308,20 @@ def test_missing_and_unfit_files_are_told():
             with open(os.path.join(folder, name), "wb"):
                 pass
             assert run("serve", "--listen", "127.0.0.1:0", "--model", folder).returncode == 1
+    for model, stranger in ((TINY, MINI), (MINI, TINY)):  # a larger tokenizer, a smaller one
+        with tempfile.TemporaryDirectory() as top:
+            folder = os.path.join(top, "model")
+            shutil.copytree(model, folder)
+            shutil.copy(os.path.join(stranger, "tokenizer.model"), folder)
+            done = run("serve", "--listen", "127.0.0.1:0", "--model", folder, timeout=60)
+            assert done.returncode == 1 and b"is it another model's?" in done.stderr, done.stderr
     with tempfile.TemporaryDirectory() as top:
         folder = os.path.join(top, "model")
         shutil.copytree(TINY, folder)
-        shutil.copy(os.path.join(MINI, "tokenizer.model"), folder)
-        done = run("serve", "--listen", "127.0.0.1:0", "--model", folder)
-        assert done.returncode == 1 and b"token" in done.stderr, done.stderr
+        with open(os.path.join(folder, "config.json")) as f:
+            config = json.load(f)
+        config["text_config"]["bos_token_id"] = 2
+        with open(os.path.join(folder, "config.json"), "w") as f:
+            json.dump(config, f)
+        done = run("serve", "--listen", "127.0.0.1:0", "--model", folder, timeout=60)
+        assert done.returncode == 1 and b"begins with id 1" in done.stderr, done.stderr

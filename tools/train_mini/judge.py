@@ -9,7 +9,7 @@ model says of its own certainty. Prints, in Markdown:
   by probability    numbers sorted by the probability the model gave them; how often are they right?
   by edge distance  pixels sorted by their distance from the nearest edge of the truth
   by picture        the worst ten, with what sets a picture apart: its edges and its saturation
-The PNG shows the first two as a reliability plot. An edge is a step of EDGE levels or more, in the
+The PNG shows the first two as a reliability plot, of bins with LEAST members or more. An edge is a step of EDGE levels or more, in the
 mean of the channels, between neighbours. Needs Python, numpy and Pillow.
 """
 import argparse
@@ -151,7 +151,7 @@ def print_tables(t, out=sys.stdout):
           [(n, f"{a:.2f}", f"{b:.2f}", f"{e:.0%}", f"{s:.1%}") for n, a, b, e, s in t["worst"]])
 
 
-PANEL, MARGIN = 320, 48
+PANEL, MARGIN, LEAST = 320, 48, 100  # a point of the plot stands for LEAST members or more
 COLOURS = {"mode": (31, 105, 180), "median": (214, 96, 20)}
 
 
@@ -172,7 +172,7 @@ def panel(pen, font, left, title, axes, points, log):
     pen.line([at(low, low), at(high, high)], (120, 120, 120), 2)
     pen.text((left, MARGIN - 34), title, "black", font)
     for i, (how, rows) in enumerate(points.items()):
-        places = [at(r[3], r[4]) for r in rows]
+        places = [at(r[3], r[4]) for r in rows if r[2] >= LEAST]
         pen.line(places, COLOURS[how], 2)
         for x, y in places:
             pen.ellipse([x - 4, y - 4, x + 4, y + 4], fill=COLOURS[how])
