@@ -303,7 +303,7 @@ static int open_tokenizer(struct eng *e, const char *dir, struct err *err) {
     if (rc) return rc;
     rc = check_tokenizer(e->tok, &model_config(e->model)->text, err);
     if (rc) return rc;
-    rc = grammar_colour(e->tok, &e->grammar, err);
+    rc = grammar_new(e->tok, &grammar_colour, &e->grammar, err);
     if (rc) return err_in(err, "tokenizer.model");
     const struct grammar *g = e->grammar;
     if (g->depth_max > LANE_DEPTH_MAX || g->n_fields > LANE_FIELDS)

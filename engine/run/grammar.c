@@ -1,8 +1,9 @@
-/* grammar.c - compiling "[r,g,b]" into tries of tokens.
+/* grammar.c - compiling the form of an answer into tries of tokens.
  *
- * A field's texts end with their separator ("31," or "31]"), so no text is the beginning of another
- * and every leaf is a value. The texts are encoded one by one, without the dummy space; that this is
- * how they come out inside a whole answer is checked on whole answers, not assumed.
+ * A field's texts end with what stands behind the number ("31," or "31]"), so no text is the beginning
+ * of another and every leaf is a value. The texts are encoded one by one, without the dummy space;
+ * that this is how they come out inside a whole answer is checked on whole answers, not assumed. The
+ * lead is what a whole answer has in front of its fields.
  *
  * Built in order: tries (children as linked lists), then edges laid out sorted by token, then the
  * head's tokens, then the column sets, equal ones shared.
@@ -16,7 +17,14 @@
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
-enum { LEVELS = 256, FIELDS = 3, TEXT_TOKENS = 16, NODES_MAX = 3 * LEVELS * TEXT_TOKENS + FIELDS };
+enum {
+    TEXT_TOKENS = 16, /* of a number and what stands behind it */
+    FIELD_NODES = GRAMMAR_VALUES_MAX * TEXT_TOKENS + 1,
+    NODES_MAX = GRAMMAR_FIELDS_MAX * FIELD_NODES,
+    ANSWER_TOKENS = (GRAMMAR_FIELDS_MAX + 1) * TEXT_TOKENS
+};
+
+const struct grammar_spec grammar_colour = {"[", 3, {{256, ","}, {256, ","}, {256, "]"}}};
 
 struct draft_node {
     int32_t token, child, sibling; /* -1: none; siblings in falling or rising order of arrival */
@@ -30,7 +38,7 @@ struct draft {
 
 static int32_t draft_new(struct draft *d, int32_t token) {
     must(d->n < NODES_MAX);
-    d->nodes[d->n] = (struct draft_node){token, -1, -1, LEVELS, -1};
+    d->nodes[d->n] = (struct draft_node){token, -1, -1, GRAMMAR_VALUES_MAX, -1};
     return d->n++;
 }
 
@@ -56,10 +64,11 @@ static void draft_value(struct draft_node *n, int32_t v) {
     if (v > n->hi) n->hi = v;
 }
 
-static int field_text(const struct sptok *t, int field, int v, int32_t *ids, size_t *n,
-                      struct err *e) {
-    char text[8];
-    int len = snprintf(text, sizeof text, "%d%c", v, field + 1 < FIELDS ? ',' : ']');
+static int field_text(const struct sptok *t, const struct grammar_spec *s, int field, int v,
+                      int32_t *ids, size_t *n, struct err *e) {
+    char text[32];
+    int len = snprintf(text, sizeof text, "%d%s", v, s->fields[field].behind);
+    must(len > 0 && len < (int)sizeof text);
     int rc = sptok_encode(t, text, (size_t)len, 0, ids, TEXT_TOKENS, n, e);
     if (rc) return err_in(e, "answer text \"%s\"", text);
     for (size_t i = 0; i < *n; i++)
@@ -68,20 +77,20 @@ static int field_text(const struct sptok *t, int field, int v, int32_t *ids, siz
     return 0;
 }
 
-static int draft_field(const struct sptok *t, int field, struct draft *d, int32_t *root,
-                       struct err *e) {
+static int draft_field(const struct sptok *t, const struct grammar_spec *s, int field,
+                       struct draft *d, int32_t *root, struct err *e) {
     *root = draft_new(d, -1);
-    for (int v = 0; v < LEVELS; v++) {
+    for (int v = 0; v < s->fields[field].values; v++) {
         int32_t ids[TEXT_TOKENS], at = *root;
         size_t n;
-        int rc = field_text(t, field, v, ids, &n, e);
+        int rc = field_text(t, s, field, v, ids, &n, e);
         if (rc) return rc;
         draft_value(&d->nodes[at], v);
         for (size_t i = 0; i < n; i++) {
             at = draft_child(d, at, ids[i]);
             if (d->nodes[at].child < 0 && d->nodes[at].hi >= 0)
-                return err_set(e, E_UNSUPPORTED, "the tokenizer spells %d and %d alike", v,
-                               (int)d->nodes[at].hi);
+                return err_set(e, E_UNSUPPORTED, "the tokenizer's %d is the beginning of its %d",
+                               (int)d->nodes[at].hi, v);
             draft_value(&d->nodes[at], v);
         }
         if (d->nodes[at].child >= 0)
@@ -93,37 +102,76 @@ static int draft_field(const struct sptok *t, int field, struct draft *d, int32_
 
 /* ---- is it compositional? ---- */
 
-static int check_answer(const struct sptok *t, const struct grammar *g, const int *rgb,
-                        struct err *e) {
-    char text[32];
-    int32_t whole[4 * TEXT_TOKENS], parts[4 * TEXT_TOKENS];
-    size_t n_whole, n_parts = (size_t)g->n_lead;
-    int len = snprintf(text, sizeof text, "[%d,%d,%d]", rgb[0], rgb[1], rgb[2]);
-    int rc = sptok_encode(t, text, (size_t)len, SPTOK_PREFIX, whole, ARRAY_LEN(whole), &n_whole, e);
-    memcpy(parts, g->lead, n_parts * sizeof *parts);
-    for (int f = 0; !rc && f < FIELDS; f++) {
+/* The answer with these numbers, whole (`text` and its tokens) and by its fields. */
+struct spelling {
+    char text[160];
+    int32_t whole[ANSWER_TOKENS], parts[ANSWER_TOKENS];
+    size_t n_whole, n_parts;
+};
+
+static int spell(const struct sptok *t, const struct grammar_spec *s, const int *v,
+                 struct spelling *o, struct err *e) {
+    int len = snprintf(o->text, sizeof o->text, "%s", s->lead);
+    o->n_parts = 0;
+    for (int f = 0; f < s->n_fields; f++) {
         size_t n;
-        rc = field_text(t, f, rgb[f], parts + n_parts, &n, e);
-        n_parts += n;
+        int rc = field_text(t, s, f, v[f], o->parts + o->n_parts, &n, e);
+        if (rc) return rc;
+        o->n_parts += n;
+        len += snprintf(o->text + len, sizeof o->text - (size_t)len, "%d%s", v[f],
+                        s->fields[f].behind);
+        must(len > 0 && len < (int)sizeof o->text);
     }
-    if (rc) return rc;
-    if (n_whole != n_parts || memcmp(whole, parts, n_parts * sizeof *parts))
-        return err_set(e, E_UNSUPPORTED,
-                       "the tokenizer does not spell \"%s\" by its numbers one after the other",
-                       text);
-    return 0;
+    return sptok_encode(t, o->text, (size_t)len, SPTOK_PREFIX, o->whole, ANSWER_TOKENS, &o->n_whole,
+                        e);
 }
 
-static int check_answers(const struct sptok *t, const struct grammar *g, struct err *e) {
+/* The whole is its lead of n tokens, then its fields. */
+static int check_spelling(const struct spelling *o, const int32_t *lead, size_t n, struct err *e) {
+    if (o->n_whole == n + o->n_parts && !memcmp(o->whole, lead, n * sizeof *lead) &&
+        !memcmp(o->whole + n, o->parts, o->n_parts * sizeof *o->parts))
+        return 0;
+    return err_set(e, E_UNSUPPORTED,
+                   "the tokenizer does not spell \"%s\" by its numbers one after the other",
+                   o->text);
+}
+
+static int find_lead(const struct sptok *t, const struct grammar_spec *s, struct grammar *g,
+                     struct err *e) {
+    static const int zeros[GRAMMAR_FIELDS_MAX];
+    struct spelling o;
+    int rc = spell(t, s, zeros, &o, e);
+    if (rc) return rc;
+    size_t n = o.n_whole > o.n_parts ? o.n_whole - o.n_parts : 0;
+    g->lead = mem_try((n + 1) * sizeof *g->lead);
+    if (!g->lead) return E_NOMEM;
+    memcpy(g->lead, o.whole, n * sizeof *g->lead);
+    g->n_lead = (int)n;
+    return check_spelling(&o, g->lead, n, e);
+}
+
+static int check_answer(const struct sptok *t, const struct grammar_spec *s,
+                        const struct grammar *g, const int *v, struct err *e) {
+    struct spelling o;
+    int rc = spell(t, s, v, &o, e);
+    return rc ? rc : check_spelling(&o, g->lead, (size_t)g->n_lead, e);
+}
+
+/* Pairs of the numbers where spellings change, in neighbouring fields; then every number once. */
+static int check_answers(const struct sptok *t, const struct grammar_spec *s,
+                         const struct grammar *g, struct err *e) {
     static const int edge[] = {0, 1, 9, 10, 19, 25, 26, 99, 100, 199, 200, 249, 250, 255};
-    int rc = 0, n = (int)ARRAY_LEN(edge);
+    int rc = 0, n = (int)ARRAY_LEN(edge), v[GRAMMAR_FIELDS_MAX];
     for (int i = 0; !rc && i < n * n; i++) {
-        const int rgb[FIELDS] = {edge[i / n], edge[i % n], edge[(i * 5 + i / n) % n]};
-        rc = check_answer(t, g, rgb, e);
+        const int pick[GRAMMAR_FIELDS_MAX] = {i / n, i % n, (i * 5 + i / n) % n, (i * 3 + 7) % n};
+        for (int f = 0; f < s->n_fields; f++)
+            v[f] = edge[pick[f]] % s->fields[f].values;
+        rc = check_answer(t, s, g, v, e);
     }
-    for (int v = 0; !rc && v < LEVELS; v++) {
-        const int rgb[FIELDS] = {v, (v * 7 + 3) % LEVELS, (v * 13 + 100) % LEVELS};
-        rc = check_answer(t, g, rgb, e);
+    for (int i = 0; !rc && i < GRAMMAR_VALUES_MAX; i++) {
+        for (int f = 0; f < s->n_fields; f++)
+            v[f] = (i * (6 * f + 1) + 50 * f) % s->fields[f].values;
+        rc = check_answer(t, s, g, v, e);
     }
     return rc;
 }
@@ -192,28 +240,27 @@ static int grammar_make(struct grammar *g, const struct draft *d) {
     for (int i = 0; i < g->n_nodes; i++)
         if (has_choice(&g->nodes[i])) g->nodes[i].set = column_set(g, &g->nodes[i]);
     g->depth_max = d->depth;
-    g->feed_max = g->n_lead + FIELDS * d->depth;
+    g->feed_max = g->n_lead + g->n_fields * d->depth;
     return 0;
 }
 
-int grammar_colour(const struct sptok *t, struct grammar **out, struct err *e) {
+int grammar_new(const struct sptok *t, const struct grammar_spec *s, struct grammar **out,
+                struct err *e) {
     *out = NULL;
     struct grammar *g = mem_try(sizeof *g);
     struct draft d = {.nodes = mem_try(NODES_MAX * sizeof *d.nodes)};
-    size_t n_lead = 0;
     int rc = E_NOMEM;
     if (!g || !d.nodes) goto out;
-    g->lead = mem_try(TEXT_TOKENS * sizeof *g->lead);
-    g->fields = mem_try(FIELDS * sizeof *g->fields);
-    g->n_fields = FIELDS;
-    if (!g->lead || !g->fields) goto out;
-    rc = sptok_encode(t, "[", 1, SPTOK_PREFIX, g->lead, TEXT_TOKENS, &n_lead, e);
-    g->n_lead = (int)n_lead;
-    for (int f = 0; !rc && f < FIELDS; f++) {
-        g->fields[f].values = LEVELS;
-        rc = draft_field(t, f, &d, &g->fields[f].root, e);
+    g->fields = mem_try((size_t)s->n_fields * sizeof *g->fields);
+    if (!g->fields) goto out;
+    g->n_fields = s->n_fields;
+    rc = 0;
+    for (int f = 0; !rc && f < s->n_fields; f++) {
+        g->fields[f].values = s->fields[f].values;
+        rc = draft_field(t, s, f, &d, &g->fields[f].root, e);
     }
-    if (!rc) rc = check_answers(t, g, e);
+    if (!rc) rc = find_lead(t, s, g, e);
+    if (!rc) rc = check_answers(t, s, g, e);
     if (!rc) rc = grammar_make(g, &d);
 out:
     mem_free(d.nodes);

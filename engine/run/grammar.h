@@ -1,10 +1,10 @@
 /* grammar.h - the automaton of legal answers, compiled from the tokenizer.
  *
- * A colour answer is "[r,g,b]" with three numbers 0..255 and no spaces. The grammar is a chain of
- * fields; each field is a trie over the token sequences of its legal texts: "0," .. "255," for the
- * first two, "0]" .. "255]" for the last. With LLaMA-2's single digits a trie is 3-4 deep; with
- * a tokenizer whose pieces are whole numbers it is one or two. Tokens in front of the first number
- * ("▁[") are `lead`: forced, never asked.
+ * An answer is a lead, then numbers, each with the text behind it. A colour is "[r,g,b]" with three
+ * numbers 0..255 and no spaces. The grammar is a chain of fields; each field is a trie over the token
+ * sequences of its legal texts: "0," .. "255," for the first two, "0]" .. "255]" for the last. With
+ * LLaMA-2's single digits a trie is 3-4 deep; with a tokenizer whose pieces are whole numbers it is
+ * one or two. Tokens in front of the first number ("▁[") are `lead`: forced, never asked.
  *
  * A node with one child asks nothing: its token is forced and rides along. A value is settled as
  * soon as only one leaf is left below a node: what is left of its text is fed only if another field
@@ -51,9 +51,22 @@ struct grammar {
     int feed_max;  /* most tokens a lane feeds for a whole answer, lead included */
 };
 
-/* The colour grammar "[r,g,b]". E_UNSUPPORTED when the tokenizer does not spell numbers in a
- * compositional way (the error says which text came out differently). */
-int grammar_colour(const struct sptok *t, struct grammar **out, struct err *e);
+/* The form of an answer. A text behind a number may be empty where no number begins another. */
+enum { GRAMMAR_FIELDS_MAX = 4, GRAMMAR_VALUES_MAX = 256 };
+struct grammar_spec {
+    const char *lead;
+    int n_fields;
+    struct {
+        int values; /* legal are 0 .. values-1 */
+        const char *behind;
+    } fields[GRAMMAR_FIELDS_MAX];
+};
+extern const struct grammar_spec grammar_colour; /* "[r,g,b]" */
+
+/* Compile. E_UNSUPPORTED when the tokenizer does not spell numbers in a compositional way or can't
+ * spell them at all (the error says which text came out differently), E_NOMEM. */
+int grammar_new(const struct sptok *t, const struct grammar_spec *s, struct grammar **out,
+                struct err *e);
 void grammar_free(struct grammar *g);
 
 #endif

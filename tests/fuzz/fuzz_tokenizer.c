@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     use(t, "[reconstruct] loc: [1,2]", 24);
     use(t, (const char *)data + size - tail, tail); /* its own pieces' bytes, mostly */
     struct grammar *g;
-    int rc = grammar_colour(t, &g, &e);
+    int rc = grammar_new(t, &grammar_colour, &g, &e);
     must((rc == 0) == (g != NULL));
     grammar_free(g);
     sptok_close(t);

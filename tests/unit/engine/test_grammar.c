@@ -3,10 +3,16 @@
 #include "engine/run/grammar.h"
 #include "tests/unit/engine/text_rig.h"
 
-static struct grammar *compile(const struct sptok *t) {
+/* Other answers of the paper (spec sections 4.3 and 4.4). */
+static const struct grammar_spec drive = {"[", 3, {{21, ","}, {21, ","}, {21, "]"}}};
+static const struct grammar_spec box = {
+    "{<", 4, {{101, "><"}, {101, "><"}, {101, "><"}, {101, ">}"}}};
+static const struct grammar_spec bit = {"", 1, {{2, ""}}}, shoot = {"", 1, {{6, ""}}};
+
+static struct grammar *compile(const struct sptok *t, const struct grammar_spec *s) {
     struct grammar *g;
     struct err e = {0};
-    if (grammar_colour(t, &g, &e)) test_failed(__FILE__, __LINE__, "%s", e.text);
+    if (grammar_new(t, s, &g, &e)) test_failed(__FILE__, __LINE__, "%s", e.text);
     return g;
 }
 
@@ -53,38 +59,66 @@ static int leaves(const struct grammar *g, int32_t at, int depth) {
     return sum;
 }
 
-static void check_grammar(const char *tokenizer) {
-    struct sptok *t = text_open(tokenizer);
-    struct grammar *g = compile(t);
-    CHECK_EQ(g->n_fields, 3);
-    for (int f = 0; f < 3; f++) {
-        CHECK_EQ(g->fields[f].values, 256);
-        CHECK_EQ(leaves(g, g->fields[f].root, 0), 256);
-        for (int v = 0; v < 256; v++) {
-            char text[8];
-            snprintf(text, sizeof text, "%d%c", v, f < 2 ? ',' : ']');
+static void check_grammar(const struct sptok *t, const struct grammar_spec *s) {
+    struct grammar *g = compile(t, s);
+    CHECK_EQ(g->n_fields, s->n_fields);
+    for (int f = 0; f < s->n_fields; f++) {
+        int values = s->fields[f].values;
+        CHECK_EQ(g->fields[f].values, values);
+        CHECK_EQ(leaves(g, g->fields[f].root, 0), values);
+        for (int v = 0; v < values; v++) {
+            char text[16];
+            snprintf(text, sizeof text, "%d%s", v, s->fields[f].behind);
             CHECK_EQ(walk(g, t, f, text), v);
         }
     }
     for (int i = 1; i < g->n_head; i++)
         CHECK(g->head_ids[i - 1] < g->head_ids[i]);
-    CHECK_EQ(g->feed_max, g->n_lead + 3 * g->depth_max);
+    CHECK_EQ(g->feed_max, g->n_lead + s->n_fields * g->depth_max);
+    grammar_free(g);
+}
+
+static void check_all(const char *tokenizer) {
+    struct sptok *t = text_open(tokenizer);
+    check_grammar(t, &grammar_colour);
+    check_grammar(t, &drive);
+    check_grammar(t, &box);
+    check_grammar(t, &bit);
+    check_grammar(t, &shoot);
+    struct grammar *g = compile(t, &grammar_colour);
     CHECK_EQ(g->n_lead, 1);
     CHECK_STR(sptok_piece(t, g->lead[0]), "\xe2\x96\x81[");
+    grammar_free(g);
+    g = compile(t, &bit); /* one choice, behind the dummy space alone */
+    CHECK_EQ(g->n_lead, 1);
+    CHECK_STR(sptok_piece(t, g->lead[0]), "\xe2\x96\x81");
+    CHECK_EQ(g->n_head, 2);
+    CHECK_EQ(g->nodes[g->fields[0].root].edges, 2);
     grammar_free(g);
     sptok_close(t);
 }
 
 TEST(grammar_of_whole_numbers) {
-    check_grammar(MINI_TOKENIZER);
-    check_grammar("tests/golden/tiny/tokenizer.model");
+    check_all(MINI_TOKENIZER);
+    check_all("tests/golden/tiny/tokenizer.model");
 }
-TEST(grammar_of_single_digits) { check_grammar(DIGITS_TOKENIZER); }
+TEST(grammar_of_single_digits) { check_all(DIGITS_TOKENIZER); }
+
+TEST(grammar_refuses_an_ambiguous_form) {
+    static const struct grammar_spec bare = {
+        "[", 1, {{21, ""}}}; /* is "1" the beginning of "10"? */
+    struct sptok *t = text_open(DIGITS_TOKENIZER);
+    struct grammar *g;
+    struct err e = {0};
+    CHECK_EQ(grammar_new(t, &bare, &g, &e), E_UNSUPPORTED);
+    CHECK_HAS(e.text, "beginning");
+    sptok_close(t);
+}
 
 /* LLaMA-2's way: a first digit of 3..9 has at most one more, "25" leaves 0..5, "0" and "26" nothing. */
 TEST(grammar_digits_know_the_bounds) {
     struct sptok *t = text_open(DIGITS_TOKENIZER);
-    struct grammar *g = compile(t);
+    struct grammar *g = compile(t, &grammar_colour);
     CHECK_EQ(g->n_head, 12); /* ten digits, comma, bracket */
     CHECK_EQ(g->depth_max, 4);
     static const struct {
@@ -117,7 +151,7 @@ static void unfit(struct buf *b, const char *words) {
     struct err e = {0};
     CHECK_EQ(sptok_parse(b->p, b->len, &t, &e), 0);
     struct grammar *g = (struct grammar *)(void *)b;
-    CHECK_EQ(grammar_colour(t, &g, &e), E_UNSUPPORTED);
+    CHECK_EQ(grammar_new(t, &grammar_colour, &g, &e), E_UNSUPPORTED);
     CHECK(g == NULL);
     CHECK_HAS(e.text, words);
     sptok_close(t);
@@ -155,7 +189,7 @@ TEST(grammar_out_of_memory) {
         struct grammar *g = NULL;
         struct err e = {0};
         mem_fail_at(i);
-        int rc = grammar_colour(t, &g, &e);
+        int rc = grammar_new(t, &grammar_colour, &g, &e);
         mem_fail_at(0);
         if (!rc) {
             CHECK(i > 8);
