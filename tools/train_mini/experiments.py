@@ -11,6 +11,7 @@ the set-aside pictures. One seed is worth +-1.5 levels while the error is large:
 """
 import argparse
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -84,6 +85,9 @@ def is_done(runs, name, options):
 
 
 def table(runs):
+    def show(v):
+        return "-" if math.isnan(v) else f"{v:.2f}"
+
     print("| run | what is different | `mode` | `median` | at half way: `median` | s per 100 k questions |")
     print("|---|---|---|---|---|---|")
     for _, name, what, options in TRIALS:
@@ -92,7 +96,7 @@ def table(runs):
             continue
         half = min(rows, key=lambda r: abs(r[0] - QUESTIONS / 2))
         speed = (rows[-1][3] - rows[0][3]) / (rows[-1][0] - rows[0][0]) * 1e5 if len(rows) > 1 else 0
-        print(f"| {name} | {what} | {rows[-1][1]:.2f} | {rows[-1][2]:.2f} | {half[2]:.2f} | {speed:.0f} |")
+        print(f"| {name} | {what} | {rows[-1][1]:.2f} | {show(rows[-1][2])} | {show(half[2])} | {speed:.0f} |")
 
 
 def main():
