@@ -101,7 +101,7 @@ static int see_one(struct eng *e, struct err *err) {
     if (feat < 0) return 0;
     uint64_t start = clock_ns();
     j->stem->up->feat = feat;
-    model_see(e->model, j->rgb, feat);
+    model_see(e->model, picture_rgb(j->image), feat);
     int rc = e->ops->sync(e->kern, err);
     uint64_t spent = clock_ns() - start;
     atomic_store(&j->see_ns, spent);
@@ -451,7 +451,9 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     int rc = eng_health(e);
     if (rc) return err_set(err, rc, "the device was lost");
     struct eng_job *j;
-    rc = job_new(ask, &e->pixels->form, ask->image ? picture_rgb(ask->image) : NULL, &j, err);
+    if (ask->task != ENG_PIXELS)
+        return err_set(err, E_UNSUPPORTED, "this model is asked for pixels only, so far");
+    rc = job_new(ask, &e->pixels->form, &j, err);
     if (rc) return rc;
     rc = check_fit(e, j, err);
     if (!rc) rc = enqueue(e, j, err);

@@ -73,7 +73,7 @@ static int plant(struct eng_job *j, const struct eng_point *points) {
 }
 
 static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
-    if (!ask->image) return err_set(e, E_INVALID, "no picture");
+    if (ask->n_images != 1 || !ask->images[0]) return err_set(e, E_INVALID, "no picture");
     if (ask->n_points == 0 || !ask->points) return err_set(e, E_INVALID, "no points");
     if (ask->n_points > JOB_POINTS_MAX)
         return err_set(e, E_TOO_BIG, "%u points, at most %d", ask->n_points, JOB_POINTS_MAX);
@@ -86,8 +86,8 @@ static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct
     return 0;
 }
 
-int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_t *rgb,
-            struct eng_job **out, struct err *e) {
+int job_new(const struct eng_ask *ask, const struct job_form *form, struct eng_job **out,
+            struct err *e) {
     *out = NULL;
     int rc = check_ask(ask, form, e);
     if (rc) return rc;
@@ -99,7 +99,6 @@ int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_
     }
     j->mem = mem;
     j->form = form;
-    j->rgb = rgb;
     j->estimate = ask->estimate;
     j->distribution = ask->distribution || ask->estimate != ENG_MODE;
     j->urgency = ask->urgency;
@@ -117,7 +116,7 @@ int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_
     j->lane_slots = j->tree.tail_max + form->answer_max + explored;
     j->cost = (uint64_t)(form->stem_tokens + j->tree.run_tokens + j->tree.tail_tokens) +
               (uint64_t)j->tree.n_leaves * (uint64_t)(form->answer_max + form->channels * explored);
-    j->image = eng_image_get(ask->image);
+    j->image = eng_image_get(ask->images[0]);
     atomic_init(&j->refs, 2);
     atomic_init(&j->askers, 1);
     atomic_init(&j->state, ENG_WAITING);

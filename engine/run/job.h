@@ -44,7 +44,6 @@ struct eng_job {
     /* ---- Fixed at submit. ---- */
     struct arena *mem;           /* everything below lives in it */
     struct eng_image *image;     /* one reference */
-    const uint8_t *rgb;          /* (S, S, 3), the image's */
     const struct job_form *form; /* the engine's: gone once the job has ended and eng_close ran */
     uint32_t stem_tokens;
     enum eng_estimate estimate;
@@ -91,8 +90,8 @@ struct eng_job {
 
 /* Fills a job from the ask on the caller's thread. Two references: the asker's and the engine's.
  * E_INVALID, E_TOO_BIG (more than JOB_POINTS_MAX points), E_NOMEM. */
-int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_t *rgb,
-            struct eng_job **out, struct err *e);
+int job_new(const struct eng_ask *ask, const struct job_form *form, struct eng_job **out,
+            struct err *e);
 /* The engine's reference. */
 void job_put(struct eng_job *j);
 

@@ -88,7 +88,8 @@ void eng_rig_collect(struct eng_job *j, const struct eng_point *points, uint32_t
 void eng_rig_ask_all(struct eng *e, struct eng_image *picture, enum eng_estimate estimate,
                      int distribution, struct eng_answer *by_place) {
     struct eng_job *j;
-    struct eng_ask ask = {.image = picture,
+    struct eng_ask ask = {.images = &picture,
+                          .n_images = 1,
                           .points = eng_rig_points(),
                           .n_points = ENG_RIG_ALL,
                           .estimate = estimate,

@@ -314,7 +314,7 @@ void rig_all_points(struct eng_point *points) {
 
 struct eng_job *rig_job(struct rig *r, const struct eng_ask *ask) {
     struct eng_job *j;
-    CHECK_EQ(job_new(ask, &r->form, picture_rgb(ask->image), &j, NULL), 0);
+    CHECK_EQ(job_new(ask, &r->form, &j, NULL), 0);
     return j;
 }
 
@@ -331,7 +331,7 @@ int rig_turn(struct rig *r, uint64_t now_ns) {
     int feat = unseen ? stem_feat_place(&r->stems, 4) : -1;
     if (feat >= 0) {
         unseen->stem->up->feat = feat;
-        r->feats[feat] = unseen->rgb[0];
+        r->feats[feat] = picture_rgb(unseen->image)[0];
         r->seen++;
     }
     batch_begin(&r->batch);

@@ -28,7 +28,8 @@ static void close_stage(struct stage *s) {
 }
 
 static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_class class) {
-    return rig_submit(&s->r, &(struct eng_ask){.image = s->picture[picture],
+    return rig_submit(&s->r, &(struct eng_ask){.images = &s->picture[picture],
+                                               .n_images = 1,
                                                .points = s->points,
                                                .n_points = n,
                                                .urgency = class});
@@ -190,7 +191,8 @@ TEST(sched_ends_what_is_cancelled_or_late) {
     open_stage(&s, RIG_DIGITS, &ROOMY);
     struct eng_job *j[4];
     for (int i = 0; i < 4; i++)
-        j[i] = rig_submit(&s.r, &(struct eng_ask){.image = s.picture[i],
+        j[i] = rig_submit(&s.r, &(struct eng_ask){.images = &s.picture[i],
+                                                  .n_images = 1,
                                                   .points = s.points,
                                                   .n_points = ALL,
                                                   .deadline_ns = i == 0 ? 100 : 0});
