@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/input.h"
+#include "api/wire/input.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 

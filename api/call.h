@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 
 #include "api/api.h"
-#include "api/problem.h"
+#include "api/wire/problem.h"
 
 struct images;  /* images.c: the pictures that clients have stored */
 struct metrics; /* metrics.c: counters and histograms */

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "api/input.h"
+#include "api/wire/input.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 

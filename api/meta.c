@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "api/json.h"
+#include "api/wire/json.h"
 #include "api/static.h"
 
 /* The page loads nothing from anywhere else, and nobody may frame it. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "api/input.h"
+#include "api/wire/input.h"
 #include "kernels/base/mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

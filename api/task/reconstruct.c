@@ -19,8 +19,8 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "api/input.h"
-#include "api/sse.h"
+#include "api/wire/input.h"
+#include "api/wire/sse.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 

@@ -15,15 +15,15 @@
  *
  * Thread: its owner's.
  */
-#ifndef API_INPUT_H
-#define API_INPUT_H
+#ifndef API_WIRE_INPUT_H
+#define API_WIRE_INPUT_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "api/api.h"
-#include "api/json.h"
-#include "api/problem.h"
+#include "api/wire/json.h"
+#include "api/wire/problem.h"
 
 struct input {
     const uint8_t *picture; /* encoded bytes, borrowed from the request or from `decoded` */

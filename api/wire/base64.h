@@ -1,6 +1,6 @@
 /* base64.h - base64 (RFC 4648 section 4), strict. Thread: any. */
-#ifndef API_BASE64_H
-#define API_BASE64_H
+#ifndef API_WIRE_BASE64_H
+#define API_WIRE_BASE64_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,12 +5,12 @@
  * a few helpers over struct buf: answers are number streams and need no tree.
  * Thread: any.
  */
-#ifndef API_JSON_H
-#define API_JSON_H
+#ifndef API_WIRE_JSON_H
+#define API_WIRE_JSON_H
 
 #include <jansson.h>
 
-#include "api/problem.h"
+#include "api/wire/problem.h"
 #include "kernels/base/buf.h"
 
 enum { JSON_DEPTH_MAX = 16, JSON_TOKENS_MAX = 40000 };

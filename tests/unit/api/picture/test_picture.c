@@ -6,7 +6,7 @@
 #include <string.h>
 #include <turbojpeg.h>
 
-#include "api/picture.h"
+#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
 #include "tests/unit/api/rig.h"
 

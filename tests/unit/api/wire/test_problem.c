@@ -1,5 +1,5 @@
 /* The one table of errors, and the one writer. */
-#include "api/problem.h"
+#include "api/wire/problem.h"
 #include "tests/unit/api/rig.h"
 
 TEST(problem_every_row_is_complete_and_unique) {

@@ -9,14 +9,14 @@
  *
  * Thread: any; nothing here is mutable.
  */
-#include "api/problem.h"
+#include "api/wire/problem.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "api/api.h"
-#include "api/json.h"
+#include "api/wire/json.h"
 
 #define BAD   "invalid_request_error"
 #define LATER "rate_limit_error"

@@ -3,8 +3,8 @@
  * Both read the header first and check every limit before they take memory for pixels. Their error
  * texts are written for clients: sizes and what to do, no text of a library.
  */
-#ifndef API_PICTURE_H
-#define API_PICTURE_H
+#ifndef API_PICTURE_PICTURE_H
+#define API_PICTURE_PICTURE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -16,7 +16,7 @@
 #include <turbojpeg.h>
 
 #include "api/api.h"
-#include "api/picture.h"
+#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
 
 /* A photo's usual progressive script has ten scans. */

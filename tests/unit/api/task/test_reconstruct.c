@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "api/base64.h"
-#include "api/picture.h"
+#include "api/wire/base64.h"
+#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
 #include "tests/unit/api/rig.h"
 

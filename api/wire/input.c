@@ -7,11 +7,11 @@
  *
  * Thread: the worker that runs the call.
  */
-#include "api/input.h"
+#include "api/wire/input.h"
 
 #include <string.h>
 
-#include "api/base64.h"
+#include "api/wire/base64.h"
 #include "api/call.h"
 #include "kernels/base/mem.h"
 

@@ -1,5 +1,5 @@
 /* picture.c - which format is it, and is it within the limits? See picture.h. Thread: any. */
-#include "api/picture.h"
+#include "api/picture/picture.h"
 
 #include "api/api.h"
 

@@ -1,6 +1,6 @@
 /* sse.c - the frame of server-sent events. What is in the frame is the endpoint's business.
  * Thread: any. */
-#include "api/sse.h"
+#include "api/wire/sse.h"
 
 void sse_begin(struct buf *out, const char *event) { buf_printf(out, "event: %s\ndata: ", event); }
 

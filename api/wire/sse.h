@@ -4,8 +4,8 @@
  *
  * The data between begin and end is one line. Thread: its owner's.
  */
-#ifndef API_SSE_H
-#define API_SSE_H
+#ifndef API_WIRE_SSE_H
+#define API_WIRE_SSE_H
 
 #include "kernels/base/buf.h"
 

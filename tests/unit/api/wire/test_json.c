@@ -1,7 +1,7 @@
 /* JSON from outside is bounded before it is parsed, and its faults are told by place. */
 #include <string.h>
 
-#include "api/json.h"
+#include "api/wire/json.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"
 

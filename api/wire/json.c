@@ -8,11 +8,11 @@
  *
  * Thread: any; nothing here is mutable.
  */
-#include "api/json.h"
+#include "api/wire/json.h"
 
 #include <string.h>
 
-#include "api/base64.h"
+#include "api/wire/base64.h"
 #include "kernels/base/jsonscan.h"
 
 static int refuse(struct problem *p, const json_error_t *e) {

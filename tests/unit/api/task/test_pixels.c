@@ -1,5 +1,5 @@
 /* POST /v1/pixels: points in, colours with probabilities out, in the order asked. */
-#include "api/base64.h"
+#include "api/wire/base64.h"
 #include "tests/unit/api/rig.h"
 
 enum { G = 16 };

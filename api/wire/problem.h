@@ -4,8 +4,8 @@
  * text is written by this room alone: it may quote a few characters of what the client sent, never
  * a path, an address or a library. problem.c holds the one table from code word to HTTP status.
  */
-#ifndef API_PROBLEM_H
-#define API_PROBLEM_H
+#ifndef API_WIRE_PROBLEM_H
+#define API_WIRE_PROBLEM_H
 
 #include "kernels/base/buf.h"
 #include "kernels/base/err.h"

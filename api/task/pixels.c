@@ -5,7 +5,7 @@
  * Thread: a worker.
  */
 #include "api/call.h"
-#include "api/input.h"
+#include "api/wire/input.h"
 #include "kernels/base/mem.h"
 
 enum { POINTS_MAX = 4096 };

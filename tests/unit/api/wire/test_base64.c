@@ -1,7 +1,7 @@
 /* base64 both ways: RFC 4648's vectors, and everything EVP_DecodeBlock would wrongly take. */
 #include <string.h>
 
-#include "api/base64.h"
+#include "api/wire/base64.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"

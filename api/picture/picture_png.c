@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "api/api.h"
-#include "api/picture.h"
+#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
 
 enum { CHUNK_BYTES_MAX = 1 << 20, CHUNKS_KEPT_MAX = 16 };

@@ -4,7 +4,7 @@
  * and trims blanks and newlines on its own. So the alphabet, the padding and the unused bits are
  * checked here first, and what it returns is corrected by the padding (test_base64 has each case).
  */
-#include "api/base64.h"
+#include "api/wire/base64.h"
 
 #include <limits.h>
 #include <openssl/evp.h>
