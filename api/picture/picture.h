@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/base/buf.h"
 #include "kernels/base/err.h"
 
 struct picture {
@@ -22,6 +23,8 @@ int picture_png_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, st
                        struct err *e);
 int picture_jpeg_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, struct picture *out,
                         struct err *e);
+/* grey (h, w) -> PNG bytes appended to `out`; api.h has the same for rgb. */
+int picture_png_grey(const uint8_t *grey, int w, int h, struct buf *out);
 /* 0, or E_TOO_BIG with a text. */
 int picture_check_size(uint64_t w, uint64_t h, uint64_t pixels_max, struct err *e);
 

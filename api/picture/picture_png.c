@@ -156,22 +156,24 @@ static void on_write(png_structp png, png_bytep bytes, size_t n) {
 
 static void on_flush(png_structp png) { (void)png; }
 
-static int write_pixels(png_structp png, png_infop info, const uint8_t *rgb, int w, int h) {
+static int write_pixels(png_structp png, png_infop info, const uint8_t *pixels, int w, int h,
+                        int channels) {
     if (setjmp(png_jmpbuf(png))) return E_NOMEM;
-    png_set_IHDR(png, info, (png_uint_32)w, (png_uint_32)h, 8, PNG_COLOR_TYPE_RGB,
-                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, info, (png_uint_32)w, (png_uint_32)h, 8,
+                 channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     /* Everything that shapes the bytes is stated, so that they depend on the pixels alone. */
     png_set_compression_level(png, 6);
     png_set_compression_strategy(png, 1); /* Z_FILTERED */
-    png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_ALL_FILTERS);
+    png_set_filter(png, PNG_FILTER_TYPE_BASE, channels == 3 ? PNG_ALL_FILTERS : PNG_FILTER_UP);
     png_write_info(png, info);
     for (int y = 0; y < h; y++)
-        png_write_row(png, rgb + (size_t)y * (size_t)w * 3);
+        png_write_row(png, pixels + (size_t)y * (size_t)w * (size_t)channels);
     png_write_end(png, info);
     return 0;
 }
 
-int api_picture_png(const uint8_t *rgb, int w, int h, struct buf *out) {
+static int write_png(const uint8_t *pixels, int w, int h, int channels, struct buf *out) {
     png_infop info = NULL;
     png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning,
                                                 NULL, on_alloc, on_free);
@@ -180,8 +182,16 @@ int api_picture_png(const uint8_t *rgb, int w, int h, struct buf *out) {
     info = png_create_info_struct(png);
     if (info) {
         png_set_write_fn(png, out, on_write, on_flush);
-        rc = write_pixels(png, info, rgb, w, h);
+        rc = write_pixels(png, info, pixels, w, h, channels);
     }
     png_destroy_write_struct(&png, &info);
     return out->bad ? out->bad : rc;
+}
+
+int api_picture_png(const uint8_t *rgb, int w, int h, struct buf *out) {
+    return write_png(rgb, w, h, 3, out);
+}
+
+int picture_png_grey(const uint8_t *grey, int w, int h, struct buf *out) {
+    return write_png(grey, w, h, 1, out);
 }

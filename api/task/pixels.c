@@ -5,6 +5,7 @@
  * Thread: a worker.
  */
 #include "api/call.h"
+#include "api/wire/accept.h"
 #include "api/wire/input.h"
 #include "kernels/base/mem.h"
 
@@ -22,21 +23,28 @@ static void asked_clear(void *state) {
 
 static int begin(struct api_call *c) {
     static const char *const known[] = {"points", NULL};
+    static const struct input_wants wants = {.picture = "image", .known = known};
     static const char *const forms[] = {"application/json"};
     struct asked *q = c->state = mem_try(sizeof(*q));
     if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
     c->state_clear = asked_clear;
-    if (call_accept(c->in.accept, forms, 1) < 0)
+    if (accept_pick(c->in.accept, forms, 1) < 0)
         return problem_set(&c->problem, "not_acceptable", NULL,
                            "the answer comes as application/json, which is not in Accept");
     struct input in;
-    int rc = input_open(&in, c->api, &c->in, known, &c->problem);
+    int rc = input_open(&in, c, &wants);
     if (!rc)
         rc =
             input_points(&in, "points", POINTS_MAX, eng_info(c->api->eng)->grid, &q->points, &q->n);
-    if (!rc) rc = call_image(c, &in);
+    if (!rc) rc = call_images(c, &in);
     input_close(&in);
-    return rc ? rc : call_submit(c, q->points, q->n, ENG_MODE, 1, 0);
+    if (rc) return rc;
+    struct eng_ask ask = {.task = ENG_PIXELS,
+                          .points = q->points,
+                          .n_points = q->n,
+                          .distribution = 1,
+                          .urgency = ENG_PICTURE};
+    return call_ask(c, &ask, NULL) ? 0 : -1;
 }
 
 static void write_one(struct buf *b, const struct eng_point *at, const struct eng_answer *a) {
@@ -50,7 +58,7 @@ static void write_one(struct buf *b, const struct eng_point *at, const struct en
 
 static int answer(struct api_call *c, const struct asked *q) {
     uint32_t n;
-    const struct eng_answer *answers = eng_job_answers(c->job, &n);
+    const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &n);
     must(n == q->n);
     /* Found in any order, told in the order asked. */
     uint32_t *found = mem_try(n * sizeof(*found));

@@ -7,8 +7,7 @@
  * stream can show the whole picture at once and then sharpen it.
  *
  * Three representations, picked by Accept: PNG, JSON, an event stream. The first two are made when
- * the job is done. A stream's events are made when its reader asks for bytes, straight from the
- * engine's answers, so a slow reader costs nothing but its connection.
+ * the job is done, the third while it runs (stream.c).
  *
  * Every pixel shown is the model's own answer; nothing is interpolated or filled in.
  * Thread: step on a worker, the stream's read wherever the server reads (api.h).
@@ -19,13 +18,12 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/wire/accept.h"
 #include "api/wire/input.h"
 #include "api/wire/sse.h"
-#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
 enum { COARSEST = 16, EVENT_PIXELS_MAX = 512 };
-static const uint64_t ping_after_ns = 15ull * 1000 * 1000 * 1000;
 
 enum form { FORM_PNG, FORM_JSON, FORM_STREAM };
 static const char *const forms[] = {"image/png", "application/json", SSE_CONTENT_TYPE};
@@ -45,10 +43,7 @@ struct painting {
     struct place *places; /* (n) in the order of the questions */
     uint8_t *truth;       /* (height, width, 3): the original at the places asked */
     /* of a stream */
-    uint32_t told;    /* answers already in an event */
-    size_t read_at;   /* of c->body */
-    int ended;        /* the last event is in c->body */
-    uint64_t last_ns; /* when the reader last got bytes */
+    uint32_t told; /* answers already in an event */
 };
 
 static void painting_clear(void *state) {
@@ -107,7 +102,7 @@ static int submit(struct api_call *c, struct painting *p, int grid) {
     struct eng_point *points = mem_try(p->n * sizeof(*points));
     int rc = -1;
     if (p->places && p->truth && points) {
-        const uint8_t *truth = eng_image_truth(c->image);
+        const uint8_t *truth = eng_image_truth(c->images[0]);
         order_places(p);
         for (uint32_t i = 0; i < p->n; i++) {
             int x = spread(p->region[0], p->region[2], p->places[i].x, p->width);
@@ -116,8 +111,14 @@ static int submit(struct api_call *c, struct painting *p, int grid) {
             memcpy(p->truth + 3 * (p->places[i].y * p->width + p->places[i].x),
                    truth + 3 * (y * grid + x), 3);
         }
-        rc = call_submit(c, points, p->n, (enum eng_estimate)p->estimate, p->uncertainty,
-                         p->form == FORM_STREAM);
+        struct eng_ask ask = {.task = ENG_PIXELS,
+                              .points = points,
+                              .n_points = p->n,
+                              .estimate = (enum eng_estimate)p->estimate,
+                              .distribution = p->uncertainty,
+                              .urgency = ENG_PICTURE};
+        c->wakes_each_pass = p->form == FORM_STREAM;
+        rc = call_ask(c, &ask, NULL) ? 0 : -1;
     } else {
         problem_set(&c->problem, "no_memory", NULL, NULL);
     }
@@ -172,7 +173,7 @@ static void write_compare(const struct painting *p, const struct eng_answer *ans
 /* "timing":{...},"usage":{...} */
 static void write_figures(struct api_call *c, const struct painting *p, struct buf *b) {
     struct eng_job_stats s;
-    eng_job_stats(c->job, &s);
+    call_stats(c, &s);
     buf_printf(b,
                "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"first_pixel_ms\":%.3f,"
                "\"total_ms\":%.3f},",
@@ -238,7 +239,7 @@ static int answer_json(struct api_call *c, const struct painting *p,
 
 static int answer(struct api_call *c, struct painting *p) {
     uint32_t n;
-    const struct eng_answer *answers = eng_job_answers(c->job, &n);
+    const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &n);
     must(n == p->n);
     uint8_t *rgb = mem_try((size_t)n * 3), *grey = mem_try((size_t)n * 3);
     int step;
@@ -295,62 +296,35 @@ static void write_end(struct api_call *c, const struct painting *p,
                       const struct eng_answer *answers) {
     struct buf *b = &c->body;
     if (call_outcome(c) < 0) {
-        sse_begin(b, "error");
-        if (problem_write(&c->problem, c->request_id, b) == 0) b->len--; /* its line end */
-        snprintf(c->summary, sizeof(c->summary), "problem=%s", c->problem.row->code);
-    } else {
-        sse_begin(b, "done");
-        buf_char(b, '{');
-        if (p->compare) write_compare(p, answers, 0, b);
-        write_figures(c, p, b);
-        buf_char(b, '}');
+        call_error_event(c);
+        return;
     }
+    sse_begin(b, "done");
+    buf_char(b, '{');
+    if (p->compare) write_compare(p, answers, 0, b);
+    write_figures(c, p, b);
+    buf_char(b, '}');
     sse_end(b);
 }
 
-/* Put the next event into the empty c->body, if there is one. */
-static void next_event(struct api_call *c, struct painting *p) {
-    c->body.len = p->read_at = 0;
+static void next_event(struct api_call *c) {
+    struct painting *p = c->state;
     uint32_t ready;
     /* The state first: what was answered before the end is then surely counted below. */
-    int is_over = eng_job_state(c->job) >= ENG_DONE;
-    const struct eng_answer *answers = eng_job_answers(c->job, &ready);
+    int is_over = eng_job_state(call_job(c, 0)) >= ENG_DONE;
+    const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &ready);
     if (ready > p->told) {
         uint32_t most = p->told + EVENT_PIXELS_MAX;
         write_pixels(&c->body, p, answers, ready < most ? ready : most);
     } else if (is_over) {
         write_end(c, p, answers);
-        p->ended = 1;
-    } else if (clock_ns() - p->last_ns >= ping_after_ns) {
-        sse_ping(&c->body);
+        c->stream.ended = 1;
     }
-}
-
-static long read_stream(struct api_call *c, char *to, size_t max) {
-    struct painting *p = c->state;
-    if (atomic_load(&c->cancelled)) return API_BROKEN;
-    if (p->read_at == c->body.len && p->ended) return API_END;
-    if (p->read_at == c->body.len) next_event(c, p);
-    if (c->body.bad) return API_BROKEN;
-    size_t n = c->body.len - p->read_at;
-    if (n == 0) return 0;
-    if (n > max) n = max;
-    memcpy(to, c->body.p + p->read_at, n);
-    p->read_at += n;
-    p->last_ns = clock_ns();
-    return (long)n;
 }
 
 static int answer_stream(struct api_call *c, struct painting *p) {
     write_start(c, p);
-    if (c->body.bad) return call_fail_as(c, "no_memory");
-    c->read = read_stream;
-    p->last_ns = clock_ns();
-    c->reply = (struct api_reply){.status = 200, .content_type = SSE_CONTENT_TYPE};
-    call_header(c, "Cache-Control", "no-store");
-    call_header(c, "X-Accel-Buffering", "no");
-    call_header(c, "Vary", "Accept");
-    return API_STREAM;
+    return call_stream(c, next_event);
 }
 
 /* ---- the step ---- */
@@ -358,10 +332,11 @@ static int answer_stream(struct api_call *c, struct painting *p) {
 static int begin(struct api_call *c) {
     static const char *const known[] = {"width",       "height",  "region", "estimate",
                                         "uncertainty", "compare", NULL};
+    static const struct input_wants wants = {.picture = "image", .known = known};
     struct painting *p = c->state = mem_try(sizeof(*p));
     if (!p) return problem_set(&c->problem, "no_memory", NULL, NULL);
     c->state_clear = painting_clear;
-    int form = call_accept(c->in.accept, forms, ARRAY_LEN(forms));
+    int form = accept_pick(c->in.accept, forms, ARRAY_LEN(forms));
     if (form < 0)
         return problem_set(&c->problem, "not_acceptable", NULL,
                            "the answer comes as image/png, application/json or text/event-stream; "
@@ -369,9 +344,9 @@ static int begin(struct api_call *c) {
     p->form = (enum form)form;
     int grid = eng_info(c->api->eng)->grid;
     struct input in;
-    int rc = input_open(&in, c->api, &c->in, known, &c->problem);
+    int rc = input_open(&in, c, &wants);
     if (!rc) rc = read_request(&in, p, grid);
-    if (!rc) rc = call_image(c, &in);
+    if (!rc) rc = call_images(c, &in);
     input_close(&in);
     return rc ? rc : submit(c, p, grid);
 }

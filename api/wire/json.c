@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "api/wire/base64.h"
+#include "api/wire/text.h"
 #include "kernels/base/jsonscan.h"
 
 static int refuse(struct problem *p, const json_error_t *e) {
@@ -74,40 +75,24 @@ void json_describe(const json_t *v, char *to, size_t cap) {
     }
 }
 
-/* Length of the UTF-8 sequence at s (Unicode 15, table 3-7), 0 when it is not one. */
-static size_t utf8_len(const unsigned char *s) {
-    if (s[0] < 0x80) return 1;
-    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
-    size_t n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-    unsigned char lo = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
-    unsigned char hi = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
-    if (s[1] < lo || s[1] > hi) return 0;
-    for (size_t i = 2; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    }
-    return n;
-}
-
-int json_write_str(struct buf *out, const char *s) {
-    const unsigned char *p = (const unsigned char *)s;
+int json_write_text(struct buf *out, const char *s, size_t len) {
     buf_char(out, '"');
-    while (*p) {
-        size_t n = utf8_len(p);
-        if (n == 0) {
+    for (size_t i = 0, n; i < len; i += n ? n : 1) {
+        n = text_char(s + i, len - i);
+        unsigned char c = (unsigned char)s[i];
+        if (n == 0)
             buf_str(out, "\\ufffd");
-            p++;
-            continue;
-        }
-        if (*p == '"' || *p == '\\')
-            buf_printf(out, "\\%c", *p);
-        else if (*p < ' ' || *p == 0x7f)
-            buf_printf(out, "\\u%04x", *p);
+        else if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c < ' ' || c == 0x7f)
+            buf_printf(out, "\\u%04x", c);
         else
-            buf_add(out, p, n);
-        p += n;
+            buf_add(out, s + i, n);
     }
     return buf_char(out, '"');
 }
+
+int json_write_str(struct buf *out, const char *s) { return json_write_text(out, s, strlen(s)); }
 
 int json_write_png(struct buf *out, const uint8_t *png, size_t len) {
     buf_str(out, "\"data:image/png;base64,");

@@ -27,6 +27,7 @@ void json_quote(const char *text, size_t len, char *to, size_t cap);
 
 /* "text" with everything escaped that must be; bytes that are not UTF-8 become U+FFFD. */
 int json_write_str(struct buf *out, const char *s);
+int json_write_text(struct buf *out, const char *s, size_t len); /* may hold NUL */
 /* "data:image/png;base64,..." */
 int json_write_png(struct buf *out, const uint8_t *png, size_t len);
 

@@ -4,6 +4,8 @@
 
 void sse_begin(struct buf *out, const char *event) { buf_printf(out, "event: %s\ndata: ", event); }
 
+void sse_data(struct buf *out) { buf_str(out, "data: "); }
+
 void sse_end(struct buf *out) { buf_str(out, "\n\n"); }
 
 void sse_ping(struct buf *out) { buf_str(out, ": ping\n\n"); }

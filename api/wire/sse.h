@@ -12,6 +12,7 @@
 #define SSE_CONTENT_TYPE "text/event-stream"
 
 void sse_begin(struct buf *out, const char *event);
+void sse_data(struct buf *out); /* the same without a name */
 void sse_end(struct buf *out);
 void sse_ping(struct buf *out); /* a comment: keeps proxies from cutting a silent stream */
 

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "api/wire/base64.h"
 #include "api/picture/picture.h"
+#include "api/wire/base64.h"
 #include "kernels/base/mem.h"
 #include "tests/unit/api/rig.h"
 
@@ -533,26 +533,14 @@ TEST(reconstruct_free_before_the_end_cancels_and_leaks_nothing) {
 
 /* ---- the stream ---- */
 
-/* The data of the n-th event of that name, parsed; NULL when there are fewer. */
-static json_t *event(const char *stream, const char *name, int n) {
-    char head[64];
-    snprintf(head, sizeof(head), "event: %s\ndata: ", name);
-    const char *at = stream;
-    while ((at = strstr(at, head)) != NULL) {
-        at += strlen(head);
-        if (n-- == 0) return json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
-    }
-    return NULL;
-}
-
 static int has_event(const char *stream, const char *name, int n) {
-    json_t *e = event(stream, name, n);
+    json_t *e = rig_event(stream, name, n);
     json_decref(e);
     return e != NULL;
 }
 
 static json_t *field(const char *stream, const char *name, int n, const char *key) {
-    json_t *e = event(stream, name, n), *v = json_incref(json_object_get(e, key));
+    json_t *e = rig_event(stream, name, n), *v = json_incref(json_object_get(e, key));
     json_decref(e);
     return v;
 }
@@ -566,7 +554,7 @@ TEST(reconstruct_stream_paints_everything_once) {
     CHECK_STR(s.r.reply->content_type, "text/event-stream");
     CHECK_STR(rig_header(&s.r, "Cache-Control"), "no-store");
     char *all = rig_read_all(&s.r, 100);
-    json_t *start = event(all, "start", 0);
+    json_t *start = rig_event(all, "start", 0);
     check_data_url(json_string_value(json_object_get(start, "original")), s.truth, G, G);
     CHECK_EQ(json_integer_value(json_object_get(start, "coarsest")), 16);
     size_t stride = json_array_size(json_object_get(start, "fields"));
@@ -626,7 +614,7 @@ TEST(reconstruct_stream_that_fails_says_so) {
     fake_answer(s.r.eng, 7);
     fake_fail(s.r.eng, E_DEVICE);
     char *all = rig_read_all(&s.r, 0);
-    json_t *error = event(all, "error", 0);
+    json_t *error = rig_event(all, "error", 0);
     CHECK_EQ(json_integer_value(json_object_get(error, "status")), 503);
     CHECK(has_event(all, "pixels", 0) && !has_event(all, "done", 0));
     CHECK(!strstr(all, "0x") && !strstr(all, "/a/path"));
@@ -668,30 +656,8 @@ TEST(reconstruct_every_failing_allocation) {
     open_scene(&s);
     static const char *const accepts[] = {"image/png", "application/json", "text/event-stream"};
     for (int a = 0; a < 3; a++) {
-        int failed = 0, done = 0;
-        for (uint64_t n = 1; !done && n < 500; n++) {
-            struct rig_request q = raw(&s, "uncertainty=true&compare=true", accepts[a]);
-            mem_fail_at(n);
-            fake_answer_at_once(s.r.eng, 1);
-            rig_begin(&s.r, &q);
-            if (s.r.call && s.r.step == API_STREAM) {
-                char piece[512];
-                long got;
-                while ((got = api_call_read(s.r.call, piece, sizeof(piece))) > 0) {}
-                done = got == API_END;
-                CHECK(done || got == API_BROKEN);
-            } else if (s.r.call) {
-                CHECK_EQ(s.r.step, API_REPLY);
-                done = s.r.reply->status == 200;
-                CHECK(done || s.r.reply->status == 503 || s.r.reply->status == 422);
-            }
-            mem_fail_at(0);
-            failed += !done;
-        }
-        CHECK(done);
-        CHECK(failed > 10);
-        api_call_free(s.r.call);
-        s.r.call = NULL;
+        struct rig_request q = raw(&s, "uncertainty=true&compare=true", accepts[a]);
+        rig_starve(&s.r, &q);
     }
     close_scene(&s);
 }
