@@ -148,7 +148,7 @@ static int take_message(struct reading *r, size_t i, json_t *m) {
     if (is_user) return take_question(r, name);
     if (is_assistant) return take_answer(r, name);
     add_text(&r->system, (const char *)r->text.p, r->text.len);
-    return 0;
+    return r->system.bad ? problem_set(&r->call->problem, "no_memory", NULL, NULL) : 0;
 }
 
 static int take_messages(struct reading *r) {
@@ -215,13 +215,13 @@ static int check_neutral(struct api_call *c, const json_t *root) {
                        "%s can't be followed here; leave it out", name);
 }
 
-static int check_model(struct api_call *c, struct input *in) {
-    const char *model = NULL, *ours = eng_info(c->api->eng)->name;
+static int check_model(struct input *in, const char *ours) {
+    const char *model = NULL;
     if (input_text(in, "model", 200, &model)) return -1;
     if (!model || strcmp(model, ours) == 0 || strcmp(model, "lammd") == 0) return 0;
     char shown[48];
     json_quote(model, strlen(model), shown, sizeof(shown));
-    return problem_set(&c->problem, "model_not_found", "model",
+    return problem_set(in->problem, "model_not_found", "model",
                        "there is no model %s here; ask for %s or lammd", shown, ours);
 }
 
@@ -272,12 +272,26 @@ static void drop_nulls(json_t *root) {
     }
 }
 
-static int take_all(struct api_call *c, struct input *in, struct chat *q) {
-    struct reading r = {.call = c, .in = in, .chat = q};
-    if (!in->root) return problem_set(&c->problem, "invalid_json", NULL, "the JSON body is empty");
+static int take_fields(struct input *in, const char *model, struct chat *q) {
+    struct api_call *c = in->call;
+    if (check_model(in, model) || check_neutral(c, in->root)) return -1;
+    return take_stream(c, in, q) || take_speech(c, in, q) ? -1 : 0;
+}
+
+static const char *const known[] = {
+    "messages", "model", "stream", "stream_options", "logprobs", "top_logprobs", "stop",
+    "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "n",
+    /* only as they would be anyway */
+    "presence_penalty", "frequency_penalty", "logit_bias", "response_format",
+    /* passed over */
+    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", NULL};
+const struct input_wants chat_wants = {.known = known};
+
+int chat_understand(struct input *in, const char *model, struct chat *q) {
+    struct reading r = {.call = in->call, .in = in, .chat = q};
+    if (!in->root) return problem_set(in->problem, "invalid_json", NULL, "the JSON body is empty");
     drop_nulls(in->root);
-    if (check_model(c, in) || check_neutral(c, in->root)) return -1;
-    if (take_stream(c, in, q) || take_speech(c, in, q)) return -1;
+    if (take_fields(in, model, q)) return -1;
     buf_init(&r.text, CALL_TEXT_BYTES_MAX);
     buf_init(&r.system, CALL_TEXT_BYTES_MAX);
     int rc = take_messages(&r);
@@ -287,17 +301,9 @@ static int take_all(struct api_call *c, struct input *in, struct chat *q) {
 }
 
 int chat_read(struct api_call *c, struct chat *q) {
-    static const char *const known[] = {
-        "messages", "model", "stream", "stream_options", "logprobs", "top_logprobs", "stop",
-        "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "n",
-        /* only as they would be anyway */
-        "presence_penalty", "frequency_penalty", "logit_bias", "response_format",
-        /* passed over */
-        "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", NULL};
-    static const struct input_wants wants = {.known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc) rc = take_all(c, &in, q);
+    int rc = input_open(&in, c, &chat_wants);
+    if (!rc) rc = chat_understand(&in, eng_info(c->api->eng)->name, q);
     if (!rc) rc = call_images(c, &in);
     input_close(&in);
     return rc;

@@ -1,6 +1,7 @@
 /* fuzz_json.c - bytes as the JSON body of a request, and as the text of each of its parameters.
  * What is accepted lies within its bounds; what is refused becomes a problem that is itself valid
  * JSON. */
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { GRID = 64, POINTS = 100 };
+enum { GRID = 64, POINTS = 100, CHOICES = 8, TEXT = 50 };
 
 static void check_problem(const struct problem *p) {
     struct buf b;
@@ -79,21 +80,6 @@ static void run(const struct api_input *from, void (*read)(struct input *in)) {
     arena_free(c.texts);
 }
 
-/* The same bytes as one of OpenAI's requests. */
-static void chat(const uint8_t *data, size_t size) {
-    static struct api a = {.opt = {.picture_max = 1 << 16}};
-    static struct api_call c;
-    static struct chat q;
-    c = (struct api_call){
-        .api = &a, .in = {.content_type = "application/json", .body = data, .body_len = size}};
-    q = (struct chat){.n_turns = 0};
-    if (chat_read(&c, &q) == 0)
-        must(q.n_turns > 0 && q.n_turns <= ENG_TURNS_MAX && !q.turns[q.n_turns - 1].answer);
-    else
-        check_problem(&c.problem);
-    arena_free(c.texts);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const names[] = {"width",     "region", "estimate", "compare",  "points",
                                         "threshold", "box",    "seed",     "sentence", "choices"};
@@ -102,11 +88,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     run(&json, read_more);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct api_field query = {.name = names[i], .data = data, .len = size};
-        run(&(struct api_input){.content_type = "image/png",
+        struct api_input raw = {.content_type = "image/png",
                                 .body = (const uint8_t *)"x",
                                 .body_len = 1,
                                 .query = &query,
-                                .n_query = 1});
+                                .n_query = 1};
+        run(&raw, read_all);
+        run(&raw, read_more);
     }
     return 0;
 }
