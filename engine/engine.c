@@ -21,9 +21,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/ask.h"
 #include "engine/picture.h"
-#include "engine/pixels.h"
 #include "engine/run/batch.h"
+#include "engine/run/feats.h"
 #include "engine/run/sched.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
@@ -36,7 +37,8 @@ enum {
     KV_TOKENS_MAX = 1 << 26,
     QUEUE_JOBS = 1024,   /* jobs that may wait */
     QUEUE_PICTURES = 16, /* whole pictures of questions that may wait */
-    FEATS = 4,           /* pictures between the vision tower and their stem */
+    FEATS = 16,          /* pictures whose features are kept */
+    SPARE_STEMS = 4,     /* beside the cached ones */
     STATS_WORDS = sizeof(struct eng_stats) / sizeof(uint64_t)
 };
 static const uint64_t KV_BYTES = (uint64_t)1 << 30; /* of a pool whose size nobody chose */
@@ -44,6 +46,8 @@ static const double RECENT_S = 2.0;                 /* what "recent" means to ra
 
 struct sizes {
     int32_t lanes, rows, runs, singles, cached;
+    int32_t tail_max;   /* of a lane */
+    int32_t answer_max; /* of numbers */
 };
 
 struct eng {
@@ -51,6 +55,7 @@ struct eng {
     struct eng_info info;
     struct picture_form picture_form;
     struct pixels *pixels;
+    struct asker asker;
     struct sizes size;
     uint64_t queue_tokens_max;
     pthread_t thread;
@@ -68,10 +73,11 @@ struct eng {
     struct kern *kern;
     struct model *model;
     struct sptok *tok;
-    struct grammar *grammar;
-    struct model_head *head;
+    struct forms *forms;
+    struct model_head *numbers, *text; /* heads */
     struct kv kv;
     struct stems stems;
+    struct feats feats;
     struct lanes lanes;
     struct batch batch;
     struct sched sched;
@@ -94,20 +100,46 @@ static void lose_device(struct eng *e, const struct err *why) {
     sched_end_all(&e->sched, E_DEVICE, why->text);
 }
 
-/* One picture through the vision tower, at most, so that others need not wait long. */
-static int see_one(struct eng *e, struct err *err) {
-    struct eng_job *j = sched_unseen(&e->sched);
-    int feat = j ? stem_feat_place(&e->stems, FEATS) : -1;
+static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
+    for (uint32_t i = 0; i < j->n_images; i++)
+        if (strcmp(eng_image_digest(j->images[i]), digest) == 0) return picture_rgb(j->images[i]);
+    must(!"a part's picture is one of its job's");
+    return NULL;
+}
+
+/* The job's next picture goes through the vision tower, unless its features are still there.
+ * *places: no place was left. Returns the number of pictures that were looked at. */
+static int see_next(struct eng *e, struct eng_job *j, int *is_full, struct err *err) {
+    struct stem_part *part = stem_unseen(j->stem);
+    int is_seen;
+    int32_t feat = feats_take(&e->feats, &e->stems, part->digest, &is_seen);
+    *is_full = feat < 0;
     if (feat < 0) return 0;
+    part->feat = feat;
+    if (is_seen) return 0;
     uint64_t start = clock_ns();
-    j->stem->up->feat = feat;
-    model_see(e->model, picture_rgb(j->image), feat);
-    int rc = e->ops->sync(e->kern, err);
+    model_see(e->model, rgb_of(j, part->digest), feat);
+    (void)e->ops->sync(e->kern, err);
     uint64_t spent = clock_ns() - start;
-    atomic_store(&j->see_ns, spent);
+    atomic_fetch_add(&j->see_ns, spent);
     e->stats.see_ns += spent;
     e->stats.see++;
-    return rc;
+    return 1;
+}
+
+/* Frames of a game at once; of all others one picture, so that nobody need wait long. */
+static int see(struct eng *e, struct err *err) {
+    int is_full = 0;
+    for (enum eng_class c = 0; c < ENG_CLASSES && !is_full; c++) {
+        struct eng_job *j;
+        int looked = 0;
+        while (!is_full && (j = sched_unseen(&e->sched, c)) != NULL) {
+            looked += see_next(e, j, &is_full, err);
+            if (err->code) return err->code;
+            if (looked && c != ENG_ACT) return 0;
+        }
+    }
+    return 0;
 }
 
 static int run_pass(struct eng *e, struct err *err) {
@@ -143,12 +175,12 @@ static void take_jobs(struct eng *e, uint64_t timeout_ns) {
 }
 
 static void count_rate(struct eng *e) {
-    uint64_t now = clock_ns(), pixels = e->sched.pixels - e->shown_pixels;
+    uint64_t now = clock_ns(), pixels = e->sched.answers[ENG_PIXELS] - e->shown_pixels;
     double seconds = (double)(now - e->shown_ns) * 1e-9;
     if (pixels == 0 && seconds < RECENT_S) return;
     e->stats.pixels_per_second =
         smooth(e->stats.pixels_per_second, (double)pixels / seconds, seconds);
-    e->shown_pixels = e->sched.pixels;
+    e->shown_pixels = e->sched.answers[ENG_PIXELS];
     e->shown_ns = now;
     atomic_store(&e->rate_ns, now);
 }
@@ -156,7 +188,9 @@ static void count_rate(struct eng *e) {
 static void publish(struct eng *e) {
     struct eng_stats *s = &e->stats;
     const struct sched *d = &e->sched;
-    s->pixels = d->pixels;
+    s->pixels = d->answers[ENG_PIXELS];
+    memcpy(s->answers, d->answers, sizeof s->answers);
+    s->tokens = d->tokens;
     s->jobs_done = d->done;
     s->jobs_failed = d->failed;
     s->jobs_cancelled = d->cancelled;
@@ -195,7 +229,7 @@ static void turn(struct eng *e) {
     }
     sched_reap(&e->sched, clock_ns());
     sched_admit(&e->sched);
-    int rc = see_one(e, &err);
+    int rc = see(e, &err);
     if (!rc) rc = run_pass(e, &err);
     if (rc) lose_device(e, &err);
     e->stats.allocations_in_step += mem_thread_allocations() + backend_allocations(e) - before;
@@ -232,8 +266,9 @@ static void default_slots(struct eng *e, const struct model_config *c) {
     const struct pixels *p = e->pixels;
     int64_t most = (int64_t)(KV_BYTES / model_slot_bytes(c)), stem = p->form.stem_tokens;
     int64_t lane = p->tail_max + p->form.answer_max;
-    int64_t branches = 4 * p->run_tokens + p->text_max + p->form.explore_max;
-    int64_t runs = (z->cached + FEATS) * stem, singles = z->lanes * lane + branches;
+    int64_t branches = 4 * p->run_tokens + p->text_max + p->form.explore_max + 4 * ENG_TOKENS_MAX;
+    int64_t runs = (z->cached + SPARE_STEMS) * stem + 2 * c->text.max_positions;
+    int64_t singles = z->lanes * lane + branches;
     if (runs > most / 2) runs = most / 2 > 2 * stem ? most / 2 : 2 * stem;
     if (singles > most - runs) singles = most - runs;
     if (singles < lane + branches) singles = lane + branches;
@@ -245,8 +280,8 @@ static int choose_sizes(struct eng *e, const struct eng_options *o, struct err *
     struct sizes *z = &e->size;
     const struct pixels *p = e->pixels;
     const struct job_form *f = &p->form;
-    int32_t rows_least =
-        at_least(STEM_CHUNK, at_least(f->explore_max, p->text_max + f->answer_max));
+    int32_t rows_least = at_least(STEM_CHUNK, z->tail_max + z->answer_max);
+    rows_least = at_least(rows_least, f->explore_max);
     z->rows = at_most(o->rows_max > 0 ? o->rows_max : at_least(ROWS, o->width), ROWS_MAX);
     z->rows = at_least(z->rows, rows_least);
     z->lanes = at_most(o->width > 0 ? o->width : z->rows, z->rows);
@@ -259,7 +294,7 @@ static int choose_sizes(struct eng *e, const struct eng_options *o, struct err *
         int32_t least = f->stem_tokens + p->text_max + f->answer_max;
         if (all < least)
             return err_set(err, E_INVALID, "kv_tokens %d: one question needs %d", all, least);
-        z->runs = at_most((z->cached + FEATS) * f->stem_tokens, all / 2);
+        z->runs = at_most((z->cached + SPARE_STEMS) * f->stem_tokens, all / 2);
         z->runs = at_least(z->runs, f->stem_tokens);
         z->singles = all - z->runs;
     }
@@ -303,13 +338,30 @@ static int open_tokenizer(struct eng *e, const char *dir, struct err *err) {
     if (rc) return rc;
     rc = check_tokenizer(e->tok, &model_config(e->model)->text, err);
     if (rc) return rc;
-    rc = grammar_new(e->tok, &grammar_colour, &e->grammar, err);
+    const struct model_text *c = &model_config(e->model)->text;
+    rc = forms_new(e->tok, c->vocab_size, &e->forms, err);
     if (rc) return err_in(err, "tokenizer.model");
-    const struct grammar *g = e->grammar;
-    if (g->depth_max > LANE_DEPTH_MAX || g->n_fields > LANE_FIELDS)
-        return err_set(err, E_UNSUPPORTED, "a number takes %d tokens, at most %d are supported",
-                       g->depth_max, LANE_DEPTH_MAX);
-    return model_head_new(e->model, g->head_ids, g->n_head, &e->head, err);
+    for (int k = 0; k < FORM_NUMBERS; k++)
+        if (!lane_can_walk(e->forms->g[k]))
+            return err_set(err, E_UNSUPPORTED, "a number takes %d tokens, at most %d are supported",
+                           e->forms->g[k]->depth_max, LANE_DEPTH_MAX);
+    rc = model_head_new(e->model, e->forms->head_ids, e->forms->n_head, &e->numbers, err);
+    return rc ? rc : model_head_new(e->model, e->forms->text_ids, c->vocab_size, &e->text, err);
+}
+
+/* What is asked, and how long its parts may be. */
+static int open_prompts(struct eng *e, struct err *err) {
+    const struct model_config *c = model_config(e->model);
+    struct sizes *z = &e->size;
+    int32_t mask;
+    int rc = pixels_new(c, e->tok, e->forms->g[FORM_COLOUR], &e->pixels, err);
+    if (!rc) rc = ask_mask_tail(c, e->tok, &mask, err);
+    if (rc) return rc;
+    z->tail_max = at_least(at_least(e->pixels->text_max, mask), LANE_CHOICE_MAX + 1);
+    for (int k = 0; k < FORM_NUMBERS; k++)
+        z->answer_max = at_least(z->answer_max, e->forms->g[k]->feed_max);
+    e->asker = (struct asker){c, e->tok, e->forms, e->pixels, z->tail_max};
+    return 0;
 }
 
 static void describe(struct eng *e, const char *dir) {
@@ -328,7 +380,10 @@ static void describe(struct eng *e, const char *dir) {
     i->parameters = model_parameters(e->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;
-    i->tokens_per_number = e->grammar->depth_max - 1; /* without the comma or bracket */
+    i->tokens_per_number = e->forms->g[FORM_COLOUR]->depth_max - 1; /* without comma or bracket */
+    i->image_tokens = c->n_image_tokens;
+    i->positions = c->text.max_positions;
+    i->vocabulary = sptok_size(e->tok);
     e->picture_form = (struct picture_form){i->image_size, i->grid, i->digest};
 }
 
@@ -337,23 +392,23 @@ static int open_run(struct eng *e, const struct eng_options *o, struct err *err)
     int rc = choose_sizes(e, o, err);
     if (rc) return rc;
     const struct sizes *z = &e->size;
-    const struct pixels *p = e->pixels;
-    const struct grammar *g = e->grammar;
-    int32_t tail_max = p->text_max + p->form.answer_max;
+    const struct forms *f = e->forms;
+    int32_t keys = z->tail_max + z->answer_max + e->pixels->form.explore_max;
     struct model_plan plan = {.rows_max = z->rows,
                               .picks_max = z->rows,
                               .kv_slots = z->runs + z->singles,
                               .feats_max = FEATS,
                               .spans_max = batch_spans_max(z->rows, SCHED_RUNNING),
-                              .tails_max = z->rows * tail_max,
-                              .sets_max = g->n_sets,
-                              .cols_max = g->col_off[g->n_sets]};
+                              .tails_max = batch_tails_max(z->rows, keys),
+                              .sets_max = f->text_set + 1,
+                              .cols_max = f->col_off[f->text_set + 1]};
     rc = model_plan(e->model, &plan, err);
     if (rc) return rc;
     kv_init(&e->kv, z->runs, z->singles, stem_parts_max(SCHED_RUNNING, z->cached));
     stem_init(&e->stems, &e->kv, SCHED_RUNNING, z->cached);
-    lane_init(&e->lanes, g, &e->kv, z->lanes, p->text_max);
-    batch_init(&e->batch, z->rows, tail_max, SCHED_RUNNING, g, e->head);
+    feats_init(&e->feats, FEATS);
+    lane_init(&e->lanes, f, &e->kv, z->lanes, z->tail_max);
+    batch_init(&e->batch, z->rows, keys, SCHED_RUNNING, f, e->numbers, e->text);
     sched_init(&e->sched, &e->kv, &e->stems, &e->lanes);
     e->stats.kv_slots = (uint32_t)plan.kv_slots;
     e->shown_ns = clock_ns();
@@ -366,11 +421,13 @@ static void free_all(struct eng *e) {
     queue_free(e->queue);
     batch_clear(&e->batch);
     lane_clear(&e->lanes);
+    feats_clear(&e->feats);
     stem_clear(&e->stems);
     kv_clear(&e->kv);
     pixels_free(e->pixels);
-    if (e->model) model_head_free(e->model, e->head);
-    grammar_free(e->grammar);
+    if (e->model) model_head_free(e->model, e->numbers);
+    if (e->model) model_head_free(e->model, e->text);
+    forms_free(e->forms);
     sptok_close(e->tok);
     model_close(e->model);
     if (e->ops && e->kern) e->ops->close(e->kern);
@@ -385,7 +442,7 @@ int eng_open_on(const struct eng_options *opt, const struct kern_ops *ops, struc
     int rc = open_device(e, opt, ops, err);
     if (!rc) rc = model_open(opt->model_dir, ops, e->kern, &e->model, err);
     if (!rc) rc = open_tokenizer(e, opt->model_dir, err);
-    if (!rc) rc = pixels_new(model_config(e->model), e->tok, e->grammar, &e->pixels, err);
+    if (!rc) rc = open_prompts(e, err);
     if (!rc) rc = open_run(e, opt, err);
     if (!rc) describe(e, opt->model_dir);
     if (!rc && pthread_create(&e->thread, NULL, step_main, e) != 0)
@@ -426,6 +483,9 @@ int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_im
 /* Can it run on an engine that has nothing else to do? */
 static int check_fit(const struct eng *e, const struct eng_job *j, struct err *err) {
     int32_t singles = j->tree.run_tokens + j->lane_slots;
+    if (j->form->stem_tokens > e->size.runs)
+        return err_set(err, E_TOO_BIG, "the prompt needs %d KV slots, there are %d",
+                       j->form->stem_tokens, e->size.runs);
     if (singles > e->size.singles)
         return err_set(err, E_TOO_BIG, "the questions need %d KV slots, there are %d", singles,
                        e->size.singles);
@@ -451,9 +511,7 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     int rc = eng_health(e);
     if (rc) return err_set(err, rc, "the device was lost");
     struct eng_job *j;
-    if (ask->task != ENG_PIXELS)
-        return err_set(err, E_UNSUPPORTED, "this model is asked for pixels only, so far");
-    rc = job_new(ask, &e->pixels->form, &j, err);
+    rc = ask_job(&e->asker, ask, &j, err);
     if (rc) return rc;
     rc = check_fit(e, j, err);
     if (!rc) rc = enqueue(e, j, err);
@@ -466,6 +524,8 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     *out = j;
     return 0;
 }
+
+const char *eng_piece(const struct eng *e, int32_t token) { return sptok_piece(e->tok, token); }
 
 unsigned eng_retry_after(const struct eng *e) {
     uint64_t rows = atomic_load(&e->waiting_cost) + atomic_load(&e->rows_left);

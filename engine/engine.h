@@ -222,6 +222,8 @@ void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out);
 /* ---- statistics: counters since start, gauges now. A consistent enough copy, no lock held. ---- */
 struct eng_stats {
     uint64_t passes, rows, picks, see, pixels;
+    uint64_t answers[ENG_TASKS]; /* given, by task: pixels, bits of masks, texts, ... */
+    uint64_t tokens;             /* spoken */
     uint64_t pass_ns, see_ns;
     uint64_t jobs_done, jobs_failed, jobs_cancelled, jobs_refused;
     uint64_t stem_hits, stem_misses, stem_evicted;

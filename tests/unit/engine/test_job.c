@@ -14,6 +14,7 @@ TEST(job_refuses_bad_asks) {
     struct rig r;
     struct eng_job *j = (struct eng_job *)&r;
     struct eng_point in[] = {{0, 0}, {RIG_GRID - 1, RIG_GRID - 1}};
+    struct eng_image *none = NULL;
     struct eng_point right[] = {{0, 0}, {RIG_GRID, 0}}, below[] = {{0, RIG_GRID}};
     rig_open(&r, RIG_WHOLE, &SMALL);
     struct eng_image *p = rig_picture(1);
@@ -23,7 +24,8 @@ TEST(job_refuses_bad_asks) {
     } cases[] = {
         {{.images = &p, .n_images = 1, .points = in, .n_points = 0}, E_INVALID},
         {{.images = &p, .n_images = 1, .points = NULL, .n_points = 1}, E_INVALID},
-        {{.n_images = 0, .points = in, .n_points = 1}, E_INVALID},
+        {{.images = &none, .n_images = 1, .points = in, .n_points = 1}, E_INVALID},
+        {{.images = &p, .n_images = ENG_IMAGES_MAX + 1, .points = in, .n_points = 1}, E_TOO_BIG},
         {{.images = &p, .n_images = 1, .points = right, .n_points = 2}, E_INVALID},
         {{.images = &p, .n_images = 1, .points = below, .n_points = 1}, E_INVALID},
         {{.images = &p, .n_images = 1, .points = in, .n_points = JOB_POINTS_MAX + 1}, E_TOO_BIG},
@@ -45,7 +47,7 @@ TEST(job_refuses_bad_asks) {
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err e = {0};
-        CHECK_EQ(job_new(&cases[i].ask, &r.form, &j, &e), cases[i].code);
+        CHECK_EQ(job_new(&cases[i].ask, &r.form, 0, job_arena(), &j, &e), cases[i].code);
         CHECK_EQ(e.code, cases[i].code);
         CHECK((j == NULL) == (cases[i].code != 0));
     }
@@ -90,7 +92,7 @@ TEST(job_without_memory_leaves_nothing_behind) {
         struct eng_job *j;
         struct err e = {0};
         mem_fail_at((uint64_t)++n);
-        rc = job_new(&ask, &r.form, &j, &e);
+        rc = job_new(&ask, &r.form, 0, job_arena(), &j, &e);
         mem_fail_at(0);
         CHECK(rc == 0 || (rc == E_NOMEM && e.code == E_NOMEM && !j));
         if (j) {
