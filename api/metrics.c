@@ -16,7 +16,7 @@
 
 enum { ROUTES_MAX = 32 };
 
-static const int statuses[] = {200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408,
+static const int statuses[] = {200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409,
                                413, 414, 415, 422, 429, 431, 499, 500, 503, 504, 0 /* any other */};
 static const double bounds_s[] = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                   0.5,   1,     2.5,  5,     10,   30,  60};
@@ -267,6 +267,7 @@ int metrics_step(struct api_call *c) {
     counter(b, "images_refused_total", atomic_load(&a->metrics->decode_refused),
             "Pictures that could not be used.");
     gauge(b, "images_stored", images_count(a->images), "Pictures kept by PUT /v1/images.");
+    gauge(b, "act_sessions", sessions_count(a->sessions), "Games played by /v1/act/sessions.");
     write_server(b, a);
     write_process(b, a->metrics);
     call_header(c, "Cache-Control", "no-store");
