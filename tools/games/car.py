@@ -18,15 +18,6 @@ import rules
 from driver import Driver
 
 
-def make():
-    """The game; it draws a frame only while env.unwrapped.drawn is true: drawing is most of its time."""
-    env = gymnasium.make("CarRacing-v3", disable_env_checker=True)
-    game = env.unwrapped
-    draw, game.drawn = game._render, True
-    game._render = lambda mode: draw(mode) if game.drawn else None
-    return env
-
-
 class Scripted:
     """The expert as a model would play it: in steps of a tenth."""
 
@@ -41,7 +32,10 @@ class Race:
     game, title = rules.CAR, "CarRacing-v3"
 
     def __init__(self):
-        self.env = make()
+        self.env = gymnasium.make("CarRacing-v3", disable_env_checker=True)
+        self.drawn = True
+        draw = self.env.unwrapped._render  # nearly all the time of a step
+        self.env.unwrapped._render = lambda mode: draw(mode) if self.drawn else None
 
     def reset(self, seed):
         return self.env.reset(seed=seed)[0]

@@ -4,6 +4,7 @@ A game is an object with
     game, title        its name in /v1/act, its name for people
     reset(seed)        -> the first frame; the same seed is the same round
     step(action)       -> frame, reward, over
+    drawn              whether step() has to make a frame (drawing is most of a game's time)
     random(rng)        -> an action, uniformly
     expert()           -> an object whose act() answers from the game's own state; new each round
 Every player plays the same seeds. Needs numpy; client.py only if there is a server.
@@ -20,6 +21,7 @@ import rules
 
 class Random:
     """Uniform over the action space, every step anew."""
+    looks = False
 
     def __init__(self, table):
         self.table = table
@@ -32,6 +34,9 @@ class Random:
 
 
 class Expert:
+    """The game's scripted expert."""
+    looks = False
+
     def __init__(self, table):
         self.table = table
 
@@ -44,6 +49,7 @@ class Expert:
 
 class Served:
     """lammd, through client.Player."""
+    looks = True
 
     def __init__(self, player):
         self.player = player
@@ -57,6 +63,7 @@ class Served:
 
 def play(table, player, seed, most=None):
     """One round to its end, or to `most` steps: {seed, reward, steps, over}."""
+    table.drawn = player.looks
     frame, total, steps, over = table.reset(seed), 0.0, 0, False
     player.begin(seed)
     while not over and steps != most:

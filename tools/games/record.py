@@ -1,87 +1,119 @@
 #!/usr/bin/env python3
 """record.py - plays the scripted experts and writes what they saw and did, to train a model on.
 
-    record.py car|space --out FOLDER [--episodes N] [--seed FIRST] [--files N]
+    record.py car|space --out FOLDER [--files N] [--episodes N] [--seed FIRST]
+    record.py car|space --out FOLDER --server http://127.0.0.1:8080 ...
 
-Every frame is labelled with what the expert would do there; what is done there is often something
-else (car: noise in 30 % of the states, in bursts), so that a model also learns to come back from its own mistakes.
+Every frame is labelled with what the expert would do there, but what is done is often something else,
+so that a model also learns to come back from mistakes: noise in bursts (the share of noisy
+steps is drawn per episode: car 10 to 50 %, Space Invaders 0 to 30 %, sticky actions 0.25), or, with
+--server, the actions of the model that is served, in stretches that it and the expert take by lot.
+
 Writes FOLDER/{car,space}-train-K.npz, each whole or not at all:
-  frames   uint8 (n, h, w, 3) as the game gives them: 96x96, or 210x160 (the larger of the last two
-           raw frames); oldest first
-  action   int64 (n, 3) of 0..20, or (n,) of 0..5
+  frames   uint8 (n, h, w, 3) as the game gives them, in time order: 96x96, or 210x160
+  action   int64 (n, 3) of 0..20, or (n,) of 0..5: the expert's
   episode  int64 (n,)  the seed
-  step     int64 (n,)  the agent's step; two frames follow each other if episode is the same and
-           step differs by one
-Seeds start at 10,000: 0-14 are for scoring. Nothing of it belongs into the repository.
+  step     int64 (n,)  the agent's step. Frame i-1 came right before frame i if their episodes are
+           the same and their steps differ by one: short runs are kept, not whole episodes
+Seeds start at 10,000: 0-14 are for scoring. Nothing of this belongs into the repository.
 """
 import argparse
+import functools
 import os
 
 import numpy as np
 
 import rules
 
+RUNS = {"car": (5, 15), "space": (10, 40)}  # so many steps in a row are kept, of every so many
+MOST_STEPS = 4000
+STRETCH = 50  # steps that the model or the expert keeps the wheel
+
 
 class Bursts:
-    """Noise in a share of the steps, in bursts of random length; the episode draws how much, 0.1 to 0.5."""
+    """When to be noisy: in a share of the steps, in bursts of `mean` steps on average."""
 
-    def __init__(self, rng):
-        self.rng, self.left, self.noise = rng, 0, None
-        share = float(rng.choice([0.1, 0.3, 0.3, 0.5]))
-        self.mean = float(rng.choice([1.5, 3, 6]))
+    def __init__(self, rng, shares, means):
+        self.rng, self.left = rng, 0
+        share, self.mean = float(rng.choice(shares)), float(rng.choice(means))
         self.start = share / (1 - share) / self.mean
 
-    def __call__(self, control):
-        r = self.rng
-        if self.left == 0 and r.random() < self.start:
-            self.left = int(r.integers(1, max(2, round(2 * self.mean))))
-            self.wild = r.random() < 0.5
-            pedal = r.uniform(0, 1, 2) * (np.arange(2) == (r.random() < 0.25))
-            self.noise = (r.uniform(-1, 1), *pedal) if self.wild else (r.normal(0, 0.5), *pedal * 0.5)
-        if self.left == 0:
+    def now(self):
+        """0: not now, 1: a new burst begins, 2: the last one goes on."""
+        if self.left:
+            self.left -= 1
+            return 2
+        if self.rng.random() >= self.start:
+            return 0
+        self.left = int(self.rng.integers(1, max(2, round(2 * self.mean)))) - 1
+        return 1
+
+
+class CarNoise:
+    """Either any action at all, or the expert's with another steering, for the length of a burst."""
+
+    def __init__(self, rng):
+        self.rng, self.bursts = rng, Bursts(rng, [0.1, 0.3, 0.3, 0.5], [1.5, 3, 6])
+
+    def __call__(self, control, _):
+        now = self.bursts.now()
+        if not now:
             return control
-        self.left -= 1
+        if now == 1:
+            r = self.rng
+            self.wild = r.random() < 0.5
+            pedals = r.uniform(0, 1, 2) * (np.arange(2) == (r.random() < 0.25))  # more gas than brake
+            self.other = [r.uniform(-1, 1) if self.wild else r.normal(0, 0.5), *pedals]
         if self.wild:
-            return list(self.noise)
-        return [min(1.0, max(-1.0, control[0] + self.noise[0])), control[1], control[2]]
+            return self.other
+        return [min(1.0, max(-1.0, control[0] + self.other[0])), *control[1:]]
 
 
-def car_episodes(seeds, run=5, every=15):
-    """(frame, action, seed, step): runs of `run` frames, one per `every` steps."""
-    import car
-    env = car.make()
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        expert, first = None, int(rng.integers(every))
-        noise, step, over = Bursts(rng), 0, False
-        env.unwrapped.drawn = True
-        frame, _ = env.reset(seed=seed)
-        expert = car.Driver(env)
-        while not over:
-            label = rules.to_values(expert.act())
-            if (step + first) % every < run:
-                yield frame, label, seed, step
-            env.unwrapped.drawn = (step + 1 + first) % every < run
-            frame, _, ended, cut, _ = env.step(np.array(noise(rules.to_control(label))))
-            step, over = step + 1, ended or cut
+class SpaceNoise:
+    """Another action for the length of a burst."""
+
+    def __init__(self, rng):
+        self.rng, self.bursts = rng, Bursts(rng, [0, 0.15, 0.3], [4])
+
+    def __call__(self, action, _):
+        now = self.bursts.now()
+        if now == 1:
+            self.other = int(self.rng.integers(len(rules.ACTIONS)))
+        return self.other if now else action
 
 
-def space_episodes(seeds, run=10, every=40, cap=4000):
-    """(frame, action, seed, step): runs of `run` frames, one per `every` steps; sticky actions."""
-    import space
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        first, left, step = int(rng.integers(every)), 0, 0
-        share, mean = float(rng.choice([0.0, 0.15, 0.3])), 4
-        game, expert = space.Game(seed, 15 + seed % 16, 0.25), space.Gunner()
-        while not game.over() and step < cap:
-            label = expert.act(game.ram())
-            if (step + first) % every < run:
-                yield game.frame, label, seed, step
-            if left == 0 and rng.random() < share / (1 - share) / mean:
-                left, other = int(rng.integers(1, 2 * mean)), int(rng.integers(6))
-            game.step(other if left else label)
-            left, step = max(0, left - 1), step + 1
+class Learner:
+    """A served model and the expert by turns; the model sees every frame."""
+
+    def __init__(self, rng, player):
+        self.rng, self.player, self.steps = rng, player, 0
+        player.begin()
+
+    def __call__(self, action, frame):
+        if self.steps % STRETCH == 0:
+            self.leads = self.rng.random() < 0.5
+        self.steps += 1
+        own = self.player.act(frame)
+        return own if self.leads else action
+
+
+def episode(table, seed, kept, does, always_drawn=False):
+    """(frame, label, seed, step) of the kept runs; `does` turns the expert's action into the one done."""
+    run, every = kept
+    rng = np.random.default_rng(seed)
+    first, does = int(rng.integers(every)), does(rng)
+    table.drawn = True
+    frame, step, over = table.reset(seed), 0, False
+    expert = table.expert()
+    while not over and step < MOST_STEPS:
+        action = expert.act()
+        if (first + step) % every < run:
+            label = rules.to_values(action) if table.game == rules.CAR else action
+            yield frame, label, seed, step
+        done = does(action, frame)
+        table.drawn = always_drawn or (first + step + 1) % every < run
+        frame, _, over = table.step(done)
+        step += 1
 
 
 def save(path, rows):
@@ -93,22 +125,45 @@ def save(path, rows):
     print(f"{path}: {len(frames)} frames of {len(set(episodes))} episodes", flush=True)
 
 
-def main():
+def table_of(game):
+    if game == "car":
+        import car
+        return car.Race()
+    import space
+    return space.Invasion(sticky=0.25)
+
+
+def options():
     p = argparse.ArgumentParser(description="record the experts as training data")
-    p.add_argument("game", choices=["car", "space"])
-    p.add_argument("--out", required=True)
+    p.add_argument("game", choices=sorted(RUNS))
+    p.add_argument("--out", required=True, help="folder, outside of the repository")
     p.add_argument("--episodes", type=int, default=10, help="in each file")
     p.add_argument("--files", type=int, default=4)
     p.add_argument("--seed", type=int, default=rules.TRAIN_SEED, help="of the first episode")
     p.add_argument("--first", type=int, default=0, help="number of the first file")
+    p.add_argument("--server", help="http://host:port of lammd: its model acts instead of noise")
     o = p.parse_args()
     if o.seed < rules.TRAIN_SEED:
-        p.error(f"--seed: below {rules.TRAIN_SEED}; the first ones are reserved for scoring")
-    play = {"car": car_episodes, "space": space_episodes}[o.game]
+        p.error(f"--seed: below {rules.TRAIN_SEED}; small ones are reserved for scoring")
+    return o
+
+
+def main():
+    o = options()
+    table = table_of(o.game)
+    does = {"car": CarNoise, "space": SpaceNoise}[o.game]
+    if o.server:
+        import client
+        player = client.Player(o.server, table.game)
+        does = functools.partial(Learner, player=player)
     os.makedirs(o.out, exist_ok=True)
     for k in range(o.files):
-        first = o.seed + k * o.episodes
-        save(f"{o.out}/{o.game}-train-{o.first + k}.npz", list(play(range(first, first + o.episodes))))
+        seed = o.seed + k * o.episodes
+        rows = [row for s in range(seed, seed + o.episodes)
+                for row in episode(table, s, RUNS[o.game], does, bool(o.server))]
+        save(f"{o.out}/{o.game}-train-{o.first + k}.npz", rows)
+    if o.server:
+        player.close()
 
 
 if __name__ == "__main__":

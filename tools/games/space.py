@@ -5,7 +5,7 @@
 
 An agent's step is four raw frames with one action; its frame is the larger, pixel by pixel, of the
 last two (the game draws some things every other frame only). Round s begins with s no-ops of one raw
-frame each, and s seeds what chance there is. A round is a whole game of three lives, its score the
+frame each (those to train on with 15 to 30), and s seeds what chance there is. A round is a whole game of three lives, its score the
 game's own points. Needs ale-py, numpy, Pillow: see README.md.
 """
 import numpy as np
@@ -30,11 +30,11 @@ class Invasion:
     game, title = rules.SPACE, "Space Invaders"
 
     def __init__(self, sticky=0.0):
-        self.sticky = sticky
+        self.sticky, self.drawn = sticky, True
         ALEInterface.setLoggerMode(LoggerMode.Error)
         self.title += f", sticky actions {sticky}"
 
-    def reset(self, seed, noops=None):
+    def reset(self, seed):
         """A fresh machine, so that nothing of the round before is left in it."""
         self.ale = ALEInterface()
         self.ale.setFloat("repeat_action_probability", self.sticky)
@@ -43,17 +43,17 @@ class Invasion:
         self.actions = self.ale.getMinimalActionSet()
         assert [a.name for a in self.actions] == rules.ACTIONS
         self.ale.reset_game()
-        for _ in range(seed if noops is None else noops):
+        for _ in range(seed if seed in rules.RESERVED else 15 + seed % 16):
             self.ale.act(self.actions[0])
         return self.ale.getScreenRGB()
 
     def step(self, action):
-        reward = 0
+        reward, frames = 0, []
         for i in range(SKIP):
             reward += self.ale.act(self.actions[action])
-            if i == SKIP - 2:
-                before = self.ale.getScreenRGB()
-        return np.maximum(before, self.ale.getScreenRGB()), reward, self.ale.game_over()
+            if self.drawn and i >= SKIP - 2:
+                frames.append(self.ale.getScreenRGB())
+        return np.maximum(*frames) if frames else None, reward, self.ale.game_over()
 
     def random(self, rng):
         return int(rng.integers(len(rules.ACTIONS)))
