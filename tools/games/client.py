@@ -1,8 +1,8 @@
 """client.py - a player that asks lammd: frames in, actions out, over one connection.
 
 A session (the default) sends every frame once and lets the server keep the ones before it; one shot
-sends all frames of an answer each time. `latencies` holds the seconds from the first byte sent to the
-answer read, without the PNG's making. Needs Pillow and the standard library.
+sends all frames of an answer each time. `latencies` holds the seconds from the first byte sent to
+the answer read, without the PNG's making. Needs Pillow and the standard library.
 """
 import base64
 import collections
@@ -22,14 +22,14 @@ class Refused(Exception):
 
 
 def png(frame):
-    """A frame (h, w, 3) uint8 as PNG; level 1, because the server is waiting and the wire is short."""
+    """A frame (h, w, 3) uint8 as PNG; level 1: the wire is short."""
     out = io.BytesIO()
     Image.fromarray(frame).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
 class Player:
-    """Plays one game through a server. begin() before each round, act(frame) in it, close() at the end."""
+    """Plays one game: begin() before each round, act(frame) in it, close() at the end."""
 
     def __init__(self, server, game, one_shot=False, deadline_ms=None, timeout=60):
         where = urllib.parse.urlsplit(server if "//" in server else "//" + server, "http")

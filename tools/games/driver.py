@@ -2,10 +2,10 @@
 
 Steers at a point on the middle of the road, the farther ahead the faster it goes, and holds the
 highest speed from which every bend in sight can still be taken: the minimum over the next tiles of
-sqrt(v_bend^2 + 2 * BRAKING * distance), with v_bend = sqrt(GRIP * radius). It looks no further than the
-frame shows (ten tiles), so that a model can learn it from the frame. Three rules make it come back
-when it was thrown off: steering is damped by the car's own turning, a sliding car gets no gas, and
-one that points away from the road goes slowly.
+sqrt(v_bend^2 + 2 * BRAKING * distance), with v_bend = sqrt(GRIP * radius). It looks no further than
+the frame shows (ten tiles), so that a model can learn it from the frame. Three rules make it come
+back when it was thrown off: steering is damped by the car's own turning, a sliding car gets no gas,
+and one that points away from the road goes slowly.
 
 Reads env.unwrapped.car and .track. A track is 13 units wide, a tile 3.5 long, speed is in units a
 second. Needs numpy.

@@ -1,15 +1,15 @@
-"""gunner.py - the scripted Space Invaders expert: dodge what falls, then stand where a shot will hit.
+"""gunner.py - the scripted Space Invaders expert: dodge what falls, then stand where a shot hits.
 
 Every step it tries the plans "go left or right for n steps, then stand" against the bombs in the
-air, and of those that stay unhurt the longest takes the one that ends nearest to the place from which
-the next shot hits: the invader that can be hit soonest, or the saucer whenever it can be hit at all
-(200 points). It never lets go of the trigger: the game holds back a shot while one is in the air.
+air, and of those that stay unhurt the longest takes the one that ends nearest to the place from
+which the next shot hits: the invader that can be hit soonest, or the saucer whenever it can be hit
+at all (200 points). It never lets go of the trigger: the game holds back a shot while one is in the air.
 
 It reads the game's memory, but only what the screen shows too. Units are the game's own: one pixel
 across, two down. Addresses and lengths were found by watching games (kills, deaths, turns of the
 block). Needs the standard library only.
 """
-ROWS = range(18, 24)         # a byte per row of invaders, lowest row first; bit 0 is the left column
+ROWS = range(18, 24)         # a byte per row of invaders, the lowest first; bit 0: left column
 DROPPED, BLOCK_X = 16, 26    # how far the block has come down, and the left edge of its left column
 CANNON_X, SAUCER_X = 28, 30
 BOMBS = ((81, 83), (82, 84))  # y, x
@@ -19,7 +19,7 @@ WALK, FALL, RISE = 2, 2, 4   # what a step moves: cannon, bomb, own shot
 MIN_X, MAX_X = 35, 117       # of the cannon
 BLOCK_MIN, BLOCK_MAX = 23, 129  # left edges of the outermost invaders at which the block turns
 MUZZLE_X, MUZZLE_Y = 5, 84   # where a shot starts, seen from CANNON_X
-WIDE = (-2, 9)               # a bomb this far right of CANNON_X hits; a pixel of caution on each side
+WIDE = (-2, 9)               # a bomb so far right of CANNON_X hits, with a pixel of caution
 HIGH = (90, 108)             # while it is this low
 LOWEST, ROW_GAP = 60, 9.4    # y of the lowest row before it came down, and between rows
 COLUMN_GAP, MIDDLE = 16, 4.5  # between columns, and the middle of an invader
@@ -34,7 +34,7 @@ def walked(x, way, steps):
 
 
 class Block:
-    """How fast the invaders move sideways, from the last 16 steps; they speed up as they get fewer."""
+    """How fast the invaders move sideways, in the last 16 steps; fewer are faster."""
 
     def __init__(self):
         self.seen = []
@@ -89,7 +89,7 @@ class Gunner:
                 return
 
     def unhurt(self, ram, way, steps):
-        """Steps until a bomb hits, if the cannon goes `way` for `steps` steps and stands; or HORIZON."""
+        """Steps until a bomb hits if the cannon goes `way` for `steps` steps; at most HORIZON."""
         bombs = [(ram[y], ram[x]) for y, x in BOMBS if ram[y] != NONE]
         for t in range(1, HORIZON):
             at = walked(ram[CANNON_X], way, min(t, steps))

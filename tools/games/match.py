@@ -133,11 +133,11 @@ def run(table, players, seeds, most=None, say=print):
 def options(about):
     p = argparse.ArgumentParser(description=about)
     p.add_argument("--server", help="http://host:port of lammd; without it only the baselines play")
-    p.add_argument("--rounds", type=int, default=len(rules.RESERVED), help="of the reserved seeds (15)")
+    p.add_argument("--rounds", type=int, default=15, help="how many of the 15 reserved seeds")
     p.add_argument("--steps", type=int, help="the most steps of a round")
     p.add_argument("--players", default="random,expert", help="baselines to play: random,expert")
     p.add_argument("--baselines", help="take the baselines from an earlier --json instead")
-    p.add_argument("--one-shot", action="store_true", help="all frames in every request, no session")
+    p.add_argument("--one-shot", action="store_true", help="all frames in each request")
     p.add_argument("--deadline-ms", type=int, help="ask for the default action after this long")
     p.add_argument("--json", help="write the results here as well")
     p.add_argument("--quiet", action="store_true", help="no line per round")
@@ -145,7 +145,7 @@ def options(about):
 
 
 def main(table, o, rules_of_play):
-    """Plays what the options ask for. rules_of_play: what else makes rounds the same (sticky...)."""
+    """Plays what the options ask for. rules_of_play: what else the same rounds have in common."""
     if not 1 <= o.rounds <= len(rules.RESERVED):
         raise SystemExit(f"--rounds: 1 to {len(rules.RESERVED)}")
     seeds = list(rules.RESERVED)[:o.rounds]

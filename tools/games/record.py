@@ -4,8 +4,8 @@
     record.py car|space --out FOLDER [--files N] [--episodes N] [--seed FIRST]
     record.py car|space --out FOLDER --server http://127.0.0.1:8080 ...
 
-Every frame is labelled with what the expert would do there, but what is done is often something else,
-so that a model also learns to come back from mistakes: noise in bursts (the share of noisy
+Every frame is labelled with what the expert would do there, but what is done is often something
+else, so that a model also learns to come back from mistakes: noise in bursts (the share of noisy
 steps is drawn per episode: car 10 to 50 %, Space Invaders 0 to 30 %, sticky actions 0.25), or, with
 --server, the actions of the model that is served, in stretches that it and the expert take by lot.
 
@@ -36,7 +36,7 @@ class Bursts:
     def __init__(self, rng, shares, means):
         self.rng, self.left = rng, 0
         share, self.mean = float(rng.choice(shares)), float(rng.choice(means))
-        self.start = share / (1 - share) / self.mean
+        self.start = share / (share + self.mean * (1 - share))
 
     def now(self):
         """0: not now, 1: a new burst begins, 2: the last one goes on."""
@@ -50,7 +50,7 @@ class Bursts:
 
 
 class CarNoise:
-    """Either any action at all, or the expert's with another steering, for the length of a burst."""
+    """Either any action, or the expert's with other steering, for the length of a burst."""
 
     def __init__(self, rng):
         self.rng, self.bursts = rng, Bursts(rng, [0.1, 0.3, 0.3, 0.5], [1.5, 3, 6])
@@ -62,7 +62,8 @@ class CarNoise:
         if now == 1:
             r = self.rng
             self.wild = r.random() < 0.5
-            pedals = r.uniform(0, 1, 2) * (np.arange(2) == (r.random() < 0.25))  # more gas than brake
+            braking = r.random() < 0.25
+            pedals = r.uniform(0, 1, 2) * (np.arange(2) == braking)  # one of the two
             self.other = [r.uniform(-1, 1) if self.wild else r.normal(0, 0.5), *pedals]
         if self.wild:
             return self.other
@@ -98,7 +99,7 @@ class Learner:
 
 
 def episode(table, seed, kept, does, always_drawn=False):
-    """(frame, label, seed, step) of the kept runs; `does` turns the expert's action into the one done."""
+    """(frame, label, seed, step) of the kept runs; `does` makes the action done of the expert's."""
     run, every = kept
     rng = np.random.default_rng(seed)
     first, does = int(rng.integers(every)), does(rng)

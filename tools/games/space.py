@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""space.py - Space Invaders of the Arcade Learning Environment, played by lammd, by the expert, at random.
+"""space.py - Space Invaders (Arcade Learning Environment): lammd, the expert and random play.
 
     space.py --server http://127.0.0.1:8080 [--sticky 0.25] [--rounds N] [--json FILE]
 
 An agent's step is four raw frames with one action; its frame is the larger, pixel by pixel, of the
-last two (the game draws some things every other frame only). Round s begins with s no-ops of one raw
-frame each (those to train on with 15 to 30), and s seeds what chance there is. A round is a whole game of three lives, its score the
-game's own points. Needs ale-py, numpy, Pillow: see README.md.
+last two (the game draws some things every other frame only). Round s begins with s no-ops of one
+raw frame each (those to train on with 15 to 30), and s seeds what chance there is. A round is a
+whole game of three lives, its score the game's own points.
+Needs ale-py, numpy, Pillow: see README.md.
 """
 import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
