@@ -168,7 +168,7 @@ def test_games_refusals(_):
 
 class Toy:
     """Ends after `seed` + 2 steps; pays the action."""
-    game, title = rules.SPACE, "a toy"
+    game, title, habit = rules.SPACE, "a toy", 2
 
     def __init__(self):
         self.log = []
@@ -199,7 +199,7 @@ def test_games_match(tmp):
     with fake_server() as (url, log):
         text = go("--rounds", "3", "--server", url, "--json", tmp + "/a.json", toy=toy)
         assert sum(c == "DELETE" for c, _, _, _ in log) == 3  # no session is left behind
-    assert toy.log == [(s, drawn) for drawn in (False, False, True) for s in range(3)]
+    assert toy.log == [(s, drawn) for drawn in (False, False, False, True) for s in range(3)]
     with open(tmp + "/a.json", encoding="utf-8") as f:
         result = json.load(f)
     expert, served = result["players"]["expert"], result["players"]["lammd"]
@@ -209,17 +209,18 @@ def test_games_match(tmp):
     assert result["seeds"] == [0, 1, 2] and result["sticky"] == 0.5
     lines = text.splitlines()
     assert lines[0] == "a toy: seeds 0-2" and "232.67" in text and "9 acts: median" in text, text
-    assert lines[3].split() == ["expert", "15.0", "5.0", "10.0", "20.0", "3.0"], lines
+    assert lines[3].split()[:2] == ["habit", "6.0"], lines
+    assert lines[4].split() == ["expert", "15.0", "5.0", "10.0", "20.0", "3.0"], lines
     # the baselines of those rounds stand in for playing them again; of others they do not
     again = go("--rounds", "3", "--baselines", tmp + "/a.json")
-    assert lines[3] + "  (measured before)" in again and "lammd" not in again, again
+    assert lines[4] + "  (measured before)" in again and "lammd" not in again, again
     raises(SystemExit, "not the same rounds", go, "--rounds", "2", "--baselines", tmp + "/a.json")
     raises(SystemExit, "not the same rounds", go, "--rounds", "3", "--steps", "2", "--baselines",
            tmp + "/a.json")
     cut = go("--rounds", "1", "--steps", "1", "--players", "expert")
     assert "seeds 0-0, at most 1 steps" in cut and cut.splitlines()[2].split()[1] == "5.0", cut
     raises(SystemExit, "--rounds", go, "--rounds", "16")
-    raises(SystemExit, "only random and expert", go, "--players", "random,me")
+    raises(SystemExit, "only random, habit, expert", go, "--players", "random,me")
 
 
 def test_games_random_is_the_same_again(_):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""car.py - Gymnasium's CarRacing-v3, played by lammd, by the expert and at random.
+"""car.py - Gymnasium's CarRacing-v3, played by lammd and by its baselines.
 
     car.py --server http://127.0.0.1:8080 [--rounds N] [--json FILE]
 
@@ -30,6 +30,7 @@ class Scripted:
 
 class Race:
     game, title = rules.CAR, "CarRacing-v3"
+    habit = rules.to_control([10, 16, 10])
 
     def __init__(self):
         self.env = gymnasium.make("CarRacing-v3", disable_env_checker=True)

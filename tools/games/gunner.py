@@ -3,7 +3,8 @@
 Every step it tries the plans "go left or right for n steps, then stand" against the bombs in the
 air, and of those that stay unhurt the longest takes the one that ends nearest to the place from
 which the next shot hits: the invader that can be hit soonest, or the saucer whenever it can be hit
-at all (200 points). It never lets go of the trigger: the game holds back a shot while one is in the air.
+at all (200 points). It never lets go of the trigger: the game holds a shot back while one is in
+the air.
 
 It reads the game's memory, but only what the screen shows too. Units are the game's own: one pixel
 across, two down. Addresses and lengths were found by watching games (kills, deaths, turns of the

@@ -6,6 +6,7 @@ A game is an object with
     step(action)       -> frame, reward, over
     drawn              whether step() has to make a frame (drawing is most of a game's time)
     random(rng)        -> an action, uniformly
+    habit              the action that its expert takes most often
     expert()           -> an object whose act() answers from the game's own state; new each round
 Every player plays the same seeds. Needs numpy; client.py only if there is a server.
 """
@@ -31,6 +32,20 @@ class Random:
 
     def act(self, _):
         return self.table.random(self.rng)
+
+
+class Habit:
+    """The expert's most frequent action, always: what a model scores that doesn't look."""
+    looks = False
+
+    def __init__(self, table):
+        self.table = table
+
+    def begin(self, _):
+        pass
+
+    def act(self, _):
+        return self.table.habit
 
 
 class Expert:
@@ -107,7 +122,7 @@ def table_text(result):
 
 
 def baselines(path, wish):
-    """Random play and the expert from an earlier --json, if those rounds were the same ones."""
+    """The baselines of an earlier --json, if those rounds were the same ones."""
     with open(path, encoding="utf-8") as f:
         old = json.load(f)
     for k, v in wish.items():
@@ -135,7 +150,8 @@ def options(about):
     p.add_argument("--server", help="http://host:port of lammd; without it only the baselines play")
     p.add_argument("--rounds", type=int, default=15, help="how many of the 15 reserved seeds")
     p.add_argument("--steps", type=int, help="the most steps of a round")
-    p.add_argument("--players", default="random,expert", help="baselines to play: random,expert")
+    p.add_argument("--players", default="random,habit,expert",
+                   help="baselines to play: random,habit,expert")
     p.add_argument("--baselines", help="take the baselines from an earlier --json instead")
     p.add_argument("--one-shot", action="store_true", help="all frames in each request")
     p.add_argument("--deadline-ms", type=int, help="ask for the default action after this long")
@@ -151,10 +167,10 @@ def main(table, o, rules_of_play):
     seeds = list(rules.RESERVED)[:o.rounds]
     wish = {"game": table.game, "seeds": seeds, "most_steps": o.steps, **rules_of_play}
     result = {"title": table.title, **wish}
-    known = {"random": Random(table), "expert": Expert(table)}
+    known = {"random": Random(table), "habit": Habit(table), "expert": Expert(table)}
     names = [] if o.baselines else [n for n in o.players.split(",") if n]
     if not set(names) <= set(known):
-        raise SystemExit(f"--players: {o.players}: only random and expert play by themselves")
+        raise SystemExit(f"--players: {o.players}: only {', '.join(known)}")
     result["players"] = baselines(o.baselines, wish) if o.baselines else {}
     say = (lambda _: None) if o.quiet else lambda text: print(text, file=sys.stderr, flush=True)
     result["players"] |= run(table, {n: known[n] for n in names}, seeds, o.steps, say)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""space.py - Space Invaders (Arcade Learning Environment): lammd, the expert and random play.
+"""space.py - Space Invaders (Arcade Learning Environment): lammd and its baselines.
 
     space.py --server http://127.0.0.1:8080 [--sticky 0.25] [--rounds N] [--json FILE]
 
@@ -28,7 +28,7 @@ class Scripted:
 
 
 class Invasion:
-    game, title = rules.SPACE, "Space Invaders"
+    game, title, habit = rules.SPACE, "Space Invaders", rules.ACTIONS.index("FIRE")
 
     def __init__(self, sticky=0.0):
         self.sticky, self.drawn = sticky, True
