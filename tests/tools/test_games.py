@@ -273,8 +273,21 @@ def test_games_driver_pedals(_):
         assert control[1] <= driver.GAS and control[2] <= driver.BRAKE
     sliding = driver.Driver(car_on(wide, (200, 0), -1.2, (0, 40))).act()
     assert sliding[1] == 0 and 0 < sliding[2] <= driver.SLIDE_BRAKE, sliding
+    straight, slipping = (driver.Driver(car_on(wide, (200, 0), 0.0)).pedals(-10, 40, slip, 0)
+                          for slip in (0, 0.25))
+    assert slipping[0] == straight[0] / 2 > 0
     backwards = driver.Driver(car_on(wide, (200, 0), math.pi, (0, -10))).act()
     assert abs(backwards[0]) == 1 and backwards[1] > 0, backwards
+
+
+def test_games_driver_brakes_in_time(_):
+    """The nearer a bend, the slower; a bend out of sight is none."""
+    bend = ring(15.0)
+    straight = np.stack([np.full(40, 15.0), np.arange(-40, 0) * 3.5], 1)
+    script = driver.Driver(car_on(np.concatenate([straight, bend]), (15, 0), 0.0))
+    speeds = [script.target_speed(40 - tiles) for tiles in (1, 3, 5, 12)]
+    assert speeds == sorted(speeds) and len(set(speeds)) == 4, speeds
+    assert speeds[-1] == driver.TOP_SPEED, speeds
 
 
 def test_games_driver_looks_everywhere_when_thrown_off(_):
@@ -311,6 +324,10 @@ def test_games_gunner_aims(_):
     for cannon, want in ((60, gunner.LEFTFIRE), (40, gunner.FIRE), (36, gunner.RIGHTFIRE)):
         got = gunner.Gunner().act(memory(cannon=cannon, columns=[0], block=40))
         assert got == want, (cannon, got)
+    # a block on its way to the right is met farther right
+    chaser = gunner.Gunner()
+    got = [chaser.act(memory(cannon=40, columns=[0], block=x)) for x in range(31, 42)][-1]
+    assert got == gunner.RIGHTFIRE, got
     # the saucer goes before an invader that is right above
     hunter = gunner.Gunner()
     got = [hunter.act(memory(cannon=40, columns=[0], block=40, saucer=x)) for x in (10, 11, 0)]
@@ -356,7 +373,8 @@ def test_games_episode(tmp):
     assert max(steps) < record.MOST_STEPS == len(drawn)
     # what is kept is drawn, and nothing else: the first by reset, the one after the end in vain
     assert [s for s, on in enumerate(drawn, 1) if on and s < len(drawn)] == [s for s in steps if s]
-    record.save(tmp + "/x.npz", rows[:7])
+    with contextlib.redirect_stdout(io.StringIO()):
+        record.save(tmp + "/x.npz", rows[:7])
     kept = np.load(tmp + "/x.npz")
     assert kept["frames"].shape == (7, 12, 10, 3) and kept["frames"].dtype == np.uint8
     assert np.array_equal(kept["frames"][2], rows[2][0]) and list(kept["step"]) == steps[:7]
