@@ -222,7 +222,8 @@ static void on_wake(void *ud, struct eng_job *job) {
 int call_submit(struct api_call *c, const struct eng_point *points, uint32_t n,
                 enum eng_estimate estimate, int distribution, int each_pass) {
     if (atomic_load(&c->api->draining)) return problem_set(&c->problem, "draining", NULL, NULL);
-    struct eng_ask ask = {.image = c->image,
+    struct eng_ask ask = {.images = &c->image,
+                          .n_images = 1,
                           .points = points,
                           .n_points = n,
                           .estimate = estimate,

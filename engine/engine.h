@@ -5,7 +5,8 @@
  *
  *     eng_open(&opt, &eng, &e);
  *     eng_image_new(eng, rgb, w, h, &img, &e);
- *     eng_submit(eng, &(struct eng_ask){.image = img, .points = pts, .n_points = n}, &job, &e);
+ *     eng_submit(eng, &(struct eng_ask){.images = &img, .n_images = 1, .points = pts, .n_points = n},
+ *                &job, &e);
  *     while (eng_job_wait(job, UINT64_MAX) == 0 && eng_job_state(job) < ENG_DONE) ...
  *     answers = eng_job_answers(job, &n_ready);
  *     eng_job_put(job); eng_image_put(img); eng_close(eng);
@@ -49,6 +50,9 @@ struct eng_info {
     int grid; /* pixel questions run over grid x grid places */
     int image_size;
     int tokens_per_number; /* most tokens a colour value takes */
+    int image_tokens;      /* that one picture takes of a prompt */
+    int positions;         /* tokens of a prompt and its answer together, at most */
+    int vocabulary;
 };
 
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *e);
@@ -60,6 +64,8 @@ void eng_close(struct eng *e); /* cancels what is left, joins the thread; NULL i
 const struct eng_info *eng_info(const struct eng *e);
 /* 0, or why no job will ever run again: E_DEVICE after a lost device. */
 int eng_health(const struct eng *e);
+/* The text of one token, as the tokenizer has it ("▁the"); NULL for an id outside the vocabulary. */
+const char *eng_piece(const struct eng *e, int32_t token);
 
 /* ---- pictures ---- */
 enum { ENG_IMAGE_SIDE_MAX = 32768, ENG_IMAGE_PIXELS_MAX = 64 * 1000 * 1000 };
@@ -81,19 +87,67 @@ void eng_image_size(const struct eng_image *i, int *w, int *h); /* of the origin
 enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_TRAIN, ENG_CLASSES }; /* urgency */
 enum eng_estimate {
     ENG_MODE,   /* the paper's greedy pick of each token */
-    ENG_MEDIAN, /* of each channel's distribution given the channels before it: least mean error */
+    ENG_MEDIAN, /* of each number's distribution given the numbers before it: least mean error */
     ENG_MEAN    /* the same, rounded to the nearest level */
 };
+
+/* The tasks of the paper; their prompts are in engine/task/prompt.h, spec sections 4.3 and 4.5. */
+enum eng_task {
+    ENG_PIXELS,    /* one picture, points            -> [r,g,b] 0..255 for each point */
+    ENG_SEGMENT,   /* one picture, `text`, points    -> 0 or 1 for each point */
+    ENG_REFER,     /* one picture, `text`            -> x1, y1, x2, y2 0..100 */
+    ENG_DRIVE,     /* 2 frames of CarRacing          -> steering, gas, brake 0..20 */
+    ENG_SHOOT,     /* 4 frames of Space Invaders     -> 0..5 */
+    ENG_IDENTIFY,  /* one picture, `box` 0..100      -> text */
+    ENG_CAPTION,   /* one picture                    -> text */
+    ENG_GROUNDING, /* one picture                    -> text with boxes */
+    ENG_DETECTION, /* one picture, `text`            -> text with boxes */
+    ENG_VQA,       /* one picture, `text`            -> text, or choices scored */
+    ENG_CHAT,      /* pictures, `turns`              -> text, or choices scored */
+    ENG_TASKS
+};
+enum {
+    ENG_IMAGES_MAX = 8,
+    ENG_TURNS_MAX = 64,
+    ENG_CHOICES_MAX = 64,
+    ENG_TOKENS_MAX = 1024, /* of an answer in text */
+    ENG_VALUES = 4,        /* most numbers of an answer */
+    ENG_TOP = 5            /* likeliest tokens told for each one spoken */
+};
+/* Frames that a game's prompt holds. */
+enum { ENG_DRIVE_FRAMES = 2, ENG_SHOOT_FRAMES = 4 };
+
 struct eng_point {
     uint16_t x, y; /* column, row of the grid, from the top left */
 };
+struct eng_turn {
+    uint32_t n_images;    /* of ask.images, the next ones, that come with the question */
+    const char *question; /* UTF-8; "[vqa] ..." and the like are legal, other tags are refused */
+    const char *answer;   /* NULL in the last turn: the answer that is wanted */
+};
+/* How text is spoken. */
+struct eng_speech {
+    uint32_t max_tokens; /* 1 .. ENG_TOKENS_MAX; 0: 64 */
+    float temperature;   /* 0: greedy, the likeliest token, always */
+    float top_p;         /* 0 < top_p <= 1; 0: 1. Only the likeliest tokens that have this much */
+    uint64_t seed;       /* the same seed, model and prompt: the same text */
+};
 
 struct eng_ask {
-    struct eng_image *image;        /* borrowed during the call; the job keeps its own reference */
-    const struct eng_point *points; /* borrowed during the call; duplicates are legal */
-    uint32_t n_points;              /* answered in this order as far as width allows */
-    enum eng_estimate estimate;
-    int distribution; /* wanted: entropy and probabilities; implied by median, mean */
+    enum eng_task task;
+    struct eng_image *const *images; /* borrowed; the job keeps its own references */
+    uint32_t n_images;               /* at most ENG_IMAGES_MAX */
+    const char *text;                /* UTF-8, borrowed; see the tasks. NULL where none belongs */
+    const struct eng_point *points;  /* borrowed during the call; duplicates are legal */
+    uint32_t n_points;               /* answered in this order as far as width allows */
+    int box[4];                      /* of ENG_IDENTIFY: x1, y1, x2, y2 in 0..100 */
+    const struct eng_turn *turns;    /* of ENG_CHAT, borrowed */
+    uint32_t n_turns;
+    const char *const *choices; /* VQA and chat: score these instead of speaking; borrowed */
+    uint32_t n_choices;         /* at most ENG_CHOICES_MAX, all different, none empty */
+    struct eng_speech speech;   /* of tasks that answer in text */
+    enum eng_estimate estimate; /* of tasks that answer in numbers */
+    int distribution;           /* wanted: entropy and probabilities; implied by median, mean */
     enum eng_class urgency;
     uint64_t deadline_ns; /* clock_ns() time; 0: none. Past it the job fails E_TIMEOUT */
     /* Called on the step thread after a pass that brought answers, and once at the end. Must return
@@ -102,17 +156,35 @@ struct eng_ask {
     void *ud;
 };
 
+/* Pixels and masks: one for each point. Other numbers: one. Choices: one for each. */
 struct eng_answer {
-    uint32_t point; /* index into the ask's points */
-    uint8_t rgb[3];
-    float prob[3];     /* of each chosen value given those before it; 0 when not asked */
-    float entropy[3];  /* bits, of each channel's distribution; 0 when not asked */
-    float mean_abs[3]; /* expected |value - chosen| in levels; 0 when not asked */
+    uint32_t point; /* index into the ask's points, or its choices; 0 when there are neither */
+    union {
+        uint8_t rgb[3];
+        uint8_t value[ENG_VALUES]; /* the numbers, in the order of the answer's text */
+    };
+    float prob[ENG_VALUES];     /* of each chosen value given those before it; 0 when not asked */
+    float entropy[ENG_VALUES];  /* bits, of each value's distribution; 0 when not asked */
+    float mean_abs[ENG_VALUES]; /* expected |value - chosen|; 0 when not asked */
+    double logprob;             /* of a choice: natural log of its likelihood, end of text included,
+                                   among the whole vocabulary. Choices alone */
 };
+
+/* Text that is being spoken: one for each token, end of text left out. */
+struct eng_token {
+    int32_t id;
+    uint32_t end;               /* bytes of the text up to the end of this token */
+    float logprob;              /* natural log, before temperature and top_p */
+    int32_t top[ENG_TOP];       /* the likeliest tokens, best first; -1: fewer than that */
+    float top_logprob[ENG_TOP]; /* theirs */
+};
+enum eng_finish { ENG_GOES_ON, ENG_STOPPED /* end of text */, ENG_CUT /* max_tokens */ };
 
 enum eng_state { ENG_WAITING, ENG_RUNNING, ENG_DONE, ENG_FAILED, ENG_CANCELLED };
 
-/* Queue the questions; a place asked twice is answered once. At most 65,536 points. E_INVALID (no points, a point outside the grid), E_TOO_BIG (can never fit),
+/* Queue the questions; a place asked twice is answered once. At most 65,536 points. Takes
+ * milliseconds where a text has to be read: not for an I/O thread. E_INVALID (what is missing, is too
+ * much, or is no legal text), E_TOO_BIG (can never fit: too many tokens for the model or the pool),
  * E_BUSY (queue full: see eng_retry_after), E_CANCELLED (closing), E_DEVICE. */
 int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err);
 /* Seconds until a refused request may come back, from the measured rate; 1 .. 600. */
@@ -121,7 +193,14 @@ unsigned eng_retry_after(const struct eng *e);
 enum eng_state eng_job_state(const struct eng_job *j);
 /* Answers that are ready, in the order they were found, and how many. Valid until the last put. */
 const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_ready);
-/* Wait for more answers than `seen` or for the end. 0, E_TIMEOUT. Not for I/O threads. */
+/* Text spoken so far: *len bytes of UTF-8, whole characters only, without a NUL, and its tokens.
+ * Valid until the last put; what has been told never changes. */
+const char *eng_job_text(const struct eng_job *j, size_t *len);
+const struct eng_token *eng_job_tokens(const struct eng_job *j, uint32_t *n_ready);
+enum eng_finish eng_job_finish(const struct eng_job *j);
+/* Tokens of the prompt, pictures included. */
+uint32_t eng_job_prompt_tokens(const struct eng_job *j);
+/* Wait for more answers (or tokens) than `seen` or for the end. 0, E_TIMEOUT. Not for I/O threads. */
 int eng_job_wait(struct eng_job *j, uint32_t seen, uint64_t timeout_ns);
 /* Why it failed; code 0 while it has not. Only after the state says so. */
 const struct err *eng_job_error(const struct eng_job *j);
@@ -143,6 +222,8 @@ void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out);
 /* ---- statistics: counters since start, gauges now. A consistent enough copy, no lock held. ---- */
 struct eng_stats {
     uint64_t passes, rows, picks, see, pixels;
+    uint64_t answers[ENG_TASKS]; /* given, by task: pixels, bits of masks, texts, ... */
+    uint64_t tokens;             /* spoken */
     uint64_t pass_ns, see_ns;
     uint64_t jobs_done, jobs_failed, jobs_cancelled, jobs_refused;
     uint64_t stem_hits, stem_misses, stem_evicted;

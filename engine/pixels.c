@@ -8,7 +8,6 @@
  */
 #include "engine/pixels.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/run/lane.h"
@@ -62,11 +61,6 @@ static int32_t common_ids(const struct pack *k, int32_t places) {
     return (int32_t)n;
 }
 
-static int by_text(const void *a, const void *b, void *texts) {
-    const struct tree_text *t = texts;
-    return tree_compare(&t[*(const int32_t *)a], &t[*(const int32_t *)b]);
-}
-
 static int cut(struct pixels *p, const struct pack *k, int32_t places, struct err *e) {
     int32_t n = common_ids(k, places), at = 0;
     while (at < n && k->ids[at] != PROMPT_IMAGE)
@@ -74,7 +68,6 @@ static int cut(struct pixels *p, const struct pack *k, int32_t places, struct er
     if (at >= n - 1 || n > STEM_IDS_MAX)
         return err_set(e, E_UNSUPPORTED, "pixel prompts share no picture and text behind it");
     p->form.n_stem_ids = n;
-    p->form.picture_at = at;
     p->stem_ids = mem_must((size_t)n * sizeof p->stem_ids[0]);
     memcpy(p->stem_ids, k->ids, (size_t)n * sizeof p->stem_ids[0]);
     p->ids = mem_must(k->n * sizeof p->ids[0]);
@@ -87,7 +80,7 @@ static int cut(struct pixels *p, const struct pack *k, int32_t places, struct er
         p->order[i] = i;
         if (len > p->text_max) p->text_max = len;
     }
-    qsort_r(p->order, (size_t)places, sizeof p->order[0], by_text, p->texts);
+    tree_sort(p->texts, p->order, places);
     for (int32_t i = 0; i + 1 < places; i++)
         if (tree_compare(&p->texts[p->order[i]], &p->texts[p->order[i + 1]]) >= 0)
             return err_set(e, E_UNSUPPORTED, "two pixels have the same prompt");
@@ -98,7 +91,7 @@ static int cut(struct pixels *p, const struct pack *k, int32_t places, struct er
 static int measure(struct pixels *p, int32_t places, struct err *e) {
     struct arena *mem = arena_new((size_t)1 << 30);
     struct tree t;
-    int rc = mem ? tree_build(&t, mem, p->texts, places, p->order) : E_NOMEM;
+    int rc = mem ? tree_build(&t, mem, p->texts, places, p->order, 0) : E_NOMEM;
     if (!rc) {
         p->run_tokens = t.run_tokens;
         p->tail_max = t.tail_max;
@@ -120,7 +113,9 @@ int pixels_new(const struct model_config *c, const struct sptok *t, const struct
     mem_free(pack.off);
     if (!rc) {
         struct job_form *f = &p->form;
+        f->kind = FORM_COLOUR;
         f->grid = c->pixel_grid;
+        f->places = f->n_order = places;
         f->texts = p->texts;
         f->order = p->order;
         f->stem_ids = p->stem_ids;
@@ -128,7 +123,7 @@ int pixels_new(const struct model_config *c, const struct sptok *t, const struct
         f->stem_tokens = f->n_stem_ids - 1 + f->image_tokens;
         f->answer_max = g->feed_max;
         f->explore_max = lane_explore_max(g);
-        f->channels = g->n_fields;
+        f->fields = g->n_fields;
         int32_t most = f->stem_tokens + p->text_max + f->answer_max;
         if (most > c->text.max_positions)
             rc = err_set(e, E_UNSUPPORTED, "a question takes %d positions, the model has %d", most,

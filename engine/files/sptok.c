@@ -260,6 +260,20 @@ static void put_piece(struct writer *w, const struct sptok_piece *p, int strip) 
     }
 }
 
+int sptok_byte(const struct sptok *t, int32_t id) {
+    unsigned b = 0;
+    if (id < 0 || id >= t->n || t->pieces[id].kind != BYTE) return -1;
+    sscanf(t->pieces[id].text, "<0x%2X>", &b);
+    return (int)b;
+}
+
+size_t sptok_longest(const struct sptok *t) {
+    size_t most = 0;
+    for (int i = 0; i < t->n; i++)
+        if (t->pieces[i].len > most) most = t->pieces[i].len;
+    return most;
+}
+
 /* A run of byte pieces: characters as far as they are UTF-8, U+FFFD for each other byte. */
 static size_t put_byte_run(const struct sptok *t, struct writer *w, const int32_t *ids, size_t n) {
     size_t run = 0;
@@ -269,9 +283,7 @@ static size_t put_byte_run(const struct sptok *t, struct writer *w, const int32_
         uint8_t c[4];
         size_t have = 0;
         for (; have < 4 && i + have < run; have++) {
-            unsigned b = 0;
-            sscanf(t->pieces[ids[i + have]].text, "<0x%2X>", &b);
-            c[have] = (uint8_t)b;
+            c[have] = (uint8_t)sptok_byte(t, ids[i + have]);
         }
         size_t len = utf8_length(c, have);
         put_bytes(w, len ? (const char *)c : replacement, len ? len : 3);

@@ -37,7 +37,10 @@ int sptok_decode(const struct sptok *t, const int32_t *ids, size_t n, char *text
 
 /* The piece's own text ("▁[INST]"), valid until close; NULL out of range. */
 const char *sptok_piece(const struct sptok *t, int32_t id);
-int32_t sptok_bos(const struct sptok *t); /* -1: none */
+/* The byte that a byte piece stands for; -1: it is none. */
+int sptok_byte(const struct sptok *t, int32_t id);
+size_t sptok_longest(const struct sptok *t); /* bytes of the longest piece */
+int32_t sptok_bos(const struct sptok *t);    /* -1: none */
 int32_t sptok_eos(const struct sptok *t);
 int32_t sptok_unk(const struct sptok *t);
 

@@ -93,9 +93,9 @@ static void check_picks(const struct model *m, const struct model_pass *p) {
             int set = p->pick_set[pick];
             must(p->pick_row[pick] >= 0 && p->pick_row[pick] < p->rows);
             must(set >= 0 && set < p->n_sets && p->col_off[set] < p->col_off[set + 1]);
-            must(!p->probs || p->col_off[set + 1] - p->col_off[set] <= p->ldp);
+            must(!g->probs || p->col_off[set + 1] - p->col_off[set] <= g->ldp);
         }
-        must(g->head->n <= m->head_max);
+        must(g->head->n <= m->head_max && (!g->probs || g->ldp <= m->head_max));
     }
     must(pick == p->picks);
     for (int i = 0; p->picks && i < p->col_off[p->n_sets]; i++)
@@ -111,7 +111,6 @@ static void check_pass(const struct model *m, const struct model_pass *p) {
     must(size.tails_max >= 0 && size.tails_max <= m->plan.tails_max);
     must(size.sets_max >= 0 && size.sets_max <= m->plan.sets_max);
     must(size.cols_max >= 0 && size.cols_max <= m->plan.cols_max);
-    must(!p->probs || p->ldp <= m->head_max);
     check_rows(m, p);
     check_picks(m, p);
 }
@@ -270,27 +269,44 @@ static void llama_layers(struct model *m, const struct model_pass *p,
 
 /* ---- choices ------------------------------------------------------------------------------------- */
 
-static void llama_pick(struct model *m, const struct model_pass *p, const struct llama_index *at,
-                       int ldp) {
+/* Where a group's probabilities lie on the device. */
+static struct kern_ptr group_probs(const struct model *m, const struct model_pick_group *g) {
+    return kern_at(m->probs, floats((size_t)g->pick0 * (size_t)m->head_max));
+}
+
+static void llama_pick(struct model *m, const struct model_pass *p, const struct llama_index *at) {
     const struct work *w = &m->work;
     int n = m->c.text.hidden_size;
     llama_norm(m, p->picks, w->pick_x, m->llama.norm, w->pick_h);
     for (int i = 0; i < p->n_pick_groups; i++) {
         const struct model_pick_group *g = &p->pick_groups[i];
-        struct kern_ptr y = kern_at(m->logits, floats((size_t)g->pick0 * (size_t)m->head_max));
-        struct kern_ptr x = kern_at(w->pick_h, floats((size_t)g->pick0 * (size_t)n));
+        size_t first = (size_t)g->pick0;
+        struct kern_ptr y = kern_at(m->logits, floats(first * (size_t)m->head_max));
+        struct kern_ptr x = kern_at(w->pick_h, floats(first * (size_t)n));
         llama_gemm(m, g->picks, x, n, g->head->mat, y, m->head_max, 0);
         model_show(m, "logits", y, g->picks, g->head->n, m->head_max);
+        m->ops->pick(m->k,
+                     &(struct kern_pick){.rows = g->picks,
+                                         .logits = y,
+                                         .ld = m->head_max,
+                                         .set = index_at(m, at->set + first * sizeof(int32_t)),
+                                         .col_off = index_at(m, at->col_off),
+                                         .cols = index_at(m, at->cols),
+                                         .probs = group_probs(m, g),
+                                         .ldp = g->probs ? g->ldp : m->head_max,
+                                         .best = kern_at(w->best, first * sizeof(int32_t))});
     }
-    m->ops->pick(m->k, &(struct kern_pick){.rows = p->picks,
-                                           .logits = m->logits,
-                                           .ld = m->head_max,
-                                           .set = index_at(m, at->set),
-                                           .col_off = index_at(m, at->col_off),
-                                           .cols = index_at(m, at->cols),
-                                           .probs = m->probs,
-                                           .ldp = ldp,
-                                           .best = w->best});
+}
+
+/* The choices, and the probabilities of the groups that want them. */
+static int get_picks(struct model *m, const struct model_pass *p, struct err *e) {
+    int rc = m->ops->get(m->k, p->best, m->work.best, (size_t)p->picks * sizeof *p->best, e);
+    for (int i = 0; i < p->n_pick_groups && !rc; i++) {
+        const struct model_pick_group *g = &p->pick_groups[i];
+        size_t bytes = floats((size_t)g->picks * (size_t)g->ldp);
+        if (g->probs) rc = m->ops->get(m->k, g->probs, group_probs(m, g), bytes, e);
+    }
+    return rc;
 }
 
 /* Passes of one shape share a key: what a backend may record once and replay. */
@@ -305,7 +321,6 @@ static uint64_t key_of(const struct model_pass *p) {
 int llama_run(struct model *m, const struct model_pass *p, struct err *e) {
     struct llama_index at;
     const struct model_text *t = &m->c.text;
-    int ldp = p->probs ? p->ldp : m->head_max;
     check_pass(m, p);
     put_index(m, p, &at);
     m->ops->begin(m->k, key_of(p));
@@ -318,11 +333,7 @@ int llama_run(struct model *m, const struct model_pass *p, struct err *e) {
                                              .y = m->work.x});
     model_show(m, "llama.embed", m->work.x, p->rows, t->hidden_size, t->hidden_size);
     llama_layers(m, p, &at);
-    if (p->picks) llama_pick(m, p, &at, ldp);
+    if (p->picks) llama_pick(m, p, &at);
     m->ops->end(m->k);
-    if (!p->picks) return m->ops->sync(m->k, e);
-    size_t picks = (size_t)p->picks;
-    int rc = m->ops->get(m->k, p->best, m->work.best, picks * sizeof *p->best, e);
-    if (!rc && p->probs) rc = m->ops->get(m->k, p->probs, m->probs, floats(picks * (size_t)ldp), e);
-    return rc;
+    return p->picks ? get_picks(m, p, e) : m->ops->sync(m->k, e);
 }

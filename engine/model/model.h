@@ -110,12 +110,12 @@ struct model_pass {
     int n_sets;
     /* Results, host memory of the caller. */
     int32_t *best; /* (picks) index in the row's column list */
-    float *probs;  /* (picks, ldp) or NULL when nobody asks */
-    int ldp;
 };
 struct model_pick_group {
     const struct model_head *head;
     int pick0, picks;
+    float *probs; /* host memory of the caller (picks, ldp), or NULL when nobody asks */
+    int ldp;      /* at least the longest list among its picks' sets; at most head_max */
 };
 
 /* Runs the pass and waits for its results. 0, or E_DEVICE: the device is lost for good. */

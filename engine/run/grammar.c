@@ -24,7 +24,13 @@ enum {
     ANSWER_TOKENS = (GRAMMAR_FIELDS_MAX + 1) * TEXT_TOKENS
 };
 
+/* Spec section 4.3. */
 const struct grammar_spec grammar_colour = {"[", 3, {{256, ","}, {256, ","}, {256, "]"}}};
+const struct grammar_spec grammar_bit = {"", 1, {{2, ""}}};
+const struct grammar_spec grammar_box = {
+    "{<", 4, {{101, "><"}, {101, "><"}, {101, "><"}, {101, ">}"}}};
+const struct grammar_spec grammar_drive = {"[", 3, {{21, ","}, {21, ","}, {21, "]"}}};
+const struct grammar_spec grammar_shoot = {"", 1, {{6, ""}}};
 
 struct draft_node {
     int32_t token, child, sibling; /* -1: none; siblings in falling or rising order of arrival */

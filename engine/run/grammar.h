@@ -62,6 +62,10 @@ struct grammar_spec {
     } fields[GRAMMAR_FIELDS_MAX];
 };
 extern const struct grammar_spec grammar_colour; /* "[r,g,b]" */
+extern const struct grammar_spec grammar_bit;    /* "0" or "1" */
+extern const struct grammar_spec grammar_box;    /* "{<x1><y1><x2><y2>}", 0..100 */
+extern const struct grammar_spec grammar_drive;  /* "[s,g,b]", 0..20 */
+extern const struct grammar_spec grammar_shoot;  /* "0" .. "5" */
 
 /* Compile. E_UNSUPPORTED when the tokenizer does not spell numbers in a compositional way or can't
  * spell them at all (the error says which text came out differently), E_NOMEM. */

@@ -14,22 +14,26 @@
 
 #include "kernels/base/clock.h"
 
-/* An arena's cap: answers and chains of JOB_POINTS_MAX points take 3 MiB, a tree of as many places
- * 12 MiB, a map of the largest grid some more. */
+/* An arena's cap: answers and chains of JOB_POINTS_MAX points take 5 MiB, a tree of as many places
+ * 12 MiB, a map of the largest grid some more; texts of a job's own prompts as much again. */
 enum { JOB_BYTES_MAX = 64 << 20 };
 enum { GATE_OPEN, GATE_CALLING, GATE_SHUT };
 static const uint64_t WAIT_SLICE_NS = 100u * 1000 * 1000;
 
 /* ---- making ---- */
 
-/* Chain the points by place: first[place] is its leaf. Fills leaf_point, same, texts. */
+static int32_t place_of(const struct eng_job *j, const struct eng_point *points, uint32_t i) {
+    return j->form->grid > 0 ? points[i].y * j->form->grid + points[i].x : (int32_t)i;
+}
+
+/* Chain the points by place: leaf_of[place] is its leaf. Fills leaf_point, same, texts. */
 static int32_t find_places(struct eng_job *j, const struct eng_point *points, int32_t *leaf_of,
                            int32_t *last, struct tree_text *texts) {
-    int32_t grid = j->form->grid, n = 0;
-    for (int32_t i = 0; i < grid * grid; i++)
+    int32_t n = 0;
+    for (int32_t i = 0; i < j->form->places; i++)
         leaf_of[i] = -1;
     for (uint32_t i = 0; i < j->n_points; i++) {
-        int32_t place = points[i].y * grid + points[i].x;
+        int32_t place = place_of(j, points, i);
         int32_t leaf = leaf_of[place];
         j->same[i] = -1;
         if (leaf < 0) {
@@ -46,7 +50,7 @@ static int32_t find_places(struct eng_job *j, const struct eng_point *points, in
 
 static int plant(struct eng_job *j, const struct eng_point *points) {
     const struct job_form *f = j->form;
-    size_t places = (size_t)f->grid * (size_t)f->grid;
+    size_t places = (size_t)f->places;
     size_t most = j->n_points < places ? j->n_points : places;
     j->answers = arena_take(j->mem, j->n_points * sizeof j->answers[0]);
     j->same = arena_take(j->mem, j->n_points * sizeof j->same[0]);
@@ -58,10 +62,10 @@ static int plant(struct eng_job *j, const struct eng_point *points) {
     if (!j->answers || !j->same || !j->leaf_point || !leaf_of || !last || !order || !texts)
         return E_NOMEM;
     int32_t n = find_places(j, points, leaf_of, last, texts), k = 0;
-    for (size_t i = 0; i < places; i++)
+    for (int32_t i = 0; i < f->n_order; i++)
         if (leaf_of[f->order[i]] >= 0) order[k++] = leaf_of[f->order[i]];
     must(k == n);
-    int rc = tree_build(&j->tree, j->mem, texts, n, order);
+    int rc = tree_build(&j->tree, j->mem, texts, n, order, f->is_flat);
     if (rc) return rc;
     size_t runs = (size_t)j->tree.n_runs + 1, tokens = (size_t)j->tree.run_tokens + 1;
     j->run_left = arena_take(j->mem, runs * sizeof j->run_left[0]);
@@ -72,13 +76,27 @@ static int plant(struct eng_job *j, const struct eng_point *points) {
     return 0;
 }
 
-static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
-    if (!ask->image) return err_set(e, E_INVALID, "no picture");
+/* Room for a text of max_tokens tokens, and for the path of the one lane that speaks it. */
+static int plant_speech(struct eng_job *j, const struct eng_speech *how, size_t text_cap) {
+    struct speech *s = arena_take(j->mem, sizeof *s);
+    if (!s) return E_NOMEM;
+    size_t most = how->max_tokens, path = most + (size_t)j->tree.tail_max;
+    s->how = *how;
+    s->text_cap = text_cap;
+    s->ids = arena_take(j->mem, most * sizeof s->ids[0]);
+    s->tokens = arena_take(j->mem, most * sizeof s->tokens[0]);
+    s->text = arena_take(j->mem, text_cap);
+    s->scratch = arena_take(j->mem, text_cap);
+    s->path = arena_take(j->mem, path * sizeof s->path[0]);
+    s->feed = arena_take(j->mem, path * sizeof s->feed[0]);
+    j->speech = s;
+    return s->ids && s->tokens && s->text && s->scratch && s->path && s->feed ? 0 : E_NOMEM;
+}
+
+static int check_points(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
     if (ask->n_points == 0 || !ask->points) return err_set(e, E_INVALID, "no points");
     if (ask->n_points > JOB_POINTS_MAX)
         return err_set(e, E_TOO_BIG, "%u points, at most %d", ask->n_points, JOB_POINTS_MAX);
-    if ((unsigned)ask->estimate > ENG_MEAN) return err_set(e, E_INVALID, "no such estimate");
-    if ((unsigned)ask->urgency >= ENG_CLASSES) return err_set(e, E_INVALID, "no such class");
     for (uint32_t i = 0; i < ask->n_points; i++)
         if (ask->points[i].x >= f->grid || ask->points[i].y >= f->grid)
             return err_set(e, E_INVALID, "point %u at (%u, %u) lies outside the %d x %d grid", i,
@@ -86,20 +104,23 @@ static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct
     return 0;
 }
 
-int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_t *rgb,
-            struct eng_job **out, struct err *e) {
-    *out = NULL;
-    int rc = check_ask(ask, form, e);
-    if (rc) return rc;
-    struct arena *mem = arena_new(JOB_BYTES_MAX);
-    struct eng_job *j = mem ? arena_take(mem, sizeof *j) : NULL;
-    if (!j) {
-        arena_free(mem);
-        return err_set(e, E_NOMEM, "no memory for a job of %u points", ask->n_points);
-    }
-    j->mem = mem;
+static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
+    if ((unsigned)ask->estimate > ENG_MEAN) return err_set(e, E_INVALID, "no such estimate");
+    if ((unsigned)ask->urgency >= ENG_CLASSES) return err_set(e, E_INVALID, "no such class");
+    if (ask->n_images > ENG_IMAGES_MAX)
+        return err_set(e, E_TOO_BIG, "%u pictures, at most %d", ask->n_images, ENG_IMAGES_MAX);
+    for (uint32_t i = 0; i < ask->n_images; i++)
+        if (!ask->images || !ask->images[i]) return err_set(e, E_INVALID, "no picture");
+    return f->grid > 0 ? check_points(ask, f, e) : 0;
+}
+
+struct arena *job_arena(void) {
+    return arena_new(JOB_BYTES_MAX);
+}
+
+static void fill(struct eng_job *j, const struct eng_ask *ask, const struct job_form *form) {
     j->form = form;
-    j->rgb = rgb;
+    j->task = ask->task;
     j->estimate = ask->estimate;
     j->distribution = ask->distribution || ask->estimate != ENG_MODE;
     j->urgency = ask->urgency;
@@ -107,23 +128,54 @@ int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_
     j->wake = ask->wake;
     j->ud = ask->ud;
     j->stem_tokens = (uint32_t)form->stem_tokens;
-    j->n_points = ask->n_points;
+    j->n_points = form->grid > 0 ? ask->n_points : (uint32_t)form->places;
+}
+
+/* What its lanes may take, and what the queue counts it as. */
+static void weigh(struct eng_job *j) {
+    const struct job_form *f = j->form;
+    int32_t explored = j->distribution && !form_is_text(f->kind) ? f->explore_max : 0;
+    j->lane_slots = j->tree.tail_max + f->answer_max + explored;
+    j->cost = (uint64_t)(f->stem_tokens + j->tree.run_tokens + j->tree.tail_tokens) +
+              (uint64_t)j->tree.n_leaves * (uint64_t)(f->answer_max + f->fields * explored);
+    j->prompt_tokens = j->stem_tokens + (uint32_t)(j->tree.leaves[0].depth + j->tree.leaves[0].n);
+}
+
+int job_new(const struct eng_ask *ask, const struct job_form *form, size_t text_cap,
+            struct arena *mem, struct eng_job **out, struct err *e) {
+    *out = NULL;
+    int rc = check_ask(ask, form, e);
+    struct eng_job *j = mem && !rc ? arena_take(mem, sizeof *j) : NULL;
+    if (!j) {
+        arena_free(mem);
+        return rc ? rc : err_set(e, E_NOMEM, "no memory for a job");
+    }
+    j->mem = mem;
+    fill(j, ask, form);
     rc = plant(j, ask->points);
+    if (!rc && form->kind == FORM_TEXT) rc = plant_speech(j, &ask->speech, text_cap);
     if (rc) {
         arena_free(mem);
-        return err_set(e, rc, "no memory for a job of %u points", ask->n_points);
+        return err_set(e, rc, "no memory for a job");
     }
-    int32_t explored = j->distribution ? form->explore_max : 0;
-    j->lane_slots = j->tree.tail_max + form->answer_max + explored;
-    j->cost = (uint64_t)(form->stem_tokens + j->tree.run_tokens + j->tree.tail_tokens) +
-              (uint64_t)j->tree.n_leaves * (uint64_t)(form->answer_max + form->channels * explored);
-    j->image = eng_image_get(ask->image);
+    weigh(j);
+    for (; j->n_images < ask->n_images; j->n_images++)
+        j->images[j->n_images] = eng_image_get(ask->images[j->n_images]);
     atomic_init(&j->refs, 2);
     atomic_init(&j->askers, 1);
     atomic_init(&j->state, ENG_WAITING);
     atomic_init(&j->queued_ns, clock_ns());
     *out = j;
     return 0;
+}
+
+struct stem_key job_stem(const struct eng_job *j) {
+    struct stem_key key = {.ids = j->form->stem_ids,
+                           .n_ids = j->form->n_stem_ids,
+                           .image_tokens = j->form->image_tokens};
+    for (uint32_t i = 0; i < j->n_images; i++)
+        key.digests[i] = eng_image_digest(j->images[i]);
+    return key;
 }
 
 /* ---- references ---- */
@@ -134,7 +186,8 @@ void job_put(struct eng_job *j) {
     void *item;
     while (bell && queue_pop(bell, 0, &item) == 0) {}
     queue_free(bell);
-    eng_image_put(j->image);
+    for (uint32_t i = 0; i < j->n_images; i++)
+        eng_image_put(j->images[i]);
     arena_free(j->mem); /* the job itself lies in it */
 }
 
@@ -163,9 +216,25 @@ enum eng_state eng_job_state(const struct eng_job *j) {
 }
 
 const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_ready) {
-    *n_ready = atomic_load(&j->n_ready);
+    *n_ready = j->speech ? 0 : atomic_load(&j->n_ready);
     return j->answers;
 }
+
+const struct eng_token *eng_job_tokens(const struct eng_job *j, uint32_t *n_ready) {
+    *n_ready = j->speech ? atomic_load(&j->n_ready) : 0;
+    return j->speech ? j->speech->tokens : NULL;
+}
+
+const char *eng_job_text(const struct eng_job *j, size_t *len) {
+    *len = atomic_load(&j->text_ready);
+    return j->speech ? j->speech->text : "";
+}
+
+enum eng_finish eng_job_finish(const struct eng_job *j) {
+    return (enum eng_finish)atomic_load(&j->finish);
+}
+
+uint32_t eng_job_prompt_tokens(const struct eng_job *j) { return j->prompt_tokens; }
 
 const struct err *eng_job_error(const struct eng_job *j) {
     static const struct err none;
@@ -221,9 +290,34 @@ uint32_t job_answer(struct eng_job *j, int32_t leaf, const struct eng_answer *a)
     return n;
 }
 
+/* The scratch holds the text up to text_len; what is new of it is told. */
+static void tell_text(struct speech *s, size_t text_len) {
+    must(text_len >= s->text_len && text_len <= s->text_cap);
+    memcpy(s->text + s->text_len, s->scratch + s->text_len, text_len - s->text_len);
+    s->text_len = text_len;
+}
+
+void job_speak(struct eng_job *j, const struct eng_token *t, size_t text_len) {
+    struct speech *s = j->speech;
+    tell_text(s, text_len);
+    s->tokens[j->n_answers] = *t;
+    s->tokens[j->n_answers++].end = (uint32_t)text_len;
+    must(j->n_answers == s->n);
+}
+
+void job_speak_end(struct eng_job *j, size_t text_len) { tell_text(j->speech, text_len); }
+
+int job_is_whole(const struct eng_job *j) {
+    return j->speech ? j->speech->finish != ENG_GOES_ON : j->n_answers == j->n_points;
+}
+
 void job_announce(struct eng_job *j) {
     if (j->n_answers > 0 && atomic_load(&j->first_ns) == 0) atomic_store(&j->first_ns, clock_ns());
     if (j->ending != ENG_WAITING) atomic_store(&j->end_ns, clock_ns());
+    if (j->speech) {
+        atomic_store(&j->text_ready, j->speech->text_len);
+        atomic_store(&j->finish, j->speech->finish);
+    }
     atomic_store(&j->n_ready, j->n_answers);
     if (j->ending != ENG_WAITING) atomic_store(&j->state, j->ending);
     struct queue *bell = atomic_load(&j->bell);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "engine/run/forms.h"
 #include "engine/run/stem.h"
 #include "engine/run/tree.h"
 #include "kernels/base/mem.h"
@@ -27,34 +28,55 @@ struct lane;
 
 enum { JOB_POINTS_MAX = 65536 };
 
-/* What all jobs of a task have in common; made at start, never changed. */
+/* The prompts of a job, cut into a stem and what follows it at each of its places; what their
+ * answers look like and cost. Pixels share one form for all jobs, made at start; other jobs have
+ * their own, in their arena. */
 struct job_form {
-    int32_t grid;
-    const struct tree_text *texts; /* (grid * grid) what follows the stem at place y * grid + x */
-    const int32_t *order;          /* (grid * grid) places, their texts ascending */
-    const int32_t *stem_ids;       /* see struct stem_key */
-    int32_t n_stem_ids, picture_at, image_tokens;
+    enum form_kind kind;
+    int32_t grid;   /* places are a grid x grid; 0: they are counted, place i is question i */
+    int32_t places; /* of `texts` */
+    const struct tree_text *texts; /* (places) what follows the stem; n 0: never asked */
+    const int32_t *order;          /* (n_order) places that may be asked, their texts ascending */
+    int32_t n_order;
+    int is_flat;             /* texts share no rows, though they begin alike */
+    const int32_t *stem_ids; /* (n_stem_ids) see struct stem_key */
+    int32_t n_stem_ids, image_tokens;
     int32_t stem_tokens;
     int32_t answer_max;  /* most tokens fed for an answer */
-    int32_t explore_max; /* most tokens held beside while a channel is explored */
-    int32_t channels;    /* of an answer */
+    int32_t explore_max; /* most tokens held beside while a number is explored */
+    int32_t fields;      /* numbers of an answer */
+};
+
+/* Text that a job speaks. */
+struct speech {
+    struct eng_speech how;
+    int32_t *ids;             /* (max_tokens) */
+    struct eng_token *tokens; /* (max_tokens) step writes, n_ready publishes */
+    uint32_t n;
+    char *text, *scratch; /* (text_cap): what is told; the latest decoding */
+    size_t text_len, text_cap;
+    int32_t *path, *feed; /* of its lane: (tail + max_tokens) each */
+    enum eng_finish finish;
 };
 
 struct eng_job {
     /* ---- Fixed at submit. ---- */
-    struct arena *mem;           /* everything below lives in it */
-    struct eng_image *image;     /* one reference */
-    const uint8_t *rgb;          /* (S, S, 3), the image's */
-    const struct job_form *form; /* the engine's: gone once the job has ended and eng_close ran */
-    uint32_t stem_tokens;
+    struct arena *mem;                        /* everything below lives in it */
+    struct eng_image *images[ENG_IMAGES_MAX]; /* a reference each */
+    uint32_t n_images;
+    enum eng_task task;
+    const struct job_form
+        *form; /* its own or the engine's, gone once the job has ended and eng_close
+                                    ran */
+    uint32_t stem_tokens, prompt_tokens;
     enum eng_estimate estimate;
     int distribution;
     enum eng_class urgency;
     uint64_t deadline_ns;
     void (*wake)(void *ud, struct eng_job *job);
     void *ud;
-    uint32_t n_points;
-    int32_t *same;        /* (n_points) the next point at the same place, or -1 */
+    uint32_t n_points;    /* questions: points, choices, or one */
+    int32_t *same;        /* (n_points) the next one at the same place, or -1 */
     struct tree tree;     /* a leaf for each place that is asked */
     uint32_t *leaf_point; /* (n_leaves) the leaf's first point */
     int32_t lane_slots;   /* single slots that one lane may take */
@@ -70,17 +92,20 @@ struct eng_job {
     _Atomic uint64_t queued_ns, first_ns, end_ns, see_ns, rows, rows_plain; /* One writer: step */
     _Atomic uint32_t stem_cached;                                           /* One writer: step */
     struct eng_answer *answers; /* (n_points) step writes, n_ready publishes */
+    struct speech *speech;      /* of text, else NULL */
+    _Atomic size_t text_ready;  /* bytes of text. One writer: step */
+    atomic_int finish;          /* enum eng_finish. One writer: step */
     struct err error;           /* step writes, state publishes */
 
     /* ---- Owner: step. ---- */
     struct eng_job *next;           /* in a list of sched's */
-    struct stem_part *stem;         /* pinned while running */
+    struct stem_part *stem;         /* its last part, pinned while running */
     int32_t next_leaf;              /* leaves before it were started */
     struct lane *lanes, *last_lane; /* in progress, oldest first */
     int32_t n_lanes;
     int32_t *run_slot;     /* (tree.run_tokens) slots of the branches */
     int32_t *run_left;     /* (tree.n_runs) children not finished; -1: not started */
-    uint32_t n_answers;    /* written; n_ready once announced */
+    uint32_t n_answers;    /* written, or tokens spoken; n_ready once announced */
     uint64_t served;       /* its share of the class so far; see sched.c */
     struct lane *cursor;   /* the next of its lanes for the pass being built */
     int is_full;           /* takes no more of the pass being built */
@@ -89,15 +114,27 @@ struct eng_job {
     enum eng_state ending; /* WAITING, or the state it is about to be announced in */
 };
 
-/* Fills a job from the ask on the caller's thread. Two references: the asker's and the engine's.
- * E_INVALID, E_TOO_BIG (more than JOB_POINTS_MAX points), E_NOMEM. */
-int job_new(const struct eng_ask *ask, const struct job_form *form, const uint8_t *rgb,
-            struct eng_job **out, struct err *e);
+/* An arena for a job and its form; NULL without memory. */
+struct arena *job_arena(void);
+/* Fills a job from the ask on the caller's thread. `form` lies in `mem` or outlives the job; `mem` is
+ * the job's from now on, whatever comes out. text_cap: bytes of text at most, for jobs that speak.
+ * Two references: the asker's and the engine's. E_INVALID, E_TOO_BIG (more than JOB_POINTS_MAX
+ * points), E_NOMEM. */
+int job_new(const struct eng_ask *ask, const struct job_form *form, size_t text_cap,
+            struct arena *mem, struct eng_job **out, struct err *e);
+/* What its stem is known by; borrowed from the job. */
+struct stem_key job_stem(const struct eng_job *j);
 /* The engine's reference. */
 void job_put(struct eng_job *j);
 
 /* Step: one more answer; copied to every point at the leaf's place. Returns how many. */
 uint32_t job_answer(struct eng_job *j, int32_t leaf, const struct eng_answer *a);
+/* Step: one more token, whose id is in speech.ids already; text_len bytes of the scratch are its
+ * text. Then, at its end, what was held back. */
+void job_speak(struct eng_job *j, const struct eng_token *t, size_t text_len);
+void job_speak_end(struct eng_job *j, size_t text_len);
+/* Step: all answers are there. */
+int job_is_whole(const struct eng_job *j);
 /* Step: show what is new (answers, state), wake the asker. Once per pass at most. */
 void job_announce(struct eng_job *j);
 

@@ -1,4 +1,4 @@
-/* lane.c - walking one answer through the grammar.
+/* lane.c - walking one answer through its grammar, or speaking it.
  *
  * Invariants
  *   1. Between passes a lane either has tokens to feed (n_feed > 0, the last one leads to `node`, which
@@ -18,6 +18,7 @@
 
 #include "engine/run/batch.h"
 #include "engine/run/branch.h"
+#include "engine/run/speak.h"
 #include "engine/task/estimate.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
@@ -46,68 +47,84 @@ int32_t lane_explore_max(const struct grammar *g) {
     return most < LANE_EXPLORE_MAX ? most : LANE_EXPLORE_MAX;
 }
 
+int lane_can_walk(const struct grammar *g) {
+    return g->depth_max <= LANE_DEPTH_MAX && g->n_fields > 0 && g->n_fields <= LANE_FIELDS;
+}
+
 /* Write down the edges that spell each value below `node`; stack[0 .. n) led there. */
-static void spell(struct lanes *ls, int field, int32_t node, int32_t *stack, int32_t n) {
-    const struct grammar_node *at = &ls->g->nodes[node];
+static void spell(struct lane_form *f, int field, int32_t node, int32_t *stack, int32_t n) {
+    const struct grammar_node *at = &f->g->nodes[node];
     if (at->edges == 0) {
         must(at->value_lo >= 0 && at->value_lo < LANE_VALUES);
-        int32_t *off = &ls->spell_off[field * LANE_VALUES + at->value_lo];
+        int32_t *off = &f->spell_off[field * LANE_VALUES + at->value_lo];
         for (int32_t i = 0; i < n; i++)
-            ls->spell[*off + i] = stack[i];
+            f->spell[*off + i] = stack[i];
         return;
     }
-    must(n < ls->g->depth_max);
+    must(n < f->g->depth_max);
     for (int32_t i = 0; i < at->edges; i++) {
         stack[n] = at->edge0 + i;
-        spell(ls, field, ls->g->edges[stack[n]].node, stack, n + 1);
+        spell(f, field, f->g->edges[stack[n]].node, stack, n + 1);
     }
 }
 
-static void spell_all(struct lanes *ls) {
-    const struct grammar *g = ls->g;
+static void form_init(struct lane_form *f, const struct grammar *g, int32_t set0) {
+    must(lane_can_walk(g)); /* so that greedy nodes always find a place */
+    *f = (struct lane_form){.g = g, .set0 = set0, .explore_max = lane_explore_max(g)};
     size_t texts = (size_t)g->n_fields * LANE_VALUES, depth = (size_t)g->depth_max;
-    ls->spell_off = mem_must(texts * sizeof ls->spell_off[0]);
-    ls->spell = mem_must(texts * depth * sizeof ls->spell[0]);
+    f->spell_off = mem_must(texts * sizeof f->spell_off[0]);
+    f->spell = mem_must(texts * depth * sizeof f->spell[0]);
     int32_t *stack = mem_must((depth + 1) * sizeof stack[0]);
     for (size_t i = 0; i < texts; i++)
-        ls->spell_off[i] = (int32_t)(i * depth);
-    for (int f = 0; f < g->n_fields; f++)
-        spell(ls, f, g->fields[f].root, stack, 0);
+        f->spell_off[i] = (int32_t)(i * depth);
+    for (int field = 0; field < g->n_fields; field++)
+        spell(f, field, g->fields[field].root, stack, 0);
     mem_free(stack);
 }
 
-void lane_init(struct lanes *ls, const struct grammar *g, struct kv *kv, int32_t n,
+static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
+
+void lane_init(struct lanes *ls, const struct forms *forms, struct kv *kv, int32_t n,
                int32_t tail_max) {
-    must(n > 0 && g->n_fields > 0 && g->n_fields <= LANE_FIELDS);
-    *ls = (struct lanes){.g = g, .kv = kv, .n = n, .explore_max = lane_explore_max(g)};
-    must(g->depth_max <= LANE_DEPTH_MAX); /* so that greedy nodes always find a place */
-    size_t most = (size_t)(tail_max + g->feed_max + g->depth_max), lanes = (size_t)n;
+    must(n > 0 && tail_max > LANE_CHOICE_MAX);
+    *ls = (struct lanes){.forms = forms, .kv = kv, .n = n, .tail_max = tail_max};
+    int32_t answer = 0;
+    for (int k = 0; k < FORM_NUMBERS; k++) {
+        const struct grammar *g = forms->g[k];
+        form_init(&ls->of[k], g, forms->set0[k]);
+        ls->explore_max = at_least(ls->explore_max, ls->of[k].explore_max);
+        answer = at_least(answer, g->feed_max + g->depth_max);
+    }
+    size_t most = (size_t)(tail_max + answer), lanes = (size_t)n;
     size_t nodes = (size_t)ls->explore_max;
     ls->all = mem_must(lanes * sizeof ls->all[0]);
     ls->slot_block = mem_must(lanes * most * sizeof ls->slot_block[0]);
     ls->feed_block = mem_must(lanes * most * sizeof ls->feed_block[0]);
     ls->node_block = mem_must((lanes * nodes + 1) * sizeof ls->node_block[0]);
     ls->p_block = mem_must(lanes * LANE_VALUES * sizeof ls->p_block[0]);
+    ls->by_prob = mem_must((size_t)forms->n_text * sizeof ls->by_prob[0]);
     for (size_t i = lanes; i-- > 0;) {
         struct lane *l = &ls->all[i];
-        l->path = ls->slot_block + i * most;
-        l->feed = ls->feed_block + i * most;
+        l->own_path = ls->slot_block + i * most;
+        l->own_feed = ls->feed_block + i * most;
         l->nodes = ls->node_block + i * nodes;
         l->p = ls->p_block + i * LANE_VALUES;
         l->next = ls->free;
         ls->free = l;
     }
-    spell_all(ls);
 }
 
 void lane_clear(struct lanes *ls) {
+    for (int k = 0; k < FORM_NUMBERS; k++) {
+        mem_free(ls->of[k].spell_off);
+        mem_free(ls->of[k].spell);
+    }
     mem_free(ls->all);
     mem_free(ls->slot_block);
     mem_free(ls->feed_block);
     mem_free(ls->node_block);
     mem_free(ls->p_block);
-    mem_free(ls->spell_off);
-    mem_free(ls->spell);
+    mem_free(ls->by_prob);
     *ls = (struct lanes){0};
 }
 
@@ -119,7 +136,7 @@ static int descend(const struct grammar *g, struct lane *l) {
     for (;;) {
         const struct grammar_node *n = &g->nodes[l->node];
         if (is_settled(n)) {
-            l->answer.rgb[l->field] = (uint8_t)n->value_lo;
+            l->answer.value[l->field] = (uint8_t)n->value_lo;
             if (l->field + 1 == g->n_fields) return 1;
             for (; n->edges > 0; n = &g->nodes[g->edges[n->edge0].node])
                 l->feed[l->n_feed++] = g->edges[n->edge0].token;
@@ -142,19 +159,26 @@ struct lane *lane_new(struct lanes *ls, struct eng_job *job, int32_t leaf) {
     ls->free = l->next;
     ls->n_busy++;
     struct lane kept = *l;
+    struct speech *s = job->speech;
     *l = (struct lane){.job = job,
                        .leaf = leaf,
-                       .path = kept.path,
-                       .feed = kept.feed,
+                       .own_path = kept.own_path,
+                       .own_feed = kept.own_feed,
+                       .path = s ? s->path : kept.own_path,
+                       .feed = s ? s->feed : kept.own_feed,
                        .nodes = kept.nodes,
-                       .p = kept.p,
-                       .node = ls->g->fields[0].root};
+                       .p = kept.p};
     const struct tree_leaf *tail = &job->tree.leaves[leaf];
+    must(tail->n <= ls->tail_max);
     for (int32_t i = 0; i < tail->n; i++)
         l->feed[l->n_feed++] = tail->ids[i];
-    for (int i = 0; i < ls->g->n_lead; i++)
-        l->feed[l->n_feed++] = ls->g->lead[i];
-    must(!descend(ls->g, l)); /* an answer without any choice is no grammar of ours */
+    if (form_is_text(job->form->kind)) return l;
+    l->f = &ls->of[job->form->kind];
+    const struct grammar *g = l->f->g;
+    l->node = g->fields[0].root;
+    for (int i = 0; i < g->n_lead; i++)
+        l->feed[l->n_feed++] = g->lead[i];
+    must(!descend(g, l)); /* an answer without any choice is no grammar of ours */
     return l;
 }
 
@@ -181,30 +205,51 @@ int32_t lane_rows(const struct lane *l) {
 }
 
 int32_t lane_first_rows(const struct lanes *ls, const struct eng_job *job, int32_t leaf) {
-    const struct grammar *g = ls->g;
-    int32_t rows = job->tree.leaves[leaf].n + g->n_lead;
+    int32_t rows = job->tree.leaves[leaf].n;
+    if (form_is_text(job->form->kind)) return rows;
+    const struct grammar *g = ls->of[job->form->kind].g;
     const struct grammar_node *n = &g->nodes[g->fields[0].root];
     for (; n->edges == 1; n = &g->nodes[g->edges[n->edge0].node])
         rows++;
-    return rows;
+    return rows + g->n_lead;
+}
+
+int32_t lane_text_picks(const struct lane *l) {
+    return l->job->form->kind == FORM_CHOICE ? l->n_feed : form_is_text(l->job->form->kind);
+}
+
+int32_t lane_first_text_picks(const struct eng_job *job, int32_t leaf) {
+    if (job->form->kind == FORM_CHOICE) return job->tree.leaves[leaf].n;
+    return form_is_text(job->form->kind);
+}
+
+/* The number of the pick that a lane makes at the latest row. */
+static int32_t put_pick(const struct lane *l, struct batch *b) {
+    if (!l->f) return batch_pick_text(b);
+    return batch_pick(b, l->f->set0 + l->f->g->nodes[l->node].set);
 }
 
 static void put_feed(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos,
                      int32_t above) {
+    int is_choice = l->job->form->kind == FORM_CHOICE;
     for (int32_t i = 0; i < l->n_feed; i++) {
         int32_t slot = kv_take(ls->kv);
         l->path[l->n_path++] = slot;
         batch_row(b, l->feed[i], pos + l->n_path - 1, slot);
         batch_keys(b, b->path, above);
         batch_keys(b, l->path, l->n_path);
+        if (!is_choice && i + 1 < l->n_feed) continue;
+        int32_t pick = put_pick(l, b);
+        if (i == 0 || !is_choice) l->pick0 = pick;
     }
     l->n_feed = 0;
-    batch_pick(b, ls->g->nodes[l->node].set);
 }
 
 static void put_level(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos,
                       int32_t above) {
+    const struct grammar *g = l->f->g;
     int32_t chain[LANE_EXPLORE_MAX];
+    l->pick0 = b->numbers.n;
     for (; l->n_fed < l->n_nodes; l->n_fed++) {
         struct lane_node *n = &l->nodes[l->n_fed];
         n->slot = kv_take(ls->kv);
@@ -214,7 +259,7 @@ static void put_level(struct lanes *ls, struct lane *l, struct batch *b, int32_t
         batch_keys(b, b->path, above);
         batch_keys(b, l->path, l->n_path);
         batch_keys(b, chain, n->depth + 1);
-        if (ls->g->nodes[n->node].edges > 1) batch_pick(b, ls->g->nodes[n->node].set);
+        if (g->nodes[n->node].edges > 1) batch_pick(b, l->f->set0 + g->nodes[n->node].set);
     }
 }
 
@@ -223,21 +268,19 @@ void lane_put(struct lanes *ls, struct lane *l, struct batch *b) {
     const struct tree_leaf *leaf = &j->tree.leaves[l->leaf];
     int32_t above = branch_slots(j, leaf->up, b->path);
     int32_t pos = j->form->stem_tokens + leaf->depth;
-    l->pick0 = b->pass.picks;
     if (l->n_feed > 0)
         put_feed(ls, l, b, pos, above);
     else
         put_level(ls, l, b, pos, above);
 }
 
-/* ---- exploring a channel ---- */
+/* ---- exploring a number ---- */
 
 /* A place for one more node of the level that begins at level0, or -1. Greedy nodes always get
  * one: the others leave depth_max places alone where not all can be held. */
-static int32_t node_place(const struct lanes *ls, const struct lane *l, int32_t level0, double p,
-                          int is_greedy) {
-    int32_t most = ls->explore_max;
-    if (most == LANE_EXPLORE_MAX && !is_greedy) most -= ls->g->depth_max;
+static int32_t node_place(const struct lane *l, int32_t level0, double p, int is_greedy) {
+    int32_t most = l->f->explore_max;
+    if (most == LANE_EXPLORE_MAX && !is_greedy) most -= l->f->g->depth_max;
     if (l->n_nodes < most) return l->n_nodes;
     int32_t least = -1;
     for (int32_t i = level0; i < l->n_nodes; i++)
@@ -247,16 +290,16 @@ static int32_t node_place(const struct lanes *ls, const struct lane *l, int32_t 
 }
 
 /* The child at the end of an edge has probability p of all. */
-static void reach(const struct lanes *ls, struct lane *l, int32_t up,
-                  const struct grammar_edge *edge, double p, int is_greedy, int32_t level0) {
-    const struct grammar_node *child = &ls->g->nodes[edge->node];
+static void reach(struct lane *l, int32_t up, const struct grammar_edge *edge, double p,
+                  int is_greedy, int32_t level0) {
+    const struct grammar_node *child = &l->f->g->nodes[edge->node];
     if (is_settled(child)) {
         l->p[child->value_lo] = p;
         if (is_greedy) l->greedy_value = child->value_lo;
         return;
     }
     if (p < LANE_BOUND && !is_greedy) return;
-    int32_t i = node_place(ls, l, level0, p, is_greedy);
+    int32_t i = node_place(l, level0, p, is_greedy);
     if (i < 0) return;
     l->nodes[i] = (struct lane_node){.node = edge->node,
                                      .up = up,
@@ -269,26 +312,28 @@ static void reach(const struct lanes *ls, struct lane *l, int32_t up,
 }
 
 /* All children of a node; up -1: of the pick at the end of the path. */
-static void expand(const struct lanes *ls, struct lane *l, int32_t up, int is_greedy,
-                   int32_t level0, const int32_t *best, const float *probs) {
-    const struct grammar_node *n = &ls->g->nodes[up < 0 ? l->node : l->nodes[up].node];
+static void expand(struct lane *l, int32_t up, int is_greedy, int32_t level0, const int32_t *best,
+                   const float *probs) {
+    const struct grammar *g = l->f->g;
+    const struct grammar_node *n = &g->nodes[up < 0 ? l->node : l->nodes[up].node];
     double p = up < 0 ? 1.0 : l->nodes[up].p;
     for (int32_t i = 0; i < n->edges; i++) {
         double q = n->edges > 1 ? p * (double)probs[i] : p;
-        reach(ls, l, up, &ls->g->edges[n->edge0 + i], q, is_greedy && (n->edges == 1 || i == *best),
+        reach(l, up, &g->edges[n->edge0 + i], q, is_greedy && (n->edges == 1 || i == *best),
               level0);
     }
 }
 
 /* One level further. */
-static void explore(const struct lanes *ls, struct lane *l, const int32_t *best, const float *probs,
-                    int ldp) {
+static void explore(struct lane *l, struct batch_result r) {
+    const int32_t *best = r.best;
+    const float *probs = r.probs;
     int32_t level0 = l->n_fed, above = level0 - 1;
     if (l->n_nodes == 0) {
         for (int v = 0; v < LANE_VALUES; v++)
             l->p[v] = 0;
         l->greedy = -1;
-        expand(ls, l, -1, 1, 0, best, probs);
+        expand(l, -1, 1, 0, best, probs);
         return;
     }
     while (above > 0 && l->nodes[above - 1].depth == l->nodes[above].depth)
@@ -296,14 +341,14 @@ static void explore(const struct lanes *ls, struct lane *l, const int32_t *best,
     int32_t greedy = l->greedy;
     l->greedy = -1;
     for (int32_t i = above; i < level0; i++) {
-        expand(ls, l, i, i == greedy, level0, best, probs);
-        if (ls->g->nodes[l->nodes[i].node].edges == 1) continue;
+        expand(l, i, i == greedy, level0, best, probs);
+        if (l->f->g->nodes[l->nodes[i].node].edges == 1) continue;
         best++;
-        probs += ldp;
+        probs += r.ldp;
     }
 }
 
-/* ---- choosing a channel's value from its distribution ---- */
+/* ---- choosing a number from its distribution ---- */
 
 static int choose(struct lane *l) {
     double sum = 0;
@@ -315,7 +360,7 @@ static int choose(struct lane *l) {
     int v = l->greedy_value;
     if (l->job->estimate == ENG_MEDIAN) v = estimate_median(l->p);
     if (l->job->estimate == ENG_MEAN) v = estimate_mean(l->p);
-    l->answer.rgb[l->field] = (uint8_t)v;
+    l->answer.value[l->field] = (uint8_t)v;
     l->answer.prob[l->field] = (float)l->p[v];
     l->answer.entropy[l->field] = (float)estimate_entropy(l->p);
     l->answer.mean_abs[l->field] = (float)estimate_mean_abs(l->p, v);
@@ -330,9 +375,10 @@ static int32_t find_node(const struct lane *l, int32_t up, int32_t token) {
 
 /* The value's tokens join the path: those that were explored as they are, the others by feeding. */
 static void commit(struct lanes *ls, struct lane *l, int v) {
+    const struct lane_form *f = l->f;
     int32_t text = l->field * LANE_VALUES + v, up = -1, node = l->node;
-    for (int32_t i = ls->spell_off[text] + l->depth; ls->g->nodes[node].edges > 0; i++) {
-        const struct grammar_edge *edge = &ls->g->edges[ls->spell[i]];
+    for (int32_t i = f->spell_off[text] + l->depth; f->g->nodes[node].edges > 0; i++) {
+        const struct grammar_edge *edge = &f->g->edges[f->spell[i]];
         int32_t held = l->n_feed == 0 ? find_node(l, up, edge->token) : -1;
         if (held >= 0) {
             l->path[l->n_path++] = l->nodes[held].slot;
@@ -346,17 +392,17 @@ static void commit(struct lanes *ls, struct lane *l, int v) {
     give_nodes(ls, l);
 }
 
-int lane_advance(struct lanes *ls, struct lane *l, const int32_t *best, const float *probs,
-                 int ldp) {
-    const struct grammar *g = ls->g;
+/* One step along the grammar. 1: the last number is settled. */
+static int walk(struct lanes *ls, struct lane *l, struct batch_result r) {
+    const struct grammar *g = l->f->g;
     if (!l->job->distribution) {
-        const struct grammar_edge *edge = &g->edges[g->nodes[l->node].edge0 + *best];
+        const struct grammar_edge *edge = &g->edges[g->nodes[l->node].edge0 + *r.best];
         l->feed[l->n_feed++] = edge->token;
         l->node = edge->node;
         l->depth++;
         return descend(g, l);
     }
-    explore(ls, l, best, probs, ldp);
+    explore(l, r);
     if (l->n_fed < l->n_nodes) return 0;
     int v = choose(l);
     if (l->field + 1 == g->n_fields) return 1;
@@ -364,4 +410,18 @@ int lane_advance(struct lanes *ls, struct lane *l, const int32_t *best, const fl
     l->node = g->fields[++l->field].root;
     l->depth = 0;
     return descend(g, l);
+}
+
+int lane_advance(struct lanes *ls, struct lane *l, const struct batch *b) {
+    struct batch_result r = batch_result(b, l->f == NULL, l->pick0);
+    if (l->f) return walk(ls, l, r);
+    if (l->job->form->kind == FORM_CHOICE) {
+        const struct tree_leaf *tail = &l->job->tree.leaves[l->leaf];
+        l->answer.logprob = speak_score(ls->forms, tail->ids + 1, tail->n - 1, r);
+        return 1;
+    }
+    int32_t token = speak_next(ls->forms, l->job, r, ls->by_prob);
+    if (token < 0) return 1;
+    l->feed[l->n_feed++] = token;
+    return 0;
 }

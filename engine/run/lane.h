@@ -1,13 +1,17 @@
 /* lane.h - one question being answered.
  *
+ * In numbers:
  *   FEED: its tail, or what was chosen since, goes through the model; the last row is a pick
  *     -> the answer's tokens are walked along the grammar: forced ones ride along in the next FEED
- *   EXPLORE (only where a distribution is wanted and a channel takes several tokens): the likely
+ *   EXPLORE (only where a distribution is wanted and a number takes several tokens): the likely
  *     children of the last picks go through the model as private branches, level by level; then
- *     the channel's value is chosen, its path is kept, the others are given back -> FEED
- *   done, as soon as the last channel's value is settled
+ *     the number is chosen, its path is kept, the others are given back -> FEED
+ *   done, as soon as the last number is settled
+ * In text: FEED, a token is spoken, FEED it, until the text ends (speak.h).
+ * A choice: its tail is the choice itself, and every row from the prompt's last one on is a pick. One
+ * FEED and done.
  *
- * A level explores a child whose probability is at least 1/512 of its channel, and the greedy one
+ * A level explores a child whose probability is at least 1/512 of its number, and the greedy one
  * always, so every estimate sees the same distribution. At most explore_max tokens are held; where a
  * tokenizer could need more than LANE_EXPLORE_MAX the most likely ones are kept. What was left
  * out counts as impossible and the rest is scaled to one.
@@ -20,11 +24,17 @@
 
 #include <stdint.h>
 
-#include "engine/run/grammar.h"
+#include "engine/run/forms.h"
 #include "engine/run/job.h"
 #include "engine/run/kv.h"
 
-enum { LANE_EXPLORE_MAX = 64, LANE_DEPTH_MAX = 16, LANE_FIELDS = 3, LANE_VALUES = 256 };
+enum {
+    LANE_EXPLORE_MAX = 64,
+    LANE_DEPTH_MAX = 16,
+    LANE_FIELDS = ENG_VALUES,
+    LANE_VALUES = 256,
+    LANE_CHOICE_MAX = 64 /* tokens of a choice */
+};
 #define LANE_BOUND (1.0 / 512) /* a child less likely than this is not explored */
 
 struct batch;
@@ -37,9 +47,18 @@ struct lane_node { /* one token held while a channel is explored */
     double p; /* of the channel's value beginning so */
 };
 
+/* A form of numbers, as lanes walk it. */
+struct lane_form {
+    const struct grammar *g;
+    int32_t set0; /* of the pass's sets: where g's begin */
+    int32_t explore_max;
+    int32_t *spell_off, *spell; /* edges of each value's text: (fields * LANE_VALUES), edges */
+};
+
 struct lane {
     struct eng_job *job;
-    struct lane *prev, *next; /* of the job's lanes, or the free list */
+    const struct lane_form *f; /* NULL: text or a choice */
+    struct lane *prev, *next;  /* of the job's lanes, or the free list */
     int32_t leaf;
     int32_t field, node;     /* where in the grammar the next pick falls */
     int32_t depth;           /* tokens of the field in front of `node` */
@@ -49,29 +68,33 @@ struct lane {
     int32_t n_nodes, n_fed;  /* nodes [n_fed, n_nodes) go next */
     int32_t greedy;          /* the node on the greedy path; -1: it has ended */
     int32_t greedy_value;
-    double *p;     /* (LANE_VALUES) */
-    int32_t pick0; /* its first pick in the pass being run */
+    double *p;                    /* (LANE_VALUES) */
+    int32_t pick0;                /* its first pick of its kind in the pass being run */
+    int32_t *own_path, *own_feed; /* its blocks; a job that speaks lends longer ones */
     struct eng_answer answer;
 };
 
 struct lanes {
-    const struct grammar *g;
+    const struct forms *forms;
+    struct lane_form of[FORM_NUMBERS];
     struct kv *kv;
     struct lane *all, *free;
     int32_t n, n_busy;
-    int32_t explore_max;
-    int32_t *spell_off, *spell; /* nodes of each value's text: (fields * LANE_VALUES + 1), nodes */
+    int32_t tail_max, explore_max;
     int32_t *slot_block, *feed_block;
     struct lane_node *node_block;
     double *p_block;
+    int32_t *by_prob; /* (vocabulary) scratch of speak.c */
 };
 
 /* Tokens that a lane of this grammar may hold while it explores. */
 int32_t lane_explore_max(const struct grammar *g);
+/* Can lanes walk it? Numbers of too many tokens can't be. */
+int lane_can_walk(const struct grammar *g);
 
-/* `n` lanes for tails of at most tail_max tokens. Borrows grammar and pool. Must-succeed. */
-void lane_init(struct lanes *ls, const struct grammar *g, struct kv *kv, int32_t n,
-               int32_t tail_max);
+/* `n` lanes for tails of at most tail_max tokens (LANE_CHOICE_MAX + 1 at least). Borrows forms and
+ * pool. Must-succeed. */
+void lane_init(struct lanes *ls, const struct forms *f, struct kv *kv, int32_t n, int32_t tail_max);
 void lane_clear(struct lanes *ls);
 
 /* A lane for one leaf, or NULL when all are busy. */
@@ -83,8 +106,11 @@ int32_t lane_rows(const struct lane *l);
 int32_t lane_first_rows(const struct lanes *ls, const struct eng_job *job, int32_t leaf);
 void lane_put(struct lanes *ls, struct lane *l, struct batch *b);
 
+/* Picks of text that its next rows are. */
+int32_t lane_text_picks(const struct lane *l);
+int32_t lane_first_text_picks(const struct eng_job *job, int32_t leaf);
+
 /* The pass has run: results of the lane's picks, in the order of its rows. 1: its answer is whole. */
-int lane_advance(struct lanes *ls, struct lane *l, const int32_t *best, const float *probs,
-                 int ldp);
+int lane_advance(struct lanes *ls, struct lane *l, const struct batch *b);
 
 #endif

@@ -202,11 +202,7 @@ static int try_admit(struct sched *s, struct eng_job *j) {
     if (s->n_running == SCHED_RUNNING) return E_BUSY;
     int32_t slots = j->tree.run_tokens + j->lane_slots, cached;
     if (!kv_promise(s->kv, slots)) return E_NOMEM;
-    struct stem_key key = {.digest = eng_image_digest(j->image),
-                           .ids = j->form->stem_ids,
-                           .n_ids = j->form->n_stem_ids,
-                           .picture_at = j->form->picture_at,
-                           .image_tokens = j->form->image_tokens};
+    struct stem_key key = job_stem(j);
     j->stem = stem_take(s->stems, &key, &cached);
     if (!j->stem) {
         kv_release(s->kv, slots);
@@ -253,11 +249,10 @@ void sched_admit(struct sched *s) {
 
 /* ---- rows of a pass ---- */
 
-struct eng_job *sched_unseen(const struct sched *s) {
-    for (int i = 0; i < s->n_running; i++) {
-        const struct stem_part *picture = s->running[i]->stem->up;
-        if (picture->planned < picture->len && picture->feat < 0) return s->running[i];
-    }
+struct eng_job *sched_unseen(const struct sched *s, enum eng_class class) {
+    for (int i = 0; i < s->n_running; i++)
+        if (s->running[i]->urgency == class && stem_unseen(s->running[i]->stem))
+            return s->running[i];
     return NULL;
 }
 
@@ -265,7 +260,7 @@ static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
     if (j->next_leaf == j->tree.n_leaves || (s->is_held && j->n_lanes > 0)) return 0;
     int32_t leaf = j->next_leaf;
     int32_t rows = branch_missing(j, leaf) + lane_first_rows(s->lanes, j, leaf);
-    if (rows > b->rows_left) return 0;
+    if (rows > b->rows_left || lane_first_text_picks(j, leaf) > b->text_left) return 0;
     int is_extra = j->n_lanes > 0;
     if (is_extra && !kv_promise(s->kv, j->lane_slots)) return 0;
     struct lane *l = lane_new(s->lanes, j, leaf);
@@ -292,17 +287,17 @@ static int32_t add_unit(struct sched *s, struct batch *b, struct eng_job *j) {
     if (j->cursor) {
         struct lane *l = j->cursor;
         int32_t rows = lane_rows(l);
-        if (rows > b->rows_left) return 0;
+        if (rows > b->rows_left || lane_text_picks(l) > b->text_left) return 0;
         j->cursor = l->next;
         batch_lane(b, l);
         return rows;
     }
     struct stem_part *part = stem_next(j->stem);
     if (!part) return start_lane(s, b, j);
-    if (!part->up && part->feat < 0) return 0; /* nobody has looked at the picture yet */
+    if (!stem_is_ready(part)) return 0; /* nobody has looked at the picture yet */
     int32_t rows = stem_chunk(part);
     if (rows > b->rows_left) return 0;
-    batch_chunk(b, part, j->form->image_tokens);
+    batch_chunk(b, part);
     return rows;
 }
 
@@ -321,20 +316,40 @@ static struct eng_job *next_job(const struct sched *s) {
     return least;
 }
 
+/* One job's turn: a quantum of its work, or what is left of it. */
+static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j) {
+    int32_t rows = 0, more = 1;
+    while (rows < SCHED_QUANTUM && (more = add_unit(s, b, j)) > 0)
+        rows += more;
+    j->is_full = more == 0;
+    j->served += (uint64_t)rows;
+    s->served[j->urgency] += (uint64_t)rows * PRICE[j->urgency];
+    atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
+    return rows;
+}
+
+static int has_act(const struct sched *s) {
+    for (int i = 0; i < s->n_running; i++)
+        if (s->running[i]->urgency == ENG_ACT) return 1;
+    return 0;
+}
+
 void sched_fill(struct sched *s, struct batch *b) {
+    int32_t most = has_act(s) ? SCHED_BESIDE_ACT : b->rows_max, others = 0;
     for (int i = 0; i < s->n_running; i++) {
         s->running[i]->is_full = 0;
         s->running[i]->cursor = s->running[i]->lanes;
     }
     struct eng_job *j;
     while (b->rows_left > 0 && (j = next_job(s)) != NULL) {
-        int32_t rows = 0, more = 1;
-        while (rows < SCHED_QUANTUM && (more = add_unit(s, b, j)) > 0)
-            rows += more;
-        j->is_full = more == 0;
-        j->served += (uint64_t)rows;
-        s->served[j->urgency] += (uint64_t)rows * PRICE[j->urgency];
-        atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
+        int is_act = j->urgency == ENG_ACT;
+        int32_t all = b->rows_left, room = all;
+        /* The first of the others may take what it likes of its quantum, so that all get on. */
+        if (!is_act && others > 0 && most - others < room) room = most > others ? most - others : 0;
+        b->rows_left = room;
+        int32_t rows = fill_from(s, b, j);
+        b->rows_left = all - rows;
+        if (!is_act) others += rows;
     }
 }
 
@@ -344,25 +359,30 @@ static void finish_lane(struct sched *s, struct lane *l) {
     struct eng_job *j = l->job;
     const struct tree_leaf *leaf = &j->tree.leaves[l->leaf];
     uint64_t alone = (uint64_t)(j->form->stem_tokens + leaf->depth + l->n_path);
-    uint32_t n = job_answer(j, l->leaf, &l->answer);
+    uint32_t n = 1;
+    if (!j->speech) n = job_answer(j, l->leaf, &l->answer);
     atomic_fetch_add_explicit(&j->rows_plain, alone * n, memory_order_relaxed);
-    s->pixels += n;
+    s->answers[j->task] += n;
     branch_leave(j, l->leaf, s->kv);
     drop_lane(s, l);
     touch(s, j);
 }
 
 void sched_advance(struct sched *s, struct batch *b) {
-    const struct model_pass *p = &b->pass;
     for (int32_t i = 0; i < b->n_units; i++) {
         struct lane *l = b->units[i].lane;
         if (!l) continue;
-        const float *probs = p->probs ? p->probs + (size_t)l->pick0 * (size_t)p->ldp : NULL;
-        if (lane_advance(s->lanes, l, p->best + l->pick0, probs, p->ldp)) finish_lane(s, l);
+        struct eng_job *j = l->job;
+        uint32_t spoken = j->n_answers;
+        int is_over = lane_advance(s->lanes, l, b);
+        if (j->speech) {
+            s->tokens += j->n_answers - spoken;
+            touch(s, j);
+        }
+        if (is_over) finish_lane(s, l);
     }
     for (struct eng_job *j = s->touched.first; j; j = j->next)
-        if (j->ending == ENG_WAITING && j->n_answers == j->n_points)
-            finish(s, j, ENG_DONE, 0, NULL);
+        if (j->ending == ENG_WAITING && job_is_whole(j)) finish(s, j, ENG_DONE, 0, NULL);
 }
 
 void sched_announce(struct sched *s) {

@@ -4,7 +4,7 @@
  *     sched_add(s, job) ...       what came through the queue
  *     sched_reap(s, now)          cancelled and late jobs end
  *     sched_admit(s)              waiting jobs that fit start to run
- *     sched_unseen(s, ...)        a picture for the vision tower, if one is wanted
+ *     sched_unseen(s, class)      pictures for the vision tower, if any are wanted
  *     sched_fill(s, b)            rows of the next pass
  *     ... batch_build, model_run ...
  *     sched_advance(s, b)         answers
@@ -21,6 +21,8 @@
  * job takes SCHED_QUANTUM rows before the question is asked again: its lanes in the middle of an
  * answer, then the next chunk of its stem, then new lanes. No class and no job starves: whoever has
  * had least is asked first, with the whole pass still empty.
+ * An action takes several passes, one after the other, and a short pass ends sooner: while an act
+ * job runs, all others together get SCHED_BESIDE_ACT rows of a pass.
  * Thread: step.
  */
 #ifndef ENGINE_RUN_SCHED_H
@@ -38,7 +40,8 @@ enum {
     SCHED_RUNNING = 32, /* jobs that run at once */
     SCHED_SKIPS = 16,
     SCHED_LOOKS = 64, /* waiting jobs of a class that are looked at in one turn */
-    SCHED_QUANTUM = 64
+    SCHED_QUANTUM = 64,
+    SCHED_BESIDE_ACT = 128 /* rows of a pass that others get while a game waits for its action */
 };
 
 struct sched_list {
@@ -58,7 +61,8 @@ struct sched {
     struct sched_list touched;    /* have something to announce */
     uint64_t let_in;              /* jobs that were let in since start */
     uint64_t left_cost, left;     /* cost and number of jobs that stopped waiting since start */
-    uint64_t done, failed, cancelled, pixels;
+    uint64_t done, failed, cancelled;
+    uint64_t answers[ENG_TASKS], tokens; /* given since start; tokens spoken */
 };
 
 void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes);
@@ -66,8 +70,8 @@ void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lane
 void sched_add(struct sched *s, struct eng_job *j);
 void sched_reap(struct sched *s, uint64_t now_ns);
 void sched_admit(struct sched *s);
-/* A running job whose picture the vision tower has to see next, or NULL. */
-struct eng_job *sched_unseen(const struct sched *s);
+/* The oldest running job of a class that has a picture for the vision tower, or NULL. */
+struct eng_job *sched_unseen(const struct sched *s, enum eng_class class);
 void sched_fill(struct sched *s, struct batch *b);
 void sched_advance(struct sched *s, struct batch *b);
 void sched_announce(struct sched *s);

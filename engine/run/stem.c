@@ -1,19 +1,19 @@
 /* stem.c - a small table of parts: find, pin, evict.
  *
  * Invariants
- *   1. A user pins its whole chain: users of a picture part >= users of each text below it.
+ *   1. A user pins its whole chain: users of a part >= users of each part below it.
  *   2. Evictable is what has no users and no kids. An unused part is filled (done == len); others
  *      are freed with their last user.
- *   3. done <= planned <= len; between passes done == planned. A text is filled after its picture.
+ *   3. done <= planned <= len; between passes done == planned. A part is filled after those above it.
  *   4. The spans that a row sees are the parts of its chain, never joined even where their slots
  *      touch: the list of spans depends on the prompt alone, not on the cache.
  *
  * Taking a chain may need evictions, and what is evicted is gone even when there still is no room in
  * the end; the pinned parts decide that, and they go when their jobs do.
- * If reuse itself is in the way (a cached picture part in the middle of the region leaves no gap
- * for the text), the unused picture part is given up and the chain starts cold: so a chain that
- * fits an empty region is always served when nothing is pinned.
- * The table is scanned: it has some hundred places at most and is asked once per job.
+ * If reuse itself is in the way (a cached part in the middle of the region leaves no gap for what
+ * follows), the unused part is given up and the chain is tried again: so a chain that fits an empty
+ * region is always served when nothing is pinned.
+ * The table is scanned: it has some hundred places at most and is asked a few times per job.
  * Thread: step.
  */
 #include "engine/run/stem.h"
@@ -40,20 +40,57 @@ void stem_clear(struct stems *s) {
     *s = (struct stems){0};
 }
 
-int32_t stem_len(const struct stem_key *key) { return key->n_ids - 1 + key->image_tokens; }
+/* ---- keys ---- */
+
+int32_t stem_len(const struct stem_key *key) {
+    int32_t len = 0;
+    for (int32_t i = 0; i < key->n_ids; i++)
+        len += key->ids[i] < 0 ? key->image_tokens : 1;
+    return len;
+}
+
+/* One part of a key. */
+struct piece {
+    const char *digest;
+    const int32_t *ids;
+    int32_t n, len;
+};
+
+/* The piece that begins at *at, which moves behind it; *image counts pictures. 0: the key has ended. */
+static int next_piece(const struct stem_key *key, int32_t *at, int32_t *image, struct piece *p) {
+    int32_t from = *at, to = from;
+    while (to < key->n_ids && key->ids[to] >= 0)
+        to++;
+    int has_picture = to < key->n_ids;
+    to += has_picture;
+    *p = (struct piece){"", key->ids + from, to - from, to - from};
+    if (has_picture) {
+        p->digest = key->digests[(*image)++];
+        p->len += key->image_tokens - 1;
+    }
+    *at = to;
+    return to > from;
+}
+
+int stem_is_legal(const struct stem_key *key) {
+    struct piece p;
+    int32_t at = 0, image = 0, parts = 0;
+    for (; next_piece(key, &at, &image, &p); parts++)
+        if (p.n > STEM_IDS_MAX) return 0;
+    return parts >= 1 && parts <= STEM_PARTS && image <= ENG_IMAGES_MAX;
+}
 
 /* ---- finding ---- */
 
-static int is_same(const struct stem_part *p, const struct stem_part *up, const char *digest,
-                   const int32_t *ids, int32_t n) {
-    return p->len > 0 && p->up == up && p->n_ids == n &&
-           memcmp(p->ids, ids, (size_t)n * sizeof ids[0]) == 0 && strcmp(p->digest, digest) == 0;
+static int is_same(const struct stem_part *p, const struct stem_part *up, const struct piece *k) {
+    return p->len > 0 && p->up == up && p->n_ids == k->n &&
+           memcmp(p->ids, k->ids, (size_t)k->n * sizeof k->ids[0]) == 0 &&
+           strcmp(p->digest, k->digest) == 0;
 }
 
-static struct stem_part *find(struct stems *s, const struct stem_part *up, const char *digest,
-                              const int32_t *ids, int32_t n) {
+static struct stem_part *find(struct stems *s, const struct stem_part *up, const struct piece *k) {
     for (int32_t i = 0; i < s->n_parts; i++)
-        if (is_same(&s->parts[i], up, digest, ids, n)) return &s->parts[i];
+        if (is_same(&s->parts[i], up, k)) return &s->parts[i];
     return NULL;
 }
 
@@ -81,7 +118,21 @@ static int evict(struct stems *s) {
     return 1;
 }
 
-/* Keep no more than cached_max picture parts that nobody uses. */
+/* A first part that nobody uses, and all below it. */
+static void free_below(struct stems *s, struct stem_part *first) {
+    while (first->kids > 0) {
+        struct stem_part *p = first;
+        for (int32_t i = 0; i < s->n_parts && p->kids > 0; i++) {
+            if (s->parts[i].len == 0 || s->parts[i].up != p) continue;
+            p = &s->parts[i];
+            i = -1;
+        }
+        free_part(s, p);
+    }
+    free_part(s, first);
+}
+
+/* Keep no more than cached_max first parts that nobody uses. */
 static void trim(struct stems *s) {
     for (;;) {
         int32_t unused = 0;
@@ -93,9 +144,7 @@ static void trim(struct stems *s) {
             if (!oldest || p->used_at < oldest->used_at) oldest = p;
         }
         if (unused <= s->cached_max) return;
-        for (int32_t i = 0; i < s->n_parts; i++)
-            if (s->parts[i].len > 0 && s->parts[i].up == oldest) free_part(s, &s->parts[i]);
-        free_part(s, oldest);
+        free_below(s, oldest);
     }
 }
 
@@ -109,28 +158,33 @@ static struct stem_part *place(struct stems *s) {
     }
 }
 
-static struct stem_part *new_part(struct stems *s, struct stem_part *up, const char *digest,
-                                  const int32_t *ids, int32_t n, int32_t len) {
+static struct stem_part *new_part(struct stems *s, struct stem_part *up, const struct piece *k,
+                                  int32_t image_tokens) {
     struct stem_part *p = place(s);
     if (!p) return NULL;
     int32_t slot;
-    while (!kv_run_take(s->kv, len, &slot))
+    while (!kv_run_take(s->kv, k->len, &slot))
         if (!evict(s)) return NULL;
-    *p = (struct stem_part){.up = up, .slot = slot, .len = len, .feat = -1, .bucket = -1};
-    p->start = up ? up->len : 0;
-    p->n_ids = n;
-    memcpy(p->ids, ids, (size_t)n * sizeof ids[0]);
-    memcpy(p->digest, digest, strlen(digest) + 1);
+    p->up = up;
+    p->slot = slot;
+    p->len = k->len;
+    p->start = up ? up->start + up->len : 0;
+    p->done = p->planned = p->users = p->kids = 0;
+    p->feat = p->bucket = -1;
+    p->image_tokens = k->digest[0] ? image_tokens : 0;
+    p->n_ids = k->n;
+    memcpy(p->ids, k->ids, (size_t)k->n * sizeof k->ids[0]);
+    memcpy(p->digest, k->digest, strlen(k->digest) + 1);
     if (up) up->kids++;
     return p;
 }
 
 /* Find or make a part and pin it. */
-static struct stem_part *pin(struct stems *s, struct stem_part *up, const char *digest,
-                             const int32_t *ids, int32_t n, int32_t len, int *found) {
-    struct stem_part *p = find(s, up, digest, ids, n);
+static struct stem_part *pin(struct stems *s, struct stem_part *up, const struct piece *k,
+                             int32_t image_tokens, int *found) {
+    struct stem_part *p = find(s, up, k);
     *found = p != NULL;
-    if (!p) p = new_part(s, up, digest, ids, n, len);
+    if (!p) p = new_part(s, up, k, image_tokens);
     if (!p) return NULL;
     p->users++;
     p->used_at = ++s->tick;
@@ -144,42 +198,83 @@ static void unpin(struct stems *s, struct stem_part *p) {
     if (p->users == 0 && p->done < p->len) free_part(s, p);
 }
 
-struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t *cached) {
-    int32_t n_picture = key->picture_at + 1, n_text = key->n_ids - n_picture;
-    must(n_text > 0 && n_picture <= STEM_IDS_MAX && n_text <= STEM_IDS_MAX);
-    must(strlen(key->digest) < STEM_DIGEST);
-    int32_t len = key->picture_at + key->image_tokens;
-    for (;;) {
-        int hit, found;
-        struct stem_part *picture = pin(s, NULL, key->digest, key->ids, n_picture, len, &hit);
-        if (!picture) return NULL;
-        struct stem_part *text =
-            pin(s, picture, key->digest, key->ids + n_picture, n_text, n_text, &found);
-        if (text) {
-            *cached = picture->done + text->done;
-            s->counts.hits += (uint64_t)hit;
-            s->counts.misses += (uint64_t)!hit;
-            return text;
-        }
-        int is_in_the_way = picture->users == 1 && picture->done == picture->len;
-        unpin(s, picture); /* freed at once when it is new */
-        if (!is_in_the_way) return NULL;
-        free_part(s, picture);
+static void unpin_chain(struct stems *s, struct stem_part *last) {
+    for (struct stem_part *p = last, *up; p; p = up) {
+        up = p->up;
+        unpin(s, p);
     }
 }
 
-void stem_give(struct stems *s, struct stem_part *text) {
-    struct stem_part *picture = text->up;
-    unpin(s, text);
-    unpin(s, picture);
+/* No room below `last`. Give the chain back; 1: what it reused of the cache is gone now too, so
+ * that another try may find room. */
+static int give_up(struct stems *s, struct stem_part *last) {
+    struct stem_part *reused = NULL;
+    for (struct stem_part *p = last; p && !reused; p = p->up)
+        if (p->users == 1 && p->done == p->len) reused = p;
+    unpin_chain(s, last);
+    if (!reused || reused->kids > 0) return 0;
+    free_part(s, reused);
+    return 1;
+}
+
+struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t *cached) {
+    must(stem_is_legal(key));
+    for (;;) {
+        struct stem_part *last = NULL;
+        struct piece k;
+        int32_t at = 0, image = 0, rows = 0;
+        int found, hit = 0, is_whole = 1;
+        while (is_whole && next_piece(key, &at, &image, &k)) {
+            must(strlen(k.digest) < STEM_DIGEST);
+            struct stem_part *p = pin(s, last, &k, key->image_tokens, &found);
+            is_whole = p != NULL;
+            if (!p) break;
+            if (!last) hit = found;
+            rows += p->done;
+            last = p;
+        }
+        if (is_whole) {
+            *cached = rows;
+            s->counts.hits += (uint64_t)hit;
+            s->counts.misses += (uint64_t)!hit;
+            return last;
+        }
+        if (!last || !give_up(s, last)) return NULL;
+    }
+}
+
+void stem_give(struct stems *s, struct stem_part *last) {
+    unpin_chain(s, last);
     trim(s);
 }
 
 /* ---- filling ---- */
 
-struct stem_part *stem_next(struct stem_part *text) {
-    if (text->up && text->up->planned < text->up->len) return text->up;
-    return text->planned < text->len ? text : NULL;
+int32_t stem_chain(struct stem_part *last, struct stem_part *parts[STEM_PARTS]) {
+    int32_t n = 0;
+    for (struct stem_part *p = last; p; p = p->up)
+        n++;
+    must(n <= STEM_PARTS);
+    int32_t i = n;
+    for (struct stem_part *p = last; p; p = p->up)
+        parts[--i] = p;
+    return n;
+}
+
+struct stem_part *stem_next(struct stem_part *last) {
+    struct stem_part *first = NULL;
+    for (struct stem_part *p = last; p; p = p->up)
+        if (p->planned < p->len) first = p;
+    return first;
+}
+
+int stem_is_ready(const struct stem_part *p) { return p->image_tokens == 0 || p->feat >= 0; }
+
+struct stem_part *stem_unseen(struct stem_part *last) {
+    struct stem_part *first = NULL;
+    for (struct stem_part *p = last; p; p = p->up)
+        if (p->planned < p->len && !stem_is_ready(p)) first = p;
+    return first;
 }
 
 int32_t stem_chunk(const struct stem_part *p) {
@@ -187,11 +282,11 @@ int32_t stem_chunk(const struct stem_part *p) {
     return left < STEM_CHUNK ? left : STEM_CHUNK;
 }
 
-int32_t stem_src(const struct stem_part *p, int32_t i, int32_t image_tokens) {
-    int32_t before = p->n_ids - 1; /* a picture part ends with its picture */
-    if (p->up || i < before) return p->ids[i];
+int32_t stem_src(const struct stem_part *p, int32_t i) {
+    int32_t before = p->len - p->image_tokens; /* a picture ends its part */
+    if (i < before) return p->ids[i];
     must(p->feat >= 0);
-    return ~(p->feat * image_tokens + i - before);
+    return ~(p->feat * p->image_tokens + i - before);
 }
 
 void stem_settle(struct stem_part *p) {
@@ -199,14 +294,10 @@ void stem_settle(struct stem_part *p) {
     if (p->done == p->len) p->feat = -1;
 }
 
-int32_t stem_feat_place(const struct stems *s, int32_t n) {
-    for (int32_t feat = 0; feat < n; feat++) {
-        int is_free = 1;
-        for (int32_t i = 0; i < s->n_parts; i++)
-            if (s->parts[i].len > 0 && s->parts[i].feat == feat) is_free = 0;
-        if (is_free) return feat;
-    }
-    return -1;
+int stem_holds_feat(const struct stems *s, int32_t feat) {
+    for (int32_t i = 0; i < s->n_parts; i++)
+        if (s->parts[i].len > 0 && s->parts[i].feat == feat) return 1;
+    return 0;
 }
 
 int32_t stem_cached_slots(const struct stems *s) {

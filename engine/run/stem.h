@@ -1,17 +1,18 @@
 /* stem.h - the prompt tokens that all questions of a job share, and the cache of them.
  *
- * A stem is a chain of two parts: everything up to the end of the picture, and the text behind it.
- * A part is one run of slots. Parts are found again by what they are: the picture part by the
- * picture's digest and its tokens, the text part by the picture part and its tokens. So another
- * question about a picture finds its rows again, and another task reuses those of the picture.
+ * A stem is a chain of parts: each ends with a picture, but the last, which is text, if there is text
+ * behind the last picture. A part is one run of slots. Parts are found again by what they are: their
+ * tokens, their picture's digest, and the part above them. So another question about a picture finds
+ * its rows again, and another task reuses those of the picture.
  *
- *     [BOS _[INST] _<Img> picture]---[_</Img> _[reconstruct] _loc : _[]     pixels
- *                                 \--[_</Img> _[segmentation] ...]          a later task
+ *     [BOS _[INST] _<Img> picture]---[_</Img> _[reconstruct] _loc : _[]             pixels
+ *                                 \--[_</Img> _[segmentation] ...]                  a mask
+ *                                 \--[_</Img> <Img> picture]---[_</Img> You are ...]  a game
  *
  * A part is filled chunk by chunk. Chunks begin at multiples of STEM_CHUNK from the part's start and
  * are never cut otherwise, so a part has the same bits however busy the engine was.
  * A part that somebody uses is pinned. An unused one stays cached, filled, until its space is wanted:
- * least recently used first, texts before their picture. An unused part that is not filled is freed.
+ * least recently used first, parts below before those above. An unused part that is not filled is freed.
  * Thread: step.
  */
 #ifndef ENGINE_RUN_STEM_H
@@ -19,42 +20,43 @@
 
 #include <stdint.h>
 
+#include "engine/engine.h"
 #include "engine/run/kv.h"
 
 enum {
-    STEM_CHUNK = 64,    /* rows of a prefill chunk; rows_max is at least this */
-    STEM_PARTS = 2,     /* of a chain */
-    STEM_IDS_MAX = 512, /* tokens of a part, a picture counting as one */
+    STEM_CHUNK = 64,                 /* rows of a prefill chunk; rows_max is at least this */
+    STEM_PARTS = ENG_IMAGES_MAX + 1, /* of a chain, at most */
+    STEM_IDS_MAX = 2048,             /* tokens of a part, a picture counting as one */
     STEM_DIGEST = 65
 };
 
-/* What a job's stem is made of. `ids` holds one picture, as a negative id that ends part one. */
+/* What a job's stem is made of. A negative id is a picture and ends its part. */
 struct stem_key {
-    const char *digest; /* of the picture; hex, STEM_DIGEST with its NUL */
-    const int32_t *ids; /* (n_ids) */
+    const char *digests[ENG_IMAGES_MAX]; /* of the pictures, in order; hex, STEM_DIGEST each */
+    const int32_t *ids;                  /* (n_ids) */
     int32_t n_ids;
-    int32_t picture_at;   /* index in ids; not the last */
-    int32_t image_tokens; /* rows that the picture stands for */
+    int32_t image_tokens; /* rows that a picture stands for */
 };
 
 struct stem_part {
-    struct stem_part *up; /* picture part of a text; NULL for a picture part */
-    int32_t slot, len;    /* its run; len 0: this place of the table is empty */
-    int32_t start;        /* tokens in front of it */
-    int32_t done;         /* rows stored in the pool by finished passes */
-    int32_t planned;      /* rows stored once the pass being built has run; >= done */
-    int32_t users;        /* jobs that need it */
-    int32_t kids;         /* parts whose `up` it is */
-    uint64_t used_at;     /* tick of the last use */
-    int32_t feat;         /* place of the picture's features while filling; -1: none */
-    int32_t bucket;       /* batch.c's, during one pass; -1 between passes */
-    char digest[STEM_DIGEST];
+    struct stem_part *up;     /* the part above; NULL for the first */
+    int32_t slot, len;        /* its run; len 0: this place of the table is empty */
+    int32_t start;            /* tokens in front of it */
+    int32_t done;             /* rows stored in the pool by finished passes */
+    int32_t planned;          /* rows stored once the pass being built has run; >= done */
+    int32_t users;            /* jobs that need it */
+    int32_t kids;             /* parts whose `up` it is */
+    uint64_t used_at;         /* tick of the last use */
+    int32_t feat;             /* place of the picture's features while filling; -1: none */
+    int32_t image_tokens;     /* rows of its picture, its last ones; 0: it is text */
+    int32_t bucket;           /* batch.c's, during one pass; -1 between passes */
+    char digest[STEM_DIGEST]; /* of its picture; "" for text */
     int32_t ids[STEM_IDS_MAX];
     int32_t n_ids;
 };
 
 struct stem_counts {
-    uint64_t hits, misses, evicted; /* of picture parts */
+    uint64_t hits, misses, evicted; /* of first parts */
 };
 
 struct stems {
@@ -74,23 +76,31 @@ int32_t stem_parts_max(int32_t users_max, int32_t cached_max);
 
 /* Slots that a whole stem takes. */
 int32_t stem_len(const struct stem_key *key);
+/* Does it fit what a part and a chain may hold? */
+int stem_is_legal(const struct stem_key *key);
 
-/* Pin the chain for one more user: the text part, or NULL when there is no room at present.
+/* Pin the chain for one more user: its last part, or NULL when there is no room at present.
  * *cached is the number of rows already stored. Never NULL when nothing is pinned and
  * stem_len(key) <= kv->run_slots. */
 struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t *cached);
-void stem_give(struct stems *s, struct stem_part *text);
+void stem_give(struct stems *s, struct stem_part *last);
 
+/* The parts of a chain from the front; returns how many. */
+int32_t stem_chain(struct stem_part *last, struct stem_part *parts[STEM_PARTS]);
 /* The part of a chain that has to be filled next, or NULL when all rows are planned. */
-struct stem_part *stem_next(struct stem_part *text);
+struct stem_part *stem_next(struct stem_part *last);
+/* The first part of a chain whose picture the vision tower still has to see; NULL: none. */
+struct stem_part *stem_unseen(struct stem_part *last);
+/* May its next rows run? Not before its picture was seen. */
+int stem_is_ready(const struct stem_part *p);
 /* Rows of the next chunk of a part. */
 int32_t stem_chunk(const struct stem_part *p);
-/* Row i of a part as model_pass.src wants it; image_tokens as in the key. */
-int32_t stem_src(const struct stem_part *p, int32_t i, int32_t image_tokens);
-/* The pass has run: what was planned is done. A filled picture part lets go of its features. */
+/* Row i of a part as model_pass.src wants it. */
+int32_t stem_src(const struct stem_part *p, int32_t i);
+/* The pass has run: what was planned is done. A filled part lets go of its features. */
 void stem_settle(struct stem_part *p);
-/* A place among `n` for a picture's features that no part holds; -1: none. */
-int32_t stem_feat_place(const struct stems *s, int32_t n);
+/* Does a part hold this place of features? */
+int stem_holds_feat(const struct stems *s, int32_t feat);
 
 /* Slots in parts that nobody uses. */
 int32_t stem_cached_slots(const struct stems *s);

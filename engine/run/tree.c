@@ -11,12 +11,23 @@
  */
 #include "engine/run/tree.h"
 
+#include <stdlib.h>
+
 #include "kernels/base/err.h"
 
 int tree_compare(const struct tree_text *a, const struct tree_text *b) {
     for (int32_t i = 0; i < a->n && i < b->n; i++)
         if (a->ids[i] != b->ids[i]) return a->ids[i] < b->ids[i] ? -1 : 1;
     return (a->n > b->n) - (a->n < b->n);
+}
+
+static int by_text(const void *a, const void *b, void *texts) {
+    const struct tree_text *t = texts;
+    return tree_compare(&t[*(const int32_t *)a], &t[*(const int32_t *)b]);
+}
+
+void tree_sort(const struct tree_text *texts, int32_t *order, int32_t n) {
+    qsort_r(order, (size_t)n, sizeof order[0], by_text, (void *)(uintptr_t)texts);
 }
 
 /* Tokens that two texts share and that no tail needs. */
@@ -78,7 +89,7 @@ static void settle(struct tree *t) {
 }
 
 int tree_build(struct tree *t, struct arena *mem, const struct tree_text *texts, int32_t n,
-               const int32_t *order) {
+               const int32_t *order, int is_flat) {
     must(n > 0);
     *t = (struct tree){.n_leaves = n};
     t->runs = arena_take(mem, (size_t)n * sizeof t->runs[0]); /* n - 1 inner nodes at most */
@@ -91,7 +102,7 @@ int tree_build(struct tree *t, struct arena *mem, const struct tree_text *texts,
         int32_t next = 0;
         if (i + 1 < n) {
             must(tree_compare(text, &texts[order[i + 1]]) < 0);
-            next = common(text, &texts[order[i + 1]]);
+            if (!is_flat) next = common(text, &texts[order[i + 1]]);
         }
         if (next > end_of(&s, s.n - 1)) open_run(&s, text->ids, next);
         int32_t depth = end_of(&s, s.n - 1);

@@ -49,9 +49,12 @@ struct tree {
 };
 
 /* texts[order[0]], texts[order[1]], ... must ascend strictly (by token ids, a shorter text before
- * its continuations). 0 or E_NOMEM. */
+ * its continuations). is_flat: nothing is shared, every text is a tail. 0 or E_NOMEM. */
 int tree_build(struct tree *t, struct arena *mem, const struct tree_text *texts, int32_t n,
-               const int32_t *order);
+               const int32_t *order, int is_flat);
+
+/* Put order[0 .. n), places of `texts`, into the order that tree_build wants, equal ones side by side. */
+void tree_sort(const struct tree_text *texts, int32_t *order, int32_t n);
 
 /* < 0, 0, > 0 as a stands before b. */
 int tree_compare(const struct tree_text *a, const struct tree_text *b);

@@ -160,7 +160,8 @@ struct tree_job {
     struct kern *k;
     const struct kern_attn_tree *a;
     float *shared;
-    size_t w; /* H*K */
+    size_t w;      /* H*K */
+    int from, end; /* the groups of this slice, see cpu_attn_tree */
 };
 
 static int group_keys(const struct kern_attn_tree *a, const struct kern_attn_group *g) {
@@ -170,11 +171,11 @@ static int group_keys(const struct kern_attn_tree *a, const struct kern_attn_gro
     return n;
 }
 
-/* Where the packed keys of a group and head begin; found by walking the groups before it. */
+/* Where the packed keys of a group and head begin; found by walking the slice's groups before it. */
 static struct packed tree_packed(const struct tree_job *j, int group, int head) {
     const struct kern_attn_tree *a = j->a;
     float *p = j->shared;
-    for (int g = 0; g < group; g++)
+    for (int g = j->from; g < group; g++)
         p +=
             packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
     int n = group_keys(a, &a->groups[group]);
@@ -186,7 +187,7 @@ static void tree_pack(void *ctx, int task, int thread) {
     (void)thread;
     const struct tree_job *j = ctx;
     const struct kern_attn_tree *a = j->a;
-    int group = task / a->heads, head = task % a->heads, at = 0;
+    int group = j->from + task / a->heads, head = task % a->heads, at = 0;
     const struct kern_attn_group *g = &a->groups[group];
     struct packed p = tree_packed(j, group, head);
     size_t col = (size_t)(head * a->head_size);
@@ -275,7 +276,7 @@ static void tree_rows(void *ctx, int task, int thread) {
     const struct tree_job *j = ctx;
     const struct kern_attn_tree *a = j->a;
     int head = task % a->heads, block = task / a->heads;
-    for (int g = 0; g < a->n_groups; g++) {
+    for (int g = j->from; g < j->end; g++) {
         int rows = a->groups[g].rows, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
         if (block >= blocks) {
             block -= blocks;
@@ -287,28 +288,50 @@ static void tree_rows(void *ctx, int task, int thread) {
     }
 }
 
-void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
-    struct tree_job j = {k, a, NULL, (size_t)(a->heads * a->head_size)};
-    size_t floats = 0;
-    uint64_t products = 0;
-    int blocks = 0, line = 0;
-    for (int i = 0; i < a->n_groups; i++) {
-        const struct kern_attn_group *g = &a->groups[i];
-        int n = group_keys(a, g), own = 0;
-        floats += packed_floats(k->isa, n, a->head_size) * (size_t)a->heads;
-        blocks += (g->rows + ROW_BLOCK - 1) / ROW_BLOCK;
+/* Floats that a group's packed keys and values take. */
+static size_t group_floats(const struct tree_job *j, int g) {
+    const struct kern_attn_tree *a = j->a;
+    return packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
+}
+
+/* Scores of the longest line of the slice; its blocks of rows are counted. */
+static int measure(const struct tree_job *j, int *blocks, uint64_t *products) {
+    int line = 0;
+    *blocks = 0;
+    for (int i = j->from; i < j->end; i++) {
+        const struct kern_attn_group *g = &j->a->groups[i];
+        int n = group_keys(j->a, g), own = 0;
+        *blocks += (g->rows + ROW_BLOCK - 1) / ROW_BLOCK;
         for (int r = 0; r < g->rows; r++) {
-            int more = row_own(a, g, g->row0 + r).n;
-            products += (uint64_t)(n + more);
+            int more = row_own(j->a, g, g->row0 + r).n;
+            *products += (uint64_t)(n + more);
             own = more > own ? more : own;
         }
-        int need = line_floats(k->isa, n, own);
+        int need = line_floats(j->k->isa, n, own);
         line = need > line ? need : line;
     }
-    cpu_count(k, 2 * products * (uint64_t)(a->heads * a->head_size));
-    if (blocks == 0) return;
-    j.shared = cpu_scratch(k, &k->shared, floats);
-    reserve_lines(k, line, a->head_size);
-    pool_run(k->pool, a->n_groups * a->heads, tree_pack, &j);
-    pool_run(k->pool, blocks * a->heads, tree_rows, &j);
+    return line;
+}
+
+/* Slice by slice of groups: as many as the scratch has room for, one at least. So the scratch has to
+ * grow only where a single stem is longer than it, and stays in the cache. */
+void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
+    struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
+    uint64_t products = 0;
+    while (j.end < a->n_groups) {
+        size_t floats = 0, more;
+        int blocks;
+        j.from = j.end;
+        do {
+            floats += group_floats(&j, j.end++);
+            more = j.end < a->n_groups ? group_floats(&j, j.end) : 0;
+        } while (j.end < a->n_groups && floats + more <= k->shared.floats);
+        int line = measure(&j, &blocks, &products);
+        if (blocks == 0) continue;
+        j.shared = cpu_scratch(k, &k->shared, floats);
+        reserve_lines(k, line, a->head_size);
+        pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
+        pool_run(k->pool, blocks * a->heads, tree_rows, &j);
+    }
+    cpu_count(k, 2 * products * j.w);
 }

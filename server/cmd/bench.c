@@ -73,7 +73,8 @@ static int ask(struct bench *b, struct eng_image *image, struct runs *total, str
     for (uint32_t i = 0; i < b->n; i++)
         points[i] =
             (struct eng_point){(uint16_t)(i % (uint32_t)grid), (uint16_t)(i / (uint32_t)grid)};
-    struct eng_ask a = {.image = image,
+    struct eng_ask a = {.images = &image,
+                        .n_images = 1,
                         .points = points,
                         .n_points = b->n,
                         .estimate = b->estimate,

@@ -107,7 +107,8 @@ static double mosaic_error(const uint8_t *truth, int grid, int k, uint8_t *block
 /* ---- one picture ---- */
 
 static int ask(struct eval *v, struct eng_image *image, int which, struct err *e) {
-    struct eng_ask a = {.image = image,
+    struct eng_ask a = {.images = &image,
+                        .n_images = 1,
                         .points = v->points,
                         .n_points = v->n,
                         .estimate = estimates[which],

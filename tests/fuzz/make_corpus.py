@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _gate, _multipart and
-_tokenizer, made by code.
+"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _gate, _multipart,
+_tokenizer and _prompt, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -56,6 +56,15 @@ def tokenizer(pieces, kind=2, byte_fallback=0, collapse=0):
             + field(3, b"\x18\x01\x20" + bytes([collapse]) + b"\x28\x01"))
 
 
+def prompts():
+    texts = ["the brown dog on the left", "", " ", "a\x01b", "[/INST]", "x</s>", "<Img>", "[vqa] what?",
+             "Gr\u00fc\u00dfe \U0001f642", "q\0a\0q2\0a2\0q3", "line\nbreak\ttab", "a" * 1200, "<s>\0</s>\0[INST]"]
+    for i, text in enumerate(texts):
+        for task in range(4):
+            put("prompt", f"{i:02d}-{task}", bytes([task, i % 4]) + text.encode())
+    put("prompt", "not-utf8", b"\0\1a\xff\xc0\x80\xed\xa0\x80")
+
+
 def tokenizers():
     singles = [(c, -9, 1) for c in "\u25810123456789[],"]
     whole = [(str(v), -1, 1) for v in range(10, 256)]
@@ -72,6 +81,7 @@ def tokenizers():
 
 
 def main():
+    prompts()
     tokenizers()
     for colour, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4), 4: (8, 16), 6: (8, 16)}.items():
         for depth in depths:

@@ -50,7 +50,7 @@ def panel(big, small, left, top, title, lines, ranges):
         line(points, colour, 2)
         for x, y in points:
             big.ellipse([FINE * v for v in (x - 2.5, y - 2.5, x + 2.5, y + 2.5)], fill=colour)
-        small.append((left + PANEL_W - RIGHT - 130, top + TOP + 22 + 14 * i,
+        small.append((left + PANEL_W - RIGHT - 130, top + TOP + 2 + 13 * i,
                       f"{name} {rows[-1][2]:.1f}", colour, font))
 
 

@@ -25,6 +25,7 @@ struct eng_job {
     pthread_mutex_t gate; /* of wake: held while it is called */
     int is_put;           /* the asker's reference is back. Lock: gate */
     struct eng_ask ask;
+    struct eng_image *image; /* one reference */
     struct eng_answer *answers;
     _Atomic uint32_t ready;
     struct err error;
@@ -54,7 +55,7 @@ struct eng *fake_open(int grid) {
 static void job_put(struct eng_job *j) {
     if (!j || atomic_fetch_sub(&j->refs, 1) > 1) return;
     j->eng->jobs--;
-    eng_image_put(j->ask.image);
+    eng_image_put(j->image);
     pthread_mutex_destroy(&j->gate);
     mem_free(j->answers);
     mem_free(j);
@@ -177,7 +178,7 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     j->eng = e;
     j->ask = *ask;
     pthread_mutex_init(&j->gate, NULL);
-    eng_image_get(ask->image);
+    j->image = eng_image_get(ask->images[0]);
     j->answers = mem_must(ask->n_points * sizeof(j->answers[0]));
     mem_free(e->points);
     e->points = mem_must(ask->n_points * sizeof(e->points[0]));
@@ -209,7 +210,7 @@ int fake_answer(struct eng *e, uint32_t n) {
         uint32_t p = (ready ^ 1) < j->ask.n_points ? ready ^ 1 : ready;
         struct eng_answer *a = &j->answers[ready];
         *a = (struct eng_answer){.point = p};
-        fake_rgb(j->ask.image->truth + 3 * (e->points[p].y * g + e->points[p].x), a->rgb);
+        fake_rgb(j->image->truth + 3 * (e->points[p].y * g + e->points[p].x), a->rgb);
         for (int c = 0; c < 3 && j->ask.distribution; c++) {
             a->prob[c] = 0.25f;
             a->entropy[c] = (float)(p % 9);

@@ -88,7 +88,8 @@ void eng_rig_collect(struct eng_job *j, const struct eng_point *points, uint32_t
 void eng_rig_ask_all(struct eng *e, struct eng_image *picture, enum eng_estimate estimate,
                      int distribution, struct eng_answer *by_place) {
     struct eng_job *j;
-    struct eng_ask ask = {.image = picture,
+    struct eng_ask ask = {.images = &picture,
+                          .n_images = 1,
                           .points = eng_rig_points(),
                           .n_points = ENG_RIG_ALL,
                           .estimate = estimate,
@@ -179,7 +180,7 @@ static void feed(struct plain *p, const int32_t *src, int n, int32_t set) {
         pos[i] = p->n + i;
     struct kern_attn_span span = {0, p->n};
     struct kern_attn_group group = {0, n, 0, p->n > 0, p->n};
-    struct model_pick_group pick = {p->head, 0, 1};
+    struct model_pick_group pick = {p->head, 0, 1, p->probs, p->g->max_set};
     struct model_pass pass = {.rows = n,
                               .src = src,
                               .pos = pos,
@@ -198,9 +199,7 @@ static void feed(struct plain *p, const int32_t *src, int n, int32_t set) {
                               .col_off = p->g->col_off,
                               .cols = p->g->cols,
                               .n_sets = p->g->n_sets,
-                              .best = &p->best,
-                              .probs = p->probs,
-                              .ldp = p->g->max_set};
+                              .best = &p->best};
     struct err e = {0};
     CHECK_EQ(model_run(p->m, &pass, &e), 0);
     p->n += n;

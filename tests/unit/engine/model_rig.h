@@ -133,8 +133,8 @@ static inline void rig_begin(struct rig *r, struct rig_pass *p) {
                                .col_off = r->col_off,
                                .cols = r->cols,
                                .n_sets = 1,
-                               .best = p->best,
-                               .ldp = r->col_off[1]};
+                               .best = p->best};
+    p->pick_group.ldp = r->col_off[1];
 }
 
 static inline void rig_row(struct rig_pass *p, int src, int pos, int slot) {
@@ -182,8 +182,8 @@ static inline int rig_expand(const struct rig *r, const int32_t *ids, int n, int
 
 static inline float *rig_run(struct rig *r, struct rig_pass *p) {
     struct err e = {0};
-    float *probs = mem_must((size_t)p->p.picks * (size_t)p->p.ldp * sizeof *probs + 1);
-    p->p.probs = p->p.picks ? probs : NULL;
+    float *probs = mem_must((size_t)p->p.picks * (size_t)p->pick_group.ldp * sizeof *probs + 1);
+    p->pick_group.probs = p->p.picks ? probs : NULL;
     CHECK_EQ(model_run(r->m, &p->p, &e), 0);
     return probs;
 }

@@ -170,27 +170,45 @@ static void make_form(struct rig *r) {
         r->order[i] = i;
     }
     qsort_r(r->order, PLACES, sizeof r->order[0], by_text, r->texts);
-    r->form = (struct job_form){.grid = RIG_GRID,
+    r->form = (struct job_form){.kind = FORM_COLOUR,
+                                .grid = RIG_GRID,
+                                .places = PLACES,
+                                .n_order = PLACES,
                                 .texts = r->texts,
                                 .order = r->order,
                                 .stem_ids = STEM,
                                 .n_stem_ids = (int32_t)ARRAY_LEN(STEM),
-                                .picture_at = 2,
                                 .image_tokens = RIG_IMAGE_TOKENS,
                                 .stem_tokens = (int32_t)ARRAY_LEN(STEM) - 1 + RIG_IMAGE_TOKENS,
                                 .answer_max = r->g.feed_max,
                                 .explore_max = lane_explore_max(&r->g),
-                                .channels = r->g.n_fields};
+                                .fields = r->g.n_fields};
+}
+
+/* No tokenizer, no text: the sets are the grammar's own. */
+static void make_forms(struct rig *r) {
+    r->forms = (struct forms){.head_ids = r->g.head_ids,
+                              .n_head = r->g.n_head,
+                              .n_text = 1,
+                              .col_off = r->g.col_off,
+                              .cols = r->g.cols,
+                              .n_number_sets = r->g.n_sets,
+                              .text_set = r->g.n_sets,
+                              .max_number_set = r->g.max_set};
+    for (int k = 0; k < FORM_NUMBERS; k++)
+        r->forms.g[k] = &r->g;
 }
 
 void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z) {
     *r = (struct rig){.kind = kind};
     make_grammar(&r->g, kind);
     make_form(r);
+    make_forms(r);
     kv_init(&r->kv, z->runs, z->singles, stem_parts_max(SCHED_RUNNING, z->cached));
     stem_init(&r->stems, &r->kv, SCHED_RUNNING, z->cached);
-    lane_init(&r->lanes, &r->g, &r->kv, z->lanes, 8);
-    batch_init(&r->batch, z->rows, 8 + r->g.feed_max, SCHED_RUNNING, &r->g, NULL);
+    feats_init(&r->places, 4);
+    lane_init(&r->lanes, &r->forms, &r->kv, z->lanes, LANE_CHOICE_MAX + 1);
+    batch_init(&r->batch, z->rows, 8 + r->g.feed_max, SCHED_RUNNING, &r->forms, NULL, NULL);
     sched_init(&r->sched, &r->kv, &r->stems, &r->lanes);
     r->slots = mem_must((size_t)(z->runs + z->singles) * sizeof r->slots[0]);
 }
@@ -198,6 +216,7 @@ void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z) {
 void rig_close(struct rig *r) {
     batch_clear(&r->batch);
     lane_clear(&r->lanes);
+    feats_clear(&r->places);
     stem_clear(&r->stems);
     kv_clear(&r->kv);
     void *all[] = {r->slots,   r->texts,   r->order,      r->text_ids,  r->g.lead, r->g.fields,
@@ -287,7 +306,8 @@ static void rig_run(struct rig *r) {
     CHECK_EQ(row, p->rows);
     CHECK_EQ(p->n_pick_groups, p->picks > 0);
     for (int32_t i = 0; i < p->picks; i++) {
-        float *probs = p->probs ? p->probs + (size_t)i * (size_t)p->ldp : NULL;
+        const struct model_pick_group *g = &p->pick_groups[0];
+        float *probs = g->probs ? g->probs + (size_t)i * (size_t)g->ldp : NULL;
         pick(r, context[p->pick_row[i]], p->pick_set[i], &p->best[i], probs);
     }
     r->passes++;
@@ -314,7 +334,7 @@ void rig_all_points(struct eng_point *points) {
 
 struct eng_job *rig_job(struct rig *r, const struct eng_ask *ask) {
     struct eng_job *j;
-    CHECK_EQ(job_new(ask, &r->form, picture_rgb(ask->image), &j, NULL), 0);
+    CHECK_EQ(job_new(ask, &r->form, 0, job_arena(), &j, NULL), 0);
     return j;
 }
 
@@ -324,16 +344,26 @@ struct eng_job *rig_submit(struct rig *r, const struct eng_ask *ask) {
     return j;
 }
 
+/* One picture a turn. */
+static void rig_see(struct rig *r) {
+    for (enum eng_class c = 0; c < ENG_CLASSES; c++) {
+        struct eng_job *unseen = sched_unseen(&r->sched, c);
+        if (!unseen) continue;
+        struct stem_part *part = stem_unseen(unseen->stem);
+        int is_seen;
+        int32_t feat = feats_take(&r->places, &r->stems, part->digest, &is_seen);
+        if (feat < 0) return;
+        part->feat = feat;
+        r->feats[feat] = picture_rgb(unseen->images[0])[0];
+        r->seen += (uint64_t)!is_seen;
+        return;
+    }
+}
+
 int rig_turn(struct rig *r, uint64_t now_ns) {
     sched_reap(&r->sched, now_ns);
     sched_admit(&r->sched);
-    struct eng_job *unseen = sched_unseen(&r->sched);
-    int feat = unseen ? stem_feat_place(&r->stems, 4) : -1;
-    if (feat >= 0) {
-        unseen->stem->up->feat = feat;
-        r->feats[feat] = unseen->rgb[0];
-        r->seen++;
-    }
+    rig_see(r);
     batch_begin(&r->batch);
     sched_fill(&r->sched, &r->batch);
     int has_rows = r->batch.rows_left < r->batch.rows_max;

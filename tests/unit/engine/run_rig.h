@@ -10,6 +10,7 @@
 #define TESTS_UNIT_ENGINE_RUN_RIG_H
 
 #include "engine/run/batch.h"
+#include "engine/run/feats.h"
 #include "engine/run/sched.h"
 
 enum rig_grammar {
@@ -27,6 +28,7 @@ struct rig_sizes {
 struct rig {
     enum rig_grammar kind;
     struct grammar g;
+    struct forms forms; /* g is its only form of numbers, under each of their names */
     struct job_form form;
     struct tree_text *texts;
     int32_t *order, *text_ids;
@@ -38,6 +40,7 @@ struct rig {
     struct {
         int32_t token, pos;
     } * slots;
+    struct feats places;
     int32_t feats[4]; /* which picture each place holds */
     uint64_t passes, rows, seen;
     int32_t most_rows;

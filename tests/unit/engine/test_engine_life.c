@@ -13,8 +13,10 @@
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"
 
-static struct eng_ask all_of(struct eng_image *picture) {
-    return (struct eng_ask){.image = picture,
+/* `picture` is borrowed for the life of the ask. */
+static struct eng_ask all_of(struct eng_image *const *picture) {
+    return (struct eng_ask){.images = picture,
+                            .n_images = 1,
                             .points = eng_rig_points(),
                             .n_points = ENG_RIG_ALL,
                             .urgency = ENG_PICTURE};
@@ -129,8 +131,12 @@ static void hold(void *ud, struct eng_job *j) {
 
 static struct eng_job *hold_engine(struct eng *e, struct eng_image *picture, struct gate *g) {
     struct eng_job *j;
-    struct eng_ask ask = {
-        .image = picture, .points = eng_rig_points(), .n_points = 1, .wake = hold, .ud = g};
+    struct eng_ask ask = {.images = &picture,
+                          .n_images = 1,
+                          .points = eng_rig_points(),
+                          .n_points = 1,
+                          .wake = hold,
+                          .ud = g};
     CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
     while (!atomic_load(&g->is_in))
         usleep(200);
@@ -142,7 +148,7 @@ TEST(engine_full_queue_is_busy_and_says_when) {
     struct eng_image *picture = eng_rig_picture(e, 1);
     struct gate g = {0};
     struct eng_job *first = hold_engine(e, picture, &g), *j[100] = {0}, *none;
-    struct eng_ask ask = all_of(picture);
+    struct eng_ask ask = all_of(&picture);
     struct err err = {0};
     int n = 0, rc;
     while ((rc = eng_submit(e, &ask, &j[n], &err)) == 0)
@@ -183,7 +189,7 @@ TEST(engine_too_big_is_refused_at_once) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY_DIGITS, .kv_tokens = 110});
     struct eng_image *picture = eng_rig_picture(e, 1);
     struct eng_job *j = (struct eng_job *)e;
-    struct eng_ask ask = all_of(picture);
+    struct eng_ask ask = all_of(&picture);
     struct err err = {0};
     CHECK_EQ(eng_submit(e, &ask, &j, &err), E_TOO_BIG); /* too many branches */
     CHECK_HAS(err.text, "KV slots");
@@ -197,7 +203,7 @@ TEST(engine_too_big_is_refused_at_once) {
     eng_close(e);
     e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .queue_tokens = 500});
     picture = eng_rig_picture(e, 1);
-    ask = all_of(picture);
+    ask = all_of(&picture);
     err = (struct err){0};
     CHECK_EQ(eng_submit(e, &ask, &j, &err), E_TOO_BIG); /* more than the queue ever takes */
     CHECK_HAS(err.text, "queue");
@@ -212,7 +218,7 @@ TEST(engine_too_big_is_refused_at_once) {
 TEST(engine_deadlines) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .width = 1});
     struct eng_image *picture = eng_rig_picture(e, 1);
-    struct eng_ask ask = all_of(picture);
+    struct eng_ask ask = all_of(&picture);
     struct eng_job *late, *fine;
     ask.deadline_ns = 1; /* long ago */
     CHECK_EQ(eng_submit(e, &ask, &late, NULL), 0);
@@ -238,7 +244,7 @@ TEST(engine_leavers_free_what_they_held) {
     for (uint64_t i = 0; i < 150; i++) {
         uint64_t r = rng_u64(test_seed(), i);
         struct eng_image *picture = eng_rig_picture(e, (int)(r % 4));
-        struct eng_ask ask = all_of(picture);
+        struct eng_ask ask = all_of(&picture);
         ask.estimate = (enum eng_estimate)(r / 4 % 3);
         struct eng_job *j;
         int rc = eng_submit(e, &ask, &j, NULL);
@@ -263,7 +269,7 @@ TEST(engine_closes_with_jobs_in_flight) {
     for (int round = 0; round < 6; round++) {
         struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .width = 20});
         struct eng_image *picture = eng_rig_picture(e, round);
-        struct eng_ask ask = all_of(picture);
+        struct eng_ask ask = all_of(&picture);
         struct eng_job *j[5];
         for (int i = 0; i < 5; i++)
             CHECK_EQ(eng_submit(e, &ask, &j[i], NULL), 0);
@@ -306,7 +312,7 @@ TEST(engine_lost_device_fails_every_job) {
     struct eng_options opt = {.model_dir = TINY, .threads = 1};
     CHECK_EQ(eng_open_on(&opt, &broken, &e, NULL), 0);
     struct eng_image *picture = eng_rig_picture(e, 1);
-    struct eng_ask ask = all_of(picture);
+    struct eng_ask ask = all_of(&picture);
     struct eng_job *running, *none;
     atomic_store(&gets_left, 2);
     CHECK_EQ(eng_submit(e, &ask, &running, NULL), 0);
@@ -326,7 +332,7 @@ TEST(engine_lost_device_fails_every_job) {
 TEST(engine_submit_without_memory) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY});
     struct eng_image *picture = eng_rig_picture(e, 1);
-    struct eng_ask ask = all_of(picture);
+    struct eng_ask ask = all_of(&picture);
     struct eng_stats s;
     struct mem_stats before, after;
     mem_stats(&before);
@@ -414,7 +420,8 @@ static void *visit(void *arg) {
         int number = (int)(r % 3);
         uint32_t n = 1 + (uint32_t)(r >> 8 & 63), from = (uint32_t)(r >> 16 & 127);
         struct eng_image *picture = eng_rig_picture(v->e, number);
-        struct eng_ask ask = {.image = picture,
+        struct eng_ask ask = {.images = &picture,
+                              .n_images = 1,
                               .points = eng_rig_points() + from,
                               .n_points = n,
                               .estimate = ENG_MEDIAN,

@@ -35,7 +35,8 @@ static struct eng_job *submit_all(struct eng *e, struct eng_image *picture, int 
     static struct eng_point points[ALL];
     for (int i = 0; i < ALL; i++)
         points[i] = (struct eng_point){(uint16_t)(i % GRID), (uint16_t)(i / GRID)};
-    struct eng_ask ask = {.image = picture,
+    struct eng_ask ask = {.images = &picture,
+                          .n_images = 1,
                           .points = points,
                           .n_points = ALL,
                           .distribution = distribution,

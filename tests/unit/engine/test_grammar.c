@@ -3,12 +3,6 @@
 #include "engine/run/grammar.h"
 #include "tests/unit/engine/text_rig.h"
 
-/* Other answers of the paper (spec sections 4.3 and 4.4). */
-static const struct grammar_spec drive = {"[", 3, {{21, ","}, {21, ","}, {21, "]"}}};
-static const struct grammar_spec box = {
-    "{<", 4, {{101, "><"}, {101, "><"}, {101, "><"}, {101, ">}"}}};
-static const struct grammar_spec bit = {"", 1, {{2, ""}}}, shoot = {"", 1, {{6, ""}}};
-
 static struct grammar *compile(const struct sptok *t, const struct grammar_spec *s) {
     struct grammar *g;
     struct err e = {0};
@@ -81,15 +75,15 @@ static void check_grammar(const struct sptok *t, const struct grammar_spec *s) {
 static void check_all(const char *tokenizer) {
     struct sptok *t = text_open(tokenizer);
     check_grammar(t, &grammar_colour);
-    check_grammar(t, &drive);
-    check_grammar(t, &box);
-    check_grammar(t, &bit);
-    check_grammar(t, &shoot);
+    check_grammar(t, &grammar_drive);
+    check_grammar(t, &grammar_box);
+    check_grammar(t, &grammar_bit);
+    check_grammar(t, &grammar_shoot);
     struct grammar *g = compile(t, &grammar_colour);
     CHECK_EQ(g->n_lead, 1);
     CHECK_STR(sptok_piece(t, g->lead[0]), "\xe2\x96\x81[");
     grammar_free(g);
-    g = compile(t, &bit); /* one choice, behind the dummy space alone */
+    g = compile(t, &grammar_bit); /* one choice, behind the dummy space alone */
     CHECK_EQ(g->n_lead, 1);
     CHECK_STR(sptok_piece(t, g->lead[0]), "\xe2\x96\x81");
     CHECK_EQ(g->n_head, 2);

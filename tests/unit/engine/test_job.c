@@ -14,6 +14,7 @@ TEST(job_refuses_bad_asks) {
     struct rig r;
     struct eng_job *j = (struct eng_job *)&r;
     struct eng_point in[] = {{0, 0}, {RIG_GRID - 1, RIG_GRID - 1}};
+    struct eng_image *none = NULL;
     struct eng_point right[] = {{0, 0}, {RIG_GRID, 0}}, below[] = {{0, RIG_GRID}};
     rig_open(&r, RIG_WHOLE, &SMALL);
     struct eng_image *p = rig_picture(1);
@@ -21,20 +22,32 @@ TEST(job_refuses_bad_asks) {
         struct eng_ask ask;
         int code;
     } cases[] = {
-        {{.image = p, .points = in, .n_points = 0}, E_INVALID},
-        {{.image = p, .points = NULL, .n_points = 1}, E_INVALID},
-        {{.image = NULL, .points = in, .n_points = 1}, E_INVALID},
-        {{.image = p, .points = right, .n_points = 2}, E_INVALID},
-        {{.image = p, .points = below, .n_points = 1}, E_INVALID},
-        {{.image = p, .points = in, .n_points = JOB_POINTS_MAX + 1}, E_TOO_BIG},
-        {{.image = p, .points = in, .n_points = 1, .estimate = (enum eng_estimate)3}, E_INVALID},
-        {{.image = p, .points = in, .n_points = 1, .urgency = ENG_CLASSES}, E_INVALID},
-        {{.image = p, .points = in, .n_points = 1, .urgency = (enum eng_class) - 1}, E_INVALID},
-        {{.image = p, .points = in, .n_points = 2}, 0},
+        {{.images = &p, .n_images = 1, .points = in, .n_points = 0}, E_INVALID},
+        {{.images = &p, .n_images = 1, .points = NULL, .n_points = 1}, E_INVALID},
+        {{.images = &none, .n_images = 1, .points = in, .n_points = 1}, E_INVALID},
+        {{.images = &p, .n_images = ENG_IMAGES_MAX + 1, .points = in, .n_points = 1}, E_TOO_BIG},
+        {{.images = &p, .n_images = 1, .points = right, .n_points = 2}, E_INVALID},
+        {{.images = &p, .n_images = 1, .points = below, .n_points = 1}, E_INVALID},
+        {{.images = &p, .n_images = 1, .points = in, .n_points = JOB_POINTS_MAX + 1}, E_TOO_BIG},
+        {{.images = &p,
+          .n_images = 1,
+          .points = in,
+          .n_points = 1,
+          .estimate = (enum eng_estimate)3},
+         E_INVALID},
+        {{.images = &p, .n_images = 1, .points = in, .n_points = 1, .urgency = ENG_CLASSES},
+         E_INVALID},
+        {{.images = &p,
+          .n_images = 1,
+          .points = in,
+          .n_points = 1,
+          .urgency = (enum eng_class) - 1},
+         E_INVALID},
+        {{.images = &p, .n_images = 1, .points = in, .n_points = 2}, 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err e = {0};
-        CHECK_EQ(job_new(&cases[i].ask, &r.form, NULL, &j, &e), cases[i].code);
+        CHECK_EQ(job_new(&cases[i].ask, &r.form, 0, job_arena(), &j, &e), cases[i].code);
         CHECK_EQ(e.code, cases[i].code);
         CHECK((j == NULL) == (cases[i].code != 0));
     }
@@ -52,7 +65,8 @@ TEST(job_takes_as_many_points_as_it_says) {
     for (int i = 0; i < JOB_POINTS_MAX; i++)
         points[i] =
             (struct eng_point){(uint16_t)(i % RIG_GRID), (uint16_t)(i / RIG_GRID % RIG_GRID)};
-    struct eng_ask ask = {.image = p, .points = points, .n_points = JOB_POINTS_MAX};
+    struct eng_ask ask = {
+        .images = &p, .n_images = 1, .points = points, .n_points = JOB_POINTS_MAX};
     struct eng_job *j = rig_submit(&r, &ask);
     CHECK_EQ(j->tree.n_leaves, RIG_GRID * RIG_GRID);
     rig_finish(&r);
@@ -69,7 +83,8 @@ TEST(job_without_memory_leaves_nothing_behind) {
     struct eng_image *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
-    struct eng_ask ask = {.image = p, .points = points, .n_points = RIG_GRID * RIG_GRID};
+    struct eng_ask ask = {
+        .images = &p, .n_images = 1, .points = points, .n_points = RIG_GRID * RIG_GRID};
     struct mem_stats before, after;
     mem_stats(&before);
     int rc = E_NOMEM, n = 0;
@@ -77,7 +92,7 @@ TEST(job_without_memory_leaves_nothing_behind) {
         struct eng_job *j;
         struct err e = {0};
         mem_fail_at((uint64_t)++n);
-        rc = job_new(&ask, &r.form, NULL, &j, &e);
+        rc = job_new(&ask, &r.form, 0, job_arena(), &j, &e);
         mem_fail_at(0);
         CHECK(rc == 0 || (rc == E_NOMEM && e.code == E_NOMEM && !j));
         if (j) {
@@ -117,9 +132,12 @@ TEST(job_wakes_once_a_pass_and_at_the_end) {
     struct eng_image *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
-    struct eng_job *j = rig_submit(
-        &r, &(struct eng_ask){
-                .image = p, .points = points, .n_points = 100, .wake = on_wake, .ud = &l});
+    struct eng_job *j = rig_submit(&r, &(struct eng_ask){.images = &p,
+                                                         .n_images = 1,
+                                                         .points = points,
+                                                         .n_points = 100,
+                                                         .wake = on_wake,
+                                                         .ud = &l});
     while (!sched_is_idle(&r.sched)) {
         int before = l.wakes;
         uint32_t ready = l.ready;
@@ -133,9 +151,12 @@ TEST(job_wakes_once_a_pass_and_at_the_end) {
     eng_job_put(j);
     /* one that is put at once hears nothing */
     l = (struct listener){0};
-    eng_job_put(rig_submit(
-        &r,
-        &(struct eng_ask){.image = p, .points = points, .n_points = 1, .wake = on_wake, .ud = &l}));
+    eng_job_put(rig_submit(&r, &(struct eng_ask){.images = &p,
+                                                 .n_images = 1,
+                                                 .points = points,
+                                                 .n_points = 1,
+                                                 .wake = on_wake,
+                                                 .ud = &l}));
     rig_finish(&r);
     CHECK_EQ(l.wakes, 0);
     CHECK_EQ(r.sched.cancelled, 1);
@@ -170,7 +191,8 @@ TEST(job_put_waits_for_a_wake_that_is_under_way) {
     for (int round = 0; round < 200; round++) {
         int *cell = mem_must(sizeof *cell);
         *cell = 42;
-        struct eng_job *j = rig_job(&r, &(struct eng_ask){.image = p,
+        struct eng_job *j = rig_job(&r, &(struct eng_ask){.images = &p,
+                                                          .n_images = 1,
                                                           .points = &(struct eng_point){0, 0},
                                                           .n_points = 1,
                                                           .wake = wake_heap,
@@ -207,8 +229,8 @@ TEST(job_wait_sees_answers_and_the_end) {
     struct eng_image *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
-    struct eng_job *j =
-        rig_submit(&r, &(struct eng_ask){.image = p, .points = points, .n_points = 60});
+    struct eng_job *j = rig_submit(
+        &r, &(struct eng_ask){.images = &p, .n_images = 1, .points = points, .n_points = 60});
     uint64_t start = clock_ns();
     CHECK_EQ(eng_job_wait(j, 0, 5000000), E_TIMEOUT);
     CHECK(clock_ns() - start >= 5000000);

@@ -62,7 +62,8 @@ TEST(model_mini_answers_like_the_oracle) {
     /* A new edition needs new golden answers: make_golden.py tests/golden mini models/lamm-mini */
     CHECK_STR(eng_info(eng)->digest, g->digest);
     struct eng_image *image = read_picture(eng, eng_info(eng)->image_size);
-    struct eng_ask ask = {.image = image, .points = g->points, .n_points = g->n, .distribution = 1};
+    struct eng_ask ask = {
+        .images = &image, .n_images = 1, .points = g->points, .n_points = g->n, .distribution = 1};
     CHECK_EQ(eng_submit(eng, &ask, &job, &e), 0);
     uint32_t n = 0;
     while (eng_job_state(job) < ENG_DONE) {

@@ -68,7 +68,7 @@ static void chunked_prefill(const char *backend) {
             mem_free(got);
             got = rig_run(&r, p);
         }
-        check_same(got, want, p->p.ldp);
+        check_same(got, want, p->pick_group.ldp);
         mem_free(got);
     }
     mem_free(want);
@@ -113,9 +113,9 @@ static void lanes_and_neighbours(const char *backend) {
         rig_group(p, -1, 0, stem);
         float *got = rig_run(&r, p);
         if (step) {
-            check_same(got, want_t, p->p.ldp);
-            check_same(got + p->p.ldp, want_u, p->p.ldp);
-            CHECK(memcmp(want_t, want_u, sizeof *got * (size_t)p->p.ldp) != 0);
+            check_same(got, want_t, p->pick_group.ldp);
+            check_same(got + p->pick_group.ldp, want_u, p->pick_group.ldp);
+            CHECK(memcmp(want_t, want_u, sizeof *got * (size_t)p->pick_group.ldp) != 0);
         }
         mem_free(got);
     }
@@ -154,8 +154,8 @@ static void short_cut(const char *backend) {
         got[watched] = rig_run(&r, p);
     }
     CHECK_EQ(seen, 1 + 2 + 1);
-    check_same(got[0], got[1], p->p.ldp * (int)ARRAY_LEN(picked));
-    check_same(got[0] + p->p.ldp, got[0] + 2 * p->p.ldp, p->p.ldp);
+    check_same(got[0], got[1], p->pick_group.ldp * (int)ARRAY_LEN(picked));
+    check_same(got[0] + p->pick_group.ldp, got[0] + 2 * p->pick_group.ldp, p->pick_group.ldp);
     mem_free(got[0]);
     mem_free(got[1]);
     mem_free(p);
@@ -179,7 +179,8 @@ static void choices(const char *backend) {
     struct model_head *few;
     CHECK_EQ(model_head_new(r.m, few_ids, 5, &few, &e), 0);
     static const int32_t col_off[] = {0, 3, 5, 6}, cols[] = {0, 10, 20, 4, 1, 2};
-    struct model_pick_group groups[] = {{r.head, 0, 1}, {few, 1, 2}};
+    float probs[3 * 4] = {0};
+    struct model_pick_group groups[] = {{r.head, 0, 1, probs, 4}, {few, 1, 2, probs + 4, 4}};
     static const int32_t set[] = {0, 1, 2}, row[] = {0, 0, 0};
     rig_begin(&r, p);
     add_chunk(p, &t, 0, t.n, 0);
@@ -187,15 +188,12 @@ static void choices(const char *backend) {
         p->pick_row[i] = row[i] + t.n - 1;
         p->pick_set[i] = set[i];
     }
-    float probs[3 * 4] = {0};
     p->p.picks = 3;
     p->p.pick_groups = groups;
     p->p.n_pick_groups = 2;
     p->p.col_off = col_off;
     p->p.cols = cols;
     p->p.n_sets = 3;
-    p->p.probs = probs;
-    p->p.ldp = 4;
     CHECK_EQ(model_run(r.m, &p->p, &e), 0);
     /* Softmax over a subset is the whole one, rescaled. */
     int32_t a[] = {0, 10, 20}, b[] = {302, 7};
@@ -210,7 +208,7 @@ static void choices(const char *backend) {
     CHECK_EQ(p->best[1], probs[5] > probs[4]);
     CHECK(probs[8] == 1 && p->best[2] == 0);
     p->best[0] = p->best[1] = -1;
-    p->p.probs = NULL; /* nobody asks: the choices are the same */
+    groups[0].probs = groups[1].probs = NULL; /* nobody asks: the choices are the same */
     CHECK_EQ(model_run(r.m, &p->p, &e), 0);
     CHECK(probs[p->best[0]] == best && p->best[1] == (probs[5] > probs[4]));
     model_head_free(r.m, few);
@@ -236,11 +234,11 @@ TEST(model_see_keeps_pictures_apart) {
     uint8_t *black = mem_must(32 * 32 * 3);
     model_see(r.m, black, 1);
     float *other = plain(&r, p, &u), *again = plain(&r, p, &t);
-    check_same(want, again, p->p.ldp);
-    CHECK(memcmp(want, other, sizeof *want * (size_t)p->p.ldp) != 0);
+    check_same(want, again, p->pick_group.ldp);
+    CHECK(memcmp(want, other, sizeof *want * (size_t)p->pick_group.ldp) != 0);
     rig_see(&r, 1);
     float *same = plain(&r, p, &u);
-    check_same(want, same, p->p.ldp);
+    check_same(want, same, p->pick_group.ldp);
     mem_free(want);
     mem_free(other);
     mem_free(again);
@@ -258,7 +256,7 @@ static void allocations(const char *backend) {
     struct prompt t = tiny_prompt(&r);
     uint8_t *black = mem_must(32 * 32 * 3);
     float *probs = plain(&r, p, &t);
-    p->p.probs = probs;
+    p->pick_group.probs = probs;
     model_see(r.m, black, 1);
     struct mem_stats before, after;
     struct kern_stats kern_before, kern_after;
@@ -398,7 +396,7 @@ TEST(model_run_stops_at_bad_passes) {
             if (c == SET) p->pick_set[0] = 1;
             if (c == COL) p->p.cols = cols, r.col_off[1] = 2;
             float probs[700];
-            p->p.probs = probs;
+            p->pick_group.probs = probs;
             model_run(r.m, &p->p, NULL);
             _exit(0);
         }

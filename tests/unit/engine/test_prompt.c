@@ -88,8 +88,8 @@ TEST(prompt_text_and_its_limits) {
     for (int i = 1; i < p.n; i++)
         CHECK(p.ids[i] != sptok_bos(t));
     before = p;
-    static char huge[9000];
-    memset(huge, '?', 600);
+    static char huge[40000];
+    memset(huge, '?', 5000);
     CHECK_EQ(prompt_text(&c, t, huge, &p, &e), E_TOO_BIG);
     memset(huge, '?', sizeof huge - 1);
     CHECK_EQ(prompt_text(&c, t, huge, &p, &e), E_TOO_BIG);

@@ -15,7 +15,8 @@ static void run_alone(enum rig_grammar kind, const struct rig_sizes *z, enum eng
     rig_all_points(points);
     rig_open(&r, kind, z);
     struct eng_image *picture = rig_picture(5);
-    struct eng_ask ask = {.image = picture,
+    struct eng_ask ask = {.images = &picture,
+                          .n_images = 1,
                           .points = points,
                           .n_points = ALL,
                           .estimate = estimate,
@@ -65,7 +66,8 @@ TEST(run_holds_no_more_nodes_than_it_may) {
     rig_open(&r, RIG_DEEP, &ROOMY);
     CHECK_EQ(r.form.explore_max, LANE_EXPLORE_MAX);
     struct eng_image *picture = rig_picture(5);
-    struct eng_ask ask = {.image = picture, .points = points, .n_points = ALL, .distribution = 1};
+    struct eng_ask ask = {
+        .images = &picture, .n_images = 1, .points = points, .n_points = ALL, .distribution = 1};
     struct eng_job *j = rig_submit(&r, &ask);
     rig_finish(&r);
     uint32_t n;
@@ -96,7 +98,8 @@ TEST(run_feeds_no_row_twice) {
             rig_all_points(points);
             rig_open(&r, (enum rig_grammar)kind, &ROOMY);
             struct eng_image *picture = rig_picture(9);
-            struct eng_ask ask = {.image = picture,
+            struct eng_ask ask = {.images = &picture,
+                                  .n_images = 1,
                                   .points = points,
                                   .n_points = ALL,
                                   .estimate = estimates[k],
@@ -127,7 +130,7 @@ TEST(run_branches_are_given_back) {
     const struct rig_sizes one = {200, 400, 1, 128, 0};
     rig_open(&r, RIG_DIGITS, &one);
     struct eng_image *picture = rig_picture(9);
-    struct eng_ask ask = {.image = picture, .points = points, .n_points = ALL};
+    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = ALL};
     struct eng_job *j = rig_submit(&r, &ask);
     int32_t most = 0;
     while (!sched_is_idle(&r.sched)) {
@@ -150,7 +153,7 @@ TEST(run_every_token_is_computed_once) {
     rig_all_points(points);
     rig_open(&r, RIG_WHOLE, &ROOMY);
     struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {.image = picture, .points = points, .n_points = ALL};
+    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = ALL};
     struct eng_job *j = rig_submit(&r, &ask);
     uint64_t prompt = (uint64_t)(r.form.stem_tokens + j->tree.run_tokens + j->tree.tail_tokens);
     rig_finish(&r);
@@ -187,7 +190,8 @@ TEST(run_lanes_start_with_their_stem) {
     struct rig r;
     rig_open(&r, RIG_WHOLE, &ROOMY);
     struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {.image = picture, .points = (struct eng_point[]){{3, 4}}, .n_points = 1};
+    struct eng_ask ask = {
+        .images = &picture, .n_images = 1, .points = (struct eng_point[]){{3, 4}}, .n_points = 1};
     struct eng_job *j = rig_submit(&r, &ask);
     rig_finish(&r);
     rig_check_job(&r, j, 1, &ask);
@@ -202,7 +206,7 @@ TEST(run_duplicates_are_answered_once_and_copied) {
     struct eng_point points[] = {{3, 4}, {1, 1}, {3, 4}, {3, 4}, {1, 1}};
     rig_open(&r, RIG_DIGITS, &ROOMY);
     struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {.image = picture, .points = points, .n_points = 5};
+    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = 5};
     struct eng_job *j = rig_submit(&r, &ask);
     CHECK_EQ(j->tree.n_leaves, 2);
     rig_finish(&r);
@@ -218,7 +222,7 @@ TEST(run_two_cold_jobs_of_one_picture_share_the_prefill) {
     rig_all_points(points);
     rig_open(&r, RIG_WHOLE, &ROOMY);
     struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {.image = picture, .points = points, .n_points = 10};
+    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = 10};
     struct eng_job *a = rig_submit(&r, &ask), *b = rig_submit(&r, &ask);
     rig_finish(&r);
     CHECK_EQ(r.seen, 1);
@@ -254,7 +258,8 @@ static void run_crowd(uint64_t seed) {
     for (int i = 0; i < JOBS; i++) {
         which[i] = ROLL(PICTURES);
         is_doomed[i] = ROLL(4) == 0;
-        asks[i] = (struct eng_ask){.image = pictures[which[i]],
+        asks[i] = (struct eng_ask){.images = &pictures[which[i]],
+                                   .n_images = 1,
                                    .points = points + i * 100,
                                    .n_points = 1 + (uint32_t)ROLL(ROLL(3) ? 12 : 100),
                                    .estimate = (enum eng_estimate)ROLL(3),

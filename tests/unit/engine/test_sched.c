@@ -28,7 +28,8 @@ static void close_stage(struct stage *s) {
 }
 
 static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_class class) {
-    return rig_submit(&s->r, &(struct eng_ask){.image = s->picture[picture],
+    return rig_submit(&s->r, &(struct eng_ask){.images = &s->picture[picture],
+                                               .n_images = 1,
                                                .points = s->points,
                                                .n_points = n,
                                                .urgency = class});
@@ -63,6 +64,37 @@ TEST(sched_act_joins_the_very_next_pass) {
     rig_turn(&s.r, 1);
     CHECK_EQ(eng_job_state(act), ENG_DONE); /* three picks, three passes */
     CHECK_EQ(eng_job_state(busy), ENG_RUNNING);
+    eng_job_put(act);
+    eng_job_put(busy);
+    eng_job_put(more);
+    close_stage(&s);
+}
+
+/* While an action is on its way passes are short; both get on, and after it passes are long again. */
+TEST(sched_passes_are_short_beside_act) {
+    static struct stage s;
+    const struct rig_sizes wide = {4000, 20000, 400, 512, 8};
+    open_stage(&s, RIG_DIGITS, &wide);
+    struct eng_job *busy = ask(&s, 0, ALL, ENG_PICTURE), *more = ask(&s, 1, ALL, ENG_MASK);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    s.r.most_rows = 0;
+    rig_turn(&s.r, 1);
+    CHECK(s.r.most_rows > SCHED_BESIDE_ACT + SCHED_QUANTUM);
+    struct eng_job *act = ask(&s, 2, 2, ENG_ACT);
+    int turns = 0;
+    while (eng_job_state(act) < ENG_DONE) {
+        uint64_t before = s.r.rows, own = act->rows;
+        rig_turn(&s.r, 1);
+        CHECK(s.r.rows - before - (act->rows - own) <= SCHED_BESIDE_ACT);
+        CHECK(s.r.rows - before > act->rows - own); /* the others are not left out */
+        CHECK(++turns < 20);
+    }
+    s.r.most_rows = 0;
+    struct eng_job *late = ask(&s, 3, ALL, ENG_PICTURE);
+    rig_finish(&s.r);
+    CHECK(s.r.most_rows > SCHED_BESIDE_ACT + SCHED_QUANTUM);
+    eng_job_put(late);
     eng_job_put(act);
     eng_job_put(busy);
     eng_job_put(more);
@@ -190,7 +222,8 @@ TEST(sched_ends_what_is_cancelled_or_late) {
     open_stage(&s, RIG_DIGITS, &ROOMY);
     struct eng_job *j[4];
     for (int i = 0; i < 4; i++)
-        j[i] = rig_submit(&s.r, &(struct eng_ask){.image = s.picture[i],
+        j[i] = rig_submit(&s.r, &(struct eng_ask){.images = &s.picture[i],
+                                                  .n_images = 1,
                                                   .points = s.points,
                                                   .n_points = ALL,
                                                   .deadline_ns = i == 0 ? 100 : 0});

@@ -68,7 +68,7 @@ static void check_tree(int32_t n, int letters, uint64_t seed) {
     struct tree t;
     struct arena *mem = arena_new(1 << 22);
     n = make(texts, ids, order, n, letters, seed);
-    CHECK_EQ(tree_build(&t, mem, texts, n, order), 0);
+    CHECK_EQ(tree_build(&t, mem, texts, n, order, 0), 0);
     CHECK(t.n_runs < n);
     int32_t tails = 0, runs = 0;
     memset(used, 0, sizeof used);
@@ -105,7 +105,7 @@ TEST(tree_of_one_text_is_all_tail) {
     struct tree_text text = {ids, 3};
     struct tree t;
     struct arena *mem = arena_new(1 << 16);
-    CHECK_EQ(tree_build(&t, mem, &text, 1, order), 0);
+    CHECK_EQ(tree_build(&t, mem, &text, 1, order, 0), 0);
     CHECK_EQ(t.n_runs, 0);
     CHECK_EQ(t.leaves[0].n, 3);
     CHECK_EQ(t.leaves[0].up, -1);
@@ -118,7 +118,7 @@ TEST(tree_keeps_a_tail_where_one_text_begins_another) {
     struct tree_text texts[] = {{ids, 2}, {ids, 4}};
     struct tree t;
     struct arena *mem = arena_new(1 << 16);
-    CHECK_EQ(tree_build(&t, mem, texts, 2, order), 0);
+    CHECK_EQ(tree_build(&t, mem, texts, 2, order, 0), 0);
     CHECK_EQ(t.n_runs, 1);
     CHECK_EQ(t.run_tokens, 1);
     CHECK_EQ(t.leaves[0].n, 1);
@@ -131,6 +131,6 @@ TEST(tree_without_memory) {
     struct tree_text text = {ids, 3};
     struct tree t;
     struct arena *mem = arena_new(16); /* a cap that nothing fits under */
-    CHECK_EQ(tree_build(&t, mem, &text, 1, order), E_NOMEM);
+    CHECK_EQ(tree_build(&t, mem, &text, 1, order, 0), E_NOMEM);
     arena_free(mem);
 }
