@@ -210,7 +210,7 @@ def test_phone(page, base):
     paint(page)
     assert page.eval("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
     small = page.eval("[...document.querySelectorAll('button')].filter((b) => "
-                      "b.getBoundingClientRect().height < 32).map((b) => b.id)")
+                      "b.offsetParent && b.getBoundingClientRect().height < 32).map((b) => b.id)")
     assert not small, f"too small for a thumb: {small}"
     page.screenshot(ARTIFACTS + "/page-phone.png")
     page.look(390, 844, dark=True, phone=True, scale=2)
