@@ -2,7 +2,8 @@
 //
 // `turns` is what was said and answered; the picture goes with the first question of every request, so
 // the server keeps nothing. A turn counts when its answer ended or was stopped with something said; one
-// that failed is taken back and its question returns to the field. A new picture begins a new talk.
+// that failed is taken back and its question returns to the field; one that got no words is shown, but
+// not told again. A new picture begins a new talk.
 
 import {$, Problem, post, events, fail, hideError, unreadable, drawPicture} from './shared.js';
 
@@ -95,9 +96,8 @@ async function send(question) {
 }
 
 function keep(question, answer, said) {
-  turns.push({question, answer});
-  if (answer) return;
-  said.textContent = 'nothing';
+  if (answer.trim()) return turns.push({question, answer});
+  said.textContent = 'no words came back';
   said.classList.add('silent');
 }
 

@@ -116,13 +116,12 @@ const threshold = () => $('cut-threshold').value / 100;
 function draw() {
   refresh();
   $('cut-level').textContent = `${$('cut-threshold').value} %`;
-  $('cut-save').disabled = !mask;
+  tell();
   if (!picture?.bitmap) return;
   const ctx = drawPicture(stage, picture.bitmap, SIDE);
   if (mask) drawMask(ctx);
   const box = mask ? mask.box : boxKind() === 'own' && own && ordered(own);
   if (box) drawBox(ctx, box, !mask);
-  tell();
 }
 
 const inside = (x, y) => x >= 0 && y >= 0 && x < mask.w && y < mask.h && mask.p[y * mask.w + x] >= Math.max(threshold(), 1 / 255);
@@ -154,18 +153,19 @@ function drawMask(ctx) {
 }
 
 function drawBox(ctx, [x1, y1, x2, y2], isDashed) {
-  const {width, height} = ctx.canvas, path = new Path2D();
-  path.rect(x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height);
-  ctx.setLineDash(isDashed ? [14, 10] : []);
-  strokeTwice(ctx, path, '#ffffff');
-  ctx.setLineDash([]);
+  const {width, height} = ctx.canvas, path = new Path2D(), rim = 1; // most of the line stays on the canvas
+  const at = (part, side) => Math.min(side - rim, Math.max(rim, part * side));
+  const [left, top] = [at(x1, width), at(y1, height)];
+  path.rect(left, top, at(x2, width) - left, at(y2, height) - top);
+  strokeTwice(ctx, path, '#ffffff', isDashed ? [14, 10] : []);
 }
 
 // A bright line on a dark one is seen on any picture.
-function strokeTwice(ctx, path, colour) {
-  for (const [width, style] of [[7, 'rgb(0 0 0 / 55%)'], [3.5, colour]]) {
+function strokeTwice(ctx, path, colour, dash = []) {
+  for (const [width, style] of [[6, 'rgb(0 0 0 / 55%)'], [3, colour]]) {
     ctx.lineWidth = width;
     ctx.strokeStyle = style;
+    ctx.setLineDash(style === colour ? dash : []);
     ctx.stroke(path);
   }
 }
@@ -205,6 +205,7 @@ function tell() {
   const best = mask ? mask.p.reduce((a, b) => Math.max(a, b), 0) : 0;
   $('cut-nothing').hidden = !mask || n > 0;
   piece.hidden = !n;
+  $('cut-save').disabled = !n;
   text('cut-covers', mask ? percent(n / mask.p.length) : '–');
   text('cut-sure', n ? percent(sum / n) : '–');
   text('cut-box-sure', mask?.sure != null ? percent(mask.sure) : '–');

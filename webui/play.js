@@ -179,7 +179,7 @@ function draw() {
   drawRace(view, race);
   if (!running) frame.drawImage(view.canvas, 0, 0, FRAME, FRAME);
   $('play-score').textContent = whole(race.score);
-  $('play-lap').textContent = `${Math.floor((100 * race.n_visited) / race.road.length)} %`;
+  $('play-lap').textContent = `${Math.floor((100 * race.nVisited) / race.road.length)} %`;
   showControl();
 }
 

@@ -106,22 +106,18 @@ export class Race {
     this.car = {x, y, angle, vx: 0, vy: 0, spin: 0, steer: 0, gas: 0};
     this.wheels = WHEELS.map(([wx, wy]) => ({wx, wy, omega: 0, phase: 0, isOnRoad: true}));
     this.visited = new Uint8Array(this.road.length);
-    this.n_visited = 0;
+    this.nVisited = 0;
     this.steps = 0;
     this.near = 0;     // the tile that the car is at
     this.ended = null; // 'lap' or 'lost'
   }
 
   get score() {
-    return (1000 * this.n_visited) / this.road.length - 0.1 * this.steps;
+    return (1000 * this.nVisited) / this.road.length - 0.1 * this.steps;
   }
 
   get speed() {
     return Math.hypot(this.car.vx, this.car.vy);
-  }
-
-  get isOnRoad() {
-    return this.wheels.some((w) => w.isOnRoad);
   }
 
   // One step of the world under {steering -1..1, gas 0..1, brake 0..1}.
@@ -145,7 +141,7 @@ export class Race {
     car.y += car.vy * STEP;
     car.angle += car.spin * STEP;
     this.steps++;
-    this.visit();
+    this.look();
   }
 
   // The force [x, y] of one wheel, and where from the car's middle it takes hold.
@@ -160,7 +156,9 @@ export class Race {
     w.phase += w.omega * STEP;
     let f = STIFFNESS * (w.omega * WHEEL_RADIUS - (ahead[0] * vx + ahead[1] * vy));
     let p = STIFFNESS * -(side[0] * vx + side[1] * vy);
-    w.isOnRoad = this.tileAt(car.x + px, car.y + py) >= 0;
+    const tile = this.tileAt(car.x + px, car.y + py);
+    w.isOnRoad = tile >= 0;
+    if (w.isOnRoad) this.visit(tile);
     const force = Math.hypot(f, p), most = w.isOnRoad ? GRIP : GRIP_GRASS;
     if (force > most) {
       f *= most / force;
@@ -181,7 +179,13 @@ export class Race {
     return best <= ROAD ** 2 ? at : -1;
   }
 
-  visit() {
+  visit(tile) {
+    this.nVisited += 1 - this.visited[tile];
+    this.visited[tile] = 1;
+  }
+
+  // Where the car is now, and whether the race is over.
+  look() {
     const {car, road} = this;
     // Back on the road after a shortcut, the nearest tile may be any.
     let best = Infinity;
@@ -189,12 +193,8 @@ export class Race {
       const d = (t.x - car.x) ** 2 + (t.y - car.y) ** 2;
       if (d < best) [best, this.near] = [d, i];
     }
-    if (best <= (ROAD + 1) ** 2 && !this.visited[this.near]) {
-      this.visited[this.near] = 1;
-      this.n_visited++;
-    }
-    const isRound = this.near === 0 && this.n_visited > 0.95 * road.length;
-    if (this.n_visited === road.length || isRound) this.ended = 'lap';
+    const isRound = this.near === 0 && this.nVisited > 0.95 * road.length;
+    if (this.nVisited === road.length || isRound) this.ended = 'lap';
     if (Math.max(Math.abs(car.x), Math.abs(car.y)) > FIELD) this.ended = 'lost';
   }
 }

@@ -9,7 +9,9 @@ said again by the real program's own tests. Listens on a free port of 127.0.0.1,
     later                                  503 with Retry-After
     broken                                 (chat) two words, then an error inside the stream
     cut                                    (chat) two words, then the connection ends
-    slow                                   (chat) a word every 0.2 s
+    slow                                   (chat) a word every 0.2 s; (segment) after 3 s
+    silent                                 (chat) no words
+    faint                                  (segment) a tenth of the usual probabilities
 """
 import base64
 import http.server
@@ -32,19 +34,19 @@ ANSWER = "There is a red boat on the water, in front of two hills."
 ACTION = {"steering": -0.1, "gas": 0.3, "brake": 0.0}
 
 
-def probability(x, y):
+def probability(x, y, share=1):
     """Of the place (x, y), in 0..255: 255 in the box's middle, falling to its corners."""
     x1, y1, x2, y2 = (round(v * GRID / 100) for v in PERCENT)
     if not (x1 <= x < x2 and y1 <= y < y2):
         return 0
     dx, dy = (2 * x + 1 - x1 - x2) / (x2 - x1), (2 * y + 1 - y1 - y2) / (y2 - y1)
-    return max(0, min(255, round(255 * (1.25 - (dx * dx + dy * dy) ** 0.5))))
+    return max(0, min(255, round(255 * share * (1.25 - (dx * dx + dy * dy) ** 0.5))))
 
 
-def mask_png():
+def mask_png(share):
     from PIL import Image
     grey = Image.new("L", (GRID, GRID))
-    grey.putdata([probability(x, y) for y in range(GRID) for x in range(GRID)])
+    grey.putdata([probability(x, y, share) for y in range(GRID) for x in range(GRID)])
     out = io.BytesIO()
     grey.save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
@@ -101,15 +103,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(200, f.read(), TYPES[os.path.splitext(path)[1]])
 
     def do_POST(self):
-        body = self.body()
+        try:
+            self.answer(self.body())
+        except BrokenPipeError:
+            pass  # the page has left, as some tests want
+
+    def answer(self, body):
         self.server.seen.append((self.path, body))
         if self.path == "/v1/segment":
             self.segment(body)
         elif self.path == "/v1/chat/completions":
             self.chat(json.loads(body))
         elif self.path == "/v1/act/sessions":
-            self.server.sessions.add("s1")
-            self.reply(201, {"id": "s1", "game": "car_racing", "frames": 2, "ttl_s": 60})
+            name = f"s{len(self.server.seen)}"
+            self.server.sessions.add(name)
+            self.reply(201, {"id": name, "game": "car_racing", "frames": 2, "ttl_s": 60})
         elif self.path.removeprefix("/v1/act/sessions/") in self.server.sessions:
             self.act()
         elif self.path.startswith("/v1/act/sessions/"):
@@ -126,11 +134,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         sentence = re.search(rb'name="sentence"\r\n\r\n(.*?)\r\n', body).group(1).decode()
         if self.refused(sentence):
             return
+        time.sleep(3 if "slow" in sentence else 0)
         self.reply(200, {
             "id": "r-1", "model": "fake", "width": GRID, "height": GRID, "threshold": 0, "masks": [{
                 "sentence": sentence, "box": {"x1": 0, "y1": 0, "x2": 1, "y2": 1},
                 "percent": PERCENT, "box_probability": 0.42,
-                "mask": {"size": [GRID, GRID], "counts": ""}, "png": mask_png()}]})
+                "mask": {"size": [GRID, GRID], "counts": ""}, "png": mask_png(0.1 if "faint" in sentence else 1)}]})
 
     def act(self):
         time.sleep(self.server.act_s)
@@ -148,20 +157,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         words = ANSWER.split(" ")
-        try:
-            self.chunk({"role": "assistant", "content": ""})
-            for i, word in enumerate(words):
-                if i == 2 and "broken" in question:
-                    return self.event({"title": "The device is gone", "status": 500,
-                                       "detail": "try again", "error": {"message": "try again"}})
-                if i == 2 and "cut" in question:
-                    return
-                self.chunk({"content": (" " if i else "") + word})
-                time.sleep(0.2 if "slow" in question else 0.01)
-            self.chunk({}, "stop")
-            self.wfile.write(b"data: [DONE]\n\n")
-        except BrokenPipeError:
-            pass  # the page has left, as some tests want
+        self.chunk({"role": "assistant", "content": ""})
+        for i, word in enumerate([] if "silent" in question else words):
+            if i == 2 and "broken" in question:
+                return self.event({"title": "The device is gone", "status": 500,
+                                   "detail": "try again", "error": {"message": "try again"}})
+            if i == 2 and "cut" in question:
+                return
+            self.chunk({"content": (" " if i else "") + word})
+            time.sleep(0.2 if "slow" in question else 0.01)
+        self.chunk({}, "stop")
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def chunk(self, delta, reason=None):
         self.event({"object": "chat.completion.chunk",
