@@ -26,7 +26,7 @@ static int fill(struct stem_part *text) {
     struct stem_part *p;
     int chunks = 0;
     for (; (p = stem_next(text)) != NULL; chunks++) {
-        if (!p->up && p->feat < 0) p->feat = 0;
+        if (!stem_is_ready(p)) p->feat = 0;
         p->planned += stem_chunk(p);
         stem_settle(p);
     }
@@ -186,6 +186,133 @@ TEST(stem_that_fits_an_empty_region_is_always_served) {
     CHECK_EQ(kv_used(&kv), LEN + 2);
     stem_give(&s, b);
     CHECK_EQ(kv_used(&kv), 0);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+/* ---- several pictures ---- */
+
+/* Two frames, a third, a text; and a text without any picture. */
+static const int32_t GAME[] = {1, 7, -1, 8, -1, 9, -1, 30}, TALK[] = {1, 5, 6};
+
+static struct stem_part *take_game(struct stems *s, const int *frames, int32_t *cached) {
+    char digest[3][STEM_DIGEST];
+    struct stem_key k = {.ids = GAME, .n_ids = 8, .image_tokens = I};
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(digest[i], STEM_DIGEST, "%064d", frames[i]);
+        k.digests[i] = digest[i];
+    }
+    CHECK(stem_is_legal(&k));
+    CHECK_EQ(stem_len(&k), 3 * I + 5);
+    return stem_take(s, &k, cached);
+}
+
+TEST(stem_of_several_pictures) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    kv_init(&kv, 400, 1, stem_parts_max(4, 4));
+    stem_init(&s, &kv, 4, 4);
+    struct stem_part *parts[STEM_PARTS];
+    struct stem_part *a = take_game(&s, (int[]){1, 2, 3}, &cached);
+    CHECK_EQ(cached, 0);
+    CHECK_EQ(stem_chain(a, parts), 4);
+    CHECK(parts[3] == a && a->image_tokens == 0 && a->start == 3 * I + 4);
+    CHECK_EQ(parts[1]->start, 2 + I);
+    CHECK(stem_unseen(a) == parts[0] && stem_next(a) == parts[0]);
+    parts[0]->feat = 2;
+    CHECK(stem_is_ready(parts[0]) &&
+          stem_unseen(a) == parts[1]); /* the next is looked at already */
+    CHECK_EQ(stem_src(parts[0], 2), ~(2 * I));
+    for (int i = 0; i < 3; i++)
+        parts[i]->feat = i;
+    CHECK(stem_unseen(a) == NULL);
+    CHECK_EQ(stem_src(parts[1], 0), 8);
+    CHECK_EQ(stem_src(parts[2], I), ~(2 * I + I - 1));
+    fill(a);
+    stem_give(&s, a);
+    /* The same beginning is found again, the same frame at another place is not. */
+    struct stem_part *b = take_game(&s, (int[]){1, 2, 4}, &cached);
+    CHECK_EQ(cached, 3 + 2 * I);
+    CHECK(b->up->up == parts[1]);
+    stem_give(&s, b);
+    b = take_game(&s, (int[]){2, 3, 4}, &cached);
+    CHECK_EQ(cached, 0);
+    stem_give(&s, b);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+TEST(stem_without_a_picture_and_of_nothing_else) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    kv_init(&kv, 100, 1, stem_parts_max(2, 2));
+    stem_init(&s, &kv, 2, 2);
+    struct stem_key talk = {.ids = TALK, .n_ids = 3, .image_tokens = I};
+    struct stem_part *a = stem_take(&s, &talk, &cached);
+    CHECK(a && !a->up && stem_is_ready(a) && !stem_unseen(a));
+    CHECK_EQ(stem_src(a, 2), 6);
+    stem_give(&s, a);
+    struct stem_key bare = {{"f"}, TASK_A, 3, I}; /* its picture ends the chain */
+    a = stem_take(&s, &bare, &cached);
+    CHECK(a && !a->up && !stem_is_ready(a));
+    CHECK_EQ(a->len, 2 + I);
+    stem_give(&s, a);
+    static int32_t many[2 * ENG_IMAGES_MAX + 4], wide[STEM_IDS_MAX + 1];
+    for (int i = 0; i < 2 * ENG_IMAGES_MAX + 2; i++)
+        many[i] = i % 2 ? -1 : 3;
+    struct stem_key k = {.ids = many, .n_ids = 2 * ENG_IMAGES_MAX, .image_tokens = I};
+    for (int i = 0; i < ENG_IMAGES_MAX; i++)
+        k.digests[i] = "f";
+    CHECK(stem_is_legal(&k));
+    struct stem_key long_text = {.ids = wide, .n_ids = STEM_IDS_MAX, .image_tokens = I};
+    CHECK(stem_is_legal(&long_text));
+    long_text.n_ids++;
+    CHECK(!stem_is_legal(&long_text));
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+/* Games and pictures in a region that is too small for them all. */
+TEST(stem_chains_keep_the_books) {
+    enum { HELD = 4 };
+    struct kv kv;
+    struct stems s;
+    struct stem_part *held[HELD] = {0};
+    int refused = 0;
+    kv_init(&kv, 3 * (3 * I + 5), 1, stem_parts_max(HELD, 2));
+    stem_init(&s, &kv, HELD, 2);
+    for (uint64_t round = 0; round < 5000; round++) {
+        uint64_t r = rng_u64(test_seed() + 9, round);
+        int h = (int)(r % HELD), n_held = 0;
+        int32_t cached, used = 0;
+        for (int i = 0; i < HELD; i++)
+            n_held += held[i] != NULL;
+        if (held[h]) {
+            if (r & 1 << 20) fill(held[h]);
+            stem_give(&s, held[h]);
+            held[h] = NULL;
+        } else {
+            int frames[3] = {(int)(r >> 8) % 3, (int)(r >> 12) % 3, (int)(r >> 16) % 3};
+            held[h] =
+                r & 1 << 24 ? take_game(&s, frames, &cached) : take(&s, frames[0], TASK_A, &cached);
+            CHECK(held[h] || n_held > 0); /* with nothing pinned there always is room */
+            refused += !held[h];
+        }
+        for (int32_t i = 0; i < s.n_parts; i++) {
+            const struct stem_part *p = &s.parts[i];
+            int32_t kids = 0;
+            for (int32_t k = 0; k < s.n_parts; k++)
+                kids += s.parts[k].len > 0 && s.parts[k].up == p;
+            used += p->len;
+            if (p->len) CHECK_EQ(kids, p->kids);
+            if (p->len && p->users == 0) CHECK_EQ(p->done, p->len);
+            if (p->len && p->up) CHECK(p->up->len > 0 && p->up->users >= p->users);
+        }
+        CHECK_EQ(used, kv_used(&kv));
+    }
+    CHECK(refused > 0);
     stem_clear(&s);
     kv_clear(&kv);
 }

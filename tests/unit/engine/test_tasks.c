@@ -435,3 +435,36 @@ TEST(tasks_refuse_bad_chats) {
     eng_job_put(j);
     close_scene(&s);
 }
+
+/* The n-th allocation fails, for every n: a clear answer and nothing left behind. */
+TEST_LIMIT(tasks_without_memory_leave_nothing_behind, 120) {
+    struct scene s;
+    struct eng_ask ask[ASKS];
+    open_scene(&s, MINI);
+    make_asks(&s, ask);
+    const int some[] = {MASK, BOX, CAPTION, CHOICE, CHAT};
+    for (size_t i = 0; i < ARRAY_LEN(some); i++) {
+        int rc = E_NOMEM, n = 0;
+        while (rc == E_NOMEM) {
+            struct eng_job *j;
+            struct err e = {0};
+            struct mem_stats before, after;
+            mem_stats(&before);
+            mem_fail_at((uint64_t)++n);
+            rc = eng_submit(s.e, &ask[some[i]], &j, &e);
+            mem_fail_at(0);
+            CHECK(rc == 0 || (rc == E_NOMEM && e.code == E_NOMEM && !j));
+            if (j) {
+                wait_end(j);
+                eng_job_put(j);
+                struct eng_stats st;
+                eng_rig_idle(s.e, &st);
+            }
+            mem_stats(&after);
+            /* The step thread may only now let go of the job before. */
+            if (rc) CHECK(after.live_bytes <= before.live_bytes);
+        }
+        CHECK(n > 5);
+    }
+    close_scene(&s);
+}

@@ -1,0 +1,44 @@
+/* test_feats.c - places of features: found again, held while needed, the oldest given away. */
+#include "engine/run/feats.h"
+#include "tests/check.h"
+
+static struct stem_part *take(struct stems *s, const char *digest) {
+    static const int32_t ids[] = {1, -1, 2};
+    int32_t cached;
+    struct stem_key k = {{digest}, ids, 3, 4};
+    struct stem_part *text = stem_take(s, &k, &cached);
+    CHECK(text);
+    return text;
+}
+
+TEST(feats_are_found_held_and_given_away) {
+    struct kv kv;
+    struct stems s;
+    struct feats f;
+    int is_seen;
+    kv_init(&kv, 100, 1, stem_parts_max(4, 4));
+    stem_init(&s, &kv, 4, 4);
+    feats_init(&f, 2);
+    struct stem_part *a = take(&s, "a"), *b = take(&s, "b"), *c = take(&s, "c");
+    a->up->feat = feats_take(&f, &s, "a", &is_seen);
+    CHECK(a->up->feat >= 0 && !is_seen);
+    CHECK_EQ(feats_take(&f, &s, "a", &is_seen), a->up->feat);
+    CHECK(is_seen);
+    b->up->feat = feats_take(&f, &s, "b", &is_seen);
+    CHECK(b->up->feat >= 0 && b->up->feat != a->up->feat && !is_seen);
+    CHECK_EQ(feats_take(&f, &s, "c", &is_seen), -1); /* both are held */
+    int32_t was = a->up->feat;
+    a->up->feat = -1; /* filled: let go of, and still known */
+    CHECK_EQ(feats_take(&f, &s, "a", &is_seen), was);
+    CHECK(is_seen);
+    c->up->feat = feats_take(&f, &s, "c", &is_seen);
+    CHECK_EQ(c->up->feat, was);
+    CHECK(!is_seen);
+    b->up->feat = c->up->feat = -1;
+    CHECK_EQ(feats_take(&f, &s, "a", &is_seen), 1 - was); /* b's is the older one */
+    CHECK(!is_seen);
+    CHECK_EQ(f.hits, 2);
+    feats_clear(&f);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
