@@ -1,0 +1,318 @@
+/* attn_tile.cu - attention on the tensor cores: rows of a group share the keys that all of them see.
+ *
+ * One block takes up to 64 rows of a group and one head: 4 warps of 16 rows. Keys and values come
+ * 32 at a time, rounded to fp16, once for the whole block; q, already scaled, stays in registers. Per
+ * warp, with m16n8k16 products (rows x keys, then rows x columns of the head) and a softmax carried
+ * along, as in FlashAttention-2:
+ *
+ *     s = q k^T;  top' = max(top, s);  p = exp(s - top');  y = y exp(top - top') + p v
+ *
+ * Invariant: the bits of a row depend on its list of keys alone. Keys are taken in blocks of 32 by their place
+ * in the list, never by where they are stored or with whom they are shared:
+ *
+ *     list of a lane's row:   [ 32 shared | 32 shared | shared, private ... | private ]
+ *                               together with its group | by itself
+ *
+ * A block that holds a private key is computed for its row alone, by the same products with only that
+ * row's result kept. Rows that are prefilled share all blocks and hide what comes after them: a hidden key
+ * weighs exactly 0. There is nothing to be merged: one softmax runs over the list in its order.
+ * (Merging by log-sum-exp would make bits depend on where a list is cut.)
+ *
+ * TRAPS:
+ * - Weights are summed up as rounded, so that they add to one. A score below the largest by more than
+ *   17 weighs nothing: fp16 ends there.
+ * - 0 times a value that is not finite is not 0: private blocks must not touch other rows' sums, hence
+ *   the selects; among rows of one prefill the model is broken anyway.
+ * - All 32 lanes must come to every mma and shuffle: branches here depend on the warp alone.
+ *
+ * Where a lane's numbers are in m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), g = lane/4, t = lane%4:
+ *   A: [0] row g, k 2t 2t+1   [1] row g+8   [2] row g, k 2t+8 2t+9   [3] row g+8
+ *   B: [0] k 2t 2t+1, column g              [1] k 2t+8 2t+9
+ *   C: [0] [1] row g, columns 2t 2t+1       [2] [3] row g+8
+ */
+#include "kernels/cuda/attn.cuh"
+
+enum { WARPS = 4, THREADS = 32 * WARPS, WARP_ROWS = 16, ROWS = WARPS * WARP_ROWS, BLOCK = 32 };
+
+static __device__ inline uint32_t pack(float low, float high) {
+    return (uint32_t)__half_as_ushort(to_f16(low)) |
+           (uint32_t)__half_as_ushort(to_f16(high)) << 16;
+}
+
+/* c += a b */
+static __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* Numbers c and c+1 of a head's row of K, zero behind its end; NULL reads as zero. */
+static __device__ inline uint32_t load2(const float *row, int c, int K) {
+    float low = row && c < K ? row[c] : 0.0f, high = row && c + 1 < K ? row[c + 1] : 0.0f;
+    return pack(low, high);
+}
+
+/* The softmax of a lane's two rows so far: [0] row g, [1] row g+8. `weight` is this lane's share of
+ * the keys; the four lanes of a row are added up at the end. */
+struct state {
+    float top[2], weight[2];
+};
+
+/* Scores into weights, in place; `less` is what the sums so far shrink by. Rows that are not `meant`
+ * keep their state and get weights of zero. */
+static __device__ inline void weigh(float (&s)[BLOCK / 8][4], struct state *st,
+                                    const bool (&meant)[2], float (&less)[2]) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float top = -INFINITY;
+#pragma unroll
+        for (int n = 0; n < BLOCK / 8; n++)
+            top = fmaxf(top, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+        top = fmaxf(top, st->top[h]);
+        less[h] = !meant[h] || top == st->top[h] ? 1.0f : expf(st->top[h] - top);
+        float sum = 0;
+#pragma unroll
+        for (int n = 0; n < BLOCK / 8; n++) {
+#pragma unroll
+            for (int j = 2 * h; j < 2 * h + 2; j++) {
+                float p = !meant[h] || s[n][j] == -INFINITY ? 0.0f : expf(s[n][j] - top);
+                p = __half2float(__float2half_rn(p));
+                s[n][j] = p;
+                sum += p;
+            }
+        }
+        st->top[h] = meant[h] ? top : st->top[h];
+        st->weight[h] = meant[h] ? st->weight[h] * less[h] + sum : st->weight[h];
+    }
+}
+
+/* The weights of 16 keys as the left side of a product. */
+static __device__ inline void as_left(const float (&s)[BLOCK / 8][4], int n, uint32_t (&a)[4]) {
+    a[0] = pack(s[n][0], s[n][1]);
+    a[1] = pack(s[n][2], s[n][3]);
+    a[2] = pack(s[n + 1][0], s[n + 1][1]);
+    a[3] = pack(s[n + 1][2], s[n + 1][3]);
+}
+
+/* Shared memory: keys (BLOCK, D), values transposed (D, BLOCK), both fp16. The rows are 8 longer than they
+ * need be, so that the 32 lanes of a fragment meet 32 banks. */
+template <int D>
+struct tile {
+    __align__(16) __half keys[BLOCK][D + 8];
+    __align__(16) __half values[D][BLOCK + 8];
+    int slots[BLOCK];
+};
+
+/* Keys at .. at+n-1 of the list into shared memory, zeros behind; by all threads. */
+template <int D>
+static __device__ inline void load_block(const struct attn *a, const struct keys *list, int at,
+                                         int n, size_t col, struct tile<D> *sh) {
+    __syncthreads(); /* until nobody reads the last ones */
+    if (threadIdx.x < BLOCK)
+        sh->slots[threadIdx.x] =
+            (int)threadIdx.x < n ? key_slot(list, at + (int)threadIdx.x) : -1;
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < BLOCK * D / 2; i += THREADS) {
+        int key = i / (D / 2), c = i % (D / 2) * 2, slot = sh->slots[key];
+        const float *row = slot < 0 ? NULL : a->k + (size_t)slot * a->stride + col;
+        *(uint32_t *)(void *)&sh->keys[key][c] = load2(row, c, a->K);
+    }
+    for (int i = (int)threadIdx.x; i < BLOCK / 2 * D; i += THREADS) {
+        int key = i / D * 2, c = i % D;
+        float two[2];
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            int slot = sh->slots[key + j];
+            two[j] = slot >= 0 && c < a->K ? a->v[(size_t)slot * a->stride + col + (size_t)c] : 0.0f;
+        }
+        *(uint32_t *)(void *)&sh->values[c][key] = pack(two[0], two[1]);
+    }
+    __syncthreads();
+}
+
+/* A warp and a block in shared memory, whose first key is number `at` of the list; row h of a lane sees
+ * the keys before `seen[h]`. */
+template <int D>
+static __device__ inline void add_shared(const struct tile<D> *sh, int at, const int (&seen)[2],
+                                         const uint32_t (&q)[D / 16][4], struct state *st,
+                                         float (&y)[D / 8][4]) {
+    const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    float s[BLOCK / 8][4] = {}, less[2];
+#pragma unroll
+    for (int c = 0; c < D / 16; c++) {
+#pragma unroll
+        for (int n = 0; n < BLOCK / 8; n++) {
+            const __half *key = &sh->keys[8 * n + g][16 * c + 2 * t];
+            mma(s[n], q[c], *(const uint32_t *)(const void *)key,
+                *(const uint32_t *)(const void *)(key + 8));
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < BLOCK / 8; n++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (at + 8 * n + 2 * t + j % 2 >= seen[j / 2]) s[n][j] = -INFINITY;
+    }
+    const bool both[2] = {true, true};
+    weigh(s, st, both, less);
+#pragma unroll
+    for (int d = 0; d < D / 8; d++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            y[d][j] *= less[j / 2];
+    }
+#pragma unroll
+    for (int n = 0; n < BLOCK / 8; n += 2) {
+        uint32_t p[4];
+        as_left(s, n, p);
+#pragma unroll
+        for (int d = 0; d < D / 8; d++) {
+            const __half *value = &sh->values[8 * d + g][8 * n + 2 * t];
+            mma(y[d], p, *(const uint32_t *)(const void *)value,
+                *(const uint32_t *)(const void *)(value + 8));
+        }
+    }
+}
+
+/* A block of one row's keys, at .. at+n-1 of its list, straight from the pool; `mine` is the row's number
+ * in the warp. The same products as above; of 16 rows the result of one is kept. */
+template <int D>
+static __device__ inline void add_private(const struct attn *a, const struct keys *list, int at,
+                                          int n, size_t col, int mine,
+                                          const uint32_t (&q)[D / 16][4], struct state *st,
+                                          float (&y)[D / 8][4]) {
+    const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const bool meant[2] = {mine == g, mine == g + 8};
+    const int slot = lane < n ? key_slot(list, at + lane) : -1;
+    float s[BLOCK / 8][4] = {}, less[2];
+#pragma unroll
+    for (int b = 0; b < BLOCK / 8; b++) {
+        int from = __shfl_sync(0xffffffffu, slot, 8 * b + g);
+        const float *key = from < 0 ? NULL : a->k + (size_t)from * a->stride + col;
+        if (8 * b < n) {
+#pragma unroll
+            for (int c = 0; c < D / 16; c++)
+                mma(s[b], q[c], load2(key, 16 * c + 2 * t, a->K),
+                    load2(key, 16 * c + 2 * t + 8, a->K));
+        }
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (8 * b + 2 * t + j % 2 >= n) s[b][j] = -INFINITY;
+    }
+    weigh(s, st, meant, less);
+#pragma unroll
+    for (int b = 0; b < BLOCK / 8; b += 2) {
+        uint32_t p[4];
+        const float *v[4]; /* of keys 2t, 2t+1, 2t+8, 2t+9 */
+        as_left(s, b, p);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int from = __shfl_sync(0xffffffffu, slot, 8 * b + 2 * t + j % 2 + j / 2 * 8);
+            v[j] = from < 0 ? NULL : a->v + (size_t)from * a->stride + col;
+        }
+        if (8 * b >= n) continue;
+#pragma unroll
+        for (int d = 0; d < D / 8; d++) {
+            int c = 8 * d + g;
+            float x[4], sum[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                x[j] = v[j] && c < a->K ? v[j][c] : 0.0f;
+                sum[j] = b == 0 ? y[d][j] * less[j / 2] : y[d][j];
+            }
+            mma(sum, p, pack(x[0], x[1]), pack(x[2], x[3]));
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                if (meant[j / 2]) y[d][j] = sum[j];
+        }
+    }
+}
+
+/* y = softmax(scale q.k) v of up to 64 rows of a group (blockIdx.x, blockIdx.z) and one head
+ * (blockIdx.y); ref_attn_full, ref_attn_tree. D: the head size, rounded up. */
+template <int D>
+static __global__ void __launch_bounds__(THREADS) attn_tile(struct attn a) {
+    __shared__ struct tile<D> sh;
+    const struct kern_attn_group group = attn_group(&a, (int)blockIdx.x);
+    const int first = (int)blockIdx.z * ROWS, left = group.rows - first;
+    if (left <= 0) return; /* the whole block: another group has more rows */
+    const int rows = left < ROWS ? left : ROWS, row0 = group.row0 + first;
+    const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    const int mine = warp * WARP_ROWS, g = lane / 4, t = lane % 4;
+    const size_t col = (size_t)blockIdx.y * (size_t)a.K;
+    const struct keys common = group_keys(&a, &group);
+    const bool has_tails = !a.tokens && group.own_slot < 0;
+
+    /* How far the block goes together, and what each of this lane's two rows sees of that. */
+    struct keys list = has_tails ? common : row_keys(&a, &group, common, row0 + rows - 1);
+    const int together = has_tails ? common.shared / BLOCK * BLOCK : list.n;
+    int seen[2], most;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = row0 + mine + g + 8 * h;
+        seen[h] = has_tails || a.tokens ? together : common.shared + row - group.row0 + 1;
+    }
+    most = has_tails || a.tokens ? together
+                                 : common.shared + row0 + mine + WARP_ROWS - group.row0;
+
+    uint32_t q[D / 16][4];
+#pragma unroll
+    for (int c = 0; c < D / 16; c++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int row = mine + g + j % 2 * 8, at = 16 * c + 2 * t + j / 2 * 8;
+            const float *from = a.q + (size_t)(row0 + row) * (size_t)a.ldq + col;
+            float low = row < rows && at < a.K ? from[at] : 0.0f;
+            float high = row < rows && at + 1 < a.K ? from[at + 1] : 0.0f;
+            q[c][j] = pack(a.scale * low, a.scale * high);
+        }
+    }
+
+    struct state st = {{-INFINITY, -INFINITY}, {0, 0}};
+    float y[D / 8][4] = {};
+    for (int at = 0; at < together; at += BLOCK) {
+        load_block<D>(&a, &list, at, together - at < BLOCK ? together - at : BLOCK, col, &sh);
+        if (mine < rows && at < most) add_shared<D>(&sh, at, seen, q, &st, y);
+    }
+    for (int r = 0; has_tails && r < WARP_ROWS && mine + r < rows; r++) {
+        list = row_keys(&a, &group, common, row0 + mine + r);
+        for (int at = together; at < list.n; at += BLOCK)
+            add_private<D>(&a, &list, at, list.n - at < BLOCK ? list.n - at : BLOCK, col, r, q, &st,
+                        y);
+    }
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float weight = st.weight[h];
+        weight += __shfl_xor_sync(0xffffffffu, weight, 1);
+        weight += __shfl_xor_sync(0xffffffffu, weight, 2);
+        int row = mine + g + 8 * h;
+        float *to = a.y + (size_t)(row0 + row) * (size_t)a.ldy + col;
+#pragma unroll
+        for (int d = 0; d < D / 8; d++) {
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                int c = 8 * d + 2 * t + j;
+                if (row < rows && c < a.K) to[c] = y[d][2 * h + j] / weight;
+            }
+        }
+    }
+}
+
+bool attn_has_tile(int K) { return K <= 128; }
+
+void attn_run_tile(struct kern *k, const struct attn *a, int rows_most) {
+    dim3 grid((unsigned)a->n_groups, (unsigned)a->heads, cuda_blocks((size_t)rows_most, ROWS));
+    if (a->K <= 32)
+        attn_tile<32><<<grid, THREADS, 0, k->stream>>>(*a);
+    else if (a->K <= 64)
+        attn_tile<64><<<grid, THREADS, 0, k->stream>>>(*a);
+    else if (a->K <= 96)
+        attn_tile<96><<<grid, THREADS, 0, k->stream>>>(*a);
+    else
+        attn_tile<128><<<grid, THREADS, 0, k->stream>>>(*a);
+    cuda_launched(k, "attn_tile");
+}

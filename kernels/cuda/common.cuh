@@ -1,0 +1,167 @@
+/* common.cuh - what the files of the CUDA plugin share: the opened device, and how kernels are begun
+ * and add up.
+ *
+ * One device, one stream: operations are queued in the order of their calls, and the host waits only
+ * in get, sync, and where the ring of pinned buffers has come round. Everything an operation needs is
+ * there after open: no operation allocates.
+ * Errors are sticky: the first failing call is kept in `lost`, later operations do nothing, and
+ * sync and get report it.
+ * Numerics: every sum has an order that follows from its own row alone. Blocks of threads never
+ * share a sum across rows, nothing uses atomics.
+ * Thread: the owner's. The device is made current in every entry (cuda_enter), since the thread that
+ * opens it need not be the one that computes.
+ */
+#ifndef KERNELS_CUDA_COMMON_CUH
+#define KERNELS_CUDA_COMMON_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/base/err.h"
+#include "kernels/base/mem.h"
+#include "kernels/kern.h"
+
+enum { RING = 4 }; /* pinned buffers that puts go through */
+static constexpr size_t RING_BYTES = (size_t)4 << 20;  /* of each */
+static constexpr size_t STAGE_BYTES = (size_t)64 << 20; /* rows of a product on their way in or out */
+
+struct lt;      /* cuBLASLt, see gemm_lt.cu */
+struct lt_plan; /* and how it multiplies by one matrix */
+
+/* A matrix on the device: (n, ld) of `dtype`, ld >= k, zeros behind k. 16-bit rows are padded to whole
+ * vectors of 16 bytes. */
+struct kern_mat {
+    int n, k, ld;
+    enum kern_dtype dtype;
+    void *w;
+    struct lt_plan *plan; /* NULL: our own product */
+    struct kern_mat *prev, *next; /* of the device's */
+};
+
+/* How much of the work may be rounded to 16 bits: kern_config.isa. */
+enum cuda_mode {
+    CUDA_FLAT,   /* products in the type of their weights, attention in f32: the default */
+    CUDA_TILE,   /* and attention on the tensor cores, see attn_tile.cu */
+    CUDA_STRICT, /* everything in f32, to be held against ref */
+};
+
+struct cuda_block; /* a piece of device memory that close gives back */
+
+struct kern {
+    int device;
+    enum cuda_mode mode;
+    cudaStream_t stream;
+    struct cuda_block *blocks;
+    struct kern_mat *mats;
+    struct kern_stats stats;
+    struct err lost; /* code 0: the device is well */
+    char *ring;      /* (RING, RING_BYTES), pinned */
+    cudaEvent_t ring_free[RING];
+    int ring_next;
+    char *stage_in, *stage_out; /* STAGE_BYTES each */
+    struct lt *lt;              /* NULL: there is no cuBLASLt */
+    char text[128];
+};
+
+/* Note a failed call; the first one counts. */
+void cuda_lose(struct kern *k, const char *what, cudaError_t rc);
+
+#define CUDA_TRY(k, call)                                         \
+    do {                                                          \
+        cudaError_t rc_ = (k)->lost.code ? cudaSuccess : (call);  \
+        if (rc_ != cudaSuccess) cuda_lose((k), #call, rc_);       \
+    } while (0)
+
+/* Begin an operation of so many multiply-adds. False when the device is lost: do nothing then. */
+bool cuda_enter(struct kern *k, uint64_t multiply_adds);
+/* Behind each launch: was it accepted? */
+void cuda_launched(struct kern *k, const char *kernel);
+
+/* mem.cu */
+int cuda_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e);
+void cuda_free(struct kern *k, struct kern_ptr p);
+void cuda_free_all(struct kern *k);
+void cuda_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes);
+int cuda_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e);
+void cuda_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t bytes);
+int cuda_sync(struct kern *k, struct err *e);
+/* The next pinned buffer, free to be written; NULL when the device is lost. Send what was written with
+ * cuda_ring_send. */
+char *cuda_ring_take(struct kern *k);
+void cuda_ring_send(struct kern *k, char *dst, const char *from, size_t bytes);
+
+/* gemm.cu, gemm_lt.cu, gemm_own.cu */
+int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
+                 struct err *e);
+void cuda_mat_free(struct kern *k, struct kern_mat *m);
+void cuda_gemm(struct kern *k, const struct kern_gemm *a);
+
+struct lt *lt_open(void); /* NULL: there is none */
+void lt_close(struct lt *lt);
+int lt_version(const struct lt *lt);
+/* How to multiply by `m` (16 bits); NULL when no algorithm fits our rules. */
+struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m);
+void lt_plan_free(struct lt *lt, struct lt_plan *p);
+/* May the bias be added on the way out? */
+bool lt_takes_bias(const struct lt_plan *p);
+/* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) 16 bits; y and bias aligned to 16 bytes. */
+void lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
+                int ldy, const float *bias, bool accumulate);
+
+/* What is done to a sum before it is stored. */
+struct finish {
+    const float *bias; /* NULL: none */
+    bool gelu, accumulate;
+};
+/* The strict product: y = finish(x W^T), w (n, ldw) f32. */
+void own_product_f32(struct kern *k, int rows, int n, int depth, const float *x, int ldx,
+                     const float *w, int ldw, float *y, int ldy, struct finish end);
+/* The same on the tensor cores for 16-bit x (rows, ld) and w (n, ld). */
+void own_product_16(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
+                    int ldy, struct finish end);
+
+void cuda_layernorm(struct kern *k, const struct kern_norm *a);
+void cuda_rmsnorm(struct kern *k, const struct kern_norm *a);
+void cuda_swiglu(struct kern *k, const struct kern_swiglu *a);
+void cuda_patchify(struct kern *k, const struct kern_patchify *a);
+void cuda_add_pos(struct kern *k, const struct kern_add_pos *a);
+void cuda_embed(struct kern *k, const struct kern_embed *a);
+void cuda_gather(struct kern *k, const struct kern_gather *a);
+void cuda_rope(struct kern *k, const struct kern_rope *a);
+void cuda_attn_full(struct kern *k, const struct kern_attn_full *a);
+void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a);
+void cuda_pick(struct kern *k, const struct kern_pick *a);
+
+static inline float *cuda_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }
+static inline const int32_t *cuda_i32(struct kern_ptr p) {
+    return (const int32_t *)(void *)p.addr;
+}
+/* How many blocks of `per` cover n. */
+static inline unsigned cuda_blocks(size_t n, size_t per) { return (unsigned)((n + per - 1) / per); }
+
+/* ---- inside kernels ---- */
+
+/* 16 bits without overflow: what is finite stays finite. */
+static __device__ inline __half to_f16(float x) {
+    if (isfinite(x)) x = fminf(fmaxf(x, -65504.0f), 65504.0f);
+    return __float2half_rn(x);
+}
+static __device__ inline __nv_bfloat16 to_bf16(float x) { return __float2bfloat16_rn(x); }
+
+/* Sum over a block of threads, the same bits in all of them: lanes in a fixed tree, then warps in
+ * order. `shared` has room for one value a warp. Ends behind a barrier. */
+template <typename T>
+static __device__ inline T block_sum(T v, T *shared) {
+    for (int step = 16; step > 0; step /= 2)
+        v += __shfl_xor_sync(0xffffffffu, v, step);
+    __syncthreads(); /* whoever still reads what the last call left */
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
+    __syncthreads();
+    T sum = shared[0];
+    for (unsigned w = 1; w < blockDim.x / 32; w++)
+        sum += shared[w];
+    return sum;
+}
+
+#endif

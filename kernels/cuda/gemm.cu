@@ -1,0 +1,239 @@
+/* gemm.cu - matrices on their way to the device, and which product multiplies by them:
+ * kernels/ref/gemm.c.
+ *
+ * A matrix whose parts are all of one 16-bit type stays in it. Its products take x rounded to that type
+ * into the tensor cores and add up in f32: cuBLASLt where it has an algorithm that keeps our rules
+ * (gemm_lt.cu), our own kernel otherwise. Everything else - f32 weights, mixed parts, strict mode - is
+ * kept in f32 and multiplied in f32, each sum one chain with k ascending.
+ *
+ * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums on
+ * their way out where y is not aligned for cuBLASLt. So a product needs no memory of its own, however
+ * many rows there are; and since a row's bits do not depend on its company, nobody can tell.
+ *
+ * GELU is ours: cuBLASLt's is the approximation by tanh.
+ */
+#include <string.h>
+
+#include "kernels/base/half.h"
+#include "kernels/cuda/common.cuh"
+
+enum { THREADS = 256 };
+
+/* ---- matrices ---- */
+
+/* The type that the parts are kept in. */
+static enum kern_dtype kept_type(const struct kern *k, const struct kern_mat_src *src) {
+    enum kern_dtype type = src->n_parts > 0 ? src->parts[0].dtype : KERN_F32;
+    for (int i = 1; i < src->n_parts; i++)
+        if (src->parts[i].dtype != type) type = KERN_F32;
+    return k->mode == CUDA_STRICT ? KERN_F32 : type;
+}
+
+/* n values of a part from element `at` on, as f32. */
+static void widen(const struct kern_mat_part *part, size_t at, float *to, size_t n) {
+    const char *from = (const char *)part->data + at * kern_dtype_bytes(part->dtype);
+    if (part->dtype == KERN_F32) {
+        memcpy(to, from, n * sizeof *to);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, from + 2 * i, sizeof h);
+        to[i] = part->dtype == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
+    }
+}
+
+/* Send `n` elements of a part, from `at` on, to element `to` of the matrix: through the ring, so that the
+ * host converts one buffer while the device takes another. */
+static void send_run(struct kern *k, const struct kern_mat *m, const struct kern_mat_part *part,
+                     size_t at, size_t to, size_t n) {
+    size_t item = kern_dtype_bytes(m->dtype), room = RING_BYTES / item;
+    for (size_t done = 0; done < n; done += room) {
+        size_t now = n - done < room ? n - done : room;
+        char *pinned = cuda_ring_take(k);
+        if (!pinned) return;
+        if (m->dtype == KERN_F32)
+            widen(part, at + done, (float *)(void *)pinned, now);
+        else
+            memcpy(pinned, (const char *)part->data + (at + done) * item, now * item);
+        cuda_ring_send(k, (char *)m->w + (to + done) * item, pinned, now * item);
+    }
+}
+
+/* All parts on top of each other; where rows are padded, row by row. The padding is zero already. */
+static void send_parts(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src) {
+    size_t row = 0, depth = (size_t)m->k, ld = (size_t)m->ld;
+    for (int i = 0; i < src->n_parts; i++) {
+        const struct kern_mat_part *part = &src->parts[i];
+        size_t n = (size_t)part->n;
+        if (ld == depth) send_run(k, m, part, 0, row * ld, n * depth);
+        for (size_t r = 0; ld != depth && r < n; r++)
+            send_run(k, m, part, r * depth, (row + r) * ld, depth);
+        row += n;
+    }
+}
+
+int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
+                 struct err *e) {
+    *out = NULL;
+    size_t n = 0, ld = (size_t)src->k, cells, bytes;
+    for (int i = 0; i < src->n_parts; i++)
+        n += (size_t)src->parts[i].n;
+    enum kern_dtype type = kept_type(k, src);
+    if (type != KERN_F32) ld = (ld + 7) / 8 * 8;
+    if (n > INT32_MAX || ld > INT32_MAX || !mem_mul(n, ld, &cells) ||
+        !mem_mul(cells, kern_dtype_bytes(type), &bytes))
+        return err_set(e, E_TOO_BIG, "cuda: a matrix of %zu x %d", n, src->k);
+    struct kern_mat *m = (struct kern_mat *)mem_try(sizeof *m);
+    if (!m) return err_set(e, E_NOMEM, "cuda: no memory for a note");
+    struct kern_ptr w = {NULL};
+    int rc = cuda_alloc(k, bytes, &w, e);
+    if (rc) {
+        mem_free(m);
+        return rc;
+    }
+    m->n = (int)n;
+    m->k = src->k;
+    m->ld = (int)ld;
+    m->dtype = type;
+    m->w = w.addr;
+    send_parts(k, m, src);
+    if (k->lt && type != KERN_F32 && n > 0 && ld > 0) m->plan = lt_plan_new(k->lt, m);
+    m->next = k->mats;
+    if (m->next) m->next->prev = m;
+    k->mats = m;
+    *out = m;
+    return 0;
+}
+
+void cuda_mat_free(struct kern *k, struct kern_mat *m) {
+    if (!m) return;
+    if (m->prev) m->prev->next = m->next;
+    if (m->next) m->next->prev = m->prev;
+    if (k->mats == m) k->mats = m->next;
+    lt_plan_free(k->lt, m->plan);
+    struct kern_ptr w = {(char *)m->w};
+    cuda_free(k, w);
+    mem_free(m);
+}
+
+/* ---- rows into 16 bits ---- */
+
+/* The two types: how a float becomes one. */
+struct as_bf16 {
+    static __device__ uint16_t bits(float v) { return __bfloat16_as_ushort(to_bf16(v)); }
+};
+struct as_f16 {
+    static __device__ uint16_t bits(float v) { return __half_as_ushort(to_f16(v)); }
+};
+
+/* to (rows, ld) = x (rows, depth) rounded, zeros behind depth. One thread makes eight numbers, a whole
+ * vector; ld is a multiple of 8. */
+template <typename H>
+static __global__ void __launch_bounds__(THREADS)
+    round_rows(size_t vectors, int depth, int ld, const float *x, int ldx, uint4 *to) {
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= vectors) return;
+    size_t per_row = (size_t)ld / 8, row = i / per_row;
+    int c = (int)(i % per_row) * 8;
+    x += row * (size_t)ldx;
+    union {
+        uint4 vector;
+        uint16_t bits[8];
+    } u;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        float v = c + j < depth ? x[c + j] : 0.0f;
+        u.bits[j] = H::bits(v);
+    }
+    to[i] = u.vector;
+}
+
+static void stage_rows(struct kern *k, const struct kern_mat *w, int rows, const float *x,
+                       int ldx) {
+    size_t vectors = (size_t)rows * (size_t)w->ld / 8;
+    unsigned blocks = cuda_blocks(vectors, THREADS);
+    uint4 *to = (uint4 *)(void *)k->stage_in;
+    if (w->dtype == KERN_BF16)
+        round_rows<as_bf16><<<blocks, THREADS, 0, k->stream>>>(vectors, w->k, w->ld, x, ldx, to);
+    else
+        round_rows<as_f16><<<blocks, THREADS, 0, k->stream>>>(vectors, w->k, w->ld, x, ldx, to);
+    cuda_launched(k, "round_rows");
+}
+
+/* ---- what cuBLASLt leaves to be done ---- */
+
+/* y = gelu(s + bias) or y + s + bias; s (rows, lds), which may be y itself. */
+static __global__ void __launch_bounds__(THREADS)
+    finish_cells(size_t cells, int n, const float *s, int lds, float *y, int ldy,
+                 struct finish end) {
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= cells) return;
+    size_t row = i / (size_t)n, c = i % (size_t)n;
+    float sum = s[row * (size_t)lds + c], *to = y + row * (size_t)ldy + c;
+    if (end.accumulate) sum += *to;
+    if (end.bias) sum += end.bias[c];
+    if (end.gelu) sum = 0.5f * sum * erfcf(-0.70710678f * sum);
+    *to = sum;
+}
+
+static void finish_rows(struct kern *k, int rows, int n, const float *s, int lds, float *y, int ldy,
+                        struct finish end) {
+    size_t cells = (size_t)rows * (size_t)n;
+    finish_cells<<<cuda_blocks(cells, THREADS), THREADS, 0, k->stream>>>(cells, n, s, lds, y, ldy,
+                                                                         end);
+    cuda_launched(k, "finish");
+}
+
+static bool is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
+
+/* Staged rows through cuBLASLt. */
+static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
+                       struct finish end) {
+    bool is_direct = is_aligned(y) && ldy % 4 == 0;
+    bool with_bias = is_direct && end.bias && is_aligned(end.bias) && lt_takes_bias(w->plan);
+    float *sums = is_direct ? y : (float *)(void *)k->stage_out;
+    int ld = is_direct ? ldy : (w->n + 3) / 4 * 4;
+    lt_product(k, w, rows, k->stage_in, sums, ld, with_bias ? end.bias : NULL,
+               is_direct && end.accumulate);
+    if (with_bias) end.bias = NULL;
+    if (is_direct) end.accumulate = false;
+    if (is_direct && !end.bias && !end.gelu) return;
+    finish_rows(k, rows, w->n, sums, ld, y, ldy, end);
+}
+
+/* Rows that fit into the stages at a time, one at least. */
+static int rows_at_once(const struct kern_mat *w) {
+    size_t in = STAGE_BYTES / ((size_t)w->ld * 2), out = STAGE_BYTES / ((size_t)w->n * 4 + 16);
+    size_t rows = in < out ? in : out;
+    must(rows > 0);
+    return rows < 65536 ? (int)rows : 65536;
+}
+
+static void product_16(struct kern *k, const struct kern_gemm *a, struct finish end) {
+    const struct kern_mat *w = a->w;
+    int most = rows_at_once(w);
+    for (int row = 0; row < a->m; row += most) {
+        int rows = a->m - row < most ? a->m - row : most;
+        const float *x = cuda_f32(a->x) + (size_t)row * (size_t)a->ldx;
+        float *y = cuda_f32(a->y) + (size_t)row * (size_t)a->ldy;
+        stage_rows(k, w, rows, x, a->ldx);
+        if (w->plan)
+            product_lt(k, w, rows, y, a->ldy, end);
+        else
+            own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
+    }
+}
+
+void cuda_gemm(struct kern *k, const struct kern_gemm *a) {
+    must(!a->accumulate || a->act == KERN_ACT_NONE);
+    const struct kern_mat *w = a->w;
+    if (!cuda_enter(k, (uint64_t)a->m * (uint64_t)w->n * (uint64_t)w->k)) return;
+    if (a->m == 0 || w->n == 0) return;
+    struct finish end = {cuda_f32(a->bias), a->act == KERN_ACT_GELU, a->accumulate != 0};
+    if (w->dtype == KERN_F32)
+        own_product_f32(k, a->m, w->n, w->k, cuda_f32(a->x), a->ldx, (const float *)w->w, w->ld,
+                        cuda_f32(a->y), a->ldy, end);
+    else
+        product_16(k, a, end);
+}

@@ -1,0 +1,214 @@
+/* gemm_lt.cu - products by cuBLASLt, with one algorithm for each matrix, chosen once.
+ *
+ * What makes a row's bits independent of its company: an output is one sum over k, made by one block of
+ * threads in an order that the algorithm fixes. So an algorithm is taken only when it
+ *   1. does not split k (SPLITK_NUM at most 1, REDUCTION_SCHEME none, also masked out of the search), and
+ *   2. is legal for every number of rows that may come: it is checked for a few from 1 to many.
+ * The same algorithm then serves all calls; how many rows there are changes only how many tiles there
+ * are. The heuristic is asked for ROWS_TYPICAL rows. That cuBLASLt keeps to this is measured, not believed:
+ * test_16bit.c, gemm_16bit_row_has_the_same_bits_in_any_company.
+ *
+ * cuBLAS thinks in columns: what we call y (rows, n) is its D (n, rows), W (n, k) its A transposed, x
+ * its B. A's type is x's; D and C are f32; sums are f32.
+ *
+ * The library is looked for at run time, so that the plugin loads without it.
+ */
+#include <cublasLt.h>
+#include <dlfcn.h>
+
+#include "kernels/cuda/common.cuh"
+
+enum { ROWS_TYPICAL = 1024, CANDIDATES = 32 };
+static constexpr size_t WORKSPACE = (size_t)32 << 20;
+
+/* The functions that we call, by their own types. */
+#define LT_FUNCTIONS(F)                                                                   \
+    F(Create) F(Destroy) F(GetVersion) F(Matmul) F(MatmulDescCreate) F(MatmulDescDestroy) \
+    F(MatmulDescSetAttribute) F(MatrixLayoutCreate) F(MatrixLayoutDestroy)                \
+    F(MatrixLayoutSetAttribute) F(MatmulPreferenceCreate) F(MatmulPreferenceDestroy)      \
+    F(MatmulPreferenceSetAttribute) F(MatmulAlgoGetHeuristic) F(MatmulAlgoCheck)          \
+    F(MatmulAlgoConfigGetAttribute)
+
+struct lt {
+    void *library;
+    cublasLtHandle_t handle;
+    cublasLtMatmulPreference_t preference;
+    void *workspace; /* device */
+#define FIELD(name) decltype(&cublasLt##name) name;
+    LT_FUNCTIONS(FIELD)
+#undef FIELD
+};
+
+struct lt_plan {
+    cublasLtMatmulDesc_t desc[2];     /* without and with a bias */
+    cublasLtMatmulAlgo_t algo[2];
+    bool has[2];
+    cublasLtMatrixLayout_t w, x, y; /* x and y get their rows with each call */
+};
+
+/* ---- the library ---- */
+
+static bool find_functions(struct lt *lt) {
+    bool is_whole = true;
+#define FIND(name)                                                          \
+    lt->name = (decltype(lt->name))dlsym(lt->library, "cublasLt" #name);    \
+    is_whole = is_whole && lt->name != NULL;
+    LT_FUNCTIONS(FIND)
+#undef FIND
+    return is_whole;
+}
+
+static bool set_preference(const struct lt *lt) {
+    uint64_t bytes = WORKSPACE;
+    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE, aligned = 16; /* y; w and x have more */
+    cublasLtMatmulPreference_t p = lt->preference;
+    return !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes,
+                                             sizeof bytes) &&
+           !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                             &schemes, sizeof schemes) &&
+           !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+                                             &aligned, sizeof aligned) &&
+           !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+                                             &aligned, sizeof aligned);
+}
+
+struct lt *lt_open(void) {
+    static const char *const names[] = {"libcublasLt.so.13",
+                                        "/usr/local/cuda/lib64/libcublasLt.so.13"};
+    struct lt *lt = (struct lt *)mem_must(sizeof *lt);
+    for (size_t i = 0; i < ARRAY_LEN(names) && !lt->library; i++)
+        lt->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    bool is_open = lt->library && find_functions(lt) && !lt->Create(&lt->handle) &&
+                   !lt->MatmulPreferenceCreate(&lt->preference) && set_preference(lt) &&
+                   cudaMalloc(&lt->workspace, WORKSPACE) == cudaSuccess;
+    if (is_open) return lt;
+    lt_close(lt);
+    return NULL;
+}
+
+void lt_close(struct lt *lt) {
+    if (!lt) return;
+    if (lt->workspace) (void)cudaFree(lt->workspace);
+    if (lt->preference) (void)lt->MatmulPreferenceDestroy(lt->preference);
+    if (lt->handle) (void)lt->Destroy(lt->handle);
+    if (lt->library) (void)dlclose(lt->library);
+    mem_free(lt);
+}
+
+int lt_version(const struct lt *lt) { return (int)lt->GetVersion(); }
+
+/* ---- choosing an algorithm ---- */
+
+static bool set_rows(const struct lt *lt, const struct lt_plan *p, int rows, int ldy) {
+    uint64_t cols = (uint64_t)rows;
+    int64_t ld = ldy;
+    return !lt->MatrixLayoutSetAttribute(p->x, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols) &&
+           !lt->MatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols) &&
+           !lt->MatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_LD, &ld, sizeof ld);
+}
+
+/* Rules 1 and 2 above. */
+static bool keeps_rules(const struct lt *lt, const struct lt_plan *p, int with_bias, int ldy,
+                        const cublasLtMatmulAlgo_t *algo) {
+    static const int rows[] = {1, 2, 7, 16, 64, 257, 512, 1025, 4096, 65536};
+    int32_t splits = 0;
+    uint32_t scheme = 0;
+    size_t n;
+    if (lt->MatmulAlgoConfigGetAttribute(algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &splits,
+                                         sizeof splits, &n) ||
+        lt->MatmulAlgoConfigGetAttribute(algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme,
+                                         sizeof scheme, &n) ||
+        splits > 1 || splits < 0 || scheme != CUBLASLT_REDUCTION_SCHEME_NONE)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        cublasLtMatmulHeuristicResult_t r;
+        if (!set_rows(lt, p, rows[i], ldy) ||
+            lt->MatmulAlgoCheck(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y, algo, &r) ||
+            r.workspaceSize > WORKSPACE)
+            return false;
+    }
+    return true;
+}
+
+/* The best that keeps the rules. */
+static bool choose(const struct lt *lt, struct lt_plan *p, int with_bias, int ldy) {
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    int n = 0;
+    if (!p->desc[with_bias] || !set_rows(lt, p, ROWS_TYPICAL, ldy) ||
+        lt->MatmulAlgoGetHeuristic(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y,
+                                   lt->preference, CANDIDATES, found, &n))
+        return false;
+    for (int i = 0; i < n; i++) {
+        if (found[i].state != CUBLAS_STATUS_SUCCESS ||
+            !keeps_rules(lt, p, with_bias, ldy, &found[i].algo))
+            continue;
+        p->algo[with_bias] = found[i].algo;
+        return true;
+    }
+    return false;
+}
+
+/* D = A^T B [+ C] [+ bias]. NULL when cuBLASLt refuses. */
+static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool with_bias) {
+    cublasLtMatmulDesc_t d;
+    int32_t transposed = CUBLAS_OP_T, type = CUDA_R_32F;
+    uint32_t epilogue = with_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    if (lt->MatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F)) return NULL;
+    bool is_set = !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                              sizeof transposed) &&
+                  !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                              sizeof epilogue);
+    if (is_set && with_bias)
+        is_set = !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
+                                             sizeof type);
+    if (is_set) return d;
+    (void)lt->MatmulDescDestroy(d);
+    return NULL;
+}
+
+struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m) {
+    struct lt_plan *p = (struct lt_plan *)mem_must(sizeof *p);
+    cudaDataType_t type = m->dtype == KERN_BF16 ? CUDA_R_16BF : CUDA_R_16F;
+    uint64_t n = (uint64_t)m->n, depth = (uint64_t)m->ld;
+    int ldy = (m->n + 3) / 4 * 4; /* 16-byte rows: what every call has */
+    bool is_there =
+        !lt->MatrixLayoutCreate(&p->w, type, depth, n, (int64_t)depth) &&
+        !lt->MatrixLayoutCreate(&p->x, type, depth, ROWS_TYPICAL, (int64_t)depth) &&
+        !lt->MatrixLayoutCreate(&p->y, CUDA_R_32F, n, ROWS_TYPICAL, ldy);
+    for (int b = 0; is_there && b < 2; b++) {
+        p->desc[b] = new_desc(lt, b != 0);
+        p->has[b] = choose(lt, p, b, ldy);
+    }
+    if (p->has[0]) return p;
+    lt_plan_free(lt, p);
+    return NULL;
+}
+
+void lt_plan_free(struct lt *lt, struct lt_plan *p) {
+    if (!p) return;
+    cublasLtMatrixLayout_t layouts[] = {p->w, p->x, p->y};
+    for (size_t i = 0; i < ARRAY_LEN(layouts); i++)
+        if (layouts[i]) (void)lt->MatrixLayoutDestroy(layouts[i]);
+    for (int b = 0; b < 2; b++)
+        if (p->desc[b]) (void)lt->MatmulDescDestroy(p->desc[b]);
+    mem_free(p);
+}
+
+bool lt_takes_bias(const struct lt_plan *p) { return p->has[1]; }
+
+/* ---- multiplying ---- */
+
+void lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
+                int ldy, const float *bias, bool accumulate) {
+    const struct lt *lt = k->lt;
+    const struct lt_plan *p = m->plan;
+    int b = bias != NULL;
+    float one = 1.0f, more = accumulate ? 1.0f : 0.0f;
+    bool is_set = set_rows(lt, p, rows, ldy);
+    if (is_set && b)
+        is_set = !lt->MatmulDescSetAttribute(p->desc[1], CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                             sizeof bias);
+    if (!is_set || lt->Matmul(lt->handle, p->desc[b], &one, m->w, p->w, x, p->x, &more, y, p->y, y,
+                              p->y, &p->algo[b], lt->workspace, WORKSPACE, k->stream))
+        cuda_lose(k, "cublasLtMatmul", cudaErrorUnknown);
+}

@@ -1,0 +1,190 @@
+/* plugin.cu - lammd-cuda.so: the one symbol, the table behind it, and opening a device.
+ *
+ * The plugin carries its own copy of the floor (err, mem, half) and of the CUDA runtime; of the
+ * program that loads it, it uses nothing. It can be loaded on a machine without driver or device: then
+ * score() is 0 and open() says what is missing. cuBLASLt is looked for when a device is opened
+ * (gemm_lt.cu), so that it need not be there either.
+ *
+ * kern_config.isa chooses among NULL, "auto" or "flat" (the default), "tile" and "strict": see enum
+ * cuda_mode. Why flat is the default: no measurement has spoken for tile yet (docs/gpu-results.md).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/cuda/common.cuh"
+
+enum { MAJOR_LEAST = 8 }; /* compute capability: bf16 on the tensor cores */
+
+/* ---- finding a device ---- */
+
+/* How many devices there are; why not, in the words of somebody who has to mend it. */
+static int count_devices(int *n, struct err *e) {
+    int driver = 0;
+    cudaError_t rc = cudaDriverGetVersion(&driver);
+    if (rc != cudaSuccess || driver == 0)
+        return err_set(e, E_UNSUPPORTED, "cuda: there is no NVIDIA driver");
+    rc = cudaGetDeviceCount(n);
+    (void)cudaGetLastError();
+    if (rc == cudaErrorInsufficientDriver)
+        return err_set(e, E_UNSUPPORTED, "cuda: the driver is for CUDA %d.%d, this needs %d.%d",
+                       driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000,
+                       CUDART_VERSION % 1000 / 10);
+    if (rc == cudaErrorNoDevice || (rc == cudaSuccess && *n == 0))
+        return err_set(e, E_NOT_FOUND, "cuda: there is no device");
+    if (rc != cudaSuccess) return err_set(e, E_DEVICE, "cuda: %s", cudaGetErrorString(rc));
+    return 0;
+}
+
+static int find_device(int device, struct cudaDeviceProp *prop, struct err *e) {
+    int n = 0, rc = count_devices(&n, e);
+    if (rc) return rc;
+    if (device < 0 || device >= n)
+        return err_set(e, E_NOT_FOUND, "cuda: there is no device %d, only %d of them", device, n);
+    cudaError_t cu = cudaGetDeviceProperties(prop, device);
+    if (cu != cudaSuccess) return err_set(e, E_DEVICE, "cuda: %s", cudaGetErrorString(cu));
+    if (prop->major < MAJOR_LEAST)
+        return err_set(e, E_UNSUPPORTED, "cuda: device %d, %s, has compute capability %d.%d, not 8",
+                       device, prop->name, prop->major, prop->minor);
+    return 0;
+}
+
+static int cuda_score(void) {
+    struct cudaDeviceProp prop;
+    return find_device(0, &prop, NULL) == 0 ? 100 : 0;
+}
+
+static int find_mode(const char *name, enum cuda_mode *out, struct err *e) {
+    static const struct {
+        const char *name;
+        enum cuda_mode mode;
+    } modes[] = {
+        {"auto", CUDA_FLAT}, {"flat", CUDA_FLAT}, {"tile", CUDA_TILE}, {"strict", CUDA_STRICT}};
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        if (strcmp(name ? name : "auto", modes[i].name) != 0) continue;
+        *out = modes[i].mode;
+        return 0;
+    }
+    return err_set(e, E_NOT_FOUND, "cuda: \"%s\" is not flat, tile or strict", name);
+}
+
+/* ---- opening ---- */
+
+static void cuda_close(struct kern *k) {
+    if (!k) return;
+    (void)cudaSetDevice(k->device);
+    if (k->stream) (void)cudaStreamSynchronize(k->stream);
+    while (k->mats)
+        cuda_mat_free(k, k->mats);
+    lt_close(k->lt);
+    cuda_free_all(k);
+    for (int i = 0; i < RING; i++)
+        if (k->ring_free[i]) (void)cudaEventDestroy(k->ring_free[i]);
+    if (k->ring) (void)cudaFreeHost(k->ring);
+    if (k->stage_in) (void)cudaFree(k->stage_in);
+    if (k->stage_out) (void)cudaFree(k->stage_out);
+    if (k->stream) (void)cudaStreamDestroy(k->stream);
+    mem_free(k);
+}
+
+/* Stream, ring and stages. */
+static void open_parts(struct kern *k) {
+    CUDA_TRY(k, cudaSetDevice(k->device));
+    CUDA_TRY(k, cudaStreamCreateWithFlags(&k->stream, cudaStreamNonBlocking));
+    CUDA_TRY(k, cudaMallocHost((void **)&k->ring, RING * RING_BYTES));
+    for (int i = 0; i < RING; i++)
+        CUDA_TRY(k, cudaEventCreateWithFlags(&k->ring_free[i], cudaEventDisableTiming));
+    CUDA_TRY(k, cudaMalloc((void **)&k->stage_in, STAGE_BYTES));
+    CUDA_TRY(k, cudaMalloc((void **)&k->stage_out, STAGE_BYTES));
+}
+
+static int cuda_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
+    static const char *const mode_names[] = {"flat", "tile", "strict"};
+    *out = NULL;
+    struct cudaDeviceProp prop;
+    enum cuda_mode mode = CUDA_FLAT;
+    int rc = find_mode(cfg->isa, &mode, e);
+    if (!rc) rc = find_device(cfg->device, &prop, e);
+    if (rc) return rc;
+    struct kern *k = (struct kern *)mem_must(sizeof *k);
+    k->device = cfg->device;
+    k->mode = mode;
+    open_parts(k);
+    if (k->lost.code) {
+        rc = err_set(e, k->lost.code, "%s", k->lost.text);
+        cuda_close(k);
+        return rc;
+    }
+    if (mode != CUDA_STRICT) k->lt = lt_open();
+    char products[32] = "own products";
+    if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));
+    snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s", k->device, prop.name,
+             prop.totalGlobalMem >> 30, mode_names[mode], mode == CUDA_STRICT ? "" : ", ",
+             mode == CUDA_STRICT ? "" : products);
+    *out = k;
+    return 0;
+}
+
+static const char *cuda_describe(const struct kern *k) { return k->text; }
+
+/* ---- order ---- */
+
+void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
+    char call[64]; /* up to the parenthesis: the arguments say nothing to a reader of logs */
+    snprintf(call, sizeof call, "%.*s", (int)strcspn(what, "("), what);
+    int code = rc == cudaErrorMemoryAllocation ? E_NOMEM : E_DEVICE;
+    if (!k->lost.code)
+        err_set(&k->lost, code, "cuda: device %d: %s: %s", k->device, call, cudaGetErrorString(rc));
+}
+
+bool cuda_enter(struct kern *k, uint64_t multiply_adds) {
+    k->stats.ops++;
+    k->stats.flops += 2 * multiply_adds;
+    CUDA_TRY(k, cudaSetDevice(k->device));
+    return !k->lost.code;
+}
+
+void cuda_launched(struct kern *k, const char *kernel) {
+    cudaError_t rc = cudaGetLastError();
+    if (rc != cudaSuccess) cuda_lose(k, kernel, rc);
+}
+
+static void cuda_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
+static void cuda_end(struct kern *k) { (void)k; }
+static void cuda_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
+
+static const struct kern_ops table = {
+    .abi = KERN_ABI,
+    .size = sizeof(struct kern_ops),
+    .name = "cuda",
+    .score = cuda_score,
+    .open = cuda_open,
+    .close = cuda_close,
+    .describe = cuda_describe,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .put = cuda_put,
+    .get = cuda_get,
+    .copy = cuda_copy,
+    .mat_new = cuda_mat_new,
+    .mat_free = cuda_mat_free,
+    .begin = cuda_begin,
+    .end = cuda_end,
+    .sync = cuda_sync,
+    .stats = cuda_stats,
+    .gemm = cuda_gemm,
+    .layernorm = cuda_layernorm,
+    .rmsnorm = cuda_rmsnorm,
+    .swiglu = cuda_swiglu,
+    .patchify = cuda_patchify,
+    .add_pos = cuda_add_pos,
+    .embed = cuda_embed,
+    .gather = cuda_gather,
+    .rope = cuda_rope,
+    .attn_full = cuda_attn_full,
+    .attn_tree = cuda_attn_tree,
+    .pick = cuda_pick,
+};
+
+extern "C" __attribute__((visibility("default"))) const struct kern_ops *lammd_kern_plugin(void) {
+    return &table;
+}

@@ -1,0 +1,128 @@
+/* pos.cu - where things are: patches, positions, embeddings, rotary angles and the KV store:
+ * kernels/ref/pos.c. Each number is computed by itself; there are no sums. */
+#include "kernels/cuda/common.cuh"
+
+enum { THREADS = 256, HEAD_MAX = 1024 };
+
+/* y[(py*G+px), (c*P+iy)*P+ix] = (rgb/255 - mean) / std; ref_patchify. */
+static __global__ void __launch_bounds__(THREADS) patchify_cells(struct kern_patchify a) {
+    const int P = a.patch, G = a.side / P, width = 3 * P * P;
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= (size_t)G * (size_t)G * (size_t)width) return;
+    int token = (int)(i / (size_t)width), at = (int)(i % (size_t)width);
+    int c = at / (P * P), iy = at / P % P, ix = at % P;
+    size_t row = (size_t)(token / G * P + iy), col = (size_t)(token % G * P + ix);
+    float v = (float)(uint8_t)a.rgb.addr[(row * (size_t)a.side + col) * 3 + (size_t)c];
+    /* by hand, since a parameter indexed at run time would move to local memory */
+    float mean = c == 0 ? a.mean[0] : c == 1 ? a.mean[1] : a.mean[2];
+    float std = c == 0 ? a.std[0] : c == 1 ? a.std[1] : a.std[2];
+    ((float *)(void *)a.y.addr)[i] = (v / 255.0f - mean) / std;
+}
+
+void cuda_patchify(struct kern *k, const struct kern_patchify *a) {
+    size_t G = (size_t)(a->side / a->patch), cells = G * G * 3 * (size_t)(a->patch * a->patch);
+    if (!cuda_enter(k, 0) || cells == 0) return;
+    patchify_cells<<<cuda_blocks(cells, THREADS), THREADS, 0, k->stream>>>(*a);
+    cuda_launched(k, "patchify");
+}
+
+/* row 0 = cls + pos[0]; row i += pos[i]; ref_add_pos. Row 0 is not read. */
+static __global__ void __launch_bounds__(THREADS)
+    add_pos_cells(size_t cells, size_t width, const float *cls, const float *pos, float *x) {
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < cells) x[i] = (i < width ? cls[i] : x[i]) + pos[i];
+}
+
+void cuda_add_pos(struct kern *k, const struct kern_add_pos *a) {
+    size_t cells = (size_t)a->rows * (size_t)a->width;
+    if (!cuda_enter(k, 0) || cells == 0) return;
+    add_pos_cells<<<cuda_blocks(cells, THREADS), THREADS, 0, k->stream>>>(
+        cells, (size_t)a->width, cuda_f32(a->cls), cuda_f32(a->pos), cuda_f32(a->x));
+    cuda_launched(k, "add_pos");
+}
+
+/* y[i] = table[src[i]] or feats[~src[i]]; ref_embed. One block a row. */
+static __global__ void __launch_bounds__(THREADS)
+    embed_rows(size_t width, const int32_t *src, const void *table, enum kern_dtype dtype,
+               const float *feats, float *y) {
+    int from = src[blockIdx.x];
+    size_t first = (from >= 0 ? (size_t)from : (size_t)~from) * width;
+    y += (size_t)blockIdx.x * width;
+    for (size_t c = threadIdx.x; c < width; c += THREADS) {
+        if (from < 0)
+            y[c] = feats[first + c];
+        else if (dtype == KERN_BF16)
+            y[c] = __bfloat162float(((const __nv_bfloat16 *)table)[first + c]);
+        else if (dtype == KERN_F16)
+            y[c] = __half2float(((const __half *)table)[first + c]);
+        else
+            y[c] = ((const float *)table)[first + c];
+    }
+}
+
+void cuda_embed(struct kern *k, const struct kern_embed *a) {
+    if (!cuda_enter(k, 0) || a->rows == 0) return;
+    embed_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
+        (size_t)a->width, cuda_i32(a->src), a->table.addr, a->dtype, cuda_f32(a->feats),
+        cuda_f32(a->y));
+    cuda_launched(k, "embed");
+}
+
+/* y[i] = x[index[i]]; ref_gather. One block a row. */
+static __global__ void __launch_bounds__(THREADS)
+    gather_rows(size_t width, const int32_t *index, const float *x, float *y) {
+    x += (size_t)index[blockIdx.x] * width;
+    y += (size_t)blockIdx.x * width;
+    for (size_t c = threadIdx.x; c < width; c += THREADS)
+        y[c] = x[c];
+}
+
+void cuda_gather(struct kern *k, const struct kern_gather *a) {
+    if (!cuda_enter(k, 0) || a->rows == 0) return;
+    gather_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
+        (size_t)a->width, cuda_i32(a->index), cuda_f32(a->x), cuda_f32(a->y));
+    cuda_launched(k, "gather");
+}
+
+/* ---- rotary ---- */
+
+/* Rotates q in place and k into the pool, copies v; ref_rope. One block a row: first the angles, which
+ * all heads share, in double; then every pair (i, i + K/2) by one thread. */
+static __global__ void __launch_bounds__(THREADS)
+    rope_rows(int heads, int K, double theta, float *qkv, int ld, const int32_t *pos,
+              const int32_t *slot, float *pool_k, float *pool_v) {
+    __shared__ float cosine[HEAD_MAX / 2], sine[HEAD_MAX / 2];
+    const int half = K / 2, width = heads * K;
+    size_t row = blockIdx.x;
+    float *q = qkv + row * (size_t)ld;
+    const float *k = q + width, *v = k + width;
+    float *to_k = pool_k + (size_t)slot[row] * (size_t)width;
+    float *to_v = pool_v + (size_t)slot[row] * (size_t)width;
+    for (int i = (int)threadIdx.x; i < half; i += THREADS) {
+        double c, s;
+        sincos(pos[row] * pow(theta, -2.0 * i / K), &s, &c);
+        cosine[i] = (float)c;
+        sine[i] = (float)s;
+    }
+    __syncthreads();
+    for (int p = (int)threadIdx.x; p < heads * half; p += THREADS) {
+        int i = p % half, at = p / half * K + i;
+        float c = cosine[i], s = sine[i], a = q[at], b = q[at + half];
+        q[at] = a * c - b * s;
+        q[at + half] = b * c + a * s;
+        a = k[at], b = k[at + half];
+        to_k[at] = a * c - b * s;
+        to_k[at + half] = b * c + a * s;
+    }
+    for (int c = (int)threadIdx.x; c < width; c += THREADS)
+        to_v[c] = v[c];
+}
+
+void cuda_rope(struct kern *k, const struct kern_rope *a) {
+    must(a->head_size <= HEAD_MAX);
+    if (!cuda_enter(k, 0) || a->rows == 0) return;
+    rope_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
+        a->heads, a->head_size, a->theta, cuda_f32(a->qkv), a->ld, cuda_i32(a->pos),
+        cuda_i32(a->slot), cuda_f32(a->pool_k), cuda_f32(a->pool_v));
+    cuda_launched(k, "rope");
+}
