@@ -100,6 +100,15 @@ ifneq ($(wildcard kernels/cpu/cpu.c),)
 CPPFLAGS += -DKERN_HAS_CPU
 endif
 
+# The CUDA engine is a plugin: its objects are its own, and nothing is linked with them.
+NVCC      ?= $(or $(wildcard /usr/local/cuda/bin/nvcc),$(shell command -v nvcc 2>/dev/null))
+CUDA_ARCH ?= 80 90
+cuda-src  := $(sort $(wildcard kernels/cuda/*.cu))
+cuda-arch := $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+             -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+nvflags   := -std=c++20 -O3 -I. -D_GNU_SOURCE -Werror all-warnings -Xptxas -v \
+             -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unused-parameter
+
 # ---- sources -------------------------------------------------------------------------------------
 sources = $(filter-out $(not-here),$(sort $(wildcard $(addsuffix /*.c,$(1)))))
 objects = $(patsubst %.c,$(B)/%.o,$(1))
@@ -113,9 +122,13 @@ archive  = $(B)/lib$(1).a
 archives = $(foreach r,$(below-$(1)),$(call archive,$(r)))
 PROGRAM := $(if $(SAN),$(B)/lammd,$(if $(filter build,$(O)),lammd,$(O)/lammd))
 
+# Beside the program, where it is looked for; not in a sanitizer build.
+PLUGIN := $(if $(SAN),,$(patsubst ./%,%,$(dir $(PROGRAM))lammd-cuda.so))
+
 ##@ Build
 .PHONY: all
 all: $(if $(main),$(PROGRAM),$(addprefix room-,$(rooms))) ## the program, ./lammd (default)
+all: $(if $(NVCC),$(PLUGIN))
 
 $(PROGRAM): $(call objects,$(main)) $(call archives,server)
 	$(call say,ld,$@)
@@ -141,6 +154,29 @@ $(B)/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(cflags) $(opt) $(isa) $(CFLAGS) -c -o $@ $< 2>$(@:.o=.warn) || \
 	    { cat $(@:.o=.warn) >&2; exit 1; }
 	@cat $(@:.o=.warn) >&2
+
+# The plugin. What the assembler says of registers and spills is kept: tests/cuda/run.py reads it.
+$(B)/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,nvcc,$<)
+	$(Q)$(NVCC) $(nvflags) $(cuda-arch) -MMD -MP -c -o $@ $< 2>$(@:.o=.ptxas) || \
+	    { cat $(@:.o=.ptxas) >&2; exit 1; }
+$(B)/kernels/cuda/base/%.o: kernels/base/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(cflags)) -fPIC -O2 $(CFLAGS) -c -o $@ $<
+$(B)/lammd-cuda.so: $(cuda-src:%.cu=$(B)/%.o) $(patsubst %,$(B)/kernels/cuda/base/%.o,err mem half)
+	$(call say,ld,$@)
+	$(Q)$(NVCC) $(cuda-arch) -shared -cudart static -Xlinker --exclude-libs,ALL -Xlinker -z,defs \
+	    -o $@ $^ -ldl
+$(PLUGIN): $(B)/lammd-cuda.so
+	@cp $< $@
+
+# Plugins that are wrong in one way each, for the tests of the loader.
+fakes := $(patsubst %,$(B)/tests/plugin_%.so,good abi size hole null mute)
+$(B)/tests/plugin_%.so: tests/plugin/fake.c kernels/kern.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC -shared -fvisibility=hidden -DFAKE_$* -o $@ $<
+$(B)/tests/run-kernels: | $(fakes)
 
 # The web page and the contract, embedded: see api/static.h.
 $(B)/gen/webui.c: $(embed) tools/embed.sh
@@ -178,6 +214,7 @@ install: all ## to $(DESTDIR)$(prefix): program, model, systemd units
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(datadir)/lammd/models/lamm-mini
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(bindir)/lammd
+	test ! -f '$(PLUGIN)' || $(INSTALL) -D -m 644 $(PLUGIN) $(DESTDIR)$(prefix)/lib/lammd/lammd-cuda.so
 	$(INSTALL) -m 644 $(wildcard models/lamm-mini/*) $(DESTDIR)$(datadir)/lammd/models/lamm-mini
 	for u in lammd.service lammd.socket; do \
 	    sed -e 's|@bindir@|$(bindir)|g; s|@datadir@|$(datadir)|g; s|@docdir@|$(docdir)|g' systemd/$$u \
@@ -187,7 +224,7 @@ install: all ## to $(DESTDIR)$(prefix): program, model, systemd units
 uninstall: ## take away what install brought
 	rm -f $(DESTDIR)$(bindir)/lammd $(DESTDIR)$(unitdir)/lammd.service
 	rm -f $(DESTDIR)$(unitdir)/lammd.socket
-	rm -rf $(DESTDIR)$(datadir)/lammd $(DESTDIR)$(docdir)
+	rm -rf $(DESTDIR)$(datadir)/lammd $(DESTDIR)$(docdir) $(DESTDIR)$(prefix)/lib/lammd
 
 ##@ Prove
 # Each suite prints `N passed, N failed` last; tests/total.sh runs them in turn and adds up.
@@ -199,6 +236,12 @@ test: all $(runners:%=$(B)/tests/run-%) ## every test; ends with `N passed, N fa
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(suites),'$(PYTHON) $(s) $(T)') \
 	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' '$(MAKE) -s check')
+
+.PHONY: cuda test-cuda
+cuda: $(PLUGIN) ## the CUDA engine, lammd-cuda.so (needs nvcc; `make` builds it where nvcc is)
+test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against the reference; needs a GPU to say much
+	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh '$(PYTHON) tests/cuda/run.py $(T)' \
+	    '$(B)/tests/run-kernels $(run-flags) _cuda' '$(B)/tests/run-engine $(run-flags) _cuda'
 
 .PHONY: check format
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format
@@ -240,7 +283,7 @@ bench: all $(benches:%=$(B)/tests/%) ## operations alone, then a whole picture
 ##@ Housekeeping
 .PHONY: clean help
 clean: ## remove what make made
-	rm -rf $(O) $(PROGRAM)
+	rm -rf $(O) $(PROGRAM) $(PLUGIN)
 help: ## this text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	    /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile

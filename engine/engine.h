@@ -31,7 +31,9 @@ struct eng_job;
 
 struct eng_options {
     const char *model_dir;
-    const char *backend;   /* "auto", "cpu", "ref" */
+    const char *backend;   /* "auto", "cpu", "ref", "cuda", "cuda:1": see kern_choose */
+    const char *plugin;    /* file of the CUDA engine; NULL: the usual places */
+    int device;            /* for eng_open_on only: eng_open takes it from `backend` */
     const char *isa;       /* NULL: auto; see kern_config */
     int threads;           /* 0: one per core */
     int width;             /* lanes decoded at once, at most rows_max; 0: rows_max */
@@ -46,6 +48,7 @@ struct eng_info {
     char name[64];    /* last part of the folder's name */
     char digest[65];  /* SHA-256 of the weights, hex */
     char backend[96]; /* "cpu: avx512, 2 threads" */
+    char note[240];   /* why "auto" did not take the GPU; empty: nothing to be told */
     uint64_t parameters;
     int grid; /* pixel questions run over grid x grid places */
     int image_size;

@@ -72,7 +72,7 @@ static int choose_sizes(struct eng *e, const struct eng_options *o, struct err *
 
 static int open_device(struct eng *e, const struct eng_options *o, const struct kern_ops *ops,
                        struct err *err) {
-    struct kern_config kc = {.threads = o->threads, .isa = o->isa};
+    struct kern_config kc = {.device = o->device, .threads = o->threads, .isa = o->isa};
     e->ops = ops;
     int rc = kern_check(ops, err);
     return rc ? rc : ops->open(&kc, &e->kern, err);
@@ -221,10 +221,15 @@ int eng_open_on(const struct eng_options *opt, const struct kern_ops *ops, struc
 }
 
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *err) {
-    const struct kern_ops *ops;
+    struct kern_choice c;
     *out = NULL;
-    int rc = kern_find(opt->backend ? opt->backend : "auto", &ops, err);
-    return rc ? rc : eng_open_on(opt, ops, out, err);
+    int rc = kern_choose(opt->backend ? opt->backend : "auto", opt->plugin, &c, err);
+    if (rc) return rc;
+    struct eng_options on = *opt;
+    on.device = c.device;
+    rc = eng_open_on(&on, c.ops, out, err);
+    if (!rc) (void)snprintf((*out)->info.note, sizeof(*out)->info.note, "%s", c.note);
+    return rc;
 }
 
 void eng_close(struct eng *e) {

@@ -1,12 +1,20 @@
 /* kern.c - chooses the device that computes.
  *
- * The backends are tables compiled in (a plugin's table will come in by the same check). A table is
- * refused whole when its ABI or size differ or when any entry is missing: there is no "supports",
- * and no quiet fall-back to slow code. Owns nothing. Thread: any.
+ * The backends are tables compiled in, and the one of the CUDA plugin, which is looked for when it is
+ * asked for. A table is refused whole when its ABI or size differ or when any entry is missing: there
+ * is no "supports", and no quiet fall-back to slow code. Only "auto" falls back, from a GPU that can't
+ * be had to the CPU, and leaves a note that says why.
+ *
+ * A plugin is loaded once by the system however often it is opened, and is never unloaded, since its
+ * table is handed out. Owns nothing. Thread: any.
  */
 #include "kernels/kern.h"
 
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/ref/ref.h"
 #ifdef KERN_HAS_CPU
@@ -42,16 +50,104 @@ int kern_check(const struct kern_ops *ops, struct err *e) {
     return 0;
 }
 
-int kern_find(const char *name, const struct kern_ops **out, struct err *e) {
-    const struct kern_ops *best = NULL;
-    int is_auto = strcmp(name, "auto") == 0;
-    for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
-        const struct kern_ops *ops = backends[i];
-        if (is_auto ? ops->score() > (best ? best->score() : 0) : strcmp(name, ops->name) == 0)
-            best = ops;
+/* ---- the plugin ---- */
+
+int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e) {
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (!library) return err_set(e, E_NOT_FOUND, "plugin: %s", dlerror());
+    kern_plugin_fn *table = NULL;
+    void *symbol = dlsym(library, KERN_PLUGIN_SYMBOL);
+    memcpy(&table, &symbol, sizeof table); /* C knows no way from object to function */
+    if (!table) return err_set(e, E_UNSUPPORTED, "plugin %s: has no " KERN_PLUGIN_SYMBOL, path);
+    const struct kern_ops *ops = table();
+    int rc = ops ? kern_check(ops, e) : err_set(e, E_UNSUPPORTED, "no table");
+    if (rc)
+        (void)err_in(e, "plugin %s", path);
+    else
+        *out = ops;
+    return rc;
+}
+
+/* The file of the CUDA plugin. 0 when there is none. */
+static int find_plugin(char *path, size_t size) {
+    static const char *const places[] = {"", "../", "../lib/lammd/"};
+    char exe[2048];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    char *slash = n > 0 ? memrchr(exe, '/', (size_t)n) : NULL;
+    for (size_t i = 0; slash && i < ARRAY_LEN(places); i++) {
+        int len = snprintf(path, size, "%.*s/%slammd-cuda.so", (int)(slash - exe), exe, places[i]);
+        if (len > 0 && (size_t)len < size && access(path, R_OK) == 0) return 1;
     }
-    if (!best) return err_set(e, E_NOT_FOUND, "no backend \"%s\"", name);
-    int rc = kern_check(best, e);
-    if (!rc) *out = best;
+    return 0;
+}
+
+static int open_cuda(const char *plugin, const struct kern_ops **out, struct err *e) {
+    char path[2200];
+    if (plugin) return kern_plugin_open(plugin, out, e);
+    if (find_plugin(path, sizeof path)) return kern_plugin_open(path, out, e);
+    return err_set(e, E_NOT_FOUND, "lammd-cuda.so is not beside the program or in ../lib/lammd");
+}
+
+/* ---- choosing ---- */
+
+/* "name" or "name:N"; the length of the name, or an error. */
+static int read_spec(const char *spec, size_t *len, int *device, struct err *e) {
+    enum { DEVICES_MAX = 1024 };
+    *len = strcspn(spec, ":");
+    *device = 0;
+    if (!spec[*len]) return 0;
+    const char *number = spec + *len + 1;
+    size_t digits = strspn(number, "0123456789");
+    if (digits < 1 || digits > 4 || number[digits])
+        return err_set(e, E_INVALID, "\"%s\": behind the colon stands the number of a device",
+                       spec);
+    long n = strtol(number, NULL, 10);
+    if (n >= DEVICES_MAX) return err_set(e, E_NOT_FOUND, "\"%s\": there is no such device", spec);
+    *device = (int)n;
+    return 0;
+}
+
+/* The GPU if it can be had, else the best that is compiled in and a note. */
+static void choose_auto(const char *plugin, struct kern_choice *out) {
+    const struct kern_ops *cuda = NULL;
+    struct err why = {0};
+    char path[2200];
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++)
+        if (!out->ops || backends[i]->score() > out->ops->score()) out->ops = backends[i];
+    if (!plugin && !find_plugin(path, sizeof path)) return; /* nobody meant to have one */
+    int rc = open_cuda(plugin, &cuda, &why);
+    if (!rc && cuda->score() > out->ops->score()) {
+        out->ops = cuda;
+        return;
+    }
+    if (!rc) { /* what is missing says open() */
+        struct kern *k = NULL;
+        rc = cuda->open(&(struct kern_config){0}, &k, &why);
+        if (!rc) cuda->close(k);
+    }
+    (void)snprintf(out->note, sizeof out->note, "%s", rc ? why.text : "");
+}
+
+int kern_choose(const char *spec, const char *plugin, struct kern_choice *out, struct err *e) {
+    size_t len;
+    struct kern_choice c = {0};
+    int rc = read_spec(spec, &len, &c.device, e);
+    if (rc) return rc;
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++)
+        if (strlen(backends[i]->name) == len && !memcmp(spec, backends[i]->name, len))
+            c.ops = backends[i];
+    if (!c.ops && len == 4 && !memcmp(spec, "cuda", 4)) rc = open_cuda(plugin, &c.ops, e);
+    if (!strcmp(spec, "auto")) choose_auto(plugin, &c);
+    if (rc) return rc;
+    if (!c.ops) return err_set(e, E_NOT_FOUND, "no backend \"%s\"", spec);
+    rc = kern_check(c.ops, e);
+    if (!rc) *out = c;
+    return rc;
+}
+
+int kern_find(const char *name, const struct kern_ops **out, struct err *e) {
+    struct kern_choice c;
+    int rc = kern_choose(name, NULL, &c, e);
+    if (!rc) *out = c.ops;
     return rc;
 }

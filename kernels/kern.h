@@ -56,7 +56,8 @@ static inline size_t kern_dtype_bytes(enum kern_dtype t) { return t == KERN_F32 
 struct kern_config {
     int device;      /* index of the device; 0 for the CPU */
     int threads;     /* CPU: threads in all, the caller's included; 0: one per core */
-    const char *isa; /* CPU: "auto" or NULL, "portable", "avx2", "avx512"; for tests and benches */
+    const char *isa; /* for tests and benches; NULL or "auto": the backend's choice.
+                        CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict" */
 };
 
 struct kern_stats {
@@ -280,9 +281,28 @@ struct kern_ops {
     void (*pick)(struct kern *k, const struct kern_pick *a);
 };
 
-/* Find a backend: "ref", "cpu", or "auto" (the best score). Checks ABI, size and completeness.
- * E_NOT_FOUND for an unknown name, E_UNSUPPORTED for a table that does not fit. */
+/* A backend and which of its devices. */
+struct kern_choice {
+    const struct kern_ops *ops;
+    int device;     /* for kern_config */
+    char note[240]; /* "auto": why the GPU was not taken; empty: nothing to be told */
+};
+
+/* Choose by "ref", "cpu", "cuda", any of them with a device ("cuda:1"), or "auto": the best score.
+ * `plugin` is the file that "cuda" comes from; NULL: lammd-cuda.so in the program's folder, the one
+ * above, or ../lib/lammd. Checks ABI, size and completeness. E_NOT_FOUND for an unknown name or no
+ * plugin, E_INVALID for a device that is no number, E_UNSUPPORTED for a table that does not fit.
+ * Whether there is a device says open(). */
+int kern_choose(const char *spec, const char *plugin, struct kern_choice *out, struct err *e);
+
+/* The table alone, of the usual plugin. */
 int kern_find(const char *name, const struct kern_ops **out, struct err *e);
+
+/* Load a plugin and check its table; it stays loaded. A plugin exports KERN_PLUGIN_SYMBOL, a
+ * kern_plugin_fn that returns its table. E_NOT_FOUND when it can't be loaded. */
+#define KERN_PLUGIN_SYMBOL "lammd_kern_plugin"
+typedef const struct kern_ops *kern_plugin_fn(void);
+int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e);
 
 /* Is the table whole and of our ABI? 0 or E_UNSUPPORTED. */
 int kern_check(const struct kern_ops *ops, struct err *e);

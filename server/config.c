@@ -31,8 +31,11 @@ enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 static const struct row rows[] = {
     {"model", KIND_TEXT, ALL, AT(model), 0, 0, 0, "DIR",
      "folder of config.json, model.safetensors, tokenizer.model; default: lamm-mini"},
-    {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "auto (default), cpu or ref"},
-    {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME", "auto (default), avx512, avx2 or portable"},
+    {"device", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME",
+     "auto (default), cpu, ref, cuda or cuda:N; cuda is lammd-cuda.so, or what LAMMD_PLUGIN names"},
+    {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "another word for --device"},
+    {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME",
+     "auto (default); cpu: avx512, avx2 or portable; cuda: flat, tile or strict"},
     {"threads", KIND_INT, ALL, AT(threads), 0, 1024, 0, "N", "compute threads; 0: one per core"},
     {"lanes", KIND_INT, ALL, AT(lanes), 0, 65536, 0, "N",
      "questions decoded at once, at most --rows; 0: --rows"},
@@ -209,6 +212,7 @@ const char *config_model(const struct config *cfg, char path[4096]) {
 struct eng_options config_engine(const struct config *cfg, const char *model) {
     return (struct eng_options){.model_dir = model,
                                 .backend = cfg->backend ? cfg->backend : "auto",
+                                .plugin = getenv("LAMMD_PLUGIN"),
                                 .isa = cfg->isa,
                                 .threads = (int)cfg->threads,
                                 .width = (int)cfg->lanes,

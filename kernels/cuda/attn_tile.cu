@@ -47,10 +47,9 @@ static __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* Numbers c and c+1 of a head's row of K, zero behind its end; NULL reads as zero. */
-static __device__ inline uint32_t load2(const float *row, int c, int K) {
-    float low = row && c < K ? row[c] : 0.0f, high = row && c + 1 < K ? row[c + 1] : 0.0f;
-    return pack(low, high);
+/* Two numbers of which `left` exist, zeros for the rest. */
+static __device__ inline uint32_t load2(const float *from, int left) {
+    return pack(left > 0 ? from[0] : 0.0f, left > 1 ? from[1] : 0.0f);
 }
 
 /* The softmax of a lane's two rows so far: [0] row g, [1] row g+8. `weight` is this lane's share of
@@ -97,67 +96,84 @@ static __device__ inline void as_left(const float (&s)[BLOCK / 8][4], int n, uin
     a[3] = pack(s[n + 1][2], s[n + 1][3]);
 }
 
-/* Shared memory: keys (BLOCK, D), values transposed (D, BLOCK), both fp16. The rows are 8 longer than they
- * need be, so that the 32 lanes of a fragment meet 32 banks. */
+/* A block of keys and values in shared memory, (BLOCK, D) fp16. The rows are 8 longer than they need be, so
+ * that the 32 lanes of a fragment meet 32 banks. */
 template <int D>
 struct tile {
     __align__(16) __half keys[BLOCK][D + 8];
-    __align__(16) __half values[D][BLOCK + 8];
+    __align__(16) __half values[BLOCK][D + 8];
     int slots[BLOCK];
 };
 
-/* Keys at .. at+n-1 of the list into shared memory, zeros behind; by all threads. */
-template <int D>
-static __device__ inline void load_block(const struct attn *a, const struct keys *list, int at,
-                                         int n, size_t col, struct tile<D> *sh) {
-    __syncthreads(); /* until nobody reads the last ones */
-    if (threadIdx.x < BLOCK)
-        sh->slots[threadIdx.x] =
-            (int)threadIdx.x < n ? key_slot(list, at + (int)threadIdx.x) : -1;
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < BLOCK * D / 2; i += THREADS) {
-        int key = i / (D / 2), c = i % (D / 2) * 2, slot = sh->slots[key];
-        const float *row = slot < 0 ? NULL : a->k + (size_t)slot * a->stride + col;
-        *(uint32_t *)(void *)&sh->keys[key][c] = load2(row, c, a->K);
-    }
-    for (int i = (int)threadIdx.x; i < BLOCK / 2 * D; i += THREADS) {
-        int key = i / D * 2, c = i % D;
-        float two[2];
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            int slot = sh->slots[key + j];
-            two[j] = slot >= 0 && c < a->K ? a->v[(size_t)slot * a->stride + col + (size_t)c] : 0.0f;
-        }
-        *(uint32_t *)(void *)&sh->values[c][key] = pack(two[0], two[1]);
-    }
-    __syncthreads();
+template <bool BY_WARP>
+static __device__ inline void wait(void) {
+    if (BY_WARP)
+        __syncwarp();
+    else
+        __syncthreads();
 }
 
-/* A warp and a block in shared memory, whose first key is number `at` of the list; row h of a lane sees
- * the keys before `seen[h]`. */
-template <int D>
-static __device__ inline void add_shared(const struct tile<D> *sh, int at, const int (&seen)[2],
-                                         const uint32_t (&q)[D / 16][4], struct state *st,
-                                         float (&y)[D / 8][4]) {
+/* Keys at .. at+n-1 of the list into shared memory, zeros behind; by one warp or by the whole block. */
+template <int D, bool BY_WARP>
+static __device__ inline void load_block(const struct attn *a, const struct keys *list, int at,
+                                         int n, size_t col, struct tile<D> *sh) {
+    const int threads = BY_WARP ? 32 : THREADS, thread = (int)threadIdx.x % threads;
+    wait<BY_WARP>(); /* until nobody reads the last one */
+    if (thread < BLOCK) sh->slots[thread] = thread < n ? key_slot(list, at + thread) : -1;
+    wait<BY_WARP>();
+    for (int i = thread; i < BLOCK * D / 4; i += threads) {
+        int key = i / (D / 4), c = i % (D / 4) * 4, slot = sh->slots[key];
+        uint2 k = {0, 0}, v = {0, 0};
+        size_t from = (size_t)(slot < 0 ? 0 : slot) * a->stride + col + (size_t)c;
+        if (a->has_vectors && slot >= 0 && c < a->K) {
+            float4 x = *(const float4 *)(const void *)(a->k + from);
+            float4 z = *(const float4 *)(const void *)(a->v + from);
+            k = {pack(x.x, x.y), pack(x.z, x.w)};
+            v = {pack(z.x, z.y), pack(z.z, z.w)};
+        } else if (slot >= 0 && c < a->K) {
+            k = {load2(a->k + from, a->K - c), load2(a->k + from + 2, a->K - c - 2)};
+            v = {load2(a->v + from, a->K - c), load2(a->v + from + 2, a->K - c - 2)};
+        }
+        *(uint2 *)(void *)&sh->keys[key][c] = k;
+        *(uint2 *)(void *)&sh->values[key][c] = v;
+    }
+    wait<BY_WARP>();
+}
+
+/* The right side of a product of weights and 16 values: numbers of a column, two keys each. The lanes 0..15
+ * name the rows in shared memory, `trans` turns them. */
+static __device__ inline void load_values(const __half *row, uint32_t &b0, uint32_t &b1) {
+    unsigned at = (unsigned)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(b0), "=r"(b1)
+                 : "r"(at)
+                 : "memory");
+}
+
+/* A warp takes in a block of n keys, the first of which is number `at` of the list. Row h of a lane sees
+ * the keys before `seen[h]`. Private: of all rows only the `meant` one takes part. */
+template <int D, bool IS_PRIVATE>
+static __device__ inline void add_block(const struct tile<D> *sh, int at, int n,
+                                        const int (&seen)[2], const bool (&meant)[2],
+                                        const uint32_t (&q)[D / 16][4], struct state *st,
+                                        float (&y)[D / 8][4]) {
     const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     float s[BLOCK / 8][4] = {}, less[2];
 #pragma unroll
-    for (int c = 0; c < D / 16; c++) {
+    for (int b = 0; b < BLOCK / 8; b++) {
+        if (8 * b < n) {
 #pragma unroll
-        for (int n = 0; n < BLOCK / 8; n++) {
-            const __half *key = &sh->keys[8 * n + g][16 * c + 2 * t];
-            mma(s[n], q[c], *(const uint32_t *)(const void *)key,
-                *(const uint32_t *)(const void *)(key + 8));
+            for (int c = 0; c < D / 16; c++) {
+                const __half *key = &sh->keys[8 * b + g][16 * c + 2 * t];
+                mma(s[b], q[c], *(const uint32_t *)(const void *)key,
+                    *(const uint32_t *)(const void *)(key + 8));
+            }
         }
-    }
-#pragma unroll
-    for (int n = 0; n < BLOCK / 8; n++) {
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            if (at + 8 * n + 2 * t + j % 2 >= seen[j / 2]) s[n][j] = -INFINITY;
+            if (at + 8 * b + 2 * t + j % 2 >= seen[j / 2]) s[b][j] = -INFINITY;
     }
-    const bool both[2] = {true, true};
-    weigh(s, st, both, less);
+    weigh(s, st, meant, less);
 #pragma unroll
     for (int d = 0; d < D / 8; d++) {
 #pragma unroll
@@ -165,68 +181,19 @@ static __device__ inline void add_shared(const struct tile<D> *sh, int at, const
             y[d][j] *= less[j / 2];
     }
 #pragma unroll
-    for (int n = 0; n < BLOCK / 8; n += 2) {
-        uint32_t p[4];
-        as_left(s, n, p);
-#pragma unroll
-        for (int d = 0; d < D / 8; d++) {
-            const __half *value = &sh->values[8 * d + g][8 * n + 2 * t];
-            mma(y[d], p, *(const uint32_t *)(const void *)value,
-                *(const uint32_t *)(const void *)(value + 8));
-        }
-    }
-}
-
-/* A block of one row's keys, at .. at+n-1 of its list, straight from the pool; `mine` is the row's number
- * in the warp. The same products as above; of 16 rows the result of one is kept. */
-template <int D>
-static __device__ inline void add_private(const struct attn *a, const struct keys *list, int at,
-                                          int n, size_t col, int mine,
-                                          const uint32_t (&q)[D / 16][4], struct state *st,
-                                          float (&y)[D / 8][4]) {
-    const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const bool meant[2] = {mine == g, mine == g + 8};
-    const int slot = lane < n ? key_slot(list, at + lane) : -1;
-    float s[BLOCK / 8][4] = {}, less[2];
-#pragma unroll
-    for (int b = 0; b < BLOCK / 8; b++) {
-        int from = __shfl_sync(0xffffffffu, slot, 8 * b + g);
-        const float *key = from < 0 ? NULL : a->k + (size_t)from * a->stride + col;
-        if (8 * b < n) {
-#pragma unroll
-            for (int c = 0; c < D / 16; c++)
-                mma(s[b], q[c], load2(key, 16 * c + 2 * t, a->K),
-                    load2(key, 16 * c + 2 * t + 8, a->K));
-        }
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (8 * b + 2 * t + j % 2 >= n) s[b][j] = -INFINITY;
-    }
-    weigh(s, st, meant, less);
-#pragma unroll
     for (int b = 0; b < BLOCK / 8; b += 2) {
+        if (8 * b >= n) continue;
         uint32_t p[4];
-        const float *v[4]; /* of keys 2t, 2t+1, 2t+8, 2t+9 */
         as_left(s, b, p);
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            int from = __shfl_sync(0xffffffffu, slot, 8 * b + 2 * t + j % 2 + j / 2 * 8);
-            v[j] = from < 0 ? NULL : a->v + (size_t)from * a->stride + col;
-        }
-        if (8 * b >= n) continue;
-#pragma unroll
         for (int d = 0; d < D / 8; d++) {
-            int c = 8 * d + g;
-            float x[4], sum[4];
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                x[j] = v[j] && c < a->K ? v[j][c] : 0.0f;
-                sum[j] = b == 0 ? y[d][j] * less[j / 2] : y[d][j];
-            }
-            mma(sum, p, pack(x[0], x[1]), pack(x[2], x[3]));
+            uint32_t b0, b1;
+            float sum[4] = {y[d][0], y[d][1], y[d][2], y[d][3]};
+            load_values(&sh->values[8 * b + lane % 16][8 * d], b0, b1);
+            mma(sum, p, b0, b1);
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                if (meant[j / 2]) y[d][j] = sum[j];
+                if (!IS_PRIVATE || meant[j / 2]) y[d][j] = sum[j];
         }
     }
 }
@@ -234,8 +201,9 @@ static __device__ inline void add_private(const struct attn *a, const struct key
 /* y = softmax(scale q.k) v of up to 64 rows of a group (blockIdx.x, blockIdx.z) and one head
  * (blockIdx.y); ref_attn_full, ref_attn_tree. D: the head size, rounded up. */
 template <int D>
-static __global__ void __launch_bounds__(THREADS) attn_tile(struct attn a) {
-    __shared__ struct tile<D> sh;
+static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
+    extern __shared__ __align__(16) char shared[]; /* a tile for each warp; [0] is the block's */
+    struct tile<D> *sh = (struct tile<D> *)(void *)shared;
     const struct kern_attn_group group = attn_group(&a, (int)blockIdx.x);
     const int first = (int)blockIdx.z * ROWS, left = group.rows - first;
     if (left <= 0) return; /* the whole block: another group has more rows */
@@ -273,15 +241,22 @@ static __global__ void __launch_bounds__(THREADS) attn_tile(struct attn a) {
 
     struct state st = {{-INFINITY, -INFINITY}, {0, 0}};
     float y[D / 8][4] = {};
+    const bool both[2] = {true, true};
     for (int at = 0; at < together; at += BLOCK) {
-        load_block<D>(&a, &list, at, together - at < BLOCK ? together - at : BLOCK, col, &sh);
-        if (mine < rows && at < most) add_shared<D>(&sh, at, seen, q, &st, y);
+        int n = together - at < BLOCK ? together - at : BLOCK;
+        load_block<D, false>(&a, &list, at, n, col, sh);
+        if (mine < rows && at < most) add_block<D, false>(sh, at, n, seen, both, q, &st, y);
     }
+    __syncthreads(); /* from here on each warp has a tile of its own */
     for (int r = 0; has_tails && r < WARP_ROWS && mine + r < rows; r++) {
+        const bool meant[2] = {r == g, r == g + 8};
         list = row_keys(&a, &group, common, row0 + mine + r);
-        for (int at = together; at < list.n; at += BLOCK)
-            add_private<D>(&a, &list, at, list.n - at < BLOCK ? list.n - at : BLOCK, col, r, q, &st,
-                        y);
+        const int all[2] = {list.n, list.n};
+        for (int at = together; at < list.n; at += BLOCK) {
+            int n = list.n - at < BLOCK ? list.n - at : BLOCK;
+            load_block<D, true>(&a, &list, at, n, col, sh + warp);
+            add_block<D, true>(sh + warp, at, n, all, meant, q, &st, y);
+        }
     }
 
 #pragma unroll
@@ -302,17 +277,31 @@ static __global__ void __launch_bounds__(THREADS) attn_tile(struct attn a) {
     }
 }
 
+/* Shared memory of a block; more than 48 KiB must be asked for, once a device. */
+template <int D>
+static constexpr size_t shared_bytes(void) {
+    return WARPS * sizeof(struct tile<D>);
+}
+
+template <int D>
+static void launch(struct kern *k, const struct attn *a, dim3 grid) {
+    CUDA_TRY(k, cudaFuncSetAttribute(attn_tile<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     (int)shared_bytes<D>()));
+    if (k->lost.code) return;
+    attn_tile<D><<<grid, THREADS, shared_bytes<D>(), k->stream>>>(*a);
+    cuda_launched(k, "attn_tile");
+}
+
 bool attn_has_tile(int K) { return K <= 128; }
 
 void attn_run_tile(struct kern *k, const struct attn *a, int rows_most) {
     dim3 grid((unsigned)a->n_groups, (unsigned)a->heads, cuda_blocks((size_t)rows_most, ROWS));
     if (a->K <= 32)
-        attn_tile<32><<<grid, THREADS, 0, k->stream>>>(*a);
+        launch<32>(k, a, grid);
     else if (a->K <= 64)
-        attn_tile<64><<<grid, THREADS, 0, k->stream>>>(*a);
+        launch<64>(k, a, grid);
     else if (a->K <= 96)
-        attn_tile<96><<<grid, THREADS, 0, k->stream>>>(*a);
+        launch<96>(k, a, grid);
     else
-        attn_tile<128><<<grid, THREADS, 0, k->stream>>>(*a);
-    cuda_launched(k, "attn_tile");
+        launch<128>(k, a, grid);
 }

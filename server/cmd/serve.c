@@ -73,6 +73,7 @@ static int open_all(struct server *s, const struct config *cfg, struct err *e) {
               "name=%s parameters=%llu sha256=%.12s backend=\"%s\" ms=%.0f", info->name,
               (unsigned long long)info->parameters, info->digest, info->backend,
               (double)(clock_ns() - start) / 1e6);
+    if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "the CPU computes: %s", info->note);
     rc = api_new(&api, s->eng, &s->api, e);
     if (rc) return rc;
     rc = http_open(&http, s->api, &s->http, e);

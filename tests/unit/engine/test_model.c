@@ -72,6 +72,23 @@ TEST(model_parity_odd_sizes) {
     rig_drop(&f);
 }
 
+/* In f32. What 16 bits cost is for the engine's answers to show: test_engine_mini.c. */
+TEST(model_parity_cuda) {
+    static const char *const dirs[] = {"tests/golden/tiny", "tests/golden/tiny-digits"};
+    struct rig r;
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+        rig_open(&r, "cuda-strict", dirs[i]);
+        check_parity(&r, dirs[i], dirs[i]);
+        rig_close(&r);
+    }
+    struct rig_file f;
+    rig_make(&f, "tests/golden/odd", ST_F32);
+    rig_open_file(&r, "cuda-strict", &f);
+    check_parity(&r, "tests/golden/odd", "odd");
+    rig_close(&r);
+    rig_drop(&f);
+}
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { IS_SANITIZED = 1 };
 #else

@@ -282,6 +282,17 @@ TEST(model_run_allocates_nothing) {
         allocations(rig_backends[i]);
 }
 
+/* The invariances hold in every mode, with 16 bits too. */
+TEST(model_run_gives_the_same_bits_cuda) {
+    static const char *const modes[] = {"cuda-strict", "cuda-flat", "cuda-tile"};
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        chunked_prefill(modes[i]);
+        lanes_and_neighbours(modes[i]);
+        choices(modes[i]);
+        allocations(modes[i]);
+    }
+}
+
 TEST(model_heads) {
     struct rig r;
     struct err e = {0};

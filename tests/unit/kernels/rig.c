@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 
@@ -64,6 +65,16 @@ void rig_run(const char *backend, const char *isa, void (*op)(struct rig *r)) {
         rig_close(&r);
         arena_free(host);
     }
+}
+
+int rig_is_16bit(const struct rig *r) { return r->isa && strcmp(r->isa, "tile") == 0; }
+
+const float *rig_rounded(const struct rig *r, const float *x, size_t n) {
+    if (!rig_is_16bit(r)) return x;
+    float *y = host_f32(n);
+    for (size_t i = 0; i < n; i++)
+        y[i] = half_from_f16(half_to_f16(x[i]));
+    return y;
 }
 
 /* ---- tensors ---- */

@@ -7,8 +7,8 @@
  *         const float *got = tensor_get(r, &y);
  *     }
  *
- * becomes gemm_accumulates_ref, _portable, _avx2 and _avx512, each opened with one, two and three
- * threads; every result must have the same bits each time. Tensors lie between guards, at an odd
+ * becomes gemm_accumulates_ref, _portable, _avx2, _avx512 and _cuda (its f32 mode; skipped without a
+ * device), each opened with one, two and three threads; every result must have the same bits each time. Tensors lie between guards, at an odd
  * address, with an odd stride, and all of it that is not input is poisoned with NaN: what is read
  * beyond the rows spoils the result, what is written beyond them is found by tensor_get. Host memory
  * comes from one arena and ends with the test.
@@ -40,7 +40,14 @@ uint64_t rig_allocations(void); /* of this process */
     TEST(id##_portable) { rig_run("cpu", "portable", op_##id); } \
     TEST(id##_avx2) { rig_run("cpu", "avx2", op_##id); }         \
     TEST(id##_avx512) { rig_run("cpu", "avx512", op_##id); }     \
+    TEST(id##_cuda) { rig_run("cuda", "strict", op_##id); }      \
     static void op_##id(struct rig *r)
+
+/* The same also where the CUDA backend rounds to 16 bits on the way: id_cuda_tile. */
+#define OP_TEST_TILE(id)                                       \
+    static void op_##id(struct rig *r);                        \
+    TEST(id##_cuda_tile) { rig_run("cuda", "tile", op_##id); } \
+    OP_TEST(id)
 
 /* Issue an operation, which may not allocate. */
 #define RUN(r, op, type, ...)                      \
@@ -70,6 +77,11 @@ float *tensor_get(struct rig *r, const struct tensor *t);
 void *rig_get(struct rig *r, struct kern_ptr p, size_t bytes);
 struct kern_ptr rig_put(struct rig *r, const void *src, size_t bytes);
 struct kern_mat *rig_mat(struct rig *r, const float *w, int n, int k);
+
+/* Is this a backend that rounds to 16 bits on the way? */
+int rig_is_16bit(const struct rig *r);
+/* x, rounded to fp16 where the backend does so: what the plain version is to be given. */
+const float *rig_rounded(const struct rig *r, const float *x, size_t n);
 
 /* ---- host ---- */
 void *host_take(size_t bytes); /* zeroed */

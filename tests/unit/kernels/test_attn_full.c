@@ -22,6 +22,7 @@ static void check_full(struct rig *r, struct full f) {
     const float *got = run_full(r, f, qkv);
     double *want = host_f64(rows * width), *scores64 = host_f64((size_t)f.tokens);
     float *plain = host_f32(rows * width), *scores32 = host_f32((size_t)f.tokens);
+    const float *rounded = rig_rounded(r, qkv, rows * 3 * width);
     const float **k = host_take((size_t)f.tokens * sizeof(*k));
     const float **v = host_take((size_t)f.tokens * sizeof(*v));
     for (size_t i = 0; i < rows; i++) {
@@ -34,13 +35,19 @@ static void check_full(struct rig *r, struct full f) {
             float scale = 1 / sqrtf((float)f.size);
             const float *q = qkv + i * 3 * width + h;
             plain_attend_f64(q, k, v, f.tokens, f.size, scale, scores64, want + i * width + h);
+            for (int j = 0; j < f.tokens; j++)
+                k[j] += rounded - qkv, v[j] += rounded - qkv;
+            q += rounded - qkv;
             plain_attend_f32(q, k, v, f.tokens, f.size, scale, scores32, plain + i * width + h);
         }
     }
-    tol_check("attn_full", got, want, plain, rows * width);
+    if (rig_is_16bit(r))
+        tol_check_16bit("attn_full", got, want, plain, rows * width);
+    else
+        tol_check("attn_full", got, want, plain, rows * width);
 }
 
-OP_TEST(attn_full_is_right_at_odd_sizes) {
+OP_TEST_TILE(attn_full_is_right_at_odd_sizes) {
     check_full(r, (struct full){0, 5, 2, 16});
     check_full(r, (struct full){1, 1, 1, 16});
     check_full(r, (struct full){2, 3, 3, 32});
@@ -50,7 +57,7 @@ OP_TEST(attn_full_is_right_at_odd_sizes) {
     check_full(r, (struct full){2, 65, 1, 6});
 }
 
-OP_TEST(attn_full_survives_large_scores) {
+OP_TEST_TILE(attn_full_survives_large_scores) {
     enum { TOKENS = 9, SIZE = 16 };
     float *qkv = host_random(r, TOKENS * 3 * SIZE, 1);
     for (int i = 0; i < TOKENS; i++) {
@@ -62,7 +69,7 @@ OP_TEST(attn_full_survives_large_scores) {
         CHECK(isfinite(y[i]) && fabsf(y[i]) < 10);
 }
 
-OP_TEST(attn_full_picture_has_the_same_bits_in_any_company) {
+OP_TEST_TILE(attn_full_picture_has_the_same_bits_in_any_company) {
     struct full f = {4, 37, 2, 24}, one = {1, 37, 2, 24};
     size_t in = 37 * 3 * 48, out = 37 * 48;
     const float *qkv = host_random(r, 4 * in, 1), *all = run_full(r, f, qkv);

@@ -101,6 +101,8 @@ static const float *pass_run(struct rig *r, struct pool *p, const struct pass *s
 static void pass_check(struct rig *r, struct pool *p, const struct pass *s) {
     const float *got = pass_run(r, p, s);
     size_t cells = (size_t)(s->rows * p->width);
+    size_t pool = SLOTS * (size_t)p->width;
+    const float *rk = rig_rounded(r, p->k, pool), *rv = rig_rounded(r, p->v, pool);
     double *want = host_f64(cells), scores64[KEYS];
     float *plain = host_f32(cells), scores32[KEYS];
     for (int i = 0; i < s->rows; i++) {
@@ -112,10 +114,18 @@ static void pass_check(struct rig *r, struct pool *p, const struct pass *s) {
             }
             int at = i * p->width + h;
             plain_attend_f64(s->q[i] + h, k, v, s->n_keys[i], p->size, scale, scores64, want + at);
-            plain_attend_f32(s->q[i] + h, k, v, s->n_keys[i], p->size, scale, scores32, plain + at);
+            for (int j = 0; j < s->n_keys[i]; j++) {
+                k[j] = rk + s->keys[i][j] * p->width + h;
+                v[j] = rv + s->keys[i][j] * p->width + h;
+            }
+            const float *q = rig_rounded(r, s->q[i] + h, (size_t)p->size);
+            plain_attend_f32(q, k, v, s->n_keys[i], p->size, scale, scores32, plain + at);
         }
     }
-    tol_check("attn_tree", got, want, plain, cells);
+    if (rig_is_16bit(r))
+        tol_check_16bit("attn_tree", got, want, plain, cells);
+    else
+        tol_check("attn_tree", got, want, plain, cells);
 }
 
 /* A pass like the engine's: two stems being prefilled, lanes behind stems with private tails, lanes
@@ -148,7 +158,7 @@ static struct pass *mixed_pass(struct rig *r, const struct pool *p) {
     return s;
 }
 
-OP_TEST(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
+OP_TEST_TILE(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
     static const int shapes[][2] = {{2, 16}, {1, 32}, {2, 88}, {1, 128}, {3, 6}};
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
         struct pool p;
@@ -157,13 +167,13 @@ OP_TEST(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
     }
 }
 
-OP_TEST(attn_tree_takes_an_empty_pass) {
+OP_TEST_TILE(attn_tree_takes_an_empty_pass) {
     struct pool p;
     pool_make(r, &p, 1, 16);
     pass_run(r, &p, host_take(sizeof(struct pass)));
 }
 
-OP_TEST(attn_tree_survives_large_scores) {
+OP_TEST_TILE(attn_tree_survives_large_scores) {
     struct pool p;
     pool_make(r, &p, 1, 16);
     for (int i = 0; i < SLOTS * p.width; i++)
@@ -175,7 +185,7 @@ OP_TEST(attn_tree_survives_large_scores) {
 }
 
 /* The heart of the product, in three parts. One: every row of a pass, alone in a pass of its own. */
-OP_TEST(attn_tree_row_has_the_same_bits_alone) {
+OP_TEST_TILE(attn_tree_row_has_the_same_bits_alone) {
     struct pool p;
     pool_make(r, &p, 2, 24);
     struct pass *s = mixed_pass(r, &p), *one = host_take(sizeof(*one));
@@ -200,7 +210,7 @@ OP_TEST(attn_tree_row_has_the_same_bits_alone) {
 }
 
 /* Two: the same list of keys, cut into spans, own rows and tail in every way. */
-OP_TEST(attn_tree_row_depends_on_its_list_alone_however_it_is_cut) {
+OP_TEST_TILE(attn_tree_row_depends_on_its_list_alone_however_it_is_cut) {
     enum { LEN = 150, FIRST = 40 };
     struct pool p;
     pool_make(r, &p, 2, 24);
@@ -234,7 +244,7 @@ OP_TEST(attn_tree_row_depends_on_its_list_alone_however_it_is_cut) {
 }
 
 /* Three: where in the pool the keys lie is nobody's business. */
-OP_TEST(attn_tree_row_has_the_same_bits_wherever_its_keys_are_stored) {
+OP_TEST_TILE(attn_tree_row_has_the_same_bits_wherever_its_keys_are_stored) {
     enum { STEM = 70, TAIL = 5 };
     struct pool p;
     pool_make(r, &p, 2, 24);

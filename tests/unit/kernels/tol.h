@@ -5,6 +5,9 @@
  * err is the largest distance from the double result, as a share of the largest result. `tiny` is
  * four units in the last place, for operations where the simple version happens to be exact. There
  * are no constants per test: who wants to be less exact must say so here.
+ *
+ * Where a backend rounds to 16 bits on the way (rig_is_16bit), the plain version is given rounded
+ * inputs, and tiny is one unit of fp16: it also rounds the weights of a softmax.
  */
 #ifndef TESTS_UNIT_KERNELS_TOL_H
 #define TESTS_UNIT_KERNELS_TOL_H
@@ -25,12 +28,22 @@ static inline double tol_err(const float *got, const double *want, size_t n) {
     return largest > 0 ? worst / largest : worst;
 }
 
-static inline void tol_check(const char *what, const float *got, const double *want,
-                             const float *plain, size_t n) {
-    double err = tol_err(got, want, n),
-           most = 2 * tol_err(plain, want, n) + 4 * (double)FLT_EPSILON;
+static inline void tol_check_within(const char *what, const float *got, const double *want,
+                                    const float *plain, size_t n, double tiny) {
+    double err = tol_err(got, want, n), most = 2 * tol_err(plain, want, n) + tiny;
     if (!(err <= most))
         test_failed(__FILE__, __LINE__, "%s: error %.3g, allowed %.3g", what, err, most);
+}
+
+static inline void tol_check(const char *what, const float *got, const double *want,
+                             const float *plain, size_t n) {
+    tol_check_within(what, got, want, plain, n, 4 * (double)FLT_EPSILON);
+}
+
+/* Inputs of `plain` were rounded to 16 bits. */
+static inline void tol_check_16bit(const char *what, const float *got, const double *want,
+                                   const float *plain, size_t n) {
+    tol_check_within(what, got, want, plain, n, 1.0 / 1024);
 }
 
 #endif

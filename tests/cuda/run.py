@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""The CUDA plugin as a file: what can be known of it without a GPU.
+
+    LAMMD=path/to/lammd tests/cuda/run.py [SUBSTRING...]
+
+Looks at lammd-cuda.so beside the program: it exports one symbol, needs no library of NVIDIA's to be loaded,
+and holds code for the promised chips. The assembler's report beside the objects says that no kernel
+spills registers and that the hot ones have no stack. Ends with `N passed, N failed, N skipped`.
+"""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+LAMMD = Path(os.environ.get("LAMMD", "lammd")).resolve()
+PLUGIN = LAMMD.parent / "lammd-cuda.so"
+# Where the objects are: O=build puts the program into the root.
+FOLDERS = [LAMMD.parent / "release", LAMMD.parent / "build" / "release"]
+# sincos of large angles has a table on its stack: rope, once a row.
+MAY_HAVE_STACK = ("rope_rows",)
+KERNELS = ("add_pos_cells", "attn_flat", "attn_tile", "embed_rows", "finish_cells", "gather_rows", "norm_rows",
+           "patchify_cells", "pick_rows", "product_16", "product_f32", "rope_rows", "round_rows",
+           "swiglu_cells")
+
+
+def tool(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def exports_one_symbol():
+    names = [line.split()[-1] for line in tool("nm", "-D", "--defined-only", PLUGIN).splitlines()]
+    assert names == ["lammd_kern_plugin"], names
+
+
+def needs_only_the_system():
+    needed = re.findall(r"NEEDED\s+(\S+)", tool("objdump", "-p", PLUGIN))
+    strange = [n for n in needed if not re.match(r"(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|"
+                                                 r"ld-linux[-\w]*)\.so", n)]
+    assert not strange, strange
+
+
+def loads_without_a_driver():
+    import ctypes
+    library = ctypes.CDLL(str(PLUGIN), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    assert library.lammd_kern_plugin is not None
+
+
+def reports():
+    """(kernel, chip) -> (stack, spill stores, spill loads, registers)"""
+    found = {}
+    for folder in FOLDERS:
+        for file in sorted((folder / "kernels" / "cuda").glob("*.ptxas")):
+            kernel = None
+            for line in file.read_text().splitlines():
+                m = re.search(r"Compiling entry function '(\w+)' for '(\w+)'", line)
+                if m:
+                    kernel = m.groups()
+                    numbers = []
+                m = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line)
+                if m and kernel and not numbers:
+                    numbers = [int(n) for n in m.groups()]
+                m = re.search(r"Used (\d+) registers", line)
+                if m and kernel:
+                    found[kernel] = (*numbers, int(m.group(1)))
+                    kernel = None
+        if found:
+            return found
+    raise AssertionError("no report beside the objects")
+
+
+def kernels_are_all_reported():
+    names = {k for k, _ in reports()}
+    missing = [k for k in KERNELS if not any(k in n for n in names)]
+    assert not missing, missing
+    unknown = [n for n in names if not any(k in n for k in KERNELS)]
+    assert not unknown, unknown
+
+
+def kernels_do_not_spill():
+    bad = {k: v for k, v in reports().items() if v[1] or v[2]}
+    assert not bad, bad
+
+
+def hot_kernels_have_no_stack():
+    bad = {k: v for k, v in reports().items() if v[0] and not any(m in k[0] for m in MAY_HAVE_STACK)}
+    assert not bad, bad
+
+
+TESTS = [exports_one_symbol, needs_only_the_system, loads_without_a_driver, kernels_are_all_reported,
+         kernels_do_not_spill, hot_kernels_have_no_stack]
+
+
+def main():
+    passed = failed = skipped = 0
+    for test in TESTS:
+        if sys.argv[1:] and not any(w in test.__name__ for w in sys.argv[1:]):
+            continue
+        if not PLUGIN.exists():
+            skipped += 1
+            continue
+        try:
+            test()
+            passed += 1
+        except Exception as error:  # whatever it is, it is a failure of this test
+            print(f"FAIL cuda {test.__name__}: {error}")
+            failed += 1
+    if skipped:
+        print(f"skip: the CUDA plugin: there is no {PLUGIN.name} (no nvcc?)")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
