@@ -272,10 +272,14 @@ fuzz-run: $(fuzz-bin)
 	        -verbosity=0 -print_final_stats=1 -artifact_prefix=$(B)/crash-$$f- \
 	        $(B)/corpus/$$f tests/fuzz/corpus/$$f || exit 1;; esac; done
 
-benches := $(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/bench_*.c)))
+benches := $(filter-out bench_cuda,$(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/bench_*.c))))
 $(benches:%=$(B)/tests/%): $(B)/tests/%: $(B)/tests/bench/%.o $(call archives,server)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-server) $(LDLIBS)
+# Of the kernels room alone, so that a machine with nothing but a compiler can build it.
+$(B)/tests/bench_cuda: $(B)/tests/bench/bench_cuda.o $(call archives,kernels)
+	$(call say,ld,$@)
+	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-kernels) $(LDLIBS)
 bench: all $(benches:%=$(B)/tests/%) ## operations alone, then a whole picture
 	@for b in $(benches); do $(B)/tests/$$b || exit 1; done
 	@./$(PROGRAM) bench pix4096

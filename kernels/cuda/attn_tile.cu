@@ -84,7 +84,8 @@ static __device__ inline void weigh(float (&s)[BLOCK / 8][4], struct state *st,
             }
         }
         st->top[h] = meant[h] ? top : st->top[h];
-        st->weight[h] = meant[h] ? st->weight[h] * less[h] + sum : st->weight[h];
+        /* by name, since whether a compiler fuses it may differ between the two callers */
+        st->weight[h] = meant[h] ? fmaf(st->weight[h], less[h], sum) : st->weight[h];
     }
 }
 

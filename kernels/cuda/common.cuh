@@ -20,11 +20,11 @@
 
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
+#include "kernels/cuda/sizes.h"
 #include "kernels/kern.h"
 
 enum { RING = 4 }; /* pinned buffers that puts go through */
-static constexpr size_t RING_BYTES = (size_t)4 << 20;  /* of each */
-static constexpr size_t STAGE_BYTES = (size_t)64 << 20; /* rows of a product on their way in or out */
+static constexpr size_t RING_BYTES = (size_t)4 << 20; /* of each */
 
 struct lt;      /* cuBLASLt, see gemm_lt.cu */
 struct lt_plan; /* and how it multiplies by one matrix */
@@ -59,7 +59,7 @@ struct kern {
     char *ring;      /* (RING, RING_BYTES), pinned */
     cudaEvent_t ring_free[RING];
     int ring_next;
-    char *stage_in, *stage_out; /* STAGE_BYTES each */
+    char *stage_in, *stage_out; /* cuda_stage_bytes each */
     struct lt *lt;              /* NULL: there is no cuBLASLt */
     char text[128];
 };

@@ -80,8 +80,9 @@ int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat
     for (int i = 0; i < src->n_parts; i++)
         n += (size_t)src->parts[i].n;
     enum kern_dtype type = kept_type(k, src);
-    if (type != KERN_F32) ld = (ld + 7) / 8 * 8;
-    if (n > INT32_MAX || ld > INT32_MAX || !mem_mul(n, ld, &cells) ||
+    if (type != KERN_F32) ld = cuda_row_16bit(ld);
+    int is_wide = type != KERN_F32 && cuda_rows_at_once(ld, n) == 0;
+    if (is_wide || n > INT32_MAX || ld > INT32_MAX || !mem_mul(n, ld, &cells) ||
         !mem_mul(cells, kern_dtype_bytes(type), &bytes))
         return err_set(e, E_TOO_BIG, "cuda: a matrix of %zu x %d", n, src->k);
     struct kern_mat *m = (struct kern_mat *)mem_try(sizeof *m);
@@ -193,7 +194,7 @@ static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float
     bool is_direct = is_aligned(y) && ldy % 4 == 0;
     bool with_bias = is_direct && end.bias && is_aligned(end.bias) && lt_takes_bias(w->plan);
     float *sums = is_direct ? y : (float *)(void *)k->stage_out;
-    int ld = is_direct ? ldy : (w->n + 3) / 4 * 4;
+    int ld = is_direct ? ldy : (int)cuda_row_sums((size_t)w->n);
     lt_product(k, w, rows, k->stage_in, sums, ld, with_bias ? end.bias : NULL,
                is_direct && end.accumulate);
     if (with_bias) end.bias = NULL;
@@ -202,17 +203,10 @@ static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float
     finish_rows(k, rows, w->n, sums, ld, y, ldy, end);
 }
 
-/* Rows that fit into the stages at a time, one at least. */
-static int rows_at_once(const struct kern_mat *w) {
-    size_t in = STAGE_BYTES / ((size_t)w->ld * 2), out = STAGE_BYTES / ((size_t)w->n * 4 + 16);
-    size_t rows = in < out ? in : out;
-    must(rows > 0);
-    return rows < 65536 ? (int)rows : 65536;
-}
-
 static void product_16(struct kern *k, const struct kern_gemm *a, struct finish end) {
     const struct kern_mat *w = a->w;
-    int most = rows_at_once(w);
+    int most = cuda_rows_at_once((size_t)w->ld, (size_t)w->n);
+    must(most > 0);
     for (int row = 0; row < a->m; row += most) {
         int rows = a->m - row < most ? a->m - row : most;
         const float *x = cuda_f32(a->x) + (size_t)row * (size_t)a->ldx;

@@ -91,8 +91,7 @@ void lt_close(struct lt *lt) {
     if (lt->workspace) (void)cudaFree(lt->workspace);
     if (lt->preference) (void)lt->MatmulPreferenceDestroy(lt->preference);
     if (lt->handle) (void)lt->Destroy(lt->handle);
-    if (lt->library) (void)dlclose(lt->library);
-    mem_free(lt);
+    mem_free(lt); /* the library stays: it may have threads of its own */
 }
 
 int lt_version(const struct lt *lt) { return (int)lt->GetVersion(); }
@@ -110,7 +109,7 @@ static bool set_rows(const struct lt *lt, const struct lt_plan *p, int rows, int
 /* Rules 1 and 2 above. */
 static bool keeps_rules(const struct lt *lt, const struct lt_plan *p, int with_bias, int ldy,
                         const cublasLtMatmulAlgo_t *algo) {
-    static const int rows[] = {1, 2, 7, 16, 64, 257, 512, 1025, 4096, 65536};
+    static const int rows[] = {1, 2, 7, 16, 64, 257, 512, 1025, 4096, CUDA_ROWS_MOST};
     int32_t splits = 0;
     uint32_t scheme = 0;
     size_t n;
@@ -170,7 +169,7 @@ struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m) {
     struct lt_plan *p = (struct lt_plan *)mem_must(sizeof *p);
     cudaDataType_t type = m->dtype == KERN_BF16 ? CUDA_R_16BF : CUDA_R_16F;
     uint64_t n = (uint64_t)m->n, depth = (uint64_t)m->ld;
-    int ldy = (m->n + 3) / 4 * 4; /* 16-byte rows: what every call has */
+    int ldy = (int)cuda_row_sums((size_t)m->n); /* 16-byte rows: what every call has */
     bool is_there =
         !lt->MatrixLayoutCreate(&p->w, type, depth, n, (int64_t)depth) &&
         !lt->MatrixLayoutCreate(&p->x, type, depth, ROWS_TYPICAL, (int64_t)depth) &&

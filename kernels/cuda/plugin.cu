@@ -93,8 +93,8 @@ static void open_parts(struct kern *k) {
     CUDA_TRY(k, cudaMallocHost((void **)&k->ring, RING * RING_BYTES));
     for (int i = 0; i < RING; i++)
         CUDA_TRY(k, cudaEventCreateWithFlags(&k->ring_free[i], cudaEventDisableTiming));
-    CUDA_TRY(k, cudaMalloc((void **)&k->stage_in, STAGE_BYTES));
-    CUDA_TRY(k, cudaMalloc((void **)&k->stage_out, STAGE_BYTES));
+    CUDA_TRY(k, cudaMalloc((void **)&k->stage_in, cuda_stage_bytes));
+    CUDA_TRY(k, cudaMalloc((void **)&k->stage_out, cuda_stage_bytes));
 }
 
 static int cuda_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
