@@ -2,7 +2,7 @@
  *
  * One block takes up to 64 rows of a group and one head: 4 warps of 16 rows. Keys and values come
  * 32 at a time, rounded to fp16, once for the whole block; q, already scaled, stays in registers. Per
- * warp, with m16n8k16 products (rows x keys, then rows x columns of the head) and a softmax carried
+ * warp, with m16n8k16 products (mma.cuh; rows x keys, then rows x columns of the head) and a softmax carried
  * along, as in FlashAttention-2:
  *
  *     s = q k^T;  top' = max(top, s);  p = exp(s - top');  y = y exp(top - top') + p v
@@ -24,27 +24,15 @@
  * - 0 times a value that is not finite is not 0: private blocks must not touch other rows' sums, hence
  *   the selects; among rows of one prefill the model is broken anyway.
  * - All 32 lanes must come to every mma and shuffle: branches here depend on the warp alone.
- *
- * Where a lane's numbers are in m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), g = lane/4, t = lane%4:
- *   A: [0] row g, k 2t 2t+1   [1] row g+8   [2] row g, k 2t+8 2t+9   [3] row g+8
- *   B: [0] k 2t 2t+1, column g              [1] k 2t+8 2t+9
- *   C: [0] [1] row g, columns 2t 2t+1       [2] [3] row g+8
  */
 #include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/mma.cuh"
 
 enum { WARPS = 4, THREADS = 32 * WARPS, WARP_ROWS = 16, ROWS = WARPS * WARP_ROWS, BLOCK = 32 };
 
 static __device__ inline uint32_t pack(float low, float high) {
     return (uint32_t)__half_as_ushort(to_f16(low)) |
            (uint32_t)__half_as_ushort(to_f16(high)) << 16;
-}
-
-/* c += a b */
-static __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 /* Two numbers of which `left` exist, zeros for the rest. */
@@ -139,16 +127,6 @@ static __device__ inline void load_block(const struct attn *a, const struct keys
         *(uint2 *)(void *)&sh->values[key][c] = v;
     }
     wait<BY_WARP>();
-}
-
-/* The right side of a product of weights and 16 values: numbers of a column, two keys each. The lanes 0..15
- * name the rows in shared memory, `trans` turns them. */
-static __device__ inline void load_values(const __half *row, uint32_t &b0, uint32_t &b1) {
-    unsigned at = (unsigned)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(b0), "=r"(b1)
-                 : "r"(at)
-                 : "memory");
 }
 
 /* A warp takes in a block of n keys, the first of which is number `at` of the list. Row h of a lane sees
