@@ -171,6 +171,28 @@ $(B)/lammd-cuda.so: $(cuda-src:%.cu=$(B)/%.o) $(patsubst %,$(B)/kernels/cuda/bas
 $(PLUGIN): $(B)/lammd-cuda.so
 	@cp $< $@
 
+# The same kernels for the processor, thread by thread: tests/cuda/emu/emu.h. Needs CUDA's headers only.
+emu-flags := -std=c++20 -O2 -g -ffp-contract=fast -fPIC -fvisibility=hidden -w -D_GNU_SOURCE \
+             -Itests/cuda/emu -I. -isystem $(dir $(NVCC))../include
+emu-src   := $(filter-out kernels/cuda/gemm_lt.cu,$(cuda-src))
+$(B)/emu/%.cc: %.cu tests/cuda/emu/emu.py
+	@mkdir -p $(@D)
+	$(Q)$(PYTHON) tests/cuda/emu/emu.py $< $@
+$(B)/emu/%.o: $(B)/emu/%.cc $(wildcard kernels/cuda/*.cuh tests/cuda/emu/*.h tests/cuda/emu/*/*/*.cuh)
+	$(call say,c++,$<)
+	$(Q)$(CXX) $(emu-flags) $(EMUFLAGS) -c -o $@ $<
+$(B)/emu/emu.o: tests/cuda/emu/emu.cc tests/cuda/emu/emu.h
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(emu-flags) -c -o $@ $<
+$(B)/emu/lammd-cuda.so: $(emu-src:%.cu=$(B)/emu/%.o) $(B)/emu/emu.o \
+                        $(patsubst %,$(B)/kernels/cuda/base/%.o,err mem half)
+	$(Q)$(CXX) -shared -Wl,-z,defs $(EMUFLAGS) -o $@ $^
+# Runners look for the plugin in the folder above.
+$(B)/emu/tests/run-%: $(B)/tests/run-%
+	@mkdir -p $(@D)
+	@cp $< $@
+	@cp $(B)/tests/plugin_*.so $(@D)
+
 # Plugins that are wrong in one way each, for the tests of the loader.
 fakes := $(patsubst %,$(B)/tests/plugin_%.so,good abi size hole null mute)
 $(B)/tests/plugin_%.so: tests/plugin/fake.c kernels/kern.h
@@ -243,11 +265,16 @@ test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against t
 	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh '$(PYTHON) tests/cuda/run.py $(T)' \
 	    '$(B)/tests/run-kernels $(run-flags) _cuda' '$(B)/tests/run-engine $(run-flags) _cuda'
 
+.PHONY: test-cuda-emu
+test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine ## its kernels on the CPU, thread by thread (needs CUDA's headers)
+	@sh tests/total.sh '$(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \
+	    '$(B)/emu/tests/run-engine --limit 600 $(run-flags) $(or $(T),model_parity_cuda model_run_gives_the_same_bits_cuda)'
+
 .PHONY: check format
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format
 	@CC='$(CC)' B='$(B)' sh tests/lint/run.sh
 format: ## apply .clang-format
-	clang-format -i $(shell find kernels engine api server tests -name '*.[ch]')
+	clang-format -i $(shell find kernels engine api server tests -name '*.[ch]') $(shell find kernels/cuda -name '*.cu*')
 
 ##@ Fuzz and bench
 # A target is tests/fuzz/fuzz_<name>.c with LLVMFuzzerTestOneInput; its corpus lies in corpus/<name>/.

@@ -1,5 +1,6 @@
-/* attn.cu - attention inside pictures and over the prompt tree: kernels/ref/attn.c. Both operations are
- * brought into one form (attn.cuh) and given to the flat or to the tiled kernel, as the mode says. */
+/* attn.cu - attention inside pictures and over the prompt tree: kernels/ref/attn.c. Both operations
+ * are brought into one form (attn.cuh) and given to the flat or to the tiled kernel, as the mode
+ * says. */
 #include "kernels/cuda/attn.cuh"
 
 static void run(struct kern *k, struct attn *a, int rows_most) {

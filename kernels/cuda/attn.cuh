@@ -1,12 +1,12 @@
-/* attn.cuh - what the two attention kernels share: one description of the rows and of each row's list of
- * keys, whether they lie in a picture or behind a prompt tree. */
+/* attn.cuh - what the two attention kernels share: one description of the rows and of each row's
+ * list of keys, whether they lie in a picture or behind a prompt tree. */
 #ifndef KERNELS_CUDA_ATTN_CUH
 #define KERNELS_CUDA_ATTN_CUH
 
 #include "kernels/cuda/common.cuh"
 
-/* Both operations in one form. A picture is a group without spans whose rows all see its `tokens`; in the
- * tree a group is one of dev_groups. */
+/* Both operations in one form. A picture is a group without spans whose rows all see its `tokens`;
+ * in the tree a group is one of dev_groups. */
 struct attn {
     int rows, heads, K;
     int tokens; /* of a picture; 0: the tree */
@@ -24,7 +24,8 @@ struct attn {
     bool has_vectors; /* keys and values of a head may be read four floats at a time */
 };
 
-/* A row's list: `shared` keys in spans, then n - shared ones in a row from `own` on or in `tail`. */
+/* A row's list: `shared` keys in spans, then n - shared ones in a row from `own` on or in `tail`.
+ * */
 struct keys {
     const struct kern_attn_span *spans;
     int n_spans, shared, own, n;

@@ -1,10 +1,10 @@
-/* attn_flat.cu - attention in f32, one warp for each row and head: clear, right at all shapes, and what
- * the tiled kernel is measured against.
+/* attn_flat.cu - attention in f32, one warp for each row and head: clear, right at all shapes, and
+ * what the tiled kernel is measured against.
  *
- * A warp takes its list of keys 32 at a time, by their place in the list. Lane j scores key j, one chain
- * of multiply-adds over the head; the softmax is carried along (largest score so far, sum of weights);
- * then each lane adds up its own columns of the values, key after key. So the bits of a row follow
- * from its list of keys alone.
+ * A warp takes its list of keys 32 at a time, by their place in the list. Lane j scores key j, one
+ * chain of multiply-adds over the head; the softmax is carried along (largest score so far, sum of
+ * weights); then each lane adds up its own columns of the values, key after key. So the bits of a
+ * row follow from its list of keys alone.
  */
 #include "kernels/cuda/attn.cuh"
 

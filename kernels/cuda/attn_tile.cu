@@ -1,27 +1,30 @@
-/* attn_tile.cu - attention on the tensor cores: rows of a group share the keys that all of them see.
+/* attn_tile.cu - attention on the tensor cores: rows of a group share the keys that all of them
+ * see.
  *
  * One block takes up to 64 rows of a group and one head: 4 warps of 16 rows. Keys and values come
- * 32 at a time, rounded to fp16, once for the whole block; q, already scaled, stays in registers. Per
- * warp, with m16n8k16 products (mma.cuh; rows x keys, then rows x columns of the head) and a softmax carried
- * along, as in FlashAttention-2:
+ * 32 at a time, rounded to fp16, once for the whole block; q, already scaled, stays in registers.
+ * Per warp, with m16n8k16 products (mma.cuh; rows x keys, then rows x columns of the head) and a
+ * softmax carried along, as in FlashAttention-2:
  *
  *     s = q k^T;  top' = max(top, s);  p = exp(s - top');  y = y exp(top - top') + p v
  *
- * Invariant: the bits of a row depend on its list of keys alone. Keys are taken in blocks of 32 by their place
- * in the list, never by where they are stored or with whom they are shared:
+ * Invariant: the bits of a row depend on its list of keys alone. Keys are taken in blocks of 32 by
+ * their place in the list, never by where they are stored or with whom they are shared:
  *
  *     list of a lane's row:   [ 32 shared | 32 shared | shared, private ... | private ]
  *                               together with its group | by itself
  *
- * A block that holds a private key is computed for its row alone, by the same products with only that
- * row's result kept. Rows that are prefilled share all blocks and hide what comes after them: a hidden key
- * weighs exactly 0. There is nothing to be merged: one softmax runs over the list in its order.
- * (Merging by log-sum-exp would make bits depend on where a list is cut.)
+ * A block that holds a private key is computed for its row alone, by the same products with only
+ * that row's result kept. Rows that are prefilled share all blocks and hide what comes after them:
+ * a hidden key weighs exactly 0. There is nothing to be merged: one softmax runs over the list in
+ * its order. (Merging by log-sum-exp would make bits depend on where a list is cut.)
  *
  * TRAPS:
- * - Weights are summed up as rounded, so that they add to one. A score below the largest by more than
+ * - Weights are summed up as rounded, so that they add to one. A score below the largest by more
+ * than
  *   17 weighs nothing: fp16 ends there.
- * - 0 times a value that is not finite is not 0: private blocks must not touch other rows' sums, hence
+ * - 0 times a value that is not finite is not 0: private blocks must not touch other rows' sums,
+ * hence
  *   the selects; among rows of one prefill the model is broken anyway.
  * - All 32 lanes must come to every mma and shuffle: branches here depend on the warp alone.
  */
@@ -31,8 +34,7 @@
 enum { WARPS = 4, THREADS = 32 * WARPS, WARP_ROWS = 16, ROWS = WARPS * WARP_ROWS, BLOCK = 32 };
 
 static __device__ inline uint32_t pack(float low, float high) {
-    return (uint32_t)__half_as_ushort(to_f16(low)) |
-           (uint32_t)__half_as_ushort(to_f16(high)) << 16;
+    return (uint32_t)__half_as_ushort(to_f16(low)) | (uint32_t)__half_as_ushort(to_f16(high)) << 16;
 }
 
 /* Two numbers of which `left` exist, zeros for the rest. */
@@ -46,8 +48,8 @@ struct state {
     float top[2], weight[2];
 };
 
-/* Scores into weights, in place; `less` is what the sums so far shrink by. Rows that are not `meant`
- * keep their state and get weights of zero. */
+/* Scores into weights, in place; `less` is what the sums so far shrink by. Rows that are not
+ * `meant` keep their state and get weights of zero. */
 static __device__ inline void weigh(float (&s)[BLOCK / 8][4], struct state *st,
                                     const bool (&meant)[2], float (&less)[2]) {
 #pragma unroll
@@ -85,24 +87,23 @@ static __device__ inline void as_left(const float (&s)[BLOCK / 8][4], int n, uin
     a[3] = pack(s[n + 1][2], s[n + 1][3]);
 }
 
-/* A block of keys and values in shared memory, (BLOCK, D) fp16. The rows are 8 longer than they need be, so
- * that the 32 lanes of a fragment meet 32 banks. */
-template <int D>
-struct tile {
+/* A block of keys and values in shared memory, (BLOCK, D) fp16. The rows are 8 longer than they
+ * need be, so that the 32 lanes of a fragment meet 32 banks. */
+template <int D> struct tile {
     __align__(16) __half keys[BLOCK][D + 8];
     __align__(16) __half values[BLOCK][D + 8];
     int slots[BLOCK];
 };
 
-template <bool BY_WARP>
-static __device__ inline void wait(void) {
+template <bool BY_WARP> static __device__ inline void wait(void) {
     if (BY_WARP)
         __syncwarp();
     else
         __syncthreads();
 }
 
-/* Keys at .. at+n-1 of the list into shared memory, zeros behind; by one warp or by the whole block. */
+/* Keys at .. at+n-1 of the list into shared memory, zeros behind; by one warp or by the whole
+ * block. */
 template <int D, bool BY_WARP>
 static __device__ inline void load_block(const struct attn *a, const struct keys *list, int at,
                                          int n, size_t col, struct tile<D> *sh) {
@@ -129,13 +130,12 @@ static __device__ inline void load_block(const struct attn *a, const struct keys
     wait<BY_WARP>();
 }
 
-/* A warp takes in a block of n keys, the first of which is number `at` of the list. Row h of a lane sees
- * the keys before `seen[h]`. Private: of all rows only the `meant` one takes part. */
+/* A warp takes in a block of n keys, the first of which is number `at` of the list. Row h of a lane
+ * sees the keys before `seen[h]`. Private: of all rows only the `meant` one takes part. */
 template <int D, bool IS_PRIVATE>
-static __device__ inline void add_block(const struct tile<D> *sh, int at, int n,
-                                        const int (&seen)[2], const bool (&meant)[2],
-                                        const uint32_t (&q)[D / 16][4], struct state *st,
-                                        float (&y)[D / 8][4]) {
+static __device__ inline void
+add_block(const struct tile<D> *sh, int at, int n, const int (&seen)[2], const bool (&meant)[2],
+          const uint32_t (&q)[D / 16][4], struct state *st, float (&y)[D / 8][4]) {
     const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     float s[BLOCK / 8][4] = {}, less[2];
 #pragma unroll
@@ -179,8 +179,7 @@ static __device__ inline void add_block(const struct tile<D> *sh, int at, int n,
 
 /* y = softmax(scale q.k) v of up to 64 rows of a group (blockIdx.x, blockIdx.z) and one head
  * (blockIdx.y); ref_attn_full, ref_attn_tree. D: the head size, rounded up. */
-template <int D>
-static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
+template <int D> static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
     extern __shared__ __align__(16) char shared[]; /* a tile for each warp; [0] is the block's */
     struct tile<D> *sh = (struct tile<D> *)(void *)shared;
     const struct kern_attn_group group = attn_group(&a, (int)blockIdx.x);
@@ -202,8 +201,7 @@ static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
         int row = row0 + mine + g + 8 * h;
         seen[h] = has_tails || a.tokens ? together : common.shared + row - group.row0 + 1;
     }
-    most = has_tails || a.tokens ? together
-                                 : common.shared + row0 + mine + WARP_ROWS - group.row0;
+    most = has_tails || a.tokens ? together : common.shared + row0 + mine + WARP_ROWS - group.row0;
 
     uint32_t q[D / 16][4];
 #pragma unroll
@@ -257,13 +255,11 @@ static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
 }
 
 /* Shared memory of a block; more than 48 KiB must be asked for, once a device. */
-template <int D>
-static constexpr size_t shared_bytes(void) {
+template <int D> static constexpr size_t shared_bytes(void) {
     return WARPS * sizeof(struct tile<D>);
 }
 
-template <int D>
-static void launch(struct kern *k, const struct attn *a, dim3 grid) {
+template <int D> static void launch(struct kern *k, const struct attn *a, dim3 grid) {
     CUDA_TRY(k, cudaFuncSetAttribute(attn_tile<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      (int)shared_bytes<D>()));
     if (k->lost.code) return;

@@ -1,15 +1,13 @@
-/* common.cuh - what the files of the CUDA plugin share: the opened device, and how kernels are begun
- * and add up.
+/* common.cuh - what the files of the CUDA plugin share: the opened device, and how kernels are
+ * begun and add up.
  *
- * One device, one stream: operations are queued in the order of their calls, and the host waits only
- * in get, sync, and where the ring of pinned buffers has come round. Everything an operation needs is
- * there after open: no operation allocates.
- * Errors are sticky: the first failing call is kept in `lost`, later operations do nothing, and
- * sync and get report it.
- * Numerics: every sum has an order that follows from its own row alone. Blocks of threads never
- * share a sum across rows, nothing uses atomics.
- * Thread: the owner's. The device is made current in every entry (cuda_enter), since the thread that
- * opens it need not be the one that computes.
+ * One device, one stream: operations are queued in the order of their calls, and the host waits
+ * only in get, sync, and where the ring of pinned buffers has come round. Everything an operation
+ * needs is there after open: no operation allocates. Errors are sticky: the first failing call is
+ * kept in `lost`, later operations do nothing, and sync and get report it. Numerics: every sum has
+ * an order that follows from its own row alone. Blocks of threads never share a sum across rows,
+ * nothing uses atomics. Thread: the owner's. The device is made current in every entry
+ * (cuda_enter), since the thread that opens it need not be the one that computes.
  */
 #ifndef KERNELS_CUDA_COMMON_CUH
 #define KERNELS_CUDA_COMMON_CUH
@@ -23,19 +21,20 @@
 #include "kernels/cuda/sizes.h"
 #include "kernels/kern.h"
 
-enum { RING = 4 }; /* pinned buffers that puts go through */
-static constexpr size_t RING_BYTES = (size_t)4 << 20; /* of each */
+/* Pinned buffers that puts go through, and bytes of each. */
+enum { RING = 4 };
+static constexpr size_t RING_BYTES = (size_t)4 << 20;
 
 struct lt;      /* cuBLASLt, see gemm_lt.cu */
 struct lt_plan; /* and how it multiplies by one matrix */
 
-/* A matrix on the device: (n, ld) of `dtype`, ld >= k, zeros behind k. 16-bit rows are padded to whole
- * vectors of 16 bytes. */
+/* A matrix on the device: (n, ld) of `dtype`, ld >= k, zeros behind k. 16-bit rows are padded to
+ * whole vectors of 16 bytes. */
 struct kern_mat {
     int n, k, ld;
     enum kern_dtype dtype;
     void *w;
-    struct lt_plan *plan; /* NULL: our own product */
+    struct lt_plan *plan;         /* NULL: our own product */
     struct kern_mat *prev, *next; /* of the device's */
 };
 
@@ -67,10 +66,10 @@ struct kern {
 /* Note a failed call; the first one counts. */
 void cuda_lose(struct kern *k, const char *what, cudaError_t rc);
 
-#define CUDA_TRY(k, call)                                         \
-    do {                                                          \
-        cudaError_t rc_ = (k)->lost.code ? cudaSuccess : (call);  \
-        if (rc_ != cudaSuccess) cuda_lose((k), #call, rc_);       \
+#define CUDA_TRY(k, call)                                        \
+    do {                                                         \
+        cudaError_t rc_ = (k)->lost.code ? cudaSuccess : (call); \
+        if (rc_ != cudaSuccess) cuda_lose((k), #call, rc_);      \
     } while (0)
 
 /* Begin an operation of so many multiply-adds. False when the device is lost: do nothing then. */
@@ -86,8 +85,8 @@ void cuda_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes
 int cuda_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e);
 void cuda_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t bytes);
 int cuda_sync(struct kern *k, struct err *e);
-/* The next pinned buffer, free to be written; NULL when the device is lost. Send what was written with
- * cuda_ring_send. */
+/* The next pinned buffer, free to be written; NULL when the device is lost. Send what was written
+ * with cuda_ring_send. */
 char *cuda_ring_take(struct kern *k);
 void cuda_ring_send(struct kern *k, char *dst, const char *from, size_t bytes);
 
@@ -134,9 +133,7 @@ void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a);
 void cuda_pick(struct kern *k, const struct kern_pick *a);
 
 static inline float *cuda_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }
-static inline const int32_t *cuda_i32(struct kern_ptr p) {
-    return (const int32_t *)(void *)p.addr;
-}
+static inline const int32_t *cuda_i32(struct kern_ptr p) { return (const int32_t *)(void *)p.addr; }
 /* How many blocks of `per` cover n. */
 static inline unsigned cuda_blocks(size_t n, size_t per) { return (unsigned)((n + per - 1) / per); }
 
@@ -151,8 +148,7 @@ static __device__ inline __nv_bfloat16 to_bf16(float x) { return __float2bfloat1
 
 /* Sum over a block of threads, the same bits in all of them: lanes in a fixed tree, then warps in
  * order. `shared` has room for one value a warp. Ends behind a barrier. */
-template <typename T>
-static __device__ inline T block_sum(T v, T *shared) {
+template <typename T> static __device__ inline T block_sum(T v, T *shared) {
     for (int step = 16; step > 0; step /= 2)
         v += __shfl_xor_sync(0xffffffffu, v, step);
     __syncthreads(); /* whoever still reads what the last call left */

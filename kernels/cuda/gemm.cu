@@ -1,14 +1,15 @@
 /* gemm.cu - matrices on their way to the device, and which product multiplies by them:
  * kernels/ref/gemm.c.
  *
- * A matrix whose parts are all of one 16-bit type stays in it. Its products take x rounded to that type
- * into the tensor cores and add up in f32: cuBLASLt where it has an algorithm that keeps our rules
- * (gemm_lt.cu), our own kernel otherwise. Everything else - f32 weights, mixed parts, strict mode - is
- * kept in f32 and multiplied in f32, each sum one chain with k ascending.
+ * A matrix whose parts are all of one 16-bit type stays in it. Its products take x rounded to that
+ * type into the tensor cores and add up in f32: cuBLASLt where it has an algorithm that keeps our
+ * rules (gemm_lt.cu), our own kernel otherwise. Everything else - f32 weights, mixed parts, strict
+ * mode - is kept in f32 and multiplied in f32, each sum one chain with k ascending.
  *
- * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums on
- * their way out where y is not aligned for cuBLASLt. So a product needs no memory of its own, however
- * many rows there are; and since a row's bits do not depend on its company, nobody can tell.
+ * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums
+ * on their way out where y is not aligned for cuBLASLt. So a product needs no memory of its own,
+ * however many rows there are; and since a row's bits do not depend on its company, nobody can
+ * tell.
  *
  * GELU is ours: cuBLASLt's is the approximation by tanh.
  */
@@ -43,8 +44,8 @@ static void widen(const struct kern_mat_part *part, size_t at, float *to, size_t
     }
 }
 
-/* Send `n` elements of a part, from `at` on, to element `to` of the matrix: through the ring, so that the
- * host converts one buffer while the device takes another. */
+/* Send `n` elements of a part, from `at` on, to element `to` of the matrix: through the ring, so
+ * that the host converts one buffer while the device takes another. */
 static void send_run(struct kern *k, const struct kern_mat *m, const struct kern_mat_part *part,
                      size_t at, size_t to, size_t n) {
     size_t item = kern_dtype_bytes(m->dtype), room = RING_BYTES / item;
@@ -60,7 +61,8 @@ static void send_run(struct kern *k, const struct kern_mat *m, const struct kern
     }
 }
 
-/* All parts on top of each other; where rows are padded, row by row. The padding is zero already. */
+/* All parts on top of each other; where rows are padded, row by row. The padding is zero already.
+ * */
 static void send_parts(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src) {
     size_t row = 0, depth = (size_t)m->k, ld = (size_t)m->ld;
     for (int i = 0; i < src->n_parts; i++) {
@@ -128,8 +130,8 @@ struct as_f16 {
     static __device__ uint16_t bits(float v) { return __half_as_ushort(to_f16(v)); }
 };
 
-/* to (rows, ld) = x (rows, depth) rounded, zeros behind depth. One thread makes eight numbers, a whole
- * vector; ld is a multiple of 8. */
+/* to (rows, ld) = x (rows, depth) rounded, zeros behind depth. One thread makes eight numbers, a
+ * whole vector; ld is a multiple of 8. */
 template <typename H>
 static __global__ void __launch_bounds__(THREADS)
     round_rows(size_t vectors, int depth, int ld, const float *x, int ldx, uint4 *to) {

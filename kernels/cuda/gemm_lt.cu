@@ -1,46 +1,53 @@
 /* gemm_lt.cu - products by cuBLASLt, with one algorithm for each matrix, chosen once.
  *
- * What makes a row's bits independent of its company: an output is one sum over k, made by one block of
- * threads in an order that the algorithm fixes. So an algorithm is taken only when it
- *   1. does not split k (SPLITK_NUM at most 1, REDUCTION_SCHEME none, also masked out of the search), and
+ * What makes a row's bits independent of its company: an output is one sum over k, made by one
+ * block of threads in an order that the algorithm fixes. So an algorithm is taken only when it
+ *   1. does not split k (SPLITK_NUM at most 1, REDUCTION_SCHEME none), and
  *   2. is legal for every number of rows that may come: it is checked for a few from 1 to many.
- * The same algorithm then serves all calls; how many rows there are changes only how many tiles there
- * are. The heuristic is asked for ROWS_TYPICAL rows. That cuBLASLt keeps to this is measured, not believed:
- * test_16bit.c, gemm_16bit_row_has_the_same_bits_in_any_company.
+ * The same algorithm then serves all calls; how many rows there are changes only how many tiles
+ * there are. The heuristic is asked for ROWS_TYPICAL rows. That cuBLASLt keeps to this is measured,
+ * not believed: test_16bit.c, gemm_16bit_row_has_the_same_bits_in_any_company.
  *
- * cuBLAS thinks in columns: what we call y (rows, n) is its D (n, rows), W (n, k) its A transposed, x
- * its B. A's type is x's; D and C are f32; sums are f32.
+ * cuBLAS thinks in columns: what we call y (rows, n) is its D (n, rows), W (n, k) its A transposed,
+ * x its B. A's type is x's; D and C are f32; sums are f32.
  *
  * The library is looked for at run time, so that the plugin loads without it.
  */
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <string.h>
 
 #include "kernels/cuda/common.cuh"
 
 enum { ROWS_TYPICAL = 1024, CANDIDATES = 32 };
 static constexpr size_t WORKSPACE = (size_t)32 << 20;
 
-/* The functions that we call, by their own types. */
-#define LT_FUNCTIONS(F)                                                                   \
-    F(Create) F(Destroy) F(GetVersion) F(Matmul) F(MatmulDescCreate) F(MatmulDescDestroy) \
-    F(MatmulDescSetAttribute) F(MatrixLayoutCreate) F(MatrixLayoutDestroy)                \
-    F(MatrixLayoutSetAttribute) F(MatmulPreferenceCreate) F(MatmulPreferenceDestroy)      \
-    F(MatmulPreferenceSetAttribute) F(MatmulAlgoGetHeuristic) F(MatmulAlgoCheck)          \
-    F(MatmulAlgoConfigGetAttribute)
-
 struct lt {
     void *library;
     cublasLtHandle_t handle;
     cublasLtMatmulPreference_t preference;
     void *workspace; /* device */
-#define FIELD(name) decltype(&cublasLt##name) name;
-    LT_FUNCTIONS(FIELD)
-#undef FIELD
+    /* the functions that we call, by their own types */
+    decltype(&cublasLtCreate) Create;
+    decltype(&cublasLtDestroy) Destroy;
+    decltype(&cublasLtGetVersion) GetVersion;
+    decltype(&cublasLtMatmul) Matmul;
+    decltype(&cublasLtMatmulDescCreate) MatmulDescCreate;
+    decltype(&cublasLtMatmulDescDestroy) MatmulDescDestroy;
+    decltype(&cublasLtMatmulDescSetAttribute) MatmulDescSetAttribute;
+    decltype(&cublasLtMatrixLayoutCreate) MatrixLayoutCreate;
+    decltype(&cublasLtMatrixLayoutDestroy) MatrixLayoutDestroy;
+    decltype(&cublasLtMatrixLayoutSetAttribute) MatrixLayoutSetAttribute;
+    decltype(&cublasLtMatmulPreferenceCreate) MatmulPreferenceCreate;
+    decltype(&cublasLtMatmulPreferenceDestroy) MatmulPreferenceDestroy;
+    decltype(&cublasLtMatmulPreferenceSetAttribute) MatmulPreferenceSetAttribute;
+    decltype(&cublasLtMatmulAlgoGetHeuristic) MatmulAlgoGetHeuristic;
+    decltype(&cublasLtMatmulAlgoCheck) MatmulAlgoCheck;
+    decltype(&cublasLtMatmulAlgoConfigGetAttribute) MatmulAlgoConfigGetAttribute;
 };
 
 struct lt_plan {
-    cublasLtMatmulDesc_t desc[2];     /* without and with a bias */
+    cublasLtMatmulDesc_t desc[2]; /* without and with a bias */
     cublasLtMatmulAlgo_t algo[2];
     bool has[2];
     cublasLtMatrixLayout_t w, x, y; /* x and y get their rows with each call */
@@ -48,14 +55,35 @@ struct lt_plan {
 
 /* ---- the library ---- */
 
+static const struct {
+    const char *name;
+    size_t at;
+} functions[] = {
+    {"cublasLtCreate", offsetof(struct lt, Create)},
+    {"cublasLtDestroy", offsetof(struct lt, Destroy)},
+    {"cublasLtGetVersion", offsetof(struct lt, GetVersion)},
+    {"cublasLtMatmul", offsetof(struct lt, Matmul)},
+    {"cublasLtMatmulDescCreate", offsetof(struct lt, MatmulDescCreate)},
+    {"cublasLtMatmulDescDestroy", offsetof(struct lt, MatmulDescDestroy)},
+    {"cublasLtMatmulDescSetAttribute", offsetof(struct lt, MatmulDescSetAttribute)},
+    {"cublasLtMatrixLayoutCreate", offsetof(struct lt, MatrixLayoutCreate)},
+    {"cublasLtMatrixLayoutDestroy", offsetof(struct lt, MatrixLayoutDestroy)},
+    {"cublasLtMatrixLayoutSetAttribute", offsetof(struct lt, MatrixLayoutSetAttribute)},
+    {"cublasLtMatmulPreferenceCreate", offsetof(struct lt, MatmulPreferenceCreate)},
+    {"cublasLtMatmulPreferenceDestroy", offsetof(struct lt, MatmulPreferenceDestroy)},
+    {"cublasLtMatmulPreferenceSetAttribute", offsetof(struct lt, MatmulPreferenceSetAttribute)},
+    {"cublasLtMatmulAlgoGetHeuristic", offsetof(struct lt, MatmulAlgoGetHeuristic)},
+    {"cublasLtMatmulAlgoCheck", offsetof(struct lt, MatmulAlgoCheck)},
+    {"cublasLtMatmulAlgoConfigGetAttribute", offsetof(struct lt, MatmulAlgoConfigGetAttribute)},
+};
+
 static bool find_functions(struct lt *lt) {
-    bool is_whole = true;
-#define FIND(name)                                                          \
-    lt->name = (decltype(lt->name))dlsym(lt->library, "cublasLt" #name);    \
-    is_whole = is_whole && lt->name != NULL;
-    LT_FUNCTIONS(FIND)
-#undef FIND
-    return is_whole;
+    for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
+        void *found = dlsym(lt->library, functions[i].name);
+        if (!found) return false;
+        memcpy((char *)lt + functions[i].at, &found, sizeof found);
+    }
+    return true;
 }
 
 static bool set_preference(const struct lt *lt) {
@@ -153,13 +181,13 @@ static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool with_bias) {
     int32_t transposed = CUBLAS_OP_T, type = CUDA_R_32F;
     uint32_t epilogue = with_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     if (lt->MatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F)) return NULL;
-    bool is_set = !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                              sizeof transposed) &&
-                  !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-                                              sizeof epilogue);
+    bool is_set =
+        !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                    sizeof transposed) &&
+        !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     if (is_set && with_bias)
-        is_set = !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
-                                             sizeof type);
+        is_set =
+            !lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type);
     if (is_set) return d;
     (void)lt->MatmulDescDestroy(d);
     return NULL;
@@ -170,10 +198,9 @@ struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m) {
     cudaDataType_t type = m->dtype == KERN_BF16 ? CUDA_R_16BF : CUDA_R_16F;
     uint64_t n = (uint64_t)m->n, depth = (uint64_t)m->ld;
     int ldy = (int)cuda_row_sums((size_t)m->n); /* 16-byte rows: what every call has */
-    bool is_there =
-        !lt->MatrixLayoutCreate(&p->w, type, depth, n, (int64_t)depth) &&
-        !lt->MatrixLayoutCreate(&p->x, type, depth, ROWS_TYPICAL, (int64_t)depth) &&
-        !lt->MatrixLayoutCreate(&p->y, CUDA_R_32F, n, ROWS_TYPICAL, ldy);
+    bool is_there = !lt->MatrixLayoutCreate(&p->w, type, depth, n, (int64_t)depth) &&
+                    !lt->MatrixLayoutCreate(&p->x, type, depth, ROWS_TYPICAL, (int64_t)depth) &&
+                    !lt->MatrixLayoutCreate(&p->y, CUDA_R_32F, n, ROWS_TYPICAL, ldy);
     for (int b = 0; is_there && b < 2; b++) {
         p->desc[b] = new_desc(lt, b != 0);
         p->has[b] = choose(lt, p, b, ldy);

@@ -1,9 +1,9 @@
-/* gemm_own.cu - our own products: f32 for strict mode and f32 weights, 16 bits where cuBLASLt is not to
- * be had. Written to be plainly right; tiles of 64 x 64 outputs, one block each.
+/* gemm_own.cu - our own products: f32 for strict mode and f32 weights, 16 bits where cuBLASLt is
+ * not to be had. Written to be plainly right; tiles of 64 x 64 outputs, one block each.
  *
  * A sum runs over k ascending in steps that do not depend on the shape of the call, so a row's bits
- * are its own: in f32 one chain of fused multiply-adds, on the tensor cores a chain of 16-deep products.
- * What lies outside of the matrix is read as zero, which leaves a sum as it is.
+ * are its own: in f32 one chain of fused multiply-adds, on the tensor cores a chain of 16-deep
+ * products. What lies outside of the matrix is read as zero, which leaves a sum as it is.
  */
 #include <mma.h>
 
@@ -16,8 +16,8 @@ static __device__ float gelu_f64(float x) {
     return (float)(0.5 * (double)x * erfc(-0.70710678118654752440 * (double)x));
 }
 
-/* y[row][col] = finish(sum_c x[row][c] w[col][c]); ref_gemm. Each thread makes 4 x 4 outputs; the two
- * tiles lie depth-first, so that the inner loop reads vectors of rows and of columns. */
+/* y[row][col] = finish(sum_c x[row][c] w[col][c]); ref_gemm. Each thread makes 4 x 4 outputs; the
+ * two tiles lie depth-first, so that the inner loop reads vectors of rows and of columns. */
 static __global__ void __launch_bounds__(THREADS)
     product_f32(int rows, int n, int depth, const float *x, int ldx, const float *w, int ldw,
                 float *y, int ldy, struct finish end) {
@@ -68,17 +68,17 @@ void own_product_f32(struct kern *k, int rows, int n, int depth, const float *x,
     for (int row = 0; row < rows; row += most) {
         int now = rows - row < most ? rows - row : most;
         dim3 grid(cuda_blocks((size_t)n, TILE), cuda_blocks((size_t)now, TILE));
-        product_f32<<<grid, THREADS, 0, k->stream>>>(
-            now, n, depth, x + (size_t)row * (size_t)ldx, ldx, w, ldw,
-            y + (size_t)row * (size_t)ldy, ldy, end);
+        product_f32<<<grid, THREADS, 0, k->stream>>>(now, n, depth, x + (size_t)row * (size_t)ldx,
+                                                     ldx, w, ldw, y + (size_t)row * (size_t)ldy,
+                                                     ldy, end);
         cuda_launched(k, "product_f32");
     }
 }
 
 /* ---- 16 bits ---- */
 
-/* A tile of 64 rows of `from` (rows, ld), columns c0 .. c0+31, zeros outside. ld is a multiple of 8, so a
- * vector of eight is either in or out. */
+/* A tile of 64 rows of `from` (rows, ld), columns c0 .. c0+31, zeros outside. ld is a multiple of
+ * 8, so a vector of eight is either in or out. */
 template <typename H>
 static __device__ void load_tile(const H *from, int rows, int row0, int ld, int c0,
                                  H (*to)[MMA_DEPTH + 8]) {
@@ -91,8 +91,8 @@ static __device__ void load_tile(const H *from, int rows, int row0, int ld, int 
     }
 }
 
-/* y = finish(x W^T), x (rows, ld) and w (n, ld) of 16 bits; ref_gemm on rounded x. Four warps, each with
- * 32 x 32 of the 64 x 64 outputs. */
+/* y = finish(x W^T), x (rows, ld) and w (n, ld) of 16 bits; ref_gemm on rounded x. Four warps, each
+ * with 32 x 32 of the 64 x 64 outputs. */
 template <typename H>
 static __global__ void __launch_bounds__(MMA_THREADS)
     product_16(int rows, int n, int ld, const H *x, const H *w, float *y, int ldy,
@@ -146,8 +146,8 @@ void own_product_16(struct kern *k, const struct kern_mat *m, int rows, const vo
     must(rows <= 65535 * TILE);
     dim3 grid(cuda_blocks((size_t)m->n, TILE), cuda_blocks((size_t)rows, TILE));
     if (m->dtype == KERN_BF16)
-        product_16<<<grid, MMA_THREADS, 0, k->stream>>>(
-            rows, m->n, m->ld, (const __nv_bfloat16 *)x, (const __nv_bfloat16 *)m->w, y, ldy, end);
+        product_16<<<grid, MMA_THREADS, 0, k->stream>>>(rows, m->n, m->ld, (const __nv_bfloat16 *)x,
+                                                        (const __nv_bfloat16 *)m->w, y, ldy, end);
     else
         product_16<<<grid, MMA_THREADS, 0, k->stream>>>(rows, m->n, m->ld, (const __half *)x,
                                                         (const __half *)m->w, y, ldy, end);

@@ -1,5 +1,5 @@
-/* head.cu - from logits to a choice: kernels/ref/head.c. One block a row; its threads take the columns
- * of the list in strides, so that order and bits follow from the list alone. */
+/* head.cu - from logits to a choice: kernels/ref/head.c. One block a row; its threads take the
+ * columns of the list in strides, so that order and bits follow from the list alone. */
 #include <limits.h>
 
 #include "kernels/cuda/common.cuh"

@@ -1,9 +1,9 @@
 /* mem.cu - device memory, and the way between host and device.
  *
  * Every block is noted on the host, so that close frees what is left and the statistics are exact.
- * Puts go through a ring of pinned buffers: the host copies into one while the device reads another,
- * and the source is the caller's again when put returns. A buffer is used again when the event behind its
- * last copy has come to pass.
+ * Puts go through a ring of pinned buffers: the host copies into one while the device reads
+ * another, and the source is the caller's again when put returns. A buffer is used again when the
+ * event behind its last copy has come to pass.
  */
 #include <string.h>
 
@@ -102,7 +102,8 @@ void cuda_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes
 
 int cuda_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {
     CUDA_TRY(k, cudaSetDevice(k->device));
-    if (bytes) CUDA_TRY(k, cudaMemcpyAsync(dst, src.addr, bytes, cudaMemcpyDeviceToHost, k->stream));
+    if (bytes)
+        CUDA_TRY(k, cudaMemcpyAsync(dst, src.addr, bytes, cudaMemcpyDeviceToHost, k->stream));
     return cuda_sync(k, e);
 }
 
@@ -111,7 +112,8 @@ void cuda_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t 
     must(dst.addr + bytes <= src.addr || src.addr + bytes <= dst.addr || bytes == 0);
     CUDA_TRY(k, cudaSetDevice(k->device));
     if (bytes)
-        CUDA_TRY(k, cudaMemcpyAsync(dst.addr, src.addr, bytes, cudaMemcpyDeviceToDevice, k->stream));
+        CUDA_TRY(k,
+                 cudaMemcpyAsync(dst.addr, src.addr, bytes, cudaMemcpyDeviceToDevice, k->stream));
 }
 
 int cuda_sync(struct kern *k, struct err *e) {

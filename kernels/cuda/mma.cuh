@@ -1,4 +1,5 @@
-/* mma.cuh - the two instructions of the tensor cores that are written by hand, and where a lane's numbers are.
+/* mma.cuh - the two instructions of the tensor cores that are written by hand, and where a lane's
+ * numbers are.
  *
  * m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), g = lane / 4, t = lane % 4:
  *   A (16, 16): [0] row g, k 2t 2t+1   [1] row g+8   [2] row g, k 2t+8 2t+9   [3] row g+8
@@ -18,8 +19,8 @@ static __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* B of 16 rows in shared memory, 8 numbers of each: lane i names row i % 16, `trans` turns them. Rows begin at
- * multiples of 16 bytes. */
+/* B of 16 rows in shared memory, 8 numbers of each: lane i names row i % 16, `trans` turns them.
+ * Rows begin at multiples of 16 bytes. */
 static __device__ inline void load_values(const __half *row, uint32_t &b0, uint32_t &b1) {
     unsigned at = (unsigned)__cvta_generic_to_shared(row);
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"

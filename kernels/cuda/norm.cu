@@ -42,8 +42,8 @@ void cuda_layernorm(struct kern *k, const struct kern_norm *a) {
 
 void cuda_rmsnorm(struct kern *k, const struct kern_norm *a) {
     if (!cuda_enter(k, 0) || a->rows == 0) return;
-    norm_rows<false><<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
-        a->width, cuda_f32(a->x), a->ldx, cuda_f32(a->weight), NULL, a->eps, cuda_f32(a->y),
-        a->ldy);
+    norm_rows<false><<<(unsigned)a->rows, THREADS, 0, k->stream>>>(a->width, cuda_f32(a->x), a->ldx,
+                                                                   cuda_f32(a->weight), NULL,
+                                                                   a->eps, cuda_f32(a->y), a->ldy);
     cuda_launched(k, "rmsnorm");
 }

@@ -1,8 +1,8 @@
 /* plugin.cu - lammd-cuda.so: the one symbol, the table behind it, and opening a device.
  *
  * The plugin carries its own copy of the floor (err, mem, half) and of the CUDA runtime; of the
- * program that loads it, it uses nothing. It can be loaded on a machine without driver or device: then
- * score() is 0 and open() says what is missing. cuBLASLt is looked for when a device is opened
+ * program that loads it, it uses nothing. It can be loaded on a machine without driver or device:
+ * then score() is 0 and open() says what is missing. cuBLASLt is looked for when a device is opened
  * (gemm_lt.cu), so that it need not be there either.
  *
  * kern_config.isa chooses among NULL, "auto" or "flat" (the default), "tile" and "strict": see enum

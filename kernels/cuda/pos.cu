@@ -62,9 +62,9 @@ static __global__ void __launch_bounds__(THREADS)
 
 void cuda_embed(struct kern *k, const struct kern_embed *a) {
     if (!cuda_enter(k, 0) || a->rows == 0) return;
-    embed_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
-        (size_t)a->width, cuda_i32(a->src), a->table.addr, a->dtype, cuda_f32(a->feats),
-        cuda_f32(a->y));
+    embed_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>((size_t)a->width, cuda_i32(a->src),
+                                                             a->table.addr, a->dtype,
+                                                             cuda_f32(a->feats), cuda_f32(a->y));
     cuda_launched(k, "embed");
 }
 
@@ -79,15 +79,15 @@ static __global__ void __launch_bounds__(THREADS)
 
 void cuda_gather(struct kern *k, const struct kern_gather *a) {
     if (!cuda_enter(k, 0) || a->rows == 0) return;
-    gather_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
-        (size_t)a->width, cuda_i32(a->index), cuda_f32(a->x), cuda_f32(a->y));
+    gather_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>((size_t)a->width, cuda_i32(a->index),
+                                                              cuda_f32(a->x), cuda_f32(a->y));
     cuda_launched(k, "gather");
 }
 
 /* ---- rotary ---- */
 
-/* Rotates q in place and k into the pool, copies v; ref_rope. One block a row: first the angles, which
- * all heads share, in double; then every pair (i, i + K/2) by one thread. */
+/* Rotates q in place and k into the pool, copies v; ref_rope. One block a row: first the angles,
+ * which all heads share, in double; then every pair (i, i + K/2) by one thread. */
 static __global__ void __launch_bounds__(THREADS)
     rope_rows(int heads, int K, double theta, float *qkv, int ld, const int32_t *pos,
               const int32_t *slot, float *pool_k, float *pool_v) {

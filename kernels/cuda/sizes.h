@@ -1,4 +1,5 @@
-/* sizes.h - arithmetic about buffers, apart so that it can be tested without a device. C11 and C++. */
+/* sizes.h - arithmetic about buffers, apart so that it can be tested without a device. C11 and C++.
+ * */
 #ifndef KERNELS_CUDA_SIZES_H
 #define KERNELS_CUDA_SIZES_H
 

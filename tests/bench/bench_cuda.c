@@ -1,13 +1,14 @@
-/* bench_cuda.c - the GPU at PAE-LaMM's true widths: one layer of the decoder and one block of the vision
- * tower, operation by operation, with made weights in bf16.
+/* bench_cuda.c - the GPU at PAE-LaMM's true widths: one layer of the decoder and one block of the
+ * vision tower, operation by operation, with made weights in bf16.
  *
  *     build/release/tests/bench_cuda [device, default cuda]
  *
- * A figure is the time of one operation among many queued behind each other, after one round to warm up;
- * the median of ROUNDS rounds, with least and most. Beside it, the floor: multiply-adds at PEAK_TFLOPS (measured
- * on an H200 by others, see the specification's section 8; a different card has a different floor) or bytes
- * at PEAK_GBS, whichever takes longer, and the share of it that was reached. The attention is measured in both
- * modes. Needs nothing but the kernels room, so that it can be built on a bare machine.
+ * A figure is the time of one operation among many queued behind each other, after one round to
+ * warm up; the median of ROUNDS rounds, with least and most. Beside it, the floor: multiply-adds at
+ * PEAK_TFLOPS (measured on an H200 by others, see the specification's section 8; a different card
+ * has a different floor) or bytes at PEAK_GBS, whichever takes longer, and the share of it that was
+ * reached. The attention is measured in both modes. Needs nothing but the kernels room, so that it
+ * can be built on a bare machine.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -46,6 +46,17 @@ def loads_without_a_driver():
     assert library.lammd_kern_plugin is not None
 
 
+def a_device_is_there():
+    """Not a failure, but to be said aloud: without one every test of an operation is skipped."""
+    import ctypes
+    library = ctypes.CDLL(str(PLUGIN))
+    library.lammd_kern_plugin.restype = ctypes.c_void_p
+    # struct kern_ops: abi and size (u32 each), name, score
+    score = ctypes.cast(library.lammd_kern_plugin() + 16, ctypes.POINTER(ctypes.CFUNCTYPE(ctypes.c_int))).contents
+    if score() == 0:
+        raise Skip("THERE IS NO GPU: nothing of the CUDA engine runs, every operation's test is skipped")
+
+
 def reports():
     """(kernel, chip) -> (stack, spill stores, spill loads, registers)"""
     found = {}
@@ -87,7 +98,11 @@ def hot_kernels_have_no_stack():
     assert not bad, bad
 
 
-TESTS = [exports_one_symbol, needs_only_the_system, loads_without_a_driver, kernels_are_all_reported,
+class Skip(Exception):
+    """The reason why a test says nothing here."""
+
+
+TESTS = [exports_one_symbol, needs_only_the_system, loads_without_a_driver, a_device_is_there, kernels_are_all_reported,
          kernels_do_not_spill, hot_kernels_have_no_stack]
 
 
@@ -102,10 +117,13 @@ def main():
         try:
             test()
             passed += 1
+        except Skip as why:
+            print(f"skip: cuda {test.__name__}: {why}")
+            skipped += 1
         except Exception as error:  # whatever it is, it is a failure of this test
             print(f"FAIL cuda {test.__name__}: {error}")
             failed += 1
-    if skipped:
+    if not PLUGIN.exists():
         print(f"skip: the CUDA plugin: there is no {PLUGIN.name} (no nvcc?)")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return failed > 0

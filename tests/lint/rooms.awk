@@ -14,6 +14,7 @@ BEGIN {
     grant("kernels/base/", base)
     grant("kernels/ref/", base " kernels/kern.h kernels/ref/")
     grant("kernels/cpu/", base " kernels/kern.h kernels/cpu/")
+    grant("kernels/cuda/", base " kernels/kern.h kernels/cuda/")
     grant("kernels/", base " kernels/kern.h kernels/ref/ref.h kernels/cpu/cpu.h")
     grant("engine/files/", base " engine/files/")
     grant("engine/model/", base " kernels/kern.h engine/files/ engine/model/")
@@ -29,6 +30,7 @@ BEGIN {
     ration("^(png|turbojpeg)[.]h$", "^api/picture/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c)$")
     ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture|engine/model/model)[.]c$")
+    ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
     ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/eng|engine/engine|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
 }

@@ -22,6 +22,7 @@ skip() {
 }
 
 product=$(find kernels engine api server -name '*.[ch]' | sort)
+cuda=$(find kernels/cuda -name '*.cu' -o -name '*.cuh' | sort)
 headers=$(find kernels engine api server -name '*.h' | sort)
 all="$product $(find tests -name '*.[ch]' | sort)"
 # Objects and complaints of sources that are gone don't count.
@@ -37,14 +38,14 @@ format() { clang-format --dry-run -Werror "$@" 2>&1 | sed -n 's/:.*error: code.*
 
 # shellcheck disable=SC2086 # words are wanted
 {
-    check rooms awk -f tests/lint/rooms.awk $product
-    check bans awk -f tests/lint/bans.awk $product
-    check sizes awk -f tests/lint/sizes.awk $all
+    check rooms awk -f tests/lint/rooms.awk $product $cuda
+    check bans awk -f tests/lint/bans.awk $product $cuda
+    check sizes awk -f tests/lint/sizes.awk $all $cuda
     check 'headers alone' sh tests/lint/headers.sh $headers
     check 'compiler warnings' complaints
     check 'mutable globals' sh tests/lint/globals.sh $(objects)
     if command -v clang-format >/dev/null; then
-        check format format $all
+        check format format $all $cuda
     else
         skip format 'clang-format is not installed'
     fi

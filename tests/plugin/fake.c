@@ -1,5 +1,5 @@
-/* fake.c - plugins for the tests of the loader: FAKE_good is whole but has no device, every other one is
- * wrong in one way. Compiled once for each. */
+/* fake.c - plugins for the tests of the loader: FAKE_good is whole but has no device, every other
+ * one is wrong in one way. Compiled once for each. */
 #include <stdlib.h>
 #include <string.h>
 

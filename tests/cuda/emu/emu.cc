@@ -1,4 +1,5 @@
-/* emu.cc - see emu.h: fibres and barriers, and what the plugin asks of the CUDA runtime, on host memory. */
+/* emu.cc - see emu.h: fibres and barriers, and what the plugin asks of the CUDA runtime, on host
+ * memory. */
 #include "tests/cuda/emu/emu.h"
 
 #include <csetjmp>
@@ -163,10 +164,14 @@ cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 
 /* ---- no cuBLASLt: our own products ---- */
 
-struct lt *lt_open(void) { return NULL; }
+struct lt *lt_open(void) {
+    return NULL;
+}
 void lt_close(struct lt *) {}
 int lt_version(const struct lt *) { return 0; }
-struct lt_plan *lt_plan_new(struct lt *, const struct kern_mat *) { return NULL; }
+struct lt_plan *lt_plan_new(struct lt *, const struct kern_mat *) {
+    return NULL;
+}
 void lt_plan_free(struct lt *, struct lt_plan *) {}
 bool lt_takes_bias(const struct lt_plan *) { return false; }
 void lt_product(struct kern *, const struct kern_mat *, int, const void *, float *, int,

@@ -1,11 +1,12 @@
-/* emu.h - the kernels' own code on a processor: every thread of a block is a fibre of one system thread.
+/* emu.h - the kernels' own code on a processor: every thread of a block is a fibre of one system
+ * thread.
  *
- * What this proves: index arithmetic, bounds, what is read by whom after which barrier, the order of sums, all of
- * it against kernels/ref by the tests of every backend; a barrier or shuffle that not all threads reach is a
- * deadlock, and reported. What it does not: speed, races between threads of different warps that a real card
- * would interleave otherwise, the hardware's rounding in a tensor core, cuBLASLt, the driver. The layouts of the
- * tensor cores' fragments are taken from the PTX manual, as the kernels take them: a misreading would agree with
- * itself.
+ * What this proves: index arithmetic, bounds, what is read by whom after which barrier, the order
+ * of sums, all of it against kernels/ref by the tests of every backend; a barrier or shuffle that
+ * not all threads reach is a deadlock, and reported. What it does not: speed, races between threads
+ * of different warps that a real card would interleave otherwise, the hardware's rounding in a
+ * tensor core, cuBLASLt, the driver. The layouts of the tensor cores' fragments are taken from the
+ * PTX manual, as the kernels take them: a misreading would agree with itself.
  *
  * Included in front of each .cu by emu.py, which also turns launches into emu_run. */
 #ifndef TESTS_CUDA_EMU_EMU_H
@@ -36,16 +37,14 @@ int emu_lane(void);
 static inline void __syncthreads(void) { emu_block_barrier(); }
 static inline void __syncwarp(void) { emu_warp_barrier(); }
 
-template <typename T>
-static inline T __shfl_sync(unsigned, T v, int from) {
+template <typename T> static inline T __shfl_sync(unsigned, T v, int from) {
     std::memcpy(emu_slot(emu_lane()), &v, sizeof v);
     emu_warp_barrier();
     std::memcpy(&v, emu_slot(from % 32), sizeof v);
     emu_warp_barrier();
     return v;
 }
-template <typename T>
-static inline T __shfl_xor_sync(unsigned mask, T v, int other) {
+template <typename T> static inline T __shfl_xor_sync(unsigned mask, T v, int other) {
     return __shfl_sync(mask, v, emu_lane() ^ other);
 }
 
@@ -56,9 +55,9 @@ struct emu_config {
 };
 void emu_run_blocks(const struct emu_config &c, void (*thread)(void *), void *ctx);
 
-template <typename F>
-static inline void emu_run(const struct emu_config &c, F thread) {
-    emu_run_blocks(c, [](void *f) { (*(F *)f)(); }, &thread);
+template <typename F> static inline void emu_run(const struct emu_config &c, F thread) {
+    emu_run_blocks(
+        c, [](void *f) { (*(F *)f)(); }, &thread);
 }
 
 template <typename F>

@@ -1,5 +1,5 @@
-/* mma.h - in place of CUDA's: as much of nvcuda::wmma as our product takes. The first lane of a warp does the
- * work of all. */
+/* mma.h - in place of CUDA's: as much of nvcuda::wmma as our product takes. The first lane of a
+ * warp does the work of all. */
 #ifndef TESTS_CUDA_EMU_MMA_H
 #define TESTS_CUDA_EMU_MMA_H
 
@@ -15,8 +15,7 @@ struct row_major;
 struct col_major;
 enum layout_t { mem_row_major, mem_col_major };
 
-template <typename Use, int M, int N, int K, typename T, typename Layout = void>
-struct fragment {
+template <typename Use, int M, int N, int K, typename T, typename Layout = void> struct fragment {
     T at[16][16]; /* as the product takes it: a (row, k), b (k, column), sums (row, column) */
 };
 
@@ -34,8 +33,7 @@ static inline void load_matrix_sync(fragment<matrix_b, 16, 16, 16, T, col_major>
     for (int i = 0; emu_lane() == 0 && i < 256; i++)
         f.at[i % 16][i / 16] = p[i / 16 * (int)ld + i % 16];
 }
-template <typename F, typename T>
-static inline void fill_fragment(F &f, T v) {
+template <typename F, typename T> static inline void fill_fragment(F &f, T v) {
     for (int i = 0; i < 256; i++)
         f.at[i / 16][i % 16] = v;
 }

@@ -1,9 +1,9 @@
 /* test_engine_mini.c - the proof on the default model, all 4,096 places of a picture.
  *
- * A loop that runs each full prompt alone, every width, one thread and two, a cold and a warm cache,
- * a job of another picture beside it: the same answers, bit by bit. (test_engine.c shows the same on
- * the small models for every estimate.) Between kinds of vector code sums round differently, so that
- * each is held to itself, and how far they agree is printed.
+ * A loop that runs each full prompt alone, every width, one thread and two, a cold and a warm
+ * cache, a job of another picture beside it: the same answers, bit by bit. (test_engine.c shows the
+ * same on the small models for every estimate.) Between kinds of vector code sums round
+ * differently, so that each is held to itself, and how far they agree is printed.
  */
 #include <stdio.h>
 
@@ -130,8 +130,8 @@ static int is_near_tie(const struct eng_answer *a, const struct eng_answer *b) {
     return fabsf(a->prob[c] - b->prob[c]) <= 0.02f;
 }
 
-/* The GPU against the CPU: the same answers but for near ties, which are counted; and held to itself at
- * every width. */
+/* The GPU against the CPU: the same answers but for near ties, which are counted; and held to
+ * itself at every width. */
 TEST_LIMIT(engine_mini_cuda, 600) {
     static const char *const modes[] = {"strict", "flat", "tile"};
     struct eng_answer *want = mem_must(ALL * sizeof *want), *a = mem_must(ALL * sizeof *a);

@@ -1,4 +1,5 @@
-/* test_plugin.c - choosing a device by name, and loading plugins that are whole, broken or not there. */
+/* test_plugin.c - choosing a device by name, and loading plugins that are whole, broken or not
+ * there. */
 #include <stdio.h>
 #include <unistd.h>
 
