@@ -1,6 +1,8 @@
 /* test_config.c - the command line: every kind of option, and every way to be wrong. */
 #include "server/config.h"
 
+#include <stdlib.h>
+
 #include "tests/check.h"
 
 static int run_parse(struct config *cfg, enum config_cmd cmd, struct err *e, char **words) {
@@ -39,6 +41,17 @@ TEST(config_reads) {
     CHECK_STR(cfg.width, "8");
     CHECK_EQ(PARSE(&cfg, CMD_EVAL, NULL, "--help"), 0);
     CHECK(cfg.is_help);
+}
+
+TEST(config_device_by_either_name) {
+    struct config cfg;
+    CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--device", "cuda:1"), 0);
+    CHECK_STR(config_engine(&cfg, "m").backend, "cuda:1");
+    CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--backend=ref"), 0);
+    CHECK_STR(config_engine(&cfg, "m").backend, "ref");
+    CHECK(!config_engine(&cfg, "m").plugin);
+    setenv("LAMMD_PLUGIN", "/p.so", 1);
+    CHECK_STR(config_engine(&cfg, "m").plugin, "/p.so");
 }
 
 static void check_refused(enum config_cmd cmd, const char *text, char **words) {
