@@ -174,7 +174,6 @@ $(PLUGIN): $(B)/lammd-cuda.so
 # The same kernels for the processor, thread by thread: tests/cuda/emu/emu.h. Needs CUDA's headers only.
 emu-flags := -std=c++20 -O2 -g -ffp-contract=fast -fPIC -fvisibility=hidden -w -D_GNU_SOURCE \
              -Itests/cuda/emu -I. -isystem $(dir $(NVCC))../include
-emu-src   := $(filter-out kernels/cuda/gemm_lt.cu,$(cuda-src))
 $(B)/emu/%.cc: %.cu tests/cuda/emu/emu.py
 	@mkdir -p $(@D)
 	$(Q)$(PYTHON) tests/cuda/emu/emu.py $< $@
@@ -184,9 +183,16 @@ $(B)/emu/%.o: $(B)/emu/%.cc $(wildcard kernels/cuda/*.cuh tests/cuda/emu/*.h tes
 $(B)/emu/emu.o: tests/cuda/emu/emu.cc tests/cuda/emu/emu.h
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(emu-flags) -c -o $@ $<
-$(B)/emu/lammd-cuda.so: $(emu-src:%.cu=$(B)/emu/%.o) $(B)/emu/emu.o \
+$(B)/emu/lammd-cuda.so: $(cuda-src:%.cu=$(B)/emu/%.o) $(B)/emu/emu.o \
                         $(patsubst %,$(B)/kernels/cuda/base/%.o,err mem half)
 	$(Q)$(CXX) -shared -Wl,-z,defs $(EMUFLAGS) -o $@ $^
+# In place of cuBLASLt: one that computes, and one that has nothing, so that our own products do.
+$(B)/emu/lt/libcublasLt.so.13: tests/cuda/emu/fake_lt.cc
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(emu-flags) -shared -o $@ $<
+$(B)/emu/no-lt/libcublasLt.so.13: $(B)/tests/plugin_mute.so
+	@mkdir -p $(@D)
+	@cp $< $@
 # Runners look for the plugin in the folder above.
 $(B)/emu/tests/run-%: $(B)/tests/run-%
 	@mkdir -p $(@D)
@@ -266,9 +272,12 @@ test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against t
 	    '$(B)/tests/run-kernels $(run-flags) _cuda' '$(B)/tests/run-engine $(run-flags) _cuda'
 
 .PHONY: test-cuda-emu
+test-cuda-emu: $(B)/emu/lt/libcublasLt.so.13 $(B)/emu/no-lt/libcublasLt.so.13
 test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine ## its kernels on the CPU, thread by thread (needs CUDA's headers)
-	@sh tests/total.sh '$(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \
-	    '$(B)/emu/tests/run-engine --limit 600 $(run-flags) $(or $(T),model_parity_cuda model_run_gives_the_same_bits_cuda)'
+	@sh tests/total.sh \
+	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit' \
+	    'LD_LIBRARY_PATH=$(B)/emu/no-lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \
+	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-engine --limit 600 $(run-flags) $(or $(T),model_parity_cuda model_run_gives_the_same_bits_cuda)'
 
 .PHONY: check format
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format

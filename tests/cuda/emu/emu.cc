@@ -161,20 +161,3 @@ cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 }
-
-/* ---- no cuBLASLt: our own products ---- */
-
-struct lt *lt_open(void) {
-    return NULL;
-}
-void lt_close(struct lt *) {}
-int lt_version(const struct lt *) { return 0; }
-struct lt_plan *lt_plan_new(struct lt *, const struct kern_mat *) {
-    return NULL;
-}
-void lt_plan_free(struct lt *, struct lt_plan *) {}
-bool lt_takes_bias(const struct lt_plan *) { return false; }
-void lt_product(struct kern *, const struct kern_mat *, int, const void *, float *, int,
-                const float *, bool) {
-    must(0);
-}

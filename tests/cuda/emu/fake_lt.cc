@@ -1,0 +1,169 @@
+/* fake_lt.cc - a cuBLASLt of our own for the emulator: the sixteen functions that gemm_lt.cu calls, by
+ * the letter of their documentation (columns first, A transposed), on host memory. Its heuristic
+ * offers an algorithm that splits k first, which must be refused; that one computes nonsense. */
+#include <cstdint>
+#include <cstring>
+
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+struct fake_layout {
+    cudaDataType type;
+    uint64_t rows, cols;
+    int64_t ld;
+};
+struct fake_desc {
+    int32_t transa;
+    uint32_t epilogue;
+    const float *bias;
+    int32_t bias_type;
+};
+enum { SPLITS = 7, GOOD = 8 };
+
+static const fake_layout *layout(cublasLtMatrixLayout_t l) { return (const fake_layout *)l; }
+static const fake_desc *desc(cublasLtMatmulDesc_t d) { return (const fake_desc *)d; }
+
+static float value(const void *p, cudaDataType type, size_t i) {
+    if (type == CUDA_R_16BF) return __bfloat162float(((const __nv_bfloat16 *)p)[i]);
+    if (type == CUDA_R_16F) return __half2float(((const __half *)p)[i]);
+    return ((const float *)p)[i];
+}
+
+/* Is this D (n, m) = A (k, n) transposed times B (k, m)? */
+static bool fits(const fake_desc *d, const fake_layout *a, const fake_layout *b,
+                 const fake_layout *y) {
+    return d->transa == CUBLAS_OP_T && a->rows == b->rows && a->cols == y->rows &&
+           b->cols == y->cols && a->type == b->type && a->type != CUDA_R_32F &&
+           y->type == CUDA_R_32F && a->ld >= (int64_t)a->rows && b->ld >= (int64_t)b->rows &&
+           y->ld >= (int64_t)y->rows && a->ld % 8 == 0 && b->ld % 8 == 0 && y->ld % 4 == 0;
+}
+
+#define API extern "C" __attribute__((visibility("default")))
+#define OK  CUBLAS_STATUS_SUCCESS
+
+API cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
+    *h = (cublasLtHandle_t)h;
+    return OK;
+}
+API cublasStatus_t cublasLtDestroy(cublasLtHandle_t) { return OK; }
+API size_t cublasLtGetVersion(void) { return 1; }
+
+API cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,
+                                            cudaDataType_t scale) {
+    if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+    *d = (cublasLtMatmulDesc_t) new fake_desc{CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, -1};
+    return OK;
+}
+API cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) {
+    delete (fake_desc *)d;
+    return OK;
+}
+API cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t m,
+                                                  cublasLtMatmulDescAttributes_t what,
+                                                  const void *v, size_t n) {
+    fake_desc *d = (fake_desc *)m;
+    if (what == CUBLASLT_MATMUL_DESC_TRANSA && n == sizeof d->transa)
+        std::memcpy(&d->transa, v, n);
+    else if (what == CUBLASLT_MATMUL_DESC_EPILOGUE && n == sizeof d->epilogue)
+        std::memcpy(&d->epilogue, v, n);
+    else if (what == CUBLASLT_MATMUL_DESC_BIAS_POINTER && n == sizeof d->bias)
+        std::memcpy(&d->bias, v, n);
+    else if (what == CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE && n == sizeof d->bias_type)
+        std::memcpy(&d->bias_type, v, n);
+    else
+        return CUBLAS_STATUS_INVALID_VALUE;
+    return OK;
+}
+
+API cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type,
+                                              uint64_t rows, uint64_t cols, int64_t ld) {
+    *l = (cublasLtMatrixLayout_t) new fake_layout{type, rows, cols, ld};
+    return OK;
+}
+API cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) {
+    delete (fake_layout *)l;
+    return OK;
+}
+API cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t m,
+                                                    cublasLtMatrixLayoutAttribute_t what,
+                                                    const void *v, size_t n) {
+    fake_layout *l = (fake_layout *)m;
+    if (n != 8) return CUBLAS_STATUS_INVALID_VALUE;
+    if (what == CUBLASLT_MATRIX_LAYOUT_COLS)
+        std::memcpy(&l->cols, v, n);
+    else if (what == CUBLASLT_MATRIX_LAYOUT_LD)
+        std::memcpy(&l->ld, v, n);
+    else
+        return CUBLAS_STATUS_INVALID_VALUE;
+    return OK;
+}
+
+API cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) {
+    *p = (cublasLtMatmulPreference_t)p;
+    return OK;
+}
+API cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t) { return OK; }
+API cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
+                                                        cublasLtMatmulPreferenceAttributes_t,
+                                                        const void *, size_t n) {
+    return n == 4 || n == 8 ? OK : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d,
+                                                  cublasLtMatrixLayout_t a,
+                                                  cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t,
+                                                  cublasLtMatrixLayout_t y,
+                                                  cublasLtMatmulPreference_t, int most,
+                                                  cublasLtMatmulHeuristicResult_t found[], int *n) {
+    if (most < 2 || !fits(desc(d), layout(a), layout(b), layout(y)))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    std::memset(found, 0, 2 * sizeof found[0]);
+    found[0].algo.data[0] = SPLITS;
+    found[1].algo.data[0] = GOOD;
+    *n = 2;
+    return OK;
+}
+API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d,
+                                           cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                           cublasLtMatrixLayout_t, cublasLtMatrixLayout_t y,
+                                           const cublasLtMatmulAlgo_t *,
+                                           cublasLtMatmulHeuristicResult_t *r) {
+    std::memset(r, 0, sizeof *r);
+    return fits(desc(d), layout(a), layout(b), layout(y)) ? OK : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                                        cublasLtMatmulAlgoConfigAttributes_t what,
+                                                        void *v, size_t n, size_t *written) {
+    uint32_t value = what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM && algo->data[0] == SPLITS ? 4 : 0;
+    if (n != sizeof value) return CUBLAS_STATUS_INVALID_VALUE;
+    std::memcpy(v, &value, n);
+    *written = n;
+    return OK;
+}
+
+API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, const void *alpha,
+                                  const void *A, cublasLtMatrixLayout_t la, const void *B,
+                                  cublasLtMatrixLayout_t lb, const void *beta, const void *C,
+                                  cublasLtMatrixLayout_t, void *D, cublasLtMatrixLayout_t ly,
+                                  const cublasLtMatmulAlgo_t *algo, void *, size_t, cudaStream_t) {
+    const fake_desc *d = desc(md);
+    const fake_layout *a = layout(la), *b = layout(lb), *y = layout(ly);
+    uintptr_t all = (uintptr_t)A | (uintptr_t)B | (uintptr_t)C | (uintptr_t)D;
+    bool has_bias = d->epilogue == CUBLASLT_EPILOGUE_BIAS;
+    if (has_bias && (!d->bias || d->bias_type != CUDA_R_32F)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (all % 16 || !fits(d, a, b, y) || algo->data[0] != GOOD) return CUBLAS_STATUS_INVALID_VALUE;
+    float one = *(const float *)alpha, more = *(const float *)beta;
+    for (uint64_t i = 0; i < y->cols; i++)
+        for (uint64_t j = 0; j < y->rows; j++) {
+            double sum = 0;
+            for (uint64_t c = 0; c < a->rows; c++)
+                sum += (double)value(A, a->type, j * (uint64_t)a->ld + c) *
+                       (double)value(B, b->type, i * (uint64_t)b->ld + c);
+            uint64_t at = i * (uint64_t)y->ld + j;
+            float s = one * (float)sum;
+            if (more > 0 || more < 0) s += more * ((const float *)C)[at];
+            ((float *)D)[at] = has_bias ? s + d->bias[j] : s;
+        }
+    return OK;
+}
