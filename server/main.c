@@ -17,8 +17,8 @@ static const struct command {
     {"serve", CMD_SERVE, cmd_serve, "serve [OPTIONS]", "answer HTTP requests until SIGTERM"},
     {"reconstruct", CMD_RECONSTRUCT, cmd_reconstruct, "reconstruct PHOTO -o SEEN.png [OPTIONS]",
      "write what the model sees of a photo"},
-    {"eval", CMD_EVAL, cmd_eval, "eval pvp FOLDER [OPTIONS]",
-     "pixel value prediction on a folder of pictures: errors beside thumbnails"},
+    {"eval", CMD_EVAL, cmd_eval, "eval pvp|rec|seg|vqa|game PATH [OPTIONS]",
+     "the paper's figures on pictures and annotations: pixels, boxes, masks, answers, actions"},
     {"bench", CMD_BENCH, cmd_bench, "bench pix4096 [PHOTO] [OPTIONS]",
      "how fast 4,096 pixel questions are answered here"},
 };

@@ -27,7 +27,7 @@ BEGIN {
 
     ration("^microhttpd[.]h$", "^server/http/(http|form)[.]c$")
     ration("^(png|turbojpeg)[.]h$", "^api/picture[a-z_]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c)$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|server/eval/[a-z]*[.][ch])$")
     ration("^openssl/", "^(api/(base64|meta)|engine/picture|engine/model/model)[.]c$")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
     ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/engine|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
