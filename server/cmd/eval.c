@@ -52,7 +52,7 @@ static int run(struct eval *v, const struct mode *m, struct err *e) {
     v->grid = eng_info(v->eng)->grid;
     v->report = json_object();
     v->items = json_array();
-    json_object_set_new(v->report, "mode", json_string(m->name));
+    json_object_set_new(v->report, "eval", json_string(m->name));
     rc = eval_find_pictures(v, cfg->rest.at[1], e);
     if (rc == 0) rc = m->run(v, cfg->rest.at[1], e);
     if (rc == 0) rc = write_report(v, e);

@@ -117,7 +117,7 @@ static void report(struct rec *r) {
     report_groups(v, "kinds", &r->kinds);
     line("all", &r->splits.all, v->report);
     if (!eval_prints(v)) return;
-    print("all", &r->splits.all);
+    print("together", &r->splits.all);
     puts(
         "\n  PAE-LaMM (7B): RefCOCO 88.55 91.1 86.2, RefCOCO+ 83.3 87.30 78.7, RefCOCOg 85.2 86.6, "
         "average 85.87");

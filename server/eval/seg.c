@@ -200,7 +200,7 @@ static void row(struct eval *v, const struct eval_groups *g, int k, json_t *o) {
     json_object_set_new(figures, "sentences", json_integer(at[0]->n));
     json_object_set_new(o, name, figures);
     if (!eval_prints(v)) return;
-    printf("  %-22.22s %7u", name, at[0]->n);
+    printf("  %-22.22s %7u", k < 0 ? "together" : name, at[0]->n);
     for (int w = 0; w < WAYS; w += 2)
         w < LIMIT_FULL ? printf("  %6.2f %6.2f", ciou(at[w]), ciou(at[w + 1]))
                        : printf("         %6.2f", ciou(at[w]));

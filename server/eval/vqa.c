@@ -143,7 +143,7 @@ static void row(struct vqa *v, const struct eval_group *g, const char *group, js
     if (is_choice) eval_set(figures, "chance", 100 * g->sum[CHANCE] / g->n);
     json_object_set_new(o, name, figures);
     if (!eval_prints(v->eval)) return;
-    printf("  %-22.22s %8u %9.2f ", name, g->n, 100 * g->sum[RIGHT] / g->n);
+    printf("  %-22.22s %8u %9.2f ", group ? name : "together", g->n, 100 * g->sum[RIGHT] / g->n);
     if (is_choice)
         printf("%8.2f ", 100 * g->sum[CHANCE] / g->n);
     else
