@@ -32,11 +32,13 @@ struct api;
 struct api_call;
 
 struct api_options {
-    size_t json_max;      /* bytes of a JSON body; 0: 16 MiB */
-    size_t picture_max;   /* bytes of an encoded picture; 0: 12 MiB */
-    uint64_t pixels_max;  /* pixels of a decoded picture; 0: 40 million */
-    int stored_images;    /* pictures kept by PUT /v1/images; 0: 64 */
-    unsigned image_ttl_s; /* and for how long after the last use; 0: 3600 */
+    size_t json_max;        /* bytes of a JSON body; 0: 16 MiB */
+    size_t picture_max;     /* bytes of an encoded picture; 0: 12 MiB */
+    uint64_t pixels_max;    /* pixels of a decoded picture; 0: 40 million */
+    int stored_images;      /* pictures kept by PUT /v1/images; 0: 64 */
+    unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
+    int sessions;           /* games played at once through /v1/act/sessions; 0: 64 */
+    unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
 };
 
 /* Borrows the engine until api_free. Must-succeed but for the options: E_INVALID. */
@@ -126,7 +128,7 @@ void api_call_cancel(struct api_call *c);
  * stream ends with an `error` event, `deadline` or `draining`. Any thread. */
 void api_call_expire(struct api_call *c);
 void api_call_free(struct api_call *c); /* NULL is legal */
-/* For the log: "pixels=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */
+/* For the log: "answers=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */
 const char *api_call_summary(const struct api_call *c);
 
 /* An error reply that the server needs before there is a call (gate, limits, draining). `code` is a

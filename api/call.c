@@ -3,10 +3,10 @@
  * Who touches a call: the worker that steps it, the thread that reads its stream (never both at a
  * time), and two that may come at any moment: whoever cancels it, and the engine's step thread,
  * which wakes it. Those two touch nothing but this:
- *   cancelled, job   atomics; cancel sets the flag, then looks for a job; submit publishes the
- *                    job, then looks at the flag; so whoever comes second stops the job.
- *   wake, ud         never change. The engine's door promises that no wake comes after the last put
- *                    of a job, and api_call_free puts it before it frees anything.
+ *   cancelled, jobs   atomics; cancel sets the flag, then walks the list of jobs; call_ask puts
+ *                     the job on the list, then looks at the flag; so whoever comes second stops it.
+ *   wake, ud          never change. The engine's door promises that no wake comes after the last put
+ *                     of a job, and api_call_free puts them all before it frees anything.
  *
  * Thread: see api.h.
  */
@@ -15,8 +15,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-#include "api/input.h"
+#include "api/wire/input.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
@@ -28,6 +29,8 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     *out = NULL;
     if (opt->stored_images < 0 || opt->stored_images > 100000)
         return err_set(e, E_INVALID, "stored images must be from 1 to 100000");
+    if (opt->sessions < 0 || opt->sessions > 10000)
+        return err_set(e, E_INVALID, "sessions must be from 1 to 10000");
     if (opt->pixels_max > ENG_IMAGE_PIXELS_MAX)
         return err_set(e, E_INVALID, "at most %d pixels can be allowed", ENG_IMAGE_PIXELS_MAX);
     struct api *a = mem_must(sizeof(*a));
@@ -37,8 +40,12 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     if (!a->opt.pixels_max) a->opt.pixels_max = 40 * 1000 * 1000;
     if (!a->opt.stored_images) a->opt.stored_images = 64;
     if (!a->opt.image_ttl_s) a->opt.image_ttl_s = 3600;
+    if (!a->opt.sessions) a->opt.sessions = 64;
+    if (!a->opt.session_ttl_s) a->opt.session_ttl_s = 600;
     a->eng = eng;
+    a->born_s = (long long)time(NULL);
     a->images = images_new(a->opt.stored_images, a->opt.image_ttl_s);
+    a->sessions = sessions_new(a->opt.sessions, a->opt.session_ttl_s);
     a->metrics = metrics_new();
     pthread_mutex_init(&a->mu, NULL);
     json_object_seed(0);
@@ -49,6 +56,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
 void api_free(struct api *a) {
     if (!a) return;
     images_free(a->images);
+    sessions_free(a->sessions);
     metrics_free(a->metrics);
     pthread_mutex_destroy(&a->mu);
     mem_free(a);
@@ -98,15 +106,10 @@ const char *api_call_problem(const struct api_call *c) {
     return c->problem.detail[0] ? c->problem.detail : c->problem.row->detail;
 }
 
-long api_call_read(struct api_call *c, char *to, size_t max) {
-    if (max == 0) return 0;
-    return c->read ? c->read(c, to, max) : API_END;
-}
-
 static void stop(struct api_call *c, atomic_int *why) {
     atomic_store(why, 1);
-    struct eng_job *job = atomic_load(&c->job);
-    if (job) eng_job_cancel(job);
+    for (int i = atomic_load(&c->n_jobs) - 1; i >= 0; i--)
+        eng_job_cancel(atomic_load(&c->jobs[i]));
 }
 
 void api_call_cancel(struct api_call *c) { stop(c, &c->cancelled); }
@@ -115,10 +118,13 @@ void api_call_expire(struct api_call *c) { stop(c, &c->expired); }
 
 void api_call_free(struct api_call *c) {
     if (!c) return;
-    eng_job_put(atomic_load(&c->job)); /* from here on nothing wakes it */
-    eng_image_put(c->image);
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++)
+        eng_job_put(atomic_load(&c->jobs[i])); /* from here on it wakes nobody */
+    for (uint32_t i = 0; i < c->n_images; i++)
+        eng_image_put(c->images[i]);
     if (c->state_clear) c->state_clear(c->state);
     mem_free(c->state);
+    arena_free(c->texts);
     buf_clear(&c->body);
     mem_free(c);
 }
@@ -187,30 +193,56 @@ static int refuse_picture(struct api_call *c, int rc, const struct err *e) {
     return problem_set(&c->problem, code, "image", "%s", e->text);
 }
 
-int call_image(struct api_call *c, const struct input *in) {
-    if (in->image_id) {
-        c->image = images_find(c->api->images, in->image_id);
-        return c->image ? 0 : problem_set(&c->problem, "image_not_found", "image", NULL);
-    }
+/* One encoded picture -> the next of c->images. */
+static int decode(struct api_call *c, const struct input_picture *p) {
     struct err e = {0};
     uint8_t *rgb = NULL;
     int w, h;
     uint64_t start = clock_ns();
-    int rc =
-        api_picture_decode(in->picture, in->picture_len, c->api->opt.pixels_max, &rgb, &w, &h, &e);
+    int rc = api_picture_decode(p->bytes, p->len, c->api->opt.pixels_max, &rgb, &w, &h, &e);
     if (rc) {
         refuse_picture(c, rc, &e);
     } else {
-        rc = eng_image_new(c->api->eng, rgb, w, h, &c->image, &e);
+        rc = eng_image_new(c->api->eng, rgb, w, h, &c->images[c->n_images], &e);
         if (rc == E_TOO_BIG)
             problem_set(&c->problem, "picture_too_large", "image", NULL);
         else if (rc)
             problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
+        else
+            c->n_images++;
     }
     mem_free(rgb);
-    c->decode_ns = clock_ns() - start;
-    metrics_count_decode(c->api->metrics, c->decode_ns, rc != 0);
+    uint64_t ns = clock_ns() - start;
+    c->decode_ns += ns;
+    metrics_count_decode(c->api->metrics, ns, rc != 0);
     return rc ? -1 : 0;
+}
+
+int call_images(struct api_call *c, const struct input *in) {
+    for (int i = 0; i < in->n_pictures; i++) {
+        const struct input_picture *p = &in->pictures[i];
+        if (!p->id) {
+            if (decode(c, p)) return -1;
+            continue;
+        }
+        struct eng_image *image = images_find(c->api->images, p->id);
+        if (!image) return problem_set(&c->problem, "image_not_found", in->wants->picture, NULL);
+        c->images[c->n_images++] = image;
+    }
+    return 0;
+}
+
+void *call_take(struct api_call *c, size_t bytes) {
+    if (!c->texts) c->texts = arena_new(CALL_TEXT_BYTES_MAX);
+    void *p = c->texts ? arena_take(c->texts, bytes) : NULL;
+    if (!p) problem_set(&c->problem, "no_memory", NULL, NULL);
+    return p;
+}
+
+char *call_keep(struct api_call *c, const char *text, size_t len) {
+    char *p = call_take(c, len + 1);
+    if (p && len) memcpy(p, text, len);
+    return p;
 }
 
 /* The engine's callback, on its step thread. */
@@ -219,26 +251,47 @@ static void on_wake(void *ud, struct eng_job *job) {
     if (c->wakes_each_pass || eng_job_state(job) >= ENG_DONE) c->wake(c->ud);
 }
 
-int call_submit(struct api_call *c, const struct eng_point *points, uint32_t n,
-                enum eng_estimate estimate, int distribution, int each_pass) {
-    if (atomic_load(&c->api->draining)) return problem_set(&c->problem, "draining", NULL, NULL);
-    struct eng_ask ask = {.images = &c->image,
-                          .n_images = 1,
-                          .points = points,
-                          .n_points = n,
-                          .estimate = estimate,
-                          .distribution = distribution,
-                          .urgency = ENG_PICTURE,
-                          .wake = on_wake,
-                          .ud = c};
+/* What a text that came from outside may be refused for is told in the engine's own words, which
+ * are about the text alone. */
+static void refuse_ask(struct api_call *c, int rc, const struct err *e, const char *param) {
+    if (param && (rc == E_INVALID || rc == E_TOO_BIG))
+        problem_set(&c->problem, rc == E_INVALID ? "invalid_parameter" : "too_much_work", param,
+                    "%s can't be asked: %s", param, e->text);
+    else
+        problem_set(&c->problem, rc == E_UNSUPPORTED ? "unsupported_task" : problem_code_of(rc),
+                    NULL, NULL);
+}
+
+struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const char *param) {
+    int n = atomic_load(&c->n_jobs);
+    /* What has begun may go on. */
+    if (n == 0 && atomic_load(&c->api->draining)) {
+        problem_set(&c->problem, "draining", NULL, NULL);
+        return NULL;
+    }
+    must(n < CALL_JOBS_MAX);
+    struct eng_ask ask = *what;
+    if (!ask.images) {
+        ask.images = c->images;
+        ask.n_images = c->n_images;
+    }
+    ask.wake = on_wake;
+    ask.ud = c;
     struct eng_job *job = NULL;
-    c->wakes_each_pass = each_pass;
     struct err e = {0};
     int rc = eng_submit(c->api->eng, &ask, &job, &e);
-    if (rc) return problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
-    atomic_store(&c->job, job);
+    if (rc) {
+        refuse_ask(c, rc, &e, param);
+        return NULL;
+    }
+    atomic_store(&c->jobs[n], job);
+    atomic_store(&c->n_jobs, n + 1);
     if (atomic_load(&c->cancelled) || atomic_load(&c->expired)) eng_job_cancel(job);
-    return 0;
+    return job;
+}
+
+struct eng_job *call_job(struct api_call *c, int i) {
+    return atomic_load(&c->jobs[i]);
 }
 
 /* By the client, by the clock, or by an engine that closes. */
@@ -247,78 +300,59 @@ static const char *why_cancelled(struct api_call *c) {
     return atomic_load(&c->expired) && !atomic_load(&c->api->draining) ? "deadline" : "draining";
 }
 
-int call_outcome(struct api_call *c) {
-    struct eng_job *job = atomic_load(&c->job);
+int call_job_outcome(struct api_call *c, const struct eng_job *job) {
     switch (eng_job_state(job)) {
-    case ENG_DONE: break;
+    case ENG_DONE: return 1;
     case ENG_FAILED:
         return problem_set(&c->problem, problem_code_of(eng_job_error(job)->code), NULL, NULL);
     case ENG_CANCELLED: return problem_set(&c->problem, why_cancelled(c), NULL, NULL);
     default: return 0;
     }
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
+
+void call_stats(struct api_call *c, struct eng_job_stats *out) {
+    *out = (struct eng_job_stats){0};
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        struct eng_job_stats s;
+        eng_job_stats(call_job(c, i), &s);
+        out->queued_ns = earlier(out->queued_ns, s.queued_ns);
+        out->first_ns = earlier(out->first_ns, s.first_ns);
+        if (s.end_ns > out->end_ns) out->end_ns = s.end_ns;
+        out->see_ns += s.see_ns;
+        out->stem_tokens += s.stem_tokens;
+        out->stem_cached += s.stem_cached;
+        out->rows += s.rows;
+        out->rows_plain += s.rows_plain;
+    }
+}
+
+static void summarize(struct api_call *c) {
     struct eng_job_stats s;
-    uint32_t n;
-    eng_job_answers(job, &n);
-    eng_job_stats(job, &s);
+    uint32_t n, answers = 0, tokens = 0;
+    call_stats(c, &s);
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        eng_job_answers(call_job(c, i), &n);
+        answers += n;
+        eng_job_tokens(call_job(c, i), &n);
+        tokens += n;
+    }
     snprintf(c->summary, sizeof(c->summary),
-             "pixels=%u rows=%llu cached=%u/%u first_ms=%.1f decode_ms=%.1f", n,
-             (unsigned long long)s.rows, s.stem_cached, s.stem_tokens,
-             (double)(s.first_ns - s.queued_ns) / 1e6, (double)c->decode_ns / 1e6);
-    return 1;
+             "answers=%u tokens=%u rows=%llu cached=%u/%u first_ms=%.1f decode_ms=%.1f", answers,
+             tokens, (unsigned long long)s.rows, s.stem_cached, s.stem_tokens,
+             s.first_ns > s.queued_ns ? (double)(s.first_ns - s.queued_ns) / 1e6 : 0,
+             (double)c->decode_ns / 1e6);
 }
 
-/* ---- Accept (RFC 9110 section 12.5.1) ---- */
-
-/* `0.5` -> 500; anything odd counts as 0. */
-static int read_quality(const char *s, const char *end) {
-    if (s == end || (*s != '0' && *s != '1')) return 0;
-    int q = *s == '1' ? 1000 : 0, scale = 100;
-    if (q || ++s == end || *s++ != '.') return q;
-    for (; s < end && scale && *s >= '0' && *s <= '9'; s++, scale /= 10)
-        q += (*s - '0') * scale;
-    return q;
-}
-
-/* One range `type/sub;q=0.5` from s to end: how exactly it names `type` (0: not at all, 1: any, 2:
- * any of the kind, 3: itself), and its quality in thousandths. */
-static int range_fits(const char *s, const char *end, const char *type, int *q) {
-    const char *semi = memchr(s, ';', (size_t)(end - s));
-    const char *stop = semi ? semi : end;
-    while (stop > s && (stop[-1] == ' ' || stop[-1] == '\t'))
-        stop--;
-    *q = 1000;
-    while (semi) {
-        const char *p = semi + 1;
-        p += strspn(p, " \t");
-        if (end - p >= 2 && (*p == 'q' || *p == 'Q') && p[1] == '=') *q = read_quality(p + 2, end);
-        semi = memchr(semi + 1, ';', (size_t)(end - semi - 1));
-    }
-    size_t n = (size_t)(stop - s), kind = (size_t)(strchr(type, '/') - type) + 1;
-    if (n == strlen(type) && strncasecmp(s, type, n) == 0) return 3;
-    if (n == kind + 1 && strncasecmp(s, type, kind) == 0 && s[kind] == '*') return 2;
-    return n == 3 && memcmp(s, "*/*", 3) == 0;
-}
-
-int call_accept(const char *accept, const char *const *types, int n) {
-    if (!accept || !*accept) return 0;
-    int best = -1, best_q = 0, best_fit = 0;
+int call_outcome(struct api_call *c) {
+    int n = atomic_load(&c->n_jobs), n_done = 0;
     for (int i = 0; i < n; i++) {
-        int q = 0, fit = 0;
-        for (const char *s = accept; *s;) {
-            s += strspn(s, " \t,");
-            const char *end = s + strcspn(s, ",");
-            int this_q, this_fit = range_fits(s, end, types[i], &this_q);
-            if (this_fit > fit) {
-                fit = this_fit;
-                q = this_q;
-            }
-            s = end;
-        }
-        if (q > best_q || (q == best_q && q > 0 && fit > best_fit)) {
-            best = i;
-            best_q = q;
-            best_fit = fit;
-        }
+        int outcome = call_job_outcome(c, call_job(c, i));
+        if (outcome < 0) return -1;
+        n_done += outcome;
     }
-    return best;
+    if (n_done < n) return 0;
+    summarize(c);
+    return 1;
 }

@@ -3,12 +3,15 @@
  * A call is one request on its way to one reply. Its endpoint's step function runs on a worker as
  * often as it is woken and returns an enum api_step:
  *
- *     START --submit--> ASKED --job ends--> ANSWERED        (API_WAIT, API_WAIT, API_REPLY)
- *       |                 '--stream: head ready--> STREAM   (API_STREAM, then call->read)
- *       '--fault--> call_fail()                             (API_REPLY)
+ *     START --ask--> ASKED --jobs end--> ANSWERED        (API_WAIT, API_WAIT, API_REPLY)
+ *       |              '--stream: head ready--> STREAM   (API_STREAM, then call->read)
+ *       '--fault--> call_fail()                          (API_REPLY)
  *
- * Ownership: the call owns its image, job, body and the endpoint's state, and frees them in
- * api_call_free. The request's bytes are the server's and outlive the call.
+ * A call may have several jobs, at once or one after another. They are never taken off its list
+ * before its end, so that whoever cancels it may walk the list without a lock.
+ *
+ * Ownership: the call owns its images, jobs, texts, body and the endpoint's state, and frees them
+ * in api_call_free. The request's bytes are the server's and outlive the call.
  */
 #ifndef API_CALL_H
 #define API_CALL_H
@@ -17,17 +20,22 @@
 #include <stdatomic.h>
 
 #include "api/api.h"
-#include "api/problem.h"
+#include "api/wire/problem.h"
 
-struct images;  /* images.c: the pictures that clients have stored */
-struct metrics; /* metrics.c: counters and histograms */
+struct images;   /* images.c: the pictures that clients have stored */
+struct sessions; /* task/session.c: the games that are being played */
+struct metrics;  /* metrics.c: counters and histograms */
 struct input;
+
+enum { CALL_JOBS_MAX = 128, CALL_TEXT_BYTES_MAX = 1 << 20 };
 
 struct api {
     struct api_options opt; /* defaults filled in */
     struct eng *eng;
     struct images *images;
+    struct sessions *sessions;
     struct metrics *metrics;
+    long long born_s; /* since the epoch */
     atomic_int draining;
     pthread_mutex_t mu; /* guards the two below */
     api_server_stats_fn *server_stats;
@@ -45,16 +53,24 @@ struct api_call {
     char header_text[3][80]; /* storage for header values that are made per call */
     int n_header_text;
     struct buf body; /* of the reply; of a stream: what is ready and not yet read */
-    struct eng_image *image;
-    _Atomic(struct eng_job *) job;
+    struct eng_image *images[ENG_IMAGES_MAX];
+    uint32_t n_images;
+    _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* each is written once */
+    atomic_int n_jobs;                             /* only grows */
+    struct arena *texts;                           /* made with the first */
     atomic_int cancelled;
     atomic_int expired; /* too late, but somebody listens */
     api_wake_fn *wake;
     void *ud;
-    int wakes_each_pass;              /* or only at the job's end. Fixed before submit */
+    int wakes_each_pass;              /* or only at a job's end. Fixed before the first ask */
     void *state;                      /* the endpoint's, one block */
     void (*state_clear)(void *state); /* what is inside it, or NULL */
-    long (*read)(struct api_call *c, char *to, size_t max);
+    struct stream {                   /* of a reply that comes in events: stream.c */
+        void (*next)(struct api_call *c);
+        size_t read_at; /* of body */
+        int ended;      /* the last event is in body */
+        uint64_t last_ns;
+    } stream;
     char summary[160];
 };
 
@@ -68,22 +84,44 @@ void call_header(struct api_call *c, const char *name, const char *value);
 void call_header_printf(struct api_call *c, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* ---- towards the engine ---- */
-/* The request's picture -> c->image: decoded, or found by its id. 0, or -1 with c->problem. */
-int call_image(struct api_call *c, const struct input *in);
-/* Queue the questions about c->image -> c->job. `each_pass`: wake for every pass that brings
- * answers, not only for the end. 0, or -1 with c->problem. */
-int call_submit(struct api_call *c, const struct eng_point *points, uint32_t n,
-                enum eng_estimate estimate, int distribution, int each_pass);
-/* 1: the job is done; 0: not yet; -1: failed, c->problem says how. */
-int call_outcome(struct api_call *c);
+/* A reply in events. `next` puts the next one, if there is one, into the empty c->body, and sets
+ * c->stream.ended with the last. What is in c->body now comes first. Returns API_STREAM, or
+ * API_REPLY when c->body went bad. */
+int call_stream(struct api_call *c, void (*next)(struct api_call *c));
+/* The event of a stream that failed: c->problem. */
+void call_error_event(struct api_call *c);
 
-/* Index of the type in `types` (n of them, best first) that Accept likes most; -1: none. */
-int call_accept(const char *accept, const char *const *types, int n);
+/* ---- towards the engine ---- */
+/* The request's pictures -> c->images, in their order: decoded, or found by id. 0, or -1 with
+ * c->problem. */
+int call_images(struct api_call *c, const struct input *in);
+/* A copy that lives as long as the call, NUL-terminated; NULL with c->problem. */
+char *call_keep(struct api_call *c, const char *text, size_t len);
+void *call_take(struct api_call *c, size_t bytes); /* likewise, zeroed */
+/* Queue a job. Without images of its own `ask` is about c->images; callbacks are filled in here.
+ * `param`: the field that a text of `ask` came from, to which the engine's refusal of it belongs;
+ * NULL: it has none. The job is the call's; NULL with c->problem. */
+struct eng_job *call_ask(struct api_call *c, const struct eng_ask *ask, const char *param);
+/* 1: the job is done; 0: not yet; -1: failed, c->problem says how. */
+int call_job_outcome(struct api_call *c, const struct eng_job *job);
+/* The same of all the call's jobs together; writes the summary when they are done. */
+int call_outcome(struct api_call *c);
+/* Of all the call's jobs together: first submit, first answer, last end; everything else added. */
+void call_stats(struct api_call *c, struct eng_job_stats *out);
+struct eng_job *call_job(struct api_call *c, int i); /* the i-th */
 
 /* ---- endpoints (routes.c has the table) ---- */
 int reconstruct_step(struct api_call *c);
 int pixels_step(struct api_call *c);
+int segment_step(struct api_call *c);
+int refer_step(struct api_call *c);
+int describe_step(struct api_call *c);
+int vqa_step(struct api_call *c);
+int act_step(struct api_call *c);
+int session_new_step(struct api_call *c);
+int session_act_step(struct api_call *c);
+int session_delete_step(struct api_call *c);
+int chat_step(struct api_call *c);
 int images_put_step(struct api_call *c);
 int images_delete_step(struct api_call *c);
 int meta_models_step(struct api_call *c);
@@ -98,6 +136,10 @@ void images_free(struct images *s);
 /* One reference for the caller, NULL when there is none. Any thread. */
 struct eng_image *images_find(struct images *s, const char *id);
 int images_count(struct images *s);
+
+struct sessions *sessions_new(int max, unsigned ttl_s);
+void sessions_free(struct sessions *s);
+int sessions_count(struct sessions *s);
 
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "api/input.h"
+#include "api/wire/input.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
@@ -122,14 +122,15 @@ static int forget(struct images *s, const char *id) {
 
 int images_put_step(struct api_call *c) {
     static const char *const known[] = {NULL};
+    static const struct input_wants wants = {.picture = "image", .known = known};
     struct input in;
-    int rc = input_open(&in, c->api, &c->in, known, &c->problem);
-    if (!rc) rc = call_image(c, &in);
+    int rc = input_open(&in, c, &wants);
+    if (!rc) rc = call_images(c, &in);
     input_close(&in);
     if (rc) return call_fail(c);
-    const char *id = eng_image_digest(c->image);
-    int is_new = store(c->api->images, c->image), w, h;
-    eng_image_size(c->image, &w, &h);
+    const char *id = eng_image_digest(c->images[0]);
+    int is_new = store(c->api->images, c->images[0]), w, h;
+    eng_image_size(c->images[0], &w, &h);
     buf_printf(&c->body, "{\"id\":\"%s\",\"width\":%d,\"height\":%d,\"ttl_s\":%u}\n", id, w, h,
                c->api->opt.image_ttl_s);
     call_header_printf(c, "Location", "/v1/images/%s", id);

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "api/json.h"
 #include "api/static.h"
+#include "api/wire/json.h"
 
 /* The page loads nothing from anywhere else, and nobody may frame it. */
 static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' "
@@ -24,9 +24,11 @@ int meta_models_step(struct api_call *c) {
     buf_str(b, "{\"object\":\"list\",\"data\":[{\"id\":");
     json_write_str(b, info->name);
     buf_printf(b,
-               ",\"object\":\"model\",\"owned_by\":\"lammd\",\"grid\":%d,\"image_size\":%d,"
-               "\"parameters\":%llu,\"sha256\":\"%s\",\"backend\":",
-               info->grid, info->image_size, (unsigned long long)info->parameters, info->digest);
+               ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"lammd\",\"grid\":%d,"
+               "\"image_size\":%d,\"image_tokens\":%d,\"context\":%d,\"parameters\":%llu,"
+               "\"sha256\":\"%s\",\"backend\":",
+               c->api->born_s, info->grid, info->image_size, info->image_tokens, info->positions,
+               (unsigned long long)info->parameters, info->digest);
     json_write_str(b, info->backend);
     buf_str(b, "}]}\n");
     return call_answer(c, 200, "application/json");

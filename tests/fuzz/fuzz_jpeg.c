@@ -2,7 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "api/picture.h"
+#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,17 +1,18 @@
 /* fuzz_json.c - bytes as the JSON body of a request, and as the text of each of its parameters.
  * What is accepted lies within its bounds; what is refused becomes a problem that is itself valid
  * JSON. */
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "api/call.h"
-#include "api/input.h"
+#include "api/wire/input.h"
 #include "kernels/base/mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { GRID = 64, POINTS = 100 };
+enum { GRID = 64, POINTS = 100, CHOICES = 8, TEXT = 50 };
 
 static void check_problem(const struct problem *p) {
     struct buf b;
@@ -40,31 +41,60 @@ static void read_all(struct input *in) {
     mem_free(points);
 }
 
-static void run(const struct api_input *from) {
-    static const char *const known[] = {"width", "region", "estimate", "compare", "points", NULL};
-    static const struct api a = {.opt = {.picture_max = 1 << 16}};
+static void read_more(struct input *in) {
+    double threshold = 0.5, box[4] = {0};
+    const char *sentence = NULL, *const *choices = NULL;
+    uint64_t seed = 0;
+    uint32_t n = 0;
+    input_number(in, "threshold", 0, 1, &threshold);
+    input_numbers(in, "box", "x1,y1,x2,y2", 4, box);
+    input_seed(in, "seed", &seed);
+    input_text(in, "sentence", TEXT, &sentence);
+    input_texts(in, "choices", CHOICES, TEXT, &choices, &n);
+    must(threshold >= 0 && threshold <= 1 && seed < UINT64_C(1) << 63 && n <= CHOICES);
+    for (int k = 0; k < 4; k++)
+        must(isfinite(box[k]));
+    must(!sentence || (*sentence && strlen(sentence) <= 4 * TEXT));
+    for (uint32_t i = 0; !in->problem->row && i < n; i++)
+        must(*choices[i] && strlen(choices[i]) <= 4 * TEXT);
+}
+
+static void run(const struct api_input *from, void (*read)(struct input *in)) {
+    static const char *const known[] = {"width",    "region",    "estimate", "compare",
+                                        "points",   "threshold", "box",      "seed",
+                                        "sentence", "choices",   NULL};
+    static const struct input_wants wants = {.picture = "image", .known = known};
+    static struct api a = {.opt = {.picture_max = 1 << 16}};
+    static struct api_call c;
+    c = (struct api_call){.api = &a, .in = *from};
     struct input in;
-    struct problem p = {0};
-    int rc = input_open(&in, &a, from, known, &p);
-    must((rc == 0) == (p.row == NULL));
+    int rc = input_open(&in, &c, &wants);
+    must((rc == 0) == (c.problem.row == NULL));
     if (rc == 0) {
-        must((in.picture != NULL) != (in.image_id != NULL) && in.picture_len <= 1 << 16);
-        read_all(&in);
+        const struct input_picture *p = &in.pictures[0];
+        must(in.n_pictures == 1 && (p->bytes != NULL) != (p->id != NULL) && p->len <= 1 << 16);
+        read(&in);
     }
-    if (p.row) check_problem(&p);
+    if (c.problem.row) check_problem(&c.problem);
     input_close(&in);
+    arena_free(c.texts);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char *const names[] = {"width", "region", "estimate", "compare", "points"};
-    run(&(struct api_input){.content_type = "application/json", .body = data, .body_len = size});
+    static const char *const names[] = {"width",     "region", "estimate", "compare",  "points",
+                                        "threshold", "box",    "seed",     "sentence", "choices"};
+    struct api_input json = {.content_type = "application/json", .body = data, .body_len = size};
+    run(&json, read_all);
+    run(&json, read_more);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct api_field query = {.name = names[i], .data = data, .len = size};
-        run(&(struct api_input){.content_type = "image/png",
+        struct api_input raw = {.content_type = "image/png",
                                 .body = (const uint8_t *)"x",
                                 .body_len = 1,
                                 .query = &query,
-                                .n_query = 1});
+                                .n_query = 1};
+        run(&raw, read_all);
+        run(&raw, read_more);
     }
     return 0;
 }

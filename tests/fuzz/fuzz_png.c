@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "api/api.h"
-#include "api/picture.h"
+#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _gate, _multipart,
-_tokenizer and _prompt, made by code.
+"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _chat, _boxes, _gate,
+_multipart, _tokenizer and _prompt, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -114,6 +114,35 @@ def main():
         "flag": "true", "points": "[[1,2],[3,4]]", "minus": "-1", "large": "1e999", "nan": "NaN",
     }.items():
         put("json", name, text.encode())
+    for name, text in {
+        "segment": '{"image":"%s","sentence":"the dog","box":[0,0.5,2,1e0],"threshold":0.25,"seed":7}' % small,
+        "choices": '{"image":"%s","choices":["yes","no","\u00e4"]}' % small,
+        "control": '{"image":"Zm9v","sentence":"a\\u0001"}', "list": '["a","b","a"]', "number": "1.5e0",
+        "numbers": "0,0.5,-2,1e3",
+    }.items():
+        put("json", name, text.encode())
+
+    picture_part = '{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}' % small
+    ask = '{"role":"user","content":[%s,{"type":"text","text":"what?"}]}' % picture_part
+    for name, text in {
+        "plain": '{"model":"mini","messages":[{"role":"user","content":"hi\\nyou"}]}',
+        "turns": '{"messages":[{"role":"system","content":"be brief"},%s,'
+                 '{"role":"assistant","content":"a dog","tool_calls":null},{"role":"user","content":"sure?"}]}' % ask,
+        "all": '{"messages":[%s],"stream":true,"stream_options":{"include_usage":true},"logprobs":true,'
+               '"top_logprobs":5,"stop":["a","b"],"max_tokens":5,"temperature":0.5,"top_p":0.9,"seed":-3,"n":1,'
+               '"presence_penalty":0,"logit_bias":{},"response_format":{"type":"text"},"user":"me"}' % ask,
+        "stored": '{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"lammd:%s"}},'
+                  '{"type":"text","text":"x"}]}]}' % ("0123456789abcdef" * 4),
+        "url": '{"messages":[%s]}' % ask.replace("data:image/png;base64,", "https://"),
+        "nulls": '{"messages":[%s],"stop":null,"seed":null,"tools":null}' % ask,
+        "twice": '{"messages":[%s,%s]}' % (ask, ask), "tools": '{"messages":[],"tools":[]}',
+    }.items():
+        put("chat", name, text.encode())
+    for name, text in {
+        "one": "<p>a dog</p> {<1><2><30><100>}", "two": "a <p>b</p>{<9><9><1><1>}<delim>{<0><0><0><0>} c {<1><2><3><4>}",
+        "cut": "<p>a</p> {<1><2><3", "open": "<p>a {<1><2><3><4>}", "large": "{<1><2><3><101>}{<1><2><3><0004>}",
+    }.items():
+        put("boxes", name, text.encode())
 
     host = "Host:127.0.0.1:8080\n"
     for name, text in {

@@ -41,7 +41,7 @@ expect rooms "engine/run/a.c:4 api/api.h
 engine/run/a.c:5 engine/task/prompt.h
 engine/run/a.c:6 engine/model/parts.h
 engine/run/a.c:7 kernels/ref/ref.h
-engine/run/a.c:8 ^api/picture[a-z_]*[.]c\$
+engine/run/a.c:8 ^api/picture/picture_[a-z]*[.]c\$
 server/b.c:3 api/call.h
 server/b.c:4 ^server/http/(http|form)[.]c\$" \
     "$(cd "$tmp" && awk -v root=./ -f "$root/tests/lint/rooms.awk" ./engine/run/a.c ./server/b.c |

@@ -18,16 +18,25 @@ struct eng_image {
     uint8_t *truth;
 };
 
+enum { JOBS_MAX = 256, TOKENS_MAX = 512 };
+
 struct eng_job {
     struct eng *eng;
-    atomic_int refs; /* the asker's and, while it runs, the engine's */
+    atomic_int refs; /* the asker's, the fake's own, and, while it runs, the engine's */
     atomic_int state, cancelled;
     pthread_mutex_t gate; /* of wake: held while it is called */
     int is_put;           /* the asker's reference is back. Lock: gate */
     struct eng_ask ask;
-    struct eng_image *image; /* one reference */
+    struct eng_image *images[ENG_IMAGES_MAX]; /* one reference each */
+    struct eng_point *points;
     struct eng_answer *answers;
+    uint32_t n_answers; /* there will be */
     _Atomic uint32_t ready;
+    char text[2048];
+    struct eng_token tokens[TOKENS_MAX];
+    uint32_t n_tokens; /* there will be */
+    _Atomic uint32_t spoken;
+    enum eng_finish finish;
     struct err error;
     uint64_t born_ns, first_ns, end_ns;
 };
@@ -35,9 +44,11 @@ struct eng_job {
 struct eng {
     struct eng_info info;
     struct eng_stats stats;
-    struct eng_job *last; /* one reference */
-    struct eng_point *points;
-    int at_once, refuse, health, images, jobs;
+    struct eng_job *held[JOBS_MAX]; /* one reference each, oldest first */
+    int n_held;
+    char text[2048];
+    int values[ENG_VALUES];
+    int at_once, refuse, full_at, health, images, jobs;
 };
 
 struct eng *fake_open(int grid) {
@@ -48,15 +59,21 @@ struct eng *fake_open(int grid) {
     e->info.grid = grid;
     e->info.image_size = grid;
     e->info.parameters = 1234567;
+    e->info.positions = 512;
+    e->info.image_tokens = 20;
     e->stats.queue_tokens_max = 1000;
+    e->stats.answers[ENG_SEGMENT] = 7; /* for whoever looks at counters */
+    snprintf(e->text, sizeof(e->text), "a fake answer");
     return e;
 }
 
 static void job_put(struct eng_job *j) {
     if (!j || atomic_fetch_sub(&j->refs, 1) > 1) return;
     j->eng->jobs--;
-    eng_image_put(j->image);
+    for (uint32_t i = 0; i < j->ask.n_images; i++)
+        eng_image_put(j->images[i]);
     pthread_mutex_destroy(&j->gate);
+    mem_free(j->points);
     mem_free(j->answers);
     mem_free(j);
 }
@@ -74,17 +91,49 @@ static void end(struct eng_job *j, enum eng_state state) {
     job_put(j);
 }
 
+/* Let go of what has ended, and of what nobody waits for. */
+static void sweep(struct eng *e, int all) {
+    int n = 0;
+    for (int i = 0; i < e->n_held; i++) {
+        struct eng_job *j = e->held[i];
+        int is_live = atomic_load(&j->state) < ENG_DONE;
+        if (is_live && (all || atomic_load(&j->cancelled))) {
+            end(j, ENG_CANCELLED);
+            is_live = 0;
+        }
+        if (is_live)
+            e->held[n++] = j;
+        else
+            job_put(j);
+    }
+    e->n_held = n;
+}
+
 void fake_close(struct eng *e) {
-    if (e->last && atomic_load(&e->last->state) < ENG_DONE) end(e->last, ENG_CANCELLED);
-    job_put(e->last);
+    sweep(e, 1);
     must(e->images == 0 && e->jobs == 0);
-    mem_free(e->points);
     mem_free(e);
+}
+
+static struct eng_job *last(struct eng *e) {
+    must(e->n_held > 0);
+    return e->held[e->n_held - 1];
 }
 
 void fake_answer_at_once(struct eng *e, int is_on) { e->at_once = is_on; }
 
 void fake_refuse(struct eng *e, int code) { e->refuse = code; }
+
+void fake_full_at(struct eng *e, int jobs) { e->full_at = jobs; }
+
+void fake_say(struct eng *e, const char *text) { snprintf(e->text, sizeof(e->text), "%s", text); }
+
+void fake_values(struct eng *e, int a, int b, int c, int d) {
+    e->values[0] = a;
+    e->values[1] = b;
+    e->values[2] = c;
+    e->values[3] = d;
+}
 
 void fake_break(struct eng *e, int code) { e->health = code; }
 
@@ -97,9 +146,9 @@ int fake_images(const struct eng *e) { return e->images; }
 
 int fake_jobs(const struct eng *e) { return e->jobs; }
 
-const struct eng_ask *fake_asked(struct eng *e) { return &e->last->ask; }
+const struct eng_ask *fake_asked(struct eng *e) { return &last(e)->ask; }
 
-int fake_is_cancelled(struct eng *e) { return atomic_load(&e->last->cancelled); }
+int fake_is_cancelled(struct eng *e) { return atomic_load(&last(e)->cancelled); }
 
 void fake_rgb(const uint8_t truth[3], uint8_t rgb[3]) {
     rgb[0] = (uint8_t)(truth[0] ^ 1);
@@ -171,54 +220,120 @@ void eng_image_size(const struct eng_image *i, int *w, int *h) {
     *h = i->h;
 }
 
+float fake_chance(int x, int y) { return (float)((x * 3 + y * 5) % 11) / 10; }
+
+/* ---- what the model would say ---- */
+
+static int is_text(const struct eng_ask *a) { return a->task >= ENG_IDENTIFY && a->n_choices == 0; }
+
+/* Tokens of three bytes, or of more where a character would be cut. */
+static void prepare_text(struct eng_job *j) {
+    const char *text = j->eng->text;
+    size_t len = strlen(text), at = 0;
+    uint32_t most = j->ask.speech.max_tokens ? j->ask.speech.max_tokens : 64;
+    snprintf(j->text, sizeof(j->text), "%s", text);
+    while (at < len && j->n_tokens < most) {
+        at = at + 3 < len ? at + 3 : len;
+        while (at < len && (text[at] & 0xc0) == 0x80)
+            at++;
+        struct eng_token *t = &j->tokens[j->n_tokens];
+        *t = (struct eng_token){.id = (int32_t)(j->n_tokens % 4), .end = (uint32_t)at};
+        t->logprob = -0.25f;
+        for (int k = 0; k < ENG_TOP; k++) {
+            t->top[k] = k < 3 ? t->id + k : -1;
+            t->top_logprob[k] = -0.25f - (float)k;
+        }
+        j->n_tokens++;
+    }
+    j->finish = at < len ? ENG_CUT : ENG_STOPPED;
+}
+
+static void answer_pixel(struct eng_job *j, struct eng_answer *a, uint32_t p) {
+    int g = j->eng->info.grid;
+    fake_rgb(j->images[0]->truth + 3 * (j->points[p].y * g + j->points[p].x), a->rgb);
+    for (int c = 0; c < 3 && j->ask.distribution; c++) {
+        a->prob[c] = 0.25f;
+        a->entropy[c] = (float)(p % 9);
+        a->mean_abs[c] = 1.5f;
+    }
+}
+
+static void answer_one(struct eng_job *j, struct eng_answer *a, uint32_t p) {
+    *a = (struct eng_answer){.point = p};
+    if (j->ask.n_choices) {
+        a->logprob = -1.0 - (double)((p + 1) % j->ask.n_choices);
+    } else if (j->ask.task == ENG_PIXELS) {
+        answer_pixel(j, a, p);
+    } else if (j->ask.task == ENG_SEGMENT) {
+        float chance = fake_chance(j->points[p].x, j->points[p].y);
+        a->value[0] = chance > 0.5f;
+        a->prob[0] = a->value[0] ? chance : 1 - chance;
+    } else {
+        for (int k = 0; k < ENG_VALUES; k++) {
+            a->value[k] = (uint8_t)j->eng->values[k];
+            a->prob[k] = j->ask.distribution ? 0.5f : 0;
+        }
+    }
+}
+
+static int check_ask(const struct eng *e, const struct eng_ask *ask, struct err *err) {
+    if (e->refuse) return err_set(err, e->refuse, "/a/path at 0x1234 that no client may see");
+    if (e->full_at && e->jobs >= e->full_at) return err_set(err, E_BUSY, "full");
+    const char *text = ask->n_turns ? ask->turns[0].question : ask->text;
+    if (text && strstr(text, "[INST]"))
+        return err_set(err, E_INVALID, "the text has [INST], a tag of the model's own");
+    if (text && strstr(text, "far too long")) return err_set(err, E_TOO_BIG, "too many tokens");
+    return 0;
+}
+
 int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err) {
     *out = NULL;
-    if (e->refuse) return err_set(err, e->refuse, "/a/path at 0x1234 that no client may see");
+    sweep(e, 0);
+    int rc = check_ask(e, ask, err);
+    if (rc) return rc;
     struct eng_job *j = mem_must(sizeof(*j));
     j->eng = e;
     j->ask = *ask;
     pthread_mutex_init(&j->gate, NULL);
-    j->image = eng_image_get(ask->images[0]);
-    j->answers = mem_must(ask->n_points * sizeof(j->answers[0]));
-    mem_free(e->points);
-    e->points = mem_must(ask->n_points * sizeof(e->points[0]));
-    memcpy(e->points, ask->points, ask->n_points * sizeof(e->points[0]));
-    j->ask.points = e->points;
+    for (uint32_t i = 0; i < ask->n_images; i++)
+        j->images[i] = eng_image_get(ask->images[i]);
+    j->ask.images = j->images;
+    j->points = mem_must((ask->n_points + 1) * sizeof(j->points[0]));
+    if (ask->n_points) memcpy(j->points, ask->points, ask->n_points * sizeof(j->points[0]));
+    j->ask.points = j->points;
+    if (is_text(ask)) prepare_text(j);
+    j->n_answers = ask->n_points    ? ask->n_points
+                   : ask->n_choices ? ask->n_choices
+                   : is_text(ask)   ? 0
+                                    : 1;
+    j->answers = mem_must((j->n_answers + 1) * sizeof(j->answers[0]));
     j->born_ns = clock_ns();
-    atomic_init(&j->refs, 3); /* the asker's, the engine's, the fake's own */
+    atomic_init(&j->refs, 3);
     e->jobs++;
-    if (e->last && atomic_load(&e->last->state) < ENG_DONE) end(e->last, ENG_CANCELLED);
-    job_put(e->last);
-    e->last = j;
-    if (e->at_once) fake_answer(e, ask->n_points);
+    must(e->n_held < JOBS_MAX);
+    e->held[e->n_held++] = j;
+    if (e->at_once) fake_answer(e, j->n_answers + j->n_tokens);
     *out = j;
     return 0;
 }
 
-int fake_answer(struct eng *e, uint32_t n) {
-    struct eng_job *j = e->last;
-    must(j && atomic_load(&j->state) < ENG_DONE);
+static int answer(struct eng_job *j, uint32_t n) {
+    must(atomic_load(&j->state) < ENG_DONE);
     if (atomic_load(&j->cancelled)) {
         end(j, ENG_CANCELLED);
         return 1;
     }
     if (!j->first_ns) j->first_ns = clock_ns();
-    int g = e->info.grid;
-    uint32_t ready = atomic_load(&j->ready);
-    for (; n > 0 && ready < j->ask.n_points; n--) {
+    uint32_t ready = atomic_load(&j->ready), spoken = atomic_load(&j->spoken);
+    for (; n > 0 && ready < j->n_answers; n--) {
         /* in pairs the wrong way round: answers come in the order they were found */
-        uint32_t p = (ready ^ 1) < j->ask.n_points ? ready ^ 1 : ready;
-        struct eng_answer *a = &j->answers[ready];
-        *a = (struct eng_answer){.point = p};
-        fake_rgb(j->image->truth + 3 * (e->points[p].y * g + e->points[p].x), a->rgb);
-        for (int c = 0; c < 3 && j->ask.distribution; c++) {
-            a->prob[c] = 0.25f;
-            a->entropy[c] = (float)(p % 9);
-            a->mean_abs[c] = 1.5f;
-        }
+        uint32_t p = (ready ^ 1) < j->n_answers ? ready ^ 1 : ready;
+        answer_one(j, &j->answers[ready], p);
         atomic_store(&j->ready, ++ready);
     }
-    int is_over = ready == j->ask.n_points;
+    for (; n > 0 && spoken < j->n_tokens; n--)
+        atomic_store(&j->spoken, ++spoken);
+    int is_over = ready == j->n_answers && spoken == j->n_tokens;
     if (is_over)
         end(j, ENG_DONE);
     else
@@ -226,9 +341,24 @@ int fake_answer(struct eng *e, uint32_t n) {
     return is_over;
 }
 
+int fake_answer(struct eng *e, uint32_t n) { return answer(last(e), n); }
+
+void fake_answer_all(struct eng *e) {
+    for (int i = 0; i < e->n_held; i++) {
+        if (atomic_load(&e->held[i]->state) < ENG_DONE) answer(e->held[i], UINT32_MAX);
+    }
+}
+
+int fake_live(const struct eng *e) {
+    int n = 0;
+    for (int i = 0; i < e->n_held; i++)
+        n += atomic_load(&e->held[i]->state) < ENG_DONE && !atomic_load(&e->held[i]->cancelled);
+    return n;
+}
+
 void fake_fail(struct eng *e, int code) {
-    err_set(&e->last->error, code, "/a/path at 0x1234 that no client may see");
-    end(e->last, ENG_FAILED);
+    err_set(&last(e)->error, code, "/a/path at 0x1234 that no client may see");
+    end(last(e), ENG_FAILED);
 }
 
 enum eng_state eng_job_state(const struct eng_job *j) {
@@ -238,6 +368,29 @@ enum eng_state eng_job_state(const struct eng_job *j) {
 const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_ready) {
     *n_ready = atomic_load(&j->ready);
     return j->answers;
+}
+
+const char *eng_job_text(const struct eng_job *j, size_t *len) {
+    uint32_t n = atomic_load(&j->spoken);
+    *len = n ? j->tokens[n - 1].end : 0;
+    return j->text;
+}
+
+const struct eng_token *eng_job_tokens(const struct eng_job *j, uint32_t *n_ready) {
+    *n_ready = atomic_load(&j->spoken);
+    return j->tokens;
+}
+
+enum eng_finish eng_job_finish(const struct eng_job *j) {
+    return atomic_load(&j->state) == ENG_DONE ? j->finish : ENG_GOES_ON;
+}
+
+uint32_t eng_job_prompt_tokens(const struct eng_job *j) { return 20 * j->ask.n_images + 7; }
+
+const char *eng_piece(const struct eng *e, int32_t token) {
+    static const char *const pieces[] = {"\xe2\x96\x81the", "<0xE2>", "a\"b", "\\"};
+    (void)e;
+    return token >= 0 && token < 4 ? pieces[token] : NULL;
 }
 
 const struct err *eng_job_error(const struct eng_job *j) { return &j->error; }

@@ -2,7 +2,8 @@
  *
  * It keeps engine.h's contract (answers before counts, one last wake, put before the end cancels)
  * and does nothing by itself: a test says when answers come, when a job fails, when the queue is
- * full. What the model would say is a fixed function of the truth, fake_rgb.
+ * full. What the model would say of a pixel is a fixed function of the truth, fake_rgb; whether a
+ * place belongs to a mask, fake_chance; numbers and texts are what the test says.
  */
 #ifndef TESTS_UNIT_API_FAKE_ENGINE_H
 #define TESTS_UNIT_API_FAKE_ENGINE_H
@@ -17,15 +18,26 @@ void fake_refuse(struct eng *e, int code); /* what eng_submit says from now on; 
 void fake_break(struct eng *e, int code);  /* what eng_health says from now on */
 void fake_queue(struct eng *e, uint64_t tokens, uint64_t max);
 
-/* About the job that was submitted last; submitting another one ends it. */
-/* n more answers, then a wake; the last ends it, and so does a cancel. 1 when it has ended. */
+/* eng_submit says E_BUSY while so many jobs are alive; 0: never. */
+void fake_full_at(struct eng *e, int jobs);
+/* What the next jobs will answer: a box, an action; a text. */
+void fake_values(struct eng *e, int a, int b, int c, int d);
+void fake_say(struct eng *e, const char *text);
+
+/* About the job that was submitted last. */
+/* n more answers or tokens, then a wake; the last ends it, and so does a cancel. 1 when it has
+ * ended. */
 int fake_answer(struct eng *e, uint32_t n);
 void fake_fail(struct eng *e, int code);
 const struct eng_ask *fake_asked(struct eng *e); /* its points are kept until the next submit */
 int fake_is_cancelled(struct eng *e);
+/* About all jobs. */
+void fake_answer_all(struct eng *e);
+int fake_live(const struct eng *e); /* that are neither over nor cancelled */
 
 int fake_images(const struct eng *e); /* alive */
 int fake_jobs(const struct eng *e);
+float fake_chance(int x, int y); /* 0 .. 1 */
 void fake_rgb(const uint8_t truth[3], uint8_t rgb[3]);
 
 #endif

@@ -1,9 +1,11 @@
 /* rig.c - see rig.h. */
 #include "tests/unit/api/rig.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "api/wire/base64.h"
 #include "kernels/base/mem.h"
 
 static void on_wake(void *ud) { atomic_fetch_add((atomic_int *)ud, 1); }
@@ -80,6 +82,83 @@ void rig_send(struct rig *r, const struct rig_request *q) {
 void rig_send_json(struct rig *r, const char *path, const char *json) {
     rig_send(r, &(struct rig_request){
                     .path = path, .type = "application/json", .body = json, .len = strlen(json)});
+}
+
+void rig_send_jsonf(struct rig *r, const char *path, const char *fmt, ...) {
+    static char text[1 << 20]; /* a call borrows its body */
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    rig_send_json(r, path, text);
+}
+
+void rig_send_png(struct rig *r, const char *path, const char *query, const char *accept, int w,
+                  int h) {
+    struct buf png;
+    rig_png(&png, w, h);
+    rig_send(r, &(struct rig_request){.path = path,
+                                      .query = query,
+                                      .type = "image/png",
+                                      .accept = accept,
+                                      .body = png.p,
+                                      .len = png.len});
+    buf_clear(&png);
+}
+
+char *rig_data_url(int w, int h) {
+    struct buf png, url;
+    size_t len;
+    rig_png(&png, w, h);
+    buf_init(&url, 1 << 20);
+    buf_str(&url, "data:image/png;base64,");
+    base64_encode(&url, png.p, png.len);
+    buf_clear(&png);
+    return (char *)buf_take(&url, &len);
+}
+
+json_t *rig_event(const char *stream, const char *name, int n) {
+    char head[64];
+    snprintf(head, sizeof(head), "event: %s\ndata: ", name);
+    const char *at = stream;
+    while ((at = strstr(at, head)) != NULL) {
+        at += strlen(head);
+        if (n-- == 0) return json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+    }
+    return NULL;
+}
+
+/* 1: it went well to the end. */
+static int try_once(struct rig *r, const struct rig_request *q) {
+    rig_begin(r, q);
+    if (!r->call) return 0;
+    if (r->step == API_STREAM) {
+        char piece[512];
+        long got;
+        while ((got = api_call_read(r->call, piece, sizeof(piece))) > 0) {}
+        CHECK(got == API_END || got == API_BROKEN);
+        return got == API_END;
+    }
+    CHECK_EQ(r->step, API_REPLY);
+    int status = r->reply->status;
+    CHECK(status == 200 || status == 503 || status == 422);
+    return status == 200;
+}
+
+void rig_starve(struct rig *r, const struct rig_request *q) {
+    int failed = 0, done = 0;
+    fake_answer_at_once(r->eng, 1);
+    for (uint64_t n = 1; !done && n < 1000; n++) {
+        mem_fail_at(n);
+        done = try_once(r, q);
+        mem_fail_at(0);
+        failed += !done;
+    }
+    fake_answer_at_once(r->eng, 0);
+    CHECK(done);
+    CHECK(failed > 5);
+    api_call_free(r->call);
+    r->call = NULL;
 }
 
 char *rig_read_all(struct rig *r, uint32_t n) {

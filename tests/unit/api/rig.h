@@ -46,11 +46,24 @@ void rig_step(struct rig *r);
 void rig_send(struct rig *r, const struct rig_request *q);
 /* POST a JSON text to `path`. */
 void rig_send_json(struct rig *r, const char *path, const char *json);
+/* The same, made by printf. */
+void rig_send_jsonf(struct rig *r, const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A picture of w x h as a raw body; `accept` may be NULL. */
+void rig_send_png(struct rig *r, const char *path, const char *query, const char *accept, int w,
+                  int h);
+/* A data URL of such a picture, mem_free. */
+char *rig_data_url(int w, int h);
 /* The whole stream from now on, NUL-terminated, mem_free. Turns the engine's crank by `n` answers
  * whenever there is nothing to read. */
 char *rig_read_all(struct rig *r, uint32_t n);
 const char *rig_header(const struct rig *r, const char *name); /* NULL: absent */
 json_t *rig_json(const struct rig *r);                         /* json_decref */
+/* The data of the n-th event of that name in a stream, json_decref; NULL: there are fewer. */
+json_t *rig_event(const char *stream, const char *name, int n);
+/* Every allocation of this request fails once, whatever it asks: it is answered all the same, and
+ * nothing is left behind. */
+void rig_starve(struct rig *r, const struct rig_request *q);
 /* The reply is this problem: status, code word, and (NULL: any) param and a piece of the detail. */
 void rig_check_problem(struct rig *r, int status, const char *code, const char *param,
                        const char *piece);

@@ -1,0 +1,220 @@
+/* act.c - POST /v1/act: the last frames of a game -> what to do now.
+ *
+ * An action is told three times: in the game's own units, as the paper's integers, and as the text
+ * they make. CarRacing: value v is c = v / 10 - 1, gas and brake at least 0 (spec section 4.3). A
+ * game doesn't wait: `deadline_ms` counts from when the request was whole, and an answer that would
+ * come later, or finds the queue full, is the client's own `default`, marked `late`.
+ * Thread: a worker.
+ */
+#include "api/task/act.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api/task/figures.h"
+#include "api/wire/accept.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+
+enum { DEADLINE_MAX_MS = 60000, SHOTS = 6 };
+
+static const struct game games[] = {{"car_racing", ENG_DRIVE, ENG_DRIVE_FRAMES},
+                                    {"space_invaders", ENG_SHOOT, ENG_SHOOT_FRAMES}};
+static const char *const game_names[] = {"car_racing", "space_invaders", NULL};
+static const char *const shots[SHOTS + 1] = {"NOOP",      "FIRE",     "RIGHT", "LEFT",
+                                             "RIGHTFIRE", "LEFTFIRE", NULL};
+
+/* ---- reading the request ---- */
+
+int game_read(struct input *in, const struct game **out) {
+    int i = -1;
+    if (input_word(in, "game", game_names, &i)) return -1;
+    if (i < 0)
+        return problem_set(in->problem, "missing_parameter", "game",
+                           "game is missing: car_racing or space_invaders");
+    *out = &games[i];
+    return 0;
+}
+
+static int read_axis(struct input *in, const json_t *v, const char *name, double lo, double *out) {
+    const json_t *axis = json_object_get(v, name);
+    double x = json_number_value(axis);
+    char what[64], at[40];
+    if (!axis) return 1; /* counted by the caller */
+    if (json_is_number(axis) && x >= lo && x <= 1) {
+        *out = x;
+        return 0;
+    }
+    snprintf(what, sizeof(what), "a number from %g to 1", lo);
+    snprintf(at, sizeof(at), "default.%s", name);
+    input_must_be(in, at, axis, what);
+    return -1;
+}
+
+static int read_driving(struct input *in, const json_t *v, struct act *a) {
+    int missing[] = {read_axis(in, v, "steering", -1, &a->steering),
+                     read_axis(in, v, "gas", 0, &a->gas), read_axis(in, v, "brake", 0, &a->brake)};
+    if (in->problem->row) return -1;
+    if (missing[0] || missing[1] || missing[2] || json_object_size(v) != 3)
+        return input_must_be(in, "default", v,
+                             "{\"steering\": -1..1, \"gas\": 0..1, \"brake\": 0..1}");
+    return 0;
+}
+
+/* 5, "LEFTFIRE", {"id": 5} or {"name": "LEFTFIRE"}; an answer's own action, too, which has both. */
+static int read_shot(struct input *in, const json_t *v, struct act *a) {
+    const json_t *id = json_is_object(v) ? json_object_get(v, "id") : v;
+    const json_t *name = json_is_object(v) ? json_object_get(v, "name") : v;
+    a->id = -1;
+    if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < SHOTS)
+        a->id = (int)json_integer_value(id);
+    for (int i = 0; i < SHOTS && json_is_string(name); i++) {
+        if (strcmp(json_string_value(name), shots[i]) == 0) a->id = i;
+    }
+    if (a->id >= 0) return 0;
+    return input_must_be(in, "default", v,
+                         "0 to 5, or NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, LEFTFIRE");
+}
+
+int act_read(struct input *in, struct act *a) {
+    json_t *fallback;
+    if (input_int(in, "deadline_ms", 1, DEADLINE_MAX_MS, &a->deadline_ms)) return -1;
+    if (input_flag(in, "probability", &a->has_probability)) return -1;
+    if (input_json(in, "default", &fallback)) return -1;
+    a->has_fallback = fallback != NULL;
+    int rc = 0;
+    if (fallback)
+        rc =
+            a->game->task == ENG_DRIVE ? read_driving(in, fallback, a) : read_shot(in, fallback, a);
+    json_decref(fallback);
+    return rc;
+}
+
+int act_check_sizes(struct api_call *c) {
+    int w, h, w0, h0;
+    eng_image_size(c->images[0], &w0, &h0);
+    for (uint32_t i = 1; i < c->n_images; i++) {
+        eng_image_size(c->images[i], &w, &h);
+        if (w != w0 || h != h0)
+            return problem_set(&c->problem, "invalid_parameter", "frames",
+                               "frames of one game have one size; one is %d x %d, the next %d x %d",
+                               w0, h0, w, h);
+    }
+    return 0;
+}
+
+/* ---- the answer ---- */
+
+static void write_driving(struct buf *b, double steering, double gas, double brake) {
+    buf_printf(b, "{\"steering\":%.4g,\"gas\":%.4g,\"brake\":%.4g}", steering, gas, brake);
+}
+
+static void write_shot(struct buf *b, int id) {
+    buf_printf(b, "{\"id\":%d,\"name\":\"%s\"}", id, shots[id]);
+}
+
+static double axis(int value, int may_be_negative) {
+    double x = value / 10.0 - 1;
+    return x < 0 && !may_be_negative ? 0 : x;
+}
+
+static void write_said(const struct act *a, const struct eng_answer *said, struct buf *b) {
+    const uint8_t *v = said->value;
+    double probability = (double)said->prob[0];
+    if (a->game->task == ENG_DRIVE) {
+        write_driving(b, axis(v[0], 1), axis(v[1], 0), axis(v[2], 0));
+        buf_printf(b, ",\"values\":[%d,%d,%d],\"text\":\"[%d,%d,%d]\"", v[0], v[1], v[2], v[0],
+                   v[1], v[2]);
+        probability *= (double)said->prob[1] * (double)said->prob[2];
+    } else {
+        must(v[0] < SHOTS);
+        write_shot(b, v[0]);
+        buf_printf(b, ",\"values\":[%d],\"text\":\"%d\"", v[0], v[0]);
+    }
+    if (a->has_probability) buf_printf(b, ",\"probability\":%.6g", probability);
+}
+
+/* `said` NULL: it is too late, the fallback holds. */
+static int answer(struct api_call *c, const struct act *a, const struct eng_answer *said) {
+    struct buf *b = &c->body;
+    buf_char(b, '{');
+    figures_head(c, b);
+    buf_printf(b, ",\"game\":\"%s\",\"action\":", a->game->name);
+    if (said)
+        write_said(a, said, b);
+    else if (a->game->task == ENG_DRIVE)
+        write_driving(b, a->steering, a->gas, a->brake);
+    else
+        write_shot(b, a->id);
+    if (!said) {
+        buf_str(b, ",\"values\":null,\"text\":null");
+        snprintf(c->summary, sizeof(c->summary), "late=1");
+    }
+    buf_printf(b, ",\"late\":%s,\"latency_ms\":%.3f}\n", said ? "false" : "true",
+               (double)(clock_ns() - c->born_ns) / 1e6);
+    return call_answer(c, 200, "application/json");
+}
+
+static int fail(struct api_call *c, const struct act *a, int *is_over) {
+    const struct problem_row *row = c->problem.row;
+    int is_late = row == problem_row("deadline") || row == problem_row("queue_full");
+    if (!is_late || !a->has_fallback) return call_fail(c);
+    c->problem = (struct problem){0};
+    *is_over = 1;
+    return answer(c, a, NULL);
+}
+
+int act_ask(struct api_call *c, const struct act *a, int *is_over) {
+    uint64_t deadline_ns = a->deadline_ms ? c->born_ns + (uint64_t)a->deadline_ms * 1000000u : 0;
+    struct eng_ask ask = {.task = a->game->task,
+                          .distribution = a->has_probability,
+                          .urgency = ENG_ACT,
+                          .deadline_ns = deadline_ns};
+    *is_over = 0;
+    if (deadline_ns && clock_ns() >= deadline_ns)
+        problem_set(&c->problem, "deadline", "deadline_ms", NULL);
+    else if (call_ask(c, &ask, NULL))
+        return act_go_on(c, a, is_over);
+    return fail(c, a, is_over);
+}
+
+int act_go_on(struct api_call *c, const struct act *a, int *is_over) {
+    int outcome = call_outcome(c);
+    *is_over = 0;
+    if (outcome < 0) return fail(c, a, is_over);
+    if (outcome == 0) return API_WAIT;
+    uint32_t n;
+    const struct eng_answer *said = eng_job_answers(call_job(c, 0), &n);
+    must(n == 1);
+    *is_over = 1;
+    return answer(c, a, said);
+}
+
+/* ---- POST /v1/act ---- */
+
+static int read_request(struct api_call *c, struct act *a) {
+    static const char *const known[] = {"game", ACT_FIELDS, NULL};
+    static const struct input_wants wants = {
+        .picture = "frame", .pictures = "frames", .known = known};
+    struct input in;
+    int rc = input_open(&in, c, &wants);
+    if (!rc) rc = game_read(&in, &a->game);
+    if (!rc) rc = act_read(&in, a);
+    if (!rc && in.n_pictures != (int)a->game->frames)
+        rc = problem_set(&c->problem, "invalid_parameter", "frames",
+                         "%s takes exactly %u frames, oldest first; got %d", a->game->name,
+                         a->game->frames, in.n_pictures);
+    if (!rc) rc = call_images(c, &in);
+    input_close(&in);
+    return rc ? rc : act_check_sizes(c);
+}
+
+int act_step(struct api_call *c) {
+    static const char *const forms[] = {"application/json"};
+    int is_over;
+    if (c->state) return act_go_on(c, c->state, &is_over);
+    if (accept_pick(c->in.accept, forms, 1) < 0) return call_fail_as(c, "not_acceptable");
+    struct act *a = c->state = mem_try(sizeof(*a));
+    if (!a) return call_fail_as(c, "no_memory");
+    return read_request(c, a) ? call_fail(c) : act_ask(c, a, &is_over);
+}

@@ -1,0 +1,117 @@
+/* describe.c - POST /v1/describe: a picture goes in, words about it come out.
+ *
+ * Four of the paper's tasks: caption, identify (what is in this box?), grounding (a description whose
+ * phrases have boxes), detection (where is this phrase?). Boxes in the text are told as data too.
+ * Thread: step on a worker, a stream's read wherever the server reads.
+ */
+#include <math.h>
+
+#include "api/task/boxes.h"
+#include "api/task/figures.h"
+#include "api/task/speak.h"
+#include "kernels/base/mem.h"
+
+enum { PHRASE_MAX = 500 };
+
+static const struct {
+    enum eng_task task;
+    uint32_t max_tokens; /* when not told */
+} kinds[] = {{ENG_CAPTION, 64}, {ENG_IDENTIFY, 64}, {ENG_GROUNDING, 256}, {ENG_DETECTION, 256}};
+static const char *const names[] = {"caption", "identify", "grounding", "detection", NULL};
+
+struct describing {
+    struct speaking speaking; /* first: speak.h */
+    int kind;
+    int has_box;
+    double box[4]; /* pixels */
+    const char *phrase;
+};
+
+/* `box` and `phrase` belong to one task each. */
+static int check_fields(struct api_call *c, const struct describing *d) {
+    int wants_box = kinds[d->kind].task == ENG_IDENTIFY;
+    int wants_phrase = kinds[d->kind].task == ENG_DETECTION;
+    struct problem *p = &c->problem;
+    if (wants_box && !d->has_box)
+        return problem_set(p, "missing_parameter", "box",
+                           "box is missing: x1,y1,x2,y2 in pixels, what to identify");
+    if (wants_phrase && !d->phrase)
+        return problem_set(p, "missing_parameter", "phrase",
+                           "phrase is missing: what to detect, e.g. \"a ball\"");
+    if (!wants_box && d->has_box)
+        return problem_set(p, "invalid_parameter", "box", "box belongs to the task identify");
+    if (!wants_phrase && d->phrase)
+        return problem_set(p, "invalid_parameter", "phrase",
+                           "phrase belongs to the task detection");
+    return 0;
+}
+
+static int read_request(struct api_call *c, struct describing *d) {
+    static const char *const known[] = {"task", "box", "phrase", SPEAK_FIELDS, NULL};
+    static const struct input_wants wants = {.picture = "image", .known = known};
+    struct input in;
+    int rc = input_open(&in, c, &wants);
+    if (!rc) rc = input_word(&in, "task", names, &d->kind);
+    d->has_box = !rc && input_has(&in, "box");
+    if (!rc) rc = input_numbers(&in, "box", "x1,y1,x2,y2", 4, d->box);
+    if (!rc) rc = input_text(&in, "phrase", PHRASE_MAX, &d->phrase);
+    if (!rc) rc = speak_read(&in, kinds[d->kind].max_tokens, &d->speaking.speech);
+    if (!rc) rc = check_fields(c, d);
+    if (!rc) rc = call_images(c, &in);
+    if (!rc && d->has_box) rc = figures_check_box(c, d->box);
+    input_close(&in);
+    return rc;
+}
+
+static void write_boxes(const struct api_call *c, const char *text, size_t len, struct buf *b) {
+    struct boxes at = {.text = text, .len = len};
+    struct box_named found;
+    int n = 0;
+    buf_str(b, "\"boxes\":[");
+    while (boxes_next(&at, &found)) {
+        buf_str(b, n++ ? ",{\"phrase\":" : "{\"phrase\":");
+        if (found.phrase)
+            json_write_text(b, found.phrase, found.phrase_len);
+        else
+            buf_str(b, "null");
+        buf_str(b, ",\"box\":");
+        figures_box(c, found.percent, b);
+        buf_printf(b, ",\"percent\":[%d,%d,%d,%d]}", found.percent[0], found.percent[1],
+                   found.percent[2], found.percent[3]);
+    }
+    buf_char(b, ']');
+}
+
+static void write_fields(struct api_call *c, struct buf *b) {
+    const struct describing *d = c->state;
+    const struct eng_job *job = call_job(c, 0);
+    size_t len;
+    const char *text = eng_job_text(job, &len);
+    buf_printf(b, "\"task\":\"%s\",\"text\":", names[d->kind]);
+    json_write_text(b, text, len);
+    buf_char(b, ',');
+    write_boxes(c, text, len, b);
+    buf_printf(b, ",\"finish\":\"%s\",\"probability\":%.6g", speak_finish(job),
+               exp(speak_logprob(job)));
+}
+
+static int begin(struct api_call *c) {
+    struct describing *d = c->state = mem_try(sizeof(*d));
+    if (!d) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    d->speaking.write = write_fields;
+    if (speak_accept(c, &d->speaking) || read_request(c, d)) return -1;
+    struct eng_ask ask = {.task = kinds[d->kind].task,
+                          .text = d->phrase,
+                          .speech = d->speaking.speech,
+                          .urgency = ENG_ANSWER};
+    int w, h;
+    eng_image_size(c->images[0], &w, &h);
+    for (int k = 0; k < 4 && d->has_box; k++)
+        ask.box[k] = (int)(100 * d->box[k] / (k % 2 ? h : w));
+    return call_ask(c, &ask, d->phrase ? "phrase" : "max_tokens") ? 0 : -1;
+}
+
+int describe_step(struct api_call *c) {
+    if (!c->state && begin(c)) return call_fail(c);
+    return speak_step(c);
+}

@@ -1,0 +1,419 @@
+/* segment.c - POST /v1/segment: a picture and sentences -> the masks of what they speak of.
+ *
+ * As the paper does it: the model points at a box first, then every place of its grid inside the box
+ * is asked for one bit; outside the box there is nothing. A box may be given, or the whole picture
+ * asked. One forward pass per place; the two logits make a probability, so the mask may be soft.
+ *
+ * Each sentence is a `look` on its way, by itself:
+ *
+ *     REFER_DUE --ask--> REFER --box--> CUT_DUE --ask--> CUT --bits--> DONE
+ *
+ * At most FLIGHT_MAX jobs of one call run at once; when the engine's queue is full while some of
+ * ours are in it, the others wait for these. Masks are told at the picture's size (or the grid's) as
+ * PNG, COCO run lengths and rings. Thread: a worker.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/picture/mask.h"
+#include "api/task/figures.h"
+#include "api/wire/accept.h"
+#include "api/wire/input.h"
+#include "kernels/base/mem.h"
+
+enum { SENTENCES_MAX = 64, SENTENCE_MAX = 500, FLIGHT_MAX = 8 };
+_Static_assert(2 * SENTENCES_MAX <= CALL_JOBS_MAX, "a look has two jobs");
+
+enum form { FORM_PNG, FORM_JSON };
+enum size { SIZE_FULL, SIZE_GRID };
+static const char *const sizes[] = {"full", "grid", NULL};
+
+enum phase { REFER_DUE, REFER, CUT_DUE, CUT, DONE };
+struct look {
+    enum phase phase;
+    struct eng_job *refer, *cut; /* the call's; NULL: there is none */
+    double box[4];               /* pixels */
+    double probability;          /* of the box, when the model named it */
+    int x0, y0, x1, y1;          /* grid places asked, without x1 and y1 */
+};
+
+struct cutting {
+    const char *const *sentences;
+    uint32_t n;
+    struct look *looks; /* (n) */
+    int is_list;        /* `sentences` was given */
+    int has_box, is_whole, is_soft, with_png, size;
+    double box[4], threshold;
+    enum form form;
+    int grid, w, h; /* of the answer's masks */
+    /* room for one mask */
+    uint8_t *bits, *grey; /* (grid, grid) */
+    float *chance;        /* (grid, grid) that the place belongs to it */
+};
+
+static void cutting_clear(void *state) {
+    struct cutting *q = state;
+    mem_free(q->bits);
+    mem_free(q->grey);
+    mem_free(q->chance);
+}
+
+/* ---- reading the request ---- */
+
+static int read_sentences(struct api_call *c, struct input *in, struct cutting *q) {
+    const char *one = NULL;
+    if (input_text(in, "sentence", SENTENCE_MAX, &one)) return -1;
+    if (input_texts(in, "sentences", SENTENCES_MAX, SENTENCE_MAX, &q->sentences, &q->n)) return -1;
+    q->is_list = q->n > 0;
+    if (one && q->is_list)
+        return problem_set(&c->problem, "invalid_parameter", "sentences",
+                           "give either sentence or sentences");
+    if (!one && !q->is_list)
+        return problem_set(&c->problem, "missing_parameter", "sentence",
+                           "sentence is missing: what to cut out, e.g. \"the red ball\"; or "
+                           "sentences, an array of 1 to %d",
+                           SENTENCES_MAX);
+    if (q->is_list) return 0;
+    const char **list = call_take(c, sizeof(*list));
+    if (!list) return -1;
+    list[0] = one;
+    q->sentences = list;
+    q->n = 1;
+    return 0;
+}
+
+static int read_fields(struct api_call *c, struct input *in, struct cutting *q) {
+    q->threshold = 0.5;
+    if (read_sentences(c, in, q)) return -1;
+    q->has_box = input_has(in, "box");
+    if (input_numbers(in, "box", "x1,y1,x2,y2", 4, q->box)) return -1;
+    if (input_flag(in, "whole", &q->is_whole)) return -1;
+    if (input_flag(in, "soft", &q->is_soft)) return -1;
+    if (input_flag(in, "png", &q->with_png)) return -1;
+    if (input_number(in, "threshold", 0, 1, &q->threshold)) return -1;
+    if (input_word(in, "size", sizes, &q->size)) return -1;
+    if (q->has_box && q->is_whole)
+        return problem_set(&c->problem, "invalid_parameter", "box", "give either box or whole");
+    return 0;
+}
+
+static int pick_form(struct api_call *c, struct cutting *q) {
+    static const char *const forms[] = {"image/png", "application/json"};
+    /* A list of masks is no picture. */
+    int skip = q->is_list, form = accept_pick(c->in.accept, forms + skip, 2 - skip);
+    q->form = (enum form)(form + skip);
+    if (form >= 0) return 0;
+    return problem_set(&c->problem, "not_acceptable", NULL,
+                       "the answer comes as %sapplication/json, which is not in Accept",
+                       skip ? "" : "image/png or ");
+}
+
+/* What the answer will take of memory and time is known before anything is asked. */
+static int set_size(struct api_call *c, struct cutting *q) {
+    eng_image_size(c->images[0], &q->w, &q->h);
+    q->grid = eng_info(c->api->eng)->grid;
+    must(q->grid <= MASK_GRID_MAX);
+    if (q->has_box && figures_check_box(c, q->box)) return -1;
+    if (q->size == SIZE_GRID) q->w = q->h = q->grid;
+    uint64_t pixels = (uint64_t)q->w * (uint64_t)q->h * q->n;
+    if (q->with_png && pixels > c->api->opt.pixels_max)
+        return problem_set(&c->problem, "invalid_parameter", "png",
+                           "%u PNGs of %d x %d would have more than %llu pixels together; leave "
+                           "png out, or ask for size=grid",
+                           q->n, q->w, q->h, (unsigned long long)c->api->opt.pixels_max);
+    return 0;
+}
+
+static int read_request(struct api_call *c, struct cutting *q) {
+    static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
+                                        "png",      "threshold", "size", NULL};
+    static const struct input_wants wants = {.picture = "image", .known = known};
+    struct input in;
+    int rc = input_open(&in, c, &wants);
+    if (!rc) rc = read_fields(c, &in, q);
+    if (!rc) rc = pick_form(c, q);
+    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = set_size(c, q);
+    input_close(&in);
+    return rc;
+}
+
+/* ---- the looks ---- */
+
+/* Where `look` has to be cut: pixels of the original and places of the grid. */
+static void set_box(const struct api_call *c, const struct cutting *q, struct look *look,
+                    const double box[4]) {
+    int w, h;
+    eng_image_size(c->images[0], &w, &h);
+    memcpy(look->box, box, sizeof(look->box));
+    mask_range(box[0], box[2], w, q->grid, &look->x0, &look->x1);
+    mask_range(box[1], box[3], h, q->grid, &look->y0, &look->y1);
+}
+
+static void take_box(const struct api_call *c, const struct cutting *q, struct look *look) {
+    uint32_t n;
+    const struct eng_answer *a = eng_job_answers(look->refer, &n);
+    must(n == 1);
+    int w, h, percent[4];
+    eng_image_size(c->images[0], &w, &h);
+    look->probability = 1;
+    for (int k = 0; k < 4; k++) {
+        percent[k] = a->value[k];
+        look->probability *= (double)a->prob[k];
+    }
+    figures_order(percent);
+    for (int k = 0; k < 4; k++)
+        look->box[k] = percent[k] * (k % 2 ? h : w) / 100.0;
+    /* From the percents themselves: pixels would round. */
+    mask_range(percent[0], percent[2], 100, q->grid, &look->x0, &look->x1);
+    mask_range(percent[1], percent[3], 100, q->grid, &look->y0, &look->y1);
+}
+
+static void start_look(const struct api_call *c, const struct cutting *q, struct look *look) {
+    int w, h;
+    eng_image_size(c->images[0], &w, &h);
+    if (q->has_box) set_box(c, q, look, q->box);
+    if (q->is_whole) set_box(c, q, look, (double[]){0, 0, w, h});
+    look->phase = q->has_box || q->is_whole ? CUT_DUE : REFER_DUE;
+}
+
+static struct eng_job *ask_box(struct api_call *c, const struct cutting *q, uint32_t i) {
+    struct eng_ask ask = {
+        .task = ENG_REFER, .text = q->sentences[i], .distribution = 1, .urgency = ENG_MASK};
+    return call_ask(c, &ask, q->is_list ? "sentences" : "sentence");
+}
+
+static struct eng_job *ask_bits(struct api_call *c, const struct cutting *q, uint32_t i) {
+    const struct look *l = &q->looks[i];
+    uint32_t n = (uint32_t)(l->x1 - l->x0) * (uint32_t)(l->y1 - l->y0), k = 0;
+    struct eng_point *points = mem_try(n * sizeof(*points));
+    if (!points) {
+        problem_set(&c->problem, "no_memory", NULL, NULL);
+        return NULL;
+    }
+    for (int y = l->y0; y < l->y1; y++) {
+        for (int x = l->x0; x < l->x1; x++)
+            points[k++] = (struct eng_point){(uint16_t)x, (uint16_t)y};
+    }
+    struct eng_ask ask = {.task = ENG_SEGMENT,
+                          .text = q->sentences[i],
+                          .points = points,
+                          .n_points = n,
+                          .distribution = 1,
+                          .urgency = ENG_MASK};
+    struct eng_job *job = call_ask(c, &ask, q->is_list ? "sentences" : "sentence");
+    mem_free(points);
+    return job;
+}
+
+/* What has ended goes on to its next phase. 0, or -1 with the problem. */
+static int harvest(struct api_call *c, struct cutting *q, uint32_t *n_flying) {
+    *n_flying = 0;
+    for (uint32_t i = 0; i < q->n; i++) {
+        struct look *l = &q->looks[i];
+        if (l->phase != REFER && l->phase != CUT) continue;
+        int outcome = call_job_outcome(c, l->phase == REFER ? l->refer : l->cut);
+        if (outcome < 0) return -1;
+        if (outcome == 0) {
+            ++*n_flying;
+        } else if (l->phase == REFER) {
+            take_box(c, q, l);
+            l->phase = CUT_DUE;
+        } else {
+            l->phase = DONE;
+        }
+    }
+    return 0;
+}
+
+/* Ask for what is due. 1: something was asked or decided; 0: nothing is left to do now; -1. */
+static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
+    int moved = 0;
+    for (uint32_t i = 0; i < q->n && n_flying < FLIGHT_MAX; i++) {
+        struct look *l = &q->looks[i];
+        if (l->phase != REFER_DUE && l->phase != CUT_DUE) continue;
+        int is_box = l->phase == REFER_DUE;
+        moved = 1;
+        if (!is_box && (l->x0 >= l->x1 || l->y0 >= l->y1)) {
+            l->phase = DONE; /* the model's box has no inside */
+            continue;
+        }
+        struct eng_job *job = is_box ? ask_box(c, q, i) : ask_bits(c, q, i);
+        if (!job && n_flying && c->problem.row == problem_row("queue_full")) {
+            c->problem = (struct problem){0}; /* those of ours in the queue make room */
+            return 0;
+        }
+        if (!job) return -1;
+        if (is_box)
+            l->refer = job;
+        else
+            l->cut = job;
+        l->phase = is_box ? REFER : CUT;
+        n_flying++;
+    }
+    return moved;
+}
+
+/* 1: all looks are done; 0: wait; -1. */
+static int go_on(struct api_call *c, struct cutting *q) {
+    uint32_t n_flying, n_done = 0;
+    int moved;
+    do {
+        if (harvest(c, q, &n_flying)) return -1;
+        moved = launch(c, q, n_flying);
+        if (moved < 0) return -1;
+    } while (moved);
+    for (uint32_t i = 0; i < q->n; i++)
+        n_done += q->looks[i].phase == DONE;
+    return n_done == q->n;
+}
+
+/* ---- the answer ---- */
+
+/* The look's answers -> q->chance, q->bits, q->grey. */
+static void paint(struct cutting *q, const struct look *l) {
+    size_t places = (size_t)q->grid * (size_t)q->grid;
+    uint32_t n = 0;
+    const struct eng_answer *answers = l->cut ? eng_job_answers(l->cut, &n) : NULL;
+    memset(q->bits, 0, places);
+    memset(q->grey, 0, places);
+    memset(q->chance, 0, places * sizeof(*q->chance));
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t wide = (uint32_t)(l->x1 - l->x0), at = answers[i].point;
+        uint32_t x = (uint32_t)l->x0 + at % wide, y = (uint32_t)l->y0 + at / wide;
+        size_t place = (size_t)y * (size_t)q->grid + x;
+        float p = answers[i].value[0] ? answers[i].prob[0] : 1 - answers[i].prob[0];
+        q->chance[place] = p;
+        q->bits[place] = (double)p >= q->threshold;
+        q->grey[place] = q->is_soft ? (uint8_t)lrintf(p * 255) : q->bits[place] * 255;
+    }
+}
+
+/* Over the places that are set; 0 when none is. */
+static double mean_chance(const struct cutting *q) {
+    double sum = 0;
+    uint32_t n = 0;
+    for (int i = 0; i < q->grid * q->grid; i++) {
+        sum += q->bits[i] ? (double)q->chance[i] : 0;
+        n += q->bits[i];
+    }
+    return n ? sum / n : 0;
+}
+
+static int answer_png(struct api_call *c, struct cutting *q) {
+    const double *box = q->looks[0].box;
+    paint(q, &q->looks[0]);
+    if (mask_png(q->grey, q->grid, q->w, q->h, &c->body)) return call_fail_as(c, "no_memory");
+    call_header_printf(c, "X-Lammd-Box", "%.2f,%.2f,%.2f,%.2f", box[0], box[1], box[2], box[3]);
+    call_header(c, "Vary", "Accept");
+    return call_answer(c, 200, "image/png");
+}
+
+/* "box":{..},"percent":[..] or null */
+static void write_box(const struct api_call *c, const struct look *l, int is_empty, struct buf *b) {
+    int w, h;
+    eng_image_size(c->images[0], &w, &h);
+    if (is_empty) {
+        buf_str(b, "\"box\":null,\"percent\":null,");
+        return;
+    }
+    buf_printf(b, "\"box\":{\"x1\":%.2f,\"y1\":%.2f,\"x2\":%.2f,\"y2\":%.2f},", l->box[0],
+               l->box[1], l->box[2], l->box[3]);
+    buf_printf(b, "\"percent\":[%.4g,%.4g,%.4g,%.4g],", 100 * l->box[0] / w, 100 * l->box[1] / h,
+               100 * l->box[2] / w, 100 * l->box[3] / h);
+}
+
+static void write_rle(const struct mask *m, struct buf *b) {
+    struct buf counts;
+    buf_init(&counts, b->max);
+    if (mask_rle(m, &counts)) b->bad = counts.bad;
+    buf_printf(b, "\"mask\":{\"size\":[%d,%d],\"counts\":", m->h, m->w);
+    json_write_text(b, (const char *)counts.p, counts.len);
+    buf_str(b, "},");
+    buf_clear(&counts);
+}
+
+static void write_png(const struct cutting *q, struct buf *b) {
+    struct buf png;
+    buf_init(&png, b->max);
+    if (mask_png(q->grey, q->grid, q->w, q->h, &png)) b->bad = E_NOMEM;
+    buf_str(b, ",\"png\":");
+    json_write_png(b, png.p, png.len);
+    buf_clear(&png);
+}
+
+static void write_mask(const struct api_call *c, struct cutting *q, uint32_t i, struct buf *b) {
+    const struct look *l = &q->looks[i];
+    struct mask m = {.bits = q->bits, .grid = q->grid, .w = q->w, .h = q->h};
+    int bounds[4];
+    paint(q, l);
+    int is_empty = mask_bounds(&m, bounds) != 0;
+    buf_str(b, "{\"sentence\":");
+    json_write_str(b, q->sentences[i]);
+    buf_char(b, ',');
+    write_box(c, l, is_empty, b);
+    if (l->refer)
+        buf_printf(b, "\"box_probability\":%.6g,", l->probability);
+    else
+        buf_str(b, "\"box_probability\":null,");
+    write_rle(&m, b);
+    buf_str(b, "\"polygon\":");
+    mask_rings(&m, b);
+    buf_printf(b, ",\"area\":%llu,\"bbox\":", (unsigned long long)mask_area(&m));
+    if (is_empty)
+        buf_str(b, "null");
+    else
+        buf_printf(b, "[%d,%d,%d,%d]", bounds[0], bounds[1], bounds[2], bounds[3]);
+    buf_printf(b, ",\"mean_probability\":%.5f", mean_chance(q));
+    if (q->with_png) write_png(q, b);
+    buf_char(b, '}');
+}
+
+static int answer_json(struct api_call *c, struct cutting *q) {
+    struct buf *b = &c->body;
+    buf_char(b, '{');
+    figures_head(c, b);
+    buf_printf(b, ",\"width\":%d,\"height\":%d,\"threshold\":%g,\"masks\":[", q->w, q->h,
+               q->threshold);
+    for (uint32_t i = 0; i < q->n; i++) {
+        if (i) buf_char(b, ',');
+        write_mask(c, q, i, b);
+    }
+    buf_str(b, "],");
+    figures_tail(c, b);
+    buf_str(b, "}\n");
+    call_header(c, "Vary", "Accept");
+    return call_answer(c, 200, "application/json");
+}
+
+static int answer(struct api_call *c, struct cutting *q) {
+    size_t places = (size_t)q->grid * (size_t)q->grid;
+    q->bits = mem_try(places);
+    q->grey = mem_try(places);
+    q->chance = mem_try(places * sizeof(*q->chance));
+    if (!q->bits || !q->grey || !q->chance) return call_fail_as(c, "no_memory");
+    (void)call_outcome(c); /* for the log */
+    return q->form == FORM_PNG ? answer_png(c, q) : answer_json(c, q);
+}
+
+/* ---- the step ---- */
+
+static int begin(struct api_call *c) {
+    struct cutting *q = c->state = mem_try(sizeof(*q));
+    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    c->state_clear = cutting_clear;
+    if (read_request(c, q)) return -1;
+    q->looks = call_take(c, q->n * sizeof(*q->looks));
+    if (!q->looks) return -1;
+    for (uint32_t i = 0; i < q->n; i++)
+        start_look(c, q, &q->looks[i]);
+    return 0;
+}
+
+int segment_step(struct api_call *c) {
+    if (!c->state && begin(c)) return call_fail(c);
+    int done = go_on(c, c->state);
+    if (done < 0) return call_fail(c);
+    return done ? answer(c, c->state) : API_WAIT;
+}

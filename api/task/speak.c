@@ -1,0 +1,93 @@
+/* speak.c - see speak.h. */
+#include "api/task/speak.h"
+
+#include "api/task/figures.h"
+#include "api/wire/accept.h"
+#include "api/wire/sse.h"
+
+int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out) {
+    int max = (int)max_tokens;
+    double temperature = 0, top_p = 1;
+    if (input_int(in, "max_tokens", 1, ENG_TOKENS_MAX, &max)) return -1;
+    if (input_number(in, "temperature", 0, 2, &temperature)) return -1;
+    if (input_number(in, "top_p", 0, 1, &top_p)) return -1;
+    if (input_seed(in, "seed", &out->seed)) return -1;
+    out->max_tokens = (uint32_t)max;
+    out->temperature = (float)temperature;
+    out->top_p = top_p > 0 ? (float)top_p : 1e-6f; /* the likeliest token alone */
+    return 0;
+}
+
+int speak_accept(struct api_call *c, struct speaking *s) {
+    static const char *const forms[] = {"application/json", SSE_CONTENT_TYPE};
+    int form = accept_pick(c->in.accept, forms, ARRAY_LEN(forms));
+    if (form < 0)
+        return problem_set(&c->problem, "not_acceptable", NULL,
+                           "the answer comes as application/json or text/event-stream; neither is "
+                           "in Accept");
+    s->is_stream = c->wakes_each_pass = form == 1;
+    return 0;
+}
+
+const char *speak_finish(const struct eng_job *job) {
+    return eng_job_finish(job) == ENG_CUT ? "length" : "stop";
+}
+
+double speak_logprob(const struct eng_job *job) {
+    uint32_t n;
+    double sum = 0;
+    const struct eng_token *tokens = eng_job_tokens(job, &n);
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)tokens[i].logprob;
+    return sum;
+}
+
+static void write_answer(struct api_call *c, const struct speaking *s) {
+    struct buf *b = &c->body;
+    buf_char(b, '{');
+    figures_head(c, b);
+    buf_char(b, ',');
+    s->write(c, b);
+    buf_char(b, ',');
+    figures_tail(c, b);
+    buf_char(b, '}');
+}
+
+static void next_event(struct api_call *c) {
+    struct speaking *s = c->state;
+    const struct eng_job *job = call_job(c, 0);
+    size_t len;
+    /* The state first: what was spoken before the end is then surely in the text below. */
+    int is_over = eng_job_state(job) >= ENG_DONE;
+    const char *text = eng_job_text(job, &len);
+    if (len > s->told) {
+        sse_begin(&c->body, "token");
+        buf_str(&c->body, "{\"text\":");
+        json_write_text(&c->body, text + s->told, len - s->told);
+        buf_char(&c->body, '}');
+        sse_end(&c->body);
+        s->told = len;
+        return;
+    }
+    if (!is_over) return;
+    c->stream.ended = 1;
+    if (call_outcome(c) < 0) {
+        call_error_event(c);
+        return;
+    }
+    sse_begin(&c->body, "done");
+    write_answer(c, s);
+    sse_end(&c->body);
+}
+
+int speak_step(struct api_call *c) {
+    struct speaking *s = c->state;
+    if (s->is_stream) return call_stream(c, next_event);
+    int outcome = call_outcome(c);
+    if (outcome < 0) return call_fail(c);
+    if (outcome == 0) return API_WAIT;
+    write_answer(c, s);
+    buf_char(&c->body, '\n');
+    call_header(c, "Vary", "Accept");
+    return call_answer(c, 200, "application/json");
+}

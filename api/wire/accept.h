@@ -1,0 +1,9 @@
+/* accept.h - content negotiation. Thread: any. */
+#ifndef API_WIRE_ACCEPT_H
+#define API_WIRE_ACCEPT_H
+
+/* Index of the type in `types` (n of them, best first) that the header's value likes most; -1: none.
+ * No header: the first. */
+int accept_pick(const char *accept, const char *const *types, int n);
+
+#endif

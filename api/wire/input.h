@@ -1,0 +1,86 @@
+/* input.h - one reader for the ways pictures and their parameters come.
+ *
+ *   raw         image/png or image/jpeg in the body, parameters in the query
+ *   multipart   a part named `image`, parameters as other parts or in the query
+ *   JSON        {"image": "data:image/png;base64,..." | base64 | {"id": "..."}, "width": 64, ...}
+ *
+ * In all three a parameter has the same name, bounds and error text; a name that is not known, or
+ * that is given twice, is refused by name. Numbers in JSON have to be numbers; text is read as
+ * strictly; what JSON has as a list or an object is JSON text elsewhere.
+ *
+ *     input_open(&in, call, &wants);
+ *     input_int(&in, "width", 1, 64, &width);          // absent: width stays as it is
+ *     if (!call->problem.row) ...                      // the first fault, if any
+ *     input_close(&in);
+ *
+ * Thread: its owner's.
+ */
+#ifndef API_WIRE_INPUT_H
+#define API_WIRE_INPUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/api.h"
+#include "api/wire/json.h"
+#include "api/wire/problem.h"
+
+/* What an endpoint takes. */
+struct input_wants {
+    const char *picture;  /* the field that is a picture: "image"; NULL: none. Exactly one */
+    const char *pictures; /* in JSON, the field that is a list of them instead, or NULL. Then 0 to
+                                 ENG_IMAGES_MAX may come, in a form as several `picture` */
+    const char *const *known; /* the other fields, ends with NULL */
+};
+
+struct input_picture {
+    const uint8_t *bytes; /* encoded, borrowed from the request or from `decoded` */
+    size_t len;
+    const char *id; /* of a stored picture, instead of bytes; or NULL */
+    uint8_t *decoded;
+};
+
+struct input {
+    const struct input_wants *wants;
+    struct input_picture pictures[ENG_IMAGES_MAX];
+    int n_pictures;
+    struct api_call *call;
+    struct problem *problem;
+    const struct api_input *from;
+    json_t *root; /* of a JSON body, an object; or NULL */
+};
+
+/* 0, or -1 with the call's problem filled; to be closed either way. */
+int input_open(struct input *in, struct api_call *c, const struct input_wants *wants);
+void input_close(struct input *in);
+
+/* Each: 0, or -1 when the problem is filled (before or now). Absent: *out stays as it is. */
+int input_int(struct input *in, const char *name, int lo, int hi, int *out);
+int input_number(struct input *in, const char *name, double lo, double hi, double *out);
+int input_seed(struct input *in, const char *name, uint64_t *out); /* 0 .. 2^63 - 1 */
+int input_flag(struct input *in, const char *name, int *out);
+/* Index of the value among `words`, which end with NULL. */
+int input_word(struct input *in, const char *name, const char *const *words, int *out);
+/* Exactly n of them: [1,2,3,4] or 1,2,3,4. */
+int input_ints(struct input *in, const char *name, const char *form, int n, int *out);
+int input_numbers(struct input *in, const char *name, const char *form, int n, double *out);
+/* [[x,y],...] with 1 to `max` points inside grid x grid; given to the caller (mem_free). */
+int input_points(struct input *in, const char *name, int max, int grid, struct eng_point **points,
+                 uint32_t *n);
+/* Plain text of 1 to `max` characters, kept by the call: no control characters, not blank. */
+int input_text(struct input *in, const char *name, size_t max, const char **out);
+/* ["..",..] of 1 to max_n such texts, all different. */
+int input_texts(struct input *in, const char *name, uint32_t max_n, size_t max,
+                const char *const **out, uint32_t *n);
+/* Any JSON value; given to the caller (json_decref), NULL when absent. */
+int input_json(struct input *in, const char *name, json_t **out);
+int input_has(const struct input *in, const char *name);
+
+/* For values inside other values. `name`: how to call it, "messages[0].content". */
+int input_check_text(struct input *in, const char *name, const char *text, size_t len, size_t max);
+/* A picture by URL: data:image/png;base64,... or lammd:ID of a stored one. Others are refused. */
+int input_take_url(struct input *in, const char *name, const char *url, size_t len);
+/* "NAME must be WHAT; got V" */
+int input_must_be(struct input *in, const char *name, const json_t *v, const char *what);
+
+#endif

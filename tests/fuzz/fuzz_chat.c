@@ -1,0 +1,56 @@
+/* fuzz_chat.c - bytes as the JSON body of /v1/chat/completions. What is understood has turns that an
+ * engine may be asked; what is refused becomes a problem that is itself valid JSON. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "api/task/chat.h"
+#include "kernels/base/mem.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_chat(const struct chat *q, int n_pictures) {
+    uint32_t n = 0;
+    must(q->n_turns >= 1 && q->n_turns <= ENG_TURNS_MAX && q->n_stops <= CHAT_STOPS_MAX);
+    for (uint32_t i = 0; i < q->n_turns; i++) {
+        must(q->turns[i].question[0] != 0);
+        must((q->turns[i].answer == NULL) == (i + 1 == q->n_turns));
+        n += q->turns[i].n_images;
+    }
+    must((int)n == n_pictures && q->n_top >= 0 && q->n_top <= ENG_TOP);
+    must(q->speech.max_tokens >= 1 && q->speech.max_tokens <= ENG_TOKENS_MAX);
+    must(q->speech.temperature >= 0 && q->speech.temperature <= 2);
+    must(q->speech.top_p > 0 && q->speech.top_p <= 1);
+    for (size_t i = 0; i < q->n_stops; i++)
+        must(q->stops[i][0] != 0);
+}
+
+static void check_problem(const struct problem *p) {
+    struct buf b;
+    buf_init(&b, 8192);
+    must(problem_write(p, "fuzz", &b) == 0);
+    json_t *root = json_loadb((const char *)b.p, b.len, JSON_REJECT_DUPLICATES, NULL);
+    must(json_is_object(root));
+    json_decref(root);
+    buf_clear(&b);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static struct api a = {.opt = {.picture_max = 1 << 16}};
+    static struct api_call c;
+    static struct chat q;
+    struct input in;
+    c = (struct api_call){
+        .api = &a, .in = {.content_type = "application/json", .body = data, .body_len = size}};
+    q = (struct chat){.n_turns = 0};
+    int rc = input_open(&in, &c, &chat_wants);
+    if (!rc) rc = chat_understand(&in, "mini", &q);
+    must((rc == 0) == (c.problem.row == NULL));
+    if (rc == 0)
+        check_chat(&q, in.n_pictures);
+    else
+        check_problem(&c.problem);
+    input_close(&in);
+    arena_free(c.texts);
+    return 0;
+}

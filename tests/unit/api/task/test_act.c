@@ -1,0 +1,442 @@
+/* POST /v1/act and its sessions without a socket: frames in, actions out, deadlines, lost sessions. */
+#include <stdio.h>
+
+#include "kernels/base/mem.h"
+#include "tests/unit/api/rig.h"
+
+static const char path[] = "/v1/act";
+
+static double number_of(const json_t *root, const char *key) {
+    return json_number_value(json_object_get(root, key));
+}
+
+static void open_rig(struct rig *r) {
+    rig_open(r, 8);
+    fake_values(r->eng, 8, 10, 14, 0);
+}
+
+/* `more`: further fields, with a comma in front. */
+static void act(struct rig *r, const char *game, int frames, const char *more) {
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (int i = 0; i < frames; i++) {
+        char *url = rig_data_url(10, 6);
+        buf_printf(&b, "%s\"%s\"", i ? "," : "", url);
+        mem_free(url);
+    }
+    rig_send_jsonf(r, path, "{\"game\":\"%s\",\"frames\":[%s]%s}", game,
+                   b.p ? (const char *)b.p : "", more);
+    buf_clear(&b);
+}
+
+TEST(act_car_racing) {
+    struct rig r;
+    open_rig(&r);
+    act(&r, "car_racing", 2, ",\"probability\":true");
+    CHECK_EQ(r.reply->status, 200);
+    const struct eng_ask *ask = fake_asked(r.eng);
+    CHECK(ask->task == ENG_DRIVE && ask->urgency == ENG_ACT && ask->n_images == 2);
+    CHECK(ask->deadline_ns == 0 && ask->distribution);
+    json_t *root = rig_json(&r), *action = json_object_get(root, "action");
+    CHECK_NEAR(number_of(action, "steering"), -0.2, 1e-9);
+    CHECK_NEAR(number_of(action, "gas"), 0, 1e-9);
+    CHECK_NEAR(number_of(action, "brake"), 0.4, 1e-9);
+    CHECK_STR(json_string_value(json_object_get(root, "text")), "[8,10,14]");
+    CHECK_EQ(json_integer_value(json_array_get(json_object_get(root, "values"), 2)), 14);
+    CHECK(json_is_false(json_object_get(root, "late")));
+    CHECK(number_of(root, "latency_ms") > 0);
+    CHECK_NEAR(number_of(root, "probability"), 0.125, 1e-6);
+    json_decref(root);
+    fake_values(r.eng, 20, 3, 0, 0); /* gas and brake are never negative */
+    act(&r, "car_racing", 2, "");
+    root = rig_json(&r);
+    action = json_object_get(root, "action");
+    CHECK(number_of(action, "steering") == 1 && number_of(action, "gas") == 0);
+    CHECK(number_of(action, "brake") == 0 && !json_object_get(root, "probability"));
+    json_decref(root);
+    rig_close(&r);
+}
+
+TEST(act_space_invaders) {
+    struct rig r;
+    open_rig(&r);
+    fake_values(r.eng, 5, 0, 0, 0);
+    act(&r, "space_invaders", 4, "");
+    CHECK(fake_asked(r.eng)->task == ENG_SHOOT && fake_asked(r.eng)->n_images == 4);
+    json_t *root = rig_json(&r), *action = json_object_get(root, "action");
+    CHECK_EQ(json_integer_value(json_object_get(action, "id")), 5);
+    CHECK_STR(json_string_value(json_object_get(action, "name")), "LEFTFIRE");
+    CHECK_STR(json_string_value(json_object_get(root, "text")), "5");
+    json_decref(root);
+    rig_close(&r);
+}
+
+TEST(act_frames_in_a_form_keep_their_order) {
+    struct rig r;
+    struct buf a, b;
+    open_rig(&r);
+    rig_png(&a, 10, 6);
+    rig_png(&b, 10, 6);
+    struct api_field form[] = {
+        {"frame", NULL, a.p, a.len},
+        {"game", NULL, (const uint8_t *)"car_racing", 10},
+        {"frame", NULL, b.p, b.len},
+        {"deadline_ms", NULL, (const uint8_t *)"500", 3},
+        {"default", NULL, (const uint8_t *)"{\"steering\":0,\"gas\":0,\"brake\":1}", 0}};
+    struct rig_request q = {.path = path, .type = "multipart/form-data", .form = form, .n_form = 5};
+    form[4].len = strlen((const char *)form[4].data);
+    rig_send(&r, &q);
+    CHECK_EQ(r.reply->status, 200);
+    CHECK(fake_asked(r.eng)->deadline_ns > 0);
+    q.form = form + 1;
+    q.n_form = 4;
+    rig_send(&r, &q);
+    rig_check_problem(&r, 400, "invalid_parameter", "frames",
+                      "exactly 2 frames, oldest first; got 1");
+    buf_clear(&a);
+    buf_clear(&b);
+    rig_close(&r);
+}
+
+/* ---- too late ---- */
+
+static const char with_default[] =
+    ",\"deadline_ms\":60000,\"default\":{\"steering\":0.5,\"gas\":0.1,\"brake\":0}";
+
+static void check_late(struct rig *r) {
+    CHECK_EQ(r->reply->status, 200);
+    json_t *root = rig_json(r), *action = json_object_get(root, "action");
+    CHECK(json_is_true(json_object_get(root, "late")));
+    CHECK(json_is_null(json_object_get(root, "values")) &&
+          json_is_null(json_object_get(root, "text")));
+    CHECK_NEAR(number_of(action, "steering"), 0.5, 1e-9);
+    CHECK_NEAR(number_of(action, "gas"), 0.1, 1e-9);
+    CHECK_HAS(api_call_summary(r->call), "late=1");
+    json_decref(root);
+}
+
+TEST(act_full_queue_gives_the_default) {
+    struct rig r;
+    open_rig(&r);
+    fake_refuse(r.eng, E_BUSY);
+    act(&r, "car_racing", 2, with_default);
+    check_late(&r);
+    act(&r, "car_racing", 2, ",\"deadline_ms\":1000");
+    rig_check_problem(&r, 503, "queue_full", NULL, NULL);
+    fake_refuse(r.eng, E_DEVICE); /* not late, but lost */
+    act(&r, "car_racing", 2, with_default);
+    rig_check_problem(&r, 503, "device_lost", NULL, NULL);
+    rig_close(&r);
+}
+
+TEST(act_missed_deadline_gives_the_default) {
+    static char text[4000];
+    struct rig r;
+    open_rig(&r);
+    char *url = rig_data_url(10, 6);
+    for (int k = 0; k < 2; k++) {
+        snprintf(text, sizeof(text), "{\"game\":\"car_racing\",\"frames\":[\"%s\",\"%s\"]%s}", url,
+                 url, k ? ",\"deadline_ms\":60000" : with_default);
+        rig_begin(&r,
+                  &(struct rig_request){
+                      .path = path, .type = "application/json", .body = text, .len = strlen(text)});
+        CHECK_EQ(r.step, API_WAIT);
+        fake_fail(r.eng, E_TIMEOUT);
+        CHECK_EQ(r.wakes, 1);
+        rig_step(&r);
+        if (k == 0) check_late(&r);
+        if (k == 1) rig_check_problem(&r, 504, "deadline", NULL, NULL);
+    }
+    mem_free(url);
+    rig_close(&r);
+}
+
+TEST(act_defaults_are_read_strictly) {
+    static const char *const good[] = {"5", "\"LEFTFIRE\"", "{\"id\":5}", "{\"name\":\"LEFTFIRE\"}",
+                                       "{\"id\":5,\"name\":\"LEFTFIRE\"}"};
+    static const char *const bad[] = {"6", "-1", "5.0", "\"JUMP\"", "{}", "null", "[5]", "true"};
+    static const char *const bad_driving[] = {"5",
+                                              "{}",
+                                              "{\"steering\":0,\"gas\":0}",
+                                              "{\"steering\":0,\"gas\":-0.1,\"brake\":0}",
+                                              "{\"steering\":1.1,\"gas\":0,\"brake\":0}",
+                                              "{\"steering\":0,\"gas\":0,\"brake\":\"0\"}",
+                                              "{\"steering\":0,\"gas\":0,\"brake\":0,\"horn\":1}"};
+    struct rig r;
+    char more[200];
+    open_rig(&r);
+    fake_refuse(r.eng, E_BUSY);
+    for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+        snprintf(more, sizeof(more), ",\"default\":%s", good[i]);
+        act(&r, "space_invaders", 4, more);
+        CHECK_EQ(r.reply->status, 200);
+        json_t *root = rig_json(&r);
+        CHECK_EQ(json_integer_value(json_object_get(json_object_get(root, "action"), "id")), 5);
+        json_decref(root);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(bad) + ARRAY_LEN(bad_driving); i++) {
+        int k = (int)i - (int)ARRAY_LEN(bad);
+        snprintf(more, sizeof(more), ",\"default\":%s", k < 0 ? bad[i] : bad_driving[k]);
+        act(&r, k < 0 ? "space_invaders" : "car_racing", k < 0 ? 4 : 2, more);
+        rig_check_problem(&r, 400, "invalid_parameter", NULL, "default");
+    }
+    rig_close(&r);
+}
+
+/* ---- bad input ---- */
+
+TEST(act_bad_input) {
+    struct rig r;
+    open_rig(&r);
+    fake_values(r.eng, 5, 10, 14, 0); /* legal in both games */
+    act(&r, "pong", 2, "");
+    rig_check_problem(&r, 400, "invalid_parameter", "game", "car_racing or space_invaders");
+    act(&r, "", 2, "");
+    rig_check_problem(&r, 400, "invalid_parameter", "game", NULL);
+    act(&r, "car_racing", 2, ",\"deadline_ms\":0");
+    rig_check_problem(&r, 400, "invalid_parameter", "deadline_ms", "from 1 to 60000; got 0");
+    act(&r, "car_racing", 2, ",\"deadline_ms\":60001");
+    rig_check_problem(&r, 400, "invalid_parameter", "deadline_ms", NULL);
+    for (int n = 0; n <= 8; n++) {
+        act(&r, "car_racing", n, "");
+        if (n != 2) rig_check_problem(&r, 400, "invalid_parameter", "frames", "exactly 2 frames");
+        act(&r, "space_invaders", n, "");
+        if (n != 4) rig_check_problem(&r, 400, "invalid_parameter", "frames", "exactly 4 frames");
+    }
+    act(&r, "car_racing", 9, "");
+    rig_check_problem(&r, 400, "too_many_pictures", "frames", "at most 8 pictures");
+    act(&r, "car_racing", 1000, "");
+    rig_check_problem(&r, 400, "too_many_pictures", "frames", "got 1000");
+    act(&r, "car_racing", 2, ",\"frame\":\"x\"");
+    rig_check_problem(&r, 400, "unknown_parameter", NULL,
+                      "\"frame\" is not a known field; known are: frames, game");
+    rig_send_json(&r, path, "{\"frames\":[]}");
+    rig_check_problem(&r, 400, "missing_parameter", "game", NULL);
+    rig_send_json(&r, path, "{\"game\":\"car_racing\",\"frames\":7}");
+    rig_check_problem(&r, 400, "invalid_parameter", "frames", "an array of pictures; got 7");
+    rig_send_json(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"http://a/b.png\",\"x\"]}");
+    rig_check_problem(&r, 400, "unsupported_url", "frames[0]", NULL);
+    char *a = rig_data_url(10, 6), *b = rig_data_url(6, 10);
+    rig_send_jsonf(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"%s\",\"%s\"]}", a, b);
+    rig_check_problem(&r, 400, "invalid_parameter", "frames", "10 x 6, the next 6 x 10");
+    mem_free(a);
+    mem_free(b);
+    rig_close(&r);
+}
+
+/* ---- sessions ---- */
+
+/* Begins one; its path. */
+static void begin(struct rig *r, const char *game, char to[80]) {
+    rig_send_jsonf(r, "/v1/act/sessions", "{\"game\":\"%s\"}", game);
+    CHECK_EQ(r->reply->status, 201);
+    snprintf(to, 80, "%s", rig_header(r, "Location"));
+    json_t *root = rig_json(r);
+    CHECK_EQ(strlen(json_string_value(json_object_get(root, "id"))), 32);
+    CHECK_HAS(to, json_string_value(json_object_get(root, "id")));
+    json_decref(root);
+}
+
+static struct rig_request step_with(const char *at, const struct buf *png, const char *query) {
+    return (struct rig_request){
+        .path = at, .type = "image/png", .query = query, .body = png->p, .len = png->len};
+}
+
+static void close_session(struct rig *r, const char *at) {
+    rig_send(r, &(struct rig_request){.method = "DELETE", .path = at});
+}
+
+TEST(session_keeps_frames_and_repeats_the_oldest) {
+    struct rig r;
+    char at[80];
+    struct eng_image *seen[6];
+    open_rig(&r);
+    fake_values(r.eng, 1, 0, 0, 0);
+    begin(&r, "space_invaders", at);
+    for (int i = 0; i < 6; i++) {
+        struct buf png;
+        rig_png(&png, 10, 6);
+        struct rig_request q = step_with(at, &png, "");
+        rig_send(&r, &q);
+        CHECK_EQ(r.reply->status, 200);
+        const struct eng_ask *ask = fake_asked(r.eng);
+        CHECK_EQ(ask->n_images, 4);
+        seen[i] = ask->images[3];
+        for (int k = 0; k < 4; k++) {
+            int which = i - 3 + k < 0 ? 0 : i - 3 + k;
+            CHECK(ask->images[k] == seen[which]);
+        }
+        buf_clear(&png);
+    }
+    close_session(&r, at);
+    CHECK_EQ(r.reply->status, 204);
+    close_session(&r, at);
+    rig_check_problem(&r, 404, "session_not_found", NULL, "expired");
+    rig_close(&r);
+}
+
+TEST(session_takes_frames_in_each_form) {
+    struct rig r;
+    char at[80];
+    open_rig(&r);
+    begin(&r, "car_racing", at);
+    char *url = rig_data_url(10, 6);
+    rig_send_jsonf(&r, at, "{\"frame\":\"%s\",\"deadline_ms\":1000,\"probability\":true}", url);
+    CHECK_EQ(r.reply->status, 200);
+    struct buf png;
+    rig_png(&png, 10, 6);
+    struct api_field form = {"frame", NULL, png.p, png.len};
+    rig_send(&r, &(struct rig_request){
+                     .path = at, .type = "multipart/form-data", .form = &form, .n_form = 1});
+    CHECK_EQ(r.reply->status, 200);
+    rig_send_jsonf(&r, at, "{\"deadline_ms\":1000}");
+    rig_check_problem(&r, 400, "missing_picture", "frame", NULL);
+    struct rig_request q = step_with(at, &png, "deadline_ms=0");
+    rig_send(&r, &q);
+    rig_check_problem(&r, 400, "invalid_parameter", "deadline_ms", NULL);
+    struct buf other;
+    rig_png(&other, 6, 10);
+    q = step_with(at, &other, "");
+    rig_send(&r, &q);
+    rig_check_problem(&r, 400, "invalid_parameter", "frames", "one size");
+    q = step_with(at, &png, ""); /* a refused step harms nothing */
+    rig_send(&r, &q);
+    CHECK_EQ(r.reply->status, 200);
+    buf_clear(&other);
+    buf_clear(&png);
+    mem_free(url);
+    rig_close(&r);
+}
+
+/* The rig holds one call; these need two. */
+static void ignore(void *ud) { (void)ud; }
+
+static struct api_call *call_of(struct rig *r, const char *at, const struct buf *png) {
+    struct api_input in = {
+        .content_type = "image/png", .request_id = "req-2", .body = png->p, .body_len = png->len};
+    struct api_call *c;
+    const char *allow;
+    int status;
+    const struct api_route *route = api_route("POST", at, &in.arg, &status, &allow);
+    CHECK_EQ(api_call_new(r->api, route, &in, ignore, NULL, &c, NULL), 0);
+    return c;
+}
+
+TEST(session_one_step_at_a_time) {
+    struct rig r;
+    char at[80];
+    struct buf png;
+    open_rig(&r);
+    rig_png(&png, 10, 6);
+    begin(&r, "car_racing", at);
+    struct api_call *first = call_of(&r, at, &png), *second = call_of(&r, at, &png);
+    CHECK_EQ(api_call_step(first), API_WAIT);
+    CHECK_EQ(api_call_step(second), API_REPLY);
+    CHECK_EQ(api_call_reply(second)->status, 409);
+    api_call_free(second);
+    fake_answer(r.eng, 1);
+    CHECK_EQ(api_call_step(first), API_REPLY);
+    CHECK_EQ(api_call_reply(first)->status, 200);
+    second = call_of(&r, at, &png); /* before the first is freed */
+    CHECK_EQ(api_call_step(second), API_WAIT);
+    api_call_free(first);
+    struct api_call *third = call_of(&r, at, &png);
+    CHECK_EQ(api_call_step(third), API_REPLY); /* the first's end frees nothing of the second's */
+    CHECK_EQ(api_call_reply(third)->status, 409);
+    api_call_free(third);
+    api_call_free(second); /* the client left */
+    second = call_of(&r, at, &png);
+    CHECK_EQ(api_call_step(second), API_WAIT);
+    close_session(&r, at); /* while a step is on its way */
+    CHECK_EQ(r.reply->status, 204);
+    fake_answer_all(r.eng);
+    CHECK_EQ(api_call_step(second), API_REPLY);
+    CHECK_EQ(api_call_reply(second)->status, 200);
+    api_call_free(second);
+    buf_clear(&png);
+    rig_close(&r);
+}
+
+TEST(session_late_step_counts_as_seen_and_a_failed_one_does_not) {
+    struct rig r;
+    char at[80];
+    struct buf png;
+    open_rig(&r);
+    rig_png(&png, 10, 6);
+    begin(&r, "car_racing", at);
+    struct rig_request q = step_with(at, &png, "");
+    fake_refuse(r.eng, E_BUSY);
+    rig_send(&r, &q);
+    rig_check_problem(&r, 503, "queue_full", NULL, NULL);
+    fake_refuse(r.eng, 0);
+    int before = fake_images(r.eng);
+    q.query = "default={\"steering\":0.5,\"gas\":0.1,\"brake\":0}";
+    fake_refuse(r.eng, E_BUSY);
+    rig_send(&r, &q);
+    check_late(&r);
+    api_call_free(r.call);
+    r.call = NULL;
+    CHECK_EQ(fake_images(r.eng), before); /* the failed call's frame is gone, this one is kept */
+    CHECK_EQ(fake_images(r.eng), 1);
+    buf_clear(&png);
+    rig_close(&r);
+}
+
+TEST(sessions_are_bounded_and_expire) {
+    struct rig r;
+    char at[80], last[80];
+    rig_open_with(&r, 8, &(struct api_options){.sessions = 2, .session_ttl_s = 1000});
+    begin(&r, "car_racing", at);
+    begin(&r, "car_racing", last);
+    CHECK(strcmp(at, last) != 0);
+    rig_send_json(&r, "/v1/act/sessions", "{\"game\":\"car_racing\"}");
+    rig_check_problem(&r, 503, "too_many_sessions", NULL, "DELETE");
+    close_session(&r, at);
+    begin(&r, "car_racing", at);
+    rig_close(&r);
+}
+
+TEST(session_bad_input) {
+    struct rig r;
+    open_rig(&r);
+    rig_send_json(&r, "/v1/act/sessions", "{}");
+    rig_check_problem(&r, 400, "missing_parameter", "game", NULL);
+    rig_send_json(&r, "/v1/act/sessions", "{\"game\":\"chess\"}");
+    rig_check_problem(&r, 400, "invalid_parameter", "game", "car_racing or space_invaders");
+    rig_send_json(&r, "/v1/act/sessions", "{\"game\":\"car_racing\",\"frames\":[]}");
+    rig_check_problem(&r, 400, "unknown_parameter", NULL, "known are: game");
+    rig_send(&r, &(struct rig_request){.path = "/v1/act/sessions", .type = "text/plain"});
+    rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
+    rig_send(&r, &(struct rig_request){.path = "/v1/act/sessions", .query = "game=car_racing"});
+    CHECK_EQ(r.reply->status, 201);
+    struct buf png;
+    rig_png(&png, 8, 8);
+    struct rig_request q = step_with("/v1/act/sessions/0123", &png, "");
+    rig_send(&r, &q);
+    rig_check_problem(&r, 404, "session_not_found", NULL, NULL);
+    api_set_draining(r.api);
+    rig_send_json(&r, "/v1/act/sessions", "{\"game\":\"car_racing\"}");
+    rig_check_problem(&r, 503, "draining", NULL, NULL);
+    buf_clear(&png);
+    rig_close(&r);
+}
+
+TEST(act_every_failing_allocation) {
+    struct rig r;
+    char at[80];
+    struct buf png;
+    open_rig(&r);
+    rig_png(&png, 10, 6);
+    begin(&r, "car_racing", at);
+    struct rig_request q = step_with(at, &png, "");
+    rig_starve(&r, &q);
+    struct api_field form[] = {{"frame", NULL, png.p, png.len}, {"frame", NULL, png.p, png.len}};
+    q = (struct rig_request){.path = path,
+                             .query = "game=car_racing",
+                             .type = "multipart/form-data",
+                             .form = form,
+                             .n_form = 2};
+    rig_starve(&r, &q);
+    buf_clear(&png);
+    rig_close(&r);
+}

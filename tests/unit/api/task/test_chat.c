@@ -1,0 +1,484 @@
+/* POST /v1/chat/completions without a socket: OpenAI's shape, whole and in chunks. */
+#include <stdio.h>
+
+#include "kernels/base/mem.h"
+#include "tests/unit/api/rig.h"
+
+static const char path[] = "/v1/chat/completions";
+
+static const char *text_of(const json_t *root, const char *key) {
+    return json_string_value(json_object_get(root, key));
+}
+
+static json_t *choice_of(const json_t *root) {
+    return json_array_get(json_object_get(root, "choices"), 0);
+}
+
+static const char *content_of(const json_t *root) {
+    return text_of(json_object_get(choice_of(root), "message"), "content");
+}
+
+/* One plain question and `more`, further fields with a comma in front. */
+static void ask(struct rig *r, const char *more) {
+    rig_send_jsonf(r, path, "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]%s}", more);
+}
+
+/* `messages` as they are. */
+static void say(struct rig *r, const char *messages) {
+    rig_send_jsonf(r, path, "{\"messages\":%s}", messages);
+}
+
+#define USER(text)   "{\"role\":\"user\",\"content\":\"" text "\"}"
+#define MODEL(text)  "{\"role\":\"assistant\",\"content\":\"" text "\"}"
+#define SYSTEM(text) "{\"role\":\"system\",\"content\":\"" text "\"}"
+
+TEST(chat_answers_in_openai_s_shape) {
+    struct rig r;
+    rig_open(&r, 8);
+    ask(&r,
+        ",\"model\":\"lammd\",\"user\":\"me\",\"store\":false,\"metadata\":{\"a\":\"b\"},\"n\":1,"
+        "\"presence_penalty\":0,\"frequency_penalty\":0.0,\"logit_bias\":{},\"seed\":null,"
+        "\"response_format\":{\"type\":\"text\"}");
+    CHECK_EQ(r.reply->status, 200);
+    json_t *root = rig_json(&r), *usage = json_object_get(root, "usage");
+    CHECK_STR(text_of(root, "object"), "chat.completion");
+    CHECK_STR(text_of(root, "id"), "chatcmpl-req-1");
+    CHECK_STR(text_of(root, "model"), "fake \"mini\"");
+    CHECK(json_integer_value(json_object_get(root, "created")) > 1700000000);
+    CHECK_STR(content_of(root), "a fake answer");
+    CHECK_STR(text_of(choice_of(root), "finish_reason"), "stop");
+    CHECK(json_is_null(json_object_get(choice_of(root), "logprobs")));
+    CHECK_EQ(json_integer_value(json_object_get(usage, "prompt_tokens")), 7);
+    CHECK_EQ(json_integer_value(json_object_get(usage, "completion_tokens")), 5);
+    CHECK_EQ(json_integer_value(json_object_get(usage, "total_tokens")), 12);
+    json_decref(root);
+    const struct eng_ask *a = fake_asked(r.eng);
+    CHECK(a->task == ENG_CHAT && a->urgency == ENG_ANSWER && a->n_turns == 1 && a->n_images == 0);
+    CHECK(a->speech.temperature == 0 && a->speech.top_p == 1 && a->speech.max_tokens == 128);
+    CHECK_STR(a->turns[0].question, "hi");
+    rig_close(&r);
+}
+
+TEST(chat_reads_speech) {
+    struct rig r;
+    rig_open(&r, 8);
+    ask(&r, ",\"model\":\"fake "
+            "\\\"mini\\\"\",\"max_completion_tokens\":2,\"temperature\":0.5,\"top_p\":0,"
+            "\"seed\":-1");
+    json_t *root = rig_json(&r);
+    CHECK_STR(text_of(choice_of(root), "finish_reason"), "length");
+    CHECK_STR(content_of(root), "a fake");
+    json_decref(root);
+    const struct eng_speech *s = &fake_asked(r.eng)->speech;
+    CHECK(s->max_tokens == 2 && s->seed == UINT64_MAX && s->temperature == 0.5f);
+    CHECK(s->top_p > 0 && s->top_p < 0.001f);
+    rig_close(&r);
+}
+
+TEST(chat_turns_and_pictures) {
+    struct rig r;
+    rig_open(&r, 8);
+    char *url = rig_data_url(9, 7);
+    rig_send_jsonf(
+        &r, path,
+        "{\"messages\":["
+        "{\"role\":\"system\",\"content\":\"be brief\"},{\"role\":\"developer\",\"content\":\"be "
+        "kind\"},"
+        "{\"role\":\"user\",\"name\":\"x\",\"content\":["
+        "{\"type\":\"image_url\",\"image_url\":{\"url\":\"%s\",\"detail\":\"low\"}},"
+        "{\"type\":\"text\",\"text\":\"one\\ntwo\"},{\"type\":\"text\",\"text\":\"three\"}]},"
+        "{\"role\":\"assistant\",\"content\":\"yes\",\"refusal\":null,\"annotations\":[],"
+        "\"tool_calls\":null},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"and\"},"
+        "{\"type\":\"image_url\",\"image_url\":{\"url\":\"%s\"}},"
+        "{\"type\":\"image_url\",\"image_url\":{\"url\":\"%s\"}}]}]}",
+        url, url, url);
+    CHECK_EQ(r.reply->status, 200);
+    const struct eng_ask *a = fake_asked(r.eng);
+    CHECK(a->n_turns == 2 && a->n_images == 3);
+    CHECK(a->turns[0].n_images == 1 && a->turns[1].n_images == 2);
+    CHECK_STR(a->turns[0].question, "be brief be kind one two three");
+    CHECK_STR(a->turns[0].answer, "yes");
+    CHECK_STR(a->turns[1].question, "and");
+    CHECK(a->turns[1].answer == NULL);
+    /* what the model said may come back, whatever it was */
+    say(&r, "[" USER("a") "," MODEL("b\\u0001\\u0085\\u00e4\\u007f") "," USER("c") "]");
+    CHECK_STR(fake_asked(r.eng)->turns[0].answer, "b   \xc3\xa4 ");
+    mem_free(url);
+    rig_close(&r);
+}
+
+TEST(chat_takes_stored_pictures) {
+    struct rig r;
+    struct buf png;
+    rig_open(&r, 8);
+    rig_png(&png, 9, 7);
+    rig_send(&r, &(struct rig_request){.method = "PUT",
+                                       .path = "/v1/images",
+                                       .type = "image/png",
+                                       .body = png.p,
+                                       .len = png.len});
+    char id[65];
+    json_t *root = rig_json(&r);
+    snprintf(id, sizeof(id), "%s", text_of(root, "id"));
+    json_decref(root);
+    static const char with_url[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":"
+        "{\"url\":\"%s%s\"}},{\"type\":\"text\",\"text\":\"hi\"}]}]}";
+    rig_send_jsonf(&r, path, with_url, "lammd:", id);
+    CHECK_EQ(r.reply->status, 200);
+    CHECK_EQ(fake_asked(r.eng)->n_images, 1);
+    id[0] = id[0] == '0' ? '1' : '0';
+    rig_send_jsonf(&r, path, with_url, "lammd:", id);
+    rig_check_problem(&r, 404, "image_not_found", NULL, NULL);
+    rig_send_jsonf(&r, path, with_url, "lammd:", "12");
+    rig_check_problem(&r, 400, "invalid_parameter", "messages[0].content[0]", "64 hex digits");
+    static const char *const network[] = {"http://127.0.0.1:1/a.png", "https://a/b", "HTTPS://a/b",
+                                          "file:///etc/passwd",       "ftp://a",     "gopher:x"};
+    for (unsigned i = 0; i < ARRAY_LEN(network); i++) {
+        rig_send_jsonf(&r, path, with_url, network[i], "");
+        rig_check_problem(&r, 400, "unsupported_url", "messages[0].content[0]", "never fetched");
+    }
+    rig_send_jsonf(&r, path, with_url, "Zm9v", "");
+    rig_check_problem(&r, 400, "invalid_parameter", NULL, "must be a data URL");
+    rig_send_jsonf(&r, path, with_url, "data:image/gif;base64,", "Zm9v");
+    rig_check_problem(&r, 415, "unsupported_picture", NULL, NULL);
+    buf_clear(&png);
+    rig_close(&r);
+}
+
+/* ---- stop strings ---- */
+
+TEST(chat_stop_cuts_the_text_and_cancels) {
+    struct rig r;
+    rig_open(&r, 8);
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stop\":[\"zebra\",\"dog\"],"
+        "\"logprobs\":true}";
+    fake_say(r.eng, "a big dog and a zebra that speaks on and on");
+    rig_begin(&r, &(struct rig_request){
+                      .path = path, .type = "application/json", .body = body, .len = strlen(body)});
+    CHECK_EQ(r.step, API_WAIT);
+    fake_answer(r.eng, 2); /* "a big " */
+    CHECK_EQ(r.wakes, 1);
+    rig_step(&r);
+    CHECK_EQ(r.step, API_WAIT);
+    fake_answer(r.eng, 2); /* "a big dog an" */
+    rig_step(&r);
+    CHECK_EQ(r.step, API_REPLY);
+    CHECK(fake_is_cancelled(r.eng));
+    json_t *root = rig_json(&r);
+    CHECK_STR(content_of(root), "a big ");
+    CHECK_STR(text_of(choice_of(root), "finish_reason"), "stop");
+    CHECK_EQ(
+        json_integer_value(json_object_get(json_object_get(root, "usage"), "completion_tokens")),
+        2);
+    json_t *logprobs = json_object_get(json_object_get(choice_of(root), "logprobs"), "content");
+    CHECK_EQ(json_array_size(logprobs), 2);
+    json_decref(root);
+    fake_answer_all(r.eng);
+    ask(&r, ",\"stop\":\"never said\"");
+    root = rig_json(&r);
+    CHECK_STR(content_of(root), "a big dog and a zebra that speaks on and on");
+    json_decref(root);
+    ask(&r, ",\"stop\":\"a big\""); /* at the very beginning */
+    root = rig_json(&r);
+    CHECK_STR(content_of(root), "");
+    json_decref(root);
+    rig_close(&r);
+}
+
+/* ---- chunks ---- */
+
+/* All texts of the stream's deltas put together; checks the frame on the way. */
+static char *join(const char *all, int *n, const char **finish) {
+    static char text[2000];
+    static char reason[20];
+    text[0] = reason[0] = 0;
+    *n = 0;
+    for (const char *at = all; (at = strstr(at, "data: ")) != NULL;) {
+        at += 6;
+        if (strncmp(at, "[DONE]", 6) == 0) break;
+        json_t *chunk = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+        CHECK(chunk);
+        CHECK_STR(text_of(chunk, "object"), "chat.completion.chunk");
+        json_t *choice = choice_of(chunk);
+        const char *piece = text_of(json_object_get(choice, "delta"), "content");
+        if (piece) snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s", piece);
+        if (text_of(choice, "finish_reason"))
+            snprintf(reason, sizeof(reason), "%s", text_of(choice, "finish_reason"));
+        ++*n;
+        json_decref(chunk);
+    }
+    *finish = reason;
+    return text;
+}
+
+static void stream(struct rig *r, const char *more, int tokens, const char *want, const char *why) {
+    static char body[1000];
+    snprintf(body, sizeof(body),
+             "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true%s}", more);
+    rig_begin(r, &(struct rig_request){
+                     .path = path, .type = "application/json", .body = body, .len = strlen(body)});
+    CHECK_EQ(r->step, API_STREAM);
+    CHECK_STR(r->reply->content_type, "text/event-stream");
+    char *all = rig_read_all(r, (uint32_t)tokens);
+    int n;
+    const char *finish;
+    CHECK_STR(join(all, &n, &finish), want);
+    CHECK_STR(finish, why);
+    CHECK(n >= 3);
+    CHECK_STR(all + strlen(all) - 14, "data: [DONE]\n\n");
+    CHECK_HAS(all, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"}");
+    mem_free(all);
+    fake_answer_all(r->eng);
+}
+
+TEST(chat_streams_chunks) {
+    struct rig r;
+    rig_open(&r, 8);
+    for (int tokens = 1; tokens < 6; tokens++) {
+        fake_say(r.eng, "gr\xc3\xbc\xc3\x9f dich \xf0\x9f\x98\x80 dog");
+        stream(&r, "", tokens, "gr\xc3\xbc\xc3\x9f dich \xf0\x9f\x98\x80 dog", "stop");
+        stream(&r, ",\"max_tokens\":2", tokens, "gr\xc3\xbc\xc3\x9f ", "length");
+        stream(&r, ",\"stop\":\"ch \"", tokens, "gr\xc3\xbc\xc3\x9f di", "stop");
+        stream(&r, ",\"stop\":\"dogma\"", tokens, "gr\xc3\xbc\xc3\x9f dich \xf0\x9f\x98\x80 dog",
+               "stop");
+        stream(&r, ",\"stop\":\"dog\"", tokens, "gr\xc3\xbc\xc3\x9f dich \xf0\x9f\x98\x80 ",
+               "stop");
+        fake_say(r.eng, "aaaaaaab");
+        stream(&r, ",\"stop\":[\"aab\",\"aaab\"]", tokens, "aaaa", "stop");
+    }
+    rig_close(&r);
+}
+
+TEST(chat_stream_usage_and_logprobs) {
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true,\"logprobs\":true,"
+        "\"top_logprobs\":5,\"stream_options\":{\"include_usage\":true}}";
+    struct rig r;
+    rig_open(&r, 8);
+    rig_begin(&r, &(struct rig_request){
+                      .path = path, .type = "application/json", .body = body, .len = strlen(body)});
+    char *all = rig_read_all(&r, 2);
+    int tokens = 0, usages = 0;
+    for (const char *at = all; (at = strstr(at, "data: {")) != NULL;) {
+        at += 6;
+        json_t *chunk = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+        json_t *list = json_object_get(json_object_get(choice_of(chunk), "logprobs"), "content");
+        json_t *usage = json_object_get(chunk, "usage");
+        CHECK(usage != NULL);
+        for (size_t i = 0; i < json_array_size(list); i++, tokens++) {
+            json_t *t = json_array_get(list, i);
+            CHECK_NEAR(json_number_value(json_object_get(t, "logprob")), -0.25, 1e-6);
+            CHECK_EQ(json_array_size(json_object_get(t, "top_logprobs")), 3);
+        }
+        if (json_is_object(usage)) {
+            usages++;
+            CHECK_EQ(json_array_size(json_object_get(chunk, "choices")), 0);
+            CHECK_EQ(json_integer_value(json_object_get(usage, "completion_tokens")), 5);
+        }
+        json_decref(chunk);
+    }
+    CHECK(tokens == 5 && usages == 1);
+    mem_free(all);
+    rig_close(&r);
+}
+
+TEST(chat_stream_that_fails_says_so) {
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true}";
+    struct rig r;
+    rig_open(&r, 8);
+    rig_begin(&r, &(struct rig_request){
+                      .path = path, .type = "application/json", .body = body, .len = strlen(body)});
+    fake_answer(r.eng, 2);
+    fake_fail(r.eng, E_DEVICE);
+    char *all = rig_read_all(&r, 0);
+    CHECK_HAS(all, "\"content\":\"a fake\"");
+    CHECK_HAS(all, "\"error\":{\"message\":");
+    CHECK(!strstr(all, "[DONE]") && !strstr(all, "/a/path") && !strstr(all, "event:"));
+    mem_free(all);
+    rig_close(&r);
+}
+
+TEST(chat_logprobs) {
+    struct rig r;
+    rig_open(&r, 8);
+    fake_say(r.eng, "a \"b\" c");
+    ask(&r, ",\"logprobs\":true,\"top_logprobs\":2");
+    json_t *root = rig_json(&r);
+    json_t *list = json_object_get(json_object_get(choice_of(root), "logprobs"), "content");
+    CHECK_EQ(json_array_size(list), 3);
+    json_t *first = json_array_get(list, 0), *top = json_object_get(first, "top_logprobs");
+    CHECK_STR(text_of(first, "token"), "a \""); /* what it is in the text */
+    CHECK_EQ(json_array_size(top), 2);
+    CHECK_STR(text_of(json_array_get(top, 0), "token"), " the");
+    CHECK_EQ(json_array_size(json_object_get(json_array_get(top, 0), "bytes")), 4);
+    json_t *byte = json_array_get(json_object_get(json_array_get(top, 1), "bytes"), 0);
+    CHECK_EQ(json_integer_value(byte), 0xe2);
+    json_decref(root);
+    ask(&r, ",\"logprobs\":true");
+    root = rig_json(&r);
+    list = json_object_get(json_object_get(choice_of(root), "logprobs"), "content");
+    CHECK_EQ(json_array_size(json_object_get(json_array_get(list, 0), "top_logprobs")), 0);
+    json_decref(root);
+    rig_close(&r);
+}
+
+/* ---- bad input ---- */
+
+TEST(chat_bad_fields) {
+    static const char *const cases[][3] = {
+        {",\"model\":\"gpt-4o\"", "model_not_found", "there is no model \"gpt-4o\""},
+        {",\"model\":7", "invalid_parameter", "model must be a string"},
+        {",\"n\":2", "invalid_parameter", "n must be 1"},
+        {",\"tools\":[]", "unknown_parameter", "\"tools\" is not a known field"},
+        {",\"functions\":[]", "unknown_parameter", "functions"},
+        {",\"reasoning_effort\":\"low\"", "unknown_parameter", "reasoning_effort"},
+        {",\"presence_penalty\":1", "invalid_parameter", "presence_penalty can't be followed"},
+        {",\"frequency_penalty\":-0.5", "invalid_parameter", "frequency_penalty"},
+        {",\"logit_bias\":{\"1\":5}", "invalid_parameter", "logit_bias"},
+        {",\"response_format\":{\"type\":\"json_object\"}", "invalid_parameter", "response_format"},
+        {",\"stream\":1", "invalid_parameter", "true or false"},
+        {",\"stream_options\":{\"include_usage\":true}", "invalid_parameter", "goes with stream"},
+        {",\"stream\":true,\"stream_options\":{\"include_usage\":1}", "invalid_parameter", NULL},
+        {",\"max_tokens\":0", "invalid_parameter", "from 1 to 1024"},
+        {",\"max_tokens\":1,\"max_completion_tokens\":1", "invalid_parameter", "either max_tokens"},
+        {",\"temperature\":2.1", "invalid_parameter", "from 0 to 2"},
+        {",\"top_p\":-1", "invalid_parameter", "from 0 to 1"},
+        {",\"seed\":1.5", "invalid_parameter", "seed must be an integer"},
+        {",\"top_logprobs\":2", "invalid_parameter", "goes with logprobs"},
+        {",\"logprobs\":true,\"top_logprobs\":6", "invalid_parameter", "from 0 to 5"},
+        {",\"stop\":\"\"", "invalid_parameter", "stop must be"},
+        {",\"stop\":[]", "invalid_parameter", "stop must be"},
+        {",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", "invalid_parameter", "1 to 4"},
+        {",\"stop\":[1]", "invalid_parameter", "stop must be"},
+    };
+    struct rig r;
+    rig_open(&r, 8);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        ask(&r, cases[i][0]);
+        rig_check_problem(&r, strcmp(cases[i][1], "model_not_found") == 0 ? 404 : 400, cases[i][1],
+                          NULL, cases[i][2]);
+    }
+    rig_send_json(&r, path, "{}");
+    rig_check_problem(&r, 400, "missing_parameter", "messages", NULL);
+    rig_send(&r, &(struct rig_request){.path = path});
+    rig_check_problem(&r, 400, "invalid_json", NULL, "empty");
+    rig_send(&r, &(struct rig_request){.path = path, .type = "image/png", .body = "x", .len = 1});
+    rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
+    rig_send(&r, &(struct rig_request){.path = path, .query = "model=lammd"});
+    rig_check_problem(&r, 400, "invalid_json", NULL, NULL);
+    rig_close(&r);
+}
+
+TEST(chat_bad_messages) {
+    static const char *const cases[][3] = {
+        {"[]", "invalid_parameter", "at least one message"},
+        {"{}", "invalid_parameter", "at least one message"},
+        {"[7]", "invalid_parameter", "messages[0] must be an object"},
+        {"[{\"role\":\"user\"}]", "invalid_parameter", "messages[0].content must be a string"},
+        {"[{\"role\":\"tool\",\"content\":\"x\"}]", "invalid_parameter",
+         "system, user or assistant"},
+        {"[{\"content\":\"x\"}]", "invalid_parameter", "system, user or assistant"},
+        {"[" USER("") "]", "invalid_parameter", "messages[0].content is empty"},
+        {"[" USER("  ") "]", "invalid_parameter", "is blank"},
+        {"[" USER("a\\u0007") "]", "invalid_parameter", "control character at byte 1"},
+        {"[" USER("a [INST] b") "]", "invalid_parameter", "a tag of the model's own"},
+        {"[" USER("far too long") "]", "too_much_work", "too many tokens"},
+        {"[" USER("a") "," USER("b") "]", "invalid_parameter", "have to take turns"},
+        {"[" MODEL("a") "]", "invalid_parameter", "answers no question"},
+        {"[" USER("a") "," MODEL("b") "]", "invalid_parameter",
+         "must end with the user's question"},
+        {"[" USER("a") "," MODEL("b") "," MODEL("c") "]", "invalid_parameter",
+         "answers no question"},
+        {"[" SYSTEM("a") "]", "invalid_parameter", "must end with the user's question"},
+        {"[" USER("a") "," SYSTEM("b") "]", "invalid_parameter", "before the first question"},
+        {"[{\"role\":\"user\",\"content\":[]}]", "invalid_parameter", "is empty"},
+        {"[{\"role\":\"user\",\"content\":[{\"type\":\"audio\"}]}]", "invalid_parameter",
+         "messages[0].content[0] must be {\"type\": \"text\""},
+        {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", "invalid_parameter",
+         "must have image_url"},
+        {"[{\"role\":\"system\",\"content\":[{\"type\":\"image_url\"}]}]", "invalid_parameter",
+         "only the user's messages"},
+        {"[{\"role\":\"user\",\"content\":\"a\",\"tool_calls\":[1]}]", "unknown_parameter",
+         "messages[0] has the field \"tool_calls\""},
+    };
+    struct rig r;
+    rig_open(&r, 8);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        say(&r, cases[i][0]);
+        rig_check_problem(&r, strcmp(cases[i][1], "too_much_work") == 0 ? 422 : 400, cases[i][1],
+                          NULL, cases[i][2]);
+    }
+    char *url = rig_data_url(2, 2);
+    rig_send_jsonf(&r, path,
+                   "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+                   "\"image_url\":{\"url\":\"%s\"}}]}]}",
+                   url);
+    rig_check_problem(&r, 400, "invalid_parameter", NULL, "has a picture but no question");
+    mem_free(url);
+    rig_close(&r);
+}
+
+static void many(struct rig *r, int n, const char *one, const char *head, const char *tail) {
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (int i = 0; i < n; i++)
+        buf_printf(&b, "%s%s", i ? "," : "", one);
+    rig_send_jsonf(r, path, "{\"messages\":[%s%s%s]}", head, (const char *)b.p, tail);
+    buf_clear(&b);
+}
+
+TEST(chat_too_many_of_everything) {
+    static char text[20002];
+    struct rig r;
+    rig_open(&r, 8);
+    char *url = rig_data_url(1, 1), part[500];
+    snprintf(part, sizeof(part), "{\"type\":\"image_url\",\"image_url\":{\"url\":\"%s\"}}", url);
+    static const char head[] =
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},";
+    many(&r, 8, part, head, "]}");
+    CHECK_EQ(r.reply->status, 200);
+    many(&r, 9, part, head, "]}");
+    rig_check_problem(&r, 400, "too_many_pictures", NULL, "at most 8 pictures");
+    many(&r, 1000, part, head, "]}");
+    rig_check_problem(&r, 400, "too_many_pictures", NULL, "at most 8 pictures");
+    many(&r, 63, USER("a") "," MODEL("b"), "", "," USER("c"));
+    CHECK_EQ(r.reply->status, 200);
+    CHECK_EQ(fake_asked(r.eng)->n_turns, 64);
+    many(&r, 64, USER("a") "," MODEL("b"), "", "," USER("c"));
+    rig_check_problem(&r, 400, "invalid_parameter", "messages", "at most 64 questions");
+    static char long_text[300000];
+    memset(long_text, 'x', sizeof(long_text) - 1);
+    rig_send_jsonf(&r, path, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", long_text);
+    rig_check_problem(&r, 400, "invalid_parameter", NULL, "too long: at most 20000 characters");
+    memset(text, 'x', 20001);
+    rig_send_jsonf(&r, path, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", text);
+    rig_check_problem(&r, 400, "invalid_parameter", NULL, "at most 20000 characters; got 20001");
+    mem_free(url);
+    rig_close(&r);
+}
+
+TEST(chat_every_failing_allocation) {
+    static const char *const more[] = {"\"stop\":[\"x\"]", "\"stream\":true",
+                                       "\"logprobs\":true,\"top_logprobs\":5"};
+    static char body[2000];
+    struct rig r;
+    rig_open(&r, 8);
+    char *url = rig_data_url(3, 3);
+    for (unsigned i = 0; i < ARRAY_LEN(more); i++) {
+        snprintf(
+            body, sizeof(body),
+            "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":"
+            "[{\"type\":\"image_url\",\"image_url\":{\"url\":\"%s\"}},{\"type\":\"text\",\"text\":"
+            "\"x\"}]}],%s}",
+            url, more[i]);
+        struct rig_request q = {
+            .path = path, .type = "application/json", .body = body, .len = strlen(body)};
+        rig_starve(&r, &q);
+    }
+    mem_free(url);
+    rig_close(&r);
+}
