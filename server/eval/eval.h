@@ -1,7 +1,7 @@
 /* eval.h - what the modes of `lammd eval` share: pictures, questions in flight, groups, the report.
  *
  * A mode reads its questions, answers them with flow_run, prints a table and fills `report`; what a
- * figure means is in metric.h and mask.h, which know neither files nor engine. Thread: main's.
+ * figure means is in metric.h and coco.h, which know neither files nor engine. Thread: main's.
  */
 #ifndef SERVER_EVAL_EVAL_H
 #define SERVER_EVAL_EVAL_H

@@ -9,7 +9,7 @@
 
 #include "engine/engine.h"
 #include "kernels/base/mem.h"
-#include "server/eval/mask.h"
+#include "server/eval/coco.h"
 
 /* ---- entries by id ---- */
 
@@ -249,7 +249,7 @@ static int add_polygon(const struct ref *r, const json_t *p, uint8_t *bits, uint
         xy[i] = json_number_value(json_array_get(p, i));
     }
     struct err why = {0};
-    if (rc == 0 && mask_add_polygon(xy, n / 2, r->w, r->h, bits, scratch, &why))
+    if (rc == 0 && coco_add_polygon(xy, n / 2, r->w, r->h, bits, scratch, &why))
         rc = data_bad(&r->at, e, "%s", why.text);
     mem_free(xy);
     return rc;
@@ -270,7 +270,7 @@ static int read_polygons(const struct ref *r, uint8_t *bits, struct err *e) {
 static int read_counts(const struct ref *r, const json_t *counts, uint32_t *runs, size_t cap,
                        size_t *n, struct err *e) {
     const char *text = json_string_value(counts);
-    if (text) return mask_counts(text, runs, cap, n, e);
+    if (text) return coco_counts(text, runs, cap, n, e);
     for (*n = 0; *n < json_array_size(counts); (*n)++) {
         const json_t *v = json_array_get(counts, *n);
         if (!json_is_integer(v) || json_integer_value(v) < 0 ||
@@ -294,7 +294,7 @@ static int read_rle(const struct ref *r, uint8_t *bits, struct err *e) {
     uint32_t *runs = mem_must((cap + 1) * sizeof(*runs));
     struct err why = {0};
     rc = read_counts(r, counts, runs, cap, &n, &why);
-    if (rc == 0) rc = mask_from_counts(runs, n, r->w, r->h, bits, &why);
+    if (rc == 0) rc = coco_from_counts(runs, n, r->w, r->h, bits, &why);
     mem_free(runs);
     return rc ? data_bad(&r->at, e, "%s", why.text) : 0;
 }

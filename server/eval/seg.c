@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "server/eval/coco.h"
 #include "server/eval/eval.h"
-#include "server/eval/mask.h"
 #include "server/eval/metric.h"
 #include "server/eval/refs.h"
 
@@ -91,7 +91,7 @@ static void fill(uint8_t *bits, int grid, struct metric_cells c) {
             bits[y * grid + x] = 1;
 }
 
-static void count(struct seg *s, const struct ref *ref, enum ways way, struct mask_overlap o) {
+static void count(struct seg *s, const struct ref *ref, enum ways way, struct coco_overlap o) {
     const double sums[SUMS] = {(double)o.both, (double)o.either};
     eval_count(&s->splits[way], ref->split, sums, SUMS);
     eval_count(&s->kinds[way], ref->kind, sums, SUMS);
@@ -99,10 +99,10 @@ static void count(struct seg *s, const struct ref *ref, enum ways way, struct ma
 
 /* `small` against the truth, on the grid and in full size. */
 static void count_both(struct seg *s, const struct ref *ref, const uint8_t *bits,
-                       const uint8_t *small, enum ways way, struct mask_overlap got[2]) {
+                       const uint8_t *small, enum ways way, struct coco_overlap got[2]) {
     int grid = s->eval->grid;
-    got[0] = mask_overlap(small, s->truth, (size_t)grid * (size_t)grid);
-    got[1] = mask_overlap_full(bits, ref->w, ref->h, small, grid);
+    got[0] = coco_overlap(small, s->truth, (size_t)grid * (size_t)grid);
+    got[1] = coco_overlap_full(bits, ref->w, ref->h, small, grid);
     count(s, ref, way, got[0]);
     count(s, ref, way + 1, got[1]);
 }
@@ -127,14 +127,14 @@ static int judge(struct seg *s, uint32_t i, struct err *e) {
     uint8_t *bits;
     int rc = refs_mask(ref, &bits, e);
     if (rc) return rc;
-    struct mask_overlap got[2], other[2];
-    mask_resize(bits, ref->w, ref->h, s->truth, grid, grid);
+    struct coco_overlap got[2], other[2];
+    coco_resize(bits, ref->w, ref->h, s->truth, grid, grid);
     count_both(s, ref, bits, s->seen, GRID, got);
     fill(s->other, grid, (struct metric_cells){0, 0, grid, grid});
     count_both(s, ref, bits, s->other, WHOLE_GRID, other);
     fill(s->other, grid, metric_pixel_cells(ref->box, ref->w, ref->h, grid));
     count_both(s, ref, bits, s->other, BOX_GRID, other);
-    count(s, ref, LIMIT_FULL, mask_overlap_full(bits, ref->w, ref->h, s->truth, grid));
+    count(s, ref, LIMIT_FULL, coco_overlap_full(bits, ref->w, ref->h, s->truth, grid));
     const uint8_t *b = s->questions[i].box;
     json_t *item =
         json_pack("{s:i, s:s, s:s, s:[II], s:[II]}", "n", (int)i, "file", ref->file, "sentence",

@@ -1,10 +1,10 @@
-/* mask.c - see mask.h. Thread: any.
+/* coco.c - see coco.h. Thread: any.
  *
  * A polygon's outline crosses from one column of pixels to the next at some height; each such
  * crossing turns all that follows it in column order from out to in or back. So crossings are
  * toggles in a column-major picture, and the mask is their running parity.
  */
-#include "server/eval/mask.h"
+#include "server/eval/coco.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ enum {
     STEPS_MAX = 100000000
 };
 
-int mask_counts(const char *text, uint32_t *counts, size_t cap, size_t *n, struct err *e) {
+int coco_counts(const char *text, uint32_t *counts, size_t cap, size_t *n, struct err *e) {
     *n = 0;
     while (*text) {
         int64_t x = 0;
@@ -42,7 +42,7 @@ int mask_counts(const char *text, uint32_t *counts, size_t cap, size_t *n, struc
 /* Column order p of (h, w) -> index in row order. */
 static size_t in_rows(size_t p, int w, int h) { return p % (size_t)h * (size_t)w + p / (size_t)h; }
 
-int mask_from_counts(const uint32_t *counts, size_t n, int w, int h, uint8_t *bits, struct err *e) {
+int coco_from_counts(const uint32_t *counts, size_t n, int w, int h, uint8_t *bits, struct err *e) {
     size_t all = (size_t)w * (size_t)h, p = 0;
     memset(bits, 0, all);
     for (size_t i = 0; i < n; i++) {
@@ -103,7 +103,7 @@ static void walk(struct outline *o, int xs, int ys, int xe, int ye) {
 
 static int fine(double v) { return (int)(FINE * v + 0.5); }
 
-int mask_add_polygon(const double *xy, size_t n, int w, int h, uint8_t *bits, uint8_t *scratch,
+int coco_add_polygon(const double *xy, size_t n, int w, int h, uint8_t *bits, uint8_t *scratch,
                      struct err *e) {
     double steps = 0;
     for (size_t i = 0; i < n; i++) {
@@ -130,23 +130,23 @@ int mask_add_polygon(const double *xy, size_t n, int w, int h, uint8_t *bits, ui
 
 /* ---- sizes and overlaps ---- */
 
-void mask_resize(const uint8_t *bits, int w, int h, uint8_t *out, int out_w, int out_h) {
+void coco_resize(const uint8_t *bits, int w, int h, uint8_t *out, int out_w, int out_h) {
     for (int y = 0; y < out_h; y++) {
-        const uint8_t *row = bits + (size_t)mask_nearest(y, out_h, h) * (size_t)w;
+        const uint8_t *row = bits + (size_t)coco_nearest(y, out_h, h) * (size_t)w;
         for (int x = 0; x < out_w; x++)
-            out[(size_t)y * (size_t)out_w + (size_t)x] = row[mask_nearest(x, out_w, w)];
+            out[(size_t)y * (size_t)out_w + (size_t)x] = row[coco_nearest(x, out_w, w)];
     }
 }
 
-size_t mask_area(const uint8_t *bits, size_t n) {
+size_t coco_area(const uint8_t *bits, size_t n) {
     size_t area = 0;
     for (size_t i = 0; i < n; i++)
         area += bits[i];
     return area;
 }
 
-struct mask_overlap mask_overlap(const uint8_t *a, const uint8_t *b, size_t n) {
-    struct mask_overlap o = {0, 0};
+struct coco_overlap coco_overlap(const uint8_t *a, const uint8_t *b, size_t n) {
+    struct coco_overlap o = {0, 0};
     for (size_t i = 0; i < n; i++) {
         o.both += a[i] & b[i];
         o.either += a[i] | b[i];
@@ -154,14 +154,14 @@ struct mask_overlap mask_overlap(const uint8_t *a, const uint8_t *b, size_t n) {
     return o;
 }
 
-struct mask_overlap mask_overlap_full(const uint8_t *bits, int w, int h, const uint8_t *small,
+struct coco_overlap coco_overlap_full(const uint8_t *bits, int w, int h, const uint8_t *small,
                                       int grid) {
-    struct mask_overlap o = {0, 0};
+    struct coco_overlap o = {0, 0};
     for (int y = 0; y < h; y++) {
-        const uint8_t *from = small + (size_t)mask_nearest(y, h, grid) * (size_t)grid;
+        const uint8_t *from = small + (size_t)coco_nearest(y, h, grid) * (size_t)grid;
         const uint8_t *row = bits + (size_t)y * (size_t)w;
         for (int x = 0; x < w; x++) {
-            uint8_t s = from[mask_nearest(x, w, grid)];
+            uint8_t s = from[coco_nearest(x, w, grid)];
             o.both += row[x] & s;
             o.either += row[x] | s;
         }

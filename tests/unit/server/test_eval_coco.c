@@ -1,6 +1,6 @@
-/* test_eval_mask.c - COCO's masks: by hand, and against what pycocotools makes of the same polygons. */
+/* test_eval_coco.c - COCO's masks: by hand, and against what pycocotools makes of the same polygons. */
 #include "kernels/base/mem.h"
-#include "server/eval/mask.h"
+#include "server/eval/coco.h"
 #include "tests/check.h"
 
 enum { SIDE = 100 };
@@ -63,93 +63,93 @@ static const struct {
     {31, 31, 4, 357, "Q3e0:0000000000000000000000000000000a:", {3, 4, 20, 4, 20, 25, 3, 25}},
 };
 
-TEST(eval_mask_polygons_like_pycocotools) {
+TEST(eval_coco_polygons_like_pycocotools) {
     for (size_t i = 0; i < ARRAY_LEN(polygons); i++) {
         int w = polygons[i].w, h = polygons[i].h;
         uint8_t bits[SIDE * SIDE] = {0}, scratch[SIDE * SIDE], wanted[SIDE * SIDE];
         uint32_t counts[600];
         size_t n;
-        CHECK_EQ(mask_counts(polygons[i].counts, counts, ARRAY_LEN(counts), &n, NULL), 0);
-        CHECK_EQ(mask_from_counts(counts, n, w, h, wanted, NULL), 0);
-        CHECK_EQ(mask_area(wanted, (size_t)w * (size_t)h), polygons[i].area);
-        CHECK_EQ(mask_add_polygon(polygons[i].xy, (size_t)polygons[i].n, w, h, bits, scratch, NULL),
+        CHECK_EQ(coco_counts(polygons[i].counts, counts, ARRAY_LEN(counts), &n, NULL), 0);
+        CHECK_EQ(coco_from_counts(counts, n, w, h, wanted, NULL), 0);
+        CHECK_EQ(coco_area(wanted, (size_t)w * (size_t)h), polygons[i].area);
+        CHECK_EQ(coco_add_polygon(polygons[i].xy, (size_t)polygons[i].n, w, h, bits, scratch, NULL),
                  0);
         CHECK_MEM(bits, wanted, w * h);
     }
 }
 
-TEST(eval_mask_two_polygons_are_their_union) {
+TEST(eval_coco_two_polygons_are_their_union) {
     const double left[] = {0, 0, 2, 0, 2, 4, 0, 4}, right[] = {1, 1, 4, 1, 4, 3, 1, 3};
     uint8_t bits[16] = {0}, scratch[16];
-    CHECK_EQ(mask_add_polygon(left, 4, 4, 4, bits, scratch, NULL), 0);
-    CHECK_EQ(mask_area(bits, 16), 8);
-    CHECK_EQ(mask_add_polygon(right, 4, 4, 4, bits, scratch, NULL), 0);
+    CHECK_EQ(coco_add_polygon(left, 4, 4, 4, bits, scratch, NULL), 0);
+    CHECK_EQ(coco_area(bits, 16), 8);
+    CHECK_EQ(coco_add_polygon(right, 4, 4, 4, bits, scratch, NULL), 0);
     CHECK_MEM(bits, ((uint8_t[16]){1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0}), 16);
 }
 
-TEST(eval_mask_refuses_polygons) {
+TEST(eval_coco_refuses_polygons) {
     uint8_t bits[16] = {0}, scratch[16];
     struct err e = {0};
-    CHECK_EQ(mask_add_polygon((double[]){0, 0, 2e9, 0, 0, 1}, 3, 4, 4, bits, scratch, &e),
+    CHECK_EQ(coco_add_polygon((double[]){0, 0, 2e9, 0, 0, 1}, 3, 4, 4, bits, scratch, &e),
              E_FORMAT);
-    CHECK_EQ(mask_add_polygon((double[]){0, 0, NAN, 0, 0, 1}, 3, 4, 4, bits, scratch, NULL),
+    CHECK_EQ(coco_add_polygon((double[]){0, 0, NAN, 0, 0, 1}, 3, 4, 4, bits, scratch, NULL),
              E_FORMAT);
     double *far = mem_must(200 * sizeof(*far)); /* to and fro, a million pixels each */
     for (int i = 0; i < 100; i++)
         far[2 * i] = i % 2 ? 1e6 : -1e6;
-    CHECK_EQ(mask_add_polygon(far, 100, 4, 4, bits, scratch, NULL), E_TOO_BIG);
+    CHECK_EQ(coco_add_polygon(far, 100, 4, 4, bits, scratch, NULL), E_TOO_BIG);
     mem_free(far);
 }
 
 /* 2 rows of 3: columns 0 1 | 1 1 | 0 0 */
-TEST(eval_mask_counts_by_hand) {
+TEST(eval_coco_counts_by_hand) {
     uint8_t bits[6];
-    CHECK_EQ(mask_from_counts((uint32_t[]){1, 3, 2}, 3, 3, 2, bits, NULL), 0);
+    CHECK_EQ(coco_from_counts((uint32_t[]){1, 3, 2}, 3, 3, 2, bits, NULL), 0);
     CHECK_MEM(bits, ((uint8_t[6]){0, 1, 0, 1, 1, 0}), 6);
-    CHECK_EQ(mask_from_counts((uint32_t[]){0, 6}, 2, 3, 2, bits, NULL), 0);
-    CHECK_EQ(mask_area(bits, 6), 6);
-    CHECK_EQ(mask_from_counts((uint32_t[]){6}, 1, 3, 2, bits, NULL), 0);
-    CHECK_EQ(mask_area(bits, 6), 0);
-    CHECK_EQ(mask_from_counts((uint32_t[]){1, 3, 1}, 3, 3, 2, bits, NULL), E_FORMAT);
-    CHECK_EQ(mask_from_counts((uint32_t[]){1, 3, 3}, 3, 3, 2, bits, NULL), E_FORMAT);
-    CHECK_EQ(mask_from_counts((uint32_t[]){UINT32_MAX, 7}, 2, 3, 2, bits, NULL), E_FORMAT);
+    CHECK_EQ(coco_from_counts((uint32_t[]){0, 6}, 2, 3, 2, bits, NULL), 0);
+    CHECK_EQ(coco_area(bits, 6), 6);
+    CHECK_EQ(coco_from_counts((uint32_t[]){6}, 1, 3, 2, bits, NULL), 0);
+    CHECK_EQ(coco_area(bits, 6), 0);
+    CHECK_EQ(coco_from_counts((uint32_t[]){1, 3, 1}, 3, 3, 2, bits, NULL), E_FORMAT);
+    CHECK_EQ(coco_from_counts((uint32_t[]){1, 3, 3}, 3, 3, 2, bits, NULL), E_FORMAT);
+    CHECK_EQ(coco_from_counts((uint32_t[]){UINT32_MAX, 7}, 2, 3, 2, bits, NULL), E_FORMAT);
 }
 
-TEST(eval_mask_text_by_hand) {
+TEST(eval_coco_text_by_hand) {
     uint32_t counts[8];
     size_t n;
     /* 5 bits a character, the lowest first, from '0'; from the fourth number on, differences */
-    CHECK_EQ(mask_counts("132", counts, 8, &n, NULL), 0);
+    CHECK_EQ(coco_counts("132", counts, 8, &n, NULL), 0);
     CHECK_EQ(n, 3);
     CHECK(counts[0] == 1 && counts[1] == 3 && counts[2] == 2);
-    CHECK_EQ(mask_counts("132OT1", counts, 8, &n, NULL), 0);
+    CHECK_EQ(coco_counts("132OT1", counts, 8, &n, NULL), 0);
     CHECK_EQ(n, 5);
     CHECK(counts[3] == 2 && counts[4] == 2 + 4 + 32); /* 3 - 1; 'T' is 4 and goes on with 1 */
-    CHECK_EQ(mask_counts("", counts, 8, &n, NULL), 0);
+    CHECK_EQ(coco_counts("", counts, 8, &n, NULL), 0);
     CHECK_EQ(n, 0);
-    CHECK_EQ(mask_counts("1 2", counts, 8, &n, NULL), E_FORMAT);
-    CHECK_EQ(mask_counts("T", counts, 8, &n, NULL), E_FORMAT);           /* ends too early */
-    CHECK_EQ(mask_counts("TTTTTTTTTT1", counts, 8, &n, NULL), E_FORMAT); /* too large */
-    CHECK_EQ(mask_counts("O", counts, 8, &n, NULL), E_FORMAT);           /* -1 */
-    CHECK_EQ(mask_counts("111111111", counts, 8, &n, NULL), E_TOO_BIG);
+    CHECK_EQ(coco_counts("1 2", counts, 8, &n, NULL), E_FORMAT);
+    CHECK_EQ(coco_counts("T", counts, 8, &n, NULL), E_FORMAT);           /* ends too early */
+    CHECK_EQ(coco_counts("TTTTTTTTTT1", counts, 8, &n, NULL), E_FORMAT); /* too large */
+    CHECK_EQ(coco_counts("O", counts, 8, &n, NULL), E_FORMAT);           /* -1 */
+    CHECK_EQ(coco_counts("111111111", counts, 8, &n, NULL), E_TOO_BIG);
 }
 
-TEST(eval_mask_nearest) {
+TEST(eval_coco_nearest) {
     /* 4 of 2: centres of the small lie at 1 and 3 of the large; 2 of 4: two each */
-    CHECK(mask_nearest(0, 2, 4) == 1 && mask_nearest(1, 2, 4) == 3);
-    CHECK(mask_nearest(0, 4, 2) == 0 && mask_nearest(1, 4, 2) == 0 && mask_nearest(2, 4, 2) == 1);
-    CHECK(mask_nearest(0, 3, 5) == 0 && mask_nearest(1, 3, 5) == 2 && mask_nearest(2, 3, 5) == 4);
+    CHECK(coco_nearest(0, 2, 4) == 1 && coco_nearest(1, 2, 4) == 3);
+    CHECK(coco_nearest(0, 4, 2) == 0 && coco_nearest(1, 4, 2) == 0 && coco_nearest(2, 4, 2) == 1);
+    CHECK(coco_nearest(0, 3, 5) == 0 && coco_nearest(1, 3, 5) == 2 && coco_nearest(2, 3, 5) == 4);
     uint8_t out[4];
-    mask_resize((uint8_t[]){0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0}, 4, 4, out, 2, 2);
+    coco_resize((uint8_t[]){0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0}, 4, 4, out, 2, 2);
     CHECK_MEM(out, ((uint8_t[]){1, 1, 1, 0}), 4);
 }
 
-TEST(eval_mask_overlaps) {
+TEST(eval_coco_overlaps) {
     const uint8_t a[] = {1, 1, 0, 0}, b[] = {1, 0, 1, 0};
-    struct mask_overlap o = mask_overlap(a, b, 4);
+    struct coco_overlap o = coco_overlap(a, b, 4);
     CHECK(o.both == 1 && o.either == 3);
     /* 4 x 2 pixels against a grid of 2 x 2 whose left column is 1 */
     const uint8_t bits[] = {1, 1, 1, 0, 0, 0, 0, 1}, small[] = {1, 0, 1, 0};
-    o = mask_overlap_full(bits, 4, 2, small, 2);
+    o = coco_overlap_full(bits, 4, 2, small, 2);
     CHECK(o.both == 2 && o.either == 6);
 }
