@@ -21,7 +21,8 @@ int coco_from_counts(const uint32_t *counts, size_t n, int w, int h, uint8_t *bi
 int coco_add_polygon(const double *xy, size_t n, int w, int h, uint8_t *bits, uint8_t *scratch,
                      struct err *e);
 
-/* Where `i` of `n` lies among `of`: nearest by centres, as Pillow's NEAREST. */
+/* Where `i` of `n` lies among `of`: where the centre lies. Pillow's NEAREST, but for its
+ * rounding where a centre lies on an edge. */
 static inline int coco_nearest(int i, int n, int of) {
     return (int)(((int64_t)2 * i + 1) * of / ((int64_t)2 * n));
 }

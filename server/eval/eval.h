@@ -88,6 +88,8 @@ void eval_count(struct eval_groups *g, const char *group, const double *figures,
 
 /* The lines above every table: model and how many questions at what rate. */
 void eval_head(const struct eval *v, uint32_t n, const char *what);
+/* What was answered to item i; takes `item`. */
+void eval_item(struct eval *v, uint32_t i, json_t *item);
 /* Set a number of the report; 4 decimals. */
 void eval_set(json_t *o, const char *key, double value);
 /* A table may be printed: not when the report goes to standard output. */

@@ -163,7 +163,7 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
             n ? abs(v - s->action[k]) : g->rules->most; /* no answer: as far as can be */
         json_array_append_new(said, json_integer(v));
     }
-    json_array_append_new(g->eval->items, json_pack("{s:o}", "action", said));
+    eval_item(g->eval, i, json_pack("{s:o}", "action", said));
     eval_count(&g->sums, NULL, figures, SUMS);
     return 0;
 }

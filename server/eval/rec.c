@@ -54,7 +54,7 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
             item, "box", json_pack("[iiii]", a->value[0], a->value[1], a->value[2], a->value[3]));
     }
     json_object_set_new(item, "hit", json_integer((int)figures[HIT]));
-    json_array_append_new(r->eval->items, item);
+    eval_item(r->eval, i, item);
     figures[WHOLE] = metric_hit((double[4]){0, 0, ref->w, ref->h}, ref->box);
     metric_box_pixels(r->mean, ref->w, ref->h, box);
     figures[MEAN] = metric_hit(box, ref->box);

@@ -137,7 +137,7 @@ static int read_refs(struct source *s, const json_t *list, int64_t limit, struct
     s->most = (uint32_t)n;
     s->out->at = mem_must((n + 1) * sizeof(*s->out->at));
     int rc = 0;
-    for (i = 0; rc == 0 && i < json_array_size(list) && (s->out->n < n || n == 0); i++) {
+    for (i = 0; rc == 0 && i < json_array_size(list) && (!limit || s->out->n < n); i++) {
         struct data_at at = {s->refs, "refs", i};
         rc = read_ref(s, json_array_get(list, i), &at, e);
     }

@@ -40,6 +40,12 @@ void eval_head(const struct eval *v, uint32_t n, const char *what) {
            n / ((double)v->ns / 1e9));
 }
 
+void eval_item(struct eval *v, uint32_t i, json_t *item) {
+    while (json_array_size(v->items) <= i) /* items end in any order */
+        json_array_append_new(v->items, json_null());
+    json_array_set_new(v->items, i, item);
+}
+
 void eval_set(json_t *o, const char *key, double value) {
     json_object_set_new(o, key, json_real(round(value * 1e4) / 1e4));
 }

@@ -137,12 +137,12 @@ static int judge(struct seg *s, uint32_t i, struct err *e) {
     count(s, ref, LIMIT_FULL, coco_overlap_full(bits, ref->w, ref->h, s->truth, grid));
     const uint8_t *b = s->questions[i].box;
     json_t *item =
-        json_pack("{s:i, s:s, s:s, s:[II], s:[II]}", "n", (int)i, "file", ref->file, "sentence",
-                  ref->sentence, "grid", (json_int_t)got[0].both, (json_int_t)got[0].either, "full",
+        json_pack("{s:s, s:s, s:[II], s:[II]}", "file", ref->file, "sentence", ref->sentence,
+                  "grid", (json_int_t)got[0].both, (json_int_t)got[0].either, "full",
                   (json_int_t)got[1].both, (json_int_t)got[1].either);
     if (s->questions[i].is_boxed)
         json_object_set_new(item, "box", json_pack("[iiii]", b[0], b[1], b[2], b[3]));
-    json_array_append_new(s->eval->items, item);
+    eval_item(s->eval, i, item);
     mem_free(bits);
     rc = save(s, i, "seen", s->seen, e);
     return rc ? rc : save(s, i, "truth", s->truth, e);

@@ -95,9 +95,9 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
                             q->n_choices ? 1.0 / q->n_choices : 0};
     (void)phase, (void)more, (void)e;
     eval_count(&v->types, q->type, figures, SUMS);
-    json_array_append_new(v->eval->items, json_pack("{s:s, s:s, s:s, s:s?, s:f}", "file", q->file,
-                                                    "question", q->text, "said", said, "type",
-                                                    q->type, "score", figures[RIGHT]));
+    eval_item(v->eval, i,
+              json_pack("{s:s, s:s, s:s, s:s?, s:f}", "file", q->file, "question", q->text, "said",
+                        said, "type", q->type, "score", figures[RIGHT]));
     return 0;
 }
 
