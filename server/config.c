@@ -98,8 +98,10 @@ static const struct row rows[] = {
      "pvp, seg: write truth and answers there, as PNG files of the grid"},
     {"json", KIND_TEXT, CMD_EVAL, AT(json), 0, 0, 0, "FILE",
      "figures and answers as one JSON object; - is standard output, without the table"},
-    {"repeat", KIND_INT, CMD_BENCH, AT(repeat), 1, 1000, 5, "N", "runs of each measurement"},
-    {"quick", KIND_FLAG, CMD_BENCH, AT(is_quick), 0, 1, 0, NULL, "only the default width"},
+    {"repeat", KIND_INT, CMD_BENCH, AT(repeat), 1, 1000, 5, "N",
+     "runs, or turns, of each measurement"},
+    {"quick", KIND_FLAG, CMD_BENCH, AT(is_quick), 0, 1, 0, NULL,
+     "pix4096: only the default width; mix: only act"},
     {"json", KIND_FLAG, CMD_BENCH, AT(is_json), 0, 1, 0, NULL, "figures as one JSON object"},
 };
 

@@ -21,8 +21,8 @@ static const struct command {
      "segment, refer, describe, vqa, act or pixels of a photo; fields as in openapi.yaml"},
     {"eval", CMD_EVAL, cmd_eval, "eval pvp|rec|seg|vqa|game PATH [OPTIONS]",
      "the paper's figures on pictures and annotations: pixels, boxes, masks, answers, actions"},
-    {"bench", CMD_BENCH, cmd_bench, "bench pix4096 [PHOTO] [OPTIONS]",
-     "how fast 4,096 pixel questions are answered here"},
+    {"bench", CMD_BENCH, cmd_bench, "bench pix4096 [PHOTO] | mix [OPTIONS]",
+     "how fast every pixel of a picture is answered here; how well tasks share the machine"},
 };
 
 static int overview(FILE *to) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py - `lammd eval` on real files in public formats, every figure worked out again from what it says.
+"""run.py - `lammd eval` on real files in public formats, every figure worked out again; `bench mix`.
 
     tests/eval/run.py [substring...]
 
@@ -588,6 +588,17 @@ def test_tables(tmp):
     assert "true box" in lammd("seg", tmp, "--given-boxes", "--limit", "2").stdout
     assert "constant" in lammd("vqa", tmp + "/gqa.json").stdout
     assert "mode" in lammd("pvp", tmp + "/images", "--limit", "1").stdout
+
+
+def test_bench_mix(_):
+    r = subprocess.run([PROGRAM, "bench", "mix", "--quick", "--repeat", "1", "--json", "--model", MINI],
+                       capture_output=True, text=True, timeout=300, check=True)
+    out = json.loads(r.stdout)
+    for name in ("act_alone", "act_beside"):
+        a = out[name]
+        assert a["n"] == 40 and 0 < a["p50_s"] <= a["p99_s"] <= a["most_s"], a
+    near(out["bar_s"], 1.5 * out["act_alone"]["p99_s"] + out["pass_s"])
+    assert out["turns"] == 1 and out["pass_s"] > 0 and out["bulk_places_per_second"] > 0
 
 
 def test_pvp(tmp):
