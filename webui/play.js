@@ -84,16 +84,19 @@ async function start() {
 async function drive(session, signal) {
   let due = performance.now(); // when the world's next step is, where it runs on
   const clock = setInterval(() => {
-    // After a pause, or a long sleep of the page, the world doesn't hurry.
-    due = Math.max(due, performance.now() - 250);
-    if (waits() || signal.aborted) return;
+    if (signal.aborted) return;
+    // After a wait, or a long sleep of the page, the world doesn't hurry.
+    due = Math.max(due, performance.now() - (waits() ? 0 : 250));
+    if (waits()) return;
     for (; due <= performance.now(); due += 1000 * STEP) race.step(control());
     settle();
   }, 1000 * STEP);
   try {
     while (!signal.aborted) {
       const began = performance.now();
-      answer = await askModel(session, signal);
+      const action = await askModel(session, signal);
+      if (signal.aborted) return;
+      answer = action;
       if (waits()) {
         race.step(control());
         settle();
@@ -111,6 +114,7 @@ async function askModel(session, signal) {
   const began = performance.now();
   const reply = await post(session, png, {headers: {'Content-Type': 'image/png'}, signal});
   const {action, latency_ms: ms} = await reply.json();
+  if (signal.aborted) return null;
   latencies.push(performance.now() - began);
   if (latencies.length > KEEP) latencies.shift();
   serverMs = ms;
