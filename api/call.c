@@ -254,17 +254,12 @@ static void on_wake(void *ud, struct eng_job *job) {
 /* What a text that came from outside may be refused for is told in the engine's own words, which
  * are about the text alone. */
 static void refuse_ask(struct api_call *c, int rc, const struct err *e, const char *param) {
-    if (rc == E_INVALID && param) {
-        problem_set(&c->problem, "invalid_parameter", param, "%s can't be asked: %s", param,
-                    e->text);
-    } else if (rc == E_TOO_BIG && param) {
-        problem_set(&c->problem, "too_much_work", param,
-                    "%s is too long: the model takes at most %d tokens of prompt, pictures (%d "
-                    "each) and answer together",
-                    param, eng_info(c->api->eng)->positions, eng_info(c->api->eng)->image_tokens);
-    } else {
-        problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
-    }
+    if (param && (rc == E_INVALID || rc == E_TOO_BIG))
+        problem_set(&c->problem, rc == E_INVALID ? "invalid_parameter" : "too_much_work", param,
+                    "%s can't be asked: %s", param, e->text);
+    else
+        problem_set(&c->problem, rc == E_UNSUPPORTED ? "unsupported_task" : problem_code_of(rc),
+                    NULL, NULL);
 }
 
 struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const char *param) {
@@ -344,7 +339,7 @@ static void summarize(struct api_call *c) {
         tokens += n;
     }
     snprintf(c->summary, sizeof(c->summary),
-             "pixels=%u tokens=%u rows=%llu cached=%u/%u first_ms=%.1f decode_ms=%.1f", answers,
+             "answers=%u tokens=%u rows=%llu cached=%u/%u first_ms=%.1f decode_ms=%.1f", answers,
              tokens, (unsigned long long)s.rows, s.stem_cached, s.stem_tokens,
              s.first_ns > s.queued_ns ? (double)(s.first_ns - s.queued_ns) / 1e6 : 0,
              (double)c->decode_ns / 1e6);

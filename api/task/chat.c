@@ -100,13 +100,14 @@ static size_t piece_bytes(const char *piece, char *to, size_t cap) {
     return n;
 }
 
+/* `text` NULL: the piece as it is. A token that only begins a character is "" in the text. */
 static void write_token(struct api_call *c, int32_t id, float logprob, const char *text, size_t len,
                         struct buf *b) {
     char bytes[256];
     const char *piece = eng_piece(c->api->eng, id);
     size_t n = piece_bytes(piece ? piece : "", bytes, sizeof(bytes));
     buf_str(b, "{\"token\":");
-    json_write_text(b, len ? text : bytes, len ? len : n);
+    json_write_text(b, text ? text : bytes, text ? len : n);
     buf_printf(b, ",\"logprob\":%.6f,\"bytes\":[", isfinite(logprob) ? (double)logprob : -9999.0);
     for (size_t i = 0; i < n; i++)
         buf_printf(b, i ? ",%u" : "%u", (unsigned char)bytes[i]);

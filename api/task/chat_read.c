@@ -12,7 +12,7 @@
 #include "api/task/chat.h"
 #include "api/wire/input.h"
 
-enum { TEXT_MAX = 20000, STOP_MAX_BYTES = 200, TOKENS = 128 };
+enum { TEXT_MAX = 20000, TEXTS_MAX_BYTES = 200000, STOP_MAX_BYTES = 200, TOKENS = 128 };
 
 /* ---- messages ---- */
 
@@ -23,6 +23,7 @@ struct reading {
     struct buf text;   /* of the message that is being read */
     struct buf system; /* what comes before the first question */
     int n_images;      /* of this message */
+    size_t text_bytes; /* of all messages */
 };
 
 static int fault(struct reading *r, const char *name, const char *why) {
@@ -35,6 +36,15 @@ static void add_text(struct buf *b, const char *s, size_t len) {
         buf_char(b, s[i] == '\n' || s[i] == '\r' || s[i] == '\t' ? ' ' : s[i]);
 }
 
+/* What the model said itself may come back, whatever it was. */
+static void blank_controls(struct buf *b) {
+    for (size_t i = 0; i < b->len; i++) {
+        uint8_t *c = b->p + i;
+        if (*c < ' ' || *c == 0x7f) *c = ' ';
+        if (*c == 0xc2 && c[1] < 0xa0) c[0] = c[1] = ' '; /* UTF-8 of C1 */
+    }
+}
+
 static int take_image(struct reading *r, const char *name, const json_t *part) {
     const json_t *image = json_object_get(part, "image_url");
     const json_t *url = json_object_get(image, "url");
@@ -43,7 +53,7 @@ static int take_image(struct reading *r, const char *name, const json_t *part) {
     return input_take_url(r->in, name, json_string_value(url), json_string_length(url));
 }
 
-static int take_part(struct reading *r, const char *name, const json_t *part, int may_have_image) {
+static int take_part(struct reading *r, const char *name, const json_t *part, int is_user) {
     const char *type = json_string_value(json_object_get(part, "type"));
     const json_t *text = json_object_get(part, "text");
     if (type && strcmp(type, "text") == 0 && json_is_string(text)) {
@@ -51,7 +61,7 @@ static int take_part(struct reading *r, const char *name, const json_t *part, in
         return 0;
     }
     if (type && strcmp(type, "image_url") == 0) {
-        if (may_have_image) return take_image(r, name, part);
+        if (is_user) return take_image(r, name, part);
         return fault(r, name, "has a picture; only the user's messages may have one");
     }
     return fault(r, name,
@@ -60,8 +70,7 @@ static int take_part(struct reading *r, const char *name, const json_t *part, in
 }
 
 /* `content` -> r->text and pictures. */
-static int take_content(struct reading *r, const char *name, const json_t *content,
-                        int may_have_image) {
+static int take_content(struct reading *r, const char *name, const json_t *content, int is_user) {
     r->text.len = 0;
     r->n_images = 0;
     if (json_is_string(content)) {
@@ -72,12 +81,23 @@ static int take_content(struct reading *r, const char *name, const json_t *conte
         json_array_foreach(content, i, part) {
             char at[64];
             snprintf(at, sizeof(at), "%.28s[%zu]", name, i);
-            if (take_part(r, at, part, may_have_image)) return -1;
+            if (take_part(r, at, part, is_user)) return -1;
         }
     } else {
         return fault(r, name, "must be a string or an array of parts");
     }
-    if (r->text.bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
+    return 0;
+}
+
+/* The text of a message is whole. */
+static int check_content(struct reading *r, const char *name) {
+    int bad = r->text.bad ? r->text.bad : r->system.bad;
+    r->text_bytes += r->text.len;
+    if (bad == E_TOO_BIG || r->text_bytes > TEXTS_MAX_BYTES)
+        return problem_set(&r->call->problem, "invalid_parameter", name,
+                           "%s is too long: at most %d characters in a message, %d bytes in all",
+                           name, TEXT_MAX, TEXTS_MAX_BYTES);
+    if (bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
     if (r->n_images && !r->text.len) return fault(r, name, "has a picture but no question");
     return input_check_text(r->in, name, (const char *)r->text.p, r->text.len, TEXT_MAX);
 }
@@ -145,6 +165,8 @@ static int take_message(struct reading *r, size_t i, json_t *m) {
     if (is_system && r->chat->n_turns)
         return fault(r, name, "is the system's; it has to come before the first question");
     if (take_content(r, content_name, content, is_user)) return -1;
+    if (is_assistant) blank_controls(&r->text);
+    if (check_content(r, content_name)) return -1;
     if (is_user) return take_question(r, name);
     if (is_assistant) return take_answer(r, name);
     add_text(&r->system, (const char *)r->text.p, r->text.len);
@@ -292,8 +314,8 @@ int chat_understand(struct input *in, const char *model, struct chat *q) {
     if (!in->root) return problem_set(in->problem, "invalid_json", NULL, "the JSON body is empty");
     drop_nulls(in->root);
     if (take_fields(in, model, q)) return -1;
-    buf_init(&r.text, CALL_TEXT_BYTES_MAX);
-    buf_init(&r.system, CALL_TEXT_BYTES_MAX);
+    buf_init(&r.text, TEXTS_MAX_BYTES);
+    buf_init(&r.system, TEXTS_MAX_BYTES);
     int rc = take_messages(&r);
     buf_clear(&r.text);
     buf_clear(&r.system);

@@ -11,7 +11,7 @@
 #include "api/task/speak.h"
 #include "kernels/base/mem.h"
 
-enum { QUESTION_MAX = 2000, CHOICE_MAX = 200, TOKENS = 20 };
+enum { QUESTION_MAX = 1000, CHOICE_MAX = 200, TOKENS = 20 };
 
 struct asking {
     struct speaking speaking; /* first: speak.h */

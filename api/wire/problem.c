@@ -65,6 +65,8 @@ static const struct problem_row rows[] = {
     {"bad_picture", 422, BAD, "Damaged picture", "the picture is damaged or cut short"},
     {"too_much_work", 422, BAD, "More work than ever fits",
      "this many questions can never fit into the memory of the model; ask for fewer"},
+    {"unsupported_task", 422, BAD, "The model can't do this",
+     "the loaded model can't do this task; see /v1/models"},
     {"uri_too_long", 414, BAD, "The URL is too long", "the URL is longer than is taken here"},
     {"headers_too_large", 431, BAD, "The headers are too large",
      "the headers are larger than is taken here"},

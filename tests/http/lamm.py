@@ -5,6 +5,7 @@
 
 Servers listen on 127.0.0.1 on a free port and are ended by the id of the process that was started.
 """
+import base64
 import http.client
 import json
 import os
@@ -23,6 +24,10 @@ TINY = os.path.join(ROOT, "tests/golden/tiny")
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
 contract = Contract(os.path.join(ROOT, "openapi.yaml"))
+
+
+class Skip(Exception):
+    """Something outside is missing; the text says what."""
 
 
 class Reply:
@@ -135,6 +140,10 @@ def multipart(*parts, boundary="xyzzy", end=True):
     if end:
         out += f"--{boundary}--\r\n".encode()
     return out, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def data_url(body, kind="png"):
+    return f"data:image/{kind};base64," + base64.b64encode(body).decode()
 
 
 def events(body):

@@ -7,7 +7,7 @@ from PIL import Image
 
 import lamm
 import photos
-from lamm import JSON, PNG, Server, contract, events, multipart
+from lamm import JSON, PNG, Server, contract, data_url, events, multipart
 
 ACCEPT_JSON = {"Accept": "application/json"}
 ACCEPT_STREAM = {"Accept": "text/event-stream"}
@@ -19,10 +19,6 @@ def start():
 
 def picture(body):
     return Image.open(io.BytesIO(body))
-
-
-def data_url(body, kind="png"):
-    return f"data:image/{kind};base64," + base64.b64encode(body).decode()
 
 
 def test_three_ways_in_give_the_same_png(s):

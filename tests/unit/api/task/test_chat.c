@@ -28,6 +28,10 @@ static void say(struct rig *r, const char *messages) {
     rig_send_jsonf(r, path, "{\"messages\":%s}", messages);
 }
 
+#define USER(text)   "{\"role\":\"user\",\"content\":\"" text "\"}"
+#define MODEL(text)  "{\"role\":\"assistant\",\"content\":\"" text "\"}"
+#define SYSTEM(text) "{\"role\":\"system\",\"content\":\"" text "\"}"
+
 TEST(chat_answers_in_openai_s_shape) {
     struct rig r;
     rig_open(&r, 8);
@@ -97,6 +101,9 @@ TEST(chat_turns_and_pictures) {
     CHECK_STR(a->turns[0].answer, "yes");
     CHECK_STR(a->turns[1].question, "and");
     CHECK(a->turns[1].answer == NULL);
+    /* what the model said may come back, whatever it was */
+    say(&r, "[" USER("a") "," MODEL("b\\u0001\\u0085\\u00e4\\u007f") "," USER("c") "]");
+    CHECK_STR(fake_asked(r.eng)->turns[0].answer, "b   \xc3\xa4 ");
     mem_free(url);
     rig_close(&r);
 }
@@ -366,10 +373,6 @@ TEST(chat_bad_fields) {
     rig_close(&r);
 }
 
-#define USER(text)   "{\"role\":\"user\",\"content\":\"" text "\"}"
-#define MODEL(text)  "{\"role\":\"assistant\",\"content\":\"" text "\"}"
-#define SYSTEM(text) "{\"role\":\"system\",\"content\":\"" text "\"}"
-
 TEST(chat_bad_messages) {
     static const char *const cases[][3] = {
         {"[]", "invalid_parameter", "at least one message"},
@@ -383,7 +386,7 @@ TEST(chat_bad_messages) {
         {"[" USER("  ") "]", "invalid_parameter", "is blank"},
         {"[" USER("a\\u0007") "]", "invalid_parameter", "control character at byte 1"},
         {"[" USER("a [INST] b") "]", "invalid_parameter", "a tag of the model's own"},
-        {"[" USER("far too long") "]", "too_much_work", "at most 512 tokens"},
+        {"[" USER("far too long") "]", "too_much_work", "too many tokens"},
         {"[" USER("a") "," USER("b") "]", "invalid_parameter", "have to take turns"},
         {"[" MODEL("a") "]", "invalid_parameter", "answers no question"},
         {"[" USER("a") "," MODEL("b") "]", "invalid_parameter",
@@ -447,6 +450,10 @@ TEST(chat_too_many_of_everything) {
     CHECK_EQ(fake_asked(r.eng)->n_turns, 64);
     many(&r, 64, USER("a") "," MODEL("b"), "", "," USER("c"));
     rig_check_problem(&r, 400, "invalid_parameter", "messages", "at most 64 questions");
+    static char long_text[300000];
+    memset(long_text, 'x', sizeof(long_text) - 1);
+    rig_send_jsonf(&r, path, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", long_text);
+    rig_check_problem(&r, 400, "invalid_parameter", NULL, "too long: at most 20000 characters");
     memset(text, 'x', 20001);
     rig_send_jsonf(&r, path, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", text);
     rig_check_problem(&r, 400, "invalid_parameter", NULL, "at most 20000 characters; got 20001");

@@ -322,7 +322,7 @@ TEST(segment_bad_input) {
         {"sentence=a\x7f", "invalid_parameter", "control character at byte 1"},
         {"sentence=\xff", "invalid_parameter", "not UTF-8 at byte 0"},
         {"sentence=ok [INST] no", "invalid_parameter", "a tag of the model's own"},
-        {"sentence=far too long", "too_much_work", "at most 512 tokens"},
+        {"sentence=far too long", "too_much_work", "too many tokens"},
         {"sentence=a&sentences=[\"b\"]", "invalid_parameter", "either sentence or sentences"},
         {"sentences=[]", "invalid_parameter", "1 to 64 strings"},
         {"sentences=[1]", "invalid_parameter", "sentences[0] must be a string; got 1"},

@@ -1,0 +1,121 @@
+"""test_play.py - acting: frames at once, sessions, deadlines."""
+import json
+import threading
+
+import photos
+from lamm import JSON, PNG, Server, data_url, multipart
+
+FRAMES = [photos.png(i, 96, 96) for i in range(6)]
+NAMES = ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
+
+
+def start():
+    return Server()
+
+
+def act(s, game, frames, **fields):
+    return s.ask("POST", "/v1/act", json.dumps({"game": game, "frames": [data_url(f) for f in frames], **fields}), JSON)
+
+
+def begin(s, game):
+    reply = s.ask("POST", "/v1/act/sessions", json.dumps({"game": game}), JSON)
+    assert reply.status == 201 and reply.headers["Location"] == "/v1/act/sessions/" + reply.json()["id"]
+    return reply.headers["Location"]
+
+
+def same(a, b):
+    a, b = a.json(), b.json()
+    return (a["action"], a["values"], a["text"]) == (b["action"], b["values"], b["text"])
+
+
+def test_car_racing(s):
+    reply = act(s, "car_racing", FRAMES[:2], probability=True)
+    got = reply.json()
+    v = got["values"]
+    assert got["text"] == "[{},{},{}]".format(*v) and got["late"] is False and 0 < got["probability"] <= 1
+    assert got["action"] == {"steering": round(v[0] / 10 - 1, 4), "gas": max(0, round(v[1] / 10 - 1, 4)),
+                             "brake": max(0, round(v[2] / 10 - 1, 4))}
+    form = s.ask("POST", "/v1/act", *multipart(("game", "car_racing"), ("frame", FRAMES[0]), ("frame", FRAMES[1])))
+    assert same(form, reply)
+
+
+def test_space_invaders(s):
+    got = act(s, "space_invaders", FRAMES[:4]).json()
+    assert got["action"] == {"id": got["values"][0], "name": NAMES[got["values"][0]]}
+    assert got["text"] == str(got["values"][0])
+    form = s.ask("POST", "/v1/act", *multipart(("game", "space_invaders"), *[("frame", f) for f in FRAMES[:4]]))
+    assert form.json()["text"] == got["text"]
+
+
+def test_a_session_says_what_its_frames_say(s):
+    for game, need in (("car_racing", 2), ("space_invaders", 4)):
+        at = begin(s, game)
+        for i, frame in enumerate(FRAMES):
+            seen = [FRAMES[max(0, i - need + 1 + k)] for k in range(need)]
+            if i % 3 == 0:
+                step = s.ask("POST", at, frame, PNG)
+            elif i % 3 == 1:
+                step = s.ask("POST", at, json.dumps({"frame": data_url(frame), "deadline_ms": 60000}), JSON)
+            else:
+                step = s.ask("POST", at, *multipart(("frame", frame)))
+            assert step.status == 200 and same(step, act(s, game, seen)), f"{game}, step {i}"
+        assert s.ask("DELETE", at).status == 204
+        assert s.ask("DELETE", at).code == "session_not_found"
+        assert s.ask("POST", at, FRAMES[0], PNG).code == "session_not_found"
+
+
+def test_a_missed_deadline_gives_the_default(s):
+    """One millisecond is over before the pictures are even decoded."""
+    default = {"steering": -0.25, "gas": 0.5, "brake": 0}
+    got = act(s, "car_racing", FRAMES[:2], deadline_ms=1, default=default).json()
+    assert got["late"] and got["action"] == default and got["values"] is None and got["text"] is None
+    assert act(s, "space_invaders", FRAMES[:4], deadline_ms=1, default="FIRE").json()["action"] == {"id": 1, "name": "FIRE"}
+    reply = act(s, "car_racing", FRAMES[:2], deadline_ms=1)
+    assert (reply.status, reply.code) == (504, "deadline")
+    at = begin(s, "car_racing")
+    assert s.ask("POST", at + "?deadline_ms=1", FRAMES[0], PNG).code == "deadline"
+    late = s.ask("POST", at, *multipart(("frame", FRAMES[0]), ("deadline_ms", "1"), ("default", json.dumps(default))))
+    assert late.json()["late"] and late.json()["action"] == default
+    assert not act(s, "car_racing", FRAMES[:2], deadline_ms=60000, default=default).json()["late"]
+
+
+def test_one_step_at_a_time(s):
+    """Many at once: each is answered or told to wait, and at least one of each is seen."""
+    at, codes = begin(s, "car_racing"), []
+    for _ in range(20):
+        threads = [threading.Thread(target=lambda f=f: codes.append(s.ask("POST", at, f, PNG).status)) for f in FRAMES]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        if {200, 409} <= set(codes):
+            break
+    assert set(codes) == {200, 409}, codes
+    assert s.ask("POST", at, FRAMES[0], PNG).status == 200
+
+
+def test_sessions_have_an_end(s):
+    with_room = [begin(s, "car_racing") for _ in range(60)]
+    refused = None
+    more = []
+    for _ in range(10):
+        reply = s.ask("POST", "/v1/act/sessions?game=car_racing")
+        if reply.status == 503:
+            refused = reply
+            break
+        more.append(reply.headers["Location"])
+    assert refused and refused.code == "too_many_sessions" and "DELETE" in refused.json()["detail"]
+    assert s.metric("lammd_act_sessions") == 64
+    for at in with_room + more:
+        assert s.ask("DELETE", at).status == 204
+    assert s.ask("POST", "/v1/act/sessions?game=car_racing").status == 201
+    assert len({at for at in with_room + more}) == len(with_room) + len(more)
+
+
+def test_frames_of_a_session_are_seen_once(s):
+    """The vision tower looks at each frame once, however many steps it is part of."""
+    at, fresh = begin(s, "space_invaders"), [photos.png(100 + i, 96, 96) for i in range(5)]
+    before = s.metric("lammd_pictures_seen_total")
+    for frame in fresh:
+        assert s.ask("POST", at, frame, PNG).status == 200
+    assert s.metric("lammd_pictures_seen_total") == before + 5
