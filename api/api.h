@@ -128,7 +128,7 @@ void api_call_cancel(struct api_call *c);
  * stream ends with an `error` event, `deadline` or `draining`. Any thread. */
 void api_call_expire(struct api_call *c);
 void api_call_free(struct api_call *c); /* NULL is legal */
-/* For the log: "pixels=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */
+/* For the log: "answers=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */
 const char *api_call_summary(const struct api_call *c);
 
 /* An error reply that the server needs before there is a call (gate, limits, draining). `code` is a

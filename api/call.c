@@ -339,7 +339,7 @@ static void summarize(struct api_call *c) {
         tokens += n;
     }
     snprintf(c->summary, sizeof(c->summary),
-             "pixels=%u tokens=%u rows=%llu cached=%u/%u first_ms=%.1f decode_ms=%.1f", answers,
+             "answers=%u tokens=%u rows=%llu cached=%u/%u first_ms=%.1f decode_ms=%.1f", answers,
              tokens, (unsigned long long)s.rows, s.stem_cached, s.stem_tokens,
              s.first_ns > s.queued_ns ? (double)(s.first_ns - s.queued_ns) / 1e6 : 0,
              (double)c->decode_ns / 1e6);

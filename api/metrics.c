@@ -154,12 +154,25 @@ static void write_requests(struct buf *b, struct metrics *m) {
                         route_labels(table, n, r, labels, sizeof(labels)), &m->durations[r]);
 }
 
+static void write_tasks(struct buf *b, const struct eng_stats *s) {
+    static const char *const names[ENG_TASKS] = {"pixels",    "segment",  "refer",   "drive",
+                                                 "shoot",     "identify", "caption", "grounding",
+                                                 "detection", "vqa",      "chat"};
+    head(b, "answers_total", "counter",
+         "Answers given, by task: colours, bits of masks, boxes, actions, texts, choices.");
+    for (int t = 0; t < ENG_TASKS; t++)
+        buf_printf(b, "lammd_answers_total{task=\"%s\"} %llu\n", names[t],
+                   (unsigned long long)s->answers[t]);
+    counter(b, "tokens_spoken_total", s->tokens, "Tokens of answers in text.");
+}
+
 static void write_engine(struct buf *b, const struct eng_stats *s) {
     counter(b, "passes_total", s->passes, "Passes of the step thread.");
     counter_seconds(b, "pass_seconds_total", s->pass_ns, "Time spent in passes.");
     counter(b, "token_rows_total", s->rows, "Token rows that went through the decoder.");
     counter(b, "picks_total", s->picks, "Rows for which logits were computed.");
     counter(b, "pixels_total", s->pixels, "Pixel questions answered.");
+    write_tasks(b, s);
     counter(b, "pictures_seen_total", s->see, "Pictures that went through the vision tower.");
     counter_seconds(b, "vision_seconds_total", s->see_ns, "Time spent in the vision tower.");
     head(b, "jobs_total", "counter", "Jobs that ended, by how.");

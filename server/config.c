@@ -24,7 +24,7 @@ struct row {
     const char *value, *help;   /* what stands for the value; one line */
 };
 
-enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH };
+enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 #define AT(field) offsetof(struct config, field)
 #define BIG       INT64_C(1000000000)
 
@@ -84,6 +84,8 @@ static const struct row rows[] = {
      "part of the model's grid; default: all of it"},
     {"estimate", KIND_TEXT, CMD_RECONSTRUCT | CMD_BENCH, AT(estimate), 0, 0, 0, "NAME",
      "mode (default), median or mean"},
+    {"output", KIND_TEXT, CMD_ASK, AT(out), 0, 0, 0, "FILE",
+     "where the answer goes, also -o: NAME.png gets a picture, anything else JSON; default: -"},
     {"limit", KIND_INT, CMD_EVAL, AT(limit), 0, BIG, 0, "N", "only the first N pictures; 0: all"},
     {"output", KIND_TEXT, CMD_EVAL, AT(out), 0, 0, 0, "DIR",
      "write each picture's truth and answers there as 64 x 64 PNG files"},

@@ -19,7 +19,7 @@
 
 enum { CONFIG_LIST_MAX = 8 };
 
-enum config_cmd { CMD_SERVE = 1, CMD_RECONSTRUCT = 2, CMD_EVAL = 4, CMD_BENCH = 8 };
+enum config_cmd { CMD_SERVE = 1, CMD_RECONSTRUCT = 2, CMD_EVAL = 4, CMD_BENCH = 8, CMD_ASK = 16 };
 
 struct config_list {
     const char *at[CONFIG_LIST_MAX];

@@ -17,6 +17,8 @@ static const struct command {
     {"serve", CMD_SERVE, cmd_serve, "serve [OPTIONS]", "answer HTTP requests until SIGTERM"},
     {"reconstruct", CMD_RECONSTRUCT, cmd_reconstruct, "reconstruct PHOTO -o SEEN.png [OPTIONS]",
      "write what the model sees of a photo"},
+    {"ask", CMD_ASK, cmd_ask, "ask TASK PHOTO... [NAME=VALUE...]",
+     "segment, refer, describe, vqa, act or pixels of a photo; fields as in openapi.yaml"},
     {"eval", CMD_EVAL, cmd_eval, "eval pvp FOLDER [OPTIONS]",
      "pixel value prediction on a folder of pictures: errors beside thumbnails"},
     {"bench", CMD_BENCH, cmd_bench, "bench pix4096 [PHOTO] [OPTIONS]",

@@ -316,20 +316,40 @@ static struct eng_job *next_job(const struct sched *s) {
     return least;
 }
 
+/* One job's turn: a quantum of its work, or what is left of it. */
+static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j) {
+    int32_t rows = 0, more = 1;
+    while (rows < SCHED_QUANTUM && (more = add_unit(s, b, j)) > 0)
+        rows += more;
+    j->is_full = more == 0;
+    j->served += (uint64_t)rows;
+    s->served[j->urgency] += (uint64_t)rows * PRICE[j->urgency];
+    atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
+    return rows;
+}
+
+static int has_act(const struct sched *s) {
+    for (int i = 0; i < s->n_running; i++)
+        if (s->running[i]->urgency == ENG_ACT) return 1;
+    return 0;
+}
+
 void sched_fill(struct sched *s, struct batch *b) {
+    int32_t most = has_act(s) ? SCHED_BESIDE_ACT : b->rows_max, others = 0;
     for (int i = 0; i < s->n_running; i++) {
         s->running[i]->is_full = 0;
         s->running[i]->cursor = s->running[i]->lanes;
     }
     struct eng_job *j;
     while (b->rows_left > 0 && (j = next_job(s)) != NULL) {
-        int32_t rows = 0, more = 1;
-        while (rows < SCHED_QUANTUM && (more = add_unit(s, b, j)) > 0)
-            rows += more;
-        j->is_full = more == 0;
-        j->served += (uint64_t)rows;
-        s->served[j->urgency] += (uint64_t)rows * PRICE[j->urgency];
-        atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
+        int is_act = j->urgency == ENG_ACT;
+        int32_t all = b->rows_left, room = all;
+        /* The first of the others may take what it likes of its quantum, so that all get on. */
+        if (!is_act && others > 0 && most - others < room) room = most > others ? most - others : 0;
+        b->rows_left = room;
+        int32_t rows = fill_from(s, b, j);
+        b->rows_left = all - rows;
+        if (!is_act) others += rows;
     }
 }
 

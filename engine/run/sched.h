@@ -21,6 +21,8 @@
  * job takes SCHED_QUANTUM rows before the question is asked again: its lanes in the middle of an
  * answer, then the next chunk of its stem, then new lanes. No class and no job starves: whoever has
  * had least is asked first, with the whole pass still empty.
+ * An action takes several passes, one after the other, and a short pass ends sooner: while an act
+ * job runs, all others together get SCHED_BESIDE_ACT rows of a pass.
  * Thread: step.
  */
 #ifndef ENGINE_RUN_SCHED_H
@@ -38,7 +40,8 @@ enum {
     SCHED_RUNNING = 32, /* jobs that run at once */
     SCHED_SKIPS = 16,
     SCHED_LOOKS = 64, /* waiting jobs of a class that are looked at in one turn */
-    SCHED_QUANTUM = 64
+    SCHED_QUANTUM = 64,
+    SCHED_BESIDE_ACT = 128 /* rows of a pass that others get while a game waits for its action */
 };
 
 struct sched_list {

@@ -7,6 +7,7 @@
 
 int cmd_serve(const struct config *cfg);
 int cmd_reconstruct(const struct config *cfg);
+int cmd_ask(const struct config *cfg);
 int cmd_eval(const struct config *cfg);
 int cmd_bench(const struct config *cfg);
 

@@ -257,6 +257,26 @@ def test_reconstruct_without_a_server_gives_the_same_bytes():
         assert unwritable.returncode == 1 and b"No such file" in unwritable.stderr
 
 
+def test_ask_without_a_server_gives_the_same():
+    with tempfile.TemporaryDirectory() as folder, Server() as s:
+        photo, mask = os.path.join(folder, "photo.png"), os.path.join(folder, "mask.png")
+        with open(photo, "wb") as f:
+            f.write(BODY)
+        box = run("ask", "refer", photo, "sentence=the red ball", cwd=ROOT)
+        assert box.returncode == 0, box.stderr
+        same = s.ask("POST", "/v1/refer?sentence=the+red+ball", BODY, PNG).json()
+        assert json.loads(box.stdout)["percent"] == same["percent"]
+        cut = run("ask", "segment", photo, "sentence=the red ball", "box=0,0,6,6", "-o", mask, cwd=ROOT)
+        assert cut.returncode == 0, cut.stderr
+        with open(mask, "rb") as f:
+            assert f.read() == s.ask("POST", "/v1/segment?sentence=the+red+ball&box=0,0,6,6", BODY, PNG).body
+        act = run("ask", "act", photo, photo, "game=car_racing", cwd=ROOT)
+        assert len(json.loads(act.stdout)["values"]) == 3, act.stderr
+        assert b"question is empty" in run("ask", "vqa", photo, "question=", cwd=ROOT).stderr
+        assert run("ask", "paint", photo, cwd=ROOT).returncode == 2
+        assert b"No such file" in run("ask", "refer", "/nope.png", "sentence=x", cwd=ROOT).stderr
+
+
 def test_the_same_png_under_all_circumstances():
     """One lane or 4,096, one thread or two, a cold cache or a warm one, alone or beside another picture."""
     with Server() as s:

@@ -30,7 +30,7 @@ BEGIN {
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c)$")
     ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture|engine/model/model)[.]c$")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/engine|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/eng|engine/engine|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py - the tools that need no PyTorch: the pack, the sheet, the curves, the judge.
+"""run.py - the tools that need no PyTorch: the pack, the sheet, the curves, the judge, the games.
 
     tests/tools/run.py [substring...]
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import unittest
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -31,6 +32,7 @@ try:
     import judge
     import panels
     import sheet
+    import test_games
 except ImportError as e:
     print(f"skip: tools: {e}: apt-get install python3-pil python3-numpy")
     print("0 passed, 0 failed, 1 skipped")
@@ -412,8 +414,9 @@ def test_judge_reads_the_stream(_):
 
 
 def main():
-    tests = {k[5:]: f for k, f in globals().items() if k.startswith("test_")}
-    passed = failed = 0
+    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games)}.items()
+             if k.startswith("test_") and callable(f)}
+    passed = failed = skipped = 0
     for name, test in tests.items():
         if sys.argv[1:] and not any(s in name for s in sys.argv[1:]):
             continue
@@ -421,11 +424,14 @@ def main():
             with tempfile.TemporaryDirectory() as tmp:
                 test(tmp)
             passed += 1
+        except unittest.SkipTest as e:
+            print(f"skip: tools {name}: {e}")
+            skipped += 1
         except Exception:  # a test may fail in any way; the others still run
             traceback.print_exc()
             print(f"FAIL tools {name}")
             failed += 1
-    print(f"{passed} passed, {failed} failed")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed else 0
 
 

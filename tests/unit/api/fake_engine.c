@@ -62,6 +62,7 @@ struct eng *fake_open(int grid) {
     e->info.positions = 512;
     e->info.image_tokens = 20;
     e->stats.queue_tokens_max = 1000;
+    e->stats.answers[ENG_SEGMENT] = 7; /* for whoever looks at counters */
     snprintf(e->text, sizeof(e->text), "a fake answer");
     return e;
 }

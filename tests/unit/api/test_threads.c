@@ -50,7 +50,7 @@ TEST(threads_answer_and_read) {
         CHECK_EQ(pthread_create(&engine, NULL, turn_crank, &r), 0);
         CHECK_EQ(read_to_the_end(&r), API_END);
         pthread_join(engine, NULL);
-        CHECK_HAS(api_call_summary(r.call), "pixels=1024");
+        CHECK_HAS(api_call_summary(r.call), "answers=1024");
     }
     buf_clear(&png);
     rig_close(&r);

@@ -70,6 +70,37 @@ TEST(sched_act_joins_the_very_next_pass) {
     close_stage(&s);
 }
 
+/* While an action is on its way passes are short; both get on, and after it passes are long again. */
+TEST(sched_passes_are_short_beside_act) {
+    static struct stage s;
+    const struct rig_sizes wide = {4000, 20000, 400, 512, 8};
+    open_stage(&s, RIG_DIGITS, &wide);
+    struct eng_job *busy = ask(&s, 0, ALL, ENG_PICTURE), *more = ask(&s, 1, ALL, ENG_MASK);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    s.r.most_rows = 0;
+    rig_turn(&s.r, 1);
+    CHECK(s.r.most_rows > SCHED_BESIDE_ACT + SCHED_QUANTUM);
+    struct eng_job *act = ask(&s, 2, 2, ENG_ACT);
+    int turns = 0;
+    while (eng_job_state(act) < ENG_DONE) {
+        uint64_t before = s.r.rows, own = act->rows;
+        rig_turn(&s.r, 1);
+        CHECK(s.r.rows - before - (act->rows - own) <= SCHED_BESIDE_ACT);
+        CHECK(s.r.rows - before > act->rows - own); /* the others are not left out */
+        CHECK(++turns < 20);
+    }
+    s.r.most_rows = 0;
+    struct eng_job *late = ask(&s, 3, ALL, ENG_PICTURE);
+    rig_finish(&s.r);
+    CHECK(s.r.most_rows > SCHED_BESIDE_ACT + SCHED_QUANTUM);
+    eng_job_put(late);
+    eng_job_put(act);
+    eng_job_put(busy);
+    eng_job_put(more);
+    close_stage(&s);
+}
+
 static uint64_t rows(const struct eng_job *j) {
     struct eng_job_stats s;
     eng_job_stats(j, &s);

@@ -461,7 +461,8 @@ TEST_LIMIT(tasks_without_memory_leave_nothing_behind, 120) {
                 eng_rig_idle(s.e, &st);
             }
             mem_stats(&after);
-            if (rc) CHECK_EQ(after.live_bytes, before.live_bytes);
+            /* The step thread may only now let go of the job before. */
+            if (rc) CHECK(after.live_bytes <= before.live_bytes);
         }
         CHECK(n > 5);
     }

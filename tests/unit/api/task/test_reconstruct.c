@@ -74,7 +74,7 @@ TEST(reconstruct_png_is_what_the_model_said) {
         CHECK_STR(rig_header(&s.r, "Vary"), "Accept");
         check_png(s.r.reply->body, s.r.reply->body_len, s.said, G, G);
     }
-    CHECK_HAS(api_call_summary(s.r.call), "pixels=1024");
+    CHECK_HAS(api_call_summary(s.r.call), "answers=1024");
     close_scene(&s);
 }
 
@@ -582,7 +582,7 @@ TEST(reconstruct_stream_paints_everything_once) {
     json_t *compare = field(all, "done", 0, "compare");
     CHECK(json_number_value(json_object_get(compare, "mae_levels")) > 0);
     CHECK(!has_event(all, "done", 1) && !has_event(all, "error", 0));
-    CHECK_HAS(api_call_summary(s.r.call), "pixels=1024");
+    CHECK_HAS(api_call_summary(s.r.call), "answers=1024");
     json_decref(compare);
     json_decref(start);
     mem_free(all);

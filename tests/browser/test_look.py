@@ -1,0 +1,187 @@
+"""test_look.py - the tab that paints, against the real program."""
+import io
+import os
+import tempfile
+import urllib.parse
+import urllib.request
+
+from see import ARTIFACTS, PHONE, PHOTO, fits, forgive, fresh, shot
+
+STATE = "document.body.dataset.state"
+# Notes, at every change of the status line, how many pixels of the picture are painted.
+WATCH = """(() => {
+    window.seenCounts = [];
+    const canvas = document.querySelector('#seen canvas');
+    new MutationObserver(() => {
+        const {width, height} = canvas;
+        const px = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+        let painted = 0;
+        for (let i = 3; i < px.length; i += 4) painted += px[i] === 255;
+        const progress = document.getElementById('progress').value;
+        window.seenCounts.push([progress, painted, document.getElementById('status').textContent]);
+    }).observe(document.getElementById('status'), {childList: true});
+})()"""
+
+
+def canvas_pixels(page, which):
+    """(width, height, [r, g, b, ...]) of one of the four canvases."""
+    return page.eval(f"""(() => {{
+        const c = document.querySelector('#{which} canvas');
+        const px = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        return [c.width, c.height, [...px].filter((_, i) => i % 4 < 3)];
+    }})()""")
+
+
+def api_pixels(base, photo, **query):
+    from PIL import Image
+    url = base + "/v1/reconstruct?" + urllib.parse.urlencode(query)
+    request = urllib.request.Request(url, data=open(photo, "rb").read(),
+                                     headers={"Content-Type": "image/jpeg", "Accept": "image/png"})
+    with urllib.request.urlopen(request) as reply:
+        picture = Image.open(io.BytesIO(reply.read()))
+    return [picture.width, picture.height, list(picture.convert("RGB").tobytes())]
+
+
+def paint(page, photo=PHOTO):
+    page.drop("#seen .frame", photo)
+    page.wait(f"{STATE} === 'painting'", 10)
+    page.wait(f"{STATE} !== 'painting'", 120)
+
+
+def test_empty_page(page, base):
+    fresh(page, base)
+    assert page.eval("document.getElementById('again').disabled")
+    page.screenshot(ARTIFACTS + "/page-empty.png")
+
+
+def test_dropped_photo_is_painted_coarse_to_fine(page, base):
+    fresh(page, base)
+    page.eval(WATCH)
+    page.drop("#seen .frame", PHOTO)
+    page.wait("document.getElementById('progress').value > 0.25", 60)
+    page.eval("new Promise((done) => requestAnimationFrame(done))")
+    page.screenshot(ARTIFACTS + "/page-painting.png")
+    page.wait(f"{STATE} !== 'painting'", 120)
+    assert page.eval(STATE) == "done"
+    counts = page.eval("window.seenCounts")
+    width, height, _ = canvas_pixels(page, "seen")
+    early = [c for c in counts if 0 < c[0] < 1 and c[1] > 0]
+    assert early, f"pixels must show before the end: {counts}"
+    # Coarse to fine: the whole canvas is covered when few of the answers are in.
+    assert any(c[1] == width * height for c in early), f"no whole early picture: {early}"
+    assert counts[-1][1] == width * height
+    page.screenshot(ARTIFACTS + "/page-light.png")
+
+
+def test_finished_canvas_equals_the_png(page, base):
+    fresh(page, base)
+    paint(page)
+    assert canvas_pixels(page, "seen") == api_pixels(base, PHOTO)
+
+
+def test_width_height_and_estimate(page, base):
+    fresh(page, base)
+    grid = int(page.eval("document.getElementById('width').max"))
+    w, h = max(1, grid // 2), max(1, grid // 4)
+    page.eval(f"""(() => {{
+        width.value = {w}; height.value = {h};
+        document.querySelector('[value=median]').click();
+    }})()""")
+    paint(page)
+    assert canvas_pixels(page, "seen") == api_pixels(base, PHOTO, width=w, height=h, estimate="median")
+    assert canvas_pixels(page, "original")[:2] == [w, h]
+    assert f"width={w}&height={h}&estimate=median" in page.eval("document.getElementById('curl').textContent")
+
+
+def test_figures(page, base):
+    fresh(page, base)
+    paint(page)
+    width, height, seen = canvas_pixels(page, "seen")
+    truth = canvas_pixels(page, "original")[2]
+    mae = sum(abs(a - b) for a, b in zip(seen, truth)) / len(seen)
+    assert abs(float(page.eval("mae.textContent")) - mae) <= 0.051, mae
+    assert float(page.eval("time.textContent")) > 0
+    assert int(page.eval("speed.textContent").replace(",", "")) > 0
+    # The error map is dark where nothing is wrong, and every pixel of it is painted.
+    assert len(canvas_pixels(page, "error-map")[2]) == 3 * width * height
+
+
+def test_keyboard_reads_out_a_pixel(page, base):
+    fresh(page, base)
+    paint(page)
+    page.eval("document.querySelector('#seen .frame').focus()")
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        page.key(key)
+    where = page.eval("document.querySelector('#readout .where').textContent")
+    assert where == "Column 2, row 1", where
+    width, _, seen = canvas_pixels(page, "seen")
+    at = 3 * (width + 2)
+    assert page.eval("said.textContent") == " ".join(map(str, seen[at:at + 3]))
+    assert page.eval("bits.textContent").endswith("of 24 bits")
+    page.screenshot(ARTIFACTS + "/page-readout.png")
+
+
+def test_mouse_reads_out_a_pixel(page, base):
+    fresh(page, base)
+    paint(page)
+    x, y, side = page.eval("(() => { const b = document.querySelector('#error-map canvas')"
+                           ".getBoundingClientRect(); return [b.x, b.y, b.width] })()")
+    width = canvas_pixels(page, "seen")[0]
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + 3.5 * side / width,
+              y=y + 5.5 * side / width)
+    assert page.eval("document.querySelector('#readout .where').textContent") == "Column 3, row 5"
+
+
+def test_sample_button(page, base):
+    fresh(page, base)
+    page.eval("document.getElementById('sample').click()")
+    page.wait(f"{STATE} === 'done'", 120)
+    assert len(set(canvas_pixels(page, "original")[2])) > 64
+    shot(page, "dark", dark=True)
+
+
+def test_paste(page, base):
+    fresh(page, base)
+    page.eval("""(async () => {
+        const {drawSample} = await import('/ui/paint.js');
+        const data = new DataTransfer();
+        data.items.add(new File([await drawSample()], 'x.png', {type: 'image/png'}));
+        window.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}));
+    })()""")
+    page.wait(f"{STATE} === 'done'", 120)
+
+
+def test_cancel(page, base):
+    fresh(page, base)
+    page.eval("document.getElementById('sample').click()")
+    page.wait(f"{STATE} === 'painting' && (document.getElementById('cancel').click(), true)", 10)
+    page.wait(f"{STATE} !== 'painting'", 10)
+    assert page.eval("document.getElementById('status').textContent") == "cancelled"
+    assert page.eval("document.getElementById('error').hidden")
+    page.eval("document.getElementById('again').click()")  # and the page goes on working
+    page.wait(f"{STATE} === 'done'", 120)
+
+
+def test_bad_file_is_told_clearly(page, base):
+    fresh(page, base)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "notes.png")
+        with open(path, "w") as f:
+            f.write("this is no picture\n")
+        page.drop("#seen .frame", path)
+        page.wait("!document.getElementById('error').hidden", 10)
+    told = page.eval("document.getElementById('error').textContent")
+    assert "PNG" in told and "JPEG" in told, told
+    page.screenshot(ARTIFACTS + "/page-error.png")
+    forgive(page, 415)
+    paint(page)
+    assert page.eval("document.getElementById('error').hidden")
+
+
+def test_phone(page, base):
+    fresh(page, base)
+    page.look(**PHONE)
+    paint(page)
+    fits(page)
+    shot(page, "phone", **PHONE)
+    shot(page, "phone-dark", **PHONE, dark=True)

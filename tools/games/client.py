@@ -1,0 +1,91 @@
+"""client.py - a player that asks lammd: frames in, actions out, over one connection.
+
+A session (the default) sends every frame once and lets the server keep the ones before it; one shot
+sends all frames of an answer each time. `latencies` holds the seconds from the first byte sent to
+the answer read, without the PNG's making. Needs Pillow and the standard library.
+"""
+import base64
+import collections
+import http.client
+import io
+import json
+import time
+import urllib.parse
+
+from PIL import Image
+
+import rules
+
+
+class Refused(Exception):
+    """An answer other than the one asked for; its text says the status and the server's reason."""
+
+
+def png(frame):
+    """A frame (h, w, 3) uint8 as PNG; level 1: the wire is short."""
+    out = io.BytesIO()
+    Image.fromarray(frame).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+class Player:
+    """Plays one game: begin() before each round, act(frame) in it, close() at the end."""
+
+    def __init__(self, server, game, one_shot=False, deadline_ms=None, timeout=60):
+        where = urllib.parse.urlsplit(server if "//" in server else "//" + server, "http")
+        if where.scheme != "http" or not where.hostname:
+            raise ValueError(f"{server}: not an http:// address")
+        self.wire = http.client.HTTPConnection(where.hostname, where.port or 80, timeout=timeout)
+        self.path = where.path.rstrip("/") + "/v1/act"
+        self.game, self.one_shot, self.deadline_ms = game, one_shot, deadline_ms
+        self.session, self.last = None, collections.deque(maxlen=rules.FRAMES[game])
+        self.latencies, self.late = [], 0
+
+    def ask(self, method, path, body=b"", kind="application/json", want=200):
+        self.wire.request(method, path, body, {"Content-Type": kind} if body else {})
+        reply = self.wire.getresponse()
+        text = reply.read()
+        if reply.status != want:
+            raise Refused(f"{method} {path}: {reply.status}: {text[:300].decode(errors='replace')}")
+        return json.loads(text) if text else None
+
+    def begin(self):
+        """A new round: nothing of the one before is remembered."""
+        self.last.clear()
+        if self.one_shot:
+            return
+        self.end()
+        wish = json.dumps({"game": self.game}).encode()
+        self.session = self.ask("POST", self.path + "/sessions", wish, want=201)["id"]
+
+    def end(self):
+        if self.session is not None:
+            gone, self.session = self.session, None
+            self.ask("DELETE", f"{self.path}/sessions/{gone}", want=204)
+
+    def act(self, frame):
+        """The game's own action for the newest frame."""
+        picture = png(frame)
+        if self.one_shot:
+            request = self.all_frames(picture)
+        else:
+            query = "" if self.deadline_ms is None else f"?deadline_ms={self.deadline_ms}"
+            request = (f"{self.path}/sessions/{self.session}{query}", picture, "image/png")
+        start = time.perf_counter()
+        answer = self.ask("POST", *request)
+        self.latencies.append(time.perf_counter() - start)
+        self.late += bool(answer.get("late"))
+        return rules.move(self.game, answer)
+
+    def all_frames(self, picture):
+        """The request of one shot; before enough was seen the oldest frame stands in."""
+        self.last.append("data:image/png;base64," + base64.b64encode(picture).decode())
+        missing = self.last.maxlen - len(self.last)
+        wish = {"game": self.game, "frames": [self.last[0]] * missing + list(self.last)}
+        if self.deadline_ms is not None:
+            wish["deadline_ms"] = self.deadline_ms
+        return self.path, json.dumps(wish).encode(), "application/json"
+
+    def close(self):
+        self.end()
+        self.wire.close()

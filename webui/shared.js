@@ -1,0 +1,125 @@
+// shared.js - what all tabs share: the one picture, the API's errors and streams, small words.
+//
+// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. The bitmap is
+// not turned as EXIF says, because the API doesn't turn it either; null when the browser can't read it.
+
+export const $ = (id) => document.getElementById(id);
+
+const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits what the API takes
+
+export async function makePicture(blob, name) {
+  const ready = await prepare(blob);
+  const bitmap = await createImageBitmap(ready, {imageOrientation: 'none'}).catch(() => null);
+  return {blob: ready, name, bitmap};
+}
+
+// PNG and JPEG go as they are. What else the browser can read, and what is too large, is sent as PNG.
+async function prepare(blob) {
+  const isPlain = blob.type === 'image/png' || blob.type === 'image/jpeg';
+  if (isPlain && blob.size <= BODY_MAX) return blob;
+  if (!isPlain && !blob.type.startsWith('image/')) return blob; // the API says clearly what it is not
+  const bitmap = await createImageBitmap(blob);
+  const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
+  const c = document.createElement('canvas');
+  c.width = Math.max(1, Math.round(bitmap.width * scale));
+  c.height = Math.max(1, Math.round(bitmap.height * scale));
+  c.getContext('2d').drawImage(bitmap, 0, 0, c.width, c.height);
+  return new Promise((done) => c.toBlob(done, 'image/png'));
+}
+
+// The picture on a canvas, its longer side `side` pixels.
+export function drawPicture(canvas, bitmap, side) {
+  const scale = side / Math.max(bitmap.width, bitmap.height);
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const ctx = canvas.getContext('2d');
+  ctx.imageSmoothingQuality = 'high';
+  ctx.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return ctx;
+}
+
+// ---- the API ----
+
+export class Problem extends Error {
+  constructor({title, detail}) {
+    super(detail || '');
+    this.title = title || 'That did not work';
+  }
+}
+
+export async function problemOf(reply) {
+  const body = await reply.json().catch(() => ({title: `The server answered ${reply.status}`}));
+  const wait = reply.headers.get('Retry-After');
+  if (wait) body.detail = `${body.detail || ''} (try again in ${wait} s)`.trim();
+  return new Problem(body);
+}
+
+export async function post(path, body, {signal, headers} = {}) {
+  const reply = await fetch(path, {method: 'POST', body, headers, signal});
+  if (!reply.ok) throw await problemOf(reply);
+  return reply;
+}
+
+// The events of a stream as {name, data: text}; comments and unknown lines are passed over.
+export async function* events(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const {done, value} = await reader.read();
+    if (done) return;
+    text += value;
+    let end;
+    while ((end = text.indexOf('\n\n')) >= 0) {
+      const lines = text.slice(0, end).split('\n');
+      text = text.slice(end + 2);
+      const part = (key) => lines.find((l) => l.startsWith(key + ': '))?.slice(key.length + 2);
+      if (part('data')) yield {name: part('event'), data: part('data')};
+    }
+  }
+}
+
+// ---- errors ----
+
+export function fail(e) {
+  if (e instanceof Problem) showError(e.title, e.message);
+  else showError('lammd can’t be reached', 'is it still running? try again in a moment');
+}
+
+export function showError(title, detail) {
+  const [strong, span] = $('error').children;
+  strong.textContent = title;
+  span.textContent = detail;
+  $('error').hidden = false;
+}
+
+export function hideError() {
+  $('error').hidden = true;
+}
+
+export function unreadable() {
+  showError('This is not a picture', 'the browser can’t read it; a PNG or JPEG photo works best');
+}
+
+// ---- words ----
+
+export function format(v, digits) {
+  return Number.isFinite(v) ? v.toFixed(digits) : '–';
+}
+
+export function whole(v) {
+  return Math.round(v).toLocaleString('en');
+}
+
+export function percent(v) {
+  return v >= 0.1 ? `${Math.round(100 * v)} %` : `${(100 * v).toFixed(1)} %`;
+}
+
+export function save(canvas, name) {
+  canvas.toBlob((blob) => {
+    const a = document.createElement('a');
+    a.href = URL.createObjectURL(blob);
+    a.download = name;
+    a.click();
+    setTimeout(() => URL.revokeObjectURL(a.href), 1000);
+  });
+}
