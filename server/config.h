@@ -35,6 +35,7 @@ struct config {
     int64_t connections, workers;
     /* serve: bytes */
     int64_t json_mib, picture_mib, megapixels, bodies_mib, stored_images, image_ttl_s;
+    int64_t sessions, session_ttl_s;
     /* serve: seconds */
     int64_t header_s, body_s, request_s, idle_s, drain_s;
     int64_t is_verbose;
