@@ -20,6 +20,16 @@ static int keep_plain(struct questions *q, const char *text, const char **out, s
     return 0;
 }
 
+static int add_to(struct questions *q, const char **text, const char *more, struct err *e) {
+    size_t n = strlen(*text), m = strlen(more);
+    char *to = arena_take(q->mem, n + m + 1);
+    if (!to) return err_set(e, E_NOMEM, "no memory for the answers");
+    memcpy(to, *text, n);
+    memcpy(to + n, more, m);
+    *text = to;
+    return 0;
+}
+
 static int take_list(struct questions *q, size_t n, const char ***out, struct err *e) {
     *out = arena_take(q->mem, (n + 1) * sizeof(**out));
     return *out ? 0 : err_set(e, E_NOMEM, "no memory for the answers");
@@ -58,6 +68,15 @@ static int read_vsr(struct questions *q, const json_t *o, const struct data_at *
     return rc ? rc : one_answer(q, to, label ? "true" : "false", e);
 }
 
+static int read_hm(struct questions *q, const json_t *o, const struct data_at *at,
+                   struct question *to, struct err *e) {
+    int64_t label;
+    int rc = data_name(o, "img", at, &to->file, e);
+    if (rc == 0) rc = data_text(o, "text", 1, at, &to->text, e);
+    if (rc == 0) rc = data_whole(o, "label", 0, 1, at, &label, e);
+    return rc ? rc : one_answer(q, to, label ? "yes" : "no", e);
+}
+
 static int read_vizwiz(struct questions *q, const json_t *o, const struct data_at *at,
                        struct question *to, struct err *e) {
     const json_t *list = json_object_get(o, "answers");
@@ -83,7 +102,9 @@ static int read_choices(struct questions *q, const json_t *o, const struct data_
     const json_t *list = json_object_get(o, "choices"), *answer = json_object_get(o, "answer");
     size_t n = json_array_size(list), right = n;
     const char **choices;
-    int rc = data_name(o, "image", at, &to->file, e);
+    int is_icon = !json_object_get(o, "image") && json_object_get(o, "image_id");
+    int rc = data_name(o, is_icon ? "image_id" : "image", at, &to->file, e);
+    if (rc == 0 && is_icon) rc = add_to(q, &to->file, "/image.png", e);
     if (rc == 0) rc = data_text(o, "question", 1, at, &to->text, e);
     if (rc == 0) rc = data_text(o, "type", 0, at, &to->type, e);
     if (rc == 0 && (!json_is_array(list) || n < 2 || n > ENG_CHOICES_MAX))
@@ -110,6 +131,7 @@ static enum question_set set_of(const json_t *first) {
     if (json_object_get(first, "caption")) return SET_VSR;
     if (json_object_get(first, "answers")) return SET_VIZWIZ;
     if (json_object_get(first, "choices")) return SET_CHOICES;
+    if (json_object_get(first, "img")) return SET_HM;
     return SET_GQA;
 }
 
@@ -118,7 +140,8 @@ static int read_one(struct questions *q, const json_t *o, const struct data_at *
                               struct question *, struct err *) = {[SET_GQA] = read_gqa,
                                                                   [SET_VSR] = read_vsr,
                                                                   [SET_VIZWIZ] = read_vizwiz,
-                                                                  [SET_CHOICES] = read_choices};
+                                                                  [SET_CHOICES] = read_choices,
+                                                                  [SET_HM] = read_hm};
     if (!json_is_object(o)) return data_bad(at, e, "must be an object");
     return how[q->set](q, o, at, &q->at[q->n++], e);
 }
@@ -145,7 +168,9 @@ static int read_all(struct questions *q, const char *path, size_t most, struct e
 
 /* One line alone is an object that looks like GQA's dictionary. */
 static void wrap_single(struct questions *q) {
-    if (!json_is_object(q->root) || !json_is_string(json_object_get(q->root, "image"))) return;
+    if (!json_is_string(json_object_get(q->root, "image")) &&
+        !json_is_string(json_object_get(q->root, "img")))
+        return;
     json_t *list = json_array();
     json_array_append_new(list, q->root);
     q->root = list;

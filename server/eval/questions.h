@@ -4,6 +4,8 @@
  * VSR      JSON lines or a list of {image, caption, label 0|1, relation}
  * VizWiz   a list of {image, question, answers: [{answer}, ...], answer_type}
  * choices  a list of {image, question, choices, answer}; answer: the text, or its place from 0
+ *          IconQA's image_id is a folder with image.png
+ * HM       JSON lines or a list of {img, text, label 0|1}: is the meme hateful?
  * A list of {image, question, answer} is read like GQA's. `type` names a question's kind where the
  * fields above don't.
  */
@@ -16,7 +18,7 @@
 #include "engine/engine.h"
 #include "kernels/base/err.h"
 
-enum question_set { SET_GQA, SET_VSR, SET_VIZWIZ, SET_CHOICES };
+enum question_set { SET_GQA, SET_VSR, SET_VIZWIZ, SET_CHOICES, SET_HM };
 enum { PEOPLE_MAX = 32 };
 
 struct question {

@@ -35,12 +35,18 @@ int eval_find_pictures(struct eval *v, const char *path, struct err *e) {
     return 0;
 }
 
-/* The file of a picture's name, with the ending that is there. */
+enum { COCO_NAME = 27 }; /* characters of COCO_train2014_000000123456 */
+
+/* The file of a picture's name, with the ending that is there. MiniGPT-v2's lists have COCO's names with
+ * the number of the sentence behind. */
 static int find_file(const struct eval *v, const char *name, char *path, size_t cap,
                      struct err *e) {
     static const char *const endings[] = {"", ".jpg", ".jpeg", ".png"};
-    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-        int n = snprintf(path, cap, "%s/%s%s", v->pictures, name, endings[i]);
+    int lengths[2] = {(int)strlen(name), COCO_NAME};
+    int ways = strncmp(name, "COCO_", 5) == 0 && lengths[0] > COCO_NAME ? 2 : 1;
+    for (size_t i = 0; i < (size_t)ways * ARRAY_LEN(endings); i++) {
+        int n = snprintf(path, cap, "%s/%.*s%s", v->pictures, lengths[i / ARRAY_LEN(endings)], name,
+                         endings[i % ARRAY_LEN(endings)]);
         if (n > 0 && (size_t)n < cap && access(path, R_OK) == 0 && !is_folder(path)) return 0;
     }
     return err_set(e, E_NOT_FOUND, "%s/%s: no such picture", v->pictures, name);

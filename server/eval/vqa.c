@@ -2,7 +2,7 @@
  *
  * Greedy, 20 tokens, compared in lower case with <unk> and white space around taken away. Choices are
  * ranked by the likelihood of the whole candidate with its end of text: the lowest total NLL wins.
- * Prompts: GQA and choices ask the long [vqa] form, VSR and VizWiz their own. Beside each figure the
+ * Prompts: GQA and choices ask the long [vqa] form, VSR, VizWiz and HM their own. Beside each figure the
  * best constant answer of that type, as if its writer knew the answers; for choices also chance.
  */
 #include <stdio.h>
@@ -23,8 +23,11 @@ struct vqa {
     size_t n_votes;
 };
 
-static const char *const set_names[] = {
-    [SET_GQA] = "GQA", [SET_VSR] = "VSR", [SET_VIZWIZ] = "VizWiz", [SET_CHOICES] = "choices"};
+static const char *const set_names[] = {[SET_GQA] = "GQA",
+                                        [SET_VSR] = "VSR",
+                                        [SET_VIZWIZ] = "VizWiz",
+                                        [SET_CHOICES] = "choices",
+                                        [SET_HM] = "HM"};
 
 /* ---- asking ---- */
 
@@ -45,17 +48,19 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
                           .n_choices = q->n_choices,
                           .speech = {.max_tokens = TOKENS},
                           .urgency = ENG_ANSWER};
-    const char *form = v->questions.set == SET_VSR
-                           ? "[vqa] Based on the image, is this statement true or false? %s"
-                           : "[vqa] The question is '%s' Based on the image, answer the question "
-                             "with a single word or phrase. and reply 'unanswerable' when the "
-                             "provided information is insufficient";
-    if (v->questions.set == SET_VSR || v->questions.set == SET_VIZWIZ) {
+    static const char *const own[SET_HM + 1] = {
+        [SET_VSR] = "[vqa] Based on the image, is this statement true or false? %s",
+        [SET_VIZWIZ] = "[vqa] The question is '%s' Based on the image, answer the question with a "
+                       "single word or phrase. and reply 'unanswerable' when the provided "
+                       "information is insufficient",
+        [SET_HM] = "This is an image writting '%s'. Is this image hateful? Answer yes or no. "
+                   "Answer:"};
+    if (own[v->questions.set]) {
         ask.task = ENG_CHAT;
         ask.text = NULL;
         ask.turns = &turn;
         ask.n_turns = 1;
-        int n = snprintf(prompt, sizeof(prompt), form, q->text);
+        int n = snprintf(prompt, sizeof(prompt), own[v->questions.set], q->text);
         if (n < 0 || (size_t)n >= sizeof(prompt)) {
             v->eval->refused++;
             return 0;
@@ -164,7 +169,7 @@ static void report(struct vqa *v) {
     json_object_set_new(v->eval->report, "types", types);
     row(v, &v->types.all, NULL, v->eval->report);
     if (eval_prints(v->eval))
-        puts("\n  PAE-LaMM (7B): GQA 57.7, VSR 59.2, IconVQA 49.7, VizWiz 56.4");
+        puts("\n  PAE-LaMM (7B): GQA 57.7, VSR 59.2, IconVQA 49.7, VizWiz 56.4, HM 57.2");
 }
 
 int eval_vqa(struct eval *eval, const char *path, struct err *e) {

@@ -426,6 +426,26 @@ def test_vqa_choices(tmp):
     near(report("vqa", put(path, asked))["all"]["accuracy"], 100)
 
 
+def test_vqa_names_of_pictures(tmp):
+    """IconQA's folders, HM's lines, and COCO's names with a number behind."""
+    folder(tmp, 1)
+    picture = tmp + "/images/000000.png"
+    os.makedirs(tmp + "/images/17")
+    os.link(picture, tmp + "/images/17/image.png")
+    os.link(picture, tmp + "/images/COCO_train2014_000000123456.png")
+    icon = {"question": "what?", "choices": ["a", "b"], "answer": 1, "image_id": "17"}
+    assert report("vqa", put(tmp + "/i.json", [icon]))["items"][0]["file"] == "17/image.png"
+    with open(tmp + "/hm.jsonl", "w", encoding="utf-8") as f:
+        for label in (0, 1, 1):
+            f.write(json.dumps({"img": "000000.png", "text": "some words", "label": label}) + "\n")
+    out = report("vqa", tmp + "/hm.jsonl")
+    assert out["set"] == "HM" and out["all"]["constant"] == "yes"
+    near(out["all"]["best_constant"], 200 / 3)
+    said = [{"img_id": "COCO_train2014_000000123456_7", "sents": "it", "bbox": [1, 2, 3, 4],
+             "width": 90, "height": 60}]
+    assert report("rec", put(tmp + "/m.json", said))["sentences"] == 1
+
+
 # ---- games ----
 
 def record(path, n, action):
