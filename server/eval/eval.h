@@ -70,7 +70,7 @@ int eval_submit(struct eval *v, const struct eng_ask *ask, struct eng_job **job,
 
 /* ---- sums by group (report.c) ---- */
 
-enum { EVAL_GROUPS = 64, EVAL_SUMS = 8 };
+enum { EVAL_GROUPS = 256, EVAL_SUMS = 8 };
 struct eval_group {
     const char *name; /* borrowed */
     uint32_t n;
