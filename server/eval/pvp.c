@@ -237,9 +237,9 @@ static void report(const struct pvp *v) {
 
 static int run(struct pvp *v, const char *dir, struct err *e) {
     char **list = NULL;
-    int n = 0;
-    if (list_names(dir, &list, &n, e)) return e->code;
-    if (v->cfg->limit && n > v->cfg->limit) n = (int)v->cfg->limit;
+    int found = 0;
+    if (list_names(dir, &list, &found, e)) return e->code;
+    int n = v->cfg->limit && found > v->cfg->limit ? (int)v->cfg->limit : found;
     for (int k = 0; k < 2; k++) {
         v->each[k] = mem_must((size_t)(n + 1) * sizeof(*v->each[k]));
         v->answer[k] = mem_must((size_t)v->n * 3);
@@ -263,7 +263,7 @@ static int run(struct pvp *v, const char *dir, struct err *e) {
         mem_free(v->answer[k]);
     }
     mem_free(v->points);
-    free_names(list, n);
+    free_names(list, found);
     return rc;
 }
 
