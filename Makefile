@@ -40,7 +40,7 @@ dirs-base    := kernels/base
 dirs-kernels := kernels kernels/ref kernels/cpu
 dirs-engine  := engine engine/model engine/files engine/run engine/task
 dirs-api     := api api/wire api/picture api/task
-dirs-server  := server server/http server/cmd
+dirs-server  := server server/http server/cmd server/eval
 
 # What a room may link with: itself and what lies below it.
 below-base    := base

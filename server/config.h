@@ -35,12 +35,13 @@ struct config {
     int64_t connections, workers;
     /* serve: bytes */
     int64_t json_mib, picture_mib, megapixels, bodies_mib, stored_images, image_ttl_s;
+    int64_t sessions, session_ttl_s;
     /* serve: seconds */
     int64_t header_s, body_s, request_s, idle_s, drain_s;
     int64_t is_verbose;
     /* reconstruct, eval, bench */
-    const char *out, *width, *height, *estimate, *region;
-    int64_t is_json, limit, repeat, is_quick;
+    const char *out, *width, *height, *estimate, *region, *images, *json;
+    int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
     /* what is no option */
     struct config_list rest;
     int is_help; /* --help was there */

@@ -19,10 +19,10 @@ static const struct command {
      "write what the model sees of a photo"},
     {"ask", CMD_ASK, cmd_ask, "ask TASK PHOTO... [NAME=VALUE...]",
      "segment, refer, describe, vqa, act or pixels of a photo; fields as in openapi.yaml"},
-    {"eval", CMD_EVAL, cmd_eval, "eval pvp FOLDER [OPTIONS]",
-     "pixel value prediction on a folder of pictures: errors beside thumbnails"},
-    {"bench", CMD_BENCH, cmd_bench, "bench pix4096 [PHOTO] [OPTIONS]",
-     "how fast 4,096 pixel questions are answered here"},
+    {"eval", CMD_EVAL, cmd_eval, "eval pvp|rec|seg|vqa|game PATH [OPTIONS]",
+     "the paper's figures on pictures and annotations: pixels, boxes, masks, answers, actions"},
+    {"bench", CMD_BENCH, cmd_bench, "bench pix4096 [PHOTO] | mix [OPTIONS]",
+     "how fast every pixel of a picture is answered here; how well tasks share the machine"},
 };
 
 static int overview(FILE *to) {

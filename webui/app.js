@@ -76,5 +76,5 @@ startTabs((to, from) => {
   tabs[to].shown();
   showCurl();
 });
-document.querySelector('main').addEventListener('input', showCurl);
+for (const type of ['input', 'pointerup', 'keyup']) document.querySelector('main').addEventListener(type, showCurl);
 greet().catch(() => ($('model').textContent = ''));

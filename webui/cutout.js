@@ -20,7 +20,8 @@ let own = null;     // the box that a person draws
 export const cut = {
   curl(origin) {
     const sentence = ($('cut-phrase').value.trim() || 'the red ball').replaceAll("'", "'\\''");
-    return `curl -F image=@photo.jpg -F 'sentence=${sentence}' ${origin}/v1/segment -o mask.png`;
+    const where = boxFields().map(([name, value]) => ` -F ${name}=${value}`).join('');
+    return `curl -F image=@photo.jpg -F 'sentence=${sentence}'${where} ${origin}/v1/segment -o mask.png`;
   },
   take(next) {
     running?.abort();
@@ -52,24 +53,20 @@ async function run() {
   setBusy(true);
   setStatus('looking for it');
   const began = performance.now();
+  let why = null; // there is no answer
   try {
     const reply = await post('/v1/segment', request(sentence), {headers: {Accept: 'application/json'}, signal: mine.signal});
-    const answer = await reply.json();
-    const next = await readMask(answer.masks[0], performance.now() - began);
-    if (mine !== running) return;
-    mask = next;
-    running = null;
-    draw();
+    const next = await readMask((await reply.json()).masks[0], performance.now() - began);
+    if (mine === running) mask = next;
   } catch (e) {
-    if (mine !== running) return;
-    setStatus(mine.signal.aborted ? 'cancelled' : 'stopped');
+    why = mine.signal.aborted ? 'cancelled' : 'stopped';
     if (!mine.signal.aborted) fail(e);
-  } finally {
-    if (mine === running || !running) {
-      running = null;
-      setBusy(false);
-    }
   }
+  if (mine !== running) return;
+  running = null;
+  setBusy(false);
+  draw();
+  if (why) setStatus(why);
 }
 
 // With threshold 0 the answer's box is told even where nothing in it is likely.
@@ -78,10 +75,16 @@ function request(sentence) {
   form.set('image', picture.blob, 'picture');
   form.set('sentence', sentence);
   for (const [name, value] of [['soft', 'true'], ['png', 'true'], ['size', 'grid'], ['threshold', '0']]) form.set(name, value);
-  const {width, height} = picture.bitmap;
-  if (boxKind() === 'whole') form.set('whole', 'true');
-  if (boxKind() === 'own' && own) form.set('box', ordered(own).map((v, i) => Math.round(v * (i % 2 ? height : width))).join());
+  for (const [name, value] of boxFields()) form.set(name, value);
   return form;
+}
+
+// Nothing where the model points itself.
+function boxFields() {
+  if (boxKind() === 'whole') return [['whole', 'true']];
+  if (boxKind() !== 'own' || !own) return [];
+  const {width, height} = picture.bitmap;
+  return [['box', ordered(own).map((v, i) => Math.round(v * (i % 2 ? height : width))).join()]];
 }
 
 async function readMask(answer, ms) {

@@ -14,6 +14,7 @@ import {drawRace, WIDTH, HEIGHT} from './raceview.js';
 const FRAME = 96, KEEP = 100; // the frame's side; answers that the figures look back on
 const REST = {steering: 0, gas: 0, brake: 0};
 const view = $('play-canvas').getContext('2d'), frame = $('play-frame').getContext('2d');
+const half = document.createElement('canvas').getContext('2d'); // between the two in size
 
 let seed = 1 + Math.floor(1e6 * Math.random());
 let race = new Race(seed);
@@ -83,16 +84,19 @@ async function start() {
 async function drive(session, signal) {
   let due = performance.now(); // when the world's next step is, where it runs on
   const clock = setInterval(() => {
-    // After a pause, or a long sleep of the page, the world doesn't hurry.
-    due = Math.max(due, performance.now() - 250);
-    if (waits() || signal.aborted) return;
+    if (signal.aborted) return;
+    // After a wait, or a long sleep of the page, the world doesn't hurry.
+    due = Math.max(due, performance.now() - (waits() ? 0 : 250));
+    if (waits()) return;
     for (; due <= performance.now(); due += 1000 * STEP) race.step(control());
     settle();
   }, 1000 * STEP);
   try {
     while (!signal.aborted) {
       const began = performance.now();
-      answer = await askModel(session, signal);
+      const action = await askModel(session, signal);
+      if (signal.aborted) return;
+      answer = action;
       if (waits()) {
         race.step(control());
         settle();
@@ -105,11 +109,12 @@ async function drive(session, signal) {
 }
 
 async function askModel(session, signal) {
-  frame.drawImage(view.canvas, 0, 0, FRAME, FRAME);
+  drawFrame();
   const png = await new Promise((done) => frame.canvas.toBlob(done, 'image/png'));
   const began = performance.now();
   const reply = await post(session, png, {headers: {'Content-Type': 'image/png'}, signal});
   const {action, latency_ms: ms} = await reply.json();
+  if (signal.aborted) return null;
   latencies.push(performance.now() - began);
   if (latencies.length > KEEP) latencies.shift();
   serverMs = ms;
@@ -177,10 +182,16 @@ for (const key of Object.keys(KEYS)) {
 
 function draw() {
   drawRace(view, race);
-  if (!running) frame.drawImage(view.canvas, 0, 0, FRAME, FRAME);
+  if (!running) drawFrame();
   $('play-score').textContent = whole(race.score);
   $('play-lap').textContent = `${Math.floor((100 * race.nVisited) / race.road.length)} %`;
   showControl();
+}
+
+// In two steps of good smoothing, which comes nearest to the game's own averaging over areas.
+function drawFrame() {
+  half.drawImage(view.canvas, 0, 0, 2 * FRAME, 2 * FRAME);
+  frame.drawImage(half.canvas, 0, 0, FRAME, FRAME);
 }
 
 function showControl() {
@@ -217,9 +228,11 @@ function refresh() {
 
 view.canvas.width = WIDTH;
 view.canvas.height = HEIGHT;
-frame.imageSmoothingQuality = 'medium'; // averages, as the game's own picture does
+half.canvas.width = half.canvas.height = 2 * FRAME;
+half.imageSmoothingQuality = frame.imageSmoothingQuality = 'high';
 $('play-go').addEventListener('click', start);
 $('play-stop').addEventListener('click', () => stop('paused'));
 $('play-new').addEventListener('click', () => begin(seed + 1));
-addEventListener('pagehide', () => stop('paused'));
+// A page that nobody sees is slowed down by the browser, and closing one hides it first.
+document.addEventListener('visibilitychange', () => document.hidden && stop('paused'));
 refresh();

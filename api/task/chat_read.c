@@ -83,14 +83,14 @@ static int take_content(struct reading *r, const char *name, const json_t *conte
             snprintf(at, sizeof(at), "%.28s[%zu]", name, i);
             if (take_part(r, at, part, is_user)) return -1;
         }
-    } else {
+    } else if (is_user || !json_is_null(content)) {
         return fault(r, name, "must be a string or an array of parts");
     }
     return 0;
 }
 
-/* The text of a message is whole. */
-static int check_content(struct reading *r, const char *name) {
+/* The text of a message is whole. An answer may be empty: a model may have said nothing. */
+static int check_content(struct reading *r, const char *name, int may_be_empty) {
     int bad = r->text.bad ? r->text.bad : r->system.bad;
     r->text_bytes += r->text.len;
     if (bad == E_TOO_BIG || r->text_bytes > TEXTS_MAX_BYTES)
@@ -99,6 +99,7 @@ static int check_content(struct reading *r, const char *name) {
                            name, TEXT_MAX, TEXTS_MAX_BYTES);
     if (bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
     if (r->n_images && !r->text.len) return fault(r, name, "has a picture but no question");
+    if (may_be_empty && r->text.len == 0) return 0;
     return input_check_text(r->in, name, (const char *)r->text.p, r->text.len, TEXT_MAX);
 }
 
@@ -166,7 +167,7 @@ static int take_message(struct reading *r, size_t i, json_t *m) {
         return fault(r, name, "is the system's; it has to come before the first question");
     if (take_content(r, content_name, content, is_user)) return -1;
     if (is_assistant) blank_controls(&r->text);
-    if (check_content(r, content_name)) return -1;
+    if (check_content(r, content_name, is_assistant)) return -1;
     if (is_user) return take_question(r, name);
     if (is_assistant) return take_answer(r, name);
     add_text(&r->system, (const char *)r->text.p, r->text.len);

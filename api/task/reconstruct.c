@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "api/task/figures.h"
 #include "api/wire/accept.h"
 #include "api/wire/input.h"
 #include "api/wire/sse.h"
@@ -27,8 +28,6 @@ enum { COARSEST = 16, EVENT_PIXELS_MAX = 512 };
 
 enum form { FORM_PNG, FORM_JSON, FORM_STREAM };
 static const char *const forms[] = {"image/png", "application/json", SSE_CONTENT_TYPE};
-static const char *const estimates[] = {
-    [ENG_MODE] = "mode", [ENG_MEDIAN] = "median", [ENG_MEAN] = "mean", NULL};
 
 struct place {
     uint16_t x, y;
@@ -73,7 +72,7 @@ static int read_request(struct input *in, struct painting *p, int grid) {
     p->height = p->region[3];
     if (input_int(in, "width", 1, grid, &p->width)) return -1;
     if (input_int(in, "height", 1, grid, &p->height)) return -1;
-    if (input_word(in, "estimate", estimates, &p->estimate)) return -1;
+    if (input_word(in, "estimate", figures_estimates, &p->estimate)) return -1;
     if (input_flag(in, "uncertainty", &p->uncertainty)) return -1;
     return input_flag(in, "compare", &p->compare);
 }
@@ -188,13 +187,10 @@ static void write_figures(struct api_call *c, const struct painting *p, struct b
 
 /* "id":...,"model":...,"width":... : what every form of the answer says about its question. */
 static void write_question(const struct api_call *c, const struct painting *p, struct buf *b) {
-    buf_str(b, "\"id\":");
-    json_write_str(b, c->request_id);
-    buf_str(b, ",\"model\":");
-    json_write_str(b, eng_info(c->api->eng)->name);
+    figures_head(c, b);
     buf_printf(b, ",\"width\":%d,\"height\":%d,\"region\":[%d,%d,%d,%d],\"estimate\":\"%s\"",
                p->width, p->height, p->region[0], p->region[1], p->region[2], p->region[3],
-               estimates[p->estimate]);
+               figures_estimates[p->estimate]);
 }
 
 /* ---- PNG and JSON ---- */

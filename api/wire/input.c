@@ -239,8 +239,8 @@ int input_open(struct input *in, struct api_call *c, const struct input_wants *w
         rc = open_form(in);
     else if (picture && (media_is(type, "image/png") || media_is(type, "image/jpeg")))
         rc = take_picture(in, picture, from->body, from->body_len, NULL);
-    else if (type || from->body_len)
-        rc = refuse_type(in);
+    else if (from->body_len || (type && picture))
+        rc = refuse_type(in); /* nothing may be of any type, where no picture has to come */
     if (rc == 0 && picture && !wants->pictures && in->n_pictures == 0)
         rc = problem_set(in->problem, "missing_picture", picture, NULL);
     return rc;

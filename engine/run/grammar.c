@@ -1,9 +1,9 @@
 /* grammar.c - compiling the form of an answer into tries of tokens.
  *
  * A field's texts end with what stands behind the number ("31," or "31]"), so no text is the beginning
- * of another and every leaf is a value. The texts are encoded one by one, without the dummy space;
- * that this is how they come out inside a whole answer is checked on whole answers, not assumed. The
- * lead is what a whole answer has in front of its fields.
+ * of another and every leaf is a value. The texts are encoded one by one, without the dummy space
+ * unless an answer begins with its number; that this is how they come out inside a whole answer is
+ * checked on whole answers, not assumed. The lead is what a whole answer has in front of its fields.
  *
  * Built in order: tries (children as linked lists), then edges laid out sorted by token, then the
  * head's tokens, then the column sets, equal ones shared.
@@ -75,7 +75,9 @@ static int field_text(const struct sptok *t, const struct grammar_spec *s, int f
     char text[32];
     int len = snprintf(text, sizeof text, "%d%s", v, s->fields[field].behind);
     must(len > 0 && len < (int)sizeof text);
-    int rc = sptok_encode(t, text, (size_t)len, 0, ids, TEXT_TOKENS, n, e);
+    /* An answer that begins with its number has the dummy space in that number's text. */
+    int flags = field == 0 && s->lead[0] == 0 ? SPTOK_PREFIX : 0;
+    int rc = sptok_encode(t, text, (size_t)len, flags, ids, TEXT_TOKENS, n, e);
     if (rc) return err_in(e, "answer text \"%s\"", text);
     for (size_t i = 0; i < *n; i++)
         if (ids[i] == sptok_unk(t))

@@ -263,7 +263,8 @@ static int check_turns(const struct eng_ask *a, struct err *e) {
         if (images > a->n_images)
             return err_set(e, E_INVALID, "the turns have more pictures than were sent");
         rc = check_turn(t->question, "a question", e);
-        if (!rc && t->answer) rc = check_turn(t->answer, "an answer", e);
+        /* A model may have said nothing. */
+        if (!rc && t->answer && t->answer[0]) rc = check_turn(t->answer, "an answer", e);
     }
     if (!rc && images != a->n_images)
         rc = err_set(e, E_INVALID, "%u pictures were sent, the turns have %u", a->n_images, images);

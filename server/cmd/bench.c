@@ -1,4 +1,5 @@
-/* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here.
+/* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here. The other
+ * bench, `mix`, is in bench_mix.c.
  *
  * A cold job pays for the vision tower, the stem and the answers; a warm one finds the stem in the
  * cache. Each cold run changes one pixel of the picture, so that nothing of it is known. Decoding
@@ -16,14 +17,10 @@
 #include "kernels/base/rng.h"
 #include "server/cmd/cmd.h"
 #include "server/cmd/files.h"
+#include "server/cmd/runs.h"
 
-enum { RUNS_MAX = 1000, SIDE = 480 };
+enum { SIDE = 480 };
 static const int widths[] = {64, 256, 1024, 4096};
-
-struct runs {
-    double at[RUNS_MAX];
-    int n;
-};
 
 struct bench {
     const struct config *cfg;
@@ -36,19 +33,7 @@ struct bench {
     uint32_t n;
 };
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void add(struct runs *r, double v) {
-    if (r->n < RUNS_MAX) r->at[r->n++] = v;
-}
-
-static double middle(struct runs *r) {
-    qsort(r->at, (size_t)r->n, sizeof(r->at[0]), by_size);
-    return r->n % 2 ? r->at[r->n / 2] : (r->at[r->n / 2 - 1] + r->at[r->n / 2]) / 2;
-}
+static double middle(struct runs *r) { return runs_part(r, 0.5); }
 
 /* A picture for those who brought none: soft gradients, discs and grain. */
 static void draw(uint8_t *rgb) {
@@ -87,8 +72,8 @@ static int ask(struct bench *b, struct eng_image *image, struct runs *total, str
     eng_job_stats(job, &b->last);
     if (eng_job_state(job) != ENG_DONE)
         rc = err_set(e, E_INTERNAL, "a job failed: %s", eng_job_error(job)->text);
-    add(total, (double)(b->last.end_ns - b->last.queued_ns) / 1e9);
-    add(first, (double)(b->last.first_ns - b->last.queued_ns) / 1e9);
+    runs_add(total, (double)(b->last.end_ns - b->last.queued_ns) / 1e9);
+    runs_add(first, (double)(b->last.first_ns - b->last.queued_ns) / 1e9);
     eng_job_put(job);
     return rc;
 }
@@ -100,10 +85,10 @@ static int one_run(struct bench *b, int run, struct err *e) {
     uint64_t start = clock_ns();
     int rc = eng_image_new(b->eng, b->rgb, b->w, b->h, &image, e);
     if (rc) return rc;
-    add(&b->prepare, (double)(clock_ns() - start) / 1e9);
+    runs_add(&b->prepare, (double)(clock_ns() - start) / 1e9);
     rc = ask(b, image, &b->cold, &b->cold_first, e);
     struct eng_job_stats cold = b->last;
-    if (rc == 0) add(&b->see, (double)cold.see_ns / 1e9);
+    if (rc == 0) runs_add(&b->see, (double)cold.see_ns / 1e9);
     if (rc == 0) rc = ask(b, image, &b->warm, &b->warm_first, e);
     b->last = cold;
     eng_image_put(image);
@@ -190,13 +175,14 @@ static int read_estimate(const char *name, enum eng_estimate *out) {
 }
 
 int cmd_bench(const struct config *cfg) {
+    if (cfg->rest.n == 1 && strcmp(cfg->rest.at[0], "mix") == 0) return cmd_bench_mix(cfg);
     struct bench *b = mem_must(sizeof(*b));
     b->cfg = cfg;
     struct err e = {0};
     int rc = 0;
     if (cfg->rest.n < 1 || cfg->rest.n > 2 || strcmp(cfg->rest.at[0], "pix4096") != 0 ||
         read_estimate(cfg->estimate, &b->estimate)) {
-        fputs("usage: lammd bench pix4096 [PHOTO]; see lammd bench --help\n", stderr);
+        fputs("usage: lammd bench pix4096 [PHOTO] | mix; see lammd bench --help\n", stderr);
         mem_free(b);
         return 2;
     }

@@ -10,6 +10,7 @@ int cmd_reconstruct(const struct config *cfg);
 int cmd_ask(const struct config *cfg);
 int cmd_eval(const struct config *cfg);
 int cmd_bench(const struct config *cfg);
+int cmd_bench_mix(const struct config *cfg); /* of cmd_bench */
 
 /* Print "lammd: text" on standard error; returns 1. */
 int cmd_fail(const struct err *e);

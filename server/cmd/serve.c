@@ -61,7 +61,9 @@ static int open_all(struct server *s, const struct config *cfg, struct err *e) {
                               .picture_max = (size_t)cfg->picture_mib << 20,
                               .pixels_max = (uint64_t)cfg->megapixels * 1000000,
                               .stored_images = (int)cfg->stored_images,
-                              .image_ttl_s = (unsigned)cfg->image_ttl_s};
+                              .image_ttl_s = (unsigned)cfg->image_ttl_s,
+                              .sessions = (int)cfg->sessions,
+                              .session_ttl_s = (unsigned)cfg->session_ttl_s};
     struct http_options http = http_options(cfg);
     int rc = open_listeners(s, cfg, e);
     if (rc) return rc;

@@ -156,6 +156,7 @@ def test_own_box(page, fake):
         width, height = photo.size
     right = [0.25 * width, 0.2 * height, 0.75 * width, 0.8 * height]
     assert all(abs(a - b) <= 0.01 * width for a, b in zip(box, right)), (box, right)
+    assert "-F box=" + ",".join(map(str, box)) in text(page, "curl")
     page.eval("document.querySelector('[name=cut-box][value=whole]').click()")
     cut(page, "the hill")
     page.wait(DONE, 10)

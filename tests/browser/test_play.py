@@ -139,6 +139,32 @@ def test_arrow_keys_take_the_wheel(page, fake):
     assert page.eval("scrollY") == 0
 
 
+def test_frame_is_the_average_of_the_scene(page, fake):
+    """As the game itself makes it; a browser's quick smoothing would leave out thin things."""
+    fresh(page, fake.url, "play")
+    apart = page.eval("""(() => {
+        const pixels = (id, w, h) => document.getElementById(id).getContext('2d').getImageData(0, 0, w, h).data;
+        const big = pixels('play-canvas', 1000, 800), small = pixels('play-frame', 96, 96), n = 96;
+        const parts = (size, i) => {
+            const from = i * size / n, to = (i + 1) * size / n, all = [];
+            for (let k = Math.floor(from); k < Math.ceil(to); k++)
+                all.push([k, Math.min(to, k + 1) - Math.max(from, k)]);
+            return all;
+        };
+        let sum = 0;
+        for (let y = 0; y < n; y++) for (let x = 0; x < n; x++) for (let c = 0; c < 3; c++) {
+            let v = 0, area = 0;
+            for (const [j, b] of parts(800, y)) for (const [i, a] of parts(1000, x)) {
+                v += a * b * big[4 * (1000 * j + i) + c];
+                area += a * b;
+            }
+            sum += Math.abs(v / area - small[4 * (n * y + x) + c]);
+        }
+        return sum / (3 * n * n);
+    })()""")
+    assert apart < 0.4, f"{apart} levels"
+
+
 def test_leaving_the_tab_pauses(page, fake):
     fresh(page, fake.url, "play")
     start(page)

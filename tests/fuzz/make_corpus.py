@@ -144,6 +144,14 @@ def main():
     }.items():
         put("boxes", name, text.encode())
 
+    for name, text in {  # 9 pixels wide and 7 high
+        "polygon": "[[1,1,8,1.5,4,6.25]]", "polygons": "[[0,0,3,0,3,3],[-2,-2,20,3,4,9.5,1,1]]",
+        "text": '{"size":[7,9],"counts":"76b1"}', "runs": '{"size":[7,9],"counts":[7,6,50]}',
+        "corner": "[[1,2,3,4,5]]", "far": "[[0,0,1e9,0,0,1]]", "long": "[[0,0,1e6,1,-1e6,2,1e6,3]]",
+        "size": '{"size":[9,7],"counts":"0"}', "minus": '{"size":[7,9],"counts":[-1,64]}', "none": "[]",
+    }.items():
+        put("coco", name, bytes([8, 6]) + text.encode())
+
     host = "Host:127.0.0.1:8080\n"
     for name, text in {
         "get": "GET /ui/app.js?a=1&b=%20+c HTTP/1.1\n" + host,

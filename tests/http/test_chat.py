@@ -61,6 +61,13 @@ def test_an_answer_and_its_stream(s):
     assert all(c["usage"] is None for c in streamed[:-1])
 
 
+def test_a_model_may_have_said_nothing(s):
+    """Clients send history back as it was, empty answers too."""
+    for nothing in ("", None, []):
+        reply = ask(s, look("a"), {"role": "assistant", "content": nothing}, {"role": "user", "content": "b"}, max_tokens=4)
+        assert reply.status == 200, (nothing, reply.body)
+
+
 def test_stop_strings(s):
     warm, text = talkative(s)
     stop = text[5:8]

@@ -1,5 +1,6 @@
 """test_life.py - start, overload, stop: what happens to requests, and what the program says."""
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import threading
 import time
 
 import photos
-from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Server, events
+from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, contract, data_url, events, multipart
 
 BODY = photos.png()
 WHOLE = "/v1/reconstruct?estimate=mean"
@@ -78,6 +79,44 @@ def test_the_deadline_of_the_drain_says_503():
         assert (out[0].status, out[0].code) == (503, "draining")
 
 
+def every_call(seed):
+    """(path, body, headers) of one request of each kind, about pictures that nobody has seen yet."""
+    pictures = [photos.png(seed + i) for i in range(8)]
+    frames = [("frame", p) for p in pictures]
+    look = [{"type": "image_url", "image_url": {"url": data_url(p)}} for p in pictures]
+    chat = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, *look[:5]]}]}
+    return [("/v1/segment?sentence=a", pictures[0], PNG), ("/v1/refer?sentence=a", pictures[1], PNG),
+            ("/v1/describe", pictures[2], PNG), ("/v1/vqa?question=a", pictures[3], PNG),
+            ("/v1/act", *multipart(("game", "car_racing"), *frames[4:6])),
+            ("/v1/chat/completions", json.dumps(chat).encode(), JSON)]
+
+
+def test_a_request_that_comes_too_late_is_told_503():
+    """Each has sent half its body when the server begins to shut down, and then the rest."""
+    with Server() as s:
+        at = s.ask("POST", "/v1/act/sessions?game=car_racing").headers["Location"]
+        calls = every_call(300) + [(at, BODY, PNG)]
+        held = []
+        for path, body, headers in calls:
+            c = s.connect()
+            head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+            c.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode())
+            c.sendall(body[:len(body) // 2])
+            held.append(c)
+        wait_for(lambda: s.metric("lammd_connections") > len(calls))
+        s.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "draining" in s.log())
+        for c, (path, body, _) in zip(held, calls):
+            c.sendall(body[len(body) // 2:])
+            answer = http.client.HTTPResponse(c)
+            answer.begin()
+            reply = Reply(answer.status, dict(answer.getheaders()), answer.read())
+            contract.check("POST", path, reply)
+            assert (reply.status, reply.code) == (503, "draining"), path
+            c.close()
+        assert s.end() == 0
+
+
 def test_a_second_signal_is_in_a_hurry():
     with Server() as s:
         thread, out = in_thread(s.ask, "POST", WHOLE, BODY, PNG)
@@ -129,6 +168,16 @@ def test_request_deadline_is_504():
         stream = s.ask("POST", WHOLE, BODY, {**PNG, "Accept": "text/event-stream"}).body
         name, problem = events(stream)[-1]
         assert (name, problem["error"]["code"]) == ("error", "deadline")
+
+
+def test_deadlines_of_every_call():
+    """All at once to one slow thread. An act may overtake them all."""
+    with Server("--request-timeout", "1", "--threads", "1", "--backend", "ref", model=MINI) as s:
+        threads = [in_thread(s.ask, "POST", *call) for call in [(WHOLE, BODY, PNG)] + every_call(400)]
+        for t, _ in threads:
+            t.join()
+        for (_, out), call in zip(threads, [("whole",)] + every_call(400)):
+            assert (out[0].status, out[0].code) == (504, "deadline") or (call[0] == "/v1/act" and out[0].status == 200), call[0]
 
 
 def test_a_taken_port_is_told():

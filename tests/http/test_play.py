@@ -1,6 +1,7 @@
 """test_play.py - acting: frames at once, sessions, deadlines."""
 import json
 import threading
+import time
 
 import photos
 from lamm import JSON, PNG, Server, data_url, multipart
@@ -110,6 +111,15 @@ def test_sessions_have_an_end(s):
         assert s.ask("DELETE", at).status == 204
     assert s.ask("POST", "/v1/act/sessions?game=car_racing").status == 201
     assert len({at for at in with_room + more}) == len(with_room) + len(more)
+
+
+def test_an_idle_game_makes_room():
+    with Server("--sessions", "1", "--session-ttl", "1") as s:
+        first = s.ask("POST", "/v1/act/sessions?game=car_racing").json()["id"]
+        assert s.ask("POST", "/v1/act/sessions?game=car_racing").code == "too_many_sessions"
+        time.sleep(1.2)
+        assert s.ask("POST", "/v1/act/sessions?game=car_racing").status == 201
+        assert s.ask("POST", f"/v1/act/sessions/{first}", FRAMES[0], PNG).code == "session_not_found"
 
 
 def test_frames_of_a_session_are_seen_once(s):

@@ -219,6 +219,11 @@ def test_games_match(tmp):
            tmp + "/a.json")
     cut = go("--rounds", "1", "--steps", "1", "--players", "expert")
     assert "seeds 0-0, at most 1 steps" in cut and cut.splitlines()[2].split()[1] == "5.0", cut
+    raises(SystemExit, "/nowhere", go, "--baselines", tmp + "/nowhere")
+    with fake_server(lambda *_: (404, {"error": {"message": "no such thing"}})) as (url, _):
+        raises(SystemExit, "no such thing", go, "--rounds", "1", "--server", url)
+    raises(SystemExit, "refused", go, "--rounds", "1", "--server", url)  # it has ended
+    raises(SystemExit, "not an http", go, "--rounds", "1", "--server", "https://x")
     raises(SystemExit, "--rounds", go, "--rounds", "16")
     raises(SystemExit, "only random, habit, expert", go, "--players", "random,me")
 

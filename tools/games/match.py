@@ -123,8 +123,11 @@ def table_text(result):
 
 def baselines(path, wish):
     """The baselines of an earlier --json, if those rounds were the same ones."""
-    with open(path, encoding="utf-8") as f:
-        old = json.load(f)
+    try:
+        with open(path, encoding="utf-8") as f:
+            old = json.load(f)
+    except (OSError, ValueError) as e:
+        raise SystemExit(f"{path}: {e}") from e
     for k, v in wish.items():
         if old.get(k) != v:
             raise SystemExit(f"{path}: {k} is {old.get(k)}, not {v}: not the same rounds")
@@ -176,11 +179,12 @@ def main(table, o, rules_of_play):
     result["players"] |= run(table, {n: known[n] for n in names}, seeds, o.steps, say)
     if o.server:
         import client
-        player = client.Player(o.server, table.game, o.one_shot, o.deadline_ms)
         try:
+            player = client.Player(o.server, table.game, o.one_shot, o.deadline_ms)
             result["players"] |= run(table, {"lammd": Served(player)}, seeds, o.steps, say)
-        finally:
             player.close()
+        except (client.Refused, ValueError, OSError) as e:
+            raise SystemExit(f"{o.server}: {e}") from e
         result["latency"] = latency(player.latencies, player.late)
         result["one_shot"] = o.one_shot
     print(table_text(result))

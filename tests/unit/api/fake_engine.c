@@ -44,11 +44,13 @@ struct eng_job {
 struct eng {
     struct eng_info info;
     struct eng_stats stats;
+    pthread_mutex_t mu;             /* guards the two below */
     struct eng_job *held[JOBS_MAX]; /* one reference each, oldest first */
     int n_held;
     char text[2048];
     int values[ENG_VALUES];
-    int at_once, refuse, full_at, health, images, jobs;
+    int at_once, refuse, full_at, health;
+    atomic_int images, jobs;
 };
 
 struct eng *fake_open(int grid) {
@@ -59,6 +61,7 @@ struct eng *fake_open(int grid) {
     e->info.grid = grid;
     e->info.image_size = grid;
     e->info.parameters = 1234567;
+    pthread_mutex_init(&e->mu, NULL);
     e->info.positions = 512;
     e->info.image_tokens = 20;
     e->stats.queue_tokens_max = 1000;
@@ -91,27 +94,25 @@ static void end(struct eng_job *j, enum eng_state state) {
     job_put(j);
 }
 
-/* Let go of what has ended, and of what nobody waits for. */
-static void sweep(struct eng *e, int all) {
+/* Let go of what has ended. Under the lock. */
+static void sweep(struct eng *e) {
     int n = 0;
     for (int i = 0; i < e->n_held; i++) {
-        struct eng_job *j = e->held[i];
-        int is_live = atomic_load(&j->state) < ENG_DONE;
-        if (is_live && (all || atomic_load(&j->cancelled))) {
-            end(j, ENG_CANCELLED);
-            is_live = 0;
-        }
-        if (is_live)
-            e->held[n++] = j;
+        if (atomic_load(&e->held[i]->state) < ENG_DONE)
+            e->held[n++] = e->held[i];
         else
-            job_put(j);
+            job_put(e->held[i]);
     }
     e->n_held = n;
 }
 
 void fake_close(struct eng *e) {
-    sweep(e, 1);
+    for (int i = 0; i < e->n_held; i++) {
+        if (atomic_load(&e->held[i]->state) < ENG_DONE) end(e->held[i], ENG_CANCELLED);
+    }
+    sweep(e);
     must(e->images == 0 && e->jobs == 0);
+    pthread_mutex_destroy(&e->mu);
     mem_free(e);
 }
 
@@ -286,37 +287,6 @@ static int check_ask(const struct eng *e, const struct eng_ask *ask, struct err 
     return 0;
 }
 
-int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err) {
-    *out = NULL;
-    sweep(e, 0);
-    int rc = check_ask(e, ask, err);
-    if (rc) return rc;
-    struct eng_job *j = mem_must(sizeof(*j));
-    j->eng = e;
-    j->ask = *ask;
-    pthread_mutex_init(&j->gate, NULL);
-    for (uint32_t i = 0; i < ask->n_images; i++)
-        j->images[i] = eng_image_get(ask->images[i]);
-    j->ask.images = j->images;
-    j->points = mem_must((ask->n_points + 1) * sizeof(j->points[0]));
-    if (ask->n_points) memcpy(j->points, ask->points, ask->n_points * sizeof(j->points[0]));
-    j->ask.points = j->points;
-    if (is_text(ask)) prepare_text(j);
-    j->n_answers = ask->n_points    ? ask->n_points
-                   : ask->n_choices ? ask->n_choices
-                   : is_text(ask)   ? 0
-                                    : 1;
-    j->answers = mem_must((j->n_answers + 1) * sizeof(j->answers[0]));
-    j->born_ns = clock_ns();
-    atomic_init(&j->refs, 3);
-    e->jobs++;
-    must(e->n_held < JOBS_MAX);
-    e->held[e->n_held++] = j;
-    if (e->at_once) fake_answer(e, j->n_answers + j->n_tokens);
-    *out = j;
-    return 0;
-}
-
 static int answer(struct eng_job *j, uint32_t n) {
     must(atomic_load(&j->state) < ENG_DONE);
     if (atomic_load(&j->cancelled)) {
@@ -341,11 +311,56 @@ static int answer(struct eng_job *j, uint32_t n) {
     return is_over;
 }
 
+int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err) {
+    *out = NULL;
+    pthread_mutex_lock(&e->mu);
+    sweep(e);
+    pthread_mutex_unlock(&e->mu);
+    int rc = check_ask(e, ask, err);
+    if (rc) return rc;
+    struct eng_job *j = mem_must(sizeof(*j));
+    j->eng = e;
+    j->ask = *ask;
+    pthread_mutex_init(&j->gate, NULL);
+    for (uint32_t i = 0; i < ask->n_images; i++)
+        j->images[i] = eng_image_get(ask->images[i]);
+    j->ask.images = j->images;
+    j->points = mem_must((ask->n_points + 1) * sizeof(j->points[0]));
+    if (ask->n_points) memcpy(j->points, ask->points, ask->n_points * sizeof(j->points[0]));
+    j->ask.points = j->points;
+    if (is_text(ask)) prepare_text(j);
+    j->n_answers = ask->n_points    ? ask->n_points
+                   : ask->n_choices ? ask->n_choices
+                   : is_text(ask)   ? 0
+                                    : 1;
+    j->answers = mem_must((j->n_answers + 1) * sizeof(j->answers[0]));
+    j->born_ns = clock_ns();
+    atomic_init(&j->refs, 3);
+    e->jobs++;
+    if (e->at_once) answer(j, UINT32_MAX);
+    pthread_mutex_lock(&e->mu);
+    must(e->n_held < JOBS_MAX);
+    e->held[e->n_held++] = j;
+    pthread_mutex_unlock(&e->mu);
+    *out = j;
+    return 0;
+}
+
 int fake_answer(struct eng *e, uint32_t n) { return answer(last(e), n); }
 
 void fake_answer_all(struct eng *e) {
+    struct eng_job *live[JOBS_MAX];
+    int n = 0;
+    pthread_mutex_lock(&e->mu);
     for (int i = 0; i < e->n_held; i++) {
-        if (atomic_load(&e->held[i]->state) < ENG_DONE) answer(e->held[i], UINT32_MAX);
+        if (atomic_load(&e->held[i]->state) >= ENG_DONE) continue;
+        atomic_fetch_add(&e->held[i]->refs, 1);
+        live[n++] = e->held[i];
+    }
+    pthread_mutex_unlock(&e->mu);
+    for (int i = 0; i < n; i++) {
+        answer(live[i], UINT32_MAX);
+        job_put(live[i]);
     }
 }
 

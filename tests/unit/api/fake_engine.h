@@ -32,8 +32,8 @@ void fake_fail(struct eng *e, int code);
 const struct eng_ask *fake_asked(struct eng *e); /* its points are kept until the next submit */
 int fake_is_cancelled(struct eng *e);
 /* About all jobs. */
-void fake_answer_all(struct eng *e);
-int fake_live(const struct eng *e); /* that are neither over nor cancelled */
+void fake_answer_all(struct eng *e); /* one thread may, while others submit and cancel */
+int fake_live(const struct eng *e);  /* that are neither over nor cancelled */
 
 int fake_images(const struct eng *e); /* alive */
 int fake_jobs(const struct eng *e);

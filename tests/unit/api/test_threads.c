@@ -1,8 +1,10 @@
 /* A call between threads: the step thread answers, a reader reads, somebody cancels. For TSan most
  * of all; without it, that nothing is lost, told twice, or left behind. */
 #include <pthread.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "kernels/base/mem.h"
 #include "tests/unit/api/rig.h"
 
 enum { G = 32 };
@@ -74,5 +76,62 @@ TEST(threads_cancel_while_answering) {
         pthread_join(engine, NULL);
     }
     buf_clear(&png);
+    rig_close(&r);
+}
+
+/* ---- a call of many jobs ---- */
+
+struct crank {
+    struct eng *eng;
+    atomic_int is_over;
+};
+
+static void *answer_all(void *ud) {
+    struct crank *c = ud;
+    while (!atomic_load(&c->is_over)) {
+        fake_answer_all(c->eng);
+        usleep(30);
+    }
+    return NULL;
+}
+
+static void *cancel_at_once(void *ud) {
+    usleep(300);
+    api_call_cancel(((struct rig *)ud)->call);
+    return NULL;
+}
+
+/* Wakes of many jobs, answers and a cancel, all while a worker steps. */
+TEST(threads_many_jobs_of_one_call) {
+    static char text[20000];
+    struct rig r;
+    rig_open(&r, G);
+    fake_values(r.eng, 10, 10, 40, 40);
+    char *url = rig_data_url(G, G);
+    int n = snprintf(text, sizeof(text), "{\"image\":\"%s\",\"sentences\":[\"0\"", url);
+    for (int i = 1; i < 40; i++)
+        n += snprintf(text + n, sizeof(text) - (size_t)n, ",\"%d\"", i);
+    n += snprintf(text + n, sizeof(text) - (size_t)n, "]}");
+    struct rig_request q = {
+        .path = "/v1/segment", .type = "application/json", .body = text, .len = (size_t)n};
+    for (int i = 0; i < 12; i++) {
+        struct crank crank = {.eng = r.eng};
+        pthread_t engine, leaver;
+        rig_begin(&r, &q);
+        CHECK_EQ(pthread_create(&engine, NULL, answer_all, &crank), 0);
+        if (i % 2) CHECK_EQ(pthread_create(&leaver, NULL, cancel_at_once, &r), 0);
+        while (r.step == API_WAIT) {
+            while (!atomic_exchange(&r.wakes, 0) && !(i % 2))
+                usleep(10);
+            rig_step(&r);
+        }
+        CHECK(r.reply->status == 200 || (i % 2 && r.reply->status == 499));
+        if (i % 2) pthread_join(leaver, NULL);
+        api_call_free(r.call);
+        r.call = NULL;
+        atomic_store(&crank.is_over, 1);
+        pthread_join(engine, NULL);
+    }
+    mem_free(url);
     rig_close(&r);
 }

@@ -11,11 +11,12 @@ static struct grammar *compile(const struct sptok *t, const struct grammar_spec 
 }
 
 /* From a field's root along the tokens of `text`; the leaf's value. */
-static int walk(const struct grammar *g, const struct sptok *t, int field, const char *text) {
+static int walk(const struct grammar *g, const struct sptok *t, int field, const char *text,
+                int flags) {
     int32_t ids[16], at = g->fields[field].root;
     size_t n;
     struct err e = {0};
-    CHECK_EQ(sptok_encode(t, text, strlen(text), 0, ids, 16, &n, &e), 0);
+    CHECK_EQ(sptok_encode(t, text, strlen(text), flags, ids, 16, &n, &e), 0);
     CHECK((int)n <= g->depth_max);
     for (size_t i = 0; i < n; i++) {
         const struct grammar_node *node = &g->nodes[at];
@@ -63,7 +64,7 @@ static void check_grammar(const struct sptok *t, const struct grammar_spec *s) {
         for (int v = 0; v < values; v++) {
             char text[16];
             snprintf(text, sizeof text, "%d%s", v, s->fields[f].behind);
-            CHECK_EQ(walk(g, t, f, text), v);
+            CHECK_EQ(walk(g, t, f, text, f == 0 && !s->lead[0] ? SPTOK_PREFIX : 0), v);
         }
     }
     for (int i = 1; i < g->n_head; i++)
@@ -83,11 +84,10 @@ static void check_all(const char *tokenizer) {
     CHECK_EQ(g->n_lead, 1);
     CHECK_STR(sptok_piece(t, g->lead[0]), "\xe2\x96\x81[");
     grammar_free(g);
-    g = compile(t, &grammar_bit); /* one choice, behind the dummy space alone */
-    CHECK_EQ(g->n_lead, 1);
-    CHECK_STR(sptok_piece(t, g->lead[0]), "\xe2\x96\x81");
+    g = compile(t, &grammar_bit); /* one choice, at the dummy space or behind it */
+    CHECK_EQ(g->n_lead, 0);
     CHECK_EQ(g->n_head, 2);
-    CHECK_EQ(g->nodes[g->fields[0].root].edges, 2);
+    CHECK_EQ(g->n_sets, 1);
     grammar_free(g);
     sptok_close(t);
 }
@@ -97,6 +97,40 @@ TEST(grammar_of_whole_numbers) {
     check_all("tests/golden/tiny/tokenizer.model");
 }
 TEST(grammar_of_single_digits) { check_all(DIGITS_TOKENIZER); }
+
+/* "_0" and "_1" may be a piece or two, and one of each. */
+TEST(grammar_of_bits_with_their_space) {
+    for (int joined = 0; joined < 4; joined++) {
+        struct buf b;
+        struct sptok *t;
+        struct err e = {0};
+        proto_special(&b, 0);
+        if (joined & 1)
+            proto_piece(&b,
+                        "\xe2\x96\x81"
+                        "0",
+                        -1, PIECE_NORMAL);
+        if (joined & 2)
+            proto_piece(&b,
+                        "\xe2\x96\x81"
+                        "1",
+                        -2, PIECE_NORMAL);
+        proto_piece(&b, "\xe2\x96\x81", -100, PIECE_NORMAL);
+        proto_piece(&b, "0", -100, PIECE_NORMAL);
+        proto_piece(&b, "1", -100, PIECE_NORMAL);
+        proto_specs(&b, 2, 0, 0);
+        CHECK_EQ(sptok_parse(b.p, b.len, &t, &e), 0);
+        struct grammar *g = compile(t, &grammar_bit);
+        const struct grammar_node *root = &g->nodes[g->fields[0].root];
+        CHECK_EQ(root->edges, joined == 0 ? 1 : 2); /* the space alone is forced */
+        CHECK_EQ(g->n_sets, 1);
+        CHECK_EQ(g->depth_max, joined == 3 ? 1 : 2);
+        check_grammar(t, &grammar_bit);
+        grammar_free(g);
+        sptok_close(t);
+        buf_clear(&b);
+    }
+}
 
 TEST(grammar_refuses_an_ambiguous_form) {
     static const struct grammar_spec bare = {

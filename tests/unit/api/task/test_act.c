@@ -405,7 +405,8 @@ TEST(session_bad_input) {
     rig_check_problem(&r, 400, "invalid_parameter", "game", "car_racing or space_invaders");
     rig_send_json(&r, "/v1/act/sessions", "{\"game\":\"car_racing\",\"frames\":[]}");
     rig_check_problem(&r, 400, "unknown_parameter", NULL, "known are: game");
-    rig_send(&r, &(struct rig_request){.path = "/v1/act/sessions", .type = "text/plain"});
+    rig_send(&r, &(struct rig_request){
+                     .path = "/v1/act/sessions", .type = "text/plain", .body = "x", .len = 1});
     rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
     rig_send(&r, &(struct rig_request){.path = "/v1/act/sessions", .query = "game=car_racing"});
     CHECK_EQ(r.reply->status, 201);
