@@ -4,9 +4,10 @@
         --sprites SPRITES.npz --out DENSE --minutes 25
 
 A question through the decoder teaches one bit about one place. Here each of the 256 picture tokens
-of a scene is asked everything at once, by linear maps that are thrown away afterwards: which of
+of a scene is asked everything at once: which of
 its 16 pixels show a thing; and of the thing that it shows most of: the colour's name, the box, the
-size, whether it is the left-most, biggest ..., and its name. New vision layers are put behind those
+size, whether it is the left-most, biggest ..., and its name. Channels 112 to 150 of a token are the
+answers (all but the name), so that the decoder's first weights can be laid to fetch them. New vision layers are put behind those
 of the first edition (--vlayers in all), their last maps zero, so that at first nothing changes; the
 tokens' channels that carry places and colours (0..111, see init.py) are held near what the first
 edition says (a mean squared error), so that pixels survive.
@@ -37,6 +38,8 @@ import scenes  # noqa: E402
 
 KEPT = 112  # channels of a picture token that the first edition's decoder reads
 RANKS = list(scenes.EXTREMES)
+SEEN = (16, len(scenes.COLOURS) + 1, 5, len(RANKS))  # channels: pixels, colour, box + size, ranks
+SHARP = 3.0  # a channel times this is a logit
 
 
 def grown(old_state, old, vlayers, vmlp, seed=5):
@@ -133,19 +136,18 @@ def batch(sprites, photos, name_id, seed, step, B, size=128):
 
 
 class Asker(nn.Module):
-    """The linear maps that are thrown away."""
+    """What the tokens answer. All but the name is read straight off channels SEEN.. of a token, so
+    that the decoder finds it there by number; the name by a linear map that is thrown away."""
 
     def __init__(self, D, names):
         super().__init__()
-        self.parts = [16, len(scenes.COLOURS) + 1, 5, len(RANKS)]
-        self.norm = nn.LayerNorm(D)
-        self.lin = nn.Linear(D, sum(self.parts))
-        self.name = nn.Sequential(nn.Linear(D, 48), nn.Linear(48, names))
-        nn.init.normal_(self.lin.weight, std=0.02)
+        self.name = nn.Sequential(nn.Linear(D - KEPT - sum(SEEN), 48), nn.Linear(48, names))
+        nn.init.normal_(self.name[0].weight, std=0.3)
 
     def forward(self, tok):
-        x = self.norm(tok)
-        return self.lin(x).split(self.parts, -1), self.name(x)
+        tok = tok[..., KEPT:].split(list(SEEN) + [tok.shape[-1] - KEPT - sum(SEEN)], -1)
+        any_, colour, box, rank, rest = tok
+        return (any_ * SHARP, colour * SHARP, box * 0.25 + 0.5, rank * SHARP), self.name(rest)
 
 
 def dense_loss(asker, tok, t):
@@ -156,8 +158,9 @@ def dense_loss(asker, tok, t):
     l_any = F.binary_cross_entropy_with_logits(any_.float(), t["any"])
     l_col = F.cross_entropy(colour.flatten(0, 1).float(), t["colour"].flatten(), ignore_index=-1)
     l_box = ((box.float() - t["box"]).abs().mean(-1) * there).sum() / n
-    ok = ~t["rank"].isnan() & (there[..., None] > 0)
-    l_rank = F.binary_cross_entropy_with_logits(rank.float()[ok], t["rank"][ok]) if ok.any() else l_box * 0
+    ok = (~t["rank"].isnan() & (there[..., None] > 0)).float()
+    l_rank = F.binary_cross_entropy_with_logits(rank.float(), t["rank"].nan_to_num(), weight=ok,
+                                                reduction="sum") / ok.sum().clamp(min=1)
     l_name = F.cross_entropy(name.flatten(0, 1).float(), t["name"].flatten(), ignore_index=-1)
     parts = torch.stack([l_any, l_col, l_box, l_rank, l_name])
     weight = torch.tensor([2.0, 0.6, 4.0, 0.6, 0.15])
