@@ -34,6 +34,7 @@ SAID, N_SAID = 165, 17
 F_WORD, F_BOS, HERE, SPARE, F_LEAD, NTH = 182, 183, 184, 185, 186, 188
 TOKEN = dense.KEPT  # on picture tokens: any 112..127, colour 128..139, box 140..144, rank 145..150
 T_COLOUR, T_BOX, T_RANK, T_REST = TOKEN + 16, TOKEN + 28, TOKEN + 33, TOKEN + 39
+SPARE_UNITS = (128, 24, 24)  # in each layer, for the games
 REST = 14  # channels left on picture tokens for what tells names apart
 
 
@@ -61,7 +62,16 @@ def start(m, first, first_sp, words, tower, asker):
     veto_units(m.layers[2])
     edge_units(m.layers[2])
     head(m, words)
+    spare(m)
     return asker
+
+
+def spare(m):
+    """Set to zero, and so out of reach of the gradient, what the games' routes will take (act.py):
+    head 5 of layer 1, and the least used gated units."""
+    clear(m.layers[1], 5)
+    for l, n in zip(m.layers, SPARE_UNITS):
+        units(l, n)
 
 
 def room_for_flags(m, asker):
@@ -195,10 +205,10 @@ def units(l, n, skip=0):
     use = l.down.weight.norm(dim=0) * G.norm(dim=1) * U.norm(dim=1)
     out = []
     for i in use.argsort()[skip:skip + n].tolist():
-        yield_ = (G[i], U[i], l.down.weight[:, i])
-        for t in yield_:
+        unit = (G[i], U[i], l.down.weight[:, i])
+        for t in unit:
             t.zero_()
-        out.append(yield_)
+        out.append(unit)
     return out
 
 
