@@ -33,7 +33,8 @@ import mix
 import train
 from model import LaMM
 
-WEIGHT = {"comma": 2.0, "plain": 1.0, "mask": 1.5, "corner": 0.75, "last": 0.25, "text": 1.0, "form": 0.3}
+WEIGHT = {"comma": 2.0, "plain": 1.0, "mask": 2.0, "corner": 1.2, "last": 0.4,
+          "text": 1.0, "form": 0.3}
 COLUMNS = ["step", "pictures"] + mix.KINDS + ["mode", "median", "time"]
 
 
@@ -103,7 +104,7 @@ def options(argv=None):
     number("steps", 2500, "length of the schedule")
     number("stop", 0, "leave after this step; 0: at the end")
     number("every", 100, "steps between checkpoints")
-    number("lr", 1.2e-3, "highest learning rate")
+    number("lr", 7e-4, "highest learning rate")
     number("minlr", 3e-5, "last learning rate")
     number("warmup", 60, "steps of linear warm-up")
     number("ema", 0.99, "decay of the averaged weights")

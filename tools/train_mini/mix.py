@@ -278,12 +278,12 @@ class Mix:
             if b < self.photos:
                 im = data.sample(self.pack, r)
                 img[b] = data.ready(im, self.size)
-                ask_pixels(tree, self.w, data.truth(im), r, 12, 7)
+                ask_pixels(tree, self.w, data.truth(im), r, 12, 8)
             else:
                 scene = self.scene(r)
                 im = Image.fromarray(scene.image)
                 img[b] = data.ready(im, self.size)
-                ask_pixels(tree, self.w, data.truth(im), r, 4, 4)
+                ask_pixels(tree, self.w, data.truth(im), r, 5, 4)
                 ask_scene(tree, self.w, scene, r, self.o)
                 seen.append(dense.targets(scene, self.names))
             trees.append(tree)
