@@ -84,13 +84,25 @@ class Asker(dense.Asker):
         return super().forward(tok[..., :dense.KEPT + sum(dense.SEEN) + lay.REST])
 
 
-def step_fn(m, asker, photos):
+def step_fn(m, asker, old, photos):
+    """Final states; the dense stage's loss and its parts; how far the channels that the first
+    edition's decoder reads have moved from what its own tower says."""
     def run(img, ids, depth, sees, kept, targets):
         tok = m.see(img)
         states = m.tree(m.prefix(tok[:, None]), ids, depth, sees, kept)
         extra, parts = dense.dense_loss(asker, tok[photos:], targets)
-        return states, extra, parts
+        with torch.no_grad():
+            was = old.see(img)[..., :dense.KEPT].float()
+        moved = (tok[..., :dense.KEPT].float() - was).pow(2).mean()
+        return states, extra, torch.cat([parts, moved.detach()[None]]), moved
     return run
+
+
+def first_edition(folder):
+    with open(folder + "/config.json", encoding="utf-8") as f:
+        m = LaMM(json.load(f))
+    m.load_state_dict(torch.load(folder + "/last.pt", weights_only=True)["ema"])
+    return m.requires_grad_(False)
 
 
 def options(argv=None):
@@ -109,8 +121,10 @@ def options(argv=None):
     number("warmup", 60, "steps of linear warm-up")
     number("ema", 0.99, "decay of the averaged weights")
     number("B", 8, "pictures per step")
-    number("photos", 3, "of these photographs, asked for colours only")
-    number("seeing", 0.5, "weight of the dense stage's questions")
+    number("photos", 1, "of these photographs, asked for colours only")
+    number("colours", 2, "of these scenes, asked for colours only")
+    number("seeing", 2.0, "weight of the dense stage's questions")
+    number("keep", 300.0, "weight of the mean squared move of a token's old channels")
     number("seed", 1, "of every batch")
     number("threads", 2, "threads of the computation")
     return ap.parse_args(argv)
@@ -155,7 +169,7 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     torch.set_num_threads(a.threads)
     words, sprites, pack = mix.Words(a.tokenizer), dense.scenes.Sprites(a.sprites), data.Pack(a.pack)
-    source = mix.Mix(words, pack, sprites, a.seed, a.B, a.photos)
+    source = mix.Mix(words, pack, sprites, a.seed, a.B, a.photos, a.colours)
     held = train.heldout(a.pack + "/heldout")[::2]
     run = Run(a, words, len(source.names))
     m, end = run.m, min(a.stop or a.steps, a.steps)
@@ -173,7 +187,7 @@ def main():
     if run.step == 0:
         print("start", quick_eval(m, held), flush=True)
     shadow = LaMM(m.c)
-    forward = torch.compile(step_fn(m, run.asker, a.photos), dynamic=False)
+    forward = torch.compile(step_fn(m, run.asker, first_edition(a.first), a.photos), dynamic=False)
     q = queue.Queue(4)
 
     def feed(s):
@@ -188,9 +202,10 @@ def main():
             g["lr"] = train.rate(a, run.step)
         b = q.get()
         with torch.autocast("cpu", torch.bfloat16):
-            states, extra, seen = forward(b["img"], b["ids"], b["depth"], b["sees"], b["kept"], b["dense"])
+            states, extra, seen, moved = forward(b["img"], b["ids"], b["depth"], b["sees"], b["kept"],
+                                                 b["dense"])
             loss, ce = loss_of(m, states, b)
-        loss = loss + a.seeing * extra
+        loss = loss + a.seeing * extra + a.keep * moved
         run.opt.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(params, 1.0)
@@ -198,13 +213,13 @@ def main():
         run.step += 1
         run.average(a.ema)
         ce = torch.cat([ce, seen])
-        if run.ce is None:
+        if run.ce is None or len(run.ce) != len(ce):
             run.ce = ce
         ok = ~ce.isnan()
         run.ce = torch.where(ok, torch.where(run.ce.isnan(), ce, run.ce * 0.96 + ce.nan_to_num() * 0.04), run.ce)
         if run.step % 20 == 0:
-            print(f"step {run.step}", " ".join(f"{k} {v:.3f}" for k, v in zip(
-                mix.KINDS + ["any", "colour", "box", "rank", "name"], run.ce.tolist())),
+            print(f"step {run.step}", " ".join(f"{k} {v:.4f}" for k, v in zip(
+                mix.KINDS + ["any", "colour", "box", "rank", "name", "moved"], run.ce.tolist())),
                 f"|g| {norm:.2f} lr {g['lr']:.1e} pic/s {20 * a.B / (time.time() - t0):.1f}", flush=True)
             t0 = time.time()
         leave = bool(asked)

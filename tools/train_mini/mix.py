@@ -261,11 +261,12 @@ def ask_scene(tree, w, scene, r, o):
 
 
 class Mix:
-    """Batches of B pictures: the first `photos` of them asked for colours only, the others scenes."""
+    """Batches of B pictures: `photos` photographs and `colours` scenes asked for colours only, the
+    others scenes asked everything."""
 
-    def __init__(self, words, pack, sprites, seed, B, photos, size=128):
+    def __init__(self, words, pack, sprites, seed, B, photos, colours=0, size=128):
         self.w, self.pack, self.sprites, self.seed = words, pack, sprites, seed
-        self.B, self.photos, self.size = B, photos, size
+        self.B, self.photos, self.colours, self.size = B, photos, colours, size
         self.names, self.crop = dense.name_table(sprites), dense.photos_of(pack)
         self.o = dict(masks=4, boxes=4, questions=4)
 
@@ -283,8 +284,11 @@ class Mix:
                 scene = self.scene(r)
                 im = Image.fromarray(scene.image)
                 img[b] = data.ready(im, self.size)
-                ask_pixels(tree, self.w, data.truth(im), r, 5, 4)
-                ask_scene(tree, self.w, scene, r, self.o)
+                if b < self.photos + self.colours:
+                    ask_pixels(tree, self.w, data.truth(im), r, 12, 8)
+                else:
+                    ask_pixels(tree, self.w, data.truth(im), r, 5, 4)
+                    ask_scene(tree, self.w, scene, r, self.o)
                 seen.append(dense.targets(scene, self.names))
             trees.append(tree)
         out = packed(trees)
