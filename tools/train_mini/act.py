@@ -10,13 +10,14 @@ what colour lies where (a straight line through 8x8 block means explains three q
     layer 0   128 gated units that training left free (lay.spare): a gate for each of 8x8 regions,
               times the region's greenness or brightness; their outputs are fitted to the expert's
               steering, gas and brake by ridge regression over real frames and real activations
-    layer 1   head 5, uniform over everything before it: the mean of all tokens' votes
+    layer 1   head 5, uniform over everything before it: the mean of all tokens' votes; at BOS, which
+              votes for nothing, unless ACT stands before
     layer 2   two units: after `[` the vote for steering, after a number that for gas
     head      numbers 0..20: a Gaussian around it; for the brake the expert's commonest
 
 Only weights that were zero change, and rows of the head where they read these channels. Space Invaders
-gets the expert's commonest action: its frames are not linear in anything of this kind. RUN2 gets last.pt
-(`ema` alone) and config.json.
+gets the expert's commonest action: its frames are not linear in anything of this kind. RUN2 gets last.pt and
+config.json; `held` in it says which numbers were set here, and learn.py leaves those alone when it goes on.
 """
 import argparse
 import glob
@@ -39,8 +40,9 @@ from model import LaMM, rope, rope_tables
 
 VOTE = (103, 107, 108)  # on text tokens: mean votes for steering, gas, brake
 T_VOTE = 172            # on picture tokens: the votes
-ACTED, F_ACT = 109, 187
-SCALE = 0.4             # of a vote's deviation in the residual
+ACTED, F_ACT, F_SPACE = 109, 187, lay.SPARE
+SCALE = 0.02            # deviation of a vote's mean on picture tokens: too small to disturb them
+LOUD = 30.0             # how much louder it is told to text tokens
 SURE = 3.0              # of an answer: one over its variance, in units of five
 
 
@@ -95,7 +97,7 @@ def lay_units(m):
 
 
 @torch.no_grad()
-def features(m, x, free, pictures):
+def features(m, x, free):
     """Mean over all tokens of the units' outputs, as layer 1 will see them. x (B, S, D): prefixes."""
     l, n1 = m.layers[0], m.layers[1]
     B, S, D = x.shape
@@ -124,15 +126,15 @@ def ridge(X, Y, lam):
 def fit_car(m, w, folder, limit, batch=8):
     got = samples(folder, "car", 1, limit)
     free = lay_units(m)
-    X, last = [], []
+    X, seen = [], []
     for i in range(0, len(got), batch):
         part = got[i:i + batch]
         tok = m.see(ready(np.concatenate([s[0] for s in part])))
-        x = m.prefix(tok.view(len(part), 2, *tok.shape[1:]))
-        X.append(features(m, x, free, 2).numpy())
+        seen.append(tok.view(len(part), 2, *tok.shape[1:]))
+        X.append(features(m, m.prefix(seen[-1]), free).numpy())
     X, Y = np.concatenate(X).astype(np.float64), np.array([s[1] for s in got], np.float64)
     aside = np.array([s[2] % 7 == 0 for s in got])
-    W = ridge(X[~aside], Y[~aside], 0.02 * (~aside).sum() / 100)
+    W = ridge(X[~aside], Y[~aside], 0.01 * (~aside).sum())
     P = (X - X[~aside].mean(0)) @ W
     R = Y - Y[~aside].mean(0)
     r2 = 1 - ((P - R)[aside] ** 2).mean(0) / R[aside].var(0)
@@ -144,10 +146,13 @@ def fit_car(m, w, folder, limit, batch=8):
         l.down.weight[T_VOTE + k, free] = torch.from_numpy(W[:, k] * size[k]).float()
     q, k_, v, o = lay.clear(m.layers[1], 5)
     gain = m.layers[1].norm1.weight
+    slow = m.layers[1].dh // 2 - 1
+    q[slow, CONST], q[slow, F_ACT] = 1.0, -4.0  # all of it at BOS, but behind ACT none
+    k_[slow, lay.F_BOS] = 3.0
     for k in range(3):
         v[k, T_VOTE + k] = 1.0 / gain[T_VOTE + k]
-        o[VOTE[k], k] = 1.0
-    return got, aside
+        o[VOTE[k], k] = LOUD
+    return torch.cat(seen), Y, aside
 
 
 @torch.no_grad()
@@ -162,61 +167,80 @@ def tell(m, w, act):
 
 
 @torch.no_grad()
-def units_of_answers(m):
-    """Layer 2: one unit for `[` and one for a number, open behind ACT only."""
-    out = []
-    for (g, u, d), flag, vote in zip(lay.units(m.layers[2], 2), (F_LB, F_COMMA), VOTE[:2]):
-        g[F_ACT], g[flag], g[CONST] = 2.0, 2.0, -1.0
-        u[vote] = 1.0
-        d[ACTED] = 1.0
-        out.append((u, d))
-    return out
-
-
-@torch.no_grad()
-def states(m, w, act, got, batch=4):
-    """Final states after ACT, `[`, the expert's steering and its gas."""
-    out, t, head = [], w.tok, m.head
+def states(m, w, act, seen, Y, batch=8):
+    """At `[` and behind the expert's steering and gas: what layer 2's units see, and final states."""
+    near, final, t, head = [], [], w.tok, m.head
     m.head = torch.nn.Identity()
-    for i in range(0, len(got), batch):
-        part = got[i:i + batch]
-        tok = m.see(ready(np.concatenate([s[0] for s in part])))
-        x = m.prefix(tok.view(len(part), 2, *tok.shape[1:]))
-        out.append(m.decode(x, torch.tensor([act + [t["lb"], w.comma[s[1][0]], w.comma[s[1][1]]]
-                                             for s in part]))[:, len(act) - 1:])
+    hook = m.layers[2].norm2.register_forward_hook(lambda _m, _i, o: near.append(o[:, -3:]))
+    for i in range(0, len(seen), batch):
+        ids = [act + [t["lb"], w.comma[int(y[0])], w.comma[int(y[1])]] for y in Y[i:i + batch]]
+        final.append(m.decode(m.prefix(seen[i:i + batch]), torch.tensor(ids))[:, -3:])
+    hook.remove()
     m.head = head
-    return torch.cat(out)
+    return torch.cat(near).double().numpy(), torch.cat(final)
 
 
 @torch.no_grad()
-def fit_answers(m, w, act, got, units):
-    """Scale the units until ACTED is (number - 10) / 5, then the rows of the head to match."""
-    Y = (np.array([s[1] for s in got], np.float64) - 10) / 5
-    for turn in range(3):
-        h = states(m, w, act, got).double()
-        for place, (field, (u, d)) in enumerate(zip((0, 1), units), 1):
-            z = h[:, place, ACTED].numpy()
-            a, b = np.polyfit(z, Y[:, field], 1)
-            r = np.corrcoef(z, Y[:, field])[0, 1]
-            print(f"turn {turn} field {field}: correlation {r:.3f}, truth = {a:.2f} z + {b:.2f}")
-            if turn < 2:
-                d *= float(a)
-                # the mean of what the unit adds must move by b / a of its old scale
-                spread = h[:, place, VOTE[field]].std().item()
-                u[CONST] += float(b / a / max(z.std(), 1e-6) * spread / h[:, place, CONST].mean())
-    flag = h[:, 1:4, F_ACT].mean().item()
+def fit_answers(m, w, act, seen, Y, aside):
+    """Two units of layer 2, open behind ACT only, one at `[` and one behind a number: what they say
+    is fitted to (number - 10) / 5, then the rows of the head to what comes out of them."""
+    T, (near, _) = (Y - 10) / 5, states(m, w, act, seen, Y)
+    for place, ((g, u, d), flag) in enumerate(zip(lay.units(m.layers[2], 2), (F_LB, F_COMMA))):
+        g[F_ACT], g[flag], g[CONST] = 2.0, 2.0, -1.0
+        open_ = near[:, place] @ g.double().numpy()
+        z = near[:, place, VOTE[place]]
+        a, b = np.polyfit(z[~aside] , T[~aside, place], 1)
+        print(f"field {place}: gate {open_.mean():.2f} +- {open_.std():.2f}, vote {z.mean():.2f} +- {z.std():.2f}, "
+              f"correlation {np.corrcoef(z, T[:, place])[0, 1]:.3f}")
+        size = 2.0 / open_.mean()
+        u[VOTE[place]] = a
+        u[CONST] = b / near[:, place, CONST].mean()
+        d[ACTED] = size
+    _, h = states(m, w, act, seen, Y)
+    flag = h[..., F_ACT].mean().item()
     W, v = m.head.weight, (torch.arange(21).float() - 10) / 5
     rows = torch.tensor(w.comma[:21])
-    W[rows, ACTED], W[rows, F_ACT] = SURE * v, -SURE * v * v / 2 / flag
+    a, _ = np.polyfit(h[:, 0, ACTED].double().numpy(), T[:, 0], 1)
+    W[rows, ACTED], W[rows, F_ACT] = SURE * v * float(a), -SURE * v * v / 2 / flag
     W[torch.tensor(w.plain[:21]), F_ACT] = 0
     W[w.plain[10], F_ACT] = 4.0 / flag  # the brake: hardly ever another
-    logits = h.float() @ W[rows].T
-    for place, field in ((1, 0), (2, 1)):
-        said = logits[:, place].argmax(-1).numpy()
-        print(f"field {field}: said {said.mean():.2f} +- {said.std():.2f}, expert {10 + 5 * Y[:, field].mean():.2f}, "
-              f"off by {np.abs(said - 10 - 5 * Y[:, field]).mean():.2f}")
-    said = (h[:, 3].float() @ W[torch.tensor(w.plain[:21])].T).argmax(-1)
+    for place in (0, 1):
+        z = h[aside, place, ACTED].double().numpy()
+        said = (h[aside, place] @ W[rows].T).argmax(-1).numpy()
+        print(f"field {place}: correlation {np.corrcoef(z, T[aside, place])[0, 1]:.3f}, said {said.mean():.2f} +- "
+              f"{said.std():.2f}, expert {Y[aside, place].mean():.2f} +- {Y[aside, place].std():.2f}, off by "
+              f"{np.abs(said - Y[aside, place]).mean():.2f}")
+    said = (h[:, 2] @ W[torch.tensor(w.plain[:21])].T).argmax(-1)
     print("brake: 10 said in", (said == 10).float().mean().item())
+
+
+@torch.no_grad()
+def habit(m, w, act):
+    """Space Invaders: the expert's commonest action, 1, at the end of its prompt."""
+    e = m.embed.weight
+    e[act[-1], F_SPACE] = 4.0
+    m.head.weight[w.digit[1], F_SPACE] += 1.0
+
+
+def held(now, before):
+    """Where numbers were set, as masks: whole rows of gates, whole columns of outputs, head 5."""
+    out = {}
+    for k, v in now.items():
+        where = v != before[k]
+        if not where.any():
+            continue
+        if k.endswith(("gate_up.weight", "qkv.weight")):
+            where = where.any(1, keepdim=True).expand_as(v).clone()
+        elif k.endswith(("down.weight", "o.weight")):
+            where = where.any(0, keepdim=True).expand_as(v).clone()
+        if k == "layers.1.qkv.weight":
+            D = v.shape[1]
+            for part in range(3):
+                where[part * D + D * 5 // 6:(part + 1) * D] = True
+        if k == "layers.1.o.weight":
+            where[:, v.shape[1] * 5 // 6:] = True
+        out[k] = where
+    return out
 
 
 def main():
@@ -233,12 +257,15 @@ def main():
     m, w = LaMM(c), mix.Words(a.tokenizer)
     s = torch.load(a.run + "/last.pt", weights_only=True)
     m.load_state_dict(s["ema"])
+    s["ema"] = {k: v.clone() for k, v in s["ema"].items()}
     act = w.ids(build_tokenizer.ACT_CAR)
-    got, aside = fit_car(m, w, a.games, a.frames)
+    seen, Y, aside = fit_car(m, w, a.games, a.frames)
     tell(m, w, act)
-    fit_answers(m, w, act, got[:100], units_of_answers(m))
+    fit_answers(m, w, act, seen, Y, aside)
+    habit(m, w, w.ids(build_tokenizer.ACT_SPACE))
     os.makedirs(a.out, exist_ok=True)
-    torch.save({"ema": m.state_dict(), "step": s["step"]}, a.out + "/last.pt")
+    s.update(held=held(m.state_dict(), s["ema"]), ema=m.state_dict(), model=m.state_dict())
+    torch.save(s, a.out + "/last.pt")
     with open(a.out + "/config.json", "w", encoding="utf-8") as f:
         json.dump(c, f)
 

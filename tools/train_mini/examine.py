@@ -1,7 +1,7 @@
 """How well a checkpoint of learn.py points, cuts out and answers, beside simple baselines.
 
     python3 tools/train_mini/examine.py --run RUN --tokenizer TOKENIZER --pack PACK --sprites SPRITES.npz
-        [--scenes 60] [--names reserved|known|shapes]
+        [--scenes 60] [--names reserved|known|shapes] [--sheet SHEET.png]
 
 Fresh scenes (their seeds are not those of training). --names reserved, the default: all things have
 names that are set aside, shapes among them; known: names that training draws from; shapes: things
@@ -9,7 +9,8 @@ and grounds made by code alone, set-aside names.
 For one sentence of each kind a scene offers: the mask of the whole 64x64 grid, the box, and the mask
 within that box. cIoU: intersections summed over unions summed. P@0.5: boxes whose IoU with the true
 one is above 1/2 (0..100 units; the protocol's + 1 pixel left out). Absent things: share of pixels
-wrongly said to be in the mask. Questions: the likeliest of the choices a question allows, beside
+wrongly said to be in the mask. --sheet draws 16 scenes
+made by code alone with one sentence each: true box and mask, and the model's. Questions: the likeliest of the choices a question allows, beside
 guessing among them and beside always giving the commonest answer of the kind.
 """
 import argparse
@@ -20,7 +21,7 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import data
 import dense
@@ -182,6 +183,46 @@ def examine(m, w, scene, r, total, per_scene):
         total.answers[q.kind][q.answer] += 1
 
 
+CELL, LINE = 160, 14  # of the sheet: side of a panel, height of a line of text
+
+
+def panel(scene, soft, box, colour):
+    """The scene, half dark where it isn't in the mask, with a box of 0..100."""
+    im = Image.fromarray(scene.image).resize((CELL, CELL), Image.BICUBIC)
+    m = Image.fromarray((soft * 255).astype(np.uint8)).resize((CELL, CELL), Image.BILINEAR)
+    dark = np.asarray(im, np.float32) * 0.25
+    t = np.asarray(m, np.float32)[..., None] / 255
+    im = Image.fromarray((np.asarray(im, np.float32) * t + dark * (1 - t)).astype(np.uint8))
+    if box:
+        ImageDraw.Draw(im).rectangle([v * CELL / 100 for v in box], outline=colour, width=2)
+    return im
+
+
+def sheet(m, w, path, seed):
+    """Four scenes a line, three panels each: the scene, the truth, the model's answer."""
+    across, n = 2, 16
+    wide, high = 3 * CELL + 16, CELL + LINE + 10
+    out = Image.new("RGB", (across * wide, n // across * high), "white")
+    d = ImageDraw.Draw(out)
+    for i in range(n):
+        r = np.random.default_rng([2_000_000 + seed, i])
+        scene = scene_of("shapes", r, None, None)
+        s = [s for s in scenes.sentences(scene, r) if len(s.ids) == 1][0]
+        prefix = look(m, scene)
+        soft, c = soft_mask(m, w, prefix, s.text), box_of(m, w, prefix, s.text)
+        true = dense.blocks_of(scene.mask(s.ids)).astype(np.float32)
+        x, y = i % across * wide, i // across * high
+        both = ((soft > 0.5) & (true > 0)).sum() / max(1, ((soft > 0.5) | (true > 0)).sum())
+        d.text((x + 4, y), f"{s.text}: mask IoU {both:.2f}, box IoU "
+               f"{iou(c, mix.corners(scenes.box_of(scene, s.ids), scene.side)):.2f}", fill="black")
+        for k, im in enumerate([
+                Image.fromarray(scene.image).resize((CELL, CELL), Image.BICUBIC),
+                panel(scene, true, mix.corners(scenes.box_of(scene, s.ids), scene.side), "lime"),
+                panel(scene, soft, c, "magenta")]):
+            out.paste(im, (x + 4 + k * (CELL + 2), y + LINE))
+    out.save(path)
+
+
 def report(t):
     print("| sentences | asked | cIoU, whole grid | cIoU within the box | the whole picture | every thing "
           "| P@0.5 | centre box |\n|---|---|---|---|---|---|---|---|")
@@ -207,10 +248,15 @@ def main():
     ap.add_argument("--sentences", type=int, default=4, help="at most, of one scene")
     ap.add_argument("--names", choices=["reserved", "known", "shapes"], default="reserved")
     ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--sheet", help="write this picture and nothing else")
     ap.add_argument("--threads", type=int, default=2)
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
     m, step = load(a.run)
+    if a.sheet:
+        with torch.no_grad():
+            sheet(m, mix.Words(a.tokenizer), a.sheet, a.seed)
+        return
     w, sprites = mix.Words(a.tokenizer), scenes.Sprites(a.sprites)
     photos = dense.photos_of(data.Pack(a.pack))
     total, t0 = Sum(), time.time()

@@ -123,9 +123,12 @@ def options(argv=None):
     number("B", 8, "pictures per step")
     number("photos", 1, "of these photographs, asked for colours only")
     number("colours", 2, "of these scenes, asked for colours only")
+    number("pixels", 0, "photographs per step about which the decoder alone is asked 256 pixels each")
     number("seeing", 2.0, "weight of the dense stage's questions")
-    number("keep", 300.0, "weight of the mean squared move of a token's old channels")
+    number("keep", 1000.0, "weight of the mean squared move of a token's old channels")
     number("seed", 1, "of every batch")
+    number("freeze", 0, "1: the vision tower and the connector are not trained")
+    number("compile", 1, "0: without torch.compile, which takes minutes")
     number("threads", 2, "threads of the computation")
     return ap.parse_args(argv)
 
@@ -139,13 +142,14 @@ class Run:
         self.opt = train.optimiser(self.m, a.lr)
         self.opt.add_param_group({"params": list(self.asker.parameters()), "weight_decay": 0.0})
         self.ema = {k: v.detach().clone() for k, v in self.m.state_dict().items()}
-        self.step, self.ce = 0, None
+        self.step, self.ce, self.held = 0, None, {}
         if os.path.exists(self.path):
             s = torch.load(self.path, weights_only=True)
             self.m.load_state_dict(s["model"])
             self.asker.load_state_dict(s["asker"])
             self.opt.load_state_dict(s["opt"])
             self.ema, self.step, self.ce = s["ema"], s["step"], s["ce"]
+            self.held = s.get("held", {})
             print("resumed at", self.step, flush=True)
 
     @torch.no_grad()
@@ -153,8 +157,13 @@ class Run:
         new = max(1 - decay, 1 / (self.step + 1))
         torch._foreach_lerp_(list(self.ema.values()), list(self.m.state_dict().values()), new)
 
+    def held_values(self):
+        """What act.py has set and training leaves alone: [(parameter, where, values)]."""
+        p = dict(self.m.named_parameters())
+        return [(p[k], w, p[k].detach()[w].clone()) for k, w in self.held.items()]
+
     def save(self):
-        torch.save({"model": self.m.state_dict(), "asker": self.asker.state_dict(), "ema": self.ema,
+        torch.save({"held": self.held, "model": self.m.state_dict(), "asker": self.asker.state_dict(), "ema": self.ema,
                     "opt": self.opt.state_dict(), "step": self.step, "ce": self.ce}, self.path + ".tmp")
         os.replace(self.path + ".tmp", self.path)
 
@@ -187,15 +196,23 @@ def main():
     if run.step == 0:
         print("start", quick_eval(m, held), flush=True)
     shadow = LaMM(m.c)
-    forward = torch.compile(step_fn(m, run.asker, first_edition(a.first), a.photos), dynamic=False)
+    held_back = run.held_values()
+    for name, p in m.named_parameters():
+        p.requires_grad = not (a.freeze and (train.is_vision(name) or name.startswith(("ln_vision", "proj."))))
+    forward = step_fn(m, run.asker, first_edition(a.first), a.photos)
+    if a.compile:
+        forward = torch.compile(forward, dynamic=False)
     q = queue.Queue(4)
 
     def feed(s):
         while True:
-            q.put(source.batch(s))
+            b = source.batch(s)
+            if a.pixels:
+                b["pixels"] = data.batch(pack, a.seed + 1000, s, a.pixels, 16, 16, 128)
+            q.put(b)
             s += 1
     threading.Thread(target=feed, args=(run.step,), daemon=True).start()
-    params = list(m.parameters()) + list(run.asker.parameters())
+    params = [p for p in m.parameters() if p.requires_grad] + list(run.asker.parameters())
     t0, leave = time.time(), False
     while run.step < end and not leave:
         for g in run.opt.param_groups:
@@ -208,8 +225,18 @@ def main():
         loss = loss + a.seeing * extra + a.keep * moved
         run.opt.zero_grad(set_to_none=True)
         loss.backward()
+        if a.pixels:  # many more questions about colours, to the decoder alone
+            with torch.autocast("cpu", torch.bfloat16):
+                with torch.no_grad():
+                    tokens = m.see(b["pixels"][0])
+                more, more_ce = train.loss_of(m, (tokens.float(), *b["pixels"][1:]))
+            more.backward()
+            ce[:2] = torch.stack([more_ce[:2].mean(), more_ce[2]])
         norm = torch.nn.utils.clip_grad_norm_(params, 1.0)
         run.opt.step()
+        with torch.no_grad():
+            for p, where, values in held_back:
+                p[where] = values
         run.step += 1
         run.average(a.ema)
         ce = torch.cat([ce, seen])

@@ -156,7 +156,7 @@ def near(mask):
     return (p[2:, 1:-1] != mask) | (p[:-2, 1:-1] != mask) | (p[1:-1, 2:] != mask) | (p[1:-1, :-2] != mask)
 
 
-def ask_mask(tree, w, sentence, mask, others, r, rows=6, columns=4):
+def ask_mask(tree, w, sentence, mask, others, r, rows=4, columns=3):
     """Is the pixel at row, column part of what the sentence means? Rows and columns are drawn from
     the thing, its border, the other things and the whole picture."""
     root = tree.grow(w.segment(sentence))
@@ -230,7 +230,7 @@ def ask_scene(tree, w, scene, r, o):
     if several and r.random() < 0.6:
         chosen = chosen[:-1] + several[:1] if len(chosen) > 1 else chosen + several[:1]
     for s in chosen:
-        if not tree.room(72, 30):
+        if not tree.room(44, 16):
             break
         m = np.zeros((64, 64), bool)
         for i in s.ids:
@@ -268,7 +268,7 @@ class Mix:
         self.w, self.pack, self.sprites, self.seed = words, pack, sprites, seed
         self.B, self.photos, self.colours, self.size = B, photos, colours, size
         self.names, self.crop = dense.name_table(sprites), dense.photos_of(pack)
-        self.o = dict(masks=4, boxes=4, questions=4)
+        self.o = dict(masks=8, boxes=6, questions=5)
 
     def batch(self, step):
         from PIL import Image

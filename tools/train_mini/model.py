@@ -123,8 +123,8 @@ class LaMM(nn.Module):
     def packed(self, img, rows, groups, keep):
         """rows (B, R): ids of row tokens. groups: list of (ids (B, NQ, L), row_of (NQ) into R).
         keep[g]: token places whose final states are wanted, all others are left out of the last
-        layer. Returns per group (B, NQ, len(keep), D)."""
-        x = self.stem(self.see(img))
+        layer. Returns per group (B, NQ, len(keep), D). img may be picture tokens (B, I, D) too."""
+        x = self.stem(self.see(img) if img.ndim == 4 else img)
         B, S, D = x.shape
         R = rows.shape[1]
         parts = [x, self.embed(rows)]
