@@ -40,7 +40,8 @@ from model import LaMM, rope, rope_tables
 
 VOTE = (103, 107, 108)  # on text tokens: mean votes for steering, gas, brake
 T_VOTE = 172            # on picture tokens: the votes
-ACTED, F_ACT, F_SPACE = 109, 187, lay.SPARE
+ACTED, EVEN = 23, 85     # final states are quietest there when colours are asked for
+F_ACT, F_SPACE = 187, lay.SPARE
 SCALE = 0.02            # deviation of a vote's mean on picture tokens: too small to disturb them
 LOUD = 30.0             # how much louder it is told to text tokens
 SURE = 3.0              # of an answer: one over its variance, in units of five
@@ -184,7 +185,7 @@ def states(m, w, act, seen, Y, batch=8):
 def fit_answers(m, w, act, seen, Y, aside):
     """Two units of layer 2, open behind ACT only, one at `[` and one behind a number: what they say
     is fitted to (number - 10) / 5, then the rows of the head to what comes out of them."""
-    T, (near, _) = (Y - 10) / 5, states(m, w, act, seen, Y)
+    T, (near, _), fitted = (Y - 10) / 5, states(m, w, act, seen, Y), []
     for place, ((g, u, d), flag) in enumerate(zip(lay.units(m.layers[2], 2), (F_LB, F_COMMA))):
         g[F_ACT], g[flag], g[CONST] = 2.0, 2.0, -1.0
         open_ = near[:, place] @ g.double().numpy()
@@ -192,25 +193,32 @@ def fit_answers(m, w, act, seen, Y, aside):
         a, b = np.polyfit(z[~aside] , T[~aside, place], 1)
         print(f"field {place}: gate {open_.mean():.2f} +- {open_.std():.2f}, vote {z.mean():.2f} +- {z.std():.2f}, "
               f"correlation {np.corrcoef(z, T[:, place])[0, 1]:.3f}")
-        size = 2.0 / open_.mean()
+        fitted.append((a * z + b).std())
         u[VOTE[place]] = a
         u[CONST] = b / near[:, place, CONST].mean()
-        d[ACTED] = size
+        d[ACTED] = 6.0 / open_.mean()
+    (g, u, d), = lay.units(m.layers[2], 1)
+    g[F_ACT] = 4.0
+    g[CONST] = -1.0
+    u[CONST] = 1.0
+    c = near[:, :, CONST].mean()
+    d[EVEN] = 8.0 / c / (near[:, :2] @ g.double().numpy()).mean()
     _, h = states(m, w, act, seen, Y)
-    flag = h[..., F_ACT].mean().item()
+    flag = h[:, :2, EVEN].mean().item()
     W, v = m.head.weight, (torch.arange(21).float() - 10) / 5
-    rows = torch.tensor(w.comma[:21])
-    a, _ = np.polyfit(h[:, 0, ACTED].double().numpy(), T[:, 0], 1)
-    W[rows, ACTED], W[rows, F_ACT] = SURE * v * float(a), -SURE * v * v / 2 / flag
-    W[torch.tensor(w.plain[:21]), F_ACT] = 0
-    W[w.plain[10], F_ACT] = 4.0 / flag  # the brake: hardly ever another
+    rows, brakes = torch.tensor(w.comma[:21]), torch.tensor(w.plain[:21])
+    a = float(h[:, 0, ACTED].std()) / fitted[0]
+    print(f"channels at the end: {EVEN} {flag:.2f} +- {h[:, :2, EVEN].std():.2f}, {ACTED} {a:.2f} a unit")
+    W[rows, ACTED], W[rows, EVEN] = SURE * v / a, -SURE * v * v / 2 / flag
+    W[brakes, ACTED], W[brakes, EVEN] = 0, 0
+    W[w.plain[10], EVEN] = 4.0 / flag  # the brake: hardly ever another
     for place in (0, 1):
         z = h[aside, place, ACTED].double().numpy()
         said = (h[aside, place] @ W[rows].T).argmax(-1).numpy()
         print(f"field {place}: correlation {np.corrcoef(z, T[aside, place])[0, 1]:.3f}, said {said.mean():.2f} +- "
               f"{said.std():.2f}, expert {Y[aside, place].mean():.2f} +- {Y[aside, place].std():.2f}, off by "
               f"{np.abs(said - Y[aside, place]).mean():.2f}")
-    said = (h[:, 2] @ W[torch.tensor(w.plain[:21])].T).argmax(-1)
+    said = (h[:, 2] @ W[brakes].T).argmax(-1)
     print("brake: 10 said in", (said == 10).float().mean().item())
 
 
