@@ -31,6 +31,7 @@ try:
     import experiments
     import judge
     import panels
+    import scenes
     import sheet
     import test_games
 except ImportError as e:
@@ -369,6 +370,149 @@ def test_panels(tmp):
     x = panels.LEFT + panels.place(200000, low, high) * (panels.PANEL_W - panels.LEFT - panels.RIGHT)
     y = panels.TOP + (1 - panels.place(40, *panels.scale(runs)[1])) * (panels.PANEL_H - panels.TOP - panels.BOTTOM)
     assert all(abs(a - b) < 40 for a, b in zip(im.getpixel((round(x), round(y))), panels.COLOURS[0]))
+
+
+# ---- scenes ----
+
+def hand_scene():
+    """A red square on the left (8x8), a small blue one right of it, a big green disc (name: ball)
+    on the right; side 128, so that every number below can be checked by hand."""
+    image = np.full((128, 128, 3), 200, np.uint8)
+    ids = np.zeros((128, 128), np.uint8)
+    for k, (x1, y1, x2, y2), rgb in ((1, (8, 40, 24, 56), (220, 20, 20)),
+                                     (2, (48, 90, 58, 100), (20, 60, 220)),
+                                     (3, (80, 10, 120, 50), (30, 160, 50))):
+        ids[y1:y2, x1:x2] = k
+        image[y1:y2, x1:x2] = rgb
+    names = {1: "square", 2: "square", 3: "ball"}
+    return scenes.Scene(image, ids, [scenes.measure(image, ids, k, names[k]) for k in names],
+                        ["square", "ball", "cup"])
+
+
+def test_scene_is_measured(_):
+    a, b, c = hand_scene().things
+    assert (a.colour, a.box, a.area) == ("red", (8, 40, 24, 56), 256), a
+    assert (b.colour, b.box, b.area) == ("blue", (48, 90, 58, 100), 100), b
+    assert (c.colour, c.box, c.area, c.centre) == ("green", (80, 10, 120, 50), 1600, (100, 30)), c
+    assert scenes.box_of(hand_scene(), (1, 3)) == (8, 10, 120, 56)
+
+
+def test_scene_sentences_by_hand(_):
+    """Everything that is said of the scene, over many draws, against what a person would say."""
+    right = {
+        "the red square": (1,), "the blue square": (2,), "the ball": (3,), "the green ball": (3,),
+        "the red thing": (1,), "the blue thing": (2,), "the green thing": (3,),
+        "the left-most thing": (1,), "the right-most thing": (3,), "the top-most thing": (3,),
+        "the bottom-most thing": (2,), "the biggest thing": (3,), "the smallest thing": (2,),
+        "the left-most square": (1,), "the right-most square": (2,), "the top-most square": (1,),
+        "the bottom-most square": (2,), "the biggest square": (1,), "the smallest square": (2,),
+        "the second thing from the left": (2,), "the second thing from the right": (2,),
+        "all red things": (1,), "all blue things": (2,), "all green things": (3,),
+        "all things": (1, 2, 3), "the cup": ()}
+    said = {}
+    for seed in range(40):
+        for s in scenes.sentences(hand_scene(), np.random.default_rng(seed)):
+            assert said.setdefault(s.text, s.ids) == s.ids, s
+    for text, ids in right.items():
+        assert said.pop(text) == ids, text
+    assert "the square" not in said  # two of them
+    for text, ids in said.items():
+        words = text.split()
+        if ids == ():  # something that is not there
+            there = {("red", "square"), ("blue", "square"), ("green", "ball")}
+            assert tuple(words[1:]) not in there and text not in right, text
+            continue
+        assert "of" in words or words[2] in ("above", "below"), text
+    assert said["the thing left of the blue square"] == (1,)
+    assert said["the thing right of the blue square"] == (3,)
+    assert said["the thing above the red square"] == (3,)
+    assert said["the thing below the red square"] == (2,)
+    assert "the thing right of the red square" not in said  # two are
+
+
+def test_scene_questions_by_hand(_):
+    right = {
+        "how many things are there?": "3", "how many red things are there?": "1",
+        "what colour is the ball?": "green", "what colour is the left-most thing?": "red",
+        "what colour is the smallest square?": "blue", "is there a cup?": "no",
+        "is there a square?": "yes", "is there a blue thing?": "yes",
+        "in which quarter is the ball?": "top right", "in which quarter is the blue thing?": "bottom left",
+        "is the red square left of the ball?": "yes", "is the ball below the blue square?": "no",
+        "is the green ball larger than the red thing?": "yes",
+        "is the blue thing larger than the red square?": "no"}
+    for seed in range(900):
+        for q in scenes.questions(hand_scene(), np.random.default_rng(seed)):
+            assert q.answer in q.choices, q
+            if q.text.startswith("is there"):
+                words = q.text.rstrip("?").split(" ", 3)[3]
+                there = words in ("square", "ball") or words in ("red thing", "blue thing", "green thing")
+                assert (q.answer == "yes") == there, q
+            assert right.get(q.text, q.answer) == q.answer, q
+            right.pop(q.text, None)
+    assert not right, right
+
+
+def test_scene_ambiguity_is_not_asked(_):
+    s = hand_scene()
+    s.things[0].colour = None  # may look red: `the blue thing` could mean it
+    said = {x.text for x in scenes.sentences(s, np.random.default_rng(1))}
+    assert "the green thing" not in said and "the green ball" in said, said
+    assert not any(t.startswith("all blue") or "is not" in t for t in said), said
+    s = hand_scene()
+    s.things[0].box, s.things[1].box = (40, 40, 56, 56), (41, 90, 57, 106)  # side by side: no left-most
+    assert "the left-most thing" not in {x.text for x in scenes.sentences(s, np.random.default_rng(1))}
+
+
+def test_scenes_made_by_code(_):
+    """Truth measured again from the id map; three fifths of each thing seen; the same rng, the same
+    scene."""
+    for seed in range(30):
+        s = scenes.make_scene(np.random.default_rng(seed))
+        again = scenes.make_scene(np.random.default_rng(seed))
+        assert np.array_equal(s.image, again.image) and np.array_equal(s.id_map, again.id_map)
+        assert s.image.shape == (128, 128, 3) and set(np.unique(s.id_map)) - {0} == {t.id for t in s.things}
+        for t in s.things:
+            ys, xs = np.nonzero(s.id_map == t.id)
+            assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == t.box and len(xs) == t.area
+        for x in scenes.sentences(s, np.random.default_rng(seed)):
+            assert s.mask(x.ids).any() == bool(x.ids), x
+
+
+def test_reserved_names_are_never_drawn(_):
+    """Neither as a thing nor in a sentence; and the other way round."""
+    assert scenes.is_reserved("Star") and not scenes.is_reserved("circle")
+    for reserved in (False, True):
+        seen = set()
+        for seed in range(60):
+            r = np.random.default_rng(seed)
+            s = scenes.make_scene(r, sprites=FakeSprites(), reserved=reserved)
+            seen |= {t.name for t in s.things} | set(s.names)
+            for x in scenes.sentences(s, r):
+                words = " ".join(x.text.split()[1:])
+                seen |= {n for n in scenes.SHAPES + FakeSprites.name if words.endswith(n)}
+        assert seen and all(scenes.is_reserved(n) == reserved for n in seen), seen
+
+
+class FakeSprites(scenes.Sprites):
+    """Two sprites with names on either side of the rule."""
+    name = [next(n for n in ("duck", "fox", "bee", "owl", "cow", "ant", "elk", "hen", "pig", "rat")
+                 if scenes.is_reserved(n) == r) for r in (False, True)]
+
+    def __init__(self):
+        self.which = {False: [0], True: [1]}
+
+    def get(self, i):
+        a = np.zeros((40, 30, 4), np.uint8)
+        a[5:35, 5:25] = (200, 40, 40, 255) if i else (40, 40, 200, 255)
+        return a
+
+
+def test_colours_by_name(_):
+    for name, rgb in scenes.SAMPLES.items():
+        assert scenes.colour_of(np.array([rgb])) == name, name
+    half = np.array([(215, 35, 35)] * 5 + [(40, 95, 220)] * 5)
+    assert scenes.colour_of(half) is None
+    assert scenes.colour_of(np.concatenate([half, half[:1]])) == "red"
 
 
 # ---- the judge ----

@@ -8,10 +8,14 @@ English words, character pairs, single characters and, as in LLaMA-2, bytes.
 Layout of ids: 0 <unk>, 1 <s>, 2 </s>, 3..258 bytes, merged pieces in falling score, characters.
 BPE joins the adjacent pair with the highest score first, so the order of the list below is the
 order of joining: numbers, then prompt words (each grown letter by letter from its left end, so that
-every piece has a pair to come from), then runs of prompt words, then English.
+every piece has a pair to come from), then runs of prompt words, then English. The second edition
+adds, behind all of these so that nothing of the first is spelled differently, texts that are glued
+from whatever pieces they come apart into (`glue`): the fixed parts of the other prompts, numbers
+with what stands behind them in a box, answers, and the words of scenes.
 
     python3 tools/train_mini/build_tokenizer.py models/lamm-mini/tokenizer.model
 """
+import os
 import random
 import sys
 
@@ -48,6 +52,29 @@ PAIRS = """th he in er an re on at en nd ti es or te of ed is it al ar st to nt 
 ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec""".split()
 
 
+ACT_CAR = (
+    "</Img> You are playing a Car Racing game. <Objective> Drive this red car as fast as possible and "
+    "avoid leaving the road. <Tips> Control steering and avoid pressing the accelerator and turning "
+    "at the same time. Action Space: [Steering, Gas, Brake]: [(0,20), (0,20), (0,20)]. [CarRacing] "
+    "Please select a value for each action within their respective ranges, providing three values "
+    "in total: [/INST]")
+ACT_SPACE = (
+    "</Img> You are playing a Space Invaders game. <Objective> Destroy the space invaders by shooting "
+    "your laser cannon at them before they reach the Earth. Avoid getting hit by space invaders. "
+    "<Tips> The invaders in the back rows are worth more points. <Action Space> [0: NOOP, 1: FIRE, "
+    "2: RIGHT, 3: LEFT, 4: RIGHTFIRE, 5: LEFTFIRE] [Space Invaders] Choose an action from the Action "
+    "Space: [/INST]")
+VQA = "</Img> [vqa] Based on the image, respond to this question with a short answer:"
+PROMPTS = [  # fixed parts of the second edition's prompts, each one piece
+    "</Img><Img>", "</Img> [segmentation]", "</Img> [refer] give me the location of",
+    "</Img> [identify]", "</Img> [caption] Briefly describe this image. [/INST]",
+    "</Img> [grounding] please describe this image in details [/INST]", "</Img> [detection]", VQA,
+    ACT_CAR, ACT_SPACE]
+SCENE = """thing things left-most right-most top-most bottom-most second how many are there is there in
+which quarter larger than same have do and that not circle triangle ring cross heart moon arrow bar
+drop wheel bolt cup flag square star diamond pentagon house an""".split()
+
+
 def numbers():
     out = [f"{n}" for n in range(10, 100)] + [f"{n}" for n in range(100, 256)]
     return out + [f"{n}," for n in range(256)]
@@ -78,6 +105,49 @@ def merged_pieces():
     return uniq
 
 
+def split(text, rank):
+    """The BPE of a text: join the best adjacent pair until none is a piece."""
+    t = list(text.replace(" ", SPACE))
+    while True:
+        best = min(((rank[a + b], i) for i, (a, b) in enumerate(zip(t, t[1:])) if a + b in rank),
+                   default=None)
+        if best is None:
+            return t
+        i = best[1]
+        t[i:i + 2] = [t[i] + t[i + 1]]
+
+
+LONGEST = 480  # bytes of a piece; lammd takes at most 512
+
+
+def glue(pieces, texts):
+    """Add what joins each text, from its left end, into one piece, or a few if it is long."""
+    rank = {p: i for i, p in enumerate(pieces)}
+    for text in texts:
+        t = split(text, rank)
+        while t:
+            n = 1
+            while n < len(t) and len("".join(t[:n + 1]).encode()) <= LONGEST:
+                n += 1
+                joined = "".join(t[:n])
+                if joined not in rank:
+                    rank[joined] = len(pieces)
+                    pieces.append(joined)
+            t = t[n:]
+
+
+def all_pieces():
+    """The first edition's pieces, then what the second glues together."""
+    out = merged_pieces()
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.txt")) as f:
+        words = f.read().split()
+    glue(out, [f"{n}><" for n in range(101)] + [f"{n}>}}" for n in range(101)])
+    glue(out, [" " + p for p in PROMPTS])
+    glue(out, [f" {n}" for n in range(10)] + ["? [/INST]", ">} [/INST]"])
+    glue(out, [" " + w for w in SCENE + words])
+    return out
+
+
 def build():
     m = pb.ModelProto()
 
@@ -91,7 +161,7 @@ def build():
     add("</s>", 0, P.CONTROL)
     for b in range(256):
         add(f"<0x{b:02X}>", 0, P.BYTE)
-    merged = merged_pieces()
+    merged = all_pieces()
     for i, piece in enumerate(merged):
         add(piece, -float(i), P.NORMAL)
     chars = [SPACE] + [chr(c) for c in range(33, 127)]
@@ -109,6 +179,27 @@ def build():
     n.remove_extra_whitespaces = False
     n.escape_whitespaces = True
     return m
+
+
+def check_tasks(sp, enc):
+    """Prompts and answers of the other tasks: as few pieces as meant, numbers one after the other."""
+    for p in PROMPTS:
+        assert len(enc(p)) == 1 + len(enc(p)[0].encode()) // 400, (p, enc(p))
+    rnd = random.Random(2)
+    for _ in range(4000):
+        x1, y1, x2, y2 = (rnd.randrange(101) for _ in range(4))
+        got = enc(f"{{<{x1}><{y1}><{x2}><{y2}>}}")
+        assert got == ["▁{<", f"{x1}><", f"{y1}><", f"{x2}><", f"{y2}>}}"], got
+        s, g, b = (rnd.randrange(21) for _ in range(3))
+        assert enc(f"[{s},{g},{b}]") == ["▁[", f"{s},", f"{g},", f"{b}", "]"]
+        r, c = rnd.randrange(64), rnd.randrange(64)
+        got = enc(f"</Img> [segmentation] the red circle loc: [{r},{c}] mask: [/INST]")
+        assert got == ["▁</Img>▁[segmentation]", "▁the", "▁red", "▁circle", "▁loc:▁[", f"{r},",
+                       f"{c}", "]▁mask:▁[/INST]"], got
+    for n in range(10):
+        assert enc(f"{n}") == [f"▁{n}"]
+    got = enc(VQA + " is there a red thing? [/INST]")
+    assert got == ["▁" + VQA.replace(" ", "▁"), "▁is", "▁there", "▁a", "▁red", "▁thing", "?▁[/INST]"], got
 
 
 def check(path):
@@ -133,6 +224,7 @@ def check(path):
               "{<12><3><100><99>}", "[segmentation] the dog loc: [3,40] mask: [/INST]", "a\nb\tc",
               "300,999"]:
         assert sp.decode(sp.encode(s)) == s, (s, sp.decode(sp.encode(s)))
+    check_tasks(sp, enc)
     example = enc("</Img> [segmentation] the brown dog loc: [3,40] mask: [/INST]")
     print(sp.get_piece_size(), "pieces;", example)
 

@@ -123,8 +123,8 @@ class LaMM(nn.Module):
     def packed(self, img, rows, groups, keep):
         """rows (B, R): ids of row tokens. groups: list of (ids (B, NQ, L), row_of (NQ) into R).
         keep[g]: token places whose final states are wanted, all others are left out of the last
-        layer. Returns per group (B, NQ, len(keep), D)."""
-        x = self.stem(self.see(img))
+        layer. Returns per group (B, NQ, len(keep), D). img may be picture tokens (B, I, D) too."""
+        x = self.stem(self.see(img) if img.ndim == 4 else img)
         B, S, D = x.shape
         R = rows.shape[1]
         parts = [x, self.embed(rows)]
@@ -166,6 +166,50 @@ class LaMM(nn.Module):
         shapes = [(ids.shape[1], len(places)) for (ids, _), places in zip(groups, keep)]
         xs = x.split([n * k for n, k in shapes], 1)
         return [t.reshape(B, n, k, D) for t, (n, k) in zip(xs, shapes)]
+
+    def prefix(self, feats):
+        """What stands before the text of a prompt with the pictures feats (B, n, I, D): BOS, the
+        opening piece, and the pictures with what stands between them."""
+        B, n = feats.shape[:2]
+        t, dev = self.c["tok"], feats.device
+        parts = [self.embed(torch.tensor([t["bos"], t["open"]], device=dev)).expand(B, -1, -1)]
+        for i in range(n):
+            if i:
+                parts.append(self.embed(torch.tensor([t["mid"]], device=dev)).expand(B, -1, -1))
+            parts.append(feats[:, i].float())
+        return torch.cat(parts, 1)
+
+    def tree(self, x, ids, depth, sees, kept):
+        """Many prompts behind one prefix x (B, S, D), as a tree of tokens: what prompts have in common is there
+        once. ids, depth (B, T); sees (B, T, T): is the second one the first or before it on its way
+        from the root? kept (B, K): tokens whose final states are wanted. Returns (B, K, D)."""
+        B, S, D = x.shape
+        H, d = self.c["heads"], D // self.c["heads"]
+        T = ids.shape[1]
+        cos, sin = rope_tables(torch.arange(S + 96), d, self.c["theta"])
+        ct, st = cos[S:][depth][:, None], sin[S:][depth][:, None]
+        mask = torch.cat([sees.new_ones(B, T, S), sees], 2)[:, None]
+        t = self.embed(ids)
+        for n, l in enumerate(self.layers):
+            last = n == len(self.layers) - 1
+            px = l.qkv(l.norm1(x)).view(B, S, 3, H, d).permute(2, 0, 3, 1, 4)
+            tx = l.qkv(l.norm1(t)).view(B, T, 3, H, d).permute(2, 0, 3, 1, 4)
+            kp, vp = rope(px[1], cos[:S], sin[:S]), px[2]
+            qt, kt = rope(tx[0], ct, st), rope(tx[1], ct, st)
+            if last:
+                at = kept[:, :, None]
+                qt = qt.gather(2, at[:, None].expand(-1, H, -1, d))
+                mask = mask.gather(2, at[:, None].expand(-1, 1, -1, S + T))
+                t = t.gather(1, at.expand(-1, -1, D))
+            dt = vp.dtype
+            o = F.scaled_dot_product_attention(qt.to(dt), torch.cat([kp.to(dt), kt.to(dt)], 2),
+                                               torch.cat([vp, tx[2]], 2), attn_mask=mask)
+            t = l.mlp(t + l.o(o.transpose(1, 2).reshape(B, -1, D)))
+            if not last:
+                qp = rope(px[0], cos[:S], sin[:S]).to(dt)
+                o = F.scaled_dot_product_attention(qp, kp.to(dt), vp, is_causal=True)
+                x = l.mlp(x + l.o(o.transpose(1, 2).reshape(B, S, D)))
+        return self.norm(t)
 
     def plain(self, img, ids):
         """One full prompt per picture: ids (B, T) behind the stem. Logits of all those places."""

@@ -1,38 +1,87 @@
 """Packed questions give the logits of plain full prompts.
 
     python3 tools/train_mini/test_packed.py --tokenizer models/lamm-mini/tokenizer.model
+
+First the pixel questions of train.py, then trees of all tasks about a scene made by code, with one
+picture and with two.
 """
 import argparse
+import os
+import sys
 
+import numpy as np
 import torch
+from PIL import Image
 
+import data
+import mix
 import train
 from init import init
 from model import LaMM
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../data"))
+import scenes  # noqa: E402
 
-def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--tokenizer", required=True)
-    a = ap.parse_args()
-    m = LaMM(train.config(train.options(["--tokenizer", a.tokenizer])))
-    init(m, 1)
+BOUND = 1e-4
+
+
+def pixels(m):
     g = torch.Generator().manual_seed(1)
     img = torch.randn(2, 3, 128, 128, generator=g)
     rows = torch.randint(0, 64, (2, 3), generator=g)
     cols = torch.randint(0, 64, (2, 3, 4), generator=g)
     rgb = torch.randint(0, 256, (2, 3, 4, 3), generator=g)
     worst = 0.0
-    with torch.no_grad():
-        row_ids, groups, keep, _ = train.questions(m, rows, cols, rgb)
-        for (ids, row_of), places, h in zip(groups, keep, m.packed(img, row_ids, groups, keep)):
-            for q in range(ids.shape[1]):
-                text = torch.cat([row_ids[:, row_of[q]:row_of[q] + 1], ids[:, q]], 1)
-                plain = m.plain(img, text)[:, [p + 1 for p in places]]
-                off = (plain - m.head(h[:, q])).abs().max() / plain.abs().max()
-                worst = max(worst, off.item())
-    print(f"largest relative difference {worst:.1e}")
-    assert worst < 1e-4
+    row_ids, groups, keep, _ = train.questions(m, rows, cols, rgb)
+    for (ids, row_of), places, h in zip(groups, keep, m.packed(img, row_ids, groups, keep)):
+        for q in range(ids.shape[1]):
+            text = torch.cat([row_ids[:, row_of[q]:row_of[q] + 1], ids[:, q]], 1)
+            plain = m.plain(img, text)[:, [p + 1 for p in places]]
+            worst = max(worst, ((plain - m.head(h[:, q])).abs().max() / plain.abs().max()).item())
+    return worst
+
+
+def trees(m, w, pictures):
+    """The largest difference, and how many prompts of each kind of target were compared."""
+    worst, counts = 0.0, dict.fromkeys(mix.KINDS, 0)
+    for seed in range(12):
+        r = np.random.default_rng(seed)
+        scene = scenes.make_scene(r, count=3)
+        im = Image.fromarray(scene.image)
+        tree = mix.Tree()
+        mix.ask_pixels(tree, w, data.truth(im), r, 3, 3)
+        mix.ask_scene(tree, w, scene, r, dict(masks=2, boxes=2, questions=2))
+        b = mix.packed([tree])
+        img = torch.from_numpy(np.stack([data.ready(im, 128)] * pictures))
+        img[1:] = img[1:].flip(3)
+        x = m.prefix(m.see(img)[None])
+        h = m.tree(x, b["ids"], b["depth"], b["sees"], b["kept"])
+        for k in range(0, len(tree.aims), 5):
+            at = b["kept"][0, k]
+            way = b["sees"][0, at].nonzero().flatten()  # the prompt as one would write it
+            plain = m.decode(x, b["ids"][:, way])[0, -1]
+            worst = max(worst, ((plain - m.head(h[0, k])).abs().max() / plain.abs().max()).item())
+            counts[mix.KINDS[b["kind"][0, k]]] += 1
+    return worst, counts
+
+
+@torch.no_grad()
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--tokenizer", required=True)
+    a = ap.parse_args()
+    c = train.config(train.options(["--tokenizer", a.tokenizer]))
+    w = mix.Words(a.tokenizer)
+    c["tok"].update(w.tok)
+    m = LaMM(c)
+    init(m, 1)
+    worst = pixels(m)
+    print(f"pixel questions: largest relative difference {worst:.1e}")
+    assert worst < BOUND
+    for pictures in (1, 2):
+        worst, counts = trees(m, w, pictures)
+        print(f"trees behind {pictures} pictures: {worst:.1e}, compared {counts}")
+        assert worst < BOUND and all(counts.values())
 
 
 if __name__ == "__main__":
