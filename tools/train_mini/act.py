@@ -100,13 +100,8 @@ def lay_units(m):
 @torch.no_grad()
 def features(m, x, free):
     """Mean over all tokens of the units' outputs, as layer 1 will see them. x (B, S, D): prefixes."""
-    l, n1 = m.layers[0], m.layers[1]
-    B, S, D = x.shape
-    H, d = m.c["heads"], D // m.c["heads"]
-    cos, sin = rope_tables(torch.arange(S), d, m.c["theta"])
-    q, k, v = l.qkv(l.norm1(x)).view(B, S, 3, H, d).permute(2, 0, 3, 1, 4)
-    o = F.scaled_dot_product_attention(rope(q, cos, sin), rope(k, cos, sin), v, is_causal=True)
-    x = x + l.o(o.transpose(1, 2).reshape(B, S, D))
+    l = m.layers[0]
+    x = after_first(m, x, attention=True)
     y = l.norm2(x)
     n = l.down.weight.shape[1]
     g, u = l.gate_up.weight[:n][free], l.gate_up.weight[n:][free]
@@ -114,6 +109,17 @@ def features(m, x, free):
     out = l.mlp(x)
     scale = torch.rsqrt(out.pow(2).mean(-1, keepdim=True) + 1e-5)
     return (h * scale).mean(1)
+
+
+def after_first(m, x, attention=False):
+    """x (B, S, D) after the first layer, or after its attention only."""
+    l, (B, S, D) = m.layers[0], x.shape
+    H, d = m.c["heads"], D // m.c["heads"]
+    cos, sin = rope_tables(torch.arange(S), d, m.c["theta"])
+    q, k, v = l.qkv(l.norm1(x)).view(B, S, 3, H, d).permute(2, 0, 3, 1, 4)
+    o = F.scaled_dot_product_attention(rope(q, cos, sin), rope(k, cos, sin), v, is_causal=True)
+    x = x + l.o(o.transpose(1, 2).reshape(B, S, D))
+    return x if attention else l.mlp(x)
 
 
 def ridge(X, Y, lam):
@@ -150,8 +156,10 @@ def fit_car(m, w, folder, limit, batch=8):
     slow = m.layers[1].dh // 2 - 1
     q[slow, CONST], q[slow, F_ACT] = 1.0, -4.0  # all of it at BOS, but behind ACT none
     k_[slow, lay.F_BOS] = 3.0
+    bos = m.layers[1].norm1(after_first(m, m.prefix(seen[0][:1, :0]))[0, 0])  # sees but itself: always the same
     for k in range(3):
         v[k, T_VOTE + k] = 1.0 / gain[T_VOTE + k]
+        v[k, lay.F_BOS] = -v[k, T_VOTE + k] * bos[T_VOTE + k] / bos[lay.F_BOS]  # it votes for nothing
         o[VOTE[k], k] = LOUD
     return torch.cat(seen), Y, aside
 
