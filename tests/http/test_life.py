@@ -302,7 +302,7 @@ def test_eval_prints_the_bars():
             f.write("no picture")
         done = run("eval", "pvp", folder, cwd=ROOT)
         assert done.returncode == 0, done.stderr
-        for word in (b"2 pictures, 1 left out", b"mode", b"median", b"8 x 8 thumbnail", b"mean colour", b"6.65"):
+        for word in (b"2 pictures", b"1 pictures left out", b"mode", b"median", b"8 x 8 thumbnail", b"mean colour", b"6.65"):
             assert word in done.stdout, done.stdout
         assert b"bad.png" in done.stderr
         assert run("eval", "pvp", folder + "/nope", cwd=ROOT).returncode == 1
