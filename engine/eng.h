@@ -71,6 +71,7 @@ struct eng {
     struct eng_stats stats;
     uint64_t left, left_cost; /* of sched's counters, already taken off the queue's account */
     uint64_t shown_pixels, shown_ns;
+    int unseen_turns; /* in which others' pictures waited for an action */
 };
 
 /* The step thread: turns until the queue is closed. arg is the engine. */

@@ -14,6 +14,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
+enum { SEE_TURNS = 64 };
 static const double RECENT_S = 2.0; /* what "recent" means to rates */
 
 _Static_assert(sizeof(struct eng_stats) % sizeof(uint64_t) == 0, "published word by word");
@@ -57,16 +58,21 @@ static int see_next(struct eng *e, struct eng_job *j, int *is_full, struct err *
     return 1;
 }
 
-/* Frames of a game at once; of all others one picture, so that nobody need wait long. */
+/* Frames of a game at once; of all others one picture, so that nobody need wait long. While an action
+ * is on its way the others' pictures wait, SEE_TURNS turns at most. */
 static int see(struct eng *e, struct err *err) {
-    int is_full = 0;
+    int is_full = 0, may_others = !sched_has_act(&e->sched) || ++e->unseen_turns >= SEE_TURNS;
     for (enum eng_class c = 0; c < ENG_CLASSES && !is_full; c++) {
         struct eng_job *j;
         int looked = 0;
+        if (c != ENG_ACT && !may_others) return 0;
         while (!is_full && (j = sched_unseen(&e->sched, c)) != NULL) {
             looked += see_next(e, j, &is_full, err);
             if (err->code) return err->code;
-            if (looked && c != ENG_ACT) return 0;
+            if (looked && c != ENG_ACT) {
+                e->unseen_turns = 0;
+                return 0;
+            }
         }
     }
     return 0;
@@ -160,6 +166,10 @@ static void turn(struct eng *e) {
     sched_reap(&e->sched, clock_ns());
     sched_admit(&e->sched);
     int rc = see(e, &err);
+    /* The tower takes as long as a pass: an action that came meanwhile joins this one. */
+    take_jobs(e, 0);
+    sched_admit(&e->sched);
+    if (!rc && sched_has_act(&e->sched)) rc = see(e, &err);
     if (!rc) rc = run_pass(e, &err);
     if (rc) lose_device(e, &err);
     e->stats.allocations_in_step += mem_thread_allocations() + backend_allocations(e) - before;

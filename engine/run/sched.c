@@ -316,10 +316,10 @@ static struct eng_job *next_job(const struct sched *s) {
     return least;
 }
 
-/* One job's turn: a quantum of its work, or what is left of it. */
-static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j) {
-    int32_t rows = 0, more = 1;
-    while (rows < SCHED_QUANTUM && (more = add_unit(s, b, j)) > 0)
+/* One job's turn: `quantum` rows of its work, a unit more at most, or what is left of it. */
+static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j, int32_t quantum) {
+    int32_t rows = 0, more = quantum > 0;
+    while (rows < quantum && (more = add_unit(s, b, j)) > 0)
         rows += more;
     j->is_full = more == 0;
     j->served += (uint64_t)rows;
@@ -328,14 +328,14 @@ static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j) {
     return rows;
 }
 
-static int has_act(const struct sched *s) {
+int sched_has_act(const struct sched *s) {
     for (int i = 0; i < s->n_running; i++)
         if (s->running[i]->urgency == ENG_ACT) return 1;
     return 0;
 }
 
 void sched_fill(struct sched *s, struct batch *b) {
-    int32_t most = has_act(s) ? SCHED_BESIDE_ACT : b->rows_max, others = 0;
+    int32_t others = sched_has_act(s) ? SCHED_BESIDE_ACT : b->rows_max; /* rows left to them */
     for (int i = 0; i < s->n_running; i++) {
         s->running[i]->is_full = 0;
         s->running[i]->cursor = s->running[i]->lanes;
@@ -343,13 +343,9 @@ void sched_fill(struct sched *s, struct batch *b) {
     struct eng_job *j;
     while (b->rows_left > 0 && (j = next_job(s)) != NULL) {
         int is_act = j->urgency == ENG_ACT;
-        int32_t all = b->rows_left, room = all;
-        /* The first of the others may take what it likes of its quantum, so that all get on. */
-        if (!is_act && others > 0 && most - others < room) room = most > others ? most - others : 0;
-        b->rows_left = room;
-        int32_t rows = fill_from(s, b, j);
-        b->rows_left = all - rows;
-        if (!is_act) others += rows;
+        int32_t quantum = is_act || others > SCHED_QUANTUM ? SCHED_QUANTUM : others;
+        int32_t rows = fill_from(s, b, j, quantum);
+        if (!is_act) others -= rows;
     }
 }
 

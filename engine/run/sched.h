@@ -40,8 +40,8 @@ enum {
     SCHED_RUNNING = 32, /* jobs that run at once */
     SCHED_SKIPS = 16,
     SCHED_LOOKS = 64, /* waiting jobs of a class that are looked at in one turn */
-    SCHED_QUANTUM = 64,
-    SCHED_BESIDE_ACT = 128 /* rows of a pass that others get while a game waits for its action */
+    SCHED_QUANTUM = 256,  /* rows: few stems in a pass, since each costs it a packing of its keys */
+    SCHED_BESIDE_ACT = 64 /* rows of a pass that others get while a game waits for its action */
 };
 
 struct sched_list {
@@ -78,6 +78,7 @@ void sched_announce(struct sched *s);
 /* End everything with this error, or as cancelled when code is E_CANCELLED. */
 void sched_end_all(struct sched *s, int code, const char *why);
 
+int sched_has_act(const struct sched *s); /* an act job runs */
 int sched_is_idle(const struct sched *s); /* nothing waits, nothing runs */
 int sched_waiting(const struct sched *s);
 uint64_t sched_rows_left(const struct sched *s); /* rows that running jobs may still need */

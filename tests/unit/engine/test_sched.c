@@ -86,7 +86,7 @@ TEST(sched_passes_are_short_beside_act) {
     while (eng_job_state(act) < ENG_DONE) {
         uint64_t before = s.r.rows, own = act->rows;
         rig_turn(&s.r, 1);
-        CHECK(s.r.rows - before - (act->rows - own) <= SCHED_BESIDE_ACT);
+        CHECK(s.r.rows - before - (act->rows - own) <= SCHED_BESIDE_ACT + STEM_CHUNK); /* a unit */
         CHECK(s.r.rows - before > act->rows - own); /* the others are not left out */
         CHECK(++turns < 20);
     }
