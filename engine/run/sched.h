@@ -39,7 +39,7 @@
 enum {
     SCHED_RUNNING = 32, /* jobs that run at once */
     SCHED_SKIPS = 16,
-    SCHED_LOOKS = 64, /* waiting jobs of a class that are looked at in one turn */
+    SCHED_LOOKS = 64,     /* waiting jobs of a class that are looked at in one turn */
     SCHED_QUANTUM = 256,  /* rows: few stems in a pass, since each costs it a packing of its keys */
     SCHED_BESIDE_ACT = 64 /* rows of a pass that others get while a game waits for its action */
 };
