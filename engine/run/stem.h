@@ -63,7 +63,7 @@ struct stems {
     struct kv *kv;
     struct stem_part *parts;
     int32_t n_parts;
-    int32_t cached_max; /* picture parts kept without a user */
+    int32_t cached_max; /* first parts kept without a user */
     uint64_t tick;
     struct stem_counts counts;
 };
