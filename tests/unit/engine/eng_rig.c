@@ -122,6 +122,16 @@ void eng_rig_idle(struct eng *e, struct eng_stats *s) {
     CHECK(!"the engine comes to rest");
 }
 
+void eng_rig_memory_back(uint64_t live_bytes) {
+    struct mem_stats s;
+    for (int i = 0; i < 10000; i++) {
+        mem_stats(&s);
+        if (s.live_bytes == live_bytes) return;
+        usleep(1000);
+    }
+    CHECK_EQ(s.live_bytes, live_bytes);
+}
+
 /* ---- the plain loop ---- */
 
 enum { PROMPT_ROWS = 320 }; /* lamm-mini has 265 */

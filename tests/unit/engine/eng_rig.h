@@ -28,6 +28,8 @@ void eng_rig_ask_all(struct eng *e, struct eng_image *picture, enum eng_estimate
 int eng_rig_same(const struct eng_answer *a, const struct eng_answer *b, int n); /* bit by bit */
 /* Wait until the statistics show nothing running or waiting. */
 void eng_rig_idle(struct eng *e, struct eng_stats *s);
+/* Wait until this many bytes are in use: a job counts as ended before the engine lets go of it. */
+void eng_rig_memory_back(uint64_t live_bytes);
 
 /* One full prompt at a time, one token after the other, through model_run. */
 struct plain;
