@@ -11,6 +11,10 @@ RUN/log.csv gets a row with every evaluation.
 The loss: for colours, masks and box corners cross-entropy among the numbers that are legal there;
 for words, ends of text and fixed tokens (`text`, `form`) among the whole vocabulary. On scenes the
 picture tokens are asked the dense stage's questions as well.
+
+With --pixels photographs are asked for 256 colours each, of the decoder alone; --teach is how much of
+that loss is the divergence from the first edition's own answer instead of the cross-entropy. With
+--games and --play prompts of both games are answered too (play.py).
 """
 import argparse
 import csv
@@ -30,6 +34,7 @@ import data
 import dense
 import lay
 import mix
+import play
 import train
 from model import LaMM
 
@@ -98,6 +103,18 @@ def step_fn(m, asker, old, photos):
     return run
 
 
+def tower_fn(m, asker, old):
+    """Of the scenes' pictures alone: the dense stage's loss and parts, and how far channels moved."""
+    def run(img, targets):
+        tok = m.see(img)
+        extra, parts = dense.dense_loss(asker, tok, targets)
+        with torch.no_grad():
+            was = old.see(img)[..., :dense.KEPT].float()
+        moved = (tok[..., :dense.KEPT].float() - was).pow(2).mean()
+        return extra, torch.cat([parts, moved.detach()[None]]), moved
+    return run
+
+
 def first_edition(folder):
     with open(folder + "/config.json", encoding="utf-8") as f:
         m = LaMM(json.load(f))
@@ -124,9 +141,13 @@ def options(argv=None):
     number("photos", 1, "of these photographs, asked for colours only")
     number("colours", 2, "of these scenes, asked for colours only")
     number("pixels", 0, "photographs per step about which the decoder alone is asked 256 pixels each")
+    number("teach", 0.0, "share of the pixels' loss that is the first edition's answer instead of the truth")
+    ap.add_argument("--games", help="folder of recorded rounds (tools/games/record.py)")
+    number("play", 0, "prompts of one game per step that are answered, the games by turns")
     number("seeing", 2.0, "weight of the dense stage's questions")
     number("keep", 1000.0, "weight of the mean squared move of a token's old channels")
     number("seed", 1, "of every batch")
+    number("tower", 0, "1: only the vision tower is trained, by the dense stage's questions")
     number("freeze", 0, "1: the vision tower and the connector are not trained")
     number("compile", 1, "0: without torch.compile, which takes minutes")
     number("threads", 2, "threads of the computation")
@@ -142,14 +163,13 @@ class Run:
         self.opt = train.optimiser(self.m, a.lr)
         self.opt.add_param_group({"params": list(self.asker.parameters()), "weight_decay": 0.0})
         self.ema = {k: v.detach().clone() for k, v in self.m.state_dict().items()}
-        self.step, self.ce, self.held = 0, None, {}
+        self.step = 0
         if os.path.exists(self.path):
             s = torch.load(self.path, weights_only=True)
             self.m.load_state_dict(s["model"])
             self.asker.load_state_dict(s["asker"])
             self.opt.load_state_dict(s["opt"])
-            self.ema, self.step, self.ce = s["ema"], s["step"], s["ce"]
-            self.held = s.get("held", {})
+            self.ema, self.step = s["ema"], s["step"]
             print("resumed at", self.step, flush=True)
 
     @torch.no_grad()
@@ -157,107 +177,185 @@ class Run:
         new = max(1 - decay, 1 / (self.step + 1))
         torch._foreach_lerp_(list(self.ema.values()), list(self.m.state_dict().values()), new)
 
-    def held_values(self):
-        """What act.py has set and training leaves alone: [(parameter, where, values)]."""
-        p = dict(self.m.named_parameters())
-        return [(p[k], w, p[k].detach()[w].clone()) for k, w in self.held.items()]
-
     def save(self):
-        torch.save({"held": self.held, "model": self.m.state_dict(), "asker": self.asker.state_dict(), "ema": self.ema,
-                    "opt": self.opt.state_dict(), "step": self.step, "ce": self.ce}, self.path + ".tmp")
+        torch.save({"model": self.m.state_dict(), "asker": self.asker.state_dict(), "ema": self.ema,
+                    "opt": self.opt.state_dict(), "step": self.step}, self.path + ".tmp")
         os.replace(self.path + ".tmp", self.path)
 
 
-def quick_eval(m, held):
-    """As train.quick_eval, with the first edition's packing."""
-    return train.quick_eval(m, held)
+class Sources:
+    """What a step is made of, in a queue that a thread fills from `step` on."""
+
+    def __init__(self, a, words, sprites, step):
+        self.a, self.pack, self.sprites = a, data.Pack(a.pack), sprites
+        self.mix = mix.Mix(words, self.pack, sprites, a.seed, a.B, a.photos, a.colours)
+        self.games = play.Games(a.games, a.seed) if a.games else None
+        self.q = queue.Queue(4)
+        threading.Thread(target=self.feed, args=(step,), daemon=True).start()
+
+    def feed(self, step):
+        a = self.a
+        while True:
+            b = self.scenes(step) if a.tower else self.mix.batch(step)
+            if a.pixels:
+                b["pixels"] = data.batch(self.pack, a.seed + 1000, step, a.pixels, 16, 16, 128)
+            if self.games and a.play:
+                game = ("car", "car", "space")[step % 3]
+                b["play"] = game, *self.games.prompts(step, game, a.play)
+            self.q.put(b)
+            step += 1
+
+    def scenes(self, step):
+        img, targets = dense.batch(self.sprites, self.mix.crop, self.mix.names, self.a.seed, step, self.a.B)
+        return {"img": img, "dense": targets}
+
+
+def colour_loss(m, old, batch, teach):
+    """(loss, cross-entropies of r and g, of b): many questions about colours, to the decoder alone."""
+    with torch.no_grad():
+        tokens = m.see(batch[0]).float()
+    said = train.spoken(m, (tokens, *batch[1:]))
+    loss, parts = train.loss_of_spoken(m, *said)
+    if teach:
+        with torch.no_grad():
+            wanted = train.spoken(old, (old.see(batch[0]).float(), *batch[1:]))[0].float().log_softmax(-1)
+        off = F.kl_div(said[0].float().log_softmax(-1), wanted, reduction="none", log_target=True)
+        loss = (1 - teach) * loss + teach * 3 * off.sum(-1).mean()
+    return loss, torch.stack([parts[:2].mean(), parts[2]])
+
+
+def play_loss(m, answers, game, img, action):
+    """(loss, {name: cross-entropy}) of prompts of a game, to the decoder alone."""
+    with torch.no_grad():
+        tok = m.see(img.flatten(0, 1)).unflatten(0, img.shape[:2])
+    return play.answer_loss(m, answers, tok, game, action)
+
+
+class Means:
+    """Running means by name, for the log."""
+
+    def __init__(self):
+        self.of = {}
+
+    def add(self, parts):
+        for k, v in parts.items():
+            if v == v:
+                self.of[k] = v if k not in self.of else 0.96 * self.of[k] + 0.04 * v
+
+    def __str__(self):
+        return " ".join(f"{k} {v:.4f}" for k, v in self.of.items())
+
+
+SEEN = ["any", "colour", "box", "rank", "name", "moved"]
+
+
+class Teacher:
+    """One step after the other: all losses, one change of the weights."""
+
+    def __init__(self, a, run, words):
+        self.a, self.run, self.old = a, run, first_edition(a.first)
+        self.answers = play.Answers(words)
+        self.means = Means()
+        for name, p in run.m.named_parameters():
+            p.requires_grad = not (a.freeze and (train.is_vision(name) or name.startswith(("ln_vision", "proj."))))
+        self.params = [p for p in run.m.parameters() if p.requires_grad] + list(run.asker.parameters())
+        self.forward = tower_fn(run.m, run.asker, self.old) if a.tower else \
+            step_fn(run.m, run.asker, self.old, a.photos)
+        self.colours = colour_loss
+        if a.compile:
+            self.forward = torch.compile(self.forward, dynamic=False)
+            self.colours = torch.compile(self.colours, dynamic=False)
+
+    def step(self, b):
+        """Returns the gradient's norm."""
+        a, opt = self.a, self.run.opt
+        for g in opt.param_groups:
+            g["lr"] = train.rate(a, self.run.step)
+        opt.zero_grad(set_to_none=True)
+        self.scenes(b)
+        self.more(b)
+        norm = torch.nn.utils.clip_grad_norm_(self.params, 1.0)
+        opt.step()
+        self.run.step += 1
+        self.run.average(a.ema)
+        return norm
+
+    def scenes(self, b):
+        a, m = self.a, self.run.m
+        with torch.autocast("cpu", torch.bfloat16):
+            if a.tower:
+                extra, seen, moved = self.forward(b["img"], b["dense"])
+                loss, parts = 0.0, {}
+            else:
+                states, extra, seen, moved = self.forward(b["img"], b["ids"], b["depth"], b["sees"], b["kept"],
+                                                          b["dense"])
+                loss, ce = loss_of(m, states, b)
+                parts = dict(zip(mix.KINDS, ce.tolist()))
+        (loss + a.seeing * extra + a.keep * moved).backward()
+        self.means.add({**parts, **dict(zip(SEEN, seen.tolist()))})
+
+    def more(self, b):
+        """The losses that only some runs have."""
+        m = self.run.m
+        with torch.autocast("cpu", torch.bfloat16):
+            if "pixels" in b:
+                loss, ce = self.colours(m, self.old, b["pixels"], self.a.teach)
+                loss.backward()
+                self.means.add({"photo_rg": ce[0].item(), "photo_b": ce[1].item()})
+            if "play" in b:
+                loss, parts = play_loss(m, self.answers, *b["play"])
+                loss.backward()
+                self.means.add(parts)
+
+
+def begin_log(path, step):
+    """The log with today's columns, whatever columns it had."""
+    log = train.Log(path, step)
+    with open(path, newline="", encoding="utf-8") as f:
+        rows = list(csv.reader(f))[1:]
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows([COLUMNS] + rows)
+    return log
 
 
 def main():
     a = options()
     os.makedirs(a.out, exist_ok=True)
     torch.set_num_threads(a.threads)
-    words, sprites, pack = mix.Words(a.tokenizer), dense.scenes.Sprites(a.sprites), data.Pack(a.pack)
-    source = mix.Mix(words, pack, sprites, a.seed, a.B, a.photos, a.colours)
+    words, sprites = mix.Words(a.tokenizer), dense.scenes.Sprites(a.sprites)
     held = train.heldout(a.pack + "/heldout")[::2]
-    run = Run(a, words, len(source.names))
+    run = Run(a, words, len(dense.name_table(sprites)))
     m, end = run.m, min(a.stop or a.steps, a.steps)
+    sources = Sources(a, words, sprites, run.step)
     print("parameters", sum(p.numel() for p in m.parameters()), flush=True)
     with open(a.out + "/config.json", "w", encoding="utf-8") as f:
         json.dump(m.c, f)
-    log = train.Log(a.out + "/log.csv", run.step)
-    with open(log.path, newline="", encoding="utf-8") as f:
-        rows = list(csv.reader(f))[1:]
-    with open(log.path, "w", newline="", encoding="utf-8") as f:
-        csv.writer(f).writerows([COLUMNS] + rows)
+    log = begin_log(a.out + "/log.csv", run.step)
     asked = []
     for s in (signal.SIGINT, signal.SIGTERM):
         signal.signal(s, lambda number, _: asked.append(number))
     if run.step == 0:
-        print("start", quick_eval(m, held), flush=True)
-    shadow = LaMM(m.c)
-    held_back = run.held_values()
-    for name, p in m.named_parameters():
-        p.requires_grad = not (a.freeze and (train.is_vision(name) or name.startswith(("ln_vision", "proj."))))
-    forward = step_fn(m, run.asker, first_edition(a.first), a.photos)
-    if a.compile:
-        forward = torch.compile(forward, dynamic=False)
-    q = queue.Queue(4)
-
-    def feed(s):
-        while True:
-            b = source.batch(s)
-            if a.pixels:
-                b["pixels"] = data.batch(pack, a.seed + 1000, s, a.pixels, 16, 16, 128)
-            q.put(b)
-            s += 1
-    threading.Thread(target=feed, args=(run.step,), daemon=True).start()
-    params = [p for p in m.parameters() if p.requires_grad] + list(run.asker.parameters())
-    t0, leave = time.time(), False
+        print("start", train.quick_eval(m, held), flush=True)
+    shadow, teacher = LaMM(m.c), Teacher(a, run, words)
+    t0, since, leave = time.time(), run.step, False
     while run.step < end and not leave:
-        for g in run.opt.param_groups:
-            g["lr"] = train.rate(a, run.step)
-        b = q.get()
-        with torch.autocast("cpu", torch.bfloat16):
-            states, extra, seen, moved = forward(b["img"], b["ids"], b["depth"], b["sees"], b["kept"],
-                                                 b["dense"])
-            loss, ce = loss_of(m, states, b)
-        loss = loss + a.seeing * extra + a.keep * moved
-        run.opt.zero_grad(set_to_none=True)
-        loss.backward()
-        if a.pixels:  # many more questions about colours, to the decoder alone
-            with torch.autocast("cpu", torch.bfloat16):
-                with torch.no_grad():
-                    tokens = m.see(b["pixels"][0])
-                more, more_ce = train.loss_of(m, (tokens.float(), *b["pixels"][1:]))
-            more.backward()
-            ce[:2] = torch.stack([more_ce[:2].mean(), more_ce[2]])
-        norm = torch.nn.utils.clip_grad_norm_(params, 1.0)
-        run.opt.step()
-        with torch.no_grad():
-            for p, where, values in held_back:
-                p[where] = values
-        run.step += 1
-        run.average(a.ema)
-        ce = torch.cat([ce, seen])
-        if run.ce is None or len(run.ce) != len(ce):
-            run.ce = ce
-        ok = ~ce.isnan()
-        run.ce = torch.where(ok, torch.where(run.ce.isnan(), ce, run.ce * 0.96 + ce.nan_to_num() * 0.04), run.ce)
-        if run.step % 20 == 0:
-            print(f"step {run.step}", " ".join(f"{k} {v:.4f}" for k, v in zip(
-                mix.KINDS + ["any", "colour", "box", "rank", "name", "moved"], run.ce.tolist())),
-                f"|g| {norm:.2f} lr {g['lr']:.1e} pic/s {20 * a.B / (time.time() - t0):.1f}", flush=True)
-            t0 = time.time()
+        norm = teacher.step(sources.q.get())
         leave = bool(asked)
+        if run.step % 20 == 0:
+            print(f"step {run.step} {teacher.means} |g| {norm:.2f} lr {train.rate(a, run.step):.1e} "
+                  f"s/step {(time.time() - t0) / (run.step - since):.2f}", flush=True)
+            t0, since = time.time(), run.step
         if run.step % a.every == 0 or run.step == end or leave:
             run.save()
             shadow.load_state_dict(run.ema)
-            e = quick_eval(shadow, held)
-            log.add(run.step, run.step * a.B, *[round(v, 5) for v in run.ce[:len(mix.KINDS)].tolist()],
+            e = train.quick_eval(shadow, held)
+            log.add(run.step, run.step * a.B, *[round(teacher.means.of.get(k, 0), 5) for k in mix.KINDS],
                     e["mode"], e["median"], time.time())
             print("  eval", run.step, {k: round(v, 2) for k, v in e.items()}, flush=True)
-            t0 = time.time()
+            if a.play:
+                print("  play", {k: round(v, 3) for k, v in
+                                 play.judge(shadow, teacher.answers, sources.games).items()}, flush=True)
+            t0, since = time.time(), run.step
 
 
 if __name__ == "__main__":

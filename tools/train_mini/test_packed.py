@@ -3,7 +3,7 @@
     python3 tools/train_mini/test_packed.py --tokenizer models/lamm-mini/tokenizer.model
 
 First the pixel questions of train.py, then trees of all tasks about a scene made by code, with one
-picture and with two.
+picture and with two, then both games.
 """
 import argparse
 import os
@@ -15,6 +15,7 @@ from PIL import Image
 
 import data
 import mix
+import play
 import train
 from init import init
 from model import LaMM
@@ -65,6 +66,18 @@ def trees(m, w, pictures):
     return worst, counts
 
 
+def games(m, w):
+    worst, answers = 0.0, play.Answers(w)
+    for game, action in (("car", torch.tensor([[3, 16, 10], [20, 10, 12]])), ("space", torch.tensor([4, 1]))):
+        x = torch.randn(2, play.BACK[game], 3, 128, 128)
+        tok = m.see(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        ids = answers.tokens(game, action)
+        plain = m.decode(m.prefix(tok), ids)
+        off = plain - m.head(answers.states(m, tok, ids))
+        worst = max(worst, (off.abs().max() / plain.abs().max()).item())
+    return worst
+
+
 @torch.no_grad()
 def main():
     ap = argparse.ArgumentParser()
@@ -82,6 +95,9 @@ def main():
         worst, counts = trees(m, w, pictures)
         print(f"trees behind {pictures} pictures: {worst:.1e}, compared {counts}")
         assert worst < BOUND and all(counts.values())
+    worst = games(m, w)
+    print(f"games: {worst:.1e}")
+    assert worst < BOUND
 
 
 if __name__ == "__main__":

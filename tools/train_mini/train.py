@@ -85,19 +85,14 @@ def questions(m, rows, cols, rgb):
     return comma[rows], groups, [[2, 3, 4], [1, 5, 6]], [want, want_ext]
 
 
-def loss_of(m, batch, among="legal"):
-    """The loss, and its parts (r, g, b, full vocabulary) for the log.
-
-    All questions: cross-entropy among the 256 numbers that are legal there, or among the whole
-    vocabulary when `among` is full. FULL questions a picture, and all trivial tokens: cross-entropy
-    among the whole vocabulary, so that plain greedy decoding stays within the grammar too.
-    """
+def spoken(m, batch, among="legal"):
+    """What is said about the places of a batch: logits (B, 3 n, choices) of r and g question by
+    question, then b; the targets (B, 3 n); final states and wanted tokens of both groups."""
     img, rows, cols, rgb = batch
     comma, plain = numbers(m)
     row_ids, groups, keep, want = questions(m, rows, cols, rgb)
     hs = m.packed(img, row_ids, groups, keep)
     num, W = hs[0], m.head.weight
-    n = num.shape[1]
     v = rgb.reshape(len(rgb), -1, 3)
     if among == "full":
         logits = torch.cat([m.head(num[:, :, :2]).flatten(1, 2), m.head(num[:, :, 2])], 1)
@@ -106,6 +101,22 @@ def loss_of(m, batch, among="legal"):
         logits = torch.cat([F.linear(num[:, :, :2], W[comma]).flatten(1, 2),
                             F.linear(num[:, :, 2], W[plain])], 1)
         target = torch.cat([v[..., :2].flatten(1), v[..., 2]], 1)
+    return logits, target, hs, want
+
+
+def loss_of(m, batch, among="legal"):
+    """The loss, and its parts (r, g, b, full vocabulary) for the log.
+
+    All questions: cross-entropy among the 256 numbers that are legal there, or among the whole
+    vocabulary when `among` is full. FULL questions a picture, and all trivial tokens: cross-entropy
+    among the whole vocabulary, so that plain greedy decoding stays within the grammar too.
+    """
+    return loss_of_spoken(m, *spoken(m, batch, among))
+
+
+def loss_of_spoken(m, logits, target, hs, want):
+    num = hs[0]
+    n = num.shape[1]
     ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
     ce = ce.view(target.shape)
     rg = ce[:, :2 * n].reshape(-1, n, 2)
