@@ -264,7 +264,8 @@ void eng_stats(const struct eng *e, struct eng_stats *out) {
     for (size_t i = 0; i < ENG_STATS_WORDS; i++)
         words[i] = atomic_load_explicit(&e->published[i], memory_order_relaxed);
     memcpy(out, words, sizeof *out);
-    double quiet = (double)(clock_ns() - atomic_load(&e->rate_ns)) * 1e-9 - RECENT_S;
+    uint64_t counted = atomic_load(&e->rate_ns); /* first, so that it lies in the past */
+    double quiet = (double)(clock_ns() - counted) * 1e-9 - RECENT_S;
     if (quiet > 0) out->pixels_per_second = smooth(out->pixels_per_second, 0, quiet);
     out->jobs_refused = atomic_load(&e->refused);
     out->jobs_waiting = atomic_load(&e->waiting);

@@ -108,8 +108,8 @@ static void release(const struct handful *h) {
 static void scan(struct watch *w) {
     for (int at = 0; at < w->cap;) {
         struct handful h = {.n = 0};
-        uint64_t now = clock_ns();
         lock(w);
+        uint64_t now = clock_ns(); /* of the lock's: no phase has begun after it */
         for (; at < w->cap && h.n < HANDFUL; at++) {
             if (w->rows[at].fd >= 0) look_at(w, &w->rows[at], now, &h);
         }
