@@ -244,9 +244,9 @@ install: all ## to $(DESTDIR)$(prefix): program, model, systemd units
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(bindir)/lammd
 	test ! -f '$(PLUGIN)' || $(INSTALL) -D -m 644 $(PLUGIN) $(DESTDIR)$(prefix)/lib/lammd/lammd-cuda.so
 	$(INSTALL) -m 644 $(wildcard models/lamm-mini/*) $(DESTDIR)$(datadir)/lammd/models/lamm-mini
-	for u in lammd.service lammd.socket; do \
-	    sed -e 's|@bindir@|$(bindir)|g; s|@datadir@|$(datadir)|g; s|@docdir@|$(docdir)|g' systemd/$$u \
-	        > $(DESTDIR)$(unitdir)/$$u && chmod 644 $(DESTDIR)$(unitdir)/$$u || exit 1; done
+	for u in $(unitdir)/lammd.service $(unitdir)/lammd.socket $(docdir)/lammd-gpu.conf; do \
+	    sed -e 's|@bindir@|$(bindir)|g; s|@datadir@|$(datadir)|g; s|@docdir@|$(docdir)|g' \
+	        systemd/$${u##*/} > $(DESTDIR)$$u && chmod 644 $(DESTDIR)$$u || exit 1; done
 	$(INSTALL) -m 644 README.md LICENSE openapi.yaml $(DESTDIR)$(docdir)
 
 uninstall: ## take away what install brought
