@@ -166,10 +166,13 @@ static void turn(struct eng *e) {
     sched_reap(&e->sched, clock_ns());
     sched_admit(&e->sched);
     int rc = see(e, &err);
-    /* The tower takes as long as a pass: an action that came meanwhile joins this one. */
-    take_jobs(e, 0);
-    sched_admit(&e->sched);
-    if (!rc && sched_has_act(&e->sched)) rc = see(e, &err);
+    /* The tower takes as long as a pass: an action that came meanwhile joins this one. Where nothing
+     * runs there was no such wait, and whoever came now has not been seen: it begins the next turn. */
+    if (e->sched.n_running > 0) {
+        take_jobs(e, 0);
+        sched_admit(&e->sched);
+        if (!rc && sched_has_act(&e->sched)) rc = see(e, &err);
+    }
     if (!rc) rc = run_pass(e, &err);
     if (rc) lose_device(e, &err);
     e->stats.allocations_in_step += mem_thread_allocations() + backend_allocations(e) - before;

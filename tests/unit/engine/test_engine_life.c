@@ -265,6 +265,49 @@ TEST(engine_leavers_free_what_they_held) {
     eng_close(e);
 }
 
+/* ---- one leaves and another comes in the same turn ---- */
+
+static struct eng *turning;
+static struct eng_ask coming;
+static _Atomic(struct eng_job *) leaver;
+static struct eng_job *comer;
+static atomic_int is_armed;
+static void (*real_stats)(struct kern *k, struct kern_stats *out);
+
+/* The first thing a turn asks: now the only job is cancelled, and the next one submitted. */
+static void stats_and_change(struct kern *k, struct kern_stats *out) {
+    real_stats(k, out);
+    if (!atomic_exchange(&is_armed, 0)) return;
+    while (!atomic_load(&leaver))
+        usleep(100);
+    eng_job_cancel(atomic_load(&leaver));
+    CHECK_EQ(eng_submit(turning, &coming, &comer, NULL), 0);
+}
+
+TEST(engine_leaver_and_comer_in_one_turn) {
+    const struct kern_ops *ops;
+    CHECK_EQ(kern_find(eng_rig_backend(), &ops, NULL), 0);
+    struct kern_ops watched = *ops;
+    real_stats = ops->stats;
+    watched.stats = stats_and_change;
+    struct eng_options opt = {.model_dir = TINY, .threads = 1};
+    CHECK_EQ(eng_open_on(&opt, &watched, &turning, NULL), 0);
+    struct eng_image *picture = eng_rig_picture(turning, 1);
+    coming = all_of(&picture);
+    struct eng_job *j;
+    atomic_store(&is_armed, 1);
+    CHECK_EQ(eng_submit(turning, &coming, &j, NULL), 0);
+    atomic_store(&leaver, j);
+    wait_end(j);
+    CHECK_EQ(eng_job_state(j), ENG_CANCELLED);
+    wait_end(comer);
+    CHECK_EQ(eng_job_state(comer), ENG_DONE);
+    eng_job_put(j);
+    eng_job_put(comer);
+    eng_image_put(picture);
+    eng_close(turning);
+}
+
 TEST(engine_closes_with_jobs_in_flight) {
     for (int round = 0; round < 6; round++) {
         struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .width = 20});
