@@ -103,18 +103,6 @@ def step_fn(m, asker, old, photos):
     return run
 
 
-def tower_fn(m, asker, old):
-    """Of the scenes' pictures alone: the dense stage's loss and parts, and how far channels moved."""
-    def run(img, targets):
-        tok = m.see(img)
-        extra, parts = dense.dense_loss(asker, tok, targets)
-        with torch.no_grad():
-            was = old.see(img)[..., :dense.KEPT].float()
-        moved = (tok[..., :dense.KEPT].float() - was).pow(2).mean()
-        return extra, torch.cat([parts, moved.detach()[None]]), moved
-    return run
-
-
 def first_edition(folder):
     with open(folder + "/config.json", encoding="utf-8") as f:
         m = LaMM(json.load(f))
@@ -147,7 +135,6 @@ def options(argv=None):
     number("seeing", 2.0, "weight of the dense stage's questions")
     number("keep", 1000.0, "weight of the mean squared move of a token's old channels")
     number("seed", 1, "of every batch")
-    number("tower", 0, "1: only the vision tower is trained, by the dense stage's questions")
     number("freeze", 0, "1: the vision tower and the connector are not trained")
     number("compile", 1, "0: without torch.compile, which takes minutes")
     number("threads", 2, "threads of the computation")
@@ -187,7 +174,7 @@ class Sources:
     """What a step is made of, in a queue that a thread fills from `step` on."""
 
     def __init__(self, a, words, sprites, step):
-        self.a, self.pack, self.sprites = a, data.Pack(a.pack), sprites
+        self.a, self.pack = a, data.Pack(a.pack)
         self.mix = mix.Mix(words, self.pack, sprites, a.seed, a.B, a.photos, a.colours)
         self.games = play.Games(a.games, a.seed) if a.games else None
         self.q = queue.Queue(4)
@@ -196,7 +183,7 @@ class Sources:
     def feed(self, step):
         a = self.a
         while True:
-            b = self.scenes(step) if a.tower else self.mix.batch(step)
+            b = self.mix.batch(step)
             if a.pixels:
                 b["pixels"] = data.batch(self.pack, a.seed + 1000, step, a.pixels, 16, 16, 128)
             if self.games and a.play:
@@ -204,10 +191,6 @@ class Sources:
                 b["play"] = game, *self.games.prompts(step, game, a.play)
             self.q.put(b)
             step += 1
-
-    def scenes(self, step):
-        img, targets = dense.batch(self.sprites, self.mix.crop, self.mix.names, self.a.seed, step, self.a.B)
-        return {"img": img, "dense": targets}
 
 
 def colour_loss(m, old, batch, teach):
@@ -259,8 +242,7 @@ class Teacher:
         for name, p in run.m.named_parameters():
             p.requires_grad = not (a.freeze and (train.is_vision(name) or name.startswith(("ln_vision", "proj."))))
         self.params = [p for p in run.m.parameters() if p.requires_grad] + list(run.asker.parameters())
-        self.forward = tower_fn(run.m, run.asker, self.old) if a.tower else \
-            step_fn(run.m, run.asker, self.old, a.photos)
+        self.forward = step_fn(run.m, run.asker, self.old, a.photos)
         self.colours = colour_loss
         if a.compile:
             self.forward = torch.compile(self.forward, dynamic=False)
@@ -283,16 +265,11 @@ class Teacher:
     def scenes(self, b):
         a, m = self.a, self.run.m
         with torch.autocast("cpu", torch.bfloat16):
-            if a.tower:
-                extra, seen, moved = self.forward(b["img"], b["dense"])
-                loss, parts = 0.0, {}
-            else:
-                states, extra, seen, moved = self.forward(b["img"], b["ids"], b["depth"], b["sees"], b["kept"],
-                                                          b["dense"])
-                loss, ce = loss_of(m, states, b)
-                parts = dict(zip(mix.KINDS, ce.tolist()))
+            states, extra, seen, moved = self.forward(b["img"], b["ids"], b["depth"], b["sees"], b["kept"],
+                                                      b["dense"])
+            loss, ce = loss_of(m, states, b)
         (loss + a.seeing * extra + a.keep * moved).backward()
-        self.means.add({**parts, **dict(zip(SEEN, seen.tolist()))})
+        self.means.add(dict(zip(mix.KINDS + SEEN, torch.cat([ce, seen]).tolist())))
 
     def more(self, b):
         """The losses that only some runs have."""

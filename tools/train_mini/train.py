@@ -115,6 +115,7 @@ def loss_of(m, batch, among="legal"):
 
 
 def loss_of_spoken(m, logits, target, hs, want):
+    """loss_of() of what spoken() gave."""
     num = hs[0]
     n = num.shape[1]
     ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
