@@ -144,14 +144,19 @@ def options(argv=None):
 class Run:
     def __init__(self, a, words, names):
         self.path = a.out + "/last.pt"
-        self.m, asker = begin(a, words)
+        going = os.path.exists(self.path)
         self.asker = Asker(names)
-        self.asker.load_state_dict(asker)
+        if going:
+            with open(a.out + "/config.json", encoding="utf-8") as f:
+                self.m = LaMM(json.load(f))
+        else:
+            self.m, asker = begin(a, words)
+            self.asker.load_state_dict(asker)
         self.opt = train.optimiser(self.m, a.lr)
         self.opt.add_param_group({"params": list(self.asker.parameters()), "weight_decay": 0.0})
         self.ema = {k: v.detach().clone() for k, v in self.m.state_dict().items()}
         self.step = 0
-        if os.path.exists(self.path):
+        if going:
             s = torch.load(self.path, weights_only=True)
             self.m.load_state_dict(s["model"])
             self.asker.load_state_dict(s["asker"])
