@@ -244,6 +244,7 @@ install: all ## to $(DESTDIR)$(prefix): program, model, systemd units
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(bindir)/lammd
 	test ! -f '$(PLUGIN)' || $(INSTALL) -D -m 644 $(PLUGIN) $(DESTDIR)$(prefix)/lib/lammd/lammd-cuda.so
 	$(INSTALL) -m 644 $(wildcard models/lamm-mini/*) $(DESTDIR)$(datadir)/lammd/models/lamm-mini
+	for f in models/shapes/*/*; do $(INSTALL) -D -m 644 $$f $(DESTDIR)$(datadir)/lammd/$$f || exit 1; done
 	for u in $(unitdir)/lammd.service $(unitdir)/lammd.socket $(docdir)/lammd-gpu.conf; do \
 	    sed -e 's|@bindir@|$(bindir)|g; s|@datadir@|$(datadir)|g; s|@docdir@|$(docdir)|g' \
 	        systemd/$${u##*/} > $(DESTDIR)$$u && chmod 644 $(DESTDIR)$$u || exit 1; done

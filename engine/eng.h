@@ -1,7 +1,7 @@
-/* eng.h - the inside of an engine: what its two files share.
+/* eng.h - the inside of an engine: what its files share.
  *
- * open.c makes and takes down the struct, engine.c runs it and answers callers. Nobody else includes
- * this.
+ * open.c makes and takes down the struct, size.c chooses its sizes, engine.c runs it and answers
+ * callers. Nobody else includes this.
  *
  * Invariants
  *   1. Between open and close only the step thread touches what stands under "Owner: step".
@@ -73,6 +73,11 @@ struct eng {
     uint64_t shown_pixels, shown_ns;
     int unseen_turns; /* in which others' pictures waited for an action */
 };
+
+/* size.c: fills in e->size and the queue's bound, when all else is open. E_INVALID, E_NOMEM. */
+int eng_choose_sizes(struct eng *e, const struct eng_options *o, struct err *err);
+struct model_plan eng_plan(const struct eng *e); /* of those sizes */
+int32_t eng_keys(const struct eng *e);           /* private keys of a row, at most */
 
 /* The step thread: turns until the queue is closed. arg is the engine. */
 void *eng_step_main(void *arg);

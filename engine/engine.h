@@ -41,6 +41,9 @@ struct eng_options {
     int kv_tokens;         /* slots of the KV pool; 0: enough for width lanes and some pictures */
     int cached_images;     /* stems kept after their job; 0: default 32, <0: none */
     uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
+    uint64_t memory_max;   /* bytes of the device's memory to use; 0: all that is free */
+    int is_seeded; /* weights are made from `seed`, not read: to measure; answers are noise */
+    uint64_t seed;
 };
 
 /* Everything a caller may want to know about the loaded model. */
@@ -58,6 +61,8 @@ struct eng_info {
     int vocabulary;
 };
 
+/* E_NOMEM: the device hasn't room for the model and its smallest pass; the text says for how much.
+ * Sizes that nobody chose are made to fit. */
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *e);
 /* The same on a given table of operations: for tests that lose a device. `backend` is not read. */
 struct kern_ops;

@@ -54,10 +54,11 @@ enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1, KERN_F16 = 2 };
 static inline size_t kern_dtype_bytes(enum kern_dtype t) { return t == KERN_F32 ? 4u : 2u; }
 
 struct kern_config {
-    int device;      /* index of the device; 0 for the CPU */
-    int threads;     /* CPU: threads in all, the caller's included; 0: one per core */
-    const char *isa; /* for tests and benches; NULL or "auto": the backend's choice.
+    int device;          /* index of the device; 0 for the CPU */
+    int threads;         /* CPU: threads in all, the caller's included; 0: one per core */
+    const char *isa;     /* for tests and benches; NULL or "auto": the backend's choice.
                         CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict" */
+    uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
 };
 
 struct kern_stats {
@@ -65,6 +66,8 @@ struct kern_stats {
     uint64_t flops;      /* multiply-adds of gemm and attention, times two */
     uint64_t live_bytes; /* device memory held: alloc and matrices */
     uint64_t peak_bytes;
+    uint64_t most_bytes;  /* that may be held: memory_max, or what was free at open if that is less;
+                             0: nobody knows, as of a host's own memory */
     uint64_t allocations; /* device allocations since open */
 };
 

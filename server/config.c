@@ -46,6 +46,8 @@ static const struct row rows[] = {
      "slots of the KV cache; 0: enough for the lanes and some pictures"},
     {"cached-images", KIND_INT, ALL, AT(cached_images), -1, 100000, 0, "N",
      "pictures kept ready in the KV cache; 0: 32, -1: none"},
+    {"memory-mib", KIND_INT, ALL, AT(memory_mib), 0, INT64_C(1) << 30, 0, "MIB",
+     "the device's memory to use, weights included; 0: all that is free"},
     {"queue-tokens", KIND_INT, CMD_SERVE, AT(queue_tokens), 0, INT64_C(1) << 50, 0, "N",
      "work that may wait, in prompt tokens; 0: a good default"},
 
@@ -106,6 +108,10 @@ static const struct row rows[] = {
      "pvp, seg: write truth and answers there, as PNG files of the grid"},
     {"json", KIND_TEXT, CMD_EVAL, AT(json), 0, 0, 0, "FILE",
      "figures and answers as one JSON object; - is standard output, without the table"},
+    {"shape", KIND_TEXT, CMD_BENCH, AT(shape), 0, 0, 0, "NAME",
+     "instead of --model: sizes without weights, pae-lamm-7b; wants --weights"},
+    {"weights", KIND_TEXT, CMD_BENCH, AT(weights), 0, 0, 0, "random:SEED",
+     "weights made from a number instead of the model's: true speed, answers that mean nothing"},
     {"repeat", KIND_INT, CMD_BENCH, AT(repeat), 1, 1000, 5, "N",
      "runs, or turns, of each measurement"},
     {"quick", KIND_FLAG, CMD_BENCH, AT(is_quick), 0, 1, 0, NULL,
@@ -176,6 +182,33 @@ static int option(struct config *cfg, enum config_cmd cmd, int argc, char **argv
     return take(cfg, r, text ? text : argv[++*i], e);
 }
 
+/* "random:SEED" */
+static int read_seed(const char *text, uint64_t *out) {
+    static const char word[] = "random:";
+    const char *number = text + strlen(word);
+    char *end;
+    if (strncmp(text, word, strlen(word)) != 0 || !*number || number[strspn(number, "0123456789")])
+        return E_INVALID;
+    errno = 0;
+    *out = strtoull(number, &end, 10);
+    return errno ? E_INVALID : 0;
+}
+
+/* What must fit together. */
+static int check(const struct config *cfg, struct err *e) {
+    uint64_t seed;
+    if (cfg->weights && read_seed(cfg->weights, &seed))
+        return err_set(e, E_INVALID,
+                       "--weights takes random:SEED, a number up to 2^64 - 1, not \"%s\"",
+                       cfg->weights);
+    if (cfg->shape && cfg->model) return err_set(e, E_INVALID, "--shape and --model: one of them");
+    if (cfg->shape && !cfg->weights)
+        return err_set(e, E_INVALID, "--shape has no weights: say --weights random:1 as well");
+    if (cfg->shape && (!*cfg->shape || strchr(cfg->shape, '/') || cfg->shape[0] == '.'))
+        return err_set(e, E_INVALID, "--shape takes the name of a folder in models/shapes");
+    return 0;
+}
+
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e) {
     *cfg = (struct config){0};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -187,7 +220,7 @@ int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
                          : option(cfg, cmd, argc, argv, &i, e);
         if (rc) return rc;
     }
-    return 0;
+    return check(cfg, e);
 }
 
 void config_help(enum config_cmd cmd, FILE *to) {
@@ -210,22 +243,28 @@ static int is_model(const char *dir) {
 }
 
 const char *config_model(const struct config *cfg, char path[4096]) {
-    static const char here[] = "models/lamm-mini";
-    static const char *const beside[] = {"/models/lamm-mini", "/../share/lammd/models/lamm-mini"};
+    static const char *const beside[] = {"/", "/../share/lammd/"};
+    const char *in = cfg->shape ? "models/shapes/" : "models/";
+    const char *name = cfg->shape ? cfg->shape : "lamm-mini";
     if (cfg->model) return cfg->model;
-    if (is_model(here)) return here;
     char exe[2048];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     char *slash = n > 0 ? memrchr(exe, '/', (size_t)n) : NULL;
-    for (size_t i = 0; slash && i < ARRAY_LEN(beside); i++) {
-        snprintf(path, 4096, "%.*s%s", (int)(slash - exe), exe, beside[i]);
-        if (is_model(path)) return path;
-    }
-    return here; /* its loader says what is missing */
+    snprintf(path, 4096, "%s%s", in, name);
+    for (size_t i = 0; slash && !is_model(path) && i < ARRAY_LEN(beside); i++)
+        snprintf(path, 4096, "%.*s%s%s%s", (int)(slash - exe), exe, beside[i], in, name);
+    if (!is_model(path))
+        snprintf(path, 4096, "%s%s", in, name); /* its loader says what is missing */
+    return path;
 }
 
 struct eng_options config_engine(const struct config *cfg, const char *model) {
+    uint64_t seed = 0;
+    if (cfg->weights) (void)read_seed(cfg->weights, &seed); /* checked when it was parsed */
     return (struct eng_options){.model_dir = model,
+                                .is_seeded = cfg->weights != NULL,
+                                .seed = seed,
+                                .memory_max = (uint64_t)cfg->memory_mib << 20,
                                 .backend = cfg->backend ? cfg->backend : "auto",
                                 .plugin = getenv("LAMMD_PLUGIN"),
                                 .isa = cfg->isa,

@@ -29,7 +29,8 @@ struct config_list {
 struct config {
     /* the model and its engine */
     const char *model, *backend, *isa;
-    int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens;
+    int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib;
+    const char *shape, *weights; /* bench */
     /* serve: where and for whom */
     struct config_list listen, hosts;
     int64_t connections, workers;
@@ -51,8 +52,8 @@ struct config {
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e);
 void config_help(enum config_cmd cmd, FILE *to);
 
-/* The folder of the model: --model, or models/lamm-mini beside the program, below the current
- * folder or in ../share/lammd. Borrowed from `cfg` or from `path`. */
+/* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME) beside the
+ * program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from `path`. */
 const char *config_model(const struct config *cfg, char path[4096]);
 struct eng_options config_engine(const struct config *cfg, const char *model);
 

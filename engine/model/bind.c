@@ -16,13 +16,14 @@
 #include <string.h>
 
 #include "engine/model/parts.h"
+#include "engine/model/source.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 
 struct bind {
     struct model *m;
-    const struct st *st;
-    uint8_t *used;             /* (st_count) */
+    struct source *source;
+    uint8_t *used;             /* (st_count of the file) */
     char prefix[64];           /* in front of every name asked for */
     char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
     struct err *e;
@@ -32,9 +33,10 @@ struct bind {
 /* ---- finding a tensor --------------------------------------------------------------------------- */
 
 static void mark_used(struct bind *b, const struct st_tensor *t) {
-    size_t i = (size_t)(t - st_at(b->st, 0));
+    const struct st *file = b->source->st;
+    size_t i = file ? (size_t)(t - st_at(file, 0)) : 0;
     if (!b->used[i]) b->m->parameters += t->elements;
-    b->used[i] = 1;
+    b->used[i] = file != NULL; /* what is made is asked for once */
 }
 
 /* "[3, 4]" */
@@ -56,7 +58,7 @@ __attribute__((format(printf, 2, 3))) static void bind_in(struct bind *b, const 
 static int bind_has(const struct bind *b, const char *name) {
     char full[ST_NAME_MAX];
     snprintf(full, sizeof full, "%s%s", b->prefix, name);
-    return st_find(b->st, full) != NULL;
+    return source_has(b->source, full);
 }
 
 /* The tensor of that name and shape, or NULL and b->rc. -1 in `want` fits any size. */
@@ -65,16 +67,17 @@ static const struct st_tensor *bind_find(struct bind *b, const char *tail, const
     if (b->rc && !b->missing[0]) return NULL;
     char name[ST_NAME_MAX];
     snprintf(name, sizeof name, "%s%s", b->prefix, tail);
-    const struct st_tensor *t = st_find(b->st, name);
+    const struct st_tensor *t = source_find(b->source, name, want, ndim);
     if (b->rc) { /* the rest of the walk only tells good names from slips of the pen */
         if (t) mark_used(b, t);
         return NULL;
     }
-    if (!t) {
+    if (!t && !b->source->st) b->rc = err_set(b->e, E_NOMEM, "tensor %s: no memory", name);
+    if (!t && b->source->st) {
         snprintf(b->missing, sizeof b->missing, "%s", name);
         b->rc = E_FORMAT;
-        return NULL;
     }
+    if (!t) return NULL;
     if (t->dtype == ST_OTHER) {
         b->rc = err_set(b->e, E_UNSUPPORTED, "tensor %s: dtype %s is not F32, BF16 or F16", name,
                         t->dtype_name);
@@ -407,8 +410,9 @@ static void report_missing(struct bind *b) {
     enum { SLIP_MAX = 4 };
     const char *near = NULL;
     int least = SLIP_MAX + 1;
-    for (size_t i = 0; i < st_count(b->st); i++) {
-        const char *other = st_at(b->st, i)->name;
+    const struct st *file = b->source->st;
+    for (size_t i = 0; i < st_count(file); i++) {
+        const char *other = st_at(file, i)->name;
         int d = b->used[i] ? least : name_distance(b->missing, other, SLIP_MAX);
         if (d < least) {
             least = d;
@@ -422,17 +426,19 @@ static void report_missing(struct bind *b) {
 }
 
 static void refuse_left_over(struct bind *b) {
-    for (size_t i = 0; i < st_count(b->st) && !b->rc; i++) {
-        const char *name = st_at(b->st, i)->name;
+    const struct st *file = b->source->st;
+    for (size_t i = 0; file && i < st_count(file) && !b->rc; i++) {
+        const char *name = st_at(file, i)->name;
         if (!b->used[i] && !is_ignorable(&b->m->c, name))
             b->rc = err_set(b->e, E_FORMAT, "tensor %.80s: unexpected", name);
     }
 }
 
-int bind_weights(struct model *m, const struct st *st, struct err *e) {
-    struct bind b = {.m = m, .st = st, .e = e};
-    b.used = mem_try(st_count(st) + 1);
-    if (!b.used) return err_set(e, E_NOMEM, "no memory for %zu marks", st_count(st));
+int bind_weights(struct model *m, struct source *source, struct err *e) {
+    struct bind b = {.m = m, .source = source, .e = e};
+    size_t marks = source->st ? st_count(source->st) : 0;
+    b.used = mem_try(marks + 1);
+    if (!b.used) return err_set(e, E_NOMEM, "no memory for %zu marks", marks);
     bind_vit(&b, &m->vit);
     bind_llama(&b, &m->llama);
     refuse_left_over(&b);

@@ -11,11 +11,12 @@
  */
 #include "engine/model/model.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/model/digest.h"
 #include "engine/model/parts.h"
+#include "engine/model/source.h"
 #include "kernels/base/mem.h"
 
 /* ---- device memory -------------------------------------------------------------------------------- */
@@ -125,22 +126,51 @@ static int plan_complete(struct model_plan *p, struct err *e) {
     return 0;
 }
 
+/* Bytes of the three big blocks of a plan. 0 when a size overflows. */
+struct plan_bytes {
+    size_t pool, feats, staging;
+};
+static int count_plan(const struct model_config *c, const struct model_plan *p,
+                      struct plan_bytes *out) {
+    struct llama_index layout;
+    if (!mem_mul(model_slot_bytes(c), (size_t)p->kv_slots, &out->pool) ||
+        !mem_mul(sizeof(float) * (size_t)c->text.hidden_size,
+                 (size_t)p->feats_max * (size_t)c->n_image_tokens, &out->feats) ||
+        (int64_t)p->feats_max * c->n_image_tokens > INT32_MAX || !llama_index_layout(p, &layout))
+        return 0;
+    out->staging = layout.bytes;
+    return 1;
+}
+
+uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan) {
+    struct model probe = {.c = m->c, .plan = *plan};
+    struct plan_bytes n;
+    struct carve c = {0};
+    size_t all;
+    int slots = plan->kv_slots;
+    if (!slots) probe.plan.kv_slots = 1;
+    if (plan_complete(&probe.plan, NULL)) return UINT64_MAX;
+    probe.plan.kv_slots = slots;
+    if (!count_plan(&m->c, &probe.plan, &n)) return UINT64_MAX;
+    probe.staging_bytes = n.staging;
+    carve_work(&c, &probe, &probe.work);
+    size_t logits = 2 * sizeof(float) * (size_t)probe.plan.picks_max * (size_t)m->head_max;
+    if (c.overflows || !mem_add(n.pool, n.feats, &n.pool) || !mem_add(n.pool, c.bytes, &n.pool) ||
+        !mem_add(n.pool, logits, &all))
+        return UINT64_MAX;
+    return all;
+}
+
 /* Sizes are checked before the first byte is asked for. */
 static int plan_all(struct model *m, struct err *e) {
-    const struct model_plan *p = &m->plan;
-    size_t pool, feats;
-    struct llama_index layout;
-    if (!mem_mul(model_slot_bytes(&m->c), (size_t)p->kv_slots, &pool) ||
-        !mem_mul(sizeof(float) * (size_t)m->c.text.hidden_size,
-                 (size_t)p->feats_max * (size_t)m->c.n_image_tokens, &feats) ||
-        (int64_t)p->feats_max * m->c.n_image_tokens > INT32_MAX || !llama_index_layout(p, &layout))
-        return err_set(e, E_TOO_BIG, "size overflows");
-    m->staging_bytes = layout.bytes;
-    m->staging = mem_try(layout.bytes);
-    if (!m->staging) return err_set(e, E_NOMEM, "no memory for %zu bytes", layout.bytes);
+    struct plan_bytes n;
+    if (!count_plan(&m->c, &m->plan, &n)) return err_set(e, E_TOO_BIG, "size overflows");
+    m->staging_bytes = n.staging;
+    m->staging = mem_try(n.staging);
+    if (!m->staging) return err_set(e, E_NOMEM, "no memory for %zu bytes", n.staging);
     int rc = plan_work(m, e);
-    if (!rc) rc = model_alloc(m, pool, &m->pool, e);
-    if (!rc) rc = model_alloc(m, feats, &m->feats, e);
+    if (!rc) rc = model_alloc(m, n.pool, &m->pool, e);
+    if (!rc) rc = model_alloc(m, n.feats, &m->feats, e);
     if (!rc) rc = plan_logits(m, m->head_max, e);
     return rc;
 }
@@ -157,17 +187,6 @@ int model_plan(struct model *m, const struct model_plan *plan, struct err *e) {
 
 /* ---- open and close ------------------------------------------------------------------------------- */
 
-static int digest_file(const struct st *st, char out[65], struct err *e) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    size_t len;
-    const void *bytes = st_bytes(st, &len);
-    if (!EVP_Digest(bytes, len, sum, NULL, EVP_sha256(), NULL))
-        return err_set(e, E_INTERNAL, "no SHA-256");
-    for (int i = 0; i < 32; i++)
-        snprintf(out + 2 * i, 3, "%02x", sum[i]);
-    return 0;
-}
-
 /* Room for the notes of every allocation to come. */
 static int make_tables(struct model *m, struct err *e) {
     int vit = m->c.vision.layers, text = m->c.text.layers;
@@ -182,25 +201,63 @@ static int make_tables(struct model *m, struct err *e) {
     return 0;
 }
 
-int model_open_tensors(const struct model_config *c, const struct st *st,
-                       const struct kern_ops *ops, struct kern *k, struct model **out,
-                       struct err *e) {
+/* Are there surely more bytes of weights than room for them? Said before minutes are spent on reading. */
+static int check_room(const struct model *m, const struct source *source, struct err *e) {
+    const double mib = 1024.0 * 1024.0;
+    struct kern_stats s;
+    m->ops->stats(m->k, &s);
+    uint64_t need = source_bytes(source, &m->c);
+    if (!s.most_bytes || need <= s.most_bytes) return 0;
+    return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
+                   (double)need / mib, (double)s.most_bytes / mib);
+}
+
+/* The weights of `source` on the device; `named` are the bytes whose digest names the model. */
+static int load(const struct model_config *c, struct source *source, const void *named,
+                size_t named_len, const struct kern_ops *ops, struct kern *k, struct model **out,
+                struct err *e) {
     *out = NULL;
     struct model *m = mem_try(sizeof *m);
     if (!m) return err_set(e, E_NOMEM, "no memory for a model");
     m->c = *c;
     m->ops = ops;
     m->k = k;
+    struct digest d;
+    digest_start(&d, named, named_len);
     int rc = make_tables(m, e);
-    if (!rc) rc = bind_weights(m, st, e);
-    if (!rc) rc = digest_file(st, m->digest, e);
+    if (!rc) rc = check_room(m, source, e);
+    if (!rc) rc = bind_weights(m, source, e);
     if (!rc) rc = ops->sync(k, e);
+    rc = digest_end(&d, rc, m->digest, e);
     if (rc) {
         model_close(m);
         return rc;
     }
     *out = m;
     return 0;
+}
+
+int model_open_tensors(const struct model_config *c, const struct st *st,
+                       const struct kern_ops *ops, struct kern *k, struct model **out,
+                       struct err *e) {
+    size_t len;
+    const void *bytes = st_bytes(st, &len);
+    return load(c, &(struct source){.st = st}, bytes, len, ops, k, out, e);
+}
+
+int model_open_seeded(const char *dir, uint64_t seed, const struct kern_ops *ops, struct kern *k,
+                      struct model **out, struct err *e) {
+    *out = NULL;
+    struct {
+        struct model_config c;
+        uint64_t seed;
+    } named = {.seed = seed};
+    int rc = model_read_config(dir, &named.c, e);
+    if (rc) return rc;
+    struct source source = {.seed = seed, .any = 1 + named.c.n_patches};
+    rc = load(&named.c, &source, &named, sizeof named, ops, k, out, e);
+    source_clear(&source);
+    return rc;
 }
 
 int model_open(const char *dir, const struct kern_ops *ops, struct kern *k, struct model **out,

@@ -53,6 +53,10 @@ int model_read_config(const char *dir, struct model_config *out, struct err *e);
  * device `k`. Borrows ops and k until close. On failure *out is NULL and nothing is left behind. */
 int model_open(const char *dir, const struct kern_ops *ops, struct kern *k, struct model **out,
                struct err *e);
+/* The same without a weights file: weights made from `seed` (engine/model/source.h), to measure sizes
+ * whose weights one hasn't got. What it answers is noise; its digest is of config and seed. */
+int model_open_seeded(const char *dir, uint64_t seed, const struct kern_ops *ops, struct kern *k,
+                      struct model **out, struct err *e);
 void model_close(struct model *m); /* NULL is legal */
 const struct model_config *model_config(const struct model *m);
 /* SHA-256 of the weights file, lower-case hex, NUL-terminated; names the model in caches. */
@@ -73,6 +77,9 @@ struct model_plan {
 };
 /* Called once. E_TOO_BIG when the sizes overflow, E_NOMEM when the device hasn't that much. */
 int model_plan(struct model *m, const struct model_plan *plan, struct err *e);
+/* Bytes of device memory that the plan would take, heads made so far included; kv_slots may be 0 here.
+ * UINT64_MAX when it overflows or is absurd. */
+uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan);
 /* Bytes of device memory one KV slot costs (all layers, k and v). */
 size_t model_slot_bytes(const struct model_config *c);
 

@@ -97,8 +97,9 @@ int model_alloc(struct model *m, size_t bytes, struct kern_ptr *out, struct err 
 /* Shows `rows` x `cols` floats, `ld` apart, to the tap if there is one. */
 void model_show(struct model *m, const char *name, struct kern_ptr p, int rows, int cols, int ld);
 
-/* bind.c: names in the file -> fields of m->vit and m->llama, every shape checked. */
-int bind_weights(struct model *m, const struct st *st, struct err *e);
+struct source;
+/* bind.c: names of weights -> fields of m->vit and m->llama, every shape checked. */
+int bind_weights(struct model *m, struct source *source, struct err *e);
 /* Resizes the grid part of positions (1 + from*from, width) to (1 + to*to, width); row 0 is kept. */
 void bind_resize_positions(const float *src, int from, float *dst, int to, int width);
 

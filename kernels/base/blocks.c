@@ -13,6 +13,7 @@ struct block {
 
 void *blocks_take(struct blocks *b, size_t bytes) {
     size_t total;
+    if (b->most_bytes && bytes > b->most_bytes - b->live_bytes) return NULL;
     struct block *h = mem_add(bytes, sizeof *h, &total) ? mem_try(total) : NULL;
     if (!h) return NULL;
     h->bytes = bytes;

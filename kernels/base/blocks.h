@@ -17,10 +17,11 @@ struct block;
 struct blocks {
     struct block *first;
     uint64_t live_bytes, peak_bytes;
+    uint64_t most_bytes;  /* that may be live; 0: no limit of ours */
     uint64_t allocations; /* blocks ever taken */
 };
 
-void *blocks_take(struct blocks *b, size_t bytes); /* zeroed, 64-byte aligned; NULL: no memory */
+void *blocks_take(struct blocks *b, size_t bytes); /* zeroed, 64-byte aligned; NULL: no room */
 void blocks_give(struct blocks *b, void *p);       /* NULL is legal */
 void blocks_clear(struct blocks *b);               /* frees what is left */
 

@@ -44,6 +44,7 @@ static int cpu_open(const struct kern_config *cfg, struct kern **out, struct err
     if (cfg->threads < 0) return err_set(e, E_INVALID, "%d threads", cfg->threads);
     struct kern *k = mem_must(sizeof *k);
     k->isa = isa;
+    k->blocks.most_bytes = cfg->memory_max;
     k->pool = pool_new(cfg->threads);
     int n = pool_threads(k->pool);
     k->private = mem_must((size_t)n * sizeof *k->private);
@@ -119,6 +120,7 @@ static void cpu_stats(struct kern *k, struct kern_stats *out) {
                                .flops = k->flops,
                                .live_bytes = k->blocks.live_bytes,
                                .peak_bytes = k->blocks.peak_bytes,
+                               .most_bytes = k->blocks.most_bytes,
                                .allocations = k->blocks.allocations + k->scratch_grown};
 }
 

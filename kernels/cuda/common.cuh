@@ -54,8 +54,9 @@ struct kern {
     struct cuda_block *blocks;
     struct kern_mat *mats;
     struct kern_stats stats;
-    struct err lost; /* code 0: the device is well */
-    char *ring;      /* (RING, RING_BYTES), pinned */
+    uint64_t memory_max; /* of kern_config */
+    struct err lost;     /* code 0: the device is well */
+    char *ring;          /* (RING, RING_BYTES), pinned */
     cudaEvent_t ring_free[RING];
     int ring_next;
     char *stage_in, *stage_out; /* cuda_stage_bytes each */

@@ -20,8 +20,12 @@ static int lost(const struct kern *k, struct err *e) {
 }
 
 /* Is there room? Asked first, since what a card says to absurd sizes varies. */
-static int check_room(size_t bytes, struct err *e) {
+static int check_room(const struct kern *k, size_t bytes, struct err *e) {
     size_t room = 0, total = 0;
+    if (k->memory_max && bytes > k->memory_max - k->stats.live_bytes)
+        return err_set(e, E_NOMEM, "cuda: %zu MiB are needed, %zu of the allowed %zu MiB are free",
+                       bytes >> 20, (size_t)(k->memory_max - k->stats.live_bytes) >> 20,
+                       (size_t)k->memory_max >> 20);
     if (cudaMemGetInfo(&room, &total) != cudaSuccess || bytes <= room) return 0;
     return err_set(e, E_NOMEM, "cuda: %zu MiB are needed, %zu of the card's %zu MiB are free",
                    bytes >> 20, room >> 20, total >> 20);
@@ -30,7 +34,7 @@ static int check_room(size_t bytes, struct err *e) {
 int cuda_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
     CUDA_TRY(k, cudaSetDevice(k->device));
     int rc = lost(k, e);
-    if (!rc) rc = check_room(bytes, e);
+    if (!rc) rc = check_room(k, bytes, e);
     if (rc) return rc;
     struct cuda_block *b = (struct cuda_block *)mem_try(sizeof *b);
     if (!b) return err_set(e, E_NOMEM, "cuda: no memory for a note");

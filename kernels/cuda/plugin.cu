@@ -99,6 +99,17 @@ static void open_parts(struct kern *k) {
     CUDA_TRY(k, cudaMalloc((void **)&k->stage_out, cuda_stage_bytes));
 }
 
+/* What may be held. A little of the card is left alone: the runtime loads kernels as they are first
+ * used, and takes memory in pages of 2 MiB. */
+static void note_room(struct kern *k, uint64_t memory_max) {
+    static const size_t spare = (size_t)256 << 20;
+    size_t room = 0, total = 0;
+    k->memory_max = memory_max;
+    CUDA_TRY(k, cudaMemGetInfo(&room, &total));
+    k->stats.most_bytes = room > spare ? room - spare : room;
+    if (memory_max && memory_max < k->stats.most_bytes) k->stats.most_bytes = memory_max;
+}
+
 static int cuda_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
     static const char *const mode_names[] = {"flat", "tile", "strict"};
     *out = NULL;
@@ -117,6 +128,7 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
         return rc;
     }
     if (mode != CUDA_STRICT) k->lt = lt_open();
+    note_room(k, cfg->memory_max);
     char products[32] = "own products";
     if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));
     snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s", k->device, prop.name,

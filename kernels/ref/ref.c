@@ -17,6 +17,7 @@ static int ref_open(const struct kern_config *cfg, struct kern **out, struct err
     *out = NULL;
     if (cfg->device != 0) return err_set(e, E_NOT_FOUND, "ref: no device %d", cfg->device);
     *out = mem_must(sizeof(**out));
+    (*out)->blocks.most_bytes = cfg->memory_max;
     return 0;
 }
 
@@ -119,6 +120,7 @@ static void ref_stats(struct kern *k, struct kern_stats *out) {
                                .flops = k->flops,
                                .live_bytes = k->blocks.live_bytes,
                                .peak_bytes = k->blocks.peak_bytes,
+                               .most_bytes = k->blocks.most_bytes,
                                .allocations = k->blocks.allocations};
 }
 

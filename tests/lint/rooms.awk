@@ -29,10 +29,10 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|form)[.]c$")
     ration("^(png|turbojpeg)[.]h$", "^api/picture/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|server/eval/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture|engine/model/model)[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture|engine/model/digest)[.]c$")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/eng|engine/engine|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/eng|engine/engine|engine/model/digest|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

@@ -1,6 +1,7 @@
-"""Write the two small random models that the tests live on: tests/golden/tiny, tiny-digits.
+"""Write the two small random models that the tests live on, and the sizes of the paper's model.
 
-    python3 tools/oracle/make_models.py tests/golden
+    python3 tools/oracle/make_models.py tests/golden            # tiny, tiny-digits
+    python3 tools/oracle/make_models.py shape models/shapes     # pae-lamm-7b: no weights
 """
 import json
 import math
@@ -116,6 +117,15 @@ UNSTORED = {
 }
 
 
+# The paper's model (spec sections 2, 3): EVA-CLIP ViT-g at 448 and LLaMA-2-7B. The tokenizer spells our prompts
+# in as many tokens as LLaMA-2's, which may not be shipped; its pieces are few, the vocabulary is the true one.
+PAE_LAMM_7B = config(32000, {"image_size": 448, "patch_size": 14, "hidden_size": 1408,
+                             "num_attention_heads": 16, "num_hidden_layers": 39, "intermediate_size": 6144},
+                     {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+                      "num_attention_heads": 32, "num_key_value_heads": 32,
+                      "max_position_embeddings": 4096}, pixel_grid=64)
+
+
 def make(table, dtype, salt=""):
     """The weights of a table of shapes: matrices in `dtype`, vectors and positions in float32.
 
@@ -130,13 +140,17 @@ def make(table, dtype, salt=""):
     return out
 
 
-def write(folder, c, tok, dtype, salt, **how):
+def write_shape(folder, c, tok):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "config.json"), "w") as f:
         json.dump(c, f, indent=2)
         f.write("\n")
     with open(os.path.join(folder, "tokenizer.model"), "wb") as f:
         f.write(tok)
+
+
+def write(folder, c, tok, dtype, salt, **how):
+    write_shape(folder, c, tok)
     stfile.write(os.path.join(folder, "model.safetensors"), make(shapes(c, **how), dtype, salt))
 
 
@@ -153,4 +167,7 @@ def main(root):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1] == "shape":
+        write_shape(os.path.join(sys.argv[2], "pae-lamm-7b"), PAE_LAMM_7B, tokmake.digits())
+    else:
+        main(sys.argv[1])

@@ -21,7 +21,7 @@ TEST(kern_find_knows_its_backends_and_no_other) {
 TEST(kern_auto_prefers_the_fast_one) {
     const struct kern_ops *ops, *cpu;
     if (kern_find("cpu", &cpu, NULL)) skip("no cpu backend");
-    int has_gpu = kern_find("cuda", &ops, NULL) == 0 && ops->score() > 0;
+    int has_gpu = kern_find("cuda", &ops, NULL) == 0 && ops->score() > cpu->score();
     CHECK_EQ(kern_find("auto", &ops, NULL), 0);
     CHECK_STR(ops->name, has_gpu ? "cuda" : "cpu");
 }
@@ -133,6 +133,34 @@ OP_TEST(device_memory_that_is_not_there_is_reported) {
     rc = r->ops->mat_new(r->k, &src, &m, NULL);
     CHECK(rc == E_TOO_BIG || rc == E_NOMEM);
     CHECK(m == NULL);
+}
+
+/* The cap counts both kinds of memory, and what is given back can be had again. */
+OP_TEST(device_memory_keeps_to_its_cap) {
+    enum { CAP = 1 << 20 };
+    struct kern_config cfg = {.threads = r->threads, .isa = r->isa, .memory_max = CAP};
+    struct kern_stats s;
+    struct kern_ptr p, more = {NULL};
+    struct kern_mat *m = NULL;
+    struct kern *k;
+    float *w = host_f32(CAP / 16);
+    struct kern_mat_part part = {w, 1024, KERN_F32};
+    const struct kern_mat_src src = {&part, 1, 64}; /* a quarter of the cap */
+    CHECK_EQ(r->ops->open(&cfg, &k, NULL), 0);
+    r->ops->stats(k, &s);
+    CHECK_EQ(s.most_bytes, CAP);
+    CHECK_EQ(r->ops->alloc(k, CAP + 1, &p, NULL), E_NOMEM);
+    CHECK_EQ(r->ops->alloc(k, CAP - (128 << 10), &p, NULL), 0);
+    CHECK_EQ(r->ops->alloc(k, 129 << 10, &more, NULL), E_NOMEM);
+    CHECK_EQ(r->ops->mat_new(k, &src, &m, NULL), E_NOMEM);
+    CHECK(more.addr == NULL && m == NULL);
+    r->ops->free(k, p);
+    CHECK_EQ(r->ops->mat_new(k, &src, &m, NULL), 0);
+    CHECK_EQ(r->ops->alloc(k, CAP - (255 << 10), &p, NULL), E_NOMEM);
+    CHECK_EQ(r->ops->alloc(k, CAP / 2, &p, NULL), 0);
+    r->ops->stats(k, &s);
+    CHECK(s.live_bytes <= CAP);
+    r->ops->close(k);
 }
 
 OP_TEST(device_counts_operations_and_multiply_adds) {

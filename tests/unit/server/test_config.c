@@ -91,3 +91,27 @@ TEST(config_help_names_every_option) {
     CHECK_HAS(text, "default: 1024");
     CHECK(!strstr(text, "--repeat"));
 }
+
+TEST(config_of_a_bench_without_weights) {
+    struct config cfg;
+    char path[4096];
+    CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--weights", "random:18446744073709551615", "--shape",
+                   "pae-lamm-7b", "--memory-mib", "24576"),
+             0);
+    struct eng_options o = config_engine(&cfg, config_model(&cfg, path));
+    CHECK_STR(o.model_dir, "models/shapes/pae-lamm-7b");
+    CHECK(o.is_seeded);
+    CHECK_EQ(o.seed, UINT64_MAX);
+    CHECK_EQ(o.memory_max, (uint64_t)24 << 30);
+    CHECK(!config_engine(&(struct config){0}, "m").is_seeded);
+    static const char *const wrong[] = {"random",    "random:", "random:-1",
+                                        "random:1x", "zeros:1", "random:18446744073709551616"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        check_refused(CMD_BENCH, "random:SEED", (char *[]){"--weights", (char *)wrong[i], NULL});
+    check_refused(CMD_BENCH, "no weights", (char *[]){"--shape", "pae-lamm-7b", NULL});
+    check_refused(CMD_BENCH, "one of them",
+                  (char *[]){"--shape", "a", "--model", "b", "--weights", "random:1", NULL});
+    check_refused(CMD_BENCH, "models/shapes",
+                  (char *[]){"--shape", "../a", "--weights", "random:1", NULL});
+    check_refused(CMD_SERVE, "no option here", (char *[]){"--weights", "random:1", NULL});
+}

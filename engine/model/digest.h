@@ -1,0 +1,33 @@
+/* digest.h - the SHA-256 that names a model, taken while its weights go to the device.
+ *
+ * Hashing 15 GB takes as long as loading them, so a thread of its own does it, running ahead over the mapped
+ * file and so fetching it from the disk too. Room-private.
+ *
+ *     digest_start(&d, bytes, len);
+ *     rc = ...;                        // load; the bytes must stay
+ *     rc = digest_end(&d, rc, hex, e); // waits, or stops it at once when rc is an error already
+ */
+#ifndef ENGINE_MODEL_DIGEST_H
+#define ENGINE_MODEL_DIGEST_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "kernels/base/err.h"
+
+struct digest {
+    const void *bytes;
+    size_t len;
+    pthread_t thread;
+    int has_thread;
+    atomic_int stop;
+    int is_good; /* the sum is in hex */
+    char hex[65];
+};
+
+void digest_start(struct digest *d, const void *bytes, size_t len);
+/* Ends the thread. rc when that is an error, else 0 with `hex` filled in, or E_INTERNAL. */
+int digest_end(struct digest *d, int rc, char hex[65], struct err *e);
+
+#endif

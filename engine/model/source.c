@@ -1,0 +1,104 @@
+/* source.c - see source.h. Four numbers come out of each draw, so that making 7 billion takes seconds.
+ * A tensor's numbers hang on the seed and its name alone (FNV-1a). */
+#include "engine/model/source.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/model/model.h"
+#include "kernels/base/half.h"
+#include "kernels/base/mem.h"
+#include "kernels/base/rng.h"
+
+static int has_suffix(const char *s, const char *end) {
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && !strcmp(s + n - k, end);
+}
+
+static uint64_t seed_of(uint64_t seed, const char *name) {
+    uint64_t h = 0xcbf29ce484222325ull;
+    for (; *name; name++)
+        h = (h ^ (uint8_t)*name) * 0x100000001b3ull;
+    return rng_u64(h, seed);
+}
+
+struct spread {
+    float mean, most; /* uniform in mean +- most */
+};
+
+static struct spread spread_of(const struct st_tensor *t) {
+    const float to_most = sqrtf(3.0f); /* from a deviation to the ends */
+    int is_norm = strstr(t->name, "norm") || strstr(t->name, "ln_");
+    if (t->ndim == 1)
+        return (struct spread){is_norm && has_suffix(t->name, ".weight"), 0.1f * to_most};
+    if (t->dtype == ST_F32 || has_suffix(t->name, "embed_tokens.weight"))
+        return (struct spread){0, to_most};
+    float inputs = (float)t->elements / (float)(t->shape[0] > 0 ? t->shape[0] : 1);
+    return (struct spread){0, to_most / sqrtf(inputs)};
+}
+
+static void fill(const struct st_tensor *t, void *data, uint64_t seed) {
+    struct spread s = spread_of(t);
+    for (uint64_t i = 0; i < t->elements; i += 4) {
+        uint64_t bits = rng_u64(seed, i / 4), n = t->elements - i < 4 ? t->elements - i : 4;
+        for (uint64_t k = 0; k < n; k++, bits >>= 16) {
+            float v = s.mean + s.most * ((float)(int16_t)(uint16_t)bits * 0x1p-15f);
+            if (t->dtype == ST_F32)
+                ((float *)data)[i + k] = v;
+            else
+                ((uint16_t *)data)[i + k] = half_to_bf16(v);
+        }
+    }
+}
+
+static const struct st_tensor *make(struct source *s, const char *name, const int64_t *want,
+                                    int ndim) {
+    struct source_made *m = &s->made[s->next];
+    mem_free(m->data);
+    *m = (struct source_made){.t = {.name = m->name, .ndim = ndim, .elements = 1}};
+    (void)snprintf(m->name, sizeof m->name, "%s", name);
+    for (int i = 0; i < ndim; i++) {
+        m->t.shape[i] = want[i] < 0 ? s->any : want[i];
+        m->t.elements *= (uint64_t)m->t.shape[i];
+    }
+    int is_wide = ndim == 1 || has_suffix(name, "cls_token") || has_suffix(name, "pos_embed");
+    m->t.dtype = is_wide ? ST_F32 : ST_BF16;
+    m->t.dtype_name = is_wide ? "F32" : "BF16";
+    m->t.bytes = (size_t)m->t.elements * (is_wide ? 4 : 2);
+    m->t.data = m->data = mem_try(m->t.bytes ? m->t.bytes : 1);
+    if (!m->data) return NULL;
+    fill(&m->t, m->data, seed_of(s->seed, name));
+    s->next = (s->next + 1) % SOURCE_HELD;
+    return &m->t;
+}
+
+const struct st_tensor *source_find(struct source *s, const char *name, const int64_t *want,
+                                    int ndim) {
+    return s->st ? st_find(s->st, name) : make(s, name, want, ndim);
+}
+
+int source_has(const struct source *s, const char *name) {
+    return !s->st || st_find(s->st, name) != NULL;
+}
+
+uint64_t source_bytes(const struct source *s, const struct model_config *c) {
+    const struct model_vision *v = &c->vision;
+    const struct model_text *t = &c->text;
+    if (s->st) {
+        uint64_t sum = 0;
+        for (size_t i = 0; i < st_count(s->st); i++)
+            sum += st_at(s->st, i)->bytes;
+        return sum;
+    }
+    uint64_t e = (uint64_t)v->hidden_size, d = (uint64_t)t->hidden_size;
+    uint64_t block = 4 * e * e + 2 * e * (uint64_t)v->intermediate_size;
+    uint64_t layer = 4 * d * d + 3 * d * (uint64_t)t->intermediate_size;
+    return 2 * ((uint64_t)v->layers * block + (uint64_t)t->layers * layer +
+                (uint64_t)c->concat * e * d + (uint64_t)t->vocab_size * d);
+}
+
+void source_clear(struct source *s) {
+    for (int i = 0; i < SOURCE_HELD; i++)
+        mem_free(s->made[i].data);
+}
