@@ -44,6 +44,7 @@ struct eng_options {
     uint64_t memory_max;   /* bytes of the device's memory to use; 0: all that is free */
     int is_seeded; /* weights are made from `seed`, not read: to measure; answers are noise */
     uint64_t seed;
+    const char *profile; /* file that gets a table of each operation's time at close; NULL: none */
 };
 
 /* Everything a caller may want to know about the loaded model. */

@@ -11,11 +11,15 @@ static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
 
 static int open_device(struct eng *e, const struct eng_options *o, const struct kern_ops *ops,
                        struct err *err) {
-    struct kern_config kc = {
-        .device = o->device, .threads = o->threads, .isa = o->isa, .memory_max = o->memory_max};
-    e->ops = ops;
+    struct kern_config kc = {.device = o->device,
+                             .threads = o->threads,
+                             .isa = o->isa,
+                             .memory_max = o->memory_max,
+                             .inner = ops,
+                             .profile = o->profile};
+    e->ops = o->profile ? &kern_profile : ops;
     int rc = kern_check(ops, err);
-    return rc ? rc : ops->open(&kc, &e->kern, err);
+    return rc ? rc : e->ops->open(&kc, &e->kern, err);
 }
 
 static int open_model(struct eng *e, const struct eng_options *o, struct err *err) {

@@ -38,6 +38,7 @@ extern "C" {
 
 struct kern;
 struct kern_mat;
+struct kern_ops;
 
 /* An address in the memory of a device. */
 struct kern_ptr {
@@ -54,11 +55,13 @@ enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1, KERN_F16 = 2 };
 static inline size_t kern_dtype_bytes(enum kern_dtype t) { return t == KERN_F32 ? 4u : 2u; }
 
 struct kern_config {
-    int device;          /* index of the device; 0 for the CPU */
-    int threads;         /* CPU: threads in all, the caller's included; 0: one per core */
-    const char *isa;     /* for tests and benches; NULL or "auto": the backend's choice.
+    int device;                   /* index of the device; 0 for the CPU */
+    int threads;                  /* CPU: threads in all, the caller's included; 0: one per core */
+    const char *isa;              /* for tests and benches; NULL or "auto": the backend's choice.
                         CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict" */
-    uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
+    uint64_t memory_max;          /* bytes of alloc and matrices together; 0: all that there is */
+    const struct kern_ops *inner; /* kern_profile alone: the device that computes, */
+    const char *profile;          /* and the file that gets the table of times */
 };
 
 struct kern_stats {
@@ -306,6 +309,10 @@ int kern_find(const char *name, const struct kern_ops **out, struct err *e);
 #define KERN_PLUGIN_SYMBOL "lammd_kern_plugin"
 typedef const struct kern_ops *kern_plugin_fn(void);
 int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e);
+
+/* Passes each operation on to kern_config.inner, waits for it, and writes a table of times to
+ * kern_config.profile at close (Markdown: calls, ms, share, rate). Slower than `inner` alone. */
+extern const struct kern_ops kern_profile;
 
 /* Is the table whole and of our ABI? 0 or E_UNSUPPORTED. */
 int kern_check(const struct kern_ops *ops, struct err *e);

@@ -30,7 +30,7 @@ struct config {
     /* the model and its engine */
     const char *model, *backend, *isa;
     int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib;
-    const char *shape, *weights; /* bench */
+    const char *shape, *weights, *profile; /* bench */
     /* serve: where and for whom */
     struct config_list listen, hosts;
     int64_t connections, workers;
