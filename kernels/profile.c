@@ -6,10 +6,12 @@
  * and rates are what is wanted. For the same reason begin and end stay here: what is waited for can't be recorded.
  * Written to kern_config.profile when it is closed. Thread: the owner's.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/buf.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/kern.h"
@@ -24,7 +26,7 @@ struct line {
 struct kern {
     const struct kern_ops *ops; /* of the device that computes */
     struct kern *k;
-    char path[1024];
+    FILE *file;
     struct line
         lines[LINES]; /* in the order of their first calls; the last one takes what is over */
     int n;
@@ -43,10 +45,11 @@ static int profile_open(const struct kern_config *cfg, struct kern **out, struct
     if (!cfg->inner || !cfg->profile) return err_set(e, E_INVALID, "profile: of which device?");
     struct kern *p = mem_must(sizeof *p);
     p->ops = cfg->inner;
-    int n = snprintf(p->path, sizeof p->path, "%s", cfg->profile);
-    int rc = n < (int)sizeof p->path ? p->ops->open(cfg, &p->k, e)
-                                     : err_set(e, E_INVALID, "profile: the path is too long");
+    p->file = fopen(cfg->profile, "we");
+    int rc = p->file ? p->ops->open(cfg, &p->k, e)
+                     : err_set(e, E_IO, "profile: %s: %s", cfg->profile, strerror(errno));
     if (rc) {
+        if (p->file) (void)fclose(p->file);
         mem_free(p);
         return rc;
     }
@@ -63,29 +66,31 @@ static int by_time(const void *a, const void *b) {
     return x->ns < y->ns ? 1 : x->ns > y->ns ? -1 : 0;
 }
 
-static void write_table(struct kern *p) {
+static void print_table(struct kern *p, struct buf *b) {
     uint64_t all = 0;
-    FILE *f = fopen(p->path, "w");
-    if (!f) return;
     for (int i = 0; i < p->n; i++)
         all += p->lines[i].ns;
     qsort(p->lines, (size_t)p->n, sizeof p->lines[0], by_time);
-    fprintf(
-        f, "| operation | calls | ms | share | least, us | GFLOP/s |\n|---|---|---|---|---|---|\n");
+    (void)buf_str(
+        b, "| operation | calls | ms | share | least, us | GFLOP/s |\n|---|---|---|---|---|---|\n");
     for (int i = 0; i < p->n; i++) {
         const struct line *l = &p->lines[i];
-        fprintf(f, "| %s | %llu | %.1f | %.1f %% | %.1f | %.0f |\n", l->name,
-                (unsigned long long)l->calls, (double)l->ns / 1e6,
-                all ? 100.0 * (double)l->ns / (double)all : 0, (double)l->least_ns / 1e3,
-                l->ns ? (double)l->flops / (double)l->ns : 0);
+        (void)buf_printf(b, "| %s | %llu | %.1f | %.1f %% | %.1f | %.0f |\n", l->name,
+                         (unsigned long long)l->calls, (double)l->ns / 1e6,
+                         all ? 100.0 * (double)l->ns / (double)all : 0, (double)l->least_ns / 1e3,
+                         l->ns ? (double)l->flops / (double)l->ns : 0);
     }
-    fprintf(f, "\n%s: %.1f ms of operations\n", p->text, (double)all / 1e6);
-    fclose(f);
+    (void)buf_printf(b, "\n%s: %.1f ms of operations\n", p->text, (double)all / 1e6);
 }
 
 static void profile_close(struct kern *p) {
     if (!p) return;
-    write_table(p);
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    print_table(p, &b);
+    (void)fwrite(b.p, 1, b.len, p->file);
+    (void)fclose(p->file);
+    buf_clear(&b);
     p->ops->close(p->k);
     mem_free(p);
 }

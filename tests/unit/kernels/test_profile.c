@@ -93,6 +93,10 @@ TEST(profile_says_what_it_lacks_and_leaves_nothing) {
     mem_stats(&before);
     CHECK_EQ(kern_profile.open(&(struct kern_config){0}, &k, &e), E_INVALID);
     CHECK_HAS(e.text, "of which device");
+    e = (struct err){0};
+    const struct kern_config nowhere = {.inner = &kern_profile, .profile = "/nowhere/at/all"};
+    CHECK_EQ(kern_profile.open(&nowhere, &k, &e), E_IO);
+    CHECK_HAS(e.text, "/nowhere/at/all: No such file");
     struct timed t;
     timed_begin(&t);
     t.cfg.device = 9;
