@@ -115,7 +115,7 @@ static int size_pool(struct eng *e, const struct eng_options *o, struct err *err
     struct sizes *z = &e->size;
     z->runs = z->singles = 0;
     struct room r = room_of(e);
-    uint64_t slot = model_slot_bytes(model_config(e->model));
+    uint64_t slot = model_slot_bytes(model_config(e->model), e->ops->pool_dtype(e->kern));
     uint64_t most = r.is_known ? (r.left > r.rest ? r.left - r.rest : 0) : KV_BYTES;
     int rc = 0;
     if (o->kv_tokens > 0)

@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 1u /* a plugin with another number is refused */
+#define KERN_ABI 2u /* a plugin with another number is refused */
 
 struct kern;
 struct kern_mat;
@@ -167,7 +167,7 @@ struct kern_gather {
 /* Rotary positions and the KV store. qkv (rows, 3*H*K): q, k, v, head-major inside each. Rotates q
  * in place and k on its way to the pool: pair (i, i + K/2) of each head turns by
  * pos * theta^(-2i/K) (the half-split form of Hugging Face's LLaMA). Row i's k and v go to slot
- * slot[i] of the pools. Angles are computed in double. */
+ * slot[i] of the pools, rounded to nearest, ties to even. Angles are computed in double. */
 struct kern_rope {
     int rows, heads, head_size;
     double theta;
@@ -175,8 +175,9 @@ struct kern_rope {
     int ld;
     struct kern_ptr pos;    /* (rows) i32 */
     struct kern_ptr slot;   /* (rows) i32 */
-    struct kern_ptr pool_k; /* (slots, H*K) f32, of one layer */
+    struct kern_ptr pool_k; /* (slots, H*K) of pool_dtype, of one layer */
     struct kern_ptr pool_v;
+    enum kern_dtype pool_dtype;
 };
 
 /* Attention inside each picture: every token sees every token. qkv (images*tokens, 3*H*K) as above;
@@ -211,7 +212,8 @@ struct kern_attn_tree {
     float scale;
     struct kern_ptr q; /* (rows, ldq), as left by rope */
     int ldq;
-    struct kern_ptr pool_k, pool_v;
+    struct kern_ptr pool_k, pool_v; /* as in kern_rope */
+    enum kern_dtype pool_dtype;
     struct kern_ptr y; /* (rows, ldy) */
     int ldy;
     /* The same index arrays on the host (for planning) and on the device. */
@@ -254,6 +256,9 @@ struct kern_ops {
     void (*close)(struct kern *k); /* frees what is left; NULL is legal */
     /* One line for the log: "avx512, 2 threads". Valid until close. */
     const char *(*describe)(const struct kern *k);
+    /* The type in which this device likes its pools of keys and values best. It takes this one and
+     * f32; ref takes all. */
+    enum kern_dtype (*pool_dtype)(const struct kern *k);
 
     /* memory: alloc gives zeroed memory aligned to 64 bytes */
     int (*alloc)(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e);

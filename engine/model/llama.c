@@ -172,7 +172,7 @@ static void llama_qkv(struct model *m, const struct model_pass *p, const struct 
     const struct llama_layer *l = &m->llama.layers[layer];
     const struct work *w = &m->work;
     int n = t->hidden_size;
-    size_t half = floats((size_t)m->plan.kv_slots * (size_t)n);
+    size_t half = (size_t)m->plan.kv_slots * (size_t)n * kern_dtype_bytes(m->pool_dtype);
     pool[0] = kern_at(m->pool, 2 * (size_t)layer * half);
     pool[1] = kern_at(pool[0], half);
     llama_norm(m, p->rows, w->x, l->norm1, w->h);
@@ -186,7 +186,8 @@ static void llama_qkv(struct model *m, const struct model_pass *p, const struct 
                                            .pos = index_at(m, at->pos),
                                            .slot = index_at(m, at->slot),
                                            .pool_k = pool[0],
-                                           .pool_v = pool[1]});
+                                           .pool_v = pool[1],
+                                           .pool_dtype = m->pool_dtype});
 }
 
 /* What every row sees, into work.h. */
@@ -202,6 +203,7 @@ static void llama_attention(struct model *m, const struct model_pass *p,
                                                      .ldq = 3 * n,
                                                      .pool_k = pool[0],
                                                      .pool_v = pool[1],
+                                                     .pool_dtype = m->pool_dtype,
                                                      .y = m->work.h,
                                                      .ldy = n,
                                                      .groups = p->groups,

@@ -106,8 +106,8 @@ static int plan_logits(struct model *m, int head_max, struct err *e) {
     return 0;
 }
 
-size_t model_slot_bytes(const struct model_config *c) {
-    return 2 * sizeof(float) * (size_t)c->text.layers * (size_t)c->text.hidden_size;
+size_t model_slot_bytes(const struct model_config *c, enum kern_dtype pool) {
+    return 2 * kern_dtype_bytes(pool) * (size_t)c->text.layers * (size_t)c->text.hidden_size;
 }
 
 /* Fills in the defaults that model.h states. */
@@ -130,10 +130,10 @@ static int plan_complete(struct model_plan *p, struct err *e) {
 struct plan_bytes {
     size_t pool, feats, staging;
 };
-static int count_plan(const struct model_config *c, const struct model_plan *p,
-                      struct plan_bytes *out) {
+static int count_plan(const struct model *m, const struct model_plan *p, struct plan_bytes *out) {
+    const struct model_config *c = &m->c;
     struct llama_index layout;
-    if (!mem_mul(model_slot_bytes(c), (size_t)p->kv_slots, &out->pool) ||
+    if (!mem_mul(model_slot_bytes(c, m->pool_dtype), (size_t)p->kv_slots, &out->pool) ||
         !mem_mul(sizeof(float) * (size_t)c->text.hidden_size,
                  (size_t)p->feats_max * (size_t)c->n_image_tokens, &out->feats) ||
         (int64_t)p->feats_max * c->n_image_tokens > INT32_MAX || !llama_index_layout(p, &layout))
@@ -151,7 +151,7 @@ uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan) 
     if (!slots) probe.plan.kv_slots = 1;
     if (plan_complete(&probe.plan, NULL)) return UINT64_MAX;
     probe.plan.kv_slots = slots;
-    if (!count_plan(&m->c, &probe.plan, &n)) return UINT64_MAX;
+    if (!count_plan(m, &probe.plan, &n)) return UINT64_MAX;
     probe.staging_bytes = n.staging;
     carve_work(&c, &probe, &probe.work);
     size_t logits = 2 * sizeof(float) * (size_t)probe.plan.picks_max * (size_t)m->head_max;
@@ -164,7 +164,7 @@ uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan) 
 /* Sizes are checked before the first byte is asked for. */
 static int plan_all(struct model *m, struct err *e) {
     struct plan_bytes n;
-    if (!count_plan(&m->c, &m->plan, &n)) return err_set(e, E_TOO_BIG, "size overflows");
+    if (!count_plan(m, &m->plan, &n)) return err_set(e, E_TOO_BIG, "size overflows");
     m->staging_bytes = n.staging;
     m->staging = mem_try(n.staging);
     if (!m->staging) return err_set(e, E_NOMEM, "no memory for %zu bytes", n.staging);
@@ -222,6 +222,7 @@ static int load(const struct model_config *c, struct source *source, const void 
     m->c = *c;
     m->ops = ops;
     m->k = k;
+    m->pool_dtype = ops->pool_dtype(k);
     struct digest d;
     digest_start(&d, named, named_len);
     int rc = make_tables(m, e);

@@ -80,8 +80,8 @@ int model_plan(struct model *m, const struct model_plan *plan, struct err *e);
 /* Bytes of device memory that the plan would take, heads made so far included; kv_slots may be 0 here.
  * UINT64_MAX when it overflows or is absurd. */
 uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan);
-/* Bytes of device memory one KV slot costs (all layers, k and v). */
-size_t model_slot_bytes(const struct model_config *c);
+/* Bytes of device memory one KV slot costs (all layers, k and v) in a pool of that type. */
+size_t model_slot_bytes(const struct model_config *c, enum kern_dtype pool);
 
 /* A head: the rows of lm_head for a few tokens. Column j of its logits is token ids[j].
  * ids are borrowed during the call; E_INVALID for an id outside the vocabulary. May be made before

@@ -74,7 +74,8 @@ struct model {
     int is_planned;
     struct model_plan plan;
     struct work work;
-    struct kern_ptr pool;          /* (L, 2, slots, D) f32: k, then v of each layer */
+    enum kern_dtype pool_dtype;    /* the device's choice */
+    struct kern_ptr pool;          /* (L, 2, slots, D) of pool_dtype: k, then v of each layer */
     struct kern_ptr feats;         /* (feats_max, I, D) */
     struct kern_ptr logits, probs; /* (picks_max, head_max) */
     int head_max;                  /* the widest head so far */

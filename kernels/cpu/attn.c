@@ -316,6 +316,7 @@ static int measure(const struct tree_job *j, int *blocks, uint64_t *products) {
 /* Slice by slice of groups: as many as the scratch has room for, one at least. So the scratch has to
  * grow only where a single stem is longer than it, and stays in the cache. */
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
+    must(a->pool_dtype == KERN_F32);
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
     uint64_t products = 0;
     while (j.end < a->n_groups) {

@@ -72,6 +72,11 @@ static void cpu_close(struct kern *k) {
 
 static const char *cpu_describe(const struct kern *k) { return k->text; }
 
+static enum kern_dtype cpu_pool_dtype(const struct kern *k) {
+    (void)k;
+    return KERN_F32;
+}
+
 /* ---- memory ---- */
 
 static int cpu_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
@@ -161,6 +166,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .open = cpu_open,
                                   .close = cpu_close,
                                   .describe = cpu_describe,
+                                  .pool_dtype = cpu_pool_dtype,
                                   .alloc = cpu_alloc,
                                   .free = cpu_free,
                                   .put = cpu_put,

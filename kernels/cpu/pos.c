@@ -133,6 +133,7 @@ static void rope_rows(const void *args, int row0, int row1) {
 }
 
 void cpu_rope(struct kern *k, const struct kern_rope *a) {
+    must(a->pool_dtype == KERN_F32);
     int most = 0;
     for (int r = 0; r < a->rows; r++)
         if (cpu_i32(a->pos)[r] > most) most = cpu_i32(a->pos)[r];

@@ -4,8 +4,9 @@
 #include "kernels/cuda/attn.cuh"
 
 static void run(struct kern *k, struct attn *a, int rows_most) {
+    size_t item = kern_dtype_bytes(a->dtype);
     uintptr_t at = (uintptr_t)a->k | (uintptr_t)a->v;
-    a->has_vectors = at % 16 == 0 && a->stride % 4 == 0 && a->K % 4 == 0;
+    a->has_vectors = at % 16 == 0 && a->stride * item % 16 == 0 && (size_t)a->K * item % 16 == 0;
     if (a->rows == 0) return;
     if (k->mode == CUDA_TILE && attn_has_tile(a->K))
         attn_run_tile(k, a, rows_most);
@@ -26,8 +27,9 @@ void cuda_attn_full(struct kern *k, const struct kern_attn_full *a) {
     all.scale = a->scale;
     all.q = cuda_f32(a->qkv);
     all.ldq = a->ld;
+    all.dtype = KERN_F32;
     all.k = all.q + width;
-    all.v = all.k + width;
+    all.v = all.q + 2 * width;
     all.stride = (size_t)a->ld;
     all.y = cuda_f32(a->y);
     all.ldy = a->ldy;
@@ -50,6 +52,7 @@ static uint64_t count_keys(const struct kern_attn_tree *a, int *rows_most) {
 }
 
 void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
+    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
     int rows_most = 0;
     uint64_t keys = count_keys(a, &rows_most);
     size_t width = (size_t)a->heads * (size_t)a->head_size;
@@ -62,8 +65,9 @@ void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
     all.scale = a->scale;
     all.q = cuda_f32(a->q);
     all.ldq = a->ldq;
-    all.k = cuda_f32(a->pool_k);
-    all.v = cuda_f32(a->pool_v);
+    all.dtype = a->pool_dtype;
+    all.k = a->pool_k.addr;
+    all.v = a->pool_v.addr;
     all.stride = width;
     all.y = cuda_f32(a->y);
     all.ldy = a->ldy;

@@ -14,14 +14,15 @@ struct attn {
     float scale;
     const float *q; /* (rows, ldq) */
     int ldq;
-    const float *k, *v; /* slot 0 of head 0 */
-    size_t stride;      /* floats from slot to slot */
-    float *y;           /* (rows, ldy) */
+    enum kern_dtype dtype; /* of keys and values: f32 or bf16 */
+    const void *k, *v;     /* slot 0 of head 0 */
+    size_t stride;         /* elements from slot to slot */
+    float *y;              /* (rows, ldy) */
     int ldy;
     const struct kern_attn_group *groups;
     const struct kern_attn_span *spans;
     const int32_t *tail_off, *tail;
-    bool has_vectors; /* keys and values of a head may be read four floats at a time */
+    bool has_vectors; /* keys and values of a head are whole vectors of 16 bytes */
 };
 
 /* A row's list: `shared` keys in spans, then n - shared ones in a row from `own` on or in `tail`.

@@ -37,24 +37,29 @@ static __device__ inline float warp_sum(float v) {
 }
 
 /* q . key, one chain; `q` lies in shared memory. */
-static __device__ inline float score(const struct attn *a, const float *q, const float *key) {
+template <typename P>
+static __device__ inline float score(const struct attn *a, const float *q, const P *key) {
+    constexpr int PER = 16 / sizeof(P);
     float s = 0;
     if (a->has_vectors) {
-        for (int c = 0; c < a->K; c += 4) {
-            float4 v = *(const float4 *)(const void *)(key + c);
-            s = fmaf(q[c], v.x, s);
-            s = fmaf(q[c + 1], v.y, s);
-            s = fmaf(q[c + 2], v.z, s);
-            s = fmaf(q[c + 3], v.w, s);
+        for (int c = 0; c < a->K; c += PER) {
+            union {
+                uint4 vector;
+                P at[PER];
+            } u = {*(const uint4 *)(const void *)(key + c)};
+#pragma unroll
+            for (int j = 0; j < PER; j++)
+                s = fmaf(q[c + j], from_pool(u.at[j]), s);
         }
         return s;
     }
     for (int c = 0; c < a->K; c++)
-        s = fmaf(q[c], key[c], s);
+        s = fmaf(q[c], from_pool(key[c]), s);
     return s;
 }
 
 /* y = softmax(scale q.k) v of one row and head a warp; ref_attn_full, ref_attn_tree. */
+template <typename P>
 static __global__ void __launch_bounds__(32 * WARPS) attn_flat(struct attn a) {
     __shared__ float all_q[WARPS][HEAD_MAX];
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
@@ -74,7 +79,7 @@ static __global__ void __launch_bounds__(32 * WARPS) attn_flat(struct attn a) {
         int n = list.n - at < 32 ? list.n - at : 32;
         int slot = lane < n ? key_slot(&list, at + lane) : 0;
         float s = -INFINITY;
-        if (lane < n) s = a.scale * score(&a, q, a.k + (size_t)slot * a.stride + col);
+        if (lane < n) s = a.scale * score(&a, q, (const P *)a.k + (size_t)slot * a.stride + col);
         float now = fmaxf(top, warp_max(s));
         float less = top == now ? 1.0f : expf(top - now); /* also while all is -inf */
         float p = s == -INFINITY ? 0.0f : expf(s - now);
@@ -86,11 +91,11 @@ static __global__ void __launch_bounds__(32 * WARPS) attn_flat(struct attn a) {
         for (int j = 0; j < n; j++) {
             float pj = __shfl_sync(0xffffffffu, p, j);
             int from = __shfl_sync(0xffffffffu, slot, j);
-            const float *value = a.v + (size_t)from * a.stride + col;
+            const P *value = (const P *)a.v + (size_t)from * a.stride + col;
 #pragma unroll
             for (int c = 0; c < LANE_COLS; c++) {
                 int at_col = lane + 32 * c;
-                if (at_col < a.K) y[c] = fmaf(pj, value[at_col], y[c]);
+                if (at_col < a.K) y[c] = fmaf(pj, from_pool(value[at_col]), y[c]);
             }
         }
     }
@@ -105,6 +110,10 @@ static __global__ void __launch_bounds__(32 * WARPS) attn_flat(struct attn a) {
 void attn_run_flat(struct kern *k, const struct attn *a) {
     must(a->K <= HEAD_MAX);
     size_t items = (size_t)a->rows * (size_t)a->heads;
-    attn_flat<<<cuda_blocks(items, WARPS), 32 * WARPS, 0, k->stream>>>(*a);
+    unsigned blocks = cuda_blocks(items, WARPS);
+    if (a->dtype == KERN_BF16)
+        attn_flat<__nv_bfloat16><<<blocks, 32 * WARPS, 0, k->stream>>>(*a);
+    else
+        attn_flat<float><<<blocks, 32 * WARPS, 0, k->stream>>>(*a);
     cuda_launched(k, "attn_flat");
 }

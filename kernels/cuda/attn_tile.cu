@@ -2,7 +2,9 @@
  * see.
  *
  * One block takes up to 64 rows of a group and one head: 4 warps of 16 rows. Keys and values come
- * 32 at a time, rounded to fp16, once for the whole block; q, already scaled, stays in registers.
+ * 32 at a time, in 16 bits, once for the whole block; q, already scaled, stays in registers. A pool
+ * of bf16 is multiplied as it is, in bf16, and q and the weights are rounded to that; f32 keys (of a
+ * picture) are rounded to fp16 like q and the weights.
  * Per warp, with m16n8k16 products (mma.cuh; rows x keys, then rows x columns of the head) and a
  * softmax carried along, as in FlashAttention-2:
  *
@@ -20,12 +22,10 @@
  * its order. (Merging by log-sum-exp would make bits depend on where a list is cut.)
  *
  * TRAPS:
- * - Weights are summed up as rounded, so that they add to one. A score below the largest by more
- * than
- *   17 weighs nothing: fp16 ends there.
+ * - Weights are summed up as rounded, so that they add to one. In fp16 a score below the largest by
+ *   more than 17 weighs nothing: it ends there.
  * - 0 times a value that is not finite is not 0: private blocks must not touch other rows' sums,
- * hence
- *   the selects; among rows of one prefill the model is broken anyway.
+ *   hence the selects; among rows of one prefill the model is broken anyway.
  * - All 32 lanes must come to every mma and shuffle: branches here depend on the warp alone.
  */
 #include "kernels/cuda/attn.cuh"
@@ -33,13 +33,44 @@
 
 enum { WARPS = 4, THREADS = 32 * WARPS, WARP_ROWS = 16, ROWS = WARPS * WARP_ROWS, BLOCK = 32 };
 
-static __device__ inline uint32_t pack(float low, float high) {
-    return (uint32_t)__half_as_ushort(to_f16(low)) | (uint32_t)__half_as_ushort(to_f16(high)) << 16;
+/* What is multiplied: `H`, and what keys of it come from. */
+template <typename H> struct from;
+template <> struct from<__half> {
+    typedef float type;
+    static __device__ uint32_t bits(float v) { return __half_as_ushort(to_f16(v)); }
+    static __device__ float rounded(float v) { return __half2float(to_f16(v)); }
+};
+template <> struct from<__nv_bfloat16> {
+    typedef __nv_bfloat16 type;
+    static __device__ uint32_t bits(float v) { return __bfloat16_as_ushort(to_bf16(v)); }
+    static __device__ float rounded(float v) { return __bfloat162float(to_bf16(v)); }
+};
+
+template <typename H> static __device__ inline uint32_t pack(float low, float high) {
+    return from<H>::bits(low) | from<H>::bits(high) << 16;
 }
 
-/* Two numbers of which `left` exist, zeros for the rest. */
-static __device__ inline uint32_t load2(const float *from, int left) {
-    return pack(left > 0 ? from[0] : 0.0f, left > 1 ? from[1] : 0.0f);
+/* 16 bytes of a key on their way into shared memory; of its numbers `left` exist, zeros stand for
+ * the rest. `whole`: they are all there, and aligned. */
+static __device__ inline void load_key(const float *key, int left, bool whole, __half *to) {
+    float4 x;
+    if (whole)
+        x = *(const float4 *)(const void *)key;
+    else
+        x = {left > 0 ? key[0] : 0.0f, left > 1 ? key[1] : 0.0f, left > 2 ? key[2] : 0.0f,
+             left > 3 ? key[3] : 0.0f};
+    uint2 v = {pack<__half>(x.x, x.y), pack<__half>(x.z, x.w)};
+    *(uint2 *)(void *)to = v;
+}
+static __device__ inline void load_key(const __nv_bfloat16 *key, int left, bool whole,
+                                       __nv_bfloat16 *to) {
+    if (whole) {
+        *(uint4 *)(void *)to = *(const uint4 *)(const void *)key;
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        to[j] = left > j ? key[j] : to_bf16(0.0f);
 }
 
 /* The softmax of a lane's two rows so far: [0] row g, [1] row g+8. `weight` is this lane's share of
@@ -50,6 +81,7 @@ struct state {
 
 /* Scores into weights, in place; `less` is what the sums so far shrink by. Rows that are not
  * `meant` keep their state and get weights of zero. */
+template <typename H>
 static __device__ inline void weigh(float (&s)[BLOCK / 8][4], struct state *st,
                                     const bool (&meant)[2], float (&less)[2]) {
 #pragma unroll
@@ -68,7 +100,7 @@ static __device__ inline void weigh(float (&s)[BLOCK / 8][4], struct state *st,
 #pragma unroll
             for (int j = 2 * h; j < 2 * h + 2; j++) {
                 float p = !meant[h] || s[n][j] == -INFINITY ? 0.0f : expf(s[n][j] - top);
-                p = __half2float(__float2half_rn(p));
+                p = from<H>::rounded(p);
                 s[n][j] = p;
                 sum += p;
             }
@@ -80,18 +112,19 @@ static __device__ inline void weigh(float (&s)[BLOCK / 8][4], struct state *st,
 }
 
 /* The weights of 16 keys as the left side of a product. */
+template <typename H>
 static __device__ inline void as_left(const float (&s)[BLOCK / 8][4], int n, uint32_t (&a)[4]) {
-    a[0] = pack(s[n][0], s[n][1]);
-    a[1] = pack(s[n][2], s[n][3]);
-    a[2] = pack(s[n + 1][0], s[n + 1][1]);
-    a[3] = pack(s[n + 1][2], s[n + 1][3]);
+    a[0] = pack<H>(s[n][0], s[n][1]);
+    a[1] = pack<H>(s[n][2], s[n][3]);
+    a[2] = pack<H>(s[n + 1][0], s[n + 1][1]);
+    a[3] = pack<H>(s[n + 1][2], s[n + 1][3]);
 }
 
-/* A block of keys and values in shared memory, (BLOCK, D) fp16. The rows are 8 longer than they
+/* A block of keys and values in shared memory, (BLOCK, D). The rows are 8 longer than they
  * need be, so that the 32 lanes of a fragment meet 32 banks. */
-template <int D> struct tile {
-    __align__(16) __half keys[BLOCK][D + 8];
-    __align__(16) __half values[BLOCK][D + 8];
+template <int D, typename H> struct tile {
+    __align__(16) H keys[BLOCK][D + 8];
+    __align__(16) H values[BLOCK][D + 8];
     int slots[BLOCK];
 };
 
@@ -104,37 +137,32 @@ template <bool BY_WARP> static __device__ inline void wait(void) {
 
 /* Keys at .. at+n-1 of the list into shared memory, zeros behind; by one warp or by the whole
  * block. */
-template <int D, bool BY_WARP>
+template <int D, typename H, bool BY_WARP>
 static __device__ inline void load_block(const struct attn *a, const struct keys *list, int at,
-                                         int n, size_t col, struct tile<D> *sh) {
+                                         int n, size_t col, struct tile<D, H> *sh) {
+    constexpr int PER = 16 / sizeof(typename from<H>::type); /* numbers of a vector */
+    const typename from<H>::type *keys = (const typename from<H>::type *)a->k + col;
+    const typename from<H>::type *values = (const typename from<H>::type *)a->v + col;
     const int threads = BY_WARP ? 32 : THREADS, thread = (int)threadIdx.x % threads;
     wait<BY_WARP>(); /* until nobody reads the last one */
     if (thread < BLOCK) sh->slots[thread] = thread < n ? key_slot(list, at + thread) : -1;
     wait<BY_WARP>();
-    for (int i = thread; i < BLOCK * D / 4; i += threads) {
-        int key = i / (D / 4), c = i % (D / 4) * 4, slot = sh->slots[key];
-        uint2 k = {0, 0}, v = {0, 0};
-        size_t from = (size_t)(slot < 0 ? 0 : slot) * a->stride + col + (size_t)c;
-        if (a->has_vectors && slot >= 0 && c < a->K) {
-            float4 x = *(const float4 *)(const void *)(a->k + from);
-            float4 z = *(const float4 *)(const void *)(a->v + from);
-            k = {pack(x.x, x.y), pack(x.z, x.w)};
-            v = {pack(z.x, z.y), pack(z.z, z.w)};
-        } else if (slot >= 0 && c < a->K) {
-            k = {load2(a->k + from, a->K - c), load2(a->k + from + 2, a->K - c - 2)};
-            v = {load2(a->v + from, a->K - c), load2(a->v + from + 2, a->K - c - 2)};
-        }
-        *(uint2 *)(void *)&sh->keys[key][c] = k;
-        *(uint2 *)(void *)&sh->values[key][c] = v;
+    for (int i = thread; i < BLOCK * D / PER; i += threads) {
+        int key = i / (D / PER), c = i % (D / PER) * PER, slot = sh->slots[key];
+        int left = slot < 0 ? 0 : a->K - c;
+        bool whole = a->has_vectors && left > 0;
+        size_t at = (size_t)(slot < 0 ? 0 : slot) * a->stride + (size_t)c;
+        load_key(keys + at, left, whole, &sh->keys[key][c]);
+        load_key(values + at, left, whole, &sh->values[key][c]);
     }
     wait<BY_WARP>();
 }
 
 /* A warp takes in a block of n keys, the first of which is number `at` of the list. Row h of a lane
  * sees the keys before `seen[h]`. Private: of all rows only the `meant` one takes part. */
-template <int D, bool IS_PRIVATE>
+template <int D, typename H, bool IS_PRIVATE>
 static __device__ inline void
-add_block(const struct tile<D> *sh, int at, int n, const int (&seen)[2], const bool (&meant)[2],
+add_block(const struct tile<D, H> *sh, int at, int n, const int (&seen)[2], const bool (&meant)[2],
           const uint32_t (&q)[D / 16][4], struct state *st, float (&y)[D / 8][4]) {
     const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     float s[BLOCK / 8][4] = {}, less[2];
@@ -143,16 +171,16 @@ add_block(const struct tile<D> *sh, int at, int n, const int (&seen)[2], const b
         if (8 * b < n) {
 #pragma unroll
             for (int c = 0; c < D / 16; c++) {
-                const __half *key = &sh->keys[8 * b + g][16 * c + 2 * t];
-                mma(s[b], q[c], *(const uint32_t *)(const void *)key,
-                    *(const uint32_t *)(const void *)(key + 8));
+                const H *key = &sh->keys[8 * b + g][16 * c + 2 * t];
+                mma<H>(s[b], q[c], *(const uint32_t *)(const void *)key,
+                       *(const uint32_t *)(const void *)(key + 8));
             }
         }
 #pragma unroll
         for (int j = 0; j < 4; j++)
             if (at + 8 * b + 2 * t + j % 2 >= seen[j / 2]) s[b][j] = -INFINITY;
     }
-    weigh(s, st, meant, less);
+    weigh<H>(s, st, meant, less);
 #pragma unroll
     for (int d = 0; d < D / 8; d++) {
 #pragma unroll
@@ -163,13 +191,13 @@ add_block(const struct tile<D> *sh, int at, int n, const int (&seen)[2], const b
     for (int b = 0; b < BLOCK / 8; b += 2) {
         if (8 * b >= n) continue;
         uint32_t p[4];
-        as_left(s, b, p);
+        as_left<H>(s, b, p);
 #pragma unroll
         for (int d = 0; d < D / 8; d++) {
             uint32_t b0, b1;
             float sum[4] = {y[d][0], y[d][1], y[d][2], y[d][3]};
             load_values(&sh->values[8 * b + lane % 16][8 * d], b0, b1);
-            mma(sum, p, b0, b1);
+            mma<H>(sum, p, b0, b1);
 #pragma unroll
             for (int j = 0; j < 4; j++)
                 if (!IS_PRIVATE || meant[j / 2]) y[d][j] = sum[j];
@@ -179,9 +207,10 @@ add_block(const struct tile<D> *sh, int at, int n, const int (&seen)[2], const b
 
 /* y = softmax(scale q.k) v of up to 64 rows of a group (blockIdx.x, blockIdx.z) and one head
  * (blockIdx.y); ref_attn_full, ref_attn_tree. D: the head size, rounded up. */
-template <int D> static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
+template <int D, typename H>
+static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
     extern __shared__ __align__(16) char shared[]; /* a tile for each warp; [0] is the block's */
-    struct tile<D> *sh = (struct tile<D> *)(void *)shared;
+    struct tile<D, H> *sh = (struct tile<D, H> *)(void *)shared;
     const struct kern_attn_group group = attn_group(&a, (int)blockIdx.x);
     const int first = (int)blockIdx.z * ROWS, left = group.rows - first;
     if (left <= 0) return; /* the whole block: another group has more rows */
@@ -212,7 +241,7 @@ template <int D> static __global__ void __launch_bounds__(THREADS, 2) attn_tile(
             const float *from = a.q + (size_t)(row0 + row) * (size_t)a.ldq + col;
             float low = row < rows && at < a.K ? from[at] : 0.0f;
             float high = row < rows && at + 1 < a.K ? from[at + 1] : 0.0f;
-            q[c][j] = pack(a.scale * low, a.scale * high);
+            q[c][j] = pack<H>(a.scale * low, a.scale * high);
         }
     }
 
@@ -221,8 +250,8 @@ template <int D> static __global__ void __launch_bounds__(THREADS, 2) attn_tile(
     const bool both[2] = {true, true};
     for (int at = 0; at < together; at += BLOCK) {
         int n = together - at < BLOCK ? together - at : BLOCK;
-        load_block<D, false>(&a, &list, at, n, col, sh);
-        if (mine < rows && at < most) add_block<D, false>(sh, at, n, seen, both, q, &st, y);
+        load_block<D, H, false>(&a, &list, at, n, col, sh);
+        if (mine < rows && at < most) add_block<D, H, false>(sh, at, n, seen, both, q, &st, y);
     }
     __syncthreads(); /* from here on each warp has a tile of its own */
     for (int r = 0; has_tails && r < WARP_ROWS && mine + r < rows; r++) {
@@ -231,8 +260,8 @@ template <int D> static __global__ void __launch_bounds__(THREADS, 2) attn_tile(
         const int all[2] = {list.n, list.n};
         for (int at = together; at < list.n; at += BLOCK) {
             int n = list.n - at < BLOCK ? list.n - at : BLOCK;
-            load_block<D, true>(&a, &list, at, n, col, sh + warp);
-            add_block<D, true>(sh + warp, at, n, all, meant, q, &st, y);
+            load_block<D, H, true>(&a, &list, at, n, col, sh + warp);
+            add_block<D, H, true>(sh + warp, at, n, all, meant, q, &st, y);
         }
     }
 
@@ -255,28 +284,36 @@ template <int D> static __global__ void __launch_bounds__(THREADS, 2) attn_tile(
 }
 
 /* Shared memory of a block; more than 48 KiB must be asked for, once a device. */
-template <int D> static constexpr size_t shared_bytes(void) {
-    return WARPS * sizeof(struct tile<D>);
+template <int D, typename H> static constexpr size_t shared_bytes(void) {
+    return WARPS * sizeof(struct tile<D, H>);
 }
 
-template <int D> static void launch(struct kern *k, const struct attn *a, dim3 grid) {
-    CUDA_TRY(k, cudaFuncSetAttribute(attn_tile<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     (int)shared_bytes<D>()));
+template <int D, typename H> static void launch(struct kern *k, const struct attn *a, dim3 grid) {
+    const size_t bytes = shared_bytes<D, H>();
+    CUDA_TRY(k, cudaFuncSetAttribute(attn_tile<D, H>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     (int)bytes));
     if (k->lost.code) return;
-    attn_tile<D><<<grid, THREADS, shared_bytes<D>(), k->stream>>>(*a);
+    attn_tile<D, H><<<grid, THREADS, bytes, k->stream>>>(*a);
     cuda_launched(k, "attn_tile");
 }
 
 bool attn_has_tile(int K) { return K <= 128; }
 
-void attn_run_tile(struct kern *k, const struct attn *a, int rows_most) {
+template <typename H> static void run(struct kern *k, const struct attn *a, int rows_most) {
     dim3 grid((unsigned)a->n_groups, (unsigned)a->heads, cuda_blocks((size_t)rows_most, ROWS));
     if (a->K <= 32)
-        launch<32>(k, a, grid);
+        launch<32, H>(k, a, grid);
     else if (a->K <= 64)
-        launch<64>(k, a, grid);
+        launch<64, H>(k, a, grid);
     else if (a->K <= 96)
-        launch<96>(k, a, grid);
+        launch<96, H>(k, a, grid);
     else
-        launch<128>(k, a, grid);
+        launch<128, H>(k, a, grid);
+}
+
+void attn_run_tile(struct kern *k, const struct attn *a, int rows_most) {
+    if (a->dtype == KERN_BF16)
+        run<__nv_bfloat16>(k, a, rows_most);
+    else
+        run<__half>(k, a, rows_most);
 }

@@ -40,7 +40,8 @@ struct kern_mat {
 
 /* How much of the work may be rounded to 16 bits: kern_config.isa. */
 enum cuda_mode {
-    CUDA_FLAT,   /* products in the type of their weights, attention in f32: the default */
+    CUDA_FLAT,   /* products in the type of their weights, keys and values kept in bf16,
+                    attention in f32: the default */
     CUDA_TILE,   /* and attention on the tensor cores, see attn_tile.cu */
     CUDA_STRICT, /* everything in f32, to be held against ref */
 };
@@ -146,6 +147,12 @@ static __device__ inline __half to_f16(float x) {
     return __float2half_rn(x);
 }
 static __device__ inline __nv_bfloat16 to_bf16(float x) { return __float2bfloat16_rn(x); }
+
+/* An element of a pool of keys and values, f32 or bf16, from and into a float. */
+static __device__ inline float from_pool(float v) { return v; }
+static __device__ inline float from_pool(__nv_bfloat16 v) { return __bfloat162float(v); }
+static __device__ inline void into_pool(float *to, float v) { *to = v; }
+static __device__ inline void into_pool(__nv_bfloat16 *to, float v) { *to = to_bf16(v); }
 
 /* Sum over a block of threads, the same bits in all of them: lanes in a fixed tree, then warps in
  * order. `shared` has room for one value a warp. Ends behind a barrier. */

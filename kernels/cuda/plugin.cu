@@ -140,6 +140,10 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
 
 static const char *cuda_describe(const struct kern *k) { return k->text; }
 
+static enum kern_dtype cuda_pool_dtype(const struct kern *k) {
+    return k->mode == CUDA_STRICT ? KERN_F32 : KERN_BF16;
+}
+
 /* ---- order ---- */
 
 void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
@@ -174,6 +178,7 @@ static const struct kern_ops table = {
     .open = cuda_open,
     .close = cuda_close,
     .describe = cuda_describe,
+    .pool_dtype = cuda_pool_dtype,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .put = cuda_put,

@@ -88,16 +88,17 @@ void cuda_gather(struct kern *k, const struct kern_gather *a) {
 
 /* Rotates q in place and k into the pool, copies v; ref_rope. One block a row: first the angles,
  * which all heads share, in double; then every pair (i, i + K/2) by one thread. */
+template <typename P>
 static __global__ void __launch_bounds__(THREADS)
     rope_rows(int heads, int K, double theta, float *qkv, int ld, const int32_t *pos,
-              const int32_t *slot, float *pool_k, float *pool_v) {
+              const int32_t *slot, P *pool_k, P *pool_v) {
     __shared__ float cosine[HEAD_MAX / 2], sine[HEAD_MAX / 2];
     const int half = K / 2, width = heads * K;
     size_t row = blockIdx.x;
     float *q = qkv + row * (size_t)ld;
     const float *k = q + width, *v = k + width;
-    float *to_k = pool_k + (size_t)slot[row] * (size_t)width;
-    float *to_v = pool_v + (size_t)slot[row] * (size_t)width;
+    P *to_k = pool_k + (size_t)slot[row] * (size_t)width;
+    P *to_v = pool_v + (size_t)slot[row] * (size_t)width;
     for (int i = (int)threadIdx.x; i < half; i += THREADS) {
         double c, s;
         sincos(pos[row] * pow(theta, -2.0 * i / K), &s, &c);
@@ -111,18 +112,26 @@ static __global__ void __launch_bounds__(THREADS)
         q[at] = a * c - b * s;
         q[at + half] = b * c + a * s;
         a = k[at], b = k[at + half];
-        to_k[at] = a * c - b * s;
-        to_k[at + half] = b * c + a * s;
+        into_pool(&to_k[at], a * c - b * s);
+        into_pool(&to_k[at + half], b * c + a * s);
     }
     for (int c = (int)threadIdx.x; c < width; c += THREADS)
-        to_v[c] = v[c];
+        into_pool(&to_v[c], v[c]);
+}
+
+template <typename P> static void run_rope(struct kern *k, const struct kern_rope *a) {
+    rope_rows<P><<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
+        a->heads, a->head_size, a->theta, cuda_f32(a->qkv), a->ld, cuda_i32(a->pos),
+        cuda_i32(a->slot), (P *)(void *)a->pool_k.addr, (P *)(void *)a->pool_v.addr);
+    cuda_launched(k, "rope");
 }
 
 void cuda_rope(struct kern *k, const struct kern_rope *a) {
     must(a->head_size <= HEAD_MAX);
+    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
     if (!cuda_enter(k, 0) || a->rows == 0) return;
-    rope_rows<<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
-        a->heads, a->head_size, a->theta, cuda_f32(a->qkv), a->ld, cuda_i32(a->pos),
-        cuda_i32(a->slot), cuda_f32(a->pool_k), cuda_f32(a->pool_v));
-    cuda_launched(k, "rope");
+    if (a->pool_dtype == KERN_BF16)
+        run_rope<__nv_bfloat16>(k, a);
+    else
+        run_rope<float>(k, a);
 }

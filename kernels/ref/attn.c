@@ -10,15 +10,13 @@
 
 #include "kernels/ref/ref.h"
 
-enum { HEAD_MAX = 1024 };
-
 /* The running state of one row and head. The first walk over the keys finds `max`, the second
  * adds up. */
 struct head {
     const float *q;
     int size;
     double scale, max, weight;
-    double sum[HEAD_MAX];
+    double sum[REF_HEAD_MAX];
     uint64_t keys;
 };
 
@@ -30,7 +28,7 @@ static double score(const struct head *h, const float *key) {
 }
 
 static void head_begin(struct head *h, const float *q, int size, float scale) {
-    must(size <= HEAD_MAX);
+    must(size <= REF_HEAD_MAX);
     h->q = q;
     h->size = size;
     h->scale = (double)scale;
@@ -82,26 +80,32 @@ void ref_attn_full(struct kern *k, const struct kern_attn_full *a) {
     ref_count(k, 2 * keys * (uint64_t)a->head_size);
 }
 
+/* The key in slot `slot` of the pools, columns from `at` on. */
+static void see_slot(struct head *h, const struct kern_attn_tree *a, size_t slot, size_t at,
+                     int walk) {
+    float room_k[REF_HEAD_MAX], room_v[REF_HEAD_MAX];
+    size_t n = (size_t)a->head_size, from = slot * (size_t)a->heads * n + at;
+    head_see(h, ref_floats(a->pool_k, a->pool_dtype, from, n, room_k),
+             walk ? ref_floats(a->pool_v, a->pool_dtype, from, n, room_v) : NULL);
+}
+
 /* The keys of row `row` of group `g`, head at `at`, in their order. */
 static void see_tree(struct head *h, const struct kern_attn_tree *a,
                      const struct kern_attn_group *g, int row, size_t at, int walk) {
-    const float *pool_k = ref_f32(a->pool_k) + at, *pool_v = ref_f32(a->pool_v) + at;
-    size_t width = (size_t)a->heads * (size_t)a->head_size;
     for (int s = g->span0; s < g->span0 + g->spans; s++) {
         size_t slot = (size_t)a->spans[s].slot;
         for (size_t end = slot + (size_t)a->spans[s].len; slot < end; slot++)
-            head_see(h, pool_k + slot * width, walk ? pool_v + slot * width : NULL);
+            see_slot(h, a, slot, at, walk);
     }
     if (g->own_slot >= 0) {
         size_t slot = (size_t)g->own_slot, end = slot + (size_t)(row - g->row0) + 1;
         for (; slot < end; slot++)
-            head_see(h, pool_k + slot * width, walk ? pool_v + slot * width : NULL);
+            see_slot(h, a, slot, at, walk);
         return;
     }
     const int32_t *off = ref_i32(a->tail_off), *tail = ref_i32(a->tail);
     for (int t = off[row]; t < off[row + 1]; t++)
-        head_see(h, pool_k + (size_t)tail[t] * width,
-                 walk ? pool_v + (size_t)tail[t] * width : NULL);
+        see_slot(h, a, (size_t)tail[t], at, walk);
 }
 
 void ref_attn_tree(struct kern *k, const struct kern_attn_tree *a) {

@@ -39,19 +39,6 @@ void ref_add_pos(struct kern *k, const struct kern_add_pos *a) {
     ref_count(k, 0);
 }
 
-static float table_at(const struct kern_embed *a, size_t i) {
-    const char *at = a->table.addr + i * kern_dtype_bytes(a->dtype);
-    uint16_t h;
-    float f;
-    switch (a->dtype) {
-    case KERN_BF16: memcpy(&h, at, sizeof(h)); return half_from_bf16(h);
-    case KERN_F16: memcpy(&h, at, sizeof(h)); return half_from_f16(h);
-    case KERN_F32: break;
-    }
-    memcpy(&f, at, sizeof(f));
-    return f;
-}
-
 void ref_embed(struct kern *k, const struct kern_embed *a) {
     const int32_t *src = ref_i32(a->src);
     const float *feats = ref_f32(a->feats);
@@ -59,7 +46,7 @@ void ref_embed(struct kern *k, const struct kern_embed *a) {
     for (int i = 0; i < a->rows; i++) {
         float *y = ref_f32(a->y) + (size_t)i * width;
         for (size_t c = 0; c < width; c++)
-            y[c] = src[i] >= 0 ? table_at(a, (size_t)src[i] * width + c)
+            y[c] = src[i] >= 0 ? ref_at(a->table.addr, a->dtype, (size_t)src[i] * width + c)
                                : feats[(size_t)~src[i] * width + c];
     }
     ref_count(k, 0);
@@ -72,6 +59,14 @@ void ref_gather(struct kern *k, const struct kern_gather *a) {
         memcpy(ref_f32(a->y) + (size_t)i * width, ref_f32(a->x) + (size_t)index[i] * width,
                width * sizeof(float));
     ref_count(k, 0);
+}
+
+/* Put n numbers into a pool, from element `at` on. */
+static void store(struct kern_ptr pool, enum kern_dtype t, size_t at, const float *x, size_t n) {
+    uint16_t *half = (uint16_t *)(void *)pool.addr + at;
+    if (t == KERN_F32) memcpy(ref_f32(pool) + at, x, n * sizeof(float));
+    for (size_t i = 0; t != KERN_F32 && i < n; i++)
+        half[i] = t == KERN_BF16 ? half_to_bf16(x[i]) : half_to_f16(x[i]);
 }
 
 /* One head: pair (i, i + K/2) turns by pos * theta^(-2i/K). */
@@ -87,16 +82,18 @@ static void turn(float *out, const float *in, int size, int pos, double theta) {
 
 void ref_rope(struct kern *k, const struct kern_rope *a) {
     const int32_t *pos = ref_i32(a->pos), *slot = ref_i32(a->slot);
+    must(a->head_size <= REF_HEAD_MAX);
     size_t width = (size_t)a->heads * (size_t)a->head_size;
     for (int i = 0; i < a->rows; i++) {
         float *q = ref_f32(a->qkv) + (size_t)i * (size_t)a->ld, *kk = q + width, *v = kk + width;
-        float *to_k = ref_f32(a->pool_k) + (size_t)slot[i] * width;
-        float *to_v = ref_f32(a->pool_v) + (size_t)slot[i] * width;
-        for (size_t h = 0; h < width; h += (size_t)a->head_size) {
+        size_t to = (size_t)slot[i] * width, size = (size_t)a->head_size;
+        for (size_t h = 0; h < width; h += size) {
+            float turned[REF_HEAD_MAX];
             turn(q + h, q + h, a->head_size, pos[i], a->theta);
-            turn(to_k + h, kk + h, a->head_size, pos[i], a->theta);
+            turn(turned, kk + h, a->head_size, pos[i], a->theta);
+            store(a->pool_k, a->pool_dtype, to + h, turned, size);
         }
-        memcpy(to_v, v, width * sizeof(float));
+        store(a->pool_v, a->pool_dtype, to, v, width);
     }
     ref_count(k, 0);
 }

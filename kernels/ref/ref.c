@@ -32,6 +32,11 @@ static const char *ref_describe(const struct kern *k) {
     return "plain loops, 1 thread";
 }
 
+static enum kern_dtype ref_pool_dtype(const struct kern *k) {
+    (void)k;
+    return KERN_F32;
+}
+
 void ref_count(struct kern *k, uint64_t multiply_adds) {
     k->ops++;
     k->flops += 2 * multiply_adds;
@@ -61,18 +66,24 @@ static void ref_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, s
     if (bytes) memmove(dst.addr, src.addr, bytes);
 }
 
-/* Element i of a block of weights; the block may lie at any address. */
-static float weight_at(const struct kern_mat_part *part, size_t i) {
-    const char *at = (const char *)part->data + i * kern_dtype_bytes(part->dtype);
+float ref_at(const void *base, enum kern_dtype t, size_t i) {
+    const char *at = (const char *)base + i * kern_dtype_bytes(t);
     uint16_t h;
     float f;
-    switch (part->dtype) {
+    switch (t) {
     case KERN_BF16: memcpy(&h, at, sizeof(h)); return half_from_bf16(h);
     case KERN_F16: memcpy(&h, at, sizeof(h)); return half_from_f16(h);
     case KERN_F32: break;
     }
     memcpy(&f, at, sizeof(f));
     return f;
+}
+
+const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size_t n, float *room) {
+    if (t == KERN_F32) return ref_f32(base) + at;
+    for (size_t i = 0; i < n; i++)
+        room[i] = ref_at(base.addr, t, at + i);
+    return room;
 }
 
 static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
@@ -94,7 +105,7 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
     for (int p = 0; p < src->n_parts; p++) {
         size_t len = (size_t)src->parts[p].n * (size_t)src->k;
         for (size_t i = 0; i < len; i++)
-            m->w[at++] = weight_at(&src->parts[p], i);
+            m->w[at++] = ref_at(src->parts[p].data, src->parts[p].dtype, i);
     }
     *out = m;
     return 0;
@@ -132,6 +143,7 @@ const struct kern_ops kern_ref = {
     .open = ref_open,
     .close = ref_close,
     .describe = ref_describe,
+    .pool_dtype = ref_pool_dtype,
     .alloc = ref_alloc,
     .free = ref_free,
     .put = ref_put,

@@ -7,6 +7,8 @@
 
 extern const struct kern_ops kern_ref;
 
+enum { REF_HEAD_MAX = 1024 };
+
 struct kern_mat {
     int n, k;
     float *w; /* (n, k) */
@@ -19,6 +21,11 @@ struct kern {
 
 static inline float *ref_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }
 static inline const int32_t *ref_i32(struct kern_ptr p) { return (const int32_t *)(void *)p.addr; }
+
+/* Element i of what lies at `base`, at any address. */
+float ref_at(const void *base, enum kern_dtype t, size_t i);
+/* n of them from element `at` on, as floats: in place, or widened into `room`. */
+const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size_t n, float *room);
 
 /* Count an operation and its multiply-adds. */
 void ref_count(struct kern *k, uint64_t multiply_adds);

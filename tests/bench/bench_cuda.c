@@ -22,11 +22,13 @@
 
 enum { ROUNDS = 7, D = 4096, F = 11008, H = 32, E = 1408, G = 6144, TOKENS = 1025, STEM = 273 };
 enum { SLOTS = 65536, ROWS = 1024, GROUP = 16, TAIL = 16 };
+enum { PERIOD = 1000003 }; /* of made numbers; no width divides it */
 static const double PEAK_TFLOPS = 790, PEAK_GBS = 4300;
 
 struct bench {
     const struct kern_ops *ops;
     struct kern *k;
+    enum kern_dtype pool_dtype; /* f32 or bf16 */
     struct kern_ptr x, y, wide, vector, pool_k, pool_v, zeros;
 };
 
@@ -52,9 +54,8 @@ static struct kern_ptr take(const struct bench *b, size_t bytes) {
     return p;
 }
 
-/* Random floats that repeat with a period which no width divides. */
+/* Random floats that repeat. */
 static struct kern_ptr take_random(const struct bench *b, size_t n) {
-    enum { PERIOD = 1000003 };
     struct kern_ptr p = take(b, n * sizeof(float));
     float *host = mem_must(PERIOD * sizeof *host);
     for (size_t i = 0; i < PERIOD; i++)
@@ -66,8 +67,19 @@ static struct kern_ptr take_random(const struct bench *b, size_t n) {
     return p;
 }
 
+/* Keys or values, in the type that the device likes best. */
+static struct kern_ptr take_pool(const struct bench *b, size_t n) {
+    if (b->pool_dtype == KERN_F32) return take_random(b, n);
+    struct kern_ptr p = take(b, n * sizeof(uint16_t));
+    uint16_t *host = mem_must(n * sizeof *host);
+    for (size_t i = 0; i < n; i++)
+        host[i] = i < PERIOD ? half_to_bf16(rng_normal(3, i)) : host[i - PERIOD];
+    b->ops->put(b->k, p, host, n * sizeof *host);
+    mem_free(host);
+    return p;
+}
+
 static struct kern_mat *matrix(const struct bench *b, int n, int k) {
-    enum { PERIOD = 999983 };
     size_t cells = (size_t)n * (size_t)k;
     uint16_t *w = mem_must(cells * sizeof *w);
     for (size_t i = 0; i < cells && i < PERIOD; i++)
@@ -131,7 +143,8 @@ static void run_rope(const struct bench *b, const struct line *l) {
                                            .pos = b->zeros,
                                            .slot = l->tree.tail,
                                            .pool_k = b->pool_k,
-                                           .pool_v = b->pool_v});
+                                           .pool_v = b->pool_v,
+                                           .pool_dtype = b->pool_dtype});
 }
 static void run_full(const struct bench *b, const struct line *l) {
     b->ops->attn_full(b->k, &(struct kern_attn_full){.images = 1,
@@ -234,6 +247,7 @@ static double lanes(const struct bench *b, const char *name, int rows) {
                                      .ldq = 3 * D,
                                      .pool_k = b->pool_k,
                                      .pool_v = b->pool_v,
+                                     .pool_dtype = b->pool_dtype,
                                      .y = b->y,
                                      .ldy = D,
                                      .groups = t->groups,
@@ -245,7 +259,8 @@ static double lanes(const struct bench *b, const char *name, int rows) {
                                      .tail_off = send(b, t->off, sizeof t->off),
                                      .tail = send(b, t->tail, sizeof t->tail)};
     l.flop = 4.0 * rows * (STEM + 3 + TAIL) * D;
-    l.bytes = 4.0 * D * (2.0 * (STEM + 3.0 * n + (double)rows * TAIL) + 2.0 * rows);
+    double keys = 2.0 * (STEM + 3.0 * n + (double)rows * TAIL);
+    l.bytes = D * ((double)kern_dtype_bytes(b->pool_dtype) * keys + 4.0 * 2.0 * rows);
     double us = measure(b, &l);
     struct kern_ptr all[] = {l.tree.dev_groups, l.tree.dev_spans, l.tree.tail_off, l.tree.tail};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
@@ -263,12 +278,13 @@ static void bench_open(struct bench *b, const char *device, const char *mode) {
     b->ops = c.ops;
     if (c.ops->open(&(struct kern_config){.device = c.device, .isa = mode}, &b->k, &e))
         fail(device, &e);
+    b->pool_dtype = c.ops->pool_dtype(b->k);
     b->x = take_random(b, (size_t)2048 * F);
     b->y = take_random(b, (size_t)2048 * F);
     b->wide = take_random(b, (size_t)2048 * 2 * F);
     b->vector = take_random(b, 2 * F);
-    b->pool_k = take_random(b, (size_t)SLOTS * D);
-    b->pool_v = take_random(b, (size_t)SLOTS * D);
+    b->pool_k = take_pool(b, (size_t)SLOTS * D);
+    b->pool_v = take_pool(b, (size_t)SLOTS * D);
     b->zeros = take(b, 4096 * sizeof(int32_t));
     printf("\n## %s\n\n| operation | us | least .. most | floor, us | share "
            "|\n|---|---|---|---|---|\n",
@@ -304,7 +320,8 @@ static void decoder(const struct bench *b) {
     }
     (void)rows_op(b, "rmsnorm, 1024 rows", ROWS, 0, D, 8.0 * ROWS * D, run_rmsnorm);
     (void)rows_op(b, "swiglu, 1024 rows", ROWS, F, 0, 12.0 * ROWS * F, run_swiglu);
-    (void)rows_op(b, "rope and store, 1024 rows", ROWS, 0, 0, 28.0 * ROWS * D, run_rope);
+    double stored = 2.0 * (double)kern_dtype_bytes(b->pool_dtype); /* and q, k, v read, q written */
+    (void)rows_op(b, "rope and store, 1024 rows", ROWS, 0, 0, (16.0 + stored) * ROWS * D, run_rope);
 }
 
 static void vision(const struct bench *b) {

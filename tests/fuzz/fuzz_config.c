@@ -20,6 +20,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(c.vision.hidden_size % c.vision.heads == 0 && c.text.hidden_size % c.text.heads == 0);
     must(c.text.bos_id < c.text.vocab_size && c.text.eos_id < c.text.vocab_size);
     must(c.vision.std[0] > 0 && c.vision.std[1] > 0 && c.vision.std[2] > 0);
-    must(model_slot_bytes(&c) > 0);
+    must(model_slot_bytes(&c, KERN_F32) > 0);
     return 0;
 }

@@ -61,7 +61,8 @@ TEST(config_reads_what_is_there) {
     CHECK_EQ(c.coord_order, MODEL_COORD_XY);
     CHECK(c.inst_spaces == 2 && c.bos_count == 2);
     CHECK(c.n_patches == 1024 && c.n_image_tokens == 256);
-    CHECK_EQ(model_slot_bytes(&c), 3u * 2 * 192 * 4);
+    CHECK_EQ(model_slot_bytes(&c, KERN_F32), 3u * 2 * 192 * 4);
+    CHECK_EQ(model_slot_bytes(&c, KERN_BF16), 3u * 2 * 192 * 2);
 }
 
 TEST(config_defaults_and_strangers) {

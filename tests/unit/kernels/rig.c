@@ -69,12 +69,30 @@ void rig_run(const char *backend, const char *isa, void (*op)(struct rig *r)) {
 
 int rig_is_16bit(const struct rig *r) { return r->isa && strcmp(r->isa, "tile") == 0; }
 
-const float *rig_rounded(const struct rig *r, const float *x, size_t n) {
-    if (!rig_is_16bit(r)) return x;
+static uint16_t to_half(float x, enum kern_dtype t) {
+    return t == KERN_BF16 ? half_to_bf16(x) : half_to_f16(x);
+}
+
+float *host_rounded(const float *x, size_t n, enum kern_dtype t) {
     float *y = host_f32(n);
     for (size_t i = 0; i < n; i++)
-        y[i] = half_from_f16(half_to_f16(x[i]));
+        y[i] = t == KERN_F32    ? x[i]
+               : t == KERN_BF16 ? half_from_bf16(to_half(x[i], t))
+                                : half_from_f16(to_half(x[i], t));
     return y;
+}
+
+int rig_pool_types(const struct rig *r) {
+    if (!strcmp(r->backend, "cpu")) return KERN_F32 + 1;
+    return strcmp(r->backend, "cuda") ? KERN_F16 + 1 : KERN_BF16 + 1;
+}
+
+struct kern_ptr rig_put_as(struct rig *r, const float *x, size_t n, enum kern_dtype t) {
+    if (t == KERN_F32) return rig_put(r, x, n * sizeof *x);
+    uint16_t *half = host_take(n * sizeof *half);
+    for (size_t i = 0; i < n; i++)
+        half[i] = to_half(x[i], t);
+    return rig_put(r, half, n * sizeof *half);
 }
 
 /* ---- tensors ---- */

@@ -80,8 +80,12 @@ struct kern_mat *rig_mat(struct rig *r, const float *w, int n, int k);
 
 /* Is this a backend that rounds to 16 bits on the way? */
 int rig_is_16bit(const struct rig *r);
-/* x, rounded to fp16 where the backend does so: what the plain version is to be given. */
-const float *rig_rounded(const struct rig *r, const float *x, size_t n);
+/* x, rounded to a type. */
+float *host_rounded(const float *x, size_t n, enum kern_dtype t);
+/* The types that the backend's pools of keys and values may have: KERN_F32 and so on, so many. */
+int rig_pool_types(const struct rig *r);
+/* Numbers on the device in a type. */
+struct kern_ptr rig_put_as(struct rig *r, const float *x, size_t n, enum kern_dtype t);
 
 /* ---- host ---- */
 void *host_take(size_t bytes); /* zeroed */

@@ -55,7 +55,7 @@ static void check_product(struct rig *r, enum kern_dtype type, int m, int n, int
     float *plain = host_f32(cells);
     plain_gemm_f64(x, w, bias, y0, act, m, n, k, want);
     plain_gemm_f32(x16, w, bias, y0, act, m, n, k, plain);
-    tol_check_16bit("gemm", got, want, plain, cells);
+    tol_check_f16("gemm", got, want, plain, cells);
     r->ops->mat_free(r->k, mat);
 }
 

@@ -22,7 +22,8 @@ static void check_full(struct rig *r, struct full f) {
     const float *got = run_full(r, f, qkv);
     double *want = host_f64(rows * width), *scores64 = host_f64((size_t)f.tokens);
     float *plain = host_f32(rows * width), *scores32 = host_f32((size_t)f.tokens);
-    const float *rounded = rig_rounded(r, qkv, rows * 3 * width);
+    const float *rounded =
+        host_rounded(qkv, rows * 3 * width, rig_is_16bit(r) ? KERN_F16 : KERN_F32);
     const float **k = host_take((size_t)f.tokens * sizeof(*k));
     const float **v = host_take((size_t)f.tokens * sizeof(*v));
     for (size_t i = 0; i < rows; i++) {
@@ -42,7 +43,7 @@ static void check_full(struct rig *r, struct full f) {
         }
     }
     if (rig_is_16bit(r))
-        tol_check_16bit("attn_full", got, want, plain, rows * width);
+        tol_check_f16("attn_full", got, want, plain, rows * width);
     else
         tol_check("attn_full", got, want, plain, rows * width);
 }

@@ -12,8 +12,9 @@ enum { SLOTS = 600, ROWS = 300, GROUPS = 64, SPANS = 256, TAILS = 4096, KEYS = 6
 
 struct pool {
     int heads, size, width;
+    enum kern_dtype type;
     float *k, *v; /* (SLOTS, width) */
-    struct tensor dev_k, dev_v;
+    struct kern_ptr dev_k, dev_v;
 };
 
 struct pass {
@@ -25,8 +26,8 @@ struct pass {
     const float *q[ROWS];
 };
 
-static void pool_make(struct rig *r, struct pool *p, int heads, int size) {
-    p->heads = heads, p->size = size, p->width = heads * size;
+static void pool_make(struct rig *r, struct pool *p, enum kern_dtype type, int heads, int size) {
+    p->type = type, p->heads = heads, p->size = size, p->width = heads * size;
     size_t cells = SLOTS * (size_t)p->width;
     p->k = host_random(r, cells, 1.5f), p->v = host_random(r, cells, 1);
 }
@@ -44,8 +45,8 @@ static void pool_put(struct rig *r, struct pool *p, const struct pass *s) {
         k[i] = seen[i / width] ? p->k[i] : NAN;
         v[i] = seen[i / width] ? p->v[i] : NAN;
     }
-    p->dev_k = tensor_in(r, k, SLOTS, p->width, 0);
-    p->dev_v = tensor_in(r, v, SLOTS, p->width, 0);
+    p->dev_k = rig_put_as(r, k, SLOTS * width, p->type);
+    p->dev_v = rig_put_as(r, v, SLOTS * width, p->type);
 }
 
 /* ---- building a pass ---- */
@@ -89,8 +90,8 @@ static const float *pass_run(struct rig *r, struct pool *p, const struct pass *s
     struct tensor y = tensor_out(r, s->rows, p->width, 1);
     RUN(r, attn_tree, struct kern_attn_tree, .rows = s->rows, .heads = p->heads,
         .head_size = p->size, .scale = 1 / sqrtf((float)p->size), .q = tq.p, .ldq = tq.ld,
-        .pool_k = p->dev_k.p, .pool_v = p->dev_v.p, .y = y.p, .ldy = y.ld, .groups = s->groups,
-        .n_groups = s->n_groups, .spans = s->spans, .n_spans = s->n_spans,
+        .pool_k = p->dev_k, .pool_v = p->dev_v, .pool_dtype = p->type, .y = y.p, .ldy = y.ld,
+        .groups = s->groups, .n_groups = s->n_groups, .spans = s->spans, .n_spans = s->n_spans,
         .dev_groups = rig_put(r, s->groups, sizeof(s->groups)),
         .dev_spans = rig_put(r, s->spans, sizeof(s->spans)),
         .tail_off = rig_put(r, s->tail_off, sizeof(s->tail_off)),
@@ -98,19 +99,23 @@ static const float *pass_run(struct rig *r, struct pool *p, const struct pass *s
     return tensor_get(r, &y);
 }
 
+/* The truth is about the keys as they lie in the pool. On the tensor cores the plain version's q is
+ * rounded to what is multiplied there: fp16, or bf16 like the pool; f32 keys, too. */
 static void pass_check(struct rig *r, struct pool *p, const struct pass *s) {
     const float *got = pass_run(r, p, s);
     size_t cells = (size_t)(s->rows * p->width);
     size_t pool = SLOTS * (size_t)p->width;
-    const float *rk = rig_rounded(r, p->k, pool), *rv = rig_rounded(r, p->v, pool);
+    const float *pk = host_rounded(p->k, pool, p->type), *pv = host_rounded(p->v, pool, p->type);
+    enum kern_dtype way = !rig_is_16bit(r) ? KERN_F32 : p->type == KERN_F32 ? KERN_F16 : p->type;
+    const float *rk = host_rounded(pk, pool, way), *rv = host_rounded(pv, pool, way);
     double *want = host_f64(cells), scores64[KEYS];
     float *plain = host_f32(cells), scores32[KEYS];
     for (int i = 0; i < s->rows; i++) {
         for (int h = 0; h < p->width; h += p->size) {
             const float *k[KEYS], *v[KEYS], scale = 1 / sqrtf((float)p->size);
             for (int j = 0; j < s->n_keys[i]; j++) {
-                k[j] = p->k + s->keys[i][j] * p->width + h;
-                v[j] = p->v + s->keys[i][j] * p->width + h;
+                k[j] = pk + s->keys[i][j] * p->width + h;
+                v[j] = pv + s->keys[i][j] * p->width + h;
             }
             int at = i * p->width + h;
             plain_attend_f64(s->q[i] + h, k, v, s->n_keys[i], p->size, scale, scores64, want + at);
@@ -118,14 +123,13 @@ static void pass_check(struct rig *r, struct pool *p, const struct pass *s) {
                 k[j] = rk + s->keys[i][j] * p->width + h;
                 v[j] = rv + s->keys[i][j] * p->width + h;
             }
-            const float *q = rig_rounded(r, s->q[i] + h, (size_t)p->size);
+            const float *q = host_rounded(s->q[i] + h, (size_t)p->size, way);
             plain_attend_f32(q, k, v, s->n_keys[i], p->size, scale, scores32, plain + at);
         }
     }
-    if (rig_is_16bit(r))
-        tol_check_16bit("attn_tree", got, want, plain, cells);
-    else
-        tol_check("attn_tree", got, want, plain, cells);
+    if (way == KERN_F32) tol_check("attn_tree", got, want, plain, cells);
+    if (way == KERN_F16) tol_check_f16("attn_tree", got, want, plain, cells);
+    if (way == KERN_BF16) tol_check_bf16("attn_tree", got, want, plain, cells);
 }
 
 /* A pass like the engine's: two stems being prefilled, lanes behind stems with private tails, lanes
@@ -158,24 +162,33 @@ static struct pass *mixed_pass(struct rig *r, const struct pool *p) {
     return s;
 }
 
-OP_TEST_TILE(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
+/* On every backend, with pools of every type that it takes. */
+#define POOL_TEST(id)                                           \
+    static void pool_##id(struct rig *r, enum kern_dtype type); \
+    OP_TEST_TILE(id) {                                          \
+        for (int type = 0; type < rig_pool_types(r); type++)    \
+            pool_##id(r, (enum kern_dtype)type);                \
+    }                                                           \
+    static void pool_##id(struct rig *r, enum kern_dtype type)
+
+POOL_TEST(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
     static const int shapes[][2] = {{2, 16}, {1, 32}, {2, 88}, {1, 128}, {3, 6}};
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
         struct pool p;
-        pool_make(r, &p, shapes[i][0], shapes[i][1]);
+        pool_make(r, &p, type, shapes[i][0], shapes[i][1]);
         pass_check(r, &p, mixed_pass(r, &p));
     }
 }
 
-OP_TEST_TILE(attn_tree_takes_an_empty_pass) {
+POOL_TEST(attn_tree_takes_an_empty_pass) {
     struct pool p;
-    pool_make(r, &p, 1, 16);
+    pool_make(r, &p, type, 1, 16);
     pass_run(r, &p, host_take(sizeof(struct pass)));
 }
 
-OP_TEST_TILE(attn_tree_survives_large_scores) {
+POOL_TEST(attn_tree_survives_large_scores) {
     struct pool p;
-    pool_make(r, &p, 1, 16);
+    pool_make(r, &p, type, 1, 16);
     for (int i = 0; i < SLOTS * p.width; i++)
         p.k[i] *= 1000;
     struct pass *s = mixed_pass(r, &p);
@@ -185,9 +198,9 @@ OP_TEST_TILE(attn_tree_survives_large_scores) {
 }
 
 /* The heart of the product, in three parts. One: every row of a pass, alone in a pass of its own. */
-OP_TEST_TILE(attn_tree_row_has_the_same_bits_alone) {
+POOL_TEST(attn_tree_row_has_the_same_bits_alone) {
     struct pool p;
-    pool_make(r, &p, 2, 24);
+    pool_make(r, &p, type, 2, 24);
     struct pass *s = mixed_pass(r, &p), *one = host_take(sizeof(*one));
     const float *all = pass_run(r, &p, s);
     for (int g = 0; g < s->n_groups; g++) {
@@ -210,10 +223,10 @@ OP_TEST_TILE(attn_tree_row_has_the_same_bits_alone) {
 }
 
 /* Two: the same list of keys, cut into spans, own rows and tail in every way. */
-OP_TEST_TILE(attn_tree_row_depends_on_its_list_alone_however_it_is_cut) {
+POOL_TEST(attn_tree_row_depends_on_its_list_alone_however_it_is_cut) {
     enum { LEN = 150, FIRST = 40 };
     struct pool p;
-    pool_make(r, &p, 2, 24);
+    pool_make(r, &p, type, 2, 24);
     const float *q = host_random(r, (size_t)p.width, 1), *want = NULL;
     for (int way = 0; way < 12; way++) {
         struct pass *s = host_take(sizeof(*s));
@@ -244,10 +257,10 @@ OP_TEST_TILE(attn_tree_row_depends_on_its_list_alone_however_it_is_cut) {
 }
 
 /* Three: where in the pool the keys lie is nobody's business. */
-OP_TEST_TILE(attn_tree_row_has_the_same_bits_wherever_its_keys_are_stored) {
+POOL_TEST(attn_tree_row_has_the_same_bits_wherever_its_keys_are_stored) {
     enum { STEM = 70, TAIL = 5 };
     struct pool p;
-    pool_make(r, &p, 2, 24);
+    pool_make(r, &p, type, 2, 24);
     size_t row_bytes = (size_t)p.width * sizeof(float);
     float *k = host_random(r, (size_t)((STEM + TAIL) * p.width), 1);
     float *v = host_random(r, (size_t)((STEM + TAIL) * p.width), 1);

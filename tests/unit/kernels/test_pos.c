@@ -100,7 +100,28 @@ OP_TEST(gather_copies_rows_and_takes_none) {
 struct rope_case {
     int rows, heads, size;
     double theta;
+    enum kern_dtype pool;
 };
+
+/* A pool (slots, width) with guards; 16 bits lie in pairs in a tensor's floats. */
+static struct tensor pool_new(struct rig *r, const struct rope_case *c, int slots) {
+    int per_float = c->pool == KERN_F32 ? 1 : 2;
+    return tensor_out(r, slots, c->heads * c->size / per_float, 0);
+}
+
+/* As floats; only slots 4 .. rows+3 may have been written. */
+static float *pool_get(struct rig *r, const struct rope_case *c, const struct tensor *t) {
+    float *x = tensor_get(r, t);
+    for (int i = 0; i < t->rows * t->cols; i++)
+        CHECK(isnan(x[i]) || (i >= 4 * t->cols && i < (c->rows + 4) * t->cols));
+    if (c->pool == KERN_F32) return x;
+    size_t n = (size_t)t->rows * (size_t)t->cols * 2;
+    const uint16_t *half = (const uint16_t *)(const void *)x;
+    float *y = host_f32(n);
+    for (size_t i = 0; i < n; i++)
+        y[i] = c->pool == KERN_BF16 ? half_from_bf16(half[i]) : half_from_f16(half[i]);
+    return y;
+}
 
 /* Runs rope over qkv; returns qkv, pool k, pool v as they are after. Slots run backwards. */
 static void run_rope(struct rig *r, const struct rope_case *c, const float *qkv, const int32_t *pos,
@@ -110,17 +131,13 @@ static void run_rope(struct rig *r, const struct rope_case *c, const float *qkv,
     for (int i = 0; i < c->rows; i++)
         slot[i] = slots - 2 - i;
     struct tensor t = tensor_in(r, qkv, c->rows, 3 * width, 1);
-    struct tensor k = tensor_out(r, slots, width, 0), v = tensor_out(r, slots, width, 0);
+    struct tensor k = pool_new(r, c, slots), v = pool_new(r, c, slots);
     RUN(r, rope, struct kern_rope, .rows = c->rows, .heads = c->heads, .head_size = c->size,
         .theta = c->theta, .qkv = t.p, .ld = t.ld,
         .pos = rig_put(r, pos, (size_t)c->rows * 4 + !c->rows),
-        .slot = rig_put(r, slot, (size_t)c->rows * 4 + !c->rows), .pool_k = k.p, .pool_v = v.p);
-    out[0] = tensor_get(r, &t), out[1] = tensor_get(r, &k), out[2] = tensor_get(r, &v);
-    for (int s = 0; s < slots; s++) { /* the other slots were not touched */
-        if (s >= slots - 1 - c->rows && s < slots - 1) continue;
-        for (int i = 0; i < width; i++)
-            CHECK(isnan(out[1][s * width + i]) && isnan(out[2][s * width + i]));
-    }
+        .slot = rig_put(r, slot, (size_t)c->rows * 4 + !c->rows), .pool_k = k.p, .pool_v = v.p,
+        .pool_dtype = c->pool);
+    out[0] = tensor_get(r, &t), out[1] = pool_get(r, c, &k), out[2] = pool_get(r, c, &v);
 }
 
 static void check_rope(struct rig *r, struct rope_case c) {
@@ -147,22 +164,28 @@ static void check_rope(struct rig *r, struct rope_case c) {
         memcpy(got + i * width, out[0] + i * 3 * width, (size_t)width * 4);
         memcpy(got + cells + i * width, out[1] + slot * (size_t)width, (size_t)width * 4);
         CHECK_MEM(out[0] + i * 3 * width + width, row + width, (size_t)(2 * width) * 4); /* k, v */
-        CHECK_MEM(out[2] + slot * (size_t)width, row + 2 * width, (size_t)width * 4);
+        CHECK_MEM(out[2] + slot * (size_t)width,
+                  host_rounded(row + 2 * width, (size_t)width, c.pool), (size_t)width * 4);
     }
-    tol_check("rope", got, want, plain, 2 * cells);
+    tol_check("rope q", got, want, plain, cells);
+    tol_check("rope k", got + cells, want + cells, host_rounded(plain + cells, cells, c.pool),
+              cells);
 }
 
 OP_TEST(rope_turns_the_half_split_pairs) {
-    check_rope(r, (struct rope_case){0, 2, 16, 10000});
-    check_rope(r, (struct rope_case){1, 1, 2, 10000});
-    check_rope(r, (struct rope_case){17, 3, 32, 10000});
-    check_rope(r, (struct rope_case){88, 2, 88, 10000});
-    check_rope(r, (struct rope_case){3, 4, 128, 500000});
-    check_rope(r, (struct rope_case){257, 1, 16, 10000});
+    for (int t = 0; t < rig_pool_types(r); t++) {
+        enum kern_dtype pool = (enum kern_dtype)t;
+        check_rope(r, (struct rope_case){0, 2, 16, 10000, pool});
+        check_rope(r, (struct rope_case){1, 1, 2, 10000, pool});
+        check_rope(r, (struct rope_case){17, 3, 32, 10000, pool});
+        check_rope(r, (struct rope_case){88, 2, 88, 10000, pool});
+        check_rope(r, (struct rope_case){3, 4, 128, 500000, pool});
+        check_rope(r, (struct rope_case){257, 1, 16, 10000, pool});
+    }
 }
 
 OP_TEST(rope_row_has_the_same_bits_anywhere_and_in_any_company) {
-    struct rope_case c = {60, 3, 32, 10000};
+    struct rope_case c = {60, 3, 32, 10000, r->ops->pool_dtype(r->k)};
     enum { WIDTH = 96 };
     const float *qkv = host_random(r, 60 * 3 * WIDTH, 1), *all[3], *some[3];
     int32_t pos[60];

@@ -7,7 +7,7 @@
  * are no constants per test: who wants to be less exact must say so here.
  *
  * Where a backend rounds to 16 bits on the way (rig_is_16bit), the plain version is given rounded
- * inputs, and tiny is one unit of fp16: it also rounds the weights of a softmax.
+ * inputs, and tiny is one unit of that type, 2^-10 or 2^-7: it also rounds the weights of a softmax.
  */
 #ifndef TESTS_UNIT_KERNELS_TOL_H
 #define TESTS_UNIT_KERNELS_TOL_H
@@ -41,9 +41,14 @@ static inline void tol_check(const char *what, const float *got, const double *w
 }
 
 /* Inputs of `plain` were rounded to 16 bits. */
-static inline void tol_check_16bit(const char *what, const float *got, const double *want,
-                                   const float *plain, size_t n) {
+static inline void tol_check_f16(const char *what, const float *got, const double *want,
+                                 const float *plain, size_t n) {
     tol_check_within(what, got, want, plain, n, 1.0 / 1024);
+}
+
+static inline void tol_check_bf16(const char *what, const float *got, const double *want,
+                                  const float *plain, size_t n) {
+    tol_check_within(what, got, want, plain, n, 1.0 / 128);
 }
 
 #endif

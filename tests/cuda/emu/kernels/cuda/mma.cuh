@@ -1,4 +1,4 @@
-/* mma.cuh - in place of kernels/cuda/mma.cuh: the same two instructions, spelled out. */
+/* mma.cuh - in place of kernels/cuda/mma.cuh: the same instructions, spelled out. */
 #ifndef KERNELS_CUDA_MMA_CUH
 #define KERNELS_CUDA_MMA_CUH
 
@@ -9,10 +9,17 @@ struct emu_mma {
     uint32_t a[4], b[2];
 };
 
-static inline float emu_half(uint32_t two, int which) {
-    return __half2float(__ushort_as_half((unsigned short)(which ? two >> 16 : two)));
+static inline float emu_float(unsigned short h, __half) {
+    return __half2float(__ushort_as_half(h));
+}
+static inline float emu_float(unsigned short h, __nv_bfloat16) {
+    return __bfloat162float(__ushort_as_bfloat16(h));
+}
+template <typename H> static inline double emu_half(uint32_t two, int which) {
+    return (double)emu_float((unsigned short)(which ? two >> 16 : two), H());
 }
 
+template <typename H>
 static inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     const int lane = emu_lane(), g = lane / 4, t = lane % 4;
     struct emu_mma mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
@@ -25,15 +32,14 @@ static inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint3
             struct emu_mma x, w;
             std::memcpy(&x, emu_slot(row % 8 * 4 + k % 8 / 2), sizeof x);
             std::memcpy(&w, emu_slot(col * 4 + k % 8 / 2), sizeof w);
-            sum += (double)emu_half(x.a[row / 8 + k / 8 * 2], k % 2) *
-                   (double)emu_half(w.b[k / 8], k % 2);
+            sum += emu_half<H>(x.a[row / 8 + k / 8 * 2], k % 2) * emu_half<H>(w.b[k / 8], k % 2);
         }
         c[j] = (float)sum;
     }
     emu_warp_barrier();
 }
 
-static inline void load_values(const __half *row, uint32_t &b0, uint32_t &b1) {
+static inline void load_values(const void *row, uint32_t &b0, uint32_t &b1) {
     const int lane = emu_lane(), g = lane / 4, t = lane % 4;
     must((uintptr_t)row % 16 == 0);
     std::memcpy(emu_slot(lane), &row, sizeof row);
@@ -42,9 +48,9 @@ static inline void load_values(const __half *row, uint32_t &b0, uint32_t &b1) {
     for (int m = 0; m < 2; m++) {
         unsigned short bits[2];
         for (int j = 0; j < 2; j++) {
-            const __half *from;
+            const unsigned short *from;
             std::memcpy(&from, emu_slot(8 * m + 2 * t + j), sizeof from);
-            bits[j] = __half_as_ushort(from[g]);
+            bits[j] = from[g];
         }
         out[m] = (uint32_t)bits[0] | (uint32_t)bits[1] << 16;
     }
