@@ -145,6 +145,9 @@ static int profile_get(struct kern *p, void *dst, struct kern_ptr src, size_t by
 static void profile_copy(struct kern *p, struct kern_ptr dst, struct kern_ptr src, size_t bytes) {
     p->ops->copy(p->k, dst, src, bytes);
 }
+static enum kern_dtype profile_pool_dtype(const struct kern *p) {
+    return p->ops->pool_dtype(p->k);
+}
 static void profile_begin(struct kern *p, uint64_t key) { (void)p, (void)key; }
 static void profile_end(struct kern *p) { (void)p; }
 static int profile_sync(struct kern *p, struct err *e) { return p->ops->sync(p->k, e); }
@@ -208,6 +211,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .open = profile_open,
                                       .close = profile_close,
                                       .describe = profile_describe,
+                                      .pool_dtype = profile_pool_dtype,
                                       .alloc = profile_alloc,
                                       .free = profile_free,
                                       .put = profile_put,
