@@ -30,6 +30,7 @@ struct bench {
     enum eng_estimate estimate;
     struct runs prepare, cold, cold_first, warm, warm_first, see; /* seconds */
     struct eng_job_stats last;                                    /* of a cold job */
+    double open_s; /* weights to the device, buffers, prompts */
     uint32_t n;
 };
 
@@ -100,7 +101,9 @@ static int measure(struct bench *b, int width, struct err *e) {
     char path[4096];
     if (width) cfg.lanes = width;
     struct eng_options opt = config_engine(&cfg, config_model(&cfg, path));
+    uint64_t start = clock_ns();
     if (eng_open(&opt, &b->eng, e)) return e->code;
+    b->open_s = (double)(clock_ns() - start) / 1e9;
     b->prepare.n = b->cold.n = b->cold_first.n = b->warm.n = b->warm_first.n = b->see.n = 0;
     int rc = 0;
     for (int run = -1; rc == 0 && run < (int)cfg.repeat; run++) {
@@ -121,6 +124,8 @@ static void print_main(struct bench *b) {
     const struct eng_info *info = eng_info(b->eng);
     printf("%s on %s: %u questions, %s, %d runs\n", info->name, info->backend, b->n,
            b->cfg->estimate ? b->cfg->estimate : "mode", b->cold.n);
+    printf("  %-30s %9.1f ms   (%.2f M parameters)\n", "opening", b->open_s * 1e3,
+           (double)info->parameters / 1e6);
     print_ms("resize and digest", &b->prepare);
     print_ms("cold job", &b->cold);
     print_ms("  of it the vision tower", &b->see);
@@ -133,13 +138,14 @@ static void print_main(struct bench *b) {
 }
 
 static void print_json(struct bench *b, int width, const char *before) {
-    printf(
-        "%s{\"lanes\":%d,\"prepare_s\":%.6f,\"cold_s\":%.6f,\"see_s\":%.6f,\"cold_first_s\":%.6f,"
-        "\"warm_s\":%.6f,\"warm_first_s\":%.6f,\"pixels_per_second\":%.1f,\"rows\":%llu,"
-        "\"rows_plain\":%llu}",
-        before, width, middle(&b->prepare), middle(&b->cold), middle(&b->see),
-        middle(&b->cold_first), middle(&b->warm), middle(&b->warm_first), b->n / middle(&b->cold),
-        (unsigned long long)b->last.rows, (unsigned long long)b->last.rows_plain);
+    printf("%s{\"lanes\":%d,\"open_s\":%.6f,\"prepare_s\":%.6f,\"cold_s\":%.6f,\"see_s\":%.6f,"
+           "\"cold_first_s\":%.6f,"
+           "\"warm_s\":%.6f,\"warm_first_s\":%.6f,\"pixels_per_second\":%.1f,\"rows\":%llu,"
+           "\"rows_plain\":%llu}",
+           before, width, b->open_s, middle(&b->prepare), middle(&b->cold), middle(&b->see),
+           middle(&b->cold_first), middle(&b->warm), middle(&b->warm_first),
+           b->n / middle(&b->cold), (unsigned long long)b->last.rows,
+           (unsigned long long)b->last.rows_plain);
 }
 
 /* The default width in full, then the others in a line each. */
