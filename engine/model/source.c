@@ -1,5 +1,4 @@
-/* source.c - see source.h. Four numbers come out of each draw, so that making 7 billion takes seconds.
- * A tensor's numbers hang on the seed and its name alone (FNV-1a). */
+/* source.c - see source.h. A tensor's numbers hang on the seed and its name alone (FNV-1a). */
 #include "engine/model/source.h"
 
 #include <math.h>
@@ -38,18 +37,40 @@ static struct spread spread_of(const struct st_tensor *t) {
     return (struct spread){0, to_most / sqrtf(inputs)};
 }
 
+/* One of LEVELS numbers for each eight bits of a draw: a table, so that 7 billion take seconds. */
+enum { LEVELS = 256 };
+
+static void fill_f32(float *to, uint64_t n, const float *level, uint64_t seed) {
+    for (uint64_t i = 0; i < n;) {
+        uint64_t bits = rng_u64(seed, i / 8);
+        for (uint64_t end = i + 8 < n ? i + 8 : n; i < end; bits >>= 8)
+            to[i++] = level[bits % LEVELS];
+    }
+}
+
+static void fill_bf16(uint16_t *to, uint64_t n, const float *level, uint64_t seed) {
+    uint16_t rounded[LEVELS];
+    for (int i = 0; i < LEVELS; i++)
+        rounded[i] = half_to_bf16(level[i]);
+    uint64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t bits = rng_u64(seed, i / 8);
+        for (int k = 0; k < 8; k++, bits >>= 8)
+            to[i + (uint64_t)k] = rounded[bits % LEVELS];
+    }
+    for (uint64_t bits = rng_u64(seed, i / 8); i < n; bits >>= 8)
+        to[i++] = rounded[bits % LEVELS];
+}
+
 static void fill(const struct st_tensor *t, void *data, uint64_t seed) {
     struct spread s = spread_of(t);
-    for (uint64_t i = 0; i < t->elements; i += 4) {
-        uint64_t bits = rng_u64(seed, i / 4), n = t->elements - i < 4 ? t->elements - i : 4;
-        for (uint64_t k = 0; k < n; k++, bits >>= 16) {
-            float v = s.mean + s.most * ((float)(int16_t)(uint16_t)bits * 0x1p-15f);
-            if (t->dtype == ST_F32)
-                ((float *)data)[i + k] = v;
-            else
-                ((uint16_t *)data)[i + k] = half_to_bf16(v);
-        }
-    }
+    float level[LEVELS];
+    for (int i = 0; i < LEVELS; i++)
+        level[i] = s.mean + s.most * ((float)(2 * i + 1) / LEVELS - 1);
+    if (t->dtype == ST_F32)
+        fill_f32(data, t->elements, level, seed);
+    else
+        fill_bf16(data, t->elements, level, seed);
 }
 
 static const struct st_tensor *make(struct source *s, const char *name, const int64_t *want,

@@ -29,7 +29,7 @@ struct source {
 
 /* The file's tensor of that name, whatever its shape, or one made in the shape `want` (ndim sizes) that
  * lasts until SOURCE_HELD more have been made. NULL: the file has none, or there is no memory.
- * Made are: vectors and positions in f32, everything else in bf16; uniform, with a deviation of
+ * Made are: vectors and positions in f32, everything else in bf16; 256 different numbers, uniform, with a deviation of
  * 1/sqrt(inputs) in matrices, 1 in embeddings, 1/10 in vectors; weights of norms around 1. */
 const struct st_tensor *source_find(struct source *s, const char *name, const int64_t *want,
                                     int ndim);
