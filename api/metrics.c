@@ -200,6 +200,26 @@ static void write_engine(struct buf *b, const struct eng_stats *s) {
     counter(b, "step_allocations_total", s->allocations_in_step, "Must stay 0.");
 }
 
+/* How evenly the devices work. */
+static void write_devices(struct buf *b, const struct eng *e) {
+    int n = eng_devices(e);
+    struct eng_stats s[ENG_DEVICES_MAX];
+    for (int i = 0; i < n; i++)
+        eng_device_stats(e, i, &s[i]);
+    head(b, "device_passes_total", "counter", "Passes, by device.");
+    for (int i = 0; i < n; i++)
+        buf_printf(b, "lammd_device_passes_total{device=\"%d\"} %llu\n", i,
+                   (unsigned long long)s[i].passes);
+    head(b, "device_token_rows_total", "counter", "Token rows, by device.");
+    for (int i = 0; i < n; i++)
+        buf_printf(b, "lammd_device_token_rows_total{device=\"%d\"} %llu\n", i,
+                   (unsigned long long)s[i].rows);
+    head(b, "device_jobs", "gauge", "Jobs that wait or run, by device.");
+    for (int i = 0; i < n; i++)
+        buf_printf(b, "lammd_device_jobs{device=\"%d\"} %u\n", i,
+                   s[i].jobs_waiting + s[i].jobs_running);
+}
+
 static void write_server(struct buf *b, struct api *a) {
     pthread_mutex_lock(&a->mu);
     api_server_stats_fn *fn = a->server_stats;
@@ -275,6 +295,7 @@ int metrics_step(struct api_call *c) {
           "1 while new work is taken.");
     write_requests(b, a->metrics);
     write_engine(b, &s);
+    write_devices(b, a->eng);
     head(b, "image_decode_seconds", "histogram", "Decoding, resizing and digesting a picture.");
     write_histogram(b, "image_decode_seconds", "", &a->metrics->decode);
     counter(b, "images_refused_total", atomic_load(&a->metrics->decode_refused),

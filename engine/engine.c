@@ -1,277 +1,273 @@
-/* engine.c - the step thread's loop, and what callers ask of a running engine.
+/* engine.c - the engine as callers know it: one or more units, each a device with its own step thread, and
+ * the rule that spreads jobs over them.
  *
- * Two kinds of threads meet here. Callers make pictures and jobs out of their own time and push jobs
- * into one bounded queue. The step thread owns the device, the model, the KV pool, stems, lanes and
- * the schedule; eng_open hands them over by starting it, eng_close gets them back by joining it
- * (open.c; invariants in eng.h).
+ * The rule. A job goes to the unit that a picture of its was sent to last, since stem and features are likely
+ * still there: so the questions about one picture, and the frames of one game, stay together. A job whose
+ * pictures nobody has had goes to the unit with the smallest backlog, and so does one whose unit is
+ * behind that by more than a whole picture's questions: it is then cheaper to look again than to wait. Where a
+ * picture went is kept in a table of fixed size in which later pictures overwrite earlier ones; who isn't in
+ * it any more is a stranger.
+ *
+ * A lost device ends the engine, not the unit alone: jobs on other devices may end, new ones are refused,
+ * and the process goes down for its supervisor, which starts it with what is left.
  */
 #include "engine/engine.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "engine/eng.h"
-#include "kernels/base/clock.h"
+#include "engine/unit.h"
 #include "kernels/base/mem.h"
 
-enum { SEE_TURNS = 64 };
-static const double RECENT_S = 2.0; /* what "recent" means to rates */
+enum { SEEN = 4096, SPEC_MAX = 256 };
 
-_Static_assert(sizeof(struct eng_stats) % sizeof(uint64_t) == 0, "published word by word");
+struct seen {
+    uint64_t picture; /* the first 64 bits of its digest; 0: nothing here */
+    int unit;
+};
 
-/* ---- the step thread ---- */
+struct eng {
+    struct unit *unit[ENG_DEVICES_MAX];
+    int n;
+    struct eng_info info;
+    uint64_t spill; /* rows of a whole picture's questions */
 
-/* Whoever waits long enough pays: an average over RECENT_S seconds of work. */
-static double smooth(double old, double now, double seconds) {
-    return old + (now - old) * (1 - exp(-seconds / RECENT_S));
-}
+    pthread_mutex_t mutex; /* of what follows */
+    struct seen seen[SEEN];
+};
 
-static void lose_device(struct eng *e, const struct err *why) {
-    atomic_store(&e->health, E_DEVICE);
-    sched_end_all(&e->sched, E_DEVICE, why->text);
-}
+/* ---- opening ---- */
 
-static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
-    for (uint32_t i = 0; i < j->n_images; i++)
-        if (strcmp(eng_image_digest(j->images[i]), digest) == 0) return picture_rgb(j->images[i]);
-    must(!"a part's picture is one of its job's");
-    return NULL;
-}
+struct devices {
+    struct kern_choice at[ENG_DEVICES_MAX];
+    int n, on_host; /* of them, how many compute with the host's threads */
+};
 
-/* The job's next picture goes through the vision tower, unless its features are still there.
- * *places: no place was left. Returns the number of pictures that were looked at. */
-static int see_next(struct eng *e, struct eng_job *j, int *is_full, struct err *err) {
-    struct stem_part *part = stem_unseen(j->stem);
-    int is_seen;
-    int32_t feat = feats_take(&e->feats, &e->stems, part->digest, &is_seen);
-    *is_full = feat < 0;
-    if (feat < 0) return 0;
-    part->feat = feat;
-    if (is_seen) return 0;
-    uint64_t start = clock_ns();
-    model_see(e->model, rgb_of(j, part->digest), feat);
-    (void)e->ops->sync(e->kern, err);
-    uint64_t spent = clock_ns() - start;
-    atomic_fetch_add(&j->see_ns, spent);
-    e->stats.see_ns += spent;
-    e->stats.see++;
-    return 1;
-}
-
-/* Frames of a game at once; of all others one picture, so that nobody need wait long. While an action
- * is on its way the others' pictures wait, SEE_TURNS turns at most. */
-static int see(struct eng *e, struct err *err) {
-    int is_full = 0, may_others = !sched_has_act(&e->sched) || ++e->unseen_turns >= SEE_TURNS;
-    for (enum eng_class c = 0; c < ENG_CLASSES && !is_full; c++) {
-        struct eng_job *j;
-        int looked = 0;
-        if (c != ENG_ACT && !may_others) return 0;
-        while (!is_full && (j = sched_unseen(&e->sched, c)) != NULL) {
-            looked += see_next(e, j, &is_full, err);
-            if (err->code) return err->code;
-            if (looked && c != ENG_ACT) {
-                e->unseen_turns = 0;
-                return 0;
-            }
-        }
-    }
-    return 0;
-}
-
-static int run_pass(struct eng *e, struct err *err) {
-    struct batch *b = &e->batch;
-    batch_begin(b);
-    sched_fill(&e->sched, b);
-    int32_t rows = b->rows_max - b->rows_left;
-    must(rows > 0 || e->sched.n_running == 0); /* sched.c, invariant 3 */
-    if (rows == 0) return 0;
-    uint64_t start = clock_ns();
-    batch_build(b, &e->lanes);
-    int rc = model_run(e->model, &b->pass, err);
-    batch_end(b);
+/* One entry of the list, `len` bytes. */
+static int add_device(struct devices *d, const char *spec, size_t len, const char *plugin,
+                      struct err *err) {
+    char one[64];
+    struct kern_choice c;
+    if (d->n == ENG_DEVICES_MAX)
+        return err_set(err, E_INVALID, "at most %d devices", ENG_DEVICES_MAX);
+    if (len == 0 || len >= sizeof one)
+        return err_set(err, E_INVALID, "an entry of the list of devices is %s",
+                       len ? "too long" : "empty");
+    (void)snprintf(one, sizeof one, "%.*s", (int)len, spec);
+    int rc = kern_choose(one, plugin, &c, err);
     if (rc) return rc;
-    sched_advance(&e->sched, b);
-    uint64_t spent = clock_ns() - start;
-    double seconds = (double)spent * 1e-9;
-    e->stats.passes++;
-    e->stats.rows += (uint64_t)rows;
-    e->stats.picks += (uint64_t)b->pass.picks;
-    e->stats.pass_ns += spent;
-    double rate = (double)atomic_load(&e->drain), now = rows / seconds;
-    atomic_store(&e->drain, (uint64_t)(rate > 0 ? smooth(rate, now, seconds) : now));
+    int is_host = strcmp(c.ops->name, "cuda") != 0;
+    for (int i = 0; i < d->n && !is_host; i++)
+        if (d->at[i].ops == c.ops && d->at[i].device == c.device)
+            return err_set(err, E_INVALID, "%s is named twice", one);
+    d->on_host += is_host;
+    d->at[d->n++] = c;
     return 0;
 }
 
-static void take_jobs(struct eng *e, uint64_t timeout_ns) {
-    void *item;
-    while (queue_pop(e->queue, timeout_ns, &item) == 0) {
-        sched_add(&e->sched, item);
-        timeout_ns = 0;
-    }
-}
-
-static void count_rate(struct eng *e) {
-    uint64_t now = clock_ns(), pixels = e->sched.answers[ENG_PIXELS] - e->shown_pixels;
-    double seconds = (double)(now - e->shown_ns) * 1e-9;
-    if (pixels == 0 && seconds < RECENT_S) return;
-    e->stats.pixels_per_second =
-        smooth(e->stats.pixels_per_second, (double)pixels / seconds, seconds);
-    e->shown_pixels = e->sched.answers[ENG_PIXELS];
-    e->shown_ns = now;
-    atomic_store(&e->rate_ns, now);
-}
-
-void eng_publish(struct eng *e) {
-    struct eng_stats *s = &e->stats;
-    const struct sched *d = &e->sched;
-    s->pixels = d->answers[ENG_PIXELS];
-    memcpy(s->answers, d->answers, sizeof s->answers);
-    s->tokens = d->tokens;
-    s->jobs_done = d->done;
-    s->jobs_failed = d->failed;
-    s->jobs_cancelled = d->cancelled;
-    s->stem_hits = e->stems.counts.hits;
-    s->stem_misses = e->stems.counts.misses;
-    s->stem_evicted = e->stems.counts.evicted;
-    s->jobs_running = (uint32_t)d->n_running;
-    s->lanes = (uint32_t)e->lanes.n_busy;
-    s->kv_cached = (uint32_t)stem_cached_slots(&e->stems);
-    s->kv_used = (uint32_t)kv_used(&e->kv) - s->kv_cached;
-    count_rate(e);
-    uint64_t words[ENG_STATS_WORDS];
-    memcpy(words, s, sizeof *s);
-    for (size_t i = 0; i < ENG_STATS_WORDS; i++)
-        atomic_store_explicit(&e->published[i], words[i], memory_order_relaxed);
-    atomic_store(&e->rows_left, sched_rows_left(d));
-    atomic_fetch_sub(&e->waiting, (unsigned)(d->left - e->left));
-    atomic_fetch_sub(&e->waiting_cost, d->left_cost - e->left_cost);
-    e->left = d->left;
-    e->left_cost = d->left_cost;
-}
-
-static uint64_t backend_allocations(const struct eng *e) {
-    struct kern_stats s;
-    e->ops->stats(e->kern, &s);
-    return s.allocations;
-}
-
-/* One turn of the loop; what comes out of it is announced by the caller. */
-static void turn(struct eng *e) {
-    struct err err = {0};
-    uint64_t before = mem_thread_allocations() + backend_allocations(e);
-    if (atomic_load(&e->health)) {
-        sched_end_all(&e->sched, E_DEVICE, "the device was lost");
-        return;
-    }
-    sched_reap(&e->sched, clock_ns());
-    sched_admit(&e->sched);
-    int rc = see(e, &err);
-    /* The tower takes as long as a pass: an action that came meanwhile joins this one. Where nothing
-     * runs there was no such wait, and whoever came now has not been seen: it begins the next turn. */
-    if (e->sched.n_running > 0) {
-        take_jobs(e, 0);
-        sched_admit(&e->sched);
-        if (!rc && sched_has_act(&e->sched)) rc = see(e, &err);
-    }
-    if (!rc) rc = run_pass(e, &err);
-    if (rc) lose_device(e, &err);
-    e->stats.allocations_in_step += mem_thread_allocations() + backend_allocations(e) - before;
-}
-
-void *eng_step_main(void *arg) {
-    struct eng *e = arg;
+/* "cpu", "auto", "cuda:0,cuda:1". */
+static int read_devices(const char *list, const char *plugin, struct devices *d, struct err *err) {
+    int is_single = !strchr(list, ',');
     for (;;) {
-        int is_idle = sched_is_idle(&e->sched);
-        void *item;
-        int rc = queue_pop(e->queue, is_idle ? UINT64_MAX : 0, &item);
-        if (rc == E_CANCELLED) break;
-        if (rc == 0) sched_add(&e->sched, item);
-        take_jobs(e, 0);
-        turn(e);
-        eng_publish(e);
-        sched_announce(&e->sched);
+        size_t len = strcspn(list, ",");
+        if (!is_single && len == 4 && !memcmp(list, "auto", 4))
+            return err_set(err, E_INVALID, "auto stands alone, not in a list of devices");
+        int rc = add_device(d, list, len, plugin, err);
+        if (rc || !list[len]) return rc;
+        list += len + 1;
     }
-    sched_end_all(&e->sched, E_CANCELLED, "the engine closes");
-    eng_publish(e);
-    sched_announce(&e->sched);
-    return NULL;
 }
 
-/* ---- callers ---- */
-
-const struct eng_info *eng_info(const struct eng *e) { return &e->info; }
-
-int eng_health(const struct eng *e) { return atomic_load(&e->health); }
-
-int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,
-                  struct err *err) {
-    return picture_new(&e->picture_form, rgb, w, h, out, err);
+/* What each unit is opened with: the host's threads are shared out. */
+static struct eng_options options_of(const struct eng_options *opt, const struct devices *d,
+                                     int i) {
+    struct eng_options o = *opt;
+    o.device = d->at[i].device;
+    if (d->on_host > 1 && strcmp(d->at[i].ops->name, "cuda") != 0) {
+        long all = opt->threads > 0 ? opt->threads : sysconf(_SC_NPROCESSORS_ONLN);
+        o.threads = all > d->on_host ? (int)(all / d->on_host) : 1;
+    }
+    return o;
 }
 
-/* Can it run on an engine that has nothing else to do? */
-static int check_fit(const struct eng *e, const struct eng_job *j, struct err *err) {
-    int32_t singles = j->tree.run_tokens + j->lane_slots;
-    if (j->form->stem_tokens > e->size.runs)
-        return err_set(err, E_TOO_BIG, "the prompt needs %d KV slots, there are %d",
-                       j->form->stem_tokens, e->size.runs);
-    if (singles > e->size.singles)
-        return err_set(err, E_TOO_BIG, "the questions need %d KV slots, there are %d", singles,
-                       e->size.singles);
-    if (j->cost > e->queue_tokens_max)
-        return err_set(err, E_TOO_BIG, "the questions cost %llu tokens, the queue takes %llu",
-                       (unsigned long long)j->cost, (unsigned long long)e->queue_tokens_max);
+/* info of the whole: the first unit's, all devices named. */
+static void describe(struct eng *e, const char *note) {
+    size_t at = 0;
+    e->info = e->unit[0]->info;
+    for (int i = 0; i < e->n && at < sizeof e->info.backend; i++)
+        at += (size_t)snprintf(e->info.backend + at, sizeof e->info.backend - at, "%s%s",
+                               i ? "; " : "", e->unit[i]->info.backend);
+    (void)snprintf(e->info.note, sizeof e->info.note, "%s", note);
+    const struct job_form *f = &e->unit[0]->pixels->form;
+    e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)f->places * (uint64_t)f->answer_max;
+}
+
+static int open_all(const struct eng_options *opt, const struct devices *d, struct eng **out,
+                    struct err *err) {
+    if (opt->profile && d->n > 1)
+        return err_set(err, E_INVALID, "one device at a time can be profiled");
+    struct eng *e = mem_must(sizeof *e);
+    int rc = pthread_mutex_init(&e->mutex, NULL);
+    must(rc == 0);
+    for (int i = 0; i < d->n && !rc; i++) {
+        struct eng_options o = options_of(opt, d, i);
+        rc = unit_open(&o, d->at[i].ops, &e->unit[i], err);
+        if (rc && d->n > 1) (void)err_in(err, "%s:%d", d->at[i].ops->name, d->at[i].device);
+        e->n += !rc;
+    }
+    if (rc) {
+        eng_close(e);
+        return rc;
+    }
+    describe(e, d->at[0].note);
+    *out = e;
     return 0;
 }
 
-/* Put it on the queue's account and into the queue. */
-static int enqueue(struct eng *e, struct eng_job *j, struct err *err) {
-    uint64_t cost = atomic_fetch_add(&e->waiting_cost, j->cost) + j->cost;
-    unsigned n = atomic_fetch_add(&e->waiting, 1) + 1;
-    int rc = cost > e->queue_tokens_max || n > ENG_QUEUE_JOBS ? E_BUSY : queue_push(e->queue, j);
-    if (!rc) return 0;
-    atomic_fetch_sub(&e->waiting, 1);
-    atomic_fetch_sub(&e->waiting_cost, j->cost);
-    return err_set(err, rc, rc == E_BUSY ? "the queue is full" : "the engine closes");
+int eng_open_on(const struct eng_options *opt, const struct kern_ops *const *ops, int n,
+                struct eng **out, struct err *err) {
+    struct devices d = {.n = n, .on_host = n};
+    *out = NULL;
+    must(n >= 1 && n <= ENG_DEVICES_MAX);
+    for (int i = 0; i < n; i++)
+        d.at[i] = (struct kern_choice){.ops = ops[i], .device = opt->device};
+    return open_all(opt, &d, out, err);
+}
+
+int eng_open(const struct eng_options *opt, struct eng **out, struct err *err) {
+    struct devices d = {0};
+    *out = NULL;
+    int rc = read_devices(opt->backend ? opt->backend : "auto", opt->plugin, &d, err);
+    return rc ? rc : open_all(opt, &d, out, err);
+}
+
+void eng_close(struct eng *e) {
+    if (!e) return;
+    for (int i = 0; i < e->n; i++)
+        unit_close(e->unit[i]);
+    (void)pthread_mutex_destroy(&e->mutex);
+    mem_free(e);
+}
+
+/* ---- spreading ---- */
+
+/* The first 16 hex digits of a digest, never 0. */
+static uint64_t key_of(const struct eng_image *picture) {
+    const char *hex = eng_image_digest(picture);
+    uint64_t key = 0;
+    for (int i = 0; i < 16 && hex[i]; i++)
+        key = key << 4 | (uint64_t)(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
+    return key ? key : 1;
+}
+
+static int least_busy(const struct eng *e) {
+    int least = 0;
+    for (int i = 1; i < e->n; i++)
+        if (unit_backlog(e->unit[i]) < unit_backlog(e->unit[least])) least = i;
+    return least;
+}
+
+/* The unit for the ask, by the rule; its pictures are noted as sent there. */
+static struct unit *choose(struct eng *e, const struct eng_ask *ask) {
+    if (e->n == 1) return e->unit[0];
+    int least = least_busy(e), home = -1;
+    uint32_t pictures = ask->images ? ask->n_images : 0;
+    if (pictures > ENG_IMAGES_MAX) pictures = 0; /* the unit says what is wrong with it */
+    (void)pthread_mutex_lock(&e->mutex);
+    for (uint32_t i = pictures; i-- > 0 && home < 0;) { /* a game's last frame is its newest */
+        uint64_t key = key_of(ask->images[i]);
+        const struct seen *s = &e->seen[key % SEEN];
+        if (s->picture == key) home = s->unit;
+    }
+    if (home < 0 || unit_backlog(e->unit[home]) > unit_backlog(e->unit[least]) + e->spill)
+        home = least;
+    for (uint32_t i = 0; i < pictures; i++) {
+        uint64_t key = key_of(ask->images[i]);
+        e->seen[key % SEEN] = (struct seen){key, home};
+    }
+    (void)pthread_mutex_unlock(&e->mutex);
+    return e->unit[home];
 }
 
 int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err) {
     *out = NULL;
     int rc = eng_health(e);
     if (rc) return err_set(err, rc, "the device was lost");
-    struct eng_job *j;
-    rc = ask_job(&e->asker, ask, &j, err);
-    if (rc) return rc;
-    rc = check_fit(e, j, err);
-    if (!rc) rc = enqueue(e, j, err);
-    if (rc) {
-        if (rc == E_BUSY) atomic_fetch_add(&e->refused, 1);
-        job_put(j);
-        job_put(j);
-        return rc;
-    }
-    *out = j;
-    return 0;
+    return unit_submit(choose(e, ask), ask, out, err);
 }
 
-const char *eng_piece(const struct eng *e, int32_t token) { return sptok_piece(e->tok, token); }
+/* ---- what is asked of all ---- */
+
+const struct eng_info *eng_info(const struct eng *e) { return &e->info; }
+
+int eng_health(const struct eng *e) {
+    int rc = 0;
+    for (int i = 0; i < e->n && !rc; i++)
+        rc = unit_health(e->unit[i]);
+    return rc;
+}
+
+const char *eng_piece(const struct eng *e, int32_t token) {
+    return sptok_piece(e->unit[0]->tok, token);
+}
+
+int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,
+                  struct err *err) {
+    return picture_new(&e->unit[0]->picture_form, rgb, w, h, out, err);
+}
 
 unsigned eng_retry_after(const struct eng *e) {
-    uint64_t rows = atomic_load(&e->waiting_cost) + atomic_load(&e->rows_left);
-    uint64_t rate = atomic_load(&e->drain);
-    uint64_t seconds = rate > 0 ? (rows + rate - 1) / rate : 1;
-    return seconds < 1 ? 1 : seconds > 600 ? 600 : (unsigned)seconds;
+    unsigned least = unit_retry_after(e->unit[0]);
+    for (int i = 1; i < e->n; i++) {
+        unsigned one = unit_retry_after(e->unit[i]);
+        if (one < least) least = one;
+    }
+    return least;
+}
+
+int eng_devices(const struct eng *e) { return e->n; }
+
+void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {
+    must(device >= 0 && device < e->n);
+    unit_stats(e->unit[device], out);
+}
+
+static void add(struct eng_stats *sum, const struct eng_stats *s) {
+    sum->passes += s->passes;
+    sum->rows += s->rows;
+    sum->picks += s->picks;
+    sum->see += s->see;
+    sum->pixels += s->pixels;
+    for (int i = 0; i < ENG_TASKS; i++)
+        sum->answers[i] += s->answers[i];
+    sum->tokens += s->tokens;
+    sum->pass_ns += s->pass_ns;
+    sum->see_ns += s->see_ns;
+    sum->jobs_done += s->jobs_done;
+    sum->jobs_failed += s->jobs_failed;
+    sum->jobs_cancelled += s->jobs_cancelled;
+    sum->jobs_refused += s->jobs_refused;
+    sum->stem_hits += s->stem_hits;
+    sum->stem_misses += s->stem_misses;
+    sum->stem_evicted += s->stem_evicted;
+    sum->jobs_waiting += s->jobs_waiting;
+    sum->jobs_running += s->jobs_running;
+    sum->lanes += s->lanes;
+    sum->kv_slots += s->kv_slots;
+    sum->kv_used += s->kv_used;
+    sum->kv_cached += s->kv_cached;
+    sum->queue_tokens += s->queue_tokens;
+    sum->queue_tokens_max += s->queue_tokens_max;
+    sum->allocations_in_step += s->allocations_in_step;
+    sum->pixels_per_second += s->pixels_per_second;
 }
 
 void eng_stats(const struct eng *e, struct eng_stats *out) {
-    uint64_t words[ENG_STATS_WORDS];
-    for (size_t i = 0; i < ENG_STATS_WORDS; i++)
-        words[i] = atomic_load_explicit(&e->published[i], memory_order_relaxed);
-    memcpy(out, words, sizeof *out);
-    uint64_t counted = atomic_load(&e->rate_ns); /* first, so that it lies in the past */
-    double quiet = (double)(clock_ns() - counted) * 1e-9 - RECENT_S;
-    if (quiet > 0) out->pixels_per_second = smooth(out->pixels_per_second, 0, quiet);
-    out->jobs_refused = atomic_load(&e->refused);
-    out->jobs_waiting = atomic_load(&e->waiting);
-    out->queue_tokens = atomic_load(&e->waiting_cost);
-    out->queue_tokens_max = e->queue_tokens_max;
+    unit_stats(e->unit[0], out);
+    for (int i = 1; i < e->n; i++) {
+        struct eng_stats one;
+        unit_stats(e->unit[i], &one);
+        add(out, &one);
+    }
 }

@@ -1,6 +1,6 @@
 /* engine.h - the door to the engine: pictures and jobs go in, answers come out. No tensor in sight.
  *
- * Nouns. A `struct eng` is a loaded model with its step thread. A `struct eng_image` is a picture
+ * Nouns. A `struct eng` is a model loaded on one or more devices, with a step thread for each. A `struct eng_image` is a picture
  * made ready for it, known by a digest. A `struct eng_job` is all the questions of one request.
  *
  *     eng_open(&opt, &eng, &e);
@@ -12,7 +12,7 @@
  *     eng_job_put(job); eng_image_put(img); eng_close(eng);
  *
  * Threads: every function may be called from any thread unless it says otherwise. The model and all
- * device memory belong to the step thread, which no caller ever waits for, but in eng_job_wait.
+ * device memory belong to the step threads, which no caller ever waits for, but in eng_job_wait.
  * Ownership: images and jobs are reference counted; _new and eng_submit give one reference, _put
  * returns it. A job that is put before its end is cancelled: its work stops before the next pass.
  * Answers are written once, by the step thread, before the ready count is raised, and never change.
@@ -29,19 +29,22 @@ struct eng;
 struct eng_image;
 struct eng_job;
 
+enum { ENG_DEVICES_MAX = 16 };
+
 struct eng_options {
     const char *model_dir;
-    const char *backend;   /* "auto", "cpu", "ref", "cuda", "cuda:1": see kern_choose */
+    const char *backend;   /* "auto", "cpu", "ref", "cuda", "cuda:1" (see kern_choose), or up to
+                              ENG_DEVICES_MAX of them with commas between, "cuda:0,cuda:1" */
     const char *plugin;    /* file of the CUDA engine; NULL: the usual places */
     int device;            /* for eng_open_on only: eng_open takes it from `backend` */
     const char *isa;       /* NULL: auto; see kern_config */
-    int threads;           /* 0: one per core */
+    int threads;           /* 0: one per core; of several devices on the host in all */
     int width;             /* lanes decoded at once, at most rows_max; 0: rows_max */
     int rows_max;          /* token rows of one pass; 0: 512, or width when that is more */
     int kv_tokens;         /* slots of the KV pool; 0: enough for width lanes and some pictures */
     int cached_images;     /* stems kept after their job; 0: default 32, <0: none */
     uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
-    uint64_t memory_max;   /* bytes of the device's memory to use; 0: all that is free */
+    uint64_t memory_max;   /* bytes of each device's memory to use; 0: all that is free */
     int is_seeded; /* weights are made from `seed`, not read: to measure; answers are noise */
     uint64_t seed;
     const char *profile; /* file that gets a table of each operation's time at close; NULL: none */
@@ -49,10 +52,10 @@ struct eng_options {
 
 /* Everything a caller may want to know about the loaded model. */
 struct eng_info {
-    char name[64];    /* last part of the folder's name */
-    char digest[65];  /* SHA-256 of the weights, hex */
-    char backend[96]; /* "cpu: avx512, 2 threads" */
-    char note[240];   /* why "auto" did not take the GPU; empty: nothing to be told */
+    char name[64];     /* last part of the folder's name */
+    char digest[65];   /* SHA-256 of the weights, hex */
+    char backend[512]; /* "cpu: avx512, 2 threads"; of several devices with semicolons between */
+    char note[240];    /* why "auto" did not take the GPU; empty: nothing to be told */
     uint64_t parameters;
     int grid; /* pixel questions run over grid x grid places */
     int image_size;
@@ -65,13 +68,13 @@ struct eng_info {
 /* E_NOMEM: the device hasn't room for the model and its smallest pass; the text says for how much.
  * Sizes that nobody chose are made to fit. */
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *e);
-/* The same on a given table of operations: for tests that lose a device. `backend` is not read. */
+/* The same on n given tables of operations: for tests that lose a device. `backend` is not read. */
 struct kern_ops;
-int eng_open_on(const struct eng_options *opt, const struct kern_ops *ops, struct eng **out,
-                struct err *e);
-void eng_close(struct eng *e); /* cancels what is left, joins the thread; NULL is legal */
+int eng_open_on(const struct eng_options *opt, const struct kern_ops *const *ops, int n,
+                struct eng **out, struct err *err);
+void eng_close(struct eng *e); /* cancels what is left, joins the threads; NULL is legal */
 const struct eng_info *eng_info(const struct eng *e);
-/* 0, or why no job will ever run again: E_DEVICE after a lost device. */
+/* 0, or why no job will be taken again: E_DEVICE after a device was lost, whichever. */
 int eng_health(const struct eng *e);
 /* The text of one token, as the tokenizer has it ("▁the"); NULL for an id outside the vocabulary. */
 const char *eng_piece(const struct eng *e, int32_t token);
@@ -242,6 +245,9 @@ struct eng_stats {
     uint64_t allocations_in_step; /* must stay 0 */
     double pixels_per_second;     /* recent */
 };
-void eng_stats(const struct eng *e, struct eng_stats *out);
+void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */
+int eng_devices(const struct eng *e);
+/* Of one of them, in the order of the options. */
+void eng_device_stats(const struct eng *e, int device, struct eng_stats *out);
 
 #endif

@@ -145,9 +145,7 @@ static int profile_get(struct kern *p, void *dst, struct kern_ptr src, size_t by
 static void profile_copy(struct kern *p, struct kern_ptr dst, struct kern_ptr src, size_t bytes) {
     p->ops->copy(p->k, dst, src, bytes);
 }
-static enum kern_dtype profile_pool_dtype(const struct kern *p) {
-    return p->ops->pool_dtype(p->k);
-}
+static enum kern_dtype profile_pool_dtype(const struct kern *p) { return p->ops->pool_dtype(p->k); }
 static void profile_begin(struct kern *p, uint64_t key) { (void)p, (void)key; }
 static void profile_end(struct kern *p) { (void)p; }
 static int profile_sync(struct kern *p, struct err *e) { return p->ops->sync(p->k, e); }

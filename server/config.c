@@ -32,8 +32,9 @@ static const struct row rows[] = {
     {"model", KIND_TEXT, ALL, AT(model), 0, 0, 0, "DIR",
      "folder of config.json, model.safetensors, tokenizer.model; default: lamm-mini"},
     {"device", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME",
-     "auto (default; the CPU for now), cpu, ref, cuda or cuda:N; cuda is lammd-cuda.so, or what "
-     "LAMMD_PLUGIN names"},
+     "auto (default; the CPU for now), cpu, ref, cuda or cuda:N, or several: cuda:0,cuda:1; cuda "
+     "is "
+     "lammd-cuda.so, or what LAMMD_PLUGIN names"},
     {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "another word for --device"},
     {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME",
      "auto (default); cpu: avx512, avx2 or portable; cuda: flat, tile or strict"},
@@ -47,7 +48,7 @@ static const struct row rows[] = {
     {"cached-images", KIND_INT, ALL, AT(cached_images), -1, 100000, 0, "N",
      "pictures kept ready in the KV cache; 0: 32, -1: none"},
     {"memory-mib", KIND_INT, ALL, AT(memory_mib), 0, INT64_C(1) << 30, 0, "MIB",
-     "the device's memory to use, weights included; 0: all that is free"},
+     "each device's memory to use, weights included; 0: all that is free"},
     {"queue-tokens", KIND_INT, CMD_SERVE, AT(queue_tokens), 0, INT64_C(1) << 50, 0, "N",
      "work that may wait, in prompt tokens; 0: a good default"},
 

