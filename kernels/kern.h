@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 1u /* a plugin with another number is refused */
+#define KERN_ABI 2u /* a plugin with another number is refused */
 
 struct kern;
 struct kern_mat;
@@ -57,7 +57,8 @@ struct kern_config {
     int device;      /* index of the device; 0 for the CPU */
     int threads;     /* CPU: threads in all, the caller's included; 0: one per core */
     const char *isa; /* for tests and benches; NULL or "auto": the backend's choice.
-                        CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict" */
+                        CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict",
+                        each of which may have "+graphs" behind it */
 };
 
 struct kern_stats {
@@ -66,6 +67,7 @@ struct kern_stats {
     uint64_t live_bytes; /* device memory held: alloc and matrices */
     uint64_t peak_bytes;
     uint64_t allocations; /* device allocations since open */
+    uint64_t replays;     /* passes that were recorded and then ran, see begin */
 };
 
 /* ---- weights ---------------------------------------------------------------------------------
@@ -259,10 +261,13 @@ struct kern_ops {
                    struct err *e);
     void (*mat_free)(struct kern *k, struct kern_mat *m); /* NULL is legal */
 
-    /* order: a pass between begin and end may be recorded and replayed by a backend that can;
-     * `key` names passes of the same shape. sync waits and reports a lost device. */
+    /* order: a backend that can may record what comes between begin and end, and run it as a whole
+     * at end. So only forward operations come between them, and what they are told lives until end.
+     * Passes of one `key` are the same operations in the same order, of about the same sizes. end
+     * gives 1 when nothing of the pass has happened: issue it again then, begin and end included.
+     * It does so once for a device at most. sync waits and reports a lost device. */
     void (*begin)(struct kern *k, uint64_t key);
-    void (*end)(struct kern *k);
+    int (*end)(struct kern *k);
     int (*sync)(struct kern *k, struct err *e);
     void (*stats)(struct kern *k, struct kern_stats *out);
 
