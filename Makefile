@@ -177,17 +177,17 @@ emu-flags := -std=c++20 -O2 -g -ffp-contract=fast -fPIC -fvisibility=hidden -w -
 $(B)/emu/%.cc: %.cu tests/cuda/emu/emu.py
 	@mkdir -p $(@D)
 	$(Q)$(PYTHON) tests/cuda/emu/emu.py $< $@
-$(B)/emu/%.o: $(B)/emu/%.cc $(wildcard kernels/cuda/*.cuh tests/cuda/emu/*.h tests/cuda/emu/*/*/*.cuh)
+$(B)/emu/%.o: $(B)/emu/%.cc $(wildcard kernels/*.h kernels/cuda/*.cuh kernels/cuda/*.h tests/cuda/emu/*.h tests/cuda/emu/*/*/*.cuh)
 	$(call say,c++,$<)
 	$(Q)$(CXX) $(emu-flags) $(EMUFLAGS) -c -o $@ $<
-$(B)/emu/emu.o: tests/cuda/emu/emu.cc tests/cuda/emu/emu.h
+$(B)/emu/emu.o: tests/cuda/emu/emu.cc $(wildcard kernels/cuda/*.cuh tests/cuda/emu/*.h)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(emu-flags) -c -o $@ $<
 $(B)/emu/lammd-cuda.so: $(cuda-src:%.cu=$(B)/emu/%.o) $(B)/emu/emu.o \
                         $(patsubst %,$(B)/kernels/cuda/base/%.o,err mem half)
 	$(Q)$(CXX) -shared -Wl,-z,defs $(EMUFLAGS) -o $@ $^
 # In place of cuBLASLt: one that computes, and one that has nothing, so that our own products do.
-$(B)/emu/lt/libcublasLt.so.13: tests/cuda/emu/fake_lt.cc
+$(B)/emu/lt/libcublasLt.so.13: tests/cuda/emu/fake_lt.cc tests/cuda/emu/stream.h
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(emu-flags) -shared -o $@ $<
 $(B)/emu/no-lt/libcublasLt.so.13: $(B)/tests/plugin_mute.so
@@ -276,7 +276,7 @@ test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against t
 test-cuda-emu: $(B)/emu/lt/libcublasLt.so.13 $(B)/emu/no-lt/libcublasLt.so.13
 test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine ## its kernels on the CPU, thread by thread (needs CUDA's headers)
 	@sh tests/total.sh \
-	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit' \
+	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit graph' \
 	    'LD_LIBRARY_PATH=$(B)/emu/no-lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \
 	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-engine --limit 600 $(run-flags) $(or $(T),model_parity_cuda model_run_gives_the_same_bits_cuda)'
 

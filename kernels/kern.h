@@ -58,7 +58,8 @@ struct kern_config {
     int device;                   /* index of the device; 0 for the CPU */
     int threads;                  /* CPU: threads in all, the caller's included; 0: one per core */
     const char *isa;              /* for tests and benches; NULL or "auto": the backend's choice.
-                        CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict" */
+                        CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict",
+                         each of which may have "+graphs" behind it */
     uint64_t memory_max;          /* bytes of alloc and matrices together; 0: all that there is */
     const struct kern_ops *inner; /* kern_profile alone: the device that computes, */
     const char *profile;          /* and the file that gets the table of times */
@@ -72,6 +73,7 @@ struct kern_stats {
     uint64_t most_bytes;  /* that may be held: memory_max, or what was free at open if that is less;
                              0: nobody knows, as of a host's own memory */
     uint64_t allocations; /* device allocations since open */
+    uint64_t replays;     /* passes that were recorded and then ran, see begin */
 };
 
 /* ---- weights ---------------------------------------------------------------------------------
@@ -270,10 +272,13 @@ struct kern_ops {
                    struct err *e);
     void (*mat_free)(struct kern *k, struct kern_mat *m); /* NULL is legal */
 
-    /* order: a pass between begin and end may be recorded and replayed by a backend that can;
-     * `key` names passes of the same shape. sync waits and reports a lost device. */
+    /* order: a backend that can may record what comes between begin and end, and run it as a whole
+     * at end. So only forward operations come between them, and what they are told lives until end.
+     * Passes of one `key` are the same operations in the same order, of about the same sizes. end
+     * gives 1 when nothing of the pass has happened: issue it again then, begin and end included.
+     * It does so once for a device at most. sync waits and reports a lost device. */
     void (*begin)(struct kern *k, uint64_t key);
-    void (*end)(struct kern *k);
+    int (*end)(struct kern *k);
     int (*sync)(struct kern *k, struct err *e);
     void (*stats)(struct kern *k, struct kern_stats *out);
 

@@ -147,7 +147,10 @@ static void profile_copy(struct kern *p, struct kern_ptr dst, struct kern_ptr sr
 }
 static enum kern_dtype profile_pool_dtype(const struct kern *p) { return p->ops->pool_dtype(p->k); }
 static void profile_begin(struct kern *p, uint64_t key) { (void)p, (void)key; }
-static void profile_end(struct kern *p) { (void)p; }
+static int profile_end(struct kern *p) {
+    (void)p;
+    return 0;
+}
 static int profile_sync(struct kern *p, struct err *e) { return p->ops->sync(p->k, e); }
 static void profile_stats(struct kern *p, struct kern_stats *out) { p->ops->stats(p->k, out); }
 

@@ -104,6 +104,10 @@ int bind_weights(struct model *m, struct source *source, struct err *e);
 /* Resizes the grid part of positions (1 + from*from, width) to (1 + to*to, width); row 0 is kept. */
 void bind_resize_positions(const float *src, int from, float *dst, int to, int width);
 
+/* Which passes look alike, see begin in kern.h: these, with more in the lower 48 bits. */
+#define MODEL_KEY_VIT   (UINT64_C(1) << 48)
+#define MODEL_KEY_LLAMA (UINT64_C(2) << 48)
+
 /* vit.c: picture in work.rgb -> features (I, D) at `out`. */
 void vit_run(struct model *m, struct kern_ptr out);
 

@@ -108,7 +108,7 @@ static void vit_ffn(struct model *m, const struct vit_block *b) {
                                            .accumulate = 1});
 }
 
-void vit_run(struct model *m, struct kern_ptr out) {
+static void issue(struct model *m, struct kern_ptr out) {
     const struct work *w = &m->work;
     int n = m->c.vision.hidden_size, d = m->c.text.hidden_size, joined = m->c.concat * n;
     vit_embed(m);
@@ -129,4 +129,15 @@ void vit_run(struct model *m, struct kern_ptr out) {
                                            .y = out,
                                            .ldy = d});
     model_show(m, "proj", out, m->c.n_image_tokens, d, d);
+}
+
+void vit_run(struct model *m, struct kern_ptr out) {
+    if (m->tap) {
+        issue(m, out); /* see llama_run */
+        return;
+    }
+    do {
+        m->ops->begin(m->k, MODEL_KEY_VIT);
+        issue(m, out);
+    } while (m->ops->end(m->k));
 }

@@ -47,6 +47,7 @@ enum cuda_mode {
 };
 
 struct cuda_block; /* a piece of device memory that close gives back */
+struct graphs;     /* passes that are kept, see graph.cu */
 
 struct kern {
     int device;
@@ -62,7 +63,8 @@ struct kern {
     int ring_next;
     char *stage_in, *stage_out; /* cuda_stage_bytes each */
     struct lt *lt;              /* NULL: there is no cuBLASLt */
-    char text[128];
+    struct graphs *graphs;      /* NULL: every pass runs as it is issued */
+    char text[144];
 };
 
 /* Note a failed call; the first one counts. */
@@ -91,6 +93,13 @@ int cuda_sync(struct kern *k, struct err *e);
  * with cuda_ring_send. */
 char *cuda_ring_take(struct kern *k);
 void cuda_ring_send(struct kern *k, char *dst, const char *from, size_t bytes);
+
+/* graph.cu */
+void graphs_open(struct kern *k);
+void graphs_close(struct kern *k);
+bool graphs_record(const struct kern *k); /* is what is issued now recorded? */
+void cuda_begin(struct kern *k, uint64_t key);
+int cuda_end(struct kern *k);
 
 /* gemm.cu, gemm_lt.cu, gemm_own.cu */
 int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,

@@ -3,7 +3,8 @@
  * Every block is noted on the host, so that close frees what is left and the statistics are exact.
  * Puts go through a ring of pinned buffers: the host copies into one while the device reads
  * another, and the source is the caller's again when put returns. A buffer is used again when the
- * event behind its last copy has come to pass.
+ * event behind its last copy has come to pass. Nothing of this file is called while a pass is
+ * recorded (graph.cu).
  */
 #include <string.h>
 
@@ -32,6 +33,7 @@ static int check_room(const struct kern *k, size_t bytes, struct err *e) {
 }
 
 int cuda_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
+    must(!graphs_record(k));
     CUDA_TRY(k, cudaSetDevice(k->device));
     int rc = lost(k, e);
     if (!rc) rc = check_room(k, bytes, e);
@@ -68,6 +70,7 @@ static void drop(struct kern *k, struct cuda_block *b) {
 /* cudaFree waits for the device, so nothing queued still uses the block. */
 void cuda_free(struct kern *k, struct kern_ptr p) {
     if (!p.addr) return;
+    must(!graphs_record(k));
     CUDA_TRY(k, cudaSetDevice(k->device));
     struct cuda_block *b = k->blocks;
     while (b && b->addr != p.addr)
@@ -82,6 +85,7 @@ void cuda_free_all(struct kern *k) {
 }
 
 char *cuda_ring_take(struct kern *k) {
+    must(!graphs_record(k));
     CUDA_TRY(k, cudaEventSynchronize(k->ring_free[k->ring_next]));
     return k->lost.code ? NULL : k->ring + (size_t)k->ring_next * RING_BYTES;
 }
@@ -105,6 +109,7 @@ void cuda_put(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes
 }
 
 int cuda_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {
+    must(!graphs_record(k));
     CUDA_TRY(k, cudaSetDevice(k->device));
     if (bytes)
         CUDA_TRY(k, cudaMemcpyAsync(dst, src.addr, bytes, cudaMemcpyDeviceToHost, k->stream));
@@ -114,6 +119,7 @@ int cuda_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struc
 /* The two may not overlap. */
 void cuda_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t bytes) {
     must(dst.addr + bytes <= src.addr || src.addr + bytes <= dst.addr || bytes == 0);
+    must(!graphs_record(k));
     CUDA_TRY(k, cudaSetDevice(k->device));
     if (bytes)
         CUDA_TRY(k,
@@ -121,6 +127,7 @@ void cuda_copy(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t 
 }
 
 int cuda_sync(struct kern *k, struct err *e) {
+    must(!graphs_record(k));
     CUDA_TRY(k, cudaSetDevice(k->device));
     CUDA_TRY(k, cudaStreamSynchronize(k->stream));
     return lost(k, e);

@@ -6,7 +6,9 @@
  * (gemm_lt.cu), so that it need not be there either.
  *
  * kern_config.isa chooses among NULL, "auto" or "flat" (the default), "tile" and "strict": see enum
- * cuda_mode. Why flat is the default: no measurement has spoken for tile yet (docs/gpu-results.md).
+ * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu). Why flat
+ * is the default, and without graphs: no measurement has spoken for anything else yet
+ * (docs/gpu-results.md).
  */
 #include <stdio.h>
 #include <string.h>
@@ -55,18 +57,23 @@ static int cuda_score(void) {
     return find_device(0, &prop, NULL) == 0 ? 5 : 0;
 }
 
-static int find_mode(const char *name, enum cuda_mode *out, struct err *e) {
+/* MODE or MODE+graphs. */
+static int find_mode(const char *isa, enum cuda_mode *out, bool *has_graphs, struct err *e) {
     static const struct {
         const char *name;
         enum cuda_mode mode;
     } modes[] = {
         {"auto", CUDA_FLAT}, {"flat", CUDA_FLAT}, {"tile", CUDA_TILE}, {"strict", CUDA_STRICT}};
-    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-        if (strcmp(name ? name : "auto", modes[i].name) != 0) continue;
+    const char *name = isa ? isa : "auto";
+    size_t len = strcspn(name, "+");
+    *has_graphs = strcmp(name + len, "+graphs") == 0;
+    for (size_t i = 0; i < ARRAY_LEN(modes) && (*has_graphs || !name[len]); i++) {
+        if (strlen(modes[i].name) != len || memcmp(name, modes[i].name, len) != 0) continue;
         *out = modes[i].mode;
         return 0;
     }
-    return err_set(e, E_NOT_FOUND, "cuda: \"%s\" is not flat, tile or strict", name);
+    return err_set(e, E_NOT_FOUND,
+                   "cuda: \"%s\" is not flat, tile or strict, or one of them+graphs", name);
 }
 
 /* ---- opening ---- */
@@ -75,6 +82,7 @@ static void cuda_close(struct kern *k) {
     if (!k) return;
     (void)cudaSetDevice(k->device);
     if (k->stream) (void)cudaStreamSynchronize(k->stream);
+    graphs_close(k);
     while (k->mats)
         cuda_mat_free(k, k->mats);
     lt_close(k->lt);
@@ -115,7 +123,8 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
     *out = NULL;
     struct cudaDeviceProp prop;
     enum cuda_mode mode = CUDA_FLAT;
-    int rc = find_mode(cfg->isa, &mode, e);
+    bool has_graphs = false;
+    int rc = find_mode(cfg->isa, &mode, &has_graphs, e);
     if (!rc) rc = find_device(cfg->device, &prop, e);
     if (rc) return rc;
     struct kern *k = (struct kern *)mem_must(sizeof *k);
@@ -127,13 +136,14 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
         cuda_close(k);
         return rc;
     }
+    if (has_graphs) graphs_open(k);
     if (mode != CUDA_STRICT) k->lt = lt_open();
     note_room(k, cfg->memory_max);
     char products[32] = "own products";
     if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));
-    snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s", k->device, prop.name,
-             prop.totalGlobalMem >> 30, mode_names[mode], mode == CUDA_STRICT ? "" : ", ",
-             mode == CUDA_STRICT ? "" : products);
+    snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s%s", k->device, prop.name,
+             prop.totalGlobalMem >> 30, mode_names[mode], has_graphs ? "+graphs" : "",
+             mode == CUDA_STRICT ? "" : ", ", mode == CUDA_STRICT ? "" : products);
     *out = k;
     return 0;
 }
@@ -166,8 +176,6 @@ void cuda_launched(struct kern *k, const char *kernel) {
     if (rc != cudaSuccess) cuda_lose(k, kernel, rc);
 }
 
-static void cuda_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
-static void cuda_end(struct kern *k) { (void)k; }
 static void cuda_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
 
 static const struct kern_ops table = {

@@ -7,7 +7,8 @@
  * warm up; the median of ROUNDS rounds, with least and most. Beside it, the floor: multiply-adds at
  * PEAK_TFLOPS (measured on an H200 by others, see the specification's section 8; a different card
  * has a different floor) or bytes at PEAK_GBS, whichever takes longer, and the share of it that was
- * reached. The attention is measured in both modes. Needs nothing but the kernels room, so that it
+ * reached. The attention is measured in both modes; passes of all layers, each waited for, as they
+ * are issued and as graphs. Needs nothing but the kernels room, so that it
  * can be built on a bare machine.
  */
 #include <stdio.h>
@@ -20,7 +21,17 @@
 #include "kernels/base/rng.h"
 #include "kernels/kern.h"
 
-enum { ROUNDS = 7, D = 4096, F = 11008, H = 32, E = 1408, G = 6144, TOKENS = 1025, STEM = 273 };
+enum {
+    ROUNDS = 7,
+    D = 4096,
+    F = 11008,
+    H = 32,
+    E = 1408,
+    G = 6144,
+    TOKENS = 1025,
+    STEM = 273,
+    LAYERS = 32
+};
 enum { SLOTS = 65536, ROWS = 1024, GROUP = 16, TAIL = 16 };
 enum { PERIOD = 1000003 }; /* of made numbers; no width divides it */
 static const double PEAK_TFLOPS = 790, PEAK_GBS = 4300;
@@ -32,6 +43,11 @@ struct bench {
     struct kern_ptr x, y, wide, vector, pool_k, pool_v, zeros;
 };
 
+/* A decoder layer's matrices. */
+struct layer {
+    struct kern_mat *qkv, *o, *gate, *down;
+};
+
 /* What one line of the table measures. */
 struct line {
     const char *name;
@@ -40,6 +56,7 @@ struct line {
     struct kern_mat *w;
     double flop, bytes; /* that must be done, and must be moved */
     struct kern_attn_tree tree;
+    const struct layer *layer;
 };
 
 static void fail(const char *what, const struct err *e) {
@@ -161,6 +178,37 @@ static void run_tree(const struct bench *b, const struct line *l) {
     b->ops->attn_tree(b->k, &l->tree);
 }
 
+/* A product of a layer, for `m` rows of the pass. */
+static void add_gemm(const struct bench *b, const struct line *l, struct kern_ptr x, int k,
+                     const struct kern_mat *w, struct kern_ptr y, int n, int accumulate) {
+    b->ops->gemm(
+        b->k, &(struct kern_gemm){
+                  .m = l->m, .x = x, .ldx = k, .w = w, .y = y, .ldy = n, .accumulate = accumulate});
+}
+
+/* What a step of the decoder issues, all LAYERS of it with the same weights, and its wait. */
+static void run_pass(const struct bench *b, const struct line *l) {
+    const struct line norm = {.m = l->m, .k = D}, gated = {.m = l->m, .n = F};
+    struct err e = {0};
+    do {
+        b->ops->begin(b->k, (uint64_t)l->m);
+        for (int i = 0; i < LAYERS; i++) {
+            run_rmsnorm(b, &norm);
+            add_gemm(b, l, b->y, D, l->layer->qkv, b->wide, 3 * D, 0);
+            struct line rope = *l;
+            rope.tree.tail = b->zeros;
+            run_rope(b, &rope);
+            run_tree(b, l);
+            add_gemm(b, l, b->y, D, l->layer->o, b->x, D, 1);
+            run_rmsnorm(b, &norm);
+            add_gemm(b, l, b->y, D, l->layer->gate, b->wide, 2 * F, 0);
+            run_swiglu(b, &gated);
+            add_gemm(b, l, b->y, F, l->layer->down, b->x, D, 1);
+        }
+    } while (b->ops->end(b->k));
+    if (b->ops->sync(b->k, &e)) fail(l->name, &e);
+}
+
 /* ---- measuring ---- */
 
 static int by_size(const void *a, const void *b) {
@@ -223,8 +271,9 @@ static struct kern_ptr send(const struct bench *b, const void *from, size_t byte
     return p;
 }
 
-/* `rows` lanes, GROUP of them behind each branch of three tokens. */
-static double lanes(const struct bench *b, const char *name, int rows) {
+/* `rows` lanes, GROUP of them behind each branch of three tokens: their attention, or a pass of
+ * all layers when there is a `layer`. */
+static double lanes(const struct bench *b, const char *name, int rows, const struct layer *layer) {
     struct tree *t = mem_must(sizeof *t);
     int n = (rows + GROUP - 1) / GROUP;
     for (int i = 0; i < n; i++) {
@@ -261,6 +310,12 @@ static double lanes(const struct bench *b, const char *name, int rows) {
     l.flop = 4.0 * rows * (STEM + 3 + TAIL) * D;
     double keys = 2.0 * (STEM + 3.0 * n + (double)rows * TAIL);
     l.bytes = D * ((double)kern_dtype_bytes(b->pool_dtype) * keys + 4.0 * 2.0 * rows);
+    if (layer) {
+        l.run = run_pass;
+        l.layer = layer;
+        l.flop = LAYERS * (l.flop + 2.0 * rows * (4.0 * D * D + 3.0 * D * F));
+        l.bytes = LAYERS * (l.bytes + 2.0 * (4.0 * D * D + 3.0 * D * F));
+    }
     double us = measure(b, &l);
     struct kern_ptr all[] = {l.tree.dev_groups, l.tree.dev_spans, l.tree.tail_off, l.tree.tail};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
@@ -291,13 +346,13 @@ static void bench_open(struct bench *b, const char *device, const char *mode) {
            b->ops->describe(b->k));
 }
 
-static void attention(const struct bench *b) {
+/* Microseconds of the last line. */
+static double attention(const struct bench *b) {
     (void)rows_op(b, "picture attention, 1025 x 16 x 88", TOKENS, 0, 0, 16.0 * TOKENS * E,
                   run_full);
-    (void)lanes(b, "tree attention, 1 lane", 1);
-    (void)lanes(b, "tree attention, 64 lanes", 64);
-    double us = lanes(b, "tree attention, 1024 lanes", ROWS);
-    printf("\n1024 lanes in all 32 layers: %.2f ms from the figure above.\n", us * 32 / 1e3);
+    (void)lanes(b, "tree attention, 1 lane", 1, NULL);
+    (void)lanes(b, "tree attention, 64 lanes", 64, NULL);
+    return lanes(b, "tree attention, 1024 lanes", ROWS, NULL);
 }
 
 static void decoder(const struct bench *b) {
@@ -324,6 +379,15 @@ static void decoder(const struct bench *b) {
     (void)rows_op(b, "rope and store, 1024 rows", ROWS, 0, 0, (16.0 + stored) * ROWS * D, run_rope);
 }
 
+/* Steps of all layers. */
+static void passes(const struct bench *b) {
+    struct layer layer = {matrix(b, 3 * D, D), matrix(b, D, D), matrix(b, 2 * F, D),
+                          matrix(b, D, F)};
+    (void)lanes(b, "pass of 32 layers, 1 lane", 1, &layer);
+    (void)lanes(b, "pass of 32 layers, 64 lanes", 64, &layer);
+    (void)lanes(b, "pass of 32 layers, 1024 lanes", ROWS, &layer);
+}
+
 static void vision(const struct bench *b) {
     (void)product(b, "vision qkv, 1025 rows", matrix(b, 3 * E, E), TOKENS, 3 * E, E, run_gemm);
     (void)product(b, "vision proj, 1025 rows", matrix(b, E, E), TOKENS, E, E, run_add);
@@ -347,7 +411,7 @@ static void upload(const struct bench *b) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const modes[] = {"flat", "tile"};
+    static const char *const modes[] = {"flat", "tile", "flat+graphs", "tile+graphs"};
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         struct bench b;
         bench_open(&b, argc > 1 ? argv[1] : "cuda", modes[i]);
@@ -355,7 +419,14 @@ int main(int argc, char **argv) {
             decoder(&b);
             vision(&b);
         }
-        attention(&b);
+        double us = i < 2 ? attention(&b) : 0;
+        passes(&b);
+        struct kern_stats s;
+        b.ops->stats(b.k, &s);
+        if (us > 0)
+            printf("\n1024 lanes' attention in all 32 layers: %.2f ms, from the figure above.\n",
+                   us * LAYERS / 1e3);
+        printf("\nPasses that ran as graphs: %llu.\n", (unsigned long long)s.replays);
         if (i == 0) upload(&b);
         fflush(stdout);
         b.ops->close(b.k);

@@ -93,9 +93,10 @@ fi
 ours 'operations at true widths' 60 "$T/bench_cuda"
 if python3 -c 'import torch' 2>/dev/null; then
     step 'the same in PyTorch' 60 python3 tools/gpu/torch_layer.py
+    step 'pixel answers in PyTorch, three ways' 130 python3 tools/gpu/side_by_side.py --seconds 90
 fi
 if [ -x "$BIN/lammd" ]; then
-    for d in 'cpu' 'cuda --isa flat' 'cuda --isa tile'; do
+    for d in 'cpu' 'cuda --isa flat' 'cuda --isa tile' 'cuda --isa flat+graphs' 'cuda --isa tile+graphs'; do
         # shellcheck disable=SC2086 # words are wanted
         ours "a picture of lamm-mini on $d" 40 "$BIN/lammd" bench pix4096 --quick --device $d
     done

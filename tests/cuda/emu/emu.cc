@@ -8,10 +8,13 @@
 #include <ucontext.h>
 
 #include "kernels/cuda/common.cuh"
+#include "tests/cuda/emu/control.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 char *emu_shared;
+/* Where __shared__ variables are; the linker's names for its ends. */
+extern "C" __attribute__((visibility("hidden"))) char __start_emu_fixed[], __stop_emu_fixed[];
 
 /* ---- fibres ---- */
 
@@ -84,6 +87,7 @@ static void run_block(void) {
         makecontext(&f->start, begin, 0);
     }
     std::memset(emu_shared, 0x7f, SHARED_MOST); /* nothing is there that nobody wrote */
+    std::memset(__start_emu_fixed, 0x7f, (size_t)(__stop_emu_fixed - __start_emu_fixed));
     for (;;) {
         bool moved = false, lives = false;
         for (int i = 0; i < n_fibres; i++) {
@@ -103,9 +107,13 @@ static void run_block(void) {
     }
 }
 
+void emu_check_config(const struct emu_config &c) {
+    must(c.block.x > 0 && c.block.x <= THREADS_MOST && c.block.y == 1 && c.block.z == 1);
+    must(c.shared <= SHARED_MOST && c.grid.x > 0 && c.grid.x <= INT32_MAX);
+    must(c.grid.y > 0 && c.grid.z > 0 && c.grid.y < 65536 && c.grid.z < 65536);
+}
+
 void emu_run_blocks(const struct emu_config &c, void (*thread)(void *), void *ctx) {
-    must(c.block.x <= THREADS_MOST && c.block.y == 1 && c.block.z == 1 && c.shared <= SHARED_MOST);
-    must(c.grid.x > 0 && c.grid.y > 0 && c.grid.z > 0 && c.grid.y < 65536 && c.grid.z < 65536);
     if (!emu_shared) emu_shared = (char *)std::aligned_alloc(128, SHARED_MOST);
     gridDim = c.grid;
     blockDim = c.block;
@@ -118,9 +126,50 @@ void emu_run_blocks(const struct emu_config &c, void (*thread)(void *), void *ct
                 run_block();
 }
 
-/* ---- the runtime: memory is the host's, and everything has happened when a call returns ---- */
+/* ---- the runtime: memory is the host's, and everything has happened when a call returns, but for
+ * what is captured ---- */
 
 static const size_t card_bytes = (size_t)4 << 30;
+static cudaError_t last_error;
+
+extern "C" __attribute__((visibility("default"))) struct emu_control emu_control;
+struct emu_control emu_control;
+
+/* Count a call; is it one that the test wants refused? */
+static bool is_refused(enum emu_call call) {
+    emu_control.calls[call]++;
+    return emu_control.refuse[call] > 0 && --emu_control.refuse[call] == 0;
+}
+
+static struct emu_stream *stream_of(cudaStream_t s) {
+    must(s); /* all that we queue is on a stream of ours */
+    return (struct emu_stream *)s;
+}
+
+/* What may not come into a capture spoils it, as on a card. */
+static cudaError_t not_captured(cudaStream_t stream) {
+    struct emu_stream *s = stream_of(stream);
+    if (!s->is_captured) return cudaSuccess;
+    s->is_broken = true;
+    return cudaErrorStreamCaptureUnsupported;
+}
+
+static bool put(struct emu_stream *s, enum emu_kind kind, std::function<void()> work) {
+    if (s->is_captured && s->is_broken) return false;
+    if (s->is_captured)
+        s->nodes.push_back({kind, work});
+    else
+        work();
+    return true;
+}
+
+void emu_put(cudaStream_t stream, std::function<void()> work) {
+    struct emu_stream *s = stream_of(stream);
+    if (is_refused(EMU_LAUNCH))
+        last_error = cudaErrorLaunchOutOfResources;
+    else if (!s->put(s, EMU_KERNEL, work))
+        last_error = cudaErrorStreamCaptureInvalidated;
+}
 
 extern "C" {
 cudaError_t cudaDriverGetVersion(int *v) { return *v = CUDART_VERSION, cudaSuccess; }
@@ -133,7 +182,10 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
     return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-cudaError_t cudaGetLastError(void) { return cudaSuccess; }
+cudaError_t cudaGetLastError(void) {
+    cudaError_t rc = last_error;
+    return last_error = cudaSuccess, rc;
+}
 const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total) {
     return *room = *total = card_bytes, cudaSuccess;
@@ -146,18 +198,78 @@ cudaError_t cudaMalloc(void **p, size_t n) {
 cudaError_t cudaFree(void *p) { return std::free(p), cudaSuccess; }
 cudaError_t cudaMallocHost(void **p, size_t n) { return cudaMalloc(p, n); }
 cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
-cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t) {
-    return std::memset(p, v, n), cudaSuccess;
+/* A card would capture these two; we never want them captured. */
+cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t s) {
+    cudaError_t rc = not_captured(s);
+    return rc ? rc : (std::memset(p, v, n), cudaSuccess);
 }
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind,
-                            cudaStream_t) {
-    return std::memcpy(to, from, n), cudaSuccess;
+                            cudaStream_t s) {
+    cudaError_t rc = not_captured(s);
+    return rc ? rc : (std::memcpy(to, from, n), cudaSuccess);
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return *s = 0, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
+    *s = (cudaStream_t) new emu_stream{put, false, false, {}};
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s) { return not_captured(s); }
+cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete stream_of(s), cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = 0, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t s) { return not_captured(s); }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+
+/* Graphs: a list of nodes, and another one that is launched. */
+typedef std::vector<struct emu_node> nodes;
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode) {
+    struct emu_stream *s = stream_of(stream);
+    if (is_refused(EMU_BEGIN)) return last_error = cudaErrorUnknown;
+    must(!s->is_captured);
+    s->is_captured = true;
+    s->is_broken = false;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out) {
+    struct emu_stream *s = stream_of(stream);
+    must(s->is_captured);
+    s->is_captured = false;
+    bool is_bad = is_refused(EMU_END) || s->is_broken;
+    *out = is_bad ? NULL : (cudaGraph_t) new nodes(s->nodes);
+    s->nodes.clear();
+    emu_control.graphs += !is_bad;
+    return last_error = is_bad ? cudaErrorStreamCaptureInvalidated : cudaSuccess;
+}
+cudaError_t cudaGraphGetNodes(cudaGraph_t g, cudaGraphNode_t *, size_t *n) {
+    return *n = ((nodes *)g)->size(), cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t g) {
+    emu_control.graphs--;
+    return delete (nodes *)g, cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t g, unsigned long long) {
+    if (is_refused(EMU_INSTANTIATE)) return last_error = cudaErrorMemoryAllocation;
+    *out = (cudaGraphExec_t) new nodes(*(nodes *)g);
+    emu_control.execs++;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t e, cudaGraph_t g, cudaGraphExecUpdateResultInfo *) {
+    nodes *to = (nodes *)e, *from = (nodes *)g;
+    bool is_same = to->size() == from->size();
+    for (size_t i = 0; is_same && i < to->size(); i++)
+        is_same = (*to)[i].kind == (*from)[i].kind;
+    if (is_refused(EMU_UPDATE) || !is_same) return last_error = cudaErrorGraphExecUpdateFailure;
+    *to = *from;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t) {
+    if (is_refused(EMU_GRAPH_LAUNCH)) return last_error = cudaErrorUnknown;
+    for (struct emu_node &n : *(nodes *)e)
+        n.work();
+    return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) {
+    emu_control.execs--;
+    return delete (nodes *)e, cudaSuccess;
+}
 }

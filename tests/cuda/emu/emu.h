@@ -8,7 +8,7 @@
  * tensor core, cuBLASLt, the driver. The layouts of the tensor cores' fragments are taken from the
  * PTX manual, as the kernels take them: a misreading would agree with itself.
  *
- * Included in front of each .cu by emu.py, which also turns launches into emu_run. */
+ * Included in front of each .cu by emu.py, which also turns launches into emu_launch. */
 #ifndef TESTS_CUDA_EMU_EMU_H
 #define TESTS_CUDA_EMU_EMU_H
 
@@ -18,9 +18,11 @@
 
 #include <cuda_runtime.h>
 
+#include "tests/cuda/emu/stream.h"
+
 #undef __shared__
 #undef __launch_bounds__
-#define __shared__ static
+#define __shared__ static __attribute__((section("emu_fixed"))) /* poisoned for each block */
 #define __launch_bounds__(...)
 
 using std::isfinite;
@@ -51,13 +53,23 @@ template <typename T> static inline T __shfl_xor_sync(unsigned mask, T v, int ot
 struct emu_config {
     dim3 grid, block;
     size_t shared;
-    emu_config(dim3 g, dim3 b, size_t s = 0, cudaStream_t = 0) : grid(g), block(b), shared(s) {}
+    cudaStream_t stream;
+    emu_config(dim3 g, dim3 b, size_t s = 0, cudaStream_t t = 0)
+        : grid(g), block(b), shared(s), stream(t) {}
 };
+void emu_check_config(const struct emu_config &c);
 void emu_run_blocks(const struct emu_config &c, void (*thread)(void *), void *ctx);
+void emu_put(cudaStream_t stream, std::function<void()> work);
 
-template <typename F> static inline void emu_run(const struct emu_config &c, F thread) {
-    emu_run_blocks(
-        c, [](void *f) { (*(F *)f)(); }, &thread);
+/* Arguments are copied here, as a launch does; the kernel runs now or with the graph. */
+template <typename F, typename... A>
+static inline void emu_launch(const struct emu_config &c, F kernel, A... args) {
+    emu_check_config(c);
+    emu_put(c.stream, [=] {
+        auto thread = [&] { kernel(args...); };
+        emu_run_blocks(
+            c, [](void *f) { (*(decltype(thread) *)f)(); }, &thread);
+    });
 }
 
 template <typename F>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""emu.py IN.cu OUT.cc - a CUDA source for an ordinary compiler: launches become emu_run (emu.h), and dynamic
+"""emu.py IN.cu OUT.cc - a CUDA source for an ordinary compiler: launches become emu_launch (emu.h), and dynamic
 shared memory the emulator's. All else is as it was, line by line."""
 import re
 import sys
@@ -23,7 +23,11 @@ def main():
         config, rest = rest.split(">>>", 1)
         kernel = re.search(r"\w+(<[^<>;()]*>)?$", front)
         end = closing(rest, 0)
-        out += f"{front[:kernel.start()]}emu_run({{{config}}}, [&] {{ {kernel.group()}{rest[:end]}; }})"
+        # The kernel's name may stand for a template, so it can't be passed as it is; and NULL would
+        # be copied as a number.
+        args = re.sub(r"\bNULL\b", "nullptr", rest[1:end])
+        out += (f"{front[:kernel.start()]}emu_launch({{{config}}}, "
+                f"[](auto... emu_args) {{ {kernel.group()}(emu_args...); }}, {args}")
         text = rest[end:]
     out = re.sub(r"extern __shared__ [^;]*?(\w+)\[\];", r"char *\1 = emu_shared;", out + text)
     with open(sys.argv[2], "w") as f:

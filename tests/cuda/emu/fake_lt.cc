@@ -1,12 +1,15 @@
 /* fake_lt.cc - a cuBLASLt of our own for the emulator: the sixteen functions that gemm_lt.cu calls, by
  * the letter of their documentation (columns first, A transposed), on host memory. Its heuristic
- * offers an algorithm that splits k first, which must be refused; that one computes nonsense. */
+ * first offers one algorithm that splits k, one that adds up in another way, and one that does not
+ * take every number of rows. All three must be refused by gemm_lt.cu; here none of them computes. */
 #include <cstdint>
 #include <cstring>
 
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+#include "tests/cuda/emu/stream.h"
 
 struct fake_layout {
     cudaDataType type;
@@ -19,7 +22,7 @@ struct fake_desc {
     const float *bias;
     int32_t bias_type;
 };
-enum { SPLITS = 7, GOOD = 8 };
+enum { SPLITS = 7, REDUCES, PICKY, GOOD }; /* algorithms */
 
 static const fake_layout *layout(cublasLtMatrixLayout_t l) { return (const fake_layout *)l; }
 static const fake_desc *desc(cublasLtMatmulDesc_t d) { return (const fake_desc *)d; }
@@ -116,54 +119,77 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatm
                                                   cublasLtMatrixLayout_t y,
                                                   cublasLtMatmulPreference_t, int most,
                                                   cublasLtMatmulHeuristicResult_t found[], int *n) {
-    if (most < 2 || !fits(desc(d), layout(a), layout(b), layout(y)))
+    const int all[] = {SPLITS, REDUCES, PICKY, GOOD};
+    if (most < 4 || !fits(desc(d), layout(a), layout(b), layout(y)))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    std::memset(found, 0, 2 * sizeof found[0]);
-    found[0].algo.data[0] = SPLITS;
-    found[1].algo.data[0] = GOOD;
-    *n = 2;
+    std::memset(found, 0, 4 * sizeof found[0]);
+    for (*n = 0; *n < 4; ++*n)
+        found[*n].algo.data[0] = (uint64_t)all[*n];
     return OK;
 }
 API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d,
                                            cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                            cublasLtMatrixLayout_t, cublasLtMatrixLayout_t y,
-                                           const cublasLtMatmulAlgo_t *,
+                                           const cublasLtMatmulAlgo_t *algo,
                                            cublasLtMatmulHeuristicResult_t *r) {
     std::memset(r, 0, sizeof *r);
+    if (algo->data[0] == PICKY && layout(b)->cols % 16) return CUBLAS_STATUS_NOT_SUPPORTED;
     return fits(desc(d), layout(a), layout(b), layout(y)) ? OK : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
                                                         cublasLtMatmulAlgoConfigAttributes_t what,
                                                         void *v, size_t n, size_t *written) {
-    uint32_t value = what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM && algo->data[0] == SPLITS ? 4 : 0;
+    uint32_t value = 0;
+    if (what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM && algo->data[0] == SPLITS) value = 4;
+    if (what == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME && algo->data[0] == REDUCES) value = 2;
     if (n != sizeof value) return CUBLAS_STATUS_INVALID_VALUE;
     std::memcpy(v, &value, n);
     *written = n;
     return OK;
 }
 
+/* A call's arguments, which it keeps: it may run with a graph, later. */
+struct product {
+    fake_layout a, b, y;
+    const void *A, *B;
+    const float *C;
+    float *D;
+    const float *bias;
+    float one, more;
+};
+
+static void multiply(const product &p) {
+    for (uint64_t i = 0; i < p.y.cols; i++)
+        for (uint64_t j = 0; j < p.y.rows; j++) {
+            double sum = 0;
+            for (uint64_t c = 0; c < p.a.rows; c++)
+                sum += (double)value(p.A, p.a.type, j * (uint64_t)p.a.ld + c) *
+                       (double)value(p.B, p.b.type, i * (uint64_t)p.b.ld + c);
+            uint64_t at = i * (uint64_t)p.y.ld + j;
+            float s = p.one * (float)sum;
+            if (p.more > 0 || p.more < 0) s += p.more * p.C[at];
+            p.D[at] = p.bias ? s + p.bias[j] : s;
+        }
+}
+
 API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, const void *alpha,
                                   const void *A, cublasLtMatrixLayout_t la, const void *B,
                                   cublasLtMatrixLayout_t lb, const void *beta, const void *C,
-                                  cublasLtMatrixLayout_t, void *D, cublasLtMatrixLayout_t ly,
-                                  const cublasLtMatmulAlgo_t *algo, void *, size_t, cudaStream_t) {
+                                  cublasLtMatrixLayout_t lc, void *D, cublasLtMatrixLayout_t ly,
+                                  const cublasLtMatmulAlgo_t *algo, void *, size_t,
+                                  cudaStream_t stream) {
     const fake_desc *d = desc(md);
-    const fake_layout *a = layout(la), *b = layout(lb), *y = layout(ly);
+    const fake_layout *a = layout(la), *b = layout(lb), *y = layout(ly), *c = layout(lc);
     uintptr_t all = (uintptr_t)A | (uintptr_t)B | (uintptr_t)C | (uintptr_t)D;
     bool has_bias = d->epilogue == CUBLASLT_EPILOGUE_BIAS;
-    if (has_bias && (!d->bias || d->bias_type != CUDA_R_32F)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (has_bias && (!d->bias || (uintptr_t)d->bias % 16 || d->bias_type != CUDA_R_32F))
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (all % 16 || !fits(d, a, b, y) || algo->data[0] != GOOD) return CUBLAS_STATUS_INVALID_VALUE;
+    if (c->type != y->type || c->rows != y->rows || c->cols != y->cols || c->ld != y->ld)
+        return CUBLAS_STATUS_INVALID_VALUE;
     float one = *(const float *)alpha, more = *(const float *)beta;
-    for (uint64_t i = 0; i < y->cols; i++)
-        for (uint64_t j = 0; j < y->rows; j++) {
-            double sum = 0;
-            for (uint64_t c = 0; c < a->rows; c++)
-                sum += (double)value(A, a->type, j * (uint64_t)a->ld + c) *
-                       (double)value(B, b->type, i * (uint64_t)b->ld + c);
-            uint64_t at = i * (uint64_t)y->ld + j;
-            float s = one * (float)sum;
-            if (more > 0 || more < 0) s += more * ((const float *)C)[at];
-            ((float *)D)[at] = has_bias ? s + d->bias[j] : s;
-        }
-    return OK;
+    struct product p = {
+        *a, *b, *y, A, B, (const float *)C, (float *)D, has_bias ? d->bias : nullptr, one, more};
+    struct emu_stream *s = (struct emu_stream *)stream;
+    return s->put(s, EMU_PRODUCT, [p] { multiply(p); }) ? OK : CUBLAS_STATUS_EXECUTION_FAILED;
 }

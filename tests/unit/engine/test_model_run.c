@@ -271,6 +271,8 @@ static void allocations(const char *backend) {
     CHECK_EQ(after.allocations, before.allocations);
     CHECK_EQ(kern_after.allocations, kern_before.allocations);
     CHECK(kern_after.ops > kern_before.ops);
+    /* each pass and each picture above had come before: all of them are replayed, or none */
+    CHECK_EQ(kern_after.replays - kern_before.replays, strstr(backend, "+graphs") ? 110 : 0);
     mem_free(black);
     mem_free(probs);
     mem_free(p);
@@ -284,7 +286,8 @@ TEST(model_run_allocates_nothing) {
 
 /* The invariances hold in every mode, with 16 bits too. */
 TEST(model_run_gives_the_same_bits_cuda) {
-    static const char *const modes[] = {"cuda-strict", "cuda-flat", "cuda-tile"};
+    static const char *const modes[] = {"cuda-strict", "cuda-flat", "cuda-tile",
+                                        "cuda-flat+graphs"};
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         chunked_prefill(modes[i]);
         lanes_and_neighbours(modes[i]);

@@ -48,7 +48,7 @@ static float product(const struct kern_ops *ops, struct kern *d, int n, int k) {
     ops->put(d, x, w, (size_t)k * sizeof *w);
     ops->begin(d, 1);
     ops->gemm(d, &(struct kern_gemm){.m = 1, .x = x, .ldx = k, .w = m, .y = out, .ldy = n});
-    ops->end(d);
+    CHECK_EQ(ops->end(d), 0);
     CHECK_EQ(ops->get(d, &y, out, sizeof y, NULL), 0);
     ops->mat_free(d, m);
     ops->free(d, x);

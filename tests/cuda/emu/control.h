@@ -1,0 +1,24 @@
+/* control.h - what a test may ask of the emulated card, and what it can make it refuse. Found by its
+ * name in the plugin (dlsym); a real one has nothing of the kind. C11 and C++. */
+#ifndef TESTS_CUDA_EMU_CONTROL_H
+#define TESTS_CUDA_EMU_CONTROL_H
+
+#define EMU_CONTROL "emu_control"
+
+enum emu_call {
+    EMU_BEGIN,        /* cudaStreamBeginCapture */
+    EMU_LAUNCH,       /* a kernel */
+    EMU_END,          /* cudaStreamEndCapture */
+    EMU_INSTANTIATE,  /* cudaGraphInstantiate */
+    EMU_UPDATE,       /* cudaGraphExecUpdate */
+    EMU_GRAPH_LAUNCH, /* cudaGraphLaunch */
+    EMU_CALLS
+};
+
+struct emu_control {
+    int calls[EMU_CALLS];  /* so far */
+    int refuse[EMU_CALLS]; /* the how many-th from now on is refused; 0: none */
+    int graphs, execs;     /* that live */
+};
+
+#endif
