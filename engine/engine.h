@@ -45,6 +45,8 @@ struct eng_options {
     int cached_images;     /* stems kept after their job; 0: default 32, <0: none */
     uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
     uint64_t memory_max;   /* bytes of each device's memory to use; 0: all that is free */
+    int as_fp8; /* the decoder's matrices in 8 bits, x rounded on its way: faster on some GPUs, and
+                      other answers; on the CPU slower, to see what it costs */
     int is_seeded; /* weights are made from `seed`, not read: to measure; answers are noise */
     uint64_t seed;
     const char *profile; /* file that gets a table of each operation's time at close; NULL: none */

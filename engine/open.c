@@ -23,9 +23,8 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
 }
 
 static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
-    if (o->is_seeded)
-        return model_open_seeded(o->model_dir, o->seed, u->ops, u->kern, &u->model, err);
-    return model_open(o->model_dir, u->ops, u->kern, &u->model, err);
+    struct model_how how = {.as_fp8 = o->as_fp8, .is_seeded = o->is_seeded, .seed = o->seed};
+    return model_open_how(o->model_dir, &how, u->ops, u->kern, &u->model, err);
 }
 
 /* Another model's tokenizer would spell prompts that this one never read. Vocabularies are padded at
@@ -81,7 +80,8 @@ static int open_prompts(struct unit *u, struct err *err) {
     return 0;
 }
 
-static void describe(struct unit *u, const char *dir) {
+static void describe(struct unit *u, const struct eng_options *o) {
+    const char *dir = o->model_dir;
     struct eng_info *i = &u->info;
     const struct model_config *c = model_config(u->model);
     size_t end = strlen(dir);
@@ -92,8 +92,8 @@ static void describe(struct unit *u, const char *dir) {
         from--;
     (void)snprintf(i->name, sizeof i->name, "%.*s", (int)(end - from), dir + from);
     (void)snprintf(i->digest, sizeof i->digest, "%s", model_digest(u->model));
-    (void)snprintf(i->backend, sizeof i->backend, "%s: %s", u->ops->name,
-                   u->ops->describe(u->kern));
+    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s", u->ops->name,
+                   u->ops->describe(u->kern), o->as_fp8 ? ", decoder in fp8" : "");
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;
@@ -153,7 +153,7 @@ int unit_open(const struct eng_options *opt, const struct kern_ops *ops, struct 
     if (!rc) rc = open_tokenizer(u, opt, err);
     if (!rc) rc = open_prompts(u, err);
     if (!rc) rc = open_run(u, opt, err);
-    if (!rc) describe(u, opt->model_dir);
+    if (!rc) describe(u, opt);
     if (!rc && pthread_create(&u->thread, NULL, unit_step_main, u) != 0)
         rc = err_set(err, E_IO, "no thread for the device");
     if (rc) {

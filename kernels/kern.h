@@ -89,6 +89,7 @@ struct kern_mat_src {
     const struct kern_mat_part *parts;
     int n_parts;
     int k;
+    int as_fp8; /* keep it in 8 bits: see kern_gemm */
 };
 
 /* ---- forward operations: parameter structs. Strides (ld*) count elements. ---------------------- */
@@ -96,7 +97,13 @@ struct kern_mat_src {
 enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf(x / sqrt 2)) */
 
 /* y = act(x W^T + bias), or y += x W^T + bias when `accumulate` (then act must be NONE).
- * x (m, K), y (m, N) may not overlap. m may be 0. */
+ * x (m, K), y (m, N) may not overlap. m may be 0.
+ *
+ * By a matrix made `as_fp8` both sides are rounded first, each row r of x and of W by itself:
+ *     s(r) = max |r[k]| / 448, 1 when that is 0;   q(r)[k] = e4m3(r[k] / s(r))
+ * to nearest, ties to even, in f32 (kernels/base/half.h); and x W^T becomes
+ *     s(x) s(w) sum_k q(x)[k] q(w)[k].
+ * A row in which something isn't finite gives NaN. */
 struct kern_gemm {
     int m;
     struct kern_ptr x;

@@ -50,6 +50,9 @@ static const struct row rows[] = {
      "pictures kept ready in the KV cache; 0: 32, -1: none"},
     {"memory-mib", KIND_INT, ALL, AT(memory_mib), 0, INT64_C(1) << 30, 0, "MIB",
      "each device's memory to use, weights included; 0: all that is free"},
+    {"fp8", KIND_FLAG, ALL, AT(is_fp8), 0, 1, 0, NULL,
+     "the decoder's products in 8 bits (e4m3): for GPUs of compute capability 8.9 up; other "
+     "answers"},
     {"queue-tokens", KIND_INT, CMD_SERVE, AT(queue_tokens), 0, INT64_C(1) << 50, 0, "N",
      "work that may wait, in prompt tokens; 0: a good default"},
 
@@ -268,6 +271,7 @@ struct eng_options config_engine(const struct config *cfg, const char *model) {
     return (struct eng_options){.model_dir = model,
                                 .is_seeded = cfg->weights != NULL,
                                 .seed = seed,
+                                .as_fp8 = cfg->is_fp8 != 0,
                                 .profile = cfg->profile,
                                 .memory_max = (uint64_t)cfg->memory_mib << 20,
                                 .backend = cfg->backend ? cfg->backend : "auto",

@@ -29,7 +29,7 @@ struct config_list {
 struct config {
     /* the model and its engine */
     const char *model, *backend, *isa;
-    int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib;
+    int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib, is_fp8;
     const char *shape, *weights, *profile; /* bench */
     /* serve: where and for whom */
     struct config_list listen, hosts;

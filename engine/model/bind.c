@@ -26,6 +26,7 @@ struct bind {
     uint8_t *used;             /* (st_count of the file) */
     char prefix[64];           /* in front of every name asked for */
     char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
+    int as_fp8;                /* the matrices asked for from now on */
     struct err *e;
     int rc; /* the first error */
 };
@@ -167,8 +168,10 @@ static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const
     if (b->rc) return NULL;
     struct model *m = b->m;
     must(m->n_mats < m->mats_max);
-    b->rc = m->ops->mat_new(m->k, &(struct kern_mat_src){.parts = list, .n_parts = n_parts, .k = k},
-                            &mat, b->e);
+    b->rc = m->ops->mat_new(
+        m->k,
+        &(struct kern_mat_src){.parts = list, .n_parts = n_parts, .k = k, .as_fp8 = b->as_fp8},
+        &mat, b->e);
     if (!b->rc) m->mats[m->n_mats++] = mat;
     return mat;
 }
@@ -359,8 +362,10 @@ static void bind_llama(struct bind *b, struct llama *w) {
     bind_in(b, "%s", "");
     const struct st_tensor *embed = bind_find(b, "model.embed_tokens.weight", table, 2);
     bind_embed(b, embed, w);
+    b->as_fp8 = b->m->as_fp8;
     for (int i = 0; i < t->layers; i++)
         bind_llama_layer(b, &w->layers[i], i);
+    b->as_fp8 = 0;
     bind_in(b, "%s", "");
     w->norm = bind_vector(b, "model.norm.weight", t->hidden_size);
     bind_head(b, t->is_tied ? embed : bind_find(b, "lm_head.weight", table, 2), w);

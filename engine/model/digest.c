@@ -16,14 +16,18 @@ static int hash(struct digest *d, EVP_MD_CTX *c, unsigned char *sum) {
     return EVP_DigestFinal_ex(c, sum, NULL);
 }
 
+static void print_hex(const unsigned char *sum, char hex[65]) {
+    for (int i = 0; i < 32; i++)
+        (void)snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+}
+
 static void *digest_main(void *ud) {
     struct digest *d = ud;
     unsigned char sum[EVP_MAX_MD_SIZE];
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     d->is_good = c && hash(d, c, sum);
     EVP_MD_CTX_free(c);
-    for (int i = 0; d->is_good && i < 32; i++)
-        (void)snprintf(d->hex + 2 * i, 3, "%02x", sum[i]);
+    if (d->is_good) print_hex(sum, d->hex);
     return NULL;
 }
 
@@ -41,4 +45,14 @@ int digest_end(struct digest *d, int rc, char hex[65], struct err *e) {
     if (!rc && !d->is_good) rc = err_set(e, E_INTERNAL, "no SHA-256");
     if (!rc) memcpy(hex, d->hex, sizeof d->hex);
     return rc;
+}
+
+int digest_add(char hex[65], const char *word, struct err *e) {
+    char text[96];
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    int n = snprintf(text, sizeof text, "%s %s", hex, word);
+    if (!EVP_Digest(text, (size_t)n, sum, NULL, EVP_sha256(), NULL))
+        return err_set(e, E_INTERNAL, "no SHA-256");
+    print_hex(sum, hex);
+    return 0;
 }

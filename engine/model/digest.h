@@ -29,5 +29,7 @@ struct digest {
 void digest_start(struct digest *d, const void *bytes, size_t len);
 /* Ends the thread. rc when that is an error, else 0 with `hex` filled in, or E_INTERNAL. */
 int digest_end(struct digest *d, int rc, char hex[65], struct err *e);
+/* The digest of a digest and a word: of the same weights used in another way. 0 or E_INTERNAL. */
+int digest_add(char hex[65], const char *word, struct err *e);
 
 #endif

@@ -213,7 +213,7 @@ static int check_room(const struct model *m, const struct source *source, struct
 }
 
 /* The weights of `source` on the device; `named` are the bytes whose digest names the model. */
-static int load(const struct model_config *c, struct source *source, const void *named,
+static int load(const struct model_config *c, struct source *source, int as_fp8, const void *named,
                 size_t named_len, const struct kern_ops *ops, struct kern *k, struct model **out,
                 struct err *e) {
     *out = NULL;
@@ -223,6 +223,7 @@ static int load(const struct model_config *c, struct source *source, const void 
     m->ops = ops;
     m->k = k;
     m->pool_dtype = ops->pool_dtype(k);
+    m->as_fp8 = as_fp8;
     struct digest d;
     digest_start(&d, named, named_len);
     int rc = make_tables(m, e);
@@ -230,6 +231,7 @@ static int load(const struct model_config *c, struct source *source, const void 
     if (!rc) rc = bind_weights(m, source, e);
     if (!rc) rc = ops->sync(k, e);
     rc = digest_end(&d, rc, m->digest, e);
+    if (!rc && as_fp8) rc = digest_add(m->digest, "fp8", e); /* other answers: another name */
     if (rc) {
         model_close(m);
         return rc;
@@ -238,45 +240,55 @@ static int load(const struct model_config *c, struct source *source, const void 
     return 0;
 }
 
+static int load_file(const struct model_config *c, const struct st *st, int as_fp8,
+                     const struct kern_ops *ops, struct kern *k, struct model **out,
+                     struct err *e) {
+    size_t len;
+    const void *bytes = st_bytes(st, &len);
+    return load(c, &(struct source){.st = st}, as_fp8, bytes, len, ops, k, out, e);
+}
+
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,
                        struct err *e) {
-    size_t len;
-    const void *bytes = st_bytes(st, &len);
-    return load(c, &(struct source){.st = st}, bytes, len, ops, k, out, e);
+    return load_file(c, st, 0, ops, k, out, e);
 }
 
-int model_open_seeded(const char *dir, uint64_t seed, const struct kern_ops *ops, struct kern *k,
-                      struct model **out, struct err *e) {
-    *out = NULL;
+static int open_seeded(const struct model_config *c, const struct model_how *how,
+                       const struct kern_ops *ops, struct kern *k, struct model **out,
+                       struct err *e) {
     struct {
         struct model_config c;
         uint64_t seed;
-    } named = {.seed = seed};
-    int rc = model_read_config(dir, &named.c, e);
-    if (rc) return rc;
-    struct source source = {.seed = seed, .any = 1 + named.c.n_patches};
-    rc = load(&named.c, &source, &named, sizeof named, ops, k, out, e);
+    } named = {.c = *c, .seed = how->seed};
+    struct source source = {.seed = how->seed, .any = 1 + c->n_patches};
+    int rc = load(c, &source, how->as_fp8, &named, sizeof named, ops, k, out, e);
     source_clear(&source);
     return rc;
 }
 
-int model_open(const char *dir, const struct kern_ops *ops, struct kern *k, struct model **out,
-               struct err *e) {
+int model_open_how(const char *dir, const struct model_how *how, const struct kern_ops *ops,
+                   struct kern *k, struct model **out, struct err *e) {
     *out = NULL;
     struct model_config c;
     int rc = model_read_config(dir, &c, e);
     if (rc) return rc;
+    if (how->is_seeded) return open_seeded(&c, how, ops, k, out, e);
     char path[4096];
     if (snprintf(path, sizeof path, "%s/model.safetensors", dir) >= (int)sizeof path)
         return err_set(e, E_INVALID, "the model folder's name is too long");
     struct st *st;
     rc = st_open(path, &st, e);
     if (rc) return rc;
-    rc = model_open_tensors(&c, st, ops, k, out, e);
+    rc = load_file(&c, st, how->as_fp8, ops, k, out, e);
     st_close(st);
     if (rc) err_in(e, "%s", path);
     return rc;
+}
+
+int model_open(const char *dir, const struct kern_ops *ops, struct kern *k, struct model **out,
+               struct err *e) {
+    return model_open_how(dir, &(struct model_how){0}, ops, k, out, e);
 }
 
 void model_close(struct model *m) {

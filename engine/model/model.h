@@ -53,10 +53,15 @@ int model_read_config(const char *dir, struct model_config *out, struct err *e);
  * device `k`. Borrows ops and k until close. On failure *out is NULL and nothing is left behind. */
 int model_open(const char *dir, const struct kern_ops *ops, struct kern *k, struct model **out,
                struct err *e);
-/* The same without a weights file: weights made from `seed` (engine/model/source.h), to measure sizes
- * whose weights one hasn't got. What it answers is noise; its digest is of config and seed. */
-int model_open_seeded(const char *dir, uint64_t seed, const struct kern_ops *ops, struct kern *k,
-                      struct model **out, struct err *e);
+/* The same in another way; all zero: as above. */
+struct model_how {
+    int as_fp8; /* the decoder's matrices in e4m3, a scale a row (kern_gemm); its digest is another one */
+    int is_seeded; /* without a weights file: weights made from `seed` (engine/model/source.h), to measure
+                      sizes whose weights one hasn't got. Answers are noise; digest of config and seed */
+    uint64_t seed;
+};
+int model_open_how(const char *dir, const struct model_how *how, const struct kern_ops *ops,
+                   struct kern *k, struct model **out, struct err *e);
 void model_close(struct model *m); /* NULL is legal */
 const struct model_config *model_config(const struct model *m);
 /* SHA-256 of the weights file, lower-case hex, NUL-terminated; names the model in caches. */

@@ -64,6 +64,7 @@ struct model {
     struct llama llama;
     char digest[65];
     uint64_t parameters;
+    int as_fp8; /* the decoder's matrices */
 
     /* Everything on the device that model_close has to give back. */
     struct kern_ptr *blocks;

@@ -11,6 +11,7 @@
 struct kern_mat {
     int n, k, panels;
     float *data; /* (panels, k, nr) f32 */
+    int is_fp8;  /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
 };
 
 /* A scratch block that only grows. */

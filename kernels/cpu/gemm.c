@@ -4,6 +4,9 @@
  * to back. Work is cut into (row block, run of panels) tasks: a row block small enough that its rows stay
  * in the second-level cache while every panel passes over it, a panel small enough for the first.
  * Bits: see isa.h; which task computes an output does not matter.
+ *
+ * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch memory as
+ * s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that fp8 gives.
  */
 #include <limits.h>
 #include <string.h>
@@ -25,6 +28,21 @@ static float part_value(const struct kern_mat_part *p, size_t at) {
     return p->dtype == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
 }
 
+static void pack(const struct cpu_isa *isa, const struct kern_mat_src *src, float *line,
+                 float *data) {
+    size_t nr = (size_t)isa->nr, k = (size_t)src->k, row = 0;
+    for (int i = 0; i < src->n_parts; i++) {
+        for (int r = 0; r < src->parts[i].n; r++, row++) {
+            for (size_t c = 0; c < k; c++)
+                line[c] = part_value(&src->parts[i], (size_t)r * k + c);
+            if (src->as_fp8) half_e4m3_round(line, k, line);
+            float *to = data + row / nr * nr * k + row % nr;
+            for (size_t c = 0; c < k; c++)
+                to[c * nr] = line[c];
+        }
+    }
+}
+
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e) {
     *out = NULL;
@@ -37,20 +55,15 @@ int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat 
         return err_set(e, E_TOO_BIG, "a %zux%d matrix", n, src->k);
     struct kern_mat *m = blocks_take(&k->blocks, sizeof *m);
     float *data = m ? blocks_take(&k->blocks, bytes) : NULL;
-    if (!data) {
+    float *line = data ? mem_try(((size_t)src->k + 1) * sizeof *line) : NULL;
+    if (!line) {
+        blocks_give(&k->blocks, data);
         blocks_give(&k->blocks, m);
         return err_set(e, E_NOMEM, "no memory for a %zux%d matrix", n, src->k);
     }
-    *m = (struct kern_mat){(int)n, src->k, (int)panels, data};
-    size_t row = 0;
-    for (int i = 0; i < src->n_parts; i++) {
-        for (int r = 0; r < src->parts[i].n; r++, row++) {
-            float *to = data + row / nr * nr * (size_t)src->k + row % nr;
-            for (int c = 0; c < src->k; c++)
-                to[(size_t)c * nr] =
-                    part_value(&src->parts[i], (size_t)r * (size_t)src->k + (size_t)c);
-        }
-    }
+    *m = (struct kern_mat){(int)n, src->k, (int)panels, data, src->as_fp8};
+    pack(k->isa, src, line, data);
+    mem_free(line);
     *out = m;
     return 0;
 }
@@ -88,10 +101,7 @@ static void gemm_task(void *ctx, int task, int thread) {
     }
 }
 
-void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
-    must(!(a->accumulate && a->act != KERN_ACT_NONE));
-    cpu_count(k, (uint64_t)a->m * (uint64_t)a->w->n * (uint64_t)a->w->k);
-    if (a->m == 0 || a->w->n == 0) return;
+static void multiply(struct kern *k, const struct kern_gemm *a) {
     int mr = k->isa->mr, threads = pool_threads(k->pool);
     int rows = BLOCK_FLOATS / (a->w->k > 0 ? a->w->k : 1) / mr * mr;
     int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
@@ -105,4 +115,50 @@ void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
         j.column_tasks = (a->w->panels + j.panels - 1) / j.panels;
     }
     pool_run(k->pool, row_tasks * j.column_tasks, gemm_task, &j);
+}
+
+/* ---- fp8 ---- */
+
+enum { ROUND_ROWS = 8 }; /* of one task */
+
+struct round_job {
+    const struct kern_gemm *a;
+    float *to; /* (a->m, K) */
+};
+
+static void round_task(void *ctx, int task, int thread) {
+    (void)thread;
+    const struct round_job *j = ctx;
+    size_t k = (size_t)j->a->w->k;
+    for (int r = task * ROUND_ROWS; r < (task + 1) * ROUND_ROWS && r < j->a->m; r++)
+        half_e4m3_round(cpu_f32(j->a->x) + (size_t)r * (size_t)j->a->ldx, k, j->to + (size_t)r * k);
+}
+
+/* As many rows at a time as the scratch has room for. */
+static void multiply_fp8(struct kern *k, const struct kern_gemm *all) {
+    size_t depth = (size_t)all->w->k;
+    float *room = cpu_scratch(k, &k->shared, depth);
+    int most = depth && k->shared.floats / depth < (size_t)all->m ? (int)(k->shared.floats / depth)
+                                                                  : all->m;
+    for (int row = 0; row < all->m; row += most) {
+        struct kern_gemm a = *all;
+        a.m = all->m - row < most ? all->m - row : most;
+        a.x = kern_at(all->x, (size_t)row * (size_t)all->ldx * sizeof(float));
+        a.y = kern_at(all->y, (size_t)row * (size_t)all->ldy * sizeof(float));
+        struct round_job j = {&a, room};
+        pool_run(k->pool, (a.m + ROUND_ROWS - 1) / ROUND_ROWS, round_task, &j);
+        a.x.addr = (char *)room;
+        a.ldx = all->w->k;
+        multiply(k, &a);
+    }
+}
+
+void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
+    must(!(a->accumulate && a->act != KERN_ACT_NONE));
+    cpu_count(k, (uint64_t)a->m * (uint64_t)a->w->n * (uint64_t)a->w->k);
+    if (a->m == 0 || a->w->n == 0) return;
+    if (a->w->is_fp8)
+        multiply_fp8(k, a);
+    else
+        multiply(k, a);
 }

@@ -49,12 +49,12 @@ static __device__ inline float score(const struct attn *a, const float *q, const
             } u = {*(const uint4 *)(const void *)(key + c)};
 #pragma unroll
             for (int j = 0; j < PER; j++)
-                s = fmaf(q[c + j], from_pool(u.at[j]), s);
+                s = fmaf(q[c + j], f32_of(u.at[j]), s);
         }
         return s;
     }
     for (int c = 0; c < a->K; c++)
-        s = fmaf(q[c], from_pool(key[c]), s);
+        s = fmaf(q[c], f32_of(key[c]), s);
     return s;
 }
 
@@ -95,7 +95,7 @@ static __global__ void __launch_bounds__(32 * WARPS) attn_flat(struct attn a) {
 #pragma unroll
             for (int c = 0; c < LANE_COLS; c++) {
                 int at_col = lane + 32 * c;
-                if (at_col < a.K) y[c] = fmaf(pj, from_pool(value[at_col]), y[c]);
+                if (at_col < a.K) y[c] = fmaf(pj, f32_of(value[at_col]), y[c]);
             }
         }
     }

@@ -14,6 +14,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 
 #include "kernels/base/err.h"
@@ -28,11 +29,14 @@ static constexpr size_t RING_BYTES = (size_t)4 << 20;
 struct lt;      /* cuBLASLt, see gemm_lt.cu */
 struct lt_plan; /* and how it multiplies by one matrix */
 
-/* A matrix on the device: (n, ld) of `dtype`, ld >= k, zeros behind k. 16-bit rows are padded to
- * whole vectors of 16 bytes. */
+/* A matrix on the device: (rows, ld) of `dtype`, ld >= k, zeros behind k; rows is n. 16-bit rows are
+ * padded to whole vectors of 16 bytes. An fp8 matrix is q(w) of kern_gemm, one byte each, both sides
+ * padded to multiples of 16, with its scales; in strict mode the floats s(w) q(w). */
 struct kern_mat {
-    int n, k, ld;
-    enum kern_dtype dtype;
+    int n, k, ld, rows;
+    enum kern_dtype dtype; /* KERN_F32 when there are scales, and means nothing then */
+    bool is_fp8;
+    float *scales; /* (n); NULL: it isn't in codes */
     void *w;
     struct lt_plan *plan;         /* NULL: our own product */
     struct kern_mat *prev, *next; /* of the device's */
@@ -110,12 +114,13 @@ void cuda_gemm(struct kern *k, const struct kern_gemm *a);
 struct lt *lt_open(void); /* NULL: there is none */
 void lt_close(struct lt *lt);
 int lt_version(const struct lt *lt);
-/* How to multiply by `m` (16 bits); NULL when no algorithm fits our rules. */
+/* How to multiply by `m` (16 bits or e4m3); NULL when no algorithm fits our rules. */
 struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m);
 void lt_plan_free(struct lt *lt, struct lt_plan *p);
 /* May the bias be added on the way out? */
 bool lt_takes_bias(const struct lt_plan *p);
-/* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) 16 bits; y and bias aligned to 16 bytes. */
+/* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) in w's type; y and bias aligned to 16 bytes.
+ * In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x and y. */
 void lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
                 int ldy, const float *bias, bool accumulate);
 
@@ -123,11 +128,12 @@ void lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *
 struct finish {
     const float *bias; /* NULL: none */
     bool gelu, accumulate;
+    const float *row_scale, *col_scale; /* of codes, comes first; NULL: none */
 };
 /* The strict product: y = finish(x W^T), w (n, ldw) f32. */
 void own_product_f32(struct kern *k, int rows, int n, int depth, const float *x, int ldx,
                      const float *w, int ldw, float *y, int ldy, struct finish end);
-/* The same on the tensor cores for 16-bit x (rows, ld) and w (n, ld). */
+/* The same on the tensor cores for x (rows, ld) and w (n, ld) of 16 bits, or of e4m3. */
 void own_product_16(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
                     int ldy, struct finish end);
 
@@ -157,11 +163,32 @@ static __device__ inline __half to_f16(float x) {
 }
 static __device__ inline __nv_bfloat16 to_bf16(float x) { return __float2bfloat16_rn(x); }
 
-/* An element of a pool of keys and values, f32 or bf16, from and into a float. */
-static __device__ inline float from_pool(float v) { return v; }
-static __device__ inline float from_pool(__nv_bfloat16 v) { return __bfloat162float(v); }
+static __device__ inline float f32_of(float v) { return v; }
+static __device__ inline float f32_of(__nv_bfloat16 v) { return __bfloat162float(v); }
+static __device__ inline float f32_of(__half v) { return __half2float(v); }
+/* Into an element of a pool of keys and values. */
 static __device__ inline void into_pool(float *to, float v) { *to = v; }
 static __device__ inline void into_pool(__nv_bfloat16 *to, float v) { *to = to_bf16(v); }
+
+/* e4m3: see kernels/base/half.h. Every code is a number of fp16, too. */
+static __device__ inline uint8_t to_e4m3(float v) {
+    return __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
+}
+static __device__ inline __half from_e4m3(uint8_t c) {
+    return __half(__nv_cvt_fp8_to_halfraw(c, __NV_E4M3));
+}
+
+/* The largest over a block of threads, in all of them; as block_sum. */
+static __device__ inline float block_max(float v, float *shared) {
+    for (int step = 16; step > 0; step /= 2)
+        v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, step));
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
+    __syncthreads();
+    for (unsigned w = 0; w < blockDim.x / 32; w++)
+        v = fmaxf(v, shared[w]);
+    return v;
+}
 
 /* Sum over a block of threads, the same bits in all of them: lanes in a fixed tree, then warps in
  * order. `shared` has room for one value a warp. Ends behind a barrier. */

@@ -6,6 +6,10 @@
  * rules (gemm_lt.cu), our own kernel otherwise. Everything else - f32 weights, mixed parts, strict
  * mode - is kept in f32 and multiplied in f32, each sum one chain with k ascending.
  *
+ * An fp8 matrix is kept in codes, and x is rounded to codes on its way into the stage, where their
+ * scales come behind them; the product of codes goes through the other stage, and both scales are put
+ * to it on the way out. In strict mode the codes of both are floats, with their scales in them.
+ *
  * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums
  * on their way out where y is not aligned for cuBLASLt. So a product needs no memory of its own,
  * however many rows there are; and since a row's bits do not depend on its company, nobody can
@@ -19,6 +23,48 @@
 #include "kernels/cuda/common.cuh"
 
 enum { THREADS = 256 };
+
+/* ---- rows into e4m3 ---- */
+
+/* What a rounded number becomes: its code, or in strict mode the float that it means. */
+static __device__ inline void put_fp8(uint8_t *to, float v, float scale) {
+    *to = to_e4m3(v / scale);
+}
+static __device__ inline void put_fp8(float *to, float v, float scale) {
+    *to = scale * f32_of(from_e4m3(to_e4m3(v / scale)));
+}
+
+/* to (rows, ld) = x (rows, depth) rounded to e4m3 by the scale of each row, zeros behind depth; the
+ * scales beside, where they are wanted. One block a row; half_e4m3_round. */
+template <typename S, typename T>
+static __global__ void __launch_bounds__(THREADS)
+    round_rows_fp8(int depth, int ld, const S *x, size_t ldx, T *to, float *scales) {
+    __shared__ float shared[THREADS / 32];
+    x += blockIdx.x * ldx;
+    to += blockIdx.x * (size_t)ld;
+    float most = 0;
+    for (int c = (int)threadIdx.x; c < depth; c += THREADS)
+        most = fmaxf(most, fabsf(f32_of(x[c]))); /* which passes over NaN */
+    float scale = block_max(most, shared) / 448.0f;
+    if (!(scale > 0)) scale = 1.0f;
+    if (threadIdx.x == 0 && scales) scales[blockIdx.x] = scale;
+    for (int c = (int)threadIdx.x; c < ld; c += THREADS)
+        put_fp8(&to[c], c < depth ? f32_of(x[c]) : 0.0f, scale);
+}
+
+template <typename S>
+static void round_fp8(struct kern *k, const struct kern_mat *m, int rows, const void *x, int ldx,
+                      void *to, float *scales) {
+    const S *from = (const S *)x;
+    if (rows == 0) return;
+    if (m->scales)
+        round_rows_fp8<S, uint8_t><<<(unsigned)rows, THREADS, 0, k->stream>>>(
+            m->k, m->ld, from, (size_t)ldx, (uint8_t *)to, scales);
+    else
+        round_rows_fp8<S, float><<<(unsigned)rows, THREADS, 0, k->stream>>>(
+            m->k, m->ld, from, (size_t)ldx, (float *)to, scales);
+    cuda_launched(k, "round_rows_fp8");
+}
 
 /* ---- matrices ---- */
 
@@ -75,36 +121,81 @@ static void send_parts(struct kern *k, const struct kern_mat *m, const struct ke
     }
 }
 
-int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
+/* An fp8 matrix: its parts as they are into the stage, and rounded from there by the device. */
+static void send_fp8(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src) {
+    size_t row = 0, item = m->scales ? 1 : sizeof(float), depth = (size_t)m->k;
+    struct kern_ptr stage = {k->stage_in};
+    for (int i = 0; i < src->n_parts; i++) {
+        const struct kern_mat_part *part = &src->parts[i];
+        size_t bytes = depth * kern_dtype_bytes(part->dtype);
+        int most = cuda_rows_that_fit(bytes, 0);
+        for (int r = 0; r < part->n; r += most) {
+            int rows = part->n - r < most ? part->n - r : most;
+            char *to = (char *)m->w + row * (size_t)m->ld * item;
+            float *scales = m->scales ? m->scales + row : NULL;
+            cuda_put(k, stage, (const char *)part->data + (size_t)r * bytes, (size_t)rows * bytes);
+            if (part->dtype == KERN_BF16)
+                round_fp8<__nv_bfloat16>(k, m, rows, stage.addr, m->k, to, scales);
+            else if (part->dtype == KERN_F16)
+                round_fp8<__half>(k, m, rows, stage.addr, m->k, to, scales);
+            else
+                round_fp8<float>(k, m, rows, stage.addr, m->k, to, scales);
+            row += (size_t)rows;
+        }
+    }
+}
+
+/* Where the device takes a matrix, and in which form. */
+static int place(struct kern *k, struct kern_mat *m, const struct kern_mat_src *src,
                  struct err *e) {
-    *out = NULL;
-    size_t n = 0, ld = (size_t)src->k, cells, bytes;
+    size_t n = 0, depth = (size_t)src->k, ld = depth, rows, cells, bytes, item;
     for (int i = 0; i < src->n_parts; i++)
         n += (size_t)src->parts[i].n;
-    enum kern_dtype type = kept_type(k, src);
-    if (type != KERN_F32) ld = cuda_row_16bit(ld);
-    int is_wide = type != KERN_F32 && cuda_rows_at_once(ld, n) == 0;
-    if (is_wide || n > INT32_MAX || ld > INT32_MAX || !mem_mul(n, ld, &cells) ||
-        !mem_mul(cells, kern_dtype_bytes(type), &bytes))
+    bool is_codes = src->as_fp8 && k->mode != CUDA_STRICT, fits = true;
+    rows = is_codes ? cuda_side_fp8(n) : n;
+    m->dtype = is_codes ? KERN_F32 : kept_type(k, src);
+    item = is_codes ? 1 : kern_dtype_bytes(m->dtype);
+    if (is_codes)
+        ld = cuda_side_fp8(depth);
+    else if (m->dtype != KERN_F32)
+        ld = cuda_row_16bit(depth);
+    if (item == 2) fits = cuda_rows_at_once(depth, n) > 0;
+    if (src->as_fp8) fits = cuda_rows_fp8(depth, n) > 0 && cuda_rows_that_fit(4 * depth, 0) > 0;
+    if (!fits || rows > INT32_MAX || ld > INT32_MAX || !mem_mul(rows, ld, &cells) ||
+        !mem_mul(cells, item, &bytes))
         return err_set(e, E_TOO_BIG, "cuda: a matrix of %zu x %d", n, src->k);
-    struct kern_mat *m = (struct kern_mat *)mem_try(sizeof *m);
-    if (!m) return err_set(e, E_NOMEM, "cuda: no memory for a note");
-    struct kern_ptr w = {NULL};
-    int rc = cuda_alloc(k, bytes, &w, e);
-    if (rc) {
-        mem_free(m);
-        return rc;
-    }
     m->n = (int)n;
     m->k = src->k;
     m->ld = (int)ld;
-    m->dtype = type;
+    m->rows = (int)rows;
+    m->is_fp8 = src->as_fp8;
+    struct kern_ptr w = {NULL}, scales = {NULL};
+    int rc = cuda_alloc(k, bytes, &w, e);
     m->w = w.addr;
-    send_parts(k, m, src);
-    if (k->lt && type != KERN_F32 && n > 0 && ld > 0) m->plan = lt_plan_new(k->lt, m);
+    if (!rc && is_codes) rc = cuda_alloc(k, n * sizeof *m->scales, &scales, e);
+    m->scales = cuda_f32(scales);
+    return rc;
+}
+
+int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
+                 struct err *e) {
+    *out = NULL;
+    struct kern_mat *m = (struct kern_mat *)mem_try(sizeof *m);
+    if (!m) return err_set(e, E_NOMEM, "cuda: no memory for a note");
     m->next = k->mats;
     if (m->next) m->next->prev = m;
     k->mats = m;
+    int rc = place(k, m, src, e);
+    if (rc) {
+        cuda_mat_free(k, m);
+        return rc;
+    }
+    if (src->as_fp8)
+        send_fp8(k, m, src);
+    else
+        send_parts(k, m, src);
+    bool may_lt = k->lt && (m->scales || m->dtype != KERN_F32) && m->n > 0 && m->ld > 0;
+    if (may_lt) m->plan = lt_plan_new(k->lt, m);
     *out = m;
     return 0;
 }
@@ -115,8 +206,9 @@ void cuda_mat_free(struct kern *k, struct kern_mat *m) {
     if (m->next) m->next->prev = m->prev;
     if (k->mats == m) k->mats = m->next;
     lt_plan_free(k->lt, m->plan);
-    struct kern_ptr w = {(char *)m->w};
+    struct kern_ptr w = {(char *)m->w}, scales = {(char *)(void *)m->scales};
     cuda_free(k, w);
+    cuda_free(k, scales);
     mem_free(m);
 }
 
@@ -166,7 +258,7 @@ static void stage_rows(struct kern *k, const struct kern_mat *w, int rows, const
 
 /* ---- what cuBLASLt leaves to be done ---- */
 
-/* y = gelu(s + bias) or y + s + bias; s (rows, lds), which may be y itself. */
+/* y = gelu(s + bias) or y + s + bias, s in its scales; s (rows, lds), which may be y itself. */
 static __global__ void __launch_bounds__(THREADS)
     finish_cells(size_t cells, int n, const float *s, int lds, float *y, int ldy,
                  struct finish end) {
@@ -174,6 +266,7 @@ static __global__ void __launch_bounds__(THREADS)
     if (i >= cells) return;
     size_t row = i / (size_t)n, c = i % (size_t)n;
     float sum = s[row * (size_t)lds + c], *to = y + row * (size_t)ldy + c;
+    if (end.row_scale) sum = sum * end.row_scale[row] * end.col_scale[c];
     if (end.accumulate) sum += *to;
     if (end.bias) sum += end.bias[c];
     if (end.gelu) sum = 0.5f * sum * erfcf(-0.70710678f * sum);
@@ -221,13 +314,43 @@ static void product_16(struct kern *k, const struct kern_gemm *a, struct finish 
     }
 }
 
+static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish end) {
+    const struct kern_mat *w = a->w;
+    int most = w->scales ? cuda_rows_fp8((size_t)w->k, (size_t)w->n)
+                         : cuda_rows_that_fit((size_t)w->k * sizeof(float), 0);
+    must(most > 0);
+    for (int row = 0; row < a->m; row += most) {
+        int rows = a->m - row < most ? a->m - row : most;
+        const float *x = cuda_f32(a->x) + (size_t)row * (size_t)a->ldx;
+        float *y = cuda_f32(a->y) + (size_t)row * (size_t)a->ldy;
+        float *sums = (float *)(void *)k->stage_out, *scales = NULL;
+        if (w->scales)
+            scales = (float *)(void *)(k->stage_in + cuda_side_fp8((size_t)rows) * (size_t)w->ld);
+        round_fp8<float>(k, w, rows, x, a->ldx, k->stage_in, scales);
+        end.row_scale = scales;
+        end.col_scale = w->scales;
+        if (!w->scales) {
+            own_product_f32(k, rows, w->n, w->k, (const float *)(const void *)k->stage_in, w->ld,
+                            (const float *)w->w, w->ld, y, a->ldy, end);
+        } else if (!w->plan) {
+            own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
+        } else {
+            lt_product(k, w, rows, k->stage_in, sums, w->rows, NULL, false);
+            finish_rows(k, rows, w->n, sums, w->rows, y, a->ldy, end);
+        }
+    }
+}
+
 void cuda_gemm(struct kern *k, const struct kern_gemm *a) {
     must(!a->accumulate || a->act == KERN_ACT_NONE);
     const struct kern_mat *w = a->w;
     if (!cuda_enter(k, (uint64_t)a->m * (uint64_t)w->n * (uint64_t)w->k)) return;
     if (a->m == 0 || w->n == 0) return;
-    struct finish end = {cuda_f32(a->bias), a->act == KERN_ACT_GELU, a->accumulate != 0};
-    if (w->dtype == KERN_F32)
+    struct finish end = {cuda_f32(a->bias), a->act == KERN_ACT_GELU, a->accumulate != 0, NULL,
+                         NULL};
+    if (w->is_fp8)
+        product_fp8(k, a, end);
+    else if (w->dtype == KERN_F32)
         own_product_f32(k, a->m, w->n, w->k, cuda_f32(a->x), a->ldx, (const float *)w->w, w->ld,
                         cuda_f32(a->y), a->ldy, end);
     else

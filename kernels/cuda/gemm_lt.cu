@@ -9,7 +9,9 @@
  * not believed: test_16bit.c, gemm_16bit_row_has_the_same_bits_in_any_company.
  *
  * cuBLAS thinks in columns: what we call y (rows, n) is its D (n, rows), W (n, k) its A transposed,
- * x its B. A's type is x's; D and C are f32; sums are f32.
+ * x its B. A's type is x's; D and C are f32; sums are f32. In e4m3 all three dimensions are multiples
+ * of 16 (rows are rounded up), nothing is scaled here, and partial sums are taken over to f32 often
+ * enough: CUBLASLT_MATMUL_DESC_FAST_ACCUM stays off.
  *
  * The library is looked for at run time, so that the plugin loads without it.
  */
@@ -50,6 +52,7 @@ struct lt_plan {
     cublasLtMatmulDesc_t desc[2]; /* without and with a bias */
     cublasLtMatmulAlgo_t algo[2];
     bool has[2];
+    int step;                       /* rows come in multiples of it */
     cublasLtMatrixLayout_t w, x, y; /* x and y get their rows with each call */
 };
 
@@ -127,7 +130,7 @@ int lt_version(const struct lt *lt) { return (int)lt->GetVersion(); }
 /* ---- choosing an algorithm ---- */
 
 static bool set_rows(const struct lt *lt, const struct lt_plan *p, int rows, int ldy) {
-    uint64_t cols = (uint64_t)rows;
+    uint64_t cols = (uint64_t)((rows + p->step - 1) / p->step * p->step);
     int64_t ld = ldy;
     return !lt->MatrixLayoutSetAttribute(p->x, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols) &&
            !lt->MatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols) &&
@@ -195,13 +198,16 @@ static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool with_bias) {
 
 struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m) {
     struct lt_plan *p = (struct lt_plan *)mem_must(sizeof *p);
-    cudaDataType_t type = m->dtype == KERN_BF16 ? CUDA_R_16BF : CUDA_R_16F;
-    uint64_t n = (uint64_t)m->n, depth = (uint64_t)m->ld;
-    int ldy = (int)cuda_row_sums((size_t)m->n); /* 16-byte rows: what every call has */
+    cudaDataType_t type = m->scales               ? CUDA_R_8F_E4M3
+                          : m->dtype == KERN_BF16 ? CUDA_R_16BF
+                                                  : CUDA_R_16F;
+    uint64_t n = (uint64_t)m->rows, depth = (uint64_t)m->ld;
+    int ldy = (int)cuda_row_sums((size_t)m->rows); /* 16-byte rows: what every call has */
+    p->step = m->scales ? 16 : 1;
     bool is_there = !lt->MatrixLayoutCreate(&p->w, type, depth, n, (int64_t)depth) &&
                     !lt->MatrixLayoutCreate(&p->x, type, depth, ROWS_TYPICAL, (int64_t)depth) &&
                     !lt->MatrixLayoutCreate(&p->y, CUDA_R_32F, n, ROWS_TYPICAL, ldy);
-    for (int b = 0; is_there && b < 2; b++) {
+    for (int b = 0; is_there && b < (m->scales ? 1 : 2); b++) {
         p->desc[b] = new_desc(lt, b != 0);
         p->has[b] = choose(lt, p, b, ldy);
     }

@@ -1,6 +1,8 @@
 /* gemm_own.cu - our own products: f32 for strict mode and f32 weights, 16 bits where cuBLASLt is
  * not to be had. Written to be plainly right; tiles of 64 x 64 outputs, one block each.
  *
+ * Codes of e4m3 are widened to fp16 on their way into shared memory: their products are exact there.
+ *
  * A sum runs over k ascending in steps that do not depend on the shape of the call, so a row's bits
  * are its own: in f32 one chain of fused multiply-adds, on the tensor cores a chain of 16-deep
  * products. What lies outside of the matrix is read as zero, which leaves a sum as it is.
@@ -77,25 +79,40 @@ void own_product_f32(struct kern *k, int rows, int n, int depth, const float *x,
 
 /* ---- 16 bits ---- */
 
+/* A vector of 16 bytes of S as H. */
+template <typename H> static __device__ inline void spread(uint4 v, const H *, H *to) {
+    *(uint4 *)(void *)to = v;
+}
+static __device__ inline void spread(uint4 v, const uint8_t *, __half *to) {
+    union {
+        uint4 vector;
+        uint8_t at[16];
+    } u = {v};
+#pragma unroll
+    for (int j = 0; j < 16; j++)
+        to[j] = from_e4m3(u.at[j]);
+}
+
 /* A tile of 64 rows of `from` (rows, ld), columns c0 .. c0+31, zeros outside. ld is a multiple of
- * 8, so a vector of eight is either in or out. */
-template <typename H>
-static __device__ void load_tile(const H *from, int rows, int row0, int ld, int c0,
+ * what a vector holds, so that is either in or out. */
+template <typename S, typename H>
+static __device__ void load_tile(const S *from, int rows, int row0, int ld, int c0,
                                  H (*to)[MMA_DEPTH + 8]) {
-    for (int i = (int)threadIdx.x; i < TILE * MMA_DEPTH / 8; i += MMA_THREADS) {
-        int r = i / (MMA_DEPTH / 8), c = i % (MMA_DEPTH / 8) * 8;
+    constexpr int PER = 16 / sizeof(S);
+    for (int i = (int)threadIdx.x; i < TILE * MMA_DEPTH / PER; i += MMA_THREADS) {
+        int r = i / (MMA_DEPTH / PER), c = i % (MMA_DEPTH / PER) * PER;
         uint4 v = {0, 0, 0, 0};
         if (row0 + r < rows && c0 + c < ld)
             v = *(const uint4 *)(const void *)(from + (size_t)(row0 + r) * (size_t)ld + c0 + c);
-        *(uint4 *)(void *)&to[r][c] = v;
+        spread(v, from, &to[r][c]);
     }
 }
 
-/* y = finish(x W^T), x (rows, ld) and w (n, ld) of 16 bits; ref_gemm on rounded x. Four warps, each
- * with 32 x 32 of the 64 x 64 outputs. */
-template <typename H>
+/* y = finish(x W^T), x (rows, ld) and w (n, ld) of S, multiplied as 16-bit H; ref_gemm on rounded x.
+ * Four warps, each with 32 x 32 of the 64 x 64 outputs. */
+template <typename S, typename H>
 static __global__ void __launch_bounds__(MMA_THREADS)
-    product_16(int rows, int n, int ld, const H *x, const H *w, float *y, int ldy,
+    product_16(int rows, int n, int ld, const S *x, const S *w, float *y, int ldy,
                struct finish end) {
     using namespace nvcuda;
     __shared__ __align__(32) H xs[TILE][MMA_DEPTH + 8], ws[TILE][MMA_DEPTH + 8];
@@ -134,6 +151,7 @@ static __global__ void __launch_bounds__(MMA_THREADS)
         int row = row0 + i / TILE, col = col0 + i % TILE;
         if (row >= rows || col >= n) continue;
         float s = out[i / TILE][i % TILE], *to = y + (size_t)row * (size_t)ldy + (size_t)col;
+        if (end.row_scale) s = s * end.row_scale[row] * end.col_scale[col];
         if (end.accumulate) s += *to;
         if (end.bias) s += end.bias[col];
         if (end.gelu) s = 0.5f * s * erfcf(-0.70710678f * s);
@@ -145,11 +163,14 @@ void own_product_16(struct kern *k, const struct kern_mat *m, int rows, const vo
                     int ldy, struct finish end) {
     must(rows <= 65535 * TILE);
     dim3 grid(cuda_blocks((size_t)m->n, TILE), cuda_blocks((size_t)rows, TILE));
-    if (m->dtype == KERN_BF16)
-        product_16<<<grid, MMA_THREADS, 0, k->stream>>>(rows, m->n, m->ld, (const __nv_bfloat16 *)x,
-                                                        (const __nv_bfloat16 *)m->w, y, ldy, end);
+    if (m->scales)
+        product_16<uint8_t, __half><<<grid, MMA_THREADS, 0, k->stream>>>(
+            rows, m->n, m->ld, (const uint8_t *)x, (const uint8_t *)m->w, y, ldy, end);
+    else if (m->dtype == KERN_BF16)
+        product_16<__nv_bfloat16, __nv_bfloat16><<<grid, MMA_THREADS, 0, k->stream>>>(
+            rows, m->n, m->ld, (const __nv_bfloat16 *)x, (const __nv_bfloat16 *)m->w, y, ldy, end);
     else
-        product_16<<<grid, MMA_THREADS, 0, k->stream>>>(rows, m->n, m->ld, (const __half *)x,
-                                                        (const __half *)m->w, y, ldy, end);
+        product_16<__half, __half><<<grid, MMA_THREADS, 0, k->stream>>>(
+            rows, m->n, m->ld, (const __half *)x, (const __half *)m->w, y, ldy, end);
     cuda_launched(k, "product_16");
 }

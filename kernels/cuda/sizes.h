@@ -17,12 +17,25 @@ static inline size_t cuda_row_16bit(size_t k) { return (k + 7) / 8 * 8; }
 /* Floats of a row of n sums in the stage: whole vectors of 16 bytes. */
 static inline size_t cuda_row_sums(size_t n) { return (n + 3) / 4 * 4; }
 
-/* Rows of k inputs and n outputs that fit into the stages together. 0: not even one. */
-static inline int cuda_rows_at_once(size_t k, size_t n) {
-    size_t in = 2 * cuda_row_16bit(k), out = 4 * cuda_row_sums(n), rows = CUDA_ROWS_MOST;
+/* Either side of an fp8 matrix on the device: cuBLASLt wants multiples of 16. */
+static inline size_t cuda_side_fp8(size_t n) { return (n + 15) / 16 * 16; }
+
+/* Rows of so many bytes that fit into the stages together. 0: not even one. */
+static inline int cuda_rows_that_fit(size_t in, size_t out) {
+    size_t rows = CUDA_ROWS_MOST;
     if (in && cuda_stage_bytes / in < rows) rows = cuda_stage_bytes / in;
     if (out && cuda_stage_bytes / out < rows) rows = cuda_stage_bytes / out;
     return (int)rows;
+}
+
+/* Rows of k 16-bit inputs and n sums; */
+static inline int cuda_rows_at_once(size_t k, size_t n) {
+    return cuda_rows_that_fit(2 * cuda_row_16bit(k), 4 * cuda_row_sums(n));
+}
+
+/* of k codes with their scale and n sums, whole 16 of them. */
+static inline int cuda_rows_fp8(size_t k, size_t n) {
+    return cuda_rows_that_fit(cuda_side_fp8(k) + 4, 4 * cuda_side_fp8(n)) / 16 * 16;
 }
 
 #endif

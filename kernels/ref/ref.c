@@ -96,17 +96,23 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
         return err_set(e, E_TOO_BIG, "ref: a matrix of %zu x %d", n, src->k);
     struct kern_mat *m = blocks_take(&k->blocks, sizeof(*m));
     float *w = m ? blocks_take(&k->blocks, bytes) : NULL;
-    if (!w) {
+    float *scale =
+        w && src->as_fp8 ? blocks_take(&k->blocks, (n + (size_t)src->k) * sizeof(float)) : NULL;
+    if (!w || (src->as_fp8 && !scale)) {
+        blocks_give(&k->blocks, w);
         blocks_give(&k->blocks, m);
         return err_set(e, E_NOMEM, "ref: no room for a matrix of %zu x %d", n, src->k);
     }
-    *m = (struct kern_mat){.n = (int)n, .k = src->k, .w = w};
+    *m = (struct kern_mat){.n = (int)n, .k = src->k, .w = w, .scale = scale};
+    if (scale) m->row = scale + n;
     size_t at = 0;
     for (int p = 0; p < src->n_parts; p++) {
         size_t len = (size_t)src->parts[p].n * (size_t)src->k;
         for (size_t i = 0; i < len; i++)
             m->w[at++] = ref_at(src->parts[p].data, src->parts[p].dtype, i);
     }
+    for (size_t r = 0; scale && r < n; r++)
+        scale[r] = ref_round_row(w + r * (size_t)src->k, (size_t)src->k);
     *out = m;
     return 0;
 }
@@ -114,6 +120,7 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
 static void ref_mat_free(struct kern *k, struct kern_mat *m) {
     if (!m) return;
     blocks_give(&k->blocks, m->w);
+    blocks_give(&k->blocks, m->scale);
     blocks_give(&k->blocks, m);
 }
 

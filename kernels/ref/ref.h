@@ -11,7 +11,9 @@ enum { REF_HEAD_MAX = 1024 };
 
 struct kern_mat {
     int n, k;
-    float *w; /* (n, k) */
+    float *w;     /* (n, k); q(w) of an fp8 matrix */
+    float *scale; /* (n) s(w) of an fp8 matrix; else NULL */
+    float *row;   /* (k) with scale: room for a row of x */
 };
 
 struct kern {
@@ -26,6 +28,9 @@ static inline const int32_t *ref_i32(struct kern_ptr p) { return (const int32_t 
 float ref_at(const void *base, enum kern_dtype t, size_t i);
 /* n of them from element `at` on, as floats: in place, or widened into `room`. */
 const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size_t n, float *room);
+
+/* A row of n numbers into q(row), in place; returns s(row): see kern_gemm. */
+float ref_round_row(float *row, size_t n);
 
 /* Count an operation and its multiply-adds. */
 void ref_count(struct kern *k, uint64_t multiply_adds);

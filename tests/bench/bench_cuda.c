@@ -106,7 +106,8 @@ static struct kern_mat *matrix(const struct bench *b, int n, int k) {
     struct kern_mat_part part = {w, n, KERN_BF16};
     struct kern_mat *m = NULL;
     struct err e = {0};
-    if (b->ops->mat_new(b->k, &(struct kern_mat_src){&part, 1, k}, &m, &e)) fail("matrix", &e);
+    if (b->ops->mat_new(b->k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = k}, &m, &e))
+        fail("matrix", &e);
     mem_free(w);
     return m;
 }

@@ -83,7 +83,8 @@ static void stage_open(struct stage *s, const struct bench_kind *kind, const str
     for (size_t i = 0; i < (size_t)h->n * (size_t)h->k; i++)
         w[i] = 0.05f * rng_normal(2, i);
     struct kern_mat_part part = {w, h->n, KERN_F32};
-    must(s->ops->mat_new(s->k, &(struct kern_mat_src){&part, 1, h->k}, &s->mat, &e) == 0);
+    must(s->ops->mat_new(s->k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = h->k},
+                         &s->mat, &e) == 0);
     mem_free(w);
 }
 

@@ -8,6 +8,7 @@
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include "tests/cuda/emu/stream.h"
 
@@ -28,14 +29,19 @@ static const fake_layout *layout(cublasLtMatrixLayout_t l) { return (const fake_
 static const fake_desc *desc(cublasLtMatmulDesc_t d) { return (const fake_desc *)d; }
 
 static float value(const void *p, cudaDataType type, size_t i) {
+    if (type == CUDA_R_8F_E4M3)
+        return __half2float(__half(__nv_cvt_fp8_to_halfraw(((const uint8_t *)p)[i], __NV_E4M3)));
     if (type == CUDA_R_16BF) return __bfloat162float(((const __nv_bfloat16 *)p)[i]);
     if (type == CUDA_R_16F) return __half2float(((const __half *)p)[i]);
     return ((const float *)p)[i];
 }
 
-/* Is this D (n, m) = A (k, n) transposed times B (k, m)? */
+/* Is this D (n, m) = A (k, n) transposed times B (k, m)? fp8: all of them in 16s. */
 static bool fits(const fake_desc *d, const fake_layout *a, const fake_layout *b,
                  const fake_layout *y) {
+    if (a->type == CUDA_R_8F_E4M3 && (a->rows % 16 || a->cols % 16 || b->cols % 16 || a->ld % 16 ||
+                                      b->ld % 16 || d->epilogue != CUBLASLT_EPILOGUE_DEFAULT))
+        return false;
     return d->transa == CUBLAS_OP_T && a->rows == b->rows && a->cols == y->rows &&
            b->cols == y->cols && a->type == b->type && a->type != CUDA_R_32F &&
            y->type == CUDA_R_32F && a->ld >= (int64_t)a->rows && b->ld >= (int64_t)b->rows &&

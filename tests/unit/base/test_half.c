@@ -76,3 +76,69 @@ TEST(half_rounds_to_nearest_even) {
         CHECK(half_to_f16(f) == nearest(f, half_from_f16, 0x7c00, 65536.0));
     }
 }
+
+/* ---- e4m3 ---- */
+
+/* What a code means, from its three fields. */
+static double meaning(int code) {
+    int exp = code >> 3 & 15, man = code & 7;
+    double v = exp ? ldexp(1 + man / 8.0, exp - 7) : ldexp(man / 8.0, -6);
+    return code & 128 ? -v : v;
+}
+
+TEST(half_e4m3_every_code_means_what_it_says_and_survives) {
+    for (int c = 0; c < 256; c++) {
+        float v = half_from_e4m3((uint8_t)c);
+        CHECK_EQ(isnan(v) != 0, (c & 127) == 127);
+        if (isnan(v)) {
+            CHECK_EQ(half_to_e4m3(v) & 127, 127);
+            continue;
+        }
+        CHECK((double)v == meaning(c));
+        CHECK_EQ(signbit(v) != 0, c > 127);
+        CHECK_EQ(half_to_e4m3(v), c);
+    }
+}
+
+TEST(half_e4m3_known_values) {
+    CHECK(half_from_e4m3(0x38) == 1.0f);
+    CHECK(half_from_e4m3(0x7e) == 448.0f);
+    CHECK(half_from_e4m3(0x01) == 0x1p-9f);
+    CHECK_EQ(half_to_e4m3(464.0f), 0x7e); /* where others overflow */
+    CHECK_EQ(half_to_e4m3(1e30f), 0x7e);
+    CHECK_EQ(half_to_e4m3(-INFINITY), 0xfe);
+    CHECK_EQ(half_to_e4m3(1.0625f), 0x38); /* a tie, to even */
+    CHECK_EQ(half_to_e4m3(1.1875f), 0x3a); /* a tie, to even */
+    CHECK_EQ(half_to_e4m3(0x1p-10f), 0);   /* a tie, to even */
+    CHECK_EQ(half_to_e4m3(0x1.8p-9f), 2);  /* a tie, to even */
+    CHECK_EQ(half_to_e4m3(-0x1.8p-10f), 0x81);
+    CHECK_EQ(half_to_e4m3(0x1.fp-7f), 8); /* up into the normal numbers */
+    CHECK_EQ(half_to_e4m3(-0.0f), 0x80);
+}
+
+/* Between any two neighbours: below the middle, on it, above it. */
+TEST(half_e4m3_rounds_to_nearest_even) {
+    for (int c = 0; c < 0x7e; c++) {
+        float a = half_from_e4m3((uint8_t)c), b = half_from_e4m3((uint8_t)(c + 1));
+        float middle = (a + b) / 2; /* exact */
+        CHECK_EQ(half_to_e4m3(nextafterf(middle, a)), c);
+        CHECK_EQ(half_to_e4m3(middle), c & 1 ? c + 1 : c);
+        CHECK_EQ(half_to_e4m3(nextafterf(middle, b)), c + 1);
+        CHECK_EQ(half_to_e4m3(-middle), (c & 1 ? c + 1 : c) | 128);
+    }
+}
+
+TEST(half_e4m3_rows_fill_the_range) {
+    float x[5] = {-3.5f, 1, 0, 7, 0.01f}, zeros[2] = {0, -0.0f}, tiny[1] = {0x1p-149f};
+    float bad[3] = {NAN, 2, INFINITY}, odd[2] = {NAN, 448}, y[5];
+    CHECK(half_e4m3_scale(x, 5) == 7 / 448.0f);
+    CHECK(half_e4m3_scale(zeros, 2) == 1 && half_e4m3_scale(zeros, 0) == 1);
+    CHECK(half_e4m3_scale(tiny, 1) == 1); /* a 448th of it is no number any more */
+    CHECK(half_e4m3_scale(odd, 2) == 1);
+    CHECK(isinf(half_e4m3_scale(bad, 3)));
+    half_e4m3_round(x, 5, y);
+    CHECK(y[0] == -3.5f && y[1] == 1 && y[2] == 0 && y[3] == 7);
+    CHECK(y[4] == 0.625f / 64); /* 0.64 lies between 0.625 and 0.6875 */
+    half_e4m3_round(bad, 3, y);
+    CHECK(isnan(y[0]) && isnan(y[1]) && isnan(y[2]));
+}

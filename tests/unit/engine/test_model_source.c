@@ -73,7 +73,9 @@ static uint64_t digest_of(uint64_t seed) {
     struct rig r = {0};
     struct err e = {0};
     rig_kern(&r, "ref");
-    CHECK_EQ(model_open_seeded("tests/golden/tiny", seed, r.ops, r.k, &r.m, &e), 0);
+    CHECK_EQ(model_open_how("tests/golden/tiny", &(struct model_how){.is_seeded = 1, .seed = seed},
+                            r.ops, r.k, &r.m, &e),
+             0);
     CHECK(model_parameters(r.m) > 10000);
     uint64_t h = 0;
     for (const char *c = model_digest(r.m); *c; c++)
@@ -89,7 +91,9 @@ TEST(model_of_a_seed_has_the_file_s_parameters_and_its_own_digest) {
     rig_close(&r);
     r = (struct rig){0};
     rig_kern(&r, "ref");
-    CHECK_EQ(model_open_seeded("tests/golden/tiny", 1, r.ops, r.k, &r.m, NULL), 0);
+    CHECK_EQ(model_open_how("tests/golden/tiny", &(struct model_how){.is_seeded = 1, .seed = 1},
+                            r.ops, r.k, &r.m, NULL),
+             0);
     CHECK_EQ(model_parameters(r.m), parameters);
     rig_close(&r);
     CHECK_EQ(digest_of(5), digest_of(5));
@@ -104,7 +108,8 @@ TEST(model_of_a_seed_leaves_nothing_when_memory_gives_out) {
     int rc = E_NOMEM, failures = 0;
     for (uint64_t n = 1; rc == E_NOMEM; n += 3) {
         mem_fail_at(n);
-        rc = model_open_seeded("tests/golden/odd", 1, r.ops, r.k, &r.m, NULL);
+        rc = model_open_how("tests/golden/odd", &(struct model_how){.is_seeded = 1, .seed = 1},
+                            r.ops, r.k, &r.m, NULL);
         mem_fail_at(0);
         if (rc == 0) break;
         CHECK_EQ(rc, E_NOMEM);

@@ -134,3 +134,28 @@ TEST(size_of_seeded_weights_runs) {
     }
     CHECK(eng_rig_same(first, second, ENG_RIG_ALL));
 }
+
+/* Other answers, the same on each backend but for rounding; another digest; told in the log's line. */
+TEST(fp8_decoder_is_another_model) {
+    struct eng *plain, *fp8;
+    struct err err;
+    struct eng_answer a[ENG_RIG_ALL], b[ENG_RIG_ALL], c[ENG_RIG_ALL];
+    CHECK_EQ(open_with((struct eng_options){.model_dir = TINY}, 0, &plain, &err), 0);
+    CHECK_EQ(open_with((struct eng_options){.model_dir = TINY, .as_fp8 = 1}, 0, &fp8, &err), 0);
+    CHECK(strcmp(eng_info(plain)->digest, eng_info(fp8)->digest) != 0);
+    CHECK_EQ(strlen(eng_info(fp8)->digest), 64);
+    CHECK_HAS(eng_info(fp8)->backend, "fp8");
+    CHECK_EQ(eng_info(plain)->parameters, eng_info(fp8)->parameters);
+    struct eng_image *picture = eng_rig_picture(fp8, 1);
+    eng_rig_ask_all(plain, picture, ENG_MODE, 1, a);
+    eng_rig_ask_all(fp8, picture, ENG_MODE, 1, b);
+    CHECK(!eng_rig_same(a, b, ENG_RIG_ALL));
+    eng_close(fp8);
+    struct eng_options one = {.model_dir = TINY, .as_fp8 = 1, .width = 1};
+    CHECK_EQ(open_with(one, 0, &fp8, &err), 0);
+    eng_rig_ask_all(fp8, picture, ENG_MODE, 1, c); /* by itself or among others */
+    CHECK(eng_rig_same(b, c, ENG_RIG_ALL));
+    eng_image_put(picture);
+    eng_close(fp8);
+    eng_close(plain);
+}

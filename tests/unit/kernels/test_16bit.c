@@ -27,7 +27,7 @@ static struct kern_mat *mat_16bit(struct rig *r, enum kern_dtype type, int n, in
         w[i] = rounded(x[i], type);
     }
     struct kern_mat_part part = {h, n, type};
-    struct kern_mat_src src = {&part, 1, k};
+    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = k};
     struct kern_mat *m = NULL;
     CHECK_EQ(r->ops->mat_new(r->k, &src, &m, NULL), 0);
     return m;
@@ -115,7 +115,7 @@ TEST_16BIT(gemm_16bit_saturates_what_fp16_has_no_room_for) {
     float x[3] = {1e6f, -1e6f, INFINITY};
     uint16_t one = half_to_f16(1);
     struct kern_mat_part part = {&one, 1, KERN_F16};
-    struct kern_mat_src src = {&part, 1, 1};
+    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = 1};
     struct kern_mat *mat = NULL;
     CHECK_EQ(r->ops->mat_new(r->k, &src, &mat, NULL), 0);
     struct tensor tx = tensor_in(r, x, 3, 1, 0), ty = tensor_out(r, 3, 1, 0);

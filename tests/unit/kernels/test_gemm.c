@@ -140,7 +140,7 @@ OP_TEST(gemm_matrix_is_stacked_from_parts_of_any_width) {
         }
         parts[p] = (struct kern_mat_part){bytes, rows[p], type};
     }
-    struct kern_mat_src src = {parts, PARTS, K};
+    struct kern_mat_src src = {.parts = parts, .n_parts = PARTS, .k = K};
     struct kern_mat *stacked = NULL, *whole = rig_mat(r, w, n, K);
     CHECK_EQ(r->ops->mat_new(r->k, &src, &stacked, NULL), 0);
     struct tensor x = tensor_in(r, host_random(r, M * K, 1), M, K, 0);

@@ -52,7 +52,9 @@ static void card_open(struct card *c, const char *isa) {
     for (int i = 0; i < D; i++)
         ones[i] = 1;
     struct kern_mat_part part = {w, D, KERN_BF16};
-    CHECK_EQ(c->ops->mat_new(c->k, &(struct kern_mat_src){&part, 1, D}, &c->w, NULL), 0);
+    CHECK_EQ(c->ops->mat_new(c->k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = D},
+                             &c->w, NULL),
+             0);
     CHECK_EQ(c->ops->alloc(c->k, CELLS * sizeof(float), &c->x, NULL), 0);
     CHECK_EQ(c->ops->alloc(c->k, CELLS * sizeof(float), &c->y, NULL), 0);
     CHECK_EQ(c->ops->alloc(c->k, sizeof ones, &c->weight, NULL), 0);

@@ -113,7 +113,7 @@ OP_TEST(device_memory_that_is_not_there_is_reported) {
 
     float w[6] = {0};
     struct kern_mat_part part = {w, 2, KERN_F32};
-    struct kern_mat_src src = {&part, 1, 3};
+    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = 3};
     struct kern_stats before, after;
     r->ops->stats(r->k, &before);
     int rc = E_NOMEM, failures = 0;
@@ -145,7 +145,8 @@ OP_TEST(device_memory_keeps_to_its_cap) {
     struct kern *k;
     float *w = host_f32(CAP / 16);
     struct kern_mat_part part = {w, 1024, KERN_F32};
-    const struct kern_mat_src src = {&part, 1, 64}; /* a quarter of the cap */
+    const struct kern_mat_src src = {
+        .parts = &part, .n_parts = 1, .k = 64}; /* a quarter of the cap */
     CHECK_EQ(r->ops->open(&cfg, &k, NULL), 0);
     r->ops->stats(k, &s);
     CHECK_EQ(s.most_bytes, CAP);
@@ -169,8 +170,8 @@ OP_TEST(device_counts_operations_and_multiply_adds) {
     struct tensor x = tensor_in(r, host_random(r, 21, 1), 3, 7, 0), y = tensor_out(r, 3, 5, 0);
     r->ops->stats(r->k, &a);
     r->ops->begin(r->k, 42);
-    r->ops->gemm(r->k, &(struct kern_gemm){
-                           .m = 3, .x = x.p, .ldx = 7, .w = mat, .y = y.p, .ldy = 5});
+    r->ops->gemm(r->k,
+                 &(struct kern_gemm){.m = 3, .x = x.p, .ldx = 7, .w = mat, .y = y.p, .ldy = 5});
     CHECK_EQ(r->ops->end(r->k), 0);
     r->ops->stats(r->k, &b);
     CHECK_EQ(b.ops - a.ops, 1);
@@ -193,7 +194,9 @@ OP_TEST(device_close_frees_what_is_left) {
     float w[6] = {0};
     struct kern_mat_part part = {w, 2, KERN_F32};
     struct kern_mat *m;
-    CHECK_EQ(r->ops->mat_new(k, &(struct kern_mat_src){&part, 1, 3}, &m, NULL), 0);
+    CHECK_EQ(
+        r->ops->mat_new(k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = 3}, &m, NULL),
+        0);
     r->ops->close(k);
     mem_stats(&after);
     CHECK_EQ(after.live_bytes, before.live_bytes);

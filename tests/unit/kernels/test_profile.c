@@ -42,7 +42,8 @@ static float product(const struct kern_ops *ops, struct kern *d, int n, int k) {
     struct kern_mat *m;
     struct kern_ptr x, out;
     struct kern_mat_part part = {w, n, KERN_F32};
-    CHECK_EQ(ops->mat_new(d, &(struct kern_mat_src){&part, 1, k}, &m, NULL), 0);
+    CHECK_EQ(
+        ops->mat_new(d, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = k}, &m, NULL), 0);
     CHECK_EQ(ops->alloc(d, (size_t)k * sizeof *w, &x, NULL), 0);
     CHECK_EQ(ops->alloc(d, (size_t)n * sizeof *w, &out, NULL), 0);
     ops->put(d, x, w, (size_t)k * sizeof *w);
@@ -106,7 +107,9 @@ TEST(profile_says_what_it_lacks_and_leaves_nothing) {
     struct kern_mat_part part = {w, 2, KERN_F32};
     for (uint64_t n = 1; n <= 2; n++) { /* its own note, and the device's matrix */
         mem_fail_at(n);
-        CHECK_EQ(kern_profile.mat_new(t.k, &(struct kern_mat_src){&part, 1, 3}, &m, NULL), E_NOMEM);
+        CHECK_EQ(kern_profile.mat_new(
+                     t.k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = 3}, &m, NULL),
+                 E_NOMEM);
         mem_fail_at(0);
         CHECK(m == NULL);
     }

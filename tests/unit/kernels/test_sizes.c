@@ -21,6 +21,11 @@ TEST(sizes_rows_fit_into_the_stages) {
             CHECK(rows * in <= cuda_stage_bytes && rows * out <= cuda_stage_bytes);
             CHECK(rows == CUDA_ROWS_MOST || more * in > cuda_stage_bytes ||
                   more * out > cuda_stage_bytes);
+            size_t codes = (size_t)cuda_rows_fp8(sides[i], sides[j]), k = cuda_side_fp8(sides[i]);
+            CHECK(codes % 16 == 0 && codes <= CUDA_ROWS_MOST && k % 16 == 0 && k >= sides[i]);
+            CHECK(codes * (k + 4) <= cuda_stage_bytes);
+            CHECK(codes * 4 * cuda_side_fp8(sides[j]) <= cuda_stage_bytes);
+            CHECK(codes || sides[i] > 1 << 20 || sides[j] >= 1 << 20);
         }
     CHECK_EQ(cuda_rows_at_once((size_t)1 << 26, 1), 0); /* refused when the matrix is made */
     CHECK_EQ(cuda_rows_at_once(1, (size_t)1 << 25), 0);
