@@ -141,8 +141,8 @@ OP_TEST(device_counts_operations_and_multiply_adds) {
     struct tensor x = tensor_in(r, host_random(r, 21, 1), 3, 7, 0), y = tensor_out(r, 3, 5, 0);
     r->ops->stats(r->k, &a);
     r->ops->begin(r->k, 42);
-    r->ops->gemm(r->k, &(struct kern_gemm){
-                           .m = 3, .x = x.p, .ldx = 7, .w = mat, .y = y.p, .ldy = 5});
+    r->ops->gemm(r->k,
+                 &(struct kern_gemm){.m = 3, .x = x.p, .ldx = 7, .w = mat, .y = y.p, .ldy = 5});
     CHECK_EQ(r->ops->end(r->k), 0);
     r->ops->stats(r->k, &b);
     CHECK_EQ(b.ops - a.ops, 1);
