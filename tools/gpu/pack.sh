@@ -23,7 +23,7 @@ for f in "$to/bin/lammd" "$to/bin/tests/run-engine"; do ldd "$f"; done |
     xargs -r cp -t "$to/lib"
 mkdir -p "$to/tools" "$to/models"
 cp -r tools/gpu "$to/tools"
-cp -r models/lamm-mini "$to/models"
+cp -r models/lamm-mini models/shapes "$to/models"
 cp -r tests/golden tests/cuda "$to/tests"
 git rev-parse HEAD >"$to/COMMIT" 2>/dev/null || echo unknown >"$to/COMMIT"
 mkdir -p "$(dirname "$out")"

@@ -91,6 +91,17 @@ if [ -x "$T/run-engine" ]; then
     ours 'models against the reference, answers against the CPU' 120 "$T/run-engine" -v _cuda
 fi
 ours 'operations at true widths' 60 "$T/bench_cuda"
+# The paper's sizes, weights from a seed: 14 GB are made and sent before the first question.
+if [ -x "$BIN/lammd" ]; then
+    seeded="--shape pae-lamm-7b --weights random:1 --device cuda --isa tile --repeat 3"
+    # shellcheck disable=SC2086 # words are wanted
+    for part in "pix4096 --quick" "pix4096 --quick --rows 2048" "pix4096 --quick --fp8" "mix --quick"; do
+        ours "the paper's sizes: $part" 60 "$BIN/lammd" bench $part $seeded
+    done
+    # shellcheck disable=SC2086
+    ours 'the profile of a picture at the paper s sizes' 60 sh -c \
+        "'$BIN/lammd' bench pix4096 --quick $seeded --repeat 1 --profile '$OUT/profile.md' >/dev/null && cat '$OUT/profile.md'"
+fi
 if python3 -c 'import torch' 2>/dev/null; then
     step 'the same in PyTorch' 60 python3 tools/gpu/torch_layer.py
     step 'pixel answers in PyTorch, three ways' 130 python3 tools/gpu/side_by_side.py --seconds 90

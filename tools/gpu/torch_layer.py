@@ -62,7 +62,7 @@ def attention():
     def shared():
         flat = q[:, :, 0].transpose(0, 1)  # (H, LANES, size)
         s = torch.bmm(flat, stem_k.transpose(1, 2)).float() * size**-0.5
-        own = (q.float() * own_k.float()).sum(-1).transpose(0, 1) * size**-0.5  # (H, LANES, TAIL)
+        own = (q @ own_k.transpose(-1, -2))[:, :, 0].transpose(0, 1).float() * size**-0.5  # (H, LANES, TAIL)
         p = torch.softmax(torch.cat([s, own], -1), -1).to(BF)
         y = torch.bmm(p[..., :STEM], stem_v)
         return y + torch.einsum("hnt,nhtd->hnd", p[..., STEM:], own_v)

@@ -18,7 +18,8 @@ extern "C" __attribute__((visibility("hidden"))) char __start_emu_fixed[], __sto
 
 /* ---- fibres ---- */
 
-enum { THREADS_MOST = 1024, STACK = 128 << 10, SHARED_MOST = 232448 };
+enum { THREADS_MOST = 1024, STACK = 128 << 10, SHARED_MOST = 232448, FENCE = 4096 };
+enum { POISON = 0xff }; /* not a number in any type: even 0 times it shows */
 enum state { RUNS, AT_BLOCK, AT_WARP, DONE };
 
 static struct fibre {
@@ -64,17 +65,20 @@ static void resume(int i) {
 
 /* Let those of [from, to) go on that wait in state s, if all that live do. */
 static bool release(int from, int to, enum state s) {
-    int waiting = 0;
+    int waiting = 0, gone = 0;
     for (int i = from; i < to; i++) {
         if (fibres[i].state != s && fibres[i].state != DONE) return false;
         waiting += fibres[i].state == s;
+        gone += fibres[i].state == DONE;
     }
+    must(s != AT_WARP || !waiting || !gone); /* a shuffle names all 32 lanes */
     for (int i = from; i < to; i++)
         if (fibres[i].state == s) fibres[i].state = RUNS;
     return waiting > 0;
 }
 
-static void run_block(void) {
+/* `shared`: bytes of dynamic shared memory that the launch asked for. */
+static void run_block(size_t shared) {
     for (int i = 0; i < n_fibres; i++) {
         struct fibre *f = &fibres[i];
         if (!f->stack) f->stack = (char *)std::malloc(STACK);
@@ -86,8 +90,8 @@ static void run_block(void) {
         f->start.uc_link = NULL;
         makecontext(&f->start, begin, 0);
     }
-    std::memset(emu_shared, 0x7f, SHARED_MOST); /* nothing is there that nobody wrote */
-    std::memset(__start_emu_fixed, 0x7f, (size_t)(__stop_emu_fixed - __start_emu_fixed));
+    std::memset(emu_shared, POISON, shared + FENCE); /* nothing is there that nobody wrote */
+    std::memset(__start_emu_fixed, POISON, (size_t)(__stop_emu_fixed - __start_emu_fixed));
     for (;;) {
         bool moved = false, lives = false;
         for (int i = 0; i < n_fibres; i++) {
@@ -97,7 +101,7 @@ static void run_block(void) {
             }
             lives = lives || fibres[i].state != DONE;
         }
-        if (!lives) return;
+        if (!lives) break;
         for (int w = 0; w < n_fibres; w += 32)
             moved = release(w, w + 32 < n_fibres ? w + 32 : n_fibres, AT_WARP) || moved;
         moved = release(0, n_fibres, AT_BLOCK) || moved;
@@ -105,6 +109,9 @@ static void run_block(void) {
         std::fprintf(stderr, "emu: some threads wait at a barrier that others never reach\n");
         std::abort();
     }
+    /* was anything written behind what the launch asked for? */
+    const char *fence = emu_shared + shared;
+    must((unsigned char)fence[0] == POISON && !std::memcmp(fence, fence + 1, FENCE - 1));
 }
 
 void emu_check_config(const struct emu_config &c) {
@@ -114,7 +121,7 @@ void emu_check_config(const struct emu_config &c) {
 }
 
 void emu_run_blocks(const struct emu_config &c, void (*thread)(void *), void *ctx) {
-    if (!emu_shared) emu_shared = (char *)std::aligned_alloc(128, SHARED_MOST);
+    if (!emu_shared) emu_shared = (char *)std::aligned_alloc(128, SHARED_MOST + FENCE);
     gridDim = c.grid;
     blockDim = c.block;
     n_fibres = (int)c.block.x;
@@ -123,7 +130,7 @@ void emu_run_blocks(const struct emu_config &c, void (*thread)(void *), void *ct
     for (blockIdx.z = 0; blockIdx.z < c.grid.z; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < c.grid.y; blockIdx.y++)
             for (blockIdx.x = 0; blockIdx.x < c.grid.x; blockIdx.x++)
-                run_block();
+                run_block(c.shared);
 }
 
 /* ---- the runtime: memory is the host's, and everything has happened when a call returns, but for
@@ -192,7 +199,7 @@ cudaError_t cudaMemGetInfo(size_t *room, size_t *total) {
 }
 cudaError_t cudaMalloc(void **p, size_t n) {
     *p = std::aligned_alloc(256, (n + 255) / 256 * 256);
-    if (*p) std::memset(*p, 0x7f, n);
+    if (*p) std::memset(*p, POISON, n);
     return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void *p) { return std::free(p), cudaSuccess; }

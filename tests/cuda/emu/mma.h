@@ -47,8 +47,8 @@ static inline void mma_sync(C &d, const A &a, const B &b, const C &c) {
     }
 }
 template <typename F>
-static inline void store_matrix_sync(float *p, const F &f, unsigned ld, layout_t) {
-    must((uintptr_t)p % 32 == 0 && ld % 4 == 0);
+static inline void store_matrix_sync(float *p, const F &f, unsigned ld, layout_t layout) {
+    must((uintptr_t)p % 32 == 0 && ld % 4 == 0 && layout == mem_row_major);
     for (int i = 0; emu_lane() == 0 && i < 256; i++)
         p[i / 16 * (int)ld + i % 16] = f.at[i / 16][i % 16];
 }
