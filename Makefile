@@ -204,7 +204,7 @@ fakes := $(patsubst %,$(B)/tests/plugin_%.so,good abi size hole null mute)
 $(B)/tests/plugin_%.so: tests/plugin/fake.c kernels/kern.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC -shared -fvisibility=hidden -DFAKE_$* -o $@ $<
-$(B)/tests/run-kernels: | $(fakes)
+$(B)/tests/run-kernels $(B)/tests/run-engine: | $(fakes)
 
 # The web page and the contract, embedded: see api/static.h.
 $(B)/gen/webui.c: $(embed) tools/embed.sh

@@ -4,9 +4,10 @@
  * The rule. A job goes to the unit that a picture of its was sent to last, since stem and features are likely
  * still there: so the questions about one picture, and the frames of one game, stay together. A job whose
  * pictures nobody has had goes to the unit with the smallest backlog, and so does one whose unit is
- * behind that by more than a whole picture's questions: it is then cheaper to look again than to wait. Where a
- * picture went is kept in a table of fixed size in which later pictures overwrite earlier ones; who isn't in
- * it any more is a stranger.
+ * behind that by more than a whole picture's questions: it is then cheaper to look again than to wait. Of units
+ * with equal backlogs the digest of the first picture picks one, so that an engine which is mostly at rest
+ * uses the caches of all, and games don't meet on one device. Where a picture went is kept in a table of
+ * fixed size in which later pictures overwrite earlier ones; who isn't in it any more is a stranger.
  *
  * A lost device ends the engine, not the unit alone: jobs on other devices may end, new ones are refused,
  * and the process goes down for its supervisor, which starts it with what is left.
@@ -113,8 +114,10 @@ static int open_all(const struct eng_options *opt, const struct devices *d, stru
     for (int i = 0; i < d->n && !rc; i++) {
         struct eng_options o = options_of(opt, d, i);
         rc = unit_open(&o, d->at[i].ops, &e->unit[i], err);
-        if (rc && d->n > 1) (void)err_in(err, "%s:%d", d->at[i].ops->name, d->at[i].device);
         e->n += !rc;
+        if (!rc && strcmp(e->unit[i]->info.digest, e->unit[0]->info.digest) != 0)
+            rc = err_set(err, E_FORMAT, "the folder holds another model than a moment ago");
+        if (rc && d->n > 1) (void)err_in(err, "%s:%d", d->at[i].ops->name, d->at[i].device);
     }
     if (rc) {
         eng_close(e);
@@ -161,9 +164,18 @@ static uint64_t key_of(const struct eng_image *picture) {
     return key ? key : 1;
 }
 
-static int least_busy(const struct eng *e) {
-    int least = 0;
-    for (int i = 1; i < e->n; i++)
+/* Keys of the ask's pictures; returns how many. What is wrong with them the unit will say. */
+static int keys_of(const struct eng_ask *ask, uint64_t keys[ENG_IMAGES_MAX]) {
+    int n = 0;
+    for (uint32_t i = 0; ask->images && i < ask->n_images && i < ENG_IMAGES_MAX; i++)
+        if (ask->images[i]) keys[n++] = key_of(ask->images[i]);
+    return n;
+}
+
+/* The unit with the smallest backlog; `first`, if no other has less. */
+static int least_busy(const struct eng *e, int first) {
+    int least = first;
+    for (int i = 0; i < e->n; i++)
         if (unit_backlog(e->unit[i]) < unit_backlog(e->unit[least])) least = i;
     return least;
 }
@@ -171,21 +183,18 @@ static int least_busy(const struct eng *e) {
 /* The unit for the ask, by the rule; its pictures are noted as sent there. */
 static struct unit *choose(struct eng *e, const struct eng_ask *ask) {
     if (e->n == 1) return e->unit[0];
-    int least = least_busy(e), home = -1;
-    uint32_t pictures = ask->images ? ask->n_images : 0;
-    if (pictures > ENG_IMAGES_MAX) pictures = 0; /* the unit says what is wrong with it */
+    uint64_t keys[ENG_IMAGES_MAX];
+    int n = keys_of(ask, keys), home = -1;
+    int least = least_busy(e, n > 0 ? (int)(keys[0] % (uint64_t)e->n) : 0);
     (void)pthread_mutex_lock(&e->mutex);
-    for (uint32_t i = pictures; i-- > 0 && home < 0;) { /* a game's last frame is its newest */
-        uint64_t key = key_of(ask->images[i]);
-        const struct seen *s = &e->seen[key % SEEN];
-        if (s->picture == key) home = s->unit;
+    for (int i = n; i-- > 0 && home < 0;) { /* a game's last frame is its newest */
+        const struct seen *s = &e->seen[keys[i] % SEEN];
+        if (s->picture == keys[i]) home = s->unit;
     }
     if (home < 0 || unit_backlog(e->unit[home]) > unit_backlog(e->unit[least]) + e->spill)
         home = least;
-    for (uint32_t i = 0; i < pictures; i++) {
-        uint64_t key = key_of(ask->images[i]);
-        e->seen[key % SEEN] = (struct seen){key, home};
-    }
+    for (int i = 0; i < n; i++)
+        e->seen[keys[i] % SEEN] = (struct seen){keys[i], home};
     (void)pthread_mutex_unlock(&e->mutex);
     return e->unit[home];
 }

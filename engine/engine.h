@@ -31,6 +31,7 @@ struct eng_job;
 
 enum { ENG_DEVICES_MAX = 16 };
 
+/* Of several devices each gets the sizes below for itself; only `threads` are shared out. */
 struct eng_options {
     const char *model_dir;
     const char *backend;   /* "auto", "cpu", "ref", "cuda", "cuda:1" (see kern_choose), or up to

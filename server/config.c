@@ -32,9 +32,9 @@ static const struct row rows[] = {
     {"model", KIND_TEXT, ALL, AT(model), 0, 0, 0, "DIR",
      "folder of config.json, model.safetensors, tokenizer.model; default: lamm-mini"},
     {"device", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME",
-     "auto (default; the CPU for now), cpu, ref, cuda or cuda:N, or several: cuda:0,cuda:1; cuda "
-     "is "
-     "lammd-cuda.so, or what LAMMD_PLUGIN names"},
+     "auto (default; the CPU for now), cpu, ref, cuda or cuda:N, or several: cuda:0,cuda:1, each "
+     "with a model, a queue and caches of its own; cuda is lammd-cuda.so, or what LAMMD_PLUGIN "
+     "names"},
     {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "another word for --device"},
     {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME",
      "auto (default); cpu: avx512, avx2 or portable; cuda: flat, tile or strict, with "

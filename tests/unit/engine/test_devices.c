@@ -2,12 +2,16 @@
  * wherever they come from, where jobs go (told by counters, never by time), and how it ends. */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/kern.h"
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"
+
+#define MINI "models/lamm-mini" /* the fixtures have no room for a game's prompt */
 
 static const char *pair_of_hosts(void) {
     static char list[32];
@@ -36,6 +40,34 @@ static uint64_t seen_by(struct eng *e, int device) {
     struct eng_stats s;
     eng_device_stats(e, device, &s);
     return s.see;
+}
+
+static void wait_end(struct eng_job *j) {
+    while (eng_job_state(j) < ENG_DONE)
+        (void)eng_job_wait(j, UINT32_MAX, UINT64_MAX);
+}
+
+static void ask_and_wait(struct eng *e, const struct eng_ask *ask) {
+    struct eng_job *j;
+    CHECK_EQ(eng_submit(e, ask, &j, NULL), 0);
+    wait_end(j);
+    CHECK_EQ(eng_job_state(j), ENG_DONE);
+    eng_job_put(j);
+}
+
+/* A picture at home on this device: one after the other is asked about, until it is this one that looks.
+ * The engine is at rest before and after. *from: number of the first to try, then behind the one found. */
+static struct eng_image *picture_at(struct eng *e, int device, int *from) {
+    for (int tries = 0; tries < 32; tries++) {
+        struct eng_image *picture = eng_rig_picture(e, (*from)++);
+        struct eng_ask ask = all_of(&picture);
+        uint64_t before = seen_by(e, device);
+        ask.n_points = 1;
+        ask_and_wait(e, &ask);
+        if (seen_by(e, device) > before) return picture;
+        eng_image_put(picture);
+    }
+    test_failed(__FILE__, __LINE__, "at rest no picture goes to device %d", device);
 }
 
 TEST(devices_refuses_lists_that_are_none) {
@@ -69,6 +101,45 @@ TEST(devices_refuses_lists_that_are_none) {
     CHECK_EQ(after.live_bytes, before.live_bytes);
 }
 
+/* With a plugin that is whole but has no device: what is wrong with a list is found before one is opened. */
+TEST(devices_of_a_plugin_are_named_once) {
+    static const struct {
+        const char *list, *text;
+        int rc;
+    } lists[] = {{"cuda:0,cuda:0", "cuda:0 is named twice", E_INVALID},
+                 {"cuda:1,cpu,cuda:1", "cuda:1 is named twice", E_INVALID},
+                 {"cuda,cuda:0", "cuda:0 is named twice", E_INVALID},
+                 {"cuda:0,cuda:1", "cuda:0: fake: there is no device", E_NOT_FOUND}};
+    char plugin[4200], exe[4000];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    CHECK(n > 0);
+    exe[n] = '\0';
+    *strrchr(exe, '/') = '\0';
+    (void)snprintf(plugin, sizeof plugin, "%s/plugin_good.so", exe);
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        struct eng *e = NULL;
+        struct err err = {0};
+        struct eng_options o = {.model_dir = TINY, .backend = lists[i].list, .plugin = plugin};
+        CHECK_EQ(eng_open(&o, &e, &err), lists[i].rc);
+        CHECK_HAS(err.text, lists[i].text);
+    }
+}
+
+TEST(devices_refuse_what_is_no_picture) {
+    struct eng *e = open_pair(TINY);
+    struct eng_image *none[ENG_IMAGES_MAX + 1] = {NULL};
+    struct eng_ask ask = all_of(none);
+    struct eng_job *j = NULL;
+    CHECK_EQ(eng_submit(e, &ask, &j, NULL), E_INVALID);
+    ask.n_images = ENG_IMAGES_MAX + 1;
+    CHECK(eng_submit(e, &ask, &j, NULL) < 0);
+    ask.images = NULL;
+    ask.n_images = 1;
+    CHECK_EQ(eng_submit(e, &ask, &j, NULL), E_INVALID);
+    CHECK(j == NULL);
+    eng_close(e);
+}
+
 TEST(devices_are_told_and_share_the_threads) {
     struct eng *e = NULL;
     struct err err = {0};
@@ -88,11 +159,13 @@ TEST_LIMIT(devices_answer_with_the_same_bits, 60) {
     struct eng *one = eng_rig_open(&(struct eng_options){.model_dir = TINY}),
                *two = open_pair(TINY);
     CHECK_STR(eng_info(one)->digest, eng_info(two)->digest);
-    for (int n = 0; n < 4; n++) {
-        struct eng_image *picture = eng_rig_picture(two, n);
+    for (int i = 0, n = 0; i < 4; i++) { /* on each device twice */
+        struct eng_image *picture = picture_at(two, i % 2, &n);
+        uint64_t before = seen_by(two, 1 - i % 2);
         eng_rig_ask_all(one, picture, ENG_MEDIAN, 1, want);
         eng_rig_ask_all(two, picture, ENG_MEDIAN, 1, got);
         CHECK(eng_rig_same(want, got, ENG_RIG_ALL));
+        CHECK_EQ(seen_by(two, 1 - i % 2), before);
         eng_image_put(picture);
     }
     eng_close(one);
@@ -119,8 +192,7 @@ TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
             CHECK_EQ(eng_submit(e, &ask, &job[t][n], NULL), 0);
         }
         for (int n = 0; n < PICTURES; n++) {
-            while (eng_job_state(job[t][n]) < ENG_DONE)
-                (void)eng_job_wait(job[t][n], UINT32_MAX, UINT64_MAX);
+            wait_end(job[t][n]);
             CHECK_EQ(eng_job_state(job[t][n]), ENG_DONE);
         }
     }
@@ -140,6 +212,33 @@ TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
             eng_job_put(job[t][n]);
         eng_image_put(picture[n]);
     }
+    eng_close(e);
+}
+
+/* Two games at once, each a chain of frames of which a step holds the last two: every frame is looked at
+ * once, where the game's first one was. */
+TEST_LIMIT(devices_keep_a_game_together, 60) {
+    enum { GAMES = 2, STEPS = 4 };
+    struct eng *e = open_pair(MINI);
+    struct eng_image *frame[GAMES][STEPS + 1];
+    int n = 0;
+    for (int g = 0; g < GAMES; g++)
+        frame[g][0] = picture_at(e, g, &n);
+    uint64_t before[GAMES] = {seen_by(e, 0), seen_by(e, 1)};
+    for (int s = 0; s < STEPS; s++) {
+        for (int g = 0; g < GAMES; g++) {
+            frame[g][s + 1] = eng_rig_picture(e, n++);
+            struct eng_ask ask = {.task = ENG_DRIVE,
+                                  .images = &frame[g][s],
+                                  .n_images = ENG_DRIVE_FRAMES,
+                                  .urgency = ENG_ACT};
+            ask_and_wait(e, &ask);
+            CHECK_EQ(seen_by(e, g), before[g] + (uint64_t)s + 1);
+        }
+    }
+    for (int g = 0; g < GAMES; g++)
+        for (int s = 0; s <= STEPS; s++)
+            eng_image_put(frame[g][s]);
     eng_close(e);
 }
 
@@ -173,45 +272,53 @@ TEST_LIMIT(devices_take_over_from_one_that_is_far_behind, 60) {
     enum { BEHIND = 4 };
     struct kern_ops slow;
     struct eng *e = open_held(&slow);
-    struct eng_image *picture = eng_rig_picture(e, 1);
+    int n = 1;
+    struct eng_image *picture = picture_at(e, 0, &n);
     struct eng_ask ask = all_of(&picture);
     struct eng_job *job[BEHIND];
+    uint64_t before[2] = {seen_by(e, 0), seen_by(e, 1)};
     atomic_store(&held, 1);
-    for (int i = 0; i < BEHIND;
-         i++) /* to the first device while it is less than a picture behind */
+    for (int i = 0; i < BEHIND; i++) /* two to the first device, then it is a picture behind */
         CHECK_EQ(eng_submit(e, &ask, &job[i], NULL), 0);
-    while (eng_job_state(job[BEHIND - 1]) < ENG_DONE)
-        (void)eng_job_wait(job[BEHIND - 1], UINT32_MAX, UINT64_MAX);
-    CHECK(eng_job_state(job[0]) < ENG_DONE);
-    CHECK_EQ(seen_by(e, 1), 1); /* it looked at the picture too */
+    wait_end(job[2]);
+    wait_end(job[3]);
+    CHECK_EQ(seen_by(e, 1), before[1] + 1); /* it looked at the picture too */
+    CHECK(eng_job_state(job[0]) < ENG_DONE && eng_job_state(job[1]) < ENG_DONE);
     atomic_store(&held, 0);
     for (int i = 0; i < BEHIND; i++) {
-        while (eng_job_state(job[i]) < ENG_DONE)
-            (void)eng_job_wait(job[i], UINT32_MAX, UINT64_MAX);
+        wait_end(job[i]);
         CHECK_EQ(eng_job_state(job[i]), ENG_DONE);
         eng_job_put(job[i]);
     }
-    CHECK_EQ(seen_by(e, 0), 1);
+    CHECK_EQ(seen_by(e, 0), before[0]);
     eng_image_put(picture);
     eng_close(e);
 }
 
+/* What the lost device had fails; what another has may end; nobody gets in any more. */
 TEST_LIMIT(devices_one_lost_ends_all, 60) {
     struct kern_ops slow;
     struct eng *e = open_held(&slow);
-    struct eng_image *picture = eng_rig_picture(e, 1), *other = eng_rig_picture(e, 2);
+    int n = 1;
+    struct eng_image *picture = picture_at(e, 0, &n), *other = picture_at(e, 1, &n);
     struct eng_ask ask = all_of(&picture), more = all_of(&other);
-    struct eng_job *job, *none = NULL;
+    struct eng_job *job, *well, *none = NULL;
     struct err err = {0};
+    atomic_store(&held, 1);
     atomic_store(&gets_left, 1);
     CHECK_EQ(eng_submit(e, &ask, &job, NULL), 0);
-    while (eng_job_state(job) < ENG_DONE)
-        (void)eng_job_wait(job, UINT32_MAX, UINT64_MAX);
+    CHECK_EQ(eng_submit(e, &more, &well, NULL), 0);
+    atomic_store(&held, 0);
+    wait_end(job);
+    wait_end(well);
     CHECK_EQ(eng_job_state(job), ENG_FAILED);
+    CHECK_EQ(eng_job_error(job)->code, E_DEVICE);
+    CHECK_EQ(eng_job_state(well), ENG_DONE);
     CHECK_EQ(eng_health(e), E_DEVICE);
     CHECK_EQ(eng_submit(e, &more, &none, &err), E_DEVICE);
     CHECK(none == NULL);
     eng_job_put(job);
+    eng_job_put(well);
     eng_image_put(picture);
     eng_image_put(other);
     eng_close(e);
@@ -221,20 +328,65 @@ TEST_LIMIT(devices_close_with_work_on_all_of_them, 60) {
     struct eng *e = open_pair(TINY);
     struct eng_image *picture[4];
     struct eng_job *job[4];
-    for (int n = 0; n < 4; n++) {
-        picture[n] = eng_rig_picture(e, n);
-        struct eng_ask ask = all_of(&picture[n]);
-        CHECK_EQ(eng_submit(e, &ask, &job[n], NULL), 0);
+    int n = 0;
+    for (int i = 0; i < 4; i++)
+        picture[i] = picture_at(e, i % 2, &n);
+    for (int i = 0; i < 4; i++) {
+        struct eng_ask ask = all_of(&picture[i]);
+        CHECK_EQ(eng_submit(e, &ask, &job[i], NULL), 0);
     }
     eng_close(e);
-    for (int n = 0; n < 4; n++) {
-        CHECK(eng_job_state(job[n]) == ENG_DONE || eng_job_state(job[n]) == ENG_CANCELLED);
-        eng_job_put(job[n]);
-        eng_image_put(picture[n]);
+    for (int i = 0; i < 4; i++) {
+        CHECK(eng_job_state(job[i]) == ENG_DONE || eng_job_state(job[i]) == ENG_CANCELLED);
+        eng_job_put(job[i]);
+        eng_image_put(picture[i]);
     }
 }
 
-/* Whichever device can't be opened, and whatever memory gives out: nothing stays. */
+/* ---- opening ---- */
+
+static char model_link[64];
+static const char *model_next;
+static int (*real_open)(const struct kern_config *cfg, struct kern **out, struct err *e);
+
+/* Somebody puts another model in its place while the devices are being opened. */
+static int open_and_change(const struct kern_config *cfg, struct kern **out, struct err *e) {
+    CHECK_EQ(unlink(model_link), 0);
+    CHECK_EQ(symlink(model_next, model_link), 0);
+    return real_open(cfg, out, e);
+}
+
+TEST(devices_with_different_models_are_no_engine) {
+    const struct kern_ops *ops;
+    struct mem_stats before, after;
+    struct eng *e = NULL;
+    struct err err = {0};
+    char dir[] = "/tmp/lammd-devices-XXXXXX", *now = realpath(TINY, NULL),
+         *next = realpath(TINY_DIGITS, NULL);
+    CHECK(mkdtemp(dir) && now && next);
+    (void)snprintf(model_link, sizeof model_link, "%s/model", dir);
+    CHECK_EQ(symlink(now, model_link), 0);
+    CHECK_EQ(kern_find(eng_rig_backend(), &ops, NULL), 0);
+    struct kern_ops changing = *ops;
+    real_open = ops->open;
+    changing.open = open_and_change;
+    struct eng_options o = {.model_dir = model_link, .threads = 2};
+    const struct kern_ops *const both[] = {ops, &changing};
+    mem_stats(&before);
+    model_next = next;
+    int rc = eng_open_on(&o, both, 2, &e, &err);
+    mem_stats(&after);
+    CHECK_EQ(unlink(model_link), 0);
+    CHECK_EQ(rmdir(dir), 0);
+    free(now);
+    free(next);
+    CHECK_EQ(rc, E_FORMAT);
+    CHECK_HAS(err.text, "holds another model");
+    CHECK(e == NULL);
+    CHECK_EQ(after.live_bytes, before.live_bytes);
+}
+
+/* The first one is open already when the second can't be: nothing stays. */
 TEST(devices_open_leaves_nothing_when_one_fails) {
     struct mem_stats before, after;
     mem_stats(&before);
