@@ -452,6 +452,28 @@ def test_scene_questions_by_hand(_):
     assert not right, right
 
 
+def test_scene_parts_by_hand(_):
+    """What the parts of sentences and questions speak of."""
+    right = {
+        "the red square": (1,), "the blue square": (2,), "the ball": (3,), "the green ball": (3,), "the red thing": (1,),
+        "the blue thing": (2,), "the green thing": (3,), "the left-most thing": (1,), "the smallest thing": (2,),
+        "the left-most square": (1,), "the second thing from the left": (2,), "all blue things": (2,),
+        "a square": (1, 2), "a ball": (3,), "a red thing": (1,), "red things": (1,)}
+    whole = set()
+    for seed in range(200):
+        r = np.random.default_rng(seed)
+        for s in scenes.sentences(hand_scene(), r) + scenes.questions(hand_scene(), r):
+            at = 0
+            for part, ids in s.about:
+                at = s.text.index(part, at) + len(part)
+                assert right.get(part, ids) == ids and ids, (s.text, part, ids)
+                whole.add((s.text, part))
+    for text, part in (("the thing left of the blue square", "the blue square"), ("the ball", "the ball"),
+                       ("is the red square left of the ball?", "the red square"), ("is there a square?", "a square"),
+                       ("is the red square left of the ball?", "the ball"), ("what colour is the ball?", "the ball")):
+        assert (text, part) in whole, (text, part)
+
+
 def test_scene_ambiguity_is_not_asked(_):
     s = hand_scene()
     s.things[0].colour = None  # may look red: `the blue thing` could mean it

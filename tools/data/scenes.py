@@ -71,19 +71,22 @@ class Scene:
 
 @dataclasses.dataclass
 class Sentence:
-    """ids: the things meant: one, several (`all ...`) or none (absent)."""
+    """ids: the things meant: one, several (`all ...`) or none (absent). about: what its parts speak
+    of, as pairs of a part's text and ids."""
     text: str
     kind: str
     ids: tuple
+    about: tuple = ()
 
 
 @dataclasses.dataclass
 class Question:
-    """choices: all answers that the form of the question allows."""
+    """choices: all answers that the form of the question allows. about: as of a Sentence."""
     text: str
     kind: str
     answer: str
     choices: list
+    about: tuple = ()
 
 
 def is_reserved(name):
@@ -402,7 +405,7 @@ def references(scene, t):
 
 
 def by_relation(scene, t):
-    """`the thing left of the red star`: the only thing there."""
+    """`the thing left of the red star`: the only thing there. [(text, kind, what it is told from)]"""
     out = []
     for other in scene.things:
         if other is t:
@@ -415,7 +418,7 @@ def by_relation(scene, t):
             clear = all(abs(v) >= APART * scene.side for v, _ in d)
             there = [o for v, o in d if v > 0]
             if clear and there == [t]:
-                out.append((f"the thing {word} {named[0]}", "relation"))
+                out.append((f"the thing {word} {named[0]}", "relation", ((named[0], (other.id,)),)))
     return out
 
 
@@ -427,22 +430,25 @@ def sentences(scene, rng):
     """Every kind of sentence that can be said about the scene, in random order."""
     out = []
     for t in scene.things:
-        out += [Sentence(text, kind, (t.id,)) for text, kind in references(scene, t)]
+        out += [Sentence(text, kind, (t.id,), ((text, (t.id,)),)) for text, kind in references(scene, t)]
         if len(scene.things) <= 4:
-            out += [Sentence(text, kind, (t.id,)) for text, kind in by_relation(scene, t)[:2]]
+            out += [Sentence(text, kind, (t.id,), about) for text, kind, about in by_relation(scene, t)[:2]]
     order = sorted(scene.things, key=lambda t: t.centre[0])
     xs = [t.centre[0] for t in order]
     if len(order) >= 3 and min(b - a for a, b in zip(xs, xs[1:])) >= APART * scene.side:
-        out.append(Sentence("the second thing from the left", "nth", (order[1].id,)))
-        out.append(Sentence("the second thing from the right", "nth", (order[-2].id,)))
+        for side, t in (("left", order[1]), ("right", order[-2])):
+            text = f"the second thing from the {side}"
+            out.append(Sentence(text, "nth", (t.id,), ((text, (t.id,)),)))
     sure = all(t.colour for t in scene.things)
     for colour in sorted({t.colour for t in scene.things if t.colour}):
         those = tuple(t.id for t in scene.things if t.colour == colour)
         rest = tuple(t.id for t in scene.things if t.colour != colour)
         if sure:
-            out.append(Sentence(f"all {colour} things", "all", those))
+            text = f"all {colour} things"
+            out.append(Sentence(text, "all", those, ((text, those),)))
             if len(rest) == 1:
-                out.append(Sentence(f"the thing that is not {colour}", "not", rest))
+                text = f"the thing that is not {colour}"
+                out.append(Sentence(text, "not", rest, ((text, rest),)))
     out.append(Sentence("all things", "all", tuple(t.id for t in scene.things)))
     out += absent(scene, rng, sure)
     return [out[i] for i in rng.permutation(len(out))]
@@ -472,6 +478,9 @@ def questions(scene, rng):
     def pick(a):
         return a[rng.integers(len(a))]
 
+    def of(**what):
+        return tuple(t.id for t in things if all(getattr(t, k) == v for k, v in what.items()))
+
     def named(t, but=()):
         """A reference to t that says nothing of what is asked."""
         refs = [r for r in references(scene, t) if r[1] not in but]
@@ -479,7 +488,8 @@ def questions(scene, rng):
 
     # is there ...: as often no as yes
     if rng.random() < 0.5:
-        q.append(Question(f"is there {a_or_an(pick(things).name)}?", "exists", "yes", yes_no))
+        name = pick(things).name
+        q.append(Question(f"is there {a_or_an(name)}?", "exists", "yes", yes_no, ((a_or_an(name), of(name=name)),)))
     else:
         gone = absent(scene, rng, False)
         if gone:
@@ -488,11 +498,13 @@ def questions(scene, rng):
         there = sorted({t.colour for t in things})
         gone = [c for c in COLOURS if c not in there]
         yes = rng.random() < 0.5
-        q.append(Question(f"is there {a_or_an(pick(there if yes else gone))} thing?", "exists",
-                          "yes" if yes else "no", yes_no))
+        c = pick(there if yes else gone)
+        q.append(Question(f"is there {a_or_an(c)} thing?", "exists", "yes" if yes else "no", yes_no,
+                          ((f"{a_or_an(c)} thing", of(colour=c)),) if yes else ()))
         c = pick(there)
         q.append(Question(f"how many {c} things are there?", "count",
-                          str(sum(t.colour == c for t in things)), [str(i) for i in range(1, 9)]))
+                          str(sum(t.colour == c for t in things)), [str(i) for i in range(1, 9)],
+                          ((f"{c} things", of(colour=c)),)))
     q.append(Question("how many things are there?", "count", str(len(things)),
                       [str(i) for i in range(1, 9)]))
     coloured = [t for t in things if t.colour]
@@ -500,13 +512,13 @@ def questions(scene, rng):
         t = pick(coloured)
         ref = "the thing" if len(things) == 1 else named(t, ("colour", "colour name"))
         if ref:
-            q.append(Question(f"what colour is {ref}?", "colour", t.colour, COLOURS))
+            q.append(Question(f"what colour is {ref}?", "colour", t.colour, COLOURS, ((ref, (t.id,)),)))
     t = pick(things)
     x, y = t.centre
     ref, half = named(t, ("most", "most name")), scene.side / 2
     if ref and min(abs(x - half), abs(y - half)) >= APART * scene.side:
         where = QUARTERS[2 * (y > half) + (x > half)]
-        q.append(Question(f"in which quarter is {ref}?", "quarter", where, QUARTERS))
+        q.append(Question(f"in which quarter is {ref}?", "quarter", where, QUARTERS, ((ref, (t.id,)),)))
     if len(things) >= 2:
         i, j = rng.permutation(len(things))[:2]
         q += pairs(scene, things[i], things[j], rng, named)
@@ -519,17 +531,20 @@ def pairs(scene, a, b, rng, named):
     ra, rb = named(a, ("most", "most name")), named(b, ("most", "most name"))
     if not ra or not rb:
         return q
+    about = ((ra, (a.id,)), (rb, (b.id,)))
     words = list(RELATIONS)
     word = words[rng.integers(4)]
     d = RELATIONS[word](a, b)
     if abs(d) >= APART * scene.side:
-        q.append(Question(f"is {ra} {word} {rb}?", "place", "yes" if d > 0 else "no", yes_no))
+        q.append(Question(f"is {ra} {word} {rb}?", "place", "yes" if d > 0 else "no", yes_no,
+                          about))
     if max(a.area, b.area) >= BIGGER * min(a.area, b.area):
         q.append(Question(f"is {ra} larger than {rb}?", "larger", "yes" if a.area > b.area else "no",
-                          yes_no))
+                          yes_no, about))
     if a.colour and b.colour and "colour" not in (ra, rb):
         na, nb = named(a, ("colour", "colour name", "most")), named(b, ("colour", "colour name", "most"))
         if na and nb and (a.colour == b.colour or rng.random() < 0.35):
             q.append(Question(f"do {na} and {nb} have the same colour?", "same",
-                              "yes" if a.colour == b.colour else "no", yes_no))
+                              "yes" if a.colour == b.colour else "no", yes_no,
+                              ((na, (a.id,)), (nb, (b.id,)))))
     return q
