@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from attend import attend as attention
+
 
 class Block(nn.Module):
     def __init__(self, E, heads, mlp):
@@ -33,7 +35,7 @@ class Block(nn.Module):
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         x3 = F.linear(self.norm1(x), self.qkv.weight, bias).view(B, T, 3, self.heads, -1)
         q, k, v = x3.permute(2, 0, 3, 1, 4)
-        o = F.scaled_dot_product_attention(q, k, v)
+        o = attention(q, k, v)
         x = x + self.proj(o.transpose(1, 2).reshape(B, T, E))
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
@@ -179,16 +181,21 @@ class LaMM(nn.Module):
             parts.append(feats[:, i].float())
         return torch.cat(parts, 1)
 
-    def tree(self, x, ids, depth, sees, kept):
+    def tree(self, x, ids, depth, sees, kept, looks=None, spots=None):
         """Many prompts behind one prefix x (B, S, D), as a tree of tokens: what prompts have in common is there
         once. ids, depth (B, T); sees (B, T, T): is the second one the first or before it on its way
-        from the root? kept (B, K): tokens whose final states are wanted. Returns (B, K, D)."""
+        from the root? kept (B, K): tokens whose final states are wanted. Returns (B, K, D).
+
+        With looks (B, M), tokens, and spots (B, M, I), of the first picture, also how much of the attention of each
+        of the heads c["point"] falls on the spots: logarithms (heads, B, M)."""
         B, S, D = x.shape
         H, d = self.c["heads"], D // self.c["heads"]
         T = ids.shape[1]
         cos, sin = rope_tables(torch.arange(S + 96), d, self.c["theta"])
         ct, st = cos[S:][depth][:, None], sin[S:][depth][:, None]
-        mask = torch.cat([sees.new_ones(B, T, S), sees], 2)[:, None]
+        mask = torch.cat([sees.new_ones(B, T, S), sees], 2)
+        before = torch.ones(S, S, dtype=torch.bool, device=x.device).tril().expand(B, S, S)
+        pointed = []
         t = self.embed(ids)
         for n, l in enumerate(self.layers):
             last = n == len(self.layers) - 1
@@ -199,17 +206,20 @@ class LaMM(nn.Module):
             if last:
                 at = kept[:, :, None]
                 qt = qt.gather(2, at[:, None].expand(-1, H, -1, d))
-                mask = mask.gather(2, at[:, None].expand(-1, 1, -1, S + T))
+                mask = mask.gather(1, at.expand(-1, -1, S + T))
                 t = t.gather(1, at.expand(-1, -1, D))
+            elif looks is not None:
+                pointed += [share_of(qt[:, h], torch.cat([kp[:, h], kt[:, h]], 1), mask, looks, spots)
+                            for layer, h in self.c["point"] if layer == n]
             dt = vp.dtype
-            o = F.scaled_dot_product_attention(qt.to(dt), torch.cat([kp.to(dt), kt.to(dt)], 2),
-                                               torch.cat([vp, tx[2]], 2), attn_mask=mask)
+            o = attention(qt.to(dt), torch.cat([kp.to(dt), kt.to(dt)], 2), torch.cat([vp, tx[2]], 2), mask)
             t = l.mlp(t + l.o(o.transpose(1, 2).reshape(B, -1, D)))
             if not last:
                 qp = rope(px[0], cos[:S], sin[:S]).to(dt)
-                o = F.scaled_dot_product_attention(qp, kp.to(dt), vp, is_causal=True)
+                o = attention(qp, kp.to(dt), vp, before)
                 x = l.mlp(x + l.o(o.transpose(1, 2).reshape(B, S, D)))
-        return self.norm(t)
+        t = self.norm(t)
+        return t if looks is None else (t, torch.stack(pointed))
 
     def plain(self, img, ids):
         """One full prompt per picture: ids (B, T) behind the stem. Logits of all those places."""
@@ -228,6 +238,16 @@ class LaMM(nn.Module):
             x = x + l.o(o.transpose(1, 2).reshape(B, T, D))
             x = l.mlp(x)
         return self.head(self.norm(x[:, -ids.shape[1]:]))
+
+
+def share_of(q, k, mask, looks, spots):
+    """The logarithm of the part of one head's attention, q (B, T, d) to k (B, S, d), that falls from the tokens looks
+    on the picture tokens spots behind the prefix's first two. Returns (B, M)."""
+    q = q.gather(1, looks[:, :, None].expand(-1, -1, q.shape[2])).float()
+    seen = mask.gather(1, looks[:, :, None].expand(-1, -1, k.shape[1]))
+    s = (q @ k.float().transpose(1, 2) / math.sqrt(q.shape[2])).masked_fill(~seen, -1e9)
+    on = s[:, :, 2:2 + spots.shape[2]].masked_fill(~spots, -1e9)
+    return on.logsumexp(-1) - s.logsumexp(-1)
 
 
 def attend(q, ks, vs, kt, vt, mask):
