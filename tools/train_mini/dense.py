@@ -101,7 +101,8 @@ def per_token(grid):
 
 
 def targets(scene, name_id):
-    """any (256, 16); thing: index of each token's thing or -1; and per token colour, box, ranks."""
+    """any (256, 16); and of each token's thing: colour, box and size, ranks, name, and the box of the part of it
+    that lies in the token."""
     out = {"any": per_token(blocks_of(scene.id_map > 0)).astype(np.float32)}
     share = np.stack([per_token(blocks_of(scene.id_map == t.id)).sum(1) for t in scene.things])
     k = share.argmax(0)
@@ -118,7 +119,20 @@ def targets(scene, name_id):
     out["box"] = np.concatenate([box, size[:, None]], 1)[k]
     out["rank"] = rank[k]
     out["there"] = there.astype(np.float32)
+    out["part"] = part_boxes(scene, np.array([x.id for x in t])[k])
     return out
+
+
+def part_boxes(scene, ids):
+    """x1, y1, x2, y2 (256, 4) of what lies in each token's strip of the thing ids (256) names; 0..1 of the side.
+    Zeros where nothing does."""
+    side = scene.side
+    h, w = side // 32, side // 8
+    part = scene.id_map.reshape(32, h, 8, w).transpose(0, 2, 1, 3).reshape(256, h, w) == ids[:, None, None]
+    across, down, n = part.any(1), part.any(2), np.arange(256)
+    box = np.stack([across.argmax(1) + n % 8 * w, down.argmax(1) + n // 8 * h,
+                    n % 8 * w + w - across[:, ::-1].argmax(1), n // 8 * h + h - down[:, ::-1].argmax(1)], 1)
+    return (box * part.any((1, 2))[:, None] / side).astype(np.float32)
 
 
 def batch(sprites, photos, name_id, seed, step, B, size=128):
@@ -147,11 +161,31 @@ class Asker(nn.Module):
     def forward(self, tok):
         tok = tok[..., KEPT:].split(list(SEEN) + [tok.shape[-1] - KEPT - sum(SEEN)], -1)
         any_, colour, box, rank, rest = tok
-        return (any_ * SHARP, colour * SHARP, box * 0.25 + 0.5, rank * SHARP), self.name(rest)
+        return (any_ * SHARP, colour * SHARP, from_channel(box), rank * SHARP), self.name(rest)
+
+
+def from_channel(x):
+    """A place, 0..1 of the side, from the channel that holds it."""
+    return x * 0.25 + 0.5
+
+
+def fit(a, b):
+    """Boxes and sizes (..., 5): generalised IoU of the boxes and ratio of the sizes, their mean."""
+    def area(x1, y1, x2, y2):
+        return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
+    lo, hi = torch.maximum(a, b), torch.minimum(a, b)
+    both = area(lo[..., 0], lo[..., 1], hi[..., 2], hi[..., 3])
+    hull = area(hi[..., 0], hi[..., 1], lo[..., 2], lo[..., 3]).clamp(min=1e-4)
+    union = (area(*a[..., :4].unbind(-1)) + area(*b[..., :4].unbind(-1)) - both).clamp(min=1e-4)
+    sizes = hi[..., 4].clamp(min=0) / lo[..., 4].clamp(min=0.01)
+    return (both / union - (hull - union) / hull + sizes) / 2
 
 
 def dense_loss(asker, tok, t):
-    """(loss, parts): masks, colours, boxes, ranks, names."""
+    """(loss, parts): masks, colours, boxes, ranks, names, fit of boxes, boxes of parts. An absolute error alone makes
+    every thing middle-sized: what a token can't tell it guesses, and half the things are small. So the
+    boxes are also held to their IoU, and the size (the fifth number) to its ratio. A token's last four channels are
+    the box of the part of its thing that it shows (not in a decoder of the first edition's width)."""
     (any_, colour, box, rank), name = asker(tok)
     there = t["there"]
     n = there.sum().clamp(min=1)
@@ -162,8 +196,10 @@ def dense_loss(asker, tok, t):
     l_rank = F.binary_cross_entropy_with_logits(rank.float(), t["rank"].nan_to_num(), weight=ok,
                                                 reduction="sum") / ok.sum().clamp(min=1)
     l_name = F.cross_entropy(name.flatten(0, 1).float(), t["name"].flatten(), ignore_index=-1)
-    parts = torch.stack([l_any, l_col, l_box, l_rank, l_name])
-    weight = torch.tensor([2.0, 0.6, 4.0, 0.6, 0.15])
+    l_fit = ((1 - fit(box.float(), t["box"])) * there).sum() / n
+    l_part = ((from_channel(tok[..., -4:]).float() - t["part"]).abs().mean(-1) * there).sum() / n
+    parts = torch.stack([l_any, l_col, l_box, l_rank, l_name, l_fit, l_part])
+    weight = torch.tensor([2.0, 0.6, 4.0, 0.6, 0.25, 1.0, 4.0 * (tok.shape[-1] > 192)])
     return (parts * weight).sum(), parts.detach()
 
 
@@ -244,7 +280,7 @@ def main():
         run = parts if run is None else run * 0.96 + parts * 0.04
         if step % 20 == 0:
             print(f"step {step} any {run[0]:.4f} colour {run[1]:.3f} box {run[2]:.4f} rank {run[3]:.3f} "
-                  f"name {run[4]:.3f} kept {run[5]:.5f} lr {lr:.1e} pic/s {20 * a.B / (time.time() - t0):.1f}",
+                  f"name {run[4]:.3f} fit {run[5]:.3f} kept {run[6]:.5f} lr {lr:.1e} pic/s {20 * a.B / (time.time() - t0):.1f}",
                   flush=True)
             t0 = time.time()
         if step % 200 == 0 or time.time() - begun >= a.minutes * 60:

@@ -36,6 +36,7 @@ TOKEN = dense.KEPT  # on picture tokens: any 112..127, colour 128..139, box 140.
 T_COLOUR, T_BOX, T_RANK, T_REST = TOKEN + 16, TOKEN + 28, TOKEN + 33, TOKEN + 39
 SPARE_UNITS = (128, 24, 24)  # in each layer, for the games
 REST = 14  # channels left on picture tokens for what tells names apart
+WIDTH = 192  # of the decoder; broaden.py adds channels behind
 
 
 @torch.no_grad()

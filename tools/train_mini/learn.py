@@ -80,27 +80,33 @@ def begin(a, words):
 
 
 class Asker(dense.Asker):
-    """The dense stage's, with fewer channels for names."""
+    """The dense stage's, without the channels that text tokens have for other things: lay.REST of those for names
+    are left, and those behind lay.WIDTH but for the last four."""
 
-    def __init__(self, names):
-        super().__init__(dense.KEPT + sum(dense.SEEN) + lay.REST, names)
+    def __init__(self, names, D=lay.WIDTH):
+        super().__init__(lay.T_REST + lay.REST + max(0, D - 4 - lay.WIDTH), names)
 
     def forward(self, tok):
-        return super().forward(tok[..., :dense.KEPT + sum(dense.SEEN) + lay.REST])
+        return super().forward(torch.cat([tok[..., :lay.T_REST + lay.REST], tok[..., lay.WIDTH:-4]], -1))
 
 
 def step_fn(m, asker, old, photos):
     """Final states; the dense stage's loss and its parts; how far the channels that the first
     edition's decoder reads have moved from what its own tower says."""
-    def run(img, ids, depth, sees, kept, targets):
-        tok = m.see(img)
-        states = m.tree(m.prefix(tok[:, None]), ids, depth, sees, kept)
-        extra, parts = dense.dense_loss(asker, tok[photos:], targets)
+    def run(b):
+        tok = m.see(b["img"])
+        states, on = m.tree(m.prefix(tok[:, None]), b["ids"], b["depth"], b["sees"], b["kept"], b["looks"], b["spots"])
+        found = torch.stack([mean_where(-on[i], b["which"] == i) for i in (mix.SPEAKS, mix.ANSWERS, mix.EDGES)])
+        extra, parts = dense.dense_loss(asker, tok[photos:], b["dense"])
         with torch.no_grad():
-            was = old.see(img)[..., :dense.KEPT].float()
+            was = old.see(b["img"])[..., :dense.KEPT].float()
         moved = (tok[..., :dense.KEPT].float() - was).pow(2).mean()
-        return states, extra, torch.cat([parts, moved.detach()[None]]), moved
+        return states, extra, found, torch.cat([parts, moved.detach()[None], found.detach()]), moved
     return run
+
+
+def mean_where(x, where):
+    return (x * where).sum() / where.sum().clamp(min=1)
 
 
 def first_edition(folder):
@@ -119,6 +125,7 @@ def options(argv=None):
     def number(name, value, text):
         ap.add_argument("--" + name, type=type(value), default=value, help=f"{text} (default: {value})")
     number("steps", 2500, "length of the schedule")
+    number("minutes", 0.0, "end of the schedule that way, wherever it then is: rates follow the clock, not steps")
     number("stop", 0, "leave after this step; 0: at the end")
     number("every", 100, "steps between checkpoints")
     number("lr", 7e-4, "highest learning rate")
@@ -132,7 +139,9 @@ def options(argv=None):
     number("teach", 0.0, "share of the pixels' loss that is the first edition's answer instead of the truth")
     ap.add_argument("--games", help="folder of recorded rounds (tools/games/record.py)")
     number("play", 0, "prompts of one game per step that are answered, the games by turns")
+    number("playing", 1.0, "weight of their loss")
     number("seeing", 2.0, "weight of the dense stage's questions")
+    number("pointing", 1.0, "weight of where the heads look that point (point.py)")
     number("keep", 1000.0, "weight of the mean squared move of a token's old channels")
     number("seed", 1, "of every batch")
     number("freeze", 0, "1: the vision tower and the connector are not trained")
@@ -145,12 +154,13 @@ class Run:
     def __init__(self, a, words, names):
         self.path = a.out + "/last.pt"
         going = os.path.exists(self.path)
-        self.asker = Asker(names)
         if going:
             with open(a.out + "/config.json", encoding="utf-8") as f:
                 self.m = LaMM(json.load(f))
+            self.asker = Asker(names, self.m.c["D"])
         else:
             self.m, asker = begin(a, words)
+            self.asker = Asker(names)
             self.asker.load_state_dict(asker)
         self.opt = train.optimiser(self.m, a.lr)
         self.opt.add_param_group({"params": list(self.asker.parameters()), "weight_decay": 0.0})
@@ -159,8 +169,10 @@ class Run:
         if going:
             s = torch.load(self.path, weights_only=True)
             self.m.load_state_dict(s["model"])
-            self.asker.load_state_dict(s["asker"])
-            self.opt.load_state_dict(s["opt"])
+            if "asker" in s:
+                self.asker.load_state_dict(s["asker"])
+            if "opt" in s:
+                self.opt.load_state_dict(s["opt"])
             self.ema, self.step = s["ema"], s["step"]
             print("resumed at", self.step, flush=True)
 
@@ -234,7 +246,8 @@ class Means:
         return " ".join(f"{k} {v:.4f}" for k, v in self.of.items())
 
 
-SEEN = ["any", "colour", "box", "rank", "name", "moved"]
+SEEN = ["any", "colour", "box", "rank", "name", "fit", "part", "moved", "speaks", "answers", "edges"]
+SCENE = ["img", "ids", "depth", "sees", "kept", "looks", "which", "spots", "dense"]  # of a batch
 
 
 class Teacher:
@@ -243,7 +256,7 @@ class Teacher:
     def __init__(self, a, run, words):
         self.a, self.run, self.old = a, run, first_edition(a.first)
         self.answers = play.Answers(words)
-        self.means = Means()
+        self.means, self.begun, self.done = Means(), None, 0
         for name, p in run.m.named_parameters():
             p.requires_grad = not (a.freeze and (train.is_vision(name) or name.startswith(("ln_vision", "proj."))))
         self.params = [p for p in run.m.parameters() if p.requires_grad] + list(run.asker.parameters())
@@ -253,27 +266,35 @@ class Teacher:
             self.forward = torch.compile(self.forward, dynamic=False)
             self.colours = torch.compile(self.colours, dynamic=False)
 
+    def at(self):
+        """Where in the schedule this is, in steps."""
+        if not self.a.minutes:
+            return self.run.step
+        return min(1, (time.time() - self.begun) / (60 * self.a.minutes)) * self.a.steps if self.begun else 0
+
     def step(self, b):
         """Returns the gradient's norm."""
         a, opt = self.a, self.run.opt
         for g in opt.param_groups:
-            g["lr"] = train.rate(a, self.run.step)
+            g["lr"] = train.rate(a, self.at()) * min(1, (self.done + 1) / a.warmup)
         opt.zero_grad(set_to_none=True)
         self.scenes(b)
         self.more(b)
         norm = torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         opt.step()
         self.run.step += 1
+        self.done += 1
+        if self.done == 3:  # all is compiled
+            self.begun = time.time()
         self.run.average(a.ema)
         return norm
 
     def scenes(self, b):
         a, m = self.a, self.run.m
         with torch.autocast("cpu", torch.bfloat16):
-            states, extra, seen, moved = self.forward(b["img"], b["ids"], b["depth"], b["sees"], b["kept"],
-                                                      b["dense"])
+            states, extra, found, seen, moved = self.forward({k: b[k] for k in SCENE})
             loss, ce = loss_of(m, states, b)
-        (loss + a.seeing * extra + a.keep * moved).backward()
+        (loss + a.seeing * extra + a.pointing * found.sum() + a.keep * moved).backward()
         self.means.add(dict(zip(mix.KINDS + SEEN, torch.cat([ce, seen]).tolist())))
 
     def more(self, b):
@@ -286,7 +307,7 @@ class Teacher:
                 self.means.add({"photo_rg": ce[0].item(), "photo_b": ce[1].item()})
             if "play" in b:
                 loss, parts = play_loss(m, self.answers, *b["play"])
-                loss.backward()
+                (loss * self.a.playing).backward()
                 self.means.add(parts)
 
 
@@ -320,11 +341,11 @@ def main():
         print("start", train.quick_eval(m, held), flush=True)
     shadow, teacher = LaMM(m.c), Teacher(a, run, words)
     t0, since, leave = time.time(), run.step, False
-    while run.step < end and not leave:
+    while (a.minutes or run.step < end) and not leave:
         norm = teacher.step(sources.q.get())
-        leave = bool(asked)
+        leave = bool(asked) or a.minutes and teacher.at() >= a.steps
         if run.step % 20 == 0:
-            print(f"step {run.step} {teacher.means} |g| {norm:.2f} lr {train.rate(a, run.step):.1e} "
+            print(f"step {run.step} {teacher.means} |g| {norm:.2f} lr {train.rate(a, teacher.at()):.1e} "
                   f"s/step {(time.time() - t0) / (run.step - since):.2f}", flush=True)
             t0, since = time.time(), run.step
         if run.step % a.every == 0 or run.step == end or leave:

@@ -1,6 +1,7 @@
 """Batches of all tasks: a picture, and a tree of the prompts that are asked about it.
 
-    Tree      tokens with parents; which of them are learnt from, what they should say, among what
+    Tree      tokens with parents; which of them are learnt from, what they should say, among what,
+              and where in the picture they should look
     Words     text -> token ids with the real SentencePiece, remembered
     Mix       pictures and their trees: a function of (seed, step)
 
@@ -28,6 +29,8 @@ import scenes  # noqa: E402
 
 KINDS = ["comma", "plain", "mask", "corner", "last", "text", "form"]
 T, K, DEPTH = 512, 320, 96  # tokens of a tree, of these learnt from; longest way
+M, SPOTS = 192, 256           # of a tree's tokens that are told where to look; picture tokens
+SPEAKS, ANSWERS, EDGES = range(3)  # the heads that point: where a thing is spoken of, in an answer about it, in a box
 
 
 class Words:
@@ -75,7 +78,7 @@ class Words:
 
 class Tree:
     def __init__(self):
-        self.ids, self.parent, self.depth, self.aims = [], [], [], []
+        self.ids, self.parent, self.depth, self.aims, self.looks = [], [], [], [], []
 
     def grow(self, ids, parent=-1):
         """A chain of tokens behind `parent`; the index of its last one."""
@@ -90,6 +93,11 @@ class Tree:
         """The token behind `at` should be `target` (an index among those of the kind)."""
         self.aims.append((at, KINDS.index(kind), target, weight))
 
+    def look(self, at, which, spots):
+        """A head of the token `at`, SPEAKS, ANSWERS or EDGES, should look at the picture tokens `spots` (SPOTS) bool."""
+        if len(self.looks) < M and spots.any():
+            self.looks.append((at, which, spots))
+
     def say(self, ids, parent, eos, kind="text", weight=1.0):
         """An answer in text: every token of it and the end are learnt."""
         for i in list(ids) + [eos]:
@@ -102,12 +110,14 @@ class Tree:
 
 
 def packed(trees):
-    """Arrays of a batch of trees: ids, depth, sees, kept, and kind, target, weight of what is kept."""
+    """Arrays of a batch of trees: ids, depth, sees, kept, and kind, target, weight of what is kept; looks, and which
+    (-1: none), spots of these."""
     B = len(trees)
     ids, depth = np.zeros((B, T), np.int64), np.zeros((B, T), np.int64)
     sees = np.zeros((B, T, T), bool)
     kept, kind = np.zeros((B, K), np.int64), np.full((B, K), -1)
     target, weight = np.zeros((B, K), np.int64), np.zeros((B, K), np.float32)
+    looks, which, spots = np.zeros((B, M), np.int64), np.full((B, M), -1), np.zeros((B, M, SPOTS), bool)
     for b, t in enumerate(trees):
         n, k = len(t.ids), len(t.aims)
         assert n <= T and k <= K and max(t.depth) < DEPTH, (n, k, max(t.depth))
@@ -120,8 +130,11 @@ def packed(trees):
         s[np.arange(n, T), np.arange(n, T)] = True
         if k:
             kept[b, :k], kind[b, :k], target[b, :k], weight[b, :k] = map(list, zip(*t.aims))
-    return {k: torch.from_numpy(v) for k, v in dict(ids=ids, depth=depth, sees=sees, kept=kept,
-                                                    kind=kind, target=target, weight=weight).items()}
+        for i, (at, head, where) in enumerate(t.looks):
+            looks[b, i], which[b, i], spots[b, i] = at, head, where
+    return {k: torch.from_numpy(v) for k, v in dict(
+        ids=ids, depth=depth, sees=sees, kept=kept, kind=kind, target=target, weight=weight, looks=looks, which=which,
+        spots=spots).items()}
 
 
 # ---- the prompts of a picture ----
@@ -156,10 +169,12 @@ def near(mask):
     return (p[2:, 1:-1] != mask) | (p[:-2, 1:-1] != mask) | (p[1:-1, 2:] != mask) | (p[1:-1, :-2] != mask)
 
 
-def ask_mask(tree, w, sentence, mask, others, r, rows=4, columns=3):
+def ask_mask(tree, w, sentence, mask, others, r, where, rows=4, columns=3):
     """Is the pixel at row, column part of what the sentence means? Rows and columns are drawn from
-    the thing, its border, the other things and the whole picture."""
+    the thing, its border, the other things and the whole picture. where: a function that tells the end of the
+    sentence, and the ends of some prompts, where to look."""
     root = tree.grow(w.segment(sentence))
+    where(root)
     border = near(mask)
     pools = [np.flatnonzero(m.ravel()) for m in (mask, border, others, np.ones_like(mask))]
     pools = [p for p in pools if len(p)]
@@ -178,6 +193,8 @@ def ask_mask(tree, w, sentence, mask, others, r, rows=4, columns=3):
             done.add(x)
             at = tree.grow([w.plain[x], w.tok["mtail"]], at_row)
             tree.aim(at, "mask", int(mask[y, x]))
+            if j == 0:
+                where(at)
             if full:
                 full = False
                 tree.aim(at, "form", w.digit[int(mask[y, x])])
@@ -194,11 +211,27 @@ def box_text(c):
     return "{<%d><%d><%d><%d>}" % tuple(c)
 
 
-def say_box(tree, w, at, c, more=None):
-    """The answer {<x1><y1><x2><y2>} behind `at`."""
+def edges(mask, box):
+    """Picture tokens that show the left, upper, right, lower edge of what mask (side, side) holds: four (SPOTS) bool."""
+    x1, y1, x2, y2 = box
+    out, h, w = [], len(mask) // 32, len(mask) // 8
+    for rows, columns in ((slice(None), slice(x1, x1 + 2)), (slice(y1, y1 + 1), slice(None)),
+                          (slice(None), slice(x2 - 2, x2)), (slice(y2 - 1, y2), slice(None))):
+        part = np.zeros_like(mask)
+        part[rows, columns] = mask[rows, columns]
+        out.append(part.reshape(32, h, 8, w).any((1, 3)).ravel())
+    return out
+
+
+def say_box(tree, w, at, c, where=lambda _: None, edge=None):
+    """The answer {<x1><y1><x2><y2>} behind `at`. where: as of ask_mask, for its tokens. edge: edges()."""
     tree.aim(at, "form", w.tok["box"])
+    where(at)
     at = tree.grow([w.tok["box"]], at)
     for i, v in enumerate(c):
+        where(at)
+        if edge:
+            tree.look(at, EDGES, edge[i])
         tree.aim(at, "last" if i == 3 else "corner", v)
         at = tree.grow([w.last[v] if i == 3 else w.corner[v]], at)
     tree.aim(at, "form", w.eos)
@@ -215,14 +248,39 @@ def describe(scene):
 
 
 def ask_words(tree, w, text, answer, kind="text", weight=1.0):
+    """Returns the place of the prompt's last token."""
     at = tree.grow(w.ids("</Img> " + text + " [/INST]"))
     tree.say(w.ids(answer), at, w.eos, kind, weight)
+    return at
+
+
+def point(tree, w, begin, head, text, about, spots, meant=None):
+    """The last words of the parts of a text, which stands behind `head` from the token `begin` on, look at what they
+    speak of, by both heads unless a sentence as a whole means something: then its last word looks at that.
+    about, meant: see scenes.Sentence. spots: picture tokens of ids."""
+    at, whole = 0, w.ids(head + text)
+    for part, ids in about:
+        at = text.index(part, at) + len(part)
+        ahead = w.ids(head + text[:at])
+        if ids and whole[:len(ahead)] == ahead:
+            tree.look(begin + len(ahead) - 1, SPEAKS, spots(ids))
+            if meant is None:
+                tree.look(begin + len(ahead) - 1, ANSWERS, spots(ids))
+    if meant:
+        tree.look(begin + len(whole) - 1, ANSWERS, spots(meant))
 
 
 def ask_scene(tree, w, scene, r, o):
     """Everything about a scene but its colours, as far as there is room. o: how much of each."""
     grid = {t.id: dense.blocks_of(scene.id_map == t.id) for t in scene.things}
     any_ = dense.blocks_of(scene.id_map > 0)
+    shown = {k: dense.per_token(g).sum(1) for k, g in grid.items()}
+
+    def spots(ids):
+        return np.any([shown[i] >= min(2, shown[i].max()) for i in ids], 0) & (sum(shown[i] for i in ids) > 0)
+
+    def answers(ids):
+        return lambda at: tree.look(at, ANSWERS, spots(ids)) if ids else None
     said = scenes.sentences(scene, r)
     meant = [s for s in said if len(s.ids) == 1] or said
     several = [s for s in said if len(s.ids) != 1]
@@ -235,15 +293,24 @@ def ask_scene(tree, w, scene, r, o):
         m = np.zeros((64, 64), bool)
         for i in s.ids:
             m |= grid[i]
-        ask_mask(tree, w, s.text, m, any_ & ~m, r)
+        begin, head = len(tree.ids), "</Img> [segmentation] "
+        ask_mask(tree, w, s.text, m, any_ & ~m, r, answers(s.ids))
+        point(tree, w, begin, head, s.text, s.about, spots, s.ids)
     for s in [s for s in meant if s.ids][::-1][:o["boxes"]]:
-        at = w.ids(f"</Img> [refer] give me the location of {s.text} [/INST]")
+        head = "</Img> [refer] give me the location of "
+        at = w.ids(head + s.text + " [/INST]")
         if tree.room(len(at) + 5, 6):
-            say_box(tree, w, tree.grow(at), corners(scenes.box_of(scene, s.ids), scene.side))
+            begin = len(tree.ids)
+            box = scenes.box_of(scene, s.ids)
+            say_box(tree, w, tree.grow(at), corners(box, scene.side), answers(s.ids), edges(scene.mask(s.ids), box))
+            point(tree, w, begin, head, s.text, s.about, spots, s.ids)
     for q in scenes.questions(scene, r)[:o["questions"]]:
         if tree.room(30, 4):
-            ask_words(tree, w, f"[vqa] Based on the image, respond to this question with a short answer: "
-                      f"{q.text}", q.answer)
+            begin, head = len(tree.ids), "[vqa] Based on the image, respond to this question with a short answer: "
+            at = ask_words(tree, w, head + q.text, q.answer)
+            point(tree, w, begin, "</Img> " + head, q.text, q.about, spots)
+            if len(q.about) == 1:
+                answers(q.about[0][1])(at)
     t = scene.things[r.integers(len(scene.things))]
     c = corners(t.box, scene.side)
     kind = r.integers(8)
