@@ -81,11 +81,10 @@ int act_read(struct input *in, struct act *a) {
     if (input_int(in, "deadline_ms", 1, DEADLINE_MAX_MS, &a->deadline_ms)) return -1;
     if (input_flag(in, "probability", &a->has_probability)) return -1;
     if (input_json(in, "default", &fallback)) return -1;
+    int is_drive = a->game->task == ENG_DRIVE;
     a->has_fallback = fallback != NULL;
     int rc = 0;
-    if (fallback)
-        rc =
-            a->game->task == ENG_DRIVE ? read_driving(in, fallback, a) : read_shot(in, fallback, a);
+    if (fallback) rc = is_drive ? read_driving(in, fallback, a) : read_shot(in, fallback, a);
     json_decref(fallback);
     return rc;
 }

@@ -276,6 +276,15 @@ int input_numbers(struct input *in, const char *name, const char *form, int n, d
     return 0;
 }
 
+/* What JSON has as a list or an object is JSON text in a form or a query. What can't be read as that is
+ * a string, and its reader says what it should have been. */
+static int read_json_text(struct input *in, const char *name, const struct value *v, json_t **out) {
+    struct problem inner = {0};
+    if (json_open((const uint8_t *)v->text, v->len, out, &inner) == 0) return 0;
+    if (!memchr(v->text, 0, v->len)) *out = json_stringn(v->text, v->len);
+    return *out ? 0 : must_be(in, name, v, "JSON text");
+}
+
 static int read_points(struct input *in, const char *name, const json_t *v, int max, int grid,
                        struct eng_point **points, uint32_t *n) {
     size_t count = json_is_array(v) ? json_array_size(v) : 0;
@@ -322,7 +331,7 @@ int input_points(struct input *in, const char *name, int max, int grid, struct e
     }
     if (v.json) return read_points(in, name, v.json, max, grid, points, n);
     json_t *root;
-    if (json_open((const uint8_t *)v.text, v.len, &root, in->problem)) return -1;
+    if (read_json_text(in, name, &v, &root)) return -1;
     int rc = read_points(in, name, root, max, grid, points, n);
     json_decref(root);
     return rc;
@@ -419,5 +428,5 @@ int input_json(struct input *in, const char *name, json_t **out) {
         *out = json_incref((json_t *)(uintptr_t)v.json);
         return 0;
     }
-    return json_open((const uint8_t *)v.text, v.len, out, in->problem);
+    return read_json_text(in, name, &v, out);
 }

@@ -183,6 +183,36 @@ TEST(act_defaults_are_read_strictly) {
     rig_close(&r);
 }
 
+/* In a form a default is JSON text, of whatever kind; quotes are lost on the way from many a shell. */
+TEST(act_defaults_in_a_form) {
+    static const char *const said[] = {"5",    "\"LEFTFIRE\"", "{\"id\":5}", "LEFTFIRE",
+                                       "JUMP", "\xff",         "LEFTFIRE\0"};
+    struct rig r;
+    struct buf png;
+    open_rig(&r);
+    fake_refuse(r.eng, E_BUSY);
+    rig_png(&png, 10, 6);
+    struct api_field form[] = {{"game", NULL, (const uint8_t *)"space_invaders", 14},
+                               {"default", NULL, NULL, 0},
+                               {"frame", NULL, png.p, png.len},
+                               {"frame", NULL, png.p, png.len},
+                               {"frame", NULL, png.p, png.len},
+                               {"frame", NULL, png.p, png.len}};
+    struct rig_request q = {.path = path, .type = "multipart/form-data", .form = form, .n_form = 6};
+    for (unsigned i = 0; i < ARRAY_LEN(said); i++) {
+        form[1].data = (const uint8_t *)said[i];
+        form[1].len = strlen(said[i]) + (i == 6);
+        rig_send(&r, &q);
+        if (i < 4)
+            CHECK_EQ(r.reply->status, 200);
+        else
+            rig_check_problem(&r, 400, "invalid_parameter", "default",
+                              i == 4 ? "LEFTFIRE; got the string \"JUMP\"" : "must be JSON text");
+    }
+    buf_clear(&png);
+    rig_close(&r);
+}
+
 /* ---- bad input ---- */
 
 TEST(act_bad_input) {

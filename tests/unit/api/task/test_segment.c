@@ -329,7 +329,7 @@ TEST(segment_bad_input) {
         {"sentences=[\"a\",\"\"]", "invalid_parameter", "sentences[1] is empty"},
         {"sentences=[\"a\",\"b\",\"a\"]", "invalid_parameter",
          "sentences[2] is the same as sentences[0]"},
-        {"sentences=[", "invalid_json", NULL},
+        {"sentences=[", "invalid_parameter", "1 to 64 strings; got the string \"[\""},
         {"sentence=a&box=1,2,3", "invalid_parameter", "4 numbers: x1,y1,x2,y2"},
         {"sentence=a&box=1,2,x,4", "invalid_parameter", "4 numbers"},
         {"sentence=a&box=30,3,12,19", "invalid_parameter", "x1 must be less than x2"},
