@@ -89,13 +89,13 @@ int act_read(struct input *in, struct act *a) {
     return rc;
 }
 
-int act_check_sizes(struct api_call *c) {
+int act_check_sizes(struct api_call *c, const char *param) {
     int w, h, w0, h0;
     eng_image_size(c->images[0], &w0, &h0);
     for (uint32_t i = 1; i < c->n_images; i++) {
         eng_image_size(c->images[i], &w, &h);
         if (w != w0 || h != h0)
-            return problem_set(&c->problem, "invalid_parameter", "frames",
+            return problem_set(&c->problem, "invalid_parameter", param,
                                "frames of one game have one size; one is %d x %d, the next %d x %d",
                                w0, h0, w, h);
     }
@@ -205,7 +205,7 @@ static int read_request(struct api_call *c, struct act *a) {
                          a->game->frames, in.n_pictures);
     if (!rc) rc = call_images(c, &in);
     input_close(&in);
-    return rc ? rc : act_check_sizes(c);
+    return rc ? rc : act_check_sizes(c, "frames");
 }
 
 int act_step(struct api_call *c) {

@@ -49,6 +49,7 @@ static int take_picture(struct input *in, const char *name, const uint8_t *bytes
         return -1;
     }
     *p = (struct input_picture){.bytes = bytes, .len = len, .decoded = decoded};
+    snprintf(p->name, sizeof(p->name), "%s", name);
     in->n_pictures++;
     return 0;
 }
@@ -57,6 +58,7 @@ static int take_id(struct input *in, const char *name, const char *id) {
     struct input_picture *p = next_picture(in, name);
     if (!p) return -1;
     *p = (struct input_picture){.id = id};
+    snprintf(p->name, sizeof(p->name), "%s", name);
     in->n_pictures++;
     return 0;
 }
@@ -153,10 +155,10 @@ static int unknown(struct input *in, const char *name) {
         buf_printf(&list, "%s%s", list.len ? ", " : "", w->known[i]);
     json_quote(name, strlen(name), shown, sizeof(shown));
     if (list.len > 0 && list.len < 180)
-        problem_set(in->problem, "unknown_parameter", NULL,
+        problem_set(in->problem, "unknown_parameter", name,
                     "%s is not a known field; known are: %s", shown, (const char *)list.p);
     else
-        problem_set(in->problem, "unknown_parameter", NULL,
+        problem_set(in->problem, "unknown_parameter", name,
                     "%s is not a known field here; see /openapi.yaml", shown);
     buf_clear(&list);
     return -1;

@@ -34,6 +34,7 @@ struct input_wants {
 };
 
 struct input_picture {
+    char name[40];        /* of its field: "frames[1]" */
     const uint8_t *bytes; /* encoded, borrowed from the request or from `decoded` */
     size_t len;
     const char *id; /* of a stored picture, instead of bytes; or NULL */

@@ -238,7 +238,7 @@ TEST(act_bad_input) {
     act(&r, "car_racing", 1000, "");
     rig_check_problem(&r, 400, "too_many_pictures", "frames", "got 1000");
     act(&r, "car_racing", 2, ",\"frame\":\"x\"");
-    rig_check_problem(&r, 400, "unknown_parameter", NULL,
+    rig_check_problem(&r, 400, "unknown_parameter", "frame",
                       "\"frame\" is not a known field; known are: frames, game");
     rig_send_json(&r, path, "{\"frames\":[]}");
     rig_check_problem(&r, 400, "missing_parameter", "game", NULL);
@@ -249,6 +249,11 @@ TEST(act_bad_input) {
     char *a = rig_data_url(10, 6), *b = rig_data_url(6, 10);
     rig_send_jsonf(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"%s\",\"%s\"]}", a, b);
     rig_check_problem(&r, 400, "invalid_parameter", "frames", "10 x 6, the next 6 x 10");
+    rig_send_jsonf(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"%s\",\"AAAA\"]}", a);
+    rig_check_problem(&r, 415, "unsupported_picture", "frames[1]", "picture 2: this is neither");
+    rig_send_jsonf(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"%s\",{\"id\":\"%064d\"}]}", a,
+                   0);
+    rig_check_problem(&r, 404, "image_not_found", "frames[1]", NULL);
     mem_free(a);
     mem_free(b);
     rig_close(&r);
@@ -328,7 +333,7 @@ TEST(session_takes_frames_in_each_form) {
     rig_png(&other, 6, 10);
     q = step_with(at, &other, "");
     rig_send(&r, &q);
-    rig_check_problem(&r, 400, "invalid_parameter", "frames", "one size");
+    rig_check_problem(&r, 400, "invalid_parameter", "frame", "one size");
     q = step_with(at, &png, ""); /* a refused step harms nothing */
     rig_send(&r, &q);
     CHECK_EQ(r.reply->status, 200);
