@@ -308,7 +308,7 @@ static const char *const known[] = {
     "presence_penalty", "frequency_penalty", "logit_bias", "response_format",
     /* passed over */
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", NULL};
-const struct input_wants chat_wants = {.known = known};
+const struct input_wants chat_wants = {.known = known, .only_json = 1};
 
 int chat_understand(struct input *in, const char *model, struct chat *q) {
     struct reading r = {.call = in->call, .in = in, .chat = q};

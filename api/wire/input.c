@@ -221,12 +221,13 @@ static int open_form(struct input *in) {
 
 static int refuse_type(struct input *in) {
     char got[64] = "none";
+    const struct input_wants *w = in->wants;
     const char *type = in->from->content_type;
     if (type) json_quote(type, strlen(type), got, sizeof(got));
     return problem_set(in->problem, "unsupported_media_type", NULL,
-                       "Content-Type must be %sapplication/json; got %s",
-                       in->wants->picture ? "image/png, image/jpeg, multipart/form-data or " : "",
-                       got);
+                       "Content-Type must be %s%sapplication/json; got %s",
+                       w->picture ? "image/png, image/jpeg, " : "",
+                       w->only_json ? "" : "multipart/form-data or ", got);
 }
 
 int input_open(struct input *in, struct api_call *c, const struct input_wants *wants) {
@@ -237,11 +238,11 @@ int input_open(struct input *in, struct api_call *c, const struct input_wants *w
     int rc = 0;
     if (media_is(type, "application/json"))
         rc = open_json(in);
-    else if (picture && media_is(type, "multipart/form-data"))
+    else if (!wants->only_json && media_is(type, "multipart/form-data"))
         rc = open_form(in);
     else if (picture && (media_is(type, "image/png") || media_is(type, "image/jpeg")))
         rc = take_picture(in, picture, from->body, from->body_len, NULL);
-    else if (from->body_len || (type && picture))
+    else if (from->body_len || from->n_form || (type && picture))
         rc = refuse_type(in); /* nothing may be of any type, where no picture has to come */
     if (rc == 0 && picture && !wants->pictures && in->n_pictures == 0)
         rc = problem_set(in->problem, "missing_picture", picture, NULL);

@@ -31,6 +31,7 @@ struct input_wants {
     const char *pictures; /* in JSON, the field that is a list of them instead, or NULL. Then 0 to
                                  ENG_IMAGES_MAX may come, in a form as several `picture` */
     const char *const *known; /* the other fields, ends with NULL */
+    int only_json;
 };
 
 struct input_picture {

@@ -178,6 +178,7 @@ def acts():
     yield "bomb", "/v1/act", *form(("game", "car_racing"), ("frame", GOOD), ("frame", claimed(20000, 20000))), 413, "picture_too_large", ""
     yield "type", "/v1/act", GOOD, {"Content-Type": "text/plain"}, 415, "unsupported_media_type", ""
     yield "type", "/v1/act/sessions", GOOD, PNG, 415, "unsupported_media_type", "application/json"
+    yield "1000 parts", "/v1/act", *form(("game", "car_racing"), *[("frame", GOOD)] * 1000), 413, "body_too_large", "over 32 parts"
     yield "large", "/v1/act/sessions", b" " * (17 << 20), JSON, 413, "body_too_large", ""
     yield "accept", "/v1/act", form(("game", "car_racing"), PART)[0], \
         {**form(PART)[1], "Accept": "image/png"}, 406, "not_acceptable", ""

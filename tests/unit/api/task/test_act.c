@@ -442,7 +442,17 @@ TEST(session_bad_input) {
     rig_check_problem(&r, 400, "unknown_parameter", NULL, "known are: game");
     rig_send(&r, &(struct rig_request){
                      .path = "/v1/act/sessions", .type = "text/plain", .body = "x", .len = 1});
-    rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
+    rig_check_problem(&r, 415, "unsupported_media_type", NULL,
+                      "must be multipart/form-data or application/json");
+    struct api_field form[] = {{"game", NULL, (const uint8_t *)"car_racing", 10},
+                               {"speed", NULL, (const uint8_t *)"1", 1}};
+    struct rig_request filled = {
+        .path = "/v1/act/sessions", .type = "multipart/form-data", .form = form, .n_form = 1};
+    rig_send(&r, &filled);
+    CHECK_EQ(r.reply->status, 201);
+    filled.n_form = 2;
+    rig_send(&r, &filled);
+    rig_check_problem(&r, 400, "unknown_parameter", "speed", "known are: game");
     rig_send(&r, &(struct rig_request){.path = "/v1/act/sessions", .query = "game=car_racing"});
     CHECK_EQ(r.reply->status, 201);
     struct buf png;

@@ -368,6 +368,10 @@ TEST(chat_bad_fields) {
     rig_check_problem(&r, 400, "invalid_json", NULL, "empty");
     rig_send(&r, &(struct rig_request){.path = path, .type = "image/png", .body = "x", .len = 1});
     rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
+    struct api_field form = {"messages", NULL, (const uint8_t *)"[]", 2};
+    rig_send(&r, &(struct rig_request){
+                     .path = path, .type = "multipart/form-data", .form = &form, .n_form = 1});
+    rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
     rig_send(&r, &(struct rig_request){.path = path, .query = "model=lammd"});
     rig_check_problem(&r, 400, "invalid_json", NULL, NULL);
     rig_close(&r);
