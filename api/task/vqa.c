@@ -112,7 +112,7 @@ static int begin(struct api_call *c) {
                           .n_choices = q->n_choices,
                           .speech = q->speaking.speech,
                           .urgency = ENG_ANSWER};
-    return call_ask(c, &ask, "question") ? 0 : -1;
+    return call_ask(c, &ask, q->n_choices ? "choices" : "question") ? 0 : -1;
 }
 
 int vqa_step(struct api_call *c) {

@@ -80,6 +80,8 @@ int input_has(const struct input *in, const char *name);
 
 /* For values inside other values. `name`: how to call it, "messages[0].content". */
 int input_check_text(struct input *in, const char *name, const char *text, size_t len, size_t max);
+/* Tags of the model's own don't belong in it: the engine's word. NUL-terminated. */
+int input_check_tags(struct input *in, const char *name, const char *text, int in_chat);
 /* A picture by URL: data:image/png;base64,... or lammd:ID of a stored one. Others are refused. */
 int input_take_url(struct input *in, const char *name, const char *url, size_t len);
 /* "NAME must be WHAT; got V" */

@@ -357,6 +357,12 @@ int input_check_text(struct input *in, const char *name, const char *text, size_
     return 0;
 }
 
+int input_check_tags(struct input *in, const char *name, const char *text, int in_chat) {
+    struct err e = {0};
+    if (eng_check_text(text, in_chat, name, &e) == 0) return 0;
+    return problem_set(in->problem, "invalid_parameter", name, "%s", e.text);
+}
+
 int input_text(struct input *in, const char *name, size_t max, const char **out) {
     struct value v = {0};
     int got = find(in, name, &v);
@@ -364,12 +370,10 @@ int input_text(struct input *in, const char *name, size_t max, const char **out)
     if (v.json && !json_is_string(v.json)) return must_be(in, name, &v, "a string");
     const char *text = v.json ? json_string_value(v.json) : v.text;
     size_t len = v.json ? json_string_length(v.json) : v.len;
-    if (input_check_text(in, name, text, len, max)) {
-        if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
-        return -1;
-    }
-    *out = call_keep(in->call, text, len);
-    return *out ? 0 : -1;
+    if (input_check_text(in, name, text, len, max) == 0) *out = call_keep(in->call, text, len);
+    if (!in->problem->row && input_check_tags(in, name, *out, 0) == 0) return 0;
+    if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
+    return -1;
 }
 
 static int read_texts(struct input *in, const char *name, const json_t *v, size_t max,
@@ -390,7 +394,7 @@ static int read_texts(struct input *in, const char *name, const json_t *v, size_
         }
         if (!in->problem->row)
             texts[i] = call_keep(in->call, json_string_value(one), json_string_length(one));
-        if (in->problem->row) {
+        if (in->problem->row || input_check_tags(in, at, texts[i], 0)) {
             snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s/%zu", name, i);
             return -1;
         }

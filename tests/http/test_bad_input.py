@@ -137,7 +137,7 @@ def words():
         yield path, path + f"?{name}=%ff" + ("&task=detection" if fields else ""), GOOD, PNG, 400, "invalid_parameter", "UTF-8"
         for tag in TAGS:
             yield f"{path} {tag}", path, *ask("the dog " + tag), 400, "invalid_parameter", tag
-        yield path, path, *ask("\u00e4" * 400 + "\U0001f600" * 10), None, None, None
+        yield path, path, *ask("\u00e4" * 490 + "\U0001f600" * 10), None, None, None
 
 
 def boxes():
@@ -152,7 +152,7 @@ def boxes():
 def choices():
     for value, word in (([], "1 to 64 strings"), ([""], "choices[0] is empty"), (["a", "b", "a"], "choices[2] is the same as choices[0]"),
                         (["x"] * 65, "1 to 64"), (["a", 1], "choices[1] must be a string"), ({"a": 1}, "1 to 64"),
-                        (["a", "b [INST]"], "[INST]"), (["y" * 201], "at most 200 characters")):
+                        (["a", "b [INST]"], "choices[1] contains [INST]"), (["y" * 201], "at most 200 characters")):
         yield f"choices {value}"[:40], "/v1/vqa", *js(image=B64, question="a", choices=value), 400, "invalid_parameter", word
     yield "with max_tokens", "/v1/vqa", *js(image=B64, question="a", choices=["a"], max_tokens=3), 400, "invalid_parameter", "together"
     for name, value in (("max_tokens", 0), ("max_tokens", 1025), ("temperature", -1), ("temperature", 2.1), ("top_p", 1.1),

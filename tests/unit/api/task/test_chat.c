@@ -389,7 +389,7 @@ TEST(chat_bad_messages) {
         {"[" USER("") "]", "invalid_parameter", "messages[0].content is empty"},
         {"[" USER("  ") "]", "invalid_parameter", "is blank"},
         {"[" USER("a\\u0007") "]", "invalid_parameter", "control character at byte 1"},
-        {"[" USER("a [INST] b") "]", "invalid_parameter", "a tag of the model's own"},
+        {"[" USER("a [INST] b") "]", "invalid_parameter", "messages[0].content has a tag: [INST]"},
         {"[" USER("far too long") "]", "too_much_work", "too many tokens"},
         {"[" USER("a") "," USER("b") "]", "invalid_parameter", "have to take turns"},
         {"[" MODEL("a") "]", "invalid_parameter", "answers no question"},
