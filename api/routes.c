@@ -27,6 +27,7 @@ static const struct api_route table[] = {
     {"PUT", "/v1/images", API_SCOPE_USER, API_BODY_PICTURE, "PUT", images_put_step},
     {"DELETE", "/v1/images/{id}", API_SCOPE_USER, API_BODY_NONE, "DELETE", images_delete_step},
     {"GET", "/v1/models", API_SCOPE_USER, API_BODY_NONE, GETS, meta_models_step},
+    {"GET", "/v1/models/{id}", API_SCOPE_USER, API_BODY_NONE, GETS, meta_model_step},
     {"GET", "/livez", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_livez_step},
     {"GET", "/readyz", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_readyz_step},
     {"GET", "/metrics", API_SCOPE_OPEN, API_BODY_NONE, GETS, metrics_step},
