@@ -142,6 +142,37 @@ TEST(sched_jobs_of_a_class_share_evenly) {
     close_stage(&s);
 }
 
+/* Passes until a few questions about a picture that is known are answered. */
+static int passes_of_a_few(struct stage *s) {
+    struct eng_job *few = ask(s, 0, 5, ENG_PICTURE);
+    int passes = 0;
+    for (; eng_job_state(few) < ENG_DONE; passes++)
+        rig_turn(&s->r, 1);
+    CHECK_EQ(eng_job_state(few), ENG_DONE);
+    eng_job_put(few);
+    return passes;
+}
+
+/* Who asks little waits for little, however much another has in front of it. */
+TEST(sched_a_small_job_is_not_held_up_by_large_ones) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    struct eng_job *large[3];
+    passes_of_a_few(&s); /* sees the picture */
+    int alone = passes_of_a_few(&s);
+    for (int i = 0; i < 3; i++)
+        large[i] = ask(&s, 1 + i, ALL, ENG_PICTURE);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    int beside = passes_of_a_few(&s);
+    CHECK(beside <= alone + 2);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(eng_job_state(large[i]), ENG_RUNNING);
+        eng_job_put(large[i]);
+    }
+    close_stage(&s);
+}
+
 /* Small jobs keep coming, two at a time; a large one has to get in among them. */
 TEST(sched_a_large_job_is_not_starved_by_small_ones) {
     static struct stage s;
