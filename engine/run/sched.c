@@ -199,7 +199,8 @@ static void enter(struct sched *s, struct eng_job *j) {
 
 /* 0, or E_BUSY: not now; E_NOMEM: not now, for want of single slots. */
 static int try_admit(struct sched *s, struct eng_job *j) {
-    if (s->n_running == SCHED_RUNNING) return E_BUSY;
+    int kept = j->urgency == ENG_ACT ? 0 : SCHED_FOR_ACT;
+    if (s->n_running >= SCHED_RUNNING - kept) return E_BUSY;
     int32_t slots = j->tree.run_tokens + j->lane_slots, cached;
     if (!kv_promise(s->kv, slots)) return E_NOMEM;
     struct stem_key key = job_stem(j);

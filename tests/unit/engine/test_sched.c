@@ -36,18 +36,26 @@ static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_cl
 }
 
 TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
+    enum { JOBS = SCHED_RUNNING + 3, PLACES = SCHED_RUNNING - SCHED_FOR_ACT };
     static struct stage s;
-    struct eng_job *j[SCHED_RUNNING + 3];
+    struct eng_job *j[JOBS], *act[SCHED_FOR_ACT + 1];
     const struct rig_sizes large = {8000, 20000, 300, 128, 8};
     open_stage(&s, RIG_DIGITS, &large);
-    for (int i = 0; i < SCHED_RUNNING + 3; i++)
+    for (int i = 0; i < JOBS; i++)
         j[i] = ask(&s, i, 40, ENG_PICTURE);
     rig_turn(&s.r, 1);
-    for (int i = 0; i < SCHED_RUNNING + 3; i++) /* first come, first served */
-        CHECK_EQ(eng_job_state(j[i]), i < SCHED_RUNNING ? ENG_RUNNING : ENG_WAITING);
+    for (int i = 0; i < JOBS; i++) /* first come, first served */
+        CHECK_EQ(eng_job_state(j[i]), i < PLACES ? ENG_RUNNING : ENG_WAITING);
+    for (int i = 0; i <= SCHED_FOR_ACT; i++)
+        act[i] = ask(&s, 0, 1, ENG_ACT);
+    rig_turn(&s.r, 1);
+    for (int i = 0; i <= SCHED_FOR_ACT; i++) /* beside as many pictures as may run */
+        CHECK_EQ(eng_job_state(act[i]), i < SCHED_FOR_ACT ? ENG_RUNNING : ENG_WAITING);
     rig_finish(&s.r);
-    for (int i = 0; i < SCHED_RUNNING + 3; i++)
+    for (int i = 0; i < JOBS; i++)
         eng_job_put(j[i]);
+    for (int i = 0; i <= SCHED_FOR_ACT; i++)
+        eng_job_put(act[i]);
     close_stage(&s);
 }
 
