@@ -105,8 +105,10 @@ static int pick_form(struct api_call *c, struct cutting *q) {
     q->form = (enum form)(form + skip);
     if (form >= 0) return 0;
     return problem_set(&c->problem, "not_acceptable", NULL,
-                       "the answer comes as %sapplication/json, which is not in Accept",
-                       skip ? "" : "image/png or ");
+                       skip ? "the masks of sentences come as application/json, which is not in "
+                              "Accept; a PNG has the mask of one sentence"
+                            : "the answer comes as image/png or application/json; neither is in "
+                              "Accept");
 }
 
 /* What the answer will take of memory and time is known before anything is asked. */

@@ -176,7 +176,7 @@ static int check_query(struct input *in) {
         if (is_name(name, in->wants->picture) || is_name(name, in->wants->pictures))
             return problem_set(in->problem, "invalid_parameter", name,
                                "the picture belongs in the body, not in the query");
-        if (!is_known(name, in->wants->known)) return unknown(in, name);
+        if (in->wants->only_json || !is_known(name, in->wants->known)) return unknown(in, name);
     }
     return 0;
 }
@@ -245,7 +245,10 @@ int input_open(struct input *in, struct api_call *c, const struct input_wants *w
     else if (from->body_len || from->n_form || (type && picture))
         rc = refuse_type(in); /* nothing may be of any type, where no picture has to come */
     if (rc == 0 && picture && !wants->pictures && in->n_pictures == 0)
-        rc = problem_set(in->problem, "missing_picture", picture, NULL);
+        rc = problem_set(in->problem, "missing_picture", picture,
+                         "the request has no picture: send it as %s in a form or in JSON, or as "
+                         "the body itself",
+                         picture);
     return rc;
 }
 

@@ -31,7 +31,7 @@ struct input_wants {
     const char *pictures; /* in JSON, the field that is a list of them instead, or NULL. Then 0 to
                                  ENG_IMAGES_MAX may come, in a form as several `picture` */
     const char *const *known; /* the other fields, ends with NULL */
-    int only_json;
+    int only_json;            /* no form and no query */
 };
 
 struct input_picture {

@@ -55,7 +55,7 @@ def claimed(width, height):
 
 
 def shapes():
-    yield "no image", ASK, None, {}, 400, "missing_picture", "exactly one"
+    yield "no image", ASK, None, {}, 400, "missing_picture", "has no picture"
     yield "no image in a form", ASK, *form(("width", "8")), 400, "missing_picture", ""
     yield "no image in json", ASK, *js(width=8), 400, "missing_picture", ""
     yield "two images", ASK, *form(PART, PART), 400, "too_many_pictures", ""
@@ -195,7 +195,7 @@ def steps(at):
     yield "damaged", at, GOOD[:-40], PNG, 422, "bad_picture", ""
     yield "bomb", at, claimed(20000, 20000), PNG, 413, "picture_too_large", ""
     yield "text", at, b"text", PNG, 415, "unsupported_picture", ""
-    yield "none", at, *js(deadline_ms=5), 400, "missing_picture", ""
+    yield "none", at, *js(deadline_ms=5), 400, "missing_picture", "as frame in a form"
     yield "two", at, *form(("frame", GOOD), ("frame", GOOD)), 400, "too_many_pictures", ""
     yield "image", at, *js(image=B64), 400, "unknown_parameter", "frame"
     yield "deadline", at + "?deadline_ms=0", GOOD, PNG, 400, "invalid_parameter", "from 1 to 60000"

@@ -372,8 +372,8 @@ TEST(chat_bad_fields) {
     rig_send(&r, &(struct rig_request){
                      .path = path, .type = "multipart/form-data", .form = &form, .n_form = 1});
     rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
-    rig_send(&r, &(struct rig_request){.path = path, .query = "model=lammd"});
-    rig_check_problem(&r, 400, "invalid_json", NULL, NULL);
+    rig_send(&r, &(struct rig_request){.path = path, .query = "stop=a"});
+    rig_check_problem(&r, 400, "unknown_parameter", "stop", NULL);
     rig_close(&r);
 }
 
