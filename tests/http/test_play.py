@@ -123,9 +123,13 @@ def test_an_idle_game_makes_room():
 
 
 def test_frames_of_a_session_are_seen_once(s):
-    """The vision tower looks at each frame once, however many steps it is part of."""
-    at, fresh = begin(s, "space_invaders"), [photos.png(100 + i, 96, 96) for i in range(5)]
+    """The vision tower looks at each frame once, however many steps it is part of and games are played."""
+    games = [begin(s, "space_invaders") for _ in range(6)]
+    fresh = [[photos.png(100 + 10 * g + i, 32, 32) for g in range(len(games))] for i in range(5)]
     before = s.metric("lammd_pictures_seen_total")
-    for frame in fresh:
-        assert s.ask("POST", at, frame, PNG).status == 200
-    assert s.metric("lammd_pictures_seen_total") == before + 5
+    for frames in fresh:
+        for at, frame in zip(games, frames):
+            assert s.ask("POST", at, frame, PNG).status == 200
+    assert s.metric("lammd_pictures_seen_total") == before + 5 * len(games)
+    for at in games:
+        assert s.ask("DELETE", at).status == 204
