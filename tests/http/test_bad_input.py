@@ -96,6 +96,7 @@ def parameters():
     yield "no points", "/v1/pixels", GOOD, PNG, 400, "missing_parameter", "points"
     yield "too many points", "/v1/pixels", *js(image=B64, points=[[0, 0]] * 4097), 400, "invalid_parameter", "4096"
     yield "a bad id", ASK, *js(image={"id": "xyz"}), 400, "invalid_parameter", "64 hex"
+    yield "a URL in a form", ASK, *form(("image", b"https://127.0.0.1:1/a.png")), 400, "unsupported_url", "never fetched"
     yield "an id that is not there", ASK, *js(image={"id": "0" * 64}), 404, "image_not_found", ""
 
 
