@@ -35,27 +35,31 @@ static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_cl
                                                .urgency = class});
 }
 
+/* First come, first served inside a class; and no class keeps another one out. */
 TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
-    enum { JOBS = SCHED_RUNNING + 3, PLACES = SCHED_RUNNING - SCHED_FOR_ACT };
+    enum { PER_CLASS = SCHED_OF_CLASS + 3 };
+    static const struct {
+        enum eng_class class;
+        int places;
+    } crowd[] = {{ENG_PICTURE, SCHED_OF_CLASS},
+                 {ENG_ANSWER, SCHED_RUNNING - SCHED_FOR_ACT - SCHED_OF_CLASS},
+                 {ENG_MASK, 0},
+                 {ENG_ACT, SCHED_FOR_ACT}};
     static struct stage s;
-    struct eng_job *j[JOBS], *act[SCHED_FOR_ACT + 1];
+    struct eng_job *j[ARRAY_LEN(crowd)][PER_CLASS];
     const struct rig_sizes large = {8000, 20000, 300, 128, 8};
     open_stage(&s, RIG_DIGITS, &large);
-    for (int i = 0; i < JOBS; i++)
-        j[i] = ask(&s, i, 40, ENG_PICTURE);
-    rig_turn(&s.r, 1);
-    for (int i = 0; i < JOBS; i++) /* first come, first served */
-        CHECK_EQ(eng_job_state(j[i]), i < PLACES ? ENG_RUNNING : ENG_WAITING);
-    for (int i = 0; i <= SCHED_FOR_ACT; i++)
-        act[i] = ask(&s, 0, 1, ENG_ACT);
-    rig_turn(&s.r, 1);
-    for (int i = 0; i <= SCHED_FOR_ACT; i++) /* beside as many pictures as may run */
-        CHECK_EQ(eng_job_state(act[i]), i < SCHED_FOR_ACT ? ENG_RUNNING : ENG_WAITING);
+    for (size_t k = 0; k < ARRAY_LEN(crowd); k++) {
+        for (int i = 0; i < PER_CLASS; i++)
+            j[k][i] = ask(&s, i, 40, crowd[k].class);
+        rig_turn(&s.r, 1);
+        for (int i = 0; i < PER_CLASS; i++)
+            CHECK_EQ(eng_job_state(j[k][i]), i < crowd[k].places ? ENG_RUNNING : ENG_WAITING);
+    }
     rig_finish(&s.r);
-    for (int i = 0; i < JOBS; i++)
-        eng_job_put(j[i]);
-    for (int i = 0; i <= SCHED_FOR_ACT; i++)
-        eng_job_put(act[i]);
+    for (size_t k = 0; k < ARRAY_LEN(crowd); k++)
+        for (int i = 0; i < PER_CLASS; i++)
+            eng_job_put(j[k][i]);
     close_stage(&s);
 }
 
