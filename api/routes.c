@@ -69,6 +69,10 @@ const struct api_route *api_route(const char *method, const char *path, const ch
     return NULL;
 }
 
+int api_route_is_quick(const struct api_route *r) {
+    return r->scope == API_SCOPE_OPEN || r->step == act_step || r->step == session_act_step;
+}
+
 size_t api_route_body_max(const struct api *a, const struct api_route *r) {
     switch (r->body) {
     case API_BODY_JSON: return a->opt.json_max;
