@@ -63,6 +63,8 @@ const struct api_route *api_route(const char *method, const char *path, const ch
 const struct api_route *api_route_table(size_t *n);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
+/* Takes moments, and somebody counts them: a game, a look at the server's health. */
+int api_route_is_quick(const struct api_route *r);
 
 /* ---- one call ---- */
 struct api_field {            /* a part of a multipart/form-data body, or a pair of the query */

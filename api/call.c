@@ -187,25 +187,28 @@ int call_fail_as(struct api_call *c, const char *code) {
 
 /* ---- towards the engine ---- */
 
-/* A decoder's error: its text was written in this room, for clients. */
-static int refuse_picture(struct api_call *c, int rc, const struct err *e) {
+/* A decoder's error: its text was written in this room, for clients. `nth` 0: it is the only one. */
+static int refuse_picture(struct api_call *c, const struct input_picture *p, int nth, int rc,
+                          const struct err *e) {
+    char which[32] = "";
     const char *code = rc == E_TOO_BIG ? "picture_too_large" : problem_code_of(rc);
-    return problem_set(&c->problem, code, "image", "%s", e->text);
+    if (nth) snprintf(which, sizeof(which), "picture %d: ", nth);
+    return problem_set(&c->problem, code, p->name, "%s%s", which, e->text);
 }
 
 /* One encoded picture -> the next of c->images. */
-static int decode(struct api_call *c, const struct input_picture *p) {
+static int decode(struct api_call *c, const struct input_picture *p, int nth) {
     struct err e = {0};
     uint8_t *rgb = NULL;
     int w, h;
     uint64_t start = clock_ns();
     int rc = api_picture_decode(p->bytes, p->len, c->api->opt.pixels_max, &rgb, &w, &h, &e);
     if (rc) {
-        refuse_picture(c, rc, &e);
+        refuse_picture(c, p, nth, rc, &e);
     } else {
         rc = eng_image_new(c->api->eng, rgb, w, h, &c->images[c->n_images], &e);
         if (rc == E_TOO_BIG)
-            problem_set(&c->problem, "picture_too_large", "image", NULL);
+            problem_set(&c->problem, "picture_too_large", p->name, NULL);
         else if (rc)
             problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
         else
@@ -222,11 +225,11 @@ int call_images(struct api_call *c, const struct input *in) {
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         if (!p->id) {
-            if (decode(c, p)) return -1;
+            if (decode(c, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
             continue;
         }
         struct eng_image *image = images_find(c->api->images, p->id);
-        if (!image) return problem_set(&c->problem, "image_not_found", in->wants->picture, NULL);
+        if (!image) return problem_set(&c->problem, "image_not_found", p->name, NULL);
         c->images[c->n_images++] = image;
     }
     return 0;

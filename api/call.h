@@ -125,6 +125,7 @@ int chat_step(struct api_call *c);
 int images_put_step(struct api_call *c);
 int images_delete_step(struct api_call *c);
 int meta_models_step(struct api_call *c);
+int meta_model_step(struct api_call *c);
 int meta_livez_step(struct api_call *c);
 int meta_readyz_step(struct api_call *c);
 int meta_static_step(struct api_call *c);

@@ -17,11 +17,11 @@ static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'sel
                           "data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
                           "frame-ancestors 'none'";
 
-/* The list of OpenAI's shape, with what a client has to know to ask: how large the grid is. */
-int meta_models_step(struct api_call *c) {
+/* A model in OpenAI's shape, with what a client has to know to ask: how large the grid is. */
+static void write_model(struct api_call *c) {
     const struct eng_info *info = eng_info(c->api->eng);
     struct buf *b = &c->body;
-    buf_str(b, "{\"object\":\"list\",\"data\":[{\"id\":");
+    buf_str(b, "{\"id\":");
     json_write_str(b, info->name);
     buf_printf(b,
                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"lammd\",\"grid\":%d,"
@@ -30,7 +30,23 @@ int meta_models_step(struct api_call *c) {
                c->api->born_s, info->grid, info->image_size, info->image_tokens, info->positions,
                (unsigned long long)info->parameters, info->digest);
     json_write_str(b, info->backend);
-    buf_str(b, "}]}\n");
+    buf_char(b, '}');
+}
+
+int meta_models_step(struct api_call *c) {
+    buf_str(&c->body, "{\"object\":\"list\",\"data\":[");
+    write_model(c);
+    buf_str(&c->body, "]}\n");
+    return call_answer(c, 200, "application/json");
+}
+
+/* By its own name, or the one that stands for whatever is loaded. */
+int meta_model_step(struct api_call *c) {
+    const char *wanted = c->in.arg;
+    if (strcmp(wanted, "lammd") != 0 && strcmp(wanted, eng_info(c->api->eng)->name) != 0)
+        return call_fail_as(c, "model_not_found");
+    write_model(c);
+    buf_char(&c->body, '\n');
     return call_answer(c, 200, "application/json");
 }
 

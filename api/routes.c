@@ -27,6 +27,7 @@ static const struct api_route table[] = {
     {"PUT", "/v1/images", API_SCOPE_USER, API_BODY_PICTURE, "PUT", images_put_step},
     {"DELETE", "/v1/images/{id}", API_SCOPE_USER, API_BODY_NONE, "DELETE", images_delete_step},
     {"GET", "/v1/models", API_SCOPE_USER, API_BODY_NONE, GETS, meta_models_step},
+    {"GET", "/v1/models/{id}", API_SCOPE_USER, API_BODY_NONE, GETS, meta_model_step},
     {"GET", "/livez", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_livez_step},
     {"GET", "/readyz", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_readyz_step},
     {"GET", "/metrics", API_SCOPE_OPEN, API_BODY_NONE, GETS, metrics_step},
@@ -66,6 +67,10 @@ const struct api_route *api_route(const char *method, const char *path, const ch
     }
     *arg = NULL;
     return NULL;
+}
+
+int api_route_is_quick(const struct api_route *r) {
+    return r->scope == API_SCOPE_OPEN || r->step == act_step || r->step == session_act_step;
 }
 
 size_t api_route_body_max(const struct api *a, const struct api_route *r) {

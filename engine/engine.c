@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/task/prompt.h"
 #include "engine/unit.h"
 #include "kernels/base/mem.h"
 
@@ -219,6 +220,10 @@ int eng_health(const struct eng *e) {
 
 const char *eng_piece(const struct eng *e, int32_t token) {
     return sptok_piece(e->unit[0]->tok, token);
+}
+
+int eng_check_text(const char *text, int in_chat, const char *what, struct err *e) {
+    return in_chat ? prompt_check_turn(text, what, e) : prompt_check(text, what, e);
 }
 
 int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,

@@ -81,6 +81,9 @@ const struct eng_info *eng_info(const struct eng *e);
 int eng_health(const struct eng *e);
 /* The text of one token, as the tokenizer has it ("▁the"); NULL for an id outside the vocabulary. */
 const char *eng_piece(const struct eng *e, int32_t token);
+/* May a text stand in a prompt? eng_submit looks, too; here `what` names it in the error. In a chat line
+ * breaks, tabs and a task's tag are legal. E_INVALID, or E_TOO_BIG: outside a chat 4,000 bytes at most. */
+int eng_check_text(const char *text, int in_chat, const char *what, struct err *e);
 
 /* ---- pictures ---- */
 enum { ENG_IMAGE_SIDE_MAX = 32768, ENG_IMAGE_PIXELS_MAX = 64 * 1000 * 1000 };

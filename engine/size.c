@@ -13,10 +13,12 @@ enum {
     CACHED_IMAGES = 32,
     KV_TOKENS_MAX = 1 << 26,
     QUEUE_PICTURES = 16, /* whole pictures of questions that may wait */
-    FEATS = 16,          /* pictures whose features are kept */
+    FEATS = 16,          /* pictures whose features are kept, at least */
+    FEATS_MAX = 256,     /* and at most: the four frames of 64 games */
     SPARE_STEMS = 4      /* beside the cached ones */
 };
-static const uint64_t KV_BYTES = (uint64_t)1 << 30; /* of a pool whose size nobody chose */
+static const uint64_t FEATS_BYTES = (uint64_t)256 << 20; /* of those beyond the least */
+static const uint64_t KV_BYTES = (uint64_t)1 << 30;      /* of a pool whose size nobody chose */
 
 static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
 static int32_t at_most(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -31,7 +33,7 @@ struct model_plan unit_plan(const struct unit *u) {
     return (struct model_plan){.rows_max = z->rows,
                                .picks_max = z->rows,
                                .kv_slots = z->runs + z->singles,
-                               .feats_max = FEATS,
+                               .feats_max = z->feats,
                                .spans_max = batch_spans_max(z->rows, SCHED_RUNNING),
                                .tails_max = batch_tails_max(z->rows, unit_keys(u)),
                                .sets_max = f->text_set + 1,
@@ -81,6 +83,20 @@ static int chosen_slots(struct unit *u, int32_t slots, struct err *err) {
 }
 
 /* ---- the device's room ---- */
+
+/* Features are kept within FEATS_BYTES and a small part of a device whose end is known. */
+static int32_t feats_within(const struct unit *u) {
+    const struct model_config *c = model_config(u->model);
+    uint64_t one = sizeof(float) * (uint64_t)c->text.hidden_size * (uint64_t)c->n_image_tokens;
+    uint64_t bytes = FEATS_BYTES;
+    struct kern_stats s;
+    u->ops->stats(u->kern, &s);
+    if (s.most_bytes) {
+        uint64_t part = s.most_bytes > s.live_bytes ? (s.most_bytes - s.live_bytes) / 16 : 0;
+        if (part < bytes) bytes = part;
+    }
+    return at_least(bytes / one < FEATS_MAX ? (int32_t)(bytes / one) : FEATS_MAX, FEATS);
+}
 
 /* Bytes that are left behind the weights, and those of all buffers but the pool, with today's sizes. */
 struct room {
@@ -137,6 +153,7 @@ int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *e
     z->rows = at_least(z->rows, rows_least);
     z->cached = o->cached_images < 0 ? 0 : o->cached_images > 0 ? o->cached_images : CACHED_IMAGES;
     z->cached = at_most(z->cached, 4096);
+    z->feats = feats_within(u);
     int may_shrink = o->rows_max <= 0 && o->width <= 0 && o->kv_tokens <= 0;
     for (;;) {
         struct err why = {0};

@@ -32,7 +32,7 @@ enum {
 };
 
 struct sizes {
-    int32_t lanes, rows, runs, singles, cached;
+    int32_t lanes, rows, runs, singles, cached, feats;
     int32_t tail_max;   /* of a lane */
     int32_t answer_max; /* of numbers */
 };

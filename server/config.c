@@ -63,7 +63,7 @@ static const struct row rows[] = {
     {"connections", KIND_INT, CMD_SERVE, AT(connections), 1, 65536, 1024, "N",
      "connections at once; more are told 503"},
     {"workers", KIND_INT, CMD_SERVE, AT(workers), 1, 64, 2, "N",
-     "threads that decode pictures and write answers"},
+     "threads that decode pictures and write answers; one more is there for games and health"},
     {"json-mib", KIND_INT, CMD_SERVE, AT(json_mib), 1, 1024, 16, "MIB", "largest JSON body"},
     {"picture-mib", KIND_INT, CMD_SERVE, AT(picture_mib), 1, 1024, 12, "MIB",
      "largest encoded picture"},

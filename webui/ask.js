@@ -15,10 +15,11 @@ let turns = [];                 // {question, answer}
 let running = null;             // AbortController
 
 export const ask = {
+  // By a pipe: a photo is longer than an argument may be.
   curl(origin) {
-    return `curl ${origin}/v1/chat/completions -H 'Content-Type: application/json' -d '{"messages": [{"role": "user",\n` +
-      `  "content": [{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,'$(base64 -w0 photo.jpg)'"}},\n` +
-      `              {"type": "text", "text": "What is in the picture?"}]}]}'`;
+    return `printf '{"messages": [{"role": "user", "content": [{"type": "text", "text": "What is in the picture?"},\n` +
+      `  {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,%s"}}]}]}' "$(base64 -w0 photo.jpg)" |\n` +
+      `curl ${origin}/v1/chat/completions -H 'Content-Type: application/json' -d @-`;
   },
   take(next) {
     picture = next;

@@ -69,12 +69,11 @@ async function run() {
   if (why) setStatus(why);
 }
 
-// With threshold 0 the answer's box is told even where nothing in it is likely.
 function request(sentence) {
   const form = new FormData();
   form.set('image', picture.blob, 'picture');
   form.set('sentence', sentence);
-  for (const [name, value] of [['soft', 'true'], ['png', 'true'], ['size', 'grid'], ['threshold', '0']]) form.set(name, value);
+  for (const [name, value] of [['soft', 'true'], ['png', 'true'], ['size', 'grid']]) form.set(name, value);
   for (const [name, value] of boxFields()) form.set(name, value);
   return form;
 }
@@ -91,8 +90,7 @@ async function readMask(answer, ms) {
   const [h, w] = answer.mask.size;
   const grey = await readPixels(answer.png, w, h);
   const p = Float32Array.from({length: w * h}, (_, i) => grey[4 * i] / 255);
-  const box = answer.percent?.map((v) => v / 100) ?? null;
-  return {w, h, p, box, sure: answer.box_probability, ms, sentence: answer.sentence};
+  return {w, h, p, box: answer.percent.map((v) => v / 100), sure: answer.box_probability, ms, sentence: answer.sentence};
 }
 
 function setStatus(text) {
@@ -214,8 +212,7 @@ function tell() {
   text('cut-box-sure', mask?.sure != null ? percent(mask.sure) : '–');
   text('cut-time', mask ? `${format(mask.ms / 1000, 2)} s` : '–');
   if (!mask || running) return;
-  if (!mask.box) setStatus(`no box found for “${mask.sentence}”`);
-  else if (n) setStatus(`“${mask.sentence}”`);
+  if (n) setStatus(`“${mask.sentence}”`);
   else setStatus(`nothing reaches ${$('cut-threshold').value} %; the likeliest place has ${percent(best)}`);
 }
 

@@ -81,22 +81,21 @@ int act_read(struct input *in, struct act *a) {
     if (input_int(in, "deadline_ms", 1, DEADLINE_MAX_MS, &a->deadline_ms)) return -1;
     if (input_flag(in, "probability", &a->has_probability)) return -1;
     if (input_json(in, "default", &fallback)) return -1;
+    int is_drive = a->game->task == ENG_DRIVE;
     a->has_fallback = fallback != NULL;
     int rc = 0;
-    if (fallback)
-        rc =
-            a->game->task == ENG_DRIVE ? read_driving(in, fallback, a) : read_shot(in, fallback, a);
+    if (fallback) rc = is_drive ? read_driving(in, fallback, a) : read_shot(in, fallback, a);
     json_decref(fallback);
     return rc;
 }
 
-int act_check_sizes(struct api_call *c) {
+int act_check_sizes(struct api_call *c, const char *param) {
     int w, h, w0, h0;
     eng_image_size(c->images[0], &w0, &h0);
     for (uint32_t i = 1; i < c->n_images; i++) {
         eng_image_size(c->images[i], &w, &h);
         if (w != w0 || h != h0)
-            return problem_set(&c->problem, "invalid_parameter", "frames",
+            return problem_set(&c->problem, "invalid_parameter", param,
                                "frames of one game have one size; one is %d x %d, the next %d x %d",
                                w0, h0, w, h);
     }
@@ -206,7 +205,7 @@ static int read_request(struct api_call *c, struct act *a) {
                          a->game->frames, in.n_pictures);
     if (!rc) rc = call_images(c, &in);
     input_close(&in);
-    return rc ? rc : act_check_sizes(c);
+    return rc ? rc : act_check_sizes(c, "frames");
 }
 
 int act_step(struct api_call *c) {

@@ -26,8 +26,8 @@ struct act {
 /* Names of the fields that act_read takes, for lists of known ones. */
 #define ACT_FIELDS "deadline_ms", "default", "probability"
 int act_read(struct input *in, struct act *a); /* a->game is known */
-/* Every frame must be as large as the first. */
-int act_check_sizes(struct api_call *c);
+/* Every frame must be as large as the first. `param`: the field that they came in. */
+int act_check_sizes(struct api_call *c, const char *param);
 
 /* Ask about c->images. API_WAIT or API_REPLY; *is_over says that the reply is an action. */
 int act_ask(struct api_call *c, const struct act *a, int *is_over);

@@ -100,7 +100,9 @@ static int check_content(struct reading *r, const char *name, int may_be_empty) 
     if (bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
     if (r->n_images && !r->text.len) return fault(r, name, "has a picture but no question");
     if (may_be_empty && r->text.len == 0) return 0;
-    return input_check_text(r->in, name, (const char *)r->text.p, r->text.len, TEXT_MAX);
+    const char *text = (const char *)r->text.p;
+    int rc = input_check_text(r->in, name, text, r->text.len, TEXT_MAX);
+    return rc ? rc : input_check_tags(r->in, name, text, 1);
 }
 
 static int take_question(struct reading *r, const char *name) {
@@ -308,7 +310,7 @@ static const char *const known[] = {
     "presence_penalty", "frequency_penalty", "logit_bias", "response_format",
     /* passed over */
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", NULL};
-const struct input_wants chat_wants = {.known = known};
+const struct input_wants chat_wants = {.known = known, .only_json = 1};
 
 int chat_understand(struct input *in, const char *model, struct chat *q) {
     struct reading r = {.call = in->call, .in = in, .chat = q};

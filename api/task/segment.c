@@ -105,8 +105,10 @@ static int pick_form(struct api_call *c, struct cutting *q) {
     q->form = (enum form)(form + skip);
     if (form >= 0) return 0;
     return problem_set(&c->problem, "not_acceptable", NULL,
-                       "the answer comes as %sapplication/json, which is not in Accept",
-                       skip ? "" : "image/png or ");
+                       skip ? "the masks of sentences come as application/json, which is not in "
+                              "Accept; a PNG has the mask of one sentence"
+                            : "the answer comes as image/png or application/json; neither is in "
+                              "Accept");
 }
 
 /* What the answer will take of memory and time is known before anything is asked. */
@@ -310,14 +312,10 @@ static int answer_png(struct api_call *c, struct cutting *q) {
     return call_answer(c, 200, "image/png");
 }
 
-/* "box":{..},"percent":[..] or null */
-static void write_box(const struct api_call *c, const struct look *l, int is_empty, struct buf *b) {
+/* Where it was looked for, found or not. */
+static void write_box(const struct api_call *c, const struct look *l, struct buf *b) {
     int w, h;
     eng_image_size(c->images[0], &w, &h);
-    if (is_empty) {
-        buf_str(b, "\"box\":null,\"percent\":null,");
-        return;
-    }
     buf_printf(b, "\"box\":{\"x1\":%.2f,\"y1\":%.2f,\"x2\":%.2f,\"y2\":%.2f},", l->box[0],
                l->box[1], l->box[2], l->box[3]);
     buf_printf(b, "\"percent\":[%.4g,%.4g,%.4g,%.4g],", 100 * l->box[0] / w, 100 * l->box[1] / h,
@@ -352,7 +350,7 @@ static void write_mask(const struct api_call *c, struct cutting *q, uint32_t i, 
     buf_str(b, "{\"sentence\":");
     json_write_str(b, q->sentences[i]);
     buf_char(b, ',');
-    write_box(c, l, is_empty, b);
+    write_box(c, l, b);
     if (l->refer)
         buf_printf(b, "\"box_probability\":%.6g,", l->probability);
     else

@@ -220,7 +220,7 @@ static int begin(struct api_call *c, struct step *p) {
         return -1;
     }
     line_up(c, &p->session);
-    return act_check_sizes(c);
+    return act_check_sizes(c, "frame");
 }
 
 static int take_step(struct api_call *c, struct step *p, int *is_over) {

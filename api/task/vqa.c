@@ -41,7 +41,8 @@ static int read_request(struct api_call *c, struct asking *q) {
         rc = input_texts(&in, "choices", ENG_CHOICES_MAX, CHOICE_MAX, &q->choices, &q->n_choices);
     if (!rc) rc = read_speech(c, &in, q);
     if (!rc && !q->question)
-        rc = problem_set(&c->problem, "missing_parameter", "question", "question is missing");
+        rc = problem_set(&c->problem, "missing_parameter", "question",
+                         "question is missing: what to ask, e.g. \"is there a ball?\"");
     if (!rc) rc = call_images(c, &in);
     input_close(&in);
     return rc;
@@ -111,7 +112,7 @@ static int begin(struct api_call *c) {
                           .n_choices = q->n_choices,
                           .speech = q->speaking.speech,
                           .urgency = ENG_ANSWER};
-    return call_ask(c, &ask, "question") ? 0 : -1;
+    return call_ask(c, &ask, q->n_choices ? "choices" : "question") ? 0 : -1;
 }
 
 int vqa_step(struct api_call *c) {

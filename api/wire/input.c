@@ -49,6 +49,7 @@ static int take_picture(struct input *in, const char *name, const uint8_t *bytes
         return -1;
     }
     *p = (struct input_picture){.bytes = bytes, .len = len, .decoded = decoded};
+    snprintf(p->name, sizeof(p->name), "%s", name);
     in->n_pictures++;
     return 0;
 }
@@ -57,6 +58,7 @@ static int take_id(struct input *in, const char *name, const char *id) {
     struct input_picture *p = next_picture(in, name);
     if (!p) return -1;
     *p = (struct input_picture){.id = id};
+    snprintf(p->name, sizeof(p->name), "%s", name);
     in->n_pictures++;
     return 0;
 }
@@ -153,10 +155,10 @@ static int unknown(struct input *in, const char *name) {
         buf_printf(&list, "%s%s", list.len ? ", " : "", w->known[i]);
     json_quote(name, strlen(name), shown, sizeof(shown));
     if (list.len > 0 && list.len < 180)
-        problem_set(in->problem, "unknown_parameter", NULL,
+        problem_set(in->problem, "unknown_parameter", name,
                     "%s is not a known field; known are: %s", shown, (const char *)list.p);
     else
-        problem_set(in->problem, "unknown_parameter", NULL,
+        problem_set(in->problem, "unknown_parameter", name,
                     "%s is not a known field here; see /openapi.yaml", shown);
     buf_clear(&list);
     return -1;
@@ -174,7 +176,7 @@ static int check_query(struct input *in) {
         if (is_name(name, in->wants->picture) || is_name(name, in->wants->pictures))
             return problem_set(in->problem, "invalid_parameter", name,
                                "the picture belongs in the body, not in the query");
-        if (!is_known(name, in->wants->known)) return unknown(in, name);
+        if (in->wants->only_json || !is_known(name, in->wants->known)) return unknown(in, name);
     }
     return 0;
 }
@@ -205,10 +207,16 @@ static int open_json(struct input *in) {
     return 0;
 }
 
+static int is_address(const struct api_field *f) {
+    return f->len > 8 && (strncasecmp((const char *)f->data, "http://", 7) == 0 ||
+                          strncasecmp((const char *)f->data, "https://", 8) == 0);
+}
+
 static int open_form(struct input *in) {
     for (size_t i = 0; i < in->from->n_form; i++) {
         const struct api_field *f = &in->from->form[i];
         if (is_name(f->name, in->wants->picture)) {
+            if (is_address(f)) return problem_set(in->problem, "unsupported_url", f->name, NULL);
             if (take_picture(in, f->name, f->data, f->len, NULL)) return -1;
         } else if (!is_known(f->name, in->wants->known)) {
             return unknown(in, f->name);
@@ -219,12 +227,13 @@ static int open_form(struct input *in) {
 
 static int refuse_type(struct input *in) {
     char got[64] = "none";
+    const struct input_wants *w = in->wants;
     const char *type = in->from->content_type;
     if (type) json_quote(type, strlen(type), got, sizeof(got));
     return problem_set(in->problem, "unsupported_media_type", NULL,
-                       "Content-Type must be %sapplication/json; got %s",
-                       in->wants->picture ? "image/png, image/jpeg, multipart/form-data or " : "",
-                       got);
+                       "Content-Type must be %s%sapplication/json; got %s",
+                       w->picture ? "image/png, image/jpeg, " : "",
+                       w->only_json ? "" : "multipart/form-data or ", got);
 }
 
 int input_open(struct input *in, struct api_call *c, const struct input_wants *wants) {
@@ -235,14 +244,17 @@ int input_open(struct input *in, struct api_call *c, const struct input_wants *w
     int rc = 0;
     if (media_is(type, "application/json"))
         rc = open_json(in);
-    else if (picture && media_is(type, "multipart/form-data"))
+    else if (!wants->only_json && media_is(type, "multipart/form-data"))
         rc = open_form(in);
     else if (picture && (media_is(type, "image/png") || media_is(type, "image/jpeg")))
         rc = take_picture(in, picture, from->body, from->body_len, NULL);
-    else if (from->body_len || (type && picture))
+    else if (from->body_len || from->n_form || (type && picture))
         rc = refuse_type(in); /* nothing may be of any type, where no picture has to come */
     if (rc == 0 && picture && !wants->pictures && in->n_pictures == 0)
-        rc = problem_set(in->problem, "missing_picture", picture, NULL);
+        rc = problem_set(in->problem, "missing_picture", picture,
+                         "the request has no picture: send it as %s in a form or in JSON, or as "
+                         "the body itself",
+                         picture);
     return rc;
 }
 

@@ -31,9 +31,11 @@ struct input_wants {
     const char *pictures; /* in JSON, the field that is a list of them instead, or NULL. Then 0 to
                                  ENG_IMAGES_MAX may come, in a form as several `picture` */
     const char *const *known; /* the other fields, ends with NULL */
+    int only_json;            /* no form and no query */
 };
 
 struct input_picture {
+    char name[40];        /* of its field: "frames[1]" */
     const uint8_t *bytes; /* encoded, borrowed from the request or from `decoded` */
     size_t len;
     const char *id; /* of a stored picture, instead of bytes; or NULL */
@@ -78,6 +80,8 @@ int input_has(const struct input *in, const char *name);
 
 /* For values inside other values. `name`: how to call it, "messages[0].content". */
 int input_check_text(struct input *in, const char *name, const char *text, size_t len, size_t max);
+/* Tags of the model's own don't belong in it: the engine's word. NUL-terminated. */
+int input_check_tags(struct input *in, const char *name, const char *text, int in_chat);
 /* A picture by URL: data:image/png;base64,... or lammd:ID of a stored one. Others are refused. */
 int input_take_url(struct input *in, const char *name, const char *url, size_t len);
 /* "NAME must be WHAT; got V" */

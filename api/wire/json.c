@@ -41,7 +41,7 @@ int json_open(const uint8_t *bytes, size_t len, json_t **root, struct problem *p
                            JSON_TOKENS_MAX, JSON_DEPTH_MAX);
     }
     json_error_t e;
-    *root = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &e);
+    *root = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     return *root ? 0 : refuse(p, &e);
 }
 

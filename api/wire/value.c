@@ -276,6 +276,15 @@ int input_numbers(struct input *in, const char *name, const char *form, int n, d
     return 0;
 }
 
+/* What JSON has as a list or an object is JSON text in a form or a query. What can't be read as that is
+ * a string, and its reader says what it should have been. */
+static int read_json_text(struct input *in, const char *name, const struct value *v, json_t **out) {
+    struct problem inner = {0};
+    if (json_open((const uint8_t *)v->text, v->len, out, &inner) == 0) return 0;
+    if (!memchr(v->text, 0, v->len)) *out = json_stringn(v->text, v->len);
+    return *out ? 0 : must_be(in, name, v, "JSON text");
+}
+
 static int read_points(struct input *in, const char *name, const json_t *v, int max, int grid,
                        struct eng_point **points, uint32_t *n) {
     size_t count = json_is_array(v) ? json_array_size(v) : 0;
@@ -322,7 +331,7 @@ int input_points(struct input *in, const char *name, int max, int grid, struct e
     }
     if (v.json) return read_points(in, name, v.json, max, grid, points, n);
     json_t *root;
-    if (json_open((const uint8_t *)v.text, v.len, &root, in->problem)) return -1;
+    if (read_json_text(in, name, &v, &root)) return -1;
     int rc = read_points(in, name, root, max, grid, points, n);
     json_decref(root);
     return rc;
@@ -348,6 +357,12 @@ int input_check_text(struct input *in, const char *name, const char *text, size_
     return 0;
 }
 
+int input_check_tags(struct input *in, const char *name, const char *text, int in_chat) {
+    struct err e = {0};
+    if (eng_check_text(text, in_chat, name, &e) == 0) return 0;
+    return problem_set(in->problem, "invalid_parameter", name, "%s", e.text);
+}
+
 int input_text(struct input *in, const char *name, size_t max, const char **out) {
     struct value v = {0};
     int got = find(in, name, &v);
@@ -355,12 +370,10 @@ int input_text(struct input *in, const char *name, size_t max, const char **out)
     if (v.json && !json_is_string(v.json)) return must_be(in, name, &v, "a string");
     const char *text = v.json ? json_string_value(v.json) : v.text;
     size_t len = v.json ? json_string_length(v.json) : v.len;
-    if (input_check_text(in, name, text, len, max)) {
-        if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
-        return -1;
-    }
-    *out = call_keep(in->call, text, len);
-    return *out ? 0 : -1;
+    if (input_check_text(in, name, text, len, max) == 0) *out = call_keep(in->call, text, len);
+    if (!in->problem->row && input_check_tags(in, name, *out, 0) == 0) return 0;
+    if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
+    return -1;
 }
 
 static int read_texts(struct input *in, const char *name, const json_t *v, size_t max,
@@ -381,7 +394,7 @@ static int read_texts(struct input *in, const char *name, const json_t *v, size_
         }
         if (!in->problem->row)
             texts[i] = call_keep(in->call, json_string_value(one), json_string_length(one));
-        if (in->problem->row) {
+        if (in->problem->row || input_check_tags(in, at, texts[i], 0)) {
             snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s/%zu", name, i);
             return -1;
         }
@@ -419,5 +432,5 @@ int input_json(struct input *in, const char *name, json_t **out) {
         *out = json_incref((json_t *)(uintptr_t)v.json);
         return 0;
     }
-    return json_open((const uint8_t *)v.text, v.len, out, in->problem);
+    return read_json_text(in, name, &v, out);
 }

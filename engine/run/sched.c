@@ -199,7 +199,8 @@ static void enter(struct sched *s, struct eng_job *j) {
 
 /* 0, or E_BUSY: not now; E_NOMEM: not now, for want of single slots. */
 static int try_admit(struct sched *s, struct eng_job *j) {
-    if (s->n_running == SCHED_RUNNING) return E_BUSY;
+    int kept = j->urgency == ENG_ACT ? 0 : SCHED_FOR_ACT;
+    if (s->n_running >= SCHED_RUNNING - kept) return E_BUSY;
     int32_t slots = j->tree.run_tokens + j->lane_slots, cached;
     if (!kv_promise(s->kv, slots)) return E_NOMEM;
     struct stem_key key = job_stem(j);
@@ -217,11 +218,19 @@ static int is_aged(const struct sched *s, const struct eng_job *j) {
     return j->passed_over && s->let_in - (j->passed_over - 1) >= SCHED_SKIPS;
 }
 
+/* The class has all the places that it may take: its jobs wait for each other, not for others. */
+static int is_crowded(const struct sched *s, int class) {
+    int n = 0;
+    for (int i = 0; i < s->n_running; i++)
+        n += (int)s->running[i]->urgency == class;
+    return class != ENG_ACT && n >= SCHED_OF_CLASS;
+}
+
 /* Let in what fits of one class. 1: an aged job does not, and nobody may pass it. */
 static int admit_class(struct sched *s, int class, int only_aged) {
     struct sched_list *list = &s->waiting[class];
     struct eng_job *prev = NULL, *next, *j = list->first;
-    for (int looks = 0; j && looks < SCHED_LOOKS; j = next, looks++) {
+    for (int looks = 0; j && looks < SCHED_LOOKS && !is_crowded(s, class); j = next, looks++) {
         next = j->next;
         int rc = only_aged && !is_aged(s, j) ? E_BUSY : try_admit(s, j);
         if (rc == 0) {

@@ -14,7 +14,8 @@
  * be had at once; more lanes are promised their slots one by one, as rows go round. Inside a class it
  * is first come first served; a job that does not fit yet is passed over, but when SCHED_SKIPS others
  * were let in since it first did not fit, nobody else is (but act jobs), and while single slots are
- * what it lacks, running jobs start no second lane. So it gets in when what runs has drained.
+ * what it lacks, running jobs start no second lane. So it gets in when what runs has drained. No
+ * class takes all places, and a few are kept for act jobs: nobody waits for one of many whole pictures to end.
  *
  * Shares. Who gets the next rows of a pass: the class that has had the fewest rows for its weight,
  * and in it the job that has had the fewest; one that comes late starts level with the others. A
@@ -37,7 +38,9 @@
 #include "engine/run/stem.h"
 
 enum {
-    SCHED_RUNNING = 32, /* jobs that run at once */
+    SCHED_RUNNING = 32,  /* jobs that run at once */
+    SCHED_OF_CLASS = 20, /* of them, of one class; act jobs are as many as they are */
+    SCHED_FOR_ACT = 4,   /* places that nothing but act jobs may take */
     SCHED_SKIPS = 16,
     SCHED_LOOKS = 64,     /* waiting jobs of a class that are looked at in one turn */
     SCHED_QUANTUM = 256,  /* rows: few stems in a pass, since each costs it a packing of its keys */

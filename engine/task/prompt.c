@@ -88,8 +88,7 @@ int prompt_check(const char *text, const char *what, struct err *e) {
     return rc ? rc : check_tags(text, what, tags, ARRAY_LEN(tags), e);
 }
 
-/* In a chat a task's tag is legal: that is how MiniGPT-v2 is asked for one. */
-static int check_turn(const char *text, const char *what, struct err *e) {
+int prompt_check_turn(const char *text, const char *what, struct err *e) {
     int rc = check_characters(text, what, 1, e);
     return rc ? rc : check_tags(text, what, structure, ARRAY_LEN(structure), e);
 }
@@ -262,9 +261,9 @@ static int check_turns(const struct eng_ask *a, struct err *e) {
         images = t->n_images <= ENG_IMAGES_MAX ? images + t->n_images : UINT32_MAX;
         if (images > a->n_images)
             return err_set(e, E_INVALID, "the turns have more pictures than were sent");
-        rc = check_turn(t->question, "a question", e);
+        rc = prompt_check_turn(t->question, "a question", e);
         /* A model may have said nothing. */
-        if (!rc && t->answer && t->answer[0]) rc = check_turn(t->answer, "an answer", e);
+        if (!rc && t->answer && t->answer[0]) rc = prompt_check_turn(t->answer, "an answer", e);
     }
     if (!rc && images != a->n_images)
         rc = err_set(e, E_INVALID, "%u pictures were sent, the turns have %u", a->n_images, images);

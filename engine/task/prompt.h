@@ -20,7 +20,7 @@
 
 /* Tokens with pictures in them: ids[i] >= 0 is a token, PROMPT_IMAGE stands for all I tokens of
  * the next picture. */
-enum { PROMPT_IMAGE = -1, PROMPT_MAX = 4096, PROMPT_SENTENCE_MAX = 1000 };
+enum { PROMPT_IMAGE = -1, PROMPT_MAX = 4096, PROMPT_SENTENCE_MAX = 4000 };
 struct prompt {
     int32_t ids[PROMPT_MAX];
     int n;
@@ -49,5 +49,8 @@ int prompt_ask(const struct model_config *c, const struct sptok *t, const struct
  * E_INVALID: empty, control characters, not UTF-8, or one of the model's own tags. E_TOO_BIG: over
  * PROMPT_SENTENCE_MAX bytes. */
 int prompt_check(const char *text, const char *what, struct err *e);
+/* The same of a turn of a chat: line breaks and tabs are legal, a task's tag is how MiniGPT-v2 is asked
+ * for one, and only the model's positions bound its length. */
+int prompt_check_turn(const char *text, const char *what, struct err *e);
 
 #endif

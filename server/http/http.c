@@ -265,6 +265,14 @@ static enum MHD_Result first_look(struct req *r, const char *method, const char 
 
 /* ---- the body ---- */
 
+static const char *why_not_taken(const struct req *r, int rc) {
+    _Static_assert(FORM_PARTS_MAX == 32, "told below");
+    if (rc == E_UNSUPPORTED) return "parts are taken without Content-Transfer-Encoding";
+    return rc == E_TOO_BIG && r->form
+               ? "the form has over 32 parts, or more bytes than are taken here"
+               : NULL;
+}
+
 static enum MHD_Result take_body(struct req *r, const char *bytes, size_t n) {
     watch_bytes(r->conn, n);
     r->body_bytes += n;
@@ -276,8 +284,7 @@ static enum MHD_Result take_body(struct req *r, const char *bytes, size_t n) {
                      : rc == E_NOMEM       ? "no_memory"
                      : rc == E_UNSUPPORTED ? "unsupported_media_type"
                                            : "bad_multipart",
-                     rc == E_UNSUPPORTED ? "parts are taken without Content-Transfer-Encoding"
-                                         : NULL);
+                     why_not_taken(r, rc));
         buf_clear(&r->body);
         form_free(r->form);
         r->form = NULL;

@@ -26,7 +26,7 @@ static void req_free(struct req *r) {
 }
 
 static void push(struct req *r) {
-    int rc = queue_push(r->desk->work, r);
+    int rc = queue_push(api_route_is_quick(r->route) ? r->desk->quick : r->desk->work, r);
     must(rc == 0); /* it is open while a request is at work, and has room for each of those */
 }
 
@@ -80,9 +80,9 @@ static void take_turn(struct req *r) {
 }
 
 static void *work(void *ud) {
-    struct desk *d = ud;
+    struct queue *from = ud;
     void *item;
-    while (queue_pop(d->work, UINT64_MAX, &item) != E_CANCELLED)
+    while (queue_pop(from, UINT64_MAX, &item) != E_CANCELLED)
         take_turn(item);
     return NULL;
 }
@@ -93,10 +93,11 @@ void desk_open(struct desk *d, struct api *api, int n_threads, int working_max) 
     d->api = api;
     d->working_max = working_max;
     d->work = queue_new((size_t)working_max);
-    d->n_threads = n_threads;
-    d->threads = mem_must((size_t)n_threads * sizeof(*d->threads));
-    for (int i = 0; i < n_threads; i++)
-        must(pthread_create(&d->threads[i], NULL, work, d) == 0);
+    d->quick = queue_new((size_t)working_max);
+    d->n_threads = n_threads + 1;
+    d->threads = mem_must((size_t)d->n_threads * sizeof(*d->threads));
+    for (int i = 0; i < d->n_threads; i++)
+        must(pthread_create(&d->threads[i], NULL, work, i ? d->work : d->quick) == 0);
 }
 
 void desk_close(struct desk *d) {
@@ -105,10 +106,12 @@ void desk_close(struct desk *d) {
         pthread_cond_wait(&d->idle, &d->mu);
     pthread_mutex_unlock(&d->mu);
     queue_close(d->work);
+    queue_close(d->quick);
     for (int i = 0; i < d->n_threads; i++)
         pthread_join(d->threads[i], NULL);
     mem_free(d->threads);
     queue_free(d->work);
+    queue_free(d->quick);
     pthread_cond_destroy(&d->idle);
     pthread_mutex_destroy(&d->mu);
 }

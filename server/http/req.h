@@ -34,9 +34,10 @@ struct req;
 /* What all requests share. */
 struct desk {
     pthread_mutex_t mu;
-    struct queue *work; /* of struct req * */
+    struct queue *work;  /* of struct req * */
+    struct queue *quick; /* the same, of those that don't wait behind others' pictures */
     pthread_t *threads;
-    int n_threads;
+    int n_threads; /* the first is there for `quick` alone */
     struct api *api;
     int is_closing;      /* lock: nothing may be parked any more */
     int n_working;       /* lock: requests with a call that is not freed yet */

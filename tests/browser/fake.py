@@ -136,7 +136,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         time.sleep(3 if "slow" in sentence else 0)
         self.reply(200, {
-            "id": "r-1", "model": "fake", "width": GRID, "height": GRID, "threshold": 0, "masks": [{
+            "id": "r-1", "model": "fake", "width": GRID, "height": GRID, "threshold": 0.5, "masks": [{
                 "sentence": sentence, "box": {"x1": 0, "y1": 0, "x2": 1, "y2": 1},
                 "percent": PERCENT, "box_probability": 0.42,
                 "mask": {"size": [GRID, GRID], "counts": ""}, "png": mask_png(0.1 if "faint" in sentence else 1)}]})

@@ -1,9 +1,12 @@
 """test_ask.py - the tab that talks: words as they come, what is remembered, what is not."""
 import base64
 import json
+import os
+import subprocess
+import tempfile
 
 from fake import ANSWER
-from see import PHOTO, forgive, fresh, give, shot, shots, told
+from see import PHOTO, forgive, fresh, give, shot, shots, text, told
 
 IDLE = "document.body.dataset.ask === 'idle'"
 SAID = "[...document.querySelectorAll('#ask-log li')].map((b) => b.textContent)"
@@ -146,3 +149,13 @@ def test_real(page, base):
     said = page.eval(SAID)
     assert len(said) == 4 and all(said), said
     shot(page, "ask-real")
+
+
+def test_the_command_takes_a_large_photo(page, base):
+    from PIL import Image
+    fresh(page, base, "ask")
+    with tempfile.TemporaryDirectory() as tmp:
+        Image.frombytes("RGB", (500, 500), os.urandom(750000)).save(tmp + "/photo.jpg", quality=95)
+        assert os.path.getsize(tmp + "/photo.jpg") > 200000  # more than one argument may have
+        out = subprocess.run(["sh", "-c", text(page, "curl")], cwd=tmp, capture_output=True, check=True).stdout
+    assert json.loads(out)["object"] == "chat.completion"

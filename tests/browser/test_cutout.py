@@ -80,7 +80,7 @@ def test_request(page, fake):
     cut(page, "the left hill")
     page.wait(DONE, 10)
     assert fields(fake) == {"sentence": "the left hill", "soft": "true", "png": "true",
-                            "size": "grid", "threshold": "0"}, fields(fake)
+                            "size": "grid"}, fields(fake)
 
 
 def test_mask_on_the_picture_is_the_answer(page, fake):

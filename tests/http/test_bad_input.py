@@ -55,7 +55,7 @@ def claimed(width, height):
 
 
 def shapes():
-    yield "no image", ASK, None, {}, 400, "missing_picture", "exactly one"
+    yield "no image", ASK, None, {}, 400, "missing_picture", "has no picture"
     yield "no image in a form", ASK, *form(("width", "8")), 400, "missing_picture", ""
     yield "no image in json", ASK, *js(width=8), 400, "missing_picture", ""
     yield "two images", ASK, *form(PART, PART), 400, "too_many_pictures", ""
@@ -96,6 +96,7 @@ def parameters():
     yield "no points", "/v1/pixels", GOOD, PNG, 400, "missing_parameter", "points"
     yield "too many points", "/v1/pixels", *js(image=B64, points=[[0, 0]] * 4097), 400, "invalid_parameter", "4096"
     yield "a bad id", ASK, *js(image={"id": "xyz"}), 400, "invalid_parameter", "64 hex"
+    yield "a URL in a form", ASK, *form(("image", b"https://127.0.0.1:1/a.png")), 400, "unsupported_url", "never fetched"
     yield "an id that is not there", ASK, *js(image={"id": "0" * 64}), 404, "image_not_found", ""
 
 
@@ -137,7 +138,7 @@ def words():
         yield path, path + f"?{name}=%ff" + ("&task=detection" if fields else ""), GOOD, PNG, 400, "invalid_parameter", "UTF-8"
         for tag in TAGS:
             yield f"{path} {tag}", path, *ask("the dog " + tag), 400, "invalid_parameter", tag
-        yield path, path, *ask("\u00e4" * 400 + "\U0001f600" * 10), None, None, None
+        yield path, path, *ask("\u00e4" * 490 + "\U0001f600" * 10), None, None, None
 
 
 def boxes():
@@ -152,7 +153,7 @@ def boxes():
 def choices():
     for value, word in (([], "1 to 64 strings"), ([""], "choices[0] is empty"), (["a", "b", "a"], "choices[2] is the same as choices[0]"),
                         (["x"] * 65, "1 to 64"), (["a", 1], "choices[1] must be a string"), ({"a": 1}, "1 to 64"),
-                        (["a", "b [INST]"], "[INST]"), (["y" * 201], "at most 200 characters")):
+                        (["a", "b [INST]"], "choices[1] contains [INST]"), (["y" * 201], "at most 200 characters")):
         yield f"choices {value}"[:40], "/v1/vqa", *js(image=B64, question="a", choices=value), 400, "invalid_parameter", word
     yield "with max_tokens", "/v1/vqa", *js(image=B64, question="a", choices=["a"], max_tokens=3), 400, "invalid_parameter", "together"
     for name, value in (("max_tokens", 0), ("max_tokens", 1025), ("temperature", -1), ("temperature", 2.1), ("top_p", 1.1),
@@ -178,6 +179,7 @@ def acts():
     yield "bomb", "/v1/act", *form(("game", "car_racing"), ("frame", GOOD), ("frame", claimed(20000, 20000))), 413, "picture_too_large", ""
     yield "type", "/v1/act", GOOD, {"Content-Type": "text/plain"}, 415, "unsupported_media_type", ""
     yield "type", "/v1/act/sessions", GOOD, PNG, 415, "unsupported_media_type", "application/json"
+    yield "1000 parts", "/v1/act", *form(("game", "car_racing"), *[("frame", GOOD)] * 1000), 413, "body_too_large", "over 32 parts"
     yield "large", "/v1/act/sessions", b" " * (17 << 20), JSON, 413, "body_too_large", ""
     yield "accept", "/v1/act", form(("game", "car_racing"), PART)[0], \
         {**form(PART)[1], "Accept": "image/png"}, 406, "not_acceptable", ""
@@ -194,7 +196,7 @@ def steps(at):
     yield "damaged", at, GOOD[:-40], PNG, 422, "bad_picture", ""
     yield "bomb", at, claimed(20000, 20000), PNG, 413, "picture_too_large", ""
     yield "text", at, b"text", PNG, 415, "unsupported_picture", ""
-    yield "none", at, *js(deadline_ms=5), 400, "missing_picture", ""
+    yield "none", at, *js(deadline_ms=5), 400, "missing_picture", "as frame in a form"
     yield "two", at, *form(("frame", GOOD), ("frame", GOOD)), 400, "too_many_pictures", ""
     yield "image", at, *js(image=B64), 400, "unknown_parameter", "frame"
     yield "deadline", at + "?deadline_ms=0", GOOD, PNG, 400, "invalid_parameter", "from 1 to 60000"

@@ -108,6 +108,8 @@ def test_a_list_of_models(s):
     model = got["data"][0]
     assert got["object"] == "list" and model["object"] == "model" and model["created"] > 1700000000
     assert model["owned_by"] == "lammd" and model["image_tokens"] == 16 and model["context"] == 128
+    assert s.ask("GET", "/v1/models/tiny").json() == s.ask("GET", "/v1/models/lammd").json() == model
+    assert s.ask("GET", "/v1/models/gpt-4o").code == "model_not_found"
 
 
 def test_the_openai_client(s):
@@ -116,7 +118,7 @@ def test_the_openai_client(s):
     except ImportError:
         raise Skip("openai is not installed (pip install openai)")
     client = openai.OpenAI(base_url=f"http://127.0.0.1:{s.port}/v1", api_key="unused", max_retries=0)
-    assert [m.id for m in client.models.list()] == ["tiny"]
+    assert [m.id for m in client.models.list()] == ["tiny"] and client.models.retrieve("tiny").id == "tiny"
     warm, text = talkative(s)
     one = client.chat.completions.create(model="tiny", messages=[look()], logprobs=True, top_logprobs=2, **warm)
     assert one.choices[0].message.content == text and one.choices[0].finish_reason in ("stop", "length")

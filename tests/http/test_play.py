@@ -1,4 +1,5 @@
 """test_play.py - acting: frames at once, sessions, deadlines."""
+import io
 import json
 import threading
 import time
@@ -122,10 +123,37 @@ def test_an_idle_game_makes_room():
         assert s.ask("POST", f"/v1/act/sessions/{first}", FRAMES[0], PNG).code == "session_not_found"
 
 
+def test_a_game_does_not_wait_behind_pictures():
+    """The one worker has four large pictures to decode; a step that comes after them is answered before, and so is
+    a look at the server's health."""
+    from PIL import Image
+    out, ended = io.BytesIO(), []
+    Image.effect_noise((4000, 3000), 40).save(out, "JPEG", quality=50)
+    with Server("--workers", "1") as s:
+        at = begin(s, "car_racing")
+
+        def put():
+            assert s.ask("PUT", "/v1/images", out.getvalue(), {"Content-Type": "image/jpeg"}).status in (200, 201)
+            ended.append("picture")
+        uploads = [threading.Thread(target=put) for _ in range(4)]
+        for t in uploads:
+            t.start()
+        time.sleep(0.3)  # they have come, and are not decoded
+        assert s.ask("POST", at, FRAMES[0], PNG).status == 200 and s.ask("GET", "/livez").status == 200
+        ended.append("step")
+        for t in uploads:
+            t.join()
+    assert ended.index("step") < 3, ended
+
+
 def test_frames_of_a_session_are_seen_once(s):
-    """The vision tower looks at each frame once, however many steps it is part of."""
-    at, fresh = begin(s, "space_invaders"), [photos.png(100 + i, 96, 96) for i in range(5)]
+    """The vision tower looks at each frame once, however many steps it is part of and games are played."""
+    games = [begin(s, "space_invaders") for _ in range(6)]
+    fresh = [[photos.png(100 + 10 * g + i, 32, 32) for g in range(len(games))] for i in range(5)]
     before = s.metric("lammd_pictures_seen_total")
-    for frame in fresh:
-        assert s.ask("POST", at, frame, PNG).status == 200
-    assert s.metric("lammd_pictures_seen_total") == before + 5
+    for frames in fresh:
+        for at, frame in zip(games, frames):
+            assert s.ask("POST", at, frame, PNG).status == 200
+    assert s.metric("lammd_pictures_seen_total") == before + 5 * len(games)
+    for at in games:
+        assert s.ask("DELETE", at).status == 204

@@ -92,7 +92,7 @@ def test_every_form_of_a_mask_says_the_same(s):
             assert m["area"] == sum(v == 255 for v in png.getdata())
             bounds = png.getbbox()
             assert m["bbox"] == (bounds and [bounds[0], bounds[1], bounds[2] - bounds[0], bounds[3] - bounds[1]])
-            assert (m["box"] is None) == (m["area"] == 0)
+            assert m["box"]["x2"] <= SIZE[0] and (m["bbox"] is None) == (m["area"] == 0)
 
 
 def test_pycocotools_reads_our_masks(s):

@@ -15,6 +15,7 @@ import sys
 import threading
 import types
 import unittest
+import urllib.parse
 
 import numpy as np
 from PIL import Image
@@ -69,7 +70,11 @@ class Fake(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(size)
         log = self.server.log
         log.append((self.command, self.path, self.headers.get("Content-Type"), body))
-        status, reply = self.server.reply(self.command, self.path.split("?")[0], len(log))
+        path, _, query = self.path.partition("?")
+        wish = dict(urllib.parse.parse_qsl(query))
+        if self.headers.get("Content-Type") == "application/json":
+            wish = json.loads(body)
+        status, reply = self.server.reply(self.command, path, len(log), wish)
         text = json.dumps(reply).encode() if reply is not None else b""
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
@@ -82,14 +87,17 @@ class Fake(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def replies(command, path, n):
-    """As lammd answers: sessions are numbered, every third act is late."""
+def replies(command, path, n, wish):
+    """As lammd answers: sessions are numbered, every third act is late: an error, unless it has a default."""
     if command == "DELETE":
         return 204, None
     if path == "/v1/act/sessions":
         return 201, {"id": f"s{n}", "frames": 2}
+    late = n % 3 == 0 and "deadline_ms" in wish
+    if late and "default" not in wish:
+        return 504, {"error": {"code": "deadline"}}
     return 200, {"action": {"steering": 0.3, "gas": 0.1, "brake": 0.0, "name": "LEFT", "id": 3},
-                 "late": n % 3 == 0}
+                 "late": late}
 
 
 @contextlib.contextmanager
@@ -122,8 +130,9 @@ def test_games_session(_):
             for n in range(3):
                 assert player.act(frame(n)) == [0.3, 0.1, 0.0]
         player.close()
-    paths = [(c, p) for c, p, _, _ in log]
-    one = [("POST", "/v1/act/sessions"), *[("POST", "/v1/act/sessions/s1?deadline_ms=40")] * 3,
+    paths = [(c, urllib.parse.unquote_plus(p)) for c, p, _, _ in log]
+    haste = '?deadline_ms=40&default={"steering": 0, "gas": 0, "brake": 0}'
+    one = [("POST", "/v1/act/sessions"), *[("POST", "/v1/act/sessions/s1" + haste)] * 3,
            ("DELETE", "/v1/act/sessions/s1")]
     assert paths == one + [(c, p.replace("s1", "s6")) for c, p in one], paths
     assert json.loads(log[0][3]) == {"game": "car_racing"}
@@ -135,7 +144,7 @@ def test_games_session(_):
 
 def test_games_one_shot(_):
     with fake_server() as (url, log):
-        player = client.Player(url + "/", rules.SPACE, one_shot=True, deadline_ms=0)
+        player = client.Player(url + "/", rules.SPACE, one_shot=True, deadline_ms=1)
         for n in range(6):
             if n in (0, 5):
                 player.begin()
@@ -143,7 +152,8 @@ def test_games_one_shot(_):
         player.close()
     assert [(c, p) for c, p, _, _ in log] == [("POST", "/v1/act")] * 6
     sent = [json.loads(body) for _, _, _, body in log]
-    assert all(s["game"] == "space_invaders" and s["deadline_ms"] == 0 for s in sent)
+    assert all(s["game"] == "space_invaders" and s["deadline_ms"] == 1 and s["default"] == "NOOP" for s in sent)
+    assert player.late == 2
     head = "data:image/png;base64,"
     got = [[pixels(base64.b64decode(f.removeprefix(head))) for f in s["frames"]] for s in sent]
     for frames, want in zip(got, [(0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 2), (0, 1, 2, 3),
@@ -152,7 +162,7 @@ def test_games_one_shot(_):
 
 
 def test_games_refusals(_):
-    def reply(command, path, n):
+    def reply(command, path, n, wish):
         return 503, {"error": {"code": "overloaded", "message": "the queue is full"}}
     with fake_server(reply) as (url, _):
         player = client.Player(url, rules.CAR)

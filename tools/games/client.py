@@ -2,7 +2,8 @@
 
 A session (the default) sends every frame once and lets the server keep the ones before it; one shot
 sends all frames of an answer each time. `latencies` holds the seconds from the first byte sent to
-the answer read, without the PNG's making. Needs Pillow and the standard library.
+the answer read, without the PNG's making. With a deadline an answer that would come later is
+rules.DEFAULT, and counted in `late`. Needs Pillow and the standard library.
 """
 import base64
 import collections
@@ -37,7 +38,9 @@ class Player:
             raise ValueError(f"{server}: not an http:// address")
         self.wire = http.client.HTTPConnection(where.hostname, where.port or 80, timeout=timeout)
         self.path = where.path.rstrip("/") + "/v1/act"
-        self.game, self.one_shot, self.deadline_ms = game, one_shot, deadline_ms
+        self.game, self.one_shot, self.haste = game, one_shot, {}
+        if deadline_ms is not None:
+            self.haste = {"deadline_ms": deadline_ms, "default": rules.DEFAULT[game]}
         self.session, self.last = None, collections.deque(maxlen=rules.FRAMES[game])
         self.latencies, self.late = [], 0
 
@@ -69,21 +72,24 @@ class Player:
         if self.one_shot:
             request = self.all_frames(picture)
         else:
-            query = "" if self.deadline_ms is None else f"?deadline_ms={self.deadline_ms}"
-            request = (f"{self.path}/sessions/{self.session}{query}", picture, "image/png")
+            request = (f"{self.path}/sessions/{self.session}{self.query()}", picture, "image/png")
         start = time.perf_counter()
         answer = self.ask("POST", *request)
         self.latencies.append(time.perf_counter() - start)
         self.late += bool(answer.get("late"))
         return rules.move(self.game, answer)
 
+    def query(self):
+        """The haste of a step whose body is a picture."""
+        words = {name: json.dumps(value) for name, value in self.haste.items()}
+        return "?" + urllib.parse.urlencode(words) if words else ""
+
     def all_frames(self, picture):
         """The request of one shot; before enough was seen the oldest frame stands in."""
         self.last.append("data:image/png;base64," + base64.b64encode(picture).decode())
         missing = self.last.maxlen - len(self.last)
-        wish = {"game": self.game, "frames": [self.last[0]] * missing + list(self.last)}
-        if self.deadline_ms is not None:
-            wish["deadline_ms"] = self.deadline_ms
+        frames = [self.last[0]] * missing + list(self.last)
+        wish = {"game": self.game, "frames": frames, **self.haste}
         return self.path, json.dumps(wish).encode(), "application/json"
 
     def close(self):

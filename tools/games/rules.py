@@ -9,6 +9,8 @@ FRAMES = {CAR: 2, SPACE: 4}  # pictures that one answer is made from
 RESERVED = range(15)         # seeds and no-op counts that score; never trained on
 TRAIN_SEED = 10000           # the first seed that may be trained on
 ACTIONS = ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
+# what is done where an answer comes too late: nothing
+DEFAULT = {CAR: {"steering": 0, "gas": 0, "brake": 0}, SPACE: "NOOP"}
 # mean of 15 rounds: (expert, PAE-LaMM) of the paper's table 4
 PAPER = {CAR: (853.91, 535.90), SPACE: (476.33, 232.67)}
 

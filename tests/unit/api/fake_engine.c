@@ -290,8 +290,6 @@ static int check_ask(const struct eng *e, const struct eng_ask *ask, struct err 
     if (e->refuse) return err_set(err, e->refuse, "/a/path at 0x1234 that no client may see");
     if (e->full_at && e->jobs >= e->full_at) return err_set(err, E_BUSY, "full");
     const char *text = ask->n_turns ? ask->turns[0].question : ask->text;
-    if (text && strstr(text, "[INST]"))
-        return err_set(err, E_INVALID, "the text has [INST], a tag of the model's own");
     if (text && strstr(text, "far too long")) return err_set(err, E_TOO_BIG, "too many tokens");
     return 0;
 }
@@ -415,6 +413,13 @@ const char *eng_piece(const struct eng *e, int32_t token) {
     static const char *const pieces[] = {"\xe2\x96\x81the", "<0xE2>", "a\"b", "\\"};
     (void)e;
     return token >= 0 && token < 4 ? pieces[token] : NULL;
+}
+
+int eng_check_text(const char *text, int in_chat, const char *what, struct err *e) {
+    if (strstr(text, "[INST]")) return err_set(e, E_INVALID, "%s has a tag: [INST]", what);
+    if (!in_chat && strstr(text, "[vqa]"))
+        return err_set(e, E_INVALID, "%s has a tag: [vqa]", what);
+    return 0;
 }
 
 const struct err *eng_job_error(const struct eng_job *j) { return &j->error; }

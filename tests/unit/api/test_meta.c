@@ -40,6 +40,15 @@ TEST(meta_models_says_what_a_client_needs) {
     json_t *root = rig_json(&r), *one = json_array_get(json_object_get(root, "data"), 0);
     CHECK_STR(json_string_value(json_object_get(one, "id")), "fake \"mini\"");
     CHECK_EQ(json_integer_value(json_object_get(one, "grid")), 8);
+    static const char *const names[] = {"/v1/models/fake \"mini\"", "/v1/models/lammd"};
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        get(&r, names[i], NULL);
+        json_t *same = rig_json(&r);
+        CHECK(json_equal(same, one));
+        json_decref(same);
+    }
+    get(&r, "/v1/models/gpt-4o", NULL);
+    rig_check_problem(&r, 404, "model_not_found", NULL, "/v1/models");
     json_decref(root);
     rig_close(&r);
 }

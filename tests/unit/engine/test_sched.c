@@ -35,19 +35,31 @@ static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_cl
                                                .urgency = class});
 }
 
+/* First come, first served inside a class; and no class keeps another one out. */
 TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
+    enum { PER_CLASS = SCHED_OF_CLASS + 3 };
+    static const struct {
+        enum eng_class class;
+        int places;
+    } crowd[] = {{ENG_PICTURE, SCHED_OF_CLASS},
+                 {ENG_ANSWER, SCHED_RUNNING - SCHED_FOR_ACT - SCHED_OF_CLASS},
+                 {ENG_MASK, 0},
+                 {ENG_ACT, SCHED_FOR_ACT}};
     static struct stage s;
-    struct eng_job *j[SCHED_RUNNING + 3];
+    struct eng_job *j[ARRAY_LEN(crowd)][PER_CLASS];
     const struct rig_sizes large = {8000, 20000, 300, 128, 8};
     open_stage(&s, RIG_DIGITS, &large);
-    for (int i = 0; i < SCHED_RUNNING + 3; i++)
-        j[i] = ask(&s, i, 40, ENG_PICTURE);
-    rig_turn(&s.r, 1);
-    for (int i = 0; i < SCHED_RUNNING + 3; i++) /* first come, first served */
-        CHECK_EQ(eng_job_state(j[i]), i < SCHED_RUNNING ? ENG_RUNNING : ENG_WAITING);
+    for (size_t k = 0; k < ARRAY_LEN(crowd); k++) {
+        for (int i = 0; i < PER_CLASS; i++)
+            j[k][i] = ask(&s, i, 40, crowd[k].class);
+        rig_turn(&s.r, 1);
+        for (int i = 0; i < PER_CLASS; i++)
+            CHECK_EQ(eng_job_state(j[k][i]), i < crowd[k].places ? ENG_RUNNING : ENG_WAITING);
+    }
     rig_finish(&s.r);
-    for (int i = 0; i < SCHED_RUNNING + 3; i++)
-        eng_job_put(j[i]);
+    for (size_t k = 0; k < ARRAY_LEN(crowd); k++)
+        for (int i = 0; i < PER_CLASS; i++)
+            eng_job_put(j[k][i]);
     close_stage(&s);
 }
 
@@ -139,6 +151,37 @@ TEST(sched_jobs_of_a_class_share_evenly) {
     CHECK_NEAR((double)rows(second) / (double)(rows(first) - head_start), 1, 0.15);
     eng_job_put(first);
     eng_job_put(second);
+    close_stage(&s);
+}
+
+/* Passes until a few questions about a picture that is known are answered. */
+static int passes_of_a_few(struct stage *s) {
+    struct eng_job *few = ask(s, 0, 5, ENG_PICTURE);
+    int passes = 0;
+    for (; eng_job_state(few) < ENG_DONE; passes++)
+        rig_turn(&s->r, 1);
+    CHECK_EQ(eng_job_state(few), ENG_DONE);
+    eng_job_put(few);
+    return passes;
+}
+
+/* Who asks little waits for little, however much another has in front of it. */
+TEST(sched_a_small_job_is_not_held_up_by_large_ones) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    struct eng_job *large[3];
+    passes_of_a_few(&s); /* sees the picture */
+    int alone = passes_of_a_few(&s);
+    for (int i = 0; i < 3; i++)
+        large[i] = ask(&s, 1 + i, ALL, ENG_PICTURE);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    int beside = passes_of_a_few(&s);
+    CHECK(beside <= alone + 2);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(eng_job_state(large[i]), ENG_RUNNING);
+        eng_job_put(large[i]);
+    }
     close_stage(&s);
 }
 

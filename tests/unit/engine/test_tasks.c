@@ -361,7 +361,7 @@ TEST(tasks_refuse_bad_asks) {
         {"", "empty", E_INVALID},
         {"   ", "empty", E_INVALID},
         {NULL, "empty", E_INVALID},
-        {long_text, "10000 bytes, at most 1000", E_TOO_BIG},
+        {long_text, "10000 bytes, at most 4000", E_TOO_BIG},
         {"a\ndog", "control character (0x0a)", E_INVALID},
         {"a\x7f", "control character (0x7f)", E_INVALID},
         {"a\xc2\x85", "control character (0x85)", E_INVALID},

@@ -183,6 +183,36 @@ TEST(act_defaults_are_read_strictly) {
     rig_close(&r);
 }
 
+/* In a form a default is JSON text, of whatever kind; quotes are lost on the way from many a shell. */
+TEST(act_defaults_in_a_form) {
+    static const char *const said[] = {"5",    "\"LEFTFIRE\"", "{\"id\":5}", "LEFTFIRE",
+                                       "JUMP", "\xff",         "LEFTFIRE\0"};
+    struct rig r;
+    struct buf png;
+    open_rig(&r);
+    fake_refuse(r.eng, E_BUSY);
+    rig_png(&png, 10, 6);
+    struct api_field form[] = {{"game", NULL, (const uint8_t *)"space_invaders", 14},
+                               {"default", NULL, NULL, 0},
+                               {"frame", NULL, png.p, png.len},
+                               {"frame", NULL, png.p, png.len},
+                               {"frame", NULL, png.p, png.len},
+                               {"frame", NULL, png.p, png.len}};
+    struct rig_request q = {.path = path, .type = "multipart/form-data", .form = form, .n_form = 6};
+    for (unsigned i = 0; i < ARRAY_LEN(said); i++) {
+        form[1].data = (const uint8_t *)said[i];
+        form[1].len = strlen(said[i]) + (i == 6);
+        rig_send(&r, &q);
+        if (i < 4)
+            CHECK_EQ(r.reply->status, 200);
+        else
+            rig_check_problem(&r, 400, "invalid_parameter", "default",
+                              i == 4 ? "LEFTFIRE; got the string \"JUMP\"" : "must be JSON text");
+    }
+    buf_clear(&png);
+    rig_close(&r);
+}
+
 /* ---- bad input ---- */
 
 TEST(act_bad_input) {
@@ -208,7 +238,7 @@ TEST(act_bad_input) {
     act(&r, "car_racing", 1000, "");
     rig_check_problem(&r, 400, "too_many_pictures", "frames", "got 1000");
     act(&r, "car_racing", 2, ",\"frame\":\"x\"");
-    rig_check_problem(&r, 400, "unknown_parameter", NULL,
+    rig_check_problem(&r, 400, "unknown_parameter", "frame",
                       "\"frame\" is not a known field; known are: frames, game");
     rig_send_json(&r, path, "{\"frames\":[]}");
     rig_check_problem(&r, 400, "missing_parameter", "game", NULL);
@@ -219,6 +249,11 @@ TEST(act_bad_input) {
     char *a = rig_data_url(10, 6), *b = rig_data_url(6, 10);
     rig_send_jsonf(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"%s\",\"%s\"]}", a, b);
     rig_check_problem(&r, 400, "invalid_parameter", "frames", "10 x 6, the next 6 x 10");
+    rig_send_jsonf(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"%s\",\"AAAA\"]}", a);
+    rig_check_problem(&r, 415, "unsupported_picture", "frames[1]", "picture 2: this is neither");
+    rig_send_jsonf(&r, path, "{\"game\":\"car_racing\",\"frames\":[\"%s\",{\"id\":\"%064d\"}]}", a,
+                   0);
+    rig_check_problem(&r, 404, "image_not_found", "frames[1]", NULL);
     mem_free(a);
     mem_free(b);
     rig_close(&r);
@@ -298,7 +333,7 @@ TEST(session_takes_frames_in_each_form) {
     rig_png(&other, 6, 10);
     q = step_with(at, &other, "");
     rig_send(&r, &q);
-    rig_check_problem(&r, 400, "invalid_parameter", "frames", "one size");
+    rig_check_problem(&r, 400, "invalid_parameter", "frame", "one size");
     q = step_with(at, &png, ""); /* a refused step harms nothing */
     rig_send(&r, &q);
     CHECK_EQ(r.reply->status, 200);
@@ -407,7 +442,17 @@ TEST(session_bad_input) {
     rig_check_problem(&r, 400, "unknown_parameter", NULL, "known are: game");
     rig_send(&r, &(struct rig_request){
                      .path = "/v1/act/sessions", .type = "text/plain", .body = "x", .len = 1});
-    rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
+    rig_check_problem(&r, 415, "unsupported_media_type", NULL,
+                      "must be multipart/form-data or application/json");
+    struct api_field form[] = {{"game", NULL, (const uint8_t *)"car_racing", 10},
+                               {"speed", NULL, (const uint8_t *)"1", 1}};
+    struct rig_request filled = {
+        .path = "/v1/act/sessions", .type = "multipart/form-data", .form = form, .n_form = 1};
+    rig_send(&r, &filled);
+    CHECK_EQ(r.reply->status, 201);
+    filled.n_form = 2;
+    rig_send(&r, &filled);
+    rig_check_problem(&r, 400, "unknown_parameter", "speed", "known are: game");
     rig_send(&r, &(struct rig_request){.path = "/v1/act/sessions", .query = "game=car_racing"});
     CHECK_EQ(r.reply->status, 201);
     struct buf png;

@@ -368,8 +368,12 @@ TEST(chat_bad_fields) {
     rig_check_problem(&r, 400, "invalid_json", NULL, "empty");
     rig_send(&r, &(struct rig_request){.path = path, .type = "image/png", .body = "x", .len = 1});
     rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
-    rig_send(&r, &(struct rig_request){.path = path, .query = "model=lammd"});
-    rig_check_problem(&r, 400, "invalid_json", NULL, NULL);
+    struct api_field form = {"messages", NULL, (const uint8_t *)"[]", 2};
+    rig_send(&r, &(struct rig_request){
+                     .path = path, .type = "multipart/form-data", .form = &form, .n_form = 1});
+    rig_check_problem(&r, 415, "unsupported_media_type", NULL, "must be application/json");
+    rig_send(&r, &(struct rig_request){.path = path, .query = "stop=a"});
+    rig_check_problem(&r, 400, "unknown_parameter", "stop", NULL);
     rig_close(&r);
 }
 
@@ -385,7 +389,7 @@ TEST(chat_bad_messages) {
         {"[" USER("") "]", "invalid_parameter", "messages[0].content is empty"},
         {"[" USER("  ") "]", "invalid_parameter", "is blank"},
         {"[" USER("a\\u0007") "]", "invalid_parameter", "control character at byte 1"},
-        {"[" USER("a [INST] b") "]", "invalid_parameter", "a tag of the model's own"},
+        {"[" USER("a [INST] b") "]", "invalid_parameter", "messages[0].content has a tag: [INST]"},
         {"[" USER("far too long") "]", "too_much_work", "too many tokens"},
         {"[" USER("a") "," USER("b") "]", "invalid_parameter", "have to take turns"},
         {"[" MODEL("a") "]", "invalid_parameter", "answers no question"},

@@ -85,7 +85,8 @@ TEST(pixels_by_multipart) {
     CHECK_EQ(r.reply->status, 200);
     form[1] = (struct api_field){"points", NULL, (const uint8_t *)"[[1,2]", 6};
     rig_send(&r, &q);
-    rig_check_problem(&r, 400, "invalid_json", NULL, "ends too early");
+    rig_check_problem(&r, 400, "invalid_parameter", "points",
+                      "points [[x,y],...]; got the string \"[[1,2]\"");
     q.accept = "image/png";
     rig_send(&r, &q);
     rig_check_problem(&r, 406, "not_acceptable", NULL, "application/json");

@@ -50,7 +50,7 @@ TEST(refer_bad_input) {
     send(&r, "/v1/refer", "sentence=", NULL);
     rig_check_problem(&r, 400, "invalid_parameter", "sentence", "is empty");
     send(&r, "/v1/refer", "sentence=a [INST]", NULL);
-    rig_check_problem(&r, 400, "invalid_parameter", "sentence", "a tag of the model's own");
+    rig_check_problem(&r, 400, "invalid_parameter", "sentence", "sentence has a tag: [INST]");
     send(&r, "/v1/refer", "sentence=a&estimate=best", NULL);
     rig_check_problem(&r, 400, "invalid_parameter", "estimate", "mode, median or mean");
     send(&r, "/v1/refer", "sentence=a", "image/png");
@@ -196,7 +196,7 @@ TEST(describe_bad_input) {
         {"task=identify&box=5,0,5,5", "invalid_parameter", "x1 must be less"},
         {"task=identify&box=0,0,97,5", "invalid_parameter", "which is 96 x 72"},
         {"task=detection&phrase=", "invalid_parameter", "phrase is empty"},
-        {"task=detection&phrase=[INST]", "invalid_parameter", "phrase can't be asked"},
+        {"task=detection&phrase=[INST]", "invalid_parameter", "phrase has a tag: [INST]"},
         {"max_tokens=0", "invalid_parameter", "from 1 to 1024"},
         {"max_tokens=1025", "invalid_parameter", "from 1 to 1024"},
         {"temperature=2.5", "invalid_parameter", "from 0 to 2"},
@@ -272,9 +272,13 @@ TEST(vqa_bad_input) {
         {"", "missing_parameter", "question is missing"},
         {"question=", "invalid_parameter", "question is empty"},
         {"question=a\x01", "invalid_parameter", "control character"},
-        {"question=a [INST]", "invalid_parameter", "question can't be asked"},
+        {"question=a [INST]", "invalid_parameter", "question has a tag: [INST]"},
+        {"question=a&choices=[\"x\",\"[INST]\"]", "invalid_parameter",
+         "choices[1] has a tag: [INST]"},
         {"question=a&choices=[]", "invalid_parameter", "1 to 64 strings; got an array of 0"},
-        {"question=a&choices=\"x\"", "invalid_json", NULL},
+        {"question=a&choices=\"x\"", "invalid_parameter", "1 to 64 strings; got the string \"x\""},
+        {"question=a&choices=yes,no", "invalid_parameter",
+         "choices must be an array of 1 to 64 strings; got the string \"yes,no\""},
         {"question=a&choices={}", "invalid_parameter", "1 to 64 strings; got an object"},
         {"question=a&choices=[\"x\",\"\"]", "invalid_parameter", "choices[1] is empty"},
         {"question=a&choices=[\"x\",\"x\"]", "invalid_parameter",

@@ -30,6 +30,16 @@ TEST(json_refuses_with_place) {
     check_refused("\xef\xbb\xbf{}", 5, "JSON"); /* byte order mark */
 }
 
+TEST(json_takes_any_value) {
+    static const char *const texts[] = {"{}", "[]", "3", "\"NOOP\"", "true", "null"};
+    for (unsigned i = 0; i < ARRAY_LEN(texts); i++) {
+        struct problem p = {0};
+        json_t *root;
+        CHECK_EQ(json_open((const uint8_t *)texts[i], strlen(texts[i]), &root, &p), 0);
+        json_decref(root);
+    }
+}
+
 TEST(json_refuses_token_bomb_before_parsing) {
     enum { N = 4 << 20 };
     char *s = mem_must(N);
