@@ -70,8 +70,6 @@ static const struct problem_row rows[] = {
     {"headers_too_large", 431, BAD, "The headers are too large",
      "the headers are larger than is taken here"},
     /* come back later */
-    {"too_many_requests", 429, LATER, "Too many requests",
-     "this client has too many requests running; wait for one to end"},
     {"queue_full", 503, LATER, "The queue is full",
      "the queue is full; come back after the seconds in Retry-After"},
     {"too_many_sessions", 503, LATER, "Too many sessions",

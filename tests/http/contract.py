@@ -49,7 +49,7 @@ class Contract:
 
     def check(self, method, path, reply):
         assert reply.headers.get("X-Request-Id"), f"{method} {path}: no X-Request-Id"
-        if reply.status in (429, 503):
+        if reply.status == 503:
             assert re.fullmatch("[0-9]+", reply.headers.get("Retry-After", "")), "no Retry-After"
         if reply.type == "application/problem+json" and method != "HEAD":
             problem = json.loads(reply.body)

@@ -212,7 +212,7 @@ void rig_check_problem(struct rig *r, int status, const char *code, const char *
     if (piece) CHECK_HAS(detail, piece);
     /* No path, no address, nothing of a library. */
     CHECK(!strstr(detail, "0x") && !strstr(detail, "/a/path") && !strstr(detail, "libpng"));
-    int is_later = status == 503 || status == 429;
+    int is_later = status == 503;
     CHECK((rig_header(r, "Retry-After") != NULL) == is_later);
     json_decref(root);
 }
