@@ -11,7 +11,7 @@
  * to it on the way out. In strict mode the codes of both are floats, with their scales in them.
  *
  * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums
- * on their way out where y is not aligned for cuBLASLt. So a product needs no memory of its own,
+ * on their way out where cuBLASLt can't write to y. So a product needs no memory of its own,
  * however many rows there are; and since a row's bits do not depend on its company, nobody can
  * tell.
  *
@@ -283,10 +283,15 @@ static void finish_rows(struct kern *k, int rows, int n, const float *s, int lds
 
 static bool is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
 
+/* Do sums go to y without a stage between? */
+static bool goes_direct(const struct kern_mat *w, const float *y, int ldy) {
+    return !w->plan || (is_aligned(y) && ldy % 4 == 0);
+}
+
 /* Staged rows through cuBLASLt. */
 static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
                        struct finish end) {
-    bool is_direct = is_aligned(y) && ldy % 4 == 0;
+    bool is_direct = goes_direct(w, y, ldy);
     bool with_bias = is_direct && end.bias && is_aligned(end.bias) && lt_takes_bias(w->plan);
     float *sums = is_direct ? y : (float *)(void *)k->stage_out;
     int ld = is_direct ? ldy : (int)cuda_row_sums((size_t)w->n);
@@ -300,7 +305,9 @@ static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float
 
 static void product_16(struct kern *k, const struct kern_gemm *a, struct finish end) {
     const struct kern_mat *w = a->w;
-    int most = cuda_rows_at_once((size_t)w->ld, (size_t)w->n);
+    size_t in = 2 * (size_t)w->ld, n = (size_t)w->n;
+    int most = goes_direct(w, cuda_f32(a->y), a->ldy) ? cuda_rows_that_fit(in, 0)
+                                                      : cuda_rows_at_once((size_t)w->ld, n);
     must(most > 0);
     for (int row = 0; row < a->m; row += most) {
         int rows = a->m - row < most ? a->m - row : most;
