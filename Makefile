@@ -200,7 +200,7 @@ $(B)/emu/tests/run-%: $(B)/tests/run-%
 	@cp $(B)/tests/plugin_*.so $(@D)
 
 # Plugins that are wrong in one way each, for the tests of the loader.
-fakes := $(patsubst %,$(B)/tests/plugin_%.so,good abi size hole null mute)
+fakes := $(patsubst %,$(B)/tests/plugin_%.so,good weak abi size hole null mute)
 $(B)/tests/plugin_%.so: tests/plugin/fake.c kernels/kern.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC -shared -fvisibility=hidden -DFAKE_$* -o $@ $<
