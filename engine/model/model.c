@@ -206,7 +206,7 @@ static int check_room(const struct model *m, const struct source *source, struct
     const double mib = 1024.0 * 1024.0;
     struct kern_stats s;
     m->ops->stats(m->k, &s);
-    uint64_t need = source_bytes(source, &m->c);
+    uint64_t need = source_bytes(source, &m->c, m->as_fp8);
     if (!s.most_bytes || need <= s.most_bytes) return 0;
     return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
                    (double)need / mib, (double)s.most_bytes / mib);

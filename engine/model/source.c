@@ -103,20 +103,28 @@ int source_has(const struct source *s, const char *name) {
     return !s->st || st_find(s->st, name) != NULL;
 }
 
-uint64_t source_bytes(const struct source *s, const struct model_config *c) {
+static int is_decoder_matrix(const struct st_tensor *t) {
+    static const char layers[] = "model.layers.";
+    return t->ndim == 2 && strncmp(t->name, layers, sizeof layers - 1) == 0;
+}
+
+uint64_t source_bytes(const struct source *s, const struct model_config *c, int as_fp8) {
     const struct model_vision *v = &c->vision;
     const struct model_text *t = &c->text;
     if (s->st) {
         uint64_t sum = 0;
-        for (size_t i = 0; i < st_count(s->st); i++)
-            sum += st_at(s->st, i)->bytes;
+        for (size_t i = 0; i < st_count(s->st); i++) {
+            const struct st_tensor *one = st_at(s->st, i);
+            sum += as_fp8 && is_decoder_matrix(one) ? one->elements : one->bytes;
+        }
         return sum;
     }
     uint64_t e = (uint64_t)v->hidden_size, d = (uint64_t)t->hidden_size;
     uint64_t block = 4 * e * e + 2 * e * (uint64_t)v->intermediate_size;
     uint64_t layer = 4 * d * d + 3 * d * (uint64_t)t->intermediate_size;
-    return 2 * ((uint64_t)v->layers * block + (uint64_t)t->layers * layer +
-                (uint64_t)c->concat * e * d + (uint64_t)t->vocab_size * d);
+    return (as_fp8 ? 1 : 2) * (uint64_t)t->layers * layer +
+           2 * ((uint64_t)v->layers * block + (uint64_t)c->concat * e * d +
+                (uint64_t)t->vocab_size * d);
 }
 
 void source_clear(struct source *s) {

@@ -69,6 +69,18 @@ TEST(source_is_a_function_of_seed_and_name) {
     source_clear(&b);
 }
 
+/* What is held against a device's room: fp8 halves the decoder's matrices and nothing else. */
+TEST(source_bytes_of_fp8) {
+    struct rig_file f;
+    rig_make(&f, "tests/golden/odd", ST_BF16);
+    const struct source sources[] = {{.st = f.st}, {.seed = 1}};
+    uint64_t d = (uint64_t)f.c.text.hidden_size, ffn = (uint64_t)f.c.text.intermediate_size;
+    uint64_t less = (uint64_t)f.c.text.layers * (4 * d * d + 3 * d * ffn);
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        CHECK_EQ(source_bytes(&sources[i], &f.c, 0) - source_bytes(&sources[i], &f.c, 1), less);
+    rig_drop(&f);
+}
+
 static uint64_t digest_of(uint64_t seed) {
     struct rig r = {0};
     struct err e = {0};
