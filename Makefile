@@ -205,6 +205,12 @@ $(B)/tests/plugin_%.so: tests/plugin/fake.c kernels/kern.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC -shared -fvisibility=hidden -DFAKE_$* -o $@ $<
 $(B)/tests/run-kernels $(B)/tests/run-engine: | $(fakes)
+# And one that works until its first answer, for the whole program.
+dying := $(B)/tests/plugin_dying.so
+$(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) \
+	    $(patsubst %,kernels/base/%.c,err mem half blocks) -lm
 
 # The web page and the contract, embedded: see api/static.h.
 $(B)/gen/webui.c: $(embed) tools/embed.sh
@@ -260,7 +266,7 @@ uninstall: ## take away what install brought
 runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
 suites  := $(sort $(wildcard tests/*/run.py))
 .PHONY: test test-fuzz
-test: all $(runners:%=$(B)/tests/run-%) ## every test; ends with `N passed, N failed`
+test: all $(runners:%=$(B)/tests/run-%) $(dying) ## every test; ends with `N passed, N failed`
 	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(suites),'$(PYTHON) $(s) $(T)') \
