@@ -23,6 +23,7 @@ struct source {
         struct st_tensor t;
         char name[ST_NAME_MAX + 1];
         void *data;
+        size_t room; /* bytes at data */
     } made[SOURCE_HELD];
     int next;
 };
