@@ -223,36 +223,48 @@ struct as_f16 {
 };
 
 /* to (rows, ld) = x (rows, depth) rounded, zeros behind depth. One thread makes eight numbers, a
- * whole vector; ld is a multiple of 8. */
+ * whole vector; ld is a multiple of 8. `fast`: x's rows begin at multiples of 16 bytes. */
 template <typename H>
 static __global__ void __launch_bounds__(THREADS)
-    round_rows(size_t vectors, int depth, int ld, const float *x, int ldx, uint4 *to) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    round_rows(unsigned vectors, int depth, int ld, const float *x, int ldx, bool fast, uint4 *to) {
+    unsigned i = blockIdx.x * THREADS + threadIdx.x, per_row = (unsigned)ld / 8;
     if (i >= vectors) return;
-    size_t per_row = (size_t)ld / 8, row = i / per_row;
     int c = (int)(i % per_row) * 8;
-    x += row * (size_t)ldx;
+    x += (size_t)(i / per_row) * (size_t)ldx + (size_t)c;
+    union {
+        float4 vectors[2];
+        float at[8];
+    } from;
     union {
         uint4 vector;
         uint16_t bits[8];
     } u;
+    if (fast && c + 8 <= depth) {
+        from.vectors[0] = ((const float4 *)(const void *)x)[0];
+        from.vectors[1] = ((const float4 *)(const void *)x)[1];
+    } else {
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-        float v = c + j < depth ? x[c + j] : 0.0f;
-        u.bits[j] = H::bits(v);
+        for (int j = 0; j < 8; j++)
+            from.at[j] = c + j < depth ? x[j] : 0.0f;
     }
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        u.bits[j] = H::bits(from.at[j]);
     to[i] = u.vector;
 }
 
+static bool is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
+
 static void stage_rows(struct kern *k, const struct kern_mat *w, int rows, const float *x,
                        int ldx) {
-    size_t vectors = (size_t)rows * (size_t)w->ld / 8;
-    unsigned blocks = cuda_blocks(vectors, THREADS);
+    unsigned n = (unsigned)((size_t)rows * (size_t)w->ld / 8); /* vectors; the stage holds them */
+    unsigned blocks = cuda_blocks(n, THREADS);
     uint4 *to = (uint4 *)(void *)k->stage_in;
+    bool fast = is_aligned(x) && ldx % 4 == 0;
     if (w->dtype == KERN_BF16)
-        round_rows<as_bf16><<<blocks, THREADS, 0, k->stream>>>(vectors, w->k, w->ld, x, ldx, to);
+        round_rows<as_bf16><<<blocks, THREADS, 0, k->stream>>>(n, w->k, w->ld, x, ldx, fast, to);
     else
-        round_rows<as_f16><<<blocks, THREADS, 0, k->stream>>>(vectors, w->k, w->ld, x, ldx, to);
+        round_rows<as_f16><<<blocks, THREADS, 0, k->stream>>>(n, w->k, w->ld, x, ldx, fast, to);
     cuda_launched(k, "round_rows");
 }
 
@@ -280,8 +292,6 @@ static void finish_rows(struct kern *k, int rows, int n, const float *s, int lds
                                                                          end);
     cuda_launched(k, "finish");
 }
-
-static bool is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
 
 /* Do sums go to y without a stage between? */
 static bool goes_direct(const struct kern_mat *w, const float *y, int ldy) {
