@@ -21,6 +21,8 @@ struct emu_control {
     int refuse[EMU_CALLS]; /* the how many-th from now on is refused; 0: none */
     int graphs, execs;     /* that live */
     int mallocs;           /* that live */
+    int driver, devices;   /* the driver's version, devices; 0: the usual, -1: none */
+    int major;             /* of their compute capability; 0: the usual */
 };
 
 #endif

@@ -193,12 +193,23 @@ void emu_put(cudaStream_t stream, std::function<void()> work) {
 }
 
 extern "C" {
-cudaError_t cudaDriverGetVersion(int *v) { return *v = CUDART_VERSION, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+/* What a test put in place of the usual. */
+static int told(int said, int usual) { return said < 0 ? 0 : said > 0 ? said : usual; }
+
+cudaError_t cudaDriverGetVersion(int *v) {
+    *v = told(emu_control.driver, CUDART_VERSION);
+    return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int *n) {
+    *n = told(emu_control.devices, 1);
+    if (told(emu_control.driver, CUDART_VERSION) < CUDART_VERSION)
+        return last_error = cudaErrorInsufficientDriver;
+    return *n ? cudaSuccess : last_error = cudaErrorNoDevice;
+}
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
     std::memset(p, 0, sizeof *p);
     std::snprintf(p->name, sizeof p->name, "emulated");
-    p->major = 9;
+    p->major = told(emu_control.major, 9);
     p->totalGlobalMem = card_bytes;
     return cudaSuccess;
 }
