@@ -200,11 +200,17 @@ $(B)/emu/tests/run-%: $(B)/tests/run-%
 	@cp $(B)/tests/plugin_*.so $(@D)
 
 # Plugins that are wrong in one way each, for the tests of the loader.
-fakes := $(patsubst %,$(B)/tests/plugin_%.so,good abi size hole null mute)
+fakes := $(patsubst %,$(B)/tests/plugin_%.so,good weak abi size hole null mute)
 $(B)/tests/plugin_%.so: tests/plugin/fake.c kernels/kern.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC -shared -fvisibility=hidden -DFAKE_$* -o $@ $<
 $(B)/tests/run-kernels $(B)/tests/run-engine: | $(fakes)
+# And one that works until its first answer, for the whole program.
+dying := $(B)/tests/plugin_dying.so
+$(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) \
+	    $(patsubst %,kernels/base/%.c,err mem half blocks) -lm
 
 # The web page and the contract, embedded: see api/static.h.
 $(B)/gen/webui.c: $(embed) tools/embed.sh
@@ -260,7 +266,7 @@ uninstall: ## take away what install brought
 runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
 suites  := $(sort $(wildcard tests/*/run.py))
 .PHONY: test test-fuzz
-test: all $(runners:%=$(B)/tests/run-%) ## every test; ends with `N passed, N failed`
+test: all $(runners:%=$(B)/tests/run-%) $(dying) ## every test; ends with `N passed, N failed`
 	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(suites),'$(PYTHON) $(s) $(T)') \
@@ -276,7 +282,7 @@ test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against t
 test-cuda-emu: $(B)/emu/lt/libcublasLt.so.13 $(B)/emu/no-lt/libcublasLt.so.13
 test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine ## its kernels on the CPU, thread by thread (needs CUDA's headers)
 	@sh tests/total.sh \
-	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit graph' \
+	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit cuda_flat graph' \
 	    'LD_LIBRARY_PATH=$(B)/emu/no-lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \
 	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-engine --limit 600 $(run-flags) $(or $(T),model_parity_cuda model_run_gives_the_same_bits_cuda)'
 

@@ -218,6 +218,13 @@ int eng_health(const struct eng *e) {
     return rc;
 }
 
+const char *eng_lost(const struct eng *e) {
+    const char *why = "";
+    for (int i = 0; i < e->n && !why[0]; i++)
+        why = unit_lost(e->unit[i]);
+    return why;
+}
+
 const char *eng_piece(const struct eng *e, int32_t token) {
     return sptok_piece(e->unit[0]->tok, token);
 }

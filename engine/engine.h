@@ -79,6 +79,8 @@ void eng_close(struct eng *e); /* cancels what is left, joins the threads; NULL 
 const struct eng_info *eng_info(const struct eng *e);
 /* 0, or why no job will be taken again: E_DEVICE after a device was lost, whichever. */
 int eng_health(const struct eng *e);
+/* What the lost device said; empty while all are well. Valid until eng_close. */
+const char *eng_lost(const struct eng *e);
 /* The text of one token, as the tokenizer has it ("▁the"); NULL for an id outside the vocabulary. */
 const char *eng_piece(const struct eng *e, int32_t token);
 /* May a text stand in a prompt? eng_submit looks, too; here `what` names it in the error. In a chat line

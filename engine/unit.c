@@ -26,6 +26,7 @@ static double smooth(double old, double now, double seconds) {
 }
 
 static void lose_device(struct unit *u, const struct err *why) {
+    u->lost = *why;
     atomic_store(&u->health, E_DEVICE);
     sched_end_all(&u->sched, E_DEVICE, why->text);
 }
@@ -199,6 +200,8 @@ void *unit_step_main(void *arg) {
 /* ---- callers ---- */
 
 int unit_health(const struct unit *u) { return atomic_load(&u->health); }
+
+const char *unit_lost(const struct unit *u) { return unit_health(u) ? u->lost.text : ""; }
 
 /* Can it run on a device that has nothing else to do? */
 static int check_fit(const struct unit *u, const struct eng_job *j, struct err *err) {

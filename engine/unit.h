@@ -50,6 +50,7 @@ struct unit {
     /* ---- Shared. ---- */
     struct queue *queue;
     atomic_int health;
+    struct err lost; /* why; written before `health` says so, never after */
     _Atomic uint64_t waiting_cost, refused, drain; /* drain: rows per second */
     atomic_uint waiting;
     _Atomic uint64_t rows_left, rate_ns; /* of running jobs; when the rate of pixels was counted */
@@ -82,6 +83,7 @@ void unit_close(struct unit *u); /* NULL is legal */
 /* unit.c: as the functions of engine.h that are named alike. Any thread. */
 int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out, struct err *err);
 int unit_health(const struct unit *u);
+const char *unit_lost(const struct unit *u);
 unsigned unit_retry_after(const struct unit *u);
 void unit_stats(const struct unit *u, struct eng_stats *out);
 /* Token rows of all jobs that wait or run. */

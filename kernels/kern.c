@@ -120,12 +120,13 @@ static void choose_auto(const char *plugin, struct kern_choice *out) {
         out->ops = cuda;
         return;
     }
-    if (!rc) { /* what is missing says open() */
+    if (!rc && cuda->score() > 0) { /* plugin.cu says why it isn't more */
+        (void)err_set(&why, E_UNSUPPORTED, "there is a GPU, but it has to be asked for: cuda");
+    } else if (!rc) { /* what is missing says open() */
         struct kern *k = NULL;
-        rc = cuda->open(&(struct kern_config){0}, &k, &why);
-        if (!rc) cuda->close(k);
+        if (!cuda->open(&(struct kern_config){0}, &k, &why)) cuda->close(k);
     }
-    (void)snprintf(out->note, sizeof out->note, "%s", rc ? why.text : "");
+    (void)snprintf(out->note, sizeof out->note, "%s", why.text);
 }
 
 int kern_choose(const char *spec, const char *plugin, struct kern_choice *out, struct err *e) {

@@ -201,15 +201,16 @@ static int make_tables(struct model *m, struct err *e) {
     return 0;
 }
 
+static const double MIB = 1024.0 * 1024.0;
+
 /* Are there surely more bytes of weights than room for them? Said before minutes are spent on reading. */
 static int check_room(const struct model *m, const struct source *source, struct err *e) {
-    const double mib = 1024.0 * 1024.0;
     struct kern_stats s;
     m->ops->stats(m->k, &s);
-    uint64_t need = source_bytes(source, &m->c);
+    uint64_t need = source_bytes(source, &m->c, m->as_fp8);
     if (!s.most_bytes || need <= s.most_bytes) return 0;
     return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
-                   (double)need / mib, (double)s.most_bytes / mib);
+                   (double)need / MIB, (double)s.most_bytes / MIB);
 }
 
 /* The weights of `source` on the device; `named` are the bytes whose digest names the model. */
@@ -228,7 +229,11 @@ static int load(const struct model_config *c, struct source *source, int as_fp8,
     digest_start(&d, named, named_len);
     int rc = make_tables(m, e);
     if (!rc) rc = check_room(m, source, e);
-    if (!rc) rc = bind_weights(m, source, e);
+    if (!rc) {
+        rc = bind_weights(m, source, e);
+        double need = (double)source_bytes(source, &m->c, as_fp8) / MIB;
+        if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", need);
+    }
     if (!rc) rc = ops->sync(k, e);
     rc = digest_end(&d, rc, m->digest, e);
     if (!rc && as_fp8) rc = digest_add(m->digest, "fp8", e); /* other answers: another name */

@@ -23,6 +23,7 @@ struct source {
         struct st_tensor t;
         char name[ST_NAME_MAX + 1];
         void *data;
+        size_t room; /* bytes at data */
     } made[SOURCE_HELD];
     int next;
 };
@@ -35,8 +36,9 @@ const struct st_tensor *source_find(struct source *s, const char *name, const in
                                     int ndim);
 /* Is there a tensor of that name? A seed has all. */
 int source_has(const struct source *s, const char *name);
-/* Bytes of the weights in the form they come in; of a seed's without the small vectors. */
-uint64_t source_bytes(const struct source *s, const struct model_config *c);
+/* Bytes of the weights in the form they come in, or the decoder's matrices in 8 bits; of a seed's
+ * without the small vectors. */
+uint64_t source_bytes(const struct source *s, const struct model_config *c, int as_fp8);
 void source_clear(struct source *s);
 
 #endif

@@ -87,10 +87,10 @@ static int line_floats(const struct cpu_isa *isa, int n, int own) {
     return round_up(round_up(n, isa->nr) + own, CPU_PAD);
 }
 
-/* Lines for a block of rows, and a panel, for each thread. */
-static void reserve_lines(struct kern *k, int ld, int K) {
+/* Lines for a block of rows, for each thread. */
+static void reserve_lines(struct kern *k, int ld) {
     for (int i = 0; i < pool_threads(k->pool); i++)
-        cpu_scratch(k, &k->private[i], (size_t)ROW_BLOCK * (size_t)ld + (size_t)(K * k->isa->nr));
+        cpu_scratch(k, &k->private[i], (size_t)ROW_BLOCK * (size_t)ld);
 }
 
 /* ---- inside pictures ---- */
@@ -149,7 +149,7 @@ void cpu_attn_full(struct kern *k, const struct kern_attn_full *a) {
     struct full_job j = {k, a, NULL, packed_floats(k->isa, a->tokens, a->head_size),
                          (a->tokens + ROW_BLOCK - 1) / ROW_BLOCK};
     j.shared = cpu_scratch(k, &k->shared, (size_t)n * j.stride);
-    reserve_lines(k, line_floats(k->isa, a->tokens, 0), a->head_size);
+    reserve_lines(k, line_floats(k->isa, a->tokens, 0));
     pool_run(k->pool, n, full_pack, &j);
     pool_run(k->pool, n * j.blocks, full_rows, &j);
 }
@@ -219,22 +219,32 @@ static size_t own_slot(const struct own *o, int i) {
     return (size_t)(o->list ? o->list[i] : o->first + i);
 }
 
-/* Scores of a row's own keys, a panel of them at a time through the same product as the shared ones; a
- * line has room for whole panels. `panel` (K, nr). */
-static void score_own(const struct tree_job *j, const struct own *o, const float *q, size_t col,
-                      float *panel, float *s) {
-    const struct cpu_isa *isa = j->k->isa;
-    const float *keys = cpu_f32(j->a->pool_k) + col;
-    struct tile_end end = {NULL, KERN_ACT_NONE, 0, j->a->scale};
-    int K = j->a->head_size, nr = isa->nr;
-    for (int at = 0; at < o->n; at += nr) {
-        int n = o->n - at < nr ? o->n - at : nr;
-        for (int c = 0; c < n; c++) {
-            const float *key = keys + own_slot(o, at + c) * j->w;
-            for (int i = 0; i < K; i++)
-                panel[i * nr + c] = key[i];
-        }
-        isa->tile(1, K, q, 0, panel, s + at, 0, n, &end);
+/* The next few of a row's own keys or values, from number `at` on. */
+static int own_lines(const struct tree_job *j, const struct own *o, int at, const float *pool,
+                     const float **lines) {
+    int n = o->n - at < CPU_LINES ? o->n - at : CPU_LINES;
+    for (int i = 0; i < n; i++)
+        lines[i] = pool + own_slot(o, at + i) * j->w;
+    return n;
+}
+
+/* Scores of a row's own keys. keys, values: of this head in slot 0. */
+static void score_own(const struct tree_job *j, const struct own *o, const float *q,
+                      const float *keys, float *s) {
+    const float *lines[CPU_LINES];
+    for (int at = 0; at < o->n; at += CPU_LINES) {
+        int n = own_lines(j, o, at, keys, lines);
+        j->k->isa->score_lines(n, j->a->head_size, q, lines, j->a->scale, s + at);
+    }
+}
+
+/* Its own values, weighted, on top of the shared ones. */
+static void add_own(const struct tree_job *j, const struct own *o, const float *prob,
+                    const float *values, float *y) {
+    const float *lines[CPU_LINES];
+    for (int at = 0; at < o->n; at += CPU_LINES) {
+        int n = own_lines(j, o, at, values, lines);
+        j->k->isa->add_lines(n, j->a->head_size, lines, prob + at, y);
     }
 }
 
@@ -249,25 +259,22 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
         own_most = n > own_most ? n : own_most;
     }
     int ld = line_floats(isa, p.n, own_most);
-    float *panel = s + (size_t)ROW_BLOCK * (size_t)ld;
     size_t col = (size_t)(head * K);
     const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + col;
-    const float *values = cpu_f32(a->pool_v) + col;
+    const float *keys = cpu_f32(a->pool_k) + col, *values = cpu_f32(a->pool_v) + col;
     float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy + col, sum[ROW_BLOCK];
     score_shared(isa, &p, m, q, a->ldq, K, a->scale, s, ld);
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
-        score_own(j, &o, q + (size_t)i * (size_t)a->ldq, col, panel, line + p.n);
+        score_own(j, &o, q + (size_t)i * (size_t)a->ldq, keys, line + p.n);
         sum[i] = line_end(isa, line, p.n + o.n);
     }
     add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *to = y + (size_t)i * (size_t)a->ldy;
-        const float *prob = s + (size_t)i * (size_t)ld + p.n;
-        for (int n = 0; n < o.n; n++)
-            isa->add_scaled(K, values + own_slot(&o, n) * j->w, prob[n], to);
+        add_own(j, &o, s + (size_t)i * (size_t)ld + p.n, values, to);
         isa->scale(K, to, 1.0f / sum[i]);
     }
 }
@@ -330,7 +337,7 @@ void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
         int line = measure(&j, &blocks, &products);
         if (blocks == 0) continue;
         j.shared = cpu_scratch(k, &k->shared, floats);
-        reserve_lines(k, line, a->head_size);
+        reserve_lines(k, line);
         pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
         pool_run(k->pool, blocks * a->heads, tree_rows, &j);
     }

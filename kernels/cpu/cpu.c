@@ -1,7 +1,8 @@
 /* cpu.c - opening the CPU backend: instruction set, workers, memory, the table.
  *
  * Device memory is host memory here; put, get and copy are memcpy, nothing is queued, sync has
- * nothing to wait for. Thread: the one that owns the `struct kern`; workers come and go inside calls.
+ * nothing to wait for. Without a limit from above, what was free at open is one: a model that is too
+ * large for the machine is refused, before the system ends this process or another one for it. Thread: the one that owns the `struct kern`; workers come and go inside calls.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -33,6 +34,17 @@ static int find_isa(const char *name, const struct cpu_isa **out, struct err *e)
 /* Scratch that a new device begins with: enough that the passes of a small model never make it grow. */
 enum { SHARED_FLOATS = 1 << 20, PRIVATE_FLOATS = 1 << 18, ANGLE_FLOATS = 1 << 20 };
 
+/* Bytes that the host could give to a newcomer, but for a sixteenth; 0: it doesn't say. */
+static uint64_t host_free(void) {
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && kib == 0 && fgets(line, sizeof line, f))
+        (void)sscanf(line, "MemAvailable: %llu kB", &kib);
+    if (f) (void)fclose(f);
+    return (uint64_t)kib * 1024 / 16 * 15;
+}
+
 static int cpu_score(void) { return 10; }
 
 static int cpu_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
@@ -44,7 +56,8 @@ static int cpu_open(const struct kern_config *cfg, struct kern **out, struct err
     if (cfg->threads < 0) return err_set(e, E_INVALID, "%d threads", cfg->threads);
     struct kern *k = mem_must(sizeof *k);
     k->isa = isa;
-    k->blocks.most_bytes = cfg->memory_max;
+    k->memory_max = cfg->memory_max;
+    k->blocks.most_bytes = cfg->memory_max ? cfg->memory_max : host_free();
     k->pool = pool_new(cfg->threads);
     int n = pool_threads(k->pool);
     k->private = mem_must((size_t)n * sizeof *k->private);
@@ -79,9 +92,19 @@ static enum kern_dtype cpu_pool_dtype(const struct kern *k) {
 
 /* ---- memory ---- */
 
+int cpu_no_memory(const struct kern *k, size_t bytes, struct err *e) {
+    const double mib = 1024.0 * 1024.0;
+    double need = (double)bytes / mib, held = (double)k->blocks.live_bytes / mib;
+    double most = (double)k->blocks.most_bytes / mib;
+    if (!k->blocks.most_bytes)
+        return err_set(e, E_NOMEM, "cpu: no memory for %.1f MiB beside %.1f MiB", need, held);
+    return err_set(e, E_NOMEM, "cpu: no memory for %.1f MiB beside %.1f MiB: %s %.1f MiB", need,
+                   held, k->memory_max ? "allowed are" : "there were", most);
+}
+
 static int cpu_alloc(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e) {
     out->addr = blocks_take(&k->blocks, bytes);
-    return out->addr ? 0 : err_set(e, E_NOMEM, "%zu bytes of device memory can't be had", bytes);
+    return out->addr ? 0 : cpu_no_memory(k, bytes, e);
 }
 
 static void cpu_free(struct kern *k, struct kern_ptr p) { blocks_give(&k->blocks, p.addr); }
@@ -125,7 +148,7 @@ static void cpu_stats(struct kern *k, struct kern_stats *out) {
                                .flops = k->flops,
                                .live_bytes = k->blocks.live_bytes,
                                .peak_bytes = k->blocks.peak_bytes,
-                               .most_bytes = k->blocks.most_bytes,
+                               .most_bytes = k->memory_max,
                                .allocations = k->blocks.allocations + k->scratch_grown};
 }
 

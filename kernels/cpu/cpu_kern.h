@@ -24,6 +24,7 @@ struct kern {
     const struct cpu_isa *isa;
     struct pool *pool;
     struct blocks blocks; /* device memory */
+    uint64_t memory_max;  /* of kern_config */
     uint64_t ops, flops, scratch_grown;
     struct cpu_scratch shared;   /* packed keys and values of attention */
     struct cpu_scratch *private; /* (threads): scores */
@@ -36,6 +37,9 @@ struct kern {
 
 static inline float *cpu_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }
 static inline const int32_t *cpu_i32(struct kern_ptr p) { return (const int32_t *)(void *)p.addr; }
+
+/* E_NOMEM, and how much there is. */
+int cpu_no_memory(const struct kern *k, size_t bytes, struct err *e);
 
 /* At least `floats` floats; what was inside is lost when it grows. */
 float *cpu_scratch(struct kern *k, struct cpu_scratch *s, size_t floats);

@@ -59,7 +59,7 @@ int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat 
     if (!line) {
         blocks_give(&k->blocks, data);
         blocks_give(&k->blocks, m);
-        return err_set(e, E_NOMEM, "no memory for a %zux%d matrix", n, src->k);
+        return cpu_no_memory(k, bytes, e);
     }
     *m = (struct kern_mat){(int)n, src->k, (int)panels, data, src->as_fp8};
     pack(k->isa, src, line, data);

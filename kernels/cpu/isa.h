@@ -14,6 +14,11 @@
 
 #include "kernels/kern.h"
 
+enum {
+    CPU_PAD = 16,  /* the longest vector, in floats */
+    CPU_LINES = 8, /* what score_lines and add_lines take at once */
+};
+
 /* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s + bias[n]). */
 struct tile_end {
     const float *bias; /* NULL: none */
@@ -38,8 +43,11 @@ struct cpu_isa {
     /* In place: x[i] = exp(x[i] - max); returns the sum. n is padded with -inf to a multiple of 16. */
     float (*exp_sum)(int n, float *x);
     void (*scale)(int n, float *x, float by);
-    float (*dot)(int n, const float *a, const float *b);
-    void (*add_scaled)(int n, const float *x, float by, float *y); /* y += by * x, fused */
+    /* s[i] = scale * (q . lines[i]), 1 <= n <= CPU_LINES; the same bits as from a panel by tile. */
+    void (*score_lines)(int n, int k, const float *q, const float *const *lines, float scale,
+                        float *s);
+    /* y (k) += by[0] * lines[0] + by[1] * lines[1] ..., fused, in that order; n as above. */
+    void (*add_lines)(int n, int k, const float *const *lines, const float *by, float *y);
 };
 
 extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512;
@@ -57,10 +65,8 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512;
         .swiglu = swiglu,                 \
         .exp_sum = exp_sum,               \
         .scale = scale,                   \
-        .dot = dot,                       \
-        .add_scaled = add_scaled,         \
+        .score_lines = score_lines,       \
+        .add_lines = add_lines,           \
     }
-
-enum { CPU_PAD = 16 }; /* the longest vector, in floats */
 
 #endif

@@ -17,7 +17,8 @@
  *                               together with its group | by itself
  *
  * A block that holds a private key is computed for its row alone, by the same products with only
- * that row's result kept. Rows that are prefilled share all blocks and hide what comes after them:
+ * that row's result kept; the shared keys that such a block begins with are fetched once for all
+ * rows of a warp. Rows that are prefilled share all blocks and hide what comes after them:
  * a hidden key weighs exactly 0. There is nothing to be merged: one softmax runs over the list in
  * its order. (Merging by log-sum-exp would make bits depend on where a list is cut.)
  *
@@ -50,27 +51,38 @@ template <typename H> static __device__ inline uint32_t pack(float low, float hi
     return from<H>::bits(low) | from<H>::bits(high) << 16;
 }
 
-/* 16 bytes of a key on their way into shared memory; of its numbers `left` exist, zeros stand for
- * the rest. `whole`: they are all there, and aligned. */
-static __device__ inline void load_key(const float *key, int left, bool whole, __half *to) {
-    float4 x;
-    if (whole)
-        x = *(const float4 *)(const void *)key;
-    else
-        x = {left > 0 ? key[0] : 0.0f, left > 1 ? key[1] : 0.0f, left > 2 ? key[2] : 0.0f,
-             left > 3 ? key[3] : 0.0f};
-    uint2 v = {pack<__half>(x.x, x.y), pack<__half>(x.z, x.w)};
-    *(uint2 *)(void *)to = v;
-}
-static __device__ inline void load_key(const __nv_bfloat16 *key, int left, bool whole,
-                                       __nv_bfloat16 *to) {
-    if (whole) {
-        *(uint4 *)(void *)to = *(const uint4 *)(const void *)key;
-        return;
-    }
+/* 16 bytes of a key or value as they are stored; of their numbers `left` exist, zeros stand for the
+ * rest. Where keys are vectors all exist or none, and `from` must be legal to read at any rate. */
+template <bool IS_VECTOR, typename T>
+static __device__ inline uint4 fetch(const T *from, int left) {
+    constexpr int PER = 16 / sizeof(T);
+    const uint4 none = {0, 0, 0, 0};
+    union {
+        uint4 vector;
+        T at[PER];
+    } u = {none};
+    if constexpr (IS_VECTOR) {
+        u.vector = *(const uint4 *)(const void *)from;
+        return left > 0 ? u.vector : none;
+    } else {
 #pragma unroll
-    for (int j = 0; j < 8; j++)
-        to[j] = left > j ? key[j] : to_bf16(0.0f);
+        for (int j = 0; j < PER; j++)
+            if (left > j) u.at[j] = from[j];
+        return u.vector;
+    }
+}
+
+/* And into shared memory as what is multiplied. */
+static __device__ inline void keep(uint4 vector, __nv_bfloat16 *to) {
+    *(uint4 *)(void *)to = vector;
+}
+static __device__ inline void keep(uint4 vector, __half *to) {
+    union {
+        uint4 vector;
+        float at[4];
+    } u = {vector};
+    uint2 v = {pack<__half>(u.at[0], u.at[1]), pack<__half>(u.at[2], u.at[3])};
+    *(uint2 *)(void *)to = v;
 }
 
 /* The softmax of a lane's two rows so far: [0] row g, [1] row g+8. `weight` is this lane's share of
@@ -135,26 +147,50 @@ template <bool BY_WARP> static __device__ inline void wait(void) {
         __syncthreads();
 }
 
-/* Keys at .. at+n-1 of the list into shared memory, zeros behind; by one warp or by the whole
- * block. */
+/* The vectors first .. end-1 of a tile's keys and values, by their slots; a few at a time, so that
+ * their ways from memory overlap. */
+template <int D, typename H, bool IS_VECTOR>
+static __device__ inline void copy(const struct attn *a, int first, int end, int thread,
+                                   int threads, size_t col, struct tile<D, H> *sh) {
+    typedef typename from<H>::type T;
+    constexpr int PER = 16 / sizeof(T), LINE = D / PER, AT_ONCE = 4;
+    const T *keys = (const T *)a->k + col, *values = (const T *)a->v + col;
+    for (int i = first + thread; i < end; i += AT_ONCE * threads) {
+        uint4 k[AT_ONCE], v[AT_ONCE];
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) {
+            int at = i + j * threads, c = at % LINE * PER;
+            int slot = at < end ? sh->slots[at / LINE] : -1, left = slot < 0 ? 0 : a->K - c;
+            size_t from = left > 0 ? (size_t)slot * a->stride + (size_t)c : 0;
+            k[j] = fetch<IS_VECTOR>(keys + from, left);
+            v[j] = fetch<IS_VECTOR>(values + from, left);
+        }
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) {
+            int at = i + j * threads, c = at % LINE * PER;
+            if (at >= end) break;
+            keep(k[j], &sh->keys[at / LINE][c]);
+            keep(v[j], &sh->values[at / LINE][c]);
+        }
+    }
+}
+
+/* Keys at .. at+n-1 of the list into shared memory, but for the first `there`, which are there
+ * already, and zeros behind them up to whole 16, which is what a product takes; by one warp or by
+ * the whole block. */
 template <int D, typename H, bool BY_WARP>
 static __device__ inline void load_block(const struct attn *a, const struct keys *list, int at,
-                                         int n, size_t col, struct tile<D, H> *sh) {
-    constexpr int PER = 16 / sizeof(typename from<H>::type); /* numbers of a vector */
-    const typename from<H>::type *keys = (const typename from<H>::type *)a->k + col;
-    const typename from<H>::type *values = (const typename from<H>::type *)a->v + col;
+                                         int there, int n, size_t col, struct tile<D, H> *sh) {
+    constexpr int LINE = D / (16 / (int)sizeof(typename from<H>::type)); /* vectors of a key */
     const int threads = BY_WARP ? 32 : THREADS, thread = (int)threadIdx.x % threads;
+    const int first = there * LINE, end = (n + 15) / 16 * 16 * LINE;
     wait<BY_WARP>(); /* until nobody reads the last one */
     if (thread < BLOCK) sh->slots[thread] = thread < n ? key_slot(list, at + thread) : -1;
     wait<BY_WARP>();
-    for (int i = thread; i < BLOCK * D / PER; i += threads) {
-        int key = i / (D / PER), c = i % (D / PER) * PER, slot = sh->slots[key];
-        int left = slot < 0 ? 0 : a->K - c;
-        bool whole = a->has_vectors && left > 0;
-        size_t at = (size_t)(slot < 0 ? 0 : slot) * a->stride + (size_t)c;
-        load_key(keys + at, left, whole, &sh->keys[key][c]);
-        load_key(values + at, left, whole, &sh->values[key][c]);
-    }
+    if (a->has_vectors)
+        copy<D, H, true>(a, first, end, thread, threads, col, sh);
+    else
+        copy<D, H, false>(a, first, end, thread, threads, col, sh);
     wait<BY_WARP>();
 }
 
@@ -250,17 +286,19 @@ static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
     const bool both[2] = {true, true};
     for (int at = 0; at < together; at += BLOCK) {
         int n = together - at < BLOCK ? together - at : BLOCK;
-        load_block<D, H, false>(&a, &list, at, n, col, sh);
+        load_block<D, H, false>(&a, &list, at, 0, n, col, sh);
         if (mine < rows && at < most) add_block<D, H, false>(sh, at, n, seen, both, q, &st, y);
     }
     __syncthreads(); /* from here on each warp has a tile of its own */
+    int there = 0;   /* of a row's first private block: shared keys, left by the row before */
     for (int r = 0; has_tails && r < WARP_ROWS && mine + r < rows; r++) {
         const bool meant[2] = {r == g, r == g + 8};
         list = row_keys(&a, &group, common, row0 + mine + r);
         const int all[2] = {list.n, list.n};
         for (int at = together; at < list.n; at += BLOCK) {
             int n = list.n - at < BLOCK ? list.n - at : BLOCK;
-            load_block<D, H, true>(&a, &list, at, n, col, sh + warp);
+            load_block<D, H, true>(&a, &list, at, at == together ? there : 0, n, col, sh + warp);
+            there = at == together ? common.shared - together : 0;
             add_block<D, H, true>(sh + warp, at, n, all, meant, q, &st, y);
         }
     }

@@ -11,7 +11,7 @@
  * to it on the way out. In strict mode the codes of both are floats, with their scales in them.
  *
  * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums
- * on their way out where y is not aligned for cuBLASLt. So a product needs no memory of its own,
+ * on their way out where cuBLASLt can't write to y. So a product needs no memory of its own,
  * however many rows there are; and since a row's bits do not depend on its company, nobody can
  * tell.
  *
@@ -223,36 +223,48 @@ struct as_f16 {
 };
 
 /* to (rows, ld) = x (rows, depth) rounded, zeros behind depth. One thread makes eight numbers, a
- * whole vector; ld is a multiple of 8. */
+ * whole vector; ld is a multiple of 8. `fast`: x's rows begin at multiples of 16 bytes. */
 template <typename H>
 static __global__ void __launch_bounds__(THREADS)
-    round_rows(size_t vectors, int depth, int ld, const float *x, int ldx, uint4 *to) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    round_rows(unsigned vectors, int depth, int ld, const float *x, int ldx, bool fast, uint4 *to) {
+    unsigned i = blockIdx.x * THREADS + threadIdx.x, per_row = (unsigned)ld / 8;
     if (i >= vectors) return;
-    size_t per_row = (size_t)ld / 8, row = i / per_row;
     int c = (int)(i % per_row) * 8;
-    x += row * (size_t)ldx;
+    x += (size_t)(i / per_row) * (size_t)ldx + (size_t)c;
+    union {
+        float4 vectors[2];
+        float at[8];
+    } from;
     union {
         uint4 vector;
         uint16_t bits[8];
     } u;
+    if (fast && c + 8 <= depth) {
+        from.vectors[0] = ((const float4 *)(const void *)x)[0];
+        from.vectors[1] = ((const float4 *)(const void *)x)[1];
+    } else {
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-        float v = c + j < depth ? x[c + j] : 0.0f;
-        u.bits[j] = H::bits(v);
+        for (int j = 0; j < 8; j++)
+            from.at[j] = c + j < depth ? x[j] : 0.0f;
     }
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        u.bits[j] = H::bits(from.at[j]);
     to[i] = u.vector;
 }
 
+static bool is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
+
 static void stage_rows(struct kern *k, const struct kern_mat *w, int rows, const float *x,
                        int ldx) {
-    size_t vectors = (size_t)rows * (size_t)w->ld / 8;
-    unsigned blocks = cuda_blocks(vectors, THREADS);
+    unsigned n = (unsigned)((size_t)rows * (size_t)w->ld / 8); /* vectors; the stage holds them */
+    unsigned blocks = cuda_blocks(n, THREADS);
     uint4 *to = (uint4 *)(void *)k->stage_in;
+    bool fast = is_aligned(x) && ldx % 4 == 0;
     if (w->dtype == KERN_BF16)
-        round_rows<as_bf16><<<blocks, THREADS, 0, k->stream>>>(vectors, w->k, w->ld, x, ldx, to);
+        round_rows<as_bf16><<<blocks, THREADS, 0, k->stream>>>(n, w->k, w->ld, x, ldx, fast, to);
     else
-        round_rows<as_f16><<<blocks, THREADS, 0, k->stream>>>(vectors, w->k, w->ld, x, ldx, to);
+        round_rows<as_f16><<<blocks, THREADS, 0, k->stream>>>(n, w->k, w->ld, x, ldx, fast, to);
     cuda_launched(k, "round_rows");
 }
 
@@ -281,12 +293,15 @@ static void finish_rows(struct kern *k, int rows, int n, const float *s, int lds
     cuda_launched(k, "finish");
 }
 
-static bool is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
+/* Do sums go to y without a stage between? */
+static bool goes_direct(const struct kern_mat *w, const float *y, int ldy) {
+    return !w->plan || (is_aligned(y) && ldy % 4 == 0);
+}
 
 /* Staged rows through cuBLASLt. */
 static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
                        struct finish end) {
-    bool is_direct = is_aligned(y) && ldy % 4 == 0;
+    bool is_direct = goes_direct(w, y, ldy);
     bool with_bias = is_direct && end.bias && is_aligned(end.bias) && lt_takes_bias(w->plan);
     float *sums = is_direct ? y : (float *)(void *)k->stage_out;
     int ld = is_direct ? ldy : (int)cuda_row_sums((size_t)w->n);
@@ -300,7 +315,9 @@ static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float
 
 static void product_16(struct kern *k, const struct kern_gemm *a, struct finish end) {
     const struct kern_mat *w = a->w;
-    int most = cuda_rows_at_once((size_t)w->ld, (size_t)w->n);
+    size_t in = 2 * (size_t)w->ld, n = (size_t)w->n;
+    int most = goes_direct(w, cuda_f32(a->y), a->ldy) ? cuda_rows_that_fit(in, 0)
+                                                      : cuda_rows_at_once((size_t)w->ld, n);
     must(most > 0);
     for (int row = 0; row < a->m; row += most) {
         int rows = a->m - row < most ? a->m - row : most;

@@ -113,6 +113,7 @@ struct lt *lt_open(void) {
                    !lt->MatmulPreferenceCreate(&lt->preference) && set_preference(lt) &&
                    cudaMalloc(&lt->workspace, WORKSPACE) == cudaSuccess;
     if (is_open) return lt;
+    (void)cudaGetLastError(); /* or the next launch would be blamed for it */
     lt_close(lt);
     return NULL;
 }

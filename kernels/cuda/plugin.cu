@@ -133,6 +133,9 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
     open_parts(k);
     if (k->lost.code) {
         rc = err_set(e, k->lost.code, "%s", k->lost.text);
+        if (rc == E_NOMEM)
+            (void)err_in(e, "%zu MiB of the card and %zu pinned are needed before the model",
+                         2 * cuda_stage_bytes >> 20, RING * RING_BYTES >> 20);
         cuda_close(k);
         return rc;
     }

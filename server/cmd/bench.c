@@ -3,7 +3,8 @@
  *
  * A cold job pays for the vision tower, the stem and the answers; a warm one finds the stem in the
  * cache. Each cold run changes one pixel of the picture, so that nothing of it is known. Decoding
- * and resizing the photo is measured apart. The widths show what packing is worth: the same job
+ * and resizing the photo is measured apart. Then every place of the same picture is asked for a mask:
+ * its features are known, the sentence is not. The widths show what packing is worth: the same job
  * with fewer questions in flight. The useful-token ratio is rows that a loop of full prompts would
  * compute over rows that were computed. Figures are the median of the runs, with least and most.
  */
@@ -28,8 +29,8 @@ struct bench {
     uint8_t *rgb; /* (h, w, 3) */
     int w, h;
     enum eng_estimate estimate;
-    struct runs prepare, cold, cold_first, warm, warm_first, see; /* seconds */
-    struct eng_job_stats last;                                    /* of a cold job */
+    struct runs prepare, cold, cold_first, warm, warm_first, see, mask; /* seconds */
+    struct eng_job_stats last;                                          /* of a cold job */
     double open_s; /* weights to the device, buffers, prompts */
     uint32_t n;
 };
@@ -50,21 +51,23 @@ static void draw(uint8_t *rgb) {
     }
 }
 
-/* All questions of `image`, once. */
-static int ask(struct bench *b, struct eng_image *image, struct runs *total, struct runs *first,
-               struct err *e) {
+/* All questions of `image`, once; or, with a sentence, its whole mask. */
+static int ask(struct bench *b, struct eng_image *image, const char *sentence, struct runs *total,
+               struct runs *first, struct err *e) {
     int grid = eng_info(b->eng)->grid;
     b->n = (uint32_t)grid * (uint32_t)grid;
     struct eng_point *points = mem_must(b->n * sizeof(*points));
     for (uint32_t i = 0; i < b->n; i++)
         points[i] =
             (struct eng_point){(uint16_t)(i % (uint32_t)grid), (uint16_t)(i / (uint32_t)grid)};
-    struct eng_ask a = {.images = &image,
+    struct eng_ask a = {.task = sentence ? ENG_SEGMENT : ENG_PIXELS,
+                        .images = &image,
                         .n_images = 1,
+                        .text = sentence,
                         .points = points,
                         .n_points = b->n,
-                        .estimate = b->estimate,
-                        .urgency = ENG_PICTURE};
+                        .estimate = sentence ? ENG_MODE : b->estimate,
+                        .urgency = sentence ? ENG_MASK : ENG_PICTURE};
     struct eng_job *job = NULL;
     int rc = eng_submit(b->eng, &a, &job, e);
     mem_free(points);
@@ -74,7 +77,7 @@ static int ask(struct bench *b, struct eng_image *image, struct runs *total, str
     if (eng_job_state(job) != ENG_DONE)
         rc = err_set(e, E_INTERNAL, "a job failed: %s", eng_job_error(job)->text);
     runs_add(total, (double)(b->last.end_ns - b->last.queued_ns) / 1e9);
-    runs_add(first, (double)(b->last.first_ns - b->last.queued_ns) / 1e9);
+    if (first) runs_add(first, (double)(b->last.first_ns - b->last.queued_ns) / 1e9);
     eng_job_put(job);
     return rc;
 }
@@ -87,13 +90,19 @@ static int one_run(struct bench *b, int run, struct err *e) {
     int rc = eng_image_new(b->eng, b->rgb, b->w, b->h, &image, e);
     if (rc) return rc;
     runs_add(&b->prepare, (double)(clock_ns() - start) / 1e9);
-    rc = ask(b, image, &b->cold, &b->cold_first, e);
+    rc = ask(b, image, NULL, &b->cold, &b->cold_first, e);
     struct eng_job_stats cold = b->last;
     if (rc == 0) runs_add(&b->see, (double)cold.see_ns / 1e9);
-    if (rc == 0) rc = ask(b, image, &b->warm, &b->warm_first, e);
+    if (rc == 0) rc = ask(b, image, NULL, &b->warm, &b->warm_first, e);
+    if (rc == 0) rc = ask(b, image, "the red circle", &b->mask, NULL, e);
     b->last = cold;
     eng_image_put(image);
     return rc;
+}
+
+static void forget(struct bench *b) {
+    b->prepare.n = b->cold.n = b->cold_first.n = b->warm.n = b->warm_first.n = b->see.n =
+        b->mask.n = 0;
 }
 
 static int measure(struct bench *b, int width, struct err *e) {
@@ -104,12 +113,11 @@ static int measure(struct bench *b, int width, struct err *e) {
     uint64_t start = clock_ns();
     if (eng_open(&opt, &b->eng, e)) return e->code;
     b->open_s = (double)(clock_ns() - start) / 1e9;
-    b->prepare.n = b->cold.n = b->cold_first.n = b->warm.n = b->warm_first.n = b->see.n = 0;
+    forget(b);
     int rc = 0;
     for (int run = -1; rc == 0 && run < (int)cfg.repeat; run++) {
         rc = one_run(b, run, e); /* the first wakes threads and pages, and is not counted */
-        if (run < 0)
-            b->prepare.n = b->cold.n = b->cold_first.n = b->warm.n = b->warm_first.n = b->see.n = 0;
+        if (run < 0) forget(b);
     }
     return rc;
 }
@@ -132,6 +140,7 @@ static void print_main(struct bench *b) {
     print_ms("  until the first pixel", &b->cold_first);
     print_ms("warm job", &b->warm);
     print_ms("  until the first pixel", &b->warm_first);
+    print_ms("whole mask, picture known", &b->mask);
     printf("  %-30s %9.1f     (%llu rows, a loop of full prompts: %llu)\n", "useful-token ratio",
            (double)b->last.rows_plain / (double)b->last.rows, (unsigned long long)b->last.rows,
            (unsigned long long)b->last.rows_plain);
@@ -139,11 +148,11 @@ static void print_main(struct bench *b) {
 
 static void print_json(struct bench *b, int width, const char *before) {
     printf("%s{\"lanes\":%d,\"open_s\":%.6f,\"prepare_s\":%.6f,\"cold_s\":%.6f,\"see_s\":%.6f,"
-           "\"cold_first_s\":%.6f,"
+           "\"cold_first_s\":%.6f,\"mask_s\":%.6f,"
            "\"warm_s\":%.6f,\"warm_first_s\":%.6f,\"pixels_per_second\":%.1f,\"rows\":%llu,"
            "\"rows_plain\":%llu}",
            before, width, b->open_s, middle(&b->prepare), middle(&b->cold), middle(&b->see),
-           middle(&b->cold_first), middle(&b->warm), middle(&b->warm_first),
+           middle(&b->cold_first), middle(&b->mask), middle(&b->warm), middle(&b->warm_first),
            b->n / middle(&b->cold), (unsigned long long)b->last.rows,
            (unsigned long long)b->last.rows_plain);
 }

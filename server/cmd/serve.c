@@ -104,7 +104,8 @@ static int serve(struct server *s) {
         if (signal == SIGHUP)
             log_event(LOG_LEVEL_INFO, "reload", "there is nothing to reload; SIGTERM stops");
         if (eng_health(s->eng)) {
-            log_event(LOG_LEVEL_ERROR, "device_lost", "no job can run any more; ending");
+            log_event(LOG_LEVEL_ERROR, "device_lost", "no job can run any more; ending: %s",
+                      eng_lost(s->eng));
             return 1;
         }
         life_tell("WATCHDOG=1");

@@ -13,7 +13,7 @@ import threading
 import time
 
 import photos
-from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, contract, data_url, events, multipart
+from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, Skip, contract, data_url, events, multipart
 
 BODY = photos.png()
 WHOLE = "/v1/reconstruct?estimate=mean"
@@ -309,6 +309,25 @@ def test_two_devices_share_the_work():
         assert s.metric("lammd_pictures_seen_total") == 4 and s.metric("lammd_step_allocations_total") == 0
     bad = run("serve", "--listen", "127.0.0.1:0", "--device", "cpu,nothing")
     assert bad.returncode == 1 and b'no backend "nothing"' in bad.stderr
+
+
+def test_a_lost_device_ends_the_process():
+    """Whoever waits is told, readiness goes down, the log says why, and the exit status that a new one is needed."""
+    folders = [os.path.join(os.path.dirname(PROGRAM), f) for f in ("", "release", "build/release")]  # see Makefile
+    plugins = [p for p in (os.path.join(f, "tests/plugin_dying.so") for f in folders) if os.path.exists(p)]
+    if not plugins:
+        raise Skip("tests/plugin_dying.so is not built: make test builds it")
+    with Server("--device", "cuda", model=TINY, env={**os.environ, "LAMMD_PLUGIN": plugins[0]}) as s:
+        assert s.ask("GET", "/readyz").status == 200
+        lost = s.ask("POST", "/v1/pixels", json.dumps({"image": base64.b64encode(BODY).decode(), "points": [[0, 0]]}), JSON)
+        assert (lost.status, lost.code) == (503, "device_lost"), lost.body
+        try:
+            assert s.ask("GET", "/readyz").status == 503
+        except ConnectionError:
+            pass  # it has stopped listening already
+        assert s.process.wait(30) == 1
+        s.reader.join(10)
+        assert "event=device_lost" in s.log() and "fell off the bus" in s.log(), s.log()
 
 
 def test_eval_prints_the_bars():

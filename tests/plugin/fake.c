@@ -1,11 +1,15 @@
-/* fake.c - plugins for the tests of the loader: FAKE_good is whole but has no device, every other
- * one is wrong in one way. Compiled once for each. */
+/* fake.c - plugins for the tests of the loader: FAKE_good is whole but has no device, FAKE_weak has
+ * one that is no better than the CPU, every other one is wrong in one way. Compiled once for each. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kern.h"
 
+#ifdef FAKE_weak
+static int fake_score(void) { return 1; }
+#else
 static int fake_score(void) { return 0; }
+#endif
 
 static int fake_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
     *out = NULL;

@@ -25,7 +25,7 @@ mkdir -p "$to/tools" "$to/models"
 cp -r tools/gpu "$to/tools"
 cp -r models/lamm-mini models/shapes "$to/models"
 cp -r tests/golden tests/cuda "$to/tests"
-git rev-parse HEAD >"$to/COMMIT" 2>/dev/null || echo unknown >"$to/COMMIT"
+git describe --always --dirty --abbrev=40 >"$to/COMMIT" 2>/dev/null || echo unknown >"$to/COMMIT"
 mkdir -p "$(dirname "$out")"
 tar -C "$tmp" -czf "$out" lammd-gpu
 echo "$out: $(wc -c <"$out") bytes"

@@ -39,8 +39,10 @@ step() {
             printf '```\n'
             grep -v '^skip:' "$log" | tail -n 60
             printf '```\n'
-            printf '%s skipped tests: %s\n' "$(grep -c '^skip:' "$log")" \
-                "$(sed -n 's/^skip: [^:]*: //p' "$log" | sort | uniq -c | sort -rn | head -n 1)"
+            if grep -q '^skip:' "$log"; then
+                printf '%s skipped tests: %s\n' "$(grep -c '^skip:' "$log")" \
+                    "$(sed -n 's/^skip: [^:]*: //p' "$log" | sort | uniq -c | sort -rn | head -n 1)"
+            fi
         fi
     } >>"$R"
     [ $rc = 0 ] || failed=$((failed + 1))
@@ -62,7 +64,7 @@ if [ -n "$bundle" ]; then
     mkdir -p bin/release && cp -r report/kernels bin/release # where run.py looks for the assembler's words
 else
     [ -f kernels/kern.h ] || { echo 'report.sh: run it from the root of a checkout, or give it a bundle'; exit 2; }
-    commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+    commit=$(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)
     BIN=$OUT/build T=$OUT/build/release/tests
 fi
 
@@ -91,25 +93,33 @@ if [ -x "$T/run-engine" ]; then
     ours 'models against the reference, answers against the CPU' 120 "$T/run-engine" -v _cuda
 fi
 ours 'operations at true widths' 60 "$T/bench_cuda"
-# The paper's sizes, weights from a seed: 14 GB are made and sent before the first question.
-if [ -x "$BIN/lammd" ]; then
-    seeded="--shape pae-lamm-7b --weights random:1 --device cuda --isa tile --repeat 3"
+# The paper's sizes, weights from a seed: 14 GB are made and sent before the first question. First what there
+# are bars for, then the comparison, then what else could be chosen.
+seeded="--shape pae-lamm-7b --weights random:1 --device cuda --isa tile"
+paper() { # BENCH OPTION...
+    [ -x "$BIN/lammd" ] || return 0
     # shellcheck disable=SC2086 # words are wanted
-    for part in "pix4096 --quick" "pix4096 --quick --rows 2048" "pix4096 --quick --fp8" "mix --quick"; do
-        ours "the paper's sizes: $part" 60 "$BIN/lammd" bench $part $seeded
-    done
+    ours "the paper's sizes: $*" 60 sh tools/gpu/floors.sh "$BIN/lammd" bench "$@" $seeded
+}
+paper pix4096 --quick --repeat 3
+paper mix --quick --repeat 3
+if [ -x "$BIN/lammd" ]; then
     # shellcheck disable=SC2086
-    ours 'the profile of a picture at the paper s sizes' 60 sh -c \
-        "'$BIN/lammd' bench pix4096 --quick $seeded --repeat 1 --profile '$OUT/profile.md' >/dev/null && cat '$OUT/profile.md'"
+    ours "where the time of a picture goes at the paper's sizes" 60 sh -c \
+        "'$BIN/lammd' bench pix4096 --quick --repeat 1 $seeded --profile '$OUT/profile.md' >/dev/null && cat '$OUT/profile.md'"
 fi
 if python3 -c 'import torch' 2>/dev/null; then
-    step 'the same in PyTorch' 60 python3 tools/gpu/torch_layer.py
-    step 'pixel answers in PyTorch, three ways' 130 python3 tools/gpu/side_by_side.py --seconds 90
+    seconds=$(($(left) - 40)) # 40: to get ready, and to end the last run
+    [ "$seconds" -le 90 ] || seconds=90
+    step 'pixel answers in PyTorch, three ways' 130 python3 tools/gpu/side_by_side.py --seconds "$seconds"
+    step 'the same operations in PyTorch' 60 python3 -u tools/gpu/torch_layer.py
 fi
+paper pix4096 --quick --repeat 3 --rows 2048
+paper pix4096 --quick --repeat 3 --fp8
 if [ -x "$BIN/lammd" ]; then
     for d in 'cpu' 'cuda --isa flat' 'cuda --isa tile' 'cuda --isa flat+graphs' 'cuda --isa tile+graphs'; do
         # shellcheck disable=SC2086 # words are wanted
-        ours "a picture of lamm-mini on $d" 40 "$BIN/lammd" bench pix4096 --quick --device $d
+        ours "a picture of lamm-mini on $d" 40 "$BIN/lammd" bench pix4096 --quick --repeat 3 --device $d
     done
 fi
 if command -v compute-sanitizer >/dev/null; then

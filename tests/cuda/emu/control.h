@@ -6,6 +6,7 @@
 #define EMU_CONTROL "emu_control"
 
 enum emu_call {
+    EMU_MALLOC,       /* cudaMalloc, of host memory too */
     EMU_BEGIN,        /* cudaStreamBeginCapture */
     EMU_LAUNCH,       /* a kernel */
     EMU_END,          /* cudaStreamEndCapture */
@@ -19,6 +20,9 @@ struct emu_control {
     int calls[EMU_CALLS];  /* so far */
     int refuse[EMU_CALLS]; /* the how many-th from now on is refused; 0: none */
     int graphs, execs;     /* that live */
+    int mallocs;           /* that live */
+    int driver, devices;   /* the driver's version, devices; 0: the usual, -1: none */
+    int major;             /* of their compute capability; 0: the usual */
 };
 
 #endif

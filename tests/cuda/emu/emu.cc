@@ -5,6 +5,8 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <string>
 #include <ucontext.h>
 
 #include "kernels/cuda/common.cuh"
@@ -114,9 +116,21 @@ static void run_block(size_t shared) {
     must((unsigned char)fence[0] == POISON && !std::memcmp(fence, fence + 1, FENCE - 1));
 }
 
-void emu_check_config(const struct emu_config &c) {
+/* More dynamic shared memory than this has to be asked for. */
+enum { SHARED_UNASKED = 48 << 10 };
+static std::map<std::string, size_t> asked;
+
+cudaError_t emu_set_attribute(const char *kernel, enum cudaFuncAttribute what, int value) {
+    must(what == cudaFuncAttributeMaxDynamicSharedMemorySize && value >= 0);
+    if (value > SHARED_MOST) return cudaErrorInvalidValue;
+    asked[kernel] = (size_t)value;
+    return cudaSuccess;
+}
+
+void emu_check_config(const char *kernel, const struct emu_config &c) {
     must(c.block.x > 0 && c.block.x <= THREADS_MOST && c.block.y == 1 && c.block.z == 1);
-    must(c.shared <= SHARED_MOST && c.grid.x > 0 && c.grid.x <= INT32_MAX);
+    must(c.shared <= SHARED_UNASKED || (asked.count(kernel) && c.shared <= asked[kernel]));
+    must(c.grid.x > 0 && c.grid.x <= INT32_MAX);
     must(c.grid.y > 0 && c.grid.z > 0 && c.grid.y < 65536 && c.grid.z < 65536);
 }
 
@@ -179,12 +193,23 @@ void emu_put(cudaStream_t stream, std::function<void()> work) {
 }
 
 extern "C" {
-cudaError_t cudaDriverGetVersion(int *v) { return *v = CUDART_VERSION, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+/* What a test put in place of the usual. */
+static int told(int said, int usual) { return said < 0 ? 0 : said > 0 ? said : usual; }
+
+cudaError_t cudaDriverGetVersion(int *v) {
+    *v = told(emu_control.driver, CUDART_VERSION);
+    return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int *n) {
+    *n = told(emu_control.devices, 1);
+    if (told(emu_control.driver, CUDART_VERSION) < CUDART_VERSION)
+        return last_error = cudaErrorInsufficientDriver;
+    return *n ? cudaSuccess : last_error = cudaErrorNoDevice;
+}
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
     std::memset(p, 0, sizeof *p);
     std::snprintf(p->name, sizeof p->name, "emulated");
-    p->major = 9;
+    p->major = told(emu_control.major, 9);
     p->totalGlobalMem = card_bytes;
     return cudaSuccess;
 }
@@ -198,11 +223,16 @@ cudaError_t cudaMemGetInfo(size_t *room, size_t *total) {
     return *room = *total = card_bytes, cudaSuccess;
 }
 cudaError_t cudaMalloc(void **p, size_t n) {
-    *p = std::aligned_alloc(256, (n + 255) / 256 * 256);
-    if (*p) std::memset(*p, POISON, n);
-    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+    *p = is_refused(EMU_MALLOC) ? NULL : std::aligned_alloc(256, (n + 255) / 256 * 256);
+    if (!*p) return last_error = cudaErrorMemoryAllocation;
+    std::memset(*p, POISON, n);
+    emu_control.mallocs++;
+    return cudaSuccess;
 }
-cudaError_t cudaFree(void *p) { return std::free(p), cudaSuccess; }
+cudaError_t cudaFree(void *p) {
+    emu_control.mallocs -= p != NULL;
+    return std::free(p), cudaSuccess;
+}
 cudaError_t cudaMallocHost(void **p, size_t n) { return cudaMalloc(p, n); }
 cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
 /* A card would capture these two; we never want them captured. */

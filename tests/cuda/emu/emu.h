@@ -57,14 +57,14 @@ struct emu_config {
     emu_config(dim3 g, dim3 b, size_t s = 0, cudaStream_t t = 0)
         : grid(g), block(b), shared(s), stream(t) {}
 };
-void emu_check_config(const struct emu_config &c);
+void emu_check_config(const char *kernel, const struct emu_config &c);
 void emu_run_blocks(const struct emu_config &c, void (*thread)(void *), void *ctx);
 void emu_put(cudaStream_t stream, std::function<void()> work);
 
 /* Arguments are copied here, as a launch does; the kernel runs now or with the graph. */
 template <typename F, typename... A>
-static inline void emu_launch(const struct emu_config &c, F kernel, A... args) {
-    emu_check_config(c);
+static inline void emu_launch(const char *name, const struct emu_config &c, F kernel, A... args) {
+    emu_check_config(name, c);
     emu_put(c.stream, [=] {
         auto thread = [&] { kernel(args...); };
         emu_run_blocks(
@@ -72,9 +72,7 @@ static inline void emu_launch(const struct emu_config &c, F kernel, A... args) {
     });
 }
 
-template <typename F>
-static inline cudaError_t cudaFuncSetAttribute(F *, enum cudaFuncAttribute, int) {
-    return cudaSuccess;
-}
+/* cudaFuncSetAttribute of a kernel, or of all kernels of a template. */
+cudaError_t emu_set_attribute(const char *kernel, enum cudaFuncAttribute what, int value);
 
 #endif

@@ -17,6 +17,7 @@ def closing(text, at):
 
 def main():
     text = open(sys.argv[1]).read()
+    text = re.sub(r"\bcudaFuncSetAttribute\((\w+)(<[^<>;()]*>)?,", r'emu_set_attribute("\1",', text)
     out = ""
     while "<<<" in text:
         front, rest = text.split("<<<", 1)
@@ -26,7 +27,8 @@ def main():
         # The kernel's name may stand for a template, so it can't be passed as it is; and NULL would
         # be copied as a number.
         args = re.sub(r"\bNULL\b", "nullptr", rest[1:end])
-        out += (f"{front[:kernel.start()]}emu_launch({{{config}}}, "
+        name = kernel.group().split("<")[0]
+        out += (f"{front[:kernel.start()]}emu_launch(\"{name}\", {{{config}}}, "
                 f"[](auto... emu_args) {{ {kernel.group()}(emu_args...); }}, {args}")
         text = rest[end:]
     out = re.sub(r"extern __shared__ [^;]*?(\w+)\[\];", r"char *\1 = emu_shared;", out + text)

@@ -139,7 +139,7 @@ API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_
                                            const cublasLtMatmulAlgo_t *algo,
                                            cublasLtMatmulHeuristicResult_t *r) {
     std::memset(r, 0, sizeof *r);
-    if (algo->data[0] == PICKY && layout(b)->cols % 16) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (algo->data[0] == PICKY && layout(b)->cols % 32) return CUBLAS_STATUS_NOT_SUPPORTED;
     return fits(desc(d), layout(a), layout(b), layout(y)) ? OK : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,

@@ -315,6 +315,7 @@ TEST_LIMIT(devices_one_lost_ends_all, 60) {
     CHECK_EQ(eng_job_error(job)->code, E_DEVICE);
     CHECK_EQ(eng_job_state(well), ENG_DONE);
     CHECK_EQ(eng_health(e), E_DEVICE);
+    CHECK_HAS(eng_lost(e), "bus");
     CHECK_EQ(eng_submit(e, &more, &none, &err), E_DEVICE);
     CHECK(none == NULL);
     eng_job_put(job);

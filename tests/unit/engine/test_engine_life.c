@@ -42,6 +42,7 @@ TEST(engine_info_and_empty_statistics) {
     CHECK_EQ(i->tokens_per_number, 1);
     CHECK(i->parameters > 100000);
     CHECK_EQ(eng_health(e), 0);
+    CHECK_STR(eng_lost(e), "");
     CHECK_EQ(eng_retry_after(e), 1);
     struct eng_stats s;
     eng_stats(e, &s);
@@ -364,6 +365,7 @@ TEST(engine_lost_device_fails_every_job) {
     CHECK_EQ(eng_job_error(running)->code, E_DEVICE);
     CHECK_HAS(eng_job_error(running)->text, "bus");
     CHECK_EQ(eng_health(e), E_DEVICE);
+    CHECK_HAS(eng_lost(e), "bus");
     CHECK_EQ(eng_submit(e, &ask, &none, NULL), E_DEVICE);
     eng_job_put(running);
     eng_image_put(picture);

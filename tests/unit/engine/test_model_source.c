@@ -69,6 +69,39 @@ TEST(source_is_a_function_of_seed_and_name) {
     source_clear(&b);
 }
 
+/* A large tensor is made by threads, cut elsewhere when it is a little larger: nobody can tell. */
+TEST(source_numbers_do_not_depend_on_who_makes_them) {
+    enum { K = 64, SMALL = 3, LESS = 99991, MORE = 100003 };
+    static const char *const names[] = {"x", "visual_encoder.pos_embed"}; /* bf16, f32 */
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct source s = {.seed = 7};
+        const struct st_tensor *t[3];
+        const int64_t rows[] = {MORE, LESS, SMALL};
+        for (int k = 0; k < 3; k++)
+            t[k] = source_find(&s, names[i], (const int64_t[]){rows[k], K}, 2);
+        CHECK_MEM(t[1]->data, t[0]->data, t[1]->bytes);
+        CHECK_MEM(t[2]->data, t[0]->data, t[2]->bytes);
+        const struct st_tensor *last = source_find(&s, names[i], (const int64_t[]){MORE, K}, 2);
+        CHECK_MEM(last->data, t[0]->data, last->bytes);
+        const struct st_tensor *again = source_find(&s, names[i], (const int64_t[]){LESS, K}, 2);
+        CHECK(again == t[0]); /* in the memory of the first */
+        CHECK_MEM(again->data, t[1]->data, again->bytes);
+        source_clear(&s);
+    }
+}
+
+/* What is held against a device's room: fp8 halves the decoder's matrices and nothing else. */
+TEST(source_bytes_of_fp8) {
+    struct rig_file f;
+    rig_make(&f, "tests/golden/odd", ST_BF16);
+    const struct source sources[] = {{.st = f.st}, {.seed = 1}};
+    uint64_t d = (uint64_t)f.c.text.hidden_size, ffn = (uint64_t)f.c.text.intermediate_size;
+    uint64_t less = (uint64_t)f.c.text.layers * (4 * d * d + 3 * d * ffn);
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        CHECK_EQ(source_bytes(&sources[i], &f.c, 0) - source_bytes(&sources[i], &f.c, 1), less);
+    rig_drop(&f);
+}
+
 static uint64_t digest_of(uint64_t seed) {
     struct rig r = {0};
     struct err e = {0};
@@ -119,6 +152,6 @@ TEST(model_of_a_seed_leaves_nothing_when_memory_gives_out) {
         CHECK_EQ(after.live_bytes, before.live_bytes);
     }
     CHECK_EQ(rc, 0);
-    CHECK(failures > 50);
+    CHECK(failures > 30);
     rig_close(&r);
 }

@@ -95,19 +95,27 @@ TEST_16BIT(gemm_16bit_row_has_the_same_bits_in_any_company) {
     }
 }
 
-/* More rows than the stage holds: they go piece by piece, and nobody can tell. */
+/* More rows than a stage holds, of x or, where y is not aligned, of sums: they go piece by piece, and
+ * nobody can tell. */
 TEST_16BIT(gemm_16bit_takes_more_rows_than_fit) {
-    enum { K = 1 << 17, N = 8, M = 256 + 5 }; /* 256 rows fit: kernels/cuda/sizes.h */
-    float *w = host_f32(N * K), *line = host_random(r, K, 1), *x = host_f32((size_t)M * K);
-    for (size_t i = 0; i < (size_t)M * K; i++)
-        x[i] = line[i % K];
-    struct kern_mat *mat = mat_16bit(r, KERN_BF16, N, K, w);
-    struct tensor tx = tensor_in(r, x, M, K, 0), ty = tensor_out(r, M, N, 0);
-    RUN(r, gemm, struct kern_gemm, .m = M, .x = tx.p, .ldx = K, .w = mat, .y = ty.p, .ldy = N);
-    const float *y = tensor_get(r, &ty);
-    for (int i = 1; i < M; i++)
-        CHECK_MEM(y + i * N, y, N * sizeof(float));
-    r->ops->mat_free(r->k, mat);
+    static const struct {
+        int m, n, k, pad; /* 256 and 128 rows fit: kernels/cuda/sizes.h */
+    } shapes[] = {{256 + 5, 8, 1 << 17, 0}, {128 + 5, 1 << 17, 8, 3}};
+    for (size_t s = 0; s < ARRAY_LEN(shapes); s++) {
+        int m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
+        float *w = host_f32((size_t)n * (size_t)k), *line = host_random(r, (size_t)k, 1);
+        float *x = host_f32((size_t)m * (size_t)k);
+        for (int i = 0; i < m; i++)
+            memcpy(x + (size_t)i * (size_t)k, line, (size_t)k * sizeof(float));
+        struct kern_mat *mat = mat_16bit(r, KERN_BF16, n, k, w);
+        struct tensor tx = tensor_in(r, x, m, k, 0), ty = tensor_out(r, m, n, shapes[s].pad);
+        RUN(r, gemm, struct kern_gemm, .m = m, .x = tx.p, .ldx = tx.ld, .w = mat, .y = ty.p,
+            .ldy = ty.ld);
+        const float *y = tensor_get(r, &ty);
+        for (int i = 1; i < m; i++)
+            CHECK_MEM(y + (size_t)i * (size_t)n, y, (size_t)n * sizeof(float));
+        r->ops->mat_free(r->k, mat);
+    }
 }
 
 /* fp16 ends at 65504: what is finite stays so. */

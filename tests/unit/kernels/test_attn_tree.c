@@ -180,6 +180,35 @@ POOL_TEST(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
     }
 }
 
+/* Lanes behind stems that end anywhere in a kernel's block of keys, with tails of several such blocks or of
+ * nothing, long and short ones next to each other. */
+POOL_TEST(attn_tree_tails_are_as_long_as_they_like) {
+    static const int stems[] = {1, 31, 32, 53, 95};
+    struct pool p;
+    pool_make(r, &p, type, 2, 24);
+    size_t row_bytes = (size_t)p.width * sizeof(float);
+    for (size_t i = 0; i < ARRAY_LEN(stems); i++) {
+        struct pass *s = host_take(sizeof(*s)), *one = host_take(sizeof(*one));
+        int tail[100];
+        group_begin(s, -1);
+        group_span(s, 7, stems[i]);
+        for (int row = 0; row < 37; row++) {
+            int n = row % 3 == 0 ? host_below(r, 100) : host_below(r, 12);
+            for (int t = 0; t < n; t++)
+                tail[t] = 200 + host_below(r, 300);
+            group_row(s, host_random(r, (size_t)p.width, 1), tail, n);
+        }
+        pass_check(r, &p, s);
+        const float *all = pass_run(r, &p, s);
+        for (int row = 0; row < s->rows; row += 5) {
+            memset(one, 0, sizeof(*one));
+            group_begin(one, -1);
+            group_row(one, s->q[row], s->keys[row], s->n_keys[row]);
+            CHECK_MEM(pass_run(r, &p, one), all + row * p.width, row_bytes);
+        }
+    }
+}
+
 POOL_TEST(attn_tree_takes_an_empty_pass) {
     struct pool p;
     pool_make(r, &p, type, 1, 16);

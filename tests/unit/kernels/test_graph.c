@@ -1,7 +1,6 @@
 /* test_graph.c - passes that are recorded (kernels/cuda/graph.cu): the same bits as passes that
  * are not, at any mix of shapes, and when something is refused. On the emulated card
  * (tests/cuda/emu) it is the test that refuses. */
-#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +11,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "kernels/kern.h"
-#include "tests/check.h"
-#include "tests/cuda/emu/control.h"
+#include "tests/unit/kernels/emu_rig.h"
 
 enum { D = 24, ROWS = 20, CELLS = ROWS * D };
 
@@ -27,16 +25,6 @@ struct card {
     int again;               /* how often end asked for a pass again */
 };
 
-static void find_control(struct card *c) {
-    Dl_info where;
-    void *open = NULL;
-    memcpy(&open, &c->ops->open, sizeof open);
-    CHECK(dladdr(open, &where) != 0);
-    void *plugin = dlopen(where.dli_fname, RTLD_NOW | RTLD_NOLOAD);
-    CHECK(plugin != NULL);
-    c->emu = dlsym(plugin, EMU_CONTROL);
-}
-
 static void card_open(struct card *c, const char *isa) {
     struct err e = {0};
     *c = (struct card){0};
@@ -44,7 +32,7 @@ static void card_open(struct card *c, const char *isa) {
     if (!rc) rc = c->ops->open(&(struct kern_config){.isa = isa}, &c->k, &e);
     if (rc == E_NOT_FOUND || rc == E_UNSUPPORTED) skip("%s", e.text);
     CHECK_EQ(rc, 0);
-    find_control(c);
+    c->emu = emu_find(c->ops);
     uint16_t w[D * D];
     float ones[D];
     for (uint64_t i = 0; i < D * D; i++)
@@ -221,7 +209,7 @@ TEST(graph_that_was_not_used_for_longest_goes_cuda) {
 
 /* Whatever is refused, no pass is lost and none runs twice; from then on nothing is recorded. */
 TEST(graph_falls_back_when_a_call_is_refused_cuda) {
-    for (int call = 0; call < EMU_CALLS; call++)
+    for (int call = EMU_BEGIN; call < EMU_CALLS; call++)
         for (int nth = 1; nth <= 3; nth++) {
             struct card plain, c;
             open_two(&plain, &c, "flat+graphs");

@@ -1,5 +1,6 @@
 /* test_kern.c - the door: finding a backend, refusing a broken one, device memory, statistics. */
 #include <limits.h>
+#include <unistd.h>
 
 #include "kernels/base/mem.h"
 #include "tests/unit/kernels/rig.h"
@@ -162,6 +163,24 @@ OP_TEST(device_memory_keeps_to_its_cap) {
     r->ops->stats(k, &s);
     CHECK(s.live_bytes <= CAP);
     r->ops->close(k);
+}
+
+/* Without a cap the CPU takes what was free when it was opened, and not what others have. */
+TEST(device_cpu_leaves_the_host_its_memory) {
+    const struct kern_ops *ops;
+    struct kern *k;
+    struct kern_ptr p = {NULL};
+    struct kern_stats s;
+    struct err e = {0};
+    if (access("/proc/meminfo", R_OK)) skip("no /proc/meminfo");
+    CHECK_EQ(kern_find("cpu", &ops, NULL), 0);
+    CHECK_EQ(ops->open(&(struct kern_config){.threads = 1}, &k, NULL), 0);
+    CHECK_EQ(ops->alloc(k, (size_t)1 << 50, &p, &e), E_NOMEM);
+    CHECK(p.addr == NULL);
+    CHECK_HAS(e.text, "no memory for 1073741824.0 MiB beside 0.0 MiB: there were ");
+    ops->stats(k, &s);
+    CHECK_EQ(s.most_bytes, 0); /* nobody asked for a cap: pools don't grow into all of it */
+    ops->close(k);
 }
 
 OP_TEST(device_counts_operations_and_multiply_adds) {

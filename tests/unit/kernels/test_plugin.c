@@ -82,7 +82,10 @@ TEST(choose_refuses_what_is_no_device) {
 
 TEST(choose_auto_falls_back_and_says_why) {
     static const char *const why[][2] = {
-        {"good", "fake: there is no device"}, {"abi", "ABI 3"}, {"absent", "plugin_absent.so"}};
+        {"good", "fake: there is no device"},
+        {"weak", "has to be asked for"}, /* and isn't opened to find that out */
+        {"abi", "ABI 3"},
+        {"absent", "plugin_absent.so"}};
     struct kern_choice c, alone;
     CHECK_EQ(kern_choose("auto", NULL, &alone, NULL), 0);
     for (size_t i = 0; i < ARRAY_LEN(why); i++) {

@@ -1,0 +1,17 @@
+/* dying.c - a plugin for the tests of the whole program: the reference as "cuda", whose device is lost
+ * when the first answer is fetched from it. */
+#include "kernels/ref/ref.h"
+
+static int dying_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {
+    (void)k, (void)dst, (void)src, (void)bytes;
+    return err_set(e, E_DEVICE, "dying: it fell off the bus");
+}
+
+__attribute__((visibility("default"))) const struct kern_ops *lammd_kern_plugin(void);
+const struct kern_ops *lammd_kern_plugin(void) {
+    static struct kern_ops t;
+    t = kern_ref;
+    t.name = "cuda";
+    t.get = dying_get;
+    return &t;
+}

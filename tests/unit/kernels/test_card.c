@@ -1,0 +1,122 @@
+/* test_card.c - cards that can't be had, run out of memory or get lost: it is said, nothing stays
+ * behind, a device is not lost for an allocation, and what can be done without is done without.
+ * The emulated card (tests/cuda/emu) plays them; a real one is not asked. */
+#include "kernels/base/half.h"
+#include "tests/unit/kernels/emu_rig.h"
+
+enum { N = 16, K = 32 };
+
+/* A product, as far as there is memory for it. 0 or E_NOMEM. */
+static int multiply(const struct kern_ops *ops, struct kern *k, int as_fp8) {
+    uint16_t w[N * K];
+    float x[K], y[N];
+    struct kern_ptr px, py;
+    struct kern_mat *m = NULL;
+    struct kern_mat_part part = {w, N, KERN_BF16};
+    for (int i = 0; i < N * K; i++)
+        w[i] = half_to_bf16(i % K == i / K ? 2 : 0);
+    for (int i = 0; i < K; i++)
+        x[i] = (float)i;
+    int rc = ops->mat_new(
+        k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = K, .as_fp8 = as_fp8}, &m,
+        NULL);
+    if (!rc) rc = ops->alloc(k, sizeof x, &px, NULL);
+    if (!rc) rc = ops->alloc(k, sizeof y, &py, NULL);
+    if (rc) return rc;
+    ops->put(k, px, x, sizeof x);
+    ops->gemm(k, &(struct kern_gemm){.m = 1, .x = px, .ldx = K, .w = m, .y = py, .ldy = N});
+    CHECK_EQ(ops->get(k, y, py, sizeof y, NULL), 0);
+    for (int i = 0; i < N && !as_fp8; i++)
+        CHECK_EQ(y[i], 2 * i);
+    return 0;
+}
+
+static struct emu_control *emulated(const struct kern_ops **ops) {
+    struct err e = {0};
+    if (kern_find("cuda", ops, &e)) skip("%s", e.text);
+    struct emu_control *emu = emu_find(*ops);
+    if (!emu) skip("no emulated card");
+    return emu;
+}
+
+TEST(card_that_cannot_be_had_says_why_cuda_flat) {
+    static const struct {
+        int driver, devices, major, device, rc;
+        const char *text;
+    } cases[] = {
+        {-1, 0, 0, 0, E_UNSUPPORTED, "there is no NVIDIA driver"},
+        {12020, 0, 0, 0, E_UNSUPPORTED, "the driver is for CUDA 12.2, this needs 13."},
+        {0, -1, 0, 0, E_NOT_FOUND, "there is no device"},
+        {0, 2, 0, 2, E_NOT_FOUND, "there is no device 2, only 2 of them"},
+        {0, 0, 7, 0, E_UNSUPPORTED, "emulated, has compute capability 7.0, not 8"},
+    };
+    const struct kern_ops *ops;
+    struct emu_control *emu = emulated(&ops);
+    CHECK(ops->score() > 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kern *k = NULL;
+        struct err e = {0};
+        emu->driver = cases[i].driver;
+        emu->devices = cases[i].devices;
+        emu->major = cases[i].major;
+        CHECK_EQ(ops->open(&(struct kern_config){.device = cases[i].device}, &k, &e), cases[i].rc);
+        CHECK_HAS(e.text, cases[i].text);
+        CHECK(k == NULL);
+        CHECK_EQ(ops->score() == 0, cases[i].device == 0);
+    }
+}
+
+/* From the first refused launch on nothing is done any more, and whoever waits is told the same. */
+TEST(card_that_is_lost_stays_lost_cuda_flat) {
+    const struct kern_ops *ops;
+    struct emu_control *emu = emulated(&ops);
+    struct kern *k = NULL;
+    struct kern_ptr p;
+    struct err first = {0}, later = {0};
+    float x[N] = {0};
+    int live = emu->mallocs;
+    CHECK_EQ(ops->open(&(struct kern_config){.isa = "flat"}, &k, NULL), 0);
+    CHECK_EQ(multiply(ops, k, 0), 0);
+    CHECK_EQ(ops->alloc(k, sizeof x, &p, NULL), 0);
+    emu->refuse[EMU_LAUNCH] = 1;
+    for (int i = 0; i < 2; i++) {
+        int calls = emu->calls[EMU_LAUNCH];
+        ops->swiglu(k, &(struct kern_swiglu){
+                           .rows = 1, .width = N / 2, .x = p, .ldx = N, .y = p, .ldy = N});
+        ops->put(k, p, x, sizeof x);
+        CHECK_EQ(emu->calls[EMU_LAUNCH], calls + (i == 0));
+    }
+    CHECK_EQ(ops->sync(k, &first), E_DEVICE);
+    CHECK_HAS(first.text, "cuda: device 0: swiglu: ");
+    CHECK_EQ(ops->get(k, x, p, sizeof x, &later), E_DEVICE);
+    CHECK_STR(later.text, first.text);
+    CHECK_EQ(ops->alloc(k, 64, &p, NULL), E_DEVICE);
+    ops->close(k);
+    CHECK_EQ(emu->mallocs, live);
+}
+
+TEST_LIMIT(card_runs_out_of_memory_at_every_place_cuda_flat, 120) {
+    const struct kern_ops *ops;
+    struct err e;
+    struct emu_control *emu = emulated(&ops);
+    int unopened = 0, short_of = 0, n = 0, live = emu->mallocs;
+    do {
+        struct kern *k = NULL;
+        e = (struct err){0};
+        emu->refuse[EMU_MALLOC] = ++n;
+        int rc = ops->open(&(struct kern_config){.isa = "flat"}, &k, &e);
+        CHECK(rc == (k ? 0 : E_NOMEM));
+        if (rc) CHECK_HAS(e.text, "are needed before the model");
+        unopened += rc != 0;
+        for (int as_fp8 = 0; !rc && as_fp8 < 2; as_fp8++) {
+            int short_now = multiply(ops, k, as_fp8);
+            CHECK(short_now == 0 || short_now == E_NOMEM);
+            short_of += short_now != 0;
+        }
+        ops->close(k);
+        CHECK_EQ(emu->mallocs, live);
+    } while (emu->refuse[EMU_MALLOC] == 0);
+    emu->refuse[EMU_MALLOC] = 0;
+    CHECK_EQ(unopened, 3); /* pinned ring, two stages */
+    CHECK_EQ(short_of, 7); /* weights, x, y; in 8 bits scales, too */
+}
