@@ -130,6 +130,7 @@ def options(argv=None):
     number("every", 100, "steps between checkpoints")
     number("lr", 7e-4, "highest learning rate")
     number("minlr", 3e-5, "last learning rate")
+    number("slow", 1.0, "times that is the rate of all that point.py didn't add: colours suffer from high ones")
     number("warmup", 60, "steps of linear warm-up")
     number("ema", 0.99, "decay of the averaged weights")
     number("B", 8, "pictures per step")
@@ -150,6 +151,19 @@ def options(argv=None):
     return ap.parse_args(argv)
 
 
+def optimiser(m, asker, a):
+    """AdamW as train.py's; the layer that point.py added and the asker learn at the whole rate, all else at --slow."""
+    new = f"layers.{m.c['point'][1][0]}." if "point" in m.c else None
+    groups = {}
+    for k, p in m.named_parameters():
+        decay = 0.01 if p.ndim >= 2 and "pos" not in k and "embed" not in k else 0.0
+        speed = 1.0 if new and k.startswith(new) else a.slow
+        groups.setdefault((decay, speed), []).append(p)
+    groups.setdefault((0.0, 1.0), []).extend(asker.parameters())
+    return torch.optim.AdamW([{"params": p, "weight_decay": d, "speed": s} for (d, s), p in groups.items()],
+                             lr=a.lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
+
+
 class Run:
     def __init__(self, a, words, names):
         self.path = a.out + "/last.pt"
@@ -162,8 +176,7 @@ class Run:
             self.m, asker = begin(a, words)
             self.asker = Asker(names)
             self.asker.load_state_dict(asker)
-        self.opt = train.optimiser(self.m, a.lr)
-        self.opt.add_param_group({"params": list(self.asker.parameters()), "weight_decay": 0.0})
+        self.opt = optimiser(self.m, self.asker, a)
         self.ema = {k: v.detach().clone() for k, v in self.m.state_dict().items()}
         self.step = 0
         if going:
@@ -276,7 +289,7 @@ class Teacher:
         """Returns the gradient's norm."""
         a, opt = self.a, self.run.opt
         for g in opt.param_groups:
-            g["lr"] = train.rate(a, self.at()) * min(1, (self.done + 1) / a.warmup)
+            g["lr"] = train.rate(a, self.at()) * min(1, (self.done + 1) / a.warmup) * g["speed"]
         opt.zero_grad(set_to_none=True)
         self.scenes(b)
         self.more(b)
