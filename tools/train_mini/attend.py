@@ -2,8 +2,8 @@
 
     attend(q, k, v, mask=None)    q (B, H, T, d), k, v (B, H, S, d), mask (B, T, S) bool: True may be seen
 
-On two cores of a Xeon with AMX a training step of the vision tower takes half as long. The results are those
-of PyTorch up to the rounding of bf16 (test_packed.py). Needs gcc; without it, without AMX, with another type than
+One layer of twelve pictures, 12x4 heads of 1,025 tokens, takes 46 ms instead of 214 on one thread of a Xeon with
+AMX. The results are those of PyTorch up to the rounding of bf16 (test_packed.py). Needs gcc; without it, without AMX, with another type than
 bf16 or another head size than 32 it is F.scaled_dot_product_attention.
 """
 import ctypes
