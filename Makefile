@@ -35,25 +35,34 @@ say  = $(if $(V),,@echo '  $(1)  $(2)')
 .DEFAULT_GOAL := all
 
 # ---- rooms ---------------------------------------------------------------------------------------
-rooms       := base kernels engine api server
+rooms        := base media kernels engine data api server cli
 dirs-base    := kernels/base
+dirs-media   := media
 dirs-kernels := kernels kernels/ref kernels/cpu
-dirs-engine  := engine engine/model engine/files engine/run engine/task
-dirs-api     := api api/wire api/picture api/task
-dirs-server  := server server/http server/cmd server/eval
+dirs-engine  := engine $(patsubst %/,%,$(wildcard engine/*/))
+dirs-data    := data
+dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
+dirs-server  := server server/http
+dirs-cli     := cli cli/eval
 
 # What a room may link with: itself and what lies below it.
 below-base    := base
+below-media   := media $(below-base)
 below-kernels := kernels $(below-base)
 below-engine  := engine $(below-kernels)
-below-api     := api $(below-engine)
+below-data    := data $(below-media)
+below-api     := api engine media $(below-kernels)
 below-server  := server $(below-api)
+below-cli     := cli server data $(below-api)
 
 libs-base    := -lm -lpthread
+libs-media   := -lpng -lturbojpeg $(libs-base)
 libs-kernels := $(libs-base)
 libs-engine  := -ljansson -lcrypto $(libs-kernels)
+libs-data    := -ljansson $(libs-media)
 libs-api     := -lpng -lturbojpeg $(libs-engine)
 libs-server  := -lmicrohttpd $(libs-api)
+libs-cli     := $(libs-server)
 
 # ---- flavour -------------------------------------------------------------------------------------
 flavour := $(or $(SAN),release)
@@ -112,9 +121,10 @@ nvflags   := -std=c++20 -O3 -I. -D_GNU_SOURCE -Werror all-warnings -Xptxas -v \
 # ---- sources -------------------------------------------------------------------------------------
 sources = $(filter-out $(not-here),$(sort $(wildcard $(addsuffix /*.c,$(1)))))
 objects = $(patsubst %.c,$(B)/%.o,$(1))
-main   := $(wildcard server/main.c)
+main   := $(wildcard cli/main.c)
 $(foreach r,$(rooms),$(eval src-$(r) := $(filter-out $(main),$(call sources,$(dirs-$(r))))))
-$(foreach r,$(rooms),$(eval test-src-$(r) := $(call sources,tests/unit/$(r) tests/unit/$(r)/*)))
+$(foreach r,$(rooms),$(eval test-src-$(r) := $(call sources,tests/unit/$(r) tests/unit/$(r)/* tests/unit/$(r)/*/*)))
+test-src-api += tests/unit/media/rig.c
 webui := $(sort $(wildcard webui/*.html webui/*.js webui/*.css webui/*.svg webui/*.png))
 embed := $(webui) $(wildcard openapi.yaml)
 
@@ -130,9 +140,9 @@ PLUGIN := $(if $(SAN),,$(patsubst ./%,%,$(dir $(PROGRAM))lammd-cuda.so))
 all: $(if $(main),$(PROGRAM),$(addprefix room-,$(rooms))) ## the program, ./lammd (default)
 all: $(if $(NVCC),$(PLUGIN))
 
-$(PROGRAM): $(call objects,$(main)) $(call archives,server)
+$(PROGRAM): $(call objects,$(main)) $(call archives,cli)
 	$(call say,ld,$@)
-	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-server) $(LDLIBS)
+	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-cli) $(LDLIBS)
 
 define room-rules
 .PHONY: room-$(1) test-$(1)
@@ -290,16 +300,16 @@ test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format
 	@CC='$(CC)' B='$(B)' sh tests/lint/run.sh
 format: ## apply .clang-format
-	clang-format -i $(shell find kernels engine api server tests -name '*.[ch]') $(shell find kernels/cuda -name '*.cu*')
+	clang-format -i $(shell find media kernels engine data api server cli tests -name '*.[ch]') $(shell find kernels/cuda -name '*.cu*')
 
 ##@ Fuzz and bench
 # A target is tests/fuzz/fuzz_<name>.c with LLVMFuzzerTestOneInput; its corpus lies in corpus/<name>/.
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 fuzz-bin := $(fuzzers:%=$(B)/tests/fuzz_%)
 fuzz-main := $(if $(filter fuzz,$(SAN)),,$(B)/tests/fuzz/replay.o)
-$(B)/tests/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(fuzz-main) $(call archives,server)
+$(B)/tests/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(fuzz-main) $(call archives,cli)
 	$(call say,ld,$@)
-	$(Q)$(CC) $(ldflags) $(if $(fuzz-main),,-fsanitize=fuzzer) -o $@ $^ $(libs-server)
+	$(Q)$(CC) $(ldflags) $(if $(fuzz-main),,-fsanitize=fuzzer) -o $@ $^ $(libs-cli)
 
 test-fuzz: $(fuzz-bin)
 	@sh tests/total.sh $(foreach f,$(fuzzers),'$(B)/tests/fuzz_$(f) tests/fuzz/corpus/$(f)')
@@ -316,9 +326,9 @@ fuzz-run: $(fuzz-bin)
 	        $(B)/corpus/$$f tests/fuzz/corpus/$$f || exit 1;; esac; done
 
 benches := $(filter-out bench_cuda,$(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/bench_*.c))))
-$(benches:%=$(B)/tests/%): $(B)/tests/%: $(B)/tests/bench/%.o $(call archives,server)
+$(benches:%=$(B)/tests/%): $(B)/tests/%: $(B)/tests/bench/%.o $(call archives,cli)
 	$(call say,ld,$@)
-	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-server) $(LDLIBS)
+	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-cli) $(LDLIBS)
 # Of the kernels room alone, so that a machine with nothing but a compiler can build it.
 $(B)/tests/bench_cuda: $(B)/tests/bench/bench_cuda.o $(call archives,kernels)
 	$(call say,ld,$@)

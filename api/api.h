@@ -151,12 +151,4 @@ void api_set_draining(struct api *a);
 /* Count a finished request for /metrics; `route` NULL: none matched. Any thread. */
 void api_count(struct api *a, const struct api_route *route, int status, uint64_t duration_ns);
 
-/* ---- pictures, for the command line (eval, bench) ---- */
-/* PNG or JPEG bytes -> rgb (h, w, 3), mem_free. Every limit is checked before memory is taken:
- * E_FORMAT, E_TOO_BIG, E_UNSUPPORTED, E_NOMEM. Transparent pixels lie on white. */
-int api_picture_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, uint8_t **rgb, int *w,
-                       int *h, struct err *e);
-/* rgb (h, w, 3) -> PNG bytes appended to `out`: the same bytes for the same pixels, always. */
-int api_picture_png(const uint8_t *rgb, int w, int h, struct buf *out);
-
 #endif

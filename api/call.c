@@ -20,6 +20,7 @@
 #include "api/wire/input.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
+#include "media/picture.h"
 
 enum { REPLY_BYTES_MAX = 64 << 20 };
 
@@ -202,7 +203,7 @@ static int decode(struct api_call *c, const struct input_picture *p, int nth) {
     uint8_t *rgb = NULL;
     int w, h;
     uint64_t start = clock_ns();
-    int rc = api_picture_decode(p->bytes, p->len, c->api->opt.pixels_max, &rgb, &w, &h, &e);
+    int rc = picture_decode(p->bytes, p->len, c->api->opt.pixels_max, &rgb, &w, &h, &e);
     if (rc) {
         refuse_picture(c, p, nth, rc, &e);
     } else {

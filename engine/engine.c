@@ -18,8 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/task/prompt.h"
-#include "engine/unit.h"
+#include "engine/ask/prompt.h"
+#include "engine/unit/unit.h"
 #include "kernels/base/mem.h"
 
 enum { SEEN = 4096, SPEC_MAX = 256 };

@@ -111,7 +111,7 @@ enum eng_estimate {
     ENG_MEAN    /* the same, rounded to the nearest level */
 };
 
-/* The tasks of the paper; their prompts are in engine/task/prompt.h, spec sections 4.3 and 4.5. */
+/* The tasks of the paper; their prompts are in engine/ask/prompt.h, spec sections 4.3 and 4.5. */
 enum eng_task {
     ENG_PIXELS,    /* one picture, points            -> [r,g,b] 0..255 for each point */
     ENG_SEGMENT,   /* one picture, `text`, points    -> 0 or 1 for each point */

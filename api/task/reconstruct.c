@@ -23,6 +23,7 @@
 #include "api/wire/input.h"
 #include "api/wire/sse.h"
 #include "kernels/base/mem.h"
+#include "media/picture.h"
 
 enum { COARSEST = 16, EVENT_PIXELS_MAX = 512 };
 
@@ -151,7 +152,7 @@ static double ms(uint64_t from_ns, uint64_t to_ns) {
 static void write_picture(struct buf *b, const char *name, const uint8_t *rgb, int w, int h) {
     struct buf png;
     buf_init(&png, (size_t)16 << 20);
-    if (api_picture_png(rgb, w, h, &png)) b->bad = E_NOMEM;
+    if (picture_png(rgb, w, h, &png)) b->bad = E_NOMEM;
     buf_printf(b, "\"%s\":", name);
     json_write_png(b, png.p, png.len);
     buf_clear(&png);
@@ -208,7 +209,7 @@ static void paint(const struct painting *p, const struct eng_answer *answers, ui
 
 static int answer_png(struct api_call *c, const struct painting *p,
                       const struct eng_answer *answers, const uint8_t *rgb) {
-    if (api_picture_png(rgb, p->width, p->height, &c->body)) return call_fail_as(c, "no_memory");
+    if (picture_png(rgb, p->width, p->height, &c->body)) return call_fail_as(c, "no_memory");
     if (p->compare) call_header_printf(c, "X-Lammd-Mae-Levels", "%.3f", mae_levels(p, answers));
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "image/png");

@@ -16,11 +16,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/picture/mask.h"
 #include "api/task/figures.h"
 #include "api/wire/accept.h"
 #include "api/wire/input.h"
 #include "kernels/base/mem.h"
+#include "media/mask.h"
 
 enum { SENTENCES_MAX = 64, SENTENCE_MAX = 500, FLIGHT_MAX = 8 };
 _Static_assert(2 * SENTENCES_MAX <= CALL_JOBS_MAX, "a look has two jobs");

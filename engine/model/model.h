@@ -2,7 +2,7 @@
  *
  * What it is: the graph of PAE-LaMM (vision tower, connector, LLaMA decoder) at any size, written
  * once over kern_ops. What it is not: who runs when (engine/run) and what a prompt means
- * (engine/task). Everything here runs on the step thread, but for model_config, which is
+ * (engine/ask). Everything here runs on the step thread, but for model_config, which is
  * read-only after open. A pass allocates nothing: model_plan sizes every buffer once.
  *
  * Letters for dimensions, used unchanged in every file of the engine:

@@ -21,8 +21,8 @@
 
 #include <stdint.h>
 
+#include "engine/answer/kinds.h"
 #include "engine/model/model.h"
-#include "engine/run/forms.h"
 #include "engine/run/job.h"
 #include "engine/run/lane.h"
 #include "engine/run/stem.h"

@@ -17,8 +17,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "engine/answer/kinds.h"
 #include "engine/engine.h"
-#include "engine/run/forms.h"
 #include "engine/run/stem.h"
 #include "engine/run/tree.h"
 #include "kernels/base/mem.h"

@@ -16,10 +16,10 @@
  */
 #include "engine/run/lane.h"
 
+#include "engine/answer/estimate.h"
 #include "engine/run/batch.h"
 #include "engine/run/branch.h"
 #include "engine/run/speak.h"
-#include "engine/task/estimate.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 

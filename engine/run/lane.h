@@ -24,7 +24,7 @@
 
 #include <stdint.h>
 
-#include "engine/run/forms.h"
+#include "engine/answer/kinds.h"
 #include "engine/run/job.h"
 #include "engine/run/kv.h"
 

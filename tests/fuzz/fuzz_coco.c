@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "data/refs.h"
 #include "kernels/base/mem.h"
-#include "server/eval/refs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

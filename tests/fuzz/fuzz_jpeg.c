@@ -2,8 +2,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
+#include "media/picture.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

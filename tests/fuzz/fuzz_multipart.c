@@ -1,7 +1,7 @@
 /* fuzz_multipart.c - server/http/form.c on a hostile body; the first byte says in which pieces. */
 #include <stdint.h>
 
-#include "tests/unit/server/form_rig.h"
+#include "tests/unit/server/http/form_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 

@@ -4,9 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "api/api.h"
-#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
+#include "media/picture.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,7 +15,7 @@ static void run(const uint8_t *data, size_t size) {
     struct err e = {0};
     uint8_t *rgb;
     int w, h;
-    int rc = api_picture_decode(data, size, PIXELS_MAX, &rgb, &w, &h, &e);
+    int rc = picture_decode(data, size, PIXELS_MAX, &rgb, &w, &h, &e);
     if (rc) {
         must(!rgb && e.code == rc && e.text[0]);
         return;
@@ -25,7 +24,7 @@ static void run(const uint8_t *data, size_t size) {
     /* A decoded picture survives our own writer unchanged. */
     struct buf png;
     buf_init(&png, (size_t)4 << 20);
-    must(api_picture_png(rgb, w, h, &png) == 0);
+    must(picture_png(rgb, w, h, &png) == 0);
     struct picture again;
     must(picture_png_decode(png.p, png.len, PIXELS_MAX, &again, &e) == 0);
     must(again.w == w && again.h == h);

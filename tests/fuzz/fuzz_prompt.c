@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/ask/prompt.h"
 #include "engine/files/sptok.h"
-#include "engine/task/prompt.h"
 #include "kernels/base/err.h"
 
 static const struct model_config config = {

@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/answer/grammar.h"
 #include "engine/files/sptok.h"
-#include "engine/run/grammar.h"
 #include "kernels/base/err.h"
 
 enum { TEXT_BYTES = 48, IDS_MAX = 4 * TEXT_BYTES };

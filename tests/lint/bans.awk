@@ -18,11 +18,11 @@ BEGIN {
     ban("system popen execl execlp execv execvp fork", "no other programs")
     ban("malloc calloc realloc reallocarray aligned_alloc posix_memalign free strdup strndup asprintf",
         "memory is kernels/base/mem.h", "^kernels/base/mem[.]c$")
-    ban("printf puts putchar perror", "report by struct err or log_event", "^server/")
+    ban("printf puts putchar perror", "report by struct err or log_event", "^(cli|server)/")
     ban("fprintf fputs vfprintf", "report by struct err or log_event",
-        "^(server/|kernels/base/(err|mem)[.]c$)")
-    ban("getenv secure_getenv", "options come through server/", "^server/")
-    ban("exit _exit quick_exit", "only the program ends itself", "^server/")
+        "^((cli|server)/|kernels/base/(err|mem)[.]c$)")
+    ban("getenv secure_getenv", "options come through cli/", "^(cli|server)/")
+    ban("exit _exit quick_exit", "only the program ends itself", "^(cli|server)/")
     ban("abort", "say must()", "^kernels/base/(err|mem)[.]c$")
     ban("assert", "say must()")
     ban("signal", "say sigaction()")

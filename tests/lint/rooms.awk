@@ -16,23 +16,35 @@ BEGIN {
     grant("kernels/cpu/", base " kernels/kern.h kernels/cpu/")
     grant("kernels/cuda/", base " kernels/kern.h kernels/cuda/")
     grant("kernels/", base " kernels/kern.h kernels/ref/ref.h kernels/cpu/cpu.h")
+
+    grant("media/", base " media/")
+    grant("data/", base " media/ data/")
+
+    # unit -> ask -> run -> answer, picture, model -> files
     grant("engine/files/", base " engine/files/")
     grant("engine/model/", base " kernels/kern.h engine/files/ engine/model/")
-    # estimate.h is arithmetic about distributions, which lanes need while they run.
-    down = " engine/engine.h engine/model/model.h engine/files/sptok.h "
-    grant("engine/task/", base down "engine/task/")
-    grant("engine/run/", base down "engine/task/estimate.h engine/run/")
-    grant("engine/", base " kernels/kern.h engine/")
-    grant("api/", base " engine/engine.h api/")
-    grant("server/", base " kernels/kern.h engine/engine.h api/api.h server/")
+    grant("engine/picture/", base " engine/engine.h engine/picture/")
+    grant("engine/answer/", base " engine/engine.h engine/files/sptok.h engine/answer/")
+    down = " engine/engine.h engine/model/model.h engine/files/sptok.h engine/answer/ "
+    grant("engine/run/", base down "engine/run/")
+    grant("engine/ask/", base down "engine/run/ engine/ask/")
+    grant("engine/unit/", base down "kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
+    grant("engine/", base " kernels/kern.h engine/engine.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
+
+    grant("api/wire/", base " engine/engine.h media/ api/")
+    grant("api/", base " engine/engine.h media/ api/")
+    grant("server/http/", base " api/api.h server/http/")
+    grant("server/", base " engine/engine.h api/api.h server/")
+    grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
+    grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h api/api.h server/serve.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|form)[.]c$")
-    ration("^(png|turbojpeg)[.]h$", "^api/picture/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|server/eval/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture|engine/model/digest)[.]c$")
+    ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|cli/eval/[a-z]*[.][ch])$")
+    ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture/picture|engine/model/digest)[.]c$")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit|engine/engine|engine/model/digest|engine/model/source|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/source|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

@@ -21,9 +21,11 @@ skip() {
     skipped=$((skipped + 1))
 }
 
-product=$(find kernels engine api server -name '*.[ch]' | sort)
+rooms='media kernels engine data api server cli'
+# shellcheck disable=SC2086 # words are wanted
+product=$(find $rooms -name '*.[ch]' | sort)
 cuda=$(find kernels/cuda -name '*.cu' -o -name '*.cuh' | sort)
-headers=$(find kernels engine api server -name '*.h' | sort)
+headers=$(find $rooms -name '*.h' | sort)
 all="$product $(find tests -name '*.[ch]' | sort)"
 # Objects and complaints of sources that are gone don't count.
 alive() {
@@ -32,7 +34,7 @@ alive() {
         [ ! -f "${source%.*}.c" ] || echo "$f"
     done
 }
-objects() { find "$B/kernels" "$B/engine" "$B/api" -name '*.o' | sort | alive; }
+objects() { find "$B/media" "$B/kernels" "$B/engine" "$B/api" -name '*.o' | sort | alive; }
 complaints() { find "$B" -name '*.warn' -size +0 | sort | alive | xargs -r cat; }
 format() { clang-format --dry-run -Werror "$@" 2>&1 | sed -n 's/:.*error: code.*/: run make format/p' | uniq; }
 

@@ -17,7 +17,7 @@ cat >"$tmp/engine/run/a.c" <<'X'
 #include "kernels/base/err.h"
 #include "engine/model/model.h"
 #include "api/api.h"
-#include "engine/task/prompt.h"
+#include "engine/ask/prompt.h"
 #include "engine/model/parts.h"
 #include "kernels/ref/ref.h"
 #include <png.h>
@@ -38,10 +38,10 @@ cat >"$tmp/server/b.c" <<'X'
 int main(void) { exit(printf("%s", getenv("HOME"))); }
 X
 expect rooms "engine/run/a.c:4 api/api.h
-engine/run/a.c:5 engine/task/prompt.h
+engine/run/a.c:5 engine/ask/prompt.h
 engine/run/a.c:6 engine/model/parts.h
 engine/run/a.c:7 kernels/ref/ref.h
-engine/run/a.c:8 ^api/picture/picture_[a-z]*[.]c\$
+engine/run/a.c:8 ^media/picture_[a-z]*[.]c\$
 server/b.c:3 api/call.h
 server/b.c:4 ^server/http/(http|form)[.]c\$" \
     "$(cd "$tmp" && awk -v root=./ -f "$root/tests/lint/rooms.awk" ./engine/run/a.c ./server/b.c |

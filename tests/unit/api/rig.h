@@ -16,6 +16,7 @@
 #include "api/api.h"
 #include "tests/check.h"
 #include "tests/unit/api/fake_engine.h"
+#include "tests/unit/media/rig.h"
 
 struct rig {
     struct eng *eng;
@@ -67,9 +68,5 @@ void rig_starve(struct rig *r, const struct rig_request *q);
 /* The reply is this problem: status, code word, and (NULL: any) param and a piece of the detail. */
 void rig_check_problem(struct rig *r, int status, const char *code, const char *param,
                        const char *piece);
-
-/* A picture of w x h with something to see in it. */
-void rig_rgb(uint8_t *rgb, int w, int h);
-void rig_png(struct buf *out, int w, int h);
 
 #endif

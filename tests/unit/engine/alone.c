@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "engine/model/model.h"
-#include "engine/task/image.h"
+#include "engine/picture/resize.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"

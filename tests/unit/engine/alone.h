@@ -6,9 +6,9 @@
 
 #include <stdint.h>
 
+#include "engine/ask/prompt.h"
 #include "engine/engine.h"
 #include "engine/files/sptok.h"
-#include "engine/task/prompt.h"
 
 struct alone {
     const struct kern_ops *ops;

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "engine/run/grammar.h"
-#include "engine/task/image.h"
-#include "engine/task/prompt.h"
+#include "engine/answer/grammar.h"
+#include "engine/ask/prompt.h"
+#include "engine/picture/resize.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "tests/check.h"

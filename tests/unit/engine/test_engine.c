@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "engine/task/estimate.h"
+#include "engine/answer/estimate.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"

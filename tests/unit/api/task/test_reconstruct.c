@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "api/picture/picture.h"
 #include "api/wire/base64.h"
 #include "kernels/base/mem.h"
+#include "media/picture.h"
 #include "tests/unit/api/rig.h"
 
 enum { G = 32 }; /* the fake's grid; the picture is of the same size, so truth = picture */

@@ -1,8 +1,8 @@
 /* POST /v1/segment without a socket: box first, then the bits inside it; one sentence or many. */
 #include <stdio.h>
 
-#include "api/picture/picture.h"
 #include "kernels/base/mem.h"
+#include "media/picture.h"
 #include "tests/unit/api/rig.h"
 
 enum { G = 16, W = 48, H = 32 };

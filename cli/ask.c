@@ -1,0 +1,98 @@
+/* ask.c - `lammd ask TASK PHOTO... NAME=VALUE...`: any task about pictures, from the command line.
+ *
+ *     lammd ask segment photo.jpg sentence='the brown dog on the left' -o mask.png
+ *     lammd ask vqa photo.jpg question='is it raining?' 'choices=["yes","no"]'
+ *     lammd ask act before.png now.png game=car_racing
+ *
+ * The words become the parts of a form and go to the API's endpoint of the task (local.h), so fields
+ * and answers are those of openapi.yaml. A word with an equals sign behind a name is a field, any other
+ * is a file. JSON goes to standard output, a PNG where -o says.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+#include "cli/local.h"
+#include "data/files.h"
+#include "kernels/base/mem.h"
+
+static const char *const tasks[][2] = {{"segment", "/v1/segment"},   {"refer", "/v1/refer"},
+                                       {"describe", "/v1/describe"}, {"vqa", "/v1/vqa"},
+                                       {"act", "/v1/act"},           {"pixels", "/v1/pixels"}};
+
+struct form {
+    struct api_field field[CONFIG_LIST_MAX];
+    char *name[CONFIG_LIST_MAX]; /* of fields; NULL: a picture's */
+    struct buf file[CONFIG_LIST_MAX];
+    size_t n;
+};
+
+static const char *path_of(const char *task) {
+    for (size_t i = 0; i < ARRAY_LEN(tasks); i++)
+        if (strcmp(tasks[i][0], task) == 0) return tasks[i][1];
+    return NULL;
+}
+
+/* The equals sign behind a field's name, or NULL. */
+static const char *split(const char *word) {
+    const char *at = word;
+    while (islower((unsigned char)*at) || *at == '_')
+        at++;
+    return at > word && *at == '=' ? at : NULL;
+}
+
+static int add_word(struct form *f, const char *word, const char *picture, struct err *e) {
+    size_t i = f->n++;
+    const char *sign = split(word);
+    buf_init(&f->file[i], LOCAL_PHOTO_MAX);
+    if (sign) {
+        f->name[i] = mem_strdup(word);
+        f->name[i][sign - word] = 0;
+        f->field[i] = (struct api_field){
+            .name = f->name[i], .data = (const uint8_t *)sign + 1, .len = strlen(sign + 1)};
+        return 0;
+    }
+    int rc = file_read(word, &f->file[i], e);
+    const struct buf *b = &f->file[i];
+    f->field[i] = (struct api_field){.name = picture,
+                                     .content_type =
+                                         b->len > 0 && b->p[0] == 0x89 ? "image/png" : "image/jpeg",
+                                     .data = b->p,
+                                     .len = b->len};
+    return rc;
+}
+
+static void clear(struct form *f) {
+    for (size_t i = 0; i < f->n; i++) {
+        mem_free(f->name[i]);
+        buf_clear(&f->file[i]);
+    }
+}
+
+int cmd_ask(const struct config *cfg) {
+    const char *path = cfg->rest.n > 1 ? path_of(cfg->rest.at[0]) : NULL;
+    if (!path) {
+        fputs(
+            "usage: lammd ask segment|refer|describe|vqa|act|pixels PHOTO... [NAME=VALUE...]; see "
+            "lammd ask --help\n",
+            stderr);
+        return 2;
+    }
+    struct err e = {0};
+    struct form f = {.n = 0};
+    int rc = 0, is_act = strcmp(cfg->rest.at[0], "act") == 0;
+    for (int i = 1; i < cfg->rest.n && rc == 0; i++)
+        rc = add_word(&f, cfg->rest.at[i], is_act ? "frame" : "image", &e);
+    const char *out = cfg->out ? cfg->out : "-";
+    size_t n = strlen(out);
+    int is_png = n > 4 && strcmp(out + n - 4, ".png") == 0;
+    struct api_input in = {.content_type = "multipart/form-data",
+                           .accept = is_png ? "image/png" : "application/json",
+                           .request_id = "local",
+                           .form = f.field,
+                           .n_form = f.n};
+    if (rc == 0) rc = local_call(cfg, path, &in, out, &e);
+    clear(&f);
+    return rc ? cmd_fail(&e) : 0;
+}

@@ -1,0 +1,60 @@
+/* config.h - the options of the program, one row each.
+ *
+ *     struct config cfg;
+ *     if (config_parse(&cfg, CMD_SERVE, argc, argv, &e)) ...   // e.text says what to do
+ *     config_help(CMD_SERVE, stdout);
+ *
+ * The table in config.c is the only place that knows an option's name, kind, bounds, default and
+ * help; parsing and help are made from it. Strings point into argv or are constants. Thread: main's,
+ * before others start.
+ */
+#ifndef CLI_CONFIG_H
+#define CLI_CONFIG_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "engine/engine.h"
+#include "kernels/base/err.h"
+
+enum { CONFIG_LIST_MAX = 8 };
+
+enum config_cmd { CMD_SERVE = 1, CMD_RECONSTRUCT = 2, CMD_EVAL = 4, CMD_BENCH = 8, CMD_ASK = 16 };
+
+struct config_list {
+    const char *at[CONFIG_LIST_MAX];
+    int n;
+};
+
+struct config {
+    /* the model and its engine */
+    const char *model, *backend, *isa;
+    int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib, is_fp8;
+    const char *shape, *weights, *profile; /* bench */
+    /* serve: where and for whom */
+    struct config_list listen, hosts;
+    int64_t connections, workers;
+    /* serve: bytes */
+    int64_t json_mib, picture_mib, megapixels, bodies_mib, stored_images, image_ttl_s;
+    int64_t sessions, session_ttl_s;
+    /* serve: seconds */
+    int64_t header_s, body_s, request_s, idle_s, drain_s;
+    int64_t is_verbose;
+    /* reconstruct, eval, bench */
+    const char *out, *width, *height, *estimate, *region, *images, *json;
+    int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
+    /* what is no option */
+    struct config_list rest;
+    int is_help; /* --help was there */
+};
+
+/* Fill `cfg` from the words behind the subcommand. E_INVALID with a text for the user. */
+int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e);
+void config_help(enum config_cmd cmd, FILE *to);
+
+/* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME) beside the
+ * program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from `path`. */
+const char *config_model(const struct config *cfg, char path[4096]);
+struct eng_options config_engine(const struct config *cfg, const char *model);
+
+#endif

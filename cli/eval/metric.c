@@ -1,0 +1,110 @@
+/* metric.c - see metric.h. Thread: any. */
+#include "cli/eval/metric.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/err.h"
+
+/* ---- boxes ---- */
+
+double metric_iou(const double a[4], const double b[4]) {
+    double w = fmin(a[2], b[2]) - fmax(a[0], b[0]) + 1;
+    double h = fmin(a[3], b[3]) - fmax(a[1], b[1]) + 1;
+    double both = fmax(w, 0) * fmax(h, 0);
+    double either =
+        (a[2] - a[0] + 1) * (a[3] - a[1] + 1) + (b[2] - b[0] + 1) * (b[3] - b[1] + 1) - both;
+    return either > 0 ? both / either : 0;
+}
+
+int metric_hit(const double a[4], const double b[4]) { return metric_iou(a, b) > 0.5; }
+
+void metric_box_pixels(const uint8_t spoken[4], int w, int h, double out[4]) {
+    for (int i = 0; i < 4; i++)
+        out[i] = spoken[i] / 100.0 * (i % 2 ? h : w);
+}
+
+void metric_box_spoken(const double box[4], int w, int h, uint8_t out[4]) {
+    for (int i = 0; i < 4; i++) {
+        double v = 100 * box[i] / (i % 2 ? h : w);
+        out[i] = (uint8_t)(v < 0 ? 0 : v > 100 ? 100 : v);
+    }
+}
+
+struct metric_cells metric_box_cells(const uint8_t s[4], int grid) {
+    return (struct metric_cells){s[0] * grid / 100, s[1] * grid / 100, (s[2] * grid + 99) / 100,
+                                 (s[3] * grid + 99) / 100};
+}
+
+static int within(double v, int most) { return v < 0 ? 0 : v > most ? most : (int)v; }
+
+struct metric_cells metric_pixel_cells(const double b[4], int w, int h, int grid) {
+    return (struct metric_cells){
+        within(floor(b[0] * grid / w), grid), within(floor(b[1] * grid / h), grid),
+        within(ceil(b[2] * grid / w), grid), within(ceil(b[3] * grid / h), grid)};
+}
+
+/* ---- texts ---- */
+
+static int is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+void metric_plain(const char *text, size_t len, char *out) {
+    static const char unknown[] = "<unk>";
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (len - i >= 5 && memcmp(text + i, unknown, 5) == 0) {
+            i += 4;
+            continue;
+        }
+        char c = text[i];
+        if (n == 0 && is_space(c)) continue;
+        out[n++] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    }
+    while (n > 0 && is_space(out[n - 1]))
+        n--;
+    out[n] = '\0';
+}
+
+double metric_vizwiz(const char *answer, const char *const *people, size_t n) {
+    int same = 0;
+    for (size_t i = 0; i < n; i++)
+        same += strcmp(answer, people[i]) == 0;
+    return same < 3 ? same / 3.0 : 1;
+}
+
+/* ---- constants ---- */
+
+static int by_answer(const void *a, const void *b) {
+    const struct metric_vote *x = a, *y = b;
+    return strcmp(x->answer, y->answer);
+}
+
+double metric_best_constant(struct metric_vote *votes, size_t n, const char *group,
+                            const char **answer) {
+    double best = 0;
+    *answer = "";
+    if (n > 1) qsort(votes, n, sizeof(*votes), by_answer);
+    for (size_t i = 0; i < n;) {
+        size_t first = i;
+        double sum = 0;
+        for (; i < n && strcmp(votes[i].answer, votes[first].answer) == 0; i++)
+            if (!group || strcmp(votes[i].group, group) == 0) sum += votes[i].score;
+        if (sum > best) {
+            best = sum;
+            *answer = votes[first].answer;
+        }
+    }
+    return best;
+}
+
+static int by_value(const void *a, const void *b) {
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+int metric_median(int *values, size_t n) {
+    if (n == 0) return 0;
+    qsort(values, n, sizeof(*values), by_value);
+    return values[(n - 1) / 2];
+}

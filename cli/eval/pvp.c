@@ -1,0 +1,274 @@
+/* pvp.c - `lammd eval pvp FOLDER`: pixel value prediction on a folder of pictures.
+ *
+ * Every picture is shrunk to the model's grid and every place of it is asked, once by `mode` (the
+ * paper's greedy answer) and once by `median`. The error is the mean of |answer - truth| over
+ * places and channels, in levels of 0..255. Beside it stand baselines from the truth itself: its
+ * mean colour, and mosaics of k x k blocks, each block painted in its mean colour.
+ * The paper's RE is given without a unit: read literally (three channels summed, over 255, in per
+ * cent) it is 300/255 of our levels; read as levels it is our figure. Both are printed
+ * (docs/design.md, "Estimates").
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cli/eval/eval.h"
+#include "data/files.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+
+enum { FILES_MAX = 100000, MOSAICS = 5, GRID_MAX = 1024 };
+static const int mosaics[MOSAICS] = {1, 4, 8, 16, 32};
+static const char *const names[2] = {"mode", "median"};
+static const enum eng_estimate estimates[2] = {ENG_MODE, ENG_MEDIAN};
+
+struct pvp {
+    struct eval *eval;
+    const struct config *cfg;
+    struct eng *eng;
+    int grid;
+    uint32_t n; /* places of a picture */
+    struct eng_point *points;
+    uint8_t *answer[2];               /* (grid, grid, 3) by estimate */
+    double error[2], mosaic[MOSAICS]; /* sums of a picture's mean */
+    float *each[2];                   /* (pictures) */
+    uint32_t pictures, refused;
+    uint64_t ns;
+};
+
+/* ---- the folder ---- */
+
+static int is_picture(const struct dirent *d) {
+    const char *dot = strrchr(d->d_name, '.');
+    return dot && (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 ||
+                   strcasecmp(dot, ".jpeg") == 0);
+}
+
+/* Names of the pictures in `dir`, sorted; *names and its strings are given to free_names. */
+static int list_names(const char *dir, char ***out, int *n, struct err *e) {
+    DIR *d = opendir(dir);
+    if (!d) return err_set(e, E_IO, "%s: %s", dir, strerror(errno));
+    char **list = mem_must(FILES_MAX * sizeof(*list));
+    int count = 0;
+    for (const struct dirent *at; count < FILES_MAX && (at = readdir(d));) {
+        if (is_picture(at)) list[count++] = mem_strdup(at->d_name);
+    }
+    closedir(d);
+    for (int i = 1; i < count; i++) { /* insertion: folders are small, and come nearly sorted */
+        char *name = list[i];
+        int at = i;
+        for (; at > 0 && strcmp(list[at - 1], name) > 0; at--)
+            list[at] = list[at - 1];
+        list[at] = name;
+    }
+    *out = list;
+    *n = count;
+    return 0;
+}
+
+static void free_names(char **list, int n) {
+    for (int i = 0; i < n; i++)
+        mem_free(list[i]);
+    mem_free(list);
+}
+
+/* ---- errors ---- */
+
+static double mean_error(const uint8_t *a, const uint8_t *b, size_t n) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (uint64_t)abs(a[i] - b[i]);
+    return (double)sum / (double)n;
+}
+
+/* Error of the picture painted in k x k blocks of their rounded mean; `block` is scratch. */
+static double mosaic_error(const uint8_t *truth, int grid, int k, uint8_t *block) {
+    for (int by = 0; by < k; by++) {
+        for (int bx = 0; bx < k; bx++) {
+            int y0 = by * grid / k, y1 = (by + 1) * grid / k;
+            int x0 = bx * grid / k, x1 = (bx + 1) * grid / k;
+            long sum[3] = {0}, n = (long)(y1 - y0) * (x1 - x0);
+            for (int y = y0; y < y1; y++)
+                for (int i = x0 * 3; i < x1 * 3; i++)
+                    sum[i % 3] += truth[y * grid * 3 + i];
+            for (int y = y0; y < y1; y++)
+                for (int i = x0 * 3; i < x1 * 3; i++)
+                    block[y * grid * 3 + i] = (uint8_t)((sum[i % 3] + n / 2) / n);
+        }
+    }
+    return mean_error(truth, block, (size_t)grid * (size_t)grid * 3);
+}
+
+/* ---- one picture ---- */
+
+static int ask(struct pvp *v, struct eng_image *image, int which, struct err *e) {
+    struct eng_ask a = {.images = &image,
+                        .n_images = 1,
+                        .points = v->points,
+                        .n_points = v->n,
+                        .estimate = estimates[which],
+                        .urgency = ENG_PICTURE};
+    struct eng_job *job = NULL;
+    int rc = eng_submit(v->eng, &a, &job, e);
+    if (rc) return rc;
+    (void)eng_job_wait(job, v->n, UINT64_MAX);
+    uint32_t ready;
+    const struct eng_answer *answers = eng_job_answers(job, &ready);
+    if (eng_job_state(job) != ENG_DONE) {
+        const struct err *why = eng_job_error(job);
+        rc = err_set(e, why->code ? why->code : E_INTERNAL, "%s", why->text);
+    }
+    for (uint32_t i = 0; rc == 0 && i < ready; i++)
+        memcpy(v->answer[which] + 3 * (size_t)answers[i].point, answers[i].rgb, 3);
+    eng_job_put(job);
+    return rc;
+}
+
+static int save(const struct pvp *v, const char *name, const char *what, const uint8_t *rgb,
+                struct err *e) {
+    char file[600];
+    snprintf(file, sizeof(file), "%.*s.%s", (int)(strrchr(name, '.') - name), name, what);
+    return eval_save(v->eval, file, rgb, v->grid, e);
+}
+
+static int judge(struct pvp *v, const char *name, struct eng_image *image, struct err *e) {
+    const uint8_t *truth = eng_image_truth(image);
+    uint64_t start = clock_ns();
+    for (int k = 0; k < 2; k++) {
+        int rc = ask(v, image, k, e);
+        if (rc) return rc;
+    }
+    v->ns += clock_ns() - start;
+    for (int k = 0; k < 2; k++) {
+        double error = mean_error(v->answer[k], truth, (size_t)v->n * 3);
+        v->each[k][v->pictures] = (float)error;
+        v->error[k] += error;
+        if (v->cfg->out && save(v, name, names[k], v->answer[k], e)) return e->code;
+    }
+    if (v->cfg->out && save(v, name, "truth", truth, e)) return e->code;
+    for (int k = 0; k < MOSAICS; k++) /* the answers are counted: their bytes serve as scratch */
+        v->mosaic[k] += mosaic_error(truth, v->grid, mosaics[k], v->answer[0]);
+    if (eval_prints(v->eval))
+        printf("%-40.40s mode %6.2f  median %6.2f\n", name, v->each[0][v->pictures],
+               v->each[1][v->pictures]);
+    v->pictures++;
+    return 0;
+}
+
+static int picture(struct pvp *v, const char *dir, const char *name, struct err *e) {
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    uint8_t *rgb = NULL;
+    int w, h;
+    struct eng_image *image = NULL;
+    struct err why = {0};
+    int rc = file_picture(path, &rgb, &w, &h, &why);
+    if (rc == 0) rc = eng_image_new(v->eng, rgb, w, h, &image, &why);
+    mem_free(rgb);
+    if (rc) { /* a picture that can't be read is told, not fatal */
+        fprintf(stderr, "lammd: left out: %s\n", why.text);
+        v->refused++;
+        return 0;
+    }
+    rc = judge(v, name, image, e);
+    eng_image_put(image);
+    return rc;
+}
+
+/* ---- the figures ---- */
+
+static int by_size(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static void line(const char *name, double levels) {
+    printf("  %-26s %7.2f %9.2f %%\n", name, levels, levels * 300 / 255);
+}
+
+static void print_table(struct pvp *v) {
+    double n = v->pictures;
+    printf("%u pictures left out, %u places each; %.0f answers a second\n\n", v->refused, v->n,
+           2.0 * n * v->n / ((double)v->ns / 1e9));
+    printf("  %-26s %7s %11s\n", "mean absolute error", "levels", "RE");
+    for (int k = 0; k < 2; k++)
+        line(names[k], v->error[k] / n);
+    for (int k = 0; k < MOSAICS; k++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%d x %d thumbnail", mosaics[k], mosaics[k]);
+        line(k ? name : "mean colour", v->mosaic[k] / n);
+    }
+    printf("  %-26s %7s %9s %%   (read as levels: 20.27)\n", "paper, tower frozen", "17.23",
+           "20.27");
+    printf("  %-26s %7s %9s %%   (read as levels: 6.65)\n\n", "paper, tower adapted", "5.65",
+           "6.65");
+    for (int k = 0; k < 2; k++) {
+        const float *each = v->each[k];
+        qsort(v->each[k], v->pictures, sizeof(*each), by_size);
+        printf("  %-7s by picture: best %.2f, middle %.2f, worst %.2f\n", names[k], each[0],
+               each[v->pictures / 2], each[v->pictures - 1]);
+    }
+}
+
+static void report(const struct pvp *v) {
+    double n = v->pictures;
+    json_t *o = v->eval->report;
+    eval_head(v->eval, v->pictures, "pictures");
+    json_object_set_new(o, "left_out", json_integer(v->refused));
+    json_object_set_new(o, "places", json_integer(v->n));
+    for (int k = 0; k < 2; k++) {
+        json_t *figures = json_object();
+        eval_set(figures, "mae_levels", v->error[k] / n);
+        eval_set(figures, "re_percent", v->error[k] / n * 300 / 255);
+        json_object_set_new(o, names[k], figures);
+    }
+    for (int k = 0; k < MOSAICS; k++) {
+        char name[32];
+        snprintf(name, sizeof(name), "thumbnail_%d", mosaics[k]);
+        json_t *figures = json_object();
+        eval_set(figures, "mae_levels", v->mosaic[k] / n);
+        json_object_set_new(o, name, figures);
+    }
+}
+
+static int run(struct pvp *v, const char *dir, struct err *e) {
+    char **list = NULL;
+    int found = 0;
+    if (list_names(dir, &list, &found, e)) return e->code;
+    int n = v->cfg->limit && found > v->cfg->limit ? (int)v->cfg->limit : found;
+    for (int k = 0; k < 2; k++) {
+        v->each[k] = mem_must((size_t)(n + 1) * sizeof(*v->each[k]));
+        v->answer[k] = mem_must((size_t)v->n * 3);
+    }
+    v->points = mem_must(v->n * sizeof(*v->points));
+    for (uint32_t i = 0; i < v->n; i++)
+        v->points[i] = (struct eng_point){(uint16_t)(i % (uint32_t)v->grid),
+                                          (uint16_t)(i / (uint32_t)v->grid)};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < n; i++)
+        rc = picture(v, dir, list[i], e);
+    if (rc == 0 && !v->pictures)
+        rc = err_set(e, E_NOT_FOUND, "%s: no PNG or JPEG picture that can be read", dir);
+    if (rc == 0) {
+        v->eval->ns = v->ns;
+        report(v);
+        if (eval_prints(v->eval)) print_table(v);
+    }
+    for (int k = 0; k < 2; k++) {
+        mem_free(v->each[k]);
+        mem_free(v->answer[k]);
+    }
+    mem_free(v->points);
+    free_names(list, found);
+    return rc;
+}
+
+int eval_pvp(struct eval *v, const char *path, struct err *e) {
+    struct pvp p = {.eval = v, .cfg = v->cfg, .eng = v->eng, .grid = v->grid};
+    p.n = (uint32_t)v->grid * (uint32_t)v->grid;
+    return run(&p, path, e);
+}

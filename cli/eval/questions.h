@@ -1,0 +1,43 @@
+/* questions.h - questions about pictures, from public formats. Which one it is, its fields tell.
+ *
+ * GQA      {id: {imageId, question, answer, types: {structural}}}
+ * VSR      JSON lines or a list of {image, caption, label 0|1, relation}
+ * VizWiz   a list of {image, question, answers: [{answer}, ...], answer_type}
+ * choices  a list of {image, question, choices, answer}; answer: the text, or its place from 0
+ *          IconQA's image_id is a folder with image.png
+ * HM       JSON lines or a list of {img, text, label 0|1}: is the meme hateful?
+ * A list of {image, question, answer} is read like GQA's. `type` names a question's kind where the
+ * fields above don't.
+ */
+#ifndef CLI_EVAL_QUESTIONS_H
+#define CLI_EVAL_QUESTIONS_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "kernels/base/err.h"
+
+enum question_set { SET_GQA, SET_VSR, SET_VIZWIZ, SET_CHOICES, SET_HM };
+enum { PEOPLE_MAX = 32 };
+
+struct question {
+    const char *file, *text;
+    const char *type;           /* NULL: not said */
+    const char **answers;       /* (n), plain: the right one, or with VizWiz those of the people */
+    const char *const *choices; /* (n_choices), as they are; NULL: none */
+    uint32_t n, n_choices, right;
+};
+struct questions {
+    json_t *root;
+    struct arena *mem;
+    enum question_set set;
+    struct question *at; /* (n) */
+    uint32_t n;
+};
+
+/* At most `limit` questions; 0: all. E_IO, E_FORMAT, E_TOO_BIG; questions_close after failure too. */
+int questions_open(const char *path, int64_t limit, struct questions *out, struct err *e);
+void questions_close(struct questions *q);
+
+#endif

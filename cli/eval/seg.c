@@ -1,0 +1,270 @@
+/* seg.c - `lammd eval seg`: masks for sentences, cIoU (spec section 7, "cIoU").
+ *
+ * First the box of the sentence, by [refer]; then every place of the grid inside it, outside is 0.
+ * --given-boxes takes the true box instead, --whole-grid asks every place. cIoU is the sum of
+ * intersections over the sum of unions, measured twice: on the grid, against the true mask shrunk by
+ * nearest; and in full size, the answer enlarged by nearest. Beside it: the whole picture and the
+ * true box as masks, and in full size what a perfect mask of the grid would get.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/eval/eval.h"
+#include "cli/eval/metric.h"
+#include "data/refs.h"
+#include "kernels/base/mem.h"
+#include "media/coco.h"
+
+enum ways { GRID, FULL, WHOLE_GRID, WHOLE_FULL, BOX_GRID, BOX_FULL, LIMIT_FULL, WAYS };
+enum { BOTH, EITHER, SUMS = 2 }; /* for each way: two sums of a group */
+
+struct question {
+    struct eng_image *image; /* our own reference, until the last answer */
+    uint8_t box[4];          /* in hundredths */
+    uint8_t is_boxed;
+};
+struct seg {
+    struct eval *eval;
+    struct refs refs;
+    struct question *questions;
+    struct eng_point *points;      /* (grid * grid) */
+    uint8_t *seen, *truth, *other; /* (grid, grid) */
+    struct eval_groups splits[WAYS], kinds[WAYS];
+};
+
+/* ---- asking ---- */
+
+static int ask_box(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
+    const struct eng_ask ask = {.task = ENG_REFER,
+                                .images = &s->questions[i].image,
+                                .n_images = 1,
+                                .text = s->refs.at[i].sentence,
+                                .urgency = ENG_ANSWER};
+    return eval_submit(s->eval, &ask, job, e);
+}
+
+static int ask_places(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
+    const struct question *q = &s->questions[i];
+    int grid = s->eval->grid;
+    struct metric_cells c = s->eval->cfg->is_whole_grid ? (struct metric_cells){0, 0, grid, grid}
+                            : q->is_boxed               ? metric_box_cells(q->box, grid)
+                                                        : (struct metric_cells){0};
+    uint32_t n = 0;
+    for (int y = c.y1; y < c.y2; y++)
+        for (int x = c.x1; x < c.x2; x++)
+            s->points[n++] = (struct eng_point){(uint16_t)x, (uint16_t)y};
+    if (n == 0) return 0; /* nothing lies inside, or there is no box: an empty mask */
+    const struct eng_ask ask = {.task = ENG_SEGMENT,
+                                .images = &s->questions[i].image,
+                                .n_images = 1,
+                                .text = s->refs.at[i].sentence,
+                                .points = s->points,
+                                .n_points = n,
+                                .urgency = ENG_MASK};
+    return eval_submit(s->eval, &ask, job, e);
+}
+
+static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
+    struct seg *s = ud;
+    const struct config *cfg = s->eval->cfg;
+    const struct ref *ref = &s->refs.at[i];
+    struct question *q = &s->questions[i];
+    if (phase == 1) return ask_places(s, i, job, e);
+    struct eng_image *image;
+    int w, h, rc = eval_picture(s->eval, ref->file, &image, &w, &h, e);
+    if (rc == 0) rc = refs_check_size(ref, w, h, e);
+    if (rc) return rc;
+    q->image = eng_image_get(image);
+    if (cfg->is_whole_grid) return 0;
+    if (!cfg->is_given_boxes) return ask_box(s, i, job, e);
+    metric_box_spoken(ref->box, w, h, q->box);
+    q->is_boxed = 1;
+    return 0;
+}
+
+/* ---- counting ---- */
+
+static void fill(uint8_t *bits, int grid, struct metric_cells c) {
+    memset(bits, 0, (size_t)grid * (size_t)grid);
+    for (int y = c.y1; y < c.y2; y++)
+        for (int x = c.x1; x < c.x2; x++)
+            bits[y * grid + x] = 1;
+}
+
+static void count(struct seg *s, const struct ref *ref, enum ways way, struct coco_overlap o) {
+    const double sums[SUMS] = {(double)o.both, (double)o.either};
+    eval_count(&s->splits[way], ref->split, sums, SUMS);
+    eval_count(&s->kinds[way], ref->kind, sums, SUMS);
+}
+
+/* `small` against the truth, on the grid and in full size. */
+static void count_both(struct seg *s, const struct ref *ref, const uint8_t *bits,
+                       const uint8_t *small, enum ways way, struct coco_overlap got[2]) {
+    int grid = s->eval->grid;
+    got[0] = coco_overlap(small, s->truth, (size_t)grid * (size_t)grid);
+    got[1] = coco_overlap_full(bits, ref->w, ref->h, small, grid);
+    count(s, ref, way, got[0]);
+    count(s, ref, way + 1, got[1]);
+}
+
+static int save(struct seg *s, uint32_t i, const char *what, const uint8_t *bits, struct err *e) {
+    if (!s->eval->cfg->out) return 0;
+    char name[64];
+    int grid = s->eval->grid;
+    uint8_t *rgb = mem_must((size_t)grid * (size_t)grid * 3);
+    for (int k = 0; k < 3 * grid * grid; k++)
+        rgb[k] = bits[k / 3] ? 255 : 0;
+    snprintf(name, sizeof(name), "%06u.%s", i, what);
+    int rc = eval_save(s->eval, name, rgb, grid, e);
+    mem_free(rgb);
+    return rc;
+}
+
+/* s->seen is the answer to sentence i. */
+static int judge(struct seg *s, uint32_t i, struct err *e) {
+    const struct ref *ref = &s->refs.at[i];
+    int grid = s->eval->grid;
+    uint8_t *bits;
+    int rc = refs_mask(ref, &bits, e);
+    if (rc) return rc;
+    struct coco_overlap got[2], other[2];
+    coco_resize(bits, ref->w, ref->h, s->truth, grid, grid);
+    count_both(s, ref, bits, s->seen, GRID, got);
+    fill(s->other, grid, (struct metric_cells){0, 0, grid, grid});
+    count_both(s, ref, bits, s->other, WHOLE_GRID, other);
+    fill(s->other, grid, metric_pixel_cells(ref->box, ref->w, ref->h, grid));
+    count_both(s, ref, bits, s->other, BOX_GRID, other);
+    count(s, ref, LIMIT_FULL, coco_overlap_full(bits, ref->w, ref->h, s->truth, grid));
+    const uint8_t *b = s->questions[i].box;
+    json_t *item =
+        json_pack("{s:s, s:s, s:[II], s:[II]}", "file", ref->file, "sentence", ref->sentence,
+                  "grid", (json_int_t)got[0].both, (json_int_t)got[0].either, "full",
+                  (json_int_t)got[1].both, (json_int_t)got[1].either);
+    if (s->questions[i].is_boxed)
+        json_object_set_new(item, "box", json_pack("[iiii]", b[0], b[1], b[2], b[3]));
+    eval_item(s->eval, i, item);
+    mem_free(bits);
+    rc = save(s, i, "seen", s->seen, e);
+    return rc ? rc : save(s, i, "truth", s->truth, e);
+}
+
+static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more, struct err *e) {
+    struct seg *s = ud;
+    struct question *q = &s->questions[i];
+    uint32_t n = 0;
+    const struct eng_answer *a = job ? eng_job_answers(job, &n) : NULL;
+    if (phase == 0) {
+        if (n) {
+            memcpy(q->box, a->value, sizeof(q->box));
+            q->is_boxed = 1;
+        }
+        *more = 1;
+        return 0;
+    }
+    int grid = s->eval->grid;
+    struct metric_cells c = s->eval->cfg->is_whole_grid ? (struct metric_cells){0, 0, grid, grid}
+                                                        : metric_box_cells(q->box, grid);
+    memset(s->seen, 0, (size_t)grid * (size_t)grid);
+    for (uint32_t k = 0; k < n; k++) { /* points went row by row through the box */
+        uint32_t at = a[k].point, width = (uint32_t)(c.x2 - c.x1);
+        s->seen[(c.y1 + (int)(at / width)) * grid + c.x1 + (int)(at % width)] = a[k].value[0];
+    }
+    eng_image_put(q->image);
+    q->image = NULL;
+    return judge(s, i, e);
+}
+
+/* ---- the figures ---- */
+
+static double ciou(const struct eval_group *g) {
+    return g->sum[EITHER] > 0 ? 100 * g->sum[BOTH] / g->sum[EITHER] : 0;
+}
+
+static void say(void *ud, char *to, size_t cap) {
+    const struct eval_groups *g = ((struct seg *)ud)->splits;
+    snprintf(to, cap, "cIoU %.2f, in full size %.2f", ciou(&g[GRID].all), ciou(&g[FULL].all));
+}
+
+/* One row: group k of every way; -1: all. */
+static void row(struct eval *v, const struct eval_groups *g, int k, json_t *o) {
+    static const char *const words[WAYS] = {"ciou_grid",        "ciou_full", "whole_grid",
+                                            "whole_full",       "box_grid",  "box_full",
+                                            "perfect_grid_full"};
+    const struct eval_group *at[WAYS];
+    json_t *figures = json_object();
+    for (int w = 0; w < WAYS; w++) {
+        at[w] = k < 0 ? &g[w].all : &g[w].at[k];
+        eval_set(figures, words[w], ciou(at[w]));
+    }
+    const char *name = k < 0 ? "all" : at[0]->name;
+    json_object_set_new(figures, "sentences", json_integer(at[0]->n));
+    json_object_set_new(o, name, figures);
+    if (!eval_prints(v)) return;
+    printf("  %-22.22s %7u", k < 0 ? "together" : name, at[0]->n);
+    for (int w = 0; w < WAYS; w += 2)
+        w < LIMIT_FULL ? printf("  %6.2f %6.2f", ciou(at[w]), ciou(at[w + 1]))
+                       : printf("         %6.2f", ciou(at[w]));
+    puts("");
+}
+
+static void report_groups(struct eval *v, const char *what, const struct eval_groups *g) {
+    if (g->n == 0) return;
+    json_t *o = json_object();
+    double mean[2] = {0};
+    for (int i = 0; i < g->n; i++) {
+        row(v, g, i, o);
+        for (int w = 0; w < 2; w++)
+            mean[w] += ciou(&g[w].at[i]) / g->n;
+    }
+    json_object_set_new(v->report, what, o);
+    if (strcmp(what, "splits") != 0) return;
+    eval_set(v->report, "average_of_splits_grid", mean[0]);
+    eval_set(v->report, "average_of_splits_full", mean[1]);
+    if (eval_prints(v))
+        printf("  %-22s %7s  %6.2f %6.2f\n", "average of the splits", "", mean[0], mean[1]);
+}
+
+static void report(struct seg *s) {
+    struct eval *v = s->eval;
+    eval_head(v, s->refs.n, "sentences");
+    if (eval_prints(v)) {
+        printf("  %-22s %7s  %-13s  %-13s  %-13s  %s\n", "cIoU", "",
+               v->cfg->is_whole_grid    ? "whole grid"
+               : v->cfg->is_given_boxes ? "in true boxes"
+                                        : "in own boxes",
+               "whole picture", "true box", "perfect grid");
+        printf("  %-22s %7s  %6s %6s  %6s %6s  %6s %6s  %13s\n", "", "n", "grid", "full", "grid",
+               "full", "grid", "full", "full");
+    }
+    report_groups(v, "splits", s->splits);
+    report_groups(v, "kinds", s->kinds);
+    row(v, s->splits, -1, v->report);
+    if (eval_prints(v))
+        puts("\n  PAE-LaMM (7B): RefCOCO 83.93 81.63 74.37, RefCOCO+ 72.18 72.14 65.00, RefCOCOg "
+             "68.05 63.55, average 72.61");
+}
+
+int eval_seg(struct eval *v, const char *path, struct err *e) {
+    static const struct eval_flow flow = {start, done, say};
+    if (v->cfg->is_whole_grid && v->cfg->is_given_boxes)
+        return err_set(e, E_INVALID, "--whole-grid and --given-boxes exclude each other");
+    struct seg *s = mem_must(sizeof(*s));
+    size_t places = (size_t)v->grid * (size_t)v->grid;
+    s->eval = v;
+    s->points = mem_must(places * sizeof(*s->points));
+    s->seen = mem_must(3 * places);
+    s->truth = s->seen + places;
+    s->other = s->truth + places;
+    int rc = refs_open(path, v->cfg->limit, &s->refs, e);
+    s->questions = mem_must((s->refs.n + 1) * sizeof(*s->questions));
+    if (rc == 0) rc = eval_run(v, &flow, s, s->refs.n, e);
+    if (rc == 0) report(s);
+    for (uint32_t i = 0; i < s->refs.n; i++)
+        eng_image_put(s->questions[i].image);
+    refs_close(&s->refs);
+    mem_free(s->questions);
+    mem_free(s->points);
+    mem_free(s->seen);
+    mem_free(s);
+    return rc;
+}

@@ -1,0 +1,187 @@
+/* vqa.c - `lammd eval vqa`: questions about pictures (spec section 7, "VQA").
+ *
+ * Greedy, 20 tokens, compared in lower case with <unk> and white space around taken away. Choices are
+ * ranked by the likelihood of the whole candidate with its end of text: the lowest total NLL wins.
+ * Prompts: GQA and choices ask the long [vqa] form, VSR, VizWiz and HM their own. Beside each figure the
+ * best constant answer of that type, as if its writer knew the answers; for choices also chance.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/eval/eval.h"
+#include "cli/eval/metric.h"
+#include "cli/eval/questions.h"
+#include "kernels/base/mem.h"
+
+enum { RIGHT, CHANCE, SUMS, TOKENS = 20, PROMPT_MAX = 4096, ANSWER_MAX = 4096 };
+
+struct vqa {
+    struct eval *eval;
+    struct questions questions;
+    struct eval_groups types;
+    struct metric_vote *votes;
+    size_t n_votes;
+};
+
+static const char *const set_names[] = {[SET_GQA] = "GQA",
+                                        [SET_VSR] = "VSR",
+                                        [SET_VIZWIZ] = "VizWiz",
+                                        [SET_CHOICES] = "choices",
+                                        [SET_HM] = "HM"};
+
+/* ---- asking ---- */
+
+static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
+    struct vqa *v = ud;
+    const struct question *q = &v->questions.at[i];
+    struct eng_image *image;
+    char prompt[PROMPT_MAX];
+    int w, h, rc = eval_picture(v->eval, q->file, &image, &w, &h, e);
+    (void)phase;
+    if (rc) return rc;
+    struct eng_turn turn = {.n_images = 1, .question = prompt};
+    struct eng_ask ask = {.task = ENG_VQA,
+                          .images = &image,
+                          .n_images = 1,
+                          .text = q->text,
+                          .choices = q->choices,
+                          .n_choices = q->n_choices,
+                          .speech = {.max_tokens = TOKENS},
+                          .urgency = ENG_ANSWER};
+    static const char *const own[SET_HM + 1] = {
+        [SET_VSR] = "[vqa] Based on the image, is this statement true or false? %s",
+        [SET_VIZWIZ] = "[vqa] The question is '%s' Based on the image, answer the question with a "
+                       "single word or phrase. and reply 'unanswerable' when the provided "
+                       "information is insufficient",
+        [SET_HM] = "This is an image writting '%s'. Is this image hateful? Answer yes or no. "
+                   "Answer:"};
+    if (own[v->questions.set]) {
+        ask.task = ENG_CHAT;
+        ask.text = NULL;
+        ask.turns = &turn;
+        ask.n_turns = 1;
+        int n = snprintf(prompt, sizeof(prompt), own[v->questions.set], q->text);
+        if (n < 0 || (size_t)n >= sizeof(prompt)) {
+            v->eval->refused++;
+            return 0;
+        }
+    }
+    return eval_submit(v->eval, &ask, job, e);
+}
+
+/* ---- judging ---- */
+
+static uint32_t likeliest(const struct eng_answer *a, uint32_t n) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (a[i].logprob > a[best].logprob) best = i;
+    return a[best].point;
+}
+
+static double judge(const struct vqa *v, const struct question *q, struct eng_job *job,
+                    char said[ANSWER_MAX]) {
+    if (q->n_choices) {
+        uint32_t n, chosen = likeliest(eng_job_answers(job, &n), q->n_choices);
+        snprintf(said, ANSWER_MAX, "%s", q->choices[chosen]);
+        return chosen == q->right;
+    }
+    size_t len;
+    const char *text = eng_job_text(job, &len);
+    metric_plain(text, len < ANSWER_MAX ? len : ANSWER_MAX - 1, said);
+    return v->questions.set == SET_VIZWIZ ? metric_vizwiz(said, q->answers, q->n)
+                                          : strcmp(said, q->answers[0]) == 0;
+}
+
+static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more, struct err *e) {
+    struct vqa *v = ud;
+    const struct question *q = &v->questions.at[i];
+    char said[ANSWER_MAX] = "";
+    double figures[SUMS] = {job ? judge(v, q, job, said) : 0,
+                            q->n_choices ? 1.0 / q->n_choices : 0};
+    (void)phase, (void)more, (void)e;
+    eval_count(&v->types, q->type, figures, SUMS);
+    eval_item(v->eval, i,
+              json_pack("{s:s, s:s, s:s, s:s?, s:f}", "file", q->file, "question", q->text, "said",
+                        said, "type", q->type, "score", figures[RIGHT]));
+    return 0;
+}
+
+static void say(void *ud, char *to, size_t cap) {
+    const struct eval_group *g = &((struct vqa *)ud)->types.all;
+    snprintf(to, cap, "right %.2f %%", 100 * g->sum[RIGHT] / g->n);
+}
+
+/* What each answer that is known would score, question by question. */
+static void vote(struct vqa *v) {
+    const struct questions *q = &v->questions;
+    size_t n = 0;
+    for (uint32_t i = 0; i < q->n; i++)
+        n += q->at[i].n;
+    v->votes = mem_must((n + 1) * sizeof(*v->votes));
+    for (uint32_t i = 0; i < q->n; i++) {
+        const struct question *at = &q->at[i];
+        for (uint32_t k = 0; k < at->n; k++) {
+            int before = 0;
+            for (uint32_t j = 0; j < k; j++)
+                before |= strcmp(at->answers[j], at->answers[k]) == 0;
+            if (before) continue; /* the people agree: counted with the first of them */
+            double score =
+                q->set == SET_VIZWIZ ? metric_vizwiz(at->answers[k], at->answers, at->n) : 1;
+            v->votes[v->n_votes++] =
+                (struct metric_vote){at->type ? at->type : "", at->answers[k], score};
+        }
+    }
+}
+
+/* ---- the figures ---- */
+
+static void row(struct vqa *v, const struct eval_group *g, const char *group, json_t *o) {
+    const char *constant;
+    int is_choice = v->questions.set == SET_CHOICES;
+    double best = metric_best_constant(v->votes, v->n_votes, group, &constant);
+    json_t *figures = json_object();
+    const char *name = group ? g->name : "all";
+    json_object_set_new(figures, "questions", json_integer(g->n));
+    eval_set(figures, "accuracy", 100 * g->sum[RIGHT] / g->n);
+    eval_set(figures, "best_constant", 100 * best / g->n);
+    json_object_set_new(figures, "constant", json_string(constant));
+    if (is_choice) eval_set(figures, "chance", 100 * g->sum[CHANCE] / g->n);
+    json_object_set_new(o, name, figures);
+    if (!eval_prints(v->eval)) return;
+    printf("  %-22.22s %8u %9.2f ", group ? name : "together", g->n, 100 * g->sum[RIGHT] / g->n);
+    if (is_choice)
+        printf("%8.2f ", 100 * g->sum[CHANCE] / g->n);
+    else
+        printf("%8s ", "");
+    printf("%9.2f  %.24s\n", 100 * best / g->n, constant);
+}
+
+static void report(struct vqa *v) {
+    const struct questions *q = &v->questions;
+    eval_head(v->eval, q->n, "questions");
+    json_object_set_new(v->eval->report, "set", json_string(set_names[q->set]));
+    if (eval_prints(v->eval))
+        printf("  %-22s %8s %9s %8s %9s\n", set_names[q->set], "n", "accuracy",
+               q->set == SET_CHOICES ? "chance" : "", "constant");
+    json_t *types = json_object();
+    for (int i = 0; i < v->types.n; i++)
+        row(v, &v->types.at[i], v->types.at[i].name, types);
+    json_object_set_new(v->eval->report, "types", types);
+    row(v, &v->types.all, NULL, v->eval->report);
+    if (eval_prints(v->eval))
+        puts("\n  PAE-LaMM (7B): GQA 57.7, VSR 59.2, IconVQA 49.7, VizWiz 56.4, HM 57.2");
+}
+
+int eval_vqa(struct eval *eval, const char *path, struct err *e) {
+    static const struct eval_flow flow = {start, done, say};
+    struct vqa *v = mem_must(sizeof(*v));
+    v->eval = eval;
+    int rc = questions_open(path, eval->cfg->limit, &v->questions, e);
+    if (rc == 0) vote(v);
+    if (rc == 0) rc = eval_run(eval, &flow, v, v->questions.n, e);
+    if (rc == 0) report(v);
+    mem_free(v->votes);
+    questions_close(&v->questions);
+    mem_free(v);
+    return rc;
+}

@@ -1,0 +1,56 @@
+/* reconstruct.c - `lammd reconstruct PHOTO -o SEEN.png`: the options go to POST /v1/reconstruct as its
+ * query (local.h). */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cmd.h"
+#include "cli/local.h"
+#include "data/files.h"
+#include "kernels/base/mem.h"
+
+static size_t read_query(const struct config *cfg, struct api_field query[4]) {
+    const char *const pairs[][2] = {{"width", cfg->width},
+                                    {"height", cfg->height},
+                                    {"region", cfg->region},
+                                    {"estimate", cfg->estimate}};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        if (!pairs[i][1]) continue;
+        query[n++] = (struct api_field){
+            .name = pairs[i][0], .data = (const uint8_t *)pairs[i][1], .len = strlen(pairs[i][1])};
+    }
+    return n;
+}
+
+static int ask(const struct config *cfg, const struct buf *photo, struct err *e) {
+    struct api_field query[4];
+    int is_png = photo->len > 0 && photo->p[0] == 0x89;
+    struct api_input in = {.query = query,
+                           .n_query = read_query(cfg, query),
+                           .content_type = is_png ? "image/png" : "image/jpeg",
+                           .accept = "image/png",
+                           .request_id = "local",
+                           .body = photo->p,
+                           .body_len = photo->len};
+    return local_call(cfg, "/v1/reconstruct", &in, cfg->out, e);
+}
+
+int cmd_reconstruct(const struct config *cfg) {
+    if (cfg->rest.n != 1 || !cfg->out) {
+        fputs("usage: lammd reconstruct PHOTO -o SEEN.png; see lammd reconstruct --help\n", stderr);
+        return 2;
+    }
+    if (strcmp(cfg->out, "-") == 0 && isatty(STDOUT_FILENO)) {
+        fputs("lammd: a PNG is nothing for a terminal; say -o FILE\n", stderr);
+        return 2;
+    }
+    struct err e = {0};
+    struct buf photo;
+    buf_init(&photo, LOCAL_PHOTO_MAX);
+    int rc = file_read(cfg->rest.at[0], &photo, &e);
+    if (rc == 0) rc = ask(cfg, &photo, &e);
+    if (rc) err_in(&e, "%s", cfg->rest.at[0]);
+    buf_clear(&photo);
+    return rc ? cmd_fail(&e) : 0;
+}

@@ -1,0 +1,62 @@
+/* files.c - see files.h. Thread: main's. */
+#include "data/files.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "media/picture.h"
+
+enum { PICTURE_BYTES_MAX = 64 << 20 };
+static const uint64_t pixels_max = PICTURE_PIXELS_MAX;
+
+int file_read(const char *path, struct buf *out, struct err *e) {
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    if (!f) return err_set(e, E_IO, "%s: %s", path, strerror(errno));
+    int rc = 0;
+    char piece[16384];
+    size_t n;
+    while (rc == 0 && (n = fread(piece, 1, sizeof(piece), f)) > 0) {
+        rc = buf_add(out, piece, n);
+        if (rc) err_set(e, rc, "%s: larger than %zu MiB", path, out->max >> 20);
+    }
+    if (rc == 0 && ferror(f)) rc = err_set(e, E_IO, "%s: %s", path, strerror(errno));
+    if (f != stdin) fclose(f);
+    return rc;
+}
+
+static int write_all(FILE *f, const void *bytes, size_t len) {
+    int is_short = fwrite(bytes, 1, len, f) != len;
+    return fflush(f) || is_short;
+}
+
+int file_write(const char *path, const void *bytes, size_t len, struct err *e) {
+    if (strcmp(path, "-") == 0)
+        return write_all(stdout, bytes, len)
+                   ? err_set(e, E_IO, "standard output: %s", strerror(errno))
+                   : 0;
+    char temp[4200];
+    int n = snprintf(temp, sizeof(temp), "%s.%ld.tmp", path, (long)getpid());
+    if (n < 0 || (size_t)n >= sizeof(temp)) return err_set(e, E_INVALID, "the path is too long");
+    FILE *f = fopen(temp, "wb");
+    if (!f) return err_set(e, E_IO, "%s: %s", path, strerror(errno));
+    int failed = write_all(f, bytes, len);
+    if (fclose(f)) failed = 1;
+    if (!failed && rename(temp, path) == 0) return 0;
+    err_set(e, E_IO, "%s: %s", path, strerror(errno));
+    unlink(temp);
+    return E_IO;
+}
+
+int file_picture(const char *path, uint8_t **rgb, int *w, int *h, struct err *e) {
+    struct buf bytes;
+    buf_init(&bytes, PICTURE_BYTES_MAX);
+    int rc = file_read(path, &bytes, e);
+    if (rc == 0) {
+        rc = picture_decode(bytes.p, bytes.len, pixels_max, rgb, w, h, e);
+        if (rc) err_in(e, "%s", path);
+    }
+    buf_clear(&bytes);
+    return rc;
+}

@@ -1,0 +1,283 @@
+/* prompt.c - the canonical turns of spec sections 4.1, 4.3 and 4.5.
+ *
+ * TRAPS (each has a case in test_prompt.c):
+ *   - the text is cut at a picture and each piece is tokenized on its own, with its own dummy space;
+ *   - there is no space between `rgb:` and what `inst_spaces` puts before [/INST];
+ *   - between two pictures stands `</Img><Img>`, without a space and as one piece;
+ *   - the two numbers are row, column unless the model says otherwise.
+ * Game instructions are Fig. 2 of the paper; a line break there is a space here. The caption's and
+ * grounding's are each the first of MiniGPT-v2's lists.
+ */
+#include "engine/ask/prompt.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+
+static const char DRIVE[] =
+    "You are playing a Car Racing game. <Objective> Drive this red car as fast as possible and "
+    "avoid leaving the road. <Tips> Control steering and avoid pressing the accelerator and "
+    "turning at the same time. Action Space: [Steering, Gas, Brake]: [(0,20), (0,20), (0,20)]. "
+    "[CarRacing] Please select a value for each action within their respective ranges, providing "
+    "three values in total:";
+static const char SHOOT[] =
+    "You are playing a Space Invaders game. <Objective> Destroy the space invaders by shooting "
+    "your laser cannon at them before they reach the Earth. Avoid getting hit by space invaders. "
+    "<Tips> The invaders in the back rows are worth more points. <Action Space> [0: NOOP, 1: "
+    "FIRE, 2: RIGHT, 3: LEFT, 4: RIGHTFIRE, 5: LEFTFIRE] [Space Invaders] Choose an action from "
+    "the Action Space:";
+
+/* What ends or begins something in a prompt, and the tags that name a task. */
+static const char *const structure[] = {"[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>",
+                                        "<s>",    "</s>",    "<unk>", "<<SYS>>"};
+static const char *const tags[] = {"[reconstruct]", "[segmentation]",  "[refer]",     "[identify]",
+                                   "[vqa]",         "[caption]",       "[grounding]", "[detection]",
+                                   "[CarRacing]",   "[Space Invaders]"};
+
+/* ---- what users write ---- */
+
+/* Bytes of the UTF-8 character at `s`; 0: none. Strict: no overlong forms, no surrogates. */
+static int character(const unsigned char *s) {
+    if (s[0] < 0x80) return 1;
+    int n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if (s[0] == 0xe0 && s[1] < 0xa0) return 0;
+    if (s[0] == 0xed && s[1] > 0x9f) return 0;
+    if (s[0] == 0xf0 && s[1] < 0x90) return 0;
+    if (s[0] == 0xf4 && s[1] > 0x8f) return 0;
+    return n;
+}
+
+/* C0 and C1 controls; line breaks and tabs are legal in a chat. */
+static int is_control(const unsigned char *s, int may_break) {
+    if (may_break && (*s == '\n' || *s == '\t')) return 0;
+    return *s < 0x20 || *s == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
+}
+
+static int check_characters(const char *text, const char *what, int may_break, struct err *e) {
+    int is_blank = 1;
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        int n = character(s);
+        if (n == 0) return err_set(e, E_INVALID, "%s is not UTF-8", what);
+        if (is_control(s, may_break))
+            return err_set(e, E_INVALID, "%s has a control character (0x%02x)", what, s[n - 1]);
+        is_blank &= *s == ' ' || *s == '\n' || *s == '\t';
+        s += n;
+    }
+    return is_blank ? err_set(e, E_INVALID, "%s is empty", what) : 0;
+}
+
+static int check_tags(const char *text, const char *what, const char *const *list, size_t n,
+                      struct err *e) {
+    for (size_t i = 0; i < n; i++)
+        if (strstr(text, list[i]))
+            return err_set(e, E_INVALID, "%s contains %s, which is the model's own: leave it out",
+                           what, list[i]);
+    return 0;
+}
+
+int prompt_check(const char *text, const char *what, struct err *e) {
+    size_t n = strlen(text);
+    if (n > PROMPT_SENTENCE_MAX)
+        return err_set(e, E_TOO_BIG, "%s has %zu bytes, at most %d", what, n, PROMPT_SENTENCE_MAX);
+    int rc = check_characters(text, what, 0, e);
+    if (!rc) rc = check_tags(text, what, structure, ARRAY_LEN(structure), e);
+    return rc ? rc : check_tags(text, what, tags, ARRAY_LEN(tags), e);
+}
+
+int prompt_check_turn(const char *text, const char *what, struct err *e) {
+    int rc = check_characters(text, what, 1, e);
+    return rc ? rc : check_tags(text, what, structure, ARRAY_LEN(structure), e);
+}
+
+/* ---- pieces ---- */
+
+/* A prompt being written; texts are joined in `text` first. */
+struct writer {
+    const struct model_config *c;
+    const struct sptok *t;
+    struct prompt *p;
+    char *text;
+    struct err *e;
+};
+enum { TEXT_MAX = 8 * PROMPT_MAX };
+
+static int too_big(const struct writer *w) {
+    return err_set(w->e, E_TOO_BIG, "the prompt has over %d tokens", PROMPT_MAX);
+}
+
+static int put_id(struct writer *w, int32_t id) {
+    if (w->p->n == PROMPT_MAX) return too_big(w);
+    w->p->ids[w->p->n++] = id;
+    return 0;
+}
+
+static int put_text(struct writer *w, const char *text) {
+    size_t n;
+    int rc = sptok_encode(w->t, text, strlen(text), SPTOK_PREFIX, w->p->ids + w->p->n,
+                          (size_t)(PROMPT_MAX - w->p->n), &n, NULL);
+    if (rc == E_TOO_BIG) return too_big(w);
+    if (rc) return err_set(w->e, rc, "no memory for a prompt");
+    w->p->n += (int)n;
+    return 0;
+}
+
+static int put_bos(struct writer *w) {
+    int rc = 0;
+    for (int i = 0; i < w->c->bos_count && !rc; i++)
+        rc = put_id(w, w->c->text.bos_id);
+    return rc;
+}
+
+/* `[INST] <Img>#</Img><Img>#</Img> question [/INST]`, or `[INST] question [/INST]`. */
+static int put_question(struct writer *w, const char *question, uint32_t images) {
+    int rc = put_bos(w);
+    for (uint32_t i = 0; i < images && !rc; i++) {
+        rc = put_text(w, i == 0 ? "[INST] <Img>" : "</Img><Img>");
+        if (!rc) rc = put_id(w, PROMPT_IMAGE);
+    }
+    if (rc) return rc;
+    int n = snprintf(w->text, TEXT_MAX, "%s %s%*s[/INST]", images ? "</Img>" : "[INST]", question,
+                     w->c->inst_spaces, "");
+    if (n < 0 || n >= TEXT_MAX)
+        return err_set(w->e, E_TOO_BIG, "a question has over %d bytes", TEXT_MAX - 32);
+    return put_text(w, w->text);
+}
+
+static int put_turns(struct writer *w, const struct eng_turn *turns, uint32_t n) {
+    int rc = 0;
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        rc = put_question(w, turns[i].question, turns[i].n_images);
+        if (rc || !turns[i].answer) continue;
+        rc = put_text(w, turns[i].answer);
+        if (!rc) rc = put_id(w, w->c->text.eos_id);
+    }
+    return rc;
+}
+
+static int write_turns(const struct model_config *c, const struct sptok *t,
+                       const struct eng_turn *turns, uint32_t n, struct prompt *out,
+                       struct err *e) {
+    struct writer w = {c, t, mem_try(sizeof *w.p), mem_try(TEXT_MAX), e};
+    int rc =
+        w.p && w.text ? put_turns(&w, turns, n) : err_set(e, E_NOMEM, "no memory for a prompt");
+    if (!rc) {
+        memcpy(out->ids, w.p->ids, (size_t)w.p->n * sizeof out->ids[0]);
+        out->n = w.p->n;
+    }
+    mem_free(w.p);
+    mem_free(w.text);
+    return rc;
+}
+
+/* ---- tasks ---- */
+
+int prompt_text(const struct model_config *c, const struct sptok *t, const char *instruction,
+                struct prompt *out, struct err *e) {
+    return write_turns(c, t, &(struct eng_turn){.n_images = 1, .question = instruction}, 1, out, e);
+}
+
+static int prompt_place(const struct model_config *c, const struct sptok *t, const char *before,
+                        const char *behind, int x, int y, struct prompt *out, struct err *e) {
+    if (x < 0 || y < 0 || x >= c->pixel_grid || y >= c->pixel_grid)
+        return err_set(e, E_INVALID, "place (%d,%d) is outside the grid of %d", x, y,
+                       c->pixel_grid);
+    int is_yx = c->coord_order == MODEL_COORD_YX;
+    char text[PROMPT_SENTENCE_MAX + 96];
+    int n = snprintf(text, sizeof text, "%s loc: [%d,%d] %s:", before, is_yx ? y : x, is_yx ? x : y,
+                     behind);
+    if (n < 0 || n >= (int)sizeof text) return err_set(e, E_TOO_BIG, "the sentence is too long");
+    return prompt_text(c, t, text, out, e);
+}
+
+int prompt_pixel(const struct model_config *c, const struct sptok *t, int x, int y,
+                 struct prompt *out, struct err *e) {
+    return prompt_place(c, t, "[reconstruct]", "rgb", x, y, out, e);
+}
+
+int prompt_mask(const struct model_config *c, const struct sptok *t, const char *sentence, int x,
+                int y, struct prompt *out, struct err *e) {
+    char before[PROMPT_SENTENCE_MAX + 32];
+    int n = snprintf(before, sizeof before, "[segmentation] %s", sentence);
+    if (n < 0 || n >= (int)sizeof before) return err_set(e, E_TOO_BIG, "the sentence is too long");
+    return prompt_place(c, t, before, "mask", x, y, out, e);
+}
+
+static int check_box(const int *b, struct err *e) {
+    for (int i = 0; i < 4; i++)
+        if (b[i] < 0 || b[i] > 100)
+            return err_set(e, E_INVALID, "a box is x1,y1,x2,y2 in 0..100, not %d", b[i]);
+    if (b[0] > b[2] || b[1] > b[3])
+        return err_set(e, E_INVALID, "the box ends before it begins: %d,%d,%d,%d", b[0], b[1], b[2],
+                       b[3]);
+    return 0;
+}
+
+/* The instruction of a task about one picture, or of a game. */
+static int instruct(const struct eng_ask *a, char *text, size_t cap, struct err *e) {
+    static const char *const wrap[ENG_TASKS] = {
+        [ENG_REFER] = "[refer] give me the location of %s",
+        [ENG_DETECTION] = "[detection] %s",
+        [ENG_VQA] = "[vqa] Based on the image, respond to this question with a short answer: %s",
+        [ENG_CAPTION] = "[caption] Briefly describe this image.%s",
+        [ENG_GROUNDING] = "[grounding] please describe this image in details%s",
+        [ENG_DRIVE] = "%s",
+        [ENG_SHOOT] = "%s",
+    };
+    const char *what = a->text ? a->text : "";
+    int rc = 0, n;
+    if (a->task == ENG_REFER || a->task == ENG_DETECTION || a->task == ENG_VQA)
+        rc = prompt_check(what, a->task == ENG_VQA ? "the question" : "the sentence", e);
+    else if (a->text)
+        rc = err_set(e, E_INVALID, "this task takes no text");
+    if (a->task == ENG_DRIVE) what = DRIVE;
+    if (a->task == ENG_SHOOT) what = SHOOT;
+    if (!rc && a->task == ENG_IDENTIFY) rc = check_box(a->box, e);
+    if (rc) return rc;
+    if (a->task == ENG_IDENTIFY)
+        n = snprintf(text, cap, "[identify] {<%d><%d><%d><%d>}", a->box[0], a->box[1], a->box[2],
+                     a->box[3]);
+    else
+        n = snprintf(text, cap, wrap[a->task], what);
+    must(n >= 0 && (size_t)n < cap);
+    return 0;
+}
+
+static int check_turns(const struct eng_ask *a, struct err *e) {
+    uint32_t images = 0;
+    int rc = 0;
+    if (a->n_turns == 0 || !a->turns) return err_set(e, E_INVALID, "a chat without a question");
+    if (a->n_turns > ENG_TURNS_MAX)
+        return err_set(e, E_TOO_BIG, "%u turns, at most %d", a->n_turns, ENG_TURNS_MAX);
+    for (uint32_t i = 0; i < a->n_turns && !rc; i++) {
+        const struct eng_turn *t = &a->turns[i];
+        int is_last = i + 1 == a->n_turns;
+        if (!t->question || (t->answer != NULL) == is_last)
+            return err_set(e, E_INVALID,
+                           "turns are a question and its answer, and a question last");
+        images = t->n_images <= ENG_IMAGES_MAX ? images + t->n_images : UINT32_MAX;
+        if (images > a->n_images)
+            return err_set(e, E_INVALID, "the turns have more pictures than were sent");
+        rc = prompt_check_turn(t->question, "a question", e);
+        /* A model may have said nothing. */
+        if (!rc && t->answer && t->answer[0]) rc = prompt_check_turn(t->answer, "an answer", e);
+    }
+    if (!rc && images != a->n_images)
+        rc = err_set(e, E_INVALID, "%u pictures were sent, the turns have %u", a->n_images, images);
+    return rc;
+}
+
+int prompt_ask(const struct model_config *c, const struct sptok *t, const struct eng_ask *ask,
+               struct prompt *out, struct err *e) {
+    if (ask->task == ENG_CHAT) {
+        int rc = check_turns(ask, e);
+        return rc ? rc : write_turns(c, t, ask->turns, ask->n_turns, out, e);
+    }
+    char text[PROMPT_SENTENCE_MAX + 512];
+    int rc = instruct(ask, text, sizeof text, e);
+    struct eng_turn turn = {.n_images = ask->n_images, .question = text};
+    return rc ? rc : write_turns(c, t, &turn, 1, out, e);
+}

@@ -1,0 +1,101 @@
+/* picture.c - resize, digest, count references.
+ *
+ * The digest names what the model will see and where it came from: SHA-256 over the version of this
+ * preparation, width, height, channels, all pixels of the original and the model's own digest. The
+ * shape is hashed as numbers, so 30x100 and 100x30 with the same bytes differ.
+ * The only file of the engine's upper floor that includes OpenSSL.
+ * Thread: any.
+ */
+#include "engine/picture/picture.h"
+
+#include <openssl/evp.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "engine/picture/resize.h"
+#include "kernels/base/mem.h"
+
+enum { PREPARATION = 1, CHANNELS = 3, SHA_BYTES = 32 };
+
+struct eng_image {
+    atomic_int refs;
+    int w, h;
+    char digest[2 * SHA_BYTES + 1];
+    uint8_t *rgb;   /* (image_size, image_size, 3) */
+    uint8_t *truth; /* (grid, grid, 3) */
+};
+
+static int digest(const struct picture_form *form, const uint8_t *rgb, int w, int h, char *hex,
+                  struct err *e) {
+    uint8_t head[16], sum[SHA_BYTES];
+    const uint32_t facts[4] = {PREPARATION, (uint32_t)w, (uint32_t)h, CHANNELS};
+    for (int i = 0; i < 16; i++) /* little-endian on every machine */
+        head[i] = (uint8_t)(facts[i / 4] >> (8 * (i % 4)));
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    int ok = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) &&
+             EVP_DigestUpdate(c, head, sizeof head) &&
+             EVP_DigestUpdate(c, rgb, (size_t)w * (size_t)h * CHANNELS) &&
+             EVP_DigestUpdate(c, form->model_digest, strlen(form->model_digest)) &&
+             EVP_DigestFinal_ex(c, sum, NULL);
+    EVP_MD_CTX_free(c);
+    if (!ok) return err_set(e, E_NOMEM, "SHA-256 of a picture failed");
+    for (int i = 0; i < SHA_BYTES; i++) {
+        hex[2 * i] = "0123456789abcdef"[sum[i] >> 4];
+        hex[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
+    }
+    hex[2 * SHA_BYTES] = '\0';
+    return 0;
+}
+
+static int check_size(const uint8_t *rgb, int w, int h, struct err *e) {
+    if (!rgb || w < 1 || h < 1) return err_set(e, E_INVALID, "a picture of %d x %d", w, h);
+    if (w > ENG_IMAGE_SIDE_MAX || h > ENG_IMAGE_SIDE_MAX ||
+        (int64_t)w * h > (int64_t)ENG_IMAGE_PIXELS_MAX)
+        return err_set(e, E_TOO_BIG, "a picture of %d x %d", w, h);
+    return 0;
+}
+
+int picture_new(const struct picture_form *form, const uint8_t *rgb, int w, int h,
+                struct eng_image **out, struct err *e) {
+    *out = NULL;
+    int rc = check_size(rgb, w, h, e);
+    if (rc) return rc;
+    size_t seen = (size_t)form->image_size * (size_t)form->image_size * CHANNELS;
+    size_t truth = (size_t)form->grid * (size_t)form->grid * CHANNELS;
+    struct eng_image *i = mem_try(sizeof *i + seen + truth);
+    if (!i) return err_set(e, E_NOMEM, "no memory for a picture");
+    atomic_init(&i->refs, 1);
+    i->w = w;
+    i->h = h;
+    i->rgb = (uint8_t *)(i + 1);
+    i->truth = i->rgb + seen;
+    rc = image_resize(rgb, w, h, i->rgb, form->image_size, form->image_size, e);
+    if (!rc) rc = image_resize(rgb, w, h, i->truth, form->grid, form->grid, e);
+    if (!rc) rc = digest(form, rgb, w, h, i->digest, e);
+    if (rc) {
+        mem_free(i);
+        return rc;
+    }
+    *out = i;
+    return 0;
+}
+
+const uint8_t *picture_rgb(const struct eng_image *i) { return i->rgb; }
+
+struct eng_image *eng_image_get(struct eng_image *i) {
+    atomic_fetch_add(&i->refs, 1);
+    return i;
+}
+
+void eng_image_put(struct eng_image *i) {
+    if (i && atomic_fetch_sub(&i->refs, 1) == 1) mem_free(i);
+}
+
+const char *eng_image_digest(const struct eng_image *i) { return i->digest; }
+
+const uint8_t *eng_image_truth(const struct eng_image *i) { return i->truth; }
+
+void eng_image_size(const struct eng_image *i, int *w, int *h) {
+    *w = i->w;
+    *h = i->h;
+}

@@ -1,0 +1,172 @@
+/* open.c - opening a unit and closing it: device, model, tokenizer, prompts, memory. Sizes are chosen
+ * in size.c, once. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/unit/unit.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+
+static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
+
+static int open_device(struct unit *u, const struct eng_options *o, const struct kern_ops *ops,
+                       struct err *err) {
+    struct kern_config kc = {.device = o->device,
+                             .threads = o->threads,
+                             .isa = o->isa,
+                             .memory_max = o->memory_max,
+                             .inner = ops,
+                             .profile = o->profile};
+    u->ops = o->profile ? &kern_profile : ops;
+    int rc = kern_check(ops, err);
+    return rc ? rc : u->ops->open(&kc, &u->kern, err);
+}
+
+static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
+    struct model_how how = {.as_fp8 = o->as_fp8, .is_seeded = o->is_seeded, .seed = o->seed};
+    return model_open_how(o->model_dir, &how, u->ops, u->kern, &u->model, err);
+}
+
+/* Another model's tokenizer would spell prompts that this one never read. Vocabularies are padded at
+ * times, so a few rows more than pieces are taken for that; of noise any number. */
+static int check_tokenizer(const struct sptok *t, const struct model_text *c, int padding_max,
+                           struct err *e) {
+    int n = sptok_size(t), spare = c->vocab_size - n;
+    if (spare < 0 || spare > padding_max)
+        return err_set(e, E_FORMAT,
+                       "tokenizer.model has %d pieces, the model %d: is it another model's?", n,
+                       c->vocab_size);
+    if (sptok_bos(t) != c->bos_id || sptok_eos(t) != c->eos_id)
+        return err_set(e, E_FORMAT,
+                       "tokenizer.model begins with id %d and ends with %d, config.json says %d "
+                       "and %d: is it another model's?",
+                       (int)sptok_bos(t), (int)sptok_eos(t), c->bos_id, c->eos_id);
+    return 0;
+}
+
+static int open_tokenizer(struct unit *u, const struct eng_options *o, struct err *err) {
+    enum { PADDING_MAX = 255 };
+    const char *dir = o->model_dir;
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/tokenizer.model", dir);
+    if (n < 0 || (size_t)n >= sizeof path) return err_set(err, E_INVALID, "path too long");
+    int rc = sptok_open(path, &u->tok, err);
+    if (rc) return rc;
+    const struct model_text *c = &model_config(u->model)->text;
+    rc = check_tokenizer(u->tok, c, o->is_seeded ? c->vocab_size : PADDING_MAX, err);
+    if (rc) return rc;
+    rc = forms_new(u->tok, c->vocab_size, &u->forms, err);
+    if (rc) return err_in(err, "tokenizer.model");
+    for (int k = 0; k < FORM_NUMBERS; k++)
+        if (!lane_can_walk(u->forms->g[k]))
+            return err_set(err, E_UNSUPPORTED, "a number takes %d tokens, at most %d are supported",
+                           u->forms->g[k]->depth_max, LANE_DEPTH_MAX);
+    rc = model_head_new(u->model, u->forms->head_ids, u->forms->n_head, &u->numbers, err);
+    return rc ? rc : model_head_new(u->model, u->forms->text_ids, c->vocab_size, &u->text, err);
+}
+
+/* What is asked, and how long its parts may be. */
+static int open_prompts(struct unit *u, struct err *err) {
+    const struct model_config *c = model_config(u->model);
+    struct sizes *z = &u->size;
+    int32_t mask;
+    int rc = pixels_new(c, u->tok, u->forms->g[FORM_COLOUR], &u->pixels, err);
+    if (!rc) rc = ask_mask_tail(c, u->tok, &mask, err);
+    if (rc) return rc;
+    z->tail_max = at_least(at_least(u->pixels->text_max, mask), LANE_CHOICE_MAX + 1);
+    for (int k = 0; k < FORM_NUMBERS; k++)
+        z->answer_max = at_least(z->answer_max, u->forms->g[k]->feed_max);
+    u->asker = (struct asker){c, u->tok, u->forms, u->pixels, z->tail_max};
+    return 0;
+}
+
+static void describe(struct unit *u, const struct eng_options *o) {
+    const char *dir = o->model_dir;
+    struct eng_info *i = &u->info;
+    const struct model_config *c = model_config(u->model);
+    size_t end = strlen(dir);
+    while (end > 1 && dir[end - 1] == '/')
+        end--;
+    size_t from = end;
+    while (from > 0 && dir[from - 1] != '/')
+        from--;
+    (void)snprintf(i->name, sizeof i->name, "%.*s", (int)(end - from), dir + from);
+    (void)snprintf(i->digest, sizeof i->digest, "%s", model_digest(u->model));
+    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s", u->ops->name,
+                   u->ops->describe(u->kern), o->as_fp8 ? ", decoder in fp8" : "");
+    i->parameters = model_parameters(u->model);
+    i->grid = c->pixel_grid;
+    i->image_size = c->vision.image_size;
+    i->tokens_per_number = u->forms->g[FORM_COLOUR]->depth_max - 1; /* without comma or bracket */
+    i->image_tokens = c->n_image_tokens;
+    i->positions = c->text.max_positions;
+    i->vocabulary = sptok_size(u->tok);
+    u->picture_form = (struct picture_form){i->image_size, i->grid, i->digest};
+}
+
+/* Everything that the step thread will own; sizes are fixed here for good. */
+static int open_run(struct unit *u, const struct eng_options *o, struct err *err) {
+    int rc = unit_choose_sizes(u, o, err);
+    if (rc) return rc;
+    const struct sizes *z = &u->size;
+    const struct forms *f = u->forms;
+    struct model_plan plan = unit_plan(u);
+    rc = model_plan(u->model, &plan, err);
+    if (rc) return rc;
+    kv_init(&u->kv, z->runs, z->singles, stem_parts_max(SCHED_RUNNING, z->cached));
+    stem_init(&u->stems, &u->kv, SCHED_RUNNING, z->cached);
+    feats_init(&u->feats, plan.feats_max);
+    lane_init(&u->lanes, f, &u->kv, z->lanes, z->tail_max);
+    batch_init(&u->batch, z->rows, unit_keys(u), SCHED_RUNNING, f, u->numbers, u->text);
+    sched_init(&u->sched, &u->kv, &u->stems, &u->lanes);
+    u->stats.kv_slots = (uint32_t)plan.kv_slots;
+    u->shown_ns = clock_ns();
+    u->queue = queue_new(ENG_QUEUE_JOBS);
+    unit_publish(u);
+    return 0;
+}
+
+static void free_all(struct unit *u) {
+    queue_free(u->queue);
+    batch_clear(&u->batch);
+    lane_clear(&u->lanes);
+    feats_clear(&u->feats);
+    stem_clear(&u->stems);
+    kv_clear(&u->kv);
+    pixels_free(u->pixels);
+    if (u->model) model_head_free(u->model, u->numbers);
+    if (u->model) model_head_free(u->model, u->text);
+    forms_free(u->forms);
+    sptok_close(u->tok);
+    model_close(u->model);
+    if (u->ops && u->kern) u->ops->close(u->kern);
+    mem_free(u);
+}
+
+int unit_open(const struct eng_options *opt, const struct kern_ops *ops, struct unit **out,
+              struct err *err) {
+    *out = NULL;
+    if (!opt->model_dir) return err_set(err, E_INVALID, "no model folder");
+    struct unit *u = mem_must(sizeof *u);
+    int rc = open_device(u, opt, ops, err);
+    if (!rc) rc = open_model(u, opt, err);
+    if (!rc) rc = open_tokenizer(u, opt, err);
+    if (!rc) rc = open_prompts(u, err);
+    if (!rc) rc = open_run(u, opt, err);
+    if (!rc) describe(u, opt);
+    if (!rc && pthread_create(&u->thread, NULL, unit_step_main, u) != 0)
+        rc = err_set(err, E_IO, "no thread for the device");
+    if (rc) {
+        free_all(u);
+        return rc;
+    }
+    *out = u;
+    return 0;
+}
+
+void unit_close(struct unit *u) {
+    if (!u) return;
+    queue_close(u->queue);
+    (void)pthread_join(u->thread, NULL);
+    free_all(u);
+}

@@ -1,0 +1,273 @@
+/* unit.c - one device at work: its step thread's loop, and what callers ask of it meanwhile.
+ *
+ * Two kinds of threads meet here. Callers make jobs out of their own time and push them into one
+ * bounded queue. The step thread owns the device, the model, the KV pool, stems, lanes and
+ * the schedule; unit_open hands them over by starting it, unit_close gets them back by joining it
+ * (open.c; invariants in unit.h).
+ */
+
+#include <math.h>
+#include <string.h>
+
+#include "engine/unit/unit.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+
+enum { SEE_TURNS = 64 };
+static const double RECENT_S = 2.0; /* what "recent" means to rates */
+
+_Static_assert(sizeof(struct eng_stats) % sizeof(uint64_t) == 0, "published word by word");
+
+/* ---- the step thread ---- */
+
+/* Whoever waits long enough pays: an average over RECENT_S seconds of work. */
+static double smooth(double old, double now, double seconds) {
+    return old + (now - old) * (1 - exp(-seconds / RECENT_S));
+}
+
+static void lose_device(struct unit *u, const struct err *why) {
+    u->lost = *why;
+    atomic_store(&u->health, E_DEVICE);
+    sched_end_all(&u->sched, E_DEVICE, why->text);
+}
+
+static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
+    for (uint32_t i = 0; i < j->n_images; i++)
+        if (strcmp(eng_image_digest(j->images[i]), digest) == 0) return picture_rgb(j->images[i]);
+    must(!"a part's picture is one of its job's");
+    return NULL;
+}
+
+/* The job's next picture goes through the vision tower, unless its features are still there.
+ * *places: no place was left. Returns the number of pictures that were looked at. */
+static int see_next(struct unit *u, struct eng_job *j, int *is_full, struct err *err) {
+    struct stem_part *part = stem_unseen(j->stem);
+    int is_seen;
+    int32_t feat = feats_take(&u->feats, &u->stems, part->digest, &is_seen);
+    *is_full = feat < 0;
+    if (feat < 0) return 0;
+    part->feat = feat;
+    if (is_seen) return 0;
+    uint64_t start = clock_ns();
+    model_see(u->model, rgb_of(j, part->digest), feat);
+    (void)u->ops->sync(u->kern, err);
+    uint64_t spent = clock_ns() - start;
+    atomic_fetch_add(&j->see_ns, spent);
+    u->stats.see_ns += spent;
+    u->stats.see++;
+    return 1;
+}
+
+/* Frames of a game at once; of all others one picture, so that nobody need wait long. While an action
+ * is on its way the others' pictures wait, SEE_TURNS turns at most. */
+static int see(struct unit *u, struct err *err) {
+    int is_full = 0, may_others = !sched_has_act(&u->sched) || ++u->unseen_turns >= SEE_TURNS;
+    for (enum eng_class c = 0; c < ENG_CLASSES && !is_full; c++) {
+        struct eng_job *j;
+        int looked = 0;
+        if (c != ENG_ACT && !may_others) return 0;
+        while (!is_full && (j = sched_unseen(&u->sched, c)) != NULL) {
+            looked += see_next(u, j, &is_full, err);
+            if (err->code) return err->code;
+            if (looked && c != ENG_ACT) {
+                u->unseen_turns = 0;
+                return 0;
+            }
+        }
+    }
+    return 0;
+}
+
+static int run_pass(struct unit *u, struct err *err) {
+    struct batch *b = &u->batch;
+    batch_begin(b);
+    sched_fill(&u->sched, b);
+    int32_t rows = b->rows_max - b->rows_left;
+    must(rows > 0 || u->sched.n_running == 0); /* sched.c, invariant 3 */
+    if (rows == 0) return 0;
+    uint64_t start = clock_ns();
+    batch_build(b, &u->lanes);
+    int rc = model_run(u->model, &b->pass, err);
+    batch_end(b);
+    if (rc) return rc;
+    sched_advance(&u->sched, b);
+    uint64_t spent = clock_ns() - start;
+    double seconds = (double)spent * 1e-9;
+    u->stats.passes++;
+    u->stats.rows += (uint64_t)rows;
+    u->stats.picks += (uint64_t)b->pass.picks;
+    u->stats.pass_ns += spent;
+    double rate = (double)atomic_load(&u->drain), now = rows / seconds;
+    atomic_store(&u->drain, (uint64_t)(rate > 0 ? smooth(rate, now, seconds) : now));
+    return 0;
+}
+
+static void take_jobs(struct unit *u, uint64_t timeout_ns) {
+    void *item;
+    while (queue_pop(u->queue, timeout_ns, &item) == 0) {
+        sched_add(&u->sched, item);
+        timeout_ns = 0;
+    }
+}
+
+static void count_rate(struct unit *u) {
+    uint64_t now = clock_ns(), pixels = u->sched.answers[ENG_PIXELS] - u->shown_pixels;
+    double seconds = (double)(now - u->shown_ns) * 1e-9;
+    if (pixels == 0 && seconds < RECENT_S) return;
+    u->stats.pixels_per_second =
+        smooth(u->stats.pixels_per_second, (double)pixels / seconds, seconds);
+    u->shown_pixels = u->sched.answers[ENG_PIXELS];
+    u->shown_ns = now;
+    atomic_store(&u->rate_ns, now);
+}
+
+void unit_publish(struct unit *u) {
+    struct eng_stats *s = &u->stats;
+    const struct sched *d = &u->sched;
+    s->pixels = d->answers[ENG_PIXELS];
+    memcpy(s->answers, d->answers, sizeof s->answers);
+    s->tokens = d->tokens;
+    s->jobs_done = d->done;
+    s->jobs_failed = d->failed;
+    s->jobs_cancelled = d->cancelled;
+    s->stem_hits = u->stems.counts.hits;
+    s->stem_misses = u->stems.counts.misses;
+    s->stem_evicted = u->stems.counts.evicted;
+    s->jobs_running = (uint32_t)d->n_running;
+    s->lanes = (uint32_t)u->lanes.n_busy;
+    s->kv_cached = (uint32_t)stem_cached_slots(&u->stems);
+    s->kv_used = (uint32_t)kv_used(&u->kv) - s->kv_cached;
+    count_rate(u);
+    uint64_t words[ENG_STATS_WORDS];
+    memcpy(words, s, sizeof *s);
+    for (size_t i = 0; i < ENG_STATS_WORDS; i++)
+        atomic_store_explicit(&u->published[i], words[i], memory_order_relaxed);
+    atomic_store(&u->rows_left, sched_rows_left(d));
+    atomic_fetch_sub(&u->waiting, (unsigned)(d->left - u->left));
+    atomic_fetch_sub(&u->waiting_cost, d->left_cost - u->left_cost);
+    u->left = d->left;
+    u->left_cost = d->left_cost;
+}
+
+static uint64_t backend_allocations(const struct unit *u) {
+    struct kern_stats s;
+    u->ops->stats(u->kern, &s);
+    return s.allocations;
+}
+
+/* One turn of the loop; what comes out of it is announced by the caller. */
+static void turn(struct unit *u) {
+    struct err err = {0};
+    uint64_t before = mem_thread_allocations() + backend_allocations(u);
+    if (atomic_load(&u->health)) {
+        sched_end_all(&u->sched, E_DEVICE, "the device was lost");
+        return;
+    }
+    sched_reap(&u->sched, clock_ns());
+    sched_admit(&u->sched);
+    int rc = see(u, &err);
+    /* The tower takes as long as a pass: an action that came meanwhile joins this one. Where nothing
+     * runs there was no such wait, and whoever came now has not been seen: it begins the next turn. */
+    if (u->sched.n_running > 0) {
+        take_jobs(u, 0);
+        sched_admit(&u->sched);
+        if (!rc && sched_has_act(&u->sched)) rc = see(u, &err);
+    }
+    if (!rc) rc = run_pass(u, &err);
+    if (rc) lose_device(u, &err);
+    u->stats.allocations_in_step += mem_thread_allocations() + backend_allocations(u) - before;
+}
+
+void *unit_step_main(void *arg) {
+    struct unit *u = arg;
+    for (;;) {
+        int is_idle = sched_is_idle(&u->sched);
+        void *item;
+        int rc = queue_pop(u->queue, is_idle ? UINT64_MAX : 0, &item);
+        if (rc == E_CANCELLED) break;
+        if (rc == 0) sched_add(&u->sched, item);
+        take_jobs(u, 0);
+        turn(u);
+        unit_publish(u);
+        sched_announce(&u->sched);
+    }
+    sched_end_all(&u->sched, E_CANCELLED, "the engine closes");
+    unit_publish(u);
+    sched_announce(&u->sched);
+    return NULL;
+}
+
+/* ---- callers ---- */
+
+int unit_health(const struct unit *u) { return atomic_load(&u->health); }
+
+const char *unit_lost(const struct unit *u) { return unit_health(u) ? u->lost.text : ""; }
+
+/* Can it run on a device that has nothing else to do? */
+static int check_fit(const struct unit *u, const struct eng_job *j, struct err *err) {
+    int32_t singles = j->tree.run_tokens + j->lane_slots;
+    if (j->form->stem_tokens > u->size.runs)
+        return err_set(err, E_TOO_BIG, "the prompt needs %d KV slots, there are %d",
+                       j->form->stem_tokens, u->size.runs);
+    if (singles > u->size.singles)
+        return err_set(err, E_TOO_BIG, "the questions need %d KV slots, there are %d", singles,
+                       u->size.singles);
+    if (j->cost > u->queue_tokens_max)
+        return err_set(err, E_TOO_BIG, "the questions cost %llu tokens, the queue takes %llu",
+                       (unsigned long long)j->cost, (unsigned long long)u->queue_tokens_max);
+    return 0;
+}
+
+/* Put it on the queue's account and into the queue. */
+static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
+    uint64_t cost = atomic_fetch_add(&u->waiting_cost, j->cost) + j->cost;
+    unsigned n = atomic_fetch_add(&u->waiting, 1) + 1;
+    int rc = cost > u->queue_tokens_max || n > ENG_QUEUE_JOBS ? E_BUSY : queue_push(u->queue, j);
+    if (!rc) return 0;
+    atomic_fetch_sub(&u->waiting, 1);
+    atomic_fetch_sub(&u->waiting_cost, j->cost);
+    return err_set(err, rc, rc == E_BUSY ? "the queue is full" : "the engine closes");
+}
+
+int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out, struct err *err) {
+    *out = NULL;
+    int rc = unit_health(u);
+    if (rc) return err_set(err, rc, "the device was lost");
+    struct eng_job *j;
+    rc = ask_job(&u->asker, ask, &j, err);
+    if (rc) return rc;
+    rc = check_fit(u, j, err);
+    if (!rc) rc = enqueue(u, j, err);
+    if (rc) {
+        if (rc == E_BUSY) atomic_fetch_add(&u->refused, 1);
+        job_put(j);
+        job_put(j);
+        return rc;
+    }
+    *out = j;
+    return 0;
+}
+
+uint64_t unit_backlog(const struct unit *u) {
+    return atomic_load(&u->waiting_cost) + atomic_load(&u->rows_left);
+}
+
+unsigned unit_retry_after(const struct unit *u) {
+    uint64_t rows = unit_backlog(u), rate = atomic_load(&u->drain);
+    uint64_t seconds = rate > 0 ? (rows + rate - 1) / rate : 1;
+    return seconds < 1 ? 1 : seconds > 600 ? 600 : (unsigned)seconds;
+}
+
+void unit_stats(const struct unit *u, struct eng_stats *out) {
+    uint64_t words[ENG_STATS_WORDS];
+    for (size_t i = 0; i < ENG_STATS_WORDS; i++)
+        words[i] = atomic_load_explicit(&u->published[i], memory_order_relaxed);
+    memcpy(out, words, sizeof *out);
+    uint64_t counted = atomic_load(&u->rate_ns); /* first, so that it lies in the past */
+    double quiet = (double)(clock_ns() - counted) * 1e-9 - RECENT_S;
+    if (quiet > 0) out->pixels_per_second = smooth(out->pixels_per_second, 0, quiet);
+    out->jobs_refused = atomic_load(&u->refused);
+    out->jobs_waiting = atomic_load(&u->waiting);
+    out->queue_tokens = atomic_load(&u->waiting_cost);
+    out->queue_tokens_max = u->queue_tokens_max;
+}

@@ -1,0 +1,35 @@
+/* mask.h - a mask on the model's grid, and what it is at the size of a picture: every pixel has the
+ * bit of the grid place its centre lies in (nearest), nothing is smoothed.
+ *
+ * Thread: any.
+ */
+#ifndef MEDIA_MASK_H
+#define MEDIA_MASK_H
+
+#include <stdint.h>
+
+#include "kernels/base/buf.h"
+
+enum { MASK_GRID_MAX = 1024 };
+
+struct mask {
+    const uint8_t *bits; /* (grid, grid) of 0 and 1, rows from the top */
+    int grid, w, h;
+};
+
+/* First pixel of place `i` along a side of `side` pixels; i == grid: behind the last. */
+int mask_edge(int grid, int side, int i);
+/* Grid places from *lo up to, but without, *hi that the stretch from..to of 0..whole touches. */
+void mask_range(double from, double to, double whole, int grid, int *lo, int *hi);
+
+/* All at w x h: */
+uint64_t mask_area(const struct mask *m);
+/* x, y, width, height of the set pixels; 0, or -1 when there are none. */
+int mask_bounds(const struct mask *m, int box[4]);
+int mask_rle(const struct mask *m, struct buf *out); /* COCO's string, see rle.h */
+/* JSON: [[x,y,x,y,...],...], a list for each ring; see polygon.h. */
+int mask_rings(const struct mask *m, struct buf *out);
+/* Grey values (grid, grid) -> an 8-bit PNG of w x h. */
+int mask_png(const uint8_t *grey, int grid, int w, int h, struct buf *out);
+
+#endif

@@ -1,0 +1,196 @@
+/* picture_png.c - PNG bytes to RGB and back. The only file that knows libpng.
+ *
+ * The low-level reader is used, not the simplified one: most of libpng's recent holes were in the
+ * latter. Everything but what colours need (tRNS) is skipped unread: no iCCP, zTXt, iTXt to
+ * inflate. Whatever the file holds becomes 8-bit RGB: palette and grey are expanded, 16 bits are
+ * scaled, transparency is laid on white, interlaced pictures are put together. gAMA and profiles
+ * are left aside, as Pillow leaves them aside in the paper's preprocessing. The file has to be
+ * whole: a missing end is an error, although all rows may be there.
+ *
+ * libpng reports errors by longjmp. It is confined to the two functions with a setjmp; what they
+ * own lives in a struct of their caller, so nothing is lost or clobbered by the jump.
+ *
+ * Thread: any, one call each.
+ */
+#include <png.h>
+#include <setjmp.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "media/picture.h"
+
+enum { CHUNK_BYTES_MAX = 1 << 20, CHUNKS_KEPT_MAX = 16 };
+
+struct reading {
+    png_structp png;
+    png_infop info;
+    const uint8_t *bytes;
+    size_t len, at;
+    struct picture pic;
+    int short_of_bytes;
+};
+
+int picture_png_is(const uint8_t *bytes, size_t len) {
+    return len >= 8 && png_sig_cmp(bytes, 0, 8) == 0;
+}
+
+static void on_error(png_structp png, png_const_charp text) {
+    (void)text; /* a library's words reach nobody */
+    png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp text) {
+    (void)png;
+    (void)text;
+}
+
+static png_voidp on_alloc(png_structp png, png_alloc_size_t n) {
+    (void)png;
+    return mem_try(n);
+}
+
+static void on_free(png_structp png, png_voidp p) {
+    (void)png;
+    mem_free(p);
+}
+
+static void on_read(png_structp png, png_bytep to, size_t n) {
+    struct reading *r = png_get_io_ptr(png);
+    if (n > r->len - r->at) {
+        r->short_of_bytes = 1;
+        png_error(png, "end");
+    }
+    memcpy(to, r->bytes + r->at, n);
+    r->at += n;
+}
+
+/* Set the reader up so that any kind of PNG comes out as rows of RGB. */
+static void want_rgb(png_structp png, png_infop info) {
+    int depth = png_get_bit_depth(png, info), colour = png_get_color_type(png, info);
+    int has_trns = png_get_valid(png, info, PNG_INFO_tRNS) != 0;
+    if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
+    if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(png);
+    if (has_trns) png_set_tRNS_to_alpha(png);
+    if (depth == 16) png_set_scale_16(png);
+    if (!(colour & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png);
+    if (has_trns || (colour & PNG_COLOR_MASK_ALPHA)) {
+        png_color_16 white = {0, 255, 255, 255, 255};
+        if (depth == 16) white = (png_color_16){0, 65535, 65535, 65535, 65535};
+        png_set_background(png, &white, PNG_BACKGROUND_GAMMA_SCREEN, 0, 1.0);
+    }
+}
+
+static int read_pixels(struct reading *r, uint64_t pixels_max, struct err *e) {
+    png_structp png = r->png;
+    if (setjmp(png_jmpbuf(png))) {
+        return err_set(e, E_FORMAT,
+                       r->short_of_bytes ? "the PNG is cut short; send the whole file"
+                                         : "the PNG is damaged");
+    }
+    png_set_read_fn(png, r, on_read);
+    png_set_user_limits(png, PICTURE_SIDE_MAX, PICTURE_SIDE_MAX);
+    png_set_chunk_malloc_max(png, CHUNK_BYTES_MAX);
+    png_set_chunk_cache_max(png, CHUNKS_KEPT_MAX);
+    static const png_byte skip[] =
+        "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0"
+        "sCAL\0sPLT\0sRGB\0sTER\0tEXt\0tIME\0zTXt";
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, 0);
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, skip, sizeof(skip) / 5);
+    png_read_info(png, r->info);
+    uint32_t w = png_get_image_width(png, r->info), h = png_get_image_height(png, r->info);
+    int rc = picture_check_size(w, h, pixels_max, e);
+    if (rc) return rc;
+    want_rgb(png, r->info);
+    int passes = png_set_interlace_handling(png);
+    png_read_update_info(png, r->info);
+    must(png_get_rowbytes(png, r->info) == (size_t)w * 3);
+    r->pic.rgb = mem_try((size_t)w * h * 3);
+    if (!r->pic.rgb) return err_set(e, E_NOMEM, "no memory for the picture's pixels");
+    r->pic.w = (int)w;
+    r->pic.h = (int)h;
+    for (int pass = 0; pass < passes; pass++) {
+        for (uint32_t y = 0; y < h; y++)
+            png_read_row(png, r->pic.rgb + (size_t)y * w * 3, NULL);
+    }
+    png_read_end(png, NULL);
+    return 0;
+}
+
+/* The declared size, straight from IHDR: libpng refuses a side beyond its own limits with the same
+ * jump as any damage, and the client should read which it was. */
+static int check_header(const uint8_t *b, size_t len, uint64_t pixels_max, struct err *e) {
+    if (len < 33 || memcmp(b + 12, "IHDR", 4) != 0)
+        return err_set(e, E_FORMAT, "the PNG is cut short; send the whole file");
+    uint64_t w = png_get_uint_32(b + 16), h = png_get_uint_32(b + 20);
+    if (w == 0 || h == 0) return err_set(e, E_FORMAT, "the PNG is damaged");
+    return picture_check_size(w, h, pixels_max, e);
+}
+
+int picture_png_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, struct picture *out,
+                       struct err *e) {
+    struct reading r = {.bytes = bytes, .len = len};
+    int rc = check_header(bytes, len, pixels_max, e);
+    if (rc) return rc;
+    r.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning, NULL,
+                                     on_alloc, on_free);
+    if (r.png) r.info = png_create_info_struct(r.png);
+    if (r.info)
+        rc = read_pixels(&r, pixels_max, e);
+    else
+        rc = err_set(e, E_NOMEM, "no memory to read the picture");
+    png_destroy_read_struct(&r.png, &r.info, NULL);
+    if (rc) {
+        mem_free(r.pic.rgb);
+        return rc;
+    }
+    *out = r.pic;
+    return 0;
+}
+
+/* ---- writing ---- */
+
+static void on_write(png_structp png, png_bytep bytes, size_t n) {
+    if (buf_add(png_get_io_ptr(png), bytes, n)) png_error(png, "full");
+}
+
+static void on_flush(png_structp png) { (void)png; }
+
+static int write_pixels(png_structp png, png_infop info, const uint8_t *pixels, int w, int h,
+                        int channels) {
+    if (setjmp(png_jmpbuf(png))) return E_NOMEM;
+    png_set_IHDR(png, info, (png_uint_32)w, (png_uint_32)h, 8,
+                 channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    /* Everything that shapes the bytes is stated, so that they depend on the pixels alone. */
+    png_set_compression_level(png, 6);
+    png_set_compression_strategy(png, 1); /* Z_FILTERED */
+    png_set_filter(png, PNG_FILTER_TYPE_BASE, channels == 3 ? PNG_ALL_FILTERS : PNG_FILTER_UP);
+    png_write_info(png, info);
+    for (int y = 0; y < h; y++)
+        png_write_row(png, pixels + (size_t)y * (size_t)w * (size_t)channels);
+    png_write_end(png, info);
+    return 0;
+}
+
+static int write_png(const uint8_t *pixels, int w, int h, int channels, struct buf *out) {
+    png_infop info = NULL;
+    png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning,
+                                                NULL, on_alloc, on_free);
+    if (!png) return E_NOMEM;
+    int rc = E_NOMEM;
+    info = png_create_info_struct(png);
+    if (info) {
+        png_set_write_fn(png, out, on_write, on_flush);
+        rc = write_pixels(png, info, pixels, w, h, channels);
+    }
+    png_destroy_write_struct(&png, &info);
+    return out->bad ? out->bad : rc;
+}
+
+int picture_png(const uint8_t *rgb, int w, int h, struct buf *out) {
+    return write_png(rgb, w, h, 3, out);
+}
+
+int picture_png_grey(const uint8_t *grey, int w, int h, struct buf *out) {
+    return write_png(grey, w, h, 1, out);
+}

@@ -1,0 +1,313 @@
+/* test_sched.c - who runs when: order, shares, ageing, deadlines. */
+#include "kernels/base/err.h"
+#include "tests/check.h"
+#include "tests/unit/engine/run/run_rig.h"
+
+enum { ALL = RIG_GRID * RIG_GRID };
+static const struct rig_sizes ROOMY = {4000, 20000, 300, 128, 8};
+
+struct stage {
+    struct rig r;
+    struct eng_image *picture[40];
+    struct eng_point points[ALL];
+};
+
+static void open_stage(struct stage *s, enum rig_grammar kind, const struct rig_sizes *z) {
+    rig_open(&s->r, kind, z);
+    rig_all_points(s->points);
+    for (int i = 0; i < 40; i++)
+        s->picture[i] = rig_picture(i);
+}
+
+static void close_stage(struct stage *s) {
+    rig_finish(&s->r);
+    rig_check_empty(&s->r);
+    rig_close(&s->r);
+    for (int i = 0; i < 40; i++)
+        eng_image_put(s->picture[i]);
+}
+
+static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_class class) {
+    return rig_submit(&s->r, &(struct eng_ask){.images = &s->picture[picture],
+                                               .n_images = 1,
+                                               .points = s->points,
+                                               .n_points = n,
+                                               .urgency = class});
+}
+
+/* First come, first served inside a class; and no class keeps another one out. */
+TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
+    enum { PER_CLASS = SCHED_OF_CLASS + 3 };
+    static const struct {
+        enum eng_class class;
+        int places;
+    } crowd[] = {{ENG_PICTURE, SCHED_OF_CLASS},
+                 {ENG_ANSWER, SCHED_RUNNING - SCHED_FOR_ACT - SCHED_OF_CLASS},
+                 {ENG_MASK, 0},
+                 {ENG_ACT, SCHED_FOR_ACT}};
+    static struct stage s;
+    struct eng_job *j[ARRAY_LEN(crowd)][PER_CLASS];
+    const struct rig_sizes large = {8000, 20000, 300, 128, 8};
+    open_stage(&s, RIG_DIGITS, &large);
+    for (size_t k = 0; k < ARRAY_LEN(crowd); k++) {
+        for (int i = 0; i < PER_CLASS; i++)
+            j[k][i] = ask(&s, i, 40, crowd[k].class);
+        rig_turn(&s.r, 1);
+        for (int i = 0; i < PER_CLASS; i++)
+            CHECK_EQ(eng_job_state(j[k][i]), i < crowd[k].places ? ENG_RUNNING : ENG_WAITING);
+    }
+    rig_finish(&s.r);
+    for (size_t k = 0; k < ARRAY_LEN(crowd); k++)
+        for (int i = 0; i < PER_CLASS; i++)
+            eng_job_put(j[k][i]);
+    close_stage(&s);
+}
+
+TEST(sched_act_joins_the_very_next_pass) {
+    static struct stage s;
+    open_stage(&s, RIG_WHOLE, &ROOMY);
+    struct eng_job *busy = ask(&s, 0, ALL, ENG_PICTURE), *more = ask(&s, 1, ALL, ENG_PICTURE);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    struct eng_job *act = ask(&s, 0, 1, ENG_ACT); /* of a picture that is known */
+    rig_turn(&s.r, 1);
+    rig_turn(&s.r, 1);
+    CHECK_EQ(eng_job_state(act), ENG_RUNNING);
+    rig_turn(&s.r, 1);
+    CHECK_EQ(eng_job_state(act), ENG_DONE); /* three picks, three passes */
+    CHECK_EQ(eng_job_state(busy), ENG_RUNNING);
+    eng_job_put(act);
+    eng_job_put(busy);
+    eng_job_put(more);
+    close_stage(&s);
+}
+
+/* While an action is on its way passes are short; both get on, and after it passes are long again. */
+TEST(sched_passes_are_short_beside_act) {
+    static struct stage s;
+    const struct rig_sizes wide = {4000, 20000, 400, 512, 8};
+    open_stage(&s, RIG_DIGITS, &wide);
+    struct eng_job *busy = ask(&s, 0, ALL, ENG_PICTURE), *more = ask(&s, 1, ALL, ENG_MASK);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    s.r.most_rows = 0;
+    rig_turn(&s.r, 1);
+    CHECK(s.r.most_rows > SCHED_BESIDE_ACT + SCHED_QUANTUM);
+    struct eng_job *act = ask(&s, 2, 2, ENG_ACT);
+    int turns = 0;
+    while (eng_job_state(act) < ENG_DONE) {
+        uint64_t before = s.r.rows, own = act->rows;
+        rig_turn(&s.r, 1);
+        CHECK(s.r.rows - before - (act->rows - own) <= SCHED_BESIDE_ACT + STEM_CHUNK); /* a unit */
+        CHECK(s.r.rows - before > act->rows - own); /* the others are not left out */
+        CHECK(++turns < 20);
+    }
+    s.r.most_rows = 0;
+    struct eng_job *late = ask(&s, 3, ALL, ENG_PICTURE);
+    rig_finish(&s.r);
+    CHECK(s.r.most_rows > SCHED_BESIDE_ACT + SCHED_QUANTUM);
+    eng_job_put(late);
+    eng_job_put(act);
+    eng_job_put(busy);
+    eng_job_put(more);
+    close_stage(&s);
+}
+
+static uint64_t rows(const struct eng_job *j) {
+    struct eng_job_stats s;
+    eng_job_stats(j, &s);
+    return s.rows;
+}
+
+TEST(sched_classes_share_by_weight) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    struct eng_job *picture = ask(&s, 0, ALL, ENG_PICTURE), *train = ask(&s, 2, ALL, ENG_TRAIN);
+    struct eng_job *mask = ask(&s, 1, ALL, ENG_MASK);
+    for (int i = 0; i < 25; i++)
+        rig_turn(&s.r, 1);
+    CHECK(eng_job_state(mask) == ENG_RUNNING); /* all had work to do until now */
+    double m = (double)rows(mask), p = (double)rows(picture), t = (double)rows(train);
+    CHECK_NEAR(m / p, 2, 0.3);
+    CHECK_NEAR(p / t, 4, 1.0);
+    CHECK(t > 0);
+    eng_job_put(picture);
+    eng_job_put(train);
+    eng_job_put(mask);
+    close_stage(&s);
+}
+
+TEST(sched_jobs_of_a_class_share_evenly) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    struct eng_job *first = ask(&s, 0, ALL, ENG_PICTURE);
+    for (int i = 0; i < 10; i++)
+        rig_turn(&s.r, 1);
+    uint64_t head_start = rows(first);
+    struct eng_job *second = ask(&s, 1, ALL, ENG_PICTURE);
+    for (int i = 0; i < 15; i++)
+        rig_turn(&s.r, 1);
+    CHECK(eng_job_state(first) == ENG_RUNNING && eng_job_state(second) == ENG_RUNNING);
+    CHECK_NEAR((double)rows(second) / (double)(rows(first) - head_start), 1, 0.15);
+    eng_job_put(first);
+    eng_job_put(second);
+    close_stage(&s);
+}
+
+/* Passes until a few questions about a picture that is known are answered. */
+static int passes_of_a_few(struct stage *s) {
+    struct eng_job *few = ask(s, 0, 5, ENG_PICTURE);
+    int passes = 0;
+    for (; eng_job_state(few) < ENG_DONE; passes++)
+        rig_turn(&s->r, 1);
+    CHECK_EQ(eng_job_state(few), ENG_DONE);
+    eng_job_put(few);
+    return passes;
+}
+
+/* Who asks little waits for little, however much another has in front of it. */
+TEST(sched_a_small_job_is_not_held_up_by_large_ones) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    struct eng_job *large[3];
+    passes_of_a_few(&s); /* sees the picture */
+    int alone = passes_of_a_few(&s);
+    for (int i = 0; i < 3; i++)
+        large[i] = ask(&s, 1 + i, ALL, ENG_PICTURE);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    int beside = passes_of_a_few(&s);
+    CHECK(beside <= alone + 2);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(eng_job_state(large[i]), ENG_RUNNING);
+        eng_job_put(large[i]);
+    }
+    close_stage(&s);
+}
+
+/* Small jobs keep coming, two at a time; a large one has to get in among them. */
+TEST(sched_a_large_job_is_not_starved_by_small_ones) {
+    static struct stage s;
+    const struct rig_sizes tight = {4000, 150, 300, 128, 8};
+    open_stage(&s, RIG_DIGITS, &tight);
+    struct eng_job *small[200] = {0}, *large = NULL;
+    int n = 0, started = -1;
+    for (int turn = 0; turn < 400 && started < 0; turn++) {
+        if (n < 200 && s.r.sched.n_running < 6) small[n] = ask(&s, 0, 3, ENG_PICTURE), n++;
+        if (n < 200 && s.r.sched.n_running < 6) small[n] = ask(&s, 0, 3, ENG_PICTURE), n++;
+        if (turn == 4) large = ask(&s, 1, ALL, ENG_PICTURE);
+        rig_turn(&s.r, 1);
+        if (large && eng_job_state(large) != ENG_WAITING) started = n;
+    }
+    CHECK(started > 0);
+    CHECK(started < 4 * SCHED_SKIPS);
+    rig_finish(&s.r);
+    CHECK_EQ(eng_job_state(large), ENG_DONE);
+    eng_job_put(large);
+    for (int i = 0; i < n; i++)
+        eng_job_put(small[i]);
+    close_stage(&s);
+}
+
+/* A running job with all the slots hands them over when an aged one waits, long before its end. */
+TEST(sched_running_jobs_make_room_for_an_aged_one) {
+    static struct stage s;
+    const struct rig_sizes tight = {4000, 300, 300, 128, 8};
+    open_stage(&s, RIG_DIGITS, &tight);
+    struct eng_job *greedy = ask(&s, 0, ALL, ENG_PICTURE);
+    struct eng_job *small[SCHED_SKIPS + 1];
+    for (int i = 0; i < 5; i++)
+        rig_turn(&s.r, 1);
+    struct eng_job *late = ask(&s, 1, ALL, ENG_PICTURE);
+    late->passed_over = 1;           /* as if it had waited since start ... */
+    s.r.sched.let_in += SCHED_SKIPS; /* ... while others went past */
+    for (int i = 0; i <= SCHED_SKIPS; i++)
+        small[i] = ask(&s, 0, 1, ENG_PICTURE);
+    for (int turn = 0; turn < 20 && eng_job_state(late) == ENG_WAITING; turn++) {
+        CHECK_EQ(eng_job_state(small[0]), ENG_WAITING); /* nobody goes past any more */
+        rig_turn(&s.r, 1);
+    }
+    CHECK_EQ(eng_job_state(late), ENG_RUNNING);
+    CHECK_EQ(eng_job_state(greedy), ENG_RUNNING);
+    CHECK(greedy->next_leaf < ALL * 3 / 4);
+    for (int i = 0; i <= SCHED_SKIPS; i++)
+        eng_job_put(small[i]);
+    eng_job_put(late);
+    eng_job_put(greedy);
+    close_stage(&s);
+}
+
+TEST(sched_act_passes_even_an_aged_job) {
+    static struct stage s;
+    const struct rig_sizes one = {RIG_IMAGE_TOKENS + 4, 300, 300, 128, 8}; /* a single stem */
+    open_stage(&s, RIG_WHOLE, &one);
+    struct eng_job *first = ask(&s, 0, ALL, ENG_PICTURE);
+    rig_turn(&s.r, 1);
+    struct eng_job *aged = ask(&s, 1, 1, ENG_PICTURE); /* another picture: has to wait */
+    aged->passed_over = 1;
+    s.r.sched.let_in += SCHED_SKIPS;
+    struct eng_job *act = ask(&s, 0, 1, ENG_ACT), *same = ask(&s, 0, 1, ENG_PICTURE);
+    rig_turn(&s.r, 1);
+    CHECK_EQ(eng_job_state(aged), ENG_WAITING);
+    CHECK_EQ(eng_job_state(act), ENG_RUNNING);
+    CHECK_EQ(eng_job_state(same), ENG_WAITING);
+    rig_finish(&s.r);
+    CHECK_EQ(eng_job_state(aged), ENG_DONE);
+    eng_job_put(first);
+    eng_job_put(aged);
+    eng_job_put(act);
+    eng_job_put(same);
+    close_stage(&s);
+}
+
+TEST(sched_ends_what_is_cancelled_or_late) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    struct eng_job *j[4];
+    for (int i = 0; i < 4; i++)
+        j[i] = rig_submit(&s.r, &(struct eng_ask){.images = &s.picture[i],
+                                                  .n_images = 1,
+                                                  .points = s.points,
+                                                  .n_points = ALL,
+                                                  .deadline_ns = i == 0 ? 100 : 0});
+    for (int i = 0; i < 4; i++)
+        rig_turn(&s.r, 99);
+    eng_job_cancel(j[1]);
+    CHECK_EQ(eng_job_state(j[1]), ENG_RUNNING); /* seen between passes */
+    rig_turn(&s.r, 100);
+    CHECK_EQ(eng_job_state(j[0]), ENG_FAILED);
+    CHECK_EQ(eng_job_error(j[0])->code, E_TIMEOUT);
+    CHECK_EQ(eng_job_state(j[1]), ENG_CANCELLED);
+    CHECK_EQ(eng_job_error(j[1])->code, E_CANCELLED);
+    CHECK_EQ(eng_job_state(j[2]), ENG_RUNNING);
+    CHECK_EQ(eng_job_error(j[2])->code, 0);
+    eng_job_put(j[2]); /* nobody listens any more */
+    rig_turn(&s.r, 100);
+    CHECK_EQ(s.r.sched.n_running, 1);
+    CHECK_EQ(s.r.sched.cancelled, 2);
+    sched_end_all(&s.r.sched, E_DEVICE, "lost");
+    sched_announce(&s.r.sched);
+    CHECK_EQ(eng_job_state(j[3]), ENG_FAILED);
+    CHECK_EQ(eng_job_error(j[3])->code, E_DEVICE);
+    CHECK_STR(eng_job_error(j[3])->text, "lost");
+    eng_job_put(j[0]);
+    eng_job_put(j[1]);
+    eng_job_put(j[3]);
+    close_stage(&s);
+}
+
+/* Cancelled in the middle of its prefill: another job of the same picture goes on with it. */
+TEST(sched_a_shared_prefill_survives_the_one_who_began_it) {
+    static struct stage s;
+    const struct rig_sizes slow = {4000, 20000, 300, 64, 8}; /* one chunk a pass */
+    open_stage(&s, RIG_WHOLE, &slow);
+    struct eng_job *a = ask(&s, 3, 1, ENG_PICTURE), *b = ask(&s, 3, 1, ENG_PICTURE);
+    rig_turn(&s.r, 1);
+    eng_job_put(a);
+    rig_finish(&s.r);
+    CHECK_EQ(eng_job_state(b), ENG_DONE);
+    rig_check_job(&s.r, b, 3, &(struct eng_ask){.points = s.points, .n_points = 1});
+    CHECK_EQ(s.r.seen, 1);
+    eng_job_put(b);
+    close_stage(&s);
+}
