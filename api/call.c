@@ -32,8 +32,8 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
         return err_set(e, E_INVALID, "stored images must be from 1 to 100000");
     if (opt->sessions < 0 || opt->sessions > 10000)
         return err_set(e, E_INVALID, "sessions must be from 1 to 10000");
-    if (opt->pixels_max > ENG_IMAGE_PIXELS_MAX)
-        return err_set(e, E_INVALID, "at most %d pixels can be allowed", ENG_IMAGE_PIXELS_MAX);
+    if (opt->pixels_max > ENG_PICTURE_PIXELS_MAX)
+        return err_set(e, E_INVALID, "at most %d pixels can be allowed", ENG_PICTURE_PIXELS_MAX);
     struct api *a = mem_must(sizeof(*a));
     a->opt = *opt;
     if (!a->opt.json_max) a->opt.json_max = 16 << 20;
@@ -121,8 +121,8 @@ void api_call_free(struct api_call *c) {
     if (!c) return;
     for (int i = 0; i < atomic_load(&c->n_jobs); i++)
         eng_job_put(atomic_load(&c->jobs[i])); /* from here on it wakes nobody */
-    for (uint32_t i = 0; i < c->n_images; i++)
-        eng_image_put(c->images[i]);
+    for (uint32_t i = 0; i < c->n_pictures; i++)
+        eng_picture_put(c->pictures[i]);
     if (c->state_clear) c->state_clear(c->state);
     mem_free(c->state);
     arena_free(c->texts);
@@ -207,13 +207,13 @@ static int decode(struct api_call *c, const struct input_picture *p, int nth) {
     if (rc) {
         refuse_picture(c, p, nth, rc, &e);
     } else {
-        rc = eng_image_new(c->api->eng, rgb, w, h, &c->images[c->n_images], &e);
+        rc = eng_picture_new(c->api->eng, rgb, w, h, &c->pictures[c->n_pictures], &e);
         if (rc == E_TOO_BIG)
             problem_set(&c->problem, "picture_too_large", p->name, NULL);
         else if (rc)
             problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
         else
-            c->n_images++;
+            c->n_pictures++;
     }
     mem_free(rgb);
     uint64_t ns = clock_ns() - start;
@@ -222,16 +222,16 @@ static int decode(struct api_call *c, const struct input_picture *p, int nth) {
     return rc ? -1 : 0;
 }
 
-int call_images(struct api_call *c, const struct input *in) {
+int call_pictures(struct api_call *c, const struct input *in) {
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         if (!p->id) {
             if (decode(c, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
             continue;
         }
-        struct eng_image *image = images_find(c->api->images, p->id);
-        if (!image) return problem_set(&c->problem, "image_not_found", p->name, NULL);
-        c->images[c->n_images++] = image;
+        struct eng_picture *picture = images_find(c->api->images, p->id);
+        if (!picture) return problem_set(&c->problem, "image_not_found", p->name, NULL);
+        c->pictures[c->n_pictures++] = picture;
     }
     return 0;
 }
@@ -275,9 +275,9 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
     }
     must(n < CALL_JOBS_MAX);
     struct eng_ask ask = *what;
-    if (!ask.images) {
-        ask.images = c->images;
-        ask.n_images = c->n_images;
+    if (!ask.pictures) {
+        ask.pictures = c->pictures;
+        ask.n_pictures = c->n_pictures;
     }
     ask.wake = on_wake;
     ask.ud = c;

@@ -53,8 +53,8 @@ struct api_call {
     char header_text[3][80]; /* storage for header values that are made per call */
     int n_header_text;
     struct buf body; /* of the reply; of a stream: what is ready and not yet read */
-    struct eng_image *images[ENG_IMAGES_MAX];
-    uint32_t n_images;
+    struct eng_picture *pictures[ENG_PICTURES_MAX];
+    uint32_t n_pictures;
     _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* each is written once */
     atomic_int n_jobs;                             /* only grows */
     struct arena *texts;                           /* made with the first */
@@ -94,7 +94,7 @@ void call_error_event(struct api_call *c);
 /* ---- towards the engine ---- */
 /* The request's pictures -> c->images, in their order: decoded, or found by id. 0, or -1 with
  * c->problem. */
-int call_images(struct api_call *c, const struct input *in);
+int call_pictures(struct api_call *c, const struct input *in);
 /* A copy that lives as long as the call, NUL-terminated; NULL with c->problem. */
 char *call_keep(struct api_call *c, const char *text, size_t len);
 void *call_take(struct api_call *c, size_t bytes); /* likewise, zeroed */
@@ -135,7 +135,7 @@ int metrics_step(struct api_call *c);
 struct images *images_new(int max, unsigned ttl_s);
 void images_free(struct images *s);
 /* One reference for the caller, NULL when there is none. Any thread. */
-struct eng_image *images_find(struct images *s, const char *id);
+struct eng_picture *images_find(struct images *s, const char *id);
 int images_count(struct images *s);
 
 struct sessions *sessions_new(int max, unsigned ttl_s);

@@ -15,7 +15,7 @@
 #include "kernels/base/mem.h"
 
 struct entry {
-    struct eng_image *image;
+    struct eng_picture *picture;
     uint64_t used_ns;
 };
 
@@ -38,7 +38,7 @@ struct images *images_new(int max, unsigned ttl_s) {
 void images_free(struct images *s) {
     if (!s) return;
     for (int i = 0; i < s->n; i++)
-        eng_image_put(s->entries[i].image);
+        eng_picture_put(s->entries[i].picture);
     mem_free(s->entries);
     pthread_mutex_destroy(&s->mu);
     mem_free(s);
@@ -47,7 +47,7 @@ void images_free(struct images *s) {
 /* ---- under the lock ---- */
 
 static void drop(struct images *s, int i) {
-    eng_image_put(s->entries[i].image);
+    eng_picture_put(s->entries[i].picture);
     s->entries[i] = s->entries[--s->n];
 }
 
@@ -60,7 +60,7 @@ static void drop_expired(struct images *s, uint64_t now) {
 static int look_up(struct images *s, const char *id) {
     drop_expired(s, clock_ns());
     for (int i = 0; i < s->n; i++) {
-        if (strcmp(eng_image_digest(s->entries[i].image), id) == 0) return i;
+        if (strcmp(eng_picture_digest(s->entries[i].picture), id) == 0) return i;
     }
     return -1;
 }
@@ -76,16 +76,16 @@ static void make_room(struct images *s) {
 
 /* ---- the store ---- */
 
-struct eng_image *images_find(struct images *s, const char *id) {
-    struct eng_image *image = NULL;
+struct eng_picture *images_find(struct images *s, const char *id) {
+    struct eng_picture *picture = NULL;
     pthread_mutex_lock(&s->mu);
     int i = look_up(s, id);
     if (i >= 0) {
         s->entries[i].used_ns = clock_ns();
-        image = eng_image_get(s->entries[i].image);
+        picture = eng_picture_get(s->entries[i].picture);
     }
     pthread_mutex_unlock(&s->mu);
-    return image;
+    return picture;
 }
 
 int images_count(struct images *s) {
@@ -97,13 +97,13 @@ int images_count(struct images *s) {
 }
 
 /* 1: it is new; 0: it was there. The store takes a reference of its own. */
-static int store(struct images *s, struct eng_image *image) {
+static int store(struct images *s, struct eng_picture *picture) {
     pthread_mutex_lock(&s->mu);
-    int i = look_up(s, eng_image_digest(image)), is_new = i < 0;
+    int i = look_up(s, eng_picture_digest(picture)), is_new = i < 0;
     if (is_new) {
         make_room(s);
         i = s->n++;
-        s->entries[i].image = eng_image_get(image);
+        s->entries[i].picture = eng_picture_get(picture);
     }
     s->entries[i].used_ns = clock_ns();
     pthread_mutex_unlock(&s->mu);
@@ -125,12 +125,12 @@ int images_put_step(struct api_call *c) {
     static const struct input_wants wants = {.picture = "image", .known = known};
     struct input in;
     int rc = input_open(&in, c, &wants);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     if (rc) return call_fail(c);
-    const char *id = eng_image_digest(c->images[0]);
-    int is_new = store(c->api->images, c->images[0]), w, h;
-    eng_image_size(c->images[0], &w, &h);
+    const char *id = eng_picture_digest(c->pictures[0]);
+    int is_new = store(c->api->images, c->pictures[0]), w, h;
+    eng_picture_size(c->pictures[0], &w, &h);
     buf_printf(&c->body, "{\"id\":\"%s\",\"width\":%d,\"height\":%d,\"ttl_s\":%u}\n", id, w, h,
                c->api->opt.image_ttl_s);
     call_header_printf(c, "Location", "/v1/images/%s", id);

@@ -52,8 +52,8 @@ static void draw(uint8_t *rgb) {
 }
 
 /* All questions of `image`, once; or, with a sentence, its whole mask. */
-static int ask(struct bench *b, struct eng_image *image, const char *sentence, struct runs *total,
-               struct runs *first, struct err *e) {
+static int ask(struct bench *b, struct eng_picture *picture, const char *sentence,
+               struct runs *total, struct runs *first, struct err *e) {
     int grid = eng_info(b->eng)->grid;
     b->n = (uint32_t)grid * (uint32_t)grid;
     struct eng_point *points = mem_must(b->n * sizeof(*points));
@@ -61,8 +61,8 @@ static int ask(struct bench *b, struct eng_image *image, const char *sentence, s
         points[i] =
             (struct eng_point){(uint16_t)(i % (uint32_t)grid), (uint16_t)(i / (uint32_t)grid)};
     struct eng_ask a = {.task = sentence ? ENG_SEGMENT : ENG_PIXELS,
-                        .images = &image,
-                        .n_images = 1,
+                        .pictures = &picture,
+                        .n_pictures = 1,
                         .text = sentence,
                         .points = points,
                         .n_points = b->n,
@@ -83,20 +83,20 @@ static int ask(struct bench *b, struct eng_image *image, const char *sentence, s
 }
 
 static int one_run(struct bench *b, int run, struct err *e) {
-    struct eng_image *image = NULL;
+    struct eng_picture *picture = NULL;
     b->rgb[0] = (uint8_t)run;
     b->rgb[1] = (uint8_t)(run >> 8);
     uint64_t start = clock_ns();
-    int rc = eng_image_new(b->eng, b->rgb, b->w, b->h, &image, e);
+    int rc = eng_picture_new(b->eng, b->rgb, b->w, b->h, &picture, e);
     if (rc) return rc;
     runs_add(&b->prepare, (double)(clock_ns() - start) / 1e9);
-    rc = ask(b, image, NULL, &b->cold, &b->cold_first, e);
+    rc = ask(b, picture, NULL, &b->cold, &b->cold_first, e);
     struct eng_job_stats cold = b->last;
     if (rc == 0) runs_add(&b->see, (double)cold.see_ns / 1e9);
-    if (rc == 0) rc = ask(b, image, NULL, &b->warm, &b->warm_first, e);
-    if (rc == 0) rc = ask(b, image, "the red circle", &b->mask, NULL, e);
+    if (rc == 0) rc = ask(b, picture, NULL, &b->warm, &b->warm_first, e);
+    if (rc == 0) rc = ask(b, picture, "the red circle", &b->mask, NULL, e);
     b->last = cold;
-    eng_image_put(image);
+    eng_picture_put(picture);
     return rc;
 }
 

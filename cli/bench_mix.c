@@ -26,7 +26,7 @@ struct mix {
     uint32_t places, drawn; /* questions of a whole picture; pictures made so far */
     struct eng_point *points;
     uint8_t *rgb;
-    struct eng_image *last; /* frame */
+    struct eng_picture *last; /* frame */
     struct eng_job *bulk[BULK];
     struct runs act[2];              /* alone, beside whole pictures */
     struct runs pass;                /* mean of a turn, beside whole pictures */
@@ -39,7 +39,7 @@ struct mix {
 static double since(uint64_t start) { return (double)(clock_ns() - start) / 1e9; }
 
 /* A new picture: a soft ground, a disc that moves, grain. */
-static int draw(struct mix *m, int side, struct eng_image **out, struct err *e) {
+static int draw(struct mix *m, int side, struct eng_picture **out, struct err *e) {
     uint32_t k = m->drawn++;
     int cx = side / 4 + (int)(k * 3 % (uint32_t)(side / 2)), cy = side / 2, r = side / 6;
     for (int y = 0; y < side; y++) {
@@ -52,7 +52,7 @@ static int draw(struct mix *m, int side, struct eng_image **out, struct err *e) 
             p[2] = (uint8_t)((inside ? 30 : 70) + grain);
         }
     }
-    return eng_image_new(m->eng, m->rgb, side, side, out, e);
+    return eng_picture_new(m->eng, m->rgb, side, side, out, e);
 }
 
 static int finish(struct eng_job *job, struct err *e) {
@@ -65,11 +65,11 @@ static int finish(struct eng_job *job, struct err *e) {
 }
 
 /* Every place of a picture: of its pixels, or of a sentence's mask. */
-static int submit_whole(struct mix *m, struct eng_image *image, const char *sentence,
+static int submit_whole(struct mix *m, struct eng_picture *picture, const char *sentence,
                         struct eng_job **job, struct err *e) {
     const struct eng_ask ask = {.task = sentence ? ENG_SEGMENT : ENG_PIXELS,
-                                .images = &image,
-                                .n_images = 1,
+                                .pictures = &picture,
+                                .n_pictures = 1,
                                 .text = sentence,
                                 .points = m->points,
                                 .n_points = m->places,
@@ -90,10 +90,10 @@ static int keep_busy(struct mix *m, struct err *e) {
             int rc = finish(ended, e);
             if (rc) return rc;
         }
-        struct eng_image *image = NULL;
-        int rc = draw(m, PICTURE, &image, e);
-        if (rc == 0) rc = submit_whole(m, image, NULL, &m->bulk[i], e);
-        eng_image_put(image);
+        struct eng_picture *picture = NULL;
+        int rc = draw(m, PICTURE, &picture, e);
+        if (rc == 0) rc = submit_whole(m, picture, NULL, &m->bulk[i], e);
+        eng_picture_put(picture);
         if (rc) return rc;
     }
     return 0;
@@ -110,18 +110,18 @@ static void stop_busy(struct mix *m) {
 }
 
 static int act(struct mix *m, struct runs *to, struct err *e) {
-    struct eng_image *frame = NULL;
+    struct eng_picture *frame = NULL;
     struct eng_job *job = NULL;
     uint64_t start = clock_ns();
     int rc = draw(m, FRAME, &frame, e);
     if (rc) return rc;
-    struct eng_image *frames[ENG_DRIVE_FRAMES] = {m->last ? m->last : frame, frame};
+    struct eng_picture *frames[ENG_DRIVE_FRAMES] = {m->last ? m->last : frame, frame};
     const struct eng_ask ask = {
-        .task = ENG_DRIVE, .images = frames, .n_images = ENG_DRIVE_FRAMES, .urgency = ENG_ACT};
+        .task = ENG_DRIVE, .pictures = frames, .n_pictures = ENG_DRIVE_FRAMES, .urgency = ENG_ACT};
     rc = eng_submit(m->eng, &ask, &job, e);
     if (rc == 0) rc = finish(job, e);
     if (rc == 0 && to) runs_add(to, since(start));
-    eng_image_put(m->last);
+    eng_picture_put(m->last);
     m->last = frame;
     return rc;
 }
@@ -162,14 +162,14 @@ static int eight(struct mix *m, int masks, int at_once, struct runs *to, struct 
     static const char *const sentences[TOGETHER] = {
         "the red circle",         "the ground",        "the thing on the left", "all red things",
         "the thing on the right", "the biggest thing", "the smallest thing",    "the blue square"};
-    struct eng_image *image[TOGETHER] = {0};
+    struct eng_picture *picture[TOGETHER] = {0};
     struct eng_job *job[TOGETHER] = {0};
     int rc = 0;
     for (int i = 0; rc == 0 && i < (masks ? 1 : TOGETHER); i++)
-        rc = draw(m, PICTURE, &image[i], e);
+        rc = draw(m, PICTURE, &picture[i], e);
     uint64_t start = clock_ns();
     for (int i = 0; rc == 0 && i < TOGETHER; i++) {
-        rc = submit_whole(m, image[masks ? 0 : i], masks ? sentences[i] : NULL, &job[i], e);
+        rc = submit_whole(m, picture[masks ? 0 : i], masks ? sentences[i] : NULL, &job[i], e);
         if (rc == 0 && !at_once) {
             rc = finish(job[i], e);
             job[i] = NULL;
@@ -183,7 +183,7 @@ static int eight(struct mix *m, int masks, int at_once, struct runs *to, struct 
     }
     if (rc == 0) runs_add(to, since(start));
     for (int i = 0; i < TOGETHER; i++)
-        eng_image_put(image[i]);
+        eng_picture_put(picture[i]);
     return rc;
 }
 
@@ -270,7 +270,7 @@ int cmd_bench_mix(const struct config *cfg) {
     int rc = eng_open(&opt, &m->eng, &e);
     if (rc == 0) rc = run(m, &e);
     stop_busy(m);
-    eng_image_put(m->last);
+    eng_picture_put(m->last);
     eng_close(m->eng);
     mem_free(m->points);
     mem_free(m->rgb);

@@ -157,8 +157,8 @@ void eng_close(struct eng *e) {
 /* ---- spreading ---- */
 
 /* The first 16 hex digits of a digest, never 0. */
-static uint64_t key_of(const struct eng_image *picture) {
-    const char *hex = eng_image_digest(picture);
+static uint64_t key_of(const struct eng_picture *picture) {
+    const char *hex = eng_picture_digest(picture);
     uint64_t key = 0;
     for (int i = 0; i < 16 && hex[i]; i++)
         key = key << 4 | (uint64_t)(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
@@ -166,10 +166,10 @@ static uint64_t key_of(const struct eng_image *picture) {
 }
 
 /* Keys of the ask's pictures; returns how many. What is wrong with them the unit will say. */
-static int keys_of(const struct eng_ask *ask, uint64_t keys[ENG_IMAGES_MAX]) {
+static int keys_of(const struct eng_ask *ask, uint64_t keys[ENG_PICTURES_MAX]) {
     int n = 0;
-    for (uint32_t i = 0; ask->images && i < ask->n_images && i < ENG_IMAGES_MAX; i++)
-        if (ask->images[i]) keys[n++] = key_of(ask->images[i]);
+    for (uint32_t i = 0; ask->pictures && i < ask->n_pictures && i < ENG_PICTURES_MAX; i++)
+        if (ask->pictures[i]) keys[n++] = key_of(ask->pictures[i]);
     return n;
 }
 
@@ -184,7 +184,7 @@ static int least_busy(const struct eng *e, int first) {
 /* The unit for the ask, by the rule; its pictures are noted as sent there. */
 static struct unit *choose(struct eng *e, const struct eng_ask *ask) {
     if (e->n == 1) return e->unit[0];
-    uint64_t keys[ENG_IMAGES_MAX];
+    uint64_t keys[ENG_PICTURES_MAX];
     int n = keys_of(ask, keys), home = -1;
     int least = least_busy(e, n > 0 ? (int)(keys[0] % (uint64_t)e->n) : 0);
     (void)pthread_mutex_lock(&e->mutex);
@@ -233,8 +233,8 @@ int eng_check_text(const char *text, int in_chat, const char *what, struct err *
     return in_chat ? prompt_check_turn(text, what, e) : prompt_check(text, what, e);
 }
 
-int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,
-                  struct err *err) {
+int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
+                    struct err *err) {
     return picture_new(&e->unit[0]->picture_form, rgb, w, h, out, err);
 }
 

@@ -1,19 +1,19 @@
 /* engine.h - the door to the engine: pictures and jobs go in, answers come out. No tensor in sight.
  *
- * Nouns. A `struct eng` is a model loaded on one or more devices, with a step thread for each. A `struct eng_image` is a picture
+ * Nouns. A `struct eng` is a model loaded on one or more devices, with a step thread for each. A `struct eng_picture` is a picture
  * made ready for it, known by a digest. A `struct eng_job` is all the questions of one request.
  *
  *     eng_open(&opt, &eng, &e);
- *     eng_image_new(eng, rgb, w, h, &img, &e);
- *     eng_submit(eng, &(struct eng_ask){.images = &img, .n_images = 1, .points = pts, .n_points = n},
+ *     eng_picture_new(eng, rgb, w, h, &img, &e);
+ *     eng_submit(eng, &(struct eng_ask){.pictures = &img, .n_pictures = 1, .points = pts, .n_points = n},
  *                &job, &e);
  *     while (eng_job_wait(job, UINT64_MAX) == 0 && eng_job_state(job) < ENG_DONE) ...
  *     answers = eng_job_answers(job, &n_ready);
- *     eng_job_put(job); eng_image_put(img); eng_close(eng);
+ *     eng_job_put(job); eng_picture_put(img); eng_close(eng);
  *
  * Threads: every function may be called from any thread unless it says otherwise. The model and all
  * device memory belong to the step threads, which no caller ever waits for, but in eng_job_wait.
- * Ownership: images and jobs are reference counted; _new and eng_submit give one reference, _put
+ * Ownership: pictures and jobs are reference counted; _new and eng_submit give one reference, _put
  * returns it. A job that is put before its end is cancelled: its work stops before the next pass.
  * Answers are written once, by the step thread, before the ready count is raised, and never change.
  */
@@ -26,7 +26,7 @@
 #include "kernels/base/err.h"
 
 struct eng;
-struct eng_image;
+struct eng_picture;
 struct eng_job;
 
 enum { ENG_DEVICES_MAX = 16 };
@@ -88,20 +88,20 @@ const char *eng_piece(const struct eng *e, int32_t token);
 int eng_check_text(const char *text, int in_chat, const char *what, struct err *e);
 
 /* ---- pictures ---- */
-enum { ENG_IMAGE_SIDE_MAX = 32768, ENG_IMAGE_PIXELS_MAX = 64 * 1000 * 1000 };
+enum { ENG_PICTURE_SIDE_MAX = 32768, ENG_PICTURE_PIXELS_MAX = 64 * 1000 * 1000 };
 
 /* Resize (Pillow's bicubic) and digest a picture; rgb (h, w, 3) is borrowed during the call. Takes
  * milliseconds: not for an I/O thread. E_INVALID, E_TOO_BIG, E_NOMEM. */
-int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,
-                  struct err *err);
-struct eng_image *eng_image_get(struct eng_image *i); /* one more reference */
-void eng_image_put(struct eng_image *i);              /* NULL is legal */
+int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
+                    struct err *err);
+struct eng_picture *eng_picture_get(struct eng_picture *i); /* one more reference */
+void eng_picture_put(struct eng_picture *i);                /* NULL is legal */
 /* SHA-256 hex over width, height, pixels, model and preprocessing: what caches know it by. */
-const char *eng_image_digest(const struct eng_image *i);
+const char *eng_picture_digest(const struct eng_picture *i);
 /* The picture at grid x grid, (grid, grid, 3) u8, resized from the original: the truth that pixel
  * answers are measured against. Borrowed from the image. */
-const uint8_t *eng_image_truth(const struct eng_image *i);
-void eng_image_size(const struct eng_image *i, int *w, int *h); /* of the original */
+const uint8_t *eng_picture_truth(const struct eng_picture *i);
+void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the original */
 
 /* ---- jobs ---- */
 enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_TRAIN, ENG_CLASSES }; /* urgency */
@@ -127,7 +127,7 @@ enum eng_task {
     ENG_TASKS
 };
 enum {
-    ENG_IMAGES_MAX = 8,
+    ENG_PICTURES_MAX = 8,
     ENG_TURNS_MAX = 64,
     ENG_CHOICES_MAX = 64,
     ENG_TOKENS_MAX = 1024, /* of an answer in text */
@@ -141,7 +141,7 @@ struct eng_point {
     uint16_t x, y; /* column, row of the grid, from the top left */
 };
 struct eng_turn {
-    uint32_t n_images;    /* of ask.images, the next ones, that come with the question */
+    uint32_t n_pictures;  /* of ask.pictures, the next ones, that come with the question */
     const char *question; /* UTF-8; "[vqa] ..." and the like are legal, other tags are refused */
     const char *answer;   /* NULL in the last turn: the answer that is wanted */
 };
@@ -155,13 +155,13 @@ struct eng_speech {
 
 struct eng_ask {
     enum eng_task task;
-    struct eng_image *const *images; /* borrowed; the job keeps its own references */
-    uint32_t n_images;               /* at most ENG_IMAGES_MAX */
-    const char *text;                /* UTF-8, borrowed; see the tasks. NULL where none belongs */
-    const struct eng_point *points;  /* borrowed during the call; duplicates are legal */
-    uint32_t n_points;               /* answered in this order as far as width allows */
-    int box[4];                      /* of ENG_IDENTIFY: x1, y1, x2, y2 in 0..100 */
-    const struct eng_turn *turns;    /* of ENG_CHAT, borrowed */
+    struct eng_picture *const *pictures; /* borrowed; the job keeps its own references */
+    uint32_t n_pictures;                 /* at most ENG_PICTURES_MAX */
+    const char *text;               /* UTF-8, borrowed; see the tasks. NULL where none belongs */
+    const struct eng_point *points; /* borrowed during the call; duplicates are legal */
+    uint32_t n_points;              /* answered in this order as far as width allows */
+    int box[4];                     /* of ENG_IDENTIFY: x1, y1, x2, y2 in 0..100 */
+    const struct eng_turn *turns;   /* of ENG_CHAT, borrowed */
     uint32_t n_turns;
     const char *const *choices; /* VQA and chat: score these instead of speaking; borrowed */
     uint32_t n_choices;         /* at most ENG_CHOICES_MAX, all different, none empty */

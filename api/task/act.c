@@ -91,9 +91,9 @@ int act_read(struct input *in, struct act *a) {
 
 int act_check_sizes(struct api_call *c, const char *param) {
     int w, h, w0, h0;
-    eng_image_size(c->images[0], &w0, &h0);
-    for (uint32_t i = 1; i < c->n_images; i++) {
-        eng_image_size(c->images[i], &w, &h);
+    eng_picture_size(c->pictures[0], &w0, &h0);
+    for (uint32_t i = 1; i < c->n_pictures; i++) {
+        eng_picture_size(c->pictures[i], &w, &h);
         if (w != w0 || h != h0)
             return problem_set(&c->problem, "invalid_parameter", param,
                                "frames of one game have one size; one is %d x %d, the next %d x %d",
@@ -203,7 +203,7 @@ static int read_request(struct api_call *c, struct act *a) {
         rc = problem_set(&c->problem, "invalid_parameter", "frames",
                          "%s takes exactly %u frames, oldest first; got %d", a->game->name,
                          a->game->frames, in.n_pictures);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     return rc ? rc : act_check_sizes(c, "frames");
 }

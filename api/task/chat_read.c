@@ -22,7 +22,7 @@ struct reading {
     struct chat *chat;
     struct buf text;   /* of the message that is being read */
     struct buf system; /* what comes before the first question */
-    int n_images;      /* of this message */
+    int n_pictures;    /* of this message */
     size_t text_bytes; /* of all messages */
 };
 
@@ -46,10 +46,10 @@ static void blank_controls(struct buf *b) {
 }
 
 static int take_image(struct reading *r, const char *name, const json_t *part) {
-    const json_t *image = json_object_get(part, "image_url");
-    const json_t *url = json_object_get(image, "url");
+    const json_t *picture = json_object_get(part, "image_url");
+    const json_t *url = json_object_get(picture, "url");
     if (!json_is_string(url)) return fault(r, name, "must have image_url: {\"url\": \"data:...\"}");
-    r->n_images++;
+    r->n_pictures++;
     return input_take_url(r->in, name, json_string_value(url), json_string_length(url));
 }
 
@@ -72,7 +72,7 @@ static int take_part(struct reading *r, const char *name, const json_t *part, in
 /* `content` -> r->text and pictures. */
 static int take_content(struct reading *r, const char *name, const json_t *content, int is_user) {
     r->text.len = 0;
-    r->n_images = 0;
+    r->n_pictures = 0;
     if (json_is_string(content)) {
         add_text(&r->text, json_string_value(content), json_string_length(content));
     } else if (json_is_array(content)) {
@@ -98,7 +98,7 @@ static int check_content(struct reading *r, const char *name, int may_be_empty) 
                            "%s is too long: at most %d characters in a message, %d bytes in all",
                            name, TEXT_MAX, TEXTS_MAX_BYTES);
     if (bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
-    if (r->n_images && !r->text.len) return fault(r, name, "has a picture but no question");
+    if (r->n_pictures && !r->text.len) return fault(r, name, "has a picture but no question");
     if (may_be_empty && r->text.len == 0) return 0;
     const char *text = (const char *)r->text.p;
     int rc = input_check_text(r->in, name, text, r->text.len, TEXT_MAX);
@@ -121,7 +121,8 @@ static int take_question(struct reading *r, const char *name) {
     }
     if (r->text.bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
     const char *text = call_keep(r->call, (const char *)r->text.p, r->text.len);
-    q->turns[q->n_turns++] = (struct eng_turn){.n_images = (uint32_t)r->n_images, .question = text};
+    q->turns[q->n_turns++] =
+        (struct eng_turn){.n_pictures = (uint32_t)r->n_pictures, .question = text};
     return text ? 0 : -1;
 }
 
@@ -329,7 +330,7 @@ int chat_read(struct api_call *c, struct chat *q) {
     struct input in;
     int rc = input_open(&in, c, &chat_wants);
     if (!rc) rc = chat_understand(&in, eng_info(c->api->eng)->name, q);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     return rc;
 }

@@ -57,7 +57,7 @@ static int read_request(struct api_call *c, struct describing *d) {
     if (!rc) rc = input_text(&in, "phrase", PHRASE_MAX, &d->phrase);
     if (!rc) rc = speak_read(&in, kinds[d->kind].max_tokens, &d->speaking.speech);
     if (!rc) rc = check_fields(c, d);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     if (!rc && d->has_box) rc = figures_check_box(c, d->box);
     input_close(&in);
     return rc;
@@ -105,7 +105,7 @@ static int begin(struct api_call *c) {
                           .speech = d->speaking.speech,
                           .urgency = ENG_ANSWER};
     int w, h;
-    eng_image_size(c->images[0], &w, &h);
+    eng_picture_size(c->pictures[0], &w, &h);
     for (int k = 0; k < 4 && d->has_box; k++)
         ask.box[k] = (int)(100 * d->box[k] / (k % 2 ? h : w));
     return call_ask(c, &ask, d->phrase ? "phrase" : "max_tokens") ? 0 : -1;

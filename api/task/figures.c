@@ -51,14 +51,14 @@ void figures_order(int box[4]) {
 
 void figures_box(const struct api_call *c, const int percent[4], struct buf *b) {
     int w, h;
-    eng_image_size(c->images[0], &w, &h);
+    eng_picture_size(c->pictures[0], &w, &h);
     buf_printf(b, "{\"x1\":%.2f,\"y1\":%.2f,\"x2\":%.2f,\"y2\":%.2f}", percent[0] * w / 100.0,
                percent[1] * h / 100.0, percent[2] * w / 100.0, percent[3] * h / 100.0);
 }
 
 int figures_check_box(struct api_call *c, const double box[4]) {
     int w, h;
-    eng_image_size(c->images[0], &w, &h);
+    eng_picture_size(c->pictures[0], &w, &h);
     const char *why = NULL;
     if (box[0] >= box[2] || box[1] >= box[3])
         why = "x1 must be less than x2 and y1 less than y2";

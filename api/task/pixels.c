@@ -36,7 +36,7 @@ static int begin(struct api_call *c) {
     if (!rc)
         rc =
             input_points(&in, "points", POINTS_MAX, eng_info(c->api->eng)->grid, &q->points, &q->n);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     if (rc) return rc;
     struct eng_ask ask = {.task = ENG_PIXELS,

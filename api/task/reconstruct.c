@@ -102,7 +102,7 @@ static int submit(struct api_call *c, struct painting *p, int grid) {
     struct eng_point *points = mem_try(p->n * sizeof(*points));
     int rc = -1;
     if (p->places && p->truth && points) {
-        const uint8_t *truth = eng_image_truth(c->images[0]);
+        const uint8_t *truth = eng_picture_truth(c->pictures[0]);
         order_places(p);
         for (uint32_t i = 0; i < p->n; i++) {
             int x = spread(p->region[0], p->region[2], p->places[i].x, p->width);
@@ -343,7 +343,7 @@ static int begin(struct api_call *c) {
     struct input in;
     int rc = input_open(&in, c, &wants);
     if (!rc) rc = read_request(&in, p, grid);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     return rc ? rc : submit(c, p, grid);
 }

@@ -28,7 +28,7 @@ static int read_request(struct api_call *c, struct pointing *p) {
     if (!rc && !p->sentence)
         rc = problem_set(&c->problem, "missing_parameter", "sentence",
                          "sentence is missing: what to look for, e.g. \"the red ball\"");
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     return rc;
 }

@@ -113,7 +113,7 @@ static int pick_form(struct api_call *c, struct cutting *q) {
 
 /* What the answer will take of memory and time is known before anything is asked. */
 static int set_size(struct api_call *c, struct cutting *q) {
-    eng_image_size(c->images[0], &q->w, &q->h);
+    eng_picture_size(c->pictures[0], &q->w, &q->h);
     q->grid = eng_info(c->api->eng)->grid;
     must(q->grid <= MASK_GRID_MAX);
     if (q->has_box && figures_check_box(c, q->box)) return -1;
@@ -135,7 +135,7 @@ static int read_request(struct api_call *c, struct cutting *q) {
     int rc = input_open(&in, c, &wants);
     if (!rc) rc = read_fields(c, &in, q);
     if (!rc) rc = pick_form(c, q);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     if (!rc) rc = set_size(c, q);
     input_close(&in);
     return rc;
@@ -147,7 +147,7 @@ static int read_request(struct api_call *c, struct cutting *q) {
 static void set_box(const struct api_call *c, const struct cutting *q, struct look *look,
                     const double box[4]) {
     int w, h;
-    eng_image_size(c->images[0], &w, &h);
+    eng_picture_size(c->pictures[0], &w, &h);
     memcpy(look->box, box, sizeof(look->box));
     mask_range(box[0], box[2], w, q->grid, &look->x0, &look->x1);
     mask_range(box[1], box[3], h, q->grid, &look->y0, &look->y1);
@@ -158,7 +158,7 @@ static void take_box(const struct api_call *c, const struct cutting *q, struct l
     const struct eng_answer *a = eng_job_answers(look->refer, &n);
     must(n == 1);
     int w, h, percent[4];
-    eng_image_size(c->images[0], &w, &h);
+    eng_picture_size(c->pictures[0], &w, &h);
     look->probability = 1;
     for (int k = 0; k < 4; k++) {
         percent[k] = a->value[k];
@@ -174,7 +174,7 @@ static void take_box(const struct api_call *c, const struct cutting *q, struct l
 
 static void start_look(const struct api_call *c, const struct cutting *q, struct look *look) {
     int w, h;
-    eng_image_size(c->images[0], &w, &h);
+    eng_picture_size(c->pictures[0], &w, &h);
     if (q->has_box) set_box(c, q, look, q->box);
     if (q->is_whole) set_box(c, q, look, (double[]){0, 0, w, h});
     look->phase = q->has_box || q->is_whole ? CUT_DUE : REFER_DUE;
@@ -315,7 +315,7 @@ static int answer_png(struct api_call *c, struct cutting *q) {
 /* Where it was looked for, found or not. */
 static void write_box(const struct api_call *c, const struct look *l, struct buf *b) {
     int w, h;
-    eng_image_size(c->images[0], &w, &h);
+    eng_picture_size(c->pictures[0], &w, &h);
     buf_printf(b, "\"box\":{\"x1\":%.2f,\"y1\":%.2f,\"x2\":%.2f,\"y2\":%.2f},", l->box[0],
                l->box[1], l->box[2], l->box[3]);
     buf_printf(b, "\"percent\":[%.4g,%.4g,%.4g,%.4g],", 100 * l->box[0] / w, 100 * l->box[1] / h,

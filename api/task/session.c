@@ -23,7 +23,7 @@ enum { ID_BYTES = 16, KEPT_MAX = ENG_SHOOT_FRAMES - 1 };
 struct session {
     char id[2 * ID_BYTES + 1];
     const struct game *game;
-    struct eng_image *frames[KEPT_MAX]; /* oldest first; one reference each */
+    struct eng_picture *frames[KEPT_MAX]; /* oldest first; one reference each */
     uint32_t n_frames;
     int is_busy;
     uint64_t used_ns;
@@ -49,7 +49,7 @@ struct sessions *sessions_new(int max, unsigned ttl_s) {
 
 static void drop(struct sessions *s, int i) {
     for (uint32_t k = 0; k < s->all[i].n_frames; k++)
-        eng_image_put(s->all[i].frames[k]);
+        eng_picture_put(s->all[i].frames[k]);
     s->all[i] = s->all[--s->n];
 }
 
@@ -109,7 +109,7 @@ static const char *enter(struct sessions *s, const char *id, struct session *out
         s->all[i].is_busy = 1;
         *out = s->all[i];
         for (uint32_t k = 0; k < out->n_frames; k++)
-            eng_image_get(out->frames[k]);
+            eng_picture_get(out->frames[k]);
     }
     pthread_mutex_unlock(&s->mu);
     return why;
@@ -126,16 +126,16 @@ static void leave(struct sessions *s, const char *id) {
 }
 
 /* `frame` was played. */
-static void see(struct sessions *s, const char *id, struct eng_image *frame) {
+static void see(struct sessions *s, const char *id, struct eng_picture *frame) {
     pthread_mutex_lock(&s->mu);
     int i = look_up(s, id);
     struct session *it = i >= 0 ? &s->all[i] : NULL;
     if (it && it->n_frames == it->game->frames - 1) {
-        eng_image_put(it->frames[0]);
+        eng_picture_put(it->frames[0]);
         memmove(it->frames, it->frames + 1, (it->n_frames - 1) * sizeof(it->frames[0]));
         it->n_frames--;
     }
-    if (it) it->frames[it->n_frames++] = eng_image_get(frame);
+    if (it) it->frames[it->n_frames++] = eng_picture_get(frame);
     pthread_mutex_unlock(&s->mu);
 }
 
@@ -189,12 +189,12 @@ static void step_clear(void *state) {
 /* c->images: the session's last frames, the oldest as often as needed, and the new one. */
 static void line_up(struct api_call *c, struct session *s) {
     uint32_t need = s->game->frames;
-    struct eng_image *new = c->images[0], *oldest = s->n_frames ? s->frames[0] : new;
-    for (c->n_images = 0; c->n_images + s->n_frames + 1 < need;)
-        c->images[c->n_images++] = eng_image_get(oldest);
+    struct eng_picture *new = c->pictures[0], *oldest = s->n_frames ? s->frames[0] : new;
+    for (c->n_pictures = 0; c->n_pictures + s->n_frames + 1 < need;)
+        c->pictures[c->n_pictures++] = eng_picture_get(oldest);
     for (uint32_t i = 0; i < s->n_frames; i++)
-        c->images[c->n_images++] = s->frames[i];
-    c->images[c->n_images++] = new;
+        c->pictures[c->n_pictures++] = s->frames[i];
+    c->pictures[c->n_pictures++] = new;
 }
 
 static int read_frame(struct api_call *c, struct act *a) {
@@ -203,7 +203,7 @@ static int read_frame(struct api_call *c, struct act *a) {
     struct input in;
     int rc = input_open(&in, c, &wants);
     if (!rc) rc = act_read(&in, a);
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     return rc;
 }
@@ -216,7 +216,7 @@ static int begin(struct api_call *c, struct step *p) {
     p->act.game = p->session.game;
     if (read_frame(c, &p->act)) {
         for (uint32_t i = 0; i < p->session.n_frames; i++)
-            eng_image_put(p->session.frames[i]);
+            eng_picture_put(p->session.frames[i]);
         return -1;
     }
     line_up(c, &p->session);
@@ -235,7 +235,7 @@ int session_act_step(struct api_call *c) {
     if (!p) return call_fail_as(c, "no_memory");
     c->state_clear = step_clear;
     int is_over, step = take_step(c, p, &is_over);
-    if (is_over) see(p->sessions, p->session.id, c->images[c->n_images - 1]);
+    if (is_over) see(p->sessions, p->session.id, c->pictures[c->n_pictures - 1]);
     /* The reply sets the session free, not the call's end: the next frame may come at once. */
     if (step == API_REPLY) step_clear(p);
     return step;

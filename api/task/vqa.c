@@ -43,7 +43,7 @@ static int read_request(struct api_call *c, struct asking *q) {
     if (!rc && !q->question)
         rc = problem_set(&c->problem, "missing_parameter", "question",
                          "question is missing: what to ask, e.g. \"is there a ball?\"");
-    if (!rc) rc = call_images(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     return rc;
 }

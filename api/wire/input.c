@@ -25,7 +25,7 @@ static int media_is(const char *content_type, const char *media) {
 
 /* Room for one more. */
 static struct input_picture *next_picture(struct input *in, const char *name) {
-    int max = in->wants->picture && !in->wants->pictures ? 1 : ENG_IMAGES_MAX;
+    int max = in->wants->picture && !in->wants->pictures ? 1 : ENG_PICTURES_MAX;
     if (in->n_pictures < max) return &in->pictures[in->n_pictures];
     if (max == 1)
         problem_set(in->problem, "too_many_pictures", name, NULL);
@@ -120,10 +120,10 @@ static int take_json_picture(struct input *in, const char *name, const json_t *v
 
 static int take_json_pictures(struct input *in, const char *name, const json_t *v) {
     if (!json_is_array(v)) return input_must_be(in, name, v, "an array of pictures");
-    if (json_array_size(v) > ENG_IMAGES_MAX) {
+    if (json_array_size(v) > ENG_PICTURES_MAX) {
         return problem_set(in->problem, "too_many_pictures", name,
-                           "at most %d pictures are taken in one request; got %zu", ENG_IMAGES_MAX,
-                           json_array_size(v));
+                           "at most %d pictures are taken in one request; got %zu",
+                           ENG_PICTURES_MAX, json_array_size(v));
     }
     size_t i;
     json_t *one;

@@ -29,7 +29,7 @@
 struct input_wants {
     const char *picture;  /* the field that is a picture: "image"; NULL: none. Exactly one */
     const char *pictures; /* in JSON, the field that is a list of them instead, or NULL. Then 0 to
-                                 ENG_IMAGES_MAX may come, in a form as several `picture` */
+                                 ENG_PICTURES_MAX may come, in a form as several `picture` */
     const char *const *known; /* the other fields, ends with NULL */
     int only_json;            /* no form and no query */
 };
@@ -44,7 +44,7 @@ struct input_picture {
 
 struct input {
     const struct input_wants *wants;
-    struct input_picture pictures[ENG_IMAGES_MAX];
+    struct input_picture pictures[ENG_PICTURES_MAX];
     int n_pictures;
     struct api_call *call;
     struct problem *problem;

@@ -16,7 +16,7 @@ enum { EVAL_SHELF = 16, EVAL_DIR_MAX = 2048 };
 
 struct eval_picture {
     char *name;
-    struct eng_image *image;
+    struct eng_picture *picture;
     int w, h;
 };
 struct eval {
@@ -46,7 +46,7 @@ int eval_game(struct eval *v, const char *path, struct err *e);
 int eval_find_pictures(struct eval *v, const char *path, struct err *e);
 /* The picture of that name, decoded unless it is among the last few. A name without an ending is
  * tried with .jpg, .jpeg and .png. Borrowed until the next call; take a reference. */
-int eval_picture(struct eval *v, const char *name, struct eng_image **out, int *w, int *h,
+int eval_picture(struct eval *v, const char *name, struct eng_picture **out, int *w, int *h,
                  struct err *e);
 void eval_clear_pictures(struct eval *v);
 /* RGB of one picture (side, side, 3) into the folder -o, as NAME.png. */

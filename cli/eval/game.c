@@ -132,19 +132,19 @@ static void find_constants(struct game *g) {
 
 static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
     struct game *g = ud;
-    struct eng_image *frames[ENG_SHOOT_FRAMES] = {0};
+    struct eng_picture *frames[ENG_SHOOT_FRAMES] = {0};
     int w, h, rc = 0, n = 0;
     (void)phase;
     for (; rc == 0 && n < g->rules->frames; n += rc == 0) {
-        struct eng_image *image;
-        rc = eval_picture(g->eval, g->steps[i].frames[n], &image, &w, &h, e);
-        if (rc == 0) frames[n] = eng_image_get(image);
+        struct eng_picture *picture;
+        rc = eval_picture(g->eval, g->steps[i].frames[n], &picture, &w, &h, e);
+        if (rc == 0) frames[n] = eng_picture_get(picture);
     }
     const struct eng_ask ask = {
-        .task = g->rules->task, .images = frames, .n_images = (uint32_t)n, .urgency = ENG_ACT};
+        .task = g->rules->task, .pictures = frames, .n_pictures = (uint32_t)n, .urgency = ENG_ACT};
     if (rc == 0) rc = eval_submit(g->eval, &ask, job, e);
     for (int k = 0; k < n; k++)
-        eng_image_put(frames[k]);
+        eng_picture_put(frames[k]);
     return rc;
 }
 

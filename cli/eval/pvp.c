@@ -105,9 +105,9 @@ static double mosaic_error(const uint8_t *truth, int grid, int k, uint8_t *block
 
 /* ---- one picture ---- */
 
-static int ask(struct pvp *v, struct eng_image *image, int which, struct err *e) {
-    struct eng_ask a = {.images = &image,
-                        .n_images = 1,
+static int ask(struct pvp *v, struct eng_picture *picture, int which, struct err *e) {
+    struct eng_ask a = {.pictures = &picture,
+                        .n_pictures = 1,
                         .points = v->points,
                         .n_points = v->n,
                         .estimate = estimates[which],
@@ -135,11 +135,11 @@ static int save(const struct pvp *v, const char *name, const char *what, const u
     return eval_save(v->eval, file, rgb, v->grid, e);
 }
 
-static int judge(struct pvp *v, const char *name, struct eng_image *image, struct err *e) {
-    const uint8_t *truth = eng_image_truth(image);
+static int judge(struct pvp *v, const char *name, struct eng_picture *picture, struct err *e) {
+    const uint8_t *truth = eng_picture_truth(picture);
     uint64_t start = clock_ns();
     for (int k = 0; k < 2; k++) {
-        int rc = ask(v, image, k, e);
+        int rc = ask(v, picture, k, e);
         if (rc) return rc;
     }
     v->ns += clock_ns() - start;
@@ -164,18 +164,18 @@ static int picture(struct pvp *v, const char *dir, const char *name, struct err 
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     uint8_t *rgb = NULL;
     int w, h;
-    struct eng_image *image = NULL;
+    struct eng_picture *picture = NULL;
     struct err why = {0};
     int rc = file_picture(path, &rgb, &w, &h, &why);
-    if (rc == 0) rc = eng_image_new(v->eng, rgb, w, h, &image, &why);
+    if (rc == 0) rc = eng_picture_new(v->eng, rgb, w, h, &picture, &why);
     mem_free(rgb);
     if (rc) { /* a picture that can't be read is told, not fatal */
         fprintf(stderr, "lammd: left out: %s\n", why.text);
         v->refused++;
         return 0;
     }
-    rc = judge(v, name, image, e);
-    eng_image_put(image);
+    rc = judge(v, name, picture, e);
+    eng_picture_put(picture);
     return rc;
 }
 

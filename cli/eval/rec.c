@@ -25,14 +25,14 @@ struct rec {
 static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
     struct rec *r = ud;
     const struct ref *ref = &r->refs.at[i];
-    struct eng_image *image;
-    int w, h, rc = eval_picture(r->eval, ref->file, &image, &w, &h, e);
+    struct eng_picture *picture;
+    int w, h, rc = eval_picture(r->eval, ref->file, &picture, &w, &h, e);
     (void)phase;
     if (rc == 0) rc = refs_check_size(ref, w, h, e);
     if (rc) return rc;
     const struct eng_ask ask = {.task = ENG_REFER,
-                                .images = &image,
-                                .n_images = 1,
+                                .pictures = &picture,
+                                .n_pictures = 1,
                                 .text = ref->sentence,
                                 .urgency = ENG_ANSWER};
     return eval_submit(r->eval, &ask, job, e);

@@ -19,8 +19,8 @@ enum ways { GRID, FULL, WHOLE_GRID, WHOLE_FULL, BOX_GRID, BOX_FULL, LIMIT_FULL, 
 enum { BOTH, EITHER, SUMS = 2 }; /* for each way: two sums of a group */
 
 struct question {
-    struct eng_image *image; /* our own reference, until the last answer */
-    uint8_t box[4];          /* in hundredths */
+    struct eng_picture *picture; /* our own reference, until the last answer */
+    uint8_t box[4];              /* in hundredths */
     uint8_t is_boxed;
 };
 struct seg {
@@ -36,8 +36,8 @@ struct seg {
 
 static int ask_box(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
     const struct eng_ask ask = {.task = ENG_REFER,
-                                .images = &s->questions[i].image,
-                                .n_images = 1,
+                                .pictures = &s->questions[i].picture,
+                                .n_pictures = 1,
                                 .text = s->refs.at[i].sentence,
                                 .urgency = ENG_ANSWER};
     return eval_submit(s->eval, &ask, job, e);
@@ -55,8 +55,8 @@ static int ask_places(struct seg *s, uint32_t i, struct eng_job **job, struct er
             s->points[n++] = (struct eng_point){(uint16_t)x, (uint16_t)y};
     if (n == 0) return 0; /* nothing lies inside, or there is no box: an empty mask */
     const struct eng_ask ask = {.task = ENG_SEGMENT,
-                                .images = &s->questions[i].image,
-                                .n_images = 1,
+                                .pictures = &s->questions[i].picture,
+                                .n_pictures = 1,
                                 .text = s->refs.at[i].sentence,
                                 .points = s->points,
                                 .n_points = n,
@@ -70,11 +70,11 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
     const struct ref *ref = &s->refs.at[i];
     struct question *q = &s->questions[i];
     if (phase == 1) return ask_places(s, i, job, e);
-    struct eng_image *image;
-    int w, h, rc = eval_picture(s->eval, ref->file, &image, &w, &h, e);
+    struct eng_picture *picture;
+    int w, h, rc = eval_picture(s->eval, ref->file, &picture, &w, &h, e);
     if (rc == 0) rc = refs_check_size(ref, w, h, e);
     if (rc) return rc;
-    q->image = eng_image_get(image);
+    q->picture = eng_picture_get(picture);
     if (cfg->is_whole_grid) return 0;
     if (!cfg->is_given_boxes) return ask_box(s, i, job, e);
     metric_box_spoken(ref->box, w, h, q->box);
@@ -169,8 +169,8 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
         uint32_t at = a[k].point, width = (uint32_t)(c.x2 - c.x1);
         s->seen[(c.y1 + (int)(at / width)) * grid + c.x1 + (int)(at % width)] = a[k].value[0];
     }
-    eng_image_put(q->image);
-    q->image = NULL;
+    eng_picture_put(q->picture);
+    q->picture = NULL;
     return judge(s, i, e);
 }
 
@@ -260,7 +260,7 @@ int eval_seg(struct eval *v, const char *path, struct err *e) {
     if (rc == 0) rc = eval_run(v, &flow, s, s->refs.n, e);
     if (rc == 0) report(s);
     for (uint32_t i = 0; i < s->refs.n; i++)
-        eng_image_put(s->questions[i].image);
+        eng_picture_put(s->questions[i].picture);
     refs_close(&s->refs);
     mem_free(s->questions);
     mem_free(s->points);

@@ -52,38 +52,38 @@ static int find_file(const struct eval *v, const char *name, char *path, size_t 
     return err_set(e, E_NOT_FOUND, "%s/%s: no such picture", v->pictures, name);
 }
 
-int eval_picture(struct eval *v, const char *name, struct eng_image **out, int *w, int *h,
+int eval_picture(struct eval *v, const char *name, struct eng_picture **out, int *w, int *h,
                  struct err *e) {
     for (int i = 0; i < EVAL_SHELF; i++) {
         const struct eval_picture *p = &v->shelf[i];
         if (!p->name || strcmp(p->name, name) != 0) continue;
-        *out = p->image;
+        *out = p->picture;
         *w = p->w;
         *h = p->h;
         return 0;
     }
     char path[EVAL_DIR_MAX + 300];
     uint8_t *rgb = NULL;
-    struct eng_image *image = NULL;
+    struct eng_picture *picture = NULL;
     int rc = find_file(v, name, path, sizeof(path), e);
     if (rc == 0) rc = file_picture(path, &rgb, w, h, e);
     if (rc == 0) {
-        rc = eng_image_new(v->eng, rgb, *w, *h, &image, e);
+        rc = eng_picture_new(v->eng, rgb, *w, *h, &picture, e);
         if (rc) err_in(e, "%s", path);
     }
     mem_free(rgb);
     if (rc) return rc;
     struct eval_picture *p = &v->shelf[v->next++ % EVAL_SHELF];
-    eng_image_put(p->image);
+    eng_picture_put(p->picture);
     mem_free(p->name);
-    *p = (struct eval_picture){mem_strdup(name), image, *w, *h};
-    *out = image;
+    *p = (struct eval_picture){mem_strdup(name), picture, *w, *h};
+    *out = picture;
     return 0;
 }
 
 void eval_clear_pictures(struct eval *v) {
     for (int i = 0; i < EVAL_SHELF; i++) {
-        eng_image_put(v->shelf[i].image);
+        eng_picture_put(v->shelf[i].picture);
         mem_free(v->shelf[i].name);
         v->shelf[i] = (struct eval_picture){0};
     }

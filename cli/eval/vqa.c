@@ -34,15 +34,15 @@ static const char *const set_names[] = {[SET_GQA] = "GQA",
 static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
     struct vqa *v = ud;
     const struct question *q = &v->questions.at[i];
-    struct eng_image *image;
+    struct eng_picture *picture;
     char prompt[PROMPT_MAX];
-    int w, h, rc = eval_picture(v->eval, q->file, &image, &w, &h, e);
+    int w, h, rc = eval_picture(v->eval, q->file, &picture, &w, &h, e);
     (void)phase;
     if (rc) return rc;
-    struct eng_turn turn = {.n_images = 1, .question = prompt};
+    struct eng_turn turn = {.n_pictures = 1, .question = prompt};
     struct eng_ask ask = {.task = ENG_VQA,
-                          .images = &image,
-                          .n_images = 1,
+                          .pictures = &picture,
+                          .n_pictures = 1,
                           .text = q->text,
                           .choices = q->choices,
                           .n_choices = q->n_choices,

@@ -17,10 +17,10 @@
 #include "engine/run/lane.h"
 #include "engine/run/speak.h"
 
-/* What a task takes and gives. images -1: as many as the ask has. */
+/* What a task takes and gives. pictures -1: as many as the ask has. */
 struct task {
     enum form_kind kind;
-    int images, may_choose;
+    int pictures, may_choose;
 };
 static const struct task tasks[ENG_TASKS] = {
     [ENG_PIXELS] = {FORM_COLOUR, 1, 0},
@@ -52,10 +52,10 @@ static int check_speech(struct eng_speech *s, struct err *e) {
 static int check_ask(const struct eng_ask *a, struct err *e) {
     if ((unsigned)a->task >= ENG_TASKS) return err_set(e, E_INVALID, "no such task");
     const struct task *t = &tasks[a->task];
-    if (t->images >= 0 && a->n_images != (uint32_t)t->images)
-        return err_set(e, E_INVALID, "%u pictures, the task takes %d", a->n_images, t->images);
-    if (a->n_images > ENG_IMAGES_MAX)
-        return err_set(e, E_TOO_BIG, "%u pictures, at most %d", a->n_images, ENG_IMAGES_MAX);
+    if (t->pictures >= 0 && a->n_pictures != (uint32_t)t->pictures)
+        return err_set(e, E_INVALID, "%u pictures, the task takes %d", a->n_pictures, t->pictures);
+    if (a->n_pictures > ENG_PICTURES_MAX)
+        return err_set(e, E_TOO_BIG, "%u pictures, at most %d", a->n_pictures, ENG_PICTURES_MAX);
     if (a->n_choices > 0 && !t->may_choose)
         return err_set(e, E_INVALID, "this task has no choices");
     if (a->n_choices > ENG_CHOICES_MAX)

@@ -133,14 +133,14 @@ static int put_bos(struct writer *w) {
 }
 
 /* `[INST] <Img>#</Img><Img>#</Img> question [/INST]`, or `[INST] question [/INST]`. */
-static int put_question(struct writer *w, const char *question, uint32_t images) {
+static int put_question(struct writer *w, const char *question, uint32_t pictures) {
     int rc = put_bos(w);
-    for (uint32_t i = 0; i < images && !rc; i++) {
+    for (uint32_t i = 0; i < pictures && !rc; i++) {
         rc = put_text(w, i == 0 ? "[INST] <Img>" : "</Img><Img>");
         if (!rc) rc = put_id(w, PROMPT_IMAGE);
     }
     if (rc) return rc;
-    int n = snprintf(w->text, TEXT_MAX, "%s %s%*s[/INST]", images ? "</Img>" : "[INST]", question,
+    int n = snprintf(w->text, TEXT_MAX, "%s %s%*s[/INST]", pictures ? "</Img>" : "[INST]", question,
                      w->c->inst_spaces, "");
     if (n < 0 || n >= TEXT_MAX)
         return err_set(w->e, E_TOO_BIG, "a question has over %d bytes", TEXT_MAX - 32);
@@ -150,7 +150,7 @@ static int put_question(struct writer *w, const char *question, uint32_t images)
 static int put_turns(struct writer *w, const struct eng_turn *turns, uint32_t n) {
     int rc = 0;
     for (uint32_t i = 0; i < n && !rc; i++) {
-        rc = put_question(w, turns[i].question, turns[i].n_images);
+        rc = put_question(w, turns[i].question, turns[i].n_pictures);
         if (rc || !turns[i].answer) continue;
         rc = put_text(w, turns[i].answer);
         if (!rc) rc = put_id(w, w->c->text.eos_id);
@@ -177,7 +177,8 @@ static int write_turns(const struct model_config *c, const struct sptok *t,
 
 int prompt_text(const struct model_config *c, const struct sptok *t, const char *instruction,
                 struct prompt *out, struct err *e) {
-    return write_turns(c, t, &(struct eng_turn){.n_images = 1, .question = instruction}, 1, out, e);
+    return write_turns(c, t, &(struct eng_turn){.n_pictures = 1, .question = instruction}, 1, out,
+                       e);
 }
 
 static int prompt_place(const struct model_config *c, const struct sptok *t, const char *before,
@@ -247,7 +248,7 @@ static int instruct(const struct eng_ask *a, char *text, size_t cap, struct err 
 }
 
 static int check_turns(const struct eng_ask *a, struct err *e) {
-    uint32_t images = 0;
+    uint32_t pictures = 0;
     int rc = 0;
     if (a->n_turns == 0 || !a->turns) return err_set(e, E_INVALID, "a chat without a question");
     if (a->n_turns > ENG_TURNS_MAX)
@@ -258,15 +259,16 @@ static int check_turns(const struct eng_ask *a, struct err *e) {
         if (!t->question || (t->answer != NULL) == is_last)
             return err_set(e, E_INVALID,
                            "turns are a question and its answer, and a question last");
-        images = t->n_images <= ENG_IMAGES_MAX ? images + t->n_images : UINT32_MAX;
-        if (images > a->n_images)
+        pictures = t->n_pictures <= ENG_PICTURES_MAX ? pictures + t->n_pictures : UINT32_MAX;
+        if (pictures > a->n_pictures)
             return err_set(e, E_INVALID, "the turns have more pictures than were sent");
         rc = prompt_check_turn(t->question, "a question", e);
         /* A model may have said nothing. */
         if (!rc && t->answer && t->answer[0]) rc = prompt_check_turn(t->answer, "an answer", e);
     }
-    if (!rc && images != a->n_images)
-        rc = err_set(e, E_INVALID, "%u pictures were sent, the turns have %u", a->n_images, images);
+    if (!rc && pictures != a->n_pictures)
+        rc = err_set(e, E_INVALID, "%u pictures were sent, the turns have %u", a->n_pictures,
+                     pictures);
     return rc;
 }
 
@@ -278,6 +280,6 @@ int prompt_ask(const struct model_config *c, const struct sptok *t, const struct
     }
     char text[PROMPT_SENTENCE_MAX + 512];
     int rc = instruct(ask, text, sizeof text, e);
-    struct eng_turn turn = {.n_images = ask->n_images, .question = text};
+    struct eng_turn turn = {.n_pictures = ask->n_pictures, .question = text};
     return rc ? rc : write_turns(c, t, &turn, 1, out, e);
 }

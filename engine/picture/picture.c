@@ -17,7 +17,7 @@
 
 enum { PREPARATION = 1, CHANNELS = 3, SHA_BYTES = 32 };
 
-struct eng_image {
+struct eng_picture {
     atomic_int refs;
     int w, h;
     char digest[2 * SHA_BYTES + 1];
@@ -49,28 +49,28 @@ static int digest(const struct picture_form *form, const uint8_t *rgb, int w, in
 
 static int check_size(const uint8_t *rgb, int w, int h, struct err *e) {
     if (!rgb || w < 1 || h < 1) return err_set(e, E_INVALID, "a picture of %d x %d", w, h);
-    if (w > ENG_IMAGE_SIDE_MAX || h > ENG_IMAGE_SIDE_MAX ||
-        (int64_t)w * h > (int64_t)ENG_IMAGE_PIXELS_MAX)
+    if (w > ENG_PICTURE_SIDE_MAX || h > ENG_PICTURE_SIDE_MAX ||
+        (int64_t)w * h > (int64_t)ENG_PICTURE_PIXELS_MAX)
         return err_set(e, E_TOO_BIG, "a picture of %d x %d", w, h);
     return 0;
 }
 
 int picture_new(const struct picture_form *form, const uint8_t *rgb, int w, int h,
-                struct eng_image **out, struct err *e) {
+                struct eng_picture **out, struct err *e) {
     *out = NULL;
     int rc = check_size(rgb, w, h, e);
     if (rc) return rc;
     size_t seen = (size_t)form->image_size * (size_t)form->image_size * CHANNELS;
     size_t truth = (size_t)form->grid * (size_t)form->grid * CHANNELS;
-    struct eng_image *i = mem_try(sizeof *i + seen + truth);
+    struct eng_picture *i = mem_try(sizeof *i + seen + truth);
     if (!i) return err_set(e, E_NOMEM, "no memory for a picture");
     atomic_init(&i->refs, 1);
     i->w = w;
     i->h = h;
     i->rgb = (uint8_t *)(i + 1);
     i->truth = i->rgb + seen;
-    rc = image_resize(rgb, w, h, i->rgb, form->image_size, form->image_size, e);
-    if (!rc) rc = image_resize(rgb, w, h, i->truth, form->grid, form->grid, e);
+    rc = resize_picture(rgb, w, h, i->rgb, form->image_size, form->image_size, e);
+    if (!rc) rc = resize_picture(rgb, w, h, i->truth, form->grid, form->grid, e);
     if (!rc) rc = digest(form, rgb, w, h, i->digest, e);
     if (rc) {
         mem_free(i);
@@ -80,22 +80,22 @@ int picture_new(const struct picture_form *form, const uint8_t *rgb, int w, int 
     return 0;
 }
 
-const uint8_t *picture_rgb(const struct eng_image *i) { return i->rgb; }
+const uint8_t *picture_rgb(const struct eng_picture *i) { return i->rgb; }
 
-struct eng_image *eng_image_get(struct eng_image *i) {
+struct eng_picture *eng_picture_get(struct eng_picture *i) {
     atomic_fetch_add(&i->refs, 1);
     return i;
 }
 
-void eng_image_put(struct eng_image *i) {
+void eng_picture_put(struct eng_picture *i) {
     if (i && atomic_fetch_sub(&i->refs, 1) == 1) mem_free(i);
 }
 
-const char *eng_image_digest(const struct eng_image *i) { return i->digest; }
+const char *eng_picture_digest(const struct eng_picture *i) { return i->digest; }
 
-const uint8_t *eng_image_truth(const struct eng_image *i) { return i->truth; }
+const uint8_t *eng_picture_truth(const struct eng_picture *i) { return i->truth; }
 
-void eng_image_size(const struct eng_image *i, int *w, int *h) {
+void eng_picture_size(const struct eng_picture *i, int *w, int *h) {
     *w = i->w;
     *h = i->h;
 }

@@ -1,4 +1,4 @@
-/* picture.h - a picture made ready for the model: `struct eng_image` of the door.
+/* picture.h - a picture made ready for the model: `struct eng_picture` of the door.
  *
  * Immutable once made; reference counted; knows no engine, so it may outlive one.
  */
@@ -17,8 +17,8 @@ struct picture_form {
 
 /* E_INVALID for a side below one, E_TOO_BIG, E_NOMEM. rgb (h, w, 3) is borrowed. */
 int picture_new(const struct picture_form *form, const uint8_t *rgb, int w, int h,
-                struct eng_image **out, struct err *e);
+                struct eng_picture **out, struct err *e);
 /* What the vision tower sees: (image_size, image_size, 3), borrowed from the picture. */
-const uint8_t *picture_rgb(const struct eng_image *i);
+const uint8_t *picture_rgb(const struct eng_picture *i);
 
 #endif

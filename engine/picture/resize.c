@@ -110,7 +110,7 @@ static void resize_column(const uint8_t *in, int row0, size_t bytes, uint8_t *ou
         out[b] = clip(sum[b]);
 }
 
-int image_resize(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e) {
+int resize_picture(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e) {
     const int sides[] = {w, h, ow, oh};
     for (size_t i = 0; i < ARRAY_LEN(sides); i++)
         if (sides[i] < 1 || sides[i] > IMAGE_SIDE_MAX)

@@ -15,6 +15,6 @@ enum { IMAGE_SIDE_MAX = 65500 };
 
 /* rgb (h, w, 3) -> out (oh, ow, 3), memory of the caller. E_INVALID for sides outside
  * 1..IMAGE_SIDE_MAX, E_NOMEM. */
-int image_resize(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e);
+int resize_picture(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e);
 
 #endif

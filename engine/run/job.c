@@ -107,10 +107,10 @@ static int check_points(const struct eng_ask *ask, const struct job_form *f, str
 static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
     if ((unsigned)ask->estimate > ENG_MEAN) return err_set(e, E_INVALID, "no such estimate");
     if ((unsigned)ask->urgency >= ENG_CLASSES) return err_set(e, E_INVALID, "no such class");
-    if (ask->n_images > ENG_IMAGES_MAX)
-        return err_set(e, E_TOO_BIG, "%u pictures, at most %d", ask->n_images, ENG_IMAGES_MAX);
-    for (uint32_t i = 0; i < ask->n_images; i++)
-        if (!ask->images || !ask->images[i]) return err_set(e, E_INVALID, "no picture");
+    if (ask->n_pictures > ENG_PICTURES_MAX)
+        return err_set(e, E_TOO_BIG, "%u pictures, at most %d", ask->n_pictures, ENG_PICTURES_MAX);
+    for (uint32_t i = 0; i < ask->n_pictures; i++)
+        if (!ask->pictures || !ask->pictures[i]) return err_set(e, E_INVALID, "no picture");
     return f->grid > 0 ? check_points(ask, f, e) : 0;
 }
 
@@ -159,8 +159,8 @@ int job_new(const struct eng_ask *ask, const struct job_form *form, size_t text_
         return err_set(e, rc, "no memory for a job");
     }
     weigh(j);
-    for (; j->n_images < ask->n_images; j->n_images++)
-        j->images[j->n_images] = eng_image_get(ask->images[j->n_images]);
+    for (; j->n_pictures < ask->n_pictures; j->n_pictures++)
+        j->pictures[j->n_pictures] = eng_picture_get(ask->pictures[j->n_pictures]);
     atomic_init(&j->refs, 2);
     atomic_init(&j->askers, 1);
     atomic_init(&j->state, ENG_WAITING);
@@ -173,8 +173,8 @@ struct stem_key job_stem(const struct eng_job *j) {
     struct stem_key key = {.ids = j->form->stem_ids,
                            .n_ids = j->form->n_stem_ids,
                            .image_tokens = j->form->image_tokens};
-    for (uint32_t i = 0; i < j->n_images; i++)
-        key.digests[i] = eng_image_digest(j->images[i]);
+    for (uint32_t i = 0; i < j->n_pictures; i++)
+        key.digests[i] = eng_picture_digest(j->pictures[i]);
     return key;
 }
 
@@ -186,8 +186,8 @@ void job_put(struct eng_job *j) {
     void *item;
     while (bell && queue_pop(bell, 0, &item) == 0) {}
     queue_free(bell);
-    for (uint32_t i = 0; i < j->n_images; i++)
-        eng_image_put(j->images[i]);
+    for (uint32_t i = 0; i < j->n_pictures; i++)
+        eng_picture_put(j->pictures[i]);
     arena_free(j->mem); /* the job itself lies in it */
 }
 

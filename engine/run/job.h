@@ -61,9 +61,9 @@ struct speech {
 
 struct eng_job {
     /* ---- Fixed at submit. ---- */
-    struct arena *mem;                        /* everything below lives in it */
-    struct eng_image *images[ENG_IMAGES_MAX]; /* a reference each */
-    uint32_t n_images;
+    struct arena *mem;                              /* everything below lives in it */
+    struct eng_picture *pictures[ENG_PICTURES_MAX]; /* a reference each */
+    uint32_t n_pictures;
     enum eng_task task;
     const struct job_form
         *form; /* its own or the engine's, gone once the job has ended and eng_close

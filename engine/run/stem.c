@@ -57,7 +57,7 @@ struct piece {
 };
 
 /* The piece that begins at *at, which moves behind it; *image counts pictures. 0: the key has ended. */
-static int next_piece(const struct stem_key *key, int32_t *at, int32_t *image, struct piece *p) {
+static int next_piece(const struct stem_key *key, int32_t *at, int32_t *picture, struct piece *p) {
     int32_t from = *at, to = from;
     while (to < key->n_ids && key->ids[to] >= 0)
         to++;
@@ -65,7 +65,7 @@ static int next_piece(const struct stem_key *key, int32_t *at, int32_t *image, s
     to += has_picture;
     *p = (struct piece){"", key->ids + from, to - from, to - from};
     if (has_picture) {
-        p->digest = key->digests[(*image)++];
+        p->digest = key->digests[(*picture)++];
         p->len += key->image_tokens - 1;
     }
     *at = to;
@@ -74,10 +74,10 @@ static int next_piece(const struct stem_key *key, int32_t *at, int32_t *image, s
 
 int stem_is_legal(const struct stem_key *key) {
     struct piece p;
-    int32_t at = 0, image = 0, parts = 0;
-    for (; next_piece(key, &at, &image, &p); parts++)
+    int32_t at = 0, picture = 0, parts = 0;
+    for (; next_piece(key, &at, &picture, &p); parts++)
         if (p.n > STEM_IDS_MAX) return 0;
-    return parts >= 1 && parts <= STEM_PARTS && image <= ENG_IMAGES_MAX;
+    return parts >= 1 && parts <= STEM_PARTS && picture <= ENG_PICTURES_MAX;
 }
 
 /* ---- finding ---- */
@@ -222,9 +222,9 @@ struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t
     for (;;) {
         struct stem_part *last = NULL;
         struct piece k;
-        int32_t at = 0, image = 0, rows = 0;
+        int32_t at = 0, picture = 0, rows = 0;
         int found, hit = 0, is_whole = 1;
-        while (is_whole && next_piece(key, &at, &image, &k)) {
+        while (is_whole && next_piece(key, &at, &picture, &k)) {
             must(strlen(k.digest) < STEM_DIGEST);
             struct stem_part *p = pin(s, last, &k, key->image_tokens, &found);
             is_whole = p != NULL;

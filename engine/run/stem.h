@@ -24,16 +24,16 @@
 #include "engine/run/kv.h"
 
 enum {
-    STEM_CHUNK = 64,                 /* rows of a prefill chunk; rows_max is at least this */
-    STEM_PARTS = ENG_IMAGES_MAX + 1, /* of a chain, at most */
-    STEM_IDS_MAX = 2048,             /* tokens of a part, a picture counting as one */
+    STEM_CHUNK = 64,                   /* rows of a prefill chunk; rows_max is at least this */
+    STEM_PARTS = ENG_PICTURES_MAX + 1, /* of a chain, at most */
+    STEM_IDS_MAX = 2048,               /* tokens of a part, a picture counting as one */
     STEM_DIGEST = 65
 };
 
 /* What a job's stem is made of. A negative id is a picture and ends its part. */
 struct stem_key {
-    const char *digests[ENG_IMAGES_MAX]; /* of the pictures, in order; hex, STEM_DIGEST each */
-    const int32_t *ids;                  /* (n_ids) */
+    const char *digests[ENG_PICTURES_MAX]; /* of the pictures, in order; hex, STEM_DIGEST each */
+    const int32_t *ids;                    /* (n_ids) */
     int32_t n_ids;
     int32_t image_tokens; /* rows that a picture stands for */
 };

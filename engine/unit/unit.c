@@ -32,8 +32,9 @@ static void lose_device(struct unit *u, const struct err *why) {
 }
 
 static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
-    for (uint32_t i = 0; i < j->n_images; i++)
-        if (strcmp(eng_image_digest(j->images[i]), digest) == 0) return picture_rgb(j->images[i]);
+    for (uint32_t i = 0; i < j->n_pictures; i++)
+        if (strcmp(eng_picture_digest(j->pictures[i]), digest) == 0)
+            return picture_rgb(j->pictures[i]);
     must(!"a part's picture is one of its job's");
     return NULL;
 }

@@ -15,7 +15,7 @@ static void check_chat(const struct chat *q, int n_pictures) {
     for (uint32_t i = 0; i < q->n_turns; i++) {
         must(q->turns[i].question[0] != 0);
         must((q->turns[i].answer == NULL) == (i + 1 == q->n_turns));
-        n += q->turns[i].n_images;
+        n += q->turns[i].n_pictures;
     }
     must((int)n == n_pictures && q->n_top >= 0 && q->n_top <= ENG_TOP);
     must(q->speech.max_tokens >= 1 && q->speech.max_tokens <= ENG_TOKENS_MAX);

@@ -56,14 +56,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     if (n > 1 && turns[n - 1].answer) n--;
     struct eng_ask ask = {
-        .task = tasks[data[0] % 4], .n_images = 1, .text = text, .turns = turns, .n_turns = n};
+        .task = tasks[data[0] % 4], .n_pictures = 1, .text = text, .turns = turns, .n_turns = n};
     if (ask.task == ENG_CHAT) {
-        ask.n_images = data[1] % (ENG_IMAGES_MAX + 2);
-        turns[0].n_images = ask.n_images;
+        ask.n_pictures = data[1] % (ENG_PICTURES_MAX + 2);
+        turns[0].n_pictures = ask.n_pictures;
     }
     struct err e = {0};
     int rc = prompt_ask(&config, tokenizer(), &ask, &p, &e);
     must((rc == 0) == (e.code == 0) && !strchr(e.text, '\n'));
-    if (!rc) check(&p, tokenizer(), ask.n_images, ask.task == ENG_CHAT ? n : 1);
+    if (!rc) check(&p, tokenizer(), ask.n_pictures, ask.task == ENG_CHAT ? n : 1);
     return 0;
 }

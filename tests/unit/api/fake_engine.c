@@ -10,7 +10,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
-struct eng_image {
+struct eng_picture {
     struct eng *eng;
     atomic_int refs;
     char digest[65];
@@ -27,7 +27,7 @@ struct eng_job {
     pthread_mutex_t gate; /* of wake: held while it is called */
     int is_put;           /* the asker's reference is back. Lock: gate */
     struct eng_ask ask;
-    struct eng_image *images[ENG_IMAGES_MAX]; /* one reference each */
+    struct eng_picture *pictures[ENG_PICTURES_MAX]; /* one reference each */
     struct eng_point *points;
     struct eng_answer *answers;
     uint32_t n_answers; /* there will be */
@@ -51,7 +51,7 @@ struct eng {
     char text[2048];
     int values[ENG_VALUES];
     int at_once, refuse, full_at, health;
-    atomic_int images, jobs;
+    atomic_int pictures, jobs;
 };
 
 struct eng *fake_open(int grid) {
@@ -75,8 +75,8 @@ struct eng *fake_open(int grid) {
 static void job_put(struct eng_job *j) {
     if (!j || atomic_fetch_sub(&j->refs, 1) > 1) return;
     j->eng->jobs--;
-    for (uint32_t i = 0; i < j->ask.n_images; i++)
-        eng_image_put(j->images[i]);
+    for (uint32_t i = 0; i < j->ask.n_pictures; i++)
+        eng_picture_put(j->pictures[i]);
     pthread_mutex_destroy(&j->gate);
     mem_free(j->points);
     mem_free(j->answers);
@@ -113,7 +113,7 @@ void fake_close(struct eng *e) {
         if (atomic_load(&e->held[i]->state) < ENG_DONE) end(e->held[i], ENG_CANCELLED);
     }
     sweep(e);
-    must(e->images == 0 && e->jobs == 0);
+    must(e->pictures == 0 && e->jobs == 0);
     pthread_mutex_destroy(&e->mu);
     mem_free(e);
 }
@@ -145,7 +145,7 @@ void fake_queue(struct eng *e, uint64_t tokens, uint64_t max) {
     e->stats.queue_tokens_max = max;
 }
 
-int fake_images(const struct eng *e) { return e->images; }
+int fake_pictures(const struct eng *e) { return e->pictures; }
 
 int fake_jobs(const struct eng *e) { return e->jobs; }
 
@@ -179,10 +179,10 @@ void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {
     out->rows += (uint64_t)device; /* to tell them apart */
 }
 
-int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_image **out,
-                  struct err *err) {
+int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
+                    struct err *err) {
     *out = NULL;
-    struct eng_image *i = mem_try(sizeof(*i));
+    struct eng_picture *i = mem_try(sizeof(*i));
     int g = e->info.grid;
     uint8_t *truth = i ? mem_try((size_t)g * (size_t)g * 3) : NULL;
     if (!truth) {
@@ -204,28 +204,28 @@ int eng_image_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_im
     i->w = w;
     i->h = h;
     atomic_init(&i->refs, 1);
-    e->images++;
+    e->pictures++;
     *out = i;
     return 0;
 }
 
-struct eng_image *eng_image_get(struct eng_image *i) {
+struct eng_picture *eng_picture_get(struct eng_picture *i) {
     atomic_fetch_add(&i->refs, 1);
     return i;
 }
 
-void eng_image_put(struct eng_image *i) {
+void eng_picture_put(struct eng_picture *i) {
     if (!i || atomic_fetch_sub(&i->refs, 1) > 1) return;
-    i->eng->images--;
+    i->eng->pictures--;
     mem_free(i->truth);
     mem_free(i);
 }
 
-const char *eng_image_digest(const struct eng_image *i) { return i->digest; }
+const char *eng_picture_digest(const struct eng_picture *i) { return i->digest; }
 
-const uint8_t *eng_image_truth(const struct eng_image *i) { return i->truth; }
+const uint8_t *eng_picture_truth(const struct eng_picture *i) { return i->truth; }
 
-void eng_image_size(const struct eng_image *i, int *w, int *h) {
+void eng_picture_size(const struct eng_picture *i, int *w, int *h) {
     *w = i->w;
     *h = i->h;
 }
@@ -260,7 +260,7 @@ static void prepare_text(struct eng_job *j) {
 
 static void answer_pixel(struct eng_job *j, struct eng_answer *a, uint32_t p) {
     int g = j->eng->info.grid;
-    fake_rgb(j->images[0]->truth + 3 * (j->points[p].y * g + j->points[p].x), a->rgb);
+    fake_rgb(j->pictures[0]->truth + 3 * (j->points[p].y * g + j->points[p].x), a->rgb);
     for (int c = 0; c < 3 && j->ask.distribution; c++) {
         a->prob[c] = 0.25f;
         a->entropy[c] = (float)(p % 9);
@@ -329,9 +329,9 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     j->eng = e;
     j->ask = *ask;
     pthread_mutex_init(&j->gate, NULL);
-    for (uint32_t i = 0; i < ask->n_images; i++)
-        j->images[i] = eng_image_get(ask->images[i]);
-    j->ask.images = j->images;
+    for (uint32_t i = 0; i < ask->n_pictures; i++)
+        j->pictures[i] = eng_picture_get(ask->pictures[i]);
+    j->ask.pictures = j->pictures;
     j->points = mem_must((ask->n_points + 1) * sizeof(j->points[0]));
     if (ask->n_points) memcpy(j->points, ask->points, ask->n_points * sizeof(j->points[0]));
     j->ask.points = j->points;
@@ -407,7 +407,7 @@ enum eng_finish eng_job_finish(const struct eng_job *j) {
     return atomic_load(&j->state) == ENG_DONE ? j->finish : ENG_GOES_ON;
 }
 
-uint32_t eng_job_prompt_tokens(const struct eng_job *j) { return 20 * j->ask.n_images + 7; }
+uint32_t eng_job_prompt_tokens(const struct eng_job *j) { return 20 * j->ask.n_pictures + 7; }
 
 const char *eng_piece(const struct eng *e, int32_t token) {
     static const char *const pieces[] = {"\xe2\x96\x81the", "<0xE2>", "a\"b", "\\"};

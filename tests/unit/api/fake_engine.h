@@ -35,7 +35,7 @@ int fake_is_cancelled(struct eng *e);
 void fake_answer_all(struct eng *e); /* one thread may, while others submit and cancel */
 int fake_live(const struct eng *e);  /* that are neither over nor cancelled */
 
-int fake_images(const struct eng *e); /* alive */
+int fake_pictures(const struct eng *e); /* alive */
 int fake_jobs(const struct eng *e);
 float fake_chance(int x, int y); /* 0 .. 1 */
 void fake_rgb(const uint8_t truth[3], uint8_t rgb[3]);

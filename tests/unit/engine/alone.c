@@ -32,7 +32,7 @@ struct alone *alone_open(const char *dir) {
     struct model_plan plan = {.rows_max = ROWS,
                               .picks_max = 1,
                               .kv_slots = ROWS,
-                              .feats_max = ENG_IMAGES_MAX,
+                              .feats_max = ENG_PICTURES_MAX,
                               .cols_max = vocab};
     CHECK_EQ(model_plan(a->m, &plan, &e), 0);
     return a;
@@ -51,7 +51,7 @@ void alone_close(struct alone *a) {
 void alone_see(struct alone *a, const uint8_t *rgb, int w, int h, int feat) {
     int side = model_config(a->m)->vision.image_size;
     uint8_t *seen = mem_must((size_t)(side * side * 3));
-    CHECK_EQ(image_resize(rgb, w, h, seen, side, side, NULL), 0);
+    CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
     model_see(a->m, seen, feat);
     mem_free(seen);
 }

@@ -24,7 +24,7 @@ struct alone {
 
 struct alone *alone_open(const char *dir);
 void alone_close(struct alone *a);
-/* Features of a picture, (h, w, 3), for place `feat` (0 .. ENG_IMAGES_MAX - 1). */
+/* Features of a picture, (h, w, 3), for place `feat` (0 .. ENG_PICTURES_MAX - 1). */
 void alone_see(struct alone *a, const uint8_t *rgb, int w, int h, int feat);
 /* Begin a prompt: all of it, as one pass. Then one token at a time. */
 void alone_begin(struct alone *a, const struct prompt *p);

@@ -48,11 +48,11 @@ uint8_t *eng_rig_pixels(int n, int *w, int *h) {
     return rgb;
 }
 
-struct eng_image *eng_rig_picture(struct eng *e, int n) {
+struct eng_picture *eng_rig_picture(struct eng *e, int n) {
     int w, h;
     uint8_t *rgb = eng_rig_pixels(n, &w, &h);
-    struct eng_image *i;
-    CHECK_EQ(eng_image_new(e, rgb, w, h, &i, NULL), 0);
+    struct eng_picture *i;
+    CHECK_EQ(eng_picture_new(e, rgb, w, h, &i, NULL), 0);
     mem_free(rgb);
     return i;
 }
@@ -85,11 +85,11 @@ void eng_rig_collect(struct eng_job *j, const struct eng_point *points, uint32_t
     }
 }
 
-void eng_rig_ask_all(struct eng *e, struct eng_image *picture, enum eng_estimate estimate,
+void eng_rig_ask_all(struct eng *e, struct eng_picture *picture, enum eng_estimate estimate,
                      int distribution, struct eng_answer *by_place) {
     struct eng_job *j;
-    struct eng_ask ask = {.images = &picture,
-                          .n_images = 1,
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
                           .points = eng_rig_points(),
                           .n_points = ENG_RIG_ALL,
                           .estimate = estimate,
@@ -166,7 +166,7 @@ struct plain *plain_open(const char *dir, int picture) {
     int w, h, side = model_config(p->m)->vision.image_size;
     uint8_t *rgb = eng_rig_pixels(picture, &w, &h);
     uint8_t *seen = mem_must((size_t)(side * side * 3));
-    CHECK_EQ(image_resize(rgb, w, h, seen, side, side, NULL), 0);
+    CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
     model_see(p->m, seen, 0);
     mem_free(seen);
     mem_free(rgb);

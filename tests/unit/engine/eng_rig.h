@@ -14,7 +14,7 @@ enum { ENG_RIG_GRID = 16, ENG_RIG_ALL = 256 };
 const char *eng_rig_backend(void);
 struct eng *eng_rig_open(const struct eng_options *opt);
 /* Picture number n: a made one of another size and content for each; 0 is the golden one. */
-struct eng_image *eng_rig_picture(struct eng *e, int n);
+struct eng_picture *eng_rig_picture(struct eng *e, int n);
 uint8_t *eng_rig_pixels(int n, int *w, int *h); /* mem_free */
 /* All places, coarse to fine or so; each once. */
 const struct eng_point *eng_rig_points(void);
@@ -23,7 +23,7 @@ const struct eng_point *eng_rig_points(void);
 void eng_rig_collect(struct eng_job *j, const struct eng_point *points, uint32_t n,
                      struct eng_answer *by_place);
 /* The same for all places of a picture through a fresh job. */
-void eng_rig_ask_all(struct eng *e, struct eng_image *picture, enum eng_estimate estimate,
+void eng_rig_ask_all(struct eng *e, struct eng_picture *picture, enum eng_estimate estimate,
                      int distribution, struct eng_answer *by_place);
 int eng_rig_same(const struct eng_answer *a, const struct eng_answer *b, int n); /* bit by bit */
 /* Wait until the statistics show nothing running or waiting. */

@@ -28,9 +28,9 @@ static struct eng *open_pair(const char *dir) {
     return e;
 }
 
-static struct eng_ask all_of(struct eng_image **picture) {
-    return (struct eng_ask){.images = picture,
-                            .n_images = 1,
+static struct eng_ask all_of(struct eng_picture **picture) {
+    return (struct eng_ask){.pictures = picture,
+                            .n_pictures = 1,
                             .points = eng_rig_points(),
                             .n_points = ENG_RIG_ALL,
                             .urgency = ENG_PICTURE};
@@ -57,15 +57,15 @@ static void ask_and_wait(struct eng *e, const struct eng_ask *ask) {
 
 /* A picture at home on this device: one after the other is asked about, until it is this one that looks.
  * The engine is at rest before and after. *from: number of the first to try, then behind the one found. */
-static struct eng_image *picture_at(struct eng *e, int device, int *from) {
+static struct eng_picture *picture_at(struct eng *e, int device, int *from) {
     for (int tries = 0; tries < 32; tries++) {
-        struct eng_image *picture = eng_rig_picture(e, (*from)++);
+        struct eng_picture *picture = eng_rig_picture(e, (*from)++);
         struct eng_ask ask = all_of(&picture);
         uint64_t before = seen_by(e, device);
         ask.n_points = 1;
         ask_and_wait(e, &ask);
         if (seen_by(e, device) > before) return picture;
-        eng_image_put(picture);
+        eng_picture_put(picture);
     }
     test_failed(__FILE__, __LINE__, "at rest no picture goes to device %d", device);
 }
@@ -127,14 +127,14 @@ TEST(devices_of_a_plugin_are_named_once) {
 
 TEST(devices_refuse_what_is_no_picture) {
     struct eng *e = open_pair(TINY);
-    struct eng_image *none[ENG_IMAGES_MAX + 1] = {NULL};
+    struct eng_picture *none[ENG_PICTURES_MAX + 1] = {NULL};
     struct eng_ask ask = all_of(none);
     struct eng_job *j = NULL;
     CHECK_EQ(eng_submit(e, &ask, &j, NULL), E_INVALID);
-    ask.n_images = ENG_IMAGES_MAX + 1;
+    ask.n_pictures = ENG_PICTURES_MAX + 1;
     CHECK(eng_submit(e, &ask, &j, NULL) < 0);
-    ask.images = NULL;
-    ask.n_images = 1;
+    ask.pictures = NULL;
+    ask.n_pictures = 1;
     CHECK_EQ(eng_submit(e, &ask, &j, NULL), E_INVALID);
     CHECK(j == NULL);
     eng_close(e);
@@ -160,13 +160,13 @@ TEST_LIMIT(devices_answer_with_the_same_bits, 60) {
                *two = open_pair(TINY);
     CHECK_STR(eng_info(one)->digest, eng_info(two)->digest);
     for (int i = 0, n = 0; i < 4; i++) { /* on each device twice */
-        struct eng_image *picture = picture_at(two, i % 2, &n);
+        struct eng_picture *picture = picture_at(two, i % 2, &n);
         uint64_t before = seen_by(two, 1 - i % 2);
         eng_rig_ask_all(one, picture, ENG_MEDIAN, 1, want);
         eng_rig_ask_all(two, picture, ENG_MEDIAN, 1, got);
         CHECK(eng_rig_same(want, got, ENG_RIG_ALL));
         CHECK_EQ(seen_by(two, 1 - i % 2), before);
-        eng_image_put(picture);
+        eng_picture_put(picture);
     }
     eng_close(one);
     eng_close(two);
@@ -177,7 +177,7 @@ TEST_LIMIT(devices_answer_with_the_same_bits, 60) {
 TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
     enum { PICTURES = 8, TIMES = 3 };
     struct eng *e = open_pair(TINY);
-    struct eng_image *picture[PICTURES];
+    struct eng_picture *picture[PICTURES];
     struct eng_job *job[TIMES][PICTURES];
     struct eng_point one = {3, 4};
     for (int n = 0; n < PICTURES; n++)
@@ -210,7 +210,7 @@ TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
     for (int n = 0; n < PICTURES; n++) {
         for (int t = 0; t < TIMES; t++)
             eng_job_put(job[t][n]);
-        eng_image_put(picture[n]);
+        eng_picture_put(picture[n]);
     }
     eng_close(e);
 }
@@ -220,7 +220,7 @@ TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
 TEST_LIMIT(devices_keep_a_game_together, 60) {
     enum { GAMES = 2, STEPS = 4 };
     struct eng *e = open_pair(MINI);
-    struct eng_image *frame[GAMES][STEPS + 1];
+    struct eng_picture *frame[GAMES][STEPS + 1];
     int n = 0;
     for (int g = 0; g < GAMES; g++)
         frame[g][0] = picture_at(e, g, &n);
@@ -229,8 +229,8 @@ TEST_LIMIT(devices_keep_a_game_together, 60) {
         for (int g = 0; g < GAMES; g++) {
             frame[g][s + 1] = eng_rig_picture(e, n++);
             struct eng_ask ask = {.task = ENG_DRIVE,
-                                  .images = &frame[g][s],
-                                  .n_images = ENG_DRIVE_FRAMES,
+                                  .pictures = &frame[g][s],
+                                  .n_pictures = ENG_DRIVE_FRAMES,
                                   .urgency = ENG_ACT};
             ask_and_wait(e, &ask);
             CHECK_EQ(seen_by(e, g), before[g] + (uint64_t)s + 1);
@@ -238,7 +238,7 @@ TEST_LIMIT(devices_keep_a_game_together, 60) {
     }
     for (int g = 0; g < GAMES; g++)
         for (int s = 0; s <= STEPS; s++)
-            eng_image_put(frame[g][s]);
+            eng_picture_put(frame[g][s]);
     eng_close(e);
 }
 
@@ -273,7 +273,7 @@ TEST_LIMIT(devices_take_over_from_one_that_is_far_behind, 60) {
     struct kern_ops slow;
     struct eng *e = open_held(&slow);
     int n = 1;
-    struct eng_image *picture = picture_at(e, 0, &n);
+    struct eng_picture *picture = picture_at(e, 0, &n);
     struct eng_ask ask = all_of(&picture);
     struct eng_job *job[BEHIND];
     uint64_t before[2] = {seen_by(e, 0), seen_by(e, 1)};
@@ -291,7 +291,7 @@ TEST_LIMIT(devices_take_over_from_one_that_is_far_behind, 60) {
         eng_job_put(job[i]);
     }
     CHECK_EQ(seen_by(e, 0), before[0]);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -300,7 +300,7 @@ TEST_LIMIT(devices_one_lost_ends_all, 60) {
     struct kern_ops slow;
     struct eng *e = open_held(&slow);
     int n = 1;
-    struct eng_image *picture = picture_at(e, 0, &n), *other = picture_at(e, 1, &n);
+    struct eng_picture *picture = picture_at(e, 0, &n), *other = picture_at(e, 1, &n);
     struct eng_ask ask = all_of(&picture), more = all_of(&other);
     struct eng_job *job, *well, *none = NULL;
     struct err err = {0};
@@ -320,14 +320,14 @@ TEST_LIMIT(devices_one_lost_ends_all, 60) {
     CHECK(none == NULL);
     eng_job_put(job);
     eng_job_put(well);
-    eng_image_put(picture);
-    eng_image_put(other);
+    eng_picture_put(picture);
+    eng_picture_put(other);
     eng_close(e);
 }
 
 TEST_LIMIT(devices_close_with_work_on_all_of_them, 60) {
     struct eng *e = open_pair(TINY);
-    struct eng_image *picture[4];
+    struct eng_picture *picture[4];
     struct eng_job *job[4];
     int n = 0;
     for (int i = 0; i < 4; i++)
@@ -340,7 +340,7 @@ TEST_LIMIT(devices_close_with_work_on_all_of_them, 60) {
     for (int i = 0; i < 4; i++) {
         CHECK(eng_job_state(job[i]) == ENG_DONE || eng_job_state(job[i]) == ENG_CANCELLED);
         eng_job_put(job[i]);
-        eng_image_put(picture[i]);
+        eng_picture_put(picture[i]);
     }
 }
 

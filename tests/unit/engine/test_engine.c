@@ -14,7 +14,7 @@ TEST_LIMIT(engine_equals_the_plain_loop, 60) {
     for (int m = 0; m < 2; m++) {
         struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = models[m]});
         struct plain *p = plain_open(models[m], 3);
-        struct eng_image *picture = eng_rig_picture(e, 3);
+        struct eng_picture *picture = eng_rig_picture(e, 3);
         struct eng_answer a[ENG_RIG_ALL];
         eng_rig_ask_all(e, picture, ENG_MODE, 0, a);
         for (int i = 0; i < ENG_RIG_ALL; i++) {
@@ -22,7 +22,7 @@ TEST_LIMIT(engine_equals_the_plain_loop, 60) {
             plain_mode(p, i % ENG_RIG_GRID, i / ENG_RIG_GRID, rgb);
             CHECK(memcmp(rgb, a[i].rgb, 3) == 0);
         }
-        eng_image_put(picture);
+        eng_picture_put(picture);
         plain_close(p);
         eng_close(e);
     }
@@ -32,7 +32,7 @@ TEST_LIMIT(engine_equals_the_plain_loop, 60) {
  * out, so a median on the edge may fall on the other side. */
 static void check_golden(const char *dir, const char *kind, enum eng_estimate estimate, int least) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = dir});
-    struct eng_image *picture = eng_rig_picture(e, 0);
+    struct eng_picture *picture = eng_rig_picture(e, 0);
     struct eng_answer a[ENG_RIG_ALL];
     eng_rig_ask_all(e, picture, estimate, 0, a);
     char path[256];
@@ -48,7 +48,7 @@ static void check_golden(const char *dir, const char *kind, enum eng_estimate es
     CHECK_EQ(n, ENG_RIG_ALL);
     if (same < least) printf("%s %s: %d of %d\n", dir, kind, same, n);
     CHECK(same >= least);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -73,13 +73,13 @@ static void check_same(const struct circumstances *c, struct eng_options opt) {
     struct eng_answer got[ENG_RIG_ALL], other[ENG_RIG_ALL];
     opt.model_dir = c->dir;
     struct eng *e = eng_rig_open(&opt);
-    struct eng_image *picture = eng_rig_picture(e, 7), *second = eng_rig_picture(e, 8);
+    struct eng_picture *picture = eng_rig_picture(e, 7), *second = eng_rig_picture(e, 8);
     for (int round = 0; round < 2; round++) {
         eng_rig_ask_all(e, picture, c->estimate, c->distribution, got);
         CHECK(eng_rig_same(got, c->want, ENG_RIG_ALL));
     }
-    struct eng_ask ask = {.images = &second,
-                          .n_images = 1,
+    struct eng_ask ask = {.pictures = &second,
+                          .n_pictures = 1,
                           .points = eng_rig_points(),
                           .n_points = ENG_RIG_ALL,
                           .estimate = ENG_MEDIAN,
@@ -91,8 +91,8 @@ static void check_same(const struct circumstances *c, struct eng_options opt) {
     eng_rig_collect(beside, ask.points, ask.n_points, other);
     CHECK(!eng_rig_same(other, c->want, ENG_RIG_ALL));
     eng_job_put(beside);
-    eng_image_put(picture);
-    eng_image_put(second);
+    eng_picture_put(picture);
+    eng_picture_put(second);
     eng_close(e);
 }
 
@@ -100,9 +100,9 @@ static void check_circumstances(const char *dir, enum eng_estimate estimate, int
     static struct circumstances c;
     c = (struct circumstances){.dir = dir, .estimate = estimate, .distribution = distribution};
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = dir});
-    struct eng_image *picture = eng_rig_picture(e, 7);
+    struct eng_picture *picture = eng_rig_picture(e, 7);
     eng_rig_ask_all(e, picture, estimate, distribution, c.want);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
     check_same(&c, (struct eng_options){.width = 1});
     check_same(&c, (struct eng_options){.width = 7, .threads = 2});
@@ -125,20 +125,23 @@ TEST_LIMIT(engine_estimates_are_the_same_always, 120) {
 TEST_LIMIT(engine_places_alone, 60) {
     for (int m = 0; m < 2; m++) {
         struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = models[m]});
-        struct eng_image *picture = eng_rig_picture(e, 7);
+        struct eng_picture *picture = eng_rig_picture(e, 7);
         struct eng_answer all[ENG_RIG_ALL], one[ENG_RIG_ALL];
         eng_rig_ask_all(e, picture, ENG_MODE, 1, all);
         for (int i = 0; i < ENG_RIG_ALL; i += 11) {
             struct eng_point at = {(uint16_t)(i % ENG_RIG_GRID), (uint16_t)(i / ENG_RIG_GRID)};
             struct eng_job *j;
-            struct eng_ask ask = {
-                .images = &picture, .n_images = 1, .points = &at, .n_points = 1, .distribution = 1};
+            struct eng_ask ask = {.pictures = &picture,
+                                  .n_pictures = 1,
+                                  .points = &at,
+                                  .n_points = 1,
+                                  .distribution = 1};
             CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
             eng_rig_collect(j, &at, 1, one);
             CHECK(eng_rig_same(&one[i], &all[i], 1));
             eng_job_put(j);
         }
-        eng_image_put(picture);
+        eng_picture_put(picture);
         eng_close(e);
     }
 }
@@ -153,10 +156,10 @@ TEST_LIMIT(engine_evicts_and_recomputes, 60) {
         for (int round = 0; round < 3; round++) {
             for (int n = 0; n < 5; n++) {
                 struct eng *e = round ? tight : roomy;
-                struct eng_image *picture = eng_rig_picture(e, n + 1);
+                struct eng_picture *picture = eng_rig_picture(e, n + 1);
                 eng_rig_ask_all(e, picture, ENG_MODE, 0, round ? got : want[n]);
                 if (round) CHECK(eng_rig_same(got, want[n], ENG_RIG_ALL));
-                eng_image_put(picture);
+                eng_picture_put(picture);
             }
         }
         struct eng_stats s;
@@ -177,10 +180,10 @@ TEST_LIMIT(engine_evicts_and_recomputes, 60) {
 static void check_distribution(const char *dir, int x, int y, enum eng_estimate estimate) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = dir});
     struct plain *p = plain_open(dir, 4);
-    struct eng_image *picture = eng_rig_picture(e, 4);
+    struct eng_picture *picture = eng_rig_picture(e, 4);
     struct eng_point at = {(uint16_t)x, (uint16_t)y};
-    struct eng_ask ask = {.images = &picture,
-                          .n_images = 1,
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
                           .points = &at,
                           .n_points = 1,
                           .estimate = estimate,
@@ -208,7 +211,7 @@ static void check_distribution(const char *dir, int x, int y, enum eng_estimate 
         CHECK(off < 25.0 / 512); /* what may be left out at most */
     }
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     plain_close(p);
     eng_close(e);
 }

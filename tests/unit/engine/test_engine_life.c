@@ -14,9 +14,9 @@
 #include "tests/unit/engine/eng_rig.h"
 
 /* `picture` is borrowed for the life of the ask. */
-static struct eng_ask all_of(struct eng_image *const *picture) {
-    return (struct eng_ask){.images = picture,
-                            .n_images = 1,
+static struct eng_ask all_of(struct eng_picture *const *picture) {
+    return (struct eng_ask){.pictures = picture,
+                            .n_pictures = 1,
                             .points = eng_rig_points(),
                             .n_points = ENG_RIG_ALL,
                             .urgency = ENG_PICTURE};
@@ -77,40 +77,40 @@ TEST(engine_refuses_bad_options) {
 TEST(engine_pictures) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY});
     uint8_t rgb[3 * 3000] = {0};
-    struct eng_image *i, *k;
-    CHECK_EQ(eng_image_new(e, rgb, 0, 5, &i, NULL), E_INVALID);
+    struct eng_picture *i, *k;
+    CHECK_EQ(eng_picture_new(e, rgb, 0, 5, &i, NULL), E_INVALID);
     CHECK(!i);
-    CHECK_EQ(eng_image_new(e, rgb, 5, -1, &i, NULL), E_INVALID);
-    CHECK_EQ(eng_image_new(e, NULL, 5, 5, &i, NULL), E_INVALID);
-    CHECK_EQ(eng_image_new(e, rgb, ENG_IMAGE_SIDE_MAX + 1, 1, &i, NULL), E_TOO_BIG);
-    CHECK_EQ(eng_image_new(e, rgb, 20000, 20000, &i, NULL), E_TOO_BIG);
-    CHECK_EQ(eng_image_new(e, rgb, 30, 100, &i, NULL), 0);
-    CHECK_EQ(eng_image_new(e, rgb, 100, 30, &k, NULL), 0);
-    CHECK_EQ(strlen(eng_image_digest(i)), 64);
-    CHECK(strcmp(eng_image_digest(i), eng_image_digest(k)) != 0); /* the same bytes */
+    CHECK_EQ(eng_picture_new(e, rgb, 5, -1, &i, NULL), E_INVALID);
+    CHECK_EQ(eng_picture_new(e, NULL, 5, 5, &i, NULL), E_INVALID);
+    CHECK_EQ(eng_picture_new(e, rgb, ENG_PICTURE_SIDE_MAX + 1, 1, &i, NULL), E_TOO_BIG);
+    CHECK_EQ(eng_picture_new(e, rgb, 20000, 20000, &i, NULL), E_TOO_BIG);
+    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &i, NULL), 0);
+    CHECK_EQ(eng_picture_new(e, rgb, 100, 30, &k, NULL), 0);
+    CHECK_EQ(strlen(eng_picture_digest(i)), 64);
+    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0); /* the same bytes */
     int w, h;
-    eng_image_size(k, &w, &h);
+    eng_picture_size(k, &w, &h);
     CHECK(w == 100 && h == 30);
-    CHECK(eng_image_get(k) == k);
-    eng_image_put(k);
-    eng_image_put(k);
-    CHECK_EQ(eng_image_new(e, rgb, 30, 100, &k, NULL), 0);
-    CHECK_STR(eng_image_digest(i), eng_image_digest(k));
-    eng_image_put(k);
+    CHECK(eng_picture_get(k) == k);
+    eng_picture_put(k);
+    eng_picture_put(k);
+    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &k, NULL), 0);
+    CHECK_STR(eng_picture_digest(i), eng_picture_digest(k));
+    eng_picture_put(k);
     rgb[8999]++;
-    CHECK_EQ(eng_image_new(e, rgb, 30, 100, &k, NULL), 0);
-    CHECK(strcmp(eng_image_digest(i), eng_image_digest(k)) != 0);
-    eng_image_put(i);
-    eng_image_put(k);
-    eng_image_put(NULL);
+    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &k, NULL), 0);
+    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0);
+    eng_picture_put(i);
+    eng_picture_put(k);
+    eng_picture_put(NULL);
     /* another model never knows a picture by the same digest */
     struct eng *other = eng_rig_open(&(struct eng_options){.model_dir = TINY_DIGITS});
     i = eng_rig_picture(e, 3);
     k = eng_rig_picture(other, 3);
-    CHECK(strcmp(eng_image_digest(i), eng_image_digest(k)) != 0);
-    CHECK(memcmp(eng_image_truth(i), eng_image_truth(k), 16 * 16 * 3) == 0);
-    eng_image_put(i);
-    eng_image_put(k);
+    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0);
+    CHECK(memcmp(eng_picture_truth(i), eng_picture_truth(k), 16 * 16 * 3) == 0);
+    eng_picture_put(i);
+    eng_picture_put(k);
     eng_close(other);
     eng_close(e);
 }
@@ -130,10 +130,10 @@ static void hold(void *ud, struct eng_job *j) {
         usleep(200);
 }
 
-static struct eng_job *hold_engine(struct eng *e, struct eng_image *picture, struct gate *g) {
+static struct eng_job *hold_engine(struct eng *e, struct eng_picture *picture, struct gate *g) {
     struct eng_job *j;
-    struct eng_ask ask = {.images = &picture,
-                          .n_images = 1,
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
                           .points = eng_rig_points(),
                           .n_points = 1,
                           .wake = hold,
@@ -146,7 +146,7 @@ static struct eng_job *hold_engine(struct eng *e, struct eng_image *picture, str
 
 TEST(engine_full_queue_is_busy_and_says_when) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .queue_tokens = 10000});
-    struct eng_image *picture = eng_rig_picture(e, 1);
+    struct eng_picture *picture = eng_rig_picture(e, 1);
     struct gate g = {0};
     struct eng_job *first = hold_engine(e, picture, &g), *j[100] = {0}, *none;
     struct eng_ask ask = all_of(&picture);
@@ -182,13 +182,13 @@ TEST(engine_full_queue_is_busy_and_says_when) {
     CHECK_EQ(eng_submit(e, &ask, &none, NULL), 0); /* room again */
     eng_job_put(none);
     eng_job_put(first);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
 TEST(engine_too_big_is_refused_at_once) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY_DIGITS, .kv_tokens = 110});
-    struct eng_image *picture = eng_rig_picture(e, 1);
+    struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_job *j = (struct eng_job *)e;
     struct eng_ask ask = all_of(&picture);
     struct err err = {0};
@@ -200,7 +200,7 @@ TEST(engine_too_big_is_refused_at_once) {
     wait_end(j);
     CHECK_EQ(eng_job_state(j), ENG_DONE);
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
     e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .queue_tokens = 500});
     picture = eng_rig_picture(e, 1);
@@ -210,7 +210,7 @@ TEST(engine_too_big_is_refused_at_once) {
     CHECK_HAS(err.text, "queue");
     ask.n_points = 65537;
     CHECK_EQ(eng_submit(e, &ask, &j, NULL), E_TOO_BIG);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -218,7 +218,7 @@ TEST(engine_too_big_is_refused_at_once) {
 
 TEST(engine_deadlines) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .width = 1});
-    struct eng_image *picture = eng_rig_picture(e, 1);
+    struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_ask ask = all_of(&picture);
     struct eng_job *late, *fine;
     ask.deadline_ns = 1; /* long ago */
@@ -234,7 +234,7 @@ TEST(engine_deadlines) {
     CHECK_EQ(eng_job_error(fine)->code, 0);
     eng_job_put(late);
     eng_job_put(fine);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -244,13 +244,13 @@ TEST(engine_leavers_free_what_they_held) {
     struct eng_stats s;
     for (uint64_t i = 0; i < 150; i++) {
         uint64_t r = rng_u64(test_seed(), i);
-        struct eng_image *picture = eng_rig_picture(e, (int)(r % 4));
+        struct eng_picture *picture = eng_rig_picture(e, (int)(r % 4));
         struct eng_ask ask = all_of(&picture);
         ask.estimate = (enum eng_estimate)(r / 4 % 3);
         struct eng_job *j;
         int rc = eng_submit(e, &ask, &j, NULL);
         CHECK(rc == 0 || rc == E_BUSY);
-        eng_image_put(picture);
+        eng_picture_put(picture);
         if (rc) continue;
         if (r & 1 << 8) (void)eng_job_wait(j, 0, r / 512 % 3000000);
         if (r & 1 << 9) eng_job_cancel(j);
@@ -293,7 +293,7 @@ TEST(engine_leaver_and_comer_in_one_turn) {
     watched.stats = stats_and_change;
     struct eng_options opt = {.model_dir = TINY, .threads = 1};
     CHECK_EQ(eng_open_on(&opt, &(const struct kern_ops *){&watched}, 1, &turning, NULL), 0);
-    struct eng_image *picture = eng_rig_picture(turning, 1);
+    struct eng_picture *picture = eng_rig_picture(turning, 1);
     coming = all_of(&picture);
     struct eng_job *j;
     atomic_store(&is_armed, 1);
@@ -305,14 +305,14 @@ TEST(engine_leaver_and_comer_in_one_turn) {
     CHECK_EQ(eng_job_state(comer), ENG_DONE);
     eng_job_put(j);
     eng_job_put(comer);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(turning);
 }
 
 TEST(engine_closes_with_jobs_in_flight) {
     for (int round = 0; round < 6; round++) {
         struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .width = 20});
-        struct eng_image *picture = eng_rig_picture(e, round);
+        struct eng_picture *picture = eng_rig_picture(e, round);
         struct eng_ask ask = all_of(&picture);
         struct eng_job *j[5];
         for (int i = 0; i < 5; i++)
@@ -329,8 +329,8 @@ TEST(engine_closes_with_jobs_in_flight) {
             CHECK_EQ(eng_job_wait(j[i], 1000, UINT64_MAX), 0);
             eng_job_put(j[i]);
         }
-        CHECK_EQ(strlen(eng_image_digest(picture)), 64);
-        eng_image_put(picture);
+        CHECK_EQ(strlen(eng_picture_digest(picture)), 64);
+        eng_picture_put(picture);
     }
 }
 
@@ -355,7 +355,7 @@ TEST(engine_lost_device_fails_every_job) {
     struct eng *e;
     struct eng_options opt = {.model_dir = TINY, .threads = 1};
     CHECK_EQ(eng_open_on(&opt, &(const struct kern_ops *){&broken}, 1, &e, NULL), 0);
-    struct eng_image *picture = eng_rig_picture(e, 1);
+    struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_ask ask = all_of(&picture);
     struct eng_job *running, *none;
     atomic_store(&gets_left, 2);
@@ -368,7 +368,7 @@ TEST(engine_lost_device_fails_every_job) {
     CHECK_HAS(eng_lost(e), "bus");
     CHECK_EQ(eng_submit(e, &ask, &none, NULL), E_DEVICE);
     eng_job_put(running);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -376,7 +376,7 @@ TEST(engine_lost_device_fails_every_job) {
 
 TEST(engine_submit_without_memory) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY});
-    struct eng_image *picture = eng_rig_picture(e, 1);
+    struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_ask ask = all_of(&picture);
     struct eng_stats s;
     struct mem_stats before, after;
@@ -397,19 +397,19 @@ TEST(engine_submit_without_memory) {
     uint8_t *rgb = eng_rig_pixels(2, &w, &h);
     mem_stats(&before);
     for (n = 0, rc = E_NOMEM; rc == E_NOMEM; n++) {
-        struct eng_image *i;
+        struct eng_picture *i;
         mem_fail_at((uint64_t)n + 1);
-        rc = eng_image_new(e, rgb, w, h, &i, NULL);
+        rc = eng_picture_new(e, rgb, w, h, &i, NULL);
         mem_fail_at(0);
         CHECK(rc == 0 || !i);
-        eng_image_put(i);
+        eng_picture_put(i);
         mem_stats(&after);
         CHECK_EQ(after.live_bytes, before.live_bytes);
     }
     CHECK_EQ(rc, 0);
     CHECK(n > 1);
     mem_free(rgb);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -419,9 +419,9 @@ TEST_LIMIT(engine_step_allocates_nothing, 60) {
     struct eng_answer a[ENG_RIG_ALL];
     struct eng_stats s = {0};
     for (int round = 0; s.passes < 1000; round++) {
-        struct eng_image *picture = eng_rig_picture(e, round % 7);
+        struct eng_picture *picture = eng_rig_picture(e, round % 7);
         eng_rig_ask_all(e, picture, (enum eng_estimate)(round % 3), 0, a);
-        eng_image_put(picture);
+        eng_picture_put(picture);
         eng_stats(e, &s);
         CHECK_EQ(s.allocations_in_step, 0); /* from the very first pass on */
     }
@@ -431,7 +431,7 @@ TEST_LIMIT(engine_step_allocates_nothing, 60) {
 
 TEST(engine_sleeps_when_idle) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY});
-    struct eng_image *picture = eng_rig_picture(e, 1);
+    struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_answer a[ENG_RIG_ALL];
     eng_rig_ask_all(e, picture, ENG_MODE, 0, a);
     struct eng_stats s;
@@ -443,7 +443,7 @@ TEST(engine_sleeps_when_idle) {
     double ms = (double)(after.tv_sec - before.tv_sec) * 1e3 +
                 (double)(after.tv_nsec - before.tv_nsec) * 1e-6;
     CHECK(ms < 20);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -463,16 +463,16 @@ static void *visit(void *arg) {
         uint64_t r = rng_u64(test_seed(), dice++);
         int number = (int)(r % 3);
         uint32_t n = 1 + (uint32_t)(r >> 8 & 63), from = (uint32_t)(r >> 16 & 127);
-        struct eng_image *picture = eng_rig_picture(v->e, number);
-        struct eng_ask ask = {.images = &picture,
-                              .n_images = 1,
+        struct eng_picture *picture = eng_rig_picture(v->e, number);
+        struct eng_ask ask = {.pictures = &picture,
+                              .n_pictures = 1,
                               .points = eng_rig_points() + from,
                               .n_points = n,
                               .estimate = ENG_MEDIAN,
                               .urgency = (enum eng_class)(r >> 24 & 3)};
         struct eng_job *j;
         int rc = eng_submit(v->e, &ask, &j, NULL);
-        eng_image_put(picture);
+        eng_picture_put(picture);
         CHECK(rc == 0 || rc == E_BUSY);
         if (rc) {
             v->refused++;
@@ -504,9 +504,9 @@ TEST_LIMIT(engine_crowd_of_threads, 120) {
     static struct eng_answer want[3][ENG_RIG_ALL];
     (void)eng_rig_points(); /* made once, before there are threads */
     for (int n = 0; n < 3; n++) {
-        struct eng_image *picture = eng_rig_picture(e, n);
+        struct eng_picture *picture = eng_rig_picture(e, n);
         eng_rig_ask_all(e, picture, ENG_MEDIAN, 0, want[n]);
-        eng_image_put(picture);
+        eng_picture_put(picture);
     }
     struct visitor v[THREADS];
     pthread_t t[THREADS];

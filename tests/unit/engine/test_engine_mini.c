@@ -34,12 +34,12 @@ static struct eng *open_mini(struct eng_options opt) {
     return e;
 }
 
-static struct eng_job *submit_all(struct eng *e, struct eng_image *picture, int distribution) {
+static struct eng_job *submit_all(struct eng *e, struct eng_picture *picture, int distribution) {
     static struct eng_point points[ALL];
     for (int i = 0; i < ALL; i++)
         points[i] = (struct eng_point){(uint16_t)(i % GRID), (uint16_t)(i / GRID)};
-    struct eng_ask ask = {.images = &picture,
-                          .n_images = 1,
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
                           .points = points,
                           .n_points = ALL,
                           .distribution = distribution,
@@ -66,9 +66,9 @@ static void collect(struct eng_job *j, struct eng_answer *by_place) {
 
 static void ask_all(struct eng_options opt, int n, struct eng_answer *by_place) {
     struct eng *e = open_mini(opt);
-    struct eng_image *picture = eng_rig_picture(e, n);
+    struct eng_picture *picture = eng_rig_picture(e, n);
     collect(submit_all(e, picture, 1), by_place);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -91,7 +91,7 @@ TEST_LIMIT(engine_mini_equals_the_plain_loop, 600) {
 static void check_same(struct eng_options opt, const struct eng_answer *want) {
     struct eng_answer *got = mem_must(ALL * sizeof *got);
     struct eng *e = open_mini(opt);
-    struct eng_image *picture = eng_rig_picture(e, 3), *other = eng_rig_picture(e, 4);
+    struct eng_picture *picture = eng_rig_picture(e, 3), *other = eng_rig_picture(e, 4);
     for (int round = 0; round < 3; round++) {
         struct eng_job *beside = round == 2 ? submit_all(e, other, 0) : NULL;
         collect(submit_all(e, picture, 1), got);
@@ -103,8 +103,8 @@ static void check_same(struct eng_options opt, const struct eng_answer *want) {
     CHECK_EQ(s.allocations_in_step, 0);
     CHECK_EQ(s.kv_used, 0);
     CHECK_EQ(s.lanes, 0);
-    eng_image_put(picture);
-    eng_image_put(other);
+    eng_picture_put(picture);
+    eng_picture_put(other);
     eng_close(e);
     mem_free(got);
 }

@@ -19,7 +19,7 @@ static const char *const choices[] = {"a dog", "yes", "no", "2"};
 struct scene {
     struct eng *e;
     struct alone *a;
-    struct eng_image *picture[PICTURES];
+    struct eng_picture *picture[PICTURES];
     struct eng_point points[PLACES];
 };
 
@@ -31,7 +31,7 @@ static void open_scene(struct scene *s, const char *dir) {
     for (int i = 0; i < PICTURES; i++) {
         int w, h;
         uint8_t *rgb = eng_rig_pixels(i + 1, &w, &h);
-        CHECK_EQ(eng_image_new(s->e, rgb, w, h, &s->picture[i], NULL), 0);
+        CHECK_EQ(eng_picture_new(s->e, rgb, w, h, &s->picture[i], NULL), 0);
         alone_see(s->a, rgb, w, h, i);
         mem_free(rgb);
     }
@@ -42,7 +42,7 @@ static void open_scene(struct scene *s, const char *dir) {
 
 static void close_scene(struct scene *s) {
     for (int i = 0; i < PICTURES; i++)
-        eng_image_put(s->picture[i]);
+        eng_picture_put(s->picture[i]);
     alone_close(s->a);
     eng_close(s->e);
 }
@@ -131,7 +131,7 @@ static void check_text(struct scene *s, const struct eng_ask *ask, const struct 
     const struct eng_token *t = eng_job_tokens(j, &n);
     prompt_of(s, ask, p);
     int image_tokens = eng_info(s->e)->image_tokens;
-    CHECK_EQ(eng_job_prompt_tokens(j), p->n + (int)ask->n_images * (image_tokens - 1));
+    CHECK_EQ(eng_job_prompt_tokens(j), p->n + (int)ask->n_pictures * (image_tokens - 1));
     CHECK_EQ(n, alone_speak(s->a, p, SPOKEN, want));
     CHECK_EQ(eng_job_finish(j), n == SPOKEN ? ENG_CUT : ENG_STOPPED);
     for (uint32_t i = 0; i < n; i++) {
@@ -188,12 +188,12 @@ static void make_asks(struct scene *s, struct eng_ask *ask) {
     struct eng_speech brief = {.max_tokens = SPOKEN};
     for (int i = 0; i < ASKS; i++)
         ask[i] = (struct eng_ask){
-            .images = s->picture, .n_images = 1, .speech = brief, .urgency = ENG_ANSWER};
+            .pictures = s->picture, .n_pictures = 1, .speech = brief, .urgency = ENG_ANSWER};
     ask[MASK].task = ENG_SEGMENT, ask[MASK].text = "the brown dog on the left";
     ask[MASK].points = s->points, ask[MASK].n_points = PLACES, ask[MASK].urgency = ENG_MASK;
     ask[BOX].task = ENG_REFER, ask[BOX].text = "the red ball";
-    ask[DRIVE].task = ENG_DRIVE, ask[DRIVE].n_images = 2, ask[DRIVE].urgency = ENG_ACT;
-    ask[SHOOT].task = ENG_SHOOT, ask[SHOOT].n_images = 4, ask[SHOOT].urgency = ENG_ACT;
+    ask[DRIVE].task = ENG_DRIVE, ask[DRIVE].n_pictures = 2, ask[DRIVE].urgency = ENG_ACT;
+    ask[SHOOT].task = ENG_SHOOT, ask[SHOOT].n_pictures = 4, ask[SHOOT].urgency = ENG_ACT;
     ask[IDENTIFY].task = ENG_IDENTIFY;
     memcpy(ask[IDENTIFY].box, (int[]){3, 0, 100, 77}, sizeof ask->box);
     ask[CAPTION].task = ENG_CAPTION;
@@ -203,10 +203,10 @@ static void make_asks(struct scene *s, struct eng_ask *ask) {
     ask[CHOICE].task = ENG_VQA, ask[CHOICE].text = "what is it?";
     ask[CHOICE].choices = choices, ask[CHOICE].n_choices = ARRAY_LEN(choices);
     ask[CHAT].task = ENG_CHAT, ask[CHAT].turns = chat, ask[CHAT].n_turns = 3;
-    ask[CHAT].n_images = 3;
+    ask[CHAT].n_pictures = 3;
     ask[TALK].task = ENG_CHAT, ask[TALK].turns = talk, ask[TALK].n_turns = 1;
-    ask[TALK].n_images = 0;
-    ask[TWO].task = ENG_CHAT, ask[TWO].turns = two, ask[TWO].n_turns = 1, ask[TWO].n_images = 2;
+    ask[TALK].n_pictures = 0;
+    ask[TWO].task = ENG_CHAT, ask[TWO].turns = two, ask[TWO].n_turns = 1, ask[TWO].n_pictures = 2;
     ask[PIXELS].points = s->points, ask[PIXELS].n_points = PLACES;
     ask[PIXELS].urgency = ENG_PICTURE;
 }
@@ -303,8 +303,8 @@ TEST_LIMIT(tasks_sample_by_seed, 60) {
     open_scene(&s, TINY);
     struct eng_job *same[2], *other = NULL;
     struct eng_ask ask = {.task = ENG_IDENTIFY,
-                          .images = s.picture,
-                          .n_images = 1,
+                          .pictures = s.picture,
+                          .n_pictures = 1,
                           .speech = {.max_tokens = 20, .temperature = 1, .seed = 5}};
     for (int i = 0; i < 2; i++) {
         same[i] = submit(&s, &ask);
@@ -352,7 +352,8 @@ TEST(tasks_refuse_bad_asks) {
     open_scene(&s, MINI);
     static char long_text[10001];
     memset(long_text, 'a', 10000);
-    struct eng_ask ok = {.task = ENG_REFER, .images = s.picture, .n_images = 1, .text = "a dog"};
+    struct eng_ask ok = {
+        .task = ENG_REFER, .pictures = s.picture, .n_pictures = 1, .text = "a dog"};
     struct eng_ask a = ok;
     static const struct {
         const char *text, *why;
@@ -381,8 +382,8 @@ TEST(tasks_refuse_bad_asks) {
             refuse(&s, a, texts[i].code, texts[i].why);
         }
     }
-    a = ok, a.n_images = 0, refuse(&s, a, E_INVALID, "0 pictures, the task takes 1");
-    a = ok, a.n_images = 2, refuse(&s, a, E_INVALID, "2 pictures");
+    a = ok, a.n_pictures = 0, refuse(&s, a, E_INVALID, "0 pictures, the task takes 1");
+    a = ok, a.n_pictures = 2, refuse(&s, a, E_INVALID, "2 pictures");
     a = ok, a.task = ENG_DRIVE, a.text = NULL, refuse(&s, a, E_INVALID, "the task takes 2");
     a = ok, a.task = ENG_SHOOT, a.text = NULL, refuse(&s, a, E_INVALID, "the task takes 4");
     a = ok, a.task = ENG_TASKS, refuse(&s, a, E_INVALID, "no such task");
@@ -413,20 +414,21 @@ TEST(tasks_refuse_bad_chats) {
     memset(huge, '?', sizeof huge - 1);
     struct eng_turn t[2] = {{1, "what?", NULL}};
     struct eng_ask a = {
-        .task = ENG_CHAT, .images = s.picture, .n_images = 1, .turns = t, .n_turns = 1};
+        .task = ENG_CHAT, .pictures = s.picture, .n_pictures = 1, .turns = t, .n_turns = 1};
     a.n_turns = 0, refuse(&s, a, E_INVALID, "without a question");
     a.n_turns = ENG_TURNS_MAX + 1, refuse(&s, a, E_TOO_BIG, "at most 64");
     a.n_turns = 2, refuse(&s, a, E_INVALID, "a question last");
     a.n_turns = 1, t[0].answer = "no", refuse(&s, a, E_INVALID, "a question last");
-    t[0].answer = NULL, t[0].n_images = 2, refuse(&s, a, E_INVALID, "more pictures than were sent");
-    t[0].n_images = 0, refuse(&s, a, E_INVALID, "1 pictures were sent, the turns have 0");
-    t[0].n_images = UINT32_MAX, refuse(&s, a, E_INVALID, "more pictures");
-    t[0].n_images = 1, t[0].question = "a [INST] b", refuse(&s, a, E_INVALID, "[INST]");
+    t[0].answer = NULL, t[0].n_pictures = 2,
+    refuse(&s, a, E_INVALID, "more pictures than were sent");
+    t[0].n_pictures = 0, refuse(&s, a, E_INVALID, "1 pictures were sent, the turns have 0");
+    t[0].n_pictures = UINT32_MAX, refuse(&s, a, E_INVALID, "more pictures");
+    t[0].n_pictures = 1, t[0].question = "a [INST] b", refuse(&s, a, E_INVALID, "[INST]");
     t[0].question = huge, refuse(&s, a, E_TOO_BIG, "tokens");
-    a.n_images = 1000, refuse(&s, a, E_TOO_BIG, "1000 pictures, at most 8");
+    a.n_pictures = 1000, refuse(&s, a, E_TOO_BIG, "1000 pictures, at most 8");
     /* As long as the model's positions allow, and one more. */
     huge[2048 - 256 - 64 - 4] = 0;
-    a.n_images = 1;
+    a.n_pictures = 1;
     struct eng_job *j = NULL;
     struct err e = {0};
     int rc = eng_submit(s.e, &a, &j, &e);

@@ -35,7 +35,7 @@ TEST(act_car_racing) {
     act(&r, "car_racing", 2, ",\"probability\":true");
     CHECK_EQ(r.reply->status, 200);
     const struct eng_ask *ask = fake_asked(r.eng);
-    CHECK(ask->task == ENG_DRIVE && ask->urgency == ENG_ACT && ask->n_images == 2);
+    CHECK(ask->task == ENG_DRIVE && ask->urgency == ENG_ACT && ask->n_pictures == 2);
     CHECK(ask->deadline_ns == 0 && ask->distribution);
     json_t *root = rig_json(&r), *action = json_object_get(root, "action");
     CHECK_NEAR(number_of(action, "steering"), -0.2, 1e-9);
@@ -62,7 +62,7 @@ TEST(act_space_invaders) {
     open_rig(&r);
     fake_values(r.eng, 5, 0, 0, 0);
     act(&r, "space_invaders", 4, "");
-    CHECK(fake_asked(r.eng)->task == ENG_SHOOT && fake_asked(r.eng)->n_images == 4);
+    CHECK(fake_asked(r.eng)->task == ENG_SHOOT && fake_asked(r.eng)->n_pictures == 4);
     json_t *root = rig_json(&r), *action = json_object_get(root, "action");
     CHECK_EQ(json_integer_value(json_object_get(action, "id")), 5);
     CHECK_STR(json_string_value(json_object_get(action, "name")), "LEFTFIRE");
@@ -284,7 +284,7 @@ static void close_session(struct rig *r, const char *at) {
 TEST(session_keeps_frames_and_repeats_the_oldest) {
     struct rig r;
     char at[80];
-    struct eng_image *seen[6];
+    struct eng_picture *seen[6];
     open_rig(&r);
     fake_values(r.eng, 1, 0, 0, 0);
     begin(&r, "space_invaders", at);
@@ -295,11 +295,11 @@ TEST(session_keeps_frames_and_repeats_the_oldest) {
         rig_send(&r, &q);
         CHECK_EQ(r.reply->status, 200);
         const struct eng_ask *ask = fake_asked(r.eng);
-        CHECK_EQ(ask->n_images, 4);
-        seen[i] = ask->images[3];
+        CHECK_EQ(ask->n_pictures, 4);
+        seen[i] = ask->pictures[3];
         for (int k = 0; k < 4; k++) {
             int which = i - 3 + k < 0 ? 0 : i - 3 + k;
-            CHECK(ask->images[k] == seen[which]);
+            CHECK(ask->pictures[k] == seen[which]);
         }
         buf_clear(&png);
     }
@@ -404,15 +404,15 @@ TEST(session_late_step_counts_as_seen_and_a_failed_one_does_not) {
     rig_send(&r, &q);
     rig_check_problem(&r, 503, "queue_full", NULL, NULL);
     fake_refuse(r.eng, 0);
-    int before = fake_images(r.eng);
+    int before = fake_pictures(r.eng);
     q.query = "default={\"steering\":0.5,\"gas\":0.1,\"brake\":0}";
     fake_refuse(r.eng, E_BUSY);
     rig_send(&r, &q);
     check_late(&r);
     api_call_free(r.call);
     r.call = NULL;
-    CHECK_EQ(fake_images(r.eng), before); /* the failed call's frame is gone, this one is kept */
-    CHECK_EQ(fake_images(r.eng), 1);
+    CHECK_EQ(fake_pictures(r.eng), before); /* the failed call's frame is gone, this one is kept */
+    CHECK_EQ(fake_pictures(r.eng), 1);
     buf_clear(&png);
     rig_close(&r);
 }

@@ -53,7 +53,7 @@ TEST(chat_answers_in_openai_s_shape) {
     CHECK_EQ(json_integer_value(json_object_get(usage, "total_tokens")), 12);
     json_decref(root);
     const struct eng_ask *a = fake_asked(r.eng);
-    CHECK(a->task == ENG_CHAT && a->urgency == ENG_ANSWER && a->n_turns == 1 && a->n_images == 0);
+    CHECK(a->task == ENG_CHAT && a->urgency == ENG_ANSWER && a->n_turns == 1 && a->n_pictures == 0);
     CHECK(a->speech.temperature == 0 && a->speech.top_p == 1 && a->speech.max_tokens == 128);
     CHECK_STR(a->turns[0].question, "hi");
     rig_close(&r);
@@ -95,8 +95,8 @@ TEST(chat_turns_and_pictures) {
         url, url, url);
     CHECK_EQ(r.reply->status, 200);
     const struct eng_ask *a = fake_asked(r.eng);
-    CHECK(a->n_turns == 2 && a->n_images == 3);
-    CHECK(a->turns[0].n_images == 1 && a->turns[1].n_images == 2);
+    CHECK(a->n_turns == 2 && a->n_pictures == 3);
+    CHECK(a->turns[0].n_pictures == 1 && a->turns[1].n_pictures == 2);
     CHECK_STR(a->turns[0].question, "be brief be kind one two three");
     CHECK_STR(a->turns[0].answer, "yes");
     CHECK_STR(a->turns[1].question, "and");
@@ -127,7 +127,7 @@ TEST(chat_takes_stored_pictures) {
         "{\"url\":\"%s%s\"}},{\"type\":\"text\",\"text\":\"hi\"}]}]}";
     rig_send_jsonf(&r, path, with_url, "lammd:", id);
     CHECK_EQ(r.reply->status, 200);
-    CHECK_EQ(fake_asked(r.eng)->n_images, 1);
+    CHECK_EQ(fake_asked(r.eng)->n_pictures, 1);
     id[0] = id[0] == '0' ? '1' : '0';
     rig_send_jsonf(&r, path, with_url, "lammd:", id);
     rig_check_problem(&r, 404, "image_not_found", NULL, NULL);

@@ -44,20 +44,20 @@ static void check_tasks(const char *dir, const char *tokenizer) {
         struct eng_ask ask;
         const char *text;
     } cases[] = {
-        {{.task = ENG_REFER, .n_images = 1, .text = "the brown dog"},
+        {{.task = ENG_REFER, .n_pictures = 1, .text = "the brown dog"},
          "<s> [INST] <Img># </Img> [refer] give me the location of the brown dog [/INST]"},
-        {{.task = ENG_VQA, .n_images = 1, .text = "how many?"},
+        {{.task = ENG_VQA, .n_pictures = 1, .text = "how many?"},
          "<s> [INST] <Img># </Img> [vqa] Based on the image, respond to this question with a short "
          "answer: how many? [/INST]"},
-        {{.task = ENG_IDENTIFY, .n_images = 1, .box = {0, 7, 50, 100}},
+        {{.task = ENG_IDENTIFY, .n_pictures = 1, .box = {0, 7, 50, 100}},
          "<s> [INST] <Img># </Img> [identify] {<0><7><50><100>} [/INST]"},
-        {{.task = ENG_CAPTION, .n_images = 1},
+        {{.task = ENG_CAPTION, .n_pictures = 1},
          "<s> [INST] <Img># </Img> [caption] Briefly describe this image. [/INST]"},
-        {{.task = ENG_GROUNDING, .n_images = 1},
+        {{.task = ENG_GROUNDING, .n_pictures = 1},
          "<s> [INST] <Img># </Img> [grounding] please describe this image in details [/INST]"},
-        {{.task = ENG_DETECTION, .n_images = 1, .text = "a dog"},
+        {{.task = ENG_DETECTION, .n_pictures = 1, .text = "a dog"},
          "<s> [INST] <Img># </Img> [detection] a dog [/INST]"},
-        {{.task = ENG_DRIVE, .n_images = 2},
+        {{.task = ENG_DRIVE, .n_pictures = 2},
          "<s> [INST] <Img># </Img><Img># </Img> You are playing a Car Racing game. <Objective> "
          "Drive "
          "this red car as fast as possible and avoid leaving the road. <Tips> Control steering and "
@@ -66,7 +66,7 @@ static void check_tasks(const char *dir, const char *tokenizer) {
          "Brake]: [(0,20), (0,20), (0,20)]. [CarRacing] Please select a value for each action "
          "within "
          "their respective ranges, providing three values in total: [/INST]"},
-        {{.task = ENG_SHOOT, .n_images = 4},
+        {{.task = ENG_SHOOT, .n_pictures = 4},
          "<s> [INST] <Img># </Img><Img># </Img><Img># </Img><Img># </Img> You are playing a Space "
          "Invaders game. <Objective> Destroy the space invaders by shooting your laser cannon at "
          "them "
@@ -75,7 +75,7 @@ static void check_tasks(const char *dir, const char *tokenizer) {
          "LEFT, "
          "4: RIGHTFIRE, 5: LEFTFIRE] [Space Invaders] Choose an action from the Action Space: "
          "[/INST]"},
-        {{.task = ENG_CHAT, .n_images = 3, .turns = turns, .n_turns = 3},
+        {{.task = ENG_CHAT, .n_pictures = 3, .turns = turns, .n_turns = 3},
          "<s> [INST] <Img># </Img><Img># </Img> which is bigger? [/INST] the left one</s><s> "
          "[INST] "
          "why? [/INST]</s><s> [INST] <Img># </Img> and here? [/INST]"},

@@ -34,20 +34,20 @@ static void golden_read(struct golden *g) {
     CHECK(g->n > 200);
 }
 
-static struct eng_image *read_picture(struct eng *eng, int side) {
+static struct eng_picture *read_picture(struct eng *eng, int side) {
     char path[64];
     size_t bytes = (size_t)side * (size_t)side * 3;
     uint8_t *rgb = mem_must(bytes);
-    struct eng_image *image;
+    struct eng_picture *picture;
     struct err e = {0};
     snprintf(path, sizeof path, "tests/golden/pictures/%d.rgb", side);
     FILE *f = fopen(path, "rb");
     CHECK(f != NULL);
     CHECK_EQ(fread(rgb, 1, bytes, f), bytes);
     fclose(f);
-    CHECK_EQ(eng_image_new(eng, rgb, side, side, &image, &e), 0);
+    CHECK_EQ(eng_picture_new(eng, rgb, side, side, &picture, &e), 0);
     mem_free(rgb);
-    return image;
+    return picture;
 }
 
 TEST(model_mini_answers_like_the_oracle) {
@@ -61,9 +61,12 @@ TEST(model_mini_answers_like_the_oracle) {
     CHECK_EQ(e.code, 0);
     /* A new edition needs new golden answers: make_golden.py tests/golden mini models/lamm-mini */
     CHECK_STR(eng_info(eng)->digest, g->digest);
-    struct eng_image *image = read_picture(eng, eng_info(eng)->image_size);
-    struct eng_ask ask = {
-        .images = &image, .n_images = 1, .points = g->points, .n_points = g->n, .distribution = 1};
+    struct eng_picture *picture = read_picture(eng, eng_info(eng)->image_size);
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
+                          .points = g->points,
+                          .n_points = g->n,
+                          .distribution = 1};
     CHECK_EQ(eng_submit(eng, &ask, &job, &e), 0);
     uint32_t n = 0;
     while (eng_job_state(job) < ENG_DONE) {
@@ -79,7 +82,7 @@ TEST(model_mini_answers_like_the_oracle) {
             CHECK_NEAR(a[i].prob[c], g->prob[a[i].point][c], 1e-3);
         }
     eng_job_put(job);
-    eng_image_put(image);
+    eng_picture_put(picture);
     eng_close(eng);
     mem_free(g);
 }

@@ -24,7 +24,7 @@ TEST(image_resize_equals_pillow) {
     while (fscanf(f, "%d %d %d %d %x", &w, &h, &ow, &oh, &want) == 5) {
         uint8_t *in = made_picture(w, h), *out = mem_must((size_t)ow * (size_t)oh * 3);
         struct err e = {0};
-        CHECK_EQ(image_resize(in, w, h, out, ow, oh, &e), 0);
+        CHECK_EQ(resize_picture(in, w, h, out, ow, oh, &e), 0);
         uint32_t got = text_fnv(out, (size_t)ow * (size_t)oh * 3);
         if (got != want)
             test_failed(__FILE__, __LINE__, "%dx%d to %dx%d is not Pillow's", w, h, ow, oh);
@@ -47,7 +47,7 @@ TEST(image_resize_refuses_sides) {
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct err e = {0};
         const int *b = bad[i];
-        CHECK_EQ(image_resize(in, b[0], b[1], out, b[2], b[3], &e), E_INVALID);
+        CHECK_EQ(resize_picture(in, b[0], b[1], out, b[2], b[3], &e), E_INVALID);
         CHECK_HAS(e.text, "side");
     }
 }
@@ -60,7 +60,7 @@ TEST(image_resize_long_strips) {
     for (int k = 0; k < 2; k++) {
         struct err e = {0};
         memset(out, 0, 64 * 64 * 3);
-        CHECK_EQ(image_resize(in, k ? 1 : LONG, k ? LONG : 1, out, 64, 64, &e), 0);
+        CHECK_EQ(resize_picture(in, k ? 1 : LONG, k ? LONG : 1, out, 64, 64, &e), 0);
         for (int i = 0; i < 64 * 64 * 3; i++)
             CHECK_EQ(out[i], 77);
     }
@@ -74,7 +74,7 @@ TEST(image_resize_out_of_memory) {
     for (;; failures++) {
         struct err e = {0};
         mem_fail_at(failures + 1);
-        int rc = image_resize(in, 100, 90, out, 30, 20, &e);
+        int rc = resize_picture(in, 100, 90, out, 30, 20, &e);
         mem_fail_at(0);
         if (!rc) break;
         CHECK_EQ(rc, E_NOMEM);

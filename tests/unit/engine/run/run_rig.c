@@ -317,10 +317,10 @@ static void rig_run(struct rig *r) {
 
 /* ---- turns ---- */
 
-struct eng_image *rig_picture(int n) {
+struct eng_picture *rig_picture(int n) {
     uint8_t rgb[3] = {(uint8_t)n, (uint8_t)n, (uint8_t)n};
     const struct picture_form form = {1, 1, "rig"};
-    struct eng_image *i;
+    struct eng_picture *i;
     CHECK_EQ(picture_new(&form, rgb, 1, 1, &i, NULL), 0);
     return i;
 }
@@ -354,7 +354,7 @@ static void rig_see(struct rig *r) {
         int32_t feat = feats_take(&r->places, &r->stems, part->digest, &is_seen);
         if (feat < 0) return;
         part->feat = feat;
-        r->feats[feat] = picture_rgb(unseen->images[0])[0];
+        r->feats[feat] = picture_rgb(unseen->pictures[0])[0];
         r->seen += (uint64_t)!is_seen;
         return;
     }

@@ -50,7 +50,7 @@ void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z);
 void rig_close(struct rig *r);
 
 /* A picture whose only content is its number. */
-struct eng_image *rig_picture(int number);
+struct eng_picture *rig_picture(int number);
 /* Every place of the grid, in a stirred order. */
 void rig_all_points(struct eng_point *points);
 struct eng_job *rig_job(struct rig *r, const struct eng_ask *ask);

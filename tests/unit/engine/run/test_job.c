@@ -14,36 +14,38 @@ TEST(job_refuses_bad_asks) {
     struct rig r;
     struct eng_job *j = (struct eng_job *)&r;
     struct eng_point in[] = {{0, 0}, {RIG_GRID - 1, RIG_GRID - 1}};
-    struct eng_image *none = NULL;
+    struct eng_picture *none = NULL;
     struct eng_point right[] = {{0, 0}, {RIG_GRID, 0}}, below[] = {{0, RIG_GRID}};
     rig_open(&r, RIG_WHOLE, &SMALL);
-    struct eng_image *p = rig_picture(1);
+    struct eng_picture *p = rig_picture(1);
     const struct {
         struct eng_ask ask;
         int code;
     } cases[] = {
-        {{.images = &p, .n_images = 1, .points = in, .n_points = 0}, E_INVALID},
-        {{.images = &p, .n_images = 1, .points = NULL, .n_points = 1}, E_INVALID},
-        {{.images = &none, .n_images = 1, .points = in, .n_points = 1}, E_INVALID},
-        {{.images = &p, .n_images = ENG_IMAGES_MAX + 1, .points = in, .n_points = 1}, E_TOO_BIG},
-        {{.images = &p, .n_images = 1, .points = right, .n_points = 2}, E_INVALID},
-        {{.images = &p, .n_images = 1, .points = below, .n_points = 1}, E_INVALID},
-        {{.images = &p, .n_images = 1, .points = in, .n_points = JOB_POINTS_MAX + 1}, E_TOO_BIG},
-        {{.images = &p,
-          .n_images = 1,
+        {{.pictures = &p, .n_pictures = 1, .points = in, .n_points = 0}, E_INVALID},
+        {{.pictures = &p, .n_pictures = 1, .points = NULL, .n_points = 1}, E_INVALID},
+        {{.pictures = &none, .n_pictures = 1, .points = in, .n_points = 1}, E_INVALID},
+        {{.pictures = &p, .n_pictures = ENG_PICTURES_MAX + 1, .points = in, .n_points = 1},
+         E_TOO_BIG},
+        {{.pictures = &p, .n_pictures = 1, .points = right, .n_points = 2}, E_INVALID},
+        {{.pictures = &p, .n_pictures = 1, .points = below, .n_points = 1}, E_INVALID},
+        {{.pictures = &p, .n_pictures = 1, .points = in, .n_points = JOB_POINTS_MAX + 1},
+         E_TOO_BIG},
+        {{.pictures = &p,
+          .n_pictures = 1,
           .points = in,
           .n_points = 1,
           .estimate = (enum eng_estimate)3},
          E_INVALID},
-        {{.images = &p, .n_images = 1, .points = in, .n_points = 1, .urgency = ENG_CLASSES},
+        {{.pictures = &p, .n_pictures = 1, .points = in, .n_points = 1, .urgency = ENG_CLASSES},
          E_INVALID},
-        {{.images = &p,
-          .n_images = 1,
+        {{.pictures = &p,
+          .n_pictures = 1,
           .points = in,
           .n_points = 1,
           .urgency = (enum eng_class) - 1},
          E_INVALID},
-        {{.images = &p, .n_images = 1, .points = in, .n_points = 2}, 0},
+        {{.pictures = &p, .n_pictures = 1, .points = in, .n_points = 2}, 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err e = {0};
@@ -53,26 +55,26 @@ TEST(job_refuses_bad_asks) {
     }
     job_put(j);
     eng_job_put(j);
-    eng_image_put(p);
+    eng_picture_put(p);
     rig_close(&r);
 }
 
 TEST(job_takes_as_many_points_as_it_says) {
     struct rig r;
     rig_open(&r, RIG_WHOLE, &SMALL);
-    struct eng_image *p = rig_picture(1);
+    struct eng_picture *p = rig_picture(1);
     struct eng_point *points = mem_must(JOB_POINTS_MAX * sizeof points[0]);
     for (int i = 0; i < JOB_POINTS_MAX; i++)
         points[i] =
             (struct eng_point){(uint16_t)(i % RIG_GRID), (uint16_t)(i / RIG_GRID % RIG_GRID)};
     struct eng_ask ask = {
-        .images = &p, .n_images = 1, .points = points, .n_points = JOB_POINTS_MAX};
+        .pictures = &p, .n_pictures = 1, .points = points, .n_points = JOB_POINTS_MAX};
     struct eng_job *j = rig_submit(&r, &ask);
     CHECK_EQ(j->tree.n_leaves, RIG_GRID * RIG_GRID);
     rig_finish(&r);
     rig_check_job(&r, j, 1, &ask);
     eng_job_put(j);
-    eng_image_put(p);
+    eng_picture_put(p);
     mem_free(points);
     rig_close(&r);
 }
@@ -80,11 +82,11 @@ TEST(job_takes_as_many_points_as_it_says) {
 TEST(job_without_memory_leaves_nothing_behind) {
     struct rig r;
     rig_open(&r, RIG_WHOLE, &SMALL);
-    struct eng_image *p = rig_picture(1);
+    struct eng_picture *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
     struct eng_ask ask = {
-        .images = &p, .n_images = 1, .points = points, .n_points = RIG_GRID * RIG_GRID};
+        .pictures = &p, .n_pictures = 1, .points = points, .n_points = RIG_GRID * RIG_GRID};
     struct mem_stats before, after;
     mem_stats(&before);
     int rc = E_NOMEM, n = 0;
@@ -104,7 +106,7 @@ TEST(job_without_memory_leaves_nothing_behind) {
         CHECK_EQ(after.allocations - before.allocations, after.frees - before.frees);
     }
     CHECK(n > 5);
-    eng_image_put(p);
+    eng_picture_put(p);
     rig_close(&r);
 }
 
@@ -129,11 +131,11 @@ TEST(job_wakes_once_a_pass_and_at_the_end) {
     struct rig r;
     struct listener l = {0};
     rig_open(&r, RIG_WHOLE, &SMALL);
-    struct eng_image *p = rig_picture(1);
+    struct eng_picture *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
-    struct eng_job *j = rig_submit(&r, &(struct eng_ask){.images = &p,
-                                                         .n_images = 1,
+    struct eng_job *j = rig_submit(&r, &(struct eng_ask){.pictures = &p,
+                                                         .n_pictures = 1,
                                                          .points = points,
                                                          .n_points = 100,
                                                          .wake = on_wake,
@@ -151,8 +153,8 @@ TEST(job_wakes_once_a_pass_and_at_the_end) {
     eng_job_put(j);
     /* one that is put at once hears nothing */
     l = (struct listener){0};
-    eng_job_put(rig_submit(&r, &(struct eng_ask){.images = &p,
-                                                 .n_images = 1,
+    eng_job_put(rig_submit(&r, &(struct eng_ask){.pictures = &p,
+                                                 .n_pictures = 1,
                                                  .points = points,
                                                  .n_points = 1,
                                                  .wake = on_wake,
@@ -160,7 +162,7 @@ TEST(job_wakes_once_a_pass_and_at_the_end) {
     rig_finish(&r);
     CHECK_EQ(l.wakes, 0);
     CHECK_EQ(r.sched.cancelled, 1);
-    eng_image_put(p);
+    eng_picture_put(p);
     rig_check_empty(&r);
     rig_close(&r);
 }
@@ -187,12 +189,12 @@ static void *announcer(void *arg) {
 TEST(job_put_waits_for_a_wake_that_is_under_way) {
     struct rig r;
     rig_open(&r, RIG_WHOLE, &SMALL);
-    struct eng_image *p = rig_picture(1);
+    struct eng_picture *p = rig_picture(1);
     for (int round = 0; round < 200; round++) {
         int *cell = mem_must(sizeof *cell);
         *cell = 42;
-        struct eng_job *j = rig_job(&r, &(struct eng_ask){.images = &p,
-                                                          .n_images = 1,
+        struct eng_job *j = rig_job(&r, &(struct eng_ask){.pictures = &p,
+                                                          .n_pictures = 1,
                                                           .points = &(struct eng_point){0, 0},
                                                           .n_points = 1,
                                                           .wake = wake_heap,
@@ -206,7 +208,7 @@ TEST(job_put_waits_for_a_wake_that_is_under_way) {
         mem_free(cell);
         pthread_join(t, NULL);
     }
-    eng_image_put(p);
+    eng_picture_put(p);
     rig_close(&r);
 }
 
@@ -226,11 +228,11 @@ static void *waiter(void *arg) {
 TEST(job_wait_sees_answers_and_the_end) {
     struct rig r;
     rig_open(&r, RIG_DIGITS, &SMALL);
-    struct eng_image *p = rig_picture(1);
+    struct eng_picture *p = rig_picture(1);
     struct eng_point points[RIG_GRID * RIG_GRID];
     rig_all_points(points);
     struct eng_job *j = rig_submit(
-        &r, &(struct eng_ask){.images = &p, .n_images = 1, .points = points, .n_points = 60});
+        &r, &(struct eng_ask){.pictures = &p, .n_pictures = 1, .points = points, .n_points = 60});
     uint64_t start = clock_ns();
     CHECK_EQ(eng_job_wait(j, 0, 5000000), E_TIMEOUT);
     CHECK(clock_ns() - start >= 5000000);
@@ -243,6 +245,6 @@ TEST(job_wait_sees_answers_and_the_end) {
         pthread_join(t[i], NULL);
     CHECK_EQ(eng_job_wait(j, 60, UINT64_MAX), 0); /* over: nothing to wait for */
     eng_job_put(j);
-    eng_image_put(p);
+    eng_picture_put(p);
     rig_close(&r);
 }

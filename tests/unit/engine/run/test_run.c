@@ -14,9 +14,9 @@ static void run_alone(enum rig_grammar kind, const struct rig_sizes *z, enum eng
     struct eng_point points[ALL];
     rig_all_points(points);
     rig_open(&r, kind, z);
-    struct eng_image *picture = rig_picture(5);
-    struct eng_ask ask = {.images = &picture,
-                          .n_images = 1,
+    struct eng_picture *picture = rig_picture(5);
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
                           .points = points,
                           .n_points = ALL,
                           .estimate = estimate,
@@ -26,7 +26,7 @@ static void run_alone(enum rig_grammar kind, const struct rig_sizes *z, enum eng
     rig_finish(&r);
     rig_check_job(&r, j, 5, &ask);
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     rig_check_empty(&r);
     rig_close(&r);
 }
@@ -65,9 +65,12 @@ TEST(run_holds_no_more_nodes_than_it_may) {
     rig_all_points(points);
     rig_open(&r, RIG_DEEP, &ROOMY);
     CHECK_EQ(r.form.explore_max, LANE_EXPLORE_MAX);
-    struct eng_image *picture = rig_picture(5);
-    struct eng_ask ask = {
-        .images = &picture, .n_images = 1, .points = points, .n_points = ALL, .distribution = 1};
+    struct eng_picture *picture = rig_picture(5);
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
+                          .points = points,
+                          .n_points = ALL,
+                          .distribution = 1};
     struct eng_job *j = rig_submit(&r, &ask);
     rig_finish(&r);
     uint32_t n;
@@ -83,7 +86,7 @@ TEST(run_holds_no_more_nodes_than_it_may) {
         }
     }
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     rig_check_empty(&r);
     rig_close(&r);
 }
@@ -97,9 +100,9 @@ TEST(run_feeds_no_row_twice) {
             struct eng_point points[ALL];
             rig_all_points(points);
             rig_open(&r, (enum rig_grammar)kind, &ROOMY);
-            struct eng_image *picture = rig_picture(9);
-            struct eng_ask ask = {.images = &picture,
-                                  .n_images = 1,
+            struct eng_picture *picture = rig_picture(9);
+            struct eng_ask ask = {.pictures = &picture,
+                                  .n_pictures = 1,
                                   .points = points,
                                   .n_points = ALL,
                                   .estimate = estimates[k],
@@ -116,7 +119,7 @@ TEST(run_feeds_no_row_twice) {
             rig_finish(&r);
             CHECK_EQ(r.rows, want);
             eng_job_put(j);
-            eng_image_put(picture);
+            eng_picture_put(picture);
             rig_close(&r);
         }
 }
@@ -129,8 +132,8 @@ TEST(run_branches_are_given_back) {
         points[i] = (struct eng_point){(uint16_t)(i % RIG_GRID), (uint16_t)(i / RIG_GRID)};
     const struct rig_sizes one = {200, 400, 1, 128, 0};
     rig_open(&r, RIG_DIGITS, &one);
-    struct eng_image *picture = rig_picture(9);
-    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = ALL};
+    struct eng_picture *picture = rig_picture(9);
+    struct eng_ask ask = {.pictures = &picture, .n_pictures = 1, .points = points, .n_points = ALL};
     struct eng_job *j = rig_submit(&r, &ask);
     int32_t most = 0;
     while (!sched_is_idle(&r.sched)) {
@@ -143,7 +146,7 @@ TEST(run_branches_are_given_back) {
     CHECK(most <= j->lane_slots + 6);
     CHECK(j->tree.run_tokens > 40);
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     rig_close(&r);
 }
 
@@ -152,8 +155,8 @@ TEST(run_every_token_is_computed_once) {
     struct eng_point points[ALL];
     rig_all_points(points);
     rig_open(&r, RIG_WHOLE, &ROOMY);
-    struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = ALL};
+    struct eng_picture *picture = rig_picture(1);
+    struct eng_ask ask = {.pictures = &picture, .n_pictures = 1, .points = points, .n_points = ALL};
     struct eng_job *j = rig_submit(&r, &ask);
     uint64_t prompt = (uint64_t)(r.form.stem_tokens + j->tree.run_tokens + j->tree.tail_tokens);
     rig_finish(&r);
@@ -180,7 +183,7 @@ TEST(run_every_token_is_computed_once) {
     eng_job_stats(j, &s);
     CHECK_EQ(s.stem_cached, r.form.stem_tokens);
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     rig_check_empty(&r);
     rig_close(&r);
 }
@@ -189,15 +192,17 @@ TEST(run_every_token_is_computed_once) {
 TEST(run_lanes_start_with_their_stem) {
     struct rig r;
     rig_open(&r, RIG_WHOLE, &ROOMY);
-    struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {
-        .images = &picture, .n_images = 1, .points = (struct eng_point[]){{3, 4}}, .n_points = 1};
+    struct eng_picture *picture = rig_picture(1);
+    struct eng_ask ask = {.pictures = &picture,
+                          .n_pictures = 1,
+                          .points = (struct eng_point[]){{3, 4}},
+                          .n_points = 1};
     struct eng_job *j = rig_submit(&r, &ask);
     rig_finish(&r);
     rig_check_job(&r, j, 1, &ask);
     CHECK_EQ(r.passes, 3);
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     rig_close(&r);
 }
 
@@ -205,14 +210,14 @@ TEST(run_duplicates_are_answered_once_and_copied) {
     struct rig r;
     struct eng_point points[] = {{3, 4}, {1, 1}, {3, 4}, {3, 4}, {1, 1}};
     rig_open(&r, RIG_DIGITS, &ROOMY);
-    struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = 5};
+    struct eng_picture *picture = rig_picture(1);
+    struct eng_ask ask = {.pictures = &picture, .n_pictures = 1, .points = points, .n_points = 5};
     struct eng_job *j = rig_submit(&r, &ask);
     CHECK_EQ(j->tree.n_leaves, 2);
     rig_finish(&r);
     rig_check_job(&r, j, 1, &ask);
     eng_job_put(j);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     rig_close(&r);
 }
 
@@ -221,8 +226,8 @@ TEST(run_two_cold_jobs_of_one_picture_share_the_prefill) {
     struct eng_point points[ALL];
     rig_all_points(points);
     rig_open(&r, RIG_WHOLE, &ROOMY);
-    struct eng_image *picture = rig_picture(1);
-    struct eng_ask ask = {.images = &picture, .n_images = 1, .points = points, .n_points = 10};
+    struct eng_picture *picture = rig_picture(1);
+    struct eng_ask ask = {.pictures = &picture, .n_pictures = 1, .points = points, .n_points = 10};
     struct eng_job *a = rig_submit(&r, &ask), *b = rig_submit(&r, &ask);
     rig_finish(&r);
     CHECK_EQ(r.seen, 1);
@@ -232,7 +237,7 @@ TEST(run_two_cold_jobs_of_one_picture_share_the_prefill) {
     rig_check_job(&r, b, 1, &ask);
     eng_job_put(a);
     eng_job_put(b);
-    eng_image_put(picture);
+    eng_picture_put(picture);
     rig_close(&r);
 }
 
@@ -248,7 +253,7 @@ static void run_crowd(uint64_t seed) {
     struct rig_sizes z = {75 + ROLL(400), 150 + ROLL(1500), 1 + ROLL(60), 64 + ROLL(300), ROLL(4)};
     struct rig r;
     rig_open(&r, (enum rig_grammar)ROLL(3), &z);
-    struct eng_image *pictures[PICTURES];
+    struct eng_picture *pictures[PICTURES];
     struct eng_job *jobs[JOBS];
     struct eng_ask asks[JOBS];
     struct eng_point *points = mem_must(JOBS * 100 * sizeof points[0]);
@@ -258,8 +263,8 @@ static void run_crowd(uint64_t seed) {
     for (int i = 0; i < JOBS; i++) {
         which[i] = ROLL(PICTURES);
         is_doomed[i] = ROLL(4) == 0;
-        asks[i] = (struct eng_ask){.images = &pictures[which[i]],
-                                   .n_images = 1,
+        asks[i] = (struct eng_ask){.pictures = &pictures[which[i]],
+                                   .n_pictures = 1,
                                    .points = points + i * 100,
                                    .n_points = 1 + (uint32_t)ROLL(ROLL(3) ? 12 : 100),
                                    .estimate = (enum eng_estimate)ROLL(3),
@@ -288,7 +293,7 @@ static void run_crowd(uint64_t seed) {
         eng_job_put(jobs[i]);
     }
     for (int i = 0; i < PICTURES; i++)
-        eng_image_put(pictures[i]);
+        eng_picture_put(pictures[i]);
     rig_check_empty(&r);
     CHECK(r.most_rows <= r.batch.rows_max);
     rig_close(&r);

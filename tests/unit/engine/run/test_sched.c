@@ -8,7 +8,7 @@ static const struct rig_sizes ROOMY = {4000, 20000, 300, 128, 8};
 
 struct stage {
     struct rig r;
-    struct eng_image *picture[40];
+    struct eng_picture *picture[40];
     struct eng_point points[ALL];
 };
 
@@ -24,12 +24,12 @@ static void close_stage(struct stage *s) {
     rig_check_empty(&s->r);
     rig_close(&s->r);
     for (int i = 0; i < 40; i++)
-        eng_image_put(s->picture[i]);
+        eng_picture_put(s->picture[i]);
 }
 
 static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_class class) {
-    return rig_submit(&s->r, &(struct eng_ask){.images = &s->picture[picture],
-                                               .n_images = 1,
+    return rig_submit(&s->r, &(struct eng_ask){.pictures = &s->picture[picture],
+                                               .n_pictures = 1,
                                                .points = s->points,
                                                .n_points = n,
                                                .urgency = class});
@@ -265,8 +265,8 @@ TEST(sched_ends_what_is_cancelled_or_late) {
     open_stage(&s, RIG_DIGITS, &ROOMY);
     struct eng_job *j[4];
     for (int i = 0; i < 4; i++)
-        j[i] = rig_submit(&s.r, &(struct eng_ask){.images = &s.picture[i],
-                                                  .n_images = 1,
+        j[i] = rig_submit(&s.r, &(struct eng_ask){.pictures = &s.picture[i],
+                                                  .n_pictures = 1,
                                                   .points = s.points,
                                                   .n_points = ALL,
                                                   .deadline_ns = i == 0 ? 100 : 0});

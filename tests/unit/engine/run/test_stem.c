@@ -259,11 +259,11 @@ TEST(stem_without_a_picture_and_of_nothing_else) {
     CHECK(a && !a->up && !stem_is_ready(a));
     CHECK_EQ(a->len, 2 + I);
     stem_give(&s, a);
-    static int32_t many[2 * ENG_IMAGES_MAX + 4], wide[STEM_IDS_MAX + 1];
-    for (int i = 0; i < 2 * ENG_IMAGES_MAX + 2; i++)
+    static int32_t many[2 * ENG_PICTURES_MAX + 4], wide[STEM_IDS_MAX + 1];
+    for (int i = 0; i < 2 * ENG_PICTURES_MAX + 2; i++)
         many[i] = i % 2 ? -1 : 3;
-    struct stem_key k = {.ids = many, .n_ids = 2 * ENG_IMAGES_MAX, .image_tokens = I};
-    for (int i = 0; i < ENG_IMAGES_MAX; i++)
+    struct stem_key k = {.ids = many, .n_ids = 2 * ENG_PICTURES_MAX, .image_tokens = I};
+    for (int i = 0; i < ENG_PICTURES_MAX; i++)
         k.digests[i] = "f";
     CHECK(stem_is_legal(&k));
     struct stem_key long_text = {.ids = wide, .n_ids = STEM_IDS_MAX, .image_tokens = I};

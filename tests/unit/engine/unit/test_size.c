@@ -60,20 +60,20 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
         struct eng_answer want[ENG_RIG_ALL], got[ENG_RIG_ALL];
         struct eng *roomy = eng_rig_open(&(struct eng_options){.model_dir = dirs[m]}), *tight;
         struct err err;
-        struct eng_image *picture = eng_rig_picture(roomy, 7);
+        struct eng_picture *picture = eng_rig_picture(roomy, 7);
         eng_rig_ask_all(roomy, picture, ENG_MODE, 1, want);
-        eng_image_put(picture);
+        eng_picture_put(picture);
         CHECK_EQ(open_with((struct eng_options){.model_dir = dirs[m]}, least, &tight, &err), 0);
         check_smaller(dirs[m], least);
         for (int i = 0; i < 3; i++) { /* more pictures than the pool holds stems */
             picture = eng_rig_picture(tight, 7 + i);
             eng_rig_ask_all(tight, picture, ENG_MODE, 1, got);
-            eng_image_put(picture);
+            eng_picture_put(picture);
         }
         picture = eng_rig_picture(tight, 7);
         eng_rig_ask_all(tight, picture, ENG_MODE, 1, got);
         CHECK(eng_rig_same(got, want, ENG_RIG_ALL));
-        eng_image_put(picture);
+        eng_picture_put(picture);
         eng_close(tight);
         eng_close(roomy);
     }
@@ -127,9 +127,9 @@ TEST(size_of_seeded_weights_runs) {
     struct eng_answer first[ENG_RIG_ALL], second[ENG_RIG_ALL];
     for (int i = 0; i < 2; i++) {
         CHECK_EQ(open_with(o, 0, &e, &err), 0);
-        struct eng_image *picture = eng_rig_picture(e, 1);
+        struct eng_picture *picture = eng_rig_picture(e, 1);
         eng_rig_ask_all(e, picture, ENG_MODE, 0, i ? second : first);
-        eng_image_put(picture);
+        eng_picture_put(picture);
         eng_close(e);
     }
     CHECK(eng_rig_same(first, second, ENG_RIG_ALL));
@@ -146,7 +146,7 @@ TEST(fp8_decoder_is_another_model) {
     CHECK_EQ(strlen(eng_info(fp8)->digest), 64);
     CHECK_HAS(eng_info(fp8)->backend, "fp8");
     CHECK_EQ(eng_info(plain)->parameters, eng_info(fp8)->parameters);
-    struct eng_image *picture = eng_rig_picture(fp8, 1);
+    struct eng_picture *picture = eng_rig_picture(fp8, 1);
     eng_rig_ask_all(plain, picture, ENG_MODE, 1, a);
     eng_rig_ask_all(fp8, picture, ENG_MODE, 1, b);
     CHECK(!eng_rig_same(a, b, ENG_RIG_ALL));
@@ -155,7 +155,7 @@ TEST(fp8_decoder_is_another_model) {
     CHECK_EQ(open_with(one, 0, &fp8, &err), 0);
     eng_rig_ask_all(fp8, picture, ENG_MODE, 1, c); /* by itself or among others */
     CHECK(eng_rig_same(b, c, ENG_RIG_ALL));
-    eng_image_put(picture);
+    eng_picture_put(picture);
     eng_close(fp8);
     eng_close(plain);
 }
