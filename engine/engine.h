@@ -106,12 +106,12 @@ void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the or
 /* ---- jobs ---- */
 enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_TRAIN, ENG_CLASSES }; /* urgency */
 enum eng_estimate {
-    ENG_MODE,   /* the paper's greedy pick of each token */
+    ENG_MODE,   /* the likeliest token each time (docs/model.md section 4.4) */
     ENG_MEDIAN, /* of each number's distribution given the numbers before it: least mean error */
     ENG_MEAN    /* the same, rounded to the nearest level */
 };
 
-/* The tasks of the paper; their prompts are in engine/ask/prompt.h, spec sections 4.3 and 4.5. */
+/* The tasks, with the prompts of engine/ask/prompt.h (docs/model.md sections 4.3 and 4.5). */
 enum eng_task {
     ENG_PIXELS,    /* one picture, points            -> [r,g,b] 0..255 for each point */
     ENG_SEGMENT,   /* one picture, `text`, points    -> 0 or 1 for each point */

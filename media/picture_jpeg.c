@@ -6,8 +6,8 @@
  * capped, and so is the product of scans and pixels. A truncated file is only a warning to the
  * library, which then paints grey: warnings are errors here.
  *
- * Orientation in EXIF is ignored, as in the paper's preprocessing (Pillow does not rotate on its
- * own). CMYK is turned into RGB as Pillow does; Adobe's files hold it inverted, and say so by their
+ * Orientation in EXIF is ignored (docs/model.md section 1.3: Pillow does not rotate on its own).
+ * CMYK is turned into RGB as Pillow does; Adobe's files hold it inverted, and say so by their
  * marker.
  *
  * Thread: any, one call each.

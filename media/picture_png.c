@@ -4,7 +4,7 @@
  * latter. Everything but what colours need (tRNS) is skipped unread: no iCCP, zTXt, iTXt to
  * inflate. Whatever the file holds becomes 8-bit RGB: palette and grey are expanded, 16 bits are
  * scaled, transparency is laid on white, interlaced pictures are put together. gAMA and profiles
- * are left aside, as Pillow leaves them aside in the paper's preprocessing. The file has to be
+ * are left aside, as Pillow leaves them aside (docs/model.md section 1.3). The file has to be
  * whole: a missing end is an error, although all rows may be there.
  *
  * libpng reports errors by longjmp. It is confined to the two functions with a setjmp; what they

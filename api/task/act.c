@@ -1,9 +1,9 @@
 /* act.c - POST /v1/act: the last frames of a game -> what to do now.
  *
- * An action is told three times: in the game's own units, as the paper's integers, and as the text
- * they make. CarRacing: value v is c = v / 10 - 1, gas and brake at least 0 (spec section 4.3). A
- * game doesn't wait: `deadline_ms` counts from when the request was whole, and an answer that would
- * come later, or finds the queue full, is the client's own `default`, marked `late`.
+ * An action is told three times: in the game's own units, as the model's integers, and as the text
+ * they make. CarRacing: value v is c = v / 10 - 1, gas and brake at least 0 (docs/model.md section
+ * 4.3). A game doesn't wait: `deadline_ms` counts from when the request was whole, and an answer
+ * that would come later, or finds the queue full, is the client's own `default`, marked `late`.
  * Thread: a worker.
  */
 #include "api/task/act.h"

@@ -1,7 +1,8 @@
 /* describe.c - POST /v1/describe: a picture goes in, words about it come out.
  *
- * Four of the paper's tasks: caption, identify (what is in this box?), grounding (a description whose
- * phrases have boxes), detection (where is this phrase?). Boxes in the text are told as data too.
+ * Four tasks of docs/model.md section 4.3: caption, identify (what is in this box?), grounding (a
+ * description whose phrases have boxes), detection (where is this phrase?). Boxes in the text are
+ * told as data too.
  * Thread: step on a worker, a stream's read wherever the server reads.
  */
 #include <math.h>

@@ -132,7 +132,7 @@ static float bits(const struct eng_answer *a) {
     return a->entropy[0] + a->entropy[1] + a->entropy[2];
 }
 
-/* Mean absolute error per channel in levels. The paper's RE sums the channels: 300/255 of it. */
+/* Mean absolute error per channel in levels. RE is 300/255 of it (docs/model.md section 7.1). */
 static double mae_levels(const struct painting *p, const struct eng_answer *answers) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < p->n; i++) {

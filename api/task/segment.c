@@ -1,8 +1,9 @@
 /* segment.c - POST /v1/segment: a picture and sentences -> the masks of what they speak of.
  *
- * As the paper does it: the model points at a box first, then every place of its grid inside the box
- * is asked for one bit; outside the box there is nothing. A box may be given, or the whole picture
- * asked. One forward pass per place; the two logits make a probability, so the mask may be soft.
+ * As the paper does it (docs/model.md section 7.3): the model points at a box first, then every
+ * place of its grid inside the box is asked for one bit; outside the box there is nothing. A box may
+ * be given, or the whole picture asked. One forward pass per place; the two logits make a
+ * probability, so the mask may be soft.
  *
  * Each sentence is a `look` on its way, by itself:
  *

@@ -1,4 +1,4 @@
-/* metric.h - the paper's metrics to the letter (spec section 7). Pure functions over plain values.
+/* metric.h - the metrics of docs/model.md section 7 to the letter. Pure functions over plain values.
  *
  * Boxes are x1, y1, x2, y2 in pixels. A box the model speaks is in hundredths of the sides, truncated.
  */

@@ -1,12 +1,12 @@
 /* pvp.c - `lammd eval pvp FOLDER`: pixel value prediction on a folder of pictures.
  *
  * Every picture is shrunk to the model's grid and every place of it is asked, once by `mode` (the
- * paper's greedy answer) and once by `median`. The error is the mean of |answer - truth| over
+ * greedy answer) and once by `median`. The error is the mean of |answer - truth| over
  * places and channels, in levels of 0..255. Beside it stand baselines from the truth itself: its
  * mean colour, and mosaics of k x k blocks, each block painted in its mean colour.
  * The paper's RE is given without a unit: read literally (three channels summed, over 255, in per
  * cent) it is 300/255 of our levels; read as levels it is our figure. Both are printed
- * (docs/design.md, "Estimates").
+ * (docs/model.md section 7.1; docs/design.md, "Estimates").
  */
 #include <dirent.h>
 #include <errno.h>

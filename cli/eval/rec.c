@@ -1,4 +1,4 @@
-/* rec.c - `lammd eval rec`: boxes for sentences, P@0.5 (spec section 7, "REC").
+/* rec.c - `lammd eval rec`: boxes for sentences, P@0.5 (docs/model.md section 7.2).
  *
  * The prompt is the engine's own, `[refer] give me the location of {sentence}`. The box that is
  * spoken, in hundredths of the sides, hits when its IoU with the true one is over a half. The score is

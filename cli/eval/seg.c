@@ -1,4 +1,4 @@
-/* seg.c - `lammd eval seg`: masks for sentences, cIoU (spec section 7, "cIoU").
+/* seg.c - `lammd eval seg`: masks for sentences, cIoU (docs/model.md section 7.3).
  *
  * First the box of the sentence, by [refer]; then every place of the grid inside it, outside is 0.
  * --given-boxes takes the true box instead, --whole-grid asks every place. cIoU is the sum of

@@ -1,4 +1,4 @@
-/* vqa.c - `lammd eval vqa`: questions about pictures (spec section 7, "VQA").
+/* vqa.c - `lammd eval vqa`: questions about pictures (docs/model.md section 7.4).
  *
  * Greedy, 20 tokens, compared in lower case with <unk> and white space around taken away. Choices are
  * ranked by the likelihood of the whole candidate with its end of text: the lowest total NLL wins.

@@ -24,7 +24,7 @@ enum {
     ANSWER_TOKENS = (GRAMMAR_FIELDS_MAX + 1) * TEXT_TOKENS
 };
 
-/* Spec section 4.3. */
+/* docs/model.md section 4.3. */
 const struct grammar_spec grammar_colour = {"[", 3, {{256, ","}, {256, ","}, {256, "]"}}};
 const struct grammar_spec grammar_bit = {"", 1, {{2, ""}}};
 const struct grammar_spec grammar_box = {

@@ -1,4 +1,4 @@
-/* prompt.c - the canonical turns of spec sections 4.1, 4.3 and 4.5.
+/* prompt.c - the canonical turns of docs/model.md sections 4.1, 4.3 and 4.5.
  *
  * TRAPS (each has a case in test_prompt.c):
  *   - the text is cut at a picture and each piece is tokenized on its own, with its own dummy space;

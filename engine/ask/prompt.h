@@ -1,4 +1,4 @@
-/* prompt.h - the texts of the paper's tasks as token ids, to the letter (spec section 4).
+/* prompt.h - the texts of the tasks as token ids, to the letter (docs/model.md section 4).
  *
  *     BOS [INST] <Img> picture </Img> {instruction} [/INST]
  *     BOS [INST] <Img> picture </Img><Img> picture </Img> {instruction} [/INST]

@@ -4,7 +4,8 @@
  * name and shape. The first error sticks: later calls bind nothing, so that the walk reads as a list.
  * Matrices go to the device in the type they have in the file; vectors and positions are widened to
  * f32. Every tensor used is marked; what is left over at the end has to be one of the few that
- * published checkpoints carry along (spec section 5.1, 5.2), or somebody misspelled a name.
+ * published checkpoints carry along (docs/model.md sections 5.1 and 5.2), or somebody misspelled a
+ * name.
  *
  * TRAPS: k has no bias in the tower (bias = q_bias, zeros, v_bias); ln_vision absent means weight 1,
  * bias 0; positions of another grid are resized with a = -0.75, not the -0.5 of pictures.

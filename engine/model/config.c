@@ -1,8 +1,9 @@
 /* config.c - config.json: what the network is and how it wants to be asked.
  *
  * One table says it all: section, key, kind, bounds, and the value of a key that may be missing.
- * Names are those of Hugging Face's LLaMA configs where they exist (spec section 5.2, 9). Unknown
- * keys are ignored, as everybody's configs carry many; a known key of the wrong type never is.
+ * Names are those of Hugging Face's LLaMA configs where they exist (docs/model.md sections 5.2 and
+ * 9). Unknown keys are ignored, as everybody's configs carry many; a known key of the wrong type
+ * never is.
  * Values under the lower bound can't be right (E_FORMAT), over the upper one are absurd (E_TOO_BIG):
  * the bounds keep every product of two sizes within an int and every buffer plannable.
  */

@@ -1,8 +1,8 @@
 /* llama.c - the decoder: rows of a pass go through the layers, picked rows come out as choices.
  *
- * LLaMA-2 (spec section 3) over a prompt tree: where a row looks is in the pass's groups, spans and
- * tails (kern.h). One put carries every index array to the device; the pass itself is a list of
- * operations without a wait.
+ * LLaMA-2 (docs/model.md section 3) over a prompt tree: where a row looks is in the pass's groups,
+ * spans and tails (kern.h). One put carries every index array to the device; the pass itself is a
+ * list of operations without a wait.
  *
  * The last layer gives its k and v for every row, but what it adds to a row matters only where
  * somebody picks. So behind its attention the picked rows are gathered and go on alone. A row's bits

@@ -1,8 +1,8 @@
 /* vit.c - the vision tower and the connector: a picture becomes rows that the decoder can read.
  *
- * EVA-CLIP's pre-norm transformer (spec section 1) followed by ln_vision and one linear map over
- * `concat` neighbours of a row of patches (spec section 2). One picture at a time; the buffers are
- * those of struct work, sized by model_plan.
+ * EVA-CLIP's pre-norm transformer (docs/model.md section 1) followed by ln_vision and one linear
+ * map over `concat` neighbours of a row of patches (docs/model.md section 2). One picture at a time;
+ * the buffers are those of struct work, sized by model_plan.
  *
  * TRAPS: the residual stream (vit_x) stays f32 from end to end; q is scaled, not the scores; the cls
  * row goes through every block and is dropped by starting at row 1; joining four patches is a reshape,

@@ -2,9 +2,10 @@
  *
  * For output place i: center = (i + 0.5) * scale, scale = in / out, window = 2 * max(1, scale) to both
  * sides, weights of Keys' kernel with a = -0.5 at distance (x + 0.5 - center) / max(1, scale),
- * normalised in double and rounded half away from zero to 22 bits (spec section 1; the arithmetic
- * follows what Pillow's Resample.c computes). Columns first, their result kept as 8 bits, and
- * only for the rows that the second pass will read. A pass whose size does not change is skipped.
+ * normalised in double and rounded half away from zero to 22 bits (docs/model.md section 1.3;
+ * the arithmetic follows what Pillow's Resample.c computes). Columns first, their result kept as 8
+ * bits, and only for the rows that the second pass will read. A pass whose size does not change is
+ * skipped.
  */
 #include "engine/picture/resize.h"
 

@@ -1,8 +1,8 @@
 /* image.h - resizing exactly as Pillow does it (Image.resize with BICUBIC on 8-bit RGB).
  *
  * a = -0.5, antialiased when shrinking, fixed-point weights of 22 bits, horizontal pass first with
- * its result rounded to 8 bits, a pass skipped where the size does not change (spec section 1,
- * after Pillow's Resample.c). Bit-equal to Pillow on every machine. Thread: any.
+ * its result rounded to 8 bits, a pass skipped where the size does not change (docs/model.md
+ * section 1.3, after Pillow's Resample.c). Bit-equal to Pillow on every machine. Thread: any.
  */
 #ifndef ENGINE_PICTURE_RESIZE_H
 #define ENGINE_PICTURE_RESIZE_H

@@ -5,8 +5,8 @@
  *
  * A figure is the time of one operation among many queued behind each other, after one round to
  * warm up; the median of ROUNDS rounds, with least and most. Beside it, the floor: multiply-adds at
- * PEAK_TFLOPS (measured on an H200 by others, see the specification's section 8; a different card
- * has a different floor) or bytes at PEAK_GBS, whichever takes longer, and the share of it that was
+ * PEAK_TFLOPS (measured on an H200 by others, docs/model.md section 8; a different card has a
+ * different floor) or bytes at PEAK_GBS, whichever takes longer, and the share of it that was
  * reached. The attention is measured in both modes; passes of all layers, each waited for, as they
  * are issued and as graphs. Needs nothing but the kernels room, so that it
  * can be built on a bare machine.

@@ -27,6 +27,11 @@ product=$(find $rooms -name '*.[ch]' | sort)
 cuda=$(find kernels/cuda -name '*.cu' -o -name '*.cuh' | sort)
 headers=$(find $rooms -name '*.h' | sort)
 all="$product $(find tests -name '*.[ch]' | sort)"
+# Whatever people read: sources, scripts and pages.
+written=$(find . \( -name .git -o -name build \) -prune -o -type f \( -name '*.[ch]' -o -name '*.inc' \
+    -o -name '*.cu' -o -name '*.cuh' -o -name '*.py' -o -name '*.sh' -o -name '*.awk' -o -name '*.md' \
+    -o -name '*.yaml' -o -name '*.html' -o -name '*.js' -o -name '*.css' -o -name '*.mk' \
+    -o -name Makefile \) -print | sed 's|^\./||' | sort)
 # Objects and complaints of sources that are gone don't count.
 alive() {
     while read -r f; do
@@ -43,6 +48,7 @@ format() { clang-format --dry-run -Werror "$@" 2>&1 | sed -n 's/:.*error: code.*
     check rooms awk -f tests/lint/rooms.awk $product $cuda
     check bans awk -f tests/lint/bans.awk $product $cuda
     check sizes awk -f tests/lint/sizes.awk $all $cuda
+    check cites awk -f tests/lint/cites.awk $written
     check 'headers alone' sh tests/lint/headers.sh $headers
     check 'compiler warnings' complaints
     check 'mutable globals' sh tests/lint/globals.sh $(objects)

@@ -67,6 +67,40 @@ expect sizes "long.c:2: long_one has 121 lines, 120 at most
 over.c: 901 lines, 900 at most" \
     "$(cd "$tmp" && awk -f "$root/tests/lint/sizes.awk" ok.c long.c table.c full.c over.c)"
 
+# cites.awk reads this file too: "@" stands for the word, "%" for the folder of pages.
+pages=docs
+mkdir "$tmp/$pages"
+plant() { sed 's/@/section/g; s/%/docs/g' >"$tmp/$1"; }
+plant $pages/m.md <<'X'
+# Page
+## 1. One
+### 1.2 Sub
+Fine: @ 1, @s 1 and 1.2, [m](m.md) @ 1, @ 2 of RFC 9, the paper's @ 4. Lost: @ 2
+```
+## 3. no heading
+```
+See [old](../%/old.md) and @
+3.
+X
+plant engine/run/c.c <<'X'
+/* Fine: %/m.md @s 1, 1.2 and 1; RFC 1 @s 5.1 (x), 6; HTML standard, @ 9.2; (%/m.md) @
+ * 1.2; @ 1.2 of %/m.md; 3 @ more.
+ * Lost: %/m.md @s 1 to 3 and %/m.md @
+ * 1.3; %/n.md @ 1; run/k.md @ 1; see @ 1 */
+int section_of(int section); // spec @ 4
+X
+expect cites "m.md:4: %/m.md has no @ 2
+m.md:8: %/m.md has no @ 3
+m.md:8: ../%/old.md is not there
+c.c:3: %/m.md has no @ 3
+c.c:3: %/m.md has no @ 1.3
+c.c:4: %/n.md is not there
+c.c:4: run/k.md is not there
+c.c:4: @ 1 of what?
+c.c:5: @ 4 of what?" \
+    "$(cd "$tmp" && awk -f "$root/tests/lint/cites.awk" $pages/m.md engine/run/c.c |
+        sed 's|^[a-z/]*/||; s|docs|%|; s|section|@|')"
+
 echo 'struct uses { size_t n; };' >"$tmp/alone.h"
 echo 'struct fine { int n; };' >"$tmp/fine.h"
 expect headers "1" "$(CC=$CC sh tests/lint/headers.sh "$tmp/alone.h" "$tmp/fine.h" |

@@ -1,7 +1,7 @@
 #!/bin/sh
 # floors.sh COMMAND... - run a `lammd bench` of PAE-LaMM's sizes, and put beside what has one its floor: what
-# its multiply-adds take at TFLOPS (790, measured on an H200), by the specification's count. Of an act the floor
-# holds 5 steps that read all weights, at 2.75 ms each. The exit status is the command's.
+# its multiply-adds take at TFLOPS (790, measured on an H200), as docs/model.md section 8 counts them. Of an
+# act the floor holds 5 steps that read all weights, at 2.75 ms each. The exit status is the command's.
 out=$("$@")
 rc=$?
 printf '%s\n' "$out" | awk -v t="${TFLOPS:-790}" '

@@ -26,7 +26,7 @@ class Asker:
         tok = spm.SentencePieceProcessor(model_file=os.path.join(folder, "tokenizer.model"))
         return cls(model, tok, picture(model.c["vision_config"]["image_size"]))
 
-    # ---- prompts (spec section 4.1): each piece between pictures is tokenized on its own ----
+    # ---- prompts (docs/model.md section 4.1): each piece between pictures is tokenized on its own ----
 
     def prompt(self, x, y):
         c, bos = self.c, self.c["text_config"]["bos_token_id"]
@@ -88,7 +88,7 @@ class Asker:
         self.least_gap[kind] = min(self.least_gap[kind], gap)
 
     def mode(self, x, y):
-        """The paper's greedy answer: the likeliest legal token each time, the lowest id on a tie."""
+        """The greedy answer: the likeliest legal token each time, the lowest id on a tie."""
         ids, rgb, probs = self.prompt(x, y) + self.lead, [], []
         for node in self.fields:
             p_all = 1.0

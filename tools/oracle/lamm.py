@@ -1,8 +1,8 @@
 """PAE-LaMM in plain PyTorch: what the C program is measured against.
 
-Written from the specification alone, one function per part, no cache, no batching tricks; in
-float64 unless asked otherwise. `tap(name, tensor)` sees the same intermediate tensors under the
-same names as model_set_tap's function.
+Written from docs/model.md sections 1 to 3 alone, one function per part, no cache, no batching
+tricks; in float64 unless asked otherwise. `tap(name, tensor)` sees the same intermediate tensors
+under the same names as model_set_tap's function.
 """
 import json
 import math

@@ -1,8 +1,8 @@
 """Build lamm-mini's tokenizer.model: a SentencePiece BPE model written piece by piece.
 
-Why not train one: the prompts of the paper are fixed texts, and a pixel costs as many decoder rows
-as its question and answer have tokens. So the frequent parts of the prompts are single pieces, and
-so are the numbers 0..255, alone ("34") and with a comma ("31,"). What remains is spelled by common
+Why not train one: the prompts (docs/model.md section 4.3) are fixed texts, and a pixel costs as many
+decoder rows as its question and answer have tokens. So the frequent parts of the prompts are single
+pieces, and so are the numbers 0..255, alone ("34") and with a comma ("31,"). What remains is spelled by common
 English words, character pairs, single characters and, as in LLaMA-2, bytes.
 
 Layout of ids: 0 <unk>, 1 <s>, 2 </s>, 3..258 bytes, merged pieces in falling score, characters.

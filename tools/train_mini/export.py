@@ -16,7 +16,7 @@ import torch
 
 
 def tensors(s, c):
-    """(name, tensor, keep_f32) in the order they are stored; names of the specification."""
+    """(name, tensor, keep_f32) in the order they are stored; names of docs/model.md section 9."""
     p, E = c["patch"], c["E"]
     v = "visual_encoder."
     yield v + "cls_token", s["cls"].view(1, 1, E), True
@@ -75,7 +75,7 @@ def write(path, items):
 
 
 def config(c):
-    """The model's attributes in the words of the specification."""
+    """The model's attributes in the words of docs/model.md section 9."""
     return {
         "model_type": "pae_lamm", "torch_dtype": "bfloat16",
         "vision_config": {

@@ -1,4 +1,4 @@
-"""The graph of PAE-LaMM at any size (spec sections 1-3), with many questions behind one picture.
+"""PAE-LaMM at any size (docs/model.md sections 1 to 3), with many questions behind one picture.
 
 A plain prompt is BOS, `[INST] <Img>`, I picture tokens, `</Img> [reconstruct] loc: [`, row, col,
 tail, `[`, r, g (, b, `]`). All questions of a picture share everything before the row (the stem);

@@ -51,7 +51,7 @@ TEST(routes_other_method_is_405_with_allow) {
     CHECK(find("GET", "/v1/reconstruct", &arg, &status, &allow) == NULL);
     CHECK_EQ(status, 405);
     CHECK_STR(allow, "POST");
-    CHECK(find("POST", "/v1/pictures/abc", &arg, &status, &allow) == NULL);
+    CHECK(find("POST", "/v1/images/abc", &arg, &status, &allow) == NULL);
     CHECK_EQ(status, 405);
     CHECK_STR(allow, "DELETE");
     CHECK(arg == NULL);

@@ -1,4 +1,4 @@
-/* test_tasks.c - every task of the paper, held against one prompt at a time through the model
+/* test_tasks.c - every task of docs/model.md section 4.3, held against one prompt at a time through the model
  * (alone.h); alone, all at once, and twice. On the default model, and on those of random weights, which
  * say more than "the end" but are too short for some prompts.
  */

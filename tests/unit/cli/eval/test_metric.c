@@ -1,4 +1,4 @@
-/* test_eval_metric.c - the paper's metrics on cases worked out by hand. */
+/* test_eval_metric.c - the metrics of docs/model.md section 7 on cases worked out by hand. */
 #include "cli/eval/metric.h"
 
 #include "kernels/base/err.h"

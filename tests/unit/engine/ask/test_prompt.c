@@ -36,7 +36,7 @@ static const char *read(const struct prompt *p, const struct sptok *t) {
     return text;
 }
 
-/* Spec sections 4.3 and 4.5 and Fig. 2 of the paper, with either tokenizer. */
+/* docs/model.md sections 4.3 and 4.5, with either tokenizer. */
 static void check_tasks(const char *dir, const char *tokenizer) {
     static const struct eng_turn turns[] = {
         {2, "which is bigger?", "the left one"}, {0, "why?", ""}, {1, "and here?", NULL}};
@@ -112,7 +112,8 @@ TEST(prompt_pixel_of_lamm_mini) {
     sptok_close(t);
 }
 
-/* Spec section 4.2: the cut LLaMA-2's tokenizer makes, as far as the digits model has its pieces. */
+/* docs/model.md section 4.2: the cut LLaMA-2's tokenizer makes, as far as the digits model has its
+ * pieces. */
 TEST(prompt_pixel_to_the_letter) {
     struct model_config c = config_of("tests/golden/tiny-digits");
     struct sptok *t = text_open(DIGITS_TOKENIZER);

@@ -213,8 +213,8 @@ TEST(bind_qkv_bias) {
     bend_free(b);
 }
 
-/* Weight of source place k in place i of a doubled axis, as the specification states it: i = 2j+1
- * reads j-1 .. j+2, i = 2j reads j-2 .. j+1 with the weights reversed. */
+/* Weight of source place k in place i of a doubled axis, as docs/model.md section 1.2 states it:
+ * i = 2j+1 reads j-1 .. j+2, i = 2j reads j-2 .. j+1 with the weights reversed. */
 static double double_tap(int i, int k) {
     static const double weight[4] = {-0.10546875, 0.87890625, 0.26171875, -0.03515625};
     int t = i % 2 ? k - (i / 2 - 1) : 3 - (k - (i / 2 - 2));

@@ -1,6 +1,6 @@
 /* test_size.c - engines under a cap of device memory: what nobody chose shrinks and the answers stay the same;
  * what somebody chose is refused with the need; below the least, nothing opens and nothing stays. And the
- * shape without weights: its prompts have the spec's numbers of tokens. */
+ * shape without weights: its prompts have as many tokens as docs/model.md section 8 counts. */
 #include "engine/unit/unit.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"
