@@ -168,6 +168,6 @@ def main(root):
 
 if __name__ == "__main__":
     if sys.argv[1] == "shape":
-        write_shape(os.path.join(sys.argv[2], "pae-lamm-7b"), PAE_LAMM_7B, tokmake.digits())
+        write_shape(os.path.join(sys.argv[2], "pae-lamm-7b"), PAE_LAMM_7B, tokmake.paper())
     else:
         main(sys.argv[1])
