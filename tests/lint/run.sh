@@ -49,6 +49,7 @@ format() { clang-format --dry-run -Werror "$@" 2>&1 | sed -n 's/:.*error: code.*
     check bans awk -f tests/lint/bans.awk $product $cuda
     check sizes awk -f tests/lint/sizes.awk $all $cuda
     check cites awk -f tests/lint/cites.awk $written
+    check words awk -f tests/lint/words.awk docs/design.md $product
     check 'headers alone' sh tests/lint/headers.sh $headers
     check 'compiler warnings' complaints
     check 'mutable globals' sh tests/lint/globals.sh $(objects)

@@ -101,6 +101,35 @@ c.c:5: @ 4 of what?" \
     "$(cd "$tmp" && awk -f "$root/tests/lint/cites.awk" $pages/m.md engine/run/c.c |
         sed 's|^[a-z/]*/||; s|docs|%|; s|section|@|')"
 
+cat >"$tmp/$pages/d.md" <<'X'
+* *gone*: before the chapter
+## Words
+* *lane*: a part of lane_new
+* *pick*: its plural is one
+* *KV pool*: two words
+* *door*: in the text of a door
+* *prose*: only in a comment
+* *string*: only in a string
+* *KV dog*: one of two
+* *lane*: again
+* without a word
+## More
+* *gone*: behind the chapter
+X
+cat >"$tmp/engine/run/w.c" <<'X'
+/* prose // */ int lane_new(int n_picks); // prose
+/* prose
+ * prose */ const char *kv_pool = "a \" string"; /* prose */
+X
+echo '/* the door of it */' >"$tmp/engine/engine.h"
+expect words "d.md:10: lane is explained twice
+d.md:11: an entry begins \`* *word*\`
+d.md:7: prose is not a word of the code
+d.md:8: string is not a word of the code
+d.md:9: KV dog is not a word of the code" \
+    "$(cd "$tmp" && awk -f "$root/tests/lint/words.awk" $pages/d.md engine/run/w.c engine/engine.h |
+        sed 's|^[a-z]*/||')"
+
 echo 'struct uses { size_t n; };' >"$tmp/alone.h"
 echo 'struct fine { int n; };' >"$tmp/fine.h"
 expect headers "1" "$(CC=$CC sh tests/lint/headers.sh "$tmp/alone.h" "$tmp/fine.h" |
