@@ -8,7 +8,7 @@
  * kern_config.isa chooses among NULL, "auto" or "flat" (the default), "tile" and "strict": see enum
  * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu). Why flat
  * is the default, and without graphs: no measurement has spoken for anything else yet
- * (docs/gpu-results.md).
+ * (docs/gpu.md).
  */
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +51,7 @@ static int find_device(int device, struct cudaDeviceProp *prop, struct err *e) {
 }
 
 /* Below the CPU's, so that "auto" stays there: no kernel has run on a GPU yet. `--device cuda` takes
- * it; the score goes up to 100 with the first whole report in docs/gpu-results.md. */
+ * it; the score goes up to 100 with the first whole report in docs/gpu.md. */
 static int cuda_score(void) {
     struct cudaDeviceProp prop;
     return find_device(0, &prop, NULL) == 0 ? 5 : 0;
