@@ -1,6 +1,6 @@
 """Draw a run's log.csv: the error on set-aside pictures against the questions seen.
 
-    python3 tools/train_mini/curve.py RUN/log.csv docs/lamm-mini-curve.png
+    python3 tools/train_mini/curve.py RUN/log.csv curve.png
 
 Both axes are logarithmic: questions asked in training, and the mean absolute error per channel in
 levels (0..255) of `mode` and `median`. The grey line is the bar of the first edition, an 8x8

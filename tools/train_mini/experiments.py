@@ -2,7 +2,7 @@
 
     python3 tools/train_mini/experiments.py --runs RUNS --pack PACK --tokenizer TOKENIZER [NAME...]
     python3 tools/train_mini/experiments.py --runs RUNS --table           # Markdown
-    python3 tools/train_mini/experiments.py --runs RUNS --draw docs/lamm-mini-experiments.png
+    python3 tools/train_mini/experiments.py --runs RUNS --draw experiments.png
 
 A run that is there already is not run again. Every run sees QUESTIONS questions, has its whole
 learning-rate schedule within them, starts from seed 1 and is judged on the same 10,240 pixels of

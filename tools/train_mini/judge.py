@@ -1,7 +1,7 @@
 """How far a served model can be trusted: calibration, edges, the worst pictures.
 
     ./lammd serve --listen 127.0.0.1:8080 &
-    python3 tools/train_mini/judge.py --server 127.0.0.1:8080 --out docs/lamm-mini-calibration.png FOLDER
+    python3 tools/train_mini/judge.py --server 127.0.0.1:8080 --out calibration.png FOLDER
 
 Every pixel of every picture in FOLDER is asked over HTTP by `mode` and by `median`, with what the
 model says of its own certainty. Prints, in Markdown:
