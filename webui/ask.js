@@ -17,7 +17,7 @@ let running = null;             // AbortController
 export const ask = {
   // By a pipe: a photo is longer than an argument may be.
   curl(origin) {
-    return `printf '{"messages": [{"role": "user", "content": [{"type": "text", "text": "What is in the picture?"},\n` +
+    return `printf '{"messages": [{"role": "user", "content": [{"type": "text", "text": "What colour is the thing?"},\n` +
       `  {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,%s"}}]}]}' "$(base64 -w0 photo.jpg)" |\n` +
       `curl ${origin}/v1/chat/completions -H 'Content-Type: application/json' -d @-`;
   },

@@ -19,7 +19,7 @@ let own = null;     // the box that a person draws
 
 export const cut = {
   curl(origin) {
-    const sentence = ($('cut-phrase').value.trim() || 'the red ball').replaceAll("'", "'\\''");
+    const sentence = ($('cut-phrase').value.trim() || 'the red thing').replaceAll("'", "'\\''");
     const where = boxFields().map(([name, value]) => ` -F ${name}=${value}`).join('');
     return `curl -F image=@photo.jpg -F 'sentence=${sentence}'${where} ${origin}/v1/segment -o mask.png`;
   },
@@ -213,7 +213,7 @@ function tell() {
   text('cut-time', mask ? `${format(mask.ms / 1000, 2)} s` : '–');
   if (!mask || running) return;
   if (n) setStatus(`“${mask.sentence}”`);
-  else setStatus(`nothing reaches ${$('cut-threshold').value} %; the likeliest place has ${percent(best)}`);
+  else setStatus(`no place reaches ${$('cut-threshold').value} %; the likeliest has ${percent(best)}`);
 }
 
 // ---- a box of one's own ----

@@ -122,7 +122,7 @@ def test_nothing_is_that_sure(page, fake):
     give(page)
     cut(page, "a faint thing")
     page.wait(DONE, 10)
-    assert "nothing reaches 50 %" in text(page, "cut-status"), text(page, "cut-status")
+    assert "no place reaches 50 %" in text(page, "cut-status"), text(page, "cut-status")
     assert not page.eval("document.getElementById('cut-nothing').hidden")
     assert page.eval("document.getElementById('cut-save').disabled")
     shot(page, "cut-nothing")
