@@ -17,6 +17,7 @@ judging is a rule, not a list: scenes.is_reserved.
 """
 import argparse
 import glob
+import json
 import os
 import re
 import tempfile
@@ -82,8 +83,8 @@ def stamps(folder):
             yield name, im.convert("RGBA")
 
 
-def emoji(font_folder, cldr_folder):
-    font = ImageFont.truetype(font_folder + "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", 109)
+def names_of_codes(cldr_folder):
+    """(character, name) of each emoji whose name the sentences can use."""
     tree = xml.parse(cldr_folder + "/usr/share/unicode/cldr/common/annotations/en.xml")
     for a in tree.iter("annotation"):
         code = a.get("cp")
@@ -92,11 +93,25 @@ def emoji(font_folder, cldr_folder):
         if not any(lo <= ord(code) <= hi for lo, hi in EMOJI):
             continue
         name = good_name(a.text)
-        if not name:
-            continue
+        if name:
+            yield code, name
+
+
+def emoji(font_folder, cldr_folder):
+    font = ImageFont.truetype(font_folder + "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", 109)
+    for code, name in names_of_codes(cldr_folder):
         im = Image.new("RGBA", (136, 128))
         ImageDraw.Draw(im).text((0, 0), code, font=font, embedded_color=True)
         yield name, im
+
+
+def fluent(folder, cldr_folder):
+    """A second look of the same things: pictures of a folder with index.jsonl (file, code)."""
+    known = dict(names_of_codes(cldr_folder))
+    with open(folder + "/index.jsonl", encoding="utf-8") as f:
+        for row in map(json.loads, f):
+            if len(row["code"]) == 1 and chr(int(row["code"][0], 16)) in known:
+                yield known[chr(int(row["code"][0], 16))], Image.open(f"{folder}/{row['file']}").convert("RGBA")
 
 
 def main():
@@ -105,6 +120,7 @@ def main():
     ap.add_argument("--debs", required=True, help="folder of package files")
     ap.add_argument("--out", required=True, help="the .npz to write")
     ap.add_argument("--download", action="store_true", help="fetch packages that are not there")
+    ap.add_argument("--fluent", help="folder of Fluent emoji with index.jsonl, a second look of the glyphs")
     a = ap.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as tmp:
@@ -119,6 +135,8 @@ def main():
         if folder["fonts-noto-color-emoji"] and folder["unicode-cldr-core"]:
             sources.append(("emoji", emoji(folder["fonts-noto-color-emoji"],
                                            folder["unicode-cldr-core"])))
+        if a.fluent and folder["unicode-cldr-core"]:
+            sources.append(("fluent", fluent(a.fluent, folder["unicode-cldr-core"])))
         for source, found in sources:
             for name, im in found:
                 px = trimmed(im)
@@ -133,7 +151,7 @@ def main():
              name=np.array([n for n, _, _ in rows]), source=np.array([s for _, s, _ in rows]))
     aside = sum(scenes.is_reserved(n) for n, _, _ in rows)
     print(f"{len(rows)} sprites, {len({n for n, _, _ in rows})} names; {aside} sprites reserved;",
-          {s: sum(r[1] == s for r in rows) for s in ("stamp", "emoji")})
+          {s: sum(r[1] == s for r in rows) for s in ("stamp", "emoji", "fluent")})
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ import scenes  # noqa: E402
 KEPT = 112  # channels of a picture token that the first edition's decoder reads
 RANKS = list(scenes.EXTREMES)
 SEEN = (16, len(scenes.COLOURS) + 1, 5, len(RANKS))  # channels: pixels, colour, box + size, ranks
+STRIP = (2, 8)  # rows and columns of the 64x64 grid that a token of four patches of 4x4 shows
 SHARP = 3.0  # a channel times this is a logit
 
 
@@ -95,16 +96,17 @@ def blocks_of(mask):
     return mask.reshape(64, 2, 64, 2).mean((1, 3)) >= 0.5
 
 
-def per_token(grid):
-    """(64, 64) -> (256, 16): the pixels of each token's strip of 2 rows and 8 columns."""
-    return grid.reshape(32, 2, 8, 8).transpose(0, 2, 1, 3).reshape(256, 16)
+def per_token(grid, cell=STRIP):
+    """(64, 64) -> (256, 16): the pixels of each token's cell, a strip of 2 rows and 8 columns unless told."""
+    h, w = cell
+    return grid.reshape(64 // h, h, 64 // w, w).transpose(0, 2, 1, 3).reshape(256, 16)
 
 
-def targets(scene, name_id):
+def targets(scene, name_id, cell=STRIP):
     """any (256, 16); and of each token's thing: colour, box and size, ranks, name, and the box of the part of it
     that lies in the token."""
-    out = {"any": per_token(blocks_of(scene.id_map > 0)).astype(np.float32)}
-    share = np.stack([per_token(blocks_of(scene.id_map == t.id)).sum(1) for t in scene.things])
+    out = {"any": per_token(blocks_of(scene.id_map > 0), cell).astype(np.float32)}
+    share = np.stack([per_token(blocks_of(scene.id_map == t.id), cell).sum(1) for t in scene.things])
     k = share.argmax(0)
     t = scene.things
     there = share.max(0) >= 2
@@ -119,19 +121,21 @@ def targets(scene, name_id):
     out["box"] = np.concatenate([box, size[:, None]], 1)[k]
     out["rank"] = rank[k]
     out["there"] = there.astype(np.float32)
-    out["part"] = part_boxes(scene, np.array([x.id for x in t])[k])
+    out["part"] = part_boxes(scene, np.array([x.id for x in t])[k], cell)
     return out
 
 
-def part_boxes(scene, ids):
-    """x1, y1, x2, y2 (256, 4) of what lies in each token's strip of the thing ids (256) names; 0..1 of the side.
+def part_boxes(scene, ids, cell=STRIP):
+    """x1, y1, x2, y2 (256, 4) of what lies in each token's cell of the thing ids (256) names; 0..1 of the side.
     Zeros where nothing does."""
     side = scene.side
-    h, w = side // 32, side // 8
-    part = scene.id_map.reshape(32, h, 8, w).transpose(0, 2, 1, 3).reshape(256, h, w) == ids[:, None, None]
+    h, w = side * cell[0] // 64, side * cell[1] // 64
+    rows, cols = side // h, side // w
+    part = scene.id_map.reshape(rows, h, cols, w).transpose(0, 2, 1, 3).reshape(256, h, w) == ids[:, None, None]
     across, down, n = part.any(1), part.any(2), np.arange(256)
-    box = np.stack([across.argmax(1) + n % 8 * w, down.argmax(1) + n // 8 * h,
-                    n % 8 * w + w - across[:, ::-1].argmax(1), n // 8 * h + h - down[:, ::-1].argmax(1)], 1)
+    x, y = n % cols * w, n // cols * h
+    box = np.stack([across.argmax(1) + x, down.argmax(1) + y,
+                    x + w - across[:, ::-1].argmax(1), y + h - down[:, ::-1].argmax(1)], 1)
     return (box * part.any((1, 2))[:, None] / side).astype(np.float32)
 
 
@@ -185,11 +189,14 @@ def dense_loss(asker, tok, t):
     """(loss, parts): masks, colours, boxes, ranks, names, fit of boxes, boxes of parts. An absolute error alone makes
     every thing middle-sized: what a token can't tell it guesses, and half the things are small. So the
     boxes are also held to their IoU, and the size (the fifth number) to its ratio. A token's last four channels are
-    the box of the part of its thing that it shows (not in a decoder of the first edition's width)."""
+    the box of the part of its thing that it shows (not in a decoder of the first edition's width). NaN in t["any"]:
+    nobody knows whether a thing is there."""
     (any_, colour, box, rank), name = asker(tok)
     there = t["there"]
     n = there.sum().clamp(min=1)
-    l_any = F.binary_cross_entropy_with_logits(any_.float(), t["any"])
+    known = (~t["any"].isnan()).float()
+    l_any = F.binary_cross_entropy_with_logits(any_.float(), t["any"].nan_to_num(), weight=known,
+                                               reduction="sum") / known.sum().clamp(min=1)
     l_col = F.cross_entropy(colour.flatten(0, 1).float(), t["colour"].flatten(), ignore_index=-1)
     l_box = ((box.float() - t["box"]).abs().mean(-1) * there).sum() / n
     ok = (~t["rank"].isnan() & (there[..., None] > 0)).float()
