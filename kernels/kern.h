@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 2u /* a plugin with another number is refused */
+#define KERN_ABI 3u /* a plugin with another number is refused */
 
 struct kern;
 struct kern_mat;
@@ -268,6 +268,9 @@ struct kern_ops {
     /* The type in which this device likes its pools of keys and values best. It takes this one and
      * f32; ref takes all. */
     enum kern_dtype (*pool_dtype)(const struct kern *k);
+    /* Token rows of its best pass: with more of them it goes hardly faster, and the first answers come
+     * later. For whoever has no reason to take another number. At least 1, the same since open. */
+    int (*pass_rows)(const struct kern *k);
 
     /* memory: alloc gives zeroed memory aligned to 64 bytes */
     int (*alloc)(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e);

@@ -146,6 +146,7 @@ static void profile_copy(struct kern *p, struct kern_ptr dst, struct kern_ptr sr
     p->ops->copy(p->k, dst, src, bytes);
 }
 static enum kern_dtype profile_pool_dtype(const struct kern *p) { return p->ops->pool_dtype(p->k); }
+static int profile_pass_rows(const struct kern *p) { return p->ops->pass_rows(p->k); }
 static void profile_begin(struct kern *p, uint64_t key) { (void)p, (void)key; }
 static int profile_end(struct kern *p) {
     (void)p;
@@ -213,6 +214,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .close = profile_close,
                                       .describe = profile_describe,
                                       .pool_dtype = profile_pool_dtype,
+                                      .pass_rows = profile_pass_rows,
                                       .alloc = profile_alloc,
                                       .free = profile_free,
                                       .put = profile_put,

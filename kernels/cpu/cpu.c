@@ -90,6 +90,9 @@ static enum kern_dtype cpu_pool_dtype(const struct kern *k) {
     return KERN_F32;
 }
 
+/* As fast as more: docs/benchmarks.md. */
+static int cpu_pass_rows(const struct kern *k) { return (void)k, 512; }
+
 /* ---- memory ---- */
 
 int cpu_no_memory(const struct kern *k, size_t bytes, struct err *e) {
@@ -190,6 +193,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .close = cpu_close,
                                   .describe = cpu_describe,
                                   .pool_dtype = cpu_pool_dtype,
+                                  .pass_rows = cpu_pass_rows,
                                   .alloc = cpu_alloc,
                                   .free = cpu_free,
                                   .put = cpu_put,

@@ -16,6 +16,10 @@
 #include "kernels/cuda/common.cuh"
 
 enum { MAJOR_LEAST = 8 }; /* compute capability: bf16 on the tensor cores */
+/* Rows of the best pass, and what must be free for the larger one: each row needs room for its lane's
+ * keys and values, about 12 MiB for PAE-LaMM. Reckoned, not measured. */
+enum { ROWS = 1024, ROWS_ROOMY = 2048 };
+static const uint64_t roomy_bytes = 60000000000u;
 
 /* ---- finding a device ---- */
 
@@ -157,6 +161,11 @@ static enum kern_dtype cuda_pool_dtype(const struct kern *k) {
     return k->mode == CUDA_STRICT ? KERN_F32 : KERN_BF16;
 }
 
+/* most_bytes is what was free at open, within memory_max. */
+static int cuda_pass_rows(const struct kern *k) {
+    return k->stats.most_bytes > roomy_bytes ? ROWS_ROOMY : ROWS;
+}
+
 /* ---- order ---- */
 
 void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
@@ -190,6 +199,7 @@ static const struct kern_ops table = {
     .close = cuda_close,
     .describe = cuda_describe,
     .pool_dtype = cuda_pool_dtype,
+    .pass_rows = cuda_pass_rows,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .put = cuda_put,

@@ -3,6 +3,8 @@
 #ifndef TESTS_CUDA_EMU_CONTROL_H
 #define TESTS_CUDA_EMU_CONTROL_H
 
+#include <stddef.h>
+
 #define EMU_CONTROL "emu_control"
 
 enum emu_call {
@@ -23,6 +25,7 @@ struct emu_control {
     int mallocs;           /* that live */
     int driver, devices;   /* the driver's version, devices; 0: the usual, -1: none */
     int major;             /* of their compute capability; 0: the usual */
+    size_t memory;         /* bytes that are free; 0: the usual 4 GiB */
 };
 
 #endif

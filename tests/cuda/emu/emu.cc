@@ -220,7 +220,7 @@ cudaError_t cudaGetLastError(void) {
 }
 const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total) {
-    return *room = *total = card_bytes, cudaSuccess;
+    return *room = *total = emu_control.memory ? emu_control.memory : card_bytes, cudaSuccess;
 }
 cudaError_t cudaMalloc(void **p, size_t n) {
     *p = is_refused(EMU_MALLOC) ? NULL : std::aligned_alloc(256, (n + 255) / 256 * 256);

@@ -66,6 +66,34 @@ TEST(card_that_cannot_be_had_says_why_cuda_flat) {
     }
 }
 
+/* Two thousand rows where more than 60 GB may be used, whether the card ends there or a cap does. */
+TEST(card_with_room_takes_more_rows_a_pass_cuda_flat) {
+    static const uint64_t enough = 60000000000u, spare = 256 << 20; /* plugin.cu */
+    static const struct {
+        uint64_t card, cap;
+        int rows;
+    } cases[] = {{0, 0, 1024},
+                 {enough + spare, 0, 1024},
+                 {enough + spare + 1, 0, 2048},
+                 {2 * enough, 0, 2048},
+                 {2 * enough, enough, 1024},
+                 {2 * enough, enough + 1, 2048},
+                 {enough, 2 * enough, 1024}};
+    const struct kern_ops *ops;
+    struct emu_control *emu = emulated(&ops);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kern *k = NULL;
+        struct kern_ptr p;
+        emu->memory = cases[i].card;
+        CHECK_EQ(ops->open(&(struct kern_config){.memory_max = cases[i].cap}, &k, NULL), 0);
+        CHECK_EQ(ops->pass_rows(k), cases[i].rows);
+        CHECK_EQ(ops->alloc(k, 1 << 20, &p, NULL), 0);
+        emu->memory = 1 << 20; /* what is taken later changes nothing */
+        CHECK_EQ(ops->pass_rows(k), cases[i].rows);
+        ops->close(k);
+    }
+}
+
 /* From the first refused launch on nothing is done any more, and whoever waits is told the same. */
 TEST(card_that_is_lost_stays_lost_cuda_flat) {
     const struct kern_ops *ops;

@@ -165,6 +165,11 @@ OP_TEST(device_memory_keeps_to_its_cap) {
     r->ops->close(k);
 }
 
+OP_TEST(device_knows_the_rows_of_its_best_pass) {
+    int rows = r->ops->pass_rows(r->k);
+    CHECK(strcmp(r->backend, "cuda") ? rows == 512 : rows == 1024 || rows == 2048);
+}
+
 /* Without a cap the CPU takes what was free when it was opened, and not what others have. */
 TEST(device_cpu_leaves_the_host_its_memory) {
     const struct kern_ops *ops;
