@@ -58,7 +58,7 @@ struct kern_config {
     int device;                   /* index of the device; 0 for the CPU */
     int threads;                  /* CPU: threads in all, the caller's included; 0: one per core */
     const char *isa;              /* for tests and benches; NULL or "auto": the backend's choice.
-                        CPU: "portable", "avx2", "avx512". CUDA: "flat", "tile", "strict",
+                        CPU: "portable", "avx2", "avx512". CUDA: "tile" (its choice), "flat", "strict",
                          each of which may have "+graphs" behind it */
     uint64_t memory_max;          /* bytes of alloc and matrices together; 0: all that there is */
     const struct kern_ops *inner; /* kern_profile alone: the device that computes, */

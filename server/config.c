@@ -37,7 +37,7 @@ static const struct row rows[] = {
      "names"},
     {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "another word for --device"},
     {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME",
-     "auto (default); cpu: avx512, avx2 or portable; cuda: flat, tile or strict, with "
+     "auto (default); cpu: avx512, avx2 or portable; cuda: tile, flat or strict, with "
      "+graphs behind it or not"},
     {"threads", KIND_INT, ALL, AT(threads), 0, 1024, 0, "N", "compute threads; 0: one per core"},
     {"lanes", KIND_INT, ALL, AT(lanes), 0, 65536, 0, "N",

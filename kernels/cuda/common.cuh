@@ -45,8 +45,8 @@ struct kern_mat {
 /* How much of the work may be rounded to 16 bits: kern_config.isa. */
 enum cuda_mode {
     CUDA_FLAT,   /* products in the type of their weights, keys and values kept in bf16,
-                    attention in f32: the default */
-    CUDA_TILE,   /* and attention on the tensor cores, see attn_tile.cu */
+                    attention in f32 */
+    CUDA_TILE,   /* and attention on the tensor cores, see attn_tile.cu: the default */
     CUDA_STRICT, /* everything in f32, to be held against ref */
 };
 

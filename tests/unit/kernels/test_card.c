@@ -66,6 +66,21 @@ TEST(card_that_cannot_be_had_says_why_cuda_flat) {
     }
 }
 
+TEST(card_takes_the_tile_mode_by_itself_cuda_flat) {
+    static const char *const names[][2] = {{NULL, ", tile, "},
+                                           {"auto", ", tile, "},
+                                           {"auto+graphs", ", tile+graphs, "},
+                                           {"flat", ", flat, "}};
+    const struct kern_ops *ops;
+    (void)emulated(&ops);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct kern *k = NULL;
+        CHECK_EQ(ops->open(&(struct kern_config){.isa = names[i][0]}, &k, NULL), 0);
+        CHECK_HAS(ops->describe(k), names[i][1]);
+        ops->close(k);
+    }
+}
+
 /* Two thousand rows where more than 60 GB may be used, whether the card ends there or a cap does. */
 TEST(card_with_room_takes_more_rows_a_pass_cuda_flat) {
     static const uint64_t enough = 60000000000u, spare = 256 << 20; /* plugin.cu */
