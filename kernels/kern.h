@@ -55,12 +55,17 @@ enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1, KERN_F16 = 2 };
 static inline size_t kern_dtype_bytes(enum kern_dtype t) { return t == KERN_F32 ? 4u : 2u; }
 
 struct kern_config {
-    int device;                   /* index of the device; 0 for the CPU */
-    int threads;                  /* CPU: threads in all, the caller's included; 0: one per core */
-    const char *isa;              /* for tests and benches; NULL or "auto": the backend's choice.
+    int device;          /* index of the device; 0 for the CPU */
+    int threads;         /* CPU: threads in all, the caller's included; 0: one per core */
+    const char *isa;     /* for tests and benches; NULL or "auto": the backend's choice.
                         CPU: "portable", "avx2", "avx512". CUDA: "tile" (its choice), "flat", "strict",
                          each of which may have "+graphs" behind it */
-    uint64_t memory_max;          /* bytes of alloc and matrices together; 0: all that there is */
+    uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
+    /* What is worth a line of the log and no error, such as a fast way that can't be gone. Called from
+     * inside the table's functions, on the owner's thread; `text` is one line, borrowed. NULL: nobody
+     * listens. */
+    void (*note)(void *ud, const char *text);
+    void *note_ud;
     const struct kern_ops *inner; /* kern_profile alone: the device that computes, */
     const char *profile;          /* and the file that gets the table of times */
 };

@@ -65,14 +65,19 @@ struct kern {
     char *ring;          /* (RING, RING_BYTES), pinned */
     cudaEvent_t ring_free[RING];
     int ring_next;
-    char *stage_in, *stage_out; /* cuda_stage_bytes each */
-    struct lt *lt;              /* NULL: there is no cuBLASLt */
-    struct graphs *graphs;      /* NULL: every pass runs as it is issued */
+    char *stage_in, *stage_out;               /* cuda_stage_bytes each */
+    struct lt *lt;                            /* NULL: there is no cuBLASLt */
+    struct graphs *graphs;                    /* NULL: every pass runs as it is issued */
+    void (*note)(void *ud, const char *text); /* of kern_config */
+    void *note_ud;
     char text[144];
 };
 
 /* Note a failed call; the first one counts. */
 void cuda_lose(struct kern *k, const char *what, cudaError_t rc);
+
+/* A line for the log, behind "cuda: device N: ": see kern_config.note. */
+void cuda_note(const struct kern *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define CUDA_TRY(k, call)                                        \
     do {                                                         \

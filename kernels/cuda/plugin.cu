@@ -11,6 +11,7 @@
  * much as all else of a picture together. Why without graphs: no measurement has spoken for them yet
  * (docs/gpu-results.md).
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -135,6 +136,8 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
     struct kern *k = (struct kern *)mem_must(sizeof *k);
     k->device = cfg->device;
     k->mode = mode;
+    k->note = cfg->note;
+    k->note_ud = cfg->note_ud;
     open_parts(k);
     if (k->lost.code) {
         rc = err_set(e, k->lost.code, "%s", k->lost.text);
@@ -175,6 +178,17 @@ void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
     int code = rc == cudaErrorMemoryAllocation ? E_NOMEM : E_DEVICE;
     if (!k->lost.code)
         err_set(&k->lost, code, "cuda: device %d: %s: %s", k->device, call, cudaGetErrorString(rc));
+}
+
+void cuda_note(const struct kern *k, const char *fmt, ...) {
+    char text[400];
+    if (!k->note) return;
+    int n = snprintf(text, sizeof text, "cuda: device %d: ", k->device);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
+    va_end(ap);
+    k->note(k->note_ud, text);
 }
 
 bool cuda_enter(struct kern *k, uint64_t multiply_adds) {
