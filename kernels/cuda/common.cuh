@@ -120,13 +120,16 @@ struct lt *lt_open(void); /* NULL: there is none */
 void lt_close(struct lt *lt);
 int lt_version(const struct lt *lt);
 /* How to multiply by `m` (16 bits or e4m3); NULL when no algorithm fits our rules. */
-struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m);
+struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m);
 void lt_plan_free(struct lt *lt, struct lt_plan *p);
+/* Has it a plan, and has none of its calls failed so far? Else the product is our own. */
+bool lt_serves(const struct kern_mat *m);
 /* May the bias be added on the way out? */
 bool lt_takes_bias(const struct lt_plan *p);
 /* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) in w's type; y and bias aligned to 16 bytes.
- * In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x and y. */
-void lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
+ * In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x and y.
+ * False: it failed, y is as it was, and it won't be tried again: take our own product. */
+bool lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
                 int ldy, const float *bias, bool accumulate);
 
 /* What is done to a sum before it is stored. */

@@ -13,10 +13,18 @@
  * of 16 (rows are rounded up), nothing is scaled here, and partial sums are taken over to f32 often
  * enough: CUBLASLT_MATMUL_DESC_FAST_ACCUM stays off.
  *
+ * A call that fails - whichever: a layout's, the product's own - has queued nothing. The matrix goes over
+ * to our own product for good, which gives other bits than cuBLASLt: so the bits of a matrix change once
+ * at most while a device is open, and never back. The log is told, since a card that does so answers
+ * otherwise than its neighbours from then on. A device that is really lost is found by our own launch.
+ * While a pass is recorded a failure may be the capture's: it spoils the pass, which is then issued again
+ * (graph.cu), and what fails there once more goes over.
+ *
  * The library is looked for at run time, so that the plugin loads without it.
  */
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/cuda/common.cuh"
@@ -29,10 +37,12 @@ struct lt {
     cublasLtHandle_t handle;
     cublasLtMatmulPreference_t preference;
     void *workspace; /* device */
+    bool has_told;   /* that a matrix has no algorithm */
     /* the functions that we call, by their own types */
     decltype(&cublasLtCreate) Create;
     decltype(&cublasLtDestroy) Destroy;
     decltype(&cublasLtGetVersion) GetVersion;
+    decltype(&cublasLtGetStatusName) GetStatusName;
     decltype(&cublasLtMatmul) Matmul;
     decltype(&cublasLtMatmulDescCreate) MatmulDescCreate;
     decltype(&cublasLtMatmulDescDestroy) MatmulDescDestroy;
@@ -52,6 +62,7 @@ struct lt_plan {
     cublasLtMatmulDesc_t desc[2]; /* without and with a bias */
     cublasLtMatmulAlgo_t algo[2];
     bool has[2];
+    bool is_off;                    /* a call failed: our own product from then on */
     int step;                       /* rows come in multiples of it */
     cublasLtMatrixLayout_t w, x, y; /* x and y get their rows with each call */
 };
@@ -65,6 +76,7 @@ static const struct {
     {"cublasLtCreate", offsetof(struct lt, Create)},
     {"cublasLtDestroy", offsetof(struct lt, Destroy)},
     {"cublasLtGetVersion", offsetof(struct lt, GetVersion)},
+    {"cublasLtGetStatusName", offsetof(struct lt, GetStatusName)},
     {"cublasLtMatmul", offsetof(struct lt, Matmul)},
     {"cublasLtMatmulDescCreate", offsetof(struct lt, MatmulDescCreate)},
     {"cublasLtMatmulDescDestroy", offsetof(struct lt, MatmulDescDestroy)},
@@ -130,12 +142,14 @@ int lt_version(const struct lt *lt) { return (int)lt->GetVersion(); }
 
 /* ---- choosing an algorithm ---- */
 
-static bool set_rows(const struct lt *lt, const struct lt_plan *p, int rows, int ldy) {
+static cublasStatus_t set_rows(const struct lt *lt, const struct lt_plan *p, int rows, int ldy) {
     uint64_t cols = (uint64_t)((rows + p->step - 1) / p->step * p->step);
     int64_t ld = ldy;
-    return !lt->MatrixLayoutSetAttribute(p->x, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols) &&
-           !lt->MatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols) &&
-           !lt->MatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_LD, &ld, sizeof ld);
+    cublasStatus_t s =
+        lt->MatrixLayoutSetAttribute(p->x, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols);
+    if (!s) s = lt->MatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_COLS, &cols, sizeof cols);
+    if (!s) s = lt->MatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_LD, &ld, sizeof ld);
+    return s;
 }
 
 /* Rules 1 and 2 above. */
@@ -153,7 +167,7 @@ static bool keeps_rules(const struct lt *lt, const struct lt_plan *p, int with_b
         return false;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         cublasLtMatmulHeuristicResult_t r;
-        if (!set_rows(lt, p, rows[i], ldy) ||
+        if (set_rows(lt, p, rows[i], ldy) ||
             lt->MatmulAlgoCheck(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y, algo, &r) ||
             r.workspaceSize > WORKSPACE)
             return false;
@@ -165,7 +179,7 @@ static bool keeps_rules(const struct lt *lt, const struct lt_plan *p, int with_b
 static bool choose(const struct lt *lt, struct lt_plan *p, int with_bias, int ldy) {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     int n = 0;
-    if (!p->desc[with_bias] || !set_rows(lt, p, ROWS_TYPICAL, ldy) ||
+    if (!p->desc[with_bias] || set_rows(lt, p, ROWS_TYPICAL, ldy) ||
         lt->MatmulAlgoGetHeuristic(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y,
                                    lt->preference, CANDIDATES, found, &n))
         return false;
@@ -197,7 +211,16 @@ static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool with_bias) {
     return NULL;
 }
 
-struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m) {
+/* "12288 x 4096 bf16" */
+static const char *shape_of(const struct kern_mat *m, char (&text)[64]) {
+    const char *type = m->scales ? "fp8" : m->dtype == KERN_BF16 ? "bf16" : "fp16";
+    snprintf(text, sizeof text, "%d x %d %s", m->n, m->k, type);
+    return text;
+}
+
+struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m) {
+    struct lt *lt = k->lt;
+    char shape[64];
     struct lt_plan *p = (struct lt_plan *)mem_must(sizeof *p);
     cudaDataType_t type = m->scales               ? CUDA_R_8F_E4M3
                           : m->dtype == KERN_BF16 ? CUDA_R_16BF
@@ -214,6 +237,10 @@ struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m) {
     }
     if (p->has[0]) return p;
     lt_plan_free(lt, p);
+    if (!lt->has_told)
+        cuda_note(k, "cuBLASLt has no algorithm for %s, and maybe others: our own product",
+                  shape_of(m, shape));
+    lt->has_told = true;
     return NULL;
 }
 
@@ -227,21 +254,39 @@ void lt_plan_free(struct lt *lt, struct lt_plan *p) {
     mem_free(p);
 }
 
+bool lt_serves(const struct kern_mat *m) { return m->plan && !m->plan->is_off; }
+
 bool lt_takes_bias(const struct lt_plan *p) { return p->has[1]; }
 
 /* ---- multiplying ---- */
 
-void lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
+/* See the story above. */
+static void give_up(struct kern *k, const struct kern_mat *m, int rows, cublasStatus_t status) {
+    char shape[64];
+    (void)cudaGetLastError(); /* it is the matrix's; what is for good says so again */
+    if (graphs_record(k)) {
+        cuda_lose(k, "cublasLtMatmul", cudaErrorUnknown); /* until the end of the capture */
+        return;
+    }
+    m->plan->is_off = true;
+    cuda_note(k, "cuBLASLt failed for %d row%s by %s, status %d (%s): our own product from now on",
+              rows, rows == 1 ? "" : "s", shape_of(m, shape), (int)status,
+              k->lt->GetStatusName(status));
+}
+
+bool lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
                 int ldy, const float *bias, bool accumulate) {
     const struct lt *lt = k->lt;
     const struct lt_plan *p = m->plan;
     int b = bias != NULL;
     float one = 1.0f, more = accumulate ? 1.0f : 0.0f;
-    bool is_set = set_rows(lt, p, rows, ldy);
-    if (is_set && b)
-        is_set = !lt->MatmulDescSetAttribute(p->desc[1], CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
-                                             sizeof bias);
-    if (!is_set || lt->Matmul(lt->handle, p->desc[b], &one, m->w, p->w, x, p->x, &more, y, p->y, y,
-                              p->y, &p->algo[b], lt->workspace, WORKSPACE, k->stream))
-        cuda_lose(k, "cublasLtMatmul", cudaErrorUnknown);
+    cublasStatus_t s = set_rows(lt, p, rows, ldy);
+    if (!s && b)
+        s = lt->MatmulDescSetAttribute(p->desc[1], CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                       sizeof bias);
+    if (!s)
+        s = lt->Matmul(lt->handle, p->desc[b], &one, m->w, p->w, x, p->x, &more, y, p->y, y, p->y,
+                       &p->algo[b], lt->workspace, WORKSPACE, k->stream);
+    if (s) give_up(k, m, rows, s);
+    return !s;
 }

@@ -1,7 +1,8 @@
-/* fake_lt.cc - a cuBLASLt of our own for the emulator: the sixteen functions that gemm_lt.cu calls, by
+/* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that gemm_lt.cu calls, by
  * the letter of their documentation (columns first, A transposed), on host memory. Its heuristic
  * first offers one algorithm that splits k, one that adds up in another way, and one that does not
- * take every number of rows. All three must be refused by gemm_lt.cu; here none of them computes. */
+ * take every number of rows. All three must be refused by gemm_lt.cu; here none of them computes.
+ * What it is made to refuse besides says a test (fake_lt.h). */
 #include <cstdint>
 #include <cstring>
 
@@ -10,6 +11,7 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
+#include "tests/cuda/emu/fake_lt.h"
 #include "tests/cuda/emu/stream.h"
 
 struct fake_layout {
@@ -51,12 +53,18 @@ static bool fits(const fake_desc *d, const fake_layout *a, const fake_layout *b,
 #define API extern "C" __attribute__((visibility("default")))
 #define OK  CUBLAS_STATUS_SUCCESS
 
+API struct fake_lt_control fake_lt_control;
+struct fake_lt_control fake_lt_control;
+
 API cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
     *h = (cublasLtHandle_t)h;
     return OK;
 }
 API cublasStatus_t cublasLtDestroy(cublasLtHandle_t) { return OK; }
 API size_t cublasLtGetVersion(void) { return 1; }
+API const char *cublasLtGetStatusName(cublasStatus_t s) {
+    return s == CUBLAS_STATUS_NOT_SUPPORTED ? "NOT_SUPPORTED" : "ANOTHER_STATUS";
+}
 
 API cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,
                                             cudaDataType_t scale) {
@@ -98,6 +106,8 @@ API cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t m,
                                                     cublasLtMatrixLayoutAttribute_t what,
                                                     const void *v, size_t n) {
     fake_layout *l = (fake_layout *)m;
+    int *fail = &fake_lt_control.fail_layout;
+    if (*fail > 0 && --*fail == 0) return CUBLAS_STATUS_ALLOC_FAILED;
     if (n != 8) return CUBLAS_STATUS_INVALID_VALUE;
     if (what == CUBLASLT_MATRIX_LAYOUT_COLS)
         std::memcpy(&l->cols, v, n);
@@ -126,7 +136,7 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatm
                                                   cublasLtMatmulPreference_t, int most,
                                                   cublasLtMatmulHeuristicResult_t found[], int *n) {
     const int all[] = {SPLITS, REDUCES, PICKY, GOOD};
-    if (most < 4 || !fits(desc(d), layout(a), layout(b), layout(y)))
+    if (fake_lt_control.no_algorithm || most < 4 || !fits(desc(d), layout(a), layout(b), layout(y)))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     std::memset(found, 0, 4 * sizeof found[0]);
     for (*n = 0; *n < 4; ++*n)
@@ -191,6 +201,9 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
     if (has_bias && (!d->bias || (uintptr_t)d->bias % 16 || d->bias_type != CUDA_R_32F))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (all % 16 || !fits(d, a, b, y) || algo->data[0] != GOOD) return CUBLAS_STATUS_INVALID_VALUE;
+    fake_lt_control.products++;
+    if (fake_lt_control.fail_rows && b->cols == (uint64_t)fake_lt_control.fail_rows)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     if (c->type != y->type || c->rows != y->rows || c->cols != y->cols || c->ld != y->ld)
         return CUBLAS_STATUS_INVALID_VALUE;
     float one = *(const float *)alpha, more = *(const float *)beta;
