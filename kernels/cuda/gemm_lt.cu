@@ -3,7 +3,8 @@
  * What makes a row's bits independent of its company: an output is one sum over k, made by one
  * block of threads in an order that the algorithm fixes. So an algorithm is taken only when it
  *   1. does not split k (SPLITK_NUM at most 1, REDUCTION_SCHEME none), and
- *   2. is legal for every number of rows that may come: it is checked for a few from 1 to many.
+ *   2. is legal for every number of rows that may come: it is checked for a few from 1 to many; and for
+ *      every stride of y: a head's logits lie as far apart as the widest head's (engine/model).
  * The same algorithm then serves all calls; how many rows there are changes only how many tiles
  * there are. The heuristic is asked for ROWS_TYPICAL rows. That cuBLASLt keeps to this is measured,
  * not believed: test_16bit.c, gemm_16bit_row_has_the_same_bits_in_any_company.
@@ -30,6 +31,7 @@
 #include "kernels/cuda/common.cuh"
 
 enum { ROWS_TYPICAL = 1024, CANDIDATES = 32 };
+enum { WIDEST = 32000 }; /* columns of the widest head: LLaMA-2's vocabulary */
 static constexpr size_t WORKSPACE = (size_t)32 << 20;
 
 struct lt {
@@ -152,10 +154,25 @@ static cublasStatus_t set_rows(const struct lt *lt, const struct lt_plan *p, int
     return s;
 }
 
-/* Rules 1 and 2 above. */
+/* Rule 2 above, for one stride of y. Sums of 8 GiB and more are not asked about: they hardly come. */
+static bool takes_rows(const struct lt *lt, const struct lt_plan *p, int with_bias, int ldy,
+                       const cublasLtMatmulAlgo_t *algo) {
+    static const int rows[] = {1, 2, 7, 16, 64, 257, 512, 1025, 4096, CUDA_ROWS_MOST};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        cublasLtMatmulHeuristicResult_t r;
+        if (rows[i] > 1025 && (int64_t)rows[i] * ldy > INT32_MAX) break;
+        if (set_rows(lt, p, rows[i], ldy) ||
+            lt->MatmulAlgoCheck(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y, algo, &r) ||
+            r.workspaceSize > WORKSPACE)
+            return false;
+    }
+    return true;
+}
+
+/* Both rules; `ldy` is the densest that comes. Codes have no other. */
 static bool keeps_rules(const struct lt *lt, const struct lt_plan *p, int with_bias, int ldy,
                         const cublasLtMatmulAlgo_t *algo) {
-    static const int rows[] = {1, 2, 7, 16, 64, 257, 512, 1025, 4096, CUDA_ROWS_MOST};
+    bool is_fp8 = p->step > 1;
     int32_t splits = 0;
     uint32_t scheme = 0;
     size_t n;
@@ -165,14 +182,9 @@ static bool keeps_rules(const struct lt *lt, const struct lt_plan *p, int with_b
                                          sizeof scheme, &n) ||
         splits > 1 || splits < 0 || scheme != CUBLASLT_REDUCTION_SCHEME_NONE)
         return false;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        cublasLtMatmulHeuristicResult_t r;
-        if (set_rows(lt, p, rows[i], ldy) ||
-            lt->MatmulAlgoCheck(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y, algo, &r) ||
-            r.workspaceSize > WORKSPACE)
-            return false;
-    }
-    return true;
+    return takes_rows(lt, p, with_bias, ldy, algo) &&
+           (is_fp8 || (takes_rows(lt, p, with_bias, ldy + 4, algo) && /* the least aligned */
+                       takes_rows(lt, p, with_bias, ldy > WIDEST ? ldy : WIDEST, algo)));
 }
 
 /* The best that keeps the rules. */

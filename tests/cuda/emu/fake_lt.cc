@@ -1,7 +1,8 @@
 /* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that gemm_lt.cu calls, by
  * the letter of their documentation (columns first, A transposed), on host memory. Its heuristic
- * first offers one algorithm that splits k, one that adds up in another way, and one that does not
- * take every number of rows. All three must be refused by gemm_lt.cu; here none of them computes.
+ * first offers one algorithm that splits k, one that adds up in another way, one that does not take
+ * every number of rows, and two that do not take every stride of y, a wide or a crooked one. The first
+ * two must be refused by gemm_lt.cu, and never compute here; the others where what they don't take may come.
  * What it is made to refuse besides says a test (fake_lt.h). */
 #include <cstdint>
 #include <cstring>
@@ -25,7 +26,7 @@ struct fake_desc {
     const float *bias;
     int32_t bias_type;
 };
-enum { SPLITS = 7, REDUCES, PICKY, GOOD }; /* algorithms */
+enum { SPLITS = 7, REDUCES, PICKY, NARROW, ROUND, GOOD }; /* algorithms */
 
 static const fake_layout *layout(cublasLtMatrixLayout_t l) { return (const fake_layout *)l; }
 static const fake_desc *desc(cublasLtMatmulDesc_t d) { return (const fake_desc *)d; }
@@ -48,6 +49,14 @@ static bool fits(const fake_desc *d, const fake_layout *a, const fake_layout *b,
            b->cols == y->cols && a->type == b->type && a->type != CUDA_R_32F &&
            y->type == CUDA_R_32F && a->ld >= (int64_t)a->rows && b->ld >= (int64_t)b->rows &&
            y->ld >= (int64_t)y->rows && a->ld % 8 == 0 && b->ld % 8 == 0 && y->ld % 4 == 0;
+}
+
+/* Does this algorithm take so many rows, so far apart? */
+static bool takes(uint64_t algo, const fake_layout *y) {
+    if (algo == PICKY) return y->cols % 32 == 0;
+    if (algo == NARROW) return y->ld < 2 * (int64_t)y->rows + 4096;
+    if (algo == ROUND) return y->ld == ((int64_t)y->rows + 7) / 8 * 8 || y->ld % 64 == 0;
+    return true;
 }
 
 #define API extern "C" __attribute__((visibility("default")))
@@ -135,11 +144,11 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatm
                                                   cublasLtMatrixLayout_t y,
                                                   cublasLtMatmulPreference_t, int most,
                                                   cublasLtMatmulHeuristicResult_t found[], int *n) {
-    const int all[] = {SPLITS, REDUCES, PICKY, GOOD};
-    if (fake_lt_control.no_algorithm || most < 4 || !fits(desc(d), layout(a), layout(b), layout(y)))
+    const int all[] = {SPLITS, REDUCES, PICKY, NARROW, ROUND, GOOD};
+    if (fake_lt_control.no_algorithm || most < 6 || !fits(desc(d), layout(a), layout(b), layout(y)))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    std::memset(found, 0, 4 * sizeof found[0]);
-    for (*n = 0; *n < 4; ++*n)
+    std::memset(found, 0, 6 * sizeof found[0]);
+    for (*n = 0; *n < 6; ++*n)
         found[*n].algo.data[0] = (uint64_t)all[*n];
     return OK;
 }
@@ -149,7 +158,7 @@ API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_
                                            const cublasLtMatmulAlgo_t *algo,
                                            cublasLtMatmulHeuristicResult_t *r) {
     std::memset(r, 0, sizeof *r);
-    if (algo->data[0] == PICKY && layout(b)->cols % 32) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!takes(algo->data[0], layout(y))) return CUBLAS_STATUS_NOT_SUPPORTED;
     return fits(desc(d), layout(a), layout(b), layout(y)) ? OK : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
@@ -200,7 +209,9 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
     bool has_bias = d->epilogue == CUBLASLT_EPILOGUE_BIAS;
     if (has_bias && (!d->bias || (uintptr_t)d->bias % 16 || d->bias_type != CUDA_R_32F))
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (all % 16 || !fits(d, a, b, y) || algo->data[0] != GOOD) return CUBLAS_STATUS_INVALID_VALUE;
+    if (all % 16 || !fits(d, a, b, y) || algo->data[0] == SPLITS || algo->data[0] == REDUCES ||
+        !takes(algo->data[0], y))
+        return CUBLAS_STATUS_INVALID_VALUE;
     fake_lt_control.products++;
     if (fake_lt_control.fail_rows && b->cols == (uint64_t)fake_lt_control.fail_rows)
         return CUBLAS_STATUS_NOT_SUPPORTED;
