@@ -286,6 +286,10 @@ struct kern_ops {
     int (*mat_new)(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                    struct err *e);
     void (*mat_free)(struct kern *k, struct kern_mat *m); /* NULL is legal */
+    /* Its shape, form and how products by it are made, in a line for people: "12288 x 4096 bf16: cuBLASLt
+     * id 66, tile 20, ...". Returns the length of all of it, like snprintf. Another line after a fall-back
+     * (see kern_config.note). */
+    int (*mat_describe)(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 
     /* order: a backend that can may record what comes between begin and end, and run it as a whole
      * at end. So only forward operations come between them, and what they are told lives until end.

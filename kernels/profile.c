@@ -178,6 +178,11 @@ static void profile_mat_free(struct kern *p, struct kern_mat *m) {
     mem_free(m);
 }
 
+static int profile_mat_describe(const struct kern *p, const struct kern_mat *m, char *text,
+                                size_t n) {
+    return p->ops->mat_describe(p->k, m->mat, text, n);
+}
+
 static void profile_gemm(struct kern *p, const struct kern_gemm *a) {
     char name[NAME];
     struct kern_gemm inner = *a;
@@ -222,6 +227,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .copy = profile_copy,
                                       .mat_new = profile_mat_new,
                                       .mat_free = profile_mat_free,
+                                      .mat_describe = profile_mat_describe,
                                       .begin = profile_begin,
                                       .end = profile_end,
                                       .sync = profile_sync,

@@ -55,6 +55,7 @@ void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *a
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e);
 void cpu_mat_free(struct kern *k, struct kern_mat *m);
+int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 void cpu_gemm(struct kern *k, const struct kern_gemm *a);
 void cpu_layernorm(struct kern *k, const struct kern_norm *a);
 void cpu_rmsnorm(struct kern *k, const struct kern_norm *a);

@@ -114,6 +114,8 @@ int cuda_end(struct kern *k);
 int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                  struct err *e);
 void cuda_mat_free(struct kern *k, struct kern_mat *m);
+int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
+const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]); /* "12288 x 4096 bf16" */
 void cuda_gemm(struct kern *k, const struct kern_gemm *a);
 
 struct lt *lt_open(void); /* NULL: there is none */
@@ -124,6 +126,8 @@ struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m);
 void lt_plan_free(struct lt *lt, struct lt_plan *p);
 /* Has it a plan, and has none of its calls failed so far? Else the product is our own. */
 bool lt_serves(const struct kern_mat *m);
+/* "id 66, tile 20, ...": what the library tells of the algorithms. Length as snprintf's. */
+int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t n);
 /* May the bias be added on the way out? */
 bool lt_takes_bias(const struct lt_plan *p);
 /* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) in w's type; y and bias aligned to 16 bytes.

@@ -18,6 +18,7 @@
  *
  * GELU is ours: cuBLASLt's is the approximation by tanh.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/half.h"
@@ -211,6 +212,23 @@ void cuda_mat_free(struct kern *k, struct kern_mat *m) {
     cuda_free(k, w);
     cuda_free(k, scales);
     mem_free(m);
+}
+
+const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]) {
+    const char *type = m->dtype == KERN_BF16 ? "bf16" : m->dtype == KERN_F16 ? "fp16" : "f32";
+    if (m->is_fp8) type = m->scales ? "fp8" : "fp8 in f32";
+    snprintf(text, sizeof text, "%d x %d %s", m->n, m->k, type);
+    return text;
+}
+
+int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
+    char shape[64], algorithms[320] = "";
+    (void)cuda_mat_shape(m, shape);
+    if (!lt_serves(m))
+        return snprintf(text, n, "%s: our own product%s", shape,
+                        m->plan ? ", cuBLASLt failed" : "");
+    (void)lt_describe(k->lt, m->plan, algorithms, sizeof algorithms);
+    return snprintf(text, n, "%s: cuBLASLt %s", shape, algorithms);
 }
 
 /* ---- rows into 16 bits ---- */

@@ -63,6 +63,7 @@ struct lt {
 struct lt_plan {
     cublasLtMatmulDesc_t desc[2]; /* without and with a bias */
     cublasLtMatmulAlgo_t algo[2];
+    size_t workspace[2]; /* bytes that the algorithm wants at most */
     bool has[2];
     bool is_off;                    /* a call failed: our own product from then on */
     int step;                       /* rows come in multiples of it */
@@ -155,7 +156,7 @@ static cublasStatus_t set_rows(const struct lt *lt, const struct lt_plan *p, int
 }
 
 /* Rule 2 above, for one stride of y. Sums of 8 GiB and more are not asked about: they hardly come. */
-static bool takes_rows(const struct lt *lt, const struct lt_plan *p, int with_bias, int ldy,
+static bool takes_rows(const struct lt *lt, struct lt_plan *p, int with_bias, int ldy,
                        const cublasLtMatmulAlgo_t *algo) {
     static const int rows[] = {1, 2, 7, 16, 64, 257, 512, 1025, 4096, CUDA_ROWS_MOST};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -165,12 +166,13 @@ static bool takes_rows(const struct lt *lt, const struct lt_plan *p, int with_bi
             lt->MatmulAlgoCheck(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y, algo, &r) ||
             r.workspaceSize > WORKSPACE)
             return false;
+        if (r.workspaceSize > p->workspace[with_bias]) p->workspace[with_bias] = r.workspaceSize;
     }
     return true;
 }
 
 /* Both rules; `ldy` is the densest that comes. Codes have no other. */
-static bool keeps_rules(const struct lt *lt, const struct lt_plan *p, int with_bias, int ldy,
+static bool keeps_rules(const struct lt *lt, struct lt_plan *p, int with_bias, int ldy,
                         const cublasLtMatmulAlgo_t *algo) {
     bool is_fp8 = p->step > 1;
     int32_t splits = 0;
@@ -196,6 +198,7 @@ static bool choose(const struct lt *lt, struct lt_plan *p, int with_bias, int ld
                                    lt->preference, CANDIDATES, found, &n))
         return false;
     for (int i = 0; i < n; i++) {
+        p->workspace[with_bias] = 0;
         if (found[i].state != CUBLAS_STATUS_SUCCESS ||
             !keeps_rules(lt, p, with_bias, ldy, &found[i].algo))
             continue;
@@ -223,13 +226,6 @@ static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool with_bias) {
     return NULL;
 }
 
-/* "12288 x 4096 bf16" */
-static const char *shape_of(const struct kern_mat *m, char (&text)[64]) {
-    const char *type = m->scales ? "fp8" : m->dtype == KERN_BF16 ? "bf16" : "fp16";
-    snprintf(text, sizeof text, "%d x %d %s", m->n, m->k, type);
-    return text;
-}
-
 struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m) {
     struct lt *lt = k->lt;
     char shape[64];
@@ -251,7 +247,7 @@ struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m) {
     lt_plan_free(lt, p);
     if (!lt->has_told)
         cuda_note(k, "cuBLASLt has no algorithm for %s, and maybe others: our own product",
-                  shape_of(m, shape));
+                  cuda_mat_shape(m, shape));
     lt->has_told = true;
     return NULL;
 }
@@ -266,11 +262,56 @@ void lt_plan_free(struct lt *lt, struct lt_plan *p) {
     mem_free(p);
 }
 
+/* ---- telling ---- */
+
+/* A number of the algorithm, which has 4 bytes or 2. False: this library doesn't know it. */
+static bool get_number(const struct lt *lt, const cublasLtMatmulAlgo_t *algo,
+                       cublasLtMatmulAlgoConfigAttributes_t what, size_t bytes, uint32_t *value) {
+    size_t written = 0;
+    *value = 0; /* the low bytes are the first */
+    return !lt->MatmulAlgoConfigGetAttribute(algo, what, value, bytes, &written) &&
+           written == bytes;
+}
+
+static int describe_one(const struct lt *lt, const struct lt_plan *p, int with_bias, char *text,
+                        size_t n) {
+    static const struct {
+        const char *name;
+        cublasLtMatmulAlgoConfigAttributes_t what;
+        size_t bytes;
+    } numbers[] = {{"id", CUBLASLT_ALGO_CONFIG_ID, 4},
+                   {"tile", CUBLASLT_ALGO_CONFIG_TILE_ID, 4},
+                   {"stages", CUBLASLT_ALGO_CONFIG_STAGES_ID, 4},
+                   {"cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2},
+                   {"inner shape", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2},
+                   {"swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4},
+                   {"custom", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4}};
+    int len = 0;
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        uint32_t value;
+        if (!get_number(lt, &p->algo[with_bias], numbers[i].what, numbers[i].bytes, &value))
+            continue;
+        len += snprintf(text + len, n - (size_t)len, "%s %u, ", numbers[i].name, value);
+        must((size_t)len < n);
+    }
+    len += snprintf(text + len, n - (size_t)len, "workspace %zu", p->workspace[with_bias]);
+    must((size_t)len < n);
+    return len;
+}
+
+int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t n) {
+    char plain[160], bias[160] = "none";
+    (void)describe_one(lt, p, 0, plain, sizeof plain);
+    if (p->has[1]) (void)describe_one(lt, p, 1, bias, sizeof bias);
+    if (!p->has[1] && p->step > 1) return snprintf(text, n, "%s", plain); /* codes take none */
+    return snprintf(text, n, "%s; with bias %s", plain, strcmp(plain, bias) ? bias : "the same");
+}
+
+/* ---- multiplying ---- */
+
 bool lt_serves(const struct kern_mat *m) { return m->plan && !m->plan->is_off; }
 
 bool lt_takes_bias(const struct lt_plan *p) { return p->has[1]; }
-
-/* ---- multiplying ---- */
 
 /* See the story above. */
 static void give_up(struct kern *k, const struct kern_mat *m, int rows, cublasStatus_t status) {
@@ -282,7 +323,7 @@ static void give_up(struct kern *k, const struct kern_mat *m, int rows, cublasSt
     }
     m->plan->is_off = true;
     cuda_note(k, "cuBLASLt failed for %d row%s by %s, status %d (%s): our own product from now on",
-              rows, rows == 1 ? "" : "s", shape_of(m, shape), (int)status,
+              rows, rows == 1 ? "" : "s", cuda_mat_shape(m, shape), (int)status,
               k->lt->GetStatusName(status));
 }
 

@@ -222,6 +222,7 @@ static const struct kern_ops table = {
     .copy = cuda_copy,
     .mat_new = cuda_mat_new,
     .mat_free = cuda_mat_free,
+    .mat_describe = cuda_mat_describe,
     .begin = cuda_begin,
     .end = cuda_end,
     .sync = cuda_sync,

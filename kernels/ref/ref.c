@@ -6,6 +6,7 @@
  */
 #include "kernels/ref/ref.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/half.h"
@@ -126,6 +127,11 @@ static void ref_mat_free(struct kern *k, struct kern_mat *m) {
     blocks_give(&k->blocks, m);
 }
 
+static int ref_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
+    (void)k;
+    return snprintf(text, n, "%d x %d %s: plain loops", m->n, m->k, m->scale ? "fp8" : "f32");
+}
+
 /* ---- order: everything has happened when the call returns ---- */
 static void ref_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
 static int ref_end(struct kern *k) { return (void)k, 0; }
@@ -161,6 +167,7 @@ const struct kern_ops kern_ref = {
     .copy = ref_copy,
     .mat_new = ref_mat_new,
     .mat_free = ref_mat_free,
+    .mat_describe = ref_mat_describe,
     .begin = ref_begin,
     .end = ref_end,
     .sync = ref_sync,

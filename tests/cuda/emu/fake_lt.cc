@@ -147,9 +147,10 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatm
     const int all[] = {SPLITS, REDUCES, PICKY, NARROW, ROUND, GOOD};
     if (fake_lt_control.no_algorithm || most < 6 || !fits(desc(d), layout(a), layout(b), layout(y)))
         return CUBLAS_STATUS_NOT_SUPPORTED;
+    uint64_t d_bias = fake_lt_control.bias_tile && desc(d)->epilogue == CUBLASLT_EPILOGUE_BIAS;
     std::memset(found, 0, 6 * sizeof found[0]);
     for (*n = 0; *n < 6; ++*n)
-        found[*n].algo.data[0] = (uint64_t)all[*n];
+        found[*n].algo.data[0] = (uint64_t)all[*n], found[*n].algo.data[1] = d_bias;
     return OK;
 }
 API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d,
@@ -159,15 +160,21 @@ API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_
                                            cublasLtMatmulHeuristicResult_t *r) {
     std::memset(r, 0, sizeof *r);
     if (!takes(algo->data[0], layout(y))) return CUBLAS_STATUS_NOT_SUPPORTED;
+    r->workspaceSize = layout(y)->cols < 1000 ? 0 : algo->data[0] == GOOD ? 4096 : 8192;
     return fits(desc(d), layout(a), layout(b), layout(y)) ? OK : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
                                                         cublasLtMatmulAlgoConfigAttributes_t what,
                                                         void *v, size_t n, size_t *written) {
     uint32_t value = 0;
+    size_t size = 4;
     if (what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM && algo->data[0] == SPLITS) value = 4;
     if (what == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME && algo->data[0] == REDUCES) value = 2;
-    if (n != sizeof value) return CUBLAS_STATUS_INVALID_VALUE;
+    if (what == CUBLASLT_ALGO_CONFIG_ID) value = (uint32_t)algo->data[0];
+    if (what == CUBLASLT_ALGO_CONFIG_TILE_ID) value = 20 + (uint32_t)algo->data[1];
+    if (what == CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID) value = 258, size = 2;
+    if (what == CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID) return CUBLAS_STATUS_INVALID_VALUE;
+    if (n != size) return CUBLAS_STATUS_INVALID_VALUE;
     std::memcpy(v, &value, n);
     *written = n;
     return OK;

@@ -11,6 +11,7 @@ struct fake_lt_control {
     int products;     /* that were asked for so far */
     int fail_rows;    /* products of so many rows fail; 0: none */
     int fail_layout;  /* the how many-th change of a layout from now on fails; 0: none */
+    int bias_tile;    /* algorithms with a bias have another tile */
     int no_algorithm; /* the heuristic has nothing to offer */
 };
 

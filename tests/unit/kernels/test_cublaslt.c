@@ -190,6 +190,37 @@ TEST(cublaslt_algorithm_takes_rows_and_strides_that_come) {
     card_close(&c);
 }
 
+/* What the library doesn't know, the stand-in's inner shape, is left out. */
+TEST(cublaslt_algorithm_is_told) {
+    static const char *const want[] = {
+        "40 x 200 bf16: cuBLASLt id 12, tile 20, stages 0, cluster 258, swizzle 0, custom 0, "
+        "workspace 4096; with bias the same",
+        "40 x 200 fp16: cuBLASLt id 12, tile 20, stages 0, cluster 258, swizzle 0, custom 0, "
+        "workspace 4096; with bias id 12, tile 21, stages 0, cluster 258, swizzle 0, custom 0, "
+        "workspace 4096",
+        "40 x 200 fp8: cuBLASLt id 10, tile 20, stages 0, cluster 258, swizzle 0, custom 0, "
+        "workspace 8192"};
+    struct card c;
+    char text[600], some[20];
+    card_open(&c, NULL);
+    for (int kind = 0; kind < 3; kind++) {
+        c.lt->bias_tile = kind == 1;
+        struct kern_mat *m = matrix(&c, kind);
+        CHECK_EQ(c.ops->mat_describe(c.k, m, text, sizeof text), strlen(want[kind]));
+        CHECK_STR(text, want[kind]);
+        CHECK_EQ(c.ops->mat_describe(c.k, m, some, sizeof some), strlen(want[kind]));
+        CHECK_EQ(strlen(some), sizeof some - 1);
+        c.lt->fail_layout = 1;
+        issue(&c, m, 1, ways[0]);
+        CHECK(c.ops->mat_describe(c.k, m, text, sizeof text) > 0);
+        CHECK_HAS(text, ": our own product, cuBLASLt failed");
+        CHECK(c.ops->mat_describe(c.k, own_matrix(&c, kind), text, sizeof text) > 0);
+        CHECK_HAS(text, ": our own product");
+        CHECK(!strstr(text, "failed"));
+    }
+    card_close(&c);
+}
+
 /* Nobody listens, and nobody falls. */
 TEST(cublaslt_may_fail_in_silence) {
     struct card c;

@@ -1,5 +1,6 @@
 /* test_kern.c - the door: finding a backend, refusing a broken one, device memory, statistics. */
 #include <limits.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
@@ -202,6 +203,31 @@ OP_TEST(device_counts_operations_and_multiply_adds) {
     CHECK_EQ(b.flops - a.flops, 2 * 3 * 5 * 7);
     CHECK_EQ(b.allocations, a.allocations);
     r->ops->mat_free(r->k, mat);
+}
+
+OP_TEST(device_tells_how_it_multiplies) {
+    static const struct {
+        const char *backend, *plain, *fp8;
+    } want[] = {{"ref", "5 x 7 f32: plain loops", "5 x 7 fp8: plain loops"},
+                {"cpu", "5 x 7 f32: %s, panels of ", "5 x 7 fp8 in f32: %s, panels of "},
+                {"cuda", "5 x 7 f32: our own product", "5 x 7 fp8 in f32: our own product"}};
+    float *w = host_random(r, 35, 1);
+    for (int as_fp8 = 0; as_fp8 < 2; as_fp8++) {
+        char begins[100] = "", text[100], one[1];
+        struct kern_mat_part part = {w, 5, KERN_F32};
+        struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = 7, .as_fp8 = as_fp8};
+        struct kern_mat *m;
+        CHECK_EQ(r->ops->mat_new(r->k, &src, &m, NULL), 0);
+        for (size_t i = 0; i < ARRAY_LEN(want); i++)
+            if (!strcmp(r->backend, want[i].backend))
+                snprintf(begins, sizeof begins, as_fp8 ? want[i].fp8 : want[i].plain, r->isa);
+        int n = r->ops->mat_describe(r->k, m, text, sizeof text);
+        CHECK_EQ(n, strlen(text));
+        CHECK(begins[0] && !strncmp(text, begins, strlen(begins)));
+        CHECK_EQ(r->ops->mat_describe(r->k, m, one, 1), n);
+        CHECK_EQ(one[0], 0);
+        r->ops->mat_free(r->k, m);
+    }
 }
 
 /* The contract of close: whoever forgets to give back, or fails half-way, leaks nothing. */

@@ -50,6 +50,9 @@ static float product(const struct kern_ops *ops, struct kern *d, int n, int k) {
     ops->begin(d, 1);
     ops->gemm(d, &(struct kern_gemm){.m = 1, .x = x, .ldx = k, .w = m, .y = out, .ldy = n});
     CHECK_EQ(ops->end(d), 0);
+    char text[100];
+    CHECK(ops->mat_describe(d, m, text, sizeof text) > 0);
+    CHECK_HAS(text, " f32: plain loops");
     CHECK_EQ(ops->get(d, &y, out, sizeof y, NULL), 0);
     ops->mat_free(d, m);
     ops->free(d, x);
@@ -69,6 +72,7 @@ TEST(profile_has_a_line_for_each_shape_of_product) {
     kern_profile.stats(t.k, &s);
     CHECK_EQ(s.flops, 2 * (3 * 5 * 7 + 2 * 3));
     CHECK_HAS(kern_profile.describe(t.k), "ref: ");
+    CHECK_EQ(kern_profile.pass_rows(t.k), 512);
     timed_end(&t);
     CHECK_HAS(t.text, "| gemm 7 -> 5 | 3 | ");
     CHECK_HAS(t.text, "| gemm 3 -> 2 | 1 | ");
