@@ -36,6 +36,8 @@ extern "C" {
 
 #define KERN_ABI 3u /* a plugin with another number is refused */
 
+enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
+
 struct kern;
 struct kern_mat;
 struct kern_ops;
@@ -301,6 +303,13 @@ struct kern_ops {
     int (*sync)(struct kern *k, struct err *e);
     void (*stats)(struct kern *k, struct kern_stats *out);
 
+    /* time: mark sets mark i, one of KERN_MARKS, behind all that was issued so far, and doesn't wait. marked
+     * waits for marks 0 .. n-1, which were set in this order, and gives the nanoseconds between each two:
+     * ns[i] from mark i to mark i+1, n-1 of them. A lost device gives E_DEVICE and no times. Neither
+     * comes between begin and end. */
+    void (*mark)(struct kern *k, int i);
+    int (*marked)(struct kern *k, int n, uint64_t *ns, struct err *e);
+
     /* forward */
     void (*gemm)(struct kern *k, const struct kern_gemm *a);
     void (*layernorm)(struct kern *k, const struct kern_norm *a);
@@ -339,8 +348,8 @@ int kern_find(const char *name, const struct kern_ops **out, struct err *e);
 typedef const struct kern_ops *kern_plugin_fn(void);
 int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e);
 
-/* Passes each operation on to kern_config.inner, waits for it, and writes a table of times to
- * kern_config.profile at close (Markdown: calls, ms, share, rate). Slower than `inner` alone. */
+/* Passes each operation on to kern_config.inner, with a mark behind it, and writes a table of times to
+ * kern_config.profile at close (Markdown: calls, ms, share, rate). It records no passes. */
 extern const struct kern_ops kern_profile;
 
 /* Is the table whole and of our ABI? 0 or E_UNSUPPORTED. */

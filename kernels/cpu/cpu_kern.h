@@ -32,6 +32,7 @@ struct kern {
     struct cpu_scratch angles;
     int angle_pos, angle_size; /* positions in it; K */
     double angle_theta;
+    uint64_t marks[KERN_MARKS]; /* clock_ns */
     char text[64];
 };
 

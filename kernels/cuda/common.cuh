@@ -65,9 +65,10 @@ struct kern {
     char *ring;          /* (RING, RING_BYTES), pinned */
     cudaEvent_t ring_free[RING];
     int ring_next;
-    char *stage_in, *stage_out;               /* cuda_stage_bytes each */
-    struct lt *lt;                            /* NULL: there is no cuBLASLt */
-    struct graphs *graphs;                    /* NULL: every pass runs as it is issued */
+    cudaEvent_t *marks;         /* (KERN_MARKS); NULL until the first is set, as each of them */
+    char *stage_in, *stage_out; /* cuda_stage_bytes each */
+    struct lt *lt;              /* NULL: there is no cuBLASLt */
+    struct graphs *graphs;      /* NULL: every pass runs as it is issued */
     void (*note)(void *ud, const char *text); /* of kern_config */
     void *note_ud;
     char text[144];
@@ -109,6 +110,11 @@ void graphs_close(struct kern *k);
 bool graphs_record(const struct kern *k); /* is what is issued now recorded? */
 void cuda_begin(struct kern *k, uint64_t key);
 int cuda_end(struct kern *k);
+
+/* mark.cu */
+void marks_close(struct kern *k);
+void cuda_mark(struct kern *k, int i);
+int cuda_marked(struct kern *k, int n, uint64_t *ns, struct err *e);
 
 /* gemm.cu, gemm_lt.cu, gemm_own.cu */
 int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,

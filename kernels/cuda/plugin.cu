@@ -89,6 +89,7 @@ static void cuda_close(struct kern *k) {
     (void)cudaSetDevice(k->device);
     if (k->stream) (void)cudaStreamSynchronize(k->stream);
     graphs_close(k);
+    marks_close(k);
     while (k->mats)
         cuda_mat_free(k, k->mats);
     lt_close(k->lt);
@@ -227,6 +228,8 @@ static const struct kern_ops table = {
     .end = cuda_end,
     .sync = cuda_sync,
     .stats = cuda_stats,
+    .mark = cuda_mark,
+    .marked = cuda_marked,
     .gemm = cuda_gemm,
     .layernorm = cuda_layernorm,
     .rmsnorm = cuda_rmsnorm,

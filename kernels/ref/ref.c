@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 
@@ -150,6 +151,16 @@ static void ref_stats(struct kern *k, struct kern_stats *out) {
                                .allocations = k->blocks.allocations};
 }
 
+/* What was issued has been done: the clock will do. */
+static void ref_mark(struct kern *k, int i) { k->marks[i] = clock_ns(); }
+
+static int ref_marked(struct kern *k, int n, uint64_t *ns, struct err *e) {
+    (void)e;
+    for (int i = 0; i + 1 < n; i++)
+        ns[i] = k->marks[i + 1] - k->marks[i];
+    return 0;
+}
+
 const struct kern_ops kern_ref = {
     .abi = KERN_ABI,
     .size = sizeof(struct kern_ops),
@@ -172,6 +183,8 @@ const struct kern_ops kern_ref = {
     .end = ref_end,
     .sync = ref_sync,
     .stats = ref_stats,
+    .mark = ref_mark,
+    .marked = ref_marked,
     .gemm = ref_gemm,
     .layernorm = ref_layernorm,
     .rmsnorm = ref_rmsnorm,

@@ -22,7 +22,7 @@ struct emu_control {
     int calls[EMU_CALLS];  /* so far */
     int refuse[EMU_CALLS]; /* the how many-th from now on is refused; 0: none */
     int graphs, execs;     /* that live */
-    int mallocs;           /* that live */
+    int mallocs, events;   /* that live */
     int driver, devices;   /* the driver's version, devices; 0: the usual, -1: none */
     int major;             /* of their compute capability; 0: the usual */
     size_t memory;         /* bytes that are free; 0: the usual 4 GiB */

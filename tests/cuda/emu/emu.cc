@@ -9,6 +9,7 @@
 #include <string>
 #include <ucontext.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/cuda/common.cuh"
 #include "tests/cuda/emu/control.h"
 
@@ -251,10 +252,33 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) { return not_captured(s); }
 cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete stream_of(s), cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = 0, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t s) { return not_captured(s); }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+/* Events: a stamp of the clock. A card would capture a record; we never want one captured. */
+struct event {
+    bool is_timed, is_set;
+    uint64_t ns;
+};
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
+    *e = (cudaEvent_t) new event{flags == cudaEventDefault, false, 0};
+    emu_control.events++;
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+    cudaError_t rc = not_captured(s);
+    struct event *at = (struct event *)e;
+    if (!rc) *at = {at->is_timed, true, clock_ns()};
+    return rc;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e) { return must(e), cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+    struct event *a = (struct event *)from, *b = (struct event *)to;
+    if (!a->is_timed || !b->is_timed || !a->is_set || !b->is_set)
+        return cudaErrorInvalidResourceHandle;
+    return *ms = (float)((double)b->ns - (double)a->ns) / 1e6f, cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+    emu_control.events--;
+    return delete (struct event *)e, cudaSuccess;
+}
 
 /* Graphs: a list of nodes, and another one that is launched. */
 typedef std::vector<struct emu_node> nodes;

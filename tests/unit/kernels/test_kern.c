@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "tests/unit/kernels/rig.h"
 
@@ -203,6 +204,37 @@ OP_TEST(device_counts_operations_and_multiply_adds) {
     CHECK_EQ(b.flops - a.flops, 2 * 3 * 5 * 7);
     CHECK_EQ(b.allocations, a.allocations);
     r->ops->mat_free(r->k, mat);
+}
+
+/* Marks lie in the order of the operations, and the time between them is a part of the clock's. */
+OP_TEST(device_marks_times) {
+    enum { ROWS = 64, D = 64, STEPS = 5 };
+    uint64_t ns[KERN_MARKS], sum = 0, before, after;
+    struct tensor x = tensor_in(r, host_random(r, ROWS * 2 * D, 1), ROWS, 2 * D, 0);
+    struct tensor y = tensor_out(r, ROWS, D, 0);
+    const struct kern_swiglu a = {ROWS, D, x.p, x.ld, y.p, y.ld};
+    CHECK_EQ(r->ops->marked(r->k, 0, ns, NULL), 0);
+    for (int again = 0; again < 2; again++) { /* a mark may be set anew */
+        memset(ns, 0xff, sizeof ns);
+        CHECK_EQ(r->ops->sync(r->k, NULL), 0);
+        before = clock_ns();
+        for (int i = 0; i < STEPS; i++) {
+            r->ops->mark(r->k, i);
+            for (int j = 0; j < i; j++)
+                r->ops->swiglu(r->k, &a);
+        }
+        r->ops->mark(r->k, STEPS);
+        CHECK_EQ(r->ops->marked(r->k, STEPS + 1, ns, NULL), 0);
+        after = clock_ns();
+        sum = 0;
+        for (int i = 0; i < STEPS; i++) {
+            CHECK(ns[i] <= after - before);
+            sum += ns[i];
+        }
+        CHECK(sum > 0 && sum <= (after - before) / 10 * 11 + 100000); /* the clocks are two */
+        CHECK_EQ(ns[STEPS], UINT64_MAX);
+    }
+    r->ops->mark(r->k, KERN_MARKS - 1);
 }
 
 OP_TEST(device_tells_how_it_multiplies) {
