@@ -282,7 +282,7 @@ test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against t
 test-cuda-emu: $(B)/emu/lt/libcublasLt.so.13 $(B)/emu/no-lt/libcublasLt.so.13
 test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine ## its kernels on the CPU, thread by thread (needs CUDA's headers)
 	@sh tests/total.sh \
-	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit cuda_flat graph cublaslt' \
+	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit cuda_flat graph cublaslt true_shapes' \
 	    'LD_LIBRARY_PATH=$(B)/emu/no-lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \
 	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-engine --limit 600 $(run-flags) $(or $(T),model_parity_cuda model_run_gives_the_same_bits_cuda)'
 

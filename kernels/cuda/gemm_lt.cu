@@ -7,7 +7,7 @@
  *      every stride of y: a head's logits lie as far apart as the widest head's (engine/model).
  * The same algorithm then serves all calls; how many rows there are changes only how many tiles
  * there are. The heuristic is asked for ROWS_TYPICAL rows. That cuBLASLt keeps to this is measured,
- * not believed: test_16bit.c, gemm_16bit_row_has_the_same_bits_in_any_company.
+ * not believed: gemm_16bit_row_has_the_same_bits_in_any_company, and the same of gemm_true_shapes.
  *
  * cuBLAS thinks in columns: what we call y (rows, n) is its D (n, rows), W (n, k) its A transposed,
  * x its B. A's type is x's; D and C are f32; sums are f32. In e4m3 all three dimensions are multiples
