@@ -276,7 +276,7 @@ test: all $(runners:%=$(B)/tests/run-%) $(dying) ## every test; ends with `N pas
 cuda: $(PLUGIN) ## the CUDA engine, lammd-cuda.so (needs nvcc; `make` builds it where nvcc is)
 test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against the reference; needs a GPU to say much
 	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh '$(PYTHON) tests/cuda/run.py $(T)' \
-	    '$(B)/tests/run-kernels $(run-flags) _cuda' '$(B)/tests/run-engine $(run-flags) _cuda'
+	    '$(B)/tests/run-kernels $(run-flags) _cuda cublaslt' '$(B)/tests/run-engine $(run-flags) _cuda'
 
 .PHONY: test-cuda-emu
 test-cuda-emu: $(B)/emu/lt/libcublasLt.so.13 $(B)/emu/no-lt/libcublasLt.so.13

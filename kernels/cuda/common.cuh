@@ -124,7 +124,7 @@ int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text
 const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]); /* "12288 x 4096 bf16" */
 void cuda_gemm(struct kern *k, const struct kern_gemm *a);
 
-struct lt *lt_open(void); /* NULL: there is none */
+struct lt *lt_open(const struct kern *k); /* NULL: there is none, and it is noted why */
 void lt_close(struct lt *lt);
 int lt_version(const struct lt *lt);
 /* How to multiply by `m` (16 bits or e4m3); NULL when no algorithm fits our rules. */

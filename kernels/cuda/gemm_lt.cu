@@ -21,15 +21,18 @@
  * While a pass is recorded a failure may be the capture's: it spoils the pass, which is then issued again
  * (graph.cu), and what fails there once more goes over.
  *
- * The library is looked for at run time, so that the plugin loads without it.
+ * The library is looked for at run time, so that the plugin loads without it. A card without it works, by
+ * our own products, and says so in the log.
  */
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <glob.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/cuda/common.cuh"
 
+#define LIBRARY "libcublasLt.so.13"
 enum { ROWS_TYPICAL = 1024, CANDIDATES = 32 };
 enum { WIDEST = 32000 }; /* columns of the widest head: LLaMA-2's vocabulary */
 static constexpr size_t WORKSPACE = (size_t)32 << 20;
@@ -95,13 +98,35 @@ static const struct {
     {"cublasLtMatmulAlgoConfigGetAttribute", offsetof(struct lt, MatmulAlgoConfigGetAttribute)},
 };
 
-static bool find_functions(struct lt *lt) {
+/* NULL, or the one that isn't there. */
+static const char *find_functions(struct lt *lt) {
     for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
         void *found = dlsym(lt->library, functions[i].name);
-        if (!found) return false;
+        if (!found) return functions[i].name;
         memcpy((char *)lt + functions[i].at, &found, sizeof found);
     }
-    return true;
+    return NULL;
+}
+
+/* The first file of a pattern that can be loaded. */
+static void *load_one_of(const char *pattern) {
+    glob_t files;
+    void *library = NULL;
+    if (glob(pattern, 0, NULL, &files)) return NULL;
+    for (size_t i = 0; i < files.gl_pathc && !library; i++)
+        library = dlopen(files.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
+    globfree(&files);
+    return library;
+}
+
+/* As the system finds it, or where CUDA's own installer puts it. `why`: what the system said. */
+static void *load_library(char (&why)[240]) {
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (library) return library;
+    const char *said = dlerror();
+    snprintf(why, sizeof why, "%s", said ? said : LIBRARY);
+    library = load_one_of("/usr/local/cuda/lib64/" LIBRARY);
+    return library ? library : load_one_of("/usr/local/cuda-13*/lib64/" LIBRARY);
 }
 
 static bool set_preference(const struct lt *lt) {
@@ -118,18 +143,31 @@ static bool set_preference(const struct lt *lt) {
                                              &aligned, sizeof aligned);
 }
 
-struct lt *lt_open(void) {
-    static const char *const names[] = {"libcublasLt.so.13",
-                                        "/usr/local/cuda/lib64/libcublasLt.so.13"};
+/* What is missing is left in `why`. */
+static bool open_all(struct lt *lt, char (&why)[240]) {
+    lt->library = load_library(why);
+    if (!lt->library) return false;
+    const char *missing = find_functions(lt);
+    if (missing) {
+        snprintf(why, sizeof why, LIBRARY " has no %s", missing);
+        return false;
+    }
+    cublasStatus_t s = lt->Create(&lt->handle);
+    snprintf(why, sizeof why, "cublasLtCreate: status %d (%s)", (int)s, lt->GetStatusName(s));
+    if (s) return false;
+    snprintf(why, sizeof why, "it refuses what we prefer");
+    if (lt->MatmulPreferenceCreate(&lt->preference) || !set_preference(lt)) return false;
+    snprintf(why, sizeof why, "no memory for its workspace of %zu MiB", WORKSPACE >> 20);
+    return cudaMalloc(&lt->workspace, WORKSPACE) == cudaSuccess;
+}
+
+struct lt *lt_open(const struct kern *k) {
     struct lt *lt = (struct lt *)mem_must(sizeof *lt);
-    for (size_t i = 0; i < ARRAY_LEN(names) && !lt->library; i++)
-        lt->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    bool is_open = lt->library && find_functions(lt) && !lt->Create(&lt->handle) &&
-                   !lt->MatmulPreferenceCreate(&lt->preference) && set_preference(lt) &&
-                   cudaMalloc(&lt->workspace, WORKSPACE) == cudaSuccess;
-    if (is_open) return lt;
+    char why[240] = "";
+    if (open_all(lt, why)) return lt;
     (void)cudaGetLastError(); /* or the next launch would be blamed for it */
     lt_close(lt);
+    cuda_note(k, "no cuBLASLt, so products are our own, and slow: %s", why);
     return NULL;
 }
 

@@ -149,7 +149,7 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
         return rc;
     }
     if (has_graphs) graphs_open(k);
-    if (mode != CUDA_STRICT) k->lt = lt_open();
+    if (mode != CUDA_STRICT) k->lt = lt_open(k);
     note_room(k, cfg->memory_max);
     char products[32] = "own products";
     if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));

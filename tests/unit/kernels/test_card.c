@@ -1,6 +1,8 @@
 /* test_card.c - cards that can't be had, run out of memory or get lost: it is said, nothing stays
  * behind, a device is not lost for an allocation, and what can be done without is done without.
  * The emulated card (tests/cuda/emu) plays them; a real one is not asked. */
+#include <unistd.h>
+
 #include "kernels/base/half.h"
 #include "tests/unit/kernels/emu_rig.h"
 
@@ -105,6 +107,42 @@ TEST(card_with_room_takes_more_rows_a_pass_cuda_flat) {
         CHECK_EQ(ops->alloc(k, 1 << 20, &p, NULL), 0);
         emu->memory = 1 << 20; /* what is taken later changes nothing */
         CHECK_EQ(ops->pass_rows(k), cases[i].rows);
+        ops->close(k);
+    }
+}
+
+static int notes;
+static char note[400];
+static void take_note(void *ud, const char *text) {
+    CHECK(ud == note && strlen(text) < sizeof note);
+    memcpy(note, text, strlen(text) + 1);
+    notes++;
+}
+
+/* Products are our own then, right and slow; strict ones always are. */
+TEST(card_without_cublaslt_says_so_cuda_flat) {
+    const struct kern_ops *ops;
+    struct emu_control *emu = emulated(&ops);
+    for (int way = 0; way < 3; way++) { /* as it is; hidden; not wanted */
+        struct kern *k = NULL;
+        notes = 0;
+        emu->hide_libraries = way == 1;
+        emu->libraries = 0;
+        const struct kern_config cfg = {
+            .isa = way == 2 ? "strict" : NULL, .note = take_note, .note_ud = note};
+        CHECK_EQ(ops->open(&cfg, &k, NULL), 0);
+        int has_own = strstr(ops->describe(k), "own products") != NULL;
+        CHECK_EQ(notes, has_own);
+        CHECK_EQ(emu->libraries, way == 0 ? 1 : way == 2 ? 0 : emu->libraries);
+        if (has_own)
+            CHECK_HAS(note, "cuda: device 0: no cuBLASLt, so products are our own, and slow: ");
+        if (has_own && way == 0) CHECK_HAS(note, "libcublasLt.so.13 has no cublasLt");
+        if (way == 1) {
+            CHECK(has_own);
+            CHECK_HAS(note, "nowhere/libcublasLt.so.13: cannot open shared object file");
+            if (!access("/usr/local/cuda/lib64/libcublasLt.so.13", R_OK)) CHECK(emu->libraries > 1);
+        }
+        CHECK_EQ(multiply(ops, k, 0), 0);
         ops->close(k);
     }
 }

@@ -1,7 +1,7 @@
 /* test_cublaslt.c - products by cuBLASLt when it refuses: the answer is our own product's, the device lives,
  * one line of the log says so, and the bits never go back. The stand-in of the emulated card
- * (tests/cuda/emu/fake_lt.cc) plays it; its tests are not named _cuda, since there is nothing to be
- * played where that one is missing. */
+ * (tests/cuda/emu/fake_lt.cc) plays it. And a card that has none fails. So no test here is named _cuda: that
+ * runs on the emulated card without the stand-in as well. */
 #include <dlfcn.h>
 
 #include "kernels/base/half.h"
@@ -43,15 +43,21 @@ static float *numbers(float *x, size_t n, uint64_t stream) {
     return x;
 }
 
-static void card_open(struct card *c, const char *isa) {
+/* Any card, or the test is skipped. */
+static void any_open(struct card *c, const char *isa) {
     struct err e = {0};
-    static float x[M * LD_MOST + M * K];
     *c = (struct card){0};
     int rc = kern_find("cuda", &c->ops, &e);
     const struct kern_config cfg = {.isa = isa, .note = take_note, .note_ud = c};
     if (!rc) rc = c->ops->open(&cfg, &c->k, &e);
     if (rc == E_NOT_FOUND || rc == E_UNSUPPORTED) skip("%s", e.text);
     CHECK_EQ(rc, 0);
+}
+
+/* One with the stand-in. */
+static void card_open(struct card *c, const char *isa) {
+    static float x[M * LD_MOST + M * K];
+    any_open(c, isa);
     void *library = dlopen(FAKE_LT_LIBRARY, RTLD_NOW | RTLD_NOLOAD);
     c->lt = library ? dlsym(library, FAKE_LT_CONTROL) : NULL;
     if (!c->lt) skip("cuda: needs the stand-in for cuBLASLt, see make test-cuda-emu");
@@ -63,6 +69,16 @@ static void card_open(struct card *c, const char *isa) {
 static void card_close(struct card *c) {
     CHECK_EQ(c->ops->sync(c->k, NULL), 0);
     c->ops->close(c->k);
+}
+
+/* On a card without it a picture takes many times as long, and every other test passes. */
+TEST(cublaslt_is_there_where_a_card_is) {
+    struct card c;
+    any_open(&c, NULL);
+    if (strstr(c.ops->describe(c.k), "own products"))
+        test_failed(__FILE__, __LINE__, "%s: %s", c.ops->describe(c.k), c.note);
+    CHECK_HAS(c.ops->describe(c.k), "cuBLASLt ");
+    c.ops->close(c.k);
 }
 
 /* Three kinds of matrix. */
