@@ -63,9 +63,9 @@ struct kern_config {
                         CPU: "portable", "avx2", "avx512". CUDA: "tile" (its choice), "flat", "strict",
                          each of which may have "+graphs" behind it */
     uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
-    /* What is worth a line of the log and no error, such as a fast way that can't be gone. Called from
-     * inside the table's functions, on the owner's thread; `text` is one line, borrowed. NULL: nobody
-     * listens. */
+    /* What is worth a line of the log and no error, such as a fast way that is closed: rows may have other
+     * bits from then on, once. Called from inside the table's functions, on the owner's thread; `text` is
+     * one line, borrowed. NULL: nobody listens. */
     void (*note)(void *ud, const char *text);
     void *note_ud;
     const struct kern_ops *inner; /* kern_profile alone: the device that computes, */

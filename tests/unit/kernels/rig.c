@@ -38,7 +38,7 @@ uint64_t rig_allocations(void) {
     return s.allocations;
 }
 
-/* A fast way that can't be gone would hide behind the slow one's right answers. */
+/* That a fast way is closed would hide behind the slow one's right answers. */
 static void refuse_fall(void *ud, const char *text) {
     (void)ud;
     if (strstr(text, "failed for")) test_failed(__FILE__, __LINE__, "%s", text);
