@@ -255,6 +255,10 @@ struct eng_stats {
     double pixels_per_second;     /* recent */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */
+/* Passes to come take at most n rows, and no more than rows_max; 0: rows_max again. For measuring, so that
+ * a model need not be opened anew: answers stay the same. Returns what it became, of several devices the
+ * least; that is more than n where n rows would be too few for a question. */
+int eng_limit_rows(struct eng *e, int n);
 int eng_devices(const struct eng *e);
 /* Of one of them, in the order of the options. */
 void eng_device_stats(const struct eng *e, int device, struct eng_stats *out);

@@ -128,6 +128,7 @@ static int open_run(struct unit *u, const struct eng_options *o, struct err *err
     batch_init(&u->batch, z->rows, unit_keys(u), SCHED_RUNNING, f, u->numbers, u->text);
     sched_init(&u->sched, &u->kv, &u->stems, &u->lanes);
     u->stats.kv_slots = (uint32_t)plan.kv_slots;
+    atomic_store(&u->rows_most, z->rows);
     u->shown_ns = clock_ns();
     u->queue = queue_new(ENG_QUEUE_JOBS);
     unit_publish(u);

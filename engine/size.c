@@ -142,12 +142,16 @@ static int size_pool(struct unit *u, const struct eng_options *o, struct err *er
     return r.is_known && need > r.left ? no_room(u, need, r.left, err) : 0;
 }
 
+int32_t unit_rows_least(const struct unit *u) {
+    int32_t lane = at_least(u->size.tail_max + u->size.answer_max, u->pixels->form.explore_max);
+    return at_least(STEM_CHUNK, lane);
+}
+
 int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err) {
     struct sizes *z = &u->size;
     const struct pixels *p = u->pixels;
     const struct job_form *f = &p->form;
-    int32_t rows_least = at_least(STEM_CHUNK, z->tail_max + z->answer_max);
-    rows_least = at_least(rows_least, f->explore_max);
+    int32_t rows_least = unit_rows_least(u);
     int32_t rows = at_least(u->ops->pass_rows(u->kern), o->width);
     z->rows = at_most(o->rows_max > 0 ? o->rows_max : rows, ROWS_MAX);
     z->rows = at_least(z->rows, rows_least);
