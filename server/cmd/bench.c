@@ -107,7 +107,8 @@ static int new_picture(struct bench *b, struct eng_image **out, struct err *e) {
 /* Actions behind a frame that is known. A model too small for the prompt has none. */
 static int act(struct bench *b, struct eng_image *known, struct err *e) {
     int rc = 0;
-    for (int i = 0; rc == 0 && i < ACTS; i++) {
+    int64_t n = b->cfg->limit && b->cfg->limit < ACTS ? b->cfg->limit : ACTS;
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
         struct eng_image *frames[ENG_DRIVE_FRAMES] = {known};
         rc = new_picture(b, &frames[1], e);
         if (rc) break;
