@@ -288,6 +288,13 @@ static double product(const struct bench *b, const char *name, struct kern_mat *
     return measure(b, &l);
 }
 
+/* A line that says how the products by `w` are made. */
+static void tell(const struct bench *b, const struct kern_mat *w) {
+    char text[400];
+    (void)b->ops->mat_describe(b->k, w, text, sizeof text);
+    printf("| by %s | | | | |\n", text);
+}
+
 static double rows_op(const struct bench *b, const char *name, int m, int n, int k, double bytes,
                       void (*run)(const struct bench *, const struct line *)) {
     struct line l = {.name = name, .run = run, .m = m, .n = n, .k = k, .bytes = bytes};
@@ -416,12 +423,19 @@ static void measure_floors(struct bench *b) {
     b->ops->mat_free(b->k, gemm.w);
     struct kern_stats s;
     b->ops->stats(b->k, &s);
-    printf("card: %s\nroom_mib=%llu copy_gbs=%.3g product_tflops=%.3g product_n=%zu\n",
-           b->ops->describe(b->k), (unsigned long long)(s.most_bytes >> 20), b->gbs, b->tflops, n);
+    printf("card: %s\nroom_mib=%llu pass_rows=%d copy_gbs=%.3g product_tflops=%.3g product_n=%zu\n",
+           b->ops->describe(b->k), (unsigned long long)(s.most_bytes >> 20),
+           b->ops->pass_rows(b->k), b->gbs, b->tflops, n);
     (void)fflush(stdout);
 }
 
 /* ---- the whole table ---- */
+
+/* What a device has to say that is no error: a slower way. report.sh looks for it. */
+static void print_note(void *ud, const char *text) {
+    (void)ud;
+    printf("note: %s\n", text);
+}
 
 static void bench_open(struct bench *b, const char *device, const char *mode) {
     struct kern_choice c;
@@ -429,7 +443,8 @@ static void bench_open(struct bench *b, const char *device, const char *mode) {
     int rc = kern_choose(device, NULL, &c, &e);
     if (rc == 0) {
         b->ops = c.ops;
-        rc = c.ops->open(&(struct kern_config){.device = c.device, .isa = mode}, &b->k, &e);
+        struct kern_config how = {.device = c.device, .isa = mode, .note = print_note};
+        rc = c.ops->open(&how, &b->k, &e);
     }
     if (rc == 0) return;
     printf("%s: %s\n", device, e.text);
@@ -471,6 +486,9 @@ static void decoder(const struct bench *b) {
         printf("| %-40s | %9.1f | %22s | %9.1f | %5.1f %% |\n", name[0], us, "", floor,
                100 * floor / us);
     }
+    const struct kern_mat *all[] = {qkv, o, gate, down};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        tell(b, all[i]);
     double cells = (double)w->rows * d, stored = 2.0 * (double)kern_dtype_bytes(b->pool_dtype);
     (void)rows_op(b, "rmsnorm", w->rows, 0, d, 8.0 * cells, run_rmsnorm);
     (void)rows_op(b, "swiglu", w->rows, f, 0, 12.0 * w->rows * f, run_swiglu);
@@ -501,11 +519,15 @@ static void attention(const struct bench *b, int is_graphs) {
 static void vision(const struct bench *b) {
     const struct widths *w = b->w;
     int e = w->e, g = w->g, t = w->tokens;
-    (void)product(b, "vision qkv", matrix(b, 3 * e, e), t, 3 * e, e, run_gemm);
-    (void)product(b, "vision proj +=", matrix(b, e, e), t, e, e, run_add);
-    (void)product(b, "vision fc1 and gelu", matrix(b, g, e), t, g, e, run_gelu);
-    (void)product(b, "vision fc2 +=", matrix(b, e, g), t, e, g, run_add);
-    (void)product(b, "connector", matrix(b, w->d, 4 * e), w->places, w->d, 4 * e, run_gemm);
+    struct kern_mat *all[] = {matrix(b, 3 * e, e), matrix(b, e, e), matrix(b, g, e),
+                              matrix(b, e, g), matrix(b, w->d, 4 * e)};
+    (void)product(b, "vision qkv", all[0], t, 3 * e, e, run_gemm);
+    (void)product(b, "vision proj +=", all[1], t, e, e, run_add);
+    (void)product(b, "vision fc1 and gelu", all[2], t, g, e, run_gelu);
+    (void)product(b, "vision fc2 +=", all[3], t, e, g, run_add);
+    (void)product(b, "connector", all[4], w->places, w->d, 4 * e, run_gemm);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        tell(b, all[i]);
 }
 
 /* How fast weights come in. */

@@ -207,6 +207,16 @@ def test_no_cublaslt(tmp):
     assert status(text, "kernels") == "ok" and status(text, "picture") == "ok"  # the others go on
 
 
+def test_slower_ways_are_told(tmp):
+    """What a device notes is red, once, and the step is right all the same."""
+    note = "cuda: device 0: 12288 x 4096 bf16: cuBLASLt failed"
+    rc, said, text = report(tmp, "--part", "1", bundle(
+        tmp, card=f"echo 'note: {note}'; " + CARD,
+        lammd=f"echo '<4>time=2026-01-31T12:00:00.123Z event=device_note {note}' >&2\n" + PICTURE % ""))
+    assert rc == 1 and said.count("RED") - text.count("RED") == 1, said
+    assert text.count("**: " + note) == 1 and text.index(note) < 300 and status(text, "picture") == "ok", text
+
+
 def test_card_of_24_gb(tmp):
     packed = bundle(tmp, card=CARD.replace("140000", "23000"))
     rc, said, text = report(tmp, packed)
@@ -219,7 +229,7 @@ def test_card_of_24_gb(tmp):
 def test_failing_tests(tmp):
     rc, said, text = report(tmp, "--part", "1", bundle(
         tmp, tests="echo 'FAIL gemm_is_right: exit status 1'; echo '2 passed, 1 failed, 0 skipped'; exit 1\n"))
-    assert rc == 1 and "3 of 9 steps FAILED" in text.splitlines()[0], text
+    assert rc == 1 and "FAILED, 3 faults in 9 steps" in text.splitlines()[0], text
     assert text.index("FAIL gemm_is_right") < 500 and status(text, "kernels") == "FAILED (1)"
     assert "RED: kernels" in said and status(text, "picture") == "ok"
 

@@ -29,7 +29,7 @@ d_tests() {
 
 # Of each number of rows a line, floors' share in brackets.
 d_picture() {
-    sed -n '2,3p' "$1" | grep -E ' on |opening' | sed 's/^ */- /'
+    sed 1d "$1" | grep -m 2 -E '^[^ <]+ on [a-z]|^ *opening' | sed 's/^ */- /; s/  */ /g'
     echo
     awk '
         function share(i) { for (i = 1; i < NF; i++) if ($i == "share") return " (" $(i + 1) " %)"; return "" }
@@ -63,7 +63,7 @@ d_profile() {
 # What decides: sums of products, the tower, attention, whole passes, how fast weights come in.
 d_operations() {
     printf '| operation | us | least .. most | floor, us | share |\n|---|---|---|---|---|\n'
-    grep -E '^\| +(all four|vision|picture attention|tree attention|rmsnorm|swiglu|rope|pass of)|^## ' "$1" |
+    grep -E '^\| +(all four|vision|picture attention|tree attention|rmsnorm|swiglu|rope|pass of|by )|^## ' "$1" |
         sed 's/^## \(.*\)/| **\1** | | | | |/; s/  */ /g'
     echo
     grep -E "^put of|attention in all|ran as graphs" "$1"

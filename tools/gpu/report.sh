@@ -157,9 +157,17 @@ ended() {
         not_right "exit status $rc; $(first_fault "$log")"
     fi
     [ "$rc" = 0 ] || status="FAILED ($rc)"
+    slower
     note "$status" $(($(date +%s) - t0))
     { printf '\n## %s: %s\n\n' "$current" "$status" && "$digest" "$log"; } >"$P/$current.md"
     compose 'so far'
+}
+# A device that went on by a slower way says so: engines in their log, bench_cuda in a line. Each way counts once.
+slower() {
+    sed -n 's/.*event=device_note //p; s/^note: //p' "$log" | sort -u >"$P/notes"
+    while IFS= read -r text; do
+        grep -qF "$text" "$P/red" || not_right "$text"
+    done <"$P/notes"
 }
 # NAME REASON
 skipped() {
@@ -173,7 +181,7 @@ skipped() {
 # WORD: what the title says of a part. A part's report is its summary, the table, and a section for each step, the
 # most important first; what is too much for MOST bytes stays in the logs.
 compose() {
-    title="$failed of $(grep -c . "$P/steps") steps FAILED"
+    title="FAILED, $failed faults in $(grep -c . "$P/steps") steps"
     [ "$failed" != 0 ] || title="all $(grep -c '| ok |' "$P/steps") steps right"
     {
         echo "# lammd on a GPU, part $this: $title${1:+, $1}"
@@ -243,7 +251,7 @@ card() {
     esac
     echo "- card: $(sed -n 's/^card: //p' "$P/card.log"); $(sed -n 's/.*\(copy_gbs.*\)/\1/p' "$P/card.log")" >>"$P/head"
     grep -q '^card:.*cuBLASLt' "$P/card.log" ||
-        not_right "no cuBLASLt: products are our own, slow ones. There is no $LT${seen:+, only$seen}"
+        not_right "no cuBLASLt: products are our own, and slow. There is no $LT${seen:+, only$seen}"
     [ -z "$emulated" ] || return 0 # floors are a card's
     gbs=$(sed -n 's/.*copy_gbs=\([0-9.e+]*\).*/\1/p' "$P/card.log")
     tflops=$(sed -n 's/.*product_tflops=\([0-9.e+-]*\).*/\1/p' "$P/card.log")
