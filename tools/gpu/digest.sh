@@ -29,6 +29,10 @@ d_tests() {
 
 # Of each number of rows a line, floors' share in brackets.
 d_picture() {
+    if ! grep -q ' rows a pass: ' "$1"; then
+        sed 1d "$1" | tail -n 4 | code
+        return
+    fi
     sed 1d "$1" | grep -m 2 -E '^[^ <]+ on [a-z]|^ *opening' | sed 's/^ */- /; s/  */ /g'
     echo
     awk '
@@ -50,7 +54,6 @@ d_picture() {
         /^ *whole mask/ { mask = ms() }
         /^ *act, one/ { act = ms() }
         END { out() }' "$1"
-    if ! grep -q ' rows a pass: ' "$1"; then tail -n 4 "$1" | code; fi
 }
 d_profile() {
     if grep -q '^|' "$1"; then

@@ -147,16 +147,20 @@ ours() {
         env "LD_LIBRARY_PATH=$libs" "TFLOPS=${tflops:-790}" "GBS=${gbs:-4300}" "$@"
 }
 ended() {
-    status=ok
+    case $rc in
+    0) status=ok ;;
+    124 | 137) status='OUT OF TIME' ;;
+    143) status=ENDED ;;
+    *) status="FAILED ($rc)" ;;
+    esac
     if [ "$rc" = 0 ] && grep -q '^0 passed, 0 failed' "$log"; then
-        rc=99
+        rc=99 status='NO TEST RAN'
         not_right 'no test ran'
-    elif [ "$rc" = 124 ] || [ "$rc" = 137 ]; then
+    elif [ "$status" = 'OUT OF TIME' ]; then
         not_right "out of time after $most s"
     elif [ "$rc" != 0 ]; then
         not_right "exit status $rc; $(first_fault "$log")"
     fi
-    [ "$rc" = 0 ] || status="FAILED ($rc)"
     slower
     note "$status" $(($(date +%s) - t0))
     { printf '\n## %s: %s\n\n' "$current" "$status" && "$digest" "$log"; } >"$P/$current.md"
@@ -225,7 +229,9 @@ trap stopped HUP INT TERM
 
 # ---- what both parts begin with ----
 
-smi() { { timeout 10 nvidia-smi --query-gpu="$1" --format=csv,noheader 2>/dev/null || echo 'no nvidia-smi'; } | head -n 1; }
+smi() {
+    { timeout 10 nvidia-smi --query-gpu="$1" --format=csv,noheader 2>/dev/null || echo 'no nvidia-smi'; } | head -n 1
+}
 begin() { # PART
     this=$1 START=$(date +%s) failed=0 P=$LOGS/part-$1
     mkdir -p "$P"
@@ -233,7 +239,7 @@ begin() { # PART
     : >"$P/red"
     {
         echo "- commit $commit, $(date -u +%Y-%m-%dT%H:%MZ), $(nproc) cores, Linux $(uname -r)"
-        echo "- driver: $(smi name,memory.total,driver_version)"
+        echo "- driver: $(smi name,memory.total,driver_version,persistence_mode)"
         echo "- nvcc: $(nvcc --version 2>/dev/null | sed -n 's/.*release //p')"
     } >"$P/head"
 }
@@ -279,7 +285,7 @@ runs='--quick --repeat 2' mini='--quick --repeat 3'
 kernels='_cuda cublaslt' models=_cuda
 if [ -n "$emulated" ]; then
     seeded='--shape rehearsal --weights random:1 --device cuda --isa tile --limit 1'
-    runs='--quick --repeat 1' mini='--quick --repeat 1 --shape rehearsal --weights random:1 --limit 1'
+    runs='--quick --repeat 1' mini='--quick --repeat 1 --model tests/golden/tiny --limit 4'
     kernels='gemm_16bit_is attn_tree_row_has_the_same_bits_alone_cuda pick_ card_ graph_ cublaslt'
     models='model_parity_cuda'
 fi
@@ -287,7 +293,7 @@ floors="sh tools/gpu/floors.sh $BIN/lammd bench"
 
 # shellcheck disable=SC2086 # words are wanted
 part_1() {
-    order='card picture act profile operations kernels bits models plugin build'
+    order='picture act kernels bits models profile operations plugin build card'
     [ -n "$is_bundle" ] || build
     card
     ours kernels 120 70 d_tests "$T/run-kernels" -v --not true_shapes $kernels
@@ -309,7 +315,7 @@ part_1() {
 
 # shellcheck disable=SC2086
 part_2() {
-    order='card torch torch-operations fp8 mini-cpu mini-flat mini-tile mini-graphs otherwise memcheck racecheck build'
+    order='torch fp8 torch-operations mini-cpu mini-flat mini-tile mini-graphs memcheck racecheck otherwise build card'
     [ -n "$is_bundle" ] || build
     card
     if ! python3 -c 'import torch' 2>/dev/null; then
