@@ -197,7 +197,7 @@ $(B)/emu/lammd-cuda.so: $(cuda-src:%.cu=$(B)/emu/%.o) $(B)/emu/emu.o \
                         $(patsubst %,$(B)/kernels/cuda/base/%.o,err mem half)
 	$(Q)$(CXX) -shared -Wl,-z,defs $(EMUFLAGS) -o $@ $^
 # In place of cuBLASLt: one that computes, and one that has nothing, so that our own products do.
-$(B)/emu/lt/libcublasLt.so.13: tests/cuda/emu/fake_lt.cc tests/cuda/emu/stream.h
+$(B)/emu/lt/libcublasLt.so.13: tests/cuda/emu/fake_lt.cc tests/cuda/emu/fake_lt.h tests/cuda/emu/stream.h
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(emu-flags) -shared -o $@ $<
 $(B)/emu/no-lt/libcublasLt.so.13: $(B)/tests/plugin_mute.so
@@ -286,13 +286,13 @@ test: all $(runners:%=$(B)/tests/run-%) $(dying) ## every test; ends with `N pas
 cuda: $(PLUGIN) ## the CUDA engine, lammd-cuda.so (needs nvcc; `make` builds it where nvcc is)
 test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against the reference; needs a GPU to say much
 	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh '$(PYTHON) tests/cuda/run.py $(T)' \
-	    '$(B)/tests/run-kernels $(run-flags) _cuda' '$(B)/tests/run-engine $(run-flags) _cuda'
+	    '$(B)/tests/run-kernels $(run-flags) _cuda cublaslt' '$(B)/tests/run-engine $(run-flags) _cuda'
 
 .PHONY: test-cuda-emu
 test-cuda-emu: $(B)/emu/lt/libcublasLt.so.13 $(B)/emu/no-lt/libcublasLt.so.13
 test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine ## its kernels on the CPU, thread by thread (needs CUDA's headers)
 	@sh tests/total.sh \
-	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit cuda_flat graph' \
+	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit cuda_flat graph cublaslt true_shapes' \
 	    'LD_LIBRARY_PATH=$(B)/emu/no-lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \
 	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-engine --limit 600 $(run-flags) $(or $(T),model_parity_cuda model_run_gives_the_same_bits_cuda)'
 

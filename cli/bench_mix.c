@@ -8,6 +8,7 @@
  * What is compared is measured in turns, --repeat of them, so that a noisy machine is noisy to both.
  * Frames and pictures are drawn by code, each a new one. Latency runs from before the frame is
  * prepared until the answer is known. No turn begins after the first minute. --quick: act alone.
+ * --limit N: N acts where else there are 40.
  */
 #include <stdio.h>
 #include <string.h>
@@ -139,7 +140,8 @@ static int acts(struct mix *m, int is_busy, int count, int keep, struct err *e) 
 }
 
 static int turn_of_acts(struct mix *m, int keep, struct err *e) {
-    int count = keep ? ACTS : 4, rc = acts(m, 0, count, keep, e);
+    int most = m->cfg->limit ? (int)m->cfg->limit : ACTS;
+    int count = keep || most < 4 ? most : 4, rc = acts(m, 0, count, keep, e);
     struct eng_stats before, after;
     if (rc == 0) rc = keep_busy(m, e);
     eng_stats(m->eng, &before);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum kind { KIND_TEXT, KIND_INT, KIND_FLAG, KIND_LIST };
+enum kind { KIND_TEXT, KIND_INT, KIND_INTS, KIND_FLAG, KIND_LIST };
 
 struct row {
     const char *name;
@@ -37,13 +37,14 @@ static const struct row rows[] = {
      "names"},
     {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "another word for --device"},
     {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME",
-     "auto (default); cpu: avx512, avx2 or portable; cuda: flat, tile or strict, with "
+     "auto (default); cpu: avx512, avx2 or portable; cuda: tile, flat or strict, with "
      "+graphs behind it or not"},
     {"threads", KIND_INT, ALL, AT(threads), 0, 1024, 0, "N", "compute threads; 0: one per core"},
     {"lanes", KIND_INT, ALL, AT(lanes), 0, 65536, 0, "N",
      "questions decoded at once, at most --rows; 0: --rows"},
-    {"rows", KIND_INT, ALL, AT(rows), 0, 1 << 20, 0, "N",
-     "token rows of a pass; 0: 512, or --lanes when that is more"},
+    {"rows", KIND_INT, ALL & ~CMD_BENCH, AT(rows), 0, 1 << 20, 0, "N",
+     "token rows of a pass; 0: 512 on a processor, 1024 on a GPU, 2048 where more than 60 GB of it "
+     "are free, or --lanes when that is more"},
     {"kv-tokens", KIND_INT, ALL, AT(kv_tokens), 0, BIG, 0, "N",
      "slots of the KV cache; 0: enough for the lanes and some pictures"},
     {"cached-images", KIND_INT, ALL, AT(cached_images), -1, 100000, 0, "N",
@@ -101,6 +102,11 @@ static const struct row rows[] = {
      "mode (default), median or mean"},
     {"output", KIND_TEXT, CMD_ASK, AT(out), 0, 0, 0, "FILE",
      "where the answer goes, also -o: NAME.png gets a picture, anything else JSON; default: -"},
+    {"rows", KIND_INTS, CMD_BENCH, AT(rows_of), 0, 1 << 20, 0, "N",
+     "token rows of a pass, as elsewhere; pix4096 takes several with commas between, and measures "
+     "each"},
+    {"limit", KIND_INT, CMD_BENCH, AT(limit), 0, BIG, 0, "N",
+     "pix4096: ask N places; mix: N actions in a row; 0: all, and 40. For machines that are slow"},
     {"limit", KIND_INT, CMD_EVAL, AT(limit), 0, BIG, 0, "N",
      "only the first N pictures or questions; 0: all"},
     {"images", KIND_TEXT, CMD_EVAL, AT(images), 0, 0, 0, "DIR",
@@ -150,6 +156,20 @@ static int read_number(const struct row *r, const char *text, int64_t *out, stru
     return 0;
 }
 
+/* "512,1024" */
+static int read_numbers(const struct row *r, const char *text, struct config_ints *out,
+                        struct err *e) {
+    for (out->n = 0;; text += strcspn(text, ",") + 1) {
+        char one[32];
+        size_t len = strcspn(text, ",");
+        (void)snprintf(one, sizeof one, "%.*s", (int)len, text);
+        if (out->n == CONFIG_LIST_MAX)
+            return err_set(e, E_INVALID, "--%s takes %d numbers at most", r->name, CONFIG_LIST_MAX);
+        int rc = read_number(r, one, &out->at[out->n++], e);
+        if (rc || !text[len]) return rc;
+    }
+}
+
 static int append(struct config_list *l, const char *what, const char *text, struct err *e) {
     if (l->n == CONFIG_LIST_MAX)
         return err_set(e, E_INVALID, "at most %d times %s", CONFIG_LIST_MAX, what);
@@ -161,6 +181,7 @@ static int take(struct config *cfg, const struct row *r, const char *text, struc
     switch (r->kind) {
     case KIND_TEXT: *(const char **)field(cfg, r) = text; return 0;
     case KIND_INT: return read_number(r, text, field(cfg, r), e);
+    case KIND_INTS: return read_numbers(r, text, field(cfg, r), e);
     case KIND_LIST: return append(field(cfg, r), r->name, text, e);
     case KIND_FLAG: break;
     }
@@ -227,6 +248,8 @@ int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
                          : option(cfg, cmd, argc, argv, &i, e);
         if (rc) return rc;
     }
+    for (int i = 0; i < cfg->rows_of.n; i++)
+        if (cfg->rows_of.at[i] > cfg->rows) cfg->rows = cfg->rows_of.at[i];
     return check(cfg, e);
 }
 

@@ -26,11 +26,17 @@ struct config_list {
     int n;
 };
 
+struct config_ints {
+    int64_t at[CONFIG_LIST_MAX];
+    int n;
+};
+
 struct config {
     /* the model and its engine */
     const char *model, *backend, *isa;
     int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib, is_fp8;
     const char *shape, *weights, *profile; /* bench */
+    struct config_ints rows_of;            /* bench; the largest is `rows` */
     /* serve: where and for whom */
     struct config_list listen, hosts;
     int64_t connections, workers;

@@ -247,6 +247,15 @@ unsigned eng_retry_after(const struct eng *e) {
     return least;
 }
 
+int eng_limit_rows(struct eng *e, int n) {
+    int least = unit_limit_rows(e->unit[0], n);
+    for (int i = 1; i < e->n; i++) {
+        int one = unit_limit_rows(e->unit[i], n);
+        if (one < least) least = one;
+    }
+    return least;
+}
+
 int eng_devices(const struct eng *e) { return e->n; }
 
 void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {

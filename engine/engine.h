@@ -41,7 +41,8 @@ struct eng_options {
     const char *isa;       /* NULL: auto; see kern_config */
     int threads;           /* 0: one per core; of several devices on the host in all */
     int width;             /* lanes decoded at once, at most rows_max; 0: rows_max */
-    int rows_max;          /* token rows of one pass; 0: 512, or width when that is more */
+    int rows_max;          /* token rows of one pass; 0: the device's best (512 on a processor,
+                              1,024 or 2,048 on a GPU), or width when that is more */
     int kv_tokens;         /* slots of the KV pool; 0: enough for width lanes and some pictures */
     int cached_images;     /* stems kept after their job; 0: default 32, <0: none */
     uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
@@ -254,6 +255,10 @@ struct eng_stats {
     double pixels_per_second;     /* recent */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */
+/* Passes to come take at most n rows, and no more than rows_max; 0: rows_max again. For measuring, so that
+ * a model need not be opened anew: answers stay the same. Returns what it became, of several devices the
+ * least; that is more than n where n rows would be too few for a question. */
+int eng_limit_rows(struct eng *e, int n);
 int eng_devices(const struct eng *e);
 /* Of one of them, in the order of the options. */
 void eng_device_stats(const struct eng *e, int device, struct eng_stats *out);

@@ -1,9 +1,16 @@
-/* profile.c - a device that computes nothing itself: it passes each operation on to another one and takes the
- * time until that one has done it.
+/* profile.c - a device that computes nothing itself: it passes each operation on to another one and sets a mark
+ * (kern_ops.mark) behind it.
+ *
+ *     put   mark  rmsnorm  mark  gemm  mark  rope  mark  ...  get
+ *            0             1           2           3           the times between are read here
  *
  * Products are told apart by the shape of their matrix, so that a table says which part of a layer the time goes to.
- * Waiting after each operation keeps a GPU from running ahead: the sum is more than a pass takes, its shares
- * and rates are what is wanted. For the same reason begin and end stay here: what is waited for can't be recorded.
+ * Nothing waits: a GPU runs ahead of the host as it does without us, and the times are read where the caller waits
+ * anyway, in get and sync, or where there are no marks left. What comes between two operations and is none - a put,
+ * a copy, a rest - has a mark behind it, and counts for nobody. The gap between two operations of a pass counts with
+ * the second one: so the sum is what passes take on the device.
+ * begin and end stay here: no mark can be set in a pass that is recorded, so a device that would record passes
+ * ("+graphs") runs them as they are issued, and gaps are as large as they are then.
  * Written to kern_config.profile when it is closed. Thread: the owner's.
  */
 #include <errno.h>
@@ -16,11 +23,17 @@
 #include "kernels/base/mem.h"
 #include "kernels/kern.h"
 
-enum { LINES = 48, NAME = 40 };
+enum { LINES = 48, NAME = 40, NOBODY = -1 };
 
 struct line {
     char name[NAME];
     uint64_t calls, ns, least_ns, flops;
+};
+
+/* What lies between the mark before and this one. */
+struct mark {
+    int line; /* NOBODY: no operation */
+    uint64_t flops;
 };
 
 struct kern {
@@ -30,6 +43,11 @@ struct kern {
     struct line
         lines[LINES]; /* in the order of their first calls; the last one takes what is over */
     int n;
+    struct mark marks[KERN_MARKS]; /* that are set and not yet read */
+    int n_marks;
+    int is_marked; /* nothing was issued behind the last one */
+    uint64_t ns[KERN_MARKS];
+    uint64_t callers[KERN_MARKS]; /* the caller's own marks: clock_ns, after waiting */
     char text[128];
 };
 
@@ -66,6 +84,40 @@ static int by_time(const void *a, const void *b) {
     return x->ns < y->ns ? 1 : x->ns > y->ns ? -1 : 0;
 }
 
+static int line_of(struct kern *p, const char *name) {
+    for (int i = 0; i < p->n; i++)
+        if (!strcmp(p->lines[i].name, name)) return i;
+    if (p->n == LINES) return LINES - 1;
+    struct line *l = &p->lines[p->n++];
+    (void)snprintf(l->name, sizeof l->name, "%s", p->n == LINES ? "others" : name);
+    l->least_ns = UINT64_MAX;
+    return p->n - 1;
+}
+
+/* Add up what the marks say; they may be set anew then. A lost device says nothing: its loss is reported by the
+ * caller's own sync or get. */
+static void read_marks(struct kern *p) {
+    int n = p->n_marks;
+    p->n_marks = p->is_marked = 0;
+    if (n < 2 || p->ops->marked(p->k, n, p->ns, NULL)) return;
+    for (int i = 1; i < n; i++) {
+        const struct mark *m = &p->marks[i];
+        if (m->line == NOBODY) continue;
+        struct line *l = &p->lines[m->line];
+        uint64_t ns = p->ns[i - 1];
+        l->calls++;
+        l->ns += ns;
+        l->flops += m->flops;
+        if (ns < l->least_ns) l->least_ns = ns;
+    }
+}
+
+static void set_mark(struct kern *p, int line, uint64_t flops) {
+    p->marks[p->n_marks] = (struct mark){line, flops};
+    p->ops->mark(p->k, p->n_marks++);
+    p->is_marked = 1;
+}
+
 static void print_table(struct kern *p, struct buf *b) {
     uint64_t all = 0;
     for (int i = 0; i < p->n; i++)
@@ -75,17 +127,22 @@ static void print_table(struct kern *p, struct buf *b) {
         b, "| operation | calls | ms | share | least, us | GFLOP/s |\n|---|---|---|---|---|---|\n");
     for (int i = 0; i < p->n; i++) {
         const struct line *l = &p->lines[i];
+        if (!l->calls) continue; /* the device was lost under it */
         (void)buf_printf(b, "| %s | %llu | %.1f | %.1f %% | %.1f | %.0f |\n", l->name,
                          (unsigned long long)l->calls, (double)l->ns / 1e6,
                          all ? 100.0 * (double)l->ns / (double)all : 0, (double)l->least_ns / 1e3,
                          l->ns ? (double)l->flops / (double)l->ns : 0);
     }
     (void)buf_printf(b, "\n%s: %.1f ms of operations\n", p->text, (double)all / 1e6);
+    (void)buf_str(
+        b, "Times are from mark to mark in the order of the operations, without waiting between "
+           "them; passes ran as they were issued.\n");
 }
 
 static void profile_close(struct kern *p) {
     if (!p) return;
     struct buf b;
+    read_marks(p);
     buf_init(&b, 1 << 20);
     print_table(p, &b);
     (void)fwrite(b.p, 1, b.len, p->file);
@@ -95,71 +152,77 @@ static void profile_close(struct kern *p) {
     mem_free(p);
 }
 
-static struct line *line_of(struct kern *p, const char *name) {
-    for (int i = 0; i < p->n; i++)
-        if (!strcmp(p->lines[i].name, name)) return &p->lines[i];
-    if (p->n == LINES) return &p->lines[LINES - 1];
-    struct line *l = &p->lines[p->n++];
-    (void)snprintf(l->name, sizeof l->name, "%s", p->n == LINES ? "others" : name);
-    l->least_ns = UINT64_MAX;
-    return l;
-}
-
-struct start {
-    uint64_t ns, flops;
-};
-
-static struct start begin_line(struct kern *p) {
-    struct kern_stats s;
-    (void)p->ops->sync(p->k, NULL); /* what was put is not the operation's */
-    p->ops->stats(p->k, &s);
-    return (struct start){clock_ns(), s.flops};
-}
-
-static void end_line(struct kern *p, struct start t, const char *name) {
-    struct kern_stats s;
-    (void)p->ops->sync(p->k, NULL); /* a lost device is reported by the caller's own sync or get */
-    uint64_t ns = clock_ns() - t.ns;
-    p->ops->stats(p->k, &s);
-    struct line *l = line_of(p, name);
-    l->calls++;
-    l->ns += ns;
-    l->flops += s.flops - t.flops;
-    if (ns < l->least_ns) l->least_ns = ns;
-}
-
 /* ---- passed on ---- */
+
+/* Before an operation: flops so far. */
+static uint64_t begin_line(struct kern *p) {
+    struct kern_stats s;
+    if (p->n_marks + (p->is_marked ? 1 : 2) > KERN_MARKS) read_marks(p);
+    if (!p->is_marked) set_mark(p, NOBODY, 0);
+    p->ops->stats(p->k, &s);
+    return s.flops;
+}
+
+static void end_line(struct kern *p, uint64_t flops, const char *name) {
+    struct kern_stats s;
+    p->ops->stats(p->k, &s);
+    set_mark(p, line_of(p, name), s.flops - flops);
+}
+
+/* What is issued now is no operation. */
+static struct kern *unmarked(struct kern *p) {
+    p->is_marked = 0;
+    return p->k;
+}
 
 static const char *profile_describe(const struct kern *p) { return p->text; }
 static int profile_alloc(struct kern *p, size_t bytes, struct kern_ptr *out, struct err *e) {
-    return p->ops->alloc(p->k, bytes, out, e);
+    return p->ops->alloc(unmarked(p), bytes, out, e);
 }
-static void profile_free(struct kern *p, struct kern_ptr at) { p->ops->free(p->k, at); }
+static void profile_free(struct kern *p, struct kern_ptr at) { p->ops->free(unmarked(p), at); }
 static void profile_put(struct kern *p, struct kern_ptr dst, const void *src, size_t bytes) {
-    p->ops->put(p->k, dst, src, bytes);
+    p->ops->put(unmarked(p), dst, src, bytes);
 }
 static int profile_get(struct kern *p, void *dst, struct kern_ptr src, size_t bytes,
                        struct err *e) {
-    return p->ops->get(p->k, dst, src, bytes, e);
+    int rc = p->ops->get(unmarked(p), dst, src, bytes, e);
+    read_marks(p);
+    return rc;
 }
 static void profile_copy(struct kern *p, struct kern_ptr dst, struct kern_ptr src, size_t bytes) {
-    p->ops->copy(p->k, dst, src, bytes);
+    p->ops->copy(unmarked(p), dst, src, bytes);
 }
 static enum kern_dtype profile_pool_dtype(const struct kern *p) { return p->ops->pool_dtype(p->k); }
+static int profile_pass_rows(const struct kern *p) { return p->ops->pass_rows(p->k); }
 static void profile_begin(struct kern *p, uint64_t key) { (void)p, (void)key; }
 static int profile_end(struct kern *p) {
     (void)p;
     return 0;
 }
-static int profile_sync(struct kern *p, struct err *e) { return p->ops->sync(p->k, e); }
+static int profile_sync(struct kern *p, struct err *e) {
+    int rc = p->ops->sync(p->k, e);
+    read_marks(p);
+    return rc;
+}
 static void profile_stats(struct kern *p, struct kern_stats *out) { p->ops->stats(p->k, out); }
+
+/* A caller's marks would take ours: they wait, and the clock serves them. */
+static void profile_mark(struct kern *p, int i) {
+    (void)profile_sync(p, NULL);
+    p->callers[i] = clock_ns();
+}
+static int profile_marked(struct kern *p, int n, uint64_t *ns, struct err *e) {
+    for (int i = 0; i + 1 < n; i++)
+        ns[i] = p->callers[i + 1] - p->callers[i];
+    return profile_sync(p, e);
+}
 
 static int profile_mat_new(struct kern *p, const struct kern_mat_src *src, struct kern_mat **out,
                            struct err *e) {
     *out = NULL;
     struct kern_mat *m = mem_try(sizeof *m);
     if (!m) return err_set(e, E_NOMEM, "profile: no memory for a note");
-    int rc = p->ops->mat_new(p->k, src, &m->mat, e);
+    int rc = p->ops->mat_new(unmarked(p), src, &m->mat, e);
     if (rc) {
         mem_free(m);
         return rc;
@@ -173,8 +236,13 @@ static int profile_mat_new(struct kern *p, const struct kern_mat_src *src, struc
 
 static void profile_mat_free(struct kern *p, struct kern_mat *m) {
     if (!m) return;
-    p->ops->mat_free(p->k, m->mat);
+    p->ops->mat_free(unmarked(p), m->mat);
     mem_free(m);
+}
+
+static int profile_mat_describe(const struct kern *p, const struct kern_mat *m, char *text,
+                                size_t n) {
+    return p->ops->mat_describe(p->k, m->mat, text, n);
 }
 
 static void profile_gemm(struct kern *p, const struct kern_gemm *a) {
@@ -182,16 +250,16 @@ static void profile_gemm(struct kern *p, const struct kern_gemm *a) {
     struct kern_gemm inner = *a;
     (void)snprintf(name, sizeof name, "gemm %d -> %d", a->w->k, a->w->n);
     inner.w = a->w->mat;
-    struct start t = begin_line(p);
+    uint64_t flops = begin_line(p);
     p->ops->gemm(p->k, &inner);
-    end_line(p, t, name);
+    end_line(p, flops, name);
 }
 
 #define PASS_ON(op, args)                                            \
     static void profile_##op(struct kern *p, const struct args *a) { \
-        struct start t = begin_line(p);                              \
+        uint64_t flops = begin_line(p);                              \
         p->ops->op(p->k, a);                                         \
-        end_line(p, t, #op);                                         \
+        end_line(p, flops, #op);                                     \
     }
 PASS_ON(layernorm, kern_norm)
 PASS_ON(rmsnorm, kern_norm)
@@ -213,6 +281,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .close = profile_close,
                                       .describe = profile_describe,
                                       .pool_dtype = profile_pool_dtype,
+                                      .pass_rows = profile_pass_rows,
                                       .alloc = profile_alloc,
                                       .free = profile_free,
                                       .put = profile_put,
@@ -220,10 +289,13 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .copy = profile_copy,
                                       .mat_new = profile_mat_new,
                                       .mat_free = profile_mat_free,
+                                      .mat_describe = profile_mat_describe,
                                       .begin = profile_begin,
                                       .end = profile_end,
                                       .sync = profile_sync,
                                       .stats = profile_stats,
+                                      .mark = profile_mark,
+                                      .marked = profile_marked,
                                       .gemm = profile_gemm,
                                       .layernorm = profile_layernorm,
                                       .rmsnorm = profile_rmsnorm,

@@ -1,6 +1,6 @@
 /* run.c - runs the tests that were linked with it.
  *
- *     run-base [--list] [--seed N] [--limit SECONDS] [--no-fork] [-v] [SUBSTRING...]
+ *     run-base [--list] [--seed N] [--limit SECONDS] [--no-fork] [-v] [--not SUBSTRING] [SUBSTRING...]
  *
  * 1. Every test runs in a child with its own process group, so that a crash, a hang or a stray
  *    process can't touch the next test; what is left of the group when the child ends is killed.
@@ -32,6 +32,7 @@ static const struct test_case *running;
 static uint64_t run_seed = 1;
 static uint64_t limit_s = 60;
 static int is_list, is_verbose, is_debugged;
+static const char *left_out; /* a substring, or NULL */
 
 void test_register(struct test_case *t) {
     struct test_case **at = &cases;
@@ -180,9 +181,14 @@ static enum result run_case(const struct test_case *t) {
     return r;
 }
 
+static int has(const struct test_case *t, const char *word) {
+    return strstr(t->name, word) || strstr(t->file, word);
+}
+
 static int is_chosen(const struct test_case *t, char **words, int n) {
+    if (left_out && has(t, left_out)) return 0;
     for (int i = 0; i < n; i++) {
-        if (strstr(t->name, words[i]) || strstr(t->file, words[i])) return 1;
+        if (has(t, words[i])) return 1;
     }
     return n == 0;
 }
@@ -210,6 +216,8 @@ static int read_options(int argc, char **argv) {
             i++;
         else if (strcmp(a, "--limit") == 0 && read_number(argv[i + 1], 1, &limit_s))
             i++;
+        else if (strcmp(a, "--not") == 0 && i + 1 < argc)
+            left_out = argv[++i];
         else if (a[0] == '-')
             return -1;
         else
@@ -221,7 +229,8 @@ static int read_options(int argc, char **argv) {
 int main(int argc, char **argv) {
     int n_words = read_options(argc, argv);
     if (n_words < 0) {
-        fprintf(stderr, "options: --list, --seed N, --limit SECONDS, --no-fork, -v\n");
+        fprintf(stderr,
+                "options: --list, --seed N, --limit SECONDS, --no-fork, -v, --not SUBSTRING\n");
         return 2;
     }
     block_sigchld(SIG_BLOCK);

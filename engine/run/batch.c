@@ -1,7 +1,7 @@
 /* batch.c - the arrays of a pass.
  *
  * Invariants
- *   1. rows_left + rows chosen == rows_max while choosing; build writes exactly the rows chosen.
+ *   1. rows_left + rows chosen == rows_most while choosing; build writes exactly the rows chosen.
  *   2. Groups come in row order and cover all rows: chunks first, one group each, then the buckets.
  *   3. A group's spans are the parts of a chain from the front, each its own span (stem.c, 4). A chunk
  *      sees what is in front of it: the chain above its part and its part's own earlier rows.
@@ -43,7 +43,7 @@ void batch_init(struct batch *b, int32_t rows_max, int32_t tail_max, int32_t ste
                 const struct forms *f, const struct model_head *numbers,
                 const struct model_head *text) {
     size_t rows = (size_t)rows_max, groups = rows + (size_t)stems_max;
-    *b = (struct batch){.rows_max = rows_max, .buckets_max = stems_max};
+    *b = (struct batch){.rows_max = rows_max, .rows_most = rows_max, .buckets_max = stems_max};
     b->tails_max = batch_tails_max(rows_max, tail_max);
     b->units = mem_must(rows * sizeof b->units[0]);
     b->chunks = mem_must(rows * sizeof b->chunks[0]);
@@ -93,7 +93,8 @@ void batch_clear(struct batch *b) {
 /* ---- choosing ---- */
 
 void batch_begin(struct batch *b) {
-    b->rows_left = b->rows_max;
+    must(b->rows_most > 0 && b->rows_most <= b->rows_max);
+    b->rows_left = b->rows_most;
     b->text_left = b->text.max;
     b->n_units = b->n_chunks = b->n_buckets = 0;
     b->numbers.is_wanted = b->text.is_wanted = 0;
@@ -255,7 +256,7 @@ void batch_build(struct batch *b, struct lanes *lanes) {
         }
         g->rows = p->rows - g->row0;
     }
-    must(p->rows == b->rows_max - b->rows_left);
+    must(p->rows == b->rows_most - b->rows_left);
     join_picks(b);
 }
 

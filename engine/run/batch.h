@@ -58,6 +58,7 @@ enum {
 
 struct batch {
     int32_t rows_max, tails_max, buckets_max;
+    int32_t rows_most; /* of the next pass, up to rows_max, which it is at first */
     /* what was chosen */
     int32_t rows_left, text_left; /* rows and picks of text that may still be chosen */
     struct batch_unit *units;

@@ -344,7 +344,7 @@ int sched_has_act(const struct sched *s) {
 }
 
 void sched_fill(struct sched *s, struct batch *b) {
-    int32_t others = sched_has_act(s) ? SCHED_BESIDE_ACT : b->rows_max; /* rows left to them */
+    int32_t others = sched_has_act(s) ? SCHED_BESIDE_ACT : b->rows_left; /* for them */
     for (int i = 0; i < s->n_running; i++) {
         s->running[i]->is_full = 0;
         s->running[i]->cursor = s->running[i]->lanes;

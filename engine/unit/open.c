@@ -5,9 +5,16 @@
 
 #include "engine/unit/unit.h"
 #include "kernels/base/clock.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
 static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
+
+/* What a device has to say that is no error goes to the log as it is. */
+static void log_note(void *ud, const char *text) {
+    (void)ud;
+    log_event(LOG_LEVEL_WARN, "device_note", "%s", text);
+}
 
 static int open_device(struct unit *u, const struct eng_options *o, const struct kern_ops *ops,
                        struct err *err) {
@@ -15,6 +22,7 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
                              .threads = o->threads,
                              .isa = o->isa,
                              .memory_max = o->memory_max,
+                             .note = log_note,
                              .inner = ops,
                              .profile = o->profile};
     u->ops = o->profile ? &kern_profile : ops;
@@ -120,6 +128,7 @@ static int open_run(struct unit *u, const struct eng_options *o, struct err *err
     batch_init(&u->batch, z->rows, unit_keys(u), SCHED_RUNNING, f, u->numbers, u->text);
     sched_init(&u->sched, &u->kv, &u->stems, &u->lanes);
     u->stats.kv_slots = (uint32_t)plan.kv_slots;
+    atomic_store(&u->rows_most, z->rows);
     u->shown_ns = clock_ns();
     u->queue = queue_new(ENG_QUEUE_JOBS);
     unit_publish(u);

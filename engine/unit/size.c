@@ -2,13 +2,12 @@
  *
  * What nobody chose follows from the model: what a lane holds, what a stem takes. It is cut down to what the
  * device has room for behind the weights: first the cached stems, then, by halves, the rows of a pass and
- * the lanes with them. A host's own memory has no known end; there KV_BYTES stands for it.
+ * the lanes with them, which begin at what the device says is its best (kern_ops.pass_rows). A host's own memory has no known end; there KV_BYTES stands for it.
  * What somebody chose is taken or refused, never changed.
  */
 #include "engine/unit/unit.h"
 
 enum {
-    ROWS = 512, /* rows of a pass: as fast as more, and the first answers come sooner */
     ROWS_MAX = 65536,
     CACHED_IMAGES = 32,
     KV_TOKENS_MAX = 1 << 26,
@@ -143,13 +142,18 @@ static int size_pool(struct unit *u, const struct eng_options *o, struct err *er
     return r.is_known && need > r.left ? no_room(u, need, r.left, err) : 0;
 }
 
+int32_t unit_rows_least(const struct unit *u) {
+    int32_t lane = at_least(u->size.tail_max + u->size.answer_max, u->pixels->form.explore_max);
+    return at_least(STEM_CHUNK, lane);
+}
+
 int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err) {
     struct sizes *z = &u->size;
     const struct pixels *p = u->pixels;
     const struct job_form *f = &p->form;
-    int32_t rows_least = at_least(STEM_CHUNK, z->tail_max + z->answer_max);
-    rows_least = at_least(rows_least, f->explore_max);
-    z->rows = at_most(o->rows_max > 0 ? o->rows_max : at_least(ROWS, o->width), ROWS_MAX);
+    int32_t rows_least = unit_rows_least(u);
+    int32_t rows = at_least(u->ops->pass_rows(u->kern), o->width);
+    z->rows = at_most(o->rows_max > 0 ? o->rows_max : rows, ROWS_MAX);
     z->rows = at_least(z->rows, rows_least);
     z->cached = o->cached_images < 0 ? 0 : o->cached_images > 0 ? o->cached_images : CACHED_IMAGES;
     z->cached = at_most(z->cached, 4096);

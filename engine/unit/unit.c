@@ -81,9 +81,10 @@ static int see(struct unit *u, struct err *err) {
 
 static int run_pass(struct unit *u, struct err *err) {
     struct batch *b = &u->batch;
+    b->rows_most = atomic_load(&u->rows_most);
     batch_begin(b);
     sched_fill(&u->sched, b);
-    int32_t rows = b->rows_max - b->rows_left;
+    int32_t rows = b->rows_most - b->rows_left;
     must(rows > 0 || u->sched.n_running == 0); /* sched.c, invariant 3 */
     if (rows == 0) return 0;
     uint64_t start = clock_ns();
@@ -257,6 +258,14 @@ unsigned unit_retry_after(const struct unit *u) {
     uint64_t rows = unit_backlog(u), rate = atomic_load(&u->drain);
     uint64_t seconds = rate > 0 ? (rows + rate - 1) / rate : 1;
     return seconds < 1 ? 1 : seconds > 600 ? 600 : (unsigned)seconds;
+}
+
+int unit_limit_rows(struct unit *u, int rows) {
+    int32_t least = unit_rows_least(u), most = u->size.rows;
+    if (rows <= 0 || rows > most) rows = most;
+    if (rows < least) rows = least;
+    atomic_store(&u->rows_most, rows);
+    return rows;
 }
 
 void unit_stats(const struct unit *u, struct eng_stats *out) {

@@ -53,6 +53,7 @@ struct unit {
     struct err lost; /* why; written before `health` says so, never after */
     _Atomic uint64_t waiting_cost, refused, drain; /* drain: rows per second */
     atomic_uint waiting;
+    atomic_int rows_most;                /* of passes to come */
     _Atomic uint64_t rows_left, rate_ns; /* of running jobs; when the rate of pixels was counted */
     _Atomic uint64_t published[ENG_STATS_WORDS]; /* a struct eng_stats. One writer: step */
 
@@ -85,6 +86,7 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
 int unit_health(const struct unit *u);
 const char *unit_lost(const struct unit *u);
 unsigned unit_retry_after(const struct unit *u);
+int unit_limit_rows(struct unit *u, int rows);
 void unit_stats(const struct unit *u, struct eng_stats *out);
 /* Token rows of all jobs that wait or run. */
 uint64_t unit_backlog(const struct unit *u);
@@ -92,6 +94,7 @@ uint64_t unit_backlog(const struct unit *u);
 /* size.c: fills in u->size and the queue's bound, when all else is open. E_INVALID, E_NOMEM. */
 int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err);
 struct model_plan unit_plan(const struct unit *u); /* of those sizes */
+int32_t unit_rows_least(const struct unit *u);     /* of a pass, so that any question gets on */
 int32_t unit_keys(const struct unit *u);           /* private keys of a row, at most */
 
 /* The step thread: turns until the queue is closed. arg is the unit. */

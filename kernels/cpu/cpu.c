@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/cpu/cpu_kern.h"
 
@@ -90,6 +91,9 @@ static enum kern_dtype cpu_pool_dtype(const struct kern *k) {
     return KERN_F32;
 }
 
+/* As fast as more: docs/benchmarks.md. */
+static int cpu_pass_rows(const struct kern *k) { return (void)k, 512; }
+
 /* ---- memory ---- */
 
 int cpu_no_memory(const struct kern *k, size_t bytes, struct err *e) {
@@ -152,6 +156,16 @@ static void cpu_stats(struct kern *k, struct kern_stats *out) {
                                .allocations = k->blocks.allocations + k->scratch_grown};
 }
 
+/* What was issued has been done: the clock will do. */
+static void cpu_mark(struct kern *k, int i) { k->marks[i] = clock_ns(); }
+
+static int cpu_marked(struct kern *k, int n, uint64_t *ns, struct err *e) {
+    (void)e;
+    for (int i = 0; i + 1 < n; i++)
+        ns[i] = k->marks[i + 1] - k->marks[i];
+    return 0;
+}
+
 void cpu_count(struct kern *k, uint64_t multiply_adds) {
     k->ops++;
     k->flops += 2 * multiply_adds;
@@ -190,6 +204,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .close = cpu_close,
                                   .describe = cpu_describe,
                                   .pool_dtype = cpu_pool_dtype,
+                                  .pass_rows = cpu_pass_rows,
                                   .alloc = cpu_alloc,
                                   .free = cpu_free,
                                   .put = cpu_put,
@@ -197,10 +212,13 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .copy = cpu_copy,
                                   .mat_new = cpu_mat_new,
                                   .mat_free = cpu_mat_free,
+                                  .mat_describe = cpu_mat_describe,
                                   .begin = cpu_begin,
                                   .end = cpu_end,
                                   .sync = cpu_sync,
                                   .stats = cpu_stats,
+                                  .mark = cpu_mark,
+                                  .marked = cpu_marked,
                                   .gemm = cpu_gemm,
                                   .layernorm = cpu_layernorm,
                                   .rmsnorm = cpu_rmsnorm,

@@ -32,6 +32,7 @@ struct kern {
     struct cpu_scratch angles;
     int angle_pos, angle_size; /* positions in it; K */
     double angle_theta;
+    uint64_t marks[KERN_MARKS]; /* clock_ns */
     char text[64];
 };
 
@@ -55,6 +56,7 @@ void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *a
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e);
 void cpu_mat_free(struct kern *k, struct kern_mat *m);
+int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 void cpu_gemm(struct kern *k, const struct kern_gemm *a);
 void cpu_layernorm(struct kern *k, const struct kern_norm *a);
 void cpu_rmsnorm(struct kern *k, const struct kern_norm *a);

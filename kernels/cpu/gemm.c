@@ -9,6 +9,7 @@
  * s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that fp8 gives.
  */
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/half.h"
@@ -72,6 +73,11 @@ void cpu_mat_free(struct kern *k, struct kern_mat *m) {
     if (!m) return;
     blocks_give(&k->blocks, m->data);
     blocks_give(&k->blocks, m);
+}
+
+int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
+    return snprintf(text, n, "%d x %d %s: %s, panels of %d", m->n, m->k,
+                    m->is_fp8 ? "fp8 in f32" : "f32", k->isa->name, k->isa->nr);
 }
 
 struct gemm_job {

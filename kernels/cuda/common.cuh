@@ -45,8 +45,8 @@ struct kern_mat {
 /* How much of the work may be rounded to 16 bits: kern_config.isa. */
 enum cuda_mode {
     CUDA_FLAT,   /* products in the type of their weights, keys and values kept in bf16,
-                    attention in f32: the default */
-    CUDA_TILE,   /* and attention on the tensor cores, see attn_tile.cu */
+                    attention in f32 */
+    CUDA_TILE,   /* and attention on the tensor cores, see attn_tile.cu: the default */
     CUDA_STRICT, /* everything in f32, to be held against ref */
 };
 
@@ -65,14 +65,20 @@ struct kern {
     char *ring;          /* (RING, RING_BYTES), pinned */
     cudaEvent_t ring_free[RING];
     int ring_next;
+    cudaEvent_t *marks;         /* (KERN_MARKS); NULL until the first is set, as each of them */
     char *stage_in, *stage_out; /* cuda_stage_bytes each */
     struct lt *lt;              /* NULL: there is no cuBLASLt */
     struct graphs *graphs;      /* NULL: every pass runs as it is issued */
+    void (*note)(void *ud, const char *text); /* of kern_config */
+    void *note_ud;
     char text[144];
 };
 
 /* Note a failed call; the first one counts. */
 void cuda_lose(struct kern *k, const char *what, cudaError_t rc);
+
+/* A line for the log, behind "cuda: device N: ": see kern_config.note. */
+void cuda_note(const struct kern *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define CUDA_TRY(k, call)                                        \
     do {                                                         \
@@ -105,23 +111,35 @@ bool graphs_record(const struct kern *k); /* is what is issued now recorded? */
 void cuda_begin(struct kern *k, uint64_t key);
 int cuda_end(struct kern *k);
 
+/* mark.cu */
+void marks_close(struct kern *k);
+void cuda_mark(struct kern *k, int i);
+int cuda_marked(struct kern *k, int n, uint64_t *ns, struct err *e);
+
 /* gemm.cu, gemm_lt.cu, gemm_own.cu */
 int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                  struct err *e);
 void cuda_mat_free(struct kern *k, struct kern_mat *m);
+int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
+const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]); /* "12288 x 4096 bf16" */
 void cuda_gemm(struct kern *k, const struct kern_gemm *a);
 
-struct lt *lt_open(void); /* NULL: there is none */
+struct lt *lt_open(const struct kern *k); /* NULL: there is none, and it is noted why */
 void lt_close(struct lt *lt);
 int lt_version(const struct lt *lt);
 /* How to multiply by `m` (16 bits or e4m3); NULL when no algorithm fits our rules. */
-struct lt_plan *lt_plan_new(struct lt *lt, const struct kern_mat *m);
+struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m);
 void lt_plan_free(struct lt *lt, struct lt_plan *p);
+/* Has it a plan, and has none of its calls failed so far? Else the product is our own. */
+bool lt_serves(const struct kern_mat *m);
+/* "id 66, tile 20, ...": what the library tells of the algorithms. Length as snprintf's. */
+int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t n);
 /* May the bias be added on the way out? */
 bool lt_takes_bias(const struct lt_plan *p);
 /* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) in w's type; y and bias aligned to 16 bytes.
- * In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x and y. */
-void lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
+ * In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x and y.
+ * False: it failed, y is as it was, and it won't be tried again: take our own product. */
+bool lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
                 int ldy, const float *bias, bool accumulate);
 
 /* What is done to a sum before it is stored. */

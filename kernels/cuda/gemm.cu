@@ -3,8 +3,9 @@
  *
  * A matrix whose parts are all of one 16-bit type stays in it. Its products take x rounded to that
  * type into the tensor cores and add up in f32: cuBLASLt where it has an algorithm that keeps our
- * rules (gemm_lt.cu), our own kernel otherwise. Everything else - f32 weights, mixed parts, strict
- * mode - is kept in f32 and multiplied in f32, each sum one chain with k ascending.
+ * rules (gemm_lt.cu) and hasn't failed by it, our own kernel otherwise. Everything else - f32
+ * weights, mixed parts, strict mode - is kept in f32 and multiplied in f32, each sum one chain with k
+ * ascending.
  *
  * An fp8 matrix is kept in codes, and x is rounded to codes on its way into the stage, where their
  * scales come behind them; the product of codes goes through the other stage, and both scales are put
@@ -17,6 +18,7 @@
  *
  * GELU is ours: cuBLASLt's is the approximation by tanh.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/half.h"
@@ -195,7 +197,7 @@ int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat
     else
         send_parts(k, m, src);
     bool may_lt = k->lt && (m->scales || m->dtype != KERN_F32) && m->n > 0 && m->ld > 0;
-    if (may_lt) m->plan = lt_plan_new(k->lt, m);
+    if (may_lt) m->plan = lt_plan_new(k, m);
     *out = m;
     return 0;
 }
@@ -210,6 +212,23 @@ void cuda_mat_free(struct kern *k, struct kern_mat *m) {
     cuda_free(k, w);
     cuda_free(k, scales);
     mem_free(m);
+}
+
+const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]) {
+    const char *type = m->dtype == KERN_BF16 ? "bf16" : m->dtype == KERN_F16 ? "fp16" : "f32";
+    if (m->is_fp8) type = m->scales ? "fp8" : "fp8 in f32";
+    snprintf(text, sizeof text, "%d x %d %s", m->n, m->k, type);
+    return text;
+}
+
+int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
+    char shape[64], algorithms[320] = "";
+    (void)cuda_mat_shape(m, shape);
+    if (!lt_serves(m))
+        return snprintf(text, n, "%s: our own product%s", shape,
+                        m->plan ? ", cuBLASLt failed" : "");
+    (void)lt_describe(k->lt, m->plan, algorithms, sizeof algorithms);
+    return snprintf(text, n, "%s: cuBLASLt %s", shape, algorithms);
 }
 
 /* ---- rows into 16 bits ---- */
@@ -295,22 +314,23 @@ static void finish_rows(struct kern *k, int rows, int n, const float *s, int lds
 
 /* Do sums go to y without a stage between? */
 static bool goes_direct(const struct kern_mat *w, const float *y, int ldy) {
-    return !w->plan || (is_aligned(y) && ldy % 4 == 0);
+    return !lt_serves(w) || (is_aligned(y) && ldy % 4 == 0);
 }
 
-/* Staged rows through cuBLASLt. */
-static void product_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
+/* Staged rows through cuBLASLt. False: it failed, and y is as it was. */
+static bool product_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
                        struct finish end) {
     bool is_direct = goes_direct(w, y, ldy);
     bool with_bias = is_direct && end.bias && is_aligned(end.bias) && lt_takes_bias(w->plan);
     float *sums = is_direct ? y : (float *)(void *)k->stage_out;
     int ld = is_direct ? ldy : (int)cuda_row_sums((size_t)w->n);
-    lt_product(k, w, rows, k->stage_in, sums, ld, with_bias ? end.bias : NULL,
-               is_direct && end.accumulate);
+    if (!lt_product(k, w, rows, k->stage_in, sums, ld, with_bias ? end.bias : NULL,
+                    is_direct && end.accumulate))
+        return false;
     if (with_bias) end.bias = NULL;
     if (is_direct) end.accumulate = false;
-    if (is_direct && !end.bias && !end.gelu) return;
-    finish_rows(k, rows, w->n, sums, ld, y, ldy, end);
+    if (!is_direct || end.bias || end.gelu) finish_rows(k, rows, w->n, sums, ld, y, ldy, end);
+    return true;
 }
 
 static void product_16(struct kern *k, const struct kern_gemm *a, struct finish end) {
@@ -324,9 +344,7 @@ static void product_16(struct kern *k, const struct kern_gemm *a, struct finish 
         const float *x = cuda_f32(a->x) + (size_t)row * (size_t)a->ldx;
         float *y = cuda_f32(a->y) + (size_t)row * (size_t)a->ldy;
         stage_rows(k, w, rows, x, a->ldx);
-        if (w->plan)
-            product_lt(k, w, rows, y, a->ldy, end);
-        else
+        if (!lt_serves(w) || !product_lt(k, w, rows, y, a->ldy, end))
             own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
     }
 }
@@ -349,11 +367,11 @@ static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish
         if (!w->scales) {
             own_product_f32(k, rows, w->n, w->k, (const float *)(const void *)k->stage_in, w->ld,
                             (const float *)w->w, w->ld, y, a->ldy, end);
-        } else if (!w->plan) {
-            own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
-        } else {
-            lt_product(k, w, rows, k->stage_in, sums, w->rows, NULL, false);
+        } else if (lt_serves(w) &&
+                   lt_product(k, w, rows, k->stage_in, sums, w->rows, NULL, false)) {
             finish_rows(k, rows, w->n, sums, w->rows, y, a->ldy, end);
+        } else {
+            own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
         }
     }
 }

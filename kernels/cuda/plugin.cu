@@ -5,17 +5,23 @@
  * then score() is 0 and open() says what is missing. cuBLASLt is looked for when a device is opened
  * (gemm_lt.cu), so that it need not be there either.
  *
- * kern_config.isa chooses among NULL, "auto" or "flat" (the default), "tile" and "strict": see enum
- * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu). Why flat
- * is the default, and without graphs: no measurement has spoken for anything else yet
+ * kern_config.isa chooses among NULL, "auto" or "tile" (the default), "flat" and "strict": see enum
+ * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu). Why tile is
+ * the default: flat reads the keys of a stem again for every row, which is reckoned to cost about as
+ * much as all else of a picture together. Why without graphs: no measurement has spoken for them yet
  * (docs/gpu.md).
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/cuda/common.cuh"
 
 enum { MAJOR_LEAST = 8 }; /* compute capability: bf16 on the tensor cores */
+/* Rows of the best pass, and what must be free for the larger one: each row needs room for its lane's
+ * keys and values, about 12 MiB for PAE-LaMM. Reckoned, not measured. */
+enum { ROWS = 1024, ROWS_ROOMY = 2048 };
+static const uint64_t roomy_bytes = 60000000000u;
 
 /* ---- finding a device ---- */
 
@@ -63,7 +69,7 @@ static int find_mode(const char *isa, enum cuda_mode *out, bool *has_graphs, str
         const char *name;
         enum cuda_mode mode;
     } modes[] = {
-        {"auto", CUDA_FLAT}, {"flat", CUDA_FLAT}, {"tile", CUDA_TILE}, {"strict", CUDA_STRICT}};
+        {"auto", CUDA_TILE}, {"flat", CUDA_FLAT}, {"tile", CUDA_TILE}, {"strict", CUDA_STRICT}};
     const char *name = isa ? isa : "auto";
     size_t len = strcspn(name, "+");
     *has_graphs = strcmp(name + len, "+graphs") == 0;
@@ -83,6 +89,7 @@ static void cuda_close(struct kern *k) {
     (void)cudaSetDevice(k->device);
     if (k->stream) (void)cudaStreamSynchronize(k->stream);
     graphs_close(k);
+    marks_close(k);
     while (k->mats)
         cuda_mat_free(k, k->mats);
     lt_close(k->lt);
@@ -122,7 +129,7 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
     static const char *const mode_names[] = {"flat", "tile", "strict"};
     *out = NULL;
     struct cudaDeviceProp prop;
-    enum cuda_mode mode = CUDA_FLAT;
+    enum cuda_mode mode = CUDA_TILE;
     bool has_graphs = false;
     int rc = find_mode(cfg->isa, &mode, &has_graphs, e);
     if (!rc) rc = find_device(cfg->device, &prop, e);
@@ -130,6 +137,8 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
     struct kern *k = (struct kern *)mem_must(sizeof *k);
     k->device = cfg->device;
     k->mode = mode;
+    k->note = cfg->note;
+    k->note_ud = cfg->note_ud;
     open_parts(k);
     if (k->lost.code) {
         rc = err_set(e, k->lost.code, "%s", k->lost.text);
@@ -140,7 +149,7 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
         return rc;
     }
     if (has_graphs) graphs_open(k);
-    if (mode != CUDA_STRICT) k->lt = lt_open();
+    if (mode != CUDA_STRICT) k->lt = lt_open(k);
     note_room(k, cfg->memory_max);
     char products[32] = "own products";
     if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));
@@ -157,6 +166,11 @@ static enum kern_dtype cuda_pool_dtype(const struct kern *k) {
     return k->mode == CUDA_STRICT ? KERN_F32 : KERN_BF16;
 }
 
+/* most_bytes is what was free at open, within memory_max. */
+static int cuda_pass_rows(const struct kern *k) {
+    return k->stats.most_bytes > roomy_bytes ? ROWS_ROOMY : ROWS;
+}
+
 /* ---- order ---- */
 
 void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
@@ -165,6 +179,17 @@ void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
     int code = rc == cudaErrorMemoryAllocation ? E_NOMEM : E_DEVICE;
     if (!k->lost.code)
         err_set(&k->lost, code, "cuda: device %d: %s: %s", k->device, call, cudaGetErrorString(rc));
+}
+
+void cuda_note(const struct kern *k, const char *fmt, ...) {
+    char text[400];
+    if (!k->note) return;
+    int n = snprintf(text, sizeof text, "cuda: device %d: ", k->device);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
+    va_end(ap);
+    k->note(k->note_ud, text);
 }
 
 bool cuda_enter(struct kern *k, uint64_t multiply_adds) {
@@ -190,6 +215,7 @@ static const struct kern_ops table = {
     .close = cuda_close,
     .describe = cuda_describe,
     .pool_dtype = cuda_pool_dtype,
+    .pass_rows = cuda_pass_rows,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .put = cuda_put,
@@ -197,10 +223,13 @@ static const struct kern_ops table = {
     .copy = cuda_copy,
     .mat_new = cuda_mat_new,
     .mat_free = cuda_mat_free,
+    .mat_describe = cuda_mat_describe,
     .begin = cuda_begin,
     .end = cuda_end,
     .sync = cuda_sync,
     .stats = cuda_stats,
+    .mark = cuda_mark,
+    .marked = cuda_marked,
     .gemm = cuda_gemm,
     .layernorm = cuda_layernorm,
     .rmsnorm = cuda_rmsnorm,

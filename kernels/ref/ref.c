@@ -6,8 +6,10 @@
  */
 #include "kernels/ref/ref.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 
@@ -36,6 +38,8 @@ static enum kern_dtype ref_pool_dtype(const struct kern *k) {
     (void)k;
     return KERN_F32;
 }
+
+static int ref_pass_rows(const struct kern *k) { return (void)k, 512; }
 
 void ref_count(struct kern *k, uint64_t multiply_adds) {
     k->ops++;
@@ -124,6 +128,11 @@ static void ref_mat_free(struct kern *k, struct kern_mat *m) {
     blocks_give(&k->blocks, m);
 }
 
+static int ref_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
+    (void)k;
+    return snprintf(text, n, "%d x %d %s: plain loops", m->n, m->k, m->scale ? "fp8" : "f32");
+}
+
 /* ---- order: everything has happened when the call returns ---- */
 static void ref_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
 static int ref_end(struct kern *k) { return (void)k, 0; }
@@ -142,6 +151,16 @@ static void ref_stats(struct kern *k, struct kern_stats *out) {
                                .allocations = k->blocks.allocations};
 }
 
+/* What was issued has been done: the clock will do. */
+static void ref_mark(struct kern *k, int i) { k->marks[i] = clock_ns(); }
+
+static int ref_marked(struct kern *k, int n, uint64_t *ns, struct err *e) {
+    (void)e;
+    for (int i = 0; i + 1 < n; i++)
+        ns[i] = k->marks[i + 1] - k->marks[i];
+    return 0;
+}
+
 const struct kern_ops kern_ref = {
     .abi = KERN_ABI,
     .size = sizeof(struct kern_ops),
@@ -151,6 +170,7 @@ const struct kern_ops kern_ref = {
     .close = ref_close,
     .describe = ref_describe,
     .pool_dtype = ref_pool_dtype,
+    .pass_rows = ref_pass_rows,
     .alloc = ref_alloc,
     .free = ref_free,
     .put = ref_put,
@@ -158,10 +178,13 @@ const struct kern_ops kern_ref = {
     .copy = ref_copy,
     .mat_new = ref_mat_new,
     .mat_free = ref_mat_free,
+    .mat_describe = ref_mat_describe,
     .begin = ref_begin,
     .end = ref_end,
     .sync = ref_sync,
     .stats = ref_stats,
+    .mark = ref_mark,
+    .marked = ref_marked,
     .gemm = ref_gemm,
     .layernorm = ref_layernorm,
     .rmsnorm = ref_rmsnorm,

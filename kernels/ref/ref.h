@@ -19,6 +19,7 @@ struct kern_mat {
 struct kern {
     struct blocks blocks; /* device memory */
     uint64_t ops, flops;
+    uint64_t marks[KERN_MARKS]; /* clock_ns */
 };
 
 static inline float *ref_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }

@@ -621,6 +621,20 @@ def test_bench_mix(_):
     assert out["turns"] == 1 and out["pass_s"] > 0 and out["bulk_places_per_second"] > 0
 
 
+def test_bench_pix4096_with_several_rows(_):
+    command = [PROGRAM, "bench", "pix4096", "--quick", "--repeat", "2", "--limit", "40", "--rows", "128,512,1",
+               "--model", MINI]
+    r = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300, check=True)
+    out = json.loads(r.stdout)
+    assert [o["rows_max"] for o in out[:2]] == [128, 512] and 1 < out[2]["rows_max"] < 128, out
+    assert len({o["open_s"] for o in out}) == 1  # opened once
+    assert len({(o["rows"], o["rows_plain"]) for o in out}) == 1 and all(o["act_s"] > 0 for o in out), out
+    text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert text.count("opening") == 1 and text.count("rows a pass") == 3 and text.count("act, one frame") == 3, text
+    refused = subprocess.run([PROGRAM, "bench", "mix", "--rows", "1,2"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "one --rows" in refused.stderr, refused
+
+
 def test_pvp(tmp):
     folder(tmp, 1)
     out = report("pvp", tmp + "/images", "-o", tmp + "/o")

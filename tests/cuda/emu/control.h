@@ -3,6 +3,8 @@
 #ifndef TESTS_CUDA_EMU_CONTROL_H
 #define TESTS_CUDA_EMU_CONTROL_H
 
+#include <stddef.h>
+
 #define EMU_CONTROL "emu_control"
 
 enum emu_call {
@@ -20,9 +22,12 @@ struct emu_control {
     int calls[EMU_CALLS];  /* so far */
     int refuse[EMU_CALLS]; /* the how many-th from now on is refused; 0: none */
     int graphs, execs;     /* that live */
-    int mallocs;           /* that live */
+    int mallocs, events;   /* that live */
     int driver, devices;   /* the driver's version, devices; 0: the usual, -1: none */
     int major;             /* of their compute capability; 0: the usual */
+    int libraries;         /* that were looked for */
+    int hide_libraries;    /* they are not found */
+    size_t memory;         /* bytes that are free; 0: the usual 4 GiB */
 };
 
 #endif

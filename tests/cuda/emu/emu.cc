@@ -2,13 +2,16 @@
  * memory. */
 #include "tests/cuda/emu/emu.h"
 
+#undef dlopen
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <dlfcn.h>
 #include <map>
 #include <string>
 #include <ucontext.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/cuda/common.cuh"
 #include "tests/cuda/emu/control.h"
 
@@ -192,6 +195,13 @@ void emu_put(cudaStream_t stream, std::function<void()> work) {
         last_error = cudaErrorStreamCaptureInvalidated;
 }
 
+/* Hidden ones are nowhere. */
+extern "C" void *emu_dlopen(const char *name, int how) {
+    static const char hidden[] = "nowhere/";
+    emu_control.libraries++;
+    return dlopen(emu_control.hide_libraries ? (hidden + std::string(name)).c_str() : name, how);
+}
+
 extern "C" {
 /* What a test put in place of the usual. */
 static int told(int said, int usual) { return said < 0 ? 0 : said > 0 ? said : usual; }
@@ -220,7 +230,7 @@ cudaError_t cudaGetLastError(void) {
 }
 const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total) {
-    return *room = *total = card_bytes, cudaSuccess;
+    return *room = *total = emu_control.memory ? emu_control.memory : card_bytes, cudaSuccess;
 }
 cudaError_t cudaMalloc(void **p, size_t n) {
     *p = is_refused(EMU_MALLOC) ? NULL : std::aligned_alloc(256, (n + 255) / 256 * 256);
@@ -251,10 +261,33 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) { return not_captured(s); }
 cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete stream_of(s), cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = 0, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t s) { return not_captured(s); }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+/* Events: a stamp of the clock. A card would capture a record; we never want one captured. */
+struct event {
+    bool is_timed, is_set;
+    uint64_t ns;
+};
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
+    *e = (cudaEvent_t) new event{flags == cudaEventDefault, false, 0};
+    emu_control.events++;
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+    cudaError_t rc = not_captured(s);
+    struct event *at = (struct event *)e;
+    if (!rc) *at = {at->is_timed, true, clock_ns()};
+    return rc;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e) { return must(e), cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+    struct event *a = (struct event *)from, *b = (struct event *)to;
+    if (!a->is_timed || !b->is_timed || !a->is_set || !b->is_set)
+        return cudaErrorInvalidResourceHandle;
+    return *ms = (float)((double)b->ns - (double)a->ns) / 1e6f, cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+    emu_control.events--;
+    return delete (struct event *)e, cudaSuccess;
+}
 
 /* Graphs: a list of nodes, and another one that is launched. */
 typedef std::vector<struct emu_node> nodes;

@@ -18,6 +18,8 @@
 
 #include <cuda_runtime.h>
 
+#define dlopen emu_dlopen /* a test may hide libraries */
+
 #include "tests/cuda/emu/stream.h"
 
 #undef __shared__

@@ -1,7 +1,9 @@
-/* fake_lt.cc - a cuBLASLt of our own for the emulator: the sixteen functions that gemm_lt.cu calls, by
+/* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that gemm_lt.cu calls, by
  * the letter of their documentation (columns first, A transposed), on host memory. Its heuristic
- * first offers one algorithm that splits k, one that adds up in another way, and one that does not
- * take every number of rows. All three must be refused by gemm_lt.cu; here none of them computes. */
+ * first offers one algorithm that splits k, one that adds up in another way, one that does not take
+ * every number of rows, and two that do not take every stride of y, a wide or a crooked one. The first
+ * two must be refused by gemm_lt.cu, and never compute here; the others where what they don't take may come.
+ * What it is made to refuse besides says a test (fake_lt.h). */
 #include <cstdint>
 #include <cstring>
 
@@ -10,6 +12,7 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
+#include "tests/cuda/emu/fake_lt.h"
 #include "tests/cuda/emu/stream.h"
 
 struct fake_layout {
@@ -23,7 +26,7 @@ struct fake_desc {
     const float *bias;
     int32_t bias_type;
 };
-enum { SPLITS = 7, REDUCES, PICKY, GOOD }; /* algorithms */
+enum { SPLITS = 7, REDUCES, PICKY, NARROW, ROUND, GOOD }; /* algorithms */
 
 static const fake_layout *layout(cublasLtMatrixLayout_t l) { return (const fake_layout *)l; }
 static const fake_desc *desc(cublasLtMatmulDesc_t d) { return (const fake_desc *)d; }
@@ -48,8 +51,19 @@ static bool fits(const fake_desc *d, const fake_layout *a, const fake_layout *b,
            y->ld >= (int64_t)y->rows && a->ld % 8 == 0 && b->ld % 8 == 0 && y->ld % 4 == 0;
 }
 
+/* Does this algorithm take so many rows, so far apart? */
+static bool takes(uint64_t algo, const fake_layout *y) {
+    if (algo == PICKY) return y->cols % 32 == 0;
+    if (algo == NARROW) return y->ld < 2 * (int64_t)y->rows + 4096;
+    if (algo == ROUND) return y->ld == ((int64_t)y->rows + 7) / 8 * 8 || y->ld % 64 == 0;
+    return true;
+}
+
 #define API extern "C" __attribute__((visibility("default")))
 #define OK  CUBLAS_STATUS_SUCCESS
+
+API struct fake_lt_control fake_lt_control;
+struct fake_lt_control fake_lt_control;
 
 API cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
     *h = (cublasLtHandle_t)h;
@@ -57,6 +71,9 @@ API cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
 }
 API cublasStatus_t cublasLtDestroy(cublasLtHandle_t) { return OK; }
 API size_t cublasLtGetVersion(void) { return 1; }
+API const char *cublasLtGetStatusName(cublasStatus_t s) {
+    return s == CUBLAS_STATUS_NOT_SUPPORTED ? "NOT_SUPPORTED" : "ANOTHER_STATUS";
+}
 
 API cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,
                                             cudaDataType_t scale) {
@@ -98,6 +115,8 @@ API cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t m,
                                                     cublasLtMatrixLayoutAttribute_t what,
                                                     const void *v, size_t n) {
     fake_layout *l = (fake_layout *)m;
+    int *fail = &fake_lt_control.fail_layout;
+    if (*fail > 0 && --*fail == 0) return CUBLAS_STATUS_ALLOC_FAILED;
     if (n != 8) return CUBLAS_STATUS_INVALID_VALUE;
     if (what == CUBLASLT_MATRIX_LAYOUT_COLS)
         std::memcpy(&l->cols, v, n);
@@ -125,12 +144,13 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatm
                                                   cublasLtMatrixLayout_t y,
                                                   cublasLtMatmulPreference_t, int most,
                                                   cublasLtMatmulHeuristicResult_t found[], int *n) {
-    const int all[] = {SPLITS, REDUCES, PICKY, GOOD};
-    if (most < 4 || !fits(desc(d), layout(a), layout(b), layout(y)))
+    const int all[] = {SPLITS, REDUCES, PICKY, NARROW, ROUND, GOOD};
+    if (fake_lt_control.no_algorithm || most < 6 || !fits(desc(d), layout(a), layout(b), layout(y)))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    std::memset(found, 0, 4 * sizeof found[0]);
-    for (*n = 0; *n < 4; ++*n)
-        found[*n].algo.data[0] = (uint64_t)all[*n];
+    uint64_t d_bias = fake_lt_control.bias_tile && desc(d)->epilogue == CUBLASLT_EPILOGUE_BIAS;
+    std::memset(found, 0, 6 * sizeof found[0]);
+    for (*n = 0; *n < 6; ++*n)
+        found[*n].algo.data[0] = (uint64_t)all[*n], found[*n].algo.data[1] = d_bias;
     return OK;
 }
 API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d,
@@ -139,16 +159,22 @@ API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_
                                            const cublasLtMatmulAlgo_t *algo,
                                            cublasLtMatmulHeuristicResult_t *r) {
     std::memset(r, 0, sizeof *r);
-    if (algo->data[0] == PICKY && layout(b)->cols % 32) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!takes(algo->data[0], layout(y))) return CUBLAS_STATUS_NOT_SUPPORTED;
+    r->workspaceSize = layout(y)->cols < 1000 ? 0 : algo->data[0] == GOOD ? 4096 : 8192;
     return fits(desc(d), layout(a), layout(b), layout(y)) ? OK : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
                                                         cublasLtMatmulAlgoConfigAttributes_t what,
                                                         void *v, size_t n, size_t *written) {
     uint32_t value = 0;
+    size_t size = 4;
     if (what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM && algo->data[0] == SPLITS) value = 4;
     if (what == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME && algo->data[0] == REDUCES) value = 2;
-    if (n != sizeof value) return CUBLAS_STATUS_INVALID_VALUE;
+    if (what == CUBLASLT_ALGO_CONFIG_ID) value = (uint32_t)algo->data[0];
+    if (what == CUBLASLT_ALGO_CONFIG_TILE_ID) value = 20 + (uint32_t)algo->data[1];
+    if (what == CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID) value = 258, size = 2;
+    if (what == CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID) return CUBLAS_STATUS_INVALID_VALUE;
+    if (n != size) return CUBLAS_STATUS_INVALID_VALUE;
     std::memcpy(v, &value, n);
     *written = n;
     return OK;
@@ -190,7 +216,12 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
     bool has_bias = d->epilogue == CUBLASLT_EPILOGUE_BIAS;
     if (has_bias && (!d->bias || (uintptr_t)d->bias % 16 || d->bias_type != CUDA_R_32F))
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (all % 16 || !fits(d, a, b, y) || algo->data[0] != GOOD) return CUBLAS_STATUS_INVALID_VALUE;
+    if (all % 16 || !fits(d, a, b, y) || algo->data[0] == SPLITS || algo->data[0] == REDUCES ||
+        !takes(algo->data[0], y))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    fake_lt_control.products++;
+    if (fake_lt_control.fail_rows && b->cols == (uint64_t)fake_lt_control.fail_rows)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     if (c->type != y->type || c->rows != y->rows || c->cols != y->cols || c->ld != y->ld)
         return CUBLAS_STATUS_INVALID_VALUE;
     float one = *(const float *)alpha, more = *(const float *)beta;

@@ -81,6 +81,22 @@ TEST(config_refuses) {
             "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a");
 }
 
+TEST(config_takes_several_rows_in_a_bench_alone) {
+    struct config cfg;
+    CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--rows", "512,2048,1024"), 0);
+    CHECK_EQ(cfg.rows_of.n, 3);
+    CHECK_EQ(cfg.rows_of.at[1], 2048);
+    CHECK_EQ(config_engine(&cfg, "m").rows_max, 2048);
+    CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--rows=64"), 0);
+    CHECK_EQ(cfg.rows_of.n, 1);
+    CHECK_EQ(config_engine(&cfg, "m").rows_max, 64);
+    REFUSED(CMD_BENCH, "not \"\"", "--rows", "512,");
+    REFUSED(CMD_BENCH, "not \"x\"", "--rows", "512,x");
+    REFUSED(CMD_BENCH, "not \"1048577\"", "--rows", "512,1048577");
+    REFUSED(CMD_BENCH, "8 numbers at most", "--rows", "1,2,3,4,5,6,7,8,9");
+    REFUSED(CMD_SERVE, "not \"512,1024\"", "--rows", "512,1024");
+}
+
 TEST(config_help_names_every_option) {
     static char text[8192];
     FILE *f = fmemopen(text, sizeof text, "w");

@@ -357,6 +357,35 @@ static int open_and_change(const struct kern_config *cfg, struct kern **out, str
     return real_open(cfg, out, e);
 }
 
+/* One that has something to say. */
+static int open_and_note(const struct kern_config *cfg, struct kern **out, struct err *e) {
+    CHECK(cfg->note != NULL);
+    cfg->note(cfg->note_ud, "cuda: device 0: it is slow\nand old");
+    return real_open(cfg, out, e);
+}
+
+TEST(devices_notes_go_to_the_log) {
+    const struct kern_ops *ops;
+    struct eng *e = NULL;
+    char path[] = "/tmp/lammd-notes-XXXXXX", text[2000] = "";
+    int file = mkstemp(path), was = dup(STDERR_FILENO);
+    CHECK(file >= 0 && was >= 0);
+    CHECK_EQ(kern_find(eng_rig_backend(), &ops, NULL), 0);
+    struct kern_ops speaking = *ops;
+    real_open = ops->open;
+    speaking.open = open_and_note;
+    struct eng_options o = {.model_dir = TINY, .threads = 1};
+    CHECK(dup2(file, STDERR_FILENO) >= 0);
+    int rc = eng_open_on(&o, (const struct kern_ops *const[]){&speaking}, 1, &e, NULL);
+    CHECK(dup2(was, STDERR_FILENO) >= 0);
+    CHECK_EQ(rc, 0);
+    eng_close(e);
+    CHECK(pread(file, text, sizeof text - 1, 0) > 0);
+    CHECK_HAS(text, "event=device_note cuda: device 0: it is slow\\x0aand old\n");
+    close(file);
+    CHECK_EQ(unlink(path), 0);
+}
+
 TEST(devices_with_different_models_are_no_engine) {
     const struct kern_ops *ops;
     struct mem_stats before, after;

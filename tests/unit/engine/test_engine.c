@@ -116,6 +116,65 @@ TEST_LIMIT(engine_mode_is_the_same_always, 120) {
     check_circumstances(TINY_DIGITS, ENG_MODE, 0);
 }
 
+/* The limit of a pass's rows, changed between jobs and in the middle of one. */
+static void check_limit(struct eng *e, struct eng_picture *picture, int limit,
+                        const struct eng_answer *want) {
+    struct eng_answer got[ENG_RIG_ALL];
+    struct eng_stats before, after;
+    eng_rig_idle(e, &before);
+    int rows = eng_limit_rows(e, limit);
+    eng_rig_ask_all(e, picture, ENG_MEDIAN, 1, got);
+    eng_rig_idle(e, &after);
+    CHECK(eng_rig_same(got, want, ENG_RIG_ALL));
+    uint64_t passes = after.passes - before.passes, done = after.rows - before.rows;
+    CHECK(done <= passes * (uint64_t)rows);
+    CHECK(done > passes * (uint64_t)rows / 2); /* and full ones, but for a few */
+}
+
+TEST_LIMIT(engine_answers_the_same_at_every_limit_of_rows, 120) {
+    static const int limits[] = {64, 1024, 100, 512, 0};
+    for (int m = 0; m < 2; m++) {
+        struct eng *e = eng_rig_open(
+            &(struct eng_options){.model_dir = models[m], .rows_max = 1024, .threads = 2});
+        struct eng_picture *picture = eng_rig_picture(e, 7);
+        struct eng_answer want[ENG_RIG_ALL], got[ENG_RIG_ALL];
+        eng_rig_ask_all(e, picture, ENG_MEDIAN, 1, want);
+        for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+            check_limit(e, picture, limits[i], want);
+        struct eng_ask ask = {.pictures = &picture,
+                              .n_pictures = 1,
+                              .points = eng_rig_points(),
+                              .n_points = ENG_RIG_ALL,
+                              .estimate = ENG_MEDIAN,
+                              .distribution = 1,
+                              .urgency = ENG_PICTURE};
+        struct eng_job *j;
+        CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
+        for (uint32_t n = 0; eng_job_state(j) < ENG_DONE; (void)eng_job_answers(j, &n)) {
+            (void)eng_limit_rows(e, n % 2 ? 64 : 1024);
+            CHECK_EQ(eng_job_wait(j, n, UINT64_MAX), 0);
+        }
+        eng_rig_collect(j, ask.points, ask.n_points, got);
+        CHECK(eng_rig_same(got, want, ENG_RIG_ALL));
+        eng_job_put(j);
+        eng_picture_put(picture);
+        eng_close(e);
+    }
+}
+
+TEST(engine_limit_of_rows_keeps_within_what_was_opened) {
+    char two[64];
+    (void)snprintf(two, sizeof two, "%s,%s", eng_rig_backend(), eng_rig_backend());
+    struct eng *e = eng_rig_open(
+        &(struct eng_options){.model_dir = TINY, .backend = two, .rows_max = 300, .threads = 2});
+    CHECK_EQ(eng_limit_rows(e, 200), 200);
+    CHECK_EQ(eng_limit_rows(e, 301), 300);
+    CHECK_EQ(eng_limit_rows(e, 0), 300);
+    int least = eng_limit_rows(e, 1); /* what one question needs */
+    CHECK(least > 1 && least < 200);
+    eng_close(e);
+}
+
 TEST_LIMIT(engine_estimates_are_the_same_always, 120) {
     check_circumstances(TINY, ENG_MEDIAN, 1);
     check_circumstances(TINY_DIGITS, ENG_MEAN, 1);

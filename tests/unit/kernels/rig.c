@@ -38,12 +38,18 @@ uint64_t rig_allocations(void) {
     return s.allocations;
 }
 
+/* That a fast way is closed would hide behind the slow one's right answers. */
+static void refuse_fall(void *ud, const char *text) {
+    (void)ud;
+    if (strstr(text, "failed for")) test_failed(__FILE__, __LINE__, "%s", text);
+}
+
 void rig_open(struct rig *r, const char *backend, const char *isa, int threads) {
     *r = (struct rig){.backend = backend, .isa = isa, .threads = threads};
     struct err e = {0};
     int rc = kern_find(backend, &r->ops, &e);
     if (!rc) {
-        struct kern_config cfg = {.threads = threads, .isa = isa};
+        struct kern_config cfg = {.threads = threads, .isa = isa, .note = refuse_fall};
         rc = r->ops->open(&cfg, &r->k, &e);
     }
     if (rc == E_NOT_FOUND || rc == E_UNSUPPORTED) skip("%s", e.text);

@@ -1,6 +1,8 @@
 /* test_card.c - cards that can't be had, run out of memory or get lost: it is said, nothing stays
  * behind, a device is not lost for an allocation, and what can be done without is done without.
  * The emulated card (tests/cuda/emu) plays them; a real one is not asked. */
+#include <unistd.h>
+
 #include "kernels/base/half.h"
 #include "tests/unit/kernels/emu_rig.h"
 
@@ -63,6 +65,85 @@ TEST(card_that_cannot_be_had_says_why_cuda_flat) {
         CHECK_HAS(e.text, cases[i].text);
         CHECK(k == NULL);
         CHECK_EQ(ops->score() == 0, cases[i].device == 0);
+    }
+}
+
+TEST(card_takes_the_tile_mode_by_itself_cuda_flat) {
+    static const char *const names[][2] = {{NULL, ", tile, "},
+                                           {"auto", ", tile, "},
+                                           {"auto+graphs", ", tile+graphs, "},
+                                           {"flat", ", flat, "}};
+    const struct kern_ops *ops;
+    (void)emulated(&ops);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct kern *k = NULL;
+        CHECK_EQ(ops->open(&(struct kern_config){.isa = names[i][0]}, &k, NULL), 0);
+        CHECK_HAS(ops->describe(k), names[i][1]);
+        ops->close(k);
+    }
+}
+
+/* Two thousand rows where more than 60 GB may be used, whether the card ends there or a cap does. */
+TEST(card_with_room_takes_more_rows_a_pass_cuda_flat) {
+    static const uint64_t enough = 60000000000u, spare = 256 << 20; /* plugin.cu */
+    static const struct {
+        uint64_t card, cap;
+        int rows;
+    } cases[] = {{0, 0, 1024},
+                 {enough + spare, 0, 1024},
+                 {enough + spare + 1, 0, 2048},
+                 {2 * enough, 0, 2048},
+                 {2 * enough, enough, 1024},
+                 {2 * enough, enough + 1, 2048},
+                 {enough, 2 * enough, 1024}};
+    const struct kern_ops *ops;
+    struct emu_control *emu = emulated(&ops);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kern *k = NULL;
+        struct kern_ptr p;
+        emu->memory = cases[i].card;
+        CHECK_EQ(ops->open(&(struct kern_config){.memory_max = cases[i].cap}, &k, NULL), 0);
+        CHECK_EQ(ops->pass_rows(k), cases[i].rows);
+        CHECK_EQ(ops->alloc(k, 1 << 20, &p, NULL), 0);
+        emu->memory = 1 << 20; /* what is taken later changes nothing */
+        CHECK_EQ(ops->pass_rows(k), cases[i].rows);
+        ops->close(k);
+    }
+}
+
+static int notes;
+static char note[400];
+static void take_note(void *ud, const char *text) {
+    CHECK(ud == note && strlen(text) < sizeof note);
+    memcpy(note, text, strlen(text) + 1);
+    notes++;
+}
+
+/* Products are our own then, right and slow; strict ones always are. */
+TEST(card_without_cublaslt_says_so_cuda_flat) {
+    const struct kern_ops *ops;
+    struct emu_control *emu = emulated(&ops);
+    for (int way = 0; way < 3; way++) { /* as it is; hidden; not wanted */
+        struct kern *k = NULL;
+        notes = 0;
+        emu->hide_libraries = way == 1;
+        emu->libraries = 0;
+        const struct kern_config cfg = {
+            .isa = way == 2 ? "strict" : NULL, .note = take_note, .note_ud = note};
+        CHECK_EQ(ops->open(&cfg, &k, NULL), 0);
+        int has_own = strstr(ops->describe(k), "own products") != NULL;
+        CHECK_EQ(notes, has_own);
+        CHECK_EQ(emu->libraries, way == 0 ? 1 : way == 2 ? 0 : emu->libraries);
+        if (has_own)
+            CHECK_HAS(note, "cuda: device 0: no cuBLASLt, so products are our own, and slow: ");
+        if (has_own && way == 0) CHECK_HAS(note, "libcublasLt.so.13 has no cublasLt");
+        if (way == 1) {
+            CHECK(has_own);
+            CHECK_HAS(note, "nowhere/libcublasLt.so.13: cannot open shared object file");
+            if (!access("/usr/local/cuda/lib64/libcublasLt.so.13", R_OK)) CHECK(emu->libraries > 1);
+        }
+        CHECK_EQ(multiply(ops, k, 0), 0);
+        ops->close(k);
     }
 }
 

@@ -1,7 +1,9 @@
 /* test_kern.c - the door: finding a backend, refusing a broken one, device memory, statistics. */
 #include <limits.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "tests/unit/kernels/rig.h"
 
@@ -165,6 +167,11 @@ OP_TEST(device_memory_keeps_to_its_cap) {
     r->ops->close(k);
 }
 
+OP_TEST(device_knows_the_rows_of_its_best_pass) {
+    int rows = r->ops->pass_rows(r->k);
+    CHECK(strcmp(r->backend, "cuda") ? rows == 512 : rows == 1024 || rows == 2048);
+}
+
 /* Without a cap the CPU takes what was free when it was opened, and not what others have. */
 TEST(device_cpu_leaves_the_host_its_memory) {
     const struct kern_ops *ops;
@@ -197,6 +204,62 @@ OP_TEST(device_counts_operations_and_multiply_adds) {
     CHECK_EQ(b.flops - a.flops, 2 * 3 * 5 * 7);
     CHECK_EQ(b.allocations, a.allocations);
     r->ops->mat_free(r->k, mat);
+}
+
+/* Marks lie in the order of the operations, and the time between them is a part of the clock's. */
+OP_TEST(device_marks_times) {
+    enum { ROWS = 64, D = 64, STEPS = 5 };
+    uint64_t ns[KERN_MARKS], sum = 0, before, after;
+    struct tensor x = tensor_in(r, host_random(r, ROWS * 2 * D, 1), ROWS, 2 * D, 0);
+    struct tensor y = tensor_out(r, ROWS, D, 0);
+    const struct kern_swiglu a = {ROWS, D, x.p, x.ld, y.p, y.ld};
+    CHECK_EQ(r->ops->marked(r->k, 0, ns, NULL), 0);
+    for (int again = 0; again < 2; again++) { /* a mark may be set anew */
+        memset(ns, 0xff, sizeof ns);
+        CHECK_EQ(r->ops->sync(r->k, NULL), 0);
+        before = clock_ns();
+        for (int i = 0; i < STEPS; i++) {
+            r->ops->mark(r->k, i);
+            for (int j = 0; j < i; j++)
+                r->ops->swiglu(r->k, &a);
+        }
+        r->ops->mark(r->k, STEPS);
+        CHECK_EQ(r->ops->marked(r->k, STEPS + 1, ns, NULL), 0);
+        after = clock_ns();
+        sum = 0;
+        for (int i = 0; i < STEPS; i++) {
+            CHECK(ns[i] <= after - before);
+            sum += ns[i];
+        }
+        CHECK(sum > 0 && sum <= (after - before) / 10 * 11 + 100000); /* the clocks are two */
+        CHECK_EQ(ns[STEPS], UINT64_MAX);
+    }
+    r->ops->mark(r->k, KERN_MARKS - 1);
+}
+
+OP_TEST(device_tells_how_it_multiplies) {
+    static const struct {
+        const char *backend, *plain, *fp8;
+    } want[] = {{"ref", "5 x 7 f32: plain loops", "5 x 7 fp8: plain loops"},
+                {"cpu", "5 x 7 f32: %s, panels of ", "5 x 7 fp8 in f32: %s, panels of "},
+                {"cuda", "5 x 7 f32: our own product", "5 x 7 fp8 in f32: our own product"}};
+    float *w = host_random(r, 35, 1);
+    for (int as_fp8 = 0; as_fp8 < 2; as_fp8++) {
+        char begins[100] = "", text[100], one[1];
+        struct kern_mat_part part = {w, 5, KERN_F32};
+        struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = 7, .as_fp8 = as_fp8};
+        struct kern_mat *m;
+        CHECK_EQ(r->ops->mat_new(r->k, &src, &m, NULL), 0);
+        for (size_t i = 0; i < ARRAY_LEN(want); i++)
+            if (!strcmp(r->backend, want[i].backend))
+                snprintf(begins, sizeof begins, as_fp8 ? want[i].fp8 : want[i].plain, r->isa);
+        int n = r->ops->mat_describe(r->k, m, text, sizeof text);
+        CHECK_EQ(n, strlen(text));
+        CHECK(begins[0] && !strncmp(text, begins, strlen(begins)));
+        CHECK_EQ(r->ops->mat_describe(r->k, m, one, 1), n);
+        CHECK_EQ(one[0], 0);
+        r->ops->mat_free(r->k, m);
+    }
 }
 
 /* The contract of close: whoever forgets to give back, or fails half-way, leaks nothing. */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
+#include "tests/unit/kernels/emu_rig.h"
 #include "tests/unit/kernels/rig.h"
 
 struct timed {
@@ -14,15 +15,19 @@ struct timed {
     char text[8192]; /* the table, after timed_end */
 };
 
-static void timed_begin(struct timed *t) {
+static void timed_begin_on(struct timed *t, const struct kern_ops *inner, const char *isa) {
     *t = (struct timed){.path = "/tmp/lammd-profile-XXXXXX"};
     int fd = mkstemp(t->path);
     CHECK(fd >= 0);
     close(fd);
+    t->cfg = (struct kern_config){.inner = inner, .profile = t->path, .isa = isa};
+    CHECK_EQ(kern_profile.open(&t->cfg, &t->k, NULL), 0);
+}
+
+static void timed_begin(struct timed *t) {
     const struct kern_ops *ref;
     CHECK_EQ(kern_find("ref", &ref, NULL), 0);
-    t->cfg = (struct kern_config){.inner = ref, .profile = t->path};
-    CHECK_EQ(kern_profile.open(&t->cfg, &t->k, NULL), 0);
+    timed_begin_on(t, ref, NULL);
 }
 
 static void timed_end(struct timed *t) {
@@ -50,6 +55,9 @@ static float product(const struct kern_ops *ops, struct kern *d, int n, int k) {
     ops->begin(d, 1);
     ops->gemm(d, &(struct kern_gemm){.m = 1, .x = x, .ldx = k, .w = m, .y = out, .ldy = n});
     CHECK_EQ(ops->end(d), 0);
+    char text[100];
+    CHECK(ops->mat_describe(d, m, text, sizeof text) > 0);
+    CHECK_HAS(text, " f32: ");
     CHECK_EQ(ops->get(d, &y, out, sizeof y, NULL), 0);
     ops->mat_free(d, m);
     ops->free(d, x);
@@ -69,6 +77,7 @@ TEST(profile_has_a_line_for_each_shape_of_product) {
     kern_profile.stats(t.k, &s);
     CHECK_EQ(s.flops, 2 * (3 * 5 * 7 + 2 * 3));
     CHECK_HAS(kern_profile.describe(t.k), "ref: ");
+    CHECK_EQ(kern_profile.pass_rows(t.k), 512);
     timed_end(&t);
     CHECK_HAS(t.text, "| gemm 7 -> 5 | 3 | ");
     CHECK_HAS(t.text, "| gemm 3 -> 2 | 1 | ");
@@ -116,4 +125,157 @@ TEST(profile_says_what_it_lacks_and_leaves_nothing) {
     timed_end(&t);
     mem_stats(&after);
     CHECK_EQ(after.live_bytes, before.live_bytes);
+}
+
+/* ---- marks ---- */
+
+/* A device whose clock a test reads from: 1 ms from each mark to the next, and it is known who waited. */
+static struct {
+    const struct kern_ops *ref;
+    int waits, readings, marks, is_lost;
+} slow;
+
+static int slow_sync(struct kern *k, struct err *e) {
+    slow.waits++;
+    return slow.ref->sync(k, e);
+}
+static void slow_mark(struct kern *k, int i) {
+    (void)k;
+    CHECK(i >= 0 && i < KERN_MARKS);
+    CHECK(i == 0 || i == slow.marks); /* in their order */
+    slow.marks = i + 1;
+}
+static int slow_marked(struct kern *k, int n, uint64_t *ns, struct err *e) {
+    (void)k;
+    CHECK_EQ(n, slow.marks);
+    slow.readings++;
+    if (slow.is_lost) return err_set(e, E_DEVICE, "slow: gone");
+    for (int i = 0; i + 1 < n; i++)
+        ns[i] = 1000000;
+    return 0;
+}
+
+static void slow_begin(struct timed *t) {
+    static struct kern_ops ops;
+    memset(&slow, 0, sizeof slow);
+    CHECK_EQ(kern_find("ref", &slow.ref, NULL), 0);
+    ops = *slow.ref;
+    ops.sync = slow_sync;
+    ops.mark = slow_mark;
+    ops.marked = slow_marked;
+    timed_begin_on(t, &ops, NULL);
+}
+
+static void swiglu(struct timed *t, struct kern_ptr x, int times) {
+    for (int i = 0; i < times; i++)
+        kern_profile.swiglu(
+            t->k, &(struct kern_swiglu){
+                      .rows = 1, .width = 2, .x = x, .ldx = 4, .y = kern_at(x, 32), .ldy = 2});
+}
+
+TEST(profile_does_not_wait_for_operations) {
+    struct timed t;
+    struct kern_ptr x;
+    float y[4] = {0};
+    slow_begin(&t);
+    CHECK_EQ(kern_profile.alloc(t.k, 64, &x, NULL), 0);
+    kern_profile.put(t.k, x, y, sizeof y);
+    swiglu(&t, x, 3);
+    kern_profile.put(t.k, x, y, sizeof y); /* has a time, too, and is no operation */
+    kern_profile.copy(t.k, kern_at(x, 16), x, 16);
+    swiglu(&t, x, 2);
+    CHECK_EQ(slow.waits, 0);
+    CHECK_EQ(slow.readings, 0);
+    CHECK_EQ(slow.marks, 1 + 3 + 1 + 2);
+    CHECK_EQ(kern_profile.get(t.k, y, x, sizeof y, NULL), 0);
+    CHECK_EQ(slow.readings, 1);
+    CHECK_EQ(product(&kern_profile, t.k, 5, 7), 7);
+    CHECK_EQ(slow.marks, 2);
+    CHECK_EQ(slow.readings, 2);
+    swiglu(&t, x, 1);
+    CHECK_EQ(kern_profile.sync(t.k, NULL), 0);
+    CHECK_EQ(slow.readings, 3);
+    CHECK_EQ(kern_profile.sync(t.k, NULL), 0); /* there is nothing to read */
+    CHECK_EQ(slow.readings, 3);
+    swiglu(&t, x, 1); /* which close reads */
+    timed_end(&t);
+    CHECK_HAS(t.text, "| swiglu | 7 | 7.0 | 87.5 % | 1000.0 | ");
+    CHECK_HAS(t.text, "| gemm 7 -> 5 | 1 | 1.0 | 12.5 % | 1000.0 | ");
+    CHECK_HAS(t.text, "plain loops, 1 thread, each operation timed: 8.0 ms of operations\n");
+    CHECK_HAS(t.text, "from mark to mark");
+}
+
+TEST(profile_reads_when_marks_run_out) {
+    enum { CALLS = 3 * KERN_MARKS + 5 };
+    struct timed t;
+    struct kern_ptr x;
+    slow_begin(&t);
+    CHECK_EQ(kern_profile.alloc(t.k, 64, &x, NULL), 0);
+    swiglu(&t, x, KERN_MARKS - 1);
+    CHECK_EQ(slow.readings, 0);
+    swiglu(&t, x, 1);
+    CHECK_EQ(slow.readings, 1);
+    swiglu(&t, x, CALLS - KERN_MARKS);
+    CHECK_EQ(slow.readings, 3);
+    CHECK_EQ(slow.waits, 0);
+    timed_end(&t);
+    CHECK_HAS(t.text, "| swiglu | 6149 | 6149.0 | 100.0 % | ");
+}
+
+TEST(profile_of_a_lost_device_is_short) {
+    struct timed t;
+    struct kern_ptr x;
+    slow_begin(&t);
+    CHECK_EQ(kern_profile.alloc(t.k, 64, &x, NULL), 0);
+    swiglu(&t, x, 3);
+    slow.is_lost = 1;
+    CHECK_EQ(kern_profile.sync(t.k, NULL), 0); /* whose own error is the caller's */
+    slow.is_lost = 0;
+    product(&kern_profile, t.k, 5, 7);
+    timed_end(&t);
+    CHECK(!strstr(t.text, "swiglu"));
+    CHECK_HAS(t.text, "| gemm 7 -> 5 | 1 | 1.0 | 100.0 % | ");
+}
+
+/* The caller's own marks are served beside. */
+TEST(profile_has_marks_itself) {
+    struct timed t;
+    struct kern_ptr x;
+    uint64_t ns[2] = {0};
+    slow_begin(&t);
+    CHECK_EQ(kern_profile.alloc(t.k, 64, &x, NULL), 0);
+    kern_profile.mark(t.k, 0);
+    swiglu(&t, x, 100);
+    kern_profile.mark(t.k, 1);
+    swiglu(&t, x, 1);
+    kern_profile.mark(t.k, 2);
+    CHECK_EQ(kern_profile.marked(t.k, 3, ns, NULL), 0);
+    CHECK(ns[0] > 0 && ns[1] > 0 && ns[0] < 60000000000u && ns[1] < 60000000000u);
+    timed_end(&t);
+    CHECK_HAS(t.text, "| swiglu | 101 | 101.0 | ");
+}
+
+/* A card that would record passes does not; its events go with it. */
+TEST(profile_of_a_card_cuda_flat) {
+    struct timed t;
+    struct err e = {0};
+    const struct kern_ops *ops;
+    struct kern *k = NULL;
+    int rc = kern_find("cuda", &ops, &e);
+    if (!rc) rc = ops->open(&(struct kern_config){0}, &k, &e);
+    if (rc == E_NOT_FOUND || rc == E_UNSUPPORTED) skip("%s", e.text);
+    CHECK_EQ(rc, 0);
+    ops->close(k);
+    struct emu_control *emu = emu_find(ops);
+    timed_begin_on(&t, ops, "auto+graphs");
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(product(&kern_profile, t.k, 5, 7), 7);
+    struct kern_stats s;
+    kern_profile.stats(t.k, &s);
+    CHECK_EQ(s.replays, 0);
+    if (emu) CHECK_EQ(emu->calls[EMU_BEGIN], 0);
+    timed_end(&t);
+    if (emu) CHECK_EQ(emu->events, 0);
+    CHECK_HAS(t.text, "| gemm 7 -> 5 | 4 | ");
+    CHECK_HAS(t.text, "cuda: 0, ");
 }

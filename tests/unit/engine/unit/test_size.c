@@ -82,6 +82,44 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
     }
 }
 
+static int likes_2048(const struct kern *k) { return (void)k, 2048; }
+
+/* Rows that nobody chose are the device's own; they shrink by halves, and lanes with them. */
+TEST(size_takes_the_rows_that_the_device_likes) {
+    static const struct {
+        int rows_max, width, rows, lanes;
+    } cases[] = {{0, 0, 2048, 2048},
+                 {0, 64, 2048, 64},
+                 {0, 3000, 3000, 3000},
+                 {600, 0, 600, 600},
+                 {4096, 3000, 4096, 3000}};
+    struct kern_choice c;
+    struct unit *u;
+    CHECK_EQ(kern_choose(eng_rig_backend(), NULL, &c, NULL), 0);
+    struct kern_ops ops = *c.ops;
+    ops.pass_rows = likes_2048;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct eng_options o = {.model_dir = TINY,
+                                .threads = 1,
+                                .rows_max = cases[i].rows_max,
+                                .width = cases[i].width};
+        CHECK_EQ(unit_open(&o, &ops, &u, NULL), 0);
+        CHECK_EQ(u->size.rows, cases[i].rows);
+        CHECK_EQ(u->size.lanes, cases[i].lanes);
+        unit_close(u);
+    }
+    int last = 2048, halved = 0;
+    for (uint64_t cap = least_cap(TINY) * 32; halved < 2; cap = cap / 8 * 7) {
+        struct eng_options o = {.model_dir = TINY, .threads = 1, .memory_max = cap};
+        CHECK_EQ(unit_open(&o, &ops, &u, NULL), 0);
+        CHECK(u->size.lanes <= u->size.rows);
+        CHECK(u->size.rows == last || u->size.rows == last / 2);
+        halved += u->size.rows < last;
+        last = u->size.rows;
+        unit_close(u);
+    }
+}
+
 TEST(size_says_how_much_is_needed) {
     struct eng *e = NULL;
     struct err err;
