@@ -257,7 +257,7 @@ card() {
     esac
     echo "- card: $(sed -n 's/^card: //p' "$P/card.log"); $(sed -n 's/.*\(copy_gbs.*\)/\1/p' "$P/card.log")" >>"$P/head"
     grep -q '^card:.*cuBLASLt' "$P/card.log" ||
-        not_right "no cuBLASLt: products are our own, and slow. There is no $LT${seen:+, only$seen}"
+        not_right "no cuBLASLt, so products are our own, and slow. Beside the system's folders ${libs:-none} was looked into${seen:+; there is$seen}"
     [ -z "$emulated" ] || return 0 # floors are a card's
     gbs=$(sed -n 's/.*copy_gbs=\([0-9.e+]*\).*/\1/p' "$P/card.log")
     tflops=$(sed -n 's/.*product_tflops=\([0-9.e+-]*\).*/\1/p' "$P/card.log")
