@@ -96,15 +96,14 @@ int api_call_new(struct api *a, const struct api_route *r, const struct api_inpu
 }
 
 enum api_step api_call_step(struct api_call *c) {
-    if (atomic_load(&c->cancelled)) return (enum api_step)call_fail_as(c, "cancelled");
+    if (atomic_load(&c->cancelled)) return (enum api_step)call_fail_as(c, PROBLEM_CANCELLED);
     return (enum api_step)c->route->step(c);
 }
 
 const struct api_reply *api_call_reply(const struct api_call *c) { return &c->reply; }
 
 const char *api_call_problem(const struct api_call *c) {
-    if (!c->problem.row) return NULL;
-    return c->problem.detail[0] ? c->problem.detail : c->problem.row->detail;
+    return c->problem.code ? problem_text(&c->problem) : NULL;
 }
 
 static void stop(struct api_call *c, atomic_int *why) {
@@ -150,7 +149,7 @@ void call_header_printf(struct api_call *c, const char *name, const char *fmt, .
 }
 
 int call_answer(struct api_call *c, int status, const char *content_type) {
-    if (c->body.bad) return call_fail_as(c, "no_memory");
+    if (c->body.bad) return call_fail_as(c, PROBLEM_NO_MEMORY);
     c->reply.status = status;
     c->reply.content_type = content_type;
     c->reply.body = c->body.p;
@@ -159,7 +158,7 @@ int call_answer(struct api_call *c, int status, const char *content_type) {
 }
 
 int call_fail(struct api_call *c) {
-    const struct problem_row *row = c->problem.row;
+    const struct problem_row *row = problem_row(c->problem.code);
     static const uint8_t last_resort[] = "{\"type\":\"about:blank\",\"status\":503}\n";
     c->reply =
         (struct api_reply){.status = row->status, .content_type = "application/problem+json"};
@@ -180,7 +179,7 @@ int call_fail(struct api_call *c) {
     return API_REPLY;
 }
 
-int call_fail_as(struct api_call *c, const char *code) {
+int call_fail_as(struct api_call *c, enum problem_code code) {
     c->problem = (struct problem){0};
     problem_set(&c->problem, code, NULL, NULL);
     return call_fail(c);
@@ -192,7 +191,7 @@ int call_fail_as(struct api_call *c, const char *code) {
 static int refuse_picture(struct api_call *c, const struct input_picture *p, int nth, int rc,
                           const struct err *e) {
     char which[32] = "";
-    const char *code = rc == E_TOO_BIG ? "picture_too_large" : problem_code_of(rc);
+    enum problem_code code = rc == E_TOO_BIG ? PROBLEM_PICTURE_TOO_LARGE : problem_code_of(rc);
     if (nth) snprintf(which, sizeof(which), "picture %d: ", nth);
     return problem_set(&c->problem, code, p->name, "%s%s", which, e->text);
 }
@@ -209,7 +208,7 @@ static int decode(struct api_call *c, const struct input_picture *p, int nth) {
     } else {
         rc = eng_picture_new(c->api->eng, rgb, w, h, &c->pictures[c->n_pictures], &e);
         if (rc == E_TOO_BIG)
-            problem_set(&c->problem, "picture_too_large", p->name, NULL);
+            problem_set(&c->problem, PROBLEM_PICTURE_TOO_LARGE, p->name, NULL);
         else if (rc)
             problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
         else
@@ -230,7 +229,7 @@ int call_pictures(struct api_call *c, const struct input *in) {
             continue;
         }
         struct eng_picture *picture = images_find(c->api->images, p->id);
-        if (!picture) return problem_set(&c->problem, "image_not_found", p->name, NULL);
+        if (!picture) return problem_set(&c->problem, PROBLEM_IMAGE_NOT_FOUND, p->name, NULL);
         c->pictures[c->n_pictures++] = picture;
     }
     return 0;
@@ -239,7 +238,7 @@ int call_pictures(struct api_call *c, const struct input *in) {
 void *call_take(struct api_call *c, size_t bytes) {
     if (!c->texts) c->texts = arena_new(CALL_TEXT_BYTES_MAX);
     void *p = c->texts ? arena_take(c->texts, bytes) : NULL;
-    if (!p) problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!p) problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     return p;
 }
 
@@ -259,18 +258,20 @@ static void on_wake(void *ud, struct eng_job *job) {
  * are about the text alone. */
 static void refuse_ask(struct api_call *c, int rc, const struct err *e, const char *param) {
     if (param && (rc == E_INVALID || rc == E_TOO_BIG))
-        problem_set(&c->problem, rc == E_INVALID ? "invalid_parameter" : "too_much_work", param,
+        problem_set(&c->problem,
+                    rc == E_INVALID ? PROBLEM_INVALID_PARAMETER : PROBLEM_TOO_MUCH_WORK, param,
                     "%s can't be asked: %s", param, e->text);
     else
-        problem_set(&c->problem, rc == E_UNSUPPORTED ? "unsupported_task" : problem_code_of(rc),
-                    NULL, NULL);
+        problem_set(&c->problem,
+                    rc == E_UNSUPPORTED ? PROBLEM_UNSUPPORTED_TASK : problem_code_of(rc), NULL,
+                    NULL);
 }
 
 struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const char *param) {
     int n = atomic_load(&c->n_jobs);
     /* What has begun may go on. */
     if (n == 0 && atomic_load(&c->api->draining)) {
-        problem_set(&c->problem, "draining", NULL, NULL);
+        problem_set(&c->problem, PROBLEM_DRAINING, NULL, NULL);
         return NULL;
     }
     must(n < CALL_JOBS_MAX);
@@ -299,9 +300,10 @@ struct eng_job *call_job(struct api_call *c, int i) {
 }
 
 /* By the client, by the clock, or by an engine that closes. */
-static const char *why_cancelled(struct api_call *c) {
-    if (atomic_load(&c->cancelled)) return "cancelled";
-    return atomic_load(&c->expired) && !atomic_load(&c->api->draining) ? "deadline" : "draining";
+static enum problem_code why_cancelled(struct api_call *c) {
+    if (atomic_load(&c->cancelled)) return PROBLEM_CANCELLED;
+    return atomic_load(&c->expired) && !atomic_load(&c->api->draining) ? PROBLEM_DEADLINE
+                                                                       : PROBLEM_DRAINING;
 }
 
 int call_job_outcome(struct api_call *c, const struct eng_job *job) {

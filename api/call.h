@@ -76,7 +76,7 @@ struct api_call {
 
 /* ---- making the reply; each returns API_REPLY ---- */
 int call_fail(struct api_call *c); /* c->problem is filled */
-int call_fail_as(struct api_call *c, const char *code);
+int call_fail_as(struct api_call *c, enum problem_code code);
 /* c->body becomes the reply's; fails with no_memory when it went bad. */
 int call_answer(struct api_call *c, int status, const char *content_type);
 /* `value` is static; the other copies a short text. */

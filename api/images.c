@@ -138,6 +138,6 @@ int images_put_step(struct api_call *c) {
 }
 
 int images_delete_step(struct api_call *c) {
-    if (forget(c->api->images, c->in.arg)) return call_fail_as(c, "image_not_found");
+    if (forget(c->api->images, c->in.arg)) return call_fail_as(c, PROBLEM_IMAGE_NOT_FOUND);
     return call_answer(c, 204, NULL);
 }

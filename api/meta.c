@@ -44,7 +44,7 @@ int meta_models_step(struct api_call *c) {
 int meta_model_step(struct api_call *c) {
     const char *wanted = c->in.arg;
     if (strcmp(wanted, "lammd") != 0 && strcmp(wanted, eng_info(c->api->eng)->name) != 0)
-        return call_fail_as(c, "model_not_found");
+        return call_fail_as(c, PROBLEM_MODEL_NOT_FOUND);
     write_model(c);
     buf_char(&c->body, '\n');
     return call_answer(c, 200, "application/json");
@@ -61,10 +61,10 @@ int meta_livez_step(struct api_call *c) { return answer_status(c, "alive"); }
 int meta_readyz_step(struct api_call *c) {
     struct eng_stats s;
     eng_stats(c->api->eng, &s);
-    if (atomic_load(&c->api->draining)) return call_fail_as(c, "draining");
-    if (eng_health(c->api->eng)) return call_fail_as(c, "device_lost");
+    if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
+    if (eng_health(c->api->eng)) return call_fail_as(c, PROBLEM_DEVICE_LOST);
     if (s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max)
-        return call_fail_as(c, "queue_full");
+        return call_fail_as(c, PROBLEM_QUEUE_FULL);
     return answer_status(c, "ready");
 }
 
@@ -108,7 +108,7 @@ static void write_etag(const struct api_static *f, char etag[20]) {
 
 int meta_static_step(struct api_call *c) {
     const struct api_static *f = find(c);
-    if (!f) return call_fail_as(c, "not_found");
+    if (!f) return call_fail_as(c, PROBLEM_NOT_FOUND);
     char etag[20];
     write_etag(f, etag);
     call_header_printf(c, "ETag", "%s", etag);

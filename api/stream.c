@@ -13,7 +13,7 @@
 static const uint64_t ping_after_ns = 15ull * 1000 * 1000 * 1000;
 
 int call_stream(struct api_call *c, void (*next)(struct api_call *c)) {
-    if (c->body.bad) return call_fail_as(c, "no_memory");
+    if (c->body.bad) return call_fail_as(c, PROBLEM_NO_MEMORY);
     c->stream.next = next;
     c->stream.last_ns = clock_ns();
     c->reply = (struct api_reply){.status = 200, .content_type = SSE_CONTENT_TYPE};
@@ -27,7 +27,7 @@ void call_error_event(struct api_call *c) {
     sse_begin(&c->body, "error");
     if (problem_write(&c->problem, c->request_id, &c->body) == 0) c->body.len--; /* its line end */
     sse_end(&c->body);
-    snprintf(c->summary, sizeof(c->summary), "problem=%s", c->problem.row->code);
+    snprintf(c->summary, sizeof(c->summary), "problem=%s", problem_row(c->problem.code)->code);
 }
 
 static void refill(struct api_call *c) {

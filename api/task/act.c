@@ -30,7 +30,7 @@ int game_read(struct input *in, const struct game **out) {
     int i = -1;
     if (input_word(in, "game", game_names, &i)) return -1;
     if (i < 0)
-        return problem_set(in->problem, "missing_parameter", "game",
+        return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, "game",
                            "game is missing: car_racing or space_invaders");
     *out = &games[i];
     return 0;
@@ -54,7 +54,7 @@ static int read_axis(struct input *in, const json_t *v, const char *name, double
 static int read_driving(struct input *in, const json_t *v, struct act *a) {
     int missing[] = {read_axis(in, v, "steering", -1, &a->steering),
                      read_axis(in, v, "gas", 0, &a->gas), read_axis(in, v, "brake", 0, &a->brake)};
-    if (in->problem->row) return -1;
+    if (in->problem->code) return -1;
     if (missing[0] || missing[1] || missing[2] || json_object_size(v) != 3)
         return input_must_be(in, "default", v,
                              "{\"steering\": -1..1, \"gas\": 0..1, \"brake\": 0..1}");
@@ -95,7 +95,7 @@ int act_check_sizes(struct api_call *c, const char *param) {
     for (uint32_t i = 1; i < c->n_pictures; i++) {
         eng_picture_size(c->pictures[i], &w, &h);
         if (w != w0 || h != h0)
-            return problem_set(&c->problem, "invalid_parameter", param,
+            return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, param,
                                "frames of one game have one size; one is %d x %d, the next %d x %d",
                                w0, h0, w, h);
     }
@@ -155,8 +155,8 @@ static int answer(struct api_call *c, const struct act *a, const struct eng_answ
 }
 
 static int fail(struct api_call *c, const struct act *a, int *is_over) {
-    const struct problem_row *row = c->problem.row;
-    int is_late = row == problem_row("deadline") || row == problem_row("queue_full");
+    enum problem_code code = c->problem.code;
+    int is_late = code == PROBLEM_DEADLINE || code == PROBLEM_QUEUE_FULL;
     if (!is_late || !a->has_fallback) return call_fail(c);
     c->problem = (struct problem){0};
     *is_over = 1;
@@ -171,7 +171,7 @@ int act_ask(struct api_call *c, const struct act *a, int *is_over) {
                           .deadline_ns = deadline_ns};
     *is_over = 0;
     if (deadline_ns && clock_ns() >= deadline_ns)
-        problem_set(&c->problem, "deadline", "deadline_ms", NULL);
+        problem_set(&c->problem, PROBLEM_DEADLINE, "deadline_ms", NULL);
     else if (call_ask(c, &ask, NULL))
         return act_go_on(c, a, is_over);
     return fail(c, a, is_over);
@@ -200,7 +200,7 @@ static int read_request(struct api_call *c, struct act *a) {
     if (!rc) rc = game_read(&in, &a->game);
     if (!rc) rc = act_read(&in, a);
     if (!rc && in.n_pictures != (int)a->game->frames)
-        rc = problem_set(&c->problem, "invalid_parameter", "frames",
+        rc = problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "frames",
                          "%s takes exactly %u frames, oldest first; got %d", a->game->name,
                          a->game->frames, in.n_pictures);
     if (!rc) rc = call_pictures(c, &in);
@@ -212,8 +212,8 @@ int act_step(struct api_call *c) {
     static const char *const forms[] = {"application/json"};
     int is_over;
     if (c->state) return act_go_on(c, c->state, &is_over);
-    if (accept_pick(c->in.accept, forms, 1) < 0) return call_fail_as(c, "not_acceptable");
+    if (accept_pick(c->in.accept, forms, 1) < 0) return call_fail_as(c, PROBLEM_NOT_ACCEPTABLE);
     struct act *a = c->state = mem_try(sizeof(*a));
-    if (!a) return call_fail_as(c, "no_memory");
+    if (!a) return call_fail_as(c, PROBLEM_NO_MEMORY);
     return read_request(c, a) ? call_fail(c) : act_ask(c, a, &is_over);
 }

@@ -222,7 +222,7 @@ static void write_error(struct api_call *c) {
     sse_data(&c->body);
     if (problem_write(&c->problem, c->request_id, &c->body) == 0) c->body.len--; /* its line end */
     sse_end(&c->body);
-    snprintf(c->summary, sizeof(c->summary), "problem=%s", c->problem.row->code);
+    snprintf(c->summary, sizeof(c->summary), "problem=%s", problem_row(c->problem.code)->code);
 }
 
 static void next_chunk(struct api_call *c) {
@@ -248,14 +248,14 @@ static void next_chunk(struct api_call *c) {
 static int check_accept(struct api_call *c) {
     static const char *const forms[] = {"application/json", SSE_CONTENT_TYPE};
     if (accept_pick(c->in.accept, forms, 2) >= 0) return 0;
-    return problem_set(&c->problem, "not_acceptable", NULL,
+    return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
                        "the answer comes as application/json or text/event-stream; neither is in "
                        "Accept");
 }
 
 static int begin(struct api_call *c) {
     struct chat *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!q) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     q->created = (long long)time(NULL);
     if (check_accept(c) || chat_read(c, q)) return -1;
     c->wakes_each_pass = q->is_stream || q->n_stops > 0;

@@ -27,7 +27,7 @@ struct reading {
 };
 
 static int fault(struct reading *r, const char *name, const char *why) {
-    return problem_set(&r->call->problem, "invalid_parameter", name, "%s %s", name, why);
+    return problem_set(&r->call->problem, PROBLEM_INVALID_PARAMETER, name, "%s %s", name, why);
 }
 
 static void add_text(struct buf *b, const char *s, size_t len) {
@@ -94,10 +94,10 @@ static int check_content(struct reading *r, const char *name, int may_be_empty) 
     int bad = r->text.bad ? r->text.bad : r->system.bad;
     r->text_bytes += r->text.len;
     if (bad == E_TOO_BIG || r->text_bytes > TEXTS_MAX_BYTES)
-        return problem_set(&r->call->problem, "invalid_parameter", name,
+        return problem_set(&r->call->problem, PROBLEM_INVALID_PARAMETER, name,
                            "%s is too long: at most %d characters in a message, %d bytes in all",
                            name, TEXT_MAX, TEXTS_MAX_BYTES);
-    if (bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
+    if (bad) return problem_set(&r->call->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     if (r->n_pictures && !r->text.len) return fault(r, name, "has a picture but no question");
     if (may_be_empty && r->text.len == 0) return 0;
     const char *text = (const char *)r->text.p;
@@ -110,7 +110,7 @@ static int take_question(struct reading *r, const char *name) {
     if (q->n_turns && !q->turns[q->n_turns - 1].answer)
         return fault(r, name, "is the user's again; user and assistant have to take turns");
     if (q->n_turns == ENG_TURNS_MAX)
-        return problem_set(&r->call->problem, "invalid_parameter", "messages",
+        return problem_set(&r->call->problem, PROBLEM_INVALID_PARAMETER, "messages",
                            "messages must have at most %d questions", ENG_TURNS_MAX);
     if (r->system.len) {
         add_text(&r->system, (const char *)r->text.p, r->text.len);
@@ -119,7 +119,7 @@ static int take_question(struct reading *r, const char *name) {
         r->text = whole;
         r->system.len = 0;
     }
-    if (r->text.bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
+    if (r->text.bad) return problem_set(&r->call->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     const char *text = call_keep(r->call, (const char *)r->text.p, r->text.len);
     q->turns[q->n_turns++] =
         (struct eng_turn){.n_pictures = (uint32_t)r->n_pictures, .question = text};
@@ -147,7 +147,7 @@ static int check_message(struct reading *r, const char *name, json_t *m) {
         if (is_fine) continue;
         char shown[48];
         json_quote(key, strlen(key), shown, sizeof(shown));
-        return problem_set(&r->call->problem, "unknown_parameter", name,
+        return problem_set(&r->call->problem, PROBLEM_UNKNOWN_PARAMETER, name,
                            "%s has the field %s, which this model can't follow", name, shown);
     }
     return 0;
@@ -174,13 +174,13 @@ static int take_message(struct reading *r, size_t i, json_t *m) {
     if (is_user) return take_question(r, name);
     if (is_assistant) return take_answer(r, name);
     add_text(&r->system, (const char *)r->text.p, r->text.len);
-    return r->system.bad ? problem_set(&r->call->problem, "no_memory", NULL, NULL) : 0;
+    return r->system.bad ? problem_set(&r->call->problem, PROBLEM_NO_MEMORY, NULL, NULL) : 0;
 }
 
 static int take_messages(struct reading *r) {
     const json_t *list = json_object_get(r->in->root, "messages");
     if (!list)
-        return problem_set(&r->call->problem, "missing_parameter", "messages",
+        return problem_set(&r->call->problem, PROBLEM_MISSING_PARAMETER, "messages",
                            "messages is missing: [{\"role\": \"user\", \"content\": ...}]");
     if (!json_is_array(list) || json_array_size(list) == 0)
         return input_must_be(r->in, "messages", list, "an array of at least one message");
@@ -195,7 +195,7 @@ static int take_messages(struct reading *r) {
     }
     const struct chat *q = r->chat;
     if (!q->n_turns || q->turns[q->n_turns - 1].answer)
-        return problem_set(&r->call->problem, "invalid_parameter", "messages",
+        return problem_set(&r->call->problem, PROBLEM_INVALID_PARAMETER, "messages",
                            "messages must end with the user's question");
     return 0;
 }
@@ -214,7 +214,7 @@ static int take_stops(struct api_call *c, struct chat *q, const json_t *v) {
         if (!q->stops[i]) return -1;
     }
     if (is_good) return 0;
-    return problem_set(&c->problem, "invalid_parameter", "stop",
+    return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "stop",
                        "stop must be a string or 1 to %d of them, each of 1 to %d bytes",
                        CHAT_STOPS_MAX, STOP_MAX_BYTES);
 }
@@ -234,10 +234,10 @@ static int check_neutral(struct api_call *c, const json_t *root) {
     if (bias && !(json_is_object(bias) && json_object_size(bias) == 0)) name = "logit_bias";
     if (format && (!type || strcmp(type, "text") != 0)) name = "response_format";
     if (n && !(json_is_integer(n) && json_integer_value(n) == 1))
-        return problem_set(&c->problem, "invalid_parameter", "n",
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "n",
                            "n must be 1: one answer is made");
     if (!name) return 0;
-    return problem_set(&c->problem, "invalid_parameter", name,
+    return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, name,
                        "%s can't be followed here; leave it out", name);
 }
 
@@ -247,7 +247,7 @@ static int check_model(struct input *in, const char *ours) {
     if (!model || strcmp(model, ours) == 0 || strcmp(model, "lammd") == 0) return 0;
     char shown[48];
     json_quote(model, strlen(model), shown, sizeof(shown));
-    return problem_set(in->problem, "model_not_found", "model",
+    return problem_set(in->problem, PROBLEM_MODEL_NOT_FOUND, "model",
                        "there is no model %s here; ask for %s or lammd", shown, ours);
 }
 
@@ -257,7 +257,7 @@ static int take_stream(struct api_call *c, struct input *in, struct chat *q) {
     if (!options) return 0;
     const json_t *usage = json_object_get(options, "include_usage");
     if (!q->is_stream || !json_is_object(options) || (usage && !json_is_boolean(usage)))
-        return problem_set(&c->problem, "invalid_parameter", "stream_options",
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "stream_options",
                            "stream_options is {\"include_usage\": true} and goes with stream");
     q->with_usage = json_is_true(usage);
     return 0;
@@ -270,7 +270,7 @@ static int take_speech(struct api_call *c, struct input *in, struct chat *q) {
     if (input_int(in, "max_tokens", 1, ENG_TOKENS_MAX, &tokens)) return -1;
     if (input_int(in, "max_completion_tokens", 1, ENG_TOKENS_MAX, &tokens)) return -1;
     if (input_has(in, "max_tokens") && input_has(in, "max_completion_tokens"))
-        return problem_set(&c->problem, "invalid_parameter", "max_tokens",
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "max_tokens",
                            "give either max_tokens or max_completion_tokens");
     if (input_number(in, "temperature", 0, 2, &temperature)) return -1;
     if (input_number(in, "top_p", 0, 1, &top_p)) return -1;
@@ -282,7 +282,7 @@ static int take_speech(struct api_call *c, struct input *in, struct chat *q) {
     if (input_flag(in, "logprobs", &q->with_logprobs)) return -1;
     if (input_int(in, "top_logprobs", 0, ENG_TOP, &q->n_top)) return -1;
     if (q->n_top && !q->with_logprobs)
-        return problem_set(&c->problem, "invalid_parameter", "top_logprobs",
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "top_logprobs",
                            "top_logprobs goes with logprobs");
     const json_t *stop = json_object_get(in->root, "stop");
     return stop ? take_stops(c, q, stop) : 0;
@@ -315,7 +315,8 @@ const struct input_wants chat_wants = {.known = known, .only_json = 1};
 
 int chat_understand(struct input *in, const char *model, struct chat *q) {
     struct reading r = {.call = in->call, .in = in, .chat = q};
-    if (!in->root) return problem_set(in->problem, "invalid_json", NULL, "the JSON body is empty");
+    if (!in->root)
+        return problem_set(in->problem, PROBLEM_INVALID_JSON, NULL, "the JSON body is empty");
     drop_nulls(in->root);
     if (take_fields(in, model, q)) return -1;
     buf_init(&r.text, TEXTS_MAX_BYTES);

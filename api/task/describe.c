@@ -34,15 +34,15 @@ static int check_fields(struct api_call *c, const struct describing *d) {
     int wants_phrase = kinds[d->kind].task == ENG_DETECTION;
     struct problem *p = &c->problem;
     if (wants_box && !d->has_box)
-        return problem_set(p, "missing_parameter", "box",
+        return problem_set(p, PROBLEM_MISSING_PARAMETER, "box",
                            "box is missing: x1,y1,x2,y2 in pixels, what to identify");
     if (wants_phrase && !d->phrase)
-        return problem_set(p, "missing_parameter", "phrase",
+        return problem_set(p, PROBLEM_MISSING_PARAMETER, "phrase",
                            "phrase is missing: what to detect, e.g. \"a ball\"");
     if (!wants_box && d->has_box)
-        return problem_set(p, "invalid_parameter", "box", "box belongs to the task identify");
+        return problem_set(p, PROBLEM_INVALID_PARAMETER, "box", "box belongs to the task identify");
     if (!wants_phrase && d->phrase)
-        return problem_set(p, "invalid_parameter", "phrase",
+        return problem_set(p, PROBLEM_INVALID_PARAMETER, "phrase",
                            "phrase belongs to the task detection");
     return 0;
 }
@@ -98,7 +98,7 @@ static void write_fields(struct api_call *c, struct buf *b) {
 
 static int begin(struct api_call *c) {
     struct describing *d = c->state = mem_try(sizeof(*d));
-    if (!d) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!d) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     d->speaking.write = write_fields;
     if (speak_accept(c, &d->speaking) || read_request(c, d)) return -1;
     struct eng_ask ask = {.task = kinds[d->kind].task,

@@ -65,7 +65,7 @@ int figures_check_box(struct api_call *c, const double box[4]) {
     else if (box[0] < 0 || box[1] < 0 || box[2] > w || box[3] > h)
         why = "it must lie inside the picture";
     if (!why) return 0;
-    return problem_set(&c->problem, "invalid_parameter", "box",
+    return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "box",
                        "box is x1,y1,x2,y2 in pixels of the picture, which is %d x %d; %s; got "
                        "%g,%g,%g,%g",
                        w, h, why, box[0], box[1], box[2], box[3]);

@@ -26,10 +26,10 @@ static int begin(struct api_call *c) {
     static const struct input_wants wants = {.picture = "image", .known = known};
     static const char *const forms[] = {"application/json"};
     struct asked *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!q) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     c->state_clear = asked_clear;
     if (accept_pick(c->in.accept, forms, 1) < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
+        return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
                            "the answer comes as application/json, which is not in Accept");
     struct input in;
     int rc = input_open(&in, c, &wants);
@@ -62,7 +62,7 @@ static int answer(struct api_call *c, const struct asked *q) {
     must(n == q->n);
     /* Found in any order, told in the order asked. */
     uint32_t *found = mem_try(n * sizeof(*found));
-    if (!found) return call_fail_as(c, "no_memory");
+    if (!found) return call_fail_as(c, PROBLEM_NO_MEMORY);
     for (uint32_t i = 0; i < n; i++)
         found[answers[i].point] = i;
     buf_char(&c->body, '[');

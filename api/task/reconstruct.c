@@ -61,7 +61,7 @@ static int read_region(struct input *in, struct painting *p, int grid) {
     if (r[0] >= 0 && r[1] >= 0 && r[2] >= 1 && r[3] >= 1 && r[0] + r[2] <= grid &&
         r[1] + r[3] <= grid)
         return 0;
-    return problem_set(in->problem, "invalid_parameter", "region",
+    return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "region",
                        "region must be x,y,width,height inside the model's %d x %d grid, with x + "
                        "width and y + height at most %d; got %d,%d,%d,%d",
                        grid, grid, grid, r[0], r[1], r[2], r[3]);
@@ -120,7 +120,7 @@ static int submit(struct api_call *c, struct painting *p, int grid) {
         c->wakes_each_pass = p->form == FORM_STREAM;
         rc = call_ask(c, &ask, NULL) ? 0 : -1;
     } else {
-        problem_set(&c->problem, "no_memory", NULL, NULL);
+        problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     }
     mem_free(points);
     return rc;
@@ -209,7 +209,7 @@ static void paint(const struct painting *p, const struct eng_answer *answers, ui
 
 static int answer_png(struct api_call *c, const struct painting *p,
                       const struct eng_answer *answers, const uint8_t *rgb) {
-    if (picture_png(rgb, p->width, p->height, &c->body)) return call_fail_as(c, "no_memory");
+    if (picture_png(rgb, p->width, p->height, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
     if (p->compare) call_header_printf(c, "X-Lammd-Mae-Levels", "%.3f", mae_levels(p, answers));
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "image/png");
@@ -241,7 +241,7 @@ static int answer(struct api_call *c, struct painting *p) {
     uint8_t *rgb = mem_try((size_t)n * 3), *grey = mem_try((size_t)n * 3);
     int step;
     if (!rgb || !grey) {
-        step = call_fail_as(c, "no_memory");
+        step = call_fail_as(c, PROBLEM_NO_MEMORY);
     } else {
         paint(p, answers, rgb, grey);
         step = p->form == FORM_PNG ? answer_png(c, p, answers, rgb)
@@ -331,11 +331,11 @@ static int begin(struct api_call *c) {
                                         "uncertainty", "compare", NULL};
     static const struct input_wants wants = {.picture = "image", .known = known};
     struct painting *p = c->state = mem_try(sizeof(*p));
-    if (!p) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!p) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     c->state_clear = painting_clear;
     int form = accept_pick(c->in.accept, forms, ARRAY_LEN(forms));
     if (form < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
+        return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
                            "the answer comes as image/png, application/json or text/event-stream; "
                            "none of them is in Accept");
     p->form = (enum form)form;

@@ -26,7 +26,7 @@ static int read_request(struct api_call *c, struct pointing *p) {
     if (!rc) rc = input_text(&in, "sentence", SENTENCE_MAX, &p->sentence);
     if (!rc) rc = input_word(&in, "estimate", figures_estimates, &p->estimate);
     if (!rc && !p->sentence)
-        rc = problem_set(&c->problem, "missing_parameter", "sentence",
+        rc = problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "sentence",
                          "sentence is missing: what to look for, e.g. \"the red ball\"");
     if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
@@ -36,9 +36,9 @@ static int read_request(struct api_call *c, struct pointing *p) {
 static int begin(struct api_call *c) {
     static const char *const forms[] = {"application/json"};
     struct pointing *p = c->state = mem_try(sizeof(*p));
-    if (!p) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!p) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     if (accept_pick(c->in.accept, forms, 1) < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
+        return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
                            "the answer comes as application/json, which is not in Accept");
     if (read_request(c, p)) return -1;
     struct eng_ask ask = {.task = ENG_REFER,

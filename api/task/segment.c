@@ -68,10 +68,10 @@ static int read_sentences(struct api_call *c, struct input *in, struct cutting *
     if (input_texts(in, "sentences", SENTENCES_MAX, SENTENCE_MAX, &q->sentences, &q->n)) return -1;
     q->is_list = q->n > 0;
     if (one && q->is_list)
-        return problem_set(&c->problem, "invalid_parameter", "sentences",
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "sentences",
                            "give either sentence or sentences");
     if (!one && !q->is_list)
-        return problem_set(&c->problem, "missing_parameter", "sentence",
+        return problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "sentence",
                            "sentence is missing: what to cut out, e.g. \"the red ball\"; or "
                            "sentences, an array of 1 to %d",
                            SENTENCES_MAX);
@@ -95,7 +95,8 @@ static int read_fields(struct api_call *c, struct input *in, struct cutting *q) 
     if (input_number(in, "threshold", 0, 1, &q->threshold)) return -1;
     if (input_word(in, "size", sizes, &q->size)) return -1;
     if (q->has_box && q->is_whole)
-        return problem_set(&c->problem, "invalid_parameter", "box", "give either box or whole");
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "box",
+                           "give either box or whole");
     return 0;
 }
 
@@ -105,7 +106,7 @@ static int pick_form(struct api_call *c, struct cutting *q) {
     int skip = q->is_list, form = accept_pick(c->in.accept, forms + skip, 2 - skip);
     q->form = (enum form)(form + skip);
     if (form >= 0) return 0;
-    return problem_set(&c->problem, "not_acceptable", NULL,
+    return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
                        skip ? "the masks of sentences come as application/json, which is not in "
                               "Accept; a PNG has the mask of one sentence"
                             : "the answer comes as image/png or application/json; neither is in "
@@ -121,7 +122,7 @@ static int set_size(struct api_call *c, struct cutting *q) {
     if (q->size == SIZE_GRID) q->w = q->h = q->grid;
     uint64_t pixels = (uint64_t)q->w * (uint64_t)q->h * q->n;
     if (q->with_png && pixels > c->api->opt.pixels_max)
-        return problem_set(&c->problem, "invalid_parameter", "png",
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "png",
                            "%u PNGs of %d x %d would have more than %llu pixels together; leave "
                            "png out, or ask for size=grid",
                            q->n, q->w, q->h, (unsigned long long)c->api->opt.pixels_max);
@@ -192,7 +193,7 @@ static struct eng_job *ask_bits(struct api_call *c, const struct cutting *q, uin
     uint32_t n = (uint32_t)(l->x1 - l->x0) * (uint32_t)(l->y1 - l->y0), k = 0;
     struct eng_point *points = mem_try(n * sizeof(*points));
     if (!points) {
-        problem_set(&c->problem, "no_memory", NULL, NULL);
+        problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
         return NULL;
     }
     for (int y = l->y0; y < l->y1; y++) {
@@ -243,7 +244,7 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
             continue;
         }
         struct eng_job *job = is_box ? ask_box(c, q, i) : ask_bits(c, q, i);
-        if (!job && n_flying && c->problem.row == problem_row("queue_full")) {
+        if (!job && n_flying && c->problem.code == PROBLEM_QUEUE_FULL) {
             c->problem = (struct problem){0}; /* those of ours in the queue make room */
             return 0;
         }
@@ -307,7 +308,7 @@ static double mean_chance(const struct cutting *q) {
 static int answer_png(struct api_call *c, struct cutting *q) {
     const double *box = q->looks[0].box;
     paint(q, &q->looks[0]);
-    if (mask_png(q->grey, q->grid, q->w, q->h, &c->body)) return call_fail_as(c, "no_memory");
+    if (mask_png(q->grey, q->grid, q->w, q->h, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
     call_header_printf(c, "X-Lammd-Box", "%.2f,%.2f,%.2f,%.2f", box[0], box[1], box[2], box[3]);
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "image/png");
@@ -391,7 +392,7 @@ static int answer(struct api_call *c, struct cutting *q) {
     q->bits = mem_try(places);
     q->grey = mem_try(places);
     q->chance = mem_try(places * sizeof(*q->chance));
-    if (!q->bits || !q->grey || !q->chance) return call_fail_as(c, "no_memory");
+    if (!q->bits || !q->grey || !q->chance) return call_fail_as(c, PROBLEM_NO_MEMORY);
     (void)call_outcome(c); /* for the log */
     return q->form == FORM_PNG ? answer_png(c, q) : answer_json(c, q);
 }
@@ -400,7 +401,7 @@ static int answer(struct api_call *c, struct cutting *q) {
 
 static int begin(struct api_call *c) {
     struct cutting *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!q) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     c->state_clear = cutting_clear;
     if (read_request(c, q)) return -1;
     q->looks = call_take(c, q->n * sizeof(*q->looks));

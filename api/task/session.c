@@ -100,11 +100,13 @@ static int create(struct sessions *s, const struct game *game, const char *id) {
     return rc;
 }
 
-/* Copy the session with references to its frames, and mark it busy. NULL, or why not. */
-static const char *enter(struct sessions *s, const char *id, struct session *out) {
+/* Copy the session with references to its frames, and mark it busy; or why not. */
+static enum problem_code enter(struct sessions *s, const char *id, struct session *out) {
     pthread_mutex_lock(&s->mu);
     int i = look_up(s, id);
-    const char *why = i < 0 ? "session_not_found" : s->all[i].is_busy ? "session_busy" : NULL;
+    enum problem_code why = i < 0               ? PROBLEM_SESSION_NOT_FOUND
+                            : s->all[i].is_busy ? PROBLEM_SESSION_BUSY
+                                                : PROBLEM_NONE;
     if (!why) {
         s->all[i].is_busy = 1;
         *out = s->all[i];
@@ -158,13 +160,13 @@ int session_new_step(struct api_call *c) {
     if (!rc) rc = game_read(&in, &game);
     input_close(&in);
     if (rc) return call_fail(c);
-    if (atomic_load(&c->api->draining)) return call_fail_as(c, "draining");
+    if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
     uint8_t random[ID_BYTES];
     char id[2 * ID_BYTES + 1];
-    if (RAND_bytes(random, sizeof(random)) != 1) return call_fail_as(c, "internal_error");
+    if (RAND_bytes(random, sizeof(random)) != 1) return call_fail_as(c, PROBLEM_INTERNAL_ERROR);
     for (int i = 0; i < ID_BYTES; i++)
         snprintf(id + 2 * i, 3, "%02x", random[i]);
-    if (create(c->api->sessions, game, id)) return call_fail_as(c, "too_many_sessions");
+    if (create(c->api->sessions, game, id)) return call_fail_as(c, PROBLEM_TOO_MANY_SESSIONS);
     buf_printf(&c->body, "{\"id\":\"%s\",\"game\":\"%s\",\"frames\":%u,\"ttl_s\":%u}\n", id,
                game->name, game->frames, c->api->sessions->ttl_s);
     call_header_printf(c, "Location", "/v1/act/sessions/%s", id);
@@ -209,7 +211,7 @@ static int read_frame(struct api_call *c, struct act *a) {
 }
 
 static int begin(struct api_call *c, struct step *p) {
-    const char *why = enter(c->api->sessions, c->in.arg, &p->session);
+    enum problem_code why = enter(c->api->sessions, c->in.arg, &p->session);
     if (why) return problem_set(&c->problem, why, NULL, NULL);
     p->is_inside = 1;
     p->sessions = c->api->sessions;
@@ -232,7 +234,7 @@ static int take_step(struct api_call *c, struct step *p, int *is_over) {
 int session_act_step(struct api_call *c) {
     struct step *p = c->state;
     if (!p) p = c->state = mem_try(sizeof(*p));
-    if (!p) return call_fail_as(c, "no_memory");
+    if (!p) return call_fail_as(c, PROBLEM_NO_MEMORY);
     c->state_clear = step_clear;
     int is_over, step = take_step(c, p, &is_over);
     if (is_over) see(p->sessions, p->session.id, c->pictures[c->n_pictures - 1]);
@@ -242,6 +244,6 @@ int session_act_step(struct api_call *c) {
 }
 
 int session_delete_step(struct api_call *c) {
-    if (forget(c->api->sessions, c->in.arg)) return call_fail_as(c, "session_not_found");
+    if (forget(c->api->sessions, c->in.arg)) return call_fail_as(c, PROBLEM_SESSION_NOT_FOUND);
     return call_answer(c, 204, NULL);
 }

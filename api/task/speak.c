@@ -22,7 +22,7 @@ int speak_accept(struct api_call *c, struct speaking *s) {
     static const char *const forms[] = {"application/json", SSE_CONTENT_TYPE};
     int form = accept_pick(c->in.accept, forms, ARRAY_LEN(forms));
     if (form < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
+        return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
                            "the answer comes as application/json or text/event-stream; neither is "
                            "in Accept");
     s->is_stream = c->wakes_each_pass = form == 1;

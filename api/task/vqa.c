@@ -24,7 +24,7 @@ static int read_speech(struct api_call *c, struct input *in, struct asking *q) {
     static const char *const fields[] = {SPEAK_FIELDS};
     for (size_t i = 0; q->n_choices && i < ARRAY_LEN(fields); i++) {
         if (input_has(in, fields[i]))
-            return problem_set(&c->problem, "invalid_parameter", fields[i],
+            return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, fields[i],
                                "%s does not go together with choices: nothing is spoken",
                                fields[i]);
     }
@@ -41,7 +41,7 @@ static int read_request(struct api_call *c, struct asking *q) {
         rc = input_texts(&in, "choices", ENG_CHOICES_MAX, CHOICE_MAX, &q->choices, &q->n_choices);
     if (!rc) rc = read_speech(c, &in, q);
     if (!rc && !q->question)
-        rc = problem_set(&c->problem, "missing_parameter", "question",
+        rc = problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "question",
                          "question is missing: what to ask, e.g. \"is there a ball?\"");
     if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
@@ -103,7 +103,7 @@ static void write_fields(struct api_call *c, struct buf *b) {
 
 static int begin(struct api_call *c) {
     struct asking *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
+    if (!q) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     q->speaking.write = write_fields;
     if (speak_accept(c, &q->speaking) || read_request(c, q)) return -1;
     struct eng_ask ask = {.task = ENG_VQA,

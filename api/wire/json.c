@@ -28,15 +28,15 @@ static int refuse(struct problem *p, const json_error_t *e) {
     case json_error_null_character: why = "it has a NUL character"; break;
     default: break;
     }
-    return problem_set(p, "invalid_json", NULL, "the JSON can't be read: %s (line %d, column %d)",
-                       why, e->line, e->column);
+    return problem_set(p, PROBLEM_INVALID_JSON, NULL,
+                       "the JSON can't be read: %s (line %d, column %d)", why, e->line, e->column);
 }
 
 int json_open(const uint8_t *bytes, size_t len, json_t **root, struct problem *p) {
     *root = NULL;
-    if (len == 0) return problem_set(p, "invalid_json", NULL, "the JSON body is empty");
+    if (len == 0) return problem_set(p, PROBLEM_INVALID_JSON, NULL, "the JSON body is empty");
     if (jsonscan_bound((const char *)bytes, len, JSON_DEPTH_MAX, JSON_TOKENS_MAX, NULL)) {
-        return problem_set(p, "invalid_json", NULL,
+        return problem_set(p, PROBLEM_INVALID_JSON, NULL,
                            "the JSON is too complex: at most %d values and commas, %d levels deep",
                            JSON_TOKENS_MAX, JSON_DEPTH_MAX);
     }

@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     q = (struct chat){.n_turns = 0};
     int rc = input_open(&in, &c, &chat_wants);
     if (!rc) rc = chat_understand(&in, "mini", &q);
-    must((rc == 0) == (c.problem.row == NULL));
+    must((rc == 0) == (c.problem.code == NULL));
     if (rc == 0)
         check_chat(&q, in.n_pictures);
     else

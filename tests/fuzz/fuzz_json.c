@@ -55,7 +55,7 @@ static void read_more(struct input *in) {
     for (int k = 0; k < 4; k++)
         must(isfinite(box[k]));
     must(!sentence || (*sentence && strlen(sentence) <= 4 * TEXT));
-    for (uint32_t i = 0; !in->problem->row && i < n; i++)
+    for (uint32_t i = 0; !in->problem->code && i < n; i++)
         must(*choices[i] && strlen(choices[i]) <= 4 * TEXT);
 }
 
@@ -69,13 +69,13 @@ static void run(const struct api_input *from, void (*read)(struct input *in)) {
     c = (struct api_call){.api = &a, .in = *from};
     struct input in;
     int rc = input_open(&in, &c, &wants);
-    must((rc == 0) == (c.problem.row == NULL));
+    must((rc == 0) == (c.problem.code == NULL));
     if (rc == 0) {
         const struct input_picture *p = &in.pictures[0];
         must(in.n_pictures == 1 && (p->bytes != NULL) != (p->id != NULL) && p->len <= 1 << 16);
         read(&in);
     }
-    if (c.problem.row) check_problem(&c.problem);
+    if (c.problem.code) check_problem(&c.problem);
     input_close(&in);
     arena_free(c.texts);
 }

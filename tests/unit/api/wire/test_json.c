@@ -10,8 +10,7 @@ static void check_refused(const char *text, size_t len, const char *piece) {
     json_t *root;
     CHECK_EQ(json_open((const uint8_t *)text, len, &root, &p), -1);
     CHECK(root == NULL);
-    CHECK(p.row);
-    CHECK_STR(p.row->code, "invalid_json");
+    CHECK_EQ(p.code, PROBLEM_INVALID_JSON);
     CHECK_HAS(p.detail, piece);
 }
 
