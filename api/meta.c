@@ -11,6 +11,7 @@
 #include "api/call.h"
 #include "api/static.h"
 #include "api/wire/json.h"
+#include "kernels/base/hex.h"
 
 /* The page loads nothing from anywhere else, and nobody may frame it. */
 static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' "
@@ -98,12 +99,11 @@ static const struct api_static *find(const struct api_call *c) {
 /* "0123456789abcdef", quotes included: the first 64 bits of the content's SHA-256. */
 static void write_etag(const struct api_static *f, char etag[20]) {
     unsigned char md[EVP_MAX_MD_SIZE] = {0};
+    char hex[17];
     size_t n;
     if (!EVP_Q_digest(NULL, "SHA256", NULL, f->bytes, f->len, md, &n)) memset(md, 0, sizeof(md));
-    etag[0] = '"';
-    for (int i = 0; i < 8; i++)
-        snprintf(etag + 1 + 2 * i, 3, "%02x", md[i]);
-    snprintf(etag + 17, 3, "\"");
+    hex_write(md, 8, hex);
+    snprintf(etag, 20, "\"%s\"", hex);
 }
 
 int meta_static_step(struct api_call *c) {

@@ -73,7 +73,7 @@ static int read_request(struct input *in, struct painting *p, int grid) {
     p->height = p->region[3];
     if (input_int(in, "width", 1, grid, &p->width)) return -1;
     if (input_int(in, "height", 1, grid, &p->height)) return -1;
-    if (input_word(in, "estimate", figures_estimates, &p->estimate)) return -1;
+    if (input_word(in, "estimate", eng_estimate_words, &p->estimate)) return -1;
     if (input_flag(in, "uncertainty", &p->uncertainty)) return -1;
     return input_flag(in, "compare", &p->compare);
 }
@@ -144,10 +144,6 @@ static double mae_levels(const struct painting *p, const struct eng_answer *answ
     return (double)sum / (3.0 * p->n);
 }
 
-static double ms(uint64_t from_ns, uint64_t to_ns) {
-    return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
-}
-
 /* "NAME":"data:image/png;base64,..." */
 static void write_picture(struct buf *b, const char *name, const uint8_t *rgb, int w, int h) {
     struct buf png;
@@ -170,28 +166,12 @@ static void write_compare(const struct painting *p, const struct eng_answer *ans
     buf_printf(b, "\"mae_levels\":%.3f,\"re_percent\":%.3f},", mae, mae * 300 / 255);
 }
 
-/* "timing":{...},"usage":{...} */
-static void write_figures(struct api_call *c, const struct painting *p, struct buf *b) {
-    struct eng_job_stats s;
-    call_stats(c, &s);
-    buf_printf(b,
-               "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"first_pixel_ms\":%.3f,"
-               "\"total_ms\":%.3f},",
-               (double)c->decode_ns / 1e6, (double)s.see_ns / 1e6, ms(c->born_ns, s.first_ns),
-               ms(c->born_ns, s.end_ns));
-    buf_printf(b,
-               "\"usage\":{\"pixels\":%u,\"rows\":%llu,\"rows_plain\":%llu,\"stem_tokens\":%u,"
-               "\"stem_cached\":%u}",
-               p->n, (unsigned long long)s.rows, (unsigned long long)s.rows_plain, s.stem_tokens,
-               s.stem_cached);
-}
-
 /* "id":...,"model":...,"width":... : what every form of the answer says about its question. */
 static void write_question(const struct api_call *c, const struct painting *p, struct buf *b) {
     figures_head(c, b);
     buf_printf(b, ",\"width\":%d,\"height\":%d,\"region\":[%d,%d,%d,%d],\"estimate\":\"%s\"",
                p->width, p->height, p->region[0], p->region[1], p->region[2], p->region[3],
-               figures_estimates[p->estimate]);
+               eng_estimate_words[p->estimate]);
 }
 
 /* ---- PNG and JSON ---- */
@@ -228,7 +208,7 @@ static int answer_json(struct api_call *c, const struct painting *p,
         buf_char(b, ',');
     }
     if (p->compare) write_compare(p, answers, 1, b);
-    write_figures(c, p, b);
+    figures_tail_pixels(c, p->n, b);
     buf_str(b, "}\n");
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "application/json");
@@ -299,7 +279,7 @@ static void write_end(struct api_call *c, const struct painting *p,
     sse_begin(b, "done");
     buf_char(b, '{');
     if (p->compare) write_compare(p, answers, 0, b);
-    write_figures(c, p, b);
+    figures_tail_pixels(c, p->n, b);
     buf_char(b, '}');
     sse_end(b);
 }

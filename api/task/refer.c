@@ -24,7 +24,7 @@ static int read_request(struct api_call *c, struct pointing *p) {
     struct input in;
     int rc = input_open(&in, c, &wants);
     if (!rc) rc = input_text(&in, "sentence", SENTENCE_MAX, &p->sentence);
-    if (!rc) rc = input_word(&in, "estimate", figures_estimates, &p->estimate);
+    if (!rc) rc = input_word(&in, "estimate", eng_estimate_words, &p->estimate);
     if (!rc && !p->sentence)
         rc = problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "sentence",
                          "sentence is missing: what to look for, e.g. \"the red ball\"");
@@ -68,7 +68,7 @@ static int answer(struct api_call *c, const struct pointing *p) {
     buf_str(b, ",\"box\":");
     figures_box(c, box, b);
     buf_printf(b, ",\"percent\":[%d,%d,%d,%d],\"probability\":%.6g,\"estimate\":\"%s\",", box[0],
-               box[1], box[2], box[3], probability, figures_estimates[p->estimate]);
+               box[1], box[2], box[3], probability, eng_estimate_words[p->estimate]);
     figures_tail(c, b);
     buf_str(b, "}\n");
     return call_answer(c, 200, "application/json");

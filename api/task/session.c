@@ -16,6 +16,7 @@
 
 #include "api/task/act.h"
 #include "kernels/base/clock.h"
+#include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
 
 enum { ID_BYTES = 16, KEPT_MAX = ENG_SHOOT_FRAMES - 1 };
@@ -164,8 +165,7 @@ int session_new_step(struct api_call *c) {
     uint8_t random[ID_BYTES];
     char id[2 * ID_BYTES + 1];
     if (RAND_bytes(random, sizeof(random)) != 1) return call_fail_as(c, PROBLEM_INTERNAL_ERROR);
-    for (int i = 0; i < ID_BYTES; i++)
-        snprintf(id + 2 * i, 3, "%02x", random[i]);
+    hex_write(random, ID_BYTES, id);
     if (create(c->api->sessions, game, id)) return call_fail_as(c, PROBLEM_TOO_MANY_SESSIONS);
     buf_printf(&c->body, "{\"id\":\"%s\",\"game\":\"%s\",\"frames\":%u,\"ttl_s\":%u}\n", id,
                game->name, game->frames, c->api->sessions->ttl_s);
