@@ -235,17 +235,15 @@ int call_pictures(struct api_call *c, const struct input *in) {
     return 0;
 }
 
-void *call_take(struct api_call *c, size_t bytes) {
+int call_open(struct api_call *c, struct input *in, const struct input_wants *wants) {
     if (!c->texts) c->texts = arena_new(CALL_TEXT_BYTES_MAX);
-    void *p = c->texts ? arena_take(c->texts, bytes) : NULL;
-    if (!p) problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
-    return p;
-}
-
-char *call_keep(struct api_call *c, const char *text, size_t len) {
-    char *p = call_take(c, len + 1);
-    if (p && len) memcpy(p, text, len);
-    return p;
+    *in = (struct input){.from = &c->in,
+                         .wants = wants,
+                         .picture_max = c->api->opt.picture_max,
+                         .texts = c->texts,
+                         .problem = &c->problem};
+    if (c->texts) return input_open(in);
+    return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
 }
 
 /* The engine's callback, on its step thread. */

@@ -26,6 +26,7 @@ struct images;   /* images.c: the pictures that clients have stored */
 struct sessions; /* task/session.c: the games that are being played */
 struct metrics;  /* metrics.c: counters and histograms */
 struct input;
+struct input_wants;
 
 enum { CALL_JOBS_MAX = 128, CALL_TEXT_BYTES_MAX = 1 << 20 };
 
@@ -91,13 +92,13 @@ int call_stream(struct api_call *c, void (*next)(struct api_call *c));
 /* The event of a stream that failed: c->problem. */
 void call_error_event(struct api_call *c);
 
+/* The request, to be read; input_close it either way. 0, or -1 with c->problem. */
+int call_open(struct api_call *c, struct input *in, const struct input_wants *wants);
+
 /* ---- towards the engine ---- */
 /* The request's pictures -> c->images, in their order: decoded, or found by id. 0, or -1 with
  * c->problem. */
 int call_pictures(struct api_call *c, const struct input *in);
-/* A copy that lives as long as the call, NUL-terminated; NULL with c->problem. */
-char *call_keep(struct api_call *c, const char *text, size_t len);
-void *call_take(struct api_call *c, size_t bytes); /* likewise, zeroed */
 /* Queue a job. Without images of its own `ask` is about c->images; callbacks are filled in here.
  * `param`: the field that a text of `ask` came from, to which the engine's refusal of it belongs;
  * NULL: it has none. The job is the call's; NULL with c->problem. */

@@ -124,7 +124,7 @@ int images_put_step(struct api_call *c) {
     static const char *const known[] = {NULL};
     static const struct input_wants wants = {.picture = "image", .known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
     if (rc) return call_fail(c);

@@ -10,7 +10,7 @@
 
 #include "api/call.h"
 #include "api/static.h"
-#include "api/wire/json.h"
+#include "api/wire/json_write.h"
 #include "kernels/base/hex.h"
 
 /* The page loads nothing from anywhere else, and nobody may frame it. */

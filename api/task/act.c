@@ -47,7 +47,7 @@ static int read_axis(struct input *in, const json_t *v, const char *name, double
     }
     snprintf(what, sizeof(what), "a number from %g to 1", lo);
     snprintf(at, sizeof(at), "default.%s", name);
-    input_must_be(in, at, axis, what);
+    json_must_be(in->problem, at, axis, what);
     return -1;
 }
 
@@ -56,8 +56,8 @@ static int read_driving(struct input *in, const json_t *v, struct act *a) {
                      read_axis(in, v, "gas", 0, &a->gas), read_axis(in, v, "brake", 0, &a->brake)};
     if (in->problem->code) return -1;
     if (missing[0] || missing[1] || missing[2] || json_object_size(v) != 3)
-        return input_must_be(in, "default", v,
-                             "{\"steering\": -1..1, \"gas\": 0..1, \"brake\": 0..1}");
+        return json_must_be(in->problem, "default", v,
+                            "{\"steering\": -1..1, \"gas\": 0..1, \"brake\": 0..1}");
     return 0;
 }
 
@@ -72,8 +72,8 @@ static int read_shot(struct input *in, const json_t *v, struct act *a) {
         if (strcmp(json_string_value(name), shots[i]) == 0) a->id = i;
     }
     if (a->id >= 0) return 0;
-    return input_must_be(in, "default", v,
-                         "0 to 5, or NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, LEFTFIRE");
+    return json_must_be(in->problem, "default", v,
+                        "0 to 5, or NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, LEFTFIRE");
 }
 
 int act_read(struct input *in, struct act *a) {
@@ -196,7 +196,7 @@ static int read_request(struct api_call *c, struct act *a) {
     static const struct input_wants wants = {
         .picture = "frame", .pictures = "frames", .known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = game_read(&in, &a->game);
     if (!rc) rc = act_read(&in, a);
     if (!rc && in.n_pictures != (int)a->game->frames)

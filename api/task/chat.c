@@ -12,8 +12,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/call.h"
 #include "api/wire/accept.h"
-#include "api/wire/json.h"
+#include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 #include "kernels/base/mem.h"
 
@@ -253,11 +254,20 @@ static int check_accept(struct api_call *c) {
                        "Accept");
 }
 
+static int read_request(struct api_call *c, struct chat *q) {
+    struct input in;
+    int rc = call_open(c, &in, &chat_wants);
+    if (!rc) rc = chat_read(&in, eng_info(c->api->eng)->name, q);
+    if (!rc) rc = call_pictures(c, &in);
+    input_close(&in);
+    return rc;
+}
+
 static int begin(struct api_call *c) {
     struct chat *q = c->state = mem_try(sizeof(*q));
     if (!q) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     q->created = (long long)time(NULL);
-    if (check_accept(c) || chat_read(c, q)) return -1;
+    if (check_accept(c) || read_request(c, q)) return -1;
     c->wakes_each_pass = q->is_stream || q->n_stops > 0;
     struct eng_ask ask = {.task = ENG_CHAT,
                           .turns = q->turns,

@@ -4,7 +4,6 @@
 #ifndef API_TASK_CHAT_H
 #define API_TASK_CHAT_H
 
-#include "api/call.h"
 #include "api/wire/input.h"
 
 enum { CHAT_STOPS_MAX = 4 };
@@ -23,11 +22,9 @@ struct chat {
     uint32_t told_tokens; /* tokens likewise */
 };
 
-/* 0, or -1 with the problem. Fills the pictures of the call, too. */
-int chat_read(struct api_call *c, struct chat *q);
-/* Its first half: an open body -> turns, speech, and the pictures of `in`, not decoded yet. `model`:
- * our model's name. */
 extern const struct input_wants chat_wants;
-int chat_understand(struct input *in, const char *model, struct chat *q);
+/* An open body -> turns, speech, and the pictures of `in`, not decoded yet. `model`: our model's name.
+ * 0, or -1 with the problem. */
+int chat_read(struct input *in, const char *model, struct chat *q);
 
 #endif

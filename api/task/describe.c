@@ -10,6 +10,7 @@
 #include "api/task/boxes.h"
 #include "api/task/figures.h"
 #include "api/task/speak.h"
+#include "api/wire/json_write.h"
 #include "kernels/base/mem.h"
 
 enum { PHRASE_MAX = 500 };
@@ -51,7 +52,7 @@ static int read_request(struct api_call *c, struct describing *d) {
     static const char *const known[] = {"task", "box", "phrase", SPEAK_FIELDS, NULL};
     static const struct input_wants wants = {.picture = "image", .known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = input_word(&in, "task", names, &d->kind);
     d->has_box = !rc && input_has(&in, "box");
     if (!rc) rc = input_numbers(&in, "box", "x1,y1,x2,y2", 4, d->box);

@@ -1,7 +1,7 @@
 /* figures.c - see figures.h. */
 #include "api/task/figures.h"
 
-#include "api/wire/json.h"
+#include "api/wire/json_write.h"
 
 void figures_head(const struct api_call *c, struct buf *b) {
     buf_str(b, "\"id\":");

@@ -32,7 +32,7 @@ static int begin(struct api_call *c) {
         return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
                            "the answer comes as application/json, which is not in Accept");
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc)
         rc =
             input_points(&in, "points", POINTS_MAX, eng_info(c->api->eng)->grid, &q->points, &q->n);

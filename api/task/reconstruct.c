@@ -21,6 +21,7 @@
 #include "api/task/figures.h"
 #include "api/wire/accept.h"
 #include "api/wire/input.h"
+#include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 #include "kernels/base/mem.h"
 #include "media/picture.h"
@@ -321,7 +322,7 @@ static int begin(struct api_call *c) {
     p->form = (enum form)form;
     int grid = eng_info(c->api->eng)->grid;
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = read_request(&in, p, grid);
     if (!rc) rc = call_pictures(c, &in);
     input_close(&in);

@@ -9,6 +9,7 @@
 #include "api/task/figures.h"
 #include "api/wire/accept.h"
 #include "api/wire/input.h"
+#include "api/wire/json_write.h"
 #include "kernels/base/mem.h"
 
 enum { SENTENCE_MAX = 500 };
@@ -22,7 +23,7 @@ static int read_request(struct api_call *c, struct pointing *p) {
     static const char *const known[] = {"sentence", "estimate", NULL};
     static const struct input_wants wants = {.picture = "image", .known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = input_text(&in, "sentence", SENTENCE_MAX, &p->sentence);
     if (!rc) rc = input_word(&in, "estimate", eng_estimate_words, &p->estimate);
     if (!rc && !p->sentence)

@@ -20,6 +20,7 @@
 #include "api/task/figures.h"
 #include "api/wire/accept.h"
 #include "api/wire/input.h"
+#include "api/wire/json_write.h"
 #include "kernels/base/mem.h"
 #include "media/mask.h"
 
@@ -42,8 +43,8 @@ struct look {
 struct cutting {
     const char *const *sentences;
     uint32_t n;
-    struct look *looks; /* (n) */
-    int is_list;        /* `sentences` was given */
+    struct look looks[SENTENCES_MAX];
+    int is_list; /* `sentences` was given */
     int has_box, is_whole, is_soft, with_png, size;
     double box[4], threshold;
     enum form form;
@@ -76,7 +77,7 @@ static int read_sentences(struct api_call *c, struct input *in, struct cutting *
                            "sentences, an array of 1 to %d",
                            SENTENCES_MAX);
     if (q->is_list) return 0;
-    const char **list = call_take(c, sizeof(*list));
+    const char **list = input_take(in, sizeof(*list));
     if (!list) return -1;
     list[0] = one;
     q->sentences = list;
@@ -134,7 +135,7 @@ static int read_request(struct api_call *c, struct cutting *q) {
                                         "png",      "threshold", "size", NULL};
     static const struct input_wants wants = {.picture = "image", .known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = read_fields(c, &in, q);
     if (!rc) rc = pick_form(c, q);
     if (!rc) rc = call_pictures(c, &in);
@@ -404,8 +405,6 @@ static int begin(struct api_call *c) {
     if (!q) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     c->state_clear = cutting_clear;
     if (read_request(c, q)) return -1;
-    q->looks = call_take(c, q->n * sizeof(*q->looks));
-    if (!q->looks) return -1;
     for (uint32_t i = 0; i < q->n; i++)
         start_look(c, q, &q->looks[i]);
     return 0;

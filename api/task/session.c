@@ -157,7 +157,7 @@ int session_new_step(struct api_call *c) {
     static const struct input_wants wants = {.known = known};
     struct input in;
     const struct game *game = NULL;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = game_read(&in, &game);
     input_close(&in);
     if (rc) return call_fail(c);
@@ -203,7 +203,7 @@ static int read_frame(struct api_call *c, struct act *a) {
     static const char *const known[] = {ACT_FIELDS, NULL};
     static const struct input_wants wants = {.picture = "frame", .known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = act_read(&in, a);
     if (!rc) rc = call_pictures(c, &in);
     input_close(&in);

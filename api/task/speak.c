@@ -3,6 +3,7 @@
 
 #include "api/task/figures.h"
 #include "api/wire/accept.h"
+#include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 
 int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out) {

@@ -9,6 +9,7 @@
 
 #include "api/task/figures.h"
 #include "api/task/speak.h"
+#include "api/wire/json_write.h"
 #include "kernels/base/mem.h"
 
 enum { QUESTION_MAX = 1000, CHOICE_MAX = 200, TOKENS = 20 };
@@ -35,7 +36,7 @@ static int read_request(struct api_call *c, struct asking *q) {
     static const char *const known[] = {"question", "choices", SPEAK_FIELDS, NULL};
     static const struct input_wants wants = {.picture = "image", .known = known};
     struct input in;
-    int rc = input_open(&in, c, &wants);
+    int rc = call_open(c, &in, &wants);
     if (!rc) rc = input_text(&in, "question", QUESTION_MAX, &q->question);
     if (!rc)
         rc = input_texts(&in, "choices", ENG_CHOICES_MAX, CHOICE_MAX, &q->choices, &q->n_choices);

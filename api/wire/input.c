@@ -5,13 +5,12 @@
  * right. URLs other than data: are refused by their scheme before anything else looks at them: this
  * daemon opens no connection on a client's word.
  *
- * Thread: the worker that runs the call.
+ * Thread: its owner's.
  */
 #include "api/wire/input.h"
 
 #include <string.h>
 
-#include "api/call.h"
 #include "api/wire/base64.h"
 #include "kernels/base/mem.h"
 
@@ -37,13 +36,12 @@ static struct input_picture *next_picture(struct input *in, const char *name) {
 
 static int take_picture(struct input *in, const char *name, const uint8_t *bytes, size_t len,
                         uint8_t *decoded) {
-    size_t max = in->call->api->opt.picture_max;
     struct input_picture *p = next_picture(in, name);
     if (p && len == 0)
         problem_set(in->problem, PROBLEM_BAD_PICTURE, name, "the picture is empty (0 bytes)");
-    else if (p && len > max)
+    else if (p && len > in->picture_max)
         problem_set(in->problem, PROBLEM_PICTURE_TOO_LARGE, name,
-                    "the picture has %zu bytes; at most %zu are taken", len, max);
+                    "the picture has %zu bytes; at most %zu are taken", len, in->picture_max);
     if (in->problem->code) {
         mem_free(decoded);
         return -1;
@@ -115,11 +113,11 @@ static int take_json_picture(struct input *in, const char *name, const json_t *v
     if (id)
         return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                            "%s.id must be the id that PUT /v1/images gave: 64 hex digits", name);
-    return input_must_be(in, name, v, "a data URL, base64, or {\"id\": \"...\"}");
+    return json_must_be(in->problem, name, v, "a data URL, base64, or {\"id\": \"...\"}");
 }
 
 static int take_json_pictures(struct input *in, const char *name, const json_t *v) {
-    if (!json_is_array(v)) return input_must_be(in, name, v, "an array of pictures");
+    if (!json_is_array(v)) return json_must_be(in->problem, name, v, "an array of pictures");
     if (json_array_size(v) > ENG_PICTURES_MAX) {
         return problem_set(in->problem, PROBLEM_TOO_MANY_PICTURES, name,
                            "at most %d pictures are taken in one request; got %zu",
@@ -130,10 +128,7 @@ static int take_json_pictures(struct input *in, const char *name, const json_t *
     json_array_foreach(v, i, one) {
         char at[64];
         snprintf(at, sizeof(at), "%.24s[%zu]", name, i);
-        if (take_json_picture(in, at, one)) {
-            snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s/%zu", name, i);
-            return -1;
-        }
+        if (take_json_picture(in, at, one)) return problem_point(in->problem, "/%s/%zu", name, i);
     }
     return 0;
 }
@@ -196,10 +191,7 @@ static int open_json(struct input *in) {
         if (is_name(name, w->pictures)) {
             if (take_json_pictures(in, name, v)) return -1;
         } else if (is_name(name, w->picture) && !w->pictures) {
-            if (take_json_picture(in, name, v)) {
-                snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
-                return -1;
-            }
+            if (take_json_picture(in, name, v)) return problem_point(in->problem, "/%s", name);
         } else if (!is_known(name, w->known)) {
             return unknown(in, name);
         }
@@ -237,10 +229,10 @@ static int refuse_type(struct input *in) {
                        w->only_json ? "" : "multipart/form-data or ", got);
 }
 
-int input_open(struct input *in, struct api_call *c, const struct input_wants *wants) {
-    const struct api_input *from = &c->in;
+int input_open(struct input *in) {
+    const struct api_input *from = in->from;
+    const struct input_wants *wants = in->wants;
     const char *type = from->content_type, *picture = wants->picture;
-    *in = (struct input){.wants = wants, .call = c, .from = from, .problem = &c->problem};
     if (check_query(in)) return -1;
     int rc = 0;
     if (media_is(type, "application/json"))

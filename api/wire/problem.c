@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "api/api.h"
-#include "api/wire/json.h"
+#include "api/wire/json_write.h"
 
 #define BAD   "invalid_request_error"
 #define LATER "rate_limit_error"
@@ -124,6 +124,14 @@ int problem_set(struct problem *p, enum problem_code code, const char *param, co
         vsnprintf(p->detail, sizeof(p->detail), fmt, ap);
         va_end(ap);
     }
+    return -1;
+}
+
+int problem_point(struct problem *p, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(p->pointer, sizeof(p->pointer), fmt, ap);
+    va_end(ap);
     return -1;
 }
 

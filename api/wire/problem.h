@@ -33,6 +33,9 @@ const struct problem_row *problem_row(enum problem_code code); /* not of PROBLEM
 int problem_set(struct problem *p, enum problem_code code, const char *param, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Where in the JSON body the fault is: `pointer`. Returns -1. */
+int problem_point(struct problem *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* The engine's and the decoder's codes. E_INVALID and other codes that say "we asked wrongly" are
  * our bug here, and become internal_error. */
 enum problem_code problem_code_of(int status);

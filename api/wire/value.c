@@ -1,12 +1,11 @@
 /* value.c - a parameter's value, read strictly from JSON or from text; the readers of input.h.
  *
- * Thread: the worker that runs the call.
+ * Thread: its owner's.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/call.h"
 #include "api/wire/input.h"
 #include "api/wire/text.h"
 #include "kernels/base/mem.h"
@@ -58,15 +57,7 @@ static int must_be(struct input *in, const char *name, const struct value *v, co
         json_quote(v->text, v->len, got, sizeof(got));
     problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s must be %s; got %s", name, what,
                 got);
-    if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
-    return -1;
-}
-
-int input_must_be(struct input *in, const char *name, const json_t *v, const char *what) {
-    char got[64];
-    json_describe(v, got, sizeof(got));
-    return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s must be %s; got %s", name,
-                       what, got);
+    return in->root ? problem_point(in->problem, "/%s", name) : -1;
 }
 
 int input_has(const struct input *in, const char *name) {
@@ -311,9 +302,8 @@ static int read_points(struct input *in, const char *name, const json_t *v, int 
             problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                         "%s[%zu] must be [x,y] with integers from 0 to %d; got %s", name, i,
                         grid - 1, text);
-            snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s/%zu", name, i);
             mem_free(p);
-            return -1;
+            return problem_point(in->problem, "/%s/%zu", name, i);
         }
         p[i] = (struct eng_point){.x = (uint16_t)xy[0], .y = (uint16_t)xy[1]};
     }
@@ -365,6 +355,18 @@ int input_check_tags(struct input *in, const char *name, const char *text, int i
     return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s", e.text);
 }
 
+void *input_take(struct input *in, size_t bytes) {
+    void *p = arena_take(in->texts, bytes);
+    if (!p) problem_set(in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    return p;
+}
+
+char *input_keep(struct input *in, const char *text, size_t len) {
+    char *p = arena_strdup(in->texts, text, len);
+    if (!p) problem_set(in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    return p;
+}
+
 int input_text(struct input *in, const char *name, size_t max, const char **out) {
     struct value v = {0};
     int got = find(in, name, &v);
@@ -372,10 +374,9 @@ int input_text(struct input *in, const char *name, size_t max, const char **out)
     if (v.json && !json_is_string(v.json)) return must_be(in, name, &v, "a string");
     const char *text = v.json ? json_string_value(v.json) : v.text;
     size_t len = v.json ? json_string_length(v.json) : v.len;
-    if (input_check_text(in, name, text, len, max) == 0) *out = call_keep(in->call, text, len);
+    if (input_check_text(in, name, text, len, max) == 0) *out = input_keep(in, text, len);
     if (!in->problem->code && input_check_tags(in, name, *out, 0) == 0) return 0;
-    if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
-    return -1;
+    return in->root ? problem_point(in->problem, "/%s", name) : -1;
 }
 
 static int read_texts(struct input *in, const char *name, const json_t *v, size_t max,
@@ -386,7 +387,7 @@ static int read_texts(struct input *in, const char *name, const json_t *v, size_
         char at[64];
         snprintf(at, sizeof(at), "%.24s[%zu]", name, i);
         if (!json_is_string(one))
-            input_must_be(in, at, one, "a string");
+            json_must_be(in->problem, at, one, "a string");
         else
             input_check_text(in, at, json_string_value(one), json_string_length(one), max);
         for (size_t k = 0; !in->problem->code && k < i; k++) {
@@ -395,10 +396,9 @@ static int read_texts(struct input *in, const char *name, const json_t *v, size_
                             at, name, k);
         }
         if (!in->problem->code)
-            texts[i] = call_keep(in->call, json_string_value(one), json_string_length(one));
+            texts[i] = input_keep(in, json_string_value(one), json_string_length(one));
         if (in->problem->code || input_check_tags(in, at, texts[i], 0)) {
-            snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s/%zu", name, i);
-            return -1;
+            return problem_point(in->problem, "/%s/%zu", name, i);
         }
     }
     return 0;
@@ -414,9 +414,9 @@ int input_texts(struct input *in, const char *name, uint32_t max_n, size_t max,
     if (count < 1 || count > max_n) {
         char what[64];
         snprintf(what, sizeof(what), "an array of 1 to %u strings", max_n);
-        input_must_be(in, name, v, what);
+        json_must_be(in->problem, name, v, what);
     } else {
-        const char **texts = call_take(in->call, count * sizeof(*texts));
+        const char **texts = input_take(in, count * sizeof(*texts));
         rc = texts ? read_texts(in, name, v, max, texts) : -1;
         *out = texts;
         *n = (uint32_t)count;
