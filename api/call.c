@@ -44,10 +44,12 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     if (!a->opt.sessions) a->opt.sessions = 64;
     if (!a->opt.session_ttl_s) a->opt.session_ttl_s = 600;
     a->eng = eng;
-    a->born_s = (long long)time(NULL);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    a->born_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
     a->images = images_new(a->opt.stored_images, a->opt.image_ttl_s);
     a->sessions = sessions_new(a->opt.sessions, a->opt.session_ttl_s);
-    a->metrics = metrics_new();
+    a->counters = counters_new();
     pthread_mutex_init(&a->mu, NULL);
     json_object_seed(0);
     *out = a;
@@ -58,7 +60,7 @@ void api_free(struct api *a) {
     if (!a) return;
     images_free(a->images);
     sessions_free(a->sessions);
-    metrics_free(a->metrics);
+    counters_free(a->counters);
     pthread_mutex_destroy(&a->mu);
     mem_free(a);
 }
@@ -71,10 +73,6 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
 }
 
 void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }
-
-void api_count(struct api *a, const struct api_route *route, int status, uint64_t duration_ns) {
-    metrics_count_request(a->metrics, route, status, duration_ns);
-}
 
 /* ---- new, step, read, cancel, free ---- */
 
@@ -217,7 +215,7 @@ static int decode(struct api_call *c, const struct input_picture *p, int nth) {
     mem_free(rgb);
     uint64_t ns = clock_ns() - start;
     c->decode_ns += ns;
-    metrics_count_decode(c->api->metrics, ns, rc != 0);
+    counters_decode(c->api->counters, ns, rc != 0);
     return rc ? -1 : 0;
 }
 

@@ -20,11 +20,11 @@
 #include <stdatomic.h>
 
 #include "api/api.h"
+#include "api/store/counters.h"
+#include "api/store/images.h"
+#include "api/store/sessions.h"
 #include "api/wire/problem.h"
 
-struct images;   /* images.c: the pictures that clients have stored */
-struct sessions; /* task/session.c: the games that are being played */
-struct metrics;  /* metrics.c: counters and histograms */
 struct input;
 struct input_wants;
 
@@ -35,8 +35,8 @@ struct api {
     struct eng *eng;
     struct images *images;
     struct sessions *sessions;
-    struct metrics *metrics;
-    long long born_s; /* since the epoch */
+    struct counters *counters;
+    double born_s; /* seconds since the epoch */
     atomic_int draining;
     pthread_mutex_t mu; /* guards the two below */
     api_server_stats_fn *server_stats;
@@ -131,22 +131,5 @@ int meta_livez_step(struct api_call *c);
 int meta_readyz_step(struct api_call *c);
 int meta_static_step(struct api_call *c);
 int metrics_step(struct api_call *c);
-
-/* ---- the room's own stores ---- */
-struct images *images_new(int max, unsigned ttl_s);
-void images_free(struct images *s);
-/* One reference for the caller, NULL when there is none. Any thread. */
-struct eng_picture *images_find(struct images *s, const char *id);
-int images_count(struct images *s);
-
-struct sessions *sessions_new(int max, unsigned ttl_s);
-void sessions_free(struct sessions *s);
-int sessions_count(struct sessions *s);
-
-struct metrics *metrics_new(void);
-void metrics_free(struct metrics *m);
-void metrics_count_decode(struct metrics *m, uint64_t ns, int failed);
-void metrics_count_request(struct metrics *m, const struct api_route *route, int status,
-                           uint64_t duration_ns);
 
 #endif

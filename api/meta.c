@@ -28,8 +28,8 @@ static void write_model(struct api_call *c) {
                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"lammd\",\"grid\":%d,"
                "\"image_size\":%d,\"image_tokens\":%d,\"context\":%d,\"parameters\":%llu,"
                "\"sha256\":\"%s\",\"backend\":",
-               c->api->born_s, info->grid, info->image_size, info->image_tokens, info->positions,
-               (unsigned long long)info->parameters, info->digest);
+               (long long)c->api->born_s, info->grid, info->image_size, info->image_tokens,
+               info->positions, (unsigned long long)info->parameters, info->digest);
     json_write_str(b, info->backend);
     buf_char(b, '}');
 }

@@ -69,6 +69,13 @@ const struct api_route *api_route(const char *method, const char *path, const ch
     return NULL;
 }
 
+_Static_assert(ARRAY_LEN(table) <= COUNTERS_ROUTES, "a row for each");
+
+void api_count(struct api *a, const struct api_route *route, int status, uint64_t duration_ns) {
+    counters_request(a->counters, route ? (size_t)(route - table) : COUNTERS_ROUTES, status,
+                     duration_ns);
+}
+
 int api_route_is_quick(const struct api_route *r) {
     return r->scope == API_SCOPE_OPEN || r->step == act_step || r->step == session_act_step;
 }

@@ -36,6 +36,8 @@ int game_read(struct input *in, const struct game **out) {
     return 0;
 }
 
+const struct game *game_of(enum eng_task task) { return &games[task == ENG_SHOOT]; }
+
 static int read_axis(struct input *in, const json_t *v, const char *name, double lo, double *out) {
     const json_t *axis = json_object_get(v, name);
     double x = json_number_value(axis);

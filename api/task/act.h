@@ -15,6 +15,7 @@ struct game {
 };
 /* "game" of the request -> *out; it has to be there. 0, or -1 with the problem. */
 int game_read(struct input *in, const struct game **out);
+const struct game *game_of(enum eng_task task); /* ENG_DRIVE or ENG_SHOOT */
 
 struct act {
     const struct game *game;

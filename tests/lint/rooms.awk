@@ -33,6 +33,7 @@ BEGIN {
 
     # wire knows no call
     grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
+    grant("api/store/", base " engine/engine.h api/store/")
     grant("api/", base " engine/engine.h media/ api/")
     grant("server/http/", base " api/api.h server/http/")
     grant("server/", base " engine/engine.h api/api.h server/")
@@ -42,10 +43,10 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|form)[.]c$")
     ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|cli/eval/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture/picture|engine/model/digest)[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest)[.]c$")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/source|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/source|engine/run/job|api/call|api/store/shelf|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {
