@@ -41,6 +41,8 @@ struct api_options {
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
 };
 
+enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
+
 /* Borrows the engine until api_free. Must-succeed but for the options: E_INVALID. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */
@@ -89,14 +91,17 @@ enum problem_code {
 };
 
 /* ---- routes: the one table of what exists (routes.c) ---- */
-enum api_body { API_BODY_NONE, API_BODY_JSON, API_BODY_PICTURE /* raw, multipart or JSON */ };
-enum api_scope { API_SCOPE_OPEN, API_SCOPE_USER, API_SCOPE_ADMIN };
+enum api_pace {
+    API_WORK,  /* takes as long as the model does */
+    API_QUICK, /* takes moments, and somebody counts them: a step of a game */
+    API_WATCH  /* likewise, and comes again and again: health, metrics, the page */
+};
+struct endpoint; /* the room's own: endpoint.h */
 struct api_route {
     const char *method, *path; /* path template: "/v1/images/{id}" */
-    enum api_scope scope;
-    enum api_body body;
-    const char *allow;               /* every method of this path: "GET, HEAD" */
-    int (*step)(struct api_call *c); /* api's own */
+    const char *allow;         /* every method of this path: "GET, HEAD" */
+    enum api_pace pace;
+    const struct endpoint *endpoint;
 };
 /* Exact match of a decoded path; *arg points at the part that {..} stands for (inside `path`) or is
  * NULL. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
@@ -106,8 +111,6 @@ const struct api_route *api_route(const char *method, const char *path, const ch
 const struct api_route *api_route_table(size_t *n);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
-/* Takes moments, and somebody counts them: a game, a look at the server's health. */
-int api_route_is_quick(const struct api_route *r);
 
 /* ---- one call ---- */
 struct api_field {            /* a part of a multipart/form-data body, or a pair of the query */

@@ -8,7 +8,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "api/call.h"
+#include "api/endpoint.h"
 #include "api/static.h"
 #include "api/wire/json_write.h"
 #include "kernels/base/hex.h"
@@ -34,7 +34,7 @@ static void write_model(struct api_call *c) {
     buf_char(b, '}');
 }
 
-int meta_models_step(struct api_call *c) {
+static int models(struct api_call *c) {
     buf_str(&c->body, "{\"object\":\"list\",\"data\":[");
     write_model(c);
     buf_str(&c->body, "]}\n");
@@ -42,7 +42,7 @@ int meta_models_step(struct api_call *c) {
 }
 
 /* By its own name, or the one that stands for whatever is loaded. */
-int meta_model_step(struct api_call *c) {
+static int model(struct api_call *c) {
     const char *wanted = c->in.arg;
     if (strcmp(wanted, "lammd") != 0 && strcmp(wanted, eng_info(c->api->eng)->name) != 0)
         return call_fail_as(c, PROBLEM_MODEL_NOT_FOUND);
@@ -57,9 +57,9 @@ static int answer_status(struct api_call *c, const char *word) {
     return call_answer(c, 200, "application/json");
 }
 
-int meta_livez_step(struct api_call *c) { return answer_status(c, "alive"); }
+static int livez(struct api_call *c) { return answer_status(c, "alive"); }
 
-int meta_readyz_step(struct api_call *c) {
+static int readyz(struct api_call *c) {
     struct eng_stats s;
     eng_stats(c->api->eng, &s);
     if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
@@ -106,7 +106,7 @@ static void write_etag(const struct api_static *f, char etag[20]) {
     snprintf(etag, 20, "\"%s\"", hex);
 }
 
-int meta_static_step(struct api_call *c) {
+static int file(struct api_call *c) {
     const struct api_static *f = find(c);
     if (!f) return call_fail_as(c, PROBLEM_NOT_FOUND);
     char etag[20];
@@ -128,3 +128,9 @@ int meta_static_step(struct api_call *c) {
     c->reply.is_static = 1;
     return API_REPLY;
 }
+
+const struct endpoint meta_models_endpoint = {.answer = models};
+const struct endpoint meta_model_endpoint = {.answer = model};
+const struct endpoint meta_livez_endpoint = {.answer = livez};
+const struct endpoint meta_readyz_endpoint = {.answer = readyz};
+const struct endpoint meta_static_endpoint = {.answer = file};

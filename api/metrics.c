@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "api/call.h"
+#include "api/endpoint.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help) {
     buf_printf(b, "# HELP lammd_%s %s\n# TYPE lammd_%s %s\n", name, help, name, type);
@@ -227,7 +227,7 @@ static void write_process(struct buf *b, double born_s) {
                born_s);
 }
 
-int metrics_step(struct api_call *c) {
+static int answer(struct api_call *c) {
     struct api *a = c->api;
     struct buf *b = &c->body;
     struct eng_stats s;
@@ -249,3 +249,5 @@ int metrics_step(struct api_call *c) {
     call_header(c, "Cache-Control", "no-store");
     return call_answer(c, 200, "text/plain; version=0.0.4; charset=utf-8");
 }
+
+const struct endpoint metrics_endpoint = {.answer = answer};

@@ -131,7 +131,7 @@ static void print_ms(const char *name, struct runs *r) {
 static void print_main(struct bench *b) {
     const struct eng_info *info = eng_info(b->eng);
     printf("%s on %s: %u questions, %s, %d runs\n", info->name, info->backend, b->n,
-           eng_estimate_words[b->estimate], b->cold.n);
+           b->cfg->estimate ? b->cfg->estimate : "mode", b->cold.n);
     printf("  %-30s %9.1f ms   (%.2f M parameters)\n", "opening", b->open_s * 1e3,
            (double)info->parameters / 1e6);
     print_ms("resize and digest", &b->prepare);
@@ -178,8 +178,10 @@ static int run(struct bench *b, struct err *e) {
 }
 
 static int read_estimate(const char *name, enum eng_estimate *out) {
-    for (int i = 0; eng_estimate_words[i]; i++) {
-        if (!name || strcmp(name, eng_estimate_words[i]) == 0) {
+    static const char *const words[] = {
+        [ENG_MODE] = "mode", [ENG_MEDIAN] = "median", [ENG_MEAN] = "mean"};
+    for (int i = 0; i < (int)ARRAY_LEN(words); i++) {
+        if (!name || strcmp(name, words[i]) == 0) {
             *out = (enum eng_estimate)i;
             return 0;
         }

@@ -8,18 +8,14 @@
 
 enum { CHAT_STOPS_MAX = 4 };
 
+/* The request. */
 struct chat {
-    /* the request */
     struct eng_turn turns[ENG_TURNS_MAX];
     uint32_t n_turns;
     struct eng_speech speech;
     int is_stream, with_usage, with_logprobs, n_top;
     const char *stops[CHAT_STOPS_MAX];
     size_t n_stops;
-    /* the answer */
-    long long created;    /* seconds since the epoch */
-    size_t told;          /* bytes that are in chunks */
-    uint32_t told_tokens; /* tokens likewise */
 };
 
 extern const struct input_wants chat_wants;

@@ -1,6 +1,7 @@
 /* figures.c - see figures.h. */
 #include "api/task/figures.h"
 
+#include "api/ask.h"
 #include "api/wire/json_write.h"
 
 void figures_head(const struct api_call *c, struct buf *b) {

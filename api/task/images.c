@@ -2,17 +2,9 @@
  *
  * What is kept and for how long: api/store/images.h. Thread: a worker.
  */
-#include "api/call.h"
-#include "api/wire/input.h"
+#include "api/endpoint.h"
 
-int images_put_step(struct api_call *c) {
-    static const char *const known[] = {NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct input in;
-    int rc = call_open(c, &in, &wants);
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
-    if (rc) return call_fail(c);
+static int put(struct api_call *c) {
     const char *id = eng_picture_digest(c->pictures[0]);
     int is_new = images_put(c->api->images, c->pictures[0]), w, h;
     eng_picture_size(c->pictures[0], &w, &h);
@@ -22,7 +14,12 @@ int images_put_step(struct api_call *c) {
     return call_answer(c, is_new ? 201 : 200, "application/json");
 }
 
-int images_delete_step(struct api_call *c) {
+static int forget(struct api_call *c) {
     if (images_forget(c->api->images, c->in.arg)) return call_fail_as(c, PROBLEM_IMAGE_NOT_FOUND);
     return call_answer(c, 204, NULL);
 }
+
+static const char *const known[] = {NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint images_put_endpoint = {.wants = &wants, .answer = put};
+const struct endpoint images_delete_endpoint = {.answer = forget};

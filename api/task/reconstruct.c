@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/call.h"
+#include "api/ask.h"
+#include "api/endpoint.h"
+#include "api/stream.h"
 #include "api/task/figures.h"
-#include "api/wire/accept.h"
-#include "api/wire/input.h"
 #include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 #include "kernels/base/mem.h"
@@ -28,8 +28,11 @@
 
 enum { COARSEST = 16, EVENT_PIXELS_MAX = 512 };
 
-enum form { FORM_PNG, FORM_JSON, FORM_STREAM };
-static const char *const forms[] = {"image/png", "application/json", SSE_CONTENT_TYPE};
+enum { MEDIA_PNG };
+static const struct media media = {
+    .types = {"image/png", "application/json", SSE_CONTENT_TYPE},
+    .refusal = "the answer comes as image/png, application/json or text/event-stream; none of them "
+               "is in Accept"};
 
 struct place {
     uint16_t x, y;
@@ -39,7 +42,6 @@ struct painting {
     int width, height;
     int region[4]; /* x, y, w, h in grid units */
     int estimate, uncertainty, compare;
-    enum form form;
     uint32_t n;           /* width * height */
     struct place *places; /* (n) in the order of the questions */
     uint8_t *truth;       /* (height, width, 3): the original at the places asked */
@@ -68,7 +70,9 @@ static int read_region(struct input *in, struct painting *p, int grid) {
                        grid, grid, grid, r[0], r[1], r[2], r[3]);
 }
 
-static int read_request(struct input *in, struct painting *p, int grid) {
+static int read(struct api_call *c, struct input *in) {
+    struct painting *p = c->state;
+    int grid = eng_info(c->api->eng)->grid;
     if (read_region(in, p, grid)) return -1;
     p->width = p->region[2];
     p->height = p->region[3];
@@ -96,7 +100,9 @@ static void order_places(struct painting *p) {
 /* (2i + 1) * span / 2n in whole numbers. */
 static int spread(int from, int span, int i, int n) { return from + (2 * i + 1) * span / (2 * n); }
 
-static int submit(struct api_call *c, struct painting *p, int grid) {
+static int ask(struct api_call *c) {
+    struct painting *p = c->state;
+    int grid = eng_info(c->api->eng)->grid;
     p->n = (uint32_t)p->width * (uint32_t)p->height;
     p->places = mem_try(p->n * sizeof(*p->places));
     p->truth = mem_try((size_t)p->n * 3);
@@ -118,7 +124,6 @@ static int submit(struct api_call *c, struct painting *p, int grid) {
                               .estimate = (enum eng_estimate)p->estimate,
                               .distribution = p->uncertainty,
                               .urgency = ENG_PICTURE};
-        c->wakes_each_pass = p->form == FORM_STREAM;
         rc = call_ask(c, &ask, NULL) ? 0 : -1;
     } else {
         problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
@@ -215,7 +220,8 @@ static int answer_json(struct api_call *c, const struct painting *p,
     return call_answer(c, 200, "application/json");
 }
 
-static int answer(struct api_call *c, struct painting *p) {
+static int answer(struct api_call *c) {
+    const struct painting *p = c->state;
     uint32_t n;
     const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &n);
     must(n == p->n);
@@ -225,8 +231,8 @@ static int answer(struct api_call *c, struct painting *p) {
         step = call_fail_as(c, PROBLEM_NO_MEMORY);
     } else {
         paint(p, answers, rgb, grey);
-        step = p->form == FORM_PNG ? answer_png(c, p, answers, rgb)
-                                   : answer_json(c, p, answers, rgb, grey);
+        step = c->media == MEDIA_PNG ? answer_png(c, p, answers, rgb)
+                                     : answer_json(c, p, answers, rgb, grey);
     }
     mem_free(rgb);
     mem_free(grey);
@@ -235,7 +241,8 @@ static int answer(struct api_call *c, struct painting *p) {
 
 /* ---- the event stream ---- */
 
-static void write_start(struct api_call *c, const struct painting *p) {
+static void write_start(struct api_call *c) {
+    const struct painting *p = c->state;
     struct buf *b = &c->body;
     sse_begin(b, "start");
     buf_char(b, '{');
@@ -274,7 +281,7 @@ static void write_end(struct api_call *c, const struct painting *p,
                       const struct eng_answer *answers) {
     struct buf *b = &c->body;
     if (call_outcome(c) < 0) {
-        call_error_event(c);
+        stream_problem(c, "error");
         return;
     }
     sse_begin(b, "done");
@@ -300,42 +307,15 @@ static void next_event(struct api_call *c) {
     }
 }
 
-static int answer_stream(struct api_call *c, struct painting *p) {
-    write_start(c, p);
-    return call_stream(c, next_event);
-}
-
-/* ---- the step ---- */
-
-static int begin(struct api_call *c) {
-    static const char *const known[] = {"width",       "height",  "region", "estimate",
-                                        "uncertainty", "compare", NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct painting *p = c->state = mem_try(sizeof(*p));
-    if (!p) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
-    c->state_clear = painting_clear;
-    int form = accept_pick(c->in.accept, forms, ARRAY_LEN(forms));
-    if (form < 0)
-        return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
-                           "the answer comes as image/png, application/json or text/event-stream; "
-                           "none of them is in Accept");
-    p->form = (enum form)form;
-    int grid = eng_info(c->api->eng)->grid;
-    struct input in;
-    int rc = call_open(c, &in, &wants);
-    if (!rc) rc = read_request(&in, p, grid);
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
-    return rc ? rc : submit(c, p, grid);
-}
-
-int reconstruct_step(struct api_call *c) {
-    if (!c->state) {
-        if (begin(c)) return call_fail(c);
-        struct painting *p = c->state;
-        if (p->form == FORM_STREAM) return answer_stream(c, p);
-    }
-    int outcome = call_outcome(c);
-    if (outcome < 0) return call_fail(c);
-    return outcome ? answer(c, c->state) : API_WAIT;
-}
+static const char *const known[] = {"width",       "height",  "region", "estimate",
+                                    "uncertainty", "compare", NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint reconstruct_endpoint = {.wants = &wants,
+                                              .media = &media,
+                                              .state_size = sizeof(struct painting),
+                                              .read = read,
+                                              .ask = ask,
+                                              .answer = answer,
+                                              .first = write_start,
+                                              .next = next_event,
+                                              .clear = painting_clear};

@@ -17,9 +17,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/ask.h"
+#include "api/endpoint.h"
 #include "api/task/figures.h"
-#include "api/wire/accept.h"
-#include "api/wire/input.h"
 #include "api/wire/json_write.h"
 #include "kernels/base/mem.h"
 #include "media/mask.h"
@@ -27,7 +27,6 @@
 enum { SENTENCES_MAX = 64, SENTENCE_MAX = 500, FLIGHT_MAX = 8 };
 _Static_assert(2 * SENTENCES_MAX <= CALL_JOBS_MAX, "a look has two jobs");
 
-enum form { FORM_PNG, FORM_JSON };
 enum size { SIZE_FULL, SIZE_GRID };
 static const char *const sizes[] = {"full", "grid", NULL};
 
@@ -47,7 +46,7 @@ struct cutting {
     int is_list; /* `sentences` was given */
     int has_box, is_whole, is_soft, with_png, size;
     double box[4], threshold;
-    enum form form;
+    int is_png;
     int grid, w, h; /* of the answer's masks */
     /* room for one mask */
     uint8_t *bits, *grey; /* (grid, grid) */
@@ -63,16 +62,16 @@ static void cutting_clear(void *state) {
 
 /* ---- reading the request ---- */
 
-static int read_sentences(struct api_call *c, struct input *in, struct cutting *q) {
+static int read_sentences(struct input *in, struct cutting *q) {
     const char *one = NULL;
     if (input_text(in, "sentence", SENTENCE_MAX, &one)) return -1;
     if (input_texts(in, "sentences", SENTENCES_MAX, SENTENCE_MAX, &q->sentences, &q->n)) return -1;
     q->is_list = q->n > 0;
     if (one && q->is_list)
-        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "sentences",
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "sentences",
                            "give either sentence or sentences");
     if (!one && !q->is_list)
-        return problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "sentence",
+        return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, "sentence",
                            "sentence is missing: what to cut out, e.g. \"the red ball\"; or "
                            "sentences, an array of 1 to %d",
                            SENTENCES_MAX);
@@ -85,9 +84,9 @@ static int read_sentences(struct api_call *c, struct input *in, struct cutting *
     return 0;
 }
 
-static int read_fields(struct api_call *c, struct input *in, struct cutting *q) {
+static int read_fields(struct input *in, struct cutting *q) {
     q->threshold = 0.5;
-    if (read_sentences(c, in, q)) return -1;
+    if (read_sentences(in, q)) return -1;
     q->has_box = input_has(in, "box");
     if (input_numbers(in, "box", "x1,y1,x2,y2", 4, q->box)) return -1;
     if (input_flag(in, "whole", &q->is_whole)) return -1;
@@ -96,22 +95,27 @@ static int read_fields(struct api_call *c, struct input *in, struct cutting *q) 
     if (input_number(in, "threshold", 0, 1, &q->threshold)) return -1;
     if (input_word(in, "size", sizes, &q->size)) return -1;
     if (q->has_box && q->is_whole)
-        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "box",
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "box",
                            "give either box or whole");
     return 0;
 }
 
-static int pick_form(struct api_call *c, struct cutting *q) {
-    static const char *const forms[] = {"image/png", "application/json"};
-    /* A list of masks is no picture. */
-    int skip = q->is_list, form = accept_pick(c->in.accept, forms + skip, 2 - skip);
-    q->form = (enum form)(form + skip);
-    if (form >= 0) return 0;
-    return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL,
-                       skip ? "the masks of sentences come as application/json, which is not in "
-                              "Accept; a PNG has the mask of one sentence"
-                            : "the answer comes as image/png or application/json; neither is in "
-                              "Accept");
+/* A list of masks is no picture. */
+static int pick_media(struct api_call *c, struct cutting *q) {
+    static const struct media one = {
+        .types = {"image/png", "application/json"},
+        .refusal = "the answer comes as image/png or application/json; neither is in Accept"};
+    static const struct media list = {
+        .types = {"application/json"},
+        .refusal = "the masks of sentences come as application/json, which is not in Accept; a PNG "
+                   "has the mask of one sentence"};
+    if (endpoint_pick(c, q->is_list ? &list : &one)) return -1;
+    q->is_png = !q->is_list && c->media == 0;
+    return 0;
+}
+
+static int read(struct api_call *c, struct input *in) {
+    return read_fields(in, c->state) || pick_media(c, c->state) ? -1 : 0;
 }
 
 /* What the answer will take of memory and time is known before anything is asked. */
@@ -128,20 +132,6 @@ static int set_size(struct api_call *c, struct cutting *q) {
                            "png out, or ask for size=grid",
                            q->n, q->w, q->h, (unsigned long long)c->api->opt.pixels_max);
     return 0;
-}
-
-static int read_request(struct api_call *c, struct cutting *q) {
-    static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
-                                        "png",      "threshold", "size", NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct input in;
-    int rc = call_open(c, &in, &wants);
-    if (!rc) rc = read_fields(c, &in, q);
-    if (!rc) rc = pick_form(c, q);
-    if (!rc) rc = call_pictures(c, &in);
-    if (!rc) rc = set_size(c, q);
-    input_close(&in);
-    return rc;
 }
 
 /* ---- the looks ---- */
@@ -260,8 +250,17 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
     return moved;
 }
 
+static int ask(struct api_call *c) {
+    struct cutting *q = c->state;
+    if (set_size(c, q)) return -1;
+    for (uint32_t i = 0; i < q->n; i++)
+        start_look(c, q, &q->looks[i]);
+    return 0;
+}
+
 /* 1: all looks are done; 0: wait; -1. */
-static int go_on(struct api_call *c, struct cutting *q) {
+static int outcome(struct api_call *c) {
+    struct cutting *q = c->state;
     uint32_t n_flying, n_done = 0;
     int moved;
     do {
@@ -388,31 +387,24 @@ static int answer_json(struct api_call *c, struct cutting *q) {
     return call_answer(c, 200, "application/json");
 }
 
-static int answer(struct api_call *c, struct cutting *q) {
+static int answer(struct api_call *c) {
+    struct cutting *q = c->state;
     size_t places = (size_t)q->grid * (size_t)q->grid;
     q->bits = mem_try(places);
     q->grey = mem_try(places);
     q->chance = mem_try(places * sizeof(*q->chance));
     if (!q->bits || !q->grey || !q->chance) return call_fail_as(c, PROBLEM_NO_MEMORY);
     (void)call_outcome(c); /* for the log */
-    return q->form == FORM_PNG ? answer_png(c, q) : answer_json(c, q);
+    return q->is_png ? answer_png(c, q) : answer_json(c, q);
 }
 
-/* ---- the step ---- */
-
-static int begin(struct api_call *c) {
-    struct cutting *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
-    c->state_clear = cutting_clear;
-    if (read_request(c, q)) return -1;
-    for (uint32_t i = 0; i < q->n; i++)
-        start_look(c, q, &q->looks[i]);
-    return 0;
-}
-
-int segment_step(struct api_call *c) {
-    if (!c->state && begin(c)) return call_fail(c);
-    int done = go_on(c, c->state);
-    if (done < 0) return call_fail(c);
-    return done ? answer(c, c->state) : API_WAIT;
-}
+static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
+                                    "png",      "threshold", "size", NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint segment_endpoint = {.wants = &wants,
+                                          .state_size = sizeof(struct cutting),
+                                          .read = read,
+                                          .ask = ask,
+                                          .outcome = outcome,
+                                          .answer = answer,
+                                          .clear = cutting_clear};

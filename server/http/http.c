@@ -357,7 +357,7 @@ static enum MHD_Result on_request(void *ud, struct MHD_Connection *mhd, const ch
 }
 
 static void tell(const struct http *h, struct req *r, int status, int is_settled, uint64_t ns) {
-    int is_loud = h->opt.is_verbose || !r->route || r->route->scope != API_SCOPE_OPEN;
+    int is_loud = h->opt.is_verbose || !r->route || r->route->pace != API_WATCH;
     log_event(is_loud ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "request",
               "id=%s method=%s route=%s status=%d ms=%.1f bytes=%llu %s", r->id, r->method,
               r->route ? r->route->path : "-", status, (double)ns / 1e6,
