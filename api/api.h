@@ -41,19 +41,67 @@ struct api_options {
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
 };
 
+enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
+
 /* Borrows the engine until api_free. Must-succeed but for the options: E_INVALID. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */
 
+/* ---- what can go wrong ---- */
+
+/* The word that a client reads is the name in small letters, "queue_full" (wire/problem.c). */
+enum problem_code {
+    PROBLEM_NONE,
+    PROBLEM_HEADER_GATE,
+    PROBLEM_BAD_MULTIPART,
+    PROBLEM_INVALID_JSON,
+    PROBLEM_INVALID_PARAMETER,
+    PROBLEM_UNKNOWN_PARAMETER,
+    PROBLEM_MISSING_PARAMETER,
+    PROBLEM_MISSING_PICTURE,
+    PROBLEM_TOO_MANY_PICTURES,
+    PROBLEM_UNSUPPORTED_URL,
+    PROBLEM_FORBIDDEN,
+    PROBLEM_NOT_FOUND,
+    PROBLEM_IMAGE_NOT_FOUND,
+    PROBLEM_SESSION_NOT_FOUND,
+    PROBLEM_MODEL_NOT_FOUND,
+    PROBLEM_METHOD_NOT_ALLOWED,
+    PROBLEM_NOT_ACCEPTABLE,
+    PROBLEM_SESSION_BUSY,
+    PROBLEM_BODY_TOO_LARGE,
+    PROBLEM_PICTURE_TOO_LARGE,
+    PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+    PROBLEM_UNSUPPORTED_PICTURE,
+    PROBLEM_BAD_PICTURE,
+    PROBLEM_TOO_MUCH_WORK,
+    PROBLEM_UNSUPPORTED_TASK,
+    PROBLEM_URI_TOO_LONG,
+    PROBLEM_HEADERS_TOO_LARGE,
+    PROBLEM_QUEUE_FULL,
+    PROBLEM_TOO_MANY_SESSIONS,
+    PROBLEM_TOO_MANY_CONNECTIONS,
+    PROBLEM_DRAINING,
+    PROBLEM_NO_MEMORY,
+    PROBLEM_DEVICE_LOST,
+    PROBLEM_DEADLINE,
+    PROBLEM_CANCELLED,
+    PROBLEM_INTERNAL_ERROR,
+    PROBLEM_CODES
+};
+
 /* ---- routes: the one table of what exists (routes.c) ---- */
-enum api_body { API_BODY_NONE, API_BODY_JSON, API_BODY_PICTURE /* raw, multipart or JSON */ };
-enum api_scope { API_SCOPE_OPEN, API_SCOPE_USER, API_SCOPE_ADMIN };
+enum api_pace {
+    API_WORK,  /* takes as long as the model does */
+    API_QUICK, /* takes moments, and somebody counts them: a step of a game */
+    API_WATCH  /* likewise, and comes again and again: health, metrics, the page */
+};
+struct endpoint; /* the room's own: endpoint.h */
 struct api_route {
     const char *method, *path; /* path template: "/v1/images/{id}" */
-    enum api_scope scope;
-    enum api_body body;
-    const char *allow;               /* every method of this path: "GET, HEAD" */
-    int (*step)(struct api_call *c); /* api's own */
+    const char *allow;         /* every method of this path: "GET, HEAD" */
+    enum api_pace pace;
+    const struct endpoint *endpoint;
 };
 /* Exact match of a decoded path; *arg points at the part that {..} stands for (inside `path`) or is
  * NULL. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
@@ -63,8 +111,6 @@ const struct api_route *api_route(const char *method, const char *path, const ch
 const struct api_route *api_route_table(size_t *n);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
-/* Takes moments, and somebody counts them: a game, a look at the server's health. */
-int api_route_is_quick(const struct api_route *r);
 
 /* ---- one call ---- */
 struct api_field {            /* a part of a multipart/form-data body, or a pair of the query */
@@ -133,10 +179,10 @@ void api_call_free(struct api_call *c); /* NULL is legal */
 /* For the log: "answers=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */
 const char *api_call_summary(const struct api_call *c);
 
-/* An error reply that the server needs before there is a call (gate, limits, draining). `code` is a
- * word of problem.c's table, e.g. "queue_full", "header_gate"; `detail` NULL: the table's text.
- * Fills `body` (E_NOMEM) and returns the HTTP status. */
-int api_problem(const char *code, const char *detail, const char *request_id, struct buf *body);
+/* An error reply that the server needs before there is a call (gate, limits, draining). `detail`
+ * NULL: the table's text. Fills `body` (E_NOMEM) and returns the HTTP status. */
+int api_problem(enum problem_code code, const char *detail, const char *request_id,
+                struct buf *body);
 
 /* ---- what the server knows and /readyz and /metrics must tell ---- */
 struct api_server_stats {

@@ -8,9 +8,10 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "api/call.h"
+#include "api/endpoint.h"
 #include "api/static.h"
-#include "api/wire/json.h"
+#include "api/wire/json_write.h"
+#include "kernels/base/hex.h"
 
 /* The page loads nothing from anywhere else, and nobody may frame it. */
 static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' "
@@ -27,13 +28,13 @@ static void write_model(struct api_call *c) {
                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"lammd\",\"grid\":%d,"
                "\"image_size\":%d,\"image_tokens\":%d,\"context\":%d,\"parameters\":%llu,"
                "\"sha256\":\"%s\",\"backend\":",
-               c->api->born_s, info->grid, info->image_size, info->image_tokens, info->positions,
-               (unsigned long long)info->parameters, info->digest);
+               (long long)c->api->born_s, info->grid, info->image_size, info->image_tokens,
+               info->positions, (unsigned long long)info->parameters, info->digest);
     json_write_str(b, info->backend);
     buf_char(b, '}');
 }
 
-int meta_models_step(struct api_call *c) {
+static int models(struct api_call *c) {
     buf_str(&c->body, "{\"object\":\"list\",\"data\":[");
     write_model(c);
     buf_str(&c->body, "]}\n");
@@ -41,10 +42,10 @@ int meta_models_step(struct api_call *c) {
 }
 
 /* By its own name, or the one that stands for whatever is loaded. */
-int meta_model_step(struct api_call *c) {
+static int model(struct api_call *c) {
     const char *wanted = c->in.arg;
     if (strcmp(wanted, "lammd") != 0 && strcmp(wanted, eng_info(c->api->eng)->name) != 0)
-        return call_fail_as(c, "model_not_found");
+        return call_fail_as(c, PROBLEM_MODEL_NOT_FOUND);
     write_model(c);
     buf_char(&c->body, '\n');
     return call_answer(c, 200, "application/json");
@@ -56,15 +57,15 @@ static int answer_status(struct api_call *c, const char *word) {
     return call_answer(c, 200, "application/json");
 }
 
-int meta_livez_step(struct api_call *c) { return answer_status(c, "alive"); }
+static int livez(struct api_call *c) { return answer_status(c, "alive"); }
 
-int meta_readyz_step(struct api_call *c) {
+static int readyz(struct api_call *c) {
     struct eng_stats s;
     eng_stats(c->api->eng, &s);
-    if (atomic_load(&c->api->draining)) return call_fail_as(c, "draining");
-    if (eng_health(c->api->eng)) return call_fail_as(c, "device_lost");
+    if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
+    if (eng_health(c->api->eng)) return call_fail_as(c, PROBLEM_DEVICE_LOST);
     if (s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max)
-        return call_fail_as(c, "queue_full");
+        return call_fail_as(c, PROBLEM_QUEUE_FULL);
     return answer_status(c, "ready");
 }
 
@@ -98,17 +99,16 @@ static const struct api_static *find(const struct api_call *c) {
 /* "0123456789abcdef", quotes included: the first 64 bits of the content's SHA-256. */
 static void write_etag(const struct api_static *f, char etag[20]) {
     unsigned char md[EVP_MAX_MD_SIZE] = {0};
+    char hex[17];
     size_t n;
     if (!EVP_Q_digest(NULL, "SHA256", NULL, f->bytes, f->len, md, &n)) memset(md, 0, sizeof(md));
-    etag[0] = '"';
-    for (int i = 0; i < 8; i++)
-        snprintf(etag + 1 + 2 * i, 3, "%02x", md[i]);
-    snprintf(etag + 17, 3, "\"");
+    hex_write(md, 8, hex);
+    snprintf(etag, 20, "\"%s\"", hex);
 }
 
-int meta_static_step(struct api_call *c) {
+static int file(struct api_call *c) {
     const struct api_static *f = find(c);
-    if (!f) return call_fail_as(c, "not_found");
+    if (!f) return call_fail_as(c, PROBLEM_NOT_FOUND);
     char etag[20];
     write_etag(f, etag);
     call_header_printf(c, "ETag", "%s", etag);
@@ -128,3 +128,9 @@ int meta_static_step(struct api_call *c) {
     c->reply.is_static = 1;
     return API_REPLY;
 }
+
+const struct endpoint meta_models_endpoint = {.answer = models};
+const struct endpoint meta_model_endpoint = {.answer = model};
+const struct endpoint meta_livez_endpoint = {.answer = livez};
+const struct endpoint meta_readyz_endpoint = {.answer = readyz};
+const struct endpoint meta_static_endpoint = {.answer = file};

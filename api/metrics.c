@@ -1,9 +1,8 @@
 /* metrics.c - GET /metrics: counters and gauges in Prometheus' text format 0.0.4.
  *
- * Own counters are atomics in flat arrays, one per route and status, so that counting takes no lock
- * and no memory. A route is labelled by its template, never by the path that was asked. Figures of
- * the engine and the server are fetched when somebody looks.
- * Thread: counting from any, writing on a worker.
+ * What this room counts itself is in store/counters.h; figures of the engine and the server are
+ * fetched when somebody looks. A route is labelled by its template, never by the path that was asked.
+ * Thread: a worker.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -11,70 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "api/call.h"
-#include "kernels/base/mem.h"
-
-enum { ROUTES_MAX = 32 };
-
-static const int statuses[] = {200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409,
-                               413, 414, 415, 422, 429, 431, 499, 500, 503, 504, 0 /* any other */};
-static const double bounds_s[] = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
-                                  0.5,   1,     2.5,  5,     10,   30,  60};
-
-struct histogram {
-    atomic_ullong buckets[ARRAY_LEN(bounds_s) + 1]; /* not summed up yet; the last: beyond all */
-    atomic_ullong sum_ns;
-};
-
-struct metrics {
-    /* the row behind the last route counts what matched none */
-    atomic_ullong requests[ROUTES_MAX + 1][ARRAY_LEN(statuses)];
-    struct histogram durations[ROUTES_MAX + 1];
-    struct histogram decode;
-    atomic_ullong decode_refused;
-    double start_time; /* seconds since the epoch */
-};
-
-struct metrics *metrics_new(void) {
-    size_t n;
-    api_route_table(&n);
-    must(n <= ROUTES_MAX);
-    struct metrics *m = mem_must(sizeof(*m));
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    m->start_time = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-    return m;
-}
-
-void metrics_free(struct metrics *m) { mem_free(m); }
-
-/* ---- counting ---- */
-
-static void observe(struct histogram *h, uint64_t ns) {
-    size_t i = 0;
-    while (i < ARRAY_LEN(bounds_s) && (double)ns > bounds_s[i] * 1e9)
-        i++;
-    atomic_fetch_add(&h->buckets[i], 1);
-    atomic_fetch_add(&h->sum_ns, ns);
-}
-
-void metrics_count_decode(struct metrics *m, uint64_t ns, int failed) {
-    observe(&m->decode, ns);
-    if (failed) atomic_fetch_add(&m->decode_refused, 1);
-}
-
-void metrics_count_request(struct metrics *m, const struct api_route *route, int status,
-                           uint64_t duration_ns) {
-    size_t n, s = 0;
-    const struct api_route *table = api_route_table(&n);
-    size_t r = route ? (size_t)(route - table) : n;
-    while (statuses[s] && statuses[s] != status)
-        s++;
-    atomic_fetch_add(&m->requests[r][s], 1);
-    observe(&m->durations[r], duration_ns);
-}
-
-/* ---- writing ---- */
+#include "api/endpoint.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help) {
     buf_printf(b, "# HELP lammd_%s %s\n# TYPE lammd_%s %s\n", name, help, name, type);
@@ -111,11 +47,12 @@ static void label(struct buf *b, const char *s) {
 static void write_histogram(struct buf *b, const char *name, const char *labels,
                             struct histogram *h) {
     unsigned long long sum = 0;
-    for (size_t i = 0; i < ARRAY_LEN(bounds_s); i++) {
+    for (size_t i = 0; i < COUNTERS_BOUNDS; i++) {
         sum += atomic_load(&h->buckets[i]);
-        buf_printf(b, "lammd_%s_bucket{%sle=\"%g\"} %llu\n", name, labels, bounds_s[i], sum);
+        buf_printf(b, "lammd_%s_bucket{%sle=\"%g\"} %llu\n", name, labels, counters_bound_s[i],
+                   sum);
     }
-    sum += atomic_load(&h->buckets[ARRAY_LEN(bounds_s)]);
+    sum += atomic_load(&h->buckets[COUNTERS_BOUNDS]);
     buf_printf(b, "lammd_%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, sum);
     int n = (int)strlen(labels);
     const char *open = n ? "{" : "", *close = n ? "}" : "";
@@ -125,33 +62,38 @@ static void write_histogram(struct buf *b, const char *name, const char *labels,
     buf_printf(b, "lammd_%s_count%s%.*s%s %llu\n", name, open, n, labels, close, sum);
 }
 
-static const char *route_labels(const struct api_route *table, size_t n, size_t r, char *to,
-                                size_t cap) {
-    if (r < n)
-        snprintf(to, cap, "method=\"%s\",route=\"%s\",", table[r].method, table[r].path);
-    else
-        snprintf(to, cap, "method=\"\",route=\"\",");
-    return to;
+/* Of the i-th route, where i = n stands for what matched none. */
+struct route_row {
+    size_t row;
+    char labels[128];
+};
+
+static struct route_row route_row(const struct api_route *table, size_t n, size_t i) {
+    struct route_row r = {.row = i < n ? i : COUNTERS_ROUTES};
+    snprintf(r.labels, sizeof(r.labels), "method=\"%s\",route=\"%s\",",
+             i < n ? table[i].method : "", i < n ? table[i].path : "");
+    return r;
 }
 
-static void write_requests(struct buf *b, struct metrics *m) {
+static void write_requests(struct buf *b, struct counters *m) {
     size_t n;
     const struct api_route *table = api_route_table(&n);
-    char labels[128];
     head(b, "http_requests_total", "counter", "Requests answered, by route template and status.");
-    for (size_t r = 0; r <= n; r++) {
-        for (size_t s = 0; s < ARRAY_LEN(statuses); s++) {
-            unsigned long long v = atomic_load(&m->requests[r][s]);
+    for (size_t i = 0; i <= n; i++) {
+        struct route_row r = route_row(table, n, i);
+        for (size_t s = 0; s < COUNTERS_STATUSES; s++) {
+            unsigned long long v = atomic_load(&m->requests[r.row][s]);
             if (!v) continue;
-            buf_printf(b, "lammd_http_requests_total{%scode=\"%d\"} %llu\n",
-                       route_labels(table, n, r, labels, sizeof(labels)), statuses[s], v);
+            buf_printf(b, "lammd_http_requests_total{%scode=\"%d\"} %llu\n", r.labels,
+                       counters_status[s], v);
         }
     }
     head(b, "http_request_duration_seconds", "histogram",
          "From the first byte of a request to the last of its reply.");
-    for (size_t r = 0; r <= n; r++)
-        write_histogram(b, "http_request_duration_seconds",
-                        route_labels(table, n, r, labels, sizeof(labels)), &m->durations[r]);
+    for (size_t i = 0; i <= n; i++) {
+        struct route_row r = route_row(table, n, i);
+        write_histogram(b, "http_request_duration_seconds", r.labels, &m->durations[r.row]);
+    }
 }
 
 static void write_tasks(struct buf *b, const struct eng_stats *s) {
@@ -255,7 +197,7 @@ static int count_fds(void) {
     return n < 0 ? 0 : n;
 }
 
-static void write_process(struct buf *b, const struct metrics *m) {
+static void write_process(struct buf *b, double born_s) {
     struct timespec cpu;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
     long pages = 0, total = 0;
@@ -282,10 +224,10 @@ static void write_process(struct buf *b, const struct metrics *m) {
     buf_printf(b,
                "# HELP process_start_time_seconds Start of the process, since the epoch.\n"
                "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
-               m->start_time);
+               born_s);
 }
 
-int metrics_step(struct api_call *c) {
+static int answer(struct api_call *c) {
     struct api *a = c->api;
     struct buf *b = &c->body;
     struct eng_stats s;
@@ -293,17 +235,19 @@ int metrics_step(struct api_call *c) {
     write_model(b, eng_info(a->eng));
     gauge(b, "ready", !atomic_load(&a->draining) && eng_health(a->eng) == 0,
           "1 while new work is taken.");
-    write_requests(b, a->metrics);
+    write_requests(b, a->counters);
     write_engine(b, &s);
     write_devices(b, a->eng);
     head(b, "image_decode_seconds", "histogram", "Decoding, resizing and digesting a picture.");
-    write_histogram(b, "image_decode_seconds", "", &a->metrics->decode);
-    counter(b, "images_refused_total", atomic_load(&a->metrics->decode_refused),
+    write_histogram(b, "image_decode_seconds", "", &a->counters->decode);
+    counter(b, "images_refused_total", atomic_load(&a->counters->images_refused),
             "Pictures that could not be used.");
     gauge(b, "images_stored", images_count(a->images), "Pictures kept by PUT /v1/images.");
     gauge(b, "act_sessions", sessions_count(a->sessions), "Games played by /v1/act/sessions.");
     write_server(b, a);
-    write_process(b, a->metrics);
+    write_process(b, a->born_s);
     call_header(c, "Cache-Control", "no-store");
     return call_answer(c, 200, "text/plain; version=0.0.4; charset=utf-8");
 }
+
+const struct endpoint metrics_endpoint = {.answer = answer};

@@ -1,39 +1,37 @@
 /* routes.c - the one table of what exists.
  *
  * openapi.yaml lists the same calls; tests/http/test_openapi.py holds one against the other. A path
- * is matched exactly, as a whole; `{..}` stands for one segment without a slash. What a call needs
- * (scope, body) is read from the row that matched, never worked out again from the path.
+ * is matched exactly, as a whole; `{..}` stands for one segment without a slash. What a call needs is
+ * read from the row that matched, never worked out again from the path.
  */
 #include <string.h>
 
-#include "api/call.h"
+#include "api/endpoint.h"
 
 #define GETS "GET, HEAD"
 
 static const struct api_route table[] = {
-    {"POST", "/v1/reconstruct", API_SCOPE_USER, API_BODY_PICTURE, "POST", reconstruct_step},
-    {"POST", "/v1/pixels", API_SCOPE_USER, API_BODY_PICTURE, "POST", pixels_step},
-    {"POST", "/v1/segment", API_SCOPE_USER, API_BODY_PICTURE, "POST", segment_step},
-    {"POST", "/v1/refer", API_SCOPE_USER, API_BODY_PICTURE, "POST", refer_step},
-    {"POST", "/v1/describe", API_SCOPE_USER, API_BODY_PICTURE, "POST", describe_step},
-    {"POST", "/v1/vqa", API_SCOPE_USER, API_BODY_PICTURE, "POST", vqa_step},
-    {"POST", "/v1/act", API_SCOPE_USER, API_BODY_PICTURE, "POST", act_step},
-    {"POST", "/v1/act/sessions", API_SCOPE_USER, API_BODY_JSON, "POST", session_new_step},
-    {"POST", "/v1/act/sessions/{id}", API_SCOPE_USER, API_BODY_PICTURE, "DELETE, POST",
-     session_act_step},
-    {"DELETE", "/v1/act/sessions/{id}", API_SCOPE_USER, API_BODY_NONE, "DELETE, POST",
-     session_delete_step},
-    {"POST", "/v1/chat/completions", API_SCOPE_USER, API_BODY_JSON, "POST", chat_step},
-    {"PUT", "/v1/images", API_SCOPE_USER, API_BODY_PICTURE, "PUT", images_put_step},
-    {"DELETE", "/v1/images/{id}", API_SCOPE_USER, API_BODY_NONE, "DELETE", images_delete_step},
-    {"GET", "/v1/models", API_SCOPE_USER, API_BODY_NONE, GETS, meta_models_step},
-    {"GET", "/v1/models/{id}", API_SCOPE_USER, API_BODY_NONE, GETS, meta_model_step},
-    {"GET", "/livez", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_livez_step},
-    {"GET", "/readyz", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_readyz_step},
-    {"GET", "/metrics", API_SCOPE_OPEN, API_BODY_NONE, GETS, metrics_step},
-    {"GET", "/openapi.yaml", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_static_step},
-    {"GET", "/", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_static_step},
-    {"GET", "/ui/{file}", API_SCOPE_OPEN, API_BODY_NONE, GETS, meta_static_step},
+    {"POST", "/v1/reconstruct", "POST", API_WORK, &reconstruct_endpoint},
+    {"POST", "/v1/pixels", "POST", API_WORK, &pixels_endpoint},
+    {"POST", "/v1/segment", "POST", API_WORK, &segment_endpoint},
+    {"POST", "/v1/refer", "POST", API_WORK, &refer_endpoint},
+    {"POST", "/v1/describe", "POST", API_WORK, &describe_endpoint},
+    {"POST", "/v1/vqa", "POST", API_WORK, &vqa_endpoint},
+    {"POST", "/v1/act", "POST", API_QUICK, &act_endpoint},
+    {"POST", "/v1/act/sessions", "POST", API_WORK, &session_new_endpoint},
+    {"POST", "/v1/act/sessions/{id}", "DELETE, POST", API_QUICK, &session_act_endpoint},
+    {"DELETE", "/v1/act/sessions/{id}", "DELETE, POST", API_WORK, &session_delete_endpoint},
+    {"POST", "/v1/chat/completions", "POST", API_WORK, &chat_endpoint},
+    {"PUT", "/v1/images", "PUT", API_WORK, &images_put_endpoint},
+    {"DELETE", "/v1/images/{id}", "DELETE", API_WORK, &images_delete_endpoint},
+    {"GET", "/v1/models", GETS, API_WORK, &meta_models_endpoint},
+    {"GET", "/v1/models/{id}", GETS, API_WORK, &meta_model_endpoint},
+    {"GET", "/livez", GETS, API_WATCH, &meta_livez_endpoint},
+    {"GET", "/readyz", GETS, API_WATCH, &meta_readyz_endpoint},
+    {"GET", "/metrics", GETS, API_WATCH, &metrics_endpoint},
+    {"GET", "/openapi.yaml", GETS, API_WATCH, &meta_static_endpoint},
+    {"GET", "/", GETS, API_WATCH, &meta_static_endpoint},
+    {"GET", "/ui/{file}", GETS, API_WATCH, &meta_static_endpoint},
 };
 
 const struct api_route *api_route_table(size_t *n) {
@@ -69,16 +67,17 @@ const struct api_route *api_route(const char *method, const char *path, const ch
     return NULL;
 }
 
-int api_route_is_quick(const struct api_route *r) {
-    return r->scope == API_SCOPE_OPEN || r->step == act_step || r->step == session_act_step;
+_Static_assert(ARRAY_LEN(table) <= COUNTERS_ROUTES, "a row for each");
+
+void api_count(struct api *a, const struct api_route *route, int status, uint64_t duration_ns) {
+    counters_request(a->counters, route ? (size_t)(route - table) : COUNTERS_ROUTES, status,
+                     duration_ns);
 }
 
 size_t api_route_body_max(const struct api *a, const struct api_route *r) {
-    switch (r->body) {
-    case API_BODY_JSON: return a->opt.json_max;
-    /* raw and multipart hold a picture and a few words; JSON holds it in base64 */
-    case API_BODY_PICTURE:
-        return a->opt.json_max > a->opt.picture_max ? a->opt.json_max : a->opt.picture_max;
-    default: return 0;
-    }
+    const struct input_wants *wants = r->endpoint->wants;
+    if (!wants) return 0;
+    /* A picture comes with a few words as it is, or in JSON as base64. */
+    int may_be_picture = wants->picture && a->opt.picture_max > a->opt.json_max;
+    return may_be_picture ? a->opt.picture_max : a->opt.json_max;
 }

@@ -3,17 +3,18 @@
  * Events are made when the reader asks for bytes, straight from what the engine has ready, so a slow
  * reader costs nothing but its connection. Thread: wherever the server reads (api.h), one at a time.
  */
+#include "api/stream.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "api/call.h"
 #include "api/wire/sse.h"
 #include "kernels/base/clock.h"
 
 static const uint64_t ping_after_ns = 15ull * 1000 * 1000 * 1000;
 
-int call_stream(struct api_call *c, void (*next)(struct api_call *c)) {
-    if (c->body.bad) return call_fail_as(c, "no_memory");
+int stream_begin(struct api_call *c, void (*next)(struct api_call *c)) {
+    if (c->body.bad) return call_fail_as(c, PROBLEM_NO_MEMORY);
     c->stream.next = next;
     c->stream.last_ns = clock_ns();
     c->reply = (struct api_reply){.status = 200, .content_type = SSE_CONTENT_TYPE};
@@ -23,11 +24,14 @@ int call_stream(struct api_call *c, void (*next)(struct api_call *c)) {
     return API_STREAM;
 }
 
-void call_error_event(struct api_call *c) {
-    sse_begin(&c->body, "error");
+void stream_problem(struct api_call *c, const char *event) {
+    if (event)
+        sse_begin(&c->body, event);
+    else
+        sse_data(&c->body);
     if (problem_write(&c->problem, c->request_id, &c->body) == 0) c->body.len--; /* its line end */
     sse_end(&c->body);
-    snprintf(c->summary, sizeof(c->summary), "problem=%s", c->problem.row->code);
+    snprintf(c->summary, sizeof(c->summary), "problem=%s", problem_row(c->problem.code)->code);
 }
 
 static void refill(struct api_call *c) {

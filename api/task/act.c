@@ -11,10 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/ask.h"
 #include "api/task/figures.h"
-#include "api/wire/accept.h"
 #include "kernels/base/clock.h"
-#include "kernels/base/mem.h"
 
 enum { DEADLINE_MAX_MS = 60000, SHOTS = 6 };
 
@@ -30,11 +29,13 @@ int game_read(struct input *in, const struct game **out) {
     int i = -1;
     if (input_word(in, "game", game_names, &i)) return -1;
     if (i < 0)
-        return problem_set(in->problem, "missing_parameter", "game",
+        return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, "game",
                            "game is missing: car_racing or space_invaders");
     *out = &games[i];
     return 0;
 }
+
+const struct game *game_of(enum eng_task task) { return &games[task == ENG_SHOOT]; }
 
 static int read_axis(struct input *in, const json_t *v, const char *name, double lo, double *out) {
     const json_t *axis = json_object_get(v, name);
@@ -47,17 +48,17 @@ static int read_axis(struct input *in, const json_t *v, const char *name, double
     }
     snprintf(what, sizeof(what), "a number from %g to 1", lo);
     snprintf(at, sizeof(at), "default.%s", name);
-    input_must_be(in, at, axis, what);
+    json_must_be(in->problem, at, axis, what);
     return -1;
 }
 
 static int read_driving(struct input *in, const json_t *v, struct act *a) {
     int missing[] = {read_axis(in, v, "steering", -1, &a->steering),
                      read_axis(in, v, "gas", 0, &a->gas), read_axis(in, v, "brake", 0, &a->brake)};
-    if (in->problem->row) return -1;
+    if (in->problem->code) return -1;
     if (missing[0] || missing[1] || missing[2] || json_object_size(v) != 3)
-        return input_must_be(in, "default", v,
-                             "{\"steering\": -1..1, \"gas\": 0..1, \"brake\": 0..1}");
+        return json_must_be(in->problem, "default", v,
+                            "{\"steering\": -1..1, \"gas\": 0..1, \"brake\": 0..1}");
     return 0;
 }
 
@@ -72,8 +73,8 @@ static int read_shot(struct input *in, const json_t *v, struct act *a) {
         if (strcmp(json_string_value(name), shots[i]) == 0) a->id = i;
     }
     if (a->id >= 0) return 0;
-    return input_must_be(in, "default", v,
-                         "0 to 5, or NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, LEFTFIRE");
+    return json_must_be(in->problem, "default", v,
+                        "0 to 5, or NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, LEFTFIRE");
 }
 
 int act_read(struct input *in, struct act *a) {
@@ -89,13 +90,13 @@ int act_read(struct input *in, struct act *a) {
     return rc;
 }
 
-int act_check_sizes(struct api_call *c, const char *param) {
+static int check_sizes(struct api_call *c, const char *param) {
     int w, h, w0, h0;
     eng_picture_size(c->pictures[0], &w0, &h0);
     for (uint32_t i = 1; i < c->n_pictures; i++) {
         eng_picture_size(c->pictures[i], &w, &h);
         if (w != w0 || h != h0)
-            return problem_set(&c->problem, "invalid_parameter", param,
+            return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, param,
                                "frames of one game have one size; one is %d x %d, the next %d x %d",
                                w0, h0, w, h);
     }
@@ -133,87 +134,79 @@ static void write_said(const struct act *a, const struct eng_answer *said, struc
     if (a->has_probability) buf_printf(b, ",\"probability\":%.6g", probability);
 }
 
-/* `said` NULL: it is too late, the fallback holds. */
-static int answer(struct api_call *c, const struct act *a, const struct eng_answer *said) {
+static void write_fallback(const struct act *a, struct buf *b) {
+    if (a->game->task == ENG_DRIVE)
+        write_driving(b, a->steering, a->gas, a->brake);
+    else
+        write_shot(b, a->id);
+    buf_str(b, ",\"values\":null,\"text\":null");
+}
+
+int act_answer(struct api_call *c) {
+    const struct act *a = c->state;
     struct buf *b = &c->body;
     buf_char(b, '{');
     figures_head(c, b);
     buf_printf(b, ",\"game\":\"%s\",\"action\":", a->game->name);
-    if (said)
-        write_said(a, said, b);
-    else if (a->game->task == ENG_DRIVE)
-        write_driving(b, a->steering, a->gas, a->brake);
-    else
-        write_shot(b, a->id);
-    if (!said) {
-        buf_str(b, ",\"values\":null,\"text\":null");
+    if (a->is_late) {
+        write_fallback(a, b);
         snprintf(c->summary, sizeof(c->summary), "late=1");
+    } else {
+        uint32_t n;
+        const struct eng_answer *said = eng_job_answers(call_job(c, 0), &n);
+        must(n == 1);
+        write_said(a, said, b);
     }
-    buf_printf(b, ",\"late\":%s,\"latency_ms\":%.3f}\n", said ? "false" : "true",
+    buf_printf(b, ",\"late\":%s,\"latency_ms\":%.3f}\n", a->is_late ? "true" : "false",
                (double)(clock_ns() - c->born_ns) / 1e6);
     return call_answer(c, 200, "application/json");
 }
 
-static int fail(struct api_call *c, const struct act *a, int *is_over) {
-    const struct problem_row *row = c->problem.row;
-    int is_late = row == problem_row("deadline") || row == problem_row("queue_full");
-    if (!is_late || !a->has_fallback) return call_fail(c);
-    c->problem = (struct problem){0};
-    *is_over = 1;
-    return answer(c, a, NULL);
-}
+/* ---- the question ---- */
 
-int act_ask(struct api_call *c, const struct act *a, int *is_over) {
+int act_ask(struct api_call *c, const char *param) {
+    const struct act *a = c->state;
     uint64_t deadline_ns = a->deadline_ms ? c->born_ns + (uint64_t)a->deadline_ms * 1000000u : 0;
     struct eng_ask ask = {.task = a->game->task,
                           .distribution = a->has_probability,
                           .urgency = ENG_ACT,
                           .deadline_ns = deadline_ns};
-    *is_over = 0;
+    if (check_sizes(c, param)) return -1;
     if (deadline_ns && clock_ns() >= deadline_ns)
-        problem_set(&c->problem, "deadline", "deadline_ms", NULL);
-    else if (call_ask(c, &ask, NULL))
-        return act_go_on(c, a, is_over);
-    return fail(c, a, is_over);
+        return problem_set(&c->problem, PROBLEM_DEADLINE, "deadline_ms", NULL);
+    return call_ask(c, &ask, NULL) ? 0 : -1;
 }
 
-int act_go_on(struct api_call *c, const struct act *a, int *is_over) {
-    int outcome = call_outcome(c);
-    *is_over = 0;
-    if (outcome < 0) return fail(c, a, is_over);
-    if (outcome == 0) return API_WAIT;
-    uint32_t n;
-    const struct eng_answer *said = eng_job_answers(call_job(c, 0), &n);
-    must(n == 1);
-    *is_over = 1;
-    return answer(c, a, said);
+int act_excuse(struct api_call *c) {
+    struct act *a = c->state;
+    enum problem_code code = c->problem.code;
+    if (!a || !a->has_fallback || (code != PROBLEM_DEADLINE && code != PROBLEM_QUEUE_FULL))
+        return 0;
+    c->problem = (struct problem){0};
+    a->is_late = 1;
+    return 1;
 }
 
 /* ---- POST /v1/act ---- */
 
-static int read_request(struct api_call *c, struct act *a) {
-    static const char *const known[] = {"game", ACT_FIELDS, NULL};
-    static const struct input_wants wants = {
-        .picture = "frame", .pictures = "frames", .known = known};
-    struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc) rc = game_read(&in, &a->game);
-    if (!rc) rc = act_read(&in, a);
-    if (!rc && in.n_pictures != (int)a->game->frames)
-        rc = problem_set(&c->problem, "invalid_parameter", "frames",
-                         "%s takes exactly %u frames, oldest first; got %d", a->game->name,
-                         a->game->frames, in.n_pictures);
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
-    return rc ? rc : act_check_sizes(c, "frames");
+static int read(struct api_call *c, struct input *in) {
+    struct act *a = c->state;
+    if (game_read(in, &a->game) || act_read(in, a)) return -1;
+    if (in->n_pictures == (int)a->game->frames) return 0;
+    return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "frames",
+                       "%s takes exactly %u frames, oldest first; got %d", a->game->name,
+                       a->game->frames, in->n_pictures);
 }
 
-int act_step(struct api_call *c) {
-    static const char *const forms[] = {"application/json"};
-    int is_over;
-    if (c->state) return act_go_on(c, c->state, &is_over);
-    if (accept_pick(c->in.accept, forms, 1) < 0) return call_fail_as(c, "not_acceptable");
-    struct act *a = c->state = mem_try(sizeof(*a));
-    if (!a) return call_fail_as(c, "no_memory");
-    return read_request(c, a) ? call_fail(c) : act_ask(c, a, &is_over);
-}
+static int ask(struct api_call *c) { return act_ask(c, "frames"); }
+
+static const char *const known[] = {"game", ACT_FIELDS, NULL};
+static const struct input_wants wants = {.picture = "frame", .pictures = "frames", .known = known};
+static const struct media media = {.types = {"application/json"}};
+const struct endpoint act_endpoint = {.wants = &wants,
+                                      .media = &media,
+                                      .state_size = sizeof(struct act),
+                                      .read = read,
+                                      .ask = ask,
+                                      .answer = act_answer,
+                                      .excuse = act_excuse};

@@ -12,10 +12,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "api/wire/accept.h"
-#include "api/wire/json.h"
+#include "api/ask.h"
+#include "api/endpoint.h"
+#include "api/stream.h"
+#include "api/wire/json_write.h"
 #include "api/wire/sse.h"
-#include "kernels/base/mem.h"
 
 /* ---- what may be told ---- */
 
@@ -27,6 +28,14 @@ struct said {
     int is_over;
     const struct eng_token *tokens;
     uint32_t n_tokens; /* that begin before the end of the answer */
+};
+
+struct talk {
+    struct chat asked;
+    struct said said;     /* when it was listened to last */
+    long long created;    /* seconds since the epoch */
+    size_t told;          /* bytes that are in chunks */
+    uint32_t told_tokens; /* tokens likewise */
 };
 
 /* Bytes at the end of text that could become a stop string. */
@@ -43,28 +52,29 @@ static size_t held_back(const struct chat *q, const char *text, size_t len) {
 }
 
 /* Where the first stop string begins; len when there is none. */
-static size_t find_stop(const struct chat *q, const char *text, size_t len) {
+static size_t find_stop(const struct talk *t, const char *text, size_t len) {
+    const struct chat *q = &t->asked;
     size_t first = len;
     for (size_t i = 0; i < q->n_stops; i++) {
         size_t n = strlen(q->stops[i]);
-        const char *at = memmem(text + q->told, len - q->told, q->stops[i], n);
+        const char *at = memmem(text + t->told, len - t->told, q->stops[i], n);
         if (at && (size_t)(at - text) < first) first = (size_t)(at - text);
     }
     return first;
 }
 
-static struct said listen(struct api_call *c, const struct chat *q) {
+static struct said listen(struct api_call *c, const struct talk *t) {
     struct eng_job *job = call_job(c, 0);
     struct said s = {.is_over = eng_job_state(job) >= ENG_DONE}; /* the state first, as ever */
     size_t len;
     s.text = eng_job_text(job, &len);
-    s.len = find_stop(q, s.text, len);
+    s.len = find_stop(t, s.text, len);
     s.is_stopped = s.len < len;
     if (s.is_stopped) {
         eng_job_cancel(job);
         s.is_over = 1;
     }
-    if (!s.is_over) s.len = len - held_back(q, s.text, len);
+    if (!s.is_over) s.len = len - held_back(&t->asked, s.text, len);
     s.tokens = eng_job_tokens(job, &s.n_tokens);
     for (uint32_t i = 1; s.is_stopped && i < s.n_tokens; i++) {
         if (s.tokens[i - 1].end >= s.len) s.n_tokens = i;
@@ -117,7 +127,7 @@ static void write_token(struct api_call *c, int32_t id, float logprob, const cha
 /* "logprobs":... of tokens [from, to) */
 static void write_logprobs(struct api_call *c, const struct said *s, uint32_t from, uint32_t to,
                            struct buf *b) {
-    const struct chat *q = c->state;
+    const struct chat *q = &((const struct talk *)c->state)->asked;
     if (!q->with_logprobs) {
         buf_str(b, "\"logprobs\":null");
         return;
@@ -147,16 +157,17 @@ static void write_usage(struct api_call *c, const struct said *s, struct buf *b)
 
 /* {"id":..,"object":..,"created":..,"model":..,"system_fingerprint":..,"choices":[ */
 static void write_head(const struct api_call *c, const char *object, struct buf *b) {
-    const struct chat *q = c->state;
+    const struct talk *t = c->state;
     const struct eng_info *info = eng_info(c->api->eng);
     buf_str(b, "{\"id\":\"chatcmpl-");
     buf_str(b, c->request_id); /* a plain word */
-    buf_printf(b, "\",\"object\":\"%s\",\"created\":%lld,\"model\":", object, q->created);
+    buf_printf(b, "\",\"object\":\"%s\",\"created\":%lld,\"model\":", object, t->created);
     json_write_str(b, info->name);
     buf_printf(b, ",\"system_fingerprint\":\"fp_%.12s\",\"choices\":[", info->digest);
 }
 
-static int answer(struct api_call *c, const struct said *s) {
+static int answer(struct api_call *c) {
+    const struct said *s = &((const struct talk *)c->state)->said;
     struct buf *b = &c->body;
     write_head(c, "chat.completion", b);
     buf_str(b, "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
@@ -181,25 +192,26 @@ static void end_chunk(const struct chat *q, struct buf *b) {
     sse_end(b);
 }
 
-static void write_first(struct api_call *c, const struct chat *q) {
+static void write_first(struct api_call *c) {
+    const struct talk *t = c->state;
     struct buf *b = &c->body;
     begin_chunk(c, b);
     buf_str(b, "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
                "\"logprobs\":null,\"finish_reason\":null}");
-    end_chunk(q, b);
+    end_chunk(&t->asked, b);
 }
 
-static void write_piece(struct api_call *c, struct chat *q, const struct said *s, uint32_t tokens) {
+static void write_piece(struct api_call *c, struct talk *t, const struct said *s, uint32_t tokens) {
     struct buf *b = &c->body;
     begin_chunk(c, b);
     buf_str(b, "{\"index\":0,\"delta\":{\"content\":");
-    json_write_text(b, s->text + q->told, s->len - q->told);
+    json_write_text(b, s->text + t->told, s->len - t->told);
     buf_str(b, "},");
-    write_logprobs(c, s, q->told_tokens, tokens, b);
+    write_logprobs(c, s, t->told_tokens, tokens, b);
     buf_str(b, ",\"finish_reason\":null}");
-    end_chunk(q, b);
-    q->told = s->len;
-    q->told_tokens = tokens;
+    end_chunk(&t->asked, b);
+    t->told = s->len;
+    t->told_tokens = tokens;
 }
 
 static void write_last(struct api_call *c, const struct chat *q, const struct said *s) {
@@ -218,47 +230,37 @@ static void write_last(struct api_call *c, const struct chat *q, const struct sa
     buf_str(b, "data: [DONE]\n\n");
 }
 
-static void write_error(struct api_call *c) {
-    sse_data(&c->body);
-    if (problem_write(&c->problem, c->request_id, &c->body) == 0) c->body.len--; /* its line end */
-    sse_end(&c->body);
-    snprintf(c->summary, sizeof(c->summary), "problem=%s", c->problem.row->code);
-}
-
 static void next_chunk(struct api_call *c) {
-    struct chat *q = c->state;
-    struct said s = listen(c, q);
-    uint32_t tokens = q->told_tokens;
+    struct talk *t = c->state;
+    struct said s = listen(c, t);
+    uint32_t tokens = t->told_tokens;
     while (tokens < s.n_tokens && (s.is_over || s.tokens[tokens].end <= s.len))
         tokens++;
-    if (s.len > q->told || (s.is_over && tokens > q->told_tokens)) {
-        write_piece(c, q, &s, tokens);
+    if (s.len > t->told || (s.is_over && tokens > t->told_tokens)) {
+        write_piece(c, t, &s, tokens);
     } else if (s.is_over) {
         c->stream.ended = 1;
         if (!s.is_stopped && call_outcome(c) < 0)
-            write_error(c);
+            stream_problem(c, NULL);
         else
-            write_last(c, q, &s);
+            write_last(c, &t->asked, &s);
     }
 }
 
-/* ---- the step ---- */
+/* ---- the row ---- */
 
 /* Clients of this shape ask for JSON and a stream in one breath; `stream` decides. */
-static int check_accept(struct api_call *c) {
-    static const char *const forms[] = {"application/json", SSE_CONTENT_TYPE};
-    if (accept_pick(c->in.accept, forms, 2) >= 0) return 0;
-    return problem_set(&c->problem, "not_acceptable", NULL,
-                       "the answer comes as application/json or text/event-stream; neither is in "
-                       "Accept");
+static int read(struct api_call *c, struct input *in) {
+    struct talk *t = c->state;
+    t->created = (long long)time(NULL);
+    if (chat_read(in, eng_info(c->api->eng)->name, &t->asked)) return -1;
+    c->stream.is_wanted = t->asked.is_stream;
+    return 0;
 }
 
-static int begin(struct api_call *c) {
-    struct chat *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
-    q->created = (long long)time(NULL);
-    if (check_accept(c) || chat_read(c, q)) return -1;
-    c->wakes_each_pass = q->is_stream || q->n_stops > 0;
+static int ask(struct api_call *c) {
+    const struct chat *q = &((const struct talk *)c->state)->asked;
+    if (q->n_stops) c->wakes_each_pass = 1;
     struct eng_ask ask = {.task = ENG_CHAT,
                           .turns = q->turns,
                           .n_turns = q->n_turns,
@@ -267,17 +269,19 @@ static int begin(struct api_call *c) {
     return call_ask(c, &ask, "messages") ? 0 : -1;
 }
 
-int chat_step(struct api_call *c) {
-    if (!c->state) {
-        if (begin(c)) return call_fail(c);
-        struct chat *q = c->state;
-        if (q->is_stream) {
-            write_first(c, q);
-            return call_stream(c, next_chunk);
-        }
-    }
-    struct said s = listen(c, c->state);
-    if (!s.is_over) return API_WAIT;
-    if (!s.is_stopped && call_outcome(c) < 0) return call_fail(c);
-    return answer(c, &s);
+static int outcome(struct api_call *c) {
+    struct talk *t = c->state;
+    t->said = listen(c, t);
+    if (!t->said.is_over) return 0;
+    return t->said.is_stopped ? 1 : call_outcome(c);
 }
+
+const struct endpoint chat_endpoint = {.wants = &chat_wants,
+                                       .media = &media_json_or_events,
+                                       .state_size = sizeof(struct talk),
+                                       .read = read,
+                                       .ask = ask,
+                                       .outcome = outcome,
+                                       .answer = answer,
+                                       .first = write_first,
+                                       .next = next_chunk};

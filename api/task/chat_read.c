@@ -17,7 +17,6 @@ enum { TEXT_MAX = 20000, TEXTS_MAX_BYTES = 200000, STOP_MAX_BYTES = 200, TOKENS 
 /* ---- messages ---- */
 
 struct reading {
-    struct api_call *call;
     struct input *in;
     struct chat *chat;
     struct buf text;   /* of the message that is being read */
@@ -27,7 +26,7 @@ struct reading {
 };
 
 static int fault(struct reading *r, const char *name, const char *why) {
-    return problem_set(&r->call->problem, "invalid_parameter", name, "%s %s", name, why);
+    return problem_set(r->in->problem, PROBLEM_INVALID_PARAMETER, name, "%s %s", name, why);
 }
 
 static void add_text(struct buf *b, const char *s, size_t len) {
@@ -94,10 +93,10 @@ static int check_content(struct reading *r, const char *name, int may_be_empty) 
     int bad = r->text.bad ? r->text.bad : r->system.bad;
     r->text_bytes += r->text.len;
     if (bad == E_TOO_BIG || r->text_bytes > TEXTS_MAX_BYTES)
-        return problem_set(&r->call->problem, "invalid_parameter", name,
+        return problem_set(r->in->problem, PROBLEM_INVALID_PARAMETER, name,
                            "%s is too long: at most %d characters in a message, %d bytes in all",
                            name, TEXT_MAX, TEXTS_MAX_BYTES);
-    if (bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
+    if (bad) return problem_set(r->in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     if (r->n_pictures && !r->text.len) return fault(r, name, "has a picture but no question");
     if (may_be_empty && r->text.len == 0) return 0;
     const char *text = (const char *)r->text.p;
@@ -110,7 +109,7 @@ static int take_question(struct reading *r, const char *name) {
     if (q->n_turns && !q->turns[q->n_turns - 1].answer)
         return fault(r, name, "is the user's again; user and assistant have to take turns");
     if (q->n_turns == ENG_TURNS_MAX)
-        return problem_set(&r->call->problem, "invalid_parameter", "messages",
+        return problem_set(r->in->problem, PROBLEM_INVALID_PARAMETER, "messages",
                            "messages must have at most %d questions", ENG_TURNS_MAX);
     if (r->system.len) {
         add_text(&r->system, (const char *)r->text.p, r->text.len);
@@ -119,8 +118,8 @@ static int take_question(struct reading *r, const char *name) {
         r->text = whole;
         r->system.len = 0;
     }
-    if (r->text.bad) return problem_set(&r->call->problem, "no_memory", NULL, NULL);
-    const char *text = call_keep(r->call, (const char *)r->text.p, r->text.len);
+    if (r->text.bad) return problem_set(r->in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    const char *text = input_keep(r->in, (const char *)r->text.p, r->text.len);
     q->turns[q->n_turns++] =
         (struct eng_turn){.n_pictures = (uint32_t)r->n_pictures, .question = text};
     return text ? 0 : -1;
@@ -130,7 +129,7 @@ static int take_answer(struct reading *r, const char *name) {
     struct chat *q = r->chat;
     if (!q->n_turns || q->turns[q->n_turns - 1].answer)
         return fault(r, name, "is the assistant's, but answers no question");
-    const char *text = call_keep(r->call, (const char *)r->text.p, r->text.len);
+    const char *text = input_keep(r->in, (const char *)r->text.p, r->text.len);
     q->turns[q->n_turns - 1].answer = text;
     return text ? 0 : -1;
 }
@@ -147,7 +146,7 @@ static int check_message(struct reading *r, const char *name, json_t *m) {
         if (is_fine) continue;
         char shown[48];
         json_quote(key, strlen(key), shown, sizeof(shown));
-        return problem_set(&r->call->problem, "unknown_parameter", name,
+        return problem_set(r->in->problem, PROBLEM_UNKNOWN_PARAMETER, name,
                            "%s has the field %s, which this model can't follow", name, shown);
     }
     return 0;
@@ -174,35 +173,34 @@ static int take_message(struct reading *r, size_t i, json_t *m) {
     if (is_user) return take_question(r, name);
     if (is_assistant) return take_answer(r, name);
     add_text(&r->system, (const char *)r->text.p, r->text.len);
-    return r->system.bad ? problem_set(&r->call->problem, "no_memory", NULL, NULL) : 0;
+    return r->system.bad ? problem_set(r->in->problem, PROBLEM_NO_MEMORY, NULL, NULL) : 0;
 }
 
 static int take_messages(struct reading *r) {
     const json_t *list = json_object_get(r->in->root, "messages");
     if (!list)
-        return problem_set(&r->call->problem, "missing_parameter", "messages",
+        return problem_set(r->in->problem, PROBLEM_MISSING_PARAMETER, "messages",
                            "messages is missing: [{\"role\": \"user\", \"content\": ...}]");
     if (!json_is_array(list) || json_array_size(list) == 0)
-        return input_must_be(r->in, "messages", list, "an array of at least one message");
+        return json_must_be(r->in->problem, "messages", list, "an array of at least one message");
     size_t i;
     json_t *m;
     json_array_foreach(list, i, m) {
         if (take_message(r, i, m)) {
-            struct problem *p = &r->call->problem;
-            if (!p->pointer[0]) snprintf(p->pointer, sizeof(p->pointer), "/messages/%zu", i);
-            return -1;
+            const struct problem *p = r->in->problem;
+            return p->pointer[0] ? -1 : problem_point(r->in->problem, "/messages/%zu", i);
         }
     }
     const struct chat *q = r->chat;
     if (!q->n_turns || q->turns[q->n_turns - 1].answer)
-        return problem_set(&r->call->problem, "invalid_parameter", "messages",
+        return problem_set(r->in->problem, PROBLEM_INVALID_PARAMETER, "messages",
                            "messages must end with the user's question");
     return 0;
 }
 
 /* ---- everything else ---- */
 
-static int take_stops(struct api_call *c, struct chat *q, const json_t *v) {
+static int take_stops(struct input *in, struct chat *q, const json_t *v) {
     size_t n = json_is_string(v) ? 1 : json_is_array(v) ? json_array_size(v) : 0;
     int is_good = n >= 1 && n <= CHAT_STOPS_MAX;
     for (size_t i = 0; is_good && i < n; i++) {
@@ -210,17 +208,18 @@ static int take_stops(struct api_call *c, struct chat *q, const json_t *v) {
         size_t len = json_string_length(one);
         is_good = json_is_string(one) && len >= 1 && len <= STOP_MAX_BYTES;
         if (!is_good) break;
-        q->stops[q->n_stops++] = call_keep(c, json_string_value(one), len);
+        q->stops[q->n_stops++] = input_keep(in, json_string_value(one), len);
         if (!q->stops[i]) return -1;
     }
     if (is_good) return 0;
-    return problem_set(&c->problem, "invalid_parameter", "stop",
+    return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "stop",
                        "stop must be a string or 1 to %d of them, each of 1 to %d bytes",
                        CHAT_STOPS_MAX, STOP_MAX_BYTES);
 }
 
 /* Fields that may only be what they would be without being told. */
-static int check_neutral(struct api_call *c, const json_t *root) {
+static int check_neutral(struct input *in) {
+    const json_t *root = in->root;
     const char *name = NULL;
     const json_t *n = json_object_get(root, "n"),
                  *format = json_object_get(root, "response_format");
@@ -234,10 +233,10 @@ static int check_neutral(struct api_call *c, const json_t *root) {
     if (bias && !(json_is_object(bias) && json_object_size(bias) == 0)) name = "logit_bias";
     if (format && (!type || strcmp(type, "text") != 0)) name = "response_format";
     if (n && !(json_is_integer(n) && json_integer_value(n) == 1))
-        return problem_set(&c->problem, "invalid_parameter", "n",
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "n",
                            "n must be 1: one answer is made");
     if (!name) return 0;
-    return problem_set(&c->problem, "invalid_parameter", name,
+    return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                        "%s can't be followed here; leave it out", name);
 }
 
@@ -247,34 +246,35 @@ static int check_model(struct input *in, const char *ours) {
     if (!model || strcmp(model, ours) == 0 || strcmp(model, "lammd") == 0) return 0;
     char shown[48];
     json_quote(model, strlen(model), shown, sizeof(shown));
-    return problem_set(in->problem, "model_not_found", "model",
+    return problem_set(in->problem, PROBLEM_MODEL_NOT_FOUND, "model",
                        "there is no model %s here; ask for %s or lammd", shown, ours);
 }
 
-static int take_stream(struct api_call *c, struct input *in, struct chat *q) {
+static int take_stream(struct input *in, struct chat *q) {
     if (input_flag(in, "stream", &q->is_stream)) return -1;
     json_t *options = json_object_get(in->root, "stream_options");
     if (!options) return 0;
     const json_t *usage = json_object_get(options, "include_usage");
     if (!q->is_stream || !json_is_object(options) || (usage && !json_is_boolean(usage)))
-        return problem_set(&c->problem, "invalid_parameter", "stream_options",
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "stream_options",
                            "stream_options is {\"include_usage\": true} and goes with stream");
     q->with_usage = json_is_true(usage);
     return 0;
 }
 
-static int take_speech(struct api_call *c, struct input *in, struct chat *q) {
+static int take_speech(struct input *in, struct chat *q) {
     double temperature = 0, top_p = 1;
     int tokens = TOKENS;
     const json_t *seed = json_object_get(in->root, "seed");
     if (input_int(in, "max_tokens", 1, ENG_TOKENS_MAX, &tokens)) return -1;
     if (input_int(in, "max_completion_tokens", 1, ENG_TOKENS_MAX, &tokens)) return -1;
     if (input_has(in, "max_tokens") && input_has(in, "max_completion_tokens"))
-        return problem_set(&c->problem, "invalid_parameter", "max_tokens",
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "max_tokens",
                            "give either max_tokens or max_completion_tokens");
     if (input_number(in, "temperature", 0, 2, &temperature)) return -1;
     if (input_number(in, "top_p", 0, 1, &top_p)) return -1;
-    if (seed && !json_is_integer(seed)) return input_must_be(in, "seed", seed, "an integer");
+    if (seed && !json_is_integer(seed))
+        return json_must_be(in->problem, "seed", seed, "an integer");
     q->speech = (struct eng_speech){.max_tokens = (uint32_t)tokens,
                                     .temperature = (float)temperature,
                                     .top_p = top_p > 0 ? (float)top_p : 1e-6f,
@@ -282,10 +282,10 @@ static int take_speech(struct api_call *c, struct input *in, struct chat *q) {
     if (input_flag(in, "logprobs", &q->with_logprobs)) return -1;
     if (input_int(in, "top_logprobs", 0, ENG_TOP, &q->n_top)) return -1;
     if (q->n_top && !q->with_logprobs)
-        return problem_set(&c->problem, "invalid_parameter", "top_logprobs",
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "top_logprobs",
                            "top_logprobs goes with logprobs");
     const json_t *stop = json_object_get(in->root, "stop");
-    return stop ? take_stops(c, q, stop) : 0;
+    return stop ? take_stops(in, q, stop) : 0;
 }
 
 /* OpenAI's clients send null for what they don't mean. */
@@ -299,9 +299,8 @@ static void drop_nulls(json_t *root) {
 }
 
 static int take_fields(struct input *in, const char *model, struct chat *q) {
-    struct api_call *c = in->call;
-    if (check_model(in, model) || check_neutral(c, in->root)) return -1;
-    return take_stream(c, in, q) || take_speech(c, in, q) ? -1 : 0;
+    if (check_model(in, model) || check_neutral(in)) return -1;
+    return take_stream(in, q) || take_speech(in, q) ? -1 : 0;
 }
 
 static const char *const known[] = {
@@ -313,9 +312,10 @@ static const char *const known[] = {
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", NULL};
 const struct input_wants chat_wants = {.known = known, .only_json = 1};
 
-int chat_understand(struct input *in, const char *model, struct chat *q) {
-    struct reading r = {.call = in->call, .in = in, .chat = q};
-    if (!in->root) return problem_set(in->problem, "invalid_json", NULL, "the JSON body is empty");
+int chat_read(struct input *in, const char *model, struct chat *q) {
+    struct reading r = {.in = in, .chat = q};
+    if (!in->root)
+        return problem_set(in->problem, PROBLEM_INVALID_JSON, NULL, "the JSON body is empty");
     drop_nulls(in->root);
     if (take_fields(in, model, q)) return -1;
     buf_init(&r.text, TEXTS_MAX_BYTES);
@@ -323,14 +323,5 @@ int chat_understand(struct input *in, const char *model, struct chat *q) {
     int rc = take_messages(&r);
     buf_clear(&r.text);
     buf_clear(&r.system);
-    return rc;
-}
-
-int chat_read(struct api_call *c, struct chat *q) {
-    struct input in;
-    int rc = input_open(&in, c, &chat_wants);
-    if (!rc) rc = chat_understand(&in, eng_info(c->api->eng)->name, q);
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
     return rc;
 }

@@ -7,10 +7,12 @@
  */
 #include <math.h>
 
+#include "api/ask.h"
+#include "api/endpoint.h"
 #include "api/task/boxes.h"
 #include "api/task/figures.h"
 #include "api/task/speak.h"
-#include "kernels/base/mem.h"
+#include "api/wire/json_write.h"
 
 enum { PHRASE_MAX = 500 };
 
@@ -29,39 +31,21 @@ struct describing {
 };
 
 /* `box` and `phrase` belong to one task each. */
-static int check_fields(struct api_call *c, const struct describing *d) {
+static int check_fields(struct problem *p, const struct describing *d) {
     int wants_box = kinds[d->kind].task == ENG_IDENTIFY;
     int wants_phrase = kinds[d->kind].task == ENG_DETECTION;
-    struct problem *p = &c->problem;
     if (wants_box && !d->has_box)
-        return problem_set(p, "missing_parameter", "box",
+        return problem_set(p, PROBLEM_MISSING_PARAMETER, "box",
                            "box is missing: x1,y1,x2,y2 in pixels, what to identify");
     if (wants_phrase && !d->phrase)
-        return problem_set(p, "missing_parameter", "phrase",
+        return problem_set(p, PROBLEM_MISSING_PARAMETER, "phrase",
                            "phrase is missing: what to detect, e.g. \"a ball\"");
     if (!wants_box && d->has_box)
-        return problem_set(p, "invalid_parameter", "box", "box belongs to the task identify");
+        return problem_set(p, PROBLEM_INVALID_PARAMETER, "box", "box belongs to the task identify");
     if (!wants_phrase && d->phrase)
-        return problem_set(p, "invalid_parameter", "phrase",
+        return problem_set(p, PROBLEM_INVALID_PARAMETER, "phrase",
                            "phrase belongs to the task detection");
     return 0;
-}
-
-static int read_request(struct api_call *c, struct describing *d) {
-    static const char *const known[] = {"task", "box", "phrase", SPEAK_FIELDS, NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc) rc = input_word(&in, "task", names, &d->kind);
-    d->has_box = !rc && input_has(&in, "box");
-    if (!rc) rc = input_numbers(&in, "box", "x1,y1,x2,y2", 4, d->box);
-    if (!rc) rc = input_text(&in, "phrase", PHRASE_MAX, &d->phrase);
-    if (!rc) rc = speak_read(&in, kinds[d->kind].max_tokens, &d->speaking.speech);
-    if (!rc) rc = check_fields(c, d);
-    if (!rc) rc = call_pictures(c, &in);
-    if (!rc && d->has_box) rc = figures_check_box(c, d->box);
-    input_close(&in);
-    return rc;
 }
 
 static void write_boxes(const struct api_call *c, const char *text, size_t len, struct buf *b) {
@@ -96,23 +80,39 @@ static void write_fields(struct api_call *c, struct buf *b) {
                exp(speak_logprob(job)));
 }
 
-static int begin(struct api_call *c) {
-    struct describing *d = c->state = mem_try(sizeof(*d));
-    if (!d) return problem_set(&c->problem, "no_memory", NULL, NULL);
+/* ---- the row ---- */
+
+static int read(struct api_call *c, struct input *in) {
+    struct describing *d = c->state;
     d->speaking.write = write_fields;
-    if (speak_accept(c, &d->speaking) || read_request(c, d)) return -1;
+    if (input_word(in, "task", names, &d->kind)) return -1;
+    d->has_box = input_has(in, "box");
+    if (input_numbers(in, "box", "x1,y1,x2,y2", 4, d->box)) return -1;
+    if (input_text(in, "phrase", PHRASE_MAX, &d->phrase)) return -1;
+    if (speak_read(in, kinds[d->kind].max_tokens, &d->speaking.speech)) return -1;
+    return check_fields(in->problem, d);
+}
+
+static int ask(struct api_call *c) {
+    const struct describing *d = c->state;
     struct eng_ask ask = {.task = kinds[d->kind].task,
                           .text = d->phrase,
                           .speech = d->speaking.speech,
                           .urgency = ENG_ANSWER};
     int w, h;
+    if (d->has_box && figures_check_box(c, d->box)) return -1;
     eng_picture_size(c->pictures[0], &w, &h);
     for (int k = 0; k < 4 && d->has_box; k++)
         ask.box[k] = (int)(100 * d->box[k] / (k % 2 ? h : w));
     return call_ask(c, &ask, d->phrase ? "phrase" : "max_tokens") ? 0 : -1;
 }
 
-int describe_step(struct api_call *c) {
-    if (!c->state && begin(c)) return call_fail(c);
-    return speak_step(c);
-}
+static const char *const known[] = {"task", "box", "phrase", SPEAK_FIELDS, NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint describe_endpoint = {.wants = &wants,
+                                           .media = &media_json_or_events,
+                                           .state_size = sizeof(struct describing),
+                                           .read = read,
+                                           .ask = ask,
+                                           .answer = speak_answer,
+                                           .next = speak_event};

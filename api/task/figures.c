@@ -1,10 +1,8 @@
 /* figures.c - see figures.h. */
 #include "api/task/figures.h"
 
-#include "api/wire/json.h"
-
-const char *const figures_estimates[] = {
-    [ENG_MODE] = "mode", [ENG_MEDIAN] = "median", [ENG_MEAN] = "mean", NULL};
+#include "api/ask.h"
+#include "api/wire/json_write.h"
 
 void figures_head(const struct api_call *c, struct buf *b) {
     buf_str(b, "\"id\":");
@@ -17,27 +15,44 @@ static double ms(uint64_t from_ns, uint64_t to_ns) {
     return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
 }
 
+/* "timing":{...}, : `first` names the time of the first answer. */
+static void write_timing(const struct api_call *c, const struct eng_job_stats *s, const char *first,
+                         struct buf *b) {
+    buf_printf(b,
+               "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"%s\":%.3f,\"total_ms\":%.3f},",
+               (double)c->decode_ns / 1e6, (double)s->see_ns / 1e6, first,
+               ms(c->born_ns, s->first_ns), ms(c->born_ns, s->end_ns));
+}
+
+/* The end of "usage":{...} */
+static void write_rows(const struct eng_job_stats *s, struct buf *b) {
+    buf_printf(b, "\"rows\":%llu,\"rows_plain\":%llu,\"stem_tokens\":%u,\"stem_cached\":%u}",
+               (unsigned long long)s->rows, (unsigned long long)s->rows_plain, s->stem_tokens,
+               s->stem_cached);
+}
+
 void figures_tail(struct api_call *c, struct buf *b) {
     struct eng_job_stats s;
-    call_stats(c, &s);
     uint64_t prompt = 0, completion = 0;
+    call_stats(c, &s);
     for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
         uint32_t n;
         eng_job_tokens(call_job(c, i), &n);
         completion += n;
         prompt += eng_job_prompt_tokens(call_job(c, i));
     }
-    buf_printf(b,
-               "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"first_ms\":%.3f,"
-               "\"total_ms\":%.3f},",
-               (double)c->decode_ns / 1e6, (double)s.see_ns / 1e6, ms(c->born_ns, s.first_ns),
-               ms(c->born_ns, s.end_ns));
-    buf_printf(b,
-               "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"rows\":%llu,"
-               "\"rows_plain\":%llu,\"stem_tokens\":%u,\"stem_cached\":%u}",
-               (unsigned long long)prompt, (unsigned long long)completion,
-               (unsigned long long)s.rows, (unsigned long long)s.rows_plain, s.stem_tokens,
-               s.stem_cached);
+    write_timing(c, &s, "first_ms", b);
+    buf_printf(b, "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,",
+               (unsigned long long)prompt, (unsigned long long)completion);
+    write_rows(&s, b);
+}
+
+void figures_tail_pixels(struct api_call *c, uint32_t n, struct buf *b) {
+    struct eng_job_stats s;
+    call_stats(c, &s);
+    write_timing(c, &s, "first_pixel_ms", b);
+    buf_printf(b, "\"usage\":{\"pixels\":%u,", n);
+    write_rows(&s, b);
 }
 
 void figures_order(int box[4]) {
@@ -65,7 +80,7 @@ int figures_check_box(struct api_call *c, const double box[4]) {
     else if (box[0] < 0 || box[1] < 0 || box[2] > w || box[3] > h)
         why = "it must lie inside the picture";
     if (!why) return 0;
-    return problem_set(&c->problem, "invalid_parameter", "box",
+    return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "box",
                        "box is x1,y1,x2,y2 in pixels of the picture, which is %d x %d; %s; got "
                        "%g,%g,%g,%g",
                        w, h, why, box[0], box[1], box[2], box[3]);

@@ -9,10 +9,9 @@
 void figures_head(const struct api_call *c, struct buf *b);
 /* "timing":{...},"usage":{...} of all the call's jobs together, when they are done */
 void figures_tail(struct api_call *c, struct buf *b);
+void figures_tail_pixels(struct api_call *c, uint32_t n, struct buf *b); /* the same of n pixels */
 /* {"x1":..,"y1":..,"x2":..,"y2":..} in pixels of the picture, from percents of its sides */
 void figures_box(const struct api_call *c, const int percent[4], struct buf *b);
-/* ..,"estimate": the words of enum eng_estimate, NULL at the end */
-extern const char *const figures_estimates[];
 /* A box in pixels that a client sent: corners in order, inside the first picture. 0, or -1 with the
  * problem. */
 int figures_check_box(struct api_call *c, const double box[4]);

@@ -4,9 +4,8 @@
  * channel given the channels before it, and the entropy of its distribution in bits.
  * Thread: a worker.
  */
-#include "api/call.h"
-#include "api/wire/accept.h"
-#include "api/wire/input.h"
+#include "api/ask.h"
+#include "api/endpoint.h"
 #include "kernels/base/mem.h"
 
 enum { POINTS_MAX = 4096 };
@@ -21,24 +20,13 @@ static void asked_clear(void *state) {
     mem_free(q->points);
 }
 
-static int begin(struct api_call *c) {
-    static const char *const known[] = {"points", NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    static const char *const forms[] = {"application/json"};
-    struct asked *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
-    c->state_clear = asked_clear;
-    if (accept_pick(c->in.accept, forms, 1) < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
-                           "the answer comes as application/json, which is not in Accept");
-    struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc)
-        rc =
-            input_points(&in, "points", POINTS_MAX, eng_info(c->api->eng)->grid, &q->points, &q->n);
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
-    if (rc) return rc;
+static int read(struct api_call *c, struct input *in) {
+    struct asked *q = c->state;
+    return input_points(in, "points", POINTS_MAX, eng_info(c->api->eng)->grid, &q->points, &q->n);
+}
+
+static int ask(struct api_call *c) {
+    const struct asked *q = c->state;
     struct eng_ask ask = {.task = ENG_PIXELS,
                           .points = q->points,
                           .n_points = q->n,
@@ -56,13 +44,14 @@ static void write_one(struct buf *b, const struct eng_point *at, const struct en
                (double)a->entropy[2]);
 }
 
-static int answer(struct api_call *c, const struct asked *q) {
+static int answer(struct api_call *c) {
+    const struct asked *q = c->state;
     uint32_t n;
     const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &n);
     must(n == q->n);
     /* Found in any order, told in the order asked. */
     uint32_t *found = mem_try(n * sizeof(*found));
-    if (!found) return call_fail_as(c, "no_memory");
+    if (!found) return call_fail_as(c, PROBLEM_NO_MEMORY);
     for (uint32_t i = 0; i < n; i++)
         found[answers[i].point] = i;
     buf_char(&c->body, '[');
@@ -75,9 +64,12 @@ static int answer(struct api_call *c, const struct asked *q) {
     return call_answer(c, 200, "application/json");
 }
 
-int pixels_step(struct api_call *c) {
-    if (!c->state && begin(c)) return call_fail(c);
-    int outcome = call_outcome(c);
-    if (outcome < 0) return call_fail(c);
-    return outcome ? answer(c, c->state) : API_WAIT;
-}
+static const char *const known[] = {"points", NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint pixels_endpoint = {.wants = &wants,
+                                         .media = &media_json,
+                                         .state_size = sizeof(struct asked),
+                                         .read = read,
+                                         .ask = ask,
+                                         .answer = answer,
+                                         .clear = asked_clear};

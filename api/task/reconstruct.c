@@ -17,18 +17,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/call.h"
+#include "api/ask.h"
+#include "api/endpoint.h"
+#include "api/stream.h"
 #include "api/task/figures.h"
-#include "api/wire/accept.h"
-#include "api/wire/input.h"
+#include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 #include "kernels/base/mem.h"
 #include "media/picture.h"
 
 enum { COARSEST = 16, EVENT_PIXELS_MAX = 512 };
 
-enum form { FORM_PNG, FORM_JSON, FORM_STREAM };
-static const char *const forms[] = {"image/png", "application/json", SSE_CONTENT_TYPE};
+enum { MEDIA_PNG };
+static const struct media media = {
+    .types = {"image/png", "application/json", SSE_CONTENT_TYPE},
+    .refusal = "the answer comes as image/png, application/json or text/event-stream; none of them "
+               "is in Accept"};
 
 struct place {
     uint16_t x, y;
@@ -38,7 +42,6 @@ struct painting {
     int width, height;
     int region[4]; /* x, y, w, h in grid units */
     int estimate, uncertainty, compare;
-    enum form form;
     uint32_t n;           /* width * height */
     struct place *places; /* (n) in the order of the questions */
     uint8_t *truth;       /* (height, width, 3): the original at the places asked */
@@ -61,19 +64,21 @@ static int read_region(struct input *in, struct painting *p, int grid) {
     if (r[0] >= 0 && r[1] >= 0 && r[2] >= 1 && r[3] >= 1 && r[0] + r[2] <= grid &&
         r[1] + r[3] <= grid)
         return 0;
-    return problem_set(in->problem, "invalid_parameter", "region",
+    return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "region",
                        "region must be x,y,width,height inside the model's %d x %d grid, with x + "
                        "width and y + height at most %d; got %d,%d,%d,%d",
                        grid, grid, grid, r[0], r[1], r[2], r[3]);
 }
 
-static int read_request(struct input *in, struct painting *p, int grid) {
+static int read(struct api_call *c, struct input *in) {
+    struct painting *p = c->state;
+    int grid = eng_info(c->api->eng)->grid;
     if (read_region(in, p, grid)) return -1;
     p->width = p->region[2];
     p->height = p->region[3];
     if (input_int(in, "width", 1, grid, &p->width)) return -1;
     if (input_int(in, "height", 1, grid, &p->height)) return -1;
-    if (input_word(in, "estimate", figures_estimates, &p->estimate)) return -1;
+    if (input_word(in, "estimate", eng_estimate_words, &p->estimate)) return -1;
     if (input_flag(in, "uncertainty", &p->uncertainty)) return -1;
     return input_flag(in, "compare", &p->compare);
 }
@@ -95,7 +100,9 @@ static void order_places(struct painting *p) {
 /* (2i + 1) * span / 2n in whole numbers. */
 static int spread(int from, int span, int i, int n) { return from + (2 * i + 1) * span / (2 * n); }
 
-static int submit(struct api_call *c, struct painting *p, int grid) {
+static int ask(struct api_call *c) {
+    struct painting *p = c->state;
+    int grid = eng_info(c->api->eng)->grid;
     p->n = (uint32_t)p->width * (uint32_t)p->height;
     p->places = mem_try(p->n * sizeof(*p->places));
     p->truth = mem_try((size_t)p->n * 3);
@@ -117,10 +124,9 @@ static int submit(struct api_call *c, struct painting *p, int grid) {
                               .estimate = (enum eng_estimate)p->estimate,
                               .distribution = p->uncertainty,
                               .urgency = ENG_PICTURE};
-        c->wakes_each_pass = p->form == FORM_STREAM;
         rc = call_ask(c, &ask, NULL) ? 0 : -1;
     } else {
-        problem_set(&c->problem, "no_memory", NULL, NULL);
+        problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     }
     mem_free(points);
     return rc;
@@ -142,10 +148,6 @@ static double mae_levels(const struct painting *p, const struct eng_answer *answ
             sum += (uint64_t)abs(answers[i].rgb[ch] - truth[ch]);
     }
     return (double)sum / (3.0 * p->n);
-}
-
-static double ms(uint64_t from_ns, uint64_t to_ns) {
-    return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
 }
 
 /* "NAME":"data:image/png;base64,..." */
@@ -170,28 +172,12 @@ static void write_compare(const struct painting *p, const struct eng_answer *ans
     buf_printf(b, "\"mae_levels\":%.3f,\"re_percent\":%.3f},", mae, mae * 300 / 255);
 }
 
-/* "timing":{...},"usage":{...} */
-static void write_figures(struct api_call *c, const struct painting *p, struct buf *b) {
-    struct eng_job_stats s;
-    call_stats(c, &s);
-    buf_printf(b,
-               "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"first_pixel_ms\":%.3f,"
-               "\"total_ms\":%.3f},",
-               (double)c->decode_ns / 1e6, (double)s.see_ns / 1e6, ms(c->born_ns, s.first_ns),
-               ms(c->born_ns, s.end_ns));
-    buf_printf(b,
-               "\"usage\":{\"pixels\":%u,\"rows\":%llu,\"rows_plain\":%llu,\"stem_tokens\":%u,"
-               "\"stem_cached\":%u}",
-               p->n, (unsigned long long)s.rows, (unsigned long long)s.rows_plain, s.stem_tokens,
-               s.stem_cached);
-}
-
 /* "id":...,"model":...,"width":... : what every form of the answer says about its question. */
 static void write_question(const struct api_call *c, const struct painting *p, struct buf *b) {
     figures_head(c, b);
     buf_printf(b, ",\"width\":%d,\"height\":%d,\"region\":[%d,%d,%d,%d],\"estimate\":\"%s\"",
                p->width, p->height, p->region[0], p->region[1], p->region[2], p->region[3],
-               figures_estimates[p->estimate]);
+               eng_estimate_words[p->estimate]);
 }
 
 /* ---- PNG and JSON ---- */
@@ -209,7 +195,7 @@ static void paint(const struct painting *p, const struct eng_answer *answers, ui
 
 static int answer_png(struct api_call *c, const struct painting *p,
                       const struct eng_answer *answers, const uint8_t *rgb) {
-    if (picture_png(rgb, p->width, p->height, &c->body)) return call_fail_as(c, "no_memory");
+    if (picture_png(rgb, p->width, p->height, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
     if (p->compare) call_header_printf(c, "X-Lammd-Mae-Levels", "%.3f", mae_levels(p, answers));
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "image/png");
@@ -228,24 +214,25 @@ static int answer_json(struct api_call *c, const struct painting *p,
         buf_char(b, ',');
     }
     if (p->compare) write_compare(p, answers, 1, b);
-    write_figures(c, p, b);
+    figures_tail_pixels(c, p->n, b);
     buf_str(b, "}\n");
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "application/json");
 }
 
-static int answer(struct api_call *c, struct painting *p) {
+static int answer(struct api_call *c) {
+    const struct painting *p = c->state;
     uint32_t n;
     const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &n);
     must(n == p->n);
     uint8_t *rgb = mem_try((size_t)n * 3), *grey = mem_try((size_t)n * 3);
     int step;
     if (!rgb || !grey) {
-        step = call_fail_as(c, "no_memory");
+        step = call_fail_as(c, PROBLEM_NO_MEMORY);
     } else {
         paint(p, answers, rgb, grey);
-        step = p->form == FORM_PNG ? answer_png(c, p, answers, rgb)
-                                   : answer_json(c, p, answers, rgb, grey);
+        step = c->media == MEDIA_PNG ? answer_png(c, p, answers, rgb)
+                                     : answer_json(c, p, answers, rgb, grey);
     }
     mem_free(rgb);
     mem_free(grey);
@@ -254,7 +241,8 @@ static int answer(struct api_call *c, struct painting *p) {
 
 /* ---- the event stream ---- */
 
-static void write_start(struct api_call *c, const struct painting *p) {
+static void write_start(struct api_call *c) {
+    const struct painting *p = c->state;
     struct buf *b = &c->body;
     sse_begin(b, "start");
     buf_char(b, '{');
@@ -293,13 +281,13 @@ static void write_end(struct api_call *c, const struct painting *p,
                       const struct eng_answer *answers) {
     struct buf *b = &c->body;
     if (call_outcome(c) < 0) {
-        call_error_event(c);
+        stream_problem(c, "error");
         return;
     }
     sse_begin(b, "done");
     buf_char(b, '{');
     if (p->compare) write_compare(p, answers, 0, b);
-    write_figures(c, p, b);
+    figures_tail_pixels(c, p->n, b);
     buf_char(b, '}');
     sse_end(b);
 }
@@ -319,42 +307,15 @@ static void next_event(struct api_call *c) {
     }
 }
 
-static int answer_stream(struct api_call *c, struct painting *p) {
-    write_start(c, p);
-    return call_stream(c, next_event);
-}
-
-/* ---- the step ---- */
-
-static int begin(struct api_call *c) {
-    static const char *const known[] = {"width",       "height",  "region", "estimate",
-                                        "uncertainty", "compare", NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct painting *p = c->state = mem_try(sizeof(*p));
-    if (!p) return problem_set(&c->problem, "no_memory", NULL, NULL);
-    c->state_clear = painting_clear;
-    int form = accept_pick(c->in.accept, forms, ARRAY_LEN(forms));
-    if (form < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
-                           "the answer comes as image/png, application/json or text/event-stream; "
-                           "none of them is in Accept");
-    p->form = (enum form)form;
-    int grid = eng_info(c->api->eng)->grid;
-    struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc) rc = read_request(&in, p, grid);
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
-    return rc ? rc : submit(c, p, grid);
-}
-
-int reconstruct_step(struct api_call *c) {
-    if (!c->state) {
-        if (begin(c)) return call_fail(c);
-        struct painting *p = c->state;
-        if (p->form == FORM_STREAM) return answer_stream(c, p);
-    }
-    int outcome = call_outcome(c);
-    if (outcome < 0) return call_fail(c);
-    return outcome ? answer(c, c->state) : API_WAIT;
-}
+static const char *const known[] = {"width",       "height",  "region", "estimate",
+                                    "uncertainty", "compare", NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint reconstruct_endpoint = {.wants = &wants,
+                                              .media = &media,
+                                              .state_size = sizeof(struct painting),
+                                              .read = read,
+                                              .ask = ask,
+                                              .answer = answer,
+                                              .first = write_start,
+                                              .next = next_event,
+                                              .clear = painting_clear};

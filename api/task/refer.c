@@ -5,11 +5,10 @@
  */
 #include <math.h>
 
-#include "api/call.h"
+#include "api/ask.h"
+#include "api/endpoint.h"
 #include "api/task/figures.h"
-#include "api/wire/accept.h"
-#include "api/wire/input.h"
-#include "kernels/base/mem.h"
+#include "api/wire/json_write.h"
 
 enum { SENTENCE_MAX = 500 };
 
@@ -18,29 +17,17 @@ struct pointing {
     int estimate;
 };
 
-static int read_request(struct api_call *c, struct pointing *p) {
-    static const char *const known[] = {"sentence", "estimate", NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc) rc = input_text(&in, "sentence", SENTENCE_MAX, &p->sentence);
-    if (!rc) rc = input_word(&in, "estimate", figures_estimates, &p->estimate);
-    if (!rc && !p->sentence)
-        rc = problem_set(&c->problem, "missing_parameter", "sentence",
-                         "sentence is missing: what to look for, e.g. \"the red ball\"");
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
-    return rc;
+static int read(struct api_call *c, struct input *in) {
+    struct pointing *p = c->state;
+    if (input_text(in, "sentence", SENTENCE_MAX, &p->sentence)) return -1;
+    if (input_word(in, "estimate", eng_estimate_words, &p->estimate)) return -1;
+    if (p->sentence) return 0;
+    return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, "sentence",
+                       "sentence is missing: what to look for, e.g. \"the red ball\"");
 }
 
-static int begin(struct api_call *c) {
-    static const char *const forms[] = {"application/json"};
-    struct pointing *p = c->state = mem_try(sizeof(*p));
-    if (!p) return problem_set(&c->problem, "no_memory", NULL, NULL);
-    if (accept_pick(c->in.accept, forms, 1) < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
-                           "the answer comes as application/json, which is not in Accept");
-    if (read_request(c, p)) return -1;
+static int ask(struct api_call *c) {
+    const struct pointing *p = c->state;
     struct eng_ask ask = {.task = ENG_REFER,
                           .text = p->sentence,
                           .estimate = (enum eng_estimate)p->estimate,
@@ -49,7 +36,8 @@ static int begin(struct api_call *c) {
     return call_ask(c, &ask, "sentence") ? 0 : -1;
 }
 
-static int answer(struct api_call *c, const struct pointing *p) {
+static int answer(struct api_call *c) {
+    const struct pointing *p = c->state;
     uint32_t n;
     const struct eng_answer *a = eng_job_answers(call_job(c, 0), &n);
     must(n == 1);
@@ -68,15 +56,17 @@ static int answer(struct api_call *c, const struct pointing *p) {
     buf_str(b, ",\"box\":");
     figures_box(c, box, b);
     buf_printf(b, ",\"percent\":[%d,%d,%d,%d],\"probability\":%.6g,\"estimate\":\"%s\",", box[0],
-               box[1], box[2], box[3], probability, figures_estimates[p->estimate]);
+               box[1], box[2], box[3], probability, eng_estimate_words[p->estimate]);
     figures_tail(c, b);
     buf_str(b, "}\n");
     return call_answer(c, 200, "application/json");
 }
 
-int refer_step(struct api_call *c) {
-    if (!c->state && begin(c)) return call_fail(c);
-    int outcome = call_outcome(c);
-    if (outcome < 0) return call_fail(c);
-    return outcome ? answer(c, c->state) : API_WAIT;
-}
+static const char *const known[] = {"sentence", "estimate", NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint refer_endpoint = {.wants = &wants,
+                                        .media = &media_json,
+                                        .state_size = sizeof(struct pointing),
+                                        .read = read,
+                                        .ask = ask,
+                                        .answer = answer};

@@ -17,16 +17,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/ask.h"
+#include "api/endpoint.h"
 #include "api/task/figures.h"
-#include "api/wire/accept.h"
-#include "api/wire/input.h"
+#include "api/wire/json_write.h"
 #include "kernels/base/mem.h"
 #include "media/mask.h"
 
 enum { SENTENCES_MAX = 64, SENTENCE_MAX = 500, FLIGHT_MAX = 8 };
 _Static_assert(2 * SENTENCES_MAX <= CALL_JOBS_MAX, "a look has two jobs");
 
-enum form { FORM_PNG, FORM_JSON };
 enum size { SIZE_FULL, SIZE_GRID };
 static const char *const sizes[] = {"full", "grid", NULL};
 
@@ -42,11 +42,11 @@ struct look {
 struct cutting {
     const char *const *sentences;
     uint32_t n;
-    struct look *looks; /* (n) */
-    int is_list;        /* `sentences` was given */
+    struct look looks[SENTENCES_MAX];
+    int is_list; /* `sentences` was given */
     int has_box, is_whole, is_soft, with_png, size;
     double box[4], threshold;
-    enum form form;
+    int is_png;
     int grid, w, h; /* of the answer's masks */
     /* room for one mask */
     uint8_t *bits, *grey; /* (grid, grid) */
@@ -62,21 +62,21 @@ static void cutting_clear(void *state) {
 
 /* ---- reading the request ---- */
 
-static int read_sentences(struct api_call *c, struct input *in, struct cutting *q) {
+static int read_sentences(struct input *in, struct cutting *q) {
     const char *one = NULL;
     if (input_text(in, "sentence", SENTENCE_MAX, &one)) return -1;
     if (input_texts(in, "sentences", SENTENCES_MAX, SENTENCE_MAX, &q->sentences, &q->n)) return -1;
     q->is_list = q->n > 0;
     if (one && q->is_list)
-        return problem_set(&c->problem, "invalid_parameter", "sentences",
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "sentences",
                            "give either sentence or sentences");
     if (!one && !q->is_list)
-        return problem_set(&c->problem, "missing_parameter", "sentence",
+        return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, "sentence",
                            "sentence is missing: what to cut out, e.g. \"the red ball\"; or "
                            "sentences, an array of 1 to %d",
                            SENTENCES_MAX);
     if (q->is_list) return 0;
-    const char **list = call_take(c, sizeof(*list));
+    const char **list = input_take(in, sizeof(*list));
     if (!list) return -1;
     list[0] = one;
     q->sentences = list;
@@ -84,9 +84,9 @@ static int read_sentences(struct api_call *c, struct input *in, struct cutting *
     return 0;
 }
 
-static int read_fields(struct api_call *c, struct input *in, struct cutting *q) {
+static int read_fields(struct input *in, struct cutting *q) {
     q->threshold = 0.5;
-    if (read_sentences(c, in, q)) return -1;
+    if (read_sentences(in, q)) return -1;
     q->has_box = input_has(in, "box");
     if (input_numbers(in, "box", "x1,y1,x2,y2", 4, q->box)) return -1;
     if (input_flag(in, "whole", &q->is_whole)) return -1;
@@ -95,21 +95,27 @@ static int read_fields(struct api_call *c, struct input *in, struct cutting *q) 
     if (input_number(in, "threshold", 0, 1, &q->threshold)) return -1;
     if (input_word(in, "size", sizes, &q->size)) return -1;
     if (q->has_box && q->is_whole)
-        return problem_set(&c->problem, "invalid_parameter", "box", "give either box or whole");
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "box",
+                           "give either box or whole");
     return 0;
 }
 
-static int pick_form(struct api_call *c, struct cutting *q) {
-    static const char *const forms[] = {"image/png", "application/json"};
-    /* A list of masks is no picture. */
-    int skip = q->is_list, form = accept_pick(c->in.accept, forms + skip, 2 - skip);
-    q->form = (enum form)(form + skip);
-    if (form >= 0) return 0;
-    return problem_set(&c->problem, "not_acceptable", NULL,
-                       skip ? "the masks of sentences come as application/json, which is not in "
-                              "Accept; a PNG has the mask of one sentence"
-                            : "the answer comes as image/png or application/json; neither is in "
-                              "Accept");
+/* A list of masks is no picture. */
+static int pick_media(struct api_call *c, struct cutting *q) {
+    static const struct media one = {
+        .types = {"image/png", "application/json"},
+        .refusal = "the answer comes as image/png or application/json; neither is in Accept"};
+    static const struct media list = {
+        .types = {"application/json"},
+        .refusal = "the masks of sentences come as application/json, which is not in Accept; a PNG "
+                   "has the mask of one sentence"};
+    if (endpoint_pick(c, q->is_list ? &list : &one)) return -1;
+    q->is_png = !q->is_list && c->media == 0;
+    return 0;
+}
+
+static int read(struct api_call *c, struct input *in) {
+    return read_fields(in, c->state) || pick_media(c, c->state) ? -1 : 0;
 }
 
 /* What the answer will take of memory and time is known before anything is asked. */
@@ -121,25 +127,11 @@ static int set_size(struct api_call *c, struct cutting *q) {
     if (q->size == SIZE_GRID) q->w = q->h = q->grid;
     uint64_t pixels = (uint64_t)q->w * (uint64_t)q->h * q->n;
     if (q->with_png && pixels > c->api->opt.pixels_max)
-        return problem_set(&c->problem, "invalid_parameter", "png",
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "png",
                            "%u PNGs of %d x %d would have more than %llu pixels together; leave "
                            "png out, or ask for size=grid",
                            q->n, q->w, q->h, (unsigned long long)c->api->opt.pixels_max);
     return 0;
-}
-
-static int read_request(struct api_call *c, struct cutting *q) {
-    static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
-                                        "png",      "threshold", "size", NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc) rc = read_fields(c, &in, q);
-    if (!rc) rc = pick_form(c, q);
-    if (!rc) rc = call_pictures(c, &in);
-    if (!rc) rc = set_size(c, q);
-    input_close(&in);
-    return rc;
 }
 
 /* ---- the looks ---- */
@@ -192,7 +184,7 @@ static struct eng_job *ask_bits(struct api_call *c, const struct cutting *q, uin
     uint32_t n = (uint32_t)(l->x1 - l->x0) * (uint32_t)(l->y1 - l->y0), k = 0;
     struct eng_point *points = mem_try(n * sizeof(*points));
     if (!points) {
-        problem_set(&c->problem, "no_memory", NULL, NULL);
+        problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
         return NULL;
     }
     for (int y = l->y0; y < l->y1; y++) {
@@ -243,7 +235,7 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
             continue;
         }
         struct eng_job *job = is_box ? ask_box(c, q, i) : ask_bits(c, q, i);
-        if (!job && n_flying && c->problem.row == problem_row("queue_full")) {
+        if (!job && n_flying && c->problem.code == PROBLEM_QUEUE_FULL) {
             c->problem = (struct problem){0}; /* those of ours in the queue make room */
             return 0;
         }
@@ -258,8 +250,17 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
     return moved;
 }
 
+static int ask(struct api_call *c) {
+    struct cutting *q = c->state;
+    if (set_size(c, q)) return -1;
+    for (uint32_t i = 0; i < q->n; i++)
+        start_look(c, q, &q->looks[i]);
+    return 0;
+}
+
 /* 1: all looks are done; 0: wait; -1. */
-static int go_on(struct api_call *c, struct cutting *q) {
+static int outcome(struct api_call *c) {
+    struct cutting *q = c->state;
     uint32_t n_flying, n_done = 0;
     int moved;
     do {
@@ -307,7 +308,7 @@ static double mean_chance(const struct cutting *q) {
 static int answer_png(struct api_call *c, struct cutting *q) {
     const double *box = q->looks[0].box;
     paint(q, &q->looks[0]);
-    if (mask_png(q->grey, q->grid, q->w, q->h, &c->body)) return call_fail_as(c, "no_memory");
+    if (mask_png(q->grey, q->grid, q->w, q->h, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
     call_header_printf(c, "X-Lammd-Box", "%.2f,%.2f,%.2f,%.2f", box[0], box[1], box[2], box[3]);
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "image/png");
@@ -386,33 +387,24 @@ static int answer_json(struct api_call *c, struct cutting *q) {
     return call_answer(c, 200, "application/json");
 }
 
-static int answer(struct api_call *c, struct cutting *q) {
+static int answer(struct api_call *c) {
+    struct cutting *q = c->state;
     size_t places = (size_t)q->grid * (size_t)q->grid;
     q->bits = mem_try(places);
     q->grey = mem_try(places);
     q->chance = mem_try(places * sizeof(*q->chance));
-    if (!q->bits || !q->grey || !q->chance) return call_fail_as(c, "no_memory");
+    if (!q->bits || !q->grey || !q->chance) return call_fail_as(c, PROBLEM_NO_MEMORY);
     (void)call_outcome(c); /* for the log */
-    return q->form == FORM_PNG ? answer_png(c, q) : answer_json(c, q);
+    return q->is_png ? answer_png(c, q) : answer_json(c, q);
 }
 
-/* ---- the step ---- */
-
-static int begin(struct api_call *c) {
-    struct cutting *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
-    c->state_clear = cutting_clear;
-    if (read_request(c, q)) return -1;
-    q->looks = call_take(c, q->n * sizeof(*q->looks));
-    if (!q->looks) return -1;
-    for (uint32_t i = 0; i < q->n; i++)
-        start_look(c, q, &q->looks[i]);
-    return 0;
-}
-
-int segment_step(struct api_call *c) {
-    if (!c->state && begin(c)) return call_fail(c);
-    int done = go_on(c, c->state);
-    if (done < 0) return call_fail(c);
-    return done ? answer(c, c->state) : API_WAIT;
-}
+static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
+                                    "png",      "threshold", "size", NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint segment_endpoint = {.wants = &wants,
+                                          .state_size = sizeof(struct cutting),
+                                          .read = read,
+                                          .ask = ask,
+                                          .outcome = outcome,
+                                          .answer = answer,
+                                          .clear = cutting_clear};

@@ -1,8 +1,10 @@
 /* speak.c - see speak.h. */
 #include "api/task/speak.h"
 
+#include "api/ask.h"
+#include "api/stream.h"
 #include "api/task/figures.h"
-#include "api/wire/accept.h"
+#include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 
 int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out) {
@@ -15,17 +17,6 @@ int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out) {
     out->max_tokens = (uint32_t)max;
     out->temperature = (float)temperature;
     out->top_p = top_p > 0 ? (float)top_p : 1e-6f; /* the likeliest token alone */
-    return 0;
-}
-
-int speak_accept(struct api_call *c, struct speaking *s) {
-    static const char *const forms[] = {"application/json", SSE_CONTENT_TYPE};
-    int form = accept_pick(c->in.accept, forms, ARRAY_LEN(forms));
-    if (form < 0)
-        return problem_set(&c->problem, "not_acceptable", NULL,
-                           "the answer comes as application/json or text/event-stream; neither is "
-                           "in Accept");
-    s->is_stream = c->wakes_each_pass = form == 1;
     return 0;
 }
 
@@ -42,7 +33,8 @@ double speak_logprob(const struct eng_job *job) {
     return sum;
 }
 
-static void write_answer(struct api_call *c, const struct speaking *s) {
+static void write_answer(struct api_call *c) {
+    const struct speaking *s = c->state;
     struct buf *b = &c->body;
     buf_char(b, '{');
     figures_head(c, b);
@@ -53,7 +45,7 @@ static void write_answer(struct api_call *c, const struct speaking *s) {
     buf_char(b, '}');
 }
 
-static void next_event(struct api_call *c) {
+void speak_event(struct api_call *c) {
     struct speaking *s = c->state;
     const struct eng_job *job = call_job(c, 0);
     size_t len;
@@ -72,21 +64,16 @@ static void next_event(struct api_call *c) {
     if (!is_over) return;
     c->stream.ended = 1;
     if (call_outcome(c) < 0) {
-        call_error_event(c);
+        stream_problem(c, "error");
         return;
     }
     sse_begin(&c->body, "done");
-    write_answer(c, s);
+    write_answer(c);
     sse_end(&c->body);
 }
 
-int speak_step(struct api_call *c) {
-    struct speaking *s = c->state;
-    if (s->is_stream) return call_stream(c, next_event);
-    int outcome = call_outcome(c);
-    if (outcome < 0) return call_fail(c);
-    if (outcome == 0) return API_WAIT;
-    write_answer(c, s);
+int speak_answer(struct api_call *c) {
+    write_answer(c);
     buf_char(&c->body, '\n');
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "application/json");

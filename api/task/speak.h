@@ -1,8 +1,8 @@
 /* speak.h - answers in text: how they are asked for, and how they are told, whole or as a stream.
  *
  * An endpoint's state begins with a struct speaking. It reads the fields that shape the text with
- * speak_read, makes one job, and leaves the rest to speak_step: JSON when the job is done, or events:
- * `token` for what was spoken, `done` with everything else.
+ * speak_read and makes one job; speak_answer and speak_event are its row's `answer` and `next`: JSON
+ * when the job is done, or events, `token` for what was spoken, `done` with everything else.
  * Thread: as in api.h.
  */
 #ifndef API_TASK_SPEAK_H
@@ -13,7 +13,6 @@
 
 struct speaking {
     struct eng_speech speech;
-    int is_stream;
     size_t told; /* bytes that are in events */
     /* Fields of the answer, without a comma at either end. The job is done. */
     void (*write)(struct api_call *c, struct buf *b);
@@ -22,10 +21,8 @@ struct speaking {
 /* Names of the fields that speak_read takes, for lists of known ones. */
 #define SPEAK_FIELDS "max_tokens", "temperature", "top_p", "seed"
 int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out);
-/* JSON or events, by Accept. 0, or -1 with the problem. */
-int speak_accept(struct api_call *c, struct speaking *s);
-/* The job is asked: wait, answer, or stream. */
-int speak_step(struct api_call *c);
+int speak_answer(struct api_call *c);
+void speak_event(struct api_call *c);
 /* "stop" or "length" */
 const char *speak_finish(const struct eng_job *job);
 /* Natural log of the likelihood of all that was spoken, end of text left out. */

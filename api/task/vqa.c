@@ -7,9 +7,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "api/task/figures.h"
+#include "api/ask.h"
+#include "api/endpoint.h"
 #include "api/task/speak.h"
-#include "kernels/base/mem.h"
+#include "api/wire/json_write.h"
 
 enum { QUESTION_MAX = 1000, CHOICE_MAX = 200, TOKENS = 20 };
 
@@ -20,32 +21,15 @@ struct asking {
     uint32_t n_choices;
 };
 
-static int read_speech(struct api_call *c, struct input *in, struct asking *q) {
+static int read_speech(struct input *in, struct asking *q) {
     static const char *const fields[] = {SPEAK_FIELDS};
     for (size_t i = 0; q->n_choices && i < ARRAY_LEN(fields); i++) {
         if (input_has(in, fields[i]))
-            return problem_set(&c->problem, "invalid_parameter", fields[i],
+            return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, fields[i],
                                "%s does not go together with choices: nothing is spoken",
                                fields[i]);
     }
     return speak_read(in, TOKENS, &q->speaking.speech);
-}
-
-static int read_request(struct api_call *c, struct asking *q) {
-    static const char *const known[] = {"question", "choices", SPEAK_FIELDS, NULL};
-    static const struct input_wants wants = {.picture = "image", .known = known};
-    struct input in;
-    int rc = input_open(&in, c, &wants);
-    if (!rc) rc = input_text(&in, "question", QUESTION_MAX, &q->question);
-    if (!rc)
-        rc = input_texts(&in, "choices", ENG_CHOICES_MAX, CHOICE_MAX, &q->choices, &q->n_choices);
-    if (!rc) rc = read_speech(c, &in, q);
-    if (!rc && !q->question)
-        rc = problem_set(&c->problem, "missing_parameter", "question",
-                         "question is missing: what to ask, e.g. \"is there a ball?\"");
-    if (!rc) rc = call_pictures(c, &in);
-    input_close(&in);
-    return rc;
 }
 
 /* ---- choices ---- */
@@ -99,13 +83,22 @@ static void write_fields(struct api_call *c, struct buf *b) {
                speak_finish(job));
 }
 
-/* ---- the step ---- */
+/* ---- the row ---- */
 
-static int begin(struct api_call *c) {
-    struct asking *q = c->state = mem_try(sizeof(*q));
-    if (!q) return problem_set(&c->problem, "no_memory", NULL, NULL);
+static int read(struct api_call *c, struct input *in) {
+    struct asking *q = c->state;
     q->speaking.write = write_fields;
-    if (speak_accept(c, &q->speaking) || read_request(c, q)) return -1;
+    if (input_text(in, "question", QUESTION_MAX, &q->question)) return -1;
+    if (input_texts(in, "choices", ENG_CHOICES_MAX, CHOICE_MAX, &q->choices, &q->n_choices))
+        return -1;
+    if (read_speech(in, q)) return -1;
+    if (q->question) return 0;
+    return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, "question",
+                       "question is missing: what to ask, e.g. \"is there a ball?\"");
+}
+
+static int ask(struct api_call *c) {
+    const struct asking *q = c->state;
     struct eng_ask ask = {.task = ENG_VQA,
                           .text = q->question,
                           .choices = q->choices,
@@ -115,7 +108,12 @@ static int begin(struct api_call *c) {
     return call_ask(c, &ask, q->n_choices ? "choices" : "question") ? 0 : -1;
 }
 
-int vqa_step(struct api_call *c) {
-    if (!c->state && begin(c)) return call_fail(c);
-    return speak_step(c);
-}
+static const char *const known[] = {"question", "choices", SPEAK_FIELDS, NULL};
+static const struct input_wants wants = {.picture = "image", .known = known};
+const struct endpoint vqa_endpoint = {.wants = &wants,
+                                      .media = &media_json_or_events,
+                                      .state_size = sizeof(struct asking),
+                                      .read = read,
+                                      .ask = ask,
+                                      .answer = speak_answer,
+                                      .next = speak_event};

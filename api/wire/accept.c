@@ -34,10 +34,10 @@ static int range_fits(const char *s, const char *end, const char *type, int *q) 
     return n == 3 && memcmp(s, "*/*", 3) == 0;
 }
 
-int accept_pick(const char *accept, const char *const *types, int n) {
+int accept_pick(const char *accept, const char *const *types) {
     if (!accept || !*accept) return 0;
     int best = -1, best_q = 0, best_fit = 0;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; types[i]; i++) {
         int q = 0, fit = 0;
         for (const char *s = accept; *s;) {
             s += strspn(s, " \t,");

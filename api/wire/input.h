@@ -8,9 +8,11 @@
  * that is given twice, is refused by name. Numbers in JSON have to be numbers; text is read as
  * strictly; what JSON has as a list or an object is JSON text elsewhere.
  *
- *     input_open(&in, call, &wants);
+ *     struct input in = {.from = &request, .wants = &wants, .picture_max = 12 << 20,
+ *                        .texts = arena, .problem = &problem};
+ *     input_open(&in);
  *     input_int(&in, "width", 1, 64, &width);          // absent: width stays as it is
- *     if (!call->problem.row) ...                      // the first fault, if any
+ *     if (!problem.code) ...                           // else the first fault
  *     input_close(&in);
  *
  * Thread: its owner's.
@@ -24,6 +26,7 @@
 #include "api/api.h"
 #include "api/wire/json.h"
 #include "api/wire/problem.h"
+#include "kernels/base/mem.h"
 
 /* What an endpoint takes. */
 struct input_wants {
@@ -43,17 +46,20 @@ struct input_picture {
 };
 
 struct input {
+    /* its owner's: borrowed until input_close */
+    const struct api_input *from;
     const struct input_wants *wants;
+    size_t picture_max;      /* bytes of an encoded picture */
+    struct arena *texts;     /* gets the texts that are read: they outlive the input */
+    struct problem *problem; /* gets the first fault */
+    /* what was found */
     struct input_picture pictures[ENG_PICTURES_MAX];
     int n_pictures;
-    struct api_call *call;
-    struct problem *problem;
-    const struct api_input *from;
     json_t *root; /* of a JSON body, an object; or NULL */
 };
 
-/* 0, or -1 with the call's problem filled; to be closed either way. */
-int input_open(struct input *in, struct api_call *c, const struct input_wants *wants);
+/* 0, or -1 with the problem filled; to be closed either way. */
+int input_open(struct input *in);
 void input_close(struct input *in);
 
 /* Each: 0, or -1 when the problem is filled (before or now). Absent: *out stays as it is. */
@@ -69,7 +75,7 @@ int input_numbers(struct input *in, const char *name, const char *form, int n, d
 /* [[x,y],...] with 1 to `max` points inside grid x grid; given to the caller (mem_free). */
 int input_points(struct input *in, const char *name, int max, int grid, struct eng_point **points,
                  uint32_t *n);
-/* Plain text of 1 to `max` characters, kept by the call: no control characters, not blank. */
+/* Plain text of 1 to `max` characters, kept among the texts: no control characters, not blank. */
 int input_text(struct input *in, const char *name, size_t max, const char **out);
 /* ["..",..] of 1 to max_n such texts, all different. */
 int input_texts(struct input *in, const char *name, uint32_t max_n, size_t max,
@@ -84,7 +90,8 @@ int input_check_text(struct input *in, const char *name, const char *text, size_
 int input_check_tags(struct input *in, const char *name, const char *text, int in_chat);
 /* A picture by URL: data:image/png;base64,... or lammd:ID of a stored one. Others are refused. */
 int input_take_url(struct input *in, const char *name, const char *url, size_t len);
-/* "NAME must be WHAT; got V" */
-int input_must_be(struct input *in, const char *name, const json_t *v, const char *what);
+/* Room among the texts, zeroed; a NUL-terminated copy there. NULL with the problem. */
+void *input_take(struct input *in, size_t bytes);
+char *input_keep(struct input *in, const char *text, size_t len);
 
 #endif

@@ -1,4 +1,4 @@
-/* json.c - JSON that came from outside, made safe to read; and the few writers of our own.
+/* json.c - JSON that came from outside, made safe to read.
  *
  * TRAPS
  * - jansson takes 82 bytes of heap for each byte of `[{},{},...`: 16 MiB of body would be 1.3 GiB.
@@ -12,8 +12,6 @@
 
 #include <string.h>
 
-#include "api/wire/base64.h"
-#include "api/wire/text.h"
 #include "kernels/base/jsonscan.h"
 
 static int refuse(struct problem *p, const json_error_t *e) {
@@ -28,15 +26,15 @@ static int refuse(struct problem *p, const json_error_t *e) {
     case json_error_null_character: why = "it has a NUL character"; break;
     default: break;
     }
-    return problem_set(p, "invalid_json", NULL, "the JSON can't be read: %s (line %d, column %d)",
-                       why, e->line, e->column);
+    return problem_set(p, PROBLEM_INVALID_JSON, NULL,
+                       "the JSON can't be read: %s (line %d, column %d)", why, e->line, e->column);
 }
 
 int json_open(const uint8_t *bytes, size_t len, json_t **root, struct problem *p) {
     *root = NULL;
-    if (len == 0) return problem_set(p, "invalid_json", NULL, "the JSON body is empty");
+    if (len == 0) return problem_set(p, PROBLEM_INVALID_JSON, NULL, "the JSON body is empty");
     if (jsonscan_bound((const char *)bytes, len, JSON_DEPTH_MAX, JSON_TOKENS_MAX, NULL)) {
-        return problem_set(p, "invalid_json", NULL,
+        return problem_set(p, PROBLEM_INVALID_JSON, NULL,
                            "the JSON is too complex: at most %d values and commas, %d levels deep",
                            JSON_TOKENS_MAX, JSON_DEPTH_MAX);
     }
@@ -75,27 +73,9 @@ void json_describe(const json_t *v, char *to, size_t cap) {
     }
 }
 
-int json_write_text(struct buf *out, const char *s, size_t len) {
-    buf_char(out, '"');
-    for (size_t i = 0, n; i < len; i += n ? n : 1) {
-        n = text_char(s + i, len - i);
-        unsigned char c = (unsigned char)s[i];
-        if (n == 0)
-            buf_str(out, "\\ufffd");
-        else if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else if (c < ' ' || c == 0x7f)
-            buf_printf(out, "\\u%04x", c);
-        else
-            buf_add(out, s + i, n);
-    }
-    return buf_char(out, '"');
-}
-
-int json_write_str(struct buf *out, const char *s) { return json_write_text(out, s, strlen(s)); }
-
-int json_write_png(struct buf *out, const uint8_t *png, size_t len) {
-    buf_str(out, "\"data:image/png;base64,");
-    base64_encode(out, png, len);
-    return buf_char(out, '"');
+int json_must_be(struct problem *p, const char *name, const json_t *v, const char *what) {
+    char got[64];
+    json_describe(v, got, sizeof(got));
+    return problem_set(p, PROBLEM_INVALID_PARAMETER, name, "%s must be %s; got %s", name, what,
+                       got);
 }

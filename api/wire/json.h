@@ -1,8 +1,7 @@
-/* json.h - strict JSON in, plain JSON out.
+/* json.h - strict JSON in. Out: json_write.h.
  *
  * Reading goes through jansson after a scan that bounds what it may cost; json_open is the only way
- * in. Values are read strictly: "64" is no number, 64.0 is no integer, 1 is no boolean. Writing is
- * a few helpers over struct buf: answers are number streams and need no tree.
+ * in. Values are read strictly: "64" is no number, 64.0 is no integer, 1 is no boolean.
  * Thread: any.
  */
 #ifndef API_WIRE_JSON_H
@@ -11,7 +10,6 @@
 #include <jansson.h>
 
 #include "api/wire/problem.h"
-#include "kernels/base/buf.h"
 
 enum { JSON_DEPTH_MAX = 16, JSON_TOKENS_MAX = 40000 };
 
@@ -24,11 +22,7 @@ int json_open(const uint8_t *bytes, size_t len, json_t **root, struct problem *p
 void json_describe(const json_t *v, char *to, size_t cap);
 /* The same for text: printable ASCII in quotes, shortened. */
 void json_quote(const char *text, size_t len, char *to, size_t cap);
-
-/* "text" with everything escaped that must be; bytes that are not UTF-8 become U+FFFD. */
-int json_write_str(struct buf *out, const char *s);
-int json_write_text(struct buf *out, const char *s, size_t len); /* may hold NUL */
-/* "data:image/png;base64,..." */
-int json_write_png(struct buf *out, const uint8_t *png, size_t len);
+/* The fault "NAME must be WHAT; got V". Returns -1. */
+int json_must_be(struct problem *p, const char *name, const json_t *v, const char *what);
 
 #endif

@@ -16,94 +16,106 @@
 #include <string.h>
 
 #include "api/api.h"
-#include "api/wire/json.h"
+#include "api/wire/json_write.h"
 
 #define BAD   "invalid_request_error"
 #define LATER "rate_limit_error"
 #define OURS  "server_error"
 
-static const struct problem_row rows[] = {
+static const struct problem_row rows[PROBLEM_CODES] = {
     /* the request as a whole */
-    {"header_gate", 400, BAD, "Malformed HTTP request",
-     "the request line or a header is not what HTTP/1.1 allows"},
-    {"bad_multipart", 400, BAD, "Malformed multipart body",
-     "the multipart body is cut short or malformed; send it as curl -F image=@photo.jpg does"},
-    {"invalid_json", 400, BAD, "Malformed JSON", "the body is not valid JSON"},
-    {"invalid_parameter", 400, BAD, "A field is wrong", "a field has a value that is not allowed"},
-    {"unknown_parameter", 400, BAD, "Unknown field", "the request has a field that is not known"},
-    {"missing_parameter", 400, BAD, "A field is missing", "the request lacks a field"},
-    {"missing_picture", 400, BAD, "No picture", "the request has no picture"},
-    {"too_many_pictures", 400, BAD, "More than one picture",
-     "exactly one picture is needed; the request has several"},
-    {"unsupported_url", 400, BAD, "URLs are not fetched",
-     "pictures are never fetched from a URL; send the bytes, or a data: URL"},
-    {"unauthorized", 401, "authentication_error", "No valid key",
-     "this call needs an API key: Authorization: Bearer KEY"},
-    {"forbidden", 403, "permission_error", "Not allowed", "this call is not allowed here"},
-    {"not_found", 404, BAD, "No such thing", "there is nothing at this path; see /openapi.yaml"},
-    {"image_not_found", 404, BAD, "No such picture",
-     "no picture is stored under this id, or it has expired; send it again with PUT /v1/images"},
-    {"session_not_found", 404, BAD, "No such session",
-     "no game is played under this id, or it has expired; begin one with POST /v1/act/sessions"},
-    {"model_not_found", 404, BAD, "No such model", "this model is not served; see /v1/models"},
-    {"method_not_allowed", 405, BAD, "Method not allowed",
-     "this path does not take this method; see the Allow header"},
-    {"not_acceptable", 406, BAD, "No such representation",
-     "none of the types in Accept can be made; see /openapi.yaml"},
-    {"request_timeout", 408, BAD, "The request came too slowly",
-     "the request did not arrive in time"},
-    {"session_busy", 409, BAD, "The session is busy",
-     "a step of this session is still being answered; frames have an order, so send the next one "
-     "after its answer"},
-    {"body_too_large", 413, BAD, "The body is too large", "the body is larger than is taken here"},
-    {"picture_too_large", 413, BAD, "The picture is too large",
-     "the picture has more pixels or bytes than are taken here; send a smaller one"},
-    {"unsupported_media_type", 415, BAD, "Unsupported body",
-     "send image/png, image/jpeg, multipart/form-data or application/json"},
-    {"unsupported_picture", 415, BAD, "Unsupported picture", "send a PNG or a JPEG picture"},
-    {"bad_picture", 422, BAD, "Damaged picture", "the picture is damaged or cut short"},
-    {"too_much_work", 422, BAD, "More work than ever fits",
-     "this many questions can never fit into the memory of the model; ask for fewer"},
-    {"unsupported_task", 422, BAD, "The model can't do this",
-     "the loaded model can't do this task; see /v1/models"},
-    {"uri_too_long", 414, BAD, "The URL is too long", "the URL is longer than is taken here"},
-    {"headers_too_large", 431, BAD, "The headers are too large",
-     "the headers are larger than is taken here"},
+    [PROBLEM_HEADER_GATE] = {"header_gate", 400, BAD, "Malformed HTTP request",
+                             "the request line or a header is not what HTTP/1.1 allows"},
+    [PROBLEM_BAD_MULTIPART] =
+        {"bad_multipart", 400, BAD, "Malformed multipart body",
+         "the multipart body is cut short or malformed; send it as curl -F image=@photo.jpg does"},
+    [PROBLEM_INVALID_JSON] = {"invalid_json", 400, BAD, "Malformed JSON",
+                              "the body is not valid JSON"},
+    [PROBLEM_INVALID_PARAMETER] = {"invalid_parameter", 400, BAD, "A field is wrong",
+                                   "a field has a value that is not allowed"},
+    [PROBLEM_UNKNOWN_PARAMETER] = {"unknown_parameter", 400, BAD, "Unknown field",
+                                   "the request has a field that is not known"},
+    [PROBLEM_MISSING_PARAMETER] = {"missing_parameter", 400, BAD, "A field is missing",
+                                   "the request lacks a field"},
+    [PROBLEM_MISSING_PICTURE] = {"missing_picture", 400, BAD, "No picture",
+                                 "the request has no picture"},
+    [PROBLEM_TOO_MANY_PICTURES] = {"too_many_pictures", 400, BAD, "More than one picture",
+                                   "exactly one picture is needed; the request has several"},
+    [PROBLEM_UNSUPPORTED_URL] =
+        {"unsupported_url", 400, BAD, "URLs are not fetched",
+         "pictures are never fetched from a URL; send the bytes, or a data: URL"},
+    [PROBLEM_FORBIDDEN] = {"forbidden", 403, "permission_error", "Not allowed",
+                           "this call is not allowed here"},
+    [PROBLEM_NOT_FOUND] = {"not_found", 404, BAD, "No such thing",
+                           "there is nothing at this path; see /openapi.yaml"},
+    [PROBLEM_IMAGE_NOT_FOUND] = {"image_not_found", 404, BAD, "No such picture",
+                                 "no picture is stored under this id, or it has expired; send it "
+                                 "again with PUT /v1/images"},
+    [PROBLEM_SESSION_NOT_FOUND] = {"session_not_found", 404, BAD, "No such session",
+                                   "no game is played under this id, or it has expired; begin one "
+                                   "with POST /v1/act/sessions"},
+    [PROBLEM_MODEL_NOT_FOUND] = {"model_not_found", 404, BAD, "No such model",
+                                 "this model is not served; see /v1/models"},
+    [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, BAD, "Method not allowed",
+                                    "this path does not take this method; see the Allow header"},
+    [PROBLEM_NOT_ACCEPTABLE] = {"not_acceptable", 406, BAD, "No such representation",
+                                "none of the types in Accept can be made; see /openapi.yaml"},
+    [PROBLEM_SESSION_BUSY] = {"session_busy", 409, BAD, "The session is busy",
+                              "a step of this session is still being answered; frames have an "
+                              "order, so send the next one "
+                              "after its answer"},
+    [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, BAD, "The body is too large",
+                                "the body is larger than is taken here"},
+    [PROBLEM_PICTURE_TOO_LARGE] =
+        {"picture_too_large", 413, BAD, "The picture is too large",
+         "the picture has more pixels or bytes than are taken here; send a smaller one"},
+    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] =
+        {"unsupported_media_type", 415, BAD, "Unsupported body",
+         "send image/png, image/jpeg, multipart/form-data or application/json"},
+    [PROBLEM_UNSUPPORTED_PICTURE] = {"unsupported_picture", 415, BAD, "Unsupported picture",
+                                     "send a PNG or a JPEG picture"},
+    [PROBLEM_BAD_PICTURE] = {"bad_picture", 422, BAD, "Damaged picture",
+                             "the picture is damaged or cut short"},
+    [PROBLEM_TOO_MUCH_WORK] =
+        {"too_much_work", 422, BAD, "More work than ever fits",
+         "this many questions can never fit into the memory of the model; ask for fewer"},
+    [PROBLEM_UNSUPPORTED_TASK] = {"unsupported_task", 422, BAD, "The model can't do this",
+                                  "the loaded model can't do this task; see /v1/models"},
+    [PROBLEM_URI_TOO_LONG] = {"uri_too_long", 414, BAD, "The URL is too long",
+                              "the URL is longer than is taken here"},
+    [PROBLEM_HEADERS_TOO_LARGE] = {"headers_too_large", 431, BAD, "The headers are too large",
+                                   "the headers are larger than is taken here"},
     /* come back later */
-    {"queue_full", 503, LATER, "The queue is full",
-     "the queue is full; come back after the seconds in Retry-After"},
-    {"too_many_sessions", 503, LATER, "Too many sessions",
-     "as many games are played as there is room for; end one with DELETE, or come back later"},
-    {"too_many_connections", 503, LATER, "Too many connections",
-     "the server has no room for another connection; come back later"},
-    {"draining", 503, OURS, "Shutting down",
-     "the server is shutting down and takes no new work; come back later"},
-    {"not_ready", 503, OURS, "Not ready", "the model is not ready; come back later"},
-    {"no_memory", 503, OURS, "Out of memory", "there is no memory for this request now"},
-    {"device_lost", 503, OURS, "The compute device is lost",
-     "the model's device is lost; the server has to be restarted"},
-    {"deadline", 504, OURS, "Took too long", "the answer was not ready in time"},
-    {"cancelled", 499, OURS, "Cancelled", "the request was cancelled"},
-    {"internal_error", 500, OURS, "Internal error", "something went wrong on our side"},
+    [PROBLEM_QUEUE_FULL] = {"queue_full", 503, LATER, "The queue is full",
+                            "the queue is full; come back after the seconds in Retry-After"},
+    [PROBLEM_TOO_MANY_SESSIONS] =
+        {"too_many_sessions", 503, LATER, "Too many sessions",
+         "as many games are played as there is room for; end one with DELETE, or come back later"},
+    [PROBLEM_TOO_MANY_CONNECTIONS] =
+        {"too_many_connections", 503, LATER, "Too many connections",
+         "the server has no room for another connection; come back later"},
+    [PROBLEM_DRAINING] = {"draining", 503, OURS, "Shutting down",
+                          "the server is shutting down and takes no new work; come back later"},
+    [PROBLEM_NO_MEMORY] = {"no_memory", 503, OURS, "Out of memory",
+                           "there is no memory for this request now"},
+    [PROBLEM_DEVICE_LOST] = {"device_lost", 503, OURS, "The compute device is lost",
+                             "the model's device is lost; the server has to be restarted"},
+    [PROBLEM_DEADLINE] = {"deadline", 504, OURS, "Took too long",
+                          "the answer was not ready in time"},
+    [PROBLEM_CANCELLED] = {"cancelled", 499, OURS, "Cancelled", "the request was cancelled"},
+    [PROBLEM_INTERNAL_ERROR] = {"internal_error", 500, OURS, "Internal error",
+                                "something went wrong on our side"},
 };
 
-const struct problem_row *problem_table(size_t *n) {
-    *n = ARRAY_LEN(rows);
-    return rows;
+const struct problem_row *problem_row(enum problem_code code) {
+    must(code > PROBLEM_NONE && code < PROBLEM_CODES);
+    return &rows[code];
 }
 
-const struct problem_row *problem_row(const char *code) {
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (strcmp(rows[i].code, code) == 0) return &rows[i];
-    }
-    int is_in_table = 0;
-    must(is_in_table);
-    return NULL;
-}
-
-int problem_set(struct problem *p, const char *code, const char *param, const char *fmt, ...) {
-    if (p->row) return -1;
-    p->row = problem_row(code);
+int problem_set(struct problem *p, enum problem_code code, const char *param, const char *fmt,
+                ...) {
+    if (p->code) return -1;
+    p->code = code;
     snprintf(p->param, sizeof(p->param), "%s", param ? param : "");
     p->detail[0] = 0;
     if (fmt) {
@@ -115,25 +127,38 @@ int problem_set(struct problem *p, const char *code, const char *param, const ch
     return -1;
 }
 
-const char *problem_code_of(int status) {
+int problem_point(struct problem *p, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(p->pointer, sizeof(p->pointer), fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+enum problem_code problem_code_of(int status) {
     switch (status) {
-    case E_TOO_BIG: return "too_much_work";
-    case E_BUSY: return "queue_full";
-    case E_CANCELLED: return "draining";
-    case E_TIMEOUT: return "deadline";
-    case E_NOMEM: return "no_memory";
-    case E_DEVICE: return "device_lost";
-    case E_FORMAT: return "bad_picture";
-    case E_UNSUPPORTED: return "unsupported_picture";
-    default: return "internal_error";
+    case E_TOO_BIG: return PROBLEM_TOO_MUCH_WORK;
+    case E_BUSY: return PROBLEM_QUEUE_FULL;
+    case E_CANCELLED: return PROBLEM_DRAINING;
+    case E_TIMEOUT: return PROBLEM_DEADLINE;
+    case E_NOMEM: return PROBLEM_NO_MEMORY;
+    case E_DEVICE: return PROBLEM_DEVICE_LOST;
+    case E_FORMAT: return PROBLEM_BAD_PICTURE;
+    case E_UNSUPPORTED: return PROBLEM_UNSUPPORTED_PICTURE;
+    default: return PROBLEM_INTERNAL_ERROR;
     }
 }
 
+const char *problem_text(const struct problem *p) {
+    return p->detail[0] ? p->detail : problem_row(p->code)->detail;
+}
+
 int problem_write(const struct problem *p, const char *request_id, struct buf *out) {
-    const char *detail = p->detail[0] ? p->detail : p->row->detail;
-    buf_printf(out, "{\"type\":\"urn:lammd:problem:%s\",\"title\":", p->row->code);
-    json_write_str(out, p->row->title);
-    buf_printf(out, ",\"status\":%d,\"detail\":", p->row->status);
+    const struct problem_row *row = problem_row(p->code);
+    const char *detail = problem_text(p);
+    buf_printf(out, "{\"type\":\"urn:lammd:problem:%s\",\"title\":", row->code);
+    json_write_str(out, row->title);
+    buf_printf(out, ",\"status\":%d,\"detail\":", row->status);
     json_write_str(out, detail);
     buf_str(out, ",\"instance\":");
     json_write_str(out, request_id);
@@ -143,7 +168,7 @@ int problem_write(const struct problem *p, const char *request_id, struct buf *o
     }
     buf_str(out, ",\"error\":{\"message\":");
     json_write_str(out, detail);
-    buf_printf(out, ",\"type\":\"%s\",\"code\":\"%s\",\"param\":", p->row->type, p->row->code);
+    buf_printf(out, ",\"type\":\"%s\",\"code\":\"%s\",\"param\":", row->type, row->code);
     if (p->param[0])
         json_write_str(out, p->param);
     else
@@ -152,12 +177,13 @@ int problem_write(const struct problem *p, const char *request_id, struct buf *o
     return out->bad;
 }
 
-int api_problem(const char *code, const char *detail, const char *request_id, struct buf *body) {
+int api_problem(enum problem_code code, const char *detail, const char *request_id,
+                struct buf *body) {
     struct problem p = {0};
     if (detail)
         problem_set(&p, code, NULL, "%s", detail);
     else
         problem_set(&p, code, NULL, NULL);
     problem_write(&p, request_id, body);
-    return p.row->status;
+    return problem_row(code)->status;
 }

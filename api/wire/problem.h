@@ -2,11 +2,12 @@
  *
  * A `struct problem` is filled by whoever finds the fault, first one wins, like struct err. Its
  * text is written by this room alone: it may quote a few characters of what the client sent, never
- * a path, an address or a library. problem.c holds the one table from code word to HTTP status.
+ * a path, an address or a library. problem.c holds the one table from code to word and HTTP status.
  */
 #ifndef API_WIRE_PROBLEM_H
 #define API_WIRE_PROBLEM_H
 
+#include "api/api.h"
 #include "kernels/base/buf.h"
 #include "kernels/base/err.h"
 
@@ -19,24 +20,27 @@ struct problem_row {
 };
 
 struct problem {
-    const struct problem_row *row; /* NULL until the first fault */
-    char param[40];                /* field at fault, "" when it is the whole request */
-    char pointer[80];              /* RFC 6901 pointer into the JSON body, or "" */
-    char detail[280];              /* "" : the row's */
+    enum problem_code code; /* PROBLEM_NONE until the first fault */
+    char param[40];         /* field at fault, "" when it is the whole request */
+    char pointer[80];       /* RFC 6901 pointer into the JSON body, or "" */
+    char detail[280];       /* "" : the row's */
 };
 
-/* The row of a code word; a word that is not in the table is our bug. */
-const struct problem_row *problem_row(const char *code);
-const struct problem_row *problem_table(size_t *n);
+const struct problem_row *problem_row(enum problem_code code); /* not of PROBLEM_NONE */
 
 /* Record a fault unless there is one already. `param` NULL: the whole request; `fmt` NULL: the
  * row's own text. Returns -1, for `return problem_set(...)`. */
-int problem_set(struct problem *p, const char *code, const char *param, const char *fmt, ...)
+int problem_set(struct problem *p, enum problem_code code, const char *param, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Where in the JSON body the fault is: `pointer`. Returns -1. */
+int problem_point(struct problem *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The engine's and the decoder's codes. E_INVALID and other codes that say "we asked wrongly" are
  * our bug here, and become internal_error. */
-const char *problem_code_of(int status);
+enum problem_code problem_code_of(int status);
+/* What a client reads: the detail, or the row's. There is a problem. */
+const char *problem_text(const struct problem *p);
 
 /* application/problem+json with the OpenAI error object inside. E_NOMEM, E_TOO_BIG. */
 int problem_write(const struct problem *p, const char *request_id, struct buf *out);

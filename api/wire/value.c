@@ -1,12 +1,11 @@
 /* value.c - a parameter's value, read strictly from JSON or from text; the readers of input.h.
  *
- * Thread: the worker that runs the call.
+ * Thread: its owner's.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/call.h"
 #include "api/wire/input.h"
 #include "api/wire/text.h"
 #include "kernels/base/mem.h"
@@ -28,13 +27,14 @@ static void find_pairs(const struct api_field *f, size_t n, const char *name, st
 
 /* 1: *v is its value; 0: absent; -1: there is a problem. */
 static int find(struct input *in, const char *name, struct value *v) {
-    if (in->problem->row) return -1;
+    if (in->problem->code) return -1;
     int times = 0;
     if (in->root && (v->json = json_object_get(in->root, name)) != NULL) times++;
     find_pairs(in->from->query, in->from->n_query, name, v, &times);
     find_pairs(in->from->form, in->from->n_form, name, v, &times);
-    if (times > 1) problem_set(in->problem, "invalid_parameter", name, "%s is given twice", name);
-    return in->problem->row ? -1 : times;
+    if (times > 1)
+        problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s is given twice", name);
+    return in->problem->code ? -1 : times;
 }
 
 /* Text that can be quoted without quotes: a number, a word, a list. */
@@ -55,16 +55,9 @@ static int must_be(struct input *in, const char *name, const struct value *v, co
         snprintf(got, sizeof(got), "%.*s", (int)v->len, v->text);
     else
         json_quote(v->text, v->len, got, sizeof(got));
-    problem_set(in->problem, "invalid_parameter", name, "%s must be %s; got %s", name, what, got);
-    if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
-    return -1;
-}
-
-int input_must_be(struct input *in, const char *name, const json_t *v, const char *what) {
-    char got[64];
-    json_describe(v, got, sizeof(got));
-    return problem_set(in->problem, "invalid_parameter", name, "%s must be %s; got %s", name, what,
-                       got);
+    problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s must be %s; got %s", name, what,
+                got);
+    return in->root ? problem_point(in->problem, "/%s", name) : -1;
 }
 
 int input_has(const struct input *in, const char *name) {
@@ -295,7 +288,7 @@ static int read_points(struct input *in, const char *name, const json_t *v, int 
         return must_be(in, name, &whole, what);
     }
     struct eng_point *p = mem_try(count * sizeof(*p));
-    if (!p) return problem_set(in->problem, "no_memory", NULL, NULL);
+    if (!p) return problem_set(in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     for (size_t i = 0; i < count; i++) {
         int xy[2];
         const json_t *one = json_array_get(v, i);
@@ -306,12 +299,11 @@ static int read_points(struct input *in, const char *name, const json_t *v, int 
                 snprintf(text, sizeof(text), "[%d,%d]", xy[0], xy[1]);
             else
                 json_describe(one, text, sizeof(text));
-            problem_set(in->problem, "invalid_parameter", name,
+            problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                         "%s[%zu] must be [x,y] with integers from 0 to %d; got %s", name, i,
                         grid - 1, text);
-            snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s/%zu", name, i);
             mem_free(p);
-            return -1;
+            return problem_point(in->problem, "/%s/%zu", name, i);
         }
         p[i] = (struct eng_point){.x = (uint16_t)xy[0], .y = (uint16_t)xy[1]};
     }
@@ -326,7 +318,7 @@ int input_points(struct input *in, const char *name, int max, int grid, struct e
     int got = find(in, name, &v);
     if (got < 0) return -1;
     if (got == 0) {
-        return problem_set(in->problem, "missing_parameter", name,
+        return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, name,
                            "%s is missing: an array of 1 to %d points [[x,y],...]", name, max);
     }
     if (v.json) return read_points(in, name, v.json, max, grid, points, n);
@@ -342,17 +334,17 @@ int input_points(struct input *in, const char *name, int max, int grid, struct e
 int input_check_text(struct input *in, const char *name, const char *text, size_t len, size_t max) {
     struct text_look look = text_look(text, len);
     if (look.bad_at < len)
-        return problem_set(in->problem, "invalid_parameter", name, "%s is not UTF-8 at byte %zu",
-                           name, look.bad_at);
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
+                           "%s is not UTF-8 at byte %zu", name, look.bad_at);
     if (look.is_blank)
-        return problem_set(in->problem, "invalid_parameter", name, "%s is %s", name,
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s is %s", name,
                            len ? "blank" : "empty");
     if (look.characters > max)
-        return problem_set(in->problem, "invalid_parameter", name,
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                            "%s must have at most %zu characters; got %zu", name, max,
                            look.characters);
     if (look.control_at < len)
-        return problem_set(in->problem, "invalid_parameter", name,
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                            "%s has a control character at byte %zu", name, look.control_at);
     return 0;
 }
@@ -360,7 +352,19 @@ int input_check_text(struct input *in, const char *name, const char *text, size_
 int input_check_tags(struct input *in, const char *name, const char *text, int in_chat) {
     struct err e = {0};
     if (eng_check_text(text, in_chat, name, &e) == 0) return 0;
-    return problem_set(in->problem, "invalid_parameter", name, "%s", e.text);
+    return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s", e.text);
+}
+
+void *input_take(struct input *in, size_t bytes) {
+    void *p = arena_take(in->texts, bytes);
+    if (!p) problem_set(in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    return p;
+}
+
+char *input_keep(struct input *in, const char *text, size_t len) {
+    char *p = arena_strdup(in->texts, text, len);
+    if (!p) problem_set(in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    return p;
 }
 
 int input_text(struct input *in, const char *name, size_t max, const char **out) {
@@ -370,10 +374,9 @@ int input_text(struct input *in, const char *name, size_t max, const char **out)
     if (v.json && !json_is_string(v.json)) return must_be(in, name, &v, "a string");
     const char *text = v.json ? json_string_value(v.json) : v.text;
     size_t len = v.json ? json_string_length(v.json) : v.len;
-    if (input_check_text(in, name, text, len, max) == 0) *out = call_keep(in->call, text, len);
-    if (!in->problem->row && input_check_tags(in, name, *out, 0) == 0) return 0;
-    if (in->root) snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s", name);
-    return -1;
+    if (input_check_text(in, name, text, len, max) == 0) *out = input_keep(in, text, len);
+    if (!in->problem->code && input_check_tags(in, name, *out, 0) == 0) return 0;
+    return in->root ? problem_point(in->problem, "/%s", name) : -1;
 }
 
 static int read_texts(struct input *in, const char *name, const json_t *v, size_t max,
@@ -384,19 +387,18 @@ static int read_texts(struct input *in, const char *name, const json_t *v, size_
         char at[64];
         snprintf(at, sizeof(at), "%.24s[%zu]", name, i);
         if (!json_is_string(one))
-            input_must_be(in, at, one, "a string");
+            json_must_be(in->problem, at, one, "a string");
         else
             input_check_text(in, at, json_string_value(one), json_string_length(one), max);
-        for (size_t k = 0; !in->problem->row && k < i; k++) {
+        for (size_t k = 0; !in->problem->code && k < i; k++) {
             if (strcmp(texts[k], json_string_value(one)) == 0)
-                problem_set(in->problem, "invalid_parameter", at, "%s is the same as %s[%zu]", at,
-                            name, k);
+                problem_set(in->problem, PROBLEM_INVALID_PARAMETER, at, "%s is the same as %s[%zu]",
+                            at, name, k);
         }
-        if (!in->problem->row)
-            texts[i] = call_keep(in->call, json_string_value(one), json_string_length(one));
-        if (in->problem->row || input_check_tags(in, at, texts[i], 0)) {
-            snprintf(in->problem->pointer, sizeof(in->problem->pointer), "/%s/%zu", name, i);
-            return -1;
+        if (!in->problem->code)
+            texts[i] = input_keep(in, json_string_value(one), json_string_length(one));
+        if (in->problem->code || input_check_tags(in, at, texts[i], 0)) {
+            return problem_point(in->problem, "/%s/%zu", name, i);
         }
     }
     return 0;
@@ -412,9 +414,9 @@ int input_texts(struct input *in, const char *name, uint32_t max_n, size_t max,
     if (count < 1 || count > max_n) {
         char what[64];
         snprintf(what, sizeof(what), "an array of 1 to %u strings", max_n);
-        input_must_be(in, name, v, what);
+        json_must_be(in->problem, name, v, what);
     } else {
-        const char **texts = call_take(in->call, count * sizeof(*texts));
+        const char **texts = input_take(in, count * sizeof(*texts));
         rc = texts ? read_texts(in, name, v, max, texts) : -1;
         *out = texts;
         *n = (uint32_t)count;

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STEP = 4 << 20 }; /* bytes between looks at `stop` */
+#include "kernels/base/hex.h"
+
+enum { SHA_BYTES = 32, STEP = 4 << 20 /* bytes between looks at `stop` */ };
 
 static int hash(struct digest *d, EVP_MD_CTX *c, unsigned char *sum) {
     if (!EVP_DigestInit_ex(c, EVP_sha256(), NULL)) return 0;
@@ -16,18 +18,13 @@ static int hash(struct digest *d, EVP_MD_CTX *c, unsigned char *sum) {
     return EVP_DigestFinal_ex(c, sum, NULL);
 }
 
-static void print_hex(const unsigned char *sum, char hex[65]) {
-    for (int i = 0; i < 32; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", sum[i]);
-}
-
 static void *digest_main(void *ud) {
     struct digest *d = ud;
     unsigned char sum[EVP_MAX_MD_SIZE];
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     d->is_good = c && hash(d, c, sum);
     EVP_MD_CTX_free(c);
-    if (d->is_good) print_hex(sum, d->hex);
+    if (d->is_good) hex_write(sum, SHA_BYTES, d->hex);
     return NULL;
 }
 
@@ -53,6 +50,6 @@ int digest_add(char hex[65], const char *word, struct err *e) {
     int n = snprintf(text, sizeof text, "%s %s", hex, word);
     if (!EVP_Digest(text, (size_t)n, sum, NULL, EVP_sha256(), NULL))
         return err_set(e, E_INTERNAL, "no SHA-256");
-    print_hex(sum, hex);
+    hex_write(sum, SHA_BYTES, hex);
     return 0;
 }

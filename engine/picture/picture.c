@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/picture/resize.h"
+#include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
 
 enum { PREPARATION = 1, CHANNELS = 3, SHA_BYTES = 32 };
@@ -39,11 +40,7 @@ static int digest(const struct picture_form *form, const uint8_t *rgb, int w, in
              EVP_DigestFinal_ex(c, sum, NULL);
     EVP_MD_CTX_free(c);
     if (!ok) return err_set(e, E_NOMEM, "SHA-256 of a picture failed");
-    for (int i = 0; i < SHA_BYTES; i++) {
-        hex[2 * i] = "0123456789abcdef"[sum[i] >> 4];
-        hex[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
-    }
-    hex[2 * SHA_BYTES] = '\0';
+    hex_write(sum, SHA_BYTES, hex);
     return 0;
 }
 

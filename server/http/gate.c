@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #define REFUSE(code, detail) ((struct gate_verdict){code, detail})
-#define COME_IN              ((struct gate_verdict){NULL, NULL})
+#define COME_IN              ((struct gate_verdict){PROBLEM_NONE, NULL})
 
 static int is_token(const char *s, size_t n) {
     static const char marks[] = "!#$%&'*+-.^_`|~";
@@ -50,16 +50,18 @@ static int value_is(const struct gate_header *h, const char *text) {
 
 static struct gate_verdict check_line(const struct gate_request *q) {
     if (!is_token(q->method, strlen(q->method)))
-        return REFUSE("header_gate", "the method is not a word");
+        return REFUSE(PROBLEM_HEADER_GATE, "the method is not a word");
     if (strcmp(q->version, "HTTP/1.1") != 0 && strcmp(q->version, "HTTP/1.0") != 0)
-        return REFUSE("header_gate", "only HTTP/1.0 and HTTP/1.1 are spoken here");
+        return REFUSE(PROBLEM_HEADER_GATE, "only HTTP/1.0 and HTTP/1.1 are spoken here");
     const char *t = q->target;
     size_t n = strlen(t);
-    if (n > GATE_TARGET_MAX) return REFUSE("uri_too_long", NULL);
-    if (t[0] != '/') return REFUSE("header_gate", "the request target must begin with a slash");
+    if (n > GATE_TARGET_MAX) return REFUSE(PROBLEM_URI_TOO_LONG, NULL);
+    if (t[0] != '/')
+        return REFUSE(PROBLEM_HEADER_GATE, "the request target must begin with a slash");
     for (size_t i = 0; i < n; i++) {
         if (t[i] <= ' ' || t[i] == 0x7f || t[i] == '#' || t[i] == '\\')
-            return REFUSE("header_gate", "the request target holds a byte that must be encoded");
+            return REFUSE(PROBLEM_HEADER_GATE,
+                          "the request target holds a byte that must be encoded");
     }
     size_t path = strcspn(t, "?");
     for (size_t i = 0; i < path; i++) {
@@ -69,7 +71,7 @@ static struct gate_verdict check_line(const struct gate_request *q) {
             (len == 1 && t[i + 1] == '.') || (len == 2 && memcmp(t + i + 1, "..", 2) == 0);
         int is_empty = len == 0 && i + 1 < path;
         if (is_dots || is_empty)
-            return REFUSE("header_gate", "the path holds an empty segment or one of dots");
+            return REFUSE(PROBLEM_HEADER_GATE, "the path holds an empty segment or one of dots");
     }
     return COME_IN;
 }
@@ -82,22 +84,23 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
     const struct gate_header *h = NULL;
     for (size_t i = 0; i < sizeof(once) / sizeof(*once); i++) {
         if (count(q, once[i], &h) > 1)
-            return REFUSE("header_gate", "a header that may come once came twice");
+            return REFUSE(PROBLEM_HEADER_GATE, "a header that may come once came twice");
     }
     int has_length = count(q, "Content-Length", &h) != 0;
     if (has_length &&
         (h->value_len == 0 || h->value_len > 18 || strspn(h->value, "0123456789") < h->value_len))
-        return REFUSE("header_gate", "Content-Length is not a number");
+        return REFUSE(PROBLEM_HEADER_GATE, "Content-Length is not a number");
     if (count(q, "Transfer-Encoding", &h)) {
         if (has_length)
-            return REFUSE("header_gate", "Content-Length and Transfer-Encoding exclude each other");
+            return REFUSE(PROBLEM_HEADER_GATE,
+                          "Content-Length and Transfer-Encoding exclude each other");
         if (!value_is(h, "chunked"))
-            return REFUSE("header_gate", "chunked is the only Transfer-Encoding taken");
+            return REFUSE(PROBLEM_HEADER_GATE, "chunked is the only Transfer-Encoding taken");
         if (strcmp(q->version, "HTTP/1.0") == 0)
-            return REFUSE("header_gate", "HTTP/1.0 knows no Transfer-Encoding");
+            return REFUSE(PROBLEM_HEADER_GATE, "HTTP/1.0 knows no Transfer-Encoding");
     }
     if (count(q, "Content-Encoding", &h) && !value_is(h, "identity"))
-        return REFUSE("unsupported_media_type", "bodies are taken without Content-Encoding");
+        return REFUSE(PROBLEM_UNSUPPORTED_MEDIA_TYPE, "bodies are taken without Content-Encoding");
     return COME_IN;
 }
 
@@ -150,14 +153,15 @@ static int is_same_origin(const struct gate_header *origin, const struct gate_he
 
 static struct gate_verdict check_identity(const struct gate_request *q) {
     const struct gate_header *host = NULL, *origin = NULL;
-    if (!count(q, "Host", &host)) return REFUSE("header_gate", "the Host header is missing");
+    if (!count(q, "Host", &host)) return REFUSE(PROBLEM_HEADER_GATE, "the Host header is missing");
     size_t n = host_len(host->value, host->value_len);
-    if (!n) return REFUSE("header_gate", "the Host header is not a host");
+    if (!n) return REFUSE(PROBLEM_HEADER_GATE, "the Host header is not a host");
     if (!is_ours(q, host->value, n))
-        return REFUSE("forbidden", "this Host name is not served here; the server's --allow-host "
-                                   "lists more");
+        return REFUSE(PROBLEM_FORBIDDEN,
+                      "this Host name is not served here; the server's --allow-host "
+                      "lists more");
     if (count(q, "Origin", &origin) && !is_same_origin(origin, host))
-        return REFUSE("forbidden", "pages of other origins may not ask here");
+        return REFUSE(PROBLEM_FORBIDDEN, "pages of other origins may not ask here");
     return COME_IN;
 }
 
@@ -165,13 +169,13 @@ struct gate_verdict gate_check(const struct gate_request *q) {
     struct gate_verdict v = check_line(q);
     if (v.code) return v;
     if (q->n_headers > GATE_HEADERS_MAX)
-        return REFUSE("headers_too_large", "at most 64 headers are taken");
+        return REFUSE(PROBLEM_HEADERS_TOO_LARGE, "at most 64 headers are taken");
     for (size_t i = 0; i < q->n_headers; i++) {
         const struct gate_header *h = &q->headers[i];
         if (!is_token(h->name, h->name_len))
-            return REFUSE("header_gate", "a header's name is not a word");
+            return REFUSE(PROBLEM_HEADER_GATE, "a header's name is not a word");
         if (!is_text(h->value, h->value_len))
-            return REFUSE("header_gate", "a header's value holds a control byte");
+            return REFUSE(PROBLEM_HEADER_GATE, "a header's value holds a control byte");
     }
     v = check_framing(q);
     return v.code ? v : check_identity(q);

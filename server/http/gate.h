@@ -11,6 +11,8 @@
 
 #include <stddef.h>
 
+#include "api/api.h"
+
 enum { GATE_HEADERS_MAX = 64, GATE_TARGET_MAX = 4096 };
 
 struct gate_header {
@@ -28,8 +30,8 @@ struct gate_request {
 };
 
 struct gate_verdict {
-    const char *code;   /* NULL: come in. Else a word of the API's table of problems ... */
-    const char *detail; /* ... and what to do */
+    enum problem_code code; /* PROBLEM_NONE: come in */
+    const char *detail;     /* what to do; NULL: the code's own text */
 };
 
 struct gate_verdict gate_check(const struct gate_request *q);

@@ -63,7 +63,8 @@ static enum MHD_Result queue(struct req *r, int status, struct MHD_Response *res
 }
 
 /* An answer that needs no call. */
-static enum MHD_Result refuse(struct req *r, const char *code, const char *detail, int is_last) {
+static enum MHD_Result refuse(struct req *r, enum problem_code code, const char *detail,
+                              int is_last) {
     buf_clear(&r->problem);
     int status = api_problem(code, detail, r->id, &r->problem);
     struct MHD_Response *response =
@@ -123,8 +124,9 @@ static enum MHD_Result proceed(struct req *r) {
         struct req_view v = req_view(r);
         if (v.is_gone) return MHD_NO;
         if (v.is_late && v.stage != REQ_REPLYING)
-            return refuse(r, atomic_load(&http_of(r)->is_draining) ? "draining" : "deadline", NULL,
-                          1);
+            return refuse(
+                r, atomic_load(&http_of(r)->is_draining) ? PROBLEM_DRAINING : PROBLEM_DEADLINE,
+                NULL, 1);
         if (v.stage == REQ_REPLYING) return answer_whole(r);
         if (v.stage == REQ_STREAMING) return answer_stream(r);
         int parked = req_park(r);
@@ -206,7 +208,7 @@ static int is_multipart(const char *type) {
 }
 
 /* Refuse when the body has been read. */
-static void refuse_later(struct req *r, const char *code, const char *detail) {
+static void refuse_later(struct req *r, enum problem_code code, const char *detail) {
     if (r->problem_code) return;
     r->problem_code = code;
     r->problem_detail = detail;
@@ -218,15 +220,16 @@ static void expect_body(struct req *r, long long length) {
     size_t max = api_route_body_max(r->desk->api, r->route);
     if (length == 0 && max == 0) return;
     if (max == 0) {
-        refuse_later(r, "body_too_large", "this call takes no body");
+        refuse_later(r, PROBLEM_BODY_TOO_LARGE, "this call takes no body");
     } else if (length > (long long)max) {
-        refuse_later(r, "body_too_large", NULL);
+        refuse_later(r, PROBLEM_BODY_TOO_LARGE, NULL);
     } else if (reserve(r, length < 0 ? max : (size_t)length)) {
-        refuse_later(r, "no_memory", "too many bodies are being received; come back later");
+        refuse_later(r, PROBLEM_NO_MEMORY, "too many bodies are being received; come back later");
     } else if (is_multipart(r->input.content_type)) {
         r->form = form_new(r->mhd, max);
         if (!r->form)
-            refuse_later(r, "bad_multipart", "the multipart boundary is missing or too short");
+            refuse_later(r, PROBLEM_BAD_MULTIPART,
+                         "the multipart boundary is missing or too short");
     } else {
         buf_init(&r->body, max);
     }
@@ -247,11 +250,12 @@ static enum MHD_Result first_look(struct req *r, const char *method, const char 
     watch_enter(r->conn, n ? WATCH_BODY : WATCH_WORK, r);
     int rc = target_read(&r->target, r->raw_target);
     if (rc) {
-        refuse_later(r, rc == E_NOMEM ? "no_memory" : "header_gate", MALFORMED_TARGET);
+        refuse_later(r, rc == E_NOMEM ? PROBLEM_NO_MEMORY : PROBLEM_HEADER_GATE, MALFORMED_TARGET);
     } else {
         int status;
         r->route = api_route(method, r->target.path, &r->input.arg, &status, &r->allow);
-        if (!r->route) refuse_later(r, status == 405 ? "method_not_allowed" : "not_found", NULL);
+        if (!r->route)
+            refuse_later(r, status == 405 ? PROBLEM_METHOD_NOT_ALLOWED : PROBLEM_NOT_FOUND, NULL);
     }
     r->input.content_type = keep(r, 0, "Content-Type");
     r->input.accept = keep(r, 1, "Accept");
@@ -280,10 +284,10 @@ static enum MHD_Result take_body(struct req *r, const char *bytes, size_t n) {
         int rc = r->form ? form_feed(r->form, bytes, n) : buf_add(&r->body, bytes, n);
         if (rc == 0) return MHD_YES;
         refuse_later(r,
-                     rc == E_TOO_BIG       ? "body_too_large"
-                     : rc == E_NOMEM       ? "no_memory"
-                     : rc == E_UNSUPPORTED ? "unsupported_media_type"
-                                           : "bad_multipart",
+                     rc == E_TOO_BIG       ? PROBLEM_BODY_TOO_LARGE
+                     : rc == E_NOMEM       ? PROBLEM_NO_MEMORY
+                     : rc == E_UNSUPPORTED ? PROBLEM_UNSUPPORTED_MEDIA_TYPE
+                                           : PROBLEM_BAD_MULTIPART,
                      why_not_taken(r, rc));
         buf_clear(&r->body);
         form_free(r->form);
@@ -297,7 +301,7 @@ static void wake(void *ud) { req_signal(ud); }
 
 static enum MHD_Result begin_work(struct req *r) {
     if (!r->problem_code && r->form && form_end(r->form, &r->input.form, &r->input.n_form))
-        refuse_later(r, "bad_multipart", NULL);
+        refuse_later(r, PROBLEM_BAD_MULTIPART, NULL);
     if (r->problem_code) return refuse(r, r->problem_code, r->problem_detail, 1);
     if (!r->form) {
         r->input.body = r->body.p;
@@ -308,11 +312,11 @@ static enum MHD_Result begin_work(struct req *r) {
     r->input.request_id = r->id;
     struct err e = {0};
     if (api_call_new(r->desk->api, r->route, &r->input, wake, r, &r->call, &e))
-        return refuse(r, "no_memory", NULL, 1);
+        return refuse(r, PROBLEM_NO_MEMORY, NULL, 1);
     if (req_work(r)) {
         api_call_free(r->call); /* it has done nothing yet */
         r->call = NULL;
-        return refuse(r, "queue_full", NULL, 1);
+        return refuse(r, PROBLEM_QUEUE_FULL, NULL, 1);
     }
     watch_enter(r->conn, WATCH_WORK, r);
     return proceed(r);
@@ -353,7 +357,7 @@ static enum MHD_Result on_request(void *ud, struct MHD_Connection *mhd, const ch
 }
 
 static void tell(const struct http *h, struct req *r, int status, int is_settled, uint64_t ns) {
-    int is_loud = h->opt.is_verbose || !r->route || r->route->scope != API_SCOPE_OPEN;
+    int is_loud = h->opt.is_verbose || !r->route || r->route->pace != API_WATCH;
     log_event(is_loud ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "request",
               "id=%s method=%s route=%s status=%d ms=%.1f bytes=%llu %s", r->id, r->method,
               r->route ? r->route->path : "-", status, (double)ns / 1e6,
@@ -473,7 +477,7 @@ static void shed(struct http *h, int fd) {
     struct buf body, all;
     buf_init(&body, 4096);
     buf_init(&all, 8192);
-    (void)api_problem("too_many_connections", NULL, "none", &body);
+    (void)api_problem(PROBLEM_TOO_MANY_CONNECTIONS, NULL, "none", &body);
     buf_printf(&all,
                "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
                "Content-Length: %zu\r\nRetry-After: 2\r\nConnection: close\r\n\r\n",

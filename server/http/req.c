@@ -26,7 +26,7 @@ static void req_free(struct req *r) {
 }
 
 static void push(struct req *r) {
-    int rc = queue_push(api_route_is_quick(r->route) ? r->desk->quick : r->desk->work, r);
+    int rc = queue_push(r->route->pace == API_WORK ? r->desk->work : r->desk->quick, r);
     must(rc == 0); /* it is open while a request is at work, and has room for each of those */
 }
 

@@ -64,8 +64,9 @@ struct req {
     struct api_input input;
     char *kept[3]; /* copies of headers: a worker may read them when the connection is gone */
     uint64_t body_bytes, discarded_bytes;
-    size_t reserved_bytes;                     /* of the budget for bodies */
-    const char *problem_code, *problem_detail; /* what to answer instead, once the body is read */
+    size_t reserved_bytes;          /* of the budget for bodies */
+    enum problem_code problem_code; /* what to answer instead, once the body is read */
+    const char *problem_detail;
     struct buf problem;
     struct api_call *call;
     int status;  /* of the answer; 0: none yet */

@@ -36,21 +36,24 @@ static void check_problem(const struct problem *p) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static struct api a = {.opt = {.picture_max = 1 << 16}};
-    static struct api_call c;
     static struct chat q;
-    struct input in;
-    c = (struct api_call){
-        .api = &a, .in = {.content_type = "application/json", .body = data, .body_len = size}};
+    struct problem problem = {0};
+    struct api_input from = {.content_type = "application/json", .body = data, .body_len = size};
+    struct arena *texts = arena_new(1 << 20);
+    struct input in = {.from = &from,
+                       .wants = &chat_wants,
+                       .picture_max = 1 << 16,
+                       .texts = texts,
+                       .problem = &problem};
     q = (struct chat){.n_turns = 0};
-    int rc = input_open(&in, &c, &chat_wants);
-    if (!rc) rc = chat_understand(&in, "mini", &q);
-    must((rc == 0) == (c.problem.row == NULL));
+    int rc = input_open(&in);
+    if (!rc) rc = chat_read(&in, "mini", &q);
+    must((rc == 0) == (problem.code == PROBLEM_NONE));
     if (rc == 0)
         check_chat(&q, in.n_pictures);
     else
-        check_problem(&c.problem);
+        check_problem(&problem);
     input_close(&in);
-    arena_free(c.texts);
+    arena_free(texts);
     return 0;
 }

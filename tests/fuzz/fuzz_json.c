@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "api/call.h"
 #include "api/wire/input.h"
 #include "kernels/base/mem.h"
 
@@ -55,7 +54,7 @@ static void read_more(struct input *in) {
     for (int k = 0; k < 4; k++)
         must(isfinite(box[k]));
     must(!sentence || (*sentence && strlen(sentence) <= 4 * TEXT));
-    for (uint32_t i = 0; !in->problem->row && i < n; i++)
+    for (uint32_t i = 0; !in->problem->code && i < n; i++)
         must(*choices[i] && strlen(choices[i]) <= 4 * TEXT);
 }
 
@@ -64,20 +63,20 @@ static void run(const struct api_input *from, void (*read)(struct input *in)) {
                                         "points",   "threshold", "box",      "seed",
                                         "sentence", "choices",   NULL};
     static const struct input_wants wants = {.picture = "image", .known = known};
-    static struct api a = {.opt = {.picture_max = 1 << 16}};
-    static struct api_call c;
-    c = (struct api_call){.api = &a, .in = *from};
-    struct input in;
-    int rc = input_open(&in, &c, &wants);
-    must((rc == 0) == (c.problem.row == NULL));
+    struct problem problem = {0};
+    struct arena *texts = arena_new(1 << 20);
+    struct input in = {
+        .from = from, .wants = &wants, .picture_max = 1 << 16, .texts = texts, .problem = &problem};
+    int rc = input_open(&in);
+    must((rc == 0) == (problem.code == PROBLEM_NONE));
     if (rc == 0) {
         const struct input_picture *p = &in.pictures[0];
         must(in.n_pictures == 1 && (p->bytes != NULL) != (p->id != NULL) && p->len <= 1 << 16);
         read(&in);
     }
-    if (c.problem.row) check_problem(&c.problem);
+    if (problem.code) check_problem(&problem);
     input_close(&in);
-    arena_free(c.texts);
+    arena_free(texts);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

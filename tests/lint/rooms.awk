@@ -31,8 +31,16 @@ BEGIN {
     grant("engine/unit/", base down "kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
 
-    grant("api/wire/", base " engine/engine.h media/ api/")
-    grant("api/", base " engine/engine.h media/ api/")
+    # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state -> store
+    grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
+    grant("api/store/", base " engine/engine.h api/store/")
+    grant("api/state.", down = base " engine/engine.h media/ api/api.h api/wire/ api/store/ api/state.h")
+    grant("api/call.", down = down " api/call.h")
+    grant("api/ask.", down " api/ask.h")
+    grant("api/stream.", down " api/stream.h")
+    grant("api/endpoint.", down = down " api/ask.h api/stream.h api/endpoint.h")
+    grant("api/task/", down " api/task/")
+    grant("api/", down " api/static.h")
     grant("server/http/", base " api/api.h server/http/")
     grant("server/", base " engine/engine.h api/api.h server/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
@@ -41,10 +49,10 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|form)[.]c$")
     ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|cli/eval/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|task/session)|engine/picture/picture|engine/model/digest)[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest)[.]c$")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/source|engine/run/job|api/call|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/source|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

@@ -6,7 +6,7 @@ CC=${CC:-gcc}
 root=$(pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp/api" "$tmp/engine/run" "$tmp/kernels/base" "$tmp/kernels/cpu" "$tmp/server"
+mkdir -p "$tmp/api/wire" "$tmp/engine/run" "$tmp/kernels/base" "$tmp/kernels/cpu" "$tmp/server"
 
 expect() { # WHAT WANTED FOUND
     [ "$2" = "$3" ] || printf '%s: wanted\n%s\nfound\n%s\n' "$1" "$2" "$3"
@@ -37,14 +37,25 @@ cat >"$tmp/server/b.c" <<'X'
 #include <microhttpd.h>
 int main(void) { exit(printf("%s", getenv("HOME"))); }
 X
+cat >"$tmp/api/call.c" <<'X'
+#include "api/state.h"
+#include "api/ask.h"
+X
+cat >"$tmp/api/wire/v.c" <<'X'
+#include "api/wire/problem.h"
+#include "api/call.h"
+X
 expect rooms "engine/run/a.c:4 api/api.h
 engine/run/a.c:5 engine/ask/prompt.h
 engine/run/a.c:6 engine/model/parts.h
 engine/run/a.c:7 kernels/ref/ref.h
 engine/run/a.c:8 ^media/picture_[a-z]*[.]c\$
 server/b.c:3 api/call.h
-server/b.c:4 ^server/http/(http|form)[.]c\$" \
-    "$(cd "$tmp" && awk -v root=./ -f "$root/tests/lint/rooms.awk" ./engine/run/a.c ./server/b.c |
+server/b.c:4 ^server/http/(http|form)[.]c\$
+api/call.c:2 api/ask.h
+api/wire/v.c:2 api/call.h" \
+    "$(cd "$tmp" && awk -v root=./ -f "$root/tests/lint/rooms.awk" ./engine/run/a.c ./server/b.c \
+        ./api/call.c ./api/wire/v.c |
         sed 's|^\./\([^ ]*\): .* \([^ ]*\)$|\1 \2|')"
 expect bans "engine/run/a.c:11: no typedef of structs and enums
 engine/run/a.c:13: malloc(): memory is kernels/base/mem.h

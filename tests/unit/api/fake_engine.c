@@ -29,6 +29,7 @@ struct eng_job {
     struct eng_ask ask;
     struct eng_picture *pictures[ENG_PICTURES_MAX]; /* one reference each */
     struct eng_point *points;
+    struct eng_turn turns[ENG_TURNS_MAX];
     struct eng_answer *answers;
     uint32_t n_answers; /* there will be */
     _Atomic uint32_t ready;
@@ -335,6 +336,8 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     j->points = mem_must((ask->n_points + 1) * sizeof(j->points[0]));
     if (ask->n_points) memcpy(j->points, ask->points, ask->n_points * sizeof(j->points[0]));
     j->ask.points = j->points;
+    if (ask->n_turns) memcpy(j->turns, ask->turns, ask->n_turns * sizeof(j->turns[0]));
+    j->ask.turns = j->turns;
     if (is_text(ask)) prepare_text(j);
     j->n_answers = ask->n_points    ? ask->n_points
                    : ask->n_choices ? ask->n_choices

@@ -70,14 +70,46 @@ TEST(routes_allow_names_every_method_of_the_path) {
     }
 }
 
+/* Nothing but POST and PUT has a body; two calls take JSON alone, so no picture's size counts there. */
 TEST(routes_body_limits) {
-    struct rig r;
-    rig_open_with(&r, 8, &(struct api_options){.json_max = 1000, .picture_max = 300});
+    static const struct api_options larger[] = {{.json_max = 1000, .picture_max = 300},
+                                                {.json_max = 1000, .picture_max = 3000}};
+    for (int k = 0; k < 2; k++) {
+        struct rig r;
+        rig_open_with(&r, 8, &larger[k]);
+        size_t n;
+        int n_json = 0;
+        const struct api_route *t = api_route_table(&n);
+        for (size_t i = 0; i < n; i++) {
+            int has_body = strcmp(t[i].method, "POST") == 0 || strcmp(t[i].method, "PUT") == 0;
+            int is_json = strcmp(t[i].path, "/v1/act/sessions") == 0 ||
+                          strcmp(t[i].path, "/v1/chat/completions") == 0;
+            CHECK_EQ(api_route_body_max(r.api, &t[i]), !has_body ? 0 : k && !is_json ? 3000 : 1000);
+            n_json += is_json;
+        }
+        CHECK_EQ(n_json, 2);
+        rig_close(&r);
+    }
+}
+
+/* A worker of their own answers what somebody counts the moments of; health is not logged each time. */
+TEST(routes_pace) {
+    static const char *const quick[] = {"/v1/act", "/v1/act/sessions/{id}"};
+    static const char *const watched[] = {"/livez",        "/readyz", "/metrics",
+                                          "/openapi.yaml", "/",       "/ui/{file}"};
     size_t n;
     const struct api_route *t = api_route_table(&n);
-    for (size_t i = 0; i < n; i++)
-        CHECK_EQ(api_route_body_max(r.api, &t[i]), t[i].body == API_BODY_NONE ? 0 : 1000);
-    rig_close(&r);
+    for (size_t i = 0; i < n; i++) {
+        enum api_pace pace = API_WORK;
+        for (size_t k = 0; k < ARRAY_LEN(quick); k++) {
+            if (strcmp(t[i].path, quick[k]) == 0 && strcmp(t[i].method, "POST") == 0)
+                pace = API_QUICK;
+        }
+        for (size_t k = 0; k < ARRAY_LEN(watched); k++) {
+            if (strcmp(t[i].path, watched[k]) == 0) pace = API_WATCH;
+        }
+        CHECK_EQ(t[i].pace, pace);
+    }
 }
 
 TEST(api_options_are_checked) {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/base/hex.h"
 #include "tests/unit/engine/model/model_rig.h"
 
 #define ODD "tests/golden/odd"
@@ -293,8 +294,7 @@ TEST(model_opens_folders) {
     rig_open(&r, "ref", "tests/golden/tiny");
     char *bytes = read_all("tests/golden/tiny/model.safetensors", &len);
     CHECK(EVP_Digest(bytes, len, sum, NULL, EVP_sha256(), NULL));
-    for (int i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+    hex_write(sum, sizeof(sum), hex);
     CHECK_STR(model_digest(r.m), hex);
     CHECK(model_parameters(r.m) > 200000 && model_parameters(r.m) * 2 < len + 20000);
     rig_close(&r);

@@ -1,0 +1,179 @@
+/* ask.c - see ask.h.
+ *
+ * What comes back from below is told in words of this room: a decoder's error and the engine's refusal
+ * of a text were written for clients, everything else becomes the text of its code.
+ */
+#include "api/ask.h"
+
+#include <stdio.h>
+
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+#include "media/picture.h"
+
+/* ---- pictures ---- */
+
+/* A decoder's error: its text was written in this room, for clients. `nth` 0: it is the only one. */
+static int refuse_picture(struct api_call *c, const struct input_picture *p, int nth, int rc,
+                          const struct err *e) {
+    char which[32] = "";
+    enum problem_code code = rc == E_TOO_BIG ? PROBLEM_PICTURE_TOO_LARGE : problem_code_of(rc);
+    if (nth) snprintf(which, sizeof(which), "picture %d: ", nth);
+    return problem_set(&c->problem, code, p->name, "%s%s", which, e->text);
+}
+
+/* One encoded picture -> the next of c->pictures. */
+static int decode(struct api_call *c, const struct input_picture *p, int nth) {
+    struct err e = {0};
+    uint8_t *rgb = NULL;
+    int w, h;
+    uint64_t start = clock_ns();
+    int rc = picture_decode(p->bytes, p->len, c->api->opt.pixels_max, &rgb, &w, &h, &e);
+    if (rc) {
+        refuse_picture(c, p, nth, rc, &e);
+    } else {
+        rc = eng_picture_new(c->api->eng, rgb, w, h, &c->pictures[c->n_pictures], &e);
+        if (rc == E_TOO_BIG)
+            problem_set(&c->problem, PROBLEM_PICTURE_TOO_LARGE, p->name, NULL);
+        else if (rc)
+            problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
+        else
+            c->n_pictures++;
+    }
+    mem_free(rgb);
+    uint64_t ns = clock_ns() - start;
+    c->decode_ns += ns;
+    counters_decode(c->api->counters, ns, rc != 0);
+    return rc ? -1 : 0;
+}
+
+int call_pictures(struct api_call *c, const struct input *in) {
+    for (int i = 0; i < in->n_pictures; i++) {
+        const struct input_picture *p = &in->pictures[i];
+        if (!p->id) {
+            if (decode(c, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
+            continue;
+        }
+        struct eng_picture *picture = images_find(c->api->images, p->id);
+        if (!picture) return problem_set(&c->problem, PROBLEM_IMAGE_NOT_FOUND, p->name, NULL);
+        c->pictures[c->n_pictures++] = picture;
+    }
+    return 0;
+}
+
+/* ---- jobs ---- */
+
+/* The engine's callback, on its step thread. */
+static void on_wake(void *ud, struct eng_job *job) {
+    struct api_call *c = ud;
+    if (c->wakes_each_pass || eng_job_state(job) >= ENG_DONE) c->wake(c->ud);
+}
+
+/* What a text that came from outside may be refused for is told in the engine's own words, which
+ * are about the text alone. */
+static void refuse_ask(struct api_call *c, int rc, const struct err *e, const char *param) {
+    if (param && (rc == E_INVALID || rc == E_TOO_BIG))
+        problem_set(&c->problem,
+                    rc == E_INVALID ? PROBLEM_INVALID_PARAMETER : PROBLEM_TOO_MUCH_WORK, param,
+                    "%s can't be asked: %s", param, e->text);
+    else
+        problem_set(&c->problem,
+                    rc == E_UNSUPPORTED ? PROBLEM_UNSUPPORTED_TASK : problem_code_of(rc), NULL,
+                    NULL);
+}
+
+struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const char *param) {
+    int n = atomic_load(&c->n_jobs);
+    /* What has begun may go on. */
+    if (n == 0 && atomic_load(&c->api->draining)) {
+        problem_set(&c->problem, PROBLEM_DRAINING, NULL, NULL);
+        return NULL;
+    }
+    must(n < CALL_JOBS_MAX);
+    struct eng_ask ask = *what;
+    if (!ask.pictures) {
+        ask.pictures = c->pictures;
+        ask.n_pictures = c->n_pictures;
+    }
+    ask.wake = on_wake;
+    ask.ud = c;
+    struct eng_job *job = NULL;
+    struct err e = {0};
+    int rc = eng_submit(c->api->eng, &ask, &job, &e);
+    if (rc) {
+        refuse_ask(c, rc, &e, param);
+        return NULL;
+    }
+    atomic_store(&c->jobs[n], job);
+    atomic_store(&c->n_jobs, n + 1);
+    if (atomic_load(&c->cancelled) || atomic_load(&c->expired)) eng_job_cancel(job);
+    return job;
+}
+
+struct eng_job *call_job(struct api_call *c, int i) {
+    return atomic_load(&c->jobs[i]);
+}
+
+/* By the client, by the clock, or by an engine that closes. */
+static enum problem_code why_cancelled(struct api_call *c) {
+    if (atomic_load(&c->cancelled)) return PROBLEM_CANCELLED;
+    return atomic_load(&c->expired) && !atomic_load(&c->api->draining) ? PROBLEM_DEADLINE
+                                                                       : PROBLEM_DRAINING;
+}
+
+int call_job_outcome(struct api_call *c, const struct eng_job *job) {
+    switch (eng_job_state(job)) {
+    case ENG_DONE: return 1;
+    case ENG_FAILED:
+        return problem_set(&c->problem, problem_code_of(eng_job_error(job)->code), NULL, NULL);
+    case ENG_CANCELLED: return problem_set(&c->problem, why_cancelled(c), NULL, NULL);
+    default: return 0;
+    }
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
+
+void call_stats(struct api_call *c, struct eng_job_stats *out) {
+    *out = (struct eng_job_stats){0};
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        struct eng_job_stats s;
+        eng_job_stats(call_job(c, i), &s);
+        out->queued_ns = earlier(out->queued_ns, s.queued_ns);
+        out->first_ns = earlier(out->first_ns, s.first_ns);
+        if (s.end_ns > out->end_ns) out->end_ns = s.end_ns;
+        out->see_ns += s.see_ns;
+        out->stem_tokens += s.stem_tokens;
+        out->stem_cached += s.stem_cached;
+        out->rows += s.rows;
+        out->rows_plain += s.rows_plain;
+    }
+}
+
+static void summarize(struct api_call *c) {
+    struct eng_job_stats s;
+    uint32_t n, answers = 0, tokens = 0;
+    call_stats(c, &s);
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        eng_job_answers(call_job(c, i), &n);
+        answers += n;
+        eng_job_tokens(call_job(c, i), &n);
+        tokens += n;
+    }
+    snprintf(c->summary, sizeof(c->summary),
+             "answers=%u tokens=%u rows=%llu cached=%u/%u first_ms=%.1f decode_ms=%.1f", answers,
+             tokens, (unsigned long long)s.rows, s.stem_cached, s.stem_tokens,
+             s.first_ns > s.queued_ns ? (double)(s.first_ns - s.queued_ns) / 1e6 : 0,
+             (double)c->decode_ns / 1e6);
+}
+
+int call_outcome(struct api_call *c) {
+    int n = atomic_load(&c->n_jobs), n_done = 0;
+    for (int i = 0; i < n; i++) {
+        int outcome = call_job_outcome(c, call_job(c, i));
+        if (outcome < 0) return -1;
+        n_done += outcome;
+    }
+    if (n_done < n) return 0;
+    summarize(c);
+    return 1;
+}

@@ -1,0 +1,87 @@
+/* endpoint.c - see endpoint.h. Thread: the worker that steps the call. */
+#include "api/endpoint.h"
+
+#include <string.h>
+
+#include "api/ask.h"
+#include "api/stream.h"
+#include "api/wire/accept.h"
+#include "api/wire/sse.h"
+#include "kernels/base/mem.h"
+
+const struct media media_json = {
+    .types = {"application/json"},
+    .refusal = "the answer comes as application/json, which is not in Accept"};
+const struct media media_json_or_events = {
+    .types = {"application/json", SSE_CONTENT_TYPE},
+    .refusal = "the answer comes as application/json or text/event-stream; neither is in Accept"};
+
+int endpoint_pick(struct api_call *c, const struct media *media) {
+    c->media = accept_pick(c->in.accept, media->types);
+    if (c->media < 0 && media->refusal)
+        return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL, "%s", media->refusal);
+    if (c->media < 0) return problem_set(&c->problem, PROBLEM_NOT_ACCEPTABLE, NULL, NULL);
+    c->stream.is_wanted = strcmp(media->types[c->media], SSE_CONTENT_TYPE) == 0;
+    return 0;
+}
+
+static int open_input(struct api_call *c, struct input *in, const struct input_wants *wants) {
+    c->texts = arena_new(CALL_TEXT_BYTES_MAX);
+    if (!c->texts) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    *in = (struct input){.from = &c->in,
+                         .wants = wants,
+                         .picture_max = c->api->opt.picture_max,
+                         .texts = c->texts,
+                         .problem = &c->problem};
+    return input_open(in);
+}
+
+static int read_request(struct api_call *c, const struct endpoint *e) {
+    struct input in = {0};
+    int rc = open_input(c, &in, e->wants);
+    if (!rc && e->read) rc = e->read(c, &in);
+    if (!rc) rc = call_pictures(c, &in);
+    input_close(&in);
+    return rc;
+}
+
+/* All that comes before the engine's answer. 0, or -1 with the problem. */
+static int begin(struct api_call *c, const struct endpoint *e) {
+    if (e->state_size && !(c->state = mem_try(e->state_size)))
+        return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    c->state_clear = e->clear;
+    if (e->enter && e->enter(c)) return -1;
+    if (e->media && endpoint_pick(c, e->media)) return -1;
+    if (e->wants && read_request(c, e)) return -1;
+    c->wakes_each_pass = c->stream.is_wanted;
+    return e->ask ? e->ask(c) : 0;
+}
+
+static int give_up(struct api_call *c, const struct endpoint *e) {
+    return e->excuse && e->excuse(c) ? e->answer(c) : call_fail(c);
+}
+
+static int go_on(struct api_call *c, const struct endpoint *e) {
+    if (!c->is_begun) {
+        c->is_begun = 1;
+        if (begin(c, e)) return give_up(c, e);
+        if (c->stream.is_wanted) {
+            if (e->first) e->first(c);
+            return stream_begin(c, e->next);
+        }
+    }
+    int outcome = 1;
+    if (e->outcome)
+        outcome = e->outcome(c);
+    else if (e->ask)
+        outcome = call_outcome(c);
+    if (outcome < 0) return give_up(c, e);
+    return outcome ? e->answer(c) : API_WAIT;
+}
+
+enum api_step api_call_step(struct api_call *c) {
+    int is_cancelled = atomic_load(&c->cancelled);
+    int step = is_cancelled ? call_fail_as(c, PROBLEM_CANCELLED) : go_on(c, c->route->endpoint);
+    if (step == API_REPLY) call_clear_state(c);
+    return (enum api_step)step;
+}

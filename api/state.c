@@ -1,0 +1,54 @@
+/* state.c - makes and frees what state.h describes. Thread: see api.h. */
+#include <jansson.h>
+#include <time.h>
+
+#include "api/state.h"
+#include "kernels/base/mem.h"
+
+int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e) {
+    *out = NULL;
+    if (opt->stored_images < 0 || opt->stored_images > API_IMAGES_MAX)
+        return err_set(e, E_INVALID, "stored images must be from 1 to %d", API_IMAGES_MAX);
+    if (opt->sessions < 0 || opt->sessions > API_SESSIONS_MAX)
+        return err_set(e, E_INVALID, "sessions must be from 1 to %d", API_SESSIONS_MAX);
+    if (opt->pixels_max > ENG_PICTURE_PIXELS_MAX)
+        return err_set(e, E_INVALID, "at most %d pixels can be allowed", ENG_PICTURE_PIXELS_MAX);
+    struct api *a = mem_must(sizeof(*a));
+    a->opt = *opt;
+    if (!a->opt.json_max) a->opt.json_max = 16 << 20;
+    if (!a->opt.picture_max) a->opt.picture_max = 12 << 20;
+    if (!a->opt.pixels_max) a->opt.pixels_max = 40 * 1000 * 1000;
+    if (!a->opt.stored_images) a->opt.stored_images = 64;
+    if (!a->opt.image_ttl_s) a->opt.image_ttl_s = 3600;
+    if (!a->opt.sessions) a->opt.sessions = 64;
+    if (!a->opt.session_ttl_s) a->opt.session_ttl_s = 600;
+    a->eng = eng;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    a->born_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    a->images = images_new(a->opt.stored_images, a->opt.image_ttl_s);
+    a->sessions = sessions_new(a->opt.sessions, a->opt.session_ttl_s);
+    a->counters = counters_new();
+    pthread_mutex_init(&a->mu, NULL);
+    json_object_seed(0);
+    *out = a;
+    return 0;
+}
+
+void api_free(struct api *a) {
+    if (!a) return;
+    images_free(a->images);
+    sessions_free(a->sessions);
+    counters_free(a->counters);
+    pthread_mutex_destroy(&a->mu);
+    mem_free(a);
+}
+
+void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
+    pthread_mutex_lock(&a->mu);
+    a->server_stats = fn;
+    a->server_ud = ud;
+    pthread_mutex_unlock(&a->mu);
+}
+
+void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }

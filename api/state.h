@@ -1,0 +1,27 @@
+/* state.h - what the files of this room know of the API as a whole.
+ * Thread: any; what can change is atomic or says its lock. */
+#ifndef API_STATE_H
+#define API_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "api/api.h"
+#include "api/store/counters.h"
+#include "api/store/images.h"
+#include "api/store/sessions.h"
+
+struct api {
+    struct api_options opt; /* defaults filled in */
+    struct eng *eng;
+    struct images *images;
+    struct sessions *sessions;
+    struct counters *counters;
+    double born_s; /* since the epoch */
+    atomic_int draining;
+    pthread_mutex_t mu; /* guards the two below */
+    api_server_stats_fn *server_stats;
+    void *server_ud;
+};
+
+#endif
