@@ -41,6 +41,8 @@ struct api_options {
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
 };
 
+enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
+
 /* Borrows the engine until api_free. Must-succeed but for the options: E_INVALID. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */

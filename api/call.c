@@ -28,10 +28,10 @@ enum { REPLY_BYTES_MAX = 64 << 20 };
 
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e) {
     *out = NULL;
-    if (opt->stored_images < 0 || opt->stored_images > 100000)
-        return err_set(e, E_INVALID, "stored images must be from 1 to 100000");
-    if (opt->sessions < 0 || opt->sessions > 10000)
-        return err_set(e, E_INVALID, "sessions must be from 1 to 10000");
+    if (opt->stored_images < 0 || opt->stored_images > API_IMAGES_MAX)
+        return err_set(e, E_INVALID, "stored images must be from 1 to %d", API_IMAGES_MAX);
+    if (opt->sessions < 0 || opt->sessions > API_SESSIONS_MAX)
+        return err_set(e, E_INVALID, "sessions must be from 1 to %d", API_SESSIONS_MAX);
     if (opt->pixels_max > ENG_PICTURE_PIXELS_MAX)
         return err_set(e, E_INVALID, "at most %d pixels can be allowed", ENG_PICTURE_PIXELS_MAX);
     struct api *a = mem_must(sizeof(*a));

@@ -9,9 +9,7 @@
 
 enum {
     ROWS = 512, /* rows of a pass: as fast as more, and the first answers come sooner */
-    ROWS_MAX = 65536,
     CACHED_IMAGES = 32,
-    KV_TOKENS_MAX = 1 << 26,
     QUEUE_PICTURES = 16, /* whole pictures of questions that may wait */
     FEATS = 16,          /* pictures whose features are kept, at least */
     FEATS_MAX = 256,     /* and at most: the four frames of 64 games */
@@ -69,10 +67,9 @@ static void default_slots(struct unit *u, int64_t most) {
     z->singles = (int32_t)singles;
 }
 
-static int chosen_slots(struct unit *u, int32_t slots, struct err *err) {
+static int chosen_slots(struct unit *u, int32_t all, struct err *err) {
     struct sizes *z = &u->size;
     const struct job_form *f = &u->pixels->form;
-    int32_t all = at_most(slots, KV_TOKENS_MAX);
     int32_t least = f->stem_tokens + u->pixels->text_max + f->answer_max;
     if (all < least)
         return err_set(err, E_INVALID, "kv_tokens %d: one question needs %d", all, least);
@@ -137,7 +134,8 @@ static int size_pool(struct unit *u, const struct eng_options *o, struct err *er
     if (o->kv_tokens > 0)
         rc = chosen_slots(u, o->kv_tokens, err);
     else
-        default_slots(u, (int64_t)(most / slot < KV_TOKENS_MAX ? most / slot : KV_TOKENS_MAX));
+        default_slots(u,
+                      (int64_t)(most / slot < ENG_KV_TOKENS_MAX ? most / slot : ENG_KV_TOKENS_MAX));
     if (rc) return rc;
     uint64_t need = r.rest + slot * (uint64_t)(z->runs + z->singles);
     return r.is_known && need > r.left ? no_room(u, need, r.left, err) : 0;
@@ -149,10 +147,9 @@ int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *e
     const struct job_form *f = &p->form;
     int32_t rows_least = at_least(STEM_CHUNK, z->tail_max + z->answer_max);
     rows_least = at_least(rows_least, f->explore_max);
-    z->rows = at_most(o->rows_max > 0 ? o->rows_max : at_least(ROWS, o->width), ROWS_MAX);
+    z->rows = o->rows_max > 0 ? o->rows_max : at_least(ROWS, o->width);
     z->rows = at_least(z->rows, rows_least);
     z->cached = o->cached_images < 0 ? 0 : o->cached_images > 0 ? o->cached_images : CACHED_IMAGES;
-    z->cached = at_most(z->cached, 4096);
     z->feats = feats_within(u);
     int may_shrink = o->rows_max <= 0 && o->width <= 0 && o->kv_tokens <= 0;
     for (;;) {

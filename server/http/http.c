@@ -443,6 +443,10 @@ static struct MHD_Daemon *start(struct http *h) {
 }
 
 int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e) {
+    if (opt->connections < 1 || opt->connections > HTTP_CONNECTIONS_MAX)
+        return err_set(e, E_INVALID, "connections must be from 1 to %d", HTTP_CONNECTIONS_MAX);
+    if (opt->workers < 1 || opt->workers > HTTP_WORKERS_MAX)
+        return err_set(e, E_INVALID, "workers must be from 1 to %d", HTTP_WORKERS_MAX);
     struct http *h = mem_must(sizeof(*h));
     h->opt = *opt;
     h->desk.suspend = suspend;

@@ -19,16 +19,18 @@
 
 struct http;
 
+enum { HTTP_CONNECTIONS_MAX = 65536, HTTP_WORKERS_MAX = 64 };
+
 struct http_options {
-    int connections, workers;
-    size_t bodies_max; /* bytes of all bodies that are held at once */
+    int connections, workers; /* 1 up to what is above */
+    size_t bodies_max;        /* bytes of all bodies that are held at once */
     struct watch_limits limits;
     const char *const *hosts; /* see gate.h; borrowed until http_close */
     size_t n_hosts;
     int is_verbose; /* log every request, not only those to /v1 */
 };
 
-/* Borrows the API until http_close. E_IO. */
+/* Borrows the API until http_close. E_INVALID (the options), E_IO. */
 int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e);
 /* Takes the socket. Over the limit it is told 503 and closed. */
 void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len);

@@ -594,7 +594,6 @@ def test_bad_command_lines(tmp):
     refused("neither annotations.json nor instances.json", "rec", tmp)
     refused("No such file", "vqa", tmp + "/none.json")
     folder(tmp, 1)
-    refused("exclude each other", "seg", tmp, "--whole-grid", "--given-boxes")
     refused("no such folder", "rec", tmp, "--images", tmp + "/none")
 
 
