@@ -58,7 +58,7 @@ static const char *split(const char *word) {
 static int add_word(struct form *f, const char *word, const char *picture, struct err *e) {
     size_t i = f->n++;
     const char *sign = split(word);
-    buf_init(&f->file[i], LOCAL_PHOTO_MAX);
+    buf_init(&f->file[i], FILE_PICTURE_MAX);
     if (sign) {
         f->name[i] = mem_strdup(word);
         f->name[i][sign - word] = 0;

@@ -44,7 +44,7 @@ int cmd_reconstruct(const struct config *cfg) {
     }
     struct err e = {0};
     struct buf photo;
-    buf_init(&photo, LOCAL_PHOTO_MAX);
+    buf_init(&photo, FILE_PICTURE_MAX);
     int rc = file_read(cfg->rest.at[0], &photo, &e);
     if (rc == 0) rc = ask(cfg, &photo, &e);
     if (rc) err_in(&e, "%s", cfg->rest.at[0]);
