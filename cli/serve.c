@@ -34,8 +34,7 @@ struct serve_options cmd_serve_options(const struct config *cfg, const char *mod
                                   .engine = config_engine(cfg, model),
                                   .api = api_options(cfg),
                                   .http = http_options(cfg),
-                                  .drain_s = (unsigned)cfg->drain_s,
-                                  .is_verbose = cfg->is_verbose != 0};
+                                  .drain_s = (unsigned)cfg->drain_s};
 }
 
 int cmd_serve(const struct config *cfg) {

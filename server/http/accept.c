@@ -1,5 +1,7 @@
-/* accept.c - see accept.h. Own acceptor, so that a full house says 503 instead of nothing, several
- * listeners work, and stopping can't race with libmicrohttpd's threads.
+/* accept.c - see accept.h.
+ *
+ * libmicrohttpd could accept by itself. Ours answers 503 when there are too many connections, listens on
+ * several addresses, and stops without a race with libmicrohttpd's thread.
  */
 #include "server/http/accept.h"
 
@@ -61,7 +63,8 @@ static int bind_to(const struct addrinfo *at) {
 
 int listeners_bind(struct listeners *l, const char *address, struct err *e) {
     char host[256], port[6];
-    if (l->n == LISTENERS_MAX) return err_set(e, E_INVALID, "too many addresses to listen on");
+    if (l->n == LISTENERS_MAX)
+        return err_set(e, E_INVALID, "too many addresses to listen on: at most %d", LISTENERS_MAX);
     if (split(address, host, port, e)) return e->code;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
@@ -85,7 +88,8 @@ int listeners_adopt(struct listeners *l, int fd, struct err *e) {
     socklen_t len = sizeof(is_listening);
     if (l->n == LISTENERS_MAX || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) ||
         !is_listening)
-        return err_set(e, E_INVALID, "inherited descriptor %d is no listening socket", fd);
+        return err_set(e, E_INVALID,
+                       "descriptor %d, which was inherited, is not a listening socket", fd);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     l->fd[l->n++] = fd;
@@ -113,7 +117,7 @@ void listeners_close(struct listeners *l) {
 
 /* ---- accepting ---- */
 
-/* 0; -1 when the process or the machine has no descriptor left: wait a little. */
+/* 0; -1: the process or the machine has no descriptor left, so wait a little. */
 static int accept_some(struct acceptor *a, int listener) {
     for (int i = 0; i < BURST; i++) {
         struct sockaddr_storage from = {0};
