@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-enum { BACKLOG = 511, BURST = 64, PAUSE_MS = 100 };
+enum { BACKLOG = 511, BURST = 64, PAUSE_MS = 100, PORT_MAX = 65535 };
 
 struct acceptor {
     struct http *http;
@@ -41,7 +42,8 @@ static int split(const char *address, char host[256], char port[6], struct err *
         address++;
         n -= 2;
     }
-    if (n == 0 || n > 255 || digits < 1 || digits > 5 || strspn(colon + 1, "0123456789") != digits)
+    if (n == 0 || n > 255 || digits < 1 || digits > 5 ||
+        strspn(colon + 1, "0123456789") != digits || strtol(colon + 1, NULL, 10) > PORT_MAX)
         return err_set(e, E_INVALID, "--listen takes ADDRESS:PORT, such as 127.0.0.1:8080");
     snprintf(host, 256, "%.*s", (int)n, address);
     snprintf(port, 6, "%s", colon + 1);
