@@ -17,9 +17,16 @@
 #include "data/files.h"
 #include "kernels/base/mem.h"
 
-static const char *const tasks[][2] = {{"segment", "/v1/segment"},   {"refer", "/v1/refer"},
-                                       {"describe", "/v1/describe"}, {"vqa", "/v1/vqa"},
-                                       {"act", "/v1/act"},           {"pixels", "/v1/pixels"}};
+static const struct task {
+    const char *name, *path, *what;
+} tasks[] = {
+    {"segment", "/v1/segment", "the mask of sentence='the red ball': -o NAME.png, or JSON"},
+    {"refer", "/v1/refer", "the box of sentence='the red ball'"},
+    {"describe", "/v1/describe",
+     "a description; task=identify, grounding or detection: of another kind"},
+    {"vqa", "/v1/vqa", "the answer to question='is it raining?', perhaps one of choices=[...]"},
+    {"act", "/v1/act", "the next action in game=car_racing (2 photos) or space_invaders (4)"},
+    {"pixels", "/v1/pixels", "the colours at points=[[0,0],[31,40]]"}};
 
 struct form {
     struct api_field field[CONFIG_LIST_MAX];
@@ -28,9 +35,15 @@ struct form {
     size_t n;
 };
 
+void cmd_ask_arguments(FILE *to) {
+    fputs("Tasks:\n", to);
+    for (size_t i = 0; i < ARRAY_LEN(tasks); i++)
+        fprintf(to, "  %-12s %s\n", tasks[i].name, tasks[i].what);
+}
+
 static const char *path_of(const char *task) {
     for (size_t i = 0; i < ARRAY_LEN(tasks); i++)
-        if (strcmp(tasks[i][0], task) == 0) return tasks[i][1];
+        if (strcmp(tasks[i].name, task) == 0) return tasks[i].path;
     return NULL;
 }
 
@@ -45,7 +58,7 @@ static const char *split(const char *word) {
 static int add_word(struct form *f, const char *word, const char *picture, struct err *e) {
     size_t i = f->n++;
     const char *sign = split(word);
-    buf_init(&f->file[i], LOCAL_PHOTO_MAX);
+    buf_init(&f->file[i], FILE_PICTURE_MAX);
     if (sign) {
         f->name[i] = mem_strdup(word);
         f->name[i][sign - word] = 0;
@@ -72,13 +85,7 @@ static void clear(struct form *f) {
 
 int cmd_ask(const struct config *cfg) {
     const char *path = cfg->rest.n > 1 ? path_of(cfg->rest.at[0]) : NULL;
-    if (!path) {
-        fputs(
-            "usage: lammd ask segment|refer|describe|vqa|act|pixels PHOTO... [NAME=VALUE...]; see "
-            "lammd ask --help\n",
-            stderr);
-        return 2;
-    }
+    if (!path) return cmd_misused(CMD_ASK);
     struct err e = {0};
     struct form f = {.n = 0};
     int rc = 0, is_act = strcmp(cfg->rest.at[0], "act") == 0;

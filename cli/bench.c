@@ -30,7 +30,6 @@ struct bench {
     struct eng *eng;
     uint8_t *rgb; /* (h, w, 3) */
     int w, h;
-    enum eng_estimate estimate;
     struct runs prepare, cold, cold_first, warm, warm_first, see, mask, act; /* seconds */
     struct eng_job_stats last;                                               /* of a cold job */
     double open_s;  /* weights to the device, buffers, prompts */
@@ -86,7 +85,7 @@ static int ask(struct bench *b, struct eng_picture *picture, const char *sentenc
                               .text = sentence,
                               .points = points,
                               .n_points = b->n,
-                              .estimate = sentence ? ENG_MODE : b->estimate,
+                              .estimate = sentence ? ENG_MODE : (enum eng_estimate)b->cfg->estimate,
                               .urgency = sentence ? ENG_MASK : ENG_PICTURE};
     int rc = run_job(b, &a, total, first, e);
     mem_free(points);
@@ -170,7 +169,7 @@ static void print_opened(const struct bench *b) {
 
 static void print_main(struct bench *b) {
     printf("%d rows a pass: %u questions, %s, %d runs\n", b->rows, b->n,
-           b->cfg->estimate ? b->cfg->estimate : "mode", b->cold.n);
+           eng_estimate_words[b->cfg->estimate], b->cold.n);
     print_ms("resize and digest", &b->prepare);
     print_ms("cold job", &b->cold);
     print_ms("  of it the vision tower", &b->see);
@@ -253,34 +252,22 @@ static int run(struct bench *b, struct err *e) {
     return rc;
 }
 
-static int read_estimate(const char *name, enum eng_estimate *out) {
-    static const char *const words[] = {
-        [ENG_MODE] = "mode", [ENG_MEDIAN] = "median", [ENG_MEAN] = "mean"};
-    for (int i = 0; i < (int)ARRAY_LEN(words); i++) {
-        if (!name || strcmp(name, words[i]) == 0) {
-            *out = (enum eng_estimate)i;
-            return 0;
-        }
-    }
-    return -1;
+void cmd_bench_arguments(FILE *to) {
+    fputs("Measurements:\n"
+          "  pix4096      every pixel of one picture: PHOTO, or one that is drawn\n"
+          "  mix          actions of a game beside whole pictures; masks and pictures together\n",
+          to);
 }
 
 int cmd_bench(const struct config *cfg) {
-    int is_mix = cfg->rest.n == 1 && strcmp(cfg->rest.at[0], "mix") == 0;
+    int n = cfg->rest.n, is_mix = n == 1 && strcmp(cfg->rest.at[0], "mix") == 0;
     if (is_mix && cfg->rows_of.n <= 1) return cmd_bench_mix(cfg);
+    if (n < 1 || n > 2 || strcmp(cfg->rest.at[0], "pix4096") != 0) return cmd_misused(CMD_BENCH);
     struct bench *b = mem_must(sizeof(*b));
     b->cfg = cfg;
     struct err e = {0};
     int rc = 0;
-    if (cfg->rest.n < 1 || cfg->rest.n > 2 || strcmp(cfg->rest.at[0], "pix4096") != 0 ||
-        read_estimate(cfg->estimate, &b->estimate)) {
-        fputs("usage: lammd bench pix4096 [PHOTO] | mix, the latter with one --rows; see lammd "
-              "bench --help\n",
-              stderr);
-        mem_free(b);
-        return 2;
-    }
-    if (cfg->rest.n == 2) {
+    if (n == 2) {
         rc = file_picture(cfg->rest.at[1], &b->rgb, &b->w, &b->h, &e);
     } else {
         b->w = b->h = SIDE;

@@ -1,8 +1,9 @@
-/* config.c - the table of options, and the two readers of it: parse and help.
+/* config.c - the table of options, and what is made of it: the parser and the help.
  *
- * A row names the field it fills by its offset. Numbers are decimal, whole and within the row's
- * bounds; anything else is refused with a text that says what would be right. Long options only
- * (but -o and -h), as `--name value` or `--name=value`; an option that is not a list may come once.
+ * A row names the field that it fills by its offset. A number is decimal, whole and within the row's
+ * bounds; the bounds are the true ones, those of the door that takes the number, so that nothing is
+ * loaded before a value is refused. Options are written `--name value` or `--name=value`; `-o` stands
+ * for --output, `-h` for --help. Where an option that is no list comes twice, the last one counts.
  */
 #include "cli/config.h"
 
@@ -13,137 +14,183 @@
 #include <string.h>
 #include <unistd.h>
 
-enum kind { KIND_TEXT, KIND_INT, KIND_INTS, KIND_FLAG, KIND_LIST };
-
-struct row {
-    const char *name;
-    enum kind kind;
-    int cmds; /* who takes it */
-    size_t at;
-    int64_t least, most, start; /* bounds and default of a number */
-    const char *value, *help;   /* what stands for the value; one line */
-};
+#include "kernels/base/buf.h"
+#include "server/serve.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
-#define AT(field) offsetof(struct config, field)
-#define BIG       INT64_C(1000000000)
+#define BIG INT64_C(1000000000) /* where nothing else bounds a number */
 
-static const struct row rows[] = {
-    {"model", KIND_TEXT, ALL, AT(model), 0, 0, 0, "DIR",
-     "folder of config.json, model.safetensors, tokenizer.model; default: lamm-mini"},
-    {"device", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME",
-     "auto (default; the CPU for now), cpu, ref, cuda or cuda:N, or several: cuda:0,cuda:1, each "
-     "with a model, a queue and caches of its own; cuda is lammd-cuda.so, or what LAMMD_PLUGIN "
-     "names"},
-    {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "another word for --device"},
-    {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME",
-     "auto (default); cpu: avx512, avx2 or portable; cuda: tile, flat or strict, with "
-     "+graphs behind it or not"},
-    {"threads", KIND_INT, ALL, AT(threads), 0, 1024, 0, "N", "compute threads; 0: one per core"},
-    {"lanes", KIND_INT, ALL, AT(lanes), 0, 65536, 0, "N",
-     "questions decoded at once, at most --rows; 0: --rows"},
-    {"rows", KIND_INT, ALL & ~CMD_BENCH, AT(rows), 0, 1 << 20, 0, "N",
-     "token rows of a pass; 0: 512 on a processor, 1024 on a GPU, 2048 where more than 60 GB of it "
-     "are free, or --lanes when that is more"},
-    {"kv-tokens", KIND_INT, ALL, AT(kv_tokens), 0, BIG, 0, "N",
-     "slots of the KV cache; 0: enough for the lanes and some pictures"},
-    {"cached-images", KIND_INT, ALL, AT(cached_images), -1, 100000, 0, "N",
-     "pictures kept ready in the KV cache; 0: 32, -1: none"},
-    {"memory-mib", KIND_INT, ALL, AT(memory_mib), 0, INT64_C(1) << 30, 0, "MIB",
-     "each device's memory to use, weights included; 0: all that is free"},
-    {"fp8", KIND_FLAG, ALL, AT(is_fp8), 0, 1, 0, NULL,
-     "the decoder's products in 8 bits (e4m3): for GPUs of compute capability 8.9 up; other "
-     "answers"},
-    {"queue-tokens", KIND_INT, CMD_SERVE, AT(queue_tokens), 0, INT64_C(1) << 50, 0, "N",
-     "work that may wait, in prompt tokens; 0: a good default"},
+/* ---- the rows: name, who takes it, its field; bounds and default; the value's name and the help ---- */
 
-    {"listen", KIND_LIST, CMD_SERVE, AT(listen), 0, 0, 0, "ADDR:PORT",
-     "where to listen, may be repeated; port 0: a free one; default: 127.0.0.1:8080"},
-    {"allow-host", KIND_LIST, CMD_SERVE, AT(hosts), 0, 0, 0, "NAME",
-     "a Host name that requests may carry, besides localhost and addresses; may be repeated"},
-    {"connections", KIND_INT, CMD_SERVE, AT(connections), 1, 65536, 1024, "N",
-     "connections at once; more are told 503"},
-    {"workers", KIND_INT, CMD_SERVE, AT(workers), 1, 64, 2, "N",
-     "threads that decode pictures and write answers; one more is there for games and health"},
-    {"json-mib", KIND_INT, CMD_SERVE, AT(json_mib), 1, 1024, 16, "MIB", "largest JSON body"},
-    {"picture-mib", KIND_INT, CMD_SERVE, AT(picture_mib), 1, 1024, 12, "MIB",
-     "largest encoded picture"},
-    {"megapixels", KIND_INT, CMD_SERVE, AT(megapixels), 1, 64, 40, "MP", "largest decoded picture"},
-    {"bodies-mib", KIND_INT, CMD_SERVE, AT(bodies_mib), 1, 65536, 256, "MIB",
-     "all bodies that are held at once"},
-    {"stored-images", KIND_INT, CMD_SERVE, AT(stored_images), 1, 100000, 64, "N",
-     "pictures kept for PUT /v1/images"},
-    {"image-ttl", KIND_INT, CMD_SERVE, AT(image_ttl_s), 1, BIG, 3600, "S",
-     "and for how long after their last use"},
-    {"sessions", KIND_INT, CMD_SERVE, AT(sessions), 1, 100000, 64, "N",
-     "games played at once through /v1/act/sessions"},
-    {"session-ttl", KIND_INT, CMD_SERVE, AT(session_ttl_s), 1, BIG, 600, "S",
-     "seconds after its last step that a game may make room"},
-    {"header-timeout", KIND_INT, CMD_SERVE, AT(header_s), 1, 3600, 10, "S",
-     "time for the headers of a request"},
-    {"body-timeout", KIND_INT, CMD_SERVE, AT(body_s), 1, 3600, 60, "S",
-     "time for its body, and at least 1 KiB/s after 5 s"},
-    {"request-timeout", KIND_INT, CMD_SERVE, AT(request_s), 1, 86400, 120, "S",
-     "time until its answer"},
-    {"idle-timeout", KIND_INT, CMD_SERVE, AT(idle_s), 1, 86400, 75, "S",
-     "time that a connection may wait for its next request"},
-    {"drain-timeout", KIND_INT, CMD_SERVE, AT(drain_s), 0, 86400, 60, "S",
-     "time for running requests after SIGTERM"},
-    {"verbose", KIND_FLAG, CMD_SERVE, AT(is_verbose), 0, 1, 0, NULL, "log every request"},
+#define ROW(kind_, name_, cmds_, field_, value_, help_)                                    \
+    .name = (name_), .kind = (kind_), .cmds = (cmds_), .value = (value_), .help = (help_), \
+    .at = offsetof(struct config, field_)
+#define TEXT(name, cmds, field, value, help) \
+    { ROW(VALUE_TEXT, name, cmds, field, value, help) }
+#define LIST(name, cmds, field, value, help) \
+    { ROW(VALUE_LIST, name, cmds, field, value, help) }
+#define FLAG(name, cmds, field, help) \
+    { ROW(VALUE_FLAG, name, cmds, field, NULL, help) }
+#define WORD(name, cmds, field, list, help) \
+    { ROW(VALUE_WORD, name, cmds, field, "WORD", help), .words = (list) }
+#define NUMBER(name, cmds, field, from, to, initial, value, help)                         \
+    {                                                                                     \
+        ROW(VALUE_NUMBER, name, cmds, field, value, help), .least = (from), .most = (to), \
+                                                           .start = (initial)             \
+    }
+#define NUMBERS(name, cmds, field, from, to, value, help) \
+    { ROW(VALUE_NUMBERS, name, cmds, field, value, help), .least = (from), .most = (to) }
+#define SECTION(title) \
+    { .help = (title) }
 
-    {"output", KIND_TEXT, CMD_RECONSTRUCT, AT(out), 0, 0, 0, "FILE",
-     "where the PNG goes, also -o; - is standard output"},
-    {"width", KIND_TEXT, CMD_RECONSTRUCT, AT(width), 0, 0, 0, "N",
-     "width of the answer; default: the region's"},
-    {"height", KIND_TEXT, CMD_RECONSTRUCT, AT(height), 0, 0, 0, "N", "height of the answer"},
-    {"region", KIND_TEXT, CMD_RECONSTRUCT, AT(region), 0, 0, 0, "X,Y,W,H",
-     "part of the model's grid; default: all of it"},
-    {"estimate", KIND_TEXT, CMD_RECONSTRUCT | CMD_BENCH, AT(estimate), 0, 0, 0, "NAME",
-     "mode (default), median or mean"},
-    {"output", KIND_TEXT, CMD_ASK, AT(out), 0, 0, 0, "FILE",
-     "where the answer goes, also -o: NAME.png gets a picture, anything else JSON; default: -"},
-    {"rows", KIND_INTS, CMD_BENCH, AT(rows_of), 0, 1 << 20, 0, "N",
-     "token rows of a pass, as elsewhere; pix4096 takes several with commas between, and measures "
-     "each"},
-    {"limit", KIND_INT, CMD_BENCH, AT(limit), 0, BIG, 0, "N",
-     "pix4096: ask N places; mix: N actions in a row; 0: all, and 40. For machines that are slow"},
-    {"limit", KIND_INT, CMD_EVAL, AT(limit), 0, BIG, 0, "N",
-     "only the first N pictures or questions; 0: all"},
-    {"images", KIND_TEXT, CMD_EVAL, AT(images), 0, 0, 0, "DIR",
-     "where the pictures are; default: images/ beside the annotations, or beside them"},
-    {"whole-grid", KIND_FLAG, CMD_EVAL, AT(is_whole_grid), 0, 1, 0, NULL,
-     "seg: ask every place of the grid, no box first"},
-    {"given-boxes", KIND_FLAG, CMD_EVAL, AT(is_given_boxes), 0, 1, 0, NULL,
-     "seg: ask the places inside the true boxes"},
-    {"output", KIND_TEXT, CMD_EVAL, AT(out), 0, 0, 0, "DIR",
-     "pvp, seg: write truth and answers there, as PNG files of the grid"},
-    {"json", KIND_TEXT, CMD_EVAL, AT(json), 0, 0, 0, "FILE",
-     "figures and answers as one JSON object; - is standard output, without the table"},
-    {"shape", KIND_TEXT, CMD_BENCH, AT(shape), 0, 0, 0, "NAME",
-     "instead of --model: sizes without weights, pae-lamm-7b; wants --weights"},
-    {"weights", KIND_TEXT, CMD_BENCH, AT(weights), 0, 0, 0, "random:SEED",
-     "weights made from a number instead of the model's: true speed, answers that mean nothing"},
-    {"profile", KIND_TEXT, CMD_BENCH, AT(profile), 0, 0, 0, "FILE",
-     "time each operation and write a table there; slows down what is measured"},
-    {"repeat", KIND_INT, CMD_BENCH, AT(repeat), 1, 1000, 5, "N",
-     "runs, or turns, of each measurement"},
-    {"quick", KIND_FLAG, CMD_BENCH, AT(is_quick), 0, 1, 0, NULL,
-     "pix4096: only the default width; mix: only act"},
-    {"json", KIND_FLAG, CMD_BENCH, AT(is_json), 0, 1, 0, NULL, "figures as one JSON object"},
+static const struct config_row rows[] = {
+    SECTION("Output"),
+    TEXT("output", CMD_RECONSTRUCT, out, "FILE",
+         "Write the PNG to FILE; - is standard output. Short form: -o."),
+    TEXT("output", CMD_ASK, out, "FILE",
+         "Write the answer to FILE: a picture if it is called NAME.png, else JSON. Default: -, "
+         "which is standard output. Short form: -o."),
+    TEXT("output", CMD_EVAL, out, "DIR",
+         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. Short "
+         "form: -o."),
+    TEXT("json", CMD_EVAL, json, "FILE",
+         "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
+         "and no table is printed."),
+    FLAG("json", CMD_BENCH, is_json, "Print JSON instead of a table."),
+
+    SECTION("What is asked"),
+    TEXT("width", CMD_RECONSTRUCT, width, "N",
+         "Columns of the answer. Default: those of the region."),
+    TEXT("height", CMD_RECONSTRUCT, height, "N",
+         "Rows of the answer. Default: those of the region."),
+    TEXT("region", CMD_RECONSTRUCT, region, "X,Y,W,H",
+         "Part of the model's grid, in grid places. Default: all of it."),
+    WORD("estimate", CMD_RECONSTRUCT | CMD_BENCH, estimate, eng_estimate_words,
+         "How a colour is chosen: mode (default), median or mean."),
+    NUMBER("limit", CMD_BENCH, limit, 0, BIG, 0, "N",
+           "pix4096: ask N places; mix: N actions in a row. For slow machines. 0, the default: all "
+           "places, and 40 actions."),
+    NUMBER("limit", CMD_EVAL, limit, 0, BIG, 0, "N",
+           "Use only the first N pictures or questions. 0, the default: all."),
+    TEXT("images", CMD_EVAL, images, "DIR",
+         "Folder of the pictures. Default: images/ beside the annotations if it exists, else their "
+         "own folder."),
+    FLAG("whole-grid", CMD_EVAL, is_whole_grid,
+         "seg: ask every place of the grid, without asking for a box first."),
+    FLAG("given-boxes", CMD_EVAL, is_given_boxes, "seg: ask the places inside the true boxes."),
+    NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
+    FLAG("quick", CMD_BENCH, is_quick, "pix4096: only the default width. mix: only act."),
+    TEXT("profile", CMD_BENCH, profile, "FILE",
+         "Time each operation and write a table to FILE. This slows down what is measured."),
+
+    SECTION("Where to listen"),
+    LIST("listen", CMD_SERVE, listen, "ADDR:PORT",
+         "Address and port. Port 0 takes a free one. May be repeated. Default: 127.0.0.1:8080."),
+    LIST("allow-host", CMD_SERVE, hosts, "NAME",
+         "Accept requests whose Host header is NAME. localhost and IP addresses are always "
+         "accepted. May be repeated."),
+    FLAG("verbose", CMD_SERVE, is_verbose,
+         "Log every request, also those outside /v1, and what the HTTP library says."),
+
+    SECTION("Model and device"),
+    TEXT(
+        "model", ALL, model, "DIR",
+        "Folder with config.json, model.safetensors and tokenizer.model. Default: lamm-mini, which "
+        "comes with the program."),
+    TEXT("shape", CMD_BENCH, shape, "NAME",
+         "Instead of --model: the sizes of a model without its weights, such as pae-lamm-7b. Needs "
+         "--weights."),
+    TEXT(
+        "weights", CMD_BENCH, weights, "random:SEED",
+        "Make the weights from a seed instead of reading them. The speed is true, the answers mean "
+        "nothing."),
+    TEXT("device", ALL, device, "NAME",
+         "auto (default), cpu, ref, cuda or cuda:N. Several with commas between them, such as "
+         "cuda:0,cuda:1, each get a copy of the model. auto takes the CPU for now. cuda needs "
+         "lammd-cuda.so; the variable LAMMD_PLUGIN may name it."),
+    TEXT("isa", ALL, isa, "NAME",
+         "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable; on cuda: tile, "
+         "flat or strict, and the same followed by +graphs."),
+    NUMBER("threads", ALL, threads, 0, ENG_THREADS_MAX, 0, "N",
+           "Threads that compute. 0, the default: one for each core."),
+    FLAG("fp8", ALL, is_fp8,
+         "Compute the decoder's products in 8 bits (e4m3). For GPUs of compute capability 8.9 and "
+         "up. Changes the answers."),
+
+    SECTION("Memory and sizes"),
+    NUMBER("memory-mib", ALL, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
+           "Memory to use on each device, weights included. 0, the default: all that is free."),
+    NUMBER("lanes", ALL, lanes, 0, ENG_ROWS_MAX, 0, "N",
+           "Questions decoded at once, at most --rows. 0, the default: as many as --rows."),
+    NUMBER("rows", ALL & ~CMD_BENCH, rows, 0, ENG_ROWS_MAX, 0, "N",
+           "Token rows of a pass. 0, the default: 512 on a processor; on a GPU 1024, or 2048 where "
+           "more than 60 GB are free; or --lanes if that is more."),
+    NUMBERS("rows", CMD_BENCH, rows_of, 0, ENG_ROWS_MAX, "N",
+            "Token rows of a pass, as elsewhere. pix4096 takes several with commas between them, "
+            "and measures each."),
+    NUMBER("kv-tokens", ALL, kv_tokens, 0, ENG_KV_TOKENS_MAX, 0, "N",
+           "Slots of the KV cache. 0, the default: enough for the lanes and some pictures."),
+    NUMBER(
+        "cached-images", ALL, cached_images, -1, ENG_CACHED_IMAGES_MAX, 0, "N",
+        "Pictures that stay in the KV cache after their questions. 0, the default: 32; -1: none."),
+    NUMBER("queue-tokens", CMD_SERVE, queue_tokens, 0, INT64_C(1) << 50, 0, "N",
+           "Work that may wait, in prompt tokens. 0, the default: 16 whole pictures."),
+
+    SECTION("Limits of requests"),
+    NUMBER("connections", CMD_SERVE, connections, 1, HTTP_CONNECTIONS_MAX, 1024, "N",
+           "Connections at once. More are answered with status 503."),
+    NUMBER(
+        "workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
+        "Threads that decode pictures and write answers. Games and health checks have one more."),
+    NUMBER("json-mib", CMD_SERVE, json_mib, 1, 1024, 16, "MIB", "Largest JSON body."),
+    NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest PNG or JPEG file."),
+    NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 40, "MP",
+           "Largest picture after decoding, in millions of pixels."),
+    NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 256, "MIB",
+           "Memory for all request bodies together."),
+
+    SECTION("What is kept between requests"),
+    NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
+           "Pictures kept by PUT /v1/images."),
+    NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, BIG, 3600, "S",
+           "Seconds that a picture is kept after its last use."),
+    NUMBER("sessions", CMD_SERVE, sessions, 1, API_SESSIONS_MAX, 64, "N",
+           "Games played at once through /v1/act/sessions."),
+    NUMBER("session-ttl", CMD_SERVE, session_ttl_s, 1, BIG, 600, "S",
+           "Seconds after its last step that a game may be forgotten."),
+
+    SECTION("Time limits, in seconds"),
+    NUMBER("header-timeout", CMD_SERVE, header_s, 1, 3600, 10, "S",
+           "For the headers of a request to arrive."),
+    NUMBER("body-timeout", CMD_SERVE, body_s, 1, 3600, 60, "S",
+           "For its body to arrive. After 5 s it must come at 1 KiB a second or faster."),
+    NUMBER("request-timeout", CMD_SERVE, request_s, 1, 86400, 120, "S",
+           "From the whole request until its answer."),
+    NUMBER("idle-timeout", CMD_SERVE, idle_s, 1, 86400, 75, "S",
+           "For a connection to wait for its next request."),
+    NUMBER("drain-timeout", CMD_SERVE, drain_s, 0, 86400, 60, "S",
+           "For running requests to finish after SIGTERM."),
 };
 
-static void *field(struct config *cfg, const struct row *r) { return (char *)cfg + r->at; }
+const struct config_row *config_rows(size_t *n) {
+    *n = ARRAY_LEN(rows);
+    return rows;
+}
 
-static const struct row *find(enum config_cmd cmd, const char *name, size_t len) {
+static void *field(struct config *cfg, const struct config_row *r) { return (char *)cfg + r->at; }
+
+/* ---- parsing ---- */
+
+static const struct config_row *find(enum config_cmd cmd, const char *name, size_t len) {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if ((rows[i].cmds & (int)cmd) && strlen(rows[i].name) == len &&
-            memcmp(rows[i].name, name, len) == 0)
-            return &rows[i];
+        const struct config_row *r = &rows[i];
+        if ((r->cmds & (int)cmd) && strlen(r->name) == len && memcmp(r->name, name, len) == 0)
+            return r;
     }
     return NULL;
 }
 
-static int read_number(const struct row *r, const char *text, int64_t *out, struct err *e) {
+static int read_number(const struct config_row *r, const char *text, int64_t *out, struct err *e) {
     char *end;
     errno = 0;
     long long v = strtoll(text, &end, 10);
@@ -157,7 +204,7 @@ static int read_number(const struct row *r, const char *text, int64_t *out, stru
 }
 
 /* "512,1024" */
-static int read_numbers(const struct row *r, const char *text, struct config_ints *out,
+static int read_numbers(const struct config_row *r, const char *text, struct config_ints *out,
                         struct err *e) {
     for (out->n = 0;; text += strcspn(text, ",") + 1) {
         char one[32];
@@ -170,43 +217,61 @@ static int read_numbers(const struct row *r, const char *text, struct config_int
     }
 }
 
+/* The index of `text` in the row's list of words. */
+static int read_word(const struct config_row *r, const char *text, int64_t *out, struct err *e) {
+    char list[100];
+    size_t at = 0;
+    for (int i = 0; r->words[i]; i++) {
+        if (strcmp(r->words[i], text) == 0) {
+            *out = i;
+            return 0;
+        }
+        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i ? ", " : "", r->words[i]);
+        must(at < sizeof(list));
+    }
+    return err_set(e, E_INVALID, "--%s takes one of %s, not \"%s\"", r->name, list, text);
+}
+
 static int append(struct config_list *l, const char *what, const char *text, struct err *e) {
     if (l->n == CONFIG_LIST_MAX)
-        return err_set(e, E_INVALID, "at most %d times %s", CONFIG_LIST_MAX, what);
+        return err_set(e, E_INVALID, "too many %s: at most %d", what, CONFIG_LIST_MAX);
     l->at[l->n++] = text;
     return 0;
 }
 
-static int take(struct config *cfg, const struct row *r, const char *text, struct err *e) {
+static int take(struct config *cfg, const struct config_row *r, const char *text, struct err *e) {
+    char what[40];
     switch (r->kind) {
-    case KIND_TEXT: *(const char **)field(cfg, r) = text; return 0;
-    case KIND_INT: return read_number(r, text, field(cfg, r), e);
-    case KIND_INTS: return read_numbers(r, text, field(cfg, r), e);
-    case KIND_LIST: return append(field(cfg, r), r->name, text, e);
-    case KIND_FLAG: break;
+    case VALUE_TEXT: *(const char **)field(cfg, r) = text; break;
+    case VALUE_WORD: return read_word(r, text, field(cfg, r), e);
+    case VALUE_NUMBER: return read_number(r, text, field(cfg, r), e);
+    case VALUE_NUMBERS: return read_numbers(r, text, field(cfg, r), e);
+    case VALUE_LIST:
+        snprintf(what, sizeof(what), "--%s options", r->name);
+        return append(field(cfg, r), what, text, e);
+    case VALUE_FLAG: *(int64_t *)field(cfg, r) = 1; break;
     }
     return 0;
 }
 
-/* One option at argv[*i]; moves *i to its last word. */
+/* The option at argv[*i]; moves *i to its last word. */
 static int option(struct config *cfg, enum config_cmd cmd, int argc, char **argv, int *i,
                   struct err *e) {
     const char *word = argv[*i];
     const char *name = strcmp(word, "-o") == 0 ? "--output" : word;
-    size_t len = strcspn(name + 2, "=");
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
         cfg->is_help = 1;
         return 0;
     }
-    const struct row *r = name[1] == '-' ? find(cmd, name + 2, len) : NULL;
-    if (!r) return err_set(e, E_INVALID, "%s is no option here; see --help", word);
+    int is_long = name[1] == '-';
+    size_t len = is_long ? strcspn(name + 2, "=") : 0;
+    const struct config_row *r = len ? find(cmd, name + 2, len) : NULL;
+    if (!r) return err_set(e, E_INVALID, "unknown option %.*s", (int)strcspn(word, "="), word);
     const char *text = name[2 + len] == '=' ? name + 3 + len : NULL;
-    if (r->kind == KIND_FLAG) {
-        if (text) return err_set(e, E_INVALID, "--%s takes no value", r->name);
-        *(int64_t *)field(cfg, r) = 1;
-        return 0;
-    }
-    if (!text && *i + 1 == argc) return err_set(e, E_INVALID, "--%s needs a value", r->name);
+    if (r->kind == VALUE_FLAG)
+        return text ? err_set(e, E_INVALID, "--%s takes no value", r->name) : take(cfg, r, NULL, e);
+    if (!text && *i + 1 == argc)
+        return err_set(e, E_INVALID, "--%s needs a value: --%s %s", r->name, r->name, r->value);
     return take(cfg, r, text ? text : argv[++*i], e);
 }
 
@@ -227,11 +292,15 @@ static int check(const struct config *cfg, struct err *e) {
     uint64_t seed;
     if (cfg->weights && read_seed(cfg->weights, &seed))
         return err_set(e, E_INVALID,
-                       "--weights takes random:SEED, a number up to 2^64 - 1, not \"%s\"",
+                       "--weights takes random:SEED, where SEED is a whole number up to 2^64 - 1, "
+                       "not \"%s\"",
                        cfg->weights);
-    if (cfg->shape && cfg->model) return err_set(e, E_INVALID, "--shape and --model: one of them");
+    if (cfg->is_whole_grid && cfg->is_given_boxes)
+        return err_set(e, E_INVALID, "--whole-grid and --given-boxes exclude each other");
+    if (cfg->shape && cfg->model)
+        return err_set(e, E_INVALID, "--shape and --model exclude each other");
     if (cfg->shape && !cfg->weights)
-        return err_set(e, E_INVALID, "--shape has no weights: say --weights random:1 as well");
+        return err_set(e, E_INVALID, "--shape comes without weights: add --weights random:1");
     if (cfg->shape && (!*cfg->shape || strchr(cfg->shape, '/') || cfg->shape[0] == '.'))
         return err_set(e, E_INVALID, "--shape takes the name of a folder in models/shapes");
     return 0;
@@ -240,7 +309,7 @@ static int check(const struct config *cfg, struct err *e) {
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e) {
     *cfg = (struct config){0};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].kind == KIND_INT) *(int64_t *)field(cfg, &rows[i]) = rows[i].start;
+        if (rows[i].kind == VALUE_NUMBER) *(int64_t *)field(cfg, &rows[i]) = rows[i].start;
     }
     for (int i = 0; i < argc; i++) {
         int is_word = argv[i][0] != '-' || argv[i][1] == '\0';
@@ -253,18 +322,58 @@ int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
     return check(cfg, e);
 }
 
-void config_help(enum config_cmd cmd, FILE *to) {
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct row *r = &rows[i];
-        if (!(r->cmds & (int)cmd)) continue;
-        char left[64];
-        snprintf(left, sizeof(left), "--%s %s", r->name, r->value ? r->value : "");
-        fprintf(to, "  %-24s %s", left, r->help);
-        if (r->kind == KIND_INT && r->start) fprintf(to, "; default: %" PRId64, r->start);
-        fputc('\n', to);
+/* ---- help ---- */
+
+enum { HELP_COLUMN = 25, HELP_WIDTH = 90 };
+
+/* Words of `text` from column HELP_COLUMN on, broken before HELP_WIDTH; `column` is where we are. */
+static void wrap(FILE *to, int column, const char *text) {
+    for (int is_first = 1; *text; is_first = 0) {
+        int n = (int)strcspn(text, " ");
+        int is_full = is_first ? column + 1 > HELP_COLUMN : column + 1 + n > HELP_WIDTH;
+        if (is_full) {
+            fputc('\n', to);
+            column = 0;
+        } else if (!is_first) {
+            fputc(' ', to);
+            column++;
+        }
+        if (column < HELP_COLUMN) column += fprintf(to, "%*s", HELP_COLUMN - column, "");
+        column += fprintf(to, "%.*s", n, text);
+        text += n;
+        text += strspn(text, " ");
     }
-    fprintf(to, "  %-24s this text\n", "--help");
+    fputc('\n', to);
 }
+
+static void help_row(FILE *to, const struct config_row *r) {
+    struct buf text;
+    buf_init(&text, 1024);
+    buf_str(&text, r->help);
+    int has_bounds = (r->kind == VALUE_NUMBER || r->kind == VALUE_NUMBERS) && r->most < BIG;
+    int has_default = r->kind == VALUE_NUMBER && r->start != 0;
+    if (has_bounds) buf_printf(&text, " (%" PRId64 "..%" PRId64, r->least, r->most);
+    if (has_default) buf_printf(&text, "%sdefault %" PRId64, has_bounds ? ", " : " (", r->start);
+    buf_str(&text, has_bounds || has_default ? ")" : "");
+    must(!buf_char(&text, '\0'));
+    int column = fprintf(to, "  --%s%s%s", r->name, r->value ? " " : "", r->value ? r->value : "");
+    wrap(to, column, (const char *)text.p);
+    buf_clear(&text);
+}
+
+void config_help(enum config_cmd cmd, FILE *to) {
+    const char *title = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct config_row *r = &rows[i];
+        if (!r->name) title = r->help;
+        if (!(r->cmds & (int)cmd)) continue;
+        if (title) fprintf(to, "\n%s:\n", title);
+        title = NULL;
+        help_row(to, r);
+    }
+}
+
+/* ---- the model and its engine ---- */
 
 static int is_model(const char *dir) {
     char path[4200];
@@ -297,7 +406,7 @@ struct eng_options config_engine(const struct config *cfg, const char *model) {
                                 .as_fp8 = cfg->is_fp8 != 0,
                                 .profile = cfg->profile,
                                 .memory_max = (uint64_t)cfg->memory_mib << 20,
-                                .backend = cfg->backend ? cfg->backend : "auto",
+                                .backend = cfg->device ? cfg->device : "auto",
                                 .plugin = getenv("LAMMD_PLUGIN"),
                                 .isa = cfg->isa,
                                 .threads = (int)cfg->threads,

@@ -1,7 +1,7 @@
 /* config.h - the options of the program, one row each.
  *
  *     struct config cfg;
- *     if (config_parse(&cfg, CMD_SERVE, argc, argv, &e)) ...   // e.text says what to do
+ *     if (config_parse(&cfg, CMD_SERVE, argc, argv, &e)) ...   // e.text says what is wrong
  *     config_help(CMD_SERVE, stdout);
  *
  * The table in config.c is the only place that knows an option's name, kind, bounds, default and
@@ -33,7 +33,7 @@ struct config_ints {
 
 struct config {
     /* the model and its engine */
-    const char *model, *backend, *isa;
+    const char *model, *device, *isa;
     int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib, is_fp8;
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
@@ -47,19 +47,35 @@ struct config {
     int64_t header_s, body_s, request_s, idle_s, drain_s;
     int64_t is_verbose;
     /* reconstruct, eval, bench */
-    const char *out, *width, *height, *estimate, *region, *images, *json;
+    const char *out, *width, *height, *region, *images, *json;
+    int64_t estimate; /* enum eng_estimate */
     int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
-    /* what is no option */
-    struct config_list rest;
-    int is_help; /* --help was there */
+    struct config_list rest; /* the arguments: words that are no options */
+    int is_help;             /* --help was among them */
 };
 
-/* Fill `cfg` from the words behind the subcommand. E_INVALID with a text for the user. */
+enum value_kind { VALUE_TEXT, VALUE_WORD, VALUE_NUMBER, VALUE_NUMBERS, VALUE_FLAG, VALUE_LIST };
+
+struct config_row {
+    const char *name; /* without the dashes; NULL: `help` is the title of the rows below */
+    enum value_kind kind;
+    int cmds;                   /* who takes it: enum config_cmd, or-ed */
+    size_t at;                  /* offset of its field in struct config */
+    int64_t least, most, start; /* bounds and default of a number */
+    const char *const *words;   /* that a word may be; NULL behind the last */
+    const char *value, *help;   /* what stands for the value; sentences */
+};
+
+/* All rows, titles among them: for tests. */
+const struct config_row *config_rows(size_t *n);
+
+/* Fill `cfg` from the words behind the command's name. E_INVALID with a text for the user. */
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e);
+/* The options of a command, by section. */
 void config_help(enum config_cmd cmd, FILE *to);
 
-/* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME) beside the
- * program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from `path`. */
+/* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME) beside
+ * the program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from `path`. */
 const char *config_model(const struct config *cfg, char path[4096]);
 struct eng_options config_engine(const struct config *cfg, const char *model);
 

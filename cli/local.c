@@ -26,7 +26,8 @@ static int finish(struct api_call *call, struct queue *woken, const char *out, s
 
 static int call_on(struct eng *eng, const char *path, const struct api_input *in, const char *out,
                    struct err *e) {
-    struct api_options opt = {.picture_max = LOCAL_PHOTO_MAX, .pixels_max = ENG_PICTURE_PIXELS_MAX};
+    struct api_options opt = {.picture_max = FILE_PICTURE_MAX,
+                              .pixels_max = ENG_PICTURE_PIXELS_MAX};
     struct api *api = NULL;
     if (api_new(&opt, eng, &api, e)) return e->code;
     int status;

@@ -13,7 +13,7 @@ static size_t read_query(const struct config *cfg, struct api_field query[4]) {
     const char *const pairs[][2] = {{"width", cfg->width},
                                     {"height", cfg->height},
                                     {"region", cfg->region},
-                                    {"estimate", cfg->estimate}};
+                                    {"estimate", eng_estimate_words[cfg->estimate]}};
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
         if (!pairs[i][1]) continue;
@@ -37,17 +37,14 @@ static int ask(const struct config *cfg, const struct buf *photo, struct err *e)
 }
 
 int cmd_reconstruct(const struct config *cfg) {
-    if (cfg->rest.n != 1 || !cfg->out) {
-        fputs("usage: lammd reconstruct PHOTO -o SEEN.png; see lammd reconstruct --help\n", stderr);
-        return 2;
-    }
+    if (cfg->rest.n != 1 || !cfg->out) return cmd_misused(CMD_RECONSTRUCT);
     if (strcmp(cfg->out, "-") == 0 && isatty(STDOUT_FILENO)) {
-        fputs("lammd: a PNG is nothing for a terminal; say -o FILE\n", stderr);
+        fputs("lammd: a terminal can't show a PNG; write it with -o FILE, or to a pipe\n", stderr);
         return 2;
     }
     struct err e = {0};
     struct buf photo;
-    buf_init(&photo, LOCAL_PHOTO_MAX);
+    buf_init(&photo, FILE_PICTURE_MAX);
     int rc = file_read(cfg->rest.at[0], &photo, &e);
     if (rc == 0) rc = ask(cfg, &photo, &e);
     if (rc) err_in(&e, "%s", cfg->rest.at[0]);

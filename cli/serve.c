@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include "cli/cmd.h"
-#include "server/serve.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -29,19 +28,22 @@ static struct api_options api_options(const struct config *cfg) {
                                 .session_ttl_s = (unsigned)cfg->session_ttl_s};
 }
 
+struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
+    return (struct serve_options){.listen = cfg->listen.at,
+                                  .n_listen = cfg->listen.n,
+                                  .engine = config_engine(cfg, model),
+                                  .api = api_options(cfg),
+                                  .http = http_options(cfg),
+                                  .drain_s = (unsigned)cfg->drain_s};
+}
+
 int cmd_serve(const struct config *cfg) {
     if (cfg->rest.n) {
-        fprintf(stderr, "lammd: serve takes options only, not \"%s\"\n", cfg->rest.at[0]);
+        fprintf(stderr, "lammd: unexpected argument %s; see lammd serve --help\n", cfg->rest.at[0]);
         return 2;
     }
     char path[4096];
-    struct serve_options o = {.listen = cfg->listen.at,
-                              .n_listen = cfg->listen.n,
-                              .engine = config_engine(cfg, config_model(cfg, path)),
-                              .api = api_options(cfg),
-                              .http = http_options(cfg),
-                              .drain_s = (unsigned)cfg->drain_s,
-                              .is_verbose = cfg->is_verbose != 0};
+    struct serve_options o = cmd_serve_options(cfg, config_model(cfg, path));
     struct err e = {0};
     int status = serve(&o, &e);
     return status < 0 ? cmd_fail(&e) : status;

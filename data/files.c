@@ -1,14 +1,14 @@
-/* files.c - see files.h. Thread: main's. */
+/* files.c - see files.h. */
 #include "data/files.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "media/picture.h"
 
-enum { PICTURE_BYTES_MAX = 64 << 20 };
 static const uint64_t pixels_max = PICTURE_PIXELS_MAX;
 
 int file_read(const char *path, struct buf *out, struct err *e) {
@@ -49,14 +49,28 @@ int file_write(const char *path, const void *bytes, size_t len, struct err *e) {
     return E_IO;
 }
 
+int file_is_folder(const char *path) {
+    struct stat s;
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
 int file_picture(const char *path, uint8_t **rgb, int *w, int *h, struct err *e) {
     struct buf bytes;
-    buf_init(&bytes, PICTURE_BYTES_MAX);
+    buf_init(&bytes, FILE_PICTURE_MAX);
     int rc = file_read(path, &bytes, e);
     if (rc == 0) {
         rc = picture_decode(bytes.p, bytes.len, pixels_max, rgb, w, h, e);
         if (rc) err_in(e, "%s", path);
     }
     buf_clear(&bytes);
+    return rc;
+}
+
+int file_write_png(const char *path, const uint8_t *rgb, int w, int h, struct err *e) {
+    struct buf png;
+    buf_init(&png, FILE_PICTURE_MAX);
+    int rc = picture_png(rgb, w, h, &png);
+    rc = rc ? err_set(e, rc, "%s: no memory for a PNG", path) : file_write(path, png.p, png.len, e);
+    buf_clear(&png);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "data/files.h"
 #include "kernels/base/mem.h"
 #include "media/coco.h"
 #include "media/picture.h"
@@ -31,15 +32,15 @@ static int by_id(const void *a, const void *b) {
 static int make_index(const json_t *root, const char *list, const char *file, struct index *x,
                       struct err *e) {
     const json_t *entries;
-    int rc = data_array(root, list, file, &entries, e);
+    int rc = annot_array(root, list, file, &entries, e);
     if (rc) return rc;
     x->n = json_array_size(entries);
     x->at = mem_must((x->n + 1) * sizeof(*x->at));
     for (size_t i = 0; i < x->n; i++) {
-        const struct data_at at = {file, list, i};
+        const struct annot_at at = {file, list, i};
         x->at[i].o = json_array_get(entries, i);
         x->at[i].i = i;
-        rc = data_whole(x->at[i].o, "id", INT64_MIN, INT64_MAX, &at, &x->at[i].id, e);
+        rc = annot_whole(x->at[i].o, "id", INT64_MIN, INT64_MAX, &at, &x->at[i].id, e);
         if (rc) return rc;
     }
     qsort(x->at, x->n, sizeof(*x->at), by_id);
@@ -57,23 +58,24 @@ static const struct entry *find(const struct index *x, int64_t id) {
 
 /* ---- the parts of a reference ---- */
 
-static int read_size(const json_t *o, const struct data_at *at, struct ref *r, struct err *e) {
+static int read_size(const json_t *o, const struct annot_at *at, struct ref *r, struct err *e) {
     int64_t w, h;
-    int rc = data_whole(o, "width", 1, PICTURE_SIDE_MAX, at, &w, e);
-    if (rc == 0) rc = data_whole(o, "height", 1, PICTURE_SIDE_MAX, at, &h, e);
+    int rc = annot_whole(o, "width", 1, PICTURE_SIDE_MAX, at, &w, e);
+    if (rc == 0) rc = annot_whole(o, "height", 1, PICTURE_SIDE_MAX, at, &h, e);
     if (rc) return rc;
     if (w * h > PICTURE_PIXELS_MAX)
-        return data_bad(at, e, "a picture of %lld x %lld is too large", (long long)w, (long long)h);
+        return annot_bad(at, e, "a picture of %lld x %lld is too large", (long long)w,
+                         (long long)h);
     r->w = (int)w;
     r->h = (int)h;
     return 0;
 }
 
-static int read_box(const json_t *o, const struct data_at *at, struct ref *r, struct err *e) {
+static int read_box(const json_t *o, const struct annot_at *at, struct ref *r, struct err *e) {
     double b[4];
-    int rc = data_numbers(o, "bbox", 4, at, b, e);
+    int rc = annot_numbers(o, "bbox", 4, at, b, e);
     if (rc) return rc;
-    if (b[2] < 0 || b[3] < 0) return data_bad(at, e, "\"bbox\" has a negative side");
+    if (b[2] < 0 || b[3] < 0) return annot_bad(at, e, "\"bbox\" has a negative side");
     memcpy(r->box, (double[4]){b[0], b[1], b[0] + b[2], b[1] + b[3]}, sizeof(r->box));
     return 0;
 }
@@ -88,40 +90,40 @@ struct source {
 };
 
 /* What ref number `i` says of all its sentences. */
-static int read_thing(const struct source *s, const json_t *o, struct data_at *at, struct ref *r,
+static int read_thing(const struct source *s, const json_t *o, struct annot_at *at, struct ref *r,
                       struct err *e) {
     int64_t image_id, ann_id;
-    int rc = data_whole(o, "image_id", INT64_MIN, INT64_MAX, at, &image_id, e);
-    if (rc == 0) rc = data_whole(o, "ann_id", INT64_MIN, INT64_MAX, at, &ann_id, e);
-    if (rc == 0) rc = data_text(o, "split", 0, at, &r->split, e);
+    int rc = annot_whole(o, "image_id", INT64_MIN, INT64_MAX, at, &image_id, e);
+    if (rc == 0) rc = annot_whole(o, "ann_id", INT64_MIN, INT64_MAX, at, &ann_id, e);
+    if (rc == 0) rc = annot_text(o, "split", 0, at, &r->split, e);
     if (rc) return rc;
     const struct entry *image = find(&s->images, image_id), *ann = find(&s->annotations, ann_id);
-    if (!image) return data_bad(at, e, "no image %lld", (long long)image_id);
-    if (!ann) return data_bad(at, e, "no annotation %lld", (long long)ann_id);
-    const struct data_at at_image = {s->instances, "images", image->i};
-    const struct data_at at_ann = {s->instances, "annotations", ann->i};
+    if (!image) return annot_bad(at, e, "no image %lld", (long long)image_id);
+    if (!ann) return annot_bad(at, e, "no annotation %lld", (long long)ann_id);
+    const struct annot_at at_image = {s->instances, "images", image->i};
+    const struct annot_at at_ann = {s->instances, "annotations", ann->i};
     int64_t of;
-    rc = data_name(image->o, "file_name", &at_image, &r->file, e);
+    rc = annot_name(image->o, "file_name", &at_image, &r->file, e);
     if (rc == 0) rc = read_size(image->o, &at_image, r, e);
     if (rc == 0) rc = read_box(ann->o, &at_ann, r, e);
-    if (rc == 0) rc = data_whole(ann->o, "image_id", INT64_MIN, INT64_MAX, &at_ann, &of, e);
+    if (rc == 0) rc = annot_whole(ann->o, "image_id", INT64_MIN, INT64_MAX, &at_ann, &of, e);
     if (rc == 0 && of != image_id)
-        rc = data_bad(at, e, "annotation %lld is of another image", (long long)ann_id);
+        rc = annot_bad(at, e, "annotation %lld is of another image", (long long)ann_id);
     r->mask = json_object_get(ann->o, "segmentation");
     r->at = at_ann;
     return rc;
 }
 
-static int read_ref(struct source *s, const json_t *o, struct data_at *at, struct err *e) {
+static int read_ref(struct source *s, const json_t *o, struct annot_at *at, struct err *e) {
     struct ref r = {0};
     int rc = read_thing(s, o, at, &r, e);
     const json_t *sentences = json_object_get(o, "sentences");
     if (rc == 0 && (!json_is_array(sentences) || !json_array_size(sentences)))
-        rc = data_bad(at, e, "\"sentences\" must be an array that is not empty");
+        rc = annot_bad(at, e, "\"sentences\" must be an array that is not empty");
     for (size_t k = 0; rc == 0 && k < json_array_size(sentences) && s->out->n < s->most; k++) {
         const json_t *one = json_array_get(sentences, k);
-        rc = data_text(one, "sent", 1, at, &r.sentence, e);
-        if (rc == 0) rc = data_text(one, "kind", 0, at, &r.kind, e);
+        rc = annot_text(one, "sent", 1, at, &r.sentence, e);
+        if (rc == 0) rc = annot_text(one, "kind", 0, at, &r.kind, e);
         if (rc == 0) s->out->at[s->out->n++] = r;
     }
     return rc;
@@ -132,13 +134,13 @@ static int read_refs(struct source *s, const json_t *list, int64_t limit, struct
     const json_t *o;
     json_array_foreach(list, i, o) n += json_array_size(json_object_get(o, "sentences"));
     if (limit && n > (size_t)limit) n = (size_t)limit;
-    if (n > DATA_ITEMS_MAX)
-        return err_set(e, E_TOO_BIG, "%s: over %d sentences", s->refs, DATA_ITEMS_MAX);
+    if (n > ANNOT_ITEMS_MAX)
+        return err_set(e, E_TOO_BIG, "%s: over %d sentences", s->refs, ANNOT_ITEMS_MAX);
     s->most = (uint32_t)n;
     s->out->at = mem_must((n + 1) * sizeof(*s->out->at));
     int rc = 0;
     for (i = 0; rc == 0 && i < json_array_size(list) && (!limit || s->out->n < n); i++) {
-        struct data_at at = {s->refs, "refs", i};
+        struct annot_at at = {s->refs, "refs", i};
         rc = read_ref(s, json_array_get(list, i), &at, e);
     }
     return rc;
@@ -149,7 +151,7 @@ static int read_coco(struct refs *r, int64_t limit, struct err *e) {
     const json_t *list, *holder = r->more ? r->more : r->root;
     int rc = make_index(r->root, "images", s.instances, &s.images, e);
     if (rc == 0) rc = make_index(r->root, "annotations", s.instances, &s.annotations, e);
-    if (rc == 0) rc = data_array(holder, json_is_array(holder) ? NULL : "refs", s.refs, &list, e);
+    if (rc == 0) rc = annot_array(holder, json_is_array(holder) ? NULL : "refs", s.refs, &list, e);
     if (rc == 0) rc = read_refs(&s, list, limit, e);
     mem_free(s.images.at);
     mem_free(s.annotations.at);
@@ -160,7 +162,7 @@ static int read_coco(struct refs *r, int64_t limit, struct err *e) {
 
 static int read_list(struct refs *r, int64_t limit, struct err *e) {
     const json_t *list;
-    int rc = data_array(r->root, NULL, r->file[0], &list, e);
+    int rc = annot_array(r->root, NULL, r->file[0], &list, e);
     if (rc) return rc;
     size_t n = json_array_size(list);
     if (limit && n > (size_t)limit) n = (size_t)limit;
@@ -168,13 +170,13 @@ static int read_list(struct refs *r, int64_t limit, struct err *e) {
     for (size_t i = 0; rc == 0 && i < n; i++) {
         const json_t *o = json_array_get(list, i);
         struct ref *at = &r->at[i];
-        at->at = (struct data_at){r->file[0], "", i};
+        at->at = (struct annot_at){r->file[0], "", i};
         const char *name = json_object_get(o, "file_name") ? "file_name" : "img_id";
         const char *text = json_object_get(o, "sents") ? "sents" : "sentence";
-        rc = data_name(o, name, &at->at, &at->file, e);
-        if (rc == 0) rc = data_text(o, text, 1, &at->at, &at->sentence, e);
-        if (rc == 0) rc = data_text(o, "split", 0, &at->at, &at->split, e);
-        if (rc == 0) rc = data_text(o, "kind", 0, &at->at, &at->kind, e);
+        rc = annot_name(o, name, &at->at, &at->file, e);
+        if (rc == 0) rc = annot_text(o, text, 1, &at->at, &at->sentence, e);
+        if (rc == 0) rc = annot_text(o, "split", 0, &at->at, &at->split, e);
+        if (rc == 0) rc = annot_text(o, "kind", 0, &at->at, &at->kind, e);
         if (rc == 0) rc = read_size(o, &at->at, at, e);
         if (rc == 0) rc = read_box(o, &at->at, at, e);
         at->mask = json_object_get(o, "segmentation");
@@ -202,9 +204,7 @@ static int find_files(const char *path, struct refs *r, struct err *e) {
     r->file[1][0] = '\0';
     if (n < 0 || (size_t)n >= sizeof(r->file[0]))
         return err_set(e, E_INVALID, "the path is too long");
-    struct stat s;
-    if (stat(path, &s) || !S_ISDIR(s.st_mode) || in_folder(path, "annotations.json", r->file[0]))
-        return 0;
+    if (!file_is_folder(path) || in_folder(path, "annotations.json", r->file[0])) return 0;
     if (in_folder(path, "instances.json", r->file[0]) && in_folder(path, "refs.json", r->file[1]))
         return 0;
     return err_set(e, E_NOT_FOUND, "%s: neither annotations.json nor instances.json with refs.json",
@@ -214,8 +214,8 @@ static int find_files(const char *path, struct refs *r, struct err *e) {
 int refs_open(const char *path, int64_t limit, struct refs *out, struct err *e) {
     memset(out, 0, sizeof(*out));
     int rc = find_files(path, out, e);
-    if (rc == 0) rc = data_open(out->file[0], &out->root, e);
-    if (rc == 0 && out->file[1][0]) rc = data_open(out->file[1], &out->more, e);
+    if (rc == 0) rc = annot_open(out->file[0], &out->root, e);
+    if (rc == 0 && out->file[1][0]) rc = annot_open(out->file[1], &out->more, e);
     if (rc == 0)
         rc = json_is_array(out->root) ? read_list(out, limit, e) : read_coco(out, limit, e);
     if (rc == 0 && !out->n) rc = err_set(e, E_FORMAT, "%s: no sentence", out->file[0]);
@@ -231,7 +231,7 @@ void refs_close(struct refs *r) {
 
 int refs_check_size(const struct ref *r, int w, int h, struct err *e) {
     if (w == r->w && h == r->h) return 0;
-    return data_bad(&r->at, e, "%s is %d x %d, not %d x %d as said", r->file, w, h, r->w, r->h);
+    return annot_bad(&r->at, e, "%s is %d x %d, not %d x %d as said", r->file, w, h, r->w, r->h);
 }
 
 /* ---- masks ---- */
@@ -240,17 +240,17 @@ static int add_polygon(const struct ref *r, const json_t *p, uint8_t *bits, uint
                        struct err *e) {
     size_t n = json_array_size(p);
     if (!json_is_array(p) || n < 6 || n % 2)
-        return data_bad(&r->at, e, "a polygon must be an array of at least three corners x, y");
+        return annot_bad(&r->at, e, "a polygon must be an array of at least three corners x, y");
     double *xy = mem_must(n * sizeof(*xy));
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (!json_is_number(json_array_get(p, i)))
-            rc = data_bad(&r->at, e, "a polygon must have numbers only");
+            rc = annot_bad(&r->at, e, "a polygon must have numbers only");
         xy[i] = json_number_value(json_array_get(p, i));
     }
     struct err why = {0};
     if (rc == 0 && coco_add_polygon(xy, n / 2, r->w, r->h, bits, scratch, &why))
-        rc = data_bad(&r->at, e, "%s", why.text);
+        rc = annot_bad(&r->at, e, "%s", why.text);
     mem_free(xy);
     return rc;
 }
@@ -284,26 +284,26 @@ static int read_counts(const struct ref *r, const json_t *counts, uint32_t *runs
 static int read_rle(const struct ref *r, uint8_t *bits, struct err *e) {
     double size[2];
     const json_t *counts = json_object_get(r->mask, "counts");
-    int rc = data_numbers(r->mask, "size", 2, &r->at, size, e);
+    int rc = annot_numbers(r->mask, "size", 2, &r->at, size, e);
     if (rc) return rc;
     if (size[0] != r->h || size[1] != r->w)
-        return data_bad(&r->at, e, "the mask's size is not [%d, %d]", r->h, r->w);
+        return annot_bad(&r->at, e, "the mask's size is not [%d, %d]", r->h, r->w);
     if (!json_is_string(counts) && !json_is_array(counts))
-        return data_bad(&r->at, e, "\"counts\" must be a text or an array");
+        return annot_bad(&r->at, e, "\"counts\" must be a text or an array");
     size_t cap = json_is_string(counts) ? json_string_length(counts) : json_array_size(counts), n;
     uint32_t *runs = mem_must((cap + 1) * sizeof(*runs));
     struct err why = {0};
     rc = read_counts(r, counts, runs, cap, &n, &why);
     if (rc == 0) rc = coco_from_counts(runs, n, r->w, r->h, bits, &why);
     mem_free(runs);
-    return rc ? data_bad(&r->at, e, "%s", why.text) : 0;
+    return rc ? annot_bad(&r->at, e, "%s", why.text) : 0;
 }
 
 int refs_mask(const struct ref *r, uint8_t **bits, struct err *e) {
     *bits = NULL;
     int is_rle = json_is_object(r->mask);
     if (!is_rle && (!json_is_array(r->mask) || !json_array_size(r->mask)))
-        return data_bad(&r->at, e, "\"segmentation\" must be polygons or run lengths");
+        return annot_bad(&r->at, e, "\"segmentation\" must be polygons or run lengths");
     uint8_t *b = mem_try((size_t)r->w * (size_t)r->h);
     if (!b) return err_set(e, E_NOMEM, "no memory for a mask");
     int rc = is_rle ? read_rle(r, b, e) : read_polygons(r, b, e);

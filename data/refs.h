@@ -11,7 +11,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "data/data.h"
+#include "data/annot.h"
 #include "kernels/base/err.h"
 
 struct ref {
@@ -20,7 +20,7 @@ struct ref {
     double box[4];            /* x1, y1, x2, y2 */
     int w, h;                 /* of the picture */
     const json_t *mask;       /* NULL: there is none */
-    struct data_at at;
+    struct annot_at at;
 };
 struct refs {
     json_t *root, *more;

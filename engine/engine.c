@@ -105,8 +105,25 @@ static void describe(struct eng *e, const char *note) {
     e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)f->places * (uint64_t)f->answer_max;
 }
 
+static int check_sizes(const struct eng_options *o, struct err *err) {
+    const struct {
+        const char *name;
+        int value, most;
+    } all[] = {{"threads", o->threads, ENG_THREADS_MAX},
+               {"lanes", o->width, ENG_ROWS_MAX},
+               {"rows", o->rows_max, ENG_ROWS_MAX},
+               {"KV tokens", o->kv_tokens, ENG_KV_TOKENS_MAX},
+               {"cached pictures", o->cached_images, ENG_CACHED_IMAGES_MAX}};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (all[i].value > all[i].most)
+            return err_set(err, E_INVALID, "%d %s are too many: at most %d", all[i].value,
+                           all[i].name, all[i].most);
+    return 0;
+}
+
 static int open_all(const struct eng_options *opt, const struct devices *d, struct eng **out,
                     struct err *err) {
+    if (check_sizes(opt, err)) return E_INVALID;
     if (opt->profile && d->n > 1)
         return err_set(err, E_INVALID, "one device at a time can be profiled");
     struct eng *e = mem_must(sizeof *e);

@@ -30,6 +30,13 @@ struct eng_picture;
 struct eng_job;
 
 enum { ENG_DEVICES_MAX = 16 };
+/* The most that may be asked of a device: E_INVALID beyond, before anything is read. */
+enum {
+    ENG_THREADS_MAX = 256,
+    ENG_ROWS_MAX = 65536, /* lanes, too */
+    ENG_KV_TOKENS_MAX = 1 << 26,
+    ENG_CACHED_IMAGES_MAX = 4096
+};
 
 /* Of several devices each gets the sizes below for itself; only `threads` are shared out. */
 struct eng_options {
@@ -69,7 +76,7 @@ struct eng_info {
     int vocabulary;
 };
 
-/* E_NOMEM: the device hasn't room for the model and its smallest pass; the text says for how much.
+/* E_INVALID: a size is out of bounds. E_NOMEM: the device hasn't room for the model and its smallest pass; the text says for how much.
  * Sizes that nobody chose are made to fit. */
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *e);
 /* The same on n given tables of operations: for tests that lose a device. `backend` is not read. */

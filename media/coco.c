@@ -32,7 +32,7 @@ int coco_counts(const char *text, uint32_t *counts, size_t cap, size_t *n, struc
             if (!more && (c & 16)) x -= INT64_C(1) << shift;
         }
         if (*n == cap) return err_set(e, E_TOO_BIG, "run lengths: over %zu", cap);
-        if (*n > 2) x += counts[*n - 2]; /* from the third on: differences to the last but one */
+        if (*n > 2) x += counts[*n - 2]; /* from the fourth on: differences to the last but one */
         if (x < 0 || x > UINT32_MAX) return err_set(e, E_FORMAT, "run lengths: a run is negative");
         counts[(*n)++] = (uint32_t)x;
     }

@@ -1,4 +1,4 @@
-/* life.c - see life.h. The notify protocol is one datagram; a library for it would bring five more. */
+/* life.c - see life.h. The notify protocol is one datagram: no library is needed for it. */
 #include "server/life.h"
 
 #include <errno.h>
@@ -28,7 +28,7 @@ int life_begin(struct life *l, struct err *e) {
     sigaddset(&mine, SIGINT);
     sigaddset(&mine, SIGHUP);
     sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE); /* a client that left is an error code, not the end */
+    sigaddset(&pipe, SIGPIPE); /* writing to a client that left gives an error, not the end */
     sigprocmask(SIG_BLOCK, &mine, NULL);
     sigprocmask(SIG_BLOCK, &pipe, NULL);
     l->signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -1,6 +1,7 @@
 /* life.h - the process and its supervisor: signals, inherited sockets, messages to systemd.
  *
- * Thread: main's. life_begin comes before any other thread, so that all of them inherit the mask.
+ * Thread: main's. life_begin comes before any other thread is started, so that all threads inherit its
+ * signal mask: SIGTERM, SIGINT and SIGHUP are read by life_wait alone, and SIGPIPE is blocked.
  */
 #ifndef SERVER_LIFE_H
 #define SERVER_LIFE_H
@@ -12,16 +13,16 @@
 
 struct life {
     int signals;     /* a signalfd: SIGTERM, SIGINT, SIGHUP */
-    int watchdog_ms; /* 0: none asked for */
+    int watchdog_ms; /* half of what systemd wants a sign of life in; 0: it wants none */
 };
 
-int life_begin(struct life *l, struct err *e);
+int life_begin(struct life *l, struct err *e); /* E_IO */
 void life_end(struct life *l);
-/* Sockets handed over by systemd (sd_listen_fds(3)); none is no error. */
+/* Add the sockets that systemd hands over (sd_listen_fds(3)), if any. E_INVALID. */
 int life_inherit(struct listeners *to, struct err *e);
-/* One message, e.g. "READY=1\nSTATUS=..."; nothing happens without a supervisor (sd_notify(3)). */
+/* Send a message such as "READY=1\nSTATUS=..." (sd_notify(3)). Without a supervisor nothing happens. */
 void life_tell(const char *message);
-/* Wait for a signal: its number, or 0 after timeout_ms. */
+/* Wait for a signal. Its number, or 0 after timeout_ms. */
 int life_wait(struct life *l, int timeout_ms);
 
 #endif

@@ -1,11 +1,12 @@
-/* serve.c - the order of start and stop: see serve.h.
+/* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listeners (a taken port is said before a large model is read), model, API, HTTP,
- * acceptor; then `listening on URL` on standard output and READY to systemd. Stop, on SIGTERM or
- * SIGINT: readiness says no, the acceptor stops, idle connections are closed, running requests may
- * finish; what is left at the deadline, or at a second signal, is told 503; then everything closes
- * in the opposite order, and the exit status is 0. A lost device ends the process with 1, so that
- * its supervisor starts a new one.
+ * Start: signals, listening sockets, model, API, HTTP, acceptor. Sockets come before the model, so that a
+ * port in use is reported at once. Then `listening on URL` goes to standard output, and READY to systemd.
+ *
+ * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed, running
+ * requests may finish. At the deadline, or at a second signal, what is left is answered with 503. Then
+ * everything is closed in the opposite order, and the exit status is 0. A lost device ends the process in
+ * the same way but with status 1, so that its supervisor starts it again.
  */
 #include "server/serve.h"
 
@@ -50,7 +51,7 @@ static int open_all(struct server *s, const struct serve_options *o, struct err 
               "name=%s parameters=%llu sha256=%.12s backend=\"%s\" ms=%.0f", info->name,
               (unsigned long long)info->parameters, info->digest, info->backend,
               (double)(clock_ns() - start) / 1e6);
-    if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "the CPU computes: %s", info->note);
+    if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
     rc = api_new(&o->api, s->eng, &s->api, e);
     if (rc) return rc;
     rc = http_open(&o->http, s->api, &s->http, e);
@@ -70,17 +71,18 @@ static void announce(const struct server *s) {
     life_tell(status);
 }
 
-/* Until a signal says stop: 0. A lost device: 1. */
+/* The exit status: 0 at a signal that says stop, 1 when a device was lost. */
 static int wait_for_end(struct server *s) {
     int tick = s->life.watchdog_ms ? s->life.watchdog_ms : TICK_MS;
     for (;;) {
         int signal = life_wait(&s->life, tick < TICK_MS ? tick : TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) return 0;
         if (signal == SIGHUP)
-            log_event(LOG_LEVEL_INFO, "reload", "there is nothing to reload; SIGTERM stops");
+            log_event(LOG_LEVEL_INFO, "reload",
+                      "there is nothing to reload; SIGTERM stops the server");
         if (eng_health(s->eng)) {
-            log_event(LOG_LEVEL_ERROR, "device_lost", "no job can run any more; ending: %s",
-                      eng_lost(s->eng));
+            log_event(LOG_LEVEL_ERROR, "device_lost",
+                      "no job can run any more, so the process ends: %s", eng_lost(s->eng));
             return 1;
         }
         life_tell("WATCHDOG=1");
@@ -111,7 +113,7 @@ int serve(const struct serve_options *o, struct err *e) {
     struct server s = {.listeners = {.n = 0}};
     int rc = life_begin(&s.life, e);
     if (rc) return rc;
-    if (o->is_verbose) log_set_level(LOG_LEVEL_DEBUG);
+    if (o->http.is_verbose) log_set_level(LOG_LEVEL_DEBUG);
     int status = 0;
     rc = open_all(&s, o, e);
     if (rc == 0) {

@@ -17,15 +17,15 @@ static const struct mode {
     {"pvp", "FOLDER", "every pixel of a folder's pictures: RE", eval_pvp},
     {"rec", "FOLDER|FILE", "boxes of sentences (RefCOCO, or MiniGPT-v2's list): P@0.5", eval_rec},
     {"seg", "FOLDER|FILE", "masks of sentences (RefCOCO with COCO masks): cIoU", eval_seg},
-    {"vqa", "FILE", "questions (GQA, VSR, VizWiz, or with choices): accuracy", eval_vqa},
-    {"game", "FOLDER|FILE", "recorded play (rollout.json): agreement with its actions", eval_game},
+    {"vqa", "FILE", "questions (GQA, VSR, VizWiz, HM, or with choices): accuracy", eval_vqa},
+    {"game", "FOLDER|FILE", "recorded rounds (rollout.json): how often the actions agree",
+     eval_game},
 };
 
-static int usage(void) {
-    fputs("usage: lammd eval MODE PATH; see lammd eval --help. The modes:\n", stderr);
+void cmd_eval_arguments(FILE *to) {
+    fputs("Modes:\n", to);
     for (size_t i = 0; i < ARRAY_LEN(modes); i++)
-        fprintf(stderr, "  %-5s %-12s %s\n", modes[i].name, modes[i].path, modes[i].what);
-    return 2;
+        fprintf(to, "  %-5s %-12s %s\n", modes[i].name, modes[i].path, modes[i].what);
 }
 
 static int write_report(const struct eval *v, struct err *e) {
@@ -67,7 +67,7 @@ int cmd_eval(const struct config *cfg) {
     const struct mode *m = NULL;
     for (size_t i = 0; cfg->rest.n == 2 && i < ARRAY_LEN(modes); i++)
         if (strcmp(cfg->rest.at[0], modes[i].name) == 0) m = &modes[i];
-    if (!m) return usage();
+    if (!m) return cmd_misused(CMD_EVAL);
     struct err e = {0};
     struct eval v = {.cfg = cfg};
     return run(&v, m, &e) ? cmd_fail(&e) : 0;

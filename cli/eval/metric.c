@@ -47,25 +47,6 @@ struct metric_cells metric_pixel_cells(const double b[4], int w, int h, int grid
 
 /* ---- texts ---- */
 
-static int is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-void metric_plain(const char *text, size_t len, char *out) {
-    static const char unknown[] = "<unk>";
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (len - i >= 5 && memcmp(text + i, unknown, 5) == 0) {
-            i += 4;
-            continue;
-        }
-        char c = text[i];
-        if (n == 0 && is_space(c)) continue;
-        out[n++] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-    }
-    while (n > 0 && is_space(out[n - 1]))
-        n--;
-    out[n] = '\0';
-}
-
 double metric_vizwiz(const char *answer, const char *const *people, size_t n) {
     int same = 0;
     for (size_t i = 0; i < n; i++)

@@ -26,9 +26,6 @@ struct metric_cells metric_box_cells(const uint8_t spoken[4], int grid);
 /* The same for a box in pixels. */
 struct metric_cells metric_pixel_cells(const double box[4], int w, int h, int grid);
 
-/* `<unk>` and white space around taken away, ASCII letters lower: the form that answers are compared
- * in. `out` has at least len + 1 bytes. */
-void metric_plain(const char *text, size_t len, char *out);
 /* VizWiz: a third for each of the people's answers that is the same, at most 1. */
 double metric_vizwiz(const char *answer, const char *const *people, size_t n);
 

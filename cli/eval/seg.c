@@ -246,8 +246,6 @@ static void report(struct seg *s) {
 
 int eval_seg(struct eval *v, const char *path, struct err *e) {
     static const struct eval_flow flow = {start, done, say};
-    if (v->cfg->is_whole_grid && v->cfg->is_given_boxes)
-        return err_set(e, E_INVALID, "--whole-grid and --given-boxes exclude each other");
     struct seg *s = mem_must(sizeof(*s));
     size_t places = (size_t)v->grid * (size_t)v->grid;
     s->eval = v;

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/eval/eval.h"
@@ -10,19 +9,14 @@
 #include "kernels/base/mem.h"
 #include "media/picture.h"
 
-static int is_folder(const char *path) {
-    struct stat s;
-    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
-}
-
 int eval_find_pictures(struct eval *v, const char *path, struct err *e) {
     char *dir = v->pictures;
     size_t cap = sizeof(v->pictures);
     int n = snprintf(dir, cap, "%s", v->cfg->images ? v->cfg->images : path);
     if (n < 0 || (size_t)n + 16 > cap) return err_set(e, E_INVALID, "the path is too long");
     if (v->cfg->images)
-        return is_folder(dir) ? 0 : err_set(e, E_IO, "--images %s: no such folder", dir);
-    if (!is_folder(dir)) {
+        return file_is_folder(dir) ? 0 : err_set(e, E_IO, "--images %s: no such folder", dir);
+    if (!file_is_folder(dir)) {
         char *slash = strrchr(dir, '/');
         if (slash)
             slash[slash == dir] = '\0';
@@ -31,7 +25,7 @@ int eval_find_pictures(struct eval *v, const char *path, struct err *e) {
     }
     size_t len = strlen(dir);
     snprintf(dir + len, cap - len, "/images");
-    if (!is_folder(dir)) dir[len] = '\0';
+    if (!file_is_folder(dir)) dir[len] = '\0';
     return 0;
 }
 
@@ -47,7 +41,7 @@ static int find_file(const struct eval *v, const char *name, char *path, size_t 
     for (size_t i = 0; i < (size_t)ways * ARRAY_LEN(endings); i++) {
         int n = snprintf(path, cap, "%s/%.*s%s", v->pictures, lengths[i / ARRAY_LEN(endings)], name,
                          endings[i % ARRAY_LEN(endings)]);
-        if (n > 0 && (size_t)n < cap && access(path, R_OK) == 0 && !is_folder(path)) return 0;
+        if (n > 0 && (size_t)n < cap && access(path, R_OK) == 0 && !file_is_folder(path)) return 0;
     }
     return err_set(e, E_NOT_FOUND, "%s/%s: no such picture", v->pictures, name);
 }
@@ -92,10 +86,5 @@ void eval_clear_pictures(struct eval *v) {
 int eval_save(const struct eval *v, const char *name, const uint8_t *rgb, int side, struct err *e) {
     char path[4096];
     snprintf(path, sizeof(path), "%s/%s.png", v->cfg->out, name);
-    struct buf png;
-    buf_init(&png, 16 << 20);
-    int rc = picture_png(rgb, side, side, &png);
-    rc = rc ? err_set(e, rc, "no memory for a PNG") : file_write(path, png.p, png.len, e);
-    buf_clear(&png);
-    return rc;
+    return file_write_png(path, rgb, side, side, e);
 }

@@ -10,9 +10,10 @@
 
 #include "cli/eval/eval.h"
 #include "cli/eval/metric.h"
-#include "cli/eval/questions.h"
+#include "data/questions.h"
 #include "kernels/base/mem.h"
 
+_Static_assert((int)QUESTIONS_CHOICES_MAX == ENG_CHOICES_MAX, "as many as the engine scores");
 enum { RIGHT, CHANCE, SUMS, TOKENS = 20, PROMPT_MAX = 4096, ANSWER_MAX = 4096 };
 
 struct vqa {
@@ -87,7 +88,7 @@ static double judge(const struct vqa *v, const struct question *q, struct eng_jo
     }
     size_t len;
     const char *text = eng_job_text(job, &len);
-    metric_plain(text, len < ANSWER_MAX ? len : ANSWER_MAX - 1, said);
+    questions_plain(text, len < ANSWER_MAX ? len : ANSWER_MAX - 1, said);
     return v->questions.set == SET_VIZWIZ ? metric_vizwiz(said, q->answers, q->n)
                                           : strcmp(said, q->answers[0]) == 0;
 }

@@ -8,9 +8,7 @@
 #include "engine/unit/unit.h"
 
 enum {
-    ROWS_MAX = 65536,
     CACHED_IMAGES = 32,
-    KV_TOKENS_MAX = 1 << 26,
     QUEUE_PICTURES = 16, /* whole pictures of questions that may wait */
     FEATS = 16,          /* pictures whose features are kept, at least */
     FEATS_MAX = 256,     /* and at most: the four frames of 64 games */
@@ -68,10 +66,9 @@ static void default_slots(struct unit *u, int64_t most) {
     z->singles = (int32_t)singles;
 }
 
-static int chosen_slots(struct unit *u, int32_t slots, struct err *err) {
+static int chosen_slots(struct unit *u, int32_t all, struct err *err) {
     struct sizes *z = &u->size;
     const struct job_form *f = &u->pixels->form;
-    int32_t all = at_most(slots, KV_TOKENS_MAX);
     int32_t least = f->stem_tokens + u->pixels->text_max + f->answer_max;
     if (all < least)
         return err_set(err, E_INVALID, "kv_tokens %d: one question needs %d", all, least);
@@ -136,7 +133,8 @@ static int size_pool(struct unit *u, const struct eng_options *o, struct err *er
     if (o->kv_tokens > 0)
         rc = chosen_slots(u, o->kv_tokens, err);
     else
-        default_slots(u, (int64_t)(most / slot < KV_TOKENS_MAX ? most / slot : KV_TOKENS_MAX));
+        default_slots(u,
+                      (int64_t)(most / slot < ENG_KV_TOKENS_MAX ? most / slot : ENG_KV_TOKENS_MAX));
     if (rc) return rc;
     uint64_t need = r.rest + slot * (uint64_t)(z->runs + z->singles);
     return r.is_known && need > r.left ? no_room(u, need, r.left, err) : 0;
@@ -153,10 +151,9 @@ int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *e
     const struct job_form *f = &p->form;
     int32_t rows_least = unit_rows_least(u);
     int32_t rows = at_least(u->ops->pass_rows(u->kern), o->width);
-    z->rows = at_most(o->rows_max > 0 ? o->rows_max : rows, ROWS_MAX);
+    z->rows = at_most(o->rows_max > 0 ? o->rows_max : rows, ENG_ROWS_MAX);
     z->rows = at_least(z->rows, rows_least);
     z->cached = o->cached_images < 0 ? 0 : o->cached_images > 0 ? o->cached_images : CACHED_IMAGES;
-    z->cached = at_most(z->cached, 4096);
     z->feats = feats_within(u);
     int may_shrink = o->rows_max <= 0 && o->width <= 0 && o->kv_tokens <= 0;
     for (;;) {

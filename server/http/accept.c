@@ -1,5 +1,7 @@
-/* accept.c - see accept.h. Own acceptor, so that a full house says 503 instead of nothing, several
- * listeners work, and stopping can't race with libmicrohttpd's threads.
+/* accept.c - see accept.h.
+ *
+ * libmicrohttpd could accept by itself. Ours answers 503 when there are too many connections, listens on
+ * several addresses, and stops without a race with libmicrohttpd's thread.
  */
 #include "server/http/accept.h"
 
@@ -11,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -18,7 +21,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-enum { BACKLOG = 511, BURST = 64, PAUSE_MS = 100 };
+enum { BACKLOG = 511, BURST = 64, PAUSE_MS = 100, PORT_MAX = 65535 };
 
 struct acceptor {
     struct http *http;
@@ -39,7 +42,8 @@ static int split(const char *address, char host[256], char port[6], struct err *
         address++;
         n -= 2;
     }
-    if (n == 0 || n > 255 || digits < 1 || digits > 5 || strspn(colon + 1, "0123456789") != digits)
+    if (n == 0 || n > 255 || digits < 1 || digits > 5 ||
+        strspn(colon + 1, "0123456789") != digits || strtol(colon + 1, NULL, 10) > PORT_MAX)
         return err_set(e, E_INVALID, "--listen takes ADDRESS:PORT, such as 127.0.0.1:8080");
     snprintf(host, 256, "%.*s", (int)n, address);
     snprintf(port, 6, "%s", colon + 1);
@@ -61,7 +65,8 @@ static int bind_to(const struct addrinfo *at) {
 
 int listeners_bind(struct listeners *l, const char *address, struct err *e) {
     char host[256], port[6];
-    if (l->n == LISTENERS_MAX) return err_set(e, E_INVALID, "too many addresses to listen on");
+    if (l->n == LISTENERS_MAX)
+        return err_set(e, E_INVALID, "too many addresses to listen on: at most %d", LISTENERS_MAX);
     if (split(address, host, port, e)) return e->code;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
@@ -85,7 +90,8 @@ int listeners_adopt(struct listeners *l, int fd, struct err *e) {
     socklen_t len = sizeof(is_listening);
     if (l->n == LISTENERS_MAX || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) ||
         !is_listening)
-        return err_set(e, E_INVALID, "inherited descriptor %d is no listening socket", fd);
+        return err_set(e, E_INVALID,
+                       "descriptor %d, which was inherited, is not a listening socket", fd);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     l->fd[l->n++] = fd;
@@ -113,7 +119,7 @@ void listeners_close(struct listeners *l) {
 
 /* ---- accepting ---- */
 
-/* 0; -1 when the process or the machine has no descriptor left: wait a little. */
+/* 0; -1: the process or the machine has no descriptor left, so wait a little. */
 static int accept_some(struct acceptor *a, int listener) {
     for (int i = 0; i < BURST; i++) {
         struct sockaddr_storage from = {0};

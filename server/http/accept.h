@@ -1,6 +1,7 @@
-/* accept.h - listening sockets and the thread that accepts from them.
+/* accept.h - listening sockets, and the thread that accepts connections from them.
  *
- * Thread: main's. */
+ * Thread: main's.
+ */
 #ifndef SERVER_HTTP_ACCEPT_H
 #define SERVER_HTTP_ACCEPT_H
 
@@ -14,11 +15,12 @@ struct listeners {
     int n;
 };
 
-/* Add a socket bound to "127.0.0.1:8080", "[::1]:8080", "localhost:0". E_INVALID, E_IO. */
+/* Add a socket that listens on "127.0.0.1:8080", "[::1]:8080" or "localhost:0". E_INVALID: it is no
+ * address, or there are LISTENERS_MAX already. E_IO: it can't be listened on. */
 int listeners_bind(struct listeners *l, const char *address, struct err *e);
-/* Add a listening socket that was inherited. E_INVALID when it is none. */
+/* Add a listening socket that this process inherited. E_INVALID: it is none, or one too many. */
 int listeners_adopt(struct listeners *l, int fd, struct err *e);
-/* "http://127.0.0.1:8080" of the i-th. */
+/* The i-th as "http://127.0.0.1:8080", with the port that it really has. */
 void listeners_url(const struct listeners *l, int i, char *out, size_t size);
 void listeners_close(struct listeners *l);
 

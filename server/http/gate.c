@@ -31,7 +31,7 @@ static int named(const struct gate_header *h, const char *name) {
     return h->name_len == strlen(name) && strncasecmp(h->name, name, h->name_len) == 0;
 }
 
-/* How many there are; *at: the last of them. */
+/* How many headers of that name there are; *at: the last of them. */
 static int count(const struct gate_request *q, const char *name, const struct gate_header **at) {
     int n = 0;
     for (size_t i = 0; i < q->n_headers; i++) {
@@ -52,7 +52,7 @@ static struct gate_verdict check_line(const struct gate_request *q) {
     if (!is_token(q->method, strlen(q->method)))
         return REFUSE(PROBLEM_HEADER_GATE, "the method is not a word");
     if (strcmp(q->version, "HTTP/1.1") != 0 && strcmp(q->version, "HTTP/1.0") != 0)
-        return REFUSE(PROBLEM_HEADER_GATE, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+        return REFUSE(PROBLEM_HEADER_GATE, "only HTTP/1.0 and HTTP/1.1 are supported");
     const char *t = q->target;
     size_t n = strlen(t);
     if (n > GATE_TARGET_MAX) return REFUSE(PROBLEM_URI_TOO_LONG, NULL);
@@ -61,7 +61,7 @@ static struct gate_verdict check_line(const struct gate_request *q) {
     for (size_t i = 0; i < n; i++) {
         if (t[i] <= ' ' || t[i] == 0x7f || t[i] == '#' || t[i] == '\\')
             return REFUSE(PROBLEM_HEADER_GATE,
-                          "the request target holds a byte that must be encoded");
+                          "the request target has a byte that must be percent-encoded");
     }
     size_t path = strcspn(t, "?");
     for (size_t i = 0; i < path; i++) {
@@ -71,7 +71,8 @@ static struct gate_verdict check_line(const struct gate_request *q) {
             (len == 1 && t[i + 1] == '.') || (len == 2 && memcmp(t + i + 1, "..", 2) == 0);
         int is_empty = len == 0 && i + 1 < path;
         if (is_dots || is_empty)
-            return REFUSE(PROBLEM_HEADER_GATE, "the path holds an empty segment or one of dots");
+            return REFUSE(PROBLEM_HEADER_GATE,
+                          "the path has an empty segment, or one that is . or ..");
     }
     return COME_IN;
 }
@@ -84,7 +85,7 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
     const struct gate_header *h = NULL;
     for (size_t i = 0; i < sizeof(once) / sizeof(*once); i++) {
         if (count(q, once[i], &h) > 1)
-            return REFUSE(PROBLEM_HEADER_GATE, "a header that may come once came twice");
+            return REFUSE(PROBLEM_HEADER_GATE, "a header that may come only once came twice");
     }
     int has_length = count(q, "Content-Length", &h) != 0;
     if (has_length &&
@@ -95,12 +96,12 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
             return REFUSE(PROBLEM_HEADER_GATE,
                           "Content-Length and Transfer-Encoding exclude each other");
         if (!value_is(h, "chunked"))
-            return REFUSE(PROBLEM_HEADER_GATE, "chunked is the only Transfer-Encoding taken");
+            return REFUSE(PROBLEM_HEADER_GATE, "the only Transfer-Encoding accepted is chunked");
         if (strcmp(q->version, "HTTP/1.0") == 0)
-            return REFUSE(PROBLEM_HEADER_GATE, "HTTP/1.0 knows no Transfer-Encoding");
+            return REFUSE(PROBLEM_HEADER_GATE, "HTTP/1.0 has no Transfer-Encoding");
     }
     if (count(q, "Content-Encoding", &h) && !value_is(h, "identity"))
-        return REFUSE(PROBLEM_UNSUPPORTED_MEDIA_TYPE, "bodies are taken without Content-Encoding");
+        return REFUSE(PROBLEM_UNSUPPORTED_MEDIA_TYPE, "a body must come without Content-Encoding");
     return COME_IN;
 }
 
@@ -119,7 +120,7 @@ static size_t host_len(const char *s, size_t n) {
     return text[len] == ':' && port >= 1 && port <= 5 && len + 1 + port == n ? len : 0;
 }
 
-/* Addresses can't be rebound, so they are always right. */
+/* An address can't be rebound by DNS, so it is always accepted. */
 static int is_address(const char *s, size_t n) {
     int dots = 0;
     if (s[0] == '[') return 1;
@@ -157,11 +158,10 @@ static struct gate_verdict check_identity(const struct gate_request *q) {
     size_t n = host_len(host->value, host->value_len);
     if (!n) return REFUSE(PROBLEM_HEADER_GATE, "the Host header is not a host");
     if (!is_ours(q, host->value, n))
-        return REFUSE(PROBLEM_FORBIDDEN,
-                      "this Host name is not served here; the server's --allow-host "
-                      "lists more");
+        return REFUSE(PROBLEM_FORBIDDEN, "this Host name is not allowed; the server's option "
+                                         "--allow-host allows it");
     if (count(q, "Origin", &origin) && !is_same_origin(origin, host))
-        return REFUSE(PROBLEM_FORBIDDEN, "pages of other origins may not ask here");
+        return REFUSE(PROBLEM_FORBIDDEN, "requests from pages of other origins are not allowed");
     return COME_IN;
 }
 
@@ -169,13 +169,13 @@ struct gate_verdict gate_check(const struct gate_request *q) {
     struct gate_verdict v = check_line(q);
     if (v.code) return v;
     if (q->n_headers > GATE_HEADERS_MAX)
-        return REFUSE(PROBLEM_HEADERS_TOO_LARGE, "at most 64 headers are taken");
+        return REFUSE(PROBLEM_HEADERS_TOO_LARGE, "a request may have at most 64 headers");
     for (size_t i = 0; i < q->n_headers; i++) {
         const struct gate_header *h = &q->headers[i];
         if (!is_token(h->name, h->name_len))
             return REFUSE(PROBLEM_HEADER_GATE, "a header's name is not a word");
         if (!is_text(h->value, h->value_len))
-            return REFUSE(PROBLEM_HEADER_GATE, "a header's value holds a control byte");
+            return REFUSE(PROBLEM_HEADER_GATE, "a header's value has a control byte");
     }
     v = check_framing(q);
     return v.code ? v : check_identity(q);

@@ -1,10 +1,10 @@
-/* gate.h - is this request what HTTP/1.1 allows, and meant for us? The first look at every request.
+/* gate.h - is a request legal HTTP/1.1, and meant for this server? The first look at every request.
  *
- * libmicrohttpd 0.9.75 accepts what invites request smuggling (both Content-Length and
- * Transfer-Encoding, doubled lengths, odd header names, folded lines); the gate refuses it, and the
- * connection is closed. It also keeps out what only a browser under a stranger's control sends: a
- * Host name that isn't ours (DNS rebinding), an Origin that isn't the page's own.
- * A pure function over borrowed bytes; never allocates. Thread: any.
+ * libmicrohttpd 0.9.75 accepts what makes request smuggling possible: Content-Length together with
+ * Transfer-Encoding, a length that comes twice, odd header names, folded lines. The gate refuses all of
+ * that, and the connection is closed. It also refuses what only a browser under a stranger's control
+ * sends: a Host name that is not this server's (DNS rebinding), and an Origin that is not the page's own.
+ * A pure function over borrowed bytes; it never allocates. Thread: any.
  */
 #ifndef SERVER_HTTP_GATE_H
 #define SERVER_HTTP_GATE_H
@@ -30,8 +30,8 @@ struct gate_request {
 };
 
 struct gate_verdict {
-    enum problem_code code; /* PROBLEM_NONE: come in */
-    const char *detail;     /* what to do; NULL: the code's own text */
+    enum problem_code code; /* PROBLEM_NONE: the request may come in */
+    const char *detail;     /* its text; NULL: the problem's usual one */
 };
 
 struct gate_verdict gate_check(const struct gate_request *q);

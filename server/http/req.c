@@ -1,8 +1,8 @@
 /* req.c - see req.h.
  *
- * The order that makes it safe: decide under the lock, act after it. Once a request is out of the
- * park and resumed, the loop may end and free it at any moment, so resuming is always the last
- * thing that is done with it; a worker that has no turn any more doesn't touch it either.
+ * What makes it safe is an order: decide under the lock, act after it. Once a request is out of the park
+ * and resumed, the loop may end and free it at any moment. So resuming is always the last thing that
+ * anybody does with it. A worker that has no turn any more does not touch it either.
  */
 #include "server/http/req.h"
 
@@ -27,10 +27,10 @@ static void req_free(struct req *r) {
 
 static void push(struct req *r) {
     int rc = queue_push(r->route->pace == API_WORK ? r->desk->work : r->desk->quick, r);
-    must(rc == 0); /* it is open while a request is at work, and has room for each of those */
+    must(rc == 0); /* the queue is open while a request is at work, and has room for all of them */
 }
 
-/* Under the lock: 1 when the caller has to resume it. */
+/* With the lock: 1 when the caller has to resume it. */
 static int unpark(struct req *r) {
     int is_mine = r->is_parked;
     if (!is_mine) r->is_signalled = 1;
@@ -40,7 +40,7 @@ static int unpark(struct req *r) {
 
 /* ---- the workers ---- */
 
-/* The step's result under the lock. 1: the caller has to resume it; *again: another step is due. */
+/* With the lock: what follows from a step. 1: the caller has to resume it; *again: one more step. */
 static int settle(struct req *r, enum api_step step, int *again) {
     *again = step == API_WAIT && (r->turn == TURN_AGAIN || r->is_over);
     r->turn = *again || r->is_over ? TURN_RUNNING : TURN_NONE;
@@ -49,7 +49,7 @@ static int settle(struct req *r, enum api_step step, int *again) {
     return unpark(r);
 }
 
-/* Nobody else knows it any more. */
+/* Nobody else holds the request any more. */
 static void end(struct req *r) {
     struct desk *d = r->desk;
     req_free(r);

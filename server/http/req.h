@@ -1,19 +1,21 @@
-/* req.h - one request, from its first line to its last byte; and the threads that work on it.
+/* req.h - one request, from its first line to its last byte, and the threads that work on it.
  *
- * A request is handled by three parties: the HTTP loop (libmicrohttpd's thread) reads it and sends
- * the answer, a worker steps its API call, the engine wakes it. While there is nothing to send, the
- * loop *parks* the request: the connection is suspended, which makes it invisible to libmicrohttpd,
- * so the watcher (watch.h) looks after it. Whoever has news *signals* it.
+ * Three parties handle a request. The HTTP loop (libmicrohttpd's thread) reads it and sends the answer. A
+ * worker steps its API call. The engine wakes the call. While there is nothing to send, the loop *parks*
+ * the request: its connection is suspended. libmicrohttpd does not see a suspended connection, so the
+ * watcher (watch.h) looks after it. Whoever has news *signals* the request, which ends the parking.
  *
  *     READING --body whole--> WORKING --API_REPLY--> REPLYING --sent--> over
  *                                     --API_STREAM-> STREAMING --end--> over
  *
- * Rules. 1. Parking and signalling work like a semaphore that counts to one: a signal before the
- * park is kept. Exactly one party takes a request out of the park, and only that one resumes the
- * connection. 2. The call is stepped by one worker at a time: `turn`. 3. When libmicrohttpd is done
- * with a request that has a call, a worker frees it: freeing may take a while, and a step may still
- * be running. 4. All fields below the line "lock" are read and written under desk->mu, which is
- * held for a few instructions and never together with another lock.
+ * Rules.
+ * 1. Parking and signalling work like a semaphore that counts to one: a signal before the park is kept.
+ * 2. Exactly one party takes a request out of the park, and only that one resumes the connection.
+ * 3. One worker at a time steps the call: `turn`. A wake during a step means one more step after it.
+ * 4. When libmicrohttpd is done with a request that has a call, a worker frees it: freeing may take a
+ *    while, and a step may still be running.
+ * 5. The fields below the line "lock" are read and written under desk->mu. It is held for a few
+ *    instructions, and never together with another lock.
  */
 #ifndef SERVER_HTTP_REQ_H
 #define SERVER_HTTP_REQ_H
@@ -31,20 +33,20 @@ enum req_turn { TURN_NONE, TURN_QUEUED, TURN_RUNNING, TURN_AGAIN };
 
 struct req;
 
-/* What all requests share. */
+/* What all requests share: the workers and their queues. */
 struct desk {
     pthread_mutex_t mu;
     struct queue *work;  /* of struct req * */
-    struct queue *quick; /* the same, of those that don't wait behind others' pictures */
+    struct queue *quick; /* the same: games and health, which don't wait behind others' pictures */
     pthread_t *threads;
-    int n_threads; /* the first is there for `quick` alone */
+    int n_threads; /* the first works for `quick` alone */
     struct api *api;
     int is_closing;      /* lock: nothing may be parked any more */
     int n_working;       /* lock: requests with a call that is not freed yet */
     int working_max;     /* and how many there may be */
     pthread_cond_t idle; /* when there is none */
-    /* Suspend and resume a connection, and tell the watcher. Called without the lock, but
-     * `suspend`, which is called with it, on the HTTP loop. */
+    /* Suspend and resume a connection, and let the watcher know. `suspend` is called on the HTTP loop,
+     * with the lock; `resume` on any thread, without it. */
     void (*suspend)(struct req *r);
     void (*resume)(struct req *r);
 };
@@ -70,7 +72,7 @@ struct req {
     struct buf problem;
     struct api_call *call;
     int status;  /* of the answer; 0: none yet */
-    int is_seen; /* the gate has looked at it */
+    int is_seen; /* its headers were looked at */
 
     /* ---- lock ---- */
     enum req_stage stage;
@@ -82,27 +84,28 @@ struct req {
     uint64_t parked_ns;
 };
 
+/* `n_threads` workers, and one more for `quick`. suspend and resume are the caller's to set. */
 void desk_open(struct desk *d, struct api *api, int n_threads, int working_max);
-void desk_close(
-    struct desk *d); /* no connection is left; waits for the last step, ends the workers */
+/* When no connection is left. Waits until the last call has been freed, then ends the workers. */
+void desk_close(struct desk *d);
 
 struct req *req_new(struct desk *d, const char *raw_target); /* NULL without memory */
 
-/* Loop: hand the call to the workers; park it next. E_BUSY: too many requests whose clients are gone
- * are still waiting to be freed. */
+/* Loop: hand r->call to the workers; park the request next. E_BUSY: working_max requests are at work,
+ * among them those whose clients are gone but whose calls wait to be freed. */
 int req_work(struct req *r);
-/* Loop: there is nothing to send. 0: look again, there may be. 1: parked; return to libmicrohttpd.
- * -1: the desk is closing; give the request up. */
+/* Loop: there is nothing to send. 1: it is parked; return to libmicrohttpd. 0: it was signalled; look
+ * again. -1: the desk is closing; give the request up. */
 int req_park(struct req *r);
-/* Any thread: there is news. */
+/* Any thread: there is news. It is the api_wake_fn of the call, too. */
 void req_signal(struct req *r);
-/* Watcher, with the lock: take `r` out of the park because the client left (`is_gone`), because it
- * is late, or only to let it look. 1: the caller has to req_release it, without the lock; 0: it was
- * not parked. */
+/* Watcher, with the lock: take `r` out of the park because its client left (it is_gone), because it is
+ * late (it is_late), or only so that the loop looks at it. 1: the caller has to req_release it, without
+ * the lock. 0: it was not parked. */
 enum req_why { REQ_LOOK, REQ_LATE, REQ_GONE };
 int req_take(struct req *r, enum req_why why);
 void req_release(struct req *r, enum req_why why);
-/* Loop: libmicrohttpd is done with it. */
+/* Loop: libmicrohttpd is done with it; it is freed, soon. */
 void req_over(struct req *r);
 
 struct req_view { /* what the loop must know after a resume */

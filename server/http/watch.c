@@ -1,13 +1,13 @@
 /* watch.c - see watch.h.
  *
- * The table is an array; a scan of a thousand rows four times a second costs nothing. Requests are
- * collected under the lock and released after it (req.h), a handful at a time. An event carries row
- * and serial number, so that one which comes late can't hit the row's next guest.
+ * The table is an array: to scan a thousand rows four times a second costs nothing. Requests are
+ * collected under the lock and released after it (req.h), a handful at a time. An event carries a row and
+ * a serial number, so that one which comes late does not hit the row's next connection.
  */
 #include "server/http/watch.h"
 
 #include <errno.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -22,7 +22,7 @@
 #define SECOND UINT64_C(1000000000)
 enum { TICK_MS = 250, EVENTS = 64, HANDFUL = 64 };
 static const uint64_t discard_ns = 5 * SECOND, rate_grace_ns = 5 * SECOND, ping_ns = 15 * SECOND;
-static const uint64_t last_words_ns = 10 * SECOND; /* for a late stream */
+static const uint64_t last_words_ns = 10 * SECOND; /* in which a late stream may end itself */
 static const uint64_t body_bytes_per_s = 1024;
 
 struct watch {
@@ -109,7 +109,7 @@ static void scan(struct watch *w) {
     for (int at = 0; at < w->cap;) {
         struct handful h = {.n = 0};
         lock(w);
-        uint64_t now = clock_ns(); /* of the lock's: no phase has begun after it */
+        uint64_t now = clock_ns(); /* under the lock, so that no phase has begun after it */
         for (; at < w->cap && h.n < HANDFUL; at++) {
             if (w->rows[at].fd >= 0) look_at(w, &w->rows[at], now, &h);
         }
@@ -233,7 +233,7 @@ void watch_suspended(struct conn *c) {
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
                                 .data.u64 =
                                     (uint64_t)c->serial << 32 | (uint32_t)(c - c->watch->rows)};
-    /* When the kernel has no memory for it, the deadline is what remains. */
+    /* If the kernel has no memory for it, the deadline still holds. */
     (void)epoll_ctl(c->watch->epoll, EPOLL_CTL_ADD, c->fd, &event);
 }
 

@@ -1,17 +1,19 @@
 /* watch.h - the table of open connections, and the thread that looks after them.
  *
- * libmicrohttpd 0.9.75 doesn't see a client leave while its connection is suspended, knows no
- * deadline but inactivity, and would keep a client that sends a byte a second for ever. So every
- * connection is in this table with what it is doing and since when; the watcher cuts those that
- * take too long, tells parked requests that their client left (EPOLLRDHUP) or that they are late,
- * and wakes silent streams so that they can say they are alive. A client that shuts down only its
- * sending side counts as gone: the two can't be told apart.
+ * libmicrohttpd 0.9.75 does not see that a client left while its connection is suspended. It has no
+ * deadline but one for inactivity, and would serve a client that sends a byte a second for ever. So the
+ * table has every connection, with what it is doing and since when, and the watcher
+ * 1. cuts connections that take too long for what they are doing;
+ * 2. takes parked requests out of the park when their client left (EPOLLRDHUP) or when they are late;
+ * 3. wakes streams that have been silent, so that they can send a sign of life.
+ * A client that shuts down only its sending side counts as gone: the two can't be told apart.
  */
 #ifndef SERVER_HTTP_WATCH_H
 #define SERVER_HTTP_WATCH_H
 
-#include <pthread.h>
 #include <stdint.h>
+
+#include "kernels/base/err.h"
 
 struct desk;
 struct req;
@@ -19,11 +21,11 @@ struct watch;
 
 enum watch_phase {
     WATCH_IDLE,    /* waiting for a request */
-    WATCH_HEADERS, /* of a request */
-    WATCH_BODY,
-    WATCH_DISCARD, /* of a body that is refused */
-    WATCH_WORK,    /* until there is an answer, or its stream has ended */
-    WATCH_SEND
+    WATCH_HEADERS, /* reading the headers of a request */
+    WATCH_BODY,    /* reading its body */
+    WATCH_DISCARD, /* reading the rest of a body that is refused */
+    WATCH_WORK,    /* until there is an answer, or until its stream has ended */
+    WATCH_SEND     /* a whole answer */
 };
 
 struct watch_limits { /* nanoseconds */
@@ -40,8 +42,7 @@ struct conn {
     int is_cut;
 };
 
-/* `cap`: most connections. The desk's lock guards the table. Must-succeed but for E_IO. */
-struct err;
+/* `cap`: connections at most. The desk's lock guards the table. E_IO; memory is must-succeed. */
 int watch_open(struct desk *desk, const struct watch_limits *limits, int cap, struct watch **out,
                struct err *e);
 void watch_close(struct watch *w); /* the table is empty by then */
@@ -51,8 +52,8 @@ void watch_remove(struct conn *c);
 /* What the connection does from now on, for which request. */
 void watch_enter(struct conn *c, enum watch_phase phase, struct req *r);
 void watch_bytes(struct conn *c, uint64_t n); /* more of a body arrived */
-void watch_suspended(struct conn *c);         /* with the lock: look out for its leaving */
-void watch_resumed(struct conn *c);
+void watch_suspended(struct conn *c);         /* with the lock: from now on, see its client leave */
+void watch_resumed(struct conn *c);           /* libmicrohttpd sees it again */
 
 struct watch_count {
     int connections, requests;

@@ -123,7 +123,7 @@ def test_run_lengths(_):
     assert convert.counts([[0, 1, 0], [1, 1, 0]]) == [1, 3, 2]
     assert convert.counts([[1, 1], [1, 1]]) == [0, 4] and convert.counts([[0, 0]]) == [2]
     assert convert.text([1, 3, 2]) == "132"
-    assert convert.text([1, 3, 2, 2, 38]) == "132OT1"  # as in test_eval_coco.c
+    assert convert.text([1, 3, 2, 2, 38]) == "132OT1"  # as in test_coco.c
     for seed in range(5):
         mask = np.random.default_rng(seed).random((17, 30)) < 0.3
         assert (decoded(convert.counts(mask), 17, 30) == mask).all()
@@ -594,7 +594,6 @@ def test_bad_command_lines(tmp):
     refused("neither annotations.json nor instances.json", "rec", tmp)
     refused("No such file", "vqa", tmp + "/none.json")
     folder(tmp, 1)
-    refused("exclude each other", "seg", tmp, "--whole-grid", "--given-boxes")
     refused("no such folder", "rec", tmp, "--images", tmp + "/none")
 
 

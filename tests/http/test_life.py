@@ -161,7 +161,7 @@ def test_too_many_connections_say_503():
 
 
 def test_request_deadline_is_504():
-    with Server("--request-timeout", "1", "--threads", "1", "--backend", "ref", model=MINI) as s:
+    with Server("--request-timeout", "1", "--threads", "1", "--device", "ref", model=MINI) as s:
         reply = s.ask("POST", WHOLE, BODY, PNG)
         assert (reply.status, reply.code) == (504, "deadline")
         assert s.ask("POST", "/v1/pixels", *every_pixel()).code == "deadline"
@@ -172,7 +172,7 @@ def test_request_deadline_is_504():
 
 def test_deadlines_of_every_call():
     """All at once to one slow thread. An act may overtake them all."""
-    with Server("--request-timeout", "1", "--threads", "1", "--backend", "ref", model=MINI) as s:
+    with Server("--request-timeout", "1", "--threads", "1", "--device", "ref", model=MINI) as s:
         threads = [in_thread(s.ask, "POST", *call) for call in [(WHOLE, BODY, PNG)] + every_call(400)]
         for t, _ in threads:
             t.join()
@@ -232,7 +232,7 @@ def test_command_line():
     assert b"serve" in run("help").stdout
     assert run("version").stdout.startswith(b"lammd ")
     assert run("brew").returncode == 2
-    assert b"no option" in run("serve", "--nope").stderr
+    assert b"unknown option --nope" in run("serve", "--nope").stderr
     assert b"--listen ADDR:PORT" in run("serve", "--help").stdout
 
 

@@ -46,7 +46,7 @@ BEGIN {
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
     grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h api/api.h server/serve.h cli/")
 
-    ration("^microhttpd[.]h$", "^server/http/(http|form)[.]c$")
+    ration("^microhttpd[.]h$", "^server/http/(http|intake|answer|form)[.]c$|^server/http/loop[.]h$")
     ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|cli/eval/[a-z]*[.][ch])$")
     ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest)[.]c$")

@@ -39,15 +39,18 @@ TEST(config_reads) {
     CHECK_STR(cfg.rest.at[0], "photo.jpg");
     CHECK_STR(cfg.out, "-");
     CHECK_STR(cfg.width, "8");
+    CHECK_EQ(cfg.estimate, ENG_MODE);
+    CHECK_EQ(PARSE(&cfg, CMD_RECONSTRUCT, NULL, "photo.jpg", "--estimate", "mean"), 0);
+    CHECK_EQ(cfg.estimate, ENG_MEAN);
     CHECK_EQ(PARSE(&cfg, CMD_EVAL, NULL, "--help"), 0);
     CHECK(cfg.is_help);
 }
 
-TEST(config_device_by_either_name) {
+TEST(config_device_and_plugin) {
     struct config cfg;
     CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--device", "cuda:1"), 0);
     CHECK_STR(config_engine(&cfg, "m").backend, "cuda:1");
-    CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--backend=ref"), 0);
+    CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--device=ref"), 0);
     CHECK_STR(config_engine(&cfg, "m").backend, "ref");
     CHECK(!config_engine(&cfg, "m").plugin);
     setenv("LAMMD_PLUGIN", "/p.so", 1);
@@ -63,22 +66,27 @@ static void check_refused(enum config_cmd cmd, const char *text, char **words) {
 #define REFUSED(cmd, text, ...) check_refused(cmd, text, (char *[]){__VA_ARGS__, NULL})
 
 TEST(config_refuses) {
-    REFUSED(CMD_SERVE, "--nope is no option", "--nope");
-    REFUSED(CMD_SERVE, "--repeat is no option", "--repeat", "3"); /* of another command */
-    REFUSED(CMD_SERVE, "-x is no option", "-x");
-    REFUSED(CMD_SERVE, "-- is no option", "--");
+    REFUSED(CMD_SERVE, "unknown option --nope", "--nope");
+    REFUSED(CMD_SERVE, "unknown option --repeat", "--repeat", "3"); /* of another command */
+    REFUSED(CMD_SERVE, "unknown option -x", "-x");
+    REFUSED(CMD_SERVE, "unknown option --", "--");
     REFUSED(CMD_SERVE, "needs a value", "--threads");
     REFUSED(CMD_SERVE, "takes no value", "--verbose=1");
-    REFUSED(CMD_SERVE, "from 0 to 1024, not \"x\"", "--threads", "x");
-    REFUSED(CMD_SERVE, "from 0 to 1024, not \"\"", "--threads=");
+    REFUSED(CMD_SERVE, "from 0 to 256, not \"x\"", "--threads", "x");
+    REFUSED(CMD_SERVE, "from 0 to 256, not \"\"", "--threads=");
     REFUSED(CMD_SERVE, "not \"1.5\"", "--threads", "1.5");
     REFUSED(CMD_SERVE, "not \" 1\"", "--threads", " 1");
     REFUSED(CMD_SERVE, "not \"0x10\"", "--threads", "0x10");
     REFUSED(CMD_SERVE, "not \"-1\"", "--threads", "-1");
-    REFUSED(CMD_SERVE, "not \"1025\"", "--threads", "1025");
+    REFUSED(CMD_SERVE, "not \"257\"", "--threads", "257");
     REFUSED(CMD_SERVE, "not \"99999999999999999999\"", "--threads", "99999999999999999999");
-    REFUSED(CMD_SERVE, "at most 8 times listen", "--listen=a", "--listen=a", "--listen=a",
-            "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a");
+    REFUSED(CMD_BENCH, "one of mode, median, mean, not \"modes\"", "--estimate", "modes");
+    REFUSED(CMD_BENCH, "one of mode, median, mean, not \"\"", "--estimate=");
+    REFUSED(CMD_EVAL, "exclude each other", "--whole-grid", "--given-boxes");
+    REFUSED(CMD_SERVE, "unknown option --backend", "--backend", "ref");
+    REFUSED(CMD_SERVE, "too many --listen options: at most 8", "--listen=a", "--listen=a",
+            "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a", "--listen=a",
+            "--listen=a");
 }
 
 TEST(config_takes_several_rows_in_a_bench_alone) {
@@ -98,14 +106,29 @@ TEST(config_takes_several_rows_in_a_bench_alone) {
 }
 
 TEST(config_help_names_every_option) {
-    static char text[8192];
-    FILE *f = fmemopen(text, sizeof text, "w");
+    static char text[16384];
+    size_t n;
+    const struct config_row *rows = config_rows(&n);
+    for (int cmd = CMD_SERVE; cmd <= CMD_ASK; cmd *= 2) {
+        FILE *f = fmemopen(text, sizeof(text), "w");
+        config_help((enum config_cmd)cmd, f);
+        fclose(f);
+        for (size_t i = 0; i < n; i++) {
+            char option[80];
+            if (!rows[i].name) continue;
+            snprintf(option, sizeof(option), "\n  --%s ", rows[i].name);
+            if (rows[i].cmds & cmd) CHECK_HAS(text, option);
+        }
+        for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+            CHECK(strcspn(line, "\n") <= 90);
+    }
+    FILE *f = fmemopen(text, sizeof(text), "w");
     config_help(CMD_SERVE, f);
     fclose(f);
-    CHECK_HAS(text, "--listen ADDR:PORT");
+    CHECK_HAS(text, "\nWhere to listen:\n  --listen ADDR:PORT     Address and port.");
+    CHECK_HAS(text, "(1..65536, default 1024)");
     CHECK_HAS(text, "--drain-timeout S");
-    CHECK_HAS(text, "default: 1024");
-    CHECK(!strstr(text, "--repeat"));
+    CHECK(!strstr(text, "--repeat") && !strstr(text, "Output:"));
 }
 
 TEST(config_of_a_bench_without_weights) {
@@ -124,10 +147,10 @@ TEST(config_of_a_bench_without_weights) {
                                         "random:1x", "zeros:1", "random:18446744073709551616"};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
         check_refused(CMD_BENCH, "random:SEED", (char *[]){"--weights", (char *)wrong[i], NULL});
-    check_refused(CMD_BENCH, "no weights", (char *[]){"--shape", "pae-lamm-7b", NULL});
-    check_refused(CMD_BENCH, "one of them",
+    check_refused(CMD_BENCH, "without weights", (char *[]){"--shape", "pae-lamm-7b", NULL});
+    check_refused(CMD_BENCH, "exclude each other",
                   (char *[]){"--shape", "a", "--model", "b", "--weights", "random:1", NULL});
     check_refused(CMD_BENCH, "models/shapes",
                   (char *[]){"--shape", "../a", "--weights", "random:1", NULL});
-    check_refused(CMD_SERVE, "no option here", (char *[]){"--weights", "random:1", NULL});
+    check_refused(CMD_SERVE, "unknown option", (char *[]){"--weights", "random:1", NULL});
 }

@@ -1,4 +1,4 @@
-/* test_eval_coco.c - COCO's masks: by hand, and against what pycocotools makes of the same polygons. */
+/* test_coco.c - COCO's masks: by hand, and against what pycocotools makes of the same polygons. */
 #include "kernels/base/mem.h"
 #include "media/coco.h"
 #include "tests/check.h"

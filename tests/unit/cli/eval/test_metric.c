@@ -1,4 +1,4 @@
-/* test_eval_metric.c - the metrics of docs/model.md section 7 on cases worked out by hand. */
+/* test_metric.c - the metrics of docs/model.md section 7 on cases worked out by hand. */
 #include "cli/eval/metric.h"
 
 #include "kernels/base/err.h"
@@ -46,20 +46,6 @@ TEST(eval_boxes_on_the_grid) {
     CHECK(c.x2 <= c.x1);
     c = metric_pixel_cells(BOX(10, -3, 11, 500), 640, 480, 64);
     CHECK(c.x1 == 1 && c.x2 == 2 && c.y1 == 0 && c.y2 == 64);
-}
-
-static const char *plain(const char *text, char *to) {
-    metric_plain(text, strlen(text), to);
-    return to;
-}
-
-TEST(eval_answers_are_compared_plain) {
-    char to[64];
-    CHECK_STR(plain("  Yes \n", to), "yes");
-    CHECK_STR(plain("<unk>A <unk>Red Cup", to), "a red cup");
-    CHECK_STR(plain("<unk> ", to), "");
-    CHECK_STR(plain("\xc3\x84", to), "\xc3\x84"); /* letters beyond ASCII stay as they are */
-    CHECK_STR(plain("yes.", to), "yes.");         /* exact: a full stop is no white space */
 }
 
 TEST(eval_vizwiz_is_a_third_each) {

@@ -1,4 +1,4 @@
-/* questions.h - questions about pictures, from public formats. Which one it is, its fields tell.
+/* questions.h - questions about pictures, from public formats. The fields tell which format it is.
  *
  * GQA      {id: {imageId, question, answer, types: {structural}}}
  * VSR      JSON lines or a list of {image, caption, label 0|1, relation}
@@ -6,20 +6,19 @@
  * choices  a list of {image, question, choices, answer}; answer: the text, or its place from 0
  *          IconQA's image_id is a folder with image.png
  * HM       JSON lines or a list of {img, text, label 0|1}: is the meme hateful?
- * A list of {image, question, answer} is read like GQA's. `type` names a question's kind where the
+ * A list of {image, question, answer} is read like GQA's. `type` names a question's type where the
  * fields above don't.
  */
-#ifndef CLI_EVAL_QUESTIONS_H
-#define CLI_EVAL_QUESTIONS_H
+#ifndef DATA_QUESTIONS_H
+#define DATA_QUESTIONS_H
 
 #include <jansson.h>
 #include <stdint.h>
 
-#include "engine/engine.h"
 #include "kernels/base/err.h"
 
 enum question_set { SET_GQA, SET_VSR, SET_VIZWIZ, SET_CHOICES, SET_HM };
-enum { PEOPLE_MAX = 32 };
+enum { QUESTIONS_CHOICES_MAX = 64 };
 
 struct question {
     const char *file, *text;
@@ -39,5 +38,9 @@ struct questions {
 /* At most `limit` questions; 0: all. E_IO, E_FORMAT, E_TOO_BIG; questions_close after failure too. */
 int questions_open(const char *path, int64_t limit, struct questions *out, struct err *e);
 void questions_close(struct questions *q);
+
+/* The form that answers are compared in: `<unk>` and white space around taken away, ASCII letters
+ * lower. `out` has at least len + 1 bytes. */
+void questions_plain(const char *text, size_t len, char *out);
 
 #endif

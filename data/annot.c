@@ -1,5 +1,5 @@
-/* data.c - see data.h. */
-#include "data/data.h"
+/* annot.c - see annot.h. */
+#include "data/annot.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 
 enum { DEPTH_MAX = 16 };
 
-int data_bad(const struct data_at *at, struct err *e, const char *fmt, ...) {
+int annot_bad(const struct annot_at *at, struct err *e, const char *fmt, ...) {
     char text[160];
     va_list va;
     va_start(va, fmt);
@@ -20,10 +20,10 @@ int data_bad(const struct data_at *at, struct err *e, const char *fmt, ...) {
     return err_set(e, E_FORMAT, "%s: %s[%zu]: %s", at->file, at->list, at->i, text);
 }
 
-int data_parse(const char *file, const char *text, size_t len, json_t **root, struct err *e) {
+int annot_parse(const char *file, const char *text, size_t len, json_t **root, struct err *e) {
     json_error_t why;
     *root = NULL;
-    if (jsonscan_bound(text, len, DEPTH_MAX, DATA_PARTS_MAX, e)) return err_in(e, "%s", file);
+    if (jsonscan_bound(text, len, DEPTH_MAX, ANNOT_PARTS_MAX, e)) return err_in(e, "%s", file);
     *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
     return *root ? 0
                  : err_set(e, E_FORMAT, "%s: line %d, column %d: %s", file, why.line, why.column,
@@ -31,17 +31,17 @@ int data_parse(const char *file, const char *text, size_t len, json_t **root, st
 }
 
 static int read_file(const char *path, struct buf *text, struct err *e) {
-    buf_init(text, DATA_BYTES_MAX);
+    buf_init(text, ANNOT_BYTES_MAX);
     int rc = file_read(path, text, e);
     if (rc == 0 && !text->len) rc = err_set(e, E_FORMAT, "%s: the file is empty", path);
     return rc;
 }
 
-int data_open(const char *path, json_t **root, struct err *e) {
+int annot_open(const char *path, json_t **root, struct err *e) {
     struct buf text;
     *root = NULL;
     int rc = read_file(path, &text, e);
-    if (rc == 0) rc = data_parse(path, (const char *)text.p, text.len, root, e);
+    if (rc == 0) rc = annot_parse(path, (const char *)text.p, text.len, root, e);
     buf_clear(&text);
     return rc;
 }
@@ -50,14 +50,14 @@ static int parse_lines(const char *path, const struct buf *text, json_t **root, 
     const char *at = (const char *)text->p, *end = at + text->len;
     json_t *list = json_array();
     int rc = list ? 0 : err_set(e, E_NOMEM, "%s: no memory", path);
-    if (rc == 0) rc = jsonscan_bound(at, text->len, DEPTH_MAX, DATA_PARTS_MAX, e);
+    if (rc == 0) rc = jsonscan_bound(at, text->len, DEPTH_MAX, ANNOT_PARTS_MAX, e);
     for (size_t line = 1; rc == 0 && at < end; line++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t len = stop ? (size_t)(stop - at) : (size_t)(end - at);
         char name[300];
         snprintf(name, sizeof(name), "%.240s, line %zu", path, line);
         json_t *o = NULL;
-        if (len && strspn(at, " \t\r") < len) rc = data_parse(name, at, len, &o, e);
+        if (len && strspn(at, " \t\r") < len) rc = annot_parse(name, at, len, &o, e);
         if (o && json_array_append_new(list, o)) rc = err_set(e, E_NOMEM, "%s: no memory", path);
         at += len + 1;
     }
@@ -77,48 +77,52 @@ static int is_lines(const struct buf *text) {
     size_t more = strspn(stop + 1, " \t\r\n");
     if (*stop != '}' || stop[1 + more] != '{') return 0;
     json_t *o = NULL;
-    int rc = data_parse("", at, (size_t)(stop + 1 - at), &o, NULL);
+    int rc = annot_parse("", at, (size_t)(stop + 1 - at), &o, NULL);
     json_decref(o);
     return rc == 0;
 }
 
-int data_open_lines(const char *path, json_t **root, struct err *e) {
+int annot_open_lines(const char *path, json_t **root, struct err *e) {
     struct buf text;
     *root = NULL;
     int rc = read_file(path, &text, e);
     if (rc == 0 && is_lines(&text))
         rc = parse_lines(path, &text, root, e);
     else if (rc == 0)
-        rc = data_parse(path, (const char *)text.p, text.len, root, e);
+        rc = annot_parse(path, (const char *)text.p, text.len, root, e);
     buf_clear(&text);
     return rc;
 }
 
 /* ---- fields ---- */
 
-int data_text(const json_t *o, const char *key, int required, const struct data_at *at,
-              const char **out, struct err *e) {
+static int text_of(const json_t *v, const char *key, int required, const struct annot_at *at,
+                   const char **out, struct err *e) {
+    *out = json_string_value(v);
+    if (!*out || (required && !**out)) return annot_bad(at, e, "\"%s\" must be a text", key);
+    return 0;
+}
+
+int annot_text(const json_t *o, const char *key, int required, const struct annot_at *at,
+               const char **out, struct err *e) {
     const json_t *v = json_object_get(o, key);
     *out = NULL;
-    if (!v && !required) return 0;
-    *out = json_string_value(v);
-    if (!*out || (required && !**out)) return data_bad(at, e, "\"%s\" must be a text", key);
-    return 0;
+    return !v && !required ? 0 : text_of(v, key, required, at, out, e);
 }
 
-int data_whole(const json_t *o, const char *key, int64_t least, int64_t most,
-               const struct data_at *at, int64_t *out, struct err *e) {
+int annot_whole(const json_t *o, const char *key, int64_t least, int64_t most,
+                const struct annot_at *at, int64_t *out, struct err *e) {
     const json_t *v = json_object_get(o, key);
-    if (!json_is_integer(v)) return data_bad(at, e, "\"%s\" must be a whole number", key);
+    if (!json_is_integer(v)) return annot_bad(at, e, "\"%s\" must be a whole number", key);
     *out = json_integer_value(v);
     if (*out < least || *out > most)
-        return data_bad(at, e, "\"%s\" is %lld, not in %lld .. %lld", key, (long long)*out,
-                        (long long)least, (long long)most);
+        return annot_bad(at, e, "\"%s\" is %lld, not in %lld .. %lld", key, (long long)*out,
+                         (long long)least, (long long)most);
     return 0;
 }
 
-int data_numbers(const json_t *o, const char *key, size_t n, const struct data_at *at, double *out,
-                 struct err *e) {
+int annot_numbers(const json_t *o, const char *key, size_t n, const struct annot_at *at,
+                  double *out, struct err *e) {
     const json_t *v = json_object_get(o, key);
     int good = json_is_array(v) && json_array_size(v) == n;
     for (size_t i = 0; good && i < n; i++) {
@@ -126,34 +130,49 @@ int data_numbers(const json_t *o, const char *key, size_t n, const struct data_a
         out[i] = json_number_value(x);
         good = json_is_number(x) && isfinite(out[i]);
     }
-    return good ? 0 : data_bad(at, e, "\"%s\" must be %zu numbers", key, n);
+    return good ? 0 : annot_bad(at, e, "\"%s\" must be %zu numbers", key, n);
 }
 
-int data_array(const json_t *o, const char *key, const char *file, const json_t **out,
-               struct err *e) {
+int annot_array(const json_t *o, const char *key, const char *file, const json_t **out,
+                struct err *e) {
     *out = key ? json_object_get(o, key) : o;
     if (!json_is_array(*out))
         return err_set(e, E_FORMAT, "%s: %s%s%s must be an array", file, key ? "\"" : "",
                        key ? key : "the content", key ? "\"" : "");
-    if (json_array_size(*out) > DATA_ITEMS_MAX)
-        return err_set(e, E_TOO_BIG, "%s: over %d entries", file, DATA_ITEMS_MAX);
+    if (json_array_size(*out) > ANNOT_ITEMS_MAX)
+        return err_set(e, E_TOO_BIG, "%s: over %d entries", file, ANNOT_ITEMS_MAX);
     const json_t *v;
     size_t i;
     json_array_foreach(*out, i, v) {
-        const struct data_at at = {file, key ? key : "", i};
-        if (!json_is_object(v)) return data_bad(&at, e, "must be an object");
+        const struct annot_at at = {file, key ? key : "", i};
+        if (!json_is_object(v)) return annot_bad(&at, e, "must be an object");
     }
     return 0;
 }
 
-int data_name(const json_t *o, const char *key, const struct data_at *at, const char **out,
-              struct err *e) {
-    int rc = data_text(o, key, 1, at, out, e);
+static int name_of(const json_t *v, const char *key, const struct annot_at *at, const char **out,
+                   struct err *e) {
+    int rc = text_of(v, key, 1, at, out, e);
     if (rc) return rc;
     const char *s = *out;
     if (*s == '/' || strcmp(s, "..") == 0 || strncmp(s, "../", 3) == 0 || strstr(s, "/../"))
-        return data_bad(at, e, "\"%s\" must be a file below the pictures' folder", key);
-    if (strlen(s) > DATA_NAME_MAX)
-        return data_bad(at, e, "\"%s\" has over %d bytes", key, DATA_NAME_MAX);
+        return annot_bad(at, e, "\"%s\" must be a file below the pictures' folder", key);
+    if (strlen(s) > ANNOT_NAME_MAX)
+        return annot_bad(at, e, "\"%s\" has over %d bytes", key, ANNOT_NAME_MAX);
     return 0;
+}
+
+int annot_name(const json_t *o, const char *key, const struct annot_at *at, const char **out,
+               struct err *e) {
+    return name_of(json_object_get(o, key), key, at, out, e);
+}
+
+int annot_names(const json_t *o, const char *key, size_t n, const struct annot_at *at,
+                const char **out, struct err *e) {
+    const json_t *list = json_object_get(o, key);
+    int rc = 0;
+    if (json_array_size(list) != n) return annot_bad(at, e, "\"%s\" must be %zu names", key, n);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = name_of(json_array_get(list, i), key, at, &out[i], e);
+    return rc;
 }

@@ -1,0 +1,104 @@
+/* cmd.c - the table of commands, and the texts that are made of it. See cmd.h. */
+#include "cli/cmd.h"
+
+#include <string.h>
+
+#include "kernels/base/err.h"
+
+static const struct cmd commands[] = {
+    {"serve", CMD_SERVE, cmd_serve, "[OPTIONS]", "answer HTTP requests until SIGTERM",
+     "Loads a model and answers HTTP requests until SIGTERM or Ctrl-C. A web page is at the root "
+     "of\n"
+     "the address; openapi.yaml describes the requests. Sockets that systemd hands over are used\n"
+     "instead of --listen.",
+     NULL,
+     "lammd serve\n"
+     "lammd serve --listen 127.0.0.1:9000 --model /srv/models/lamm --threads 8"},
+    {"reconstruct", CMD_RECONSTRUCT, cmd_reconstruct, "PHOTO -o SEEN.png [OPTIONS]",
+     "write the picture that the model sees in a photo",
+     "Asks the model for the colour of every place of a photo (PNG or JPEG; - is standard input)\n"
+     "and writes the answers as a PNG file.",
+     NULL,
+     "lammd reconstruct photo.jpg -o seen.png\n"
+     "lammd reconstruct photo.jpg -o corner.png --region 0,0,16,16 --estimate median"},
+    {"ask", CMD_ASK, cmd_ask, "TASK PHOTO... [NAME=VALUE...] [OPTIONS]",
+     "ask about photos: a mask, a box, a description, an answer, an action",
+     "Asks one question about one or more photos (PNG or JPEG; - is standard input). NAME=VALUE\n"
+     "gives a field of the request; openapi.yaml lists the fields of each task.",
+     cmd_ask_arguments,
+     "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"
+     "lammd ask vqa photo.jpg question='is it raining?' 'choices=[\"yes\",\"no\"]'"},
+    {"eval", CMD_EVAL, cmd_eval, "MODE PATH [OPTIONS]",
+     "score the model on public data sets, by the paper's metrics",
+     "Asks the questions of a data set and compares the answers with the truth. docs/eval.md\n"
+     "describes the files and the scores.",
+     cmd_eval_arguments,
+     "lammd eval pvp photos/\n"
+     "lammd eval rec refcoco/ --images coco/train2014 --limit 1000 --json scores.json"},
+    {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | mix [OPTIONS]",
+     "measure how fast this machine answers",
+     "Measures how fast the model answers on this machine. Each figure is the median of --repeat\n"
+     "runs.",
+     cmd_bench_arguments,
+     "lammd bench pix4096 --quick\n"
+     "lammd bench pix4096 --shape pae-lamm-7b --weights random:1"},
+};
+
+const struct cmd *cmd_find(const char *name) {
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    }
+    return NULL;
+}
+
+void cmd_overview(FILE *to) {
+    fputs("lammd serves PAE-LaMM, a vision-language model that can be asked for the colour of any\n"
+          "pixel of a photo.\n\n"
+          "usage: lammd COMMAND [ARGUMENTS] [OPTIONS]\n\nCommands:\n",
+          to);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "  %-12s %s\n", "version", "print the version");
+    fprintf(to, "  %-12s %s\n", "help", "print this text; with a command's name, its options");
+    fputs("\nExamples:\n"
+          "  lammd serve                                then open http://127.0.0.1:8080/\n"
+          "  lammd reconstruct photo.jpg -o seen.png\n"
+          "  lammd help ask\n",
+          to);
+}
+
+/* Each line of `lines` behind two blanks. */
+static void print_indented(const char *lines, FILE *to) {
+    while (*lines) {
+        int n = (int)strcspn(lines, "\n");
+        fprintf(to, "  %.*s\n", n, lines);
+        lines += n + (lines[n] == '\n');
+    }
+}
+
+void cmd_help(const struct cmd *c, FILE *to) {
+    fprintf(to, "usage: lammd %s %s\n\n%s\n", c->name, c->usage, c->about);
+    if (c->arguments) {
+        fputc('\n', to);
+        c->arguments(to);
+    }
+    config_help(c->cmd, to);
+    fputs("\nExamples:\n", to);
+    print_indented(c->examples, to);
+}
+
+int cmd_fail(const struct err *e) {
+    fprintf(stderr, "lammd: %s\n", e->text);
+    return 1;
+}
+
+int cmd_misused(enum config_cmd cmd) {
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        const struct cmd *c = &commands[i];
+        if (c->cmd != cmd) continue;
+        fprintf(stderr, "usage: lammd %s %s\n", c->name, c->usage);
+        if (c->arguments) c->arguments(stderr);
+        fprintf(stderr, "See lammd %s --help.\n", c->name);
+    }
+    return 2;
+}

@@ -1,0 +1,91 @@
+/* answer.c - what goes out: the reply of a call, whole or as a stream, or a problem. See loop.h.
+ *
+ * A whole reply is not copied: the call outlives it, since it is freed only when libmicrohttpd is done
+ * with the request (req.h).
+ * TRAPS: a stream's reader that returns 0 without suspending its connection burns a core.
+ */
+#include "server/http/loop.h"
+
+enum { STREAM_BYTES = 8 << 10 };
+
+static enum MHD_Result send_response(struct req *r, int status, struct MHD_Response *response,
+                                     int is_last) {
+    if (!response) return MHD_NO;
+    (void)MHD_add_response_header(response, "X-Request-Id", r->id);
+    if (is_last || atomic_load(&http_of(r)->is_draining))
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    r->status = status;
+    enum MHD_Result ok = MHD_queue_response(r->mhd, (unsigned)status, response);
+    MHD_destroy_response(response);
+    return ok;
+}
+
+enum MHD_Result answer_problem(struct req *r, enum problem_code code, const char *detail,
+                               int is_last) {
+    buf_clear(&r->problem);
+    int status = api_problem(code, detail, r->id, &r->problem);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(r->problem.len, r->problem.p, MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    (void)MHD_add_response_header(response, "Content-Type", "application/problem+json");
+    if (status == 503 || status == 429) (void)MHD_add_response_header(response, "Retry-After", "2");
+    if (status == 405 && r->allow) (void)MHD_add_response_header(response, "Allow", r->allow);
+    watch_enter(r->conn, WATCH_SEND, r);
+    return send_response(r, status, response, is_last);
+}
+
+static void add_headers(struct MHD_Response *response, const struct api_reply *reply) {
+    if (reply->content_type)
+        (void)MHD_add_response_header(response, "Content-Type", reply->content_type);
+    for (int i = 0; i < reply->n_headers; i++)
+        (void)MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
+}
+
+static enum MHD_Result send_whole(struct req *r) {
+    const struct api_reply *reply = api_call_reply(r->call);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        reply->body_len, (void *)(uintptr_t)reply->body, MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    add_headers(response, reply);
+    watch_enter(r->conn, WATCH_SEND, r);
+    return send_response(r, reply->status, response, 0);
+}
+
+/* libmicrohttpd wants up to `max` bytes of the stream. */
+static ssize_t read_stream(void *ud, uint64_t pos, char *to, size_t max) {
+    (void)pos;
+    struct req *r = ud;
+    for (;;) {
+        if (req_view(r).is_gone) return MHD_CONTENT_READER_END_WITH_ERROR;
+        long n = api_call_read(r->call, to, max);
+        if (n > 0) return n;
+        if (n == API_END) return MHD_CONTENT_READER_END_OF_STREAM;
+        int parked = n == 0 ? req_park(r) : -1;
+        if (parked < 0) return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (parked) return 0;
+    }
+}
+
+static enum MHD_Result send_stream(struct req *r) {
+    const struct api_reply *reply = api_call_reply(r->call);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BYTES, read_stream, r, NULL);
+    if (!response) return MHD_NO;
+    add_headers(response, reply);
+    return send_response(r, reply->status, response, 0);
+}
+
+enum MHD_Result answer_call(struct req *r) {
+    for (;;) {
+        struct req_view v = req_view(r);
+        if (v.is_gone) return MHD_NO;
+        if (v.is_late && v.stage != REQ_REPLYING)
+            return answer_problem(
+                r, atomic_load(&http_of(r)->is_draining) ? PROBLEM_DRAINING : PROBLEM_DEADLINE,
+                NULL, 1);
+        if (v.stage == REQ_REPLYING) return send_whole(r);
+        if (v.stage == REQ_STREAMING) return send_stream(r);
+        int parked = req_park(r);
+        if (parked) return parked > 0 ? MHD_YES : MHD_NO;
+    }
+}

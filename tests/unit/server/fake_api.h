@@ -1,0 +1,53 @@
+/* fake_api.h - an API without a model, linked in place of the real one: its calls do what a test says.
+ *
+ *     GET  /reply     replies at once: 200, "hello"
+ *     GET  /quick     the same, and it is quick (api_route_is_quick)
+ *     GET  /wait      waits for fake_finish, then replies "done"
+ *     GET  /stream    a stream of what fake_say says, until fake_finish
+ *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; 1000 bytes at most
+ * A problem's reply is its code and its text. Thread: any.
+ */
+#ifndef TESTS_UNIT_SERVER_FAKE_API_H
+#define TESTS_UNIT_SERVER_FAKE_API_H
+
+#include "api/api.h"
+
+enum { FAKE_BODY_MAX = 1000 };
+
+struct fake_counts {
+    int calls, freed;      /* so far */
+    int steps, steps_most; /* of all calls; of one call at a time */
+    int held;              /* steps, now */
+    int cancelled, expired;
+    int draining;
+    int counted, last_status; /* api_count */
+};
+struct fake_counts fake_counts(struct api *a);
+struct api_server_stats fake_server_stats(struct api *a);
+
+/* The API that was made last. */
+struct api *fake_last(void);
+/* The n-th call, from 0; waits until there is one. Fails the test after half a minute. */
+struct api_call *fake_call(struct api *a, int n);
+/* Steps that have decided what to return stay where they are until this is undone. */
+void fake_hold(struct api *a, int is_held);
+/* Wake the call. */
+void fake_wake(struct api_call *c);
+/* How often it was stepped. */
+int fake_steps(struct api_call *c);
+/* Let it end, and wake it. */
+void fake_finish(struct api_call *c);
+/* More for its stream, and wake it. */
+void fake_say(struct api_call *c, const char *text);
+
+/* Wait until it is so; fails the test after half a minute. */
+#define FAKE_WAIT(is_so)                                        \
+    do {                                                        \
+        uint64_t fake_end = clock_ns() + UINT64_C(30000000000); \
+        while (!(is_so)) {                                      \
+            CHECK(clock_ns() < fake_end && #is_so);             \
+            nanosleep(&(struct timespec){0, 1000000}, NULL);    \
+        }                                                       \
+    } while (0)
+
+#endif
