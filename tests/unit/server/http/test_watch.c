@@ -228,18 +228,22 @@ TEST(watch_sees_a_client_leave) {
     rig_close(&g);
 }
 
+/* It is libmicrohttpd's business then; but it is seen as soon as the request is parked. */
 TEST(watch_does_not_see_a_client_leave_that_is_not_parked) {
     struct rig g;
     rig_open(&g);
     struct pair p = pair_open(&g);
-    struct req *r = park(&g, &p, "/wait", REQ_WORKING);
-    fake_finish(r->call);
-    FAKE_WAIT(req_view(r).stage == REQ_REPLYING);
-    FAKE_WAIT(atomic_load(&g.resumed) == 1);
-    shutdown(p.client, SHUT_WR); /* libmicrohttpd's business now */
+    struct req *r = park(&g, &p, "/stream", REQ_STREAMING);
+    int resumed = atomic_load(&g.resumed);
+    fake_wake(r->call);
+    CHECK_EQ(atomic_load(&g.resumed), resumed + 1);
+    shutdown(p.client, SHUT_WR);
     let_it_scan();
     CHECK(!req_view(r).is_gone);
     CHECK_EQ(fake_counts(g.api).cancelled, 0);
+    CHECK_EQ(req_park(r), 1);
+    FAKE_WAIT(req_view(r).is_gone);
+    FAKE_WAIT(atomic_load(&g.resumed) == resumed + 2);
     end(&g, &p, r);
     rig_close(&g);
 }
