@@ -146,7 +146,7 @@ static int judge(struct pvp *v, const char *name, struct eng_picture *picture, s
         double error = mean_error(v->answer[k], truth, (size_t)v->n * 3);
         v->each[k][v->pictures] = (float)error;
         v->error[k] += error;
-        if (v->cfg->out && save(v, name, config_estimates[estimates[k]], v->answer[k], e))
+        if (v->cfg->out && save(v, name, eng_estimate_words[estimates[k]], v->answer[k], e))
             return e->code;
     }
     if (v->cfg->out && save(v, name, "truth", truth, e)) return e->code;
@@ -196,7 +196,7 @@ static void print_table(struct pvp *v) {
            2.0 * n * v->n / ((double)v->ns / 1e9));
     printf("  %-26s %7s %11s\n", "mean absolute error", "levels", "RE");
     for (int k = 0; k < 2; k++)
-        line(config_estimates[estimates[k]], v->error[k] / n);
+        line(eng_estimate_words[estimates[k]], v->error[k] / n);
     for (int k = 0; k < MOSAICS; k++) {
         char name[32];
         snprintf(name, sizeof(name), "%d x %d thumbnail", mosaics[k], mosaics[k]);
@@ -210,7 +210,7 @@ static void print_table(struct pvp *v) {
         const float *each = v->each[k];
         qsort(v->each[k], v->pictures, sizeof(*each), by_size);
         printf("  %-7s by picture: best %.2f, middle %.2f, worst %.2f\n",
-               config_estimates[estimates[k]], each[0], each[v->pictures / 2],
+               eng_estimate_words[estimates[k]], each[0], each[v->pictures / 2],
                each[v->pictures - 1]);
     }
 }
@@ -225,7 +225,7 @@ static void report(const struct pvp *v) {
         json_t *figures = json_object();
         eval_set(figures, "mae_levels", v->error[k] / n);
         eval_set(figures, "re_percent", v->error[k] / n * 300 / 255);
-        json_object_set_new(o, config_estimates[estimates[k]], figures);
+        json_object_set_new(o, eng_estimate_words[estimates[k]], figures);
     }
     for (int k = 0; k < MOSAICS; k++) {
         char name[32];
