@@ -31,11 +31,11 @@ enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 static const struct row rows[] = {
     {"model", KIND_TEXT, ALL, AT(model), 0, 0, 0, "DIR",
      "folder of config.json, model.safetensors, tokenizer.model; default: lamm-mini"},
-    {"device", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME",
+    {"device", KIND_TEXT, ALL, AT(device), 0, 0, 0, "NAME",
      "auto (default; the CPU for now), cpu, ref, cuda or cuda:N, or several: cuda:0,cuda:1, each "
      "with a model, a queue and caches of its own; cuda is lammd-cuda.so, or what LAMMD_PLUGIN "
      "names"},
-    {"backend", KIND_TEXT, ALL, AT(backend), 0, 0, 0, "NAME", "another word for --device"},
+    {"backend", KIND_TEXT, ALL, AT(device), 0, 0, 0, "NAME", "another word for --device"},
     {"isa", KIND_TEXT, ALL, AT(isa), 0, 0, 0, "NAME",
      "auto (default); cpu: avx512, avx2 or portable; cuda: flat, tile or strict, with "
      "+graphs behind it or not"},
@@ -268,18 +268,18 @@ const char *config_model(const struct config *cfg, char path[4096]) {
 struct eng_options config_engine(const struct config *cfg, const char *model) {
     uint64_t seed = 0;
     if (cfg->weights) (void)read_seed(cfg->weights, &seed); /* checked when it was parsed */
-    return (struct eng_options){.model_dir = model,
+    return (struct eng_options){.model = model,
                                 .is_seeded = cfg->weights != NULL,
                                 .seed = seed,
-                                .as_fp8 = cfg->is_fp8 != 0,
+                                .fp8 = cfg->is_fp8 != 0,
                                 .profile = cfg->profile,
-                                .memory_max = (uint64_t)cfg->memory_mib << 20,
-                                .backend = cfg->backend ? cfg->backend : "auto",
+                                .memory = (uint64_t)cfg->memory_mib << 20,
+                                .device = cfg->device ? cfg->device : "auto",
                                 .plugin = getenv("LAMMD_PLUGIN"),
                                 .isa = cfg->isa,
                                 .threads = (int)cfg->threads,
-                                .width = (int)cfg->lanes,
-                                .rows_max = (int)cfg->rows,
+                                .lanes = (int)cfg->lanes,
+                                .rows = (int)cfg->rows,
                                 .kv_tokens = (int)cfg->kv_tokens,
                                 .cached_images = (int)cfg->cached_images,
                                 .queue_tokens = (uint64_t)cfg->queue_tokens};

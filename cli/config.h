@@ -28,7 +28,7 @@ struct config_list {
 
 struct config {
     /* the model and its engine */
-    const char *model, *backend, *isa;
+    const char *model, *device, *isa;
     int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib, is_fp8;
     const char *shape, *weights, *profile; /* bench */
     /* serve: where and for whom */

@@ -56,7 +56,7 @@ static int read_request(struct api_call *c, struct describing *d) {
     d->has_box = !rc && input_has(&in, "box");
     if (!rc) rc = input_numbers(&in, "box", "x1,y1,x2,y2", 4, d->box);
     if (!rc) rc = input_text(&in, "phrase", PHRASE_MAX, &d->phrase);
-    if (!rc) rc = speak_read(&in, kinds[d->kind].max_tokens, &d->speaking.speech);
+    if (!rc) rc = speak_read(&in, kinds[d->kind].max_tokens, &d->speaking.generate);
     if (!rc) rc = check_fields(c, d);
     if (!rc) rc = call_pictures(c, &in);
     if (!rc && d->has_box) rc = figures_check_box(c, d->box);
@@ -103,7 +103,7 @@ static int begin(struct api_call *c) {
     if (speak_accept(c, &d->speaking) || read_request(c, d)) return -1;
     struct eng_ask ask = {.task = kinds[d->kind].task,
                           .text = d->phrase,
-                          .speech = d->speaking.speech,
+                          .generate = d->speaking.generate,
                           .urgency = ENG_ANSWER};
     int w, h;
     eng_picture_size(c->pictures[0], &w, &h);

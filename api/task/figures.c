@@ -30,7 +30,7 @@ void figures_tail(struct api_call *c, struct buf *b) {
     buf_printf(b,
                "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"first_ms\":%.3f,"
                "\"total_ms\":%.3f},",
-               (double)c->decode_ns / 1e6, (double)s.see_ns / 1e6, ms(c->born_ns, s.first_ns),
+               (double)c->decode_ns / 1e6, (double)s.vision_ns / 1e6, ms(c->born_ns, s.first_ns),
                ms(c->born_ns, s.end_ns));
     buf_printf(b,
                "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"rows\":%llu,"

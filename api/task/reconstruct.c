@@ -177,7 +177,7 @@ static void write_figures(struct api_call *c, const struct painting *p, struct b
     buf_printf(b,
                "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"first_pixel_ms\":%.3f,"
                "\"total_ms\":%.3f},",
-               (double)c->decode_ns / 1e6, (double)s.see_ns / 1e6, ms(c->born_ns, s.first_ns),
+               (double)c->decode_ns / 1e6, (double)s.vision_ns / 1e6, ms(c->born_ns, s.first_ns),
                ms(c->born_ns, s.end_ns));
     buf_printf(b,
                "\"usage\":{\"pixels\":%u,\"rows\":%llu,\"rows_plain\":%llu,\"stem_tokens\":%u,"

@@ -12,7 +12,7 @@
 #include "api/wire/input.h"
 
 struct speaking {
-    struct eng_speech speech;
+    struct eng_generate generate;
     int is_stream;
     size_t told; /* bytes that are in events */
     /* Fields of the answer, without a comma at either end. The job is done. */
@@ -21,7 +21,7 @@ struct speaking {
 
 /* Names of the fields that speak_read takes, for lists of known ones. */
 #define SPEAK_FIELDS "max_tokens", "temperature", "top_p", "seed"
-int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out);
+int speak_read(struct input *in, uint32_t max_tokens, struct eng_generate *out);
 /* JSON or events, by Accept. 0, or -1 with the problem. */
 int speak_accept(struct api_call *c, struct speaking *s);
 /* The job is asked: wait, answer, or stream. */

@@ -28,7 +28,7 @@ static int read_speech(struct api_call *c, struct input *in, struct asking *q) {
                                "%s does not go together with choices: nothing is spoken",
                                fields[i]);
     }
-    return speak_read(in, TOKENS, &q->speaking.speech);
+    return speak_read(in, TOKENS, &q->speaking.generate);
 }
 
 static int read_request(struct api_call *c, struct asking *q) {
@@ -110,7 +110,7 @@ static int begin(struct api_call *c) {
                           .text = q->question,
                           .choices = q->choices,
                           .n_choices = q->n_choices,
-                          .speech = q->speaking.speech,
+                          .generate = q->speaking.generate,
                           .urgency = ENG_ANSWER};
     return call_ask(c, &ask, q->n_choices ? "choices" : "question") ? 0 : -1;
 }

@@ -4,13 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-int estimate_mode(const double *p) {
-    int best = 0;
-    for (int v = 1; v < ESTIMATE_LEVELS; v++)
-        if (p[v] > p[best]) best = v;
-    return best;
-}
-
 int estimate_median(const double *p) {
     double sum = 0, below = 0;
     for (int v = 0; v < ESTIMATE_LEVELS; v++)

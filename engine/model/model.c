@@ -1,13 +1,13 @@
 /* model.c - opens a model, owns its memory, gives it back.
  *
- * Two moments of allocation: model_open (weights) and model_plan (buffers, one block per kind, sizes
- * computed and checked first); model_head_new is a third, outside of passes. In between,
- * model_see and model_run touch only what is there: a test counts. Every device allocation is noted
- * in `blocks` or `mats`, whose sizes follow from the number of layers, so that closing is one loop
- * whatever had been reached when opening failed.
+ * Two moments of allocation: model_open (weights) and model_plan (buffers, one block per kind,
+ * sizes computed and checked first); model_head_new is a third, outside of passes. In between,
+ * model_encode and model_run touch only what is there: a test counts. Every device allocation is
+ * noted in `blocks` or `mats`, whose sizes follow from the number of layers, so that closing is one
+ * loop whatever had been reached when opening failed.
  *
- * Host copies: lm_head stays (heads are cut from it), all other weights live on the device alone and
- * the file is closed when model_open returns.
+ * Host copies: lm_head stays (heads are cut from it), all other weights live on the device alone
+ * and the file is closed when model_open returns.
  */
 #include "engine/model/model.h"
 
@@ -19,7 +19,8 @@
 #include "engine/model/source.h"
 #include "kernels/base/mem.h"
 
-/* ---- device memory -------------------------------------------------------------------------------- */
+/* ---- device memory
+ * -------------------------------------------------------------------------------- */
 
 int model_alloc(struct model *m, size_t bytes, struct kern_ptr *out, struct err *e) {
     struct kern_ptr p;
@@ -185,7 +186,8 @@ int model_plan(struct model *m, const struct model_plan *plan, struct err *e) {
     return rc;
 }
 
-/* ---- open and close ------------------------------------------------------------------------------- */
+/* ---- open and close
+ * ------------------------------------------------------------------------------- */
 
 /* Room for the notes of every allocation to come. */
 static int make_tables(struct model *m, struct err *e) {
@@ -203,7 +205,8 @@ static int make_tables(struct model *m, struct err *e) {
 
 static const double MIB = 1024.0 * 1024.0;
 
-/* Are there surely more bytes of weights than room for them? Said before minutes are spent on reading. */
+/* Are there surely more bytes of weights than room for them? Said before minutes are spent on
+ * reading. */
 static int check_room(const struct model *m, const struct source *source, struct err *e) {
     struct kern_stats s;
     m->ops->stats(m->k, &s);
@@ -317,7 +320,8 @@ const struct model_config *model_config(const struct model *m) { return &m->c; }
 const char *model_digest(const struct model *m) { return m->digest; }
 uint64_t model_parameters(const struct model *m) { return m->parameters; }
 
-/* ---- heads ---------------------------------------------------------------------------------------- */
+/* ---- heads
+ * ---------------------------------------------------------------------------------------- */
 
 /* Runs of consecutive ids become one part each: a whole vocabulary is a single one. */
 static int head_parts(const struct model *m, const int32_t *ids, int n,
@@ -372,9 +376,10 @@ void model_head_free(struct model *m, struct model_head *h) {
     mem_free(h);
 }
 
-/* ---- running -------------------------------------------------------------------------------------- */
+/* ---- running
+ * -------------------------------------------------------------------------------------- */
 
-void model_see(struct model *m, const uint8_t *rgb, int feat) {
+void model_encode(struct model *m, const uint8_t *rgb, int feat) {
     must(m->is_planned && feat >= 0 && feat < m->plan.feats_max);
     size_t side = (size_t)m->c.vision.image_size;
     size_t bytes = sizeof(float) * (size_t)m->c.n_image_tokens * (size_t)m->c.text.hidden_size;

@@ -82,8 +82,8 @@ struct model_plan {
 };
 /* Called once. E_TOO_BIG when the sizes overflow, E_NOMEM when the device hasn't that much. */
 int model_plan(struct model *m, const struct model_plan *plan, struct err *e);
-/* Bytes of device memory that the plan would take, heads made so far included; kv_slots may be 0 here.
- * UINT64_MAX when it overflows or is absurd. */
+/* Bytes of device memory that the plan would take, heads made so far included; kv_slots may be 0
+ * here. UINT64_MAX when it overflows or is absurd. */
 uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan);
 /* Bytes of device memory one KV slot costs (all layers, k and v) in a pool of that type. */
 size_t model_slot_bytes(const struct model_config *c, enum kern_dtype pool);
@@ -98,7 +98,7 @@ void model_head_free(struct model *m, struct model_head *h);
 
 /* Vision tower and connector: rgb (S, S, 3) u8 on the host, already resized -> features (I, D) of
  * place `feat` (0 .. feats_max-1), used by later passes. */
-void model_see(struct model *m, const uint8_t *rgb, int feat);
+void model_encode(struct model *m, const uint8_t *rgb, int feat);
 
 /* One pass of the decoder, as flat arrays on the host. Rows, groups and tails as in kern.h
  * (struct kern_attn_tree). src[i]: a token id, or ~(feat*I + j) for token j of a picture. */
@@ -111,7 +111,8 @@ struct model_pass {
     int n_spans;
     const int32_t *tail_off; /* (rows + 1) */
     const int32_t *tail;
-    /* Rows that need a choice. pick_row[i] is a row of the pass; picks of one head are consecutive. */
+    /* Rows that need a choice. pick_row[i] is a row of the pass; picks of one head are
+     * consecutive. */
     int picks;
     const int32_t *pick_row; /* (picks) */
     struct model_pick_group *pick_groups;
@@ -133,7 +134,8 @@ struct model_pick_group {
 /* Runs the pass and waits for its results. 0, or E_DEVICE: the device is lost for good. */
 int model_run(struct model *m, const struct model_pass *p, struct err *e);
 
-/* Tests: `fn` sees every named intermediate tensor (host copy, valid during the call). NULL: off. */
+/* Tests: `fn` sees every named intermediate tensor (host copy, valid during the call). NULL:
+ * off. */
 typedef void model_tap_fn(void *ud, const char *name, const float *data, int rows, int cols);
 void model_set_tap(struct model *m, model_tap_fn *fn, void *ud);
 

@@ -1,8 +1,9 @@
 /* source.h - where a model's weights come from: a file's tensors, or a seed.
  *
- * Weights of a seed are for measuring: the true sizes run at the true speed, and what is answered is noise.
- * They are made tensor by tensor, so that a model of 15 GB needs no such room on the host; the same seed and
- * name give the same numbers on every machine. Room-private. Thread: the one that binds.
+ * Weights of a seed are for measuring: the true sizes run at the true speed, and what is answered
+ * is noise. They are made tensor by tensor, so that a model of 15 GB needs no such room on the
+ * host; the same seed and name give the same numbers on every machine. Room-private. Thread: the
+ * one that binds.
  */
 #ifndef ENGINE_MODEL_SOURCE_H
 #define ENGINE_MODEL_SOURCE_H
@@ -28,15 +29,16 @@ struct source {
     int next;
 };
 
-/* The file's tensor of that name, whatever its shape, or one made in the shape `want` (ndim sizes) that
- * lasts until SOURCE_HELD more have been made. NULL: the file has none, or there is no memory.
- * Made are: vectors and positions in f32, everything else in bf16; 256 different numbers, uniform, with a deviation of
- * 1/sqrt(inputs) in matrices, 1 in embeddings, 1/10 in vectors; weights of norms around 1. */
+/* The file's tensor of that name, whatever its shape, or one made in the shape `want` (ndim sizes)
+ * that lasts until SOURCE_HELD more have been made. NULL: the file has none, or there is no memory.
+ * Made are: vectors and positions in f32, everything else in bf16; 256 different numbers, uniform,
+ * with a deviation of 1/sqrt(inputs) in matrices, 1 in embeddings, 1/10 in vectors; weights of
+ * norms around 1. */
 const struct st_tensor *source_find(struct source *s, const char *name, const int64_t *want,
                                     int ndim);
 /* Is there a tensor of that name? A seed has all. */
 int source_has(const struct source *s, const char *name);
-/* Bytes of the weights in the form they come in, or the decoder's matrices in 8 bits; of a seed's
+/* Bytes of the weights as they come, or the decoder's matrices in 8 bits; of a seed's
  * without the small vectors. */
 uint64_t source_bytes(const struct source *s, const struct model_config *c, int as_fp8);
 void source_clear(struct source *s);

@@ -9,14 +9,14 @@
 
 #include "engine/engine.h"
 
-struct picture_form {
+struct picture_sizes {
     int image_size;           /* side of what the vision tower sees */
     int grid;                 /* side of the truth */
     const char *model_digest; /* two models never share a digest of a picture */
 };
 
 /* E_INVALID for a side below one, E_TOO_BIG, E_NOMEM. rgb (h, w, 3) is borrowed. */
-int picture_new(const struct picture_form *form, const uint8_t *rgb, int w, int h,
+int picture_new(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h,
                 struct eng_picture **out, struct err *e);
 /* What the vision tower sees: (image_size, image_size, 3), borrowed from the picture. */
 const uint8_t *picture_rgb(const struct eng_picture *i);

@@ -20,7 +20,7 @@ TEST(config_defaults) {
     CHECK_EQ(cfg.drain_s, 60);
     CHECK_EQ(cfg.listen.n, 0);
     CHECK(!cfg.model);
-    CHECK_STR(config_engine(&cfg, "m").backend, "auto");
+    CHECK_STR(config_engine(&cfg, "m").device, "auto");
 }
 
 TEST(config_reads) {
@@ -46,9 +46,9 @@ TEST(config_reads) {
 TEST(config_device_by_either_name) {
     struct config cfg;
     CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--device", "cuda:1"), 0);
-    CHECK_STR(config_engine(&cfg, "m").backend, "cuda:1");
+    CHECK_STR(config_engine(&cfg, "m").device, "cuda:1");
     CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--backend=ref"), 0);
-    CHECK_STR(config_engine(&cfg, "m").backend, "ref");
+    CHECK_STR(config_engine(&cfg, "m").device, "ref");
     CHECK(!config_engine(&cfg, "m").plugin);
     setenv("LAMMD_PLUGIN", "/p.so", 1);
     CHECK_STR(config_engine(&cfg, "m").plugin, "/p.so");
@@ -99,10 +99,10 @@ TEST(config_of_a_bench_without_weights) {
                    "pae-lamm-7b", "--memory-mib", "24576"),
              0);
     struct eng_options o = config_engine(&cfg, config_model(&cfg, path));
-    CHECK_STR(o.model_dir, "models/shapes/pae-lamm-7b");
+    CHECK_STR(o.model, "models/shapes/pae-lamm-7b");
     CHECK(o.is_seeded);
     CHECK_EQ(o.seed, UINT64_MAX);
-    CHECK_EQ(o.memory_max, (uint64_t)24 << 30);
+    CHECK_EQ(o.memory, (uint64_t)24 << 30);
     CHECK(!config_engine(&(struct config){0}, "m").is_seeded);
     static const char *const wrong[] = {"random",    "random:", "random:-1",
                                         "random:1x", "zeros:1", "random:18446744073709551616"};

@@ -52,7 +52,7 @@ void alone_see(struct alone *a, const uint8_t *rgb, int w, int h, int feat) {
     int side = model_config(a->m)->vision.image_size;
     uint8_t *seen = mem_must((size_t)(side * side * 3));
     CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
-    model_see(a->m, seen, feat);
+    model_encode(a->m, seen, feat);
     mem_free(seen);
 }
 
@@ -131,7 +131,8 @@ double alone_score(struct alone *a, const struct prompt *p, const char *text) {
     return sum + log((double)a->probs[sptok_eos(a->tok)]);
 }
 
-/* Of the texts that still are possible after `depth` tokens, those whose next token is likeliest. */
+/* Of the texts that still are possible after `depth` tokens, those whose next token is
+ * likeliest. */
 int alone_pick(struct alone *a, const struct prompt *p, const char *const *legal, int n) {
     int32_t(*ids)[TEXT] = mem_must((size_t)n * sizeof *ids);
     size_t *len = mem_must((size_t)n * sizeof *len);

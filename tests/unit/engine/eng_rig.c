@@ -20,7 +20,7 @@ struct eng *eng_rig_open(const struct eng_options *opt) {
     struct err e = {0};
     struct eng *eng;
     struct eng_options o = *opt;
-    if (!o.backend) o.backend = eng_rig_backend();
+    if (!o.device) o.device = eng_rig_backend();
     if (!o.threads) o.threads = 1;
     int rc = eng_open(&o, &eng, &e);
     if (rc) printf("eng_open: %s\n", e.text);
@@ -167,7 +167,7 @@ struct plain *plain_open(const char *dir, int picture) {
     uint8_t *rgb = eng_rig_pixels(picture, &w, &h);
     uint8_t *seen = mem_must((size_t)(side * side * 3));
     CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
-    model_see(p->m, seen, 0);
+    model_encode(p->m, seen, 0);
     mem_free(seen);
     mem_free(rgb);
     return p;

@@ -1,4 +1,5 @@
-/* model_rig.h - a model on a backend with a pass to fill: what the tests of the model room share. */
+/* model_rig.h - a model on a backend with a pass to fill: what the tests of the model room
+ * share. */
 #ifndef TESTS_UNIT_ENGINE_MODEL_MODEL_RIG_H
 #define TESTS_UNIT_ENGINE_MODEL_MODEL_RIG_H
 
@@ -107,7 +108,7 @@ static inline void rig_see(struct rig *r, int feat) {
     CHECK(f != NULL);
     CHECK_EQ(fread(rgb, 1, bytes, f), bytes);
     fclose(f);
-    model_see(r->m, rgb, feat);
+    model_encode(r->m, rgb, feat);
     mem_free(rgb);
 }
 

@@ -232,7 +232,7 @@ TEST(model_see_keeps_pictures_apart) {
         if (u.src[i] < 0) u.src[i] = ~(~u.src[i] + 16); /* place 1 */
     float *want = plain(&r, p, &t);
     uint8_t *black = mem_must(32 * 32 * 3);
-    model_see(r.m, black, 1);
+    model_encode(r.m, black, 1);
     float *other = plain(&r, p, &u), *again = plain(&r, p, &t);
     check_same(want, again, p->pick_group.ldp);
     CHECK(memcmp(want, other, sizeof *want * (size_t)p->pick_group.ldp) != 0);
@@ -257,13 +257,13 @@ static void allocations(const char *backend) {
     uint8_t *black = mem_must(32 * 32 * 3);
     float *probs = plain(&r, p, &t);
     p->pick_group.probs = probs;
-    model_see(r.m, black, 1);
+    model_encode(r.m, black, 1);
     struct mem_stats before, after;
     struct kern_stats kern_before, kern_after;
     mem_stats(&before);
     r.ops->stats(r.k, &kern_before);
     for (int i = 0; i < 100; i++) {
-        if (i % 10 == 0) model_see(r.m, black, 1);
+        if (i % 10 == 0) model_encode(r.m, black, 1);
         CHECK_EQ(model_run(r.m, &p->p, &e), 0);
     }
     mem_stats(&after);
