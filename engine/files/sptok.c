@@ -5,7 +5,7 @@
  * a text of n characters takes O(n log n). What is left and is no piece becomes bytes. Symbols are
  * runs of one buffer, so a candidate is a sub-string and needs no copy.
  */
-#include "engine/files/sptok_parts.h"
+#include "engine/files/sptok_internal.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
  * Nothing in it is trusted: every length is checked against what is left, every count has a limit.
  * The pieces are counted first, so that all texts lie in one block of known size.
  */
-#include "engine/files/sptok_parts.h"
+#include "engine/files/sptok_internal.h"
 
 #include <fcntl.h>
 #include <math.h>

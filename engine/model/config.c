@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/model/parts.h"
+#include "engine/model/internal.h"
 #include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
 

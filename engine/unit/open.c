@@ -23,7 +23,7 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
 
 static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
     struct model_how how = {.as_fp8 = o->fp8, .is_seeded = o->is_seeded, .seed = o->seed};
-    return model_open_how(o->model, &how, u->ops, u->kern, &u->model, err);
+    return model_open(o->model, &how, u->ops, u->kern, &u->model, err);
 }
 
 /* The tokenizer of another model would spell prompts that this one was never trained on.

@@ -20,7 +20,7 @@ struct alone *alone_open(const char *dir) {
     (void)snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     CHECK_EQ(kern_find(eng_rig_backend(), &a->ops, &e), 0);
     CHECK_EQ(a->ops->open(&(struct kern_config){.threads = 2}, &a->k, &e), 0);
-    CHECK_EQ(model_open(dir, a->ops, a->k, &a->m, &e), 0);
+    CHECK_EQ(model_open(dir, NULL, a->ops, a->k, &a->m, &e), 0);
     CHECK_EQ(sptok_open(path, &a->tok, &e), 0);
     int vocab = model_config(a->m)->text.vocab_size;
     a->cols = mem_must((size_t)vocab * sizeof a->cols[0]);

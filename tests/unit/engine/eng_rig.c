@@ -155,7 +155,7 @@ struct plain *plain_open(const char *dir, int picture) {
     (void)snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     CHECK_EQ(kern_find(eng_rig_backend(), &p->ops, &e), 0);
     CHECK_EQ(p->ops->open(&(struct kern_config){.threads = 2}, &p->k, &e), 0);
-    CHECK_EQ(model_open(dir, p->ops, p->k, &p->m, &e), 0);
+    CHECK_EQ(model_open(dir, NULL, p->ops, p->k, &p->m, &e), 0);
     CHECK_EQ(sptok_open(path, &p->tok, &e), 0);
     CHECK_EQ(grammar_new(p->tok, &grammar_colour, &p->g, &e), 0);
     CHECK_EQ(model_head_new(p->m, p->g->head_ids, p->g->n_head, &p->head, &e), 0);

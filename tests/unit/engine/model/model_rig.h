@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/model/parts.h"
+#include "engine/model/internal.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"
 #include "tests/golden/gold.h"
@@ -54,7 +54,7 @@ static inline void rig_ready(struct rig *r, int rows, int slots) {
 static inline void rig_open(struct rig *r, const char *backend, const char *dir) {
     struct err e = {0};
     rig_kern(r, backend);
-    CHECK_EQ(model_open(dir, r->ops, r->k, &r->m, &e), 0);
+    CHECK_EQ(model_open(dir, NULL, r->ops, r->k, &r->m, &e), 0);
     if (e.code) printf("%s\n", e.text);
 }
 

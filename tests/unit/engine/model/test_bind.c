@@ -224,7 +224,7 @@ static double double_tap(int i, int k) {
 TEST(bind_positions_double_exactly) {
     float src[1 + 64] = {7}, dst[1 + 256];
     src[1 + 3 * 8 + 4] = 1; /* an impulse at row 3, column 4 */
-    bind_resize_positions(src, 8, dst, 16, 1);
+    positions_resize(src, 8, dst, 16, 1);
     CHECK(dst[0] == 7);
     for (int y = 0; y < 16; y++)
         for (int x = 0; x < 16; x++) {
@@ -233,7 +233,7 @@ TEST(bind_positions_double_exactly) {
         }
     for (int i = 0; i < 64; i++)
         src[1 + i] = 0.5f; /* a flat grid stays flat, edges too */
-    bind_resize_positions(src, 8, dst, 5, 1);
+    positions_resize(src, 8, dst, 5, 1);
     for (int i = 0; i < 25; i++)
         CHECK_NEAR(dst[1 + i], 0.5, 1e-7);
 }
@@ -267,7 +267,8 @@ TEST(bind_without_memory) {
     bend_free(b);
 }
 
-/* ---- folders -------------------------------------------------------------------------------------- */
+/* ---- folders
+ * -------------------------------------------------------------------------------------- */
 
 static char *read_all(const char *path, size_t *len) {
     FILE *f = fopen(path, "rb");
@@ -305,22 +306,22 @@ TEST(model_opens_folders) {
     CHECK(mkdtemp(dir) != NULL);
     snprintf(config, sizeof config, "%s/config.json", dir);
     snprintf(weights, sizeof weights, "%s/model.safetensors", dir);
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, &e), E_NOT_FOUND);
+    CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, &e), E_NOT_FOUND);
     CHECK_HAS(e.text, "config.json");
     size_t config_len;
     char *config_bytes = read_all("tests/golden/tiny/config.json", &config_len);
     write_all(config, config_bytes, config_len);
     e = (struct err){0};
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, &e), E_NOT_FOUND);
+    CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, &e), E_NOT_FOUND);
     CHECK_HAS(e.text, "model.safetensors");
     write_all(weights, bytes, len - 1);
     e = (struct err){0};
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, &e), E_FORMAT);
+    CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, &e), E_FORMAT);
     CHECK_HAS(e.text, "truncated");
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, NULL), E_FORMAT); /* nobody has to listen */
+    CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, NULL), E_FORMAT); /* nobody has to listen */
     CHECK(r.m == NULL);
     write_all(weights, bytes, len);
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, NULL), 0);
+    CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, NULL), 0);
     rig_close(&r);
     unlink(config);
     unlink(weights);
