@@ -1,6 +1,6 @@
 /* sptok_internal.h - the inside of a tokenizer: its pieces and the table of their texts.
  *
- * sptok_open.c fills it from a file, sptok.c encodes and decodes with it; nobody else includes
+ * sptok_open.c fills it from a file, sptok.c encodes and decodes with it. No other file includes
  * this.
  */
 #ifndef ENGINE_FILES_SPTOK_INTERNAL_H

@@ -1,10 +1,11 @@
-/* config.c - config.json: what the network is and how it wants to be asked.
+/* config.c - config.json: the sizes of the network and how its prompts are spelled.
  *
- * One table says it all: section, key, type, bounds, and the value of a key that may be missing.
+ * One table has it all: section, key, type, bounds, and the value of a key that may be missing.
  * Names are those of Hugging Face's LLaMA configs where they exist (docs/model.md sections 5.2 and
- * 9). Unknown keys are ignored, as everybody's configs carry many; a known key of the wrong type
- * never is. Values under the lower bound can't be right (E_FORMAT), over the upper one are absurd
- * (E_TOO_BIG): the bounds keep every product of two sizes within an int and every buffer plannable.
+ * 9). Unknown keys are ignored, since published configs have many. A known key of the wrong type is
+ * an error. Values below the lower bound can't be right (E_FORMAT), values above the upper one are
+ * absurd (E_TOO_BIG). The bounds keep every product of two sizes within an int, and every buffer
+ * plannable.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -74,7 +75,7 @@ static struct path path_of(const char *section, const char *key) {
 }
 #define PATH(section, key) (path_of(section, key).text)
 
-/* The object that holds a section's keys; NULL and an error when there is none. */
+/* The object with the keys of a section; NULL and an error when there is none. */
 static const json_t *section_of(const json_t *root, const char *section, struct err *e) {
     if (!section) return root;
     const json_t *s = json_object_get(root, section);
@@ -173,7 +174,7 @@ static int read_words(const json_t *root, struct model_config *out, struct err *
     return 0;
 }
 
-/* What must fit together, and the derived sizes. */
+/* Sizes that must fit together, and those that follow from others. */
 static int check_whole(struct model_config *c, struct err *e) {
     const struct model_vision *v = &c->vision;
     const struct model_text *t = &c->text;

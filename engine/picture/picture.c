@@ -1,9 +1,8 @@
 /* picture.c - resize, digest, count references.
  *
- * The digest names what the model will see and where it came from: SHA-256 over the version of this
+ * The digest covers what the model gets and how it was made: SHA-256 over the version of this
  * preparation, width, height, channels, all pixels of the original and the model's own digest. The
- * shape is hashed as numbers, so 30x100 and 100x30 with the same bytes differ.
- * Thread: any.
+ * sides are hashed as numbers, so 30x100 and 100x30 with the same bytes differ. Thread: any.
  */
 #include "engine/picture/picture.h"
 

@@ -103,7 +103,7 @@ void alone_begin(struct alone *a, const struct prompt *p) {
 
 void alone_feed(struct alone *a, int32_t token) { run(a, &token, 1); }
 
-int alone_speak(struct alone *a, const struct prompt *p, int max, int32_t *ids) {
+int alone_generate(struct alone *a, const struct prompt *p, int max, int32_t *ids) {
     int n = 0;
     alone_begin(a, p);
     while (n < max && a->best != sptok_eos(a->tok)) {

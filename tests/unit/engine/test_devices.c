@@ -1,5 +1,5 @@
 /* test_devices.c - an engine on several devices: which lists of them are legal, that answers are
- * the same bits wherever they come from, where jobs go (told by counters, never by time), and how
+ * the same bits wherever they come from, where jobs go (by counters, never by time), and how
  * it ends. */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -143,7 +143,7 @@ TEST(devices_refuse_what_is_no_picture) {
     eng_close(e);
 }
 
-TEST(devices_are_told_and_share_the_threads) {
+TEST(devices_are_named_and_share_the_threads) {
     struct eng *e = NULL;
     struct err err = {0};
     struct eng_options o = {.model = TINY, .device = "cpu,cpu", .threads = 5};
@@ -297,7 +297,7 @@ TEST_LIMIT(devices_take_over_from_one_that_is_far_behind, 60) {
     eng_close(e);
 }
 
-/* What the lost device had fails; what another has may end; nobody gets in any more. */
+/* What the lost device had fails; what another has may end; no more jobs are accepted. */
 TEST_LIMIT(devices_one_lost_ends_all, 60) {
     struct kern_ops slow;
     struct eng *e = open_held(&slow);
@@ -352,7 +352,7 @@ static char model_link[64];
 static const char *model_next;
 static int (*real_open)(const struct kern_config *cfg, struct kern **out, struct err *e);
 
-/* Somebody puts another model in its place while the devices are being opened. */
+/* Another model replaces it while the devices are being opened. */
 static int open_and_change(const struct kern_config *cfg, struct kern **out, struct err *e) {
     CHECK_EQ(unlink(model_link), 0);
     CHECK_EQ(symlink(model_next, model_link), 0);

@@ -30,7 +30,7 @@ static void wait_end(struct eng_job *j) {
     }
 }
 
-/* ---- what an engine says about itself ---- */
+/* ---- information and statistics ---- */
 
 TEST(engine_info_and_empty_statistics) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY "/", .kv_tokens = 1000});

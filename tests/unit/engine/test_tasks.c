@@ -1,6 +1,6 @@
 /* test_tasks.c - every task of docs/model.md section 4.3, held against one prompt at a time through
  * the model (alone.h); alone, all at once, and twice. On the default model, and on those of random
- * weights, which say more than "the end" but are too short for some prompts.
+ * weights, which generate more than the end of text but are too short for some prompts.
  */
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "tests/unit/engine/eng_rig.h"
 
 #define MINI "models/lamm-mini"
-enum { PICTURES = 4, PLACES = 48, SPOKEN = 12 };
+enum { PICTURES = 4, PLACES = 48, TOKENS = 12 };
 
 static const char *const choices[] = {"a dog", "yes", "no", "2"};
 
@@ -124,26 +124,26 @@ static void check_mask(struct scene *s, const struct eng_ask *ask, const struct 
 
 static void check_text(struct scene *s, const struct eng_ask *ask, const struct eng_job *j) {
     struct prompt *p = mem_must(sizeof *p);
-    int32_t want[SPOKEN];
+    int32_t want[TOKENS];
     uint32_t n;
     size_t len, want_len;
-    char text[SPOKEN * 64];
+    char text[TOKENS * 64];
     const struct eng_token *t = eng_job_tokens(j, &n);
     prompt_of(s, ask, p);
     int image_tokens = eng_info(s->e)->image_tokens;
     CHECK_EQ(eng_job_prompt_tokens(j), p->n + (int)ask->n_pictures * (image_tokens - 1));
-    CHECK_EQ(n, alone_speak(s->a, p, SPOKEN, want));
-    CHECK_EQ(eng_job_finish(j), n == SPOKEN ? ENG_CUT : ENG_STOPPED);
+    CHECK_EQ(n, alone_generate(s->a, p, TOKENS, want));
+    CHECK_EQ(eng_job_finish(j), n == TOKENS ? ENG_CUT : ENG_STOPPED);
     for (uint32_t i = 0; i < n; i++) {
         CHECK_EQ(t[i].id, want[i]);
         CHECK_EQ(t[i].top[0], want[i]); /* greedy */
         CHECK(t[i].logprob == t[i].top_logprob[0] && t[i].logprob >= t[i].top_logprob[1]);
         CHECK(i == 0 || t[i].end >= t[i - 1].end);
     }
-    const char *said = eng_job_text(j, &len);
+    const char *got = eng_job_text(j, &len);
     CHECK_EQ(sptok_decode(s->a->tok, want, n, text, sizeof text, &want_len, NULL), 0);
     CHECK_EQ(len, want_len);
-    CHECK_MEM(said, text, len);
+    CHECK_MEM(got, text, len);
     mem_free(p);
 }
 
@@ -185,7 +185,7 @@ static void make_asks(struct scene *s, struct eng_ask *ask) {
         {1, "[vqa] what is this?", "a dog"}, {0, "and where?", "left"}, {2, "is it here?", NULL}};
     static const struct eng_turn talk[] = {{0, "hello\nyou", NULL}};
     static const struct eng_turn two[] = {{2, "which one is bigger?", NULL}};
-    struct eng_generate brief = {.max_tokens = SPOKEN};
+    struct eng_generate brief = {.max_tokens = TOKENS};
     for (int i = 0; i < ASKS; i++)
         ask[i] = (struct eng_ask){
             .pictures = s->picture, .n_pictures = 1, .generate = brief, .urgency = ENG_ANSWER};
@@ -224,7 +224,7 @@ static void check_answer(struct scene *s, int i, const struct eng_ask *ask,
     }
 }
 
-/* Do two jobs of one ask say the same, bit by bit? */
+/* Do two jobs of one ask have the same answers, bit by bit? */
 static void check_same(const struct eng_job *a, const struct eng_job *b) {
     uint32_t n, m;
     size_t len, len_b;
@@ -292,12 +292,12 @@ static void check_tasks(const char *dir, int least, uint64_t tokens) {
 }
 
 TEST_LIMIT(tasks_answer_as_one_prompt_alone, 180) { check_tasks(MINI, ASKS, 0); }
-TEST_LIMIT(tasks_of_a_random_model, 120) { check_tasks(TINY, 7, 2 * 3 * SPOKEN); }
+TEST_LIMIT(tasks_of_a_random_model, 120) { check_tasks(TINY, 7, 2 * 3 * TOKENS); }
 TEST_LIMIT(tasks_of_a_random_model_with_digits, 120) {
-    check_tasks(TINY_DIGITS, 6, 2 * 2 * SPOKEN);
+    check_tasks(TINY_DIGITS, 6, 2 * 2 * TOKENS);
 }
 
-/* A seed draws the same text every time, and another seed another one in the end. */
+/* A seed gives the same text every time, and some other seed gives another one. */
 TEST_LIMIT(tasks_sample_by_seed, 60) {
     struct scene s;
     open_scene(&s, TINY);

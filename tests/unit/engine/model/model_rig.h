@@ -151,7 +151,7 @@ static inline void rig_row(struct rig_pass *p, int src, int pos, int slot) {
     p->tail_off[i + 1] = p->tail_off[i];
 }
 
-/* The last row looks at these slots too. */
+/* The last row attends to this slot, too. */
 static inline void rig_tail(struct rig_pass *p, int slot) {
     p->tail[p->tail_off[p->p.rows]++] = slot;
 }
@@ -173,7 +173,7 @@ static inline void rig_pick(struct rig_pass *p, int row) {
     p->pick_group.picks = p->p.picks;
 }
 
-/* Prompt ids (-1: the picture of place `feat`) as (src) of rows. */
+/* Prompt ids (-1: the picture of entry `feat`) as `src` of rows. */
 static inline int rig_expand(const struct rig *r, const int32_t *ids, int n, int feat,
                              int32_t *src) {
     int count = 0, tokens = model_config(r->m)->n_image_tokens;

@@ -213,7 +213,7 @@ TEST(bind_qkv_bias) {
     bend_free(b);
 }
 
-/* Weight of source place k in place i of a doubled axis, as docs/model.md section 1.2 states it:
+/* Weight of source index k in index i of a doubled axis, as docs/model.md section 1.2 states it:
  * i = 2j+1 reads j-1 .. j+2, i = 2j reads j-2 .. j+1 with the weights reversed. */
 static double double_tap(int i, int k) {
     static const double weight[4] = {-0.10546875, 0.87890625, 0.26171875, -0.03515625};
@@ -318,7 +318,8 @@ TEST(model_opens_folders) {
     e = (struct err){0};
     CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, &e), E_FORMAT);
     CHECK_HAS(e.text, "truncated");
-    CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, NULL), E_FORMAT); /* nobody has to listen */
+    CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, NULL),
+             E_FORMAT); /* an error struct is optional */
     CHECK(r.m == NULL);
     write_all(weights, bytes, len);
     CHECK_EQ(model_open(dir, NULL, r.ops, r.k, &r.m, NULL), 0);

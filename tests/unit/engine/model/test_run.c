@@ -13,7 +13,7 @@ struct prompt {
     int n;
 };
 
-/* The golden prompt of the tiny model with the picture of place 0, which has been seen. */
+/* The golden prompt of the tiny model with the picture of entry 0, which is encoded. */
 static struct prompt tiny_prompt(struct rig *r) {
     struct prompt p;
     struct gold g;
@@ -94,7 +94,8 @@ static void lanes_and_neighbours(const char *backend) {
     rig_begin(&r, p);
     add_chunk(p, &t, 0, stem, 0);
     mem_free(rig_run(&r, p));
-    /* Two tokens of each lane in one pass, tokens ride along; a stranger's prefill in between. */
+    /* Two tokens of each lane in one pass, tokens ride along; another prompt's prefill in
+     * between. */
     const struct prompt *lanes[] = {&t, &u};
     for (int step = 0; step < 2; step++) {
         int done = step ? 2 : 0, count = step ? 1 : 2;
@@ -136,7 +137,7 @@ static void drop_tensor(void *ud, const char *name, const float *data, int rows,
     *(int *)ud += rows > 0 && cols > 0;
 }
 
-/* The short cut of the last layer, off while somebody watches, changes nothing. */
+/* The short cut of the last layer, off while there is a tap, changes nothing. */
 static void short_cut(const char *backend) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
@@ -208,7 +209,7 @@ static void choices(const char *backend) {
     CHECK_EQ(p->best[1], probs[5] > probs[4]);
     CHECK(probs[8] == 1 && p->best[2] == 0);
     p->best[0] = p->best[1] = -1;
-    groups[0].probs = groups[1].probs = NULL; /* nobody asks: the choices are the same */
+    groups[0].probs = groups[1].probs = NULL; /* not wanted: the picks are the same */
     CHECK_EQ(model_run(r.m, &p->p, &e), 0);
     CHECK(probs[p->best[0]] == best && p->best[1] == (probs[5] > probs[4]));
     model_head_free(r.m, few);
@@ -223,13 +224,13 @@ TEST(model_run_picks) {
         choices(rig_backends[i]);
 }
 
-TEST(model_see_keeps_pictures_apart) {
+TEST(model_encode_keeps_pictures_apart) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
     open_tiny(&r, "ref");
     struct prompt t = tiny_prompt(&r), u = t;
     for (int i = 0; i < u.n; i++)
-        if (u.src[i] < 0) u.src[i] = ~(~u.src[i] + 16); /* place 1 */
+        if (u.src[i] < 0) u.src[i] = ~(~u.src[i] + 16); /* entry 1 */
     float *want = plain(&r, p, &t);
     uint8_t *black = mem_must(32 * 32 * 3);
     model_encode(r.m, black, 1);
@@ -363,7 +364,7 @@ TEST(model_plans_that_cannot_be) {
         CHECK_HAS(e.text, "plan: ");
         rig_close(&r);
     }
-    int rc = E_NOMEM; /* memory runs out at every place in turn */
+    int rc = E_NOMEM; /* memory runs out at every allocation in turn */
     for (uint64_t n = 1; rc; n++) {
         struct rig r;
         struct model_plan plan = {.rows_max = 8, .picks_max = 8, .kv_slots = 8, .feats_max = 1};

@@ -207,7 +207,7 @@ void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z) {
     make_kinds(r);
     kv_init(&r->kv, z->range_slots, z->single_slots, stem_parts_max(SCHED_RUNNING, z->cached));
     stem_init(&r->stems, &r->kv, SCHED_RUNNING, z->cached);
-    feats_init(&r->places, 4);
+    feats_init(&r->entries, 4);
     lane_init(&r->lanes, &r->kinds, &r->kv, z->lanes, LANE_CHOICE_MAX + 1);
     batch_init(&r->batch, z->rows, 8 + r->g.feed_max, SCHED_RUNNING, &r->kinds, NULL, NULL);
     sched_init(&r->sched, &r->kv, &r->stems, &r->lanes);
@@ -217,7 +217,7 @@ void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z) {
 void rig_close(struct rig *r) {
     batch_clear(&r->batch);
     lane_clear(&r->lanes);
-    feats_clear(&r->places);
+    feats_clear(&r->entries);
     stem_clear(&r->stems);
     kv_clear(&r->kv);
     void *all[] = {r->slots,   r->texts,   r->order,      r->text_ids,  r->g.lead, r->g.fields,
@@ -253,7 +253,7 @@ static void pick(const struct rig *r, uint64_t context, int32_t set, int32_t *be
         probs[i] = (float)(exp(logit[i]) / sum);
 }
 
-/* A picture token of place j has no number of its own: its picture and j stand for it. */
+/* Token j of a picture has no id. Its picture and j stand for it. */
 static int32_t identity(const struct rig *r, int32_t src) {
     if (src >= 0) return src;
     int32_t feat = ~src / RIG_IMAGE_TOKENS, j = ~src % RIG_IMAGE_TOKENS;
@@ -348,15 +348,15 @@ struct eng_job *rig_submit(struct rig *r, const struct eng_ask *ask) {
 /* One picture a turn. */
 static void rig_see(struct rig *r) {
     for (enum eng_class c = 0; c < ENG_CLASSES; c++) {
-        struct eng_job *unseen = sched_next_picture(&r->sched, c);
-        if (!unseen) continue;
-        struct stem_part *part = stem_next_picture(unseen->stem);
-        int is_seen;
-        int32_t feat = feats_take(&r->places, &r->stems, part->digest, &is_seen);
+        struct eng_job *job = sched_next_picture(&r->sched, c);
+        if (!job) continue;
+        struct stem_part *part = stem_next_picture(job->stem);
+        int is_filled;
+        int32_t feat = feats_take(&r->entries, &r->stems, part->digest, &is_filled);
         if (feat < 0) return;
         part->feat = feat;
-        r->feats[feat] = picture_rgb(unseen->pictures[0])[0];
-        r->seen += (uint64_t)!is_seen;
+        r->feats[feat] = picture_rgb(job->pictures[0])[0];
+        r->seen += (uint64_t)!is_filled;
         return;
     }
 }

@@ -40,8 +40,8 @@ struct rig {
     struct {
         int32_t token, pos;
     } * slots;
-    struct feats places;
-    int32_t feats[4]; /* which picture each place holds */
+    struct feats entries;
+    int32_t feats[4]; /* which picture each entry holds */
     uint64_t passes, rows, seen;
     int32_t most_rows;
 };

@@ -1,9 +1,9 @@
-/* test_kv.c - slots of the pool: runs never overlap, gaps grow together, promises are kept. */
+/* test_kv.c - slots of the pool: ranges never overlap, gaps grow together, promises are kept. */
 #include "engine/run/kv.h"
 #include "kernels/base/rng.h"
 #include "tests/check.h"
 
-TEST(kv_runs_are_first_fit_and_grow_together) {
+TEST(kv_ranges_are_first_fit_and_grow_together) {
     struct kv kv;
     int32_t a, b, c, d;
     kv_init(&kv, 100, 10, 8);
@@ -25,18 +25,18 @@ TEST(kv_runs_are_first_fit_and_grow_together) {
     kv_clear(&kv);
 }
 
-TEST(kv_runs_survive_random_use) {
-    enum { SLOTS = 200, RUNS = 16 };
+TEST(kv_ranges_survive_random_use) {
+    enum { SLOTS = 200, RANGES = 16 };
     struct kv kv;
-    struct kv_gap held[RUNS];
+    struct kv_gap held[RANGES];
     uint8_t owner[SLOTS];
     int32_t n = 0;
     uint64_t dice = 0;
     memset(owner, 0, sizeof owner);
-    kv_init(&kv, SLOTS, 1, RUNS);
+    kv_init(&kv, SLOTS, 1, RANGES);
     for (int round = 0; round < 20000; round++) {
         uint64_t r = rng_u64(test_seed(), dice++);
-        if (n < RUNS && (r & 1)) {
+        if (n < RANGES && (r & 1)) {
             int32_t len = 1 + (int32_t)((r >> 8) % 40), slot;
             if (!kv_range_take(&kv, len, &slot)) continue;
             for (int32_t i = slot; i < slot + len; i++)

@@ -175,7 +175,7 @@ TEST(run_every_token_is_computed_once) {
     CHECK_EQ(s.stem_tokens, r.questions.stem_tokens);
     CHECK(s.queued_ns <= s.first_ns && s.first_ns <= s.end_ns && s.first_ns > 0);
     eng_job_put(j);
-    /* warm: the stem costs nothing, and nobody looks at the picture again */
+    /* warm: the stem costs nothing, and the picture is not encoded again */
     uint64_t before = r.rows;
     j = rig_submit(&r, &ask);
     rig_finish(&r);

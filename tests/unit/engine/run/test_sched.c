@@ -36,11 +36,11 @@ static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_cl
 }
 
 /* First come, first served inside a class; and no class keeps another one out. */
-TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
+TEST(sched_runs_no_more_jobs_than_it_may) {
     enum { PER_CLASS = SCHED_OF_CLASS + 3 };
     static const struct {
         enum eng_class class;
-        int places;
+        int running;
     } crowd[] = {{ENG_PICTURE, SCHED_OF_CLASS},
                  {ENG_ANSWER, SCHED_RUNNING - SCHED_FOR_ACT - SCHED_OF_CLASS},
                  {ENG_MASK, 0},
@@ -54,7 +54,7 @@ TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
             j[k][i] = ask(&s, i, 40, crowd[k].class);
         rig_turn(&s.r, 1);
         for (int i = 0; i < PER_CLASS; i++)
-            CHECK_EQ(eng_job_state(j[k][i]), i < crowd[k].places ? ENG_RUNNING : ENG_WAITING);
+            CHECK_EQ(eng_job_state(j[k][i]), i < crowd[k].running ? ENG_RUNNING : ENG_WAITING);
     }
     rig_finish(&s.r);
     for (size_t k = 0; k < ARRAY_LEN(crowd); k++)
@@ -99,7 +99,8 @@ TEST(sched_passes_are_short_beside_act) {
     while (eng_job_state(act) < ENG_DONE) {
         uint64_t before = s.r.rows, own = act->rows;
         rig_turn(&s.r, 1);
-        CHECK(s.r.rows - before - (act->rows - own) <= SCHED_BESIDE_ACT + STEM_CHUNK); /* a unit */
+        CHECK(s.r.rows - before - (act->rows - own) <=
+              SCHED_BESIDE_ACT + STEM_CHUNK);       /* one piece of work */
         CHECK(s.r.rows - before > act->rows - own); /* the others are not left out */
         CHECK(++turns < 20);
     }
@@ -225,7 +226,7 @@ TEST(sched_running_jobs_make_room_for_an_aged_one) {
     for (int i = 0; i <= SCHED_SKIPS; i++)
         small[i] = ask(&s, 0, 1, ENG_PICTURE);
     for (int turn = 0; turn < 20 && eng_job_state(late) == ENG_WAITING; turn++) {
-        CHECK_EQ(eng_job_state(small[0]), ENG_WAITING); /* nobody goes past any more */
+        CHECK_EQ(eng_job_state(small[0]), ENG_WAITING); /* nobody passes it any more */
         rig_turn(&s.r, 1);
     }
     CHECK_EQ(eng_job_state(late), ENG_RUNNING);

@@ -70,7 +70,7 @@ static void check_tree(int32_t n, int letters, uint64_t seed) {
     n = make(texts, ids, order, n, letters, seed);
     CHECK_EQ(tree_build(&t, mem, texts, n, order, 0), 0);
     CHECK(t.n_branches < n);
-    int32_t tails = 0, runs = 0;
+    int32_t tails = 0, shared = 0;
     memset(used, 0, sizeof used);
     for (int32_t i = 0; i < n; i++) {
         CHECK(t.leaves[i].n > 0);
@@ -81,17 +81,17 @@ static void check_tree(int32_t n, int letters, uint64_t seed) {
     }
     for (int32_t r = 0; r < t.n_branches; r++) {
         CHECK(t.branches[r].n > 0);
-        CHECK_EQ(t.branches[r].slot0, runs);
-        runs += t.branches[r].n;
+        CHECK_EQ(t.branches[r].slot0, shared);
+        shared += t.branches[r].n;
         if (t.branches[r].up >= 0) used[t.branches[r].up]++;
     }
     for (int32_t r = 0; r < t.n_branches; r++) {
         CHECK(used[r] >= 2); /* else it would be no branch */
         CHECK_EQ(t.branches[r].children, used[r]);
     }
-    CHECK_EQ(t.branch_tokens, runs);
+    CHECK_EQ(t.branch_tokens, shared);
     CHECK_EQ(t.tail_tokens, tails);
-    CHECK_EQ(runs + tails, least_rows(texts, n));
+    CHECK_EQ(shared + tails, least_rows(texts, n));
     arena_free(mem);
 }
 

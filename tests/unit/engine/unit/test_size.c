@@ -1,5 +1,5 @@
-/* test_size.c - engines under a cap of device memory: what nobody chose shrinks and the answers
- * stay the same; what somebody chose is refused with the need; below the least, nothing opens and
+/* test_size.c - engines under a cap of device memory: sizes that are 0 shrink and the answers
+ * stay the same; given sizes are refused with the need; below the least, nothing opens and
  * nothing stays. And the paper's shape, without weights: its prompts have the numbers of tokens of
  * docs/model.md sections 4.2 and 8. */
 #include <stdio.h>
@@ -241,7 +241,7 @@ static const char *cut(const struct sptok *t, const char *text) {
     return bars;
 }
 
-/* Piece by piece where docs/model.md section 4.2 tells the pieces; any other text in some way. */
+/* Piece by piece where docs/model.md section 4.2 lists the pieces; any other text in some way. */
 TEST(size_of_the_paper_s_pieces) {
 #define S "\xe2\x96\x81"
     static const char *const cases[][2] = {
@@ -285,7 +285,7 @@ TEST(size_of_seeded_weights_runs) {
     CHECK(eng_rig_same(first, second, ENG_RIG_ALL));
 }
 
-/* Other answers, the same on each backend but for rounding; another digest; told in the log's
+/* Other answers, the same on each backend but for rounding; another digest; named in the log's
  * line. */
 TEST(fp8_decoder_is_another_model) {
     struct eng *plain, *fp8;
