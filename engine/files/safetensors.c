@@ -77,8 +77,7 @@ static const struct dtype *find_dtype(const char *name) {
     return NULL;
 }
 
-/* ---- one entry of the header
- * ------------------------------------------------------------------ */
+/* ---- one entry of the header ---- */
 
 static int read_shape(struct st_tensor *t, const json_t *shape, struct err *e) {
     const char *name = t->name;
@@ -163,8 +162,7 @@ static int check_metadata(const json_t *meta, struct err *e) {
     return 0;
 }
 
-/* ---- the whole table
- * -------------------------------------------------------------------------- */
+/* ---- the whole table ---- */
 
 static int by_offset(const void *pa, const void *pb) {
     const struct st_tensor *a = pa, *b = pb;
@@ -256,8 +254,7 @@ static int read_header(struct st *st, struct err *e) {
     return rc;
 }
 
-/* ---- door
- * -------------------------------------------------------------------------------------- */
+/* ---- door ---- */
 
 int st_parse(const void *bytes, size_t len, struct st **out, struct err *e) {
     *out = NULL;

@@ -30,8 +30,7 @@ struct bind {
     int rc; /* the first error */
 };
 
-/* ---- finding a tensor
- * --------------------------------------------------------------------------- */
+/* ---- finding a tensor ---- */
 
 /* A tensor that was made is not in the list. It is asked for once. */
 static void mark_used(struct bind *b, const struct st_tensor *t) {
@@ -122,8 +121,7 @@ static void widen(const struct st_tensor *t, float *out) {
     }
 }
 
-/* ---- sending it to the device
- * ------------------------------------------------------------------- */
+/* ---- sending it to the device ---- */
 
 static struct kern_ptr bind_floats(struct bind *b, const float *v, size_t n) {
     struct kern_ptr p = {0};
@@ -184,8 +182,7 @@ static struct kern_mat *bind_matrix(struct bind *b, const char *name, int n, int
     return t ? bind_stack(b, &t, 1, k) : NULL;
 }
 
-/* ---- the vision tower and the connector
- * --------------------------------------------------------- */
+/* ---- the vision tower and the connector ---- */
 
 /* pos_embed (1, 1 + any square, E) -> (1+P, E). */
 static struct kern_ptr bind_positions(struct bind *b) {
@@ -274,8 +271,7 @@ static void bind_vit(struct bind *b, struct vit *w) {
     w->proj_b = bind_vector(b, "bias", c->text.hidden_size);
 }
 
-/* ---- the decoder
- * -------------------------------------------------------------------------------- */
+/* ---- the decoder ---- */
 
 /* Matrices of one width and `n` rows each, stacked. */
 static struct kern_mat *bind_stacked(struct bind *b, const char *const *names, int count, int n,
@@ -335,8 +331,7 @@ static void bind_llama(struct bind *b, struct llama *w) {
     bind_head(b, t->is_tied ? embed : bind_find(b, "lm_head.weight", table, 2), w);
 }
 
-/* ---- what is left over
- * -------------------------------------------------------------------------- */
+/* ---- what is left over ---- */
 
 static int has_suffix(const char *s, const char *end) {
     size_t n = strlen(s), k = strlen(end);

@@ -16,8 +16,7 @@
 
 static size_t floats(size_t n) { return n * sizeof(float); }
 
-/* ---- the layers
- * ---------------------------------------------------------------------------------- */
+/* ---- the layers ---- */
 
 static struct kern_ptr index_at(const struct model *m, size_t offset) {
     return kern_at(m->work.index, offset);
@@ -149,8 +148,7 @@ static void llama_layers(struct model *m, const struct model_pass *p, const stru
     if (m->tap) gather_picks(m, p, at, w->x, w->pick_x);
 }
 
-/* ---- picks
- * ------------------------------------------------------------------------------------- */
+/* ---- picks ---- */
 
 static void llama_pick(struct model *m, const struct model_pass *p, const struct pass_index *at) {
     const struct work *w = &m->work;

@@ -74,47 +74,6 @@ TEST(engine_refuses_bad_options) {
     }
 }
 
-TEST(engine_pictures) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY});
-    uint8_t rgb[3 * 3000] = {0};
-    struct eng_picture *i, *k;
-    CHECK_EQ(eng_picture_new(e, rgb, 0, 5, &i, NULL), E_INVALID);
-    CHECK(!i);
-    CHECK_EQ(eng_picture_new(e, rgb, 5, -1, &i, NULL), E_INVALID);
-    CHECK_EQ(eng_picture_new(e, NULL, 5, 5, &i, NULL), E_INVALID);
-    CHECK_EQ(eng_picture_new(e, rgb, ENG_PICTURE_SIDE_MAX + 1, 1, &i, NULL), E_TOO_BIG);
-    CHECK_EQ(eng_picture_new(e, rgb, 20000, 20000, &i, NULL), E_TOO_BIG);
-    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &i, NULL), 0);
-    CHECK_EQ(eng_picture_new(e, rgb, 100, 30, &k, NULL), 0);
-    CHECK_EQ(strlen(eng_picture_digest(i)), 64);
-    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0); /* the same bytes */
-    int w, h;
-    eng_picture_size(k, &w, &h);
-    CHECK(w == 100 && h == 30);
-    CHECK(eng_picture_get(k) == k);
-    eng_picture_put(k);
-    eng_picture_put(k);
-    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &k, NULL), 0);
-    CHECK_STR(eng_picture_digest(i), eng_picture_digest(k));
-    eng_picture_put(k);
-    rgb[8999]++;
-    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &k, NULL), 0);
-    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0);
-    eng_picture_put(i);
-    eng_picture_put(k);
-    eng_picture_put(NULL);
-    /* another model never knows a picture by the same digest */
-    struct eng *other = eng_rig_open(&(struct eng_options){.model = TINY_DIGITS});
-    i = eng_rig_picture(e, 3);
-    k = eng_rig_picture(other, 3);
-    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0);
-    CHECK(memcmp(eng_picture_truth(i), eng_picture_truth(k), 16 * 16 * 3) == 0);
-    eng_picture_put(i);
-    eng_picture_put(k);
-    eng_close(other);
-    eng_close(e);
-}
-
 /* ---- full ---- */
 
 /* Jobs that the step thread can't have finished yet: it is held in a wake. */
