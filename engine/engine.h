@@ -62,12 +62,10 @@ struct eng_info {
     char backend[512]; /* "cpu: avx512, 2 threads"; several devices with semicolons between */
     char note[240];    /* why "auto" did not take the GPU; empty: nothing to report */
     uint64_t parameters;
-    int grid;              /* pixel questions are about grid x grid places */
-    int image_size;        /* side of the picture that the vision tower gets */
-    int tokens_per_number; /* of a colour value, at most */
-    int image_tokens;      /* tokens of a prompt that one picture takes */
-    int positions;         /* tokens of a prompt and its answer together, at most */
-    int vocabulary;
+    int grid;         /* pixel questions are about grid x grid places */
+    int image_size;   /* side of the picture that the vision tower gets */
+    int image_tokens; /* tokens of a prompt that one picture takes */
+    int positions;    /* tokens of a prompt and its answer together, at most */
 };
 
 /* E_NOMEM: the device has no room for the model and its smallest pass. The text says how much is

@@ -97,10 +97,8 @@ static void describe(struct unit *u, const struct eng_options *o) {
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;
-    i->tokens_per_number = u->kinds->g[KIND_COLOUR]->depth_max - 1; /* without comma or bracket */
     i->image_tokens = c->n_image_tokens;
     i->positions = c->text.max_positions;
-    i->vocabulary = sptok_size(u->tok);
     u->picture_sizes = (struct picture_sizes){i->image_size, i->grid, i->digest};
 }
 

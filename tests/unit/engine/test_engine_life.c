@@ -39,7 +39,6 @@ TEST(engine_info_and_empty_statistics) {
     CHECK_EQ(strlen(i->digest), 64);
     CHECK_HAS(i->backend, eng_rig_backend());
     CHECK_EQ(i->image_size, 32);
-    CHECK_EQ(i->tokens_per_number, 1);
     CHECK(i->parameters > 100000);
     CHECK_EQ(eng_health(e), 0);
     CHECK_STR(eng_lost(e), "");
