@@ -141,7 +141,7 @@ void call_stats(struct api_call *c, struct eng_job_stats *out) {
         out->queued_ns = earlier(out->queued_ns, s.queued_ns);
         out->first_ns = earlier(out->first_ns, s.first_ns);
         if (s.end_ns > out->end_ns) out->end_ns = s.end_ns;
-        out->see_ns += s.see_ns;
+        out->vision_ns += s.vision_ns;
         out->stem_tokens += s.stem_tokens;
         out->stem_cached += s.stem_cached;
         out->rows += s.rows;

@@ -115,8 +115,8 @@ static void write_engine(struct buf *b, const struct eng_stats *s) {
     counter(b, "picks_total", s->picks, "Rows for which logits were computed.");
     counter(b, "pixels_total", s->pixels, "Pixel questions answered.");
     write_tasks(b, s);
-    counter(b, "pictures_seen_total", s->see, "Pictures that went through the vision tower.");
-    counter_seconds(b, "vision_seconds_total", s->see_ns, "Time spent in the vision tower.");
+    counter(b, "pictures_seen_total", s->pictures, "Pictures that went through the vision tower.");
+    counter_seconds(b, "vision_seconds_total", s->vision_ns, "Time spent in the vision tower.");
     head(b, "jobs_total", "counter", "Jobs that ended, by how.");
     buf_printf(b, "lammd_jobs_total{outcome=\"done\"} %llu\n", (unsigned long long)s->jobs_done);
     buf_printf(b, "lammd_jobs_total{outcome=\"failed\"} %llu\n",

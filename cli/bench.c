@@ -129,7 +129,7 @@ static int one_run(struct bench *b, struct err *e) {
     if (rc) return rc;
     rc = ask(b, picture, NULL, &b->cold, &b->cold_first, e);
     struct eng_job_stats cold = b->last;
-    if (rc == 0) runs_add(&b->see, (double)cold.see_ns / 1e9);
+    if (rc == 0) runs_add(&b->see, (double)cold.vision_ns / 1e9);
     if (rc == 0) rc = ask(b, picture, NULL, &b->warm, &b->warm_first, e);
     if (rc == 0) rc = ask(b, picture, "the red circle", &b->mask, NULL, e);
     if (rc == 0) rc = act(b, picture, e);

@@ -400,18 +400,18 @@ const char *config_model(const struct config *cfg, char path[4096]) {
 struct eng_options config_engine(const struct config *cfg, const char *model) {
     uint64_t seed = 0;
     if (cfg->weights) (void)read_seed(cfg->weights, &seed); /* checked when it was parsed */
-    return (struct eng_options){.model_dir = model,
+    return (struct eng_options){.model = model,
                                 .is_seeded = cfg->weights != NULL,
                                 .seed = seed,
-                                .as_fp8 = cfg->is_fp8 != 0,
+                                .fp8 = cfg->is_fp8 != 0,
                                 .profile = cfg->profile,
-                                .memory_max = (uint64_t)cfg->memory_mib << 20,
-                                .backend = cfg->device ? cfg->device : "auto",
+                                .memory = (uint64_t)cfg->memory_mib << 20,
+                                .device = cfg->device ? cfg->device : "auto",
                                 .plugin = getenv("LAMMD_PLUGIN"),
                                 .isa = cfg->isa,
                                 .threads = (int)cfg->threads,
-                                .width = (int)cfg->lanes,
-                                .rows_max = (int)cfg->rows,
+                                .lanes = (int)cfg->lanes,
+                                .rows = (int)cfg->rows,
                                 .kv_tokens = (int)cfg->kv_tokens,
                                 .cached_images = (int)cfg->cached_images,
                                 .queue_tokens = (uint64_t)cfg->queue_tokens};

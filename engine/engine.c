@@ -1,16 +1,17 @@
-/* engine.c - the engine as callers know it: one or more units, each a device with its own step thread, and
- * the rule that spreads jobs over them.
+/* engine.c - the engine as callers know it: one or more units, each a device with a step thread of
+ * its own, and the rule that spreads jobs over them.
  *
- * The rule. A job goes to the unit that a picture of its was sent to last, since stem and features are likely
- * still there: so the questions about one picture, and the frames of one game, stay together. A job whose
- * pictures nobody has had goes to the unit with the smallest backlog, and so does one whose unit is
- * behind that by more than a whole picture's questions: it is then cheaper to look again than to wait. Of units
- * with equal backlogs the digest of the first picture picks one, so that an engine which is mostly at rest
- * uses the caches of all, and games don't meet on one device. Where a picture went is kept in a table of
- * fixed size in which later pictures overwrite earlier ones; who isn't in it any more is a stranger.
+ * The rule. A job goes to the unit that one of its pictures was sent to last, since stem and
+ * features are likely still there. So the questions about one picture, and the frames of one game,
+ * stay together. There are two exceptions. A job whose pictures went nowhere yet goes to the unit
+ * with the smallest backlog. So does a job whose unit is behind that by more than a whole picture's
+ * questions: encoding the picture again is then cheaper than waiting. Of units with equal backlogs
+ * the digest of the first picture chooses one, so that an engine that is mostly idle uses the
+ * caches of all, and games don't meet on one device. A table of fixed size holds where pictures
+ * went. Later pictures overwrite earlier ones.
  *
- * A lost device ends the engine, not the unit alone: jobs on other devices may end, new ones are refused,
- * and the process goes down for its supervisor, which starts it with what is left.
+ * A lost device ends the engine, not the unit alone: jobs on other devices may end, new ones are
+ * refused, and the process exits. Its supervisor starts it again with the devices that are left.
  */
 #include "engine/engine.h"
 
@@ -22,9 +23,9 @@
 #include "engine/unit/unit.h"
 #include "kernels/base/mem.h"
 
-enum { SEEN = 4096, SPEC_MAX = 256 };
+enum { SENT = 4096 };
 
-struct seen {
+struct sent {
     uint64_t picture; /* the first 64 bits of its digest; 0: nothing here */
     int unit;
 };
@@ -33,10 +34,10 @@ struct eng {
     struct unit *unit[ENG_DEVICES_MAX];
     int n;
     struct eng_info info;
-    uint64_t spill; /* rows of a whole picture's questions */
+    uint64_t spill; /* rows of a whole picture's questions: how far a unit may be behind */
 
     pthread_mutex_t mutex; /* of what follows */
-    struct seen seen[SEEN];
+    struct sent sent[SENT];
 };
 
 /* ---- opening ---- */
@@ -85,7 +86,7 @@ static int read_devices(const char *list, const char *plugin, struct devices *d,
 static struct eng_options options_of(const struct eng_options *opt, const struct devices *d,
                                      int i) {
     struct eng_options o = *opt;
-    o.device = d->at[i].device;
+    o.device_index = d->at[i].device;
     if (d->on_host > 1 && strcmp(d->at[i].ops->name, "cuda") != 0) {
         long all = opt->threads > 0 ? opt->threads : sysconf(_SC_NPROCESSORS_ONLN);
         o.threads = all > d->on_host ? (int)(all / d->on_host) : 1;
@@ -93,7 +94,7 @@ static struct eng_options options_of(const struct eng_options *opt, const struct
     return o;
 }
 
-/* info of the whole: the first unit's, all devices named. */
+/* The info of the first unit, but with all devices named. */
 static void describe(struct eng *e, const char *note) {
     size_t at = 0;
     e->info = e->unit[0]->info;
@@ -101,8 +102,8 @@ static void describe(struct eng *e, const char *note) {
         at += (size_t)snprintf(e->info.backend + at, sizeof e->info.backend - at, "%s%s",
                                i ? "; " : "", e->unit[i]->info.backend);
     (void)snprintf(e->info.note, sizeof e->info.note, "%s", note);
-    const struct job_form *f = &e->unit[0]->pixels->form;
-    e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)f->places * (uint64_t)f->answer_max;
+    const struct questions *q = &e->unit[0]->pixels->questions;
+    e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)q->n_texts * (uint64_t)q->answer_max;
 }
 
 static int check_sizes(const struct eng_options *o, struct err *err) {
@@ -110,8 +111,8 @@ static int check_sizes(const struct eng_options *o, struct err *err) {
         const char *name;
         int value, most;
     } all[] = {{"threads", o->threads, ENG_THREADS_MAX},
-               {"lanes", o->width, ENG_ROWS_MAX},
-               {"rows", o->rows_max, ENG_ROWS_MAX},
+               {"lanes", o->lanes, ENG_ROWS_MAX},
+               {"rows", o->rows, ENG_ROWS_MAX},
                {"KV tokens", o->kv_tokens, ENG_KV_TOKENS_MAX},
                {"cached pictures", o->cached_images, ENG_CACHED_IMAGES_MAX}};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
@@ -152,14 +153,14 @@ int eng_open_on(const struct eng_options *opt, const struct kern_ops *const *ops
     *out = NULL;
     must(n >= 1 && n <= ENG_DEVICES_MAX);
     for (int i = 0; i < n; i++)
-        d.at[i] = (struct kern_choice){.ops = ops[i], .device = opt->device};
+        d.at[i] = (struct kern_choice){.ops = ops[i], .device = opt->device_index};
     return open_all(opt, &d, out, err);
 }
 
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *err) {
     struct devices d = {0};
     *out = NULL;
-    int rc = read_devices(opt->backend ? opt->backend : "auto", opt->plugin, &d, err);
+    int rc = read_devices(opt->device ? opt->device : "auto", opt->plugin, &d, err);
     return rc ? rc : open_all(opt, &d, out, err);
 }
 
@@ -182,7 +183,7 @@ static uint64_t key_of(const struct eng_picture *picture) {
     return key ? key : 1;
 }
 
-/* Keys of the ask's pictures; returns how many. What is wrong with them the unit will say. */
+/* Keys of the ask's pictures; returns how many. The unit checks the pictures later. */
 static int keys_of(const struct eng_ask *ask, uint64_t keys[ENG_PICTURES_MAX]) {
     int n = 0;
     for (uint32_t i = 0; ask->pictures && i < ask->n_pictures && i < ENG_PICTURES_MAX; i++)
@@ -198,21 +199,21 @@ static int least_busy(const struct eng *e, int first) {
     return least;
 }
 
-/* The unit for the ask, by the rule; its pictures are noted as sent there. */
+/* The unit for the ask, by the rule. Its pictures are noted as sent there. */
 static struct unit *choose(struct eng *e, const struct eng_ask *ask) {
     if (e->n == 1) return e->unit[0];
     uint64_t keys[ENG_PICTURES_MAX];
     int n = keys_of(ask, keys), home = -1;
     int least = least_busy(e, n > 0 ? (int)(keys[0] % (uint64_t)e->n) : 0);
     (void)pthread_mutex_lock(&e->mutex);
-    for (int i = n; i-- > 0 && home < 0;) { /* a game's last frame is its newest */
-        const struct seen *s = &e->seen[keys[i] % SEEN];
+    for (int i = n; i-- > 0 && home < 0;) { /* the last frame of a game is the newest */
+        const struct sent *s = &e->sent[keys[i] % SENT];
         if (s->picture == keys[i]) home = s->unit;
     }
     if (home < 0 || unit_backlog(e->unit[home]) > unit_backlog(e->unit[least]) + e->spill)
         home = least;
     for (int i = 0; i < n; i++)
-        e->seen[keys[i] % SEEN] = (struct seen){keys[i], home};
+        e->sent[keys[i] % SENT] = (struct sent){keys[i], home};
     (void)pthread_mutex_unlock(&e->mutex);
     return e->unit[home];
 }
@@ -224,7 +225,7 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     return unit_submit(choose(e, ask), ask, out, err);
 }
 
-/* ---- what is asked of all ---- */
+/* ---- the other functions of the door ---- */
 
 const struct eng_info *eng_info(const struct eng *e) { return &e->info; }
 
@@ -252,7 +253,7 @@ int eng_check_text(const char *text, int in_chat, const char *what, struct err *
 
 int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
                     struct err *err) {
-    return picture_new(&e->unit[0]->picture_form, rgb, w, h, out, err);
+    return picture_new(&e->unit[0]->picture_sizes, rgb, w, h, out, err);
 }
 
 unsigned eng_retry_after(const struct eng *e) {
@@ -284,13 +285,13 @@ static void add(struct eng_stats *sum, const struct eng_stats *s) {
     sum->passes += s->passes;
     sum->rows += s->rows;
     sum->picks += s->picks;
-    sum->see += s->see;
     sum->pixels += s->pixels;
+    sum->pictures += s->pictures;
     for (int i = 0; i < ENG_TASKS; i++)
         sum->answers[i] += s->answers[i];
     sum->tokens += s->tokens;
     sum->pass_ns += s->pass_ns;
-    sum->see_ns += s->see_ns;
+    sum->vision_ns += s->vision_ns;
     sum->jobs_done += s->jobs_done;
     sum->jobs_failed += s->jobs_failed;
     sum->jobs_cancelled += s->jobs_cancelled;

@@ -264,7 +264,7 @@ static int ask(struct api_call *c) {
     struct eng_ask ask = {.task = ENG_CHAT,
                           .turns = q->turns,
                           .n_turns = q->n_turns,
-                          .speech = q->speech,
+                          .generate = q->generate,
                           .urgency = ENG_ANSWER};
     return call_ask(c, &ask, "messages") ? 0 : -1;
 }

@@ -12,7 +12,7 @@ enum { CHAT_STOPS_MAX = 4 };
 struct chat {
     struct eng_turn turns[ENG_TURNS_MAX];
     uint32_t n_turns;
-    struct eng_speech speech;
+    struct eng_generate generate;
     int is_stream, with_usage, with_logprobs, n_top;
     const char *stops[CHAT_STOPS_MAX];
     size_t n_stops;

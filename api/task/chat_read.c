@@ -275,10 +275,10 @@ static int take_speech(struct input *in, struct chat *q) {
     if (input_number(in, "top_p", 0, 1, &top_p)) return -1;
     if (seed && !json_is_integer(seed))
         return json_must_be(in->problem, "seed", seed, "an integer");
-    q->speech = (struct eng_speech){.max_tokens = (uint32_t)tokens,
-                                    .temperature = (float)temperature,
-                                    .top_p = top_p > 0 ? (float)top_p : 1e-6f,
-                                    .seed = (uint64_t)json_integer_value(seed)};
+    q->generate = (struct eng_generate){.max_tokens = (uint32_t)tokens,
+                                        .temperature = (float)temperature,
+                                        .top_p = top_p > 0 ? (float)top_p : 1e-6f,
+                                        .seed = (uint64_t)json_integer_value(seed)};
     if (input_flag(in, "logprobs", &q->with_logprobs)) return -1;
     if (input_int(in, "top_logprobs", 0, ENG_TOP, &q->n_top)) return -1;
     if (q->n_top && !q->with_logprobs)

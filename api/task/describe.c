@@ -89,7 +89,7 @@ static int read(struct api_call *c, struct input *in) {
     d->has_box = input_has(in, "box");
     if (input_numbers(in, "box", "x1,y1,x2,y2", 4, d->box)) return -1;
     if (input_text(in, "phrase", PHRASE_MAX, &d->phrase)) return -1;
-    if (speak_read(in, kinds[d->kind].max_tokens, &d->speaking.speech)) return -1;
+    if (speak_read(in, kinds[d->kind].max_tokens, &d->speaking.generate)) return -1;
     return check_fields(in->problem, d);
 }
 
@@ -97,7 +97,7 @@ static int ask(struct api_call *c) {
     const struct describing *d = c->state;
     struct eng_ask ask = {.task = kinds[d->kind].task,
                           .text = d->phrase,
-                          .speech = d->speaking.speech,
+                          .generate = d->speaking.generate,
                           .urgency = ENG_ANSWER};
     int w, h;
     if (d->has_box && figures_check_box(c, d->box)) return -1;

@@ -20,7 +20,7 @@ static void write_timing(const struct api_call *c, const struct eng_job_stats *s
                          struct buf *b) {
     buf_printf(b,
                "\"timing\":{\"decode_ms\":%.3f,\"vision_ms\":%.3f,\"%s\":%.3f,\"total_ms\":%.3f},",
-               (double)c->decode_ns / 1e6, (double)s->see_ns / 1e6, first,
+               (double)c->decode_ns / 1e6, (double)s->vision_ns / 1e6, first,
                ms(c->born_ns, s->first_ns), ms(c->born_ns, s->end_ns));
 }
 

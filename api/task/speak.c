@@ -7,7 +7,7 @@
 #include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 
-int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out) {
+int speak_read(struct input *in, uint32_t max_tokens, struct eng_generate *out) {
     int max = (int)max_tokens;
     double temperature = 0, top_p = 1;
     if (input_int(in, "max_tokens", 1, ENG_TOKENS_MAX, &max)) return -1;

@@ -12,7 +12,7 @@
 #include "api/wire/input.h"
 
 struct speaking {
-    struct eng_speech speech;
+    struct eng_generate generate;
     size_t told; /* bytes that are in events */
     /* Fields of the answer, without a comma at either end. The job is done. */
     void (*write)(struct api_call *c, struct buf *b);
@@ -20,7 +20,7 @@ struct speaking {
 
 /* Names of the fields that speak_read takes, for lists of known ones. */
 #define SPEAK_FIELDS "max_tokens", "temperature", "top_p", "seed"
-int speak_read(struct input *in, uint32_t max_tokens, struct eng_speech *out);
+int speak_read(struct input *in, uint32_t max_tokens, struct eng_generate *out);
 int speak_answer(struct api_call *c);
 void speak_event(struct api_call *c);
 /* "stop" or "length" */

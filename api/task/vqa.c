@@ -29,7 +29,7 @@ static int read_speech(struct input *in, struct asking *q) {
                                "%s does not go together with choices: nothing is spoken",
                                fields[i]);
     }
-    return speak_read(in, TOKENS, &q->speaking.speech);
+    return speak_read(in, TOKENS, &q->speaking.generate);
 }
 
 /* ---- choices ---- */
@@ -103,7 +103,7 @@ static int ask(struct api_call *c) {
                           .text = q->question,
                           .choices = q->choices,
                           .n_choices = q->n_choices,
-                          .speech = q->speaking.speech,
+                          .generate = q->speaking.generate,
                           .urgency = ENG_ANSWER};
     return call_ask(c, &ask, q->n_choices ? "choices" : "question") ? 0 : -1;
 }

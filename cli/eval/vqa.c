@@ -47,7 +47,7 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
                           .text = q->text,
                           .choices = q->choices,
                           .n_choices = q->n_choices,
-                          .speech = {.max_tokens = TOKENS},
+                          .generate = {.max_tokens = TOKENS},
                           .urgency = ENG_ANSWER};
     static const char *const own[SET_HM + 1] = {
         [SET_VSR] = "[vqa] Based on the image, is this statement true or false? %s",

@@ -9,13 +9,6 @@
 const char *const eng_estimate_words[] = {
     [ENG_MODE] = "mode", [ENG_MEDIAN] = "median", [ENG_MEAN] = "mean", NULL};
 
-int estimate_mode(const double *p) {
-    int best = 0;
-    for (int v = 1; v < ESTIMATE_LEVELS; v++)
-        if (p[v] > p[best]) best = v;
-    return best;
-}
-
 int estimate_median(const double *p) {
     double sum = 0, below = 0;
     for (int v = 0; v < ESTIMATE_LEVELS; v++)

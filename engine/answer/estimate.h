@@ -8,8 +8,6 @@
 
 enum { ESTIMATE_LEVELS = 256 };
 
-/* The likeliest level, the lowest on a tie. */
-int estimate_mode(const double *p);
 /* The smallest level with at least half of the probability at or below it: least mean error. */
 int estimate_median(const double *p);
 /* The mean, halves rounded up. */

@@ -1,12 +1,12 @@
-/* grammar.c - compiling the form of an answer into tries of tokens.
+/* grammar.c - compiling the legal texts of an answer into tries of tokens.
  *
- * A field's texts end with what stands behind the number ("31," or "31]"), so no text is the beginning
- * of another and every leaf is a value. The texts are encoded one by one, without the dummy space
- * unless an answer begins with its number; that this is how they come out inside a whole answer is
- * checked on whole answers, not assumed. The lead is what a whole answer has in front of its fields.
+ * The texts of a field end with what stands behind the number ("31," or "31]"). So no text is the
+ * beginning of another, and every leaf is a value. The texts are tokenized one by one, without the
+ * dummy space unless the answer begins with its number. Whole answers are tokenized, too, to check
+ * that they are spelled field by field. The lead is what a whole answer has in front of its fields.
  *
- * Built in order: tries (children as linked lists), then edges laid out sorted by token, then the
- * head's tokens, then the column sets, equal ones shared.
+ * Built in this order: tries (children as linked lists), edges sorted by token, the tokens of the
+ * head, column sets (equal ones shared).
  */
 #include "engine/answer/grammar.h"
 
@@ -33,8 +33,8 @@ const struct grammar_spec grammar_drive = {"[", 3, {{21, ","}, {21, ","}, {21, "
 const struct grammar_spec grammar_shoot = {"", 1, {{6, ""}}};
 
 struct draft_node {
-    int32_t token, child, sibling; /* -1: none; siblings in falling or rising order of arrival */
-    int32_t lo, hi;
+    int32_t token, child, sibling; /* -1: none; siblings sorted by token */
+    int32_t lo, hi;                /* values below */
 };
 struct draft {
     struct draft_node *nodes;
@@ -108,24 +108,25 @@ static int draft_field(const struct sptok *t, const struct grammar_spec *s, int 
     return 0;
 }
 
-/* ---- is it compositional? ---- */
+/* ---- is a whole answer spelled field by field? ---- */
 
-/* The answer with these numbers, whole (`text` and its tokens) and by its fields. */
+/* An answer, tokenized as a whole and field by field. */
 struct spelling {
     char text[160];
-    int32_t whole[ANSWER_TOKENS], parts[ANSWER_TOKENS];
-    size_t n_whole, n_parts;
+    int32_t whole[ANSWER_TOKENS], fields[ANSWER_TOKENS];
+    size_t n_whole, n_fields;
 };
 
+/* The answer with the values v. */
 static int spell(const struct sptok *t, const struct grammar_spec *s, const int *v,
                  struct spelling *o, struct err *e) {
     int len = snprintf(o->text, sizeof o->text, "%s", s->lead);
-    o->n_parts = 0;
+    o->n_fields = 0;
     for (int f = 0; f < s->n_fields; f++) {
         size_t n;
-        int rc = field_text(t, s, f, v[f], o->parts + o->n_parts, &n, e);
+        int rc = field_text(t, s, f, v[f], o->fields + o->n_fields, &n, e);
         if (rc) return rc;
-        o->n_parts += n;
+        o->n_fields += n;
         len += snprintf(o->text + len, sizeof o->text - (size_t)len, "%d%s", v[f],
                         s->fields[f].behind);
         must(len > 0 && len < (int)sizeof o->text);
@@ -134,10 +135,10 @@ static int spell(const struct sptok *t, const struct grammar_spec *s, const int 
                         e);
 }
 
-/* The whole is its lead of n tokens, then its fields. */
+/* Is the whole the lead of n tokens, then the fields? */
 static int check_spelling(const struct spelling *o, const int32_t *lead, size_t n, struct err *e) {
-    if (o->n_whole == n + o->n_parts && !memcmp(o->whole, lead, n * sizeof *lead) &&
-        !memcmp(o->whole + n, o->parts, o->n_parts * sizeof *o->parts))
+    if (o->n_whole == n + o->n_fields && !memcmp(o->whole, lead, n * sizeof *lead) &&
+        !memcmp(o->whole + n, o->fields, o->n_fields * sizeof *o->fields))
         return 0;
     return err_set(e, E_UNSUPPORTED,
                    "the tokenizer does not spell \"%s\" by its numbers one after the other",
@@ -150,7 +151,7 @@ static int find_lead(const struct sptok *t, const struct grammar_spec *s, struct
     struct spelling o;
     int rc = spell(t, s, zeros, &o, e);
     if (rc) return rc;
-    size_t n = o.n_whole > o.n_parts ? o.n_whole - o.n_parts : 0;
+    size_t n = o.n_whole > o.n_fields ? o.n_whole - o.n_fields : 0;
     g->lead = mem_try((n + 1) * sizeof *g->lead);
     if (!g->lead) return E_NOMEM;
     memcpy(g->lead, o.whole, n * sizeof *g->lead);
@@ -264,7 +265,6 @@ int grammar_new(const struct sptok *t, const struct grammar_spec *s, struct gram
     g->n_fields = s->n_fields;
     rc = 0;
     for (int f = 0; !rc && f < s->n_fields; f++) {
-        g->fields[f].values = s->fields[f].values;
         rc = draft_field(t, s, f, &d, &g->fields[f].root, e);
     }
     if (!rc) rc = find_lead(t, s, g, e);

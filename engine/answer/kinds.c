@@ -1,7 +1,7 @@
-/* forms.c - grammars side by side in one head and one list of column sets.
+/* kinds.c - grammars side by side in one head and one list of column sets.
  *
- * Padding rows of lm_head, which no piece belongs to, are in the head of text but not in its set:
- * nobody could read them.
+ * Padding rows of lm_head, which have no piece, are in the head of text but not in its set: they
+ * spell nothing.
  */
 #include "engine/answer/kinds.h"
 
@@ -10,9 +10,9 @@
 
 #include "kernels/base/mem.h"
 
-static const struct grammar_spec *const specs[FORM_NUMBERS] = {
-    [FORM_COLOUR] = &grammar_colour, [FORM_BIT] = &grammar_bit,     [FORM_BOX] = &grammar_box,
-    [FORM_DRIVE] = &grammar_drive,   [FORM_SHOOT] = &grammar_shoot,
+static const struct grammar_spec *const specs[KIND_NUMBERS] = {
+    [KIND_COLOUR] = &grammar_colour, [KIND_BIT] = &grammar_bit,     [KIND_BOX] = &grammar_box,
+    [KIND_DRIVE] = &grammar_drive,   [KIND_SHOOT] = &grammar_shoot,
 };
 
 static int by_id(const void *a, const void *b) {
@@ -20,83 +20,83 @@ static int by_id(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void join_heads(struct forms *f) {
+static void join_heads(struct kinds *ks) {
     size_t most = 0, n = 0;
-    for (int k = 0; k < FORM_NUMBERS; k++)
-        most += (size_t)f->g[k]->n_head;
-    f->head_ids = mem_must(most * sizeof f->head_ids[0]);
-    for (int k = 0; k < FORM_NUMBERS; k++)
-        for (int i = 0; i < f->g[k]->n_head; i++)
-            f->head_ids[n++] = f->g[k]->head_ids[i];
-    qsort(f->head_ids, n, sizeof f->head_ids[0], by_id);
+    for (int k = 0; k < KIND_NUMBERS; k++)
+        most += (size_t)ks->g[k]->n_head;
+    ks->head_ids = mem_must(most * sizeof ks->head_ids[0]);
+    for (int k = 0; k < KIND_NUMBERS; k++)
+        for (int i = 0; i < ks->g[k]->n_head; i++)
+            ks->head_ids[n++] = ks->g[k]->head_ids[i];
+    qsort(ks->head_ids, n, sizeof ks->head_ids[0], by_id);
     for (size_t i = 0; i < n; i++)
-        if (f->n_head == 0 || f->head_ids[f->n_head - 1] != f->head_ids[i])
-            f->head_ids[f->n_head++] = f->head_ids[i];
+        if (ks->n_head == 0 || ks->head_ids[ks->n_head - 1] != ks->head_ids[i])
+            ks->head_ids[ks->n_head++] = ks->head_ids[i];
 }
 
-static int32_t column(const struct forms *f, int32_t token) {
+static int32_t column(const struct kinds *ks, int32_t token) {
     const int32_t *hit =
-        bsearch(&token, f->head_ids, (size_t)f->n_head, sizeof f->head_ids[0], by_id);
+        bsearch(&token, ks->head_ids, (size_t)ks->n_head, sizeof ks->head_ids[0], by_id);
     must(hit);
-    return (int32_t)(hit - f->head_ids);
+    return (int32_t)(hit - ks->head_ids);
 }
 
-static void join_sets(struct forms *f, int n_pieces) {
+static void join_sets(struct kinds *ks, int n_pieces) {
     size_t sets = 1, cols = (size_t)n_pieces;
-    for (int k = 0; k < FORM_NUMBERS; k++) {
-        sets += (size_t)f->g[k]->n_sets;
-        cols += (size_t)f->g[k]->col_off[f->g[k]->n_sets];
+    for (int k = 0; k < KIND_NUMBERS; k++) {
+        sets += (size_t)ks->g[k]->n_sets;
+        cols += (size_t)ks->g[k]->col_off[ks->g[k]->n_sets];
     }
-    f->col_off = mem_must((sets + 1) * sizeof f->col_off[0]);
-    f->cols = mem_must(cols * sizeof f->cols[0]);
+    ks->col_off = mem_must((sets + 1) * sizeof ks->col_off[0]);
+    ks->cols = mem_must(cols * sizeof ks->cols[0]);
     int32_t at = 0;
     int s = 0;
-    for (int k = 0; k < FORM_NUMBERS; k++) {
-        const struct grammar *g = f->g[k];
-        f->set0[k] = s;
+    for (int k = 0; k < KIND_NUMBERS; k++) {
+        const struct grammar *g = ks->g[k];
+        ks->set0[k] = s;
         for (int i = 0; i < g->n_sets; i++) {
             for (int32_t c = g->col_off[i]; c < g->col_off[i + 1]; c++)
-                f->cols[at++] = column(f, g->head_ids[g->cols[c]]);
-            f->col_off[++s] = at;
+                ks->cols[at++] = column(ks, g->head_ids[g->cols[c]]);
+            ks->col_off[++s] = at;
         }
-        if (g->max_set > f->max_number_set) f->max_number_set = g->max_set;
+        if (g->max_set > ks->max_number_set) ks->max_number_set = g->max_set;
     }
-    f->n_number_sets = f->text_set = s;
+    ks->n_number_sets = ks->text_set = s;
     for (int i = 0; i < n_pieces; i++)
-        f->cols[at++] = i;
-    f->col_off[s + 1] = at;
+        ks->cols[at++] = i;
+    ks->col_off[s + 1] = at;
 }
 
-int forms_new(const struct sptok *t, int vocab, struct forms **out, struct err *e) {
+int kinds_new(const struct sptok *t, int vocab, struct kinds **out, struct err *e) {
     *out = NULL;
-    struct forms *f = mem_must(sizeof *f);
-    f->tok = t;
-    f->eos = sptok_eos(t);
-    f->n_text = vocab;
+    struct kinds *ks = mem_must(sizeof *ks);
+    ks->tok = t;
+    ks->eos = sptok_eos(t);
+    ks->n_text = vocab;
     must(sptok_size(t) <= vocab);
-    for (int k = 0; k < FORM_NUMBERS; k++) {
-        int rc = grammar_new(t, specs[k], &f->g[k], e);
+    for (int k = 0; k < KIND_NUMBERS; k++) {
+        int rc = grammar_new(t, specs[k], &ks->g[k], e);
         if (rc) {
-            forms_free(f);
+            kinds_free(ks);
             return rc;
         }
     }
-    join_heads(f);
-    join_sets(f, sptok_size(t));
-    f->text_ids = mem_must((size_t)vocab * sizeof f->text_ids[0]);
+    join_heads(ks);
+    join_sets(ks, sptok_size(t));
+    ks->text_ids = mem_must((size_t)vocab * sizeof ks->text_ids[0]);
     for (int i = 0; i < vocab; i++)
-        f->text_ids[i] = i;
-    *out = f;
+        ks->text_ids[i] = i;
+    *out = ks;
     return 0;
 }
 
-void forms_free(struct forms *f) {
-    if (!f) return;
-    for (int k = 0; k < FORM_NUMBERS; k++)
-        grammar_free(f->g[k]);
-    mem_free(f->head_ids);
-    mem_free(f->text_ids);
-    mem_free(f->col_off);
-    mem_free(f->cols);
-    mem_free(f);
+void kinds_free(struct kinds *ks) {
+    if (!ks) return;
+    for (int k = 0; k < KIND_NUMBERS; k++)
+        grammar_free(ks->g[k]);
+    mem_free(ks->head_ids);
+    mem_free(ks->text_ids);
+    mem_free(ks->col_off);
+    mem_free(ks->cols);
+    mem_free(ks);
 }

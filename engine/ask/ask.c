@@ -1,12 +1,13 @@
-/* ask.c - checks, prompts and forms of all tasks.
+/* ask.c - checks, prompts and kinds of answers of all tasks.
  *
- * Pixels have one form, made at start (pixels.h). A mask has prompts like them with a sentence in
- * front, tokenized anew for each sentence. Everything else is one prompt: all but its last token is the
- * stem, so that the long part is filled in chunks and kept in the cache; the last token is the tail.
- * Choices are one prompt too; each is a tail of its own, behind the prompt's last token.
+ * All jobs about pixels share their questions, made at start (pixels.h). A mask has prompts like
+ * them, with a sentence in front, tokenized for each job. Everything else is one prompt. All but
+ * its last token is the stem, so that most of it is filled in chunks and kept in the cache. The
+ * last token is the tail. Choices have one prompt, too; each choice is a tail of its own, behind
+ * the prompt's last token.
  *
- * A mask's stem is what its prompts begin with at every place of the first column, whichever places
- * are asked: so a place alone sees the same keys as one among thousands.
+ * The stem of a mask is what its prompts have in common at all places whose second number is 0,
+ * whichever are asked. So a place alone attends to the same keys as one among thousands.
  */
 #include "engine/ask/ask.h"
 
@@ -14,38 +15,38 @@
 #include <string.h>
 
 #include "engine/ask/prompt.h"
+#include "engine/run/generate.h"
 #include "engine/run/lane.h"
-#include "engine/run/speak.h"
 
-/* What a task takes and gives. pictures -1: as many as the ask has. */
+/* What a task takes and gives. pictures -1: any number. */
 struct task {
-    enum form_kind kind;
+    enum kind kind;
     int pictures, may_choose;
 };
 static const struct task tasks[ENG_TASKS] = {
-    [ENG_PIXELS] = {FORM_COLOUR, 1, 0},
-    [ENG_SEGMENT] = {FORM_BIT, 1, 0},
-    [ENG_REFER] = {FORM_BOX, 1, 0},
-    [ENG_DRIVE] = {FORM_DRIVE, ENG_DRIVE_FRAMES, 0},
-    [ENG_SHOOT] = {FORM_SHOOT, ENG_SHOOT_FRAMES, 0},
-    [ENG_IDENTIFY] = {FORM_TEXT, 1, 0},
-    [ENG_CAPTION] = {FORM_TEXT, 1, 0},
-    [ENG_GROUNDING] = {FORM_TEXT, 1, 0},
-    [ENG_DETECTION] = {FORM_TEXT, 1, 0},
-    [ENG_VQA] = {FORM_TEXT, 1, 1},
-    [ENG_CHAT] = {FORM_TEXT, -1, 1},
+    [ENG_PIXELS] = {KIND_COLOUR, 1, 0},
+    [ENG_SEGMENT] = {KIND_BIT, 1, 0},
+    [ENG_REFER] = {KIND_BOX, 1, 0},
+    [ENG_DRIVE] = {KIND_DRIVE, ENG_DRIVE_FRAMES, 0},
+    [ENG_SHOOT] = {KIND_SHOOT, ENG_SHOOT_FRAMES, 0},
+    [ENG_IDENTIFY] = {KIND_TEXT, 1, 0},
+    [ENG_CAPTION] = {KIND_TEXT, 1, 0},
+    [ENG_GROUNDING] = {KIND_TEXT, 1, 0},
+    [ENG_DETECTION] = {KIND_TEXT, 1, 0},
+    [ENG_VQA] = {KIND_TEXT, 1, 1},
+    [ENG_CHAT] = {KIND_TEXT, -1, 1},
 };
 enum { TOKENS_DEFAULT = 64, TEMPERATURE_MAX = 10 };
 
 /* ---- checks ---- */
 
-static int check_speech(struct eng_speech *s, struct err *e) {
-    if (s->max_tokens == 0) s->max_tokens = TOKENS_DEFAULT;
-    if (s->max_tokens > ENG_TOKENS_MAX)
-        return err_set(e, E_INVALID, "max_tokens %u, at most %d", s->max_tokens, ENG_TOKENS_MAX);
-    if (!(s->temperature >= 0 && s->temperature <= TEMPERATURE_MAX))
+static int check_generate(struct eng_generate *g, struct err *e) {
+    if (g->max_tokens == 0) g->max_tokens = TOKENS_DEFAULT;
+    if (g->max_tokens > ENG_TOKENS_MAX)
+        return err_set(e, E_INVALID, "max_tokens %u, at most %d", g->max_tokens, ENG_TOKENS_MAX);
+    if (!(g->temperature >= 0 && g->temperature <= TEMPERATURE_MAX))
         return err_set(e, E_INVALID, "temperature must be 0 .. %d", TEMPERATURE_MAX);
-    if (!(s->top_p >= 0 && s->top_p <= 1)) return err_set(e, E_INVALID, "top_p must be 0 .. 1");
+    if (!(g->top_p >= 0 && g->top_p <= 1)) return err_set(e, E_INVALID, "top_p must be 0 .. 1");
     return 0;
 }
 
@@ -63,17 +64,21 @@ static int check_ask(const struct eng_ask *a, struct err *e) {
     return 0;
 }
 
-/* Does the whole prompt with its answer fit the model? */
-static int check_length(const struct asker *a, const struct job_form *f, int32_t tail,
+static struct stem_key key_of(const struct questions *q) {
+    return (struct stem_key){
+        .ids = q->stem_ids, .n_ids = q->n_stem_ids, .image_tokens = q->image_tokens};
+}
+
+/* Does the whole prompt with its answer fit into the positions of the model? */
+static int check_length(const struct asker *a, const struct questions *q, int32_t tail,
                         struct err *e) {
-    const struct stem_key key = {
-        .ids = f->stem_ids, .n_ids = f->n_stem_ids, .image_tokens = f->image_tokens};
+    const struct stem_key key = key_of(q);
     int most = a->config->text.max_positions;
-    if (f->stem_tokens + tail + f->answer_max > most)
+    if (q->stem_tokens + tail + q->answer_max > most)
         return err_set(e, E_TOO_BIG,
                        "the prompt takes %d tokens and its answer up to %d, the "
                        "model has %d positions",
-                       f->stem_tokens + tail, f->answer_max, most);
+                       q->stem_tokens + tail, q->answer_max, most);
     if (!stem_is_legal(&key))
         return err_set(e, E_TOO_BIG, "a text of over %d tokens between pictures", STEM_IDS_MAX);
     return tail <= a->tail_max ? 0
@@ -88,15 +93,15 @@ static int32_t *keep(struct arena *mem, const int32_t *ids, int32_t n) {
     return to;
 }
 
-static int take_stem(const struct asker *a, struct job_form *f, struct arena *mem,
+static int take_stem(const struct asker *a, struct questions *q, struct arena *mem,
                      const int32_t *ids, int32_t n) {
-    f->image_tokens = a->config->n_image_tokens;
-    f->stem_ids = keep(mem, ids, n);
-    f->n_stem_ids = n;
-    f->stem_tokens = 0;
-    for (int32_t i = 0; i < n; i++)
-        f->stem_tokens += ids[i] == PROMPT_IMAGE ? f->image_tokens : 1;
-    return f->stem_ids ? 0 : E_NOMEM;
+    q->image_tokens = a->config->n_image_tokens;
+    q->stem_ids = keep(mem, ids, n);
+    q->n_stem_ids = n;
+    if (!q->stem_ids) return E_NOMEM;
+    struct stem_key key = key_of(q);
+    q->stem_tokens = stem_len(&key);
+    return 0;
 }
 
 /* Each choice behind `last`, the prompt's last token. */
@@ -128,60 +133,61 @@ static int check_different(const struct tree_text *texts, const int32_t *order, 
     return 0;
 }
 
-static int take_tails(const struct asker *a, const struct eng_ask *ask, struct job_form *f,
+static int take_tails(const struct asker *a, const struct eng_ask *ask, struct questions *q,
                       struct arena *mem, int32_t last, struct err *e) {
-    f->places = f->n_order = ask->n_choices > 0 ? (int32_t)ask->n_choices : 1;
-    f->is_flat = 1;
-    struct tree_text *texts = arena_take(mem, (size_t)f->places * sizeof texts[0]);
-    int32_t *order = arena_take(mem, (size_t)f->places * sizeof order[0]);
+    q->n_texts = q->n_order = ask->n_choices > 0 ? (int32_t)ask->n_choices : 1;
+    q->is_flat = 1;
+    struct tree_text *texts = arena_take(mem, (size_t)q->n_texts * sizeof texts[0]);
+    int32_t *order = arena_take(mem, (size_t)q->n_texts * sizeof order[0]);
     if (!texts || !order) return err_set(e, E_NOMEM, "no memory for a job");
-    f->texts = texts;
-    f->order = order;
-    if (f->kind == FORM_CHOICE) {
+    q->texts = texts;
+    q->order = order;
+    if (q->kind == KIND_CHOICE) {
         int rc = take_choices(a, ask, last, mem, texts, e);
         if (rc) return rc;
-        for (int32_t i = 0; i < f->places; i++)
+        for (int32_t i = 0; i < q->n_texts; i++)
             order[i] = i;
-        tree_sort(texts, order, f->places);
-        return check_different(texts, order, f->places, e);
+        tree_sort(texts, order, q->n_texts);
+        return check_different(texts, order, q->n_texts, e);
     }
     texts[0] = (struct tree_text){keep(mem, &last, 1), 1};
     return texts[0].ids ? 0 : err_set(e, E_NOMEM, "no memory for a job");
 }
 
-static int32_t longest(const struct job_form *f) {
+static int32_t longest(const struct questions *q) {
     int32_t most = 0;
-    for (int32_t i = 0; i < f->n_order; i++)
-        if (f->texts[f->order[i]].n > most) most = f->texts[f->order[i]].n;
+    for (int32_t i = 0; i < q->n_order; i++)
+        if (q->texts[q->order[i]].n > most) most = q->texts[q->order[i]].n;
     return most;
 }
 
-static void answer_in(struct job_form *f, const struct asker *a, const struct eng_speech *speech) {
-    if (f->kind < FORM_NUMBERS) {
-        const struct grammar *g = a->forms->g[f->kind];
-        f->answer_max = g->feed_max;
-        f->explore_max = lane_explore_max(g);
-        f->fields = g->n_fields;
-    } else if (f->kind == FORM_TEXT) {
-        f->answer_max = (int32_t)speech->max_tokens;
+static void set_answer(struct questions *q, const struct asker *a, const struct eng_generate *how) {
+    if (q->kind < KIND_NUMBERS) {
+        const struct grammar *g = a->kinds->g[q->kind];
+        q->answer_max = g->feed_max;
+        q->explore_max = lane_explore_max(g);
+        q->fields = g->n_fields;
+    } else if (q->kind == KIND_TEXT) {
+        q->answer_max = (int32_t)how->max_tokens;
     }
 }
 
 /* A job that is one prompt. */
 static int one_prompt(const struct asker *a, const struct eng_ask *ask, const struct prompt *p,
-                      struct job_form *f, struct arena *mem, struct err *e) {
-    f->kind = ask->n_choices > 0 ? FORM_CHOICE : tasks[ask->task].kind;
-    int rc = take_stem(a, f, mem, p->ids, p->n - 1);
+                      struct questions *q, struct arena *mem, struct err *e) {
+    q->kind = ask->n_choices > 0 ? KIND_CHOICE : tasks[ask->task].kind;
+    int rc = take_stem(a, q, mem, p->ids, p->n - 1);
     if (rc) return err_set(e, rc, "no memory for a job");
-    rc = take_tails(a, ask, f, mem, p->ids[p->n - 1], e);
+    rc = take_tails(a, ask, q, mem, p->ids[p->n - 1], e);
     if (rc) return rc;
-    answer_in(f, a, &ask->speech);
-    return check_length(a, f, longest(f), e);
+    set_answer(q, a, &ask->generate);
+    return check_length(a, q, longest(q), e);
 }
 
 /* ---- masks ---- */
 
-/* Tokens that the prompts of a sentence have in common, wherever they ask. */
+/* *n: tokens that the prompts of a sentence have in common at all places. *first: the prompt of (0,
+ * 0). */
 static int mask_stem(const struct model_config *c, const struct sptok *t, const char *sentence,
                      struct prompt *first, struct prompt *p, int32_t *n, struct err *e) {
     int rc = prompt_mask(c, t, sentence, 0, 0, first, e);
@@ -211,13 +217,14 @@ int ask_mask_tail(const struct model_config *c, const struct sptok *t, int32_t *
     return rc;
 }
 
-/* The prompts of the places that are asked, cut behind the first n tokens. */
+/* The prompts of the places that are asked, without their first n tokens. */
 static int mask_texts(const struct asker *a, const struct eng_ask *ask, const struct prompt *first,
                       int32_t n, struct prompt *p, struct arena *mem, struct tree_text *texts,
                       struct err *e) {
     for (uint32_t i = 0; i < ask->n_points; i++) {
         int x = ask->points[i].x, y = ask->points[i].y;
-        if (x >= a->config->pixel_grid || y >= a->config->pixel_grid) continue; /* job_new tells */
+        if (x >= a->config->pixel_grid || y >= a->config->pixel_grid)
+            continue; /* job_new refuses it */
         struct tree_text *text = &texts[y * a->config->pixel_grid + x];
         if (text->n > 0) continue;
         int rc = prompt_mask(a->config, a->tok, ask->text, x, y, p, e);
@@ -230,41 +237,41 @@ static int mask_texts(const struct asker *a, const struct eng_ask *ask, const st
     return 0;
 }
 
-static int mask_form(const struct asker *a, const struct eng_ask *ask, struct prompt *p,
-                     struct job_form *f, struct arena *mem, struct err *e) {
+static int mask_questions(const struct asker *a, const struct eng_ask *ask, struct prompt *p,
+                          struct questions *q, struct arena *mem, struct err *e) {
     int32_t n, grid = a->config->pixel_grid;
     int rc = mask_stem(a->config, a->tok, ask->text, &p[0], &p[1], &n, e);
     if (rc) return rc;
-    f->kind = FORM_BIT;
-    f->grid = grid;
-    f->places = grid * grid;
-    struct tree_text *texts = arena_take(mem, (size_t)f->places * sizeof texts[0]);
-    int32_t *order = arena_take(mem, (size_t)f->places * sizeof order[0]);
-    if (!texts || !order || take_stem(a, f, mem, p[0].ids, n))
+    q->kind = KIND_BIT;
+    q->grid = grid;
+    q->n_texts = grid * grid;
+    struct tree_text *texts = arena_take(mem, (size_t)q->n_texts * sizeof texts[0]);
+    int32_t *order = arena_take(mem, (size_t)q->n_texts * sizeof order[0]);
+    if (!texts || !order || take_stem(a, q, mem, p[0].ids, n))
         return err_set(e, E_NOMEM, "no memory for a job");
     rc = mask_texts(a, ask, &p[0], n, &p[1], mem, texts, e);
     if (rc) return rc;
-    for (int32_t i = 0; i < f->places; i++)
-        if (texts[i].n > 0) order[f->n_order++] = i;
-    f->texts = texts;
-    f->order = order;
-    tree_sort(texts, order, f->n_order);
-    answer_in(f, a, NULL);
-    return check_length(a, f, longest(f), e);
+    for (int32_t i = 0; i < q->n_texts; i++)
+        if (texts[i].n > 0) order[q->n_order++] = i;
+    q->texts = texts;
+    q->order = order;
+    tree_sort(texts, order, q->n_order);
+    set_answer(q, a, NULL);
+    return check_length(a, q, longest(q), e);
 }
 
 /* ---- the door ---- */
 
-static int make_form(const struct asker *a, const struct eng_ask *ask, struct job_form *f,
-                     struct arena *mem, struct err *e) {
+static int make_questions(const struct asker *a, const struct eng_ask *ask, struct questions *q,
+                          struct arena *mem, struct err *e) {
     struct prompt *p = mem_try(2 * sizeof *p);
     int rc = p ? 0 : err_set(e, E_NOMEM, "no memory for a prompt");
     if (!rc && ask->task == ENG_SEGMENT) {
         rc = prompt_check(ask->text ? ask->text : "", "the sentence", e);
-        if (!rc) rc = mask_form(a, ask, p, f, mem, e);
+        if (!rc) rc = mask_questions(a, ask, p, q, mem, e);
     } else if (!rc) {
         rc = prompt_ask(a->config, a->tok, ask, p, e);
-        if (!rc) rc = one_prompt(a, ask, p, f, mem, e);
+        if (!rc) rc = one_prompt(a, ask, p, q, mem, e);
     }
     mem_free(p);
     return rc;
@@ -275,17 +282,17 @@ int ask_job(const struct asker *a, const struct eng_ask *asked, struct eng_job *
     struct eng_ask ask = *asked;
     *out = NULL;
     int rc = check_ask(&ask, e);
-    if (!rc) rc = check_speech(&ask.speech, e);
+    if (!rc) rc = check_generate(&ask.generate, e);
     if (rc) return rc;
     struct arena *mem = job_arena();
-    if (ask.task == ENG_PIXELS) return job_new(&ask, &a->pixels->form, 0, mem, out, e);
-    if (ask.task == ENG_SEGMENT) ask.distribution = 1; /* one pick gives it */
-    struct job_form *f = mem ? arena_take(mem, sizeof *f) : NULL;
-    rc = f ? make_form(a, &ask, f, mem, e) : err_set(e, E_NOMEM, "no memory for a job");
+    if (ask.task == ENG_PIXELS) return job_new(&ask, &a->pixels->questions, 0, mem, out, e);
+    if (ask.task == ENG_SEGMENT) ask.distribution = 1; /* which costs nothing: it is one pick */
+    struct questions *q = mem ? arena_take(mem, sizeof *q) : NULL;
+    rc = q ? make_questions(a, &ask, q, mem, e) : err_set(e, E_NOMEM, "no memory for a job");
     if (rc) {
         arena_free(mem);
         return rc;
     }
-    size_t cap = f->kind == FORM_TEXT ? speak_text_cap(a->forms, ask.speech.max_tokens) : 0;
-    return job_new(&ask, f, cap, mem, out, e);
+    size_t cap = q->kind == KIND_TEXT ? generate_text_cap(a->kinds, ask.generate.max_tokens) : 0;
+    return job_new(&ask, q, cap, mem, out, e);
 }

@@ -1,4 +1,4 @@
-/* ask.h - from what is asked to a job: is it legal, what is its prompt, what will its answer look like?
+/* ask.h - from an ask to a job: is it legal, what is its prompt, which kind of answer does it want?
  *
  * Runs on the caller's thread, reads only what never changes after open, and allocates the job's
  * arena.
@@ -18,12 +18,12 @@
 struct asker { /* all borrowed */
     const struct model_config *config;
     const struct sptok *tok;
-    const struct forms *forms;
+    const struct kinds *kinds;
     const struct pixels *pixels;
     int32_t tail_max; /* of a lane */
 };
 
-/* Tokens that the prompt of a mask has behind its stem, at most. */
+/* Tokens behind the stem in a prompt of a mask, at most. */
 int ask_mask_tail(const struct model_config *c, const struct sptok *t, int32_t *tail_max,
                   struct err *e);
 

@@ -1,10 +1,11 @@
-/* pixels.c - grid * grid prompts, cut into a common stem and texts.
+/* pixels.c - grid * grid prompts, cut into a common stem and a text each.
  *
  * Invariants
- *   1. The stem holds the picture and at least one token behind it; every text keeps a token.
+ *   1. The stem holds the picture and at least one token behind it. Every text has at least one
+ *      token.
  *   2. texts[order[i]] ascends strictly: no two places have the same prompt.
- *   3. stem + text + answer fit the positions the model was made for.
- * Memory: process lifetime, sizes of the model's own choosing, capped by its config.
+ *   3. Stem, text and answer together fit the positions of the model.
+ * Memory: lives as long as the engine. Its sizes follow from the model's config, which bounds them.
  */
 #include "engine/ask/pixels.h"
 
@@ -14,8 +15,7 @@
 #include "engine/run/lane.h"
 #include "kernels/base/mem.h"
 
-/* The prompts whole, as they are asked for: ids of place i from i * PROMPT_MAX on would be too much
- * at large grids, so they are packed. */
+/* Whole prompts, one behind the other. PROMPT_MAX ids for each would be too much at large grids. */
 struct pack {
     int32_t *ids;
     size_t *off; /* (places + 1) */
@@ -36,8 +36,8 @@ static void add_prompt(struct pack *k, int32_t place, const struct prompt *p) {
     k->off[place + 1] = k->n;
 }
 
-static int ask_all(const struct model_config *c, const struct sptok *t, struct pack *k,
-                   struct err *e) {
+static int tokenize_all(const struct model_config *c, const struct sptok *t, struct pack *k,
+                        struct err *e) {
     struct prompt *p = mem_must(sizeof *p);
     int rc = 0, grid = c->pixel_grid;
     for (int i = 0; i < grid * grid && !rc; i++) {
@@ -48,7 +48,7 @@ static int ask_all(const struct model_config *c, const struct sptok *t, struct p
     return rc;
 }
 
-/* Tokens that all prompts begin with, one at least left to each. */
+/* Tokens that all prompts begin with; each keeps at least one for itself. */
 static int32_t common_ids(const struct pack *k, int32_t places) {
     size_t n = k->off[1] - 1;
     for (int32_t i = 0; i < places; i++) {
@@ -67,7 +67,7 @@ static int cut(struct pixels *p, const struct pack *k, int32_t places, struct er
         at++;
     if (at >= n - 1 || n > STEM_IDS_MAX)
         return err_set(e, E_UNSUPPORTED, "pixel prompts share no picture and text behind it");
-    p->form.n_stem_ids = n;
+    p->questions.n_stem_ids = n;
     p->stem_ids = mem_must((size_t)n * sizeof p->stem_ids[0]);
     memcpy(p->stem_ids, k->ids, (size_t)n * sizeof p->stem_ids[0]);
     p->ids = mem_must(k->n * sizeof p->ids[0]);
@@ -87,15 +87,16 @@ static int cut(struct pixels *p, const struct pack *k, int32_t places, struct er
     return 0;
 }
 
-/* What the tree of all places looks like, for sizes. */
+/* Sizes of the tree of all places. */
 static int measure(struct pixels *p, int32_t places, struct err *e) {
     struct arena *mem = arena_new((size_t)1 << 30);
     struct tree t;
     int rc = mem ? tree_build(&t, mem, p->texts, places, p->order, 0) : E_NOMEM;
     if (!rc) {
-        p->run_tokens = t.run_tokens;
+        p->branch_tokens = t.branch_tokens;
         p->tail_max = t.tail_max;
-        p->tree_tokens = (uint64_t)(p->form.stem_tokens + t.run_tokens) + (uint64_t)t.tail_tokens;
+        p->tree_tokens =
+            (uint64_t)(p->questions.stem_tokens + t.branch_tokens) + (uint64_t)t.tail_tokens;
     }
     arena_free(mem);
     return rc ? err_set(e, rc, "no memory for the prompt tree") : 0;
@@ -107,24 +108,24 @@ int pixels_new(const struct model_config *c, const struct sptok *t, const struct
     struct pixels *p = mem_must(sizeof *p);
     struct pack pack = {.off = mem_must(((size_t)places + 1) * sizeof pack.off[0])};
     *out = NULL;
-    int rc = ask_all(c, t, &pack, e);
+    int rc = tokenize_all(c, t, &pack, e);
     if (!rc) rc = cut(p, &pack, places, e);
     mem_free(pack.ids);
     mem_free(pack.off);
     if (!rc) {
-        struct job_form *f = &p->form;
-        f->kind = FORM_COLOUR;
-        f->grid = c->pixel_grid;
-        f->places = f->n_order = places;
-        f->texts = p->texts;
-        f->order = p->order;
-        f->stem_ids = p->stem_ids;
-        f->image_tokens = c->n_image_tokens;
-        f->stem_tokens = f->n_stem_ids - 1 + f->image_tokens;
-        f->answer_max = g->feed_max;
-        f->explore_max = lane_explore_max(g);
-        f->fields = g->n_fields;
-        int32_t most = f->stem_tokens + p->text_max + f->answer_max;
+        struct questions *q = &p->questions;
+        q->kind = KIND_COLOUR;
+        q->grid = c->pixel_grid;
+        q->n_texts = q->n_order = places;
+        q->texts = p->texts;
+        q->order = p->order;
+        q->stem_ids = p->stem_ids;
+        q->image_tokens = c->n_image_tokens;
+        q->stem_tokens = q->n_stem_ids - 1 + q->image_tokens;
+        q->answer_max = g->feed_max;
+        q->explore_max = lane_explore_max(g);
+        q->fields = g->n_fields;
+        int32_t most = q->stem_tokens + p->text_max + q->answer_max;
         if (most > c->text.max_positions)
             rc = err_set(e, E_UNSUPPORTED, "a question takes %d positions, the model has %d", most,
                          c->text.max_positions);

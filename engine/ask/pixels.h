@@ -1,9 +1,9 @@
 /* pixels.h - the prompts of all pixel questions of a model, tokenized once at start.
  *
- * What all of them begin with is the stem; what follows is kept per place of the grid, together
- * with the places in ascending order of their texts, so that a job's tree is built without asking
- * the tokenizer again. The stem is the same for every job, however few places it asks about:
- * a pixel alone sees the same keys as one among thousands.
+ * What all of them begin with is the stem. What follows is the text of one place of the grid. The
+ * texts are sorted here once, so that the tree of a job is built without the tokenizer. The stem is
+ * the same for every job, however few places it asks about: a pixel alone attends to the same keys
+ * as one among thousands.
  */
 #ifndef ENGINE_ASK_PIXELS_H
 #define ENGINE_ASK_PIXELS_H
@@ -16,12 +16,12 @@
 #include "engine/run/job.h"
 
 struct pixels {
-    struct job_form form;
-    int32_t text_max;     /* tokens of the longest text behind the stem */
-    int32_t run_tokens;   /* of the tree of all places */
-    int32_t tail_max;     /* the longest tail in it */
-    uint64_t tree_tokens; /* stem, runs and tails together */
-    int32_t *ids;         /* of all texts, one after the other */
+    struct questions questions;
+    int32_t text_max;      /* tokens of the longest text behind the stem */
+    int32_t branch_tokens; /* of the tree of all places */
+    int32_t tail_max;      /* the longest tail in it */
+    uint64_t tree_tokens;  /* stem, branches and tails together */
+    int32_t *ids;          /* of all texts, one after the other */
     int32_t *stem_ids, *order;
     struct tree_text *texts;
 };

@@ -1,12 +1,13 @@
 /* prompt.c - the canonical turns of docs/model.md sections 4.1, 4.3 and 4.5.
  *
  * TRAPS (each has a case in test_prompt.c):
- *   - the text is cut at a picture and each piece is tokenized on its own, with its own dummy space;
+ *   - the text is cut at pictures, and each piece is tokenized on its own, with its own dummy
+ *     space;
  *   - there is no space between `rgb:` and what `inst_spaces` puts before [/INST];
  *   - between two pictures stands `</Img><Img>`, without a space and as one piece;
  *   - the two numbers are row, column unless the model says otherwise.
- * Game instructions are Fig. 2 of the paper; a line break there is a space here. The caption's and
- * grounding's are each the first of MiniGPT-v2's lists.
+ * The instructions of the games are Fig. 2 of the paper, with a space for each line break. Those of
+ * caption and grounding are the first ones of MiniGPT-v2's lists.
  */
 #include "engine/ask/prompt.h"
 
@@ -28,7 +29,7 @@ static const char SHOOT[] =
     "FIRE, 2: RIGHT, 3: LEFT, 4: RIGHTFIRE, 5: LEFTFIRE] [Space Invaders] Choose an action from "
     "the Action Space:";
 
-/* What ends or begins something in a prompt, and the tags that name a task. */
+/* What begins or ends something in a prompt, and the tags of the tasks. */
 static const char *const structure[] = {"[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>",
                                         "<s>",    "</s>",    "<unk>", "<<SYS>>"};
 static const char *const tags[] = {"[reconstruct]", "[segmentation]",  "[refer]",     "[identify]",
@@ -95,7 +96,7 @@ int prompt_check_turn(const char *text, const char *what, struct err *e) {
 
 /* ---- pieces ---- */
 
-/* A prompt being written; texts are joined in `text` first. */
+/* A prompt being written. Texts are put together in `text` first. */
 struct writer {
     const struct model_config *c;
     const struct sptok *t;
@@ -175,8 +176,9 @@ static int write_turns(const struct model_config *c, const struct sptok *t,
 
 /* ---- tasks ---- */
 
-int prompt_text(const struct model_config *c, const struct sptok *t, const char *instruction,
-                struct prompt *out, struct err *e) {
+/* An instruction about one picture. */
+static int prompt_text(const struct model_config *c, const struct sptok *t, const char *instruction,
+                       struct prompt *out, struct err *e) {
     return write_turns(c, t, &(struct eng_turn){.n_pictures = 1, .question = instruction}, 1, out,
                        e);
 }
@@ -263,7 +265,7 @@ static int check_turns(const struct eng_ask *a, struct err *e) {
         if (pictures > a->n_pictures)
             return err_set(e, E_INVALID, "the turns have more pictures than were sent");
         rc = prompt_check_turn(t->question, "a question", e);
-        /* A model may have said nothing. */
+        /* The answer of an earlier turn may be empty. */
         if (!rc && t->answer && t->answer[0]) rc = prompt_check_turn(t->answer, "an answer", e);
     }
     if (!rc && pictures != a->n_pictures)

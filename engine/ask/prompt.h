@@ -4,10 +4,10 @@
  *     BOS [INST] <Img> picture </Img><Img> picture </Img> {instruction} [/INST]
  *     ... answer EOS BOS [INST] {next question} [/INST]
  *
- * Every piece between pictures is tokenized on its own with SentencePiece's dummy space, and so is an
- * answer that was given. The answer that is wanted is not part of the prompt. Thread: any.
+ * Every piece between pictures is tokenized on its own, with SentencePiece's dummy space in front.
+ * So is the answer of an earlier turn. The answer that is wanted is not in the prompt. Thread: any.
  *
- * What users write is text, never structure: whatever would forge a turn or a picture is refused.
+ * What users write is text, never structure. Whatever would forge a turn or a picture is refused.
  */
 #ifndef ENGINE_ASK_PROMPT_H
 #define ENGINE_ASK_PROMPT_H
@@ -31,26 +31,21 @@ struct prompt {
 int prompt_pixel(const struct model_config *c, const struct sptok *t, int x, int y,
                  struct prompt *out, struct err *e);
 
-/* `[segmentation] {sentence} loc: [a,b] mask:`, likewise. The sentence is checked by the caller. */
+/* The same of `[segmentation] {sentence} loc: [a,b] mask:`. The caller checks the sentence. */
 int prompt_mask(const struct model_config *c, const struct sptok *t, const char *sentence, int x,
                 int y, struct prompt *out, struct err *e);
 
-/* Any instruction about one picture, already complete ("[vqa] what is this?"). E_TOO_BIG over
- * PROMPT_MAX. *out is untouched when refused. */
-int prompt_text(const struct model_config *c, const struct sptok *t, const char *instruction,
-                struct prompt *out, struct err *e);
-
-/* The prompt of every task but ENG_PIXELS and ENG_SEGMENT, from what the ask says; user's text is
- * checked. E_INVALID, E_TOO_BIG. *out is untouched when refused. */
+/* The prompt of an ask, of all tasks but ENG_PIXELS and ENG_SEGMENT. Texts of users are checked.
+ * E_INVALID, E_TOO_BIG (over PROMPT_MAX tokens), E_NOMEM. *out is untouched on failure. */
 int prompt_ask(const struct model_config *c, const struct sptok *t, const struct eng_ask *ask,
                struct prompt *out, struct err *e);
 
-/* May a user's sentence or question stand in a prompt? `what` names it in the error ("the sentence").
- * E_INVALID: empty, control characters, not UTF-8, or one of the model's own tags. E_TOO_BIG: over
- * PROMPT_SENTENCE_MAX bytes. */
+/* May a user's sentence or question stand in a prompt? `what` names it in the error ("the
+ * sentence"). E_INVALID: empty, not UTF-8, with control characters or one of the model's own tags.
+ * E_TOO_BIG: over PROMPT_SENTENCE_MAX bytes. */
 int prompt_check(const char *text, const char *what, struct err *e);
-/* The same of a turn of a chat: line breaks and tabs are legal, a task's tag is how MiniGPT-v2 is asked
- * for one, and only the model's positions bound its length. */
+/* The same for a turn of a chat. Line breaks and tabs are legal, and so is the tag of a task, which
+ * is how MiniGPT-v2 is asked for one. Only the model's positions bound its length. */
 int prompt_check_turn(const char *text, const char *what, struct err *e);
 
 #endif

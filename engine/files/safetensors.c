@@ -1,16 +1,15 @@
 /* safetensors.c - the checked reader of safetensors files.
  *
  * Owns the mapping (st_open) or borrows the bytes (st_parse), and one arena with the table and the
- * names. Format: huggingface/safetensors, README "Format"; stricter than it in three ways that no
- * weights file of ours needs: at most four dimensions, no fields but the three known ones, no name
- * over ST_NAME_MAX bytes.
+ * names. Format: huggingface/safetensors, README "Format". The reader is stricter in three ways: at
+ * most four dimensions, no fields but the three known ones, no name over ST_NAME_MAX bytes.
  *
  * Invariants of an opened file:
- *   1. every tensor's bytes lie inside the file and number elements * size of dtype;
- *   2. in the order of their offsets the tensors cover the data exactly: no gap, no overlap;
- *   3. the table is sorted by name, names are unique, UTF-8, not empty.
- * Memory before anything is believed: the header is at most 8 MiB and in the file, nests three deep
- * and has a bounded number of parts (jsonscan), and only then goes to jansson.
+ *   1. The bytes of every tensor lie inside the file, and there are elements * size of dtype.
+ *   2. In the order of their offsets the tensors cover the data exactly: no gap, no overlap.
+ *   3. The table is sorted by name. Names are unique, UTF-8 and not empty.
+ * Memory is bounded before jansson gets the header: it is at most 8 MiB, lies in the file, nests
+ * three deep and has a bounded number of items (jsonscan).
  */
 #include "engine/files/safetensors.h"
 
@@ -78,7 +77,7 @@ static const struct dtype *find_dtype(const char *name) {
     return NULL;
 }
 
-/* ---- one entry of the header ------------------------------------------------------------------ */
+/* ---- one entry of the header ---- */
 
 static int read_shape(struct st_tensor *t, const json_t *shape, struct err *e) {
     const char *name = t->name;
@@ -103,9 +102,9 @@ static int read_shape(struct st_tensor *t, const json_t *shape, struct err *e) {
     return 0;
 }
 
-/* data_offsets against the data's length and against what the shape needs. */
-static int read_place(struct st_tensor *t, const json_t *pair, size_t item, const uint8_t *data,
-                      size_t data_len, struct err *e) {
+/* Check data_offsets against the length of the data and against the shape. */
+static int read_offsets(struct st_tensor *t, const json_t *pair, size_t item, const uint8_t *data,
+                        size_t data_len, struct err *e) {
     const char *name = t->name;
     const json_t *begin = json_array_get(pair, 0), *end = json_array_get(pair, 1);
     if (json_array_size(pair) != 2 || !json_is_integer(begin) || !json_is_integer(end))
@@ -138,8 +137,8 @@ static int read_tensor(struct st *st, struct st_tensor *t, const char *name, con
     if (!t->name) return err_set(e, E_NOMEM, "no memory for the tensors' names");
     const json_t *dtype = json_object_get(entry, "dtype");
     const json_t *shape = json_object_get(entry, "shape");
-    const json_t *place = json_object_get(entry, "data_offsets");
-    if (!dtype || !shape || !place || json_object_size(entry) != 3)
+    const json_t *offsets = json_object_get(entry, "data_offsets");
+    if (!dtype || !shape || !offsets || json_object_size(entry) != 3)
         return err_set(e, E_FORMAT, "tensor %s: needs dtype, shape and data_offsets, nothing else",
                        SHOW(name));
     if (!json_is_string(dtype))
@@ -151,7 +150,7 @@ static int read_tensor(struct st *st, struct st_tensor *t, const char *name, con
     t->dtype = d->dtype;
     t->dtype_name = d->name;
     int rc = read_shape(t, shape, e);
-    return rc ? rc : read_place(t, place, d->bytes, data, data_len, e);
+    return rc ? rc : read_offsets(t, offsets, d->bytes, data, data_len, e);
 }
 
 static int check_metadata(const json_t *meta, struct err *e) {
@@ -163,9 +162,9 @@ static int check_metadata(const json_t *meta, struct err *e) {
     return 0;
 }
 
-/* ---- the whole table -------------------------------------------------------------------------- */
+/* ---- the whole table ---- */
 
-static int by_place(const void *pa, const void *pb) {
+static int by_offset(const void *pa, const void *pb) {
     const struct st_tensor *a = pa, *b = pb;
     if (a->data != b->data) return (const uint8_t *)a->data < (const uint8_t *)b->data ? -1 : 1;
     return (a->bytes > b->bytes) - (a->bytes < b->bytes); /* empty ones first */
@@ -179,7 +178,7 @@ static int by_name(const void *pa, const void *pb) {
 /* Invariant 2. Leaves the table sorted by name. */
 static int check_cover(struct st *st, const uint8_t *data, size_t data_len, struct err *e) {
     const uint8_t *at = data;
-    qsort(st->tensors, st->count, sizeof *st->tensors, by_place);
+    qsort(st->tensors, st->count, sizeof *st->tensors, by_offset);
     for (size_t i = 0; i < st->count; i++) {
         const struct st_tensor *t = &st->tensors[i];
         if ((const uint8_t *)t->data < at)
@@ -247,7 +246,7 @@ static int read_header(struct st *st, struct err *e) {
     json_error_t why;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
     if (!root) {
-        /* jansson's text may quote the input. */
+        /* jansson's own text may quote the input */
         return err_set(e, E_FORMAT, "header, byte %d: %s", why.position, SHOW(why.text));
     }
     rc = read_table(st, root, len, e);
@@ -255,7 +254,7 @@ static int read_header(struct st *st, struct err *e) {
     return rc;
 }
 
-/* ---- door -------------------------------------------------------------------------------------- */
+/* ---- door ---- */
 
 int st_parse(const void *bytes, size_t len, struct st **out, struct err *e) {
     *out = NULL;
@@ -286,7 +285,7 @@ static int map_file(int fd, void **map, size_t *len, struct err *e) {
 
 int st_open(const char *path, struct st **out, struct err *e) {
     *out = NULL;
-    /* O_NONBLOCK: a named pipe in the file's place must not hang us. */
+    /* O_NONBLOCK: a named pipe instead of a file must not block. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return err_set(e, errno == ENOENT ? E_NOT_FOUND : E_IO, "%s: %s", path, strerror(errno));

@@ -1,15 +1,15 @@
-/* safetensors.h - named tensors in a file of bytes that nobody vouches for.
+/* safetensors.h - named tensors in a file that is not trusted.
  *
  * The format: a u64 (little-endian) with the length of a JSON header, the header {name: {dtype,
  * shape, data_offsets}}, then raw little-endian data. Opening checks everything: limits before any
  * allocation, every size by checked arithmetic, data that neither overlaps nor leaves gaps nor ends
- * before or behind the file. What comes out may be read without another look.
+ * before or behind the file. What comes out may be read without further checks.
  *
  *     struct st *st;
  *     int rc = st_open("model.safetensors", &st, &e);   // "tensor lm_head.weight: ..." on failure
  *     const struct st_tensor *t = st_find(st, "lm_head.weight");   // NULL: no such tensor
  *
- * Immutable after opening: any thread may read. A tensor lives until st_close.
+ * Immutable once opened: any thread may read. A tensor lives until st_close.
  */
 #ifndef ENGINE_FILES_SAFETENSORS_H
 #define ENGINE_FILES_SAFETENSORS_H
@@ -26,7 +26,7 @@ enum {
     ST_NDIM_MAX = 4
 };
 
-/* What we compute with; anything else (I64, BOOL, F8...) is ST_OTHER: listed, of no use to us. */
+/* Anything else (I64, BOOL, F8...) is ST_OTHER: listed, but not computed with. */
 enum st_dtype { ST_F32, ST_F16, ST_BF16, ST_OTHER };
 
 struct st_tensor {
@@ -42,8 +42,8 @@ struct st_tensor {
 
 struct st;
 
-/* Map a regular file read-only. E_NOT_FOUND, E_IO, E_FORMAT, E_TOO_BIG, E_NOMEM. Who shortens the
- * file while it is open kills the reader (SIGBUS): keep it open for no longer than needed. */
+/* Map a regular file read-only. E_NOT_FOUND, E_IO, E_FORMAT, E_TOO_BIG, E_NOMEM. Shortening the
+ * file while it is open kills the reader (SIGBUS), so keep it open no longer than needed. */
 int st_open(const char *path, struct st **out, struct err *e);
 /* The same over memory of the caller, kept until close. */
 int st_parse(const void *bytes, size_t len, struct st **out, struct err *e);

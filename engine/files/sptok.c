@@ -1,11 +1,11 @@
 /* sptok.c - SentencePiece BPE: encoding and decoding.
  *
- * Encoding. Text becomes a list of characters; as long as two neighbours spell a piece, the pair
- * with the highest score is joined, the leftmost first on a tie. A heap holds the candidates, so
- * a text of n characters takes O(n log n). What is left and is no piece becomes bytes. Symbols are
- * runs of one buffer, so a candidate is a sub-string and needs no copy.
+ * Encoding. Text becomes a list of characters. As long as two neighbours spell a piece, the pair
+ * with the highest score is joined, the leftmost first on a tie. A heap holds the candidates, so a
+ * text of n characters takes O(n log n). A symbol that is no piece in the end becomes bytes.
+ * Symbols are substrings of one buffer, so a candidate needs no copy.
  */
-#include "engine/files/sptok_parts.h"
+#include "engine/files/sptok_internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ const char *sptok_piece(const struct sptok *t, int32_t id) {
 /* ---- encoding ---- */
 
 struct symbol {
-    uint32_t start, len; /* run of the text; len 0: joined to the one before */
+    uint32_t start, len; /* in the text; len 0: joined to the one before */
     int32_t prev, next;
     int frozen; /* a user-defined piece: never joined */
 };
@@ -62,7 +62,7 @@ static size_t utf8_length(const uint8_t *s, size_t left) {
     return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
 }
 
-/* Spaces become marks, invalid bytes U+FFFD; `text` has room for 3 bytes for each and a mark. */
+/* Spaces become marks, invalid bytes U+FFFD. `text` has room for 3 bytes each, and a mark. */
 static void normalize(struct encoder *x, const char *in, size_t len, int prefix) {
     char *to = x->text;
     if (prefix && len) {
@@ -168,8 +168,8 @@ static void put_id(struct ids *o, int32_t id) {
     o->n++;
 }
 
-/* Ids of one run. An unused piece is taken apart again the way it was joined: by the pair of pieces
- * of which the better one had come first, which the score order makes the first that spells it. */
+/* Ids of one symbol. An unused piece is taken apart again the way it was joined: into the first
+ * pair, by score, that spells it. */
 static void emit(const struct encoder *x, uint32_t start, uint32_t len, struct ids *o) {
     const struct sptok *t = x->t;
     const char *s = x->text + start;
@@ -238,7 +238,7 @@ out:
 
 struct writer {
     char *to;
-    size_t cap, len; /* len may pass cap: it is what is needed */
+    size_t cap, len; /* len may exceed cap: it is what is needed */
 };
 
 static void put_bytes(struct writer *w, const char *s, size_t n) {
@@ -274,22 +274,23 @@ size_t sptok_longest(const struct sptok *t) {
     return most;
 }
 
-/* A run of byte pieces: characters as far as they are UTF-8, U+FFFD for each other byte. */
-static size_t put_byte_run(const struct sptok *t, struct writer *w, const int32_t *ids, size_t n) {
-    size_t run = 0;
-    while (run < n && t->pieces[ids[run]].kind == BYTE)
-        run++;
-    for (size_t i = 0; i < run;) {
+/* Byte pieces in a row: characters as far as they are UTF-8, U+FFFD for each other byte. */
+static size_t put_byte_pieces(const struct sptok *t, struct writer *w, const int32_t *ids,
+                              size_t n) {
+    size_t bytes = 0;
+    while (bytes < n && t->pieces[ids[bytes]].kind == BYTE)
+        bytes++;
+    for (size_t i = 0; i < bytes;) {
         uint8_t c[4];
         size_t have = 0;
-        for (; have < 4 && i + have < run; have++) {
+        for (; have < 4 && i + have < bytes; have++) {
             c[have] = (uint8_t)sptok_byte(t, ids[i + have]);
         }
         size_t len = utf8_length(c, have);
         put_bytes(w, len ? (const char *)c : replacement, len ? len : 3);
         i += len ? len : 1;
     }
-    return run;
+    return bytes;
 }
 
 int sptok_decode(const struct sptok *t, const int32_t *ids, size_t n, char *text, size_t cap,
@@ -302,7 +303,7 @@ int sptok_decode(const struct sptok *t, const int32_t *ids, size_t n, char *text
     for (size_t i = 0; i < n;) {
         const struct sptok_piece *p = &t->pieces[ids[i]];
         if (p->kind == BYTE) {
-            i += put_byte_run(t, &w, ids + i, n - i);
+            i += put_byte_pieces(t, &w, ids + i, n - i);
             continue;
         }
         if (p->kind == UNKNOWN) {

@@ -1,9 +1,9 @@
 /* sptok.h - SentencePiece BPE: text to token ids and back, from a `tokenizer.model` file.
  *
- * Reads the protobuf itself, within limits, and trusts nothing in it. Supports what LLaMA-2's
- * tokenizer is: model type BPE, identity normaliser, dummy prefix, no whitespace collapsing, spaces
- * written as U+2581, byte fallback. Other kinds are refused by name (E_UNSUPPORTED).
- * Immutable after opening: any number of threads may encode at once.
+ * Reads the protobuf itself, within limits, and trusts nothing in it. Supports the kind that
+ * LLaMA-2 has: model type BPE, identity normaliser, dummy prefix, no whitespace collapsing, spaces
+ * written as U+2581, byte fallback. Other kinds are refused by name (E_UNSUPPORTED). Immutable once
+ * opened: any number of threads may encode at once.
  */
 #ifndef ENGINE_FILES_SPTOK_H
 #define ENGINE_FILES_SPTOK_H
@@ -16,7 +16,7 @@
 struct sptok;
 
 int sptok_open(const char *path, struct sptok **out, struct err *e);
-/* The same from memory (borrowed during the call); the fuzz target's way in. */
+/* The same from memory, borrowed during the call: for tests and fuzzing. */
 int sptok_parse(const void *bytes, size_t len, struct sptok **out, struct err *e);
 void sptok_close(struct sptok *t);
 
@@ -37,7 +37,7 @@ int sptok_decode(const struct sptok *t, const int32_t *ids, size_t n, char *text
 
 /* The piece's own text ("▁[INST]"), valid until close; NULL out of range. */
 const char *sptok_piece(const struct sptok *t, int32_t id);
-/* The byte that a byte piece stands for; -1: it is none. */
+/* The byte that a byte piece stands for; -1: it is no byte piece. */
 int sptok_byte(const struct sptok *t, int32_t id);
 size_t sptok_longest(const struct sptok *t); /* bytes of the longest piece */
 int32_t sptok_bos(const struct sptok *t);    /* -1: none */

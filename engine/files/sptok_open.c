@@ -3,10 +3,10 @@
  * The file is a protobuf message (sentencepiece_model.proto): pieces (field 1: text 1, score 2,
  * type 3), trainer_spec (2: model_type 3, byte_fallback 35), normalizer_spec (3: name 1,
  * precompiled_charsmap 2, add_dummy_prefix 3, remove_extra_whitespaces 4, escape_whitespaces 5).
- * Nothing in it is trusted: every length is checked against what is left, every count has a limit.
- * The pieces are counted first, so that all texts lie in one block of known size.
+ * Nothing in it is trusted. Every length is checked against what is left, and every count has a
+ * limit. The pieces are counted first, so that all texts lie in one block of known size.
  */
-#include "engine/files/sptok_parts.h"
+#include "engine/files/sptok_internal.h"
 
 #include <fcntl.h>
 #include <math.h>

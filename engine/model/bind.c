@@ -1,30 +1,28 @@
-/* bind.c - names in the weights file -> fields of the model, every shape checked before first use.
+/* bind.c - names of weights -> fields of the model, every shape checked before first use.
  *
- * A `struct bind` walks the network in the order of its parts and asks the file for each tensor by
- * name and shape. The first error sticks: later calls bind nothing, so that the walk reads as a list.
- * Matrices go to the device in the type they have in the file; vectors and positions are widened to
- * f32. Every tensor used is marked; what is left over at the end has to be one of the few that
- * published checkpoints carry along (docs/model.md sections 5.1 and 5.2), or somebody misspelled a
- * name.
+ * A `struct bind` walks the network from the picture to the logits and asks for each tensor by name
+ * and shape. The first error sticks: later calls bind nothing, so that the walk reads as a list.
+ * Matrices go to the device in the type they have, vectors and positions are widened to f32. Every
+ * tensor used is marked. What is left over at the end has to be one of the few that published
+ * checkpoints carry along (docs/model.md sections 5.1 and 5.2). Anything else is a misspelled name.
  *
- * TRAPS: k has no bias in the tower (bias = q_bias, zeros, v_bias); ln_vision absent means weight 1,
- * bias 0; positions of another grid are resized with a = -0.75, not the -0.5 of pictures.
- * Thread: the step thread's, during open.
+ * TRAPS: k has no bias in the tower (bias = q_bias, zeros, v_bias). Without ln_vision its weight is
+ * 1 and its bias 0. Thread: the one that opens the model.
  */
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/model/parts.h"
-#include "engine/model/source.h"
+#include "engine/model/internal.h"
+#include "engine/model/weights.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 
 struct bind {
     struct model *m;
-    struct source *source;
-    uint8_t *used;             /* (st_count of the file) */
+    struct weights *w;
+    size_t n;                  /* tensors that are there */
+    uint8_t *used;             /* (n) */
     char prefix[64];           /* in front of every name asked for */
     char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
     int as_fp8;                /* the matrices asked for from now on */
@@ -32,13 +30,15 @@ struct bind {
     int rc; /* the first error */
 };
 
-/* ---- finding a tensor --------------------------------------------------------------------------- */
+/* ---- finding a tensor ---- */
 
+/* A tensor that was made is not in the list. It is asked for once. */
 static void mark_used(struct bind *b, const struct st_tensor *t) {
-    const struct st *file = b->source->st;
-    size_t i = file ? (size_t)(t - st_at(file, 0)) : 0;
-    if (!b->used[i]) b->m->parameters += t->elements;
-    b->used[i] = file != NULL; /* what is made is asked for once */
+    size_t i = 0;
+    while (i < b->n && b->w->each(b->w, i) != t)
+        i++;
+    if (i == b->n || !b->used[i]) b->m->parameters += t->elements;
+    if (i < b->n) b->used[i] = 1;
 }
 
 /* "[3, 4]" */
@@ -57,10 +57,12 @@ __attribute__((format(printf, 2, 3))) static void bind_in(struct bind *b, const 
     va_end(args);
 }
 
-static int bind_has(const struct bind *b, const char *name) {
+/* Is there a vector of that name? */
+static int bind_has(const struct bind *b, const char *name, int n) {
     char full[ST_NAME_MAX];
+    const struct st_tensor *t;
     snprintf(full, sizeof full, "%s%s", b->prefix, name);
-    return source_has(b->source, full);
+    return b->w->find(b->w, full, (int64_t[]){n}, 1, &t) != E_NOT_FOUND;
 }
 
 /* The tensor of that name and shape, or NULL and b->rc. -1 in `want` fits any size. */
@@ -69,15 +71,17 @@ static const struct st_tensor *bind_find(struct bind *b, const char *tail, const
     if (b->rc && !b->missing[0]) return NULL;
     char name[ST_NAME_MAX];
     snprintf(name, sizeof name, "%s%s", b->prefix, tail);
-    const struct st_tensor *t = source_find(b->source, name, want, ndim);
-    if (b->rc) { /* the rest of the walk only tells good names from slips of the pen */
+    const struct st_tensor *t = NULL;
+    int rc = b->w->find(b->w, name, want, ndim, &t);
+    if (b->rc) { /* the rest of the walk only marks which names are good */
         if (t) mark_used(b, t);
         return NULL;
     }
-    if (!t && !b->source->st) b->rc = err_set(b->e, E_NOMEM, "tensor %s: no memory", name);
-    if (!t && b->source->st) {
+    if (rc == E_NOT_FOUND) {
         snprintf(b->missing, sizeof b->missing, "%s", name);
         b->rc = E_FORMAT;
+    } else if (rc) {
+        b->rc = err_set(b->e, rc, "tensor %s: no memory", name);
     }
     if (!t) return NULL;
     if (t->dtype == ST_OTHER) {
@@ -117,11 +121,11 @@ static void widen(const struct st_tensor *t, float *out) {
     }
 }
 
-/* ---- sending it to the device ------------------------------------------------------------------- */
+/* ---- sending it to the device ---- */
 
 static struct kern_ptr bind_floats(struct bind *b, const float *v, size_t n) {
     struct kern_ptr p = {0};
-    if (!b->rc) b->rc = model_alloc(b->m, n * sizeof *v, &p, b->e);
+    if (!b->rc) b->rc = memory_alloc(b->m, n * sizeof *v, &p, b->e);
     if (!b->rc) b->m->ops->put(b->m->k, p, v, n * sizeof *v);
     return p;
 }
@@ -158,22 +162,18 @@ static struct kern_ptr bind_constant(struct bind *b, int n, float value) {
     return p;
 }
 
-/* Up to three tensors stacked into one matrix with rows of k; n_rows in all. */
-static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const *parts,
-                                   int n_parts, int k) {
+/* Up to three tensors stacked into one matrix with rows of k. */
+static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const *tensors, int n,
+                                   int k) {
     struct kern_mat_part list[3] = {0};
     struct kern_mat *mat = NULL;
-    for (int i = 0; i < n_parts && !b->rc; i++)
-        list[i] = (struct kern_mat_part){
-            .data = parts[i]->data, .n = (int)parts[i]->shape[0], .dtype = dtype_of(parts[i])};
+    for (int i = 0; i < n && !b->rc; i++)
+        list[i] = (struct kern_mat_part){.data = tensors[i]->data,
+                                         .n = (int)tensors[i]->shape[0],
+                                         .dtype = dtype_of(tensors[i])};
     if (b->rc) return NULL;
-    struct model *m = b->m;
-    must(m->n_mats < m->mats_max);
-    b->rc = m->ops->mat_new(
-        m->k,
-        &(struct kern_mat_src){.parts = list, .n_parts = n_parts, .k = k, .as_fp8 = b->as_fp8},
-        &mat, b->e);
-    if (!b->rc) m->mats[m->n_mats++] = mat;
+    struct kern_mat_src src = {.parts = list, .n_parts = n, .k = k, .as_fp8 = b->as_fp8};
+    b->rc = memory_mat(b->m, &src, &mat, b->e);
     return mat;
 }
 
@@ -182,48 +182,7 @@ static struct kern_mat *bind_matrix(struct bind *b, const char *name, int n, int
     return t ? bind_stack(b, &t, 1, k) : NULL;
 }
 
-/* ---- the vision tower and the connector --------------------------------------------------------- */
-
-/* torch's bicubic kernel at distance d, a = -0.75. */
-static double cubic(double d) {
-    const double a = -0.75;
-    d = fabs(d);
-    if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-    if (d < 2) return ((d - 5) * d + 8) * d * a - 4 * a;
-    return 0;
-}
-
-/* The four source places and weights of place i of an axis: align_corners False, edges clamped. */
-static void cubic_taps(int i, int from, int to, int at[4], double weight[4]) {
-    double center = (i + 0.5) * from / to - 0.5, first = floor(center) - 1;
-    for (int t = 0; t < 4; t++) {
-        int place = (int)first + t;
-        weight[t] = cubic(center - (first + t));
-        at[t] = place < 0 ? 0 : place >= from ? from - 1 : place;
-    }
-}
-
-void bind_resize_positions(const float *src, int from, float *dst, int to, int width) {
-    size_t w = (size_t)width;
-    memcpy(dst, src, w * sizeof *dst);
-    for (int y = 0; y < to; y++) {
-        int ys[4], xs[4];
-        double wy[4], wx[4];
-        cubic_taps(y, from, to, ys, wy);
-        for (int x = 0; x < to; x++) {
-            cubic_taps(x, from, to, xs, wx);
-            float *out = dst + (1 + (size_t)y * (size_t)to + (size_t)x) * w;
-            for (size_t c = 0; c < w; c++) {
-                double sum = 0;
-                for (int i = 0; i < 4; i++)
-                    for (int j = 0; j < 4; j++)
-                        sum += wy[i] * wx[j] *
-                               src[(1 + (size_t)ys[i] * (size_t)from + (size_t)xs[j]) * w + c];
-                out[c] = (float)sum;
-            }
-        }
-    }
-}
+/* ---- the vision tower and the connector ---- */
 
 /* pos_embed (1, 1 + any square, E) -> (1+P, E). */
 static struct kern_ptr bind_positions(struct bind *b) {
@@ -246,7 +205,7 @@ static struct kern_ptr bind_positions(struct bind *b) {
     float *src = bind_scratch(b, (size_t)t->elements), *dst = bind_scratch(b, n);
     if (!b->rc) {
         widen(t, src);
-        bind_resize_positions(src, from, dst, to, width);
+        positions_resize(src, from, dst, to, width);
         p = bind_floats(b, dst, n);
     }
     mem_free(src);
@@ -300,7 +259,7 @@ static void bind_vit(struct bind *b, struct vit *w) {
     for (int i = 0; i < c->vision.layers; i++)
         bind_vit_block(b, &w->blocks[i], i);
     bind_in(b, "ln_vision.");
-    if (bind_has(b, "weight") || bind_has(b, "bias")) {
+    if (bind_has(b, "weight", n) || bind_has(b, "bias", n)) {
         w->ln_w = bind_vector(b, "weight", n);
         w->ln_b = bind_vector(b, "bias", n);
     } else {
@@ -312,15 +271,15 @@ static void bind_vit(struct bind *b, struct vit *w) {
     w->proj_b = bind_vector(b, "bias", c->text.hidden_size);
 }
 
-/* ---- the decoder -------------------------------------------------------------------------------- */
+/* ---- the decoder ---- */
 
 /* Matrices of one width and `n` rows each, stacked. */
 static struct kern_mat *bind_stacked(struct bind *b, const char *const *names, int count, int n,
                                      int k) {
-    const struct st_tensor *parts[3] = {0};
+    const struct st_tensor *tensors[3] = {0};
     for (int i = 0; i < count; i++)
-        parts[i] = bind_find(b, names[i], (int64_t[]){n, k}, 2);
-    return bind_stack(b, parts, count, k);
+        tensors[i] = bind_find(b, names[i], (int64_t[]){n, k}, 2);
+    return bind_stack(b, tensors, count, k);
 }
 
 static void bind_llama_layer(struct bind *b, struct llama_layer *w, int i) {
@@ -338,15 +297,15 @@ static void bind_llama_layer(struct bind *b, struct llama_layer *w, int i) {
     w->down = bind_matrix(b, "mlp.down_proj.weight", n, ffn);
 }
 
-/* The table stays as it is in the file: rows are looked up, not multiplied. */
+/* The table keeps its type: its rows are looked up, not multiplied. */
 static void bind_embed(struct bind *b, const struct st_tensor *t, struct llama *w) {
     if (b->rc) return;
     w->embed_dtype = dtype_of(t);
-    b->rc = model_alloc(b->m, t->bytes, &w->embed, b->e);
+    b->rc = memory_alloc(b->m, t->bytes, &w->embed, b->e);
     if (!b->rc) b->m->ops->put(b->m->k, w->embed, t->data, t->bytes);
 }
 
-/* Heads are cut out of lm_head later, when the file is closed: keep a copy on the host. */
+/* Heads are cut out of lm_head later, when the file is closed. So a copy stays on the host. */
 static void bind_head(struct bind *b, const struct st_tensor *t, struct llama *w) {
     if (b->rc) return;
     w->head_dtype = dtype_of(t);
@@ -372,15 +331,15 @@ static void bind_llama(struct bind *b, struct llama *w) {
     bind_head(b, t->is_tied ? embed : bind_find(b, "lm_head.weight", table, 2), w);
 }
 
-/* ---- what is left over -------------------------------------------------------------------------- */
+/* ---- what is left over ---- */
 
 static int has_suffix(const char *s, const char *end) {
     size_t n = strlen(s), k = strlen(end);
     return n >= k && !strcmp(s + n - k, end);
 }
 
-/* Tensors that published checkpoints have and the graph doesn't: the tower's own norm and head, the
- * block behind the last one in use, angle tables of old LLaMA exports. */
+/* Tensors of published checkpoints that the network does not use: the tower's own norm and head,
+ * the block behind the last one in use, angle tables of old LLaMA exports. */
 static int is_ignorable(const struct model_config *c, const char *name) {
     char block[64];
     int n = snprintf(block, sizeof block, "visual_encoder.blocks.%d.", c->vision.layers);
@@ -411,14 +370,13 @@ static int name_distance(const char *a, const char *b, int most) {
     return row[nb];
 }
 
-/* What is missing, and which name that nobody asked for looks like it. */
+/* What is missing, and the unused name that is most like it. */
 static void report_missing(struct bind *b) {
     enum { SLIP_MAX = 4 };
     const char *near = NULL;
     int least = SLIP_MAX + 1;
-    const struct st *file = b->source->st;
-    for (size_t i = 0; i < st_count(file); i++) {
-        const char *other = st_at(file, i)->name;
+    for (size_t i = 0; i < b->n; i++) {
+        const char *other = b->w->each(b->w, i)->name;
         int d = b->used[i] ? least : name_distance(b->missing, other, SLIP_MAX);
         if (d < least) {
             least = d;
@@ -432,19 +390,19 @@ static void report_missing(struct bind *b) {
 }
 
 static void refuse_left_over(struct bind *b) {
-    const struct st *file = b->source->st;
-    for (size_t i = 0; file && i < st_count(file) && !b->rc; i++) {
-        const char *name = st_at(file, i)->name;
+    for (size_t i = 0; i < b->n && !b->rc; i++) {
+        const char *name = b->w->each(b->w, i)->name;
         if (!b->used[i] && !is_ignorable(&b->m->c, name))
             b->rc = err_set(b->e, E_FORMAT, "tensor %.80s: unexpected", name);
     }
 }
 
-int bind_weights(struct model *m, struct source *source, struct err *e) {
-    struct bind b = {.m = m, .source = source, .e = e};
-    size_t marks = source->st ? st_count(source->st) : 0;
-    b.used = mem_try(marks + 1);
-    if (!b.used) return err_set(e, E_NOMEM, "no memory for %zu marks", marks);
+int bind_weights(struct model *m, struct weights *w, struct err *e) {
+    struct bind b = {.m = m, .w = w, .e = e};
+    while (w->each(w, b.n))
+        b.n++;
+    b.used = mem_try(b.n + 1);
+    if (!b.used) return err_set(e, E_NOMEM, "no memory for %zu marks", b.n);
     bind_vit(&b, &m->vit);
     bind_llama(&b, &m->llama);
     refuse_left_over(&b);

@@ -1,11 +1,11 @@
-/* config.c - config.json: what the network is and how it wants to be asked.
+/* config.c - config.json: the sizes of the network and how its prompts are spelled.
  *
- * One table says it all: section, key, kind, bounds, and the value of a key that may be missing.
+ * One table has it all: section, key, type, bounds, and the value of a key that may be missing.
  * Names are those of Hugging Face's LLaMA configs where they exist (docs/model.md sections 5.2 and
- * 9). Unknown keys are ignored, as everybody's configs carry many; a known key of the wrong type
- * never is.
- * Values under the lower bound can't be right (E_FORMAT), over the upper one are absurd (E_TOO_BIG):
- * the bounds keep every product of two sizes within an int and every buffer plannable.
+ * 9). Unknown keys are ignored, since published configs have many. A known key of the wrong type is
+ * an error. Values below the lower bound can't be right (E_FORMAT), values above the upper one are
+ * absurd (E_TOO_BIG). The bounds keep every product of two sizes within an int, and every buffer
+ * plannable.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,20 +15,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/model/parts.h"
+#include "engine/model/internal.h"
 #include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
 
 enum { CONFIG_BYTES_MAX = 1 << 20, CONFIG_DEPTH_MAX = 16, CONFIG_MARKS_MAX = 10000 };
 
-enum kind { INT, FLOAT, DOUBLE };
+enum type { INT, FLOAT, DOUBLE };
 enum need { REQUIRED, OPTIONAL };
 
 struct field {
     const char *section; /* NULL: the top level */
     const char *key;
     size_t offset; /* in struct model_config */
-    enum kind kind;
+    enum type type;
     double lo, hi;
     enum need need;
     double fallback; /* of an OPTIONAL one */
@@ -75,7 +75,7 @@ static struct path path_of(const char *section, const char *key) {
 }
 #define PATH(section, key) (path_of(section, key).text)
 
-/* The object that holds a section's keys; NULL and an error when there is none. */
+/* The object with the keys of a section; NULL and an error when there is none. */
 static const json_t *section_of(const json_t *root, const char *section, struct err *e) {
     if (!section) return root;
     const json_t *s = json_object_get(root, section);
@@ -94,9 +94,9 @@ static int check_bounds(const char *path, double v, double lo, double hi, struct
 
 static void store(struct model_config *out, const struct field *f, double v) {
     char *at = (char *)out + f->offset;
-    if (f->kind == INT)
+    if (f->type == INT)
         *(int *)(void *)at = (int)v;
-    else if (f->kind == FLOAT)
+    else if (f->type == FLOAT)
         *(float *)(void *)at = (float)v;
     else
         *(double *)(void *)at = v;
@@ -113,7 +113,7 @@ static int read_field(const json_t *root, const struct field *f, struct model_co
         store(out, f, f->fallback);
         return 0;
     }
-    if (f->kind == INT && !json_is_integer(v))
+    if (f->type == INT && !json_is_integer(v))
         return err_set(e, E_FORMAT, "%s: not a whole number", path.text);
     if (!json_is_number(v)) return err_set(e, E_FORMAT, "%s: not a number", path.text);
     int rc = check_bounds(path.text, json_number_value(v), f->lo, f->hi, e);
@@ -174,7 +174,7 @@ static int read_words(const json_t *root, struct model_config *out, struct err *
     return 0;
 }
 
-/* What must fit together, and the derived sizes. */
+/* Sizes that must fit together, and those that follow from others. */
 static int check_whole(struct model_config *c, struct err *e) {
     const struct model_vision *v = &c->vision;
     const struct model_text *t = &c->text;

@@ -1,4 +1,4 @@
-/* digest.c - see digest.h. Without a thread to be had the caller's hashes, in digest_end. */
+/* digest.c - see digest.h. When no thread can be made, digest_end hashes. */
 #include "engine/model/digest.h"
 
 #include <openssl/evp.h>

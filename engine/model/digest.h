@@ -1,7 +1,7 @@
 /* digest.h - the SHA-256 that names a model, taken while its weights go to the device.
  *
- * Hashing 15 GB takes as long as loading them, so a thread of its own does it, running ahead over the mapped
- * file and so fetching it from the disk too. Room-private.
+ * Hashing 15 GB takes as long as loading them, so a thread of its own does it. It runs ahead over
+ * the mapped file and so reads it from the disk, too. Room-private.
  *
  *     digest_start(&d, bytes, len);
  *     rc = ...;                        // load; the bytes must stay
@@ -27,9 +27,10 @@ struct digest {
 };
 
 void digest_start(struct digest *d, const void *bytes, size_t len);
-/* Ends the thread. rc when that is an error, else 0 with `hex` filled in, or E_INTERNAL. */
+/* Ends the thread. Returns rc if that is an error, else 0 and `hex`, or E_INTERNAL. */
 int digest_end(struct digest *d, int rc, char hex[65], struct err *e);
-/* The digest of a digest and a word: of the same weights used in another way. 0 or E_INTERNAL. */
+/* The digest of a digest and a word: a name for the same weights used in another way. 0 or
+ * E_INTERNAL. */
 int digest_add(char hex[65], const char *word, struct err *e);
 
 #endif

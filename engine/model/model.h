@@ -1,9 +1,9 @@
 /* model.h - the network: a picture becomes rows, rows go through the decoder, logits come out.
  *
- * What it is: the graph of PAE-LaMM (vision tower, connector, LLaMA decoder) at any size, written
- * once over kern_ops. What it is not: who runs when (engine/run) and what a prompt means
- * (engine/ask). Everything here runs on the step thread, but for model_config, which is
- * read-only after open. A pass allocates nothing: model_plan sizes every buffer once.
+ * It is the network of PAE-LaMM (vision tower, connector, LLaMA decoder) at any size, written once
+ * over kern_ops. Which rows run when is decided in engine/run, and what a prompt means in
+ * engine/ask. Everything here runs on the step thread, but model_config, which is read-only after
+ * open. A pass allocates nothing: model_plan allocates every buffer once.
  *
  * Letters for dimensions, used unchanged in every file of the engine:
  *   N rows in a pass   L layers   D width   H heads   K head size   F ffn   V vocabulary
@@ -45,31 +45,29 @@ struct model_config {
 
 struct model;
 
-/* Read and check config.json in `dir` (an open directory descriptor is not needed; plain path).
- * E_FORMAT with the field's name, E_NOT_FOUND, E_TOO_BIG for absurd sizes. No weights touched. */
+/* Read and check config.json in the folder `dir`. E_FORMAT with the name of the field, E_NOT_FOUND,
+ * E_TOO_BIG for absurd sizes. Reads no weights. */
 int model_read_config(const char *dir, struct model_config *out, struct err *e);
 
-/* Config, weights (model.safetensors, mapped and checked, every shape before first use) on the
- * device `k`. Borrows ops and k until close. On failure *out is NULL and nothing is left behind. */
-int model_open(const char *dir, const struct kern_ops *ops, struct kern *k, struct model **out,
-               struct err *e);
-/* The same in another way; all zero: as above. */
 struct model_how {
-    int as_fp8; /* the decoder's matrices in e4m3, a scale a row (kern_gemm); its digest is another one */
-    int is_seeded; /* without a weights file: weights made from `seed` (engine/model/source.h), to measure
-                      sizes whose weights one hasn't got. Answers are noise; digest of config and seed */
+    int as_fp8;    /* the decoder's matrices in e4m3, a scale for each row; another digest */
+    int is_seeded; /* weights made from `seed` (weights.h), without a file: to measure, since the
+                      answers are noise. The digest is of config and seed */
     uint64_t seed;
 };
-int model_open_how(const char *dir, const struct model_how *how, const struct kern_ops *ops,
-                   struct kern *k, struct model **out, struct err *e);
+/* Config and weights (model.safetensors, mapped and checked, every shape before first use) on the
+ * device `k`. how: NULL: the weights as they are. Borrows ops and k until close. On failure *out is
+ * NULL and nothing is left behind. */
+int model_open(const char *dir, const struct model_how *how, const struct kern_ops *ops,
+               struct kern *k, struct model **out, struct err *e);
 void model_close(struct model *m); /* NULL is legal */
 const struct model_config *model_config(const struct model *m);
-/* SHA-256 of the weights file, lower-case hex, NUL-terminated; names the model in caches. */
+/* SHA-256 of the weights, lower-case hex: the name of the model in caches. */
 const char *model_digest(const struct model *m);
 uint64_t model_parameters(const struct model *m);
 
-/* Sizes of everything a pass may need, allocated once. 0 in the last four: the default behind it.
- * A pass over one of these is the caller's bug (must). */
+/* Sizes of everything that a pass may need, allocated once. 0 in the last four: the default named
+ * there. A pass that exceeds one of these is a bug of the caller (must). */
 struct model_plan {
     int rows_max;  /* token rows in one pass */
     int picks_max; /* rows with logits in one pass */
@@ -80,25 +78,25 @@ struct model_plan {
     int sets_max;  /* column sets of a pass; 4096 */
     int cols_max;  /* entries of a pass's `cols`; 65536 */
 };
-/* Called once. E_TOO_BIG when the sizes overflow, E_NOMEM when the device hasn't that much. */
+/* Called once. E_TOO_BIG: the sizes overflow. E_NOMEM: the device has no room for them. */
 int model_plan(struct model *m, const struct model_plan *plan, struct err *e);
-/* Bytes of device memory that the plan would take, heads made so far included; kv_slots may be 0 here.
- * UINT64_MAX when it overflows or is absurd. */
+/* Bytes of device memory that the plan would take, with the logits of the heads made so far.
+ * kv_slots may be 0 here. UINT64_MAX when it overflows or is absurd. */
 uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan);
-/* Bytes of device memory one KV slot costs (all layers, k and v) in a pool of that type. */
+/* Bytes of device memory of one KV slot: k and v of all layers, in a pool of that type. */
 size_t model_slot_bytes(const struct model_config *c, enum kern_dtype pool);
 
-/* A head: the rows of lm_head for a few tokens. Column j of its logits is token ids[j].
- * ids are borrowed during the call; E_INVALID for an id outside the vocabulary. May be made before
- * or after model_plan; never during a pass: room for its logits is allocated here. */
+/* A head: the rows of lm_head for a few tokens. Column j of its logits is token ids[j]. ids are
+ * borrowed during the call. E_INVALID for an id outside the vocabulary. May be made before or after
+ * model_plan, but not during a pass: room for its logits is allocated here. */
 struct model_head;
 int model_head_new(struct model *m, const int32_t *ids, int n, struct model_head **out,
                    struct err *e);
 void model_head_free(struct model *m, struct model_head *h);
 
-/* Vision tower and connector: rgb (S, S, 3) u8 on the host, already resized -> features (I, D) of
- * place `feat` (0 .. feats_max-1), used by later passes. */
-void model_see(struct model *m, const uint8_t *rgb, int feat);
+/* Vision tower and connector: rgb (S, S, 3) u8 on the host, already resized -> features (I, D) in
+ * entry `feat` (0 .. feats_max-1), for later passes. */
+void model_encode(struct model *m, const uint8_t *rgb, int feat);
 
 /* One pass of the decoder, as flat arrays on the host. Rows, groups and tails as in kern.h
  * (struct kern_attn_tree). src[i]: a token id, or ~(feat*I + j) for token j of a picture. */
@@ -111,7 +109,7 @@ struct model_pass {
     int n_spans;
     const int32_t *tail_off; /* (rows + 1) */
     const int32_t *tail;
-    /* Rows that need a choice. pick_row[i] is a row of the pass; picks of one head are consecutive. */
+    /* Rows with logits. pick_row[i] is a row of the pass. Picks of one head are consecutive. */
     int picks;
     const int32_t *pick_row; /* (picks) */
     struct model_pick_group *pick_groups;
@@ -126,14 +124,15 @@ struct model_pass {
 struct model_pick_group {
     const struct model_head *head;
     int pick0, picks;
-    float *probs; /* host memory of the caller (picks, ldp), or NULL when nobody asks */
-    int ldp;      /* at least the longest list among its picks' sets; at most head_max */
+    float *probs; /* host memory of the caller (picks, ldp), or NULL: not wanted */
+    int ldp;      /* at least the largest set of its picks, at most the rows of the largest head */
 };
 
 /* Runs the pass and waits for its results. 0, or E_DEVICE: the device is lost for good. */
 int model_run(struct model *m, const struct model_pass *p, struct err *e);
 
-/* Tests: `fn` sees every named intermediate tensor (host copy, valid during the call). NULL: off. */
+/* Tests: `fn` gets every named intermediate tensor (host copy, valid during the call). NULL:
+ * off. */
 typedef void model_tap_fn(void *ud, const char *name, const float *data, int rows, int cols);
 void model_set_tap(struct model *m, model_tap_fn *fn, void *ud);
 

@@ -1,17 +1,17 @@
 /* vit.c - the vision tower and the connector: a picture becomes rows that the decoder can read.
  *
  * EVA-CLIP's pre-norm transformer (docs/model.md section 1) followed by ln_vision and one linear
- * map over `concat` neighbours of a row of patches (docs/model.md section 2). One picture at a time;
- * the buffers are those of struct work, sized by model_plan.
+ * map over `concat` neighbours of a row of patches (docs/model.md section 2). One picture at a
+ * time. The buffers are those of struct work, sized by model_plan.
  *
- * TRAPS: the residual stream (vit_x) stays f32 from end to end; q is scaled, not the scores; the cls
- * row goes through every block and is dropped by starting at row 1; joining four patches is a reshape,
- * since neighbours of a row follow each other.
+ * TRAPS: The residual stream (vit_x) stays f32 from end to end. q is scaled, not the scores. The
+ * cls row goes through every block and is dropped by starting at row 1. Joining four patches is a
+ * reshape, since neighbours of a row follow each other.
  */
 #include <math.h>
 #include <stdio.h>
 
-#include "engine/model/parts.h"
+#include "engine/model/internal.h"
 
 static size_t floats(size_t n) { return n * sizeof(float); }
 
@@ -38,7 +38,7 @@ static void vit_embed(struct model *m) {
                                                  .cls = m->vit.cls,
                                                  .pos = m->vit.pos,
                                                  .x = w->vit_x});
-    model_show(m, "vit.embed", w->vit_x, 1 + m->c.n_patches, n, n);
+    tap_show(m, "vit.embed", w->vit_x, 1 + m->c.n_patches, n, n);
 }
 
 static void vit_norm(struct model *m, struct kern_ptr weight, struct kern_ptr bias, float eps) {
@@ -108,7 +108,7 @@ static void vit_ffn(struct model *m, const struct vit_block *b) {
                                            .accumulate = 1});
 }
 
-static void issue(struct model *m, struct kern_ptr out) {
+void vit_issue(struct model *m, struct kern_ptr out) {
     const struct work *w = &m->work;
     int n = m->c.vision.hidden_size, d = m->c.text.hidden_size, joined = m->c.concat * n;
     vit_embed(m);
@@ -117,10 +117,10 @@ static void issue(struct model *m, struct kern_ptr out) {
         vit_attention(m, &m->vit.blocks[i]);
         vit_ffn(m, &m->vit.blocks[i]);
         snprintf(name, sizeof name, "vit.%d", i);
-        model_show(m, name, w->vit_x, 1 + m->c.n_patches, n, n);
+        tap_show(m, name, w->vit_x, 1 + m->c.n_patches, n, n);
     }
     vit_norm(m, m->vit.ln_w, m->vit.ln_b, m->c.ln_vision_eps);
-    model_show(m, "ln_vision", w->vit_h, 1 + m->c.n_patches, n, n);
+    tap_show(m, "ln_vision", w->vit_h, 1 + m->c.n_patches, n, n);
     m->ops->gemm(m->k, &(struct kern_gemm){.m = m->c.n_image_tokens, /* (I, concat*E) -> (I, D) */
                                            .x = kern_at(w->vit_h, floats((size_t)n)),
                                            .ldx = joined,
@@ -128,16 +128,5 @@ static void issue(struct model *m, struct kern_ptr out) {
                                            .bias = m->vit.proj_b,
                                            .y = out,
                                            .ldy = d});
-    model_show(m, "proj", out, m->c.n_image_tokens, d, d);
-}
-
-void vit_run(struct model *m, struct kern_ptr out) {
-    if (m->tap) {
-        issue(m, out); /* see llama_run */
-        return;
-    }
-    do {
-        m->ops->begin(m->k, MODEL_KEY_VIT);
-        issue(m, out);
-    } while (m->ops->end(m->k));
+    tap_show(m, "proj", out, m->c.n_image_tokens, d, d);
 }

@@ -1,10 +1,8 @@
 /* picture.c - resize, digest, count references.
  *
- * The digest names what the model will see and where it came from: SHA-256 over the version of this
+ * The digest covers what the model gets and how it was made: SHA-256 over the version of this
  * preparation, width, height, channels, all pixels of the original and the model's own digest. The
- * shape is hashed as numbers, so 30x100 and 100x30 with the same bytes differ.
- * The only file of the engine's upper floor that includes OpenSSL.
- * Thread: any.
+ * sides are hashed as numbers, so 30x100 and 100x30 with the same bytes differ. Thread: any.
  */
 #include "engine/picture/picture.h"
 
@@ -26,7 +24,7 @@ struct eng_picture {
     uint8_t *truth; /* (grid, grid, 3) */
 };
 
-static int digest(const struct picture_form *form, const uint8_t *rgb, int w, int h, char *hex,
+static int digest(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h, char *hex,
                   struct err *e) {
     uint8_t head[16], sum[SHA_BYTES];
     const uint32_t facts[4] = {PREPARATION, (uint32_t)w, (uint32_t)h, CHANNELS};
@@ -36,7 +34,7 @@ static int digest(const struct picture_form *form, const uint8_t *rgb, int w, in
     int ok = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) &&
              EVP_DigestUpdate(c, head, sizeof head) &&
              EVP_DigestUpdate(c, rgb, (size_t)w * (size_t)h * CHANNELS) &&
-             EVP_DigestUpdate(c, form->model_digest, strlen(form->model_digest)) &&
+             EVP_DigestUpdate(c, sizes->model_digest, strlen(sizes->model_digest)) &&
              EVP_DigestFinal_ex(c, sum, NULL);
     EVP_MD_CTX_free(c);
     if (!ok) return err_set(e, E_NOMEM, "SHA-256 of a picture failed");
@@ -52,23 +50,23 @@ static int check_size(const uint8_t *rgb, int w, int h, struct err *e) {
     return 0;
 }
 
-int picture_new(const struct picture_form *form, const uint8_t *rgb, int w, int h,
+int picture_new(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h,
                 struct eng_picture **out, struct err *e) {
     *out = NULL;
     int rc = check_size(rgb, w, h, e);
     if (rc) return rc;
-    size_t seen = (size_t)form->image_size * (size_t)form->image_size * CHANNELS;
-    size_t truth = (size_t)form->grid * (size_t)form->grid * CHANNELS;
-    struct eng_picture *i = mem_try(sizeof *i + seen + truth);
+    size_t rgb_size = (size_t)sizes->image_size * (size_t)sizes->image_size * CHANNELS;
+    size_t truth = (size_t)sizes->grid * (size_t)sizes->grid * CHANNELS;
+    struct eng_picture *i = mem_try(sizeof *i + rgb_size + truth);
     if (!i) return err_set(e, E_NOMEM, "no memory for a picture");
     atomic_init(&i->refs, 1);
     i->w = w;
     i->h = h;
     i->rgb = (uint8_t *)(i + 1);
-    i->truth = i->rgb + seen;
-    rc = resize_picture(rgb, w, h, i->rgb, form->image_size, form->image_size, e);
-    if (!rc) rc = resize_picture(rgb, w, h, i->truth, form->grid, form->grid, e);
-    if (!rc) rc = digest(form, rgb, w, h, i->digest, e);
+    i->truth = i->rgb + rgb_size;
+    rc = resize_picture(rgb, w, h, i->rgb, sizes->image_size, sizes->image_size, e);
+    if (!rc) rc = resize_picture(rgb, w, h, i->truth, sizes->grid, sizes->grid, e);
+    if (!rc) rc = digest(sizes, rgb, w, h, i->digest, e);
     if (rc) {
         mem_free(i);
         return rc;

@@ -1,6 +1,6 @@
 /* picture.h - a picture made ready for the model: `struct eng_picture` of the door.
  *
- * Immutable once made; reference counted; knows no engine, so it may outlive one.
+ * Immutable once made. Reference counted. It knows no engine, so it may outlive one.
  */
 #ifndef ENGINE_PICTURE_PICTURE_H
 #define ENGINE_PICTURE_PICTURE_H
@@ -9,16 +9,16 @@
 
 #include "engine/engine.h"
 
-struct picture_form {
-    int image_size;           /* side of what the vision tower sees */
+struct picture_sizes {
+    int image_size;           /* side of the picture for the vision tower */
     int grid;                 /* side of the truth */
     const char *model_digest; /* two models never share a digest of a picture */
 };
 
 /* E_INVALID for a side below one, E_TOO_BIG, E_NOMEM. rgb (h, w, 3) is borrowed. */
-int picture_new(const struct picture_form *form, const uint8_t *rgb, int w, int h,
+int picture_new(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h,
                 struct eng_picture **out, struct err *e);
-/* What the vision tower sees: (image_size, image_size, 3), borrowed from the picture. */
+/* The picture for the vision tower: (image_size, image_size, 3), borrowed from the picture. */
 const uint8_t *picture_rgb(const struct eng_picture *i);
 
 #endif

@@ -1,9 +1,9 @@
-/* image.c - Pillow's BICUBIC, to the bit.
+/* resize.c - Pillow's BICUBIC, to the bit.
  *
- * For output place i: center = (i + 0.5) * scale, scale = in / out, window = 2 * max(1, scale) to both
- * sides, weights of Keys' kernel with a = -0.5 at distance (x + 0.5 - center) / max(1, scale),
- * normalised in double and rounded half away from zero to 22 bits (docs/model.md section 1.3;
- * the arithmetic follows what Pillow's Resample.c computes). Columns first, their result kept as 8
+ * For output pixel i: center = (i + 0.5) * scale, scale = in / out, window = 2 * max(1, scale) to
+ * both sides, weights of Keys' kernel with a = -0.5 at distance (x + 0.5 - center) / max(1, scale),
+ * normalised in double and rounded half away from zero to 22 bits (docs/model.md section 1.3; the
+ * arithmetic follows what Pillow's Resample.c computes). Columns first, their result kept as 8
  * bits, and only for the rows that the second pass will read. A pass whose size does not change is
  * skipped.
  */
@@ -26,7 +26,7 @@ static double bicubic(double x) {
 }
 
 struct taps {
-    int *first, *count; /* (out): the input places that matter */
+    int *first, *count; /* (out): the input pixels that matter */
     int32_t *weight;    /* (out, most) */
     int most;
 };
@@ -114,9 +114,9 @@ static void resize_column(const uint8_t *in, int row0, size_t bytes, uint8_t *ou
 int resize_picture(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e) {
     const int sides[] = {w, h, ow, oh};
     for (size_t i = 0; i < ARRAY_LEN(sides); i++)
-        if (sides[i] < 1 || sides[i] > IMAGE_SIDE_MAX)
+        if (sides[i] < 1 || sides[i] > RESIZE_SIDE_MAX)
             return err_set(e, E_INVALID, "a picture's side is %d, not 1 to %d", sides[i],
-                           IMAGE_SIDE_MAX);
+                           RESIZE_SIDE_MAX);
     if (w == ow && h == oh) {
         memcpy(out, rgb, (size_t)w * (size_t)h * CHANNELS);
         return 0;

@@ -1,4 +1,4 @@
-/* feats.c - a handful of places, scanned. */
+/* feats.c - a handful of entries, scanned. */
 #include "engine/run/feats.h"
 
 #include <string.h>
@@ -9,27 +9,26 @@
 void feats_init(struct feats *f, int32_t n) {
     must(n > 0);
     *f = (struct feats){.n = n};
-    f->places = mem_must((size_t)n * sizeof f->places[0]);
+    f->entries = mem_must((size_t)n * sizeof f->entries[0]);
 }
 
 void feats_clear(struct feats *f) {
-    mem_free(f->places);
+    mem_free(f->entries);
     *f = (struct feats){0};
 }
 
-int32_t feats_take(struct feats *f, const struct stems *s, const char *digest, int *is_seen) {
+int32_t feats_take(struct feats *f, const struct stems *s, const char *digest, int *is_filled) {
     int32_t at = -1;
-    *is_seen = 0;
-    for (int32_t i = 0; i < f->n && !*is_seen; i++) {
-        *is_seen = strcmp(f->places[i].digest, digest) == 0;
-        int is_older = at < 0 || f->places[i].used_at < f->places[at].used_at;
-        if (*is_seen || (is_older && !stem_holds_feat(s, i))) at = i;
+    *is_filled = 0;
+    for (int32_t i = 0; i < f->n && !*is_filled; i++) {
+        *is_filled = strcmp(f->entries[i].digest, digest) == 0;
+        int is_older = at < 0 || f->entries[i].used_at < f->entries[at].used_at;
+        if (*is_filled || (is_older && !stem_holds_feat(s, i))) at = i;
     }
     if (at < 0) return -1;
-    struct feats_place *p = &f->places[at];
+    struct feats_entry *p = &f->entries[at];
     must(strlen(digest) < sizeof p->digest);
     memcpy(p->digest, digest, strlen(digest) + 1);
     p->used_at = ++f->tick;
-    f->hits += (uint64_t)*is_seen;
     return at;
 }

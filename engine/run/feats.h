@@ -1,8 +1,9 @@
-/* feats.h - pictures that the vision tower has seen: which place of the model holds whose features.
+/* feats.h - features of pictures that went through the vision tower: which entry of the model holds
+ * whose.
  *
- * A place is held while a part of a stem is being filled from it, and stays known until another
- * picture needs it, least recently used first. So a frame of a game that comes again, at another
- * position of another prompt where its keys are of no use, is not looked at twice.
+ * An entry is held while a part of a stem is being filled from it. It stays known until another
+ * picture needs it, least recently used first. So a frame of a game that comes again is not encoded
+ * twice, though it stands at another position of another prompt, where its keys are of no use.
  * Thread: step.
  */
 #ifndef ENGINE_RUN_FEATS_H
@@ -13,19 +14,19 @@
 #include "engine/run/stem.h"
 
 struct feats {
-    struct feats_place {
-        char digest[STEM_DIGEST]; /* "": nobody's */
+    struct feats_entry {
+        char digest[STEM_DIGEST]; /* "": of no picture */
         uint64_t used_at;
-    } * places;
+    } * entries;
     int32_t n;
-    uint64_t tick, hits;
+    uint64_t tick;
 };
 
 void feats_init(struct feats *f, int32_t n); /* must-succeed */
 void feats_clear(struct feats *f);
 
-/* A place for a picture, or -1 when all are held by parts of `s`. *is_seen: its features are there
- * already. */
-int32_t feats_take(struct feats *f, const struct stems *s, const char *digest, int *is_seen);
+/* An entry for a picture, or -1 when all are held by parts of `s`. *is_filled: it has the picture's
+ * features already. */
+int32_t feats_take(struct feats *f, const struct stems *s, const char *digest, int *is_filled);
 
 #endif

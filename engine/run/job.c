@@ -1,11 +1,12 @@
-/* job.c - a job's memory, its references, and what crosses between its asker and the step thread.
+/* job.c - the memory of a job, its references, and what its asker and the step thread share.
  *
  * Invariants
- *   1. A job's memory is one arena, sized at submit; the step thread takes nothing from it later.
- *   2. Each place of the grid is asked once; points at the same place are chained by `same`.
- *   3. Leaves stand in the order in which their places were first asked.
- *   4. n_ready only grows, state only moves forward; both with sequential consistency, since a waiter
- *      hangs up its bell first and looks at them second, and the step thread does the reverse.
+ *   1. The memory of a job is one arena, filled at submit. The step thread takes nothing from it.
+ *   2. Each text is asked once. Points with the same text are chained by `same`.
+ *   3. Leaves stand in the order in which their texts were first asked.
+ *   4. n_ready only grows, state only moves forward. Both are sequentially consistent: a waiter
+ *      publishes its bell before it reads them, and the step thread writes them before it reads the
+ *      bell.
  */
 #include "engine/run/job.h"
 
@@ -14,32 +15,36 @@
 
 #include "kernels/base/clock.h"
 
-/* An arena's cap: answers and chains of JOB_POINTS_MAX points take 5 MiB, a tree of as many places
- * 12 MiB, a map of the largest grid some more; texts of a job's own prompts as much again. */
+/* The cap of an arena: answers and chains of JOB_POINTS_MAX points take 5 MiB, a tree of as many
+ * texts 12 MiB, a map of the largest grid some more, and the texts of a job's own prompts as much
+ * again. */
 enum { JOB_BYTES_MAX = 64 << 20 };
 enum { GATE_OPEN, GATE_CALLING, GATE_SHUT };
 static const uint64_t WAIT_SLICE_NS = 100u * 1000 * 1000;
 
 /* ---- making ---- */
 
-static int32_t place_of(const struct eng_job *j, const struct eng_point *points, uint32_t i) {
-    return j->form->grid > 0 ? points[i].y * j->form->grid + points[i].x : (int32_t)i;
+/* The text that question i asks with. */
+static int32_t text_of(const struct eng_job *j, const struct eng_point *points, uint32_t i) {
+    int32_t grid = j->questions->grid;
+    return grid > 0 ? points[i].y * grid + points[i].x : (int32_t)i;
 }
 
-/* Chain the points by place: leaf_of[place] is its leaf. Fills leaf_point, same, texts. */
-static int32_t find_places(struct eng_job *j, const struct eng_point *points, int32_t *leaf_of,
+/* Chain the points that have the same text: leaf_of[text] is its leaf. Fills leaf_point, same,
+ * texts. */
+static int32_t find_leaves(struct eng_job *j, const struct eng_point *points, int32_t *leaf_of,
                            int32_t *last, struct tree_text *texts) {
     int32_t n = 0;
-    for (int32_t i = 0; i < j->form->places; i++)
+    for (int32_t i = 0; i < j->questions->n_texts; i++)
         leaf_of[i] = -1;
     for (uint32_t i = 0; i < j->n_points; i++) {
-        int32_t place = place_of(j, points, i);
-        int32_t leaf = leaf_of[place];
+        int32_t text = text_of(j, points, i);
+        int32_t leaf = leaf_of[text];
         j->same[i] = -1;
         if (leaf < 0) {
-            leaf = leaf_of[place] = n++;
+            leaf = leaf_of[text] = n++;
             j->leaf_point[leaf] = i;
-            texts[leaf] = j->form->texts[place];
+            texts[leaf] = j->questions->texts[text];
         } else {
             j->same[last[leaf]] = (int32_t)i;
         }
@@ -48,78 +53,80 @@ static int32_t find_places(struct eng_job *j, const struct eng_point *points, in
     return n;
 }
 
-static int plant(struct eng_job *j, const struct eng_point *points) {
-    const struct job_form *f = j->form;
-    size_t places = (size_t)f->places;
-    size_t most = j->n_points < places ? j->n_points : places;
+static int make_branches(struct eng_job *j) {
+    size_t n = (size_t)j->tree.n_branches + 1, tokens = (size_t)j->tree.branch_tokens + 1;
+    j->branch_left = arena_take(j->mem, n * sizeof j->branch_left[0]);
+    j->branch_slot = arena_take(j->mem, tokens * sizeof j->branch_slot[0]);
+    if (!j->branch_left || !j->branch_slot) return E_NOMEM;
+    for (int32_t i = 0; i < j->tree.n_branches; i++)
+        j->branch_left[i] = -1;
+    return 0;
+}
+
+static int make_tree(struct eng_job *j, const struct eng_point *points) {
+    const struct questions *q = j->questions;
+    size_t all = (size_t)q->n_texts, most = j->n_points < all ? j->n_points : all;
     j->answers = arena_take(j->mem, j->n_points * sizeof j->answers[0]);
     j->same = arena_take(j->mem, j->n_points * sizeof j->same[0]);
     j->leaf_point = arena_take(j->mem, most * sizeof j->leaf_point[0]);
-    int32_t *leaf_of = arena_take(j->mem, places * sizeof leaf_of[0]);
+    int32_t *leaf_of = arena_take(j->mem, all * sizeof leaf_of[0]);
     int32_t *last = arena_take(j->mem, most * sizeof last[0]);
     int32_t *order = arena_take(j->mem, most * sizeof order[0]);
     struct tree_text *texts = arena_take(j->mem, most * sizeof texts[0]);
     if (!j->answers || !j->same || !j->leaf_point || !leaf_of || !last || !order || !texts)
         return E_NOMEM;
-    int32_t n = find_places(j, points, leaf_of, last, texts), k = 0;
-    for (int32_t i = 0; i < f->n_order; i++)
-        if (leaf_of[f->order[i]] >= 0) order[k++] = leaf_of[f->order[i]];
+    int32_t n = find_leaves(j, points, leaf_of, last, texts), k = 0;
+    for (int32_t i = 0; i < q->n_order; i++)
+        if (leaf_of[q->order[i]] >= 0) order[k++] = leaf_of[q->order[i]];
     must(k == n);
-    int rc = tree_build(&j->tree, j->mem, texts, n, order, f->is_flat);
-    if (rc) return rc;
-    size_t runs = (size_t)j->tree.n_runs + 1, tokens = (size_t)j->tree.run_tokens + 1;
-    j->run_left = arena_take(j->mem, runs * sizeof j->run_left[0]);
-    j->run_slot = arena_take(j->mem, tokens * sizeof j->run_slot[0]);
-    if (!j->run_left || !j->run_slot) return E_NOMEM;
-    for (int32_t i = 0; i < j->tree.n_runs; i++)
-        j->run_left[i] = -1;
-    return 0;
+    int rc = tree_build(&j->tree, j->mem, texts, n, order, q->is_flat);
+    return rc ? rc : make_branches(j);
 }
 
-/* Room for a text of max_tokens tokens, and for the path of the one lane that speaks it. */
-static int plant_speech(struct eng_job *j, const struct eng_speech *how, size_t text_cap) {
-    struct speech *s = arena_take(j->mem, sizeof *s);
-    if (!s) return E_NOMEM;
+/* Room for a text of max_tokens tokens, and for the path of the one lane that generates it. */
+static int make_text(struct eng_job *j, const struct eng_generate *how, size_t cap) {
+    struct job_text *t = arena_take(j->mem, sizeof *t);
+    if (!t) return E_NOMEM;
     size_t most = how->max_tokens, path = most + (size_t)j->tree.tail_max;
-    s->how = *how;
-    s->text_cap = text_cap;
-    s->ids = arena_take(j->mem, most * sizeof s->ids[0]);
-    s->tokens = arena_take(j->mem, most * sizeof s->tokens[0]);
-    s->text = arena_take(j->mem, text_cap);
-    s->scratch = arena_take(j->mem, text_cap);
-    s->path = arena_take(j->mem, path * sizeof s->path[0]);
-    s->feed = arena_take(j->mem, path * sizeof s->feed[0]);
-    j->speech = s;
-    return s->ids && s->tokens && s->text && s->scratch && s->path && s->feed ? 0 : E_NOMEM;
+    t->how = *how;
+    t->cap = cap;
+    t->ids = arena_take(j->mem, most * sizeof t->ids[0]);
+    t->tokens = arena_take(j->mem, most * sizeof t->tokens[0]);
+    t->utf8 = arena_take(j->mem, cap);
+    t->scratch = arena_take(j->mem, cap);
+    t->path = arena_take(j->mem, path * sizeof t->path[0]);
+    t->feed = arena_take(j->mem, path * sizeof t->feed[0]);
+    j->text = t;
+    return t->ids && t->tokens && t->utf8 && t->scratch && t->path && t->feed ? 0 : E_NOMEM;
 }
 
-static int check_points(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
+static int check_points(const struct eng_ask *ask, const struct questions *q, struct err *e) {
     if (ask->n_points == 0 || !ask->points) return err_set(e, E_INVALID, "no points");
     if (ask->n_points > JOB_POINTS_MAX)
         return err_set(e, E_TOO_BIG, "%u points, at most %d", ask->n_points, JOB_POINTS_MAX);
     for (uint32_t i = 0; i < ask->n_points; i++)
-        if (ask->points[i].x >= f->grid || ask->points[i].y >= f->grid)
+        if (ask->points[i].x >= q->grid || ask->points[i].y >= q->grid)
             return err_set(e, E_INVALID, "point %u at (%u, %u) lies outside the %d x %d grid", i,
-                           ask->points[i].x, ask->points[i].y, f->grid, f->grid);
+                           ask->points[i].x, ask->points[i].y, q->grid, q->grid);
     return 0;
 }
 
-static int check_ask(const struct eng_ask *ask, const struct job_form *f, struct err *e) {
+static int check_ask(const struct eng_ask *ask, const struct questions *q, struct err *e) {
     if ((unsigned)ask->estimate > ENG_MEAN) return err_set(e, E_INVALID, "no such estimate");
     if ((unsigned)ask->urgency >= ENG_CLASSES) return err_set(e, E_INVALID, "no such class");
     if (ask->n_pictures > ENG_PICTURES_MAX)
         return err_set(e, E_TOO_BIG, "%u pictures, at most %d", ask->n_pictures, ENG_PICTURES_MAX);
     for (uint32_t i = 0; i < ask->n_pictures; i++)
         if (!ask->pictures || !ask->pictures[i]) return err_set(e, E_INVALID, "no picture");
-    return f->grid > 0 ? check_points(ask, f, e) : 0;
+    return q->grid > 0 ? check_points(ask, q, e) : 0;
 }
 
 struct arena *job_arena(void) {
     return arena_new(JOB_BYTES_MAX);
 }
 
-static void fill(struct eng_job *j, const struct eng_ask *ask, const struct job_form *form) {
-    j->form = form;
+static void fill(struct eng_job *j, const struct eng_ask *ask, const struct questions *q) {
+    j->questions = q;
     j->task = ask->task;
     j->estimate = ask->estimate;
     j->distribution = ask->distribution || ask->estimate != ENG_MODE;
@@ -127,42 +134,41 @@ static void fill(struct eng_job *j, const struct eng_ask *ask, const struct job_
     j->deadline_ns = ask->deadline_ns;
     j->wake = ask->wake;
     j->ud = ask->ud;
-    j->stem_tokens = (uint32_t)form->stem_tokens;
-    j->n_points = form->grid > 0 ? ask->n_points : (uint32_t)form->places;
+    j->stem_tokens = (uint32_t)q->stem_tokens;
+    j->n_points = q->grid > 0 ? ask->n_points : (uint32_t)q->n_texts;
 }
 
 /* What its lanes may take, and what the queue counts it as. */
-static void weigh(struct eng_job *j) {
-    const struct job_form *f = j->form;
-    int32_t explored = j->distribution && !form_is_text(f->kind) ? f->explore_max : 0;
-    j->lane_slots = j->tree.tail_max + f->answer_max + explored;
-    j->cost = (uint64_t)(f->stem_tokens + j->tree.run_tokens + j->tree.tail_tokens) +
-              (uint64_t)j->tree.n_leaves * (uint64_t)(f->answer_max + f->fields * explored);
+static void count_cost(struct eng_job *j) {
+    const struct questions *q = j->questions;
+    int32_t explored = j->distribution && !kind_is_text(q->kind) ? q->explore_max : 0;
+    j->lane_slots = j->tree.tail_max + q->answer_max + explored;
+    j->cost = (uint64_t)(q->stem_tokens + j->tree.branch_tokens + j->tree.tail_tokens) +
+              (uint64_t)j->tree.n_leaves * (uint64_t)(q->answer_max + q->fields * explored);
     j->prompt_tokens = j->stem_tokens + (uint32_t)(j->tree.leaves[0].depth + j->tree.leaves[0].n);
 }
 
-int job_new(const struct eng_ask *ask, const struct job_form *form, size_t text_cap,
+int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_cap,
             struct arena *mem, struct eng_job **out, struct err *e) {
     *out = NULL;
-    int rc = check_ask(ask, form, e);
+    int rc = check_ask(ask, q, e);
     struct eng_job *j = mem && !rc ? arena_take(mem, sizeof *j) : NULL;
     if (!j) {
         arena_free(mem);
         return rc ? rc : err_set(e, E_NOMEM, "no memory for a job");
     }
     j->mem = mem;
-    fill(j, ask, form);
-    rc = plant(j, ask->points);
-    if (!rc && form->kind == FORM_TEXT) rc = plant_speech(j, &ask->speech, text_cap);
+    fill(j, ask, q);
+    rc = make_tree(j, ask->points);
+    if (!rc && q->kind == KIND_TEXT) rc = make_text(j, &ask->generate, text_cap);
     if (rc) {
         arena_free(mem);
         return err_set(e, rc, "no memory for a job");
     }
-    weigh(j);
+    count_cost(j);
     for (; j->n_pictures < ask->n_pictures; j->n_pictures++)
         j->pictures[j->n_pictures] = eng_picture_get(ask->pictures[j->n_pictures]);
     atomic_init(&j->refs, 2);
-    atomic_init(&j->askers, 1);
     atomic_init(&j->state, ENG_WAITING);
     atomic_init(&j->queued_ns, clock_ns());
     *out = j;
@@ -170,9 +176,9 @@ int job_new(const struct eng_ask *ask, const struct job_form *form, size_t text_
 }
 
 struct stem_key job_stem(const struct eng_job *j) {
-    struct stem_key key = {.ids = j->form->stem_ids,
-                           .n_ids = j->form->n_stem_ids,
-                           .image_tokens = j->form->image_tokens};
+    struct stem_key key = {.ids = j->questions->stem_ids,
+                           .n_ids = j->questions->n_stem_ids,
+                           .image_tokens = j->questions->image_tokens};
     for (uint32_t i = 0; i < j->n_pictures; i++)
         key.digests[i] = eng_picture_digest(j->pictures[i]);
     return key;
@@ -191,13 +197,8 @@ void job_put(struct eng_job *j) {
     arena_free(j->mem); /* the job itself lies in it */
 }
 
-struct eng_job *eng_job_get(struct eng_job *j) {
-    atomic_fetch_add(&j->askers, 1);
-    return j;
-}
-
 void eng_job_put(struct eng_job *j) {
-    if (!j || atomic_fetch_sub(&j->askers, 1) > 1) return;
+    if (!j) return;
     eng_job_cancel(j);
     int open = GATE_OPEN;
     while (!atomic_compare_exchange_strong(&j->gate, &open, GATE_SHUT)) {
@@ -207,7 +208,7 @@ void eng_job_put(struct eng_job *j) {
     job_put(j);
 }
 
-/* ---- the asker's view ---- */
+/* ---- the asker's side ---- */
 
 void eng_job_cancel(struct eng_job *j) { atomic_store(&j->is_cancelled, 1); }
 
@@ -216,18 +217,18 @@ enum eng_state eng_job_state(const struct eng_job *j) {
 }
 
 const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_ready) {
-    *n_ready = j->speech ? 0 : atomic_load(&j->n_ready);
+    *n_ready = j->text ? 0 : atomic_load(&j->n_ready);
     return j->answers;
 }
 
 const struct eng_token *eng_job_tokens(const struct eng_job *j, uint32_t *n_ready) {
-    *n_ready = j->speech ? atomic_load(&j->n_ready) : 0;
-    return j->speech ? j->speech->tokens : NULL;
+    *n_ready = j->text ? atomic_load(&j->n_ready) : 0;
+    return j->text ? j->text->tokens : NULL;
 }
 
 const char *eng_job_text(const struct eng_job *j, size_t *len) {
     *len = atomic_load(&j->text_ready);
-    return j->speech ? j->speech->text : "";
+    return j->text ? j->text->utf8 : "";
 }
 
 enum eng_finish eng_job_finish(const struct eng_job *j) {
@@ -246,7 +247,7 @@ void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out) {
         .queued_ns = atomic_load(&j->queued_ns),
         .first_ns = atomic_load(&j->first_ns),
         .end_ns = atomic_load(&j->end_ns),
-        .see_ns = atomic_load(&j->see_ns),
+        .vision_ns = atomic_load(&j->vision_ns),
         .stem_tokens = j->stem_tokens,
         .stem_cached = atomic_load(&j->stem_cached),
         .rows = atomic_load(&j->rows),
@@ -254,8 +255,9 @@ void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out) {
     };
 }
 
-/* A queue of one place serves as a bell that stays rung until somebody hears it. With several
- * waiters one of them hears it; the others look by themselves after a slice of time. */
+/* The bell is a queue of length one. It is full when there may be something new, and stays so until
+ * a waiter takes that out. With several waiters one takes it; the others look again after
+ * WAIT_SLICE_NS. */
 static struct queue *bell_of(struct eng_job *j) {
     struct queue *bell = atomic_load(&j->bell);
     if (bell) return bell;
@@ -290,33 +292,31 @@ uint32_t job_answer(struct eng_job *j, int32_t leaf, const struct eng_answer *a)
     return n;
 }
 
-/* The scratch holds the text up to text_len; what is new of it is told. */
-static void tell_text(struct speech *s, size_t text_len) {
-    must(text_len >= s->text_len && text_len <= s->text_cap);
-    memcpy(s->text + s->text_len, s->scratch + s->text_len, text_len - s->text_len);
-    s->text_len = text_len;
+void job_end_text(struct eng_job *j, size_t len) {
+    struct job_text *t = j->text;
+    must(len >= t->len && len <= t->cap);
+    memcpy(t->utf8 + t->len, t->scratch + t->len, len - t->len);
+    t->len = len;
 }
 
-void job_speak(struct eng_job *j, const struct eng_token *t, size_t text_len) {
-    struct speech *s = j->speech;
-    tell_text(s, text_len);
-    s->tokens[j->n_answers] = *t;
-    s->tokens[j->n_answers++].end = (uint32_t)text_len;
-    must(j->n_answers == s->n);
+void job_add_token(struct eng_job *j, const struct eng_token *token, size_t len) {
+    struct job_text *t = j->text;
+    job_end_text(j, len);
+    t->tokens[j->n_answers] = *token;
+    t->tokens[j->n_answers++].end = (uint32_t)len;
+    must(j->n_answers == t->n);
 }
 
-void job_speak_end(struct eng_job *j, size_t text_len) { tell_text(j->speech, text_len); }
-
-int job_is_whole(const struct eng_job *j) {
-    return j->speech ? j->speech->finish != ENG_GOES_ON : j->n_answers == j->n_points;
+int job_is_complete(const struct eng_job *j) {
+    return j->text ? j->text->finish != ENG_GOES_ON : j->n_answers == j->n_points;
 }
 
 void job_announce(struct eng_job *j) {
     if (j->n_answers > 0 && atomic_load(&j->first_ns) == 0) atomic_store(&j->first_ns, clock_ns());
     if (j->ending != ENG_WAITING) atomic_store(&j->end_ns, clock_ns());
-    if (j->speech) {
-        atomic_store(&j->text_ready, j->speech->text_len);
-        atomic_store(&j->finish, j->speech->finish);
+    if (j->text) {
+        atomic_store(&j->text_ready, j->text->len);
+        atomic_store(&j->finish, j->text->finish);
     }
     atomic_store(&j->n_ready, j->n_answers);
     if (j->ending != ENG_WAITING) atomic_store(&j->state, j->ending);

@@ -1,25 +1,25 @@
-/* lane.c - walking one answer through its grammar, or speaking it.
+/* lane.c - walking one answer through its grammar, or generating it.
  *
  * Invariants
- *   1. Between passes a lane either has tokens to feed (n_feed > 0, the last one leads to `node`, which
- *      has a choice) or a level to explore (n_fed < n_nodes). Never both, never neither.
- *   2. path[0 .. n_path) and the slots of nodes [0, n_fed) are the lane's; together they never exceed
- *      job.lane_slots: the tail, answer_max and, exploring, explore_max.
- *   3. A row's keys are: stem, branches, path, then its own chain of nodes, root to leaf. So a node
- *      that turns out to be the chosen one can join the path without being fed again.
- *   4. Sums run in a fixed order: values by number, nodes by level and edge.
+ *   1. Between passes a lane has either tokens to feed or a level to explore, never both, never
+ *      neither. Tokens to feed: n_feed > 0, and the last one leads to `node`, which has several
+ *      children. A level to explore: n_fed < n_nodes.
+ *   2. path[0 .. n_path) and the slots of nodes [0, n_fed) are the lane's. Together they never
+ *      exceed job.lane_slots: the tail, answer_max and, while exploring, explore_max.
+ *   3. The keys of a row are: stem, branches, path, then its own chain of nodes, root to leaf. So a
+ *      node that turns out to be the chosen one can join the path without being fed again.
+ *   4. Sums have a fixed order: values by number, nodes by level and edge.
  *
  * The probability of a value is the product of the picks along its only spelling. A child that is
- * settled has its value's whole probability: it costs nothing and is never left out. So with
- * whole numbers as tokens one pick gives the distribution and nothing is explored.
- * With LLaMA-2's digits at most 9 + 16 tokens are held: "1".."9" and "10".."25" have a choice behind.
+ * settled has the whole probability of its value. It costs nothing and is never left out. So with
+ * whole numbers as tokens one pick gives the distribution, and nothing is explored. With LLaMA-2's
+ * digits at most 9 + 16 tokens are held: "1".."9" and "10".."25" have several children.
  */
 #include "engine/run/lane.h"
 
 #include "engine/answer/estimate.h"
-#include "engine/run/batch.h"
 #include "engine/run/branch.h"
-#include "engine/run/speak.h"
+#include "engine/run/generate.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
@@ -52,46 +52,46 @@ int lane_can_walk(const struct grammar *g) {
 }
 
 /* Write down the edges that spell each value below `node`; stack[0 .. n) led there. */
-static void spell(struct lane_form *f, int field, int32_t node, int32_t *stack, int32_t n) {
-    const struct grammar_node *at = &f->g->nodes[node];
+static void spell(struct lane_kind *k, int field, int32_t node, int32_t *stack, int32_t n) {
+    const struct grammar_node *at = &k->g->nodes[node];
     if (at->edges == 0) {
         must(at->value_lo >= 0 && at->value_lo < LANE_VALUES);
-        int32_t *off = &f->spell_off[field * LANE_VALUES + at->value_lo];
+        int32_t *off = &k->spell_off[field * LANE_VALUES + at->value_lo];
         for (int32_t i = 0; i < n; i++)
-            f->spell[*off + i] = stack[i];
+            k->spell[*off + i] = stack[i];
         return;
     }
-    must(n < f->g->depth_max);
+    must(n < k->g->depth_max);
     for (int32_t i = 0; i < at->edges; i++) {
         stack[n] = at->edge0 + i;
-        spell(f, field, f->g->edges[stack[n]].node, stack, n + 1);
+        spell(k, field, k->g->edges[stack[n]].node, stack, n + 1);
     }
 }
 
-static void form_init(struct lane_form *f, const struct grammar *g, int32_t set0) {
-    must(lane_can_walk(g)); /* so that greedy nodes always find a place */
-    *f = (struct lane_form){.g = g, .set0 = set0, .explore_max = lane_explore_max(g)};
+static void kind_init(struct lane_kind *k, const struct grammar *g, int32_t set0) {
+    must(lane_can_walk(g)); /* so that there is always room for greedy nodes */
+    *k = (struct lane_kind){.g = g, .set0 = set0, .explore_max = lane_explore_max(g)};
     size_t texts = (size_t)g->n_fields * LANE_VALUES, depth = (size_t)g->depth_max;
-    f->spell_off = mem_must(texts * sizeof f->spell_off[0]);
-    f->spell = mem_must(texts * depth * sizeof f->spell[0]);
+    k->spell_off = mem_must(texts * sizeof k->spell_off[0]);
+    k->spell = mem_must(texts * depth * sizeof k->spell[0]);
     int32_t *stack = mem_must((depth + 1) * sizeof stack[0]);
     for (size_t i = 0; i < texts; i++)
-        f->spell_off[i] = (int32_t)(i * depth);
+        k->spell_off[i] = (int32_t)(i * depth);
     for (int field = 0; field < g->n_fields; field++)
-        spell(f, field, g->fields[field].root, stack, 0);
+        spell(k, field, g->fields[field].root, stack, 0);
     mem_free(stack);
 }
 
 static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
 
-void lane_init(struct lanes *ls, const struct forms *forms, struct kv *kv, int32_t n,
+void lane_init(struct lanes *ls, const struct kinds *kinds, struct kv *kv, int32_t n,
                int32_t tail_max) {
     must(n > 0 && tail_max > LANE_CHOICE_MAX);
-    *ls = (struct lanes){.forms = forms, .kv = kv, .n = n, .tail_max = tail_max};
+    *ls = (struct lanes){.kinds = kinds, .kv = kv, .n = n, .tail_max = tail_max};
     int32_t answer = 0;
-    for (int k = 0; k < FORM_NUMBERS; k++) {
-        const struct grammar *g = forms->g[k];
-        form_init(&ls->of[k], g, forms->set0[k]);
+    for (int k = 0; k < KIND_NUMBERS; k++) {
+        const struct grammar *g = kinds->g[k];
+        kind_init(&ls->of[k], g, kinds->set0[k]);
         ls->explore_max = at_least(ls->explore_max, ls->of[k].explore_max);
         answer = at_least(answer, g->feed_max + g->depth_max);
     }
@@ -102,7 +102,7 @@ void lane_init(struct lanes *ls, const struct forms *forms, struct kv *kv, int32
     ls->feed_block = mem_must(lanes * most * sizeof ls->feed_block[0]);
     ls->node_block = mem_must((lanes * nodes + 1) * sizeof ls->node_block[0]);
     ls->p_block = mem_must(lanes * LANE_VALUES * sizeof ls->p_block[0]);
-    ls->by_prob = mem_must((size_t)forms->n_text * sizeof ls->by_prob[0]);
+    ls->by_prob = mem_must((size_t)kinds->n_text * sizeof ls->by_prob[0]);
     for (size_t i = lanes; i-- > 0;) {
         struct lane *l = &ls->all[i];
         l->own_path = ls->slot_block + i * most;
@@ -115,7 +115,7 @@ void lane_init(struct lanes *ls, const struct forms *forms, struct kv *kv, int32
 }
 
 void lane_clear(struct lanes *ls) {
-    for (int k = 0; k < FORM_NUMBERS; k++) {
+    for (int k = 0; k < KIND_NUMBERS; k++) {
         mem_free(ls->of[k].spell_off);
         mem_free(ls->of[k].spell);
     }
@@ -130,8 +130,8 @@ void lane_clear(struct lanes *ls) {
 
 /* ---- the walk ---- */
 
-/* From `node` on: feed what is forced, step into the next field where a value is settled, stop at
- * the next choice. 1: the last field is settled. */
+/* From `node` on: feed what is forced, and step into the next field where a value is settled. Stops
+ * at the next node with several children. 1: the last field is settled. */
 static int descend(const struct grammar *g, struct lane *l) {
     for (;;) {
         const struct grammar_node *n = &g->nodes[l->node];
@@ -159,26 +159,26 @@ struct lane *lane_new(struct lanes *ls, struct eng_job *job, int32_t leaf) {
     ls->free = l->next;
     ls->n_busy++;
     struct lane kept = *l;
-    struct speech *s = job->speech;
+    struct job_text *t = job->text;
     *l = (struct lane){.job = job,
                        .leaf = leaf,
                        .own_path = kept.own_path,
                        .own_feed = kept.own_feed,
-                       .path = s ? s->path : kept.own_path,
-                       .feed = s ? s->feed : kept.own_feed,
+                       .path = t ? t->path : kept.own_path,
+                       .feed = t ? t->feed : kept.own_feed,
                        .nodes = kept.nodes,
                        .p = kept.p};
     const struct tree_leaf *tail = &job->tree.leaves[leaf];
     must(tail->n <= ls->tail_max);
     for (int32_t i = 0; i < tail->n; i++)
         l->feed[l->n_feed++] = tail->ids[i];
-    if (form_is_text(job->form->kind)) return l;
-    l->f = &ls->of[job->form->kind];
-    const struct grammar *g = l->f->g;
+    if (kind_is_text(job->questions->kind)) return l;
+    l->kind = &ls->of[job->questions->kind];
+    const struct grammar *g = l->kind->g;
     l->node = g->fields[0].root;
     for (int i = 0; i < g->n_lead; i++)
         l->feed[l->n_feed++] = g->lead[i];
-    must(!descend(g, l)); /* an answer without any choice is no grammar of ours */
+    must(!descend(g, l)); /* every answer has a choice somewhere */
     return l;
 }
 
@@ -206,8 +206,8 @@ int32_t lane_rows(const struct lane *l) {
 
 int32_t lane_first_rows(const struct lanes *ls, const struct eng_job *job, int32_t leaf) {
     int32_t rows = job->tree.leaves[leaf].n;
-    if (form_is_text(job->form->kind)) return rows;
-    const struct grammar *g = ls->of[job->form->kind].g;
+    if (kind_is_text(job->questions->kind)) return rows;
+    const struct grammar *g = ls->of[job->questions->kind].g;
     const struct grammar_node *n = &g->nodes[g->fields[0].root];
     for (; n->edges == 1; n = &g->nodes[g->edges[n->edge0].node])
         rows++;
@@ -215,72 +215,72 @@ int32_t lane_first_rows(const struct lanes *ls, const struct eng_job *job, int32
 }
 
 int32_t lane_text_picks(const struct lane *l) {
-    return l->job->form->kind == FORM_CHOICE ? l->n_feed : form_is_text(l->job->form->kind);
+    return l->job->questions->kind == KIND_CHOICE ? l->n_feed
+                                                  : kind_is_text(l->job->questions->kind);
 }
 
 int32_t lane_first_text_picks(const struct eng_job *job, int32_t leaf) {
-    if (job->form->kind == FORM_CHOICE) return job->tree.leaves[leaf].n;
-    return form_is_text(job->form->kind);
+    if (job->questions->kind == KIND_CHOICE) return job->tree.leaves[leaf].n;
+    return kind_is_text(job->questions->kind);
 }
 
-/* The number of the pick that a lane makes at the latest row. */
-static int32_t put_pick(const struct lane *l, struct batch *b) {
-    if (!l->f) return batch_pick_text(b);
-    return batch_pick(b, l->f->set0 + l->f->g->nodes[l->node].set);
+/* A pick of the lane at the latest row. */
+static int32_t put_pick(const struct lane *l, struct rows *r) {
+    if (!l->kind) return rows_pick_text(r);
+    return rows_pick(r, l->kind->set0 + l->kind->g->nodes[l->node].set);
 }
 
-static void put_feed(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos,
-                     int32_t above) {
-    int is_choice = l->job->form->kind == FORM_CHOICE;
+static void put_feed(struct lanes *ls, struct lane *l, struct rows *r, int32_t pos, int32_t above) {
+    int is_choice = l->job->questions->kind == KIND_CHOICE;
     for (int32_t i = 0; i < l->n_feed; i++) {
         int32_t slot = kv_take(ls->kv);
         l->path[l->n_path++] = slot;
-        batch_row(b, l->feed[i], pos + l->n_path - 1, slot);
-        batch_keys(b, b->path, above);
-        batch_keys(b, l->path, l->n_path);
+        rows_add(r, l->feed[i], pos + l->n_path - 1, slot);
+        rows_keys(r, r->path, above);
+        rows_keys(r, l->path, l->n_path);
         if (!is_choice && i + 1 < l->n_feed) continue;
-        int32_t pick = put_pick(l, b);
+        int32_t pick = put_pick(l, r);
         if (i == 0 || !is_choice) l->pick0 = pick;
     }
     l->n_feed = 0;
 }
 
-static void put_level(struct lanes *ls, struct lane *l, struct batch *b, int32_t pos,
+static void put_level(struct lanes *ls, struct lane *l, struct rows *r, int32_t pos,
                       int32_t above) {
-    const struct grammar *g = l->f->g;
+    const struct grammar *g = l->kind->g;
     int32_t chain[LANE_EXPLORE_MAX];
-    l->pick0 = b->numbers.n;
+    l->pick0 = r->numbers.n;
     for (; l->n_fed < l->n_nodes; l->n_fed++) {
         struct lane_node *n = &l->nodes[l->n_fed];
         n->slot = kv_take(ls->kv);
         for (int32_t i = l->n_fed; i >= 0; i = l->nodes[i].up)
             chain[l->nodes[i].depth] = l->nodes[i].slot;
-        batch_row(b, n->token, pos + l->n_path + n->depth, n->slot);
-        batch_keys(b, b->path, above);
-        batch_keys(b, l->path, l->n_path);
-        batch_keys(b, chain, n->depth + 1);
-        if (g->nodes[n->node].edges > 1) batch_pick(b, l->f->set0 + g->nodes[n->node].set);
+        rows_add(r, n->token, pos + l->n_path + n->depth, n->slot);
+        rows_keys(r, r->path, above);
+        rows_keys(r, l->path, l->n_path);
+        rows_keys(r, chain, n->depth + 1);
+        if (g->nodes[n->node].edges > 1) rows_pick(r, l->kind->set0 + g->nodes[n->node].set);
     }
 }
 
-void lane_put(struct lanes *ls, struct lane *l, struct batch *b) {
+void lane_put(struct lanes *ls, struct lane *l, struct rows *r) {
     const struct eng_job *j = l->job;
     const struct tree_leaf *leaf = &j->tree.leaves[l->leaf];
-    int32_t above = branch_slots(j, leaf->up, b->path);
-    int32_t pos = j->form->stem_tokens + leaf->depth;
+    int32_t above = branch_slots(j, leaf->up, r->path);
+    int32_t pos = j->questions->stem_tokens + leaf->depth;
     if (l->n_feed > 0)
-        put_feed(ls, l, b, pos, above);
+        put_feed(ls, l, r, pos, above);
     else
-        put_level(ls, l, b, pos, above);
+        put_level(ls, l, r, pos, above);
 }
 
 /* ---- exploring a number ---- */
 
-/* A place for one more node of the level that begins at level0, or -1. Greedy nodes always get
- * one: the others leave depth_max places alone where not all can be held. */
-static int32_t node_place(const struct lane *l, int32_t level0, double p, int is_greedy) {
-    int32_t most = l->f->explore_max;
-    if (most == LANE_EXPLORE_MAX && !is_greedy) most -= l->f->g->depth_max;
+/* The index for one more node of the level that begins at level0, or -1. There is always room for a
+ * greedy node: where not all can be held, the others leave depth_max free. */
+static int32_t node_index(const struct lane *l, int32_t level0, double p, int is_greedy) {
+    int32_t most = l->kind->explore_max;
+    if (most == LANE_EXPLORE_MAX && !is_greedy) most -= l->kind->g->depth_max;
     if (l->n_nodes < most) return l->n_nodes;
     int32_t least = -1;
     for (int32_t i = level0; i < l->n_nodes; i++)
@@ -289,17 +289,17 @@ static int32_t node_place(const struct lane *l, int32_t level0, double p, int is
     return least >= 0 && (is_greedy || l->nodes[least].p < p) ? least : -1;
 }
 
-/* The child at the end of an edge has probability p of all. */
+/* The child at the end of an edge. p: its probability, given the path. */
 static void reach(struct lane *l, int32_t up, const struct grammar_edge *edge, double p,
                   int is_greedy, int32_t level0) {
-    const struct grammar_node *child = &l->f->g->nodes[edge->node];
+    const struct grammar_node *child = &l->kind->g->nodes[edge->node];
     if (is_settled(child)) {
         l->p[child->value_lo] = p;
         if (is_greedy) l->greedy_value = child->value_lo;
         return;
     }
     if (p < LANE_BOUND && !is_greedy) return;
-    int32_t i = node_place(l, level0, p, is_greedy);
+    int32_t i = node_index(l, level0, p, is_greedy);
     if (i < 0) return;
     l->nodes[i] = (struct lane_node){.node = edge->node,
                                      .up = up,
@@ -311,10 +311,10 @@ static void reach(struct lane *l, int32_t up, const struct grammar_edge *edge, d
     if (is_greedy) l->greedy = i;
 }
 
-/* All children of a node; up -1: of the pick at the end of the path. */
+/* All children of a held node; up -1: of the node at the end of the path. */
 static void expand(struct lane *l, int32_t up, int is_greedy, int32_t level0, const int32_t *best,
                    const float *probs) {
-    const struct grammar *g = l->f->g;
+    const struct grammar *g = l->kind->g;
     const struct grammar_node *n = &g->nodes[up < 0 ? l->node : l->nodes[up].node];
     double p = up < 0 ? 1.0 : l->nodes[up].p;
     for (int32_t i = 0; i < n->edges; i++) {
@@ -325,7 +325,7 @@ static void expand(struct lane *l, int32_t up, int is_greedy, int32_t level0, co
 }
 
 /* One level further. */
-static void explore(struct lane *l, struct batch_result r) {
+static void explore(struct lane *l, struct rows_result r) {
     const int32_t *best = r.best;
     const float *probs = r.probs;
     int32_t level0 = l->n_fed, above = level0 - 1;
@@ -342,7 +342,7 @@ static void explore(struct lane *l, struct batch_result r) {
     l->greedy = -1;
     for (int32_t i = above; i < level0; i++) {
         expand(l, i, i == greedy, level0, best, probs);
-        if (l->f->g->nodes[l->nodes[i].node].edges == 1) continue;
+        if (l->kind->g->nodes[l->nodes[i].node].edges == 1) continue;
         best++;
         probs += r.ldp;
     }
@@ -373,12 +373,13 @@ static int32_t find_node(const struct lane *l, int32_t up, int32_t token) {
     return -1;
 }
 
-/* The value's tokens join the path: those that were explored as they are, the others by feeding. */
+/* The tokens of the value join the path. Those that were explored keep their slots, the others are
+ * fed. */
 static void commit(struct lanes *ls, struct lane *l, int v) {
-    const struct lane_form *f = l->f;
+    const struct lane_kind *k = l->kind;
     int32_t text = l->field * LANE_VALUES + v, up = -1, node = l->node;
-    for (int32_t i = f->spell_off[text] + l->depth; f->g->nodes[node].edges > 0; i++) {
-        const struct grammar_edge *edge = &f->g->edges[f->spell[i]];
+    for (int32_t i = k->spell_off[text] + l->depth; k->g->nodes[node].edges > 0; i++) {
+        const struct grammar_edge *edge = &k->g->edges[k->spell[i]];
         int32_t held = l->n_feed == 0 ? find_node(l, up, edge->token) : -1;
         if (held >= 0) {
             l->path[l->n_path++] = l->nodes[held].slot;
@@ -393,8 +394,8 @@ static void commit(struct lanes *ls, struct lane *l, int v) {
 }
 
 /* One step along the grammar. 1: the last number is settled. */
-static int walk(struct lanes *ls, struct lane *l, struct batch_result r) {
-    const struct grammar *g = l->f->g;
+static int walk(struct lanes *ls, struct lane *l, struct rows_result r) {
+    const struct grammar *g = l->kind->g;
     if (!l->job->distribution) {
         const struct grammar_edge *edge = &g->edges[g->nodes[l->node].edge0 + *r.best];
         l->feed[l->n_feed++] = edge->token;
@@ -412,15 +413,15 @@ static int walk(struct lanes *ls, struct lane *l, struct batch_result r) {
     return descend(g, l);
 }
 
-int lane_advance(struct lanes *ls, struct lane *l, const struct batch *b) {
-    struct batch_result r = batch_result(b, l->f == NULL, l->pick0);
-    if (l->f) return walk(ls, l, r);
-    if (l->job->form->kind == FORM_CHOICE) {
+int lane_advance(struct lanes *ls, struct lane *l, const struct rows *rows) {
+    struct rows_result r = rows_result(rows, l->kind == NULL, l->pick0);
+    if (l->kind) return walk(ls, l, r);
+    if (l->job->questions->kind == KIND_CHOICE) {
         const struct tree_leaf *tail = &l->job->tree.leaves[l->leaf];
-        l->answer.logprob = speak_score(ls->forms, tail->ids + 1, tail->n - 1, r);
+        l->answer.logprob = generate_score(ls->kinds, tail->ids + 1, tail->n - 1, r);
         return 1;
     }
-    int32_t token = speak_next(ls->forms, l->job, r, ls->by_prob);
+    int32_t token = generate_next(ls->kinds, l->job, r, ls->by_prob);
     if (token < 0) return 1;
     l->feed[l->n_feed++] = token;
     return 0;

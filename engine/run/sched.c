@@ -1,22 +1,22 @@
 /* sched.c - admission, shares, advance.
  *
  * Invariants
- *   1. A running job holds its stem's chain and a promise of tree.run_tokens + lane_slots single slots;
- *      each lane beyond its first adds lane_slots to the promise.
- *   2. A job whose ending is not WAITING holds nothing; it is only still to be announced.
- *   3. What a job waits for is held by running jobs or the cache alone, and running jobs end: each has
- *      a unit of work that fits an empty pass (eng_open checks the sizes).
- *   4. served only grows. A late comer starts at the least of those beside it, so it owes nothing and
- *      is owed nothing.
+ *   1. A running job holds its stem's chain and a promise of tree.branch_tokens + lane_slots single
+ *      slots. Each lane beyond its first adds lane_slots to the promise.
+ *   2. A job whose ending is not WAITING holds nothing. It is only still to be announced.
+ *   3. What a job waits for is held by running jobs or the cache alone. Running jobs end: each has
+ *      a piece of work that fits an empty pass (eng_open checks the sizes).
+ *   4. served only grows. A job that comes late starts at the least of those beside it, so it has
+ *      neither an advantage nor a debt.
  */
 #include "engine/run/sched.h"
 
 #include "engine/run/branch.h"
 #include "kernels/base/err.h"
 
-/* Rows of a class count as so many: the inverse of its weight. */
+/* What a row of a class counts: the inverse of its weight. */
 static const uint64_t PRICE[ENG_CLASSES] = {
-    [ENG_ACT] = 1, [ENG_MASK] = 4, [ENG_ANSWER] = 4, [ENG_PICTURE] = 8, [ENG_TRAIN] = 32};
+    [ENG_ACT] = 1, [ENG_MASK] = 4, [ENG_ANSWER] = 4, [ENG_PICTURE] = 8};
 
 void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes) {
     *s = (struct sched){.kv = kv, .stems = stems, .lanes = lanes};
@@ -54,14 +54,14 @@ static void touch(struct sched *s, struct eng_job *j) {
 
 void sched_add(struct sched *s, struct eng_job *j) { push(&s->waiting[j->urgency], j); }
 
-int sched_waiting(const struct sched *s) {
+static int count_waiting(const struct sched *s) {
     int n = 0;
     for (int c = 0; c < ENG_CLASSES; c++)
         n += s->waiting[c].n;
     return n;
 }
 
-int sched_is_idle(const struct sched *s) { return s->n_running == 0 && sched_waiting(s) == 0; }
+int sched_is_idle(const struct sched *s) { return s->n_running == 0 && count_waiting(s) == 0; }
 
 uint64_t sched_rows_left(const struct sched *s) {
     uint64_t sum = 0;
@@ -90,14 +90,14 @@ static void drop_lane(struct sched *s, struct lane *l) {
     unlink_lane(j, l);
     lane_free(s->lanes, l);
     j->n_lanes--;
-    if (j->n_lanes > 0) kv_release(s->kv, j->lane_slots); /* the last one's promise is the job's */
+    if (j->n_lanes > 0) kv_release(s->kv, j->lane_slots); /* the job keeps the last one's promise */
 }
 
 static void stop_running(struct sched *s, struct eng_job *j) {
     while (j->lanes)
         drop_lane(s, j->lanes);
     branch_drop(j, s->kv);
-    kv_release(s->kv, j->tree.run_tokens + j->lane_slots);
+    kv_release(s->kv, j->tree.branch_tokens + j->lane_slots);
     stem_give(s->stems, j->stem);
     j->stem = NULL;
     int i = 0;
@@ -131,7 +131,7 @@ static void finish_with(struct sched *s, struct eng_job *j, int code, const char
     finish(s, j, code == E_CANCELLED ? ENG_CANCELLED : ENG_FAILED, code, why);
 }
 
-/* Why a job may not go on: a code, 0 when it may. */
+/* A code and why the job may not go on; 0 when it may. */
 static int doom(const struct eng_job *j, uint64_t now_ns, const char **why) {
     if (atomic_load_explicit(&j->is_cancelled, memory_order_relaxed)) {
         *why = "cancelled";
@@ -177,7 +177,7 @@ void sched_end_all(struct sched *s, int code, const char *why) {
 
 /* ---- admission ---- */
 
-/* Start level with those that run already. */
+/* The job starts level with those that run already. */
 static void enter(struct sched *s, struct eng_job *j) {
     uint64_t class_least = UINT64_MAX, job_least = UINT64_MAX;
     int is_alone = 1;
@@ -192,7 +192,7 @@ static void enter(struct sched *s, struct eng_job *j) {
     if (is_alone && s->n_running > 0 && s->served[j->urgency] < class_least)
         s->served[j->urgency] = class_least;
     s->running[s->n_running++] = j;
-    s->let_in++;
+    s->admitted++;
     leave_queue(s, j);
     atomic_store(&j->state, ENG_RUNNING);
 }
@@ -201,7 +201,7 @@ static void enter(struct sched *s, struct eng_job *j) {
 static int try_admit(struct sched *s, struct eng_job *j) {
     int kept = j->urgency == ENG_ACT ? 0 : SCHED_FOR_ACT;
     if (s->n_running >= SCHED_RUNNING - kept) return E_BUSY;
-    int32_t slots = j->tree.run_tokens + j->lane_slots, cached;
+    int32_t slots = j->tree.branch_tokens + j->lane_slots, cached;
     if (!kv_promise(s->kv, slots)) return E_NOMEM;
     struct stem_key key = job_stem(j);
     j->stem = stem_take(s->stems, &key, &cached);
@@ -215,10 +215,10 @@ static int try_admit(struct sched *s, struct eng_job *j) {
 }
 
 static int is_aged(const struct sched *s, const struct eng_job *j) {
-    return j->passed_over && s->let_in - (j->passed_over - 1) >= SCHED_SKIPS;
+    return j->passed_over && s->admitted - (j->passed_over - 1) >= SCHED_SKIPS;
 }
 
-/* The class has all the places that it may take: its jobs wait for each other, not for others. */
+/* The class runs all the jobs that it may: its jobs wait for each other, not for others. */
 static int is_crowded(const struct sched *s, int class) {
     int n = 0;
     for (int i = 0; i < s->n_running; i++)
@@ -226,7 +226,7 @@ static int is_crowded(const struct sched *s, int class) {
     return class != ENG_ACT && n >= SCHED_OF_CLASS;
 }
 
-/* Let in what fits of one class. 1: an aged job does not, and nobody may pass it. */
+/* Admit what fits of one class. 1: an aged job does not fit, and nobody may pass it. */
 static int admit_class(struct sched *s, int class, int only_aged) {
     struct sched_list *list = &s->waiting[class];
     struct eng_job *prev = NULL, *next, *j = list->first;
@@ -237,7 +237,7 @@ static int admit_class(struct sched *s, int class, int only_aged) {
             pull(list, prev);
             continue;
         }
-        if (!j->passed_over) j->passed_over = 1 + s->let_in;
+        if (!j->passed_over) j->passed_over = 1 + s->admitted;
         if (only_aged && is_aged(s, j)) {
             s->is_held = rc == E_NOMEM;
             return 1;
@@ -258,9 +258,9 @@ void sched_admit(struct sched *s) {
 
 /* ---- rows of a pass ---- */
 
-struct eng_job *sched_unseen(const struct sched *s, enum eng_class class) {
+struct eng_job *sched_next_picture(const struct sched *s, enum eng_class class) {
     for (int i = 0; i < s->n_running; i++)
-        if (s->running[i]->urgency == class && stem_unseen(s->running[i]->stem))
+        if (s->running[i]->urgency == class && stem_next_picture(s->running[i]->stem))
             return s->running[i];
     return NULL;
 }
@@ -268,7 +268,7 @@ struct eng_job *sched_unseen(const struct sched *s, enum eng_class class) {
 static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
     if (j->next_leaf == j->tree.n_leaves || (s->is_held && j->n_lanes > 0)) return 0;
     int32_t leaf = j->next_leaf;
-    int32_t rows = branch_missing(j, leaf) + lane_first_rows(s->lanes, j, leaf);
+    int32_t rows = branch_missing_rows(j, leaf) + lane_first_rows(s->lanes, j, leaf);
     if (rows > b->rows_left || lane_first_text_picks(j, leaf) > b->text_left) return 0;
     int is_extra = j->n_lanes > 0;
     if (is_extra && !kv_promise(s->kv, j->lane_slots)) return 0;
@@ -286,13 +286,17 @@ static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
     j->last_lane = l;
     j->n_lanes++;
     j->next_leaf++;
-    branch_start(j, leaf, s->kv, b);
+    int32_t branch;
+    while ((branch = branch_missing(j, leaf)) >= 0) {
+        branch_start(j, branch, s->kv);
+        batch_branch(b, j, branch);
+    }
     batch_lane(b, l);
     return rows;
 }
 
-/* The job's next piece of work joins the pass: its rows, or 0 when there is none that fits. */
-static int32_t add_unit(struct sched *s, struct batch *b, struct eng_job *j) {
+/* The job's next piece of work joins the pass. Its rows, or 0 when there is none that fits. */
+static int32_t add_work(struct sched *s, struct batch *b, struct eng_job *j) {
     if (j->cursor) {
         struct lane *l = j->cursor;
         int32_t rows = lane_rows(l);
@@ -303,14 +307,15 @@ static int32_t add_unit(struct sched *s, struct batch *b, struct eng_job *j) {
     }
     struct stem_part *part = stem_next(j->stem);
     if (!part) return start_lane(s, b, j);
-    if (!stem_is_ready(part)) return 0; /* nobody has looked at the picture yet */
+    if (!stem_is_ready(part)) return 0;
     int32_t rows = stem_chunk(part);
     if (rows > b->rows_left) return 0;
     batch_chunk(b, part);
     return rows;
 }
 
-/* The class, then the job, that has had least; NULL when nobody has anything left for this pass. */
+/* A job of the class that has had least, and in it the job that has had least; NULL: none has work
+ * left. */
 static struct eng_job *next_job(const struct sched *s) {
     struct eng_job *least = NULL;
     for (int i = 0; i < s->n_running; i++) {
@@ -325,10 +330,10 @@ static struct eng_job *next_job(const struct sched *s) {
     return least;
 }
 
-/* One job's turn: `quantum` rows of its work, a unit more at most, or what is left of it. */
+/* The turn of one job: pieces of its work until they have `quantum` rows, or what is left of it. */
 static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j, int32_t quantum) {
     int32_t rows = 0, more = quantum > 0;
-    while (rows < quantum && (more = add_unit(s, b, j)) > 0)
+    while (rows < quantum && (more = add_work(s, b, j)) > 0)
         rows += more;
     j->is_full = more == 0;
     j->served += (uint64_t)rows;
@@ -344,7 +349,7 @@ int sched_has_act(const struct sched *s) {
 }
 
 void sched_fill(struct sched *s, struct batch *b) {
-    int32_t others = sched_has_act(s) ? SCHED_BESIDE_ACT : b->rows_left; /* for them */
+    int32_t others = sched_has_act(s) ? SCHED_BESIDE_ACT : b->rows_left; /* rows left to them */
     for (int i = 0; i < s->n_running; i++) {
         s->running[i]->is_full = 0;
         s->running[i]->cursor = s->running[i]->lanes;
@@ -363,9 +368,9 @@ void sched_fill(struct sched *s, struct batch *b) {
 static void finish_lane(struct sched *s, struct lane *l) {
     struct eng_job *j = l->job;
     const struct tree_leaf *leaf = &j->tree.leaves[l->leaf];
-    uint64_t alone = (uint64_t)(j->form->stem_tokens + leaf->depth + l->n_path);
+    uint64_t alone = (uint64_t)(j->questions->stem_tokens + leaf->depth + l->n_path);
     uint32_t n = 1;
-    if (!j->speech) n = job_answer(j, l->leaf, &l->answer);
+    if (!j->text) n = job_answer(j, l->leaf, &l->answer);
     atomic_fetch_add_explicit(&j->rows_plain, alone * n, memory_order_relaxed);
     s->answers[j->task] += n;
     branch_leave(j, l->leaf, s->kv);
@@ -374,20 +379,20 @@ static void finish_lane(struct sched *s, struct lane *l) {
 }
 
 void sched_advance(struct sched *s, struct batch *b) {
-    for (int32_t i = 0; i < b->n_units; i++) {
-        struct lane *l = b->units[i].lane;
+    for (int32_t i = 0; i < b->n_items; i++) {
+        struct lane *l = b->items[i].lane;
         if (!l) continue;
         struct eng_job *j = l->job;
-        uint32_t spoken = j->n_answers;
-        int is_over = lane_advance(s->lanes, l, b);
-        if (j->speech) {
-            s->tokens += j->n_answers - spoken;
+        uint32_t before = j->n_answers;
+        int is_over = lane_advance(s->lanes, l, &b->rows);
+        if (j->text) {
+            s->tokens += j->n_answers - before;
             touch(s, j);
         }
         if (is_over) finish_lane(s, l);
     }
     for (struct eng_job *j = s->touched.first; j; j = j->next)
-        if (j->ending == ENG_WAITING && job_is_whole(j)) finish(s, j, ENG_DONE, 0, NULL);
+        if (j->ending == ENG_WAITING && job_is_complete(j)) finish(s, j, ENG_DONE, 0, NULL);
 }
 
 void sched_announce(struct sched *s) {

@@ -1,20 +1,20 @@
 /* stem.c - a small table of parts: find, pin, evict.
  *
  * Invariants
- *   1. A user pins its whole chain: users of a part >= users of each part below it.
- *   2. Evictable is what has no users and no kids. An unused part is filled (done == len); others
- *      are freed with their last user.
- *   3. done <= planned <= len; between passes done == planned. A part is filled after those above it.
- *   4. The spans that a row sees are the parts of its chain, never joined even where their slots
- *      touch: the list of spans depends on the prompt alone, not on the cache.
+ *   1. A user pins its whole chain: a part has at least as many users as each part below it.
+ *   2. A part without users and without kids may be evicted. Every part without users is filled
+ *      (done == len): one that is not goes with its last user.
+ *   3. done <= planned <= len. Between passes done == planned. A part is filled after those above
+ *      it.
+ *   4. A row attends to the parts of its chain as one span each. They are never joined, even where
+ *      their slots touch: the list of spans depends on the prompt alone, not on the cache.
  *
- * Taking a chain may need evictions, and what is evicted is gone even when there still is no room in
- * the end; the pinned parts decide that, and they go when their jobs do.
- * If reuse itself is in the way (a cached part in the middle of the region leaves no gap for what
- * follows), the unused part is given up and the chain is tried again: so a chain that fits an empty
- * region is always served when nothing is pinned.
- * The table is scanned: it has some hundred places at most and is asked a few times per job.
- * Thread: step.
+ * Taking a chain may evict parts. They are gone even when there is still no room in the end,
+ * because of pinned parts. Those go when their jobs do. Reuse itself may be in the way: a cached
+ * part in the middle of the region may leave no gap for what follows. Then the unused part is given
+ * up and the chain is tried again. So a chain that fits an empty region is always served when
+ * nothing is pinned. The table is scanned: it has some hundred entries at most and is asked a few
+ * times per job. Thread: step.
  */
 #include "engine/run/stem.h"
 
@@ -56,7 +56,8 @@ struct piece {
     int32_t n, len;
 };
 
-/* The piece that begins at *at, which moves behind it; *image counts pictures. 0: the key has ended. */
+/* The piece that begins at *at, which moves behind it. *picture counts pictures. 0: the key has
+ * ended. */
 static int next_piece(const struct stem_key *key, int32_t *at, int32_t *picture, struct piece *p) {
     int32_t from = *at, to = from;
     while (to < key->n_ids && key->ids[to] >= 0)
@@ -98,7 +99,7 @@ static struct stem_part *find(struct stems *s, const struct stem_part *up, const
 
 static void free_part(struct stems *s, struct stem_part *p) {
     must(p->users == 0 && p->kids == 0 && p->bucket < 0);
-    kv_run_give(s->kv, p->slot, p->len);
+    kv_range_give(s->kv, p->slot, p->len);
     s->counts.evicted += !p->up && p->done == p->len;
     if (p->up) p->up->kids--;
     p->len = 0;
@@ -150,7 +151,7 @@ static void trim(struct stems *s) {
 
 /* ---- taking ---- */
 
-static struct stem_part *place(struct stems *s) {
+static struct stem_part *free_entry(struct stems *s) {
     for (;;) {
         for (int32_t i = 0; i < s->n_parts; i++)
             if (s->parts[i].len == 0) return &s->parts[i];
@@ -160,10 +161,10 @@ static struct stem_part *place(struct stems *s) {
 
 static struct stem_part *new_part(struct stems *s, struct stem_part *up, const struct piece *k,
                                   int32_t image_tokens) {
-    struct stem_part *p = place(s);
+    struct stem_part *p = free_entry(s);
     if (!p) return NULL;
     int32_t slot;
-    while (!kv_run_take(s->kv, k->len, &slot))
+    while (!kv_range_take(s->kv, k->len, &slot))
         if (!evict(s)) return NULL;
     p->up = up;
     p->slot = slot;
@@ -205,7 +206,7 @@ static void unpin_chain(struct stems *s, struct stem_part *last) {
     }
 }
 
-/* No room below `last`. Give the chain back; 1: what it reused of the cache is gone now too, so
+/* No room below `last`. Give the chain back. 1: a cached part that it reused is gone now, too, so
  * that another try may find room. */
 static int give_up(struct stems *s, struct stem_part *last) {
     struct stem_part *reused = NULL;
@@ -270,7 +271,7 @@ struct stem_part *stem_next(struct stem_part *last) {
 
 int stem_is_ready(const struct stem_part *p) { return p->image_tokens == 0 || p->feat >= 0; }
 
-struct stem_part *stem_unseen(struct stem_part *last) {
+struct stem_part *stem_next_picture(struct stem_part *last) {
     struct stem_part *first = NULL;
     for (struct stem_part *p = last; p; p = p->up)
         if (p->planned < p->len && !stem_is_ready(p)) first = p;

@@ -1,19 +1,19 @@
 /* stem.h - the prompt tokens that all questions of a job share, and the cache of them.
  *
- * A stem is a chain of parts: each ends with a picture, but the last, which is text, if there is text
- * behind the last picture. A part is one run of slots. Parts are found again by what they are: their
- * tokens, their picture's digest, and the part above them. So another question about a picture finds
- * its rows again, and another task reuses those of the picture.
+ * A stem is a chain of parts. Each part ends with a picture. What follows the last picture, if
+ * there is any, is a part of text alone. The slots of a part are one range. A part is known by its
+ * tokens, the digest of its picture, and the part above it. So another question about a picture
+ * finds its rows again, and another task reuses those of the picture.
  *
  *     [BOS _[INST] _<Img> picture]---[_</Img> _[reconstruct] _loc : _[]             pixels
  *                                 \--[_</Img> _[segmentation] ...]                  a mask
  *                                 \--[_</Img> <Img> picture]---[_</Img> You are ...]  a game
  *
- * A part is filled chunk by chunk. Chunks begin at multiples of STEM_CHUNK from the part's start and
- * are never cut otherwise, so a part has the same bits however busy the engine was.
- * A part that somebody uses is pinned. An unused one stays cached, filled, until its space is wanted:
- * least recently used first, parts below before those above. An unused part that is not filled is freed.
- * Thread: step.
+ * A part is filled chunk by chunk: its prefill. Chunks begin at multiples of STEM_CHUNK from the
+ * part's start and are never cut otherwise, so a part has the same bits however busy the engine
+ * was. A part that a job uses is pinned. An unused one stays cached until its space is needed, if
+ * it is filled: the least recently used goes first, parts below before those above. If it is not
+ * filled, it is freed. Thread: step.
  */
 #ifndef ENGINE_RUN_STEM_H
 #define ENGINE_RUN_STEM_H
@@ -30,7 +30,7 @@ enum {
     STEM_DIGEST = 65
 };
 
-/* What a job's stem is made of. A negative id is a picture and ends its part. */
+/* What a stem is made of. A negative id is a picture and ends its part. */
 struct stem_key {
     const char *digests[ENG_PICTURES_MAX]; /* of the pictures, in order; hex, STEM_DIGEST each */
     const int32_t *ids;                    /* (n_ids) */
@@ -40,15 +40,15 @@ struct stem_key {
 
 struct stem_part {
     struct stem_part *up;     /* the part above; NULL for the first */
-    int32_t slot, len;        /* its run; len 0: this place of the table is empty */
+    int32_t slot, len;        /* its range; len 0: this entry of the table is free */
     int32_t start;            /* tokens in front of it */
     int32_t done;             /* rows stored in the pool by finished passes */
-    int32_t planned;          /* rows stored once the pass being built has run; >= done */
+    int32_t planned;          /* rows stored when the pass being built has run; >= done */
     int32_t users;            /* jobs that need it */
-    int32_t kids;             /* parts whose `up` it is */
+    int32_t kids;             /* parts below it */
     uint64_t used_at;         /* tick of the last use */
-    int32_t feat;             /* place of the picture's features while filling; -1: none */
-    int32_t image_tokens;     /* rows of its picture, its last ones; 0: it is text */
+    int32_t feat;             /* entry of its picture's features while it is filled; -1: none */
+    int32_t image_tokens;     /* rows of its picture, the last ones; 0: it is text */
     int32_t bucket;           /* batch.c's, during one pass; -1 between passes */
     char digest[STEM_DIGEST]; /* of its picture; "" for text */
     int32_t ids[STEM_IDS_MAX];
@@ -71,17 +71,17 @@ struct stems {
 /* Room for `users_max` chains in use beside `cached_max` cached ones. Must-succeed. */
 void stem_init(struct stems *s, struct kv *kv, int32_t users_max, int32_t cached_max);
 void stem_clear(struct stems *s);
-/* Runs that stem_init's table may hold at most, for kv_init. */
+/* Most parts that the table of stem_init may hold: the ranges of kv_init. */
 int32_t stem_parts_max(int32_t users_max, int32_t cached_max);
 
 /* Slots that a whole stem takes. */
 int32_t stem_len(const struct stem_key *key);
-/* Does it fit what a part and a chain may hold? */
+/* Does it fit into the sizes of a part and a chain? */
 int stem_is_legal(const struct stem_key *key);
 
-/* Pin the chain for one more user: its last part, or NULL when there is no room at present.
+/* Pin the chain for one more user. Its last part, or NULL when there is no room at present.
  * *cached is the number of rows already stored. Never NULL when nothing is pinned and
- * stem_len(key) <= kv->run_slots. */
+ * stem_len(key) <= kv->range_slots. */
 struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t *cached);
 void stem_give(struct stems *s, struct stem_part *last);
 
@@ -89,9 +89,9 @@ void stem_give(struct stems *s, struct stem_part *last);
 int32_t stem_chain(struct stem_part *last, struct stem_part *parts[STEM_PARTS]);
 /* The part of a chain that has to be filled next, or NULL when all rows are planned. */
 struct stem_part *stem_next(struct stem_part *last);
-/* The first part of a chain whose picture the vision tower still has to see; NULL: none. */
-struct stem_part *stem_unseen(struct stem_part *last);
-/* May its next rows run? Not before its picture was seen. */
+/* The first part of a chain whose picture still has to go through the vision tower; NULL: none. */
+struct stem_part *stem_next_picture(struct stem_part *last);
+/* May its next rows run? Not before its picture has features. */
 int stem_is_ready(const struct stem_part *p);
 /* Rows of the next chunk of a part. */
 int32_t stem_chunk(const struct stem_part *p);
@@ -99,7 +99,7 @@ int32_t stem_chunk(const struct stem_part *p);
 int32_t stem_src(const struct stem_part *p, int32_t i);
 /* The pass has run: what was planned is done. A filled part lets go of its features. */
 void stem_settle(struct stem_part *p);
-/* Does a part hold this place of features? */
+/* Does a part hold this entry of features? */
 int stem_holds_feat(const struct stems *s, int32_t feat);
 
 /* Slots in parts that nobody uses. */

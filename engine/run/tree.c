@@ -1,12 +1,12 @@
 /* tree.c - texts in ascending order become a tree in one sweep.
  *
- * Neighbours in the order share the longest prefixes, so the common prefixes of neighbours are all
- * the inner nodes there are. The sweep keeps the runs that the latest text ends in on a stack,
- * shallow below deep. Next to a text that shares `next` tokens with its successor:
- *   deeper than the top   -> a new run is opened, and the text hangs under it;
- *   not deeper            -> the text hangs under the top, then runs deeper than `next` are closed.
- *                            Closing to a depth that lies inside a run cuts the run in two.
- * A tail must keep a token, so what a text shares is capped at all but its last one.
+ * Neighbours in the order share the longest prefixes. So the common prefixes of neighbours are all
+ * the branches there are. The sweep keeps a stack of the branches above the latest text, the
+ * deepest on top. A text that shares `next` tokens with its successor is handled so:
+ *   next is deeper than the top   -> a new branch is opened, and the text hangs under it.
+ *   next is not deeper            -> the text hangs under the top. Then branches deeper than `next`
+ *                                    are closed. Closing to a depth inside a branch cuts it in two.
+ * Every tail keeps at least one token, so a text shares all but its last token at most.
  * Linear in the number of tokens.
  */
 #include "engine/run/tree.h"
@@ -30,7 +30,7 @@ void tree_sort(const struct tree_text *texts, int32_t *order, int32_t n) {
     qsort_r(order, (size_t)n, sizeof order[0], by_text, (void *)(uintptr_t)texts);
 }
 
-/* Tokens that two texts share and that no tail needs. */
+/* Tokens that two texts share, at least one being left to the tail of each. */
 static int32_t common(const struct tree_text *a, const struct tree_text *b) {
     int32_t n = (a->n < b->n ? a->n : b->n) - 1, i = 0;
     while (i < n && a->ids[i] == b->ids[i])
@@ -40,49 +40,45 @@ static int32_t common(const struct tree_text *a, const struct tree_text *b) {
 
 struct sweep {
     struct tree *t;
-    int32_t *stack; /* runs, the deepest last */
+    int32_t *stack; /* branches, the deepest last */
     int32_t n;
 };
 
-/* While the sweep runs, `n` of a run is where it ends, counted from the stem. */
+/* During the sweep, `n` of a branch is where it ends, counted from the stem. */
 static int32_t end_of(const struct sweep *s, int32_t i) {
-    return i < 0 ? 0 : s->t->runs[s->stack[i]].n;
+    return i < 0 ? 0 : s->t->branches[s->stack[i]].n;
 }
 
-static void open_run(struct sweep *s, const int32_t *ids, int32_t end) {
-    struct tree_run *r = &s->t->runs[s->t->n_runs];
-    *r = (struct tree_run){.ids = ids, .n = end, .up = s->n ? s->stack[s->n - 1] : -1};
-    s->stack[s->n++] = s->t->n_runs++;
+static void open_branch(struct sweep *s, const int32_t *ids, int32_t end) {
+    struct tree_branch *r = &s->t->branches[s->t->n_branches];
+    *r = (struct tree_branch){.ids = ids, .n = end, .up = s->n ? s->stack[s->n - 1] : -1};
+    s->stack[s->n++] = s->t->n_branches++;
 }
 
 static void close_to(struct sweep *s, int32_t depth) {
     while (end_of(s, s->n - 1) > depth) {
-        int32_t run = s->stack[--s->n];
+        int32_t branch = s->stack[--s->n];
         if (end_of(s, s->n - 1) >= depth) continue;
-        open_run(s, s->t->runs[run].ids, depth); /* its front half becomes a run of its own */
-        s->t->runs[run].up = s->stack[s->n - 1];
+        open_branch(s, s->t->branches[branch].ids, depth); /* its front half */
+        s->t->branches[branch].up = s->stack[s->n - 1];
     }
 }
 
-/* Runs know where they end and what is above them: give each its own part of the text. */
+/* Each branch knows where it ends and what is above it. Cut out the tokens that are its own. */
 static void settle(struct tree *t) {
-    for (int32_t i = 0; i < t->n_runs; i++) /* all begins first: `n` still means the end here */
-        t->runs[i].depth = t->runs[i].up < 0 ? 0 : t->runs[t->runs[i].up].n;
-    for (int32_t i = 0; i < t->n_runs; i++) {
-        struct tree_run *r = &t->runs[i];
+    for (int32_t i = 0; i < t->n_branches; i++) /* first, while `n` still means the end */
+        t->branches[i].depth = t->branches[i].up < 0 ? 0 : t->branches[t->branches[i].up].n;
+    for (int32_t i = 0; i < t->n_branches; i++) {
+        struct tree_branch *r = &t->branches[i];
         r->ids += r->depth;
         r->n -= r->depth;
-        r->slot0 = t->run_tokens;
-        t->run_tokens += r->n;
-        if (r->up >= 0) t->runs[r->up].children++;
+        r->slot0 = t->branch_tokens;
+        t->branch_tokens += r->n;
+        if (r->up >= 0) t->branches[r->up].children++;
     }
     for (int32_t i = 0; i < t->n_leaves; i++) {
         struct tree_leaf *leaf = &t->leaves[i];
-        int32_t above = 0;
-        for (int32_t up = leaf->up; up >= 0; up = t->runs[up].up)
-            above++;
-        if (above > t->path_runs_max) t->path_runs_max = above;
-        if (leaf->up >= 0) t->runs[leaf->up].children++;
+        if (leaf->up >= 0) t->branches[leaf->up].children++;
         if (leaf->n > t->tail_max) t->tail_max = leaf->n;
         t->tail_tokens += leaf->n;
     }
@@ -92,10 +88,10 @@ int tree_build(struct tree *t, struct arena *mem, const struct tree_text *texts,
                const int32_t *order, int is_flat) {
     must(n > 0);
     *t = (struct tree){.n_leaves = n};
-    t->runs = arena_take(mem, (size_t)n * sizeof t->runs[0]); /* n - 1 inner nodes at most */
+    t->branches = arena_take(mem, (size_t)n * sizeof t->branches[0]); /* n - 1 at most */
     t->leaves = arena_take(mem, (size_t)n * sizeof t->leaves[0]);
     struct sweep s = {.t = t, .stack = arena_take(mem, (size_t)n * sizeof s.stack[0])};
-    if (!t->runs || !t->leaves || !s.stack) return E_NOMEM;
+    if (!t->branches || !t->leaves || !s.stack) return E_NOMEM;
     for (int32_t i = 0; i < n; i++) {
         const struct tree_text *text = &texts[order[i]];
         must(text->n > 0);
@@ -104,7 +100,7 @@ int tree_build(struct tree *t, struct arena *mem, const struct tree_text *texts,
             must(tree_compare(text, &texts[order[i + 1]]) < 0);
             if (!is_flat) next = common(text, &texts[order[i + 1]]);
         }
-        if (next > end_of(&s, s.n - 1)) open_run(&s, text->ids, next);
+        if (next > end_of(&s, s.n - 1)) open_branch(&s, text->ids, next);
         int32_t depth = end_of(&s, s.n - 1);
         t->leaves[order[i]] = (struct tree_leaf){
             .ids = text->ids + depth,

@@ -1,14 +1,14 @@
 /* tree.h - the prompt tree of a job behind its stem.
  *
- * Texts are token runs; a leaf is one text. What at least two texts share is a *run*, stored once;
- * what is a leaf's alone is its *tail*, never empty, since the first answer token is picked at its
- * last row.
+ * Each text is a sequence of tokens and becomes a leaf. What at least two texts share is a *branch*
+ * and is stored once. What belongs to one leaf alone is its *tail*. A tail is never empty, since
+ * the first answer token is picked at its last row.
  *
- *     (stem)-+-"12,"-+-"34] rgb: ..."      runs: "12,"   tails: "34] rgb: ...", "35] rgb: ..."
+ *     (stem)-+-"12,"-+-"34] rgb: ..."      branch: "12,"   tails: "34] rgb: ...", "35] rgb: ..."
  *            |       +-"35] rgb: ..."
  *            +-"13,34] rgb: ..."           a leaf right behind the stem
  *
- * Immutable after building; memory is the job's arena.
+ * Immutable once built. Memory is the job's arena.
  */
 #ifndef ENGINE_RUN_TREE_H
 #define ENGINE_RUN_TREE_H
@@ -22,41 +22,41 @@ struct tree_text {
     int32_t n;          /* at least one */
 };
 
-struct tree_run {
+struct tree_branch {
     const int32_t *ids; /* its own tokens */
     int32_t n;
-    int32_t up;       /* the run it hangs under; -1: the stem */
+    int32_t up;       /* the branch it hangs under; -1: the stem */
     int32_t depth;    /* tokens between the stem and its first token */
-    int32_t children; /* runs and leaves that hang under it */
-    int32_t slot0;    /* where its tokens stand in an array of all tokens of runs */
+    int32_t children; /* branches and leaves that hang under it */
+    int32_t slot0;    /* index of its first token in an array of the tokens of all branches */
 };
 struct tree_leaf {
-    const int32_t *ids; /* tail */
+    const int32_t *ids; /* the tail */
     int32_t n;
-    int32_t up; /* run or -1 */
-    int32_t depth;
+    int32_t up;    /* the branch it hangs under; -1: the stem */
+    int32_t depth; /* tokens between the stem and its tail */
 };
 
 struct tree {
-    struct tree_run *runs;
-    int32_t n_runs;
+    struct tree_branch *branches;
+    int32_t n_branches;
     struct tree_leaf *leaves; /* in the order of the texts */
     int32_t n_leaves;
-    int32_t run_tokens;    /* of all runs together */
+    int32_t branch_tokens; /* of all branches together */
     int32_t tail_tokens;   /* of all tails together */
     int32_t tail_max;      /* of the longest tail */
-    int32_t path_runs_max; /* most runs above a leaf */
 };
 
-/* texts[order[0]], texts[order[1]], ... must ascend strictly (by token ids, a shorter text before
- * its continuations). is_flat: nothing is shared, every text is a tail. 0 or E_NOMEM. */
+/* texts[order[0]], texts[order[1]], ... must ascend strictly: by token ids, a shorter text before
+ * its continuations. is_flat: nothing is shared, every text is a tail. 0 or E_NOMEM. */
 int tree_build(struct tree *t, struct arena *mem, const struct tree_text *texts, int32_t n,
                const int32_t *order, int is_flat);
 
-/* Put order[0 .. n), places of `texts`, into the order that tree_build wants, equal ones side by side. */
+/* Sort order[0 .. n), indices of `texts`, as tree_build wants them. Equal texts end up side by
+ * side. */
 void tree_sort(const struct tree_text *texts, int32_t *order, int32_t n);
 
-/* < 0, 0, > 0 as a stands before b. */
+/* < 0, 0, > 0 as a stands before, with or behind b. */
 int tree_compare(const struct tree_text *a, const struct tree_text *b);
 
 #endif

@@ -1,5 +1,4 @@
-/* open.c - opening a unit and closing it: device, model, tokenizer, prompts, memory. Sizes are chosen
- * in size.c, once. */
+/* open.c - opening and closing a unit: device, model, tokenizer, prompts, memory. */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,10 +17,10 @@ static void log_note(void *ud, const char *text) {
 
 static int open_device(struct unit *u, const struct eng_options *o, const struct kern_ops *ops,
                        struct err *err) {
-    struct kern_config kc = {.device = o->device,
+    struct kern_config kc = {.device = o->device_index,
                              .threads = o->threads,
                              .isa = o->isa,
-                             .memory_max = o->memory_max,
+                             .memory_max = o->memory,
                              .note = log_note,
                              .inner = ops,
                              .profile = o->profile};
@@ -31,12 +30,13 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
 }
 
 static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
-    struct model_how how = {.as_fp8 = o->as_fp8, .is_seeded = o->is_seeded, .seed = o->seed};
-    return model_open_how(o->model_dir, &how, u->ops, u->kern, &u->model, err);
+    struct model_how how = {.as_fp8 = o->fp8, .is_seeded = o->is_seeded, .seed = o->seed};
+    return model_open(o->model, &how, u->ops, u->kern, &u->model, err);
 }
 
-/* Another model's tokenizer would spell prompts that this one never read. Vocabularies are padded at
- * times, so a few rows more than pieces are taken for that; of noise any number. */
+/* The tokenizer of another model would spell prompts that this one was never trained on.
+ * Vocabularies are padded at times, so a few more rows than pieces are accepted; with seeded
+ * weights any number. */
 static int check_tokenizer(const struct sptok *t, const struct model_text *c, int padding_max,
                            struct err *e) {
     int n = sptok_size(t), spare = c->vocab_size - n;
@@ -54,7 +54,7 @@ static int check_tokenizer(const struct sptok *t, const struct model_text *c, in
 
 static int open_tokenizer(struct unit *u, const struct eng_options *o, struct err *err) {
     enum { PADDING_MAX = 255 };
-    const char *dir = o->model_dir;
+    const char *dir = o->model;
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     if (n < 0 || (size_t)n >= sizeof path) return err_set(err, E_INVALID, "path too long");
@@ -63,33 +63,33 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
     const struct model_text *c = &model_config(u->model)->text;
     rc = check_tokenizer(u->tok, c, o->is_seeded ? c->vocab_size : PADDING_MAX, err);
     if (rc) return rc;
-    rc = forms_new(u->tok, c->vocab_size, &u->forms, err);
+    rc = kinds_new(u->tok, c->vocab_size, &u->kinds, err);
     if (rc) return err_in(err, "tokenizer.model");
-    for (int k = 0; k < FORM_NUMBERS; k++)
-        if (!lane_can_walk(u->forms->g[k]))
+    for (int k = 0; k < KIND_NUMBERS; k++)
+        if (!lane_can_walk(u->kinds->g[k]))
             return err_set(err, E_UNSUPPORTED, "a number takes %d tokens, at most %d are supported",
-                           u->forms->g[k]->depth_max, LANE_DEPTH_MAX);
-    rc = model_head_new(u->model, u->forms->head_ids, u->forms->n_head, &u->numbers, err);
-    return rc ? rc : model_head_new(u->model, u->forms->text_ids, c->vocab_size, &u->text, err);
+                           u->kinds->g[k]->depth_max, LANE_DEPTH_MAX);
+    rc = model_head_new(u->model, u->kinds->head_ids, u->kinds->n_head, &u->numbers, err);
+    return rc ? rc : model_head_new(u->model, u->kinds->text_ids, c->vocab_size, &u->text, err);
 }
 
-/* What is asked, and how long its parts may be. */
+/* The prompts of pixels, and how long tails and answers may be. */
 static int open_prompts(struct unit *u, struct err *err) {
     const struct model_config *c = model_config(u->model);
     struct sizes *z = &u->size;
     int32_t mask;
-    int rc = pixels_new(c, u->tok, u->forms->g[FORM_COLOUR], &u->pixels, err);
+    int rc = pixels_new(c, u->tok, u->kinds->g[KIND_COLOUR], &u->pixels, err);
     if (!rc) rc = ask_mask_tail(c, u->tok, &mask, err);
     if (rc) return rc;
     z->tail_max = at_least(at_least(u->pixels->text_max, mask), LANE_CHOICE_MAX + 1);
-    for (int k = 0; k < FORM_NUMBERS; k++)
-        z->answer_max = at_least(z->answer_max, u->forms->g[k]->feed_max);
-    u->asker = (struct asker){c, u->tok, u->forms, u->pixels, z->tail_max};
+    for (int k = 0; k < KIND_NUMBERS; k++)
+        z->answer_max = at_least(z->answer_max, u->kinds->g[k]->feed_max);
+    u->asker = (struct asker){c, u->tok, u->kinds, u->pixels, z->tail_max};
     return 0;
 }
 
 static void describe(struct unit *u, const struct eng_options *o) {
-    const char *dir = o->model_dir;
+    const char *dir = o->model;
     struct eng_info *i = &u->info;
     const struct model_config *c = model_config(u->model);
     size_t end = strlen(dir);
@@ -101,31 +101,29 @@ static void describe(struct unit *u, const struct eng_options *o) {
     (void)snprintf(i->name, sizeof i->name, "%.*s", (int)(end - from), dir + from);
     (void)snprintf(i->digest, sizeof i->digest, "%s", model_digest(u->model));
     (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s", u->ops->name,
-                   u->ops->describe(u->kern), o->as_fp8 ? ", decoder in fp8" : "");
+                   u->ops->describe(u->kern), o->fp8 ? ", decoder in fp8" : "");
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;
-    i->tokens_per_number = u->forms->g[FORM_COLOUR]->depth_max - 1; /* without comma or bracket */
     i->image_tokens = c->n_image_tokens;
     i->positions = c->text.max_positions;
-    i->vocabulary = sptok_size(u->tok);
-    u->picture_form = (struct picture_form){i->image_size, i->grid, i->digest};
+    u->picture_sizes = (struct picture_sizes){i->image_size, i->grid, i->digest};
 }
 
-/* Everything that the step thread will own; sizes are fixed here for good. */
-static int open_run(struct unit *u, const struct eng_options *o, struct err *err) {
+/* What the step thread will own. Its sizes are fixed here for good. */
+static int open_step(struct unit *u, const struct eng_options *o, struct err *err) {
     int rc = unit_choose_sizes(u, o, err);
     if (rc) return rc;
     const struct sizes *z = &u->size;
-    const struct forms *f = u->forms;
+    const struct kinds *k = u->kinds;
     struct model_plan plan = unit_plan(u);
     rc = model_plan(u->model, &plan, err);
     if (rc) return rc;
-    kv_init(&u->kv, z->runs, z->singles, stem_parts_max(SCHED_RUNNING, z->cached));
+    kv_init(&u->kv, z->range_slots, z->single_slots, stem_parts_max(SCHED_RUNNING, z->cached));
     stem_init(&u->stems, &u->kv, SCHED_RUNNING, z->cached);
     feats_init(&u->feats, plan.feats_max);
-    lane_init(&u->lanes, f, &u->kv, z->lanes, z->tail_max);
-    batch_init(&u->batch, z->rows, unit_keys(u), SCHED_RUNNING, f, u->numbers, u->text);
+    lane_init(&u->lanes, k, &u->kv, z->lanes, z->tail_max);
+    batch_init(&u->batch, z->rows, unit_keys(u), SCHED_RUNNING, k, u->numbers, u->text);
     sched_init(&u->sched, &u->kv, &u->stems, &u->lanes);
     u->stats.kv_slots = (uint32_t)plan.kv_slots;
     atomic_store(&u->rows_most, z->rows);
@@ -145,7 +143,7 @@ static void free_all(struct unit *u) {
     pixels_free(u->pixels);
     if (u->model) model_head_free(u->model, u->numbers);
     if (u->model) model_head_free(u->model, u->text);
-    forms_free(u->forms);
+    kinds_free(u->kinds);
     sptok_close(u->tok);
     model_close(u->model);
     if (u->ops && u->kern) u->ops->close(u->kern);
@@ -155,13 +153,13 @@ static void free_all(struct unit *u) {
 int unit_open(const struct eng_options *opt, const struct kern_ops *ops, struct unit **out,
               struct err *err) {
     *out = NULL;
-    if (!opt->model_dir) return err_set(err, E_INVALID, "no model folder");
+    if (!opt->model) return err_set(err, E_INVALID, "no model folder");
     struct unit *u = mem_must(sizeof *u);
     int rc = open_device(u, opt, ops, err);
     if (!rc) rc = open_model(u, opt, err);
     if (!rc) rc = open_tokenizer(u, opt, err);
     if (!rc) rc = open_prompts(u, err);
-    if (!rc) rc = open_run(u, opt, err);
+    if (!rc) rc = open_step(u, opt, err);
     if (!rc) describe(u, opt);
     if (!rc && pthread_create(&u->thread, NULL, unit_step_main, u) != 0)
         rc = err_set(err, E_IO, "no thread for the device");

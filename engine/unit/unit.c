@@ -1,8 +1,8 @@
-/* unit.c - one device at work: its step thread's loop, and what callers ask of it meanwhile.
+/* unit.c - one device at work: the loop of its step thread, and what callers ask of it meanwhile.
  *
- * Two kinds of threads meet here. Callers make jobs out of their own time and push them into one
- * bounded queue. The step thread owns the device, the model, the KV pool, stems, lanes and
- * the schedule; unit_open hands them over by starting it, unit_close gets them back by joining it
+ * Two kinds of threads meet here. Callers make jobs on their own time and push them into one
+ * bounded queue. The step thread owns the device, the model, the KV pool, stems, lanes and the
+ * schedule. unit_open hands them over by starting it, unit_close gets them back by joining it
  * (open.c; invariants in unit.h).
  */
 
@@ -13,14 +13,14 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
-enum { SEE_TURNS = 64 };
+enum { WAITED_TURNS_MAX = 64 };
 static const double RECENT_S = 2.0; /* what "recent" means to rates */
 
 _Static_assert(sizeof(struct eng_stats) % sizeof(uint64_t) == 0, "published word by word");
 
 /* ---- the step thread ---- */
 
-/* Whoever waits long enough pays: an average over RECENT_S seconds of work. */
+/* An exponential average over about RECENT_S seconds. */
 static double smooth(double old, double now, double seconds) {
     return old + (now - old) * (1 - exp(-seconds / RECENT_S));
 }
@@ -39,39 +39,40 @@ static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
     return NULL;
 }
 
-/* The job's next picture goes through the vision tower, unless its features are still there.
- * *places: no place was left. Returns the number of pictures that were looked at. */
-static int see_next(struct unit *u, struct eng_job *j, int *is_full, struct err *err) {
-    struct stem_part *part = stem_unseen(j->stem);
-    int is_seen;
-    int32_t feat = feats_take(&u->feats, &u->stems, part->digest, &is_seen);
+/* The next picture of a job goes through the vision tower, unless its features are still there.
+ * *is_full: no entry for features was free. Returns the number of pictures encoded. */
+static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct err *err) {
+    struct stem_part *part = stem_next_picture(j->stem);
+    int is_filled;
+    int32_t feat = feats_take(&u->feats, &u->stems, part->digest, &is_filled);
     *is_full = feat < 0;
     if (feat < 0) return 0;
     part->feat = feat;
-    if (is_seen) return 0;
+    if (is_filled) return 0;
     uint64_t start = clock_ns();
-    model_see(u->model, rgb_of(j, part->digest), feat);
+    model_encode(u->model, rgb_of(j, part->digest), feat);
     (void)u->ops->sync(u->kern, err);
     uint64_t spent = clock_ns() - start;
-    atomic_fetch_add(&j->see_ns, spent);
-    u->stats.see_ns += spent;
-    u->stats.see++;
+    atomic_fetch_add(&j->vision_ns, spent);
+    u->stats.vision_ns += spent;
+    u->stats.pictures++;
     return 1;
 }
 
-/* Frames of a game at once; of all others one picture, so that nobody need wait long. While an action
- * is on its way the others' pictures wait, SEE_TURNS turns at most. */
-static int see(struct unit *u, struct err *err) {
-    int is_full = 0, may_others = !sched_has_act(&u->sched) || ++u->unseen_turns >= SEE_TURNS;
+/* All frames of games; of the others one picture a turn, so that nobody has to wait long. While an
+ * act job runs, the pictures of others wait, for WAITED_TURNS_MAX turns at most. */
+static int encode(struct unit *u, struct err *err) {
+    int is_full = 0,
+        may_others = !sched_has_act(&u->sched) || ++u->waited_turns >= WAITED_TURNS_MAX;
     for (enum eng_class c = 0; c < ENG_CLASSES && !is_full; c++) {
         struct eng_job *j;
-        int looked = 0;
+        int n = 0;
         if (c != ENG_ACT && !may_others) return 0;
-        while (!is_full && (j = sched_unseen(&u->sched, c)) != NULL) {
-            looked += see_next(u, j, &is_full, err);
+        while (!is_full && (j = sched_next_picture(&u->sched, c)) != NULL) {
+            n += encode_next(u, j, &is_full, err);
             if (err->code) return err->code;
-            if (looked && c != ENG_ACT) {
-                u->unseen_turns = 0;
+            if (n && c != ENG_ACT) {
+                u->waited_turns = 0;
                 return 0;
             }
         }
@@ -84,12 +85,12 @@ static int run_pass(struct unit *u, struct err *err) {
     b->rows_most = atomic_load(&u->rows_most);
     batch_begin(b);
     sched_fill(&u->sched, b);
-    int32_t rows = b->rows_most - b->rows_left;
+    int32_t rows = batch_rows(b);
     must(rows > 0 || u->sched.n_running == 0); /* sched.c, invariant 3 */
     if (rows == 0) return 0;
     uint64_t start = clock_ns();
     batch_build(b, &u->lanes);
-    int rc = model_run(u->model, &b->pass, err);
+    int rc = model_run(u->model, &b->rows.pass, err);
     batch_end(b);
     if (rc) return rc;
     sched_advance(&u->sched, b);
@@ -97,7 +98,7 @@ static int run_pass(struct unit *u, struct err *err) {
     double seconds = (double)spent * 1e-9;
     u->stats.passes++;
     u->stats.rows += (uint64_t)rows;
-    u->stats.picks += (uint64_t)b->pass.picks;
+    u->stats.picks += (uint64_t)b->rows.pass.picks;
     u->stats.pass_ns += spent;
     double rate = (double)atomic_load(&u->drain), now = rows / seconds;
     atomic_store(&u->drain, (uint64_t)(rate > 0 ? smooth(rate, now, seconds) : now));
@@ -157,7 +158,7 @@ static uint64_t backend_allocations(const struct unit *u) {
     return s.allocations;
 }
 
-/* One turn of the loop; what comes out of it is announced by the caller. */
+/* One turn of the loop. The caller announces what comes out of it. */
 static void turn(struct unit *u) {
     struct err err = {0};
     uint64_t before = mem_thread_allocations() + backend_allocations(u);
@@ -167,13 +168,14 @@ static void turn(struct unit *u) {
     }
     sched_reap(&u->sched, clock_ns());
     sched_admit(&u->sched);
-    int rc = see(u, &err);
-    /* The tower takes as long as a pass: an action that came meanwhile joins this one. Where nothing
-     * runs there was no such wait, and whoever came now has not been seen: it begins the next turn. */
+    int rc = encode(u, &err);
+    /* The tower takes as long as a pass. So an act job that came meanwhile joins this pass. When
+     * nothing runs there was no such wait, and a job that came now would run without its picture:
+     * it waits for the next turn. */
     if (u->sched.n_running > 0) {
         take_jobs(u, 0);
         sched_admit(&u->sched);
-        if (!rc && sched_has_act(&u->sched)) rc = see(u, &err);
+        if (!rc && sched_has_act(&u->sched)) rc = encode(u, &err);
     }
     if (!rc) rc = run_pass(u, &err);
     if (rc) lose_device(u, &err);
@@ -205,22 +207,22 @@ int unit_health(const struct unit *u) { return atomic_load(&u->health); }
 
 const char *unit_lost(const struct unit *u) { return unit_health(u) ? u->lost.text : ""; }
 
-/* Can it run on a device that has nothing else to do? */
+/* Could it run if the device had nothing else to do? */
 static int check_fit(const struct unit *u, const struct eng_job *j, struct err *err) {
-    int32_t singles = j->tree.run_tokens + j->lane_slots;
-    if (j->form->stem_tokens > u->size.runs)
+    int32_t slots = j->tree.branch_tokens + j->lane_slots;
+    if (j->questions->stem_tokens > u->size.range_slots)
         return err_set(err, E_TOO_BIG, "the prompt needs %d KV slots, there are %d",
-                       j->form->stem_tokens, u->size.runs);
-    if (singles > u->size.singles)
-        return err_set(err, E_TOO_BIG, "the questions need %d KV slots, there are %d", singles,
-                       u->size.singles);
+                       j->questions->stem_tokens, u->size.range_slots);
+    if (slots > u->size.single_slots)
+        return err_set(err, E_TOO_BIG, "the questions need %d KV slots, there are %d", slots,
+                       u->size.single_slots);
     if (j->cost > u->queue_tokens_max)
         return err_set(err, E_TOO_BIG, "the questions cost %llu tokens, the queue takes %llu",
                        (unsigned long long)j->cost, (unsigned long long)u->queue_tokens_max);
     return 0;
 }
 
-/* Put it on the queue's account and into the queue. */
+/* Count it as waiting and push it into the queue. */
 static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
     uint64_t cost = atomic_fetch_add(&u->waiting_cost, j->cost) + j->cost;
     unsigned n = atomic_fetch_add(&u->waiting, 1) + 1;
@@ -273,7 +275,7 @@ void unit_stats(const struct unit *u, struct eng_stats *out) {
     for (size_t i = 0; i < ENG_STATS_WORDS; i++)
         words[i] = atomic_load_explicit(&u->published[i], memory_order_relaxed);
     memcpy(out, words, sizeof *out);
-    uint64_t counted = atomic_load(&u->rate_ns); /* first, so that it lies in the past */
+    uint64_t counted = atomic_load(&u->rate_ns); /* before the clock, so that it lies in the past */
     double quiet = (double)(clock_ns() - counted) * 1e-9 - RECENT_S;
     if (quiet > 0) out->pixels_per_second = smooth(out->pixels_per_second, 0, quiet);
     out->jobs_refused = atomic_load(&u->refused);

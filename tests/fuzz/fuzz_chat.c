@@ -18,9 +18,9 @@ static void check_chat(const struct chat *q, int n_pictures) {
         n += q->turns[i].n_pictures;
     }
     must((int)n == n_pictures && q->n_top >= 0 && q->n_top <= ENG_TOP);
-    must(q->speech.max_tokens >= 1 && q->speech.max_tokens <= ENG_TOKENS_MAX);
-    must(q->speech.temperature >= 0 && q->speech.temperature <= 2);
-    must(q->speech.top_p > 0 && q->speech.top_p <= 1);
+    must(q->generate.max_tokens >= 1 && q->generate.max_tokens <= ENG_TOKENS_MAX);
+    must(q->generate.temperature >= 0 && q->generate.temperature <= 2);
+    must(q->generate.top_p > 0 && q->generate.top_p <= 1);
     for (size_t i = 0; i < q->n_stops; i++)
         must(q->stops[i][0] != 0);
 }

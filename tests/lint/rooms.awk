@@ -52,7 +52,7 @@ BEGIN {
     ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest)[.]c$")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/source|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

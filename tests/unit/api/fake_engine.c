@@ -241,7 +241,7 @@ static int is_text(const struct eng_ask *a) { return a->task >= ENG_IDENTIFY && 
 static void prepare_text(struct eng_job *j) {
     const char *text = j->eng->text;
     size_t len = strlen(text), at = 0;
-    uint32_t most = j->ask.speech.max_tokens ? j->ask.speech.max_tokens : 64;
+    uint32_t most = j->ask.generate.max_tokens ? j->ask.generate.max_tokens : 64;
     snprintf(j->text, sizeof(j->text), "%s", text);
     while (at < len && j->n_tokens < most) {
         at = at + 3 < len ? at + 3 : len;
@@ -442,7 +442,7 @@ void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out) {
     *out = (struct eng_job_stats){.queued_ns = j->born_ns,
                                   .first_ns = j->first_ns,
                                   .end_ns = j->end_ns,
-                                  .see_ns = 2000000,
+                                  .vision_ns = 2000000,
                                   .stem_tokens = 20,
                                   .stem_cached = 20,
                                   .rows = 100,

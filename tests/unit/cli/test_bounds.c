@@ -71,8 +71,7 @@ TEST(bounds_are_those_of_the_doors) {
         "megapixels", "stored-images", "sessions", "connections", "workers"};
     struct eng *eng = NULL;
     CHECK_EQ(
-        eng_open(&(struct eng_options){.model_dir = "tests/golden/tiny", .threads = 1}, &eng, NULL),
-        0);
+        eng_open(&(struct eng_options){.model = "tests/golden/tiny", .threads = 1}, &eng, NULL), 0);
     size_t n, found = 0;
     const struct config_row *rows = config_rows(&n);
     for (size_t i = 0; i < n; i++) {

@@ -20,7 +20,7 @@ TEST(config_defaults) {
     CHECK_EQ(cfg.drain_s, 60);
     CHECK_EQ(cfg.listen.n, 0);
     CHECK(!cfg.model);
-    CHECK_STR(config_engine(&cfg, "m").backend, "auto");
+    CHECK_STR(config_engine(&cfg, "m").device, "auto");
 }
 
 TEST(config_reads) {
@@ -49,9 +49,9 @@ TEST(config_reads) {
 TEST(config_device_and_plugin) {
     struct config cfg;
     CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--device", "cuda:1"), 0);
-    CHECK_STR(config_engine(&cfg, "m").backend, "cuda:1");
+    CHECK_STR(config_engine(&cfg, "m").device, "cuda:1");
     CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--device=ref"), 0);
-    CHECK_STR(config_engine(&cfg, "m").backend, "ref");
+    CHECK_STR(config_engine(&cfg, "m").device, "ref");
     CHECK(!config_engine(&cfg, "m").plugin);
     setenv("LAMMD_PLUGIN", "/p.so", 1);
     CHECK_STR(config_engine(&cfg, "m").plugin, "/p.so");
@@ -94,10 +94,10 @@ TEST(config_takes_several_rows_in_a_bench_alone) {
     CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--rows", "512,2048,1024"), 0);
     CHECK_EQ(cfg.rows_of.n, 3);
     CHECK_EQ(cfg.rows_of.at[1], 2048);
-    CHECK_EQ(config_engine(&cfg, "m").rows_max, 2048);
+    CHECK_EQ(config_engine(&cfg, "m").rows, 2048);
     CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--rows=64"), 0);
     CHECK_EQ(cfg.rows_of.n, 1);
-    CHECK_EQ(config_engine(&cfg, "m").rows_max, 64);
+    CHECK_EQ(config_engine(&cfg, "m").rows, 64);
     REFUSED(CMD_BENCH, "not \"\"", "--rows", "512,");
     REFUSED(CMD_BENCH, "not \"x\"", "--rows", "512,x");
     REFUSED(CMD_BENCH, "not \"1048577\"", "--rows", "512,1048577");
@@ -138,10 +138,10 @@ TEST(config_of_a_bench_without_weights) {
                    "pae-lamm-7b", "--memory-mib", "24576"),
              0);
     struct eng_options o = config_engine(&cfg, config_model(&cfg, path));
-    CHECK_STR(o.model_dir, "models/shapes/pae-lamm-7b");
+    CHECK_STR(o.model, "models/shapes/pae-lamm-7b");
     CHECK(o.is_seeded);
     CHECK_EQ(o.seed, UINT64_MAX);
-    CHECK_EQ(o.memory_max, (uint64_t)24 << 30);
+    CHECK_EQ(o.memory, (uint64_t)24 << 30);
     CHECK(!config_engine(&(struct config){0}, "m").is_seeded);
     static const char *const wrong[] = {"random",    "random:", "random:-1",
                                         "random:1x", "zeros:1", "random:18446744073709551616"};

@@ -20,7 +20,7 @@ struct alone *alone_open(const char *dir) {
     (void)snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     CHECK_EQ(kern_find(eng_rig_backend(), &a->ops, &e), 0);
     CHECK_EQ(a->ops->open(&(struct kern_config){.threads = 2}, &a->k, &e), 0);
-    CHECK_EQ(model_open(dir, a->ops, a->k, &a->m, &e), 0);
+    CHECK_EQ(model_open(dir, NULL, a->ops, a->k, &a->m, &e), 0);
     CHECK_EQ(sptok_open(path, &a->tok, &e), 0);
     int vocab = model_config(a->m)->text.vocab_size;
     a->cols = mem_must((size_t)vocab * sizeof a->cols[0]);
@@ -52,7 +52,7 @@ void alone_see(struct alone *a, const uint8_t *rgb, int w, int h, int feat) {
     int side = model_config(a->m)->vision.image_size;
     uint8_t *seen = mem_must((size_t)(side * side * 3));
     CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
-    model_see(a->m, seen, feat);
+    model_encode(a->m, seen, feat);
     mem_free(seen);
 }
 
@@ -103,7 +103,7 @@ void alone_begin(struct alone *a, const struct prompt *p) {
 
 void alone_feed(struct alone *a, int32_t token) { run(a, &token, 1); }
 
-int alone_speak(struct alone *a, const struct prompt *p, int max, int32_t *ids) {
+int alone_generate(struct alone *a, const struct prompt *p, int max, int32_t *ids) {
     int n = 0;
     alone_begin(a, p);
     while (n < max && a->best != sptok_eos(a->tok)) {
@@ -131,7 +131,8 @@ double alone_score(struct alone *a, const struct prompt *p, const char *text) {
     return sum + log((double)a->probs[sptok_eos(a->tok)]);
 }
 
-/* Of the texts that still are possible after `depth` tokens, those whose next token is likeliest. */
+/* Of the texts that still are possible after `depth` tokens, those whose next token is
+ * likeliest. */
 int alone_pick(struct alone *a, const struct prompt *p, const char *const *legal, int n) {
     int32_t(*ids)[TEXT] = mem_must((size_t)n * sizeof *ids);
     size_t *len = mem_must((size_t)n * sizeof *len);

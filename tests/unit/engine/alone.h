@@ -24,14 +24,14 @@ struct alone {
 
 struct alone *alone_open(const char *dir);
 void alone_close(struct alone *a);
-/* Features of a picture, (h, w, 3), for place `feat` (0 .. ENG_PICTURES_MAX - 1). */
+/* Features of a picture, (h, w, 3), for entry `feat` (0 .. ENG_PICTURES_MAX - 1). */
 void alone_see(struct alone *a, const uint8_t *rgb, int w, int h, int feat);
 /* Begin a prompt: all of it, as one pass. Then one token at a time. */
 void alone_begin(struct alone *a, const struct prompt *p);
 void alone_feed(struct alone *a, int32_t token);
 
 /* The greedy text, at most `max` tokens; the ids, and how many. */
-int alone_speak(struct alone *a, const struct prompt *p, int max, int32_t *ids);
+int alone_generate(struct alone *a, const struct prompt *p, int max, int32_t *ids);
 /* ln of the likelihood of a text and the end of text. */
 double alone_score(struct alone *a, const struct prompt *p, const char *text);
 /* Which of n legal whole answers greedy picks among the legal ones lead to. */

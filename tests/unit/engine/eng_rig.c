@@ -20,7 +20,7 @@ struct eng *eng_rig_open(const struct eng_options *opt) {
     struct err e = {0};
     struct eng *eng;
     struct eng_options o = *opt;
-    if (!o.backend) o.backend = eng_rig_backend();
+    if (!o.device) o.device = eng_rig_backend();
     if (!o.threads) o.threads = 1;
     int rc = eng_open(&o, &eng, &e);
     if (rc) printf("eng_open: %s\n", e.text);
@@ -155,7 +155,7 @@ struct plain *plain_open(const char *dir, int picture) {
     (void)snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     CHECK_EQ(kern_find(eng_rig_backend(), &p->ops, &e), 0);
     CHECK_EQ(p->ops->open(&(struct kern_config){.threads = 2}, &p->k, &e), 0);
-    CHECK_EQ(model_open(dir, p->ops, p->k, &p->m, &e), 0);
+    CHECK_EQ(model_open(dir, NULL, p->ops, p->k, &p->m, &e), 0);
     CHECK_EQ(sptok_open(path, &p->tok, &e), 0);
     CHECK_EQ(grammar_new(p->tok, &grammar_colour, &p->g, &e), 0);
     CHECK_EQ(model_head_new(p->m, p->g->head_ids, p->g->n_head, &p->head, &e), 0);
@@ -167,7 +167,7 @@ struct plain *plain_open(const char *dir, int picture) {
     uint8_t *rgb = eng_rig_pixels(picture, &w, &h);
     uint8_t *seen = mem_must((size_t)(side * side * 3));
     CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
-    model_see(p->m, seen, 0);
+    model_encode(p->m, seen, 0);
     mem_free(seen);
     mem_free(rgb);
     return p;

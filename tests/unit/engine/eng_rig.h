@@ -19,7 +19,8 @@ uint8_t *eng_rig_pixels(int n, int *w, int *h); /* mem_free */
 /* All places, coarse to fine or so; each once. */
 const struct eng_point *eng_rig_points(void);
 
-/* Wait for the end and give the answers by place, y * grid + x; the job must be done and whole. */
+/* Wait for the end and give the answers by place, y * grid + x; the job must be done and
+ * complete. */
 void eng_rig_collect(struct eng_job *j, const struct eng_point *points, uint32_t n,
                      struct eng_answer *by_place);
 /* The same for all places of a picture through a fresh job. */

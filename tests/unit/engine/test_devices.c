@@ -1,5 +1,6 @@
-/* test_devices.c - an engine on several devices: which lists of them are legal, that answers are the same bits
- * wherever they come from, where jobs go (told by counters, never by time), and how it ends. */
+/* test_devices.c - an engine on several devices: which lists of them are legal, that answers are
+ * the same bits wherever they come from, where jobs go (by counters, never by time), and how
+ * it ends. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static const char *pair_of_hosts(void) {
 static struct eng *open_pair(const char *dir) {
     struct eng *e = NULL;
     struct err err = {0};
-    struct eng_options o = {.model_dir = dir, .backend = pair_of_hosts(), .threads = 2};
+    struct eng_options o = {.model = dir, .device = pair_of_hosts(), .threads = 2};
     int rc = eng_open(&o, &e, &err);
     if (rc) test_failed(__FILE__, __LINE__, "%s", err.text);
     return e;
@@ -39,7 +40,7 @@ static struct eng_ask all_of(struct eng_picture **picture) {
 static uint64_t seen_by(struct eng *e, int device) {
     struct eng_stats s;
     eng_device_stats(e, device, &s);
-    return s.see;
+    return s.pictures;
 }
 
 static void wait_end(struct eng_job *j) {
@@ -55,8 +56,9 @@ static void ask_and_wait(struct eng *e, const struct eng_ask *ask) {
     eng_job_put(j);
 }
 
-/* A picture at home on this device: one after the other is asked about, until it is this one that looks.
- * The engine is at rest before and after. *from: number of the first to try, then behind the one found. */
+/* A picture at home on this device: one after the other is asked about, until it is this one that
+ * looks. The engine is at rest before and after. *from: number of the first to try, then behind the
+ * one found. */
 static struct eng_picture *picture_at(struct eng *e, int device, int *from) {
     for (int tries = 0; tries < 32; tries++) {
         struct eng_picture *picture = eng_rig_picture(e, (*from)++);
@@ -92,7 +94,7 @@ TEST(devices_refuses_lists_that_are_none) {
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         struct eng *e = NULL;
         struct err err = {0};
-        struct eng_options o = {.model_dir = TINY, .backend = wrong[i].list};
+        struct eng_options o = {.model = TINY, .device = wrong[i].list};
         CHECK_EQ(eng_open(&o, &e, &err), wrong[i].rc);
         CHECK_HAS(err.text, wrong[i].text);
         CHECK(e == NULL);
@@ -101,7 +103,8 @@ TEST(devices_refuses_lists_that_are_none) {
     CHECK_EQ(after.live_bytes, before.live_bytes);
 }
 
-/* With a plugin that is whole but has no device: what is wrong with a list is found before one is opened. */
+/* With a plugin that is whole but has no device: what is wrong with a list is found before one is
+ * opened. */
 TEST(devices_of_a_plugin_are_named_once) {
     static const struct {
         const char *list, *text;
@@ -119,7 +122,7 @@ TEST(devices_of_a_plugin_are_named_once) {
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         struct eng *e = NULL;
         struct err err = {0};
-        struct eng_options o = {.model_dir = TINY, .backend = lists[i].list, .plugin = plugin};
+        struct eng_options o = {.model = TINY, .device = lists[i].list, .plugin = plugin};
         CHECK_EQ(eng_open(&o, &e, &err), lists[i].rc);
         CHECK_HAS(err.text, lists[i].text);
     }
@@ -140,10 +143,10 @@ TEST(devices_refuse_what_is_no_picture) {
     eng_close(e);
 }
 
-TEST(devices_are_told_and_share_the_threads) {
+TEST(devices_are_named_and_share_the_threads) {
     struct eng *e = NULL;
     struct err err = {0};
-    struct eng_options o = {.model_dir = TINY, .backend = "cpu,cpu", .threads = 5};
+    struct eng_options o = {.model = TINY, .device = "cpu,cpu", .threads = 5};
     int rc = eng_open(&o, &e, &err);
     if (rc == E_NOT_FOUND) skip("%s", err.text);
     CHECK_EQ(rc, 0);
@@ -156,8 +159,7 @@ TEST(devices_are_told_and_share_the_threads) {
 
 TEST_LIMIT(devices_answer_with_the_same_bits, 60) {
     struct eng_answer want[ENG_RIG_ALL], got[ENG_RIG_ALL];
-    struct eng *one = eng_rig_open(&(struct eng_options){.model_dir = TINY}),
-               *two = open_pair(TINY);
+    struct eng *one = eng_rig_open(&(struct eng_options){.model = TINY}), *two = open_pair(TINY);
     CHECK_STR(eng_info(one)->digest, eng_info(two)->digest);
     for (int i = 0, n = 0; i < 4; i++) { /* on each device twice */
         struct eng_picture *picture = picture_at(two, i % 2, &n);
@@ -172,8 +174,8 @@ TEST_LIMIT(devices_answer_with_the_same_bits, 60) {
     eng_close(two);
 }
 
-/* Many pictures at once, each asked three times: both devices get some, and each picture is looked at once,
- * wherever it went. */
+/* Many pictures at once, each asked three times: both devices get some, and each picture is looked
+ * at once, wherever it went. */
 TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
     enum { PICTURES = 8, TIMES = 3 };
     struct eng *e = open_pair(TINY);
@@ -200,10 +202,10 @@ TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
     eng_rig_idle(e, &all);
     for (int d = 0; d < 2; d++) {
         eng_device_stats(e, d, &part[d]);
-        CHECK(part[d].see > 0 && part[d].jobs_done > 0);
+        CHECK(part[d].pictures > 0 && part[d].jobs_done > 0);
     }
-    CHECK_EQ(all.see, PICTURES);
-    CHECK_EQ(all.see, part[0].see + part[1].see);
+    CHECK_EQ(all.pictures, PICTURES);
+    CHECK_EQ(all.pictures, part[0].pictures + part[1].pictures);
     CHECK_EQ(all.rows, part[0].rows + part[1].rows);
     CHECK_EQ(all.jobs_done, TIMES * PICTURES);
     CHECK_EQ(all.answers[ENG_PIXELS], PICTURES * (ENG_RIG_ALL + TIMES - 1));
@@ -215,8 +217,8 @@ TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
     eng_close(e);
 }
 
-/* Two games at once, each a chain of frames of which a step holds the last two: every frame is looked at
- * once, where the game's first one was. */
+/* Two games at once, each a chain of frames of which a step holds the last two: every frame is
+ * looked at once, where the game's first one was. */
 TEST_LIMIT(devices_keep_a_game_together, 60) {
     enum { GAMES = 2, STEPS = 4 };
     struct eng *e = open_pair(MINI);
@@ -263,7 +265,7 @@ static struct eng *open_held(struct kern_ops *slow) {
     real_get = ops->get;
     slow->get = get_slowly;
     atomic_store(&gets_left, 1 << 30);
-    struct eng_options o = {.model_dir = TINY, .threads = 2};
+    struct eng_options o = {.model = TINY, .threads = 2};
     CHECK_EQ(eng_open_on(&o, (const struct kern_ops *const[]){slow, ops}, 2, &e, NULL), 0);
     return e;
 }
@@ -295,7 +297,7 @@ TEST_LIMIT(devices_take_over_from_one_that_is_far_behind, 60) {
     eng_close(e);
 }
 
-/* What the lost device had fails; what another has may end; nobody gets in any more. */
+/* What the lost device had fails; what another has may end; no more jobs are accepted. */
 TEST_LIMIT(devices_one_lost_ends_all, 60) {
     struct kern_ops slow;
     struct eng *e = open_held(&slow);
@@ -350,7 +352,7 @@ static char model_link[64];
 static const char *model_next;
 static int (*real_open)(const struct kern_config *cfg, struct kern **out, struct err *e);
 
-/* Somebody puts another model in its place while the devices are being opened. */
+/* Another model replaces it while the devices are being opened. */
 static int open_and_change(const struct kern_config *cfg, struct kern **out, struct err *e) {
     CHECK_EQ(unlink(model_link), 0);
     CHECK_EQ(symlink(model_next, model_link), 0);
@@ -374,7 +376,7 @@ TEST(devices_notes_go_to_the_log) {
     struct kern_ops speaking = *ops;
     real_open = ops->open;
     speaking.open = open_and_note;
-    struct eng_options o = {.model_dir = TINY, .threads = 1};
+    struct eng_options o = {.model = TINY, .threads = 1};
     CHECK(dup2(file, STDERR_FILENO) >= 0);
     int rc = eng_open_on(&o, (const struct kern_ops *const[]){&speaking}, 1, &e, NULL);
     CHECK(dup2(was, STDERR_FILENO) >= 0);
@@ -400,7 +402,7 @@ TEST(devices_with_different_models_are_no_engine) {
     struct kern_ops changing = *ops;
     real_open = ops->open;
     changing.open = open_and_change;
-    struct eng_options o = {.model_dir = model_link, .threads = 2};
+    struct eng_options o = {.model = model_link, .threads = 2};
     const struct kern_ops *const both[] = {ops, &changing};
     mem_stats(&before);
     model_next = next;
@@ -422,9 +424,9 @@ TEST(devices_open_leaves_nothing_when_one_fails) {
     mem_stats(&before);
     struct eng *e = NULL;
     struct err err = {0};
-    struct eng_options o = {.model_dir = TINY, .backend = "ref,ref:1"};
+    struct eng_options o = {.model = TINY, .device = "ref,ref:1"};
     CHECK_EQ(eng_open(&o, &e, &err), E_NOT_FOUND);
-    o = (struct eng_options){.model_dir = "tests/golden/nowhere", .backend = pair_of_hosts()};
+    o = (struct eng_options){.model = "tests/golden/nowhere", .device = pair_of_hosts()};
     CHECK_EQ(eng_open(&o, &e, NULL), E_NOT_FOUND);
     mem_stats(&after);
     CHECK_EQ(after.live_bytes, before.live_bytes);

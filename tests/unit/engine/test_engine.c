@@ -12,7 +12,7 @@ static const char *const models[] = {TINY, TINY_DIGITS};
 
 TEST_LIMIT(engine_equals_the_plain_loop, 60) {
     for (int m = 0; m < 2; m++) {
-        struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = models[m]});
+        struct eng *e = eng_rig_open(&(struct eng_options){.model = models[m]});
         struct plain *p = plain_open(models[m], 3);
         struct eng_picture *picture = eng_rig_picture(e, 3);
         struct eng_answer a[ENG_RIG_ALL];
@@ -31,7 +31,7 @@ TEST_LIMIT(engine_equals_the_plain_loop, 60) {
 /* The oracle's answers, from a network in another language. With digits the oracle leaves nothing
  * out, so a median on the edge may fall on the other side. */
 static void check_golden(const char *dir, const char *kind, enum eng_estimate estimate, int least) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = dir});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = dir});
     struct eng_picture *picture = eng_rig_picture(e, 0);
     struct eng_answer a[ENG_RIG_ALL];
     eng_rig_ask_all(e, picture, estimate, 0, a);
@@ -71,7 +71,7 @@ struct circumstances {
 /* Ask cold, warm, and beside another job of another picture. */
 static void check_same(const struct circumstances *c, struct eng_options opt) {
     struct eng_answer got[ENG_RIG_ALL], other[ENG_RIG_ALL];
-    opt.model_dir = c->dir;
+    opt.model = c->dir;
     struct eng *e = eng_rig_open(&opt);
     struct eng_picture *picture = eng_rig_picture(e, 7), *second = eng_rig_picture(e, 8);
     for (int round = 0; round < 2; round++) {
@@ -99,15 +99,15 @@ static void check_same(const struct circumstances *c, struct eng_options opt) {
 static void check_circumstances(const char *dir, enum eng_estimate estimate, int distribution) {
     static struct circumstances c;
     c = (struct circumstances){.dir = dir, .estimate = estimate, .distribution = distribution};
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = dir});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = dir});
     struct eng_picture *picture = eng_rig_picture(e, 7);
     eng_rig_ask_all(e, picture, estimate, distribution, c.want);
     eng_picture_put(picture);
     eng_close(e);
-    check_same(&c, (struct eng_options){.width = 1});
-    check_same(&c, (struct eng_options){.width = 7, .threads = 2});
-    check_same(&c, (struct eng_options){.width = 64, .rows_max = 1}); /* as few as can be */
-    check_same(&c, (struct eng_options){.width = 4096, .rows_max = 8192, .threads = 2});
+    check_same(&c, (struct eng_options){.lanes = 1});
+    check_same(&c, (struct eng_options){.lanes = 7, .threads = 2});
+    check_same(&c, (struct eng_options){.lanes = 64, .rows = 1}); /* as few as can be */
+    check_same(&c, (struct eng_options){.lanes = 4096, .rows = 8192, .threads = 2});
     check_same(&c, (struct eng_options){.kv_tokens = 220, .cached_images = -1});
 }
 
@@ -134,8 +134,8 @@ static void check_limit(struct eng *e, struct eng_picture *picture, int limit,
 TEST_LIMIT(engine_answers_the_same_at_every_limit_of_rows, 120) {
     static const int limits[] = {64, 1024, 100, 512, 0};
     for (int m = 0; m < 2; m++) {
-        struct eng *e = eng_rig_open(
-            &(struct eng_options){.model_dir = models[m], .rows_max = 1024, .threads = 2});
+        struct eng *e =
+            eng_rig_open(&(struct eng_options){.model = models[m], .rows = 1024, .threads = 2});
         struct eng_picture *picture = eng_rig_picture(e, 7);
         struct eng_answer want[ENG_RIG_ALL], got[ENG_RIG_ALL];
         eng_rig_ask_all(e, picture, ENG_MEDIAN, 1, want);
@@ -166,7 +166,7 @@ TEST(engine_limit_of_rows_keeps_within_what_was_opened) {
     char two[64];
     (void)snprintf(two, sizeof two, "%s,%s", eng_rig_backend(), eng_rig_backend());
     struct eng *e = eng_rig_open(
-        &(struct eng_options){.model_dir = TINY, .backend = two, .rows_max = 300, .threads = 2});
+        &(struct eng_options){.model = TINY, .device = two, .rows = 300, .threads = 2});
     CHECK_EQ(eng_limit_rows(e, 200), 200);
     CHECK_EQ(eng_limit_rows(e, 301), 300);
     CHECK_EQ(eng_limit_rows(e, 0), 300);
@@ -183,7 +183,7 @@ TEST_LIMIT(engine_estimates_are_the_same_always, 120) {
 /* A place alone is answered like one among all. */
 TEST_LIMIT(engine_places_alone, 60) {
     for (int m = 0; m < 2; m++) {
-        struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = models[m]});
+        struct eng *e = eng_rig_open(&(struct eng_options){.model = models[m]});
         struct eng_picture *picture = eng_rig_picture(e, 7);
         struct eng_answer all[ENG_RIG_ALL], one[ENG_RIG_ALL];
         eng_rig_ask_all(e, picture, ENG_MODE, 1, all);
@@ -205,12 +205,13 @@ TEST_LIMIT(engine_places_alone, 60) {
     }
 }
 
-/* A pool with room for two pictures sees five in turn: evicted stems come back with the same bits. */
+/* A pool with room for two pictures sees five in turn: evicted stems come back with the same
+ * bits. */
 TEST_LIMIT(engine_evicts_and_recomputes, 60) {
     for (int m = 0; m < 2; m++) {
-        struct eng *roomy = eng_rig_open(&(struct eng_options){.model_dir = models[m]});
+        struct eng *roomy = eng_rig_open(&(struct eng_options){.model = models[m]});
         struct eng *tight =
-            eng_rig_open(&(struct eng_options){.model_dir = models[m], .kv_tokens = 200});
+            eng_rig_open(&(struct eng_options){.model = models[m], .kv_tokens = 200});
         struct eng_answer want[5][ENG_RIG_ALL], got[ENG_RIG_ALL];
         for (int round = 0; round < 3; round++) {
             for (int n = 0; n < 5; n++) {
@@ -225,10 +226,10 @@ TEST_LIMIT(engine_evicts_and_recomputes, 60) {
         eng_stats(tight, &s);
         CHECK(s.stem_evicted >= 5);
         CHECK(s.stem_misses >= 9);
-        CHECK_EQ(s.see, 5); /* features outlive the stem that was made from them */
+        CHECK_EQ(s.pictures, 5); /* features outlive the stem that was made from them */
         eng_stats(roomy, &s);
         CHECK_EQ(s.stem_evicted, 0);
-        CHECK_EQ(s.see, 5);
+        CHECK_EQ(s.pictures, 5);
         eng_close(roomy);
         eng_close(tight);
     }
@@ -237,7 +238,7 @@ TEST_LIMIT(engine_evicts_and_recomputes, 60) {
 /* ---- distributions ---- */
 
 static void check_distribution(const char *dir, int x, int y, enum eng_estimate estimate) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = dir});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = dir});
     struct plain *p = plain_open(dir, 4);
     struct eng_picture *picture = eng_rig_picture(e, 4);
     struct eng_point at = {(uint16_t)x, (uint16_t)y};

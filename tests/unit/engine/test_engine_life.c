@@ -30,16 +30,15 @@ static void wait_end(struct eng_job *j) {
     }
 }
 
-/* ---- what an engine says about itself ---- */
+/* ---- information and statistics ---- */
 
 TEST(engine_info_and_empty_statistics) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY "/", .kv_tokens = 1000});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY "/", .kv_tokens = 1000});
     const struct eng_info *i = eng_info(e);
     CHECK_STR(i->name, "tiny");
     CHECK_EQ(strlen(i->digest), 64);
     CHECK_HAS(i->backend, eng_rig_backend());
     CHECK_EQ(i->image_size, 32);
-    CHECK_EQ(i->tokens_per_number, 1);
     CHECK(i->parameters > 100000);
     CHECK_EQ(eng_health(e), 0);
     CHECK_STR(eng_lost(e), "");
@@ -58,10 +57,10 @@ TEST(engine_refuses_bad_options) {
         int code;
         const char *text;
     } cases[] = {
-        {{.model_dir = NULL}, E_INVALID, "model folder"},
-        {{.model_dir = "tests/golden/absent"}, E_NOT_FOUND, "absent"},
-        {{.model_dir = TINY, .backend = "abacus"}, E_NOT_FOUND, "abacus"},
-        {{.model_dir = TINY, .kv_tokens = 20}, E_INVALID, "kv_tokens 20"},
+        {{.model = NULL}, E_INVALID, "model folder"},
+        {{.model = "tests/golden/absent"}, E_NOT_FOUND, "absent"},
+        {{.model = TINY, .device = "abacus"}, E_NOT_FOUND, "abacus"},
+        {{.model = TINY, .kv_tokens = 20}, E_INVALID, "kv_tokens 20"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err err = {0};
@@ -72,47 +71,6 @@ TEST(engine_refuses_bad_options) {
         CHECK(e == NULL);
         CHECK_HAS(err.text, cases[i].text);
     }
-}
-
-TEST(engine_pictures) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY});
-    uint8_t rgb[3 * 3000] = {0};
-    struct eng_picture *i, *k;
-    CHECK_EQ(eng_picture_new(e, rgb, 0, 5, &i, NULL), E_INVALID);
-    CHECK(!i);
-    CHECK_EQ(eng_picture_new(e, rgb, 5, -1, &i, NULL), E_INVALID);
-    CHECK_EQ(eng_picture_new(e, NULL, 5, 5, &i, NULL), E_INVALID);
-    CHECK_EQ(eng_picture_new(e, rgb, ENG_PICTURE_SIDE_MAX + 1, 1, &i, NULL), E_TOO_BIG);
-    CHECK_EQ(eng_picture_new(e, rgb, 20000, 20000, &i, NULL), E_TOO_BIG);
-    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &i, NULL), 0);
-    CHECK_EQ(eng_picture_new(e, rgb, 100, 30, &k, NULL), 0);
-    CHECK_EQ(strlen(eng_picture_digest(i)), 64);
-    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0); /* the same bytes */
-    int w, h;
-    eng_picture_size(k, &w, &h);
-    CHECK(w == 100 && h == 30);
-    CHECK(eng_picture_get(k) == k);
-    eng_picture_put(k);
-    eng_picture_put(k);
-    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &k, NULL), 0);
-    CHECK_STR(eng_picture_digest(i), eng_picture_digest(k));
-    eng_picture_put(k);
-    rgb[8999]++;
-    CHECK_EQ(eng_picture_new(e, rgb, 30, 100, &k, NULL), 0);
-    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0);
-    eng_picture_put(i);
-    eng_picture_put(k);
-    eng_picture_put(NULL);
-    /* another model never knows a picture by the same digest */
-    struct eng *other = eng_rig_open(&(struct eng_options){.model_dir = TINY_DIGITS});
-    i = eng_rig_picture(e, 3);
-    k = eng_rig_picture(other, 3);
-    CHECK(strcmp(eng_picture_digest(i), eng_picture_digest(k)) != 0);
-    CHECK(memcmp(eng_picture_truth(i), eng_picture_truth(k), 16 * 16 * 3) == 0);
-    eng_picture_put(i);
-    eng_picture_put(k);
-    eng_close(other);
-    eng_close(e);
 }
 
 /* ---- full ---- */
@@ -145,7 +103,7 @@ static struct eng_job *hold_engine(struct eng *e, struct eng_picture *picture, s
 }
 
 TEST(engine_full_queue_is_busy_and_says_when) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .queue_tokens = 10000});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY, .queue_tokens = 10000});
     struct eng_picture *picture = eng_rig_picture(e, 1);
     struct gate g = {0};
     struct eng_job *first = hold_engine(e, picture, &g), *j[100] = {0}, *none;
@@ -187,7 +145,7 @@ TEST(engine_full_queue_is_busy_and_says_when) {
 }
 
 TEST(engine_too_big_is_refused_at_once) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY_DIGITS, .kv_tokens = 110});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY_DIGITS, .kv_tokens = 110});
     struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_job *j = (struct eng_job *)e;
     struct eng_ask ask = all_of(&picture);
@@ -202,7 +160,7 @@ TEST(engine_too_big_is_refused_at_once) {
     eng_job_put(j);
     eng_picture_put(picture);
     eng_close(e);
-    e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .queue_tokens = 500});
+    e = eng_rig_open(&(struct eng_options){.model = TINY, .queue_tokens = 500});
     picture = eng_rig_picture(e, 1);
     ask = all_of(&picture);
     err = (struct err){0};
@@ -217,7 +175,7 @@ TEST(engine_too_big_is_refused_at_once) {
 /* ---- ends ---- */
 
 TEST(engine_deadlines) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .width = 1});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY, .lanes = 1});
     struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_ask ask = all_of(&picture);
     struct eng_job *late, *fine;
@@ -239,8 +197,8 @@ TEST(engine_deadlines) {
 }
 
 TEST(engine_leavers_free_what_they_held) {
-    struct eng *e = eng_rig_open(
-        &(struct eng_options){.model_dir = TINY_DIGITS, .width = 40, .cached_images = -1});
+    struct eng *e =
+        eng_rig_open(&(struct eng_options){.model = TINY_DIGITS, .lanes = 40, .cached_images = -1});
     struct eng_stats s;
     for (uint64_t i = 0; i < 150; i++) {
         uint64_t r = rng_u64(test_seed(), i);
@@ -291,7 +249,7 @@ TEST(engine_leaver_and_comer_in_one_turn) {
     struct kern_ops watched = *ops;
     real_stats = ops->stats;
     watched.stats = stats_and_change;
-    struct eng_options opt = {.model_dir = TINY, .threads = 1};
+    struct eng_options opt = {.model = TINY, .threads = 1};
     CHECK_EQ(eng_open_on(&opt, &(const struct kern_ops *){&watched}, 1, &turning, NULL), 0);
     struct eng_picture *picture = eng_rig_picture(turning, 1);
     coming = all_of(&picture);
@@ -311,7 +269,7 @@ TEST(engine_leaver_and_comer_in_one_turn) {
 
 TEST(engine_closes_with_jobs_in_flight) {
     for (int round = 0; round < 6; round++) {
-        struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY, .width = 20});
+        struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY, .lanes = 20});
         struct eng_picture *picture = eng_rig_picture(e, round);
         struct eng_ask ask = all_of(&picture);
         struct eng_job *j[5];
@@ -353,7 +311,7 @@ TEST(engine_lost_device_fails_every_job) {
     broken.get = get_or_lose;
     atomic_store(&gets_left, 1 << 30);
     struct eng *e;
-    struct eng_options opt = {.model_dir = TINY, .threads = 1};
+    struct eng_options opt = {.model = TINY, .threads = 1};
     CHECK_EQ(eng_open_on(&opt, &(const struct kern_ops *){&broken}, 1, &e, NULL), 0);
     struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_ask ask = all_of(&picture);
@@ -375,7 +333,7 @@ TEST(engine_lost_device_fails_every_job) {
 /* ---- memory ---- */
 
 TEST(engine_submit_without_memory) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY});
     struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_ask ask = all_of(&picture);
     struct eng_stats s;
@@ -414,8 +372,8 @@ TEST(engine_submit_without_memory) {
 }
 
 TEST_LIMIT(engine_step_allocates_nothing, 60) {
-    struct eng *e = eng_rig_open(
-        &(struct eng_options){.model_dir = TINY_DIGITS, .width = 20, .kv_tokens = 1200});
+    struct eng *e =
+        eng_rig_open(&(struct eng_options){.model = TINY_DIGITS, .lanes = 20, .kv_tokens = 1200});
     struct eng_answer a[ENG_RIG_ALL];
     struct eng_stats s = {0};
     for (int round = 0; s.passes < 1000; round++) {
@@ -430,7 +388,7 @@ TEST_LIMIT(engine_step_allocates_nothing, 60) {
 }
 
 TEST(engine_sleeps_when_idle) {
-    struct eng *e = eng_rig_open(&(struct eng_options){.model_dir = TINY});
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY});
     struct eng_picture *picture = eng_rig_picture(e, 1);
     struct eng_answer a[ENG_RIG_ALL];
     eng_rig_ask_all(e, picture, ENG_MODE, 0, a);
@@ -500,7 +458,7 @@ static void *visit(void *arg) {
 TEST_LIMIT(engine_crowd_of_threads, 120) {
     enum { THREADS = 8 };
     struct eng *e = eng_rig_open(
-        &(struct eng_options){.model_dir = TINY, .width = 50, .threads = 2, .queue_tokens = 20000});
+        &(struct eng_options){.model = TINY, .lanes = 50, .threads = 2, .queue_tokens = 20000});
     static struct eng_answer want[3][ENG_RIG_ALL];
     (void)eng_rig_points(); /* made once, before there are threads */
     for (int n = 0; n < 3; n++) {

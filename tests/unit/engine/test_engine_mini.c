@@ -24,10 +24,10 @@ enum { SLOW = 0, STRIDE = 1 };
 static struct eng *open_mini(struct eng_options opt) {
     struct eng *e;
     struct err err = {0};
-    opt.model_dir = MINI;
-    if (!opt.backend) opt.backend = eng_rig_backend();
+    opt.model = MINI;
+    if (!opt.device) opt.device = eng_rig_backend();
     int rc = eng_open(&opt, &e, &err);
-    if (strcmp(opt.backend, "cuda") == 0 && (rc == E_NOT_FOUND || rc == E_UNSUPPORTED))
+    if (strcmp(opt.device, "cuda") == 0 && (rc == E_NOT_FOUND || rc == E_UNSUPPORTED))
         skip("%s", err.text);
     if (rc) test_failed(__FILE__, __LINE__, "%s", err.text);
     CHECK_EQ(eng_info(e)->grid, GRID);
@@ -111,13 +111,13 @@ static void check_same(struct eng_options opt, const struct eng_answer *want) {
 
 TEST_LIMIT(engine_mini_is_the_same_always, 600) {
     struct eng_answer *want = mem_must(ALL * sizeof *want);
-    ask_all((struct eng_options){.threads = 1, .width = 64}, 3, want);
+    ask_all((struct eng_options){.threads = 1, .lanes = 64}, 3, want);
     check_same((struct eng_options){.threads = 2}, want);
     if (!SLOW) {
-        check_same((struct eng_options){.threads = 1, .width = 1}, want);
-        check_same((struct eng_options){.threads = 2, .width = 7}, want);
-        check_same((struct eng_options){.threads = 2, .width = 64}, want);
-        check_same((struct eng_options){.threads = 1, .width = 4096}, want);
+        check_same((struct eng_options){.threads = 1, .lanes = 1}, want);
+        check_same((struct eng_options){.threads = 2, .lanes = 7}, want);
+        check_same((struct eng_options){.threads = 2, .lanes = 64}, want);
+        check_same((struct eng_options){.threads = 1, .lanes = 4096}, want);
     }
     mem_free(want);
 }
@@ -135,10 +135,10 @@ static int is_near_tie(const struct eng_answer *a, const struct eng_answer *b) {
 TEST_LIMIT(engine_mini_cuda, 600) {
     static const char *const modes[] = {"strict", "flat", "tile"};
     struct eng_answer *want = mem_must(ALL * sizeof *want), *a = mem_must(ALL * sizeof *a);
-    ask_all((struct eng_options){.backend = "cuda", .isa = "strict"}, 3, a); /* skips early */
+    ask_all((struct eng_options){.device = "cuda", .isa = "strict"}, 3, a); /* skips early */
     ask_all((struct eng_options){.threads = 0}, 3, want);
     for (int m = 0; m < 3; m++) {
-        struct eng_options opt = {.backend = "cuda", .isa = modes[m]};
+        struct eng_options opt = {.device = "cuda", .isa = modes[m]};
         ask_all(opt, 3, a);
         int ties = 0;
         for (int i = 0; i < ALL; i++) {
@@ -152,7 +152,7 @@ TEST_LIMIT(engine_mini_cuda, 600) {
         printf("cuda %s: %d of %d answers differ from the CPU's, all near ties\n", modes[m], ties,
                ALL);
         for (int width = 64; width <= 4096; width *= 64) {
-            opt.width = width;
+            opt.lanes = width;
             check_same(opt, a);
         }
     }
@@ -165,8 +165,7 @@ TEST_LIMIT(engine_mini_on_every_kind_of_vector_code, 600) {
     struct eng_answer *first = mem_must(ALL * sizeof *first), *a = mem_must(ALL * sizeof *a);
     for (int k = 0; k < (SLOW ? 0 : 3); k++) {
         struct eng *e;
-        struct eng_options opt = {
-            .model_dir = MINI, .backend = "cpu", .isa = isas[k], .threads = 2};
+        struct eng_options opt = {.model = MINI, .device = "cpu", .isa = isas[k], .threads = 2};
         struct err err = {0};
         if (eng_open(&opt, &e, &err)) {
             printf("%s: %s\n", isas[k], err.text);
@@ -180,7 +179,7 @@ TEST_LIMIT(engine_mini_on_every_kind_of_vector_code, 600) {
             same += memcmp(first[i].rgb, a[i].rgb, 3) == 0;
         printf("%s and portable: %d of %d answers equal\n", isas[k], same, ALL);
         CHECK(same > ALL - ALL / 50); /* apart only where two choices are all but tied */
-        opt.width = 4096;
+        opt.lanes = 4096;
         check_same(opt, a);
     }
     mem_free(first);

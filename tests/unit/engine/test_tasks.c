@@ -1,6 +1,6 @@
-/* test_tasks.c - every task of docs/model.md section 4.3, held against one prompt at a time through the model
- * (alone.h); alone, all at once, and twice. On the default model, and on those of random weights, which
- * say more than "the end" but are too short for some prompts.
+/* test_tasks.c - every task of docs/model.md section 4.3, held against one prompt at a time through
+ * the model (alone.h); alone, all at once, and twice. On the default model, and on those of random
+ * weights, which generate more than the end of text but are too short for some prompts.
  */
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "tests/unit/engine/eng_rig.h"
 
 #define MINI "models/lamm-mini"
-enum { PICTURES = 4, PLACES = 48, SPOKEN = 12 };
+enum { PICTURES = 4, PLACES = 48, TOKENS = 12 };
 
 static const char *const choices[] = {"a dog", "yes", "no", "2"};
 
@@ -25,7 +25,7 @@ struct scene {
 
 static void open_scene(struct scene *s, const char *dir) {
     struct err err = {0};
-    struct eng_options o = {.model_dir = dir, .backend = eng_rig_backend(), .threads = 2};
+    struct eng_options o = {.model = dir, .device = eng_rig_backend(), .threads = 2};
     if (eng_open(&o, &s->e, &err)) test_failed(__FILE__, __LINE__, "%s", err.text);
     s->a = alone_open(dir);
     for (int i = 0; i < PICTURES; i++) {
@@ -72,15 +72,15 @@ static void prompt_of(const struct scene *s, const struct eng_ask *ask, struct p
 
 /* ---- answers in numbers ---- */
 
-/* `form` with n numbers in it, legal 0 .. values-1 each, one greedy pick after the other. */
-static void alone_numbers(struct alone *a, const struct prompt *p, const char *form, int n,
+/* `pattern` with n numbers in it, legal 0 .. values-1 each, one greedy pick after the other. */
+static void alone_numbers(struct alone *a, const struct prompt *p, const char *pattern, int n,
                           int values, uint8_t *out) {
     char(*texts)[64] = mem_must((size_t)values * sizeof *texts);
     const char **legal = mem_must((size_t)values * sizeof *legal);
     int v[4] = {0};
     for (int f = 0; f < n; f++) {
         for (v[f] = 0; v[f] < values; v[f]++) {
-            (void)snprintf(texts[v[f]], sizeof texts[0], form, v[0], v[1], v[2], v[3]);
+            (void)snprintf(texts[v[f]], sizeof texts[0], pattern, v[0], v[1], v[2], v[3]);
             legal[v[f]] = texts[v[f]];
         }
         v[f] = alone_pick(a, p, legal, values);
@@ -91,14 +91,14 @@ static void alone_numbers(struct alone *a, const struct prompt *p, const char *f
 }
 
 static void check_numbers(struct scene *s, const struct eng_ask *ask, const struct eng_job *j,
-                          const char *form, int n, int values) {
+                          const char *pattern, int n, int values) {
     struct prompt *p = mem_must(sizeof *p);
     uint8_t want[4] = {0};
     uint32_t ready;
     const struct eng_answer *a = eng_job_answers(j, &ready);
     CHECK_EQ(ready, 1);
     prompt_of(s, ask, p);
-    alone_numbers(s->a, p, form, n, values, want);
+    alone_numbers(s->a, p, pattern, n, values, want);
     for (int f = 0; f < n; f++)
         CHECK_EQ(a->value[f], want[f]);
     mem_free(p);
@@ -124,26 +124,26 @@ static void check_mask(struct scene *s, const struct eng_ask *ask, const struct 
 
 static void check_text(struct scene *s, const struct eng_ask *ask, const struct eng_job *j) {
     struct prompt *p = mem_must(sizeof *p);
-    int32_t want[SPOKEN];
+    int32_t want[TOKENS];
     uint32_t n;
     size_t len, want_len;
-    char text[SPOKEN * 64];
+    char text[TOKENS * 64];
     const struct eng_token *t = eng_job_tokens(j, &n);
     prompt_of(s, ask, p);
     int image_tokens = eng_info(s->e)->image_tokens;
     CHECK_EQ(eng_job_prompt_tokens(j), p->n + (int)ask->n_pictures * (image_tokens - 1));
-    CHECK_EQ(n, alone_speak(s->a, p, SPOKEN, want));
-    CHECK_EQ(eng_job_finish(j), n == SPOKEN ? ENG_CUT : ENG_STOPPED);
+    CHECK_EQ(n, alone_generate(s->a, p, TOKENS, want));
+    CHECK_EQ(eng_job_finish(j), n == TOKENS ? ENG_CUT : ENG_STOPPED);
     for (uint32_t i = 0; i < n; i++) {
         CHECK_EQ(t[i].id, want[i]);
         CHECK_EQ(t[i].top[0], want[i]); /* greedy */
         CHECK(t[i].logprob == t[i].top_logprob[0] && t[i].logprob >= t[i].top_logprob[1]);
         CHECK(i == 0 || t[i].end >= t[i - 1].end);
     }
-    const char *said = eng_job_text(j, &len);
+    const char *got = eng_job_text(j, &len);
     CHECK_EQ(sptok_decode(s->a->tok, want, n, text, sizeof text, &want_len, NULL), 0);
     CHECK_EQ(len, want_len);
-    CHECK_MEM(said, text, len);
+    CHECK_MEM(got, text, len);
     mem_free(p);
 }
 
@@ -185,10 +185,10 @@ static void make_asks(struct scene *s, struct eng_ask *ask) {
         {1, "[vqa] what is this?", "a dog"}, {0, "and where?", "left"}, {2, "is it here?", NULL}};
     static const struct eng_turn talk[] = {{0, "hello\nyou", NULL}};
     static const struct eng_turn two[] = {{2, "which one is bigger?", NULL}};
-    struct eng_speech brief = {.max_tokens = SPOKEN};
+    struct eng_generate brief = {.max_tokens = TOKENS};
     for (int i = 0; i < ASKS; i++)
         ask[i] = (struct eng_ask){
-            .pictures = s->picture, .n_pictures = 1, .speech = brief, .urgency = ENG_ANSWER};
+            .pictures = s->picture, .n_pictures = 1, .generate = brief, .urgency = ENG_ANSWER};
     ask[MASK].task = ENG_SEGMENT, ask[MASK].text = "the brown dog on the left";
     ask[MASK].points = s->points, ask[MASK].n_points = PLACES, ask[MASK].urgency = ENG_MASK;
     ask[BOX].task = ENG_REFER, ask[BOX].text = "the red ball";
@@ -224,7 +224,7 @@ static void check_answer(struct scene *s, int i, const struct eng_ask *ask,
     }
 }
 
-/* Do two jobs of one ask say the same, bit by bit? */
+/* Do two jobs of one ask have the same answers, bit by bit? */
 static void check_same(const struct eng_job *a, const struct eng_job *b) {
     uint32_t n, m;
     size_t len, len_b;
@@ -285,19 +285,19 @@ static void check_tasks(const char *dir, int least, uint64_t tokens) {
     eng_rig_idle(s.e, &st);
     CHECK_EQ(st.allocations_in_step, 0);
     CHECK_EQ(st.kv_used, 0);
-    CHECK(st.see <= PICTURES); /* seen once each, wherever they stood */
+    CHECK(st.pictures <= PICTURES); /* seen once each, wherever they stood */
     CHECK_EQ(st.answers[ENG_SEGMENT], 2 * PLACES);
     CHECK(st.tokens >= tokens);
     close_scene(&s);
 }
 
 TEST_LIMIT(tasks_answer_as_one_prompt_alone, 180) { check_tasks(MINI, ASKS, 0); }
-TEST_LIMIT(tasks_of_a_random_model, 120) { check_tasks(TINY, 7, 2 * 3 * SPOKEN); }
+TEST_LIMIT(tasks_of_a_random_model, 120) { check_tasks(TINY, 7, 2 * 3 * TOKENS); }
 TEST_LIMIT(tasks_of_a_random_model_with_digits, 120) {
-    check_tasks(TINY_DIGITS, 6, 2 * 2 * SPOKEN);
+    check_tasks(TINY_DIGITS, 6, 2 * 2 * TOKENS);
 }
 
-/* A seed draws the same text every time, and another seed another one in the end. */
+/* A seed gives the same text every time, and some other seed gives another one. */
 TEST_LIMIT(tasks_sample_by_seed, 60) {
     struct scene s;
     open_scene(&s, TINY);
@@ -305,7 +305,7 @@ TEST_LIMIT(tasks_sample_by_seed, 60) {
     struct eng_ask ask = {.task = ENG_IDENTIFY,
                           .pictures = s.picture,
                           .n_pictures = 1,
-                          .speech = {.max_tokens = 20, .temperature = 1, .seed = 5}};
+                          .generate = {.max_tokens = 20, .temperature = 1, .seed = 5}};
     for (int i = 0; i < 2; i++) {
         same[i] = submit(&s, &ask);
         wait_end(same[i]);
@@ -314,7 +314,7 @@ TEST_LIMIT(tasks_sample_by_seed, 60) {
     int differs = 0;
     for (int seed = 6; seed < 12 && !differs; seed++) {
         uint32_t n, m;
-        ask.speech.seed = (uint64_t)seed;
+        ask.generate.seed = (uint64_t)seed;
         other = submit(&s, &ask);
         wait_end(other);
         const struct eng_token *t = eng_job_tokens(same[0], &n), *u = eng_job_tokens(other, &m);
@@ -324,9 +324,9 @@ TEST_LIMIT(tasks_sample_by_seed, 60) {
         eng_job_put(other);
     }
     CHECK(differs);
-    ask.speech.top_p = 1e-6f; /* nothing but the likeliest */
+    ask.generate.top_p = 1e-6f; /* nothing but the likeliest */
     other = submit(&s, &ask);
-    ask.speech.temperature = 0;
+    ask.generate.temperature = 0;
     struct eng_job *greedy = submit(&s, &ask);
     wait_end(other);
     wait_end(greedy);
@@ -399,11 +399,11 @@ TEST(tasks_refuse_bad_asks) {
     a.task = ENG_VQA, refuse(&s, a, E_INVALID, "choices 1 and 3 are the same");
     a.choices = blank, a.n_choices = 2, refuse(&s, a, E_INVALID, "a choice is empty");
     a.choices = many, a.n_choices = ENG_CHOICES_MAX + 1, refuse(&s, a, E_TOO_BIG, "at most 64");
-    a = ok, a.task = ENG_VQA, a.speech.max_tokens = ENG_TOKENS_MAX + 1;
+    a = ok, a.task = ENG_VQA, a.generate.max_tokens = ENG_TOKENS_MAX + 1;
     refuse(&s, a, E_INVALID, "max_tokens");
-    a.speech = (struct eng_speech){.temperature = -1}, refuse(&s, a, E_INVALID, "temperature");
-    a.speech.temperature = NAN, refuse(&s, a, E_INVALID, "temperature");
-    a.speech = (struct eng_speech){.top_p = 1.5f}, refuse(&s, a, E_INVALID, "top_p");
+    a.generate = (struct eng_generate){.temperature = -1}, refuse(&s, a, E_INVALID, "temperature");
+    a.generate.temperature = NAN, refuse(&s, a, E_INVALID, "temperature");
+    a.generate = (struct eng_generate){.top_p = 1.5f}, refuse(&s, a, E_INVALID, "top_p");
     close_scene(&s);
 }
 

@@ -76,7 +76,7 @@ static int run(void (*visit)(struct rig *g), unsigned drain_s) {
     const struct serve_options o = {
         .listen = listen,
         .n_listen = 1,
-        .engine = {.model_dir = TINY, .threads = 1},
+        .engine = {.model = TINY, .threads = 1},
         .http = {.connections = 8,
                  .workers = 1,
                  .bodies_max = 100,
@@ -156,7 +156,7 @@ TEST(serve_says_why_it_can_not_start) {
     const char *const listen[] = {url + strlen("http://")};
     const struct serve_options o = {.listen = listen,
                                     .n_listen = 1,
-                                    .engine = {.model_dir = "tests/golden/nowhere", .threads = 1},
+                                    .engine = {.model = "tests/golden/nowhere", .threads = 1},
                                     .http = {.connections = 8, .workers = 1}};
     struct err e = {0};
     CHECK_EQ(serve(&o, &e), E_IO);
@@ -166,7 +166,7 @@ TEST(serve_says_why_it_can_not_start) {
     CHECK(serve(&o, &e) < 0);
     CHECK_HAS(e.text, "tests/golden/nowhere");
     struct serve_options bad = o;
-    bad.engine.model_dir = TINY;
+    bad.engine.model = TINY;
     bad.http.workers = HTTP_WORKERS_MAX + 1;
     e = (struct err){0};
     CHECK_EQ(serve(&bad, &e), E_INVALID);

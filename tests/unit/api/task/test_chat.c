@@ -54,7 +54,7 @@ TEST(chat_answers_in_openai_s_shape) {
     json_decref(root);
     const struct eng_ask *a = fake_asked(r.eng);
     CHECK(a->task == ENG_CHAT && a->urgency == ENG_ANSWER && a->n_turns == 1 && a->n_pictures == 0);
-    CHECK(a->speech.temperature == 0 && a->speech.top_p == 1 && a->speech.max_tokens == 128);
+    CHECK(a->generate.temperature == 0 && a->generate.top_p == 1 && a->generate.max_tokens == 128);
     CHECK_STR(a->turns[0].question, "hi");
     rig_close(&r);
 }
@@ -69,7 +69,7 @@ TEST(chat_reads_speech) {
     CHECK_STR(text_of(choice_of(root), "finish_reason"), "length");
     CHECK_STR(content_of(root), "a fake");
     json_decref(root);
-    const struct eng_speech *s = &fake_asked(r.eng)->speech;
+    const struct eng_generate *s = &fake_asked(r.eng)->generate;
     CHECK(s->max_tokens == 2 && s->seed == UINT64_MAX && s->temperature == 0.5f);
     CHECK(s->top_p > 0 && s->top_p < 0.001f);
     rig_close(&r);

@@ -81,9 +81,9 @@ TEST(describe_asks_the_four_tasks) {
         CHECK_EQ(r.reply->status, 200);
         const struct eng_ask *ask = fake_asked(r.eng);
         CHECK_EQ(ask->task, cases[i].task);
-        CHECK_EQ(ask->speech.max_tokens, cases[i].max_tokens);
+        CHECK_EQ(ask->generate.max_tokens, cases[i].max_tokens);
         CHECK_EQ(ask->urgency, ENG_ANSWER);
-        CHECK(ask->speech.temperature == 0 && ask->speech.top_p == 1);
+        CHECK(ask->generate.temperature == 0 && ask->generate.top_p == 1);
     }
     const int *box = fake_asked(r.eng)->box; /* truncated, as in training */
     CHECK(box[0] == 0 && box[1] == 13 && box[2] == 100 && box[3] == 99);
@@ -108,7 +108,7 @@ TEST(describe_tells_text_and_boxes) {
     CHECK_STR(text_of(root, "text"), "<p>a \"");
     CHECK_NEAR(number_of(root, "probability"), exp(-0.5), 1e-5);
     CHECK_NEAR(number_of(json_object_get(root, "usage"), "completion_tokens"), 2, 0);
-    const struct eng_speech *s = &fake_asked(r.eng)->speech;
+    const struct eng_generate *s = &fake_asked(r.eng)->generate;
     CHECK_NEAR(s->temperature, 0.7, 1e-6);
     CHECK_NEAR(s->top_p, 0.9, 1e-6);
     CHECK_EQ(s->seed, 99);
@@ -225,7 +225,7 @@ TEST(vqa_speaks) {
     fake_say(r.eng, "yes");
     send(&r, "/v1/vqa", "question=is it red?", NULL);
     const struct eng_ask *ask = fake_asked(r.eng);
-    CHECK(ask->task == ENG_VQA && ask->speech.max_tokens == 20 && ask->n_choices == 0);
+    CHECK(ask->task == ENG_VQA && ask->generate.max_tokens == 20 && ask->n_choices == 0);
     CHECK_STR(ask->text, "is it red?");
     json_t *root = rig_json(&r);
     CHECK_STR(text_of(root, "answer"), "yes");

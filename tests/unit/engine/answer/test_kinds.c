@@ -1,17 +1,17 @@
-/* test_forms.c - grammars side by side: the same choices in one head's columns. */
+/* test_kinds.c - grammars side by side: the same choices in one head's columns. */
 #include "engine/answer/kinds.h"
 #include "tests/unit/engine/text_rig.h"
 
-static void check_forms(const char *path, int padding) {
+static void check_kinds(const char *path, int padding) {
     struct sptok *t = text_open(path);
-    struct forms *f;
+    struct kinds *f;
     struct err e = {0};
     int vocab = sptok_size(t) + padding;
-    CHECK_EQ(forms_new(t, vocab, &f, &e), 0);
+    CHECK_EQ(kinds_new(t, vocab, &f, &e), 0);
     for (int i = 1; i < f->n_head; i++)
         CHECK(f->head_ids[i - 1] < f->head_ids[i]);
     int sets = 0;
-    for (int k = 0; k < FORM_NUMBERS; k++) {
+    for (int k = 0; k < KIND_NUMBERS; k++) {
         const struct grammar *g = f->g[k];
         CHECK_EQ(f->set0[k], sets);
         sets += g->n_sets;
@@ -31,14 +31,14 @@ static void check_forms(const char *path, int padding) {
     CHECK_EQ(f->cols[f->col_off[sets]], 0);
     CHECK_EQ(f->text_ids[vocab - 1], vocab - 1);
     CHECK_EQ(f->eos, sptok_eos(t));
-    forms_free(f);
+    kinds_free(f);
     sptok_close(t);
 }
 
-TEST(forms_of_whole_numbers) { check_forms(MINI_TOKENIZER, 5); }
-TEST(forms_of_digits) { check_forms(DIGITS_TOKENIZER, 0); }
+TEST(kinds_of_whole_numbers) { check_kinds(MINI_TOKENIZER, 5); }
+TEST(kinds_of_digits) { check_kinds(DIGITS_TOKENIZER, 0); }
 
-TEST(forms_need_every_number) {
+TEST(kinds_need_every_number) {
     struct buf b;
     proto_special(&b, 0); /* has colours, and no braces for a box */
     proto_piece(&b, "\xe2\x96\x81", -100, PIECE_NORMAL);
@@ -46,10 +46,10 @@ TEST(forms_need_every_number) {
         proto_piece(&b, (const char[]){*c, '\0'}, -100, PIECE_NORMAL);
     proto_specs(&b, 2, 0, 0);
     struct sptok *t;
-    struct forms *f;
+    struct kinds *f;
     struct err e = {0};
     CHECK_EQ(sptok_parse(b.p, b.len, &t, &e), 0);
-    CHECK_EQ(forms_new(t, sptok_size(t), &f, &e), E_UNSUPPORTED);
+    CHECK_EQ(kinds_new(t, sptok_size(t), &f, &e), E_UNSUPPORTED);
     CHECK(f == NULL);
     sptok_close(t);
     buf_clear(&b);

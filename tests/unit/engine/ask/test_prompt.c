@@ -1,4 +1,5 @@
-/* test_prompt.c - the templates to the letter: what is joined, what is cut, where the spaces are. */
+/* test_prompt.c - the templates to the letter: what is joined, what is cut, where the spaces
+ * are. */
 #include "engine/ask/prompt.h"
 #include "tests/unit/engine/text_rig.h"
 
@@ -157,23 +158,26 @@ TEST(prompt_pixel_outside) {
     sptok_close(t);
 }
 
-TEST(prompt_text_and_its_limits) {
+TEST(prompt_of_users_text_and_its_limits) {
     struct model_config c = config_of("models/lamm-mini");
     struct sptok *t = text_open(MINI_TOKENIZER);
     struct prompt p, before;
     struct err e = {0};
-    CHECK_EQ(prompt_text(&c, t, "[vqa] what is this?", &p, &e), 0);
+    struct eng_turn turn = {.n_pictures = 1, .question = "[vqa] what is this?"};
+    struct eng_ask ask = {.task = ENG_CHAT, .n_pictures = 1, .turns = &turn, .n_turns = 1};
+    CHECK_EQ(prompt_ask(&c, t, &ask, &p, &e), 0);
     CHECK_STR(read(&p, t), "<s> [INST] <Img># </Img> [vqa] what is this? [/INST]");
-    /* A tag in the user's text is text, and a control piece's name does not become one. */
-    CHECK_EQ(prompt_text(&c, t, "<s>", &p, &e), 0);
+    /* The name of a control piece in a text is text. */
+    CHECK_EQ(prompt_mask(&c, t, "<s>", 0, 0, &p, &e), 0);
     for (int i = 1; i < p.n; i++)
         CHECK(p.ids[i] != sptok_bos(t));
     before = p;
     static char huge[40000];
     memset(huge, '?', 5000);
-    CHECK_EQ(prompt_text(&c, t, huge, &p, &e), E_TOO_BIG);
+    turn.question = huge;
+    CHECK_EQ(prompt_ask(&c, t, &ask, &p, &e), E_TOO_BIG);
     memset(huge, '?', sizeof huge - 1);
-    CHECK_EQ(prompt_text(&c, t, huge, &p, &e), E_TOO_BIG);
+    CHECK_EQ(prompt_ask(&c, t, &ask, &p, &e), E_TOO_BIG);
     CHECK_MEM(&p, &before, sizeof p); /* untouched when refused */
     sptok_close(t);
 }

@@ -1,5 +1,6 @@
-/* test_sptok.c - our tokenizer says what the real sentencepiece says, 10,000 strings and three models
- * long, and refuses every file that is not what it claims. Goldens: tools/oracle/make_text_golden.py. */
+/* test_sptok.c - our tokenizer gives the ids of the real sentencepiece, 10,000 strings and three
+ * models long, and refuses every file that is not what it claims. Goldens:
+ * tools/oracle/make_text_golden.py. */
 #include <stdlib.h>
 
 #include "tests/unit/engine/text_rig.h"

@@ -1,15 +1,17 @@
-/* model_rig.h - a model on a backend with a pass to fill: what the tests of the model room share. */
+/* model_rig.h - a model on a backend with a pass to fill: what the tests of the model room
+ * share. */
 #ifndef TESTS_UNIT_ENGINE_MODEL_MODEL_RIG_H
 #define TESTS_UNIT_ENGINE_MODEL_MODEL_RIG_H
 
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/model/parts.h"
+#include "engine/model/internal.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"
 #include "tests/golden/gold.h"
 
+#define RIG_TINY "tests/golden/tiny"
 static const char *const rig_backends[] = {"ref", "cpu"};
 
 struct rig {
@@ -53,7 +55,7 @@ static inline void rig_ready(struct rig *r, int rows, int slots) {
 static inline void rig_open(struct rig *r, const char *backend, const char *dir) {
     struct err e = {0};
     rig_kern(r, backend);
-    CHECK_EQ(model_open(dir, r->ops, r->k, &r->m, &e), 0);
+    CHECK_EQ(model_open(dir, NULL, r->ops, r->k, &r->m, &e), 0);
     if (e.code) printf("%s\n", e.text);
 }
 
@@ -97,7 +99,7 @@ static inline void rig_close(struct rig *r) {
     mem_free(r->cols);
 }
 
-static inline void rig_see(struct rig *r, int feat) {
+static inline void rig_encode(struct rig *r, int feat) {
     int side = model_config(r->m)->vision.image_size;
     size_t bytes = (size_t)side * (size_t)side * 3;
     char path[64];
@@ -107,7 +109,7 @@ static inline void rig_see(struct rig *r, int feat) {
     CHECK(f != NULL);
     CHECK_EQ(fread(rgb, 1, bytes, f), bytes);
     fclose(f);
-    model_see(r->m, rgb, feat);
+    model_encode(r->m, rgb, feat);
     mem_free(rgb);
 }
 
@@ -150,7 +152,7 @@ static inline void rig_row(struct rig_pass *p, int src, int pos, int slot) {
     p->tail_off[i + 1] = p->tail_off[i];
 }
 
-/* The last row looks at these slots too. */
+/* The last row attends to this slot, too. */
 static inline void rig_tail(struct rig_pass *p, int slot) {
     p->tail[p->tail_off[p->p.rows]++] = slot;
 }
@@ -172,7 +174,7 @@ static inline void rig_pick(struct rig_pass *p, int row) {
     p->pick_group.picks = p->p.picks;
 }
 
-/* Prompt ids (-1: the picture of place `feat`) as (src) of rows. */
+/* Prompt ids (-1: the picture of entry `feat`) as `src` of rows. */
 static inline int rig_expand(const struct rig *r, const int32_t *ids, int n, int feat,
                              int32_t *src) {
     int count = 0, tokens = model_config(r->m)->n_image_tokens;
@@ -191,6 +193,47 @@ static inline float *rig_run(struct rig *r, struct rig_pass *p) {
     p->pick_group.probs = p->p.picks ? probs : NULL;
     CHECK_EQ(model_run(r->m, &p->p, &e), 0);
     return probs;
+}
+
+/* ---- the golden prompt ---- */
+
+struct rig_prompt {
+    int32_t src[RIG_ROWS];
+    int n;
+};
+
+/* The golden prompt of the tiny model with the picture of entry 0, which is encoded. */
+static inline struct rig_prompt rig_tiny_prompt(struct rig *r) {
+    struct rig_prompt p;
+    struct gold g;
+    int n;
+    CHECK_EQ(gold_open(&g, RIG_TINY "/taps.safetensors", NULL), 0);
+    const int32_t *ids = gold_ids(&g, &n);
+    p.n = rig_expand(r, ids, n, 0, p.src);
+    st_close(g.st);
+    return p;
+}
+
+static inline void rig_open_tiny(struct rig *r, const char *backend) {
+    rig_open(r, backend, RIG_TINY);
+    rig_ready(r, RIG_ROWS, 512);
+    rig_encode(r, 0);
+}
+
+/* Rows [from, to) of a prompt as one group whose earlier rows are in slots base .. base+from-1. */
+static inline void rig_chunk(struct rig_pass *p, const struct rig_prompt *t, int from, int to,
+                             int base) {
+    for (int i = from; i < to; i++)
+        rig_row(p, t->src[i], i, base + i);
+    rig_group(p, base + from, base, from);
+}
+
+/* Probabilities behind the last token, the prompt run whole and alone. */
+static inline float *rig_plain(struct rig *r, struct rig_pass *p, const struct rig_prompt *t) {
+    rig_begin(r, p);
+    rig_chunk(p, t, 0, t->n, 0);
+    rig_pick(p, t->n - 1);
+    return rig_run(r, p);
 }
 
 #endif

@@ -214,31 +214,6 @@ TEST(bind_qkv_bias) {
     bend_free(b);
 }
 
-/* Weight of source place k in place i of a doubled axis, as docs/model.md section 1.2 states it:
- * i = 2j+1 reads j-1 .. j+2, i = 2j reads j-2 .. j+1 with the weights reversed. */
-static double double_tap(int i, int k) {
-    static const double weight[4] = {-0.10546875, 0.87890625, 0.26171875, -0.03515625};
-    int t = i % 2 ? k - (i / 2 - 1) : 3 - (k - (i / 2 - 2));
-    return t < 0 || t > 3 ? 0 : weight[t];
-}
-
-TEST(bind_positions_double_exactly) {
-    float src[1 + 64] = {7}, dst[1 + 256];
-    src[1 + 3 * 8 + 4] = 1; /* an impulse at row 3, column 4 */
-    bind_resize_positions(src, 8, dst, 16, 1);
-    CHECK(dst[0] == 7);
-    for (int y = 0; y < 16; y++)
-        for (int x = 0; x < 16; x++) {
-            double want = double_tap(y, 3) * double_tap(x, 4);
-            CHECK_NEAR(dst[1 + y * 16 + x], want, 1e-7);
-        }
-    for (int i = 0; i < 64; i++)
-        src[1 + i] = 0.5f; /* a flat grid stays flat, edges too */
-    bind_resize_positions(src, 8, dst, 5, 1);
-    for (int i = 0; i < 25; i++)
-        CHECK_NEAR(dst[1 + i], 0.5, 1e-7);
-}
-
 TEST(bind_without_memory) {
     struct bend *b = bend_new();
     size_t len;
@@ -266,65 +241,4 @@ TEST(bind_without_memory) {
     st_close(st);
     mem_free(file);
     bend_free(b);
-}
-
-/* ---- folders -------------------------------------------------------------------------------------- */
-
-static char *read_all(const char *path, size_t *len) {
-    FILE *f = fopen(path, "rb");
-    CHECK(f != NULL);
-    char *bytes = mem_must(4 << 20);
-    *len = fread(bytes, 1, 4 << 20, f);
-    fclose(f);
-    return bytes;
-}
-
-static void write_all(const char *path, const char *bytes, size_t len) {
-    FILE *f = fopen(path, "wb");
-    CHECK(f != NULL);
-    CHECK_EQ(fwrite(bytes, 1, len, f), len);
-    CHECK_EQ(fclose(f), 0);
-}
-
-TEST(model_opens_folders) {
-    struct rig r;
-    size_t len;
-    unsigned char sum[32];
-    char hex[65];
-    rig_open(&r, "ref", "tests/golden/tiny");
-    char *bytes = read_all("tests/golden/tiny/model.safetensors", &len);
-    CHECK(EVP_Digest(bytes, len, sum, NULL, EVP_sha256(), NULL));
-    hex_write(sum, sizeof(sum), hex);
-    CHECK_STR(model_digest(r.m), hex);
-    CHECK(model_parameters(r.m) > 200000 && model_parameters(r.m) * 2 < len + 20000);
-    rig_close(&r);
-
-    char dir[] = "/tmp/lammd-model-XXXXXX", config[64], weights[64];
-    struct err e = {0};
-    rig_kern(&r, "ref");
-    CHECK(mkdtemp(dir) != NULL);
-    snprintf(config, sizeof config, "%s/config.json", dir);
-    snprintf(weights, sizeof weights, "%s/model.safetensors", dir);
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, &e), E_NOT_FOUND);
-    CHECK_HAS(e.text, "config.json");
-    size_t config_len;
-    char *config_bytes = read_all("tests/golden/tiny/config.json", &config_len);
-    write_all(config, config_bytes, config_len);
-    e = (struct err){0};
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, &e), E_NOT_FOUND);
-    CHECK_HAS(e.text, "model.safetensors");
-    write_all(weights, bytes, len - 1);
-    e = (struct err){0};
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, &e), E_FORMAT);
-    CHECK_HAS(e.text, "truncated");
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, NULL), E_FORMAT); /* nobody has to listen */
-    CHECK(r.m == NULL);
-    write_all(weights, bytes, len);
-    CHECK_EQ(model_open(dir, r.ops, r.k, &r.m, NULL), 0);
-    rig_close(&r);
-    unlink(config);
-    unlink(weights);
-    rmdir(dir);
-    mem_free(bytes);
-    mem_free(config_bytes);
 }

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/model/parts.h"
+#include "engine/model/internal.h"
 #include "kernels/base/buf.h"
 #include "kernels/base/mem.h"
 #include "tests/check.h"

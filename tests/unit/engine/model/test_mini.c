@@ -1,5 +1,6 @@
 /* test_mini.c - the default model through the engine's door: what the PyTorch oracle answers to
- * three hundred pixel questions about one picture (tools/oracle/make_golden.py, mini), lammd answers.
+ * three hundred pixel questions about one picture (tools/oracle/make_golden.py, mini), lammd
+ * answers.
  */
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +57,7 @@ TEST(model_mini_answers_like_the_oracle) {
     struct eng_job *job;
     struct err e = {0};
     golden_read(g);
-    struct eng_options opt = {.model_dir = "models/lamm-mini", .backend = "auto", .threads = 2};
+    struct eng_options opt = {.model = "models/lamm-mini", .device = "auto", .threads = 2};
     if (eng_open(&opt, &eng, &e)) printf("%s\n", e.text);
     CHECK_EQ(e.code, 0);
     /* A new edition needs new golden answers: make_golden.py tests/golden mini models/lamm-mini */

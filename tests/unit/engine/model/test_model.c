@@ -10,7 +10,7 @@
 
 #define TOLERANCE 1e-4
 
-/* See the picture, run the golden prompt in one pass, compare everything. */
+/* Encode the picture, run the golden prompt in one pass, compare everything. */
 static void check_parity(struct rig *r, const char *dir, const char *what) {
     struct gold g;
     struct err e = {0};
@@ -24,7 +24,7 @@ static void check_parity(struct rig *r, const char *dir, const char *what) {
     n = rig_expand(r, ids, n, 1, src);
     rig_ready(r, n, n);
     model_set_tap(r->m, gold_tap, &g);
-    rig_see(r, 1);
+    rig_encode(r, 1);
     rig_begin(r, p);
     for (int i = 0; i < n; i++) {
         rig_row(p, src[i], i, i);

@@ -1,50 +1,5 @@
-/* test_run.c - passes: the same bits however a prompt is cut, no allocation, no way outside. */
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
+/* test_run.c - passes: the same bits however a prompt is cut, and no allocation. */
 #include "tests/unit/engine/model/model_rig.h"
-
-#define TINY "tests/golden/tiny"
-
-struct prompt {
-    int32_t src[RIG_ROWS];
-    int n;
-};
-
-/* The golden prompt of the tiny model with the picture of place 0, which has been seen. */
-static struct prompt tiny_prompt(struct rig *r) {
-    struct prompt p;
-    struct gold g;
-    int n;
-    CHECK_EQ(gold_open(&g, TINY "/taps.safetensors", NULL), 0);
-    const int32_t *ids = gold_ids(&g, &n);
-    p.n = rig_expand(r, ids, n, 0, p.src);
-    st_close(g.st);
-    return p;
-}
-
-static void open_tiny(struct rig *r, const char *backend) {
-    rig_open(r, backend, TINY);
-    rig_ready(r, RIG_ROWS, 512);
-    rig_see(r, 0);
-}
-
-/* Rows [from, to) of a prompt as one group whose earlier rows are in slots base .. base+from-1. */
-static void add_chunk(struct rig_pass *p, const struct prompt *t, int from, int to, int base) {
-    for (int i = from; i < to; i++)
-        rig_row(p, t->src[i], i, base + i);
-    rig_group(p, base + from, base, from);
-}
-
-/* Probabilities behind the last token, the prompt run whole and alone. */
-static float *plain(struct rig *r, struct rig_pass *p, const struct prompt *t) {
-    rig_begin(r, p);
-    add_chunk(p, t, 0, t->n, 0);
-    rig_pick(p, t->n - 1);
-    return rig_run(r, p);
-}
 
 static void check_same(const float *a, const float *b, int n) {
     CHECK(!memcmp(a, b, (size_t)n * sizeof *a));
@@ -53,9 +8,9 @@ static void check_same(const float *a, const float *b, int n) {
 static void chunked_prefill(const char *backend) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
-    open_tiny(&r, backend);
-    struct prompt t = tiny_prompt(&r);
-    float *want = plain(&r, p, &t);
+    rig_open_tiny(&r, backend);
+    struct rig_prompt t = rig_tiny_prompt(&r);
+    float *want = rig_plain(&r, p, &t);
     static const int chunks[] = {1, 2, 5, 16, 17};
     for (size_t c = 0; c < ARRAY_LEN(chunks); c++) {
         int base = 100 + 40 * (int)c;
@@ -63,7 +18,7 @@ static void chunked_prefill(const char *backend) {
         for (int from = 0; from < t.n; from += chunks[c]) {
             int to = from + chunks[c] < t.n ? from + chunks[c] : t.n;
             rig_begin(&r, p);
-            add_chunk(p, &t, from, to, base);
+            rig_chunk(p, &t, from, to, base);
             if (to == t.n) rig_pick(p, to - from - 1);
             mem_free(got);
             got = rig_run(&r, p);
@@ -85,17 +40,18 @@ TEST(model_run_chunks_give_the_same_bits) {
 static void lanes_and_neighbours(const char *backend) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
-    open_tiny(&r, backend);
-    struct prompt t = tiny_prompt(&r), u = t;
+    rig_open_tiny(&r, backend);
+    struct rig_prompt t = rig_tiny_prompt(&r), u = t;
     int stem = t.n - 3;  /* the last three tokens are private */
     u.src[t.n - 2] = 17; /* another lane */
-    float *want_t = plain(&r, p, &t), *want_u = plain(&r, p, &u);
+    float *want_t = rig_plain(&r, p, &t), *want_u = rig_plain(&r, p, &u);
 
     rig_begin(&r, p);
-    add_chunk(p, &t, 0, stem, 0);
+    rig_chunk(p, &t, 0, stem, 0);
     mem_free(rig_run(&r, p));
-    /* Two tokens of each lane in one pass, tokens ride along; a stranger's prefill in between. */
-    const struct prompt *lanes[] = {&t, &u};
+    /* Two tokens of each lane in one pass, tokens ride along; another prompt's prefill in
+     * between. */
+    const struct rig_prompt *lanes[] = {&t, &u};
     for (int step = 0; step < 2; step++) {
         int done = step ? 2 : 0, count = step ? 1 : 2;
         rig_begin(&r, p);
@@ -108,7 +64,7 @@ static void lanes_and_neighbours(const char *backend) {
             if (step) rig_pick(p, p->p.rows - 1);
             if (l) continue;
             rig_group(p, -1, 0, stem);
-            add_chunk(p, &u, 0, 11, 400);
+            rig_chunk(p, &u, 0, 11, 400);
         }
         rig_group(p, -1, 0, stem);
         float *got = rig_run(&r, p);
@@ -136,19 +92,19 @@ static void drop_tensor(void *ud, const char *name, const float *data, int rows,
     *(int *)ud += rows > 0 && cols > 0;
 }
 
-/* The short cut of the last layer, off while somebody watches, changes nothing. */
+/* The short cut of the last layer, off while there is a tap, changes nothing. */
 static void short_cut(const char *backend) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
-    open_tiny(&r, backend);
-    struct prompt t = tiny_prompt(&r);
+    rig_open_tiny(&r, backend);
+    struct rig_prompt t = rig_tiny_prompt(&r);
     int seen = 0;
     static const int picked[] = {3, 21, 21, 0};
     float *got[2];
     for (int watched = 0; watched < 2; watched++) {
         model_set_tap(r.m, watched ? drop_tensor : NULL, &seen);
         rig_begin(&r, p);
-        add_chunk(p, &t, 0, t.n, 0);
+        rig_chunk(p, &t, 0, t.n, 0);
         for (size_t i = 0; i < ARRAY_LEN(picked); i++)
             rig_pick(p, picked[i]);
         got[watched] = rig_run(&r, p);
@@ -172,9 +128,9 @@ static void choices(const char *backend) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
     struct err e = {0};
-    open_tiny(&r, backend);
-    struct prompt t = tiny_prompt(&r);
-    float *full = plain(&r, p, &t);
+    rig_open_tiny(&r, backend);
+    struct rig_prompt t = rig_tiny_prompt(&r);
+    float *full = rig_plain(&r, p, &t);
     int32_t few_ids[] = {600, 7, 300, 301, 302};
     struct model_head *few;
     CHECK_EQ(model_head_new(r.m, few_ids, 5, &few, &e), 0);
@@ -183,7 +139,7 @@ static void choices(const char *backend) {
     struct model_pick_group groups[] = {{r.head, 0, 1, probs, 4}, {few, 1, 2, probs + 4, 4}};
     static const int32_t set[] = {0, 1, 2}, row[] = {0, 0, 0};
     rig_begin(&r, p);
-    add_chunk(p, &t, 0, t.n, 0);
+    rig_chunk(p, &t, 0, t.n, 0);
     for (int i = 0; i < 3; i++) {
         p->pick_row[i] = row[i] + t.n - 1;
         p->pick_set[i] = set[i];
@@ -208,7 +164,7 @@ static void choices(const char *backend) {
     CHECK_EQ(p->best[1], probs[5] > probs[4]);
     CHECK(probs[8] == 1 && p->best[2] == 0);
     p->best[0] = p->best[1] = -1;
-    groups[0].probs = groups[1].probs = NULL; /* nobody asks: the choices are the same */
+    groups[0].probs = groups[1].probs = NULL; /* not wanted: the picks are the same */
     CHECK_EQ(model_run(r.m, &p->p, &e), 0);
     CHECK(probs[p->best[0]] == best && p->best[1] == (probs[5] > probs[4]));
     model_head_free(r.m, few);
@@ -223,21 +179,21 @@ TEST(model_run_picks) {
         choices(rig_backends[i]);
 }
 
-TEST(model_see_keeps_pictures_apart) {
+TEST(model_encode_keeps_pictures_apart) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
-    open_tiny(&r, "ref");
-    struct prompt t = tiny_prompt(&r), u = t;
+    rig_open_tiny(&r, "ref");
+    struct rig_prompt t = rig_tiny_prompt(&r), u = t;
     for (int i = 0; i < u.n; i++)
-        if (u.src[i] < 0) u.src[i] = ~(~u.src[i] + 16); /* place 1 */
-    float *want = plain(&r, p, &t);
+        if (u.src[i] < 0) u.src[i] = ~(~u.src[i] + 16); /* entry 1 */
+    float *want = rig_plain(&r, p, &t);
     uint8_t *black = mem_must(32 * 32 * 3);
-    model_see(r.m, black, 1);
-    float *other = plain(&r, p, &u), *again = plain(&r, p, &t);
+    model_encode(r.m, black, 1);
+    float *other = rig_plain(&r, p, &u), *again = rig_plain(&r, p, &t);
     check_same(want, again, p->pick_group.ldp);
     CHECK(memcmp(want, other, sizeof *want * (size_t)p->pick_group.ldp) != 0);
-    rig_see(&r, 1);
-    float *same = plain(&r, p, &u);
+    rig_encode(&r, 1);
+    float *same = rig_plain(&r, p, &u);
     check_same(want, same, p->pick_group.ldp);
     mem_free(want);
     mem_free(other);
@@ -252,18 +208,18 @@ static void allocations(const char *backend) {
     struct rig r;
     struct rig_pass *p = mem_must(sizeof *p);
     struct err e = {0};
-    open_tiny(&r, backend);
-    struct prompt t = tiny_prompt(&r);
+    rig_open_tiny(&r, backend);
+    struct rig_prompt t = rig_tiny_prompt(&r);
     uint8_t *black = mem_must(32 * 32 * 3);
-    float *probs = plain(&r, p, &t);
+    float *probs = rig_plain(&r, p, &t);
     p->pick_group.probs = probs;
-    model_see(r.m, black, 1);
+    model_encode(r.m, black, 1);
     struct mem_stats before, after;
     struct kern_stats kern_before, kern_after;
     mem_stats(&before);
     r.ops->stats(r.k, &kern_before);
     for (int i = 0; i < 100; i++) {
-        if (i % 10 == 0) model_see(r.m, black, 1);
+        if (i % 10 == 0) model_encode(r.m, black, 1);
         CHECK_EQ(model_run(r.m, &p->p, &e), 0);
     }
     mem_stats(&after);
@@ -294,130 +250,4 @@ TEST(model_run_gives_the_same_bits_cuda) {
         choices(modes[i]);
         allocations(modes[i]);
     }
-}
-
-TEST(model_heads) {
-    struct rig r;
-    struct err e = {0};
-    struct model_head *h;
-    rig_open(&r, "ref", TINY);
-    int vocab = model_config(r.m)->text.vocab_size;
-    CHECK_EQ(model_head_new(r.m, (int32_t[]){0, vocab}, 2, &h, &e), E_INVALID);
-    CHECK(h == NULL);
-    CHECK_EQ(model_head_new(r.m, (int32_t[]){-1}, 1, &h, NULL), E_INVALID);
-    CHECK_EQ(model_head_new(r.m, (int32_t[]){1}, 0, &h, NULL), E_INVALID);
-    for (uint64_t n = 1; n <= 2; n++) {
-        mem_fail_at(n);
-        CHECK_EQ(model_head_new(r.m, (int32_t[]){1}, 1, &h, NULL), E_NOMEM);
-        mem_fail_at(0);
-    }
-    /* A head made before the plan, a wider one after it, both in use. */
-    struct rig_pass *p = mem_must(sizeof *p);
-    CHECK_EQ(model_head_new(r.m, (int32_t[]){9, 5}, 2, &h, NULL), 0);
-    struct model_plan plan = {.rows_max = RIG_ROWS, .picks_max = 2, .kv_slots = 64, .feats_max = 1};
-    CHECK_EQ(model_plan(r.m, &plan, &e), 0);
-    int32_t *ids = mem_must((size_t)vocab * sizeof *ids);
-    for (int i = 0; i < vocab; i++)
-        ids[i] = i;
-    CHECK_EQ(model_head_new(r.m, ids, vocab, &r.head, &e), 0);
-    r.ids = r.cols = ids;
-    r.col_off[1] = vocab;
-    rig_see(&r, 0);
-    struct prompt t = tiny_prompt(&r);
-    float *full = plain(&r, p, &t);
-    r.col_off[1] = 2;
-    p->pick_group.head = h;
-    rig_begin(&r, p);
-    p->pick_group.head = h;
-    add_chunk(p, &t, 0, t.n, 0);
-    rig_pick(p, t.n - 1);
-    float *two = rig_run(&r, p);
-    CHECK_NEAR(two[0], full[9] / (full[9] + full[5]), 1e-5);
-    mem_free(two);
-    mem_free(full);
-    mem_free(p);
-    r.cols = NULL;
-    model_head_free(r.m, h);
-    rig_close(&r);
-}
-
-TEST(model_plans_that_cannot_be) {
-    static const struct {
-        struct model_plan plan;
-        int code;
-    } cases[] = {
-        {{.rows_max = 0, .picks_max = 1, .kv_slots = 1, .feats_max = 1}, E_INVALID},
-        {{.rows_max = 1, .picks_max = -1, .kv_slots = 1, .feats_max = 1}, E_INVALID},
-        {{.rows_max = 1, .picks_max = 1, .kv_slots = 0, .feats_max = 1}, E_INVALID},
-        {{.rows_max = 1, .picks_max = 1, .kv_slots = 1, .feats_max = 0}, E_INVALID},
-        {{.rows_max = 1, .picks_max = 1, .kv_slots = 1, .feats_max = 1, .tails_max = -1},
-         E_INVALID},
-        {{.rows_max = 1 << 30, .picks_max = 1, .kv_slots = 1, .feats_max = 1}, E_TOO_BIG},
-        {{.rows_max = 1, .picks_max = 1, .kv_slots = 2147483647, .feats_max = 1}, E_TOO_BIG},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct rig r;
-        struct err e = {0};
-        rig_open(&r, "ref", TINY);
-        CHECK_EQ(model_plan(r.m, &cases[i].plan, &e), cases[i].code);
-        CHECK_HAS(e.text, "plan: ");
-        rig_close(&r);
-    }
-    int rc = E_NOMEM; /* memory runs out at every place in turn */
-    for (uint64_t n = 1; rc; n++) {
-        struct rig r;
-        struct model_plan plan = {.rows_max = 8, .picks_max = 8, .kv_slots = 8, .feats_max = 1};
-        rig_open(&r, "ref", TINY);
-        mem_fail_at(n);
-        rc = model_plan(r.m, &plan, NULL);
-        mem_fail_at(0);
-        CHECK(rc == E_NOMEM || (rc == 0 && n > 5));
-        rig_close(&r);
-    }
-}
-
-/* A pass that points outside of what was planned dies at the door, not behind it. */
-TEST(model_run_stops_at_bad_passes) {
-    enum { GOOD, ROWS, SRC, FEAT, POS, SLOT, TAIL, SPAN, GROUP, OWN, PICK, SET, COL, CASES };
-    struct rig r;
-    struct rig_pass *p = mem_must(sizeof *p);
-    open_tiny(&r, "ref");
-    struct prompt t = tiny_prompt(&r);
-    for (int c = GOOD; c < CASES; c++) {
-        fflush(stdout);
-        pid_t child = fork();
-        CHECK(child >= 0);
-        if (child == 0) {
-            signal(SIGABRT, SIG_DFL);
-            CHECK(freopen("/dev/null", "w", stderr) != NULL);
-            rig_begin(&r, p);
-            add_chunk(p, &t, 0, 10, 0);
-            rig_row(p, 1, 10, 10);
-            rig_tail(p, 10);
-            rig_group(p, -1, 0, 10);
-            rig_pick(p, 10);
-            int32_t cols[] = {0, 700};
-            if (c == ROWS) p->p.rows = RIG_ROWS + 1;
-            if (c == SRC) p->src[3] = 642;
-            if (c == FEAT) p->src[3] = ~32;
-            if (c == POS) p->pos[3] = 128;
-            if (c == SLOT) p->slot[3] = 512;
-            if (c == TAIL) p->tail[0] = -1;
-            if (c == SPAN) p->spans[0] = (struct kern_attn_span){500, 13};
-            if (c == GROUP) p->groups[1].row0 = 9;
-            if (c == OWN) p->groups[0].own_slot = 503;
-            if (c == PICK) p->pick_row[0] = 11;
-            if (c == SET) p->pick_set[0] = 1;
-            if (c == COL) p->p.cols = cols, r.col_off[1] = 2;
-            float probs[700];
-            p->pick_group.probs = probs;
-            model_run(r.m, &p->p, NULL);
-            _exit(0);
-        }
-        int status;
-        CHECK_EQ(waitpid(child, &status, 0), child);
-        CHECK_EQ(WIFEXITED(status) ? 0 : WTERMSIG(status), c == GOOD ? 0 : SIGABRT);
-    }
-    mem_free(p);
-    rig_close(&r);
 }

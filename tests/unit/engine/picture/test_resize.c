@@ -42,8 +42,8 @@ TEST(image_resize_refuses_sides) {
                                  {1, 0, 1, 1},
                                  {1, 1, 0, 1},
                                  {1, 1, 1, -1},
-                                 {IMAGE_SIDE_MAX + 1, 1, 1, 1},
-                                 {1, 1, 1, IMAGE_SIDE_MAX + 1}};
+                                 {RESIZE_SIDE_MAX + 1, 1, 1, 1},
+                                 {1, 1, 1, RESIZE_SIDE_MAX + 1}};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct err e = {0};
         const int *b = bad[i];
@@ -54,7 +54,7 @@ TEST(image_resize_refuses_sides) {
 
 /* Extreme shapes are in bounds (under ASan) and a flat picture stays flat. */
 TEST(image_resize_long_strips) {
-    enum { LONG = IMAGE_SIDE_MAX };
+    enum { LONG = RESIZE_SIDE_MAX };
     uint8_t *in = mem_must(LONG * 3), *out = mem_must(64 * 64 * 3);
     memset(in, 77, LONG * 3);
     for (int k = 0; k < 2; k++) {

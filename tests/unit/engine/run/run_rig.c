@@ -122,7 +122,7 @@ static void make_grammar(struct grammar *g, enum rig_grammar kind) {
     g->col_off = mem_must(((size_t)d->n + 1) * sizeof g->col_off[0]);
     g->cols = mem_must((size_t)d->n * sizeof g->cols[0]);
     for (int f = 0; f < 3; f++)
-        g->fields[f] = (struct grammar_field){roots[f], 256};
+        g->fields[f] = (struct grammar_field){roots[f]};
     for (int i = 0; i < d->n; i++) {
         struct grammar_node *n = &g->nodes[i];
         *n = (struct grammar_node){g->n_edges, 0, d->lo[i], d->hi[i], -1};
@@ -154,7 +154,7 @@ static int by_text(const void *a, const void *b, void *texts) {
 
 static const int32_t STEM[] = {T_BOS, T_TEXT, -1, T_TEXT + 1, T_TEXT + 2};
 
-static void make_form(struct rig *r) {
+static void make_questions(struct rig *r) {
     enum { PLACES = RIG_GRID * RIG_GRID, TEXT = 8 };
     r->texts = mem_must(PLACES * sizeof r->texts[0]);
     r->order = mem_must(PLACES * sizeof r->order[0]);
@@ -170,24 +170,25 @@ static void make_form(struct rig *r) {
         r->order[i] = i;
     }
     qsort_r(r->order, PLACES, sizeof r->order[0], by_text, r->texts);
-    r->form = (struct job_form){.kind = FORM_COLOUR,
-                                .grid = RIG_GRID,
-                                .places = PLACES,
-                                .n_order = PLACES,
-                                .texts = r->texts,
-                                .order = r->order,
-                                .stem_ids = STEM,
-                                .n_stem_ids = (int32_t)ARRAY_LEN(STEM),
-                                .image_tokens = RIG_IMAGE_TOKENS,
-                                .stem_tokens = (int32_t)ARRAY_LEN(STEM) - 1 + RIG_IMAGE_TOKENS,
-                                .answer_max = r->g.feed_max,
-                                .explore_max = lane_explore_max(&r->g),
-                                .fields = r->g.n_fields};
+    r->questions =
+        (struct questions){.kind = KIND_COLOUR,
+                           .grid = RIG_GRID,
+                           .n_texts = PLACES,
+                           .n_order = PLACES,
+                           .texts = r->texts,
+                           .order = r->order,
+                           .stem_ids = STEM,
+                           .n_stem_ids = (int32_t)ARRAY_LEN(STEM),
+                           .image_tokens = RIG_IMAGE_TOKENS,
+                           .stem_tokens = (int32_t)ARRAY_LEN(STEM) - 1 + RIG_IMAGE_TOKENS,
+                           .answer_max = r->g.feed_max,
+                           .explore_max = lane_explore_max(&r->g),
+                           .fields = r->g.n_fields};
 }
 
 /* No tokenizer, no text: the sets are the grammar's own. */
-static void make_forms(struct rig *r) {
-    r->forms = (struct forms){.head_ids = r->g.head_ids,
+static void make_kinds(struct rig *r) {
+    r->kinds = (struct kinds){.head_ids = r->g.head_ids,
                               .n_head = r->g.n_head,
                               .n_text = 1,
                               .col_off = r->g.col_off,
@@ -195,28 +196,28 @@ static void make_forms(struct rig *r) {
                               .n_number_sets = r->g.n_sets,
                               .text_set = r->g.n_sets,
                               .max_number_set = r->g.max_set};
-    for (int k = 0; k < FORM_NUMBERS; k++)
-        r->forms.g[k] = &r->g;
+    for (int k = 0; k < KIND_NUMBERS; k++)
+        r->kinds.g[k] = &r->g;
 }
 
 void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z) {
     *r = (struct rig){.kind = kind};
     make_grammar(&r->g, kind);
-    make_form(r);
-    make_forms(r);
-    kv_init(&r->kv, z->runs, z->singles, stem_parts_max(SCHED_RUNNING, z->cached));
+    make_questions(r);
+    make_kinds(r);
+    kv_init(&r->kv, z->range_slots, z->single_slots, stem_parts_max(SCHED_RUNNING, z->cached));
     stem_init(&r->stems, &r->kv, SCHED_RUNNING, z->cached);
-    feats_init(&r->places, 4);
-    lane_init(&r->lanes, &r->forms, &r->kv, z->lanes, LANE_CHOICE_MAX + 1);
-    batch_init(&r->batch, z->rows, 8 + r->g.feed_max, SCHED_RUNNING, &r->forms, NULL, NULL);
+    feats_init(&r->entries, 4);
+    lane_init(&r->lanes, &r->kinds, &r->kv, z->lanes, LANE_CHOICE_MAX + 1);
+    batch_init(&r->batch, z->rows, 8 + r->g.feed_max, SCHED_RUNNING, &r->kinds, NULL, NULL);
     sched_init(&r->sched, &r->kv, &r->stems, &r->lanes);
-    r->slots = mem_must((size_t)(z->runs + z->singles) * sizeof r->slots[0]);
+    r->slots = mem_must((size_t)(z->range_slots + z->single_slots) * sizeof r->slots[0]);
 }
 
 void rig_close(struct rig *r) {
     batch_clear(&r->batch);
     lane_clear(&r->lanes);
-    feats_clear(&r->places);
+    feats_clear(&r->entries);
     stem_clear(&r->stems);
     kv_clear(&r->kv);
     void *all[] = {r->slots,   r->texts,   r->order,      r->text_ids,  r->g.lead, r->g.fields,
@@ -252,7 +253,7 @@ static void pick(const struct rig *r, uint64_t context, int32_t set, int32_t *be
         probs[i] = (float)(exp(logit[i]) / sum);
 }
 
-/* A picture token of place j has no number of its own: its picture and j stand for it. */
+/* Token j of a picture has no id. Its picture and j stand for it. */
 static int32_t identity(const struct rig *r, int32_t src) {
     if (src >= 0) return src;
     int32_t feat = ~src / RIG_IMAGE_TOKENS, j = ~src % RIG_IMAGE_TOKENS;
@@ -270,7 +271,7 @@ static void see_key(const struct rig *r, struct context *c, int32_t slot) {
 }
 
 static uint64_t context_of(const struct rig *r, const struct kern_attn_group *g, int32_t row) {
-    const struct model_pass *p = &r->batch.pass;
+    const struct model_pass *p = &r->batch.rows.pass;
     struct context c = {0, 0};
     for (int32_t s = g->span0; s < g->span0 + g->spans; s++)
         for (int32_t i = 0; i < p->spans[s].len; i++)
@@ -286,9 +287,9 @@ static uint64_t context_of(const struct rig *r, const struct kern_attn_group *g,
 }
 
 static void rig_run(struct rig *r) {
-    const struct model_pass *p = &r->batch.pass;
+    const struct model_pass *p = &r->batch.rows.pass;
     static uint64_t context[4096];
-    CHECK(p->rows > 0 && p->rows <= r->batch.rows_max && p->rows <= 4096);
+    CHECK(p->rows > 0 && p->rows <= r->batch.rows.max && p->rows <= 4096);
     for (int32_t i = 0; i < p->rows; i++) {
         r->slots[p->slot[i]].token = identity(r, p->src[i]);
         r->slots[p->slot[i]].pos = p->pos[i];
@@ -319,9 +320,9 @@ static void rig_run(struct rig *r) {
 
 struct eng_picture *rig_picture(int n) {
     uint8_t rgb[3] = {(uint8_t)n, (uint8_t)n, (uint8_t)n};
-    const struct picture_form form = {1, 1, "rig"};
+    const struct picture_sizes sizes = {1, 1, "rig"};
     struct eng_picture *i;
-    CHECK_EQ(picture_new(&form, rgb, 1, 1, &i, NULL), 0);
+    CHECK_EQ(picture_new(&sizes, rgb, 1, 1, &i, NULL), 0);
     return i;
 }
 
@@ -334,7 +335,7 @@ void rig_all_points(struct eng_point *points) {
 
 struct eng_job *rig_job(struct rig *r, const struct eng_ask *ask) {
     struct eng_job *j;
-    CHECK_EQ(job_new(ask, &r->form, 0, job_arena(), &j, NULL), 0);
+    CHECK_EQ(job_new(ask, &r->questions, 0, job_arena(), &j, NULL), 0);
     return j;
 }
 
@@ -347,15 +348,15 @@ struct eng_job *rig_submit(struct rig *r, const struct eng_ask *ask) {
 /* One picture a turn. */
 static void rig_see(struct rig *r) {
     for (enum eng_class c = 0; c < ENG_CLASSES; c++) {
-        struct eng_job *unseen = sched_unseen(&r->sched, c);
-        if (!unseen) continue;
-        struct stem_part *part = stem_unseen(unseen->stem);
-        int is_seen;
-        int32_t feat = feats_take(&r->places, &r->stems, part->digest, &is_seen);
+        struct eng_job *job = sched_next_picture(&r->sched, c);
+        if (!job) continue;
+        struct stem_part *part = stem_next_picture(job->stem);
+        int is_filled;
+        int32_t feat = feats_take(&r->entries, &r->stems, part->digest, &is_filled);
         if (feat < 0) return;
         part->feat = feat;
-        r->feats[feat] = picture_rgb(unseen->pictures[0])[0];
-        r->seen += (uint64_t)!is_seen;
+        r->feats[feat] = picture_rgb(job->pictures[0])[0];
+        r->seen += (uint64_t)!is_filled;
         return;
     }
 }
@@ -366,7 +367,7 @@ int rig_turn(struct rig *r, uint64_t now_ns) {
     rig_see(r);
     batch_begin(&r->batch);
     sched_fill(&r->sched, &r->batch);
-    int has_rows = r->batch.rows_left < r->batch.rows_max;
+    int has_rows = r->batch.rows_left < r->batch.rows.max;
     CHECK(has_rows || r->sched.n_running == 0);
     if (has_rows) {
         batch_build(&r->batch, &r->lanes);
@@ -462,7 +463,7 @@ static int alone_say(struct channel *ch, struct alone *a, int field, int v, int 
 int rig_answer(const struct rig *r, int picture, int x, int y, enum eng_estimate estimate,
                int distribution, struct eng_answer *out) {
     struct alone a = {0, 0};
-    const struct job_form *f = &r->form;
+    const struct questions *f = &r->questions;
     int is_exploring = distribution || estimate != ENG_MODE, rows = 1;
     for (int i = 0; i < f->n_stem_ids; i++)
         for (int j = 0; j < (f->stem_ids[i] < 0 ? RIG_IMAGE_TOKENS : 1); j++)

@@ -1,10 +1,10 @@
 /* run_rig.h - the run room without a network: a fake model whose answers depend on every key.
  *
- * A slot of the fake pool holds the token and the position of the row that was stored there. A row's
- * context is the list of its keys, folded into one number; a pick turns context and token into a
- * logit. So a row that sees a wrong slot, a stale one, or the right ones in another order
- * gets other answers. rig_run checks besides that row after row position p sees exactly the positions
- * 0 .. p. rig_answer works out the same answer from the prompt alone.
+ * A slot of the fake pool holds the token and the position of the row that was stored there. A
+ * row's context is the list of its keys, folded into one number; a pick turns context and token
+ * into a logit. So a row that sees a wrong slot, a stale one, or the right ones in another order
+ * gets other answers. rig_run checks besides that row after row position p sees exactly the
+ * positions 0 .. p. rig_answer works out the same answer from the prompt alone.
  */
 #ifndef TESTS_UNIT_ENGINE_RUN_RUN_RIG_H
 #define TESTS_UNIT_ENGINE_RUN_RUN_RIG_H
@@ -16,20 +16,20 @@
 enum rig_grammar {
     RIG_DIGITS, /* 0..255 digit by digit, as LLaMA-2 spells */
     RIG_WHOLE,  /* one token a value */
-    RIG_PAIRS, /* sixteen times sixteen, token ids not in the order of values, a forced one between */
-    RIG_DEEP   /* eight bits, all values about as likely: more open nodes than a lane may hold */
+    RIG_PAIRS,  /* sixteen times sixteen, ids not in the order of values, a forced one between */
+    RIG_DEEP    /* eight bits, all values about as likely: more open nodes than a lane may hold */
 };
 enum { RIG_GRID = 16, RIG_IMAGE_TOKENS = 70 };
 
 struct rig_sizes {
-    int32_t runs, singles, lanes, rows, cached;
+    int32_t range_slots, single_slots, lanes, rows, cached;
 };
 
 struct rig {
     enum rig_grammar kind;
     struct grammar g;
-    struct forms forms; /* g is its only form of numbers, under each of their names */
-    struct job_form form;
+    struct kinds kinds; /* g is its only kind of numbers, under each of their names */
+    struct questions questions;
     struct tree_text *texts;
     int32_t *order, *text_ids;
     struct kv kv;
@@ -40,8 +40,8 @@ struct rig {
     struct {
         int32_t token, pos;
     } * slots;
-    struct feats places;
-    int32_t feats[4]; /* which picture each place holds */
+    struct feats entries;
+    int32_t feats[4]; /* which picture each entry holds */
     uint64_t passes, rows, seen;
     int32_t most_rows;
 };

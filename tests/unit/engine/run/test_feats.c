@@ -1,4 +1,4 @@
-/* test_feats.c - places of features: found again, held while needed, the oldest given away. */
+/* test_feats.c - entries of features: found again, held while needed, the oldest given away. */
 #include "engine/run/feats.h"
 #include "tests/check.h"
 
@@ -15,29 +15,28 @@ TEST(feats_are_found_held_and_given_away) {
     struct kv kv;
     struct stems s;
     struct feats f;
-    int is_seen;
+    int is_filled;
     kv_init(&kv, 100, 1, stem_parts_max(4, 4));
     stem_init(&s, &kv, 4, 4);
     feats_init(&f, 2);
     struct stem_part *a = take(&s, "a"), *b = take(&s, "b"), *c = take(&s, "c");
-    a->up->feat = feats_take(&f, &s, "a", &is_seen);
-    CHECK(a->up->feat >= 0 && !is_seen);
-    CHECK_EQ(feats_take(&f, &s, "a", &is_seen), a->up->feat);
-    CHECK(is_seen);
-    b->up->feat = feats_take(&f, &s, "b", &is_seen);
-    CHECK(b->up->feat >= 0 && b->up->feat != a->up->feat && !is_seen);
-    CHECK_EQ(feats_take(&f, &s, "c", &is_seen), -1); /* both are held */
+    a->up->feat = feats_take(&f, &s, "a", &is_filled);
+    CHECK(a->up->feat >= 0 && !is_filled);
+    CHECK_EQ(feats_take(&f, &s, "a", &is_filled), a->up->feat);
+    CHECK(is_filled);
+    b->up->feat = feats_take(&f, &s, "b", &is_filled);
+    CHECK(b->up->feat >= 0 && b->up->feat != a->up->feat && !is_filled);
+    CHECK_EQ(feats_take(&f, &s, "c", &is_filled), -1); /* both are held */
     int32_t was = a->up->feat;
     a->up->feat = -1; /* filled: let go of, and still known */
-    CHECK_EQ(feats_take(&f, &s, "a", &is_seen), was);
-    CHECK(is_seen);
-    c->up->feat = feats_take(&f, &s, "c", &is_seen);
+    CHECK_EQ(feats_take(&f, &s, "a", &is_filled), was);
+    CHECK(is_filled);
+    c->up->feat = feats_take(&f, &s, "c", &is_filled);
     CHECK_EQ(c->up->feat, was);
-    CHECK(!is_seen);
+    CHECK(!is_filled);
     b->up->feat = c->up->feat = -1;
-    CHECK_EQ(feats_take(&f, &s, "a", &is_seen), 1 - was); /* b's is the older one */
-    CHECK(!is_seen);
-    CHECK_EQ(f.hits, 2);
+    CHECK_EQ(feats_take(&f, &s, "a", &is_filled), 1 - was); /* b's is the older one */
+    CHECK(!is_filled);
     feats_clear(&f);
     stem_clear(&s);
     kv_clear(&kv);

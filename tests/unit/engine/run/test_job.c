@@ -49,7 +49,7 @@ TEST(job_refuses_bad_asks) {
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err e = {0};
-        CHECK_EQ(job_new(&cases[i].ask, &r.form, 0, job_arena(), &j, &e), cases[i].code);
+        CHECK_EQ(job_new(&cases[i].ask, &r.questions, 0, job_arena(), &j, &e), cases[i].code);
         CHECK_EQ(e.code, cases[i].code);
         CHECK((j == NULL) == (cases[i].code != 0));
     }
@@ -94,7 +94,7 @@ TEST(job_without_memory_leaves_nothing_behind) {
         struct eng_job *j;
         struct err e = {0};
         mem_fail_at((uint64_t)++n);
-        rc = job_new(&ask, &r.form, 0, job_arena(), &j, &e);
+        rc = job_new(&ask, &r.questions, 0, job_arena(), &j, &e);
         mem_fail_at(0);
         CHECK(rc == 0 || (rc == E_NOMEM && e.code == E_NOMEM && !j));
         if (j) {
@@ -221,7 +221,6 @@ static void *waiter(void *arg) {
         CHECK_EQ(eng_job_wait(j, seen, UINT64_MAX), 0);
         (void)eng_job_answers(j, &seen);
     }
-    eng_job_put(j);
     return NULL;
 }
 
@@ -239,7 +238,7 @@ TEST(job_wait_sees_answers_and_the_end) {
     CHECK_EQ(eng_job_wait(j, 0, 0), E_TIMEOUT);
     pthread_t t[3];
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(pthread_create(&t[i], NULL, waiter, eng_job_get(j)), 0);
+        CHECK_EQ(pthread_create(&t[i], NULL, waiter, j), 0);
     rig_finish(&r);
     for (int i = 0; i < 3; i++)
         pthread_join(t[i], NULL);

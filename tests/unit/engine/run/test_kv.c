@@ -1,44 +1,44 @@
-/* test_kv.c - slots of the pool: runs never overlap, gaps grow together, promises are kept. */
+/* test_kv.c - slots of the pool: ranges never overlap, gaps grow together, promises are kept. */
 #include "engine/run/kv.h"
 #include "kernels/base/rng.h"
 #include "tests/check.h"
 
-TEST(kv_runs_are_first_fit_and_grow_together) {
+TEST(kv_ranges_are_first_fit_and_grow_together) {
     struct kv kv;
     int32_t a, b, c, d;
     kv_init(&kv, 100, 10, 8);
-    CHECK(kv_run_take(&kv, 30, &a) && a == 0);
-    CHECK(kv_run_take(&kv, 30, &b) && b == 30);
-    CHECK(kv_run_take(&kv, 40, &c) && c == 60);
-    CHECK(!kv_run_take(&kv, 1, &d));
+    CHECK(kv_range_take(&kv, 30, &a) && a == 0);
+    CHECK(kv_range_take(&kv, 30, &b) && b == 30);
+    CHECK(kv_range_take(&kv, 40, &c) && c == 60);
+    CHECK(!kv_range_take(&kv, 1, &d));
     CHECK_EQ(kv.n_gaps, 0);
-    kv_run_give(&kv, a, 30);
-    kv_run_give(&kv, c, 40);
+    kv_range_give(&kv, a, 30);
+    kv_range_give(&kv, c, 40);
     CHECK_EQ(kv.n_gaps, 2);
-    CHECK_EQ(kv.run_free, 70);
-    CHECK(!kv_run_take(&kv, 41, &d)); /* 70 are free, but not side by side */
-    kv_run_give(&kv, b, 30);          /* joins both neighbours */
+    CHECK_EQ(kv.range_free, 70);
+    CHECK(!kv_range_take(&kv, 41, &d)); /* 70 are free, but not side by side */
+    kv_range_give(&kv, b, 30);          /* joins both neighbours */
     CHECK_EQ(kv.n_gaps, 1);
-    CHECK(kv_run_take(&kv, 100, &d) && d == 0);
-    kv_run_give(&kv, d, 100);
+    CHECK(kv_range_take(&kv, 100, &d) && d == 0);
+    kv_range_give(&kv, d, 100);
     CHECK_EQ(kv_used(&kv), 0);
     kv_clear(&kv);
 }
 
-TEST(kv_runs_survive_random_use) {
-    enum { SLOTS = 200, RUNS = 16 };
+TEST(kv_ranges_survive_random_use) {
+    enum { SLOTS = 200, RANGES = 16 };
     struct kv kv;
-    struct kv_gap held[RUNS];
+    struct kv_gap held[RANGES];
     uint8_t owner[SLOTS];
     int32_t n = 0;
     uint64_t dice = 0;
     memset(owner, 0, sizeof owner);
-    kv_init(&kv, SLOTS, 1, RUNS);
+    kv_init(&kv, SLOTS, 1, RANGES);
     for (int round = 0; round < 20000; round++) {
         uint64_t r = rng_u64(test_seed(), dice++);
-        if (n < RUNS && (r & 1)) {
+        if (n < RANGES && (r & 1)) {
             int32_t len = 1 + (int32_t)((r >> 8) % 40), slot;
-            if (!kv_run_take(&kv, len, &slot)) continue;
+            if (!kv_range_take(&kv, len, &slot)) continue;
             for (int32_t i = slot; i < slot + len; i++)
                 CHECK_EQ(owner[i]++, 0);
             held[n++] = (struct kv_gap){slot, len};
@@ -46,7 +46,7 @@ TEST(kv_runs_survive_random_use) {
             int32_t k = (int32_t)((r >> 8) % (uint64_t)n);
             for (int32_t i = held[k].slot; i < held[k].slot + held[k].len; i++)
                 CHECK_EQ(--owner[i], 0);
-            kv_run_give(&kv, held[k].slot, held[k].len);
+            kv_range_give(&kv, held[k].slot, held[k].len);
             held[k] = held[--n];
         }
         int32_t sum = 0;
@@ -55,14 +55,14 @@ TEST(kv_runs_survive_random_use) {
             CHECK(kv.gaps[i].len > 0);
             if (i) CHECK(kv.gaps[i - 1].slot + kv.gaps[i - 1].len < kv.gaps[i].slot);
         }
-        CHECK_EQ(sum, kv.run_free);
+        CHECK_EQ(sum, kv.range_free);
     }
     while (n > 0) {
         n--;
-        kv_run_give(&kv, held[n].slot, held[n].len);
+        kv_range_give(&kv, held[n].slot, held[n].len);
     }
     CHECK_EQ(kv.n_gaps, 1);
-    CHECK_EQ(kv.run_free, SLOTS);
+    CHECK_EQ(kv.range_free, SLOTS);
     kv_clear(&kv);
 }
 

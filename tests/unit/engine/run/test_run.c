@@ -1,4 +1,5 @@
-/* test_run.c - the run room over a fake network: answers depend on the prompt and on nothing else. */
+/* test_run.c - the run room over a fake network: answers depend on the prompt and on nothing
+ * else. */
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "tests/check.h"
@@ -64,7 +65,7 @@ TEST(run_holds_no_more_nodes_than_it_may) {
     struct eng_point points[ALL];
     rig_all_points(points);
     rig_open(&r, RIG_DEEP, &ROOMY);
-    CHECK_EQ(r.form.explore_max, LANE_EXPLORE_MAX);
+    CHECK_EQ(r.questions.explore_max, LANE_EXPLORE_MAX);
     struct eng_picture *picture = rig_picture(5);
     struct eng_ask ask = {.pictures = &picture,
                           .n_pictures = 1,
@@ -109,7 +110,7 @@ TEST(run_feeds_no_row_twice) {
                                   .distribution = k == 1};
             struct eng_job *j = rig_submit(&r, &ask);
             uint64_t want =
-                (uint64_t)(r.form.stem_tokens + j->tree.run_tokens + j->tree.tail_tokens);
+                (uint64_t)(r.questions.stem_tokens + j->tree.branch_tokens + j->tree.tail_tokens);
             for (int i = 0; i < ALL; i++) {
                 struct eng_answer a;
                 want +=
@@ -138,13 +139,13 @@ TEST(run_branches_are_given_back) {
     int32_t most = 0;
     while (!sched_is_idle(&r.sched)) {
         rig_turn(&r, 1);
-        int32_t taken = r.kv.singles - r.kv.n_stack;
+        int32_t taken = r.kv.single_slots - r.kv.n_stack;
         if (taken > most) most = taken;
     }
     rig_check_job(&r, j, 9, &ask);
     /* "1" of rows 1, 10 .. 15 stays; beside it one row and one column's first digit */
     CHECK(most <= j->lane_slots + 6);
-    CHECK(j->tree.run_tokens > 40);
+    CHECK(j->tree.branch_tokens > 40);
     eng_job_put(j);
     eng_picture_put(picture);
     rig_close(&r);
@@ -158,7 +159,8 @@ TEST(run_every_token_is_computed_once) {
     struct eng_picture *picture = rig_picture(1);
     struct eng_ask ask = {.pictures = &picture, .n_pictures = 1, .points = points, .n_points = ALL};
     struct eng_job *j = rig_submit(&r, &ask);
-    uint64_t prompt = (uint64_t)(r.form.stem_tokens + j->tree.run_tokens + j->tree.tail_tokens);
+    uint64_t prompt =
+        (uint64_t)(r.questions.stem_tokens + j->tree.branch_tokens + j->tree.tail_tokens);
     rig_finish(&r);
     /* the lead, then a value and its comma, twice; the third value is not fed */
     CHECK_EQ(r.rows, prompt + ALL * 5);
@@ -167,21 +169,21 @@ TEST(run_every_token_is_computed_once) {
     CHECK_EQ(s.rows, r.rows);
     uint64_t alone = 0;
     for (int i = 0; i < ALL; i++)
-        alone += (uint64_t)(r.form.stem_tokens + r.texts[i].n + 5);
+        alone += (uint64_t)(r.questions.stem_tokens + r.texts[i].n + 5);
     CHECK_EQ(s.rows_plain, alone);
     CHECK_EQ(s.stem_cached, 0);
-    CHECK_EQ(s.stem_tokens, r.form.stem_tokens);
+    CHECK_EQ(s.stem_tokens, r.questions.stem_tokens);
     CHECK(s.queued_ns <= s.first_ns && s.first_ns <= s.end_ns && s.first_ns > 0);
     eng_job_put(j);
-    /* warm: the stem costs nothing, and nobody looks at the picture again */
+    /* warm: the stem costs nothing, and the picture is not encoded again */
     uint64_t before = r.rows;
     j = rig_submit(&r, &ask);
     rig_finish(&r);
     rig_check_job(&r, j, 1, &ask);
-    CHECK_EQ(r.rows - before, prompt - (uint64_t)r.form.stem_tokens + ALL * 5);
+    CHECK_EQ(r.rows - before, prompt - (uint64_t)r.questions.stem_tokens + ALL * 5);
     CHECK_EQ(r.seen, 1);
     eng_job_stats(j, &s);
-    CHECK_EQ(s.stem_cached, r.form.stem_tokens);
+    CHECK_EQ(s.stem_cached, r.questions.stem_tokens);
     eng_job_put(j);
     eng_picture_put(picture);
     rig_check_empty(&r);
@@ -295,7 +297,7 @@ static void run_crowd(uint64_t seed) {
     for (int i = 0; i < PICTURES; i++)
         eng_picture_put(pictures[i]);
     rig_check_empty(&r);
-    CHECK(r.most_rows <= r.batch.rows_max);
+    CHECK(r.most_rows <= r.batch.rows.max);
     rig_close(&r);
     mem_free(points);
 #undef ROLL

@@ -36,11 +36,11 @@ static struct eng_job *ask(struct stage *s, int picture, uint32_t n, enum eng_cl
 }
 
 /* First come, first served inside a class; and no class keeps another one out. */
-TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
+TEST(sched_runs_no_more_jobs_than_it_may) {
     enum { PER_CLASS = SCHED_OF_CLASS + 3 };
     static const struct {
         enum eng_class class;
-        int places;
+        int running;
     } crowd[] = {{ENG_PICTURE, SCHED_OF_CLASS},
                  {ENG_ANSWER, SCHED_RUNNING - SCHED_FOR_ACT - SCHED_OF_CLASS},
                  {ENG_MASK, 0},
@@ -54,7 +54,7 @@ TEST(sched_runs_no_more_jobs_than_it_has_places_for) {
             j[k][i] = ask(&s, i, 40, crowd[k].class);
         rig_turn(&s.r, 1);
         for (int i = 0; i < PER_CLASS; i++)
-            CHECK_EQ(eng_job_state(j[k][i]), i < crowd[k].places ? ENG_RUNNING : ENG_WAITING);
+            CHECK_EQ(eng_job_state(j[k][i]), i < crowd[k].running ? ENG_RUNNING : ENG_WAITING);
     }
     rig_finish(&s.r);
     for (size_t k = 0; k < ARRAY_LEN(crowd); k++)
@@ -82,7 +82,8 @@ TEST(sched_act_joins_the_very_next_pass) {
     close_stage(&s);
 }
 
-/* While an action is on its way passes are short; both get on, and after it passes are long again. */
+/* While an action is on its way passes are short; both get on, and after it passes are long
+ * again. */
 TEST(sched_passes_are_short_beside_act) {
     static struct stage s;
     const struct rig_sizes wide = {4000, 20000, 400, 512, 8};
@@ -98,7 +99,8 @@ TEST(sched_passes_are_short_beside_act) {
     while (eng_job_state(act) < ENG_DONE) {
         uint64_t before = s.r.rows, own = act->rows;
         rig_turn(&s.r, 1);
-        CHECK(s.r.rows - before - (act->rows - own) <= SCHED_BESIDE_ACT + STEM_CHUNK); /* a unit */
+        CHECK(s.r.rows - before - (act->rows - own) <=
+              SCHED_BESIDE_ACT + STEM_CHUNK);       /* one piece of work */
         CHECK(s.r.rows - before > act->rows - own); /* the others are not left out */
         CHECK(++turns < 20);
     }
@@ -122,17 +124,17 @@ static uint64_t rows(const struct eng_job *j) {
 TEST(sched_classes_share_by_weight) {
     static struct stage s;
     open_stage(&s, RIG_DIGITS, &ROOMY);
-    struct eng_job *picture = ask(&s, 0, ALL, ENG_PICTURE), *train = ask(&s, 2, ALL, ENG_TRAIN);
+    struct eng_job *picture = ask(&s, 0, ALL, ENG_PICTURE), *text = ask(&s, 2, ALL, ENG_ANSWER);
     struct eng_job *mask = ask(&s, 1, ALL, ENG_MASK);
     for (int i = 0; i < 25; i++)
         rig_turn(&s.r, 1);
     CHECK(eng_job_state(mask) == ENG_RUNNING); /* all had work to do until now */
-    double m = (double)rows(mask), p = (double)rows(picture), t = (double)rows(train);
+    double m = (double)rows(mask), p = (double)rows(picture), t = (double)rows(text);
     CHECK_NEAR(m / p, 2, 0.3);
-    CHECK_NEAR(p / t, 4, 1.0);
-    CHECK(t > 0);
+    CHECK_NEAR(t / p, 2, 0.3);
+    CHECK(p > 0);
     eng_job_put(picture);
-    eng_job_put(train);
+    eng_job_put(text);
     eng_job_put(mask);
     close_stage(&s);
 }
@@ -219,12 +221,12 @@ TEST(sched_running_jobs_make_room_for_an_aged_one) {
     for (int i = 0; i < 5; i++)
         rig_turn(&s.r, 1);
     struct eng_job *late = ask(&s, 1, ALL, ENG_PICTURE);
-    late->passed_over = 1;           /* as if it had waited since start ... */
-    s.r.sched.let_in += SCHED_SKIPS; /* ... while others went past */
+    late->passed_over = 1;             /* as if it had waited since start ... */
+    s.r.sched.admitted += SCHED_SKIPS; /* ... while others went past */
     for (int i = 0; i <= SCHED_SKIPS; i++)
         small[i] = ask(&s, 0, 1, ENG_PICTURE);
     for (int turn = 0; turn < 20 && eng_job_state(late) == ENG_WAITING; turn++) {
-        CHECK_EQ(eng_job_state(small[0]), ENG_WAITING); /* nobody goes past any more */
+        CHECK_EQ(eng_job_state(small[0]), ENG_WAITING); /* nobody passes it any more */
         rig_turn(&s.r, 1);
     }
     CHECK_EQ(eng_job_state(late), ENG_RUNNING);
@@ -245,7 +247,7 @@ TEST(sched_act_passes_even_an_aged_job) {
     rig_turn(&s.r, 1);
     struct eng_job *aged = ask(&s, 1, 1, ENG_PICTURE); /* another picture: has to wait */
     aged->passed_over = 1;
-    s.r.sched.let_in += SCHED_SKIPS;
+    s.r.sched.admitted += SCHED_SKIPS;
     struct eng_job *act = ask(&s, 0, 1, ENG_ACT), *same = ask(&s, 0, 1, ENG_PICTURE);
     rig_turn(&s.r, 1);
     CHECK_EQ(eng_job_state(aged), ENG_WAITING);

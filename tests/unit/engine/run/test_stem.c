@@ -170,11 +170,11 @@ TEST(stem_that_fits_an_empty_region_is_always_served) {
     int32_t cached, front;
     kv_init(&kv, LEN + 2, 1, stem_parts_max(4, 8) + 1);
     stem_init(&s, &kv, 4, 8);
-    CHECK(kv_run_take(&kv, 2, &front));
+    CHECK(kv_range_take(&kv, 2, &front));
     struct stem_part *a = take(&s, 1, TASK_A, &cached);
     fill(a);
     stem_give(&s, a);
-    kv_run_give(&kv, front, 2); /* gaps of 2, and of 3 once the text is evicted */
+    kv_range_give(&kv, front, 2); /* gaps of 2, and of 3 once the text is evicted */
     int32_t wide[] = {1, 7, -1, 40, 41, 42, 43, 44};
     char digest[STEM_DIGEST];
     struct stem_key k = key(digest, 1, wide);
@@ -219,14 +219,14 @@ TEST(stem_of_several_pictures) {
     CHECK_EQ(stem_chain(a, parts), 4);
     CHECK(parts[3] == a && a->image_tokens == 0 && a->start == 3 * I + 4);
     CHECK_EQ(parts[1]->start, 2 + I);
-    CHECK(stem_unseen(a) == parts[0] && stem_next(a) == parts[0]);
+    CHECK(stem_next_picture(a) == parts[0] && stem_next(a) == parts[0]);
     parts[0]->feat = 2;
     CHECK(stem_is_ready(parts[0]) &&
-          stem_unseen(a) == parts[1]); /* the next is looked at already */
+          stem_next_picture(a) == parts[1]); /* the next is looked at already */
     CHECK_EQ(stem_src(parts[0], 2), ~(2 * I));
     for (int i = 0; i < 3; i++)
         parts[i]->feat = i;
-    CHECK(stem_unseen(a) == NULL);
+    CHECK(stem_next_picture(a) == NULL);
     CHECK_EQ(stem_src(parts[1], 0), 8);
     CHECK_EQ(stem_src(parts[2], I), ~(2 * I + I - 1));
     fill(a);
@@ -251,7 +251,7 @@ TEST(stem_without_a_picture_and_of_nothing_else) {
     stem_init(&s, &kv, 2, 2);
     struct stem_key talk = {.ids = TALK, .n_ids = 3, .image_tokens = I};
     struct stem_part *a = stem_take(&s, &talk, &cached);
-    CHECK(a && !a->up && stem_is_ready(a) && !stem_unseen(a));
+    CHECK(a && !a->up && stem_is_ready(a) && !stem_next_picture(a));
     CHECK_EQ(stem_src(a, 2), 6);
     stem_give(&s, a);
     struct stem_key bare = {{"f"}, TASK_A, 3, I}; /* its picture ends the chain */

@@ -39,9 +39,9 @@ static int32_t read_leaf(const struct tree *t, int32_t leaf, int32_t *ids) {
     const struct tree_leaf *l = &t->leaves[leaf];
     for (int32_t i = 0; i < l->n; i++)
         ids[l->depth + i] = l->ids[i];
-    for (int32_t r = l->up; r >= 0; r = t->runs[r].up)
-        for (int32_t i = 0; i < t->runs[r].n; i++)
-            ids[t->runs[r].depth + i] = t->runs[r].ids[i];
+    for (int32_t r = l->up; r >= 0; r = t->branches[r].up)
+        for (int32_t i = 0; i < t->branches[r].n; i++)
+            ids[t->branches[r].depth + i] = t->branches[r].ids[i];
     return l->depth + l->n;
 }
 
@@ -69,8 +69,8 @@ static void check_tree(int32_t n, int letters, uint64_t seed) {
     struct arena *mem = arena_new(1 << 22);
     n = make(texts, ids, order, n, letters, seed);
     CHECK_EQ(tree_build(&t, mem, texts, n, order, 0), 0);
-    CHECK(t.n_runs < n);
-    int32_t tails = 0, runs = 0;
+    CHECK(t.n_branches < n);
+    int32_t tails = 0, shared = 0;
     memset(used, 0, sizeof used);
     for (int32_t i = 0; i < n; i++) {
         CHECK(t.leaves[i].n > 0);
@@ -79,19 +79,19 @@ static void check_tree(int32_t n, int letters, uint64_t seed) {
         tails += t.leaves[i].n;
         if (t.leaves[i].up >= 0) used[t.leaves[i].up]++;
     }
-    for (int32_t r = 0; r < t.n_runs; r++) {
-        CHECK(t.runs[r].n > 0);
-        CHECK_EQ(t.runs[r].slot0, runs);
-        runs += t.runs[r].n;
-        if (t.runs[r].up >= 0) used[t.runs[r].up]++;
+    for (int32_t r = 0; r < t.n_branches; r++) {
+        CHECK(t.branches[r].n > 0);
+        CHECK_EQ(t.branches[r].slot0, shared);
+        shared += t.branches[r].n;
+        if (t.branches[r].up >= 0) used[t.branches[r].up]++;
     }
-    for (int32_t r = 0; r < t.n_runs; r++) {
+    for (int32_t r = 0; r < t.n_branches; r++) {
         CHECK(used[r] >= 2); /* else it would be no branch */
-        CHECK_EQ(t.runs[r].children, used[r]);
+        CHECK_EQ(t.branches[r].children, used[r]);
     }
-    CHECK_EQ(t.run_tokens, runs);
+    CHECK_EQ(t.branch_tokens, shared);
     CHECK_EQ(t.tail_tokens, tails);
-    CHECK_EQ(runs + tails, least_rows(texts, n));
+    CHECK_EQ(shared + tails, least_rows(texts, n));
     arena_free(mem);
 }
 
@@ -106,7 +106,7 @@ TEST(tree_of_one_text_is_all_tail) {
     struct tree t;
     struct arena *mem = arena_new(1 << 16);
     CHECK_EQ(tree_build(&t, mem, &text, 1, order, 0), 0);
-    CHECK_EQ(t.n_runs, 0);
+    CHECK_EQ(t.n_branches, 0);
     CHECK_EQ(t.leaves[0].n, 3);
     CHECK_EQ(t.leaves[0].up, -1);
     CHECK_EQ(t.tail_max, 3);
@@ -119,8 +119,8 @@ TEST(tree_keeps_a_tail_where_one_text_begins_another) {
     struct tree t;
     struct arena *mem = arena_new(1 << 16);
     CHECK_EQ(tree_build(&t, mem, texts, 2, order, 0), 0);
-    CHECK_EQ(t.n_runs, 1);
-    CHECK_EQ(t.run_tokens, 1);
+    CHECK_EQ(t.n_branches, 1);
+    CHECK_EQ(t.branch_tokens, 1);
     CHECK_EQ(t.leaves[0].n, 1);
     CHECK_EQ(t.leaves[1].n, 3);
     arena_free(mem);

@@ -1,10 +1,15 @@
-/* parts.h - the inside of the model room: weights, buffers and who computes what.
+/* internal.h - the inside of the model room: weights, buffers and who computes what.
  *
- * model.c owns the struct and its memory, bind.c fills the weights, vit.c and llama.c run them.
- * Nobody outside of engine/model includes this, but for tests that build a model from memory.
+ *     open.c   -> bind.c (positions.c), weights.h, digest.h     opening and closing
+ *     plan.c   -> pass.c                                        sizes of all buffers
+ *     head.c   -> plan.c                                        rows of lm_head, before any pass
+ *     run.c    -> pass.c, vit.c, llama.c (tap.c)                a picture or a pass on the device
+ * All allocate through memory.c.
+ *
+ * No outsider includes this, but tests that build a model from memory.
  */
-#ifndef ENGINE_MODEL_PARTS_H
-#define ENGINE_MODEL_PARTS_H
+#ifndef ENGINE_MODEL_INTERNAL_H
+#define ENGINE_MODEL_INTERNAL_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +45,14 @@ struct llama {
     enum kern_dtype head_dtype;
 };
 
+/* Everything on the device that model_close has to give back, but logits and heads. */
+struct memory {
+    struct kern_ptr *blocks;
+    int n_blocks, blocks_max;
+    struct kern_mat **mats;
+    int n_mats, mats_max;
+};
+
 /* Device buffers of a pass, carved out of one block by model_plan. */
 struct work {
     /* Picture. `wide` is the larger of qkv (1+P, 3E) and the ffn (1+P, F); `x` stays f32. */
@@ -65,12 +78,7 @@ struct model {
     char digest[65];
     uint64_t parameters;
     int as_fp8; /* the decoder's matrices */
-
-    /* Everything on the device that model_close has to give back. */
-    struct kern_ptr *blocks;
-    int n_blocks, blocks_max;
-    struct kern_mat **mats;
-    int n_mats, mats_max;
+    struct memory memory;
 
     int is_planned;
     struct model_plan plan;
@@ -79,7 +87,7 @@ struct model {
     struct kern_ptr pool;          /* (L, 2, slots, D) of pool_dtype: k, then v of each layer */
     struct kern_ptr feats;         /* (feats_max, I, D) */
     struct kern_ptr logits, probs; /* (picks_max, head_max) */
-    int head_max;                  /* the widest head so far */
+    int head_max;                  /* rows of the largest head so far */
     char *staging;                 /* host: what goes to work.index */
     size_t staging_bytes;
 
@@ -90,35 +98,48 @@ struct model {
 /* config.c: the same as model_read_config, from memory. */
 int model_parse_config(const void *text, size_t len, struct model_config *out, struct err *e);
 
-/* model.c: the same as model_open, from a parsed config and checked tensors (borrowed). */
+/* open.c: the same as model_open, from a parsed config and checked tensors (borrowed). */
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,
                        struct err *e);
-/* Device memory that lives as long as the model. */
-int model_alloc(struct model *m, size_t bytes, struct kern_ptr *out, struct err *e);
-/* Shows `rows` x `cols` floats, `ld` apart, to the tap if there is one. */
-void model_show(struct model *m, const char *name, struct kern_ptr p, int rows, int cols, int ld);
 
-struct source;
+/* memory.c: room for that many allocations; then device memory and matrices that live as long as
+ * the model. */
+int memory_init(struct memory *mem, int blocks_max, int mats_max, struct err *e);
+int memory_alloc(struct model *m, size_t bytes, struct kern_ptr *out, struct err *e);
+int memory_mat(struct model *m, const struct kern_mat_src *src, struct kern_mat **out,
+               struct err *e);
+void memory_clear(struct model *m);
+
+struct weights;
 /* bind.c: names of weights -> fields of m->vit and m->llama, every shape checked. */
-int bind_weights(struct model *m, struct source *source, struct err *e);
-/* Resizes the grid part of positions (1 + from*from, width) to (1 + to*to, width); row 0 is kept. */
-void bind_resize_positions(const float *src, int from, float *dst, int to, int width);
+int bind_weights(struct model *m, struct weights *w, struct err *e);
+/* positions.c: resizes the grid of positions (1 + from*from, width) to (1 + to*to, width). Row 0 is
+ * kept. */
+void positions_resize(const float *src, int from, float *dst, int to, int width);
 
-/* Which passes look alike, see begin in kern.h: these, with more in the lower 48 bits. */
-#define MODEL_KEY_VIT   (UINT64_C(1) << 48)
-#define MODEL_KEY_LLAMA (UINT64_C(2) << 48)
-
-/* vit.c: picture in work.rgb -> features (I, D) at `out`. */
-void vit_run(struct model *m, struct kern_ptr out);
-
-/* llama.c: where each index array of a pass starts in the staging block. */
-struct llama_index {
+/* pass.c: where each index array of a pass starts in the staging block. */
+struct pass_index {
     size_t src, pos, slot, groups, spans, tail_off, tail, pick_row, set, col_off, cols, bytes;
 };
 /* 0 when the sizes overflow. */
-int llama_index_layout(const struct model_plan *p, struct llama_index *out);
-/* model_run. */
-int llama_run(struct model *m, const struct model_pass *p, struct err *e);
+int pass_layout(const struct model_plan *p, struct pass_index *out);
+/* Check a pass against the plan, pack its arrays and send them to the device. */
+void pass_put(struct model *m, const struct model_pass *p, struct pass_index *at);
+/* Where the probabilities of a group lie on the device. */
+struct kern_ptr pass_probs(const struct model *m, const struct model_pick_group *g);
+/* Wait, and fetch what was picked. */
+int pass_get(struct model *m, const struct model_pass *p, struct err *e);
+
+/* plan.c: logits and probabilities for a head of n rows. */
+int plan_logits(struct model *m, int n, struct err *e);
+
+/* tap.c: shows `rows` x `cols` floats, `ld` apart, to the tap if there is one. */
+void tap_show(struct model *m, const char *name, struct kern_ptr p, int rows, int cols, int ld);
+
+/* vit.c: issues the operations from work.rgb to features (I, D) at `out`. */
+void vit_issue(struct model *m, struct kern_ptr out);
+/* llama.c: issues the operations of a pass. */
+void llama_issue(struct model *m, const struct model_pass *p, const struct pass_index *at);
 
 #endif

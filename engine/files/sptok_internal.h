@@ -1,9 +1,10 @@
-/* sptok_parts.h - the inside of a tokenizer: its pieces and the table of their texts.
+/* sptok_internal.h - the inside of a tokenizer: its pieces and the table of their texts.
  *
- * sptok_open.c fills it from a file, sptok.c encodes and decodes with it; nobody else includes this.
+ * sptok_open.c fills it from a file, sptok.c encodes and decodes with it. No other file includes
+ * this.
  */
-#ifndef ENGINE_FILES_SPTOK_PARTS_H
-#define ENGINE_FILES_SPTOK_PARTS_H
+#ifndef ENGINE_FILES_SPTOK_INTERNAL_H
+#define ENGINE_FILES_SPTOK_INTERNAL_H
 
 #include <string.h>
 

@@ -1,14 +1,22 @@
-/* test_source.c - weights made from a seed: the same for all who have it, of a sensible spread, and a
- * model of them opens, runs, and leaves nothing behind when memory gives out. */
+/* test_weights.c - both sides of the table. A file gives what is in it. A seed always gives the
+ * same, of a sensible spread; a model of it opens, runs, and leaves nothing behind when memory runs
+ * out. */
 #include <math.h>
 
-#include "engine/model/source.h"
+#include "engine/model/weights.h"
 #include "kernels/base/half.h"
 #include "tests/unit/engine/model/model_rig.h"
 
 static double at(const struct st_tensor *t, uint64_t i) {
     return t->dtype == ST_F32 ? ((const float *)t->data)[i]
                               : half_from_bf16(((const uint16_t *)t->data)[i]);
+}
+
+static const struct st_tensor *find(struct weights *w, const char *name, const int64_t *want,
+                                    int ndim) {
+    const struct st_tensor *t = NULL;
+    CHECK_EQ(w->find(w, name, want, ndim, &t), 0);
+    return t;
 }
 
 struct moments {
@@ -23,7 +31,7 @@ static struct moments moments_of(const struct st_tensor *t) {
     return (struct moments){sum / n, sqrt(squares / n - sum / n * (sum / n))};
 }
 
-TEST(source_spreads_its_numbers_as_the_header_says) {
+TEST(weights_of_a_seed_spread_as_the_header_says) {
     static const struct {
         const char *name;
         int64_t shape[4];
@@ -39,10 +47,10 @@ TEST(source_spreads_its_numbers_as_the_header_says) {
         {"visual_encoder.blocks.1.norm2.bias", {4096}, 1, ST_F32, 0, 0.1},
         {"ln_vision.weight", {4096}, 1, ST_F32, 1, 0.1},
     };
-    struct source s = {.seed = test_seed(), .any = 100};
+    struct weights_seed s;
+    weights_of_seed(&s, test_seed(), 100);
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
-        const struct st_tensor *t = source_find(&s, want[i].name, want[i].shape, want[i].ndim);
-        CHECK(t != NULL && source_has(&s, want[i].name));
+        const struct st_tensor *t = find(&s.w, want[i].name, want[i].shape, want[i].ndim);
         CHECK_EQ(t->dtype, want[i].dtype);
         for (int k = 0; k < t->ndim; k++)
             CHECK_EQ(t->shape[k], want[i].shape[k] < 0 ? 100 : want[i].shape[k]);
@@ -51,54 +59,89 @@ TEST(source_spreads_its_numbers_as_the_header_says) {
         CHECK(fabs(m.mean - want[i].mean) < 5 * m.deviation / sqrt((double)t->elements));
         CHECK(fabs(m.deviation / want[i].deviation - 1) < 0.05);
     }
-    source_clear(&s);
+    weights_seed_clear(&s);
 }
 
-TEST(source_is_a_function_of_seed_and_name) {
-    struct source a = {.seed = 7}, b = {.seed = 8};
+TEST(weights_are_a_function_of_seed_and_name) {
+    struct weights_seed a, b;
+    weights_of_seed(&a, 7, 1);
+    weights_of_seed(&b, 8, 1);
     const int64_t shape[] = {3, 5};
-    const struct st_tensor *one = source_find(&a, "x", shape, 2),
-                           *two = source_find(&b, "x", shape, 2);
-    const struct st_tensor *other = source_find(&a, "y", shape, 2);
+    const struct st_tensor *one = find(&a.w, "x", shape, 2), *two = find(&b.w, "x", shape, 2);
+    const struct st_tensor *other = find(&a.w, "y", shape, 2);
     CHECK(memcmp(one->data, two->data, one->bytes) != 0);
     CHECK(memcmp(one->data, other->data, one->bytes) != 0);
-    const struct st_tensor *again = source_find(&a, "x", shape, 2); /* the first is still there */
+    const struct st_tensor *again = find(&a.w, "x", shape, 2); /* the first is still there */
     CHECK(again != one);
     CHECK_MEM(again->data, one->data, one->bytes);
-    source_clear(&a);
-    source_clear(&b);
+    weights_seed_clear(&a);
+    weights_seed_clear(&b);
 }
 
-/* A large tensor is made by threads, cut elsewhere when it is a little larger: nobody can tell. */
-TEST(source_numbers_do_not_depend_on_who_makes_them) {
+/* A large tensor is made by threads, cut elsewhere when it is a little larger: that makes no
+ * difference. */
+TEST(weights_do_not_depend_on_threads) {
     enum { K = 64, SMALL = 3, LESS = 99991, MORE = 100003 };
     static const char *const names[] = {"x", "visual_encoder.pos_embed"}; /* bf16, f32 */
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        struct source s = {.seed = 7};
+        struct weights_seed s;
+        weights_of_seed(&s, 7, 1);
         const struct st_tensor *t[3];
         const int64_t rows[] = {MORE, LESS, SMALL};
         for (int k = 0; k < 3; k++)
-            t[k] = source_find(&s, names[i], (const int64_t[]){rows[k], K}, 2);
+            t[k] = find(&s.w, names[i], (const int64_t[]){rows[k], K}, 2);
         CHECK_MEM(t[1]->data, t[0]->data, t[1]->bytes);
         CHECK_MEM(t[2]->data, t[0]->data, t[2]->bytes);
-        const struct st_tensor *last = source_find(&s, names[i], (const int64_t[]){MORE, K}, 2);
+        const struct st_tensor *last = find(&s.w, names[i], (const int64_t[]){MORE, K}, 2);
         CHECK_MEM(last->data, t[0]->data, last->bytes);
-        const struct st_tensor *again = source_find(&s, names[i], (const int64_t[]){LESS, K}, 2);
+        const struct st_tensor *again = find(&s.w, names[i], (const int64_t[]){LESS, K}, 2);
         CHECK(again == t[0]); /* in the memory of the first */
         CHECK_MEM(again->data, t[1]->data, again->bytes);
-        source_clear(&s);
+        weights_seed_clear(&s);
     }
 }
 
-/* What is held against a device's room: fp8 halves the decoder's matrices and nothing else. */
-TEST(source_bytes_of_fp8) {
+/* What is compared with the device's memory: fp8 halves the decoder's matrices and nothing else. */
+TEST(weights_bytes_of_fp8) {
     struct rig_file f;
     rig_make(&f, "tests/golden/odd", ST_BF16);
-    const struct source sources[] = {{.st = f.st}, {.seed = 1}};
+    struct weights_file file;
+    struct weights_seed seed;
+    weights_of_file(&file, f.st);
+    weights_of_seed(&seed, 1, 1);
+    const struct weights *all[] = {&file.w, &seed.w};
     uint64_t d = (uint64_t)f.c.text.hidden_size, ffn = (uint64_t)f.c.text.intermediate_size;
     uint64_t less = (uint64_t)f.c.text.layers * (4 * d * d + 3 * d * ffn);
-    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
-        CHECK_EQ(source_bytes(&sources[i], &f.c, 0) - source_bytes(&sources[i], &f.c, 1), less);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        CHECK_EQ(all[i]->bytes(all[i], &f.c, 0) - all[i]->bytes(all[i], &f.c, 1), less);
+    rig_drop(&f);
+}
+
+/* A file lists what it has, finds each of it by name in its own shape, and nothing else. A seed
+ * lists nothing. */
+TEST(weights_of_a_file_are_those_in_it) {
+    struct rig_file f;
+    rig_make(&f, "tests/golden/odd", ST_BF16);
+    struct weights_file file;
+    weights_of_file(&file, f.st);
+    const struct st_tensor *t, *found;
+    const int64_t other[] = {1, 2, 3};
+    size_t n = 0;
+    uint64_t bytes = 0;
+    for (; (t = file.w.each(&file.w, n)) != NULL; n++) {
+        CHECK_EQ(file.w.find(&file.w, t->name, other, 3, &found), 0);
+        CHECK(found == t);
+        bytes += t->bytes;
+    }
+    CHECK_EQ(n, st_count(f.st));
+    CHECK_EQ(file.w.bytes(&file.w, &f.c, 0), bytes);
+    found = NULL;
+    CHECK_EQ(file.w.find(&file.w, "model.norm.bias", other, 1, &found), E_NOT_FOUND);
+    CHECK(!found);
+    struct weights_seed seed;
+    weights_of_seed(&seed, 1, 1);
+    CHECK(seed.w.each(&seed.w, 0) == NULL);
+    weights_seed_clear(&seed);
     rig_drop(&f);
 }
 
@@ -106,8 +149,8 @@ static uint64_t digest_of(uint64_t seed) {
     struct rig r = {0};
     struct err e = {0};
     rig_kern(&r, "ref");
-    CHECK_EQ(model_open_how("tests/golden/tiny", &(struct model_how){.is_seeded = 1, .seed = seed},
-                            r.ops, r.k, &r.m, &e),
+    CHECK_EQ(model_open("tests/golden/tiny", &(struct model_how){.is_seeded = 1, .seed = seed},
+                        r.ops, r.k, &r.m, &e),
              0);
     CHECK(model_parameters(r.m) > 10000);
     uint64_t h = 0;
@@ -124,8 +167,8 @@ TEST(model_of_a_seed_has_the_file_s_parameters_and_its_own_digest) {
     rig_close(&r);
     r = (struct rig){0};
     rig_kern(&r, "ref");
-    CHECK_EQ(model_open_how("tests/golden/tiny", &(struct model_how){.is_seeded = 1, .seed = 1},
-                            r.ops, r.k, &r.m, NULL),
+    CHECK_EQ(model_open("tests/golden/tiny", &(struct model_how){.is_seeded = 1, .seed = 1}, r.ops,
+                        r.k, &r.m, NULL),
              0);
     CHECK_EQ(model_parameters(r.m), parameters);
     rig_close(&r);
@@ -141,8 +184,8 @@ TEST(model_of_a_seed_leaves_nothing_when_memory_gives_out) {
     int rc = E_NOMEM, failures = 0;
     for (uint64_t n = 1; rc == E_NOMEM; n += 3) {
         mem_fail_at(n);
-        rc = model_open_how("tests/golden/odd", &(struct model_how){.is_seeded = 1, .seed = 1},
-                            r.ops, r.k, &r.m, NULL);
+        rc = model_open("tests/golden/odd", &(struct model_how){.is_seeded = 1, .seed = 1}, r.ops,
+                        r.k, &r.m, NULL);
         mem_fail_at(0);
         if (rc == 0) break;
         CHECK_EQ(rc, E_NOMEM);

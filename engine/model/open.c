@@ -1,0 +1,138 @@
+/* open.c - opens a model from its folder and closes it.
+ *
+ * lm_head stays on the host, since heads are cut from it. All other weights live on the device
+ * alone, and the file is closed when model_open returns.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/model/digest.h"
+#include "engine/model/internal.h"
+#include "engine/model/weights.h"
+#include "kernels/base/mem.h"
+
+/* Room for every allocation to come. */
+static int make_tables(struct model *m, struct err *e) {
+    int vit = m->c.vision.layers, text = m->c.text.layers;
+    /* Vectors of each layer; positions, the plan and the like. */
+    int blocks = 16 + 9 * vit + 2 * text, mats = 4 + 4 * vit + 4 * text;
+    int rc = memory_init(&m->memory, blocks, mats, e);
+    if (rc) return rc;
+    m->vit.blocks = mem_try((size_t)vit * sizeof *m->vit.blocks);
+    m->llama.layers = mem_try((size_t)text * sizeof *m->llama.layers);
+    return m->vit.blocks && m->llama.layers
+               ? 0
+               : err_set(e, E_NOMEM, "no memory for the tables of %d layers", vit + text);
+}
+
+static const double MIB = 1024.0 * 1024.0;
+
+/* E_NOMEM when the weights alone are surely more than the device's memory. Found before minutes are
+ * spent on reading them. */
+static int check_room(const struct model *m, const struct weights *w, struct err *e) {
+    struct kern_stats s;
+    m->ops->stats(m->k, &s);
+    uint64_t need = w->bytes(w, &m->c, m->as_fp8);
+    if (!s.most_bytes || need <= s.most_bytes) return 0;
+    return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
+                   (double)need / MIB, (double)s.most_bytes / MIB);
+}
+
+/* A model of these weights. `named`: the bytes whose digest names it. */
+static int load(const struct model_config *c, struct weights *w, int as_fp8, const void *named,
+                size_t named_len, const struct kern_ops *ops, struct kern *k, struct model **out,
+                struct err *e) {
+    *out = NULL;
+    struct model *m = mem_try(sizeof *m);
+    if (!m) return err_set(e, E_NOMEM, "no memory for a model");
+    m->c = *c;
+    m->ops = ops;
+    m->k = k;
+    m->pool_dtype = ops->pool_dtype(k);
+    m->as_fp8 = as_fp8;
+    struct digest d;
+    digest_start(&d, named, named_len);
+    int rc = make_tables(m, e);
+    if (!rc) rc = check_room(m, w, e);
+    if (!rc) {
+        rc = bind_weights(m, w, e);
+        double need = (double)w->bytes(w, &m->c, as_fp8) / MIB;
+        if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", need);
+    }
+    if (!rc) rc = ops->sync(k, e);
+    rc = digest_end(&d, rc, m->digest, e);
+    if (!rc && as_fp8) rc = digest_add(m->digest, "fp8", e); /* other answers: another name */
+    if (rc) {
+        model_close(m);
+        return rc;
+    }
+    *out = m;
+    return 0;
+}
+
+static int load_file(const struct model_config *c, const struct st *st, int as_fp8,
+                     const struct kern_ops *ops, struct kern *k, struct model **out,
+                     struct err *e) {
+    size_t len;
+    const void *bytes = st_bytes(st, &len);
+    struct weights_file file;
+    weights_of_file(&file, st);
+    return load(c, &file.w, as_fp8, bytes, len, ops, k, out, e);
+}
+
+int model_open_tensors(const struct model_config *c, const struct st *st,
+                       const struct kern_ops *ops, struct kern *k, struct model **out,
+                       struct err *e) {
+    return load_file(c, st, 0, ops, k, out, e);
+}
+
+static int open_seeded(const struct model_config *c, const struct model_how *how,
+                       const struct kern_ops *ops, struct kern *k, struct model **out,
+                       struct err *e) {
+    struct {
+        struct model_config c;
+        uint64_t seed;
+    } named = {.c = *c, .seed = how->seed};
+    struct weights_seed weights;
+    weights_of_seed(&weights, how->seed, 1 + c->n_patches);
+    int rc = load(c, &weights.w, how->as_fp8, &named, sizeof named, ops, k, out, e);
+    weights_seed_clear(&weights);
+    return rc;
+}
+
+int model_open(const char *dir, const struct model_how *how, const struct kern_ops *ops,
+               struct kern *k, struct model **out, struct err *e) {
+    static const struct model_how as_it_is;
+    *out = NULL;
+    if (!how) how = &as_it_is;
+    struct model_config c;
+    int rc = model_read_config(dir, &c, e);
+    if (rc) return rc;
+    if (how->is_seeded) return open_seeded(&c, how, ops, k, out, e);
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/model.safetensors", dir) >= (int)sizeof path)
+        return err_set(e, E_INVALID, "the model folder's name is too long");
+    struct st *st;
+    rc = st_open(path, &st, e);
+    if (rc) return rc;
+    rc = load_file(&c, st, how->as_fp8, ops, k, out, e);
+    st_close(st);
+    if (rc) err_in(e, "%s", path);
+    return rc;
+}
+
+void model_close(struct model *m) {
+    if (!m) return;
+    if (m->logits.addr) m->ops->free(m->k, m->logits);
+    if (m->probs.addr) m->ops->free(m->k, m->probs);
+    memory_clear(m);
+    mem_free(m->staging);
+    mem_free(m->llama.head);
+    mem_free(m->llama.layers);
+    mem_free(m->vit.blocks);
+    mem_free(m);
+}
+
+const struct model_config *model_config(const struct model *m) { return &m->c; }
+const char *model_digest(const struct model *m) { return m->digest; }
+uint64_t model_parameters(const struct model *m) { return m->parameters; }

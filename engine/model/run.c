@@ -1,0 +1,74 @@
+/* run.c - the work of a model: a picture through the vision tower, a pass through the decoder.
+ *
+ * This is the only place that says how operations are handed to the device: run_ops. With a tap
+ * they are issued one by one, since the tap reads tensors in between.
+ */
+#include "engine/model/internal.h"
+
+/* Which passes are alike, see begin in kern.h: one of these, with more in the lower 48 bits. */
+static const uint64_t KEY_VIT = UINT64_C(1) << 48, KEY_LLAMA = UINT64_C(2) << 48;
+
+typedef void issue_fn(struct model *m, const void *what);
+
+/* Issue the operations of one picture or pass. Calls with equal keys issue the same operations in
+ * the same order. */
+static void run_ops(struct model *m, uint64_t key, issue_fn *issue, const void *what) {
+    if (m->tap) {
+        issue(m, what);
+        return;
+    }
+    do {
+        m->ops->begin(m->k, key);
+        issue(m, what);
+    } while (m->ops->end(m->k));
+}
+
+/* ---- pictures ---- */
+
+static void issue_picture(struct model *m, const void *what) {
+    vit_issue(m, *(const struct kern_ptr *)what);
+}
+
+void model_encode(struct model *m, const uint8_t *rgb, int feat) {
+    must(m->is_planned && feat >= 0 && feat < m->plan.feats_max);
+    size_t side = (size_t)m->c.vision.image_size;
+    size_t bytes = sizeof(float) * (size_t)m->c.n_image_tokens * (size_t)m->c.text.hidden_size;
+    struct kern_ptr out = kern_at(m->feats, (size_t)feat * bytes);
+    m->ops->put(m->k, m->work.rgb, rgb, side * side * 3);
+    run_ops(m, KEY_VIT, issue_picture, &out);
+}
+
+/* ---- passes ---- */
+
+struct pass {
+    const struct model_pass *p;
+    struct pass_index at;
+};
+
+static void issue_pass(struct model *m, const void *what) {
+    const struct pass *pass = what;
+    llama_issue(m, pass->p, &pass->at);
+}
+
+/* How many bits n has. */
+static uint64_t magnitude(int n) {
+    uint64_t bits = 0;
+    for (; n > 0; n /= 2)
+        bits++;
+    return bits;
+}
+
+/* The operations of a pass depend on how many heads pick, and on whether there are picks at all.
+ * Rows, groups and tails are arguments and differ from pass to pass. They are in the key by their
+ * magnitude only, since a backend may cut large ones. */
+static uint64_t key_of(const struct model_pass *p) {
+    return KEY_LLAMA | (uint64_t)p->n_pick_groups << 16 | magnitude(p->picks) << 8 |
+           magnitude(p->rows);
+}
+
+int model_run(struct model *m, const struct model_pass *p, struct err *e) {
+    struct pass pass = {.p = p};
+    pass_put(m, p, &pass.at);
+    run_ops(m, key_of(p), issue_pass, &pass);
+    return pass_get(m, p, e);
+}
