@@ -197,6 +197,14 @@ json_t *rig_json(const struct rig *r) {
     return root;
 }
 
+const char *rig_text(const json_t *object, const char *key) {
+    return json_string_value(json_object_get(object, key));
+}
+
+double rig_number(const json_t *object, const char *key) {
+    return json_number_value(json_object_get(object, key));
+}
+
 void rig_check_problem(struct rig *r, int status, const char *code, const char *param,
                        const char *piece) {
     CHECK(r->reply);

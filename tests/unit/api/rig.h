@@ -60,6 +60,8 @@ char *rig_data_url(int w, int h);
 char *rig_read_all(struct rig *r, uint32_t n);
 const char *rig_header(const struct rig *r, const char *name); /* NULL: absent */
 json_t *rig_json(const struct rig *r);                         /* json_decref */
+const char *rig_text(const json_t *object, const char *key);   /* NULL when it is no string */
+double rig_number(const json_t *object, const char *key);      /* 0 when it is none */
 /* The data of the n-th event of that name in a stream, json_decref; NULL: there are fewer. */
 json_t *rig_event(const char *stream, const char *name, int n);
 /* Every allocation of this request fails once, whatever it asks: it is answered all the same, and

@@ -6,16 +6,12 @@
 
 static const char path[] = "/v1/chat/completions";
 
-static const char *text_of(const json_t *root, const char *key) {
-    return json_string_value(json_object_get(root, key));
-}
-
 static json_t *choice_of(const json_t *root) {
     return json_array_get(json_object_get(root, "choices"), 0);
 }
 
 static const char *content_of(const json_t *root) {
-    return text_of(json_object_get(choice_of(root), "message"), "content");
+    return rig_text(json_object_get(choice_of(root), "message"), "content");
 }
 
 /* One plain question and `more`, further fields with a comma in front. */
@@ -41,12 +37,12 @@ TEST(chat_answers_in_openai_s_shape) {
         "\"response_format\":{\"type\":\"text\"}");
     CHECK_EQ(r.reply->status, 200);
     json_t *root = rig_json(&r), *usage = json_object_get(root, "usage");
-    CHECK_STR(text_of(root, "object"), "chat.completion");
-    CHECK_STR(text_of(root, "id"), "chatcmpl-req-1");
-    CHECK_STR(text_of(root, "model"), "fake \"mini\"");
+    CHECK_STR(rig_text(root, "object"), "chat.completion");
+    CHECK_STR(rig_text(root, "id"), "chatcmpl-req-1");
+    CHECK_STR(rig_text(root, "model"), "fake \"mini\"");
     CHECK(json_integer_value(json_object_get(root, "created")) > 1700000000);
     CHECK_STR(content_of(root), "a fake answer");
-    CHECK_STR(text_of(choice_of(root), "finish_reason"), "stop");
+    CHECK_STR(rig_text(choice_of(root), "finish_reason"), "stop");
     CHECK(json_is_null(json_object_get(choice_of(root), "logprobs")));
     CHECK_EQ(json_integer_value(json_object_get(usage, "prompt_tokens")), 7);
     CHECK_EQ(json_integer_value(json_object_get(usage, "completion_tokens")), 5);
@@ -66,7 +62,7 @@ TEST(chat_reads_speech) {
             "\\\"mini\\\"\",\"max_completion_tokens\":2,\"temperature\":0.5,\"top_p\":0,"
             "\"seed\":-1");
     json_t *root = rig_json(&r);
-    CHECK_STR(text_of(choice_of(root), "finish_reason"), "length");
+    CHECK_STR(rig_text(choice_of(root), "finish_reason"), "length");
     CHECK_STR(content_of(root), "a fake");
     json_decref(root);
     const struct eng_generate *s = &fake_asked(r.eng)->generate;
@@ -120,7 +116,7 @@ TEST(chat_takes_stored_pictures) {
                                        .len = png.len});
     char id[65];
     json_t *root = rig_json(&r);
-    snprintf(id, sizeof(id), "%s", text_of(root, "id"));
+    snprintf(id, sizeof(id), "%s", rig_text(root, "id"));
     json_decref(root);
     static const char with_url[] =
         "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":"
@@ -169,7 +165,7 @@ TEST(chat_stop_cuts_the_text_and_cancels) {
     CHECK(fake_is_cancelled(r.eng));
     json_t *root = rig_json(&r);
     CHECK_STR(content_of(root), "a big ");
-    CHECK_STR(text_of(choice_of(root), "finish_reason"), "stop");
+    CHECK_STR(rig_text(choice_of(root), "finish_reason"), "stop");
     CHECK_EQ(
         json_integer_value(json_object_get(json_object_get(root, "usage"), "completion_tokens")),
         2);
@@ -201,12 +197,12 @@ static char *join(const char *all, int *n, const char **finish) {
         if (strncmp(at, "[DONE]", 6) == 0) break;
         json_t *chunk = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
         CHECK(chunk);
-        CHECK_STR(text_of(chunk, "object"), "chat.completion.chunk");
+        CHECK_STR(rig_text(chunk, "object"), "chat.completion.chunk");
         json_t *choice = choice_of(chunk);
-        const char *piece = text_of(json_object_get(choice, "delta"), "content");
+        const char *piece = rig_text(json_object_get(choice, "delta"), "content");
         if (piece) snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s", piece);
-        if (text_of(choice, "finish_reason"))
-            snprintf(reason, sizeof(reason), "%s", text_of(choice, "finish_reason"));
+        if (rig_text(choice, "finish_reason"))
+            snprintf(reason, sizeof(reason), "%s", rig_text(choice, "finish_reason"));
         ++*n;
         json_decref(chunk);
     }
@@ -311,9 +307,9 @@ TEST(chat_logprobs) {
     json_t *list = json_object_get(json_object_get(choice_of(root), "logprobs"), "content");
     CHECK_EQ(json_array_size(list), 3);
     json_t *first = json_array_get(list, 0), *top = json_object_get(first, "top_logprobs");
-    CHECK_STR(text_of(first, "token"), "a \""); /* what it is in the text */
+    CHECK_STR(rig_text(first, "token"), "a \""); /* what it is in the text */
     CHECK_EQ(json_array_size(top), 2);
-    CHECK_STR(text_of(json_array_get(top, 0), "token"), " the");
+    CHECK_STR(rig_text(json_array_get(top, 0), "token"), " the");
     CHECK_EQ(json_array_size(json_object_get(json_array_get(top, 0), "bytes")), 4);
     json_t *byte = json_array_get(json_object_get(json_array_get(top, 1), "bytes"), 0);
     CHECK_EQ(json_integer_value(byte), 0xe2);
