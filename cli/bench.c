@@ -14,6 +14,7 @@
 
 #include "api/api.h"
 #include "cli/cmd.h"
+#include "cli/places.h"
 #include "cli/runs.h"
 #include "data/files.h"
 #include "kernels/base/clock.h"
@@ -55,10 +56,7 @@ static int ask(struct bench *b, struct eng_picture *picture, const char *sentenc
                struct runs *total, struct runs *first, struct err *e) {
     int grid = eng_info(b->eng)->grid;
     b->n = (uint32_t)grid * (uint32_t)grid;
-    struct eng_point *points = mem_must(b->n * sizeof(*points));
-    for (uint32_t i = 0; i < b->n; i++)
-        points[i] =
-            (struct eng_point){(uint16_t)(i % (uint32_t)grid), (uint16_t)(i / (uint32_t)grid)};
+    struct eng_point *points = places_of(grid);
     struct eng_ask a = {.task = sentence ? ENG_SEGMENT : ENG_PIXELS,
                         .pictures = &picture,
                         .n_pictures = 1,
@@ -130,7 +128,7 @@ static void print_ms(const char *name, struct runs *r) {
 static void print_main(struct bench *b) {
     const struct eng_info *info = eng_info(b->eng);
     printf("%s on %s: %u questions, %s, %d runs\n", info->name, info->backend, b->n,
-           config_estimates[b->cfg->estimate], b->cold.n);
+           eng_estimate_words[b->cfg->estimate], b->cold.n);
     printf("  %-30s %9.1f ms   (%.2f M parameters)\n", "opening", b->open_s * 1e3,
            (double)info->parameters / 1e6);
     print_ms("resize and digest", &b->prepare);

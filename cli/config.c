@@ -20,9 +20,6 @@
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 #define BIG INT64_C(1000000000) /* where nothing else bounds a number */
 
-const char *const config_estimates[] = {
-    [ENG_MODE] = "mode", [ENG_MEDIAN] = "median", [ENG_MEAN] = "mean", NULL};
-
 /* ---- the rows: name, who takes it, its field; bounds and default; the value's name and the help ---- */
 
 #define ROW(kind_, name_, cmds_, field_, value_, help_)                                    \
@@ -66,7 +63,7 @@ static const struct config_row rows[] = {
          "Rows of the answer. Default: those of the region."),
     TEXT("region", CMD_RECONSTRUCT, region, "X,Y,W,H",
          "Part of the model's grid, in grid places. Default: all of it."),
-    WORD("estimate", CMD_RECONSTRUCT | CMD_BENCH, estimate, config_estimates,
+    WORD("estimate", CMD_RECONSTRUCT | CMD_BENCH, estimate, eng_estimate_words,
          "How a colour is chosen: mode (default), median or mean."),
     NUMBER("limit", CMD_EVAL, limit, 0, BIG, 0, "N",
            "Use only the first N pictures or questions. 0, the default: all."),

@@ -48,9 +48,6 @@ struct config {
     int is_help;             /* --help was among them */
 };
 
-/* The words for an enum eng_estimate; NULL behind the last. */
-extern const char *const config_estimates[];
-
 enum value_kind { VALUE_TEXT, VALUE_WORD, VALUE_NUMBER, VALUE_FLAG, VALUE_LIST };
 
 struct config_row {

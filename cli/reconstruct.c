@@ -13,7 +13,7 @@ static size_t read_query(const struct config *cfg, struct api_field query[4]) {
     const char *const pairs[][2] = {{"width", cfg->width},
                                     {"height", cfg->height},
                                     {"region", cfg->region},
-                                    {"estimate", config_estimates[cfg->estimate]}};
+                                    {"estimate", eng_estimate_words[cfg->estimate]}};
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
         if (!pairs[i][1]) continue;
@@ -25,10 +25,9 @@ static size_t read_query(const struct config *cfg, struct api_field query[4]) {
 
 static int ask(const struct config *cfg, const struct buf *photo, struct err *e) {
     struct api_field query[4];
-    int is_png = photo->len > 0 && photo->p[0] == 0x89;
     struct api_input in = {.query = query,
                            .n_query = read_query(cfg, query),
-                           .content_type = is_png ? "image/png" : "image/jpeg",
+                           .content_type = local_media(photo),
                            .accept = "image/png",
                            .request_id = "local",
                            .body = photo->p,

@@ -117,6 +117,7 @@ enum eng_estimate {
     ENG_MEDIAN, /* of each number's distribution given the numbers before it: least mean error */
     ENG_MEAN    /* the same, rounded to the nearest level */
 };
+extern const char *const eng_estimate_words[]; /* "mode", "median", "mean", NULL */
 
 /* The tasks, with the prompts of engine/ask/prompt.h (docs/model.md sections 4.3 and 4.5). */
 enum eng_task {

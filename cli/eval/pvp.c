@@ -17,11 +17,12 @@
 #include <strings.h>
 
 #include "cli/eval/eval.h"
+#include "cli/places.h"
 #include "data/files.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
-enum { FILES_MAX = 100000, MOSAICS = 5, GRID_MAX = 1024 };
+enum { FILES_MAX = 100000, MOSAICS = 5 };
 static const int mosaics[MOSAICS] = {1, 4, 8, 16, 32};
 static const enum eng_estimate estimates[2] = {ENG_MODE, ENG_MEDIAN};
 
@@ -146,7 +147,7 @@ static int judge(struct pvp *v, const char *name, struct eng_picture *picture, s
         double error = mean_error(v->answer[k], truth, (size_t)v->n * 3);
         v->each[k][v->pictures] = (float)error;
         v->error[k] += error;
-        if (v->cfg->out && save(v, name, config_estimates[estimates[k]], v->answer[k], e))
+        if (v->cfg->out && save(v, name, eng_estimate_words[estimates[k]], v->answer[k], e))
             return e->code;
     }
     if (v->cfg->out && save(v, name, "truth", truth, e)) return e->code;
@@ -196,7 +197,7 @@ static void print_table(struct pvp *v) {
            2.0 * n * v->n / ((double)v->ns / 1e9));
     printf("  %-26s %7s %11s\n", "mean absolute error", "levels", "RE");
     for (int k = 0; k < 2; k++)
-        line(config_estimates[estimates[k]], v->error[k] / n);
+        line(eng_estimate_words[estimates[k]], v->error[k] / n);
     for (int k = 0; k < MOSAICS; k++) {
         char name[32];
         snprintf(name, sizeof(name), "%d x %d thumbnail", mosaics[k], mosaics[k]);
@@ -210,7 +211,7 @@ static void print_table(struct pvp *v) {
         const float *each = v->each[k];
         qsort(v->each[k], v->pictures, sizeof(*each), by_size);
         printf("  %-7s by picture: best %.2f, middle %.2f, worst %.2f\n",
-               config_estimates[estimates[k]], each[0], each[v->pictures / 2],
+               eng_estimate_words[estimates[k]], each[0], each[v->pictures / 2],
                each[v->pictures - 1]);
     }
 }
@@ -225,7 +226,7 @@ static void report(const struct pvp *v) {
         json_t *figures = json_object();
         eval_set(figures, "mae_levels", v->error[k] / n);
         eval_set(figures, "re_percent", v->error[k] / n * 300 / 255);
-        json_object_set_new(o, config_estimates[estimates[k]], figures);
+        json_object_set_new(o, eng_estimate_words[estimates[k]], figures);
     }
     for (int k = 0; k < MOSAICS; k++) {
         char name[32];
@@ -245,10 +246,7 @@ static int run(struct pvp *v, const char *dir, struct err *e) {
         v->each[k] = mem_must((size_t)(n + 1) * sizeof(*v->each[k]));
         v->answer[k] = mem_must((size_t)v->n * 3);
     }
-    v->points = mem_must(v->n * sizeof(*v->points));
-    for (uint32_t i = 0; i < v->n; i++)
-        v->points[i] = (struct eng_point){(uint16_t)(i % (uint32_t)v->grid),
-                                          (uint16_t)(i / (uint32_t)v->grid)};
+    v->points = places_of(v->grid);
     int rc = 0;
     for (int i = 0; rc == 0 && i < n; i++)
         rc = picture(v, dir, list[i], e);

@@ -4,6 +4,11 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/engine.h"
+
+const char *const eng_estimate_words[] = {
+    [ENG_MODE] = "mode", [ENG_MEDIAN] = "median", [ENG_MEAN] = "mean", NULL};
+
 int estimate_mode(const double *p) {
     int best = 0;
     for (int v = 1; v < ESTIMATE_LEVELS; v++)

@@ -9,16 +9,12 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/base/num.h"
 
 static const struct grammar_spec *const specs[FORM_NUMBERS] = {
     [FORM_COLOUR] = &grammar_colour, [FORM_BIT] = &grammar_bit,     [FORM_BOX] = &grammar_box,
     [FORM_DRIVE] = &grammar_drive,   [FORM_SHOOT] = &grammar_shoot,
 };
-
-static int by_id(const void *a, const void *b) {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
-}
 
 static void join_heads(struct forms *f) {
     size_t most = 0, n = 0;
@@ -28,7 +24,7 @@ static void join_heads(struct forms *f) {
     for (int k = 0; k < FORM_NUMBERS; k++)
         for (int i = 0; i < f->g[k]->n_head; i++)
             f->head_ids[n++] = f->g[k]->head_ids[i];
-    qsort(f->head_ids, n, sizeof f->head_ids[0], by_id);
+    qsort(f->head_ids, n, sizeof f->head_ids[0], by_int32);
     for (size_t i = 0; i < n; i++)
         if (f->n_head == 0 || f->head_ids[f->n_head - 1] != f->head_ids[i])
             f->head_ids[f->n_head++] = f->head_ids[i];
@@ -36,7 +32,7 @@ static void join_heads(struct forms *f) {
 
 static int32_t column(const struct forms *f, int32_t token) {
     const int32_t *hit =
-        bsearch(&token, f->head_ids, (size_t)f->n_head, sizeof f->head_ids[0], by_id);
+        bsearch(&token, f->head_ids, (size_t)f->n_head, sizeof f->head_ids[0], by_int32);
     must(hit);
     return (int32_t)(hit - f->head_ids);
 }

@@ -20,6 +20,7 @@
 #include "engine/model/source.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/str.h"
 
 struct bind {
     struct model *m;
@@ -373,11 +374,6 @@ static void bind_llama(struct bind *b, struct llama *w) {
 }
 
 /* ---- what is left over -------------------------------------------------------------------------- */
-
-static int has_suffix(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
 
 /* Tensors that published checkpoints have and the graph doesn't: the tower's own norm and head, the
  * block behind the last one in use, angle tables of old LLaMA exports. */

@@ -18,6 +18,7 @@
 #include "engine/model/parts.h"
 #include "engine/model/source.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/num.h"
 
 /* ---- device memory -------------------------------------------------------------------------------- */
 
@@ -201,8 +202,6 @@ static int make_tables(struct model *m, struct err *e) {
     return 0;
 }
 
-static const double MIB = 1024.0 * 1024.0;
-
 /* Are there surely more bytes of weights than room for them? Said before minutes are spent on reading. */
 static int check_room(const struct model *m, const struct source *source, struct err *e) {
     struct kern_stats s;
@@ -210,7 +209,7 @@ static int check_room(const struct model *m, const struct source *source, struct
     uint64_t need = source_bytes(source, &m->c, m->as_fp8);
     if (!s.most_bytes || need <= s.most_bytes) return 0;
     return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
-                   (double)need / MIB, (double)s.most_bytes / MIB);
+                   in_mib(need), in_mib(s.most_bytes));
 }
 
 /* The weights of `source` on the device; `named` are the bytes whose digest names the model. */
@@ -231,7 +230,7 @@ static int load(const struct model_config *c, struct source *source, int as_fp8,
     if (!rc) rc = check_room(m, source, e);
     if (!rc) {
         rc = bind_weights(m, source, e);
-        double need = (double)source_bytes(source, &m->c, as_fp8) / MIB;
+        double need = in_mib(source_bytes(source, &m->c, as_fp8));
         if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", need);
     }
     if (!rc) rc = ops->sync(k, e);

@@ -22,6 +22,7 @@
 #include "engine/run/speak.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/num.h"
 
 /* ---- start ---- */
 
@@ -81,8 +82,6 @@ static void form_init(struct lane_form *f, const struct grammar *g, int32_t set0
         spell(f, field, g->fields[field].root, stack, 0);
     mem_free(stack);
 }
-
-static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
 
 void lane_init(struct lanes *ls, const struct forms *forms, struct kv *kv, int32_t n,
                int32_t tail_max) {

@@ -6,8 +6,7 @@
 #include "engine/unit/unit.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
-
-static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
+#include "kernels/base/num.h"
 
 static int open_device(struct unit *u, const struct eng_options *o, const struct kern_ops *ops,
                        struct err *err) {

@@ -6,6 +6,7 @@
  * What somebody chose is taken or refused, never changed.
  */
 #include "engine/unit/unit.h"
+#include "kernels/base/num.h"
 
 enum {
     ROWS = 512, /* rows of a pass: as fast as more, and the first answers come sooner */
@@ -17,9 +18,6 @@ enum {
 };
 static const uint64_t FEATS_BYTES = (uint64_t)256 << 20; /* of those beyond the least */
 static const uint64_t KV_BYTES = (uint64_t)1 << 30;      /* of a pool whose size nobody chose */
-
-static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
-static int32_t at_most(int32_t a, int32_t b) { return a < b ? a : b; }
 
 int32_t unit_keys(const struct unit *u) {
     return u->size.tail_max + u->size.answer_max + u->pixels->form.explore_max;
@@ -112,15 +110,14 @@ static struct room room_of(const struct unit *u) {
 }
 
 static int no_room(const struct unit *u, uint64_t need, uint64_t left, struct err *err) {
-    const double mib = 1024.0 * 1024.0;
     struct kern_stats s;
     u->ops->stats(u->kern, &s);
     return err_set(
         err, E_NOMEM,
         "%d rows, %d lanes and %d KV slots need %.1f MiB beside the model's %.1f MiB; the "
         "device has %.1f MiB left: %.1f MiB are needed in all",
-        u->size.rows, u->size.lanes, u->size.runs + u->size.singles, (double)need / mib,
-        (double)s.live_bytes / mib, (double)left / mib, (double)(need + s.live_bytes) / mib);
+        u->size.rows, u->size.lanes, u->size.runs + u->size.singles, in_mib(need),
+        in_mib(s.live_bytes), in_mib(left), in_mib(need + s.live_bytes));
 }
 
 /* Pool for z->rows and z->lanes. 0, or E_NOMEM: they don't fit. */
