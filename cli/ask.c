@@ -16,6 +16,7 @@
 #include "cli/local.h"
 #include "data/files.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/str.h"
 
 static const struct task {
     const char *name, *path, *what;
@@ -68,11 +69,8 @@ static int add_word(struct form *f, const char *word, const char *picture, struc
     }
     int rc = file_read(word, &f->file[i], e);
     const struct buf *b = &f->file[i];
-    f->field[i] = (struct api_field){.name = picture,
-                                     .content_type =
-                                         b->len > 0 && b->p[0] == 0x89 ? "image/png" : "image/jpeg",
-                                     .data = b->p,
-                                     .len = b->len};
+    f->field[i] = (struct api_field){
+        .name = picture, .content_type = local_media(b), .data = b->p, .len = b->len};
     return rc;
 }
 
@@ -92,8 +90,7 @@ int cmd_ask(const struct config *cfg) {
     for (int i = 1; i < cfg->rest.n && rc == 0; i++)
         rc = add_word(&f, cfg->rest.at[i], is_act ? "frame" : "image", &e);
     const char *out = cfg->out ? cfg->out : "-";
-    size_t n = strlen(out);
-    int is_png = n > 4 && strcmp(out + n - 4, ".png") == 0;
+    int is_png = has_suffix(out, ".png");
     struct api_input in = {.content_type = "multipart/form-data",
                            .accept = is_png ? "image/png" : "application/json",
                            .request_id = "local",

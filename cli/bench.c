@@ -16,6 +16,7 @@
 
 #include "api/api.h"
 #include "cli/cmd.h"
+#include "cli/places.h"
 #include "cli/runs.h"
 #include "data/files.h"
 #include "kernels/base/clock.h"

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "cli/cmd.h"
+#include "cli/places.h"
 #include "cli/runs.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
@@ -251,9 +252,7 @@ static void print_json(struct mix *m) {
 static int run(struct mix *m, struct err *e) {
     uint32_t grid = (uint32_t)eng_info(m->eng)->grid;
     m->places = grid * grid;
-    m->points = mem_must(m->places * sizeof(*m->points));
-    for (uint32_t i = 0; i < m->places; i++)
-        m->points[i] = (struct eng_point){(uint16_t)(i % grid), (uint16_t)(i / grid)};
+    m->points = places_of((int)grid);
     int rc = one_turn(m, 0, e); /* wakes threads and pages, and is not counted */
     uint64_t start = clock_ns();
     for (int i = 0; rc == 0 && i < m->cfg->repeat && (i == 0 || since(start) < MINUTE_S); i++)

@@ -7,6 +7,11 @@
 
 #include "data/files.h"
 #include "kernels/base/queue.h"
+#include "media/picture.h"
+
+const char *local_media(const struct buf *photo) {
+    return picture_png_is(photo->p, photo->len) ? "image/png" : "image/jpeg";
+}
 
 static void on_wake(void *ud) { queue_poke(ud); }
 

@@ -25,10 +25,9 @@ static size_t read_query(const struct config *cfg, struct api_field query[4]) {
 
 static int ask(const struct config *cfg, const struct buf *photo, struct err *e) {
     struct api_field query[4];
-    int is_png = photo->len > 0 && photo->p[0] == 0x89;
     struct api_input in = {.query = query,
                            .n_query = read_query(cfg, query),
-                           .content_type = is_png ? "image/png" : "image/jpeg",
+                           .content_type = local_media(photo),
                            .accept = "image/png",
                            .request_id = "local",
                            .body = photo->p,

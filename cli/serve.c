@@ -2,17 +2,16 @@
 #include <stdio.h>
 
 #include "cli/cmd.h"
-
-#define SECOND UINT64_C(1000000000)
+#include "kernels/base/clock.h"
 
 static struct http_options http_options(const struct config *cfg) {
     return (struct http_options){.connections = (int)cfg->connections,
                                  .workers = (int)cfg->workers,
                                  .bodies_max = (size_t)cfg->bodies_mib << 20,
-                                 .limits = {.header_ns = (uint64_t)cfg->header_s * SECOND,
-                                            .body_ns = (uint64_t)cfg->body_s * SECOND,
-                                            .request_ns = (uint64_t)cfg->request_s * SECOND,
-                                            .idle_ns = (uint64_t)cfg->idle_s * SECOND},
+                                 .limits = {.header_ns = (uint64_t)cfg->header_s * CLOCK_S,
+                                            .body_ns = (uint64_t)cfg->body_s * CLOCK_S,
+                                            .request_ns = (uint64_t)cfg->request_s * CLOCK_S,
+                                            .idle_ns = (uint64_t)cfg->idle_s * CLOCK_S},
                                  .hosts = cfg->hosts.at,
                                  .n_hosts = (size_t)cfg->hosts.n,
                                  .is_verbose = (int)cfg->is_verbose};

@@ -19,7 +19,6 @@
 #include "server/http/accept.h"
 #include "server/life.h"
 
-#define SECOND UINT64_C(1000000000)
 enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 2000 };
 
 struct server {
@@ -96,7 +95,7 @@ static void drain(struct server *s, unsigned drain_s) {
     acceptor_stop(s->acceptor);
     listeners_close(&s->listeners);
     http_drain(s->http);
-    uint64_t end = clock_ns() + (uint64_t)drain_s * SECOND;
+    uint64_t end = clock_ns() + (uint64_t)drain_s * CLOCK_S;
     while (http_requests(s->http) && clock_ns() < end) {
         int signal = life_wait(&s->life, DRAIN_TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) break;

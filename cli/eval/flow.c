@@ -46,7 +46,7 @@ int eval_submit(struct eval *v, const struct eng_ask *ask, struct eng_job **job,
 
 static void say(struct flow *f, int last) {
     uint64_t now = clock_ns();
-    if (!isatty(STDERR_FILENO) || (!last && now - f->said_ns < SAY_MS * UINT64_C(1000000))) return;
+    if (!isatty(STDERR_FILENO) || (!last && now - f->said_ns < SAY_MS * CLOCK_MS)) return;
     f->said_ns = now;
     char score[80] = "";
     if (f->how->say && f->done) f->how->say(f->ud, score, sizeof(score));

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/base/err.h"
+#include "kernels/base/num.h"
 
 /* ---- boxes ---- */
 
@@ -79,13 +79,8 @@ double metric_best_constant(struct metric_vote *votes, size_t n, const char *gro
     return best;
 }
 
-static int by_value(const void *a, const void *b) {
-    int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
 int metric_median(int *values, size_t n) {
     if (n == 0) return 0;
-    qsort(values, n, sizeof(*values), by_value);
+    qsort(values, n, sizeof(*values), by_int32);
     return values[(n - 1) / 2];
 }

@@ -17,11 +17,12 @@
 #include <strings.h>
 
 #include "cli/eval/eval.h"
+#include "cli/places.h"
 #include "data/files.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
-enum { FILES_MAX = 100000, MOSAICS = 5, GRID_MAX = 1024 };
+enum { FILES_MAX = 100000, MOSAICS = 5 };
 static const int mosaics[MOSAICS] = {1, 4, 8, 16, 32};
 static const enum eng_estimate estimates[2] = {ENG_MODE, ENG_MEDIAN};
 
@@ -245,10 +246,7 @@ static int run(struct pvp *v, const char *dir, struct err *e) {
         v->each[k] = mem_must((size_t)(n + 1) * sizeof(*v->each[k]));
         v->answer[k] = mem_must((size_t)v->n * 3);
     }
-    v->points = mem_must(v->n * sizeof(*v->points));
-    for (uint32_t i = 0; i < v->n; i++)
-        v->points[i] = (struct eng_point){(uint16_t)(i % (uint32_t)v->grid),
-                                          (uint16_t)(i / (uint32_t)v->grid)};
+    v->points = places_of(v->grid);
     int rc = 0;
     for (int i = 0; rc == 0 && i < n; i++)
         rc = picture(v, dir, list[i], e);

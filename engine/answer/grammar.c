@@ -16,6 +16,7 @@
 
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/num.h"
 
 enum {
     TEXT_TOKENS = 16, /* of a number and what stands behind it */
@@ -201,17 +202,12 @@ static void lay_out_nodes(struct grammar *g, const struct draft *d) {
     g->n_nodes = d->n;
 }
 
-static int by_id(const void *a, const void *b) {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void collect_head(struct grammar *g) {
     int n = 0;
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; has_choice(&g->nodes[i]) && k < g->nodes[i].edges; k++)
             g->head_ids[n++] = g->edges[g->nodes[i].edge0 + k].token;
-    if (n) qsort(g->head_ids, (size_t)n, sizeof *g->head_ids, by_id);
+    if (n) qsort(g->head_ids, (size_t)n, sizeof *g->head_ids, by_int32);
     for (int i = 0; i < n; i++)
         if (g->n_head == 0 || g->head_ids[g->n_head - 1] != g->head_ids[i])
             g->head_ids[g->n_head++] = g->head_ids[i];
@@ -222,7 +218,7 @@ static int column_set(struct grammar *g, const struct grammar_node *n) {
     int32_t at = g->col_off[g->n_sets], *fresh = g->cols + at;
     for (int k = 0; k < n->edges; k++) {
         const int32_t *hit = bsearch(&g->edges[n->edge0 + k].token, g->head_ids, (size_t)g->n_head,
-                                     sizeof *g->head_ids, by_id);
+                                     sizeof *g->head_ids, by_int32);
         must(hit);
         fresh[k] = (int32_t)(hit - g->head_ids);
     }

@@ -9,16 +9,12 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/base/num.h"
 
 static const struct grammar_spec *const specs[KIND_NUMBERS] = {
     [KIND_COLOUR] = &grammar_colour, [KIND_BIT] = &grammar_bit,     [KIND_BOX] = &grammar_box,
     [KIND_DRIVE] = &grammar_drive,   [KIND_SHOOT] = &grammar_shoot,
 };
-
-static int by_id(const void *a, const void *b) {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
-}
 
 static void join_heads(struct kinds *ks) {
     size_t most = 0, n = 0;
@@ -28,7 +24,7 @@ static void join_heads(struct kinds *ks) {
     for (int k = 0; k < KIND_NUMBERS; k++)
         for (int i = 0; i < ks->g[k]->n_head; i++)
             ks->head_ids[n++] = ks->g[k]->head_ids[i];
-    qsort(ks->head_ids, n, sizeof ks->head_ids[0], by_id);
+    qsort(ks->head_ids, n, sizeof ks->head_ids[0], by_int32);
     for (size_t i = 0; i < n; i++)
         if (ks->n_head == 0 || ks->head_ids[ks->n_head - 1] != ks->head_ids[i])
             ks->head_ids[ks->n_head++] = ks->head_ids[i];
@@ -36,7 +32,7 @@ static void join_heads(struct kinds *ks) {
 
 static int32_t column(const struct kinds *ks, int32_t token) {
     const int32_t *hit =
-        bsearch(&token, ks->head_ids, (size_t)ks->n_head, sizeof ks->head_ids[0], by_id);
+        bsearch(&token, ks->head_ids, (size_t)ks->n_head, sizeof ks->head_ids[0], by_int32);
     must(hit);
     return (int32_t)(hit - ks->head_ids);
 }

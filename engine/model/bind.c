@@ -17,6 +17,7 @@
 #include "engine/model/weights.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/str.h"
 
 struct bind {
     struct model *m;
@@ -332,11 +333,6 @@ static void bind_llama(struct bind *b, struct llama *w) {
 }
 
 /* ---- what is left over ---- */
-
-static int has_suffix(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
 
 /* Tensors of published checkpoints that the network does not use: the tower's own norm and head,
  * the block behind the last one in use, angle tables of old LLaMA exports. */

@@ -10,6 +10,7 @@
 #include "engine/model/internal.h"
 #include "engine/model/weights.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/num.h"
 
 /* Room for every allocation to come. */
 static int make_tables(struct model *m, struct err *e) {
@@ -25,8 +26,6 @@ static int make_tables(struct model *m, struct err *e) {
                : err_set(e, E_NOMEM, "no memory for the tables of %d layers", vit + text);
 }
 
-static const double MIB = 1024.0 * 1024.0;
-
 /* E_NOMEM when the weights alone are surely more than the device's memory. Found before minutes are
  * spent on reading them. */
 static int check_room(const struct model *m, const struct weights *w, struct err *e) {
@@ -35,7 +34,7 @@ static int check_room(const struct model *m, const struct weights *w, struct err
     uint64_t need = w->bytes(w, &m->c, m->as_fp8);
     if (!s.most_bytes || need <= s.most_bytes) return 0;
     return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
-                   (double)need / MIB, (double)s.most_bytes / MIB);
+                   in_mib(need), in_mib(s.most_bytes));
 }
 
 /* A model of these weights. `named`: the bytes whose digest names it. */
@@ -56,7 +55,7 @@ static int load(const struct model_config *c, struct weights *w, int as_fp8, con
     if (!rc) rc = check_room(m, w, e);
     if (!rc) {
         rc = bind_weights(m, w, e);
-        double need = (double)w->bytes(w, &m->c, as_fp8) / MIB;
+        double need = in_mib(w->bytes(w, &m->c, as_fp8));
         if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", need);
     }
     if (!rc) rc = ops->sync(k, e);

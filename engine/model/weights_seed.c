@@ -15,11 +15,7 @@
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
-
-static int has_suffix(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
+#include "kernels/base/str.h"
 
 /* FNV-1a of the name, mixed with the seed. */
 static uint64_t seed_of(uint64_t seed, const char *name) {

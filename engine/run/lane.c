@@ -22,6 +22,7 @@
 #include "engine/run/generate.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/num.h"
 
 /* ---- start ---- */
 
@@ -81,8 +82,6 @@ static void kind_init(struct lane_kind *k, const struct grammar *g, int32_t set0
         spell(k, field, g->fields[field].root, stack, 0);
     mem_free(stack);
 }
-
-static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
 
 void lane_init(struct lanes *ls, const struct kinds *kinds, struct kv *kv, int32_t n,
                int32_t tail_max) {

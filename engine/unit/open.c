@@ -6,8 +6,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-
-static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
+#include "kernels/base/num.h"
 
 /* What a device has to say that is no error goes to the log as it is. */
 static void log_note(void *ud, const char *text) {

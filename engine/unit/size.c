@@ -7,6 +7,7 @@
  * bounds the pool. A size that the options give is taken or refused, never changed.
  */
 #include "engine/unit/unit.h"
+#include "kernels/base/num.h"
 
 enum {
     CACHED_IMAGES = 32,
@@ -17,9 +18,6 @@ enum {
 };
 static const uint64_t FEATS_BYTES = (uint64_t)256 << 20; /* of more than FEATS pictures */
 static const uint64_t KV_BYTES = (uint64_t)1 << 30;
-
-static int32_t at_least(int32_t a, int32_t b) { return a > b ? a : b; }
-static int32_t at_most(int32_t a, int32_t b) { return a < b ? a : b; }
 
 int32_t unit_keys(const struct unit *u) {
     return u->size.tail_max + u->size.answer_max + u->pixels->questions.explore_max;
@@ -113,15 +111,14 @@ static struct room room_of(const struct unit *u) {
 }
 
 static int no_room(const struct unit *u, uint64_t need, uint64_t left, struct err *err) {
-    const double mib = 1024.0 * 1024.0;
     struct kern_stats s;
     u->ops->stats(u->kern, &s);
     return err_set(
         err, E_NOMEM,
         "%d rows, %d lanes and %d KV slots need %.1f MiB beside the model's %.1f MiB; the "
         "device has %.1f MiB left: %.1f MiB are needed in all",
-        u->size.rows, u->size.lanes, u->size.range_slots + u->size.single_slots, (double)need / mib,
-        (double)s.live_bytes / mib, (double)left / mib, (double)(need + s.live_bytes) / mib);
+        u->size.rows, u->size.lanes, u->size.range_slots + u->size.single_slots, in_mib(need),
+        in_mib(s.live_bytes), in_mib(left), in_mib(need + s.live_bytes));
 }
 
 /* The pool for z->rows and z->lanes. E_NOMEM: they don't fit. */

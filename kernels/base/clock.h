@@ -5,6 +5,9 @@
 #include <stdint.h>
 #include <time.h>
 
+#define CLOCK_MS UINT64_C(1000000)
+#define CLOCK_S  UINT64_C(1000000000)
+
 /* Nanoseconds since some fixed point; never goes back. Thread: any. */
 static inline uint64_t clock_ns(void) {
     struct timespec ts;

@@ -19,10 +19,9 @@
 #include "kernels/base/mem.h"
 #include "server/http/req.h"
 
-#define SECOND UINT64_C(1000000000)
 enum { TICK_MS = 250, EVENTS = 64, HANDFUL = 64 };
-static const uint64_t discard_ns = 5 * SECOND, rate_grace_ns = 5 * SECOND, ping_ns = 15 * SECOND;
-static const uint64_t last_words_ns = 10 * SECOND; /* in which a late stream may end itself */
+static const uint64_t discard_ns = 5 * CLOCK_S, rate_grace_ns = 5 * CLOCK_S, ping_ns = 15 * CLOCK_S;
+static const uint64_t last_words_ns = 10 * CLOCK_S; /* in which a late stream may end itself */
 static const uint64_t body_bytes_per_s = 1024;
 
 struct watch {
@@ -87,7 +86,7 @@ static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handfu
         break;
     case WATCH_BODY:
         if (age > w->limits.body_ns ||
-            (age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / SECOND * body_bytes_per_s))
+            (age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / CLOCK_S * body_bytes_per_s))
             cut(c);
         break;
     case WATCH_DISCARD:
@@ -141,7 +140,7 @@ static void *run(void *ud) {
             if (events[i].data.u64 == UINT64_MAX) return NULL;
         }
         if (n > 0) left(w, events, n);
-        if (clock_ns() - scanned_ns < (uint64_t)TICK_MS * 1000000 / 2) continue;
+        if (clock_ns() - scanned_ns < TICK_MS * CLOCK_MS / 2) continue;
         scan(w);
         scanned_ns = clock_ns();
     }
