@@ -123,11 +123,11 @@ define room-rules
 room-$(1): $(call archive,$(1))
 $(call archive,$(1)): $(call objects,$(src-$(1))) $(if $(filter api,$(1)),$(B)/gen/webui.o)
 	@rm -f $$@ && ar rcs $$@ $$^
-$(B)/tests/run-$(1): $(call objects,tests/run.c $(test-src-$(1))) $(call archives,$(1))
+$(B)/tests/run-$(1): $(call objects,tests/run.c tests/check.c $(test-src-$(1))) $(call archives,$(1))
 	$$(call say,ld,$$@)
 	$$(Q)$$(CC) $$(ldflags) $$(LDFLAGS) -o $$@ $$^ $$(libs-$(1)) $$(LDLIBS)
 test-$(1): $(B)/tests/run-$(1)
-	@$(B)/tests/run-$(1) $(run-flags) $(T)
+	@$(B)/tests/run-$(1) $$(run-flags) $$(T)
 endef
 $(foreach r,$(rooms),$(eval $(call room-rules,$(r))))
 

@@ -1,7 +1,8 @@
 # test.mk - every suite, and the plugins that the tests load.
 
-# Sanitizers are slow, and so are the machines of strangers.
-run-flags = --seed $(SEED) $(if $(SAN),--limit 300)
+# As many tests at a time as there are cores; where there is a graphics card they take turns at it.
+jobs      := $(if $(wildcard /dev/nvidiactl),1,$(shell nproc))
+run-flags := --seed $(SEED) -j $(jobs) $(if $(SAN),--limit 300)
 
 # Plugins that are wrong in one way each, for the tests of the loader.
 fakes := $(patsubst %,$(B)/tests/plugin_%.so,good weak abi size hole null mute)
