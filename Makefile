@@ -6,6 +6,7 @@
 #   O=dir            object folder, default build/; another one leaves ./lammd alone
 #   SAN=address|undefined|thread   build (and test) with a sanitizer
 #   T=substring      only the tests whose name contains it
+#   LONG=1           tests at the counts that are promised, as `make test-long`
 #   SEED=n           seed of the tests' random numbers
 #   V=1              show whole commands
 
@@ -15,7 +16,7 @@ PYTHON  ?= $(firstword $(wildcard /usr/bin/python3) python3)
 SEED    ?= 1
 
 ifeq ($(MAKELEVEL),0)
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules -j$(shell nproc) # another -j on the command line wins
 endif
 Q   := $(if $(V),,@)
 say  = $(if $(V),,@echo '  $(1)  $(2)')
@@ -79,7 +80,7 @@ cflags   += $(san-$(SAN))
 ldflags  += $(san-$(SAN))
 endif
 ifeq ($(SAN),fuzz)
-CC := clang
+override CC := clang
 endif
 
 # Kernels: -O3, and vector code by file name. Which of it runs is decided at run time. No flag here
@@ -156,7 +157,7 @@ help: ## this text
 	    /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile $(parts)
 	@printf '\n  make room-ROOM      one archive; make test-ROOM [T=substring]: its unit tests\n'
 	@printf '                      ROOM is one of: $(rooms)\n'
-	@printf '  O=dir objects, SAN=address|undefined|thread sanitizer, SEED=n\n'
+	@printf '  O=dir objects, SAN=address|undefined|thread sanitizer, SEED=n, LONG=1 full counts\n'
 
 parts := mk/use.mk mk/test.mk mk/cuda.mk mk/fuzz.mk
 include $(parts)

@@ -2,7 +2,8 @@
 
 # As many tests at a time as there are cores; where there is a graphics card they take turns at it.
 jobs      := $(if $(wildcard /dev/nvidiactl),1,$(shell nproc))
-run-flags := --seed $(SEED) -j $(jobs) $(if $(SAN),--limit 300)
+long      := $(if $(LONG),--long)
+run-flags := --seed $(SEED) -j$(jobs) $(if $(SAN),--limit 300) $(long)
 
 # Plugins that are wrong in one way each, for the tests of the loader.
 fakes := $(patsubst %,$(B)/tests/plugin_%.so,good weak abi size hole null mute)
@@ -20,13 +21,18 @@ $(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
 ##@ Prove
 # Each suite prints `N passed, N failed` last; tests/total.sh runs them in turn and adds up.
 runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
-suites  := $(sort $(wildcard tests/*/run.py))
-.PHONY: test
-test: all $(runners:%=$(B)/tests/run-%) $(dying) ## every test; ends with `N passed, N failed`
+python  := $(sort $(wildcard tests/*/run.py))
+.PHONY: test test-long suites
+test: ## every test at small counts, installing what is missing; ends with `N passed, N failed`
+test-long: ## every test at the counts that are promised
+test test-long:
+	@$(deps) $(packages-build) -- $(packages-test)
+	@$(MAKE) --no-print-directory suites $(if $(filter test-long,$@),LONG=1)
+suites: all $(runners:%=$(B)/tests/run-%) $(dying)
 	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
-	    $(foreach s,$(suites),'$(PYTHON) $(s) $(T)') \
-	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' '$(MAKE) -s check')
+	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \
+	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' $(if $(LONG),$(fuzz-long)) '$(MAKE) -s check')
 
 .PHONY: check format
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format

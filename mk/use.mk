@@ -15,15 +15,14 @@ packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-y
                   clang-format g++
 
 ##@ Use
-.PHONY: deps deps-build
-deps-build: packages := $(packages-build)
-deps: packages := $(packages-build) $(packages-test)
+deps = CC='$(CC)' PYTHON='$(PYTHON)' sh tools/deps.sh
+.PHONY: deps
 deps: ## install what building and testing need from Debian (as root, or with sudo)
-deps deps-build:
-	@sh tools/deps.sh $(packages)
+	@$(deps) $(packages-build) $(packages-test)
 
 .PHONY: run
-run: deps-build ## install what is missing, build, and serve models/lamm-mini on 127.0.0.1:8080
+run: ## install what is missing, build, and serve models/lamm-mini on 127.0.0.1:8080
+	@$(deps) $(packages-build)
 	@$(MAKE) --no-print-directory all
 	@echo 'Next: open http://127.0.0.1:8080/ and drop a photo on the page, or in another terminal:'
 	@echo '  curl -F image=@photo.jpg http://127.0.0.1:8080/v1/reconstruct -o seen.png'

@@ -1,6 +1,6 @@
 /* run.c - runs the tests that were linked with it.
  *
- *     run-base [--list] [--seed N] [--limit SECONDS] [--idle SECONDS] [--long] [-j N]
+ *     run-base [--list] [--seed N] [--limit SECONDS] [--idle SECONDS] [--long] [-jN]
  *              [--no-fork] [-v] [SUBSTRING...]
  *
  * 1. Every test runs in a child with its own process group, so that a crash, a hang or a stray
@@ -11,7 +11,7 @@
  * 4. A test's limit is processor time, of all its threads together: on a busy machine a test takes
  *    longer and does not fail. One that waits for ever is found out because it uses no processor time
  *    at all for --idle seconds, or, if it polls meanwhile, because CEILING times its limit passed.
- * 5. -j N runs N tests at a time. What each prints is kept and shown in the order of the list.
+ * 5. -jN runs N tests at a time. What each prints is kept and shown in the order of the list.
  * 6. The last line is `N passed, N failed, N skipped`; the exit status is 0 only if none failed. No
  *    test by that name is no failure: the same substring is given to every room's runner.
  * --long is for test_count(): the full counts. --no-fork is for the debugger: the first failure ends
@@ -222,8 +222,8 @@ static int read_options(int argc, char **argv) {
             i++;
         else if (strcmp(a, "--idle") == 0 && read_number(argv[i + 1], 1, &idle_s))
             i++;
-        else if (strcmp(a, "-j") == 0 && read_number(argv[i + 1], 1, &at_a_time))
-            i++;
+        else if (strncmp(a, "-j", 2) == 0 && read_number(a + 2, 1, &at_a_time))
+            continue;
         else if (a[0] == '-')
             return -1;
         else
@@ -240,7 +240,7 @@ static void run_here(const struct test_case *t) {
 int main(int argc, char **argv) {
     int n_words = read_options(argc, argv), n = 0;
     if (n_words < 0) {
-        fprintf(stderr, "options: --list, --seed N, --limit SECONDS, --idle SECONDS, --long, -j N, "
+        fprintf(stderr, "options: --list, --seed N, --limit SECONDS, --idle SECONDS, --long, -jN, "
                         "--no-fork, -v\n");
         return 2;
     }

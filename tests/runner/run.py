@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""run.py - tests/run.c on tests that end in every way there is (bad.c), and tests/total.sh on suites.
+"""run.py - what runs the tests: tests/run.c on tests that end in every way there is (bad.c),
+tests/total.sh on suites, and tools/deps.sh on machines that lack something.
 
     tests/runner/run.py [--long] [substring...]        CC names the compiler, gcc by default
 
@@ -7,6 +8,7 @@ Ends with `N passed, N failed`.
 """
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ SOURCES = ["tests/run.c", "tests/check.c", "tests/runner/bad.c"]
 
 class Runner:
     def __init__(self, folder):
-        self.program = os.path.join(folder, "run-bad")
+        self.folder, self.program = folder, os.path.join(folder, "run-bad")
         cc = os.environ.get("CC", "gcc").split()
         subprocess.run([*cc, "-std=c11", "-D_GNU_SOURCE", "-I.", "-o", self.program, *SOURCES, "-lm"],
                        cwd=ROOT, check=True)
@@ -47,7 +49,7 @@ def test_every_end_is_seen(run):
 
 def test_two_at_a_time_speak_in_order(run):
     for jobs in ("1", "2", "9"):
-        counts, text = run("-j", jobs, "a_slow", "b_quick", "c_fail", "d_skip", "e_crash", "f_exit")
+        counts, text = run("-j" + jobs, "a_slow", "b_quick", "c_fail", "d_skip", "e_crash", "f_exit")
         assert counts == (2, 3, 1), text
         words = re.findall(r"the \w+ one speaks|FAIL \w+|skip: \w+", text)
         assert words == ["the slow one speaks", "the quick one speaks", "FAIL c_failing", "skip: d_skipping",
@@ -98,6 +100,83 @@ def test_suites_are_added_up(_):
     suites = ("echo 4 passed, 0 failed", "echo 2 passed, 1 failed, 7 skipped; false", "echo 0 passed, 0 failed; false", "true")
     done = subprocess.run(["sh", "tests/total.sh", *suites], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout.endswith("\n7 skipped\n6 passed, 3 failed\n"), done
+
+
+# ---- tools/deps.sh ----
+
+# What stands for Debian's tools: packages are files in a folder, and what is not in `shop` can't be had.
+DPKG = """for p; do case $p in -*) ;; *) [ ! -e "$HAVE/$p" ] || printf '/%s installed/' "$p" ;; esac; done"""
+APT = """echo "$*" >>"$HAVE/log"
+case $* in *update*) exit ;; esac
+for p; do case $p in -*|install) ;; *) [ -e "$SHOP/$p" ] || { echo "E: no $p" >&2; exit 100; } ;; esac; done
+for p; do case $p in -*|install) ;; *) : >"$HAVE/$p" ;; esac; done"""
+
+
+class Machine:
+    """A PATH with nothing on it but what is given: {name: shell script}."""
+
+    def __init__(self, folder, have=(), shop=(), **programs):
+        self.env = {"PATH": folder + "/bin", "HAVE": folder + "/have", "SHOP": folder + "/shop", "CC": "nocc"}
+        for name in ("bin", "have", "shop"):
+            shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
+            os.mkdir(f"{folder}/{name}")
+        for name in have:
+            open(f"{folder}/have/{name}", "w").close()
+        for name in shop:
+            open(f"{folder}/shop/{name}", "w").close()
+        os.symlink("/bin/sh", folder + "/bin/sh")
+        os.symlink("/usr/bin/env", folder + "/bin/env")
+        for name, script in programs.items():
+            with open(f"{folder}/bin/" + name.replace("_", "-"), "w", encoding="utf-8") as f:
+                f.write("#!/bin/sh\n" + script + "\n")
+            os.chmod(f.name, 0o755)
+
+    def deps(self, *words):
+        """(exit status, what was said, what apt-get was called with)"""
+        done = subprocess.run(["/bin/sh", ROOT + "/tools/deps.sh", *words], env=self.env, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, check=False)
+        log = self.env["HAVE"] + "/log"
+        calls = open(log, encoding="utf-8").read().splitlines() if os.path.exists(log) else []
+        return done.returncode, done.stdout + done.stderr, calls
+
+
+DEBIAN = dict(dpkg_query=DPKG, apt_get=APT, id="echo 0")
+ASKED = ("libpng-dev", "make", "--", "curl", "python3-pil")
+
+
+def test_deps_of_a_whole_machine_cost_nothing(run):
+    assert Machine(run.folder, have=ASKED, **DEBIAN).deps(*ASKED) == (0, "", [])
+    # what is there by another way: a program, a header, a module
+    m = Machine(run.folder, dpkg_query=DPKG, apt_get=APT, id="echo 0", make=":", curl=":", nocc=":", python3=":")
+    assert m.deps(*ASKED) == (0, "", [])
+
+
+def test_deps_installs_what_is_missing(run):
+    code, said, calls = Machine(run.folder, have=["make"], shop=ASKED, **DEBIAN).deps(*ASKED)
+    assert (code, said) == (0, "installing: libpng-dev curl python3-pil\n"), (code, said)
+    assert calls == ["-qq install -y --no-install-recommends libpng-dev curl python3-pil"], calls
+    m = Machine(run.folder, shop=ASKED, **{**DEBIAN, "id": "echo 1000"}, sudo='exec "$@"')
+    assert m.deps(*ASKED)[0] == 0
+
+
+def test_deps_goes_on_without_what_is_only_wanted(run):
+    m = Machine(run.folder, have=["make"], shop=["libpng-dev", "curl"], **DEBIAN)
+    code, said, calls = m.deps(*ASKED)  # all that can be had is installed
+    assert code == 0 and "tests will be skipped (as root: apt-get install --no-install-recommends python3-pil)" in said, said
+    assert "-qq update" in calls and os.path.exists(m.env["HAVE"] + "/curl")
+    no_root = Machine(run.folder, have=["make", "libpng-dev"], shop=ASKED, **{**DEBIAN, "id": "echo 1000"})
+    code, said, calls = no_root.deps(*ASKED)
+    assert code == 0 and not calls and "skipped (as root: apt-get install --no-install-recommends curl python3-pil)" in said, said
+    sudo_fails = Machine(run.folder, have=["make", "libpng-dev"], **{**DEBIAN, "id": "echo 1000"}, sudo="exit 1")
+    assert sudo_fails.deps(*ASKED)[0] == 0
+
+
+def test_deps_fails_without_what_is_needed(run):
+    code, said, _ = Machine(run.folder, have=["make"], shop=["curl"], **DEBIAN).deps(*ASKED)
+    assert code == 1 and "missing (as root: apt-get install --no-install-recommends libpng-dev)" in said, said
+    elsewhere = Machine(run.folder, id="echo 0", make=":")
+    code, said, _ = elsewhere.deps(*ASKED)
+    assert code == 1 and "no Debian here" in said and "hold: libpng-dev)" in said, said
 
 
 def main():
