@@ -4,10 +4,12 @@
  *         CHECK_EQ(kv_free(kv), 64);
  *     }
  *
- * A test registers itself and runs in a process of its own, with a time limit (run.c). The first
- * check that fails says what it expected and found, and ends the test. Where something outside is
- * missing, skip("why") ends it, aloud, and is counted. Random numbers come from test_seed(), which
- * depends on the run's --seed and the test's name, not on which tests ran before.
+ * A test registers itself and runs in a process of its own, with a limit of processor time (run.c).
+ * The first check that fails says what it expected and found, and ends the test. Where something
+ * outside is missing, skip("why") ends it, aloud, and is counted. Random numbers come from
+ * test_seed(), which depends on the run's --seed and the test's name, not on which tests ran before.
+ * How often a test tries its matter is test_count(few, full): few in `make test`, which everybody
+ * waits for, and the number that is promised in `make test-long`.
  */
 #ifndef TESTS_CHECK_H
 #define TESTS_CHECK_H
@@ -20,10 +22,13 @@
 struct test_case {
     const char *name, *file;
     void (*run)(void);
-    unsigned seconds; /* time limit; 0: the runner's default */
+    unsigned seconds; /* limit in seconds of processor time; less than the runner's: that */
     struct test_case *next;
 };
+/* The runner's side: exit statuses of a child, and what it calls there before the test. */
+enum { TEST_FAILED = 1, TEST_SKIPPED = 77 };
 void test_register(struct test_case *t);
+void test_begin(const struct test_case *t, uint64_t seed, int is_long);
 
 #define TEST(id) TEST_LIMIT(id, 0)
 #define TEST_LIMIT(id, limit_s)                                                                 \
@@ -36,6 +41,7 @@ __attribute__((noreturn, format(printf, 3, 4))) void test_failed(const char *fil
                                                                  const char *fmt, ...);
 __attribute__((noreturn, format(printf, 1, 2))) void skip(const char *why, ...);
 uint64_t test_seed(void);
+int test_count(int few, int full);
 
 #define CHECK(cond)        ((cond) ? (void)0 : test_failed(__FILE__, __LINE__, "not so: %s", #cond))
 #define CHECK_EQ(a, b)     check_eq((long long)(a), (long long)(b), #a, #b, __FILE__, __LINE__)

@@ -1,37 +1,54 @@
 /* run.c - runs the tests that were linked with it.
  *
- *     run-base [--list] [--seed N] [--limit SECONDS] [--no-fork] [-v] [--not SUBSTRING] [SUBSTRING...]
+ *     run-base [--list] [--seed N] [--limit SECONDS] [--idle SECONDS] [--long] [-jN]
+ *              [--no-fork] [-v] [--not SUBSTRING] [SUBSTRING...]
  *
  * 1. Every test runs in a child with its own process group, so that a crash, a hang or a stray
  *    process can't touch the next test; what is left of the group when the child ends is killed.
  * 2. The parent has no threads and forks before any exist: right under ThreadSanitizer too.
  * 3. A child that passed leaves by exit(), so that leak checkers get to speak; what they complain
  *    about is a failure.
- * 4. The last line is `N passed, N failed, N skipped`; the exit status is 0 only if none failed. No
+ * 4. A test's limit is processor time, of all its threads together: on a busy machine a test takes
+ *    longer and does not fail. One that waits for ever is found out because it uses no processor time
+ *    at all for --idle seconds, or, if it polls meanwhile, because CEILING times its limit passed.
+ * 5. -jN runs N tests at a time. What each prints is kept and shown in the order of the list.
+ * 6. The last line is `N passed, N failed, N skipped`; the exit status is 0 only if none failed. No
  *    test by that name is no failure: the same substring is given to every room's runner.
- * --no-fork is for the debugger: the first failure ends everything.
+ * --long is for test_count(): the full counts. --no-fork is for the debugger: the first failure ends
+ * everything.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "kernels/base/clock.h"
 #include "tests/check.h"
 
-enum { EXIT_FAILED = 1, EXIT_SKIPPED = 77 };
+enum { CASES_MAX = 4000, CEILING = 20, SLOW_S = 5 };
 enum result { PASSED, FAILED, SKIPPED, N_RESULTS };
 
+/* One test of this run. */
+struct job {
+    const struct test_case *t;
+    pid_t pid;
+    int out, is_over; /* what it prints (-1: straight to our own); the child is gone */
+    enum result result;
+    char why[100];                /* of a failure that the test itself can't speak of */
+    uint64_t begun_ns, wall_ns;   /* on the clock of the wall */
+    uint64_t cpu_ns, moved_at_ns; /* processor time so far, and when that was last seen to grow */
+};
+
 static struct test_case *cases; /* sorted by file, then name */
-static const struct test_case *running;
-static uint64_t run_seed = 1;
-static uint64_t limit_s = 60;
-static int is_list, is_verbose, is_debugged;
+static struct job jobs[CASES_MAX];
+static uint64_t run_seed = 1, limit_s = 60, idle_s = 60, at_a_time = 1;
+static int is_list, is_verbose, is_debugged, is_long;
 static const char *left_out; /* a substring, or NULL */
 
 void test_register(struct test_case *t) {
@@ -45,140 +62,131 @@ void test_register(struct test_case *t) {
     *at = t;
 }
 
-/* ---- in the child ---- */
-void test_failed(const char *file, int line, const char *fmt, ...) {
-    char text[1000];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    printf("%s:%d: %s: %s\n", file, line, running->name, text);
-    fflush(stdout);
-    _exit(EXIT_FAILED);
-}
-
-void skip(const char *why, ...) {
-    char text[1000];
-    va_list ap;
-    va_start(ap, why);
-    vsnprintf(text, sizeof(text), why, ap);
-    va_end(ap);
-    printf("skip: %s: %s\n", running->name, text);
-    fflush(stdout);
-    _exit(EXIT_SKIPPED);
-}
-
-uint64_t test_seed(void) {
-    uint64_t h = run_seed * 0x9e3779b97f4a7c15u;
-    for (const char *c = running->name; *c; c++)
-        h = (h ^ (unsigned char)*c) * 0x100000001b3u;
-    return h;
-}
-
-void check_eq(long long a, long long b, const char *as, const char *bs, const char *file,
-              int line) {
-    if (a != b) test_failed(file, line, "%s is %lld, not %s = %lld", as, a, bs, b);
-}
-
-void check_str(const char *a, const char *b, const char *as, const char *bs, const char *file,
-               int line) {
-    if (!a || !b || strcmp(a, b) != 0)
-        test_failed(file, line, "%s is \"%s\", not %s = \"%s\"", as, a ? a : "NULL", bs,
-                    b ? b : "NULL");
-}
-
-void check_has(const char *a, const char *part, const char *as, const char *file, int line) {
-    if (!a || !strstr(a, part))
-        test_failed(file, line, "%s is \"%s\", without \"%s\"", as, a ? a : "NULL", part);
-}
-
-void check_near(double a, double b, double tol, const char *as, const char *bs, const char *file,
-                int line) {
-    if (!(fabs(a - b) <= tol))
-        test_failed(file, line, "%s is %.9g, not %s = %.9g: apart by %.3g > %.3g", as, a, bs, b,
-                    fabs(a - b), tol);
-}
-
-void check_mem(const void *a, const void *b, size_t n, const char *as, const char *bs,
-               const char *file, int line) {
-    const unsigned char *x = a, *y = b;
-    for (size_t i = 0; i < n; i++) {
-        if (x[i] != y[i])
-            test_failed(file, line, "%s and %s differ at byte %zu of %zu: %02x, not %02x", as, bs,
-                        i, n, x[i], y[i]);
-    }
-}
-
-/* ---- in the parent ---- */
-static void block_sigchld(int how) {
+/* ---- a child ---- */
+static void set_sigchld_blocked(int is_blocked) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    sigprocmask(how, &set, NULL);
+    sigprocmask(is_blocked ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-/* Wait for the child until the deadline. 0, or -1 when it is still running. SIGCHLD is blocked. */
-static int await(pid_t pid, uint64_t deadline_ns, int *status) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    for (;;) {
-        if (waitpid(pid, status, WNOHANG) == pid) return 0;
-        uint64_t now = clock_ns();
-        if (now >= deadline_ns) return -1;
-        uint64_t left = deadline_ns - now;
-        struct timespec ts = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
-        sigtimedwait(&set, NULL, &ts);
-    }
-}
-
-static void run_child(const struct test_case *t) {
-    block_sigchld(SIG_UNBLOCK);
+static void run_child(const struct job *j) {
+    set_sigchld_blocked(0);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    running = t;
-    t->run();
+    if (j->out >= 0 && (dup2(j->out, STDOUT_FILENO) < 0 || dup2(j->out, STDERR_FILENO) < 0))
+        _exit(TEST_FAILED);
+    test_begin(j->t, run_seed, is_long);
+    j->t->run();
     exit(0);
 }
 
-static enum result judge(const struct test_case *t, int status, int is_late, unsigned seconds) {
-    if (is_late)
-        printf("FAIL %s: still running after %u s (%s)\n", t->name, seconds, t->file);
-    else if (WIFSIGNALED(status))
-        printf("FAIL %s: %s (%s)\n", t->name, strsignal(WTERMSIG(status)), t->file);
-    else if (WEXITSTATUS(status) == EXIT_SKIPPED)
-        return SKIPPED;
-    else if (WEXITSTATUS(status) != 0)
-        printf("FAIL %s: exit status %d (%s)\n", t->name, WEXITSTATUS(status), t->file);
-    else
-        return PASSED;
-    return FAILED;
+static void start(struct job *j) {
+    fflush(NULL);
+    j->out = at_a_time > 1 ? memfd_create("test", MFD_CLOEXEC) : -1;
+    j->begun_ns = j->moved_at_ns = clock_ns();
+    j->pid = fork();
+    if (j->pid == 0) run_child(j);
+    if (j->pid > 0) {
+        setpgid(j->pid, j->pid);
+    } else {
+        j->result = FAILED;
+        j->is_over = 1;
+        snprintf(j->why, sizeof(j->why), "fork: %s", strerror(errno));
+    }
 }
 
-static enum result run_case(const struct test_case *t) {
-    if (is_debugged) {
-        running = t;
-        t->run();
-        return PASSED;
+/* ---- its end ---- */
+static void judge(struct job *j, int status) {
+    j->result = FAILED;
+    if (j->why[0]) return; /* it was we who killed it */
+    if (WIFSIGNALED(status))
+        snprintf(j->why, sizeof(j->why), "%s", strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) == TEST_SKIPPED)
+        j->result = SKIPPED;
+    else if (WEXITSTATUS(status) != 0)
+        snprintf(j->why, sizeof(j->why), "exit status %d", WEXITSTATUS(status));
+    else
+        j->result = PASSED;
+}
+
+static uint64_t in_ns(struct timeval t) {
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
+}
+
+/* Takes note of what the child has used, and says in `why` when that is too much or too little. */
+static void hold_to_limit(struct job *j) {
+    clockid_t clock;
+    struct timespec used;
+    if (clock_getcpuclockid(j->pid, &clock) || clock_gettime(clock, &used)) return;
+    uint64_t now = clock_ns(),
+             cpu_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    if (cpu_ns > j->cpu_ns) j->moved_at_ns = now;
+    j->cpu_ns = cpu_ns;
+    uint64_t limit = j->t->seconds > limit_s ? j->t->seconds : limit_s;
+    if (cpu_ns / 1000000000u >= limit)
+        snprintf(j->why, sizeof(j->why), "still running after %" PRIu64 " s of processor time",
+                 limit);
+    else if (now - j->moved_at_ns >= idle_s * 1000000000u)
+        snprintf(j->why, sizeof(j->why), "has done nothing for %" PRIu64 " s", idle_s);
+    else if (now - j->begun_ns >= CEILING * limit * 1000000000u)
+        snprintf(j->why, sizeof(j->why), "still running after %" PRIu64 " s", CEILING * limit);
+}
+
+/* 1 when the child is over, of itself or by its limit. */
+static int look_at(struct job *j) {
+    int status;
+    struct rusage used;
+    pid_t gone = wait4(j->pid, &status, WNOHANG, &used);
+    if (gone == 0) {
+        hold_to_limit(j);
+        if (!j->why[0]) return 0;
     }
-    fflush(NULL);
-    uint64_t t0 = clock_ns();
-    pid_t pid = fork();
-    if (pid < 0) {
-        perror("fork");
-        return FAILED;
+    kill(-j->pid, SIGKILL);
+    if (gone == 0) wait4(j->pid, &status, 0, &used);
+    j->cpu_ns = in_ns(used.ru_utime) + in_ns(used.ru_stime);
+    j->wall_ns = clock_ns() - j->begun_ns;
+    j->is_over = 1;
+    judge(j, status);
+    return 1;
+}
+
+static void tell(const struct job *j) {
+    char text[4096];
+    ssize_t n;
+    for (off_t at = 0; j->out >= 0 && (n = pread(j->out, text, sizeof(text), at)) > 0; at += n)
+        fwrite(text, 1, (size_t)n, stdout);
+    if (j->out >= 0) close(j->out);
+    if (j->why[0]) printf("FAIL %s: %s (%s)\n", j->t->name, j->why, j->t->file);
+    double wall = (double)j->wall_ns / 1e9, cpu = (double)j->cpu_ns / 1e9;
+    if (j->result == PASSED && (is_verbose || wall > SLOW_S))
+        printf("ok   %s (%.2f s, %.2f s of processor time)\n", j->t->name, wall, cpu);
+}
+
+/* ---- all of them ---- */
+/* Until a child ends, or for a second. SIGCHLD is blocked. */
+static void wait_a_little(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigtimedwait(&set, NULL, &(struct timespec){.tv_sec = 1});
+}
+
+static void run_all(int n) {
+    int begun = 0, told = 0;
+    uint64_t running = 0;
+    set_sigchld_blocked(1);
+    while (told < n) {
+        for (; begun < n && running < at_a_time; begun++) {
+            start(&jobs[begun]);
+            running += !jobs[begun].is_over;
+        }
+        if (running > 0) wait_a_little();
+        for (int i = told; i < begun; i++)
+            if (!jobs[i].is_over && look_at(&jobs[i])) running--;
+        for (; told < begun && jobs[told].is_over; told++)
+            tell(&jobs[told]);
     }
-    if (pid == 0) run_child(t);
-    setpgid(pid, pid);
-    unsigned seconds = t->seconds > limit_s ? t->seconds : (unsigned)limit_s;
-    int status = 0;
-    int is_late = await(pid, t0 + seconds * UINT64_C(1000000000), &status) != 0;
-    kill(-pid, SIGKILL);
-    if (is_late) waitpid(pid, &status, 0);
-    enum result r = judge(t, status, is_late, seconds);
-    double s = (double)(clock_ns() - t0) / 1e9;
-    if (r == PASSED && (is_verbose || s > 5)) printf("ok   %s (%.2f s)\n", t->name, s);
-    return r;
 }
 
 static int has(const struct test_case *t, const char *word) {
@@ -208,6 +216,8 @@ static int read_options(int argc, char **argv) {
         const char *a = argv[i];
         if (strcmp(a, "--list") == 0)
             is_list = 1;
+        else if (strcmp(a, "--long") == 0)
+            is_long = 1;
         else if (strcmp(a, "-v") == 0)
             is_verbose = 1;
         else if (strcmp(a, "--no-fork") == 0)
@@ -218,6 +228,10 @@ static int read_options(int argc, char **argv) {
             i++;
         else if (strcmp(a, "--not") == 0 && i + 1 < argc)
             left_out = argv[++i];
+        else if (strcmp(a, "--idle") == 0 && read_number(argv[i + 1], 1, &idle_s))
+            i++;
+        else if (strncmp(a, "-j", 2) == 0 && read_number(a + 2, 1, &at_a_time))
+            continue;
         else if (a[0] == '-')
             return -1;
         else
@@ -226,23 +240,32 @@ static int read_options(int argc, char **argv) {
     return n;
 }
 
+static void run_here(const struct test_case *t) {
+    test_begin(t, run_seed, is_long);
+    t->run();
+}
+
 int main(int argc, char **argv) {
-    int n_words = read_options(argc, argv);
+    int n_words = read_options(argc, argv), n = 0;
     if (n_words < 0) {
-        fprintf(stderr,
-                "options: --list, --seed N, --limit SECONDS, --no-fork, -v, --not SUBSTRING\n");
+        fprintf(stderr, "options: --list, --seed N, --limit SECONDS, --idle SECONDS, --long, -jN, "
+                        "--no-fork, -v, --not SUBSTRING\n");
         return 2;
     }
-    block_sigchld(SIG_BLOCK);
-    int count[N_RESULTS] = {0};
     for (const struct test_case *t = cases; t; t = t->next) {
         if (!is_chosen(t, argv, n_words)) continue;
-        if (is_list)
-            printf("%s %s\n", t->file, t->name);
-        else
-            count[run_case(t)]++;
+        if (n == CASES_MAX) return 2;
+        jobs[n++].t = t;
     }
+    for (int i = 0; i < n && is_list; i++)
+        printf("%s %s\n", jobs[i].t->file, jobs[i].t->name);
     if (is_list) return 0;
+    for (int i = 0; i < n && is_debugged; i++)
+        run_here(jobs[i].t);
+    if (!is_debugged) run_all(n);
+    int count[N_RESULTS] = {0};
+    for (int i = 0; i < n; i++)
+        count[jobs[i].result]++;
     printf("seed %" PRIu64 "\n%d passed, %d failed, %d skipped\n", run_seed, count[PASSED],
            count[FAILED], count[SKIPPED]);
     return count[FAILED] ? 1 : 0;

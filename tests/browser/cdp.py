@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 
+from suite import SOON
+
 
 class Browser:
     def __init__(self, program):
@@ -44,7 +46,7 @@ class Browser:
     def close(self):
         try:
             self.call("Browser.close")
-            self.process.wait(10)
+            self.process.wait(30)
         except Exception:
             self.process.kill()
             self.process.wait()
@@ -61,7 +63,7 @@ class Browser:
         while data:
             data = data[os.write(self.write_fd, data):]
         while True:
-            reply = self.receive(30)
+            reply = self.receive(SOON)
             if reply is None:
                 raise TimeoutError(method)
             if reply.get("id") == self.next_id:
@@ -126,8 +128,8 @@ class Page:
             raise RuntimeError(reply["exceptionDetails"]["exception"]["description"])
         return reply["result"].get("value")
 
-    def wait(self, js, seconds=60):
-        deadline = time.monotonic() + seconds
+    def wait(self, js):
+        deadline = time.monotonic() + SOON
         while not self.eval(js):
             if time.monotonic() > deadline:
                 raise TimeoutError(js)

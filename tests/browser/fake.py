@@ -9,7 +9,7 @@ said again by the real program's own tests. Listens on a free port of 127.0.0.1,
     later                                  503 with Retry-After
     broken                                 (chat) two words, then an error inside the stream
     cut                                    (chat) two words, then the connection ends
-    slow                                   (chat) a word every 0.2 s; (segment) after 3 s
+    slow                                   (chat) a word every 0.5 s; (segment) not before the stand-in is closed
     silent                                 (chat) no words
     faint                                  (segment) a tenth of the usual probabilities
 """
@@ -134,7 +134,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         sentence = re.search(rb'name="sentence"\r\n\r\n(.*?)\r\n', body).group(1).decode()
         if self.refused(sentence):
             return
-        time.sleep(3 if "slow" in sentence else 0)
+        if "slow" in sentence:
+            self.server.is_closing.wait()
         self.reply(200, {
             "id": "r-1", "model": "fake", "width": GRID, "height": GRID, "threshold": 0.5, "masks": [{
                 "sentence": sentence, "box": {"x1": 0, "y1": 0, "x2": 1, "y2": 1},
@@ -165,7 +166,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if i == 2 and "cut" in question:
                 return
             self.chunk({"content": (" " if i else "") + word})
-            time.sleep(0.2 if "slow" in question else 0.01)
+            time.sleep(0.5 if "slow" in question else 0.01)
         self.chunk({}, "stop")
         self.wfile.write(b"data: [DONE]\n\n")
 
@@ -186,9 +187,11 @@ class Fake(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.seen, self.sessions, self.act_s = [], set(), 0.005
+        self.is_closing = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def __exit__(self, *args):
+        self.is_closing.set()
         self.shutdown()
         super().__exit__(*args)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py - the page in headless Chromium, against the real program and against one with known answers.
 
-    tests/browser/run.py [--url http://...] [substring]
+    tests/browser/run.py [--long] [--url http://...] [substring]
 
 Runs every test_* of test_*.py. A test asks for what it needs by the name of its parameter: `page`, a
 fresh tab of the browser; `base`, the address of the real program, which is ./lammd (or $LAMMD) with
@@ -20,10 +20,11 @@ import sys
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 from cdp import Browser, Page  # noqa: E402
 from fake import Fake  # noqa: E402
 from see import ARTIFACTS, ROOT  # noqa: E402
+from suite import SOON  # noqa: E402 (and --long is taken)
 
 
 class Real:
@@ -40,7 +41,7 @@ class Real:
     def close(self):
         if self.process:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(SOON)
 
 
 def start_server():

@@ -16,7 +16,7 @@ def fresh(page, base, tab=""):
 def give(page, photo=PHOTO):
     """A photo, on a tab that is not look."""
     page.drop("[role=tabpanel]:not([hidden]) .well", photo)
-    page.wait("'picture' in document.body.dataset", 10)
+    page.wait("'picture' in document.body.dataset")
 
 
 def shot(page, name, **how):
@@ -43,9 +43,9 @@ def fits(page):
     assert not small, f"too small for a thumb: {small}"
 
 
-def told(page, seconds=10):
+def told(page):
     """The error that the page shows."""
-    page.wait("!document.getElementById('error').hidden", seconds)
+    page.wait("!document.getElementById('error').hidden")
     return page.eval("document.getElementById('error').textContent")
 
 

@@ -19,9 +19,9 @@ def ask(page, question):
     }})()""")
 
 
-def answered(page, question, seconds=10):
+def answered(page, question):
     ask(page, question)
-    page.wait(IDLE, seconds)
+    page.wait(IDLE)
 
 
 def messages(fake):
@@ -73,7 +73,7 @@ def test_new_picture_begins_a_new_talk(page, fake):
     give(page)
     answered(page, "What is it?")
     page.eval("document.getElementById('sample').click()")
-    page.wait("document.getElementById('ask-log').children.length === 0", 10)
+    page.wait("document.getElementById('ask-log').children.length === 0")
     answered(page, "What is it now?")
     assert len(messages(fake)) == 1
     assert messages(fake)[0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
@@ -83,9 +83,9 @@ def test_stop_keeps_what_was_said(page, fake):
     fresh(page, fake.url, "ask")
     give(page)
     ask(page, "Slowly: slow")
-    page.wait("document.querySelector('#ask-log .said')?.textContent.length > 8", 10)
+    page.wait("document.querySelector('#ask-log .said')?.textContent.length > 8")
     page.eval("document.getElementById('ask-stop').click()")
-    page.wait(IDLE, 5)
+    page.wait(IDLE)
     said = page.eval(SAID)[1]
     assert said and said != ANSWER and ANSWER.startswith(said)
     answered(page, "Go on")
@@ -129,7 +129,7 @@ def test_enter_sends_and_shift_enter_does_not(page, fake):
     page.key("Enter", modifiers=8)
     assert not [p for p, _ in fake.seen if "chat" in p]
     page.key("Enter")
-    page.wait(f"{IDLE} && document.querySelectorAll('#ask-log li').length === 2", 10)
+    page.wait(f"{IDLE} && document.querySelectorAll('#ask-log li').length === 2")
 
 
 def test_markup_is_text(page, fake):
@@ -143,8 +143,8 @@ def test_markup_is_text(page, fake):
 def test_real(page, base):
     fresh(page, base, "ask")
     give(page)
-    answered(page, "What is in the picture?", 120)
-    answered(page, "What colour is it?", 120)
+    answered(page, "What is in the picture?")
+    answered(page, "What colour is it?")
     assert page.eval("document.getElementById('error').hidden"), page.eval("document.getElementById('error').textContent")
     said = page.eval(SAID)
     assert len(said) == 4 and all(said), said

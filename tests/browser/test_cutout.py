@@ -78,7 +78,7 @@ def test_request(page, fake):
     fresh(page, fake.url, "cut")
     give(page)
     cut(page, "the left hill")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     assert fields(fake) == {"sentence": "the left hill", "soft": "true", "png": "true",
                             "size": "grid"}, fields(fake)
 
@@ -87,7 +87,7 @@ def test_mask_on_the_picture_is_the_answer(page, fake):
     fresh(page, fake.url, "cut")
     give(page)
     cut(page, "the hill")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     asked = len(fake.seen)
     for threshold in (50, 80, 0):
         slide(page, threshold)
@@ -109,7 +109,7 @@ def test_piece_is_transparent_outside(page, fake):
     fresh(page, fake.url, "cut")
     give(page)
     cut(page, "the hill")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     corner, middle = page.eval("""(() => {
         const c = document.getElementById('cut-piece'), x = c.getContext('2d');
         return [[0, 0], [c.width >> 1, c.height >> 1]].map(([a, b]) => x.getImageData(a, b, 1, 1).data[3]);
@@ -121,7 +121,7 @@ def test_nothing_is_that_sure(page, fake):
     fresh(page, fake.url, "cut")
     give(page)
     cut(page, "a faint thing")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     assert "no place reaches 50 %" in text(page, "cut-status"), text(page, "cut-status")
     assert not page.eval("document.getElementById('cut-nothing').hidden")
     assert page.eval("document.getElementById('cut-save').disabled")
@@ -148,7 +148,7 @@ def test_own_box(page, fake):
     assert not page.eval("document.getElementById('cut-go').disabled")
     shot(page, "cut-own-box")
     cut(page, "the hill")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     box = [int(v) for v in fields(fake)["box"].split(",")]
     from PIL import Image
     from see import PHOTO
@@ -159,7 +159,7 @@ def test_own_box(page, fake):
     assert "-F box=" + ",".join(map(str, box)) in text(page, "curl")
     page.eval("document.querySelector('[name=cut-box][value=whole]').click()")
     cut(page, "the hill")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     assert fields(fake)["whole"] == "true" and "box" not in fields(fake)
 
 
@@ -171,7 +171,7 @@ def test_own_box_with_keys(page, fake):
     page.key("ArrowRight")
     page.key("ArrowDown", modifiers=8)  # Shift: the lower edge
     cut(page, "the hill")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     from PIL import Image
     from see import PHOTO
     with Image.open(PHOTO) as photo:
@@ -189,10 +189,10 @@ def test_errors_are_told(page, fake):
     shot(page, "cut-error")
     forgive(page, 422)
     cut(page, "come later")
-    page.wait("document.getElementById('error').textContent.includes('3 s')", 10)
+    page.wait("document.getElementById('error').textContent.includes('3 s')")
     forgive(page, 503)
     cut(page, "the hill")
-    page.wait(DONE, 10)
+    page.wait(DONE)
     assert page.eval("document.getElementById('error').hidden")
 
 
@@ -200,9 +200,9 @@ def test_cancel(page, fake):
     fresh(page, fake.url, "cut")
     give(page)
     cut(page, "something slow")
-    page.wait("document.body.dataset.cut === 'busy'", 5)
+    page.wait("document.body.dataset.cut === 'busy'")
     page.eval("document.getElementById('cut-cancel').click()")
-    page.wait("document.body.dataset.cut === 'idle'", 5)
+    page.wait("document.body.dataset.cut === 'idle'")
     assert text(page, "cut-status") == "cancelled"
     assert page.eval("document.getElementById('error').hidden")
 
@@ -212,12 +212,12 @@ def test_real(page, base):
     fresh(page, base, "cut")
     give(page)
     cut(page, "the mountain")
-    page.wait("document.body.dataset.cut === 'done' || !document.getElementById('error').hidden", 120)
+    page.wait("document.body.dataset.cut === 'done' || !document.getElementById('error').hidden")
     assert page.eval(DONE), page.eval("document.getElementById('error').textContent")
     assert text(page, "cut-time").endswith(" s")
     shot(page, "cut-real")
     page.eval("document.querySelector('[name=cut-box][value=own]').click()")
     drag(page, (0.3, 0.3), (0.7, 0.7))
     cut(page, "the mountain")
-    page.wait("document.body.dataset.cut === 'done' || !document.getElementById('error').hidden", 120)
+    page.wait("document.body.dataset.cut === 'done' || !document.getElementById('error').hidden")
     assert page.eval(DONE), page.eval("document.getElementById('error').textContent")

@@ -44,8 +44,8 @@ def api_pixels(base, photo, **query):
 
 def paint(page, photo=PHOTO):
     page.drop("#seen .frame", photo)
-    page.wait(f"{STATE} === 'painting'", 10)
-    page.wait(f"{STATE} !== 'painting'", 120)
+    page.wait(f"{STATE} === 'painting'")
+    page.wait(f"{STATE} !== 'painting'")
 
 
 def test_empty_page(page, base):
@@ -58,10 +58,10 @@ def test_dropped_photo_is_painted_coarse_to_fine(page, base):
     fresh(page, base)
     page.eval(WATCH)
     page.drop("#seen .frame", PHOTO)
-    page.wait("document.getElementById('progress').value > 0.25", 60)
+    page.wait("document.getElementById('progress').value > 0.25")
     page.eval("new Promise((done) => requestAnimationFrame(done))")
     page.screenshot(ARTIFACTS + "/page-painting.png")
-    page.wait(f"{STATE} !== 'painting'", 120)
+    page.wait(f"{STATE} !== 'painting'")
     assert page.eval(STATE) == "done"
     counts = page.eval("window.seenCounts")
     width, height, _ = canvas_pixels(page, "seen")
@@ -135,7 +135,7 @@ def test_mouse_reads_out_a_pixel(page, base):
 def test_sample_button(page, base):
     fresh(page, base)
     page.eval("document.getElementById('sample').click()")
-    page.wait(f"{STATE} === 'done'", 120)
+    page.wait(f"{STATE} === 'done'")
     assert len(set(canvas_pixels(page, "original")[2])) > 64
     shot(page, "dark", dark=True)
 
@@ -148,18 +148,18 @@ def test_paste(page, base):
         data.items.add(new File([await drawSample()], 'x.png', {type: 'image/png'}));
         window.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}));
     })()""")
-    page.wait(f"{STATE} === 'done'", 120)
+    page.wait(f"{STATE} === 'done'")
 
 
 def test_cancel(page, base):
     fresh(page, base)
     page.eval("document.getElementById('sample').click()")
-    page.wait(f"{STATE} === 'painting' && (document.getElementById('cancel').click(), true)", 10)
-    page.wait(f"{STATE} !== 'painting'", 10)
+    page.wait(f"{STATE} === 'painting' && (document.getElementById('cancel').click(), true)")
+    page.wait(f"{STATE} !== 'painting'")
     assert page.eval("document.getElementById('status').textContent") == "cancelled"
     assert page.eval("document.getElementById('error').hidden")
     page.eval("document.getElementById('again').click()")  # and the page goes on working
-    page.wait(f"{STATE} === 'done'", 120)
+    page.wait(f"{STATE} === 'done'")
 
 
 def test_bad_file_is_told_clearly(page, base):
@@ -169,7 +169,7 @@ def test_bad_file_is_told_clearly(page, base):
         with open(path, "w") as f:
             f.write("this is no picture\n")
         page.drop("#seen .frame", path)
-        page.wait("!document.getElementById('error').hidden", 10)
+        page.wait("!document.getElementById('error').hidden")
     told = page.eval("document.getElementById('error').textContent")
     assert "PNG" in told and "JPEG" in told, told
     page.screenshot(ARTIFACTS + "/page-error.png")

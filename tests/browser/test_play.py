@@ -4,6 +4,7 @@ import time
 
 from fake import ACTION
 from see import forgive, fresh, shot, shots, text, told
+from suite import wait_for
 
 RACE = "import('/ui/play.js').then(({play: {race}}) => %s)"
 # A driver that looks at the road itself: steers to a tile ahead, slower where the road bends.
@@ -18,13 +19,9 @@ DRIVER = """(race) => {
 }"""
 
 
-def wait(seconds):
-    time.sleep(seconds)
-
-
 def start(page):
     page.eval("document.getElementById('play-go').click()")
-    page.wait("document.getElementById('play-latency').textContent !== '–'", 10)
+    page.wait("document.getElementById('play-latency').textContent !== '–'")
 
 
 def frames(fake):
@@ -77,7 +74,7 @@ def test_frames_and_figures(page, fake):
     fresh(page, fake.url, "play")
     shot(page, "play-idle")
     start(page)
-    page.wait(RACE % "race.steps >= 20", 30)
+    page.wait(RACE % "race.steps >= 20")
     from PIL import Image
     frame = Image.open(io.BytesIO(frames(fake)[-1])).convert("RGB")
     assert frame.size == (96, 96)
@@ -93,12 +90,9 @@ def test_frames_and_figures(page, fake):
     shots(page, "play")
     page.eval("document.getElementById('play-stop').click()")
     assert text(page, "play-status") == "paused"
-    deadline = time.monotonic() + 5
-    while fake.sessions and time.monotonic() < deadline:
-        wait(0.05)
-    assert not fake.sessions, "the session is closed"
+    wait_for(lambda: not fake.sessions)  # the session is closed
     steps = page.eval(RACE % "race.steps")
-    wait(0.3)
+    time.sleep(0.3)
     assert page.eval(RACE % "race.steps") == steps, "the world stands still"
 
 
@@ -106,21 +100,21 @@ def test_world_waits_for_answers(page, fake):
     fake.act_s = 0.1
     fresh(page, fake.url, "play")
     start(page)
-    wait(1)
+    wait_for(lambda: len(frames(fake)) >= 5)
     page.eval("document.getElementById('play-stop').click()")
     steps, asked = page.eval(RACE % "race.steps"), len(frames(fake))
-    assert 3 <= asked and asked - 1 <= steps <= asked, (steps, asked)
+    assert asked - 1 <= steps <= asked, (steps, asked)
 
 
 def test_world_runs_on(page, fake):
-    fake.act_s = 0.2
+    fake.act_s = 1
     fresh(page, fake.url, "play")
     page.eval("document.querySelector('[name=play-clock][value=runs]').click()")
     start(page)
-    wait(1.5)
+    wait_for(lambda: len(frames(fake)) >= 3)
     page.eval("document.getElementById('play-stop').click()")
     steps, asked = page.eval(RACE % "race.steps"), len(frames(fake))
-    assert asked <= 10 and steps > 4 * asked, (steps, asked)
+    assert steps > 4 * asked, (steps, asked)
 
 
 def test_arrow_keys_take_the_wheel(page, fake):
@@ -131,8 +125,7 @@ def test_arrow_keys_take_the_wheel(page, fake):
     assert text(page, "play-who") == "you drive"
     assert text(page, "play-gas-value") == "0.8" and text(page, "play-steering-value") == "0.0"
     asked = len(frames(fake))
-    wait(0.3)
-    assert len(frames(fake)) > asked, "the model is asked all the same"
+    wait_for(lambda: len(frames(fake)) > asked)  # the model is asked all the same
     page.call("Input.dispatchKeyEvent", type="keyUp", **key)
     assert text(page, "play-who") == "the model drives"
     assert text(page, "play-gas-value") == f"{ACTION['gas']:.1f}"
@@ -169,9 +162,9 @@ def test_leaving_the_tab_pauses(page, fake):
     fresh(page, fake.url, "play")
     start(page)
     page.eval("location.hash = 'ask'")
-    page.wait("document.body.dataset.play === 'idle'", 5)
+    page.wait("document.body.dataset.play === 'idle'")
     page.eval("location.hash = 'play'")
-    page.wait("document.body.dataset.tab === 'play'", 5)
+    page.wait("document.body.dataset.tab === 'play'")
     assert text(page, "play-status") == "paused"
 
 
@@ -182,7 +175,7 @@ def test_new_road_and_end(page, fake):
     assert page.eval(RACE % "race.steps") == 0 and text(page, "play-status") == "ready"
     page.eval(RACE % "(race.car.x = 1000)")
     page.eval("document.getElementById('play-go').click()")
-    page.wait("document.getElementById('play-status').textContent.startsWith('lost')", 10)
+    page.wait("document.getElementById('play-status').textContent.startsWith('lost')")
     start(page)  # another race begins
     assert page.eval(RACE % "race.ended") is None
 
@@ -200,7 +193,7 @@ def test_lost_session_is_told(page, fake):
 def test_real(page, base):
     fresh(page, base, "play")
     page.eval("document.getElementById('play-go').click()")
-    page.wait((RACE % "race.steps >= 25") + ".then((is) => is || !document.getElementById('error').hidden)", 60)
+    page.wait((RACE % "race.steps >= 25") + ".then((is) => is || !document.getElementById('error').hidden)")
     assert page.eval("document.getElementById('error').hidden"), page.eval("document.getElementById('error').textContent")
     assert 0 < float(text(page, "play-server")) <= float(text(page, "play-worst")) + 1
     shot(page, "play-real")

@@ -32,7 +32,7 @@ def test_keys_move_among_tabs(page, fake):
              ("ArrowLeft", "play"), ("Home", "look")]
     for key, name in steps:
         page.key(key)
-        page.wait(f"document.body.dataset.tab === '{name}'", 5)
+        page.wait(f"document.body.dataset.tab === '{name}'")
         assert page.eval("document.activeElement.id") == f"tab-{name}"
         assert page.eval(SHOWN) == [f"{name}-panel"]
         # One tab is in the order of the Tab key.
@@ -42,9 +42,9 @@ def test_keys_move_among_tabs(page, fake):
 def test_click_and_back(page, fake):
     fresh(page, fake.url)
     page.eval("document.getElementById('tab-ask').click()")
-    page.wait("document.body.dataset.tab === 'ask'", 5)
+    page.wait("document.body.dataset.tab === 'ask'")
     page.eval("history.back()")
-    page.wait("document.body.dataset.tab === 'look'", 5)
+    page.wait("document.body.dataset.tab === 'look'")
     assert page.eval("scrollY") == 0
 
 
@@ -53,20 +53,20 @@ def test_one_picture_for_three_tabs(page, fake):
     give(page)
     assert not [p for p, _ in fake.seen if "reconstruct" in p], "look paints before it is shown"
     page.eval("location.hash = 'ask'")
-    page.wait("!document.getElementById('ask-picture').hidden", 5)
+    page.wait("!document.getElementById('ask-picture').hidden")
     page.eval("location.hash = 'look'")
     assert "queue is full" in told(page)
     forgive(page, 503)
     with open(__file__.replace("test_tabs.py", "photo.jpg"), "rb") as f:
         assert [b for p, b in fake.seen if "reconstruct" in p] == [f.read()]
     page.eval("location.hash = 'ask'")
-    page.wait("document.getElementById('error').hidden", 5)  # an error stays on its tab
+    page.wait("document.getElementById('error').hidden")  # an error stays on its tab
 
 
 def test_photo_dropped_on_the_game_goes_to_look(page, fake):
     fresh(page, fake.url, "play")
     page.drop("#play-stage", __file__.replace("test_tabs.py", "photo.jpg"))
-    page.wait("document.body.dataset.tab === 'look'", 10)
+    page.wait("document.body.dataset.tab === 'look'")
     assert "queue is full" in told(page)
     forgive(page, 503)
 
@@ -76,7 +76,7 @@ def test_phone_fits(page, fake):
     page.look(**PHONE)
     for name in NAMES:
         page.eval(f"location.hash = '{name}'")
-        page.wait(f"document.body.dataset.tab === '{name}'", 5)
+        page.wait(f"document.body.dataset.tab === '{name}'")
         fits(page)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The CUDA plugin as a file: what can be known of it without a GPU.
 
-    LAMMD=path/to/lammd tests/cuda/run.py [SUBSTRING...]
+    LAMMD=path/to/lammd tests/cuda/run.py [--long] [SUBSTRING...]
 
 Looks at lammd-cuda.so beside the program: it exports one symbol, needs no library of NVIDIA's to be loaded,
 and holds code for the promised chips. The assembler's report beside the objects says that no kernel
@@ -12,6 +12,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import suite  # noqa: E402, F401 (takes --long)
 
 LAMMD = Path(os.environ.get("LAMMD", "lammd")).resolve()
 PLUGIN = LAMMD.parent / "lammd-cuda.so"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py - `lammd eval` on real files in public formats, every figure worked out again; `bench mix`.
 
-    tests/eval/run.py [substring...]
+    tests/eval/run.py [--long] [substring...]
 
 The files come from tools/data/convert.py and scenes that are drawn here. What the model answers does
 not matter: hits, overlaps and scores are computed anew from its answers. Where its answers are made the
@@ -23,7 +23,8 @@ PROGRAM = os.environ.get("LAMMD", os.path.join(ROOT, "lammd"))
 MINI = os.path.join(ROOT, "models/lamm-mini")
 GRID = 64
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(ROOT, "tools/data"))
+sys.path[:0] = [os.path.join(ROOT, "tools/data"), os.path.join(ROOT, "tests")]
+import suite  # noqa: E402 (takes --long)
 try:
     import numpy as np
     from PIL import Image
@@ -40,7 +41,7 @@ class Skip(Exception):
 
 def lammd(*words, ok=True):
     r = subprocess.run([PROGRAM, "eval", *words, "--model", MINI], capture_output=True, text=True,
-                       timeout=300, check=False)
+                       timeout=10 * suite.SOON, check=False)
     assert (r.returncode == 0) == ok, (words, r.returncode, r.stderr)
     return r
 
@@ -611,7 +612,7 @@ def test_tables(tmp):
 
 def test_bench_mix(_):
     r = subprocess.run([PROGRAM, "bench", "mix", "--quick", "--repeat", "1", "--json", "--model", MINI],
-                       capture_output=True, text=True, timeout=300, check=True)
+                       capture_output=True, text=True, timeout=10 * suite.SOON, check=True)
     out = json.loads(r.stdout)
     for name in ("act_alone", "act_beside"):
         a = out[name]

@@ -16,6 +16,7 @@ import subprocess
 import threading
 
 from contract import Contract
+from suite import SOON
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("LAMMD", os.path.join(ROOT, "lammd"))
@@ -71,7 +72,7 @@ class Server:
     def __exit__(self, *_):
         self.end()
 
-    def end(self, how=signal.SIGTERM, wait_s=90):
+    def end(self, how=signal.SIGTERM, wait_s=SOON):
         """End it; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(how)
@@ -80,17 +81,17 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        self.reader.join(10)
+        self.reader.join(SOON)
         self.process.stdout.close()
         self.process.stderr.close()
         if "Sanitizer" in self.log():
             raise AssertionError(self.log())
         return status
 
-    def connect(self, timeout=60):
+    def connect(self, timeout=SOON):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
-    def ask(self, method, path, body=None, headers=None, timeout=60):
+    def ask(self, method, path, body=None, headers=None, timeout=SOON):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body=body, headers=headers or {})
@@ -101,7 +102,7 @@ class Server:
         contract.check(method, path, reply)
         return reply
 
-    def raw(self, data, timeout=10):
+    def raw(self, data, timeout=SOON):
         """Send bytes, read until the server closes (or falls silent for `timeout`); (bytes, closed)."""
         with self.connect(timeout) as s:
             try:

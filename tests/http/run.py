@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py - the program as its users meet it: started, asked over HTTP, and stopped.
 
-    tests/http/run.py [substring]        LAMMD names the program, ./lammd by default
+    tests/http/run.py [--long] [substring]        LAMMD names the program, ./lammd by default
 
 Every test_*.py beside it is a group; every function test_* in it is a test. A test that takes an
 argument gets the group's server; one that raises lamm.Skip misses something. Ends with `N passed, N failed, N skipped`.
@@ -15,7 +15,8 @@ import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+import suite  # noqa: E402, F401 (takes --long)
 
 
 def run_group(name, wanted):

@@ -8,6 +8,7 @@ from PIL import Image
 import lamm
 import photos
 from lamm import JSON, PNG, Server, contract, data_url, events, multipart
+from suite import SOON
 
 ACCEPT_JSON = {"Accept": "application/json"}
 ACCEPT_STREAM = {"Accept": "text/event-stream"}
@@ -197,7 +198,7 @@ def test_metrics_add_up(s):
 
 def test_keep_alive(s):
     import http.client
-    connection = http.client.HTTPConnection("127.0.0.1", s.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", s.port, timeout=SOON)
     for i in range(5):
         connection.request("POST", "/v1/reconstruct?width=2&height=2", photos.png(i), PNG)
         assert connection.getresponse().read()[:4] == b"\x89PNG"

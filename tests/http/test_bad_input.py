@@ -324,7 +324,7 @@ def rss(s):
 
 
 def test_expect_is_answered_before_the_upload(s):
-    with s.connect(10) as c:
+    with s.connect() as c:
         c.sendall(f"POST {ASK} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
                   "Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n".encode())
         assert b" 413 " in c.recv(65536).splitlines()[0]
@@ -333,7 +333,7 @@ def test_expect_is_answered_before_the_upload(s):
 def test_chunked_body_over_the_limit(s):
     got, closed = s.raw(f"POST {ASK} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
                         "Transfer-Encoding: chunked\r\n\r\n".encode()
-                        + (b"100000\r\n" + bytes(1 << 20) + b"\r\n") * 20 + b"0\r\n\r\n", 20)
+                        + (b"100000\r\n" + bytes(1 << 20) + b"\r\n") * 20 + b"0\r\n\r\n")
     assert b" 413 " in got.splitlines()[0] and closed, got[:200]
 
 

@@ -4,6 +4,7 @@ import time
 
 import photos
 from lamm import PNG, Server
+from suite import SOON, count, wait_for
 
 HOST = "Host: localhost\r\n"
 BODY = photos.png()
@@ -83,8 +84,8 @@ def test_methods(s):
     assert s.ask("POST", "/nope", b"x" * 1000, PNG).code == "not_found"
 
 
-def closes_within(c, seconds):
-    c.settimeout(seconds)
+def closes(c):
+    c.settimeout(SOON)
     try:
         while c.recv(4096):
             pass
@@ -98,7 +99,7 @@ def test_slow_headers_are_cut(s):
     with s.connect() as c:
         c.sendall(b"GET /livez HTTP/1.1\r\n")
         c.settimeout(0.3)
-        while time.monotonic() - started < 6:
+        while time.monotonic() - started < SOON:
             try:
                 c.sendall(b"X: 1\r\n")
                 if c.recv(10) == b"":
@@ -107,7 +108,7 @@ def test_slow_headers_are_cut(s):
                 continue
             except ConnectionError:
                 break
-    assert 1.5 < time.monotonic() - started < 4
+    assert 1.5 < time.monotonic() - started < SOON  # each line is in time for the idle timeout
 
 
 def test_silent_and_idle_connections_are_cut(s):
@@ -115,8 +116,8 @@ def test_silent_and_idle_connections_are_cut(s):
     idle.sendall(head())
     assert b"alive" in idle.recv(4096)
     started = time.monotonic()
-    assert closes_within(silent, 4)
-    assert closes_within(idle, 7) and time.monotonic() - started > 3
+    assert closes(silent)
+    assert closes(idle) and time.monotonic() - started > 3
     silent.close()
     idle.close()
 
@@ -126,7 +127,7 @@ def test_slow_bodies_are_cut(s):
     with s.connect() as c:
         c.sendall(head("POST /v1/reconstruct HTTP/1.1", "Content-Type: image/png", "Content-Length: 100000"))
         c.settimeout(0.5)
-        while time.monotonic() - started < 12:
+        while time.monotonic() - started < SOON:
             try:
                 c.sendall(b"\x89")
                 if c.recv(10) == b"":
@@ -135,27 +136,24 @@ def test_slow_bodies_are_cut(s):
                 continue
             except ConnectionError:
                 break
-    assert 5 < time.monotonic() - started < 11  # 1 KiB/s after 5 s
+    assert 5 < time.monotonic() - started < SOON  # 1 KiB/s after 5 s
 
 
 def test_who_leaves_stops_the_work(s):
-    for accept in ("image/png", "text/event-stream"):
+    for accept in ("image/png", "text/event-stream") * count(1, 167):
         for how in ("close", "reset", "half"):
             before, cancelled = s.metric("lammd_pixels_total"), s.metric("lammd_clients_left_total")
             c = s.connect()
             c.sendall(head("POST /v1/reconstruct?estimate=mean HTTP/1.1", f"Accept: {accept}",
                            "Content-Type: image/png", f"Content-Length: {len(BODY)}") + BODY)
-            time.sleep(0.15)
+            wait_for(lambda: s.metric("lammd_jobs_running") == 1)
             if how == "half":
                 c.shutdown(socket.SHUT_WR)
             else:
                 if how == "reset":
                     c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 c.close()
-            end = time.monotonic() + 3
-            while s.metric("lammd_jobs_running") and time.monotonic() < end:
-                time.sleep(0.02)
-            assert s.metric("lammd_jobs_running") == 0
+            wait_for(lambda: s.metric("lammd_jobs_running") == 0)
             assert s.metric("lammd_pixels_total") - before < 4096, f"{accept} {how}: worked to the end"
             assert s.metric("lammd_clients_left_total") == cancelled + 1, f"{accept} {how}"
             assert s.metric('lammd_kv_slots{state="used"}') == 0

@@ -6,6 +6,7 @@ import time
 
 import photos
 from lamm import JSON, PNG, Server, data_url, multipart
+from suite import wait_for
 
 FRAMES = [photos.png(i, 96, 96) for i in range(6)]
 NAMES = ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
@@ -115,11 +116,10 @@ def test_sessions_have_an_end(s):
 
 
 def test_an_idle_game_makes_room():
-    with Server("--sessions", "1", "--session-ttl", "1") as s:
+    with Server("--sessions", "1", "--session-ttl", "3") as s:
         first = s.ask("POST", "/v1/act/sessions?game=car_racing").json()["id"]
         assert s.ask("POST", "/v1/act/sessions?game=car_racing").code == "too_many_sessions"
-        time.sleep(1.2)
-        assert s.ask("POST", "/v1/act/sessions?game=car_racing").status == 201
+        wait_for(lambda: s.ask("POST", "/v1/act/sessions?game=car_racing").status == 201)
         assert s.ask("POST", f"/v1/act/sessions/{first}", FRAMES[0], PNG).code == "session_not_found"
 
 

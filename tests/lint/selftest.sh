@@ -160,26 +160,3 @@ $CC -fPIE -O0 -c -o "$tmp/api/g.o" "$tmp/api/g.c"
 cp "$tmp/api/g.o" "$tmp/server/g.o"
 expect globals 'counter.0 x y z' \
     "$(sh tests/lint/globals.sh "$tmp/api/g.o" "$tmp/server/g.o" | awk '{print $2}' | sort | xargs)"
-
-# The runner: one test of each fate. The adding-up: suites of each fate.
-cat >"$tmp/fates.c" <<'X'
-#include <signal.h>
-#include <unistd.h>
-#include "tests/check.h"
-TEST(good) { CHECK_EQ(2 + 2, 4); CHECK_NEAR(1, 1.1, 0.2); CHECK_MEM("ab", "ac", 1); }
-TEST(wrong) { CHECK(0); }
-TEST(unequal) { CHECK_EQ(1, 2); }
-TEST(text) { CHECK_STR("a", NULL); }
-TEST(part) { CHECK_HAS("abc", "x"); }
-TEST(nan) { CHECK_NEAR(1, NAN, 5); }
-TEST(bytes) { CHECK_MEM("abc", "abd", 3); }
-TEST(crash) { raise(SIGSEGV); }
-TEST(leaves) { _exit(3); }
-TEST_LIMIT(hang, 1) { for (;;) pause(); }
-TEST(skipped) { skip("no %s", "reason"); }
-X
-$CC -std=c11 -D_GNU_SOURCE -I. -o "$tmp/fates" tests/run.c "$tmp/fates.c"
-expect runner '1 passed, 9 failed, 1 skipped' "$("$tmp/fates" --limit 1 2>&1 | tail -n 1)"
-expect 'runner T' '1 passed, 0 failed, 0 skipped' "$("$tmp/fates" goo | tail -n 1)"
-expect total '6 passed, 3 failed' "$(sh tests/total.sh 'echo 4 passed, 0 failed' \
-    'echo 2 passed, 1 failed, 7 skipped; false' 'echo 0 passed, 0 failed; false' true | tail -n 1)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py - the tools that need no PyTorch: the pack, the sheet, the curves, the judge, the games.
 
-    tests/tools/run.py [substring...]
+    tests/tools/run.py [--long] [substring...]
 
 Needs python3-pil and python3-numpy; skips aloud without them. Pictures, packages and resource files
 are made here, in a folder that is gone afterwards. Ends with `N passed, N failed`.
@@ -22,7 +22,8 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
-sys.path[:0] = [os.path.join(ROOT, "tools/data"), os.path.join(ROOT, "tools/train_mini")]
+sys.path[:0] = [os.path.join(ROOT, "tools/data"), os.path.join(ROOT, "tools/train_mini"), os.path.join(ROOT, "tests")]
+import suite  # noqa: E402, F401 (takes --long)
 try:
     import numpy as np
     from PIL import Image

@@ -1,5 +1,6 @@
 /* test_queue.c - order, bounds, closing, poking, and four producers at once. */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "kernels/base/clock.h"
 #include "kernels/base/err.h"
@@ -41,7 +42,7 @@ TEST(queue_pop_waits_as_long_as_asked) {
     CHECK_EQ(queue_pop(q, 30000000, &p), E_TIMEOUT);
     uint64_t waited = clock_ns() - t0;
     CHECK(waited >= 30000000);
-    CHECK(waited < 3000000000u);
+    CHECK(waited < 60000000000u);
     queue_free(q);
 }
 
@@ -61,7 +62,7 @@ TEST(queue_closed_gives_what_is_inside_then_says_so) {
 /* Pops for ever; the codes it saw, as 1 = item, 2 = timeout, 3 = cancelled (ends). */
 struct popper {
     struct queue *q;
-    int seen[4];
+    atomic_int seen[4];
     pthread_t thread;
 };
 
@@ -80,7 +81,8 @@ TEST(queue_poke_and_close_wake_a_sleeper) {
     CHECK(pthread_create(&w.thread, NULL, pop_till_closed, &w) == 0);
     nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     queue_poke(w.q);
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    for (int i = 0; i < 60000 && !atomic_load(&w.seen[2]); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     queue_close(w.q);
     pthread_join(w.thread, NULL);
     CHECK_EQ(w.seen[1], 0);

@@ -114,7 +114,7 @@ int eng_rig_same(const struct eng_answer *a, const struct eng_answer *b, int n) 
 }
 
 void eng_rig_idle(struct eng *e, struct eng_stats *s) {
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 60000; i++) {
         eng_stats(e, s);
         if (s->jobs_running == 0 && s->jobs_waiting == 0) return;
         usleep(1000);
@@ -124,7 +124,7 @@ void eng_rig_idle(struct eng *e, struct eng_stats *s) {
 
 void eng_rig_memory_back(uint64_t live_bytes) {
     struct mem_stats s;
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 60000; i++) {
         mem_stats(&s);
         if (s.live_bytes == live_bytes) return;
         usleep(1000);

@@ -200,7 +200,8 @@ TEST(engine_leavers_free_what_they_held) {
     struct eng *e =
         eng_rig_open(&(struct eng_options){.model = TINY_DIGITS, .lanes = 40, .cached_images = -1});
     struct eng_stats s;
-    for (uint64_t i = 0; i < 150; i++) {
+    int leavers = test_count(150, 1000);
+    for (uint64_t i = 0; i < (uint64_t)leavers; i++) {
         uint64_t r = rng_u64(test_seed(), i);
         struct eng_picture *picture = eng_rig_picture(e, (int)(r % 4));
         struct eng_ask ask = all_of(&picture);
@@ -218,7 +219,7 @@ TEST(engine_leavers_free_what_they_held) {
     CHECK_EQ(s.kv_used + s.kv_cached, 0);
     CHECK_EQ(s.lanes, 0);
     CHECK_EQ(s.queue_tokens, 0);
-    CHECK_EQ(s.jobs_done + s.jobs_cancelled + s.jobs_refused, 150);
+    CHECK_EQ(s.jobs_done + s.jobs_cancelled + s.jobs_refused, leavers);
     CHECK_EQ(s.jobs_failed, 0);
     CHECK(s.jobs_cancelled > 10);
     eng_close(e);
@@ -417,7 +418,7 @@ struct visitor {
 static void *visit(void *arg) {
     struct visitor *v = arg;
     uint64_t dice = v->seed * 1000;
-    for (int round = 0; round < 12; round++) {
+    for (int round = 0; round < test_count(12, 400); round++) {
         uint64_t r = rng_u64(test_seed(), dice++);
         int number = (int)(r % 3);
         uint32_t n = 1 + (uint32_t)(r >> 8 & 63), from = (uint32_t)(r >> 16 & 127);

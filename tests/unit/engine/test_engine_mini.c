@@ -16,9 +16,9 @@
 enum { GRID = 64, ALL = GRID * GRID };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SLOW = 1, STRIDE = 61 }; /* of the plain loop's places; all of them take ten minutes here */
+enum { SLOW = 1 }; /* ten minutes for what takes half of one */
 #else
-enum { SLOW = 0, STRIDE = 1 };
+enum { SLOW = 0 };
 #endif
 
 static struct eng *open_mini(struct eng_options opt) {
@@ -76,7 +76,7 @@ TEST_LIMIT(engine_mini_equals_the_plain_loop, 600) {
     struct eng_answer *a = mem_must(ALL * sizeof *a);
     ask_all((struct eng_options){.threads = 2}, 3, a);
     struct plain *p = plain_open(MINI, 3);
-    for (int i = 0; i < ALL; i += STRIDE) {
+    for (int i = 0; i < ALL; i += SLOW ? 61 : test_count(31, 1)) {
         uint8_t rgb[3];
         plain_mode(p, i % GRID, i / GRID, rgb);
         if (memcmp(rgb, a[i].rgb, 3) != 0)
@@ -87,12 +87,12 @@ TEST_LIMIT(engine_mini_equals_the_plain_loop, 600) {
     mem_free(a);
 }
 
-/* Cold, warm, and beside a job of another picture. */
-static void check_same(struct eng_options opt, const struct eng_answer *want) {
+/* Cold, then warm, then beside a job of another picture: so many rounds of these three. */
+static void check_same(struct eng_options opt, const struct eng_answer *want, int rounds) {
     struct eng_answer *got = mem_must(ALL * sizeof *got);
     struct eng *e = open_mini(opt);
     struct eng_picture *picture = eng_rig_picture(e, 3), *other = eng_rig_picture(e, 4);
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < rounds; round++) {
         struct eng_job *beside = round == 2 ? submit_all(e, other, 0) : NULL;
         collect(submit_all(e, picture, 1), got);
         CHECK(eng_rig_same(got, want, ALL));
@@ -110,15 +110,15 @@ static void check_same(struct eng_options opt, const struct eng_answer *want) {
 }
 
 TEST_LIMIT(engine_mini_is_the_same_always, 600) {
+    static const struct eng_options ways[] = {{.threads = 2},
+                                              {.threads = 2, .lanes = 7},
+                                              {.threads = 1, .lanes = 1},
+                                              {.threads = 2, .lanes = 64},
+                                              {.threads = 1, .lanes = 4096}};
     struct eng_answer *want = mem_must(ALL * sizeof *want);
     ask_all((struct eng_options){.threads = 1, .lanes = 64}, 3, want);
-    check_same((struct eng_options){.threads = 2}, want);
-    if (!SLOW) {
-        check_same((struct eng_options){.threads = 1, .lanes = 1}, want);
-        check_same((struct eng_options){.threads = 2, .lanes = 7}, want);
-        check_same((struct eng_options){.threads = 2, .lanes = 64}, want);
-        check_same((struct eng_options){.threads = 1, .lanes = 4096}, want);
-    }
+    for (int i = 0; i < (SLOW ? 1 : test_count(2, ARRAY_LEN(ways))); i++)
+        check_same(ways[i], want, i == 0 ? 3 : test_count(1, 3));
     mem_free(want);
 }
 
@@ -153,7 +153,7 @@ TEST_LIMIT(engine_mini_cuda, 600) {
                ALL);
         for (int width = 64; width <= 4096; width *= 64) {
             opt.lanes = width;
-            check_same(opt, a);
+            check_same(opt, a, 3);
         }
     }
     mem_free(want);
@@ -180,7 +180,7 @@ TEST_LIMIT(engine_mini_on_every_kind_of_vector_code, 600) {
         printf("%s and portable: %d of %d answers equal\n", isas[k], same, ALL);
         CHECK(same > ALL - ALL / 50); /* apart only where two choices are all but tied */
         opt.lanes = 4096;
-        check_same(opt, a);
+        check_same(opt, a, test_count(0, 3));
     }
     mem_free(first);
     mem_free(a);

@@ -75,14 +75,14 @@ TEST(images_least_recently_used_goes_first) {
 
 TEST(images_expire) {
     struct rig r;
-    rig_open_with(&r, G, &(struct api_options){.image_ttl_s = 1});
+    rig_open_with(&r, G, &(struct api_options){.image_ttl_s = 2});
     char id[65];
     put_picture(&r, 3, 3, id);
-    for (int i = 0; i < 4; i++) { /* use keeps it */
+    for (int i = 0; i < 6; i++) { /* use keeps it */
         usleep(400 * 1000);
         CHECK_EQ(use(&r, id), 200);
     }
-    usleep(1100 * 1000);
+    usleep(2100 * 1000);
     CHECK_EQ(use(&r, id), 404);
     rig_close(&r);
 }

@@ -304,6 +304,6 @@ static void run_crowd(uint64_t seed) {
 }
 
 TEST_LIMIT(run_crowds, 60) {
-    for (uint64_t seed = 0; seed < 12; seed++)
-        run_crowd(seed);
+    for (int seed = 0; seed < test_count(12, 400); seed++)
+        run_crowd((uint64_t)seed);
 }
