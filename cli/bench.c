@@ -1,12 +1,13 @@
-/* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here. The other
- * bench, `mix`, is in bench_mix.c.
+/* bench.c - `lammd bench pix4096`: how fast all questions about one picture are answered. The other
+ * measurement, `mix`, is in bench_mix.c.
  *
- * A cold job pays for the vision tower, the stem and the answers; a warm one finds the stem in the
- * cache. Each cold run changes one pixel of the picture, so that nothing of it is known. Decoding
- * and resizing the photo is measured apart. Then every place of the same picture is asked for a mask:
- * its features are known, the sentence is not. The widths show what packing is worth: the same job
- * with fewer questions in flight. The useful-token ratio is rows that a loop of full prompts would
- * compute over rows that were computed. Figures are the median of the runs, with least and most.
+ * A cold job pays for the vision tower, the stem and the answers. A warm job finds the stem in the
+ * cache. Each cold run changes one pixel of the picture, so that nothing is cached. Decoding and
+ * resizing the photo is measured apart. Then a mask is asked for at every place of the same
+ * picture: its features are cached, its sentence is new. The widths show what packing is worth: the
+ * same job with fewer questions in flight. The useful-token ratio is the number of rows that a loop
+ * over whole prompts would compute, over the number that was computed. Figures are the median of
+ * the runs, with the least and the most.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ struct bench {
 
 static double middle(struct runs *r) { return runs_part(r, 0.5); }
 
-/* A picture for those who brought none: soft gradients, discs and grain. */
+/* The picture when none is given: soft gradients, a disc and grain. */
 static void draw(uint8_t *rgb) {
     for (int y = 0; y < SIDE; y++) {
         for (int x = 0; x < SIDE; x++) {
@@ -51,7 +52,7 @@ static void draw(uint8_t *rgb) {
     }
 }
 
-/* All questions of `image`, once; or, with a sentence, its whole mask. */
+/* All questions about `picture`, once; or, with a sentence, its whole mask. */
 static int ask(struct bench *b, struct eng_picture *picture, const char *sentence,
                struct runs *total, struct runs *first, struct err *e) {
     int grid = eng_info(b->eng)->grid;
@@ -113,7 +114,7 @@ static int measure(struct bench *b, int width, struct err *e) {
     forget(b);
     int rc = 0;
     for (int run = -1; rc == 0 && run < (int)cfg.repeat; run++) {
-        rc = one_run(b, run, e); /* the first wakes threads and pages, and is not counted */
+        rc = one_run(b, run, e); /* the first starts threads and touches pages: it is not counted */
         if (run < 0) forget(b);
     }
     return rc;
@@ -154,7 +155,7 @@ static void print_json(struct bench *b, int width, const char *before) {
            (unsigned long long)b->last.rows_plain);
 }
 
-/* The default width in full, then the others in a line each. */
+/* The default width in full, then each other width in a line. */
 static int run(struct bench *b, struct err *e) {
     int is_json = b->cfg->is_json != 0;
     for (size_t i = 0; i <= ARRAY_LEN(widths); i++) {

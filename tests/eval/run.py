@@ -522,7 +522,7 @@ def test_bad_references(tmp):
     bad("annotations has the id 0 twice", "rec", lambda c, r: c["annotations"][1].update(id=0))
     bad('"annotations" must be an array', "rec", lambda c, r: c.update(annotations={}))
     bad("is of another image", "rec", lambda c, r: c["annotations"][0].update(image_id=1))
-    bad("is 90 x 60, not 91 x 60 as said", "rec", lambda c, r: c["images"][0].update(width=91))
+    bad("is 90 x 60, not 91 x 60", "rec", lambda c, r: c["images"][0].update(width=91))
     bad('"width" is 99999, not in', "rec", lambda c, r: c["images"][0].update(width=99999))
     bad("must be a file below", "rec", lambda c, r: c["images"][0].update(file_name="../x.png"))
     bad("must be a file below", "rec", lambda c, r: c["images"][0].update(file_name="/etc/passwd"))
