@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""run.py - `lammd eval` on real files in public formats, every figure worked out again; `bench mix`.
+"""run.py - `lammd eval` on real files in public formats, every figure worked out again.
 
     tests/eval/run.py [substring...]
 
-The files come from tools/data/convert.py and scenes that are drawn here. What the model answers does
-not matter: hits, overlaps and scores are computed anew from its answers. Where its answers are made the
-truth, it must be right. Needs python3-pil and python3-numpy; masks are held against pycocotools where
-that is installed. Skips aloud. Ends with `N passed, N failed, N skipped`.
+The files come from tools/data/convert.py and from scenes that are drawn here. It does not matter
+what the model answers: hits, overlaps and scores are computed anew from its answers. Where its
+answers are made the truth, it must be right. `bench mix` is run, too. Needs python3-pil and
+python3-numpy; masks are compared with pycocotools' where that is installed. Skips aloud. Ends with
+`N passed, N failed, N skipped`.
 """
 import collections
 import contextlib
@@ -198,7 +199,7 @@ def corners(b):
 
 
 def check_boxes(out, truth):
-    """truth: (bbox, width, height) of each sentence. Hits of the answers and of the whole picture."""
+    """Hits of answers and of the whole picture; truth: each sentence's (bbox, width, height)."""
     assert len(out["items"]) == len(truth) == out["sentences"]
     hits = whole = 0
     for item, (b, w, h) in zip(out["items"], truth):
@@ -471,7 +472,7 @@ def test_game(tmp):
         action = rng.integers(0, most + 1, (24, 3)) if n_values == 3 else rng.integers(0, most + 1, 24)
         rollout = play(tmp, action)
         steps = rollout["steps"]
-        assert len(steps) == 24 - 3 * (frames - 1)  # the first ones of each of three runs are missing
+        assert len(steps) == 24 - 3 * (frames - 1)  # without the first of each of three runs
         assert all(len(s["frames"]) == frames for s in steps)
         out = report("game", tmp)
         said = np.array([i["action"] for i in out["items"]])
