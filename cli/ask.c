@@ -1,12 +1,11 @@
 /* ask.c - `lammd ask TASK PHOTO... NAME=VALUE...`: any task about pictures, from the command line.
  *
  *     lammd ask segment photo.jpg sentence='the brown dog on the left' -o mask.png
- *     lammd ask vqa photo.jpg question='is it raining?' 'choices=["yes","no"]'
  *     lammd ask act before.png now.png game=car_racing
  *
- * The words become the parts of a form and go to the API's endpoint of the task (local.h), so fields
- * and answers are those of openapi.yaml. A word with an equals sign behind a name is a field, any other
- * is a file. JSON goes to standard output, a PNG where -o says.
+ * The arguments become the parts of a form, which goes to the API's endpoint of the task (local.h).
+ * So the fields and the answers are those of openapi.yaml. An argument with an equals sign behind a
+ * name is a field; any other is a file. JSON goes to standard output or to -o, a PNG to -o.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -31,7 +30,7 @@ static const struct task {
 
 struct form {
     struct api_field field[CONFIG_LIST_MAX];
-    char *name[CONFIG_LIST_MAX]; /* of fields; NULL: a picture's */
+    char *name[CONFIG_LIST_MAX]; /* of a field; NULL: it is a picture */
     struct buf file[CONFIG_LIST_MAX];
     size_t n;
 };
@@ -48,7 +47,7 @@ static const char *path_of(const char *task) {
     return NULL;
 }
 
-/* The equals sign behind a field's name, or NULL. */
+/* The equals sign behind a field's name; NULL: the word is no field. */
 static const char *split(const char *word) {
     const char *at = word;
     while (islower((unsigned char)*at) || *at == '_')

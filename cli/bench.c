@@ -70,7 +70,7 @@ static int run_job(struct bench *b, const struct eng_ask *a, struct runs *total,
     return rc;
 }
 
-/* All questions of `image`, once; or, with a sentence, its whole mask. */
+/* All questions of `picture`, once; or, with a sentence, its whole mask. */
 static int ask(struct bench *b, struct eng_picture *picture, const char *sentence,
                struct runs *total, struct runs *first, struct err *e) {
     uint32_t grid = (uint32_t)eng_info(b->eng)->grid, all = grid * grid;

@@ -1,14 +1,15 @@
 /* bench_mix.c - `lammd bench mix`: how well tasks share the machine, as ratios within one run.
  *
- * act       one-shot CarRacing questions, one new frame each, alone and beside whole pictures that
- *           never stop. The bar: the p99 beside them is at most 1.5 times the p99 alone plus one pass.
- * masks     whole-grid masks of eight sentences about one picture: one after the other, and at once.
+ * act       one-shot CarRacing questions with one new frame each: alone, and beside whole pictures
+ *           that never stop. The bar: the p99 beside them is at most 1.5 times the p99 alone plus
+ *           one pass.
+ * masks     whole-grid masks of eight sentences about a picture: one after the other, and at once.
  * pictures  eight whole pictures: one after the other, and at once.
  *
- * What is compared is measured in turns, --repeat of them, so that a noisy machine is noisy to both.
+ * What is compared is measured in turns, --repeat of them, so that noise of the machine meets both.
  * Frames and pictures are drawn by code, each a new one. Latency runs from before the frame is
- * prepared until the answer is known. No turn begins after the first minute. --quick: act alone.
- * --limit N: N acts where else there are 40.
+ * prepared until the answer is there. No turn begins after the first minute. With --quick only act
+ * is measured. --limit N: N acts where else there are 40.
  */
 #include <stdio.h>
 #include <string.h>
@@ -81,7 +82,7 @@ static int submit_whole(struct mix *m, struct eng_picture *picture, const char *
 
 /* ---- act ---- */
 
-/* Whole pictures never stop: those that have ended are followed by new ones. */
+/* Keep whole pictures running: each that has ended is followed by a new one. */
 static int keep_busy(struct mix *m, struct err *e) {
     for (int i = 0; i < BULK; i++) {
         if (m->bulk[i] && eng_job_state(m->bulk[i]) < ENG_DONE) continue;
@@ -128,7 +129,7 @@ static int act(struct mix *m, struct runs *to, struct err *e) {
     return rc;
 }
 
-/* Pause as a game does between its frames, so that the next act meets the bulk anywhere in a pass. */
+/* Pauses as a game does between its frames, so that an act may come at any moment of a pass. */
 static int acts(struct mix *m, int is_busy, int count, int keep, struct err *e) {
     int rc = 0;
     for (int i = 0; rc == 0 && i < count; i++) {
@@ -253,7 +254,7 @@ static int run(struct mix *m, struct err *e) {
     uint32_t grid = (uint32_t)eng_info(m->eng)->grid;
     m->places = grid * grid;
     m->points = places_of((int)grid);
-    int rc = one_turn(m, 0, e); /* wakes threads and pages, and is not counted */
+    int rc = one_turn(m, 0, e); /* starts threads and touches pages: it is not counted */
     uint64_t start = clock_ns();
     for (int i = 0; rc == 0 && i < m->cfg->repeat && (i == 0 || since(start) < MINUTE_S); i++)
         rc = one_turn(m, 1, e);

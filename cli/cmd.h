@@ -1,7 +1,7 @@
 /* cmd.h - the commands, and what all of them say to a user.
  *
- * A command gets its parsed options and returns the exit status: 0; 1 when it failed, and said why on
- * standard error; 2 when the command line is wrong. Thread: main's.
+ * A command gets its parsed options and returns the exit status: 0; 1 when it failed, and said why
+ * on standard error; 2 when the command line is wrong. Thread: main's.
  */
 #ifndef CLI_CMD_H
 #define CLI_CMD_H

@@ -1,9 +1,10 @@
 /* config.c - the table of options, and what is made of it: the parser and the help.
  *
- * A row names the field that it fills by its offset. A number is decimal, whole and within the row's
- * bounds; the bounds are the true ones, those of the door that takes the number, so that nothing is
- * loaded before a value is refused. Options are written `--name value` or `--name=value`; `-o` stands
- * for --output, `-h` for --help. Where an option that is no list comes twice, the last one counts.
+ * A row names the field that it fills by its offset. A number is decimal, whole and within the
+ * row's bounds; the bounds are the true ones, those of the door that takes the number, so that
+ * nothing is loaded before a value is refused. Options are written `--name value` or
+ * `--name=value`; `-o` stands for --output, `-h` for --help. Where an option that is no list comes
+ * twice, the last one counts.
  */
 #include "cli/config.h"
 
@@ -20,7 +21,7 @@
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 #define BIG INT64_C(1000000000) /* where nothing else bounds a number */
 
-/* ---- the rows: name, who takes it, its field; bounds and default; the value's name and the help ---- */
+/* ---- the rows: name, commands, field; bounds and default; the value's name, help ---- */
 
 #define ROW(kind_, name_, cmds_, field_, value_, help_)                                    \
     .name = (name_), .kind = (kind_), .cmds = (cmds_), .value = (value_), .help = (help_), \
@@ -326,7 +327,8 @@ int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
 
 enum { HELP_COLUMN = 25, HELP_WIDTH = 90 };
 
-/* Words of `text` from column HELP_COLUMN on, broken before HELP_WIDTH; `column` is where we are. */
+/* Words of `text` from column HELP_COLUMN on, broken before HELP_WIDTH; `column` is where we are.
+ */
 static void wrap(FILE *to, int column, const char *text) {
     for (int is_first = 1; *text; is_first = 0) {
         int n = (int)strcspn(text, " ");

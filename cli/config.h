@@ -5,8 +5,8 @@
  *     config_help(CMD_SERVE, stdout);
  *
  * The table in config.c is the only place that knows an option's name, kind, bounds, default and
- * help; parsing and help are made from it. Strings point into argv or are constants. Thread: main's,
- * before others start.
+ * help; parsing and help are made from it. Strings point into argv or are constants. Thread:
+ * main's, before others start.
  */
 #ifndef CLI_CONFIG_H
 #define CLI_CONFIG_H
@@ -74,8 +74,9 @@ int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
 /* The options of a command, by section. */
 void config_help(enum config_cmd cmd, FILE *to);
 
-/* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME) beside
- * the program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from `path`. */
+/* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME)
+ * beside the program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from
+ * `path`. */
 const char *config_model(const struct config *cfg, char path[4096]);
 struct eng_options config_engine(const struct config *cfg, const char *model);
 

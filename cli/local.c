@@ -1,5 +1,6 @@
-/* local.c - the same calls that the server makes, so that both understand and refuse the same and
- * give the same bytes. Thread: main's; the engine has its own. */
+/* local.c - see local.h. The calls are those that the server makes, so both accept and refuse the
+ * same input and give the same bytes. Thread: main's; the engine has its own.
+ */
 #include "cli/local.h"
 
 #include <stdio.h>
@@ -12,6 +13,11 @@
 const char *local_media(const struct buf *photo) {
     return picture_png_is(photo->p, photo->len) ? "image/png" : "image/jpeg";
 }
+
+/* Media and engine know nothing of each other; both are here. */
+_Static_assert((int)PICTURE_SIDE_MAX == ENG_PICTURE_SIDE_MAX &&
+                   (int)PICTURE_PIXELS_MAX == ENG_PICTURE_PIXELS_MAX,
+               "what is decoded is what can be asked");
 
 static void on_wake(void *ud) { queue_poke(ud); }
 

@@ -1,4 +1,5 @@
-/* main.c - the words behind `lammd`: which command they name, and what to say when they name none. */
+/* main.c - the words behind `lammd`: which command they name, and what to say when they name none.
+ */
 #include <stdio.h>
 #include <string.h>
 

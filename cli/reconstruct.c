@@ -1,5 +1,6 @@
-/* reconstruct.c - `lammd reconstruct PHOTO -o SEEN.png`: the options go to POST /v1/reconstruct as its
- * query (local.h). */
+/* reconstruct.c - `lammd reconstruct PHOTO -o SEEN.png`: the options become the query of a call to
+ * POST /v1/reconstruct (local.h).
+ */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-/* runs.h - times of runs, and which of them to quote. Thread: its owner's. */
+/* runs.h - the times of runs, and their percentiles. Thread: its owner's. */
 #ifndef CLI_RUNS_H
 #define CLI_RUNS_H
 
@@ -8,7 +8,8 @@ struct runs {
     int n;
 };
 void runs_add(struct runs *r, double v); /* no more than RUNS_MAX are kept */
-/* The value below which `part` of them lie, 0 .. 1, between neighbours; 0 of none. Sorts. */
+/* The time below which `part` of the runs lie, 0 .. 1, interpolated; 0 when there is none. Sorts.
+ */
 double runs_part(struct runs *r, double part);
 
 #endif

@@ -5,9 +5,9 @@
  *     // refs.json: refs[12]: "ann_id" must be a whole number
  *
  * Annotation files come from anywhere. A file is read whole. Its bytes, its depth and its parts are
- * bounded before jansson spends memory on it. Every field is read with its type, and an error names the
- * file and the entry. What the fields mean is known to the formats: refs.h, questions.h, rounds.h.
- * Texts are borrowed from the tree. Thread: main's.
+ * bounded before jansson spends memory on it. Every field is read with its type, and an error names
+ * the file and the entry. What the fields mean is known to the formats: refs.h, questions.h,
+ * rounds.h. Texts are borrowed from the tree. Thread: main's.
  */
 #ifndef DATA_ANNOT_H
 #define DATA_ANNOT_H

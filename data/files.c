@@ -9,8 +9,6 @@
 
 #include "media/picture.h"
 
-static const uint64_t pixels_max = PICTURE_PIXELS_MAX;
-
 int file_read(const char *path, struct buf *out, struct err *e) {
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
     if (!f) return err_set(e, E_IO, "%s: %s", path, strerror(errno));
@@ -59,7 +57,7 @@ int file_picture(const char *path, uint8_t **rgb, int *w, int *h, struct err *e)
     buf_init(&bytes, FILE_PICTURE_MAX);
     int rc = file_read(path, &bytes, e);
     if (rc == 0) {
-        rc = picture_decode(bytes.p, bytes.len, pixels_max, rgb, w, h, e);
+        rc = picture_decode(bytes.p, bytes.len, PICTURE_PIXELS_MAX, rgb, w, h, e);
         if (rc) err_in(e, "%s", path);
     }
     buf_clear(&bytes);

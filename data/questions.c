@@ -1,4 +1,4 @@
-/* questions.c - see questions.h. Thread: main's. */
+/* questions.c - see questions.h. */
 #include "data/questions.h"
 
 #include <string.h>
@@ -188,7 +188,7 @@ static int read_all(struct questions *q, const char *path, size_t most, struct e
     return rc;
 }
 
-/* One line alone is an object that looks like GQA's dictionary. */
+/* A single line is an object, like GQA's dictionary: make a list of it. */
 static void wrap_single(struct questions *q) {
     if (!json_is_string(json_object_get(q->root, "image")) &&
         !json_is_string(json_object_get(q->root, "img")))

@@ -7,7 +7,7 @@
  *          IconQA's image_id is a folder with image.png
  * HM       JSON lines or a list of {img, text, label 0|1}: is the meme hateful?
  * A list of {image, question, answer} is read like GQA's. `type` names a question's type where the
- * fields above don't.
+ * fields above don't. Thread: main's.
  */
 #ifndef DATA_QUESTIONS_H
 #define DATA_QUESTIONS_H
@@ -22,7 +22,7 @@ enum { QUESTIONS_CHOICES_MAX = 64 };
 
 struct question {
     const char *file, *text;
-    const char *type;           /* NULL: not said */
+    const char *type;           /* NULL: the file does not say */
     const char **answers;       /* (n), plain: the right one, or with VizWiz those of the people */
     const char *const *choices; /* (n_choices), as they are; NULL: none */
     uint32_t n, n_choices, right;
@@ -35,7 +35,8 @@ struct questions {
     uint32_t n;
 };
 
-/* At most `limit` questions; 0: all. E_IO, E_FORMAT, E_TOO_BIG; questions_close after failure too. */
+/* At most `limit` questions; 0: all. E_IO, E_FORMAT, E_TOO_BIG; questions_close after failure too.
+ */
 int questions_open(const char *path, int64_t limit, struct questions *out, struct err *e);
 void questions_close(struct questions *q);
 

@@ -1,4 +1,4 @@
-/* refs.c - see refs.h. Thread: main's. */
+/* refs.c - see refs.h. */
 #include "data/refs.h"
 
 #include <limits.h>
@@ -89,7 +89,7 @@ struct source {
     uint32_t most;
 };
 
-/* What ref number `i` says of all its sentences. */
+/* What a ref says of all its sentences. */
 static int read_thing(const struct source *s, const json_t *o, struct annot_at *at, struct ref *r,
                       struct err *e) {
     int64_t image_id, ann_id;
@@ -231,7 +231,8 @@ void refs_close(struct refs *r) {
 
 int refs_check_size(const struct ref *r, int w, int h, struct err *e) {
     if (w == r->w && h == r->h) return 0;
-    return annot_bad(&r->at, e, "%s is %d x %d, not %d x %d as said", r->file, w, h, r->w, r->h);
+    return annot_bad(&r->at, e, "%s is %d x %d, not %d x %d as the file says", r->file, w, h, r->w,
+                     r->h);
 }
 
 /* ---- masks ---- */

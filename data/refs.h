@@ -1,9 +1,9 @@
-/* refs.h - sentences that mean a thing in a picture, from public formats.
+/* refs.h - sentences that refer to a thing in a picture, from public formats.
  *
  * COCO's instances (images, annotations with bbox and segmentation) with RefCOCO's refs (image_id,
- * ann_id, split, sentences with sent; a sentence may have a kind, ours do): in one file, or in
- * instances.json and refs.json. Or MiniGPT-v2's list: img_id (or file_name), sents (or sentence),
- * bbox, height, width; it has no masks. Boxes are [x, y, w, h] in pixels.
+ * ann_id, split, sentences with sent; ours may have a kind): in one file, or in instances.json and
+ * refs.json. Or MiniGPT-v2's list: img_id (or file_name), sents (or sentence), bbox, height, width.
+ * It has no masks. Boxes in files are [x, y, w, h] in pixels. Thread: main's.
  */
 #ifndef DATA_REFS_H
 #define DATA_REFS_H
@@ -16,7 +16,7 @@
 
 struct ref {
     const char *file, *sentence;
-    const char *split, *kind; /* NULL: not said */
+    const char *split, *kind; /* NULL: the file does not say */
     double box[4];            /* x1, y1, x2, y2 */
     int w, h;                 /* of the picture */
     const json_t *mask;       /* NULL: there is none */
@@ -24,7 +24,7 @@ struct ref {
 };
 struct refs {
     json_t *root, *more;
-    char file[2][2048]; /* their names, for errors */
+    char file[2][2048]; /* names of the files, for errors */
     struct ref *at;     /* (n), all texts borrowed from the trees */
     uint32_t n;
 };
@@ -33,7 +33,7 @@ struct refs {
  * `limit` sentences; 0: all. E_IO, E_FORMAT, E_TOO_BIG; refs_close after failure too. */
 int refs_open(const char *path, int64_t limit, struct refs *out, struct err *e);
 void refs_close(struct refs *r);
-/* Is this what the picture at hand measures? E_FORMAT. */
+/* Does the picture have the size that the file says? 0, or E_FORMAT. */
 int refs_check_size(const struct ref *r, int w, int h, struct err *e);
 /* The mask (h, w), to be freed with mem_free. E_FORMAT, E_NOMEM. */
 int refs_mask(const struct ref *r, uint8_t **bits, struct err *e);

@@ -1,4 +1,4 @@
-/* rounds.c - see rounds.h. Thread: main's. */
+/* rounds.c - see rounds.h. */
 #include "data/rounds.h"
 
 #include <stdio.h>

@@ -3,8 +3,8 @@
  * rollout.json, beside its frames (or in a folder with images/):
  *     {"game": "car_racing" | "space_invaders",
  *      "steps": [{"frames": ["000.png", "001.png"], "action": [10, 15, 10]}, ...]}
- * Frames are oldest first, 2 of CarRacing and 4 of Space Invaders. An action is [steering, gas, brake]
- * of 0..20, or one of 0..5.
+ * Frames are oldest first, 2 of CarRacing and 4 of Space Invaders. An action is [steering, gas,
+ * brake] of 0..20, or one of 0..5.
  */
 #ifndef DATA_ROUNDS_H
 #define DATA_ROUNDS_H
@@ -34,8 +34,8 @@ struct rounds {
     uint32_t n;
 };
 
-/* `path`: the file, or its folder. At most `limit` steps; 0: all. E_INVALID (a path that is too long),
- * E_IO, E_FORMAT, E_TOO_BIG; rounds_close after failure too. */
+/* `path`: the file, or its folder. At most `limit` steps; 0: all. E_INVALID (a path that is too
+ * long), E_IO, E_FORMAT, E_TOO_BIG; rounds_close after failure too. */
 int rounds_open(const char *path, int64_t limit, struct rounds *out, struct err *e);
 void rounds_close(struct rounds *r);
 

@@ -1,5 +1,6 @@
-/* mask.c - see mask.h. A mask is never spread out to pixels but for its PNG: runs and corners are
- * computed from the edges of the grid's places, so a large picture costs no more than its columns.
+/* mask.c - see mask.h. Only a PNG needs a mask as pixels. Runs and corners are computed from the
+ * edges of the grid's places, so the cost of a large picture grows with its columns, not its
+ * pixels.
  */
 #include "media/mask.h"
 

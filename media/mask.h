@@ -1,5 +1,5 @@
-/* mask.h - a mask on the model's grid, and what it is at the size of a picture: every pixel has the
- * bit of the grid place its centre lies in (nearest), nothing is smoothed.
+/* mask.h - a mask on the model's grid, and what it is at the size of a picture. Every pixel has the
+ * bit of the grid place in which its centre lies (nearest). Nothing is smoothed.
  *
  * Thread: any.
  */
@@ -17,9 +17,9 @@ struct mask {
     int grid, w, h;
 };
 
-/* First pixel of place `i` along a side of `side` pixels; i == grid: behind the last. */
+/* First pixel of place `i` along a side of `side` pixels; for i == grid: one behind the last. */
 int mask_edge(int grid, int side, int i);
-/* Grid places from *lo up to, but without, *hi that the stretch from..to of 0..whole touches. */
+/* The places *lo .. *hi - 1 of the grid that are touched by the stretch from..to of 0..whole. */
 void mask_range(double from, double to, double whole, int grid, int *lo, int *hi);
 
 /* All at w x h: */

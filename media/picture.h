@@ -1,7 +1,8 @@
-/* picture.h - the picture formats that we read and write: PNG and JPEG in, PNG out.
+/* picture.h - the picture formats that are read and written: PNG and JPEG in, PNG out.
  *
- * Both decoders read the header first and check every limit before they take memory for pixels. Their error
- * texts are written for clients: sizes and what to do, no text of a library. Thread: any.
+ * Both decoders read the header first and check every limit before they take memory for pixels.
+ * Their error texts are written for clients: sizes, and what to do. No library's text is in them.
+ * Thread: any.
  */
 #ifndef MEDIA_PICTURE_H
 #define MEDIA_PICTURE_H

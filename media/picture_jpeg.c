@@ -1,13 +1,13 @@
 /* picture_jpeg.c - JPEG bytes to RGB. The only file that knows TurboJPEG.
  *
  * Before the library sees anything, our own walk over the markers finds out how large the picture
- * is, how many scans it has, and which process codes it. A 132 KB file can make a decoder work for
- * 19 seconds by its number of scans alone (4.6 s with the library's own limit), so scans are
- * capped, and so is the product of scans and pixels. A truncated file is only a warning to the
- * library, which then paints grey: warnings are errors here.
+ * is, how many scans it has, and which process codes it. The number of scans alone can make a
+ * decoder work for 19 seconds on a 132 KB file (4.6 s with the library's own limit). So scans are
+ * bounded, and so is the product of scans and pixels. For the library a truncated file is only a
+ * warning, and it paints grey; here warnings are errors.
  *
  * Orientation in EXIF is ignored (docs/model.md section 1.3: Pillow does not rotate on its own).
- * CMYK is turned into RGB as Pillow does; Adobe's files hold it inverted, and say so by their
+ * CMYK is turned into RGB as Pillow does it. Adobe's files hold it inverted, and say so by their
  * marker.
  *
  * Thread: any, one call each.

@@ -1,13 +1,13 @@
 /* picture_png.c - PNG bytes to RGB and back. The only file that knows libpng.
  *
  * The low-level reader is used, not the simplified one: most of libpng's recent holes were in the
- * latter. Everything but what colours need (tRNS) is skipped unread: no iCCP, zTXt, iTXt to
- * inflate. Whatever the file holds becomes 8-bit RGB: palette and grey are expanded, 16 bits are
- * scaled, transparency is laid on white, interlaced pictures are put together. gAMA and profiles
- * are left aside, as Pillow leaves them aside (docs/model.md section 1.3). The file has to be
- * whole: a missing end is an error, although all rows may be there.
+ * latter. Chunks other than those that colours need (tRNS) are skipped unread, so there is no iCCP,
+ * zTXt or iTXt to inflate. Whatever the file holds becomes 8-bit RGB: palette and grey are
+ * expanded, 16 bits are scaled, transparency is laid on white, interlaced pictures are put
+ * together. gAMA and profiles are ignored, as Pillow ignores them (docs/model.md section 1.3). The
+ * file has to be whole: a missing end is an error, even if all rows are there.
  *
- * libpng reports errors by longjmp. It is confined to the two functions with a setjmp; what they
+ * libpng reports errors by longjmp. It is confined to the two functions with a setjmp. What they
  * own lives in a struct of their caller, so nothing is lost or clobbered by the jump.
  *
  * Thread: any, one call each.
@@ -35,7 +35,7 @@ int picture_png_is(const uint8_t *bytes, size_t len) {
 }
 
 static void on_error(png_structp png, png_const_charp text) {
-    (void)text; /* a library's words reach nobody */
+    (void)text; /* a library's text reaches no client */
     png_longjmp(png, 1);
 }
 

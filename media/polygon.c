@@ -1,7 +1,7 @@
-/* polygon.c - see polygon.h. An outline is walked along the edges between set and unset pixels, the
- * set one always to the right. Every ring has an edge that runs eastwards, along the upper side of a
- * set pixel; so all rings are found by looking at those, and each is marked when it is walked.
- * Where two pixels meet at a corner the walk turns right: it stays with the pixel it is at.
+/* polygon.c - see polygon.h. An outline is walked along the edges between set and unset pixels,
+ * with the set one always to the right. Every ring has an edge that runs eastwards, along the upper
+ * side of a set pixel. So looking at those edges finds all rings, and each edge is marked when it
+ * is walked. Where two pixels meet at a corner the walk turns right: it stays with its pixel.
  */
 #include "media/polygon.h"
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Corner (x, y) of a ring, between the pixels: 0 .. w, 0 .. h. `is_first`: a ring begins; it ends
- * where it began, which is not told again. */
+ * where it began, and that corner is not repeated. */
 typedef void polygon_fn(void *ud, int x, int y, int is_first);
 
 /* Every ring of the mask (h, w) of zeros and ones: outlines clockwise as seen, holes the other way,

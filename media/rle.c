@@ -1,8 +1,9 @@
-/* rle.c - see rle.h. The format is rleToString's in maskApi.c of cocoapi: the runs of a mask read
- * column by column, zeros first (perhaps none of them); from the fourth run on each is told as the
- * difference to the one two before; in groups of five bits, low ones first, the sixth bit saying
- * that more follow, the sign taken from the last group; each group as the character 48 + group.
- * A backslash is among them, so in JSON the string has to be escaped. Thread: any.
+/* rle.c - see rle.h. The format is rleToString's in maskApi.c of cocoapi. The runs of a mask are
+ * read column by column, zeros first (perhaps none of them). From the fourth run on, a run is
+ * written as the difference to the run two before it. A number is written in groups of five bits,
+ * low ones first; the sixth bit says that more follow; the sign is that of the last group. A group
+ * becomes the character 48 + group. A backslash is one of these, so the string has to be escaped in
+ * JSON. Thread: any.
  */
 #include "media/rle.h"
 

@@ -1,4 +1,4 @@
-/* rle.h - COCO's compressed run lengths, as pycocotools reads them.
+/* rle.h - COCO's compressed run lengths, written as pycocotools reads them.
  *
  *     struct rle r;
  *     rle_begin(&r, out);

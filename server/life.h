@@ -1,7 +1,7 @@
 /* life.h - the process and its supervisor: signals, inherited sockets, messages to systemd.
  *
- * Thread: main's. life_begin comes before any other thread is started, so that all threads inherit its
- * signal mask: SIGTERM, SIGINT and SIGHUP are read by life_wait alone, and SIGPIPE is blocked.
+ * Thread: main's. life_begin comes before any other thread is started, so that all threads inherit
+ * its signal mask: SIGTERM, SIGINT and SIGHUP are read by life_wait alone, and SIGPIPE is blocked.
  */
 #ifndef SERVER_LIFE_H
 #define SERVER_LIFE_H
@@ -20,7 +20,8 @@ int life_begin(struct life *l, struct err *e); /* E_IO */
 void life_end(struct life *l);
 /* Add the sockets that systemd hands over (sd_listen_fds(3)), if any. E_INVALID. */
 int life_inherit(struct listeners *to, struct err *e);
-/* Send a message such as "READY=1\nSTATUS=..." (sd_notify(3)). Without a supervisor nothing happens. */
+/* Send a message such as "READY=1\nSTATUS=..." (sd_notify(3)). Without a supervisor nothing
+ * happens. */
 void life_tell(const char *message);
 /* Wait for a signal. Its number, or 0 after timeout_ms. */
 int life_wait(struct life *l, int timeout_ms);

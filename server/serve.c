@@ -1,12 +1,14 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, model, API, HTTP, acceptor. Sockets come before the model, so that a
- * port in use is reported at once. Then `listening on URL` goes to standard output, and READY to systemd.
+ * Start: signals, listening sockets, model, API, HTTP, acceptor. Sockets come before the model, so
+ * that a port in use is reported at once. Then `listening on URL` goes to standard output, and
+ * READY to systemd.
  *
- * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed, running
- * requests may finish. At the deadline, or at a second signal, what is left is answered with 503. Then
- * everything is closed in the opposite order, and the exit status is 0. A lost device ends the process in
- * the same way but with status 1, so that its supervisor starts it again.
+ * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
+ * running requests may finish. At the deadline, or at a second signal, what is left is answered
+ * with 503. Then everything is closed in the opposite order, and the exit status is 0. A lost
+ * device ends the process in the same way but with status 1, so that its supervisor starts it
+ * again.
  */
 #include "server/serve.h"
 

@@ -21,9 +21,9 @@ struct serve_options {
     unsigned drain_s; /* that running requests have after SIGTERM */
 };
 
-/* Prints `listening on URL` for each socket once requests are answered. Returns the exit status of the
- * process: 0 after SIGTERM or SIGINT, 1 after a lost device. If it could not start, it returns a negative
- * status code and sets `e`. Borrows the options. */
+/* Prints `listening on URL` for each socket once requests are answered. Returns the exit status of
+ * the process: 0 after SIGTERM or SIGINT, 1 after a lost device. If it could not start, it returns
+ * a negative status code and sets `e`. Borrows the options. */
 int serve(const struct serve_options *o, struct err *e);
 
 #endif

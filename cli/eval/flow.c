@@ -1,7 +1,7 @@
-/* flow.c - many questions in flight, answered in turn: see eval_run in eval.h.
+/* flow.c - many questions in flight: see eval_run in eval.h.
  *
- * Questions stand in a ring. The oldest is waited for; its item's next question goes to the end.
- * Items whose first question the model refuses are done at once.
+ * Questions stand in a ring. The oldest is waited for, and the next question of its item goes to
+ * the end. An item whose first question is refused is done at once.
  */
 #include <stdio.h>
 #include <time.h>
@@ -36,7 +36,8 @@ int eval_submit(struct eval *v, const struct eng_ask *ask, struct eng_job **job,
         if (rc == E_INVALID || rc == E_TOO_BIG) {
             *job = NULL;
             if (v->refused++ == 0)
-                fprintf(stderr, "lammd: a question is refused and counts as wrong: %s\n", why.text);
+                fprintf(stderr, "lammd: a question was refused and counts as wrong: %s\n",
+                        why.text);
             return 0;
         }
         if (rc != E_BUSY) return err_set(e, rc, "%s", why.text);
@@ -53,7 +54,7 @@ static void say(struct flow *f, int last) {
     fprintf(stderr, "\r%u of %u  %-50s%s", f->done, f->items, score, last ? "\n" : "");
 }
 
-/* Ask the item's question `phase`; those that have none are done on the spot. */
+/* Submit the item's question `phase`. An item that has nothing to ask is done at once. */
 static int begin(struct flow *f, uint32_t item, int phase, struct err *e) {
     for (int more = 1; more; phase++) {
         struct eng_job *job = NULL;

@@ -1,8 +1,8 @@
 /* game.c - `lammd eval game`: how often the model does what a recorded round did (data/rounds.h).
  *
- * The score is the share of steps with the very same action. Beside it stands that of the best constant
- * action. For CarRacing the mean absolute difference of each axis is told too, beside that of the
- * axis's median. Agreement is no measure of skill: that takes the game itself (tools/games).
+ * The score is the share of steps with the very same action. Beside it stands that of the best
+ * constant action. For CarRacing the mean absolute difference of each axis is told too, beside that
+ * of the axis's median. Agreement is no measure of skill: that takes the game itself (tools/games).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +23,7 @@ struct game {
     struct eval *eval;
     struct rounds rounds;
     struct eval_groups sums;
-    double constant[SUMS]; /* what the best constant gets: sums too */
+    double constant[SUMS]; /* the best constant's figures, summed up too */
 };
 
 /* ---- the best constants ---- */

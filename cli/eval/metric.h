@@ -1,6 +1,8 @@
-/* metric.h - the metrics of docs/model.md section 7 to the letter. Pure functions over plain values.
+/* metric.h - the metrics of docs/model.md section 7 to the letter. Pure functions over plain
+ * values.
  *
- * Boxes are x1, y1, x2, y2 in pixels. A box the model speaks is in hundredths of the sides, truncated.
+ * Boxes are x1, y1, x2, y2 in pixels. A box that the model says is in hundredths of the sides,
+ * truncated.
  */
 #ifndef CLI_EVAL_METRIC_H
 #define CLI_EVAL_METRIC_H
@@ -17,8 +19,8 @@ int metric_hit(const double a[4], const double b[4]);
 /* Hundredths -> pixels of a picture (w, h), and back: truncated and kept within 0..100. */
 void metric_box_pixels(const uint8_t spoken[4], int w, int h, double out[4]);
 void metric_box_spoken(const double box[4], int w, int h, uint8_t out[4]);
-/* Hundredths -> columns x1..x2-1 and rows y1..y2-1 of a grid: floor of the near side, ceiling of the
- * far one. Empty when the box is turned around. */
+/* Hundredths -> columns x1..x2-1 and rows y1..y2-1 of a grid: floor of the near side, ceiling of
+ * the far one. Empty when the box is turned around. */
 struct metric_cells {
     int x1, y1, x2, y2;
 };
@@ -29,7 +31,7 @@ struct metric_cells metric_pixel_cells(const double box[4], int w, int h, int gr
 /* VizWiz: a third for each of the people's answers that is the same, at most 1. */
 double metric_vizwiz(const char *answer, const char *const *people, size_t n);
 
-/* ---- what a constant answer would get ---- */
+/* ---- the score of a constant answer ---- */
 struct metric_vote {
     const char *group, *answer; /* plain */
     double score;               /* of this answer to one question */

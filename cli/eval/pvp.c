@@ -1,12 +1,12 @@
 /* pvp.c - `lammd eval pvp FOLDER`: pixel value prediction on a folder of pictures.
  *
  * Every picture is shrunk to the model's grid and every place of it is asked, once by `mode` (the
- * greedy answer) and once by `median`. The error is the mean of |answer - truth| over
- * places and channels, in levels of 0..255. Beside it stand baselines from the truth itself: its
- * mean colour, and mosaics of k x k blocks, each block painted in its mean colour.
- * The paper's RE is given without a unit: read literally (three channels summed, over 255, in per
- * cent) it is 300/255 of our levels; read as levels it is our figure. Both are printed
- * (docs/model.md section 7.1; docs/design.md, "Estimates").
+ * greedy answer) and once by `median`. The error is the mean of |answer - truth| over places and
+ * channels, in levels of 0..255. Beside it stand baselines made from the truth itself: its mean
+ * colour, and mosaics of k x k blocks in which each block has its mean colour. The paper gives its
+ * RE without a unit. Read as the formula says (three channels summed, over 255, in per cent) it is
+ * 300/255 of our levels; read as levels it is our figure. Both are printed (docs/model.md
+ * section 7.1; docs/design.md, "Estimates").
  */
 #include <dirent.h>
 #include <errno.h>
@@ -58,7 +58,7 @@ static int list_names(const char *dir, char ***out, int *n, struct err *e) {
         if (is_picture(at)) list[count++] = mem_strdup(at->d_name);
     }
     closedir(d);
-    for (int i = 1; i < count; i++) { /* insertion: folders are small, and come nearly sorted */
+    for (int i = 1; i < count; i++) { /* insertion sort: folders come nearly sorted */
         char *name = list[i];
         int at = i;
         for (; at > 0 && strcmp(list[at - 1], name) > 0; at--)
@@ -170,7 +170,7 @@ static int picture(struct pvp *v, const char *dir, const char *name, struct err 
     int rc = file_picture(path, &rgb, &w, &h, &why);
     if (rc == 0) rc = eng_picture_new(v->eng, rgb, w, h, &picture, &why);
     mem_free(rgb);
-    if (rc) { /* a picture that can't be read is told, not fatal */
+    if (rc) { /* a picture that can't be read is reported, and left out */
         fprintf(stderr, "lammd: left out: %s\n", why.text);
         v->refused++;
         return 0;

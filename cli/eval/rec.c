@@ -1,9 +1,9 @@
 /* rec.c - `lammd eval rec`: boxes for sentences, P@0.5 (docs/model.md section 7.2).
  *
- * The prompt is the engine's own, `[refer] give me the location of {sentence}`. The box that is
- * spoken, in hundredths of the sides, hits when its IoU with the true one is over a half. The score is
+ * The prompt is the engine's own, `[refer] give me the location of {sentence}`. The answer is a box
+ * in hundredths of the sides. It hits when its IoU with the true box is over a half. The score is
  * hits over sentences, by split as in the paper's table, whose average is the mean of the splits.
- * Baselines: the whole picture, and the middle box (mean of the true boxes, in hundredths).
+ * Baselines: the whole picture, and the mean box (the mean of the true boxes, in hundredths).
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ enum { HIT, WHOLE, MEAN, IOU, SUMS };
 struct rec {
     struct eval *eval;
     struct refs refs;
-    uint8_t mean[4]; /* the middle box, in hundredths */
+    uint8_t mean[4]; /* the mean box, in hundredths */
     struct eval_groups splits, kinds;
 };
 

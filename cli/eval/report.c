@@ -1,4 +1,4 @@
-/* report.c - sums by group, and the lines that every report has. */
+/* report.c - sums by group, and the lines that all reports have. See eval.h. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

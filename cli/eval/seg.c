@@ -1,10 +1,11 @@
 /* seg.c - `lammd eval seg`: masks for sentences, cIoU (docs/model.md section 7.3).
  *
- * First the box of the sentence, by [refer]; then every place of the grid inside it, outside is 0.
- * --given-boxes takes the true box instead, --whole-grid asks every place. cIoU is the sum of
- * intersections over the sum of unions, measured twice: on the grid, against the true mask shrunk by
- * nearest; and in full size, the answer enlarged by nearest. Beside it: the whole picture and the
- * true box as masks, and in full size what a perfect mask of the grid would get.
+ * First the box of the sentence is asked for, by [refer]; then every place of the grid inside it.
+ * Outside the mask is 0. --given-boxes takes the true box instead, --whole-grid asks every place.
+ * cIoU is the sum of intersections over the sum of unions. It is measured twice: on the grid,
+ * against the true mask shrunk by nearest; and in full size, with the answer enlarged by nearest.
+ * Beside it stand the whole picture and the true box as masks, and in full size the score of a
+ * perfect mask on the grid.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,15 +19,15 @@
 enum ways { GRID, FULL, WHOLE_GRID, WHOLE_FULL, BOX_GRID, BOX_FULL, LIMIT_FULL, WAYS };
 enum { BOTH, EITHER, SUMS = 2 }; /* for each way: two sums of a group */
 
-struct question {
-    struct eng_picture *picture; /* our own reference, until the last answer */
+struct sentence {
+    struct eng_picture *picture; /* a reference, until the last answer */
     uint8_t box[4];              /* in hundredths */
     uint8_t is_boxed;
 };
 struct seg {
     struct eval *eval;
     struct refs refs;
-    struct question *questions;
+    struct sentence *sentences;
     struct eng_point *points;      /* (grid * grid) */
     uint8_t *seen, *truth, *other; /* (grid, grid) */
     struct eval_groups splits[WAYS], kinds[WAYS];
@@ -36,7 +37,7 @@ struct seg {
 
 static int ask_box(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
     const struct eng_ask ask = {.task = ENG_REFER,
-                                .pictures = &s->questions[i].picture,
+                                .pictures = &s->sentences[i].picture,
                                 .n_pictures = 1,
                                 .text = s->refs.at[i].sentence,
                                 .urgency = ENG_ANSWER};
@@ -44,7 +45,7 @@ static int ask_box(struct seg *s, uint32_t i, struct eng_job **job, struct err *
 }
 
 static int ask_places(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
-    const struct question *q = &s->questions[i];
+    const struct sentence *q = &s->sentences[i];
     int grid = s->eval->grid;
     struct metric_cells c = s->eval->cfg->is_whole_grid ? (struct metric_cells){0, 0, grid, grid}
                             : q->is_boxed               ? metric_box_cells(q->box, grid)
@@ -55,7 +56,7 @@ static int ask_places(struct seg *s, uint32_t i, struct eng_job **job, struct er
             s->points[n++] = (struct eng_point){(uint16_t)x, (uint16_t)y};
     if (n == 0) return 0; /* nothing lies inside, or there is no box: an empty mask */
     const struct eng_ask ask = {.task = ENG_SEGMENT,
-                                .pictures = &s->questions[i].picture,
+                                .pictures = &s->sentences[i].picture,
                                 .n_pictures = 1,
                                 .text = s->refs.at[i].sentence,
                                 .points = s->points,
@@ -68,7 +69,7 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
     struct seg *s = ud;
     const struct config *cfg = s->eval->cfg;
     const struct ref *ref = &s->refs.at[i];
-    struct question *q = &s->questions[i];
+    struct sentence *q = &s->sentences[i];
     if (phase == 1) return ask_places(s, i, job, e);
     struct eng_picture *picture;
     int w, h, rc = eval_picture(s->eval, ref->file, &picture, &w, &h, e);
@@ -135,12 +136,12 @@ static int judge(struct seg *s, uint32_t i, struct err *e) {
     fill(s->other, grid, metric_pixel_cells(ref->box, ref->w, ref->h, grid));
     count_both(s, ref, bits, s->other, BOX_GRID, other);
     count(s, ref, LIMIT_FULL, coco_overlap_full(bits, ref->w, ref->h, s->truth, grid));
-    const uint8_t *b = s->questions[i].box;
+    const uint8_t *b = s->sentences[i].box;
     json_t *item =
         json_pack("{s:s, s:s, s:[II], s:[II]}", "file", ref->file, "sentence", ref->sentence,
                   "grid", (json_int_t)got[0].both, (json_int_t)got[0].either, "full",
                   (json_int_t)got[1].both, (json_int_t)got[1].either);
-    if (s->questions[i].is_boxed)
+    if (s->sentences[i].is_boxed)
         json_object_set_new(item, "box", json_pack("[iiii]", b[0], b[1], b[2], b[3]));
     eval_item(s->eval, i, item);
     mem_free(bits);
@@ -150,7 +151,7 @@ static int judge(struct seg *s, uint32_t i, struct err *e) {
 
 static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more, struct err *e) {
     struct seg *s = ud;
-    struct question *q = &s->questions[i];
+    struct sentence *q = &s->sentences[i];
     uint32_t n = 0;
     const struct eng_answer *a = job ? eng_job_answers(job, &n) : NULL;
     if (phase == 0) {
@@ -254,13 +255,13 @@ int eval_seg(struct eval *v, const char *path, struct err *e) {
     s->truth = s->seen + places;
     s->other = s->truth + places;
     int rc = refs_open(path, v->cfg->limit, &s->refs, e);
-    s->questions = mem_must((s->refs.n + 1) * sizeof(*s->questions));
+    s->sentences = mem_must((s->refs.n + 1) * sizeof(*s->sentences));
     if (rc == 0) rc = eval_run(v, &flow, s, s->refs.n, e);
     if (rc == 0) report(s);
     for (uint32_t i = 0; i < s->refs.n; i++)
-        eng_picture_put(s->questions[i].picture);
+        eng_picture_put(s->sentences[i].picture);
     refs_close(&s->refs);
-    mem_free(s->questions);
+    mem_free(s->sentences);
     mem_free(s->points);
     mem_free(s->seen);
     mem_free(s);

@@ -1,4 +1,6 @@
-/* shelf.c - pictures by name; the last few are kept, since questions about one come together. */
+/* shelf.c - pictures by name. The last few are kept, since questions about a picture come together.
+ * See eval.h.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,8 +33,8 @@ int eval_find_pictures(struct eval *v, const char *path, struct err *e) {
 
 enum { COCO_NAME = 27 }; /* characters of COCO_train2014_000000123456 */
 
-/* The file of a picture's name, with the ending that is there. MiniGPT-v2's lists have COCO's names with
- * the number of the sentence behind. */
+/* The file of that name, with whichever ending exists. MiniGPT-v2's lists have COCO's names
+ * followed by the number of the sentence. */
 static int find_file(const struct eval *v, const char *name, char *path, size_t cap,
                      struct err *e) {
     static const char *const endings[] = {"", ".jpg", ".jpeg", ".png"};

@@ -1,9 +1,10 @@
 /* vqa.c - `lammd eval vqa`: questions about pictures (docs/model.md section 7.4).
  *
- * Greedy, 20 tokens, compared in lower case with <unk> and white space around taken away. Choices are
- * ranked by the likelihood of the whole candidate with its end of text: the lowest total NLL wins.
- * Prompts: GQA and choices ask the long [vqa] form, VSR, VizWiz and HM their own. Beside each figure the
- * best constant answer of that type, as if its writer knew the answers; for choices also chance.
+ * Answers are greedy, at most 20 tokens, and compared in the form of questions_plain. Choices are
+ * ranked by the likelihood of the whole choice with its end of text: the lowest total NLL wins. GQA
+ * and choices use the long [vqa] prompt; VSR, VizWiz and HM have prompts of their own. Beside each
+ * score stands that of the best constant answer for the type, chosen with the truth at hand; for
+ * choices also that of chance.
  */
 #include <stdio.h>
 #include <string.h>
@@ -112,7 +113,7 @@ static void say(void *ud, char *to, size_t cap) {
     snprintf(to, cap, "right %.2f %%", 100 * g->sum[RIGHT] / g->n);
 }
 
-/* What each answer that is known would score, question by question. */
+/* The score of each known answer, question by question. */
 static void vote(struct vqa *v) {
     const struct questions *q = &v->questions;
     size_t n = 0;
@@ -125,7 +126,7 @@ static void vote(struct vqa *v) {
             int before = 0;
             for (uint32_t j = 0; j < k; j++)
                 before |= strcmp(at->answers[j], at->answers[k]) == 0;
-            if (before) continue; /* the people agree: counted with the first of them */
+            if (before) continue; /* people agree: counted with the first of them */
             double score =
                 q->set == SET_VIZWIZ ? metric_vizwiz(at->answers[k], at->answers, at->n) : 1;
             v->votes[v->n_votes++] =

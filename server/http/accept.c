@@ -1,7 +1,7 @@
 /* accept.c - see accept.h.
  *
- * libmicrohttpd could accept by itself. Ours answers 503 when there are too many connections, listens on
- * several addresses, and stops without a race with libmicrohttpd's thread.
+ * libmicrohttpd could accept by itself. Ours answers 503 when there are too many connections,
+ * listens on several addresses, and stops without a race with libmicrohttpd's thread.
  */
 #include "server/http/accept.h"
 

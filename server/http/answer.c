@@ -1,8 +1,8 @@
 /* answer.c - what goes out: the reply of a call, whole or as a stream, or a problem. See loop.h.
  *
- * A whole reply is not copied: the call outlives it, since it is freed only when libmicrohttpd is done
- * with the request (req.h).
- * TRAPS: a stream's reader that returns 0 without suspending its connection burns a core.
+ * A whole reply is not copied: the call outlives it, since it is freed only when libmicrohttpd is
+ * done with the request (req.h). TRAPS: a stream's reader that returns 0 without suspending its
+ * connection burns a core.
  */
 #include "server/http/loop.h"
 

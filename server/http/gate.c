@@ -105,7 +105,8 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
     return COME_IN;
 }
 
-/* `name`, `name:80`, `127.0.0.1:80`, `[::1]:80` -> length of the part before the port; 0: malformed. */
+/* `name`, `name:80`, `127.0.0.1:80`, `[::1]:80` -> length of the part before the port; 0:
+ * malformed. */
 static size_t host_len(const char *s, size_t n) {
     static const char digits[] = "0123456789", hex[] = "0123456789abcdefABCDEF:.";
     static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";

@@ -1,10 +1,10 @@
 /* gate.h - is a request legal HTTP/1.1, and meant for this server? The first look at every request.
  *
  * libmicrohttpd 0.9.75 accepts what makes request smuggling possible: Content-Length together with
- * Transfer-Encoding, a length that comes twice, odd header names, folded lines. The gate refuses all of
- * that, and the connection is closed. It also refuses what only a browser under a stranger's control
- * sends: a Host name that is not this server's (DNS rebinding), and an Origin that is not the page's own.
- * A pure function over borrowed bytes; it never allocates. Thread: any.
+ * Transfer-Encoding, a length that comes twice, odd header names, folded lines. The gate refuses
+ * all of that, and the connection is closed. It also refuses what only a browser under a stranger's
+ * control sends: a Host name that is not this server's (DNS rebinding), and an Origin that is not
+ * the page's own. A pure function over borrowed bytes; it never allocates. Thread: any.
  */
 #ifndef SERVER_HTTP_GATE_H
 #define SERVER_HTTP_GATE_H

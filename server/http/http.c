@@ -1,10 +1,10 @@
 /* http.c - the daemon: connections come and go, and libmicrohttpd's callbacks. See http.h.
  *
- * libmicrohttpd has one thread, the HTTP loop. For a request it calls on_target when the request line is
- * there; on_request when the headers are there, for each piece of the body, at its end, and again after
- * each resume; on_over when it is done. req.h tells what happens in between.
- * TRAPS: a connection must not be suspended when the loop is told to stop, or libmicrohttpd panics.
- * 0.9.75 answers some malformed requests by itself, in HTML; openapi.yaml lists them.
+ * libmicrohttpd has one thread, the HTTP loop. For a request it calls on_target when the request
+ * line is there; on_request when the headers are there, for each piece of the body, at its end, and
+ * again after each resume; on_over when it is done. req.h tells what happens in between. TRAPS: a
+ * connection must not be suspended when the loop is told to stop, or libmicrohttpd panics. 0.9.75
+ * answers some malformed requests by itself, in HTML; openapi.yaml lists them.
  */
 #include "server/http/http.h"
 

@@ -1,14 +1,13 @@
 /* intake.c - what comes in: may this request be answered, and what does it bring? See loop.h.
  *
- * The gate looks at the headers, the route says how much body there may be, and the body is collected
- * within that. What is fine goes to the workers.
+ * The gate looks at the headers, the route says how much body there may be, and the body is
+ * collected within that. What is fine goes to the workers.
  *
- * A request may be refused before its body has been read. A client that is still sending would then see
- * a reset instead of the answer. So the rest of the body is read and thrown away first, within limits
- * (watch.h, DISCARD_MAX). Where the framing itself is in doubt, the answer goes out at once and the
- * connection is closed.
- * TRAPS: headers lie in the connection's memory, which may end before a worker is done with them: those
- * that the API reads are copied (kept).
+ * A request may be refused before its body has been read. A client that is still sending would then
+ * see a reset instead of the answer. So the rest of the body is read and thrown away first, within
+ * limits (watch.h, DISCARD_MAX). Where the framing itself is in doubt, the answer goes out at once
+ * and the connection is closed. TRAPS: headers lie in the connection's memory, which may end before
+ * a worker is done with them: those that the API reads are copied (kept).
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* loop.h - what the files of the HTTP loop share. libmicrohttpd calls http.c, which asks intake.c while a
- * request comes in and answer.c while its answer goes out.
+/* loop.h - what the files of the HTTP loop share. libmicrohttpd calls http.c, which asks intake.c
+ * while a request comes in and answer.c while its answer goes out.
  *
  * Thread: the HTTP loop's, libmicrohttpd's only thread. The counters are read by any.
  */

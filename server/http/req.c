@@ -1,8 +1,8 @@
 /* req.c - see req.h.
  *
- * What makes it safe is an order: decide under the lock, act after it. Once a request is out of the park
- * and resumed, the loop may end and free it at any moment. So resuming is always the last thing that
- * anybody does with it. A worker that has no turn any more does not touch it either.
+ * What makes it safe is an order: decide under the lock, act after it. Once a request is out of the
+ * park and resumed, the loop may end and free it at any moment. So resuming is always the last
+ * thing that anybody does with it. A worker that has no turn any more does not touch it either.
  */
 #include "server/http/req.h"
 
@@ -40,7 +40,8 @@ static int unpark(struct req *r) {
 
 /* ---- the workers ---- */
 
-/* With the lock: what follows from a step. 1: the caller has to resume it; *again: one more step. */
+/* With the lock: what follows from a step. 1: the caller has to resume it; *again: one more step.
+ */
 static int settle(struct req *r, enum api_step step, int *again) {
     *again = step == API_WAIT && (r->turn == TURN_AGAIN || r->is_over);
     r->turn = *again || r->is_over ? TURN_RUNNING : TURN_NONE;

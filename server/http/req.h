@@ -1,19 +1,21 @@
 /* req.h - one request, from its first line to its last byte, and the threads that work on it.
  *
- * Three parties handle a request. The HTTP loop (libmicrohttpd's thread) reads it and sends the answer. A
- * worker steps its API call. The engine wakes the call. While there is nothing to send, the loop *parks*
- * the request: its connection is suspended. libmicrohttpd does not see a suspended connection, so the
- * watcher (watch.h) looks after it. Whoever has news *signals* the request, which ends the parking.
+ * Three parties handle a request. The HTTP loop (libmicrohttpd's thread) reads it and sends the
+ * answer. A worker steps its API call. The engine wakes the call. While there is nothing to send,
+ * the loop *parks* the request: its connection is suspended. libmicrohttpd does not see a suspended
+ * connection, so the watcher (watch.h) looks after it. Whoever has news *signals* the request,
+ * which ends the parking.
  *
  *     READING --body whole--> WORKING --API_REPLY--> REPLYING --sent--> over
  *                                     --API_STREAM-> STREAMING --end--> over
  *
  * Rules.
- * 1. Parking and signalling work like a semaphore that counts to one: a signal before the park is kept.
+ * 1. Parking and signalling work like a semaphore that counts to one: a signal before the park is
+ *    kept.
  * 2. Exactly one party takes a request out of the park, and only that one resumes the connection.
- * 3. One worker at a time steps the call: `turn`. A wake during a step means one more step after it.
- * 4. When libmicrohttpd is done with a request that has a call, a worker frees it: freeing may take a
- *    while, and a step may still be running.
+ * 3. One worker at a time steps the call: `turn`. A wake during a step means one more step.
+ * 4. When libmicrohttpd is done with a request that has a call, a worker frees it: freeing may take
+ *    a while, and a step may still be running.
  * 5. The fields below the line "lock" are read and written under desk->mu. It is held for a few
  *    instructions, and never together with another lock.
  */
@@ -45,8 +47,8 @@ struct desk {
     int n_working;       /* lock: requests with a call that is not freed yet */
     int working_max;     /* and how many there may be */
     pthread_cond_t idle; /* when there is none */
-    /* Suspend and resume a connection, and let the watcher know. `suspend` is called on the HTTP loop,
-     * with the lock; `resume` on any thread, without it. */
+    /* Suspend and resume a connection, and let the watcher know. `suspend` is called on the HTTP
+     * loop, with the lock; `resume` on any thread, without it. */
     void (*suspend)(struct req *r);
     void (*resume)(struct req *r);
 };
@@ -91,17 +93,17 @@ void desk_close(struct desk *d);
 
 struct req *req_new(struct desk *d, const char *raw_target); /* NULL without memory */
 
-/* Loop: hand r->call to the workers; park the request next. E_BUSY: working_max requests are at work,
- * among them those whose clients are gone but whose calls wait to be freed. */
+/* Loop: hand r->call to the workers; park the request next. E_BUSY: working_max requests are at
+ * work, among them those whose clients are gone but whose calls wait to be freed. */
 int req_work(struct req *r);
-/* Loop: there is nothing to send. 1: it is parked; return to libmicrohttpd. 0: it was signalled; look
- * again. -1: the desk is closing; give the request up. */
+/* Loop: there is nothing to send. 1: it is parked; return to libmicrohttpd. 0: it was signalled;
+ * look again. -1: the desk is closing; give the request up. */
 int req_park(struct req *r);
 /* Any thread: there is news. It is the api_wake_fn of the call, too. */
 void req_signal(struct req *r);
-/* Watcher, with the lock: take `r` out of the park because its client left (it is_gone), because it is
- * late (it is_late), or only so that the loop looks at it. 1: the caller has to req_release it, without
- * the lock. 0: it was not parked. */
+/* Watcher, with the lock: take `r` out of the park because its client left (it is_gone), because it
+ * is late (it is_late), or only so that the loop looks at it. 1: the caller has to req_release it,
+ * without the lock. 0: it was not parked. */
 enum req_why { REQ_LOOK, REQ_LATE, REQ_GONE };
 int req_take(struct req *r, enum req_why why);
 void req_release(struct req *r, enum req_why why);

@@ -1,8 +1,8 @@
 /* watch.c - see watch.h.
  *
  * The table is an array: to scan a thousand rows four times a second costs nothing. Requests are
- * collected under the lock and released after it (req.h), a handful at a time. An event carries a row and
- * a serial number, so that one which comes late does not hit the row's next connection.
+ * collected under the lock and released after it (req.h), a handful at a time. An event carries a
+ * row and a serial number, so that one which comes late does not hit the row's next connection.
  */
 #include "server/http/watch.h"
 

@@ -1,10 +1,10 @@
 /* watch.h - the table of open connections, and the thread that looks after them.
  *
  * libmicrohttpd 0.9.75 does not see that a client left while its connection is suspended. It has no
- * deadline but one for inactivity, and would serve a client that sends a byte a second for ever. So the
- * table has every connection, with what it is doing and since when, and the watcher
+ * deadline but one for inactivity, and would serve a client that sends a byte a second for ever. So
+ * the table has every connection, with what it is doing and since when, and the watcher
  * 1. cuts connections that take too long for what they are doing;
- * 2. takes parked requests out of the park when their client left (EPOLLRDHUP) or when they are late;
+ * 2. takes requests out of the park when their client left (EPOLLRDHUP) or when they are late;
  * 3. wakes streams that have been silent, so that they can send a sign of life.
  * A client that shuts down only its sending side counts as gone: the two can't be told apart.
  */

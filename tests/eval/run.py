@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""run.py - `lammd eval` on real files in public formats, every figure worked out again; `bench mix`.
+"""run.py - `lammd eval` on real files in public formats, every figure worked out again.
 
     tests/eval/run.py [--long] [substring...]
 
-The files come from tools/data/convert.py and scenes that are drawn here. What the model answers does
-not matter: hits, overlaps and scores are computed anew from its answers. Where its answers are made the
-truth, it must be right. Needs python3-pil and python3-numpy; masks are held against pycocotools where
-that is installed. Skips aloud. Ends with `N passed, N failed, N skipped`.
+The files come from tools/data/convert.py and from scenes that are drawn here. It does not matter
+what the model answers: hits, overlaps and scores are computed anew from its answers. Where its
+answers are made the truth, it must be right. `bench mix` is run, too. Needs python3-pil and
+python3-numpy; masks are compared with pycocotools' where that is installed. Skips aloud. Ends with
+`N passed, N failed, N skipped`.
 """
 import collections
 import contextlib
@@ -199,7 +200,7 @@ def corners(b):
 
 
 def check_boxes(out, truth):
-    """truth: (bbox, width, height) of each sentence. Hits of the answers and of the whole picture."""
+    """Hits of answers and of the whole picture; truth: each sentence's (bbox, width, height)."""
     assert len(out["items"]) == len(truth) == out["sentences"]
     hits = whole = 0
     for item, (b, w, h) in zip(out["items"], truth):
@@ -472,7 +473,7 @@ def test_game(tmp):
         action = rng.integers(0, most + 1, (24, 3)) if n_values == 3 else rng.integers(0, most + 1, 24)
         rollout = play(tmp, action)
         steps = rollout["steps"]
-        assert len(steps) == 24 - 3 * (frames - 1)  # the first ones of each of three runs are missing
+        assert len(steps) == 24 - 3 * (frames - 1)  # without the first of each of three runs
         assert all(len(s["frames"]) == frames for s in steps)
         out = report("game", tmp)
         said = np.array([i["action"] for i in out["items"]])
@@ -523,7 +524,7 @@ def test_bad_references(tmp):
     bad("annotations has the id 0 twice", "rec", lambda c, r: c["annotations"][1].update(id=0))
     bad('"annotations" must be an array', "rec", lambda c, r: c.update(annotations={}))
     bad("is of another image", "rec", lambda c, r: c["annotations"][0].update(image_id=1))
-    bad("is 90 x 60, not 91 x 60 as said", "rec", lambda c, r: c["images"][0].update(width=91))
+    bad("is 90 x 60, not 91 x 60", "rec", lambda c, r: c["images"][0].update(width=91))
     bad('"width" is 99999, not in', "rec", lambda c, r: c["images"][0].update(width=99999))
     bad("must be a file below", "rec", lambda c, r: c["images"][0].update(file_name="../x.png"))
     bad("must be a file below", "rec", lambda c, r: c["images"][0].update(file_name="/etc/passwd"))

@@ -103,7 +103,7 @@ class Server:
         return reply
 
     def raw(self, data, timeout=SOON):
-        """Send bytes, read until the server closes (or falls silent for `timeout`); (bytes, closed)."""
+        """Send bytes, read until the server closes or is silent for `timeout`; (bytes, closed)."""
         with self.connect(timeout) as s:
             try:
                 s.sendall(data)

@@ -4,7 +4,8 @@
     tests/http/run.py [--long] [substring]        LAMMD names the program, ./lammd by default
 
 Every test_*.py beside it is a group; every function test_* in it is a test. A test that takes an
-argument gets the group's server; one that raises lamm.Skip misses something. Ends with `N passed, N failed, N skipped`.
+argument gets the group's server. One that raises lamm.Skip misses something. Ends with `N passed,
+N failed, N skipped`.
 """
 import glob
 import importlib

@@ -1,4 +1,4 @@
-"""test_chat.py - /v1/chat/completions by hand, and through OpenAI's own client where it is installed."""
+"""test_chat.py - /v1/chat/completions by hand, and by OpenAI's client where it is installed."""
 import base64
 import json
 

@@ -1,4 +1,4 @@
-"""test_hygiene.py - HTTP by hand: what smuggles, stalls or lies gets a refusal and a closed door."""
+"""test_hygiene.py - HTTP by hand: what smuggles, stalls or lies is refused and disconnected."""
 import socket
 import time
 

@@ -79,7 +79,7 @@ def test_the_deadline_of_the_drain_says_503():
 
 
 def every_call(seed):
-    """(path, body, headers) of one request of each kind, about pictures that nobody has seen yet."""
+    """(path, body, headers) of one request of each kind, about pictures that are not cached."""
     pictures = [photos.png(seed + i) for i in range(8)]
     frames = [("frame", p) for p in pictures]
     look = [{"type": "image_url", "image_url": {"url": data_url(p)}} for p in pictures]
@@ -277,7 +277,7 @@ def test_ask_without_a_server_gives_the_same():
 
 
 def test_the_same_png_under_all_circumstances():
-    """One lane or 4,096, one thread or two, a cold cache or a warm one, alone or beside another picture."""
+    """One lane or 4,096, one thread or two, cold or warm, alone or beside another picture."""
     with Server() as s:
         cold = s.ask("POST", "/v1/reconstruct", BODY, PNG).body
         warm = s.ask("POST", "/v1/reconstruct", BODY, PNG).body
@@ -294,7 +294,7 @@ def test_the_same_png_under_all_circumstances():
 
 
 def test_two_devices_share_the_work():
-    """Pictures asked at once go to both, each is looked at once, and the bytes are those of one device."""
+    """Pictures asked at once go to both, each is seen once, and the bytes are one device's."""
     with Server() as s:
         want = [s.ask("POST", "/v1/reconstruct", photos.png(i), PNG).body for i in range(4)]
     with Server("--device", "cpu,cpu") as s:
@@ -312,8 +312,8 @@ def test_two_devices_share_the_work():
 
 
 def test_a_lost_device_ends_the_process():
-    """Whoever waits is told, readiness goes down, the log says why, and the exit status that a new one is needed."""
-    folders = [os.path.join(os.path.dirname(PROGRAM), f) for f in ("", "release", "build/release")]  # see Makefile
+    """Who waits is answered, /readyz says 503, the log says why, the exit status is not 0."""
+    folders = [os.path.join(os.path.dirname(PROGRAM), f) for f in ("", "release", "build/release")]
     plugins = [p for p in (os.path.join(f, "tests/plugin_dying.so") for f in folders) if os.path.exists(p)]
     if not plugins:
         raise Skip("tests/plugin_dying.so is not built: make test builds it")

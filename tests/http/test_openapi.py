@@ -9,7 +9,7 @@ from lamm import Server, contract
 
 # Needs a lost device or an exhausted machine.
 NEVER_HERE = {"500"}
-# A connection is closed before it can see these, or memory has to run out; unit tests of the API see them.
+# A connection is closed before it can see these, or memory has to run out. Unit tests see them.
 RARE = {"GET /readyz 503", "PUT /v1/images 503"}
 
 

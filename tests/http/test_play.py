@@ -124,8 +124,8 @@ def test_an_idle_game_makes_room():
 
 
 def test_a_game_does_not_wait_behind_pictures():
-    """The one worker has four large pictures to decode; a step that comes after them is answered before, and so is
-    a look at the server's health."""
+    """The one worker has four large pictures to decode. A step that comes after them is answered
+    before them, and so is a look at the server's health."""
     from PIL import Image
     out, ended = io.BytesIO(), []
     Image.effect_noise((4000, 3000), 40).save(out, "JPEG", quality=50)
@@ -147,7 +147,7 @@ def test_a_game_does_not_wait_behind_pictures():
 
 
 def test_frames_of_a_session_are_seen_once(s):
-    """The vision tower looks at each frame once, however many steps it is part of and games are played."""
+    """The vision tower sees each frame once, in however many steps and games it is."""
     games = [begin(s, "space_invaders") for _ in range(6)]
     fresh = [[photos.png(100 + 10 * g + i, 32, 32) for g in range(len(games))] for i in range(5)]
     before = s.metric("lammd_pictures_seen_total")

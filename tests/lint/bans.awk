@@ -2,8 +2,8 @@
 #
 #     awk -v root=PREFIX -f bans.awk FILES
 #
-# Comments and strings are taken out first. A call is a name that is no member (x.free, x->free) with
-# a parenthesis behind it. Some calls have a home, a pattern of the files where they are right.
+# Comments and strings are taken out first. A call is a name that is no member (x.free, x->free)
+# with a parenthesis behind it. Some calls have a home, a pattern of the files where they are right.
 
 function ban(names, why, home,    list, n, i) {
     n = split(names, list, " ")

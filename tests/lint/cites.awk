@@ -2,11 +2,12 @@
 #
 #     awk -f cites.awk FILES       from the folder that the names of FILES begin in
 #
-# A section is cited as "FILE.md section N", "FILE.md sections N, N.M and N" or "section N of FILE.md".
-# The file must be there, looked for from the root and from the citing file's own folder, and must have
-# a heading that begins with each number. Without a file, a page means itself; source has no headings,
-# so there a section of nothing is an error. RFCs, the HTML standard and the paper lie outside. Line
-# breaks and comment marks make no difference. A page under docs/ has to be there even without a section.
+# A section is cited as "FILE.md section N", "FILE.md sections N, N.M and N" or "section N of
+# FILE.md". The file must be there, looked for from the root and from the citing file's own folder,
+# and must have a heading that begins with each number. Without a file, a page means itself; source
+# has no headings, so there a section of nothing is an error. RFCs, the HTML standard and the paper
+# lie outside. Line breaks and comment marks make no difference. A page under docs/ has to be there
+# even without a section.
 
 BEGIN {
     PAGE = "[A-Za-z0-9_./-]+\\.md"

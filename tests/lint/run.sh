@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh - all lint, then the proof that lint sees what it should. Run by `make check` from the root.
+# run.sh - all lint, then the proof that lint sees what it should. `make check` runs it, from the
+# root.
 # Each check prints nothing when all is well. Ends with `N passed, N failed, N skipped`.
 set -u
 passed=0 failed=0 skipped=0
@@ -25,6 +26,17 @@ rooms='media kernels engine data api server cli'
 # shellcheck disable=SC2086 # words are wanted
 product=$(find $rooms -name '*.[ch]' | sort)
 cuda=$(find kernels/cuda -name '*.cu' -o -name '*.cuh' | sort)
+# Text that sources include.
+parts=$(find $rooms -name '*.inc' | sort)
+# Where comments and parts have their width. SETTLED=all looks at the whole tree.
+settled=${SETTLED:-'cli server data media tests/unit/cli tests/unit/server tests/unit/data
+    tests/unit/media tests/http tests/eval tests/lint'}
+is_settled() { # of the names on standard input, those that lie there
+    case $settled in
+        all) cat ;;
+        *) grep -E "^($(echo $settled | tr ' ' '|'))/" ;;
+    esac
+}
 headers=$(find $rooms -name '*.h' | sort)
 all="$product $(find tests -name '*.[ch]' | sort)"
 # Whatever people read: sources, scripts and pages.
@@ -32,6 +44,8 @@ written=$(find . \( -name .git -o -name build \) -prune -o -type f \( -name '*.[
     -o -name '*.cu' -o -name '*.cuh' -o -name '*.py' -o -name '*.sh' -o -name '*.awk' -o -name '*.md' \
     -o -name '*.yaml' -o -name '*.html' -o -name '*.js' -o -name '*.css' -o -name '*.mk' \
     -o -name Makefile \) -print | sed 's|^\./||' | sort)
+sources=$(echo "$written" | grep -Ev '[.](md|yaml|html|js|css)$' | is_settled)
+settled_parts=$(find $rooms tests -name '*.inc' | is_settled)
 # Objects and complaints of sources that are gone don't count.
 alive() {
     while read -r f; do
@@ -39,22 +53,23 @@ alive() {
         [ ! -f "${source%.*}.c" ] || echo "$f"
     done
 }
-objects() { find "$B/media" "$B/kernels" "$B/engine" "$B/api" -name '*.o' | sort | alive; }
+objects() { find $(echo $rooms | sed "s|[^ ]*|$B/&|g") -name '*.o' | sort | alive; }
 complaints() { find "$B" -name '*.warn' -size +0 | sort | alive | xargs -r cat; }
 format() { clang-format --dry-run -Werror "$@" 2>&1 | sed -n 's/:.*error: code.*/: run make format/p' | uniq; }
 
 # shellcheck disable=SC2086 # words are wanted
 {
-    check rooms awk -f tests/lint/rooms.awk $product $cuda
-    check bans awk -f tests/lint/bans.awk $product $cuda
-    check sizes awk -f tests/lint/sizes.awk $all $cuda
+    check rooms awk -f tests/lint/rooms.awk $product $cuda $parts
+    check bans awk -f tests/lint/bans.awk $product $cuda $parts
+    check sizes awk -f tests/lint/sizes.awk $all $cuda $parts
+    check width env LC_ALL=C awk -f tests/lint/width.awk $sources
     check cites awk -f tests/lint/cites.awk $written
     check words awk -f tests/lint/words.awk docs/design.md $product
     check 'headers alone' sh tests/lint/headers.sh $headers
     check 'compiler warnings' complaints
     check 'mutable globals' sh tests/lint/globals.sh $(objects)
     if command -v clang-format >/dev/null; then
-        check format format $all $cuda
+        check format format $all $cuda $settled_parts
     else
         skip format 'clang-format is not installed'
     fi

@@ -157,6 +157,43 @@ int f(void) { static int counter; return ++counter + y++ + z++ + x + fine; }
 int h(void) { return table[0](); }
 X
 $CC -fPIE -O0 -c -o "$tmp/api/g.o" "$tmp/api/g.c"
-cp "$tmp/api/g.o" "$tmp/server/g.o"
+mkdir -p "$tmp/kernels/base"
+cp "$tmp/api/g.o" "$tmp/kernels/base/log.o"
 expect globals 'counter.0 x y z' \
-    "$(sh tests/lint/globals.sh "$tmp/api/g.o" "$tmp/server/g.o" | awk '{print $2}' | sort | xargs)"
+    "$(sh tests/lint/globals.sh "$tmp/api/g.o" "$tmp/kernels/base/log.o" | awk '{print $2}' | sort |
+        xargs)"
+
+# A line of 101 columns is "long". Which of them hold a comment?
+wide() { # FILE: on standard input, W stands for as many letters as make the line too wide
+    awk '{ n = 101 - length($0) + 1; w = ""; while (length(w) < n) w = w "w"; sub(/W/, w); print }' >"$tmp/$1"
+}
+wide w.c <<'X'
+/* W */
+int W = "/*"; // not in a text
+int W; // a comment
+static const char *s = "W /* in a text";
+/* begins here
+ * W
+ ends here */ int W;
+int W;
+X
+wide w.inc <<'X'
+int W; /* a comment
+*/ int W;
+X
+wide w.sh <<'X'
+# W
+echo W
+X
+wide w.py <<'X'
+"""W"""
+W = 3
+"""
+W
+"""
+W = 4
+X
+printf '/* %s */\n' "$(awk 'BEGIN { while (n++ < 94) printf "\303\244" }')" >"$tmp/fits.c"
+expect width "w.c:1 w.c:2 w.c:3 w.c:6 w.c:7 w.inc:1 w.inc:2 w.py:1 w.py:4 w.sh:1" \
+    "$(cd "$tmp" && LC_ALL=C awk -f "$root/tests/lint/width.awk" w.c w.inc w.sh w.py fits.c |
+        sed 's/: .*//' | sort | xargs)"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# units.sh - the systemd units are valid, and the sandbox is as tight as promised, with the drop-in for
-# a GPU as without it (1.5 of 10; a bare unit stands at 9.6). Needs no running systemd. Silent when all is well.
+# units.sh - the systemd units are valid, and the sandbox is as tight as promised: 1.5 of 10, with
+# the drop-in for a GPU as without it (a bare unit stands at 9.6). Needs no running systemd. Silent
+# when all is well.
 set -u
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -1,5 +1,5 @@
-/* test_bounds.c - the bounds of every option that is a number: both ends are accepted by the parser and
- * by the door that takes the number, and where that door has a bound, it is the row's.
+/* test_bounds.c - the bounds of every option that is a number: both ends are accepted by the parser
+ * and by the door that takes the number, and where that door has a bound, it is the row's.
  *
  * Sizes of the engine are checked before the model's folder is read, so a folder that is not there
  * tells "out of bounds" (E_INVALID) from all that comes later.

@@ -1,4 +1,5 @@
-/* test_local.c - an API call without a server: the reply goes to a file, a refusal has the API's text. */
+/* test_local.c - an API call without a server: the reply goes to a file, a refusal has the API's
+ * text. */
 #include "cli/local.h"
 
 #include <stdio.h>

@@ -11,7 +11,8 @@ struct rig {
 };
 
 void rig_open(struct rig *r);
-/* Its path; valid until rig_close. `text` NULL: nothing is written yet, but rig_close takes it away. */
+/* Its path; valid until rig_close. `text` NULL: nothing is written yet, but rig_close takes it
+ * away. */
 const char *rig_file(struct rig *r, const char *name, const char *text);
 void rig_close(struct rig *r); /* the folder must be empty but for the files above */
 

@@ -1,4 +1,5 @@
-/* test_refs.c - sentences and their masks, from COCO's files with RefCOCO's and from MiniGPT-v2's list. */
+/* test_refs.c - sentences and their masks, from COCO's files with RefCOCO's and from MiniGPT-v2's
+ * list. */
 #include "data/refs.h"
 
 #include <stdio.h>

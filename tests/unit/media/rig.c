@@ -2,6 +2,7 @@
 #include "tests/unit/media/rig.h"
 
 #include "kernels/base/mem.h"
+#include "kernels/base/rng.h"
 #include "media/picture.h"
 #include "tests/check.h"
 
@@ -22,4 +23,11 @@ void rig_png(struct buf *out, int w, int h) {
     buf_init(out, 64 << 20);
     CHECK(picture_png(rgb, w, h, out) == 0);
     mem_free(rgb);
+}
+
+void rig_bits(uint8_t *bits, int n, uint64_t seed, int blobs) {
+    for (int i = 0; i < n * n; i++) {
+        int x = i % n, y = i / n;
+        bits[i] = rng_uniform(seed, (uint64_t)(blobs ? x / 3 * 100 + y / 2 : i)) < 0.5f;
+    }
 }

@@ -1,11 +1,12 @@
-/* fake_api.h - an API without a model, linked in place of the real one: its calls do what a test says.
+/* fake_api.h - an API without a model, linked in place of the real one: its calls do what a test
+ * says.
  *
  *     GET  /reply     replies at once: 200, "hello"
  *     GET  /quick     the same, and it is quick (api_route_is_quick)
  *     GET  /wait      waits for fake_finish, then replies "done"
  *     GET  /stream    a stream of what fake_say says, until fake_finish
- *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; 1000 bytes at most
- * A problem's reply is its code and its text. Thread: any.
+ *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; 1000 bytes at
+ * most A problem's reply is its code and its text. Thread: any.
  */
 #ifndef TESTS_UNIT_SERVER_FAKE_API_H
 #define TESTS_UNIT_SERVER_FAKE_API_H

@@ -1,8 +1,9 @@
-/* test_serve.c - the whole life of a server, with a real (tiny) model and a fake API: what it tells its
- * supervisor and when, what happens to requests at its end, and what it says when it can't start.
+/* test_serve.c - the whole life of a server, with a real (tiny) model and a fake API: what it tells
+ * its supervisor and when, what happens to requests at its end, and what it says when it can't
+ * start.
  *
- * serve() wants to be called before other threads exist. So the signals are blocked before the test's
- * own thread, which is its client and its supervisor, is started.
+ * serve() wants to be called before other threads exist. So the signals are blocked before the
+ * test's own thread, which is its client and its supervisor, is started.
  */
 #include "server/serve.h"
 
@@ -147,7 +148,8 @@ static void visit_and_hurry(struct rig *g) {
 
 TEST(serve_hurries_at_a_second_signal) { CHECK_EQ(run(visit_and_hurry, 60), 0); }
 
-/* What can't start says why, the taken port before the model is looked at, and leaves nothing open. */
+/* What can't start says why, the taken port before the model is looked at, and leaves nothing open.
+ */
 TEST(serve_says_why_it_can_not_start) {
     struct listeners l = {.n = 0}, again = {.n = 0};
     char url[128];

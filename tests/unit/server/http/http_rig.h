@@ -11,8 +11,8 @@ void rig_pair(int *client, int *server);
 /* Connect to 127.0.0.1:port. */
 int rig_connect(int port);
 void rig_send(int fd, const char *text);
-/* What comes until `part` is there or the other side closes: at most RIG_TEXT - 1 bytes. Fails the test
- * after half a minute. Returns how much. */
+/* What comes until `part` is there or the other side closes: at most RIG_TEXT - 1 bytes. Fails the
+ * test after half a minute. Returns how much. */
 size_t rig_read(int fd, const char *part, char text[RIG_TEXT]);
 /* Send, read until `part` is in the answer, and demand that it is. */
 void rig_ask(int fd, const char *request, const char *part, char text[RIG_TEXT]);

@@ -188,8 +188,8 @@ TEST(req_is_stepped_by_one_worker_at_a_time) {
     rig_close(&g);
 }
 
-/* Rule 3: a wake during a step is not lost. What the held step returns is older than the wake: without
- * one more step the request would wait for ever. */
+/* Rule 3: a wake during a step is not lost. What the held step returns is older than the wake:
+ * without one more step the request would wait for ever. */
 TEST(req_is_stepped_again_after_a_wake_during_a_step) {
     struct rig g;
     rig_open(&g);

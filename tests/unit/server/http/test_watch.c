@@ -1,5 +1,6 @@
-/* test_watch.c - the watcher over socket pairs: who is cut, when, and who is not. Time is made: the test
- * moves the begin of a phase back instead of waiting, and the watcher sees it at its next scan. */
+/* test_watch.c - the watcher over socket pairs: who is cut, when, and who is not. Time is made: the
+ * test moves the begin of a phase back instead of waiting, and the watcher sees it at its next
+ * scan. */
 #include "server/http/watch.h"
 
 #include <poll.h>
