@@ -111,14 +111,3 @@ TEST(routes_pace) {
         CHECK_EQ(t[i].pace, pace);
     }
 }
-
-TEST(api_options_are_checked) {
-    struct eng *eng = fake_open(4);
-    struct api *a;
-    struct err e = {0};
-    CHECK_EQ(api_new(&(struct api_options){.stored_images = -1}, eng, &a, &e), E_INVALID);
-    CHECK(a == NULL && e.text[0]);
-    e = (struct err){0};
-    CHECK_EQ(api_new(&(struct api_options){.pixels_max = 1ull << 40}, eng, &a, &e), E_INVALID);
-    fake_close(eng);
-}

@@ -1,0 +1,183 @@
+/* A call's way to the engine: pictures by bytes and by id, several jobs together, refusals. */
+#include "api/ask.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/mem.h"
+#include "tests/unit/api/rig.h"
+
+enum { G = 4 };
+
+struct asking {
+    struct rig r;
+    struct api_call *call;
+    struct buf png;
+    struct input in;
+    int wakes;
+};
+
+static void on_wake(void *ud) { ++*(int *)ud; }
+
+static void open_asking(struct asking *a) {
+    static const struct api_route route = {.method = "POST", .path = "/x", .allow = "POST"};
+    static const struct api_input in = {.request_id = "req-1"};
+    memset(a, 0, sizeof(*a));
+    rig_open(&a->r, G);
+    rig_png(&a->png, G, G);
+    CHECK_EQ(api_call_new(a->r.api, &route, &in, on_wake, &a->wakes, &a->r.call, NULL), 0);
+    a->call = a->r.call;
+}
+
+static void close_asking(struct asking *a) {
+    buf_clear(&a->png);
+    rig_close(&a->r);
+}
+
+static void add(struct asking *a, const uint8_t *bytes, size_t len, const char *id) {
+    struct input_picture *p = &a->in.pictures[a->in.n_pictures];
+    *p = (struct input_picture){.bytes = bytes, .len = len, .id = id};
+    snprintf(p->name, sizeof(p->name), "frames[%d]", a->in.n_pictures++);
+}
+
+static struct eng_job *ask(struct asking *a, const char *text, const char *param) {
+    struct eng_ask ask = {.task = ENG_REFER, .text = text, .urgency = ENG_ANSWER};
+    return call_ask(a->call, &ask, param);
+}
+
+TEST(ask_pictures_in_order_by_bytes_and_by_id) {
+    struct asking a;
+    struct buf other;
+    open_asking(&a);
+    rig_png(&other, 2, 3);
+    struct eng_picture *stored;
+    uint8_t rgb[3] = {1, 2, 3};
+    CHECK_EQ(eng_picture_new(a.r.eng, rgb, 1, 1, &stored, NULL), 0);
+    images_put(a.r.api->images, stored);
+    eng_picture_put(stored);
+    add(&a, a.png.p, a.png.len, NULL);
+    add(&a, NULL, 0, eng_picture_digest(stored));
+    add(&a, other.p, other.len, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    CHECK_EQ(a.call->n_pictures, 3);
+    static const int sizes[][2] = {{G, G}, {1, 1}, {2, 3}};
+    for (int i = 0; i < 3; i++) {
+        int w, h;
+        eng_picture_size(a.call->pictures[i], &w, &h);
+        CHECK(w == sizes[i][0] && h == sizes[i][1]);
+    }
+    CHECK(a.call->decode_ns > 0);
+    buf_clear(&other);
+    close_asking(&a);
+}
+
+TEST(ask_picture_at_fault_is_named) {
+    struct asking a;
+    open_asking(&a);
+    add(&a, a.png.p, a.png.len, NULL);
+    add(&a, a.png.p, 20, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), -1);
+    CHECK_EQ(a.call->problem.code, PROBLEM_BAD_PICTURE);
+    CHECK_STR(a.call->problem.param, "frames[1]");
+    CHECK_HAS(a.call->problem.detail, "picture 2: ");
+    CHECK_EQ(a.call->n_pictures, 1); /* which the call gives back */
+    a.call->problem = (struct problem){0};
+    a.in.n_pictures = 0;
+    add(&a, NULL, 0, "nobody");
+    CHECK_EQ(call_pictures(a.call, &a.in), -1);
+    CHECK_EQ(a.call->problem.code, PROBLEM_IMAGE_NOT_FOUND);
+    close_asking(&a);
+}
+
+TEST(ask_jobs_count_together) {
+    struct asking a;
+    struct eng_job_stats s;
+    open_asking(&a);
+    CHECK(ask(&a, "one", NULL) && ask(&a, "two", NULL));
+    CHECK(call_job(a.call, 0) != call_job(a.call, 1));
+    CHECK_EQ(call_outcome(a.call), 0);
+    fake_answer(a.r.eng, 1); /* the last one asked */
+    CHECK_EQ(a.wakes, 1);
+    CHECK_EQ(call_job_outcome(a.call, call_job(a.call, 0)), 0);
+    CHECK_EQ(call_job_outcome(a.call, call_job(a.call, 1)), 1);
+    CHECK_EQ(call_outcome(a.call), 0);
+    CHECK_STR(api_call_summary(a.call), "");
+    fake_answer_all(a.r.eng);
+    CHECK_EQ(call_outcome(a.call), 1);
+    CHECK_HAS(api_call_summary(a.call), "answers=2");
+    call_stats(a.call, &s);
+    CHECK(s.rows == 200 && s.rows_plain == 1800 && s.stem_tokens == 40); /* 100 and so on each */
+    CHECK(s.queued_ns <= s.first_ns && s.first_ns <= s.end_ns);
+    close_asking(&a);
+}
+
+TEST(ask_wakes_after_each_pass_only_when_wanted) {
+    struct asking a;
+    open_asking(&a);
+    struct eng_point points[4] = {{0, 0}, {1, 0}, {2, 0}, {3, 0}};
+    add(&a, a.png.p, a.png.len, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    struct eng_ask ask = {.task = ENG_PIXELS, .points = points, .n_points = 4};
+    CHECK(call_ask(a.call, &ask, NULL));
+    fake_answer(a.r.eng, 1);
+    CHECK_EQ(a.wakes, 0);
+    a.call->wakes_each_pass = 1;
+    fake_answer(a.r.eng, 1);
+    CHECK_EQ(a.wakes, 1);
+    close_asking(&a);
+}
+
+/* The engine's words about a text reach the client, under the field's name; nothing else of it does. */
+TEST(ask_refusals) {
+    static const struct {
+        int refuse;
+        const char *param;
+        enum problem_code code;
+    } cases[] = {{E_INVALID, "sentence", PROBLEM_INVALID_PARAMETER},
+                 {E_TOO_BIG, "sentence", PROBLEM_TOO_MUCH_WORK},
+                 {E_INVALID, NULL, PROBLEM_INTERNAL_ERROR},
+                 {E_TOO_BIG, NULL, PROBLEM_TOO_MUCH_WORK},
+                 {E_UNSUPPORTED, "sentence", PROBLEM_UNSUPPORTED_TASK},
+                 {E_BUSY, "sentence", PROBLEM_QUEUE_FULL},
+                 {E_DEVICE, "sentence", PROBLEM_DEVICE_LOST}};
+    struct asking a;
+    open_asking(&a);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        int is_told = cases[i].param && cases[i].refuse >= E_TOO_BIG; /* E_INVALID, E_TOO_BIG */
+        a.call->problem = (struct problem){0};
+        fake_refuse(a.r.eng, cases[i].refuse);
+        CHECK(ask(&a, "x", cases[i].param) == NULL);
+        CHECK_EQ(a.call->problem.code, cases[i].code);
+        CHECK_EQ(strstr(a.call->problem.detail, "sentence can't be asked: ") != NULL, is_told);
+        CHECK_STR(a.call->problem.param, is_told ? "sentence" : "");
+    }
+    close_asking(&a);
+}
+
+TEST(ask_draining_stops_the_first_job_alone) {
+    struct asking a;
+    open_asking(&a);
+    CHECK(ask(&a, "one", NULL));
+    api_set_draining(a.r.api);
+    CHECK(ask(&a, "two", NULL)); /* what has begun may go on */
+    close_asking(&a);
+    open_asking(&a);
+    api_set_draining(a.r.api);
+    CHECK(ask(&a, "one", NULL) == NULL);
+    CHECK_EQ(a.call->problem.code, PROBLEM_DRAINING);
+    close_asking(&a);
+}
+
+/* Whoever cancels between two jobs reaches the one that comes after him, too. */
+TEST(ask_of_a_cancelled_call_is_cancelled) {
+    struct asking a;
+    open_asking(&a);
+    CHECK(ask(&a, "one", NULL));
+    api_call_expire(a.call);
+    CHECK(ask(&a, "two", NULL));
+    CHECK(fake_is_cancelled(a.r.eng));
+    fake_answer_all(a.r.eng);
+    CHECK_EQ(call_outcome(a.call), -1);
+    CHECK_EQ(a.call->problem.code, PROBLEM_DEADLINE);
+    close_asking(&a);
+}
