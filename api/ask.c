@@ -23,7 +23,7 @@ static int refuse_picture(struct api_call *c, const struct input_picture *p, int
 }
 
 /* One encoded picture -> the next of c->pictures. */
-static int decode(struct api_call *c, const struct input_picture *p, int nth) {
+static int ask_decode(struct api_call *c, const struct input_picture *p, int nth) {
     struct err e = {0};
     uint8_t *rgb = NULL;
     int w, h;
@@ -51,7 +51,7 @@ int call_pictures(struct api_call *c, const struct input *in) {
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         if (!p->id) {
-            if (decode(c, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
+            if (ask_decode(c, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
             continue;
         }
         struct eng_picture *picture = images_find(c->api->images, p->id);
@@ -64,7 +64,7 @@ int call_pictures(struct api_call *c, const struct input *in) {
 /* ---- jobs ---- */
 
 /* The engine's callback, on its step thread. */
-static void on_wake(void *ud, struct eng_job *job) {
+static void ask_on_wake(void *ud, struct eng_job *job) {
     struct api_call *c = ud;
     if (c->wakes_each_pass || eng_job_state(job) >= ENG_DONE) c->wake(c->ud);
 }
@@ -95,7 +95,7 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
         ask.pictures = c->pictures;
         ask.n_pictures = c->n_pictures;
     }
-    ask.wake = on_wake;
+    ask.wake = ask_on_wake;
     ask.ud = c;
     struct eng_job *job = NULL;
     struct err e = {0};

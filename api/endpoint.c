@@ -46,7 +46,7 @@ static int read_request(struct api_call *c, const struct endpoint *e) {
 }
 
 /* All that comes before the engine's answer. 0, or -1 with the problem. */
-static int begin(struct api_call *c, const struct endpoint *e) {
+static int endpoint_begin(struct api_call *c, const struct endpoint *e) {
     if (e->state_size && !(c->state = mem_try(e->state_size)))
         return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     c->state_clear = e->clear;
@@ -57,14 +57,14 @@ static int begin(struct api_call *c, const struct endpoint *e) {
     return e->ask ? e->ask(c) : 0;
 }
 
-static int give_up(struct api_call *c, const struct endpoint *e) {
+static int endpoint_give_up(struct api_call *c, const struct endpoint *e) {
     return e->excuse && e->excuse(c) ? e->answer(c) : call_fail(c);
 }
 
 static int go_on(struct api_call *c, const struct endpoint *e) {
     if (!c->is_begun) {
         c->is_begun = 1;
-        if (begin(c, e)) return give_up(c, e);
+        if (endpoint_begin(c, e)) return endpoint_give_up(c, e);
         if (c->stream.is_wanted) {
             if (e->first) e->first(c);
             return stream_begin(c, e->next);
@@ -75,7 +75,7 @@ static int go_on(struct api_call *c, const struct endpoint *e) {
         outcome = e->outcome(c);
     else if (e->ask)
         outcome = call_outcome(c);
-    if (outcome < 0) return give_up(c, e);
+    if (outcome < 0) return endpoint_give_up(c, e);
     return outcome ? e->answer(c) : API_WAIT;
 }
 

@@ -19,7 +19,7 @@ static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'sel
                           "frame-ancestors 'none'";
 
 /* A model in OpenAI's shape, with what a client has to know to ask: how large the grid is. */
-static void write_model(struct api_call *c) {
+static void meta_write_model(struct api_call *c) {
     const struct eng_info *info = eng_info(c->api->eng);
     struct buf *b = &c->body;
     buf_str(b, "{\"id\":");
@@ -36,7 +36,7 @@ static void write_model(struct api_call *c) {
 
 static int models(struct api_call *c) {
     buf_str(&c->body, "{\"object\":\"list\",\"data\":[");
-    write_model(c);
+    meta_write_model(c);
     buf_str(&c->body, "]}\n");
     return call_answer(c, 200, "application/json");
 }
@@ -46,7 +46,7 @@ static int model(struct api_call *c) {
     const char *wanted = c->in.arg;
     if (strcmp(wanted, "lammd") != 0 && strcmp(wanted, eng_info(c->api->eng)->name) != 0)
         return call_fail_as(c, PROBLEM_MODEL_NOT_FOUND);
-    write_model(c);
+    meta_write_model(c);
     buf_char(&c->body, '\n');
     return call_answer(c, 200, "application/json");
 }
@@ -84,7 +84,7 @@ static const char *type_of(const char *path) {
     return "text/html; charset=utf-8";
 }
 
-static const struct api_static *find(const struct api_call *c) {
+static const struct api_static *meta_find(const struct api_call *c) {
     char path[96];
     if (c->in.arg)
         snprintf(path, sizeof(path), "/ui/%s", c->in.arg);
@@ -107,7 +107,7 @@ static void write_etag(const struct api_static *f, char etag[20]) {
 }
 
 static int file(struct api_call *c) {
-    const struct api_static *f = find(c);
+    const struct api_static *f = meta_find(c);
     if (!f) return call_fail_as(c, PROBLEM_NOT_FOUND);
     char etag[20];
     write_etag(f, etag);

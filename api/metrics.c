@@ -178,7 +178,7 @@ static void write_server(struct buf *b, struct api *a) {
     gauge(b, "body_bytes", (double)s.body_bytes, "Bytes held in request bodies now.");
 }
 
-static void write_model(struct buf *b, const struct eng_info *info) {
+static void metrics_write_model(struct buf *b, const struct eng_info *info) {
     head(b, "model_info", "gauge", "The model that is loaded.");
     buf_str(b, "lammd_model_info{model=\"");
     label(b, info->name);
@@ -227,12 +227,12 @@ static void write_process(struct buf *b, double born_s) {
                born_s);
 }
 
-static int answer(struct api_call *c) {
+static int metrics_answer(struct api_call *c) {
     struct api *a = c->api;
     struct buf *b = &c->body;
     struct eng_stats s;
     eng_stats(a->eng, &s);
-    write_model(b, eng_info(a->eng));
+    metrics_write_model(b, eng_info(a->eng));
     gauge(b, "ready", !atomic_load(&a->draining) && eng_health(a->eng) == 0,
           "1 while new work is taken.");
     write_requests(b, a->counters);
@@ -250,4 +250,4 @@ static int answer(struct api_call *c) {
     return call_answer(c, 200, "text/plain; version=0.0.4; charset=utf-8");
 }
 
-const struct endpoint metrics_endpoint = {.answer = answer};
+const struct endpoint metrics_endpoint = {.answer = metrics_answer};

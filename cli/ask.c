@@ -41,14 +41,14 @@ void cmd_ask_arguments(FILE *to) {
         fprintf(to, "  %-12s %s\n", tasks[i].name, tasks[i].what);
 }
 
-static const char *path_of(const char *task) {
+static const char *ask_path_of(const char *task) {
     for (size_t i = 0; i < ARRAY_LEN(tasks); i++)
         if (strcmp(tasks[i].name, task) == 0) return tasks[i].path;
     return NULL;
 }
 
 /* The equals sign behind a field's name; NULL: the word is no field. */
-static const char *split(const char *word) {
+static const char *ask_split(const char *word) {
     const char *at = word;
     while (islower((unsigned char)*at) || *at == '_')
         at++;
@@ -57,7 +57,7 @@ static const char *split(const char *word) {
 
 static int add_word(struct form *f, const char *word, const char *picture, struct err *e) {
     size_t i = f->n++;
-    const char *sign = split(word);
+    const char *sign = ask_split(word);
     buf_init(&f->file[i], FILE_PICTURE_MAX);
     if (sign) {
         f->name[i] = mem_strdup(word);
@@ -81,7 +81,7 @@ static void clear(struct form *f) {
 }
 
 int cmd_ask(const struct config *cfg) {
-    const char *path = cfg->rest.n > 1 ? path_of(cfg->rest.at[0]) : NULL;
+    const char *path = cfg->rest.n > 1 ? ask_path_of(cfg->rest.at[0]) : NULL;
     if (!path) return cmd_misused(CMD_ASK);
     struct err e = {0};
     struct form f = {.n = 0};

@@ -42,7 +42,7 @@ struct bench {
 static double middle(struct runs *r) { return runs_part(r, 0.5); }
 
 /* A picture for those who brought none: soft gradients, discs and grain. */
-static void draw(uint8_t *rgb) {
+static void bench_draw(uint8_t *rgb) {
     for (int y = 0; y < SIDE; y++) {
         for (int x = 0; x < SIDE; x++) {
             int disc = (x - 200) * (x - 200) + (y - 260) * (y - 260) < 110 * 110;
@@ -71,8 +71,8 @@ static int run_job(struct bench *b, const struct eng_ask *a, struct runs *total,
 }
 
 /* All questions of `picture`, once; or, with a sentence, its whole mask. */
-static int ask(struct bench *b, struct eng_picture *picture, const char *sentence,
-               struct runs *total, struct runs *first, struct err *e) {
+static int bench_ask(struct bench *b, struct eng_picture *picture, const char *sentence,
+                     struct runs *total, struct runs *first, struct err *e) {
     uint32_t grid = (uint32_t)eng_info(b->eng)->grid, all = grid * grid;
     b->n = b->cfg->limit && b->cfg->limit < all ? (uint32_t)b->cfg->limit : all;
     struct eng_point *points = mem_must(b->n * sizeof(*points));
@@ -105,7 +105,7 @@ static int new_picture(struct bench *b, struct eng_picture **out, struct err *e)
 }
 
 /* Actions behind a frame that is known. A model too small for the prompt has none. */
-static int act(struct bench *b, struct eng_picture *known, struct err *e) {
+static int bench_act(struct bench *b, struct eng_picture *known, struct err *e) {
     int rc = 0;
     int64_t n = b->cfg->limit && b->cfg->limit < ACTS ? b->cfg->limit : ACTS;
     for (int64_t i = 0; rc == 0 && i < n; i++) {
@@ -128,30 +128,30 @@ static int one_run(struct bench *b, struct err *e) {
     struct eng_picture *picture = NULL;
     int rc = new_picture(b, &picture, e);
     if (rc) return rc;
-    rc = ask(b, picture, NULL, &b->cold, &b->cold_first, e);
+    rc = bench_ask(b, picture, NULL, &b->cold, &b->cold_first, e);
     struct eng_job_stats cold = b->last;
     if (rc == 0) runs_add(&b->see, (double)cold.vision_ns / 1e9);
-    if (rc == 0) rc = ask(b, picture, NULL, &b->warm, &b->warm_first, e);
-    if (rc == 0) rc = ask(b, picture, "the red circle", &b->mask, NULL, e);
-    if (rc == 0) rc = act(b, picture, e);
+    if (rc == 0) rc = bench_ask(b, picture, NULL, &b->warm, &b->warm_first, e);
+    if (rc == 0) rc = bench_ask(b, picture, "the red circle", &b->mask, NULL, e);
+    if (rc == 0) rc = bench_act(b, picture, e);
     b->last = cold;
     eng_picture_put(picture);
     return rc;
 }
 
-static void forget(struct bench *b) {
+static void bench_forget(struct bench *b) {
     b->prepare.n = b->cold.n = b->cold_first.n = b->warm.n = b->warm_first.n = b->see.n =
         b->mask.n = b->act.n = 0;
 }
 
 /* --repeat runs with passes of at most `rows` rows; 0: as many as were opened with. */
-static int measure(struct bench *b, int rows, struct err *e) {
+static int bench_measure(struct bench *b, int rows, struct err *e) {
     b->rows = eng_limit_rows(b->eng, rows);
-    forget(b);
+    bench_forget(b);
     int rc = 0;
     for (int run = -1; rc == 0 && run < (int)b->cfg->repeat; run++) {
         rc = one_run(b, e); /* the first wakes threads and pages, and is not counted */
-        if (run < 0) forget(b);
+        if (run < 0) bench_forget(b);
     }
     return rc;
 }
@@ -184,7 +184,7 @@ static void print_main(struct bench *b) {
            (unsigned long long)b->last.rows_plain);
 }
 
-static void print_json(struct bench *b, int width, const char *before) {
+static void bench_print_json(struct bench *b, int width, const char *before) {
     printf("%s{\"lanes\":%d,\"rows_max\":%d,\"open_s\":%.6f,\"prepare_s\":%.6f,\"cold_s\":%.6f,"
            "\"see_s\":%.6f,\"cold_first_s\":%.6f,\"mask_s\":%.6f,\"act_s\":%.6f,"
            "\"warm_s\":%.6f,\"warm_first_s\":%.6f,\"pixels_per_second\":%.1f,\"rows\":%llu,"
@@ -220,10 +220,10 @@ static int run_rows(struct bench *b, struct err *e) {
     if (rc == 0 && !b->cfg->is_json) print_opened(b);
     for (int i = 0; rc == 0 && (i == 0 || i < rows->n); i++) {
         (void)fflush(stdout); /* whoever ends this sees what there was */
-        rc = measure(b, rows->n ? (int)rows->at[i] : 0, e);
+        rc = bench_measure(b, rows->n ? (int)rows->at[i] : 0, e);
         if (rc) break;
         if (b->cfg->is_json)
-            print_json(b, 0, i ? ",\n " : "[");
+            bench_print_json(b, 0, i ? ",\n " : "[");
         else
             print_main(b);
     }
@@ -235,9 +235,9 @@ static int run_rows(struct bench *b, struct err *e) {
 static int run_width(struct bench *b, int width, struct err *e) {
     (void)fflush(stdout);
     int rc = open_engine(b, width, e);
-    if (rc == 0) rc = measure(b, 0, e);
+    if (rc == 0) rc = bench_measure(b, 0, e);
     if (rc == 0 && b->cfg->is_json)
-        print_json(b, width, ",\n ");
+        bench_print_json(b, width, ",\n ");
     else if (rc == 0)
         printf("  %4d lanes: cold %9.1f ms, warm %9.1f ms, %8.0f pixels/s cold\n", width,
                middle(&b->cold) * 1e3, middle(&b->warm) * 1e3, b->n / middle(&b->cold));
@@ -245,7 +245,7 @@ static int run_width(struct bench *b, int width, struct err *e) {
     return rc;
 }
 
-static int run(struct bench *b, struct err *e) {
+static int bench_run(struct bench *b, struct err *e) {
     int rc = run_rows(b, e);
     for (size_t i = 0; rc == 0 && !b->cfg->is_quick && i < ARRAY_LEN(widths); i++)
         rc = run_width(b, widths[i], e);
@@ -273,9 +273,9 @@ int cmd_bench(const struct config *cfg) {
     } else {
         b->w = b->h = SIDE;
         b->rgb = mem_must((size_t)SIDE * SIDE * 3);
-        draw(b->rgb);
+        bench_draw(b->rgb);
     }
-    if (rc == 0) rc = run(b, &e);
+    if (rc == 0) rc = bench_run(b, &e);
     mem_free(b->rgb);
     mem_free(b);
     return rc ? cmd_fail(&e) : 0;

@@ -42,7 +42,7 @@ struct mix {
 static double since(uint64_t start) { return (double)(clock_ns() - start) / 1e9; }
 
 /* A new picture: a soft ground, a disc that moves, grain. */
-static int draw(struct mix *m, int side, struct eng_picture **out, struct err *e) {
+static int bench_mix_draw(struct mix *m, int side, struct eng_picture **out, struct err *e) {
     uint32_t k = m->drawn++;
     int cx = side / 4 + (int)(k * 3 % (uint32_t)(side / 2)), cy = side / 2, r = side / 6;
     for (int y = 0; y < side; y++) {
@@ -58,7 +58,7 @@ static int draw(struct mix *m, int side, struct eng_picture **out, struct err *e
     return eng_picture_new(m->eng, m->rgb, side, side, out, e);
 }
 
-static int finish(struct eng_job *job, struct err *e) {
+static int bench_mix_finish(struct eng_job *job, struct err *e) {
     (void)eng_job_wait(job, UINT32_MAX, UINT64_MAX);
     int rc = eng_job_state(job) == ENG_DONE
                  ? 0
@@ -90,11 +90,11 @@ static int keep_busy(struct mix *m, struct err *e) {
             struct eng_job *ended = m->bulk[i];
             m->bulk[i] = NULL;
             m->bulk_done += m->places;
-            int rc = finish(ended, e);
+            int rc = bench_mix_finish(ended, e);
             if (rc) return rc;
         }
         struct eng_picture *picture = NULL;
-        int rc = draw(m, PICTURE, &picture, e);
+        int rc = bench_mix_draw(m, PICTURE, &picture, e);
         if (rc == 0) rc = submit_whole(m, picture, NULL, &m->bulk[i], e);
         eng_picture_put(picture);
         if (rc) return rc;
@@ -112,17 +112,17 @@ static void stop_busy(struct mix *m) {
     }
 }
 
-static int act(struct mix *m, struct runs *to, struct err *e) {
+static int bench_mix_act(struct mix *m, struct runs *to, struct err *e) {
     struct eng_picture *frame = NULL;
     struct eng_job *job = NULL;
     uint64_t start = clock_ns();
-    int rc = draw(m, FRAME, &frame, e);
+    int rc = bench_mix_draw(m, FRAME, &frame, e);
     if (rc) return rc;
     struct eng_picture *frames[ENG_DRIVE_FRAMES] = {m->last ? m->last : frame, frame};
     const struct eng_ask ask = {
         .task = ENG_DRIVE, .pictures = frames, .n_pictures = ENG_DRIVE_FRAMES, .urgency = ENG_ACT};
     rc = eng_submit(m->eng, &ask, &job, e);
-    if (rc == 0) rc = finish(job, e);
+    if (rc == 0) rc = bench_mix_finish(job, e);
     if (rc == 0 && to) runs_add(to, since(start));
     eng_picture_put(m->last);
     m->last = frame;
@@ -136,7 +136,7 @@ static int acts(struct mix *m, int is_busy, int count, int keep, struct err *e) 
         if (is_busy) rc = keep_busy(m, e);
         struct timespec pause = {0, (long)(rng_u64(5, m->drawn) % 20000000)};
         nanosleep(&pause, NULL);
-        if (rc == 0) rc = act(m, keep ? &m->act[is_busy] : NULL, e);
+        if (rc == 0) rc = bench_mix_act(m, keep ? &m->act[is_busy] : NULL, e);
     }
     return rc;
 }
@@ -170,18 +170,18 @@ static int eight(struct mix *m, int masks, int at_once, struct runs *to, struct 
     struct eng_job *job[TOGETHER] = {0};
     int rc = 0;
     for (int i = 0; rc == 0 && i < (masks ? 1 : TOGETHER); i++)
-        rc = draw(m, PICTURE, &picture[i], e);
+        rc = bench_mix_draw(m, PICTURE, &picture[i], e);
     uint64_t start = clock_ns();
     for (int i = 0; rc == 0 && i < TOGETHER; i++) {
         rc = submit_whole(m, picture[masks ? 0 : i], masks ? sentences[i] : NULL, &job[i], e);
         if (rc == 0 && !at_once) {
-            rc = finish(job[i], e);
+            rc = bench_mix_finish(job[i], e);
             job[i] = NULL;
         }
     }
     for (int i = 0; i < TOGETHER; i++) {
         if (job[i] && rc == 0)
-            rc = finish(job[i], e);
+            rc = bench_mix_finish(job[i], e);
         else
             eng_job_put(job[i]);
     }
@@ -212,7 +212,7 @@ static void print_eight(const char *what, struct runs r[2], uint32_t places) {
         what, turn * 1e3, once * 1e3, turn / once, TOGETHER / once, TOGETHER * places / once);
 }
 
-static void print(struct mix *m) {
+static void bench_mix_print(struct mix *m) {
     const struct eng_info *info = eng_info(m->eng);
     double alone = runs_part(&m->act[0], 0.99), beside = runs_part(&m->act[1], 0.99);
     double pass = runs_part(&m->pass, 0.5), bar = 1.5 * alone + pass;
@@ -230,7 +230,7 @@ static void print(struct mix *m) {
     print_eight("pictures", m->picture, m->places);
 }
 
-static void print_json(struct mix *m) {
+static void bench_mix_print_json(struct mix *m) {
     static const char *const names[2] = {"alone", "beside"};
     double alone = runs_part(&m->act[0], 0.99), pass = runs_part(&m->pass, 0.5);
     printf("{\"turns\":%d,\"places\":%u", m->turns, m->places);
@@ -250,7 +250,7 @@ static void print_json(struct mix *m) {
            runs_part(&m->picture[0], 0.5), runs_part(&m->picture[1], 0.5));
 }
 
-static int run(struct mix *m, struct err *e) {
+static int bench_mix_run(struct mix *m, struct err *e) {
     uint32_t grid = (uint32_t)eng_info(m->eng)->grid;
     m->places = grid * grid;
     m->points = places_of((int)grid);
@@ -258,7 +258,7 @@ static int run(struct mix *m, struct err *e) {
     uint64_t start = clock_ns();
     for (int i = 0; rc == 0 && i < m->cfg->repeat && (i == 0 || since(start) < MINUTE_S); i++)
         rc = one_turn(m, 1, e);
-    if (rc == 0) m->cfg->is_json ? print_json(m) : print(m);
+    if (rc == 0) m->cfg->is_json ? bench_mix_print_json(m) : bench_mix_print(m);
     return rc;
 }
 
@@ -270,7 +270,7 @@ int cmd_bench_mix(const struct config *cfg) {
     m->cfg = cfg;
     m->rgb = mem_must((size_t)PICTURE * PICTURE * 3);
     int rc = eng_open(&opt, &m->eng, &e);
-    if (rc == 0) rc = run(m, &e);
+    if (rc == 0) rc = bench_mix_run(m, &e);
     stop_busy(m);
     eng_picture_put(m->last);
     eng_close(m->eng);

@@ -182,7 +182,7 @@ static void *field(struct config *cfg, const struct config_row *r) { return (cha
 
 /* ---- parsing ---- */
 
-static const struct config_row *find(enum config_cmd cmd, const char *name, size_t len) {
+static const struct config_row *config_find(enum config_cmd cmd, const char *name, size_t len) {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct config_row *r = &rows[i];
         if ((r->cmds & (int)cmd) && strlen(r->name) == len && memcmp(r->name, name, len) == 0)
@@ -240,7 +240,8 @@ static int append(struct config_list *l, const char *what, const char *text, str
     return 0;
 }
 
-static int take(struct config *cfg, const struct config_row *r, const char *text, struct err *e) {
+static int config_take(struct config *cfg, const struct config_row *r, const char *text,
+                       struct err *e) {
     char what[40];
     switch (r->kind) {
     case VALUE_TEXT: *(const char **)field(cfg, r) = text; break;
@@ -266,14 +267,15 @@ static int option(struct config *cfg, enum config_cmd cmd, int argc, char **argv
     }
     int is_long = name[1] == '-';
     size_t len = is_long ? strcspn(name + 2, "=") : 0;
-    const struct config_row *r = len ? find(cmd, name + 2, len) : NULL;
+    const struct config_row *r = len ? config_find(cmd, name + 2, len) : NULL;
     if (!r) return err_set(e, E_INVALID, "unknown option %.*s", (int)strcspn(word, "="), word);
     const char *text = name[2 + len] == '=' ? name + 3 + len : NULL;
     if (r->kind == VALUE_FLAG)
-        return text ? err_set(e, E_INVALID, "--%s takes no value", r->name) : take(cfg, r, NULL, e);
+        return text ? err_set(e, E_INVALID, "--%s takes no value", r->name)
+                    : config_take(cfg, r, NULL, e);
     if (!text && *i + 1 == argc)
         return err_set(e, E_INVALID, "--%s needs a value: --%s %s", r->name, r->name, r->value);
-    return take(cfg, r, text ? text : argv[++*i], e);
+    return config_take(cfg, r, text ? text : argv[++*i], e);
 }
 
 /* "random:SEED" */

@@ -19,10 +19,11 @@ _Static_assert((int)PICTURE_SIDE_MAX == ENG_PICTURE_SIDE_MAX &&
                    (int)PICTURE_PIXELS_MAX == ENG_PICTURE_PIXELS_MAX,
                "what is decoded is what can be asked");
 
-static void on_wake(void *ud) { queue_poke(ud); }
+static void local_on_wake(void *ud) { queue_poke(ud); }
 
 /* Step until there is a reply, and write it or say what is wrong. */
-static int finish(struct api_call *call, struct queue *woken, const char *out, struct err *e) {
+static int local_finish(struct api_call *call, struct queue *woken, const char *out,
+                        struct err *e) {
     void *nothing;
     while (api_call_step(call) == API_WAIT)
         (void)queue_pop(woken, UINT64_MAX, &nothing);
@@ -46,9 +47,9 @@ static int call_on(struct eng *eng, const char *path, const struct api_input *in
     const struct api_route *route = api_route("POST", path, &arg, &status, &allow);
     struct queue *woken = queue_new(1);
     struct api_call *call = NULL;
-    int rc = route ? api_call_new(api, route, in, on_wake, woken, &call, e)
+    int rc = route ? api_call_new(api, route, in, local_on_wake, woken, &call, e)
                    : err_set(e, E_NOT_FOUND, "there is no %s", path);
-    if (rc == 0) rc = finish(call, woken, out, e);
+    if (rc == 0) rc = local_finish(call, woken, out, e);
     api_call_free(call);
     queue_free(woken);
     api_free(api);

@@ -24,7 +24,7 @@ static size_t read_query(const struct config *cfg, struct api_field query[4]) {
     return n;
 }
 
-static int ask(const struct config *cfg, const struct buf *photo, struct err *e) {
+static int reconstruct_ask(const struct config *cfg, const struct buf *photo, struct err *e) {
     struct api_field query[4];
     struct api_input in = {.query = query,
                            .n_query = read_query(cfg, query),
@@ -46,7 +46,7 @@ int cmd_reconstruct(const struct config *cfg) {
     struct buf photo;
     buf_init(&photo, FILE_PICTURE_MAX);
     int rc = file_read(cfg->rest.at[0], &photo, &e);
-    if (rc == 0) rc = ask(cfg, &photo, &e);
+    if (rc == 0) rc = reconstruct_ask(cfg, &photo, &e);
     if (rc) err_in(&e, "%s", cfg->rest.at[0]);
     buf_clear(&photo);
     return rc ? cmd_fail(&e) : 0;

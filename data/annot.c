@@ -30,7 +30,7 @@ int annot_parse(const char *file, const char *text, size_t len, json_t **root, s
                            why.text);
 }
 
-static int read_file(const char *path, struct buf *text, struct err *e) {
+static int annot_read_file(const char *path, struct buf *text, struct err *e) {
     buf_init(text, ANNOT_BYTES_MAX);
     int rc = file_read(path, text, e);
     if (rc == 0 && !text->len) rc = err_set(e, E_FORMAT, "%s: the file is empty", path);
@@ -40,7 +40,7 @@ static int read_file(const char *path, struct buf *text, struct err *e) {
 int annot_open(const char *path, json_t **root, struct err *e) {
     struct buf text;
     *root = NULL;
-    int rc = read_file(path, &text, e);
+    int rc = annot_read_file(path, &text, e);
     if (rc == 0) rc = annot_parse(path, (const char *)text.p, text.len, root, e);
     buf_clear(&text);
     return rc;
@@ -85,7 +85,7 @@ static int is_lines(const struct buf *text) {
 int annot_open_lines(const char *path, json_t **root, struct err *e) {
     struct buf text;
     *root = NULL;
-    int rc = read_file(path, &text, e);
+    int rc = annot_read_file(path, &text, e);
     if (rc == 0 && is_lines(&text))
         rc = parse_lines(path, &text, root, e);
     else if (rc == 0)
@@ -96,8 +96,8 @@ int annot_open_lines(const char *path, json_t **root, struct err *e) {
 
 /* ---- fields ---- */
 
-static int text_of(const json_t *v, const char *key, int required, const struct annot_at *at,
-                   const char **out, struct err *e) {
+static int annot_text_of(const json_t *v, const char *key, int required, const struct annot_at *at,
+                         const char **out, struct err *e) {
     *out = json_string_value(v);
     if (!*out || (required && !**out)) return annot_bad(at, e, "\"%s\" must be a text", key);
     return 0;
@@ -107,7 +107,7 @@ int annot_text(const json_t *o, const char *key, int required, const struct anno
                const char **out, struct err *e) {
     const json_t *v = json_object_get(o, key);
     *out = NULL;
-    return !v && !required ? 0 : text_of(v, key, required, at, out, e);
+    return !v && !required ? 0 : annot_text_of(v, key, required, at, out, e);
 }
 
 int annot_whole(const json_t *o, const char *key, int64_t least, int64_t most,
@@ -152,7 +152,7 @@ int annot_array(const json_t *o, const char *key, const char *file, const json_t
 
 static int name_of(const json_t *v, const char *key, const struct annot_at *at, const char **out,
                    struct err *e) {
-    int rc = text_of(v, key, 1, at, out, e);
+    int rc = annot_text_of(v, key, 1, at, out, e);
     if (rc) return rc;
     const char *s = *out;
     if (*s == '/' || strcmp(s, "..") == 0 || strncmp(s, "../", 3) == 0 || strstr(s, "/../"))

@@ -51,7 +51,7 @@ static int make_index(const json_t *root, const char *list, const char *file, st
     return 0;
 }
 
-static const struct entry *find(const struct index *x, int64_t id) {
+static const struct entry *refs_find(const struct index *x, int64_t id) {
     const struct entry key = {.id = id};
     return bsearch(&key, x->at, x->n, sizeof(key), by_id);
 }
@@ -97,7 +97,8 @@ static int read_thing(const struct source *s, const json_t *o, struct annot_at *
     if (rc == 0) rc = annot_whole(o, "ann_id", INT64_MIN, INT64_MAX, at, &ann_id, e);
     if (rc == 0) rc = annot_text(o, "split", 0, at, &r->split, e);
     if (rc) return rc;
-    const struct entry *image = find(&s->images, image_id), *ann = find(&s->annotations, ann_id);
+    const struct entry *image = refs_find(&s->images, image_id),
+                       *ann = refs_find(&s->annotations, ann_id);
     if (!image) return annot_bad(at, e, "no image %lld", (long long)image_id);
     if (!ann) return annot_bad(at, e, "no annotation %lld", (long long)ann_id);
     const struct annot_at at_image = {s->instances, "images", image->i};

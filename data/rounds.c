@@ -33,7 +33,7 @@ static int read_step(const struct rounds_rules *g, const json_t *o, const struct
     return rc ? rc : read_action(g, json_object_get(o, "action"), at, to, e);
 }
 
-static int read_game(struct rounds *r, const char *path, struct err *e) {
+static int rounds_read_game(struct rounds *r, const char *path, struct err *e) {
     const char *name;
     int rc = annot_text(r->root, "game", 1, &(struct annot_at){path, "rollout", 0}, &name, e);
     if (rc) return rc;
@@ -56,7 +56,7 @@ int rounds_open(const char *path, int64_t limit, struct rounds *out, struct err 
         return err_set(e, E_INVALID, "the path is too long");
     const json_t *list;
     int rc = annot_open(file, &out->root, e);
-    if (rc == 0) rc = read_game(out, path, e);
+    if (rc == 0) rc = rounds_read_game(out, path, e);
     if (rc == 0) rc = annot_array(out->root, "steps", path, &list, e);
     if (rc) return rc;
     size_t n = json_array_size(list);

@@ -95,7 +95,7 @@ static struct eng_options options_of(const struct eng_options *opt, const struct
 }
 
 /* The info of the first unit, but with all devices named. */
-static void describe(struct eng *e, const char *note) {
+static void engine_describe(struct eng *e, const char *note) {
     size_t at = 0;
     e->info = e->unit[0]->info;
     for (int i = 0; i < e->n && at < sizeof e->info.backend; i++)
@@ -106,7 +106,7 @@ static void describe(struct eng *e, const char *note) {
     e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)q->n_texts * (uint64_t)q->answer_max;
 }
 
-static int check_sizes(const struct eng_options *o, struct err *err) {
+static int engine_check_sizes(const struct eng_options *o, struct err *err) {
     const struct {
         const char *name;
         int value, most;
@@ -122,9 +122,9 @@ static int check_sizes(const struct eng_options *o, struct err *err) {
     return 0;
 }
 
-static int open_all(const struct eng_options *opt, const struct devices *d, struct eng **out,
-                    struct err *err) {
-    if (check_sizes(opt, err)) return E_INVALID;
+static int engine_open_all(const struct eng_options *opt, const struct devices *d, struct eng **out,
+                           struct err *err) {
+    if (engine_check_sizes(opt, err)) return E_INVALID;
     if (opt->profile && d->n > 1)
         return err_set(err, E_INVALID, "one device at a time can be profiled");
     struct eng *e = mem_must(sizeof *e);
@@ -142,7 +142,7 @@ static int open_all(const struct eng_options *opt, const struct devices *d, stru
         eng_close(e);
         return rc;
     }
-    describe(e, d->at[0].note);
+    engine_describe(e, d->at[0].note);
     *out = e;
     return 0;
 }
@@ -154,14 +154,14 @@ int eng_open_on(const struct eng_options *opt, const struct kern_ops *const *ops
     must(n >= 1 && n <= ENG_DEVICES_MAX);
     for (int i = 0; i < n; i++)
         d.at[i] = (struct kern_choice){.ops = ops[i], .device = opt->device_index};
-    return open_all(opt, &d, out, err);
+    return engine_open_all(opt, &d, out, err);
 }
 
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *err) {
     struct devices d = {0};
     *out = NULL;
     int rc = read_devices(opt->device ? opt->device : "auto", opt->plugin, &d, err);
-    return rc ? rc : open_all(opt, &d, out, err);
+    return rc ? rc : engine_open_all(opt, &d, out, err);
 }
 
 void eng_close(struct eng *e) {
@@ -175,7 +175,7 @@ void eng_close(struct eng *e) {
 /* ---- spreading ---- */
 
 /* The first 16 hex digits of a digest, never 0. */
-static uint64_t key_of(const struct eng_picture *picture) {
+static uint64_t engine_key_of(const struct eng_picture *picture) {
     const char *hex = eng_picture_digest(picture);
     uint64_t key = 0;
     for (int i = 0; i < 16 && hex[i]; i++)
@@ -187,7 +187,7 @@ static uint64_t key_of(const struct eng_picture *picture) {
 static int keys_of(const struct eng_ask *ask, uint64_t keys[ENG_PICTURES_MAX]) {
     int n = 0;
     for (uint32_t i = 0; ask->pictures && i < ask->n_pictures && i < ENG_PICTURES_MAX; i++)
-        if (ask->pictures[i]) keys[n++] = key_of(ask->pictures[i]);
+        if (ask->pictures[i]) keys[n++] = engine_key_of(ask->pictures[i]);
     return n;
 }
 
@@ -200,7 +200,7 @@ static int least_busy(const struct eng *e, int first) {
 }
 
 /* The unit for the ask, by the rule. Its pictures are noted as sent there. */
-static struct unit *choose(struct eng *e, const struct eng_ask *ask) {
+static struct unit *engine_choose(struct eng *e, const struct eng_ask *ask) {
     if (e->n == 1) return e->unit[0];
     uint64_t keys[ENG_PICTURES_MAX];
     int n = keys_of(ask, keys), home = -1;
@@ -222,7 +222,7 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     *out = NULL;
     int rc = eng_health(e);
     if (rc) return err_set(err, rc, "the device was lost");
-    return unit_submit(choose(e, ask), ask, out, err);
+    return unit_submit(engine_choose(e, ask), ask, out, err);
 }
 
 /* ---- the other functions of the door ---- */
@@ -281,7 +281,7 @@ void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {
     unit_stats(e->unit[device], out);
 }
 
-static void add(struct eng_stats *sum, const struct eng_stats *s) {
+static void engine_add(struct eng_stats *sum, const struct eng_stats *s) {
     sum->passes += s->passes;
     sum->rows += s->rows;
     sum->picks += s->picks;
@@ -316,6 +316,6 @@ void eng_stats(const struct eng *e, struct eng_stats *out) {
     for (int i = 1; i < e->n; i++) {
         struct eng_stats one;
         unit_stats(e->unit[i], &one);
-        add(out, &one);
+        engine_add(out, &one);
     }
 }

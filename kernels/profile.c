@@ -118,7 +118,7 @@ static void set_mark(struct kern *p, int line, uint64_t flops) {
     p->is_marked = 1;
 }
 
-static void print_table(struct kern *p, struct buf *b) {
+static void profile_print_table(struct kern *p, struct buf *b) {
     uint64_t all = 0;
     for (int i = 0; i < p->n; i++)
         all += p->lines[i].ns;
@@ -144,7 +144,7 @@ static void profile_close(struct kern *p) {
     struct buf b;
     read_marks(p);
     buf_init(&b, 1 << 20);
-    print_table(p, &b);
+    profile_print_table(p, &b);
     (void)fwrite(b.p, 1, b.len, p->file);
     (void)fclose(p->file);
     buf_clear(&b);

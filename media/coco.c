@@ -81,7 +81,7 @@ static void step(struct outline *o, int u, int v) {
 }
 
 /* Each point of the line is computed from its lower end, whichever way it is walked. */
-static void walk(struct outline *o, int xs, int ys, int xe, int ye) {
+static void coco_walk(struct outline *o, int xs, int ys, int xe, int ye) {
     int dx = abs(xe - xs), dy = abs(ye - ys), wide = dx >= dy, most = wide ? dx : dy;
     int back = wide ? xs > xe : ys > ye;
     if (back) {
@@ -118,7 +118,7 @@ int coco_add_polygon(const double *xy, size_t n, int w, int h, uint8_t *bits, ui
     struct outline o = {.w = w, .h = h, .toggles = scratch};
     for (size_t i = 0; i < n; i++) {
         const double *a = xy + 2 * i, *b = xy + 2 * ((i + 1) % n);
-        walk(&o, fine(a[0]), fine(a[1]), fine(b[0]), fine(b[1]));
+        coco_walk(&o, fine(a[0]), fine(a[1]), fine(b[0]), fine(b[1]));
     }
     uint8_t inside = 0;
     for (size_t p = 0; p < all; p++) {

@@ -41,7 +41,8 @@ int picture_jpeg_is(const uint8_t *bytes, size_t len) {
     return len >= 3 && bytes[0] == 0xff && bytes[1] == M_SOI && bytes[2] == 0xff;
 }
 
-static int read_frame(struct walk *k, int marker, const uint8_t *seg, size_t n, struct err *e) {
+static int picture_jpeg_read_frame(struct walk *k, int marker, const uint8_t *seg, size_t n,
+                                   struct err *e) {
     if (marker > 0xc2)
         return err_set(e, E_UNSUPPORTED,
                        "this kind of JPEG (lossless, hierarchical or arithmetic) "
@@ -82,7 +83,7 @@ static int walk_markers(const uint8_t *b, size_t len, struct walk *k, struct err
         const uint8_t *seg = b + i + 2;
         if (marker >= M_SOF0 && marker <= 0xcf && marker != M_DHT && marker != M_JPG &&
             marker != M_DAC) {
-            int rc = read_frame(k, marker, seg, n - 2, e);
+            int rc = picture_jpeg_read_frame(k, marker, seg, n - 2, e);
             if (rc) return rc;
         }
         if (marker == M_APP14 && n >= 14 && memcmp(seg, "Adobe", 5) == 0) k->adobe = 1;
@@ -107,8 +108,8 @@ static void cmyk_to_rgb(const uint8_t *from, uint8_t *to, size_t pixels, int inv
     }
 }
 
-static int decode(tjhandle tj, const uint8_t *bytes, size_t len, const struct walk *k,
-                  struct picture *out, struct err *e) {
+static int decode_walked(tjhandle tj, const uint8_t *bytes, size_t len, const struct walk *k,
+                         struct picture *out, struct err *e) {
     int w = 0, h = 0, subsampling, space;
     int rc = tjDecompressHeader3(tj, bytes, (unsigned long)len, &w, &h, &subsampling, &space);
     if (rc || (uint32_t)w != k->w || (uint32_t)h != k->h)
@@ -140,7 +141,7 @@ int picture_jpeg_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, s
                        "baseline JPEG");
     tjhandle tj = tjInitDecompress();
     if (!tj) return err_set(e, E_NOMEM, "no memory to read the picture");
-    rc = decode(tj, bytes, len, &k, out, e);
+    rc = decode_walked(tj, bytes, len, &k, out, e);
     tjDestroy(tj);
     return rc;
 }

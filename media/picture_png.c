@@ -155,8 +155,8 @@ static void on_write(png_structp png, png_bytep bytes, size_t n) {
 
 static void on_flush(png_structp png) { (void)png; }
 
-static int write_pixels(png_structp png, png_infop info, const uint8_t *pixels, int w, int h,
-                        int channels) {
+static int picture_png_write_pixels(png_structp png, png_infop info, const uint8_t *pixels, int w,
+                                    int h, int channels) {
     if (setjmp(png_jmpbuf(png))) return E_NOMEM;
     png_set_IHDR(png, info, (png_uint_32)w, (png_uint_32)h, 8,
                  channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
@@ -172,7 +172,8 @@ static int write_pixels(png_structp png, png_infop info, const uint8_t *pixels, 
     return 0;
 }
 
-static int write_png(const uint8_t *pixels, int w, int h, int channels, struct buf *out) {
+static int picture_png_write_png(const uint8_t *pixels, int w, int h, int channels,
+                                 struct buf *out) {
     png_infop info = NULL;
     png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning,
                                                 NULL, on_alloc, on_free);
@@ -181,16 +182,16 @@ static int write_png(const uint8_t *pixels, int w, int h, int channels, struct b
     info = png_create_info_struct(png);
     if (info) {
         png_set_write_fn(png, out, on_write, on_flush);
-        rc = write_pixels(png, info, pixels, w, h, channels);
+        rc = picture_png_write_pixels(png, info, pixels, w, h, channels);
     }
     png_destroy_write_struct(&png, &info);
     return out->bad ? out->bad : rc;
 }
 
 int picture_png(const uint8_t *rgb, int w, int h, struct buf *out) {
-    return write_png(rgb, w, h, 3, out);
+    return picture_png_write_png(rgb, w, h, 3, out);
 }
 
 int picture_png_grey(const uint8_t *grey, int w, int h, struct buf *out) {
-    return write_png(grey, w, h, 1, out);
+    return picture_png_write_png(grey, w, h, 1, out);
 }

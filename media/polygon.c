@@ -29,7 +29,7 @@ static int beside(const struct mask *m, int x, int y, int dir, int is_right) {
     return is_set(m, x + d[0], y + d[1]);
 }
 
-static void walk(struct mask *m, int x0, int y0, polygon_fn *corner, void *ud) {
+static void polygon_walk(struct mask *m, int x0, int y0, polygon_fn *corner, void *ud) {
     int x = x0, y = y0, dir = 0;
     corner(ud, x, y, 1);
     for (;;) {
@@ -55,7 +55,7 @@ int polygon_trace(const uint8_t *bits, int w, int h, polygon_fn *corner, void *u
         for (int x = 0; x < w; x++) {
             int starts_ring = is_set(&m, x, y) && !is_set(&m, x, y - 1) &&
                               (!is_set(&m, x - 1, y) || is_set(&m, x - 1, y - 1));
-            if (starts_ring && !m.walked[y * w + x]) walk(&m, x, y, corner, ud);
+            if (starts_ring && !m.walked[y * w + x]) polygon_walk(&m, x, y, corner, ud);
         }
     }
     mem_free(m.walked);

@@ -41,7 +41,7 @@ static int open_listeners(struct server *s, const struct serve_options *o, struc
     return rc;
 }
 
-static int open_all(struct server *s, const struct serve_options *o, struct err *e) {
+static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
     int rc = open_listeners(s, o, e);
     if (rc) return rc;
     uint64_t start = clock_ns();
@@ -116,7 +116,7 @@ int serve(const struct serve_options *o, struct err *e) {
     if (rc) return rc;
     if (o->http.is_verbose) log_set_level(LOG_LEVEL_DEBUG);
     int status = 0;
-    rc = open_all(&s, o, e);
+    rc = serve_open_all(&s, o, e);
     if (rc == 0) {
         announce(&s);
         status = wait_for_end(&s);

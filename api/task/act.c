@@ -90,7 +90,7 @@ int act_read(struct input *in, struct act *a) {
     return rc;
 }
 
-static int check_sizes(struct api_call *c, const char *param) {
+static int act_check_sizes(struct api_call *c, const char *param) {
     int w, h, w0, h0;
     eng_picture_size(c->pictures[0], &w0, &h0);
     for (uint32_t i = 1; i < c->n_pictures; i++) {
@@ -171,7 +171,7 @@ int act_ask(struct api_call *c, const char *param) {
                           .distribution = a->has_probability,
                           .urgency = ENG_ACT,
                           .deadline_ns = deadline_ns};
-    if (check_sizes(c, param)) return -1;
+    if (act_check_sizes(c, param)) return -1;
     if (deadline_ns && clock_ns() >= deadline_ns)
         return problem_set(&c->problem, PROBLEM_DEADLINE, "deadline_ms", NULL);
     return call_ask(c, &ask, NULL) ? 0 : -1;
@@ -189,7 +189,7 @@ int act_excuse(struct api_call *c) {
 
 /* ---- POST /v1/act ---- */
 
-static int read(struct api_call *c, struct input *in) {
+static int act_fields(struct api_call *c, struct input *in) {
     struct act *a = c->state;
     if (game_read(in, &a->game) || act_read(in, a)) return -1;
     if (in->n_pictures == (int)a->game->frames) return 0;
@@ -198,7 +198,7 @@ static int read(struct api_call *c, struct input *in) {
                        a->game->frames, in->n_pictures);
 }
 
-static int ask(struct api_call *c) { return act_ask(c, "frames"); }
+static int act_submit(struct api_call *c) { return act_ask(c, "frames"); }
 
 static const char *const known[] = {"game", ACT_FIELDS, NULL};
 static const struct input_wants wants = {.picture = "frame", .pictures = "frames", .known = known};
@@ -206,7 +206,7 @@ static const struct media media = {.types = {"application/json"}};
 const struct endpoint act_endpoint = {.wants = &wants,
                                       .media = &media,
                                       .state_size = sizeof(struct act),
-                                      .read = read,
-                                      .ask = ask,
+                                      .read = act_fields,
+                                      .ask = act_submit,
                                       .answer = act_answer,
                                       .excuse = act_excuse};

@@ -5,14 +5,14 @@
 
 #include "api/task/figures.h"
 
-static int is_here(const struct boxes *b, size_t at, const char *word) {
+static int boxes_is_here(const struct boxes *b, size_t at, const char *word) {
     size_t n = strlen(word);
     return b->len - at >= n && memcmp(b->text + at, word, n) == 0;
 }
 
 /* `<p>..</p>` at b->at: past it, with its phrase. */
 static int take_phrase(struct boxes *b) {
-    if (!is_here(b, b->at, "<p>")) return 0;
+    if (!boxes_is_here(b, b->at, "<p>")) return 0;
     const char *from = b->text + b->at + 3, *end = b->text + b->len;
     const char *close = memmem(from, (size_t)(end - from), "</p>", 4);
     if (!close) return 0;
@@ -38,7 +38,7 @@ static int take_number(const struct boxes *b, size_t *at) {
     return v;
 }
 
-static int take_box(struct boxes *b, int percent[4]) {
+static int boxes_take_box(struct boxes *b, int percent[4]) {
     size_t at = b->at + 1;
     if (b->text[b->at] != '{') return 0;
     for (int k = 0; k < 4; k++) {
@@ -53,13 +53,13 @@ static int take_box(struct boxes *b, int percent[4]) {
 int boxes_next(struct boxes *b, struct box_named *out) {
     while (b->at < b->len) {
         if (take_phrase(b)) continue;
-        if (take_box(b, out->percent)) {
+        if (boxes_take_box(b, out->percent)) {
             figures_order(out->percent);
             out->phrase = b->phrase;
             out->phrase_len = b->phrase_len;
             return 1;
         }
-        if (is_here(b, b->at, "<delim>")) {
+        if (boxes_is_here(b, b->at, "<delim>")) {
             b->at += strlen("<delim>");
             continue;
         }

@@ -83,7 +83,7 @@ static struct said listen(struct api_call *c, const struct talk *t) {
     return s;
 }
 
-static const char *finish(struct api_call *c, const struct said *s) {
+static const char *chat_finish(struct api_call *c, const struct said *s) {
     return !s->is_stopped && eng_job_finish(call_job(c, 0)) == ENG_CUT ? "length" : "stop";
 }
 
@@ -166,7 +166,7 @@ static void write_head(const struct api_call *c, const char *object, struct buf 
     buf_printf(b, ",\"system_fingerprint\":\"fp_%.12s\",\"choices\":[", info->digest);
 }
 
-static int answer(struct api_call *c) {
+static int chat_answer(struct api_call *c) {
     const struct said *s = &((const struct talk *)c->state)->said;
     struct buf *b = &c->body;
     write_head(c, "chat.completion", b);
@@ -174,7 +174,7 @@ static int answer(struct api_call *c) {
     json_write_text(b, s->text, s->len);
     buf_str(b, ",\"refusal\":null},");
     write_logprobs(c, s, 0, s->n_tokens, b);
-    buf_printf(b, ",\"finish_reason\":\"%s\"}],", finish(c, s));
+    buf_printf(b, ",\"finish_reason\":\"%s\"}],", chat_finish(c, s));
     write_usage(c, s, b);
     buf_str(b, "}\n");
     return call_answer(c, 200, "application/json");
@@ -218,7 +218,7 @@ static void write_last(struct api_call *c, const struct chat *q, const struct sa
     struct buf *b = &c->body;
     begin_chunk(c, b);
     buf_printf(b, "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}",
-               finish(c, s));
+               chat_finish(c, s));
     end_chunk(q, b);
     if (q->with_usage) {
         begin_chunk(c, b);
@@ -250,7 +250,7 @@ static void next_chunk(struct api_call *c) {
 /* ---- the row ---- */
 
 /* Clients of this shape ask for JSON and a stream in one breath; `stream` decides. */
-static int read(struct api_call *c, struct input *in) {
+static int chat_fields(struct api_call *c, struct input *in) {
     struct talk *t = c->state;
     t->created = (long long)time(NULL);
     if (chat_read(in, eng_info(c->api->eng)->name, &t->asked)) return -1;
@@ -258,7 +258,7 @@ static int read(struct api_call *c, struct input *in) {
     return 0;
 }
 
-static int ask(struct api_call *c) {
+static int chat_ask(struct api_call *c) {
     const struct chat *q = &((const struct talk *)c->state)->asked;
     if (q->n_stops) c->wakes_each_pass = 1;
     struct eng_ask ask = {.task = ENG_CHAT,
@@ -269,7 +269,7 @@ static int ask(struct api_call *c) {
     return call_ask(c, &ask, "messages") ? 0 : -1;
 }
 
-static int outcome(struct api_call *c) {
+static int chat_outcome(struct api_call *c) {
     struct talk *t = c->state;
     t->said = listen(c, t);
     if (!t->said.is_over) return 0;
@@ -279,9 +279,9 @@ static int outcome(struct api_call *c) {
 const struct endpoint chat_endpoint = {.wants = &chat_wants,
                                        .media = &media_json_or_events,
                                        .state_size = sizeof(struct talk),
-                                       .read = read,
-                                       .ask = ask,
-                                       .outcome = outcome,
-                                       .answer = answer,
+                                       .read = chat_fields,
+                                       .ask = chat_ask,
+                                       .outcome = chat_outcome,
+                                       .answer = chat_answer,
                                        .first = write_first,
                                        .next = next_chunk};

@@ -67,7 +67,7 @@ static void write_boxes(const struct api_call *c, const char *text, size_t len, 
     buf_char(b, ']');
 }
 
-static void write_fields(struct api_call *c, struct buf *b) {
+static void describe_write_fields(struct api_call *c, struct buf *b) {
     const struct describing *d = c->state;
     const struct eng_job *job = call_job(c, 0);
     size_t len;
@@ -82,9 +82,9 @@ static void write_fields(struct api_call *c, struct buf *b) {
 
 /* ---- the row ---- */
 
-static int read(struct api_call *c, struct input *in) {
+static int describe_read(struct api_call *c, struct input *in) {
     struct describing *d = c->state;
-    d->speaking.write = write_fields;
+    d->speaking.write = describe_write_fields;
     if (input_word(in, "task", names, &d->kind)) return -1;
     d->has_box = input_has(in, "box");
     if (input_numbers(in, "box", "x1,y1,x2,y2", 4, d->box)) return -1;
@@ -93,7 +93,7 @@ static int read(struct api_call *c, struct input *in) {
     return check_fields(in->problem, d);
 }
 
-static int ask(struct api_call *c) {
+static int describe_ask(struct api_call *c) {
     const struct describing *d = c->state;
     struct eng_ask ask = {.task = kinds[d->kind].task,
                           .text = d->phrase,
@@ -112,7 +112,7 @@ static const struct input_wants wants = {.picture = "image", .known = known};
 const struct endpoint describe_endpoint = {.wants = &wants,
                                            .media = &media_json_or_events,
                                            .state_size = sizeof(struct describing),
-                                           .read = read,
-                                           .ask = ask,
+                                           .read = describe_read,
+                                           .ask = describe_ask,
                                            .answer = speak_answer,
                                            .next = speak_event};

@@ -14,7 +14,7 @@ static int put(struct api_call *c) {
     return call_answer(c, is_new ? 201 : 200, "application/json");
 }
 
-static int forget(struct api_call *c) {
+static int images_delete(struct api_call *c) {
     if (images_forget(c->api->images, c->in.arg)) return call_fail_as(c, PROBLEM_IMAGE_NOT_FOUND);
     return call_answer(c, 204, NULL);
 }
@@ -22,4 +22,4 @@ static int forget(struct api_call *c) {
 static const char *const known[] = {NULL};
 static const struct input_wants wants = {.picture = "image", .known = known};
 const struct endpoint images_put_endpoint = {.wants = &wants, .answer = put};
-const struct endpoint images_delete_endpoint = {.answer = forget};
+const struct endpoint images_delete_endpoint = {.answer = images_delete};

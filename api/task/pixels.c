@@ -20,12 +20,12 @@ static void asked_clear(void *state) {
     mem_free(q->points);
 }
 
-static int read(struct api_call *c, struct input *in) {
+static int pixels_read(struct api_call *c, struct input *in) {
     struct asked *q = c->state;
     return input_points(in, "points", POINTS_MAX, eng_info(c->api->eng)->grid, &q->points, &q->n);
 }
 
-static int ask(struct api_call *c) {
+static int pixels_ask(struct api_call *c) {
     const struct asked *q = c->state;
     struct eng_ask ask = {.task = ENG_PIXELS,
                           .points = q->points,
@@ -44,7 +44,7 @@ static void write_one(struct buf *b, const struct eng_point *at, const struct en
                (double)a->entropy[2]);
 }
 
-static int answer(struct api_call *c) {
+static int pixels_answer(struct api_call *c) {
     const struct asked *q = c->state;
     uint32_t n;
     const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &n);
@@ -69,7 +69,7 @@ static const struct input_wants wants = {.picture = "image", .known = known};
 const struct endpoint pixels_endpoint = {.wants = &wants,
                                          .media = &media_json,
                                          .state_size = sizeof(struct asked),
-                                         .read = read,
-                                         .ask = ask,
-                                         .answer = answer,
+                                         .read = pixels_read,
+                                         .ask = pixels_ask,
+                                         .answer = pixels_answer,
                                          .clear = asked_clear};

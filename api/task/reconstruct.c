@@ -70,7 +70,7 @@ static int read_region(struct input *in, struct painting *p, int grid) {
                        grid, grid, grid, r[0], r[1], r[2], r[3]);
 }
 
-static int read(struct api_call *c, struct input *in) {
+static int reconstruct_read(struct api_call *c, struct input *in) {
     struct painting *p = c->state;
     int grid = eng_info(c->api->eng)->grid;
     if (read_region(in, p, grid)) return -1;
@@ -100,7 +100,7 @@ static void order_places(struct painting *p) {
 /* (2i + 1) * span / 2n in whole numbers. */
 static int spread(int from, int span, int i, int n) { return from + (2 * i + 1) * span / (2 * n); }
 
-static int ask(struct api_call *c) {
+static int reconstruct_ask(struct api_call *c) {
     struct painting *p = c->state;
     int grid = eng_info(c->api->eng)->grid;
     p->n = (uint32_t)p->width * (uint32_t)p->height;
@@ -183,8 +183,8 @@ static void write_question(const struct api_call *c, const struct painting *p, s
 /* ---- PNG and JSON ---- */
 
 /* Answers -> rgb (h, w, 3), and the entropy as grey: 24 bits are white. */
-static void paint(const struct painting *p, const struct eng_answer *answers, uint8_t *rgb,
-                  uint8_t *grey) {
+static void reconstruct_paint(const struct painting *p, const struct eng_answer *answers,
+                              uint8_t *rgb, uint8_t *grey) {
     for (uint32_t i = 0; i < p->n; i++) {
         const struct place *at = &p->places[answers[i].point];
         size_t px = 3 * ((size_t)at->y * (size_t)p->width + at->x);
@@ -193,16 +193,17 @@ static void paint(const struct painting *p, const struct eng_answer *answers, ui
     }
 }
 
-static int answer_png(struct api_call *c, const struct painting *p,
-                      const struct eng_answer *answers, const uint8_t *rgb) {
+static int reconstruct_answer_png(struct api_call *c, const struct painting *p,
+                                  const struct eng_answer *answers, const uint8_t *rgb) {
     if (picture_png(rgb, p->width, p->height, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
     if (p->compare) call_header_printf(c, "X-Lammd-Mae-Levels", "%.3f", mae_levels(p, answers));
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "image/png");
 }
 
-static int answer_json(struct api_call *c, const struct painting *p,
-                       const struct eng_answer *answers, const uint8_t *rgb, const uint8_t *grey) {
+static int reconstruct_answer_json(struct api_call *c, const struct painting *p,
+                                   const struct eng_answer *answers, const uint8_t *rgb,
+                                   const uint8_t *grey) {
     struct buf *b = &c->body;
     buf_char(b, '{');
     write_question(c, p, b);
@@ -220,7 +221,7 @@ static int answer_json(struct api_call *c, const struct painting *p,
     return call_answer(c, 200, "application/json");
 }
 
-static int answer(struct api_call *c) {
+static int reconstruct_answer(struct api_call *c) {
     const struct painting *p = c->state;
     uint32_t n;
     const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &n);
@@ -230,9 +231,9 @@ static int answer(struct api_call *c) {
     if (!rgb || !grey) {
         step = call_fail_as(c, PROBLEM_NO_MEMORY);
     } else {
-        paint(p, answers, rgb, grey);
-        step = c->media == MEDIA_PNG ? answer_png(c, p, answers, rgb)
-                                     : answer_json(c, p, answers, rgb, grey);
+        reconstruct_paint(p, answers, rgb, grey);
+        step = c->media == MEDIA_PNG ? reconstruct_answer_png(c, p, answers, rgb)
+                                     : reconstruct_answer_json(c, p, answers, rgb, grey);
     }
     mem_free(rgb);
     mem_free(grey);
@@ -258,8 +259,8 @@ static void write_start(struct api_call *c) {
     sse_end(b);
 }
 
-static void write_pixels(struct buf *b, struct painting *p, const struct eng_answer *answers,
-                         uint32_t n) {
+static void reconstruct_write_pixels(struct buf *b, struct painting *p,
+                                     const struct eng_answer *answers, uint32_t n) {
     sse_begin(b, "pixels");
     buf_printf(b, "{\"done\":%u,\"of\":%u,\"values\":[", n, p->n);
     for (; p->told < n; p->told++) {
@@ -300,7 +301,7 @@ static void next_event(struct api_call *c) {
     const struct eng_answer *answers = eng_job_answers(call_job(c, 0), &ready);
     if (ready > p->told) {
         uint32_t most = p->told + EVENT_PIXELS_MAX;
-        write_pixels(&c->body, p, answers, ready < most ? ready : most);
+        reconstruct_write_pixels(&c->body, p, answers, ready < most ? ready : most);
     } else if (is_over) {
         write_end(c, p, answers);
         c->stream.ended = 1;
@@ -313,9 +314,9 @@ static const struct input_wants wants = {.picture = "image", .known = known};
 const struct endpoint reconstruct_endpoint = {.wants = &wants,
                                               .media = &media,
                                               .state_size = sizeof(struct painting),
-                                              .read = read,
-                                              .ask = ask,
-                                              .answer = answer,
+                                              .read = reconstruct_read,
+                                              .ask = reconstruct_ask,
+                                              .answer = reconstruct_answer,
                                               .first = write_start,
                                               .next = next_event,
                                               .clear = painting_clear};

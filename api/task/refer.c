@@ -17,7 +17,7 @@ struct pointing {
     int estimate;
 };
 
-static int read(struct api_call *c, struct input *in) {
+static int refer_read(struct api_call *c, struct input *in) {
     struct pointing *p = c->state;
     if (input_text(in, "sentence", SENTENCE_MAX, &p->sentence)) return -1;
     if (input_word(in, "estimate", eng_estimate_words, &p->estimate)) return -1;
@@ -26,7 +26,7 @@ static int read(struct api_call *c, struct input *in) {
                        "sentence is missing: what to look for, e.g. \"the red ball\"");
 }
 
-static int ask(struct api_call *c) {
+static int refer_ask(struct api_call *c) {
     const struct pointing *p = c->state;
     struct eng_ask ask = {.task = ENG_REFER,
                           .text = p->sentence,
@@ -36,7 +36,7 @@ static int ask(struct api_call *c) {
     return call_ask(c, &ask, "sentence") ? 0 : -1;
 }
 
-static int answer(struct api_call *c) {
+static int refer_answer(struct api_call *c) {
     const struct pointing *p = c->state;
     uint32_t n;
     const struct eng_answer *a = eng_job_answers(call_job(c, 0), &n);
@@ -67,6 +67,6 @@ static const struct input_wants wants = {.picture = "image", .known = known};
 const struct endpoint refer_endpoint = {.wants = &wants,
                                         .media = &media_json,
                                         .state_size = sizeof(struct pointing),
-                                        .read = read,
-                                        .ask = ask,
-                                        .answer = answer};
+                                        .read = refer_read,
+                                        .ask = refer_ask,
+                                        .answer = refer_answer};

@@ -114,7 +114,7 @@ static int pick_media(struct api_call *c, struct cutting *q) {
     return 0;
 }
 
-static int read(struct api_call *c, struct input *in) {
+static int segment_read(struct api_call *c, struct input *in) {
     return read_fields(in, c->state) || pick_media(c, c->state) ? -1 : 0;
 }
 
@@ -146,7 +146,7 @@ static void set_box(const struct api_call *c, const struct cutting *q, struct lo
     mask_range(box[1], box[3], h, q->grid, &look->y0, &look->y1);
 }
 
-static void take_box(const struct api_call *c, const struct cutting *q, struct look *look) {
+static void segment_take_box(const struct api_call *c, const struct cutting *q, struct look *look) {
     uint32_t n;
     const struct eng_answer *a = eng_job_answers(look->refer, &n);
     must(n == 1);
@@ -173,7 +173,7 @@ static void start_look(const struct api_call *c, const struct cutting *q, struct
     look->phase = q->has_box || q->is_whole ? CUT_DUE : REFER_DUE;
 }
 
-static struct eng_job *ask_box(struct api_call *c, const struct cutting *q, uint32_t i) {
+static struct eng_job *segment_ask_box(struct api_call *c, const struct cutting *q, uint32_t i) {
     struct eng_ask ask = {
         .task = ENG_REFER, .text = q->sentences[i], .distribution = 1, .urgency = ENG_MASK};
     return call_ask(c, &ask, q->is_list ? "sentences" : "sentence");
@@ -213,7 +213,7 @@ static int harvest(struct api_call *c, struct cutting *q, uint32_t *n_flying) {
         if (outcome == 0) {
             ++*n_flying;
         } else if (l->phase == REFER) {
-            take_box(c, q, l);
+            segment_take_box(c, q, l);
             l->phase = CUT_DUE;
         } else {
             l->phase = DONE;
@@ -234,7 +234,7 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
             l->phase = DONE; /* the model's box has no inside */
             continue;
         }
-        struct eng_job *job = is_box ? ask_box(c, q, i) : ask_bits(c, q, i);
+        struct eng_job *job = is_box ? segment_ask_box(c, q, i) : ask_bits(c, q, i);
         if (!job && n_flying && c->problem.code == PROBLEM_QUEUE_FULL) {
             c->problem = (struct problem){0}; /* those of ours in the queue make room */
             return 0;
@@ -250,7 +250,7 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
     return moved;
 }
 
-static int ask(struct api_call *c) {
+static int segment_ask(struct api_call *c) {
     struct cutting *q = c->state;
     if (set_size(c, q)) return -1;
     for (uint32_t i = 0; i < q->n; i++)
@@ -259,7 +259,7 @@ static int ask(struct api_call *c) {
 }
 
 /* 1: all looks are done; 0: wait; -1. */
-static int outcome(struct api_call *c) {
+static int segment_outcome(struct api_call *c) {
     struct cutting *q = c->state;
     uint32_t n_flying, n_done = 0;
     int moved;
@@ -276,7 +276,7 @@ static int outcome(struct api_call *c) {
 /* ---- the answer ---- */
 
 /* The look's answers -> q->chance, q->bits, q->grey. */
-static void paint(struct cutting *q, const struct look *l) {
+static void segment_paint(struct cutting *q, const struct look *l) {
     size_t places = (size_t)q->grid * (size_t)q->grid;
     uint32_t n = 0;
     const struct eng_answer *answers = l->cut ? eng_job_answers(l->cut, &n) : NULL;
@@ -305,9 +305,9 @@ static double mean_chance(const struct cutting *q) {
     return n ? sum / n : 0;
 }
 
-static int answer_png(struct api_call *c, struct cutting *q) {
+static int segment_answer_png(struct api_call *c, struct cutting *q) {
     const double *box = q->looks[0].box;
-    paint(q, &q->looks[0]);
+    segment_paint(q, &q->looks[0]);
     if (mask_png(q->grey, q->grid, q->w, q->h, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
     call_header_printf(c, "X-Lammd-Box", "%.2f,%.2f,%.2f,%.2f", box[0], box[1], box[2], box[3]);
     call_header(c, "Vary", "Accept");
@@ -334,7 +334,7 @@ static void write_rle(const struct mask *m, struct buf *b) {
     buf_clear(&counts);
 }
 
-static void write_png(const struct cutting *q, struct buf *b) {
+static void segment_write_png(const struct cutting *q, struct buf *b) {
     struct buf png;
     buf_init(&png, b->max);
     if (mask_png(q->grey, q->grid, q->w, q->h, &png)) b->bad = E_NOMEM;
@@ -347,7 +347,7 @@ static void write_mask(const struct api_call *c, struct cutting *q, uint32_t i, 
     const struct look *l = &q->looks[i];
     struct mask m = {.bits = q->bits, .grid = q->grid, .w = q->w, .h = q->h};
     int bounds[4];
-    paint(q, l);
+    segment_paint(q, l);
     int is_empty = mask_bounds(&m, bounds) != 0;
     buf_str(b, "{\"sentence\":");
     json_write_str(b, q->sentences[i]);
@@ -366,11 +366,11 @@ static void write_mask(const struct api_call *c, struct cutting *q, uint32_t i, 
     else
         buf_printf(b, "[%d,%d,%d,%d]", bounds[0], bounds[1], bounds[2], bounds[3]);
     buf_printf(b, ",\"mean_probability\":%.5f", mean_chance(q));
-    if (q->with_png) write_png(q, b);
+    if (q->with_png) segment_write_png(q, b);
     buf_char(b, '}');
 }
 
-static int answer_json(struct api_call *c, struct cutting *q) {
+static int segment_answer_json(struct api_call *c, struct cutting *q) {
     struct buf *b = &c->body;
     buf_char(b, '{');
     figures_head(c, b);
@@ -387,7 +387,7 @@ static int answer_json(struct api_call *c, struct cutting *q) {
     return call_answer(c, 200, "application/json");
 }
 
-static int answer(struct api_call *c) {
+static int segment_answer(struct api_call *c) {
     struct cutting *q = c->state;
     size_t places = (size_t)q->grid * (size_t)q->grid;
     q->bits = mem_try(places);
@@ -395,7 +395,7 @@ static int answer(struct api_call *c) {
     q->chance = mem_try(places * sizeof(*q->chance));
     if (!q->bits || !q->grey || !q->chance) return call_fail_as(c, PROBLEM_NO_MEMORY);
     (void)call_outcome(c); /* for the log */
-    return q->is_png ? answer_png(c, q) : answer_json(c, q);
+    return q->is_png ? segment_answer_png(c, q) : segment_answer_json(c, q);
 }
 
 static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
@@ -403,8 +403,8 @@ static const char *const known[] = {"sentence", "sentences", "box",  "whole", "s
 static const struct input_wants wants = {.picture = "image", .known = known};
 const struct endpoint segment_endpoint = {.wants = &wants,
                                           .state_size = sizeof(struct cutting),
-                                          .read = read,
-                                          .ask = ask,
-                                          .outcome = outcome,
-                                          .answer = answer,
+                                          .read = segment_read,
+                                          .ask = segment_ask,
+                                          .outcome = segment_outcome,
+                                          .answer = segment_answer,
                                           .clear = cutting_clear};

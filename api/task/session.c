@@ -13,7 +13,7 @@ struct opening {
     const struct game *game;
 };
 
-static int read_game(struct api_call *c, struct input *in) {
+static int session_read_game(struct api_call *c, struct input *in) {
     struct opening *o = c->state;
     return game_read(in, &o->game);
 }
@@ -35,7 +35,7 @@ static const char *const new_known[] = {"game", NULL};
 static const struct input_wants new_wants = {.known = new_known};
 const struct endpoint session_new_endpoint = {.wants = &new_wants,
                                               .state_size = sizeof(struct opening),
-                                              .read = read_game,
+                                              .read = session_read_game,
                                               .answer = open_session};
 
 /* ---- POST /v1/act/sessions/{id} ---- */
@@ -55,7 +55,7 @@ static void step_clear(void *state) {
     if (p->is_inside) sessions_leave(p->sessions, p->session.id);
 }
 
-static int enter(struct api_call *c) {
+static int session_enter(struct api_call *c) {
     struct step *p = c->state;
     int rc = sessions_enter(c->api->sessions, c->in.arg, &p->session);
     if (rc)
@@ -68,7 +68,9 @@ static int enter(struct api_call *c) {
     return 0;
 }
 
-static int read_frame(struct api_call *c, struct input *in) { return act_read(in, c->state); }
+static int session_read_frame(struct api_call *c, struct input *in) {
+    return act_read(in, c->state);
+}
 
 /* c->pictures: the session's last frames, the oldest as often as needed, and the new one. */
 static void line_up(struct api_call *c, struct session *s) {
@@ -81,13 +83,13 @@ static void line_up(struct api_call *c, struct session *s) {
     s->n_frames = 0;
 }
 
-static int ask(struct api_call *c) {
+static int session_ask(struct api_call *c) {
     struct step *p = c->state;
     line_up(c, &p->session);
     return act_ask(c, "frame");
 }
 
-static int answer(struct api_call *c) {
+static int session_answer(struct api_call *c) {
     const struct step *p = c->state;
     int step = act_answer(c);
     sessions_see(p->sessions, p->session.id, c->pictures[c->n_pictures - 1]);
@@ -98,19 +100,19 @@ static const char *const act_known[] = {ACT_FIELDS, NULL};
 static const struct input_wants act_wants = {.picture = "frame", .known = act_known};
 const struct endpoint session_act_endpoint = {.wants = &act_wants,
                                               .state_size = sizeof(struct step),
-                                              .enter = enter,
-                                              .read = read_frame,
-                                              .ask = ask,
-                                              .answer = answer,
+                                              .enter = session_enter,
+                                              .read = session_read_frame,
+                                              .ask = session_ask,
+                                              .answer = session_answer,
                                               .excuse = act_excuse,
                                               .clear = step_clear};
 
 /* ---- DELETE /v1/act/sessions/{id} ---- */
 
-static int forget(struct api_call *c) {
+static int session_forget(struct api_call *c) {
     if (sessions_forget(c->api->sessions, c->in.arg))
         return call_fail_as(c, PROBLEM_SESSION_NOT_FOUND);
     return call_answer(c, 204, NULL);
 }
 
-const struct endpoint session_delete_endpoint = {.answer = forget};
+const struct endpoint session_delete_endpoint = {.answer = session_forget};

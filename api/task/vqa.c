@@ -68,7 +68,7 @@ static void write_choices(const struct asking *q, const struct eng_job *job, str
     buf_char(b, ']');
 }
 
-static void write_fields(struct api_call *c, struct buf *b) {
+static void vqa_write_fields(struct api_call *c, struct buf *b) {
     const struct asking *q = c->state;
     const struct eng_job *job = call_job(c, 0);
     if (q->n_choices) {
@@ -85,9 +85,9 @@ static void write_fields(struct api_call *c, struct buf *b) {
 
 /* ---- the row ---- */
 
-static int read(struct api_call *c, struct input *in) {
+static int vqa_read(struct api_call *c, struct input *in) {
     struct asking *q = c->state;
-    q->speaking.write = write_fields;
+    q->speaking.write = vqa_write_fields;
     if (input_text(in, "question", QUESTION_MAX, &q->question)) return -1;
     if (input_texts(in, "choices", ENG_CHOICES_MAX, CHOICE_MAX, &q->choices, &q->n_choices))
         return -1;
@@ -97,7 +97,7 @@ static int read(struct api_call *c, struct input *in) {
                        "question is missing: what to ask, e.g. \"is there a ball?\"");
 }
 
-static int ask(struct api_call *c) {
+static int vqa_ask(struct api_call *c) {
     const struct asking *q = c->state;
     struct eng_ask ask = {.task = ENG_VQA,
                           .text = q->question,
@@ -113,7 +113,7 @@ static const struct input_wants wants = {.picture = "image", .known = known};
 const struct endpoint vqa_endpoint = {.wants = &wants,
                                       .media = &media_json_or_events,
                                       .state_size = sizeof(struct asking),
-                                      .read = read,
-                                      .ask = ask,
+                                      .read = vqa_read,
+                                      .ask = vqa_ask,
                                       .answer = speak_answer,
                                       .next = speak_event};

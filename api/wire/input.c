@@ -199,7 +199,7 @@ static int open_json(struct input *in) {
     return 0;
 }
 
-static int is_address(const struct api_field *f) {
+static int input_is_address(const struct api_field *f) {
     return f->len > 8 && (strncasecmp((const char *)f->data, "http://", 7) == 0 ||
                           strncasecmp((const char *)f->data, "https://", 8) == 0);
 }
@@ -208,7 +208,7 @@ static int open_form(struct input *in) {
     for (size_t i = 0; i < in->from->n_form; i++) {
         const struct api_field *f = &in->from->form[i];
         if (is_name(f->name, in->wants->picture)) {
-            if (is_address(f))
+            if (input_is_address(f))
                 return problem_set(in->problem, PROBLEM_UNSUPPORTED_URL, f->name, NULL);
             if (take_picture(in, f->name, f->data, f->len, NULL)) return -1;
         } else if (!is_known(f->name, in->wants->known)) {

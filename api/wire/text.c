@@ -18,7 +18,7 @@ size_t text_char(const char *text, size_t n) {
 }
 
 /* C0, DEL, and C1, which UTF-8 writes as c2 80 .. c2 9f. */
-static int is_control(const char *text, size_t n) {
+static int text_is_control(const char *text, size_t n) {
     const unsigned char *s = (const unsigned char *)text;
     return n == 1 ? s[0] < ' ' || s[0] == 0x7f : n == 2 && s[0] == 0xc2 && s[1] < 0xa0;
 }
@@ -31,7 +31,7 @@ struct text_look text_look(const char *s, size_t len) {
             look.bad_at = i;
             return look;
         }
-        if (is_control(s + i, n) && look.control_at == len) look.control_at = i;
+        if (text_is_control(s + i, n) && look.control_at == len) look.control_at = i;
         if (s[i] != ' ') look.is_blank = 0;
         look.characters++;
         i += n;

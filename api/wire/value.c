@@ -26,7 +26,7 @@ static void find_pairs(const struct api_field *f, size_t n, const char *name, st
 }
 
 /* 1: *v is its value; 0: absent; -1: there is a problem. */
-static int find(struct input *in, const char *name, struct value *v) {
+static int value_find(struct input *in, const char *name, struct value *v) {
     if (in->problem->code) return -1;
     int times = 0;
     if (in->root && (v->json = json_object_get(in->root, name)) != NULL) times++;
@@ -38,7 +38,7 @@ static int find(struct input *in, const char *name, struct value *v) {
 }
 
 /* Text that can be quoted without quotes: a number, a word, a list. */
-static int is_plain(const struct value *v) {
+static int value_is_plain(const struct value *v) {
     for (size_t i = 0; i < v->len; i++) {
         if (!strchr("0123456789abcdefghijklmnopqrstuvwxyz+-.,", v->text[i]) || !v->text[i])
             return 0;
@@ -51,7 +51,7 @@ static int must_be(struct input *in, const char *name, const struct value *v, co
     char got[64];
     if (v->json)
         json_describe(v->json, got, sizeof(got));
-    else if (is_plain(v))
+    else if (value_is_plain(v))
         snprintf(got, sizeof(got), "%.*s", (int)v->len, v->text);
     else
         json_quote(v->text, v->len, got, sizeof(got));
@@ -93,7 +93,7 @@ static int read_json_int(const json_t *v, int *out) {
 
 int input_int(struct input *in, const char *name, int lo, int hi, int *out) {
     struct value v = {0};
-    int i = 0, got = find(in, name, &v);
+    int i = 0, got = value_find(in, name, &v);
     if (got <= 0) return got;
     int rc = v.json ? read_json_int(v.json, &i) : read_text_int(v.text, v.len, &i);
     if (rc || i < lo || i > hi) {
@@ -127,7 +127,7 @@ static int read_json_number(const json_t *v, double *out) {
 int input_number(struct input *in, const char *name, double lo, double hi, double *out) {
     struct value v = {0};
     double x = 0;
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got <= 0) return got;
     int rc = v.json ? read_json_number(v.json, &x) : read_text_number(v.text, v.len, &x);
     if (rc || x < lo || x > hi) {
@@ -141,7 +141,7 @@ int input_number(struct input *in, const char *name, double lo, double hi, doubl
 
 int input_seed(struct input *in, const char *name, uint64_t *out) {
     struct value v = {0};
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got <= 0) return got;
     uint64_t seed = 0;
     int is_good = v.json ? json_is_integer(v.json) && json_integer_value(v.json) >= 0
@@ -164,7 +164,7 @@ static int text_is(const struct value *v, const char *word) {
 
 int input_flag(struct input *in, const char *name, int *out) {
     struct value v = {0};
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got <= 0) return got;
     if (v.json ? json_is_true(v.json) : text_is(&v, "true"))
         *out = 1;
@@ -177,7 +177,7 @@ int input_flag(struct input *in, const char *name, int *out) {
 
 int input_word(struct input *in, const char *name, const char *const *words, int *out) {
     struct value v = {0};
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got <= 0) return got;
     struct value text = v;
     if (v.json && json_is_string(v.json)) {
@@ -222,7 +222,7 @@ static int read_json_ints(const json_t *v, int n, int *out) {
 
 int input_ints(struct input *in, const char *name, const char *form, int n, int *out) {
     struct value v = {0};
-    int got = find(in, name, &v), read[8];
+    int got = value_find(in, name, &v), read[8];
     if (got <= 0) return got;
     must(n <= 8);
     if (v.json ? read_json_ints(v.json, n, read) : read_text_ints(&v, n, read)) {
@@ -257,7 +257,7 @@ static int read_json_numbers(const json_t *v, int n, double *out) {
 int input_numbers(struct input *in, const char *name, const char *form, int n, double *out) {
     struct value v = {0};
     double read[8];
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got <= 0) return got;
     must(n <= 8);
     if (v.json ? read_json_numbers(v.json, n, read) : read_text_numbers(&v, n, read)) {
@@ -315,7 +315,7 @@ static int read_points(struct input *in, const char *name, const json_t *v, int 
 int input_points(struct input *in, const char *name, int max, int grid, struct eng_point **points,
                  uint32_t *n) {
     struct value v = {0};
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got < 0) return -1;
     if (got == 0) {
         return problem_set(in->problem, PROBLEM_MISSING_PARAMETER, name,
@@ -369,7 +369,7 @@ char *input_keep(struct input *in, const char *text, size_t len) {
 
 int input_text(struct input *in, const char *name, size_t max, const char **out) {
     struct value v = {0};
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got <= 0) return got;
     if (v.json && !json_is_string(v.json)) return must_be(in, name, &v, "a string");
     const char *text = v.json ? json_string_value(v.json) : v.text;
@@ -428,7 +428,7 @@ int input_texts(struct input *in, const char *name, uint32_t max_n, size_t max,
 int input_json(struct input *in, const char *name, json_t **out) {
     struct value v = {0};
     *out = NULL;
-    int got = find(in, name, &v);
+    int got = value_find(in, name, &v);
     if (got <= 0) return got;
     if (v.json) {
         *out = json_incref((json_t *)(uintptr_t)v.json);

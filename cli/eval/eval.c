@@ -41,7 +41,7 @@ static int write_report(const struct eval *v, struct err *e) {
     return rc;
 }
 
-static int run(struct eval *v, const struct mode *m, struct err *e) {
+static int eval_mode_run(struct eval *v, const struct mode *m, struct err *e) {
     const struct config *cfg = v->cfg;
     char path[4096];
     struct eng_options opt = config_engine(cfg, config_model(cfg, path));
@@ -70,5 +70,5 @@ int cmd_eval(const struct config *cfg) {
     if (!m) return cmd_misused(CMD_EVAL);
     struct err e = {0};
     struct eval v = {.cfg = cfg};
-    return run(&v, m, &e) ? cmd_fail(&e) : 0;
+    return eval_mode_run(&v, m, &e) ? cmd_fail(&e) : 0;
 }

@@ -45,7 +45,7 @@ int eval_submit(struct eval *v, const struct eng_ask *ask, struct eng_job **job,
     }
 }
 
-static void say(struct flow *f, int last) {
+static void flow_say(struct flow *f, int last) {
     uint64_t now = clock_ns();
     if (!isatty(STDERR_FILENO) || (!last && now - f->said_ns < SAY_MS * CLOCK_MS)) return;
     f->said_ns = now;
@@ -55,7 +55,7 @@ static void say(struct flow *f, int last) {
 }
 
 /* Submit the item's question `phase`. An item that has nothing to ask is done at once. */
-static int begin(struct flow *f, uint32_t item, int phase, struct err *e) {
+static int flow_begin(struct flow *f, uint32_t item, int phase, struct err *e) {
     for (int more = 1; more; phase++) {
         struct eng_job *job = NULL;
         int rc = f->how->start(f->ud, item, phase, &job, e);
@@ -85,7 +85,7 @@ static int end_oldest(struct flow *f, struct err *e) {
     if (rc == 0) rc = f->how->done(f->ud, t.item, t.phase, t.job, &more, e);
     eng_job_put(t.job);
     if (rc) return rc;
-    if (more) return begin(f, t.item, t.phase + 1, e);
+    if (more) return flow_begin(f, t.item, t.phase + 1, e);
     f->done++;
     return 0;
 }
@@ -96,12 +96,12 @@ int eval_run(struct eval *v, const struct eval_flow *how, void *ud, uint32_t n, 
     int rc = 0;
     while (rc == 0 && f.done < n) {
         if (f.n < FLIGHT && f.begun < n)
-            rc = begin(&f, f.begun++, 0, e);
+            rc = flow_begin(&f, f.begun++, 0, e);
         else
             rc = end_oldest(&f, e);
-        say(&f, 0);
+        flow_say(&f, 0);
     }
-    say(&f, 1);
+    flow_say(&f, 1);
     for (; f.n; f.n--, f.first = (f.first + 1) % FLIGHT)
         eng_job_put(f.at[f.first].job);
     v->ns += clock_ns() - start;

@@ -55,7 +55,7 @@ static void find_constants(struct game *g) {
 
 /* ---- asking ---- */
 
-static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
+static int game_start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
     struct game *g = ud;
     struct eng_picture *frames[ROUNDS_FRAMES_MAX] = {0};
     int w, h, rc = 0, n = 0;
@@ -75,7 +75,8 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
     return rc;
 }
 
-static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more, struct err *e) {
+static int game_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
+                     struct err *e) {
     struct game *g = ud;
     const struct rounds_step *s = &g->rounds.at[i];
     uint32_t n = 0;
@@ -95,14 +96,14 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
     return 0;
 }
 
-static void say(void *ud, char *to, size_t cap) {
+static void game_say(void *ud, char *to, size_t cap) {
     const struct eval_group *g = &((struct game *)ud)->sums.all;
     snprintf(to, cap, "the same action %.2f %%", 100 * g->sum[SAME] / g->n);
 }
 
 /* ---- the figures ---- */
 
-static void row(struct game *g, const char *name, const double *sums, const char *key) {
+static void game_row(struct game *g, const char *name, const double *sums, const char *key) {
     json_t *figures = json_object();
     eval_set(figures, "same_action", 100 * sums[SAME] / g->rounds.n);
     if (eval_prints(g->eval)) printf("  %-22s %11.2f", name, 100 * sums[SAME] / g->rounds.n);
@@ -114,7 +115,7 @@ static void row(struct game *g, const char *name, const double *sums, const char
     if (eval_prints(g->eval)) puts("");
 }
 
-static void report(struct game *g) {
+static void game_report(struct game *g) {
     eval_head(g->eval, g->rounds.n, "steps");
     json_object_set_new(g->eval->report, "game", json_string(g->rounds.rules->name));
     if (eval_prints(g->eval)) {
@@ -123,18 +124,18 @@ static void report(struct game *g) {
             printf(" %9s", axes[k]);
         puts(g->rounds.rules->values > 1 ? "   (mean difference, of 0..20)" : "");
     }
-    row(g, "model", g->sums.all.sum, "agreement");
-    row(g, "best constant", g->constant, "best_constant");
+    game_row(g, "model", g->sums.all.sum, "agreement");
+    game_row(g, "best constant", g->constant, "best_constant");
 }
 
 int eval_game(struct eval *v, const char *path, struct err *e) {
-    static const struct eval_flow flow = {start, done, say};
+    static const struct eval_flow flow = {game_start, game_done, game_say};
     struct game *g = mem_must(sizeof(*g));
     g->eval = v;
     int rc = rounds_open(path, v->cfg->limit, &g->rounds, e);
     if (rc == 0) find_constants(g);
     if (rc == 0) rc = eval_run(v, &flow, g, g->rounds.n, e);
-    if (rc == 0) report(g);
+    if (rc == 0) game_report(g);
     rounds_close(&g->rounds);
     mem_free(g);
     return rc;

@@ -105,7 +105,7 @@ static double mosaic_error(const uint8_t *truth, int grid, int k, uint8_t *block
 
 /* ---- one picture ---- */
 
-static int ask(struct pvp *v, struct eng_picture *picture, int which, struct err *e) {
+static int pvp_ask(struct pvp *v, struct eng_picture *picture, int which, struct err *e) {
     struct eng_ask a = {.pictures = &picture,
                         .n_pictures = 1,
                         .points = v->points,
@@ -128,18 +128,18 @@ static int ask(struct pvp *v, struct eng_picture *picture, int which, struct err
     return rc;
 }
 
-static int save(const struct pvp *v, const char *name, const char *what, const uint8_t *rgb,
-                struct err *e) {
+static int pvp_save(const struct pvp *v, const char *name, const char *what, const uint8_t *rgb,
+                    struct err *e) {
     char file[600];
     snprintf(file, sizeof(file), "%.*s.%s", (int)(strrchr(name, '.') - name), name, what);
     return eval_save(v->eval, file, rgb, v->grid, e);
 }
 
-static int judge(struct pvp *v, const char *name, struct eng_picture *picture, struct err *e) {
+static int pvp_judge(struct pvp *v, const char *name, struct eng_picture *picture, struct err *e) {
     const uint8_t *truth = eng_picture_truth(picture);
     uint64_t start = clock_ns();
     for (int k = 0; k < 2; k++) {
-        int rc = ask(v, picture, k, e);
+        int rc = pvp_ask(v, picture, k, e);
         if (rc) return rc;
     }
     v->ns += clock_ns() - start;
@@ -147,10 +147,10 @@ static int judge(struct pvp *v, const char *name, struct eng_picture *picture, s
         double error = mean_error(v->answer[k], truth, (size_t)v->n * 3);
         v->each[k][v->pictures] = (float)error;
         v->error[k] += error;
-        if (v->cfg->out && save(v, name, eng_estimate_words[estimates[k]], v->answer[k], e))
+        if (v->cfg->out && pvp_save(v, name, eng_estimate_words[estimates[k]], v->answer[k], e))
             return e->code;
     }
-    if (v->cfg->out && save(v, name, "truth", truth, e)) return e->code;
+    if (v->cfg->out && pvp_save(v, name, "truth", truth, e)) return e->code;
     for (int k = 0; k < MOSAICS; k++) /* the answers are counted: their bytes serve as scratch */
         v->mosaic[k] += mosaic_error(truth, v->grid, mosaics[k], v->answer[0]);
     if (eval_prints(v->eval))
@@ -175,33 +175,33 @@ static int picture(struct pvp *v, const char *dir, const char *name, struct err 
         v->refused++;
         return 0;
     }
-    rc = judge(v, name, picture, e);
+    rc = pvp_judge(v, name, picture, e);
     eng_picture_put(picture);
     return rc;
 }
 
 /* ---- the figures ---- */
 
-static int by_size(const void *a, const void *b) {
+static int pvp_by_size(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
 }
 
-static void line(const char *name, double levels) {
+static void pvp_line(const char *name, double levels) {
     printf("  %-26s %7.2f %9.2f %%\n", name, levels, levels * 300 / 255);
 }
 
-static void print_table(struct pvp *v) {
+static void pvp_print_table(struct pvp *v) {
     double n = v->pictures;
     printf("%u pictures left out, %u places each; %.0f answers a second\n\n", v->refused, v->n,
            2.0 * n * v->n / ((double)v->ns / 1e9));
     printf("  %-26s %7s %11s\n", "mean absolute error", "levels", "RE");
     for (int k = 0; k < 2; k++)
-        line(eng_estimate_words[estimates[k]], v->error[k] / n);
+        pvp_line(eng_estimate_words[estimates[k]], v->error[k] / n);
     for (int k = 0; k < MOSAICS; k++) {
         char name[32];
         snprintf(name, sizeof(name), "%d x %d thumbnail", mosaics[k], mosaics[k]);
-        line(k ? name : "mean colour", v->mosaic[k] / n);
+        pvp_line(k ? name : "mean colour", v->mosaic[k] / n);
     }
     printf("  %-26s %7s %9s %%   (read as levels: 20.38)\n", "paper, tower frozen", "17.32",
            "20.38");
@@ -209,14 +209,14 @@ static void print_table(struct pvp *v) {
            "6.65");
     for (int k = 0; k < 2; k++) {
         const float *each = v->each[k];
-        qsort(v->each[k], v->pictures, sizeof(*each), by_size);
+        qsort(v->each[k], v->pictures, sizeof(*each), pvp_by_size);
         printf("  %-7s by picture: best %.2f, middle %.2f, worst %.2f\n",
                eng_estimate_words[estimates[k]], each[0], each[v->pictures / 2],
                each[v->pictures - 1]);
     }
 }
 
-static void report(const struct pvp *v) {
+static void pvp_report(const struct pvp *v) {
     double n = v->pictures;
     json_t *o = v->eval->report;
     eval_head(v->eval, v->pictures, "pictures");
@@ -237,7 +237,7 @@ static void report(const struct pvp *v) {
     }
 }
 
-static int run(struct pvp *v, const char *dir, struct err *e) {
+static int pvp_run(struct pvp *v, const char *dir, struct err *e) {
     char **list = NULL;
     int found = 0;
     if (list_names(dir, &list, &found, e)) return e->code;
@@ -254,8 +254,8 @@ static int run(struct pvp *v, const char *dir, struct err *e) {
         rc = err_set(e, E_NOT_FOUND, "%s: no PNG or JPEG picture that can be read", dir);
     if (rc == 0) {
         v->eval->ns = v->ns;
-        report(v);
-        if (eval_prints(v->eval)) print_table(v);
+        pvp_report(v);
+        if (eval_prints(v->eval)) pvp_print_table(v);
     }
     for (int k = 0; k < 2; k++) {
         mem_free(v->each[k]);
@@ -269,5 +269,5 @@ static int run(struct pvp *v, const char *dir, struct err *e) {
 int eval_pvp(struct eval *v, const char *path, struct err *e) {
     struct pvp p = {.eval = v, .cfg = v->cfg, .eng = v->eng, .grid = v->grid};
     p.n = (uint32_t)v->grid * (uint32_t)v->grid;
-    return run(&p, path, e);
+    return pvp_run(&p, path, e);
 }

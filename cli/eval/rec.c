@@ -22,7 +22,7 @@ struct rec {
     struct eval_groups splits, kinds;
 };
 
-static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
+static int rec_start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
     struct rec *r = ud;
     const struct ref *ref = &r->refs.at[i];
     struct eng_picture *picture;
@@ -38,7 +38,8 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
     return eval_submit(r->eval, &ask, job, e);
 }
 
-static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more, struct err *e) {
+static int rec_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
+                    struct err *e) {
     struct rec *r = ud;
     const struct ref *ref = &r->refs.at[i];
     double figures[SUMS] = {0}, box[4] = {0};
@@ -63,7 +64,7 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
     return 0;
 }
 
-static void say(void *ud, char *to, size_t cap) {
+static void rec_say(void *ud, char *to, size_t cap) {
     const struct eval_group *g = &((struct rec *)ud)->splits.all;
     snprintf(to, cap, "P@0.5 %.2f", 100 * g->sum[HIT] / g->n);
 }
@@ -78,7 +79,7 @@ static void find_mean(struct rec *r) {
     metric_box_spoken(sum, 100, 100, r->mean);
 }
 
-static void line(const char *name, const struct eval_group *g, json_t *o) {
+static void rec_line(const char *name, const struct eval_group *g, json_t *o) {
     json_t *figures = json_object();
     static const char *const words[SUMS] = {"p_at_05", "whole_picture", "mean_box", "mean_iou"};
     for (int k = 0; k < SUMS; k++)
@@ -87,19 +88,19 @@ static void line(const char *name, const struct eval_group *g, json_t *o) {
     json_object_set_new(o, name, figures);
 }
 
-static void print(const char *name, const struct eval_group *g) {
+static void rec_print(const char *name, const struct eval_group *g) {
     printf("  %-22.22s %8u %8.2f %14.2f %10.2f %9.3f\n", name, g->n, 100 * g->sum[HIT] / g->n,
            100 * g->sum[WHOLE] / g->n, 100 * g->sum[MEAN] / g->n, g->sum[IOU] / g->n);
 }
 
-static void report_groups(struct eval *v, const char *what, const struct eval_groups *g) {
+static void rec_report_groups(struct eval *v, const char *what, const struct eval_groups *g) {
     if (g->n == 0) return;
     json_t *o = json_object();
     double mean = 0;
     for (int i = 0; i < g->n; i++) {
-        line(g->at[i].name, &g->at[i], o);
+        rec_line(g->at[i].name, &g->at[i], o);
         mean += 100 * g->at[i].sum[HIT] / g->at[i].n / g->n;
-        if (eval_prints(v)) print(g->at[i].name, &g->at[i]);
+        if (eval_prints(v)) rec_print(g->at[i].name, &g->at[i]);
     }
     json_object_set_new(v->report, what, o);
     if (strcmp(what, "splits") != 0) return;
@@ -107,30 +108,30 @@ static void report_groups(struct eval *v, const char *what, const struct eval_gr
     if (eval_prints(v)) printf("  %-22s %8s %8.2f\n", "average of the splits", "", mean);
 }
 
-static void report(struct rec *r) {
+static void rec_report(struct rec *r) {
     struct eval *v = r->eval;
     eval_head(v, r->refs.n, "sentences");
     if (eval_prints(v))
         printf("  %-22s %8s %8s %14s %10s %9s\n", "", "n", "P@0.5", "whole picture", "mean box",
                "mean IoU");
-    report_groups(v, "splits", &r->splits);
-    report_groups(v, "kinds", &r->kinds);
-    line("all", &r->splits.all, v->report);
+    rec_report_groups(v, "splits", &r->splits);
+    rec_report_groups(v, "kinds", &r->kinds);
+    rec_line("all", &r->splits.all, v->report);
     if (!eval_prints(v)) return;
-    print("together", &r->splits.all);
+    rec_print("together", &r->splits.all);
     puts(
         "\n  PAE-LaMM (7B): RefCOCO 88.55 91.1 86.2, RefCOCO+ 83.3 87.30 78.7, RefCOCOg 85.2 86.6, "
         "average 85.87");
 }
 
 int eval_rec(struct eval *v, const char *path, struct err *e) {
-    static const struct eval_flow flow = {start, done, say};
+    static const struct eval_flow flow = {rec_start, rec_done, rec_say};
     struct rec *r = mem_must(sizeof(*r));
     r->eval = v;
     int rc = refs_open(path, v->cfg->limit, &r->refs, e);
     if (rc == 0) find_mean(r);
     if (rc == 0) rc = eval_run(v, &flow, r, r->refs.n, e);
-    if (rc == 0) report(r);
+    if (rc == 0) rec_report(r);
     refs_close(&r->refs);
     mem_free(r);
     return rc;

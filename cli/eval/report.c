@@ -6,14 +6,14 @@
 
 #include "cli/eval/eval.h"
 
-static void add(struct eval_group *g, const double *figures, int n) {
+static void report_add(struct eval_group *g, const double *figures, int n) {
     g->n++;
     for (int i = 0; i < n; i++)
         g->sum[i] += figures[i];
 }
 
 void eval_count(struct eval_groups *g, const char *group, const double *figures, int n) {
-    add(&g->all, figures, n);
+    report_add(&g->all, figures, n);
     if (!group) return;
     int i = 0;
     while (i < g->n && i < EVAL_GROUPS - 1 && strcmp(g->at[i].name, group) != 0)
@@ -22,7 +22,7 @@ void eval_count(struct eval_groups *g, const char *group, const double *figures,
         g->at[i].name = i < EVAL_GROUPS - 1 ? group : "other";
         g->n++;
     }
-    add(&g->at[i], figures, n);
+    report_add(&g->at[i], figures, n);
 }
 
 int eval_prints(const struct eval *v) { return !v->cfg->json || strcmp(v->cfg->json, "-") != 0; }

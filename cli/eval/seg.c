@@ -35,7 +35,7 @@ struct seg {
 
 /* ---- asking ---- */
 
-static int ask_box(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
+static int seg_ask_box(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
     const struct eng_ask ask = {.task = ENG_REFER,
                                 .pictures = &s->sentences[i].picture,
                                 .n_pictures = 1,
@@ -65,7 +65,7 @@ static int ask_places(struct seg *s, uint32_t i, struct eng_job **job, struct er
     return eval_submit(s->eval, &ask, job, e);
 }
 
-static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
+static int seg_start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
     struct seg *s = ud;
     const struct config *cfg = s->eval->cfg;
     const struct ref *ref = &s->refs.at[i];
@@ -77,7 +77,7 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
     if (rc) return rc;
     q->picture = eng_picture_get(picture);
     if (cfg->is_whole_grid) return 0;
-    if (!cfg->is_given_boxes) return ask_box(s, i, job, e);
+    if (!cfg->is_given_boxes) return seg_ask_box(s, i, job, e);
     metric_box_spoken(ref->box, w, h, q->box);
     q->is_boxed = 1;
     return 0;
@@ -85,14 +85,14 @@ static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct e
 
 /* ---- counting ---- */
 
-static void fill(uint8_t *bits, int grid, struct metric_cells c) {
+static void seg_fill(uint8_t *bits, int grid, struct metric_cells c) {
     memset(bits, 0, (size_t)grid * (size_t)grid);
     for (int y = c.y1; y < c.y2; y++)
         for (int x = c.x1; x < c.x2; x++)
             bits[y * grid + x] = 1;
 }
 
-static void count(struct seg *s, const struct ref *ref, enum ways way, struct coco_overlap o) {
+static void seg_count(struct seg *s, const struct ref *ref, enum ways way, struct coco_overlap o) {
     const double sums[SUMS] = {(double)o.both, (double)o.either};
     eval_count(&s->splits[way], ref->split, sums, SUMS);
     eval_count(&s->kinds[way], ref->kind, sums, SUMS);
@@ -104,11 +104,12 @@ static void count_both(struct seg *s, const struct ref *ref, const uint8_t *bits
     int grid = s->eval->grid;
     got[0] = coco_overlap(small, s->truth, (size_t)grid * (size_t)grid);
     got[1] = coco_overlap_full(bits, ref->w, ref->h, small, grid);
-    count(s, ref, way, got[0]);
-    count(s, ref, way + 1, got[1]);
+    seg_count(s, ref, way, got[0]);
+    seg_count(s, ref, way + 1, got[1]);
 }
 
-static int save(struct seg *s, uint32_t i, const char *what, const uint8_t *bits, struct err *e) {
+static int seg_save(struct seg *s, uint32_t i, const char *what, const uint8_t *bits,
+                    struct err *e) {
     if (!s->eval->cfg->out) return 0;
     char name[64];
     int grid = s->eval->grid;
@@ -122,7 +123,7 @@ static int save(struct seg *s, uint32_t i, const char *what, const uint8_t *bits
 }
 
 /* s->seen is the answer to sentence i. */
-static int judge(struct seg *s, uint32_t i, struct err *e) {
+static int seg_judge(struct seg *s, uint32_t i, struct err *e) {
     const struct ref *ref = &s->refs.at[i];
     int grid = s->eval->grid;
     uint8_t *bits;
@@ -131,11 +132,11 @@ static int judge(struct seg *s, uint32_t i, struct err *e) {
     struct coco_overlap got[2], other[2];
     coco_resize(bits, ref->w, ref->h, s->truth, grid, grid);
     count_both(s, ref, bits, s->seen, GRID, got);
-    fill(s->other, grid, (struct metric_cells){0, 0, grid, grid});
+    seg_fill(s->other, grid, (struct metric_cells){0, 0, grid, grid});
     count_both(s, ref, bits, s->other, WHOLE_GRID, other);
-    fill(s->other, grid, metric_pixel_cells(ref->box, ref->w, ref->h, grid));
+    seg_fill(s->other, grid, metric_pixel_cells(ref->box, ref->w, ref->h, grid));
     count_both(s, ref, bits, s->other, BOX_GRID, other);
-    count(s, ref, LIMIT_FULL, coco_overlap_full(bits, ref->w, ref->h, s->truth, grid));
+    seg_count(s, ref, LIMIT_FULL, coco_overlap_full(bits, ref->w, ref->h, s->truth, grid));
     const uint8_t *b = s->sentences[i].box;
     json_t *item =
         json_pack("{s:s, s:s, s:[II], s:[II]}", "file", ref->file, "sentence", ref->sentence,
@@ -145,11 +146,12 @@ static int judge(struct seg *s, uint32_t i, struct err *e) {
         json_object_set_new(item, "box", json_pack("[iiii]", b[0], b[1], b[2], b[3]));
     eval_item(s->eval, i, item);
     mem_free(bits);
-    rc = save(s, i, "seen", s->seen, e);
-    return rc ? rc : save(s, i, "truth", s->truth, e);
+    rc = seg_save(s, i, "seen", s->seen, e);
+    return rc ? rc : seg_save(s, i, "truth", s->truth, e);
 }
 
-static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more, struct err *e) {
+static int seg_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
+                    struct err *e) {
     struct seg *s = ud;
     struct sentence *q = &s->sentences[i];
     uint32_t n = 0;
@@ -172,7 +174,7 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
     }
     eng_picture_put(q->picture);
     q->picture = NULL;
-    return judge(s, i, e);
+    return seg_judge(s, i, e);
 }
 
 /* ---- the figures ---- */
@@ -181,13 +183,13 @@ static double ciou(const struct eval_group *g) {
     return g->sum[EITHER] > 0 ? 100 * g->sum[BOTH] / g->sum[EITHER] : 0;
 }
 
-static void say(void *ud, char *to, size_t cap) {
+static void seg_say(void *ud, char *to, size_t cap) {
     const struct eval_groups *g = ((struct seg *)ud)->splits;
     snprintf(to, cap, "cIoU %.2f, in full size %.2f", ciou(&g[GRID].all), ciou(&g[FULL].all));
 }
 
 /* One row: group k of every way; -1: all. */
-static void row(struct eval *v, const struct eval_groups *g, int k, json_t *o) {
+static void seg_row(struct eval *v, const struct eval_groups *g, int k, json_t *o) {
     static const char *const words[WAYS] = {"ciou_grid",        "ciou_full", "whole_grid",
                                             "whole_full",       "box_grid",  "box_full",
                                             "perfect_grid_full"};
@@ -208,12 +210,12 @@ static void row(struct eval *v, const struct eval_groups *g, int k, json_t *o) {
     puts("");
 }
 
-static void report_groups(struct eval *v, const char *what, const struct eval_groups *g) {
+static void seg_report_groups(struct eval *v, const char *what, const struct eval_groups *g) {
     if (g->n == 0) return;
     json_t *o = json_object();
     double mean[2] = {0};
     for (int i = 0; i < g->n; i++) {
-        row(v, g, i, o);
+        seg_row(v, g, i, o);
         for (int w = 0; w < 2; w++)
             mean[w] += ciou(&g[w].at[i]) / g->n;
     }
@@ -225,7 +227,7 @@ static void report_groups(struct eval *v, const char *what, const struct eval_gr
         printf("  %-22s %7s  %6.2f %6.2f\n", "average of the splits", "", mean[0], mean[1]);
 }
 
-static void report(struct seg *s) {
+static void seg_report(struct seg *s) {
     struct eval *v = s->eval;
     eval_head(v, s->refs.n, "sentences");
     if (eval_prints(v)) {
@@ -237,16 +239,16 @@ static void report(struct seg *s) {
         printf("  %-22s %7s  %6s %6s  %6s %6s  %6s %6s  %13s\n", "", "n", "grid", "full", "grid",
                "full", "grid", "full", "full");
     }
-    report_groups(v, "splits", s->splits);
-    report_groups(v, "kinds", s->kinds);
-    row(v, s->splits, -1, v->report);
+    seg_report_groups(v, "splits", s->splits);
+    seg_report_groups(v, "kinds", s->kinds);
+    seg_row(v, s->splits, -1, v->report);
     if (eval_prints(v))
         puts("\n  PAE-LaMM (7B): RefCOCO 83.93 81.63 74.37, RefCOCO+ 72.18 72.14 65.00, RefCOCOg "
              "68.05 63.55, average 72.61");
 }
 
 int eval_seg(struct eval *v, const char *path, struct err *e) {
-    static const struct eval_flow flow = {start, done, say};
+    static const struct eval_flow flow = {seg_start, seg_done, seg_say};
     struct seg *s = mem_must(sizeof(*s));
     size_t places = (size_t)v->grid * (size_t)v->grid;
     s->eval = v;
@@ -257,7 +259,7 @@ int eval_seg(struct eval *v, const char *path, struct err *e) {
     int rc = refs_open(path, v->cfg->limit, &s->refs, e);
     s->sentences = mem_must((s->refs.n + 1) * sizeof(*s->sentences));
     if (rc == 0) rc = eval_run(v, &flow, s, s->refs.n, e);
-    if (rc == 0) report(s);
+    if (rc == 0) seg_report(s);
     for (uint32_t i = 0; i < s->refs.n; i++)
         eng_picture_put(s->sentences[i].picture);
     refs_close(&s->refs);

@@ -33,7 +33,7 @@ static const char *const set_names[] = {[SET_GQA] = "GQA",
 
 /* ---- asking ---- */
 
-static int start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
+static int vqa_start(void *ud, uint32_t i, int phase, struct eng_job **job, struct err *e) {
     struct vqa *v = ud;
     const struct question *q = &v->questions.at[i];
     struct eng_picture *picture;
@@ -80,8 +80,8 @@ static uint32_t likeliest(const struct eng_answer *a, uint32_t n) {
     return a[best].point;
 }
 
-static double judge(const struct vqa *v, const struct question *q, struct eng_job *job,
-                    char said[ANSWER_MAX]) {
+static double vqa_judge(const struct vqa *v, const struct question *q, struct eng_job *job,
+                        char said[ANSWER_MAX]) {
     if (q->n_choices) {
         uint32_t n, chosen = likeliest(eng_job_answers(job, &n), q->n_choices);
         snprintf(said, ANSWER_MAX, "%s", q->choices[chosen]);
@@ -94,11 +94,12 @@ static double judge(const struct vqa *v, const struct question *q, struct eng_jo
                                           : strcmp(said, q->answers[0]) == 0;
 }
 
-static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more, struct err *e) {
+static int vqa_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
+                    struct err *e) {
     struct vqa *v = ud;
     const struct question *q = &v->questions.at[i];
     char said[ANSWER_MAX] = "";
-    double figures[SUMS] = {job ? judge(v, q, job, said) : 0,
+    double figures[SUMS] = {job ? vqa_judge(v, q, job, said) : 0,
                             q->n_choices ? 1.0 / q->n_choices : 0};
     (void)phase, (void)more, (void)e;
     eval_count(&v->types, q->type, figures, SUMS);
@@ -108,7 +109,7 @@ static int done(void *ud, uint32_t i, int phase, struct eng_job *job, int *more,
     return 0;
 }
 
-static void say(void *ud, char *to, size_t cap) {
+static void vqa_say(void *ud, char *to, size_t cap) {
     const struct eval_group *g = &((struct vqa *)ud)->types.all;
     snprintf(to, cap, "right %.2f %%", 100 * g->sum[RIGHT] / g->n);
 }
@@ -137,7 +138,7 @@ static void vote(struct vqa *v) {
 
 /* ---- the figures ---- */
 
-static void row(struct vqa *v, const struct eval_group *g, const char *group, json_t *o) {
+static void vqa_row(struct vqa *v, const struct eval_group *g, const char *group, json_t *o) {
     const char *constant;
     int is_choice = v->questions.set == SET_CHOICES;
     double best = metric_best_constant(v->votes, v->n_votes, group, &constant);
@@ -158,7 +159,7 @@ static void row(struct vqa *v, const struct eval_group *g, const char *group, js
     printf("%9.2f  %.24s\n", 100 * best / g->n, constant);
 }
 
-static void report(struct vqa *v) {
+static void vqa_report(struct vqa *v) {
     const struct questions *q = &v->questions;
     eval_head(v->eval, q->n, "questions");
     json_object_set_new(v->eval->report, "set", json_string(set_names[q->set]));
@@ -167,21 +168,21 @@ static void report(struct vqa *v) {
                q->set == SET_CHOICES ? "chance" : "", "constant");
     json_t *types = json_object();
     for (int i = 0; i < v->types.n; i++)
-        row(v, &v->types.at[i], v->types.at[i].name, types);
+        vqa_row(v, &v->types.at[i], v->types.at[i].name, types);
     json_object_set_new(v->eval->report, "types", types);
-    row(v, &v->types.all, NULL, v->eval->report);
+    vqa_row(v, &v->types.all, NULL, v->eval->report);
     if (eval_prints(v->eval))
         puts("\n  PAE-LaMM (7B): GQA 57.7, VSR 59.2, IconVQA 49.7, VizWiz 56.4, HM 57.2");
 }
 
 int eval_vqa(struct eval *eval, const char *path, struct err *e) {
-    static const struct eval_flow flow = {start, done, say};
+    static const struct eval_flow flow = {vqa_start, vqa_done, vqa_say};
     struct vqa *v = mem_must(sizeof(*v));
     v->eval = eval;
     int rc = questions_open(path, eval->cfg->limit, &v->questions, e);
     if (rc == 0) vote(v);
     if (rc == 0) rc = eval_run(eval, &flow, v, v->questions.n, e);
-    if (rc == 0) report(v);
+    if (rc == 0) vqa_report(v);
     mem_free(v->votes);
     questions_close(&v->questions);
     mem_free(v);

@@ -119,8 +119,8 @@ struct spelling {
 };
 
 /* The answer with the values v. */
-static int spell(const struct sptok *t, const struct grammar_spec *s, const int *v,
-                 struct spelling *o, struct err *e) {
+static int grammar_spell(const struct sptok *t, const struct grammar_spec *s, const int *v,
+                         struct spelling *o, struct err *e) {
     int len = snprintf(o->text, sizeof o->text, "%s", s->lead);
     o->n_fields = 0;
     for (int f = 0; f < s->n_fields; f++) {
@@ -150,7 +150,7 @@ static int find_lead(const struct sptok *t, const struct grammar_spec *s, struct
                      struct err *e) {
     static const int zeros[GRAMMAR_FIELDS_MAX];
     struct spelling o;
-    int rc = spell(t, s, zeros, &o, e);
+    int rc = grammar_spell(t, s, zeros, &o, e);
     if (rc) return rc;
     size_t n = o.n_whole > o.n_fields ? o.n_whole - o.n_fields : 0;
     g->lead = mem_try((n + 1) * sizeof *g->lead);
@@ -163,7 +163,7 @@ static int find_lead(const struct sptok *t, const struct grammar_spec *s, struct
 static int check_answer(const struct sptok *t, const struct grammar_spec *s,
                         const struct grammar *g, const int *v, struct err *e) {
     struct spelling o;
-    int rc = spell(t, s, v, &o, e);
+    int rc = grammar_spell(t, s, v, &o, e);
     return rc ? rc : check_spelling(&o, g->lead, (size_t)g->n_lead, e);
 }
 

@@ -50,7 +50,7 @@ static int check_generate(struct eng_generate *g, struct err *e) {
     return 0;
 }
 
-static int check_ask(const struct eng_ask *a, struct err *e) {
+static int ask_check_ask(const struct eng_ask *a, struct err *e) {
     if ((unsigned)a->task >= ENG_TASKS) return err_set(e, E_INVALID, "no such task");
     const struct task *t = &tasks[a->task];
     if (t->pictures >= 0 && a->n_pictures != (uint32_t)t->pictures)
@@ -64,7 +64,7 @@ static int check_ask(const struct eng_ask *a, struct err *e) {
     return 0;
 }
 
-static struct stem_key key_of(const struct questions *q) {
+static struct stem_key ask_key_of(const struct questions *q) {
     return (struct stem_key){
         .ids = q->stem_ids, .n_ids = q->n_stem_ids, .image_tokens = q->image_tokens};
 }
@@ -72,7 +72,7 @@ static struct stem_key key_of(const struct questions *q) {
 /* Does the whole prompt with its answer fit into the positions of the model? */
 static int check_length(const struct asker *a, const struct questions *q, int32_t tail,
                         struct err *e) {
-    const struct stem_key key = key_of(q);
+    const struct stem_key key = ask_key_of(q);
     int most = a->config->text.max_positions;
     if (q->stem_tokens + tail + q->answer_max > most)
         return err_set(e, E_TOO_BIG,
@@ -87,7 +87,7 @@ static int check_length(const struct asker *a, const struct questions *q, int32_
 
 /* ---- one prompt ---- */
 
-static int32_t *keep(struct arena *mem, const int32_t *ids, int32_t n) {
+static int32_t *ask_keep(struct arena *mem, const int32_t *ids, int32_t n) {
     int32_t *to = arena_take(mem, (size_t)n * sizeof to[0]);
     if (to) memcpy(to, ids, (size_t)n * sizeof ids[0]);
     return to;
@@ -96,10 +96,10 @@ static int32_t *keep(struct arena *mem, const int32_t *ids, int32_t n) {
 static int take_stem(const struct asker *a, struct questions *q, struct arena *mem,
                      const int32_t *ids, int32_t n) {
     q->image_tokens = a->config->n_image_tokens;
-    q->stem_ids = keep(mem, ids, n);
+    q->stem_ids = ask_keep(mem, ids, n);
     q->n_stem_ids = n;
     if (!q->stem_ids) return E_NOMEM;
-    struct stem_key key = key_of(q);
+    struct stem_key key = ask_key_of(q);
     q->stem_tokens = stem_len(&key);
     return 0;
 }
@@ -118,7 +118,7 @@ static int take_choices(const struct asker *a, const struct eng_ask *ask, int32_
         if (rc == E_TOO_BIG)
             return err_set(e, rc, "a choice has over %d tokens", LANE_CHOICE_MAX - 1);
         ids[0] = last;
-        texts[i] = (struct tree_text){keep(mem, ids, (int32_t)n + 1), (int32_t)n + 1};
+        texts[i] = (struct tree_text){ask_keep(mem, ids, (int32_t)n + 1), (int32_t)n + 1};
         if (rc || !texts[i].ids) return err_set(e, E_NOMEM, "no memory for a job");
     }
     return 0;
@@ -150,7 +150,7 @@ static int take_tails(const struct asker *a, const struct eng_ask *ask, struct q
         tree_sort(texts, order, q->n_texts);
         return check_different(texts, order, q->n_texts, e);
     }
-    texts[0] = (struct tree_text){keep(mem, &last, 1), 1};
+    texts[0] = (struct tree_text){ask_keep(mem, &last, 1), 1};
     return texts[0].ids ? 0 : err_set(e, E_NOMEM, "no memory for a job");
 }
 
@@ -231,7 +231,7 @@ static int mask_texts(const struct asker *a, const struct eng_ask *ask, const st
         if (rc) return rc;
         if (p->n <= n || memcmp(p->ids, first->ids, (size_t)n * sizeof p->ids[0]) != 0)
             return err_set(e, E_UNSUPPORTED, "the tokenizer joins the sentence with its place");
-        *text = (struct tree_text){keep(mem, p->ids + n, p->n - n), p->n - n};
+        *text = (struct tree_text){ask_keep(mem, p->ids + n, p->n - n), p->n - n};
         if (!text->ids) return err_set(e, E_NOMEM, "no memory for a job");
     }
     return 0;
@@ -281,7 +281,7 @@ int ask_job(const struct asker *a, const struct eng_ask *asked, struct eng_job *
             struct err *e) {
     struct eng_ask ask = *asked;
     *out = NULL;
-    int rc = check_ask(&ask, e);
+    int rc = ask_check_ask(&ask, e);
     if (!rc) rc = check_generate(&ask.generate, e);
     if (rc) return rc;
     struct arena *mem = job_arena();

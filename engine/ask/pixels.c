@@ -61,7 +61,7 @@ static int32_t common_ids(const struct pack *k, int32_t places) {
     return (int32_t)n;
 }
 
-static int cut(struct pixels *p, const struct pack *k, int32_t places, struct err *e) {
+static int pixels_cut(struct pixels *p, const struct pack *k, int32_t places, struct err *e) {
     int32_t n = common_ids(k, places), at = 0;
     while (at < n && k->ids[at] != PROMPT_IMAGE)
         at++;
@@ -88,7 +88,7 @@ static int cut(struct pixels *p, const struct pack *k, int32_t places, struct er
 }
 
 /* Sizes of the tree of all places. */
-static int measure(struct pixels *p, int32_t places, struct err *e) {
+static int pixels_measure(struct pixels *p, int32_t places, struct err *e) {
     struct arena *mem = arena_new((size_t)1 << 30);
     struct tree t;
     int rc = mem ? tree_build(&t, mem, p->texts, places, p->order, 0) : E_NOMEM;
@@ -109,7 +109,7 @@ int pixels_new(const struct model_config *c, const struct sptok *t, const struct
     struct pack pack = {.off = mem_must(((size_t)places + 1) * sizeof pack.off[0])};
     *out = NULL;
     int rc = tokenize_all(c, t, &pack, e);
-    if (!rc) rc = cut(p, &pack, places, e);
+    if (!rc) rc = pixels_cut(p, &pack, places, e);
     mem_free(pack.ids);
     mem_free(pack.off);
     if (!rc) {
@@ -130,7 +130,7 @@ int pixels_new(const struct model_config *c, const struct sptok *t, const struct
             rc = err_set(e, E_UNSUPPORTED, "a question takes %d positions, the model has %d", most,
                          c->text.max_positions);
     }
-    if (!rc) rc = measure(p, places, e);
+    if (!rc) rc = pixels_measure(p, places, e);
     if (rc)
         pixels_free(p);
     else

@@ -53,7 +53,7 @@ static int character(const unsigned char *s) {
 }
 
 /* C0 and C1 controls; line breaks and tabs are legal in a chat. */
-static int is_control(const unsigned char *s, int may_break) {
+static int prompt_is_control(const unsigned char *s, int may_break) {
     if (may_break && (*s == '\n' || *s == '\t')) return 0;
     return *s < 0x20 || *s == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
 }
@@ -63,7 +63,7 @@ static int check_characters(const char *text, const char *what, int may_break, s
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
         int n = character(s);
         if (n == 0) return err_set(e, E_INVALID, "%s is not UTF-8", what);
-        if (is_control(s, may_break))
+        if (prompt_is_control(s, may_break))
             return err_set(e, E_INVALID, "%s has a control character (0x%02x)", what, s[n - 1]);
         is_blank &= *s == ' ' || *s == '\n' || *s == '\t';
         s += n;
@@ -110,7 +110,7 @@ static int too_big(const struct writer *w) {
     return err_set(w->e, E_TOO_BIG, "the prompt has over %d tokens", PROMPT_MAX);
 }
 
-static int put_id(struct writer *w, int32_t id) {
+static int prompt_put_id(struct writer *w, int32_t id) {
     if (w->p->n == PROMPT_MAX) return too_big(w);
     w->p->ids[w->p->n++] = id;
     return 0;
@@ -129,7 +129,7 @@ static int put_text(struct writer *w, const char *text) {
 static int put_bos(struct writer *w) {
     int rc = 0;
     for (int i = 0; i < w->c->bos_count && !rc; i++)
-        rc = put_id(w, w->c->text.bos_id);
+        rc = prompt_put_id(w, w->c->text.bos_id);
     return rc;
 }
 
@@ -138,7 +138,7 @@ static int put_question(struct writer *w, const char *question, uint32_t picture
     int rc = put_bos(w);
     for (uint32_t i = 0; i < pictures && !rc; i++) {
         rc = put_text(w, i == 0 ? "[INST] <Img>" : "</Img><Img>");
-        if (!rc) rc = put_id(w, PROMPT_IMAGE);
+        if (!rc) rc = prompt_put_id(w, PROMPT_IMAGE);
     }
     if (rc) return rc;
     int n = snprintf(w->text, TEXT_MAX, "%s %s%*s[/INST]", pictures ? "</Img>" : "[INST]", question,
@@ -154,7 +154,7 @@ static int put_turns(struct writer *w, const struct eng_turn *turns, uint32_t n)
         rc = put_question(w, turns[i].question, turns[i].n_pictures);
         if (rc || !turns[i].answer) continue;
         rc = put_text(w, turns[i].answer);
-        if (!rc) rc = put_id(w, w->c->text.eos_id);
+        if (!rc) rc = prompt_put_id(w, w->c->text.eos_id);
     }
     return rc;
 }

@@ -97,7 +97,7 @@ static uint32_t match_user_piece(const struct encoder *x, uint32_t at) {
     return best;
 }
 
-static void split(struct encoder *x) {
+static void sptok_split(struct encoder *x) {
     for (uint32_t at = 0; at < x->len;) {
         struct symbol *s = &x->symbols[x->n];
         uint32_t n = match_user_piece(x, at);
@@ -143,7 +143,7 @@ static void consider(struct encoder *x, int32_t left, int32_t right) {
     if (id >= 0) heap_push(x, (struct candidate){x->t->pieces[id].score, left, right, n});
 }
 
-static void join(struct encoder *x) {
+static void sptok_join(struct encoder *x) {
     for (int32_t i = 1; i < x->n; i++)
         consider(x, i - 1, i);
     while (x->n_heap) {
@@ -163,7 +163,7 @@ struct ids {
     int32_t *to;
     size_t cap, n;
 };
-static void put_id(struct ids *o, int32_t id) {
+static void sptok_put_id(struct ids *o, int32_t id) {
     if (o->n < o->cap) o->to[o->n] = id;
     o->n++;
 }
@@ -175,7 +175,7 @@ static void emit(const struct encoder *x, uint32_t start, uint32_t len, struct i
     const char *s = x->text + start;
     int32_t id = sptok_find(t, s, len);
     if (id >= 0 && t->pieces[id].kind != UNUSED) {
-        put_id(o, id);
+        sptok_put_id(o, id);
         return;
     }
     if (id >= 0) {
@@ -196,11 +196,11 @@ static void emit(const struct encoder *x, uint32_t start, uint32_t len, struct i
         }
     }
     if (!t->byte_fallback) {
-        put_id(o, t->unk);
+        sptok_put_id(o, t->unk);
         return;
     }
     for (uint32_t i = 0; i < len; i++)
-        put_id(o, t->byte_id[(uint8_t)s[i]]);
+        sptok_put_id(o, t->byte_id[(uint8_t)s[i]]);
 }
 
 int sptok_encode(const struct sptok *t, const char *text, size_t len, int flags, int32_t *ids,
@@ -221,8 +221,8 @@ int sptok_encode(const struct sptok *t, const char *text, size_t len, int flags,
         goto out;
     }
     normalize(&x, text, len, (flags & SPTOK_PREFIX) && t->add_prefix);
-    split(&x);
-    join(&x);
+    sptok_split(&x);
+    sptok_join(&x);
     for (int32_t i = 0; i >= 0; i = x.symbols[i].next)
         emit(&x, x.symbols[i].start, x.symbols[i].len, &o);
     *n = o.n;

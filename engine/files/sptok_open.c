@@ -46,7 +46,7 @@ struct field {
 };
 
 /* 1: a field; 0: the end; -1: malformed. */
-static int read_field(struct reader *r, struct field *f) {
+static int sptok_open_read_field(struct reader *r, struct field *f) {
     if (r->p == r->end) return 0;
     uint64_t key, n;
     if (!read_varint(r, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff) return -1;
@@ -106,7 +106,7 @@ static int read_piece(struct sptok *t, struct reader r, char **blob, struct err 
     *p = (struct sptok_piece){.text = "", .kind = NORMAL};
     struct field f;
     int got;
-    while ((got = read_field(&r, &f)) == 1) {
+    while ((got = sptok_open_read_field(&r, &f)) == 1) {
         if (f.number == 1 && f.wire == 2) {
             size_t n = (size_t)(f.bytes.end - f.bytes.p);
             if (n > SPTOK_PIECE_BYTES_MAX)
@@ -136,7 +136,7 @@ static int read_piece(struct sptok *t, struct reader r, char **blob, struct err 
 static int read_trainer(struct sptok *t, struct reader r, int *model_type) {
     struct field f;
     int got;
-    while ((got = read_field(&r, &f)) == 1) {
+    while ((got = sptok_open_read_field(&r, &f)) == 1) {
         if (f.wire != 0) continue;
         if (f.number == 3) *model_type = f.value <= 4 ? (int)f.value : 0;
         if (f.number == 35) t->byte_fallback = f.value != 0;
@@ -148,7 +148,7 @@ static int read_trainer(struct sptok *t, struct reader r, int *model_type) {
 static int read_normalizer(struct sptok *t, struct reader r) {
     struct field f;
     int got, collapses = 1, escapes = 1, has_map = 0;
-    while ((got = read_field(&r, &f)) == 1) {
+    while ((got = sptok_open_read_field(&r, &f)) == 1) {
         if (f.number == 2 && f.wire == 2) has_map = f.bytes.p != f.bytes.end;
         if (f.wire != 0) continue;
         if (f.number == 3) t->add_prefix = f.value != 0;
@@ -189,7 +189,7 @@ static int count_pieces(struct reader r, size_t *n, size_t *bytes, struct err *e
     struct field f;
     int got;
     *n = *bytes = 0;
-    while ((got = read_field(&r, &f)) == 1) {
+    while ((got = sptok_open_read_field(&r, &f)) == 1) {
         if (f.number != 1 || f.wire != 2) continue;
         if (++*n > PIECES_MAX)
             return err_set(e, E_TOO_BIG, "tokenizer: over %d pieces", PIECES_MAX);
@@ -204,7 +204,7 @@ static int read_model(struct sptok *t, struct reader r, struct err *e) {
     char *blob = t->blob;
     int model_type = 1, unsupported = 4, rc = 0; /* absent fields: unigram, collapsing */
     struct field f;
-    while (!rc && read_field(&r, &f) == 1) {
+    while (!rc && sptok_open_read_field(&r, &f) == 1) {
         if (f.wire != 2) continue;
         if (f.number == 1) {
             rc = read_piece(t, f.bytes, &blob, e);

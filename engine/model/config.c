@@ -68,12 +68,12 @@ static const struct field fields[] = {
 struct path {
     char text[96];
 };
-static struct path path_of(const char *section, const char *key) {
+static struct path config_path_of(const char *section, const char *key) {
     struct path p;
     snprintf(p.text, sizeof p.text, "%s%s%s", section ? section : "", section ? "." : "", key);
     return p;
 }
-#define PATH(section, key) (path_of(section, key).text)
+#define PATH(section, key) (config_path_of(section, key).text)
 
 /* The object with the keys of a section; NULL and an error when there is none. */
 static const json_t *section_of(const json_t *root, const char *section, struct err *e) {
@@ -92,7 +92,7 @@ static int check_bounds(const char *path, double v, double lo, double hi, struct
     return 0;
 }
 
-static void store(struct model_config *out, const struct field *f, double v) {
+static void config_store(struct model_config *out, const struct field *f, double v) {
     char *at = (char *)out + f->offset;
     if (f->type == INT)
         *(int *)(void *)at = (int)v;
@@ -102,29 +102,29 @@ static void store(struct model_config *out, const struct field *f, double v) {
         *(double *)(void *)at = v;
 }
 
-static int read_field(const json_t *root, const struct field *f, struct model_config *out,
-                      struct err *e) {
-    struct path path = path_of(f->section, f->key);
+static int config_read_field(const json_t *root, const struct field *f, struct model_config *out,
+                             struct err *e) {
+    struct path path = config_path_of(f->section, f->key);
     const json_t *s = section_of(root, f->section, e);
     if (!s) return E_FORMAT;
     const json_t *v = json_object_get(s, f->key);
     if (!v && f->need == REQUIRED) return err_set(e, E_FORMAT, "%s: missing", path.text);
     if (!v) {
-        store(out, f, f->fallback);
+        config_store(out, f, f->fallback);
         return 0;
     }
     if (f->type == INT && !json_is_integer(v))
         return err_set(e, E_FORMAT, "%s: not a whole number", path.text);
     if (!json_is_number(v)) return err_set(e, E_FORMAT, "%s: not a number", path.text);
     int rc = check_bounds(path.text, json_number_value(v), f->lo, f->hi, e);
-    if (!rc) store(out, f, json_number_value(v));
+    if (!rc) config_store(out, f, json_number_value(v));
     return rc;
 }
 
 /* Three numbers, one per colour. */
 static int read_triple(const json_t *root, const char *key, double lo, double hi, float out[3],
                        struct err *e) {
-    struct path path = path_of(VISION, key);
+    struct path path = config_path_of(VISION, key);
     const json_t *s = section_of(root, VISION, e);
     if (!s) return E_FORMAT;
     const json_t *list = json_object_get(s, key);
@@ -211,7 +211,7 @@ static int check_whole(struct model_config *c, struct err *e) {
 static int read_root(const json_t *root, struct model_config *out, struct err *e) {
     if (!json_is_object(root)) return err_set(e, E_FORMAT, "not a JSON object");
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        int rc = read_field(root, &fields[i], out, e);
+        int rc = config_read_field(root, &fields[i], out, e);
         if (rc) return rc;
     }
     int rc = read_triple(root, "image_mean", -100, 100, out->vision.mean, e);
@@ -238,7 +238,7 @@ int model_parse_config(const void *text, size_t len, struct model_config *out, s
 }
 
 /* At most CONFIG_BYTES_MAX + 1 bytes of a regular file. */
-static int read_file(const char *path, char **out, size_t *len, struct err *e) {
+static int config_read_file(const char *path, char **out, size_t *len, struct err *e) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return err_set(e, errno == ENOENT ? E_NOT_FOUND : E_IO, "%s", strerror(errno));
     struct stat s;
@@ -272,7 +272,7 @@ int model_read_config(const char *dir, struct model_config *out, struct err *e) 
         return err_set(e, E_INVALID, "the model folder's name is too long");
     char *text = NULL;
     size_t len = 0;
-    int rc = read_file(path, &text, &len, e);
+    int rc = config_read_file(path, &text, &len, e);
     if (!rc) {
         rc = model_parse_config(text, len, out, e);
         mem_free(text);

@@ -14,7 +14,7 @@
 
 #include "engine/model/internal.h"
 
-static size_t floats(size_t n) { return n * sizeof(float); }
+static size_t llama_floats(size_t n) { return n * sizeof(float); }
 
 /* ---- the layers ---- */
 
@@ -157,8 +157,8 @@ static void llama_pick(struct model *m, const struct model_pass *p, const struct
     for (int i = 0; i < p->n_pick_groups; i++) {
         const struct model_pick_group *g = &p->pick_groups[i];
         size_t first = (size_t)g->pick0;
-        struct kern_ptr y = kern_at(m->logits, floats(first * (size_t)m->head_max));
-        struct kern_ptr x = kern_at(w->pick_h, floats(first * (size_t)n));
+        struct kern_ptr y = kern_at(m->logits, llama_floats(first * (size_t)m->head_max));
+        struct kern_ptr x = kern_at(w->pick_h, llama_floats(first * (size_t)n));
         llama_gemm(m, g->picks, x, n, g->head->mat, y, m->head_max, 0);
         tap_show(m, "logits", y, g->picks, g->head->n, m->head_max);
         m->ops->pick(m->k,

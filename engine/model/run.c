@@ -61,7 +61,7 @@ static uint64_t magnitude(int n) {
 /* The operations of a pass depend on how many heads pick, and on whether there are picks at all.
  * Rows, groups and tails are arguments and differ from pass to pass. They are in the key by their
  * magnitude only, since a backend may cut large ones. */
-static uint64_t key_of(const struct model_pass *p) {
+static uint64_t run_key_of(const struct model_pass *p) {
     return KEY_LLAMA | (uint64_t)p->n_pick_groups << 16 | magnitude(p->picks) << 8 |
            magnitude(p->rows);
 }
@@ -69,6 +69,6 @@ static uint64_t key_of(const struct model_pass *p) {
 int model_run(struct model *m, const struct model_pass *p, struct err *e) {
     struct pass pass = {.p = p};
     pass_put(m, p, &pass.at);
-    run_ops(m, key_of(p), issue_pass, &pass);
+    run_ops(m, run_key_of(p), issue_pass, &pass);
     return pass_get(m, p, e);
 }

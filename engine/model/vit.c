@@ -13,7 +13,7 @@
 
 #include "engine/model/internal.h"
 
-static size_t floats(size_t n) { return n * sizeof(float); }
+static size_t vit_floats(size_t n) { return n * sizeof(float); }
 
 static void vit_embed(struct model *m) {
     const struct model_vision *v = &m->c.vision;
@@ -31,7 +31,7 @@ static void vit_embed(struct model *m) {
                                            .ldx = k,
                                            .w = m->vit.patch,
                                            .bias = m->vit.patch_b,
-                                           .y = kern_at(w->vit_x, floats((size_t)n)),
+                                           .y = kern_at(w->vit_x, vit_floats((size_t)n)),
                                            .ldy = n});
     m->ops->add_pos(m->k, &(struct kern_add_pos){.rows = 1 + m->c.n_patches,
                                                  .width = n,
@@ -122,7 +122,7 @@ void vit_issue(struct model *m, struct kern_ptr out) {
     vit_norm(m, m->vit.ln_w, m->vit.ln_b, m->c.ln_vision_eps);
     tap_show(m, "ln_vision", w->vit_h, 1 + m->c.n_patches, n, n);
     m->ops->gemm(m->k, &(struct kern_gemm){.m = m->c.n_image_tokens, /* (I, concat*E) -> (I, D) */
-                                           .x = kern_at(w->vit_h, floats((size_t)n)),
+                                           .x = kern_at(w->vit_h, vit_floats((size_t)n)),
                                            .ldx = joined,
                                            .w = m->vit.proj,
                                            .bias = m->vit.proj_b,

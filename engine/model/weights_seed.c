@@ -82,7 +82,7 @@ static void *fill_main(void *ud) {
     return NULL;
 }
 
-static void fill(const struct st_tensor *t, void *data, uint64_t seed) {
+static void weights_seed_fill(const struct st_tensor *t, void *data, uint64_t seed) {
     struct spread s = spread_of(t);
     float level[LEVELS];
     for (int i = 0; i < LEVELS; i++)
@@ -138,7 +138,7 @@ static int seed_find(struct weights *w, const char *name, const int64_t *want, i
     m->t.bytes = (size_t)m->t.elements * (is_wide ? 4 : 2);
     m->t.data = make_room(m, m->t.bytes);
     if (!m->data) return E_NOMEM;
-    fill(&m->t, m->data, seed_of(s->seed, name));
+    weights_seed_fill(&m->t, m->data, seed_of(s->seed, name));
     s->next = (s->next + 1) % WEIGHTS_HELD;
     *out = &m->t;
     return 0;

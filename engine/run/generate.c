@@ -96,7 +96,7 @@ static uint32_t unfinished(const struct kinds *k, const struct job_text *t) {
 
 /* Decode into the scratch. Returns the bytes of complete characters, or of everything at the
  * end. */
-static size_t decode(const struct kinds *k, struct job_text *t, int is_end) {
+static size_t generate_decode(const struct kinds *k, struct job_text *t, int is_end) {
     size_t len;
     uint32_t n = is_end ? t->n : t->n - unfinished(k, t);
     must(sptok_decode(k->tok, t->ids, n, t->scratch, t->cap, &len, NULL) == 0);
@@ -116,10 +116,10 @@ int32_t generate_next(const struct kinds *k, struct eng_job *j, struct rows_resu
         token.logprob = (float)log_of(r.probs[token.id]);
         find_top(r.probs, n, &token);
         t->ids[t->n++] = token.id;
-        job_add_token(j, &token, decode(k, t, 0));
+        job_add_token(j, &token, generate_decode(k, t, 0));
         if (t->n == t->how.max_tokens) t->finish = ENG_CUT;
     }
     if (t->finish == ENG_GOES_ON) return token.id;
-    job_end_text(j, decode(k, t, 1));
+    job_end_text(j, generate_decode(k, t, 1));
     return -1;
 }

@@ -25,7 +25,7 @@ static const uint64_t WAIT_SLICE_NS = 100u * 1000 * 1000;
 /* ---- making ---- */
 
 /* The text that question i asks with. */
-static int32_t text_of(const struct eng_job *j, const struct eng_point *points, uint32_t i) {
+static int32_t job_text_of(const struct eng_job *j, const struct eng_point *points, uint32_t i) {
     int32_t grid = j->questions->grid;
     return grid > 0 ? points[i].y * grid + points[i].x : (int32_t)i;
 }
@@ -38,7 +38,7 @@ static int32_t find_leaves(struct eng_job *j, const struct eng_point *points, in
     for (int32_t i = 0; i < j->questions->n_texts; i++)
         leaf_of[i] = -1;
     for (uint32_t i = 0; i < j->n_points; i++) {
-        int32_t text = text_of(j, points, i);
+        int32_t text = job_text_of(j, points, i);
         int32_t leaf = leaf_of[text];
         j->same[i] = -1;
         if (leaf < 0) {
@@ -111,7 +111,7 @@ static int check_points(const struct eng_ask *ask, const struct questions *q, st
     return 0;
 }
 
-static int check_ask(const struct eng_ask *ask, const struct questions *q, struct err *e) {
+static int job_check_ask(const struct eng_ask *ask, const struct questions *q, struct err *e) {
     if ((unsigned)ask->estimate > ENG_MEAN) return err_set(e, E_INVALID, "no such estimate");
     if ((unsigned)ask->urgency >= ENG_CLASSES) return err_set(e, E_INVALID, "no such class");
     if (ask->n_pictures > ENG_PICTURES_MAX)
@@ -125,7 +125,7 @@ struct arena *job_arena(void) {
     return arena_new(JOB_BYTES_MAX);
 }
 
-static void fill(struct eng_job *j, const struct eng_ask *ask, const struct questions *q) {
+static void job_fill(struct eng_job *j, const struct eng_ask *ask, const struct questions *q) {
     j->questions = q;
     j->task = ask->task;
     j->estimate = ask->estimate;
@@ -151,14 +151,14 @@ static void count_cost(struct eng_job *j) {
 int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_cap,
             struct arena *mem, struct eng_job **out, struct err *e) {
     *out = NULL;
-    int rc = check_ask(ask, q, e);
+    int rc = job_check_ask(ask, q, e);
     struct eng_job *j = mem && !rc ? arena_take(mem, sizeof *j) : NULL;
     if (!j) {
         arena_free(mem);
         return rc ? rc : err_set(e, E_NOMEM, "no memory for a job");
     }
     j->mem = mem;
-    fill(j, ask, q);
+    job_fill(j, ask, q);
     rc = make_tree(j, ask->points);
     if (!rc && q->kind == KIND_TEXT) rc = make_text(j, &ask->generate, text_cap);
     if (rc) {

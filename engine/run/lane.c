@@ -53,7 +53,7 @@ int lane_can_walk(const struct grammar *g) {
 }
 
 /* Write down the edges that spell each value below `node`; stack[0 .. n) led there. */
-static void spell(struct lane_kind *k, int field, int32_t node, int32_t *stack, int32_t n) {
+static void lane_spell(struct lane_kind *k, int field, int32_t node, int32_t *stack, int32_t n) {
     const struct grammar_node *at = &k->g->nodes[node];
     if (at->edges == 0) {
         must(at->value_lo >= 0 && at->value_lo < LANE_VALUES);
@@ -65,7 +65,7 @@ static void spell(struct lane_kind *k, int field, int32_t node, int32_t *stack, 
     must(n < k->g->depth_max);
     for (int32_t i = 0; i < at->edges; i++) {
         stack[n] = at->edge0 + i;
-        spell(k, field, k->g->edges[stack[n]].node, stack, n + 1);
+        lane_spell(k, field, k->g->edges[stack[n]].node, stack, n + 1);
     }
 }
 
@@ -79,7 +79,7 @@ static void kind_init(struct lane_kind *k, const struct grammar *g, int32_t set0
     for (size_t i = 0; i < texts; i++)
         k->spell_off[i] = (int32_t)(i * depth);
     for (int field = 0; field < g->n_fields; field++)
-        spell(k, field, g->fields[field].root, stack, 0);
+        lane_spell(k, field, g->fields[field].root, stack, 0);
     mem_free(stack);
 }
 
@@ -349,7 +349,7 @@ static void explore(struct lane *l, struct rows_result r) {
 
 /* ---- choosing a number from its distribution ---- */
 
-static int choose(struct lane *l) {
+static int lane_choose(struct lane *l) {
     double sum = 0;
     for (int v = 0; v < LANE_VALUES; v++)
         sum += l->p[v];
@@ -393,7 +393,7 @@ static void commit(struct lanes *ls, struct lane *l, int v) {
 }
 
 /* One step along the grammar. 1: the last number is settled. */
-static int walk(struct lanes *ls, struct lane *l, struct rows_result r) {
+static int lane_walk(struct lanes *ls, struct lane *l, struct rows_result r) {
     const struct grammar *g = l->kind->g;
     if (!l->job->distribution) {
         const struct grammar_edge *edge = &g->edges[g->nodes[l->node].edge0 + *r.best];
@@ -404,7 +404,7 @@ static int walk(struct lanes *ls, struct lane *l, struct rows_result r) {
     }
     explore(l, r);
     if (l->n_fed < l->n_nodes) return 0;
-    int v = choose(l);
+    int v = lane_choose(l);
     if (l->field + 1 == g->n_fields) return 1;
     commit(ls, l, v);
     l->node = g->fields[++l->field].root;
@@ -414,7 +414,7 @@ static int walk(struct lanes *ls, struct lane *l, struct rows_result r) {
 
 int lane_advance(struct lanes *ls, struct lane *l, const struct rows *rows) {
     struct rows_result r = rows_result(rows, l->kind == NULL, l->pick0);
-    if (l->kind) return walk(ls, l, r);
+    if (l->kind) return lane_walk(ls, l, r);
     if (l->job->questions->kind == KIND_CHOICE) {
         const struct tree_leaf *tail = &l->job->tree.leaves[l->leaf];
         l->answer.logprob = generate_score(ls->kinds, tail->ids + 1, tail->n - 1, r);

@@ -139,7 +139,7 @@ int32_t rows_pick(struct rows *r, int32_t set) {
 int32_t rows_pick_text(struct rows *r) { return add_pick(r, &r->text, r->kinds->text_set); }
 
 /* The picks of one head join the pass behind those of the other. */
-static void join(struct rows *r, const struct rows_picks *k) {
+static void rows_join(struct rows *r, const struct rows_picks *k) {
     struct model_pass *p = &r->pass;
     if (k->n == 0) return;
     memcpy(r->pick_row + p->picks, k->row, (size_t)k->n * sizeof k->row[0]);
@@ -150,8 +150,8 @@ static void join(struct rows *r, const struct rows_picks *k) {
 }
 
 void rows_end(struct rows *r) {
-    join(r, &r->numbers);
-    join(r, &r->text);
+    rows_join(r, &r->numbers);
+    rows_join(r, &r->text);
     /* The vocabulary's set is the last one: a pass without text need not carry it. */
     r->pass.n_sets = r->text.n > 0 ? r->kinds->text_set + 1 : r->kinds->n_number_sets;
 }

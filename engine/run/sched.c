@@ -24,7 +24,7 @@ void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lane
 
 /* ---- lists ---- */
 
-static void push(struct sched_list *list, struct eng_job *j) {
+static void sched_push(struct sched_list *list, struct eng_job *j) {
     j->next = NULL;
     if (list->last)
         list->last->next = j;
@@ -49,10 +49,10 @@ static void pull(struct sched_list *list, struct eng_job *prev) {
 static void touch(struct sched *s, struct eng_job *j) {
     if (j->is_touched) return;
     j->is_touched = 1;
-    push(&s->touched, j);
+    sched_push(&s->touched, j);
 }
 
-void sched_add(struct sched *s, struct eng_job *j) { push(&s->waiting[j->urgency], j); }
+void sched_add(struct sched *s, struct eng_job *j) { sched_push(&s->waiting[j->urgency], j); }
 
 static int count_waiting(const struct sched *s) {
     int n = 0;
@@ -113,8 +113,8 @@ static void leave_queue(struct sched *s, const struct eng_job *j) {
 }
 
 /* The job is in no list but `touched` when this returns. */
-static void finish(struct sched *s, struct eng_job *j, enum eng_state state, int code,
-                   const char *why) {
+static void sched_finish(struct sched *s, struct eng_job *j, enum eng_state state, int code,
+                         const char *why) {
     if (j->stem)
         stop_running(s, j);
     else
@@ -128,7 +128,7 @@ static void finish(struct sched *s, struct eng_job *j, enum eng_state state, int
 }
 
 static void finish_with(struct sched *s, struct eng_job *j, int code, const char *why) {
-    finish(s, j, code == E_CANCELLED ? ENG_CANCELLED : ENG_FAILED, code, why);
+    sched_finish(s, j, code == E_CANCELLED ? ENG_CANCELLED : ENG_FAILED, code, why);
 }
 
 /* A code and why the job may not go on; 0 when it may. */
@@ -178,7 +178,7 @@ void sched_end_all(struct sched *s, int code, const char *why) {
 /* ---- admission ---- */
 
 /* The job starts level with those that run already. */
-static void enter(struct sched *s, struct eng_job *j) {
+static void sched_enter(struct sched *s, struct eng_job *j) {
     uint64_t class_least = UINT64_MAX, job_least = UINT64_MAX;
     int is_alone = 1;
     for (int i = 0; i < s->n_running; i++) {
@@ -210,7 +210,7 @@ static int try_admit(struct sched *s, struct eng_job *j) {
         return E_BUSY;
     }
     atomic_store(&j->stem_cached, (uint32_t)cached);
-    enter(s, j);
+    sched_enter(s, j);
     return 0;
 }
 
@@ -392,7 +392,7 @@ void sched_advance(struct sched *s, struct batch *b) {
         if (is_over) finish_lane(s, l);
     }
     for (struct eng_job *j = s->touched.first; j; j = j->next)
-        if (j->ending == ENG_WAITING && job_is_complete(j)) finish(s, j, ENG_DONE, 0, NULL);
+        if (j->ending == ENG_WAITING && job_is_complete(j)) sched_finish(s, j, ENG_DONE, 0, NULL);
 }
 
 void sched_announce(struct sched *s) {

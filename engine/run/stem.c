@@ -89,7 +89,8 @@ static int is_same(const struct stem_part *p, const struct stem_part *up, const 
            strcmp(p->digest, k->digest) == 0;
 }
 
-static struct stem_part *find(struct stems *s, const struct stem_part *up, const struct piece *k) {
+static struct stem_part *stem_find(struct stems *s, const struct stem_part *up,
+                                   const struct piece *k) {
     for (int32_t i = 0; i < s->n_parts; i++)
         if (is_same(&s->parts[i], up, k)) return &s->parts[i];
     return NULL;
@@ -183,7 +184,7 @@ static struct stem_part *new_part(struct stems *s, struct stem_part *up, const s
 /* Find or make a part and pin it. */
 static struct stem_part *pin(struct stems *s, struct stem_part *up, const struct piece *k,
                              int32_t image_tokens, int *found) {
-    struct stem_part *p = find(s, up, k);
+    struct stem_part *p = stem_find(s, up, k);
     *found = p != NULL;
     if (!p) p = new_part(s, up, k, image_tokens);
     if (!p) return NULL;
@@ -208,7 +209,7 @@ static void unpin_chain(struct stems *s, struct stem_part *last) {
 
 /* No room below `last`. Give the chain back. 1: a cached part that it reused is gone now, too, so
  * that another try may find room. */
-static int give_up(struct stems *s, struct stem_part *last) {
+static int stem_give_up(struct stems *s, struct stem_part *last) {
     struct stem_part *reused = NULL;
     for (struct stem_part *p = last; p && !reused; p = p->up)
         if (p->users == 1 && p->done == p->len) reused = p;
@@ -240,7 +241,7 @@ struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t
             s->counts.misses += (uint64_t)!hit;
             return last;
         }
-        if (!last || !give_up(s, last)) return NULL;
+        if (!last || !stem_give_up(s, last)) return NULL;
     }
 }
 

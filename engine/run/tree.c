@@ -65,7 +65,7 @@ static void close_to(struct sweep *s, int32_t depth) {
 }
 
 /* Each branch knows where it ends and what is above it. Cut out the tokens that are its own. */
-static void settle(struct tree *t) {
+static void tree_settle(struct tree *t) {
     for (int32_t i = 0; i < t->n_branches; i++) /* first, while `n` still means the end */
         t->branches[i].depth = t->branches[i].up < 0 ? 0 : t->branches[t->branches[i].up].n;
     for (int32_t i = 0; i < t->n_branches; i++) {
@@ -110,6 +110,6 @@ int tree_build(struct tree *t, struct arena *mem, const struct tree_text *texts,
         };
         close_to(&s, next);
     }
-    settle(t);
+    tree_settle(t);
     return 0;
 }

@@ -87,7 +87,7 @@ static int open_prompts(struct unit *u, struct err *err) {
     return 0;
 }
 
-static void describe(struct unit *u, const struct eng_options *o) {
+static void open_describe(struct unit *u, const struct eng_options *o) {
     const char *dir = o->model;
     struct eng_info *i = &u->info;
     const struct model_config *c = model_config(u->model);
@@ -159,7 +159,7 @@ int unit_open(const struct eng_options *opt, const struct kern_ops *ops, struct 
     if (!rc) rc = open_tokenizer(u, opt, err);
     if (!rc) rc = open_prompts(u, err);
     if (!rc) rc = open_step(u, opt, err);
-    if (!rc) describe(u, opt);
+    if (!rc) open_describe(u, opt);
     if (!rc && pthread_create(&u->thread, NULL, unit_step_main, u) != 0)
         rc = err_set(err, E_IO, "no thread for the device");
     if (rc) {

@@ -159,7 +159,7 @@ static uint64_t backend_allocations(const struct unit *u) {
 }
 
 /* One turn of the loop. The caller announces what comes out of it. */
-static void turn(struct unit *u) {
+static void unit_turn(struct unit *u) {
     struct err err = {0};
     uint64_t before = mem_thread_allocations() + backend_allocations(u);
     if (atomic_load(&u->health)) {
@@ -191,7 +191,7 @@ void *unit_step_main(void *arg) {
         if (rc == E_CANCELLED) break;
         if (rc == 0) sched_add(&u->sched, item);
         take_jobs(u, 0);
-        turn(u);
+        unit_turn(u);
         unit_publish(u);
         sched_announce(&u->sched);
     }

@@ -16,7 +16,7 @@ static _Atomic uint64_t n_allocations, n_frees, live, peak;
 static _Atomic uint64_t fail_countdown; /* 0: off */
 static _Thread_local uint64_t thread_allocations;
 
-static void *take(size_t bytes) {
+static void *mem_take(size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
     size_t total =
         (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header, bytes, and up to a multiple */
@@ -45,7 +45,7 @@ static int should_fail(void) {
 }
 
 void *mem_must(size_t bytes) {
-    void *p = take(bytes);
+    void *p = mem_take(bytes);
     if (!p) {
         fprintf(stderr, "out of memory: %zu bytes\n", bytes);
         abort();
@@ -53,7 +53,7 @@ void *mem_must(size_t bytes) {
     return p;
 }
 
-void *mem_try(size_t bytes) { return should_fail() ? NULL : take(bytes); }
+void *mem_try(size_t bytes) { return should_fail() ? NULL : mem_take(bytes); }
 
 void *mem_try_resize(void *p, size_t old_bytes, size_t new_bytes) {
     void *q = mem_try(new_bytes);

@@ -302,7 +302,7 @@ static size_t group_floats(const struct tree_job *j, int g) {
 }
 
 /* Scores of the longest line of the slice; its blocks of rows are counted. */
-static int measure(const struct tree_job *j, int *blocks, uint64_t *products) {
+static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *products) {
     int line = 0;
     *blocks = 0;
     for (int i = j->from; i < j->end; i++) {
@@ -334,7 +334,7 @@ void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
             floats += group_floats(&j, j.end++);
             more = j.end < a->n_groups ? group_floats(&j, j.end) : 0;
         } while (j.end < a->n_groups && floats + more <= k->shared.floats);
-        int line = measure(&j, &blocks, &products);
+        int line = attn_measure(&j, &blocks, &products);
         if (blocks == 0) continue;
         j.shared = cpu_scratch(k, &k->shared, floats);
         reserve_lines(k, line);

@@ -10,7 +10,7 @@ struct pick_job {
     int chunk;
 };
 
-static void pick_row(const struct kern *k, const struct kern_pick *a, size_t r, float *x) {
+static void head_pick_row(const struct kern *k, const struct kern_pick *a, size_t r, float *x) {
     int32_t set = cpu_i32(a->set)[r], from = cpu_i32(a->col_off)[set];
     int n = cpu_i32(a->col_off)[set + 1] - from, best = 0;
     const int32_t *cols = cpu_i32(a->cols) + from;
@@ -33,7 +33,7 @@ static void pick_task(void *ctx, int task, int thread) {
     int row0 = task * j->chunk, row1 = row0 + j->chunk;
     if (row1 > j->a->rows) row1 = j->a->rows;
     for (int r = row0; r < row1; r++)
-        pick_row(j->k, j->a, (size_t)r, j->k->private[thread].p);
+        head_pick_row(j->k, j->a, (size_t)r, j->k->private[thread].p);
 }
 
 void cpu_pick(struct kern *k, const struct kern_pick *a) {

@@ -34,7 +34,7 @@ struct worker {
     int thread; /* its number; 0 is the caller's */
 };
 
-static void draw(struct pool *p, pool_fn *fn, void *ctx, int n, int thread) {
+static void pool_draw(struct pool *p, pool_fn *fn, void *ctx, int n, int thread) {
     for (int t; (t = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < n;)
         fn(ctx, t, thread);
 }
@@ -45,7 +45,7 @@ static inline void relax(void) {
 #endif
 }
 
-static void *work(void *arg) {
+static void *pool_work(void *arg) {
     const struct worker *self = arg;
     struct pool *p = self->p;
     unsigned seen = 0;
@@ -64,7 +64,7 @@ static void *work(void *arg) {
         if (fn) p->inside++;
         pthread_mutex_unlock(&p->mu);
         if (!fn) continue; /* the round was over before we woke */
-        draw(p, fn, ctx, n, self->thread);
+        pool_draw(p, fn, ctx, n, self->thread);
         pthread_mutex_lock(&p->mu);
         if (--p->inside == 0) pthread_cond_signal(&p->done);
         pthread_mutex_unlock(&p->mu);
@@ -91,7 +91,7 @@ struct pool *pool_new(int threads) {
         struct worker *w = &p->workers[i - 1];
         w->p = p;
         w->thread = i;
-        must(pthread_create(&w->id, NULL, work, w) == 0);
+        must(pthread_create(&w->id, NULL, pool_work, w) == 0);
     }
     return p;
 }
@@ -127,7 +127,7 @@ void pool_run(struct pool *p, int n, pool_fn *fn, void *ctx) {
     p->round++;
     pthread_cond_broadcast(&p->start);
     pthread_mutex_unlock(&p->mu);
-    draw(p, fn, ctx, n, 0);
+    pool_draw(p, fn, ctx, n, 0);
     for (int i = 0; i < SPINS && atomic_load_explicit(&p->inside, memory_order_relaxed); i++)
         relax();
     pthread_mutex_lock(&p->mu);

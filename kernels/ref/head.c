@@ -6,7 +6,8 @@
 
 #include "kernels/ref/ref.h"
 
-static void pick_row(const float *logits, const int32_t *cols, int n, float *probs, int32_t *best) {
+static void head_pick_row(const float *logits, const int32_t *cols, int n, float *probs,
+                          int32_t *best) {
     int top = 0;
     for (int j = 1; j < n; j++) {
         if (logits[cols[j]] > logits[cols[top]]) top = j;
@@ -24,9 +25,9 @@ void ref_pick(struct kern *k, const struct kern_pick *a) {
     for (int i = 0; i < a->rows; i++) {
         int n = off[set[i] + 1] - off[set[i]];
         must(n > 0 && n <= a->ldp);
-        pick_row(ref_f32(a->logits) + (size_t)i * (size_t)a->ld, cols + off[set[i]], n,
-                 ref_f32(a->probs) + (size_t)i * (size_t)a->ldp,
-                 (int32_t *)(void *)a->best.addr + i);
+        head_pick_row(ref_f32(a->logits) + (size_t)i * (size_t)a->ld, cols + off[set[i]], n,
+                      ref_f32(a->probs) + (size_t)i * (size_t)a->ldp,
+                      (int32_t *)(void *)a->best.addr + i);
     }
     ref_count(k, 0);
 }

@@ -62,7 +62,8 @@ void ref_gather(struct kern *k, const struct kern_gather *a) {
 }
 
 /* Put n numbers into a pool, from element `at` on. */
-static void store(struct kern_ptr pool, enum kern_dtype t, size_t at, const float *x, size_t n) {
+static void pos_store(struct kern_ptr pool, enum kern_dtype t, size_t at, const float *x,
+                      size_t n) {
     uint16_t *half = (uint16_t *)(void *)pool.addr + at;
     if (t == KERN_F32) memcpy(ref_f32(pool) + at, x, n * sizeof(float));
     for (size_t i = 0; t != KERN_F32 && i < n; i++)
@@ -70,7 +71,7 @@ static void store(struct kern_ptr pool, enum kern_dtype t, size_t at, const floa
 }
 
 /* One head: pair (i, i + K/2) turns by pos * theta^(-2i/K). */
-static void turn(float *out, const float *in, int size, int pos, double theta) {
+static void pos_turn(float *out, const float *in, int size, int pos, double theta) {
     int half = size / 2;
     for (int i = 0; i < half; i++) {
         double angle = pos * pow(theta, -2.0 * i / size);
@@ -89,11 +90,11 @@ void ref_rope(struct kern *k, const struct kern_rope *a) {
         size_t to = (size_t)slot[i] * width, size = (size_t)a->head_size;
         for (size_t h = 0; h < width; h += size) {
             float turned[REF_HEAD_MAX];
-            turn(q + h, q + h, a->head_size, pos[i], a->theta);
-            turn(turned, kk + h, a->head_size, pos[i], a->theta);
-            store(a->pool_k, a->pool_dtype, to + h, turned, size);
+            pos_turn(q + h, q + h, a->head_size, pos[i], a->theta);
+            pos_turn(turned, kk + h, a->head_size, pos[i], a->theta);
+            pos_store(a->pool_k, a->pool_dtype, to + h, turned, size);
         }
-        store(a->pool_v, a->pool_dtype, to, v, width);
+        pos_store(a->pool_v, a->pool_dtype, to, v, width);
     }
     ref_count(k, 0);
 }

@@ -33,7 +33,7 @@ struct acceptor {
 /* ---- listening ---- */
 
 /* "host:port" or "[v6]:port" -> its two halves. */
-static int split(const char *address, char host[256], char port[6], struct err *e) {
+static int accept_split(const char *address, char host[256], char port[6], struct err *e) {
     const char *colon = strrchr(address, ':');
     size_t n = colon ? (size_t)(colon - address) : 0;
     size_t digits = colon ? strlen(colon + 1) : 0;
@@ -67,7 +67,7 @@ int listeners_bind(struct listeners *l, const char *address, struct err *e) {
     char host[256], port[6];
     if (l->n == LISTENERS_MAX)
         return err_set(e, E_INVALID, "too many addresses to listen on: at most %d", LISTENERS_MAX);
-    if (split(address, host, port, e)) return e->code;
+    if (accept_split(address, host, port, e)) return e->code;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
     int rc = getaddrinfo(host, port, &hints, &list);
@@ -138,7 +138,7 @@ static int accept_some(struct acceptor *a, int listener) {
     return 0;
 }
 
-static void *run(void *ud) {
+static void *accept_run(void *ud) {
     struct acceptor *a = ud;
     for (;;) {
         if (poll(a->polls, (nfds_t)a->n + 1, -1) < 0) continue;
@@ -160,7 +160,7 @@ struct acceptor *acceptor_start(const struct listeners *l, struct http *h) {
     int stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     must(stop >= 0);
     a->polls[a->n] = (struct pollfd){.fd = stop, .events = POLLIN};
-    must(pthread_create(&a->thread, NULL, run, a) == 0);
+    must(pthread_create(&a->thread, NULL, accept_run, a) == 0);
     return a;
 }
 

@@ -35,7 +35,7 @@ static int fail(struct form *f, int rc) {
     return f->rc;
 }
 
-static int is_plain(const char *transfer_encoding) {
+static int form_is_plain(const char *transfer_encoding) {
     static const char *const plain[] = {"binary", "8bit", "7bit"};
     if (!transfer_encoding) return 1;
     for (size_t i = 0; i < ARRAY_LEN(plain); i++) {
@@ -55,7 +55,7 @@ static int begin_part(struct form *f, const char *name, const char *type, const 
     if (f->n == FORM_PARTS_MAX) return fail(f, E_TOO_BIG);
     if (!name || strlen(name) > NAME_MAX_LEN || (type && strlen(type) > TYPE_MAX_LEN))
         return fail(f, E_FORMAT);
-    if (!is_plain(encoding)) return fail(f, E_UNSUPPORTED);
+    if (!form_is_plain(encoding)) return fail(f, E_UNSUPPORTED);
     struct part *p = &f->parts[f->n++];
     p->name = keep_text(f, name);
     p->type = type ? keep_text(f, type) : no_type;

@@ -32,7 +32,8 @@ static int named(const struct gate_header *h, const char *name) {
 }
 
 /* How many headers of that name there are; *at: the last of them. */
-static int count(const struct gate_request *q, const char *name, const struct gate_header **at) {
+static int gate_count(const struct gate_request *q, const char *name,
+                      const struct gate_header **at) {
     int n = 0;
     for (size_t i = 0; i < q->n_headers; i++) {
         if (!named(&q->headers[i], name)) continue;
@@ -84,14 +85,14 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
                                        "Content-Type", "Authorization",  "Origin"};
     const struct gate_header *h = NULL;
     for (size_t i = 0; i < sizeof(once) / sizeof(*once); i++) {
-        if (count(q, once[i], &h) > 1)
+        if (gate_count(q, once[i], &h) > 1)
             return REFUSE(PROBLEM_HEADER_GATE, "a header that may come only once came twice");
     }
-    int has_length = count(q, "Content-Length", &h) != 0;
+    int has_length = gate_count(q, "Content-Length", &h) != 0;
     if (has_length &&
         (h->value_len == 0 || h->value_len > 18 || strspn(h->value, "0123456789") < h->value_len))
         return REFUSE(PROBLEM_HEADER_GATE, "Content-Length is not a number");
-    if (count(q, "Transfer-Encoding", &h)) {
+    if (gate_count(q, "Transfer-Encoding", &h)) {
         if (has_length)
             return REFUSE(PROBLEM_HEADER_GATE,
                           "Content-Length and Transfer-Encoding exclude each other");
@@ -100,7 +101,7 @@ static struct gate_verdict check_framing(const struct gate_request *q) {
         if (strcmp(q->version, "HTTP/1.0") == 0)
             return REFUSE(PROBLEM_HEADER_GATE, "HTTP/1.0 has no Transfer-Encoding");
     }
-    if (count(q, "Content-Encoding", &h) && !value_is(h, "identity"))
+    if (gate_count(q, "Content-Encoding", &h) && !value_is(h, "identity"))
         return REFUSE(PROBLEM_UNSUPPORTED_MEDIA_TYPE, "a body must come without Content-Encoding");
     return COME_IN;
 }
@@ -122,7 +123,7 @@ static size_t host_len(const char *s, size_t n) {
 }
 
 /* An address can't be rebound by DNS, so it is always accepted. */
-static int is_address(const char *s, size_t n) {
+static int gate_is_address(const char *s, size_t n) {
     int dots = 0;
     if (s[0] == '[') return 1;
     for (size_t i = 0; i < n; i++) {
@@ -135,7 +136,7 @@ static int is_address(const char *s, size_t n) {
 }
 
 static int is_ours(const struct gate_request *q, const char *s, size_t n) {
-    if (is_address(s, n)) return 1;
+    if (gate_is_address(s, n)) return 1;
     if (n == 9 && strncasecmp(s, "localhost", 9) == 0) return 1;
     for (size_t i = 0; i < q->n_hosts; i++) {
         if (strlen(q->hosts[i]) == n && strncasecmp(q->hosts[i], s, n) == 0) return 1;
@@ -155,13 +156,14 @@ static int is_same_origin(const struct gate_header *origin, const struct gate_he
 
 static struct gate_verdict check_identity(const struct gate_request *q) {
     const struct gate_header *host = NULL, *origin = NULL;
-    if (!count(q, "Host", &host)) return REFUSE(PROBLEM_HEADER_GATE, "the Host header is missing");
+    if (!gate_count(q, "Host", &host))
+        return REFUSE(PROBLEM_HEADER_GATE, "the Host header is missing");
     size_t n = host_len(host->value, host->value_len);
     if (!n) return REFUSE(PROBLEM_HEADER_GATE, "the Host header is not a host");
     if (!is_ours(q, host->value, n))
         return REFUSE(PROBLEM_FORBIDDEN, "this Host name is not allowed; the server's option "
                                          "--allow-host allows it");
-    if (count(q, "Origin", &origin) && !is_same_origin(origin, host))
+    if (gate_count(q, "Origin", &origin) && !is_same_origin(origin, host))
         return REFUSE(PROBLEM_FORBIDDEN, "requests from pages of other origins are not allowed");
     return COME_IN;
 }

@@ -130,7 +130,7 @@ static void read_stats(void *ud, struct api_server_stats *out) {
                                      .body_bytes = atomic_load(&h->bodies)};
 }
 
-static struct MHD_Daemon *start(struct http *h) {
+static struct MHD_Daemon *http_start(struct http *h) {
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
                      MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log,
@@ -155,7 +155,7 @@ int http_open(const struct http_options *opt, struct api *api, struct http **out
     int rc = watch_open(&h->desk, &opt->limits, opt->connections + 16, &h->watch, e);
     if (rc == 0) {
         MHD_set_panic_func(on_panic, NULL);
-        h->daemon = start(h);
+        h->daemon = http_start(h);
         if (!h->daemon) {
             rc = err_set(e, E_IO, "libmicrohttpd does not start");
             watch_close(h->watch);

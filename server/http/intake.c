@@ -55,7 +55,7 @@ static void name_request(struct req *r) {
     snprintf(r->id, sizeof(r->id), "r-%016llx", (unsigned long long)random);
 }
 
-static char *keep(struct req *r, int slot, const char *name) {
+static char *intake_keep(struct req *r, int slot, const char *name) {
     const char *value = header(r, name);
     size_t n = value ? strlen(value) : 0;
     if (!value || !(r->kept[slot] = mem_try(n + 1))) return NULL;
@@ -154,9 +154,9 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
     long long n = body_length(r);
     watch_enter(r->conn, n ? WATCH_BODY : WATCH_WORK, r);
     find_route(r, method);
-    r->input.content_type = keep(r, 0, "Content-Type");
-    r->input.accept = keep(r, 1, "Accept");
-    r->input.if_none_match = keep(r, 2, "If-None-Match");
+    r->input.content_type = intake_keep(r, 0, "Content-Type");
+    r->input.accept = intake_keep(r, 1, "Accept");
+    r->input.if_none_match = intake_keep(r, 2, "If-None-Match");
     if (r->route) expect_body(r, n);
     int is_waiting = header(r, "Expect") != NULL; /* with its body, for 100 Continue */
     if (r->problem_code && (n == 0 || is_waiting))

@@ -25,7 +25,7 @@ static void req_free(struct req *r) {
     mem_free(r);
 }
 
-static void push(struct req *r) {
+static void req_push(struct req *r) {
     int rc = queue_push(r->route->pace == API_WORK ? r->desk->work : r->desk->quick, r);
     must(rc == 0); /* the queue is open while a request is at work, and has room for all of them */
 }
@@ -42,7 +42,7 @@ static int unpark(struct req *r) {
 
 /* With the lock: what follows from a step. 1: the caller has to resume it; *again: one more step.
  */
-static int settle(struct req *r, enum api_step step, int *again) {
+static int req_settle(struct req *r, enum api_step step, int *again) {
     *again = step == API_WAIT && (r->turn == TURN_AGAIN || r->is_over);
     r->turn = *again || r->is_over ? TURN_RUNNING : TURN_NONE;
     if (step == API_WAIT) return 0;
@@ -70,7 +70,7 @@ static void take_turn(struct req *r) {
         if (is_over) break;
         enum api_step step = api_call_step(r->call);
         pthread_mutex_lock(&d->mu);
-        is_mine = settle(r, step, &again);
+        is_mine = req_settle(r, step, &again);
         is_over = r->is_over;
         pthread_mutex_unlock(&d->mu);
     }
@@ -80,7 +80,7 @@ static void take_turn(struct req *r) {
         d->resume(r);
 }
 
-static void *work(void *ud) {
+static void *req_worker(void *ud) {
     struct queue *from = ud;
     void *item;
     while (queue_pop(from, UINT64_MAX, &item) != E_CANCELLED)
@@ -98,7 +98,7 @@ void desk_open(struct desk *d, struct api *api, int n_threads, int working_max) 
     d->n_threads = n_threads + 1;
     d->threads = mem_must((size_t)d->n_threads * sizeof(*d->threads));
     for (int i = 0; i < d->n_threads; i++)
-        must(pthread_create(&d->threads[i], NULL, work, i ? d->work : d->quick) == 0);
+        must(pthread_create(&d->threads[i], NULL, req_worker, i ? d->work : d->quick) == 0);
 }
 
 void desk_close(struct desk *d) {
@@ -146,7 +146,7 @@ int req_work(struct req *r) {
     }
     pthread_mutex_unlock(&d->mu);
     if (is_full) return E_BUSY;
-    push(r);
+    req_push(r);
     return 0;
 }
 
@@ -179,7 +179,7 @@ void req_signal(struct req *r) {
             r->turn = TURN_AGAIN;
     }
     pthread_mutex_unlock(&r->desk->mu);
-    if (is_due) push(r);
+    if (is_due) req_push(r);
     if (is_mine) r->desk->resume(r);
 }
 
@@ -208,7 +208,7 @@ void req_over(struct req *r) {
     int is_due = r->turn == TURN_NONE;
     if (is_due) r->turn = TURN_QUEUED;
     pthread_mutex_unlock(&r->desk->mu);
-    if (is_due) push(r);
+    if (is_due) req_push(r);
 }
 
 struct req_view req_view(struct req *r) {

@@ -12,7 +12,7 @@ static int hex(char c) {
 }
 
 /* Decode n bytes at s in place and end them with a NUL. The new length, or -1. */
-static long decode(char *s, size_t n, int is_query) {
+static long target_decode(char *s, size_t n, int is_query) {
     char *to = s;
     for (size_t i = 0; i < n; i++) {
         char c = s[i];
@@ -33,14 +33,14 @@ static long decode(char *s, size_t n, int is_query) {
 }
 
 /* One `name=value` of n bytes. */
-static int read_field(struct target *t, char *s, size_t n) {
+static int target_read_field(struct target *t, char *s, size_t n) {
     if (n == 0) return 0;
     if (t->n_query == TARGET_FIELDS_MAX) return E_TOO_BIG;
     char *eq = memchr(s, '=', n);
     size_t name_len = eq ? (size_t)(eq - s) : n;
     char *value = eq ? eq + 1 : s + n;
-    long len = decode(value, (size_t)(s + n - value), 1);
-    if (len < 0 || decode(s, name_len, 1) < 0) return E_INVALID;
+    long len = target_decode(value, (size_t)(s + n - value), 1);
+    if (len < 0 || target_decode(s, name_len, 1) < 0) return E_INVALID;
     t->query[t->n_query++] =
         (struct api_field){.name = s, .data = (const uint8_t *)value, .len = (size_t)len};
     return 0;
@@ -59,10 +59,10 @@ int target_read(struct target *t, const char *text) {
         size_t len = strcspn(s + 1, "&");
         more = s[1 + len];
         s[1 + len] = '\0';
-        rc = read_field(t, s + 1, len);
+        rc = target_read_field(t, s + 1, len);
         s += 1 + len;
     }
-    if (rc == 0 && decode(t->path, path_len, 0) < 0) rc = E_INVALID;
+    if (rc == 0 && target_decode(t->path, path_len, 0) < 0) rc = E_INVALID;
     if (rc) target_clear(t);
     return rc;
 }

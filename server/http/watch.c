@@ -48,13 +48,13 @@ static void unlock(struct watch *w) { pthread_mutex_unlock(&w->desk->mu); }
 
 /* ---- the watcher ---- */
 
-static void cut(struct conn *c) {
+static void watch_cut(struct conn *c) {
     if (c->is_cut) return;
     c->is_cut = 1;
     shutdown(c->fd, SHUT_RDWR);
 }
 
-static void take(struct handful *h, struct req *r, enum req_why why) {
+static void watch_take(struct handful *h, struct req *r, enum req_why why) {
     if (!req_take(r, why)) return;
     h->req[h->n] = r;
     h->why[h->n++] = why;
@@ -65,13 +65,13 @@ static void look_at_work(struct watch *w, struct conn *c, uint64_t now, struct h
     uint64_t age = now - c->since_ns, limit = w->limits.request_ns;
     if (age > limit + last_words_ns) {
         if (r->is_parked)
-            take(h, r, REQ_GONE);
+            watch_take(h, r, REQ_GONE);
         else
-            cut(c);
+            watch_cut(c);
     } else if (age > limit && !r->is_late) {
-        take(h, r, REQ_LATE);
+        watch_take(h, r, REQ_LATE);
     } else if (r->stage == REQ_STREAMING && r->is_parked && now - r->parked_ns > ping_ns) {
-        take(h, r, REQ_LOOK);
+        watch_take(h, r, REQ_LOOK);
     }
 }
 
@@ -79,22 +79,22 @@ static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handfu
     uint64_t age = now - c->since_ns;
     switch (c->phase) {
     case WATCH_IDLE:
-        if (age > w->limits.idle_ns || w->is_draining) cut(c);
+        if (age > w->limits.idle_ns || w->is_draining) watch_cut(c);
         break;
     case WATCH_HEADERS:
-        if (age > w->limits.header_ns) cut(c);
+        if (age > w->limits.header_ns) watch_cut(c);
         break;
     case WATCH_BODY:
         if (age > w->limits.body_ns ||
             (age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / CLOCK_S * body_bytes_per_s))
-            cut(c);
+            watch_cut(c);
         break;
     case WATCH_DISCARD:
-        if (age > discard_ns) cut(c);
+        if (age > discard_ns) watch_cut(c);
         break;
     case WATCH_WORK: look_at_work(w, c, now, h); break;
     case WATCH_SEND:
-        if (age > w->limits.body_ns) cut(c);
+        if (age > w->limits.body_ns) watch_cut(c);
         break;
     }
 }
@@ -124,13 +124,13 @@ static void left(struct watch *w, const struct epoll_event *events, int n) {
         uint64_t key = events[i].data.u64;
         if (key == UINT64_MAX) continue;
         struct conn *c = &w->rows[key & 0xffffffffu];
-        if (c->fd >= 0 && c->serial == key >> 32 && c->req) take(&h, c->req, REQ_GONE);
+        if (c->fd >= 0 && c->serial == key >> 32 && c->req) watch_take(&h, c->req, REQ_GONE);
     }
     unlock(w);
     release(&h);
 }
 
-static void *run(void *ud) {
+static void *watch_run(void *ud) {
     struct watch *w = ud;
     uint64_t scanned_ns = 0;
     for (;;) {
@@ -170,7 +170,7 @@ int watch_open(struct desk *desk, const struct watch_limits *limits, int cap, st
         mem_free(w);
         return E_IO;
     }
-    must(pthread_create(&w->thread, NULL, run, w) == 0);
+    must(pthread_create(&w->thread, NULL, watch_run, w) == 0);
     *out = w;
     return 0;
 }
@@ -218,7 +218,7 @@ void watch_enter(struct conn *c, enum watch_phase phase, struct req *r) {
     c->since_ns = clock_ns();
     c->bytes = 0;
     c->req = r;
-    if (phase == WATCH_IDLE && c->watch->is_draining) cut(c);
+    if (phase == WATCH_IDLE && c->watch->is_draining) watch_cut(c);
     unlock(c->watch);
 }
 
@@ -253,7 +253,7 @@ void watch_drain(struct watch *w) {
     w->is_draining = 1;
     for (int i = 0; i < w->cap; i++) {
         struct conn *c = &w->rows[i];
-        if (c->fd >= 0 && !c->req) cut(c);
+        if (c->fd >= 0 && !c->req) watch_cut(c);
     }
     unlock(w);
 }
@@ -264,7 +264,7 @@ void watch_cancel(struct watch *w, int as_gone) {
         struct handful h = {.n = 0};
         lock(w);
         for (; at < w->cap && h.n < HANDFUL; at++) {
-            if (w->rows[at].fd >= 0 && w->rows[at].req) take(&h, w->rows[at].req, why);
+            if (w->rows[at].fd >= 0 && w->rows[at].req) watch_take(&h, w->rows[at].req, why);
         }
         unlock(w);
         release(&h);

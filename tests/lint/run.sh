@@ -64,6 +64,7 @@ format() { clang-format --dry-run -Werror "$@" 2>&1 | sed -n 's/:.*error: code.*
     check sizes awk -f tests/lint/sizes.awk $all $cuda $parts
     check width env LC_ALL=C awk -f tests/lint/width.awk $sources
     check cites awk -f tests/lint/cites.awk $written
+    check statics awk -f tests/lint/statics.awk $product
     check words awk -f tests/lint/words.awk docs/design.md $product
     check 'headers alone' sh tests/lint/headers.sh $headers
     check 'compiler warnings' complaints

@@ -163,6 +163,13 @@ expect globals 'counter.0 x y z' \
     "$(sh tests/lint/globals.sh "$tmp/api/g.o" "$tmp/kernels/base/log.o" | awk '{print $2}' | sort |
         xargs)"
 
+# Two files with a static function of the same name: one of them bare.
+mkdir -p "$tmp/two"
+printf 'static int find(int a) {\n    return a;\n}\nstatic int own(void) { return 1; }\n' >"$tmp/two/a.c"
+printf 'static int find(int a) {\n    return a;\n}\nstatic int b_own(void) { return 1; }\n' >"$tmp/two/b.c"
+expect statics "find() stands in several files, without the file's name in front: a.c:1 b.c:1" \
+    "$(cd "$tmp/two" && awk -f "$root/tests/lint/statics.awk" a.c b.c)"
+
 # A line of 101 columns is "long". Which of them hold a comment?
 wide() { # FILE: on standard input, W stands for as many letters as make the line too wide
     awk '{ n = 101 - length($0) + 1; w = ""; while (length(w) < n) w = w "w"; sub(/W/, w); print }' >"$tmp/$1"

@@ -58,9 +58,9 @@ TEST(shelf_knows_names_and_keeps_the_last) {
     struct eng_picture *a, *again, *b;
     struct err e = {0};
     int w, h;
-    CHECK_EQ(eng_open(&(struct eng_options){.model = "tests/golden/tiny", .threads = 1}, &v.eng,
-                      NULL),
-             0);
+    CHECK_EQ(
+        eng_open(&(struct eng_options){.model = "tests/golden/tiny", .threads = 1}, &v.eng, NULL),
+        0);
     snprintf(root, sizeof(root), "/tmp/lammd-shelf-XXXXXX");
     CHECK(mkdtemp(root) != NULL);
     write_picture("a.png");
