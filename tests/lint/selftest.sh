@@ -18,7 +18,7 @@ cat >"$tmp/engine/run/a.c" <<'X'
 #include "engine/model/model.h"
 #include "api/api.h"
 #include "engine/ask/prompt.h"
-#include "engine/model/parts.h"
+#include "engine/model/internal.h"
 #include "kernels/ref/ref.h"
 #include <png.h>
 #include <string.h>
@@ -47,7 +47,7 @@ cat >"$tmp/api/wire/v.c" <<'X'
 X
 expect rooms "engine/run/a.c:4 api/api.h
 engine/run/a.c:5 engine/ask/prompt.h
-engine/run/a.c:6 engine/model/parts.h
+engine/run/a.c:6 engine/model/internal.h
 engine/run/a.c:7 kernels/ref/ref.h
 engine/run/a.c:8 ^media/picture_[a-z]*[.]c\$
 server/b.c:3 api/call.h

@@ -251,3 +251,106 @@ TEST(model_run_gives_the_same_bits_cuda) {
         allocations(modes[i]);
     }
 }
+
+/* ---- begin and end ---- */
+
+/* A table that notes the keys and has every picture and pass issued `again` more times. */
+static struct {
+    const struct kern_ops *real;
+    uint64_t key[16];
+    int n_keys, n_ends, again, n_embeds, n_patchifies, is_open;
+} noted;
+
+static void note_begin(struct kern *k, uint64_t key) {
+    (void)k;
+    CHECK(!noted.is_open && noted.n_keys < (int)ARRAY_LEN(noted.key));
+    noted.is_open = 1;
+    noted.key[noted.n_keys++] = key;
+}
+
+static int note_end(struct kern *k) {
+    (void)k;
+    CHECK(noted.is_open);
+    noted.is_open = 0;
+    return noted.n_ends++ % (noted.again + 1) < noted.again;
+}
+
+static void note_embed(struct kern *k, const struct kern_embed *a) {
+    CHECK(noted.is_open);
+    noted.n_embeds++;
+    noted.real->embed(k, a);
+}
+
+static void note_patchify(struct kern *k, const struct kern_patchify *a) {
+    CHECK(noted.is_open);
+    noted.n_patchifies++;
+    noted.real->patchify(k, a);
+}
+
+/* Operations lie between begin and end, are issued again when end wants that, and give the same
+ * bits. */
+TEST(model_run_issues_again_when_it_has_to) {
+    struct rig r;
+    struct rig_pass *p = mem_must(sizeof *p);
+    rig_open_tiny(&r, "ref");
+    struct rig_prompt t = rig_tiny_prompt(&r);
+    float *want = rig_plain(&r, p, &t);
+    struct kern_ops ops = *r.ops;
+    ops.begin = note_begin;
+    ops.end = note_end;
+    ops.embed = note_embed;
+    ops.patchify = note_patchify;
+    noted.real = r.ops;
+    r.m->ops = &ops;
+    for (noted.again = 0; noted.again < 3; noted.again++) {
+        noted.n_keys = noted.n_ends = noted.n_embeds = noted.n_patchifies = 0;
+        rig_encode(&r, 0);
+        CHECK_EQ(noted.n_patchifies, 1 + noted.again);
+        float *got = rig_plain(&r, p, &t);
+        CHECK_EQ(noted.n_embeds, 1 + noted.again);
+        CHECK_EQ(noted.n_keys, 2 * (1 + noted.again));
+        for (int i = 1; i <= noted.again; i++)
+            CHECK(noted.key[i] == noted.key[0]);
+        CHECK(noted.key[noted.again + 1] != noted.key[0]); /* a pass is no picture */
+        check_same(want, got, p->pick_group.ldp);
+        mem_free(got);
+    }
+    r.m->ops = r.ops;
+    mem_free(want);
+    mem_free(p);
+    rig_close(&r);
+}
+
+static uint64_t key_of_pass(struct rig *r, struct rig_pass *p, const struct rig_prompt *t, int rows,
+                            int picks) {
+    rig_begin(r, p);
+    rig_chunk(p, t, 0, rows, 0);
+    for (int i = 0; i < picks; i++)
+        rig_pick(p, i);
+    noted.n_keys = 0;
+    mem_free(rig_run(r, p));
+    CHECK_EQ(noted.n_keys, 1);
+    return noted.key[0];
+}
+
+/* Equal keys promise the same operations: with picks or without, sizes of one magnitude alone. */
+TEST(model_run_keys_tell_passes_apart) {
+    struct rig r;
+    struct rig_pass *p = mem_must(sizeof *p);
+    rig_open_tiny(&r, "ref");
+    struct rig_prompt t = rig_tiny_prompt(&r);
+    struct kern_ops ops = *r.ops;
+    ops.begin = note_begin;
+    ops.end = note_end;
+    noted.again = 0;
+    r.m->ops = &ops;
+    uint64_t key = key_of_pass(&r, p, &t, 9, 4);
+    CHECK(key_of_pass(&r, p, &t, 9, 4) == key);
+    CHECK(key_of_pass(&r, p, &t, 15, 7) == key);
+    CHECK(key_of_pass(&r, p, &t, 16, 4) != key);
+    CHECK(key_of_pass(&r, p, &t, 9, 8) != key);
+    CHECK(key_of_pass(&r, p, &t, 9, 0) != key);
+    r.m->ops = r.ops;
+    mem_free(p);
+    rig_close(&r);
+}

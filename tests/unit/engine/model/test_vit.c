@@ -13,14 +13,18 @@ struct tower {
     const struct model_config *c;
     const struct st *st;
     char prefix[64];
+    float *held[64]; /* copies, since a file's tensors are of any alignment */
+    int n;
 };
 
-static const float *weights(const struct tower *t, const char *name) {
+static const float *weights(struct tower *t, const char *name) {
     char full[128];
     snprintf(full, sizeof full, "%s%s", t->prefix, name);
     const struct st_tensor *found = st_find(t->st, full);
-    CHECK(found && found->dtype == ST_F32);
-    return found->data;
+    CHECK(found && found->dtype == ST_F32 && t->n < (int)ARRAY_LEN(t->held));
+    t->held[t->n] = mem_must(found->bytes);
+    memcpy(t->held[t->n], found->data, found->bytes);
+    return t->held[t->n++];
 }
 
 /* y (rows, n) = x (rows, k) w^T + b; b NULL: none. */
@@ -35,7 +39,7 @@ static void product(const double *x, int rows, int k, const float *w, int n, con
         }
 }
 
-static void norm(const struct tower *t, const char *name, double eps, const double *x, double *y) {
+static void norm(struct tower *t, const char *name, double eps, const double *x, double *y) {
     char weight[64], bias[64];
     snprintf(weight, sizeof weight, "%s.weight", name);
     snprintf(bias, sizeof bias, "%s.bias", name);
@@ -75,7 +79,7 @@ static void attention(const double *qkv, int heads, double *y) {
 }
 
 /* Patches left to right, then top to bottom; in each the three colours one after the other. */
-static void embed(const struct tower *t, const uint8_t *rgb, double *x) {
+static void embed(struct tower *t, const uint8_t *rgb, double *x) {
     const struct model_vision *v = &t->c->vision;
     int p = v->patch_size, across = SIDE / p;
     const float *w = weights(t, "patch_embed.proj.weight"),
@@ -122,7 +126,7 @@ static void block(struct tower *t, int i, double *x) {
 
 static void plain_tower(const struct rig_file *f, const uint8_t *rgb, double *out) {
     static double x[ROWS * E], h[ROWS * E];
-    struct tower t = {&f->c, f->st, "visual_encoder."};
+    struct tower t = {.c = &f->c, .st = f->st, .prefix = "visual_encoder."};
     embed(&t, rgb, x);
     for (int i = 0; i < f->c.vision.layers; i++)
         block(&t, i, x);
@@ -131,6 +135,8 @@ static void plain_tower(const struct rig_file *f, const uint8_t *rgb, double *ou
     /* Neighbours of a row of patches side by side, the class token's row left out. */
     product(h + E, I, f->c.concat * E, weights(&t, "llama_proj.weight"), D,
             weights(&t, "llama_proj.bias"), out);
+    while (t.n > 0)
+        mem_free(t.held[--t.n]);
 }
 
 /* ---- the model ---- */
