@@ -172,8 +172,8 @@ long api_call_read(struct api_call *c, char *to, size_t max);
 /* Nobody listens any more: the engine's work for this call stops before its next pass. The call is
  * still to be freed. Any thread, once. */
 void api_call_cancel(struct api_call *c);
-/* It takes too long, or the server is closing: its work stops likewise, but somebody still listens: a
- * stream ends with an `error` event, `deadline` or `draining`. Any thread. */
+/* It takes too long, or the server is closing: its work stops likewise, but somebody still listens:
+ * a stream ends with an `error` event, `deadline` or `draining`. Any thread. */
 void api_call_expire(struct api_call *c);
 void api_call_free(struct api_call *c); /* NULL is legal */
 /* For the log: "answers=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */

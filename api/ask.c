@@ -1,7 +1,7 @@
 /* ask.c - see ask.h.
  *
- * What comes back from below is told in words of this room: a decoder's error and the engine's refusal
- * of a text were written for clients, everything else becomes the text of its code.
+ * What comes back from below is told in words of this room: a decoder's error and the engine's
+ * refusal of a text were written for clients, everything else becomes the text of its code.
  */
 #include "api/ask.h"
 
@@ -13,7 +13,8 @@
 
 /* ---- pictures ---- */
 
-/* A decoder's error: its text was written in this room, for clients. `nth` 0: it is the only one. */
+/* A decoder's error: its text was written in this room, for clients. `nth` 0: it is the only
+ * one. */
 static int refuse_picture(struct api_call *c, const struct input_picture *p, int nth, int rc,
                           const struct err *e) {
     char which[32] = "";

@@ -1,6 +1,6 @@
 /* ask.h - the way from a call to the engine: its pictures, its jobs, and what became of them.
- * Thread: the worker that steps the call; call_job, the outcomes and call_stats also whoever reads its
- * stream. */
+ * Thread: the worker that steps the call; call_job, the outcomes and call_stats also whoever reads
+ * its stream. */
 #ifndef API_ASK_H
 #define API_ASK_H
 
@@ -10,9 +10,9 @@
 /* The request's pictures -> c->pictures, in their order: decoded, or found by id. 0, or -1 with
  * c->problem. */
 int call_pictures(struct api_call *c, const struct input *in);
-/* Queue a job. Without pictures of its own `ask` is about c->pictures; callbacks are filled in here.
- * `param`: the field that a text of `ask` came from, to which the engine's refusal of it belongs;
- * NULL: it has none. The job is the call's; NULL with c->problem. */
+/* Queue a job. Without pictures of its own `ask` is about c->pictures; callbacks are filled in
+ * here. `param`: the field that a text of `ask` came from, to which the engine's refusal of it
+ * belongs; NULL: it has none. The job is the call's; NULL with c->problem. */
 struct eng_job *call_ask(struct api_call *c, const struct eng_ask *ask, const char *param);
 struct eng_job *call_job(struct api_call *c, int i); /* the i-th */
 /* 1: the job is done; 0: not yet; -1: failed, c->problem says how. */

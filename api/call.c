@@ -4,9 +4,10 @@
  * time), and two that may come at any moment: whoever cancels it, and the engine's step thread,
  * which wakes it. Those two touch nothing but this:
  *   cancelled, jobs   atomics; cancel sets the flag, then walks the list of jobs; call_ask puts
- *                     the job on the list, then looks at the flag; so whoever comes second stops it.
- *   wake, ud          never change. The engine's door promises that no wake comes after the last put
- *                     of a job, and api_call_free puts them all before it frees anything.
+ *                     the job on the list, then looks at the flag; so whoever comes second stops
+ *                     it.
+ *   wake, ud          never change. The engine's door promises that no wake comes after the last
+ *                     put of a job, and api_call_free puts them all before it frees anything.
  *
  * Thread: see api.h.
  */

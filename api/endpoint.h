@@ -10,8 +10,9 @@
  *     the reply                               answer          (API_REPLY)
  *     or a stream of events                   first, next     (API_STREAM)
  *
- * The first fault ends the call; what stands above wins over what stands below. Whatever a row leaves
- * out is left out. `read` to `outcome` return -1 with the problem filled. Thread: as in api.h.
+ * The first fault ends the call; what stands above wins over what stands below. Whatever a row
+ * leaves out is left out. `read` to `outcome` return -1 with the problem filled. Thread: as in
+ * api.h.
  */
 #ifndef API_ENDPOINT_H
 #define API_ENDPOINT_H
@@ -43,8 +44,8 @@ struct endpoint {
     void (*clear)(void *state);        /* gives back what the state owns. Once, whatever happened */
 };
 
-/* What Accept likes most -> c->media, c->stream.is_wanted. For rows whose types depend on the request:
- * their `read` calls it. 0, or -1 with the problem. */
+/* What Accept likes most -> c->media, c->stream.is_wanted. For rows whose types depend on the
+ * request: their `read` calls it. 0, or -1 with the problem. */
 int endpoint_pick(struct api_call *c, const struct media *media);
 
 /* ---- the rows, each in the file of its endpoint; routes.c says where they are found ---- */

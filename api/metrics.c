@@ -1,8 +1,8 @@
 /* metrics.c - GET /metrics: counters and gauges in Prometheus' text format 0.0.4.
  *
  * What this room counts itself is in store/counters.h; figures of the engine and the server are
- * fetched when somebody looks. A route is labelled by its template, never by the path that was asked.
- * Thread: a worker.
+ * fetched when somebody looks. A route is labelled by its template, never by the path that was
+ * asked. Thread: a worker.
  */
 #include <dirent.h>
 #include <stdio.h>

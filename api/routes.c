@@ -1,8 +1,8 @@
 /* routes.c - the one table of what exists.
  *
  * openapi.yaml lists the same calls; tests/http/test_openapi.py holds one against the other. A path
- * is matched exactly, as a whole; `{..}` stands for one segment without a slash. What a call needs is
- * read from the row that matched, never worked out again from the path.
+ * is matched exactly, as a whole; `{..}` stands for one segment without a slash. What a call needs
+ * is read from the row that matched, never worked out again from the path.
  */
 #include <string.h>
 

@@ -1,7 +1,8 @@
 /* stream.c - a reply that comes in events, read piece by piece.
  *
- * Events are made when the reader asks for bytes, straight from what the engine has ready, so a slow
- * reader costs nothing but its connection. Thread: wherever the server reads (api.h), one at a time.
+ * Events are made when the reader asks for bytes, straight from what the engine has ready, so a
+ * slow reader costs nothing but its connection. Thread: wherever the server reads (api.h), one at a
+ * time.
  */
 #include "api/stream.h"
 

@@ -1,14 +1,15 @@
-/* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here. The other
- * bench, `mix`, is in bench_mix.c.
+/* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here. The
+ * other bench, `mix`, is in bench_mix.c.
  *
  * A cold job pays for the vision tower, the stem and the answers; a warm one finds the stem in the
  * cache. Each cold run changes one pixel of the picture, so that nothing of it is known. Decoding
- * and resizing the photo is measured apart. Then every place of the same picture is asked for a mask:
- * its features are known, the sentence is not. Then a game's action, for the picture and a new frame.
- * All that is done for each number of --rows in one engine, which is opened with the largest.
- * The widths show what packing is worth: the same job with fewer questions in flight. The useful-token
- * ratio is rows that a loop of full prompts would compute over rows that were computed. Figures are
- * the median of the runs, with least and most. What is known is printed at once.
+ * and resizing the photo is measured apart. Then every place of the same picture is asked for a
+ * mask: its features are known, the sentence is not. Then a game's action, for the picture and a
+ * new frame. All that is done for each number of --rows in one engine, which is opened with the
+ * largest. The widths show what packing is worth: the same job with fewer questions in flight. The
+ * useful-token ratio is rows that a loop of full prompts would compute over rows that were
+ * computed. Figures are the median of the runs, with least and most. What is known is printed at
+ * once.
  */
 #include <stdio.h>
 #include <stdlib.h>

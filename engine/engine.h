@@ -76,8 +76,8 @@ struct eng_info {
     int positions;    /* tokens of a prompt and its answer together, at most */
 };
 
-/* E_INVALID: a size is out of bounds. E_NOMEM: the device has no room for the model and its smallest
- * pass. The text says how much is needed. Sizes that are 0 here are cut down to fit. */
+/* E_INVALID: a size is out of bounds. E_NOMEM: the device has no room for the model and its
+ * smallest pass. The text says how much is needed. Sizes that are 0 here are cut down to fit. */
 int eng_open(const struct eng_options *opt, struct eng **out, struct err *e);
 /* The same on n given tables of operations, each on device `device_index`: for tests that lose a
  * device. */
@@ -268,9 +268,9 @@ struct eng_stats {
     double pixels_per_second;     /* recent */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */
-/* Passes to come take at most n rows, and no more than rows_max; 0: rows_max again. For measuring, so that
- * a model need not be opened anew: answers stay the same. Returns what it became, of several devices the
- * least; that is more than n where n rows would be too few for a question. */
+/* Passes to come take at most n rows, and no more than rows_max; 0: rows_max again. For measuring,
+ * so that a model need not be opened anew: answers stay the same. Returns what it became, of
+ * several devices the least; that is more than n where n rows would be too few for a question. */
 int eng_limit_rows(struct eng *e, int n);
 int eng_devices(const struct eng *e);
 /* Of one of them, in the order of the options. */

@@ -1,12 +1,12 @@
 /* kern.c - chooses the device that computes.
  *
- * The backends are tables compiled in, and the one of the CUDA plugin, which is looked for when it is
- * asked for. A table is refused whole when its ABI or size differ or when any entry is missing: there
- * is no "supports", and no quiet fall-back to slow code. Only "auto" falls back, from a GPU that can't
- * be had to the CPU, and leaves a note that says why.
+ * The backends are tables compiled in, and the one of the CUDA plugin, which is looked for when it
+ * is asked for. A table is refused whole when its ABI or size differ or when any entry is missing:
+ * there is no "supports", and no quiet fall-back to slow code. Only "auto" falls back, from a GPU
+ * that can't be had to the CPU, and leaves a note that says why.
  *
- * A plugin is loaded once by the system however often it is opened, and is never unloaded, since its
- * table is handed out. Owns nothing. Thread: any.
+ * A plugin is loaded once by the system however often it is opened, and is never unloaded, since
+ * its table is handed out. Owns nothing. Thread: any.
  */
 #include "kernels/kern.h"
 

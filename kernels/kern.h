@@ -19,8 +19,8 @@
  * result of a row never depends on how many other rows are in the call, where in it the row
  * stands, or how many threads work: sums have a fixed order. This is what makes a pixel's answer
  * the same alone and among four thousand.
- * Every operation is mandatory, is defined by kernels/ref, and is tested against it on every backend.
- * Compiles as C11 and as C++20.
+ * Every operation is mandatory, is defined by kernels/ref, and is tested against it on every
+ * backend. Compiles as C11 and as C++20.
  */
 #ifndef KERNELS_KERN_H
 #define KERNELS_KERN_H
@@ -60,12 +60,12 @@ struct kern_config {
     int device;          /* index of the device; 0 for the CPU */
     int threads;         /* CPU: threads in all, the caller's included; 0: one per core */
     const char *isa;     /* for tests and benches; NULL or "auto": the backend's choice.
-                        CPU: "portable", "avx2", "avx512". CUDA: "tile" (its choice), "flat", "strict",
-                         each of which may have "+graphs" behind it */
+                        CPU: "portable", "avx2", "avx512". CUDA: "tile" (its choice), "flat",
+                        "strict",  each of which may have "+graphs" behind it */
     uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
-    /* What is worth a line of the log and no error, such as a fast way that is closed: rows may have other
-     * bits from then on, once. Called from inside the table's functions, on the owner's thread; `text` is
-     * one line, borrowed. NULL: nobody listens. */
+    /* What is worth a line of the log and no error, such as a fast way that is closed: rows may
+     * have other bits from then on, once. Called from inside the table's functions, on the owner's
+     * thread; `text` is one line, borrowed. NULL: nobody listens. */
     void (*note)(void *ud, const char *text);
     void *note_ud;
     const struct kern_ops *inner; /* kern_profile alone: the device that computes, */
@@ -99,7 +99,8 @@ struct kern_mat_src {
     int as_fp8; /* keep it in 8 bits: see kern_gemm */
 };
 
-/* ---- forward operations: parameter structs. Strides (ld*) count elements. ---------------------- */
+/* ---- forward operations: parameter structs. Strides (ld*) count elements.
+ * ---------------------- */
 
 enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf(x / sqrt 2)) */
 
@@ -275,8 +276,9 @@ struct kern_ops {
     /* The type in which this device likes its pools of keys and values best. It takes this one and
      * f32; ref takes all. */
     enum kern_dtype (*pool_dtype)(const struct kern *k);
-    /* Token rows of its best pass: with more of them it goes hardly faster, and the first answers come
-     * later. For whoever has no reason to take another number. At least 1, the same since open. */
+    /* Token rows of its best pass: with more of them it goes hardly faster, and the first answers
+     * come later. For whoever has no reason to take another number. At least 1, the same since
+     * open. */
     int (*pass_rows)(const struct kern *k);
 
     /* memory: alloc gives zeroed memory aligned to 64 bytes */
@@ -288,9 +290,9 @@ struct kern_ops {
     int (*mat_new)(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                    struct err *e);
     void (*mat_free)(struct kern *k, struct kern_mat *m); /* NULL is legal */
-    /* Its shape, form and how products by it are made, in a line for people: "12288 x 4096 bf16: cuBLASLt
-     * id 66, tile 20, ...". Returns the length of all of it, like snprintf. Another line after a fall-back
-     * (see kern_config.note). */
+    /* Its shape, form and how products by it are made, in a line for people: "12288 x 4096 bf16:
+     * cuBLASLt id 66, tile 20, ...". Returns the length of all of it, like snprintf. Another line
+     * after a fall-back (see kern_config.note). */
     int (*mat_describe)(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 
     /* order: a backend that can may record what comes between begin and end, and run it as a whole
@@ -303,10 +305,10 @@ struct kern_ops {
     int (*sync)(struct kern *k, struct err *e);
     void (*stats)(struct kern *k, struct kern_stats *out);
 
-    /* time: mark sets mark i, one of KERN_MARKS, behind all that was issued so far, and doesn't wait. marked
-     * waits for marks 0 .. n-1, which were set in this order, and gives the nanoseconds between each two:
-     * ns[i] from mark i to mark i+1, n-1 of them. A lost device gives E_DEVICE and no times. Neither
-     * comes between begin and end. */
+    /* time: mark sets mark i, one of KERN_MARKS, behind all that was issued so far, and doesn't
+     * wait. marked waits for marks 0 .. n-1, which were set in this order, and gives the
+     * nanoseconds between each two: ns[i] from mark i to mark i+1, n-1 of them. A lost device gives
+     * E_DEVICE and no times. Neither comes between begin and end. */
     void (*mark)(struct kern *k, int i);
     int (*marked)(struct kern *k, int n, uint64_t *ns, struct err *e);
 
@@ -348,8 +350,8 @@ int kern_find(const char *name, const struct kern_ops **out, struct err *e);
 typedef const struct kern_ops *kern_plugin_fn(void);
 int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e);
 
-/* Passes each operation on to kern_config.inner, with a mark behind it, and writes a table of times to
- * kern_config.profile at close (Markdown: calls, ms, share, rate). It records no passes. */
+/* Passes each operation on to kern_config.inner, with a mark behind it, and writes a table of times
+ * to kern_config.profile at close (Markdown: calls, ms, share, rate). It records no passes. */
 extern const struct kern_ops kern_profile;
 
 /* Is the table whole and of our ABI? 0 or E_UNSUPPORTED. */

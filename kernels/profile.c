@@ -1,17 +1,18 @@
-/* profile.c - a device that computes nothing itself: it passes each operation on to another one and sets a mark
- * (kern_ops.mark) behind it.
+/* profile.c - a device that computes nothing itself: it passes each operation on to another one and
+ * sets a mark (kern_ops.mark) behind it.
  *
  *     put   mark  rmsnorm  mark  gemm  mark  rope  mark  ...  get
  *            0             1           2           3           the times between are read here
  *
- * Products are told apart by the shape of their matrix, so that a table says which part of a layer the time goes to.
- * Nothing waits: a GPU runs ahead of the host as it does without us, and the times are read where the caller waits
- * anyway, in get and sync, or where there are no marks left. What comes between two operations and is none - a put,
- * a copy, a rest - has a mark behind it, and counts for nobody. The gap between two operations of a pass counts with
- * the second one: so the sum is what passes take on the device.
- * begin and end stay here: no mark can be set in a pass that is recorded, so a device that would record passes
- * ("+graphs") runs them as they are issued, and gaps are as large as they are then.
- * Written to kern_config.profile when it is closed. Thread: the owner's.
+ * Products are told apart by the shape of their matrix, so that a table says which part of a layer
+ * the time goes to. Nothing waits: a GPU runs ahead of the host as it does without us, and the
+ * times are read where the caller waits anyway, in get and sync, or where there are no marks left.
+ * What comes between two operations and is none - a put, a copy, a rest - has a mark behind it, and
+ * counts for nobody. The gap between two operations of a pass counts with the second one: so the
+ * sum is what passes take on the device. begin and end stay here: no mark can be set in a pass that
+ * is recorded, so a device that would record passes ("+graphs") runs them as they are issued, and
+ * gaps are as large as they are then. Written to kern_config.profile when it is closed. Thread: the
+ * owner's.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -94,8 +95,8 @@ static int line_of(struct kern *p, const char *name) {
     return p->n - 1;
 }
 
-/* Add up what the marks say; they may be set anew then. A lost device says nothing: its loss is reported by the
- * caller's own sync or get. */
+/* Add up what the marks say; they may be set anew then. A lost device says nothing: its loss is
+ * reported by the caller's own sync or get. */
 static void read_marks(struct kern *p) {
     int n = p->n_marks;
     p->n_marks = p->is_marked = 0;

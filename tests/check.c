@@ -1,4 +1,5 @@
-/* check.c - what tests/check.h declares for a test's own process. run.c starts it with test_begin(). */
+/* check.c - what tests/check.h declares for a test's own process. run.c starts it with
+ * test_begin(). */
 #include "tests/check.h"
 
 #include <stdarg.h>

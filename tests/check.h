@@ -7,9 +7,9 @@
  * A test registers itself and runs in a process of its own, with a limit of processor time (run.c).
  * The first check that fails says what it expected and found, and ends the test. Where something
  * outside is missing, skip("why") ends it, aloud, and is counted. Random numbers come from
- * test_seed(), which depends on the run's --seed and the test's name, not on which tests ran before.
- * How often a test tries its matter is test_count(few, full): few in `make test`, which everybody
- * waits for, and the number that is promised in `make test-long`.
+ * test_seed(), which depends on the run's --seed and the test's name, not on which tests ran
+ * before. How often a test tries its matter is test_count(few, full): few in `make test`, which
+ * everybody waits for, and the number that is promised in `make test-long`.
  */
 #ifndef TESTS_CHECK_H
 #define TESTS_CHECK_H

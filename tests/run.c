@@ -9,13 +9,14 @@
  * 3. A child that passed leaves by exit(), so that leak checkers get to speak; what they complain
  *    about is a failure.
  * 4. A test's limit is processor time, of all its threads together: on a busy machine a test takes
- *    longer and does not fail. One that waits for ever is found out because it uses no processor time
- *    at all for --idle seconds, or, if it polls meanwhile, because CEILING times its limit passed.
+ *    longer and does not fail. One that waits for ever is found out because it uses no processor
+ *    time at all for --idle seconds, or, if it polls meanwhile, because CEILING times its limit
+ *    passed.
  * 5. -jN runs N tests at a time. What each prints is kept and shown in the order of the list.
  * 6. The last line is `N passed, N failed, N skipped`; the exit status is 0 only if none failed. No
  *    test by that name is no failure: the same substring is given to every room's runner.
- * --long is for test_count(): the full counts. --no-fork is for the debugger: the first failure ends
- * everything.
+ * --long is for test_count(): the full counts. --no-fork is for the debugger: the first failure
+ * ends everything.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 #!/bin/sh
 # total.sh COMMAND... - run each test suite in turn and add up their closing lines.
-# A suite ends with `N passed, N failed` (`, N skipped` may follow). One that ends otherwise, or with
-# a bad exit status though it counted no failure, counts as one failure itself.
+# A suite ends with `N passed, N failed` (`, N skipped` may follow). One that ends otherwise, or
+# with a bad exit status though it counted no failure, counts as one failure itself.
 set -u
 
 log=$(mktemp)

@@ -1,9 +1,10 @@
 #!/bin/sh
-# deps.sh NEEDED... [-- WANTED...] - install those Debian packages that are missing, as root or with sudo.
+# deps.sh NEEDED... [-- WANTED...] - install those Debian packages that are missing, as root or with
+# sudo.
 #
 # What is there though Debian's packages know nothing of it is not missing. Where something can't be
-# installed, that is said; it is a failure only if it is NEEDED. CC and PYTHON name the compiler and the
-# interpreter that are going to be used.
+# installed, that is said; it is a failure only if it is NEEDED. CC and PYTHON name the compiler and
+# the interpreter that are going to be used.
 # shellcheck disable=SC2086 # words are wanted
 set -eu
 

@@ -1,5 +1,5 @@
-/* counters.h - what this program counts of itself: requests by route and status, how long they took,
- * pictures decoded.
+/* counters.h - what this program counts of itself: requests by route and status, how long they
+ * took, pictures decoded.
  *
  * Atomics in flat arrays, so that counting takes no lock and no memory. GET /metrics reads them
  * (api/metrics.c). Thread: any.

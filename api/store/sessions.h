@@ -1,10 +1,10 @@
 /* sessions.h - the games that are being played.
  *
  * A session keeps the frames before the one that comes next, as the engine's pictures. The store
- * holds at most `max`. Ids are 128 random bits: who knows one, plays. One step at a time belongs to a
- * session, because frames have an order: entering one that is entered already is refused. A session
- * that was idle for ttl seconds is forgotten, one that is entered is not. A step that is on its way
- * holds no pointer into the store: it comes back by id, and finds its session gone or not.
+ * holds at most `max`. Ids are 128 random bits: who knows one, plays. One step at a time belongs to
+ * a session, because frames have an order: entering one that is entered already is refused. A
+ * session that was idle for ttl seconds is forgotten, one that is entered is not. A step that is on
+ * its way holds no pointer into the store: it comes back by id, and finds its session gone or not.
  * Thread: any.
  */
 #ifndef API_STORE_SESSIONS_H

@@ -6,8 +6,8 @@
  *     if (t) shelf_use(&t->at);
  *     shelf_unlock(s);
  *
- * At most `max` items. One that was not used for ttl seconds is dropped when anybody looks, unless it
- * is held. They are searched one by one, under one lock that its user holds for that alone.
+ * At most `max` items. One that was not used for ttl seconds is dropped when anybody looks, unless
+ * it is held. They are searched one by one, under one lock that its user holds for that alone.
  * Thread: any.
  */
 #ifndef API_STORE_SHELF_H

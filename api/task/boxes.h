@@ -1,4 +1,5 @@
-/* boxes.h - the boxes that a text of the model names: `<p>a dog</p> {<10><20><30><40>}<delim>{...}`.
+/* boxes.h - the boxes that a text of the model names: `<p>a dog</p>
+ * {<10><20><30><40>}<delim>{...}`.
  *
  *     struct boxes at = {.text = text, .len = len};
  *     struct box_named found;

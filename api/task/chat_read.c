@@ -1,8 +1,8 @@
 /* chat_read.c - OpenAI's request, made into turns.
  *
  * What this model can't do is refused by the field's name; what changes nothing is passed over. A
- * system message is put before the first question, for the model knows no third speaker. Line breaks
- * and tabs become blanks: the model has never seen them. Pictures come as data URLs or as
+ * system message is put before the first question, for the model knows no third speaker. Line
+ * breaks and tabs become blanks: the model has never seen them. Pictures come as data URLs or as
  * lammd:ID; a URL of the network is refused before anything else looks at it.
  * Thread: a worker.
  */

@@ -1,7 +1,7 @@
 /* refer.c - POST /v1/refer: a picture and a sentence -> the box of what it speaks of.
  *
- * The model names four numbers from 0 to 100; a box whose corners come the wrong way round is put in
- * order. Thread: a worker.
+ * The model names four numbers from 0 to 100; a box whose corners come the wrong way round is put
+ * in order. Thread: a worker.
  */
 #include <math.h>
 

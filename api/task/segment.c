@@ -1,8 +1,8 @@
 /* segment.c - POST /v1/segment: a picture and sentences -> the masks of what they speak of.
  *
  * As the paper does it (docs/model.md section 7.3): the model points at a box first, then every
- * place of its grid inside the box is asked for one bit; outside the box there is nothing. A box may
- * be given, or the whole picture asked. One forward pass per place; the two logits make a
+ * place of its grid inside the box is asked for one bit; outside the box there is nothing. A box
+ * may be given, or the whole picture asked. One forward pass per place; the two logits make a
  * probability, so the mask may be soft.
  *
  * Each sentence is a `look` on its way, by itself:
@@ -10,8 +10,8 @@
  *     REFER_DUE --ask--> REFER --box--> CUT_DUE --ask--> CUT --bits--> DONE
  *
  * At most FLIGHT_MAX jobs of one call run at once; when the engine's queue is full while some of
- * ours are in it, the others wait for these. Masks are told at the picture's size (or the grid's) as
- * PNG, COCO run lengths and rings. Thread: a worker.
+ * ours are in it, the others wait for these. Masks are told at the picture's size (or the grid's)
+ * as PNG, COCO run lengths and rings. Thread: a worker.
  */
 #include <math.h>
 #include <stdio.h>

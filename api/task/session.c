@@ -1,8 +1,8 @@
 /* session.c - games played frame by frame: POST /v1/act/sessions, POST and DELETE of one of them.
  *
- * A session keeps the frames before the one that comes (api/store/sessions.h); the engine caches their
- * features by what they show. Until enough were seen, the oldest is repeated. A frame counts as seen
- * when its step was answered with an action.
+ * A session keeps the frames before the one that comes (api/store/sessions.h); the engine caches
+ * their features by what they show. Until enough were seen, the oldest is repeated. A frame counts
+ * as seen when its step was answered with an action.
  * Thread: any worker.
  */
 #include "api/task/act.h"

@@ -1,8 +1,8 @@
 /* speak.h - answers in text: how they are asked for, and how they are told, whole or as a stream.
  *
  * An endpoint's state begins with a struct speaking. It reads the fields that shape the text with
- * speak_read and makes one job; speak_answer and speak_event are its row's `answer` and `next`: JSON
- * when the job is done, or events, `token` for what was spoken, `done` with everything else.
+ * speak_read and makes one job; speak_answer and speak_event are its row's `answer` and `next`:
+ * JSON when the job is done, or events, `token` for what was spoken, `done` with everything else.
  * Thread: as in api.h.
  */
 #ifndef API_TASK_SPEAK_H

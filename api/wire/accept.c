@@ -1,5 +1,5 @@
-/* accept.c - Accept (RFC 9110 section 12.5.1): which of the types we can make does a client like most?
- * Thread: any; nothing here is mutable. */
+/* accept.c - Accept (RFC 9110 section 12.5.1): which of the types we can make does a client like
+ * most? Thread: any; nothing here is mutable. */
 #include "api/wire/accept.h"
 
 #include <string.h>

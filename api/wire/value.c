@@ -269,8 +269,8 @@ int input_numbers(struct input *in, const char *name, const char *form, int n, d
     return 0;
 }
 
-/* What JSON has as a list or an object is JSON text in a form or a query. What can't be read as that is
- * a string, and its reader says what it should have been. */
+/* What JSON has as a list or an object is JSON text in a form or a query. What can't be read as
+ * that is a string, and its reader says what it should have been. */
 static int read_json_text(struct input *in, const char *name, const struct value *v, json_t **out) {
     struct problem inner = {0};
     if (json_open((const uint8_t *)v->text, v->len, out, &inner) == 0) return 0;

@@ -1,10 +1,10 @@
 /* size.c - how many rows, lanes and KV slots a unit gets. Chosen once, when it is opened.
  *
  * A size that the options leave at 0 follows from the model: from what a lane holds and what a stem
- * takes, and the rows of a pass from what the device says is its best (kern_ops.pass_rows). It is cut
- * down to the room that the device has beside the weights: first the cached stems, then, by halves,
- * the rows of a pass and the lanes with them. On a host whose end of memory is not known, KV_BYTES
- * bounds the pool. A size that the options give is taken or refused, never changed.
+ * takes, and the rows of a pass from what the device says is its best (kern_ops.pass_rows). It is
+ * cut down to the room that the device has beside the weights: first the cached stems, then, by
+ * halves, the rows of a pass and the lanes with them. On a host whose end of memory is not known,
+ * KV_BYTES bounds the pool. A size that the options give is taken or refused, never changed.
  */
 #include "engine/unit/unit.h"
 #include "kernels/base/num.h"

@@ -15,12 +15,12 @@ uint16_t half_to_bf16(float f);
 float half_from_f16(uint16_t h);
 uint16_t half_to_f16(float f);
 
-/* e4m3: 4 bits of exponent, 3 of fraction; no infinities. The largest is 448; what is larger becomes
- * that. */
+/* e4m3: 4 bits of exponent, 3 of fraction; no infinities. The largest is 448; what is larger
+ * becomes that. */
 float half_from_e4m3(uint8_t c);
 uint8_t half_to_e4m3(float f);
-/* By what a row is divided to fill e4m3's range: its largest magnitude / 448; 1 when that is 0. NaN is
- * passed over here and stays one below. */
+/* By what a row is divided to fill e4m3's range: its largest magnitude / 448; 1 when that is 0. NaN
+ * is passed over here and stays one below. */
 float half_e4m3_scale(const float *x, size_t n);
 /* to[i] = scale * e4m3(x[i] / scale), the row's own scale; `to` may be x. */
 void half_e4m3_round(const float *x, size_t n, float *to);

@@ -1,8 +1,8 @@
 /* jsonscan.h - a cheap look at JSON text before a parser spends memory on it.
  *
- * A parser pays up to a hundred bytes for two bytes of `[]`, and recurses for each bracket. One pass
- * over the bytes, without memory, bounds both. It does not validate: that is the parser's work.
- * Thread: any.
+ * A parser pays up to a hundred bytes for two bytes of `[]`, and recurses for each bracket. One
+ * pass over the bytes, without memory, bounds both. It does not validate: that is the parser's
+ * work. Thread: any.
  */
 #ifndef KERNELS_BASE_JSONSCAN_H
 #define KERNELS_BASE_JSONSCAN_H

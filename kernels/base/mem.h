@@ -34,10 +34,12 @@ struct mem_stats {
     uint64_t peak_bytes;
 };
 void mem_stats(struct mem_stats *out);
-/* Allocations made by the calling thread since it began: what "the step allocates nothing" counts. */
+/* Allocations made by the calling thread since it began: what "the step allocates nothing"
+ * counts. */
 uint64_t mem_thread_allocations(void);
 
-/* Tests only: the n-th next mem_try from now on (1 = the very next) fails, then all work; 0: off. */
+/* Tests only: the n-th next mem_try from now on (1 = the very next) fails, then all work; 0:
+ * off. */
 void mem_fail_at(uint64_t n);
 
 /* Arena: many small pieces, freed together. A piece is zeroed, aligned to 16 bytes. */

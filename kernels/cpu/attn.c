@@ -1,14 +1,14 @@
 /* attn.c - attention, inside a picture and over the prompt tree.
  *
- * Both are the same work on a block of rows and one head: scores against shared keys as a product with the
- * packed transpose of the keys, softmax, product with the packed values. The tree adds each row's
- * own keys behind the shared ones:
+ * Both are the same work on a block of rows and one head: scores against shared keys as a product
+ * with the packed transpose of the keys, softmax, product with the packed values. The tree adds
+ * each row's own keys behind the shared ones:
  *
  *     scores of a row:  [ shared keys | own keys | -inf up to a multiple of 16 ]
  *
- * Invariant: the bits of a row depend on its list of keys alone, not on how the list is cut into shared and
- * own. A score is one chain of multiply-adds over the head in either part, one softmax runs over the
- * whole line, and one chain adds up the values, shared then own, in list order.
+ * Invariant: the bits of a row depend on its list of keys alone, not on how the list is cut into
+ * shared and own. A score is one chain of multiply-adds over the head in either part, one softmax
+ * runs over the whole line, and one chain adds up the values, shared then own, in list order.
  *
  * Keys and values shared by a group are packed once per group and head, before the rows are handed
  * out: (panels of keys, K, nr) and (panels of the head, keys, nr).
@@ -57,8 +57,8 @@ static void pack_end(const struct cpu_isa *isa, const struct packed *to, int K) 
             to->keys[(at / isa->nr * K + i) * isa->nr + at % isa->nr] = 0;
 }
 
-/* Scores of m rows against the shared keys, into lines of `ld` floats; behind the last key of a line there
- * are up to nr - 1 worthless ones, which the caller overwrites. */
+/* Scores of m rows against the shared keys, into lines of `ld` floats; behind the last key of a
+ * line there are up to nr - 1 worthless ones, which the caller overwrites. */
 static void score_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *q,
                          int ldq, int K, float scale, float *s, int ld) {
     struct tile_end end = {NULL, KERN_ACT_NONE, 0, scale};
@@ -66,7 +66,8 @@ static void score_shared(const struct cpu_isa *isa, const struct packed *p, int 
         isa->tile(m, K, q, ldq, p->keys + (size_t)at * (size_t)K, s + at, ld, isa->nr, &end);
 }
 
-/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials. Its sum. */
+/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials. Its
+ * sum. */
 static float line_end(const struct cpu_isa *isa, float *s, int n) {
     int padded = round_up(n, CPU_PAD);
     for (int i = n; i < padded; i++)
@@ -171,7 +172,8 @@ static int group_keys(const struct kern_attn_tree *a, const struct kern_attn_gro
     return n;
 }
 
-/* Where the packed keys of a group and head begin; found by walking the slice's groups before it. */
+/* Where the packed keys of a group and head begin; found by walking the slice's groups before
+ * it. */
 static struct packed tree_packed(const struct tree_job *j, int group, int head) {
     const struct kern_attn_tree *a = j->a;
     float *p = j->shared;
@@ -320,8 +322,8 @@ static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *product
     return line;
 }
 
-/* Slice by slice of groups: as many as the scratch has room for, one at least. So the scratch has to
- * grow only where a single stem is longer than it, and stays in the cache. */
+/* Slice by slice of groups: as many as the scratch has room for, one at least. So the scratch has
+ * to grow only where a single stem is longer than it, and stays in the cache. */
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
     must(a->pool_dtype == KERN_F32);
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};

@@ -1,8 +1,9 @@
 /* cpu.c - opening the CPU backend: instruction set, workers, memory, the table.
  *
  * Device memory is host memory here; put, get and copy are memcpy, nothing is queued, sync has
- * nothing to wait for. Without a limit from above, what was free at open is one: a model that is too
- * large for the machine is refused, before the system ends this process or another one for it. Thread: the one that owns the `struct kern`; workers come and go inside calls.
+ * nothing to wait for. Without a limit from above, what was free at open is one: a model that is
+ * too large for the machine is refused, before the system ends this process or another one for it.
+ * Thread: the one that owns the `struct kern`; workers come and go inside calls.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -32,7 +33,8 @@ static int find_isa(const char *name, const struct cpu_isa **out, struct err *e)
     return err_set(e, E_NOT_FOUND, "no instruction set \"%s\"", name ? name : "auto");
 }
 
-/* Scratch that a new device begins with: enough that the passes of a small model never make it grow. */
+/* Scratch that a new device begins with: enough that the passes of a small model never make it
+ * grow. */
 enum { SHARED_FLOATS = 1 << 20, PRIVATE_FLOATS = 1 << 18, ANGLE_FLOATS = 1 << 20 };
 
 /* Bytes that the host could give to a newcomer, but for a sixteenth; 0: it doesn't say. */

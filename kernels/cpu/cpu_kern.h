@@ -7,7 +7,8 @@
 #include "kernels/cpu/pool.h"
 #include "kernels/kern.h"
 
-/* Rows of weights, packed: panel p holds outputs p*nr .. p*nr+nr-1, k-major inside, zeros behind n. */
+/* Rows of weights, packed: panel p holds outputs p*nr .. p*nr+nr-1, k-major inside, zeros behind
+ * n. */
 struct kern_mat {
     int n, k, panels;
     float *data; /* (panels, k, nr) f32 */

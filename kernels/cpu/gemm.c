@@ -1,12 +1,13 @@
 /* gemm.c - packing weights and multiplying rows with them.
  *
- * A matrix is cut into panels of nr outputs, k-major inside, so that the inner loop reads it from front
- * to back. Work is cut into (row block, run of panels) tasks: a row block small enough that its rows stay
- * in the second-level cache while every panel passes over it, a panel small enough for the first.
- * Bits: see isa.h; which task computes an output does not matter.
+ * A matrix is cut into panels of nr outputs, k-major inside, so that the inner loop reads it from
+ * front to back. Work is cut into (row block, run of panels) tasks: a row block small enough that
+ * its rows stay in the second-level cache while every panel passes over it, a panel small enough
+ * for the first. Bits: see isa.h; which task computes an output does not matter.
  *
- * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch memory as
- * s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that fp8 gives.
+ * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch
+ * memory as s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that
+ * fp8 gives.
  */
 #include <limits.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
  * bodies (tile.inc, rows.inc) over the vector vocabulary of vec.h. Everything above them - threads,
  * blocking, shapes - is written once in gemm.c, attn.c, norm.c, act.c, pos.c, head.c.
  *
- * Bits: a function's result for a row is a function of that row alone. tile adds up the products of an
- * output in the order of k, one chain, whatever m is.
+ * Bits: a function's result for a row is a function of that row alone. tile adds up the products of
+ * an output in the order of k, one chain, whatever m is.
  */
 #ifndef KERNELS_CPU_ISA_H
 #define KERNELS_CPU_ISA_H
@@ -19,7 +19,8 @@ enum {
     CPU_LINES = 8, /* what score_lines and add_lines take at once */
 };
 
-/* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s + bias[n]). */
+/* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s +
+ * bias[n]). */
 struct tile_end {
     const float *bias; /* NULL: none */
     enum kern_act act;
@@ -40,7 +41,8 @@ struct cpu_isa {
                       float *y);
     void (*rmsnorm)(int width, const float *x, const float *weight, float eps, float *y);
     void (*swiglu)(int width, const float *gate, const float *up, float *y);
-    /* In place: x[i] = exp(x[i] - max); returns the sum. n is padded with -inf to a multiple of 16. */
+    /* In place: x[i] = exp(x[i] - max); returns the sum. n is padded with -inf to a multiple of
+     * 16. */
     float (*exp_sum)(int n, float *x);
     void (*scale)(int n, float *x, float by);
     /* s[i] = scale * (q . lines[i]), 1 <= n <= CPU_LINES; the same bits as from a panel by tile. */

@@ -1,5 +1,5 @@
-/* isa_portable.c - the inner loops for this instruction set. Compiled with its own flags (Makefile), so
- * nothing here may run before is_here() said yes. */
+/* isa_portable.c - the inner loops for this instruction set. Compiled with its own flags
+ * (Makefile), so nothing here may run before is_here() said yes. */
 #include <math.h>
 
 #include "kernels/cpu/isa.h"

@@ -1,9 +1,9 @@
-/* pool.c - a round of work is published by raising `round`; workers and caller draw task numbers from
- * one counter until it runs dry. A worker spins a little before it sleeps, since the operations of a
- * pass follow each other within microseconds.
+/* pool.c - a round of work is published by raising `round`; workers and caller draw task numbers
+ * from one counter until it runs dry. A worker spins a little before it sleeps, since the
+ * operations of a pass follow each other within microseconds.
  *
- * Invariants: (1) fn, ctx, n and next are written only while no worker is inside a round (`inside` is
- * 0 and the mutex is held); (2) a worker enters a round under the mutex, so it sees them whole.
+ * Invariants: (1) fn, ctx, n and next are written only while no worker is inside a round (`inside`
+ * is 0 and the mutex is held); (2) a worker enters a round under the mutex, so it sees them whole.
  */
 #include "kernels/cpu/pool.h"
 

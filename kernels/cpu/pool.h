@@ -1,8 +1,8 @@
 /* pool.h - the CPU backend's workers: one call runs a function over task numbers on all threads.
  *
  * The caller is one of the threads. Which thread takes which task is up to chance; results never
- * depend on it, for a task writes what no other task touches. Nothing is allocated in a call, and an
- * idle pool sleeps. Thread: the owner of the `struct kern`.
+ * depend on it, for a task writes what no other task touches. Nothing is allocated in a call, and
+ * an idle pool sleeps. Thread: the owner of the `struct kern`.
  */
 #ifndef KERNELS_CPU_POOL_H
 #define KERNELS_CPU_POOL_H

@@ -1,4 +1,5 @@
-/* vec.h - the vector vocabulary: `vf`, V floats wide, for the instruction set this file is compiled for.
+/* vec.h - the vector vocabulary: `vf`, V floats wide, for the instruction set this file is compiled
+ * for.
  *
  * GCC's vector types carry the operators; only what they lack is spelled out. v_fma is one rounding
  * where the machine has it and two where it has not (portable).
@@ -63,9 +64,9 @@ VEC float v_largest(vf v) {
     return a[0];
 }
 
-/* e^x: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's polynomial of degree 7 for e^r (its remainder is
- * below 2e-9), times 2^n in two steps, so that both ends of the range come out right: denormal, then 0
- * below, infinite above. */
+/* e^x: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's polynomial of degree 7 for e^r (its remainder
+ * is below 2e-9), times 2^n in two steps, so that both ends of the range come out right: denormal,
+ * then 0 below, infinite above. */
 VEC vf v_exp(vf x) {
     const vf magic = v_all(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
     x = v_min(v_max(x, v_all(-104.0f)), v_all(89.0f));

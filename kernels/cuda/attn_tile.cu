@@ -3,8 +3,8 @@
  *
  * One block takes up to 64 rows of a group and one head: 4 warps of 16 rows. Keys and values come
  * 32 at a time, in 16 bits, once for the whole block; q, already scaled, stays in registers. A pool
- * of bf16 is multiplied as it is, in bf16, and q and the weights are rounded to that; f32 keys (of a
- * picture) are rounded to fp16 like q and the weights.
+ * of bf16 is multiplied as it is, in bf16, and q and the weights are rounded to that; f32 keys (of
+ * a picture) are rounded to fp16 like q and the weights.
  * Per warp, with m16n8k16 products (mma.cuh; rows x keys, then rows x columns of the head) and a
  * softmax carried along, as in FlashAttention-2:
  *

@@ -29,9 +29,9 @@ static constexpr size_t RING_BYTES = (size_t)4 << 20;
 struct lt;      /* cuBLASLt, see gemm_lt.cu */
 struct lt_plan; /* and how it multiplies by one matrix */
 
-/* A matrix on the device: (rows, ld) of `dtype`, ld >= k, zeros behind k; rows is n. 16-bit rows are
- * padded to whole vectors of 16 bytes. An fp8 matrix is q(w) of kern_gemm, one byte each, both sides
- * padded to multiples of 16, with its scales; in strict mode the floats s(w) q(w). */
+/* A matrix on the device: (rows, ld) of `dtype`, ld >= k, zeros behind k; rows is n. 16-bit rows
+ * are padded to whole vectors of 16 bytes. An fp8 matrix is q(w) of kern_gemm, one byte each, both
+ * sides padded to multiples of 16, with its scales; in strict mode the floats s(w) q(w). */
 struct kern_mat {
     int n, k, ld, rows;
     enum kern_dtype dtype; /* KERN_F32 when there are scales, and means nothing then */
@@ -136,9 +136,9 @@ bool lt_serves(const struct kern_mat *m);
 int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t n);
 /* May the bias be added on the way out? */
 bool lt_takes_bias(const struct lt_plan *p);
-/* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) in w's type; y and bias aligned to 16 bytes.
- * In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x and y.
- * False: it failed, y is as it was, and it won't be tried again: take our own product. */
+/* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) in w's type; y and bias aligned to 16
+ * bytes. In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x
+ * and y. False: it failed, y is as it was, and it won't be tried again: take our own product. */
 bool lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
                 int ldy, const float *bias, bool accumulate);
 

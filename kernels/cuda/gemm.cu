@@ -4,12 +4,12 @@
  * A matrix whose parts are all of one 16-bit type stays in it. Its products take x rounded to that
  * type into the tensor cores and add up in f32: cuBLASLt where it has an algorithm that keeps our
  * rules (gemm_lt.cu) and hasn't failed by it, our own kernel otherwise. Everything else - f32
- * weights, mixed parts, strict mode - is kept in f32 and multiplied in f32, each sum one chain with k
- * ascending.
+ * weights, mixed parts, strict mode - is kept in f32 and multiplied in f32, each sum one chain with
+ * k ascending.
  *
  * An fp8 matrix is kept in codes, and x is rounded to codes on its way into the stage, where their
- * scales come behind them; the product of codes goes through the other stage, and both scales are put
- * to it on the way out. In strict mode the codes of both are floats, with their scales in them.
+ * scales come behind them; the product of codes goes through the other stage, and both scales are
+ * put to it on the way out. In strict mode the codes of both are floats, with their scales in them.
  *
  * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums
  * on their way out where cuBLASLt can't write to y. So a product needs no memory of its own,
@@ -109,8 +109,8 @@ static void send_run(struct kern *k, const struct kern_mat *m, const struct kern
     }
 }
 
-/* All parts on top of each other; where rows are padded, row by row. The padding is zero already.
- * */
+/* All parts on top of each other; where rows are padded, row by row. The padding is zero
+ * already. */
 static void send_parts(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src) {
     size_t row = 0, depth = (size_t)m->k, ld = (size_t)m->ld;
     for (int i = 0; i < src->n_parts; i++) {

@@ -3,26 +3,26 @@
  * What makes a row's bits independent of its company: an output is one sum over k, made by one
  * block of threads in an order that the algorithm fixes. So an algorithm is taken only when it
  *   1. does not split k (SPLITK_NUM at most 1, REDUCTION_SCHEME none), and
- *   2. is legal for every number of rows that may come: it is checked for a few from 1 to many; and for
- *      every stride of y: a head's logits lie as far apart as the widest head's (engine/model).
+ *   2. is legal for every number of rows that may come: it is checked for a few from 1 to many; and
+ *      for every stride of y: a head's logits lie as far apart as the widest head's (engine/model).
  * The same algorithm then serves all calls; how many rows there are changes only how many tiles
  * there are. The heuristic is asked for ROWS_TYPICAL rows. That cuBLASLt keeps to this is measured,
  * not believed: gemm_16bit_row_has_the_same_bits_in_any_company, and the same of gemm_true_shapes.
  *
  * cuBLAS thinks in columns: what we call y (rows, n) is its D (n, rows), W (n, k) its A transposed,
- * x its B. A's type is x's; D and C are f32; sums are f32. In e4m3 all three dimensions are multiples
- * of 16 (rows are rounded up), nothing is scaled here, and partial sums are taken over to f32 often
- * enough: CUBLASLT_MATMUL_DESC_FAST_ACCUM stays off.
+ * x its B. A's type is x's; D and C are f32; sums are f32. In e4m3 all three dimensions are
+ * multiples of 16 (rows are rounded up), nothing is scaled here, and partial sums are taken over to
+ * f32 often enough: CUBLASLT_MATMUL_DESC_FAST_ACCUM stays off.
  *
- * A call that fails - whichever: a layout's, the product's own - has queued nothing. The matrix goes over
- * to our own product for good, which gives other bits than cuBLASLt: so the bits of a matrix change once
- * at most while a device is open, and never back. The log is told, since a card that does so answers
- * otherwise than its neighbours from then on. A device that is really lost is found by our own launch.
- * While a pass is recorded a failure may be the capture's: it spoils the pass, which is then issued again
- * (graph.cu), and what fails there once more goes over.
+ * A call that fails - whichever: a layout's, the product's own - has queued nothing. The matrix
+ * goes over to our own product for good, which gives other bits than cuBLASLt: so the bits of a
+ * matrix change once at most while a device is open, and never back. The log is told, since a card
+ * that does so answers otherwise than its neighbours from then on. A device that is really lost is
+ * found by our own launch. While a pass is recorded a failure may be the capture's: it spoils the
+ * pass, which is then issued again (graph.cu), and what fails there once more goes over.
  *
- * The library is looked for at run time, so that the plugin loads without it. A card without it works, by
- * our own products, and says so in the log.
+ * The library is looked for at run time, so that the plugin loads without it. A card without it
+ * works, by our own products, and says so in the log.
  */
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -193,7 +193,8 @@ static cublasStatus_t set_rows(const struct lt *lt, const struct lt_plan *p, int
     return s;
 }
 
-/* Rule 2 above, for one stride of y. Sums of 8 GiB and more are not asked about: they hardly come. */
+/* Rule 2 above, for one stride of y. Sums of 8 GiB and more are not asked about: they hardly
+ * come. */
 static bool takes_rows(const struct lt *lt, struct lt_plan *p, int with_bias, int ldy,
                        const cublasLtMatmulAlgo_t *algo) {
     static const int rows[] = {1, 2, 7, 16, 64, 257, 512, 1025, 4096, CUDA_ROWS_MOST};

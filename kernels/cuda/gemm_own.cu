@@ -1,7 +1,8 @@
 /* gemm_own.cu - our own products: f32 for strict mode and f32 weights, 16 bits where cuBLASLt is
  * not to be had. Written to be plainly right; tiles of 64 x 64 outputs, one block each.
  *
- * Codes of e4m3 are widened to fp16 on their way into shared memory: their products are exact there.
+ * Codes of e4m3 are widened to fp16 on their way into shared memory: their products are exact
+ * there.
  *
  * A sum runs over k ascending in steps that do not depend on the shape of the call, so a row's bits
  * are its own: in f32 one chain of fused multiply-adds, on the tensor cores a chain of 16-deep
@@ -108,8 +109,8 @@ static __device__ void load_tile(const S *from, int rows, int row0, int ld, int 
     }
 }
 
-/* y = finish(x W^T), x (rows, ld) and w (n, ld) of S, multiplied as 16-bit H; ref_gemm on rounded x.
- * Four warps, each with 32 x 32 of the 64 x 64 outputs. */
+/* y = finish(x W^T), x (rows, ld) and w (n, ld) of S, multiplied as 16-bit H; ref_gemm on rounded
+ * x. Four warps, each with 32 x 32 of the 64 x 64 outputs. */
 template <typename S, typename H>
 static __global__ void __launch_bounds__(MMA_THREADS)
     product_16(int rows, int n, int ld, const S *x, const S *w, float *y, int ldy,

@@ -1,8 +1,9 @@
-/* mark.cu - places in the order of the stream, and the time between them: events that the device stamps as
- * it comes by. They are made as they are first set; who never marks has none.
+/* mark.cu - places in the order of the stream, and the time between them: events that the device
+ * stamps as it comes by. They are made as they are first set; who never marks has none.
  *
- * Where the device has run dry the time between two marks is the host's. Not while a pass is recorded:
- * there an event would be a node of the graph, stamped by each of its launches, and be read by nobody.
+ * Where the device has run dry the time between two marks is the host's. Not while a pass is
+ * recorded: there an event would be a node of the graph, stamped by each of its launches, and be
+ * read by nobody.
  */
 #include "kernels/cuda/common.cuh"
 

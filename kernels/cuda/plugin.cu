@@ -6,10 +6,10 @@
  * (gemm_lt.cu), so that it need not be there either.
  *
  * kern_config.isa chooses among NULL, "auto" or "tile" (the default), "flat" and "strict": see enum
- * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu). Why tile is
- * the default: flat reads the keys of a stem again for every row, which is reckoned to cost about as
- * much as all else of a picture together. Why without graphs: no measurement has spoken for them yet
- * (docs/gpu.md).
+ * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu). Why
+ * tile is the default: flat reads the keys of a stem again for every row, which is reckoned to cost
+ * about as much as all else of a picture together. Why without graphs: no measurement has spoken
+ * for them yet (docs/gpu.md).
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,8 +18,8 @@
 #include "kernels/cuda/common.cuh"
 
 enum { MAJOR_LEAST = 8 }; /* compute capability: bf16 on the tensor cores */
-/* Rows of the best pass, and what must be free for the larger one: each row needs room for its lane's
- * keys and values, about 12 MiB for PAE-LaMM. Reckoned, not measured. */
+/* Rows of the best pass, and what must be free for the larger one: each row needs room for its
+ * lane's keys and values, about 12 MiB for PAE-LaMM. Reckoned, not measured. */
 enum { ROWS = 1024, ROWS_ROOMY = 2048 };
 static const uint64_t roomy_bytes = 60000000000u;
 
@@ -56,8 +56,8 @@ static int find_device(int device, struct cudaDeviceProp *prop, struct err *e) {
     return 0;
 }
 
-/* Below the CPU's, so that "auto" stays there: no kernel has run on a GPU yet. `--device cuda` takes
- * it; the score goes up to 100 with the first whole report in docs/gpu.md. */
+/* Below the CPU's, so that "auto" stays there: no kernel has run on a GPU yet. `--device cuda`
+ * takes it; the score goes up to 100 with the first whole report in docs/gpu.md. */
 static int cuda_score(void) {
     struct cudaDeviceProp prop;
     return find_device(0, &prop, NULL) == 0 ? 5 : 0;

@@ -3,8 +3,8 @@
  *     s_j = scale * (q . k_j),  m = max_j s_j,  y = sum_j exp(s_j - m) v_j / sum_j exp(s_j - m)
  *
  * computed as written, each score twice rather than kept: there is no bound on a list's length and
- * nothing here allocates. attn_full's list is all tokens of the picture; attn_tree's is the spans of
- * the row's group, then either the group's own rows up to itself or the row's tail.
+ * nothing here allocates. attn_full's list is all tokens of the picture; attn_tree's is the spans
+ * of the row's group, then either the group's own rows up to itself or the row's tail.
  */
 #include <math.h>
 

@@ -1,10 +1,12 @@
-/* bench_ops.c - each operation alone, on every kind of code, as a ratio to the reference in one run.
+/* bench_ops.c - each operation alone, on every kind of code, as a ratio to the reference in one
+ * run.
  *
  *     make bench, or build/release/tests/bench_ops [seconds for each, default 0.3]
  *
- * Shapes are those of a lamm-mini pass (512 rows, D 192, F 512, a stem of 265) and, for the products,
- * of PAE-LaMM's true widths with few rows. A figure is the median of the runs, with least and most;
- * kinds take turns run by run, so that a machine's moods hit all alike. One thread, then two.
+ * Shapes are those of a lamm-mini pass (512 rows, D 192, F 512, a stem of 265) and, for the
+ * products, of PAE-LaMM's true widths with few rows. A figure is the median of the runs, with least
+ * and most; kinds take turns run by run, so that a machine's moods hit all alike. One thread, then
+ * two.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,10 +3,10 @@
 
     LAMMD=path/to/lammd tests/cuda/run.py [--long] [SUBSTRING...]
 
-Looks at lammd-cuda.so beside the program: it exports one symbol, needs no library of NVIDIA's to be loaded,
-and holds code for the promised chips. The assembler's report beside the objects says that no kernel
-spills registers and that the hot ones have no stack. Ends with `N passed, N failed, N skipped`.
-"""
+Looks at lammd-cuda.so beside the program: it exports one symbol, needs no library of NVIDIA's to be
+loaded, and holds code for the promised chips. The assembler's report beside the objects says
+that no kernel spills registers and that the hot ones have no stack. Ends with `N passed, N
+failed, N skipped`. """
 import os
 import re
 import subprocess

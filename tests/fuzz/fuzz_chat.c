@@ -1,5 +1,5 @@
-/* fuzz_chat.c - bytes as the JSON body of /v1/chat/completions. What is understood has turns that an
- * engine may be asked; what is refused becomes a problem that is itself valid JSON. */
+/* fuzz_chat.c - bytes as the JSON body of /v1/chat/completions. What is understood has turns that
+ * an engine may be asked; what is refused becomes a problem that is itself valid JSON. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

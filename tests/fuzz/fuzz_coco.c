@@ -1,5 +1,5 @@
-/* fuzz_coco.c - two bytes of width and height, then JSON, as the segmentation of a COCO annotation. What
- * is accepted is a mask of just that size. */
+/* fuzz_coco.c - two bytes of width and height, then JSON, as the segmentation of a COCO annotation.
+ * What is accepted is a mask of just that size. */
 #include <stddef.h>
 #include <stdint.h>
 

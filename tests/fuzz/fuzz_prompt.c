@@ -1,6 +1,6 @@
-/* fuzz_prompt.c - bytes as what users write: sentences, questions, a chat of several turns. Whatever
- * becomes a prompt holds exactly the pictures that were sent, and a control piece only where a turn
- * ends or begins.
+/* fuzz_prompt.c - bytes as what users write: sentences, questions, a chat of several turns.
+ * Whatever becomes a prompt holds exactly the pictures that were sent, and a control piece only
+ * where a turn ends or begins.
  *
  * The first byte picks the task, the second says how many pictures; zero bytes cut the rest into
  * texts, which are questions and answers in turn.

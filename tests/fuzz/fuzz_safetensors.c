@@ -1,4 +1,5 @@
-/* fuzz_safetensors.c - bytes as a weights file. Whatever opens must be readable to the last byte. */
+/* fuzz_safetensors.c - bytes as a weights file. Whatever opens must be readable to the last
+ * byte. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

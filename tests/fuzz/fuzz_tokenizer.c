@@ -1,5 +1,5 @@
-/* fuzz_tokenizer.c - bytes as a tokenizer.model. Whatever opens must encode and decode any text, and
- * compile to a grammar or say why not. */
+/* fuzz_tokenizer.c - bytes as a tokenizer.model. Whatever opens must encode and decode any text,
+ * and compile to a grammar or say why not. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

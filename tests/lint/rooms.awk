@@ -31,7 +31,8 @@ BEGIN {
     grant("engine/unit/", base down "kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
 
-    # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state -> store
+    # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
+    # store
     grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
     grant("api/store/", base " engine/engine.h api/store/")
     grant("api/state.", down = base " engine/engine.h media/ api/api.h api/wire/ api/store/ api/state.h")

@@ -28,9 +28,10 @@ product=$(find $rooms -name '*.[ch]' | sort)
 cuda=$(find kernels/cuda -name '*.cu' -o -name '*.cuh' | sort)
 # Text that sources include.
 parts=$(find $rooms -name '*.inc' | sort)
-# Where comments and parts have their width. SETTLED=all looks at the whole tree.
-settled=${SETTLED:-'cli server data media tests/unit/cli tests/unit/server tests/unit/data
-    tests/unit/media tests/http tests/eval tests/lint'}
+# Where comments and parts have their width: all of C, and the scripts beside it that were gone
+# through. SETTLED=all looks at the whole tree.
+settled=${SETTLED:-"$rooms tests/unit tests/http tests/eval tests/lint tests/cuda tests/bench
+    tests/fuzz tests/plugin"}
 is_settled() { # of the names on standard input, those that lie there
     case $settled in
         all) cat ;;

@@ -2,9 +2,9 @@
 #
 #     awk -f words.awk PAGE SOURCES
 #
-# An entry of the chapter "Words" begins `* *word*`. Each word must be a part of some identifier of the
-# sources (`lane` of lane_new, `pick` of picks_max), or stand in the text of a door, a header by which a
-# room is entered. Of a term in two words each must. A word is explained once.
+# An entry of the chapter "Words" begins `* *word*`. Each word must be a part of some identifier of
+# the sources (`lane` of lane_new, `pick` of picks_max), or stand in the text of a door, a header by
+# which a room is entered. Of a term in two words each must. A word is explained once.
 
 BEGIN { DOOR = "^(engine/engine|api/api|kernels/kern|server/serve|cli/cmd|(data|media)/[a-z]*)[.]h$" }
 

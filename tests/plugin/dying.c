@@ -1,5 +1,5 @@
-/* dying.c - a plugin for the tests of the whole program: the reference as "cuda", whose device is lost
- * when the first answer is fetched from it. */
+/* dying.c - a plugin for the tests of the whole program: the reference as "cuda", whose device is
+ * lost when the first answer is fetched from it. */
 #include "kernels/ref/ref.h"
 
 static int dying_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {

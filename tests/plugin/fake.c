@@ -1,5 +1,6 @@
 /* fake.c - plugins for the tests of the loader: FAKE_good is whole but has no device, FAKE_weak has
- * one that is no better than the CPU, every other one is wrong in one way. Compiled once for each. */
+ * one that is no better than the CPU, every other one is wrong in one way. Compiled once for
+ * each. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,12 +1,13 @@
 #!/bin/sh
-# floors.sh COMMAND... - run a `lammd bench` of PAE-LaMM's sizes, and put beside what has one its floor: what
-# its multiply-adds take at TFLOPS, by the count of docs/model.md. Of an act the floor holds 5 steps that read
-# the decoder's 13.0 GB of weights at GBS. Both are to be the card's own, `bench_cuda floors`; else an H200's.
-# A line is passed on when it comes, so that whoever runs out of time has seen what was measured. The exit
-# status is the command's.
+# floors.sh COMMAND... - run a `lammd bench` of PAE-LaMM's sizes, and put beside what has one its
+# floor: what its multiply-adds take at TFLOPS, by the count of docs/model.md. Of an act the floor
+# holds 5 steps that read the decoder's 13.0 GB of weights at GBS. Both are to be the card's own,
+# `bench_cuda floors`; else an H200's. A line is passed on when it comes, so that whoever runs out
+# of time has seen what was measured. The exit status is the command's.
 set -u
 
-# LINE MS FLOOR: the line, and behind it the floor, a formula of t (TFLOPS) and g (GBS) in ms, and its share.
+# LINE MS FLOOR: the line, and behind it the floor, a formula of t (TFLOPS) and g (GBS) in ms, and
+# its share.
 beside() {
     printf '%s' "$1"
     awk -v ms="$2" -v t="${TFLOPS:-790}" -v g="${GBS:-4300}" \

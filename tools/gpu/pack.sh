@@ -1,9 +1,9 @@
 #!/bin/sh
-# pack.sh [--emulated] [OUT.tar.gz] - everything that report.sh needs on a machine which can't build it: the
-# program, the plugin, the tests, the small models, and the libraries that a bare machine lacks. Run from the
-# root of a checkout. --emulated packs the card that runs on a processor (tests/cuda/emu) instead of the plugin,
-# with a stand-in for cuBLASLt and a model small enough for it: to rehearse. Says how large the bundle is, the
-# tree, and both together, which may be 64 MiB.
+# pack.sh [--emulated] [OUT.tar.gz] - everything that report.sh needs on a machine which can't build
+# it: the program, the plugin, the tests, the small models, and the libraries that a bare machine
+# lacks. Run from the root of a checkout. --emulated packs the card that runs on a processor
+# (tests/cuda/emu) instead of the plugin, with a stand-in for cuBLASLt and a model small enough for
+# it: to rehearse. Says how large the bundle is, the tree, and both together, which may be 64 MiB.
 set -eu
 emulated=
 if [ "${1:-}" = --emulated ]; then

@@ -1,15 +1,16 @@
 #!/bin/sh
-# report.sh [--part 1|2] [BUNDLE.tar.gz] - all that a GPU has to tell about lammd, in two parts of less than
-# eight minutes: 1 is it right, and how fast at the paper's sizes; 2 PyTorch beside it, and what else could be
-# chosen. Without --part both, one after the other.
+# report.sh [--part 1|2] [BUNDLE.tar.gz] - all that a GPU has to tell about lammd, in two parts of
+# less than eight minutes: 1 is it right, and how fast at the paper's sizes; 2 PyTorch beside it,
+# and what else could be chosen. Without --part both, one after the other.
 #
-# BUNDLE is what pack.sh made; its own report.sh takes over. Without one, from a checkout, it builds first (nvcc,
-# make, gcc). Needs no network. Set from outside: OUT (./gpu-report), where report.md and logs.tar.gz go and
-# nothing else; BUDGET, seconds of a part (460); WORK, a folder for all else (one in TMPDIR that is gone afterwards).
+# BUNDLE is what pack.sh made; its own report.sh takes over. Without one, from a checkout, it builds
+# first (nvcc, make, gcc). Needs no network. Set from outside: OUT (./gpu-report), where report.md
+# and logs.tar.gz go and nothing else; BUDGET, seconds of a part (460); WORK, a folder for all else
+# (one in TMPDIR that is gone afterwards).
 #
-# Each step has a log, an exit status, and seconds it may take. report.md is written anew after each of them,
-# and printed last, also by a part that runs out of time or is told to end. Exit status: 0 all was right, 1
-# something was not or did not run, 2 there is no device or the call was wrong.
+# Each step has a log, an exit status, and seconds it may take. report.md is written anew after each
+# of them, and printed last, also by a part that runs out of time or is told to end. Exit status: 0
+# all was right, 1 something was not or did not run, 2 there is no device or the call was wrong.
 set -u
 FORMAT=2               # of bundles: what lies where. pack.sh reads it here
 LT=libcublasLt.so.13   # what the plugin looks for
@@ -117,8 +118,9 @@ not_right() {
     red "RED: $current: $1"
 }
 
-# step NAME SECONDS EXPECTED DIGEST COMMAND...: run it within its seconds and what is left of the part. EXPECTED is
-# what it is reckoned to take on a card; DIGEST the function that makes a section of its log.
+# step NAME SECONDS EXPECTED DIGEST COMMAND...: run it within its seconds and what is left of the
+# part. EXPECTED is what it is reckoned to take on a card; DIGEST the function that makes a section
+# of its log.
 step() {
     current=$1 most=$2 expected=$3 digest=$4 log=$P/$1.log
     shift 4
@@ -166,7 +168,8 @@ ended() {
     { printf '\n## %s: %s\n\n' "$current" "$status" && "$digest" "$log"; } >"$P/$current.md"
     compose 'so far'
 }
-# A device that went on by a slower way says so: engines in their log, bench_cuda in a line. Each way counts once.
+# A device that went on by a slower way says so: engines in their log, bench_cuda in a line. Each
+# way counts once.
 slower() {
     sed -n 's/.*event=device_note //p; s/^note: //p' "$log" | sort -u >"$P/notes"
     while IFS= read -r text; do
@@ -182,8 +185,8 @@ skipped() {
 
 # ---- the report ----
 
-# WORD: what the title says of a part. A part's report is its summary, the table, and a section for each step, the
-# most important first; what is too much for MOST bytes stays in the logs.
+# WORD: what the title says of a part. A part's report is its summary, the table, and a section for
+# each step, the most important first; what is too much for MOST bytes stays in the logs.
 compose() {
     title="FAILED, $failed faults in $(grep -c . "$P/steps") steps"
     [ "$failed" != 0 ] || title="all $(grep -c '| ok |' "$P/steps") steps right"
@@ -243,7 +246,8 @@ begin() { # PART
         echo "- nvcc: $(nvcc --version 2>/dev/null | sed -n 's/.*release //p')"
     } >"$P/head"
 }
-# Copy and product of the card itself, which floors are made of. Without a device there is nothing to be done.
+# Copy and product of the card itself, which floors are made of. Without a device there is nothing
+# to be done.
 card() {
     ours card 40 4 d_whole "$T/bench_cuda" ${emulated:+--tiny} floors
     case $rc in
@@ -278,8 +282,8 @@ build() {
         all "$T/run-kernels" "$T/run-engine" "$T/bench_cuda"
 }
 
-# The paper's sizes, weights from a seed: 14 GB are made and sent before the first question. Rehearsed with a model
-# that an emulated card gets through.
+# The paper's sizes, weights from a seed: 14 GB are made and sent before the first question.
+# Rehearsed with a model that an emulated card gets through.
 seeded='--shape pae-lamm-7b --weights random:1 --device cuda --isa tile'
 runs='--quick --repeat 2' mini='--quick --repeat 3'
 kernels='_cuda cublaslt' models=_cuda

@@ -1,5 +1,5 @@
-/* control.h - what a test may ask of the emulated card, and what it can make it refuse. Found by its
- * name in the plugin (dlsym); a real one has nothing of the kind. C11 and C++. */
+/* control.h - what a test may ask of the emulated card, and what it can make it refuse. Found by
+ * its name in the plugin (dlsym); a real one has nothing of the kind. C11 and C++. */
 #ifndef TESTS_CUDA_EMU_CONTROL_H
 #define TESTS_CUDA_EMU_CONTROL_H
 

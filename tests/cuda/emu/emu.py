@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""emu.py IN.cu OUT.cc - a CUDA source for an ordinary compiler: launches become emu_launch (emu.h), and dynamic
-shared memory the emulator's. All else is as it was, line by line."""
+"""emu.py IN.cu OUT.cc - a CUDA source for an ordinary compiler: launches become emu_launch (emu.h),
+and dynamic shared memory the emulator's. All else is as it was, line by line."""
 import re
 import sys
 

@@ -1,6 +1,6 @@
-/* fake_lt.h - what a test may ask of the stand-in for cuBLASLt, and what it can make it refuse. Found by
- * its name in the library that the plugin has loaded; the real one has nothing of the kind. C11 and
- * C++. */
+/* fake_lt.h - what a test may ask of the stand-in for cuBLASLt, and what it can make it refuse.
+ * Found by its name in the library that the plugin has loaded; the real one has nothing of the
+ * kind. C11 and C++. */
 #ifndef TESTS_CUDA_EMU_FAKE_LT_H
 #define TESTS_CUDA_EMU_FAKE_LT_H
 

@@ -127,7 +127,8 @@ TEST(ask_wakes_after_each_pass_only_when_wanted) {
     close_asking(&a);
 }
 
-/* The engine's words about a text reach the client, under the field's name; nothing else of it does. */
+/* The engine's words about a text reach the client, under the field's name; nothing else of it
+ * does. */
 TEST(ask_refusals) {
     static const struct {
         int refuse;

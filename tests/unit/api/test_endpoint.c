@@ -1,5 +1,5 @@
-/* The skeleton of a call, with a row whose hooks keep a diary: in which order they are called, which
- * fault wins, when a state is given back. */
+/* The skeleton of a call, with a row whose hooks keep a diary: in which order they are called,
+ * which fault wins, when a state is given back. */
 #include "api/endpoint.h"
 
 #include <stdio.h>
@@ -119,7 +119,8 @@ static void close_request(struct request *q) {
     rig_close(&q->r);
 }
 
-/* One step of a call to `at`, with a picture of `bytes` bytes (0: none) and width=... in the query. */
+/* One step of a call to `at`, with a picture of `bytes` bytes (0: none) and width=... in the
+ * query. */
 static void send_to(struct request *q, const struct api_route *at, const char *accept,
                     const char *width, size_t bytes) {
     q->query = (struct api_field){

@@ -70,7 +70,8 @@ TEST(routes_allow_names_every_method_of_the_path) {
     }
 }
 
-/* Nothing but POST and PUT has a body; two calls take JSON alone, so no picture's size counts there. */
+/* Nothing but POST and PUT has a body; two calls take JSON alone, so no picture's size counts
+ * there. */
 TEST(routes_body_limits) {
     static const struct api_options larger[] = {{.json_max = 1000, .picture_max = 300},
                                                 {.json_max = 1000, .picture_max = 3000}};
@@ -92,7 +93,8 @@ TEST(routes_body_limits) {
     }
 }
 
-/* A worker of their own answers what somebody counts the moments of; health is not logged each time. */
+/* A worker of their own answers what somebody counts the moments of; health is not logged each
+ * time. */
 TEST(routes_pace) {
     static const char *const quick[] = {"/v1/act", "/v1/act/sessions/{id}"};
     static const char *const watched[] = {"/livez",        "/readyz", "/metrics",

@@ -1,4 +1,5 @@
-/* test_err.c - the first error wins, contexts stack up in front, texts are cut and never overrun. */
+/* test_err.c - the first error wins, contexts stack up in front, texts are cut and never
+ * overrun. */
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -95,8 +95,8 @@ TEST_16BIT(gemm_16bit_row_has_the_same_bits_in_any_company) {
     }
 }
 
-/* More rows than a stage holds, of x or, where y is not aligned, of sums: they go piece by piece, and
- * nobody can tell. */
+/* More rows than a stage holds, of x or, where y is not aligned, of sums: they go piece by piece,
+ * and nobody can tell. */
 TEST_16BIT(gemm_16bit_takes_more_rows_than_fit) {
     static const struct {
         int m, n, k, pad; /* 256 and 128 rows fit: kernels/cuda/sizes.h */

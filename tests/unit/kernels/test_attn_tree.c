@@ -180,8 +180,8 @@ POOL_TEST(attn_tree_is_right_for_stems_lanes_and_what_lies_between) {
     }
 }
 
-/* Lanes behind stems that end anywhere in a kernel's block of keys, with tails of several such blocks or of
- * nothing, long and short ones next to each other. */
+/* Lanes behind stems that end anywhere in a kernel's block of keys, with tails of several such
+ * blocks or of nothing, long and short ones next to each other. */
 POOL_TEST(attn_tree_tails_are_as_long_as_they_like) {
     static const int stems[] = {1, 31, 32, 53, 95};
     struct pool p;
@@ -226,7 +226,8 @@ POOL_TEST(attn_tree_survives_large_scores) {
         CHECK(isfinite(y[i]) && fabsf(y[i]) < 10);
 }
 
-/* The heart of the product, in three parts. One: every row of a pass, alone in a pass of its own. */
+/* The heart of the product, in three parts. One: every row of a pass, alone in a pass of its
+ * own. */
 POOL_TEST(attn_tree_row_has_the_same_bits_alone) {
     struct pool p;
     pool_make(r, &p, type, 2, 24);

@@ -83,7 +83,8 @@ TEST(card_takes_the_tile_mode_by_itself_cuda_flat) {
     }
 }
 
-/* Two thousand rows where more than 60 GB may be used, whether the card ends there or a cap does. */
+/* Two thousand rows where more than 60 GB may be used, whether the card ends there or a cap
+ * does. */
 TEST(card_with_room_takes_more_rows_a_pass_cuda_flat) {
     static const uint64_t enough = 60000000000u, spare = 256 << 20; /* plugin.cu */
     static const struct {

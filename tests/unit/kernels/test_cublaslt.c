@@ -1,7 +1,7 @@
-/* test_cublaslt.c - products by cuBLASLt when it refuses: the answer is our own product's, the device lives,
- * one line of the log says so, and the bits never go back. The stand-in of the emulated card
- * (tests/cuda/emu/fake_lt.cc) plays it. And a card that has none fails. So no test here is named _cuda: that
- * runs on the emulated card without the stand-in as well. */
+/* test_cublaslt.c - products by cuBLASLt when it refuses: the answer is our own product's, the
+ * device lives, one line of the log says so, and the bits never go back. The stand-in of the
+ * emulated card (tests/cuda/emu/fake_lt.cc) plays it. And a card that has none fails. So no test
+ * here is named _cuda: that runs on the emulated card without the stand-in as well. */
 #include <dlfcn.h>
 
 #include "kernels/base/half.h"
@@ -96,7 +96,8 @@ static struct kern_mat *matrix(struct card *c, int kind) {
     return m;
 }
 
-/* What a product is beside its matrix and rows: with `pad` y is not aligned, and goes through a stage. */
+/* What a product is beside its matrix and rows: with `pad` y is not aligned, and goes through a
+ * stage. */
 struct way {
     int has_bias, accumulate, pad;
     enum kern_act act;
@@ -182,8 +183,8 @@ TEST_LIMIT(cublaslt_that_fails_is_replaced_for_good, 120) {
     card_close(&c);
 }
 
-/* Of what the heuristic offers first nothing will do; with an algorithm that does not take what comes, calls
- * would fail. A head's logits lie as far apart as the widest head's. */
+/* Of what the heuristic offers first nothing will do; with an algorithm that does not take what
+ * comes, calls would fail. A head's logits lie as far apart as the widest head's. */
 TEST(cublaslt_algorithm_takes_rows_and_strides_that_come) {
     static const int counts[] = {1, 7, 16, 33}, strides[] = {N, N + 4, 32000};
     struct card c;
@@ -282,8 +283,8 @@ TEST(cublaslt_without_an_algorithm_is_told_once) {
     card_close(&c);
 }
 
-/* While a pass is recorded it may be the capture that failed: the pass comes again, plainly, and only
- * then the matrix goes over. */
+/* While a pass is recorded it may be the capture that failed: the pass comes again, plainly, and
+ * only then the matrix goes over. */
 TEST(cublaslt_that_fails_in_a_recorded_pass_is_tried_again) {
     struct card c;
     float own[M * LD_MOST], got[M * LD_MOST];

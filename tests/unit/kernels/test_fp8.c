@@ -1,5 +1,5 @@
-/* test_fp8.c - products by fp8 matrices: e4m3 on both sides, a scale for each row. The rounding of x
- * and of w is defined to the bit (kern.h), so what is left to differ is the f32 sum. */
+/* test_fp8.c - products by fp8 matrices: e4m3 on both sides, a scale for each row. The rounding of
+ * x and of w is defined to the bit (kern.h), so what is left to differ is the f32 sum. */
 #include "kernels/base/half.h"
 #include "tests/unit/kernels/plain.h"
 #include "tests/unit/kernels/rig.h"
@@ -129,7 +129,8 @@ FP8_TEST(gemm_fp8_row_has_the_same_bits_in_any_company) {
     }
 }
 
-/* Magnitudes that lie far apart, nothing at all, and what is no number, each in a row of its own. */
+/* Magnitudes that lie far apart, nothing at all, and what is no number, each in a row of its
+ * own. */
 FP8_TEST(gemm_fp8_takes_rows_of_any_magnitude) {
     enum { K = 3, N = 4 };
     float w[N * K] = {1, 0.5f, -1, 1e-30f, 0, 0, 0, -1e30f, 0, 0, 0, 0};

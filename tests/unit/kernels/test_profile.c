@@ -1,5 +1,5 @@
-/* test_profile.c - the device that times another one: the same bits, a line for each kind of work, and nothing
- * left behind. */
+/* test_profile.c - the device that times another one: the same bits, a line for each kind of work,
+ * and nothing left behind. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -129,7 +129,8 @@ TEST(profile_says_what_it_lacks_and_leaves_nothing) {
 
 /* ---- marks ---- */
 
-/* A device whose clock a test reads from: 1 ms from each mark to the next, and it is known who waited. */
+/* A device whose clock a test reads from: 1 ms from each mark to the next, and it is known who
+ * waited. */
 static struct {
     const struct kern_ops *ref;
     int waits, readings, marks, is_lost;

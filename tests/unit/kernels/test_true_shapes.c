@@ -1,10 +1,11 @@
-/* test_true_shapes.c - a row of a product has the same bits in any company, at the shapes of PAE-LaMM and at
- * the numbers of rows that passes have: what the same answer for a pixel alone and among thousands stands
- * on. No attribute of an algorithm of cuBLASLt's proves it, only bytes do.
+/* test_true_shapes.c - a row of a product has the same bits in any company, at the shapes of
+ * PAE-LaMM and at the numbers of rows that passes have: what the same answer for a pixel alone and
+ * among thousands stands on. No attribute of an algorithm of cuBLASLt's proves it, only bytes do.
  *
- * All rows go once, and that is what each row is held to. Then runs of them go, of many lengths, that have one
- * row of all at their beginning, in their middle and at their end; it and the run's outermost rows must
- * have the bytes they had. An emulated card gets everything divided. Skipped without a device. */
+ * All rows go once, and that is what each row is held to. Then runs of them go, of many lengths,
+ * that have one row of all at their beginning, in their middle and at their end; it and the run's
+ * outermost rows must have the bytes they had. An emulated card gets everything divided. Skipped
+ * without a device. */
 #include <stdio.h>
 #include <stdlib.h>
 

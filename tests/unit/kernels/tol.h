@@ -7,7 +7,8 @@
  * are no constants per test: who wants to be less exact must say so here.
  *
  * Where a backend rounds to 16 bits on the way (rig_is_16bit), the plain version is given rounded
- * inputs, and tiny is one unit of that type, 2^-10 or 2^-7: it also rounds the weights of a softmax.
+ * inputs, and tiny is one unit of that type, 2^-10 or 2^-7: it also rounds the weights of a
+ * softmax.
  */
 #ifndef TESTS_UNIT_KERNELS_TOL_H
 #define TESTS_UNIT_KERNELS_TOL_H

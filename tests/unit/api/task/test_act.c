@@ -179,7 +179,8 @@ TEST(act_defaults_are_read_strictly) {
     rig_close(&r);
 }
 
-/* In a form a default is JSON text, of whatever kind; quotes are lost on the way from many a shell. */
+/* In a form a default is JSON text, of whatever kind; quotes are lost on the way from many a
+ * shell. */
 TEST(act_defaults_in_a_form) {
     static const char *const said[] = {"5",    "\"LEFTFIRE\"", "{\"id\":5}", "LEFTFIRE",
                                        "JUMP", "\xff",         "LEFTFIRE\0"};

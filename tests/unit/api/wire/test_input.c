@@ -1,5 +1,5 @@
-/* Reading a request from plain bytes: no call, no engine, no API. The same fields in a query, a form
- * and JSON give the same values and the same faults; the first fault wins. */
+/* Reading a request from plain bytes: no call, no engine, no API. The same fields in a query, a
+ * form and JSON give the same values and the same faults; the first fault wins. */
 #include "api/wire/input.h"
 
 #include <string.h>
