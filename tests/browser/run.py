@@ -50,7 +50,8 @@ def start_server():
     if not os.path.exists(os.path.join(model, "model.safetensors")):
         model = os.path.join(ROOT, "tests/golden/tiny")
     with open(ARTIFACTS + "/browser-server.log", "w") as log:
-        server = subprocess.Popen([program, "serve", "--listen", "127.0.0.1:0", "--model", model],
+        server = subprocess.Popen([program, "serve", "--listen", "127.0.0.1:0", "--model", model,
+                                   "--request-timeout=3600", "--idle-timeout=3600"],
                                   stdout=subprocess.PIPE, stderr=log, text=True)
     for line in server.stdout:
         found = re.search(r"listening on (http://\S+)", line)

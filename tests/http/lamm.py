@@ -24,6 +24,8 @@ MINI = os.path.join(ROOT, "models/lamm-mini")
 TINY = os.path.join(ROOT, "tests/golden/tiny")
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
+# A machine may be busy; a test of a timeout names its own behind these.
+PATIENT = [f"--{name}-timeout=3600" for name in ("header", "body", "request", "idle", "drain")]
 contract = Contract(os.path.join(ROOT, "openapi.yaml"))
 
 
@@ -48,7 +50,7 @@ class Reply:
 class Server:
     def __init__(self, *options, model=MINI, env=None):
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", model, *options],
+            [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", model, *PATIENT, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
         line = self.process.stdout.readline()
         found = re.match(r"listening on http://127\.0\.0\.1:(\d+)$", line)
