@@ -21,7 +21,7 @@
 #include "server/http/accept.h"
 #include "server/life.h"
 
-enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 2000 };
+enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000 };
 
 struct server {
     struct life life;
