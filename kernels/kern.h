@@ -41,6 +41,7 @@ enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 struct kern;
 struct kern_mat;
 struct kern_ops;
+typedef void kern_issue_fn(void *ud); /* see kern_ops.pass */
 
 /* An address in the memory of a device. */
 struct kern_ptr {
@@ -80,7 +81,7 @@ struct kern_stats {
     uint64_t most_bytes;  /* that may be held: memory_max, or what was free at open if that is less;
                              0: nobody knows, as of a host's own memory */
     uint64_t allocations; /* device allocations since open */
-    uint64_t replays;     /* passes that were recorded and then ran, see begin */
+    uint64_t replays;     /* passes that were recorded and then ran, see kern_ops.pass */
 };
 
 /* ---- weights ---------------------------------------------------------------------------------
@@ -295,20 +296,19 @@ struct kern_ops {
      * after a fall-back (see kern_config.note). */
     int (*mat_describe)(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 
-    /* order: a backend that can may record what comes between begin and end, and run it as a whole
-     * at end. So only forward operations come between them, and what they are told lives until end.
-     * Passes of one `key` are the same operations in the same order, of about the same sizes. end
-     * gives 1 when nothing of the pass has happened: issue it again then, begin and end included.
-     * It does so once for a device at most. sync waits and reports a lost device. */
-    void (*begin)(struct kern *k, uint64_t key);
-    int (*end)(struct kern *k);
+    /* order: pass has `issue` issue the forward operations of a pass, and nothing else. Passes of one
+     * `key` are the same operations in the same order, of about the same sizes: a backend may record
+     * what is issued and run it as a whole. If that fails, nothing of the pass has happened, and
+     * `issue` is called once more: so it must do the same each time, and what the operations are told
+     * lives until pass returns. sync waits and reports a lost device. */
+    void (*pass)(struct kern *k, uint64_t key, kern_issue_fn *issue, void *ud);
     int (*sync)(struct kern *k, struct err *e);
     void (*stats)(struct kern *k, struct kern_stats *out);
 
     /* time: mark sets mark i, one of KERN_MARKS, behind all that was issued so far, and doesn't
      * wait. marked waits for marks 0 .. n-1, which were set in this order, and gives the
      * nanoseconds between each two: ns[i] from mark i to mark i+1, n-1 of them. A lost device gives
-     * E_DEVICE and no times. Neither comes between begin and end. */
+     * E_DEVICE and no times. Neither is called while a pass is issued. */
     void (*mark)(struct kern *k, int i);
     int (*marked)(struct kern *k, int n, uint64_t *ns, struct err *e);
 

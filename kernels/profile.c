@@ -9,7 +9,7 @@
  * times are read where the caller waits anyway, in get and sync, or where there are no marks left.
  * What comes between two operations and is none - a put, a copy, a rest - has a mark behind it, and
  * counts for nobody. The gap between two operations of a pass counts with the second one: so the
- * sum is what passes take on the device. begin and end stay here: no mark can be set in a pass that
+ * sum is what passes take on the device. pass stays here: no mark can be set in a pass that
  * is recorded, so a device that would record passes ("+graphs") runs them as they are issued, and
  * gaps are as large as they are then. Written to kern_config.profile when it is closed. Thread: the
  * owner's.
@@ -195,10 +195,9 @@ static void profile_copy(struct kern *p, struct kern_ptr dst, struct kern_ptr sr
 }
 static enum kern_dtype profile_pool_dtype(const struct kern *p) { return p->ops->pool_dtype(p->k); }
 static int profile_pass_rows(const struct kern *p) { return p->ops->pass_rows(p->k); }
-static void profile_begin(struct kern *p, uint64_t key) { (void)p, (void)key; }
-static int profile_end(struct kern *p) {
-    (void)p;
-    return 0;
+static void profile_pass(struct kern *p, uint64_t key, kern_issue_fn *issue, void *ud) {
+    (void)p, (void)key;
+    issue(ud);
 }
 static int profile_sync(struct kern *p, struct err *e) {
     int rc = p->ops->sync(p->k, e);
@@ -291,8 +290,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .mat_new = profile_mat_new,
                                       .mat_free = profile_mat_free,
                                       .mat_describe = profile_mat_describe,
-                                      .begin = profile_begin,
-                                      .end = profile_end,
+                                      .pass = profile_pass,
                                       .sync = profile_sync,
                                       .stats = profile_stats,
                                       .mark = profile_mark,

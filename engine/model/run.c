@@ -5,10 +5,21 @@
  */
 #include "engine/model/internal.h"
 
-/* Which passes are alike, see begin in kern.h: one of these, with more in the lower 48 bits. */
+/* Which passes are alike, see kern_ops.pass: one of these, with more in the lower 48 bits. */
 static const uint64_t KEY_VIT = UINT64_C(1) << 48, KEY_LLAMA = UINT64_C(2) << 48;
 
 typedef void issue_fn(struct model *m, const void *what);
+
+struct issued {
+    struct model *m;
+    issue_fn *issue;
+    const void *what;
+};
+
+static void issue_one(void *ud) {
+    const struct issued *i = ud;
+    i->issue(i->m, i->what);
+}
 
 /* Issue the operations of one picture or pass. Calls with equal keys issue the same operations in
  * the same order. */
@@ -17,10 +28,8 @@ static void run_ops(struct model *m, uint64_t key, issue_fn *issue, const void *
         issue(m, what);
         return;
     }
-    do {
-        m->ops->begin(m->k, key);
-        issue(m, what);
-    } while (m->ops->end(m->k));
+    struct issued i = {m, issue, what};
+    m->ops->pass(m->k, key, issue_one, &i);
 }
 
 /* ---- pictures ---- */

@@ -143,8 +143,10 @@ float *cpu_scratch(struct kern *k, struct cpu_scratch *s, size_t floats) {
 
 /* ---- order ---- */
 
-static void cpu_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
-static int cpu_end(struct kern *k) { return (void)k, 0; }
+static void cpu_pass(struct kern *k, uint64_t key, kern_issue_fn *issue, void *ud) {
+    (void)k, (void)key;
+    issue(ud);
+}
 static int cpu_sync(struct kern *k, struct err *e) {
     (void)k, (void)e;
     return 0;
@@ -215,8 +217,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .mat_new = cpu_mat_new,
                                   .mat_free = cpu_mat_free,
                                   .mat_describe = cpu_mat_describe,
-                                  .begin = cpu_begin,
-                                  .end = cpu_end,
+                                  .pass = cpu_pass,
                                   .sync = cpu_sync,
                                   .stats = cpu_stats,
                                   .mark = cpu_mark,

@@ -108,8 +108,7 @@ void cuda_ring_send(struct kern *k, char *dst, const char *from, size_t bytes);
 void graphs_open(struct kern *k);
 void graphs_close(struct kern *k);
 bool graphs_record(const struct kern *k); /* is what is issued now recorded? */
-void cuda_begin(struct kern *k, uint64_t key);
-int cuda_end(struct kern *k);
+void cuda_pass(struct kern *k, uint64_t key, kern_issue_fn *issue, void *ud);
 
 /* mark.cu */
 void marks_close(struct kern *k);

@@ -7,9 +7,9 @@
  * Each pass is captured afresh, so its arguments - counts of rows, addresses, plans - are its own
  * and always right. Only the executable graph is kept from pass to pass:
  *
- *     begin(key)  the key is new:   note it; the pass runs as it is issued
- *                 it came before:   capture the stream
- *     end         captured:         (key, count of nodes) has an executable graph?
+ *     pass(key)   the key is new:   note it; the pass runs as it is issued
+ *                 it came before:   capture the stream while it is issued
+ *                                   (key, count of nodes) has an executable graph?
  *                                       bring the new arguments into it, or, where the driver
  *                                       refuses, or there is none: make one from what was captured
  *                                   launch it
@@ -19,11 +19,11 @@
  * ours to decide (gemm.cu).
  *
  * Invariants:
- * 1. What was captured has not run. Whatever fails between begin and the launch, and be it a kernel
- *    that is refused, leaves the pass undone: capture ends, the counts go back, the note of the
- *    error is wiped, graphs stay off for good, and end says that the pass is to be issued again,
- *    which then runs plainly. A device that is really lost says so again at the next call.
- * 2. Between begin and end nothing waits, copies or allocates (kern.h): must(), in mem.cu.
+ * 1. What was captured has not run. If anything fails before the launch, even a kernel that is
+ *    refused, the pass has not run: capture ends, the counts go back, the note of the error is wiped,
+ *    graphs stay off for good, and the pass is issued once more, which then runs plainly. A device
+ *    that is really lost says so again at the next call.
+ * 2. While a pass is issued nothing waits, copies or allocates (kern.h): must(), in mem.cu.
  * 3. The capture is relaxed. The other modes refuse calls that could meet a capture of others by
  *    the legacy stream, which we have none of. And they would refuse what is harmless: a library
  *    that loads a kernel or allocates in the middle of a pass, and, in global mode, another thread
@@ -42,7 +42,7 @@ struct graphs {
     cudaGraphExec_t exec[MADE]; /* by place in `made` */
     bool is_off, is_recording;
     uint64_t key;             /* of the pass that is recorded */
-    struct kern_stats before; /* as they were at its begin */
+    struct kern_stats before; /* as they were before it */
 };
 
 void graphs_open(struct kern *k) {
@@ -62,7 +62,8 @@ void graphs_close(struct kern *k) {
 
 bool graphs_record(const struct kern *k) { return k->graphs && k->graphs->is_recording; }
 
-void cuda_begin(struct kern *k, uint64_t key) {
+/* Capture what comes, if that may be. */
+static void begin(struct kern *k, uint64_t key) {
     struct graphs *g = k->graphs;
     must(!graphs_record(k));
     CUDA_TRY(k, cudaSetDevice(k->device));
@@ -116,9 +117,10 @@ static cudaError_t launch(struct kern *k, cudaGraph_t graph) {
     return rc == cudaSuccess ? cudaGraphLaunch(g->exec[at], k->stream) : rc;
 }
 
-int cuda_end(struct kern *k) {
+/* Run what was captured. False: nothing of it has run. */
+static bool end(struct kern *k) {
     struct graphs *g = k->graphs;
-    if (!graphs_record(k)) return 0;
+    if (!graphs_record(k)) return true;
     g->is_recording = false;
     cudaGraph_t graph = NULL;
     cudaError_t rc = cudaStreamEndCapture(k->stream, &graph);
@@ -128,11 +130,20 @@ int cuda_end(struct kern *k) {
     if (graph) (void)cudaGraphDestroy(graph);
     if (rc == cudaSuccess) {
         k->stats.replays++;
-        return 0;
+        return true;
     }
     (void)cudaGetLastError();
     g->is_off = true;
     k->stats = g->before;
-    k->lost = {}; /* it was well at begin */
-    return 1;
+    k->lost = {}; /* it was well before */
+    return false;
+}
+
+void cuda_pass(struct kern *k, uint64_t key, kern_issue_fn *issue, void *ud) {
+    begin(k, key);
+    issue(ud);
+    if (end(k)) return;
+    begin(k, key); /* graphs are off: it captures nothing */
+    issue(ud);
+    must(end(k));
 }

@@ -134,8 +134,10 @@ static int ref_mat_describe(const struct kern *k, const struct kern_mat *m, char
 }
 
 /* ---- order: everything has happened when the call returns ---- */
-static void ref_begin(struct kern *k, uint64_t key) { (void)k, (void)key; }
-static int ref_end(struct kern *k) { return (void)k, 0; }
+static void ref_pass(struct kern *k, uint64_t key, kern_issue_fn *issue, void *ud) {
+    (void)k, (void)key;
+    issue(ud);
+}
 
 static int ref_sync(struct kern *k, struct err *e) {
     (void)k, (void)e;
@@ -179,8 +181,7 @@ const struct kern_ops kern_ref = {
     .mat_new = ref_mat_new,
     .mat_free = ref_mat_free,
     .mat_describe = ref_mat_describe,
-    .begin = ref_begin,
-    .end = ref_end,
+    .pass = ref_pass,
     .sync = ref_sync,
     .stats = ref_stats,
     .mark = ref_mark,

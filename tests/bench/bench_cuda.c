@@ -215,27 +215,37 @@ static void add_gemm(const struct bench *b, const struct line *l, struct kern_pt
                   .m = l->m, .x = x, .ldx = k, .w = w, .y = y, .ldy = n, .accumulate = accumulate});
 }
 
-/* What a step of the decoder issues, all layers of it with the same weights, and its wait. */
-static void run_pass(const struct bench *b, const struct line *l) {
+struct issued {
+    const struct bench *b;
+    const struct line *l;
+};
+
+/* What a step of the decoder issues, all layers of it with the same weights. */
+static void issue_pass(void *ud) {
+    const struct issued *i = ud;
+    const struct bench *b = i->b;
+    const struct line *l = i->l;
     const int d = b->w->d, f = b->w->f;
     const struct line norm = {.m = l->m, .k = d}, gated = {.m = l->m, .n = f};
+    for (int layer = 0; layer < b->w->layers; layer++) {
+        run_rmsnorm(b, &norm);
+        add_gemm(b, l, b->y, d, l->layer->qkv, b->wide, 3 * d, 0);
+        struct line rope = *l;
+        rope.tree.tail = b->zeros;
+        run_rope(b, &rope);
+        run_tree(b, l);
+        add_gemm(b, l, b->y, d, l->layer->o, b->x, d, 1);
+        run_rmsnorm(b, &norm);
+        add_gemm(b, l, b->y, d, l->layer->gate, b->wide, 2 * f, 0);
+        run_swiglu(b, &gated);
+        add_gemm(b, l, b->y, f, l->layer->down, b->x, d, 1);
+    }
+}
+
+/* A step and its wait. */
+static void run_pass(const struct bench *b, const struct line *l) {
     struct err e = {0};
-    do {
-        b->ops->begin(b->k, (uint64_t)l->m);
-        for (int i = 0; i < b->w->layers; i++) {
-            run_rmsnorm(b, &norm);
-            add_gemm(b, l, b->y, d, l->layer->qkv, b->wide, 3 * d, 0);
-            struct line rope = *l;
-            rope.tree.tail = b->zeros;
-            run_rope(b, &rope);
-            run_tree(b, l);
-            add_gemm(b, l, b->y, d, l->layer->o, b->x, d, 1);
-            run_rmsnorm(b, &norm);
-            add_gemm(b, l, b->y, d, l->layer->gate, b->wide, 2 * f, 0);
-            run_swiglu(b, &gated);
-            add_gemm(b, l, b->y, f, l->layer->down, b->x, d, 1);
-        }
-    } while (b->ops->end(b->k));
+    b->ops->pass(b->k, (uint64_t)l->m, issue_pass, &(struct issued){b, l});
     if (b->ops->sync(b->k, &e)) fail(l->name, &e);
 }
 

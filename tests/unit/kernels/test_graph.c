@@ -78,6 +78,17 @@ static void issue(const struct card *c, int rows, int layers) {
     }
 }
 
+struct issued {
+    struct card *c;
+    int rows, layers, n; /* n: times */
+};
+
+static void issue_counted(void *ud) {
+    struct issued *i = ud;
+    issue(i->c, i->rows, i->layers);
+    i->n++;
+}
+
 /* One pass over numbers of its own, into `out` (2, CELLS); 0 or what get says. */
 static int run(struct card *c, uint64_t key, int rows, int layers, float *out) {
     float host[CELLS];
@@ -85,13 +96,10 @@ static int run(struct card *c, uint64_t key, int rows, int layers, float *out) {
         host[i] = rng_normal(key * 1000 + (uint64_t)(rows * 10 + layers), i);
     c->ops->put(c->k, c->x, host, sizeof host);
     c->ops->put(c->k, c->y, host, sizeof host);
-    for (int is_done = 0; !is_done;) {
-        c->ops->begin(c->k, key);
-        issue(c, rows, layers);
-        is_done = !c->ops->end(c->k);
-        c->again += !is_done;
-        CHECK(c->again <= 1);
-    }
+    struct issued i = {c, rows, layers, 0};
+    c->ops->pass(c->k, key, issue_counted, &i);
+    c->again += i.n - 1;
+    CHECK(c->again <= 1);
     int rc = c->ops->get(c->k, out, c->x, CELLS * sizeof *out, NULL);
     return rc ? rc : c->ops->get(c->k, out + CELLS, c->y, CELLS * sizeof *out, NULL);
 }
@@ -246,7 +254,7 @@ TEST(graph_does_not_hide_a_lost_device_cuda) {
         for (int i = 0; i < 3; i++)
             CHECK_EQ(run(&c, 1, 5, 2, got), 0);
         c.emu->refuse[EMU_LAUNCH] = 1;
-        issue(&c, 5, 1); /* outside of begin and end: nobody issues it again */
+        issue(&c, 5, 1); /* in no pass: nobody issues it again */
         struct err e = {0};
         CHECK_EQ(c.ops->sync(c.k, &e), E_DEVICE);
         CHECK_HAS(e.text, "cuda: device 0: ");
@@ -258,11 +266,32 @@ TEST(graph_does_not_hide_a_lost_device_cuda) {
     }
 }
 
-/* What may not come between begin and end dies there. */
+enum { NOTHING, PUT, GET, COPY, SYNC, ALLOC, FREE, PASS, CASES };
+struct misuse {
+    struct card *c;
+    int what;
+};
+
+static void issue_nothing(void *ud) { (void)ud; }
+
+static void issue_misuse(void *ud) {
+    const struct misuse *m = ud;
+    struct card *c = m->c;
+    static float host[CELLS];
+    struct kern_ptr p;
+    issue(c, 5, 2);
+    if (m->what == PUT) c->ops->put(c->k, c->x, host, sizeof host);
+    if (m->what == GET) (void)c->ops->get(c->k, host, c->x, sizeof host, NULL);
+    if (m->what == COPY) c->ops->copy(c->k, c->x, c->y, sizeof host);
+    if (m->what == SYNC) (void)c->ops->sync(c->k, NULL);
+    if (m->what == ALLOC) (void)c->ops->alloc(c->k, 64, &p, NULL);
+    if (m->what == FREE) c->ops->free(c->k, c->x);
+    if (m->what == PASS) c->ops->pass(c->k, 1, issue_nothing, NULL);
+}
+
+/* What an issue may not do dies there. */
 TEST(graph_takes_forward_operations_alone_cuda) {
-    enum { NOTHING, PUT, GET, COPY, SYNC, ALLOC, FREE, BEGIN, CASES };
     struct card plain, c;
-    float host[CELLS] = {0};
     open_two(&plain, &c, "flat+graphs");
     CHECK_EQ(run(&c, 1, 5, 2, (float[2 * CELLS]){0}), 0);
     for (int what = NOTHING; what < CASES; what++) {
@@ -271,17 +300,8 @@ TEST(graph_takes_forward_operations_alone_cuda) {
         if (child == 0) {
             signal(SIGABRT, SIG_DFL);
             CHECK(freopen("/dev/null", "w", stderr) != NULL);
-            struct kern_ptr p;
-            c.ops->begin(c.k, 1);
-            issue(&c, 5, 2);
-            if (what == PUT) c.ops->put(c.k, c.x, host, sizeof host);
-            if (what == GET) (void)c.ops->get(c.k, host, c.x, sizeof host, NULL);
-            if (what == COPY) c.ops->copy(c.k, c.x, c.y, sizeof host);
-            if (what == SYNC) (void)c.ops->sync(c.k, NULL);
-            if (what == ALLOC) (void)c.ops->alloc(c.k, 64, &p, NULL);
-            if (what == FREE) c.ops->free(c.k, c.x);
-            if (what == BEGIN) c.ops->begin(c.k, 1);
-            _exit(c.ops->end(c.k));
+            c.ops->pass(c.k, 1, issue_misuse, &(struct misuse){&c, what});
+            _exit(0);
         }
         int status;
         CHECK_EQ(waitpid(child, &status, 0), child);

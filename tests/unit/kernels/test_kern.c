@@ -190,15 +190,28 @@ TEST(device_cpu_leaves_the_host_its_memory) {
     ops->close(k);
 }
 
+struct product {
+    const struct kern_ops *ops;
+    struct kern *k;
+    const struct kern_gemm *a;
+    int n; /* times issued */
+};
+
+static void issue_product(void *ud) {
+    struct product *p = ud;
+    p->ops->gemm(p->k, p->a);
+    p->n++;
+}
+
 OP_TEST(device_counts_operations_and_multiply_adds) {
     struct kern_stats a, b;
     struct kern_mat *mat = rig_mat(r, host_random(r, 35, 1), 5, 7);
     struct tensor x = tensor_in(r, host_random(r, 21, 1), 3, 7, 0), y = tensor_out(r, 3, 5, 0);
     r->ops->stats(r->k, &a);
-    r->ops->begin(r->k, 42);
-    r->ops->gemm(r->k,
-                 &(struct kern_gemm){.m = 3, .x = x.p, .ldx = 7, .w = mat, .y = y.p, .ldy = 5});
-    CHECK_EQ(r->ops->end(r->k), 0);
+    const struct kern_gemm product = {.m = 3, .x = x.p, .ldx = 7, .w = mat, .y = y.p, .ldy = 5};
+    struct product p = {r->ops, r->k, &product, 0};
+    r->ops->pass(r->k, 42, issue_product, &p);
+    CHECK_EQ(p.n, 1);
     r->ops->stats(r->k, &b);
     CHECK_EQ(b.ops - a.ops, 1);
     CHECK_EQ(b.flops - a.flops, 2 * 3 * 5 * 7);

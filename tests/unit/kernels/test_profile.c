@@ -39,6 +39,17 @@ static void timed_end(struct timed *t) {
     unlink(t->path);
 }
 
+struct product {
+    const struct kern_ops *ops;
+    struct kern *k;
+    const struct kern_gemm *a;
+};
+
+static void issue_product(void *ud) {
+    const struct product *p = ud;
+    p->ops->gemm(p->k, p->a);
+}
+
 /* y (1, n) = x (1, k) W^T with ones everywhere. */
 static float product(const struct kern_ops *ops, struct kern *d, int n, int k) {
     float *w = mem_must((size_t)(n * k) * sizeof *w), y = 0;
@@ -52,9 +63,8 @@ static float product(const struct kern_ops *ops, struct kern *d, int n, int k) {
     CHECK_EQ(ops->alloc(d, (size_t)k * sizeof *w, &x, NULL), 0);
     CHECK_EQ(ops->alloc(d, (size_t)n * sizeof *w, &out, NULL), 0);
     ops->put(d, x, w, (size_t)k * sizeof *w);
-    ops->begin(d, 1);
-    ops->gemm(d, &(struct kern_gemm){.m = 1, .x = x, .ldx = k, .w = m, .y = out, .ldy = n});
-    CHECK_EQ(ops->end(d), 0);
+    const struct kern_gemm a = {.m = 1, .x = x, .ldx = k, .w = m, .y = out, .ldy = n};
+    ops->pass(d, 1, issue_product, &(struct product){ops, d, &a});
     char text[100];
     CHECK(ops->mat_describe(d, m, text, sizeof text) > 0);
     CHECK_HAS(text, " f32: ");
