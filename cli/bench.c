@@ -264,6 +264,10 @@ void cmd_bench_arguments(FILE *to) {
 int cmd_bench(const struct config *cfg) {
     int n = cfg->rest.n, is_mix = n == 1 && strcmp(cfg->rest.at[0], "mix") == 0;
     if (is_mix && cfg->rows_of.n <= 1) return cmd_bench_mix(cfg);
+    if (is_mix) {
+        fputs("lammd: bench mix takes one --rows; pix4096 takes several\n", stderr);
+        return 2;
+    }
     if (n < 1 || n > 2 || strcmp(cfg->rest.at[0], "pix4096") != 0) return cmd_misused(CMD_BENCH);
     struct bench *b = mem_must(sizeof(*b));
     b->cfg = cfg;

@@ -296,11 +296,11 @@ struct kern_ops {
      * after a fall-back (see kern_config.note). */
     int (*mat_describe)(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 
-    /* order: pass has `issue` issue the forward operations of a pass, and nothing else. Passes of one
-     * `key` are the same operations in the same order, of about the same sizes: a backend may record
-     * what is issued and run it as a whole. If that fails, nothing of the pass has happened, and
-     * `issue` is called once more: so it must do the same each time, and what the operations are told
-     * lives until pass returns. sync waits and reports a lost device. */
+    /* order: pass has `issue` issue the forward operations of a pass, and nothing else. Passes of
+     * one `key` are the same operations in the same order, of about the same sizes: a backend may
+     * record what is issued and run it as a whole. If that fails, nothing of the pass has happened,
+     * and `issue` is called once more. So it must do the same each time, and what the operations
+     * are told lives until pass returns. sync waits and reports a lost device. */
     void (*pass)(struct kern *k, uint64_t key, kern_issue_fn *issue, void *ud);
     int (*sync)(struct kern *k, struct err *e);
     void (*stats)(struct kern *k, struct kern_stats *out);

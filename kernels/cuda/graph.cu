@@ -20,9 +20,9 @@
  *
  * Invariants:
  * 1. What was captured has not run. If anything fails before the launch, even a kernel that is
- *    refused, the pass has not run: capture ends, the counts go back, the note of the error is wiped,
- *    graphs stay off for good, and the pass is issued once more, which then runs plainly. A device
- *    that is really lost says so again at the next call.
+ *    refused, the pass has not run: capture ends, the counts go back, the note of the error is
+ *    wiped, graphs stay off for good, and the pass is issued once more, which then runs plainly. A
+ *    device that is really lost says so again at the next call.
  * 2. While a pass is issued nothing waits, copies or allocates (kern.h): must(), in mem.cu.
  * 3. The capture is relaxed. The other modes refuse calls that could meet a capture of others by
  *    the legacy stream, which we have none of. And they would refuse what is harmless: a library
