@@ -29,6 +29,12 @@
 #include <stdint.h>
 
 #include "kernels/base/err.h"
+#include "kernels/op/act.h"
+#include "kernels/op/attn.h"
+#include "kernels/op/gemm.h"
+#include "kernels/op/head.h"
+#include "kernels/op/norm.h"
+#include "kernels/op/pos.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,20 +48,6 @@ struct kern;
 struct kern_mat;
 struct kern_ops;
 typedef void kern_issue_fn(void *ud); /* see kern_ops.pass */
-
-/* An address in the memory of a device. */
-struct kern_ptr {
-    char *addr;
-};
-
-/* `bytes` further on. */
-static inline struct kern_ptr kern_at(struct kern_ptr p, size_t bytes) {
-    p.addr += bytes;
-    return p;
-}
-
-enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1, KERN_F16 = 2 };
-static inline size_t kern_dtype_bytes(enum kern_dtype t) { return t == KERN_F32 ? 4u : 2u; }
 
 struct kern_config {
     int device;          /* index of the device; 0 for the CPU */
@@ -84,185 +76,8 @@ struct kern_stats {
     uint64_t replays;     /* passes that were recorded and then ran, see kern_ops.pass */
 };
 
-/* ---- weights ---------------------------------------------------------------------------------
- * A matrix (N, K), row n holding the weights of output n, in one or more blocks of rows stacked on
- * top of each other: q, k and v in one product, gate and up in one. Host memory is read during
- * the call only (borrowed). */
-struct kern_mat_part {
-    const void *data; /* (n, k) row-major, any alignment */
-    int n;
-    enum kern_dtype dtype;
-};
-struct kern_mat_src {
-    const struct kern_mat_part *parts;
-    int n_parts;
-    int k;
-    int as_fp8; /* keep it in 8 bits: see kern_gemm */
-};
+/* ---- the table; kernels/op/ has the arguments of the operations ---- */
 
-/* ---- forward operations: parameter structs. Strides (ld*) count elements.
- * ---------------------- */
-
-enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf(x / sqrt 2)) */
-
-/* y = act(x W^T + bias), or y += x W^T + bias when `accumulate` (then act must be NONE).
- * x (m, K), y (m, N) may not overlap. m may be 0.
- *
- * By a matrix made `as_fp8` both sides are rounded first, each row r of x and of W by itself:
- *     s(r) = max |r[k]| / 448, 1 when that is 0;   q(r)[k] = e4m3(r[k] / s(r))
- * to nearest, ties to even, in f32 (kernels/base/half.h); and x W^T becomes
- *     s(x) s(w) sum_k q(x)[k] q(w)[k].
- * A row in which something isn't finite gives NaN. */
-struct kern_gemm {
-    int m;
-    struct kern_ptr x;
-    int ldx;
-    const struct kern_mat *w;
-    struct kern_ptr bias; /* (N) f32; addr NULL: none */
-    struct kern_ptr y;
-    int ldy;
-    enum kern_act act;
-    int accumulate;
-};
-
-/* layernorm: y = (x - mean) / sqrt(var + eps) * weight + bias, var the biased one.
- * rmsnorm:   y = x / sqrt(mean(x^2) + eps) * weight; bias unused.
- * Over the last dimension; y may be x. */
-struct kern_norm {
-    int rows, width;
-    struct kern_ptr x;
-    int ldx;
-    struct kern_ptr weight, bias; /* (width) f32 */
-    float eps;
-    struct kern_ptr y;
-    int ldy;
-};
-
-/* y = silu(gate) * up; x (rows, 2*width) holds gate, then up; y (rows, width). */
-struct kern_swiglu {
-    int rows, width;
-    struct kern_ptr x;
-    int ldx;
-    struct kern_ptr y;
-    int ldy;
-};
-
-/* Cut a square picture into patches and normalise: y[(py*G+px), (c*P+iy)*P+ix] =
- * (rgb[py*P+iy][px*P+ix][c]/255 - mean[c]) / std[c], G = side/patch, patches in raster order. */
-struct kern_patchify {
-    int side, patch;
-    struct kern_ptr rgb; /* (side, side, 3) u8 */
-    float mean[3], std[3];
-    struct kern_ptr y; /* (G*G, 3*P*P) */
-};
-
-/* x (1 + patches, width): row 0 = cls + pos[0]; row i += pos[i]. */
-struct kern_add_pos {
-    int rows, width;     /* rows = 1 + patches */
-    struct kern_ptr cls; /* (width) */
-    struct kern_ptr pos; /* (rows, width) */
-    struct kern_ptr x;
-};
-
-/* y[i] = src[i] >= 0 ? table[src[i]] : feats[~src[i]]: token rows and picture rows in one go. */
-struct kern_embed {
-    int rows, width;
-    struct kern_ptr src;   /* (rows) i32 */
-    struct kern_ptr table; /* (vocab, width) of `dtype` */
-    enum kern_dtype dtype;
-    struct kern_ptr feats; /* (any, width) f32 */
-    struct kern_ptr y;     /* (rows, width) */
-};
-
-/* y[i] = x[index[i]]. */
-struct kern_gather {
-    int rows, width;
-    struct kern_ptr index; /* (rows) i32 */
-    struct kern_ptr x;     /* (any, width) */
-    struct kern_ptr y;     /* (rows, width) */
-};
-
-/* Rotary positions and the KV store. qkv (rows, 3*H*K): q, k, v, head-major inside each. Rotates q
- * in place and k on its way to the pool: pair (i, i + K/2) of each head turns by
- * pos * theta^(-2i/K) (the half-split form of Hugging Face's LLaMA). Row i's k and v go to slot
- * slot[i] of the pools, rounded to nearest, ties to even. Angles are computed in double. */
-struct kern_rope {
-    int rows, heads, head_size;
-    double theta;
-    struct kern_ptr qkv;
-    int ld;
-    struct kern_ptr pos;    /* (rows) i32 */
-    struct kern_ptr slot;   /* (rows) i32 */
-    struct kern_ptr pool_k; /* (slots, H*K) of pool_dtype, of one layer */
-    struct kern_ptr pool_v;
-    enum kern_dtype pool_dtype;
-};
-
-/* Attention inside each picture: every token sees every token. qkv (images*tokens, 3*H*K) as above;
- * q is scaled by `scale` before the product; softmax over the tokens; y (images*tokens, H*K). */
-struct kern_attn_full {
-    int images, tokens, heads, head_size;
-    float scale;
-    struct kern_ptr qkv;
-    int ld;
-    struct kern_ptr y;
-    int ldy;
-};
-
-/* Attention over the prompt tree. The rows of a pass come in groups; the rows of a group share a
- * list of spans, runs of consecutive pool slots that all of them see in full (the stem). Beyond
- * that a row sees either
- *   - own_slot >= 0: the rows of its group up to itself, stored from slot own_slot on (prefill), or
- *   - own_slot <  0: a list of single slots, its own among them (the private tail of a lane).
- * Softmax runs over all of these together: softmax(scale * q.k) v. Keys count in the order spans,
- * then own rows or tail, each in list order; the result of a row depends on that list alone.
- * Every row sees at least one key. The k and v of all rows are in the pools already. */
-struct kern_attn_group {
-    int32_t row0, rows;   /* rows of the pass: [row0, row0+rows) */
-    int32_t span0, spans; /* entries of `span` */
-    int32_t own_slot;     /* see above */
-};
-struct kern_attn_span {
-    int32_t slot, len;
-};
-struct kern_attn_tree {
-    int rows, heads, head_size;
-    float scale;
-    struct kern_ptr q; /* (rows, ldq), as left by rope */
-    int ldq;
-    struct kern_ptr pool_k, pool_v; /* as in kern_rope */
-    enum kern_dtype pool_dtype;
-    struct kern_ptr y; /* (rows, ldy) */
-    int ldy;
-    /* The same index arrays on the host (for planning) and on the device. */
-    const struct kern_attn_group *groups; /* host, (n_groups), sorted by row0, covering all rows */
-    int n_groups;
-    const struct kern_attn_span *spans; /* host */
-    int n_spans;
-    struct kern_ptr dev_groups, dev_spans;
-    struct kern_ptr
-        tail_off;         /* (rows + 1) i32: row i's list is tail[tail_off[i] .. tail_off[i+1]) */
-    struct kern_ptr tail; /* i32 slots; empty for rows of own_slot >= 0 */
-};
-
-/* Softmax over some columns of each row, and the most likely one. Row i uses the column list
- * cols[col_off[s] .. col_off[s+1]), s = set[i]. probs[i][j] belongs to the j-th column of the
- * list; best[i] is the index in the list of the largest logit, the lowest on a tie. */
-struct kern_pick {
-    int rows;
-    struct kern_ptr logits; /* (rows, ld) f32 */
-    int ld;
-    struct kern_ptr set;     /* (rows) i32 */
-    struct kern_ptr col_off; /* (sets + 1) i32 */
-    struct kern_ptr cols;    /* i32 */
-    struct kern_ptr probs;   /* (rows, ldp) f32, ldp >= the longest list */
-    int ldp;
-    struct kern_ptr best; /* (rows) i32 */
-};
-
-/* ---- the table ---------------------------------------------------------------------------------
- * Room for later: the backward operations and the optimiser come behind the forward ones, with a
- * new KERN_ABI. */
 struct kern_ops {
     uint32_t abi;     /* KERN_ABI */
     uint32_t size;    /* sizeof(struct kern_ops) */

@@ -34,7 +34,7 @@ emu-flags := -std=c++20 -O2 -g -ffp-contract=fast -fPIC -fvisibility=hidden -w -
 $(B)/emu/%.cc: %.cu tests/cuda/emu/emu.py
 	@mkdir -p $(@D)
 	$(Q)$(PYTHON) tests/cuda/emu/emu.py $< $@
-$(B)/emu/%.o: $(B)/emu/%.cc $(wildcard kernels/*.h kernels/cuda/*.cuh kernels/cuda/*.h tests/cuda/emu/*.h tests/cuda/emu/*/*/*.cuh)
+$(B)/emu/%.o: $(B)/emu/%.cc $(wildcard kernels/*.h kernels/op/*.h kernels/cuda/*.cuh kernels/cuda/*.h tests/cuda/emu/*.h tests/cuda/emu/*/*/*.cuh)
 	$(call say,c++,$<)
 	$(Q)$(CXX) $(emu-flags) $(EMUFLAGS) -c -o $@ $<
 $(B)/emu/emu.o: tests/cuda/emu/emu.cc $(wildcard kernels/cuda/*.cuh tests/cuda/emu/*.h)

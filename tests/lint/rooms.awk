@@ -12,10 +12,11 @@ function ration(header, files) { rations[++n_rations] = header; homes[n_rations]
 BEGIN {
     base = "kernels/base/"
     grant("kernels/base/", base)
-    grant("kernels/ref/", base " kernels/kern.h kernels/ref/")
-    grant("kernels/cpu/", base " kernels/kern.h kernels/cpu/")
-    grant("kernels/cuda/", base " kernels/kern.h kernels/cuda/")
-    grant("kernels/", base " kernels/kern.h kernels/ref/ref.h kernels/cpu/cpu.h")
+    grant("kernels/ref/", base " kernels/kern.h kernels/op/ kernels/ref/")
+    grant("kernels/cpu/", base " kernels/kern.h kernels/op/ kernels/cpu/")
+    grant("kernels/cuda/", base " kernels/kern.h kernels/op/ kernels/cuda/")
+    grant("kernels/op/", base " kernels/op/")
+    grant("kernels/", base " kernels/kern.h kernels/op/ kernels/ref/ref.h kernels/cpu/cpu.h")
 
     grant("media/", base " media/")
     grant("data/", base " media/ data/")

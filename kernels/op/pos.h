@@ -1,0 +1,60 @@
+/* pos.h - tokens, places and positions: how rows begin. */
+#ifndef KERNELS_OP_POS_H
+#define KERNELS_OP_POS_H
+
+#include <stdint.h>
+
+#include "kernels/op/types.h"
+
+/* Cut a square picture into patches and normalise: y[(py*G+px), (c*P+iy)*P+ix] =
+ * (rgb[py*P+iy][px*P+ix][c]/255 - mean[c]) / std[c], G = side/patch, patches in raster order. */
+struct kern_patchify {
+    int side, patch;
+    struct kern_ptr rgb; /* (side, side, 3) u8 */
+    float mean[3], std[3];
+    struct kern_ptr y; /* (G*G, 3*P*P) */
+};
+
+/* x (1 + patches, width): row 0 = cls + pos[0]; row i += pos[i]. */
+struct kern_add_pos {
+    int rows, width;     /* rows = 1 + patches */
+    struct kern_ptr cls; /* (width) */
+    struct kern_ptr pos; /* (rows, width) */
+    struct kern_ptr x;
+};
+
+/* y[i] = src[i] >= 0 ? table[src[i]] : feats[~src[i]]: token rows and picture rows in one go. */
+struct kern_embed {
+    int rows, width;
+    struct kern_ptr src;   /* (rows) i32 */
+    struct kern_ptr table; /* (vocab, width) of `dtype` */
+    enum kern_dtype dtype;
+    struct kern_ptr feats; /* (any, width) f32 */
+    struct kern_ptr y;     /* (rows, width) */
+};
+
+/* y[i] = x[index[i]]. */
+struct kern_gather {
+    int rows, width;
+    struct kern_ptr index; /* (rows) i32 */
+    struct kern_ptr x;     /* (any, width) */
+    struct kern_ptr y;     /* (rows, width) */
+};
+
+/* Rotary positions and the KV store. qkv (rows, 3*H*K): q, k, v, head-major inside each. Rotates q
+ * in place and k on its way to the pool: pair (i, i + K/2) of each head turns by
+ * pos * theta^(-2i/K) (the half-split form of Hugging Face's LLaMA). Row i's k and v go to slot
+ * slot[i] of the pools, rounded to nearest, ties to even. Angles are computed in double. */
+struct kern_rope {
+    int rows, heads, head_size;
+    double theta;
+    struct kern_ptr qkv;
+    int ld;
+    struct kern_ptr pos;    /* (rows) i32 */
+    struct kern_ptr slot;   /* (rows) i32 */
+    struct kern_ptr pool_k; /* (slots, H*K) of pool_dtype, of one layer */
+    struct kern_ptr pool_v;
+    enum kern_dtype pool_dtype;
+};
+
+#endif
