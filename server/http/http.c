@@ -177,7 +177,7 @@ static void shed(struct http *h, int fd) {
     struct buf body, all;
     buf_init(&body, 4096);
     buf_init(&all, 8192);
-    (void)api_problem(PROBLEM_TOO_MANY_CONNECTIONS, NULL, PROBLEM_NONE, &body);
+    (void)api_problem(PROBLEM_TOO_MANY_CONNECTIONS, NULL, "none", &body);
     buf_printf(&all,
                "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
                "Content-Length: %zu\r\nRetry-After: 2\r\nConnection: close\r\n\r\n",

@@ -13,7 +13,7 @@ enum { SIDE = 100 };
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     json_t *root;
-    if (data_parse("fuzz", (const char *)data + 2, size - 2, &root, NULL)) return 0;
+    if (annot_parse("fuzz", (const char *)data + 2, size - 2, &root, NULL)) return 0;
     const struct ref r = {.w = data[0] % SIDE + 1,
                           .h = data[1] % SIDE + 1,
                           .mask = root,

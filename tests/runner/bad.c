@@ -49,6 +49,6 @@ TEST(i_polling) {
 TEST(j_leaving_a_child_behind) {
     if (fork() == 0) pause();
 }
-TEST(k_working) { work(1500); }
+TEST(k_working) { work(6000); }
 TEST_LIMIT(l_working_longer, 20) { work(3000); }
 TEST(m_counting) { printf("counted to %d\n", test_count(10, 1000)); }
