@@ -52,3 +52,4 @@ TEST(j_leaving_a_child_behind) {
 TEST(k_working) { work(6000); }
 TEST_LIMIT(l_working_longer, 20) { work(3000); }
 TEST(m_counting) { printf("counted to %d\n", test_count(10, 1000)); }
+TEST(n_steady) { work(1500); }

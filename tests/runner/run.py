@@ -81,7 +81,7 @@ def test_a_busy_machine_fails_nothing(run):
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
         begun = time.monotonic()
-        counts, text = run("--limit", "2", "k_work")
+        counts, text = run("--limit", "2", "n_steady")
         assert counts == (1, 0, 0), text
         assert time.monotonic() - begun > 3, "the others did not keep it busy"
     finally:
