@@ -117,7 +117,7 @@ class Run:
         made = time.process_time()
         for g in self.opt.param_groups:
             g["lr"] = a.lr * min(1.0, (self.step + 1) / 150, (1000 / (self.step + 1)) ** 0.5)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=judge_tower.HAS_BF16):
             loss, parts = self.tower.loss(img, t)
         self.opt.zero_grad(set_to_none=True)
         loss.backward()
