@@ -125,7 +125,8 @@ static const struct config_row rows[] = {
            "Questions decoded at once, at most --rows. 0, the default: as many as --rows."),
     NUMBER("rows", ALL & ~CMD_BENCH, rows, 0, ENG_ROWS_MAX, 0, "N",
            "Token rows of a pass. 0, the default: 512 on a processor; on a GPU 1024, or 2048 where "
-           "more than 60 GB are free; or --lanes if that is more."),
+           "more than 60 GB are free; or --lanes if that is more. Each model has a least number; "
+           "lamm-mini has 72."),
     NUMBERS("rows", CMD_BENCH, rows_of, 0, ENG_ROWS_MAX, "N",
             "Token rows of a pass, as elsewhere. pix4096 takes several with commas between them, "
             "and measures each."),
