@@ -162,7 +162,8 @@ struct eng_turn {
 struct eng_generate {
     uint32_t max_tokens; /* 1 .. ENG_TOKENS_MAX; 0: 64 */
     float temperature;   /* 0: greedy, the likeliest token, always */
-    float top_p;         /* 0 < top_p <= 1; 0: 1. Samples among the likeliest that have it */
+    float top_p;         /* 0 < top_p <= 1; 0: 1. Samples among the likeliest tokens that have it
+                            together, at that temperature */
     uint64_t seed;       /* the same seed, model and prompt: the same text */
 };
 
