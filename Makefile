@@ -1,7 +1,7 @@
 # lammd: how everything is built and proved. `make help` lists what it can do; the parts are in mk/.
 #
-# Objects live in $(O)/<flavour>/, so a sanitizer build never meets a release object. Each room is an
-# archive and links only with the rooms below it; that is what keeps the lower ones free of the upper.
+# Objects live in $(O)/<flavour>/, so a sanitizer build never meets a release object. Each room is
+# an archive and links only with the rooms below it. That keeps the lower ones free of the upper.
 #
 #   O=dir            object folder, default build/; another one leaves ./lammd alone
 #   SAN=address|undefined|thread   build (and test) with a sanitizer
@@ -84,7 +84,8 @@ override CC := clang
 endif
 
 # Kernels: -O3, and vector code by file name. Which of it runs is decided at run time. No flag here
-# may change a result: no -ffast-math, no contraction; where a fused multiply-add is meant it says so.
+# may change a result: no -ffast-math, no contraction; where the code wants a fused multiply-add it
+# names it.
 $(B)/kernels/%.o: private opt := -O3
 $(B)/kernels/cpu/%_avx2.o: private isa := -mavx2 -mfma -mf16c
 avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c

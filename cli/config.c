@@ -125,7 +125,8 @@ static const struct config_row rows[] = {
            "Questions decoded at once, at most --rows. 0, the default: as many as --rows."),
     NUMBER("rows", ALL & ~CMD_BENCH, rows, 0, ENG_ROWS_MAX, 0, "N",
            "Token rows of a pass. 0, the default: 512 on a processor; on a GPU 1024, or 2048 where "
-           "more than 60 GB are free; or --lanes if that is more."),
+           "more than 60 GB are free; or --lanes if that is more. Each model has a least number; "
+           "lamm-mini has 72."),
     NUMBERS("rows", CMD_BENCH, rows_of, 0, ENG_ROWS_MAX, "N",
             "Token rows of a pass, as elsewhere. pix4096 takes several with commas between them, "
             "and measures each."),
@@ -148,7 +149,7 @@ static const struct config_row rows[] = {
     NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 40, "MP",
            "Largest picture after decoding, in millions of pixels."),
     NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 256, "MIB",
-           "Memory for all request bodies together."),
+           "Memory for all request bodies together. At least --picture-mib and --json-mib."),
 
     SECTION("What is kept between requests"),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
@@ -290,6 +291,18 @@ static int read_seed(const char *text, uint64_t *out) {
     return errno ? E_INVALID : 0;
 }
 
+/* The memory for all bodies takes the largest one, else it would be refused as "come back later"
+ * for ever. */
+static int check_bodies(const struct config *cfg, struct err *e) {
+    int is_picture = cfg->bodies_mib < cfg->picture_mib;
+    if (!is_picture && cfg->bodies_mib >= cfg->json_mib) return 0;
+    return err_set(e, E_INVALID,
+                   "--bodies-mib %" PRId64 " is less than --%s-mib %" PRId64
+                   ": raise the first or lower the second",
+                   cfg->bodies_mib, is_picture ? "picture" : "json",
+                   is_picture ? cfg->picture_mib : cfg->json_mib);
+}
+
 /* What must fit together. */
 static int check(const struct config *cfg, struct err *e) {
     uint64_t seed;
@@ -306,7 +319,7 @@ static int check(const struct config *cfg, struct err *e) {
         return err_set(e, E_INVALID, "--shape comes without weights: add --weights random:1");
     if (cfg->shape && (!*cfg->shape || strchr(cfg->shape, '/') || cfg->shape[0] == '.'))
         return err_set(e, E_INVALID, "--shape takes the name of a folder in models/shapes");
-    return 0;
+    return check_bodies(cfg, e);
 }
 
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e) {

@@ -51,8 +51,9 @@ struct eng_options {
     const char *isa;       /* NULL: auto; see kern_config */
     int threads;           /* 0: one per core; of all devices on the host together */
     int lanes;             /* questions decoded at once, at most `rows`; 0: `rows` */
-    int rows;              /* token rows of one pass; 0: the device's best (512 on a processor,
-                              1,024 or 2,048 on a GPU), or `lanes` when that is more */
+    int rows;              /* token rows of one pass, at least what a question needs (64 or more);
+                              0: the device's best (512 on a processor, 1,024 or 2,048 on a GPU), or
+                              `lanes` when that is more */
     int kv_tokens;         /* slots of the KV pool; 0: enough for the lanes and some pictures */
     int cached_images;     /* stems kept in the KV pool after their job; 0: 32, < 0: none */
     uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
@@ -161,7 +162,8 @@ struct eng_turn {
 struct eng_generate {
     uint32_t max_tokens; /* 1 .. ENG_TOKENS_MAX; 0: 64 */
     float temperature;   /* 0: greedy, the likeliest token, always */
-    float top_p;         /* 0 < top_p <= 1; 0: 1. Samples among the likeliest that have it */
+    float top_p;         /* 0 < top_p <= 1; 0: 1. Samples among the likeliest tokens that have it
+                            together, at that temperature */
     uint64_t seed;       /* the same seed, model and prompt: the same text */
 };
 

@@ -28,7 +28,7 @@ $(B)/lammd-cuda.so: $(cuda-src:%.cu=$(B)/%.o) $(patsubst %,$(B)/kernels/cuda/bas
 $(PLUGIN): $(B)/lammd-cuda.so
 	@cp $< $@
 
-# The same kernels for the processor, thread by thread: tests/cuda/emu/emu.h. Needs CUDA's headers only.
+# The same kernels for the processor, thread by thread: tests/cuda/emu/emu.h. Needs CUDA's headers.
 emu-flags := -std=c++20 -O2 -g -ffp-contract=fast -fPIC -fvisibility=hidden -w -D_GNU_SOURCE \
              -Itests/cuda/emu -I. -isystem $(dir $(NVCC))../include
 $(B)/emu/%.cc: %.cu tests/cuda/emu/emu.py
@@ -59,13 +59,15 @@ $(B)/emu/tests/run-%: $(B)/tests/run-%
 ##@ CUDA
 .PHONY: cuda test-cuda
 cuda: $(PLUGIN) ## the CUDA engine, lammd-cuda.so (needs nvcc; `make` builds it where nvcc is)
-test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine ## it against the reference; needs a GPU to say much
+test-cuda: ## it against the reference; needs a GPU to say much
+test-cuda: all cuda $(B)/tests/run-kernels $(B)/tests/run-engine
 	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh '$(PYTHON) tests/cuda/run.py $(T)' \
 	    '$(B)/tests/run-kernels $(run-flags) _cuda cublaslt' '$(B)/tests/run-engine $(run-flags) _cuda'
 
 .PHONY: test-cuda-emu
+test-cuda-emu: ## its kernels on the CPU, thread by thread (needs CUDA's headers)
 test-cuda-emu: $(B)/emu/lt/libcublasLt.so.13 $(B)/emu/no-lt/libcublasLt.so.13
-test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine ## its kernels on the CPU, thread by thread (needs CUDA's headers)
+test-cuda-emu: $(B)/emu/lammd-cuda.so $(B)/emu/tests/run-kernels $(B)/emu/tests/run-engine
 	@sh tests/total.sh \
 	    'LD_LIBRARY_PATH=$(B)/emu/lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) 16bit cuda_flat graph cublaslt true_shapes' \
 	    'LD_LIBRARY_PATH=$(B)/emu/no-lt $(B)/emu/tests/run-kernels --limit 300 $(run-flags) $(or $(T),_cuda)' \

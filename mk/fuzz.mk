@@ -4,7 +4,7 @@ FUZZ_SECONDS ?= 10
 FUZZ_RUNS    ?= # so many cases of each target, in place of FUZZ_SECONDS
 
 ##@ Fuzz and bench
-# A target is tests/fuzz/fuzz_<name>.c with LLVMFuzzerTestOneInput; its corpus lies in corpus/<name>/.
+# A target is tests/fuzz/fuzz_<name>.c with LLVMFuzzerTestOneInput; its corpus is corpus/<name>/.
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 fuzz-bin := $(fuzzers:%=$(B)/tests/fuzz_%)
 fuzz-main := $(if $(filter fuzz,$(SAN)),,$(B)/tests/fuzz/replay.o)

@@ -1,12 +1,12 @@
-"""suite.py - what the Python suites share: how often a test tries its matter, and how long it waits.
+"""suite.py - what the Python suites share: how often a test tries, and how long it waits.
 
     import suite
     for i in range(suite.count(2, 200)):      2 in `make test`, 200 in `make test-long` (--long)
     suite.wait_for(lambda: server.is_idle())
 
 A wait for what takes a moment ends after SOON seconds: on a busy machine a moment is long, and only
-what never comes is a failure. Upper bounds of a test about time are as generous; what they tell apart
-is "in its time" from "never". tests/check.h is the same for tests in C.
+what never comes is a failure. Upper bounds of a test about time are as generous; what they tell
+apart is "in its time" from "never". tests/check.h is the same for tests in C.
 """
 import sys
 import time

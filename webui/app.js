@@ -1,9 +1,9 @@
 // app.js - the page's frame: its four tabs, and the ways a picture comes in.
 //
-// There is one picture for look, cut out and ask. A tab is {curl(), shown(), left(), take(picture)};
-// it learns of a new picture at once and decides itself whether that is work for now or for when it
-// is shown. Everything the page knows comes from the API that is documented in /openapi.yaml; nothing
-// is loaded from elsewhere.
+// There is one picture for look, cut out and ask. A tab is {curl(), shown(), left(),
+// take(picture)}; it learns of a new picture at once and decides itself whether that is work for
+// now or for when it is shown. Everything the page knows comes from the API that is documented in
+// /openapi.yaml; nothing is loaded from elsewhere.
 
 import {$, makePicture, hideError, unreadable} from './shared.js';
 import {startTabs, shownTab, showTab} from './tabs.js';

@@ -2,8 +2,8 @@
 //
 // The answer is one probability for each place of the model's grid inside the box. The slider picks
 // the threshold here in the page, so moving it asks nothing. Boxes are [x1, y1, x2, y2] in parts of
-// the picture (0 to 1) until they are sent, in pixels. The mask is shown as coarse as it is: what the
-// model did not say is not made up.
+// the picture (0 to 1) until they are sent, in pixels. The mask is shown as coarse as it is: what
+// the model did not say is not made up.
 
 import {$, post, fail, hideError, unreadable, drawPicture, percent, format, save} from './shared.js';
 import {readPixels} from './paint.js';
@@ -154,7 +154,8 @@ function drawMask(ctx) {
 }
 
 function drawBox(ctx, [x1, y1, x2, y2], isDashed) {
-  const {width, height} = ctx.canvas, path = new Path2D(), rim = 1; // most of the line stays on the canvas
+  const {width, height} = ctx.canvas, path = new Path2D();
+  const rim = 1; // most of the line stays on the canvas
   const at = (part, side) => Math.min(side - rim, Math.max(rim, part * side));
   const [left, top] = [at(x1, width), at(y1, height)];
   path.rect(left, top, at(x2, width) - left, at(y2, height) - top);

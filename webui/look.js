@@ -1,8 +1,8 @@
 // look.js - the tab that paints what the model sees: asks /v1/reconstruct for an event stream and
 // shows what comes.
 //
-// State is the picture, at most one running request, and the Painting it fills. A picture that comes
-// while another tab is shown is painted when this one is.
+// State is the picture, at most one running request, and the Painting it fills. A picture that
+// comes while another tab is shown is painted when this one is.
 
 import {Painting, readPixels} from './paint.js';
 import {$, Problem, post, events, fail, hideError, format, whole, percent, save} from './shared.js';

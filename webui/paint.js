@@ -1,9 +1,9 @@
 // paint.js - answers become pixels.
 //
 // A Painting holds what the model has said so far and draws it on four canvases: what it sees, the
-// original, the error, the uncertainty. Answers arrive coarse to fine; until its own answer is there, a
-// place shows the nearest coarser one above and to the left of it, so the whole picture stands early
-// and sharpens. When all answers are in, every pixel is the model's own.
+// original, the error, the uncertainty. Answers arrive coarse to fine; until its own answer is
+// there, a place shows the nearest coarser one above and to the left of it, so the whole picture
+// stands early and sharpens. When all answers are in, every pixel is the model's own.
 
 const ERROR_FULL = 32; // levels at the bright end of the error map
 
@@ -28,7 +28,7 @@ export class Painting {
     Object.assign(this, {width, height, start, truth, canvases});
     this.stride = start.fields.length;
     this.field = Object.fromEntries(start.fields.map((name, i) => [name, i]));
-    this.level = new Uint8Array(width * height).fill(255); // 0: own answer; else the block it lies in
+    this.level = new Uint8Array(width * height).fill(255); // 0: own answer; else its block's
     this.answers = new Array(width * height); // by place
     this.shown = new Array(width * height);   // whose answer a place shows
     this.done = 0;
@@ -72,8 +72,8 @@ export class Painting {
     return raw[this.field[name]];
   }
 
-  // The bits between which nearly all answers lie: the ends of the uncertainty map's colours. A fixed scale
-  // would show a picture's whole story in two shades.
+  // The bits between which nearly all answers lie: the ends of the uncertainty map's colours. A
+  // fixed scale would show a picture's whole story in two shades.
   entropyRange() {
     const bits = this.answers.filter((a) => a).map((a) => a.entropy).sort((a, b) => a - b);
     const part = (p) => bits[Math.floor(p * (bits.length - 1))] ?? 0;

@@ -1,9 +1,9 @@
-// play.js - the tab with the game: draws frames, sends each to an act session, does what comes back.
+// play.js - the tab with the game: draws frames, sends each to a session, does what comes back.
 //
-// Two clocks. "waits": the world takes one step for each answer, never faster than real time, so the
-// driving is as good as the model. "runs on": the world goes at real time and the last answer holds
-// until the next one comes, so latency costs. Arrow keys (or the four buttons) take the wheel for as
-// long as one is held; the model is asked all the same, and its latency measured.
+// Two clocks. "waits": the world takes one step for each answer, never faster than real time, so
+// the driving is as good as the model. "runs on": the world goes at real time and the last answer
+// holds until the next one comes, so latency costs. Arrow keys (or the four buttons) take the wheel
+// for as long as one is held; the model is asked all the same, and its latency measured.
 //
 // A game is one server session from start to stop; a pause keeps the race but not the session.
 

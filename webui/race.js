@@ -1,11 +1,11 @@
 // race.js - a closed road and a car on it: what the play tab's game is, without a pixel of it.
 //
-// Lengths, masses, forces and the score are those of Gymnasium's CarRacing (its scene in metres, y up,
-// a step of 1/50 s), so that a model which has learned that game finds its way here: the car is
-// a body on four wheels, each with a turning speed of its own, and every wheel pushes as hard as the
-// difference between its rim and the ground asks for, up to what the ground bears. Here the car is one
-// rigid body, where the game has five with joints. The road is made in another way: a polygon around
-// the middle with rounded corners.
+// Lengths, masses, forces and the score are those of Gymnasium's CarRacing (its scene in metres, y
+// up, a step of 1/50 s), so that a model which has learned that game finds its way here: the car is
+// a body on four wheels, each with a turning speed of its own, and every wheel pushes as hard as
+// the difference between its rim and the ground asks for, up to what the ground bears. Here the car
+// is one rigid body, where the game has five with joints. The road is made in another way: a
+// polygon around the middle with rounded corners.
 // Thread: none; it moves when step() is called.
 
 export const STEP = 1 / 50;         // seconds

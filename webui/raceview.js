@@ -1,5 +1,5 @@
-// raceview.js - draws a race as CarRacing shows it: from above, the car upright near the lower edge and
-// the world turning around it, instruments in a black bar beneath.
+// raceview.js - draws a race as CarRacing shows it: from above, the car upright near the lower edge
+// and the world turning around it, instruments in a black bar beneath.
 //
 // The scene is 1000 x 800, as the game's own window is before it becomes the 96 x 96 pixels that a
 // model gets; colours and measures are the game's, so that what was learned there holds here.

@@ -1,11 +1,12 @@
 // shared.js - what all tabs share: the one picture, the API's errors and streams, small words.
 //
-// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. The bitmap is
-// not turned as EXIF says, because the API doesn't turn it either; null when the browser can't read it.
+// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. The bitmap
+// is not turned as EXIF says, because the API doesn't turn it either; null when the browser can't
+// read it.
 
 export const $ = (id) => document.getElementById(id);
 
-const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits what the API takes
+const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits in a request
 
 export async function makePicture(blob, name) {
   const ready = await prepare(blob);
@@ -13,11 +14,11 @@ export async function makePicture(blob, name) {
   return {blob: ready, name, bitmap};
 }
 
-// PNG and JPEG go as they are. What else the browser can read, and what is too large, is sent as PNG.
+// PNG and JPEG go as they are. What else the browser can read, and what is too large, becomes PNG.
 async function prepare(blob) {
   const isPlain = blob.type === 'image/png' || blob.type === 'image/jpeg';
   if (isPlain && blob.size <= BODY_MAX) return blob;
-  if (!isPlain && !blob.type.startsWith('image/')) return blob; // the API says clearly what it is not
+  if (!isPlain && !blob.type.startsWith('image/')) return blob; // the API says what it is not
   const bitmap = await createImageBitmap(blob);
   const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
   const c = document.createElement('canvas');

@@ -32,29 +32,27 @@ static int by_likelihood(const void *a, const void *b, void *probs) {
     return (x > y) - (x < y);
 }
 
-/* The tokens to sample from: by_prob[0 .. return), likeliest first. */
-static int32_t nucleus(const float *probs, int32_t n, double top_p, int32_t *by_prob) {
-    for (int32_t i = 0; i < n; i++)
-        by_prob[i] = i;
-    qsort_r(by_prob, (size_t)n, sizeof by_prob[0], by_likelihood, (void *)(uintptr_t)probs);
-    double sum = 0;
-    for (int32_t i = 0; i < n; i++) {
-        sum += (double)probs[by_prob[i]];
-        if (sum >= top_p) return i + 1;
-    }
-    return n;
+static double weight(const float *probs, int32_t id, double most, double power) {
+    return exp((log_of(probs[id]) - most) * power);
 }
 
+/* Temperature first, then top_p, as transformers has it (docs/model.md section 4.4). Weights are
+ * summed likeliest first each time, so the sums can be compared. */
 static int32_t sample(const struct job_text *t, const float *probs, int32_t n, int32_t *by_prob) {
     double top_p = t->how.top_p > 0 ? (double)t->how.top_p : 1.0,
            power = 1 / (double)t->how.temperature;
-    int32_t few = nucleus(probs, n, top_p, by_prob);
-    double most = log_of(probs[by_prob[0]]), sum = 0;
-    for (int32_t i = 0; i < few; i++)
-        sum += exp((log_of(probs[by_prob[i]]) - most) * power);
+    for (int32_t i = 0; i < n; i++)
+        by_prob[i] = i;
+    qsort_r(by_prob, (size_t)n, sizeof by_prob[0], by_likelihood, (void *)(uintptr_t)probs);
+    double most = log_of(probs[by_prob[0]]), all = 0, sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        all += weight(probs, by_prob[i], most, power);
+    int32_t few = 0;
+    while (few < n && sum < top_p * all)
+        sum += weight(probs, by_prob[few++], most, power);
     double at = (double)rng_uniform(t->how.seed, t->n) * sum;
     for (int32_t i = 0; i < few; i++) {
-        at -= exp((log_of(probs[by_prob[i]]) - most) * power);
+        at -= weight(probs, by_prob[i], most, power);
         if (at < 0) return by_prob[i];
     }
     return by_prob[0];

@@ -2,9 +2,9 @@
  * given.
  *
  * Greedy takes the likeliest token, the lowest id on a tie. With a temperature T the token is
- * sampled from p^(1/T), scaled, among the likeliest tokens that together have top_p. The n-th
- * random number of a seed is a pure function (base/rng.h), so a text depends on its seed and prompt
- * alone. Thread: step.
+ * sampled from p^(1/T), scaled to a sum of one, among the likeliest tokens that together have top_p
+ * of that. The n-th random number of a seed is a pure function (base/rng.h), so a text depends on
+ * its seed and prompt alone. Thread: step.
  */
 #ifndef ENGINE_RUN_GENERATE_H
 #define ENGINE_RUN_GENERATE_H

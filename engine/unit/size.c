@@ -151,8 +151,10 @@ int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *e
     const struct questions *q = &p->questions;
     int32_t rows_least = unit_rows_least(u);
     int32_t rows = at_least(u->ops->pass_rows(u->kern), o->lanes);
-    z->rows = at_most(o->rows > 0 ? o->rows : rows, ENG_ROWS_MAX);
-    z->rows = at_least(z->rows, rows_least);
+    if (o->rows > 0 && o->rows < rows_least)
+        return err_set(err, E_INVALID, "%d rows of a pass are too few: at least %d", o->rows,
+                       rows_least);
+    z->rows = o->rows > 0 ? o->rows : at_least(at_most(rows, ENG_ROWS_MAX), rows_least);
     z->cached = o->cached_images < 0 ? 0 : o->cached_images > 0 ? o->cached_images : CACHED_IMAGES;
     z->feats = feats_within(u);
     int may_shrink = o->rows <= 0 && o->lanes <= 0 && o->kv_tokens <= 0;

@@ -14,7 +14,7 @@
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
-enum { SPINS = 2000, THREADS_MAX = 256 };
+enum { SPINS = 2000 };
 
 struct pool {
     pthread_mutex_t mu;
@@ -77,12 +77,12 @@ static int usable_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     int n = CPU_COUNT(&set);
-    return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : n;
+    return n < 1 ? 1 : n;
 }
 
 struct pool *pool_new(int threads) {
     struct pool *p = mem_must(sizeof *p);
-    p->count = threads > 0 ? (threads < THREADS_MAX ? threads : THREADS_MAX) : usable_cores();
+    p->count = threads > 0 ? threads : usable_cores();
     p->workers = mem_must((size_t)p->count * sizeof *p->workers);
     must(pthread_mutex_init(&p->mu, NULL) == 0);
     must(pthread_cond_init(&p->start, NULL) == 0);

@@ -1,15 +1,16 @@
 """fake.py - a stand-in for lammd whose answers are known: the page's files and canned replies.
 
-The page's tabs are tested against it where a test has to know the answer to the bit (which places are
-in the mask, which words come, which action) or needs a fault on demand. What it says about form is
-said again by the real program's own tests. Listens on a free port of 127.0.0.1, thread per request.
+The page's tabs are tested against it where a test has to know the answer to the bit (which places
+are in the mask, which words come, which action) or needs a fault on demand. What it says about form
+is said again by the real program's own tests. Listens on a free port of 127.0.0.1, with a thread
+for each request.
 
     a sentence or question with the word   is answered
     impossible                             422, problem+json
     later                                  503 with Retry-After
     broken                                 (chat) two words, then an error inside the stream
     cut                                    (chat) two words, then the connection ends
-    slow                                   (chat) a word every 0.5 s; (segment) not before the stand-in is closed
+    slow                                   (chat) a word every 0.5 s; (segment) when it is closed
     silent                                 (chat) no words
     faint                                  (segment) a tenth of the usual probabilities
 """
@@ -180,7 +181,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Fake(http.server.ThreadingHTTPServer):
-    """`with Fake() as fake:` serves at fake.url; fake.seen lists (path, body) of what was posted."""
+    """`with Fake() as fake:` serves at fake.url; fake.seen has (path, body) of what was posted."""
     daemon_threads = True
 
     def __init__(self):

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""run.py - the page in headless Chromium, against the real program and against one with known answers.
+"""run.py - the page in headless Chromium, against the real program and a stand-in.
 
     tests/browser/run.py [--long] [--url http://...] [substring]
 
-Runs every test_* of test_*.py. A test asks for what it needs by the name of its parameter: `page`, a
-fresh tab of the browser; `base`, the address of the real program, which is ./lammd (or $LAMMD) with
-the default model unless --url names a running one; `fake`, the stand-in of fake.py. Whatever a test
-does, the page may ask nothing outside and write no error to the console. Screenshots lie in
-build/artifacts/ afterwards: look at them. Ends with `N passed, N failed`.
+Runs every test_* of test_*.py. A test asks for what it needs by the name of its parameter: `page`,
+a fresh tab of the browser; `base`, the address of the real program, which is ./lammd (or $LAMMD)
+with the default model unless --url names a running one; `fake`, the stand-in of fake.py, whose
+answers are known. Whatever a test does, the page may ask nothing outside and write no error to the
+console. Screenshots lie in build/artifacts/ afterwards: look at them. Ends with `N passed, N
+failed`.
 """
 import glob
 import importlib

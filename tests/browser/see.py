@@ -1,4 +1,4 @@
-"""see.py - what the page's tests share: the places of things, the page at its start, screenshots."""
+"""see.py - what the page's tests share: where things are, the page at its start, screenshots."""
 import os
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

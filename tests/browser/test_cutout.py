@@ -1,11 +1,12 @@
-"""test_cutout.py - the tab that cuts out: what is sent, and that every place shown is the answer's."""
+"""test_cutout.py - the tab that cuts out: what is sent, and that each place shown is the answer's.
+"""
 import re
 
 import fake as stand_in
 from see import forgive, fresh, give, shot, shots, text, told
 
 DONE = "document.body.dataset.cut === 'done'"
-# For every place of the grid: is it darkened on the canvas? Its middle is compared with the picture.
+# Is a place of the grid darkened on the canvas? Its middle is compared with the picture.
 SEEN = """(async () => {
     const canvas = document.getElementById('cut-canvas'), g = 64;
     const blob = await (await fetch('%s')).blob();

@@ -80,7 +80,8 @@ def test_frames_and_figures(page, fake):
     assert frame.size == (96, 96)
     r, g, b = frame.getpixel((48, 73))  # the hull
     assert r > 150 and g < 60 and b < 60, (r, g, b)
-    r, g, b = Image.open(io.BytesIO(frames(fake)[0])).convert("RGB").getpixel((48, 60))  # the road ahead
+    # The road ahead.
+    r, g, b = Image.open(io.BytesIO(frames(fake)[0])).convert("RGB").getpixel((48, 60))
     assert r == g == b and 100 <= r <= 109, (r, g, b)
     assert frame.getpixel((60, 94)) == (0, 0, 0)
     for figure in ("latency", "mean", "worst", "server"):

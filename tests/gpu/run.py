@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""run.py - tools/gpu/report.sh and floors.sh without a GPU: a bundle of stand-ins that say what a card would.
+"""run.py - tools/gpu/report.sh and floors.sh without a GPU, on stand-ins for what a card says.
 
     tests/gpu/run.py [substring...]
 
-Ends with `N passed, N failed, N skipped`. Whether the real programs do on a card what the report makes of them
-is rehearsed with `pack.sh --emulated`, not here.
+Ends with `N passed, N failed, N skipped`. Whether the real programs do on a card what the report
+makes of them is rehearsed with `pack.sh --emulated`, not here.
 """
 import os
 import re
@@ -176,7 +176,7 @@ CUDA_HERE = any(os.path.exists(f"/usr/local/cuda/{f}/{LT}") for f in ("lib64", "
 
 
 def check_library_path(tmp, folder, **more):
-    """What is set stays in front, `folder` comes behind, the bundle's last; Python keeps its own."""
+    """What is set stays in front, then come `folder` and the bundle's; Python keeps its own."""
     os.makedirs(f"{tmp}/{folder}")
     open(f"{tmp}/{folder}/{LT}", "w").close()
     rc, said, _ = report(tmp, "--part", "1", bundle(tmp, card=CARD + 'echo "path $LD_LIBRARY_PATH"; '),

@@ -290,7 +290,7 @@ def test_the_same_png_under_all_circumstances():
         beside[0].join()
         assert beside[1][0].status == 200
     assert cold == warm == crowded and picture_size(cold) == (64, 64)
-    ways = (("--lanes=64", "--threads=2"), ("--lanes=4096", "--threads=1"), ("--rows=1", "--cached-images=-1"),
+    ways = (("--lanes=64", "--threads=2"), ("--lanes=4096", "--threads=1"), ("--rows=72", "--cached-images=-1"),
             ("--lanes=4096", "--threads=2"), ("--lanes=1", "--threads=1"))
     for options in ways[:count(2, len(ways))]:
         done = run("reconstruct", "-", "-o", "-", *options, cwd=ROOT, input=BODY)

@@ -199,8 +199,12 @@ W = 3
 W
 """
 W = 4
+W = """W
+# W
+"""
+W # W
 X
 printf '/* %s */\n' "$(awk 'BEGIN { while (n++ < 94) printf "\303\244" }')" >"$tmp/fits.c"
-expect width "w.c:1 w.c:2 w.c:3 w.c:6 w.c:7 w.inc:1 w.inc:2 w.py:1 w.py:4 w.sh:1" \
+expect width "w.c:1 w.c:2 w.c:3 w.c:6 w.c:7 w.inc:1 w.inc:2 w.py:1 w.py:10 w.py:4 w.sh:1" \
     "$(cd "$tmp" && LC_ALL=C awk -f "$root/tests/lint/width.awk" w.c w.inc w.sh w.py fits.c |
         sed 's/: .*//' | sort | xargs)"

@@ -3,13 +3,14 @@
 #     awk -f width.awk FILES       C, CUDA, *.inc, and scripts
 #
 # clang-format holds code to that width and leaves comments alone, so this looks at them: a line of
-# over 100 columns is a breach when some of it is a comment. In Python a docstring is one, too. A
-# character of UTF-8 is a column. Code in scripts may be wider. Run with LC_ALL=C.
+# over 100 columns is a breach when some of it is a comment. In Python a docstring is one, too: a
+# string in triple quotes that begins a line. A character of UTF-8 is a column. Code in scripts may
+# be wider. Run with LC_ALL=C.
 
 FNR == 1 {
     is_c = FILENAME ~ /\.(c|h|cc|cu|cuh|inc|js|css)$/
     is_python = FILENAME ~ /\.py$/
-    in_comment = is_docstring = 0
+    in_comment = in_string = is_docstring = 0
 }
 
 # Does the line of C hold a comment, or lie in one? Keeps in_comment.
@@ -34,10 +35,13 @@ function c_comment(s,    found, at, two) {
     return found
 }
 
-function python_comment(s,    n) {
-    n = gsub(/"""/, "", s)
-    if (n) { is_docstring = n % 2 ? !is_docstring : is_docstring; return 1 }
-    return is_docstring || s ~ /(^|[ \t])#/
+# The same for Python. Keeps in_string (in triple quotes) and is_docstring.
+function python_comment(s,    was_in, quotes) {
+    was_in = in_string
+    if (!was_in) is_docstring = s ~ /^[ \t]*r?"""/
+    quotes = gsub(/"""/, "", s)
+    in_string = (was_in + quotes) % 2
+    return is_docstring || !was_in && s ~ /(^|[ \t])#/
 }
 
 {

@@ -104,7 +104,7 @@ def test_suites_are_added_up(_):
 
 # ---- tools/deps.sh ----
 
-# What stands for Debian's tools: packages are files in a folder, and what is not in `shop` can't be had.
+# What stands for Debian's tools: packages are files in a folder, and only those in `shop` exist.
 DPKG = """for p; do case $p in -*) ;; *) [ ! -e "$HAVE/$p" ] || printf '/%s installed/' "$p" ;; esac; done"""
 APT = """echo "$*" >>"$HAVE/log"
 case $* in *update*) exit ;; esac

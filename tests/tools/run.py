@@ -482,7 +482,8 @@ def test_scene_ambiguity_is_not_asked(_):
     assert "the green thing" not in said and "the green ball" in said, said
     assert not any(t.startswith("all blue") or "is not" in t for t in said), said
     s = hand_scene()
-    s.things[0].box, s.things[1].box = (40, 40, 56, 56), (41, 90, 57, 106)  # side by side: no left-most
+    # Side by side: there is no left-most.
+    s.things[0].box, s.things[1].box = (40, 40, 56, 56), (41, 90, 57, 106)
     assert "the left-most thing" not in {x.text for x in scenes.sentences(s, np.random.default_rng(1))}
 
 

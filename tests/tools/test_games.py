@@ -88,7 +88,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
 
 
 def replies(command, path, n, wish):
-    """As lammd answers: sessions are numbered, every third act is late: an error, unless it has a default."""
+    """As lammd answers: sessions are numbered, every third act is late. That is an error, unless it
+    has a default."""
     if command == "DELETE":
         return 204, None
     if path == "/v1/act/sessions":

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""convert.py - our generated scenes and recorded games as files in public formats, for `lammd eval`.
+"""convert.py - our own scenes and recorded games as files in public formats, for `lammd eval`.
 
-    convert.py scenes --out FOLDER [--count 100] [--seed 0] [--reserved] [--sprites PACK] [--photos DIR]
+    convert.py scenes --out FOLDER [--count 100] [--seed 0] [--reserved]
+               [--sprites PACK] [--photos DIR]
     convert.py rollout RECORD.npz --out FOLDER [--count 500]
 
 scenes writes, beside images/:
-  instances.json, refs.json   COCO and RefCOCO, masks as compressed run lengths  lammd eval rec|seg FOLDER
-  minigpt.json                MiniGPT-v2's list of boxes                         lammd eval rec FILE
-  gqa.json                    GQA's dictionary                                   lammd eval vqa FILE
-  vsr.jsonl                   VSR's statements, from the yes-no questions        lammd eval vqa FILE
-  vizwiz.json                 VizWiz' list; ten people who agree                 lammd eval vqa FILE
-  choices.json                the same questions with their possible answers     lammd eval vqa FILE
+  instances.json, refs.json   COCO and RefCOCO, compressed run lengths   lammd eval rec|seg FOLDER
+  minigpt.json                MiniGPT-v2's list of boxes                 lammd eval rec FILE
+  gqa.json                    GQA's dictionary                           lammd eval vqa FILE
+  vsr.jsonl                   VSR's statements, from yes-no questions    lammd eval vqa FILE
+  vizwiz.json                 VizWiz' list; ten people who agree         lammd eval vqa FILE
+  choices.json                the questions with possible answers        lammd eval vqa FILE
 Sentences that mean nothing in their picture have no place in RefCOCO and are left out. --reserved
 takes the names that are never trained on (scenes.py). Every file is a function of the seed.
 rollout writes frames and rollout.json from a recording of tools/games: lammd eval game FOLDER.

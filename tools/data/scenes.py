@@ -1,8 +1,8 @@
 """Scenes with computed truth: things pasted on a ground, and sentences and questions about them.
 
-    scene = make_scene(rng, sprites=None, photos=None)   # image, id_map, things
-    sentences(scene, rng)                                 # what [segmentation] and [refer] are asked
-    questions(scene, rng)                                 # what [vqa] is asked
+    scene = make_scene(rng, sprites=None, photos=None)    # image, id_map, things
+    sentences(scene, rng)                                # what [segmentation], [refer] are asked
+    questions(scene, rng)                                # what [vqa] is asked
 
 Nothing is typed by hand: names come with the things, colours are named from the pixels after all
 recolouring, places and sizes are measured in the id map, and a sentence is a small program that is
@@ -405,7 +405,7 @@ def references(scene, t):
 
 
 def by_relation(scene, t):
-    """`the thing left of the red star`: the only thing there. [(text, kind, what it is told from)]"""
+    """`the thing left of the red star`: the only thing there. [(text, kind, what it is told by)]"""
     out = []
     for other in scene.things:
         if other is t:

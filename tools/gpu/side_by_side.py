@@ -1,23 +1,28 @@
 #!/usr/bin/env python3
-"""Pixel answers by PAE-LaMM's decoder in PyTorch, three ways, on one card with one set of seeded weights:
+"""Pixel answers by PAE-LaMM's decoder in PyTorch, three ways, on one card with one set of seeded
+weights:
 
   a  transformers' LlamaForCausalLM, every question with its full prompt, in batches
-  b  the same, the keys and values of the prompt that all share computed once and repeated for the batch
-  c  plain torch, the shared prompt's keys and values once (the stem): the rows of all questions together,
-     attention = one softmax over the stem and one over the private tail, merged by log-sum-exp
+  b  the same, the keys and values of the prompt that all share computed once and repeated for the
+     batch
+  c  plain torch, the shared prompt's keys and values once (the stem): the rows of all questions
+     together, attention = one softmax over the stem and one over the private tail, merged by
+     log-sum-exp
 
-Where transformers can't be imported, a and b run on a plain LLaMA written here, and the table says so.
+Where transformers can't be imported, a and b run on a plain LLaMA written here. The table says so.
 
     side_by_side.py [--seconds 90] [--tflops 790] [--tiny] [--cpu]
 
-The picture's 256 rows are random, 273 rows of the prompt are shared, 11 to 13 are a question's own. Answers have 13
-tokens, and what is fed back is drawn beforehand, so that all do the same work: 1 pass over the prompt and 12 steps.
-(The engine feeds 10 on average, since it leaves out what its grammar forces: that is its gain, not hidden here.)
-A figure is the median of at least 3 runs of one batch, with least and most; "4,096 pixels" is 4,096 / batch
-times as much and the shared prompt once. The floor is what this way has to compute, at --tflops.
+The picture's 256 rows are random, 273 rows of the prompt are shared, 11 to 13 are a question's own.
+Answers have 13 tokens, and what is fed back is drawn beforehand, so that all do the same work: 1
+pass over the prompt and 12 steps. (The engine feeds 10 on average, since it leaves out what its
+grammar forces: that is its gain, not hidden here.) A figure is the median of at least 3 runs of one
+batch, with least and most; "4,096 pixels" is 4,096 / batch times as much and the shared prompt
+once. The floor is what this way has to compute, at --tflops.
 
-Before anything is timed, the logits of a, b and c for some questions are held against a plain pass in f32 without any
-cache. None may be further off than twice the best one. The exit status says whether that was so.
+Before anything is timed, the logits of a, b and c for some questions are held against a plain pass
+in f32 without any cache. None may be further off than twice the best one. The exit status says
+whether that was so.
 """
 import argparse
 import sys
@@ -38,15 +43,15 @@ THETA, EPS = 10000.0, 1e-5
 
 
 class Weights:
-    """Random, the same for all ways. q, k, v and gate, up lie together; transformers gets views of them."""
+    """Random, the same for all ways. q, k, v and gate, up lie together; transformers gets views."""
 
     def __init__(self, shape, device, dtype):
         self.shape, self.device, self.dtype = shape, device, dtype
         g = torch.Generator(device=device).manual_seed(1)
         d, ff, v = shape["D"], shape["FF"], shape["V"]
 
-        # 0.02 where 4,096 numbers come in, as models are begun with; so scores are about one at any width, and
-        # logits depend on what attention saw.
+        # 0.02 where 4,096 numbers come in, as models are begun with; so scores are about one at any
+        # width, and logits depend on what attention saw.
         def rand(*size, scale=None):
             return torch.randn(*size, generator=g, device=device, dtype=dtype) * (scale or 1.28 * size[-1]**-0.5)
 
@@ -59,7 +64,7 @@ class Weights:
 
 
 class Questions:
-    """n questions, tails and answers seeded. Tails are padded on the left, as transformers wants it."""
+    """n questions, tails and answers seeded. Tails are padded on the left, as transformers asks."""
 
     def __init__(self, w, n):
         g = torch.Generator().manual_seed(2)
@@ -98,7 +103,8 @@ def rope(x, pos):
 
 
 def decode(w, x, pos, attend, dtype=None):
-    """x (B, T, D) through all layers. attend(layer, q, k, v) -> (B, H, T, K). Another dtype: weights are cast."""
+    """x (B, T, D) through all layers. attend(layer, q, k, v) -> (B, H, T, K). Another dtype:
+    weights are cast."""
     d, heads = w.shape["D"], w.shape["H"]
     b, t, _ = x.shape
 
@@ -129,7 +135,8 @@ def reference(w, q):
 
 
 class Plain:
-    """a and b without transformers: a cache that grows by torch.cat, attention by torch's own with a mask."""
+    """a and b without transformers: a cache that grows by torch.cat, attention by torch's own with
+    a mask."""
 
     name = "plain torch, no transformers here"
 
@@ -142,7 +149,8 @@ class Plain:
         keys = mask.shape[1]
         own = torch.arange(keys, device=x.device)
         row = keys - t + torch.arange(t, device=x.device)
-        see = (own <= row[:, None]) & mask[:, None, :] | (own == row[:, None])  # padding sees itself
+        # Padding sees itself.
+        see = (own <= row[:, None]) & mask[:, None, :] | (own == row[:, None])
         cache = list(cache) if cache else [None] * self.w.shape["L"]
 
         def attend(i, q, k, v):
@@ -202,7 +210,8 @@ class HuggingFace:
         return cache
 
 
-# ---- the three ways: each gives the logits of every answer token to `seen`, and calls `mark` behind the prompts ----
+# ---- the three ways: each gives the logits of every answer token to `seen`, and calls `mark` ----
+# ---- behind the prompts                                                                      ----
 
 
 class Way:

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""What PyTorch takes for the shapes of bench_cuda.c, in bf16, on the same card: products of one decoder layer and one
-vision block, picture attention, and 1,024 lanes behind a shared stem done two ways - every lane with a copy of
-the stem's keys, as a cached prefix is repeated, and the stem once with one softmax over stem and tail. All tails
-have 13 keys here; there they have 1 to 25, 12.5 in the middle.
+"""What PyTorch takes for the shapes of bench_cuda.c, in bf16, on the same card: products of one
+decoder layer and one vision block, picture attention, and 1,024 lanes behind a shared stem done two
+ways - every lane with a copy of the stem's keys, as a cached prefix is repeated, and the stem once
+with one softmax over stem and tail. All tails have 13 keys here; there they have 1 to 25, 12.5 in
+the middle.
 
-Prints the same kind of table: median of 7 rounds of at least 20 ms, least and most, in microseconds.
+Prints the same kind of table: median of 7 rounds of at least 20 ms, least and most, in
+microseconds.
 """
 import time
 
@@ -63,7 +65,8 @@ def attention():
     def shared():
         flat = q[:, :, 0].transpose(0, 1)  # (H, LANES, size)
         s = torch.bmm(flat, stem_k.transpose(1, 2)).float() * size**-0.5
-        own = (q @ own_k.transpose(-1, -2))[:, :, 0].transpose(0, 1).float() * size**-0.5  # (H, LANES, TAIL)
+        # (H, LANES, TAIL)
+        own = (q @ own_k.transpose(-1, -2))[:, :, 0].transpose(0, 1).float() * size**-0.5
         p = torch.softmax(torch.cat([s, own], -1), -1).to(BF)
         y = torch.bmm(p[..., :STEM], stem_v)
         return y + torch.einsum("hnt,nhtd->hnd", p[..., STEM:], own_v)

@@ -26,7 +26,7 @@ class Asker:
         tok = spm.SentencePieceProcessor(model_file=os.path.join(folder, "tokenizer.model"))
         return cls(model, tok, picture(model.c["vision_config"]["image_size"]))
 
-    # ---- prompts (docs/model.md section 4.1): each piece between pictures is tokenized on its own ----
+    # ---- prompts (docs/model.md section 4.1): each piece between pictures is tokenized alone ----
 
     def prompt(self, x, y):
         c, bos = self.c, self.c["text_config"]["bos_token_id"]
@@ -38,7 +38,7 @@ class Asker:
     # ---- legal answers: "[r,g,b]" as tokens, a trie for each number and what ends it ----
 
     def cut(self, text, begin, end):
-        """The tokens of text[begin:end] inside of the whole text; they may not reach over its ends."""
+        """The tokens of text[begin:end] inside of the whole text; none may reach over its ends."""
         ids, at = [], -1  # the dummy space
         for i in self.tok.encode(text):
             next_at = at + len(self.tok.id_to_piece(i))
@@ -133,7 +133,7 @@ class Asker:
         return p / p.sum()
 
     def estimate(self, x, y, kind):
-        """'median' or 'mean' of each channel given the ones chosen before -> rgb, 3 distributions."""
+        """'median' or 'mean' of each channel given those chosen before -> rgb, 3 distributions."""
         ids, rgb, dists = self.prompt(x, y) + self.lead, [], []
         for field in range(3):
             p = self.distribution(ids, field)

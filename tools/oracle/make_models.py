@@ -117,8 +117,9 @@ UNSTORED = {
 }
 
 
-# The paper's model (docs/model.md sections 1 to 3): EVA-CLIP ViT-g at 448 and LLaMA-2-7B. The tokenizer spells our
-# prompts in as many tokens as LLaMA-2's, which may not be shipped; its pieces are few, the vocabulary is the true one.
+# The paper's model (docs/model.md sections 1 to 3): EVA-CLIP ViT-g at 448 and LLaMA-2-7B. The
+# tokenizer spells our prompts in as many tokens as LLaMA-2's, which may not be shipped; its pieces
+# are few, the vocabulary is the true one.
 PAE_LAMM_7B = config(32000, {"image_size": 448, "patch_size": 14, "hidden_size": 1408,
                              "num_attention_heads": 16, "num_hidden_layers": 39, "intermediate_size": 6144},
                      {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,

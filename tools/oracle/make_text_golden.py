@@ -1,14 +1,14 @@
-"""Golden vectors of text: what the real sentencepiece makes of 10,000 strings, and Pillow of pictures.
+"""Golden vectors: what the real sentencepiece makes of 10,000 strings, and Pillow of pictures.
 
-    python3 tools/oracle/make_text_golden.py            # writes tests/golden/text/
-    /usr/bin/python3 tools/oracle/make_text_golden.py resize    # the table of tests/golden/text/resize.txt
+    python3 tools/oracle/make_text_golden.py             # writes tests/golden/text/
+    /usr/bin/python3 tools/oracle/make_text_golden.py resize    # its resize.txt
 
 strings.bin     10,000 strings: u16 length, bytes. Prompts, answers, English, scripts of the world,
                 runs of spaces, control characters, bytes that are no UTF-8, spelled special pieces.
 <name>.ids      for each string, and for 1,000 lists of random ids behind them: u16 count, u16 ids,
                 u32 FNV-1a of what sentencepiece decodes them to.
-trained.model   a BPE model trained here as LLaMA-2's was (identity, byte fallback, digits split), with
-                user-defined pieces, from the licence texts that every Debian carries.
+trained.model   a BPE model trained here as LLaMA-2's was (identity, byte fallback, digits split),
+                with user-defined pieces, from the licence texts that every Debian carries.
 resize.txt      "in_w in_h out_w out_h fnv" of Pillow 9.4's bicubic on pictures of a fixed formula.
 """
 import io
@@ -137,7 +137,7 @@ def make_text():
 # ---- pictures ----
 
 def picture(w, h):
-    """Every byte from its place alone, rough and smooth parts mixed; test_image.c has the same formula."""
+    """Every byte from its place alone, rough and smooth parts mixed, as in test_resize.c."""
     out = bytearray(w * h * 3)
     for i in range(len(out)):
         x, y, c = i // 3 % w, i // 3 // w, i % 3

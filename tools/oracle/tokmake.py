@@ -1,8 +1,8 @@
 """Small tokenizer.model files in LLaMA's manner: BPE by score, byte fallback, dummy prefix.
 
 `whole` spells every number 0..255 and every fixed part of the prompts as one piece; `digits` spells
-numbers digit by digit and words in the parts that LLaMA-2's own tokenizer uses. `paper` does so for every
-prompt that the engine writes: its merges are learnt from the cuts in CUTS.
+numbers digit by digit and words in the parts that LLaMA-2's own tokenizer uses. `paper` does so for
+every prompt that the engine writes: its merges are learnt from the cuts in CUTS.
 """
 import re
 from collections import Counter
@@ -61,9 +61,10 @@ def digits():
     return _build(merges, split_digits=True)
 
 
-# What engine/ask/prompt.c writes and is answered, and some sentences of `lammd bench`, as they are to be cut: before a
-# space, on either side of a digit, at a bar. The cuts of the first five lines are LLaMA-2's, and so are the sums of a
-# game's prompt and of a mask's (docs/model.md sections 4.2 and 8). Which word of these is cut where is a guess.
+# What engine/ask/prompt.c writes and is answered, and some sentences of `lammd bench`, as they are
+# to be cut: before a space, on either side of a digit, at a bar. The cuts of the first five lines
+# are LLaMA-2's, and so are the sums of a game's prompt and of a mask's (docs/model.md sections 4.2
+# and 8). Which word of these is cut where is a guess.
 CUTS = """
 [|INST|] <|Img|>
 </|Img|><|Img|>
@@ -90,7 +91,8 @@ worth more points|. <|Action Space|> [0: NO|OP|, 1: F|IRE|, 2: R|IGHT|, 3: LEFT|
 
 
 def _cut(word):
-    """The pieces of a word of CUTS with the space in front of it; digits stand alone, and leave the space alone."""
+    """The pieces of a word of CUTS with the space in front of it; digits stand alone, and leave the
+    space alone."""
     parts = re.findall(r"\d|[^\d|]+", word)
     return [SPACE, *parts] if parts[0].isdigit() else [SPACE + parts[0], *parts[1:]]
 
@@ -109,7 +111,8 @@ def _join(symbols, pair):
 def _learn(words):
     """Merges after which each word is cut as it is given, the first one in front.
 
-    The most frequent pair inside the pieces comes next, unless it would also join what is to stay apart.
+    The most frequent pair inside the pieces comes next, unless it would also join what is to stay
+    apart.
     """
     now = {w: list("".join(w)) for w in words}
     merges = []

@@ -1,9 +1,9 @@
-/* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that gemm_lt.cu calls, by
- * the letter of their documentation (columns first, A transposed), on host memory. Its heuristic
- * first offers one algorithm that splits k, one that adds up in another way, one that does not take
- * every number of rows, and two that do not take every stride of y, a wide or a crooked one. The first
- * two must be refused by gemm_lt.cu, and never compute here; the others where what they don't take may come.
- * What it is made to refuse besides says a test (fake_lt.h). */
+/* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that gemm_lt.cu
+ * calls, by the letter of their documentation (columns first, A transposed), on host memory. Its
+ * heuristic first offers one algorithm that splits k, one that adds up in another way, one that
+ * does not take every number of rows, and two that do not take every stride of y, a wide or a
+ * crooked one. The first two must be refused by gemm_lt.cu, and never compute here; the others
+ * where what they don't take may come. A test says what else is refused (fake_lt.h). */
 #include <cstdint>
 #include <cstring>
 

@@ -89,6 +89,17 @@ TEST(config_refuses) {
             "--listen=a");
 }
 
+/* A body that the memory for all of them can't take would be told to come back later for ever. */
+TEST(config_refuses_bodies_larger_than_all_of_them) {
+    struct config cfg;
+    REFUSED(CMD_SERVE, "--bodies-mib 11 is less than --picture-mib 12", "--bodies-mib=11",
+            "--json-mib=1");
+    REFUSED(CMD_SERVE, "--bodies-mib 256 is less than --picture-mib 257", "--picture-mib=257");
+    REFUSED(CMD_SERVE, "--bodies-mib 15 is less than --json-mib 16", "--bodies-mib=15");
+    CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--bodies-mib=16"), 0);
+    CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--bodies-mib=1", "--json-mib=1", "--picture-mib=1"), 0);
+}
+
 TEST(config_takes_several_rows_in_a_bench_alone) {
     struct config cfg;
     CHECK_EQ(PARSE(&cfg, CMD_BENCH, NULL, "--rows", "512,2048,1024"), 0);

@@ -131,7 +131,8 @@ TEST(generate_reports_the_likeliest) {
     close_talk(&t);
 }
 
-/* Sampled as often as they should be, among those alone that together have top_p. */
+/* Sampled as often as they should be, among those alone that together have top_p, which is counted
+ * behind the temperature: a low one leaves fewer tokens, a high one more. */
 TEST(generate_samples_by_probability) {
     enum { SAMPLES = 4000 };
     static const float p[] = {0.5f, 0.3f, 0.15f, 0.05f};
@@ -141,9 +142,11 @@ TEST(generate_samples_by_probability) {
     } cases[] = {
         {1, 1, {0.5, 0.3, 0.15, 0.05}},
         {1, 0, {0.5, 0.3, 0.15, 0.05}}, /* 0 is 1 */
-        {1, 0.8f, {0.625, 0.375, 0, 0}},
+        {1, 0.7f, {0.625, 0.375, 0, 0}},
         {1, 0.1f, {1, 0, 0, 0}},
         {0.5f, 1, {0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365}},
+        {0.5f, 0.6f, {1, 0, 0, 0}},             /* 0.25 / 0.365 have it; at 1 it takes two */
+        {2, 0.8f, {0.4306, 0.3335, 0.2359, 0}}, /* roots; at 1 it takes two */
     };
     for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
         struct talk t;

@@ -1,6 +1,8 @@
 /* test_size.c - engines under a cap of device memory: sizes that are 0 shrink and the answers
  * stay the same; given sizes are refused with the need; below the least, nothing opens and
  * nothing stays. */
+#include <stdio.h>
+
 #include "engine/picture/picture.h"
 #include "engine/unit/unit.h"
 #include "kernels/base/mem.h"
@@ -115,6 +117,28 @@ TEST(size_takes_the_rows_that_the_device_likes) {
         last = u->size.rows;
         unit_close(u);
     }
+}
+
+TEST(size_refuses_rows_that_no_question_could_do_with) {
+    struct kern_choice c;
+    struct unit *u;
+    CHECK_EQ(kern_choose(eng_rig_backend(), NULL, &c, NULL), 0);
+    CHECK_EQ(unit_open(&(struct eng_options){.model = TINY, .threads = 1}, c.ops, &u, NULL), 0);
+    int32_t least = unit_rows_least(u);
+    unit_close(u);
+    const int32_t few[] = {1, least - 1};
+    for (size_t i = 0; i < ARRAY_LEN(few); i++) {
+        struct err err = {0};
+        struct eng_options o = {.model = TINY, .threads = 1, .rows = few[i]};
+        char text[80];
+        snprintf(text, sizeof text, "%d rows of a pass are too few: at least %d", few[i], least);
+        CHECK_EQ(unit_open(&o, c.ops, &u, &err), E_INVALID);
+        CHECK_STR(err.text, text);
+    }
+    struct eng_options o = {.model = TINY, .threads = 1, .rows = least};
+    CHECK_EQ(unit_open(&o, c.ops, &u, NULL), 0);
+    CHECK_EQ(u->size.rows, least);
+    unit_close(u);
 }
 
 TEST(size_says_how_much_is_needed) {
