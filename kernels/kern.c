@@ -5,17 +5,15 @@
  * there is no "supports", and no quiet fall-back to slow code. Only "auto" falls back, from a GPU
  * that can't be had to the CPU, and leaves a note that says why.
  *
- * A plugin is loaded once by the system however often it is opened, and is never unloaded, since
- * its table is handed out. Owns nothing. Thread: any.
+ * Owns nothing. Thread: any.
  */
 #include "kernels/kern.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "kernels/base/plugin.h"
 #include "kernels/ref/ref.h"
 #ifdef KERN_HAS_CPU
 #include "kernels/cpu/cpu.h"
@@ -28,10 +26,10 @@ static const struct kern_ops *const backends[] = {
 #endif
 };
 
-/* Everything behind `name` is a function: look at the table as the array of pointers that it is. */
-static int is_complete(const struct kern_ops *ops) {
-    const char *at = (const char *)ops + offsetof(struct kern_ops, score);
-    const char *end = (const char *)ops + sizeof(*ops);
+/* From some member on a table has nothing but functions: look at it as the array of pointers that
+ * it is. */
+static int is_complete(const void *table, size_t from, size_t size) {
+    const char *at = (const char *)table + from, *end = (const char *)table + size;
     for (; at < end; at += sizeof(void (*)(void))) {
         void (*fn)(void);
         memcpy(&fn, at, sizeof(fn));
@@ -45,22 +43,24 @@ int kern_check(const struct kern_ops *ops, struct err *e) {
         return err_set(e, E_UNSUPPORTED, "backend: ABI %u of %u bytes, not %u of %zu", ops->abi,
                        ops->size, KERN_ABI, sizeof(*ops));
     if (!ops->name) return err_set(e, E_UNSUPPORTED, "backend without a name");
-    if (!is_complete(ops))
+    if (!is_complete(ops, offsetof(struct kern_ops, score), sizeof *ops))
         return err_set(e, E_UNSUPPORTED, "backend %s: an operation is missing", ops->name);
+    const struct kern_train_ops *t = ops->train;
+    if (t && (t->size != sizeof *t ||
+              !is_complete(t, offsetof(struct kern_train_ops, mat_set), sizeof *t)))
+        return err_set(e, E_UNSUPPORTED, "backend %s: an operation of training is missing",
+                       ops->name);
     return 0;
 }
 
 /* ---- the plugin ---- */
 
 int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e) {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!library) return err_set(e, E_NOT_FOUND, "plugin: %s", dlerror());
-    kern_plugin_fn *table = NULL;
-    void *symbol = dlsym(library, KERN_PLUGIN_SYMBOL);
-    memcpy(&table, &symbol, sizeof table); /* C knows no way from object to function */
-    if (!table) return err_set(e, E_UNSUPPORTED, "plugin %s: has no " KERN_PLUGIN_SYMBOL, path);
-    const struct kern_ops *ops = table();
-    int rc = ops ? kern_check(ops, e) : err_set(e, E_UNSUPPORTED, "no table");
+    plugin_fn *fn = NULL;
+    int rc = plugin_load(path, KERN_PLUGIN_SYMBOL, &fn, e);
+    if (rc) return rc;
+    const struct kern_ops *ops = ((kern_plugin_fn *)fn)();
+    rc = ops ? kern_check(ops, e) : err_set(e, E_UNSUPPORTED, "no table");
     if (rc)
         (void)err_in(e, "plugin %s", path);
     else
@@ -69,17 +69,7 @@ int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *
 }
 
 /* The file of the CUDA plugin. 0 when there is none. */
-static int find_plugin(char *path, size_t size) {
-    static const char *const places[] = {"", "../", "../lib/lammd/"};
-    char exe[2048];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    char *slash = n > 0 ? memrchr(exe, '/', (size_t)n) : NULL;
-    for (size_t i = 0; slash && i < ARRAY_LEN(places); i++) {
-        int len = snprintf(path, size, "%.*s/%slammd-cuda.so", (int)(slash - exe), exe, places[i]);
-        if (len > 0 && (size_t)len < size && access(path, R_OK) == 0) return 1;
-    }
-    return 0;
-}
+static int find_plugin(char *path, size_t size) { return plugin_find("lammd-cuda.so", path, size); }
 
 static int open_cuda(const char *plugin, const struct kern_ops **out, struct err *e) {
     char path[2200];

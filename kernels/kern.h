@@ -34,13 +34,14 @@
 #include "kernels/op/gemm.h"
 #include "kernels/op/head.h"
 #include "kernels/op/norm.h"
+#include "kernels/op/optim.h"
 #include "kernels/op/pos.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define KERN_ABI 3u /* a plugin with another number is refused */
+#define KERN_ABI 4u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 
@@ -76,12 +77,45 @@ struct kern_stats {
     uint64_t replays;     /* passes that were recorded and then ran, see kern_ops.pass */
 };
 
-/* ---- the table; kernels/op/ has the arguments of the operations ---- */
+/* ---- the tables; kernels/op/ has the arguments of the operations ---- */
+
+/* What training needs beside the forward operations. Gradients are f32. The headers say of each
+ * whether it overwrites or adds. All sums have a fixed order, whatever the number of threads, so a
+ * step has the same bits on one backend. They may be part of a pass. */
+struct kern_train_ops {
+    uint32_t size; /* sizeof(struct kern_train_ops) */
+
+    void (*mat_set)(struct kern *k, const struct kern_mat_set *a);
+    void (*zero)(struct kern *k, struct kern_ptr p, size_t bytes);
+
+    void (*gemm_dx)(struct kern *k, const struct kern_gemm_dx *a);
+    void (*gemm_dw)(struct kern *k, const struct kern_gemm_dw *a);
+    void (*colsum)(struct kern *k, const struct kern_colsum *a);
+    void (*layernorm_back)(struct kern *k, const struct kern_norm_back *a);
+    void (*rmsnorm_back)(struct kern *k, const struct kern_norm_back *a);
+    void (*gelu)(struct kern *k, const struct kern_gelu *a);
+    void (*gelu_back)(struct kern *k, const struct kern_gelu *a);
+    void (*swiglu_back)(struct kern *k, const struct kern_swiglu_back *a);
+    void (*dropout)(struct kern *k, const struct kern_dropout *a);
+    void (*attn_full_back)(struct kern *k, const struct kern_attn_full_back *a);
+    void (*attn_tree_back)(struct kern *k, const struct kern_attn_tree_back *a);
+    void (*rope_back)(struct kern *k, const struct kern_rope_back *a);
+    void (*embed_back)(struct kern *k, const struct kern_embed_back *a);
+    void (*gather_back)(struct kern *k, const struct kern_gather_back *a);
+    void (*xent)(struct kern *k, const struct kern_xent *a);
+    void (*expect)(struct kern *k, const struct kern_expect *a);
+
+    void (*axpy)(struct kern *k, const struct kern_axpy *a);
+    void (*lerp)(struct kern *k, const struct kern_lerp *a);
+    void (*sumsq)(struct kern *k, const struct kern_sumsq *a);
+    void (*adamw)(struct kern *k, const struct kern_adamw *a);
+};
 
 struct kern_ops {
-    uint32_t abi;     /* KERN_ABI */
-    uint32_t size;    /* sizeof(struct kern_ops) */
-    const char *name; /* "ref", "cpu", "cuda" */
+    uint32_t abi;                       /* KERN_ABI */
+    uint32_t size;                      /* sizeof(struct kern_ops) */
+    const char *name;                   /* "ref", "cpu", "cuda" */
+    const struct kern_train_ops *train; /* NULL: this backend can't train */
 
     /* How good a choice this backend is here: 0 = can't run on this machine, higher is better. */
     int (*score)(void);
@@ -166,10 +200,11 @@ typedef const struct kern_ops *kern_plugin_fn(void);
 int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e);
 
 /* Passes each operation on to kern_config.inner, with a mark behind it, and writes a table of times
- * to kern_config.profile at close (Markdown: calls, ms, share, rate). It records no passes. */
+ * to kern_config.profile at close (Markdown: calls, ms, share, rate). It records no passes. Its
+ * `train` is always there; whether the device can train says `inner`. */
 extern const struct kern_ops kern_profile;
 
-/* Is the table whole and of our ABI? 0 or E_UNSUPPORTED. */
+/* Is the table whole and of our ABI, and that of training if there is one? 0 or E_UNSUPPORTED. */
 int kern_check(const struct kern_ops *ops, struct err *e);
 
 #ifdef __cplusplus

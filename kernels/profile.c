@@ -13,6 +13,10 @@
  * is recorded, so a device that would record passes ("+graphs") runs them as they are issued, and
  * gaps are as large as they are then. Written to kern_config.profile when it is closed. Thread: the
  * owner's.
+ *
+ * The operations of training are passed on alike. This table is constant, and what the device can
+ * do is known when it is opened. So the table always has them, and to call one that the device
+ * lacks is a bug.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +28,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/kern.h"
 
-enum { LINES = 48, NAME = 40, NOBODY = -1 };
+enum { LINES = 96, NAME = 40, NOBODY = -1 };
 
 struct line {
     char name[NAME];
@@ -273,9 +277,105 @@ PASS_ON(attn_full, kern_attn_full)
 PASS_ON(attn_tree, kern_attn_tree)
 PASS_ON(pick, kern_pick)
 
+/* ---- training ---- */
+
+static const struct kern_train_ops *train_of(const struct kern *p) {
+    must(p->ops->train);
+    return p->ops->train;
+}
+
+static void profile_zero(struct kern *p, struct kern_ptr at, size_t bytes) {
+    const struct kern_train_ops *train = train_of(p);
+    uint64_t flops = begin_line(p);
+    train->zero(p->k, at, bytes);
+    end_line(p, flops, "zero");
+}
+
+static void profile_mat_set(struct kern *p, const struct kern_mat_set *a) {
+    const struct kern_train_ops *train = train_of(p);
+    struct kern_mat_set inner = *a;
+    inner.w = a->w->mat;
+    uint64_t flops = begin_line(p);
+    train->mat_set(p->k, &inner);
+    end_line(p, flops, "mat_set");
+}
+
+static void profile_gemm_dx(struct kern *p, const struct kern_gemm_dx *a) {
+    const struct kern_train_ops *train = train_of(p);
+    char name[NAME];
+    struct kern_gemm_dx inner = *a;
+    (void)snprintf(name, sizeof name, "gemm_dx %d <- %d", a->w->k, a->w->n);
+    inner.w = a->w->mat;
+    uint64_t flops = begin_line(p);
+    train->gemm_dx(p->k, &inner);
+    end_line(p, flops, name);
+}
+
+static void profile_gemm_dw(struct kern *p, const struct kern_gemm_dw *a) {
+    const struct kern_train_ops *train = train_of(p);
+    char name[NAME];
+    (void)snprintf(name, sizeof name, "gemm_dw %d x %d", a->n, a->k);
+    uint64_t flops = begin_line(p);
+    train->gemm_dw(p->k, a);
+    end_line(p, flops, name);
+}
+
+#define PASS_ON_TRAIN(op, args)                                      \
+    static void profile_##op(struct kern *p, const struct args *a) { \
+        const struct kern_train_ops *train = train_of(p);            \
+        uint64_t flops = begin_line(p);                              \
+        train->op(p->k, a);                                          \
+        end_line(p, flops, #op);                                     \
+    }
+PASS_ON_TRAIN(colsum, kern_colsum)
+PASS_ON_TRAIN(layernorm_back, kern_norm_back)
+PASS_ON_TRAIN(rmsnorm_back, kern_norm_back)
+PASS_ON_TRAIN(gelu, kern_gelu)
+PASS_ON_TRAIN(gelu_back, kern_gelu)
+PASS_ON_TRAIN(swiglu_back, kern_swiglu_back)
+PASS_ON_TRAIN(dropout, kern_dropout)
+PASS_ON_TRAIN(attn_full_back, kern_attn_full_back)
+PASS_ON_TRAIN(attn_tree_back, kern_attn_tree_back)
+PASS_ON_TRAIN(rope_back, kern_rope_back)
+PASS_ON_TRAIN(embed_back, kern_embed_back)
+PASS_ON_TRAIN(gather_back, kern_gather_back)
+PASS_ON_TRAIN(xent, kern_xent)
+PASS_ON_TRAIN(expect, kern_expect)
+PASS_ON_TRAIN(axpy, kern_axpy)
+PASS_ON_TRAIN(lerp, kern_lerp)
+PASS_ON_TRAIN(sumsq, kern_sumsq)
+PASS_ON_TRAIN(adamw, kern_adamw)
+
+static const struct kern_train_ops profile_train = {
+    .size = sizeof(struct kern_train_ops),
+    .mat_set = profile_mat_set,
+    .zero = profile_zero,
+    .gemm_dx = profile_gemm_dx,
+    .gemm_dw = profile_gemm_dw,
+    .colsum = profile_colsum,
+    .layernorm_back = profile_layernorm_back,
+    .rmsnorm_back = profile_rmsnorm_back,
+    .gelu = profile_gelu,
+    .gelu_back = profile_gelu_back,
+    .swiglu_back = profile_swiglu_back,
+    .dropout = profile_dropout,
+    .attn_full_back = profile_attn_full_back,
+    .attn_tree_back = profile_attn_tree_back,
+    .rope_back = profile_rope_back,
+    .embed_back = profile_embed_back,
+    .gather_back = profile_gather_back,
+    .xent = profile_xent,
+    .expect = profile_expect,
+    .axpy = profile_axpy,
+    .lerp = profile_lerp,
+    .sumsq = profile_sumsq,
+    .adamw = profile_adamw,
+};
+
 const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .size = sizeof(struct kern_ops),
                                       .name = "profile",
+                                      .train = &profile_train,
                                       .score = profile_score,
                                       .open = profile_open,
                                       .close = profile_close,

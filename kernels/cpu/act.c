@@ -1,4 +1,4 @@
-/* act.c - SwiGLU. GELU is part of gemm. */
+/* act.c - SwiGLU, GELU where it isn't part of gemm, dropout: a row at a time. */
 #include "kernels/cpu/cpu_kern.h"
 
 struct swiglu_job {
@@ -17,4 +17,71 @@ static void swiglu_rows(const void *args, int row0, int row1) {
 
 void cpu_swiglu(struct kern *k, const struct kern_swiglu *a) {
     cpu_rows(k, a->rows, 6 * a->width, swiglu_rows, &(struct swiglu_job){k, a});
+}
+
+/* ---- training ---- */
+
+struct swiglu_back_job {
+    const struct kern *k;
+    const struct kern_swiglu_back *a;
+};
+
+static void swiglu_back_rows(const void *args, int row0, int row1) {
+    const struct swiglu_back_job *j = args;
+    const struct kern_swiglu_back *a = j->a;
+    for (size_t i = (size_t)row0; i < (size_t)row1; i++)
+        j->k->isa->swiglu_back(a->width, cpu_f32(a->x) + i * (size_t)a->ldx,
+                               cpu_f32(a->dy) + i * (size_t)a->lddy,
+                               cpu_f32(a->dx) + i * (size_t)a->lddx);
+}
+
+void cpu_swiglu_back(struct kern *k, const struct kern_swiglu_back *a) {
+    cpu_rows(k, a->rows, 10 * a->width, swiglu_back_rows, &(struct swiglu_back_job){k, a});
+}
+
+struct gelu_job {
+    const struct kern *k;
+    const struct kern_gelu *a;
+};
+
+static void gelu_rows(const void *args, int row0, int row1) {
+    const struct gelu_job *j = args;
+    const struct kern_gelu *a = j->a;
+    for (size_t i = (size_t)row0; i < (size_t)row1; i++)
+        j->k->isa->gelu(a->width, cpu_f32(a->x) + i * (size_t)a->ldx,
+                        cpu_f32(a->y) + i * (size_t)a->ldy);
+}
+
+static void gelu_back_rows(const void *args, int row0, int row1) {
+    const struct gelu_job *j = args;
+    const struct kern_gelu *a = j->a;
+    for (size_t i = (size_t)row0; i < (size_t)row1; i++)
+        j->k->isa->gelu_back(a->width, cpu_f32(a->x) + i * (size_t)a->ldx,
+                             cpu_f32(a->dy) + i * (size_t)a->lddy,
+                             cpu_f32(a->y) + i * (size_t)a->ldy);
+}
+
+void cpu_gelu(struct kern *k, const struct kern_gelu *a) {
+    cpu_rows(k, a->rows, 8 * a->width, gelu_rows, &(struct gelu_job){k, a});
+}
+
+void cpu_gelu_back(struct kern *k, const struct kern_gelu *a) {
+    cpu_rows(k, a->rows, 10 * a->width, gelu_back_rows, &(struct gelu_job){k, a});
+}
+
+static void dropout_rows(const void *args, int row0, int row1) {
+    const struct kern_dropout *a = args;
+    float by = 1.0f / (1.0f - a->rate);
+    for (size_t i = (size_t)row0; i < (size_t)row1; i++) {
+        int32_t id = cpu_i32(a->row_id)[i];
+        const float *x = cpu_f32(a->x) + i * (size_t)a->ldx;
+        float *y = cpu_f32(a->y) + i * (size_t)a->ldy;
+        for (int c = 0; c < a->width; c++)
+            y[c] = kern_dropout_keeps(a->seed, id, c, a->rate) ? x[c] * by : 0.0f;
+    }
+}
+
+void cpu_dropout(struct kern *k, const struct kern_dropout *a) {
+    must(a->rate >= 0 && a->rate < 1);
+    cpu_rows(k, a->rows, 12 * a->width, dropout_rows, a);
 }

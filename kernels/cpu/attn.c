@@ -20,8 +20,6 @@
 
 enum { ROW_BLOCK = 48 };
 
-static int round_up(int n, int to) { return (n + to - 1) / to * to; }
-
 /* Shared keys and values of one group and head, packed. */
 struct packed {
     float *keys, *values;
@@ -29,11 +27,12 @@ struct packed {
 };
 
 static size_t packed_floats(const struct cpu_isa *isa, int n, int K) {
-    return (size_t)round_up(n, isa->nr) * (size_t)K + (size_t)n * (size_t)round_up(K, isa->nr);
+    return (size_t)cpu_round_up(n, isa->nr) * (size_t)K +
+           (size_t)n * (size_t)cpu_round_up(K, isa->nr);
 }
 
 static struct packed packed_at(const struct cpu_isa *isa, float *p, int n, int K) {
-    int padded = round_up(n, isa->nr);
+    int padded = cpu_round_up(n, isa->nr);
     return (struct packed){p, p + (size_t)padded * (size_t)K, n, padded};
 }
 
@@ -61,31 +60,39 @@ static void pack_end(const struct cpu_isa *isa, const struct packed *to, int K) 
  * line there are up to nr - 1 worthless ones, which the caller overwrites. */
 static void score_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *q,
                          int ldq, int K, float scale, float *s, int ld) {
-    struct tile_end end = {NULL, KERN_ACT_NONE, 0, scale};
+    struct tile_end end = {.scale = scale};
     for (int at = 0; at < p->n_padded; at += isa->nr)
-        isa->tile(m, K, q, ldq, p->keys + (size_t)at * (size_t)K, s + at, ld, isa->nr, &end);
+        isa->tile(m, K, q, ldq, p->keys + (size_t)at * (size_t)K, isa->nr, s + at, ld, isa->nr,
+                  &end);
 }
 
 /* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials. Its
- * sum. */
-static float line_end(const struct cpu_isa *isa, float *s, int n) {
-    int padded = round_up(n, CPU_PAD);
+ * sum; and the logarithm of the scores' own sum, if that is wanted. */
+static float line_end(const struct cpu_isa *isa, float *s, int n, float *lse) {
+    int padded = cpu_round_up(n, CPU_PAD);
     for (int i = n; i < padded; i++)
         s[i] = -INFINITY;
-    return isa->exp_sum(padded, s);
+    float max, sum = isa->exp_sum(padded, s, &max);
+    if (lse) *lse = max + logf(sum);
+    return sum;
+}
+
+/* Where that of a row and head goes: lse (rows, heads). */
+static float *lse_at(struct kern_ptr lse, size_t row, int heads, int head) {
+    return lse.addr ? cpu_f32(lse) + row * (size_t)heads + (size_t)head : NULL;
 }
 
 static void add_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *s,
                        int ld, int K, float *y, int ldy) {
-    struct tile_end end = {NULL, KERN_ACT_NONE, 0, 1.0f};
+    struct tile_end end = {.scale = 1.0f};
     for (int i = 0; i < K; i += isa->nr)
-        isa->tile(m, p->n, s, ld, p->values + (size_t)i * (size_t)p->n, y + i, ldy,
+        isa->tile(m, p->n, s, ld, p->values + (size_t)i * (size_t)p->n, isa->nr, y + i, ldy,
                   K - i < isa->nr ? K - i : isa->nr, &end);
 }
 
 /* Room of a line of n shared and `own` own scores. */
 static int line_floats(const struct cpu_isa *isa, int n, int own) {
-    return round_up(round_up(n, isa->nr) + own, CPU_PAD);
+    return cpu_round_up(cpu_round_up(n, isa->nr) + own, CPU_PAD);
 }
 
 /* Lines for a block of rows, for each thread. */
@@ -136,7 +143,8 @@ static void full_rows(void *ctx, int task, int thread) {
                  ld);
     float sum[ROW_BLOCK];
     for (int i = 0; i < m; i++)
-        sum[i] = line_end(isa, s + (size_t)i * (size_t)ld, p.n);
+        sum[i] = line_end(isa, s + (size_t)i * (size_t)ld, p.n,
+                          lse_at(a->lse, row + (size_t)i, a->heads, at % a->heads));
     add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++)
         isa->scale(K, y + (size_t)i * (size_t)a->ldy, 1.0f / sum[i]);
@@ -270,7 +278,7 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
         score_own(j, &o, q + (size_t)i * (size_t)a->ldq, keys, line + p.n);
-        sum[i] = line_end(isa, line, p.n + o.n);
+        sum[i] = line_end(isa, line, p.n + o.n, lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
     add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++) {

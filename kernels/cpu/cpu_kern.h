@@ -10,8 +10,9 @@
 /* Rows of weights, packed: panel p holds outputs p*nr .. p*nr+nr-1, k-major inside, zeros behind
  * n. */
 struct kern_mat {
-    int n, k, panels;
+    int n, k;
     float *data; /* (panels, k, nr) f32 */
+    float *back; /* the other way, (panels of k, n, nr); NULL: not made with_back */
     int is_fp8;  /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
 };
 
@@ -37,6 +38,7 @@ struct kern {
     char text[64];
 };
 
+static inline int cpu_round_up(int n, int to) { return (n + to - 1) / to * to; }
 static inline float *cpu_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }
 static inline const int32_t *cpu_i32(struct kern_ptr p) { return (const int32_t *)(void *)p.addr; }
 
@@ -54,6 +56,20 @@ void cpu_count(struct kern *k, uint64_t multiply_adds);
 typedef void cpu_rows_fn(const void *args, int row0, int row1);
 void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *args);
 
+/* y (m, n) = act(x (m, k) times the panels (n, rounded up to panels; k; nr) + bias), or +=. `deep`
+ * of the k at a time, where y waits in between: all k of them, if there is a bias or an act. */
+struct cpu_product {
+    int m, n, k, deep;
+    const float *x;
+    int ldx;
+    const float *panels, *bias;
+    enum kern_act act;
+    int accumulate;
+    float *y;
+    int ldy;
+};
+void cpu_multiply(struct kern *k, const struct cpu_product *a);
+
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e);
 void cpu_mat_free(struct kern *k, struct kern_mat *m);
@@ -70,5 +86,29 @@ void cpu_rope(struct kern *k, const struct kern_rope *a);
 void cpu_attn_full(struct kern *k, const struct kern_attn_full *a);
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a);
 void cpu_pick(struct kern *k, const struct kern_pick *a);
+
+/* ---- training ---- */
+void cpu_mat_set(struct kern *k, const struct kern_mat_set *a);
+void cpu_zero(struct kern *k, struct kern_ptr p, size_t bytes);
+void cpu_gemm_dx(struct kern *k, const struct kern_gemm_dx *a);
+void cpu_gemm_dw(struct kern *k, const struct kern_gemm_dw *a);
+void cpu_colsum(struct kern *k, const struct kern_colsum *a);
+void cpu_layernorm_back(struct kern *k, const struct kern_norm_back *a);
+void cpu_rmsnorm_back(struct kern *k, const struct kern_norm_back *a);
+void cpu_gelu(struct kern *k, const struct kern_gelu *a);
+void cpu_gelu_back(struct kern *k, const struct kern_gelu *a);
+void cpu_swiglu_back(struct kern *k, const struct kern_swiglu_back *a);
+void cpu_dropout(struct kern *k, const struct kern_dropout *a);
+void cpu_attn_full_back(struct kern *k, const struct kern_attn_full_back *a);
+void cpu_attn_tree_back(struct kern *k, const struct kern_attn_tree_back *a);
+void cpu_rope_back(struct kern *k, const struct kern_rope_back *a);
+void cpu_embed_back(struct kern *k, const struct kern_embed_back *a);
+void cpu_gather_back(struct kern *k, const struct kern_gather_back *a);
+void cpu_xent(struct kern *k, const struct kern_xent *a);
+void cpu_expect(struct kern *k, const struct kern_expect *a);
+void cpu_axpy(struct kern *k, const struct kern_axpy *a);
+void cpu_lerp(struct kern *k, const struct kern_lerp *a);
+void cpu_sumsq(struct kern *k, const struct kern_sumsq *a);
+void cpu_adamw(struct kern *k, const struct kern_adamw *a);
 
 #endif

@@ -5,6 +5,9 @@
  * its rows stay in the second-level cache while every panel passes over it, a panel small enough
  * for the first. Bits: see isa.h; which task computes an output does not matter.
  *
+ * A matrix that training goes back through is packed once more, by columns: panels of nr inputs,
+ * with the outputs down their length (gemm_back.c).
+ *
  * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch
  * memory as s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that
  * fp8 gives.
@@ -30,41 +33,60 @@ static float part_value(const struct kern_mat_part *p, size_t at) {
     return p->dtype == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
 }
 
+/* Row `row` of the matrix, into both packs where there are two. */
+static void pack_row(const struct cpu_isa *isa, const struct kern_mat *m, size_t row,
+                     const float *line) {
+    size_t nr = (size_t)isa->nr, k = (size_t)m->k;
+    float *to = m->data + row / nr * nr * k + row % nr;
+    for (size_t c = 0; c < k; c++)
+        to[c * nr] = line[c];
+    if (m->back) isa->panels(1, m->k, line, m->k, m->back + row * nr, (size_t)m->n * nr);
+}
+
 static void pack(const struct cpu_isa *isa, const struct kern_mat_src *src, float *line,
-                 float *data) {
-    size_t nr = (size_t)isa->nr, k = (size_t)src->k, row = 0;
+                 const struct kern_mat *m) {
+    size_t k = (size_t)src->k, row = 0;
     for (int i = 0; i < src->n_parts; i++) {
         for (int r = 0; r < src->parts[i].n; r++, row++) {
             for (size_t c = 0; c < k; c++)
                 line[c] = part_value(&src->parts[i], (size_t)r * k + c);
             if (src->as_fp8) half_e4m3_round(line, k, line);
-            float *to = data + row / nr * nr * k + row % nr;
-            for (size_t c = 0; c < k; c++)
-                to[c * nr] = line[c];
+            pack_row(isa, m, row, line);
         }
     }
+}
+
+/* Bytes of a pack of so many columns; 0: too many. */
+static size_t pack_bytes(size_t nr, size_t columns, size_t depth) {
+    size_t floats, bytes;
+    if (columns > INT_MAX - nr || !mem_mul((columns + nr - 1) / nr * nr, depth, &floats) ||
+        !mem_mul(floats, sizeof(float), &bytes))
+        return 0;
+    return bytes ? bytes : 1;
 }
 
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e) {
     *out = NULL;
-    size_t nr = (size_t)k->isa->nr, n = 0, floats, bytes;
+    must(!src->as_fp8 || !src->with_back);
+    size_t nr = (size_t)k->isa->nr, n = 0, deep = (size_t)src->k;
     for (int i = 0; i < src->n_parts; i++)
         n += (size_t)src->parts[i].n;
-    size_t panels = (n + nr - 1) / nr;
-    if (n > INT_MAX || !mem_mul(panels * nr, (size_t)src->k, &floats) ||
-        !mem_mul(floats, sizeof(float), &bytes))
-        return err_set(e, E_TOO_BIG, "a %zux%d matrix", n, src->k);
+    size_t bytes = pack_bytes(nr, n, deep), back = src->with_back ? pack_bytes(nr, deep, n) : 1;
+    if (!bytes || !back) return err_set(e, E_TOO_BIG, "a %zux%d matrix", n, src->k);
     struct kern_mat *m = blocks_take(&k->blocks, sizeof *m);
-    float *data = m ? blocks_take(&k->blocks, bytes) : NULL;
-    float *line = data ? mem_try(((size_t)src->k + 1) * sizeof *line) : NULL;
-    if (!line) {
-        blocks_give(&k->blocks, data);
-        blocks_give(&k->blocks, m);
-        return cpu_no_memory(k, bytes, e);
+    if (m) {
+        *m = (struct kern_mat){.n = (int)n, .k = src->k, .is_fp8 = src->as_fp8};
+        m->data = blocks_take(&k->blocks, bytes);
+        m->back = src->with_back ? blocks_take(&k->blocks, back) : NULL;
     }
-    *m = (struct kern_mat){(int)n, src->k, (int)panels, data, src->as_fp8};
-    pack(k->isa, src, line, data);
+    int is_whole = m && m->data && (m->back || !src->with_back);
+    float *line = is_whole ? mem_try((deep + 1) * sizeof *line) : NULL;
+    if (!line) {
+        cpu_mat_free(k, m);
+        return cpu_no_memory(k, bytes + (src->with_back ? back : 0), e);
+    }
+    pack(k->isa, src, line, m);
     mem_free(line);
     *out = m;
     return 0;
@@ -73,17 +95,52 @@ int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat 
 void cpu_mat_free(struct kern *k, struct kern_mat *m) {
     if (!m) return;
     blocks_give(&k->blocks, m->data);
+    blocks_give(&k->blocks, m->back);
     blocks_give(&k->blocks, m);
 }
 
 int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
-    return snprintf(text, n, "%d x %d %s: %s, panels of %d", m->n, m->k,
-                    m->is_fp8 ? "fp8 in f32" : "f32", k->isa->name, k->isa->nr);
+    return snprintf(text, n, "%d x %d %s: %s, panels of %d%s", m->n, m->k,
+                    m->is_fp8 ? "fp8 in f32" : "f32", k->isa->name, k->isa->nr,
+                    m->back ? " both ways" : "");
 }
+
+struct set_job {
+    struct kern *k;
+    const struct kern_mat_set *a;
+};
+
+/* The rows of one panel. */
+static void set_task(void *ctx, int task, int thread) {
+    (void)thread;
+    const struct set_job *j = ctx;
+    const struct kern_mat_set *a = j->a;
+    const struct kern_mat *m = a->w;
+    int nr = j->k->isa->nr, first = (a->row0 / nr + task) * nr, from = first, to = first + nr;
+    if (from < a->row0) from = a->row0;
+    if (to > a->row0 + a->rows) to = a->row0 + a->rows;
+    const float *src = cpu_f32(a->src) + (size_t)(from - a->row0) * (size_t)a->ld;
+    j->k->isa->transpose(to - from, m->k, src, a->ld,
+                         m->data + (size_t)first * (size_t)m->k + (from - first), nr);
+    if (m->back)
+        j->k->isa->panels(to - from, m->k, src, a->ld, m->back + (size_t)from * (size_t)nr,
+                          (size_t)m->n * (size_t)nr);
+}
+
+void cpu_mat_set(struct kern *k, const struct kern_mat_set *a) {
+    int nr = k->isa->nr;
+    must(!a->w->is_fp8 && a->row0 >= 0 && a->row0 + a->rows <= a->w->n);
+    cpu_count(k, 0);
+    if (a->rows == 0) return;
+    pool_run(k->pool, (a->row0 + a->rows - 1) / nr - a->row0 / nr + 1, set_task,
+             &(struct set_job){k, a});
+}
+
+/* ---- products ---- */
 
 struct gemm_job {
     struct kern *k;
-    const struct kern_gemm *a;
+    const struct cpu_product *a;
     int rows, panels; /* of one task */
     int column_tasks;
 };
@@ -91,37 +148,58 @@ struct gemm_job {
 static void gemm_task(void *ctx, int task, int thread) {
     (void)thread;
     const struct gemm_job *j = ctx;
-    const struct kern_gemm *a = j->a;
-    const struct kern_mat *w = a->w;
-    int nr = j->k->isa->nr;
-    int row0 = task / j->column_tasks * j->rows, p0 = task % j->column_tasks * j->panels;
+    const struct cpu_product *a = j->a;
+    int nr = j->k->isa->nr, row0 = task / j->column_tasks * j->rows;
+    int col0 = task % j->column_tasks * j->panels * nr, col1 = col0 + j->panels * nr;
     int rows = a->m - row0 < j->rows ? a->m - row0 : j->rows;
-    int p1 = p0 + j->panels < w->panels ? p0 + j->panels : w->panels;
-    const float *x = cpu_f32(a->x) + (size_t)row0 * (size_t)a->ldx;
-    float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy;
-    const float *bias = cpu_f32(a->bias);
-    for (int p = p0; p < p1; p++) {
-        int col = p * nr, cols = w->n - col < nr ? w->n - col : nr;
-        struct tile_end end = {bias ? bias + col : NULL, a->act, a->accumulate, 1.0f};
-        j->k->isa->tile(rows, w->k, x, a->ldx, w->data + (size_t)p * (size_t)nr * (size_t)w->k,
-                        y + col, a->ldy, cols, &end);
-    }
+    const float *x = a->x + (size_t)row0 * (size_t)a->ldx;
+    float *y = a->y + (size_t)row0 * (size_t)a->ldy;
+    int at = 0;
+    do {
+        int deep = a->k - at < a->deep ? a->k - at : a->deep;
+        for (int col = col0; col < col1 && col < a->n; col += nr) {
+            struct tile_end end = {.bias = a->bias ? a->bias + col : NULL,
+                                   .act = a->act,
+                                   .accumulate = a->accumulate && at == 0,
+                                   .scale = 1.0f,
+                                   .go_on = at > 0};
+            j->k->isa->tile(rows, deep, x + at, a->ldx,
+                            a->panels + (size_t)col * (size_t)a->k + (size_t)at * (size_t)nr, nr,
+                            y + col, a->ldy, a->n - col < nr ? a->n - col : nr, &end);
+        }
+        at += deep;
+    } while (at < a->k);
 }
 
-static void multiply(struct kern *k, const struct kern_gemm *a) {
-    int mr = k->isa->mr, threads = pool_threads(k->pool);
-    int rows = BLOCK_FLOATS / (a->w->k > 0 ? a->w->k : 1) / mr * mr;
+void cpu_multiply(struct kern *k, const struct cpu_product *a) {
+    int nr = k->isa->nr, mr = k->isa->mr, threads = pool_threads(k->pool);
+    int panels = (a->n + nr - 1) / nr, rows = BLOCK_FLOATS / (a->deep > 0 ? a->deep : 1) / mr * mr;
     int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
     fair = (fair + mr - 1) / mr * mr;
     if (rows > fair) rows = fair;
     if (rows < mr) rows = mr;
-    struct gemm_job j = {k, a, rows, a->w->panels, 1};
+    struct gemm_job j = {k, a, rows, panels, 1};
     int row_tasks = (a->m + rows - 1) / rows;
-    if (row_tasks < threads && (uint64_t)a->m * (uint64_t)a->w->k * (uint64_t)a->w->n > 1u << 18) {
-        j.panels = (a->w->panels + 2 * threads - 1) / (2 * threads);
-        j.column_tasks = (a->w->panels + j.panels - 1) / j.panels;
+    if (row_tasks < threads && (uint64_t)a->m * (uint64_t)a->k * (uint64_t)a->n > 1u << 18) {
+        j.panels = (panels + 2 * threads - 1) / (2 * threads);
+        j.column_tasks = (panels + j.panels - 1) / j.panels;
     }
     pool_run(k->pool, row_tasks * j.column_tasks, gemm_task, &j);
+}
+
+static void multiply(struct kern *k, const struct kern_gemm *a) {
+    cpu_multiply(k, &(struct cpu_product){.m = a->m,
+                                          .n = a->w->n,
+                                          .k = a->w->k,
+                                          .deep = a->w->k,
+                                          .x = cpu_f32(a->x),
+                                          .ldx = a->ldx,
+                                          .panels = a->w->data,
+                                          .bias = cpu_f32(a->bias),
+                                          .act = a->act,
+                                          .accumulate = a->accumulate,
+                                          .y = cpu_f32(a->y),
+                                          .ldy = a->ldy});
 }
 
 /* ---- fp8 ---- */

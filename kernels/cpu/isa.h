@@ -1,8 +1,8 @@
 /* isa.h - the inner loops that are compiled once per instruction set.
  *
  * isa_portable.c, isa_avx2.c and isa_avx512.c each define one table of these by including the same
- * bodies (tile.inc, rows.inc) over the vector vocabulary of vec.h. Everything above them - threads,
- * blocking, shapes - is written once in gemm.c, attn.c, norm.c, act.c, pos.c, head.c.
+ * bodies (tile.inc, rows.inc, back.inc) over the vector vocabulary of vec.h. Everything above them
+ * - threads, blocking, shapes - is written once in gemm.c, attn.c, norm.c and so on.
  *
  * Bits: a function's result for a row is a function of that row alone. tile adds up the products of
  * an output in the order of k, one chain, whatever m is.
@@ -20,12 +20,27 @@ enum {
 };
 
 /* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s +
- * bias[n]). */
+ * bias[n]). And where it begins: at 0, or to `go_on` at y, as the next part of one long chain. */
 struct tile_end {
     const float *bias; /* NULL: none */
     enum kern_act act;
     int accumulate;
     float scale; /* the sum is multiplied by it first (1: leaves the bits alone) */
+    int go_on;
+};
+
+/* What the way back through a norm reads and writes, beside x and weight: dx = or +=, the sums dw
+ * and db += where they aren't NULL. dx may be dy. */
+struct norm_out {
+    const float *dy;
+    float *dx, *dw, *db;
+    int accumulate;
+};
+
+/* AdamW's numbers, as they are multiplied by: new1 = 1 - beta1, keep = 1 - lr decay,
+ * step = lr / fix1, unfix2 = 1 / fix2. */
+struct adamw_by {
+    float scale, beta1, new1, beta2, new2, unfix2, eps, keep, step;
 };
 
 struct cpu_isa {
@@ -34,27 +49,56 @@ struct cpu_isa {
     int mr; /* rows that a full tile does at once */
     int (*is_here)(void);
 
-    /* y (m, cols) = end(x (m, k) times panel (k, nr)), cols <= nr, any m >= 0. */
-    void (*tile)(int m, int k, const float *x, int ldx, const float *panel, float *y, int ldy,
-                 int cols, const struct tile_end *end);
+    /* y (m, cols) = end(x (m, k) times panel (k, nr)), cols <= nr, any m >= 0. Rows of the panel
+     * are ldp apart: nr where it is a packed one. */
+    void (*tile)(int m, int k, const float *x, int ldx, const float *panel, int ldp, float *y,
+                 int ldy, int cols, const struct tile_end *end);
     void (*layernorm)(int width, const float *x, const float *weight, const float *bias, float eps,
                       float *y);
     void (*rmsnorm)(int width, const float *x, const float *weight, float eps, float *y);
     void (*swiglu)(int width, const float *gate, const float *up, float *y);
     /* In place: x[i] = exp(x[i] - max); returns the sum. n is padded with -inf to a multiple of
      * 16. */
-    float (*exp_sum)(int n, float *x);
+    float (*exp_sum)(int n, float *x, float *max);
     void (*scale)(int n, float *x, float by);
     /* s[i] = scale * (q . lines[i]), 1 <= n <= CPU_LINES; the same bits as from a panel by tile. */
     void (*score_lines)(int n, int k, const float *q, const float *const *lines, float scale,
                         float *s);
     /* y (k) += by[0] * lines[0] + by[1] * lines[1] ..., fused, in that order; n as above. */
     void (*add_lines)(int n, int k, const float *const *lines, const float *by, float *y);
+
+    /* ---- training ---- */
+    /* y (cols, rows) = x (rows, cols), the other way round */
+    void (*transpose)(int rows, int cols, const float *x, int ldx, float *y, int ldy);
+    /* x (rows, cols) as panels (rows, nr), `stride` floats from one to the next, zeros behind
+     * cols. */
+    void (*panels)(int rows, int cols, const float *x, int ldx, float *y, size_t stride);
+    /* y[i] = a column of a (k, nr) times that of b, each in the order of k as by tile */
+    void (*dot_columns)(int k, const float *a, const float *b, float *y);
+    /* y (n) += (the sum of the rows of x (rows, n)) */
+    void (*sum_rows)(int rows, int n, const float *x, int ldx, float *y);
+    double (*squares)(int n, const float *x); /* sum of x^2 */
+    void (*layernorm_back)(int width, const float *x, const float *weight, float eps,
+                           const struct norm_out *o);
+    void (*rmsnorm_back)(int width, const float *x, const float *weight, float eps,
+                         const struct norm_out *o);
+    void (*gelu)(int width, const float *x, float *y);
+    void (*gelu_back)(int width, const float *x, const float *dy, float *dx);
+    void (*swiglu_back)(int width, const float *x, const float *dy, float *dx); /* x: gate, up */
+    /* Scores s (n, m) and products ds (n, m) become p = exp(s - lse) and p (ds - delta), with lse
+     * and delta of each column; m is a multiple of 16. */
+    void (*attn_slopes)(int n, int m, const float *lse, const float *delta, float *s, float *ds,
+                        int ld);
+    /* lines[i] (k) += by[i] x, one line after the other: the same may stand there twice. */
+    void (*spread)(int n, int k, float *const *lines, const float *by, const float *x);
+    void (*axpy)(int n, float by, const float *x, float *y); /* y += by x, fused */
+    void (*lerp)(int n, float by, const float *x, float *y); /* y += by (x - y) */
+    void (*adamw)(int n, const struct adamw_by *by, float *p, float *m, float *v, const float *g);
 };
 
 extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512;
 
-/* The table of the functions that tile.inc and rows.inc defined in this file. */
+/* The table of the functions that tile.inc, rows.inc and back.inc defined in this file. */
 #define CPU_ISA(id)                       \
     const struct cpu_isa cpu_isa_##id = { \
         .name = #id,                      \
@@ -69,6 +113,21 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512;
         .scale = scale,                   \
         .score_lines = score_lines,       \
         .add_lines = add_lines,           \
+        .transpose = transpose,           \
+        .panels = panels,                 \
+        .dot_columns = dot_columns,       \
+        .sum_rows = sum_rows,             \
+        .squares = squares,               \
+        .layernorm_back = layernorm_back, \
+        .rmsnorm_back = rmsnorm_back,     \
+        .gelu = gelu,                     \
+        .gelu_back = gelu_back,           \
+        .swiglu_back = swiglu_back,       \
+        .attn_slopes = attn_slopes,       \
+        .spread = spread,                 \
+        .axpy = axpy,                     \
+        .lerp = lerp,                     \
+        .adamw = adamw,                   \
     }
 
 #endif

@@ -12,4 +12,6 @@ static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cp
 #include "kernels/cpu/rows.inc"
 #include "kernels/cpu/tile.inc"
 
+#include "kernels/cpu/back.inc"
+
 CPU_ISA(avx2);

@@ -15,4 +15,6 @@ static int is_here(void) {
 #include "kernels/cpu/rows.inc"
 #include "kernels/cpu/tile.inc"
 
+#include "kernels/cpu/back.inc"
+
 CPU_ISA(avx512);

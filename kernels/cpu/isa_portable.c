@@ -12,4 +12,6 @@ static int is_here(void) { return 1; }
 #include "kernels/cpu/rows.inc"
 #include "kernels/cpu/tile.inc"
 
+#include "kernels/cpu/back.inc"
+
 CPU_ISA(portable);

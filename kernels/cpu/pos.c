@@ -101,6 +101,13 @@ static const float *angles(struct kern *k, double theta, int K, int most) {
     return k->angles.p;
 }
 
+static int largest(const int32_t *x, int n) {
+    int most = 0;
+    for (int i = 0; i < n; i++)
+        if (x[i] > most) most = x[i];
+    return most;
+}
+
 struct rope_job {
     const struct kern_rope *a;
     const float *angles;
@@ -134,9 +141,88 @@ static void rope_rows(const void *args, int row0, int row1) {
 
 void cpu_rope(struct kern *k, const struct kern_rope *a) {
     must(a->pool_dtype == KERN_F32);
-    int most = 0;
-    for (int r = 0; r < a->rows; r++)
-        if (cpu_i32(a->pos)[r] > most) most = cpu_i32(a->pos)[r];
+    int most = largest(cpu_i32(a->pos), a->rows);
     struct rope_job j = {a, angles(k, a->theta, a->head_size, most)};
     cpu_rows(k, a->rows, 6 * a->heads * a->head_size, rope_rows, &j);
+}
+
+/* ---- training ---- */
+
+struct rope_back_job {
+    const struct kern_rope_back *a;
+    const float *angles;
+};
+
+/* As `rotate`, by the other way round. */
+static void rotate_back(const float *from, float *to, int heads, int K, const float *angle) {
+    int half = K / 2;
+    for (int h = 0; h < heads; h++, from += K, to += K)
+        for (int i = 0; i < half; i++) {
+            float c = angle[2 * i], s = angle[2 * i + 1], x = from[i], y = from[i + half];
+            to[i] = x * c + y * s;
+            to[i + half] = y * c - x * s;
+        }
+}
+
+static void rope_back_rows(const void *args, int row0, int row1) {
+    const struct rope_back_job *j = args;
+    const struct kern_rope_back *a = j->a;
+    int K = a->head_size;
+    size_t w = (size_t)(a->heads * K);
+    for (int r = row0; r < row1; r++) {
+        float *dq = cpu_f32(a->dqkv) + (size_t)r * (size_t)a->ld;
+        const float *angle = j->angles + (size_t)cpu_i32(a->pos)[r] * (size_t)K;
+        size_t slot = (size_t)cpu_i32(a->slot)[r];
+        rotate_back(dq, dq, a->heads, K, angle);
+        rotate_back(cpu_f32(a->dk) + slot * w, dq + w, a->heads, K, angle);
+        memcpy(dq + 2 * w, cpu_f32(a->dv) + slot * w, w * sizeof *dq);
+    }
+}
+
+void cpu_rope_back(struct kern *k, const struct kern_rope_back *a) {
+    int most = largest(cpu_i32(a->pos), a->rows);
+    struct rope_back_job j = {a, angles(k, a->theta, a->head_size, most)};
+    cpu_rows(k, a->rows, 6 * a->heads * a->head_size, rope_back_rows, &j);
+}
+
+struct embed_back_job {
+    const struct kern *k;
+    const struct kern_embed_back *a;
+};
+
+static void embed_back_sources(const void *args, int from, int to) {
+    const struct embed_back_job *j = args;
+    const struct kern_embed_back *a = j->a;
+    size_t w = (size_t)a->width;
+    for (int i = from; i < to; i++) {
+        int32_t key = cpu_i32(a->key)[i], end = cpu_i32(a->off)[i + 1];
+        float *all = cpu_f32(key < 0 ? a->dfeats : a->dtable);
+        for (int32_t at = cpu_i32(a->off)[i]; all && at < end; at++)
+            j->k->isa->axpy(a->width, 1.0f, cpu_f32(a->dy) + (size_t)cpu_i32(a->from)[at] * w,
+                            all + (size_t)(key < 0 ? ~key : key) * w);
+    }
+}
+
+void cpu_embed_back(struct kern *k, const struct kern_embed_back *a) {
+    int rows = a->sources > 0 ? cpu_i32(a->off)[a->sources] / a->sources + 1 : 1;
+    cpu_rows(k, a->sources, 2 * a->width * rows, embed_back_sources,
+             &(struct embed_back_job){k, a});
+}
+
+struct gather_back_job {
+    const struct kern *k;
+    const struct kern_gather_back *a;
+};
+
+static void gather_back_rows(const void *args, int row0, int row1) {
+    const struct gather_back_job *j = args;
+    const struct kern_gather_back *a = j->a;
+    size_t w = (size_t)a->width;
+    for (int r = row0; r < row1; r++)
+        j->k->isa->axpy(a->width, 1.0f, cpu_f32(a->dy) + (size_t)r * w,
+                        cpu_f32(a->dx) + (size_t)cpu_i32(a->index)[r] * w);
+}
+
+void cpu_gather_back(struct kern *k, const struct kern_gather_back *a) {
+    cpu_rows(k, a->rows, 2 * a->width, gather_back_rows, &(struct gather_back_job){k, a});
 }

@@ -13,11 +13,20 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 enum { V = 16 };
+#define V_ZIP(a)                                                                                   \
+    {                                                                                              \
+        (a), (a) + 16, (a) + 1, (a) + 17, (a) + 2, (a) + 18, (a) + 3, (a) + 19, (a) + 4, (a) + 20, \
+            (a) + 5, (a) + 21, (a) + 6, (a) + 22, (a) + 7, (a) + 23                                \
+    }
 #elif defined(__AVX2__)
 #include <immintrin.h>
 enum { V = 8 };
+#define V_ZIP(a) \
+    { (a), (a) + 8, (a) + 1, (a) + 9, (a) + 2, (a) + 10, (a) + 3, (a) + 11 }
 #else
 enum { V = 4 };
+#define V_ZIP(a) \
+    { (a), (a) + 4, (a) + 1, (a) + 5 }
 #endif
 
 typedef float vf __attribute__((vector_size(4 * V)));
@@ -43,9 +52,41 @@ VEC vf v_fma(vf a, vf b, vf c) {
 }
 /* where mask (all ones or zero a lane) a, else b */
 VEC vf v_pick(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
-VEC vf v_max(vf a, vf b) { return v_pick(a > b, a, b); }
-VEC vf v_min(vf a, vf b) { return v_pick(a < b, a, b); }
+/* a where it is the larger one, else b: b for a NaN. The instructions are made that way. */
+VEC vf v_max(vf a, vf b) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(a, b);
+#else
+    return v_pick(a > b, a, b);
+#endif
+}
+VEC vf v_min(vf a, vf b) {
+#if defined(__AVX512F__)
+    return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(a, b);
+#else
+    return v_pick(a < b, a, b);
+#endif
+}
+VEC vf v_sqrt(vf a) {
+#if defined(__AVX512F__)
+    return _mm512_sqrt_ps(a);
+#elif defined(__AVX2__)
+    return _mm256_sqrt_ps(a);
+#else
+    for (int i = 0; i < V; i++)
+        a[i] = __builtin_sqrtf(a[i]);
+    return a;
+#endif
+}
 VEC vf v_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+
+/* The lanes of both in turn, a0 b0 a1 b1 ..: of their lower halves, of their upper ones. */
+VEC vf v_zip_low(vf a, vf b) { return __builtin_shuffle(a, b, (vi)V_ZIP(0)); }
+VEC vf v_zip_high(vf a, vf b) { return __builtin_shuffle(a, b, (vi)V_ZIP(V / 2)); }
 
 /* Lanes added in a fixed tree. */
 VEC float v_sum(vf v) {
@@ -105,6 +146,11 @@ VEC vf v_erf(vf x) {
         q = v_fma(q, a, v_all(large[i]));
     vf r = v_pick(a < v_all(1.0f), a * p, v_all(1.0f) - v_exp(q));
     return (vf)((vi)r | ((vi)x & (int32_t)0x80000000));
+}
+
+/* The integral of the normal density up to x. */
+VEC vf v_normal(vf x) {
+    return v_all(0.5f) * (v_all(1.0f) + v_erf(x * v_all(0.70710678118654752f)));
 }
 
 VEC vf v_gelu(vf x) {

@@ -14,10 +14,8 @@ static void run(struct kern *k, struct attn *a, int rows_most) {
         attn_run_flat(k, a);
 }
 
-void cuda_attn_full(struct kern *k, const struct kern_attn_full *a) {
+struct attn attn_of_full(const struct kern_attn_full *a) {
     size_t width = (size_t)a->heads * (size_t)a->head_size;
-    uint64_t keys = (uint64_t)a->images * (uint64_t)a->tokens * (uint64_t)a->tokens;
-    if (!cuda_enter(k, 2 * keys * (uint64_t)width)) return;
     struct attn all = {};
     all.rows = a->images * a->tokens;
     all.heads = a->heads;
@@ -33,11 +31,19 @@ void cuda_attn_full(struct kern *k, const struct kern_attn_full *a) {
     all.stride = (size_t)a->ld;
     all.y = cuda_f32(a->y);
     all.ldy = a->ldy;
+    all.lse = cuda_f32(a->lse);
+    return all;
+}
+
+void cuda_attn_full(struct kern *k, const struct kern_attn_full *a) {
+    size_t width = (size_t)a->heads * (size_t)a->head_size;
+    uint64_t keys = (uint64_t)a->images * (uint64_t)a->tokens * (uint64_t)a->tokens;
+    if (!cuda_enter(k, 2 * keys * (uint64_t)width)) return;
+    struct attn all = attn_of_full(a);
     run(k, &all, a->tokens);
 }
 
-/* Keys that all rows see together, and rows of the largest group; from the host's copy. */
-static uint64_t count_keys(const struct kern_attn_tree *a, int *rows_most) {
+uint64_t attn_count_keys(const struct kern_attn_tree *a, int *rows_most) {
     uint64_t keys = 0;
     for (int i = 0; i < a->n_groups; i++) {
         const struct kern_attn_group *g = &a->groups[i];
@@ -45,18 +51,13 @@ static uint64_t count_keys(const struct kern_attn_tree *a, int *rows_most) {
         for (int s = 0; s < g->spans; s++)
             shared += (uint64_t)a->spans[g->span0 + s].len;
         keys += rows * shared;
-        if (g->own_slot >= 0) keys += rows * (rows + 1) / 2; /* tails lie on the device */
+        if (g->own_slot >= 0) keys += rows * (rows + 1) / 2;
         if (g->rows > *rows_most) *rows_most = g->rows;
     }
     return keys;
 }
 
-void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
-    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
-    int rows_most = 0;
-    uint64_t keys = count_keys(a, &rows_most);
-    size_t width = (size_t)a->heads * (size_t)a->head_size;
-    if (!cuda_enter(k, 2 * keys * (uint64_t)width)) return;
+struct attn attn_of_tree(const struct kern_attn_tree *a) {
     struct attn all = {};
     all.rows = a->rows;
     all.heads = a->heads;
@@ -68,12 +69,22 @@ void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
     all.dtype = a->pool_dtype;
     all.k = a->pool_k.addr;
     all.v = a->pool_v.addr;
-    all.stride = width;
+    all.stride = (size_t)a->heads * (size_t)a->head_size;
     all.y = cuda_f32(a->y);
     all.ldy = a->ldy;
+    all.lse = cuda_f32(a->lse);
     all.groups = (const struct kern_attn_group *)(const void *)a->dev_groups.addr;
     all.spans = (const struct kern_attn_span *)(const void *)a->dev_spans.addr;
     all.tail_off = cuda_i32(a->tail_off);
     all.tail = cuda_i32(a->tail);
+    return all;
+}
+
+void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
+    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
+    int rows_most = 0;
+    uint64_t keys = attn_count_keys(a, &rows_most);
+    if (!cuda_enter(k, 2 * keys * (uint64_t)a->heads * (uint64_t)a->head_size)) return;
+    struct attn all = attn_of_tree(a);
     run(k, &all, rows_most);
 }

@@ -19,6 +19,7 @@ struct attn {
     size_t stride;         /* elements from slot to slot */
     float *y;              /* (rows, ldy) */
     int ldy;
+    float *lse; /* (rows, heads); NULL: not wanted */
     const struct kern_attn_group *groups;
     const struct kern_attn_span *spans;
     const int32_t *tail_off, *tail;
@@ -73,6 +74,12 @@ static __device__ inline struct keys row_keys(const struct attn *a, const struct
     }
     return l;
 }
+
+/* attn.cu: an operation in this form, and what it takes: rows of the largest group, and the keys of
+ * all rows together, but for tails, which are on the device. */
+struct attn attn_of_full(const struct kern_attn_full *a);
+struct attn attn_of_tree(const struct kern_attn_tree *a);
+uint64_t attn_count_keys(const struct kern_attn_tree *a, int *rows_most);
 
 /* attn_flat.cu: one warp for each row and head, in f32. */
 void attn_run_flat(struct kern *k, const struct attn *a);

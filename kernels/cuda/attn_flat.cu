@@ -30,18 +30,13 @@ static __device__ inline float warp_max(float v) {
     return v;
 }
 
-static __device__ inline float warp_sum(float v) {
-    for (int step = 16; step > 0; step /= 2)
-        v += __shfl_xor_sync(0xffffffffu, v, step);
-    return v;
-}
-
 /* q . key, one chain; `q` lies in shared memory. */
 template <typename P>
 static __device__ inline float score(const struct attn *a, const float *q, const P *key) {
     constexpr int PER = 16 / sizeof(P);
     float s = 0;
     if (a->has_vectors) {
+#pragma unroll 2
         for (int c = 0; c < a->K; c += PER) {
             union {
                 uint4 vector;
@@ -105,6 +100,8 @@ static __global__ void __launch_bounds__(32 * WARPS) attn_flat(struct attn a) {
         int at_col = lane + 32 * c;
         if (at_col < a.K) to[at_col] = y[c] / weight;
     }
+    size_t cell = (size_t)row * (size_t)a.heads + col / (size_t)a.K;
+    if (a.lse && lane == 0) a.lse[cell] = top + logf(weight);
 }
 
 void attn_run_flat(struct kern *k, const struct attn *a) {

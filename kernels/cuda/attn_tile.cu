@@ -310,6 +310,8 @@ static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
         weight += __shfl_xor_sync(0xffffffffu, weight, 2);
         int row = mine + g + 8 * h;
         float *to = a.y + (size_t)(row0 + row) * (size_t)a.ldy + col;
+        if (a.lse && t == 0 && row < rows)
+            a.lse[(size_t)(row0 + row) * (size_t)a.heads + blockIdx.y] = st.top[h] + logf(weight);
 #pragma unroll
         for (int d = 0; d < D / 8; d++) {
 #pragma unroll

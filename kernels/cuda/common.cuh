@@ -39,6 +39,7 @@ struct kern_mat {
     float *scales; /* (n); NULL: it isn't in codes */
     void *w;
     struct lt_plan *plan;         /* NULL: our own product */
+    struct lt_plan *back;         /* the same of gemm_dx, where it will be asked for */
     struct kern_mat *prev, *next; /* of the device's */
 };
 
@@ -126,27 +127,32 @@ void cuda_gemm(struct kern *k, const struct kern_gemm *a);
 struct lt *lt_open(const struct kern *k); /* NULL: there is none, and it is noted why */
 void lt_close(struct lt *lt);
 int lt_version(const struct lt *lt);
-/* How to multiply by `m` (16 bits or e4m3); NULL when no algorithm fits our rules. */
-struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m);
+/* How to multiply by `m` (16 bits or e4m3), or, in 16 bits, by it as gemm_dx does; NULL when no
+ * algorithm fits our rules. */
+struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m, bool is_back);
 void lt_plan_free(struct lt *lt, struct lt_plan *p);
-/* Has it a plan, and has none of its calls failed so far? Else the product is our own. */
-bool lt_serves(const struct kern_mat *m);
+/* Is there a plan, and has none of its calls failed so far? Else the product is our own. */
+bool lt_serves(const struct lt_plan *p);
 /* "id 66, tile 20, ...": what the library tells of the algorithms. Length as snprintf's. */
 int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t n);
 /* May the bias be added on the way out? */
 bool lt_takes_bias(const struct lt_plan *p);
-/* y (rows, ldy) = x W^T [+ y] [+ bias]; x (rows, m->ld) in w's type; y and bias aligned to 16
- * bytes. In e4m3 y is (rows, m->rows), codes alone, and there must be room for whole 16 rows of x
- * and y. False: it failed, y is as it was, and it won't be tried again: take our own product. */
-bool lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
-                int ldy, const float *bias, bool accumulate);
+/* y (rows, ldy) = x W^T [+ y] [+ bias], x (rows, m->ld) in w's type, by m->plan; or x W, x (rows,
+ * cuda_row_16bit(m->n)), by m->back. y and bias aligned to 16 bytes. In e4m3 y is (rows, m->rows),
+ * codes alone, and there must be room for whole 16 rows of x and y. False: it failed, y is as it
+ * was, and it won't be tried again: take our own product. */
+bool lt_product(struct kern *k, const struct kern_mat *m, struct lt_plan *p, int rows,
+                const void *x, float *y, int ldy, const float *bias, bool accumulate);
 
 /* What is done to a sum before it is stored. */
 struct finish {
     const float *bias; /* NULL: none */
     bool gelu, accumulate;
-    const float *row_scale, *col_scale; /* of codes, comes first; NULL: none */
+    const float *row_scale, *col_scale; /* come first; NULL: none */
 };
+/* y = finish(s), s (rows, n) with stride lds; it may be y itself. */
+void cuda_finish_rows(struct kern *k, int rows, int n, const float *s, int lds, float *y, int ldy,
+                      struct finish end);
 /* The strict product: y = finish(x W^T), w (n, ldw) f32. */
 void own_product_f32(struct kern *k, int rows, int n, int depth, const float *x, int ldx,
                      const float *w, int ldw, float *y, int ldy, struct finish end);
@@ -166,8 +172,41 @@ void cuda_attn_full(struct kern *k, const struct kern_attn_full *a);
 void cuda_attn_tree(struct kern *k, const struct kern_attn_tree *a);
 void cuda_pick(struct kern *k, const struct kern_pick *a);
 
+/* ---- training ---- */
+void cuda_mat_set(struct kern *k, const struct kern_mat_set *a);
+void cuda_zero(struct kern *k, struct kern_ptr p, size_t bytes);
+void cuda_gemm_dx(struct kern *k, const struct kern_gemm_dx *a);
+void cuda_gemm_dw(struct kern *k, const struct kern_gemm_dw *a);
+void cuda_colsum(struct kern *k, const struct kern_colsum *a);
+void cuda_layernorm_back(struct kern *k, const struct kern_norm_back *a);
+void cuda_rmsnorm_back(struct kern *k, const struct kern_norm_back *a);
+void cuda_gelu(struct kern *k, const struct kern_gelu *a);
+void cuda_gelu_back(struct kern *k, const struct kern_gelu *a);
+void cuda_swiglu_back(struct kern *k, const struct kern_swiglu_back *a);
+void cuda_dropout(struct kern *k, const struct kern_dropout *a);
+void cuda_attn_full_back(struct kern *k, const struct kern_attn_full_back *a);
+void cuda_attn_tree_back(struct kern *k, const struct kern_attn_tree_back *a);
+void cuda_rope_back(struct kern *k, const struct kern_rope_back *a);
+void cuda_embed_back(struct kern *k, const struct kern_embed_back *a);
+void cuda_gather_back(struct kern *k, const struct kern_gather_back *a);
+void cuda_xent(struct kern *k, const struct kern_xent *a);
+void cuda_expect(struct kern *k, const struct kern_expect *a);
+void cuda_axpy(struct kern *k, const struct kern_axpy *a);
+void cuda_lerp(struct kern *k, const struct kern_lerp *a);
+void cuda_sumsq(struct kern *k, const struct kern_sumsq *a);
+void cuda_adamw(struct kern *k, const struct kern_adamw *a);
+
+/* to (rows, ld) = x (rows, depth) in a type of 16 bits, zeros behind depth; ld a multiple of 8. In
+ * fp16 what is finite stays so. */
+void cuda_round_rows(struct kern *k, enum kern_dtype type, int rows, int depth, int ld,
+                     const float *x, int ldx, void *to);
+/* sum (n) = or += the `blocks` rows of part (blocks, ldp), in their order. */
+void cuda_add_blocks(struct kern *k, int blocks, int n, const float *part, int ldp, float *sum,
+                     bool accumulate);
+
 static inline float *cuda_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }
 static inline const int32_t *cuda_i32(struct kern_ptr p) { return (const int32_t *)(void *)p.addr; }
+static inline bool cuda_is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
 /* How many blocks of `per` cover n. */
 static inline unsigned cuda_blocks(size_t n, size_t per) { return (unsigned)((n + per - 1) / per); }
 
@@ -187,6 +226,13 @@ static __device__ inline float f32_of(__half v) { return __half2float(v); }
 static __device__ inline void into_pool(float *to, float v) { *to = v; }
 static __device__ inline void into_pool(__nv_bfloat16 *to, float v) { *to = to_bf16(v); }
 
+/* x/2 (1 + erf(x / sqrt 2)), by erfc, which keeps its digits where x is far below 0. In double it
+ * is like the reference's: for all that is f32. */
+static __device__ inline float gelu_f64(float x) {
+    return (float)(0.5 * (double)x * erfc(-0.70710678118654752440 * (double)x));
+}
+static __device__ inline float gelu_f32(float x) { return 0.5f * x * erfcf(-0.70710678f * x); }
+
 /* e4m3: see kernels/base/half.h. Every code is a number of fp16, too. */
 static __device__ inline uint8_t to_e4m3(float v) {
     return __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
@@ -204,6 +250,13 @@ static __device__ inline float block_max(float v, float *shared) {
     __syncthreads();
     for (unsigned w = 0; w < blockDim.x / 32; w++)
         v = fmaxf(v, shared[w]);
+    return v;
+}
+
+/* Sum over a warp, the same bits in all of its lanes: a fixed tree. */
+static __device__ inline float warp_sum(float v) {
+    for (int step = 16; step > 0; step /= 2)
+        v += __shfl_xor_sync(0xffffffffu, v, step);
     return v;
 }
 

@@ -197,7 +197,8 @@ int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat
     else
         send_parts(k, m, src);
     bool may_lt = k->lt && (m->scales || m->dtype != KERN_F32) && m->n > 0 && m->ld > 0;
-    if (may_lt) m->plan = lt_plan_new(k, m);
+    if (may_lt) m->plan = lt_plan_new(k, m, false);
+    if (may_lt && src->with_back && !m->scales) m->back = lt_plan_new(k, m, true);
     *out = m;
     return 0;
 }
@@ -208,6 +209,7 @@ void cuda_mat_free(struct kern *k, struct kern_mat *m) {
     if (m->next) m->next->prev = m->prev;
     if (k->mats == m) k->mats = m->next;
     lt_plan_free(k->lt, m->plan);
+    lt_plan_free(k->lt, m->back);
     struct kern_ptr w = {(char *)m->w}, scales = {(char *)(void *)m->scales};
     cuda_free(k, w);
     cuda_free(k, scales);
@@ -224,7 +226,7 @@ const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]) {
 int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
     char shape[64], algorithms[320] = "";
     (void)cuda_mat_shape(m, shape);
-    if (!lt_serves(m))
+    if (!lt_serves(m->plan))
         return snprintf(text, n, "%s: our own product%s", shape,
                         m->plan ? ", cuBLASLt failed" : "");
     (void)lt_describe(k->lt, m->plan, algorithms, sizeof algorithms);
@@ -272,24 +274,22 @@ static __global__ void __launch_bounds__(THREADS)
     to[i] = u.vector;
 }
 
-static bool is_aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
-
-static void stage_rows(struct kern *k, const struct kern_mat *w, int rows, const float *x,
-                       int ldx) {
-    unsigned n = (unsigned)((size_t)rows * (size_t)w->ld / 8); /* vectors; the stage holds them */
-    unsigned blocks = cuda_blocks(n, THREADS);
-    uint4 *to = (uint4 *)(void *)k->stage_in;
-    bool fast = is_aligned(x) && ldx % 4 == 0;
-    if (w->dtype == KERN_BF16)
-        round_rows<as_bf16><<<blocks, THREADS, 0, k->stream>>>(n, w->k, w->ld, x, ldx, fast, to);
+void cuda_round_rows(struct kern *k, enum kern_dtype type, int rows, int depth, int ld,
+                     const float *x, int ldx, void *rounded) {
+    unsigned n = (unsigned)((size_t)rows * (size_t)ld / 8), blocks = cuda_blocks(n, THREADS);
+    uint4 *to = (uint4 *)rounded;
+    bool fast = cuda_is_aligned(x) && ldx % 4 == 0;
+    if (n == 0) return;
+    if (type == KERN_BF16)
+        round_rows<as_bf16><<<blocks, THREADS, 0, k->stream>>>(n, depth, ld, x, ldx, fast, to);
     else
-        round_rows<as_f16><<<blocks, THREADS, 0, k->stream>>>(n, w->k, w->ld, x, ldx, fast, to);
+        round_rows<as_f16><<<blocks, THREADS, 0, k->stream>>>(n, depth, ld, x, ldx, fast, to);
     cuda_launched(k, "round_rows");
 }
 
 /* ---- what cuBLASLt leaves to be done ---- */
 
-/* y = gelu(s + bias) or y + s + bias, s in its scales; s (rows, lds), which may be y itself. */
+/* y = gelu(s + bias) or y + s + bias, s in its scales. */
 static __global__ void __launch_bounds__(THREADS)
     finish_cells(size_t cells, int n, const float *s, int lds, float *y, int ldy,
                  struct finish end) {
@@ -297,15 +297,16 @@ static __global__ void __launch_bounds__(THREADS)
     if (i >= cells) return;
     size_t row = i / (size_t)n, c = i % (size_t)n;
     float sum = s[row * (size_t)lds + c], *to = y + row * (size_t)ldy + c;
-    if (end.row_scale) sum = sum * end.row_scale[row] * end.col_scale[c];
+    if (end.row_scale) sum *= end.row_scale[row];
+    if (end.col_scale) sum *= end.col_scale[c];
     if (end.accumulate) sum += *to;
     if (end.bias) sum += end.bias[c];
-    if (end.gelu) sum = 0.5f * sum * erfcf(-0.70710678f * sum);
+    if (end.gelu) sum = gelu_f32(sum);
     *to = sum;
 }
 
-static void finish_rows(struct kern *k, int rows, int n, const float *s, int lds, float *y, int ldy,
-                        struct finish end) {
+void cuda_finish_rows(struct kern *k, int rows, int n, const float *s, int lds, float *y, int ldy,
+                      struct finish end) {
     size_t cells = (size_t)rows * (size_t)n;
     finish_cells<<<cuda_blocks(cells, THREADS), THREADS, 0, k->stream>>>(cells, n, s, lds, y, ldy,
                                                                          end);
@@ -314,22 +315,22 @@ static void finish_rows(struct kern *k, int rows, int n, const float *s, int lds
 
 /* Do sums go to y without a stage between? */
 static bool goes_direct(const struct kern_mat *w, const float *y, int ldy) {
-    return !lt_serves(w) || (is_aligned(y) && ldy % 4 == 0);
+    return !lt_serves(w->plan) || (cuda_is_aligned(y) && ldy % 4 == 0);
 }
 
 /* Staged rows through cuBLASLt. False: it failed, and y is as it was. */
 static bool product_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
                        struct finish end) {
     bool is_direct = goes_direct(w, y, ldy);
-    bool with_bias = is_direct && end.bias && is_aligned(end.bias) && lt_takes_bias(w->plan);
+    bool with_bias = is_direct && end.bias && cuda_is_aligned(end.bias) && lt_takes_bias(w->plan);
     float *sums = is_direct ? y : (float *)(void *)k->stage_out;
     int ld = is_direct ? ldy : (int)cuda_row_sums((size_t)w->n);
-    if (!lt_product(k, w, rows, k->stage_in, sums, ld, with_bias ? end.bias : NULL,
+    if (!lt_product(k, w, w->plan, rows, k->stage_in, sums, ld, with_bias ? end.bias : NULL,
                     is_direct && end.accumulate))
         return false;
     if (with_bias) end.bias = NULL;
     if (is_direct) end.accumulate = false;
-    if (!is_direct || end.bias || end.gelu) finish_rows(k, rows, w->n, sums, ld, y, ldy, end);
+    if (!is_direct || end.bias || end.gelu) cuda_finish_rows(k, rows, w->n, sums, ld, y, ldy, end);
     return true;
 }
 
@@ -343,8 +344,8 @@ static void product_16(struct kern *k, const struct kern_gemm *a, struct finish 
         int rows = a->m - row < most ? a->m - row : most;
         const float *x = cuda_f32(a->x) + (size_t)row * (size_t)a->ldx;
         float *y = cuda_f32(a->y) + (size_t)row * (size_t)a->ldy;
-        stage_rows(k, w, rows, x, a->ldx);
-        if (!lt_serves(w) || !product_lt(k, w, rows, y, a->ldy, end))
+        cuda_round_rows(k, w->dtype, rows, w->k, w->ld, x, a->ldx, k->stage_in);
+        if (!lt_serves(w->plan) || !product_lt(k, w, rows, y, a->ldy, end))
             own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
     }
 }
@@ -367,9 +368,9 @@ static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish
         if (!w->scales) {
             own_product_f32(k, rows, w->n, w->k, (const float *)(const void *)k->stage_in, w->ld,
                             (const float *)w->w, w->ld, y, a->ldy, end);
-        } else if (lt_serves(w) &&
-                   lt_product(k, w, rows, k->stage_in, sums, w->rows, NULL, false)) {
-            finish_rows(k, rows, w->n, sums, w->rows, y, a->ldy, end);
+        } else if (lt_serves(w->plan) &&
+                   lt_product(k, w, w->plan, rows, k->stage_in, sums, w->rows, NULL, false)) {
+            cuda_finish_rows(k, rows, w->n, sums, w->rows, y, a->ldy, end);
         } else {
             own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
         }

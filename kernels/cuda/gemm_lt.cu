@@ -10,9 +10,10 @@
  * not believed: gemm_16bit_row_has_the_same_bits_in_any_company, and the same of gemm_true_shapes.
  *
  * cuBLAS thinks in columns: what we call y (rows, n) is its D (n, rows), W (n, k) its A transposed,
- * x its B. A's type is x's; D and C are f32; sums are f32. In e4m3 all three dimensions are
- * multiples of 16 (rows are rounded up), nothing is scaled here, and partial sums are taken over to
- * f32 often enough: CUBLASLT_MATMUL_DESC_FAST_ACCUM stays off.
+ * x its B; on the way back (gemm_dx) dx (rows, k) is D, W is A as it lies, dy is B. A's type is
+ * x's; D and C are f32; sums are f32. In e4m3 all three dimensions are multiples of 16 (rows are
+ * rounded up), nothing is scaled here, and partial sums are taken over to f32 often enough:
+ * CUBLASLT_MATMUL_DESC_FAST_ACCUM stays off.
  *
  * A call that fails - whichever: a layout's, the product's own - has queued nothing. The matrix
  * goes over to our own product for good, which gives other bits than cuBLASLt: so the bits of a
@@ -247,10 +248,10 @@ static bool choose(const struct lt *lt, struct lt_plan *p, int with_bias, int ld
     return false;
 }
 
-/* D = A^T B [+ C] [+ bias]. NULL when cuBLASLt refuses. */
-static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool with_bias) {
+/* D = A^T B, or A B on the way back, [+ C] [+ bias]. NULL when cuBLASLt refuses. */
+static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool is_back, bool with_bias) {
     cublasLtMatmulDesc_t d;
-    int32_t transposed = CUBLAS_OP_T, type = CUDA_R_32F;
+    int32_t transposed = is_back ? CUBLAS_OP_N : CUBLAS_OP_T, type = CUDA_R_32F;
     uint32_t epilogue = with_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     if (lt->MatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F)) return NULL;
     bool is_set =
@@ -265,21 +266,25 @@ static cublasLtMatmulDesc_t new_desc(const struct lt *lt, bool with_bias) {
     return NULL;
 }
 
-struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m) {
+/* On the way back only the columns that exist are made: dx has no room for others. */
+struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m, bool is_back) {
     struct lt *lt = k->lt;
     char shape[64];
     struct lt_plan *p = (struct lt_plan *)mem_must(sizeof *p);
     cudaDataType_t type = m->scales               ? CUDA_R_8F_E4M3
                           : m->dtype == KERN_BF16 ? CUDA_R_16BF
                                                   : CUDA_R_16F;
-    uint64_t n = (uint64_t)m->rows, depth = (uint64_t)m->ld;
-    int ldy = (int)cuda_row_sums((size_t)m->rows); /* 16-byte rows: what every call has */
+    uint64_t n = (uint64_t)m->rows, depth = (uint64_t)m->ld; /* of A's columns and rows */
+    if (is_back) depth = (uint64_t)m->k;
+    uint64_t in = is_back ? n : depth, out = is_back ? depth : n;
+    int64_t ldx = is_back ? (int64_t)cuda_row_16bit(in) : (int64_t)in;
+    int ldy = (int)cuda_row_sums(out); /* 16-byte rows: what every call has */
     p->step = m->scales ? 16 : 1;
-    bool is_there = !lt->MatrixLayoutCreate(&p->w, type, depth, n, (int64_t)depth) &&
-                    !lt->MatrixLayoutCreate(&p->x, type, depth, ROWS_TYPICAL, (int64_t)depth) &&
-                    !lt->MatrixLayoutCreate(&p->y, CUDA_R_32F, n, ROWS_TYPICAL, ldy);
-    for (int b = 0; is_there && b < (m->scales ? 1 : 2); b++) {
-        p->desc[b] = new_desc(lt, b != 0);
+    bool is_there = !lt->MatrixLayoutCreate(&p->w, type, depth, n, m->ld) &&
+                    !lt->MatrixLayoutCreate(&p->x, type, in, ROWS_TYPICAL, ldx) &&
+                    !lt->MatrixLayoutCreate(&p->y, CUDA_R_32F, out, ROWS_TYPICAL, ldy);
+    for (int b = 0; is_there && b < (m->scales || is_back ? 1 : 2); b++) {
+        p->desc[b] = new_desc(lt, is_back, b != 0);
         p->has[b] = choose(lt, p, b, ldy);
     }
     if (p->has[0]) return p;
@@ -348,28 +353,28 @@ int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t
 
 /* ---- multiplying ---- */
 
-bool lt_serves(const struct kern_mat *m) { return m->plan && !m->plan->is_off; }
+bool lt_serves(const struct lt_plan *p) { return p && !p->is_off; }
 
 bool lt_takes_bias(const struct lt_plan *p) { return p->has[1]; }
 
 /* See the story above. */
-static void give_up(struct kern *k, const struct kern_mat *m, int rows, cublasStatus_t status) {
+static void give_up(struct kern *k, const struct kern_mat *m, struct lt_plan *p, int rows,
+                    cublasStatus_t status) {
     char shape[64];
     (void)cudaGetLastError(); /* it is the matrix's; what is for good says so again */
     if (graphs_record(k)) {
         cuda_lose(k, "cublasLtMatmul", cudaErrorUnknown); /* until the end of the capture */
         return;
     }
-    m->plan->is_off = true;
+    p->is_off = true;
     cuda_note(k, "cuBLASLt failed for %d row%s by %s, status %d (%s): our own product from now on",
               rows, rows == 1 ? "" : "s", cuda_mat_shape(m, shape), (int)status,
               k->lt->GetStatusName(status));
 }
 
-bool lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *x, float *y,
-                int ldy, const float *bias, bool accumulate) {
+bool lt_product(struct kern *k, const struct kern_mat *m, struct lt_plan *p, int rows,
+                const void *x, float *y, int ldy, const float *bias, bool accumulate) {
     const struct lt *lt = k->lt;
-    const struct lt_plan *p = m->plan;
     int b = bias != NULL;
     float one = 1.0f, more = accumulate ? 1.0f : 0.0f;
     cublasStatus_t s = set_rows(lt, p, rows, ldy);
@@ -379,6 +384,6 @@ bool lt_product(struct kern *k, const struct kern_mat *m, int rows, const void *
     if (!s)
         s = lt->Matmul(lt->handle, p->desc[b], &one, m->w, p->w, x, p->x, &more, y, p->y, y, p->y,
                        &p->algo[b], lt->workspace, WORKSPACE, k->stream);
-    if (s) give_up(k, m, rows, s);
+    if (s) give_up(k, m, p, rows, s);
     return !s;
 }

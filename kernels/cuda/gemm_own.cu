@@ -14,11 +14,6 @@
 
 enum { THREADS = 256, TILE = 64, DEPTH = 16, MMA_THREADS = 128, MMA_DEPTH = 32 };
 
-/* 0.5 x (1 + erf(x / sqrt 2)) in double: like the reference's. */
-static __device__ float gelu_f64(float x) {
-    return (float)(0.5 * (double)x * erfc(-0.70710678118654752440 * (double)x));
-}
-
 /* y[row][col] = finish(sum_c x[row][c] w[col][c]); ref_gemm. Each thread makes 4 x 4 outputs; the
  * two tiles lie depth-first, so that the inner loop reads vectors of rows and of columns. */
 static __global__ void __launch_bounds__(THREADS)
@@ -155,7 +150,7 @@ static __global__ void __launch_bounds__(MMA_THREADS)
         if (end.row_scale) s = s * end.row_scale[row] * end.col_scale[col];
         if (end.accumulate) s += *to;
         if (end.bias) s += end.bias[col];
-        if (end.gelu) s = 0.5f * s * erfcf(-0.70710678f * s);
+        if (end.gelu) s = gelu_f32(s);
         *to = s;
     }
 }

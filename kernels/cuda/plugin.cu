@@ -206,10 +206,37 @@ void cuda_launched(struct kern *k, const char *kernel) {
 
 static void cuda_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
 
+static const struct kern_train_ops train = {
+    .size = sizeof(struct kern_train_ops),
+    .mat_set = cuda_mat_set,
+    .zero = cuda_zero,
+    .gemm_dx = cuda_gemm_dx,
+    .gemm_dw = cuda_gemm_dw,
+    .colsum = cuda_colsum,
+    .layernorm_back = cuda_layernorm_back,
+    .rmsnorm_back = cuda_rmsnorm_back,
+    .gelu = cuda_gelu,
+    .gelu_back = cuda_gelu_back,
+    .swiglu_back = cuda_swiglu_back,
+    .dropout = cuda_dropout,
+    .attn_full_back = cuda_attn_full_back,
+    .attn_tree_back = cuda_attn_tree_back,
+    .rope_back = cuda_rope_back,
+    .embed_back = cuda_embed_back,
+    .gather_back = cuda_gather_back,
+    .xent = cuda_xent,
+    .expect = cuda_expect,
+    .axpy = cuda_axpy,
+    .lerp = cuda_lerp,
+    .sumsq = cuda_sumsq,
+    .adamw = cuda_adamw,
+};
+
 static const struct kern_ops table = {
     .abi = KERN_ABI,
     .size = sizeof(struct kern_ops),
     .name = "cuda",
+    .train = &train,
     .score = cuda_score,
     .open = cuda_open,
     .close = cuda_close,

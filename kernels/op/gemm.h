@@ -22,7 +22,8 @@ struct kern_mat_src {
     const struct kern_mat_part *parts;
     int n_parts;
     int k;
-    int as_fp8; /* keep it in 8 bits: see kern_gemm */
+    int as_fp8;    /* keep it in 8 bits: see kern_gemm */
+    int with_back; /* gemm_dx will be asked of it; never together with as_fp8 */
 };
 
 enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf(x / sqrt 2)) */
@@ -44,6 +45,52 @@ struct kern_gemm {
     struct kern_ptr y;
     int ldy;
     enum kern_act act;
+    int accumulate;
+};
+
+/* ---- training: W (N, K), y = x W^T (docs/training.md) ---------------------------------------- */
+
+/* Rows row0 .. row0+rows-1 of the matrix become those at src (rows, ld) f32, in device memory: as
+ * if mat_new had read them. For gradient descent, which changes weights in place. Not of a matrix
+ * that was made `as_fp8`. */
+struct kern_mat_set {
+    struct kern_mat *w;
+    int row0, rows;
+    struct kern_ptr src;
+    int ld;
+};
+
+/* dx (m, K) = dy (m, N) W, or += when `accumulate`. W was made `with_back`. */
+struct kern_gemm_dx {
+    int m;
+    struct kern_ptr dy;
+    int lddy;
+    const struct kern_mat *w;
+    struct kern_ptr dx;
+    int lddx;
+    int accumulate;
+};
+
+/* dw (n, k) = dy^T x, or += when `accumulate`: dw[i][j] is the sum over the m rows of
+ * dy[r][i] x[r][j]. Rows are added in blocks of KERN_BACK_ROWS: ascending inside a block, the
+ * blocks in ascending order. dy (m, n), x (m, k). */
+struct kern_gemm_dw {
+    int m, n, k;
+    struct kern_ptr dy;
+    int lddy;
+    struct kern_ptr x;
+    int ldx;
+    struct kern_ptr dw;
+    int lddw;
+    int accumulate;
+};
+
+/* db (n) = sum of the m rows of dy (m, n), or += when `accumulate`; rows as in gemm_dw. */
+struct kern_colsum {
+    int m, n;
+    struct kern_ptr dy;
+    int lddy;
+    struct kern_ptr db;
     int accumulate;
 };
 

@@ -57,4 +57,36 @@ struct kern_rope {
     enum kern_dtype pool_dtype;
 };
 
+/* ---- training ---- */
+
+/* dy (rows, width) goes back to where embed took its rows from. Sources are listed once each:
+ * source i is key[i], a token (>= 0) or ~(row of feats), and stands in the rows
+ * from[off[i] .. off[i+1]), ascending, which are added in that order. dtable (vocab, width) += and
+ * dfeats (any, width) +=, both f32; addr NULL: not wanted. */
+struct kern_embed_back {
+    int sources, width;
+    struct kern_ptr key, off, from; /* i32 */
+    struct kern_ptr dy;
+    struct kern_ptr dtable, dfeats;
+};
+
+/* dx[index[i]] += dy[i]; no index stands twice. */
+struct kern_gather_back {
+    int rows, width;
+    struct kern_ptr index; /* (rows) i32 */
+    struct kern_ptr dy;    /* (rows, width) */
+    struct kern_ptr dx;    /* (any, width) */
+};
+
+/* The way back through rope. dqkv (rows, 3*H*K): dq is there and is turned by minus its angle in
+ * place. dk of the row is that of its slot, turned likewise, and dv that of its slot. */
+struct kern_rope_back {
+    int rows, heads, head_size;
+    double theta;
+    struct kern_ptr dqkv;
+    int ld;
+    struct kern_ptr pos, slot; /* (rows) i32 */
+    struct kern_ptr dk, dv;    /* (slots, H*K) f32 */
+};
+
 #endif

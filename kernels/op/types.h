@@ -5,6 +5,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A small function that a CUDA kernel takes too. */
+#ifdef __CUDACC__
+#define KERN_INLINE static inline __host__ __device__
+#else
+#define KERN_INLINE static inline
+#endif
+
 /* An address in the memory of a device. */
 struct kern_ptr {
     char *addr;
@@ -15,6 +22,10 @@ static inline struct kern_ptr kern_at(struct kern_ptr p, size_t bytes) {
     p.addr += bytes;
     return p;
 }
+
+/* Sums over the rows of a call, as gradients of weights need, are made block by block of so many
+ * rows, and the blocks are added in ascending order. */
+enum { KERN_BACK_ROWS = 256 };
 
 enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1, KERN_F16 = 2 };
 static inline size_t kern_dtype_bytes(enum kern_dtype t) { return t == KERN_F32 ? 4u : 2u; }

@@ -4,7 +4,8 @@
  *
  * computed as written, each score twice rather than kept: there is no bound on a list's length and
  * nothing here allocates. attn_full's list is all tokens of the picture; attn_tree's is the spans
- * of the row's group, then either the group's own rows up to itself or the row's tail.
+ * of the row's group, then either the group's own rows up to itself or the row's tail. For the way
+ * back (attn_back.c) lse = m + log sum_j exp(s_j - m) is left behind.
  */
 #include <math.h>
 
@@ -53,9 +54,11 @@ static void head_see(struct head *h, const float *key, const float *value) {
     h->keys++;
 }
 
-static void head_end(const struct head *h, float *y) {
+/* `lse` is the operation's, and the head's place in it; addr NULL: not wanted. */
+static void head_end(const struct head *h, float *y, struct kern_ptr lse, size_t at) {
     for (int c = 0; c < h->size; c++)
         y[c] = (float)(h->sum[c] / h->weight);
+    if (lse.addr) ref_f32(lse)[at] = (float)(h->max + log(h->weight));
 }
 
 void ref_attn_full(struct kern *k, const struct kern_attn_full *a) {
@@ -73,7 +76,8 @@ void ref_attn_full(struct kern *k, const struct kern_attn_full *a) {
                     head_see(&h, kv, walk ? kv + width : NULL);
                 }
             }
-            head_end(&h, ref_f32(a->y) + (size_t)i * (size_t)a->ldy + at);
+            head_end(&h, ref_f32(a->y) + (size_t)i * (size_t)a->ldy + at, a->lse,
+                     ((size_t)i * width + at) / (size_t)a->head_size);
             keys += h.keys;
         }
     }
@@ -121,7 +125,8 @@ void ref_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
                 see_tree(&h, a, g, row, at, 0);
                 see_tree(&h, a, g, row, at, 1);
                 must(h.keys > 0);
-                head_end(&h, ref_f32(a->y) + (size_t)row * (size_t)a->ldy + at);
+                head_end(&h, ref_f32(a->y) + (size_t)row * (size_t)a->ldy + at, a->lse,
+                         ((size_t)row * width + at) / (size_t)a->head_size);
                 keys += h.keys;
             }
         }

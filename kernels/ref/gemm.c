@@ -2,15 +2,17 @@
  *
  * By an fp8 matrix x and w are q(x) and q(w) of kern.h, and the sum is multiplied by their scales.
  * Dot product and bias are summed in double, k ascending, and rounded once; with `accumulate` the
- * sum is added to y in float. GELU is the exact one, x/2 * (1 + erf(x / sqrt 2)).
+ * sum is added to y in float. GELU is the exact one, x/2 * (1 + erf(x / sqrt 2)). The way back,
+ * with sums of the same kind:
+ *
+ *     dx[i][c] = sum_n dy[i][n] w[n][c]
+ *     dw[n][c] = sum_i dy[i][n] x[i][c],  db[n] = sum_i dy[i][n]
  */
 #include <math.h>
 #include <string.h>
 
 #include "kernels/base/half.h"
 #include "kernels/ref/ref.h"
-
-static double gelu(double x) { return 0.5 * x * (1.0 + erf(x * M_SQRT1_2)); }
 
 float ref_round_row(float *row, size_t n) {
     float scale = half_e4m3_scale(row, n);
@@ -39,9 +41,60 @@ void ref_gemm(struct kern *k, const struct kern_gemm *a) {
                 sum += (double)x[c] * (double)row[c];
             if (w->scale) sum *= scale * (double)w->scale[n];
             if (bias) sum += (double)bias[n];
-            if (a->act == KERN_ACT_GELU) sum = gelu(sum);
+            if (a->act == KERN_ACT_GELU) sum = ref_gelu_of(sum);
             y[n] = a->accumulate ? y[n] + (float)sum : (float)sum;
         }
     }
     ref_count(k, (uint64_t)a->m * (uint64_t)w->n * (uint64_t)w->k);
+}
+
+/* ---- training ---- */
+
+void ref_mat_set(struct kern *k, const struct kern_mat_set *a) {
+    const struct kern_mat *w = a->w;
+    must(!w->scale && a->row0 >= 0 && a->row0 + a->rows <= w->n);
+    for (int i = 0; i < a->rows; i++)
+        memcpy(w->w + (size_t)(a->row0 + i) * (size_t)w->k,
+               ref_f32(a->src) + (size_t)i * (size_t)a->ld, (size_t)w->k * sizeof(float));
+    ref_count(k, 0);
+}
+
+void ref_gemm_dx(struct kern *k, const struct kern_gemm_dx *a) {
+    const struct kern_mat *w = a->w;
+    must(w->with_back);
+    for (int i = 0; i < a->m; i++) {
+        const float *dy = ref_f32(a->dy) + (size_t)i * (size_t)a->lddy; /* (N) */
+        float *dx = ref_f32(a->dx) + (size_t)i * (size_t)a->lddx;       /* (K) */
+        for (int c = 0; c < w->k; c++) {
+            double sum = 0;
+            for (int n = 0; n < w->n; n++)
+                sum += (double)dy[n] * (double)w->w[(size_t)n * (size_t)w->k + (size_t)c];
+            ref_give(&dx[c], sum, a->accumulate);
+        }
+    }
+    ref_count(k, (uint64_t)a->m * (uint64_t)w->n * (uint64_t)w->k);
+}
+
+void ref_gemm_dw(struct kern *k, const struct kern_gemm_dw *a) {
+    const float *dy = ref_f32(a->dy), *x = ref_f32(a->x);
+    for (size_t n = 0; n < (size_t)a->n; n++) {
+        float *dw = ref_f32(a->dw) + n * (size_t)a->lddw;
+        for (size_t c = 0; c < (size_t)a->k; c++) {
+            double sum = 0;
+            for (size_t i = 0; i < (size_t)a->m; i++)
+                sum += (double)dy[i * (size_t)a->lddy + n] * (double)x[i * (size_t)a->ldx + c];
+            ref_give(&dw[c], sum, a->accumulate);
+        }
+    }
+    ref_count(k, (uint64_t)a->m * (uint64_t)a->n * (uint64_t)a->k);
+}
+
+void ref_colsum(struct kern *k, const struct kern_colsum *a) {
+    for (size_t n = 0; n < (size_t)a->n; n++) {
+        double sum = 0;
+        for (size_t i = 0; i < (size_t)a->m; i++)
+            sum += (double)ref_f32(a->dy)[i * (size_t)a->lddy + n];
+        ref_give(ref_f32(a->db) + n, sum, a->accumulate);
+    }
+    ref_count(k, 0);
 }

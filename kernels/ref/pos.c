@@ -71,7 +71,7 @@ static void pos_store(struct kern_ptr pool, enum kern_dtype t, size_t at, const 
 }
 
 /* One head: pair (i, i + K/2) turns by pos * theta^(-2i/K). */
-static void pos_turn(float *out, const float *in, int size, int pos, double theta) {
+static void pos_turn(float *out, const float *in, int size, int32_t pos, double theta) {
     int half = size / 2;
     for (int i = 0; i < half; i++) {
         double angle = pos * pow(theta, -2.0 * i / size);
@@ -95,6 +95,55 @@ void ref_rope(struct kern *k, const struct kern_rope *a) {
             pos_store(a->pool_k, a->pool_dtype, to + h, turned, size);
         }
         pos_store(a->pool_v, a->pool_dtype, to, v, width);
+    }
+    ref_count(k, 0);
+}
+
+/* ---- training ---- */
+
+void ref_rope_back(struct kern *k, const struct kern_rope_back *a) {
+    const int32_t *pos = ref_i32(a->pos), *slot = ref_i32(a->slot);
+    size_t width = (size_t)a->heads * (size_t)a->head_size;
+    for (int i = 0; i < a->rows; i++) {
+        float *dq = ref_f32(a->dqkv) + (size_t)i * (size_t)a->ld, *dk = dq + width;
+        size_t from = (size_t)slot[i] * width;
+        for (size_t h = 0; h < width; h += (size_t)a->head_size) {
+            pos_turn(dq + h, dq + h, a->head_size, -pos[i], a->theta);
+            pos_turn(dk + h, ref_f32(a->dk) + from + h, a->head_size, -pos[i], a->theta);
+        }
+        memcpy(dk + width, ref_f32(a->dv) + from, width * sizeof(float));
+    }
+    ref_count(k, 0);
+}
+
+/* to[c] += the sum of column c over some rows of dy. */
+static void pos_add_rows(float *to, const float *dy, size_t width, const int32_t *from, int n) {
+    for (size_t c = 0; c < width; c++) {
+        double sum = 0;
+        for (int i = 0; i < n; i++)
+            sum += (double)dy[(size_t)from[i] * width + c];
+        ref_give(&to[c], sum, 1);
+    }
+}
+
+void ref_embed_back(struct kern *k, const struct kern_embed_back *a) {
+    const int32_t *key = ref_i32(a->key), *off = ref_i32(a->off), *from = ref_i32(a->from);
+    size_t width = (size_t)a->width;
+    for (int s = 0; s < a->sources; s++) {
+        float *all = ref_f32(key[s] >= 0 ? a->dtable : a->dfeats);
+        size_t row = (size_t)(key[s] >= 0 ? key[s] : ~key[s]);
+        if (!all) continue;
+        pos_add_rows(all + row * width, ref_f32(a->dy), width, from + off[s], off[s + 1] - off[s]);
+    }
+    ref_count(k, 0);
+}
+
+void ref_gather_back(struct kern *k, const struct kern_gather_back *a) {
+    const int32_t *index = ref_i32(a->index);
+    size_t width = (size_t)a->width;
+    for (size_t i = 0; i < (size_t)a->rows; i++) {
+        for (size_t c = 0; c < width; c++)
+            ref_f32(a->dx)[(size_t)index[i] * width + c] += ref_f32(a->dy)[i * width + c];
     }
     ref_count(k, 0);
 }

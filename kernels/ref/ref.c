@@ -94,6 +94,7 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
                        struct err *e) {
     *out = NULL;
     size_t n = 0, cells, bytes;
+    must(!src->as_fp8 || !src->with_back);
     for (int p = 0; p < src->n_parts; p++)
         n += (size_t)src->parts[p].n;
     if (!mem_mul(n, (size_t)src->k, &cells) || !mem_mul(cells, sizeof(float), &bytes))
@@ -107,7 +108,8 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
         blocks_give(&k->blocks, m);
         return err_set(e, E_NOMEM, "ref: no room for a matrix of %zu x %d", n, src->k);
     }
-    *m = (struct kern_mat){.n = (int)n, .k = src->k, .w = w, .scale = scale};
+    *m = (struct kern_mat){
+        .n = (int)n, .k = src->k, .w = w, .scale = scale, .with_back = src->with_back};
     if (scale) m->row = scale + n;
     size_t at = 0;
     for (int p = 0; p < src->n_parts; p++) {
@@ -131,6 +133,11 @@ static void ref_mat_free(struct kern *k, struct kern_mat *m) {
 static int ref_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
     (void)k;
     return snprintf(text, n, "%d x %d %s: plain loops", m->n, m->k, m->scale ? "fp8" : "f32");
+}
+
+static void ref_zero(struct kern *k, struct kern_ptr p, size_t bytes) {
+    if (bytes) memset(p.addr, 0, bytes);
+    ref_count(k, 0);
 }
 
 /* ---- order: everything has happened when the call returns ---- */
@@ -163,10 +170,37 @@ static int ref_marked(struct kern *k, int n, uint64_t *ns, struct err *e) {
     return 0;
 }
 
+static const struct kern_train_ops ref_train = {
+    .size = sizeof(struct kern_train_ops),
+    .mat_set = ref_mat_set,
+    .zero = ref_zero,
+    .gemm_dx = ref_gemm_dx,
+    .gemm_dw = ref_gemm_dw,
+    .colsum = ref_colsum,
+    .layernorm_back = ref_layernorm_back,
+    .rmsnorm_back = ref_rmsnorm_back,
+    .gelu = ref_gelu,
+    .gelu_back = ref_gelu_back,
+    .swiglu_back = ref_swiglu_back,
+    .dropout = ref_dropout,
+    .attn_full_back = ref_attn_full_back,
+    .attn_tree_back = ref_attn_tree_back,
+    .rope_back = ref_rope_back,
+    .embed_back = ref_embed_back,
+    .gather_back = ref_gather_back,
+    .xent = ref_xent,
+    .expect = ref_expect,
+    .axpy = ref_axpy,
+    .lerp = ref_lerp,
+    .sumsq = ref_sumsq,
+    .adamw = ref_adamw,
+};
+
 const struct kern_ops kern_ref = {
     .abi = KERN_ABI,
     .size = sizeof(struct kern_ops),
     .name = "ref",
+    .train = &ref_train,
     .score = ref_score,
     .open = ref_open,
     .close = ref_close,

@@ -21,10 +21,16 @@ PLUGIN = LAMMD.parent / "lammd-cuda.so"
 # Where the objects are: O=build puts the program into the root.
 FOLDERS = [LAMMD.parent / "release", LAMMD.parent / "build" / "release"]
 # sincos of large angles has a table on its stack: rope, once a row.
-MAY_HAVE_STACK = ("rope_rows",)
+MAY_HAVE_STACK = ("rope_rows", "rope_back_rows")
 KERNELS = ("add_pos_cells", "attn_flat", "attn_tile", "embed_rows", "finish_cells", "gather_rows", "norm_rows",
            "patchify_cells", "pick_rows", "product_16", "product_f32", "rope_rows", "round_rows",
-           "swiglu_cells")
+           "swiglu_cells",
+           # training
+           "adamw_cells", "add_blocks", "add_in_order", "attn_back_keys", "attn_back_rows", "attn_back_tails",
+           "attn_delta", "attn_hold_losses", "attn_holds", "back_16", "back_f32", "blend_cells", "colsum_blocks",
+           "dropout_cells", "embed_back_rows", "expect_corners", "expect_losses", "expect_slopes",
+           "gather_back_rows", "gelu_cells", "norm_back_blocks", "norm_back_rows", "norm_facts", "rope_back_rows",
+           "scale_rows", "set_cells", "square_blocks", "swiglu_back_cells", "xent_rows", "zero_cells")
 
 
 def tool(*command):
@@ -54,8 +60,8 @@ def a_device_is_there():
     import ctypes
     library = ctypes.CDLL(str(PLUGIN))
     library.lammd_kern_plugin.restype = ctypes.c_void_p
-    # struct kern_ops: abi and size (u32 each), name, score
-    score = ctypes.cast(library.lammd_kern_plugin() + 16, ctypes.POINTER(ctypes.CFUNCTYPE(ctypes.c_int))).contents
+    # struct kern_ops: abi and size (u32 each), name, train, score
+    score = ctypes.cast(library.lammd_kern_plugin() + 24, ctypes.POINTER(ctypes.CFUNCTYPE(ctypes.c_int))).contents
     if score() == 0:
         raise Skip("THERE IS NO GPU: nothing of the CUDA engine runs, every operation's test is skipped")
 

@@ -1,6 +1,6 @@
-/* fake.c - plugins for the tests of the loader: FAKE_good is whole but has no device, FAKE_weak has
- * one that is no better than the CPU, every other one is wrong in one way. Compiled once for
- * each. */
+/* fake.c - plugins for the tests of the loader: FAKE_good is whole but has no device, FAKE_train
+ * has the operations of training as well, FAKE_weak has a device that is no better than the CPU,
+ * every other one is wrong in one way. Compiled once for each. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +44,17 @@ const struct kern_ops *lammd_kern_plugin(void) {
 #endif
 #ifdef FAKE_hole
     t.rope = NULL;
+#endif
+#if defined FAKE_train || defined FAKE_untrained
+    static struct kern_train_ops train;
+    for (size_t at = offsetof(struct kern_train_ops, mat_set); at < sizeof train;
+         at += sizeof never)
+        memcpy((char *)&train + at, &never, sizeof never);
+    train.size = sizeof train;
+    t.train = &train;
+#ifdef FAKE_untrained
+    train.xent = NULL;
+#endif
 #endif
 #ifdef FAKE_null
     return NULL;

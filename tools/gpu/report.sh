@@ -349,7 +349,9 @@ part_2() {
         ours "$tool" 70 40 d_end compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 \
             "$T/run-kernels" attn_tree_is_right_for_stems_lanes_and_what_lies_between_cuda \
             attn_full_is_right_at_odd_sizes_cuda gemm_16bit_is_right_cuda pick_is_right \
-            gemm_is_right_at_odd_sizes_cuda
+            gemm_is_right_at_odd_sizes_cuda attn_tree_back_is_right_where_branches_are_nested_cuda \
+            attn_tile_full_back_is_right_cuda gemm_dx_16bit_is_right_cuda gemm_dw_16bit_is_right_cuda \
+            layernorm_back_is_right_at_odd_sizes_cuda
     done
 }
 

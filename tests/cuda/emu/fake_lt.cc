@@ -1,9 +1,10 @@
 /* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that gemm_lt.cu
- * calls, by the letter of their documentation (columns first, A transposed), on host memory. Its
- * heuristic first offers one algorithm that splits k, one that adds up in another way, one that
+ * calls, by the letter of their documentation (columns first, A transposed or not), on host memory.
+ * Its heuristic first offers one algorithm that splits k, one that adds up in another way, one that
  * does not take every number of rows, and two that do not take every stride of y, a wide or a
  * crooked one. The first two must be refused by gemm_lt.cu, and never compute here; the others
- * where what they don't take may come. A test says what else is refused (fake_lt.h). */
+ * where what they don't take may come. What it is made to refuse besides says a test
+ * (fake_lt.h). */
 #include <cstdint>
 #include <cstring>
 
@@ -39,16 +40,20 @@ static float value(const void *p, cudaDataType type, size_t i) {
     return ((const float *)p)[i];
 }
 
-/* Is this D (n, m) = A (k, n) transposed times B (k, m)? fp8: all of them in 16s. */
+/* Is this D (n, m) = A (k, n) transposed times B (k, m), or A (n, k) as it is? fp8: the first, and
+ * all in 16s. */
 static bool fits(const fake_desc *d, const fake_layout *a, const fake_layout *b,
                  const fake_layout *y) {
-    if (a->type == CUDA_R_8F_E4M3 && (a->rows % 16 || a->cols % 16 || b->cols % 16 || a->ld % 16 ||
-                                      b->ld % 16 || d->epilogue != CUBLASLT_EPILOGUE_DEFAULT))
+    if (a->type == CUDA_R_8F_E4M3 &&
+        (a->rows % 16 || a->cols % 16 || b->cols % 16 || a->ld % 16 || b->ld % 16 ||
+         d->epilogue != CUBLASLT_EPILOGUE_DEFAULT || d->transa != CUBLAS_OP_T))
         return false;
-    return d->transa == CUBLAS_OP_T && a->rows == b->rows && a->cols == y->rows &&
-           b->cols == y->cols && a->type == b->type && a->type != CUDA_R_32F &&
-           y->type == CUDA_R_32F && a->ld >= (int64_t)a->rows && b->ld >= (int64_t)b->rows &&
-           y->ld >= (int64_t)y->rows && a->ld % 8 == 0 && b->ld % 8 == 0 && y->ld % 4 == 0;
+    bool is_turned = d->transa == CUBLAS_OP_T;
+    return (is_turned ? a->rows : a->cols) == b->rows &&
+           (is_turned ? a->cols : a->rows) == y->rows && b->cols == y->cols && a->type == b->type &&
+           a->type != CUDA_R_32F && y->type == CUDA_R_32F && a->ld >= (int64_t)a->rows &&
+           b->ld >= (int64_t)b->rows && y->ld >= (int64_t)y->rows && a->ld % 8 == 0 &&
+           b->ld % 8 == 0 && y->ld % 4 == 0;
 }
 
 /* Does this algorithm take so many rows, so far apart? */
@@ -188,14 +193,15 @@ struct product {
     float *D;
     const float *bias;
     float one, more;
+    bool is_turned;
 };
 
 static void multiply(const product &p) {
     for (uint64_t i = 0; i < p.y.cols; i++)
         for (uint64_t j = 0; j < p.y.rows; j++) {
             double sum = 0;
-            for (uint64_t c = 0; c < p.a.rows; c++)
-                sum += (double)value(p.A, p.a.type, j * (uint64_t)p.a.ld + c) *
+            for (uint64_t c = 0, ld = (uint64_t)p.a.ld; c < p.b.rows; c++)
+                sum += (double)value(p.A, p.a.type, p.is_turned ? j * ld + c : c * ld + j) *
                        (double)value(p.B, p.b.type, i * (uint64_t)p.b.ld + c);
             uint64_t at = i * (uint64_t)p.y.ld + j;
             float s = p.one * (float)sum;
@@ -225,8 +231,17 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
     if (c->type != y->type || c->rows != y->rows || c->cols != y->cols || c->ld != y->ld)
         return CUBLAS_STATUS_INVALID_VALUE;
     float one = *(const float *)alpha, more = *(const float *)beta;
-    struct product p = {
-        *a, *b, *y, A, B, (const float *)C, (float *)D, has_bias ? d->bias : nullptr, one, more};
+    struct product p = {*a,
+                        *b,
+                        *y,
+                        A,
+                        B,
+                        (const float *)C,
+                        (float *)D,
+                        has_bias ? d->bias : nullptr,
+                        one,
+                        more,
+                        d->transa == CUBLAS_OP_T};
     struct emu_stream *s = (struct emu_stream *)stream;
     return s->put(s, EMU_PRODUCT, [p] { multiply(p); }) ? OK : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -16,11 +16,30 @@ struct col_major;
 enum layout_t { mem_row_major, mem_col_major };
 
 template <typename Use, int M, int N, int K, typename T, typename Layout = void> struct fragment {
-    T at[16][16]; /* as the product takes it: a (row, k), b (k, column), sums (row, column) */
+    enum { num_elements = 256 };
+    union {
+        T at[16][16]; /* as the product takes it: a (row, k), b (k, column), sums (row, column) */
+        T x[256];
+    };
+    fragment() {}
 };
 
 template <typename T>
 static inline void load_matrix_sync(fragment<matrix_a, 16, 16, 16, T, row_major> &f, const T *p,
+                                    unsigned ld) {
+    must((uintptr_t)p % 32 == 0 && ld % 8 == 0);
+    for (int i = 0; emu_lane() == 0 && i < 256; i++)
+        f.at[i / 16][i % 16] = p[i / 16 * (int)ld + i % 16];
+}
+template <typename T>
+static inline void load_matrix_sync(fragment<matrix_a, 16, 16, 16, T, col_major> &f, const T *p,
+                                    unsigned ld) {
+    must((uintptr_t)p % 32 == 0 && ld % 8 == 0);
+    for (int i = 0; emu_lane() == 0 && i < 256; i++)
+        f.at[i % 16][i / 16] = p[i / 16 * (int)ld + i % 16];
+}
+template <typename T>
+static inline void load_matrix_sync(fragment<matrix_b, 16, 16, 16, T, row_major> &f, const T *p,
                                     unsigned ld) {
     must((uintptr_t)p % 32 == 0 && ld % 8 == 0);
     for (int i = 0; emu_lane() == 0 && i < 256; i++)

@@ -49,12 +49,16 @@ uint64_t rig_allocations(void); /* of this process */
     TEST(id##_cuda_tile) { rig_run("cuda", "tile", op_##id); } \
     OP_TEST(id)
 
-/* Issue an operation, which may not allocate. */
-#define RUN(r, op, type, ...)                      \
+/* Issue an operation, which may not allocate: of such arguments, and of those at `args`. */
+#define RUN(r, op, type, ...)       \
+    do {                            \
+        type args_ = {__VA_ARGS__}; \
+        RUN_ON(r, op, &args_);      \
+    } while (0)
+#define RUN_ON(r, op, args)                        \
     do {                                           \
-        type args_ = {__VA_ARGS__};                \
         uint64_t before_ = rig_allocations();      \
-        (r)->ops->op((r)->k, &args_);              \
+        (r)->ops->op((r)->k, args);                \
         CHECK_EQ((r)->ops->sync((r)->k, NULL), 0); \
         CHECK_EQ(rig_allocations(), before_);      \
     } while (0)

@@ -1,101 +1,15 @@
-/* test_attn_tree.c - attention over the prompt tree.
- *
- * The truth about a row is its list of keys. `struct pass` is built from groups and rows in any
- * shape; lists of slots are kept beside it, so that the same list can be asked for as spans, as own
- * rows, as tails, in one group or in many, and must give the same bits each time.
- */
+/* test_attn_tree.c - attention over the prompt tree: passes of every shape, and the same list of
+ * keys asked for as spans, as own rows, as tails, in one group or in many, which must give the same
+ * bits each time. */
 #include "tests/unit/kernels/plain.h"
 #include "tests/unit/kernels/rig.h"
 #include "tests/unit/kernels/tol.h"
-
-enum { SLOTS = 600, ROWS = 300, GROUPS = 64, SPANS = 256, TAILS = 4096, KEYS = 600 };
-
-struct pool {
-    int heads, size, width;
-    enum kern_dtype type;
-    float *k, *v; /* (SLOTS, width) */
-    struct kern_ptr dev_k, dev_v;
-};
-
-struct pass {
-    int rows, n_groups, n_spans, n_tails;
-    struct kern_attn_group groups[GROUPS];
-    struct kern_attn_span spans[SPANS];
-    int32_t tail_off[ROWS + 1], tail[TAILS];
-    int n_keys[ROWS], keys[ROWS][KEYS]; /* each row's list, spelled out */
-    const float *q[ROWS];
-};
-
-static void pool_make(struct rig *r, struct pool *p, enum kern_dtype type, int heads, int size) {
-    p->type = type, p->heads = heads, p->size = size, p->width = heads * size;
-    size_t cells = SLOTS * (size_t)p->width;
-    p->k = host_random(r, cells, 1.5f), p->v = host_random(r, cells, 1);
-}
-
-/* To the device, with NaN in every slot that no row of the pass may see. */
-static void pool_put(struct rig *r, struct pool *p, const struct pass *s) {
-    char seen[SLOTS] = {0};
-    for (int i = 0; i < s->rows; i++) {
-        for (int j = 0; j < s->n_keys[i]; j++)
-            seen[s->keys[i][j]] = 1;
-    }
-    size_t width = (size_t)p->width;
-    float *k = host_f32(SLOTS * width), *v = host_f32(SLOTS * width);
-    for (size_t i = 0; i < SLOTS * width; i++) {
-        k[i] = seen[i / width] ? p->k[i] : NAN;
-        v[i] = seen[i / width] ? p->v[i] : NAN;
-    }
-    p->dev_k = rig_put_as(r, k, SLOTS * width, p->type);
-    p->dev_v = rig_put_as(r, v, SLOTS * width, p->type);
-}
-
-/* ---- building a pass ---- */
-static struct kern_attn_group *group_begin(struct pass *s, int own_slot) {
-    struct kern_attn_group *g = &s->groups[s->n_groups++];
-    *g = (struct kern_attn_group){s->rows, 0, s->n_spans, 0, own_slot};
-    return g;
-}
-
-static void group_span(struct pass *s, int slot, int len) {
-    s->groups[s->n_groups - 1].spans++;
-    s->spans[s->n_spans++] = (struct kern_attn_span){slot, len};
-}
-
-/* A row of the newest group; `tail` of n slots when the group has no own rows. */
-static void group_row(struct pass *s, const float *q, const int *tail, int n) {
-    struct kern_attn_group *g = &s->groups[s->n_groups - 1];
-    int row = s->rows++, *keys = s->keys[row], count = 0;
-    for (int i = 0; i < g->spans; i++) {
-        for (int j = 0; j < s->spans[g->span0 + i].len; j++)
-            keys[count++] = s->spans[g->span0 + i].slot + j;
-    }
-    for (int i = 0; g->own_slot >= 0 && i <= g->rows; i++)
-        keys[count++] = g->own_slot + i;
-    s->tail_off[row] = s->n_tails;
-    for (int i = 0; i < n; i++)
-        keys[count++] = s->tail[s->n_tails++] = tail[i];
-    s->tail_off[row + 1] = s->n_tails;
-    s->n_keys[row] = count;
-    s->q[row] = q;
-    g->rows++;
-}
+#include "tests/unit/kernels/tree.h"
 
 static const float *pass_run(struct rig *r, struct pool *p, const struct pass *s) {
-    pool_put(r, p, s);
-    size_t width = (size_t)p->width;
-    float *q = host_f32((size_t)s->rows * width);
-    for (int i = 0; i < s->rows; i++)
-        memcpy(q + (size_t)i * width, s->q[i], width * sizeof(float));
-    struct tensor tq = tensor_in(r, q, s->rows, p->width, 5);
     struct tensor y = tensor_out(r, s->rows, p->width, 1);
-    RUN(r, attn_tree, struct kern_attn_tree, .rows = s->rows, .heads = p->heads,
-        .head_size = p->size, .scale = 1 / sqrtf((float)p->size), .q = tq.p, .ldq = tq.ld,
-        .pool_k = p->dev_k, .pool_v = p->dev_v, .pool_dtype = p->type, .y = y.p, .ldy = y.ld,
-        .groups = s->groups, .n_groups = s->n_groups, .spans = s->spans, .n_spans = s->n_spans,
-        .dev_groups = rig_put(r, s->groups, sizeof(s->groups)),
-        .dev_spans = rig_put(r, s->spans, sizeof(s->spans)),
-        .tail_off = rig_put(r, s->tail_off, sizeof(s->tail_off)),
-        .tail = rig_put(r, s->tail, sizeof(s->tail)));
+    struct kern_attn_tree a = pass_args(r, p, s, &y);
+    RUN_ON(r, attn_tree, &a);
     return tensor_get(r, &y);
 }
 

@@ -81,17 +81,18 @@ TEST(cublaslt_is_there_where_a_card_is) {
     c.ops->close(c.k);
 }
 
-/* Three kinds of matrix. */
+/* Three kinds of matrix, and the first two for both ways. */
 static struct kern_mat *matrix(struct card *c, int kind) {
-    static const enum kern_dtype types[] = {KERN_BF16, KERN_F16, KERN_BF16};
+    static const enum kern_dtype types[] = {KERN_BF16, KERN_F16, KERN_BF16, KERN_BF16, KERN_F16};
     uint16_t w[N * K];
     float x[N * K];
     struct kern_mat *m = NULL;
     numbers(x, N * K, 3);
     for (int i = 0; i < N * K; i++)
-        w[i] = kind == 1 ? half_to_f16(x[i]) : half_to_bf16(x[i]);
+        w[i] = types[kind] == KERN_F16 ? half_to_f16(x[i]) : half_to_bf16(x[i]);
     struct kern_mat_part part = {w, N, types[kind]};
-    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = K, .as_fp8 = kind == 2};
+    struct kern_mat_src src = {
+        .parts = &part, .n_parts = 1, .k = K, .as_fp8 = kind == 2, .with_back = kind > 2};
     CHECK_EQ(c->ops->mat_new(c->k, &src, &m, NULL), 0);
     return m;
 }
@@ -180,6 +181,51 @@ TEST_LIMIT(cublaslt_that_fails_is_replaced_for_good, 120) {
             check_fall(&c, kind, ways[i], 0);
     for (int nth = 1; nth <= 3; nth++)
         check_fall(&c, nth - 1, ways[0], nth);
+    card_close(&c);
+}
+
+/* dx (M, K + pad) of `rows` rows by the way back of `m`. */
+enum { DX_MOST = M * (K + 8) };
+static void go_back(struct card *c, struct kern_mat *m, int rows, int pad, int accumulate,
+                    float *dx) {
+    struct kern_ptr p = put(c, numbers(dx, DX_MOST, 4), DX_MOST);
+    struct kern_gemm_dx a = {rows, c->x, N, m, p, K + pad, accumulate};
+    c->ops->train->gemm_dx(c->k, &a);
+    CHECK_EQ(c->ops->get(c->k, dx, p, DX_MOST * sizeof *dx, NULL), 0);
+    c->ops->free(c->k, p);
+}
+
+/* The same numbers within rounding, by cuBLASLt and by our own product, also where dx is crooked;
+ * and what fails goes over to our own, for the way back alone. */
+TEST(cublaslt_goes_back_by_the_matrix_as_it_lies) {
+    enum { ROWS = 19 };
+    static float lt[DX_MOST], own[DX_MOST], got[DX_MOST], y[M * LD_MOST];
+    struct card c;
+    card_open(&c, NULL);
+    for (int i = 0; i < 8; i++) {
+        int kind = 3 + i % 2, pad = i / 2 % 2 ? 3 : 0, accumulate = i / 4, products;
+        struct kern_mat *ours = own_matrix(&c, kind), *m = matrix(&c, kind);
+        products = c.lt->products;
+        go_back(&c, ours, ROWS, pad, accumulate, own);
+        CHECK_EQ(c.lt->products, products);
+        go_back(&c, m, ROWS, pad, accumulate, lt);
+        CHECK_EQ(c.lt->products, products + 1);
+        CHECK(memcmp(own, lt, sizeof own) != 0); /* else this says nothing */
+        for (int j = 0; j < DX_MOST; j++)
+            CHECK_NEAR(lt[j], own[j], 1e-4);
+        c.lt->fail_rows = ROWS;
+        go_back(&c, m, ROWS, pad, accumulate, got);
+        c.lt->fail_rows = 0;
+        CHECK_MEM(got, own, sizeof own);
+        CHECK_HAS(c.note, "cuBLASLt failed for 19 rows by 40 x 200");
+        products = c.lt->products;
+        go_back(&c, m, ROWS - 1, pad, accumulate, got);
+        CHECK_EQ(c.lt->products, products);
+        multiply(&c, m, ROWS, ways[0], y);
+        CHECK_EQ(c.lt->products, products + 1);
+        c.ops->mat_free(c.k, ours);
+        c.ops->mat_free(c.k, m);
+    }
     card_close(&c);
 }
 

@@ -42,12 +42,38 @@ TEST(kern_check_refuses_another_abi_and_every_hole) {
     CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
     size_t entries = 0;
     for (size_t at = offsetof(struct kern_ops, name); at < sizeof(t); at += sizeof(void *)) {
+        if (at == offsetof(struct kern_ops, train)) continue;
         t = *ops;
         memset((char *)&t + at, 0, sizeof(void *));
         CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
         entries++;
     }
     CHECK(entries > 25);
+}
+
+TEST(kern_check_takes_training_whole_or_not_at_all) {
+    const struct kern_ops *ops;
+    struct err e = {0};
+    CHECK_EQ(kern_find("ref", &ops, NULL), 0);
+    struct kern_ops t = *ops;
+    t.train = NULL;
+    CHECK_EQ(kern_check(&t, NULL), 0);
+    struct kern_train_ops train = *ops->train;
+    t.train = &train;
+    CHECK_EQ(kern_check(&t, NULL), 0);
+    train.size -= 8;
+    CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
+    size_t entries = 0;
+    size_t at = offsetof(struct kern_train_ops, mat_set);
+    for (; at < sizeof train; at += sizeof(void *)) {
+        train = *ops->train;
+        memset((char *)&train + at, 0, sizeof(void *));
+        CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
+        entries++;
+    }
+    CHECK_EQ(entries, 22);
+    CHECK_EQ(kern_check(&t, &e), E_UNSUPPORTED);
+    CHECK_HAS(e.text, "training");
 }
 
 TEST(kern_open_refuses_what_is_not_there) {

@@ -27,9 +27,10 @@ static void refused(const char *name, int rc, const char *text) {
 }
 
 TEST(plugin_that_is_wrong_is_refused_with_its_file_and_fault) {
-    refused("abi", E_UNSUPPORTED, "plugin_abi.so: backend: ABI 4 of");
-    refused("size", E_UNSUPPORTED, "plugin_size.so: backend: ABI 3 of");
+    refused("abi", E_UNSUPPORTED, "plugin_abi.so: backend: ABI 5 of");
+    refused("size", E_UNSUPPORTED, "plugin_size.so: backend: ABI 4 of");
     refused("hole", E_UNSUPPORTED, "plugin_hole.so: backend cuda: an operation is missing");
+    refused("untrained", E_UNSUPPORTED, "cuda: an operation of training is missing");
     refused("null", E_UNSUPPORTED, "no table");
     refused("mute", E_UNSUPPORTED, "plugin_mute.so: has no lammd_kern_plugin");
     refused("absent", E_NOT_FOUND, "plugin_absent.so");
@@ -42,6 +43,9 @@ TEST(plugin_that_is_whole_is_taken) {
     CHECK_EQ(kern_plugin_open(fake("good"), &again, &e), 0);
     CHECK(ops == again);
     CHECK_STR(ops->name, "cuda");
+    CHECK(ops->train == NULL);
+    CHECK_EQ(kern_plugin_open(fake("train"), &ops, &e), 0);
+    CHECK(ops->train != NULL);
     CHECK_EQ(e.code, 0);
 }
 
@@ -84,7 +88,7 @@ TEST(choose_auto_falls_back_and_says_why) {
     static const char *const why[][2] = {
         {"good", "fake: there is no device"},
         {"weak", "has to be asked for"}, /* and isn't opened to find that out */
-        {"abi", "ABI 4"},
+        {"abi", "ABI 5"},
         {"absent", "plugin_absent.so"}};
     struct kern_choice c, alone;
     CHECK_EQ(kern_choose("auto", NULL, &alone, NULL), 0);
