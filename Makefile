@@ -31,17 +31,17 @@ dirs-base    := kernels/base
 dirs-media   := media
 dirs-kernels := kernels kernels/ref kernels/cpu
 dirs-engine  := engine $(patsubst %/,%,$(wildcard engine/*/))
-dirs-data    := data
+dirs-data    := data $(patsubst %/,%,$(wildcard data/*/))
 dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
 dirs-server  := server server/http
-dirs-cli     := cli cli/eval
+dirs-cli     := cli cli/eval cli/train
 
 # What a room may link with: itself and what lies below it.
 below-base    := base
 below-media   := media $(below-base)
 below-kernels := kernels $(below-base)
 below-engine  := engine $(below-kernels)
-below-data    := data $(below-media)
+below-data    := data media $(below-engine)
 below-api     := api engine media $(below-kernels)
 below-server  := server $(below-api)
 below-cli     := cli server data $(below-api)
@@ -50,7 +50,7 @@ libs-base    := -lm -lpthread
 libs-media   := -lpng -lturbojpeg $(libs-base)
 libs-kernels := $(libs-base)
 libs-engine  := -ljansson -lcrypto $(libs-kernels)
-libs-data    := -ljansson $(libs-media)
+libs-data    := -lpng -lturbojpeg $(libs-engine)
 libs-api     := -lpng -lturbojpeg $(libs-engine)
 libs-server  := -lmicrohttpd $(libs-api)
 libs-cli     := $(libs-server)
@@ -152,7 +152,7 @@ $(B)/gen/webui.o: $(B)/gen/webui.c
 
 .PHONY: clean help
 clean: ## remove what make made
-	rm -rf $(O) $(PROGRAM) $(PLUGIN)
+	rm -rf $(O) $(PROGRAM) $(PLUGIN) $(MPI_PLUGIN)
 help: ## this text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	    /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile $(parts)
@@ -160,5 +160,5 @@ help: ## this text
 	@printf '                      ROOM is one of: $(rooms)\n'
 	@printf '  O=dir objects, SAN=address|undefined|thread sanitizer, SEED=n, LONG=1 full counts\n'
 
-parts := mk/use.mk mk/test.mk mk/cuda.mk mk/fuzz.mk
+parts := mk/use.mk mk/test.mk mk/cuda.mk mk/mpi.mk mk/fuzz.mk
 include $(parts)

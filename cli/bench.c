@@ -1,5 +1,5 @@
 /* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here. The
- * other bench, `mix`, is in bench_mix.c.
+ * other benches, `mix` and `train`, are in bench_mix.c and bench_train.c.
  *
  * A cold job pays for the vision tower, the stem and the answers; a warm one finds the stem in the
  * cache. Each cold run changes one pixel of the picture, so that nothing of it is known. Decoding
@@ -257,15 +257,19 @@ static int bench_run(struct bench *b, struct err *e) {
 void cmd_bench_arguments(FILE *to) {
     fputs("Measurements:\n"
           "  pix4096      every pixel of one picture: PHOTO, or one that is drawn\n"
-          "  mix          actions of a game beside whole pictures; masks and pictures together\n",
+          "  mix          actions of a game beside whole pictures; masks and pictures together\n"
+          "  train        learning from questions about pixels, packed and one by one\n",
           to);
 }
 
 int cmd_bench(const struct config *cfg) {
     int n = cfg->rest.n, is_mix = n == 1 && strcmp(cfg->rest.at[0], "mix") == 0;
+    int is_train = n == 1 && strcmp(cfg->rest.at[0], "train") == 0;
+    if (is_train && cfg->rows_of.n <= 1) return cmd_bench_train(cfg);
     if (is_mix && cfg->rows_of.n <= 1) return cmd_bench_mix(cfg);
-    if (is_mix) {
-        fputs("lammd: bench mix takes one --rows; pix4096 takes several\n", stderr);
+    if (is_mix || is_train) {
+        fprintf(stderr, "lammd: bench %s takes one --rows; pix4096 takes several\n",
+                cfg->rest.at[0]);
         return 2;
     }
     if (n < 1 || n > 2 || strcmp(cfg->rest.at[0], "pix4096") != 0) return cmd_misused(CMD_BENCH);

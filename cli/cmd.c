@@ -35,10 +35,19 @@ static const struct cmd commands[] = {
      cmd_eval_arguments,
      "lammd eval pvp photos/\n"
      "lammd eval rec refcoco/ --images coco/train2014 --limit 1000 --json scores.json"},
-    {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | mix [OPTIONS]",
-     "measure how fast this machine answers",
-     "Measures how fast the model answers on this machine. Each figure is the median of --repeat\n"
-     "runs.",
+    {"train", CMD_TRAIN, cmd_train, "RECIPE.ini [OPTIONS]",
+     "train a model, or an adapter for one, on pictures of your own",
+     "Trains as a recipe says: stages, what learns, from which data. A run that was ended, "
+     "however\n"
+     "that came, goes on when the same command is given again. docs/training.md describes it all.",
+     NULL,
+     "lammd train recipes/own.ini --set PAIRS=pairs/\n"
+     "lammd train recipes/own.ini --set PAIRS=pairs/ --plan\n"
+     "lammd train --keys"},
+    {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | mix | train [OPTIONS]",
+     "measure how fast this machine answers, and learns",
+     "Measures how fast the model answers, or learns, on this machine. Each figure is the median\n"
+     "of --repeat runs.",
      cmd_bench_arguments,
      "lammd bench pix4096 --quick\n"
      "lammd bench pix4096 --shape pae-lamm-7b --weights random:1"},

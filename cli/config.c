@@ -19,6 +19,7 @@
 #include "server/serve.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
+static const char *const comms[] = {"one", "mpi", NULL};
 #define BIG INT64_C(1000000000) /* where nothing else bounds a number */
 
 /* ---- the rows: name, commands, field; bounds and default; the value's name, help ---- */
@@ -58,6 +59,27 @@ static const struct config_row rows[] = {
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
          "and no table is printed."),
     FLAG("json", CMD_BENCH, is_json, "Print JSON instead of a table."),
+
+    TEXT("out", CMD_TRAIN, out, "DIR",
+         "Folder for checkpoints, losses and the result. Default: what the recipe says, or runs/ "
+         "and the recipe's name. Short form: -o."),
+
+    SECTION("What is trained"),
+    LIST("set", CMD_TRAIN, sets, "NAME=VALUE",
+         "What ${NAME} in a path of the recipe stands for. May be repeated."),
+    NUMBER("steps", CMD_TRAIN, steps, 0, BIG, 0, "N",
+           "Shorten each stage to N steps, and its warm-up alike. 0, the default: as the recipe "
+           "says."),
+    FLAG("plan", CMD_TRAIN, is_plan,
+         "Print what each stage takes in memory and asks in questions, and train nothing."),
+    FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
+    TEXT("samples", CMD_TRAIN, samples, "FILE",
+         "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "
+         "nothing."),
+    WORD(
+        "comm", CMD_TRAIN, comm, comms,
+        "one (default), or mpi: one of several processes that mpirun or srun started. The variable "
+        "LAMMD_COMM may name its plugin, lammd-mpi.so."),
 
     SECTION("What is asked"),
     TEXT("width", CMD_RECONSTRUCT, width, "N",
@@ -109,17 +131,22 @@ static const struct config_row rows[] = {
          "auto (default), cpu, ref, cuda or cuda:N. Several with commas between them, such as "
          "cuda:0,cuda:1, each get a copy of the model. auto takes the CPU for now. cuda needs "
          "lammd-cuda.so; the variable LAMMD_PLUGIN may name it."),
-    TEXT("isa", ALL, isa, "NAME",
+    TEXT("model", CMD_TRAIN, model, "DIR",
+         "Folder of the model to begin with. Default: what the recipe says, or lamm-mini, which "
+         "comes with the program."),
+    TEXT("device", CMD_TRAIN, device, "NAME",
+         "One of those that lammd serve takes. Default: what the recipe says, or auto."),
+    TEXT("isa", ALL | CMD_TRAIN, isa, "NAME",
          "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable; on cuda: tile, "
          "flat or strict, and the same followed by +graphs."),
-    NUMBER("threads", ALL, threads, 0, ENG_THREADS_MAX, 0, "N",
+    NUMBER("threads", ALL | CMD_TRAIN, threads, 0, ENG_THREADS_MAX, 0, "N",
            "Threads that compute. 0, the default: one for each core."),
     FLAG("fp8", ALL, is_fp8,
          "Compute the decoder's products in 8 bits (e4m3). For GPUs of compute capability 8.9 and "
          "up. Changes the answers."),
 
     SECTION("Memory and sizes"),
-    NUMBER("memory-mib", ALL, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
+    NUMBER("memory-mib", ALL | CMD_TRAIN, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
            "Memory to use on each device, weights included. 0, the default: all that is free."),
     NUMBER("lanes", ALL, lanes, 0, ENG_ROWS_MAX, 0, "N",
            "Questions decoded at once, at most --rows. 0, the default: as many as --rows."),
@@ -261,7 +288,7 @@ static int config_take(struct config *cfg, const struct config_row *r, const cha
 static int option(struct config *cfg, enum config_cmd cmd, int argc, char **argv, int *i,
                   struct err *e) {
     const char *word = argv[*i];
-    const char *name = strcmp(word, "-o") == 0 ? "--output" : word;
+    const char *name = strcmp(word, "-o") != 0 ? word : cmd == CMD_TRAIN ? "--out" : "--output";
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
         cfg->is_help = 1;
         return 0;

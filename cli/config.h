@@ -19,7 +19,16 @@
 
 enum { CONFIG_LIST_MAX = 8 };
 
-enum config_cmd { CMD_SERVE = 1, CMD_RECONSTRUCT = 2, CMD_EVAL = 4, CMD_BENCH = 8, CMD_ASK = 16 };
+enum config_cmd {
+    CMD_SERVE = 1,
+    CMD_RECONSTRUCT = 2,
+    CMD_EVAL = 4,
+    CMD_BENCH = 8,
+    CMD_ASK = 16,
+    CMD_TRAIN = 32
+};
+
+enum config_comm { CONFIG_ONE, CONFIG_MPI };
 
 struct config_list {
     const char *at[CONFIG_LIST_MAX];
@@ -50,6 +59,10 @@ struct config {
     const char *out, *width, *height, *region, *images, *json;
     int64_t estimate; /* enum eng_estimate */
     int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
+    /* train */
+    const char *samples;
+    int64_t steps, is_plan, is_keys, comm; /* comm: enum config_comm */
+    struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */
 };

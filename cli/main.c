@@ -4,10 +4,7 @@
 #include <string.h>
 
 #include "cli/cmd.h"
-
-#ifndef LAMMD_VERSION
-#define LAMMD_VERSION "0.1.0"
-#endif
+#include "kernels/base/version.h"
 
 /* `about`: the command that help is wanted for; NULL: for all. */
 static int help(const char *about) {

@@ -39,4 +39,9 @@ struct rounds {
 int rounds_open(const char *path, int64_t limit, struct rounds *out, struct err *e);
 void rounds_close(struct rounds *r);
 
+/* The rules of "car_racing" or "space_invaders"; NULL: no such game. */
+const struct rounds_rules *rounds_find(const char *name, enum rounds_game *game);
+/* An action's values -> to (values). E_FORMAT. */
+int rounds_read_action(const struct rounds_rules *g, const json_t *v, uint8_t *to);
+
 #endif

@@ -6,17 +6,28 @@ long      := $(if $(LONG),--long)
 run-flags := --seed $(SEED) -j$(jobs) $(if $(SAN),--limit 300) $(long)
 
 # Plugins that are wrong in one way each, for the tests of the loader.
-fakes := $(patsubst %,$(B)/tests/plugin_%.so,good weak abi size hole null mute)
+fakes := $(patsubst %,$(B)/tests/plugin_%.so,good train weak abi size hole untrained null mute)
 $(B)/tests/plugin_%.so: tests/plugin/fake.c kernels/kern.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC -shared -fvisibility=hidden -DFAKE_$* -o $@ $<
+comms := $(patsubst %,$(B)/tests/plugin_comm_%.so,good abi size hole null)
+$(B)/tests/plugin_comm_%.so: tests/plugin/comm.c engine/train/comm.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC -shared -fvisibility=hidden -DFAKE_$* -o $@ $<
 $(B)/tests/run-kernels $(B)/tests/run-engine: | $(fakes)
+$(B)/tests/run-engine: | $(comms)
 # And one that works until its first answer, for the whole program.
 dying := $(B)/tests/plugin_dying.so
 $(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) \
 	    $(patsubst %,kernels/base/%.c,err mem half blocks) -lm
+
+# An adapter goes through a train, for tests/peft/run.py.
+through := $(B)/tests/peft_through
+$(through): $(B)/tests/peft/through.o $(call archives,engine)
+	$(call say,ld,$@)
+	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-engine) $(LDLIBS)
 
 ##@ Prove
 # Each suite prints `N passed, N failed` last; tests/total.sh runs them in turn and adds up.
@@ -28,8 +39,8 @@ test-long: ## every test at the counts that are promised
 test test-long:
 	@$(deps) $(packages-build) -- $(packages-test)
 	@$(MAKE) --no-print-directory suites $(if $(filter test-long,$@),LONG=1)
-suites: all $(runners:%=$(B)/tests/run-%) $(dying)
-	@LAMMD=$(abspath $(PROGRAM)) sh tests/total.sh \
+suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(through)
+	@LAMMD=$(abspath $(PROGRAM)) TESTS=$(abspath $(B)/tests) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \
 	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' $(if $(LONG),$(fuzz-long)) '$(MAKE) -s check')

@@ -12,7 +12,7 @@ INSTALL     ?= install
 packages-build := gcc libc6-dev make libmicrohttpd-dev libjansson-dev libpng-dev libturbojpeg0-dev \
                   libssl-dev
 packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-yaml chromium curl \
-                  clang-format g++
+                  clang-format g++ libopenmpi-dev openmpi-bin
 
 ##@ Use
 deps = CC='$(CC)' PYTHON='$(PYTHON)' sh tools/deps.sh
@@ -35,7 +35,9 @@ install: all ## to $(DESTDIR)$(prefix): program, model, systemd units
 	$(INSTALL) -d $(DESTDIR)$(datadir)/lammd/models/lamm-mini
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(bindir)/lammd
 	test ! -f '$(PLUGIN)' || $(INSTALL) -D -m 644 $(PLUGIN) $(DESTDIR)$(prefix)/lib/lammd/lammd-cuda.so
+	test ! -f '$(MPI_PLUGIN)' || $(INSTALL) -D -m 644 $(MPI_PLUGIN) $(DESTDIR)$(prefix)/lib/lammd/lammd-mpi.so
 	$(INSTALL) -m 644 $(wildcard models/lamm-mini/*) $(DESTDIR)$(datadir)/lammd/models/lamm-mini
+	for f in recipes/*.ini; do $(INSTALL) -D -m 644 $$f $(DESTDIR)$(datadir)/lammd/$$f || exit 1; done
 	for f in models/shapes/*/*; do $(INSTALL) -D -m 644 $$f $(DESTDIR)$(datadir)/lammd/$$f || exit 1; done
 	for u in $(unitdir)/lammd.service $(unitdir)/lammd.socket $(docdir)/lammd-gpu.conf; do \
 	    sed -e 's|@bindir@|$(bindir)|g; s|@datadir@|$(datadir)|g; s|@docdir@|$(docdir)|g' \

@@ -19,6 +19,8 @@ probe() { # PACKAGE: is what it is wanted for there?
         libpng-dev) header png.h ;;
         libturbojpeg0-dev) header turbojpeg.h ;;
         libssl-dev) header openssl/evp.h ;;
+        libopenmpi-dev) command -v mpicc ;;
+        openmpi-bin) command -v mpirun ;;
         python3-pil) module PIL ;;
         python3-*) module "${1#python3-}" ;;
         chromium) command -v chromium || command -v google-chrome ;;

@@ -6,7 +6,7 @@
  *   - there is no space between `rgb:` and what `inst_spaces` puts before [/INST];
  *   - between two pictures stands `</Img><Img>`, without a space and as one piece;
  *   - the two numbers are row, column unless the model says otherwise.
- * The instructions of the games are Fig. 2 of the paper, with a space for each line break. Those of
+ * The instructions of the games are in engine/sample.c. Those of
  * caption and grounding are the first ones of MiniGPT-v2's lists.
  */
 #include "engine/ask/prompt.h"
@@ -14,20 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/sample.h"
 #include "kernels/base/mem.h"
-
-static const char DRIVE[] =
-    "You are playing a Car Racing game. <Objective> Drive this red car as fast as possible and "
-    "avoid leaving the road. <Tips> Control steering and avoid pressing the accelerator and "
-    "turning at the same time. Action Space: [Steering, Gas, Brake]: [(0,20), (0,20), (0,20)]. "
-    "[CarRacing] Please select a value for each action within their respective ranges, providing "
-    "three values in total:";
-static const char SHOOT[] =
-    "You are playing a Space Invaders game. <Objective> Destroy the space invaders by shooting "
-    "your laser cannon at them before they reach the Earth. Avoid getting hit by space invaders. "
-    "<Tips> The invaders in the back rows are worth more points. <Action Space> [0: NOOP, 1: "
-    "FIRE, 2: RIGHT, 3: LEFT, 4: RIGHTFIRE, 5: LEFTFIRE] [Space Invaders] Choose an action from "
-    "the Action Space:";
 
 /* What begins or ends something in a prompt, and the tags of the tasks. */
 static const char *const structure[] = {"[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>",
@@ -148,23 +136,27 @@ static int put_question(struct writer *w, const char *question, uint32_t picture
     return put_text(w, w->text);
 }
 
-static int put_turns(struct writer *w, const struct eng_turn *turns, uint32_t n) {
+/* answers: where they are to be told; NULL: nowhere. */
+static int put_turns(struct writer *w, const struct eng_turn *turns, uint32_t n,
+                     struct prompt_answer *answers) {
     int rc = 0;
     for (uint32_t i = 0; i < n && !rc; i++) {
         rc = put_question(w, turns[i].question, turns[i].n_pictures);
         if (rc || !turns[i].answer) continue;
+        int at = w->p->n;
         rc = put_text(w, turns[i].answer);
         if (!rc) rc = prompt_put_id(w, w->c->text.eos_id);
+        if (answers) answers[i] = (struct prompt_answer){at, w->p->n - at};
     }
     return rc;
 }
 
 static int write_turns(const struct model_config *c, const struct sptok *t,
                        const struct eng_turn *turns, uint32_t n, struct prompt *out,
-                       struct err *e) {
+                       struct prompt_answer *answers, struct err *e) {
     struct writer w = {c, t, mem_try(sizeof *w.p), mem_try(TEXT_MAX), e};
-    int rc =
-        w.p && w.text ? put_turns(&w, turns, n) : err_set(e, E_NOMEM, "no memory for a prompt");
+    int rc = w.p && w.text ? put_turns(&w, turns, n, answers)
+                           : err_set(e, E_NOMEM, "no memory for a prompt");
     if (!rc) {
         memcpy(out->ids, w.p->ids, (size_t)w.p->n * sizeof out->ids[0]);
         out->n = w.p->n;
@@ -180,7 +172,7 @@ static int write_turns(const struct model_config *c, const struct sptok *t,
 static int prompt_text(const struct model_config *c, const struct sptok *t, const char *instruction,
                        struct prompt *out, struct err *e) {
     return write_turns(c, t, &(struct eng_turn){.n_pictures = 1, .question = instruction}, 1, out,
-                       e);
+                       NULL, e);
 }
 
 static int prompt_place(const struct model_config *c, const struct sptok *t, const char *before,
@@ -236,8 +228,8 @@ static int instruct(const struct eng_ask *a, char *text, size_t cap, struct err 
         rc = prompt_check(what, a->task == ENG_VQA ? "the question" : "the sentence", e);
     else if (a->text)
         rc = err_set(e, E_INVALID, "this task takes no text");
-    if (a->task == ENG_DRIVE) what = DRIVE;
-    if (a->task == ENG_SHOOT) what = SHOOT;
+    if (a->task == ENG_DRIVE) what = sample_drive_text;
+    if (a->task == ENG_SHOOT) what = sample_shoot_text;
     if (!rc && a->task == ENG_IDENTIFY) rc = check_box(a->box, e);
     if (rc) return rc;
     if (a->task == ENG_IDENTIFY)
@@ -278,10 +270,22 @@ int prompt_ask(const struct model_config *c, const struct sptok *t, const struct
                struct prompt *out, struct err *e) {
     if (ask->task == ENG_CHAT) {
         int rc = check_turns(ask, e);
-        return rc ? rc : write_turns(c, t, ask->turns, ask->n_turns, out, e);
+        return rc ? rc : write_turns(c, t, ask->turns, ask->n_turns, out, NULL, e);
     }
     char text[PROMPT_SENTENCE_MAX + 512];
     int rc = instruct(ask, text, sizeof text, e);
     struct eng_turn turn = {.n_pictures = ask->n_pictures, .question = text};
-    return rc ? rc : write_turns(c, t, &turn, 1, out, e);
+    return rc ? rc : write_turns(c, t, &turn, 1, out, NULL, e);
+}
+
+int prompt_learn(const struct model_config *c, const struct sptok *t, const struct eng_turn *turns,
+                 uint32_t n, struct prompt *out, struct prompt_answer *answers, struct err *e) {
+    int rc = n ? 0 : err_set(e, E_INVALID, "a talk without a question");
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        if (!turns[i].question || !turns[i].answer)
+            return err_set(e, E_INVALID, "each question that is learnt has its answer");
+        rc = prompt_check_turn(turns[i].question, "a question", e);
+        if (!rc) rc = prompt_check_turn(turns[i].answer, "an answer", e);
+    }
+    return rc ? rc : write_turns(c, t, turns, n, out, answers, e);
 }

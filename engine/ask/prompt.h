@@ -40,6 +40,15 @@ int prompt_mask(const struct model_config *c, const struct sptok *t, const char 
 int prompt_ask(const struct model_config *c, const struct sptok *t, const struct eng_ask *ask,
                struct prompt *out, struct err *e);
 
+/* Turns that are to be learnt: each has its answer. *out is the whole talk with the EOS behind each
+ * answer; answer i is the tokens [answers[i].at, answers[i].at + answers[i].n), EOS included. Texts
+ * are checked as those of a chat. Errors as prompt_ask, and E_INVALID for an empty answer. */
+struct prompt_answer {
+    int at, n;
+};
+int prompt_learn(const struct model_config *c, const struct sptok *t, const struct eng_turn *turns,
+                 uint32_t n, struct prompt *out, struct prompt_answer *answers, struct err *e);
+
 /* May a user's sentence or question stand in a prompt? `what` names it in the error ("the
  * sentence"). E_INVALID: empty, not UTF-8, with control characters or one of the model's own tags.
  * E_TOO_BIG: over PROMPT_SENTENCE_MAX bytes. */

@@ -1,8 +1,9 @@
 /* safetensors.c - the checked reader of safetensors files.
  *
- * Owns the mapping (st_open) or borrows the bytes (st_parse), and one arena with the table and the
- * names. Format: huggingface/safetensors, README "Format". The reader is stricter in three ways: at
- * most four dimensions, no fields but the three known ones, no name over ST_NAME_MAX bytes.
+ * Owns the mapping (st_open) or borrows the bytes (st_parse), and one arena with the table, the
+ * names and the texts. Format: huggingface/safetensors, README "Format". The reader is stricter in
+ * three ways: at most four dimensions, no fields but the three known ones, no name over ST_NAME_MAX
+ * bytes.
  *
  * Invariants of an opened file:
  *   1. The bytes of every tensor lie inside the file, and there are elements * size of dtype.
@@ -22,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/base/half.h"
 #include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
 
@@ -29,8 +31,7 @@ enum {
     PREFIX = 8,    /* bytes of the header's length */
     DEPTH_MAX = 3, /* {name: {shape: [ */
     MARKS_PER_TENSOR = 24,
-    METADATA_MARKS = 4096,
-    SHOWN_MAX = 64 /* bytes of a name in an error text */
+    METADATA_MARKS = 4096
 };
 #define DIM_MAX ((json_int_t)1 << 31)
 
@@ -41,6 +42,8 @@ struct st {
     struct arena *arena;
     struct st_tensor *tensors; /* (count), sorted by name */
     size_t count;
+    struct st_text *texts; /* (n_texts), of __metadata__ */
+    size_t n_texts;
 };
 
 struct dtype {
@@ -55,13 +58,9 @@ static const struct dtype dtypes[] = {
     {"BOOL", 1, ST_OTHER}, {"F8_E4M3", 1, ST_OTHER}, {"F8_E5M2", 1, ST_OTHER},
 };
 
-/* A name as an error may show it: short, one line. */
-struct shown {
-    char text[SHOWN_MAX + 4];
-};
-static struct shown show(const char *name) {
-    struct shown s;
-    size_t n = strlen(name), cut = n < SHOWN_MAX ? n : SHOWN_MAX;
+struct st_shown st_show(const char *name) {
+    struct st_shown s;
+    size_t n = strlen(name), cut = n < ST_SHOWN_MAX ? n : ST_SHOWN_MAX;
     for (size_t i = 0; i < cut; i++) {
         unsigned char c = (unsigned char)name[i];
         s.text[i] = c < 0x20 || c == 0x7f ? '?' : name[i];
@@ -69,7 +68,7 @@ static struct shown show(const char *name) {
     memcpy(s.text + cut, n > cut ? "..." : "", n > cut ? 4 : 1);
     return s;
 }
-#define SHOW(name) (show(name).text)
+#define SHOW(name) (st_show(name).text)
 
 static const struct dtype *find_dtype(const char *name) {
     for (size_t i = 0; i < ARRAY_LEN(dtypes); i++)
@@ -153,12 +152,21 @@ static int read_tensor(struct st *st, struct st_tensor *t, const char *name, con
     return rc ? rc : read_offsets(t, offsets, d->bytes, data, data_len, e);
 }
 
-static int check_metadata(const json_t *meta, struct err *e) {
+static int read_metadata(struct st *st, const json_t *meta, struct err *e) {
     const char *key;
     json_t *value;
     if (!json_is_object(meta)) return err_set(e, E_FORMAT, "__metadata__ is not an object");
-    json_object_foreach((json_t *)meta, key, value) if (!json_is_string(value)) return err_set(
-        e, E_FORMAT, "__metadata__: %s is not a string", SHOW(key));
+    st->texts = arena_take(st->arena, (json_object_size(meta) + 1) * sizeof *st->texts);
+    if (!st->texts) return err_set(e, E_NOMEM, "no memory for __metadata__");
+    json_object_foreach((json_t *)meta, key, value) {
+        if (!json_is_string(value))
+            return err_set(e, E_FORMAT, "__metadata__: %s is not a string", SHOW(key));
+        struct st_text *t = &st->texts[st->n_texts];
+        t->key = arena_strdup(st->arena, key, strlen(key));
+        t->value = arena_strdup(st->arena, json_string_value(value), json_string_length(value));
+        if (!t->key || !t->value) return err_set(e, E_NOMEM, "no memory for __metadata__");
+        st->n_texts++;
+    }
     return 0;
 }
 
@@ -201,8 +209,10 @@ static int read_table(struct st *st, json_t *root, size_t header_len, struct err
     size_t entries = json_object_size(root);
     if (entries > ST_TENSORS_MAX + 1)
         return err_set(e, E_TOO_BIG, "more than %d tensors", ST_TENSORS_MAX);
-    /* Names are bounded by the header that they stand in. */
-    size_t cap = entries * (sizeof(struct st_tensor) + 32) + header_len + 4096;
+    /* Names and texts are bounded by the header that they stand in. */
+    size_t texts = json_object_size(json_object_get(root, "__metadata__"));
+    size_t cap = entries * (sizeof(struct st_tensor) + 32) + texts * (sizeof(struct st_text) + 32) +
+                 header_len + 4096;
     st->arena = arena_new(cap);
     if (!st->arena) return err_set(e, E_NOMEM, "no memory for %zu tensors", entries);
     st->tensors = arena_take(st->arena, (entries + 1) * sizeof *st->tensors);
@@ -213,7 +223,7 @@ static int read_table(struct st *st, json_t *root, size_t header_len, struct err
     int rc;
     json_object_foreach(root, name, entry) {
         if (!strcmp(name, "__metadata__"))
-            rc = check_metadata(entry, e);
+            rc = read_metadata(st, entry, e);
         else if (!json_is_object(entry))
             rc = err_set(e, E_FORMAT, "tensor %s: its entry is not an object", SHOW(name));
         else
@@ -324,7 +334,27 @@ const struct st_tensor *st_find(const struct st *st, const char *name) {
     return bsearch(&key, st->tensors, st->count, sizeof key, by_name);
 }
 
+const char *st_text(const struct st *st, const char *key) {
+    for (size_t i = 0; i < st->n_texts; i++)
+        if (!strcmp(st->texts[i].key, key)) return st->texts[i].value;
+    return NULL;
+}
+
 const void *st_bytes(const struct st *st, size_t *len) {
     *len = st->len;
     return st->bytes;
+}
+
+void st_floats(const struct st_tensor *t, uint64_t at, float *to, size_t n) {
+    must(t->dtype != ST_OTHER && at + n <= t->elements);
+    const uint8_t *in = (const uint8_t *)t->data + at * (t->dtype == ST_F32 ? 4 : 2);
+    if (t->dtype == ST_F32) {
+        memcpy(to, in, n * sizeof *to);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, in + 2 * i, sizeof h);
+        to[i] = t->dtype == ST_BF16 ? half_from_bf16(h) : half_from_f16(h);
+    }
 }

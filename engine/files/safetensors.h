@@ -23,7 +23,8 @@ enum {
     ST_HEADER_MAX = 8 << 20, /* bytes of JSON */
     ST_TENSORS_MAX = 20000,
     ST_NAME_MAX = 255, /* bytes of a name */
-    ST_NDIM_MAX = 4
+    ST_NDIM_MAX = 4,
+    ST_SHOWN_MAX = 100 /* bytes of a name in an error text */
 };
 
 /* Anything else (I64, BOOL, F8...) is ST_OTHER: listed, but not computed with. */
@@ -40,6 +41,11 @@ struct st_tensor {
     uint64_t elements;
 };
 
+/* A pair of the header's __metadata__. */
+struct st_text {
+    const char *key, *value; /* UTF-8 without NUL */
+};
+
 struct st;
 
 /* Map a regular file read-only. E_NOT_FOUND, E_IO, E_FORMAT, E_TOO_BIG, E_NOMEM. Shortening the
@@ -53,5 +59,13 @@ size_t st_count(const struct st *st);
 const struct st_tensor *st_at(const struct st *st, size_t i);           /* sorted by name */
 const struct st_tensor *st_find(const struct st *st, const char *name); /* NULL: not there */
 const void *st_bytes(const struct st *st, size_t *len);                 /* the whole file */
+const char *st_text(const struct st *st, const char *key); /* of __metadata__; NULL: not there */
+/* A name that isn't trusted as an error text may show it: short, one line. */
+struct st_shown {
+    char text[ST_SHOWN_MAX + 4];
+};
+struct st_shown st_show(const char *name);
+/* Elements at .. at+n-1 of a tensor that isn't ST_OTHER, widened to floats. */
+void st_floats(const struct st_tensor *t, uint64_t at, float *to, size_t n);
 
 #endif

@@ -6,6 +6,8 @@
  * tensor used is marked. What is left over at the end has to be one of the few that published
  * checkpoints carry along (docs/model.md sections 5.1 and 5.2). Anything else is a misspelled name.
  *
+ * Of a model that learns, each tensor is told to the learner with its place (net.h).
+ *
  * TRAPS: k has no bias in the tower (bias = q_bias, zeros, v_bias). Without ln_vision its weight is
  * 1 and its bias 0. Thread: the one that opens the model.
  */
@@ -15,7 +17,6 @@
 
 #include "engine/model/internal.h"
 #include "engine/model/weights.h"
-#include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/str.h"
 
@@ -26,7 +27,7 @@ struct bind {
     uint8_t *used;             /* (n) */
     char prefix[64];           /* in front of every name asked for */
     char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
-    int as_fp8;                /* the matrices asked for from now on */
+    int as_fp8, with_back;     /* the matrices asked for from now on */
     struct err *e;
     int rc; /* the first error */
 };
@@ -110,19 +111,27 @@ static enum kern_dtype dtype_of(const struct st_tensor *t) {
 }
 
 static void widen(const struct st_tensor *t, float *out) {
-    const uint8_t *in = t->data; /* of any alignment */
-    if (t->dtype == ST_F32) {
-        memcpy(out, in, t->bytes);
-        return;
-    }
-    for (uint64_t i = 0; i < t->elements; i++) {
-        uint16_t h;
-        memcpy(&h, in + 2 * i, sizeof h);
-        out[i] = t->dtype == ST_BF16 ? half_from_bf16(h) : half_from_f16(h);
-    }
+    st_floats(t, 0, out, (size_t)t->elements);
 }
 
 /* ---- sending it to the device ---- */
+
+/* Tells the learner, if there is one, where a tensor's numbers (those of the file, or `f32`) went:
+ * to a matrix, or a vector. */
+static void bind_tell(struct bind *b, const char *name, const struct st_tensor *t, const float *f32,
+                      size_t n, struct model_bound at) {
+    const struct model_learn *learn = b->m->learn;
+    if (b->rc || !learn || !learn->bound) return;
+    at.name = name;
+    at.data = f32 ? f32 : t->data;
+    at.dtype = f32 ? KERN_F32 : dtype_of(t);
+    at.n = n;
+    b->rc = learn->bound(learn->ud, &at, b->e);
+}
+
+static void bind_tell_vector(struct bind *b, const struct st_tensor *t, struct kern_ptr at) {
+    bind_tell(b, t->name, t, NULL, (size_t)t->elements, (struct model_bound){.vec = at});
+}
 
 static struct kern_ptr bind_floats(struct bind *b, const float *v, size_t n) {
     struct kern_ptr p = {0};
@@ -145,6 +154,7 @@ static struct kern_ptr bind_tensor_f32(struct bind *b, const struct st_tensor *t
     widen(t, v);
     p = bind_floats(b, v, (size_t)t->elements);
     mem_free(v);
+    bind_tell_vector(b, t, p);
     return p;
 }
 
@@ -152,13 +162,17 @@ static struct kern_ptr bind_vector(struct bind *b, const char *name, int n) {
     return bind_tensor_f32(b, bind_find(b, name, (int64_t[]){n}, 1));
 }
 
-static struct kern_ptr bind_constant(struct bind *b, int n, float value) {
+/* One that isn't in the file. */
+static struct kern_ptr bind_constant(struct bind *b, const char *name, int n, float value) {
+    char full[ST_NAME_MAX];
     struct kern_ptr p = {0};
     float *v = bind_scratch(b, (size_t)n);
     if (!v) return p;
     for (int i = 0; i < n; i++)
         v[i] = value;
     p = bind_floats(b, v, (size_t)n);
+    snprintf(full, sizeof full, "%s%s", b->prefix, name);
+    bind_tell(b, full, NULL, v, (size_t)n, (struct model_bound){.vec = p});
     mem_free(v);
     return p;
 }
@@ -173,8 +187,12 @@ static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const
                                          .n = (int)tensors[i]->shape[0],
                                          .dtype = dtype_of(tensors[i])};
     if (b->rc) return NULL;
-    struct kern_mat_src src = {.parts = list, .n_parts = n, .k = k, .as_fp8 = b->as_fp8};
+    struct kern_mat_src src = {
+        .parts = list, .n_parts = n, .k = k, .as_fp8 = b->as_fp8, .with_back = b->with_back};
     b->rc = memory_mat(b->m, &src, &mat, b->e);
+    for (int i = 0, row = 0; i < n; row += list[i++].n)
+        bind_tell(b, tensors[i]->name, tensors[i], NULL, (size_t)tensors[i]->elements,
+                  (struct model_bound){.mat = mat, .row0 = row});
     return mat;
 }
 
@@ -208,6 +226,7 @@ static struct kern_ptr bind_positions(struct bind *b) {
         widen(t, src);
         positions_resize(src, from, dst, to, width);
         p = bind_floats(b, dst, n);
+        bind_tell(b, t->name, NULL, dst, n, (struct model_bound){.vec = p});
     }
     mem_free(src);
     mem_free(dst);
@@ -226,6 +245,8 @@ static struct kern_ptr bind_qkv_bias(struct bind *b) {
     widen(v, all + 2 * (size_t)n);
     p = bind_floats(b, all, 3 * (size_t)n);
     mem_free(all);
+    bind_tell_vector(b, q, p);
+    bind_tell_vector(b, v, kern_at(p, 2 * (size_t)n * sizeof *all));
     return p;
 }
 
@@ -257,6 +278,7 @@ static void bind_vit(struct bind *b, struct vit *w) {
         bind_find(b, "patch_embed.proj.weight", (int64_t[]){n, 3, p, p}, 4);
     if (patch) w->patch = bind_stack(b, &patch, 1, 3 * p * p);
     w->patch_b = bind_vector(b, "patch_embed.proj.bias", n);
+    b->with_back = b->m->learn && b->m->learn->has_tower;
     for (int i = 0; i < c->vision.layers; i++)
         bind_vit_block(b, &w->blocks[i], i);
     bind_in(b, "ln_vision.");
@@ -264,8 +286,8 @@ static void bind_vit(struct bind *b, struct vit *w) {
         w->ln_w = bind_vector(b, "weight", n);
         w->ln_b = bind_vector(b, "bias", n);
     } else {
-        w->ln_w = bind_constant(b, n, 1.0f);
-        w->ln_b = bind_constant(b, n, 0.0f);
+        w->ln_w = bind_constant(b, "weight", n, 1.0f);
+        w->ln_b = bind_constant(b, "bias", n, 0.0f);
     }
     bind_in(b, "llama_proj.");
     w->proj = bind_matrix(b, "weight", c->text.hidden_size, c->concat * n);
@@ -298,17 +320,28 @@ static void bind_llama_layer(struct bind *b, struct llama_layer *w, int i) {
     w->down = bind_matrix(b, "mlp.down_proj.weight", n, ffn);
 }
 
-/* The table keeps its type: its rows are looked up, not multiplied. */
+/* The table keeps its type, since its rows are looked up, not multiplied. One that learns is
+ * f32. */
 static void bind_embed(struct bind *b, const struct st_tensor *t, struct llama *w) {
     if (b->rc) return;
+    if (b->m->learn && b->m->learn->has_table) {
+        w->embed_dtype = KERN_F32;
+        w->embed = bind_tensor_f32(b, t);
+        return;
+    }
     w->embed_dtype = dtype_of(t);
     b->rc = memory_alloc(b->m, t->bytes, &w->embed, b->e);
     if (!b->rc) b->m->ops->put(b->m->k, w->embed, t->data, t->bytes);
 }
 
-/* Heads are cut out of lm_head later, when the file is closed. So a copy stays on the host. */
+/* Heads are cut out of lm_head later, when the file is closed. So a copy stays on the host. Who
+ * learns wants all of it, on the device. */
 static void bind_head(struct bind *b, const struct st_tensor *t, struct llama *w) {
     if (b->rc) return;
+    if (b->m->learn) {
+        w->head_mat = bind_stack(b, &t, 1, b->m->c.text.hidden_size);
+        return;
+    }
     w->head_dtype = dtype_of(t);
     w->head = mem_try(t->bytes);
     if (w->head)
@@ -323,13 +356,15 @@ static void bind_llama(struct bind *b, struct llama *w) {
     bind_in(b, "%s", "");
     const struct st_tensor *embed = bind_find(b, "model.embed_tokens.weight", table, 2);
     bind_embed(b, embed, w);
+    b->with_back = b->m->learn != NULL;
+    if (t->is_tied) bind_head(b, embed, w); /* at once: one that was made doesn't last */
     b->as_fp8 = b->m->as_fp8;
     for (int i = 0; i < t->layers; i++)
         bind_llama_layer(b, &w->layers[i], i);
     b->as_fp8 = 0;
     bind_in(b, "%s", "");
     w->norm = bind_vector(b, "model.norm.weight", t->hidden_size);
-    bind_head(b, t->is_tied ? embed : bind_find(b, "lm_head.weight", table, 2), w);
+    if (!t->is_tied) bind_head(b, bind_find(b, "lm_head.weight", table, 2), w);
 }
 
 /* ---- what is left over ---- */

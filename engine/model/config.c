@@ -7,14 +7,11 @@
  * absurd (E_TOO_BIG). The bounds keep every product of two sizes within an int, and every buffer
  * plannable.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "engine/files/smallfile.h"
 #include "engine/model/internal.h"
 #include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
@@ -237,42 +234,13 @@ int model_parse_config(const void *text, size_t len, struct model_config *out, s
     return rc;
 }
 
-/* At most CONFIG_BYTES_MAX + 1 bytes of a regular file. */
-static int config_read_file(const char *path, char **out, size_t *len, struct err *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return err_set(e, errno == ENOENT ? E_NOT_FOUND : E_IO, "%s", strerror(errno));
-    struct stat s;
-    int rc = 0;
-    char *text = NULL;
-    if (fstat(fd, &s) || !S_ISREG(s.st_mode)) rc = err_set(e, E_FORMAT, "not a regular file");
-    if (!rc && s.st_size > CONFIG_BYTES_MAX)
-        rc = err_set(e, E_TOO_BIG, "more than %d bytes", CONFIG_BYTES_MAX);
-    if (!rc && !(text = mem_try(CONFIG_BYTES_MAX + 1))) rc = err_set(e, E_NOMEM, "no memory");
-    size_t at = 0;
-    while (!rc && at <= CONFIG_BYTES_MAX) {
-        ssize_t n = read(fd, text + at, CONFIG_BYTES_MAX + 1 - at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) rc = err_set(e, E_IO, "%s", strerror(errno));
-        if (n <= 0) break;
-        at += (size_t)n;
-    }
-    close(fd);
-    if (rc) {
-        mem_free(text);
-        return rc;
-    }
-    *out = text;
-    *len = at;
-    return 0;
-}
-
 int model_read_config(const char *dir, struct model_config *out, struct err *e) {
     char path[4096];
     if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
         return err_set(e, E_INVALID, "the model folder's name is too long");
     char *text = NULL;
     size_t len = 0;
-    int rc = config_read_file(path, &text, &len, e);
+    int rc = smallfile_read(path, CONFIG_BYTES_MAX, &text, &len, e);
     if (!rc) {
         rc = model_parse_config(text, len, out, e);
         mem_free(text);

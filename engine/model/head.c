@@ -24,6 +24,7 @@ int model_head_new(struct model *m, const int32_t *ids, int n, struct model_head
                    struct err *e) {
     *out = NULL;
     if (n < 1) return err_set(e, E_INVALID, "a head without tokens");
+    if (!m->llama.head) return err_set(e, E_UNSUPPORTED, "a model that learns has no heads");
     for (int i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->c.text.vocab_size)
             return err_set(e, E_INVALID, "token %d is outside the vocabulary", ids[i]);

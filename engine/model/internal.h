@@ -15,35 +15,7 @@
 #include <stdint.h>
 
 #include "engine/files/safetensors.h"
-#include "engine/model/model.h"
-
-struct vit_block {
-    struct kern_ptr norm1_w, norm1_b, norm2_w, norm2_b; /* (E) */
-    struct kern_mat *qkv, *proj, *fc1, *fc2;            /* (3E, E) (E, E) (F, E) (E, F) */
-    struct kern_ptr qkv_b, proj_b, fc1_b, fc2_b;        /* q's bias, zeros for k, v's bias; ... */
-};
-struct vit {
-    struct kern_ptr cls, pos; /* (E) (1+P, E) */
-    struct kern_mat *patch;   /* (E, 3*patch*patch) */
-    struct kern_ptr patch_b;  /* (E) */
-    struct vit_block *blocks;
-    struct kern_ptr ln_w, ln_b; /* (E), ln_vision */
-    struct kern_mat *proj;      /* (D, concat*E), the connector */
-    struct kern_ptr proj_b;     /* (D) */
-};
-
-struct llama_layer {
-    struct kern_ptr norm1, norm2;              /* (D) */
-    struct kern_mat *qkv, *o, *gate_up, *down; /* (3D, D) (D, D) (2F, D) (D, F) */
-};
-struct llama {
-    struct kern_ptr embed; /* (V, D) of embed_dtype */
-    enum kern_dtype embed_dtype;
-    struct llama_layer *layers;
-    struct kern_ptr norm; /* (D) */
-    void *head;           /* host: lm_head (V, D) of head_dtype, for model_head_new */
-    enum kern_dtype head_dtype;
-};
+#include "engine/model/net.h"
 
 /* Everything on the device that model_close has to give back, but logits and heads. */
 struct memory {
@@ -77,7 +49,8 @@ struct model {
     struct llama llama;
     char digest[65];
     uint64_t parameters;
-    int as_fp8; /* the decoder's matrices */
+    int as_fp8;                      /* the decoder's matrices */
+    const struct model_learn *learn; /* NULL: it serves. During model_open alone */
     struct memory memory;
 
     int is_planned;

@@ -49,11 +49,13 @@ struct model;
  * E_TOO_BIG for absurd sizes. Reads no weights. */
 int model_read_config(const char *dir, struct model_config *out, struct err *e);
 
+struct model_learn;
 struct model_how {
     int as_fp8;    /* the decoder's matrices in e4m3, a scale for each row; another digest */
     int is_seeded; /* weights made from `seed` (weights.h), without a file: to measure, since the
                       answers are noise. The digest is of config and seed */
     uint64_t seed;
+    const struct model_learn *learn; /* it is to learn (net.h); borrowed. NULL: it serves */
 };
 /* Config and weights (model.safetensors, mapped and checked, every shape before first use) on the
  * device `k`. how: NULL: the weights as they are. Borrows ops and k until close. On failure *out is

@@ -12,6 +12,8 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/num.h"
 
+static const struct model_how as_it_is;
+
 /* Room for every allocation to come. */
 static int make_tables(struct model *m, struct err *e) {
     int vit = m->c.vision.layers, text = m->c.text.layers;
@@ -38,10 +40,12 @@ static int check_room(const struct model *m, const struct weights *w, struct err
 }
 
 /* A model of these weights. `named`: the bytes whose digest names it. */
-static int load(const struct model_config *c, struct weights *w, int as_fp8, const void *named,
-                size_t named_len, const struct kern_ops *ops, struct kern *k, struct model **out,
-                struct err *e) {
+static int load(const struct model_config *c, struct weights *w, const struct model_how *how,
+                const void *named, size_t named_len, const struct kern_ops *ops, struct kern *k,
+                struct model **out, struct err *e) {
+    int as_fp8 = how->as_fp8;
     *out = NULL;
+    if (as_fp8 && how->learn) return err_set(e, E_INVALID, "weights in 8 bits can't learn");
     struct model *m = mem_try(sizeof *m);
     if (!m) return err_set(e, E_NOMEM, "no memory for a model");
     m->c = *c;
@@ -49,6 +53,7 @@ static int load(const struct model_config *c, struct weights *w, int as_fp8, con
     m->k = k;
     m->pool_dtype = ops->pool_dtype(k);
     m->as_fp8 = as_fp8;
+    m->learn = how->learn;
     struct digest d;
     digest_start(&d, named, named_len);
     int rc = make_tables(m, e);
@@ -58,6 +63,7 @@ static int load(const struct model_config *c, struct weights *w, int as_fp8, con
         double need = in_mib(w->bytes(w, &m->c, as_fp8));
         if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", need);
     }
+    m->learn = NULL;
     if (!rc) rc = ops->sync(k, e);
     rc = digest_end(&d, rc, m->digest, e);
     if (!rc && as_fp8) rc = digest_add(m->digest, "fp8", e); /* other answers: another name */
@@ -69,20 +75,20 @@ static int load(const struct model_config *c, struct weights *w, int as_fp8, con
     return 0;
 }
 
-static int load_file(const struct model_config *c, const struct st *st, int as_fp8,
+static int load_file(const struct model_config *c, const struct st *st, const struct model_how *how,
                      const struct kern_ops *ops, struct kern *k, struct model **out,
                      struct err *e) {
     size_t len;
     const void *bytes = st_bytes(st, &len);
     struct weights_file file;
     weights_of_file(&file, st);
-    return load(c, &file.w, as_fp8, bytes, len, ops, k, out, e);
+    return load(c, &file.w, how, bytes, len, ops, k, out, e);
 }
 
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,
                        struct err *e) {
-    return load_file(c, st, 0, ops, k, out, e);
+    return load_file(c, st, &as_it_is, ops, k, out, e);
 }
 
 static int open_seeded(const struct model_config *c, const struct model_how *how,
@@ -94,14 +100,13 @@ static int open_seeded(const struct model_config *c, const struct model_how *how
     } named = {.c = *c, .seed = how->seed};
     struct weights_seed weights;
     weights_of_seed(&weights, how->seed, 1 + c->n_patches);
-    int rc = load(c, &weights.w, how->as_fp8, &named, sizeof named, ops, k, out, e);
+    int rc = load(c, &weights.w, how, &named, sizeof named, ops, k, out, e);
     weights_seed_clear(&weights);
     return rc;
 }
 
 int model_open(const char *dir, const struct model_how *how, const struct kern_ops *ops,
                struct kern *k, struct model **out, struct err *e) {
-    static const struct model_how as_it_is;
     *out = NULL;
     if (!how) how = &as_it_is;
     struct model_config c;
@@ -114,7 +119,7 @@ int model_open(const char *dir, const struct model_how *how, const struct kern_o
     struct st *st;
     rc = st_open(path, &st, e);
     if (rc) return rc;
-    rc = load_file(&c, st, how->as_fp8, ops, k, out, e);
+    rc = load_file(&c, st, how, ops, k, out, e);
     st_close(st);
     if (rc) err_in(e, "%s", path);
     return rc;
@@ -134,4 +139,6 @@ void model_close(struct model *m) {
 
 const struct model_config *model_config(const struct model *m) { return &m->c; }
 const char *model_digest(const struct model *m) { return m->digest; }
+const struct vit *model_vit(const struct model *m) { return &m->vit; }
+const struct llama *model_llama(const struct model *m) { return &m->llama; }
 uint64_t model_parameters(const struct model *m) { return m->parameters; }

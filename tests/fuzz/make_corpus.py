@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _json, _chat, _boxes, _gate,
-_multipart, _tokenizer and _prompt, made by code.
+"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _head, _json, _chat, _boxes, _gate,
+_multipart, _tokenizer, _prompt, _adapter, _tar and _lines, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
 import base64
 import io
+import json
 import os
 import struct
+import tarfile
 import zlib
 
 from PIL import Image
@@ -80,9 +82,97 @@ def tokenizers():
     put("tokenizer", "infinite", tokenizer([("01", float("inf"), 1), ("12", float("-inf"), 1)] + singles))
 
 
+def adapters():
+    head = '{"peft_type":"LORA","r":2,"lora_alpha":4'
+    for name, text in {
+        "list": head + ',"target_modules":["q_proj","v_proj"],"lora_dropout":0.05,"bias":"none"}',
+        "all": head + ',"use_rslora":true,"base_model_name_or_path":"a/b","target_modules":["q_proj","k_proj",'
+               '"v_proj","o_proj","gate_proj","up_proj","down_proj"]}',
+        "pattern": head + ',"target_modules":".*q_proj","layers_to_transform":[1]}',
+        "real": '{"peft_type":"LORA","r":64,"lora_alpha":1.25e1,"target_modules":["o_proj"]}',
+        "dora": head + ',"target_modules":["q_proj"],"use_dora":true}', "rank": '{"peft_type":"LORA","r":99999}',
+        "unknown": head + ',"target_modules":["q_proj"],"next\\nyear":[1]}', "twice": head + ',"r":3}',
+        "pissa": head + ',"target_modules":["q_proj"],"init_lora_weights":"pissa_niter_4"}',
+        "card": '{"format":1,"program":"0.1.0","base":"%s","vision":"%s","text":"%s","data":null,"recipe":"%s",'
+                '"seed":"18446744073709551615","steps":"100"}' % tuple(c * 64 for c in "0af9"),
+        "card-short": '{"format":1,"program":"0.1.0","base":"abc"}', "card-2": '{"format":2}',
+    }.items():
+        put("adapter", name, text.encode())
+
+
+def tar(names, kind=tarfile.USTAR_FORMAT, types=None):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=kind) as t:
+        for i, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            info.type = (types or {}).get(name, tarfile.REGTYPE)
+            info.linkname = "a" if info.issym() else ""
+            body = b"{}\n" * i if info.isreg() else b""
+            info.size = len(body)
+            t.addfile(info, io.BytesIO(body))
+    return out.getvalue()[:len(names) * 1536 + 1024]
+
+
+def tars():
+    long_name = "p" * 90 + "/" + "q" * 90
+    put("tar", "plain", tar(["a.jsonl", "b/c.png"]))
+    put("tar", "prefix", tar([long_name]))
+    put("tar", "gnu", tar(["a", "b"], tarfile.GNU_FORMAT))
+    put("tar", "gnu-long", tar([long_name * 2], tarfile.GNU_FORMAT))
+    put("tar", "pax", tar(["\u00e4" * 60], tarfile.PAX_FORMAT))
+    put("tar", "folder", tar(["d", "d/a"], types={"d": tarfile.DIRTYPE}))
+    put("tar", "link", tar(["a", "l"], types={"l": tarfile.SYMTYPE}))
+    put("tar", "up", tar(["../a"]))
+    put("tar", "cut", tar(["a", "b"])[:-1000])
+
+
+def training_lines():
+    small = "data:image/png;base64," + base64.b64encode(png(8, 2)).decode()
+    box, image = [1, 2, 3.5, 4], "a/b.jpg"
+    phrases = [{"phrase": "a dog", "boxes": [box, box]}, {"phrase": "cat", "boxes": [box]}]
+    user = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": small}},
+                                        {"type": "text", "text": "what?"}]}
+    say = {"role": "assistant", "content": "a dog"}
+    lines = {
+        "pixels": {"task": "pixels", "images": [image, small]},
+        "mask": {"task": ["mask", "refer", "identify"], "image": image, "sentence": "x", "box": box,
+                 "mask": {"file": "m.png", "ids": [1, 70000]}, "orient": "stored"},
+        "polygon": {"task": "mask", "image": image, "sentence": "x", "mask": [[0, 0, 4, 0, 4, 4.5]]},
+        "runs": {"task": "mask", "image": image, "sentence": "x", "mask": {"size": [3, 4], "counts": "42102"}},
+        "caption": {"task": "caption", "image": image, "caption": "a dog"},
+        "grounding": {"task": "grounding", "image": image, "caption": "a dog, a cat", "phrases": phrases},
+        "detection": {"task": "detection", "image": image, "phrases": phrases},
+        "vqa": {"task": "vqa", "image": image, "question": "q", "answer": ["yes", "no"]},
+        "act": {"task": "act", "game": "car_racing", "images": ["0", "1"], "action": [8, 10, 20]},
+        "shoot": {"task": "act", "game": "space_invaders", "images": list("0123"), "action": 5},
+        "chat": {"messages": [{"role": "system", "content": "be\nbrief"}, user, say, dict(user, content="q"), say]},
+        "url": {"task": "pixels", "image": "https://x/a.jpg"}, "tag": {"task": "caption", "caption": "[INST]"},
+    }
+    for name, line in lines.items():
+        put("lines", name, json.dumps(line).encode())
+    put("lines", "several", b"\n".join(json.dumps(v).encode() for v in list(lines.values())[2:6]))
+    put("lines", "broken", b'{"task":"pixels","task":1}\n{\n[]\n{"a":"\xff"}')
+
+
+def heads():
+    for orientation in (1, 3, 6, 8):
+        out = io.BytesIO()
+        picture = Image.new("RGB", (16, 8))
+        exif = picture.getexif()
+        exif[0x112] = orientation
+        picture.save(out, "JPEG", quality=30, exif=exif)
+        put("head", f"exif-{orientation}", out.getvalue())
+    put("head", "png", png(8, 2))
+    put("head", "tiff", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x05\0\0\0")
+
+
 def main():
     prompts()
     tokenizers()
+    adapters()
+    tars()
+    training_lines()
+    heads()
     for colour, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4), 4: (8, 16), 6: (8, 16)}.items():
         for depth in depths:
             put("png", f"c{colour}d{depth}", png(depth, colour))

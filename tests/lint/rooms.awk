@@ -19,18 +19,22 @@ BEGIN {
     grant("kernels/", base " kernels/kern.h kernels/op/ kernels/ref/ref.h kernels/cpu/cpu.h")
 
     grant("media/", base " media/")
-    grant("data/", base " media/ data/")
+    grant("data/", base " media/ data/ engine/sample.h")
+    grant("data/source/", base " media/ engine/sample.h data/source.h data/annot.h data/files.h data/refs.h data/rounds.h data/source/")
+    grant("data/draw/", base " media/ engine/sample.h data/source.h data/sampler.h data/prefetch.h data/source/internal.h data/draw/")
 
-    # unit -> ask -> run -> answer, picture, model -> files
+    # unit -> ask -> run -> answer, picture, model -> files; train -> ask's prompts, picture, model
     grant("engine/files/", base " engine/files/")
     grant("engine/model/", base " kernels/kern.h engine/files/ engine/model/")
     grant("engine/picture/", base " engine/engine.h engine/picture/")
     grant("engine/answer/", base " engine/engine.h engine/files/sptok.h engine/answer/")
     down = " engine/engine.h engine/model/model.h engine/files/sptok.h engine/answer/ "
     grant("engine/run/", base down "engine/run/")
-    grant("engine/ask/", base down "engine/run/ engine/ask/")
+    grant("engine/ask/", base down "engine/sample.h engine/run/ engine/ask/")
+    grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/train/")
+    grant("engine/train/mpi/", base " engine/train/comm.h engine/train/mpi/")
     grant("engine/unit/", base down "kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
-    grant("engine/", base " kernels/kern.h engine/engine.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
+    grant("engine/", base " kernels/kern.h engine/engine.h engine/sample.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
 
     # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
     # store
@@ -46,15 +50,17 @@ BEGIN {
     grant("server/http/", base " api/api.h server/http/")
     grant("server/", base " engine/engine.h api/api.h server/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
-    grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h api/api.h server/serve.h cli/")
+    grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h cli/")
+    grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h api/api.h server/serve.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer|form)[.]c$|^server/http/loop[.]h$")
     ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z]*[.][ch]|engine/files/[a-z]*[.]c|engine/model/config[.]c|cli/eval/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest)[.]c$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest|engine/files/adapter|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py - the tools that need no PyTorch: the pack, the sheet, the curves, the judge, the games.
+"""run.py - the tools that need no PyTorch: the packs, the sheet, the curves, the judge, the games.
 
     tests/tools/run.py [--long] [substring...]
 
@@ -35,6 +35,7 @@ try:
     import scenes
     import sheet
     import test_games
+    import test_shards
 except ImportError as e:
     print(f"skip: tools: {e}: apt-get install python3-pil python3-numpy")
     print("0 passed, 0 failed, 1 skipped")
@@ -582,7 +583,7 @@ def test_judge_reads_the_stream(_):
 
 
 def main():
-    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games)}.items()
+    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games), **vars(test_shards)}.items()
              if k.startswith("test_") and callable(f)}
     passed = failed = skipped = 0
     for name, test in tests.items():

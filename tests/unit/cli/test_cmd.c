@@ -22,7 +22,7 @@ static void overview(const struct cmd *c, FILE *to) {
 }
 
 TEST(cmd_help_is_complete) {
-    static const char *const names[] = {"serve", "reconstruct", "ask", "eval", "bench"};
+    static const char *const names[] = {"serve", "reconstruct", "ask", "eval", "bench", "train"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         const struct cmd *c = cmd_find(names[i]);
         char usage[200], example[40];

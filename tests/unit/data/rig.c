@@ -13,15 +13,19 @@ void rig_open(struct rig *r) {
     CHECK(mkdtemp(r->dir) != NULL);
 }
 
-const char *rig_file(struct rig *r, const char *name, const char *text) {
+const char *rig_bytes(struct rig *r, const char *name, const void *bytes, size_t n) {
     CHECK(r->n < RIG_FILES);
     char *path = r->path[r->n++], all[sizeof(r->path[0])];
     snprintf(all, sizeof(all), "%s/%s", r->dir, name);
     memcpy(path, all, sizeof(all));
-    if (!text) return path;
+    if (!bytes) return path;
     FILE *f = fopen(path, "wb");
-    CHECK(f && fwrite(text, 1, strlen(text), f) == strlen(text) && fclose(f) == 0);
+    CHECK(f && fwrite(bytes, 1, n, f) == n && fclose(f) == 0);
     return path;
+}
+
+const char *rig_file(struct rig *r, const char *name, const char *text) {
+    return rig_bytes(r, name, text, text ? strlen(text) : 0);
 }
 
 void rig_close(struct rig *r) {

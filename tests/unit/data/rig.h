@@ -2,6 +2,8 @@
 #ifndef TESTS_UNIT_DATA_RIG_H
 #define TESTS_UNIT_DATA_RIG_H
 
+#include <stddef.h>
+
 enum { RIG_FILES = 16 };
 
 struct rig {
@@ -14,6 +16,8 @@ void rig_open(struct rig *r);
 /* Its path; valid until rig_close. `text` NULL: nothing is written yet, but rig_close takes it
  * away. */
 const char *rig_file(struct rig *r, const char *name, const char *text);
+/* The same with bytes that need not be text. */
+const char *rig_bytes(struct rig *r, const char *name, const void *bytes, size_t n);
 void rig_close(struct rig *r); /* the folder must be empty but for the files above */
 
 #endif

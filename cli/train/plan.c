@@ -1,0 +1,85 @@
+/* plan.c - `lammd train --plan`: what each stage takes, counted before anything is opened. See
+ * run.h. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/train/run.h"
+#include "kernels/base/num.h"
+
+static void plan_row(FILE *to, const char *what, uint64_t bytes) {
+    fprintf(to, "  %-26s %12.1f MiB\n", what, in_mib(bytes));
+}
+
+static void print_memory(const struct train_memory *m, FILE *to) {
+    plan_row(to, "weights", m->weights);
+    plan_row(to, "what learns, in f32", m->masters);
+    plan_row(to, "gradients", m->gradients);
+    plan_row(to, "moments and average", m->optimiser);
+    plan_row(to, "activations of a sample", m->activations);
+    plan_row(to, "together", m->total);
+    plan_row(to, "a checkpoint", m->masters + m->optimiser);
+}
+
+static void print_stage(const struct recipe_stage *s, const struct train_memory *m, FILE *to) {
+    int samples = recipe_samples(s), questions = recipe_questions(s);
+    fprintf(to,
+            "stage %s: %" PRId64 " steps of %d samples with %d questions: %" PRId64 " questions\n",
+            s->name, s->steps, samples, questions, s->steps * samples * questions);
+    fprintf(to, "  %-26s %12.2f M of %.2f M\n", "weights that learn", (double)m->learning / 1e6,
+            (double)m->parameters / 1e6);
+    print_memory(m, to);
+}
+
+/* ---- what would fit ---- */
+
+/* Changes to a stage, from the mildest on. */
+static const char *change(struct train_options *o, int i) {
+    switch (i) {
+    case 0: o->recompute = o->recompute > 1 ? o->recompute : 1; return "recompute = 1";
+    case 1: o->recompute = 2; return "recompute = 2";
+    case 2: o->rows = (o->rows ? o->rows : 2048) / 4; return "recompute = 2 and a quarter of rows";
+    case 3: o->average = 0; return "the same, and average = 0";
+    case 4: o->tower = 0; return "the same, and tower = no";
+    case 5:
+        if (o->text == TRAIN_TEXT_FULL) {
+            o->text = TRAIN_TEXT_LORA;
+            o->lora =
+                (struct train_lora){.r = 8, .alpha = 16, .targets = TRAIN_LORA_Q | TRAIN_LORA_V};
+        }
+        return "the same, and text = lora, lora_r = 8";
+    default: return NULL;
+    }
+}
+
+void plan_advice(const struct train_options *options, int samples, uint64_t most, char *to,
+                 size_t cap) {
+    struct train_options o = *options;
+    const char *text;
+    *to = '\0';
+    for (int i = 0; most && (text = change(&o, i)); i++) {
+        struct train_memory m;
+        if (train_plan(&o, samples, &m, NULL) || m.total > most) continue;
+        snprintf(to, cap, "; it would fit with %s (%.0f MiB)", text, in_mib(m.total));
+        return;
+    }
+}
+
+int plan_print(const struct recipe *r, const char *model, FILE *to, struct err *e) {
+    for (int i = 0; i < r->n_stages; i++) {
+        const struct recipe_stage *s = &r->stages[i];
+        struct train_options o = recipe_train_options(r, i);
+        struct train_memory m;
+        o.model = model;
+        int samples = recipe_samples(s);
+        int rc = train_plan(&o, samples, &m, e);
+        if (rc) return err_in(e, "[stage %s]", s->name);
+        print_stage(s, &m, to);
+        if (!o.memory || m.total <= o.memory) continue;
+        char advice[160];
+        plan_advice(&o, samples, o.memory, advice, sizeof(advice));
+        return err_set(e, E_NOMEM, "[stage %s] takes %.0f MiB, and there are %.0f%s", s->name,
+                       in_mib(m.total), in_mib(o.memory), advice);
+    }
+    return 0;
+}

@@ -1,0 +1,252 @@
+/* run.c - stages in turn, from the newest checkpoint on. See run.h.
+ *
+ * 1. A stage ends with a checkpoint, so what it hands on can be written again after any end.
+ * 2. What a stage hands on is written before the next one begins.
+ * 3. The steps of all stages are counted as one. The number in a checkpoint's name tells its stage.
+ */
+#include "cli/train/run.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/files.h"
+
+uint64_t run_first_step(const struct run *r, int stage) {
+    uint64_t n = 0;
+    for (int i = 0; i < stage; i++)
+        n += (uint64_t)r->recipe.stages[i].steps;
+    return n;
+}
+
+/* The stage that a checkpoint of that step belongs to: the one that ended with it, or was in it. */
+static int stage_of(const struct run *r, uint64_t step) {
+    int i = 0;
+    while (i + 1 < r->recipe.n_stages && step > run_first_step(r, i + 1))
+        i++;
+    return i;
+}
+
+/* ---- a stage's trainer ---- */
+
+/* The folder of the model that the stage begins with: what the last stage before it that learnt
+ * whole weights handed on. */
+static const char *model_of(const struct run *r, int stage, char to[FOLDER_PATH_MAX]) {
+    for (int i = stage - 1; i >= 0; i--) {
+        if (r->recipe.stages[i].text != TRAIN_TEXT_FULL) continue;
+        run_stage_folder(r, i, to);
+        return to;
+    }
+    return r->model;
+}
+
+static int run_no_room(const struct train_options *o, int samples, struct err *e) {
+    char advice[160];
+    struct err text = *e;
+    uint64_t have = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    plan_advice(o, samples, o->memory ? o->memory : have, advice, sizeof(advice));
+    *e = (struct err){0};
+    return err_set(e, text.code, "%s%s", text.text, advice);
+}
+
+int run_open_stage(struct run *r, int stage, struct err *e) {
+    const struct recipe_stage *s = &r->recipe.stages[stage];
+    char model[FOLDER_PATH_MAX], before[FOLDER_PATH_MAX];
+    struct train_options o = recipe_train_options(&r->recipe, stage);
+    o.model = model_of(r, stage, model);
+    o.plugin = config_engine(r->cfg, o.model).plugin;
+    o.comm = r->comm;
+    train_close(r->train);
+    r->train = NULL;
+    r->stage = stage;
+    int rc = train_open(&o, recipe_samples(s), &r->train, e);
+    if (rc == E_NOMEM) (void)run_no_room(&o, recipe_samples(s), e);
+    if (rc == 0 && stage > 0 && r->recipe.stages[stage - 1].text != TRAIN_TEXT_FULL) {
+        run_stage_folder(r, stage - 1, before);
+        rc = train_import_adapter(r->train, before, e);
+    }
+    if (rc) return err_in(e, "[stage %s]", s->name);
+    return 0;
+}
+
+/* ---- going on ---- */
+
+static int run_load(struct run *r, uint64_t step, struct err *e) {
+    char path[FOLDER_PATH_MAX], cursor[STATE_TEXT_MAX];
+    const struct train_meta meta = {.recipe = r->recipe_digest, .data = r->mix.digest};
+    const char *note = NULL;
+    folder_checkpoint(&r->folder, step, path);
+    int rc = train_load(r->train, path, &meta, cursor, sizeof(cursor), &note, e);
+    if (rc) return rc;
+    rc = state_read(cursor, &r->state, e);
+    if (rc == 0 && r->state.done != step)
+        rc = err_set(e, E_FORMAT, "it is of step %" PRIu64 ", not of the step in its name",
+                     r->state.done);
+    if (rc) return err_in(e, "%s", path);
+    if (note) run_say(r, "%s", note);
+    r->saved = step;
+    return 0;
+}
+
+/* From the newest checkpoint that is whole. Those behind it that can't be read are told. */
+static int load_newest(struct run *r, const uint64_t *steps, int n, struct err *e) {
+    struct err first = {0};
+    for (int i = 0; i < n; i++) {
+        struct err why = {0};
+        if (steps[i] > run_first_step(r, r->recipe.n_stages)) {
+            err_set(&first, E_FORMAT, "%s: step %" PRIu64 " is behind the recipe's last one",
+                    r->folder.path, steps[i]);
+            continue;
+        }
+        int stage = stage_of(r, steps[i]);
+        if (!r->train || r->stage != stage) {
+            int rc = run_open_stage(r, stage, e);
+            if (rc) return rc;
+        }
+        if (run_load(r, steps[i], &why) == 0) return 0;
+        run_say(r, "lammd: %s", why.text);
+        if (!first.code) first = why;
+    }
+    return err_set(e, first.code, "%s", first.text);
+}
+
+/* The checkpoints that rank 0 sees. */
+static int find_steps(struct run *r, uint64_t steps[FOLDER_STEPS_MAX], int *n, struct err *e) {
+    const struct train_comm *c = r->comm;
+    int rc = r->rank ? 0 : folder_steps(&r->folder, steps, n, e);
+    if (rc || !c) return rc;
+    rc = c->broadcast(c->state, n, sizeof(*n), e);
+    return rc ? rc : c->broadcast(c->state, steps, FOLDER_STEPS_MAX * sizeof(*steps), e);
+}
+
+/* Are there steps behind the checkpoint? No: it begins at step 0. */
+static int run_go_on(struct run *r, struct err *e) {
+    uint64_t steps[FOLDER_STEPS_MAX] = {0};
+    int n = 0;
+    r->saved = UINT64_MAX;
+    int rc = find_steps(r, steps, &n, e);
+    if (rc || !n) return rc;
+    rc = load_newest(r, steps, n, e);
+    if (rc)
+        return err_in(e, "%s has a run that this one can't go on with; give another --out",
+                      r->folder.path);
+    run_say(r, "going on from step %" PRIu64 " of %" PRId64, r->state.done,
+            recipe_steps(&r->recipe));
+    return 0;
+}
+
+/* ---- the start ---- */
+
+static uint64_t checkpoint_bytes(const struct run *r) {
+    uint64_t most = 0;
+    for (int i = 0; i < r->recipe.n_stages; i++) {
+        struct train_memory m;
+        struct train_options o = recipe_train_options(&r->recipe, i);
+        o.model = r->model;
+        if (train_plan(&o, recipe_samples(&r->recipe.stages[i]), &m, NULL)) continue;
+        uint64_t bytes = m.masters + m.optimiser;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+static int note_start(struct run *r, struct err *e) {
+    int is_new = r->saved == UINT64_MAX;
+    json_t *o = json_object();
+    json_object_set_new(o, "step", json_integer((json_int_t)r->state.done));
+    json_object_set_new(o, "steps", json_integer(recipe_steps(&r->recipe)));
+    json_object_set_new(o, "recipe", json_string(r->recipe_digest));
+    json_object_set_new(o, "data", json_string(r->mix.digest));
+    json_object_set_new(o, "seed", json_integer(r->recipe.run.seed));
+    return journal_event(&r->journal, is_new ? "start" : "resume", o, e);
+}
+
+/* Rank 0's files. */
+static int open_journal(struct run *r, struct err *e) {
+    char path[FOLDER_PATH_MAX];
+    struct buf text;
+    buf_init(&text, 4 << 20);
+    if (r->rank) return 0;
+    folder_file(&r->folder, "recipe.ini", path);
+    buf_str(&text, "# What ran here: lammd train wrote it, with every key.\n");
+    recipe_write(&r->recipe, 0, &text);
+    int rc = file_write(path, text.p, text.len, e);
+    buf_clear(&text);
+    if (rc == 0) rc = folder_check_space(&r->folder, checkpoint_bytes(r), e);
+    if (rc == 0) rc = journal_open(&r->folder, r->state.csv_bytes, &r->journal, e);
+    return rc ? rc : note_start(r, e);
+}
+
+static int add_judgement(struct run *r, const struct losses *l, struct err *e) {
+    const struct journal_row row = {.step = r->state.done,
+                                    .stage = r->recipe.stages[r->stage].name,
+                                    .is_judgement = 1,
+                                    .losses = l};
+    return r->rank ? 0 : journal_add(&r->journal, &row, e);
+}
+
+static int judge_before(struct run *r, struct err *e) {
+    if (!r->judge || r->state.done) return 0;
+    int rc = run_judge(r, &r->state.before, e);
+    if (rc) return rc;
+    char losses[160];
+    r->state.last = r->state.before;
+    say_losses(&r->state.before, losses, sizeof(losses));
+    run_say(r, "before: loss %s", losses);
+    return add_judgement(r, &r->state.before, e);
+}
+
+/* ---- all of it ---- */
+
+/* From the stage at hand, which is open. */
+static int stages(struct run *r, struct err *e) {
+    for (;;) {
+        int rc = run_stage(r, e);
+        if (rc || r->is_stopped) return rc;
+        rc = run_hand_on(r, e);
+        if (rc || r->stage + 1 == r->recipe.n_stages) return rc;
+        r->state.best_step = 0; /* losses of another stage can't be compared */
+        rc = run_open_stage(r, r->stage + 1, e);
+        if (rc) return rc;
+    }
+}
+
+static int note_end(struct run *r, int rc, const struct err *why, struct err *e) {
+    if (r->rank || r->journal.events < 0) return 0;
+    json_t *o = json_object();
+    json_object_set_new(o, "step", json_integer((json_int_t)r->state.done));
+    if (rc) {
+        json_object_set_new(o, "error", json_string(err_word(rc)));
+        json_object_set_new(o, "text", json_string(why->text));
+    }
+    return journal_event(&r->journal, rc ? "failed" : r->is_stopped ? "stop" : "end", o, e);
+}
+
+static int run_begin(struct run *r, struct err *e) {
+    int rc = run_go_on(r, e);
+    if (rc == 0 && !r->train) rc = run_open_stage(r, 0, e);
+    if (rc == 0) rc = mix_judge(&r->mix, train_form(r->train), &r->judge, e);
+    if (rc == 0) rc = open_journal(r, e);
+    if (rc == 0) rc = judge_before(r, e);
+    return rc;
+}
+
+int run_all(struct run *r, struct err *e) {
+    r->journal.csv = r->journal.events = -1;
+    say_begin(&r->say, r->rank != 0);
+    int rc = run_begin(r, e);
+    if (rc == 0) rc = stages(r, e);
+    if (rc == 0 && !r->is_stopped) rc = run_export(r, e);
+    int said = note_end(r, rc, e, rc ? NULL : e);
+    if (rc == 0) rc = said;
+    if (rc == 0 && r->is_stopped)
+        run_say(r,
+                "stopped at step %" PRIu64 " of %" PRId64 "; the same command goes on from there",
+                r->state.done, recipe_steps(&r->recipe));
+    sampler_close(r->judge);
+    r->judge = NULL;
+    train_close(r->train);
+    r->train = NULL;
+    if (!r->rank) journal_close(&r->journal);
+    return rc;
+}

@@ -1,0 +1,57 @@
+/* draw.h - one sample in the making: from a group of lines to pictures and talks.
+ *
+ *     sampler.c   decides which entry, which group, which lines
+ *     pictures.c  decodes, shows and masks them
+ *     talks.c     asks and answers, task by task
+ *
+ * Thread: any, a draw each.
+ */
+#ifndef DATA_DRAW_DRAW_H
+#define DATA_DRAW_DRAW_H
+
+#include "data/draw/dice.h"
+#include "data/draw/looks.h"
+#include "data/sampler.h"
+#include "data/source/internal.h"
+
+enum {
+    DRAW_SENTENCES_MAX = 4,     /* of a sample of masks: each costs a mask of the picture's size */
+    DRAW_ARENA_MAX = 128 << 20, /* bytes of texts */
+    DRAW_TEXT_MAX = 256 << 10   /* of one */
+};
+
+struct draw_line {
+    const struct source_line *at;
+    struct line line;
+    uint8_t *mask; /* (grid, grid) of a mask's line, as it is shown; or NULL */
+};
+
+struct draw {
+    struct sampler_draw out; /* first, so that what is given back is the draw */
+    struct arena *mem;       /* of everything that `out` points to, but pixels */
+    struct sample_picture shown[SAMPLE_PICTURES_MAX];
+    struct picture pictures[SAMPLE_PICTURES_MAX];
+    uint32_t n_pictures;
+    struct sample_talk *talks; /* (entry->talks) */
+    uint32_t n_talks;
+    char where[600];
+
+    /* only while it is made: */
+    const struct sampler_entry *entry;
+    const struct sampler_form *form;
+    int is_plain;
+    struct dice dice;
+    struct draw_line *lines; /* (n_lines) */
+    uint32_t n_lines;
+    struct looks looks; /* of the pictures */
+    uint8_t *truth;     /* (grid, grid, 3): what the picture is on the grid; pixels only */
+    struct buf question, answer;
+};
+
+/* Decodes the pictures of the first line (for pixels: one of them), shows them, and masks of all
+ * lines. E_IO, E_FORMAT, E_NOMEM. */
+int draw_pictures(struct draw *d, struct err *e);
+/* Fills `talks`. E_NOMEM. */
+int draw_talks(struct draw *d, struct err *e);
+
+#endif

@@ -1,0 +1,244 @@
+/* talks.c - questions and answers of a sample, task by task: see draw.h. */
+#include <string.h>
+
+#include "data/draw/draw.h"
+#include "data/draw/places.h"
+#include "data/draw/texts.h"
+
+static int talks_no_memory(struct err *e) {
+    return err_set(e, E_NOMEM, "no memory for the texts of a sample");
+}
+
+static const char *talk_keep(struct draw *d, const struct buf *b) {
+    return b->bad ? NULL : arena_strdup(d->mem, b->p ? (const char *)b->p : "", b->len);
+}
+
+static struct dice *talk_dice(struct draw *d) { return d->is_plain ? NULL : &d->dice; }
+
+/* ---- where the attention shall fall ---- */
+
+/* Picture tokens that the stretch x1..x2, y1..y2 (shares of the sides) touches; NULL: none is
+ * held. */
+static const uint8_t *talk_hold(struct draw *d, double x1, double y1, double x2, double y2) {
+    int w = d->form->tokens_w, h = d->form->tokens_h;
+    uint8_t *hold = w && h ? arena_take(d->mem, (size_t)w * (size_t)h) : NULL;
+    if (!hold) return NULL;
+    int left = (int)(x1 * w), top = (int)(y1 * h), any = 0;
+    left = left < w ? left : w - 1;
+    top = top < h ? top : h - 1;
+    for (int y = top; y < h && (!any || y < y2 * h); y++)
+        for (int x = left; x < w && (x == left || x < x2 * w); x++)
+            any = hold[y * w + x] = 1;
+    return hold;
+}
+
+static const uint8_t *hold_place(struct draw *d, int x, int y) {
+    double g = d->form->grid;
+    return talk_hold(d, (x + 0.5) / g, (y + 0.5) / g, 0, 0);
+}
+
+static const uint8_t *hold_box(struct draw *d, const struct texts_box *b) {
+    return talk_hold(d, b->x1 / b->w, b->y1 / b->h, b->x2 / b->w, b->y2 / b->h);
+}
+
+/* ---- adding one ---- */
+
+/* A talk of one turn: d->question and d->answer. */
+static int talk_add(struct draw *d, const uint8_t *hold, struct err *e) {
+    struct sample_turn *turn = arena_take(d->mem, sizeof(*turn));
+    const char *question = talk_keep(d, &d->question), *answer = talk_keep(d, &d->answer);
+    d->question.len = d->answer.len = 0;
+    if (!turn || !question || !answer) return talks_no_memory(e);
+    *turn = (struct sample_turn){d->n_pictures, question, answer};
+    float weight = d->entry->weight > 0 ? d->entry->weight : 1;
+    d->talks[d->n_talks++] = (struct sample_talk){turn, 1, d->entry->task, weight, hold};
+    return 0;
+}
+
+static int is_full(const struct draw *d) { return d->n_talks == d->entry->talks; }
+
+static void talk_text(struct draw *d, struct buf *to, const char *text) {
+    if (d->is_plain)
+        buf_str(to, text);
+    else
+        texts_clean(to, text);
+}
+
+static struct texts_box talk_box(const struct draw *d, const double box[4]) {
+    double b[4];
+    looks_box(&d->looks, box, b);
+    return (struct texts_box){b[0], b[1], b[2], b[3], d->looks.w, d->looks.h};
+}
+
+/* A text as a question's part; freed with the buffer that the caller clears. */
+static const char *talk_cleaned(struct draw *d, struct buf *b, const char *text) {
+    buf_init(b, DRAW_TEXT_MAX);
+    talk_text(d, b, text);
+    return b->p ? (const char *)b->p : "";
+}
+
+/* ---- pixels and masks ---- */
+
+static int talk_pixels(struct draw *d, struct err *e) {
+    uint32_t grid = (uint32_t)d->form->grid, all = grid * grid;
+    uint64_t seed = ((uint64_t)dice_below(&d->dice, UINT32_MAX) << 32) | d->dice.n;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < all && !is_full(d); i++) {
+        uint32_t at = dice_order(seed, all, i);
+        int x = (int)(at % grid), y = (int)(at / grid);
+        const uint8_t *rgb = d->truth + 3 * (size_t)at;
+        texts_pixel(&d->question, x, y, d->form->is_yx);
+        buf_printf(&d->answer, "[%d,%d,%d]", rgb[0], rgb[1], rgb[2]);
+        rc = talk_add(d, hold_place(d, x, y), e);
+    }
+    return rc;
+}
+
+/* What of the other sentences' things lies outside of sentence i's; NULL: nothing. */
+static uint8_t *talk_others(struct draw *d, uint32_t i) {
+    size_t all = (size_t)d->form->grid * (size_t)d->form->grid;
+    uint8_t *others = d->n_lines > 1 ? arena_take(d->mem, all) : NULL;
+    for (uint32_t k = 0; others && k < d->n_lines; k++)
+        for (size_t p = 0; k != i && p < all; p++)
+            others[p] |= d->lines[k].mask[p];
+    return others;
+}
+
+static int talk_masks(struct draw *d, struct err *e) {
+    struct places *places[DRAW_SENTENCES_MAX] = {NULL};
+    int grid = d->form->grid, rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
+        places[i] = places_new(d->lines[i].mask, talk_others(d, i), grid);
+        if (!places[i]) rc = talks_no_memory(e);
+    }
+    for (uint32_t k = 0; rc == 0 && !is_full(d); k++) {
+        uint32_t i = k % d->n_lines, at = places_draw(places[i], &d->dice);
+        int x = (int)at % grid, y = (int)at / grid;
+        texts_mask(&d->question, d->lines[i].line.sentence, x, y, d->form->is_yx);
+        buf_char(&d->answer, d->lines[i].mask[at] ? '1' : '0');
+        rc = talk_add(d, hold_place(d, x, y), e);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        places_free(places[i]);
+    return rc;
+}
+
+/* ---- boxes ---- */
+
+static int talk_refer(struct draw *d, const struct line *l, struct err *e) {
+    struct buf b;
+    struct texts_box box = talk_box(d, l->box);
+    texts_refer(&d->question, talk_cleaned(d, &b, l->sentence), talk_dice(d));
+    buf_clear(&b);
+    texts_box(&d->answer, &box);
+    return talk_add(d, hold_box(d, &box), e);
+}
+
+static int talk_identify(struct draw *d, const struct line *l, struct err *e) {
+    struct texts_box box = talk_box(d, l->box);
+    texts_identify(&d->question, &box, talk_dice(d));
+    talk_text(d, &d->answer, l->sentence);
+    return talk_add(d, hold_box(d, &box), e);
+}
+
+/* <p>phrase</p> {box}<delim>{box} */
+static void answer_phrase(struct draw *d, const struct line_phrase *p) {
+    buf_printf(&d->answer, "<p>%s</p> ", p->text);
+    for (uint32_t k = 0; k < p->n_boxes; k++) {
+        struct texts_box box = talk_box(d, p->boxes[k]);
+        if (k) buf_str(&d->answer, "<delim>");
+        texts_box(&d->answer, &box);
+    }
+}
+
+static int talk_grounding(struct draw *d, const struct line *l, struct err *e) {
+    size_t at = 0;
+    texts_grounding(&d->question, talk_dice(d));
+    for (uint32_t i = 0; i < l->n_phrases; i++) {
+        const struct line_phrase *p = &l->phrases[i];
+        buf_add(&d->answer, l->caption + at, p->at - at);
+        answer_phrase(d, p);
+        at = p->at + strlen(p->text);
+    }
+    buf_str(&d->answer, l->caption + at);
+    return talk_add(d, NULL, e);
+}
+
+/* With a caption all of its phrases are wanted at once, else each is asked for alone. */
+static int talk_detection(struct draw *d, const struct line *l, struct err *e) {
+    int rc = 0;
+    if (l->caption) texts_detection(&d->question, l->caption);
+    uint32_t first = d->is_plain ? 0 : dice_below(&d->dice, l->n_phrases);
+    for (uint32_t i = 0; rc == 0 && i < l->n_phrases && !is_full(d); i++) {
+        const struct line_phrase *p = &l->phrases[l->caption ? i : (first + i) % l->n_phrases];
+        if (l->caption && i) buf_char(&d->answer, ' ');
+        answer_phrase(d, p);
+        if (l->caption) continue;
+        texts_detection(&d->question, p->text);
+        rc = talk_add(d, NULL, e);
+    }
+    return rc || !l->caption ? rc : talk_add(d, NULL, e);
+}
+
+/* ---- texts ---- */
+
+static int talk_caption(struct draw *d, const struct line *l, struct err *e) {
+    texts_caption(&d->question, talk_dice(d));
+    talk_text(d, &d->answer, l->caption);
+    return talk_add(d, NULL, e);
+}
+
+static int talk_vqa(struct draw *d, const struct line *l, struct err *e) {
+    struct buf b;
+    uint32_t i = d->is_plain ? 0 : dice_below(&d->dice, l->n_answers);
+    texts_vqa(&d->question, talk_cleaned(d, &b, l->question), talk_dice(d));
+    buf_clear(&b);
+    buf_str(&d->answer, l->answers[i]);
+    return talk_add(d, NULL, e);
+}
+
+static int talk_chat(struct draw *d, const struct line *l, struct err *e) {
+    struct sample_turn *turns = arena_take(d->mem, l->n_turns * sizeof(*turns));
+    for (uint32_t i = 0; turns && i < l->n_turns; i++) {
+        const struct sample_turn *t = &l->turns[i];
+        turns[i].n_pictures = t->n_pictures;
+        turns[i].question = arena_strdup(d->mem, t->question, strlen(t->question));
+        turns[i].answer = arena_strdup(d->mem, t->answer, strlen(t->answer));
+        if (!turns[i].question || !turns[i].answer) turns = NULL;
+    }
+    if (!turns) return talks_no_memory(e);
+    float weight = d->entry->weight > 0 ? d->entry->weight : 1;
+    d->talks[d->n_talks++] = (struct sample_talk){turns, l->n_turns, d->entry->task, weight, NULL};
+    return 0;
+}
+
+static int talk_act(struct draw *d, const struct line *l, struct err *e) {
+    if (d->entry->task == SAMPLE_DRIVE) {
+        buf_str(&d->question, sample_drive_text);
+        buf_printf(&d->answer, "[%d,%d,%d]", l->action[0], l->action[1], l->action[2]);
+    } else {
+        buf_str(&d->question, sample_shoot_text);
+        buf_printf(&d->answer, "%d", l->action[0]);
+    }
+    return talk_add(d, NULL, e);
+}
+
+typedef int talk_fn(struct draw *d, const struct line *l, struct err *e);
+static talk_fn *const talks[SAMPLE_TASKS] = {[SAMPLE_REFER] = talk_refer,
+                                             [SAMPLE_IDENTIFY] = talk_identify,
+                                             [SAMPLE_CAPTION] = talk_caption,
+                                             [SAMPLE_GROUNDING] = talk_grounding,
+                                             [SAMPLE_DETECTION] = talk_detection,
+                                             [SAMPLE_VQA] = talk_vqa,
+                                             [SAMPLE_CHAT] = talk_chat,
+                                             [SAMPLE_DRIVE] = talk_act,
+                                             [SAMPLE_SHOOT] = talk_act};
+
+int draw_talks(struct draw *d, struct err *e) {
+    if (d->entry->task == SAMPLE_PIXELS) return talk_pixels(d, e);
+    if (d->entry->task == SAMPLE_MASK) return talk_masks(d, e);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < d->n_lines && !is_full(d); i++)
+        rc = talks[d->entry->task](d, &d->lines[i].line, e);
+    return rc;
+}

@@ -1,0 +1,69 @@
+/* sample.h - what is learnt from: pictures, and talks about them. Plain data between data/, which
+ * makes samples, and engine/train/, which learns them.
+ *
+ * A sample is one set of pictures and many talks that begin with it. A talk is what a prompt is
+ * made of (docs/model.md section 4): questions in turn, each with the answer that is to be learnt.
+ * Most talks have one turn:
+ *
+ *     pictures: a photograph
+ *     talks:    "[reconstruct] loc: [12,34] rgb:" -> "[31,6,108]"
+ *               "[refer] the brown dog"           -> "{<12><3><100><99>}"
+ *               "what is in the picture?"         -> "a dog", "what colour?" -> "brown"
+ *
+ * Everything is borrowed, and lives as long as the maker says.
+ */
+#ifndef ENGINE_SAMPLE_H
+#define ENGINE_SAMPLE_H
+
+#include <stdint.h>
+
+/* What the answer is about: losses are told by task, and ratios are given by task. */
+enum sample_task {
+    SAMPLE_PIXELS,
+    SAMPLE_MASK,
+    SAMPLE_REFER,
+    SAMPLE_IDENTIFY,
+    SAMPLE_CAPTION,
+    SAMPLE_GROUNDING,
+    SAMPLE_DETECTION,
+    SAMPLE_VQA,
+    SAMPLE_CHAT, /* text without a picture, too */
+    SAMPLE_DRIVE,
+    SAMPLE_SHOOT,
+    SAMPLE_TASKS
+};
+extern const char *const sample_task_words[]; /* "pixels", "mask", ..., NULL */
+/* How the games are asked, in serving and in training. */
+extern const char sample_drive_text[], sample_shoot_text[];
+
+enum { SAMPLE_PICTURES_MAX = 8, SAMPLE_TURNS_MAX = 64, SAMPLE_TALKS_MAX = 4096 };
+
+struct sample_picture {
+    const uint8_t *rgb; /* (h, w, 3); the whole of it is shown, squashed to the tower's square */
+    int w, h;
+};
+
+struct sample_turn {
+    uint32_t n_pictures;  /* that come with the question: the next ones of the sample */
+    const char *question; /* UTF-8, the instruction with its tag if it has one */
+    const char *answer;   /* UTF-8 */
+};
+
+struct sample_talk {
+    const struct sample_turn *turns;
+    uint32_t n_turns;
+    enum sample_task task;
+    float weight; /* of each of its answer tokens; 1 is usual */
+    /* Where the attention shall fall while the answer begins, as shares of nothing but yes or no:
+     * hold[i] is 1 for picture token i (of all pictures in turn). NULL: anywhere. */
+    const uint8_t *hold;
+};
+
+struct sample {
+    const struct sample_picture *pictures;
+    uint32_t n_pictures; /* 0: text alone */
+    const struct sample_talk *talks;
+    uint32_t n_talks;
+};
+
+#endif

@@ -1,0 +1,33 @@
+/* head.h - what a picture's first bytes tell: its size, and how it wants to be turned.
+ *
+ * EXIF's orientation says how the rows and columns of a JPEG lie in what people see (CIPA DC-008,
+ * tag 0x0112): 1 as stored, 2 mirrored, 3 upside down, 4 both, 5 to 8 the same with rows and
+ * columns exchanged. Whoever decodes gets the picture as stored; this is for those who want it as
+ * shown. Thread: any.
+ */
+#ifndef MEDIA_HEAD_H
+#define MEDIA_HEAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/err.h"
+
+struct head {
+    int w, h;        /* as stored */
+    int orientation; /* 1 .. 8; 1 when nothing is told, and for PNG */
+};
+
+/* The first bytes of a PNG or JPEG, as many as reach its size. E_FORMAT (damaged, or too few
+ * bytes), E_UNSUPPORTED (neither of the two), E_TOO_BIG. Nothing is decoded. */
+int head_read(const uint8_t *bytes, size_t len, uint64_t pixels_max, struct head *out,
+              struct err *e);
+
+/* The orientation in an EXIF block, that is what follows "Exif\0\0"; 1 when it tells none. */
+int head_exif(const uint8_t *bytes, size_t len);
+
+/* n-byte pixels (h, w, n) as stored -> out as shown: (h, w, n), or (w, h, n) when `orientation` is
+ * 5 or more. out doesn't overlap. */
+void head_turn(const uint8_t *pixels, int w, int h, int n, int orientation, uint8_t *out);
+
+#endif

@@ -1,0 +1,148 @@
+/* test_open.c - what train_open refuses, what it counts, and what it takes. */
+#include "tests/unit/engine/train/train_rig.h"
+
+static void refuse(const struct train_options *o, int samples, int code, const char *why) {
+    struct train *t;
+    struct train_memory m;
+    struct err e = {0}, plan = {0};
+    int rc = train_open(o, samples, &t, &e);
+    if (rc != code || !strstr(e.text, why)) printf("%d: %s, not: %s\n", rc, e.text, why);
+    CHECK_EQ(rc, code);
+    CHECK_HAS(e.text, why);
+    CHECK(t == NULL);
+    if (code == E_INVALID) CHECK_EQ(train_plan(o, samples, &m, &plan), code);
+}
+
+#define REFUSE(field, value, why)                   \
+    do {                                            \
+        struct train_options bad = rig_lora("cpu"); \
+        bad.field = (value);                        \
+        refuse(&bad, 4, E_INVALID, why);            \
+    } while (0)
+
+TEST(open_refuses_options_by_name) {
+    static const struct train_comm three = {.size = 3}, four = {.size = 4, .rank = 4};
+    REFUSE(text, (enum train_text)7, "text");
+    REFUSE(rate.peak, -1, "rate");
+    REFUSE(rate.start, NAN, "rate");
+    REFUSE(rate.steps, 0, "rate.steps");
+    REFUSE(tower_rate, -1, "tower_rate");
+    REFUSE(beta1, 1, "beta1");
+    REFUSE(eps, -1, "eps");
+    REFUSE(decay, -1, "decay");
+    REFUSE(clip, -1, "clip");
+    REFUSE(average, 1, "average");
+    REFUSE(lora.r, 0, "lora.r");
+    REFUSE(lora.r, 513, "lora.r");
+    REFUSE(lora.alpha, 0, "lora.alpha");
+    REFUSE(lora.dropout, 1, "lora.dropout");
+    REFUSE(lora.targets, 0, "lora.targets");
+    REFUSE(lora.targets, 128, "lora.targets");
+    REFUSE(soft[SAMPLE_PIXELS], -1, "soft");
+    REFUSE(box_l1, -1, "box_l1");
+    REFUSE(box_giou, NAN, "box_giou");
+    REFUSE(hold, -1, "hold");
+    REFUSE(hold, 1, "hold_heads");
+    REFUSE(recompute, 3, "recompute");
+    REFUSE(rows, -1, "rows");
+    REFUSE(pictures, 9, "pictures");
+    REFUSE(comm, &three, "power of two");
+    REFUSE(comm, &four, "power of two");
+    REFUSE(model, NULL, "model");
+    struct train_options o = rig_lora("cpu");
+    refuse(&o, 0, E_INVALID, "samples");
+    o.hold = 1;
+    o.hold_heads = 16;
+    refuse(&o, 1, E_INVALID, "hold_heads");
+    o.hold_heads = 1;
+    o.hold_layer = 2;
+    refuse(&o, 1, E_INVALID, "hold_layer");
+    o = rig_lora("cpu");
+    o.text = TRAIN_TEXT_FROZEN;
+    o.connector = 0;
+    refuse(&o, 1, E_INVALID, "nothing learns");
+    static const struct train_comm two = {.size = 2};
+    o = rig_lora("cpu");
+    o.comm = &two;
+    refuse(&o, 3, E_INVALID, "multiple of the number of ranks");
+}
+
+TEST(open_refuses_what_is_not_there) {
+    struct train_options o = rig_lora("cpu");
+    o.model = "tests/golden/none";
+    refuse(&o, 1, E_NOT_FOUND, "none");
+    o = rig_lora("cpu");
+    o.device = "gpu";
+    refuse(&o, 1, E_NOT_FOUND, "gpu");
+    o = rig_lora("cpu");
+    o.model = RIG_DIGITS;
+    o.box_l1 = 1;
+    refuse(&o, 1, E_UNSUPPORTED, "no token for each number");
+    o = rig_options("cpu");
+    o.memory = 4 << 20;
+    refuse(&o, 1, E_NOMEM, "there are 4");
+}
+
+/* What is counted is what is taken: all but the small things that devices and packing add. */
+TEST(open_takes_what_was_planned) {
+    for (int i = 0; i < 8; i++) {
+        struct train_options o = i % 2 ? rig_lora("cpu") : rig_options("cpu");
+        struct train_memory m;
+        struct kern_stats s;
+        o.recompute = i / 2 % 3;
+        o.average = i < 4 ? 0 : 0.5;
+        o.lora.dropout = i < 4 ? 0 : 0.1f;
+        CHECK_EQ(train_plan(&o, 5, &m, NULL), 0);
+        struct train *t = rig_open(&o, 5);
+        t->ops->stats(t->k, &s);
+        CHECK_EQ(m.masters, t->params.floats * sizeof(float));
+        CHECK_EQ(m.learning, t->params.floats);
+        CHECK_EQ(t->params.levels, 4);
+        CHECK_EQ(m.gradients, 4 * m.masters);
+        CHECK_EQ(m.optimiser, (o.average > 0 ? 3 : 2) * m.masters);
+        uint64_t lora = 0;
+        for (int k = 0; k < t->params.n; k++)
+            lora += t->params.at[k].is_lora ? t->params.at[k].n : 0;
+        CHECK_EQ(m.parameters, model_parameters(t->m) + lora);
+        CHECK_EQ(m.total, m.weights + m.masters + m.gradients + m.optimiser + m.activations);
+        double off = (double)s.live_bytes / (double)m.total - 1;
+        if (fabs(off) > 0.1) printf("%d: %g\n", i, off);
+        CHECK(fabs(off) <= 0.1);
+        uint64_t before = s.allocations;
+        struct rig_sample *r = mem_must(sizeof *r);
+        rig_mixed(r, 1);
+        for (int k = 0; k < 5; k++)
+            rig_add(t, &r->s, NULL);
+        (void)rig_step(t);
+        t->ops->stats(t->k, &s);
+        if (s.allocations > before + 4) printf("%d: %d\n", i, (int)(s.allocations - before));
+        train_close(t);
+        mem_free(r);
+    }
+}
+
+/* Of 7 billion weights the config alone is there. */
+TEST(open_plans_the_paper_s_model) {
+    struct train_options o = {
+        .model = "models/shapes/pae-lamm-7b",
+        .device = "cpu",
+        .connector = 1,
+        .text = TRAIN_TEXT_LORA,
+        .lora = {.r = 64, .alpha = 16, .targets = TRAIN_LORA_Q | TRAIN_LORA_V},
+        .rate = {.peak = 1e-5, .steps = 1},
+        .pictures = 1};
+    struct train_memory m, less;
+    struct mem_stats before, after;
+    mem_stats(&before);
+    CHECK_EQ(train_plan(&o, 16, &m, NULL), 0);
+    mem_stats(&after);
+    CHECK(after.peak_bytes - before.live_bytes < 4 << 20);
+    CHECK(m.parameters > UINT64_C(7700000000) && m.parameters < UINT64_C(7850000000));
+    CHECK_EQ(m.learning, 32 * 4 * 64 * 4096 + 4096 * (4 * 1408 + 1)); /* 56.6 million */
+    o.recompute = 2;
+    CHECK_EQ(train_plan(&o, 16, &less, NULL), 0);
+    CHECK(less.activations < m.activations / 3);
+    o.tower = 1;
+    CHECK_EQ(train_plan(&o, 16, &m, NULL), 0);
+    CHECK(m.learning - less.learning > 980000000 && m.learning - less.learning < 995000000);
+}

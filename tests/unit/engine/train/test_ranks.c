@@ -1,0 +1,167 @@
+/* test_ranks.c - the order of sums: a step has the same bits on 1, 2 and 4 ranks. The ranks are
+ * threads. */
+#include <pthread.h>
+
+#include "tests/unit/engine/train/train_rig.h"
+
+enum { RANKS_MAX = 4, SAMPLES_MAX = 12, STEPS = 2 };
+
+/* What the ranks share. */
+struct room {
+    pthread_barrier_t barrier;
+    const void *given[RANKS_MAX];
+    int size;
+};
+struct rank {
+    struct room *room;
+    struct train_comm comm;
+    struct train_options o;
+    const struct sample *samples; /* of the step */
+    int n;
+    struct train_result result;
+    float *value; /* the masters in the end */
+    size_t floats;
+    pthread_t thread;
+};
+
+static void meet(const struct rank *r) { (void)pthread_barrier_wait(&r->room->barrier); }
+
+/* The tree over ranks, lo .. lo+n-1. */
+static double tree_f64(const struct room *room, size_t i, int lo, int n) {
+    if (n == 1) return ((const double *)room->given[lo])[i];
+    return tree_f64(room, i, lo, n / 2) + tree_f64(room, i, lo + n / 2, n / 2);
+}
+
+static float tree_f32(const struct room *room, size_t i, int lo, int n) {
+    if (n == 1) return ((const float *)room->given[lo])[i];
+    return tree_f32(room, i, lo, n / 2) + tree_f32(room, i, lo + n / 2, n / 2);
+}
+
+static int sum_f32(void *state, float *x, size_t n, struct err *e) {
+    struct rank *r = state;
+    float *sum = mem_must(n * sizeof *sum);
+    (void)e;
+    r->room->given[r->comm.rank] = x;
+    meet(r);
+    for (size_t i = 0; i < n; i++)
+        sum[i] = tree_f32(r->room, i, 0, r->room->size);
+    meet(r);
+    memcpy(x, sum, n * sizeof *x);
+    mem_free(sum);
+    return 0;
+}
+
+static int sum_f64(void *state, double *x, size_t n, struct err *e) {
+    struct rank *r = state;
+    double *sum = mem_must(n * sizeof *sum);
+    (void)e;
+    r->room->given[r->comm.rank] = x;
+    meet(r);
+    for (size_t i = 0; i < n; i++)
+        sum[i] = tree_f64(r->room, i, 0, r->room->size);
+    meet(r);
+    memcpy(x, sum, n * sizeof *x);
+    mem_free(sum);
+    return 0;
+}
+
+static int broadcast(void *state, void *bytes, size_t n, struct err *e) {
+    (void)state, (void)bytes, (void)n, (void)e;
+    return 0;
+}
+
+static int barrier(void *state, struct err *e) {
+    (void)e;
+    meet(state);
+    return 0;
+}
+
+static void *rank_main(void *ud) {
+    struct rank *r = ud;
+    struct train *t = rig_open(&r->o, r->n);
+    int share = r->n / r->room->size;
+    for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < share; i++) {
+            int which = r->comm.rank * share + i;
+            if (which == 1 && step == 1) { /* one that was skipped */
+                struct train_loss loss;
+                CHECK_EQ(train_add(t, NULL, &loss, NULL), 0);
+            } else {
+                rig_add(t, &r->samples[which], NULL);
+            }
+        }
+        r->result = rig_step(t);
+    }
+    r->floats = t->params.floats;
+    r->value = rig_floats(t, t->params.value, r->floats);
+    train_close(t);
+    return NULL;
+}
+
+/* The masters behind STEPS steps of n samples on so many ranks, which all have them. */
+static float *run(struct train_options o, const struct sample *samples, int n, int size,
+                  size_t *floats, struct train_result *result) {
+    struct room room = {.size = size};
+    struct rank ranks[RANKS_MAX];
+    CHECK_EQ(pthread_barrier_init(&room.barrier, NULL, (unsigned)size), 0);
+    for (int i = 0; i < size; i++) {
+        struct rank *r = &ranks[i];
+        *r = (struct rank){.room = &room, .o = o, .samples = samples, .n = n};
+        r->comm = (struct train_comm){.state = r,
+                                      .rank = i,
+                                      .size = size,
+                                      .sum_f32 = sum_f32,
+                                      .sum_f64 = sum_f64,
+                                      .broadcast = broadcast,
+                                      .barrier = barrier};
+        r->o.threads = 1;
+        if (size > 1) r->o.comm = &r->comm;
+        CHECK_EQ(pthread_create(&r->thread, NULL, rank_main, r), 0);
+    }
+    for (int i = 0; i < size; i++)
+        CHECK_EQ(pthread_join(ranks[i].thread, NULL), 0);
+    *floats = ranks[0].floats;
+    *result = ranks[0].result;
+    for (int i = 1; i < size; i++) {
+        CHECK_MEM(ranks[i].value, ranks[0].value, *floats * sizeof(float));
+        mem_free(ranks[i].value);
+    }
+    (void)pthread_barrier_destroy(&room.barrier);
+    return ranks[0].value;
+}
+
+static void compare_ranks(struct train_options o, int n) {
+    struct rig_sample *r = mem_must(SAMPLES_MAX * sizeof *r);
+    struct sample samples[SAMPLES_MAX];
+    struct train_result one, other;
+    size_t floats;
+    for (int i = 0; i < n; i++) {
+        rig_mixed(&r[i], (uint64_t)(50 + 7 * i));
+        samples[i] = r[i].s;
+        samples[i].n_talks = 3 + (uint32_t)i % 4;
+        for (uint32_t k = 0; k < samples[i].n_talks; k++)
+            r[i].talks[k].weight = 0.1f * (float)(k + 1);
+    }
+    float *alone = run(o, samples, n, 1, &floats, &one);
+    for (int size = 2; size <= RANKS_MAX && n % size == 0; size *= 2) {
+        float *value = run(o, samples, n, size, &floats, &other);
+        CHECK_MEM(alone, value, floats * sizeof *value);
+        CHECK_MEM(one.loss.sum, other.loss.sum, sizeof one.loss.sum);
+        CHECK_EQ(one.norm == other.norm, 1);
+        CHECK_EQ(one.loss.rows, other.loss.rows);
+        mem_free(value);
+    }
+    mem_free(alone);
+    mem_free(r);
+}
+
+TEST(ranks_have_the_bits_of_one) {
+    compare_ranks(rig_options("cpu"), 8);
+    compare_ranks(rig_options("cpu"), 6);
+}
+
+TEST(ranks_have_the_bits_of_one_with_dropout) {
+    struct train_options o = rig_lora("cpu");
+    o.lora.dropout = 0.1f;
+    compare_ranks(o, 12);
+}
