@@ -302,7 +302,7 @@ def test_two_devices_share_the_work():
     with Server() as s:
         want = [s.ask("POST", "/v1/reconstruct", photos.png(i), PNG).body for i in range(4)]
     with Server("--device", "cpu,cpu") as s:
-        threads = [in_thread(s.ask, "POST", "/v1/reconstruct", photos.png(i), PNG) for i in range(4)]
+        threads = [in_thread(s.ask, "POST", "/v1/reconstruct", photos.png(i), PNG, 4 * SOON) for i in range(4)]
         for thread, _ in threads:
             thread.join()
         assert [out[0].body for _, out in threads] == want
