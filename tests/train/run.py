@@ -416,7 +416,7 @@ def test_samples(p):
     assert [(a["step"], a["item"]) for a in asked] == [(s, i) for s in range(6) for i in range(2)]
     for a in asked:
         for name in a["pictures"]:
-            assert Image.open(p.path(name)).size == (shards.W, shards.H)
+            assert Image.open(p.path(name)).size == (small.SIDE, small.SIDE)
         for talk in a["talks"]:
             assert talk["turns"][0]["question"] and talk["turns"][0]["answer"], talk
     assert not os.path.exists(p.path("none"))
