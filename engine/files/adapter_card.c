@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "engine/files/adapter.h"
-#include "kernels/base/jsonscan.h"
+#include "engine/files/smalljson.h"
 #include "kernels/base/mem.h"
 
 enum { DEPTH_MAX = 8, MARKS_MAX = 1000, FORMAT = 1 };
@@ -60,15 +60,10 @@ static int adapter_card_read_root(const json_t *root, struct adapter_card *c, st
 }
 
 int adapter_parse_card(const void *text, size_t len, struct adapter_card *out, struct err *e) {
-    if (len > ADAPTER_CARD_MAX)
-        return err_set(e, E_TOO_BIG, "more than %d bytes", ADAPTER_CARD_MAX);
-    int rc = jsonscan_bound(text, len, DEPTH_MAX, MARKS_MAX, e);
+    static const struct smalljson_most most = {ADAPTER_CARD_MAX, DEPTH_MAX, MARKS_MAX};
+    json_t *root;
+    int rc = smalljson_parse(text, len, &most, &root, e);
     if (rc) return rc;
-    json_error_t why;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (!root)
-        return err_set(e, E_FORMAT, "line %d: not JSON (error %d)", why.line,
-                       (int)json_error_code(&why));
     struct adapter_card c = {0};
     rc = adapter_card_read_root(root, &c, e);
     json_decref(root);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "engine/files/peft.h"
-#include "kernels/base/jsonscan.h"
+#include "engine/files/smalljson.h"
 #include "kernels/base/mem.h"
 
 enum { DEPTH_MAX = 16, MARKS_MAX = 10000 };
@@ -174,14 +174,10 @@ static int peft_config_read_root(const json_t *root, struct peft_config *c, stru
 }
 
 int peft_parse_config(const void *text, size_t len, struct peft_config *out, struct err *e) {
-    if (len > PEFT_CONFIG_MAX) return err_set(e, E_TOO_BIG, "more than %d bytes", PEFT_CONFIG_MAX);
-    int rc = jsonscan_bound(text, len, DEPTH_MAX, MARKS_MAX, e);
+    static const struct smalljson_most most = {PEFT_CONFIG_MAX, DEPTH_MAX, MARKS_MAX};
+    json_t *root;
+    int rc = smalljson_parse(text, len, &most, &root, e);
     if (rc) return rc;
-    json_error_t why;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (!root)
-        return err_set(e, E_FORMAT, "line %d: not JSON (error %d)", why.line,
-                       (int)json_error_code(&why));
     struct peft_config c = {0};
     rc = peft_config_read_root(root, &c, e);
     json_decref(root);

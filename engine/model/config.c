@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "engine/files/smallfile.h"
+#include "engine/files/smalljson.h"
 #include "engine/model/internal.h"
-#include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
 
 enum { CONFIG_BYTES_MAX = 1 << 20, CONFIG_DEPTH_MAX = 16, CONFIG_MARKS_MAX = 10000 };
@@ -218,15 +218,11 @@ static int read_root(const json_t *root, struct model_config *out, struct err *e
 }
 
 int model_parse_config(const void *text, size_t len, struct model_config *out, struct err *e) {
-    if (len > CONFIG_BYTES_MAX)
-        return err_set(e, E_TOO_BIG, "more than %d bytes", CONFIG_BYTES_MAX);
-    int rc = jsonscan_bound(text, len, CONFIG_DEPTH_MAX, CONFIG_MARKS_MAX, e);
+    static const struct smalljson_most most = {CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX,
+                                               CONFIG_MARKS_MAX};
+    json_t *root;
+    int rc = smalljson_parse(text, len, &most, &root, e);
     if (rc) return rc;
-    json_error_t why;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (!root)
-        return err_set(e, E_FORMAT, "line %d: not JSON (error %d)", why.line,
-                       (int)json_error_code(&why));
     struct model_config c = {0};
     rc = read_root(root, &c, e);
     json_decref(root);

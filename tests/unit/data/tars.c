@@ -5,6 +5,7 @@
 
 #include "media/picture.h"
 #include "tests/check.h"
+#include "tests/unit/data/rig.h"
 
 enum { BLOCK = 512, SUM = 148 };
 
@@ -42,4 +43,12 @@ void tars_png(struct buf *to, int w, int h, int seed) {
     for (int i = 0; i < w * h * 3; i++)
         rgb[i] = (uint8_t)(i * 7 + seed * 31 + i / 3 % 5);
     CHECK_EQ(picture_png(rgb, w, h, to), 0);
+}
+
+void tars_put_png(struct rig *r, const char *name, int w, int h, int seed) {
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    tars_png(&b, w, h, seed);
+    rig_bytes(r, name, b.p, b.len);
+    buf_clear(&b);
 }

@@ -11,5 +11,8 @@ void tars_end(struct buf *to);
 void tars_sum(unsigned char *header);
 /* A PNG of w x h, every pixel its own colour. Appended. */
 void tars_png(struct buf *to, int w, int h, int seed);
+/* The same as a file of the rig. */
+struct rig;
+void tars_put_png(struct rig *r, const char *name, int w, int h, int seed);
 
 #endif

@@ -8,14 +8,6 @@
 #include "tests/unit/data/rig.h"
 #include "tests/unit/data/tars.h"
 
-static void put_png(struct rig *r, const char *name, int w, int h, int seed) {
-    struct buf b;
-    buf_init(&b, 1 << 16);
-    tars_png(&b, w, h, seed);
-    rig_bytes(r, name, b.p, b.len);
-    buf_clear(&b);
-}
-
 static struct source *open_all_good(const char *path, const struct source_options *o) {
     struct source *s;
     struct err e = {0};
@@ -37,7 +29,7 @@ static const char *made(const struct source *s, uint32_t file) {
 TEST(from_instances) {
     struct rig r;
     rig_open(&r);
-    put_png(&r, "b.png", 10, 8, 1);
+    tars_put_png(&r, "b.png", 10, 8, 1);
     const char *path = rig_file(&r, "some.json",
                                 "{" IMAGES "," CATEGORIES ",\"annotations\":["
                                 "{\"id\":1,\"image_id\":5,\"category_id\":2,\"bbox\":[1,1,2,2],"
@@ -65,8 +57,8 @@ TEST(from_instances) {
 TEST(from_panoptic) {
     struct rig r;
     rig_open(&r);
-    put_png(&r, "b.png", 10, 8, 1);
-    put_png(&r, "seg.png", 10, 8, 2);
+    tars_put_png(&r, "b.png", 10, 8, 1);
+    tars_put_png(&r, "seg.png", 10, 8, 2);
     const char *path = rig_file(
         &r, "panoptic.json",
         "{" IMAGES "," CATEGORIES ",\"annotations\":[{\"image_id\":5,\"file_name\":\"seg.png\","
@@ -90,7 +82,7 @@ TEST(from_panoptic) {
 TEST(from_refs) {
     struct rig r;
     rig_open(&r);
-    put_png(&r, "b.png", 10, 8, 1);
+    tars_put_png(&r, "b.png", 10, 8, 1);
     rig_file(&r, "instances.json",
              "{" IMAGES
              ",\"annotations\":[{\"id\":9,\"image_id\":5,\"bbox\":[1,1,2,2],\"segmentation\":"
@@ -107,7 +99,7 @@ TEST(from_refs) {
     source_close(s);
     rig_close(&r);
     rig_open(&r); /* MiniGPT-v2's list: no endings */
-    put_png(&r, "COCO_5.png", 10, 8, 1);
+    tars_put_png(&r, "COCO_5.png", 10, 8, 1);
     const char *path = rig_file(&r, "list.json",
                                 "[{\"img_id\":\"COCO_5\",\"sents\":\"left cup\",\"bbox\":[1,2,3,4],"
                                 "\"height\":8,\"width\":10}]");
@@ -127,7 +119,7 @@ TEST(from_rounds_in_folders_below) {
         CHECK_EQ(mkdir(folder[k], 0700), 0);
         for (int i = 0; i < 4; i++) {
             snprintf(name, sizeof(name), "%d/%d.png", k, i);
-            put_png(&r, name, 4, 4, i);
+            tars_put_png(&r, name, 4, 4, i);
         }
         snprintf(name, sizeof(name), "%d/rollout.json", k);
         rig_file(

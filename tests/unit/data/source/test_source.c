@@ -9,14 +9,6 @@
 #include "tests/unit/data/rig.h"
 #include "tests/unit/data/tars.h"
 
-static void put_png(struct rig *r, const char *name, int w, int h, int seed) {
-    struct buf b;
-    buf_init(&b, 1 << 16);
-    tars_png(&b, w, h, seed);
-    rig_bytes(r, name, b.p, b.len);
-    buf_clear(&b);
-}
-
 static struct source *open_or_fail(const char *path, const struct source_options *o) {
     struct source *s;
     struct err e = {0};
@@ -66,8 +58,8 @@ TEST(source_of_lines_beside_pictures_and_in_a_tar) {
     char digest[65];
     const struct source_options o = {0};
     rig_open(&r);
-    put_png(&r, "a.png", 10, 8, 1);
-    put_png(&r, "b.png", 4, 4, 2);
+    tars_put_png(&r, "a.png", 10, 8, 1);
+    tars_put_png(&r, "b.png", 4, 4, 2);
     const char *file = rig_file(&r, "train.jsonl", lines);
     struct source *s = open_or_fail(r.dir, &o);
     check_lines(s);
@@ -192,8 +184,8 @@ TEST(source_of_pictures_alone) {
     struct rig r;
     const struct source_options o = {0};
     rig_open(&r);
-    put_png(&r, "b.png", 4, 4, 2);
-    put_png(&r, "a.PNG", 3, 4, 2);
+    tars_put_png(&r, "b.png", 4, 4, 2);
+    tars_put_png(&r, "a.PNG", 3, 4, 2);
     rig_file(&r, "c.jpg", "no picture");
     rig_file(&r, "notes.txt", "x");
     struct source *s = open_or_fail(r.dir, &o);
@@ -254,8 +246,8 @@ TEST(source_shows_pictures_as_people_see_them) {
 TEST(source_holds_masks_against_their_pictures) {
     struct rig r;
     rig_open(&r);
-    put_png(&r, "a.png", 4, 3, 1);
-    put_png(&r, "small.png", 3, 3, 1);
+    tars_put_png(&r, "a.png", 4, 3, 1);
+    tars_put_png(&r, "small.png", 3, 3, 1);
     struct buf b;
     buf_init(&b, 4096);
     static const uint8_t rgb[36] = {[3] = 7, [7] = 1}; /* ids 7 at (1, 0) and 256 at (2, 0) */
@@ -330,7 +322,7 @@ TEST(source_reads_long_files_and_can_be_stopped) {
     struct rig r;
     struct buf b;
     rig_open(&r);
-    put_png(&r, "a.png", 4, 4, 1);
+    tars_put_png(&r, "a.png", 4, 4, 1);
     buf_init(&b, 64 << 20);
     for (int i = 0; i < 1000; i++) {
         buf_printf(&b, "{\"task\":\"caption\",\"image\":\"a.png\",\"caption\":\"%d", i);
