@@ -33,7 +33,7 @@ dirs-kernels := kernels kernels/ref kernels/cpu
 dirs-engine  := engine $(patsubst %/,%,$(wildcard engine/*/))
 dirs-data    := data $(patsubst %/,%,$(wildcard data/*/))
 dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
-dirs-server  := server server/http
+dirs-server  := server server/http server/relay
 dirs-cli     := cli cli/eval cli/train
 
 # What a room may link with: itself and what lies below it.
@@ -52,7 +52,7 @@ libs-kernels := $(libs-base)
 libs-engine  := -ljansson -lcrypto $(libs-kernels)
 libs-data    := -lpng -lturbojpeg $(libs-engine)
 libs-api     := -lpng -lturbojpeg $(libs-engine)
-libs-server  := -lmicrohttpd $(libs-api)
+libs-server  := -lmicrohttpd -lssl $(libs-api)
 libs-cli     := $(libs-server)
 
 # ---- flavour -------------------------------------------------------------------------------------

@@ -109,6 +109,13 @@ static const struct config_row rows[] = {
     SECTION("Where to listen"),
     LIST("listen", CMD_SERVE, listen, "ADDR:PORT",
          "Address and port. Port 0 takes a free one. May be repeated. Default: 127.0.0.1:8080."),
+    LIST("listen-tls", CMD_SERVE, listen_tls, "ADDR:PORT",
+         "The same, with TLS 1.2 or 1.3. May be repeated. SIGHUP reads its files again."),
+    TEXT("tls-cert", CMD_SERVE, tls_cert, "FILE",
+         "Certificate for --listen-tls, as PEM; those that sign it behind it."),
+    TEXT("tls-key", CMD_SERVE, tls_key, "FILE", "Its private key, as PEM, without a passphrase."),
+    TEXT("tls-client-ca", CMD_SERVE, tls_client_ca, "FILE",
+         "Take only clients that show a certificate signed by one of these, as PEM."),
     LIST("allow-host", CMD_SERVE, hosts, "NAME",
          "Accept requests whose Host header is NAME. localhost and IP addresses are always "
          "accepted. May be repeated."),

@@ -47,7 +47,8 @@ struct config {
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
     /* serve: where and for whom */
-    struct config_list listen, hosts;
+    struct config_list listen, listen_tls, hosts;
+    const char *tls_cert, *tls_key, *tls_client_ca;
     int64_t connections, workers;
     /* serve: bytes */
     int64_t json_mib, picture_mib, megapixels, bodies_mib, stored_images, image_ttl_s;

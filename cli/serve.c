@@ -28,12 +28,16 @@ static struct api_options api_options(const struct config *cfg) {
 }
 
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
-    return (struct serve_options){.listen = cfg->listen.at,
-                                  .n_listen = cfg->listen.n,
-                                  .engine = config_engine(cfg, model),
-                                  .api = api_options(cfg),
-                                  .http = http_options(cfg),
-                                  .drain_s = (unsigned)cfg->drain_s};
+    return (struct serve_options){
+        .listen = cfg->listen.at,
+        .n_listen = cfg->listen.n,
+        .listen_tls = cfg->listen_tls.at,
+        .n_listen_tls = cfg->listen_tls.n,
+        .tls = {.cert = cfg->tls_cert, .key = cfg->tls_key, .client_ca = cfg->tls_client_ca},
+        .engine = config_engine(cfg, model),
+        .api = api_options(cfg),
+        .http = http_options(cfg),
+        .drain_s = (unsigned)cfg->drain_s};
 }
 
 int cmd_serve(const struct config *cfg) {

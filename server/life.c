@@ -41,6 +41,16 @@ int life_begin(struct life *l, struct err *e) {
 
 void life_end(struct life *l) { close(l->signals); }
 
+/* Is the i-th of the names, which have colons between them, `name`? */
+static int is_named(const char *names, int i, const char *name) {
+    for (; names && i > 0; i--) {
+        names = strchr(names, ':');
+        if (names) names++;
+    }
+    size_t n = strlen(name);
+    return names && strncmp(names, name, n) == 0 && (names[n] == ':' || names[n] == '\0');
+}
+
 int life_inherit(struct listeners *to, struct err *e) {
     if (number_of(getenv("LISTEN_PID")) != (long)getpid()) return 0;
     long n = number_of(getenv("LISTEN_FDS"));
@@ -49,6 +59,7 @@ int life_inherit(struct listeners *to, struct err *e) {
     for (int i = 0; i < n; i++) {
         int rc = listeners_adopt(to, FIRST_INHERITED + i, e);
         if (rc) return rc;
+        to->is_tls[to->n - 1] = is_named(getenv("LISTEN_FDNAMES"), i, "tls");
     }
     return 0;
 }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "kernels/base/err.h"
-#include "server/http/accept.h"
+#include "server/accept.h"
 
 struct life {
     int signals;     /* a signalfd: SIGTERM, SIGINT, SIGHUP */
@@ -18,7 +18,8 @@ struct life {
 
 int life_begin(struct life *l, struct err *e); /* E_IO */
 void life_end(struct life *l);
-/* Add the sockets that systemd hands over (sd_listen_fds(3)), if any. E_INVALID. */
+/* Add the sockets that systemd hands over (sd_listen_fds(3)), if any. TLS is spoken on those whose
+ * FileDescriptorName is tls. E_INVALID. */
 int life_inherit(struct listeners *to, struct err *e);
 /* Send a message such as "READY=1\nSTATUS=..." (sd_notify(3)). Without a supervisor nothing
  * happens. */

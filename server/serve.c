@@ -18,10 +18,11 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
-#include "server/http/accept.h"
+#include "server/accept.h"
 #include "server/life.h"
 
 enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000 };
+enum { RELAY_SPARE = 64 }; /* connections that are answered 503, or end */
 
 struct server {
     struct life life;
@@ -29,16 +30,34 @@ struct server {
     struct eng *eng;
     struct api *api;
     struct http *http;
+    struct relay *relay;
     struct acceptor *acceptor;
 };
 
 static int open_listeners(struct server *s, const struct serve_options *o, struct err *e) {
     int rc = life_inherit(&s->listeners, e);
     if (rc || s->listeners.n) return rc;
-    if (!o->n_listen) return listeners_bind(&s->listeners, "127.0.0.1:8080", e);
+    if (!o->n_listen && !o->n_listen_tls) return listeners_bind(&s->listeners, "127.0.0.1:8080", e);
     for (int i = 0; rc == 0 && i < o->n_listen; i++)
         rc = listeners_bind(&s->listeners, o->listen[i], e);
+    for (int i = 0; rc == 0 && i < o->n_listen_tls; i++) {
+        rc = listeners_bind(&s->listeners, o->listen_tls[i], e);
+        if (rc == 0) s->listeners.is_tls[s->listeners.n - 1] = 1;
+    }
     return rc;
+}
+
+static int open_relay(struct server *s, const struct serve_options *o, struct err *e) {
+    int wants_tls = 0;
+    for (int i = 0; i < s->listeners.n; i++)
+        wants_tls |= s->listeners.is_tls[i];
+    if (wants_tls && !(o->tls.cert && o->tls.key))
+        return err_set(e, E_INVALID,
+                       "TLS needs a certificate and its key: --tls-cert FILE --tls-key FILE");
+    struct relay_options opt = {.connections = o->http.connections + RELAY_SPARE,
+                                .shake_ns = o->http.limits.header_ns,
+                                .tls = wants_tls ? &o->tls : NULL};
+    return relay_open(&opt, s->http, &s->relay, e);
 }
 
 static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
@@ -57,7 +76,9 @@ static int serve_open_all(struct server *s, const struct serve_options *o, struc
     if (rc) return rc;
     rc = http_open(&o->http, s->api, &s->http, e);
     if (rc) return rc;
-    s->acceptor = acceptor_start(&s->listeners, s->http);
+    rc = open_relay(s, o, e);
+    if (rc) return rc;
+    s->acceptor = acceptor_start(&s->listeners, s->relay);
     return 0;
 }
 
@@ -72,15 +93,22 @@ static void announce(const struct server *s) {
     life_tell(status);
 }
 
+/* SIGHUP: the certificate. */
+static void reload(struct server *s) {
+    struct err e = {0};
+    if (relay_reload(s->relay, &e))
+        log_event(LOG_LEVEL_ERROR, "reload", "everything stays as it was: %s", e.text);
+    else
+        log_event(LOG_LEVEL_INFO, "reload", "done");
+}
+
 /* The exit status: 0 at a signal that says stop, 1 when a device was lost. */
 static int wait_for_end(struct server *s) {
     int tick = s->life.watchdog_ms ? s->life.watchdog_ms : TICK_MS;
     for (;;) {
         int signal = life_wait(&s->life, tick < TICK_MS ? tick : TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) return 0;
-        if (signal == SIGHUP)
-            log_event(LOG_LEVEL_INFO, "reload",
-                      "there is nothing to reload; SIGTERM stops the server");
+        if (signal == SIGHUP) reload(s);
         if (eng_health(s->eng)) {
             log_event(LOG_LEVEL_ERROR, "device_lost",
                       "no job can run any more, so the process ends: %s", eng_lost(s->eng));
@@ -96,6 +124,7 @@ static void drain(struct server *s, unsigned drain_s) {
     api_set_draining(s->api);
     acceptor_stop(s->acceptor);
     listeners_close(&s->listeners);
+    relay_drain(s->relay);
     http_drain(s->http);
     uint64_t end = clock_ns() + (uint64_t)drain_s * CLOCK_S;
     while (http_requests(s->http) && clock_ns() < end) {
@@ -123,6 +152,7 @@ int serve(const struct serve_options *o, struct err *e) {
         drain(&s, o->drain_s);
     }
     http_close(s.http);
+    relay_close(s.relay);
     api_free(s.api);
     eng_close(s.eng);
     listeners_close(&s.listeners);

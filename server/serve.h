@@ -10,11 +10,15 @@
 
 #include "api/api.h"
 #include "server/http/http.h"
+#include "server/relay/tls.h"
 
 struct serve_options {
     const char *const *listen; /* (n_listen) ADDR:PORT; none: 127.0.0.1:8080. Not read when systemd
                                   hands sockets over */
     int n_listen;
+    const char *const *listen_tls; /* (n_listen_tls) the same, with TLS */
+    int n_listen_tls;
+    struct tls_options tls; /* its files; no certificate: no TLS */
     struct eng_options engine;
     struct api_options api;
     struct http_options http;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "server/http/framing.h"
+
 #define REFUSE(code, detail) ((struct gate_verdict){code, detail})
 #define COME_IN              ((struct gate_verdict){PROBLEM_NONE, NULL})
 
@@ -45,6 +47,13 @@ static int gate_count(const struct gate_request *q, const char *name,
 
 static int value_is(const struct gate_header *h, const char *text) {
     return h->value_len == strlen(text) && strncasecmp(h->value, text, h->value_len) == 0;
+}
+
+/* What the relay found before libmicrohttpd could read it. */
+static struct gate_verdict check_relayed(const struct gate_request *q) {
+    const struct gate_header *h = NULL;
+    if (!gate_count(q, FRAMING_HEADER, &h)) return COME_IN;
+    return REFUSE(PROBLEM_HEADER_GATE, framing_reason(h->value, h->value_len));
 }
 
 /* ---- the request line ---- */
@@ -169,10 +178,11 @@ static struct gate_verdict check_identity(const struct gate_request *q) {
 }
 
 struct gate_verdict gate_check(const struct gate_request *q) {
-    struct gate_verdict v = check_line(q);
-    if (v.code) return v;
     if (q->n_headers > GATE_HEADERS_MAX)
         return REFUSE(PROBLEM_HEADERS_TOO_LARGE, "a request may have at most 64 headers");
+    struct gate_verdict v = check_relayed(q);
+    if (!v.code) v = check_line(q);
+    if (v.code) return v;
     for (size_t i = 0; i < q->n_headers; i++) {
         const struct gate_header *h = &q->headers[i];
         if (!is_token(h->name, h->name_len))

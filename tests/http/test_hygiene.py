@@ -44,6 +44,24 @@ def test_framing(s):
     refused(s, head("POST /livez HTTP/1.0", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400, "header_gate")
 
 
+def test_what_two_readers_read_in_two_ways(s):
+    """libmicrohttpd 0.9.75 takes all of these; the relay does not let them in."""
+    post = "POST /v1/pixels HTTP/1.1"
+    refused(s, head(post, "Content-Length:", " 60"), 400, "header_gate")
+    refused(s, head(post, "X: one", " two"), 400, "header_gate")
+    refused(s, head(post, "Content-Length: 0\0 75"), 400, "header_gate")
+    refused(s, head(post, "Transfer-Encoding: chunked\0x") + b"0\r\n\r\n", 400, "header_gate")
+    refused(s, head(post, ": a"), 400, "header_gate")
+    refused(s, b"GET /livez HTTP/1.1\nHost: localhost\n\n", 400, "header_gate")
+    refused(s, b"GET /livez HTTP/1.1\r\nHost: localhost\nX: a\r\n\r\n", 400, "header_gate")
+    refused(s, b"GET /livez x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "header_gate")
+    chunked = head(post, "Content-Type: application/json", "Transfer-Encoding: chunked")
+    for bad in (b"2;\nxx{}\r\n0\r\n\r\n", b"2\n{}\n0\n\n", b"2\r\n{}xx0\r\n\r\n", b"ffffffffffffffff\r\n"):
+        refused(s, chunked + bad, 400)
+    got, closed = s.raw(chunked + b"2;a=b\r\n{}\r\n0\r\nA: b\r\n\r\n" + head(), 2)
+    assert b"missing_picture" in got and b"alive" in got and not closed
+
+
 def test_names_and_lines(s):
     refused(s, head("GET /livez HTTP/1.1", "X A: 1"), 400, "header_gate")
     refused(s, head("GET /livez HTTP/1.1", "X-\x01: 1"), 400, "header_gate")

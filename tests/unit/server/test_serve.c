@@ -18,7 +18,7 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
-#include "server/http/accept.h"
+#include "server/accept.h"
 #include "tests/check.h"
 #include "tests/unit/server/fake_api.h"
 #include "tests/unit/server/http/http_rig.h"

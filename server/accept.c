@@ -3,7 +3,7 @@
  * libmicrohttpd could accept by itself. Ours answers 503 when there are too many connections,
  * listens on several addresses, and stops without a race with libmicrohttpd's thread.
  */
-#include "server/http/accept.h"
+#include "server/accept.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,7 +24,8 @@
 enum { BACKLOG = 511, BURST = 64, PAUSE_MS = 100, PORT_MAX = 65535 };
 
 struct acceptor {
-    struct http *http;
+    struct relay *relay;
+    const struct listeners *listeners;
     struct pollfd polls[LISTENERS_MAX + 1]; /* the last: stop */
     int n;
     pthread_t thread;
@@ -107,8 +108,8 @@ void listeners_url(const struct listeners *l, int i, char *out, size_t size) {
                     NI_NUMERICHOST | NI_NUMERICSERV))
         snprintf(out, size, "(a socket)");
     else
-        snprintf(out, size, at.ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", host,
-                 port);
+        snprintf(out, size, at.ss_family == AF_INET6 ? "http%s://[%s]:%s" : "http%s://%s:%s",
+                 l->is_tls[i] ? "s" : "", host, port);
 }
 
 void listeners_close(struct listeners *l) {
@@ -120,8 +121,9 @@ void listeners_close(struct listeners *l) {
 /* ---- accepting ---- */
 
 /* 0; -1: the process or the machine has no descriptor left, so wait a little. */
-static int accept_some(struct acceptor *a, int listener) {
-    for (int i = 0; i < BURST; i++) {
+static int accept_some(struct acceptor *a, int i) {
+    int listener = a->listeners->fd[i];
+    for (int k = 0; k < BURST; k++) {
         struct sockaddr_storage from = {0};
         socklen_t len = sizeof(from);
         int fd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -133,7 +135,7 @@ static int accept_some(struct acceptor *a, int listener) {
         if (fd < 0) continue; /* that client is gone already */
         int one = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        http_add(a->http, fd, (struct sockaddr *)&from, len);
+        relay_add(a->relay, fd, (struct sockaddr *)&from, len, a->listeners->is_tls[i]);
     }
     return 0;
 }
@@ -145,15 +147,16 @@ static void *accept_run(void *ud) {
         if (a->polls[a->n].revents) return NULL;
         int is_short = 0;
         for (int i = 0; i < a->n; i++) {
-            if (a->polls[i].revents) is_short |= accept_some(a, a->polls[i].fd);
+            if (a->polls[i].revents) is_short |= accept_some(a, i);
         }
         if (is_short && poll(&a->polls[a->n], 1, PAUSE_MS) > 0) return NULL;
     }
 }
 
-struct acceptor *acceptor_start(const struct listeners *l, struct http *h) {
+struct acceptor *acceptor_start(const struct listeners *l, struct relay *r) {
     struct acceptor *a = mem_must(sizeof(*a));
-    a->http = h;
+    a->relay = r;
+    a->listeners = l;
     a->n = l->n;
     for (int i = 0; i < l->n; i++)
         a->polls[i] = (struct pollfd){.fd = l->fd[i], .events = POLLIN};

@@ -1,5 +1,5 @@
 /* test_accept.c - addresses, inherited sockets, and the thread that accepts. */
-#include "server/http/accept.h"
+#include "server/accept.h"
 
 #include <netdb.h>
 #include <stdio.h>
@@ -102,13 +102,16 @@ TEST(accept_from_all_until_it_is_stopped) {
         .limits = {UINT64_MAX / 4, UINT64_MAX / 4, UINT64_MAX / 4, UINT64_MAX / 4}};
     struct api *api;
     struct http *http;
+    struct relay *relay;
+    struct relay_options how = {.connections = 8, .shake_ns = UINT64_MAX / 4};
     char text[RIG_TEXT];
     log_set_level(LOG_LEVEL_ERROR);
     for (int i = 0; i < 3; i++)
         CHECK_EQ(listeners_bind(&l, "127.0.0.1:0", NULL), 0);
     CHECK_EQ(api_new(NULL, NULL, &api, NULL), 0);
     CHECK_EQ(http_open(&opt, api, &http, NULL), 0);
-    struct acceptor *a = acceptor_start(&l, http);
+    CHECK_EQ(relay_open(&how, http, &relay, NULL), 0);
+    struct acceptor *a = acceptor_start(&l, relay);
     for (int i = 0; i < 6; i++) {
         int fd = rig_connect(port_of(&l, i % 3));
         rig_ask(fd, RIG_GET("/reply"), "hello", text);
@@ -121,12 +124,13 @@ TEST(accept_from_all_until_it_is_stopped) {
     int fd = rig_connect(port_of(&l, 0)); /* the kernel's queue */
     rig_send(fd, RIG_GET("/reply"));
     CHECK_EQ(fake_server_stats(api).connections_total, accepted);
-    a = acceptor_start(&l, http);
+    a = acceptor_start(&l, relay);
     rig_read(fd, "hello", text);
     CHECK_HAS(text, "hello");
     acceptor_stop(a);
     close(fd);
     http_close(http);
+    relay_close(relay);
     api_free(api);
     listeners_close(&l);
 }
