@@ -9,7 +9,7 @@
  *
  * One libmicrohttpd loop without a listening socket (http.c), workers that step the API's calls
  * (req.h), and a watcher that looks after clients which leave or are slow (watch.h). Only http.c,
- * intake.c, answer.c and form.c know libmicrohttpd. Thread: main's; http_add: the acceptor's.
+ * intake.c and answer.c know libmicrohttpd. Thread: main's; http_add: the acceptor's.
  */
 #ifndef SERVER_HTTP_HTTP_H
 #define SERVER_HTTP_HTTP_H

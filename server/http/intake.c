@@ -101,6 +101,17 @@ static void refuse_later(struct req *r, enum problem_code code, const char *deta
     watch_enter(r->conn, WATCH_DISCARD, r);
 }
 
+static void expect_form(struct req *r, size_t max) {
+    int rc = form_new(r->input.content_type, max, &r->form);
+    if (rc == 0) return;
+    if (rc == E_NOMEM)
+        refuse_later(r, PROBLEM_NO_MEMORY, NULL);
+    else
+        refuse_later(r, PROBLEM_BAD_MULTIPART, form_why(r->form));
+    form_free(r->form);
+    r->form = NULL;
+}
+
 /* The route says how much body there may be; `length` < 0: not known. */
 static void expect_body(struct req *r, long long length) {
     size_t max = api_route_body_max(r->desk->api, r->route);
@@ -112,10 +123,7 @@ static void expect_body(struct req *r, long long length) {
     } else if (reserve(r, length < 0 ? max : (size_t)length)) {
         refuse_later(r, PROBLEM_NO_MEMORY, "too many bodies are being received; come back later");
     } else if (is_multipart(r->input.content_type)) {
-        r->form = form_new(r->mhd, max);
-        if (!r->form)
-            refuse_later(r, PROBLEM_BAD_MULTIPART,
-                         "the multipart boundary is missing or too short");
+        expect_form(r, max);
     } else {
         buf_init(&r->body, max);
     }
@@ -166,14 +174,6 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
 
 /* ---- the body ---- */
 
-static const char *why_not_taken(const struct req *r, int rc) {
-    _Static_assert(FORM_PARTS_MAX == 32, "the text below says so");
-    if (rc == E_UNSUPPORTED) return "parts are taken without Content-Transfer-Encoding";
-    return rc == E_TOO_BIG && r->form
-               ? "the form has over 32 parts, or more bytes than are taken here"
-               : NULL;
-}
-
 enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
     watch_bytes(r->conn, n);
     r->body_bytes += n;
@@ -185,7 +185,7 @@ enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
                      : rc == E_NOMEM       ? PROBLEM_NO_MEMORY
                      : rc == E_UNSUPPORTED ? PROBLEM_UNSUPPORTED_MEDIA_TYPE
                                            : PROBLEM_BAD_MULTIPART,
-                     why_not_taken(r, rc));
+                     r->form ? form_why(r->form) : NULL);
         buf_clear(&r->body);
         form_free(r->form);
         r->form = NULL;
@@ -198,7 +198,7 @@ static void wake(void *ud) { req_signal(ud); }
 
 enum MHD_Result intake_end(struct req *r) {
     if (!r->problem_code && r->form && form_end(r->form, &r->input.form, &r->input.n_form))
-        refuse_later(r, PROBLEM_BAD_MULTIPART, NULL);
+        refuse_later(r, PROBLEM_BAD_MULTIPART, form_why(r->form));
     if (r->problem_code) return answer_problem(r, r->problem_code, r->problem_detail, 1);
     if (!r->form) {
         r->input.body = r->body.p;
