@@ -67,9 +67,9 @@ def shapes():
     yield "an url", ASK, *js(image="http://127.0.0.1/a.png"), 400, "unsupported_url", "never"
     yield "bad base64", ASK, *js(image="data:image/png;base64,@@@@"), 400, "invalid_parameter", "base64"
     yield "image is a number", ASK, *js(image=7), 400, "invalid_parameter", "image"
-    yield "a form cut short", ASK, *form(PART, end=False), 400, "bad_multipart", ""
+    yield "a form cut short", ASK, *form(PART, end=False), 400, "bad_multipart", "cut short"
     yield "a form without boundary", ASK, form(PART)[0], {"Content-Type": "multipart/form-data"}, 400, "bad_multipart", "boundary"
-    yield "a form of another boundary", ASK, form(PART)[0], {"Content-Type": "multipart/form-data; boundary=other"}, 400, "bad_multipart", ""
+    yield "a form of another boundary", ASK, form(PART)[0], {"Content-Type": "multipart/form-data; boundary=other"}, 400, "bad_multipart", "is not in the body"
     yield "40 parts", ASK, *form(*[("width", "1")] * 40), 413, "body_too_large", ""
     yield "compressed", ASK, GOOD, {**PNG, "Content-Encoding": "gzip"}, 415, "unsupported_media_type", "Content-Encoding"
     for text in (b"{", b"", b"[1]", b'{"image":1}x', b'{"width":1,"width":2}', b'{"a":NaN}', b"\xff\xfe",
@@ -119,7 +119,7 @@ def other_calls():
     yield "not acceptable", "/v1/pixels?points=[[0,0]]", GOOD, {**PNG, "Accept": "image/png"}, 406, "not_acceptable", ""
 
 
-TAGS = ("[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>", "<s>", "</s>", "[refer]", "[segmentation]", "[vqa]")
+TAGS = ("[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>", "[refer]", "[segmentation]", "[vqa]")
 
 
 def words():
@@ -221,16 +221,16 @@ def chats():
     yield "model", path, *say(hi, model="gpt-4o"), 404, "model_not_found", "lammd"
     yield "accept", path, say(hi)[0], {**JSON, "Accept": "image/png"}, 406, "not_acceptable", ""
     yield "type", path, b"hi", {"Content-Type": "text/plain"}, 415, "unsupported_media_type", "application/json"
-    for tag in ("[INST]", "[/INST]", "<Img>", "</s>"):
+    for tag in ("[INST]", "[/INST]", "<Img>"):
         yield tag, path, *say({"role": "user", "content": f"a {tag} b"}), 400, "invalid_parameter", tag
-    for messages, word in (([], "at least one"), ([{"role": "user", "content": ""}], "is empty"), ([hi, hi], "take turns"),
+    for messages, word in (([], "at least one"), ([{"role": "user", "content": ""}], "is empty"),
                            ([{"role": "user", "content": "a\x07"}], "control character"),
                            ([{"role": "user", "content": "x" * 20001}], "at most 20000 characters"),
                            ([{"role": "tool", "content": "x"}], "system, user or assistant"),
                            ([hi, {"role": "assistant", "content": "a"}], "end with the user's")):
         yield f"{messages}"[:40], path, *say(*messages), 400, "invalid_parameter", word
     yield "too long", path, *say({"role": "user", "content": "word " * 3000}), 422, "too_much_work", ""
-    for fields, code in (({"n": 2}, "invalid_parameter"), ({"tools": []}, "unknown_parameter"), ({"stop": ""}, "invalid_parameter"),
+    for fields, code in (({"n": 2}, "invalid_parameter"), ({"tools": [{}]}, "invalid_parameter"), ({"colour": 1}, "unknown_parameter"), ({"stop": ""}, "invalid_parameter"),
                          ({"max_tokens": 0}, "invalid_parameter"), ({"logit_bias": {"1": 1}}, "invalid_parameter")):
         yield f"{fields}", path, *say(hi, **fields), 400, code, next(iter(fields))
     yield "empty", path, b"", JSON, 400, "invalid_json", ""
