@@ -110,8 +110,11 @@ static const struct config_row rows[] = {
     LIST("listen", CMD_SERVE, listen, "ADDR:PORT",
          "Address and port. Port 0 takes a free one. May be repeated. Default: 127.0.0.1:8080."),
     LIST("allow-host", CMD_SERVE, hosts, "NAME",
-         "Accept requests whose Host header is NAME. localhost and IP addresses are always "
-         "accepted. May be repeated."),
+         "Accept requests whose Host header is NAME, or any name if it is *. localhost and IP "
+         "addresses are always accepted. May be repeated."),
+    LIST("allow-origin", CMD_SERVE, origins, "URL",
+         "Accept requests from pages of URL, such as https://see.example. Pages that this server "
+         "sent are always accepted, unless a proxy changes the Host header. May be repeated."),
     FLAG("verbose", CMD_SERVE, is_verbose,
          "Log every request, also those outside /v1, and what the HTTP library says."),
 

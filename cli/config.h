@@ -47,7 +47,7 @@ struct config {
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
     /* serve: where and for whom */
-    struct config_list listen, hosts;
+    struct config_list listen, hosts, origins;
     int64_t connections, workers;
     /* serve: bytes */
     int64_t json_mib, picture_mib, megapixels, bodies_mib, stored_images, image_ttl_s;

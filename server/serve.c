@@ -42,7 +42,8 @@ static int open_listeners(struct server *s, const struct serve_options *o, struc
 }
 
 static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
-    int rc = open_listeners(s, o, e);
+    int rc = http_check(&o->http, e);
+    if (!rc) rc = open_listeners(s, o, e);
     if (rc) return rc;
     uint64_t start = clock_ns();
     rc = eng_open(&o->engine, &s->eng, e);

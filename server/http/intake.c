@@ -18,7 +18,7 @@
 #include "server/http/gate.h"
 #include "server/http/loop.h"
 
-enum { DISCARD_MAX = 256 << 20 }; /* bytes of a refused body */
+enum { DISCARD_MAX = 256 << 20 }; /* bytes of a body that is refused, or not wanted */
 
 /* ---- the headers ---- */
 
@@ -72,8 +72,7 @@ static struct gate_verdict pass_gate(struct req *r, const char *method, const ch
                              .target = r->raw_target,
                              .headers = headers.at,
                              .n_headers = headers.n,
-                             .hosts = h->opt.hosts,
-                             .n_hosts = h->opt.n_hosts};
+                             .rules = h->opt.rules};
     return gate_check(&q);
 }
 
@@ -115,10 +114,8 @@ static void expect_form(struct req *r, size_t max) {
 /* The route says how much body there may be; `length` < 0: not known. */
 static void expect_body(struct req *r, long long length) {
     size_t max = api_route_body_max(r->desk->api, r->route);
-    if (length == 0 && max == 0) return;
-    if (max == 0) {
-        refuse_later(r, PROBLEM_BODY_TOO_LARGE, "this call takes no body");
-    } else if (length > (long long)max) {
+    if (max == 0) return; /* what comes all the same is thrown away */
+    if (length > (long long)max) {
         refuse_later(r, PROBLEM_BODY_TOO_LARGE, NULL);
     } else if (reserve(r, length < 0 ? max : (size_t)length)) {
         refuse_later(r, PROBLEM_NO_MEMORY, "too many bodies are being received; come back later");
@@ -177,7 +174,8 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
 enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
     watch_bytes(r->conn, n);
     r->body_bytes += n;
-    if (!r->problem_code) {
+    int is_wanted = r->route && api_route_body_max(r->desk->api, r->route) > 0;
+    if (!r->problem_code && is_wanted) {
         int rc = r->form ? form_feed(r->form, bytes, n) : buf_add(&r->body, bytes, n);
         if (rc == 0) return MHD_YES;
         refuse_later(r,

@@ -3,10 +3,9 @@
 The forms themselves are in tests/unit/server/http/test_multipart.c; here they go over a socket.
 """
 import io
-import json
 
 import photos
-from lamm import JSON, PNG, Server, Skip
+from lamm import PNG, Server, Skip, multipart
 
 BODY = photos.png()
 ASK = "/v1/reconstruct"
@@ -47,6 +46,17 @@ def test_forms(s):
         reply = s.ask("POST", ASK, body, {"Content-Type": kind})
         assert reply.status == 200, f"{client}: {reply.body}"
         assert reply.body == want, client
+
+
+def test_a_file_as_a_field(s):
+    """curl -F 'sentence=<file': the line break at the file's end is not the sentence's."""
+    want = s.ask("POST", "/v1/refer?sentence=the+red+thing", BODY, PNG).json()
+    for text in ("the red thing\n", "the red thing\r\n"):
+        body, headers = multipart(("image", BODY), ("sentence", text))
+        got = s.ask("POST", "/v1/refer", body, headers).json()
+        assert got["sentence"] == "the red thing" and got["box"] == want["box"]
+    body, headers = multipart(("image", BODY), ("width", "4\n"), ("height", "3\n"))
+    assert s.ask("POST", ASK, body, headers).body == whole(s)
 
 
 def test_python_clients(s):
