@@ -45,14 +45,15 @@ static int read_request(struct api_call *c, const struct endpoint *e) {
     return rc;
 }
 
-/* All that comes before the engine's answer. 0, or -1 with the problem. */
+/* All that comes before the engine's answer. 0; 1: the answer is known; or -1 with the problem. */
 static int endpoint_begin(struct api_call *c, const struct endpoint *e) {
     if (e->state_size && !(c->state = mem_try(e->state_size)))
         return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     c->state_clear = e->clear;
     if (e->enter && e->enter(c)) return -1;
     if (e->media && endpoint_pick(c, e->media)) return -1;
-    if (e->wants && read_request(c, e)) return -1;
+    int rc = e->wants ? read_request(c, e) : 0;
+    if (rc) return rc;
     c->wakes_each_pass = c->stream.is_wanted;
     return e->ask ? e->ask(c) : 0;
 }
@@ -64,7 +65,8 @@ static int endpoint_give_up(struct api_call *c, const struct endpoint *e) {
 static int go_on(struct api_call *c, const struct endpoint *e) {
     if (!c->is_begun) {
         c->is_begun = 1;
-        if (endpoint_begin(c, e)) return endpoint_give_up(c, e);
+        int rc = endpoint_begin(c, e);
+        if (rc) return rc > 0 ? e->answer(c) : endpoint_give_up(c, e);
         if (c->stream.is_wanted) {
             if (e->first) e->first(c);
             return stream_begin(c, e->next);

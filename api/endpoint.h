@@ -11,8 +11,8 @@
  *     or a stream of events                   first, next     (API_STREAM)
  *
  * The first fault ends the call; what stands above wins over what stands below. Whatever a row
- * leaves out is left out. `read` to `outcome` return -1 with the problem filled. Thread: as in
- * api.h.
+ * leaves out is left out. `read` to `outcome` return -1 with the problem filled. `read` may return
+ * 1: the answer is known, so pictures and questions are left out. Thread: as in api.h.
  */
 #ifndef API_ENDPOINT_H
 #define API_ENDPOINT_H

@@ -117,8 +117,11 @@ static const struct config_row rows[] = {
     TEXT("tls-client-ca", CMD_SERVE, tls_client_ca, "FILE",
          "Take only clients that show a certificate signed by one of these, as PEM."),
     LIST("allow-host", CMD_SERVE, hosts, "NAME",
-         "Accept requests whose Host header is NAME. localhost and IP addresses are always "
-         "accepted. May be repeated."),
+         "Accept requests whose Host header is NAME, or any name if it is *. localhost and IP "
+         "addresses are always accepted. May be repeated."),
+    LIST("allow-origin", CMD_SERVE, origins, "URL",
+         "Accept requests from pages of URL, such as https://see.example. Pages that this server "
+         "sent are always accepted, unless a proxy changes the Host header. May be repeated."),
     FLAG("verbose", CMD_SERVE, is_verbose,
          "Log every request, also those outside /v1, and what the HTTP library says."),
 

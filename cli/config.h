@@ -47,7 +47,7 @@ struct config {
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
     /* serve: where and for whom */
-    struct config_list listen, listen_tls, hosts;
+    struct config_list listen, listen_tls, hosts, origins;
     const char *tls_cert, *tls_key, *tls_client_ca;
     int64_t connections, workers;
     /* serve: bytes */

@@ -12,8 +12,10 @@ static struct http_options http_options(const struct config *cfg) {
                                             .body_ns = (uint64_t)cfg->body_s * CLOCK_S,
                                             .request_ns = (uint64_t)cfg->request_s * CLOCK_S,
                                             .idle_ns = (uint64_t)cfg->idle_s * CLOCK_S},
-                                 .hosts = cfg->hosts.at,
-                                 .n_hosts = (size_t)cfg->hosts.n,
+                                 .rules = {.hosts = cfg->hosts.at,
+                                           .n_hosts = (size_t)cfg->hosts.n,
+                                           .origins = cfg->origins.at,
+                                           .n_origins = (size_t)cfg->origins.n},
                                  .is_verbose = (int)cfg->is_verbose};
 }
 

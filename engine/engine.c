@@ -251,6 +251,8 @@ int eng_check_text(const char *text, int in_chat, const char *what, struct err *
     return in_chat ? prompt_check_turn(text, what, e) : prompt_check(text, what, e);
 }
 
+void eng_blank_tags(char *text) { prompt_blank_tags(text); }
+
 int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
                     struct err *err) {
     return picture_new(&e->unit[0]->picture_sizes, rgb, w, h, out, err);

@@ -98,6 +98,9 @@ const char *eng_piece(const struct eng *e, int32_t token);
  * In a chat line breaks, tabs and the tag of a task are legal. E_INVALID; E_TOO_BIG: outside a chat
  * a text has 4,000 bytes at most. */
 int eng_check_text(const char *text, int in_chat, const char *what, struct err *e);
+/* In place: the first and the last byte of each tag that eng_check_text refuses in a chat become
+ * blanks. For what the model said, which may come back as a part of a chat. */
+void eng_blank_tags(char *text);
 
 /* ---- pictures ---- */
 enum { ENG_PICTURE_SIDE_MAX = 32768, ENG_PICTURE_PIXELS_MAX = 64 * 1000 * 1000 };
@@ -145,7 +148,7 @@ enum {
     ENG_CHOICES_MAX = 64,
     ENG_TOKENS_MAX = 1024, /* of an answer in text */
     ENG_VALUES = 4,        /* most numbers of an answer */
-    ENG_TOP = 5            /* likeliest tokens reported with each generated one */
+    ENG_TOP = 20           /* likeliest tokens reported with each generated one */
 };
 /* Frames in the prompt of a game. */
 enum { ENG_DRIVE_FRAMES = 2, ENG_SHOOT_FRAMES = 4 };
@@ -161,6 +164,7 @@ struct eng_turn {
 /* How text is generated. */
 struct eng_generate {
     uint32_t max_tokens; /* 1 .. ENG_TOKENS_MAX; 0: 64 */
+    int may_be_shorter;  /* where the model has not so many positions left, but at least one */
     float temperature;   /* 0: greedy, the likeliest token, always */
     float top_p;         /* 0 < top_p <= 1; 0: 1. Samples among the likeliest tokens that have it
                             together, at that temperature */

@@ -61,7 +61,8 @@ static int open_relay(struct server *s, const struct serve_options *o, struct er
 }
 
 static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
-    int rc = open_listeners(s, o, e);
+    int rc = http_check(&o->http, e);
+    if (!rc) rc = open_listeners(s, o, e);
     if (rc) return rc;
     uint64_t start = clock_ns();
     rc = eng_open(&o->engine, &s->eng, e);

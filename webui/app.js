@@ -30,7 +30,7 @@ async function take(blob, name) {
 }
 
 function showCurl() {
-  $('curl').textContent = tabs[shownTab()].curl(location.origin);
+  $('curl').textContent = tabs[shownTab()].curl(new URL('.', location.href).href.slice(0, -1));
 }
 
 // ---- the ways in ----
@@ -63,7 +63,7 @@ addEventListener('paste', (e) => take(e.clipboardData.files[0], 'pasted'));
 // ---- start ----
 
 async function greet() {
-  const reply = await fetch('/v1/models');
+  const reply = await fetch('v1/models');
   const [model] = (await reply.json()).data;
   const millions = (model.parameters / 1e6).toFixed(model.parameters < 1e7 ? 1 : 0);
   $('model').textContent = `${model.id} · ${millions} M parameters · ${model.backend}`;

@@ -16,10 +16,10 @@ let running = null;             // AbortController
 
 export const ask = {
   // By a pipe: a photo is longer than an argument may be.
-  curl(origin) {
+  curl(base) {
     return `printf '{"messages": [{"role": "user", "content": [{"type": "text", "text": "What colour is the thing?"},\n` +
       `  {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,%s"}}]}]}' "$(base64 -w0 photo.jpg)" |\n` +
-      `curl ${origin}/v1/chat/completions -H 'Content-Type: application/json' -d @-`;
+      `curl ${base}/v1/chat/completions -H 'Content-Type: application/json' -d @-`;
   },
   take(next) {
     picture = next;
@@ -68,7 +68,7 @@ async function send(question) {
   try {
     url ??= await dataUrl(picture.blob);
     const body = JSON.stringify({model: 'lammd', messages: messages(question), stream: true, max_tokens: MAX_TOKENS});
-    const reply = await post('/v1/chat/completions', body, {headers: {'Content-Type': 'application/json'}, signal: mine.signal});
+    const reply = await post('v1/chat/completions', body, {headers: {'Content-Type': 'application/json'}, signal: mine.signal});
     for await (const piece of pieces(reply.body)) {
       if (mine !== running) return;
       answer += piece;

@@ -18,10 +18,10 @@ let mask = null;    // {w, h, p: probability of each place, box, sure, ms, sente
 let own = null;     // the box that a person draws
 
 export const cut = {
-  curl(origin) {
+  curl(base) {
     const sentence = ($('cut-phrase').value.trim() || 'the red thing').replaceAll("'", "'\\''");
     const where = boxFields().map(([name, value]) => ` -F ${name}=${value}`).join('');
-    return `curl -F image=@photo.jpg -F 'sentence=${sentence}'${where} ${origin}/v1/segment -o mask.png`;
+    return `curl -F image=@photo.jpg -F 'sentence=${sentence}'${where} ${base}/v1/segment -o mask.png`;
   },
   take(next) {
     running?.abort();
@@ -55,7 +55,7 @@ async function run() {
   const began = performance.now();
   let why = null; // there is no answer
   try {
-    const reply = await post('/v1/segment', request(sentence), {headers: {Accept: 'application/json'}, signal: mine.signal});
+    const reply = await post('v1/segment', request(sentence), {headers: {Accept: 'application/json'}, signal: mine.signal});
     const next = await readMask((await reply.json()).masks[0], performance.now() - began);
     if (mine === running) mask = next;
   } catch (e) {

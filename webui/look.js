@@ -20,9 +20,9 @@ let pointed = null;   // [x, y] of the pixel in the readout
 let frameAsked = false;
 
 export const look = {
-  curl(origin) {
+  curl(base) {
     const q = parameters().toString().replace(/&?estimate=mode/, '');
-    const url = `${origin}/v1/reconstruct${q ? '?' + q : ''}`;
+    const url = `${base}/v1/reconstruct${q ? '?' + q : ''}`;
     return `curl -F image=@photo.jpg ${q ? `'${url}'` : url} -o seen.png`;
   },
   take(picture) {
@@ -64,7 +64,7 @@ async function run() {
   $('progress').value = 0;
   const began = performance.now();
   try {
-    const reply = await post(`/v1/reconstruct?${query}`, photo.blob, {
+    const reply = await post(`v1/reconstruct?${query}`, photo.blob, {
       headers: {'Content-Type': photo.blob.type || 'application/octet-stream', Accept: 'text/event-stream'},
       signal: mine.signal,
     });

@@ -25,9 +25,9 @@ let latencies = [];    // ms from frame to action, as the page sees it
 let serverMs = NaN;
 
 export const play = {
-  curl(origin) {
-    return `curl ${origin}/v1/act/sessions -H 'Content-Type: application/json' -d '{"game": "car_racing"}'\n` +
-      `curl ${origin}/v1/act/sessions/ID -H 'Content-Type: image/png' --data-binary @frame.png`;
+  curl(base) {
+    return `curl ${base}/v1/act/sessions -H 'Content-Type: application/json' -d '{"game": "car_racing"}'\n` +
+      `curl ${base}/v1/act/sessions/ID -H 'Content-Type: image/png' --data-binary @frame.png`;
   },
   shown() {
     draw();
@@ -67,8 +67,8 @@ async function start() {
   let session = null;
   try {
     const body = JSON.stringify({game: 'car_racing'});
-    const reply = await post('/v1/act/sessions', body, {headers: {'Content-Type': 'application/json'}, signal: mine.signal});
-    session = `/v1/act/sessions/${(await reply.json()).id}`;
+    const reply = await post('v1/act/sessions', body, {headers: {'Content-Type': 'application/json'}, signal: mine.signal});
+    session = `v1/act/sessions/${(await reply.json()).id}`;
     await drive(session, mine.signal);
   } catch (e) {
     if (!mine.signal.aborted) {

@@ -11,6 +11,9 @@
 struct game_kept {
     struct shelf_item at; /* held while it is entered */
     struct session session;
+    uint8_t *answer; /* to the step `sequence`; NULL: to none */
+    size_t answer_len;
+    uint64_t sequence;
 };
 
 struct sessions {
@@ -19,6 +22,7 @@ struct sessions {
 
 static void game_drop(void *item) {
     struct session *it = &((struct game_kept *)item)->session;
+    mem_free(((struct game_kept *)item)->answer);
     for (uint32_t i = 0; i < it->n_frames; i++)
         eng_picture_put(it->frames[i]);
 }
@@ -85,6 +89,36 @@ void sessions_see(struct sessions *s, const char *id, struct eng_picture *frame)
     }
     if (it) it->frames[it->n_frames++] = eng_picture_get(frame);
     shelf_unlock(s->shelf);
+}
+
+int sessions_keep(struct sessions *s, const char *id, uint64_t sequence, const void *answer,
+                  size_t len) {
+    uint8_t *copy = mem_try(len + 1);
+    if (!copy) return E_NOMEM;
+    memcpy(copy, answer, len);
+    shelf_lock(s->shelf);
+    struct game_kept *it = shelf_find(s->shelf, id);
+    uint8_t *old = it ? it->answer : copy;
+    if (it) {
+        it->answer = copy;
+        it->answer_len = len;
+        it->sequence = sequence;
+    }
+    shelf_unlock(s->shelf);
+    mem_free(old);
+    return 0;
+}
+
+enum sessions_step sessions_again(struct sessions *s, const char *id, uint64_t sequence,
+                                  struct buf *out) {
+    shelf_lock(s->shelf);
+    const struct game_kept *it = shelf_find(s->shelf, id);
+    enum sessions_step step = !it || !it->answer || sequence > it->sequence ? SESSIONS_NEW
+                              : sequence == it->sequence                    ? SESSIONS_AGAIN
+                                                                            : SESSIONS_OLD;
+    if (step == SESSIONS_AGAIN) buf_add(out, it->answer, it->answer_len);
+    shelf_unlock(s->shelf);
+    return step;
 }
 
 int sessions_forget(struct sessions *s, const char *id) {

@@ -5,12 +5,15 @@
  * a session, because frames have an order: entering one that is entered already is refused. A
  * session that was idle for ttl seconds is forgotten, one that is entered is not. A step that is on
  * its way holds no pointer into the store: it comes back by id, and finds its session gone or not.
- * Thread: any.
+ *
+ * A client that lost an answer sends the step again. So the last answer to a step with a sequence
+ * number is kept. Thread: any.
  */
 #ifndef API_STORE_SESSIONS_H
 #define API_STORE_SESSIONS_H
 
 #include "engine/engine.h"
+#include "kernels/base/buf.h"
 
 enum { SESSION_ID_BYTES = 16, SESSION_FRAMES_MAX = ENG_SHOOT_FRAMES - 1 };
 
@@ -34,6 +37,14 @@ int sessions_enter(struct sessions *s, const char *id, struct session *out);
 void sessions_leave(struct sessions *s, const char *id);
 /* `frame` was played: it is the newest now. The store takes a reference of its own. */
 void sessions_see(struct sessions *s, const char *id, struct eng_picture *frame);
+/* Keep a copy of the answer to this step, instead of the last one. 0 also when the session is gone;
+ * E_NOMEM. */
+int sessions_keep(struct sessions *s, const char *id, uint64_t sequence, const void *answer,
+                  size_t len);
+enum sessions_step { SESSIONS_NEW, SESSIONS_AGAIN, SESSIONS_OLD };
+/* AGAIN: it is the step whose answer is kept, which is added to `out`. OLD: it came before that. */
+enum sessions_step sessions_again(struct sessions *s, const char *id, uint64_t sequence,
+                                  struct buf *out);
 int sessions_forget(struct sessions *s, const char *id); /* 0, E_NOT_FOUND */
 int sessions_count(struct sessions *s);
 

@@ -1,5 +1,5 @@
-/* chat.h - what the two halves of POST /v1/chat/completions share: chat_read.c understands the
- * request, chat.c answers it. Thread: as in api.h.
+/* chat.h - what the files of POST /v1/chat/completions share: chat_read.c understands the request,
+ * chat_turns.c its messages, chat.c answers. Thread: as in api.h.
  */
 #ifndef API_TASK_CHAT_H
 #define API_TASK_CHAT_H
@@ -22,5 +22,7 @@ extern const struct input_wants chat_wants;
 /* An open body -> turns, speech, and the pictures of `in`, not decoded yet. `model`: our model's
  * name. 0, or -1 with the problem. */
 int chat_read(struct input *in, const char *model, struct chat *q);
+/* The part of it that is about messages. */
+int chat_turns(struct input *in, struct chat *q);
 
 #endif

@@ -2,10 +2,14 @@
  *
  * A session keeps the frames before the one that comes (api/store/sessions.h); the engine caches
  * their features by what they show. Until enough were seen, the oldest is repeated. A frame counts
- * as seen when its step was answered with an action.
+ * as seen when its step was answered with an action. A step may have a sequence number: the same one
+ * again gets the same answer again, and nothing counts twice. So a client may send a step again when
+ * it lost the answer.
  * Thread: any worker.
  */
 #include "api/task/act.h"
+
+#include <stdio.h>
 
 /* ---- POST /v1/act/sessions ---- */
 
@@ -45,7 +49,10 @@ struct step {
     struct sessions *sessions;
     struct session session; /* a copy; its frames are ours until they are the call's pictures */
     int is_inside;
+    uint64_t sequence; /* NO_SEQUENCE: it has none */
+    int is_again;      /* its answer is in c->body */
 };
+static const uint64_t NO_SEQUENCE = UINT64_MAX;
 
 /* The reply sets the session free: the next frame may come at once. */
 static void step_clear(void *state) {
@@ -69,7 +76,15 @@ static int session_enter(struct api_call *c) {
 }
 
 static int session_read_frame(struct api_call *c, struct input *in) {
-    return act_read(in, c->state);
+    struct step *p = c->state;
+    p->sequence = NO_SEQUENCE;
+    if (input_seed(in, "sequence", &p->sequence) || act_read(in, &p->act)) return -1;
+    if (p->sequence == NO_SEQUENCE) return 0;
+    enum sessions_step step = sessions_again(p->sessions, p->session.id, p->sequence, &c->body);
+    if (step == SESSIONS_OLD)
+        return problem_set(&c->problem, PROBLEM_STEP_IS_OLD, "sequence", NULL);
+    p->is_again = step == SESSIONS_AGAIN;
+    return p->is_again;
 }
 
 /* c->pictures: the session's last frames, the oldest as often as needed, and the new one. */
@@ -91,12 +106,20 @@ static int session_ask(struct api_call *c) {
 
 static int session_answer(struct api_call *c) {
     const struct step *p = c->state;
+    if (p->is_again) {
+        snprintf(c->summary, sizeof(c->summary), "again=1");
+        return call_answer(c, 200, "application/json");
+    }
     int step = act_answer(c);
+    if (c->reply.status != 200) return step; /* no memory: the frame was not seen */
+    if (p->sequence != NO_SEQUENCE && sessions_keep(p->sessions, p->session.id, p->sequence,
+                                                    c->reply.body, c->reply.body_len))
+        return call_fail_as(c, PROBLEM_NO_MEMORY);
     sessions_see(p->sessions, p->session.id, c->pictures[c->n_pictures - 1]);
     return step;
 }
 
-static const char *const act_known[] = {ACT_FIELDS, NULL};
+static const char *const act_known[] = {ACT_FIELDS, "sequence", NULL};
 static const struct input_wants act_wants = {.picture = "frame", .known = act_known};
 const struct endpoint session_act_endpoint = {.wants = &act_wants,
                                               .state_size = sizeof(struct step),

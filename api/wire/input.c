@@ -176,6 +176,15 @@ static int check_query(struct input *in) {
     return 0;
 }
 
+static void drop_nulls(json_t *root) {
+    const char *key;
+    json_t *v;
+    void *next;
+    json_object_foreach_safe(root, next, key, v) {
+        if (json_is_null(v)) json_object_del(root, key);
+    }
+}
+
 static int open_json(struct input *in) {
     if (json_open(in->from->body, in->from->body_len, &in->root, in->problem)) return -1;
     if (!json_is_object(in->root)) {
@@ -187,6 +196,7 @@ static int open_json(struct input *in) {
     const struct input_wants *w = in->wants;
     const char *name;
     json_t *v;
+    if (w->null_is_absent) drop_nulls(in->root);
     json_object_foreach(in->root, name, v) {
         if (is_name(name, w->pictures)) {
             if (take_json_pictures(in, name, v)) return -1;

@@ -35,6 +35,7 @@ struct input_wants {
                                  ENG_PICTURES_MAX may come, in a form as several `picture` */
     const char *const *known; /* the other fields, ends with NULL */
     int only_json;            /* no form and no query */
+    int null_is_absent;       /* in JSON, of any field: OpenAI's clients send null for nothing */
 };
 
 struct input_picture {

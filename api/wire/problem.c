@@ -64,6 +64,9 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                               "a step of this session is still being answered; frames have an "
                               "order, so send the next one "
                               "after its answer"},
+    [PROBLEM_STEP_IS_OLD] = {"step_is_old", 409, BAD, "An old step",
+                             "a step with a higher sequence was answered already; send the next "
+                             "frame with a sequence above it"},
     [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, BAD, "The body is too large",
                                 "the body is larger than is taken here"},
     [PROBLEM_PICTURE_TOO_LARGE] =

@@ -25,6 +25,13 @@ static void find_pairs(const struct api_field *f, size_t n, const char *name, st
     }
 }
 
+/* A file that becomes a field, as curl -F 'sentence=<file' makes one, ends with a line break. */
+static size_t trim_line_ends(const char *text, size_t len) {
+    while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+        len--;
+    return len;
+}
+
 /* 1: *v is its value; 0: absent; -1: there is a problem. */
 static int value_find(struct input *in, const char *name, struct value *v) {
     if (in->problem->code) return -1;
@@ -33,7 +40,9 @@ static int value_find(struct input *in, const char *name, struct value *v) {
     find_pairs(in->from->query, in->from->n_query, name, v, &times);
     find_pairs(in->from->form, in->from->n_form, name, v, &times);
     if (times > 1)
-        problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name, "%s is given twice", name);
+        problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
+                    "%s is given twice; query and body count together", name);
+    if (!v->json && v->text) v->len = trim_line_ends(v->text, v->len);
     return in->problem->code ? -1 : times;
 }
 
@@ -373,7 +382,7 @@ int input_text(struct input *in, const char *name, size_t max, const char **out)
     if (got <= 0) return got;
     if (v.json && !json_is_string(v.json)) return must_be(in, name, &v, "a string");
     const char *text = v.json ? json_string_value(v.json) : v.text;
-    size_t len = v.json ? json_string_length(v.json) : v.len;
+    size_t len = v.json ? trim_line_ends(text, json_string_length(v.json)) : v.len;
     if (input_check_text(in, name, text, len, max) == 0) *out = input_keep(in, text, len);
     if (!in->problem->code && input_check_tags(in, name, *out, 0) == 0) return 0;
     return in->root ? problem_point(in->problem, "/%s", name) : -1;

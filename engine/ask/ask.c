@@ -161,6 +161,14 @@ static int32_t longest(const struct questions *q) {
     return most;
 }
 
+/* Most tokens of a text. */
+static int32_t text_max(const struct asker *a, const struct questions *q,
+                        const struct eng_generate *how) {
+    int32_t most = (int32_t)how->max_tokens;
+    int32_t left = a->config->text.max_positions - q->stem_tokens - longest(q);
+    return !how->may_be_shorter || left >= most ? most : left < 1 ? 1 : left;
+}
+
 static void set_answer(struct questions *q, const struct asker *a, const struct eng_generate *how) {
     if (q->kind < KIND_NUMBERS) {
         const struct grammar *g = a->kinds->g[q->kind];
@@ -168,7 +176,7 @@ static void set_answer(struct questions *q, const struct asker *a, const struct 
         q->explore_max = lane_explore_max(g);
         q->fields = g->n_fields;
     } else if (q->kind == KIND_TEXT) {
-        q->answer_max = (int32_t)how->max_tokens;
+        q->answer_max = text_max(a, q, how);
     }
 }
 
@@ -293,6 +301,7 @@ int ask_job(const struct asker *a, const struct eng_ask *asked, struct eng_job *
         arena_free(mem);
         return rc;
     }
+    if (q->kind == KIND_TEXT) ask.generate.max_tokens = (uint32_t)q->answer_max;
     size_t cap = q->kind == KIND_TEXT ? generate_text_cap(a->kinds, ask.generate.max_tokens) : 0;
     return job_new(&ask, q, cap, mem, out, e);
 }

@@ -17,9 +17,10 @@
 #include "engine/sample.h"
 #include "kernels/base/mem.h"
 
-/* What begins or ends something in a prompt, and the tags of the tasks. */
-static const char *const structure[] = {"[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>",
-                                        "<s>",    "</s>",    "<unk>", "<<SYS>>"};
+/* What begins or ends something in a prompt; what looks so, in texts that are to be learnt; and the
+ * tags of the tasks. */
+static const char *const structure[] = {"[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>"};
+static const char *const slips[] = {"<s>", "</s>", "<unk>", "<<SYS>>"};
 static const char *const tags[] = {"[reconstruct]", "[segmentation]",  "[refer]",     "[identify]",
                                    "[vqa]",         "[caption]",       "[grounding]", "[detection]",
                                    "[CarRacing]",   "[Space Invaders]"};
@@ -80,6 +81,15 @@ int prompt_check(const char *text, const char *what, struct err *e) {
 int prompt_check_turn(const char *text, const char *what, struct err *e) {
     int rc = check_characters(text, what, 1, e);
     return rc ? rc : check_tags(text, what, structure, ARRAY_LEN(structure), e);
+}
+
+/* No tag holds another, and a blank makes none: one walk is enough. */
+void prompt_blank_tags(char *text) {
+    for (size_t i = 0; i < ARRAY_LEN(structure); i++) {
+        size_t n = strlen(structure[i]);
+        for (char *at = text; (at = strstr(at, structure[i])) != NULL; at += n)
+            at[0] = at[n - 1] = ' ';
+    }
 }
 
 /* ---- pieces ---- */
@@ -278,14 +288,19 @@ int prompt_ask(const struct model_config *c, const struct sptok *t, const struct
     return rc ? rc : write_turns(c, t, &turn, 1, out, NULL, e);
 }
 
+static int check_learnt(const char *text, const char *what, struct err *e) {
+    int rc = prompt_check_turn(text, what, e);
+    return rc ? rc : check_tags(text, what, slips, ARRAY_LEN(slips), e);
+}
+
 int prompt_learn(const struct model_config *c, const struct sptok *t, const struct eng_turn *turns,
                  uint32_t n, struct prompt *out, struct prompt_answer *answers, struct err *e) {
     int rc = n ? 0 : err_set(e, E_INVALID, "a talk without a question");
     for (uint32_t i = 0; i < n && !rc; i++) {
         if (!turns[i].question || !turns[i].answer)
             return err_set(e, E_INVALID, "each question that is learnt has its answer");
-        rc = prompt_check_turn(turns[i].question, "a question", e);
-        if (!rc) rc = prompt_check_turn(turns[i].answer, "an answer", e);
+        rc = check_learnt(turns[i].question, "a question", e);
+        if (!rc) rc = check_learnt(turns[i].answer, "an answer", e);
     }
     return rc ? rc : write_turns(c, t, turns, n, out, answers, e);
 }

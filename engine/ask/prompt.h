@@ -8,6 +8,7 @@
  * So is the answer of an earlier turn. The answer that is wanted is not in the prompt. Thread: any.
  *
  * What users write is text, never structure. Whatever would forge a turn or a picture is refused.
+ * The names of control pieces, such as <s>, forge nothing: in a text they are text.
  */
 #ifndef ENGINE_ASK_PROMPT_H
 #define ENGINE_ASK_PROMPT_H
@@ -56,5 +57,7 @@ int prompt_check(const char *text, const char *what, struct err *e);
 /* The same for a turn of a chat. Line breaks and tabs are legal, and so is the tag of a task, which
  * is how MiniGPT-v2 is asked for one. Only the model's positions bound its length. */
 int prompt_check_turn(const char *text, const char *what, struct err *e);
+/* The tags that prompt_check_turn refuses lose their brackets, which become blanks. In place. */
+void prompt_blank_tags(char *text);
 
 #endif

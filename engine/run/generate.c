@@ -92,13 +92,15 @@ static uint32_t unfinished(const struct kinds *k, const struct job_text *t) {
     return 0;
 }
 
-/* Decode into the scratch. Returns the bytes of complete characters, or of everything at the
- * end. */
+/* Decode into the scratch. Returns the bytes of complete characters, or of everything at the end. A
+ * NUL becomes a blank: it is the one character that may not come back in JSON. */
 static size_t generate_decode(const struct kinds *k, struct job_text *t, int is_end) {
     size_t len;
     uint32_t n = is_end ? t->n : t->n - unfinished(k, t);
     must(sptok_decode(k->tok, t->ids, n, t->scratch, t->cap, &len, NULL) == 0);
     must(len >= t->len);
+    for (char *nul = t->scratch; (nul = memchr(nul, 0, len - (size_t)(nul - t->scratch))) != NULL;)
+        *nul = ' ';
     return len;
 }
 

@@ -3,8 +3,8 @@
  * libmicrohttpd 0.9.75 accepts what makes request smuggling possible: Content-Length together with
  * Transfer-Encoding, a length that comes twice, odd header names, folded lines. The gate refuses
  * all of that, and the connection is closed. It also refuses what only a browser under a stranger's
- * control sends: a Host name that is not this server's (DNS rebinding), and an Origin that is not
- * the page's own. A pure function over borrowed bytes; it never allocates. Thread: any.
+ * control sends: see origin.h. A load balancer may ask for health by HTTP/1.0 without a Host. A pure
+ * function over borrowed bytes; it never allocates. Thread: any.
  */
 #ifndef SERVER_HTTP_GATE_H
 #define SERVER_HTTP_GATE_H
@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "api/api.h"
+#include "server/http/origin.h"
 
 enum { GATE_HEADERS_MAX = 64, GATE_TARGET_MAX = 4096 };
 
@@ -24,9 +25,8 @@ struct gate_request {
     const char *method, *version;
     const char *target; /* as it came, before any decoding */
     const struct gate_header *headers;
-    size_t n_headers;         /* more than GATE_HEADERS_MAX are refused unread */
-    const char *const *hosts; /* Host names besides localhost and addresses, without port */
-    size_t n_hosts;
+    size_t n_headers; /* more than GATE_HEADERS_MAX are refused unread */
+    struct origin_rules rules;
 };
 
 struct gate_verdict {

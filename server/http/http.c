@@ -142,17 +142,23 @@ static struct MHD_Daemon *http_start(struct http *h) {
                             MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 }
 
-int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e) {
+int http_check(const struct http_options *opt, struct err *e) {
     if (opt->connections < 1 || opt->connections > HTTP_CONNECTIONS_MAX)
         return err_set(e, E_INVALID, "connections must be from 1 to %d", HTTP_CONNECTIONS_MAX);
     if (opt->workers < 1 || opt->workers > HTTP_WORKERS_MAX)
         return err_set(e, E_INVALID, "workers must be from 1 to %d", HTTP_WORKERS_MAX);
+    return origin_check_rules(&opt->rules, e);
+}
+
+int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e) {
+    int rc = http_check(opt, e);
+    if (rc) return rc;
     struct http *h = mem_must(sizeof(*h));
     h->opt = *opt;
     h->desk.suspend = suspend;
     h->desk.resume = resume;
     desk_open(&h->desk, api, opt->workers, 2 * opt->connections + 64);
-    int rc = watch_open(&h->desk, &opt->limits, opt->connections + 16, &h->watch, e);
+    rc = watch_open(&h->desk, &opt->limits, opt->connections + 16, &h->watch, e);
     if (rc == 0) {
         MHD_set_panic_func(on_panic, NULL);
         h->daemon = http_start(h);

@@ -9,7 +9,7 @@
  *
  * One libmicrohttpd loop without a listening socket (http.c), workers that step the API's calls
  * (req.h), and a watcher that looks after clients which leave or are slow (watch.h). Only http.c,
- * intake.c, answer.c and form.c know libmicrohttpd. Thread: main's; http_add: the acceptor's.
+ * intake.c and answer.c know libmicrohttpd. Thread: main's; http_add: the acceptor's.
  */
 #ifndef SERVER_HTTP_HTTP_H
 #define SERVER_HTTP_HTTP_H
@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "api/api.h"
+#include "server/http/origin.h"
 #include "server/http/watch.h"
 
 struct http;
@@ -29,11 +30,12 @@ struct http_options {
     int connections, workers; /* 1 up to what is above */
     size_t bodies_max;        /* bytes of all bodies that are held at once */
     struct watch_limits limits;
-    const char *const *hosts; /* see gate.h; borrowed until http_close */
-    size_t n_hosts;
+    struct origin_rules rules; /* borrowed until http_close */
     int is_verbose; /* log requests outside /v1 and the debug level, too */
 };
 
+/* E_INVALID: what http_open would say of the options, before anything is loaded. */
+int http_check(const struct http_options *opt, struct err *e);
 /* Borrows the API until http_close. E_INVALID (the options), E_IO. */
 int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e);
 /* Takes the socket. Over the limit it is answered with 503 and closed. */

@@ -18,7 +18,7 @@
 #include "server/http/gate.h"
 #include "server/http/loop.h"
 
-enum { DISCARD_MAX = 256 << 20 }; /* bytes of a refused body */
+enum { DISCARD_MAX = 256 << 20 }; /* bytes of a body that is refused, or not wanted */
 
 /* ---- the headers ---- */
 
@@ -72,8 +72,7 @@ static struct gate_verdict pass_gate(struct req *r, const char *method, const ch
                              .target = r->raw_target,
                              .headers = headers.at,
                              .n_headers = headers.n,
-                             .hosts = h->opt.hosts,
-                             .n_hosts = h->opt.n_hosts};
+                             .rules = h->opt.rules};
     return gate_check(&q);
 }
 
@@ -101,21 +100,27 @@ static void refuse_later(struct req *r, enum problem_code code, const char *deta
     watch_enter(r->conn, WATCH_DISCARD, r);
 }
 
+static void expect_form(struct req *r, size_t max) {
+    int rc = form_new(r->input.content_type, max, &r->form);
+    if (rc == 0) return;
+    if (rc == E_NOMEM)
+        refuse_later(r, PROBLEM_NO_MEMORY, NULL);
+    else
+        refuse_later(r, PROBLEM_BAD_MULTIPART, form_why(r->form));
+    form_free(r->form);
+    r->form = NULL;
+}
+
 /* The route says how much body there may be; `length` < 0: not known. */
 static void expect_body(struct req *r, long long length) {
     size_t max = api_route_body_max(r->desk->api, r->route);
-    if (length == 0 && max == 0) return;
-    if (max == 0) {
-        refuse_later(r, PROBLEM_BODY_TOO_LARGE, "this call takes no body");
-    } else if (length > (long long)max) {
+    if (max == 0) return; /* what comes all the same is thrown away */
+    if (length > (long long)max) {
         refuse_later(r, PROBLEM_BODY_TOO_LARGE, NULL);
     } else if (reserve(r, length < 0 ? max : (size_t)length)) {
         refuse_later(r, PROBLEM_NO_MEMORY, "too many bodies are being received; come back later");
     } else if (is_multipart(r->input.content_type)) {
-        r->form = form_new(r->mhd, max);
-        if (!r->form)
-            refuse_later(r, PROBLEM_BAD_MULTIPART,
-                         "the multipart boundary is missing or too short");
+        expect_form(r, max);
     } else {
         buf_init(&r->body, max);
     }
@@ -166,18 +171,11 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
 
 /* ---- the body ---- */
 
-static const char *why_not_taken(const struct req *r, int rc) {
-    _Static_assert(FORM_PARTS_MAX == 32, "the text below says so");
-    if (rc == E_UNSUPPORTED) return "parts are taken without Content-Transfer-Encoding";
-    return rc == E_TOO_BIG && r->form
-               ? "the form has over 32 parts, or more bytes than are taken here"
-               : NULL;
-}
-
 enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
     watch_bytes(r->conn, n);
     r->body_bytes += n;
-    if (!r->problem_code) {
+    int is_wanted = r->route && api_route_body_max(r->desk->api, r->route) > 0;
+    if (!r->problem_code && is_wanted) {
         int rc = r->form ? form_feed(r->form, bytes, n) : buf_add(&r->body, bytes, n);
         if (rc == 0) return MHD_YES;
         refuse_later(r,
@@ -185,7 +183,7 @@ enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
                      : rc == E_NOMEM       ? PROBLEM_NO_MEMORY
                      : rc == E_UNSUPPORTED ? PROBLEM_UNSUPPORTED_MEDIA_TYPE
                                            : PROBLEM_BAD_MULTIPART,
-                     why_not_taken(r, rc));
+                     r->form ? form_why(r->form) : NULL);
         buf_clear(&r->body);
         form_free(r->form);
         r->form = NULL;
@@ -198,7 +196,7 @@ static void wake(void *ud) { req_signal(ud); }
 
 enum MHD_Result intake_end(struct req *r) {
     if (!r->problem_code && r->form && form_end(r->form, &r->input.form, &r->input.n_form))
-        refuse_later(r, PROBLEM_BAD_MULTIPART, NULL);
+        refuse_later(r, PROBLEM_BAD_MULTIPART, form_why(r->form));
     if (r->problem_code) return answer_problem(r, r->problem_code, r->problem_detail, 1);
     if (!r->form) {
         r->input.body = r->body.p;

@@ -62,6 +62,7 @@ int target_read(struct target *t, const char *text) {
         rc = target_read_field(t, s + 1, len);
         s += 1 + len;
     }
+    if (path_len > 1 && text[path_len - 1] == '/') t->path[--path_len] = '\0';
     if (rc == 0 && target_decode(t->path, path_len, 0) < 0) rc = E_INVALID;
     if (rc) target_clear(t);
     return rc;

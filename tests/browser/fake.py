@@ -57,6 +57,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def parse_request(self):
+        """As a proxy does that shows us below a path: what is asked of its root isn't for us."""
+        if not super().parse_request():
+            return False
+        if not self.path.startswith(self.server.below + "/"):
+            self.server.stray.append(self.path)
+        self.path = self.path.removeprefix(self.server.below)
+        return True
+
     def log_message(self, *args):
         pass
 
@@ -181,13 +190,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Fake(http.server.ThreadingHTTPServer):
-    """`with Fake() as fake:` serves at fake.url; fake.seen has (path, body) of what was posted."""
+    """`with Fake() as fake:` serves at fake.url; fake.seen has (path, body) of what was posted.
+
+    With fake.below the page is there, as behind a proxy; fake.stray has what was asked elsewhere.
+    """
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.seen, self.sessions, self.act_s = [], set(), 0.005
+        self.below, self.stray = "", []
         self.is_closing = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 

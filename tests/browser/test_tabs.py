@@ -20,6 +20,28 @@ def test_address_opens_its_tab(page, fake):
         assert label == f"tab-{name}"
 
 
+def test_below_a_path(page, fake):
+    """Behind a proxy that has other things at its root."""
+    fake.below = "/see/lammd"
+    fresh(page, fake.url + fake.below, "ask")
+    assert fake.url + "/see/lammd/v1/chat" in page.eval("document.getElementById('curl').textContent")
+    give(page)
+    for name, path in (("look", "/v1/reconstruct"), ("cut", "/v1/segment"), ("ask", "/v1/chat/completions"), ("play", "/v1/act/sessions")):
+        page.eval(f"location.hash = '{name}'")
+        if name == "cut":
+            page.eval("document.getElementById('sentence').value = 'a boat', document.getElementById('cut-form').requestSubmit()")
+        if name == "ask":
+            page.eval("document.getElementById('ask-question').value = 'what?', document.getElementById('ask-form').requestSubmit()")
+        if name == "play":
+            page.eval("document.getElementById('play-go').click()")
+        wait_for(lambda: any(p.startswith(path) for p, _ in fake.seen))
+    wait_for(lambda: any(p.startswith("/v1/act/sessions/") for p, _ in fake.seen))
+    links = page.eval("[...document.querySelectorAll('footer a, main ~ * a, p a')].map((a) => a.href)")
+    assert fake.url + "/see/lammd/openapi.yaml" in links, links
+    assert not fake.stray, fake.stray
+    forgive(page, 503)
+
+
 def test_unknown_address_opens_look(page, fake):
     fresh(page, fake.url, "nonsense")
     assert page.eval(SHOWN) == ["look-panel"]

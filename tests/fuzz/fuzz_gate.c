@@ -30,6 +30,7 @@ static void read_target(const char *text) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     static const char *const hosts[] = {"lamm.example"};
+    static const char *const origins[] = {"https://See.example"};
     char *text = calloc(1, len + 1), *rest = text;
     if (!text) abort();
     if (len) memcpy(text, bytes, len);
@@ -54,8 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
                                  .target = target,
                                  .headers = headers,
                                  .n_headers = n,
-                                 .hosts = hosts,
-                                 .n_hosts = 1};
+                                 .rules = {.hosts = hosts, .n_hosts = 1, .origins = origins, .n_origins = 1}};
         struct gate_verdict v = gate_check(&q);
         if (!v.code && (target[0] != '/' || n > GATE_HEADERS_MAX)) abort();
         read_target(target);

@@ -262,6 +262,9 @@ def main():
         "cut": part % (b"a", b"", b"12345"), "many": part % (b"a", b"", b"1") * 40 + b"--bb--\r\n",
         "nested": b'--bb\r\nContent-Type: multipart/mixed; boundary=cc\r\n\r\n--cc\r\n\r\nx\r\n--cc--\r\n--bb--\r\n',
         "nameless": b"--bb\r\n\r\nx\r\n--bb--\r\n", "folded": part % (b"a\r\n b", b"", b"1") + b"--bb--",
+        "net": b'multipart/form-data; boundary="0b-7a"; charset=utf-8\n--0b-7a\r\nContent-Type: image/png\r\n'
+               b"Content-Disposition: form-data; name=image; filename=a.png; filename*=utf-8''%C3%A4.png\r\n\r\n1\r\n--0b-7a--\r\n",
+        "linefeeds": b'--bb \nContent-Disposition:form-data;name="a;\\"b"\nX: 1\n\t2\n\n1\r\n--b\n\n--bb\t--\n\n--bb--\nmore',
     }.items():
         put("multipart", name, bytes([len(name)]) + body)
 

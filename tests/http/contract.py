@@ -30,6 +30,8 @@ class Contract:
     def find(self, method, path):
         method = "GET" if method == "HEAD" else method
         path = path.split("?")[0]
+        if path != "/":
+            path = path.removesuffix("/")
         for template, item in self.document["paths"].items():
             pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))
             if re.fullmatch(pattern, path) and method.lower() in item:

@@ -67,9 +67,9 @@ def shapes():
     yield "an url", ASK, *js(image="http://127.0.0.1/a.png"), 400, "unsupported_url", "never"
     yield "bad base64", ASK, *js(image="data:image/png;base64,@@@@"), 400, "invalid_parameter", "base64"
     yield "image is a number", ASK, *js(image=7), 400, "invalid_parameter", "image"
-    yield "a form cut short", ASK, *form(PART, end=False), 400, "bad_multipart", ""
+    yield "a form cut short", ASK, *form(PART, end=False), 400, "bad_multipart", "cut short"
     yield "a form without boundary", ASK, form(PART)[0], {"Content-Type": "multipart/form-data"}, 400, "bad_multipart", "boundary"
-    yield "a form of another boundary", ASK, form(PART)[0], {"Content-Type": "multipart/form-data; boundary=other"}, 400, "bad_multipart", ""
+    yield "a form of another boundary", ASK, form(PART)[0], {"Content-Type": "multipart/form-data; boundary=other"}, 400, "bad_multipart", "is not in the body"
     yield "40 parts", ASK, *form(*[("width", "1")] * 40), 413, "body_too_large", ""
     yield "compressed", ASK, GOOD, {**PNG, "Content-Encoding": "gzip"}, 415, "unsupported_media_type", "Content-Encoding"
     for text in (b"{", b"", b"[1]", b'{"image":1}x', b'{"width":1,"width":2}', b'{"a":NaN}', b"\xff\xfe",
@@ -119,7 +119,7 @@ def other_calls():
     yield "not acceptable", "/v1/pixels?points=[[0,0]]", GOOD, {**PNG, "Accept": "image/png"}, 406, "not_acceptable", ""
 
 
-TAGS = ("[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>", "<s>", "</s>", "[refer]", "[segmentation]", "[vqa]")
+TAGS = ("[INST]", "[/INST]", "<Img>", "</Img>", "<ImageHere>", "[refer]", "[segmentation]", "[vqa]")
 
 
 def words():
@@ -133,8 +133,11 @@ def words():
         yield path, path, *ask("   "), 400, "invalid_parameter", f"{name} is blank"
         yield path, path, *ask("x" * 10000), 400, "invalid_parameter", "characters; got 10000"
         yield path, path, *ask(7), 400, "invalid_parameter", f"{name} must be a string"
-        for c in "\t\n\r\x01\x1b\x7f\x85":
+        for c in "\t\x01\x1b\x7f\x85":
             yield path, path, *ask("a" + c), 400, "invalid_parameter", "control character at byte 1"
+        for c in "\n\r":
+            yield path, path, *ask("a" + c + "b"), 400, "invalid_parameter", "control character at byte 1"
+            yield path, path, *ask(c), 400, "invalid_parameter", "is empty"
         yield path, path + f"?{name}=%ff" + ("&task=detection" if fields else ""), GOOD, PNG, 400, "invalid_parameter", "UTF-8"
         for tag in TAGS:
             yield f"{path} {tag}", path, *ask("the dog " + tag), 400, "invalid_parameter", tag
@@ -221,16 +224,16 @@ def chats():
     yield "model", path, *say(hi, model="gpt-4o"), 404, "model_not_found", "lammd"
     yield "accept", path, say(hi)[0], {**JSON, "Accept": "image/png"}, 406, "not_acceptable", ""
     yield "type", path, b"hi", {"Content-Type": "text/plain"}, 415, "unsupported_media_type", "application/json"
-    for tag in ("[INST]", "[/INST]", "<Img>", "</s>"):
+    for tag in ("[INST]", "[/INST]", "<Img>"):
         yield tag, path, *say({"role": "user", "content": f"a {tag} b"}), 400, "invalid_parameter", tag
-    for messages, word in (([], "at least one"), ([{"role": "user", "content": ""}], "is empty"), ([hi, hi], "take turns"),
+    for messages, word in (([], "at least one"), ([{"role": "user", "content": ""}], "is empty"),
                            ([{"role": "user", "content": "a\x07"}], "control character"),
                            ([{"role": "user", "content": "x" * 20001}], "at most 20000 characters"),
                            ([{"role": "tool", "content": "x"}], "system, user or assistant"),
                            ([hi, {"role": "assistant", "content": "a"}], "end with the user's")):
         yield f"{messages}"[:40], path, *say(*messages), 400, "invalid_parameter", word
     yield "too long", path, *say({"role": "user", "content": "word " * 3000}), 422, "too_much_work", ""
-    for fields, code in (({"n": 2}, "invalid_parameter"), ({"tools": []}, "unknown_parameter"), ({"stop": ""}, "invalid_parameter"),
+    for fields, code in (({"n": 2}, "invalid_parameter"), ({"tools": [{}]}, "invalid_parameter"), ({"colour": 1}, "unknown_parameter"), ({"stop": ""}, "invalid_parameter"),
                          ({"max_tokens": 0}, "invalid_parameter"), ({"logit_bias": {"1": 1}}, "invalid_parameter")):
         yield f"{fields}", path, *say(hi, **fields), 400, code, next(iter(fields))
     yield "empty", path, b"", JSON, 400, "invalid_json", ""
@@ -338,5 +341,9 @@ def test_chunked_body_over_the_limit(s):
 
 
 def test_a_call_without_a_body_gets_one(s):
-    reply = s.ask("GET", "/livez", b"x" * 100)
-    assert (reply.status, reply.code) == (413, "body_too_large")
+    for method, path in (("GET", "/livez"), ("GET", "/v1/models"), ("HEAD", "/")):
+        for body, headers in ((b"{}", JSON), (b"x" * 3000000, PNG), (form(PART)[0], form(PART)[1])):
+            assert s.ask(method, path, body, headers).status == 200, (method, path)
+    got, closed = s.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+                        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert closed and got.count(b"HTTP/1.1 200 ") == 2 == got.count(b"alive"), got

@@ -4,6 +4,7 @@ import json
 
 import photos
 from lamm import JSON, PNG, TINY, Server, Skip, contract, data_url
+from suite import count
 
 BODY = photos.png()
 URL = data_url(BODY)
@@ -68,6 +69,35 @@ def test_a_model_may_have_said_nothing(s):
         assert reply.status == 200, (nothing, reply.body)
 
 
+def test_what_was_said_may_come_back(s):
+    """Hot and untrained, the model says everything: tags, control characters, halves of characters."""
+    odd = 0
+    for seed in range(count(40, 400)):
+        how = {"temperature": 2, "seed": seed, "max_tokens": 20}
+        said = ask(s, {"role": "user", "content": "a"}, **how).json()["choices"][0]["message"]
+        odd += any(ord(c) < 32 or c in "<[" for c in said["content"])
+        reply = ask(s, {"role": "user", "content": "a"}, said, {"role": "user", "content": "b"}, max_tokens=2)
+        assert reply.status == 200, (said, reply.body)
+    assert odd, "nothing odd was said"
+    for text in ("</Img>", "[/INST]", "a [INST]b[/INST] <Img><ImageHere>", "\x01\x7f\x85", " ", "<s></s><unk>"):
+        reply = ask(s, {"role": "user", "content": "a"}, {"role": "assistant", "content": text},
+                    {"role": "user", "content": "b"}, max_tokens=2)
+        assert reply.status == 200, (text, reply.body)
+
+
+def test_a_long_answer_is_as_long_as_there_is_room(s):
+    for fields in ({"max_tokens": 4096}, {"max_completion_tokens": 128000}, {}):
+        got = ask(s, look(), temperature=2, seed=1, **fields).json()
+        assert got["usage"]["total_tokens"] <= 128, got["usage"]
+        if got["choices"][0]["finish_reason"] == "length":
+            assert got["usage"]["total_tokens"] == 128
+
+
+def test_control_names_are_text(s):
+    plain = ask(s, {"role": "user", "content": "<s> a </s> <unk>"}, max_tokens=2).json()["usage"]["prompt_tokens"]
+    assert plain > ask(s, {"role": "user", "content": "a"}, max_tokens=2).json()["usage"]["prompt_tokens"] + 6
+
+
 def test_stop_strings(s):
     warm, text = talkative(s)
     stop = text[5:8]
@@ -82,12 +112,12 @@ def test_stop_strings(s):
 
 def test_logprobs(s):
     warm, text = talkative(s)
-    got = ask(s, look(), logprobs=True, top_logprobs=5, **warm).json()
+    got = ask(s, look(), logprobs=True, top_logprobs=20, **warm).json()
     tokens = got["choices"][0]["logprobs"]["content"]
     assert len(tokens) == got["usage"]["completion_tokens"] and "".join(t["token"] for t in tokens) == text
     for t in tokens:
         best = [x["logprob"] for x in t["top_logprobs"]]
-        assert len(best) == 5 and best == sorted(best, reverse=True) and t["logprob"] <= best[0] + 1e-6
+        assert len(best) == 20 and best == sorted(best, reverse=True) and t["logprob"] <= best[0] + 1e-6
     streamed = chunks(ask(s, look(), stream=True, logprobs=True, **warm))
     assert [t["logprob"] for c in streamed for t in (c["choices"][0]["logprobs"] or {"content": []})["content"]] \
         == [t["logprob"] for t in tokens]
@@ -132,7 +162,7 @@ def test_the_openai_client(s):
     assert client.chat.completions.create(model="lammd", messages=turns, max_tokens=3).choices[0].message.role == "assistant"
     for wrong, error, code in (({"model": "gpt-4o"}, openai.NotFoundError, "model_not_found"),
                                ({"n": 2}, openai.BadRequestError, "invalid_parameter"),
-                               ({"tools": []}, openai.BadRequestError, "unknown_parameter"),
+                               ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "invalid_parameter"),
                                ({"messages": [look(url="https://example.org/a.png")]}, openai.BadRequestError, "unsupported_url")):
         try:
             client.chat.completions.create(**{"model": "lammd", "messages": [look()], **wrong})

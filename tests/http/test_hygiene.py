@@ -1,9 +1,10 @@
 """test_hygiene.py - HTTP by hand: what smuggles, stalls or lies is refused and disconnected."""
 import socket
+import subprocess
 import time
 
 import photos
-from lamm import PNG, Server
+from lamm import PNG, PROGRAM, Server
 from suite import SOON, count, wait_for
 
 HOST = "Host: localhost\r\n"
@@ -80,7 +81,7 @@ def test_encoded_paths_are_no_files(s):
     for path in ("/%00", "/livez%00", "/ui/%2e%2e%2fsecret", "/ui/..%2f..%2fetc%2fpasswd", "/%zz"):
         reply = s.ask("GET", path)
         assert reply.status in (400, 404), f"{path}: {reply.status}"
-    assert s.ask("GET", "/ui/app.js/").status == 404
+    assert s.ask("GET", "/ui/a/b.js").status == 404
 
 
 def test_strangers(s):
@@ -92,6 +93,37 @@ def test_strangers(s):
         refused(s, head("GET /livez HTTP/1.1", f"Origin: {origin}"), 403, "forbidden")
     own = f"127.0.0.1:{s.port}"
     assert s.ask("GET", "/livez", headers={"Host": own, "Origin": f"http://{own}"}).status == 200
+
+
+def test_probes_need_no_host(s):
+    """HAProxy's `option httpchk GET /readyz` speaks HTTP/1.0 and names no host."""
+    for line in ("GET /readyz HTTP/1.0", "GET /livez HTTP/1.0", "HEAD /readyz HTTP/1.0"):
+        got, closed = s.raw(head(line, host=""))
+        assert got.startswith(b"HTTP/1.1 200 ") and closed, got
+    refused(s, head("GET /metrics HTTP/1.0", host=""), 400, "header_gate")
+    refused(s, head("GET /readyz HTTP/1.0", "Origin: http://evil.example", host=""), 403, "forbidden")
+
+
+def test_pages_behind_a_proxy():
+    with Server("--allow-host", "see.example", "--allow-origin", "https://other.example") as s:
+        for host, origin, status in (("see.example", "https://see.example", 200), ("see.example:443", "https://see.example", 200),
+                                     (f"127.0.0.1:{s.port}", "https://other.example", 200), ("see.example", "https://other.example:443", 200),
+                                     (f"127.0.0.1:{s.port}", "https://see.example", 403), ("see.example", "https://see.example:8443", 403),
+                                     ("else.example", "https://other.example", 403), ("see.example", "http://other.example", 403)):
+            got = s.raw(head("POST /v1/act/sessions?game=car_racing HTTP/1.1", f"Origin: {origin}", "Content-Length: 0",
+                             "Connection: close", host=f"Host: {host}\r\n"))[0]
+            assert got.startswith(b"HTTP/1.1 %d" % (201 if status == 200 else status)), (host, origin, got)
+    with Server("--allow-host", "*") as s:
+        for host in ("any.example", "see.example:8080"):
+            assert s.raw(head("GET /livez HTTP/1.0", host=f"Host: {host}\r\n"))[0].startswith(b"HTTP/1.1 200 ")
+            refused(s, head("GET /livez HTTP/1.1", "Origin: http://evil.example", host=f"Host: {host}\r\n"), 403, "forbidden")
+
+
+def test_rules_that_never_match_are_told():
+    for option, value, word in (("--allow-host", "see.example:443", "without scheme, port or pattern"), ("--allow-host", "*.example", "or * for every name"),
+                                ("--allow-origin", "see.example", "such as https://see.example"), ("--allow-origin", "https://a/b", "such as")):
+        done = subprocess.run([PROGRAM, "serve", "--listen", "127.0.0.1:0", option, value], capture_output=True, text=True, timeout=SOON)
+        assert done.returncode == 1 and word in done.stderr and value in done.stderr, (value, done)
 
 
 def test_methods(s):

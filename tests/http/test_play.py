@@ -97,6 +97,28 @@ def test_one_step_at_a_time(s):
     assert s.ask("POST", at, FRAMES[0], PNG).status == 200
 
 
+def test_a_step_sent_again_counts_once(s):
+    """As a client does that lost the answer: without a number the frame counts twice."""
+    for form in ("query", "form", "json"):
+        at, plain = begin(s, "space_invaders"), begin(s, "space_invaders")
+
+        def step(number, frame):
+            if form == "query":
+                return s.ask("POST", f"{at}?sequence={number}", frame, PNG)
+            if form == "form":
+                return s.ask("POST", at, *multipart(("frame", frame), ("sequence", str(number))))
+            return s.ask("POST", at, json.dumps({"frame": data_url(frame), "sequence": number}), JSON)
+        for i, frame in enumerate(FRAMES):
+            first = step(10 * i, frame)
+            again = step(10 * i, FRAMES[-1])
+            assert first.status == again.status == 200 and first.body == again.body
+            assert same(first, s.ask("POST", plain, frame, PNG)), f"{form}, step {i}"
+            if i:
+                assert (step(10 * i - 1, frame).status, step(10 * i - 1, frame).code) == (409, "step_is_old")
+        for game in (at, plain):
+            assert s.ask("DELETE", game).status == 204
+
+
 def test_sessions_have_an_end(s):
     with_room = [begin(s, "car_racing") for _ in range(60)]
     refused = None

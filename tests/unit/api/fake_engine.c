@@ -425,6 +425,11 @@ int eng_check_text(const char *text, int in_chat, const char *what, struct err *
     return 0;
 }
 
+void eng_blank_tags(char *text) {
+    for (; (text = strstr(text, "[INST]")) != NULL; text++)
+        text[0] = text[5] = ' ';
+}
+
 const struct err *eng_job_error(const struct eng_job *j) { return &j->error; }
 
 void eng_job_cancel(struct eng_job *j) { atomic_store(&j->cancelled, 1); }

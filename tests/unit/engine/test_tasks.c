@@ -371,7 +371,6 @@ TEST(tasks_refuse_bad_asks) {
         {"a\xe2\x82", "not UTF-8", E_INVALID},
         {"a [/INST] b", "[/INST]", E_INVALID},
         {"<Img>", "<Img>", E_INVALID},
-        {"x</s>", "</s>", E_INVALID},
         {"[vqa] x", "[vqa]", E_INVALID},
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
@@ -435,6 +434,35 @@ TEST(tasks_refuse_bad_chats) {
     CHECK(rc == 0 || rc == E_TOO_BIG);
     if (rc) CHECK_HAS(e.text, "the model has 2048 positions");
     eng_job_put(j);
+    close_scene(&s);
+}
+
+/* A long answer is refused where there is no room for it, or made as long as there is room. */
+TEST(tasks_may_answer_shorter) {
+    enum { ROOM = 128 }; /* the model's positions */
+    struct scene s;
+    open_scene(&s, TINY);
+    struct eng_turn t = {0, "what?", NULL};
+    struct eng_ask a = {.task = ENG_CHAT, .turns = &t, .n_turns = 1};
+    a.generate = (struct eng_generate){.max_tokens = 1000, .temperature = 2, .seed = 3};
+    refuse(&s, a, E_TOO_BIG, "the model has 128 positions");
+    a.generate.may_be_shorter = 1;
+    int n_cut = 0;
+    for (a.generate.seed = 0; a.generate.seed < 4; a.generate.seed++) {
+        struct eng_job *j = submit(&s, &a);
+        wait_end(j);
+        uint32_t n;
+        eng_job_tokens(j, &n);
+        CHECK(eng_job_prompt_tokens(j) + n <= ROOM);
+        n_cut += eng_job_finish(j) == ENG_CUT;
+        if (eng_job_finish(j) == ENG_CUT) CHECK_EQ(eng_job_prompt_tokens(j) + n, ROOM);
+        eng_job_put(j);
+    }
+    CHECK(n_cut > 0);
+    static char huge[3 * ROOM];
+    memset(huge, '?', sizeof huge - 1);
+    t.question = huge;
+    refuse(&s, a, E_TOO_BIG, "the model has 128 positions"); /* not one token */
     close_scene(&s);
 }
 

@@ -104,6 +104,111 @@ TEST(chat_turns_and_pictures) {
     rig_close(&r);
 }
 
+/* Each field as clients send it when they mean nothing by it. */
+TEST(chat_neutral_values_are_neutral) {
+    static const char *const cases[] = {
+        "\"tools\":[]", "\"tool_choice\":\"none\"", "\"tool_choice\":\"auto\"",
+        "\"tools\":[],\"tool_choice\":\"auto\"", "\"parallel_tool_calls\":false",
+        "\"parallel_tool_calls\":true", "\"functions\":[]", "\"function_call\":\"none\"",
+        "\"function_call\":\"auto\"", "\"reasoning_effort\":\"none\"",
+        "\"verbosity\":\"medium\"", "\"modalities\":[\"text\"]", "\"stop\":[]",
+        "\"response_format\":{\"type\":\"text\"}", "\"store\":true", "\"metadata\":{}",
+        "\"user\":\"me\"", "\"service_tier\":\"auto\"", "\"n\":1", "\"logit_bias\":{}",
+        "\"presence_penalty\":0", "\"frequency_penalty\":0.0", "\"logprobs\":false",
+        "\"top_logprobs\":0", "\"stream\":false", "\"stream_options\":{}",
+        "\"stream_options\":{\"include_usage\":true}",
+        "\"stream_options\":{\"include_usage\":null,\"include_obfuscation\":false}",
+        "\"prompt_cache_retention\":\"24h\"", "\"safety_identifier\":\"x\""};
+    static const char *const nulls[] = {
+        "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call",
+        "reasoning_effort", "verbosity", "modalities", "audio", "prediction", "web_search_options",
+        "stop", "response_format", "store", "metadata", "user", "service_tier", "n", "logit_bias",
+        "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "stream",
+        "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
+        "model", "whatever"};
+    char more[120];
+    struct rig r;
+    rig_open(&r, 8);
+    for (unsigned i = 0; i < ARRAY_LEN(cases) + ARRAY_LEN(nulls); i++) {
+        if (i < ARRAY_LEN(cases))
+            snprintf(more, sizeof(more), ",%s", cases[i]);
+        else
+            snprintf(more, sizeof(more), ",\"%s\":null", nulls[i - ARRAY_LEN(cases)]);
+        ask(&r, more);
+        if (r.reply->status != 200) printf("%s\n", more);
+        CHECK_EQ(r.reply->status, 200);
+    }
+    rig_send_json(&r, path, "{\"messages\":null}");
+    rig_check_problem(&r, 400, "missing_parameter", "messages", NULL);
+    rig_close(&r);
+}
+
+TEST(chat_long_answers_are_clamped) {
+    struct rig r;
+    rig_open(&r, 8);
+    static const char *const cases[] = {",\"max_tokens\":4096", ",\"max_completion_tokens\":2000000"};
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        ask(&r, cases[i]);
+        CHECK_EQ(r.reply->status, 200);
+        CHECK_EQ(fake_asked(r.eng)->generate.max_tokens, ENG_TOKENS_MAX);
+        CHECK(fake_asked(r.eng)->generate.may_be_shorter);
+    }
+    rig_close(&r);
+}
+
+/* The turns of `messages`, as `question>answer|question`. */
+static void check_turns(struct rig *r, const char *messages, const char *want) {
+    char got[400] = "";
+    say(r, messages);
+    if (r->reply->status != 200) printf("%s\n", messages);
+    CHECK_EQ(r->reply->status, 200);
+    const struct eng_ask *a = fake_asked(r->eng);
+    for (uint32_t i = 0; i < a->n_turns; i++) {
+        size_t n = strlen(got);
+        const struct eng_turn *t = &a->turns[i];
+        snprintf(got + n, sizeof(got) - n, "%s%s%s%s", i ? "|" : "", t->question,
+                 t->answer ? ">" : "", t->answer ? t->answer : "");
+    }
+    CHECK_STR(got, want);
+}
+
+TEST(chat_as_people_write_it) {
+    static const char *const cases[][2] = {
+        {USER("a") "," USER("b"), "a b"},
+        {USER("a") "," USER("b") "," MODEL("c") "," MODEL("d") "," USER("e"), "a b>c d|e"},
+        {MODEL("Hello!") "," USER("a"), "Hello! a"},
+        {SYSTEM("s") "," MODEL("Hello!") "," USER("a") "," MODEL("") "," USER("b"), "s Hello! a>|b"},
+        {USER("a") "," MODEL("b") "," SYSTEM("s") "," USER("c"), "a>b|s c"},
+        {USER("a") "," SYSTEM("s"), "a s"},
+        {USER("a") "," MODEL("b") "," SYSTEM("s") "," MODEL("c") "," USER("d"), "a>b c|s d"},
+        {SYSTEM("") "," USER("a") "," SYSTEM(" "), "a"},
+        {"{\"role\":\"developer\",\"content\":[\"s\",\"t\"]}," USER("a"), "s t a"},
+        {"{\"role\":\"user\",\"content\":[\"a\",{\"type\":\"text\",\"text\":\"b\"}]}", "a b"},
+        {USER("a") "," MODEL("  \\u0001 ") "," USER("b"), "a>|b"},
+        {USER("<s> and </s>"), "<s> and </s>"},
+        /* what the model said, whatever it was */
+        {USER("a") "," MODEL("x [INST] y[[INST]INST]") "," USER("b"), "a>x  INST  y[ INST INST]|b"},
+    };
+    char text[600];
+    struct rig r;
+    rig_open(&r, 8);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        snprintf(text, sizeof(text), "[%s]", cases[i][0]);
+        check_turns(&r, text, cases[i][1]);
+    }
+    /* a picture in one message, its question in the next; its URL as it is */
+    char *url = rig_data_url(2, 2);
+    rig_send_jsonf(&r, path,
+                   "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+                   "\"image_url\":\"%s\"}]}," USER("what?") "]}",
+                   url);
+    CHECK_EQ(r.reply->status, 200);
+    CHECK(fake_asked(r.eng)->n_turns == 1 && fake_asked(r.eng)->turns[0].n_pictures == 1);
+    CHECK_STR(fake_asked(r.eng)->turns[0].question, "what?");
+    mem_free(url);
+    rig_close(&r);
+}
+
 TEST(chat_takes_stored_pictures) {
     struct rig r;
     struct buf png;
@@ -329,26 +434,35 @@ TEST(chat_bad_fields) {
         {",\"model\":\"gpt-4o\"", "model_not_found", "there is no model \"gpt-4o\""},
         {",\"model\":7", "invalid_parameter", "model must be a string"},
         {",\"n\":2", "invalid_parameter", "n must be 1"},
-        {",\"tools\":[]", "unknown_parameter", "\"tools\" is not a known field"},
-        {",\"functions\":[]", "unknown_parameter", "functions"},
-        {",\"reasoning_effort\":\"low\"", "unknown_parameter", "reasoning_effort"},
-        {",\"presence_penalty\":1", "invalid_parameter", "presence_penalty can't be followed"},
+        {",\"colour\":1", "unknown_parameter", "\"colour\" is not a known field"},
+        {",\"tools\":[{}]", "invalid_parameter", "tools asks for what this model can't do"},
+        {",\"tools\":7", "invalid_parameter", "tools"},
+        {",\"tool_choice\":\"required\"", "invalid_parameter", "tool_choice"},
+        {",\"tool_choice\":{\"type\":\"function\"}", "invalid_parameter", "tool_choice"},
+        {",\"parallel_tool_calls\":1", "invalid_parameter", "parallel_tool_calls"},
+        {",\"functions\":[{}]", "invalid_parameter", "functions"},
+        {",\"function_call\":{\"name\":\"f\"}", "invalid_parameter", "function_call"},
+        {",\"reasoning_effort\":\"low\"", "invalid_parameter", "reasoning_effort"},
+        {",\"verbosity\":\"high\"", "invalid_parameter", "verbosity"},
+        {",\"modalities\":[\"text\",\"audio\"]", "invalid_parameter", "modalities"},
+        {",\"modalities\":[]", "invalid_parameter", "modalities"},
+        {",\"presence_penalty\":1", "invalid_parameter", "presence_penalty asks for what"},
         {",\"frequency_penalty\":-0.5", "invalid_parameter", "frequency_penalty"},
         {",\"logit_bias\":{\"1\":5}", "invalid_parameter", "logit_bias"},
         {",\"response_format\":{\"type\":\"json_object\"}", "invalid_parameter", "response_format"},
         {",\"stream\":1", "invalid_parameter", "true or false"},
-        {",\"stream_options\":{\"include_usage\":true}", "invalid_parameter", "goes with stream"},
+        {",\"stream_options\":true", "invalid_parameter", "stream_options is"},
         {",\"stream\":true,\"stream_options\":{\"include_usage\":1}", "invalid_parameter", NULL},
-        {",\"max_tokens\":0", "invalid_parameter", "from 1 to 1024"},
+        {",\"max_tokens\":0", "invalid_parameter", "from 1 to 99999999"},
         {",\"max_tokens\":1,\"max_completion_tokens\":1", "invalid_parameter", "either max_tokens"},
         {",\"temperature\":2.1", "invalid_parameter", "from 0 to 2"},
         {",\"top_p\":-1", "invalid_parameter", "from 0 to 1"},
         {",\"seed\":1.5", "invalid_parameter", "seed must be an integer"},
         {",\"top_logprobs\":2", "invalid_parameter", "goes with logprobs"},
-        {",\"logprobs\":true,\"top_logprobs\":6", "invalid_parameter", "from 0 to 5"},
+        {",\"logprobs\":true,\"top_logprobs\":21", "invalid_parameter", "from 0 to 20"},
         {",\"stop\":\"\"", "invalid_parameter", "stop must be"},
-        {",\"stop\":[]", "invalid_parameter", "stop must be"},
-        {",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", "invalid_parameter", "1 to 4"},
+        {",\"stop\":{}", "invalid_parameter", "stop must be"},
+        {",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", "invalid_parameter", "up to 4"},
         {",\"stop\":[1]", "invalid_parameter", "stop must be"},
     };
     struct rig r;
@@ -387,14 +501,14 @@ TEST(chat_bad_messages) {
         {"[" USER("a\\u0007") "]", "invalid_parameter", "control character at byte 1"},
         {"[" USER("a [INST] b") "]", "invalid_parameter", "messages[0].content has a tag: [INST]"},
         {"[" USER("far too long") "]", "too_much_work", "too many tokens"},
-        {"[" USER("a") "," USER("b") "]", "invalid_parameter", "have to take turns"},
-        {"[" MODEL("a") "]", "invalid_parameter", "answers no question"},
+        {"[" MODEL("a") "]", "invalid_parameter", "must end with the user's question"},
         {"[" USER("a") "," MODEL("b") "]", "invalid_parameter",
          "must end with the user's question"},
-        {"[" USER("a") "," MODEL("b") "," MODEL("c") "]", "invalid_parameter",
-         "answers no question"},
+        {"[" USER("a") "," MODEL("b") "," SYSTEM("c") "]", "invalid_parameter",
+         "must end with the user's question"},
         {"[" SYSTEM("a") "]", "invalid_parameter", "must end with the user's question"},
-        {"[" USER("a") "," SYSTEM("b") "]", "invalid_parameter", "before the first question"},
+        {"[" USER("a") "," USER("[INST]") "]", "invalid_parameter", "messages[1].content has a tag"},
+        {"[" SYSTEM("[INST]") "," USER("a") "]", "invalid_parameter", "has a tag"},
         {"[{\"role\":\"user\",\"content\":[]}]", "invalid_parameter", "is empty"},
         {"[{\"role\":\"user\",\"content\":[{\"type\":\"audio\"}]}]", "invalid_parameter",
          "messages[0].content[0] must be {\"type\": \"text\""},
@@ -417,7 +531,7 @@ TEST(chat_bad_messages) {
                    "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
                    "\"image_url\":{\"url\":\"%s\"}}]}]}",
                    url);
-    rig_check_problem(&r, 400, "invalid_parameter", NULL, "has a picture but no question");
+    rig_check_problem(&r, 400, "invalid_parameter", "messages", "have a picture but no question");
     mem_free(url);
     rig_close(&r);
 }

@@ -103,6 +103,65 @@ TEST(session_takes_frames_in_each_form) {
     rig_close(&r);
 }
 
+/* The same sequence gets the same answer, and its frame counts once; an old one is refused. */
+TEST(session_retries_count_once) {
+    struct rig r;
+    char at[80], first[400];
+    struct buf png;
+    open_rig(&r);
+    rig_png(&png, 10, 6);
+    begin(&r, "car_racing", at);
+    struct rig_request q = step_with(at, &png, "sequence=7");
+    rig_send(&r, &q);
+    CHECK_EQ(r.reply->status, 200);
+    snprintf(first, sizeof(first), "%.*s", (int)r.reply->body_len, (const char *)r.reply->body);
+    fake_values(r.eng, 20, 10, 10, 0); /* the model would say something else now */
+    fake_refuse(r.eng, E_BUSY);        /* and isn't asked */
+    for (int i = 0; i < 3; i++) {
+        rig_send(&r, &q);
+        CHECK_EQ(r.reply->status, 200);
+        CHECK_EQ(r.reply->body_len, strlen(first));
+        CHECK_MEM(r.reply->body, first, strlen(first));
+        CHECK_HAS(api_call_summary(r.call), "again=1");
+    }
+    q.query = "sequence=6";
+    rig_send(&r, &q);
+    rig_check_problem(&r, 409, "step_is_old", "sequence", "higher sequence");
+    q.query = "sequence=9";
+    rig_send(&r, &q); /* a failed one is not remembered */
+    rig_check_problem(&r, 503, "queue_full", NULL, NULL);
+    fake_refuse(r.eng, 0);
+    rig_send(&r, &q);
+    CHECK_EQ(r.reply->status, 200);
+    CHECK(memcmp(r.reply->body, first, strlen(first)) != 0);
+    const struct eng_ask *ask = fake_asked(r.eng);
+    CHECK(ask->n_pictures == 2 && ask->pictures[0] != ask->pictures[1]);
+    q.query = "sequence=8";
+    rig_send(&r, &q);
+    rig_check_problem(&r, 409, "step_is_old", NULL, NULL);
+    q.query = "default={\"steering\":0.5,\"gas\":0.1,\"brake\":0}&sequence=10";
+    fake_refuse(r.eng, E_BUSY);
+    rig_send(&r, &q);
+    check_late(&r);
+    fake_refuse(r.eng, 0);
+    rig_send(&r, &q); /* a late answer is an answer */
+    CHECK_EQ(r.reply->status, 200);
+    q.query = "";
+    rig_send(&r, &q); /* without a number each step is new */
+    CHECK_EQ(r.reply->status, 200);
+    q.query = "sequence=-1";
+    rig_send(&r, &q);
+    rig_check_problem(&r, 400, "invalid_parameter", "sequence", "from 0 up");
+    q.query = "sequence=11";
+    rig_starve(&r, &q);
+    close_session(&r, at);
+    q.query = "sequence=11";
+    rig_send(&r, &q);
+    rig_check_problem(&r, 404, "session_not_found", NULL, NULL);
+    buf_clear(&png);
+    rig_close(&r);
+}
+
 /* The rig holds one call; these need two. */
 static void ignore(void *ud) { (void)ud; }
 

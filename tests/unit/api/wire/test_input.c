@@ -99,6 +99,47 @@ TEST(input_reads_the_same_by_every_way_in) {
     }
 }
 
+/* A file that becomes a field has a line break at its end. */
+TEST(input_line_ends_are_trimmed) {
+    struct reading r;
+    const char *text = NULL;
+    int width = 1, word = -1;
+    static const char *const words[] = {"mode", "median", NULL};
+    CHECK_EQ(open_form(&r, &no_picture,
+                       (const char *const[]){"sentence", "a b\r\n", "width", "7\n", "estimate",
+                                             "median\n\n", NULL}),
+             0);
+    CHECK_EQ(input_text(&r.in, "sentence", 10, &text), 0);
+    CHECK_STR(text, "a b");
+    CHECK_EQ(input_int(&r.in, "width", 1, 64, &width), 0);
+    CHECK_EQ(input_word(&r.in, "estimate", words, &word), 0);
+    CHECK(width == 7 && word == 1);
+    shut(&r);
+    CHECK_EQ(open_json(&r, &no_picture, "{\"sentence\":\"a b\\n\"}"), 0);
+    CHECK_EQ(input_text(&r.in, "sentence", 10, &text), 0);
+    CHECK_STR(text, "a b");
+    shut(&r);
+    CHECK_EQ(open_form(&r, &no_picture, (const char *const[]){"sentence", "a\nb\n", NULL}), 0);
+    CHECK_EQ(input_text(&r.in, "sentence", 10, &text), -1);
+    check_fault(&r, PROBLEM_INVALID_PARAMETER, "sentence", "control character at byte 1");
+    CHECK_EQ(open_form(&r, &no_picture, (const char *const[]){"sentence", "\n", NULL}), 0);
+    CHECK_EQ(input_text(&r.in, "sentence", 10, &text), -1);
+    check_fault(&r, PROBLEM_INVALID_PARAMETER, "sentence", "is empty");
+}
+
+/* Of clients that send null for what they don't mean. */
+TEST(input_null_may_be_absent) {
+    static const struct input_wants wants = {.known = known, .null_is_absent = 1};
+    struct reading r;
+    int width = 5;
+    CHECK_EQ(open_json(&r, &wants, "{\"width\":null,\"whatever\":null,\"choices\":[null]}"), 0);
+    CHECK_EQ(input_int(&r.in, "width", 1, 64, &width), 0);
+    CHECK(width == 5 && !input_has(&r.in, "width") && input_has(&r.in, "choices"));
+    shut(&r);
+    CHECK_EQ(open_json(&r, &no_picture, "{\"whatever\":null}"), -1);
+    check_fault(&r, PROBLEM_UNKNOWN_PARAMETER, "whatever", "not a known field");
+}
+
 TEST(input_absent_fields_stay_as_they_are) {
     struct reading r;
     static const char *const words[] = {"mode", "median", NULL};

@@ -158,6 +158,26 @@ TEST(prompt_pixel_outside) {
     sptok_close(t);
 }
 
+/* What the model said may come back: no tag is left, and all else is as it was. */
+TEST(prompt_blanks_tags) {
+    static const char *const texts[][2] = {
+        {"", ""},
+        {"a [INST]b[/INST]", "a  INST b /INST "},
+        {"<Img></Img><ImageHere>", " Img  /Img  ImageHere "},
+        {"[[INST]INST] <<Img>Img>", "[ INST INST] < Img Img>"},
+        {"[/INST[/INST]]", "[/INST /INST ]"},
+        {"<s></s><unk><<SYS>>[vqa] [IMG]", "<s></s><unk><<SYS>>[vqa] [IMG]"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        char text[80];
+        struct err e = {0};
+        snprintf(text, sizeof text, "%s", texts[i][0]);
+        prompt_blank_tags(text);
+        CHECK_STR(text, texts[i][1]);
+        if (text[0]) CHECK_EQ(prompt_check_turn(text, "it", &e), 0);
+    }
+}
+
 TEST(prompt_of_users_text_and_its_limits) {
     struct model_config c = config_of("models/lamm-mini");
     struct sptok *t = text_open(MINI_TOKENIZER);

@@ -96,6 +96,17 @@ TEST(generate_shows_complete_characters) {
     close_talk(&t);
 }
 
+TEST(generate_has_no_nul) {
+    struct talk t;
+    open_talk(&t, &(struct eng_generate){.max_tokens = 4});
+    feed(&t, byte_piece(&t, 'a'));
+    feed(&t, byte_piece(&t, 0));
+    feed(&t, byte_piece(&t, 0));
+    feed(&t, byte_piece(&t, 'b'));
+    check_text(&t, "a  b");
+    close_talk(&t);
+}
+
 TEST(generate_is_cut_at_its_length) {
     struct talk t;
     open_talk(&t, &(struct eng_generate){.max_tokens = 2});
@@ -121,12 +132,14 @@ TEST(generate_reports_the_likeliest) {
     t.best = 401;
     struct rows_result r = {&t.best, t.probs, t.kinds->n_text};
     CHECK_EQ(generate_next(t.kinds, &t.job, r, t.by_prob), 401);
-    static const int32_t want[ENG_TOP] = {401, 404, 405, 402, 403}; /* a tie: the lower id first */
+    /* a tie: the lower id first */
+    static const int32_t want[] = {401, 404, 405, 402, 403, 400, 0, 1, 2};
     const struct eng_token *k = &t.text.tokens[0];
-    for (int i = 0; i < ENG_TOP; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
         CHECK_EQ(k->top[i], want[i]);
+    for (int i = 0; i < 6; i++)
         CHECK_NEAR(k->top_logprob[i], log((double)t.probs[want[i]]), 1e-6);
-    }
+    CHECK(k->top[ENG_TOP - 1] >= 0);
     CHECK_NEAR(k->logprob, log(0.4), 1e-6);
     close_talk(&t);
 }

@@ -11,6 +11,7 @@
 static struct gate_verdict run_gate(const char *method, const char *target, const char *version,
                                     const char *headers) {
     static const char *const hosts[] = {"lamm.example"};
+    static const char *const origins[] = {"https://See.example"};
     struct gate_header at[GATE_HEADERS_MAX];
     size_t n = 0;
     for (const char *s = headers; *s;) {
@@ -26,8 +27,7 @@ static struct gate_verdict run_gate(const char *method, const char *target, cons
                              .target = target,
                              .headers = at,
                              .n_headers = n,
-                             .hosts = hosts,
-                             .n_hosts = 1};
+                             .rules = {.hosts = hosts, .n_hosts = 1, .origins = origins, .n_origins = 1}};
     return gate_check(&q);
 }
 
@@ -52,6 +52,13 @@ TEST(gate_lets_in) {
         HOST "Content-Encoding: identity\n",
         HOST "Origin: http://127.0.0.1:8080\n",
         HOST "Origin: https://127.0.0.1:8080\n",
+        "Host: lamm.example\nOrigin: https://lamm.example\n",
+        "Host: lamm.example:443\nOrigin: https://LAMM.example\n",
+        "Host: lamm.example\nOrigin: https://lamm.example:443\n",
+        "Host: lamm.example:80\nOrigin: http://lamm.example\n",
+        "Host: [::1]\nOrigin: http://[::1]:80\n",
+        HOST "Origin: https://see.example\n",
+        HOST "Origin: HTTPS://see.example:443\n",
         HOST "Accept: a\nAccept: b\nX-Odd!#$: tab\there\n",
         HOST "X-Latin: caf\xe9\n",
     };
@@ -114,9 +121,39 @@ TEST(gate_refuses_strangers) {
         HOST "Origin: null\n",
         HOST "Origin: \n",
         HOST "Origin: ftp://127.0.0.1:8080\n",
+        HOST "Origin: http://see.example\n",
+        HOST "Origin: https://see.example:8443\n",
+        HOST "Origin: https://see.example/\n",
+        HOST "Origin: https://see.example.evil.example\n",
+        HOST "Origin: https://\n",
+        "Host: lamm.example:80\nOrigin: https://lamm.example\n",
+        "Host: lamm.example:443\nOrigin: http://lamm.example\n",
+        "Host: lamm.example\nOrigin: https://lamm.example:8443\n",
+        "Host: see.example\n",
     };
     for (size_t i = 0; i < sizeof(headers) / sizeof(*headers); i++)
         check_gate("POST", "/v1/pixels", headers[i], PROBLEM_FORBIDDEN);
+}
+
+/* HAProxy's check knows no Host. */
+TEST(gate_lets_probes_in) {
+    static const struct {
+        const char *method, *target, *version, *headers;
+        enum problem_code code;
+    } cases[] = {
+        {"GET", "/readyz", "HTTP/1.0", "", PROBLEM_NONE},
+        {"HEAD", "/livez", "HTTP/1.0", "User-Agent: x\n", PROBLEM_NONE},
+        {"GET", "/readyz", "HTTP/1.0", "Host: evil.example\n", PROBLEM_FORBIDDEN},
+        {"GET", "/readyz", "HTTP/1.0", "Origin: http://evil.example\n", PROBLEM_FORBIDDEN},
+        {"GET", "/readyz", "HTTP/1.1", "", PROBLEM_HEADER_GATE},
+        {"POST", "/readyz", "HTTP/1.0", "", PROBLEM_HEADER_GATE},
+        {"GET", "/metrics", "HTTP/1.0", "", PROBLEM_HEADER_GATE},
+        {"GET", "/v1/models", "HTTP/1.0", "", PROBLEM_HEADER_GATE},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        CHECK_EQ(
+            run_gate(cases[i].method, cases[i].target, cases[i].version, cases[i].headers).code,
+            cases[i].code);
 }
 
 TEST(gate_refuses_lines) {

@@ -29,6 +29,13 @@ TEST(target_is_taken_apart) {
     CHECK_STR(t.path, "/");
     CHECK_EQ(t.n_query, 0);
     target_clear(&t);
+    CHECK_EQ(target_read(&t, "/v1/models/?a=b/"), 0); /* the slash at the end is left out */
+    CHECK_STR(t.path, "/v1/models");
+    check_field(&t, 0, "a", "b/");
+    target_clear(&t);
+    CHECK_EQ(target_read(&t, "/v1/models%2F"), 0);
+    CHECK_STR(t.path, "/v1/models/");
+    target_clear(&t);
     CHECK_EQ(target_read(&t, "/?"), 0);
     CHECK_EQ(t.n_query, 0);
     target_clear(&t);
