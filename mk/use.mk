@@ -12,7 +12,7 @@ INSTALL     ?= install
 packages-build := gcc libc6-dev make libmicrohttpd-dev libjansson-dev libpng-dev libturbojpeg0-dev \
                   libssl-dev
 packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-yaml chromium curl openssl \
-                  clang-format g++ libopenmpi-dev openmpi-bin
+                  clang-format g++ libopenmpi-dev openmpi-bin $(if $(PROXIES),nginx-light haproxy caddy)
 
 ##@ Use
 deps = CC='$(CC)' PYTHON='$(PYTHON)' sh tools/deps.sh

@@ -21,6 +21,8 @@ probe() { # PACKAGE: is what it is wanted for there?
         libssl-dev) header openssl/evp.h ;;
         libopenmpi-dev) command -v mpicc ;;
         openmpi-bin) command -v mpirun ;;
+        nginx-light) command -v nginx || [ -x /usr/sbin/nginx ] ;;
+        haproxy) command -v haproxy || [ -x /usr/sbin/haproxy ] ;;
         python3-pil) module PIL ;;
         python3-*) module "${1#python3-}" ;;
         chromium) command -v chromium || command -v google-chrome ;;
