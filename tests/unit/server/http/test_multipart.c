@@ -136,13 +136,13 @@ static const struct dialect clients[] = {
 
 /* What the RFCs allow, and what is read although they don't. */
 static const struct dialect forms[] = {
-    {"Boundary", "Multipart/Form-Data;  BOUNDARY=bb", "--bb\r\n" CD "image\r\n\r\n1\r\n--bb--", ONE},
+    {"Boundary", "Multipart/Form-Data;  BOUNDARY=bb", "--bb\r\n" CD "image\r\n\r\n1\r\n--bb--",
+     ONE},
     {"blanks around =", "multipart/form-data ; boundary = \"bb\" ; x",
      "--bb\r\n" CD "image\r\n\r\n1\r\n--bb--", ONE},
     {"a boundary of one character", FORM "x", "--x\r\n" CD "image\r\n\r\n1\r\n--x--\r\n", ONE},
     {"of one dash", FORM "-", "---\r\n" CD "image\r\n\r\n1\r\n-----\r\n", ONE},
-    {"of 70",
-     FORM "0123456789012345678901234567890123456789012345678901234567890123456789",
+    {"of 70", FORM "0123456789012345678901234567890123456789012345678901234567890123456789",
      "--0123456789012345678901234567890123456789012345678901234567890123456789\r\n" CD "image\r\n"
      "\r\n1\r\n--0123456789012345678901234567890123456789012345678901234567890123456789--\r\n",
      ONE},
@@ -206,9 +206,7 @@ static void check_dialects(const struct dialect *d, size_t n) {
     }
 }
 
-TEST(multipart_dialects_of_clients) {
-    check_dialects(clients, sizeof(clients) / sizeof(*clients));
-}
+TEST(multipart_dialects_of_clients) { check_dialects(clients, sizeof(clients) / sizeof(*clients)); }
 
 TEST(multipart_forms_of_the_rfcs) { check_dialects(forms, sizeof(forms) / sizeof(*forms)); }
 
