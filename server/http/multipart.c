@@ -112,7 +112,7 @@ static int read_disposition(struct multipart *m, char *value, struct multipart_p
         } else if (strcasecmp(p.name, "filename*") == 0) {
             char *text = decode_extended(p.value);
             if (text) part->file_name = text;
-            is_extended = text != NULL;
+            is_extended |= text != NULL;
         } else if (strcasecmp(p.name, "filename") == 0 && !is_extended) {
             part->file_name = p.value;
         }

@@ -164,7 +164,8 @@ static const struct dialect forms[] = {
      "--bb\r\n" CD "\"a;b=c\\\\d\"; filename=\"x;name=y\"\r\n\r\n1\r\n--bb--",
      "a;b=c\\d|x;name=y|-=1\n"},
     {"filename* before filename", FORM "bb",
-     "--bb\r\n" CD "image; filename*=UTF-8'en'%e2%82%ac; filename=euro\r\n\r\n1\r\n--bb--",
+     "--bb\r\n" CD
+     "image; filename*=UTF-8'en'%e2%82%ac; filename=euro; filename*=x\r\n\r\n1\r\n--bb--",
      "image|\xe2\x82\xac|-=1\n"},
     {"filename* that can't be read", FORM "bb",
      "--bb\r\n" CD "image; filename=a; filename*=iso-8859-1''%e4; Filename*=UTF-8''%4\r\n\r\n1\r\n"
