@@ -1,7 +1,7 @@
 /* source.h - where samples come from: pictures on disk, and lines of text about them.
  *
  *     struct source *s;
- *     rc = source_open("pairs/", &(struct source_options){.check = eng_check_text}, &s, e);
+ *     rc = source_open("pairs/", &(struct source_options){.check = eng_check_learnt}, &s, e);
  *     const struct source_report *r = source_report(s);   // how many of each task; what is wrong
  *
  * A path is one of these (docs/training-data.md):
@@ -34,7 +34,7 @@ enum {
     SOURCE_TOLD_MAX = 1000
 };
 
-/* May this text stand in a prompt? engine.h's eng_check_text. */
+/* May this text stand in a prompt? engine.h's eng_check_learnt. */
 typedef int source_check_fn(const char *text, int in_chat, const char *what, struct err *e);
 
 struct source_options {

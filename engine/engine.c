@@ -251,6 +251,10 @@ int eng_check_text(const char *text, int in_chat, const char *what, struct err *
     return in_chat ? prompt_check_turn(text, what, e) : prompt_check(text, what, e);
 }
 
+int eng_check_learnt(const char *text, int in_chat, const char *what, struct err *e) {
+    return prompt_check_learnt(text, in_chat, what, e);
+}
+
 void eng_blank_tags(char *text) { prompt_blank_tags(text); }
 
 int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,

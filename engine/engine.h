@@ -98,6 +98,9 @@ const char *eng_piece(const struct eng *e, int32_t token);
  * In a chat line breaks, tabs and the tag of a task are legal. E_INVALID; E_TOO_BIG: outside a chat
  * a text has 4,000 bytes at most. */
 int eng_check_text(const char *text, int in_chat, const char *what, struct err *e);
+/* The same of a text that is to be learnt. Names of control pieces, such as </s>, are refused, too:
+ * who writes them there means the pieces. */
+int eng_check_learnt(const char *text, int in_chat, const char *what, struct err *e);
 /* In place: the first and the last byte of each tag that eng_check_text refuses in a chat become
  * blanks. For what the model said, which may come back as a part of a chat. */
 void eng_blank_tags(char *text);

@@ -10,7 +10,6 @@
 
 enum { STOP_MAX_BYTES = 200, TOKENS = 128, TOKENS_ASKED_MAX = 99999999 };
 
-
 /* ---- fields that may only say nothing ---- */
 
 static int is_empty(const json_t *v) {
@@ -18,34 +17,22 @@ static int is_empty(const json_t *v) {
            (json_is_object(v) && json_object_size(v) == 0);
 }
 
-static int is_flag(const json_t *v) {
-    return json_is_boolean(v);
-}
+static int is_flag(const json_t *v) { return json_is_boolean(v); }
 
-static int is_zero(const json_t *v) {
-    return json_is_number(v) && json_number_value(v) == 0;
-}
+static int is_zero(const json_t *v) { return json_is_number(v) && json_number_value(v) == 0; }
 
-static int is_one(const json_t *v) {
-    return json_is_number(v) && json_number_value(v) == 1;
-}
+static int is_one(const json_t *v) { return json_is_number(v) && json_number_value(v) == 1; }
 
 static int is_word(const json_t *v, const char *word) {
     return json_is_string(v) && strcmp(json_string_value(v), word) == 0;
 }
 
 /* There are no tools to choose from. */
-static int is_no_choice(const json_t *v) {
-    return is_word(v, "none") || is_word(v, "auto");
-}
+static int is_no_choice(const json_t *v) { return is_word(v, "none") || is_word(v, "auto"); }
 
-static int is_none(const json_t *v) {
-    return is_word(v, "none");
-}
+static int is_none(const json_t *v) { return is_word(v, "none"); }
 
-static int is_medium(const json_t *v) {
-    return is_word(v, "medium");
-}
+static int is_medium(const json_t *v) { return is_word(v, "medium"); }
 
 /* ["text"] */
 static int is_only_text(const json_t *v) {
@@ -53,9 +40,7 @@ static int is_only_text(const json_t *v) {
 }
 
 /* {"type": "text"} */
-static int is_text_format(const json_t *v) {
-    return is_word(json_object_get(v, "type"), "text");
-}
+static int is_text_format(const json_t *v) { return is_word(json_object_get(v, "type"), "text"); }
 
 static const struct {
     const char *name;

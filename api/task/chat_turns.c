@@ -25,8 +25,8 @@ struct reading {
     struct buf question, answer; /* of the turn that is being put together */
     struct buf before;           /* what the question after this turn begins with */
     int n_pictures;              /* of this turn */
-    int is_asked, is_answered;   /* the user has spoken in this turn; the assistant has, after him */
-    size_t text_bytes;           /* of all messages */
+    int is_asked, is_answered; /* the user has spoken in this turn; the assistant has, after him */
+    size_t text_bytes;         /* of all messages */
 };
 
 static int fault(struct reading *r, const char *name, const char *why) {
@@ -134,13 +134,12 @@ static int chat_end_turn(struct reading *r) {
     if (!r->question.len) return fault(r, "messages", "have a picture but no question");
     if (r->question.bad || r->answer.bad) return no_memory(r);
     struct eng_turn *t = &q->turns[q->n_turns++];
-    *t = (struct eng_turn){
-        .n_pictures = (uint32_t)r->n_pictures,
-        .question = input_keep(r->in, (const char *)r->question.p, r->question.len)};
+    *t = (struct eng_turn){.n_pictures = (uint32_t)r->n_pictures,
+                           .question =
+                               input_keep(r->in, (const char *)r->question.p, r->question.len)};
     if (r->is_answered)
-        t->answer = r->answer.len
-                        ? input_keep(r->in, (const char *)r->answer.p, r->answer.len)
-                        : input_keep(r->in, "", 0);
+        t->answer = r->answer.len ? input_keep(r->in, (const char *)r->answer.p, r->answer.len)
+                                  : input_keep(r->in, "", 0);
     if (!t->question || (r->is_answered && !t->answer)) return -1;
     r->question.len = r->answer.len = 0;
     r->n_pictures = r->is_asked = r->is_answered = 0;

@@ -2,10 +2,9 @@
  *
  * A session keeps the frames before the one that comes (api/store/sessions.h); the engine caches
  * their features by what they show. Until enough were seen, the oldest is repeated. A frame counts
- * as seen when its step was answered with an action. A step may have a sequence number: the same one
- * again gets the same answer again, and nothing counts twice. So a client may send a step again when
- * it lost the answer.
- * Thread: any worker.
+ * as seen when its step was answered with an action. A step may have a sequence number: the same
+ * one again gets the same answer again, and nothing counts twice. So a client may send a step again
+ * when it lost the answer. Thread: any worker.
  */
 #include "api/task/act.h"
 
@@ -112,8 +111,8 @@ static int session_answer(struct api_call *c) {
     }
     int step = act_answer(c);
     if (c->reply.status != 200) return step; /* no memory: the frame was not seen */
-    if (p->sequence != NO_SEQUENCE && sessions_keep(p->sessions, p->session.id, p->sequence,
-                                                    c->reply.body, c->reply.body_len))
+    if (p->sequence != NO_SEQUENCE &&
+        sessions_keep(p->sessions, p->session.id, p->sequence, c->reply.body, c->reply.body_len))
         return call_fail_as(c, PROBLEM_NO_MEMORY);
     sessions_see(p->sessions, p->session.id, c->pictures[c->n_pictures - 1]);
     return step;

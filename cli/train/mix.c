@@ -74,7 +74,7 @@ static int open_data(struct mix *m, int i, int is_silent, mix_stop_fn *stop, voi
     const struct source_options o = {.pictures = d->pictures,
                                      .split = d->split,
                                      .is_stored = d->orient == RECIPE_STORED,
-                                     .check = eng_check_text,
+                                     .check = eng_check_learnt,
                                      .progress = is_silent ? NULL : on_progress,
                                      .ud = &reading};
     int rc = source_open(d->path, &o, &m->sources[i], e);

@@ -161,11 +161,12 @@ static int32_t longest(const struct questions *q) {
     return most;
 }
 
-/* Most tokens of a text. */
+/* Most tokens of a text: what was asked for, or what positions and slots are left for it. */
 static int32_t text_max(const struct asker *a, const struct questions *q,
                         const struct eng_generate *how) {
-    int32_t most = (int32_t)how->max_tokens;
-    int32_t left = a->config->text.max_positions - q->stem_tokens - longest(q);
+    int32_t most = (int32_t)how->max_tokens, tail = longest(q);
+    int32_t left = a->config->text.max_positions - q->stem_tokens - tail;
+    if (a->slots_max && a->slots_max - tail < left) left = a->slots_max - tail;
     return !how->may_be_shorter || left >= most ? most : left < 1 ? 1 : left;
 }
 

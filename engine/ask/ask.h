@@ -20,7 +20,8 @@ struct asker { /* all borrowed */
     const struct sptok *tok;
     const struct kinds *kinds;
     const struct pixels *pixels;
-    int32_t tail_max; /* of a lane */
+    int32_t tail_max;  /* of a lane */
+    int32_t slots_max; /* of a tail and its answer in text; 0: any */
 };
 
 /* Tokens behind the stem in a prompt of a mask, at most. */

@@ -83,6 +83,11 @@ int prompt_check_turn(const char *text, const char *what, struct err *e) {
     return rc ? rc : check_tags(text, what, structure, ARRAY_LEN(structure), e);
 }
 
+int prompt_check_learnt(const char *text, int in_chat, const char *what, struct err *e) {
+    int rc = in_chat ? prompt_check_turn(text, what, e) : prompt_check(text, what, e);
+    return rc ? rc : check_tags(text, what, slips, ARRAY_LEN(slips), e);
+}
+
 /* No tag holds another, and a blank makes none: one walk is enough. */
 void prompt_blank_tags(char *text) {
     for (size_t i = 0; i < ARRAY_LEN(structure); i++) {
@@ -288,19 +293,14 @@ int prompt_ask(const struct model_config *c, const struct sptok *t, const struct
     return rc ? rc : write_turns(c, t, &turn, 1, out, NULL, e);
 }
 
-static int check_learnt(const char *text, const char *what, struct err *e) {
-    int rc = prompt_check_turn(text, what, e);
-    return rc ? rc : check_tags(text, what, slips, ARRAY_LEN(slips), e);
-}
-
 int prompt_learn(const struct model_config *c, const struct sptok *t, const struct eng_turn *turns,
                  uint32_t n, struct prompt *out, struct prompt_answer *answers, struct err *e) {
     int rc = n ? 0 : err_set(e, E_INVALID, "a talk without a question");
     for (uint32_t i = 0; i < n && !rc; i++) {
         if (!turns[i].question || !turns[i].answer)
             return err_set(e, E_INVALID, "each question that is learnt has its answer");
-        rc = check_learnt(turns[i].question, "a question", e);
-        if (!rc) rc = check_learnt(turns[i].answer, "an answer", e);
+        rc = prompt_check_learnt(turns[i].question, 1, "a question", e);
+        if (!rc) rc = prompt_check_learnt(turns[i].answer, 1, "an answer", e);
     }
     return rc ? rc : write_turns(c, t, turns, n, out, answers, e);
 }

@@ -57,6 +57,9 @@ int prompt_check(const char *text, const char *what, struct err *e);
 /* The same for a turn of a chat. Line breaks and tabs are legal, and so is the tag of a task, which
  * is how MiniGPT-v2 is asked for one. Only the model's positions bound its length. */
 int prompt_check_turn(const char *text, const char *what, struct err *e);
+/* The same of a text that is to be learnt. Names of control pieces are refused, too: who writes
+ * them there means the pieces. */
+int prompt_check_learnt(const char *text, int in_chat, const char *what, struct err *e);
 /* The tags that prompt_check_turn refuses lose their brackets, which become blanks. In place. */
 void prompt_blank_tags(char *text);
 

@@ -83,7 +83,11 @@ static int open_prompts(struct unit *u, struct err *err) {
     z->tail_max = at_least(at_least(u->pixels->text_max, mask), LANE_CHOICE_MAX + 1);
     for (int k = 0; k < KIND_NUMBERS; k++)
         z->answer_max = at_least(z->answer_max, u->kinds->g[k]->feed_max);
-    u->asker = (struct asker){c, u->tok, u->kinds, u->pixels, z->tail_max};
+    u->asker = (struct asker){.config = c,
+                              .tok = u->tok,
+                              .kinds = u->kinds,
+                              .pixels = u->pixels,
+                              .tail_max = z->tail_max};
     return 0;
 }
 
@@ -115,6 +119,7 @@ static int open_step(struct unit *u, const struct eng_options *o, struct err *er
     if (rc) return rc;
     const struct sizes *z = &u->size;
     const struct kinds *k = u->kinds;
+    u->asker.slots_max = z->single_slots;
     struct model_plan plan = unit_plan(u);
     rc = model_plan(u->model, &plan, err);
     if (rc) return rc;

@@ -88,9 +88,7 @@ int form_end(struct form *f, const struct api_field **fields, size_t *n) {
     return 0;
 }
 
-const char *form_why(const struct form *f) {
-    return f->why ? f->why : multipart_why(&f->reader);
-}
+const char *form_why(const struct form *f) { return f->why ? f->why : multipart_why(&f->reader); }
 
 void form_free(struct form *f) {
     if (!f) return;

@@ -1,5 +1,5 @@
-/* gate.c - see gate.h. RFC 9110 sections 5.1 (names), 5.6.2 (tokens); RFC 9112 sections 3.2 (target),
- * 6.3 (length).
+/* gate.c - see gate.h. RFC 9110 sections 5.1 (names), 5.6.2 (tokens); RFC 9112 sections 3.2
+ * (target), 6.3 (length).
  */
 #include "server/http/gate.h"
 
@@ -128,8 +128,7 @@ static struct gate_verdict check_identity(const struct gate_request *q) {
     const struct gate_header *h = NULL, *origin = NULL;
     struct origin_host host;
     int has_host = gate_count(q, "Host", &h) != 0;
-    if (!has_host && !is_probe(q))
-        return REFUSE(PROBLEM_HEADER_GATE, "the Host header is missing");
+    if (!has_host && !is_probe(q)) return REFUSE(PROBLEM_HEADER_GATE, "the Host header is missing");
     if (has_host && origin_read_host(h->value, h->value_len, &host))
         return REFUSE(PROBLEM_HEADER_GATE, "the Host header is not a host");
     if (has_host && !origin_is_served(&q->rules, &host))

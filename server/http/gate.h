@@ -3,8 +3,8 @@
  * libmicrohttpd 0.9.75 accepts what makes request smuggling possible: Content-Length together with
  * Transfer-Encoding, a length that comes twice, odd header names, folded lines. The gate refuses
  * all of that, and the connection is closed. It also refuses what only a browser under a stranger's
- * control sends: see origin.h. A load balancer may ask for health by HTTP/1.0 without a Host. A pure
- * function over borrowed bytes; it never allocates. Thread: any.
+ * control sends: see origin.h. A load balancer may ask for health by HTTP/1.0 without a Host. A
+ * pure function over borrowed bytes; it never allocates. Thread: any.
  */
 #ifndef SERVER_HTTP_GATE_H
 #define SERVER_HTTP_GATE_H

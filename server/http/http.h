@@ -31,7 +31,7 @@ struct http_options {
     size_t bodies_max;        /* bytes of all bodies that are held at once */
     struct watch_limits limits;
     struct origin_rules rules; /* borrowed until http_close */
-    int is_verbose; /* log requests outside /v1 and the debug level, too */
+    int is_verbose;            /* log requests outside /v1 and the debug level, too */
 };
 
 /* E_INVALID: what http_open would say of the options, before anything is loaded. */

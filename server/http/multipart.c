@@ -20,7 +20,7 @@
 
 #include "kernels/base/err.h"
 
-static int refuse(struct multipart *m, int rc, const char *why) {
+static int multipart_refuse(struct multipart *m, int rc, const char *why) {
     if (m->rc == 0) {
         m->rc = rc;
         m->why = why;
@@ -28,9 +28,7 @@ static int refuse(struct multipart *m, int rc, const char *why) {
     return m->rc;
 }
 
-static int is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
+static int multipart_is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* ---- header values: word *(";" name "=" value) ---- */
 
@@ -109,17 +107,17 @@ static int read_disposition(struct multipart *m, char *value, struct multipart_p
     int got, is_extended = 0;
     while ((got = next_parameter(&at, &p)) == 1) {
         if (strcasecmp(p.name, "name") == 0) {
-            if (part->name) return refuse(m, E_FORMAT, "a part has two names");
+            if (part->name) return multipart_refuse(m, E_FORMAT, "a part has two names");
             part->name = p.value;
         } else if (strcasecmp(p.name, "filename*") == 0) {
             char *text = decode_extended(p.value);
             if (text) part->file_name = text;
-            is_extended = text != NULL;
+            is_extended |= text != NULL;
         } else if (strcasecmp(p.name, "filename") == 0 && !is_extended) {
             part->file_name = p.value;
         }
     }
-    return got ? refuse(m, E_FORMAT, "a part's Content-Disposition is malformed") : 0;
+    return got ? multipart_refuse(m, E_FORMAT, "a part's Content-Disposition is malformed") : 0;
 }
 
 static int check_encoding(struct multipart *m, const char *value) {
@@ -127,19 +125,20 @@ static int check_encoding(struct multipart *m, const char *value) {
     for (size_t i = 0; i < sizeof(plain) / sizeof(*plain); i++) {
         if (strcasecmp(value, plain[i]) == 0) return 0;
     }
-    return refuse(m, E_UNSUPPORTED,
-                  "a part has a Content-Transfer-Encoding; send its bytes as they are (binary)");
+    return multipart_refuse(
+        m, E_UNSUPPORTED,
+        "a part has a Content-Transfer-Encoding; send its bytes as they are (binary)");
 }
 
 /* One unfolded line, without its line break. */
-static int read_header(struct multipart *m, char *line, struct multipart_part *part) {
+static int multipart_read_header(struct multipart *m, char *line, struct multipart_part *part) {
     char *colon = strchr(line, ':');
-    if (!colon) return refuse(m, E_FORMAT, "a line among a part's headers has no colon");
+    if (!colon) return multipart_refuse(m, E_FORMAT, "a line among a part's headers has no colon");
     char *name_end = colon, *value = colon + 1 + strspn(colon + 1, " \t");
     char *end = value + strlen(value);
-    while (name_end > line && is_blank(name_end[-1]))
+    while (name_end > line && multipart_is_blank(name_end[-1]))
         name_end--;
-    while (end > value && is_blank(end[-1]))
+    while (end > value && multipart_is_blank(end[-1]))
         end--;
     *name_end = *end = '\0';
     if (strcasecmp(line, "Content-Disposition") == 0) return read_disposition(m, value, part);
@@ -149,13 +148,14 @@ static int read_header(struct multipart *m, char *line, struct multipart_part *p
 }
 
 /* m->head, up to its blank line -> the sink's begin. */
-static int read_head(struct multipart *m) {
+static int multipart_read_head(struct multipart *m) {
     struct multipart_part part = {.name = NULL};
     m->head[m->n_head] = '\0';
-    if (strlen(m->head) != m->n_head) return refuse(m, E_FORMAT, "a part's header has a NUL");
+    if (strlen(m->head) != m->n_head)
+        return multipart_refuse(m, E_FORMAT, "a part's header has a NUL");
     for (char *line = m->head, *next; *line && m->rc == 0; line = next) {
-        char *end = strchr(line, '\n'); /* each line has one */
-        while (is_blank(end[1])) {      /* folded */
+        char *end = strchr(line, '\n');      /* each line has one */
+        while (multipart_is_blank(end[1])) { /* folded */
             *end = ' ';
             if (end > line && end[-1] == '\r') end[-1] = ' ';
             end = strchr(end, '\n');
@@ -163,9 +163,9 @@ static int read_head(struct multipart *m) {
         next = end + 1;
         if (end > line && end[-1] == '\r') end--;
         *end = '\0';
-        read_header(m, line, &part);
+        multipart_read_header(m, line, &part);
     }
-    if (m->rc == 0 && !part.name) refuse(m, E_FORMAT, "a part has no name");
+    if (m->rc == 0 && !part.name) multipart_refuse(m, E_FORMAT, "a part has no name");
     if (m->rc == 0) m->rc = m->sink->begin(m->ud, &part);
     return m->rc;
 }
@@ -175,7 +175,7 @@ static size_t take_head(struct multipart *m, const char *bytes, size_t n) {
     const char *newline = memchr(bytes, '\n', n);
     size_t used = newline ? (size_t)(newline - bytes) + 1 : n;
     if (m->n_head + used > MULTIPART_HEAD_MAX) {
-        refuse(m, E_FORMAT, "the headers of a part have over 4096 bytes");
+        multipart_refuse(m, E_FORMAT, "the headers of a part have over 4096 bytes");
         return used;
     }
     memcpy(m->head + m->n_head, bytes, used);
@@ -186,7 +186,7 @@ static size_t take_head(struct multipart *m, const char *bytes, size_t n) {
     size_t len = m->n_head - (m->n_head > 1 && h[m->n_head - 2] == '\r' ? 2 : 1);
     if (len && h[len - 1] != '\n') return used;
     m->n_head = len;
-    if (read_head(m)) return used;
+    if (multipart_read_head(m)) return used;
     m->state = MULTIPART_DATA;
     memcpy(m->held, "\r\n", 2);
     m->n_given = m->n_held = 2;
@@ -212,14 +212,14 @@ static void take_delimiter(struct multipart *m, int is_closing) {
 }
 
 /* May c follow what is held? */
-static int fits(const struct multipart *m, char c) {
+static int multipart_fits(const struct multipart *m, char c) {
     size_t n = m->n_held;
     char last = m->held[n - 1];
     if (n < m->delimiter_len) return c == m->delimiter[n];
-    if (n == m->delimiter_len) return c == '-' || is_blank(c) || c == '\r' || c == '\n';
+    if (n == m->delimiter_len) return c == '-' || multipart_is_blank(c) || c == '\r' || c == '\n';
     if (last == '-') return c == '-';
     if (last == '\r') return c == '\n';
-    return n < sizeof(m->held) - 2 && (is_blank(c) || c == '\r' || c == '\n');
+    return n < sizeof(m->held) - 2 && (multipart_is_blank(c) || c == '\r' || c == '\n');
 }
 
 /* Take bytes of the preamble or of a part's data; how many. */
@@ -234,7 +234,7 @@ static size_t take_data(struct multipart *m, const char *bytes, size_t n) {
         m->n_held = m->first + 1;
         return 1;
     }
-    if (!fits(m, *bytes)) {
+    if (!multipart_fits(m, *bytes)) {
         let_go(m);
         return 0;
     }
@@ -254,16 +254,18 @@ static int read_boundary(struct multipart *m, char *content_type) {
     char *at = behind_word(content_type);
     while (next_parameter(&at, &p) == 1) {
         if (strcasecmp(p.name, "boundary") != 0) continue;
-        if (boundary) return refuse(m, E_FORMAT, "Content-Type has two boundaries");
+        if (boundary) return multipart_refuse(m, E_FORMAT, "Content-Type has two boundaries");
         boundary = p.value;
     }
     size_t n = boundary ? strlen(boundary) : 0;
-    if (n == 0) return refuse(m, E_FORMAT, "the multipart boundary is missing in Content-Type");
+    if (n == 0)
+        return multipart_refuse(m, E_FORMAT, "the multipart boundary is missing in Content-Type");
     if (n > MULTIPART_BOUNDARY_MAX)
-        return refuse(m, E_FORMAT, "the multipart boundary has over 70 characters");
+        return multipart_refuse(m, E_FORMAT, "the multipart boundary has over 70 characters");
     for (size_t i = 0; i < n; i++) {
         if (boundary[i] < ' ' || boundary[i] > '~' || (i + 1 == n && boundary[i] == ' '))
-            return refuse(m, E_FORMAT, "the multipart boundary has a character that is not legal");
+            return multipart_refuse(m, E_FORMAT,
+                                    "the multipart boundary has a character that is not legal");
     }
     memcpy(m->delimiter, "\r\n--", 4);
     memcpy(m->delimiter + 4, boundary, n + 1);
@@ -276,15 +278,15 @@ int multipart_open(struct multipart *m, const char *content_type, const struct m
     size_t n = strlen(content_type);
     *m = (struct multipart){.sink = sink, .ud = ud, .first = 1, .n_held = 2, .n_given = 2};
     memcpy(m->held, "\r\n", 2);
-    if (n > MULTIPART_HEAD_MAX) return refuse(m, E_FORMAT, "Content-Type has over 4096 bytes");
+    if (n > MULTIPART_HEAD_MAX)
+        return multipart_refuse(m, E_FORMAT, "Content-Type has over 4096 bytes");
     memcpy(m->head, content_type, n + 1); /* it is written to while it is read */
     return read_boundary(m, m->head);
 }
 
 int multipart_feed(struct multipart *m, const char *bytes, size_t n) {
     while (n && m->rc == 0 && m->state != MULTIPART_EPILOGUE) {
-        size_t used =
-            m->state == MULTIPART_HEAD ? take_head(m, bytes, n) : take_data(m, bytes, n);
+        size_t used = m->state == MULTIPART_HEAD ? take_head(m, bytes, n) : take_data(m, bytes, n);
         bytes += used;
         n -= used;
     }
@@ -293,12 +295,11 @@ int multipart_feed(struct multipart *m, const char *bytes, size_t n) {
 
 int multipart_end(struct multipart *m) {
     if (m->state == MULTIPART_PREAMBLE)
-        refuse(m, E_FORMAT, "the boundary that Content-Type names is not in the body");
+        multipart_refuse(m, E_FORMAT, "the boundary that Content-Type names is not in the body");
     else if (m->state != MULTIPART_EPILOGUE)
-        refuse(m, E_FORMAT, "the multipart body is cut short: its closing boundary is missing");
+        multipart_refuse(m, E_FORMAT,
+                         "the multipart body is cut short: its closing boundary is missing");
     return m->rc;
 }
 
-const char *multipart_why(const struct multipart *m) {
-    return m->why;
-}
+const char *multipart_why(const struct multipart *m) { return m->why; }

@@ -56,8 +56,8 @@ struct multipart {
 };
 
 /* `content_type` is the whole header. E_FORMAT: it has no boundary, or a bad one. */
-int multipart_open(struct multipart *m, const char *content_type,
-                   const struct multipart_sink *sink, void *ud);
+int multipart_open(struct multipart *m, const char *content_type, const struct multipart_sink *sink,
+                   void *ud);
 /* The next bytes of the body. E_FORMAT, E_UNSUPPORTED (a part's Content-Transfer-Encoding), or
  * what the sink said; the first error stays. */
 int multipart_feed(struct multipart *m, const char *bytes, size_t n);

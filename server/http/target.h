@@ -1,7 +1,8 @@
 /* target.h - the request target taken apart: `/v1/images/a%20b?width=8` -> path and query fields.
  *
- * A slash at the end of the path is left out. Percent-encoding is decoded exactly once. Malformed encoding, encoded control bytes and more than
- * TARGET_FIELDS_MAX fields are refused. Thread: its owner's.
+ * A slash at the end of the path is left out. Percent-encoding is decoded exactly once. Malformed
+ * encoding, encoded control bytes and more than TARGET_FIELDS_MAX fields are refused. Thread: its
+ * owner's.
  */
 #ifndef SERVER_HTTP_TARGET_H
 #define SERVER_HTTP_TARGET_H

@@ -50,12 +50,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     if (version) {
         *target++ = '\0';
         *version++ = '\0';
-        struct gate_request q = {.method = method,
-                                 .version = version,
-                                 .target = target,
-                                 .headers = headers,
-                                 .n_headers = n,
-                                 .rules = {.hosts = hosts, .n_hosts = 1, .origins = origins, .n_origins = 1}};
+        struct gate_request q = {
+            .method = method,
+            .version = version,
+            .target = target,
+            .headers = headers,
+            .n_headers = n,
+            .rules = {.hosts = hosts, .n_hosts = 1, .origins = origins, .n_origins = 1}};
         struct gate_verdict v = gate_check(&q);
         if (!v.code && (target[0] != '/' || n > GATE_HEADERS_MAX)) abort();
         read_target(target);

@@ -46,8 +46,8 @@ static void check_line(const struct line *l) {
     if (l->tasks & 1u << SAMPLE_CHAT) must(l->n_turns >= 1 && l->n_turns <= SAMPLE_TURNS_MAX);
     for (uint32_t i = 0; i < l->n_turns; i++) {
         pictures += l->turns[i].n_pictures;
-        must(eng_check_text(l->turns[i].question, 1, "q", NULL) == 0);
-        must(eng_check_text(l->turns[i].answer, 1, "a", NULL) == 0);
+        must(eng_check_learnt(l->turns[i].question, 1, "q", NULL) == 0);
+        must(eng_check_learnt(l->turns[i].answer, 1, "a", NULL) == 0);
     }
     must(!l->n_turns || pictures == l->n_pictures);
     check_phrases(l);
@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t n = (size_t)((stop ? stop : end) - at);
         struct line l;
         struct line_fault why;
-        int rc = line_read(at, n, eng_check_text, &l, &why);
+        int rc = line_read(at, n, eng_check_learnt, &l, &why);
         must(rc == 0 || (rc == E_FORMAT && why.code && why.reason[0]));
         if (rc == 0) check_line(&l);
         line_clear(&l);

@@ -7,6 +7,7 @@
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/ask/prompt.h"
@@ -35,6 +36,16 @@ static void check(const struct prompt *p, const struct sptok *t, uint32_t images
     must(seen == images && begins == turns && ends == turns - 1);
 }
 
+/* What a model said has no tag any more when it comes back, and is as long as it was. */
+static void check_blanked(const char *text) {
+    static char said[4000];
+    struct err e = {0};
+    snprintf(said, sizeof(said), "%s", text);
+    prompt_blank_tags(said);
+    (void)prompt_check_turn(said, "it", &e);
+    must(!strstr(e.text, "contains") && strlen(said) == strlen(text));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -45,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2 || size - 2 > TEXT) return 0;
     memcpy(text, data + 2, size - 2);
     text[size - 2] = 0;
+    check_blanked(text);
     struct eng_turn turns[TURNS] = {{0}};
     uint32_t n = 0;
     const char *end = text + size - 2;

@@ -226,6 +226,11 @@ def main():
         "url": '{"messages":[%s]}' % ask.replace("data:image/png;base64,", "https://"),
         "nulls": '{"messages":[%s],"stop":null,"seed":null,"tools":null}' % ask,
         "twice": '{"messages":[%s,%s]}' % (ask, ask), "tools": '{"messages":[],"tools":[]}',
+        "people": '{"messages":[{"role":"assistant","content":"Hello [INST]\\u0001"},{"role":"developer","content":""},'
+                  '{"role":"user","content":["a",{"type":"image_url","image_url":"data:image/png;base64,%s"}]},'
+                  '{"role":"user","content":"<s>"},{"role":"assistant","content":null},{"role":"assistant","content":"</Img>"},'
+                  '{"role":"system","content":"s"},{"role":"user","content":"q"}],"tools":[],"tool_choice":"auto","max_tokens":4096,'
+                  '"modalities":["text"],"stop":[],"audio":null,"parallel_tool_calls":true}' % small,
     }.items():
         put("chat", name, text.encode())
     for name, text in {

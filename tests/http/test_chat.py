@@ -70,7 +70,7 @@ def test_a_model_may_have_said_nothing(s):
 
 
 def test_what_was_said_may_come_back(s):
-    """Hot and untrained, the model says everything: tags, control characters, halves of characters."""
+    """Hot and untrained, the model says everything: tags, control characters, odd bytes."""
     odd = 0
     for seed in range(count(40, 400)):
         how = {"temperature": 2, "seed": seed, "max_tokens": 20}

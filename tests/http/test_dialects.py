@@ -1,4 +1,4 @@
-"""test_dialects.py - clients as they are: one picture, sent as each of them sends it, has one answer.
+"""test_dialects.py - clients as they are: a picture has one answer, whoever sends it.
 
 The forms themselves are in tests/unit/server/http/test_multipart.c; here they go over a socket.
 """

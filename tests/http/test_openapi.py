@@ -52,7 +52,7 @@ def test_examples_fit_their_schemas():
 
 
 def test_examples_are_answered(s):
-    """What the document shows may be sent as it stands; an id is that of a picture which was stored."""
+    """What the document shows may be sent as it stands; an id is that of a stored picture."""
     sent = 0
     for template, item in contract.document["paths"].items():
         for method, call in item.items():

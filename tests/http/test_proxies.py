@@ -28,24 +28,25 @@ def free_port():
         return s.getsockname()[1]
 
 
-def recipe(language):
+def recipe(language, which):
     with open(os.path.join(ROOT, "docs/deploy.md"), encoding="utf-8") as f:
-        return re.search(rf"```{language}\n(.*?)```", f.read(), re.S)[1]
+        return re.findall(rf"```{language}\n(.*?)```", f.read(), re.S)[which]
 
 
 class Proxy:
     """One of the three, before the server at `port`."""
 
-    def __init__(self, language, port):
+    def __init__(self, language, port, which=0, own_port=None):
         if not shutil.which(self.program(language)):
             raise Skip(f"{self.program(language)} is not installed")
         self.folder = tempfile.mkdtemp()
-        self.port = free_port()
+        self.port = own_port or free_port()
         self.cert, key = certificate(self.folder, NAME)
         both = os.path.join(self.folder, "both")
         with open(both, "w") as f:
             f.write(open(self.cert).read() + open(key).read())
-        text = recipe(language)
+        text = recipe(language, which)
+        self.below = "/lammd" if which else ""
         for old, new in (("/etc/ssl/see.example.both", both), ("/etc/ssl/see.example.pem", self.cert),
                          ("/etc/ssl/see.example.key", key), ("127.0.0.1:8080", f"127.0.0.1:{port}"),
                          ("listen 443", f"listen 127.0.0.1:{self.port}"), ("bind :443", f"bind 127.0.0.1:{self.port}"),
@@ -91,7 +92,7 @@ class Proxy:
         c = http.client.HTTPConnection(NAME, self.port, timeout=SOON)
         c.sock = self.connect()
         try:
-            c.request(method, path, body=body, headers=headers or {})
+            c.request(method, self.below + path, body=body, headers=headers or {})
             answer = c.getresponse()
             return Reply(answer.status, dict(answer.getheaders()), answer.read())
         finally:
@@ -165,6 +166,13 @@ def check_early_answers(proxy, sizes):
                     status = "cut"
                 ok = want | ({415} if "Content-Encoding" in headers else set())
                 assert status in ok, (size, headers, status)
+
+
+def test_nginx_below_a_path():
+    port = free_port()
+    with Server("--allow-origin", f"https://{NAME}:{port}", model=MINI) as s, Proxy("nginx", s.port, 1, port) as proxy:
+        check_page(proxy)
+        check_questions(s, proxy)
 
 
 def check(s, language, sizes=(20 << 10, 1 << 20, 20 << 20)):

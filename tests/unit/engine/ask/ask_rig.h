@@ -29,7 +29,7 @@ static inline void asking_open(struct asking *a, const char *dir) {
     CHECK_EQ(pixels_new(&a->c, a->t, a->k->g[KIND_COLOUR], &a->p, NULL), 0);
     const struct picture_sizes sizes = {a->c.vision.image_size, a->c.pixel_grid, dir};
     CHECK_EQ(picture_new(&sizes, rgb, 1, 1, &a->picture, NULL), 0);
-    a->asker = (struct asker){&a->c, a->t, a->k, a->p, LANE_CHOICE_MAX + 1};
+    a->asker = (struct asker){&a->c, a->t, a->k, a->p, LANE_CHOICE_MAX + 1, 0};
 }
 
 static inline void asking_close(struct asking *a) {

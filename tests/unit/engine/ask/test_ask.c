@@ -138,6 +138,31 @@ static void refuse(const struct asking *a, struct eng_ask ask, int code, const c
     CHECK_EQ(after.live_bytes, before.live_bytes);
 }
 
+/* A long answer that may be shorter is as long as positions and slots allow. */
+TEST(ask_makes_answers_fit) {
+    struct asking a;
+    asking_open(&a, "models/lamm-mini");
+    struct eng_turn turn = {0, "what?", NULL};
+    struct eng_ask ask = {.task = ENG_CHAT, .turns = &turn, .n_turns = 1};
+    ask.generate = (struct eng_generate){.max_tokens = 1000, .may_be_shorter = 1};
+    struct eng_job *j = asking_job(&a, ask, 0);
+    int32_t tail = j->tree.tail_max, prompt = j->questions->stem_tokens + tail;
+    CHECK_EQ(j->questions->answer_max, 1000);
+    asking_forget(j);
+    const int32_t rooms[][2] = {{100, 0}, {0, 60}, {100, 60}, {60, 100}, {100, 1}};
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++) {
+        int32_t most = rooms[i][0], slots = rooms[i][1];
+        int32_t want = !most || (slots && slots < most) ? slots : most;
+        a.c.text.max_positions = most ? prompt + most : 4000;
+        a.asker.slots_max = slots ? tail + slots : 0;
+        j = asking_job(&a, ask, 0);
+        CHECK_EQ(j->questions->answer_max, want);
+        CHECK_EQ(j->text->how.max_tokens, want);
+        asking_forget(j);
+    }
+    asking_close(&a);
+}
+
 TEST(ask_refuses_and_leaves_nothing_behind) {
     struct asking a;
     asking_open(&a, TINY);

@@ -178,6 +178,23 @@ TEST(prompt_blanks_tags) {
     }
 }
 
+/* Who writes </s> into what is learnt means the piece; in a question it is text. */
+TEST(prompt_checks_what_is_learnt) {
+    static const char *const slips[] = {"a</s>", "<s>", "<unk>", "<<SYS>>"};
+    for (size_t i = 0; i < ARRAY_LEN(slips); i++) {
+        for (int in_chat = 0; in_chat < 2; in_chat++) {
+            struct err e = {0};
+            CHECK_EQ(prompt_check_learnt(slips[i], in_chat, "it", &e), E_INVALID);
+            CHECK_HAS(e.text, "it contains <");
+            CHECK_EQ(in_chat ? prompt_check_turn(slips[i], "it", NULL)
+                             : prompt_check(slips[i], "it", NULL),
+                     0);
+        }
+    }
+    CHECK_EQ(prompt_check_learnt("[vqa] a", 1, "it", NULL), 0);
+    CHECK_EQ(prompt_check_learnt("[vqa] a", 0, "it", NULL), E_INVALID);
+}
+
 TEST(prompt_of_users_text_and_its_limits) {
     struct model_config c = config_of("models/lamm-mini");
     struct sptok *t = text_open(MINI_TOKENIZER);

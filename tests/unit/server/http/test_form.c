@@ -68,8 +68,8 @@ TEST(form_cut_short) {
 TEST(form_limits) {
     size_t big = 2 << 20;
     char *body = mem_must(big + 200);
-    int head = snprintf(body, 200, "%s",
-                        "--bb\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n");
+    int head =
+        snprintf(body, 200, "%s", "--bb\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n");
     memset(body + head, 'x', big);
     memcpy(body + head + big, "\r\n--bb--\r\n", 10);
     check_refused(body, (size_t)head + big + 10, E_TOO_BIG, NULL);

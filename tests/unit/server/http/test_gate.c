@@ -22,12 +22,13 @@ static struct gate_verdict run_gate(const char *method, const char *target, cons
         n++;
         s += line + (s[line] == '\n');
     }
-    struct gate_request q = {.method = method,
-                             .version = version,
-                             .target = target,
-                             .headers = at,
-                             .n_headers = n,
-                             .rules = {.hosts = hosts, .n_hosts = 1, .origins = origins, .n_origins = 1}};
+    struct gate_request q = {
+        .method = method,
+        .version = version,
+        .target = target,
+        .headers = at,
+        .n_headers = n,
+        .rules = {.hosts = hosts, .n_hosts = 1, .origins = origins, .n_origins = 1}};
     return gate_check(&q);
 }
 

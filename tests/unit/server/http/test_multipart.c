@@ -136,13 +136,13 @@ static const struct dialect clients[] = {
 
 /* What the RFCs allow, and what is read although they don't. */
 static const struct dialect forms[] = {
-    {"Boundary", "Multipart/Form-Data;  BOUNDARY=bb", "--bb\r\n" CD "image\r\n\r\n1\r\n--bb--", ONE},
+    {"Boundary", "Multipart/Form-Data;  BOUNDARY=bb", "--bb\r\n" CD "image\r\n\r\n1\r\n--bb--",
+     ONE},
     {"blanks around =", "multipart/form-data ; boundary = \"bb\" ; x",
      "--bb\r\n" CD "image\r\n\r\n1\r\n--bb--", ONE},
     {"a boundary of one character", FORM "x", "--x\r\n" CD "image\r\n\r\n1\r\n--x--\r\n", ONE},
     {"of one dash", FORM "-", "---\r\n" CD "image\r\n\r\n1\r\n-----\r\n", ONE},
-    {"of 70",
-     FORM "0123456789012345678901234567890123456789012345678901234567890123456789",
+    {"of 70", FORM "0123456789012345678901234567890123456789012345678901234567890123456789",
      "--0123456789012345678901234567890123456789012345678901234567890123456789\r\n" CD "image\r\n"
      "\r\n1\r\n--0123456789012345678901234567890123456789012345678901234567890123456789--\r\n",
      ONE},
@@ -164,7 +164,8 @@ static const struct dialect forms[] = {
      "--bb\r\n" CD "\"a;b=c\\\\d\"; filename=\"x;name=y\"\r\n\r\n1\r\n--bb--",
      "a;b=c\\d|x;name=y|-=1\n"},
     {"filename* before filename", FORM "bb",
-     "--bb\r\n" CD "image; filename*=UTF-8'en'%e2%82%ac; filename=euro\r\n\r\n1\r\n--bb--",
+     "--bb\r\n" CD
+     "image; filename*=UTF-8'en'%e2%82%ac; filename=euro; filename*=x\r\n\r\n1\r\n--bb--",
      "image|\xe2\x82\xac|-=1\n"},
     {"filename* that can't be read", FORM "bb",
      "--bb\r\n" CD "image; filename=a; filename*=iso-8859-1''%e4; Filename*=UTF-8''%4\r\n\r\n1\r\n"
@@ -206,9 +207,7 @@ static void check_dialects(const struct dialect *d, size_t n) {
     }
 }
 
-TEST(multipart_dialects_of_clients) {
-    check_dialects(clients, sizeof(clients) / sizeof(*clients));
-}
+TEST(multipart_dialects_of_clients) { check_dialects(clients, sizeof(clients) / sizeof(*clients)); }
 
 TEST(multipart_forms_of_the_rfcs) { check_dialects(forms, sizeof(forms) / sizeof(*forms)); }
 

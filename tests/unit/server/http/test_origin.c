@@ -19,12 +19,8 @@ TEST(origin_every_host) {
 }
 
 TEST(origin_rules_that_never_match) {
-    static const char *const hosts[] = {"",
-                                        "see.example:443",
-                                        "https://see.example",
-                                        "*.example",
-                                        "see.example/",
-                                        "a b"};
+    static const char *const hosts[] = {"",          "see.example:443", "https://see.example",
+                                        "*.example", "see.example/",    "a b"};
     static const char *const origins[] = {"",
                                           "*",
                                           "see.example",
