@@ -256,6 +256,11 @@ int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_
     return picture_new(&e->unit[0]->picture_sizes, rgb, w, h, out, err);
 }
 
+int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_intake **in,
+                    struct err *err) {
+    return picture_open(&e->unit[0]->picture_sizes, w, h, orientation, in, err);
+}
+
 unsigned eng_retry_after(const struct eng *e) {
     unsigned least = unit_retry_after(e->unit[0]);
     for (int i = 1; i < e->n; i++) {
