@@ -58,8 +58,9 @@ static uint32_t head_little(const uint8_t *p, int bytes) {
 
 static int head_set_size(struct head *out, uint32_t w, uint32_t h, const char *format,
                          struct err *e) {
-    if (w == 0 || h == 0 || w > INT32_MAX || h > INT32_MAX)
-        return err_set(e, E_FORMAT, "the %s is damaged", format);
+    if (w == 0 || h == 0) return err_set(e, E_FORMAT, "the %s is damaged", format);
+    int rc = picture_check_size(w, h, UINT64_MAX, e);
+    if (rc) return rc;
     out->w = (int)w;
     out->h = (int)h;
     return 0;
@@ -115,9 +116,7 @@ static int head_jpeg_frame(const uint8_t *seg, size_t n, int marker, struct head
     return head_set_size(out, head_big(seg + 3, 2), head_big(seg + 1, 2), "JPEG", e);
 }
 
-/* Index of the next marker's code at or behind `i`, or len. Other bytes before it are passed over,
- * as decoders do. */
-static size_t head_next_marker(const uint8_t *b, size_t len, size_t i) {
+size_t head_next_marker(const uint8_t *b, size_t len, size_t i) {
     while (i + 1 < len) {
         const uint8_t *ff = memchr(b + i, 0xff, len - 1 - i);
         if (!ff) return len;
@@ -159,21 +158,27 @@ static int head_jpeg(const uint8_t *b, size_t len, struct head *out, struct err 
 
 /* ---- WebP ---- */
 
-/* The EXIF chunk, which is the last but one. It may lie behind what is there of the file. */
-static int head_webp_orientation(const uint8_t *b, size_t len, struct head *out, struct err *e) {
+/* The chunks behind VP8X: how the picture is coded, and its EXIF, which is the last but one and may
+ * lie behind what is there of the file. */
+static int head_webp_chunks(const uint8_t *b, size_t len, int has_exif, struct head *out,
+                            struct err *e) {
     size_t end = 8 + (size_t)head_little(b + 4, 4);
+    int is_found = 0;
     for (size_t at = 12; at + 8 <= len && at + 8 <= end;) {
         size_t n = head_little(b + at + 4, 4);
+        const uint8_t *name = b + at, *seg = b + at + 8;
+        int is_frame = memcmp(name, "VP8 ", 4) == 0, is_exif = memcmp(name, "EXIF", 4) == 0;
+        if (is_frame && !is_found) out->is_whole = 0;
+        is_found |= is_frame || memcmp(name, "VP8L", 4) == 0 || memcmp(name, "ALPH", 4) == 0;
         if (n > len - at - 8) break;
-        const uint8_t *seg = b + at + 8;
-        int has_name = n >= 6 && memcmp(seg, "Exif\0\0", 6) == 0;
-        if (memcmp(b + at, "EXIF", 4) == 0) {
-            out->orientation = has_name ? head_exif(seg + 6, n - 6) : head_exif(seg, n);
-            return 0;
-        }
+        if (is_exif && n >= 6 && memcmp(seg, "Exif\0\0", 6) == 0)
+            out->orientation = head_exif(seg + 6, n - 6);
+        else if (is_exif)
+            out->orientation = head_exif(seg, n);
+        if (is_exif) return 0;
         at += 8 + n + (n & 1);
     }
-    return end <= len + 1 ? 0 : head_cut("WebP", e);
+    return !has_exif || end <= len + 1 ? 0 : head_cut("WebP", e);
 }
 
 /* RIFF, then a frame of VP8, of VP8L, or VP8X, which says what else there is. */
@@ -187,15 +192,17 @@ static int head_webp(const uint8_t *b, size_t len, struct head *out, struct err 
                            "this WebP is animated; send the one picture that is meant");
         int rc = head_set_size(out, head_little(b + 24, 3) + 1, head_little(b + 27, 3) + 1, "WebP",
                                e);
-        return rc || !(b[20] & EXIF) ? rc : head_webp_orientation(b, len, out, e);
+        return rc ? rc : head_webp_chunks(b, len, b[20] & EXIF, out, e);
     }
     if (memcmp(b + 12, "VP8L", 4) == 0 && b[20] == 0x2f) {
         uint32_t v = head_little(b + 21, 4);
         return head_set_size(out, (v & 0x3fff) + 1, (v >> 14 & 0x3fff) + 1, "WebP", e);
     }
-    if (memcmp(b + 12, "VP8 ", 4) == 0 && memcmp(b + 23, "\x9d\x01\x2a", 3) == 0)
+    if (memcmp(b + 12, "VP8 ", 4) == 0 && memcmp(b + 23, "\x9d\x01\x2a", 3) == 0) {
+        out->is_whole = 0;
         return head_set_size(out, head_little(b + 26, 2) & 0x3fff,
                              head_little(b + 28, 2) & 0x3fff, "WebP", e);
+    }
     return err_set(e, E_FORMAT, "the WebP is damaged");
 }
 

@@ -21,7 +21,7 @@ struct head {
     int w, h;        /* as stored */
     int orientation; /* 1 .. 8; 1 when nothing is told */
     enum head_kind kind;
-    int is_whole; /* its decoder holds the whole picture: progressive, interlaced, or WebP */
+    int is_whole; /* decoding takes more than rows: progressive, interlaced, lossless WebP */
 };
 
 /* The first bytes of a PNG, JPEG or WebP, as many as reach its size. Nothing is decoded. E_FORMAT
@@ -29,6 +29,10 @@ struct head {
  * these that isn't decoded), E_TOO_BIG. */
 int head_read(const uint8_t *bytes, size_t len, uint64_t pixels_max, struct head *out,
               struct err *e);
+
+/* Of a JPEG: index of the next marker's code at or behind `i`, or len. Other bytes before it are
+ * passed over, as decoders do. */
+size_t head_next_marker(const uint8_t *b, size_t len, size_t i);
 
 /* The orientation in an EXIF block, that is what follows "Exif\0\0"; 1 when it tells none. */
 int head_exif(const uint8_t *bytes, size_t len);

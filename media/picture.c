@@ -23,7 +23,7 @@ static int check_whole(const struct head *h, uint64_t whole_max, struct err *e) 
         const char *what, *instead;
     } words[] = {[HEAD_PNG] = {"an interlaced PNG", "a PNG that isn't interlaced"},
                  [HEAD_JPEG] = {"a progressive JPEG", "a baseline JPEG"},
-                 [HEAD_WEBP] = {"a WebP", "a JPEG"}};
+                 [HEAD_WEBP] = {"a lossless or transparent WebP", "a JPEG"}};
     if (!h->is_whole || (uint64_t)h->w * (uint64_t)h->h <= whole_max) return 0;
     return err_set(e, E_TOO_BIG,
                    "the picture is %d x %d; at most %llu pixels are taken of %s; save it as %s, or "

@@ -14,7 +14,8 @@
  * A picture in one scan is decoded row by row. The others (progressive, or a scan for each colour)
  * keep their coefficients until all scans are read. The number of scans alone can make a decoder
  * work for 19 seconds on a 132 KB file, so scans are bounded, and so is the product of scans and
- * pixels.
+ * pixels: of those that the markers speak of before anything is decoded, and again of those that
+ * the decoder meets.
  *
  * CMYK is turned into RGB as Pillow does it: whatever has four components holds them inverted, as
  * Adobe's programs write them. Orientation is not looked at here.
@@ -137,6 +138,35 @@ static boolean on_restart(j_decompress_ptr d, int due) {
     return TRUE;
 }
 
+/* ---- scans ---- */
+
+/* How many scans the markers speak of. */
+static uint64_t scans_of(const uint8_t *b, size_t len) {
+    uint64_t n = 0;
+    for (size_t i = head_next_marker(b, len, 2); i < len; i = head_next_marker(b, len, i)) {
+        int marker = b[i++];
+        if (marker == JPEG_EOI) break;
+        if (marker == 0x01 || (marker >= JPEG_RST0 && marker <= JPEG_RST0 + 7)) continue;
+        if (len - i < 2) break;
+        size_t segment = (size_t)(b[i] << 8 | b[i + 1]);
+        n += marker == 0xda;
+        i = segment > len - i ? len : i + segment;
+    }
+    return n;
+}
+
+static int check_scans(const struct jpeg *j, uint64_t n, struct err *e) {
+    uint64_t pixels = (uint64_t)j->head->w * (uint64_t)j->head->h;
+    if (n > SCANS_MAX)
+        return err_set(e, E_TOO_BIG,
+                       "the JPEG has more than %d scans; save it again as a baseline JPEG",
+                       SCANS_MAX);
+    if (pixels * n > j->limits->whole_max * SCANS_AT_PIXELS_MAX)
+        return err_set(e, E_TOO_BIG,
+                       "the JPEG has too many scans for its size; save it again as a baseline JPEG");
+    return 0;
+}
+
 /* ---- decoding ---- */
 
 static void read_head(struct jpeg *j, const uint8_t *bytes, size_t len) {
@@ -158,15 +188,9 @@ static void read_head(struct jpeg *j, const uint8_t *bytes, size_t len) {
 
 /* At the beginning of a scan. */
 static void count_scan(struct jpeg *j) {
-    uint64_t pixels = (uint64_t)j->head->w * (uint64_t)j->head->h;
     for (int i = 0; i < j->d.comps_in_scan; i++)
         j->seen |= 1u << j->d.cur_comp_info[i]->component_index;
-    if (++j->n_scans > SCANS_MAX)
-        jpeg_stop(j, E_TOO_BIG, "the JPEG has more than %d scans; save it again as a baseline JPEG",
-                  SCANS_MAX);
-    if (pixels * j->n_scans > j->limits->whole_max * SCANS_AT_PIXELS_MAX)
-        jpeg_stop(j, E_TOO_BIG,
-                  "the JPEG has too many scans for its size; save it again as a baseline JPEG");
+    if (check_scans(j, ++j->n_scans, j->e)) longjmp(j->stop, 1);
 }
 
 static void read_scans(struct jpeg *j) {
@@ -224,6 +248,8 @@ int picture_jpeg_rows(const uint8_t *bytes, size_t len, const struct head *head,
                       struct err *e) {
     struct err first = {0};
     struct jpeg j = {.head = head, .limits = limits, .sink = sink, .e = &first};
+    int rc = head->is_whole ? check_scans(&j, scans_of(bytes, len), e) : 0;
+    if (rc) return rc;
     j.row = mem_try((size_t)head->w * 4);
     if (!j.row) return err_set(e, E_NOMEM, "no memory for the picture's pixels");
     j.d.err = jpeg_std_error(&j.errors);

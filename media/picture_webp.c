@@ -2,9 +2,9 @@
  *
  * libwebp decodes a picture as a whole: into RGB when it is opaque, else into RGBA, which is laid
  * on white here as a PNG's is. Its own memory beside that is 4 bytes a pixel for the lossless kind
- * and 1 for a lossy one's transparency, so the pixels that head.c counted bound it all. An animated
- * file is refused there: which of its pictures is meant is the client's to say, and taking it apart
- * would need one more library.
+ * and 1 for a lossy one's transparency; an opaque lossy one, which is what photos are, needs rows.
+ * So the pixels that head.c counted bound it all. An animated file is refused there: which of its
+ * pictures is meant is the client's to say, and taking it apart would need one more library.
  *
  * Thread: any, one call each.
  */

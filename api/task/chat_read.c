@@ -305,7 +305,7 @@ static int take_fields(struct input *in, const char *model, struct chat *q) {
 
 static const char *const known[] = {
     "messages", "model", "stream", "stream_options", "logprobs", "top_logprobs", "stop",
-    "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "n",
+    "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "n", "orient",
     /* only as they would be anyway */
     "presence_penalty", "frequency_penalty", "logit_bias", "response_format",
     /* passed over */

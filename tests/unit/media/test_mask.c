@@ -84,7 +84,7 @@ TEST(mask_png_shows_every_pixel) {
         struct picture pic;
         buf_init(&b, 1 << 20);
         CHECK_EQ(mask_png(grey, s[0], s[1], s[2], &b), 0);
-        CHECK_EQ(picture_png_decode(b.p, b.len, 1 << 20, &pic, NULL), 0);
+        CHECK_EQ(picture_decode(b.p, b.len, 1 << 20, &pic.rgb, &pic.w, &pic.h, NULL), 0);
         CHECK(pic.w == s[1] && pic.h == s[2]);
         struct mask m = {.bits = grey, .grid = s[0], .w = s[1], .h = s[2]};
         for (int y = 0; y < s[2]; y++) {

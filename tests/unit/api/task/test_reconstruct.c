@@ -44,7 +44,7 @@ static void send_raw(struct scene *s, const char *query, const char *accept) {
 
 static void check_png(const uint8_t *png, size_t len, const uint8_t *rgb, int w, int h) {
     struct picture pic;
-    CHECK_EQ(picture_png_decode(png, len, 1 << 20, &pic, NULL), 0);
+    CHECK_EQ(picture_decode(png, len, 1 << 20, &pic.rgb, &pic.w, &pic.h, NULL), 0);
     CHECK_EQ(pic.w, w);
     CHECK_EQ(pic.h, h);
     CHECK_MEM(pic.rgb, rgb, (size_t)w * (size_t)h * 3);
