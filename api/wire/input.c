@@ -162,9 +162,10 @@ static int unknown(struct input *in, const char *name) {
     const struct input_wants *w = in->wants;
     const char *picture = in->root && w->pictures ? w->pictures : w->picture;
     buf_init(&list, 1000);
-    if (picture) buf_printf(&list, "%s, %s", picture, orient);
+    if (picture) buf_str(&list, picture);
     for (size_t i = 0; w->known[i]; i++)
         buf_printf(&list, "%s%s", list.len ? ", " : "", w->known[i]);
+    if (picture) buf_printf(&list, ", %s", orient);
     json_quote(name, strlen(name), shown, sizeof(shown));
     if (list.len > 0 && list.len < 180)
         problem_set(in->problem, PROBLEM_UNKNOWN_PARAMETER, name,
