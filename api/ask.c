@@ -89,6 +89,10 @@ static int ask_check_heads(struct api_call *c, const struct input *in) {
         counters_decode(c->api->counters, 0, 1);
         return refuse_picture(c, p, in->n_pictures > 1 ? i + 1 : 0, rc, &e);
     }
+    return 0;
+}
+
+static int ask_check_count(struct api_call *c, const struct input *in) {
     if (eng_check_pictures(c->api->eng, (uint32_t)in->n_pictures, NULL) == 0) return 0;
     return problem_set(&c->problem, PROBLEM_TOO_MUCH_WORK, in->wants->pictures,
                        "%d pictures never fit into one prompt of this model; send fewer",
@@ -96,7 +100,7 @@ static int ask_check_heads(struct api_call *c, const struct input *in) {
 }
 
 int call_pictures(struct api_call *c, const struct input *in) {
-    if (ask_check_heads(c, in)) return -1;
+    if (ask_check_count(c, in) || ask_check_heads(c, in)) return -1;
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         if (!p->id) {

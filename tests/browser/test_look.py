@@ -1,9 +1,12 @@
 """test_look.py - the tab that paints, against the real program."""
+import base64
 import io
 import os
 import tempfile
 import urllib.parse
 import urllib.request
+
+from PIL import Image
 
 from see import ARTIFACTS, PHONE, PHOTO, fits, forgive, fresh, shot
 
@@ -138,6 +141,29 @@ def test_sample_button(page, base):
     page.wait(f"{STATE} === 'done'")
     assert len(set(canvas_pixels(page, "original")[2])) > 64
     shot(page, "dark", dark=True)
+
+
+def test_phone_photo_stands_upright(page, base):
+    """Browser and API turn it alike; what has too many pixels in passes becomes a smaller PNG."""
+    cases = ((8, 4, False, [4, 8, "image/jpeg"]), (2400, 1800, False, [1800, 2400, "image/jpeg"]),
+             (2400, 1800, True, [1200, 1600, "image/png"]))
+    for width, height, progressive, wanted in cases:
+        url = turned(width, height, progressive)
+        got = page.eval(f"""(async () => {{
+            const {{makePicture}} = await import('/ui/shared.js');
+            const p = await makePicture(await (await fetch('{url}')).blob(), 'phone');
+            return [p.bitmap.width, p.bitmap.height, p.blob.type];
+        }})()""")
+        assert got == wanted, got
+
+
+def turned(width, height, progressive):
+    """A JPEG that is stored lying down, as a data URL."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 30, 30)).save(out, "JPEG", exif=exif, progressive=progressive)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def test_paste(page, base):
