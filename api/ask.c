@@ -66,8 +66,8 @@ static int ask_decode(struct api_call *c, const struct input *in, const struct i
     if (rc == 0)
         c->n_pictures++;
     else if (way.rc)
-        problem_set(&c->problem,
-                    rc == E_TOO_BIG ? PROBLEM_PICTURE_TOO_LARGE : problem_code_of(rc), NULL, NULL);
+        problem_set(&c->problem, rc == E_TOO_BIG ? PROBLEM_PICTURE_TOO_LARGE : problem_code_of(rc),
+                    NULL, NULL);
     else
         refuse_picture(c, p, nth, rc, &e);
     uint64_t ns = clock_ns() - start;

@@ -50,7 +50,8 @@ struct config {
     struct config_list listen, hosts;
     int64_t connections, workers;
     /* serve: bytes */
-    int64_t json_mib, picture_mib, megapixels, megapixels_whole, bodies_mib, stored_images, image_ttl_s;
+    int64_t json_mib, picture_mib, megapixels, megapixels_whole, bodies_mib, stored_images,
+        image_ttl_s;
     int64_t sessions, session_ttl_s;
     /* serve: seconds */
     int64_t header_s, body_s, request_s, idle_s, drain_s;

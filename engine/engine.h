@@ -120,8 +120,8 @@ int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_int
                     struct err *err);
 void eng_intake_row(struct eng_intake *in, const uint8_t *rgb);
 int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err *err);
-/* Could a prompt about n pictures ever be asked? E_TOO_BIG: its pictures alone take more tokens than
- * the model has positions or the device has room for. To be asked before they are decoded. */
+/* Could a prompt about n pictures ever be asked? E_TOO_BIG: its pictures alone take more tokens
+ * than the model has positions or the device has room for. To be asked before they are decoded. */
 int eng_check_pictures(const struct eng *e, uint32_t n, struct err *err);
 struct eng_picture *eng_picture_get(struct eng_picture *i); /* one more reference */
 void eng_picture_put(struct eng_picture *i);                /* NULL is legal */

@@ -37,8 +37,8 @@ static int has_brand(const uint8_t *bytes, size_t end, const char *brand) {
 }
 
 static const char *boxes_name(const uint8_t *bytes, size_t len) {
-    static const char *const heic[] = {"heic", "heix", "heim", "heis", "hevc",
-                                       "hevx", "mif1", "msf1"};
+    static const char *const heic[] = {"heic", "heix", "heim", "heis",
+                                       "hevc", "hevx", "mif1", "msf1"};
     size_t box = (size_t)bytes[0] << 24 | (size_t)bytes[1] << 16 | (size_t)bytes[2] << 8 | bytes[3];
     size_t end = box < len ? box : len;
     if (has_brand(bytes, end, "avif") || has_brand(bytes, end, "avis")) return "an AVIF picture";

@@ -190,8 +190,8 @@ static int head_webp(const uint8_t *b, size_t len, struct head *out, struct err 
         if (b[20] & ANIMATION)
             return err_set(e, E_UNSUPPORTED,
                            "this WebP is animated; send the one picture that is meant");
-        int rc = head_set_size(out, head_little(b + 24, 3) + 1, head_little(b + 27, 3) + 1, "WebP",
-                               e);
+        int rc =
+            head_set_size(out, head_little(b + 24, 3) + 1, head_little(b + 27, 3) + 1, "WebP", e);
         return rc ? rc : head_webp_chunks(b, len, b[20] & EXIF, out, e);
     }
     if (memcmp(b + 12, "VP8L", 4) == 0 && b[20] == 0x2f) {
@@ -200,8 +200,8 @@ static int head_webp(const uint8_t *b, size_t len, struct head *out, struct err 
     }
     if (memcmp(b + 12, "VP8 ", 4) == 0 && memcmp(b + 23, "\x9d\x01\x2a", 3) == 0) {
         out->is_whole = 0;
-        return head_set_size(out, head_little(b + 26, 2) & 0x3fff,
-                             head_little(b + 28, 2) & 0x3fff, "WebP", e);
+        return head_set_size(out, head_little(b + 26, 2) & 0x3fff, head_little(b + 28, 2) & 0x3fff,
+                             "WebP", e);
     }
     return err_set(e, E_FORMAT, "the WebP is damaged");
 }

@@ -84,7 +84,8 @@ int mask_rle(const struct mask *m, struct buf *out) {
 
 /* The places that have pixels, along one side. */
 struct kept {
-    int n, edge[MASK_GRID_MAX + 1]; /* edge[i]: first pixel of the i-th of them; edge[n]: the side */
+    int n,
+        edge[MASK_GRID_MAX + 1]; /* edge[i]: first pixel of the i-th of them; edge[n]: the side */
     int place[MASK_GRID_MAX];
 };
 

@@ -18,7 +18,7 @@ int picture_check_size(uint64_t w, uint64_t h, uint64_t pixels_max, struct err *
     return 0;
 }
 
-static int check_whole(const struct head *h, uint64_t whole_max, struct err *e) {
+static int picture_check_whole(const struct head *h, uint64_t whole_max, struct err *e) {
     static const struct {
         const char *what, *instead;
     } words[] = {[HEAD_PNG] = {"an interlaced PNG", "a PNG that isn't interlaced"},
@@ -36,7 +36,7 @@ int picture_read(const uint8_t *bytes, size_t len, const struct picture_limits *
                  const struct picture_sink *sink, struct err *e) {
     struct head head;
     int rc = head_read(bytes, len, limits->pixels_max, &head, e);
-    if (rc == 0) rc = check_whole(&head, limits->whole_max, e);
+    if (rc == 0) rc = picture_check_whole(&head, limits->whole_max, e);
     if (rc == 0) rc = sink->begin(sink->ud, &head, e);
     if (rc) return rc;
     if (head.kind == HEAD_JPEG) return picture_jpeg_rows(bytes, len, &head, limits, sink, e);

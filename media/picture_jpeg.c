@@ -1,7 +1,7 @@
 /* picture_jpeg.c - JPEG bytes to rows of RGB. The only file that knows libjpeg.
  *
- * What libjpeg takes is taken, as long as every row comes out of the file's own data. libjpeg paints
- * grey where data is missing and calls that a warning, so warnings are judged by their kind:
+ * What libjpeg takes is taken, as long as every row comes out of the file's own data. libjpeg
+ * paints grey where data is missing and calls that a warning, so warnings are judged by their kind:
  *
  *     the data ended, or is no code of its table     refused: pixels would be made up
  *     odd numbers in a header, stray bytes           passed over: the pixels are there
@@ -48,9 +48,9 @@ struct jpeg {
     const struct picture_limits *limits;
     const struct picture_sink *sink;
     struct err *e;
-    uint8_t *row;       /* (w, 4) */
-    unsigned seen;      /* components that a scan has had, a bit each */
-    int is_between;     /* behind a whole scan, where the end marker may be missing */
+    uint8_t *row;   /* (w, 4) */
+    unsigned seen;  /* components that a scan has had, a bit each */
+    int is_between; /* behind a whole scan, where the end marker may be missing */
     uint64_t n_scans;
 };
 
@@ -75,7 +75,7 @@ __attribute__((noreturn)) static void jpeg_stop_short(struct jpeg *j) {
     jpeg_stop(j, E_FORMAT, "the JPEG is cut short; send the whole file");
 }
 
-static void on_error(j_common_ptr d) {
+static void jpeg_on_error(j_common_ptr d) {
     struct jpeg *j = d->client_data;
     switch (d->err->msg_code) {
     case JERR_OUT_OF_MEMORY: jpeg_stop(j, E_NOMEM, "no memory to read the picture");
@@ -90,12 +90,11 @@ static void on_error(j_common_ptr d) {
     }
 }
 
-static void on_message(j_common_ptr d, int level) {
+static void jpeg_on_message(j_common_ptr d, int level) {
     struct jpeg *j = d->client_data;
     if (level >= 0) return; /* a trace */
     if (d->err->msg_code == JWRN_HIT_MARKER) jpeg_stop_short(j);
-    if (d->err->msg_code == JWRN_HUFF_BAD_CODE)
-        jpeg_stop(j, E_FORMAT, "the JPEG is damaged");
+    if (d->err->msg_code == JWRN_HUFF_BAD_CODE) jpeg_stop(j, E_FORMAT, "the JPEG is damaged");
 }
 
 /* ---- the source ---- */
@@ -103,7 +102,7 @@ static void on_message(j_common_ptr d, int level) {
 static void on_nothing(j_decompress_ptr d) { (void)d; }
 
 /* Are all coefficients there, to their last bit? */
-static int is_complete(const struct jpeg *j) {
+static int jpeg_is_complete(const struct jpeg *j) {
     const struct jpeg_decompress_struct *d = &j->d;
     if (j->seen != (1u << d->num_components) - 1) return 0;
     for (int c = 0; d->progressive_mode && c < d->num_components; c++) {
@@ -116,7 +115,7 @@ static int is_complete(const struct jpeg *j) {
 static boolean on_end_of_data(j_decompress_ptr d) {
     static const JOCTET end[] = {0xff, JPEG_EOI};
     struct jpeg *j = d->client_data;
-    if (!j->is_between || !is_complete(j)) jpeg_stop_short(j);
+    if (!j->is_between || !jpeg_is_complete(j)) jpeg_stop_short(j);
     j->source.next_input_byte = end;
     j->source.bytes_in_buffer = sizeof(end);
     return TRUE;
@@ -162,14 +161,15 @@ static int check_scans(const struct jpeg *j, uint64_t n, struct err *e) {
                        "the JPEG has more than %d scans; save it again as a baseline JPEG",
                        SCANS_MAX);
     if (pixels * n > j->limits->whole_max * SCANS_AT_PIXELS_MAX)
-        return err_set(e, E_TOO_BIG,
-                       "the JPEG has too many scans for its size; save it again as a baseline JPEG");
+        return err_set(
+            e, E_TOO_BIG,
+            "the JPEG has too many scans for its size; save it again as a baseline JPEG");
     return 0;
 }
 
 /* ---- decoding ---- */
 
-static void read_head(struct jpeg *j, const uint8_t *bytes, size_t len) {
+static void jpeg_read_head(struct jpeg *j, const uint8_t *bytes, size_t len) {
     jpeg_create_decompress(&j->d);
     j->source = (struct jpeg_source_mgr){.next_input_byte = bytes,
                                          .bytes_in_buffer = len,
@@ -193,7 +193,7 @@ static void count_scan(struct jpeg *j) {
     if (check_scans(j, ++j->n_scans, j->e)) longjmp(j->stop, 1);
 }
 
-static void read_scans(struct jpeg *j) {
+static void jpeg_read_scans(struct jpeg *j) {
     int what;
     count_scan(j);
     do {
@@ -216,12 +216,12 @@ static void cmyk_to_rgb(uint8_t *px, size_t pixels) {
     }
 }
 
-static void read_rows(struct jpeg *j) {
+static void jpeg_read_rows(struct jpeg *j) {
     int is_whole = jpeg_has_multiple_scans(&j->d);
     j->d.buffered_image = is_whole ? TRUE : FALSE;
     (void)jpeg_start_decompress(&j->d);
     if (is_whole) {
-        read_scans(j);
+        jpeg_read_scans(j);
         (void)jpeg_start_output(&j->d, j->d.input_scan_number);
     }
     while (j->d.output_scanline < j->d.output_height) {
@@ -236,11 +236,11 @@ static void read_rows(struct jpeg *j) {
 
 static void jpeg_run(struct jpeg *j, const uint8_t *bytes, size_t len) {
     if (setjmp(j->stop)) return;
-    read_head(j, bytes, len);
+    jpeg_read_head(j, bytes, len);
     /* Another limit holds for what head.c took for one scan. */
     if (jpeg_has_multiple_scans(&j->d) && !j->head->is_whole)
         jpeg_stop(j, E_FORMAT, "the JPEG is damaged");
-    read_rows(j);
+    jpeg_read_rows(j);
 }
 
 int picture_jpeg_rows(const uint8_t *bytes, size_t len, const struct head *head,
@@ -253,8 +253,8 @@ int picture_jpeg_rows(const uint8_t *bytes, size_t len, const struct head *head,
     j.row = mem_try((size_t)head->w * 4);
     if (!j.row) return err_set(e, E_NOMEM, "no memory for the picture's pixels");
     j.d.err = jpeg_std_error(&j.errors);
-    j.errors.error_exit = on_error;
-    j.errors.emit_message = on_message;
+    j.errors.error_exit = jpeg_on_error;
+    j.errors.emit_message = jpeg_on_message;
     j.d.client_data = &j;
     jpeg_run(&j, bytes, len);
     jpeg_destroy_decompress(&j.d);

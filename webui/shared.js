@@ -1,7 +1,7 @@
 // shared.js - what all tabs share: the one picture, the API's errors and streams, small words.
 //
-// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. Browser and
-// API turn it alike, as EXIF says. The bitmap is null when the browser can't read the picture.
+// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. Browser
+// and API turn it alike, as EXIF says. The bitmap is null when the browser can't read the picture.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -31,8 +31,8 @@ async function prepare(blob) {
   return new Promise((done) => c.toBlob(done, 'image/png'));
 }
 
-// Does it come in several passes over the whole picture? A JPEG's frame marker or a PNG's header says
-// so.
+// Does it come in several passes over the whole picture? A JPEG's frame marker or a PNG's header
+// says so.
 function isInPasses(b) {
   if (b[0] === 0x89) return b[28] !== 0;
   for (let i = 2; i + 4 < b.length && b[i] === 0xff; i += 2 + b[i + 2] * 256 + b[i + 3]) {

@@ -4,9 +4,9 @@
  *   multipart   a part named `image`, parameters as other parts or in the query
  *   JSON        {"image": "data:image/png;base64,..." | base64 | {"id": "..."}, "width": 64, ...}
  *
- * What a picture is its bytes decide. The type that a client declares for them is advice: image/jpg,
- * application/octet-stream or none will do. Whoever takes pictures takes `orient`, too: shown, as
- * EXIF says, or stored.
+ * What a picture is its bytes decide. The type that a client declares for them is advice:
+ * image/jpg, application/octet-stream or none will do. Whoever takes pictures takes `orient`, too:
+ * shown, as EXIF says, or stored.
  *
  * In all three a parameter has the same name, bounds and error text; a name that is not known, or
  * that is given twice, is refused by name. Numbers in JSON have to be numbers; text is read as

@@ -41,8 +41,8 @@ static double bicubic(double x) {
 
 /* For each output pixel the stored input pixels that matter: count[i] from first[i] on. */
 struct taps {
-    int *first, *count; /* (out) */
-    int32_t *weight;    /* (out, most) */
+    int *first, *count;  /* (out) */
+    int32_t *weight;     /* (out, most) */
     int16_t *high, *low; /* (out, most): the same in two parts */
     int in, out, most;
     int is_back; /* output 0 is at the end of the input */
@@ -164,8 +164,8 @@ SUM void all_across(const struct taps *t, const uint8_t *rgb, int16_t *planes, u
     for (int i = 0; i < t->out; i++, out += step) {
         size_t at = (size_t)i * (size_t)t->most;
         for (int c = 0; c < CHANNELS; c++)
-            out[c] = sum_across(planes + c * w + t->first[i], t->high + at, t->low + at,
-                                t->count[i]);
+            out[c] =
+                sum_across(planes + c * w + t->first[i], t->high + at, t->low + at, t->count[i]);
     }
 }
 
@@ -176,7 +176,7 @@ SUM void all_down(const uint8_t *const *rows, const int32_t *weight, int n, size
 }
 
 #ifdef __x86_64__
-#define AVX2 __attribute__((target("avx2")))
+#define AVX2     __attribute__((target("avx2")))
 #define HAS_AVX2 __builtin_cpu_supports("avx2")
 #else
 #define AVX2

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes, _gate,
-_multipart, _tokenizer, _prompt, _adapter, _tar and _lines, made by code.
+"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes,
+_gate, _multipart, _tokenizer, _prompt, _adapter, _tar and _lines, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """

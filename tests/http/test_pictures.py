@@ -150,7 +150,7 @@ def test_the_declared_type_is_advice(s):
 
 
 def test_cheap_checks_come_first(s):
-    """Eight large pictures that never fit into a prompt, and frames that are too large to be frames."""
+    """Eight large pictures that never fit into a prompt, and frames that are too large for one."""
     big = data_url(photos.png_of(4000, 4000, 1, 0))
     said = [{"type": "text", "text": "hi"}] + 8 * [{"type": "image_url", "image_url": {"url": big}}]
     decoded = s.metric("lammd_image_decode_seconds_count")

@@ -134,7 +134,8 @@ TEST(ask_endpoint_may_take_smaller_pictures_only) {
 
 /* A PNG of 2 x 3 that is to be shown turned to the right: its first row becomes the last column. */
 TEST(ask_pictures_are_turned_unless_they_are_to_stay) {
-    static const uint8_t exif[] = "\0\0\0\x1a" "eXIfMM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0"
+    static const uint8_t exif[] = "\0\0\0\x1a"
+                                  "eXIfMM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0"
                                   "\0\0\0\0";
     struct asking a;
     struct buf png;

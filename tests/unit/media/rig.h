@@ -11,8 +11,8 @@ void rig_rgb(uint8_t *rgb, int w, int h);
 void rig_png(struct buf *out, int w, int h);
 /* How a JPEG is written. Zeros: quality 95, baseline in one scan, YCbCr of full size, an end. */
 struct rig_jpeg {
-    int is_grey, is_cmyk; /* 1 and 4 components instead of 3; CMYK is cmyk (h, w, 4) */
-    int sampling[3][2];   /* horizontal and vertical factors */
+    int is_grey, is_cmyk;         /* 1 and 4 components instead of 3; CMYK is cmyk (h, w, 4) */
+    int sampling[3][2];           /* horizontal and vertical factors */
     int is_progressive, is_apart; /* a scan for each component */
     int restart;                  /* MCUs between two restart markers */
     int no_adobe;

@@ -119,9 +119,15 @@ TEST(head_names_what_is_not_taken) {
                  {"MM\0*abcd", 8, "a TIFF"},
                  {"\xff\x0a\x00", 3, "a JPEG XL"},
                  {"\0\0\0\x0cJXL \r\n\x87\n", 12, "a JPEG XL"},
-                 {"\0\0\0\x18" "ftypheic\0\0\0\0mif1heic", 24, "a HEIC"},
-                 {"\0\0\0\x1c" "ftypmif1\0\0\0\0mif1avifmiaf", 28, "an AVIF"},
-                 {"\0\0\0\x14" "ftypisom\0\0\0\0mp41", 20, "a film"},
+                 {"\0\0\0\x18"
+                  "ftypheic\0\0\0\0mif1heic",
+                  24, "a HEIC"},
+                 {"\0\0\0\x1c"
+                  "ftypmif1\0\0\0\0mif1avifmiaf",
+                  28, "an AVIF"},
+                 {"\0\0\0\x14"
+                  "ftypisom\0\0\0\0mp41",
+                  20, "a film"},
                  {"\x89PNG\r\n\x1a\n\0\0\0\4CgBI\x50\0\x20\2", 20, "CgBI"},
                  {"%PDF-1.4", 8, "a PDF"},
                  {"<html>", 6, "neither a PNG"}};

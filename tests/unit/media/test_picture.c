@@ -1,5 +1,5 @@
-/* Pictures: every kind of PNG that there is, made here by the library's own writer, and every way we
- * know of to break one. JPEG and WebP: test_picture_jpeg.c, test_picture_webp.c. */
+/* Pictures: every kind of PNG that there is, made here by the library's own writer, and every way
+ * we know of to break one. JPEG and WebP: test_picture_jpeg.c, test_picture_webp.c. */
 #include <png.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,7 +255,8 @@ static void some_jpeg(struct buf *out, int is_progressive) {
 TEST(picture_that_is_none) {
     check_refused((const uint8_t *)"", 0, E_FORMAT, "empty");
     check_refused((const uint8_t *)"hello, world", 12, E_UNSUPPORTED, "neither");
-    check_refused((const uint8_t *)"GIF89a\1\0\1\0", 10, E_UNSUPPORTED, "this is a GIF; send it as");
+    check_refused((const uint8_t *)"GIF89a\1\0\1\0", 10, E_UNSUPPORTED,
+                  "this is a GIF; send it as");
     check_refused((const uint8_t *)"\x89PNG\r\n\x1a\n", 8, E_FORMAT, "cut short");
     check_refused((const uint8_t *)"\xff\xd8\xff", 3, E_FORMAT, "cut short");
     check_refused((const uint8_t *)"\xff\xd8\xff\xd9", 4, E_FORMAT, "damaged");

@@ -116,7 +116,8 @@ TEST(picture_jpeg_odd_headers_are_passed_over) {
     write_420(&odd);
     size_t sos = rig_marker(&odd, 0xda, 0);
     static const uint8_t numbers[][3] = {{0, 63, 0x10}, {0, 0, 0}, {1, 5, 0}, {0, 63, 0xff}};
-    for (unsigned i = 0; i < ARRAY_LEN(numbers); i++) { /* Ss, Se, AhAl: for progressive ones only */
+    for (unsigned i = 0; i < ARRAY_LEN(numbers);
+         i++) { /* Ss, Se, AhAl: for progressive ones only */
         memcpy(odd.p + sos + 11, numbers[i], 3);
         check_same(&odd, &plain, "SOS");
     }
@@ -124,7 +125,10 @@ TEST(picture_jpeg_odd_headers_are_passed_over) {
     check_same(&odd, &plain, "JFIF 2");
     buf_clear(&odd);
     write_420(&odd);
-    rig_insert(&odd, 2, "\xff\xee\0\x0e" "Adobe\0\x64\0\0\0\0\7", 16); /* no such transform */
+    rig_insert(&odd, 2,
+               "\xff\xee\0\x0e"
+               "Adobe\0\x64\0\0\0\0\7",
+               16); /* no such transform */
     check_same(&odd, &plain, "Adobe's transform");
     buf_clear(&odd);
     buf_clear(&plain);

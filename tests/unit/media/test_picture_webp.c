@@ -90,8 +90,8 @@ TEST(picture_webp_transparent_lies_on_white) {
 }
 
 TEST(picture_webp_head_tells_kind_and_orientation) {
-    static const uint8_t tiff[] = {'I',  'I', 42, 0, 8, 0, 0, 0, 1, 0,
-                                   0x12, 1,   3,  0, 1, 0, 0, 0, 6, 0, 0, 0};
+    static const uint8_t tiff[] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12,
+                                   1,   3,   0,  1, 0, 0, 0, 6, 0, 0, 0};
     struct buf lossy, lossless, long_one;
     struct head h;
     write_webp(&lossy, 0);

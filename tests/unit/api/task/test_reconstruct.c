@@ -360,10 +360,16 @@ TEST(reconstruct_json_fault_has_a_pointer) {
 }
 
 TEST(reconstruct_bad_bodies) {
-    static const char *const types[] = {"none", "image/png", "image/jpg", "image/pjpeg",
-                                        "image/x-png", "IMAGE/PNG; name=\"a.png\"", "image/webp",
+    static const char *const types[] = {"none",
+                                        "image/png",
+                                        "image/jpg",
+                                        "image/pjpeg",
+                                        "image/x-png",
+                                        "IMAGE/PNG; name=\"a.png\"",
+                                        "image/webp",
                                         "application/octet-stream",
-                                        "application/octet-stream; charset=binary", NULL};
+                                        "application/octet-stream; charset=binary",
+                                        NULL};
     struct scene s;
     open_scene(&s);
     struct rig_request q = raw(&s, "", NULL);

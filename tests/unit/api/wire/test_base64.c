@@ -51,9 +51,9 @@ TEST(base64_refuses) {
     static const struct {
         const char *text;
         size_t at;
-    } bad[] = {{"Zm9", 2},      {"Zg=", 1},   {"Z", 0},         {"====", 0}, {"Z===", 0},
-               {"Zm9v=", 3},    {"Zm9v====", 3}, {"Zg==Zg==", 4}, {"Zg==\nZg", 5}, {"Zh==", 1},
-               {"Zm9=", 2},     {"Zm9\x80", 3}, {"=", 0},       {"Zm9v*", 4}, {"Zm.9v", 2},
+    } bad[] = {{"Zm9", 2},     {"Zg=", 1},      {"Z", 0},        {"====", 0},     {"Z===", 0},
+               {"Zm9v=", 3},   {"Zm9v====", 3}, {"Zg==Zg==", 4}, {"Zg==\nZg", 5}, {"Zh==", 1},
+               {"Zm9=", 2},    {"Zm9\x80", 3},  {"=", 0},        {"Zm9v*", 4},    {"Zm.9v", 2},
                {"Zm9v%3D", 4}, {"Zg===", 1}};
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
         uint8_t *bytes;
@@ -66,15 +66,18 @@ TEST(base64_refuses) {
 }
 
 TEST(base64_is_taken_as_programs_write_it) {
-    static const char *const same[] = {"+/+/Zm9vYmE=",     "-_-_Zm9vYmE=",   "-_-_Zm9vYmE",
-                                       "+/+/\r\nZm9v\r\nYmE=\r\n", "  +/+/ Zm9v\tYmE = \n",
-                                       "\n+\n/\n+\n/\nZm9vYmE"};
+    static const char *const same[] = {
+        "+/+/Zm9vYmE=",          "-_-_Zm9vYmE=",         "-_-_Zm9vYmE", "+/+/\r\nZm9v\r\nYmE=\r\n",
+        "  +/+/ Zm9v\tYmE = \n", "\n+\n/\n+\n/\nZm9vYmE"};
     for (unsigned i = 0; i < ARRAY_LEN(same); i++) {
         uint8_t *bytes;
         size_t n, at;
         CHECK_EQ(base64_decode(same[i], strlen(same[i]), &bytes, &n, &at), 0);
         CHECK_EQ(n, 8);
-        CHECK_MEM(bytes, "\xfb\xff\xbf" "fooba", 8);
+        CHECK_MEM(bytes,
+                  "\xfb\xff\xbf"
+                  "fooba",
+                  8);
         mem_free(bytes);
     }
     uint8_t *bytes;

@@ -75,8 +75,9 @@ static void turn(const uint8_t *rgb, int w, int h, int orientation, uint8_t *out
     for (int y = 0; y < oh; y++) {
         for (int x = 0; x < ow; x++) {
             int right = ow - 1 - x, bottom = oh - 1 - y;
-            const int from[9][2] = {{0, 0},      {x, y}, {right, y},      {right, bottom}, {x, bottom},
-                                    {y, x},      {y, right}, {bottom, right}, {bottom, x}};
+            const int from[9][2] = {{0, 0},          {x, y},          {right, y},
+                                    {right, bottom}, {x, bottom},     {y, x},
+                                    {y, right},      {bottom, right}, {bottom, x}};
             const int *at = from[orientation];
             memcpy(out, rgb + 3 * (at[1] * w + at[0]), 3);
             out += 3;
@@ -86,7 +87,7 @@ static void turn(const uint8_t *rgb, int w, int h, int orientation, uint8_t *out
 
 /* Row by row and turned on the way is the same as turned first, to the bit. */
 TEST(picture_turned_on_the_way_is_the_turned_picture) {
-    static const int sides[][2] = {{47, 61}, {200, 9}, {9, 200}, {1, 50}, {50, 1},
+    static const int sides[][2] = {{47, 61}, {200, 9}, {9, 200}, {1, 50},   {50, 1},
                                    {32, 32}, {16, 40}, {1, 1},   {300, 170}};
     for (size_t s = 0; s < 8 * ARRAY_LEN(sides); s++) {
         int w = sides[s / 8][0], h = sides[s / 8][1], orientation = (int)(s % 8) + 1, cw, ch;
@@ -95,8 +96,8 @@ TEST(picture_turned_on_the_way_is_the_turned_picture) {
         for (size_t i = 0; i < bytes; i++)
             rgb[i] = (uint8_t)(i * i * 31 + i * 7 % 253);
         turn(rgb, w, h, orientation, turned);
-        struct eng_picture *want = orientation < 5 ? make(&SIZES, turned, w, h)
-                                                   : make(&SIZES, turned, h, w);
+        struct eng_picture *want =
+            orientation < 5 ? make(&SIZES, turned, w, h) : make(&SIZES, turned, h, w);
         struct eng_picture *got;
         struct eng_intake *in;
         CHECK_EQ(picture_open(&SIZES, w, h, orientation, &in, NULL), 0);
