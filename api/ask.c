@@ -43,10 +43,10 @@ static void ask_row(void *ud, const uint8_t *rgb) {
 
 /* What may be decoded of an endpoint's pictures. */
 static struct picture_limits ask_limits(const struct api_call *c, const struct input *in) {
-    struct picture_limits l = {c->api->opt.pixels_max, c->api->opt.whole_max};
+    struct picture_limits l = {c->api->opt.pixels_max, c->api->opt.costly_max};
     uint64_t most = in->wants->pixels_max;
     if (most && most < l.pixels_max) l.pixels_max = most;
-    if (l.whole_max > l.pixels_max) l.whole_max = l.pixels_max;
+    if (l.costly_max > l.pixels_max) l.costly_max = l.pixels_max;
     return l;
 }
 

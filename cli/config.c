@@ -175,10 +175,11 @@ static const struct config_row rows[] = {
     NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest file of a picture."),
     NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 16, "MP",
            "Largest picture, in millions of pixels."),
-    NUMBER("megapixels-whole", CMD_SERVE, megapixels_whole, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 4,
-           "MP",
-           "Largest progressive JPEG, interlaced PNG, lossless or transparent WebP: these are held "
-           "whole in memory."),
+    NUMBER(
+        "megapixels-costly", CMD_SERVE, megapixels_costly, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 4,
+        "MP",
+        "Largest picture of a kind that costs more: a progressive JPEG, a PNG that is interlaced "
+        "or has 16 bits a colour, a lossless or transparent WebP."),
     NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 256, "MIB",
            "Memory for all request bodies together. At least --picture-mib and --json-mib."),
 

@@ -50,7 +50,7 @@ struct config {
     struct config_list listen, hosts;
     int64_t connections, workers;
     /* serve: bytes */
-    int64_t json_mib, picture_mib, megapixels, megapixels_whole, bodies_mib, stored_images,
+    int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, stored_images,
         image_ttl_s;
     int64_t sessions, session_ttl_s;
     /* serve: seconds */

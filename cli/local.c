@@ -36,7 +36,7 @@ static int call_on(struct eng *eng, const char *path, const struct api_input *in
                    struct err *e) {
     struct api_options opt = {.picture_max = FILE_PICTURE_MAX,
                               .pixels_max = ENG_PICTURE_PIXELS_MAX,
-                              .whole_max = ENG_PICTURE_PIXELS_MAX};
+                              .costly_max = ENG_PICTURE_PIXELS_MAX};
     struct api *api = NULL;
     if (api_new(&opt, eng, &api, e)) return e->code;
     int status;

@@ -90,7 +90,9 @@ static int head_png(const uint8_t *b, size_t len, struct head *out, struct err *
                        "read; save it as an ordinary PNG");
     if (len < 24) return head_cut("PNG", e);
     if (memcmp(b + 12, "IHDR", 4) != 0) return err_set(e, E_FORMAT, "the PNG is damaged");
-    *out = (struct head){.kind = HEAD_PNG, .is_whole = len > 28 && b[28] != 0};
+    *out = (struct head){.kind = HEAD_PNG};
+    if (len > 28)
+        out->is_costly = b[28] != 0 || (b[24] == 16 && (b[25] & 2)); /* colours of 16 bits */
     out->orientation = head_png_orientation(b, len);
     return head_set_size(out, head_big(b + 16, 4), head_big(b + 20, 4), "PNG", e);
 }
@@ -112,7 +114,7 @@ static int head_jpeg_frame(const uint8_t *seg, size_t n, int marker, struct head
     if (n < 6) return err_set(e, E_FORMAT, "the JPEG is damaged");
     if (seg[0] != 8)
         return err_set(e, E_UNSUPPORTED, "only JPEGs with 8 bits a sample are supported");
-    out->is_whole = marker == M_SOF2;
+    out->is_costly = marker == M_SOF2;
     return head_set_size(out, head_big(seg + 3, 2), head_big(seg + 1, 2), "JPEG", e);
 }
 
@@ -148,7 +150,7 @@ static int head_jpeg(const uint8_t *b, size_t len, struct head *out, struct err 
         }
         if (marker == M_SOS && out->w == 0) return err_set(e, E_FORMAT, "the JPEG is damaged");
         if (marker == M_SOS) {
-            out->is_whole |= n > 2 && seg[0] < components;
+            out->is_costly |= n > 2 && seg[0] < components;
             return 0;
         }
         i += n;
@@ -168,7 +170,7 @@ static int head_webp_chunks(const uint8_t *b, size_t len, int has_exif, struct h
         size_t n = head_little(b + at + 4, 4);
         const uint8_t *name = b + at, *seg = b + at + 8;
         int is_frame = memcmp(name, "VP8 ", 4) == 0, is_exif = memcmp(name, "EXIF", 4) == 0;
-        if (is_frame && !is_found) out->is_whole = 0;
+        if (is_frame && !is_found) out->is_costly = 0;
         is_found |= is_frame || memcmp(name, "VP8L", 4) == 0 || memcmp(name, "ALPH", 4) == 0;
         if (n > len - at - 8) break;
         if (is_exif && n >= 6 && memcmp(seg, "Exif\0\0", 6) == 0)
@@ -184,7 +186,7 @@ static int head_webp_chunks(const uint8_t *b, size_t len, int has_exif, struct h
 /* RIFF, then a frame of VP8, of VP8L, or VP8X, which says what else there is. */
 static int head_webp(const uint8_t *b, size_t len, struct head *out, struct err *e) {
     enum { ANIMATION = 0x02, EXIF = 0x08 };
-    *out = (struct head){.orientation = 1, .kind = HEAD_WEBP, .is_whole = 1};
+    *out = (struct head){.orientation = 1, .kind = HEAD_WEBP, .is_costly = 1};
     if (len < 30) return head_cut("WebP", e);
     if (memcmp(b + 12, "VP8X", 4) == 0) {
         if (b[20] & ANIMATION)
@@ -199,7 +201,7 @@ static int head_webp(const uint8_t *b, size_t len, struct head *out, struct err 
         return head_set_size(out, (v & 0x3fff) + 1, (v >> 14 & 0x3fff) + 1, "WebP", e);
     }
     if (memcmp(b + 12, "VP8 ", 4) == 0 && memcmp(b + 23, "\x9d\x01\x2a", 3) == 0) {
-        out->is_whole = 0;
+        out->is_costly = 0;
         return head_set_size(out, head_little(b + 26, 2) & 0x3fff, head_little(b + 28, 2) & 0x3fff,
                              "WebP", e);
     }

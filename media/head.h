@@ -21,7 +21,9 @@ struct head {
     int w, h;        /* as stored */
     int orientation; /* 1 .. 8; 1 when nothing is told */
     enum head_kind kind;
-    int is_whole; /* decoding takes more than rows: progressive, interlaced, lossless WebP */
+    int is_costly; /* decoding it takes more than rows that come one by one, each from its bytes:
+                      it is held whole (progressive, interlaced, lossless or transparent WebP), or
+                      has 16 bits a colour */
 };
 
 /* The first bytes of a PNG, JPEG or WebP, as many as reach its size. Nothing is decoded. E_FORMAT

@@ -18,17 +18,18 @@ int picture_check_size(uint64_t w, uint64_t h, uint64_t pixels_max, struct err *
     return 0;
 }
 
-static int picture_check_whole(const struct head *h, uint64_t whole_max, struct err *e) {
+static int picture_check_cost(const struct head *h, uint64_t costly_max, struct err *e) {
     static const struct {
         const char *what, *instead;
-    } words[] = {[HEAD_PNG] = {"an interlaced PNG", "a PNG that isn't interlaced"},
-                 [HEAD_JPEG] = {"a progressive JPEG", "a baseline JPEG"},
-                 [HEAD_WEBP] = {"a lossless or transparent WebP", "a JPEG"}};
-    if (!h->is_whole || (uint64_t)h->w * (uint64_t)h->h <= whole_max) return 0;
+    } words[] = {
+        [HEAD_PNG] = {"a PNG that is interlaced or has 16 bits a colour", "a plain PNG of 8 bits"},
+        [HEAD_JPEG] = {"a progressive JPEG", "a baseline JPEG"},
+        [HEAD_WEBP] = {"a lossless or transparent WebP", "a JPEG"}};
+    if (!h->is_costly || (uint64_t)h->w * (uint64_t)h->h <= costly_max) return 0;
     return err_set(e, E_TOO_BIG,
                    "the picture is %d x %d; at most %llu pixels are taken of %s; save it as %s, or "
                    "smaller",
-                   h->w, h->h, (unsigned long long)whole_max, words[h->kind].what,
+                   h->w, h->h, (unsigned long long)costly_max, words[h->kind].what,
                    words[h->kind].instead);
 }
 
@@ -36,7 +37,7 @@ int picture_read(const uint8_t *bytes, size_t len, const struct picture_limits *
                  const struct picture_sink *sink, struct err *e) {
     struct head head;
     int rc = head_read(bytes, len, limits->pixels_max, &head, e);
-    if (rc == 0) rc = picture_check_whole(&head, limits->whole_max, e);
+    if (rc == 0) rc = picture_check_cost(&head, limits->costly_max, e);
     if (rc == 0) rc = sink->begin(sink->ud, &head, e);
     if (rc) return rc;
     if (head.kind == HEAD_JPEG) return picture_jpeg_rows(bytes, len, &head, limits, sink, e);

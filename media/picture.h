@@ -2,7 +2,7 @@
  *
  * A picture is read in three steps: its head (head.h), the limits, its rows. Every limit is checked
  * before memory is taken for pixels. Where the format allows it, a picture is decoded row by row
- * and nobody holds the whole. The others (head.is_whole) have a bound of their own. A lossy WebP is
+ * and nobody holds the whole. The others (head.is_costly) have a bound of their own. A lossy WebP is
  * between the two: libwebp holds its pixels, and nothing beside.
  *
  *     const struct picture_sink sink = {.begin = make_room, .row = take_row, .ud = me};
@@ -31,7 +31,7 @@ struct picture {
 
 struct picture_limits {
     uint64_t pixels_max; /* of any picture */
-    uint64_t whole_max;  /* of one that is held whole while it is decoded */
+    uint64_t costly_max; /* of one whose head says is_costly */
 };
 
 /* Who gets the rows. `begin` comes once, before any of them: 0, or an error that ends the reading.

@@ -160,7 +160,7 @@ static int check_scans(const struct jpeg *j, uint64_t n, struct err *e) {
         return err_set(e, E_TOO_BIG,
                        "the JPEG has more than %d scans; save it again as a baseline JPEG",
                        SCANS_MAX);
-    if (pixels * n > j->limits->whole_max * SCANS_AT_PIXELS_MAX)
+    if (pixels * n > j->limits->costly_max * SCANS_AT_PIXELS_MAX)
         return err_set(
             e, E_TOO_BIG,
             "the JPEG has too many scans for its size; save it again as a baseline JPEG");
@@ -238,7 +238,7 @@ static void jpeg_run(struct jpeg *j, const uint8_t *bytes, size_t len) {
     if (setjmp(j->stop)) return;
     jpeg_read_head(j, bytes, len);
     /* Another limit holds for what head.c took for one scan. */
-    if (jpeg_has_multiple_scans(&j->d) && !j->head->is_whole)
+    if (jpeg_has_multiple_scans(&j->d) && !j->head->is_costly)
         jpeg_stop(j, E_FORMAT, "the JPEG is damaged");
     jpeg_read_rows(j);
 }
@@ -248,7 +248,7 @@ int picture_jpeg_rows(const uint8_t *bytes, size_t len, const struct head *head,
                       struct err *e) {
     struct err first = {0};
     struct jpeg j = {.head = head, .limits = limits, .sink = sink, .e = &first};
-    int rc = head->is_whole ? check_scans(&j, scans_of(bytes, len), e) : 0;
+    int rc = head->is_costly ? check_scans(&j, scans_of(bytes, len), e) : 0;
     if (rc) return rc;
     j.row = mem_try((size_t)head->w * 4);
     if (!j.row) return err_set(e, E_NOMEM, "no memory for the picture's pixels");

@@ -7,7 +7,7 @@ export const $ = (id) => document.getElementById(id);
 
 const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits in a request
 const PIXELS_MAX = 16e6; // that the API takes by default
-const WHOLE_MAX = 4e6; // of a progressive JPEG or an interlaced PNG
+const COSTLY_MAX = 4e6; // of those that isCostly knows
 
 export async function makePicture(blob, name) {
   const ready = await prepare(blob);
@@ -21,7 +21,7 @@ async function prepare(blob) {
   if (!isPlain && !blob.type.startsWith('image/')) return blob; // the API says what it is not
   const bitmap = await createImageBitmap(blob).catch((e) => isPlain ? null : Promise.reject(e));
   if (!bitmap) return blob; // it may read more than the browser
-  const most = isInPasses(new Uint8Array(await blob.arrayBuffer())) ? WHOLE_MAX : PIXELS_MAX;
+  const most = isCostly(new Uint8Array(await blob.arrayBuffer())) ? COSTLY_MAX : PIXELS_MAX;
   if (isPlain && blob.size <= BODY_MAX && bitmap.width * bitmap.height <= most) return blob;
   const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
   const c = document.createElement('canvas');
@@ -31,10 +31,10 @@ async function prepare(blob) {
   return new Promise((done) => c.toBlob(done, 'image/png'));
 }
 
-// Does it come in several passes over the whole picture? A JPEG's frame marker or a PNG's header
-// says so.
-function isInPasses(b) {
-  if (b[0] === 0x89) return b[28] !== 0;
+// Does it come in several passes over the whole picture, or have 16 bits a colour? A JPEG's frame
+// marker or a PNG's header says so.
+function isCostly(b) {
+  if (b[0] === 0x89) return b[28] !== 0 || (b[24] === 16 && (b[25] & 2) !== 0);
   for (let i = 2; i + 4 < b.length && b[i] === 0xff; i += 2 + b[i + 2] * 256 + b[i + 3]) {
     if (b[i + 1] === 0xc2) return true;
     if (b[i + 1] === 0xda) return false;

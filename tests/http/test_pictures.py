@@ -6,6 +6,8 @@ they are, the model is asked about the same picture.
 import base64
 import io
 import json
+import os
+import re
 import struct
 
 from PIL import Image
@@ -160,6 +162,64 @@ def test_cheap_checks_come_first(s):
     reply = s.ask("POST", "/v1/act", frames, JSON)
     assert (reply.status, reply.code) == (413, "picture_too_large") and "2000000" in reply.json()["detail"]
     assert s.metric("lammd_image_decode_seconds_count") - decoded <= 1
+
+
+def costly():
+    """The largest that are taken by default: plain ones of 16 Mpx, others of 4."""
+    yield "flat PNG of 1 bit", photos.png_of(4000, 4000, 1, 0)
+    yield "flat PNG", photos.png_of(4000, 4000)
+    yield "interlaced PNG of 16 bits and alpha", interlaced(2000, 2000)
+    big = Image.linear_gradient("L").resize((4000, 4000))
+    big = Image.merge("RGB", (big, big.rotate(90), big.rotate(180)))
+    small = big.crop((0, 0, 2000, 2000))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield "JPEG", jpeg(big, quality=85)
+    yield "JPEG, turned", jpeg(big, quality=85, exif=exif)
+    yield "progressive JPEG", jpeg(small, progressive=True)
+    yield "lossy WebP", photos.encode(big, "WEBP", method=0)
+    yield "lossless WebP", photos.encode(small, "WEBP", lossless=True, method=0, quality=0)
+
+
+def interlaced(width, height):
+    starts = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    rows = sum((8 * ((width - x + dx - 1) // dx) + 1) * ((height - y + dy - 1) // dy) for x, y, dx, dy in starts)
+    return photos.png_of(width, height, 16, 6, 1, bytes(rows))
+
+
+def cost(s, data):
+    """(MiB that the process grew beside the file, seconds of processor time)"""
+    def spent():
+        with open(f"/proc/{s.process.pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(what):
+        with open(f"/proc/{s.process.pid}/status") as f:
+            return int(re.search(what + r":\s+(\d+)", f.read())[1]) / 1024
+
+    with open(f"/proc/{s.process.pid}/clear_refs", "w") as f:
+        f.write("5")  # the peak begins anew
+    before, start = memory("VmRSS"), spent()
+    reply = s.ask("PUT", "/v1/images", data)
+    assert reply.status in (200, 201), reply.body
+    return memory("VmHWM") - before - len(data) / 2**20, spent() - start
+
+
+def test_decoding_costs_little(s):
+    """At most 64 MiB; the bound on time is several times what was measured (docs/benchmarks.md)."""
+    for what, data in costly():
+        grown, seconds = cost(s, data)
+        print(f"     {what}: {grown:.1f} MiB, {seconds * 1000:.0f} ms")
+        assert grown <= 64 and seconds <= 1.5, f"{what}: {grown:.1f} MiB, {seconds:.2f} s"
+
+
+def test_what_is_refused_costs_nothing(s):
+    for data in (photos.png_of(6324, 6324, 1, 0), photos.png_of(2100, 2000, 16, 6), photos.progressive_bomb(),
+                 photos.png_of(4000, 4000)[:60]):
+        start = s.metric("process_cpu_seconds_total")
+        assert 400 <= s.ask("PUT", "/v1/images", data).status < 500
+        assert s.metric("process_cpu_seconds_total") - start < 0.15
 
 
 def test_cut_anywhere_is_refused(s):

@@ -100,7 +100,7 @@ TEST(head_png_orientation_stands_before_the_pixels) {
         png_chunk(&png, "eXIf", big, sizeof(big));
         for (size_t n = 33; n <= png.len; n++) {
             CHECK_EQ(head_read(png.p, n, 1000, &h, NULL), 0);
-            CHECK(h.kind == HEAD_PNG && h.w == 3 && h.h == 2 && h.is_whole);
+            CHECK(h.kind == HEAD_PNG && h.w == 3 && h.h == 2 && h.is_costly);
             CHECK(h.orientation == 1 || (!k && h.orientation == 8));
         }
         CHECK_EQ(h.orientation, k ? 1 : 8);

@@ -267,8 +267,8 @@ static void no_row(void *ud, const uint8_t *rgb) {
     (void)rgb;
 }
 
-/* Those that are held whole have a limit of their own, which is looked at before anything else. */
-TEST(picture_held_whole_has_its_own_limit) {
+/* Those that cost more have a limit of their own, which is looked at before anything else. */
+TEST(picture_that_costs_more_has_its_own_limit) {
     int begun = 0;
     const struct picture_limits limits = {W * H, W * H - 1};
     const struct picture_sink sink = {begin_nothing, no_row, &begun};

@@ -97,15 +97,15 @@ TEST(picture_webp_head_tells_kind_and_orientation) {
     write_webp(&lossy, 0);
     write_webp(&lossless, 1);
     CHECK_EQ(head_read(lossy.p, lossy.len, PIXELS_MAX, &h, NULL), 0);
-    CHECK(h.kind == HEAD_WEBP && h.w == W && h.h == H && !h.is_whole && h.orientation == 1);
+    CHECK(h.kind == HEAD_WEBP && h.w == W && h.h == H && !h.is_costly && h.orientation == 1);
     CHECK_EQ(head_read(lossless.p, lossless.len, PIXELS_MAX, &h, NULL), 0);
-    CHECK(h.w == W && h.h == H && h.is_whole);
+    CHECK(h.w == W && h.h == H && h.is_costly);
     for (int k = 0; k < 2; k++) {
         struct picture pic;
         struct err e;
         extend(&long_one, k ? &lossless : &lossy, 0x08, tiff, sizeof(tiff));
         CHECK_EQ(head_read(long_one.p, long_one.len, PIXELS_MAX, &h, NULL), 0);
-        CHECK(h.w == W && h.h == H && h.is_whole == k && h.orientation == 6);
+        CHECK(h.w == W && h.h == H && h.is_costly == k && h.orientation == 6);
         CHECK_EQ(decode(&long_one, &pic, &e), 0);
         CHECK(pic.w == W && pic.h == H); /* as stored */
         mem_free(pic.rgb);
