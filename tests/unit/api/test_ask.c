@@ -145,7 +145,8 @@ TEST(ask_pictures_are_turned_unless_they_are_to_stay) {
     struct buf turned;
     buf_init(&turned, 10000);
     buf_add(&turned, png.p, 33);
-    buf_add(&turned, exif, 38);
+    buf_add(&turned, exif, sizeof(exif) - 1);
+    buf_add(&turned, "crc!", 4);
     buf_add(&turned, png.p + 33, png.len - 33);
     put_crc(turned.p + 33 + 4, 26 + 4);
     add(&a, turned.p, turned.len, NULL);
