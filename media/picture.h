@@ -2,8 +2,8 @@
  *
  * A picture is read in three steps: its head (head.h), the limits, its rows. Every limit is checked
  * before memory is taken for pixels. Where the format allows it, a picture is decoded row by row
- * and nobody holds the whole. The others (head.is_costly) have a bound of their own. A lossy WebP is
- * between the two: libwebp holds its pixels, and nothing beside.
+ * and nobody holds the whole. The others (head.is_costly) have a bound of their own. A lossy WebP
+ * is between the two: libwebp holds its pixels, and nothing beside.
  *
  *     const struct picture_sink sink = {.begin = make_room, .row = take_row, .ud = me};
  *     picture_read(bytes, len, &limits, &sink, &e);
