@@ -185,7 +185,7 @@ static int head_webp_chunks(const uint8_t *b, size_t len, int has_exif, struct h
 
 /* RIFF, then a frame of VP8, of VP8L, or VP8X, which says what else there is. */
 static int head_webp(const uint8_t *b, size_t len, struct head *out, struct err *e) {
-    enum { ANIMATION = 0x02, EXIF = 0x08 };
+    enum { ANIMATION = 0x02, EXIF = 0x08, ALPHA = 0x10 };
     *out = (struct head){.orientation = 1, .kind = HEAD_WEBP, .is_costly = 1};
     if (len < 30) return head_cut("WebP", e);
     if (memcmp(b + 12, "VP8X", 4) == 0) {
@@ -194,7 +194,9 @@ static int head_webp(const uint8_t *b, size_t len, struct head *out, struct err 
                            "this WebP is animated; send the one picture that is meant");
         int rc =
             head_set_size(out, head_little(b + 24, 3) + 1, head_little(b + 27, 3) + 1, "WebP", e);
-        return rc ? rc : head_webp_chunks(b, len, b[20] & EXIF, out, e);
+        if (rc == 0) rc = head_webp_chunks(b, len, b[20] & EXIF, out, e);
+        out->is_costly |= (b[20] & ALPHA) != 0; /* which libwebp believes */
+        return rc;
     }
     if (memcmp(b + 12, "VP8L", 4) == 0 && b[20] == 0x2f) {
         uint32_t v = head_little(b + 21, 4);

@@ -204,12 +204,12 @@ struct resize {
     struct taps across, down; /* along a stored row; over stored rows */
     int w, is_crossed, has_avx2;
     uint8_t *out;
-    size_t step_along, step_over; /* bytes in `out` from one result of across, or down, to the next
-                                   */
-    int16_t *planes;              /* (3, w) of the row that is summed across */
-    uint8_t *ring;                /* (cap, ring_bytes) */
-    const uint8_t **window;       /* (cap) the rows of one window */
-    uint8_t *column;              /* (ring_bytes) what down gives */
+    size_t step_along;      /* bytes in `out` from one result of across to the next */
+    size_t step_over;       /* and of down */
+    int16_t *planes;        /* (3, w) of the row that is summed across */
+    uint8_t *ring;          /* (cap, ring_bytes) */
+    const uint8_t **window; /* (cap) the rows of one window */
+    uint8_t *column;        /* (ring_bytes) what down gives */
     size_t ring_bytes;
     int cap, row, next; /* rows in the ring; rows that came; results of down that are done */
 };

@@ -134,6 +134,22 @@ TEST(picture_jpeg_odd_headers_are_passed_over) {
     buf_clear(&plain);
 }
 
+/* Frames of a film in JPEGs leave out the tables that everybody has. */
+TEST(picture_jpeg_without_huffman_tables) {
+    struct buf plain, odd;
+    write_420(&plain);
+    write_420(&odd);
+    for (int i = 0; i < 4; i++) {
+        size_t dht = rig_marker(&odd, 0xc4, 0), n = 2u + (size_t)odd.p[dht + 3];
+        CHECK_EQ(odd.p[dht + 2], 0);
+        memmove(odd.p + dht, odd.p + dht + n, odd.len - dht - n);
+        odd.len -= n;
+    }
+    check_same(&odd, &plain, "without DHT");
+    buf_clear(&odd);
+    buf_clear(&plain);
+}
+
 TEST(picture_jpeg_stray_bytes_are_passed_over) {
     static const uint8_t markers[] = {0xdb, 0xc0, 0xc4, 0xda, 0xd9};
     struct buf plain;

@@ -113,6 +113,10 @@ TEST(picture_webp_head_tells_kind_and_orientation) {
         CHECK_EQ(head_read(long_one.p, 100, PIXELS_MAX, &h, NULL), E_FORMAT);
         buf_clear(&long_one);
     }
+    extend(&long_one, &lossy, 0x10, NULL, 0); /* says that it is transparent */
+    CHECK_EQ(head_read(long_one.p, long_one.len, PIXELS_MAX, &h, NULL), 0);
+    CHECK(h.is_costly);
+    buf_clear(&long_one);
     struct err e = {0};
     extend(&long_one, &lossy, 0x02, NULL, 0);
     CHECK_EQ(head_read(long_one.p, long_one.len, PIXELS_MAX, &h, &e), E_UNSUPPORTED);
