@@ -47,11 +47,11 @@ below-server  := server $(below-api)
 below-cli     := cli server data $(below-api)
 
 libs-base    := -lm -lpthread
-libs-media   := -lpng -lturbojpeg $(libs-base)
+libs-media   := -lpng -ljpeg -lwebp $(libs-base)
 libs-kernels := $(libs-base)
 libs-engine  := -ljansson -lcrypto $(libs-kernels)
-libs-data    := -lpng -lturbojpeg $(libs-engine)
-libs-api     := -lpng -lturbojpeg $(libs-engine)
+libs-data    := -lpng -ljpeg -lwebp $(libs-engine)
+libs-api     := -lpng -ljpeg -lwebp $(libs-engine)
 libs-server  := -lmicrohttpd -lssl $(libs-api)
 libs-cli     := $(libs-server)
 
@@ -87,6 +87,8 @@ endif
 # may change a result: no -ffast-math, no contraction; where the code wants a fused multiply-add it
 # names it.
 $(B)/kernels/%.o: private opt := -O3
+# Sums over rows are vector code only while gcc leaves their two loops as they are.
+$(B)/engine/picture/resize.o: private opt := -O3 $(if $(findstring clang,$(CC)),,-fno-loop-unroll-and-jam)
 $(B)/kernels/cpu/%_avx2.o: private isa := -mavx2 -mfma -mf16c
 avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 $(B)/kernels/cpu/%_avx512.o: private isa := $(avx512)

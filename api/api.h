@@ -34,7 +34,8 @@ struct api_call;
 struct api_options {
     size_t json_max;        /* bytes of a JSON body; 0: 16 MiB */
     size_t picture_max;     /* bytes of an encoded picture; 0: 12 MiB */
-    uint64_t pixels_max;    /* pixels of a decoded picture; 0: 40 million */
+    uint64_t pixels_max;    /* pixels of a picture; 0: 16 million */
+    uint64_t costly_max;    /* of one of the costly kinds (media/head.h); 0: 4 million */
     int stored_images;      /* pictures kept by PUT /v1/images; 0: 64 */
     unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
     int sessions;           /* games played at once through /v1/act/sessions; 0: 64 */

@@ -8,12 +8,11 @@
 #include <stdio.h>
 
 #include "kernels/base/clock.h"
-#include "kernels/base/mem.h"
 #include "media/picture.h"
 
 /* ---- pictures ---- */
 
-/* A decoder's error: its text was written in this room, for clients. `nth` 0: it is the only
+/* A decoder's error: its text was written for clients. `nth` 0: it is the only
  * one. */
 static int refuse_picture(struct api_call *c, const struct input_picture *p, int nth, int rc,
                           const struct err *e) {
@@ -23,36 +22,89 @@ static int refuse_picture(struct api_call *c, const struct input_picture *p, int
     return problem_set(&c->problem, code, p->name, "%s%s", which, e->text);
 }
 
+/* A picture on its way from the decoder to the engine. */
+struct ask_way {
+    struct eng *eng;
+    struct eng_intake *rows;
+    int is_stored;
+    int rc; /* the engine's, whose text is not for clients */
+};
+
+static int ask_begin(void *ud, const struct head *head, struct err *e) {
+    struct ask_way *way = ud;
+    int orientation = way->is_stored ? 1 : head->orientation;
+    way->rc = eng_intake_open(way->eng, head->w, head->h, orientation, &way->rows, NULL);
+    return way->rc ? err_set(e, way->rc, "the engine takes no picture") : 0;
+}
+
+static void ask_row(void *ud, const uint8_t *rgb) {
+    eng_intake_row(((struct ask_way *)ud)->rows, rgb);
+}
+
+/* What may be decoded of an endpoint's pictures. */
+static struct picture_limits ask_limits(const struct api_call *c, const struct input *in) {
+    struct picture_limits l = {c->api->opt.pixels_max, c->api->opt.costly_max};
+    uint64_t most = in->wants->pixels_max;
+    if (most && most < l.pixels_max) l.pixels_max = most;
+    if (l.costly_max > l.pixels_max) l.costly_max = l.pixels_max;
+    return l;
+}
+
 /* One encoded picture -> the next of c->pictures. */
-static int ask_decode(struct api_call *c, const struct input_picture *p, int nth) {
+static int ask_decode(struct api_call *c, const struct input *in, const struct input_picture *p,
+                      int nth) {
     struct err e = {0};
-    uint8_t *rgb = NULL;
-    int w, h;
+    struct ask_way way = {.eng = c->api->eng, .is_stored = in->is_stored};
+    const struct picture_limits limits = ask_limits(c, in);
+    const struct picture_sink sink = {ask_begin, ask_row, &way};
     uint64_t start = clock_ns();
-    int rc = picture_decode(p->bytes, p->len, c->api->opt.pixels_max, &rgb, &w, &h, &e);
-    if (rc) {
+    int rc = picture_read(p->bytes, p->len, &limits, &sink, &e);
+    if (way.rows && rc)
+        (void)eng_intake_close(way.rows, NULL, NULL);
+    else if (way.rows)
+        rc = way.rc = eng_intake_close(way.rows, &c->pictures[c->n_pictures], NULL);
+    if (rc == 0)
+        c->n_pictures++;
+    else if (way.rc)
+        problem_set(&c->problem, rc == E_TOO_BIG ? PROBLEM_PICTURE_TOO_LARGE : problem_code_of(rc),
+                    NULL, NULL);
+    else
         refuse_picture(c, p, nth, rc, &e);
-    } else {
-        rc = eng_picture_new(c->api->eng, rgb, w, h, &c->pictures[c->n_pictures], &e);
-        if (rc == E_TOO_BIG)
-            problem_set(&c->problem, PROBLEM_PICTURE_TOO_LARGE, p->name, NULL);
-        else if (rc)
-            problem_set(&c->problem, problem_code_of(rc), NULL, NULL);
-        else
-            c->n_pictures++;
-    }
-    mem_free(rgb);
     uint64_t ns = clock_ns() - start;
     c->decode_ns += ns;
     counters_decode(c->api->counters, ns, rc != 0);
     return rc ? -1 : 0;
 }
 
+/* What the heads of the pictures tell is cheap. So nothing is decoded for a request that would be
+ * refused anyway: too many pictures for any prompt, or one among them that isn't taken. */
+static int ask_check_heads(struct api_call *c, const struct input *in) {
+    const struct picture_limits limits = ask_limits(c, in);
+    for (int i = 0; i < in->n_pictures; i++) {
+        const struct input_picture *p = &in->pictures[i];
+        struct head head;
+        struct err e = {0};
+        int rc = p->id ? 0 : head_read(p->bytes, p->len, limits.pixels_max, &head, &e);
+        if (rc == 0) continue;
+        counters_decode(c->api->counters, 0, 1);
+        return refuse_picture(c, p, in->n_pictures > 1 ? i + 1 : 0, rc, &e);
+    }
+    return 0;
+}
+
+static int ask_check_count(struct api_call *c, const struct input *in) {
+    if (eng_check_pictures(c->api->eng, (uint32_t)in->n_pictures, NULL) == 0) return 0;
+    return problem_set(&c->problem, PROBLEM_TOO_MUCH_WORK, in->wants->pictures,
+                       "%d pictures never fit into one prompt of this model; send fewer",
+                       in->n_pictures);
+}
+
 int call_pictures(struct api_call *c, const struct input *in) {
+    if (ask_check_count(c, in) || ask_check_heads(c, in)) return -1;
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         if (!p->id) {
-            if (ask_decode(c, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
+            if (ask_decode(c, in, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
             continue;
         }
         struct eng_picture *picture = images_find(c->api->images, p->id);

@@ -7,7 +7,8 @@
 #include "api/call.h"
 #include "api/wire/input.h"
 
-/* The request's pictures -> c->pictures, in their order: decoded, or found by id. 0, or -1 with
+/* The request's pictures -> c->pictures, in their order: decoded and turned as EXIF says, or found
+ * by id. What their first bytes tell is looked at before any is decoded. 0, or -1 with
  * c->problem. */
 int call_pictures(struct api_call *c, const struct input *in);
 /* Queue a job. Without pictures of its own `ask` is about c->pictures; callbacks are filled in

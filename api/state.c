@@ -17,7 +17,8 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     a->opt = *opt;
     if (!a->opt.json_max) a->opt.json_max = 16 << 20;
     if (!a->opt.picture_max) a->opt.picture_max = 12 << 20;
-    if (!a->opt.pixels_max) a->opt.pixels_max = 40 * 1000 * 1000;
+    if (!a->opt.pixels_max) a->opt.pixels_max = 16 * 1000 * 1000;
+    if (!a->opt.costly_max) a->opt.costly_max = 4 * 1000 * 1000;
     if (!a->opt.stored_images) a->opt.stored_images = 64;
     if (!a->opt.image_ttl_s) a->opt.image_ttl_s = 3600;
     if (!a->opt.sessions) a->opt.sessions = 64;

@@ -68,8 +68,7 @@ static int add_word(struct form *f, const char *word, const char *picture, struc
     }
     int rc = file_read(word, &f->file[i], e);
     const struct buf *b = &f->file[i];
-    f->field[i] = (struct api_field){
-        .name = picture, .content_type = local_media(b), .data = b->p, .len = b->len};
+    f->field[i] = (struct api_field){.name = picture, .data = b->p, .len = b->len};
     return rc;
 }
 

@@ -16,14 +16,16 @@ static const struct cmd commands[] = {
      "lammd serve --listen 127.0.0.1:9000 --model /srv/models/lamm --threads 8"},
     {"reconstruct", CMD_RECONSTRUCT, cmd_reconstruct, "PHOTO -o SEEN.png [OPTIONS]",
      "write the picture that the model sees in a photo",
-     "Asks the model for the colour of every place of a photo (PNG or JPEG; - is standard input)\n"
+     "Asks the model for the colour of every place of a photo (PNG, JPEG or WebP; - is standard "
+     "input)\n"
      "and writes the answers as a PNG file.",
      NULL,
      "lammd reconstruct photo.jpg -o seen.png\n"
      "lammd reconstruct photo.jpg -o corner.png --region 0,0,16,16 --estimate median"},
     {"ask", CMD_ASK, cmd_ask, "TASK PHOTO... [NAME=VALUE...] [OPTIONS]",
      "ask about photos: a mask, a box, a description, an answer, an action",
-     "Asks one question about one or more photos (PNG or JPEG; - is standard input). NAME=VALUE\n"
+     "Asks one question about one or more photos (PNG, JPEG or WebP; - is standard input). "
+     "NAME=VALUE\n"
      "gives a field of the request; openapi.yaml lists the fields of each task.",
      cmd_ask_arguments,
      "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"

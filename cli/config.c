@@ -182,9 +182,14 @@ static const struct config_row rows[] = {
         "workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
         "Threads that decode pictures and write answers. Games and health checks have one more."),
     NUMBER("json-mib", CMD_SERVE, json_mib, 1, 1024, 16, "MIB", "Largest JSON body."),
-    NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest PNG or JPEG file."),
-    NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 40, "MP",
-           "Largest picture after decoding, in millions of pixels."),
+    NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest file of a picture."),
+    NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 16, "MP",
+           "Largest picture, in millions of pixels."),
+    NUMBER(
+        "megapixels-costly", CMD_SERVE, megapixels_costly, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 4,
+        "MP",
+        "Largest picture of a kind that costs more: a progressive JPEG, a PNG that is interlaced "
+        "or has 16 bits a colour, a lossless or transparent WebP."),
     NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 256, "MIB",
            "Memory for all request bodies together. At least --picture-mib and --json-mib."),
 

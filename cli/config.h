@@ -51,7 +51,8 @@ struct config {
     const char *tls_cert, *tls_key, *tls_client_ca;
     int64_t connections, workers;
     /* serve: bytes */
-    int64_t json_mib, picture_mib, megapixels, bodies_mib, stored_images, image_ttl_s;
+    int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, stored_images,
+        image_ttl_s;
     int64_t sessions, session_ttl_s;
     /* serve: seconds */
     int64_t header_s, body_s, request_s, idle_s, drain_s;

@@ -10,10 +10,6 @@
 #include "kernels/base/queue.h"
 #include "media/picture.h"
 
-const char *local_media(const struct buf *photo) {
-    return picture_png_is(photo->p, photo->len) ? "image/png" : "image/jpeg";
-}
-
 /* Media and engine know nothing of each other; both are here. */
 _Static_assert((int)PICTURE_SIDE_MAX == ENG_PICTURE_SIDE_MAX &&
                    (int)PICTURE_PIXELS_MAX == ENG_PICTURE_PIXELS_MAX,
@@ -39,7 +35,8 @@ static int local_finish(struct api_call *call, struct queue *woken, const char *
 static int call_on(struct eng *eng, const char *path, const struct api_input *in, const char *out,
                    struct err *e) {
     struct api_options opt = {.picture_max = FILE_PICTURE_MAX,
-                              .pixels_max = ENG_PICTURE_PIXELS_MAX};
+                              .pixels_max = ENG_PICTURE_PIXELS_MAX,
+                              .costly_max = ENG_PICTURE_PIXELS_MAX};
     struct api *api = NULL;
     if (api_new(&opt, eng, &api, e)) return e->code;
     int status;

@@ -5,8 +5,6 @@
 #include "api/api.h"
 #include "cli/config.h"
 
-/* The media type of a photo that is to be sent. Borrowed for ever. */
-const char *local_media(const struct buf *photo);
 /* Open the engine, POST `in` to `path`, write the reply's body to `out` ("-": standard output) and
  * a line about it to standard error. The API's refusal of the input is E_INVALID with its text. */
 int local_call(const struct config *cfg, const char *path, const struct api_input *in,

@@ -28,7 +28,7 @@ static int reconstruct_ask(const struct config *cfg, const struct buf *photo, st
     struct api_field query[4];
     struct api_input in = {.query = query,
                            .n_query = read_query(cfg, query),
-                           .content_type = local_media(photo),
+                           .content_type = "application/octet-stream",
                            .accept = "image/png",
                            .request_id = "local",
                            .body = photo->p,

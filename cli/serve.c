@@ -23,6 +23,7 @@ static struct api_options api_options(const struct config *cfg) {
     return (struct api_options){.json_max = (size_t)cfg->json_mib << 20,
                                 .picture_max = (size_t)cfg->picture_mib << 20,
                                 .pixels_max = (uint64_t)cfg->megapixels * 1000000,
+                                .costly_max = (uint64_t)cfg->megapixels_costly * 1000000,
                                 .stored_images = (int)cfg->stored_images,
                                 .image_ttl_s = (unsigned)cfg->image_ttl_s,
                                 .sessions = (int)cfg->sessions,

@@ -262,6 +262,18 @@ int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_
     return picture_new(&e->unit[0]->picture_sizes, rgb, w, h, out, err);
 }
 
+int eng_check_pictures(const struct eng *e, uint32_t n, struct err *err) {
+    int64_t tokens = (int64_t)n * e->info.image_tokens;
+    if (tokens < e->info.positions && tokens <= unit_stem_max(e->unit[0])) return 0;
+    return err_set(err, E_TOO_BIG, "%u pictures take %lld tokens, more than a prompt can have", n,
+                   (long long)tokens);
+}
+
+int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_intake **in,
+                    struct err *err) {
+    return picture_open(&e->unit[0]->picture_sizes, w, h, orientation, in, err);
+}
+
 unsigned eng_retry_after(const struct eng *e) {
     unsigned least = unit_retry_after(e->unit[0]);
     for (int i = 1; i < e->n; i++) {

@@ -112,14 +112,32 @@ enum { ENG_PICTURE_SIDE_MAX = 32768, ENG_PICTURE_PIXELS_MAX = 64 * 1000 * 1000 }
  * call. Takes milliseconds: not for an I/O thread. E_INVALID, E_TOO_BIG, E_NOMEM. */
 int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
                     struct err *err);
+/* The same of a picture that comes row by row and is never held whole. w, h are as stored;
+ * `orientation`, 1 .. 8, is how it is to be turned (EXIF's numbers), and everything that is asked
+ * of the picture afterwards is about the turned one.
+ *
+ *     eng_intake_open(eng, w, h, orientation, &in, &e);
+ *     for each stored row from the top: eng_intake_row(in, rgb);      (w, 3), borrowed
+ *     eng_intake_close(in, &picture, &e);                             gives the picture
+ *
+ * The close frees `in` in any case. out NULL: there will be no picture, for rows are missing. */
+struct eng_intake;
+int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_intake **in,
+                    struct err *err);
+void eng_intake_row(struct eng_intake *in, const uint8_t *rgb);
+int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err *err);
+/* Could a prompt about n pictures ever be asked? E_TOO_BIG: its pictures alone take more tokens
+ * than the model has positions or the device has room for. To be asked before they are decoded. */
+int eng_check_pictures(const struct eng *e, uint32_t n, struct err *err);
 struct eng_picture *eng_picture_get(struct eng_picture *i); /* one more reference */
 void eng_picture_put(struct eng_picture *i);                /* NULL is legal */
-/* SHA-256, hex, over width, height, pixels, model and preprocessing: the key of caches. */
+/* SHA-256, hex, over width, height, pixels, orientation, model and preprocessing: the key of
+ * caches. */
 const char *eng_picture_digest(const struct eng_picture *i);
 /* The picture at grid x grid, (grid, grid, 3) u8, resized from the original: the truth that pixel
  * answers are measured against. Borrowed from the picture. */
 const uint8_t *eng_picture_truth(const struct eng_picture *i);
-void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the original */
+void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the original, turned */
 
 /* ---- jobs ---- */
 enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_CLASSES }; /* urgent first */

@@ -1,6 +1,7 @@
 /* mask.c - see mask.h. Only a PNG needs a mask as pixels. Runs and corners are computed from the
  * edges of the grid's places, so the cost of a large picture grows with its columns, not its
- * pixels.
+ * pixels. A picture with a side below the grid's has places without a pixel: their bits count
+ * nowhere.
  */
 #include "media/mask.h"
 
@@ -39,20 +40,27 @@ uint64_t mask_area(const struct mask *m) {
     return area;
 }
 
+static int is_empty(int grid, int side, int i) {
+    return mask_edge(grid, side, i) == mask_edge(grid, side, i + 1);
+}
+
 int mask_bounds(const struct mask *m, int box[4]) {
-    int lo[2] = {m->grid, m->grid}, hi[2] = {0, 0};
+    int sides[2] = {m->w, m->h}, lo[2] = {m->w, m->h}, hi[2] = {0, 0};
     for (int i = 0; i < m->grid * m->grid; i++) {
         int at[2] = {i % m->grid, i / m->grid};
-        for (int k = 0; k < 2 && m->bits[i]; k++) {
-            if (at[k] < lo[k]) lo[k] = at[k];
-            if (at[k] >= hi[k]) hi[k] = at[k] + 1;
+        if (!m->bits[i] || is_empty(m->grid, m->w, at[0]) || is_empty(m->grid, m->h, at[1]))
+            continue;
+        for (int k = 0; k < 2; k++) {
+            int from = mask_edge(m->grid, sides[k], at[k]);
+            int to = mask_edge(m->grid, sides[k], at[k] + 1);
+            if (from < lo[k]) lo[k] = from;
+            if (to > hi[k]) hi[k] = to;
         }
     }
-    if (mask_area(m) == 0) return -1;
-    int sides[2] = {m->w, m->h};
+    if (hi[0] == 0) return -1;
     for (int k = 0; k < 2; k++) {
-        box[k] = mask_edge(m->grid, sides[k], lo[k]);
-        box[2 + k] = mask_edge(m->grid, sides[k], hi[k]) - box[k];
+        box[k] = lo[k];
+        box[2 + k] = hi[k] - lo[k];
     }
     return 0;
 }
@@ -74,8 +82,26 @@ int mask_rle(const struct mask *m, struct buf *out) {
     return rle_end(&r);
 }
 
+/* The places that have pixels, along one side. */
+struct kept {
+    int n,
+        edge[MASK_GRID_MAX + 1]; /* edge[i]: first pixel of the i-th of them; edge[n]: the side */
+    int place[MASK_GRID_MAX];
+};
+
+static void keep_places(struct kept *k, int grid, int side) {
+    must(grid <= MASK_GRID_MAX);
+    k->n = 0;
+    for (int i = 0; i < grid; i++) {
+        if (is_empty(grid, side, i)) continue;
+        k->edge[k->n] = mask_edge(grid, side, i);
+        k->place[k->n++] = i;
+    }
+    k->edge[k->n] = side;
+}
+
 struct rings {
-    const struct mask *m;
+    struct kept x, y;
     struct buf *out;
     int n;
 };
@@ -83,14 +109,21 @@ struct rings {
 static void write_corner(void *ud, int x, int y, int is_first) {
     struct rings *r = ud;
     if (is_first) buf_str(r->out, r->n++ ? "],[" : "[");
-    buf_printf(r->out, "%s%d,%d", is_first ? "" : ",", mask_edge(r->m->grid, r->m->w, x),
-               mask_edge(r->m->grid, r->m->h, y));
+    buf_printf(r->out, "%s%d,%d", is_first ? "" : ",", r->x.edge[x], r->y.edge[y]);
 }
 
 int mask_rings(const struct mask *m, struct buf *out) {
-    struct rings r = {.m = m, .out = out};
+    struct rings r = {.out = out};
+    keep_places(&r.x, m->grid, m->w);
+    keep_places(&r.y, m->grid, m->h);
+    uint8_t *bits = mem_try((size_t)r.x.n * (size_t)r.y.n);
+    for (int y = 0; bits && y < r.y.n; y++) {
+        for (int x = 0; x < r.x.n; x++)
+            bits[y * r.x.n + x] = m->bits[r.y.place[y] * m->grid + r.x.place[x]];
+    }
     buf_char(out, '[');
-    if (polygon_trace(m->bits, m->grid, m->grid, write_corner, &r)) out->bad = E_NOMEM;
+    if (!bits || polygon_trace(bits, r.x.n, r.y.n, write_corner, &r)) out->bad = E_NOMEM;
+    mem_free(bits);
     return buf_str(out, r.n ? "]]" : "]");
 }
 

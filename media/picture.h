@@ -1,8 +1,16 @@
-/* picture.h - the picture formats that are read and written: PNG and JPEG in, PNG out.
+/* picture.h - the picture formats that are read and written: PNG, JPEG and WebP in, PNG out.
  *
- * Both decoders read the header first and check every limit before they take memory for pixels.
- * Their error texts are written for clients: sizes, and what to do. No library's text is in them.
- * Thread: any.
+ * A picture is read in three steps: its head (head.h), the limits, its rows. Every limit is checked
+ * before memory is taken for pixels. Where the format allows it, a picture is decoded row by row
+ * and nobody holds the whole. The others (head.is_costly) have a bound of their own. A lossy WebP
+ * is between the two: libwebp holds its pixels, and nothing beside.
+ *
+ *     const struct picture_sink sink = {.begin = make_room, .row = take_row, .ud = me};
+ *     picture_read(bytes, len, &limits, &sink, &e);
+ *
+ * Error texts are written for clients: sizes, and what to do. No library's text is in them. A file
+ * that ends before its last row is refused; what else is odd about it, and leaves the pixels as
+ * they are, is passed over. Thread: any.
  */
 #ifndef MEDIA_PICTURE_H
 #define MEDIA_PICTURE_H
@@ -12,6 +20,7 @@
 
 #include "kernels/base/buf.h"
 #include "kernels/base/err.h"
+#include "media/head.h"
 
 enum { PICTURE_SIDE_MAX = 32768, PICTURE_PIXELS_MAX = 64 * 1000 * 1000 };
 
@@ -20,8 +29,25 @@ struct picture {
     int w, h;
 };
 
-/* PNG or JPEG bytes -> rgb (h, w, 3), mem_free. Every limit is checked before memory is taken:
- * E_FORMAT, E_TOO_BIG, E_UNSUPPORTED, E_NOMEM. Transparent pixels lie on white. */
+struct picture_limits {
+    uint64_t pixels_max; /* of any picture */
+    uint64_t costly_max; /* of one whose head says is_costly */
+};
+
+/* Who gets the rows. `begin` comes once, before any of them: 0, or an error that ends the reading.
+ * Then `row` comes head->h times from the top, with (w, 3) borrowed. After an error of
+ * picture_read some of the rows may be missing. */
+struct picture_sink {
+    int (*begin)(void *ud, const struct head *head, struct err *e);
+    void (*row)(void *ud, const uint8_t *rgb);
+    void *ud;
+};
+
+/* Transparent pixels lie on white, rows are as they are stored. E_FORMAT, E_TOO_BIG, E_UNSUPPORTED,
+ * E_NOMEM, and those of begin. */
+int picture_read(const uint8_t *bytes, size_t len, const struct picture_limits *limits,
+                 const struct picture_sink *sink, struct err *e);
+/* All rows at once -> rgb (h, w, 3), mem_free; NULL on failure. Errors of picture_read. */
 int picture_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, uint8_t **rgb, int *w,
                    int *h, struct err *e);
 /* rgb (h, w, 3) -> PNG bytes appended to `out`: the same bytes for the same pixels, always. */
@@ -29,13 +55,18 @@ int picture_png(const uint8_t *rgb, int w, int h, struct buf *out);
 /* grey (h, w) -> the same. */
 int picture_png_grey(const uint8_t *grey, int w, int h, struct buf *out);
 
-/* ---- one file each: picture_png.c, picture_jpeg.c ---- */
+/* ---- one file each: picture_png.c, picture_jpeg.c, picture_webp.c ---- */
 int picture_png_is(const uint8_t *bytes, size_t len);
 int picture_jpeg_is(const uint8_t *bytes, size_t len);
-int picture_png_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, struct picture *out,
-                       struct err *e);
-int picture_jpeg_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, struct picture *out,
-                        struct err *e);
+int picture_webp_is(const uint8_t *bytes, size_t len);
+/* The rows of the picture with this head; the sink has begun. */
+int picture_png_rows(const uint8_t *bytes, size_t len, const struct head *head,
+                     const struct picture_sink *sink, struct err *e);
+int picture_jpeg_rows(const uint8_t *bytes, size_t len, const struct head *head,
+                      const struct picture_limits *limits, const struct picture_sink *sink,
+                      struct err *e);
+int picture_webp_rows(const uint8_t *bytes, size_t len, const struct head *head,
+                      const struct picture_sink *sink, struct err *e);
 /* 0, or E_TOO_BIG with a text. */
 int picture_check_size(uint64_t w, uint64_t h, uint64_t pixels_max, struct err *e);
 

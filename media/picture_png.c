@@ -1,11 +1,12 @@
-/* picture_png.c - PNG bytes to RGB and back. The only file that knows libpng.
+/* picture_png.c - PNG bytes to rows of RGB and back. The only file that knows libpng.
  *
  * The low-level reader is used, not the simplified one: most of libpng's recent holes were in the
  * latter. Chunks other than those that colours need (tRNS) are skipped unread, so there is no iCCP,
- * zTXt or iTXt to inflate. Whatever the file holds becomes 8-bit RGB: palette and grey are
- * expanded, 16 bits are scaled, transparency is laid on white, interlaced pictures are put
- * together. gAMA and profiles are ignored, as Pillow ignores them (docs/model.md section 1.3). The
- * file has to be whole: a missing end is an error, even if all rows are there.
+ * zTXt or iTXt to inflate; head.c has looked for the orientation. Whatever the file holds becomes
+ * 8-bit RGB: palette and grey are expanded, 16 bits are scaled, transparency is laid on white. Only
+ * an interlaced picture is held whole, to put it together. gAMA and profiles are ignored, as Pillow
+ * ignores them (docs/model.md section 1.3). The file has to be whole: a missing end is an error,
+ * even if all rows are there.
  *
  * libpng reports errors by longjmp. It is confined to the two functions with a setjmp. What they
  * own lives in a struct of their caller, so nothing is lost or clobbered by the jump.
@@ -26,7 +27,9 @@ struct reading {
     png_infop info;
     const uint8_t *bytes;
     size_t len, at;
-    struct picture pic;
+    const struct head *head;
+    const struct picture_sink *sink;
+    uint8_t *rgb; /* (w, 3); (h, w, 3) of an interlaced picture */
     int short_of_bytes;
 };
 
@@ -80,8 +83,33 @@ static void want_rgb(png_structp png, png_infop info) {
     }
 }
 
-static int read_pixels(struct reading *r, uint64_t pixels_max, struct err *e) {
+static void skip_chunks(png_structp png) {
+    static const png_byte skip[] =
+        "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0"
+        "sCAL\0sPLT\0sRGB\0sTER\0tEXt\0tIME\0zTXt";
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, 0);
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, skip, sizeof(skip) / 5);
+}
+
+/* One pass: each row goes on at once. Seven passes: they are put together first. */
+static void read_rows(struct reading *r, int passes) {
+    size_t bytes = (size_t)r->head->w * 3;
+    int is_held = passes > 1;
+    for (int pass = 0; pass < passes; pass++) {
+        for (int y = 0; y < r->head->h; y++) {
+            uint8_t *row = r->rgb + (is_held ? (size_t)y * bytes : 0);
+            png_read_row(r->png, row, NULL);
+            if (!is_held) r->sink->row(r->sink->ud, row);
+        }
+    }
+    png_read_end(r->png, NULL);
+    for (int y = 0; is_held && y < r->head->h; y++)
+        r->sink->row(r->sink->ud, r->rgb + (size_t)y * bytes);
+}
+
+static int read_pixels(struct reading *r, struct err *e) {
     png_structp png = r->png;
+    size_t w = (size_t)r->head->w, h = (size_t)r->head->h;
     if (setjmp(png_jmpbuf(png))) {
         return err_set(e, E_FORMAT,
                        r->short_of_bytes ? "the PNG is cut short; send the whole file"
@@ -91,60 +119,33 @@ static int read_pixels(struct reading *r, uint64_t pixels_max, struct err *e) {
     png_set_user_limits(png, PICTURE_SIDE_MAX, PICTURE_SIDE_MAX);
     png_set_chunk_malloc_max(png, CHUNK_BYTES_MAX);
     png_set_chunk_cache_max(png, CHUNKS_KEPT_MAX);
-    static const png_byte skip[] =
-        "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0"
-        "sCAL\0sPLT\0sRGB\0sTER\0tEXt\0tIME\0zTXt";
-    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, 0);
-    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, skip, sizeof(skip) / 5);
+    skip_chunks(png);
     png_read_info(png, r->info);
-    uint32_t w = png_get_image_width(png, r->info), h = png_get_image_height(png, r->info);
-    int rc = picture_check_size(w, h, pixels_max, e);
-    if (rc) return rc;
+    must(png_get_image_width(png, r->info) == w && png_get_image_height(png, r->info) == h);
     want_rgb(png, r->info);
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, r->info);
-    must(png_get_rowbytes(png, r->info) == (size_t)w * 3);
-    r->pic.rgb = mem_try((size_t)w * h * 3);
-    if (!r->pic.rgb) return err_set(e, E_NOMEM, "no memory for the picture's pixels");
-    r->pic.w = (int)w;
-    r->pic.h = (int)h;
-    for (int pass = 0; pass < passes; pass++) {
-        for (uint32_t y = 0; y < h; y++)
-            png_read_row(png, r->pic.rgb + (size_t)y * w * 3, NULL);
-    }
-    png_read_end(png, NULL);
+    must(png_get_rowbytes(png, r->info) == w * 3);
+    r->rgb = mem_try(w * 3 * (passes > 1 ? h : 1));
+    if (!r->rgb) return err_set(e, E_NOMEM, "no memory for the picture's pixels");
+    read_rows(r, passes);
     return 0;
 }
 
-/* The declared size, straight from IHDR: libpng refuses a side beyond its own limits with the same
- * jump as any damage, and the client should read which it was. */
-static int check_header(const uint8_t *b, size_t len, uint64_t pixels_max, struct err *e) {
-    if (len < 33 || memcmp(b + 12, "IHDR", 4) != 0)
-        return err_set(e, E_FORMAT, "the PNG is cut short; send the whole file");
-    uint64_t w = png_get_uint_32(b + 16), h = png_get_uint_32(b + 20);
-    if (w == 0 || h == 0) return err_set(e, E_FORMAT, "the PNG is damaged");
-    return picture_check_size(w, h, pixels_max, e);
-}
-
-int picture_png_decode(const uint8_t *bytes, size_t len, uint64_t pixels_max, struct picture *out,
-                       struct err *e) {
-    struct reading r = {.bytes = bytes, .len = len};
-    int rc = check_header(bytes, len, pixels_max, e);
-    if (rc) return rc;
+int picture_png_rows(const uint8_t *bytes, size_t len, const struct head *head,
+                     const struct picture_sink *sink, struct err *e) {
+    struct reading r = {.bytes = bytes, .len = len, .head = head, .sink = sink};
+    int rc;
     r.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning, NULL,
                                      on_alloc, on_free);
     if (r.png) r.info = png_create_info_struct(r.png);
     if (r.info)
-        rc = read_pixels(&r, pixels_max, e);
+        rc = read_pixels(&r, e);
     else
         rc = err_set(e, E_NOMEM, "no memory to read the picture");
     png_destroy_read_struct(&r.png, &r.info, NULL);
-    if (rc) {
-        mem_free(r.pic.rgb);
-        return rc;
-    }
-    *out = r.pic;
-    return 0;
+    mem_free(r.rgb);
+    return rc;
 }
 
 /* ---- writing ---- */

@@ -17,7 +17,8 @@ probe() { # PACKAGE: is what it is wanted for there?
         libmicrohttpd-dev) header microhttpd.h ;;
         libjansson-dev) header jansson.h ;;
         libpng-dev) header png.h ;;
-        libturbojpeg0-dev) header turbojpeg.h ;;
+        libjpeg62-turbo-dev) header jpeglib.h ;;
+        libwebp-dev) header webp/decode.h ;;
         libssl-dev) header openssl/evp.h ;;
         libopenmpi-dev) command -v mpicc ;;
         openmpi-bin) command -v mpirun ;;

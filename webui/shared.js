@@ -1,31 +1,45 @@
 // shared.js - what all tabs share: the one picture, the API's errors and streams, small words.
 //
-// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. The bitmap
-// is not turned as EXIF says, because the API doesn't turn it either; null when the browser can't
-// read it.
+// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. Browser
+// and API turn it alike, as EXIF says. The bitmap is null when the browser can't read the picture.
 
 export const $ = (id) => document.getElementById(id);
 
 const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits in a request
+const PIXELS_MAX = 16e6; // that the API takes by default
+const COSTLY_MAX = 4e6; // of those that isCostly knows
 
 export async function makePicture(blob, name) {
   const ready = await prepare(blob);
-  const bitmap = await createImageBitmap(ready, {imageOrientation: 'none'}).catch(() => null);
+  const bitmap = await createImageBitmap(ready).catch(() => null);
   return {blob: ready, name, bitmap};
 }
 
 // PNG and JPEG go as they are. What else the browser can read, and what is too large, becomes PNG.
 async function prepare(blob) {
   const isPlain = blob.type === 'image/png' || blob.type === 'image/jpeg';
-  if (isPlain && blob.size <= BODY_MAX) return blob;
   if (!isPlain && !blob.type.startsWith('image/')) return blob; // the API says what it is not
-  const bitmap = await createImageBitmap(blob);
+  const bitmap = await createImageBitmap(blob).catch((e) => isPlain ? null : Promise.reject(e));
+  if (!bitmap) return blob; // it may read more than the browser
+  const most = isCostly(new Uint8Array(await blob.arrayBuffer())) ? COSTLY_MAX : PIXELS_MAX;
+  if (isPlain && blob.size <= BODY_MAX && bitmap.width * bitmap.height <= most) return blob;
   const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
   const c = document.createElement('canvas');
   c.width = Math.max(1, Math.round(bitmap.width * scale));
   c.height = Math.max(1, Math.round(bitmap.height * scale));
   c.getContext('2d').drawImage(bitmap, 0, 0, c.width, c.height);
   return new Promise((done) => c.toBlob(done, 'image/png'));
+}
+
+// Does it come in several passes over the whole picture, or have 16 bits a colour? A JPEG's frame
+// marker or a PNG's header says so.
+function isCostly(b) {
+  if (b[0] === 0x89) return b[28] !== 0 || (b[24] === 16 && (b[25] & 2) !== 0);
+  for (let i = 2; i + 4 < b.length && b[i] === 0xff; i += 2 + b[i + 2] * 256 + b[i + 3]) {
+    if (b[i + 1] === 0xc2) return true;
+    if (b[i + 1] === 0xda) return false;
+  }
+  return false;
 }
 
 // The picture on a canvas, its longer side `side` pixels.

@@ -25,6 +25,8 @@ struct act {
     double steering, gas, brake; /* the fallback's */
     int id;
 };
+/* Pixels of a frame: games are small, and must not wait for large pictures. */
+enum { ACT_PIXELS_MAX = 2 * 1000 * 1000 };
 /* Names of the fields that act_read takes, for lists of known ones. */
 #define ACT_FIELDS "deadline_ms", "default", "probability"
 int act_read(struct input *in, struct act *a); /* a->game is known */

@@ -144,7 +144,7 @@ static int take_speech(struct input *in, struct chat *q) {
 
 static const char *const known[] = {
     "messages", "model", "stream", "stream_options", "logprobs", "top_logprobs", "stop",
-    "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
+    "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "orient",
     /* only as they would be anyway: `neutral` */
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "reasoning_effort",
     "verbosity", "modalities", "response_format", "logit_bias", "presence_penalty",

@@ -72,7 +72,8 @@ static void describe_write_fields(struct api_call *c, struct buf *b) {
     const struct eng_job *job = call_job(c, 0);
     size_t len;
     const char *text = eng_job_text(job, &len);
-    buf_printf(b, "\"task\":\"%s\",\"text\":", names[d->kind]);
+    figures_size(c, b);
+    buf_printf(b, ",\"task\":\"%s\",\"text\":", names[d->kind]);
     json_write_text(b, text, len);
     buf_char(b, ',');
     write_boxes(c, text, len, b);

@@ -11,6 +11,12 @@ void figures_head(const struct api_call *c, struct buf *b) {
     json_write_str(b, eng_info(c->api->eng)->name);
 }
 
+void figures_size(const struct api_call *c, struct buf *b) {
+    int w, h;
+    eng_picture_size(c->pictures[0], &w, &h);
+    buf_printf(b, "\"width\":%d,\"height\":%d", w, h);
+}
+
 static double ms(uint64_t from_ns, uint64_t to_ns) {
     return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
 }

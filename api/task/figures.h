@@ -7,6 +7,8 @@
 
 /* "id":...,"model":... */
 void figures_head(const struct api_call *c, struct buf *b);
+/* "width":...,"height":... of the first picture, as it was turned: what boxes are in */
+void figures_size(const struct api_call *c, struct buf *b);
 /* "timing":{...},"usage":{...} of all the call's jobs together, when they are done */
 void figures_tail(struct api_call *c, struct buf *b);
 void figures_tail_pixels(struct api_call *c, uint32_t n, struct buf *b); /* the same of n pixels */

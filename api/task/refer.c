@@ -51,6 +51,8 @@ static int refer_answer(struct api_call *c) {
     struct buf *b = &c->body;
     buf_char(b, '{');
     figures_head(c, b);
+    buf_char(b, ',');
+    figures_size(c, b);
     buf_str(b, ",\"sentence\":");
     json_write_str(b, p->sentence);
     buf_str(b, ",\"box\":");

@@ -119,7 +119,8 @@ static int session_answer(struct api_call *c) {
 }
 
 static const char *const act_known[] = {ACT_FIELDS, "sequence", NULL};
-static const struct input_wants act_wants = {.picture = "frame", .known = act_known};
+static const struct input_wants act_wants = {
+    .picture = "frame", .known = act_known, .pixels_max = ACT_PIXELS_MAX};
 const struct endpoint session_act_endpoint = {.wants = &act_wants,
                                               .state_size = sizeof(struct step),
                                               .enter = session_enter,

@@ -16,10 +16,19 @@
 
 /* ---- finding the pictures ---- */
 
+enum { SCHEME_MAX = 32, URL_HEAD_MAX = 256 };
+
 static int media_is(const char *content_type, const char *media) {
     size_t n = strlen(media);
     if (!content_type || strncasecmp(content_type, media, n) != 0) return 0;
     return strchr("; \t", content_type[n]) != NULL; /* the NUL counts */
+}
+
+/* May a body of this type be a picture? Its bytes say whether it is. */
+static int media_may_be_picture(const char *content_type) {
+    static const char *const types[] = {"application/octet-stream", "binary/octet-stream"};
+    if (!content_type || strncasecmp(content_type, "image/", 6) == 0) return 1;
+    return media_is(content_type, types[0]) || media_is(content_type, types[1]);
 }
 
 /* Room for one more. */
@@ -63,18 +72,24 @@ static int take_id(struct input *in, const char *name, const char *id) {
 
 static int is_id(const char *s) { return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64; }
 
+/* Characters of a data URL before its base64: data:, any type and parameters, ";base64,". 0: it is
+ * another data URL. */
+static size_t data_url_head(const char *s, size_t len) {
+    static const char mark[] = ";base64";
+    const char *comma = memchr(s, ',', len < URL_HEAD_MAX ? len : URL_HEAD_MAX);
+    size_t n = comma ? (size_t)(comma - s) : 0, m = sizeof(mark) - 1;
+    return n >= m && strncasecmp(s + n - m, mark, m) == 0 ? n + 1 : 0;
+}
+
 static int take_string(struct input *in, const char *name, const char *s, size_t len) {
-    static const char *const heads[] = {"data:image/png;base64,", "data:image/jpeg;base64,"};
     size_t skip = 0;
-    const char *colon = memchr(s, ':', len < 32 ? len : 32);
-    if (colon && strncasecmp(s, "data:", 5) != 0)
-        return problem_set(in->problem, PROBLEM_UNSUPPORTED_URL, name, NULL);
-    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
-        if (strncasecmp(s, heads[i], strlen(heads[i])) == 0) skip = strlen(heads[i]);
-    }
-    if (colon && !skip) {
-        return problem_set(in->problem, PROBLEM_UNSUPPORTED_PICTURE, name,
-                           "a data URL must begin with %s or %s", heads[0], heads[1]);
+    if (memchr(s, ':', len < SCHEME_MAX ? len : SCHEME_MAX)) {
+        if (strncasecmp(s, "data:", 5) != 0)
+            return problem_set(in->problem, PROBLEM_UNSUPPORTED_URL, name, NULL);
+        skip = data_url_head(s, len);
+        if (!skip)
+            return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
+                               "a data URL has to be in base64: data:image/png;base64,...");
     }
     uint8_t *decoded;
     size_t n, at;
@@ -82,8 +97,8 @@ static int take_string(struct input *in, const char *name, const char *s, size_t
     if (rc == E_NOMEM) return problem_set(in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     if (rc) {
         return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
-                           "%s is not valid base64 at character %zu; encode the file's bytes "
-                           "without line breaks, padded with =",
+                           "%s is not valid base64 at character %zu; encode the file's bytes as "
+                           "they are",
                            name, at);
     }
     return take_picture(in, name, decoded, n, decoded);
@@ -96,7 +111,7 @@ int input_take_url(struct input *in, const char *name, const char *url, size_t l
                            "lammd: must be followed by the id that PUT /v1/images gave: 64 hex "
                            "digits");
     }
-    if (!memchr(url, ':', len < 32 ? len : 32)) {
+    if (!memchr(url, ':', len < SCHEME_MAX ? len : SCHEME_MAX)) {
         return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                            "%s must be a data URL (data:image/png;base64,...) or lammd:ID", name);
     }
@@ -135,6 +150,8 @@ static int take_json_pictures(struct input *in, const char *name, const json_t *
 
 /* ---- checking names ---- */
 
+static const char orient[] = "orient";
+
 static int is_name(const char *name, const char *wanted) {
     return wanted && strcmp(name, wanted) == 0;
 }
@@ -148,6 +165,7 @@ static int unknown(struct input *in, const char *name) {
     if (picture) buf_str(&list, picture);
     for (size_t i = 0; w->known[i]; i++)
         buf_printf(&list, "%s%s", list.len ? ", " : "", w->known[i]);
+    if (picture) buf_printf(&list, ", %s", orient);
     json_quote(name, strlen(name), shown, sizeof(shown));
     if (list.len > 0 && list.len < 180)
         problem_set(in->problem, PROBLEM_UNKNOWN_PARAMETER, name,
@@ -159,7 +177,9 @@ static int unknown(struct input *in, const char *name) {
     return -1;
 }
 
-static int is_known(const char *name, const char *const *known) {
+static int is_known(const char *name, const struct input_wants *w) {
+    const char *const *known = w->known;
+    if (w->picture && strcmp(name, orient) == 0) return 1;
     while (*known && strcmp(*known, name) != 0)
         known++;
     return *known != NULL;
@@ -171,7 +191,7 @@ static int check_query(struct input *in) {
         if (is_name(name, in->wants->picture) || is_name(name, in->wants->pictures))
             return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, name,
                                "the picture belongs in the body, not in the query");
-        if (in->wants->only_json || !is_known(name, in->wants->known)) return unknown(in, name);
+        if (in->wants->only_json || !is_known(name, in->wants)) return unknown(in, name);
     }
     return 0;
 }
@@ -202,7 +222,7 @@ static int open_json(struct input *in) {
             if (take_json_pictures(in, name, v)) return -1;
         } else if (is_name(name, w->picture) && !w->pictures) {
             if (take_json_picture(in, name, v)) return problem_point(in->problem, "/%s", name);
-        } else if (!is_known(name, w->known)) {
+        } else if (!is_known(name, w)) {
             return unknown(in, name);
         }
     }
@@ -221,7 +241,7 @@ static int open_form(struct input *in) {
             if (input_is_address(f))
                 return problem_set(in->problem, PROBLEM_UNSUPPORTED_URL, f->name, NULL);
             if (take_picture(in, f->name, f->data, f->len, NULL)) return -1;
-        } else if (!is_known(f->name, in->wants->known)) {
+        } else if (!is_known(f->name, in->wants)) {
             return unknown(in, f->name);
         }
     }
@@ -235,8 +255,13 @@ static int refuse_type(struct input *in) {
     if (type) json_quote(type, strlen(type), got, sizeof(got));
     return problem_set(in->problem, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL,
                        "Content-Type must be %s%sapplication/json; got %s",
-                       w->picture ? "image/png, image/jpeg, " : "",
+                       w->picture ? "that of a picture, " : "",
                        w->only_json ? "" : "multipart/form-data or ", got);
+}
+
+static int input_read_orient(struct input *in) {
+    static const char *const words[] = {"shown", "stored", NULL};
+    return input_word(in, orient, words, &in->is_stored);
 }
 
 int input_open(struct input *in) {
@@ -249,7 +274,7 @@ int input_open(struct input *in) {
         rc = open_json(in);
     else if (!wants->only_json && media_is(type, "multipart/form-data"))
         rc = open_form(in);
-    else if (picture && (media_is(type, "image/png") || media_is(type, "image/jpeg")))
+    else if (picture && media_may_be_picture(type) && (type || from->body_len) && !from->n_form)
         rc = take_picture(in, picture, from->body, from->body_len, NULL);
     else if (from->body_len || from->n_form || (type && picture))
         rc = refuse_type(in); /* nothing may be of any type, where no picture has to come */
@@ -258,7 +283,7 @@ int input_open(struct input *in) {
                          "the request has no picture: send it as %s in a form or in JSON, or as "
                          "the body itself",
                          picture);
-    return rc;
+    return rc ? rc : input_read_orient(in);
 }
 
 void input_close(struct input *in) {

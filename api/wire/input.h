@@ -1,8 +1,12 @@
 /* input.h - one reader for the ways pictures and their parameters come.
  *
- *   raw         image/png or image/jpeg in the body, parameters in the query
+ *   raw         a picture in the body, parameters in the query
  *   multipart   a part named `image`, parameters as other parts or in the query
  *   JSON        {"image": "data:image/png;base64,..." | base64 | {"id": "..."}, "width": 64, ...}
+ *
+ * What a picture is its bytes decide. The type that a client declares for them is advice:
+ * image/jpg, application/octet-stream or none will do. Whoever takes pictures takes `orient`, too:
+ * shown, as EXIF says, or stored.
  *
  * In all three a parameter has the same name, bounds and error text; a name that is not known, or
  * that is given twice, is refused by name. Numbers in JSON have to be numbers; text is read as
@@ -34,6 +38,7 @@ struct input_wants {
     const char *pictures; /* in JSON, the field that is a list of them instead, or NULL. Then 0 to
                                  ENG_PICTURES_MAX may come, in a form as several `picture` */
     const char *const *known; /* the other fields, ends with NULL */
+    uint64_t pixels_max;      /* of a picture, where the server's own limit is too much; or 0 */
     int only_json;            /* no form and no query */
     int null_is_absent;       /* in JSON, of any field: OpenAI's clients send null for nothing */
 };
@@ -56,7 +61,8 @@ struct input {
     /* what was found */
     struct input_picture pictures[ENG_PICTURES_MAX];
     int n_pictures;
-    json_t *root; /* of a JSON body, an object; or NULL */
+    int is_stored; /* orient: pictures stay as they are stored */
+    json_t *root;  /* of a JSON body, an object; or NULL */
 };
 
 /* 0, or -1 with the problem filled; to be closed either way. */

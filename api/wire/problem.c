@@ -72,11 +72,10 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_PICTURE_TOO_LARGE] =
         {"picture_too_large", 413, BAD, "The picture is too large",
          "the picture has more pixels or bytes than are taken here; send a smaller one"},
-    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] =
-        {"unsupported_media_type", 415, BAD, "Unsupported body",
-         "send image/png, image/jpeg, multipart/form-data or application/json"},
+    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {"unsupported_media_type", 415, BAD, "Unsupported body",
+                                        "send a picture, multipart/form-data or application/json"},
     [PROBLEM_UNSUPPORTED_PICTURE] = {"unsupported_picture", 415, BAD, "Unsupported picture",
-                                     "send a PNG or a JPEG picture"},
+                                     "send a PNG, JPEG or WebP picture"},
     [PROBLEM_BAD_PICTURE] = {"bad_picture", 422, BAD, "Damaged picture",
                              "the picture is damaged or cut short"},
     [PROBLEM_TOO_MUCH_WORK] =

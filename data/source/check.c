@@ -233,7 +233,7 @@ static int check_runs(struct checking *c) {
 
 static int check_mask_file(struct checking *c) {
     struct store_file f;
-    struct head h = {0, 0, 1};
+    struct head h = {.orientation = 1};
     struct err why = {0};
     char full[640];
     uint8_t magic[8] = {0};

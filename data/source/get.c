@@ -77,7 +77,7 @@ static int source_turn(struct picture *p, int orientation, struct err *e) {
 int source_get_picture(const struct source *s, const struct source_line *at, const struct line *l,
                        uint32_t k, struct picture *out, struct err *e) {
     struct buf bytes;
-    struct head head = {0, 0, 1};
+    struct head head = {.orientation = 1};
     struct picture p = {NULL, 0, 0};
     const char *name = l->pictures[k];
     int rc;

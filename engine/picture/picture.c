@@ -1,8 +1,10 @@
 /* picture.c - resize, digest, count references.
  *
+ * A picture comes row by row. Each row goes to the two resizers and into the digest, and is gone.
  * The digest covers what the model gets and how it was made: SHA-256 over the version of this
- * preparation, width, height, channels, all pixels of the original and the model's own digest. The
- * sides are hashed as numbers, so 30x100 and 100x30 with the same bytes differ. Thread: any.
+ * preparation, width, height, channels and orientation, all pixels as they are stored, and the
+ * model's own digest. The sides are hashed as numbers, so 30x100 and 100x30 with the same bytes
+ * differ. Thread: any.
  */
 #include "engine/picture/picture.h"
 
@@ -24,56 +26,128 @@ struct eng_picture {
     uint8_t *truth; /* (grid, grid, 3) */
 };
 
-static int digest(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h, char *hex,
-                  struct err *e) {
-    uint8_t head[16], sum[SHA_BYTES];
-    const uint32_t facts[4] = {PREPARATION, (uint32_t)w, (uint32_t)h, CHANNELS};
+/* ---- rows come in ---- */
+
+struct eng_intake {
+    struct eng_picture *picture;
+    struct resize *to_model, *to_truth;
+    EVP_MD_CTX *sha;
+    const char *model_digest;
+    int w, h, rows; /* as stored; rows that came */
+    int failed;     /* SHA-256 did */
+};
+
+static int begin_digest(struct eng_intake *in, int orientation) {
+    uint8_t head[16];
+    const uint32_t facts[4] = {PREPARATION, (uint32_t)in->w, (uint32_t)in->h,
+                               CHANNELS | (uint32_t)(orientation - 1) << 8};
     for (int i = 0; i < 16; i++) /* little-endian on every machine */
         head[i] = (uint8_t)(facts[i / 4] >> (8 * (i % 4)));
-    EVP_MD_CTX *c = EVP_MD_CTX_new();
-    int ok = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) &&
-             EVP_DigestUpdate(c, head, sizeof head) &&
-             EVP_DigestUpdate(c, rgb, (size_t)w * (size_t)h * CHANNELS) &&
-             EVP_DigestUpdate(c, sizes->model_digest, strlen(sizes->model_digest)) &&
-             EVP_DigestFinal_ex(c, sum, NULL);
-    EVP_MD_CTX_free(c);
-    if (!ok) return err_set(e, E_NOMEM, "SHA-256 of a picture failed");
-    hex_write(sum, SHA_BYTES, hex);
+    in->sha = EVP_MD_CTX_new();
+    return in->sha && EVP_DigestInit_ex(in->sha, EVP_sha256(), NULL) &&
+                   EVP_DigestUpdate(in->sha, head, sizeof head)
+               ? 0
+               : E_NOMEM;
+}
+
+static int end_digest(struct eng_intake *in) {
+    uint8_t sum[SHA_BYTES];
+    if (in->failed || !EVP_DigestUpdate(in->sha, in->model_digest, strlen(in->model_digest)) ||
+        !EVP_DigestFinal_ex(in->sha, sum, NULL))
+        return E_NOMEM;
+    hex_write(sum, SHA_BYTES, in->picture->digest);
     return 0;
 }
 
-static int check_size(const uint8_t *rgb, int w, int h, struct err *e) {
-    if (!rgb || w < 1 || h < 1) return err_set(e, E_INVALID, "a picture of %d x %d", w, h);
+static int check_size(int w, int h, struct err *e) {
+    if (w < 1 || h < 1) return err_set(e, E_INVALID, "a picture of %d x %d", w, h);
     if (w > ENG_PICTURE_SIDE_MAX || h > ENG_PICTURE_SIDE_MAX ||
         (int64_t)w * h > (int64_t)ENG_PICTURE_PIXELS_MAX)
         return err_set(e, E_TOO_BIG, "a picture of %d x %d", w, h);
     return 0;
 }
 
-int picture_new(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h,
-                struct eng_picture **out, struct err *e) {
-    *out = NULL;
-    int rc = check_size(rgb, w, h, e);
-    if (rc) return rc;
-    size_t rgb_size = (size_t)sizes->image_size * (size_t)sizes->image_size * CHANNELS;
+static struct eng_picture *picture_make(const struct picture_sizes *sizes, int w, int h) {
+    size_t rgb = (size_t)sizes->image_size * (size_t)sizes->image_size * CHANNELS;
     size_t truth = (size_t)sizes->grid * (size_t)sizes->grid * CHANNELS;
-    struct eng_picture *i = mem_try(sizeof *i + rgb_size + truth);
-    if (!i) return err_set(e, E_NOMEM, "no memory for a picture");
+    struct eng_picture *i = mem_try(sizeof *i + rgb + truth);
+    if (!i) return NULL;
     atomic_init(&i->refs, 1);
     i->w = w;
     i->h = h;
     i->rgb = (uint8_t *)(i + 1);
-    i->truth = i->rgb + rgb_size;
-    rc = resize_picture(rgb, w, h, i->rgb, sizes->image_size, sizes->image_size, e);
-    if (!rc) rc = resize_picture(rgb, w, h, i->truth, sizes->grid, sizes->grid, e);
-    if (!rc) rc = digest(sizes, rgb, w, h, i->digest, e);
+    i->truth = i->rgb + rgb;
+    return i;
+}
+
+static void intake_free(struct eng_intake *in) {
+    EVP_MD_CTX_free(in->sha);
+    resize_close(in->to_model);
+    resize_close(in->to_truth);
+    eng_picture_put(in->picture);
+    mem_free(in);
+}
+
+int picture_open(const struct picture_sizes *sizes, int w, int h, int orientation,
+                 struct eng_intake **out, struct err *e) {
+    *out = NULL;
+    if (orientation < 1 || orientation > 8) return err_set(e, E_INVALID, "no such orientation");
+    int rc = check_size(w, h, e), is_crossed = orientation >= 5;
+    if (rc) return rc;
+    struct eng_intake *in = mem_try(sizeof *in);
+    if (!in) return err_set(e, E_NOMEM, "no memory for a picture");
+    *in = (struct eng_intake){.model_digest = sizes->model_digest, .w = w, .h = h};
+    struct eng_picture *i = picture_make(sizes, is_crossed ? h : w, is_crossed ? w : h);
+    in->picture = i;
+    int side = sizes->image_size, grid = sizes->grid;
+    if (!i || begin_digest(in, orientation)) rc = err_set(e, E_NOMEM, "no memory for a picture");
+    if (!rc) rc = resize_open(w, h, orientation, i->rgb, side, side, &in->to_model, e);
+    if (!rc) rc = resize_open(w, h, orientation, i->truth, grid, grid, &in->to_truth, e);
     if (rc) {
-        mem_free(i);
+        intake_free(in);
         return rc;
     }
-    *out = i;
+    *out = in;
     return 0;
 }
+
+void eng_intake_row(struct eng_intake *in, const uint8_t *rgb) {
+    must(in->rows < in->h);
+    in->rows++;
+    resize_row(in->to_model, rgb);
+    resize_row(in->to_truth, rgb);
+    if (!EVP_DigestUpdate(in->sha, rgb, (size_t)in->w * CHANNELS)) in->failed = 1;
+}
+
+int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err *e) {
+    int rc = 0;
+    if (out) {
+        must(in->rows == in->h);
+        *out = NULL;
+        rc = end_digest(in);
+        if (rc) err_set(e, rc, "SHA-256 of a picture failed");
+    }
+    if (out && !rc) {
+        *out = in->picture;
+        in->picture = NULL;
+    }
+    intake_free(in);
+    return rc;
+}
+
+int picture_new(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h,
+                struct eng_picture **out, struct err *e) {
+    struct eng_intake *in;
+    *out = NULL;
+    if (!rgb) return err_set(e, E_INVALID, "a picture without pixels");
+    int rc = picture_open(sizes, w, h, 1, &in, e);
+    if (rc) return rc;
+    for (int y = 0; y < h; y++)
+        eng_intake_row(in, rgb + (size_t)y * (size_t)w * CHANNELS);
+    return eng_intake_close(in, out, e);
+}
+
+/* ---- a picture ---- */
 
 const uint8_t *picture_rgb(const struct eng_picture *i) { return i->rgb; }
 

@@ -1,11 +1,23 @@
-/* resize.c - Pillow's BICUBIC, to the bit.
+/* resize.c - Pillow's BICUBIC, to the bit, of a picture that comes row by row.
  *
  * For output pixel i: center = (i + 0.5) * scale, scale = in / out, window = 2 * max(1, scale) to
  * both sides, weights of Keys' kernel with a = -0.5 at distance (x + 0.5 - center) / max(1, scale),
  * normalised in double and rounded half away from zero to 22 bits (docs/model.md section 1.3; the
- * arithmetic follows what Pillow's Resample.c computes). Columns first, their result kept as 8
- * bits, and only for the rows that the second pass will read. A pass whose size does not change is
- * skipped.
+ * arithmetic follows what Pillow's Resample.c computes). The first pass goes along what is shown as
+ * rows, and its result is kept as 8 bits.
+ *
+ * Two sums do all the work, and which comes first is the orientation's choice:
+ *
+ *     upright   stored row --across()--> narrow row --> ring --down()--> row of `out`
+ *     crossed   stored row --> ring --down()--> one shown column --across()--> column of `out`
+ *
+ * The ring has the rows of one window. Where the picture is shown backwards, a window's weights are
+ * laid out backwards, so that the stored order never changes. A size that stays has windows of one
+ * pixel with the weight 1, which is the same as no pass.
+ *
+ * TRAPS: the weights have up to 23 bits, but the processor multiplies 16 bits by 16 far faster. So
+ * a weight is high * 2^9 + low, and the sums are put together at the end, modulo 2^32; the whole
+ * sum fits into 31 bits (test_resize compares with Pillow).
  */
 #include "engine/picture/resize.h"
 
@@ -14,7 +26,7 @@
 
 #include "kernels/base/mem.h"
 
-enum { BITS = 22, CHANNELS = 3 };
+enum { BITS = 22, CHANNELS = 3, LOW_BITS = 9, TILE = 512 };
 
 /* Keys' cubic convolution kernel, a = -0.5. */
 static double bicubic(double x) {
@@ -25,25 +37,39 @@ static double bicubic(double x) {
     return 0;
 }
 
+/* ---- windows ---- */
+
+/* For each output pixel the stored input pixels that matter: count[i] from first[i] on. */
 struct taps {
-    int *first, *count; /* (out): the input pixels that matter */
-    int32_t *weight;    /* (out, most) */
-    int most;
+    int *first, *count;  /* (out) */
+    int32_t *weight;     /* (out, most) */
+    int16_t *high, *low; /* (out, most): the same in two parts */
+    int in, out, most;
+    int is_back; /* output 0 is at the end of the input */
 };
 
 static void taps_free(struct taps *t) {
     mem_free(t->first);
     mem_free(t->count);
     mem_free(t->weight);
+    mem_free(t->high);
+    mem_free(t->low);
 }
 
-static void taps_fill(struct taps *t, int in, int out, double *w) {
-    double scale = (double)in / out, stretch = scale > 1 ? scale : 1, support = 2 * stretch;
-    for (int i = 0; i < out; i++) {
+static void taps_set(struct taps *t, int i, int k, int32_t weight) {
+    size_t at = (size_t)i * (size_t)t->most + (size_t)k;
+    t->weight[at] = weight;
+    t->high[at] = (int16_t)(weight >> LOW_BITS);
+    t->low[at] = (int16_t)(weight & ((1 << LOW_BITS) - 1));
+}
+
+static void taps_fill(struct taps *t, double *w) {
+    double scale = (double)t->in / t->out, stretch = scale > 1 ? scale : 1, support = 2 * stretch;
+    for (int i = 0; i < t->out; i++) {
         double center = (i + 0.5) * scale, sum = 0;
         int lo = (int)(center - support + 0.5), hi = (int)(center + support + 0.5);
         if (lo < 0) lo = 0;
-        if (hi > in) hi = in;
+        if (hi > t->in) hi = t->in;
         int n = hi - lo;
         for (int k = 0; k < n; k++) {
             w[k] = bicubic((k + lo - center + 0.5) * (1.0 / stretch));
@@ -51,109 +77,238 @@ static void taps_fill(struct taps *t, int in, int out, double *w) {
         }
         for (int k = 0; k < n; k++) {
             double v = (sum != 0 ? w[k] * (1.0 / sum) : w[k]) * (1 << BITS);
-            t->weight[(size_t)i * (size_t)t->most + (size_t)k] =
-                (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
+            taps_set(t, i, t->is_back ? n - 1 - k : k, (int32_t)(v < 0 ? v - 0.5 : v + 0.5));
         }
-        t->first[i] = lo;
+        t->first[i] = t->is_back ? t->in - hi : lo;
         t->count[i] = n;
     }
 }
 
-static int taps_make(struct taps *t, int in, int out) {
+static void taps_fill_same(struct taps *t) {
+    for (int i = 0; i < t->out; i++) {
+        taps_set(t, i, 0, 1 << BITS);
+        t->first[i] = t->is_back ? t->in - 1 - i : i;
+        t->count[i] = 1;
+    }
+}
+
+static int taps_make(struct taps *t, int in, int out, int is_back) {
     double scale = (double)in / out;
-    t->most = (int)ceil(2 * (scale > 1 ? scale : 1)) * 2 + 1;
-    size_t cells;
-    int rc = E_NOMEM;
-    double *w = mem_try((size_t)t->most * sizeof *w);
+    int most = in == out ? 1 : (int)ceil(2 * (scale > 1 ? scale : 1)) * 2 + 1;
+    size_t n, wide, narrow;
+    *t = (struct taps){.in = in, .out = out, .most = most, .is_back = is_back};
+    if (!mem_mul((size_t)out, (size_t)most, &n) || !mem_mul(n, sizeof(*t->weight), &wide))
+        return E_NOMEM;
+    narrow = n * sizeof(*t->high);
+    double *w = mem_try((size_t)most * sizeof *w);
     t->first = mem_try((size_t)out * sizeof *t->first);
     t->count = mem_try((size_t)out * sizeof *t->count);
-    if (mem_mul((size_t)out * (size_t)t->most, sizeof *t->weight, &cells))
-        t->weight = mem_try(cells);
-    if (w && t->first && t->count && t->weight) {
-        taps_fill(t, in, out, w);
-        rc = 0;
-    }
+    t->weight = mem_try(wide);
+    t->high = mem_try(narrow);
+    t->low = mem_try(narrow);
+    int rc = w && t->first && t->count && t->weight && t->high && t->low ? 0 : E_NOMEM;
+    if (rc == 0 && in == out)
+        taps_fill_same(t);
+    else if (rc == 0)
+        taps_fill(t, w);
     mem_free(w);
     return rc;
 }
 
-static uint8_t clip(int32_t sum) {
+/* ---- the two sums, in plain C for any processor and again for AVX2 ---- */
+
+#define SUM static inline __attribute__((always_inline))
+
+SUM uint8_t clip(int32_t sum) {
     sum >>= BITS;
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-/* One row: in (w, 3) -> out (ow, 3). */
-static void resize_row(const uint8_t *in, uint8_t *out, int ow, const struct taps *t) {
-    for (int i = 0; i < ow; i++) {
-        const int32_t *w = t->weight + (size_t)i * (size_t)t->most;
-        const uint8_t *p = in + (size_t)t->first[i] * CHANNELS;
-        int32_t s[CHANNELS] = {1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1)};
-        for (int k = 0; k < t->count[i]; k++, p += CHANNELS)
-            for (int c = 0; c < CHANNELS; c++)
-                s[c] += p[c] * w[k];
+/* p x weights of n pixels in one channel, rounded. Each line of the loop is known to compilers as
+ * one instruction for many pairs. */
+SUM uint8_t sum_across(const int16_t *p, const int16_t *high, const int16_t *low, int n) {
+    int32_t highs = 0, lows = 0;
+    for (int k = 0; k < n; k++) {
+        highs += (int32_t)p[k] * high[k];
+        lows += (int32_t)p[k] * low[k];
+    }
+    uint32_t sum = ((uint32_t)highs << LOW_BITS) + (uint32_t)lows + (1u << (BITS - 1));
+    return clip((int32_t)sum);
+}
+
+/* rows[k] x weight[k] of n rows, TILE bytes from `at` on, rounded. */
+SUM void sum_down(const uint8_t *const *rows, const int32_t *weight, int n, size_t at,
+                  uint8_t *out) {
+    int32_t sum[TILE];
+    for (int j = 0; j < TILE; j++)
+        sum[j] = 1 << (BITS - 1);
+    for (int k = 0; k < n; k++) {
+        const uint8_t *p = rows[k] + at;
+        for (int j = 0; j < TILE; j++)
+            sum[j] += p[j] * weight[k];
+    }
+    for (int j = 0; j < TILE; j++)
+        out[at + (size_t)j] = clip(sum[j]);
+}
+
+/* One row (w, 3) -> t->out pixels, `step` bytes apart. planes (3, w) is room for the row. */
+SUM void all_across(const struct taps *t, const uint8_t *rgb, int16_t *planes, uint8_t *out,
+                    size_t step) {
+    int w = t->in;
+    int16_t *red = planes, *green = red + w, *blue = green + w;
+    for (int x = 0; x < w; x++) {
+        red[x] = rgb[CHANNELS * x];
+        green[x] = rgb[CHANNELS * x + 1];
+        blue[x] = rgb[CHANNELS * x + 2];
+    }
+    for (int i = 0; i < t->out; i++, out += step) {
+        size_t at = (size_t)i * (size_t)t->most;
         for (int c = 0; c < CHANNELS; c++)
-            out[i * CHANNELS + c] = clip(s[c]);
+            out[c] =
+                sum_across(planes + c * w + t->first[i], t->high + at, t->low + at, t->count[i]);
     }
 }
 
-/* All columns of output row i: in rows of `bytes` bytes from `in`, which is input row `row0`. */
-static void resize_column(const uint8_t *in, int row0, size_t bytes, uint8_t *out, int i,
-                          const struct taps *t, int32_t *sum) {
-    for (size_t b = 0; b < bytes; b++)
-        sum[b] = 1 << (BITS - 1);
-    for (int k = 0; k < t->count[i]; k++) {
-        const uint8_t *p = in + (size_t)(t->first[i] - row0 + k) * bytes;
-        int32_t w = t->weight[(size_t)i * (size_t)t->most + (size_t)k];
-        for (size_t b = 0; b < bytes; b++)
-            sum[b] += p[b] * w;
-    }
-    for (size_t b = 0; b < bytes; b++)
-        out[b] = clip(sum[b]);
+SUM void all_down(const uint8_t *const *rows, const int32_t *weight, int n, size_t len,
+                  uint8_t *out) {
+    for (size_t at = 0; at < len; at += TILE)
+        sum_down(rows, weight, n, at, out);
 }
 
-int resize_picture(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e) {
+#ifdef __x86_64__
+#define AVX2     __attribute__((target("avx2")))
+#define HAS_AVX2 __builtin_cpu_supports("avx2")
+#else
+#define AVX2
+#define HAS_AVX2 0
+#endif
+
+AVX2 static void across_avx2(const struct taps *t, const uint8_t *rgb, int16_t *planes,
+                             uint8_t *out, size_t step) {
+    all_across(t, rgb, planes, out, step);
+}
+static void across_plain(const struct taps *t, const uint8_t *rgb, int16_t *planes, uint8_t *out,
+                         size_t step) {
+    all_across(t, rgb, planes, out, step);
+}
+AVX2 static void down_avx2(const uint8_t *const *rows, const int32_t *weight, int n, size_t len,
+                           uint8_t *out) {
+    all_down(rows, weight, n, len, out);
+}
+static void down_plain(const uint8_t *const *rows, const int32_t *weight, int n, size_t len,
+                       uint8_t *out) {
+    all_down(rows, weight, n, len, out);
+}
+
+struct resize {
+    struct taps across, down; /* along a stored row; over stored rows */
+    int w, is_crossed, has_avx2;
+    uint8_t *out;
+    size_t step_along;      /* bytes in `out` from one result of across to the next */
+    size_t step_over;       /* and of down */
+    int16_t *planes;        /* (3, w) of the row that is summed across */
+    uint8_t *ring;          /* (cap, ring_bytes) */
+    const uint8_t **window; /* (cap) the rows of one window */
+    uint8_t *column;        /* (ring_bytes) what down gives */
+    size_t ring_bytes;
+    int cap, row, next; /* rows in the ring; rows that came; results of down that are done */
+};
+
+static void across(const struct resize *r, const uint8_t *rgb, uint8_t *out, size_t step) {
+    (r->has_avx2 ? across_avx2 : across_plain)(&r->across, rgb, r->planes, out, step);
+}
+
+/* The rows of window i in the ring -> r->column. */
+static void down(const struct resize *r, int i) {
+    const struct taps *t = &r->down;
+    for (int k = 0; k < t->count[i]; k++)
+        r->window[k] = r->ring + (size_t)((t->first[i] + k) % r->cap) * r->ring_bytes;
+    (r->has_avx2 ? down_avx2 : down_plain)(r->window, t->weight + (size_t)i * (size_t)t->most,
+                                           t->count[i], r->ring_bytes, r->column);
+}
+
+/* ---- rows ---- */
+
+void resize_row(struct resize *r, const uint8_t *rgb) {
+    const struct taps *t = &r->down;
+    uint8_t *to = r->ring + (size_t)(r->row % r->cap) * r->ring_bytes;
+    must(r->row < t->in);
+    if (r->is_crossed)
+        memcpy(to, rgb, (size_t)r->w * CHANNELS);
+    else
+        across(r, rgb, to, CHANNELS);
+    for (r->row++; r->next < t->out; r->next++) {
+        int i = t->is_back ? t->out - 1 - r->next : r->next;
+        if (t->first[i] + t->count[i] > r->row) break;
+        down(r, i);
+        uint8_t *out = r->out + (size_t)i * r->step_over;
+        if (r->is_crossed)
+            across(r, r->column, out, r->step_along);
+        else
+            memcpy(out, r->column, r->step_over);
+    }
+}
+
+static int resize_make(struct resize *r, int h, int orientation, int ow, int oh) {
+    /* Are stored rows, and stored columns, shown from their far end? */
+    int k = orientation - 1, row_back = k == 2 || k == 3 || k == 5 || k == 6;
+    int column_back = k == 1 || k == 2 || k == 6 || k == 7;
+    r->is_crossed = k >= 4;
+    int rc = taps_make(&r->across, r->w, r->is_crossed ? oh : ow, column_back);
+    if (rc == 0) rc = taps_make(&r->down, h, r->is_crossed ? ow : oh, row_back);
+    if (rc) return rc;
+    size_t row = (size_t)ow * CHANNELS;
+    r->step_along = r->is_crossed ? row : CHANNELS;
+    r->step_over = r->is_crossed ? CHANNELS : row;
+    size_t bytes = r->is_crossed ? (size_t)r->w * CHANNELS : row, all;
+    r->ring_bytes = (bytes + TILE - 1) / TILE * TILE;
+    r->cap = r->down.most;
+    r->planes = mem_try((size_t)r->w * CHANNELS * sizeof(*r->planes));
+    r->column = mem_try(r->ring_bytes);
+    r->window = mem_try((size_t)r->cap * sizeof(*r->window));
+    r->has_avx2 = HAS_AVX2;
+    if (mem_mul((size_t)r->cap, r->ring_bytes, &all)) r->ring = mem_try(all);
+    return r->planes && r->column && r->window && r->ring ? 0 : E_NOMEM;
+}
+
+int resize_open(int w, int h, int orientation, uint8_t *out, int ow, int oh, struct resize **r,
+                struct err *e) {
     const int sides[] = {w, h, ow, oh};
+    *r = NULL;
     for (size_t i = 0; i < ARRAY_LEN(sides); i++)
         if (sides[i] < 1 || sides[i] > RESIZE_SIDE_MAX)
             return err_set(e, E_INVALID, "a picture's side is %d, not 1 to %d", sides[i],
                            RESIZE_SIDE_MAX);
-    if (w == ow && h == oh) {
-        memcpy(out, rgb, (size_t)w * (size_t)h * CHANNELS);
-        return 0;
+    must(orientation >= 1 && orientation <= 8);
+    struct resize *new = mem_try(sizeof(*new));
+    if (!new) return err_set(e, E_NOMEM, "resizing %dx%d: out of memory", w, h);
+    *new = (struct resize){.w = w, .out = out};
+    int rc = resize_make(new, h, orientation, ow, oh);
+    if (rc) {
+        resize_close(new);
+        return err_set(e, rc, "resizing %dx%d: out of memory", w, h);
     }
-    struct taps across = {0}, down = {0};
-    uint8_t *middle = NULL;
-    int32_t *sum = NULL;
-    const uint8_t *from = rgb;
-    size_t bytes = (size_t)ow * CHANNELS;
-    int rc = 0, row0 = 0;
-    if (h != oh) {
-        rc = taps_make(&down, h, oh);
-        sum = rc ? NULL : mem_try(bytes * sizeof *sum);
-        if (!sum) rc = E_NOMEM;
-    }
-    if (!rc && w != ow) {
-        int row1 = h;
-        if (h != oh) {
-            row0 = down.first[0];
-            row1 = down.first[oh - 1] + down.count[oh - 1];
-        }
-        rc = taps_make(&across, w, ow);
-        uint8_t *to = out;
-        if (!rc && h != oh) {
-            to = middle = mem_try((size_t)(row1 - row0) * bytes);
-            if (!middle) rc = E_NOMEM;
-        }
-        for (int y = row0; !rc && y < row1; y++)
-            resize_row(rgb + (size_t)y * (size_t)w * CHANNELS, to + (size_t)(y - row0) * bytes, ow,
-                       &across);
-        from = to;
-    }
-    for (int y = 0; !rc && h != oh && y < oh; y++)
-        resize_column(from, row0, bytes, out + (size_t)y * bytes, y, &down, sum);
-    taps_free(&across);
-    taps_free(&down);
-    mem_free(middle);
-    mem_free(sum);
-    return rc ? err_set(e, rc, "resizing %dx%d: out of memory", w, h) : 0;
+    *r = new;
+    return 0;
+}
+
+void resize_close(struct resize *r) {
+    if (!r) return;
+    taps_free(&r->across);
+    taps_free(&r->down);
+    mem_free(r->planes);
+    mem_free(r->ring);
+    mem_free(r->column);
+    mem_free(r->window);
+    mem_free(r);
+}
+
+int resize_picture(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e) {
+    struct resize *r;
+    int rc = resize_open(w, h, 1, out, ow, oh, &r, e);
+    if (rc) return rc;
+    for (int y = 0; y < h; y++)
+        resize_row(r, rgb + (size_t)y * (size_t)w * CHANNELS);
+    resize_close(r);
+    return 0;
 }

@@ -86,6 +86,7 @@ void unit_close(struct unit *u); /* NULL is legal */
 /* unit.c: as the functions of engine.h with the same name. Any thread. */
 int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out, struct err *err);
 int unit_health(const struct unit *u);
+int32_t unit_stem_max(const struct unit *u); /* tokens of the longest stem that has room */
 const char *unit_lost(const struct unit *u);
 unsigned unit_retry_after(const struct unit *u);
 int unit_limit_rows(struct unit *u, int rows);

@@ -1,9 +1,12 @@
 """test_look.py - the tab that paints, against the real program."""
+import base64
 import io
 import os
 import tempfile
 import urllib.parse
 import urllib.request
+
+from PIL import Image
 
 from see import ARTIFACTS, PHONE, PHOTO, fits, forgive, fresh, shot
 
@@ -138,6 +141,31 @@ def test_sample_button(page, base):
     page.wait(f"{STATE} === 'done'")
     assert len(set(canvas_pixels(page, "original")[2])) > 64
     shot(page, "dark", dark=True)
+
+
+def test_phone_photo_stands_upright(page, base):
+    """Browser and API turn it alike; what has too many pixels in passes becomes a smaller PNG."""
+    cases = ((8, 4, False, [4, 8, "image/jpeg"]), (2400, 1800, False, [1800, 2400, "image/jpeg"]),
+             (2400, 1800, True, [1200, 1600, "image/png"]))
+    fresh(page, base)
+    for width, height, progressive, wanted in cases:
+        photo = turned(width, height, progressive)
+        got = page.eval(f"""(async () => {{
+            const {{makePicture}} = await import('/ui/shared.js');
+            const bytes = Uint8Array.from(atob('{photo}'), (c) => c.charCodeAt(0));
+            const p = await makePicture(new Blob([bytes], {{type: 'image/jpeg'}}), 'phone');
+            return [p.bitmap.width, p.bitmap.height, p.blob.type];
+        }})()""")
+        assert got == wanted, got
+
+
+def turned(width, height, progressive):
+    """A JPEG that is stored lying down, in base64."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 30, 30)).save(out, "JPEG", exif=exif, progressive=progressive)
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def test_paste(page, base):

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { PIXELS = 1 << 16 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct head h = {0, 0, 0};
+    struct head h = {0};
     struct err e = {0};
     int rc = head_read(data, size, PIXELS, &h, &e);
     must(rc == e.code && (rc == 0) == (h.w > 0));

@@ -26,7 +26,7 @@ static void run(const uint8_t *data, size_t size) {
     buf_init(&png, (size_t)4 << 20);
     must(picture_png(rgb, w, h, &png) == 0);
     struct picture again;
-    must(picture_png_decode(png.p, png.len, PIXELS_MAX, &again, &e) == 0);
+    must(picture_decode(png.p, png.len, PIXELS_MAX, &again.rgb, &again.w, &again.h, &e) == 0);
     must(again.w == w && again.h == h);
     must(memcmp(again.rgb, rgb, (size_t)w * (size_t)h * 3) == 0);
     mem_free(again.rgb);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _head, _json, _chat, _boxes, _gate,
-_multipart, _tokenizer, _prompt, _adapter, _tar and _lines, made by code.
+"""make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes,
+_gate, _multipart, _tokenizer, _prompt, _adapter, _tar and _lines, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -163,6 +163,9 @@ def heads():
         picture.save(out, "JPEG", quality=30, exif=exif)
         put("head", f"exif-{orientation}", out.getvalue())
     put("head", "png", png(8, 2))
+    put("head", "heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    put("head", "cgbi", png(8, 2)[:8] + b"\0\0\0\4CgBI" + bytes(20))
+    put("head", "png-exif", png(8, 2, extra=chunk(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x05\0\0\0")))
     put("head", "tiff", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x05\0\0\0")
 
 
@@ -191,6 +194,19 @@ def main():
         put("jpeg", name, out.getvalue())
         if name == "baseline":
             put("jpeg", "cut", out.getvalue()[:-40])
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, options in {"lossy": {}, "lossless": {"lossless": True}, "exif": {"exif": exif},
+                          "animated": {"save_all": True, "append_images": [Image.new("RGB", (16, 8))]}}.items():
+        out = io.BytesIO()
+        Image.linear_gradient("L").resize((16, 8)).convert("RGB").save(out, "WEBP", **options)
+        put("webp", name, out.getvalue())
+        put("head", f"webp-{name}", out.getvalue())
+    out = io.BytesIO()
+    Image.linear_gradient("L").resize((16, 8)).convert("LA").convert("RGBA").save(out, "WEBP")
+    put("webp", "transparent", out.getvalue())
+    put("webp", "cut", out.getvalue()[:-20])
 
     small = base64.b64encode(png(8, 2)).decode()
     for name, text in {

@@ -55,7 +55,7 @@ BEGIN {
     grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h api/api.h server/serve.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
-    ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
+    ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
     ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest|engine/files/adapter|data/source/(check|source)|server/relay/tls|cli/train/(recipe|mix))[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")

@@ -9,6 +9,7 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
+#include "media/head.h"
 
 struct eng_picture {
     struct eng *eng;
@@ -208,6 +209,52 @@ int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_
     e->pictures++;
     *out = i;
     return 0;
+}
+
+/* All rows are kept, and turned at the end. */
+struct eng_intake {
+    struct eng *eng;
+    int w, h, orientation, rows;
+    uint8_t *rgb;
+};
+
+int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_intake **in,
+                    struct err *err) {
+    *in = mem_try(sizeof(**in));
+    uint8_t *rgb = *in ? mem_try((size_t)w * (size_t)h * 3) : NULL;
+    if (!rgb) {
+        mem_free(*in);
+        *in = NULL;
+        return err_set(err, E_NOMEM, "no memory");
+    }
+    **in = (struct eng_intake){e, w, h, orientation, 0, rgb};
+    return 0;
+}
+
+void eng_intake_row(struct eng_intake *in, const uint8_t *rgb) {
+    memcpy(in->rgb + (size_t)in->rows++ * (size_t)in->w * 3, rgb, (size_t)in->w * 3);
+}
+
+int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err *err) {
+    int rc = 0;
+    if (out) {
+        must(in->rows == in->h);
+        int is_crossed = in->orientation >= 5;
+        uint8_t *turned = mem_must((size_t)in->w * (size_t)in->h * 3);
+        head_turn(in->rgb, in->w, in->h, 3, in->orientation, turned);
+        rc = eng_picture_new(in->eng, turned, is_crossed ? in->h : in->w,
+                             is_crossed ? in->w : in->h, out, err);
+        mem_free(turned);
+    }
+    mem_free(in->rgb);
+    mem_free(in);
+    return rc;
+}
+
+/* As in the engine: less than its positions. */
+int eng_check_pictures(const struct eng *e, uint32_t n, struct err *err) {
+    if (n * (uint32_t)e->info.image_tokens < (uint32_t)e->info.positions) return 0;
+    return err_set(err, E_TOO_BIG, "too many pictures");
 }
 
 struct eng_picture *eng_picture_get(struct eng_picture *i) {

@@ -17,6 +17,21 @@ struct asking {
     int wakes;
 };
 
+static const char *const known[] = {NULL};
+static const struct input_wants wants = {.picture = "frame", .pictures = "frames", .known = known};
+
+/* The checksum of a PNG's chunk behind its name and bytes. */
+static void put_crc(uint8_t *p, size_t n) {
+    uint32_t c = 0xffffffff;
+    for (size_t i = 0; i < n; i++) {
+        c ^= p[i];
+        for (int k = 0; k < 8; k++)
+            c = c >> 1 ^ (c & 1 ? 0xedb88320 : 0);
+    }
+    for (int k = 0; k < 4; k++)
+        p[n + (size_t)k] = (uint8_t)(~c >> (24 - 8 * k));
+}
+
 static void on_wake(void *ud) { ++*(int *)ud; }
 
 static void open_asking(struct asking *a) {
@@ -25,6 +40,7 @@ static void open_asking(struct asking *a) {
     memset(a, 0, sizeof(*a));
     rig_open(&a->r, G);
     rig_png(&a->png, G, G);
+    a->in.wants = &wants;
     CHECK_EQ(api_call_new(a->r.api, &route, &in, on_wake, &a->wakes, &a->r.call, NULL), 0);
     a->call = a->r.call;
 }
@@ -80,12 +96,69 @@ TEST(ask_picture_at_fault_is_named) {
     CHECK_EQ(a.call->problem.code, PROBLEM_BAD_PICTURE);
     CHECK_STR(a.call->problem.param, "frames[1]");
     CHECK_HAS(a.call->problem.detail, "picture 2: ");
-    CHECK_EQ(a.call->n_pictures, 1); /* which the call gives back */
+    CHECK_EQ(a.call->n_pictures, 0); /* their heads are looked at first */
     a.call->problem = (struct problem){0};
     a.in.n_pictures = 0;
     add(&a, NULL, 0, "nobody");
     CHECK_EQ(call_pictures(a.call, &a.in), -1);
     CHECK_EQ(a.call->problem.code, PROBLEM_IMAGE_NOT_FOUND);
+    close_asking(&a);
+}
+
+/* Eight pictures of 64 tokens take all 512 positions of the fake engine. */
+TEST(ask_too_many_pictures_are_not_decoded) {
+    struct asking a;
+    open_asking(&a);
+    ((struct eng_info *)(uintptr_t)eng_info(a.r.eng))->image_tokens = 64;
+    for (int i = 0; i < 8; i++)
+        add(&a, a.png.p, a.png.len, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), -1);
+    CHECK_EQ(a.call->problem.code, PROBLEM_TOO_MUCH_WORK);
+    CHECK_HAS(a.call->problem.detail, "8 pictures never fit");
+    CHECK(a.call->decode_ns == 0 && a.call->n_pictures == 0);
+    close_asking(&a);
+}
+
+TEST(ask_endpoint_may_take_smaller_pictures_only) {
+    struct asking a;
+    struct input_wants small = wants;
+    open_asking(&a);
+    small.pixels_max = G * G - 1;
+    a.in.wants = &small;
+    add(&a, a.png.p, a.png.len, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), -1);
+    CHECK_EQ(a.call->problem.code, PROBLEM_PICTURE_TOO_LARGE);
+    CHECK_HAS(a.call->problem.detail, "at most 15 pixels");
+    close_asking(&a);
+}
+
+/* A PNG of 2 x 3 that is to be shown turned to the right: its first row becomes the last column. */
+TEST(ask_pictures_are_turned_unless_they_are_to_stay) {
+    static const uint8_t exif[] = "\0\0\0\x1a"
+                                  "eXIfMM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0"
+                                  "\0\0\0\0";
+    struct asking a;
+    struct buf png;
+    int w, h;
+    open_asking(&a);
+    rig_png(&png, 2, 3);
+    struct buf turned;
+    buf_init(&turned, 10000);
+    buf_add(&turned, png.p, 33);
+    buf_add(&turned, exif, sizeof(exif) - 1);
+    buf_add(&turned, "crc!", 4);
+    buf_add(&turned, png.p + 33, png.len - 33);
+    put_crc(turned.p + 33 + 4, 26 + 4);
+    add(&a, turned.p, turned.len, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    eng_picture_size(a.call->pictures[0], &w, &h);
+    CHECK(w == 3 && h == 2);
+    a.in.is_stored = 1;
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    eng_picture_size(a.call->pictures[1], &w, &h);
+    CHECK(w == 2 && h == 3);
+    buf_clear(&png);
+    buf_clear(&turned);
     close_asking(&a);
 }
 

@@ -23,7 +23,8 @@ TEST(state_options_have_defaults) {
     struct rig r;
     rig_open(&r, 4);
     const struct api_options *o = &r.api->opt;
-    CHECK(o->json_max == 16 << 20 && o->picture_max == 12 << 20 && o->pixels_max == 40000000);
+    CHECK(o->json_max == 16 << 20 && o->picture_max == 12 << 20 && o->pixels_max == 16000000);
+    CHECK_EQ(o->costly_max, 4000000);
     CHECK(o->stored_images == 64 && o->image_ttl_s == 3600);
     CHECK(o->sessions == 64 && o->session_ttl_s == 600);
     CHECK(r.api->born_s > 1700000000);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "kernels/base/mem.h"
 #include "media/picture.h"
 #include "tests/check.h"
 
@@ -49,7 +50,7 @@ TEST(head_reads_size_and_orientation) {
 
 TEST(head_takes_nothing_for_granted) {
     uint8_t bytes[200], tiff[sizeof(little)];
-    struct head h = {0, 0, 0};
+    struct head h = {0};
     struct err e = {0};
     size_t n = jpeg_with(little, sizeof(little), bytes);
     for (size_t k = 0; k < n - 13; k++) /* cut anywhere before the size */
@@ -58,7 +59,7 @@ TEST(head_takes_nothing_for_granted) {
     CHECK_HAS(e.text, "7 x 5");
     CHECK_EQ(h.w, 0);
     CHECK_EQ(head_read((const uint8_t *)"GIF89a", 6, 1000, &h, NULL), E_UNSUPPORTED);
-    CHECK_EQ(head_read(NULL, 0, 1000, &h, NULL), E_UNSUPPORTED);
+    CHECK_EQ(head_read(NULL, 0, 1000, &h, NULL), E_FORMAT);
     /* Each byte of the block in turn says something else: never outside, always 1 .. 8. */
     for (size_t k = 0; k < sizeof(little); k++) {
         for (int v = 0; v < 256; v++) {
@@ -75,6 +76,74 @@ TEST(head_takes_nothing_for_granted) {
     CHECK_EQ(head_exif(tiff, sizeof(tiff)), 1);
     tiff[24] = 4; /* not a short */
     CHECK_EQ(head_exif(tiff, sizeof(tiff)), 1);
+}
+
+/* A chunk with a wrong checksum, which nobody looks at here. */
+static void png_chunk(struct buf *b, const char *name, const void *bytes, size_t n) {
+    const uint8_t len[4] = {0, 0, (uint8_t)(n >> 8), (uint8_t)n};
+    buf_add(b, len, 4);
+    buf_add(b, name, 4);
+    buf_add(b, bytes, n);
+    buf_add(b, "abcd", 4);
+}
+
+TEST(head_png_orientation_stands_before_the_pixels) {
+    static const uint8_t ihdr[13] = {0, 0, 0, 3, 0, 0, 0, 2, 8, 2, 0, 0, 1};
+    for (int k = 0; k < 2; k++) {
+        struct buf png;
+        struct head h;
+        buf_init(&png, 1000);
+        buf_add(&png, "\x89PNG\r\n\x1a\n", 8);
+        png_chunk(&png, "IHDR", ihdr, sizeof(ihdr));
+        png_chunk(&png, "tEXt", "a\0b", 3);
+        if (k) png_chunk(&png, "IDAT", "x", 1);
+        png_chunk(&png, "eXIf", big, sizeof(big));
+        for (size_t n = 33; n <= png.len; n++) {
+            CHECK_EQ(head_read(png.p, n, 1000, &h, NULL), 0);
+            CHECK(h.kind == HEAD_PNG && h.w == 3 && h.h == 2 && h.is_costly);
+            CHECK(h.orientation == 1 || (!k && h.orientation == 8));
+        }
+        CHECK_EQ(h.orientation, k ? 1 : 8);
+        buf_clear(&png);
+    }
+}
+
+TEST(head_names_what_is_not_taken) {
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *name;
+    } cases[] = {{"GIF89a", 6, "a GIF"},
+                 {"BM123456", 8, "a BMP"},
+                 {"II*\0abcd", 8, "a TIFF"},
+                 {"MM\0*abcd", 8, "a TIFF"},
+                 {"\xff\x0a\x00", 3, "a JPEG XL"},
+                 {"\0\0\0\x0cJXL \r\n\x87\n", 12, "a JPEG XL"},
+                 {"\0\0\0\x18"
+                  "ftypheic\0\0\0\0mif1heic",
+                  24, "a HEIC"},
+                 {"\0\0\0\x1c"
+                  "ftypmif1\0\0\0\0mif1avifmiaf",
+                  28, "an AVIF"},
+                 {"\0\0\0\x14"
+                  "ftypisom\0\0\0\0mp41",
+                  20, "a film"},
+                 {"\x89PNG\r\n\x1a\n\0\0\0\4CgBI\x50\0\x20\2", 20, "CgBI"},
+                 {"%PDF-1.4", 8, "a PDF"},
+                 {"<html>", 6, "neither a PNG"}};
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct head h;
+        struct err e = {0};
+        CHECK_EQ(head_read((const uint8_t *)cases[i].bytes, cases[i].len, 1000, &h, &e),
+                 E_UNSUPPORTED);
+        CHECK_HAS(e.text, cases[i].name);
+        for (size_t n = 1; n < cases[i].len; n++) { /* under ASan */
+            uint8_t *exact = mem_must(n);
+            memcpy(exact, cases[i].bytes, n);
+            CHECK(head_read(exact, n, 1000, &h, NULL) < 0);
+            mem_free(exact);
+        }
+    }
 }
 
 /* What Pillow 9.4's ImageOps.exif_transpose makes of [[0, 1, 2], [3, 4, 5]]. */

@@ -25,7 +25,9 @@ static void check_grey(struct rig *r, int w, int h, double threshold, int is_sof
     struct picture pic;
     CHECK_EQ(r->reply->status, 200);
     CHECK_STR(r->reply->content_type, "image/png");
-    CHECK_EQ(picture_png_decode(r->reply->body, r->reply->body_len, 1 << 20, &pic, NULL), 0);
+    CHECK_EQ(
+        picture_decode(r->reply->body, r->reply->body_len, 1 << 20, &pic.rgb, &pic.w, &pic.h, NULL),
+        0);
     CHECK(pic.w == w && pic.h == h);
     for (int y = 0; y < h; y++) {
         for (int x = 0; x < w; x++) {

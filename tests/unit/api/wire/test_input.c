@@ -214,6 +214,50 @@ TEST(input_takes_several_pictures_in_order) {
     check_fault(&r, PROBLEM_UNSUPPORTED_URL, "frames[0]", "never fetched");
 }
 
+TEST(input_takes_data_urls_of_any_type) {
+    static const char *const heads[] = {"data:image/png;base64,",
+                                        "data:image/jpg;base64,",
+                                        "DATA:image/JPEG;charset=utf-8;base64,",
+                                        "data:image/x-png;name=a.png;Base64,",
+                                        "data:application/octet-stream;base64,",
+                                        "data:;base64,",
+                                        ""};
+    for (unsigned i = 0; i < ARRAY_LEN(heads); i++) {
+        struct reading r;
+        char body[200];
+        snprintf(body, sizeof(body), "{\"image\":\"%sYm\\nFy\\n\"}", heads[i]);
+        CHECK_EQ(open_json(&r, &one_picture, body), 0);
+        CHECK_EQ(r.in.pictures[0].len, 3);
+        CHECK_MEM(r.in.pictures[0].bytes, "bar", 3);
+        shut(&r);
+    }
+    static const char *const bad[] = {"data:image/png,YmFy", "data:,", "data:base64,YmFy"};
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+        struct reading r;
+        char body[200];
+        snprintf(body, sizeof(body), "{\"image\":\"%s\"}", bad[i]);
+        CHECK_EQ(open_json(&r, &one_picture, body), -1);
+        check_fault(&r, PROBLEM_INVALID_PARAMETER, "image", "has to be in base64");
+    }
+}
+
+TEST(input_orient_goes_with_pictures) {
+    struct reading r;
+    CHECK_EQ(open_raw(&r, "image/png", "bar", NULL, NULL), 0);
+    CHECK_EQ(r.in.is_stored, 0);
+    shut(&r);
+    CHECK_EQ(open_raw(&r, "image/png", "bar", "orient", "stored"), 0);
+    CHECK_EQ(r.in.is_stored, 1);
+    shut(&r);
+    CHECK_EQ(open_json(&r, &several, "{\"orient\":\"shown\"}"), 0);
+    CHECK_EQ(r.in.is_stored, 0);
+    shut(&r);
+    CHECK_EQ(open_raw(&r, "image/png", "bar", "orient", "6"), -1);
+    check_fault(&r, PROBLEM_INVALID_PARAMETER, "orient", "shown or stored");
+    CHECK_EQ(open_json(&r, &no_picture, "{\"orient\":\"shown\"}"), -1);
+    check_fault(&r, PROBLEM_UNKNOWN_PARAMETER, "orient", "not a known field");
+}
+
 /* What was read outlives the request's bytes, in the arena of whoever asked. */
 TEST(input_texts_outlive_the_input) {
     struct reading r;

@@ -69,6 +69,88 @@ TEST(picture_holds_both_sizes_of_the_original) {
     eng_picture_put(i);
 }
 
+/* (h, w, 3) as stored -> out as shown: the plain words of EXIF's table, one pixel at a time. */
+static void turn(const uint8_t *rgb, int w, int h, int orientation, uint8_t *out) {
+    int ow = orientation >= 5 ? h : w, oh = orientation >= 5 ? w : h;
+    for (int y = 0; y < oh; y++) {
+        for (int x = 0; x < ow; x++) {
+            int right = ow - 1 - x, bottom = oh - 1 - y;
+            const int from[9][2] = {{0, 0},          {x, y},          {right, y},
+                                    {right, bottom}, {x, bottom},     {y, x},
+                                    {y, right},      {bottom, right}, {bottom, x}};
+            const int *at = from[orientation];
+            memcpy(out, rgb + 3 * (at[1] * w + at[0]), 3);
+            out += 3;
+        }
+    }
+}
+
+/* Row by row and turned on the way is the same as turned first, to the bit. */
+TEST(picture_turned_on_the_way_is_the_turned_picture) {
+    static const int sides[][2] = {{47, 61}, {200, 9}, {9, 200}, {1, 50},   {50, 1},
+                                   {32, 32}, {16, 40}, {1, 1},   {300, 170}};
+    for (size_t s = 0; s < 8 * ARRAY_LEN(sides); s++) {
+        int w = sides[s / 8][0], h = sides[s / 8][1], orientation = (int)(s % 8) + 1, cw, ch;
+        size_t bytes = 3 * (size_t)w * (size_t)h;
+        uint8_t *rgb = mem_must(bytes), *turned = mem_must(bytes);
+        for (size_t i = 0; i < bytes; i++)
+            rgb[i] = (uint8_t)(i * i * 31 + i * 7 % 253);
+        turn(rgb, w, h, orientation, turned);
+        struct eng_picture *want =
+            orientation < 5 ? make(&SIZES, turned, w, h) : make(&SIZES, turned, h, w);
+        struct eng_picture *got;
+        struct eng_intake *in;
+        CHECK_EQ(picture_open(&SIZES, w, h, orientation, &in, NULL), 0);
+        for (int y = 0; y < h; y++)
+            eng_intake_row(in, rgb + 3 * (size_t)y * (size_t)w);
+        CHECK_EQ(eng_intake_close(in, &got, NULL), 0);
+        CHECK_MEM(picture_rgb(got), picture_rgb(want), 32 * 32 * 3);
+        CHECK_MEM(eng_picture_truth(got), eng_picture_truth(want), 16 * 16 * 3);
+        eng_picture_size(got, &cw, &ch);
+        CHECK(orientation < 5 ? cw == w && ch == h : cw == h && ch == w);
+        int is_same = strcmp(eng_picture_digest(got), eng_picture_digest(want)) == 0;
+        CHECK_EQ(is_same, orientation == 1);
+        eng_picture_put(got);
+        eng_picture_put(want);
+        mem_free(rgb);
+        mem_free(turned);
+    }
+}
+
+TEST(picture_half_come_is_thrown_away) {
+    static const uint8_t row[3 * 8];
+    struct mem_stats before, after;
+    struct eng_intake *in = (struct eng_intake *)1;
+    CHECK_EQ(picture_open(&SIZES, 8, 8, 9, &in, NULL), E_INVALID);
+    CHECK(!in);
+    mem_stats(&before);
+    CHECK_EQ(picture_open(&SIZES, 8, 8, 6, &in, NULL), 0);
+    eng_intake_row(in, row);
+    CHECK_EQ(eng_intake_close(in, NULL, NULL), 0);
+    mem_stats(&after);
+    CHECK_EQ(after.live_bytes, before.live_bytes);
+}
+
+/* What is needed to make one doesn't grow with the picture but with its width. */
+TEST(picture_of_many_pixels_takes_little_memory) {
+    enum { SIDE = 4000 };
+    uint8_t *row = mem_must(3 * SIDE);
+    for (int orientation = 1; orientation <= 6; orientation += 5) {
+        struct mem_stats before, after;
+        struct eng_intake *in;
+        struct eng_picture *picture;
+        mem_stats(&before);
+        CHECK_EQ(picture_open(&SIZES, SIDE, SIDE, orientation, &in, NULL), 0);
+        mem_stats(&after);
+        CHECK(after.live_bytes - before.live_bytes < 20 << 20);
+        for (int y = 0; y < SIDE; y++)
+            eng_intake_row(in, row);
+        CHECK_EQ(eng_intake_close(in, &picture, NULL), 0);
+        eng_picture_put(picture);
+    }
+    mem_free(row);
+}
+
 TEST(picture_goes_with_its_last_reference) {
     static const uint8_t rgb[3 * 64];
     struct mem_stats before, after;
