@@ -61,7 +61,9 @@ enum problem_code {
     PROBLEM_MISSING_PICTURE,
     PROBLEM_TOO_MANY_PICTURES,
     PROBLEM_UNSUPPORTED_URL,
+    PROBLEM_UNAUTHORIZED,
     PROBLEM_FORBIDDEN,
+    PROBLEM_SCOPE_MISSING,
     PROBLEM_NOT_FOUND,
     PROBLEM_IMAGE_NOT_FOUND,
     PROBLEM_SESSION_NOT_FOUND,
@@ -69,6 +71,7 @@ enum problem_code {
     PROBLEM_METHOD_NOT_ALLOWED,
     PROBLEM_NOT_ACCEPTABLE,
     PROBLEM_SESSION_BUSY,
+    PROBLEM_RELOAD_FAILED,
     PROBLEM_BODY_TOO_LARGE,
     PROBLEM_PICTURE_TOO_LARGE,
     PROBLEM_UNSUPPORTED_MEDIA_TYPE,
@@ -82,12 +85,44 @@ enum problem_code {
     PROBLEM_TOO_MANY_SESSIONS,
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
+    PROBLEM_AUDIT_UNAVAILABLE,
     PROBLEM_NO_MEMORY,
     PROBLEM_DEVICE_LOST,
     PROBLEM_DEADLINE,
     PROBLEM_CANCELLED,
     PROBLEM_INTERNAL_ERROR,
     PROBLEM_CODES
+};
+
+/* ---- who asks, and what for ---- */
+
+/* What a route is for, and what a key allows. A row of the table that names none is closed to
+ * everybody. */
+enum api_scope {
+    API_NOBODY,
+    API_ANYBODY, /* health, the page, the contract: no key is asked for */
+    API_ASK,
+    API_METRICS,
+    API_TRAIN,
+    API_PROMOTE,
+    API_ADMIN,
+    API_SCOPES
+};
+/* "ask", "metrics", ...; NULL for the two that no key has to name. */
+extern const char *const api_scope_words[API_SCOPES];
+/* A set of scopes is an unsigned with these bits. */
+#define API_SCOPE(scope) (1u << (scope))
+#define API_SCOPES_ALL   (API_SCOPE(API_SCOPES) - API_SCOPE(API_ASK))
+/* What those may who need no key: on loopback, where there are none. */
+#define API_SCOPES_OPEN (API_SCOPE(API_ASK) | API_SCOPE(API_METRICS))
+
+enum { API_KEY_BYTES = 17, API_PEER_BYTES = 48 };
+
+/* Who sends a request, as the server found out. */
+struct api_caller {
+    char key[API_KEY_BYTES];   /* the id of the key; "": there is none */
+    char peer[API_PEER_BYTES]; /* where from: "192.0.2.7", "2001:db8:0:7::/64", "admin-socket" */
+    unsigned scopes;
 };
 
 /* ---- routes: the one table of what exists (routes.c) ---- */
@@ -100,6 +135,7 @@ struct endpoint; /* the room's own: endpoint.h */
 struct api_route {
     const char *method, *path; /* path template: "/v1/images/{id}" */
     const char *allow;         /* every method of this path: "GET, HEAD" */
+    enum api_scope scope;
     enum api_pace pace;
     const struct endpoint *endpoint;
 };
@@ -109,6 +145,8 @@ struct api_route {
 const struct api_route *api_route(const char *method, const char *path, const char **arg,
                                   int *status, const char **allow);
 const struct api_route *api_route_table(size_t *n);
+/* May somebody with these scopes use it? */
+int api_route_is_open(const struct api_route *r, unsigned scopes);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
 
@@ -126,8 +164,9 @@ struct api_input {
     const char *content_type; /* header values; NULL: absent */
     const char *accept;
     const char *if_none_match;
-    const char *request_id; /* never NULL */
-    const uint8_t *body;    /* raw or JSON body; borrowed until api_call_free */
+    const char *request_id;          /* never NULL */
+    const struct api_caller *caller; /* NULL: the command line, which is alone */
+    const uint8_t *body;             /* raw or JSON body; borrowed until api_call_free */
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
     size_t n_form;
@@ -192,6 +231,10 @@ struct api_server_stats {
 };
 typedef void api_server_stats_fn(void *ud, struct api_server_stats *out);
 void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud);
+/* What POST /v1/admin/reload does, on a worker's thread: read the keys again, *n_keys of them; -1:
+ * there are no keys. An error's text is for the client. `fn` NULL: there is nothing to reload. */
+typedef int api_reload_fn(void *ud, int *n_keys, struct err *e);
+void api_set_reload(struct api *a, api_reload_fn *fn, void *ud);
 /* Draining: readyz says 503 from now on. Any thread. */
 void api_set_draining(struct api *a);
 /* Count a finished request for /metrics; `route` NULL: none matched. Any thread. */

@@ -51,4 +51,11 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_unlock(&a->mu);
 }
 
+void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
+    pthread_mutex_lock(&a->mu);
+    a->reload = fn;
+    a->reload_ud = ud;
+    pthread_mutex_unlock(&a->mu);
+}
+
 void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }

@@ -19,9 +19,11 @@ struct api {
     struct counters *counters;
     double born_s; /* since the epoch */
     atomic_int draining;
-    pthread_mutex_t mu; /* guards the two below */
+    pthread_mutex_t mu; /* guards what follows */
     api_server_stats_fn *server_stats;
     void *server_ud;
+    api_reload_fn *reload;
+    void *reload_ud;
 };
 
 #endif

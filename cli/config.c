@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "kernels/base/buf.h"
-#include "server/serve.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 static const char *const comms[] = {"one", "mpi", NULL};
@@ -112,8 +111,28 @@ static const struct config_row rows[] = {
     LIST("allow-host", CMD_SERVE, hosts, "NAME",
          "Accept requests whose Host header is NAME. localhost and IP addresses are always "
          "accepted. May be repeated."),
+    LIST("trusted-proxy", CMD_SERVE, proxies, "NET",
+         "Address or net of a proxy in front, such as 10.0.0.0/8. X-Forwarded-For of its requests "
+         "says whom they are for; others than these and this machine can't connect. May be "
+         "repeated."),
+    TEXT("admin-socket", CMD_SERVE, admin_socket, "PATH",
+         "Also listen on a unix socket that only this user may connect to, for all scopes."),
     FLAG("verbose", CMD_SERVE, is_verbose,
          "Log every request, also those outside /v1, and what the HTTP library says."),
+
+    SECTION("Who may ask"),
+    TEXT("keys", CMD_SERVE | CMD_KEYS, key_file, "FILE",
+         "File of keys. With it, each call needs a key whose scopes fit. SIGHUP reads it again."),
+    FLAG("insecure", CMD_SERVE, is_insecure,
+         "Listen to others than this machine without keys: whoever can connect may ask."),
+    TEXT("audit", CMD_SERVE, audit, "FILE",
+         "Record acts of administrators and refused keys, a line of JSON each. SIGHUP opens it "
+         "again. While it can't be written, such acts are refused."),
+    TEXT("scopes", CMD_KEYS, scopes, "LIST",
+         "new: what the key is for: some of ask, metrics, train, promote, admin, with commas "
+         "between. Default: ask."),
+    NUMBER("days", CMD_KEYS, days, 0, 36500, 0, "N",
+           "new: the key expires after N days. 0, the default: never."),
 
     SECTION("Model and device"),
     TEXT(
@@ -331,8 +350,13 @@ static int check_bodies(const struct config *cfg, struct err *e) {
 }
 
 /* What must fit together. */
-static int check(const struct config *cfg, struct err *e) {
+static int check(struct config *cfg, struct err *e) {
     uint64_t seed;
+    for (int i = 0; i < cfg->proxies.n; i++)
+        if (peer_net_read(cfg->proxies.at[i], &cfg->nets[i], e)) {
+            (void)err_in(e, "--trusted-proxy");
+            return E_INVALID;
+        }
     if (cfg->weights && read_seed(cfg->weights, &seed))
         return err_set(e, E_INVALID,
                        "--weights takes random:SEED, where SEED is a whole number up to 2^64 - 1, "

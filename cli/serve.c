@@ -1,5 +1,7 @@
 /* serve.c - `lammd serve`: the options of the command line become those of the server. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/cmd.h"
 #include "kernels/base/clock.h"
@@ -14,6 +16,7 @@ static struct http_options http_options(const struct config *cfg) {
                                             .idle_ns = (uint64_t)cfg->idle_s * CLOCK_S},
                                  .hosts = cfg->hosts.at,
                                  .n_hosts = (size_t)cfg->hosts.n,
+                                 .rules = {.proxies = cfg->nets, .n_proxies = cfg->proxies.n},
                                  .is_verbose = (int)cfg->is_verbose};
 }
 
@@ -33,7 +36,18 @@ struct serve_options cmd_serve_options(const struct config *cfg, const char *mod
                                   .engine = config_engine(cfg, model),
                                   .api = api_options(cfg),
                                   .http = http_options(cfg),
+                                  .admin_socket = cfg->admin_socket,
+                                  .keys = cfg->key_file,
+                                  .audit = cfg->audit,
+                                  .is_insecure = (int)cfg->is_insecure,
                                   .drain_s = (unsigned)cfg->drain_s};
+}
+
+/* The file of keys that systemd hands over (LoadCredential=api-keys:FILE); NULL: none. */
+static const char *credential(char *path, size_t size) {
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    int n = folder ? snprintf(path, size, "%s/api-keys", folder) : 0;
+    return n > 0 && (size_t)n < size && access(path, F_OK) == 0 ? path : NULL;
 }
 
 int cmd_serve(const struct config *cfg) {
@@ -41,8 +55,9 @@ int cmd_serve(const struct config *cfg) {
         fprintf(stderr, "lammd: unexpected argument %s; see lammd serve --help\n", cfg->rest.at[0]);
         return 2;
     }
-    char path[4096];
+    char path[4096], keys[4096];
     struct serve_options o = cmd_serve_options(cfg, config_model(cfg, path));
+    if (!o.keys) o.keys = credential(keys, sizeof(keys));
     struct err e = {0};
     int status = serve(&o, &e);
     return status < 0 ? cmd_fail(&e) : status;

@@ -1,7 +1,8 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, model, API, HTTP, acceptor. Sockets come before the model, so
- * that a port in use is reported at once. Then `listening on URL` goes to standard output, and
+ * Start: signals, listening sockets, keys, model, API, HTTP, acceptor. Sockets and keys come before
+ * the model, so that a port in use or a bad key file is reported at once. SIGHUP reads the keys
+ * again. Then `listening on URL` goes to standard output, and
  * READY to systemd.
  *
  * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
@@ -18,6 +19,7 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "server/access.h"
 #include "server/http/accept.h"
 #include "server/life.h"
 
@@ -26,6 +28,8 @@ enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000 };
 struct server {
     struct life life;
     struct listeners listeners;
+    struct access access;
+    int has_access; /* access is open */
     struct eng *eng;
     struct api *api;
     struct http *http;
@@ -33,17 +37,30 @@ struct server {
 };
 
 static int open_listeners(struct server *s, const struct serve_options *o, struct err *e) {
-    int rc = life_inherit(&s->listeners, e);
-    if (rc || s->listeners.n) return rc;
-    if (!o->n_listen) return listeners_bind(&s->listeners, "127.0.0.1:8080", e);
-    for (int i = 0; rc == 0 && i < o->n_listen; i++)
-        rc = listeners_bind(&s->listeners, o->listen[i], e);
+    struct listeners *l = &s->listeners;
+    int rc = life_inherit(l, e), n_public = 0;
+    for (int i = 0; i < l->n; i++)
+        n_public += !l->is_admin[i];
+    if (!rc && !n_public && !o->n_listen) rc = listeners_bind(l, "127.0.0.1:8080", e);
+    for (int i = 0; !rc && !n_public && i < o->n_listen; i++)
+        rc = listeners_bind(l, o->listen[i], e);
+    if (!rc && o->admin_socket) rc = listeners_bind_admin(l, o->admin_socket, e);
     return rc;
+}
+
+static int serve_open_http(struct server *s, const struct serve_options *o, struct err *e) {
+    struct http_options http = o->http;
+    http.rules.keys = s->access.keys;
+    http.rules.audit = s->access.audit;
+    api_set_reload(s->api, access_reload, &s->access);
+    return http_open(&http, s->api, &s->http, e);
 }
 
 static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
     int rc = open_listeners(s, o, e);
+    if (!rc) rc = access_open(&s->access, o, &s->listeners, e);
     if (rc) return rc;
+    s->has_access = 1;
     uint64_t start = clock_ns();
     rc = eng_open(&o->engine, &s->eng, e);
     if (rc) return rc;
@@ -55,7 +72,7 @@ static int serve_open_all(struct server *s, const struct serve_options *o, struc
     if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
     rc = api_new(&o->api, s->eng, &s->api, e);
     if (rc) return rc;
-    rc = http_open(&o->http, s->api, &s->http, e);
+    rc = serve_open_http(s, o, e);
     if (rc) return rc;
     s->acceptor = acceptor_start(&s->listeners, s->http);
     return 0;
@@ -78,9 +95,8 @@ static int wait_for_end(struct server *s) {
     for (;;) {
         int signal = life_wait(&s->life, tick < TICK_MS ? tick : TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) return 0;
-        if (signal == SIGHUP)
-            log_event(LOG_LEVEL_INFO, "reload",
-                      "there is nothing to reload; SIGTERM stops the server");
+        int n_keys;
+        if (signal == SIGHUP) (void)access_reload(&s->access, &n_keys, NULL);
         if (eng_health(s->eng)) {
             log_event(LOG_LEVEL_ERROR, "device_lost",
                       "no job can run any more, so the process ends: %s", eng_lost(s->eng));
@@ -126,6 +142,7 @@ int serve(const struct serve_options *o, struct err *e) {
     api_free(s.api);
     eng_close(s.eng);
     listeners_close(&s.listeners);
+    if (s.has_access) access_close(&s.access);
     life_end(&s.life);
     if (rc) return rc;
     log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "api/api.h"
+#include "server/http/caller.h"
 #include "server/http/watch.h"
 
 struct http;
@@ -31,12 +32,14 @@ struct http_options {
     struct watch_limits limits;
     const char *const *hosts; /* see gate.h; borrowed until http_close */
     size_t n_hosts;
-    int is_verbose; /* log requests outside /v1 and the debug level, too */
+    struct caller_rules rules; /* what it points to is borrowed, too */
+    int is_verbose;            /* log requests outside /v1 and the debug level, too */
 };
 
 /* Borrows the API until http_close. E_INVALID (the options), E_IO. */
 int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e);
-/* Takes the socket. Over the limit it is answered with 503 and closed. */
+/* Takes the socket. Over the limit it is answered with 503 and closed. Where proxies are trusted,
+ * others than these and this machine are answered with 403. */
 void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len);
 /* From now on every answer is the last of its connection, and idle connections are closed. */
 void http_drain(struct http *h);

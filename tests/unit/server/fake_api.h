@@ -6,7 +6,10 @@
  *     GET  /wait      waits for fake_finish, then replies "done"
  *     GET  /stream    a stream of what fake_say says, until fake_finish
  *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; 1000 bytes at
- * most A problem's reply is its code and its text. Thread: any.
+ * most
+ *     POST /act       as /reply, for the scope admin
+ *     GET  /who       who asks: "key=ID peer=... scopes=HEX."; open to anybody
+ * All others are for the scope ask. A problem's reply is its code and its text. Thread: any.
  */
 #ifndef TESTS_UNIT_SERVER_FAKE_API_H
 #define TESTS_UNIT_SERVER_FAKE_API_H
@@ -40,6 +43,9 @@ int fake_steps(struct api_call *c);
 void fake_finish(struct api_call *c);
 /* More for its stream, and wake it. */
 void fake_say(struct api_call *c, const char *text);
+
+/* Call what the server set for reloads. */
+int fake_reload(struct api *a, int *n_keys, struct err *e);
 
 /* Wait until it is so; fails the test after half a minute. */
 #define FAKE_WAIT(is_so)                                        \
