@@ -4,6 +4,8 @@
 // is not turned as EXIF says, because the API doesn't turn it either; null when the browser can't
 // read it.
 
+import {call} from './key.js';
+
 export const $ = (id) => document.getElementById(id);
 
 const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits in a request
@@ -56,7 +58,7 @@ export async function problemOf(reply) {
 }
 
 export async function post(path, body, {signal, headers} = {}) {
-  const reply = await fetch(path, {method: 'POST', body, headers, signal});
+  const reply = await call(path, {method: 'POST', body, headers, signal});
   if (!reply.ok) throw await problemOf(reply);
   return reply;
 }
