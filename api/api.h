@@ -31,6 +31,15 @@
 struct api;
 struct api_call;
 
+/* What one caller may have at once: a key, or an address where there are none. 0: no limit but that
+ * of all together. */
+struct api_limits {
+    unsigned requests;
+    uint64_t tokens;     /* of the questions of these: what the engine's queue counts */
+    uint64_t body_bytes; /* of these */
+    int images, sessions;
+};
+
 struct api_options {
     size_t json_max;        /* bytes of a JSON body; 0: 16 MiB */
     size_t picture_max;     /* bytes of an encoded picture; 0: 12 MiB */
@@ -39,6 +48,9 @@ struct api_options {
     unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
     int sessions;           /* games played at once through /v1/act/sessions; 0: 64 */
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
+    const char *replica;    /* what ids begin with; NULL: nothing */
+    struct api_limits limits;
+    int is_queue_shared; /* limits.tokens 0 is half of the engine's queue */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
@@ -81,7 +93,9 @@ enum problem_code {
     PROBLEM_UNSUPPORTED_TASK,
     PROBLEM_URI_TOO_LONG,
     PROBLEM_HEADERS_TOO_LARGE,
+    PROBLEM_QUOTA_EXCEEDED,
     PROBLEM_QUEUE_FULL,
+    PROBLEM_STORE_FULL,
     PROBLEM_TOO_MANY_SESSIONS,
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
@@ -116,7 +130,7 @@ extern const char *const api_scope_words[API_SCOPES];
 /* What those may who need no key: on loopback, where there are none. */
 #define API_SCOPES_OPEN (API_SCOPE(API_ASK) | API_SCOPE(API_METRICS))
 
-enum { API_KEY_BYTES = 17, API_PEER_BYTES = 48 };
+enum { API_KEY_BYTES = 17, API_PEER_BYTES = 48, API_LIMIT_BYTES = 64 };
 
 /* Who sends a request, as the server found out. */
 struct api_caller {
@@ -150,6 +164,22 @@ int api_route_is_open(const struct api_route *r, unsigned scopes);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
 
+/* A request on its way, counted against what its caller may have at once. */
+struct api_visit {
+    struct account *account; /* NULL: it is not counted */
+    uint64_t body_bytes;
+    int is_inside;                                       /* it has not left */
+    char why[API_LIMIT_BYTES + 40];                      /* of a refusal: its text, */
+    char policy[API_LIMIT_BYTES], left[API_LIMIT_BYTES]; /* RateLimit-Policy and RateLimit */
+};
+/* Count a request for this route with so many bytes of body. E_BUSY: it is one too many,
+ * PROBLEM_QUOTA_EXCEEDED. It leaves when it is answered, and ends when its call has been freed. Any
+ * thread; the two take a visit that never entered, too. */
+int api_enter(struct api *a, const struct api_route *r, const struct api_caller *who,
+              uint64_t body_bytes, struct api_visit *visit);
+void api_leave(struct api *a, struct api_visit *visit);
+void api_visit_end(struct api *a, struct api_visit *visit);
+
 /* ---- one call ---- */
 struct api_field {            /* a part of a multipart/form-data body, or a pair of the query */
     const char *name;         /* NUL-terminated; borrowed until api_call_free */
@@ -166,6 +196,7 @@ struct api_input {
     const char *if_none_match;
     const char *request_id;          /* never NULL */
     const struct api_caller *caller; /* NULL: the command line, which is alone */
+    const struct api_visit *visit;   /* NULL: it is not counted */
     const uint8_t *body;             /* raw or JSON body; borrowed until api_call_free */
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */

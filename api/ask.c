@@ -55,7 +55,7 @@ int call_pictures(struct api_call *c, const struct input *in) {
             if (ask_decode(c, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
             continue;
         }
-        struct eng_picture *picture = images_find(c->api->images, p->id);
+        struct eng_picture *picture = images_find(c->api->images, c->owner, p->id);
         if (!picture) return problem_set(&c->problem, PROBLEM_IMAGE_NOT_FOUND, p->name, NULL);
         c->pictures[c->n_pictures++] = picture;
     }
@@ -83,6 +83,18 @@ static void refuse_ask(struct api_call *c, int rc, const struct err *e, const ch
                     NULL);
 }
 
+/* Does it fit into what the caller may have in the queue? Counts it. */
+static int may_queue(struct api_call *c, const struct eng_job *job) {
+    if (!c->in.visit || !c->in.visit->account) return 1;
+    uint64_t cost = eng_job_cost(job);
+    if (quotas_tokens(c->api->quotas, c->in.visit->account, (int64_t)cost)) {
+        call_over_quota(c, QUOTA_TOKENS);
+        return 0;
+    }
+    c->tokens += cost;
+    return 1;
+}
+
 struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const char *param) {
     int n = atomic_load(&c->n_jobs);
     /* What has begun may go on. */
@@ -96,6 +108,7 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
         ask.pictures = c->pictures;
         ask.n_pictures = c->n_pictures;
     }
+    ask.owner = c->owner;
     ask.wake = ask_on_wake;
     ask.ud = c;
     struct eng_job *job = NULL;
@@ -103,6 +116,10 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
     int rc = eng_submit(c->api->eng, &ask, &job, &e);
     if (rc) {
         refuse_ask(c, rc, &e, param);
+        return NULL;
+    }
+    if (!may_queue(c, job)) {
+        eng_job_put(job);
         return NULL;
     }
     atomic_store(&c->jobs[n], job);

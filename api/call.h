@@ -28,7 +28,10 @@ struct api_call {
     struct api_input in;
     char request_id[72];
     uint64_t born_ns, decode_ns;
+    uint64_t owner;  /* whose pictures and sessions are its; 0: of all who have no key */
+    uint64_t tokens; /* of its jobs, counted against the caller's quota */
     struct problem problem;
+    enum quota over; /* of the problem quota_exceeded */
     struct api_reply reply;
     char header_text[3][80]; /* storage for header values that are made per call */
     int n_header_text;
@@ -60,6 +63,8 @@ struct api_call {
 /* ---- making the reply; each returns API_REPLY ---- */
 int call_fail(struct api_call *c); /* c->problem is filled */
 int call_fail_as(struct api_call *c, enum problem_code code);
+/* The caller has too much of something; fills the problem. Returns -1. */
+int call_over_quota(struct api_call *c, enum quota what);
 /* c->body becomes the reply's; fails with no_memory when it went bad. */
 int call_answer(struct api_call *c, int status, const char *content_type);
 /* `value` is static; the other copies a short text. */

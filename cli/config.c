@@ -128,6 +128,21 @@ static const struct config_row rows[] = {
     TEXT("audit", CMD_SERVE, audit, "FILE",
          "Record acts of administrators and refused keys, a line of JSON each. SIGHUP opens it "
          "again. While it can't be written, such acts are refused."),
+    NUMBER(
+        "key-requests", CMD_SERVE, key_requests, 0, HTTP_CONNECTIONS_MAX, 0, "N",
+        "Requests that one key may have at once; without keys, one address. More are answered with "
+        "status 429. 0, the default: 64 with keys, no limit without."),
+    NUMBER(
+        "key-tokens", CMD_SERVE, key_tokens, 0, INT64_C(1) << 50, 0, "N",
+        "And work of these in the queue, in prompt tokens. 0, the default: half of the queue with "
+        "keys, no limit without."),
+    NUMBER("key-body-mib", CMD_SERVE, key_body_mib, 0, 65536, 0, "MIB",
+           "And memory for their bodies. 0, the default: 64 with keys, no limit without."),
+    NUMBER("key-images", CMD_SERVE, key_images, 0, API_IMAGES_MAX, 0, "N",
+           "Pictures that one key may have stored; its oldest makes room. 0, the default: 32 with "
+           "keys, no limit without."),
+    NUMBER("key-sessions", CMD_SERVE, key_sessions, 0, API_SESSIONS_MAX, 0, "N",
+           "Games that one key may play at once. 0, the default: 16 with keys, no limit without."),
     TEXT("scopes", CMD_KEYS, scopes, "LIST",
          "new: what the key is for: some of ask, metrics, train, promote, admin, with commas "
          "between. Default: ask."),
@@ -202,6 +217,9 @@ static const struct config_row rows[] = {
            "Pictures kept by PUT /v1/images."),
     NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, BIG, 3600, "S",
            "Seconds that a picture is kept after its last use."),
+    TEXT("replica", CMD_SERVE, replica, "NAME",
+         "What the ids of pictures and games begin with, so that a proxy finds the server that has "
+         "them: at most 16 small letters and digits. Default: nothing."),
     NUMBER("sessions", CMD_SERVE, sessions, 1, API_SESSIONS_MAX, 64, "N",
            "Games played at once through /v1/act/sessions."),
     NUMBER("session-ttl", CMD_SERVE, session_ttl_s, 1, BIG, 600, "S",

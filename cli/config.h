@@ -51,7 +51,8 @@ struct config {
     /* serve: where and for whom */
     struct config_list listen, hosts, proxies;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
-    const char *admin_socket, *key_file, *audit;
+    const char *admin_socket, *key_file, *audit, *replica;
+    int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions;
     int64_t is_insecure;
     int64_t connections, workers;
     /* serve: bytes */

@@ -27,7 +27,8 @@ static struct api_options api_options(const struct config *cfg) {
                                 .stored_images = (int)cfg->stored_images,
                                 .image_ttl_s = (unsigned)cfg->image_ttl_s,
                                 .sessions = (int)cfg->sessions,
-                                .session_ttl_s = (unsigned)cfg->session_ttl_s};
+                                .session_ttl_s = (unsigned)cfg->session_ttl_s,
+                                .replica = cfg->replica};
 }
 
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
@@ -50,6 +51,21 @@ static const char *credential(char *path, size_t size) {
     return n > 0 && (size_t)n < size && access(path, F_OK) == 0 ? path : NULL;
 }
 
+static int64_t chosen(int64_t wanted, int has_keys, int64_t usual) {
+    return wanted || !has_keys ? wanted : usual;
+}
+
+/* What one caller may have at once. A server that nobody else uses has no limits by itself. */
+static void limit(const struct config *cfg, int has_keys, struct api_options *o) {
+    o->limits =
+        (struct api_limits){.requests = (unsigned)chosen(cfg->key_requests, has_keys, 64),
+                            .tokens = (uint64_t)cfg->key_tokens,
+                            .body_bytes = (uint64_t)chosen(cfg->key_body_mib, has_keys, 64) << 20,
+                            .images = (int)chosen(cfg->key_images, has_keys, 32),
+                            .sessions = (int)chosen(cfg->key_sessions, has_keys, 16)};
+    o->is_queue_shared = has_keys;
+}
+
 int cmd_serve(const struct config *cfg) {
     if (cfg->rest.n) {
         fprintf(stderr, "lammd: unexpected argument %s; see lammd serve --help\n", cfg->rest.at[0]);
@@ -58,6 +74,7 @@ int cmd_serve(const struct config *cfg) {
     char path[4096], keys[4096];
     struct serve_options o = cmd_serve_options(cfg, config_model(cfg, path));
     if (!o.keys) o.keys = credential(keys, sizeof(keys));
+    limit(cfg, o.keys != NULL, &o.api);
     struct err e = {0};
     int status = serve(&o, &e);
     return status < 0 ? cmd_fail(&e) : status;

@@ -1,21 +1,23 @@
 /* sessions.h - the games that are being played.
  *
  * A session keeps the frames before the one that comes next, as the engine's pictures. The store
- * holds at most `max`. Ids are 128 random bits: who knows one, plays. One step at a time belongs to
- * a session, because frames have an order: entering one that is entered already is refused. A
- * session that was idle for ttl seconds is forgotten, one that is entered is not. A step that is on
- * its way holds no pointer into the store: it comes back by id, and finds its session gone or not.
- * Thread: any.
+ * holds at most `max`, of one owner at most `owner_max`. A session is found by its owner alone. One
+ * step at a time belongs to a session, because frames have an order: entering one that is entered
+ * already is refused. A session that was idle for ttl seconds is forgotten, one that is entered is
+ * not. A step that is on its way holds no pointer into the store: it comes back by id, and finds
+ * its session gone or not. Thread: any.
  */
 #ifndef API_STORE_SESSIONS_H
 #define API_STORE_SESSIONS_H
 
+#include "api/store/shelf.h"
 #include "engine/engine.h"
 
-enum { SESSION_ID_BYTES = 16, SESSION_FRAMES_MAX = ENG_SHOOT_FRAMES - 1 };
+enum { SESSION_FRAMES_MAX = ENG_SHOOT_FRAMES - 1 };
 
 struct session {
-    char id[2 * SESSION_ID_BYTES + 1];
+    char id[SHELF_ID_BYTES];
+    uint64_t owner;
     enum eng_task game;
     uint32_t prompt_frames;                         /* that a prompt of the game holds */
     struct eng_picture *frames[SESSION_FRAMES_MAX]; /* oldest first; fewer than a prompt's */
@@ -23,18 +25,19 @@ struct session {
 };
 
 struct sessions;
-struct sessions *sessions_new(int max, unsigned ttl_s); /* must-succeed */
-void sessions_free(struct sessions *s);                 /* NULL is legal */
-/* A new one, whose id goes to `id`. 0, E_BUSY (there is no room), E_INTERNAL (no random bits). */
-int sessions_create(struct sessions *s, enum eng_task game, uint32_t prompt_frames,
-                    char id[2 * SESSION_ID_BYTES + 1]);
+/* Must-succeed. owner_max 0: as many as there is room for. */
+struct sessions *sessions_new(int max, int owner_max, unsigned ttl_s);
+void sessions_free(struct sessions *s); /* NULL is legal */
+/* A new one. 0, E_BUSY (there is no room), E_TOO_BIG (the owner has as many as it may). */
+int sessions_create(struct sessions *s, uint64_t owner, const char *id, enum eng_task game,
+                    uint32_t prompt_frames);
 /* A copy, with references to its frames that are the caller's; it is entered until sessions_leave.
  * 0, E_NOT_FOUND, E_BUSY (it is entered). */
-int sessions_enter(struct sessions *s, const char *id, struct session *out);
-void sessions_leave(struct sessions *s, const char *id);
+int sessions_enter(struct sessions *s, uint64_t owner, const char *id, struct session *out);
+void sessions_leave(struct sessions *s, uint64_t owner, const char *id);
 /* `frame` was played: it is the newest now. The store takes a reference of its own. */
-void sessions_see(struct sessions *s, const char *id, struct eng_picture *frame);
-int sessions_forget(struct sessions *s, const char *id); /* 0, E_NOT_FOUND */
+void sessions_see(struct sessions *s, uint64_t owner, const char *id, struct eng_picture *frame);
+int sessions_forget(struct sessions *s, uint64_t owner, const char *id); /* 0, E_NOT_FOUND */
 int sessions_count(struct sessions *s);
 
 #endif

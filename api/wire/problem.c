@@ -92,8 +92,14 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_HEADERS_TOO_LARGE] = {"headers_too_large", 431, BAD, "The headers are too large",
                                    "the headers are larger than is taken here"},
     /* come back later */
+    [PROBLEM_QUOTA_EXCEEDED] =
+        {"quota_exceeded", 429, LATER, "More than one caller may have",
+         "you have as much at once as one caller may; come back when some of it is done"},
     [PROBLEM_QUEUE_FULL] = {"queue_full", 503, LATER, "The queue is full",
                             "the queue is full; come back after the seconds in Retry-After"},
+    [PROBLEM_STORE_FULL] = {"store_full", 503, LATER, "No room for pictures",
+                            "as many pictures are stored as there is room for, all of others; send "
+                            "it with the request, or come back later"},
     [PROBLEM_TOO_MANY_SESSIONS] =
         {"too_many_sessions", 503, LATER, "Too many sessions",
          "as many games are played as there is room for; end one with DELETE, or come back later"},

@@ -1,8 +1,8 @@
 /* picture.c - resize, digest, count references.
  *
- * The digest covers what the model gets and how it was made: SHA-256 over the version of this
- * preparation, width, height, channels, all pixels of the original and the model's own digest. The
- * sides are hashed as numbers, so 30x100 and 100x30 with the same bytes differ. Thread: any.
+ * The digest covers what the picture shows and how it is made ready: SHA-256 over the version of
+ * this preparation, width, height, channels and all pixels of the original. The sides are hashed as
+ * numbers, so 30x100 and 100x30 with the same bytes differ. Thread: any.
  */
 #include "engine/picture/picture.h"
 
@@ -24,8 +24,7 @@ struct eng_picture {
     uint8_t *truth; /* (grid, grid, 3) */
 };
 
-static int digest(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h, char *hex,
-                  struct err *e) {
+static int digest(const uint8_t *rgb, int w, int h, char *hex, struct err *e) {
     uint8_t head[16], sum[SHA_BYTES];
     const uint32_t facts[4] = {PREPARATION, (uint32_t)w, (uint32_t)h, CHANNELS};
     for (int i = 0; i < 16; i++) /* little-endian on every machine */
@@ -34,7 +33,6 @@ static int digest(const struct picture_sizes *sizes, const uint8_t *rgb, int w, 
     int ok = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) &&
              EVP_DigestUpdate(c, head, sizeof head) &&
              EVP_DigestUpdate(c, rgb, (size_t)w * (size_t)h * CHANNELS) &&
-             EVP_DigestUpdate(c, sizes->model_digest, strlen(sizes->model_digest)) &&
              EVP_DigestFinal_ex(c, sum, NULL);
     EVP_MD_CTX_free(c);
     if (!ok) return err_set(e, E_NOMEM, "SHA-256 of a picture failed");
@@ -66,7 +64,7 @@ int picture_new(const struct picture_sizes *sizes, const uint8_t *rgb, int w, in
     i->truth = i->rgb + rgb_size;
     rc = resize_picture(rgb, w, h, i->rgb, sizes->image_size, sizes->image_size, e);
     if (!rc) rc = resize_picture(rgb, w, h, i->truth, sizes->grid, sizes->grid, e);
-    if (!rc) rc = digest(sizes, rgb, w, h, i->digest, e);
+    if (!rc) rc = digest(rgb, w, h, i->digest, e);
     if (rc) {
         mem_free(i);
         return rc;

@@ -2,8 +2,8 @@
  *
  * A stem is a chain of parts. Each part ends with a picture. What follows the last picture, if
  * there is any, is a part of text alone. The slots of a part are one range. A part is known by its
- * tokens, the digest of its picture, and the part above it. So another question about a picture
- * finds its rows again, and another task reuses those of the picture.
+ * owner, its tokens, the digest of its picture, and the part above it. So another question about a
+ * picture finds its rows again, and another task reuses those of the picture.
  *
  *     [BOS _[INST] _<Img> picture]---[_</Img> _[reconstruct] _loc : _[]             pixels
  *                                 \--[_</Img> _[segmentation] ...]                  a mask
@@ -36,19 +36,21 @@ struct stem_key {
     const int32_t *ids;                    /* (n_ids) */
     int32_t n_ids;
     int32_t image_tokens; /* rows that a picture stands for */
+    uint64_t owner;       /* of the pictures: no other owner finds them */
 };
 
 struct stem_part {
-    struct stem_part *up;     /* the part above; NULL for the first */
-    int32_t slot, len;        /* its range; len 0: this entry of the table is free */
-    int32_t start;            /* tokens in front of it */
-    int32_t done;             /* rows stored in the pool by finished passes */
-    int32_t planned;          /* rows stored when the pass being built has run; >= done */
-    int32_t users;            /* jobs that need it */
-    int32_t kids;             /* parts below it */
-    uint64_t used_at;         /* tick of the last use */
-    int32_t feat;             /* entry of its picture's features while it is filled; -1: none */
-    int32_t image_tokens;     /* rows of its picture, the last ones; 0: it is text */
+    struct stem_part *up; /* the part above; NULL for the first */
+    int32_t slot, len;    /* its range; len 0: this entry of the table is free */
+    int32_t start;        /* tokens in front of it */
+    int32_t done;         /* rows stored in the pool by finished passes */
+    int32_t planned;      /* rows stored when the pass being built has run; >= done */
+    int32_t users;        /* jobs that need it */
+    int32_t kids;         /* parts below it */
+    uint64_t used_at;     /* tick of the last use */
+    int32_t feat;         /* entry of its picture's features while it is filled; -1: none */
+    int32_t image_tokens; /* rows of its picture, the last ones; 0: it is text */
+    uint64_t owner;
     int32_t bucket;           /* batch.c's, during one pass; -1 between passes */
     char digest[STEM_DIGEST]; /* of its picture; "" for text */
     int32_t ids[STEM_IDS_MAX];

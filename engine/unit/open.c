@@ -106,7 +106,7 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
     i->image_size = c->vision.image_size;
     i->image_tokens = c->n_image_tokens;
     i->positions = c->text.max_positions;
-    u->picture_sizes = (struct picture_sizes){i->image_size, i->grid, i->digest};
+    u->picture_sizes = (struct picture_sizes){i->image_size, i->grid};
 }
 
 /* What the step thread will own. Its sizes are fixed here for good. */

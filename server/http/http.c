@@ -78,6 +78,7 @@ static void on_over(void *ud, struct MHD_Connection *mhd, void **context,
     int is_settled = v.stage == REQ_REPLYING || v.stage == REQ_STREAMING;
     if (r->id[0]) tell(h, r, status, is_settled, ns);
     atomic_fetch_sub(&h->bodies, r->reserved_bytes);
+    api_leave(h->desk.api, &r->visit);
     watch_enter(r->conn, WATCH_IDLE, NULL);
     req_over(r);
 }
@@ -199,6 +200,11 @@ static void turn_away(int fd, enum problem_code code, const char *detail, const 
 
 void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len) {
     atomic_fetch_add(&h->connections_total, 1);
+    struct sockaddr_un nameless = peer_unix(PEER_UNIX);
+    if (!len) { /* libmicrohttpd keeps a copy, and gives it out without its length */
+        addr = (struct sockaddr *)&nameless;
+        len = sizeof(nameless);
+    }
     struct peer from = peer_of(addr);
     const struct caller_rules *rules = &h->opt.rules;
     if (rules->n_proxies && !peer_is_loopback(&from) &&

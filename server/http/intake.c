@@ -186,6 +186,9 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
     r->input.if_none_match = intake_keep(r, 2, "If-None-Match");
     intake_caller(r);
     if (r->route && !r->problem_code) expect_body(r, n);
+    if (r->route && !r->problem_code &&
+        api_enter(r->desk->api, r->route, &r->caller.who, r->reserved_bytes, &r->visit))
+        refuse_later(r, PROBLEM_QUOTA_EXCEEDED, r->visit.why);
     int is_waiting = header(r, "Expect") != NULL; /* with its body, for 100 Continue */
     if (r->problem_code && (n == 0 || is_waiting))
         return answer_problem(r, r->problem_code, r->problem_detail, n != 0);
@@ -236,6 +239,7 @@ enum MHD_Result intake_end(struct req *r) {
     r->input.n_query = r->target.n_query;
     r->input.request_id = r->id;
     r->input.caller = &r->caller.who;
+    r->input.visit = &r->visit;
     struct err e = {0};
     if (api_call_new(r->desk->api, r->route, &r->input, wake, r, &r->call, &e))
         return answer_problem(r, PROBLEM_NO_MEMORY, NULL, 1);

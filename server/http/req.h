@@ -64,6 +64,7 @@ struct req {
     struct target target;
     const struct api_route *route; /* NULL: none */
     struct caller caller;
+    struct api_visit visit; /* counted against the caller's quota until the call is freed */
     const char *allow;
     struct buf body;
     struct form *form;

@@ -1,4 +1,4 @@
-"""test_key.py - a server that asks for a key: the page asks its user, once, and keeps it to itself."""
+"""test_key.py - a server that asks for a key: the page asks its user, once, and keeps it."""
 from fake import ANSWER
 from see import WIDE, forgive, give, shots, text
 

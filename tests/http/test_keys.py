@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import photos
@@ -65,6 +66,11 @@ class Place:
 
     def __exit__(self, *_):
         self.folder.cleanup()
+
+
+def metric(s, place, name):
+    text = s.ask("GET", "/metrics", headers=bearer(place.key["metrics"])).body.decode()
+    return float(re.search(rf"^{name} (.*)$", text, re.M)[1])
 
 
 def bearer(key):
@@ -264,6 +270,97 @@ def test_a_proxy_says_whom_it_asks_for():
     with Place() as p, Server(*p.options, model=TINY) as s:
         assert s.ask("GET", "/v1/models", headers={"X-Forwarded-For": "203.0.113.9"}).status == 401
         assert p.lines()[-1]["peer"] == "127.0.0.1"  # nobody is trusted
+
+
+def test_pictures_and_games_belong_to_the_key_that_sent_them():
+    with Place() as p, Server(*p.options, "--replica", "eu1", "--key-images", "2", "--key-sessions", "1",
+                              model=TINY) as s:
+        me, you = bearer(p.key["ask"]), bearer(p.new("you", "ask"))
+        assert s.ask("GET", "/v1/models", headers=you).status == 401  # not known yet
+        s.ask("POST", "/v1/admin/reload", headers=bearer(p.key["admin"]))
+        body = photos.png(1)
+        mine, yours = (s.ask("PUT", "/v1/images", body, PNG | who) for who in (me, you))
+        assert mine.status == yours.status == s.ask("PUT", "/v1/images", body, PNG | me).status == 201
+        a, b = mine.json()["id"], yours.json()["id"]
+        assert a != b and a.startswith("eu1-") and s.ask("PUT", "/v1/images", body, PNG | me).json()["id"] == a
+
+        def use(name, who):
+            asked = json.dumps({"image": {"id": name}, "points": [[0, 0]]})
+            return s.ask("POST", "/v1/pixels", asked, {"Content-Type": "application/json"} | who).status
+        assert [use(a, me), use(b, you), use(a, you), use(b, me)] == [200, 200, 404, 404]
+        assert s.ask("DELETE", f"/v1/images/{a}", headers=you).status == 404
+        for i in range(4):  # yours push out yours
+            assert s.ask("PUT", "/v1/images", photos.png(10 + i), PNG | you).status == 201
+        assert [use(a, me), use(b, you)] == [200, 404]
+        assert s.ask("DELETE", f"/v1/images/{a}", headers=me).status == 204
+        game = s.ask("POST", "/v1/act/sessions?game=car_racing", headers=me)
+        at = game.headers["Location"]
+        assert game.status == 201 and "/eu1-" in at
+        assert s.ask("POST", at, body, PNG | you).code == "session_not_found"
+        assert s.ask("DELETE", at, headers=you).status == 404
+        over = s.ask("POST", "/v1/act/sessions?game=car_racing", headers=me)
+        assert (over.status, over.code) == (429, "quota_exceeded"), over.body
+        assert over.headers["RateLimit-Policy"] == '"sessions";q=1' and over.headers["RateLimit"] == '"sessions";r=0'
+        assert s.ask("POST", "/v1/act/sessions?game=car_racing", headers=you).status == 201
+        assert s.ask("POST", at, body, PNG | me).code != "session_not_found"
+        gone = s.ask("DELETE", at, headers=me)
+        assert gone.status == 204, (gone.status, gone.body)
+
+
+def test_full_of_the_pictures_of_others():
+    with Place() as p, Server(*p.options, "--stored-images", "1", model=TINY) as s:
+        you = bearer(p.new("you", "ask"))
+        s.ask("POST", "/v1/admin/reload", headers=bearer(p.key["admin"]))
+        assert s.ask("PUT", "/v1/images", photos.png(1), PNG | bearer(p.key["ask"])).status == 201
+        full = s.ask("PUT", "/v1/images", photos.png(2), PNG | you)
+        assert (full.status, full.code) == (503, "store_full")
+
+
+def test_one_key_has_so_many_requests_and_bytes_at_once():
+    with Place() as p, Server(*p.options, "--key-requests", "3", "--key-body-mib", "1", model=TINY) as s:
+        me = p.key["ask"]
+        you = p.new("you", "ask")
+        s.ask("POST", "/v1/admin/reload", headers=bearer(p.key["admin"]))
+
+        def half(key, length):
+            """A request whose body does not come."""
+            c = s.connect()
+            c.sendall(f"POST /v1/pixels HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
+                      f"Content-Type: image/png\r\nContent-Length: {length}\r\n\r\n".encode())
+            return c
+        held = [half(me, 100) for _ in range(2)]
+        wait_for(lambda: metric(s, p, "lammd_body_bytes") == 200)
+        over = s.ask("POST", "/v1/pixels", b"x" * 1100000, PNG | bearer(me))
+        assert over.status == 429 and "body-bytes" in over.headers["RateLimit"]
+        held.append(half(me, 100))
+        wait_for(lambda: metric(s, p, "lammd_body_bytes") == 300)
+        over = s.ask("GET", "/v1/models", headers=bearer(me))
+        assert (over.status, over.code) == (429, "quota_exceeded")
+        assert over.headers["RateLimit-Policy"] == '"requests";q=3;qu="concurrent-requests"'
+        assert int(over.headers["Retry-After"]) >= 1
+        assert s.ask("GET", "/v1/models", headers=bearer(you)).status == 200
+        assert s.ask("GET", "/livez", headers=bearer(me)).status == 200
+        for c in held:
+            c.close()
+        wait_for(lambda: s.ask("GET", "/v1/models", headers=bearer(me)).status == 200)
+
+
+def test_one_key_has_so_much_in_the_queue():
+    """A whole picture is let in when it is alone; the next one is sent away until its end."""
+    with Place() as p, Server(*p.options, "--key-tokens", "1000") as s:
+        me, you = bearer(p.key["ask"]), bearer(p.new("you", "ask"))
+        s.ask("POST", "/v1/admin/reload", headers=bearer(p.key["admin"]))
+        out = []
+        whole = threading.Thread(target=lambda: out.append(
+            s.ask("POST", "/v1/reconstruct?estimate=mean", photos.png(1), PNG | me)))
+        whole.start()
+        wait_for(lambda: metric(s, p, "lammd_jobs_running") == 1)
+        over = s.ask("POST", "/v1/reconstruct", photos.png(2), PNG | me)
+        small = s.ask("POST", "/v1/reconstruct?width=2&height=2", photos.png(3), PNG | you)
+        whole.join()
+        assert (over.status, over.code) == (429, "quota_exceeded") and "tokens" in over.headers["RateLimit"]
+        assert small.status == 200 and out[0].status == 200
+        wait_for(lambda: s.ask("POST", "/v1/reconstruct?width=2&height=2", photos.png(2), PNG | me).status == 200)
 
 
 def test_the_command_line():

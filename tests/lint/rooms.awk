@@ -39,7 +39,7 @@ BEGIN {
     # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
     # store
     grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
-    grant("api/store/", base " engine/engine.h api/store/")
+    grant("api/store/", base " engine/engine.h api/api.h api/store/")
     grant("api/state.", down = base " engine/engine.h media/ api/api.h api/wire/ api/store/ api/state.h")
     grant("api/call.", down = down " api/call.h")
     grant("api/ask.", down " api/ask.h")
@@ -57,11 +57,11 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer|form)[.]c$|^server/http/loop[.]h$")
     ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest|engine/files/adapter|server/keys/(keyfile|keys|edit)|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/ids)|engine/picture/picture|engine/model/digest|engine/files/adapter|server/keys/(keyfile|keys|edit)|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/queue|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/(shelf|quotas)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

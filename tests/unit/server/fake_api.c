@@ -70,6 +70,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
 void api_free(struct api *a) {
     if (!a) return;
     CHECK_EQ(a->n.calls, a->n.freed); /* the server's promise */
+    CHECK_EQ(a->n.visits, 0);
     pthread_cond_destroy(&a->news);
     pthread_mutex_destroy(&a->mu);
     mem_free(a);
@@ -105,6 +106,35 @@ void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
 
 int fake_reload(struct api *a, int *n_keys, struct err *e) {
     return a->reload(a->reload_ud, n_keys, e);
+}
+
+int api_enter(struct api *a, const struct api_route *r, const struct api_caller *by,
+              uint64_t body_bytes, struct api_visit *visit) {
+    (void)r, (void)by;
+    *visit = (struct api_visit){.body_bytes = body_bytes};
+    pthread_mutex_lock(&a->mu);
+    visit->is_inside = !a->n.visits_max || a->n.visits < a->n.visits_max;
+    a->n.visits += visit->is_inside;
+    pthread_mutex_unlock(&a->mu);
+    snprintf(visit->why, sizeof(visit->why), "too many");
+    snprintf(visit->policy, sizeof(visit->policy), "\"requests\";q=1");
+    snprintf(visit->left, sizeof(visit->left), "\"requests\";r=0");
+    return visit->is_inside ? 0 : E_BUSY;
+}
+
+void api_leave(struct api *a, struct api_visit *visit) {
+    pthread_mutex_lock(&a->mu);
+    a->n.visits -= visit->is_inside;
+    pthread_mutex_unlock(&a->mu);
+    visit->is_inside = 0;
+}
+
+void api_visit_end(struct api *a, struct api_visit *visit) { api_leave(a, visit); }
+
+void fake_visits(struct api *a, int most) {
+    pthread_mutex_lock(&a->mu);
+    a->n.visits_max = most;
+    pthread_mutex_unlock(&a->mu);
 }
 
 size_t api_route_body_max(const struct api *a, const struct api_route *r) {
@@ -259,6 +289,7 @@ int api_problem(enum problem_code code, const char *detail, const char *request_
                  {PROBLEM_UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type"},
                  {PROBLEM_HEADERS_TOO_LARGE, 431, "headers_too_large"},
                  {PROBLEM_NO_MEMORY, 503, "no_memory"},
+                 {PROBLEM_QUOTA_EXCEEDED, 429, "quota_exceeded"},
                  {PROBLEM_QUEUE_FULL, 503, "queue_full"},
                  {PROBLEM_DRAINING, 503, "draining"},
                  {PROBLEM_TOO_MANY_CONNECTIONS, 503, "too_many_connections"},

@@ -24,6 +24,7 @@ struct fake_counts {
     int held;              /* steps, now */
     int cancelled, expired;
     int draining;
+    int visits, visits_max;   /* requests inside, and how many may be; 0: any number */
     int counted, last_status; /* api_count */
 };
 struct fake_counts fake_counts(struct api *a);
@@ -44,6 +45,8 @@ void fake_finish(struct api_call *c);
 /* More for its stream, and wake it. */
 void fake_say(struct api_call *c, const char *text);
 
+/* How many requests may be inside; 0: any number. */
+void fake_visits(struct api *a, int most);
 /* Call what the server set for reloads. */
 int fake_reload(struct api *a, int *n_keys, struct err *e);
 
