@@ -17,6 +17,16 @@ void feats_clear(struct feats *f) {
     *f = (struct feats){0};
 }
 
+void feats_made_by(struct feats *f, const char *vision) {
+    must(strlen(vision) < sizeof f->vision);
+    memcpy(f->vision, vision, strlen(vision) + 1);
+}
+
+static int is_of(const struct feats_entry *p, const char *vision, uint64_t owner,
+                 const char *digest) {
+    return p->owner == owner && strcmp(p->digest, digest) == 0 && strcmp(p->vision, vision) == 0;
+}
+
 static int32_t feats_of(const struct feats *f, uint64_t owner) {
     int32_t n = 0;
     for (int32_t i = 0; i < f->n; i++)
@@ -43,13 +53,14 @@ int32_t feats_take(struct feats *f, const struct stems *s, uint64_t owner, const
                    int *is_filled) {
     int32_t at = -1;
     for (int32_t i = 0; i < f->n && at < 0; i++)
-        if (f->entries[i].owner == owner && strcmp(f->entries[i].digest, digest) == 0) at = i;
+        if (is_of(&f->entries[i], f->vision, owner, digest)) at = i;
     *is_filled = at >= 0;
     if (at < 0) at = feats_victim(f, s);
     if (at < 0) return -1;
     struct feats_entry *p = &f->entries[at];
     must(strlen(digest) < sizeof p->digest);
     memcpy(p->digest, digest, strlen(digest) + 1);
+    memcpy(p->vision, f->vision, sizeof p->vision);
     p->owner = owner;
     p->used_at = ++f->tick;
     return at;

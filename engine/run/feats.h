@@ -16,15 +16,20 @@
 struct feats {
     struct feats_entry {
         char digest[STEM_DIGEST]; /* "": of no picture */
+        char vision[STEM_DIGEST]; /* what made them */
         uint64_t owner;
         uint64_t used_at;
     } * entries;
     int32_t n;
     uint64_t tick;
+    char vision[STEM_DIGEST]; /* what makes them from now on; "": it has no name */
 };
 
 void feats_init(struct feats *f, int32_t n); /* must-succeed */
 void feats_clear(struct feats *f);
+/* From now on features are made by what has this digest (model_vision_digest). Those that another
+ * made are not found any more. */
+void feats_made_by(struct feats *f, const char *vision);
 
 /* An entry for an owner's picture, or -1 when all are held by parts of `s`. *is_filled: it has the
  * picture's features already. */

@@ -40,6 +40,11 @@ void stem_clear(struct stems *s) {
     *s = (struct stems){0};
 }
 
+void stem_filled_by(struct stems *s, const char *model) {
+    must(strlen(model) < sizeof s->model);
+    memcpy(s->model, model, strlen(model) + 1);
+}
+
 /* ---- keys ---- */
 
 int32_t stem_len(const struct stem_key *key) {
@@ -84,16 +89,17 @@ int stem_is_legal(const struct stem_key *key) {
 
 /* ---- finding ---- */
 
-static int is_same(const struct stem_part *p, const struct stem_part *up, const struct piece *k) {
-    return p->len > 0 && p->owner == k->owner && p->up == up && p->n_ids == k->n &&
-           memcmp(p->ids, k->ids, (size_t)k->n * sizeof k->ids[0]) == 0 &&
+static int is_same(const struct stems *s, const struct stem_part *p, const struct stem_part *up,
+                   const struct piece *k) {
+    return p->len > 0 && strcmp(p->model, s->model) == 0 && p->owner == k->owner && p->up == up &&
+           p->n_ids == k->n && memcmp(p->ids, k->ids, (size_t)k->n * sizeof k->ids[0]) == 0 &&
            strcmp(p->digest, k->digest) == 0;
 }
 
 static struct stem_part *stem_find(struct stems *s, const struct stem_part *up,
                                    const struct piece *k) {
     for (int32_t i = 0; i < s->n_parts; i++)
-        if (is_same(&s->parts[i], up, k)) return &s->parts[i];
+        if (is_same(s, &s->parts[i], up, k)) return &s->parts[i];
     return NULL;
 }
 
@@ -194,6 +200,7 @@ static struct stem_part *new_part(struct stems *s, struct stem_part *up, const s
     int32_t slot;
     while (!kv_range_take(s->kv, k->len, &slot))
         if (!evict(s)) return NULL;
+    memcpy(p->model, s->model, sizeof p->model);
     p->owner = k->owner;
     p->up = up;
     p->slot = slot;

@@ -51,6 +51,7 @@ struct stem_part {
     int32_t feat;         /* entry of its picture's features while it is filled; -1: none */
     int32_t image_tokens; /* rows of its picture, the last ones; 0: it is text */
     uint64_t owner;
+    char model[STEM_DIGEST];  /* that filled it */
     int32_t bucket;           /* batch.c's, during one pass; -1 between passes */
     char digest[STEM_DIGEST]; /* of its picture; "" for text */
     int32_t ids[STEM_IDS_MAX];
@@ -68,11 +69,15 @@ struct stems {
     int32_t cached_max; /* first parts kept without a user */
     uint64_t tick;
     struct stem_counts counts;
+    char model[STEM_DIGEST]; /* that fills parts from now on; "": it has no name */
 };
 
 /* Room for `users_max` chains in use beside `cached_max` cached ones. Must-succeed. */
 void stem_init(struct stems *s, struct kv *kv, int32_t users_max, int32_t cached_max);
 void stem_clear(struct stems *s);
+/* From now on parts are filled by the model of this digest. Those of another are not found any
+ * more. */
+void stem_filled_by(struct stems *s, const char *model);
 /* Most parts that the table of stem_init may hold: the ranges of kv_init. */
 int32_t stem_parts_max(int32_t users_max, int32_t cached_max);
 

@@ -63,6 +63,11 @@ TEST(feats_are_an_owners) {
     CHECK(feats_take(&f, &s, 2, "mine", &is_filled) != mine && !is_filled);
     CHECK_EQ(feats_take(&f, &s, 1, "mine", &is_filled), mine);
     CHECK(is_filled);
+    feats_made_by(&f, "another tower");
+    (void)feats_take(&f, &s, 1, "mine", &is_filled);
+    CHECK(!is_filled);
+    (void)feats_take(&f, &s, 1, "mine", &is_filled);
+    CHECK(is_filled);
     feats_clear(&f);
     stem_clear(&s);
     kv_clear(&kv);

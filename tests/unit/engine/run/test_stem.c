@@ -347,3 +347,41 @@ TEST(stem_random_use_keeps_the_books) {
     stem_clear(&s);
     kv_clear(&kv);
 }
+
+/* What another model filled is not found, nor what is another owner's; and an owner with much in the
+ * cache pushes out its own. */
+TEST(stem_is_an_owners_and_a_models) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    char digest[STEM_DIGEST];
+    kv_init(&kv, 3 * LEN, 1, stem_parts_max(4, 4));
+    stem_init(&s, &kv, 4, 4);
+    struct stem_key k = key(digest, 1, TASK_A);
+    k.owner = 1;
+    struct stem_part *a = stem_take(&s, &k, &cached);
+    fill(a);
+    stem_give(&s, a);
+    stem_give(&s, stem_take(&s, &k, &cached));
+    CHECK_EQ(cached, LEN);
+    k.owner = 2;
+    for (int picture = 1; picture < 6; picture++) {
+        char name[STEM_DIGEST];
+        struct stem_key other = key(name, picture, TASK_A);
+        other.owner = 2;
+        struct stem_part *b = stem_take(&s, &other, &cached);
+        CHECK(b);
+        CHECK_EQ(cached, 0);
+        fill(b);
+        stem_give(&s, b);
+    }
+    k.owner = 1;
+    stem_give(&s, stem_take(&s, &k, &cached));
+    CHECK_EQ(cached, LEN);
+    stem_filled_by(&s, "another model");
+    a = stem_take(&s, &k, &cached);
+    CHECK_EQ(cached, 0);
+    stem_give(&s, a);
+    stem_clear(&s);
+    kv_clear(&kv);
+}
