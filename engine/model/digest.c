@@ -17,12 +17,12 @@ static int add(const struct digest *d, EVP_MD_CTX *c, const void *bytes, size_t 
     return 1;
 }
 
-static int is_text(const struct st_tensor *t) {
+static int digest_is_text(const struct st_tensor *t) {
     return strncmp(t->name, "model.", 6) == 0 || strncmp(t->name, "lm_head.", 8) == 0;
 }
 
 /* What a tensor is: name, type, shape, and then its numbers. */
-static int add_tensor(const struct digest *d, EVP_MD_CTX *c, const struct st_tensor *t) {
+static int digest_tensor(const struct digest *d, EVP_MD_CTX *c, const struct st_tensor *t) {
     char head[ST_NAME_MAX + 200];
     int n = snprintf(head, sizeof head, "%s %s", t->name, t->dtype_name);
     for (int i = 0; i < t->ndim; i++)
@@ -36,7 +36,7 @@ static int add_vision(const struct digest *d, EVP_MD_CTX *c) {
     if (!d->weights || !d->weights->each(d->weights, 0))
         return EVP_DigestUpdate(c, d->ids.all, sizeof d->ids.all);
     for (size_t i = 0; (t = d->weights->each(d->weights, i)) != NULL; i++)
-        if (!is_text(t) && !add_tensor(d, c, t)) return 0;
+        if (!digest_is_text(t) && !digest_tensor(d, c, t)) return 0;
     return 1;
 }
 

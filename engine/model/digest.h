@@ -1,5 +1,5 @@
-/* digest.h - the SHA-256 that names a model, and that of its tower, taken while its weights go to the
- * device.
+/* digest.h - the SHA-256 that names a model, and that of its tower, taken while its weights go to
+ * the device.
  *
  * Hashing 15 GB takes as long as loading them, so a thread of its own does it. It runs ahead over
  * the mapped file and so reads it from the disk, too. Room-private.

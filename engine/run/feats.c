@@ -22,8 +22,8 @@ void feats_made_by(struct feats *f, const char *vision) {
     memcpy(f->vision, vision, strlen(vision) + 1);
 }
 
-static int is_of(const struct feats_entry *p, const char *vision, uint64_t owner,
-                 const char *digest) {
+static int feats_is_of(const struct feats_entry *p, const char *vision, uint64_t owner,
+                       const char *digest) {
     return p->owner == owner && strcmp(p->digest, digest) == 0 && strcmp(p->vision, vision) == 0;
 }
 
@@ -53,7 +53,7 @@ int32_t feats_take(struct feats *f, const struct stems *s, uint64_t owner, const
                    int *is_filled) {
     int32_t at = -1;
     for (int32_t i = 0; i < f->n && at < 0; i++)
-        if (is_of(&f->entries[i], f->vision, owner, digest)) at = i;
+        if (feats_is_of(&f->entries[i], f->vision, owner, digest)) at = i;
     *is_filled = at >= 0;
     if (at < 0) at = feats_victim(f, s);
     if (at < 0) return -1;

@@ -143,7 +143,8 @@ static const char *read_key(const char *at, const char *end, struct key *k) {
     size_t name = (size_t)(end - at);
     if (!expires.len) return "a key has five fields: ID DIGEST SCOPES EXPIRES NAME";
     if (!keyfile_id_is_legal(id.at, id.len)) return "ID must be 4 to 16 small letters and digits";
-    if (keyfile_read_digest(digest, k->digest)) return "DIGEST must be the 64 hex digits of a SHA-256";
+    if (keyfile_read_digest(digest, k->digest))
+        return "DIGEST must be the 64 hex digits of a SHA-256";
     if (!(k->scopes = keyfile_scopes(scopes.at, scopes.len)))
         return "SCOPES must be some of ask, metrics, train, promote, admin, with commas between";
     if (keyfile_time(expires.at, expires.len, &k->expires))

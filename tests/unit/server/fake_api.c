@@ -180,7 +180,7 @@ static int step_echo(struct api_call *c) {
 
 static int step_who(struct api_call *c) {
     const struct api_caller *by = c->in.caller;
-    buf_printf(&c->body, "key=%s peer=%s scopes=%x.", by->key, by->peer, by->scopes);
+    buf_printf(&c->body, "key=%s peer=%s scopes=%x.\n", by->key, by->peer, by->scopes);
     return reply_with(c);
 }
 

@@ -348,8 +348,8 @@ TEST(stem_random_use_keeps_the_books) {
     kv_clear(&kv);
 }
 
-/* What another model filled is not found, nor what is another owner's; and an owner with much in the
- * cache pushes out its own. */
+/* What another model filled is not found, nor what is another owner's; and an owner with much in
+ * the cache pushes out its own. */
 TEST(stem_is_an_owners_and_a_models) {
     struct kv kv;
     struct stems s;
