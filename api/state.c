@@ -75,7 +75,8 @@ int api_enter(struct api *a, const struct api_route *r, const struct api_caller 
               uint64_t body_bytes, struct api_visit *visit) {
     char name[API_PEER_BYTES + 1], most[API_LIMIT_BYTES];
     *visit = (struct api_visit){.body_bytes = body_bytes};
-    if (r->scope == API_ANYBODY || who->scopes == API_SCOPES_ALL) return 0;
+    int is_admin_socket = !who->key[0] && who->scopes == API_SCOPES_ALL;
+    if (r->scope == API_ANYBODY || is_admin_socket) return 0;
     snprintf(name, sizeof(name), who->key[0] ? "=%s" : "@%s", who->key[0] ? who->key : who->peer);
     enum quota over = quotas_enter(a->quotas, name, body_bytes, &visit->account);
     visit->is_inside = over == QUOTA_NONE;
