@@ -83,15 +83,25 @@ static void refuse_ask(struct api_call *c, int rc, const struct err *e, const ch
                     NULL);
 }
 
-/* Does it fit into what the caller may have in the queue? Counts it. */
-static int may_queue(struct api_call *c, const struct eng_job *job) {
+/* Those of the call's jobs that have ended count no more. */
+static void settle(struct api_call *c) {
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        if (!c->costs[i] || eng_job_state(call_job(c, i)) < ENG_DONE) continue;
+        (void)quotas_tokens(c->api->quotas, c->in.visit->account, -(int64_t)c->costs[i]);
+        c->costs[i] = 0;
+    }
+}
+
+/* Does the n-th job fit into what the caller may have in the queue? Counts it. */
+static int may_queue(struct api_call *c, const struct eng_job *job, int n) {
     if (!c->in.visit || !c->in.visit->account) return 1;
     uint64_t cost = eng_job_cost(job);
+    settle(c);
     if (quotas_tokens(c->api->quotas, c->in.visit->account, (int64_t)cost)) {
         call_over_quota(c, QUOTA_TOKENS);
         return 0;
     }
-    c->tokens += cost;
+    c->costs[n] = cost;
     return 1;
 }
 
@@ -118,7 +128,7 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
         refuse_ask(c, rc, &e, param);
         return NULL;
     }
-    if (!may_queue(c, job)) {
+    if (!may_queue(c, job, n)) {
         eng_job_put(job);
         return NULL;
     }
@@ -192,6 +202,7 @@ int call_outcome(struct api_call *c) {
         n_done += outcome;
     }
     if (n_done < n) return 0;
+    settle(c);
     summarize(c);
     return 1;
 }

@@ -68,7 +68,9 @@ void api_call_free(struct api_call *c) {
     if (!c) return;
     for (int i = 0; i < atomic_load(&c->n_jobs); i++)
         eng_job_put(atomic_load(&c->jobs[i])); /* from here on it wakes nobody */
-    if (c->tokens) (void)quotas_tokens(c->api->quotas, c->in.visit->account, -(int64_t)c->tokens);
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++)
+        if (c->costs[i])
+            (void)quotas_tokens(c->api->quotas, c->in.visit->account, -(int64_t)c->costs[i]);
     for (uint32_t i = 0; i < c->n_pictures; i++)
         eng_picture_put(c->pictures[i]);
     call_clear_state(c);

@@ -28,8 +28,7 @@ struct api_call {
     struct api_input in;
     char request_id[72];
     uint64_t born_ns, decode_ns;
-    uint64_t owner;  /* whose pictures and sessions are its; 0: of all who have no key */
-    uint64_t tokens; /* of its jobs, counted against the caller's quota */
+    uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */
     struct problem problem;
     enum quota over; /* of the problem quota_exceeded */
     struct api_reply reply;
@@ -40,7 +39,8 @@ struct api_call {
     uint32_t n_pictures;
     _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* each is written once */
     atomic_int n_jobs;                             /* only grows */
-    struct arena *texts;                           /* of the request; NULL: nothing was read */
+    uint64_t costs[CALL_JOBS_MAX]; /* of each, while it counts against the caller's quota */
+    struct arena *texts;           /* of the request; NULL: nothing was read */
     atomic_int cancelled;
     atomic_int expired; /* too late, but somebody listens */
     api_wake_fn *wake;
