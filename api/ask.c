@@ -84,7 +84,7 @@ static void refuse_ask(struct api_call *c, int rc, const struct err *e, const ch
 }
 
 /* Those of the call's jobs that have ended count no more. */
-static void settle(struct api_call *c) {
+static void ask_settle(struct api_call *c) {
     for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
         if (!c->costs[i] || eng_job_state(call_job(c, i)) < ENG_DONE) continue;
         (void)quotas_tokens(c->api->quotas, c->in.visit->account, -(int64_t)c->costs[i]);
@@ -96,7 +96,7 @@ static void settle(struct api_call *c) {
 static int may_queue(struct api_call *c, const struct eng_job *job, int n) {
     if (!c->in.visit || !c->in.visit->account) return 1;
     uint64_t cost = eng_job_cost(job);
-    settle(c);
+    ask_settle(c);
     if (quotas_tokens(c->api->quotas, c->in.visit->account, (int64_t)cost)) {
         call_over_quota(c, QUOTA_TOKENS);
         return 0;
@@ -202,7 +202,7 @@ int call_outcome(struct api_call *c) {
         n_done += outcome;
     }
     if (n_done < n) return 0;
-    settle(c);
+    ask_settle(c);
     summarize(c);
     return 1;
 }

@@ -256,8 +256,8 @@ TEST(segment_waits_for_its_own_jobs_when_the_queue_is_full) {
     rig_close(&r);
 }
 
-/* Likewise when the caller may have no more: what has ended counts no more. Who has too much of other
- * calls is told. */
+/* Likewise when the caller may have no more: what has ended counts no more. Who has too much in
+ * other calls is told. */
 TEST(segment_waits_for_its_own_jobs_when_its_quota_is_full) {
     static char text[100000];
     static const struct api_caller me = {.key = "k3v9", .scopes = API_SCOPES_OPEN};
