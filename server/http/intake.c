@@ -148,6 +148,14 @@ static void expect_body(struct req *r, long long length) {
     }
 }
 
+/* Count it against what its caller may have at once; `length` as in expect_body. */
+static void intake_count(struct req *r, long long length) {
+    uint64_t bytes =
+        length < 0 ? api_route_body_max(r->desk->api, r->route) : (unsigned long long)length;
+    if (api_enter(r->desk->api, r->route, &r->caller.who, bytes, &r->visit))
+        refuse_later(r, PROBLEM_QUOTA_EXCEEDED, r->visit.why);
+}
+
 /* Bytes of the body; -1: chunked, so not known. The gate has seen digits, if anything. */
 static long long body_length(struct req *r) {
     const char *length = header(r, "Content-Length");
@@ -186,9 +194,7 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
     r->input.if_none_match = intake_keep(r, 2, "If-None-Match");
     intake_caller(r);
     if (r->route && !r->problem_code) expect_body(r, n);
-    if (r->route && !r->problem_code &&
-        api_enter(r->desk->api, r->route, &r->caller.who, r->reserved_bytes, &r->visit))
-        refuse_later(r, PROBLEM_QUOTA_EXCEEDED, r->visit.why);
+    if (r->route && !r->problem_code) intake_count(r, n);
     int is_waiting = header(r, "Expect") != NULL; /* with its body, for 100 Continue */
     if (r->problem_code && (n == 0 || is_waiting))
         return answer_problem(r, r->problem_code, r->problem_detail, n != 0);
