@@ -33,7 +33,7 @@ dirs-kernels := kernels kernels/ref kernels/cpu
 dirs-engine  := engine $(patsubst %/,%,$(wildcard engine/*/))
 dirs-data    := data $(patsubst %/,%,$(wildcard data/*/))
 dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
-dirs-server  := server server/http server/relay
+dirs-server  := server server/http server/keys server/relay
 dirs-cli     := cli cli/eval cli/train
 
 # What a room may link with: itself and what lies below it.

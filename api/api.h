@@ -31,6 +31,15 @@
 struct api;
 struct api_call;
 
+/* What one caller may have at once: a key, or an address where there are none. 0: no limit but that
+ * of all together. */
+struct api_limits {
+    unsigned requests;
+    uint64_t tokens;     /* of the questions of these: what the engine's queue counts */
+    uint64_t body_bytes; /* of these */
+    int images, sessions;
+};
+
 struct api_options {
     size_t json_max;        /* bytes of a JSON body; 0: 16 MiB */
     size_t picture_max;     /* bytes of an encoded picture; 0: 12 MiB */
@@ -40,6 +49,9 @@ struct api_options {
     unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
     int sessions;           /* games played at once through /v1/act/sessions; 0: 64 */
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
+    const char *replica;    /* what ids begin with; NULL: nothing */
+    struct api_limits limits;
+    int is_queue_shared; /* limits.tokens 0 is half of the engine's queue */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
@@ -62,7 +74,9 @@ enum problem_code {
     PROBLEM_MISSING_PICTURE,
     PROBLEM_TOO_MANY_PICTURES,
     PROBLEM_UNSUPPORTED_URL,
+    PROBLEM_UNAUTHORIZED,
     PROBLEM_FORBIDDEN,
+    PROBLEM_SCOPE_MISSING,
     PROBLEM_NOT_FOUND,
     PROBLEM_IMAGE_NOT_FOUND,
     PROBLEM_SESSION_NOT_FOUND,
@@ -71,6 +85,7 @@ enum problem_code {
     PROBLEM_NOT_ACCEPTABLE,
     PROBLEM_SESSION_BUSY,
     PROBLEM_STEP_IS_OLD,
+    PROBLEM_RELOAD_FAILED,
     PROBLEM_BODY_TOO_LARGE,
     PROBLEM_PICTURE_TOO_LARGE,
     PROBLEM_UNSUPPORTED_MEDIA_TYPE,
@@ -80,16 +95,50 @@ enum problem_code {
     PROBLEM_UNSUPPORTED_TASK,
     PROBLEM_URI_TOO_LONG,
     PROBLEM_HEADERS_TOO_LARGE,
+    PROBLEM_QUOTA_EXCEEDED,
     PROBLEM_QUEUE_FULL,
+    PROBLEM_STORE_FULL,
     PROBLEM_TOO_MANY_SESSIONS,
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
+    PROBLEM_AUDIT_UNAVAILABLE,
     PROBLEM_NO_MEMORY,
     PROBLEM_DEVICE_LOST,
     PROBLEM_DEADLINE,
     PROBLEM_CANCELLED,
     PROBLEM_INTERNAL_ERROR,
     PROBLEM_CODES
+};
+
+/* ---- who asks, and what for ---- */
+
+/* What a route is for, and what a key allows. A row of the table that names none is closed to
+ * everybody. */
+enum api_scope {
+    API_NOBODY,
+    API_ANYBODY, /* health, the page, the contract: no key is asked for */
+    API_ASK,
+    API_METRICS,
+    API_TRAIN,
+    API_PROMOTE,
+    API_ADMIN,
+    API_SCOPES
+};
+/* "ask", "metrics", ...; NULL for the two that no key has to name. */
+extern const char *const api_scope_words[API_SCOPES];
+/* A set of scopes is an unsigned with these bits. */
+#define API_SCOPE(scope) (1u << (scope))
+#define API_SCOPES_ALL   (API_SCOPE(API_SCOPES) - API_SCOPE(API_ASK))
+/* What those may who need no key: on loopback, where there are none. */
+#define API_SCOPES_OPEN (API_SCOPE(API_ASK) | API_SCOPE(API_METRICS))
+
+enum { API_KEY_BYTES = 17, API_PEER_BYTES = 48, API_LIMIT_BYTES = 64 };
+
+/* Who sends a request, as the server found out. */
+struct api_caller {
+    char key[API_KEY_BYTES];   /* the id of the key; "": there is none */
+    char peer[API_PEER_BYTES]; /* where from: "192.0.2.7", "2001:db8:0:7::/64", "admin-socket" */
+    unsigned scopes;
 };
 
 /* ---- routes: the one table of what exists (routes.c) ---- */
@@ -102,6 +151,7 @@ struct endpoint; /* the room's own: endpoint.h */
 struct api_route {
     const char *method, *path; /* path template: "/v1/images/{id}" */
     const char *allow;         /* every method of this path: "GET, HEAD" */
+    enum api_scope scope;
     enum api_pace pace;
     const struct endpoint *endpoint;
 };
@@ -111,8 +161,26 @@ struct api_route {
 const struct api_route *api_route(const char *method, const char *path, const char **arg,
                                   int *status, const char **allow);
 const struct api_route *api_route_table(size_t *n);
+/* May somebody with these scopes use it? */
+int api_route_is_open(const struct api_route *r, unsigned scopes);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
+
+/* A request on its way, counted against what its caller may have at once. */
+struct api_visit {
+    struct account *account; /* NULL: it is not counted */
+    uint64_t body_bytes;
+    int is_inside;                                       /* it has not left */
+    char why[API_LIMIT_BYTES + 40];                      /* of a refusal: its text, */
+    char policy[API_LIMIT_BYTES], left[API_LIMIT_BYTES]; /* RateLimit-Policy and RateLimit */
+};
+/* Count a request for this route with so many bytes of body. E_BUSY: it is one too many,
+ * PROBLEM_QUOTA_EXCEEDED. It leaves when it is answered, and ends when its call has been freed. Any
+ * thread; the two take a visit that never entered, too. */
+int api_enter(struct api *a, const struct api_route *r, const struct api_caller *who,
+              uint64_t body_bytes, struct api_visit *visit);
+void api_leave(struct api *a, struct api_visit *visit);
+void api_visit_end(struct api *a, struct api_visit *visit);
 
 /* ---- one call ---- */
 struct api_field {            /* a part of a multipart/form-data body, or a pair of the query */
@@ -128,8 +196,10 @@ struct api_input {
     const char *content_type; /* header values; NULL: absent */
     const char *accept;
     const char *if_none_match;
-    const char *request_id; /* never NULL */
-    const uint8_t *body;    /* raw or JSON body; borrowed until api_call_free */
+    const char *request_id;          /* never NULL */
+    const struct api_caller *caller; /* NULL: the command line, which is alone */
+    const struct api_visit *visit;   /* NULL: it is not counted */
+    const uint8_t *body;             /* raw or JSON body; borrowed until api_call_free */
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
     size_t n_form;
@@ -194,6 +264,10 @@ struct api_server_stats {
 };
 typedef void api_server_stats_fn(void *ud, struct api_server_stats *out);
 void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud);
+/* What POST /v1/admin/reload does, on a worker's thread: read the keys again, *n_keys of them; -1:
+ * there are no keys. An error's text is for the client. `fn` NULL: there is nothing to reload. */
+typedef int api_reload_fn(void *ud, int *n_keys, struct err *e);
+void api_set_reload(struct api *a, api_reload_fn *fn, void *ud);
 /* Draining: readyz says 503 from now on. Any thread. */
 void api_set_draining(struct api *a);
 /* Count a finished request for /metrics; `route` NULL: none matched. Any thread. */

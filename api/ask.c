@@ -107,7 +107,7 @@ int call_pictures(struct api_call *c, const struct input *in) {
             if (ask_decode(c, in, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
             continue;
         }
-        struct eng_picture *picture = images_find(c->api->images, p->id);
+        struct eng_picture *picture = images_find(c->api->images, c->owner, p->id);
         if (!picture) return problem_set(&c->problem, PROBLEM_IMAGE_NOT_FOUND, p->name, NULL);
         c->pictures[c->n_pictures++] = picture;
     }
@@ -135,6 +135,28 @@ static void refuse_ask(struct api_call *c, int rc, const struct err *e, const ch
                     NULL);
 }
 
+/* Those of the call's jobs that have ended count no more. */
+static void ask_settle(struct api_call *c) {
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        if (!c->costs[i] || eng_job_state(call_job(c, i)) < ENG_DONE) continue;
+        (void)quotas_tokens(c->api->quotas, c->in.visit->account, -(int64_t)c->costs[i]);
+        c->costs[i] = 0;
+    }
+}
+
+/* Does the n-th job fit into what the caller may have in the queue? Counts it. */
+static int may_queue(struct api_call *c, const struct eng_job *job, int n) {
+    if (!c->in.visit || !c->in.visit->account) return 1;
+    uint64_t cost = eng_job_cost(job);
+    ask_settle(c);
+    if (quotas_tokens(c->api->quotas, c->in.visit->account, (int64_t)cost)) {
+        call_over_quota(c, QUOTA_TOKENS);
+        return 0;
+    }
+    c->costs[n] = cost;
+    return 1;
+}
+
 struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const char *param) {
     int n = atomic_load(&c->n_jobs);
     /* What has begun may go on. */
@@ -148,6 +170,7 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
         ask.pictures = c->pictures;
         ask.n_pictures = c->n_pictures;
     }
+    ask.owner = c->owner;
     ask.wake = ask_on_wake;
     ask.ud = c;
     struct eng_job *job = NULL;
@@ -155,6 +178,10 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
     int rc = eng_submit(c->api->eng, &ask, &job, &e);
     if (rc) {
         refuse_ask(c, rc, &e, param);
+        return NULL;
+    }
+    if (!may_queue(c, job, n)) {
+        eng_job_put(job);
         return NULL;
     }
     atomic_store(&c->jobs[n], job);
@@ -227,6 +254,7 @@ int call_outcome(struct api_call *c) {
         n_done += outcome;
     }
     if (n_done < n) return 0;
+    ask_settle(c);
     summarize(c);
     return 1;
 }

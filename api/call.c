@@ -35,6 +35,7 @@ int api_call_new(struct api *a, const struct api_route *r, const struct api_inpu
     c->wake = wake;
     c->ud = ud;
     c->born_ns = clock_ns();
+    c->owner = in->caller ? ids_owner(a->ids, in->caller->key) : 0;
     snprintf(c->request_id, sizeof(c->request_id), "%s", in->request_id);
     buf_init(&c->body, REPLY_BYTES_MAX);
     *out = c;
@@ -67,6 +68,9 @@ void api_call_free(struct api_call *c) {
     if (!c) return;
     for (int i = 0; i < atomic_load(&c->n_jobs); i++)
         eng_job_put(atomic_load(&c->jobs[i])); /* from here on it wakes nobody */
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++)
+        if (c->costs[i])
+            (void)quotas_tokens(c->api->quotas, c->in.visit->account, -(int64_t)c->costs[i]);
     for (uint32_t i = 0; i < c->n_pictures; i++)
         eng_picture_put(c->pictures[i]);
     call_clear_state(c);
@@ -112,6 +116,12 @@ int call_fail(struct api_call *c) {
     buf_clear(&c->body);
     if (row->status == 429 || row->status == 503)
         call_header_printf(c, "Retry-After", "%u", eng_retry_after(c->api->eng));
+    if (c->problem.code == PROBLEM_QUOTA_EXCEEDED) {
+        char policy[API_LIMIT_BYTES], left[API_LIMIT_BYTES];
+        quotas_fields(c->api->quotas, c->over, policy, left);
+        call_header_printf(c, "RateLimit-Policy", "%s", policy);
+        call_header_printf(c, "RateLimit", "%s", left);
+    }
     if (problem_write(&c->problem, c->request_id, &c->body)) {
         c->reply.status = 503;
         c->reply.body = last_resort;
@@ -123,6 +133,13 @@ int call_fail(struct api_call *c) {
     c->reply.body_len = c->body.len;
     snprintf(c->summary, sizeof(c->summary), "problem=%s", row->code);
     return API_REPLY;
+}
+
+int call_over_quota(struct api_call *c, enum quota what) {
+    char most[API_LIMIT_BYTES];
+    c->over = what;
+    quotas_text(c->api->quotas, what, most);
+    return problem_set(&c->problem, PROBLEM_QUOTA_EXCEEDED, NULL, "one caller may have %s", most);
 }
 
 int call_fail_as(struct api_call *c, enum problem_code code) {

@@ -28,7 +28,9 @@ struct api_call {
     struct api_input in;
     char request_id[72];
     uint64_t born_ns, decode_ns;
+    uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */
     struct problem problem;
+    enum quota over; /* of the problem quota_exceeded */
     struct api_reply reply;
     char header_text[3][80]; /* storage for header values that are made per call */
     int n_header_text;
@@ -37,7 +39,8 @@ struct api_call {
     uint32_t n_pictures;
     _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* each is written once */
     atomic_int n_jobs;                             /* only grows */
-    struct arena *texts;                           /* of the request; NULL: nothing was read */
+    uint64_t costs[CALL_JOBS_MAX]; /* of each, while it counts against the caller's quota */
+    struct arena *texts;           /* of the request; NULL: nothing was read */
     atomic_int cancelled;
     atomic_int expired; /* too late, but somebody listens */
     api_wake_fn *wake;
@@ -60,6 +63,8 @@ struct api_call {
 /* ---- making the reply; each returns API_REPLY ---- */
 int call_fail(struct api_call *c); /* c->problem is filled */
 int call_fail_as(struct api_call *c, enum problem_code code);
+/* The caller has too much of something; fills the problem. Returns -1. */
+int call_over_quota(struct api_call *c, enum quota what);
 /* c->body becomes the reply's; fails with no_memory when it went bad. */
 int call_answer(struct api_call *c, int status, const char *content_type);
 /* `value` is static; the other copies a short text. */

@@ -55,6 +55,6 @@ extern const struct endpoint act_endpoint, session_new_endpoint, session_act_end
     session_delete_endpoint;
 extern const struct endpoint images_put_endpoint, images_delete_endpoint;
 extern const struct endpoint meta_models_endpoint, meta_model_endpoint, meta_livez_endpoint,
-    meta_readyz_endpoint, meta_static_endpoint, metrics_endpoint;
+    meta_readyz_endpoint, meta_static_endpoint, metrics_endpoint, admin_reload_endpoint;
 
 #endif

@@ -2,7 +2,8 @@
  *
  * openapi.yaml lists the same calls; tests/http/test_openapi.py holds one against the other. A path
  * is matched exactly, as a whole; `{..}` stands for one segment without a slash. What a call needs
- * is read from the row that matched, never worked out again from the path.
+ * is read from the row that matched, never worked out again from the path. That holds for who may
+ * call it, too.
  */
 #include <string.h>
 
@@ -11,28 +12,41 @@
 #define GETS "GET, HEAD"
 
 static const struct api_route table[] = {
-    {"POST", "/v1/reconstruct", "POST", API_WORK, &reconstruct_endpoint},
-    {"POST", "/v1/pixels", "POST", API_WORK, &pixels_endpoint},
-    {"POST", "/v1/segment", "POST", API_WORK, &segment_endpoint},
-    {"POST", "/v1/refer", "POST", API_WORK, &refer_endpoint},
-    {"POST", "/v1/describe", "POST", API_WORK, &describe_endpoint},
-    {"POST", "/v1/vqa", "POST", API_WORK, &vqa_endpoint},
-    {"POST", "/v1/act", "POST", API_QUICK, &act_endpoint},
-    {"POST", "/v1/act/sessions", "POST", API_WORK, &session_new_endpoint},
-    {"POST", "/v1/act/sessions/{id}", "DELETE, POST", API_QUICK, &session_act_endpoint},
-    {"DELETE", "/v1/act/sessions/{id}", "DELETE, POST", API_WORK, &session_delete_endpoint},
-    {"POST", "/v1/chat/completions", "POST", API_WORK, &chat_endpoint},
-    {"PUT", "/v1/images", "PUT", API_WORK, &images_put_endpoint},
-    {"DELETE", "/v1/images/{id}", "DELETE", API_WORK, &images_delete_endpoint},
-    {"GET", "/v1/models", GETS, API_WORK, &meta_models_endpoint},
-    {"GET", "/v1/models/{id}", GETS, API_WORK, &meta_model_endpoint},
-    {"GET", "/livez", GETS, API_WATCH, &meta_livez_endpoint},
-    {"GET", "/readyz", GETS, API_WATCH, &meta_readyz_endpoint},
-    {"GET", "/metrics", GETS, API_WATCH, &metrics_endpoint},
-    {"GET", "/openapi.yaml", GETS, API_WATCH, &meta_static_endpoint},
-    {"GET", "/", GETS, API_WATCH, &meta_static_endpoint},
-    {"GET", "/ui/{file}", GETS, API_WATCH, &meta_static_endpoint},
+    {"POST", "/v1/reconstruct", "POST", API_ASK, API_WORK, &reconstruct_endpoint},
+    {"POST", "/v1/pixels", "POST", API_ASK, API_WORK, &pixels_endpoint},
+    {"POST", "/v1/segment", "POST", API_ASK, API_WORK, &segment_endpoint},
+    {"POST", "/v1/refer", "POST", API_ASK, API_WORK, &refer_endpoint},
+    {"POST", "/v1/describe", "POST", API_ASK, API_WORK, &describe_endpoint},
+    {"POST", "/v1/vqa", "POST", API_ASK, API_WORK, &vqa_endpoint},
+    {"POST", "/v1/act", "POST", API_ASK, API_QUICK, &act_endpoint},
+    {"POST", "/v1/act/sessions", "POST", API_ASK, API_WORK, &session_new_endpoint},
+    {"POST", "/v1/act/sessions/{id}", "DELETE, POST", API_ASK, API_QUICK, &session_act_endpoint},
+    {"DELETE", "/v1/act/sessions/{id}", "DELETE, POST", API_ASK, API_WORK,
+     &session_delete_endpoint},
+    {"POST", "/v1/chat/completions", "POST", API_ASK, API_WORK, &chat_endpoint},
+    {"PUT", "/v1/images", "PUT", API_ASK, API_WORK, &images_put_endpoint},
+    {"DELETE", "/v1/images/{id}", "DELETE", API_ASK, API_WORK, &images_delete_endpoint},
+    {"GET", "/v1/models", GETS, API_ASK, API_WORK, &meta_models_endpoint},
+    {"GET", "/v1/models/{id}", GETS, API_ASK, API_WORK, &meta_model_endpoint},
+    {"POST", "/v1/admin/reload", "POST", API_ADMIN, API_WORK, &admin_reload_endpoint},
+    {"GET", "/livez", GETS, API_ANYBODY, API_WATCH, &meta_livez_endpoint},
+    {"GET", "/readyz", GETS, API_ANYBODY, API_WATCH, &meta_readyz_endpoint},
+    {"GET", "/metrics", GETS, API_METRICS, API_WATCH, &metrics_endpoint},
+    {"GET", "/openapi.yaml", GETS, API_ANYBODY, API_WATCH, &meta_static_endpoint},
+    {"GET", "/", GETS, API_ANYBODY, API_WATCH, &meta_static_endpoint},
+    {"GET", "/ui/{file}", GETS, API_ANYBODY, API_WATCH, &meta_static_endpoint},
 };
+
+const char *const api_scope_words[API_SCOPES] = {[API_ASK] = "ask",
+                                                 [API_METRICS] = "metrics",
+                                                 [API_TRAIN] = "train",
+                                                 [API_PROMOTE] = "promote",
+                                                 [API_ADMIN] = "admin"};
+
+int api_route_is_open(const struct api_route *r, unsigned scopes) {
+    if (r->scope == API_ANYBODY) return 1;
+    return r->scope != API_NOBODY && (scopes & API_SCOPE(r->scope)) != 0;
+}
 
 const struct api_route *api_route_table(size_t *n) {
     *n = ARRAY_LEN(table);

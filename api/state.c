@@ -1,5 +1,6 @@
 /* state.c - makes and frees what state.h describes. Thread: see api.h. */
 #include <jansson.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "api/state.h"
@@ -13,7 +14,11 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
         return err_set(e, E_INVALID, "sessions must be from 1 to %d", API_SESSIONS_MAX);
     if (opt->pixels_max > ENG_PICTURE_PIXELS_MAX)
         return err_set(e, E_INVALID, "at most %d pixels can be allowed", ENG_PICTURE_PIXELS_MAX);
+    struct ids *ids;
+    int rc = ids_new(opt->replica, &ids, e);
+    if (rc) return rc;
     struct api *a = mem_must(sizeof(*a));
+    a->ids = ids;
     a->opt = *opt;
     if (!a->opt.json_max) a->opt.json_max = 16 << 20;
     if (!a->opt.picture_max) a->opt.picture_max = 12 << 20;
@@ -24,12 +29,18 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     if (!a->opt.sessions) a->opt.sessions = 64;
     if (!a->opt.session_ttl_s) a->opt.session_ttl_s = 600;
     a->eng = eng;
+    if (opt->is_queue_shared && !opt->limits.tokens) {
+        struct eng_stats s;
+        eng_stats(eng, &s);
+        a->opt.limits.tokens = s.queue_tokens_max / 2;
+    }
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     a->born_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-    a->images = images_new(a->opt.stored_images, a->opt.image_ttl_s);
-    a->sessions = sessions_new(a->opt.sessions, a->opt.session_ttl_s);
+    a->images = images_new(a->opt.stored_images, a->opt.limits.images, a->opt.image_ttl_s);
+    a->sessions = sessions_new(a->opt.sessions, a->opt.limits.sessions, a->opt.session_ttl_s);
     a->counters = counters_new();
+    a->quotas = quotas_new(&a->opt.limits);
     pthread_mutex_init(&a->mu, NULL);
     json_object_seed(0);
     *out = a;
@@ -41,6 +52,8 @@ void api_free(struct api *a) {
     images_free(a->images);
     sessions_free(a->sessions);
     counters_free(a->counters);
+    quotas_free(a->quotas);
+    ids_free(a->ids);
     pthread_mutex_destroy(&a->mu);
     mem_free(a);
 }
@@ -50,6 +63,40 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     a->server_stats = fn;
     a->server_ud = ud;
     pthread_mutex_unlock(&a->mu);
+}
+
+void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
+    pthread_mutex_lock(&a->mu);
+    a->reload = fn;
+    a->reload_ud = ud;
+    pthread_mutex_unlock(&a->mu);
+}
+
+int api_enter(struct api *a, const struct api_route *r, const struct api_caller *who,
+              uint64_t body_bytes, struct api_visit *visit) {
+    char name[API_PEER_BYTES + 1], most[API_LIMIT_BYTES];
+    *visit = (struct api_visit){.body_bytes = body_bytes};
+    int is_admin_socket = !who->key[0] && who->scopes == API_SCOPES_ALL;
+    if (r->scope == API_ANYBODY || is_admin_socket) return 0;
+    snprintf(name, sizeof(name), who->key[0] ? "=%s" : "@%s", who->key[0] ? who->key : who->peer);
+    enum quota over = quotas_enter(a->quotas, name, body_bytes, &visit->account);
+    visit->is_inside = over == QUOTA_NONE;
+    if (over == QUOTA_NONE) return 0;
+    quotas_text(a->quotas, over, most);
+    quotas_fields(a->quotas, over, visit->policy, visit->left);
+    snprintf(visit->why, sizeof(visit->why), "one caller may have %s", most);
+    return E_BUSY;
+}
+
+void api_leave(struct api *a, struct api_visit *visit) {
+    if (visit->is_inside) quotas_leave(a->quotas, visit->account, visit->body_bytes);
+    visit->is_inside = 0;
+}
+
+void api_visit_end(struct api *a, struct api_visit *visit) {
+    api_leave(a, visit);
+    if (visit->account) quotas_end(a->quotas, visit->account);
+    visit->account = NULL;
 }
 
 void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }

@@ -8,7 +8,9 @@
 
 #include "api/api.h"
 #include "api/store/counters.h"
+#include "api/store/ids.h"
 #include "api/store/images.h"
+#include "api/store/quotas.h"
 #include "api/store/sessions.h"
 
 struct api {
@@ -17,11 +19,15 @@ struct api {
     struct images *images;
     struct sessions *sessions;
     struct counters *counters;
+    struct ids *ids;
+    struct quotas *quotas;
     double born_s; /* since the epoch */
     atomic_int draining;
-    pthread_mutex_t mu; /* guards the two below */
+    pthread_mutex_t mu; /* guards what follows */
     api_server_stats_fn *server_stats;
     void *server_ud;
+    api_reload_fn *reload;
+    void *reload_ud;
 };
 
 #endif

@@ -53,6 +53,15 @@ static const struct cmd commands[] = {
      cmd_bench_arguments,
      "lammd bench pix4096 --quick\n"
      "lammd bench pix4096 --shape pae-lamm-7b --weights random:1"},
+    {"keys", CMD_KEYS, cmd_keys, "new NAME | list | revoke ID --keys FILE [OPTIONS]",
+     "make, list and revoke the keys that a server asks for",
+     "Changes a file of keys. A server takes it as `lammd serve --keys FILE`, and reads it again\n"
+     "at SIGHUP. The file holds no secret: a key is shown once, when it is made. docs/keys.md\n"
+     "describes it all.",
+     cmd_keys_arguments,
+     "lammd keys new 'the notebook' --keys /etc/lammd/keys --days 90\n"
+     "lammd keys new prometheus --keys /etc/lammd/keys --scopes metrics\n"
+     "lammd keys revoke k3v9x2a4b5c6 --keys /etc/lammd/keys"},
 };
 
 const struct cmd *cmd_find(const char *name) {

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "kernels/base/buf.h"
-#include "server/serve.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 static const char *const comms[] = {"one", "mpi", NULL};
@@ -122,8 +121,43 @@ static const struct config_row rows[] = {
     LIST("allow-origin", CMD_SERVE, origins, "URL",
          "Accept requests from pages of URL, such as https://see.example. Pages that this server "
          "sent are always accepted, unless a proxy changes the Host header. May be repeated."),
+    LIST("trusted-proxy", CMD_SERVE, proxies, "NET",
+         "Address or net of a proxy in front, such as 10.0.0.0/8. X-Forwarded-For of its requests "
+         "says whom they are for; others than these and this machine can't connect. May be "
+         "repeated."),
+    TEXT("admin-socket", CMD_SERVE, admin_socket, "PATH",
+         "Also listen on a unix socket that only this user may connect to, for all scopes."),
     FLAG("verbose", CMD_SERVE, is_verbose,
          "Log every request, also those outside /v1, and what the HTTP library says."),
+
+    SECTION("Who may ask"),
+    TEXT("keys", CMD_SERVE | CMD_KEYS, key_file, "FILE",
+         "File of keys. With it, each call needs a key whose scopes fit. SIGHUP reads it again."),
+    FLAG("insecure", CMD_SERVE, is_insecure,
+         "Listen to others than this machine without keys: whoever can connect may ask."),
+    TEXT("audit", CMD_SERVE, audit, "FILE",
+         "Record acts of administrators and refused keys, a line of JSON each. SIGHUP opens it "
+         "again. While it can't be written, such acts are refused."),
+    NUMBER(
+        "key-requests", CMD_SERVE, key_requests, 0, HTTP_CONNECTIONS_MAX, 0, "N",
+        "Requests that one key may have at once; without keys, one address. More are answered with "
+        "status 429. 0, the default: 64 with keys, no limit without."),
+    NUMBER(
+        "key-tokens", CMD_SERVE, key_tokens, 0, INT64_C(1) << 50, 0, "N",
+        "And work of these in the queue, in prompt tokens. 0, the default: half of the queue with "
+        "keys, no limit without."),
+    NUMBER("key-body-mib", CMD_SERVE, key_body_mib, 0, 65536, 0, "MIB",
+           "And memory for their bodies. 0, the default: 64 with keys, no limit without."),
+    NUMBER("key-images", CMD_SERVE, key_images, 0, API_IMAGES_MAX, 0, "N",
+           "Pictures that one key may have stored; its oldest makes room. 0, the default: 32 with "
+           "keys, no limit without."),
+    NUMBER("key-sessions", CMD_SERVE, key_sessions, 0, API_SESSIONS_MAX, 0, "N",
+           "Games that one key may play at once. 0, the default: 16 with keys, no limit without."),
+    TEXT("scopes", CMD_KEYS, scopes, "LIST",
+         "new: what the key is for: some of ask, metrics, train, promote, admin, with commas "
+         "between. Default: ask."),
+    NUMBER("days", CMD_KEYS, days, 0, 36500, 0, "N",
+           "new: the key expires after N days. 0, the default: never."),
 
     SECTION("Model and device"),
     TEXT(
@@ -198,6 +232,9 @@ static const struct config_row rows[] = {
            "Pictures kept by PUT /v1/images."),
     NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, BIG, 3600, "S",
            "Seconds that a picture is kept after its last use."),
+    TEXT("replica", CMD_SERVE, replica, "NAME",
+         "What the ids of pictures and games begin with, so that a proxy finds the server that has "
+         "them: at most 16 small letters and digits. Default: nothing."),
     NUMBER("sessions", CMD_SERVE, sessions, 1, API_SESSIONS_MAX, 64, "N",
            "Games played at once through /v1/act/sessions."),
     NUMBER("session-ttl", CMD_SERVE, session_ttl_s, 1, BIG, 600, "S",
@@ -346,8 +383,13 @@ static int check_bodies(const struct config *cfg, struct err *e) {
 }
 
 /* What must fit together. */
-static int check(const struct config *cfg, struct err *e) {
+static int check(struct config *cfg, struct err *e) {
     uint64_t seed;
+    for (int i = 0; i < cfg->proxies.n; i++)
+        if (peer_net_read(cfg->proxies.at[i], &cfg->nets[i], e)) {
+            (void)err_in(e, "--trusted-proxy");
+            return E_INVALID;
+        }
     if (cfg->weights && read_seed(cfg->weights, &seed))
         return err_set(e, E_INVALID,
                        "--weights takes random:SEED, where SEED is a whole number up to 2^64 - 1, "

@@ -16,6 +16,7 @@
 
 #include "engine/engine.h"
 #include "kernels/base/err.h"
+#include "server/serve.h"
 
 enum { CONFIG_LIST_MAX = 8 };
 
@@ -25,7 +26,8 @@ enum config_cmd {
     CMD_EVAL = 4,
     CMD_BENCH = 8,
     CMD_ASK = 16,
-    CMD_TRAIN = 32
+    CMD_TRAIN = 32,
+    CMD_KEYS = 64
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
@@ -47,8 +49,12 @@ struct config {
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
     /* serve: where and for whom */
-    struct config_list listen, listen_tls, hosts, origins;
+    struct config_list listen, listen_tls, hosts, origins, proxies;
     const char *tls_cert, *tls_key, *tls_client_ca;
+    struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
+    const char *admin_socket, *key_file, *audit, *replica;
+    int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions;
+    int64_t is_insecure;
     int64_t connections, workers;
     /* serve: bytes */
     int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, stored_images,
@@ -61,6 +67,9 @@ struct config {
     const char *out, *width, *height, *region, *images, *json;
     int64_t estimate; /* enum eng_estimate */
     int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
+    /* keys */
+    const char *scopes;
+    int64_t days;
     /* train */
     const char *samples;
     int64_t steps, is_plan, is_keys, comm; /* comm: enum config_comm */

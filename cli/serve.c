@@ -1,5 +1,7 @@
 /* serve.c - `lammd serve`: the options of the command line become those of the server. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/cmd.h"
 #include "kernels/base/clock.h"
@@ -12,10 +14,11 @@ static struct http_options http_options(const struct config *cfg) {
                                             .body_ns = (uint64_t)cfg->body_s * CLOCK_S,
                                             .request_ns = (uint64_t)cfg->request_s * CLOCK_S,
                                             .idle_ns = (uint64_t)cfg->idle_s * CLOCK_S},
-                                 .rules = {.hosts = cfg->hosts.at,
-                                           .n_hosts = (size_t)cfg->hosts.n,
-                                           .origins = cfg->origins.at,
-                                           .n_origins = (size_t)cfg->origins.n},
+                                 .origins = {.hosts = cfg->hosts.at,
+                                             .n_hosts = (size_t)cfg->hosts.n,
+                                             .origins = cfg->origins.at,
+                                             .n_origins = (size_t)cfg->origins.n},
+                                 .callers = {.proxies = cfg->nets, .n_proxies = cfg->proxies.n},
                                  .is_verbose = (int)cfg->is_verbose};
 }
 
@@ -27,20 +30,48 @@ static struct api_options api_options(const struct config *cfg) {
                                 .stored_images = (int)cfg->stored_images,
                                 .image_ttl_s = (unsigned)cfg->image_ttl_s,
                                 .sessions = (int)cfg->sessions,
-                                .session_ttl_s = (unsigned)cfg->session_ttl_s};
+                                .session_ttl_s = (unsigned)cfg->session_ttl_s,
+                                .replica = cfg->replica};
 }
 
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
-    return (struct serve_options){
-        .listen = cfg->listen.at,
-        .n_listen = cfg->listen.n,
-        .listen_tls = cfg->listen_tls.at,
-        .n_listen_tls = cfg->listen_tls.n,
-        .tls = {.cert = cfg->tls_cert, .key = cfg->tls_key, .client_ca = cfg->tls_client_ca},
-        .engine = config_engine(cfg, model),
-        .api = api_options(cfg),
-        .http = http_options(cfg),
-        .drain_s = (unsigned)cfg->drain_s};
+    return (struct serve_options){.listen = cfg->listen.at,
+                                  .n_listen = cfg->listen.n,
+                                  .listen_tls = cfg->listen_tls.at,
+                                  .n_listen_tls = cfg->listen_tls.n,
+                                  .tls = {.cert = cfg->tls_cert,
+                                          .key = cfg->tls_key,
+                                          .client_ca = cfg->tls_client_ca},
+                                  .engine = config_engine(cfg, model),
+                                  .api = api_options(cfg),
+                                  .http = http_options(cfg),
+                                  .admin_socket = cfg->admin_socket,
+                                  .keys = cfg->key_file,
+                                  .audit = cfg->audit,
+                                  .is_insecure = (int)cfg->is_insecure,
+                                  .drain_s = (unsigned)cfg->drain_s};
+}
+
+/* The file of keys that systemd hands over (LoadCredential=api-keys:FILE); NULL: none. */
+static const char *credential(char *path, size_t size) {
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    int n = folder ? snprintf(path, size, "%s/api-keys", folder) : 0;
+    return n > 0 && (size_t)n < size && access(path, F_OK) == 0 ? path : NULL;
+}
+
+static int64_t chosen(int64_t wanted, int has_keys, int64_t usual) {
+    return wanted || !has_keys ? wanted : usual;
+}
+
+/* What one caller may have at once. A server that nobody else uses has no limits by itself. */
+static void limit(const struct config *cfg, int has_keys, struct api_options *o) {
+    o->limits =
+        (struct api_limits){.requests = (unsigned)chosen(cfg->key_requests, has_keys, 64),
+                            .tokens = (uint64_t)cfg->key_tokens,
+                            .body_bytes = (uint64_t)chosen(cfg->key_body_mib, has_keys, 64) << 20,
+                            .images = (int)chosen(cfg->key_images, has_keys, 32),
+                            .sessions = (int)chosen(cfg->key_sessions, has_keys, 16)};
+    o->is_queue_shared = has_keys;
 }
 
 int cmd_serve(const struct config *cfg) {
@@ -48,8 +79,10 @@ int cmd_serve(const struct config *cfg) {
         fprintf(stderr, "lammd: unexpected argument %s; see lammd serve --help\n", cfg->rest.at[0]);
         return 2;
     }
-    char path[4096];
+    char path[4096], keys[4096];
     struct serve_options o = cmd_serve_options(cfg, config_model(cfg, path));
+    if (!o.keys) o.keys = credential(keys, sizeof(keys));
+    limit(cfg, o.keys != NULL, &o.api);
     struct err e = {0};
     int status = serve(&o, &e);
     return status < 0 ? cmd_fail(&e) : status;

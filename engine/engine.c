@@ -174,7 +174,7 @@ void eng_close(struct eng *e) {
 
 /* ---- spreading ---- */
 
-/* The first 16 hex digits of a digest, never 0. */
+/* The first 16 hex digits of a digest; 0 would be no picture. */
 static uint64_t engine_key_of(const struct eng_picture *picture) {
     const char *hex = eng_picture_digest(picture);
     uint64_t key = 0;
@@ -187,7 +187,7 @@ static uint64_t engine_key_of(const struct eng_picture *picture) {
 static int keys_of(const struct eng_ask *ask, uint64_t keys[ENG_PICTURES_MAX]) {
     int n = 0;
     for (uint32_t i = 0; ask->pictures && i < ask->n_pictures && i < ENG_PICTURES_MAX; i++)
-        if (ask->pictures[i]) keys[n++] = engine_key_of(ask->pictures[i]);
+        if (ask->pictures[i]) keys[n++] = engine_key_of(ask->pictures[i]) ^ ask->owner;
     return n;
 }
 

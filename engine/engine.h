@@ -131,8 +131,8 @@ int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err
 int eng_check_pictures(const struct eng *e, uint32_t n, struct err *err);
 struct eng_picture *eng_picture_get(struct eng_picture *i); /* one more reference */
 void eng_picture_put(struct eng_picture *i);                /* NULL is legal */
-/* SHA-256, hex, over width, height, pixels, orientation, model and preprocessing: the key of
- * caches. */
+/* SHA-256, hex, over width, height, pixels, orientation and the way of preprocessing. With the job's
+ * owner it is the key of a unit's caches. */
 const char *eng_picture_digest(const struct eng_picture *i);
 /* The picture at grid x grid, (grid, grid, 3) u8, resized from the original: the truth that pixel
  * answers are measured against. Borrowed from the picture. */
@@ -209,6 +209,8 @@ struct eng_ask {
     int distribution; /* entropy and probabilities are wanted; implied by median, mean */
     enum eng_class urgency;
     uint64_t deadline_ns; /* clock_ns() time; 0: none. Past it the job fails with E_TIMEOUT */
+    uint64_t
+        owner; /* whose it is: owners get fair shares, and none finds what is cached of another */
     /* Called on the step thread after a pass that brought answers, and once at the end. Must return
      * at once, and may call nothing of the engine but what reads a job. NULL: no calls. */
     void (*wake)(void *ud, struct eng_job *job);
@@ -259,6 +261,8 @@ const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_re
 const char *eng_job_text(const struct eng_job *j, size_t *len);
 const struct eng_token *eng_job_tokens(const struct eng_job *j, uint32_t *n_ready);
 enum eng_finish eng_job_finish(const struct eng_job *j);
+/* What the queue counts it as: token rows that it may take at most. */
+uint64_t eng_job_cost(const struct eng_job *j);
 /* Tokens of the prompt, pictures included. */
 uint32_t eng_job_prompt_tokens(const struct eng_job *j);
 /* Wait for more answers (or tokens) than `seen`, or for the end. 0, E_TIMEOUT. Not for an I/O

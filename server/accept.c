@@ -16,10 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "server/http/peer.h"
 
 enum { BACKLOG = 511, BURST = 64, PAUSE_MS = 100, PORT_MAX = 65535 };
 
@@ -86,23 +89,80 @@ int listeners_bind(struct listeners *l, const char *address, struct err *e) {
     return 0;
 }
 
-int listeners_adopt(struct listeners *l, int fd, struct err *e) {
+static int is_unix(int fd) {
+    struct sockaddr_storage at = {0};
+    socklen_t len = sizeof(at);
+    return getsockname(fd, (struct sockaddr *)&at, &len) == 0 && at.ss_family == AF_UNIX;
+}
+
+int listeners_adopt(struct listeners *l, int fd, int is_admin, struct err *e) {
     int is_listening = 0;
     socklen_t len = sizeof(is_listening);
     if (l->n == LISTENERS_MAX || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) ||
         !is_listening)
         return err_set(e, E_INVALID,
                        "descriptor %d, which was inherited, is not a listening socket", fd);
+    if (is_admin && !is_unix(fd))
+        return err_set(e, E_INVALID, "the socket for administrators must be a unix socket");
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    l->is_admin[l->n] = is_admin;
     l->fd[l->n++] = fd;
     return 0;
+}
+
+/* Is somebody listening there? */
+static int is_answered(const struct sockaddr_un *at) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int rc = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)at, sizeof(*at));
+    int is_gone = rc < 0 && (errno == ECONNREFUSED || errno == ENOENT);
+    if (fd >= 0) close(fd);
+    return !is_gone;
+}
+
+int listeners_bind_admin(struct listeners *l, const char *path, struct err *e) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    if (l->n == LISTENERS_MAX || !*path || strlen(path) >= sizeof(at.sun_path))
+        return err_set(e, E_INVALID, "--admin-socket takes a path of at most %zu bytes",
+                       sizeof(at.sun_path) - 1);
+    memcpy(at.sun_path, path, strlen(path));
+    struct stat s;
+    if (lstat(path, &s) == 0 && (!S_ISSOCK(s.st_mode) || is_answered(&at)))
+        return err_set(e, E_INVALID, "admin socket %s: %s", path,
+                       S_ISSOCK(s.st_mode) ? "another process listens on it"
+                                           : "something else is there");
+    (void)unlink(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    mode_t before = umask(0177);
+    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&at, sizeof(at));
+    (void)umask(before);
+    if (rc || listen(fd, BACKLOG)) {
+        rc = err_set(e, E_IO, "admin socket %s: %s", path, strerror(errno));
+        if (fd >= 0) close(fd);
+        return rc;
+    }
+    l->path = path;
+    l->is_admin[l->n] = 1;
+    l->fd[l->n++] = fd;
+    return 0;
+}
+
+int listeners_is_local(const struct listeners *l, int i) {
+    struct sockaddr_storage at = {0};
+    socklen_t len = sizeof(at);
+    if (getsockname(l->fd[i], (struct sockaddr *)&at, &len)) return 0;
+    struct peer p = peer_of((struct sockaddr *)&at);
+    return peer_is_loopback(&p);
 }
 
 void listeners_url(const struct listeners *l, int i, char *out, size_t size) {
     struct sockaddr_storage at = {0};
     socklen_t len = sizeof(at);
     char host[INET6_ADDRSTRLEN] = "", port[8] = "";
+    if (is_unix(l->fd[i])) {
+        snprintf(out, size, "unix:%s", l->is_admin[i] && l->path ? l->path : "(inherited)");
+        return;
+    }
     if (getsockname(l->fd[i], (struct sockaddr *)&at, &len) ||
         getnameinfo((struct sockaddr *)&at, len, host, sizeof(host), port, sizeof(port),
                     NI_NUMERICHOST | NI_NUMERICSERV))
@@ -115,10 +175,26 @@ void listeners_url(const struct listeners *l, int i, char *out, size_t size) {
 void listeners_close(struct listeners *l) {
     for (int i = 0; i < l->n; i++)
         close(l->fd[i]);
+    if (l->path) (void)unlink(l->path);
+    l->path = NULL;
     l->n = 0;
 }
 
 /* ---- accepting ---- */
+
+/* libmicrohttpd is told which kind of socket it was, in place of the client's address: most have
+ * none. */
+static void hand_over(struct acceptor *a, int fd, struct sockaddr_storage *from, socklen_t len,
+                      int i) {
+    int one = 1, is_tls = a->listeners->is_tls[i];
+    if (from->ss_family == AF_UNIX || len == 0) {
+        struct sockaddr_un mark = peer_unix(a->listeners->is_admin[i] ? PEER_ADMIN : PEER_UNIX);
+        relay_add(a->relay, fd, (struct sockaddr *)&mark, sizeof(mark), is_tls);
+    } else {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        relay_add(a->relay, fd, (struct sockaddr *)from, len, is_tls);
+    }
+}
 
 /* 0; -1: the process or the machine has no descriptor left, so wait a little. */
 static int accept_some(struct acceptor *a, int i) {
@@ -133,9 +209,7 @@ static int accept_some(struct acceptor *a, int i) {
         }
         if (fd < 0 && errno == EAGAIN) return 0;
         if (fd < 0) continue; /* that client is gone already */
-        int one = 1;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        relay_add(a->relay, fd, (struct sockaddr *)&from, len, a->listeners->is_tls[i]);
+        hand_over(a, fd, &from, len, i);
     }
     return 0;
 }

@@ -29,6 +29,7 @@ int life_begin(struct life *l, struct err *e) {
     sigaddset(&mine, SIGHUP);
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE); /* writing to a client that left gives an error, not the end */
+    sigaddset(&pipe, SIGXFSZ); /* and so does a file past its limit */
     sigprocmask(SIG_BLOCK, &mine, NULL);
     sigprocmask(SIG_BLOCK, &pipe, NULL);
     l->signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -56,10 +57,11 @@ int life_inherit(struct listeners *to, struct err *e) {
     long n = number_of(getenv("LISTEN_FDS"));
     if (n < 0 || n > LISTENERS_MAX)
         return err_set(e, E_INVALID, "LISTEN_FDS must be from 0 to %d", LISTENERS_MAX);
+    const char *names = getenv("LISTEN_FDNAMES");
     for (int i = 0; i < n; i++) {
-        int rc = listeners_adopt(to, FIRST_INHERITED + i, e);
+        int rc = listeners_adopt(to, FIRST_INHERITED + i, is_named(names, i, "admin"), e);
         if (rc) return rc;
-        to->is_tls[to->n - 1] = is_named(getenv("LISTEN_FDNAMES"), i, "tls");
+        to->is_tls[to->n - 1] = is_named(names, i, "tls");
     }
     return 0;
 }

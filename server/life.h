@@ -1,7 +1,8 @@
 /* life.h - the process and its supervisor: signals, inherited sockets, messages to systemd.
  *
  * Thread: main's. life_begin comes before any other thread is started, so that all threads inherit
- * its signal mask: SIGTERM, SIGINT and SIGHUP are read by life_wait alone, and SIGPIPE is blocked.
+ * its signal mask: SIGTERM, SIGINT and SIGHUP are read by life_wait alone, SIGPIPE and
+ * SIGXFSZ are blocked.
  */
 #ifndef SERVER_LIFE_H
 #define SERVER_LIFE_H
@@ -18,8 +19,9 @@ struct life {
 
 int life_begin(struct life *l, struct err *e); /* E_IO */
 void life_end(struct life *l);
-/* Add the sockets that systemd hands over (sd_listen_fds(3)), if any. TLS is spoken on those whose
- * FileDescriptorName is tls. E_INVALID. */
+/* Add the sockets that systemd hands over (sd_listen_fds(3)), if any. By its FileDescriptorName one
+ * is told that TLS is spoken on it (`tls`), or that administrators connect to it (`admin`).
+ * E_INVALID. */
 int life_inherit(struct listeners *to, struct err *e);
 /* Send a message such as "READY=1\nSTATUS=..." (sd_notify(3)). Without a supervisor nothing
  * happens. */

@@ -1,7 +1,8 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, model, API, HTTP, acceptor. Sockets come before the model, so
- * that a port in use is reported at once. Then `listening on URL` goes to standard output, and
+ * Start: signals, listening sockets, keys, model, API, HTTP, acceptor. Sockets and keys come before
+ * the model, so that a port in use or a bad key file is reported at once. SIGHUP reads the keys
+ * again. Then `listening on URL` goes to standard output, and
  * READY to systemd.
  *
  * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
@@ -19,6 +20,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "server/accept.h"
+#include "server/access.h"
 #include "server/life.h"
 
 enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000 };
@@ -27,6 +29,8 @@ enum { RELAY_SPARE = 64 }; /* connections that are answered 503, or end */
 struct server {
     struct life life;
     struct listeners listeners;
+    struct access access;
+    int has_access; /* access is open */
     struct eng *eng;
     struct api *api;
     struct http *http;
@@ -35,15 +39,18 @@ struct server {
 };
 
 static int open_listeners(struct server *s, const struct serve_options *o, struct err *e) {
-    int rc = life_inherit(&s->listeners, e);
-    if (rc || s->listeners.n) return rc;
-    if (!o->n_listen && !o->n_listen_tls) return listeners_bind(&s->listeners, "127.0.0.1:8080", e);
-    for (int i = 0; rc == 0 && i < o->n_listen; i++)
-        rc = listeners_bind(&s->listeners, o->listen[i], e);
-    for (int i = 0; rc == 0 && i < o->n_listen_tls; i++) {
-        rc = listeners_bind(&s->listeners, o->listen_tls[i], e);
-        if (rc == 0) s->listeners.is_tls[s->listeners.n - 1] = 1;
+    struct listeners *l = &s->listeners;
+    int rc = life_inherit(l, e), n_public = 0;
+    for (int i = 0; i < l->n; i++)
+        n_public += !l->is_admin[i];
+    if (!rc && !n_public && !o->n_listen && !o->n_listen_tls) rc = listeners_bind(l, "127.0.0.1:8080", e);
+    for (int i = 0; !rc && !n_public && i < o->n_listen; i++)
+        rc = listeners_bind(l, o->listen[i], e);
+    for (int i = 0; !rc && !n_public && i < o->n_listen_tls; i++) {
+        rc = listeners_bind(l, o->listen_tls[i], e);
+        if (!rc) l->is_tls[l->n - 1] = 1;
     }
+    if (!rc && o->admin_socket) rc = listeners_bind_admin(l, o->admin_socket, e);
     return rc;
 }
 
@@ -60,10 +67,29 @@ static int open_relay(struct server *s, const struct serve_options *o, struct er
     return relay_open(&opt, s->http, &s->relay, e);
 }
 
+/* SIGHUP, and POST /v1/admin/reload: keys, audit file, certificate. What fails stays as it was. */
+static int reload(void *ud, int *n_keys, struct err *e) {
+    struct server *s = ud;
+    struct err mine = {0};
+    int rc = access_reload(&s->access, n_keys, e), tls = relay_reload(s->relay, &mine);
+    if (!tls) return rc;
+    log_event(LOG_LEVEL_ERROR, "reload", "the certificate stays as it was: %s", mine.text);
+    return err_set(e, mine.code, "%s", mine.text);
+}
+static int serve_open_http(struct server *s, const struct serve_options *o, struct err *e) {
+    struct http_options http = o->http;
+    http.callers.keys = s->access.keys;
+    http.callers.audit = s->access.audit;
+    api_set_reload(s->api, reload, s);
+    return http_open(&http, s->api, &s->http, e);
+}
+
 static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
     int rc = http_check(&o->http, e);
     if (!rc) rc = open_listeners(s, o, e);
+    if (!rc) rc = access_open(&s->access, o, &s->listeners, e);
     if (rc) return rc;
+    s->has_access = 1;
     uint64_t start = clock_ns();
     rc = eng_open(&o->engine, &s->eng, e);
     if (rc) return rc;
@@ -75,7 +101,7 @@ static int serve_open_all(struct server *s, const struct serve_options *o, struc
     if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
     rc = api_new(&o->api, s->eng, &s->api, e);
     if (rc) return rc;
-    rc = http_open(&o->http, s->api, &s->http, e);
+    rc = serve_open_http(s, o, e);
     if (rc) return rc;
     rc = open_relay(s, o, e);
     if (rc) return rc;
@@ -94,22 +120,14 @@ static void announce(const struct server *s) {
     life_tell(status);
 }
 
-/* SIGHUP: the certificate. */
-static void reload(struct server *s) {
-    struct err e = {0};
-    if (relay_reload(s->relay, &e))
-        log_event(LOG_LEVEL_ERROR, "reload", "everything stays as it was: %s", e.text);
-    else
-        log_event(LOG_LEVEL_INFO, "reload", "done");
-}
-
 /* The exit status: 0 at a signal that says stop, 1 when a device was lost. */
 static int wait_for_end(struct server *s) {
     int tick = s->life.watchdog_ms ? s->life.watchdog_ms : TICK_MS;
     for (;;) {
         int signal = life_wait(&s->life, tick < TICK_MS ? tick : TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) return 0;
-        if (signal == SIGHUP) reload(s);
+        int n_keys;
+        if (signal == SIGHUP) (void)reload(s, &n_keys, NULL);
         if (eng_health(s->eng)) {
             log_event(LOG_LEVEL_ERROR, "device_lost",
                       "no job can run any more, so the process ends: %s", eng_lost(s->eng));
@@ -157,6 +175,7 @@ int serve(const struct serve_options *o, struct err *e) {
     api_free(s.api);
     eng_close(s.eng);
     listeners_close(&s.listeners);
+    if (s.has_access) access_close(&s.access);
     life_end(&s.life);
     if (rc) return rc;
     log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);

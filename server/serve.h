@@ -22,7 +22,12 @@ struct serve_options {
     struct eng_options engine;
     struct api_options api;
     struct http_options http;
-    unsigned drain_s; /* that running requests have after SIGTERM */
+    const char
+        *admin_socket; /* path of a unix socket whose clients may do everything; NULL: none */
+    const char *keys;  /* file of keys; NULL: whoever can connect may ask */
+    const char *audit; /* file that records acts and refusals; NULL: none is kept */
+    int is_insecure;   /* without keys, listen to others than this machine all the same */
+    unsigned drain_s;  /* that running requests have after SIGTERM */
 };
 
 /* Prints `listening on URL` for each socket once requests are answered. Returns the exit status of

@@ -6,6 +6,7 @@
 // /openapi.yaml; nothing is loaded from elsewhere.
 
 import {$, makePicture, hideError, unreadable} from './shared.js';
+import {call, hasKey} from './key.js';
 import {startTabs, shownTab, showTab} from './tabs.js';
 import {drawSample} from './paint.js';
 import {look} from './look.js';
@@ -30,7 +31,9 @@ async function take(blob, name) {
 }
 
 function showCurl() {
-  $('curl').textContent = tabs[shownTab()].curl(new URL('.', location.href).href.slice(0, -1));
+  const line = tabs[shownTab()].curl(new URL('.', location.href).href.slice(0, -1));
+  const withKey = line.replace(/^curl /gm, 'curl -H "Authorization: Bearer $LAMMD_KEY" ');
+  $('curl').textContent = hasKey() ? withKey : line;
 }
 
 // ---- the ways in ----
@@ -63,7 +66,8 @@ addEventListener('paste', (e) => take(e.clipboardData.files[0], 'pasted'));
 // ---- start ----
 
 async function greet() {
-  const reply = await fetch('v1/models');
+  const reply = await call('v1/models');
+  showCurl();
   const [model] = (await reply.json()).data;
   const millions = (model.parameters / 1e6).toFixed(model.parameters < 1e7 ? 1 : 0);
   $('model').textContent = `${model.id} · ${millions} M parameters · ${model.backend}`;

@@ -8,6 +8,7 @@
 // A game is one server session from start to stop; a pause keeps the race but not the session.
 
 import {$, post, fail, hideError, format, whole} from './shared.js';
+import {call} from './key.js';
 import {Race, STEP} from './race.js';
 import {drawRace, WIDTH, HEIGHT} from './raceview.js';
 
@@ -77,7 +78,7 @@ async function start() {
     }
   } finally {
     // The server forgets it by itself later, should this not arrive.
-    if (session) fetch(session, {method: 'DELETE', keepalive: true}).catch(() => {});
+    if (session) call(session, {method: 'DELETE', keepalive: true}).catch(() => {});
   }
 }
 

@@ -3,6 +3,8 @@
 // A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. Browser
 // and API turn it alike, as EXIF says. The bitmap is null when the browser can't read the picture.
 
+import {call} from './key.js';
+
 export const $ = (id) => document.getElementById(id);
 
 const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits in a request
@@ -70,7 +72,7 @@ export async function problemOf(reply) {
 }
 
 export async function post(path, body, {signal, headers} = {}) {
-  const reply = await fetch(path, {method: 'POST', body, headers, signal});
+  const reply = await call(path, {method: 'POST', body, headers, signal});
   if (!reply.ok) throw await problemOf(reply);
   return reply;
 }

@@ -4,9 +4,9 @@
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
-const int counters_status[COUNTERS_STATUSES] = {200, 201, 204, 304, 400, 403, 404,
-                                                405, 406, 409, 413, 414, 415, 422,
-                                                429, 431, 499, 500, 503, 504, 0};
+const int counters_status[COUNTERS_STATUSES] = {200, 201, 204, 304, 400, 401, 403, 404,
+                                                405, 406, 409, 413, 414, 415, 422, 429,
+                                                431, 499, 500, 503, 504, 0};
 const double counters_bound_s[COUNTERS_BOUNDS] = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                                   0.5,   1,     2.5,  5,     10,   30,  60};
 

@@ -11,12 +11,14 @@ struct image {
 
 struct images {
     struct shelf *shelf;
+    int owner_max;
 };
 
 static void image_drop(void *item) { eng_picture_put(((struct image *)item)->picture); }
 
-struct images *images_new(int max, unsigned ttl_s) {
+struct images *images_new(int max, int owner_max, unsigned ttl_s) {
     struct images *s = mem_must(sizeof(*s));
+    s->owner_max = owner_max;
     s->shelf = shelf_new(max, ttl_s, sizeof(struct image), image_drop);
     return s;
 }
@@ -27,29 +29,33 @@ void images_free(struct images *s) {
     mem_free(s);
 }
 
-int images_put(struct images *s, struct eng_picture *picture) {
-    const char *id = eng_picture_digest(picture);
+/* With the lock. The owner's oldest makes room for it, if none is left or it has its part. */
+static struct image *images_add(struct images *s, uint64_t owner, const char *id) {
+    int is_over = s->owner_max && shelf_count_of(s->shelf, owner) >= s->owner_max;
+    struct image *image = is_over ? NULL : shelf_add(s->shelf, owner, id);
+    struct image *oldest = image ? NULL : shelf_oldest(s->shelf, owner);
+    if (!oldest) return image;
+    shelf_remove(s->shelf, oldest);
+    return shelf_add(s->shelf, owner, id);
+}
+
+int images_put(struct images *s, uint64_t owner, const char *id, struct eng_picture *picture) {
     shelf_lock(s->shelf);
-    struct image *image = shelf_find(s->shelf, id);
-    int is_new = !image;
+    struct image *image = shelf_find(s->shelf, owner, id);
     if (image) {
         shelf_use(&image->at);
     } else {
-        image = shelf_add(s->shelf, id);
-        if (!image) {
-            shelf_remove(s->shelf, shelf_oldest(s->shelf));
-            image = shelf_add(s->shelf, id);
-        }
-        image->picture = eng_picture_get(picture);
+        image = images_add(s, owner, id);
+        if (image) image->picture = eng_picture_get(picture);
     }
     shelf_unlock(s->shelf);
-    return is_new;
+    return image ? 0 : E_BUSY;
 }
 
-struct eng_picture *images_find(struct images *s, const char *id) {
+struct eng_picture *images_find(struct images *s, uint64_t owner, const char *id) {
     struct eng_picture *picture = NULL;
     shelf_lock(s->shelf);
-    struct image *image = shelf_find(s->shelf, id);
+    struct image *image = shelf_find(s->shelf, owner, id);
     if (image) {
         shelf_use(&image->at);
         picture = eng_picture_get(image->picture);
@@ -58,9 +64,9 @@ struct eng_picture *images_find(struct images *s, const char *id) {
     return picture;
 }
 
-int images_forget(struct images *s, const char *id) {
+int images_forget(struct images *s, uint64_t owner, const char *id) {
     shelf_lock(s->shelf);
-    struct image *image = shelf_find(s->shelf, id);
+    struct image *image = shelf_find(s->shelf, owner, id);
     if (image) shelf_remove(s->shelf, image);
     shelf_unlock(s->shelf);
     return image ? 0 : E_NOT_FOUND;

@@ -1,11 +1,9 @@
 /* sessions.c - see sessions.h. */
 #include "api/store/sessions.h"
 
-#include <openssl/rand.h>
 #include <string.h>
 
 #include "api/store/shelf.h"
-#include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
 
 struct game_kept {
@@ -18,6 +16,7 @@ struct game_kept {
 
 struct sessions {
     struct shelf *shelf;
+    int owner_max;
 };
 
 static void game_drop(void *item) {
@@ -27,8 +26,9 @@ static void game_drop(void *item) {
         eng_picture_put(it->frames[i]);
 }
 
-struct sessions *sessions_new(int max, unsigned ttl_s) {
+struct sessions *sessions_new(int max, int owner_max, unsigned ttl_s) {
     struct sessions *s = mem_must(sizeof(*s));
+    s->owner_max = owner_max;
     s->shelf = shelf_new(max, ttl_s, sizeof(struct game_kept), game_drop);
     return s;
 }
@@ -39,24 +39,23 @@ void sessions_free(struct sessions *s) {
     mem_free(s);
 }
 
-int sessions_create(struct sessions *s, enum eng_task game, uint32_t prompt_frames,
-                    char id[2 * SESSION_ID_BYTES + 1]) {
-    uint8_t random[SESSION_ID_BYTES];
-    if (RAND_bytes(random, sizeof(random)) != 1) return E_INTERNAL;
-    hex_write(random, sizeof(random), id);
+int sessions_create(struct sessions *s, uint64_t owner, const char *id, enum eng_task game,
+                    uint32_t prompt_frames) {
     shelf_lock(s->shelf);
-    struct game_kept *new = shelf_add(s->shelf, id);
+    int is_over = s->owner_max && shelf_count_of(s->shelf, owner) >= s->owner_max;
+    struct game_kept *new = is_over ? NULL : shelf_add(s->shelf, owner, id);
     if (new) {
-        new->session = (struct session){.game = game, .prompt_frames = prompt_frames};
-        memcpy(new->session.id, id, sizeof(new->session.id));
+        new->session =
+            (struct session){.owner = owner, .game = game, .prompt_frames = prompt_frames};
+        memcpy(new->session.id, new->at.id, sizeof(new->session.id));
     }
     shelf_unlock(s->shelf);
-    return new ? 0 : E_BUSY;
+    return new ? 0 : is_over ? E_TOO_BIG : E_BUSY;
 }
 
-int sessions_enter(struct sessions *s, const char *id, struct session *out) {
+int sessions_enter(struct sessions *s, uint64_t owner, const char *id, struct session *out) {
     shelf_lock(s->shelf);
-    struct game_kept *it = shelf_find(s->shelf, id);
+    struct game_kept *it = shelf_find(s->shelf, owner, id);
     int rc = !it ? E_NOT_FOUND : it->at.is_held ? E_BUSY : 0;
     if (rc == 0) {
         it->at.is_held = 1;
@@ -68,9 +67,9 @@ int sessions_enter(struct sessions *s, const char *id, struct session *out) {
     return rc;
 }
 
-void sessions_leave(struct sessions *s, const char *id) {
+void sessions_leave(struct sessions *s, uint64_t owner, const char *id) {
     shelf_lock(s->shelf);
-    struct game_kept *it = shelf_find(s->shelf, id);
+    struct game_kept *it = shelf_find(s->shelf, owner, id);
     if (it) {
         it->at.is_held = 0;
         shelf_use(&it->at);
@@ -78,9 +77,9 @@ void sessions_leave(struct sessions *s, const char *id) {
     shelf_unlock(s->shelf);
 }
 
-void sessions_see(struct sessions *s, const char *id, struct eng_picture *frame) {
+void sessions_see(struct sessions *s, uint64_t owner, const char *id, struct eng_picture *frame) {
     shelf_lock(s->shelf);
-    struct game_kept *kept = shelf_find(s->shelf, id);
+    struct game_kept *kept = shelf_find(s->shelf, owner, id);
     struct session *it = kept ? &kept->session : NULL;
     if (it && it->n_frames == it->prompt_frames - 1) {
         eng_picture_put(it->frames[0]);
@@ -91,13 +90,13 @@ void sessions_see(struct sessions *s, const char *id, struct eng_picture *frame)
     shelf_unlock(s->shelf);
 }
 
-int sessions_keep(struct sessions *s, const char *id, uint64_t sequence, const void *answer,
-                  size_t len) {
+int sessions_keep(struct sessions *s, uint64_t owner, const char *id, uint64_t sequence,
+                  const void *answer, size_t len) {
     uint8_t *copy = mem_try(len + 1);
     if (!copy) return E_NOMEM;
     memcpy(copy, answer, len);
     shelf_lock(s->shelf);
-    struct game_kept *it = shelf_find(s->shelf, id);
+    struct game_kept *it = shelf_find(s->shelf, owner, id);
     uint8_t *old = it ? it->answer : copy;
     if (it) {
         it->answer = copy;
@@ -109,10 +108,10 @@ int sessions_keep(struct sessions *s, const char *id, uint64_t sequence, const v
     return 0;
 }
 
-enum sessions_step sessions_again(struct sessions *s, const char *id, uint64_t sequence,
-                                  struct buf *out) {
+enum sessions_step sessions_again(struct sessions *s, uint64_t owner, const char *id,
+                                  uint64_t sequence, struct buf *out) {
     shelf_lock(s->shelf);
-    const struct game_kept *it = shelf_find(s->shelf, id);
+    const struct game_kept *it = shelf_find(s->shelf, owner, id);
     enum sessions_step step = !it || !it->answer || sequence > it->sequence ? SESSIONS_NEW
                               : sequence == it->sequence                    ? SESSIONS_AGAIN
                                                                             : SESSIONS_OLD;
@@ -121,9 +120,9 @@ enum sessions_step sessions_again(struct sessions *s, const char *id, uint64_t s
     return step;
 }
 
-int sessions_forget(struct sessions *s, const char *id) {
+int sessions_forget(struct sessions *s, uint64_t owner, const char *id) {
     shelf_lock(s->shelf);
-    struct game_kept *it = shelf_find(s->shelf, id);
+    struct game_kept *it = shelf_find(s->shelf, owner, id);
     if (it) shelf_remove(s->shelf, it);
     shelf_unlock(s->shelf);
     return it ? 0 : E_NOT_FOUND;

@@ -57,35 +57,45 @@ static void drop_expired(struct shelf *s) {
     }
 }
 
-void *shelf_find(struct shelf *s, const char *id) {
+void *shelf_find(struct shelf *s, uint64_t owner, const char *id) {
     drop_expired(s);
     for (int i = 0; i < s->n; i++) {
         struct shelf_item *item = shelf_at(s, i);
-        if (strcmp(item->id, id) == 0) return item;
+        if (item->owner == owner && strcmp(item->id, id) == 0) return item;
     }
     return NULL;
 }
 
-void *shelf_oldest(struct shelf *s) {
+void *shelf_oldest(struct shelf *s, uint64_t owner) {
     struct shelf_item *oldest = NULL;
     for (int i = 0; i < s->n; i++) {
         struct shelf_item *item = shelf_at(s, i);
+        if (item->owner != owner) continue;
         if (!oldest || item->used_ns < oldest->used_ns) oldest = item;
     }
     return oldest;
 }
 
-void *shelf_add(struct shelf *s, const char *id) {
+void *shelf_add(struct shelf *s, uint64_t owner, const char *id) {
     drop_expired(s);
     if (s->n == s->max) return NULL;
     struct shelf_item *item = shelf_at(s, s->n++);
     memset(item, 0, s->item_bytes);
     snprintf(item->id, sizeof(item->id), "%s", id);
+    item->owner = owner;
     shelf_use(item);
     return item;
 }
 
 void shelf_use(struct shelf_item *item) { item->used_ns = clock_ns(); }
+
+int shelf_count_of(struct shelf *s, uint64_t owner) {
+    int n = 0;
+    drop_expired(s);
+    for (int i = 0; i < s->n; i++)
+        n += ((const struct shelf_item *)shelf_at(s, i))->owner == owner;
+    return n;
+}
 
 int shelf_count(struct shelf *s) {
     drop_expired(s);

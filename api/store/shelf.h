@@ -2,7 +2,7 @@
  *
  *     struct toy { struct shelf_item at; ... };     // an item begins so
  *     shelf_lock(s);
- *     struct toy *t = shelf_find(s, id);
+ *     struct toy *t = shelf_find(s, owner, id);
  *     if (t) shelf_use(&t->at);
  *     shelf_unlock(s);
  *
@@ -16,10 +16,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SHELF_ID_BYTES = 65 };
+enum { SHELF_ID_BYTES = 96 };
 
 struct shelf_item {
     char id[SHELF_ID_BYTES]; /* NUL-terminated */
+    uint64_t owner;          /* who alone finds it */
     int is_held;             /* it does not expire */
     uint64_t used_ns;        /* last */
 };
@@ -33,12 +34,14 @@ void shelf_lock(struct shelf *s);
 void shelf_unlock(struct shelf *s);
 
 /* ---- under the lock; an item's address holds until the next of these calls ---- */
-void *shelf_find(struct shelf *s, const char *id); /* NULL: there is none */
-void *shelf_oldest(struct shelf *s);               /* unused for longest; NULL: it is empty */
+void *shelf_find(struct shelf *s, uint64_t owner, const char *id); /* NULL: there is none */
+/* Of an owner's the one that was unused for longest; NULL: there is none. */
+void *shelf_oldest(struct shelf *s, uint64_t owner);
 /* A new item, zeroed but for its head, used now. `id` is not on the shelf. NULL: it is full. */
-void *shelf_add(struct shelf *s, const char *id);
+void *shelf_add(struct shelf *s, uint64_t owner, const char *id);
 void shelf_use(struct shelf_item *item); /* now */
 void shelf_remove(struct shelf *s, void *item);
 int shelf_count(struct shelf *s);
+int shelf_count_of(struct shelf *s, uint64_t owner);
 
 #endif

@@ -180,8 +180,9 @@ int act_ask(struct api_call *c, const char *param) {
 int act_excuse(struct api_call *c) {
     struct act *a = c->state;
     enum problem_code code = c->problem.code;
-    if (!a || !a->has_fallback || (code != PROBLEM_DEADLINE && code != PROBLEM_QUEUE_FULL))
-        return 0;
+    int is_late =
+        code == PROBLEM_DEADLINE || code == PROBLEM_QUEUE_FULL || code == PROBLEM_QUOTA_EXCEEDED;
+    if (!a || !a->has_fallback || !is_late) return 0;
     c->problem = (struct problem){0};
     a->is_late = 1;
     return 1;

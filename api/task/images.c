@@ -4,18 +4,23 @@
  */
 #include "api/endpoint.h"
 
+/* The answer is the same whether the picture was there or not. */
 static int put(struct api_call *c) {
-    const char *id = eng_picture_digest(c->pictures[0]);
-    int is_new = images_put(c->api->images, c->pictures[0]), w, h;
+    char id[IDS_BYTES];
+    int w, h;
+    ids_picture(c->api->ids, c->owner, eng_picture_digest(c->pictures[0]), id);
+    if (images_put(c->api->images, c->owner, id, c->pictures[0]))
+        return call_fail_as(c, PROBLEM_STORE_FULL);
     eng_picture_size(c->pictures[0], &w, &h);
     buf_printf(&c->body, "{\"id\":\"%s\",\"width\":%d,\"height\":%d,\"ttl_s\":%u}\n", id, w, h,
                c->api->opt.image_ttl_s);
     call_header_printf(c, "Location", "/v1/images/%s", id);
-    return call_answer(c, is_new ? 201 : 200, "application/json");
+    return call_answer(c, 201, "application/json");
 }
 
 static int images_delete(struct api_call *c) {
-    if (images_forget(c->api->images, c->in.arg)) return call_fail_as(c, PROBLEM_IMAGE_NOT_FOUND);
+    if (images_forget(c->api->images, c->owner, c->in.arg))
+        return call_fail_as(c, PROBLEM_IMAGE_NOT_FOUND);
     return call_answer(c, 204, NULL);
 }
 

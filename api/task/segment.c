@@ -235,7 +235,9 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
             continue;
         }
         struct eng_job *job = is_box ? segment_ask_box(c, q, i) : ask_bits(c, q, i);
-        if (!job && n_flying && c->problem.code == PROBLEM_QUEUE_FULL) {
+        int is_full =
+            c->problem.code == PROBLEM_QUEUE_FULL || c->problem.code == PROBLEM_QUOTA_EXCEEDED;
+        if (!job && n_flying && is_full) {
             c->problem = (struct problem){0}; /* those of ours in the queue make room */
             return 0;
         }

@@ -23,9 +23,14 @@ static int session_read_game(struct api_call *c, struct input *in) {
 
 static int open_session(struct api_call *c) {
     const struct game *game = ((const struct opening *)c->state)->game;
-    char id[2 * SESSION_ID_BYTES + 1];
+    char id[IDS_BYTES];
     if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
-    int rc = sessions_create(c->api->sessions, game->task, game->frames, id);
+    int rc = ids_session(c->api->ids, id);
+    if (!rc) rc = sessions_create(c->api->sessions, c->owner, id, game->task, game->frames);
+    if (rc == E_TOO_BIG) {
+        call_over_quota(c, QUOTA_SESSIONS);
+        return call_fail(c);
+    }
     if (rc == E_BUSY) return call_fail_as(c, PROBLEM_TOO_MANY_SESSIONS);
     if (rc) return call_fail_as(c, PROBLEM_INTERNAL_ERROR);
     buf_printf(&c->body, "{\"id\":\"%s\",\"game\":\"%s\",\"frames\":%u,\"ttl_s\":%u}\n", id,
@@ -58,12 +63,12 @@ static void step_clear(void *state) {
     struct step *p = state;
     for (uint32_t i = 0; i < p->session.n_frames; i++)
         eng_picture_put(p->session.frames[i]);
-    if (p->is_inside) sessions_leave(p->sessions, p->session.id);
+    if (p->is_inside) sessions_leave(p->sessions, p->session.owner, p->session.id);
 }
 
 static int session_enter(struct api_call *c) {
     struct step *p = c->state;
-    int rc = sessions_enter(c->api->sessions, c->in.arg, &p->session);
+    int rc = sessions_enter(c->api->sessions, c->owner, c->in.arg, &p->session);
     if (rc)
         return problem_set(&c->problem,
                            rc == E_BUSY ? PROBLEM_SESSION_BUSY : PROBLEM_SESSION_NOT_FOUND, NULL,
@@ -79,7 +84,7 @@ static int session_read_frame(struct api_call *c, struct input *in) {
     p->sequence = NO_SEQUENCE;
     if (input_seed(in, "sequence", &p->sequence) || act_read(in, &p->act)) return -1;
     if (p->sequence == NO_SEQUENCE) return 0;
-    enum sessions_step step = sessions_again(p->sessions, p->session.id, p->sequence, &c->body);
+    enum sessions_step step = sessions_again(p->sessions, c->owner, p->session.id, p->sequence, &c->body);
     if (step == SESSIONS_OLD)
         return problem_set(&c->problem, PROBLEM_STEP_IS_OLD, "sequence", NULL);
     p->is_again = step == SESSIONS_AGAIN;
@@ -112,9 +117,10 @@ static int session_answer(struct api_call *c) {
     int step = act_answer(c);
     if (c->reply.status != 200) return step; /* no memory: the frame was not seen */
     if (p->sequence != NO_SEQUENCE &&
-        sessions_keep(p->sessions, p->session.id, p->sequence, c->reply.body, c->reply.body_len))
+        sessions_keep(p->sessions, c->owner, p->session.id, p->sequence, c->reply.body,
+                      c->reply.body_len))
         return call_fail_as(c, PROBLEM_NO_MEMORY);
-    sessions_see(p->sessions, p->session.id, c->pictures[c->n_pictures - 1]);
+    sessions_see(p->sessions, c->owner, p->session.id, c->pictures[c->n_pictures - 1]);
     return step;
 }
 
@@ -133,7 +139,7 @@ const struct endpoint session_act_endpoint = {.wants = &act_wants,
 /* ---- DELETE /v1/act/sessions/{id} ---- */
 
 static int session_forget(struct api_call *c) {
-    if (sessions_forget(c->api->sessions, c->in.arg))
+    if (sessions_forget(c->api->sessions, c->owner, c->in.arg))
         return call_fail_as(c, PROBLEM_SESSION_NOT_FOUND);
     return call_answer(c, 204, NULL);
 }

@@ -70,7 +70,15 @@ static int take_id(struct input *in, const char *name, const char *id) {
     return 0;
 }
 
-static int is_id(const char *s) { return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64; }
+/* api/store/ids.h */
+static int is_id(const char *s) {
+    const char *dash = strchr(s, '-');
+    size_t n = dash ? (size_t)(dash - s) : 0;
+    if (dash && (n < 1 || n > 16 || strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789") != n))
+        return 0;
+    const char *hex = dash ? dash + 1 : s;
+    return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64;
+}
 
 /* Characters of a data URL before its base64: data:, any type and parameters, ";base64,". 0: it is
  * another data URL. */

@@ -44,8 +44,12 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_UNSUPPORTED_URL] =
         {"unsupported_url", 400, BAD, "URLs are not fetched",
          "pictures are never fetched from a URL; send the bytes, or a data: URL"},
+    [PROBLEM_UNAUTHORIZED] = {"unauthorized", 401, "authentication_error", "A key is needed",
+                              "this call needs a key; send it as Authorization: Bearer KEY"},
     [PROBLEM_FORBIDDEN] = {"forbidden", 403, "permission_error", "Not allowed",
                            "this call is not allowed here"},
+    [PROBLEM_SCOPE_MISSING] = {"scope_missing", 403, "permission_error", "The key is not for this",
+                               "the key is not for calls of this kind"},
     [PROBLEM_NOT_FOUND] = {"not_found", 404, BAD, "No such thing",
                            "there is nothing at this path; see /openapi.yaml"},
     [PROBLEM_IMAGE_NOT_FOUND] = {"image_not_found", 404, BAD, "No such picture",
@@ -67,6 +71,8 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_STEP_IS_OLD] = {"step_is_old", 409, BAD, "An old step",
                              "a step with a higher sequence was answered already; send the next "
                              "frame with a sequence above it"},
+    [PROBLEM_RELOAD_FAILED] = {"reload_failed", 409, BAD, "Nothing was reloaded",
+                               "the files can't be taken as they are; what was loaded stays"},
     [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, BAD, "The body is too large",
                                 "the body is larger than is taken here"},
     [PROBLEM_PICTURE_TOO_LARGE] =
@@ -88,8 +94,14 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_HEADERS_TOO_LARGE] = {"headers_too_large", 431, BAD, "The headers are too large",
                                    "the headers are larger than is taken here"},
     /* come back later */
+    [PROBLEM_QUOTA_EXCEEDED] =
+        {"quota_exceeded", 429, LATER, "More than one caller may have",
+         "you have as much at once as one caller may; come back when some of it is done"},
     [PROBLEM_QUEUE_FULL] = {"queue_full", 503, LATER, "The queue is full",
                             "the queue is full; come back after the seconds in Retry-After"},
+    [PROBLEM_STORE_FULL] = {"store_full", 503, LATER, "No room for pictures",
+                            "as many pictures are stored as there is room for, all of others; send "
+                            "it with the request, or come back later"},
     [PROBLEM_TOO_MANY_SESSIONS] =
         {"too_many_sessions", 503, LATER, "Too many sessions",
          "as many games are played as there is room for; end one with DELETE, or come back later"},
@@ -98,6 +110,9 @@ static const struct problem_row rows[PROBLEM_CODES] = {
          "the server has no room for another connection; come back later"},
     [PROBLEM_DRAINING] = {"draining", 503, OURS, "Shutting down",
                           "the server is shutting down and takes no new work; come back later"},
+    [PROBLEM_AUDIT_UNAVAILABLE] =
+        {"audit_unavailable", 503, OURS, "The audit file can't be written",
+         "calls of this kind are taken only when they can be written into the audit file"},
     [PROBLEM_NO_MEMORY] = {"no_memory", 503, OURS, "Out of memory",
                            "there is no memory for this request now"},
     [PROBLEM_DEVICE_LOST] = {"device_lost", 503, OURS, "The compute device is lost",

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "engine/files/safetensors.h"
+#include "engine/model/digest.h"
 #include "engine/model/net.h"
 
 /* Everything on the device that model_close has to give back, but logits and heads. */
@@ -47,7 +48,7 @@ struct model {
     struct kern *k;
     struct vit vit;
     struct llama llama;
-    char digest[65];
+    struct model_ids ids;
     uint64_t parameters;
     int as_fp8;                      /* the decoder's matrices */
     const struct model_learn *learn; /* NULL: it serves. During model_open alone */

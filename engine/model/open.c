@@ -55,7 +55,7 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     m->as_fp8 = as_fp8;
     m->learn = how->learn;
     struct digest d;
-    digest_start(&d, named, named_len);
+    digest_start(&d, named, named_len, w);
     int rc = make_tables(m, e);
     if (!rc) rc = check_room(m, w, e);
     if (!rc) {
@@ -65,8 +65,8 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     }
     m->learn = NULL;
     if (!rc) rc = ops->sync(k, e);
-    rc = digest_end(&d, rc, m->digest, e);
-    if (!rc && as_fp8) rc = digest_add(m->digest, "fp8", e); /* other answers: another name */
+    rc = digest_end(&d, rc, &m->ids, e);
+    if (!rc && as_fp8) rc = digest_add(m->ids.all, "fp8", e); /* other answers: another name */
     if (rc) {
         model_close(m);
         return rc;
@@ -138,7 +138,8 @@ void model_close(struct model *m) {
 }
 
 const struct model_config *model_config(const struct model *m) { return &m->c; }
-const char *model_digest(const struct model *m) { return m->digest; }
+const char *model_digest(const struct model *m) { return m->ids.all; }
+const char *model_vision_digest(const struct model *m) { return m->ids.vision; }
 const struct vit *model_vit(const struct model *m) { return &m->vit; }
 const struct llama *model_llama(const struct model *m) { return &m->llama; }
 uint64_t model_parameters(const struct model *m) { return m->parameters; }

@@ -2,9 +2,8 @@
  *
  * A picture comes row by row. Each row goes to the two resizers and into the digest, and is gone.
  * The digest covers what the model gets and how it was made: SHA-256 over the version of this
- * preparation, width, height, channels and orientation, all pixels as they are stored, and the
- * model's own digest. The sides are hashed as numbers, so 30x100 and 100x30 with the same bytes
- * differ. Thread: any.
+ * preparation, width, height, channels and orientation, and all pixels as they are stored. The
+ * sides are hashed as numbers, so 30x100 and 100x30 with the same bytes differ. Thread: any.
  */
 #include "engine/picture/picture.h"
 
@@ -32,7 +31,6 @@ struct eng_intake {
     struct eng_picture *picture;
     struct resize *to_model, *to_truth;
     EVP_MD_CTX *sha;
-    const char *model_digest;
     int w, h, rows; /* as stored; rows that came */
     int failed;     /* SHA-256 did */
 };
@@ -52,8 +50,7 @@ static int begin_digest(struct eng_intake *in, int orientation) {
 
 static int end_digest(struct eng_intake *in) {
     uint8_t sum[SHA_BYTES];
-    if (in->failed || !EVP_DigestUpdate(in->sha, in->model_digest, strlen(in->model_digest)) ||
-        !EVP_DigestFinal_ex(in->sha, sum, NULL))
+    if (in->failed || !EVP_DigestFinal_ex(in->sha, sum, NULL))
         return E_NOMEM;
     hex_write(sum, SHA_BYTES, in->picture->digest);
     return 0;
@@ -96,7 +93,7 @@ int picture_open(const struct picture_sizes *sizes, int w, int h, int orientatio
     if (rc) return rc;
     struct eng_intake *in = mem_try(sizeof *in);
     if (!in) return err_set(e, E_NOMEM, "no memory for a picture");
-    *in = (struct eng_intake){.model_digest = sizes->model_digest, .w = w, .h = h};
+    *in = (struct eng_intake){.w = w, .h = h};
     struct eng_picture *i = picture_make(sizes, is_crossed ? h : w, is_crossed ? w : h);
     in->picture = i;
     int side = sizes->image_size, grid = sizes->grid;

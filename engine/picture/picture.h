@@ -10,9 +10,8 @@
 #include "engine/engine.h"
 
 struct picture_sizes {
-    int image_size;           /* side of the picture for the vision tower */
-    int grid;                 /* side of the truth */
-    const char *model_digest; /* two models never share a digest of a picture */
+    int image_size; /* side of the picture for the vision tower */
+    int grid;       /* side of the truth */
 };
 
 /* E_INVALID for a side below one, E_TOO_BIG, E_NOMEM. rgb (h, w, 3) is borrowed. */

@@ -17,18 +17,51 @@ void feats_clear(struct feats *f) {
     *f = (struct feats){0};
 }
 
-int32_t feats_take(struct feats *f, const struct stems *s, const char *digest, int *is_filled) {
-    int32_t at = -1;
-    *is_filled = 0;
-    for (int32_t i = 0; i < f->n && !*is_filled; i++) {
-        *is_filled = strcmp(f->entries[i].digest, digest) == 0;
-        int is_older = at < 0 || f->entries[i].used_at < f->entries[at].used_at;
-        if (*is_filled || (is_older && !stem_holds_feat(s, i))) at = i;
+void feats_made_by(struct feats *f, const char *vision) {
+    must(strlen(vision) < sizeof f->vision);
+    memcpy(f->vision, vision, strlen(vision) + 1);
+}
+
+static int feats_is_of(const struct feats_entry *p, const char *vision, uint64_t owner,
+                       const char *digest) {
+    return p->owner == owner && strcmp(p->digest, digest) == 0 && strcmp(p->vision, vision) == 0;
+}
+
+static int32_t feats_of(const struct feats *f, uint64_t owner) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < f->n; i++)
+        n += f->entries[i].owner == owner;
+    return n;
+}
+
+/* The entry that is given away: an empty one first. -1: all are held. */
+static int32_t feats_victim(const struct feats *f, const struct stems *s) {
+    int32_t at = -1, most = 0;
+    for (int32_t i = 0; i < f->n; i++) {
+        const struct feats_entry *p = &f->entries[i];
+        if (stem_holds_feat(s, i)) continue;
+        int is_other = at < 0 || p->owner != f->entries[at].owner;
+        int32_t n = !p->digest[0] ? f->n + 1 : is_other ? feats_of(f, p->owner) : most;
+        if (n < most || (n == most && at >= 0 && p->used_at >= f->entries[at].used_at)) continue;
+        most = n;
+        at = i;
     }
+    return at;
+}
+
+int32_t feats_take(struct feats *f, const struct stems *s, uint64_t owner, const char *digest,
+                   int *is_filled) {
+    int32_t at = -1;
+    for (int32_t i = 0; i < f->n && at < 0; i++)
+        if (feats_is_of(&f->entries[i], f->vision, owner, digest)) at = i;
+    *is_filled = at >= 0;
+    if (at < 0) at = feats_victim(f, s);
     if (at < 0) return -1;
     struct feats_entry *p = &f->entries[at];
     must(strlen(digest) < sizeof p->digest);
     memcpy(p->digest, digest, strlen(digest) + 1);
+    memcpy(p->vision, f->vision, sizeof p->vision);
+    p->owner = owner;
     p->used_at = ++f->tick;
     return at;
 }

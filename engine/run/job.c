@@ -132,6 +132,7 @@ static void job_fill(struct eng_job *j, const struct eng_ask *ask, const struct 
     j->distribution = ask->distribution || ask->estimate != ENG_MODE;
     j->urgency = ask->urgency;
     j->deadline_ns = ask->deadline_ns;
+    j->owner = ask->owner;
     j->wake = ask->wake;
     j->ud = ask->ud;
     j->stem_tokens = (uint32_t)q->stem_tokens;
@@ -176,7 +177,8 @@ int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_ca
 }
 
 struct stem_key job_stem(const struct eng_job *j) {
-    struct stem_key key = {.ids = j->questions->stem_ids,
+    struct stem_key key = {.owner = j->owner,
+                           .ids = j->questions->stem_ids,
                            .n_ids = j->questions->n_stem_ids,
                            .image_tokens = j->questions->image_tokens};
     for (uint32_t i = 0; i < j->n_pictures; i++)
@@ -234,6 +236,8 @@ const char *eng_job_text(const struct eng_job *j, size_t *len) {
 enum eng_finish eng_job_finish(const struct eng_job *j) {
     return (enum eng_finish)atomic_load(&j->finish);
 }
+
+uint64_t eng_job_cost(const struct eng_job *j) { return j->cost; }
 
 uint32_t eng_job_prompt_tokens(const struct eng_job *j) { return j->prompt_tokens; }
 

@@ -25,6 +25,7 @@
 #include "kernels/base/queue.h"
 
 struct lane;
+struct share;
 
 enum { JOB_POINTS_MAX = 65536 };
 
@@ -72,7 +73,7 @@ struct eng_job {
     enum eng_estimate estimate;
     int distribution;
     enum eng_class urgency;
-    uint64_t deadline_ns;
+    uint64_t deadline_ns, owner;
     void (*wake)(void *ud, struct eng_job *job);
     void *ud;
     uint32_t n_points;    /* questions: points, choices, or one */
@@ -100,6 +101,8 @@ struct eng_job {
 
     /* ---- Owner: step. ---- */
     struct eng_job *next;           /* in a list of sched's */
+    struct share *share;            /* its owner's; until the job has ended */
+    uint64_t arrival;               /* jobs that came before it */
     struct stem_part *stem;         /* its last part, pinned while running */
     int32_t next_leaf;              /* leaves before it were started */
     struct lane *lanes, *last_lane; /* in progress, oldest first */
@@ -107,7 +110,7 @@ struct eng_job {
     int32_t *branch_slot;  /* (tree.branch_tokens) */
     int32_t *branch_left;  /* (tree.n_branches) children not finished; -1: not started */
     uint32_t n_answers;    /* written, or tokens generated; n_ready once announced */
-    uint64_t served;       /* its share of the class so far; see sched.c */
+    uint64_t served;       /* its part of the class's rows so far; see share.h */
     struct lane *cursor;   /* the next of its lanes for the pass being built */
     int is_full;           /* takes no more of the pass being built */
     int is_touched;        /* is to be announced */

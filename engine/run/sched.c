@@ -6,17 +6,12 @@
  *   2. A job whose ending is not WAITING holds nothing. It is only still to be announced.
  *   3. What a job waits for is held by running jobs or the cache alone. Running jobs end: each has
  *      a piece of work that fits an empty pass (eng_open checks the sizes).
- *   4. served only grows. A job that comes late starts at the least of those beside it, so it has
- *      neither an advantage nor a debt.
+ *   4. An owner's share is its own while it has jobs. It lives in a table of fixed size.
  */
 #include "engine/run/sched.h"
 
 #include "engine/run/branch.h"
 #include "kernels/base/err.h"
-
-/* What a row of a class counts: the inverse of its weight. */
-static const uint64_t PRICE[ENG_CLASSES] = {
-    [ENG_ACT] = 1, [ENG_MASK] = 4, [ENG_ANSWER] = 4, [ENG_PICTURE] = 8};
 
 void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes) {
     *s = (struct sched){.kv = kv, .stems = stems, .lanes = lanes};
@@ -24,7 +19,7 @@ void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lane
 
 /* ---- lists ---- */
 
-static void sched_push(struct sched_list *list, struct eng_job *j) {
+static void sched_push(struct job_list *list, struct eng_job *j) {
     j->next = NULL;
     if (list->last)
         list->last->next = j;
@@ -35,7 +30,7 @@ static void sched_push(struct sched_list *list, struct eng_job *j) {
 }
 
 /* Takes out the job behind `prev` (NULL: the first one). */
-static void pull(struct sched_list *list, struct eng_job *prev) {
+static void pull(struct job_list *list, struct eng_job *prev) {
     struct eng_job *j = prev ? prev->next : list->first;
     if (prev)
         prev->next = j->next;
@@ -52,12 +47,24 @@ static void touch(struct sched *s, struct eng_job *j) {
     sched_push(&s->touched, j);
 }
 
-void sched_add(struct sched *s, struct eng_job *j) { sched_push(&s->waiting[j->urgency], j); }
+void sched_add(struct sched *s, struct eng_job *j) {
+    j->share = share_of(&s->shares, j->owner);
+    j->share->n_jobs++;
+    j->arrival = s->added++;
+    s->n_waiting[j->urgency]++;
+    sched_push(&j->share->waiting[j->urgency], j);
+}
+
+/* Takes the job behind `before` out of its owner's waiting ones. */
+static void sched_pull_waiting(struct sched *s, struct eng_job *j, struct eng_job *before) {
+    pull(&j->share->waiting[j->urgency], before);
+    s->n_waiting[j->urgency]--;
+}
 
 static int count_waiting(const struct sched *s) {
     int n = 0;
     for (int c = 0; c < ENG_CLASSES; c++)
-        n += s->waiting[c].n;
+        n += s->n_waiting[c];
     return n;
 }
 
@@ -105,6 +112,7 @@ static void stop_running(struct sched *s, struct eng_job *j) {
         i++;
     for (s->n_running--; i < s->n_running; i++)
         s->running[i] = s->running[i + 1];
+    j->share->n_running--;
 }
 
 static void leave_queue(struct sched *s, const struct eng_job *j) {
@@ -119,6 +127,7 @@ static void sched_finish(struct sched *s, struct eng_job *j, enum eng_state stat
         stop_running(s, j);
     else
         leave_queue(s, j);
+    j->share->n_jobs--;
     if (code) err_set(&j->error, code, "%s", why);
     s->done += state == ENG_DONE;
     s->failed += state == ENG_FAILED;
@@ -141,22 +150,27 @@ static int doom(const struct eng_job *j, uint64_t now_ns, const char **why) {
     return j->deadline_ns && now_ns >= j->deadline_ns ? E_TIMEOUT : 0;
 }
 
-void sched_reap(struct sched *s, uint64_t now_ns) {
+/* Ends those of an owner's waiting jobs that may not go on. */
+static void reap_waiting(struct sched *s, struct job_list *list, uint64_t now_ns) {
     const char *why;
-    for (int c = 0; c < ENG_CLASSES; c++) {
-        struct eng_job *prev = NULL, *j = s->waiting[c].first;
-        while (j) {
-            struct eng_job *next = j->next;
-            int code = doom(j, now_ns, &why);
-            if (code) {
-                pull(&s->waiting[c], prev);
-                finish_with(s, j, code, why);
-            } else {
-                prev = j;
-            }
-            j = next;
+    struct eng_job *prev = NULL, *next;
+    for (struct eng_job *j = list->first; j; j = next) {
+        next = j->next;
+        int code = doom(j, now_ns, &why);
+        if (code) {
+            sched_pull_waiting(s, j, prev);
+            finish_with(s, j, code, why);
+        } else {
+            prev = j;
         }
     }
+}
+
+void sched_reap(struct sched *s, uint64_t now_ns) {
+    const char *why;
+    for (int i = 0; i < s->shares.n; i++)
+        for (int c = 0; c < ENG_CLASSES; c++)
+            reap_waiting(s, &s->shares.at[i].waiting[c], now_ns);
     for (int i = s->n_running - 1; i >= 0; i--) {
         int code = doom(s->running[i], now_ns, &why);
         if (code) finish_with(s, s->running[i], code, why);
@@ -164,11 +178,13 @@ void sched_reap(struct sched *s, uint64_t now_ns) {
 }
 
 void sched_end_all(struct sched *s, int code, const char *why) {
-    for (int c = 0; c < ENG_CLASSES; c++) {
-        while (s->waiting[c].first) {
-            struct eng_job *j = s->waiting[c].first;
-            pull(&s->waiting[c], NULL);
-            finish_with(s, j, code, why);
+    for (int i = 0; i < s->shares.n; i++) {
+        for (int c = 0; c < ENG_CLASSES; c++) {
+            struct eng_job *j;
+            while ((j = s->shares.at[i].waiting[c].first) != NULL) {
+                sched_pull_waiting(s, j, NULL);
+                finish_with(s, j, code, why);
+            }
         }
     }
     while (s->n_running > 0)
@@ -177,20 +193,8 @@ void sched_end_all(struct sched *s, int code, const char *why) {
 
 /* ---- admission ---- */
 
-/* The job starts level with those that run already. */
 static void sched_enter(struct sched *s, struct eng_job *j) {
-    uint64_t class_least = UINT64_MAX, job_least = UINT64_MAX;
-    int is_alone = 1;
-    for (int i = 0; i < s->n_running; i++) {
-        const struct eng_job *other = s->running[i];
-        if (s->served[other->urgency] < class_least) class_least = s->served[other->urgency];
-        if (other->urgency != j->urgency) continue;
-        is_alone = 0;
-        if (other->served < job_least) job_least = other->served;
-    }
-    j->served = is_alone ? 0 : job_least;
-    if (is_alone && s->n_running > 0 && s->served[j->urgency] < class_least)
-        s->served[j->urgency] = class_least;
+    share_enter(j, s->running, s->n_running);
     s->running[s->n_running++] = j;
     s->admitted++;
     leave_queue(s, j);
@@ -199,7 +203,8 @@ static void sched_enter(struct sched *s, struct eng_job *j) {
 
 /* 0, or E_BUSY: not now; E_NOMEM: not now, for want of single slots. */
 static int try_admit(struct sched *s, struct eng_job *j) {
-    int kept = j->urgency == ENG_ACT ? 0 : SCHED_FOR_ACT;
+    int kept =
+        (j->urgency == ENG_ACT ? 0 : SCHED_FOR_ACT) + (j->share->n_running ? SCHED_FOR_NEW : 0);
     if (s->n_running >= SCHED_RUNNING - kept) return E_BUSY;
     int32_t slots = j->tree.branch_tokens + j->lane_slots, cached;
     if (!kv_promise(s->kv, slots)) return E_NOMEM;
@@ -214,8 +219,11 @@ static int try_admit(struct sched *s, struct eng_job *j) {
     return 0;
 }
 
+/* Nobody may pass it any more: neither others of its owner, nor, as long as nothing of its owner
+ * runs, anybody. */
 static int is_aged(const struct sched *s, const struct eng_job *j) {
-    return j->passed_over && s->admitted - (j->passed_over - 1) >= SCHED_SKIPS;
+    if (!j->passed_over) return 0;
+    return !j->share->n_running || s->admitted - (j->passed_over - 1) >= SCHED_SKIPS;
 }
 
 /* The class runs all the jobs that it may: its jobs wait for each other, not for others. */
@@ -226,23 +234,48 @@ static int is_crowded(const struct sched *s, int class) {
     return class != ENG_ACT && n >= SCHED_OF_CLASS;
 }
 
+static void look_at_first(struct sched *s, int class) {
+    for (int i = 0; i < s->shares.n; i++) {
+        s->shares.at[i].look = s->shares.at[i].waiting[class].first;
+        s->shares.at[i].before = NULL;
+    }
+}
+
+/* Whose waiting job is tried next: of whom fewest run, and then whose came first. NULL: all were
+ * tried. */
+static struct share *next_to_look(struct sched *s, int is_class_full) {
+    struct share *next = NULL;
+    for (int i = 0; i < s->shares.n; i++) {
+        struct share *at = &s->shares.at[i];
+        if (!at->look || (is_class_full && at->n_running)) continue;
+        if (!next || at->n_running < next->n_running ||
+            (at->n_running == next->n_running && at->look->arrival < next->look->arrival))
+            next = at;
+    }
+    return next;
+}
+
 /* Admit what fits of one class. 1: an aged job does not fit, and nobody may pass it. */
 static int admit_class(struct sched *s, int class, int only_aged) {
-    struct sched_list *list = &s->waiting[class];
-    struct eng_job *prev = NULL, *next, *j = list->first;
-    for (int looks = 0; j && looks < SCHED_LOOKS && !is_crowded(s, class); j = next, looks++) {
-        next = j->next;
-        int rc = only_aged && !is_aged(s, j) ? E_BUSY : try_admit(s, j);
+    struct share *own;
+    if (!s->n_waiting[class]) return 0;
+    look_at_first(s, class);
+    for (int looks = 0; looks < SCHED_LOOKS; looks++) {
+        own = next_to_look(s, is_crowded(s, class));
+        if (!own) break;
+        struct eng_job *j = own->look;
+        own->look = j->next;
+        int may = !only_aged || is_aged(s, j), rc = may ? try_admit(s, j) : E_BUSY;
         if (rc == 0) {
-            pull(list, prev);
+            sched_pull_waiting(s, j, own->before);
             continue;
         }
-        if (!j->passed_over) j->passed_over = 1 + s->admitted;
-        if (only_aged && is_aged(s, j)) {
+        if (may && !j->passed_over) j->passed_over = 1 + s->admitted;
+        if (may && only_aged) {
             s->is_held = rc == E_NOMEM;
             return 1;
         }
-        prev = j;
+        own->before = j;
     }
     return 0;
 }
@@ -258,12 +291,19 @@ void sched_admit(struct sched *s) {
 
 /* ---- rows of a pass ---- */
 
-struct eng_job *sched_next_picture(const struct sched *s, enum eng_class class) {
-    for (int i = 0; i < s->n_running; i++)
-        if (s->running[i]->urgency == class && stem_next_picture(s->running[i]->stem))
-            return s->running[i];
-    return NULL;
+struct eng_job *sched_next_picture(const struct sched *s, int is_act) {
+    struct eng_job *next = NULL;
+    for (int i = 0; i < s->n_running; i++) {
+        struct eng_job *j = s->running[i];
+        if ((j->urgency == ENG_ACT) != is_act || !stem_next_picture(j->stem)) continue;
+        int is_better = !next || j->share->seen < next->share->seen ||
+                        (j->share == next->share && j->urgency < next->urgency);
+        if (is_better) next = j;
+    }
+    return next;
 }
+
+void sched_saw(struct eng_job *j) { j->share->seen++; }
 
 static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
     if (j->next_leaf == j->tree.n_leaves || (s->is_held && j->n_lanes > 0)) return 0;
@@ -314,30 +354,13 @@ static int32_t add_work(struct sched *s, struct batch *b, struct eng_job *j) {
     return rows;
 }
 
-/* A job of the class that has had least, and in it the job that has had least; NULL: none has work
- * left. */
-static struct eng_job *next_job(const struct sched *s) {
-    struct eng_job *least = NULL;
-    for (int i = 0; i < s->n_running; i++) {
-        struct eng_job *j = s->running[i];
-        if (j->is_full) continue;
-        if (least && j->urgency != least->urgency) {
-            if (s->served[j->urgency] < s->served[least->urgency]) least = j;
-        } else if (!least || j->served < least->served) {
-            least = j;
-        }
-    }
-    return least;
-}
-
 /* The turn of one job: pieces of its work until they have `quantum` rows, or what is left of it. */
 static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j, int32_t quantum) {
     int32_t rows = 0, more = quantum > 0;
     while (rows < quantum && (more = add_work(s, b, j)) > 0)
         rows += more;
     j->is_full = more == 0;
-    j->served += (uint64_t)rows;
-    s->served[j->urgency] += (uint64_t)rows * PRICE[j->urgency];
+    share_took(j, rows);
     atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
     return rows;
 }
@@ -355,7 +378,7 @@ void sched_fill(struct sched *s, struct batch *b) {
         s->running[i]->cursor = s->running[i]->lanes;
     }
     struct eng_job *j;
-    while (b->rows_left > 0 && (j = next_job(s)) != NULL) {
+    while (b->rows_left > 0 && (j = share_next(s->running, s->n_running)) != NULL) {
         int is_act = j->urgency == ENG_ACT;
         int32_t quantum = is_act || others > SCHED_QUANTUM ? SCHED_QUANTUM : others;
         int32_t rows = fill_from(s, b, j, quantum);

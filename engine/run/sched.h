@@ -12,19 +12,21 @@
  *
  * Admission. A job is admitted when there is room at once for its stem, and single slots for its
  * branches and one lane. More lanes get their slots one by one, as rows become free. Inside a class
- * the order is first come, first served. A job that does not fit yet is passed over. After
- * SCHED_SKIPS others were admitted since it first did not fit, nobody else is, but act jobs. While
- * it lacks single slots, running jobs start no second lane. So it gets in when what runs has
- * drained. At most SCHED_OF_CLASS running jobs are of one class, and SCHED_FOR_ACT more are kept
- * for act jobs, so that nobody has to wait until one of many whole pictures ends.
+ * the owner of whom fewest jobs run comes first; of one owner, who came first. A job that does not
+ * fit yet is passed over. After SCHED_SKIPS others were admitted since it first did not fit, nobody
+ * else is, but act jobs; at once, if nothing of its owner runs. While it lacks single slots,
+ * running jobs start no second lane. So it gets in when what runs has drained. At most
+ * SCHED_OF_CLASS running jobs are of one class, and SCHED_FOR_ACT more are kept for act jobs, so
+ * that nobody has to wait until one of many whole pictures ends. SCHED_FOR_NEW are kept for owners
+ * of whom nothing runs, whatever their class.
  *
- * Shares. The next rows of a pass go to the class that has had the fewest rows for its weight, and
- * in it to the job that has had the fewest. A job that comes late starts level with the others. A
- * job takes SCHED_QUANTUM rows before the next choice is made: first its lanes in the middle of an
- * answer, then the next chunk of its stem, then new lanes. No class and no job starves: the one
- * that has had the least is the first to choose, while the whole pass is still empty. An action
- * takes several passes, one after the other, and a short pass ends sooner. So while an act job
- * runs, all others together get SCHED_BESIDE_ACT rows of a pass. Thread: step.
+ * Shares. The next rows of a pass go to the owner that has had the fewest, of its classes to the
+ * one that has had the fewest for its weight, and in it to the job that has had the fewest
+ * (share.h). A job takes SCHED_QUANTUM rows before the next choice is made: first its lanes in the
+ * middle of an answer, then the next chunk of its stem, then new lanes. No owner, class or job
+ * starves: the one that has had the least is the first to choose, while the whole pass is still
+ * empty. An action takes several passes, one after the other, and a short pass ends sooner. So
+ * while an act job runs, all others together get SCHED_BESIDE_ACT rows of a pass. Thread: step.
  */
 #ifndef ENGINE_RUN_SCHED_H
 #define ENGINE_RUN_SCHED_H
@@ -35,35 +37,32 @@
 #include "engine/run/job.h"
 #include "engine/run/kv.h"
 #include "engine/run/lane.h"
+#include "engine/run/share.h"
 #include "engine/run/stem.h"
 
 enum {
-    SCHED_RUNNING = 32,  /* jobs that run at once */
+    SCHED_RUNNING = 36,  /* jobs that run at once */
     SCHED_OF_CLASS = 20, /* of them, of one class; of act jobs any number */
     SCHED_FOR_ACT = 4,   /* of them, kept for act jobs */
+    SCHED_FOR_NEW = 4,   /* of them, kept for owners of whom nothing runs */
     SCHED_SKIPS = 16,
     SCHED_LOOKS = 64,     /* waiting jobs of a class that are tried in one turn */
     SCHED_QUANTUM = 256,  /* rows: few stems in a pass, since each needs its keys packed */
     SCHED_BESIDE_ACT = 64 /* rows of a pass that others get while an act job runs */
 };
 
-struct sched_list {
-    struct eng_job *first, *last;
-    int n;
-};
-
 struct sched {
     struct kv *kv;
     struct stems *stems;
     struct lanes *lanes;
-    struct sched_list waiting[ENG_CLASSES];
+    struct shares shares;                   /* with the jobs that wait */
+    int n_waiting[ENG_CLASSES];             /* of all owners */
     struct eng_job *running[SCHED_RUNNING]; /* oldest first */
     int n_running;
-    uint64_t served[ENG_CLASSES]; /* rows, divided by the class's weight */
-    int is_held;                  /* an aged job waits for single slots */
-    struct sched_list touched;    /* jobs with something to announce */
+    int is_held;             /* an aged job waits for single slots */
+    struct job_list touched; /* jobs with something to announce */
     /* Since start: */
-    uint64_t admitted;        /* jobs */
+    uint64_t added, admitted; /* jobs */
     uint64_t left_cost, left; /* cost and number of jobs that stopped waiting */
     uint64_t done, failed, cancelled;
     uint64_t answers[ENG_TASKS], tokens; /* tokens of text */
@@ -74,8 +73,11 @@ void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lane
 void sched_add(struct sched *s, struct eng_job *j);
 void sched_reap(struct sched *s, uint64_t now_ns);
 void sched_admit(struct sched *s);
-/* The oldest running job of a class that has a picture for the vision tower, or NULL. */
-struct eng_job *sched_next_picture(const struct sched *s, enum eng_class class);
+/* A running job, of games or of all others, that has a picture for the vision tower; NULL: none.
+ * Of the others, the owner of whom the tower has seen least comes first, then the more urgent. */
+struct eng_job *sched_next_picture(const struct sched *s, int is_act);
+/* It has seen one of the job's. */
+void sched_saw(struct eng_job *j);
 void sched_fill(struct sched *s, struct batch *b);
 void sched_advance(struct sched *s, struct batch *b);
 void sched_announce(struct sched *s);

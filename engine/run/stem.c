@@ -40,6 +40,11 @@ void stem_clear(struct stems *s) {
     *s = (struct stems){0};
 }
 
+void stem_filled_by(struct stems *s, const char *model) {
+    must(strlen(model) < sizeof s->model);
+    memcpy(s->model, model, strlen(model) + 1);
+}
+
 /* ---- keys ---- */
 
 int32_t stem_len(const struct stem_key *key) {
@@ -51,6 +56,7 @@ int32_t stem_len(const struct stem_key *key) {
 
 /* One part of a key. */
 struct piece {
+    uint64_t owner;
     const char *digest;
     const int32_t *ids;
     int32_t n, len;
@@ -64,7 +70,7 @@ static int next_piece(const struct stem_key *key, int32_t *at, int32_t *picture,
         to++;
     int has_picture = to < key->n_ids;
     to += has_picture;
-    *p = (struct piece){"", key->ids + from, to - from, to - from};
+    *p = (struct piece){key->owner, "", key->ids + from, to - from, to - from};
     if (has_picture) {
         p->digest = key->digests[(*picture)++];
         p->len += key->image_tokens - 1;
@@ -83,16 +89,17 @@ int stem_is_legal(const struct stem_key *key) {
 
 /* ---- finding ---- */
 
-static int is_same(const struct stem_part *p, const struct stem_part *up, const struct piece *k) {
-    return p->len > 0 && p->up == up && p->n_ids == k->n &&
-           memcmp(p->ids, k->ids, (size_t)k->n * sizeof k->ids[0]) == 0 &&
+static int is_same(const struct stems *s, const struct stem_part *p, const struct stem_part *up,
+                   const struct piece *k) {
+    return p->len > 0 && strcmp(p->model, s->model) == 0 && p->owner == k->owner && p->up == up &&
+           p->n_ids == k->n && memcmp(p->ids, k->ids, (size_t)k->n * sizeof k->ids[0]) == 0 &&
            strcmp(p->digest, k->digest) == 0;
 }
 
 static struct stem_part *stem_find(struct stems *s, const struct stem_part *up,
                                    const struct piece *k) {
     for (int32_t i = 0; i < s->n_parts; i++)
-        if (is_same(&s->parts[i], up, k)) return &s->parts[i];
+        if (is_same(s, &s->parts[i], up, k)) return &s->parts[i];
     return NULL;
 }
 
@@ -107,16 +114,48 @@ static void free_part(struct stems *s, struct stem_part *p) {
     p->feat = -1;
 }
 
-/* Frees the evictable part that was used least recently. 0: there is none. */
-static int evict(struct stems *s) {
-    struct stem_part *oldest = NULL;
+/* Slots of an owner's parts that nobody uses. */
+static int32_t unused_of(const struct stems *s, uint64_t owner) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->n_parts; i++)
+        if (s->parts[i].owner == owner && s->parts[i].users == 0) n += s->parts[i].len;
+    return n;
+}
+
+static int is_evictable(const struct stem_part *p) {
+    return p->len > 0 && p->users == 0 && p->kids == 0;
+}
+
+static int is_unused_first(const struct stem_part *p) {
+    return p->len > 0 && !p->up && p->users == 0;
+}
+
+/* Of the parts that `may` go, the least recently used one of the owner who has most that is unused:
+ * so an owner with much in the cache pushes out its own. NULL: there is none. *n: how many may. */
+static struct stem_part *stem_victim(const struct stems *s, int (*may)(const struct stem_part *p),
+                                     int32_t *n) {
+    struct stem_part *victim = NULL;
+    int32_t most = 0;
+    *n = 0;
     for (int32_t i = 0; i < s->n_parts; i++) {
         struct stem_part *p = &s->parts[i];
-        if (p->len == 0 || p->users > 0 || p->kids > 0) continue;
-        if (!oldest || p->used_at < oldest->used_at) oldest = p;
+        if (!may(p)) continue;
+        ++*n;
+        int is_other = !victim || p->owner != victim->owner;
+        int32_t unused = is_other ? unused_of(s, p->owner) : most;
+        if (unused < most || (unused == most && victim && p->used_at > victim->used_at)) continue;
+        most = unused;
+        victim = p;
     }
-    if (!oldest) return 0;
-    free_part(s, oldest);
+    return victim;
+}
+
+/* 0: there is nothing to evict. */
+static int evict(struct stems *s) {
+    int32_t n;
+    struct stem_part *p = stem_victim(s, is_evictable, &n);
+    if (!p) return 0;
+    free_part(s, p);
     return 1;
 }
 
@@ -137,16 +176,10 @@ static void free_below(struct stems *s, struct stem_part *first) {
 /* Keep no more than cached_max first parts that nobody uses. */
 static void trim(struct stems *s) {
     for (;;) {
-        int32_t unused = 0;
-        struct stem_part *oldest = NULL;
-        for (int32_t i = 0; i < s->n_parts; i++) {
-            struct stem_part *p = &s->parts[i];
-            if (p->len == 0 || p->up || p->users > 0) continue;
-            unused++;
-            if (!oldest || p->used_at < oldest->used_at) oldest = p;
-        }
+        int32_t unused;
+        struct stem_part *p = stem_victim(s, is_unused_first, &unused);
         if (unused <= s->cached_max) return;
-        free_below(s, oldest);
+        free_below(s, p);
     }
 }
 
@@ -167,6 +200,8 @@ static struct stem_part *new_part(struct stems *s, struct stem_part *up, const s
     int32_t slot;
     while (!kv_range_take(s->kv, k->len, &slot))
         if (!evict(s)) return NULL;
+    memcpy(p->model, s->model, sizeof p->model);
+    p->owner = k->owner;
     p->up = up;
     p->slot = slot;
     p->len = k->len;

@@ -2,8 +2,8 @@
  *
  * A stem is a chain of parts. Each part ends with a picture. What follows the last picture, if
  * there is any, is a part of text alone. The slots of a part are one range. A part is known by its
- * tokens, the digest of its picture, and the part above it. So another question about a picture
- * finds its rows again, and another task reuses those of the picture.
+ * owner, its tokens, the digest of its picture, and the part above it. So another question about a
+ * picture finds its rows again, and another task reuses those of the picture.
  *
  *     [BOS _[INST] _<Img> picture]---[_</Img> _[reconstruct] _loc : _[]             pixels
  *                                 \--[_</Img> _[segmentation] ...]                  a mask
@@ -36,19 +36,22 @@ struct stem_key {
     const int32_t *ids;                    /* (n_ids) */
     int32_t n_ids;
     int32_t image_tokens; /* rows that a picture stands for */
+    uint64_t owner;       /* of the pictures: no other owner finds them */
 };
 
 struct stem_part {
-    struct stem_part *up;     /* the part above; NULL for the first */
-    int32_t slot, len;        /* its range; len 0: this entry of the table is free */
-    int32_t start;            /* tokens in front of it */
-    int32_t done;             /* rows stored in the pool by finished passes */
-    int32_t planned;          /* rows stored when the pass being built has run; >= done */
-    int32_t users;            /* jobs that need it */
-    int32_t kids;             /* parts below it */
-    uint64_t used_at;         /* tick of the last use */
-    int32_t feat;             /* entry of its picture's features while it is filled; -1: none */
-    int32_t image_tokens;     /* rows of its picture, the last ones; 0: it is text */
+    struct stem_part *up; /* the part above; NULL for the first */
+    int32_t slot, len;    /* its range; len 0: this entry of the table is free */
+    int32_t start;        /* tokens in front of it */
+    int32_t done;         /* rows stored in the pool by finished passes */
+    int32_t planned;      /* rows stored when the pass being built has run; >= done */
+    int32_t users;        /* jobs that need it */
+    int32_t kids;         /* parts below it */
+    uint64_t used_at;     /* tick of the last use */
+    int32_t feat;         /* entry of its picture's features while it is filled; -1: none */
+    int32_t image_tokens; /* rows of its picture, the last ones; 0: it is text */
+    uint64_t owner;
+    char model[STEM_DIGEST];  /* that filled it */
     int32_t bucket;           /* batch.c's, during one pass; -1 between passes */
     char digest[STEM_DIGEST]; /* of its picture; "" for text */
     int32_t ids[STEM_IDS_MAX];
@@ -66,11 +69,15 @@ struct stems {
     int32_t cached_max; /* first parts kept without a user */
     uint64_t tick;
     struct stem_counts counts;
+    char model[STEM_DIGEST]; /* that fills parts from now on; "": it has no name */
 };
 
 /* Room for `users_max` chains in use beside `cached_max` cached ones. Must-succeed. */
 void stem_init(struct stems *s, struct kv *kv, int32_t users_max, int32_t cached_max);
 void stem_clear(struct stems *s);
+/* From now on parts are filled by the model of this digest. Those of another are not found any
+ * more. */
+void stem_filled_by(struct stems *s, const char *model);
 /* Most parts that the table of stem_init may hold: the ranges of kv_init. */
 int32_t stem_parts_max(int32_t users_max, int32_t cached_max);
 

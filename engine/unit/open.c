@@ -110,7 +110,7 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
     i->image_size = c->vision.image_size;
     i->image_tokens = c->n_image_tokens;
     i->positions = c->text.max_positions;
-    u->picture_sizes = (struct picture_sizes){i->image_size, i->grid, i->digest};
+    u->picture_sizes = (struct picture_sizes){i->image_size, i->grid};
 }
 
 /* What the step thread will own. Its sizes are fixed here for good. */
@@ -126,6 +126,8 @@ static int open_step(struct unit *u, const struct eng_options *o, struct err *er
     kv_init(&u->kv, z->range_slots, z->single_slots, stem_parts_max(SCHED_RUNNING, z->cached));
     stem_init(&u->stems, &u->kv, SCHED_RUNNING, z->cached);
     feats_init(&u->feats, plan.feats_max);
+    stem_filled_by(&u->stems, model_digest(u->model));
+    feats_made_by(&u->feats, model_vision_digest(u->model));
     lane_init(&u->lanes, k, &u->kv, z->lanes, z->tail_max);
     batch_init(&u->batch, z->rows, unit_keys(u), SCHED_RUNNING, k, u->numbers, u->text);
     sched_init(&u->sched, &u->kv, &u->stems, &u->lanes);

@@ -44,7 +44,7 @@ static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
 static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct err *err) {
     struct stem_part *part = stem_next_picture(j->stem);
     int is_filled;
-    int32_t feat = feats_take(&u->feats, &u->stems, part->digest, &is_filled);
+    int32_t feat = feats_take(&u->feats, &u->stems, part->owner, part->digest, &is_filled);
     *is_full = feat < 0;
     if (feat < 0) return 0;
     part->feat = feat;
@@ -56,26 +56,24 @@ static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct e
     atomic_fetch_add(&j->vision_ns, spent);
     u->stats.vision_ns += spent;
     u->stats.pictures++;
+    sched_saw(j);
     return 1;
 }
 
 /* All frames of games; of the others one picture a turn, so that nobody has to wait long. While an
  * act job runs, the pictures of others wait, for WAITED_TURNS_MAX turns at most. */
 static int encode(struct unit *u, struct err *err) {
-    int is_full = 0,
-        may_others = !sched_has_act(&u->sched) || ++u->waited_turns >= WAITED_TURNS_MAX;
-    for (enum eng_class c = 0; c < ENG_CLASSES && !is_full; c++) {
-        struct eng_job *j;
-        int n = 0;
-        if (c != ENG_ACT && !may_others) return 0;
-        while (!is_full && (j = sched_next_picture(&u->sched, c)) != NULL) {
-            n += encode_next(u, j, &is_full, err);
-            if (err->code) return err->code;
-            if (n && c != ENG_ACT) {
-                u->waited_turns = 0;
-                return 0;
-            }
-        }
+    int is_full = 0, n = 0;
+    int may_others = !sched_has_act(&u->sched) || ++u->waited_turns >= WAITED_TURNS_MAX;
+    struct eng_job *j;
+    while (!is_full && (j = sched_next_picture(&u->sched, 1)) != NULL) {
+        (void)encode_next(u, j, &is_full, err);
+        if (err->code) return err->code;
+    }
+    while (may_others && !n && !is_full && (j = sched_next_picture(&u->sched, 0)) != NULL) {
+        n = encode_next(u, j, &is_full, err);
+        if (err->code) return err->code;
+        if (n) u->waited_turns = 0;
     }
     return 0;
 }

@@ -29,6 +29,12 @@ enum MHD_Result answer_problem(struct req *r, enum problem_code code, const char
     if (!response) return MHD_NO;
     (void)MHD_add_response_header(response, "Content-Type", "application/problem+json");
     if (status == 503 || status == 429) (void)MHD_add_response_header(response, "Retry-After", "2");
+    if (code == PROBLEM_QUOTA_EXCEEDED) {
+        (void)MHD_add_response_header(response, "RateLimit-Policy", r->visit.policy);
+        (void)MHD_add_response_header(response, "RateLimit", r->visit.left);
+    }
+    if (r->caller.challenge[0] && code == r->problem_code)
+        (void)MHD_add_response_header(response, "WWW-Authenticate", r->caller.challenge);
     if (status == 405 && r->allow) (void)MHD_add_response_header(response, "Allow", r->allow);
     watch_enter(r->conn, WATCH_SEND, r);
     return send_response(r, status, response, is_last);

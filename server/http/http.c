@@ -55,7 +55,9 @@ static enum MHD_Result on_request(void *ud, struct MHD_Connection *mhd, const ch
 static void tell(const struct http *h, struct req *r, int status, int is_settled, uint64_t ns) {
     int is_loud = h->opt.is_verbose || !r->route || r->route->pace != API_WATCH;
     log_event(is_loud ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "request",
-              "id=%s method=%s route=%s status=%d ms=%.1f bytes=%llu %s", r->id, r->method,
+              "id=%s peer=%s key=%s method=%s route=%s status=%d ms=%.1f bytes=%llu %s", r->id,
+              r->caller.address[0] ? r->caller.address : "-",
+              r->caller.who.key[0] ? r->caller.who.key : "-", r->method,
               r->route ? r->route->path : "-", status, (double)ns / 1e6,
               (unsigned long long)r->body_bytes, is_settled ? api_call_summary(r->call) : "");
 }
@@ -76,6 +78,7 @@ static void on_over(void *ud, struct MHD_Connection *mhd, void **context,
     int is_settled = v.stage == REQ_REPLYING || v.stage == REQ_STREAMING;
     if (r->id[0]) tell(h, r, status, is_settled, ns);
     atomic_fetch_sub(&h->bodies, r->reserved_bytes);
+    api_leave(h->desk.api, &r->visit);
     watch_enter(r->conn, WATCH_IDLE, NULL);
     req_over(r);
 }
@@ -86,7 +89,10 @@ static void on_connection(void *ud, struct MHD_Connection *mhd, void **context,
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *context = info ? watch_add(h->watch, info->connect_fd) : NULL;
+        const union MHD_ConnectionInfo *from =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        *context =
+            info ? watch_add(h->watch, info->connect_fd, from ? from->client_addr : NULL) : NULL;
     } else {
         if (*context) watch_remove(*context);
         atomic_fetch_sub(&h->open, 1);
@@ -147,7 +153,7 @@ int http_check(const struct http_options *opt, struct err *e) {
         return err_set(e, E_INVALID, "connections must be from 1 to %d", HTTP_CONNECTIONS_MAX);
     if (opt->workers < 1 || opt->workers > HTTP_WORKERS_MAX)
         return err_set(e, E_INVALID, "workers must be from 1 to %d", HTTP_WORKERS_MAX);
-    return origin_check_rules(&opt->rules, e);
+    return origin_check_rules(&opt->origins, e);
 }
 
 int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e) {
@@ -177,17 +183,17 @@ int http_open(const struct http_options *opt, struct api *api, struct http **out
     return 0;
 }
 
-/* Over the limit: a fixed answer, without libmicrohttpd. */
-static void shed(struct http *h, int fd) {
-    atomic_fetch_add(&h->shed, 1);
+/* A fixed answer, without libmicrohttpd. */
+static void turn_away(int fd, enum problem_code code, const char *detail, const char *first,
+                      const char *header) {
     struct buf body, all;
     buf_init(&body, 4096);
     buf_init(&all, 8192);
-    (void)api_problem(PROBLEM_TOO_MANY_CONNECTIONS, NULL, "none", &body);
+    (void)api_problem(code, detail, "none", &body);
     buf_printf(&all,
-               "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-               "Content-Length: %zu\r\nRetry-After: 2\r\nConnection: close\r\n\r\n",
-               body.len);
+               "HTTP/1.1 %s\r\nContent-Type: application/problem+json\r\n"
+               "Content-Length: %zu\r\n%sConnection: close\r\n\r\n",
+               first, body.len, header);
     buf_add(&all, body.p, body.len);
     char drop[4096];
     if (!all.bad) (void)send(fd, all.p, all.len, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -200,8 +206,23 @@ static void shed(struct http *h, int fd) {
 
 void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len) {
     atomic_fetch_add(&h->connections_total, 1);
-    if (atomic_load(&h->open) >= h->opt.connections) {
-        shed(h, fd);
+    struct sockaddr_un nameless = peer_unix(PEER_UNIX);
+    if (!len) { /* libmicrohttpd keeps a copy, and gives it out without its length */
+        addr = (struct sockaddr *)&nameless;
+        len = sizeof(nameless);
+    }
+    struct peer from = peer_of(addr);
+    const struct caller_rules *rules = &h->opt.callers;
+    if (rules->n_proxies && !peer_is_loopback(&from) &&
+        !peer_is_in(&from, rules->proxies, rules->n_proxies)) {
+        turn_away(fd, PROBLEM_FORBIDDEN, "only the proxy in front of this server may connect to it",
+                  "403 Forbidden", "");
+        return;
+    }
+    if (atomic_load(&h->open) >= h->opt.connections && from.kind != PEER_ADMIN) {
+        atomic_fetch_add(&h->shed, 1);
+        turn_away(fd, PROBLEM_TOO_MANY_CONNECTIONS, NULL, "503 Service Unavailable",
+                  "Retry-After: 2\r\n");
         return;
     }
     atomic_fetch_add(&h->open, 1);

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "api/api.h"
+#include "server/http/caller.h"
 #include "server/http/origin.h"
 #include "server/http/watch.h"
 
@@ -30,7 +31,8 @@ struct http_options {
     int connections, workers; /* 1 up to what is above */
     size_t bodies_max;        /* bytes of all bodies that are held at once */
     struct watch_limits limits;
-    struct origin_rules rules; /* borrowed until http_close */
+    struct origin_rules origins; /* borrowed until http_close */
+    struct caller_rules callers; /* what it points to is borrowed, too */
     int is_verbose;            /* log requests outside /v1 and the debug level, too */
 };
 
@@ -38,7 +40,8 @@ struct http_options {
 int http_check(const struct http_options *opt, struct err *e);
 /* Borrows the API until http_close. E_INVALID (the options), E_IO. */
 int http_open(const struct http_options *opt, struct api *api, struct http **out, struct err *e);
-/* Takes the socket. Over the limit it is answered with 503 and closed. */
+/* Takes the socket. Over the limit it is answered with 503 and closed. Where proxies are trusted,
+ * others than these and this machine are answered with 403. */
 void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len);
 /* From now on every answer is the last of its connection, and idle connections are closed. */
 void http_drain(struct http *h);

@@ -55,6 +55,41 @@ static void name_request(struct req *r) {
     snprintf(r->id, sizeof(r->id), "r-%016llx", (unsigned long long)random);
 }
 
+/* Refuse when the body has been read. */
+static void refuse_later(struct req *r, enum problem_code code, const char *detail) {
+    if (r->problem_code) return;
+    r->problem_code = code;
+    r->problem_detail = detail;
+    watch_enter(r->conn, WATCH_DISCARD, r);
+}
+
+enum { FORWARDED_MAX = 16 };
+
+struct forwarded_list {
+    const char *at[FORWARDED_MAX]; /* the last ones, if there are more */
+    int n;
+};
+
+static enum MHD_Result on_forwarded(void *ud, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    (void)kind;
+    struct forwarded_list *l = ud;
+    if (!value || strcasecmp(name, "X-Forwarded-For") != 0) return MHD_YES;
+    if (l->n == FORWARDED_MAX) memmove(l->at, l->at + 1, (size_t)--l->n * sizeof(l->at[0]));
+    l->at[l->n++] = value;
+    return MHD_YES;
+}
+
+/* Who sends this, and may he? */
+static void intake_caller(struct req *r) {
+    struct forwarded_list list = {.n = 0};
+    (void)MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, on_forwarded, &list);
+    enum problem_code code =
+        caller_admit(&r->caller, &http_of(r)->opt.callers, &r->conn->from, list.at, list.n,
+                     header(r, "Authorization"), r->route, r->id);
+    if (code) refuse_later(r, code, r->caller.why[0] ? r->caller.why : NULL);
+}
+
 static char *intake_keep(struct req *r, int slot, const char *name) {
     const char *value = header(r, name);
     size_t n = value ? strlen(value) : 0;
@@ -72,7 +107,7 @@ static struct gate_verdict pass_gate(struct req *r, const char *method, const ch
                              .target = r->raw_target,
                              .headers = headers.at,
                              .n_headers = headers.n,
-                             .rules = h->opt.rules};
+                             .rules = h->opt.origins};
     return gate_check(&q);
 }
 
@@ -90,14 +125,6 @@ static int reserve(struct req *r, size_t n) {
 
 static int is_multipart(const char *type) {
     return type && strncasecmp(type, "multipart/form-data", 19) == 0;
-}
-
-/* Refuse when the body has been read. */
-static void refuse_later(struct req *r, enum problem_code code, const char *detail) {
-    if (r->problem_code) return;
-    r->problem_code = code;
-    r->problem_detail = detail;
-    watch_enter(r->conn, WATCH_DISCARD, r);
 }
 
 static void expect_form(struct req *r, size_t max) {
@@ -124,6 +151,14 @@ static void expect_body(struct req *r, long long length) {
     } else {
         buf_init(&r->body, max);
     }
+}
+
+/* Count it against what its caller may have at once; `length` as in expect_body. */
+static void intake_count(struct req *r, long long length) {
+    uint64_t bytes =
+        length < 0 ? api_route_body_max(r->desk->api, r->route) : (unsigned long long)length;
+    if (api_enter(r->desk->api, r->route, &r->caller.who, bytes, &r->visit))
+        refuse_later(r, PROBLEM_QUOTA_EXCEEDED, r->visit.why);
 }
 
 /* Bytes of the body; -1: chunked, so not known. The gate has seen digits, if anything. */
@@ -162,7 +197,9 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
     r->input.content_type = intake_keep(r, 0, "Content-Type");
     r->input.accept = intake_keep(r, 1, "Accept");
     r->input.if_none_match = intake_keep(r, 2, "If-None-Match");
-    if (r->route) expect_body(r, n);
+    intake_caller(r);
+    if (r->route && !r->problem_code) expect_body(r, n);
+    if (r->route && !r->problem_code) intake_count(r, n);
     int is_waiting = header(r, "Expect") != NULL; /* with its body, for 100 Continue */
     if (r->problem_code && (n == 0 || is_waiting))
         return answer_problem(r, r->problem_code, r->problem_detail, n != 0);
@@ -205,6 +242,8 @@ enum MHD_Result intake_end(struct req *r) {
     r->input.query = r->target.query;
     r->input.n_query = r->target.n_query;
     r->input.request_id = r->id;
+    r->input.caller = &r->caller.who;
+    r->input.visit = &r->visit;
     struct err e = {0};
     if (api_call_new(r->desk->api, r->route, &r->input, wake, r, &r->call, &e))
         return answer_problem(r, PROBLEM_NO_MEMORY, NULL, 1);

@@ -15,6 +15,7 @@ enum { PROBLEM_BYTES_MAX = 16384 };
 
 static void req_free(struct req *r) {
     api_call_free(r->call);
+    api_visit_end(r->desk->api, &r->visit);
     form_free(r->form);
     buf_clear(&r->body);
     buf_clear(&r->problem);

@@ -27,6 +27,7 @@
 #include "api/api.h"
 #include "kernels/base/buf.h"
 #include "kernels/base/queue.h"
+#include "server/http/caller.h"
 #include "server/http/form.h"
 #include "server/http/target.h"
 
@@ -62,6 +63,8 @@ struct req {
     char *raw_target;
     struct target target;
     const struct api_route *route; /* NULL: none */
+    struct caller caller;
+    struct api_visit visit; /* counted against the caller's quota until the call is freed */
     const char *allow;
     struct buf body;
     struct form *form;

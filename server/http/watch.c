@@ -188,13 +188,14 @@ void watch_close(struct watch *w) {
 
 /* ---- the table ---- */
 
-struct conn *watch_add(struct watch *w, int fd) {
+struct conn *watch_add(struct watch *w, int fd, const struct sockaddr *from) {
     struct conn *c = NULL;
     lock(w);
     if (w->n_free) {
         c = &w->rows[w->free_rows[--w->n_free]];
         *c = (struct conn){.watch = w,
                            .fd = fd,
+                           .from = peer_of(from),
                            .serial = ++w->serial,
                            .phase = WATCH_HEADERS,
                            .since_ns = clock_ns()};

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "kernels/base/err.h"
+#include "server/http/peer.h"
 
 struct desk;
 struct req;
@@ -35,6 +36,7 @@ struct watch_limits { /* nanoseconds */
 struct conn {
     struct watch *watch;
     int fd; /* -1: a free row */
+    struct peer from;
     uint32_t serial;
     enum watch_phase phase;
     uint64_t since_ns, bytes;
@@ -47,7 +49,8 @@ int watch_open(struct desk *desk, const struct watch_limits *limits, int cap, st
                struct err *e);
 void watch_close(struct watch *w); /* the table is empty by then */
 
-struct conn *watch_add(struct watch *w, int fd); /* NULL when the table is full */
+/* NULL when the table is full. `from` NULL: see peer_of. */
+struct conn *watch_add(struct watch *w, int fd, const struct sockaddr *from);
 void watch_remove(struct conn *c);
 /* What the connection does from now on, for which request. */
 void watch_enter(struct conn *c, enum watch_phase phase, struct req *r);

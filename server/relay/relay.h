@@ -34,7 +34,8 @@ int relay_open(const struct relay_options *opt, struct http *http, struct relay 
                struct err *e);
 /* Takes the socket, which must not block. Thread: any. */
 void relay_add(struct relay *r, int fd, const struct sockaddr *from, socklen_t len, int is_tls);
-/* Read certificate and key again. On an error everything stays as it was; 0 without TLS. */
+/* Read certificate and key again. On an error everything stays as it was. 0 without TLS, or with r
+ * NULL. Thread: any. */
 int relay_reload(struct relay *r, struct err *e);
 void relay_drain(struct relay *r); /* from here on nothing is handed to `http` */
 void relay_close(

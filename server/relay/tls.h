@@ -6,7 +6,7 @@
  *
  * TLS 1.2 with forward secrecy and AEAD ciphers, and TLS 1.3. No renegotiation, no compression.
  * Sessions begin with the certificate of that moment: tls_reload changes it for those that come.
- * Thread: the relay's; tls_open, tls_reload and tls_close: main's.
+ * Thread: the relay's; tls_open and tls_close: main's; tls_session, tls_reload: any.
  */
 #ifndef SERVER_RELAY_TLS_H
 #define SERVER_RELAY_TLS_H

@@ -98,11 +98,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return True
         return False
 
+    def lacks_key(self):
+        """With fake.key, as a server with keys: 401 to whoever doesn't send it."""
+        if not self.server.key or self.headers.get("Authorization") == f"Bearer {self.server.key}":
+            return False
+        self.body()
+        self.problem(401, "unauthorized", "A key is needed", "this call needs a key",
+                     WWW_Authenticate='Bearer realm="lammd"')
+        return True
+
     def body(self):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def do_GET(self):
         if self.path == "/v1/models":
+            if self.lacks_key():
+                return None
             return self.reply(200, {"object": "list", "data": [
                 {"id": "fake", "parameters": 1234567, "backend": "none", "grid": GRID}]})
         name = "index.html" if self.path == "/" else self.path.removeprefix("/ui/")
@@ -114,7 +125,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         try:
-            self.answer(self.body())
+            if not self.lacks_key():
+                self.answer(self.body())
         except BrokenPipeError:
             pass  # the page has left, as some tests want
 
@@ -199,7 +211,7 @@ class Fake(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.seen, self.sessions, self.act_s = [], set(), 0.005
+        self.seen, self.sessions, self.act_s, self.key = [], set(), 0.005, None
         self.below, self.stray = "", []
         self.is_closing = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()

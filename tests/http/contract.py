@@ -10,9 +10,9 @@ import jsonschema
 import yaml
 
 # code -> status, for every call: see "Any call" in openapi.yaml
-ANY_CALL = {"header_gate": 400, "forbidden": 403, "not_found": 404, "method_not_allowed": 405,
+ANY_CALL = {"header_gate": 400, "unauthorized": 401, "forbidden": 403, "scope_missing": 403, "not_found": 404, "method_not_allowed": 405,
             "body_too_large": 413, "uri_too_long": 414, "unsupported_media_type": 415,
-            "headers_too_large": 431, "too_many_connections": 503, "no_memory": 503,
+            "headers_too_large": 431, "quota_exceeded": 429, "too_many_connections": 503, "no_memory": 503,
             "queue_full": 503, "draining": 503}
 
 
@@ -51,7 +51,12 @@ class Contract:
 
     def check(self, method, path, reply):
         assert reply.headers.get("X-Request-Id"), f"{method} {path}: no X-Request-Id"
-        if reply.status == 503:
+        if reply.status == 401:
+            assert reply.headers.get("WWW-Authenticate", "").startswith("Bearer realm="), "no WWW-Authenticate"
+        if reply.status == 429:
+            assert reply.headers.get("RateLimit", "").endswith(";r=0"), "no RateLimit"
+            assert ";q=" in reply.headers.get("RateLimit-Policy", ""), "no RateLimit-Policy"
+        if reply.status in (429, 503):
             assert re.fullmatch("[0-9]+", reply.headers.get("Retry-After", "")), "no Retry-After"
         if reply.type == "application/problem+json" and method != "HEAD":
             problem = json.loads(reply.body)

@@ -141,7 +141,8 @@ def test_stored_pictures(s):
     assert put.status == 201
     stored = put.json()["id"]
     assert put.headers["Location"] == f"/v1/images/{stored}"
-    assert s.ask("PUT", "/v1/images", *multipart(("image", body))).status == 200
+    again = s.ask("PUT", "/v1/images", *multipart(("image", body)))
+    assert again.status == 201 and again.json() == put.json()  # nobody learns that it was there
     by_id = s.ask("POST", "/v1/reconstruct", json.dumps({"image": {"id": stored}, "width": 8, "height": 8}), JSON)
     assert by_id.body == s.ask("POST", "/v1/reconstruct?width=8&height=8", body, PNG).body
     assert s.ask("DELETE", f"/v1/images/{stored}").status == 204

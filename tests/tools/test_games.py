@@ -75,6 +75,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Content-Type") == "application/json":
             wish = json.loads(body)
         status, reply = self.server.reply(self.command, path, len(log), wish)
+        if self.server.key and self.headers.get("Authorization") != f"Bearer {self.server.key}":
+            status, reply = 401, {"error": {"code": "unauthorized"}}
         text = json.dumps(reply).encode() if reply is not None else b""
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
@@ -102,9 +104,9 @@ def replies(command, path, n, wish):
 
 
 @contextlib.contextmanager
-def fake_server(reply=replies):
+def fake_server(reply=replies, key=None):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
-    server.log, server.reply, server.daemon_threads = [], reply, True
+    server.log, server.reply, server.key, server.daemon_threads = [], reply, key, True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -141,6 +143,21 @@ def test_games_session(_):
     assert all(np.array_equal(pixels(log[1 + n][3]), frame(n)) for n in range(3))
     assert len(player.latencies) == 6 and min(player.latencies) > 0
     assert player.late == sum(n % 3 == 0 for n in (2, 3, 4, 7, 8, 9)), player.late
+
+
+def test_games_key(_):
+    with fake_server(key="lammd_abcd_0") as (url, _):
+        stranger = client.Player(url, rules.CAR, key="lammd_abcd_1")
+        raises(client.Refused, "401", stranger.begin)
+        stranger.close()
+        os.environ["LAMMD_KEY"] = "lammd_abcd_0"
+        try:
+            for player in (client.Player(url, rules.CAR), client.Player(url, rules.CAR, key="lammd_abcd_0")):
+                player.begin()
+                assert player.act(frame(1)) == [0.3, 0.1, 0.0]
+                player.close()
+        finally:
+            del os.environ["LAMMD_KEY"]
 
 
 def test_games_one_shot(_):

@@ -3,13 +3,15 @@
 A session (the default) sends every frame once and lets the server keep the ones before it; one shot
 sends all frames of an answer each time. `latencies` holds the seconds from the first byte sent to
 the answer read, without the PNG's making. With a deadline an answer that would come later is
-rules.DEFAULT, and counted in `late`. Needs Pillow and the standard library.
+rules.DEFAULT, and counted in `late`. A server that asks for a key gets `key`, or what the variable
+LAMMD_KEY has. Needs Pillow and the standard library.
 """
 import base64
 import collections
 import http.client
 import io
 import json
+import os
 import time
 import urllib.parse
 
@@ -32,11 +34,13 @@ def png(frame):
 class Player:
     """Plays one game: begin() before each round, act(frame) in it, close() at the end."""
 
-    def __init__(self, server, game, one_shot=False, deadline_ms=None, timeout=60):
+    def __init__(self, server, game, one_shot=False, deadline_ms=None, timeout=60, key=None):
         where = urllib.parse.urlsplit(server if "//" in server else "//" + server, "http")
         if where.scheme != "http" or not where.hostname:
             raise ValueError(f"{server}: not an http:// address")
         self.wire = http.client.HTTPConnection(where.hostname, where.port or 80, timeout=timeout)
+        key = key or os.environ.get("LAMMD_KEY")
+        self.who = {"Authorization": f"Bearer {key}"} if key else {}
         self.path = where.path.rstrip("/") + "/v1/act"
         self.game, self.one_shot, self.haste = game, one_shot, {}
         if deadline_ms is not None:
@@ -45,7 +49,7 @@ class Player:
         self.latencies, self.late = [], 0
 
     def ask(self, method, path, body=b"", kind="application/json", want=200):
-        self.wire.request(method, path, body, {"Content-Type": kind} if body else {})
+        self.wire.request(method, path, body, {**self.who, "Content-Type": kind} if body else self.who)
         reply = self.wire.getresponse()
         text = reply.read()
         if reply.status != want:

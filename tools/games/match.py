@@ -151,6 +151,7 @@ def run(table, players, seeds, most=None, say=print):
 def options(about):
     p = argparse.ArgumentParser(description=about)
     p.add_argument("--server", help="http://host:port of lammd; without it only the baselines play")
+    p.add_argument("--key", help="of a server that asks for one; default: the variable LAMMD_KEY")
     p.add_argument("--rounds", type=int, default=15, help="how many of the 15 reserved seeds")
     p.add_argument("--steps", type=int, help="the most steps of a round")
     p.add_argument("--players", default="random,habit,expert",
@@ -180,7 +181,7 @@ def main(table, o, rules_of_play):
     if o.server:
         import client
         try:
-            player = client.Player(o.server, table.game, o.one_shot, o.deadline_ms)
+            player = client.Player(o.server, table.game, o.one_shot, o.deadline_ms, key=o.key)
             result["players"] |= run(table, {"lammd": Served(player)}, seeds, o.steps, say)
             player.close()
         except (client.Refused, ValueError, OSError) as e:

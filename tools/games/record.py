@@ -142,6 +142,7 @@ def options():
     p.add_argument("--files", type=int, default=4)
     p.add_argument("--seed", type=int, default=rules.TRAIN_SEED, help="of the first episode")
     p.add_argument("--first", type=int, default=0, help="number of the first file")
+    p.add_argument("--key", help="of a server that asks for one; default: the variable LAMMD_KEY")
     p.add_argument("--server", help="http://host:port of lammd: its model acts instead of noise")
     o = p.parse_args()
     if o.seed < rules.TRAIN_SEED:
@@ -155,7 +156,7 @@ def main():
     does = {"car": CarNoise, "space": SpaceNoise}[o.game]
     if o.server:
         import client
-        player = client.Player(o.server, table.game)
+        player = client.Player(o.server, table.game, key=o.key)
         does = functools.partial(Learner, player=player)
     os.makedirs(o.out, exist_ok=True)
     for k in range(o.files):

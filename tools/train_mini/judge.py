@@ -31,14 +31,15 @@ SATURATED = (4, 251)  # a channel outside of these
 
 # ---- asking ----
 
-def ask(server, path, estimate):
+def ask(server, path, estimate, key=None):
     """(64, 64, 3) answers, (64, 64) stated error, (64, 64, 3) probabilities of one picture."""
     with open(path, "rb") as f:
         body = f.read()
     kind = "image/png" if body[:4] == b"\x89PNG" else "image/jpeg"
     connection = http.client.HTTPConnection(server, timeout=300)
+    who = {"Authorization": "Bearer " + key} if key else {}
     connection.request("POST", f"/v1/reconstruct?estimate={estimate}&uncertainty=true", body,
-                       {"Content-Type": kind, "Accept": "text/event-stream"})
+                       {"Content-Type": kind, "Accept": "text/event-stream", **who})
     reply = connection.getresponse()
     text = reply.read().decode()
     connection.close()
@@ -194,6 +195,7 @@ def main(argv=None):
     ap = argparse.ArgumentParser(description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--server", default="127.0.0.1:8080")
+    ap.add_argument("--key", default=os.environ.get("LAMMD_KEY"), help="of a server that asks for one")
     ap.add_argument("--out", help="PNG of the reliability plot")
     ap.add_argument("folder")
     a = ap.parse_args(argv)
@@ -201,7 +203,7 @@ def main(argv=None):
     for name in sorted(os.listdir(a.folder)):
         path = os.path.join(a.folder, name)
         if name.lower().endswith((".png", ".jpg", ".jpeg")):
-            answers = {how: ask(a.server, path, how) for how in ("mode", "median")}
+            answers = {how: ask(a.server, path, how, a.key) for how in ("mode", "median")}
             pictures[os.path.splitext(name)[0]] = truth(path), answers
     if not pictures:
         sys.exit(f"judge: {a.folder}: no pictures")

@@ -457,6 +457,8 @@ enum eng_finish eng_job_finish(const struct eng_job *j) {
     return atomic_load(&j->state) == ENG_DONE ? j->finish : ENG_GOES_ON;
 }
 
+uint64_t eng_job_cost(const struct eng_job *j) { return 100 + j->ask.n_points; }
+
 uint32_t eng_job_prompt_tokens(const struct eng_job *j) { return 20 * j->ask.n_pictures + 7; }
 
 const char *eng_piece(const struct eng *e, int32_t token) {

@@ -56,7 +56,9 @@ void rig_begin(struct rig *r, const struct rig_request *q) {
                            .body_len = q->len,
                            .form = q->form,
                            .n_form = q->n_form,
-                           .query = r->query};
+                           .query = r->query,
+                           .caller = q->caller,
+                           .visit = q->visit};
     in.n_query = split_query(r, q->query);
     const char *allow;
     int status;
@@ -221,7 +223,7 @@ void rig_check_problem(struct rig *r, int status, const char *code, const char *
     if (piece) CHECK_HAS(detail, piece);
     /* No path, no address, nothing of a library. */
     CHECK(!strstr(detail, "0x") && !strstr(detail, "/a/path") && !strstr(detail, "libpng"));
-    int is_later = status == 503;
+    int is_later = status == 503 || status == 429;
     CHECK((rig_header(r, "Retry-After") != NULL) == is_later);
     json_decref(root);
 }

@@ -35,6 +35,8 @@ struct rig_request {
     size_t len;
     const struct api_field *form;
     size_t n_form;
+    const struct api_caller *caller;
+    const struct api_visit *visit;
 };
 
 void rig_open(struct rig *r, int grid);

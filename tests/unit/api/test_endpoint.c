@@ -97,7 +97,7 @@ static const struct endpoint row = {.wants = &wants,
                                     .first = diary_first,
                                     .next = diary_next,
                                     .clear = diary_clear};
-static const struct api_route route = {"POST", "/diary", "POST", API_WORK, &row};
+static const struct api_route route = {"POST", "/diary", "POST", API_ASK, API_WORK, &row};
 
 static void ignore(void *ud) { (void)ud; }
 
@@ -252,7 +252,7 @@ TEST(endpoint_a_cancelled_call_gives_its_state_back) {
 /* A row may leave out everything but its answer; Accept and body are then nobody's business. */
 TEST(endpoint_row_of_an_answer_alone) {
     static const struct endpoint bare = {.answer = diary_answer};
-    static const struct api_route at = {"GET", "/bare", "GET", API_WORK, &bare};
+    static const struct api_route at = {"GET", "/bare", "GET", API_ASK, API_WORK, &bare};
     struct request q;
     open_request(&q);
     send_to(&q, &at, "text/html", "x", 0);

@@ -70,8 +70,8 @@ TEST(routes_allow_names_every_method_of_the_path) {
     }
 }
 
-/* Nothing but POST and PUT has a body; two calls take JSON alone, so no picture's size counts
- * there. */
+/* Nothing but POST and PUT has a body, and not each of them; two calls take JSON alone, so no
+ * picture's size counts there. */
 TEST(routes_body_limits) {
     static const struct api_options larger[] = {{.json_max = 1000, .picture_max = 300},
                                                 {.json_max = 1000, .picture_max = 3000}};
@@ -83,6 +83,7 @@ TEST(routes_body_limits) {
         const struct api_route *t = api_route_table(&n);
         for (size_t i = 0; i < n; i++) {
             int has_body = strcmp(t[i].method, "POST") == 0 || strcmp(t[i].method, "PUT") == 0;
+            if (strcmp(t[i].path, "/v1/admin/reload") == 0) has_body = 0;
             int is_json = strcmp(t[i].path, "/v1/act/sessions") == 0 ||
                           strcmp(t[i].path, "/v1/chat/completions") == 0;
             CHECK_EQ(api_route_body_max(r.api, &t[i]), !has_body ? 0 : k && !is_json ? 3000 : 1000);
@@ -112,4 +113,50 @@ TEST(routes_pace) {
         }
         CHECK_EQ(t[i].pace, pace);
     }
+}
+
+/* Who may call what, route by route: one that is not in this list, or not with its scope, fails. */
+TEST(routes_scopes) {
+    static const struct {
+        const char *method, *path;
+        enum api_scope scope;
+    } want[] = {{"POST", "/v1/reconstruct", API_ASK},
+                {"POST", "/v1/pixels", API_ASK},
+                {"POST", "/v1/segment", API_ASK},
+                {"POST", "/v1/refer", API_ASK},
+                {"POST", "/v1/describe", API_ASK},
+                {"POST", "/v1/vqa", API_ASK},
+                {"POST", "/v1/act", API_ASK},
+                {"POST", "/v1/act/sessions", API_ASK},
+                {"POST", "/v1/act/sessions/{id}", API_ASK},
+                {"DELETE", "/v1/act/sessions/{id}", API_ASK},
+                {"POST", "/v1/chat/completions", API_ASK},
+                {"PUT", "/v1/images", API_ASK},
+                {"DELETE", "/v1/images/{id}", API_ASK},
+                {"GET", "/v1/models", API_ASK},
+                {"GET", "/v1/models/{id}", API_ASK},
+                {"POST", "/v1/admin/reload", API_ADMIN},
+                {"GET", "/livez", API_ANYBODY},
+                {"GET", "/readyz", API_ANYBODY},
+                {"GET", "/metrics", API_METRICS},
+                {"GET", "/openapi.yaml", API_ANYBODY},
+                {"GET", "/", API_ANYBODY},
+                {"GET", "/ui/{file}", API_ANYBODY}};
+    size_t n;
+    const struct api_route *t = api_route_table(&n);
+    CHECK_EQ(n, ARRAY_LEN(want));
+    for (size_t i = 0; i < n; i++) {
+        CHECK_STR(t[i].method, want[i].method);
+        CHECK_STR(t[i].path, want[i].path);
+        CHECK_EQ(t[i].scope, want[i].scope);
+        for (int s = API_NOBODY; s < API_SCOPES; s++) {
+            int is_open = t[i].scope == API_ANYBODY || (int)t[i].scope == s;
+            CHECK_EQ(api_route_is_open(&t[i], API_SCOPE(s)), is_open);
+        }
+        CHECK_EQ(api_route_is_open(&t[i], 0), t[i].scope == API_ANYBODY);
+        CHECK(api_route_is_open(&t[i], API_SCOPES_ALL));
+    }
+    struct api_route forgotten = t[0]; /* a row that names no scope is nobody's */
+    forgotten.scope = API_NOBODY;
+    CHECK(!api_route_is_open(&forgotten, ~0u));
 }

@@ -19,6 +19,8 @@ struct api {
     struct api_call *calls[CALLS_MAX];
     api_server_stats_fn *stats;
     void *stats_ud;
+    api_reload_fn *reload; /* set before there are calls */
+    void *reload_ud;
 };
 
 struct api_call {
@@ -33,19 +35,22 @@ struct api_call {
 };
 
 static int step_reply(struct api_call *c), step_wait(struct api_call *c),
-    step_stream(struct api_call *c), step_echo(struct api_call *c);
+    step_stream(struct api_call *c), step_echo(struct api_call *c), step_who(struct api_call *c);
 
 struct endpoint {
     int (*step)(struct api_call *c);
     size_t body_max;
 };
 static const struct endpoint reply = {step_reply, 0}, waiting = {step_wait, 0},
-                             stream = {step_stream, 0}, echo = {step_echo, FAKE_BODY_MAX};
-static const struct api_route routes[] = {{"GET", "/reply", "GET", API_WORK, &reply},
-                                          {"GET", "/quick", "GET", API_QUICK, &reply},
-                                          {"GET", "/wait", "GET", API_WORK, &waiting},
-                                          {"GET", "/stream", "GET", API_WORK, &stream},
-                                          {"POST", "/echo", "POST", API_WORK, &echo}};
+                             stream = {step_stream, 0}, echo = {step_echo, FAKE_BODY_MAX},
+                             who = {step_who, 0};
+static const struct api_route routes[] = {{"GET", "/reply", "GET", API_ASK, API_WORK, &reply},
+                                          {"GET", "/quick", "GET", API_ASK, API_QUICK, &reply},
+                                          {"GET", "/wait", "GET", API_ASK, API_WORK, &waiting},
+                                          {"GET", "/stream", "GET", API_ASK, API_WORK, &stream},
+                                          {"POST", "/echo", "POST", API_ASK, API_WORK, &echo},
+                                          {"POST", "/act", "POST", API_ADMIN, API_WORK, &reply},
+                                          {"GET", "/who", "GET", API_ANYBODY, API_WORK, &who}};
 
 static struct api *last;
 
@@ -65,6 +70,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
 void api_free(struct api *a) {
     if (!a) return;
     CHECK_EQ(a->n.calls, a->n.freed); /* the server's promise */
+    CHECK_EQ(a->n.visits, 0);
     pthread_cond_destroy(&a->news);
     pthread_mutex_destroy(&a->mu);
     mem_free(a);
@@ -81,6 +87,54 @@ const struct api_route *api_route(const char *method, const char *path, const ch
         if (strcmp(routes[i].method, method) == 0) return &routes[i];
     }
     return NULL;
+}
+
+const char *const api_scope_words[API_SCOPES] = {[API_ASK] = "ask",
+                                                 [API_METRICS] = "metrics",
+                                                 [API_TRAIN] = "train",
+                                                 [API_PROMOTE] = "promote",
+                                                 [API_ADMIN] = "admin"};
+
+int api_route_is_open(const struct api_route *r, unsigned scopes) {
+    return r->scope == API_ANYBODY || (scopes & API_SCOPE(r->scope)) != 0;
+}
+
+void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
+    a->reload = fn;
+    a->reload_ud = ud;
+}
+
+int fake_reload(struct api *a, int *n_keys, struct err *e) {
+    return a->reload(a->reload_ud, n_keys, e);
+}
+
+int api_enter(struct api *a, const struct api_route *r, const struct api_caller *by,
+              uint64_t body_bytes, struct api_visit *visit) {
+    (void)r, (void)by;
+    *visit = (struct api_visit){.body_bytes = body_bytes};
+    pthread_mutex_lock(&a->mu);
+    visit->is_inside = !a->n.visits_max || a->n.visits < a->n.visits_max;
+    a->n.visits += visit->is_inside;
+    pthread_mutex_unlock(&a->mu);
+    snprintf(visit->why, sizeof(visit->why), "too many");
+    snprintf(visit->policy, sizeof(visit->policy), "\"requests\";q=1");
+    snprintf(visit->left, sizeof(visit->left), "\"requests\";r=0");
+    return visit->is_inside ? 0 : E_BUSY;
+}
+
+void api_leave(struct api *a, struct api_visit *visit) {
+    pthread_mutex_lock(&a->mu);
+    a->n.visits -= visit->is_inside;
+    pthread_mutex_unlock(&a->mu);
+    visit->is_inside = 0;
+}
+
+void api_visit_end(struct api *a, struct api_visit *visit) { api_leave(a, visit); }
+
+void fake_visits(struct api *a, int most) {
+    pthread_mutex_lock(&a->mu);
+    a->n.visits_max = most;
+    pthread_mutex_unlock(&a->mu);
 }
 
 size_t api_route_body_max(const struct api *a, const struct api_route *r) {
@@ -121,6 +175,12 @@ static int step_echo(struct api_call *c) {
     for (size_t i = 0; i < c->in.n_form; i++)
         buf_printf(&c->body, "%s=%.*s\n", c->in.form[i].name, (int)c->in.form[i].len,
                    (const char *)c->in.form[i].data);
+    return reply_with(c);
+}
+
+static int step_who(struct api_call *c) {
+    const struct api_caller *by = c->in.caller;
+    buf_printf(&c->body, "key=%s peer=%s scopes=%x.\n", by->key, by->peer, by->scopes);
     return reply_with(c);
 }
 
@@ -218,6 +278,9 @@ int api_problem(enum problem_code code, const char *detail, const char *request_
         const char *word;
     } known[] = {{PROBLEM_HEADER_GATE, 400, "header_gate"},
                  {PROBLEM_BAD_MULTIPART, 400, "bad_multipart"},
+                 {PROBLEM_UNAUTHORIZED, 401, "unauthorized"},
+                 {PROBLEM_SCOPE_MISSING, 403, "scope_missing"},
+                 {PROBLEM_AUDIT_UNAVAILABLE, 503, "audit_unavailable"},
                  {PROBLEM_FORBIDDEN, 403, "forbidden"},
                  {PROBLEM_NOT_FOUND, 404, "not_found"},
                  {PROBLEM_METHOD_NOT_ALLOWED, 405, "method_not_allowed"},
@@ -226,6 +289,7 @@ int api_problem(enum problem_code code, const char *detail, const char *request_
                  {PROBLEM_UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type"},
                  {PROBLEM_HEADERS_TOO_LARGE, 431, "headers_too_large"},
                  {PROBLEM_NO_MEMORY, 503, "no_memory"},
+                 {PROBLEM_QUOTA_EXCEEDED, 429, "quota_exceeded"},
                  {PROBLEM_QUEUE_FULL, 503, "queue_full"},
                  {PROBLEM_DRAINING, 503, "draining"},
                  {PROBLEM_TOO_MANY_CONNECTIONS, 503, "too_many_connections"},

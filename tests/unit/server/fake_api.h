@@ -6,7 +6,10 @@
  *     GET  /wait      waits for fake_finish, then replies "done"
  *     GET  /stream    a stream of what fake_say says, until fake_finish
  *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; 1000 bytes at
- * most A problem's reply is its code and its text. Thread: any.
+ * most
+ *     POST /act       as /reply, for the scope admin
+ *     GET  /who       who asks: "key=ID peer=... scopes=HEX."; open to anybody
+ * All others are for the scope ask. A problem's reply is its code and its text. Thread: any.
  */
 #ifndef TESTS_UNIT_SERVER_FAKE_API_H
 #define TESTS_UNIT_SERVER_FAKE_API_H
@@ -21,6 +24,7 @@ struct fake_counts {
     int held;              /* steps, now */
     int cancelled, expired;
     int draining;
+    int visits, visits_max;   /* requests inside, and how many may be; 0: any number */
     int counted, last_status; /* api_count */
 };
 struct fake_counts fake_counts(struct api *a);
@@ -40,6 +44,11 @@ int fake_steps(struct api_call *c);
 void fake_finish(struct api_call *c);
 /* More for its stream, and wake it. */
 void fake_say(struct api_call *c, const char *text);
+
+/* How many requests may be inside; 0: any number. */
+void fake_visits(struct api *a, int most);
+/* Call what the server set for reloads. */
+int fake_reload(struct api *a, int *n_keys, struct err *e);
 
 /* Wait until it is so; fails the test after half a minute. */
 #define FAKE_WAIT(is_so)                                        \

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/base/log.h"
@@ -79,18 +80,63 @@ TEST(accept_takes_inherited_sockets_that_listen) {
     struct listeners l = {.n = 0}, other = {.n = 0};
     int pair[2];
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    CHECK_EQ(listeners_adopt(&l, pair[0], NULL), E_INVALID);
-    CHECK_EQ(listeners_adopt(&l, 999, NULL), E_INVALID);
+    CHECK_EQ(listeners_adopt(&l, pair[0], 0, NULL), E_INVALID);
+    CHECK_EQ(listeners_adopt(&l, 999, 0, NULL), E_INVALID);
     CHECK_EQ(listeners_bind(&other, "127.0.0.1:0", NULL), 0);
-    CHECK_EQ(listeners_adopt(&l, dup(other.fd[0]), NULL), 0);
+    CHECK_EQ(listeners_adopt(&l, dup(other.fd[0]), 0, NULL), 0);
     CHECK_EQ(port_of(&l, 0), port_of(&other, 0));
     for (int i = 1; i < LISTENERS_MAX; i++)
-        CHECK_EQ(listeners_adopt(&l, dup(other.fd[0]), NULL), 0);
-    CHECK_EQ(listeners_adopt(&l, other.fd[0], NULL), E_INVALID); /* one too many */
+        CHECK_EQ(listeners_adopt(&l, dup(other.fd[0]), 0, NULL), 0);
+    CHECK_EQ(listeners_adopt(&l, other.fd[0], 0, NULL), E_INVALID); /* one too many */
     CHECK_EQ(listeners_bind(&l, "127.0.0.1:0", NULL), E_INVALID);
     CHECK_EQ(l.n, LISTENERS_MAX);
     listeners_close(&l);
     listeners_close(&other);
+}
+
+/* Of mode 0600; taken over when nobody listens on it any more, else not; gone at the end. */
+TEST(accept_has_a_socket_for_administrators) {
+    struct listeners l = {.n = 0}, other = {.n = 0};
+    struct err e = {0};
+    struct stat s;
+    char path[64], url[128];
+    snprintf(path, sizeof(path), "/tmp/lammd-admin-%ld", (long)getpid());
+    CHECK_EQ(listeners_bind_admin(&l, path, NULL), 0);
+    CHECK(stat(path, &s) == 0 && (s.st_mode & 0777) == 0600);
+    CHECK(l.is_admin[0] && listeners_is_local(&l, 0));
+    listeners_url(&l, 0, url, sizeof(url));
+    CHECK_HAS(url, path);
+    CHECK_EQ(listeners_bind_admin(&other, path, &e), E_INVALID);
+    CHECK_HAS(e.text, "another process listens on it");
+    close(l.fd[0]); /* as when the process was killed: the file stays */
+    CHECK_EQ(listeners_bind_admin(&other, path, NULL), 0);
+    CHECK_EQ(listeners_adopt(&l, dup(other.fd[0]), 1, NULL), 0);
+    listeners_close(&other);
+    CHECK(stat(path, &s) != 0);
+    FILE *f = fopen(path, "w");
+    CHECK(f && fclose(f) == 0);
+    e = (struct err){0};
+    CHECK_EQ(listeners_bind_admin(&other, path, &e), E_INVALID);
+    CHECK_HAS(e.text, "something else is there");
+    unlink(path);
+    CHECK_EQ(listeners_bind_admin(&other, "/tmp/no/such/socket", NULL), E_IO);
+    CHECK_EQ(listeners_bind_admin(&other, "", NULL), E_INVALID);
+    CHECK_EQ(listeners_bind(&other, "127.0.0.1:0", NULL), 0);
+    CHECK_EQ(listeners_adopt(&l, dup(other.fd[0]), 1, NULL), E_INVALID); /* others could connect */
+    listeners_close(&other);
+}
+
+TEST(accept_knows_what_others_can_reach) {
+    static const struct {
+        const char *address;
+        int is_local;
+    } cases[] = {{"127.0.0.1:0", 1}, {"127.0.0.2:0", 1}, {"0.0.0.0:0", 0}, {"localhost:0", 1}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct listeners l = {.n = 0};
+        CHECK_EQ(listeners_bind(&l, cases[i].address, NULL), 0);
+        CHECK_EQ(listeners_is_local(&l, 0), cases[i].is_local);
+        listeners_close(&l);
+    }
 }
 
 /* From every listener; and after the stop nothing is accepted, but the sockets still listen. */

@@ -94,10 +94,13 @@ static void set_env(const char *pid, const char *n) {
 }
 
 TEST(life_inherits_sockets) {
-    struct listeners l = {.n = 0}, mine = {.n = 0};
-    char me[24], got[128], want[128];
+    struct listeners l = {.n = 0}, mine = {.n = 0}, admin = {.n = 0};
+    char me[24], got[128], want[128], path[64];
+    snprintf(path, sizeof(path), "/tmp/lammd-inherit-%ld", (long)getpid());
     snprintf(me, sizeof(me), "%ld", (long)getpid());
     CHECK_EQ(listeners_bind(&mine, "127.0.0.1:0", NULL), 0);
+    CHECK_EQ(listeners_bind_admin(&admin, path, NULL), 0);
+    int socket = fcntl(admin.fd[0], F_DUPFD, 10);
     int at[2] = {fcntl(mine.fd[0], F_DUPFD, 10), fcntl(mine.fd[0], F_DUPFD, 10)};
     listeners_url(&mine, 0, want, sizeof(want));
     for (int i = 0; i < 2; i++) /* systemd's begin at 3 */
@@ -111,6 +114,21 @@ TEST(life_inherits_sockets) {
     listeners_url(&l, 1, got, sizeof(got));
     CHECK_STR(got, want);
     listeners_close(&l);
+    setenv("LISTEN_FDNAMES", "public:admin", 1); /* which others could connect to */
+    set_env(me, "2");
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(dup2(at[i], 3 + i), 3 + i);
+    CHECK_EQ(life_inherit(&l, NULL), E_INVALID);
+    listeners_close(&l);
+    CHECK_EQ(dup2(at[0], 3), 3);
+    CHECK_EQ(dup2(socket, 4), 4);
+    CHECK_EQ(life_inherit(&l, NULL), 0);
+    CHECK(l.n == 2 && !l.is_admin[0] && l.is_admin[1]);
+    listeners_close(&l);
+    close(socket);
+    unlink(path);
+    unsetenv("LISTEN_FDNAMES");
+    CHECK_EQ(dup2(at[0], 3), 3);
     set_env(me, "17");
     CHECK_EQ(life_inherit(&l, NULL), E_INVALID);
     set_env(me, "-1");

@@ -258,6 +258,54 @@ TEST(segment_waits_for_its_own_jobs_when_the_queue_is_full) {
     rig_close(&r);
 }
 
+/* Likewise when the caller may have no more: what has ended counts no more. Who has too much in
+ * other calls is told. */
+TEST(segment_waits_for_its_own_jobs_when_its_quota_is_full) {
+    static char text[100000];
+    static const struct api_caller me = {.key = "k3v9", .scopes = API_SCOPES_OPEN};
+    struct rig r;
+    const char *arg, *allow;
+    int status;
+    rig_open_with(&r, G, &(struct api_options){.limits = {.tokens = 250}});
+    fake_values(r.eng, 25, 10, 80, 60);
+    const struct api_route *route = api_route("POST", path, &arg, &status, &allow);
+    struct api_visit visit, other;
+    CHECK_EQ(api_enter(r.api, route, &me, 0, &visit), 0);
+    char *url = rig_data_url(W, H);
+    struct rig_request q = several(text, sizeof(text), url);
+    q.caller = &me;
+    q.visit = &visit;
+    rig_begin(&r, &q);
+    CHECK_EQ(r.step, API_WAIT);
+    CHECK_EQ(fake_live(r.eng), 2); /* of 100 tokens each: fake_engine.c */
+    CHECK(fake_asked(r.eng)->owner != 0);
+    CHECK_EQ(api_enter(r.api, route, &me, 0, &other), 0);
+    struct rig_request small = q;
+    struct api_call *first = r.call;
+    r.call = NULL;
+    small.visit = &other;
+    rig_begin(&r, &small);
+    rig_check_problem(&r, 429, "quota_exceeded", NULL, "one caller may have 250 tokens");
+    CHECK_STR(rig_header(&r, "RateLimit-Policy"), "\"tokens\";q=250");
+    CHECK_STR(rig_header(&r, "RateLimit"), "\"tokens\";r=0");
+    CHECK(rig_header(&r, "Retry-After") != NULL);
+    api_call_free(r.call);
+    api_visit_end(r.api, &other);
+    r.call = first;
+    r.step = API_WAIT;
+    while (r.step == API_WAIT) {
+        fake_answer_all(r.eng);
+        rig_step(&r);
+        CHECK(fake_live(r.eng) <= 2);
+    }
+    CHECK_EQ(r.reply->status, 200);
+    api_call_free(r.call);
+    r.call = NULL;
+    api_visit_end(r.api, &visit);
+    mem_free(url);
+    rig_close(&r);
+}
+
 TEST(segment_cancel_and_expire_reach_every_job) {
     static char text[100000];
     struct rig r;

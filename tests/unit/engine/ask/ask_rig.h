@@ -27,7 +27,7 @@ static inline void asking_open(struct asking *a, const char *dir) {
     a->t = text_open(path);
     CHECK_EQ(kinds_new(a->t, a->c.text.vocab_size, &a->k, NULL), 0);
     CHECK_EQ(pixels_new(&a->c, a->t, a->k->g[KIND_COLOUR], &a->p, NULL), 0);
-    const struct picture_sizes sizes = {a->c.vision.image_size, a->c.pixel_grid, dir};
+    const struct picture_sizes sizes = {a->c.vision.image_size, a->c.pixel_grid};
     CHECK_EQ(picture_new(&sizes, rgb, 1, 1, &a->picture, NULL), 0);
     a->asker = (struct asker){&a->c, a->t, a->k, a->p, LANE_CHOICE_MAX + 1, 0};
 }

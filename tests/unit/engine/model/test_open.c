@@ -65,3 +65,55 @@ TEST(model_open_of_folders) {
     mem_free(bytes);
     mem_free(config_bytes);
 }
+
+/* Digests of the tiny model with one byte of a tensor changed; NULL: of none. */
+static void digests_with(const char *tensor, char all[65], char vision[65]) {
+    char dir[] = "/tmp/lammd-model-XXXXXX", from[64], config[64], weights[64];
+    struct rig r;
+    struct st *st;
+    size_t len, n;
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(config, sizeof config, "%s/config.json", dir);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", dir);
+    snprintf(from, sizeof from, "tests/golden/tiny/config.json");
+    char *text = read_all(from, &n), *bytes = read_all("tests/golden/tiny/model.safetensors", &len);
+    write_all(config, text, n);
+    CHECK_EQ(st_open("tests/golden/tiny/model.safetensors", &st, NULL), 0);
+    if (tensor) {
+        const struct st_tensor *t = st_find(st, tensor);
+        CHECK(t != NULL);
+        bytes[(const char *)t->data - (const char *)st_bytes(st, &n)] ^= 1;
+    }
+    st_close(st);
+    write_all(weights, bytes, len);
+    rig_open(&r, "ref", dir);
+    snprintf(all, 65, "%s", model_digest(r.m));
+    snprintf(vision, 65, "%s", model_vision_digest(r.m));
+    rig_close(&r);
+    mem_free(text);
+    mem_free(bytes);
+    remove(config);
+    remove(weights);
+    remove(dir);
+}
+
+/* Features stay as they are when only the decoder changes. */
+TEST(model_digest_of_the_tower) {
+    static const struct {
+        const char *tensor;
+        int is_vision;
+    } cases[] = {{"model.norm.weight", 0},
+                 {"model.layers.0.self_attn.o_proj.weight", 0},
+                 {"ln_vision.weight", 1},
+                 {"llama_proj.weight", 1},
+                 {"visual_encoder.patch_embed.proj.bias", 1}};
+    char all[65], vision[65], a[65], v[65];
+    digests_with(NULL, all, vision);
+    CHECK_EQ(strlen(vision), 64);
+    CHECK(strcmp(all, vision) != 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        digests_with(cases[i].tensor, a, v);
+        CHECK(strcmp(a, all) != 0);
+        CHECK_EQ(strcmp(v, vision) != 0, cases[i].is_vision);
+    }
+}

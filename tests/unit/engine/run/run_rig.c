@@ -320,7 +320,7 @@ static void rig_run(struct rig *r) {
 
 struct eng_picture *rig_picture(int n) {
     uint8_t rgb[3] = {(uint8_t)n, (uint8_t)n, (uint8_t)n};
-    const struct picture_sizes sizes = {1, 1, "rig"};
+    const struct picture_sizes sizes = {1, 1};
     struct eng_picture *i;
     CHECK_EQ(picture_new(&sizes, rgb, 1, 1, &i, NULL), 0);
     return i;
@@ -347,16 +347,17 @@ struct eng_job *rig_submit(struct rig *r, const struct eng_ask *ask) {
 
 /* One picture a turn. */
 static void rig_see(struct rig *r) {
-    for (enum eng_class c = 0; c < ENG_CLASSES; c++) {
-        struct eng_job *job = sched_next_picture(&r->sched, c);
+    for (int is_act = 1; is_act >= 0; is_act--) {
+        struct eng_job *job = sched_next_picture(&r->sched, is_act);
         if (!job) continue;
         struct stem_part *part = stem_next_picture(job->stem);
         int is_filled;
-        int32_t feat = feats_take(&r->entries, &r->stems, part->digest, &is_filled);
+        int32_t feat = feats_take(&r->entries, &r->stems, part->owner, part->digest, &is_filled);
         if (feat < 0) return;
         part->feat = feat;
         r->feats[feat] = picture_rgb(job->pictures[0])[0];
         r->seen += (uint64_t)!is_filled;
+        if (!is_filled) sched_saw(job);
         return;
     }
 }

@@ -42,7 +42,7 @@ TEST(sched_runs_no_more_jobs_than_it_may) {
         enum eng_class class;
         int running;
     } crowd[] = {{ENG_PICTURE, SCHED_OF_CLASS},
-                 {ENG_ANSWER, SCHED_RUNNING - SCHED_FOR_ACT - SCHED_OF_CLASS},
+                 {ENG_ANSWER, SCHED_RUNNING - SCHED_FOR_ACT - SCHED_FOR_NEW - SCHED_OF_CLASS},
                  {ENG_MASK, 0},
                  {ENG_ACT, SCHED_FOR_ACT}};
     static struct stage s;
@@ -311,5 +311,119 @@ TEST(sched_a_shared_prefill_survives_the_one_who_began_it) {
     rig_check_job(&s.r, b, 3, &(struct eng_ask){.points = s.points, .n_points = 1});
     CHECK_EQ(s.r.seen, 1);
     eng_job_put(b);
+    close_stage(&s);
+}
+
+/* ---- owners ---- */
+
+static struct eng_job *ask_of(struct stage *s, uint64_t owner, int picture, uint32_t n,
+                              enum eng_class class) {
+    return rig_submit(&s->r, &(struct eng_ask){.pictures = &s->picture[picture],
+                                               .n_pictures = 1,
+                                               .points = s->points,
+                                               .n_points = n,
+                                               .urgency = class,
+                                               .owner = owner});
+}
+
+/* Rows are shared among owners, not among jobs: one with five jobs gets no more than one with one,
+ * and an owner's classes share what is the owner's. */
+TEST(sched_owners_share_evenly) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    struct eng_job *many[5], *one = ask_of(&s, 2, 9, ALL, ENG_PICTURE);
+    for (int i = 0; i < 5; i++)
+        many[i] = ask_of(&s, 1, i, ALL, i < 2 ? ENG_MASK : ENG_PICTURE);
+    for (int i = 0; i < 20; i++)
+        rig_turn(&s.r, 1);
+    uint64_t sum = 0;
+    CHECK_EQ(eng_job_state(one), ENG_RUNNING);
+    for (int i = 0; i < 5; i++)
+        sum += rows(many[i]);
+    CHECK_NEAR((double)sum / (double)rows(one), 1, 0.15);
+    eng_job_put(one);
+    for (int i = 0; i < 5; i++)
+        eng_job_put(many[i]);
+    close_stage(&s);
+}
+
+/* Turns until an owner's only question about a new picture has begun, and until it is answered. */
+static void wait_for_one(struct stage *s, uint64_t owner, int picture, int *begun, int *done) {
+    struct eng_job *one = ask_of(s, owner, picture, 1, ENG_PICTURE);
+    *begun = *done = 0;
+    while (eng_job_state(one) < ENG_DONE) {
+        rig_turn(&s->r, 1);
+        *begun += !rows(one);
+        ++*done;
+        CHECK(*done < 200);
+    }
+    CHECK_EQ(eng_job_state(one), ENG_DONE);
+    eng_job_put(one);
+}
+
+/* Who asks one question waits two turns at most, whatever another owner has in the queue: one job
+ * with all places, or so many jobs of all classes that no more of them may run. */
+TEST(sched_a_new_owner_waits_two_turns_at_most) {
+    enum { FLOOD = 90 };
+    static const struct rig_sizes sizes[] = {{8000, 20000, 300, 128, 8}, {8000, 2000, 300, 72, 8}};
+    for (int k = 0; k < (int)ARRAY_LEN(sizes); k++) {
+        static struct stage s;
+        struct eng_job *flood[FLOOD];
+        int begun, done, alone;
+        open_stage(&s, RIG_DIGITS, &sizes[k]);
+        wait_for_one(&s, 2, 37, &begun, &alone);
+        for (int n = 1; n <= FLOOD; n = n == 1 ? FLOOD : n + 1) {
+            for (int i = 0; i < n; i++)
+                flood[i] = ask_of(&s, 1, i % 36, n == 1 ? ALL : 60, (enum eng_class)(i % 3 + 1));
+            for (int i = 0; i < 4; i++)
+                rig_turn(&s.r, 1);
+            CHECK_EQ(eng_job_state(flood[0]), ENG_RUNNING);
+            wait_for_one(&s, 2, n == 1 ? 38 : 39, &begun, &done);
+            CHECK(begun <= 2);
+            CHECK(done <= alone + 2 * 2);
+            for (int i = 0; i < n; i++)
+                eng_job_put(flood[i]);
+            rig_finish(&s.r);
+        }
+        close_stage(&s);
+    }
+}
+
+/* More owners than there are shares: all get in and none is lost. */
+TEST(sched_has_room_for_any_number_of_owners) {
+    enum { MANY = 3 * SHARES };
+    static struct stage s;
+    struct eng_job *j[MANY];
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    for (int i = 0; i < MANY; i++)
+        j[i] = ask_of(&s, (uint64_t)i * 7, i % 40, 2, ENG_PICTURE);
+    rig_finish(&s.r);
+    for (int i = 0; i < MANY; i++) {
+        CHECK_EQ(eng_job_state(j[i]), ENG_DONE);
+        eng_job_put(j[i]);
+    }
+    for (int i = 0; i < s.r.sched.shares.n; i++)
+        CHECK(!s.r.sched.shares.at[i].n_jobs && !s.r.sched.shares.at[i].n_running);
+    close_stage(&s);
+}
+
+/* What one owner had seen is not there for another: neither rows of its stem nor its features. */
+TEST(sched_caches_are_an_owners) {
+    static struct stage s;
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    static const struct {
+        uint64_t owner;
+        uint32_t is_cached;
+        uint64_t seen;
+    } turns[] = {{1, 0, 1}, {1, 1, 1}, {2, 0, 2}, {2, 1, 2}, {1, 1, 2}};
+    for (size_t i = 0; i < ARRAY_LEN(turns); i++) {
+        struct eng_job *j = ask_of(&s, turns[i].owner, 5, 3, ENG_PICTURE);
+        rig_finish(&s.r);
+        struct eng_job_stats stats;
+        eng_job_stats(j, &stats);
+        CHECK_EQ(stats.stem_cached > 0, turns[i].is_cached);
+        CHECK_EQ(s.r.seen, turns[i].seen);
+        eng_job_put(j);
+    }
     close_stage(&s);
 }

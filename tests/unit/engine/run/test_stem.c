@@ -12,7 +12,7 @@ static const int32_t TASK_A[] = {1, 7, -1, 20, 21, 22}, TASK_B[] = {1, 7, -1, 30
 
 static struct stem_key key(char *digest, int picture, const int32_t *ids) {
     (void)snprintf(digest, STEM_DIGEST, "%064d", picture);
-    return (struct stem_key){{digest}, ids, 6, I};
+    return (struct stem_key){{digest}, ids, 6, I, 0};
 }
 
 static struct stem_part *take(struct stems *s, int picture, const int32_t *ids, int32_t *cached) {
@@ -254,7 +254,7 @@ TEST(stem_without_a_picture_and_of_nothing_else) {
     CHECK(a && !a->up && stem_is_ready(a) && !stem_next_picture(a));
     CHECK_EQ(stem_src(a, 2), 6);
     stem_give(&s, a);
-    struct stem_key bare = {{"f"}, TASK_A, 3, I}; /* its picture ends the chain */
+    struct stem_key bare = {{"f"}, TASK_A, 3, I, 0}; /* its picture ends the chain */
     a = stem_take(&s, &bare, &cached);
     CHECK(a && !a->up && !stem_is_ready(a));
     CHECK_EQ(a->len, 2 + I);
@@ -344,6 +344,44 @@ TEST(stem_random_use_keeps_the_books) {
         }
         CHECK_EQ(used, kv_used(&kv));
     }
+    stem_clear(&s);
+    kv_clear(&kv);
+}
+
+/* What another model filled is not found, nor what is another owner's; and an owner with much in
+ * the cache pushes out its own. */
+TEST(stem_is_an_owners_and_a_models) {
+    struct kv kv;
+    struct stems s;
+    int32_t cached;
+    char digest[STEM_DIGEST];
+    kv_init(&kv, 3 * LEN, 1, stem_parts_max(4, 4));
+    stem_init(&s, &kv, 4, 4);
+    struct stem_key k = key(digest, 1, TASK_A);
+    k.owner = 1;
+    struct stem_part *a = stem_take(&s, &k, &cached);
+    fill(a);
+    stem_give(&s, a);
+    stem_give(&s, stem_take(&s, &k, &cached));
+    CHECK_EQ(cached, LEN);
+    k.owner = 2;
+    for (int picture = 1; picture < 6; picture++) {
+        char name[STEM_DIGEST];
+        struct stem_key other = key(name, picture, TASK_A);
+        other.owner = 2;
+        struct stem_part *b = stem_take(&s, &other, &cached);
+        CHECK(b);
+        CHECK_EQ(cached, 0);
+        fill(b);
+        stem_give(&s, b);
+    }
+    k.owner = 1;
+    stem_give(&s, stem_take(&s, &k, &cached));
+    CHECK_EQ(cached, LEN);
+    stem_filled_by(&s, "another model");
+    a = stem_take(&s, &k, &cached);
+    CHECK_EQ(cached, 0);
+    stem_give(&s, a);
     stem_clear(&s);
     kv_clear(&kv);
 }

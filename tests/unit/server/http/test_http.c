@@ -2,6 +2,7 @@
  * answered, when, and what happens to those that are refused, late, left or cancelled. */
 #include "server/http/http.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -359,4 +360,85 @@ TEST(http_options_have_bounds) {
         CHECK_EQ(http_open(&wrong[i], NULL, &h, NULL), E_INVALID);
     CHECK(h == NULL);
     http_close(h);
+}
+
+/* ---- who asks ---- */
+
+static struct sockaddr_in from(const char *address) {
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    CHECK_EQ(inet_pton(AF_INET, address, &a.sin_addr), 1);
+    return a;
+}
+
+/* The answer to a request that comes from that address, as far as the acceptor knows. */
+static const char *ask_from(struct rig *g, const char *address, const char *request) {
+    struct sockaddr_in a = from(address);
+    int client, server;
+    rig_pair(&client, &server);
+    http_add(g->http, server, (struct sockaddr *)&a, sizeof(a));
+    rig_send(client, request);
+    rig_read(client, ".\n", g->text);
+    close(client);
+    return g->text;
+}
+
+#define WHO(header) "GET /who HTTP/1.1\r\nHost: localhost\r\n" header "Connection: close\r\n\r\n"
+
+TEST(http_believes_its_proxies_and_turns_others_away) {
+    struct peer_net net;
+    struct rig g;
+    CHECK_EQ(peer_net_read("10.0.0.0/8", &net, NULL), 0);
+    rig_open_with(&g, (struct http_options){.connections = 8,
+                                            .workers = 2,
+                                            .bodies_max = 4000,
+                                            .callers = {.proxies = &net, .n_proxies = 1}});
+    CHECK_HAS(ask_from(&g, "10.0.0.1", WHO("X-Forwarded-For: 203.0.113.9\r\n")),
+              "key= peer=203.0.113.9 scopes=c.");
+    CHECK_HAS(
+        ask_from(&g, "10.0.0.1",
+                 WHO("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 203.0.113.9, 10.1.1.1\r\n")),
+        "peer=203.0.113.9 ");
+    CHECK_HAS(ask_from(&g, "10.0.0.1", WHO("")), "peer=10.0.0.1 ");
+    CHECK_HAS(ask_from(&g, "127.0.0.1", WHO("X-Forwarded-For: 203.0.113.9\r\n")),
+              "peer=127.0.0.1 ");
+    CHECK_HAS(ask_from(&g, "192.0.2.1", WHO("")), "HTTP/1.1 403 Forbidden");
+    CHECK_HAS(g.text, "only the proxy in front");
+    CHECK_EQ(fake_counts(g.api).calls, 4);
+    rig_end(&g);
+}
+
+TEST(http_tells_a_caller_that_has_too_much) {
+    struct rig g;
+    rig_open(&g);
+    fake_visits(g.api, 1);
+    int fd = client_of(&g);
+    rig_send(fd, RIG_GET("/wait"));
+    struct api_call *call = fake_call(g.api, 0);
+    FAKE_WAIT(fake_steps(call) == 1);
+    CHECK_HAS(ask(&g, RIG_GET("/reply")), "HTTP/1.1 429 ");
+    CHECK_HAS(g.text, "RateLimit-Policy: \"requests\";q=1\r\n");
+    CHECK_HAS(g.text, "RateLimit: \"requests\";r=0\r\n");
+    CHECK_HAS(g.text, "Retry-After: ");
+    CHECK_HAS(ask(&g, RIG_POST("/echo") "Content-Length: 4\r\n\r\nbody"), "HTTP/1.1 429 ");
+    fake_finish(call);
+    rig_read(fd, "done", g.text);
+    CHECK_HAS(ask(&g, RIG_GET("/reply")), "HTTP/1.1 200 "); /* it is answered: it has left */
+    close(fd);
+    rig_end(&g);
+}
+
+TEST(http_has_no_administrators_on_tcp_without_keys) {
+    struct rig g;
+    rig_open(&g);
+    CHECK_HAS(ask(&g, RIG_POST("/act") "\r\n"), "HTTP/1.1 401 ");
+    CHECK_HAS(g.text, "WWW-Authenticate: Bearer realm=\"lammd\"\r\n");
+    struct sockaddr_un admin = peer_unix(PEER_ADMIN);
+    int client, server;
+    rig_pair(&client, &server);
+    http_add(g.http, server, (struct sockaddr *)&admin, sizeof(admin));
+    rig_send(client, RIG_POST("/act") "\r\n");
+    rig_read(client, "hello", g.text);
+    CHECK_HAS(g.text, "HTTP/1.1 200 ");
+    close(client);
+    rig_end(&g);
 }

@@ -63,7 +63,7 @@ struct pair {
 static struct pair pair_open(struct rig *g) {
     int fd[2];
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
-    struct pair p = {watch_add(g->watch, fd[0]), fd[0], fd[1]};
+    struct pair p = {watch_add(g->watch, fd[0], NULL), fd[0], fd[1]};
     CHECK(p.conn != NULL);
     return p;
 }
@@ -96,7 +96,7 @@ TEST(watch_has_so_many_rows) {
     rig_open(&g);
     for (int i = 0; i < CAP; i++)
         p[i] = pair_open(&g);
-    CHECK(watch_add(g.watch, p[0].fd) == NULL);
+    CHECK(watch_add(g.watch, p[0].fd, NULL) == NULL);
     CHECK_EQ(watch_count(g.watch).connections, CAP);
     CHECK_EQ(watch_count(g.watch).requests, 0);
     pair_close(&p[1]);
