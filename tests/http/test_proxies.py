@@ -112,7 +112,7 @@ class Proxy:
 
 
 def start():
-    return Server("--allow-host", NAME, model=MINI)
+    return Server("--allow-host", NAME, "--trusted-proxy", "127.0.0.1", model=MINI)
 
 
 def check_page(proxy):
