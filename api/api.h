@@ -94,7 +94,8 @@ enum problem_code {
 enum api_pace {
     API_WORK,  /* takes as long as the model does */
     API_QUICK, /* takes moments, and somebody counts them: a step of a game */
-    API_WATCH  /* likewise, and comes again and again: health, metrics, the page */
+    API_WATCH  /* comes again and again: health, metrics, the page. Its first step replies, and
+                  waits neither for the engine nor for a lock that is held long: any thread */
 };
 struct endpoint; /* the room's own: endpoint.h */
 struct api_route {

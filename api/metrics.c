@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "api/endpoint.h"
+#include "kernels/base/log.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help) {
     buf_printf(b, "# HELP lammd_%s %s\n# TYPE lammd_%s %s\n", name, help, name, type);
@@ -175,6 +176,7 @@ static void write_server(struct buf *b, struct api *a) {
     counter(b, "connections_shed_total", s.shed_total, "Connections refused with 503.");
     counter(b, "header_gate_refusals_total", s.gate_refused_total, "Requests the gate refused.");
     counter(b, "clients_left_total", s.cancelled_total, "Clients that left before their reply.");
+    counter(b, "log_lines_lost_total", log_lost(), "Log lines that nobody took in time.");
     gauge(b, "body_bytes", (double)s.body_bytes, "Bytes held in request bodies now.");
 }
 

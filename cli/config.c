@@ -170,13 +170,14 @@ static const struct config_row rows[] = {
            "Connections at once. More are answered with status 503."),
     NUMBER(
         "workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
-        "Threads that decode pictures and write answers. Games and health checks have one more."),
+        "Threads that decode pictures and write answers. Games have one more."),
     NUMBER("json-mib", CMD_SERVE, json_mib, 1, 1024, 16, "MIB", "Largest JSON body."),
     NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest PNG or JPEG file."),
     NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 40, "MP",
            "Largest picture after decoding, in millions of pixels."),
-    NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 256, "MIB",
-           "Memory for all request bodies together. At least --picture-mib and --json-mib."),
+    NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 96, "MIB",
+           "Memory for all request bodies together, of which one address may have half. At least "
+           "--picture-mib and --json-mib."),
 
     SECTION("What is kept between requests"),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",

@@ -21,7 +21,7 @@
 #include "server/http/accept.h"
 #include "server/life.h"
 
-enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000 };
+enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000, LAST_LINES_MS = 1000 };
 
 struct server {
     struct life life;
@@ -115,6 +115,7 @@ int serve(const struct serve_options *o, struct err *e) {
     int rc = life_begin(&s.life, e);
     if (rc) return rc;
     if (o->http.is_verbose) log_set_level(LOG_LEVEL_DEBUG);
+    log_begin();
     int status = 0;
     rc = serve_open_all(&s, o, e);
     if (rc == 0) {
@@ -127,7 +128,7 @@ int serve(const struct serve_options *o, struct err *e) {
     eng_close(s.eng);
     listeners_close(&s.listeners);
     life_end(&s.life);
-    if (rc) return rc;
-    log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);
-    return status;
+    if (rc == 0) log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);
+    log_end(LAST_LINES_MS);
+    return rc ? rc : status;
 }

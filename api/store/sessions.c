@@ -1,8 +1,8 @@
 /* sessions.c - see sessions.h. */
 #include "api/store/sessions.h"
 
-#include <openssl/rand.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "api/store/shelf.h"
 #include "kernels/base/hex.h"
@@ -38,7 +38,8 @@ void sessions_free(struct sessions *s) {
 int sessions_create(struct sessions *s, enum eng_task game, uint32_t prompt_frames,
                     char id[2 * SESSION_ID_BYTES + 1]) {
     uint8_t random[SESSION_ID_BYTES];
-    if (RAND_bytes(random, sizeof(random)) != 1) return E_INTERNAL;
+    /* OpenSSL's generator stays broken once it had no memory; the kernel's needs none. */
+    if (getrandom(random, sizeof(random), 0) != sizeof(random)) return E_INTERNAL;
     hex_write(random, sizeof(random), id);
     shelf_lock(s->shelf);
     struct game_kept *new = shelf_add(s->shelf, id);

@@ -56,11 +56,11 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer|form)[.]c$|^server/http/loop[.]h$")
     ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/sessions)|engine/picture/picture|engine/model/digest|engine/files/adapter|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta)|engine/picture/picture|engine/model/digest|engine/files/adapter|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/shelf|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {
