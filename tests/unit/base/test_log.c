@@ -78,9 +78,10 @@ TEST(log_never_blocks) {
     size_t n = 0;
     CHECK(lost > 0 && lost < LINES - LOG_LINES);
     fcntl(out, F_SETFL, O_NONBLOCK);
-    for (int tries = 0; tries < 3000 && !(n && strstr(text, "event=log_lost")); tries++) {
+    for (int quiet = 0; quiet < 50 || !strstr(text, "event=log_lost");) { /* until all is out */
         ssize_t got = read(out, text + n, sizeof(text) - 1 - n);
         if (got > 0) n += (size_t)got;
+        quiet = got > 0 ? 0 : quiet + 1;
         if (got < 0) usleep(10000);
     }
     log_event(LOG_LEVEL_INFO, "test", "the last");
@@ -109,6 +110,5 @@ TEST(log_ends_though_stderr_is_stuck) {
     log_end(0);
     log_event(LOG_LEVEL_INFO, "test", "nor does this block");
     dup2(old, STDERR_FILENO);
-    CHECK(log_lost() > 0);
-    close(out);
+    CHECK(log_lost() > 0); /* `out` stays open: the writer is still at it */
 }
