@@ -31,6 +31,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     a->counters = counters_new();
     pthread_mutex_init(&a->mu, NULL);
     json_object_seed(0);
+    json_set_alloc_funcs(mem_plain, mem_plain_free);
     *out = a;
     return 0;
 }

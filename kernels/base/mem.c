@@ -14,7 +14,7 @@ enum { ALIGN = 64 };
 
 static _Atomic uint64_t n_allocations, n_frees, live, peak;
 static _Atomic uint64_t fail_countdown; /* 0: off */
-static _Thread_local uint64_t thread_allocations;
+static _Thread_local uint64_t thread_allocations, thread_failures;
 
 static void *mem_take(size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
@@ -53,7 +53,21 @@ void *mem_must(size_t bytes) {
     return p;
 }
 
-void *mem_try(size_t bytes) { return should_fail() ? NULL : mem_take(bytes); }
+void *mem_try(size_t bytes) {
+    void *p = should_fail() ? NULL : mem_take(bytes);
+    thread_failures += !p;
+    return p;
+}
+
+void *mem_plain(size_t bytes) {
+    void *p = malloc(bytes);
+    thread_failures += !p && bytes;
+    return p;
+}
+
+void mem_plain_free(void *p) { free(p); }
+
+uint64_t mem_thread_failures(void) { return thread_failures; }
 
 void *mem_try_resize(void *p, size_t old_bytes, size_t new_bytes) {
     void *q = mem_try(new_bytes);

@@ -33,6 +33,15 @@ class Skip(Exception):
     """Something outside is missing; the text says what."""
 
 
+def built(name):
+    """A file that `make test` builds beside the runners of the tests."""
+    folders = [os.path.join(os.path.dirname(PROGRAM), f) for f in ("", "release", "build/release")]
+    for path in (os.path.join(f, "tests", name) for f in folders):
+        if os.path.exists(path):
+            return path
+    raise Skip(f"tests/{name} is not built: make test builds it")
+
+
 class Reply:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
