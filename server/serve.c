@@ -18,6 +18,7 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "kernels/base/mem.h"
 #include "server/http/accept.h"
 #include "server/life.h"
 
@@ -112,6 +113,7 @@ static void drain(struct server *s, unsigned drain_s) {
 
 int serve(const struct serve_options *o, struct err *e) {
     struct server s = {.listeners = {.n = 0}};
+    mem_frugal();
     int rc = life_begin(&s.life, e);
     if (rc) return rc;
     if (o->http.is_verbose) log_set_level(LOG_LEVEL_DEBUG);

@@ -3,6 +3,7 @@
  * without asking the allocator. Thread: any. */
 #include "kernels/base/mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,15 @@ void *mem_try(size_t bytes) {
     void *p = should_fail() ? NULL : mem_take(bytes);
     thread_failures += !p;
     return p;
+}
+
+/* glibc keeps an arena for each thread, and raises its threshold for blocks of their own with the
+ * biggest that was freed: a peak of each worker would stay for good. */
+void mem_frugal(void) {
+    enum { ARENAS = 2, BLOCK = 256 << 10, KEPT = 1 << 20 };
+    (void)mallopt(M_ARENA_MAX, ARENAS);
+    (void)mallopt(M_MMAP_THRESHOLD, BLOCK);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT);
 }
 
 void *mem_plain(size_t bytes) {

@@ -212,3 +212,57 @@ def test_a_shortage_of_memory_passes():
             assert session.status == 201, session.body
             assert s.ask("POST", "/v1/reconstruct?width=2&height=2", BODY, PNG).status == 200
             assert s.metric("lammd_body_bytes") == 0 and s.metric("lammd_jobs_running") == 0
+
+
+def resident_mib(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024
+
+
+def worst_mix():
+    """Bodies that cost the most: bombs of two kinds, JSON of many values, a long string, noise."""
+    bomb = photos.png_of(6324, 6324, depth=1, colour=0)
+    tokens = b"[" + b"{}," * 160_000 + b"{}]"
+    return [("/v1/act", hostile_act(), JSON), ("/v1/reconstruct?width=1&height=1", bomb, PNG),
+            ("/v1/pixels", tokens, JSON), ("/v1/pixels", b'{"image":"' + b"A" * 15_000_000 + b'"}', JSON),
+            ("/v1/chat/completions", b'{"messages":' + tokens + b"}", JSON),
+            ("/v1/describe", os.urandom(11_000_000), PNG), ("/v1/describe", photos.jpeg(), {"Content-Type": "image/jpeg"}),
+            ("/v1/segment?sentence=a", BODY, PNG), ("/v1/nowhere", bytes(1_000_000), PNG)]
+
+
+def test_memory_has_a_ceiling():
+    """Promise 12: weights, KV, bodies (96 MiB) and 160 MiB more, whatever comes."""
+    seconds = count(5, 60)
+    mix = worst_mix()
+    # Pictures of 40 million pixels take a client minutes, so they are for the long run.
+    with Server(*count(["--megapixels", "4"], [])) as s:
+        assert s.ask("POST", "/v1/reconstruct?width=8&height=8", BODY, PNG).status == 200
+        calm = resident_mib(s.process.pid)
+        idle = [s.connect() for _ in range(count(200, 900))]
+        end = time.monotonic() + seconds
+        statuses = {}
+
+        def client(i):
+            while time.monotonic() < end:
+                path, body, headers = mix[i % len(mix)]
+                i += 1
+                try:
+                    status = s.ask("POST", path, body, headers).status
+                except (OSError, http.client.HTTPException):
+                    status = 0
+                statuses[status] = statuses.get(status, 0) + 1
+
+        threads = [threading.Thread(target=client, args=(i,), daemon=True) for i in range(count(20, 60))]
+        for t in threads:
+            t.start()
+        peak = calm
+        while time.monotonic() < end:
+            peak = max(peak, resident_mib(s.process.pid))
+            time.sleep(0.02)
+        for t in threads:
+            t.join()
+        for c in idle:
+            c.close()
+        wait_for(lambda: s.metric("lammd_jobs_running") == 0 and s.metric("lammd_body_bytes") == 0)
+        print(f"     memory: {calm:.0f} MiB calm, {peak:.0f} at most, {resident_mib(s.process.pid):.0f} after; {statuses}")
+        assert peak <= calm + 96 + 160, (calm, peak)
