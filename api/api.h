@@ -43,7 +43,8 @@ struct api_options {
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
 
-/* Borrows the engine until api_free. Must-succeed but for the options: E_INVALID. */
+/* Borrows the engine until api_free; NULL: it is still being opened. Must-succeed but for the
+ * options: E_INVALID. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */
 
@@ -82,6 +83,8 @@ enum problem_code {
     PROBLEM_TOO_MANY_SESSIONS,
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
+    PROBLEM_LOADING,
+    PROBLEM_STUCK,
     PROBLEM_NO_MEMORY,
     PROBLEM_DEVICE_LOST,
     PROBLEM_DEADLINE,
@@ -193,6 +196,11 @@ struct api_server_stats {
 };
 typedef void api_server_stats_fn(void *ud, struct api_server_stats *out);
 void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud);
+/* The engine is open. Until then health, metrics and the page answer, and all else says `loading`.
+ * Once, from any thread. */
+void api_set_engine(struct api *a, struct eng *eng);
+/* Engine or loop get on no more, or do again: readyz says 503 meanwhile. Any thread. */
+void api_set_stuck(struct api *a, int is_stuck);
 /* Draining: readyz says 503 from now on. Any thread. */
 void api_set_draining(struct api *a);
 /* Count a finished request for /metrics; `route` NULL: none matched. Any thread. */

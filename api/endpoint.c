@@ -62,6 +62,8 @@ static int endpoint_give_up(struct api_call *c, const struct endpoint *e) {
 }
 
 static int go_on(struct api_call *c, const struct endpoint *e) {
+    if (c->route->pace != API_WATCH && !atomic_load(&c->api->has_engine))
+        return call_fail_as(c, api_trouble(c->api));
     if (!c->is_begun) {
         c->is_begun = 1;
         if (endpoint_begin(c, e)) return endpoint_give_up(c, e);

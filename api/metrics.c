@@ -2,7 +2,7 @@
  *
  * What this room counts itself is in store/counters.h; figures of the engine and the server are
  * fetched when somebody looks. A route is labelled by its template, never by the path that was
- * asked. Thread: a worker.
+ * asked. Thread: the server's loop.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -232,14 +232,16 @@ static void write_process(struct buf *b, double born_s) {
 static int metrics_answer(struct api_call *c) {
     struct api *a = c->api;
     struct buf *b = &c->body;
-    struct eng_stats s;
-    eng_stats(a->eng, &s);
-    metrics_write_model(b, eng_info(a->eng));
-    gauge(b, "ready", !atomic_load(&a->draining) && eng_health(a->eng) == 0,
-          "1 while new work is taken.");
+    enum problem_code trouble = api_trouble(a);
+    gauge(b, "ready", !trouble || trouble == PROBLEM_QUEUE_FULL, "1 while new work is taken.");
     write_requests(b, a->counters);
-    write_engine(b, &s);
-    write_devices(b, a->eng);
+    if (atomic_load(&a->has_engine)) {
+        struct eng_stats s;
+        eng_stats(a->eng, &s);
+        metrics_write_model(b, eng_info(a->eng));
+        write_engine(b, &s);
+        write_devices(b, a->eng);
+    }
     head(b, "image_decode_seconds", "histogram", "Decoding, resizing and digesting a picture.");
     write_histogram(b, "image_decode_seconds", "", &a->counters->decode);
     counter(b, "images_refused_total", atomic_load(&a->counters->images_refused),

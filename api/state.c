@@ -22,7 +22,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     if (!a->opt.image_ttl_s) a->opt.image_ttl_s = 3600;
     if (!a->opt.sessions) a->opt.sessions = 64;
     if (!a->opt.session_ttl_s) a->opt.session_ttl_s = 600;
-    a->eng = eng;
+    if (eng) api_set_engine(a, eng);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     a->born_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
@@ -52,4 +52,22 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_unlock(&a->mu);
 }
 
+void api_set_engine(struct api *a, struct eng *eng) {
+    a->eng = eng;
+    atomic_store(&a->has_engine, 1);
+}
+
+void api_set_stuck(struct api *a, int is_stuck) { atomic_store(&a->is_stuck, is_stuck); }
+
 void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }
+
+enum problem_code api_trouble(struct api *a) {
+    struct eng_stats s;
+    if (atomic_load(&a->draining)) return PROBLEM_DRAINING;
+    if (!atomic_load(&a->has_engine)) return PROBLEM_LOADING;
+    if (eng_health(a->eng)) return PROBLEM_DEVICE_LOST;
+    if (atomic_load(&a->is_stuck)) return PROBLEM_STUCK;
+    eng_stats(a->eng, &s);
+    int is_full = s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max;
+    return is_full ? PROBLEM_QUEUE_FULL : PROBLEM_NONE;
+}

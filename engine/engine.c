@@ -236,6 +236,15 @@ int eng_health(const struct eng *e) {
     return rc;
 }
 
+uint64_t eng_stuck_ns(struct eng *e) {
+    uint64_t most = 0;
+    for (int i = 0; i < e->n; i++) {
+        uint64_t one = unit_stuck_ns(e->unit[i]);
+        if (one > most) most = one;
+    }
+    return most;
+}
+
 const char *eng_lost(const struct eng *e) {
     const char *why = "";
     for (int i = 0; i < e->n && !why[0]; i++)

@@ -89,6 +89,9 @@ void eng_close(struct eng *e); /* cancels what is left and joins the threads; NU
 const struct eng_info *eng_info(const struct eng *e);
 /* 0, or E_DEVICE: a device was lost, and no job will be accepted any more. */
 int eng_health(const struct eng *e);
+/* For how long (ns) a device has had jobs and got on with none, not by one layer; 0: all get on, or
+ * have nothing to do. It is seen from call to call, so ask often. One thread. */
+uint64_t eng_stuck_ns(struct eng *e);
 /* The error of the lost device; empty while all are well. Valid until eng_close. */
 const char *eng_lost(const struct eng *e);
 /* The text of one token, as the tokenizer has it ("▁the"); NULL for an id outside the

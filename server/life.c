@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { FIRST_INHERITED = 3 };
+#include "kernels/base/log.h"
+
+enum { FIRST_INHERITED = 3, FILES_BESIDE = 64 /* listeners, epoll, model, plugins */ };
 
 static long number_of(const char *text) {
     char *end;
@@ -40,6 +43,26 @@ int life_begin(struct life *l, struct err *e) {
 }
 
 void life_end(struct life *l) { close(l->signals); }
+
+int life_descriptors(int *connections, struct err *e) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r)) return 0;
+    rlim_t want = (rlim_t)*connections + FILES_BESIDE;
+    if (r.rlim_cur < want && r.rlim_max > r.rlim_cur) {
+        struct rlimit more = {r.rlim_max < want ? r.rlim_max : want, r.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &more) == 0) r = more;
+    }
+    if (r.rlim_cur >= want) return 0;
+    if (r.rlim_cur <= FILES_BESIDE)
+        return err_set(e, E_INVALID,
+                       "this process may open %llu files, and needs %d besides those of its "
+                       "connections: raise the limit with ulimit -n, or LimitNOFILE= in its unit",
+                       (unsigned long long)r.rlim_cur, FILES_BESIDE);
+    *connections = (int)(r.rlim_cur - FILES_BESIDE);
+    log_event(LOG_LEVEL_WARN, "files", "of %llu files, %d are left for connections",
+              (unsigned long long)r.rlim_cur, *connections);
+    return 0;
+}
 
 int life_inherit(struct listeners *to, struct err *e) {
     if (number_of(getenv("LISTEN_PID")) != (long)getpid()) return 0;

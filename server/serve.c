@@ -1,8 +1,13 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, model, API, HTTP, acceptor. Sockets come before the model, so
- * that a port in use is reported at once. Then `listening on URL` goes to standard output, and
- * READY to systemd.
+ * Start: signals, listening sockets, API, HTTP, acceptor, and then the model, on a thread of its own
+ * (load.h). So a port in use is reported at once, and until the model is there /livez says 200,
+ * /readyz and all questions 503. Then `listening on URL` goes to standard output, and READY to
+ * systemd.
+ *
+ * Meanwhile: a sign of life goes to systemd as long as the engine gets on with its jobs and the HTTP
+ * loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life, until it
+ * gets on again or the supervisor has enough.
  *
  * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
  * running requests may finish. At the deadline, or at a second signal, what is left is answered
@@ -20,9 +25,12 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "server/http/accept.h"
+#include "server/http/pulse.h"
 #include "server/life.h"
+#include "server/load.h"
 
-enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000, LAST_LINES_MS = 1000 };
+/* A sign of life is due each second, or as often as systemd wants it. */
+enum { TICK_MS = 1000, LOAD_TICK_MS = 10, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000, LAST_LINES_MS = 1000 };
 
 struct server {
     struct life life;
@@ -31,7 +39,11 @@ struct server {
     struct api *api;
     struct http *http;
     struct acceptor *acceptor;
+    struct pulse pulse;
+    int is_stuck;
 };
+
+static const uint64_t stuck_ns = 15 * CLOCK_S, stuck_least_ns = 2 * CLOCK_S;
 
 static int open_listeners(struct server *s, const struct serve_options *o, struct err *e) {
     int rc = life_inherit(&s->listeners, e);
@@ -42,24 +54,38 @@ static int open_listeners(struct server *s, const struct serve_options *o, struc
     return rc;
 }
 
-static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
-    int rc = open_listeners(s, o, e);
+static void say_loading(const struct server *s, const char *model) {
+    char url[128] = "";
+    if (s->listeners.n) listeners_url(&s->listeners, 0, url, sizeof(url));
+    log_event(LOG_LEVEL_INFO, "loading", "listen=%s model=%s", url, model ? model : "");
+}
+
+/* All but the engine. */
+static int serve_open_door(struct server *s, const struct serve_options *o, struct err *e) {
+    struct http_options http = o->http;
+    int rc = life_descriptors(&http.connections, e);
+    if (!rc) rc = open_listeners(s, o, e);
+    if (!rc) rc = api_new(&o->api, NULL, &s->api, e);
+    if (!rc) rc = http_open(&http, s->api, &s->http, e);
     if (rc) return rc;
-    uint64_t start = clock_ns();
-    rc = eng_open(&o->engine, &s->eng, e);
-    if (rc) return rc;
-    const struct eng_info *info = eng_info(s->eng);
-    log_event(LOG_LEVEL_INFO, "model",
-              "name=%s parameters=%llu sha256=%.12s backend=\"%s\" ms=%.0f", info->name,
-              (unsigned long long)info->parameters, info->digest, info->backend,
-              (double)(clock_ns() - start) / 1e6);
-    if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
-    rc = api_new(&o->api, s->eng, &s->api, e);
-    if (rc) return rc;
-    rc = http_open(&o->http, s->api, &s->http, e);
-    if (rc) return rc;
+    say_loading(s, o->engine.model);
     s->acceptor = acceptor_start(&s->listeners, s->http);
     return 0;
+}
+
+/* *is_stopped: a signal came meanwhile. */
+static int serve_load(struct server *s, const struct serve_options *o, int *is_stopped,
+                      struct err *e) {
+    struct load l;
+    load_start(&l, &o->engine);
+    while (!load_is_over(&l) && !*is_stopped) {
+        int signal = life_wait(&s->life, LOAD_TICK_MS);
+        *is_stopped = signal == SIGTERM || signal == SIGINT;
+    }
+    if (*is_stopped) api_set_draining(s->api);
+    int rc = load_end(&l, &s->eng, e);
+    if (rc == 0) api_set_engine(s->api, s->eng);
+    return rc;
 }
 
 static void announce(const struct server *s) {
@@ -71,6 +97,22 @@ static void announce(const struct server *s) {
     fflush(stdout);
     snprintf(status, sizeof(status), "READY=1\nSTATUS=serving %s", eng_info(s->eng)->name);
     life_tell(status);
+}
+
+/* A sign of life, if there is life. */
+static void beat(struct server *s) {
+    uint64_t limit = (uint64_t)s->life.watchdog_ms * CLOCK_MS;
+    if (limit == 0 || limit > stuck_ns) limit = stuck_ns;
+    if (limit < stuck_least_ns) limit = stuck_least_ns;
+    uint64_t engine = eng_stuck_ns(s->eng), loop = pulse_ask(&s->pulse, s->http);
+    int is_stuck = engine > limit || loop > limit;
+    if (is_stuck != s->is_stuck) {
+        log_event(is_stuck ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, is_stuck ? "stuck" : "unstuck",
+                  "engine_s=%.1f loop_s=%.1f", (double)engine / 1e9, (double)loop / 1e9);
+        api_set_stuck(s->api, is_stuck);
+        s->is_stuck = is_stuck;
+    }
+    if (!is_stuck) life_tell("WATCHDOG=1");
 }
 
 /* The exit status: 0 at a signal that says stop, 1 when a device was lost. */
@@ -87,7 +129,7 @@ static int wait_for_end(struct server *s) {
                       "no job can run any more, so the process ends: %s", eng_lost(s->eng));
             return 1;
         }
-        life_tell("WATCHDOG=1");
+        beat(s);
     }
 }
 
@@ -96,19 +138,21 @@ static void drain(struct server *s, unsigned drain_s) {
     life_tell("STOPPING=1");
     api_set_draining(s->api);
     acceptor_stop(s->acceptor);
+    s->acceptor = NULL;
     listeners_close(&s->listeners);
     http_drain(s->http);
     uint64_t end = clock_ns() + (uint64_t)drain_s * CLOCK_S;
     while (http_requests(s->http) && clock_ns() < end) {
         int signal = life_wait(&s->life, DRAIN_TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) break;
-        life_tell("WATCHDOG=1");
+        beat(s);
     }
     if (!http_requests(s->http)) return;
     log_event(LOG_LEVEL_WARN, "cancelling", "requests=%d", http_requests(s->http));
-    http_cancel(s->http);
-    for (int ms = 0; http_requests(s->http) && ms < LAST_WORDS_MS; ms += DRAIN_TICK_MS)
+    for (int ms = 0; http_requests(s->http) && ms < LAST_WORDS_MS; ms += DRAIN_TICK_MS) {
+        http_cancel(s->http); /* again and again: it does not meet who is busy */
         (void)life_wait(&s->life, DRAIN_TICK_MS);
+    }
 }
 
 int serve(const struct serve_options *o, struct err *e) {
@@ -118,14 +162,18 @@ int serve(const struct serve_options *o, struct err *e) {
     if (rc) return rc;
     if (o->http.is_verbose) log_set_level(LOG_LEVEL_DEBUG);
     log_begin();
-    int status = 0;
-    rc = serve_open_all(&s, o, e);
+    pulse_init(&s.pulse);
+    int status = 0, is_stopped = 0;
+    rc = serve_open_door(&s, o, e);
+    if (rc == 0) rc = serve_load(&s, o, &is_stopped, e);
     if (rc == 0) {
-        announce(&s);
-        status = wait_for_end(&s);
+        if (!is_stopped) announce(&s);
+        if (!is_stopped) status = wait_for_end(&s);
         drain(&s, o->drain_s);
     }
+    acceptor_stop(s.acceptor);
     http_close(s.http);
+    pulse_clear(&s.pulse);
     api_free(s.api);
     eng_close(s.eng);
     listeners_close(&s.listeners);

@@ -96,6 +96,11 @@ static const struct problem_row rows[PROBLEM_CODES] = {
          "the server has no room for another connection; come back later"},
     [PROBLEM_DRAINING] = {"draining", 503, OURS, "Shutting down",
                           "the server is shutting down and takes no new work; come back later"},
+    [PROBLEM_LOADING] = {"loading", 503, OURS, "Still loading",
+                         "the model is still being loaded; come back after the seconds in "
+                         "Retry-After"},
+    [PROBLEM_STUCK] = {"stuck", 503, OURS, "Not getting on",
+                       "the server has not got on with its work for a while; come back later"},
     [PROBLEM_NO_MEMORY] = {"no_memory", 503, OURS, "Out of memory",
                            "there is no memory for this request now"},
     [PROBLEM_DEVICE_LOST] = {"device_lost", 503, OURS, "The compute device is lost",

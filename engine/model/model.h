@@ -67,6 +67,7 @@ const struct model_config *model_config(const struct model *m);
 /* SHA-256 of the weights, lower-case hex: the name of the model in caches. */
 const char *model_digest(const struct model *m);
 uint64_t model_parameters(const struct model *m);
+uint64_t model_beats(const struct model *m); /* grows with each layer at work. Any thread */
 
 /* Sizes of everything that a pass may need, allocated once. 0 in the last four: the default named
  * there. A pass that exceeds one of these is a bug of the caller (must). */

@@ -142,3 +142,4 @@ const char *model_digest(const struct model *m) { return m->digest; }
 const struct vit *model_vit(const struct model *m) { return &m->vit; }
 const struct llama *model_llama(const struct model *m) { return &m->llama; }
 uint64_t model_parameters(const struct model *m) { return m->parameters; }
+uint64_t model_beats(const struct model *m) { return atomic_load(&m->beats); }

@@ -184,6 +184,7 @@ static void unit_turn(struct unit *u) {
 
 void *unit_step_main(void *arg) {
     struct unit *u = arg;
+    (void)pthread_setname_np(pthread_self(), "lammd-step");
     for (;;) {
         int is_idle = sched_is_idle(&u->sched);
         void *item;
@@ -192,6 +193,7 @@ void *unit_step_main(void *arg) {
         if (rc == 0) sched_add(&u->sched, item);
         take_jobs(u, 0);
         unit_turn(u);
+        atomic_fetch_add(&u->turns, 1);
         unit_publish(u);
         sched_announce(&u->sched);
     }
@@ -206,6 +208,17 @@ void *unit_step_main(void *arg) {
 int unit_health(const struct unit *u) { return atomic_load(&u->health); }
 
 const char *unit_lost(const struct unit *u) { return unit_health(u) ? u->lost.text : ""; }
+
+uint64_t unit_stuck_ns(struct unit *u) {
+    struct eng_stats s;
+    unit_stats(u, &s);
+    uint64_t now = clock_ns(), beats = model_beats(u->model) + atomic_load(&u->turns);
+    int is_busy = s.jobs_waiting || s.jobs_running;
+    if (is_busy && beats == u->seen_beats && u->seen_ns) return now - u->seen_ns;
+    u->seen_beats = beats;
+    u->seen_ns = now;
+    return 0;
+}
 
 /* Could it run if the device had nothing else to do? */
 static int check_fit(const struct unit *u, const struct eng_job *j, struct err *err) {

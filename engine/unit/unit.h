@@ -56,8 +56,12 @@ struct unit {
     atomic_uint waiting;
     atomic_int rows_most;                        /* of passes to come */
     _Atomic uint64_t rows_left;                  /* of running jobs */
+    _Atomic uint64_t turns;                      /* of the step thread */
     _Atomic uint64_t rate_ns;                    /* when the rate of pixels was last counted */
     _Atomic uint64_t published[ENG_STATS_WORDS]; /* a struct eng_stats. One writer: step */
+
+    /* ---- Owner: who calls unit_stuck_ns. ---- */
+    uint64_t seen_beats, seen_ns;
 
     /* ---- Owner: step. ---- */
     const struct kern_ops *ops;
@@ -87,6 +91,7 @@ void unit_close(struct unit *u); /* NULL is legal */
 int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out, struct err *err);
 int unit_health(const struct unit *u);
 const char *unit_lost(const struct unit *u);
+uint64_t unit_stuck_ns(struct unit *u);
 unsigned unit_retry_after(const struct unit *u);
 int unit_limit_rows(struct unit *u, int rows);
 void unit_stats(const struct unit *u, struct eng_stats *out);

@@ -9,6 +9,7 @@
 #include "server/http/http.h"
 
 #include <stdio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "kernels/base/clock.h"
@@ -70,11 +71,11 @@ static void on_over(void *ud, struct MHD_Connection *mhd, void **context,
     struct req_view v = req_view(r);
     int is_cut = code != MHD_REQUEST_TERMINATED_COMPLETED_OK && v.stage == REQ_STREAMING;
     int status = v.is_gone || is_cut || !r->status ? 499 : r->status;
-    if (status == 499) atomic_fetch_add(&h->cancelled, 1);
+    if (status == 499 && !r->conn->is_own) atomic_fetch_add(&h->cancelled, 1);
     uint64_t ns = clock_ns() - r->born_ns;
-    api_count(h->desk.api, r->route, status, ns);
+    if (!r->conn->is_own) api_count(h->desk.api, r->route, status, ns);
     int is_settled = v.stage == REQ_REPLYING || v.stage == REQ_STREAMING;
-    if (r->id[0]) tell(h, r, status, is_settled, ns);
+    if (r->id[0] && !r->conn->is_own) tell(h, r, status, is_settled, ns);
     (void)watch_book(r->conn, 0, 0, 0); /* giving back is always possible */
     watch_enter(r->conn, WATCH_IDLE, NULL);
     req_over(r);
@@ -207,6 +208,16 @@ void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len
     if (!c)
         shed(h, fd);
     else if (MHD_add_connection(h->daemon, fd, addr, len) != MHD_YES) /* it closes the socket */
+        watch_remove(c);
+}
+
+void http_add_own(struct http *h, int fd) {
+    static const struct sockaddr_un nowhere = {.sun_family = AF_UNIX};
+    struct conn *c = watch_add_own(h->watch, fd);
+    if (!c)
+        close(fd);
+    else if (MHD_add_connection(h->daemon, fd, (const struct sockaddr *)&nowhere,
+                                sizeof(nowhere)) != MHD_YES)
         watch_remove(c);
 }
 

@@ -246,6 +246,19 @@ struct conn *watch_add(struct watch *w, int fd, const struct peer *peer, int max
     return c;
 }
 
+struct conn *watch_add_own(struct watch *w, int fd) {
+    lock(w);
+    struct conn *c = find_new(w, fd);
+    if (c) watch_drop(c);
+    c = take_row(w, fd);
+    if (c) {
+        c->is_own = 1;
+        w->n_own++;
+    }
+    unlock(w);
+    return c;
+}
+
 struct conn *watch_begin(struct watch *w, int fd) {
     lock(w);
     struct conn *c = find_new(w, fd);
@@ -345,7 +358,8 @@ void watch_cancel(struct watch *w, int as_gone) {
         struct handful h = {.n = 0};
         lock(w);
         for (; at < w->cap && h.n < HANDFUL; at++) {
-            if (w->rows[at].fd >= 0 && w->rows[at].req) watch_take(&h, w->rows[at].req, why);
+            struct req *r = w->rows[at].fd >= 0 ? w->rows[at].req : NULL;
+            if (r && (as_gone || !r->is_late)) watch_take(&h, r, why);
         }
         unlock(w);
         release(&h);

@@ -58,6 +58,7 @@ void watch_close(struct watch *w); /* the table is empty by then */
 
 /* Acceptor: a row for an accepted socket. NULL: there are `max` connections already. */
 struct conn *watch_add(struct watch *w, int fd, const struct peer *peer, int max);
+struct conn *watch_add_own(struct watch *w, int fd); /* NULL: the table is full */
 /* Loop: libmicrohttpd begins with the connection on that socket. NULL: the table is full. */
 struct conn *watch_begin(struct watch *w, int fd);
 void watch_remove(struct conn *c);

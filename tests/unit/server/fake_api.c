@@ -253,6 +253,19 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_unlock(&a->mu);
 }
 
+void api_set_engine(struct api *a, struct eng *eng) {
+    (void)eng;
+    pthread_mutex_lock(&a->mu);
+    a->n.engines++;
+    pthread_mutex_unlock(&a->mu);
+}
+
+void api_set_stuck(struct api *a, int is_stuck) {
+    pthread_mutex_lock(&a->mu);
+    a->n.stuck = is_stuck;
+    pthread_mutex_unlock(&a->mu);
+}
+
 void api_set_draining(struct api *a) {
     pthread_mutex_lock(&a->mu);
     a->n.draining++;

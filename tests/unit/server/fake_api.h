@@ -21,7 +21,7 @@ struct fake_counts {
     int steps, steps_most; /* of all calls; of one call at a time */
     int held;              /* steps, now */
     int cancelled, expired;
-    int draining;
+    int draining, engines, stuck;
     int counted, last_status; /* api_count */
 };
 struct fake_counts fake_counts(struct api *a);
