@@ -1,4 +1,5 @@
-/* life.c - see life.h. The notify protocol is one datagram: no library is needed for it. */
+/* life.c - see life.h. The notify protocol is one datagram: no library is needed for it. A supervisor
+ * that does not read misses messages; nobody waits for it. */
 #include "server/life.h"
 
 #include <errno.h>
@@ -85,7 +86,7 @@ void life_tell(const char *message) {
     if (path[0] == '@') to.sun_path[0] = '\0';
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return;
-    (void)sendto(fd, message, strlen(message), MSG_NOSIGNAL, (struct sockaddr *)&to,
+    (void)sendto(fd, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&to,
                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
     close(fd);
 }

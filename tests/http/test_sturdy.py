@@ -3,16 +3,18 @@
 Each test is a way in which one client, without a key and without skill, once stopped the server for
 all others.
 """
+import ctypes
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
 import time
 
 import photos
-from lamm import JSON, MINI, PNG, PROGRAM, TINY, Server, built, data_url
+from lamm import JSON, MINI, PNG, PROGRAM, TINY, Server, Skip, built, data_url, events
 from suite import SOON, count, wait_for
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -266,3 +268,152 @@ def test_memory_has_a_ceiling():
         wait_for(lambda: s.metric("lammd_jobs_running") == 0 and s.metric("lammd_body_bytes") == 0)
         print(f"     memory: {calm:.0f} MiB calm, {peak:.0f} at most, {resident_mib(s.process.pid):.0f} after; {statuses}")
         assert peak <= calm + 96 + 160, (calm, peak)
+
+
+class Stopped:
+    """A thread of a process, stopped by ptrace(2) as long as this lasts."""
+
+    SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, pid, name):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.ptrace.argtypes = [ctypes.c_long] * 4
+        tasks = f"/proc/{pid}/task"
+        found = [t for t in os.listdir(tasks) if open(f"{tasks}/{t}/comm").read().strip() == name]
+        assert len(found) == 1, (name, found)
+        self.thread = int(found[0])
+
+    def __enter__(self):
+        if self.libc.ptrace(self.SEIZE, self.thread, 0, 0):
+            raise Skip("ptrace is not allowed here")
+        assert self.libc.ptrace(self.INTERRUPT, self.thread, 0, 0) == 0
+        os.waitpid(self.thread, self.WALL)
+
+    def __exit__(self, *_):
+        self.libc.ptrace(self.DETACH, self.thread, 0, 0)
+
+
+def supervised(test):
+    """Run test(server, count of signs of life so far)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "notify")
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(path)
+        notify.settimeout(0.01)
+        beats = [0]
+
+        def heard():
+            try:
+                while True:
+                    beats[0] += notify.recv(4096) == b"WATCHDOG=1"
+            except TimeoutError:
+                return beats[0]
+
+        env = {**os.environ, "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"}
+        with Server(model=MINI, env=env) as s:
+            wait_for(lambda: heard() > 2)
+            test(s, heard)
+        notify.close()
+
+
+def falls_silent(s, heard):
+    """No more signs of life within a few seconds."""
+    wait_for(lambda: "event=stuck" in s.log())
+    before = heard()
+    time.sleep(1)
+    assert heard() == before
+
+
+def test_a_hung_engine_is_seen():
+    def test(s, heard):
+        with Stopped(s.process.pid, "lammd-step"):
+            time.sleep(3)  # nothing to do: that is no hang
+            assert "event=stuck" not in s.log() and s.ask("GET", "/readyz").status == 200
+            job = threading.Thread(target=s.ask, args=("POST", "/v1/reconstruct?width=2&height=2", BODY, PNG))
+            job.start()
+            falls_silent(s, heard)
+            assert s.ask("GET", "/livez").status == 200
+            reply = s.ask("GET", "/readyz")
+            assert (reply.status, reply.code) == (503, "stuck")
+        job.join()
+        wait_for(lambda: s.ask("GET", "/readyz").status == 200)
+        before = heard()
+        wait_for(lambda: heard() > before)
+
+    supervised(test)
+
+
+def test_a_hung_loop_is_seen():
+    def test(s, heard):
+        assert s.metric("lammd_connections") == 1 and s.metric("lammd_connections_total") == 2
+        with Stopped(s.process.pid, "MHD-single"):
+            falls_silent(s, heard)
+        wait_for(lambda: "event=unstuck" in s.log())
+        assert s.ask("GET", "/readyz").status == 200
+
+    supervised(test)
+
+
+def free_port():
+    with socket.socket() as c:
+        c.bind(("127.0.0.1", 0))
+        return c.getsockname()[1]
+
+
+def test_it_answers_while_it_loads():
+    port = free_port()
+    env = {**os.environ, "LAMMD_PLUGIN": built("plugin_dying.so"), "DYING_SLOW": "3000"}
+    process = subprocess.Popen([PROGRAM, "serve", "--listen", f"127.0.0.1:{port}", "--device", "cuda", "--model", TINY],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True)
+    s = Server.__new__(Server)  # its `ask`, without a process of its own
+    s.port = port
+
+    def is_open():
+        try:
+            s.connect().close()
+            return True
+        except OSError:
+            return False
+
+    try:
+        wait_for(is_open)
+        assert s.ask("GET", "/livez").status == 200
+        assert s.ask("GET", "/").status == 200
+        assert s.metric("lammd_ready") == 0
+        for method, path, body, headers in (("GET", "/readyz", None, {}), ("GET", "/v1/models", None, {}),
+                                            ("GET", "/v1/models/lammd", None, {}), ("POST", "/v1/describe", BODY, PNG)):
+            reply = s.ask(method, path, body, headers)
+            assert (reply.status, reply.code) == (503, "loading"), path
+            assert int(reply.headers["Retry-After"]) >= 1
+        assert process.stdout.readline() == f"listening on http://127.0.0.1:{port}\n"
+        assert s.ask("GET", "/readyz").status == 200 and s.metric("lammd_ready") == 1
+    finally:
+        process.terminate()
+        assert process.wait(SOON) == 0
+        process.stdout.close()
+
+
+def test_every_stream_hears_of_the_end():
+    """However busy it is at that moment: an error event, and no cut."""
+    for _ in range(count(1, 10)):
+        with Server("--drain-timeout", "0", "--connections", "2000") as s:
+            out = []
+            accept = {**PNG, "Accept": "text/event-stream"}
+            threads = [threading.Thread(target=lambda i=i: out.append(
+                s.ask("POST", "/v1/reconstruct?estimate=mean", photos.png(i), accept))) for i in range(count(24, 48))]
+            for t in threads:
+                t.start()
+            wait_for(lambda: s.metric("lammd_jobs_running") >= 10)
+            assert s.end() == 0
+            for t in threads:
+                t.join()
+            assert len(out) == len(threads)
+            for reply in out:
+                assert reply.status == 503 or events(reply.body)[-1][0] in ("error", "done"), reply.body[-300:]
+
+
+def test_too_few_files_are_said():
+    script = 'ulimit -n "$1"; shift; exec "$@"'
+    done = subprocess.run(["sh", "-c", script, "sh", "10", PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", TINY],
+                          capture_output=True, timeout=SOON)
+    assert done.returncode == 1 and b"ulimit -n" in done.stderr, done.stderr
