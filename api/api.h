@@ -39,6 +39,7 @@ struct api_options {
     unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
     int sessions;           /* games played at once through /v1/act/sessions; 0: 64 */
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
+    uint64_t request_ns;    /* that a call has: what can't be done in it is refused; 0: any time */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */

@@ -139,6 +139,8 @@ static void write_engine(struct buf *b, const struct eng_stats *s) {
     gauge(b, "queue_tokens", (double)s->queue_tokens, "Prompt tokens of the jobs that wait.");
     gauge(b, "queue_tokens_limit", (double)s->queue_tokens_max,
           "Most prompt tokens that may wait.");
+    gauge(b, "queue_wait_seconds", s->queue_seconds, "What a small job would wait, as estimated.");
+    gauge(b, "queue_wait_limit_seconds", s->queue_seconds_max, "Most that a job may have to wait.");
     gauge(b, "pixels_per_second", s->pixels_per_second, "Recent speed.");
     counter(b, "step_allocations_total", s->allocations_in_step, "Must stay 0.");
 }

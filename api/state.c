@@ -68,6 +68,7 @@ enum problem_code api_trouble(struct api *a) {
     if (eng_health(a->eng)) return PROBLEM_DEVICE_LOST;
     if (atomic_load(&a->is_stuck)) return PROBLEM_STUCK;
     eng_stats(a->eng, &s);
-    int is_full = s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max;
+    int is_full = (s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max) ||
+                  (s.queue_seconds_max > 0 && s.queue_seconds > s.queue_seconds_max);
     return is_full ? PROBLEM_QUEUE_FULL : PROBLEM_NONE;
 }

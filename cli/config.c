@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "kernels/base/buf.h"
+#include "kernels/base/clock.h"
 #include "server/serve.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
@@ -164,6 +165,9 @@ static const struct config_row rows[] = {
         "Pictures that stay in the KV cache after their questions. 0, the default: 32; -1: none."),
     NUMBER("queue-tokens", CMD_SERVE, queue_tokens, 0, INT64_C(1) << 50, 0, "N",
            "Work that may wait, in prompt tokens. 0, the default: 16 whole pictures."),
+    NUMBER("queue-seconds", CMD_SERVE, queue_s, 0, 86400, 10, "S",
+           "Longest wait for others, estimated from the speed that was measured. What would wait "
+           "longer, or miss --request-timeout, is refused at once. 0: any wait."),
 
     SECTION("Limits of requests"),
     NUMBER("connections", CMD_SERVE, connections, 1, HTTP_CONNECTIONS_MAX, 1024, "N",
@@ -459,5 +463,6 @@ struct eng_options config_engine(const struct config *cfg, const char *model) {
                                 .rows = (int)cfg->rows,
                                 .kv_tokens = (int)cfg->kv_tokens,
                                 .cached_images = (int)cfg->cached_images,
-                                .queue_tokens = (uint64_t)cfg->queue_tokens};
+                                .queue_tokens = (uint64_t)cfg->queue_tokens,
+                                .queue_ns = (uint64_t)cfg->queue_s * CLOCK_S};
 }

@@ -24,7 +24,8 @@ static struct api_options api_options(const struct config *cfg) {
                                 .stored_images = (int)cfg->stored_images,
                                 .image_ttl_s = (unsigned)cfg->image_ttl_s,
                                 .sessions = (int)cfg->sessions,
-                                .session_ttl_s = (unsigned)cfg->session_ttl_s};
+                                .session_ttl_s = (unsigned)cfg->session_ttl_s,
+                                .request_ns = (uint64_t)cfg->request_s * CLOCK_S};
 }
 
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {

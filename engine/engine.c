@@ -316,6 +316,7 @@ static void engine_add(struct eng_stats *sum, const struct eng_stats *s) {
     sum->kv_cached += s->kv_cached;
     sum->queue_tokens += s->queue_tokens;
     sum->queue_tokens_max += s->queue_tokens_max;
+    if (s->queue_seconds < sum->queue_seconds) sum->queue_seconds = s->queue_seconds;
     sum->allocations_in_step += s->allocations_in_step;
     sum->pixels_per_second += s->pixels_per_second;
 }

@@ -14,6 +14,11 @@ static void *load_run(void *ud) {
                   "name=%s parameters=%llu sha256=%.12s backend=\"%s\" ms=%.0f", info->name,
                   (unsigned long long)info->parameters, info->digest, info->backend,
                   (double)(clock_ns() - start) / 1e6);
+        if (!info->is_summed)
+            log_event(LOG_LEVEL_WARN, "model_unchecked",
+                      "no SHA256SUMS in the model's folder, so nothing tells whether its files are "
+                      "whole; sha256sum config.json model.safetensors tokenizer.model > SHA256SUMS "
+                      "makes one");
         if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
     }
     atomic_store(&l->is_over, 1);

@@ -33,7 +33,7 @@ BEGIN {
     grant("engine/ask/", base down "engine/sample.h engine/run/ engine/ask/")
     grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/train/")
     grant("engine/train/mpi/", base " engine/train/comm.h engine/train/mpi/")
-    grant("engine/unit/", base down "kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
+    grant("engine/unit/", base down "engine/files/sums.h kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/sample.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
 
     # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
@@ -56,7 +56,7 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer|form)[.]c$|^server/http/loop[.]h$")
     ration("^(png|turbojpeg)[.]h$", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta)|engine/picture/picture|engine/model/digest|engine/files/adapter|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
