@@ -3,8 +3,8 @@
  * livez answers as long as the process can answer at all. readyz says whether new work would be
  * taken: not while the model is loaded or the server drains, not with a lost device or one that is
  * stuck, not with a full queue. The page and openapi.yaml are embedded (static.h), carry their
- * digest as ETag, and are the only files this program serves. Thread: a worker, or the server's loop
- * for what is API_WATCH.
+ * digest as ETag, and are the only files this program serves. Thread: a worker, or the server's
+ * loop for what is API_WATCH.
  */
 #include <openssl/evp.h>
 #include <string.h>

@@ -13,7 +13,7 @@
 
 struct api {
     struct api_options opt; /* defaults filled in */
-    struct eng *eng;       /* not before has_engine says so */
+    struct eng *eng;        /* not before has_engine says so */
     atomic_int has_engine;
     struct images *images;
     struct sessions *sessions;

@@ -172,9 +172,8 @@ static const struct config_row rows[] = {
     SECTION("Limits of requests"),
     NUMBER("connections", CMD_SERVE, connections, 1, HTTP_CONNECTIONS_MAX, 1024, "N",
            "Connections at once. More are answered with status 503."),
-    NUMBER(
-        "workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
-        "Threads that decode pictures and write answers. Games have one more."),
+    NUMBER("workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
+           "Threads that decode pictures and write answers. Games have one more."),
     NUMBER("json-mib", CMD_SERVE, json_mib, 1, 1024, 16, "MIB", "Largest JSON body."),
     NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest PNG or JPEG file."),
     NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 40, "MP",

@@ -72,7 +72,7 @@ struct eng_info {
     char backend[512]; /* "cpu: avx512, 2 threads"; several devices with semicolons between */
     char note[240];    /* why "auto" did not take the GPU; empty: nothing to report */
     uint64_t parameters;
-    int is_summed; /* the folder has a SHA256SUMS, and its files are what that says */
+    int is_summed;    /* the folder has a SHA256SUMS, and its files are what that says */
     int grid;         /* pixel questions are about grid x grid places */
     int image_size;   /* side of the picture that the vision tower gets */
     int image_tokens; /* tokens of a prompt that one picture takes */
@@ -275,8 +275,8 @@ struct eng_stats {
     uint32_t kv_slots, kv_used, kv_cached; /* of the pool; used by jobs; held by cached stems */
     uint64_t queue_tokens, queue_tokens_max;
     double queue_seconds, queue_seconds_max; /* that a small job would wait, and may; 0: any time */
-    uint64_t allocations_in_step; /* must stay 0 */
-    double pixels_per_second;     /* recent */
+    uint64_t allocations_in_step;            /* must stay 0 */
+    double pixels_per_second;                /* recent */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */
 /* Passes to come take at most n rows, and no more than rows_max; 0: rows_max again. For measuring,

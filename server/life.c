@@ -1,5 +1,5 @@
-/* life.c - see life.h. The notify protocol is one datagram: no library is needed for it. A supervisor
- * that does not read misses messages; nobody waits for it. */
+/* life.c - see life.h. The notify protocol is one datagram: no library is needed for it. A
+ * supervisor that does not read misses messages; nobody waits for it. */
 #include "server/life.h"
 
 #include <errno.h>

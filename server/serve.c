@@ -1,13 +1,13 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, API, HTTP, acceptor, and then the model, on a thread of its own
- * (load.h). So a port in use is reported at once, and until the model is there /livez says 200,
- * /readyz and all questions 503. Then `listening on URL` goes to standard output, and READY to
- * systemd.
+ * Start: signals, listening sockets, API, HTTP, acceptor, and then the model, on a thread of its
+ * own (load.h). So a port in use is reported at once, and until the model is there /livez says
+ * 200, /readyz and all questions 503. Then `listening on URL` goes to standard output, and READY
+ * to systemd.
  *
- * Meanwhile: a sign of life goes to systemd as long as the engine gets on with its jobs and the HTTP
- * loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life, until it
- * gets on again or the supervisor has enough.
+ * Meanwhile: a sign of life goes to systemd as long as the engine gets on with its jobs and the
+ * HTTP loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life,
+ * until it gets on again or the supervisor has enough.
  *
  * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
  * running requests may finish. At the deadline, or at a second signal, what is left is answered
@@ -30,7 +30,13 @@
 #include "server/load.h"
 
 /* A sign of life is due each second, or as often as systemd wants it. */
-enum { TICK_MS = 1000, LOAD_TICK_MS = 10, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000, LAST_LINES_MS = 1000 };
+enum {
+    TICK_MS = 1000,
+    LOAD_TICK_MS = 10,
+    DRAIN_TICK_MS = 20,
+    LAST_WORDS_MS = 5000,
+    LAST_LINES_MS = 1000
+};
 
 struct server {
     struct life life;

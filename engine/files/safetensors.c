@@ -241,8 +241,9 @@ static int read_header(struct st *st, struct err *e) {
         header_len = header_len << 8 | st->bytes[i];
     if (!memcmp(st->bytes, "version ", PREFIX) &&
         memmem(st->bytes, st->len < 200 ? st->len : 200, "git-lfs", 7))
-        return err_set(e, E_FORMAT,
-                       "this is a pointer of git-LFS, not the file itself: git lfs pull fetches it");
+        return err_set(
+            e, E_FORMAT,
+            "this is a pointer of git-LFS, not the file itself: git lfs pull fetches it");
     if (header_len > ST_HEADER_MAX)
         return err_set(e, E_TOO_BIG, "a header over %d bytes (or not a safetensors file)",
                        ST_HEADER_MAX);

@@ -40,7 +40,8 @@ static int check_room(const struct model *m, const struct weights *w, struct err
                    in_mib(need), in_mib(s.most_bytes));
 }
 
-/* A model of these weights. `named`: the bytes whose digest names it, and is held against `sums`. */
+/* A model of these weights. `named`: the bytes whose digest names it, and is held against `sums`.
+ */
 static int load(const struct model_config *c, struct weights *w, const struct model_how *how,
                 const void *named, size_t named_len, const struct sums *sums,
                 const struct kern_ops *ops, struct kern *k, struct model **out, struct err *e) {

@@ -69,7 +69,7 @@ struct lane {
     int32_t n_nodes, n_fed;  /* nodes [n_fed, n_nodes) go next */
     int32_t greedy;          /* the node on the greedy path; -1: the path has ended */
     int32_t greedy_value;
-    int is_broken; /* a probability was no number */
+    int is_broken;                /* a probability was no number */
     double *p;                    /* (LANE_VALUES) */
     int32_t pick0;                /* its first pick in the pass, see rows_pick */
     int32_t *own_path, *own_feed; /* its own arrays; a job that generates text lends longer ones */

@@ -1,10 +1,11 @@
 /* wait.h - how long a job would wait for others, estimated when it comes.
  *
- * What a job may cost is known in token rows, and how many rows' worth of jobs the device gets done
- * in a second is measured (the pace). What stands before a job in its class is all that waits there,
- * and as much of each running job as it has itself, since running jobs share alike (sched.h). While
- * other classes have work, its class gets its share of the pace only, but never waits for more than
- * that work. It is an estimate: jobs may cost less, and later ones may come. Pure functions.
+ * What a job may cost is known in token rows, and how many rows' worth of jobs the device gets
+ * done in a second is measured (the pace). What stands before a job in its class is all that waits
+ * there, and as much of each running job as it has itself, since running jobs share alike
+ * (sched.h). While other classes have work, its class gets its share of the pace only, but never
+ * waits for more than that work. It is an estimate: jobs may cost less, and later ones may come.
+ * Pure functions.
  */
 #ifndef ENGINE_RUN_WAIT_H
 #define ENGINE_RUN_WAIT_H

@@ -140,7 +140,7 @@ static void publish_load(struct unit *u) {
 }
 
 /* The turn that began at `start` has ended. */
-static void measure(struct unit *u, uint64_t start) {
+static void unit_measure(struct unit *u, uint64_t start) {
     const struct sched *d = &u->sched;
     int n_waiting = 0;
     for (int c = 0; c < ENG_CLASSES; c++)
@@ -217,7 +217,7 @@ void *unit_step_main(void *arg) {
         take_jobs(u, 0);
         uint64_t start = clock_ns();
         unit_turn(u);
-        measure(u, start);
+        unit_measure(u, start);
         atomic_fetch_add(&u->turns, 1);
         unit_publish(u);
         sched_announce(&u->sched);

@@ -82,7 +82,7 @@ struct unit {
     struct eng_stats stats;
     /* The same of sched, as far as subtracted from `waiting` already. */
     uint64_t left, left_cost[ENG_CLASSES];
-    uint64_t retired;      /* the same, as far as `measured` has it */
+    uint64_t retired; /* the same, as far as `measured` has it */
     struct wait_pace measured;
     uint64_t shown_pixels, shown_ns;
     int waited_turns; /* since the pictures of others have been waiting for an action */

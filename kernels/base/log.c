@@ -35,7 +35,7 @@ static struct {
     _Atomic unsigned long long lost;
     pthread_t writer;
     pthread_mutex_t mu;
-    pthread_cond_t news; /* for the writer, and for log_end */
+    pthread_cond_t news;    /* for the writer, and for log_end */
     struct log_line *lines; /* (LOG_LINES) Lock: mu, as is all below */
     size_t head, n;
     unsigned long long told; /* of `lost`, as far as logged */

@@ -48,9 +48,9 @@ enum MHD_Result answer_problem(struct req *r, enum problem_code code, const char
     buf_clear(&r->problem);
     int status = api_problem(code, detail, r->id, &r->problem);
     struct MHD_Response *response =
-        r->problem.bad ? NULL
-                       : MHD_create_response_from_buffer(r->problem.len, r->problem.p,
-                                                         MHD_RESPMEM_PERSISTENT);
+        r->problem.bad
+            ? NULL
+            : MHD_create_response_from_buffer(r->problem.len, r->problem.p, MHD_RESPMEM_PERSISTENT);
     watch_enter(r->conn, WATCH_SEND, r);
     if (!response) return send_response(r, status, NULL, 1);
     (void)MHD_add_response_header(response, "Content-Type", "application/problem+json");

@@ -43,8 +43,8 @@ static int gate_count(const struct gate_request *q, const char *name,
     return n;
 }
 
-/* libmicrohttpd 0.9.75 glues a folded line to the header's name, and so takes `Content-Length:` with
- * its number on the next line for another header, and the body for a request. */
+/* libmicrohttpd 0.9.75 glues a folded line to the header's name, and so takes `Content-Length:`
+ * with its number on the next line for another header, and the body for a request. */
 static int is_glued(const struct gate_header *h) {
     static const char *const framing[] = {"Content-Length", "Transfer-Encoding"};
     for (size_t i = 0; i < sizeof(framing) / sizeof(*framing); i++) {

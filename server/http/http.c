@@ -146,17 +146,17 @@ static struct MHD_Daemon *http_start(struct http *h) {
                             NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
                             MHD_OPTION_NOTIFY_COMPLETED, on_over, h, MHD_OPTION_URI_LOG_CALLBACK,
                             on_target, h, MHD_OPTION_CONNECTION_LIMIT,
-                            (unsigned)(h->opt.connections + SPARE_ROWS), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-                            CLIENT_DISCIPLINE, MHD_OPTION_END);
+                            (unsigned)(h->opt.connections + SPARE_ROWS),
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+                            MHD_OPTION_CONNECTION_TIMEOUT, 0u, CLIENT_DISCIPLINE, MHD_OPTION_END);
 }
 
 /* Made at the start, since it is for when nothing can be made. */
 static struct MHD_Response *make_sorry(void) {
-    static const char text[] = "{\"type\":\"about:blank\",\"status\":503,\"title\":\"Out of memory\"}\n";
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(sizeof(text) - 1, (void *)(uintptr_t)text,
-                                        MHD_RESPMEM_PERSISTENT);
+    static const char text[] =
+        "{\"type\":\"about:blank\",\"status\":503,\"title\":\"Out of memory\"}\n";
+    struct MHD_Response *r = MHD_create_response_from_buffer(
+        sizeof(text) - 1, (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
     if (!r) return NULL;
     (void)MHD_add_response_header(r, "Content-Type", "application/problem+json");
     (void)MHD_add_response_header(r, "Retry-After", "2");

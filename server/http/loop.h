@@ -34,8 +34,8 @@ enum MHD_Result intake_end(struct req *r);
 /* answer.c: answer with a problem, without a call; `is_last`: and close the connection. */
 enum MHD_Result answer_problem(struct req *r, enum problem_code code, const char *detail,
                                int is_last);
-/* The same, whole, for a socket that libmicrohttpd doesn't have or can't write to now. Its bytes are
- * added to `out`, which goes bad without memory. Any thread. */
+/* The same, whole, for a socket that libmicrohttpd doesn't have or can't write to now. Its bytes
+ * are added to `out`, which goes bad without memory. Any thread. */
 void answer_text(enum problem_code code, const char *detail, const char *id, struct buf *out);
 /* There is no memory for an answer of its own. */
 enum MHD_Result answer_sorry(struct http *h, struct MHD_Connection *mhd);

@@ -26,19 +26,18 @@ struct peer peer_of(const struct sockaddr *addr, socklen_t len) {
 
 static int is_v4(const struct peer *p) { return memcmp(p->at, mapped, sizeof(mapped)) == 0; }
 
-static int is_known(const struct peer *p) {
+static int peer_is_known(const struct peer *p) {
     static const struct peer none;
     return memcmp(p, &none, sizeof(none)) != 0;
 }
 
 int peer_is_same(const struct peer *a, const struct peer *b) {
     size_t n = is_v4(a) || is_v4(b) ? sizeof(a->at) : PREFIX_BYTES;
-    return is_known(a) && memcmp(a->at, b->at, n) == 0;
+    return peer_is_known(a) && memcmp(a->at, b->at, n) == 0;
 }
 
 void peer_write(const struct peer *p, char out[PEER_TEXT]) {
     int family = is_v4(p) ? AF_INET : AF_INET6;
     const uint8_t *at = is_v4(p) ? p->at + sizeof(mapped) : p->at;
-    if (!is_known(p) || !inet_ntop(family, at, out, PEER_TEXT))
-        snprintf(out, PEER_TEXT, "-");
+    if (!peer_is_known(p) || !inet_ntop(family, at, out, PEER_TEXT)) snprintf(out, PEER_TEXT, "-");
 }

@@ -16,7 +16,7 @@ struct peer {
 };
 
 struct peer peer_of(const struct sockaddr *addr, socklen_t len); /* NULL is legal */
-int peer_is_same(const struct peer *a, const struct peer *b); /* 0: or it is not known */
+int peer_is_same(const struct peer *a, const struct peer *b);    /* 0: or it is not known */
 /* "127.0.0.1", "2001:db8::1"; "-" when it is not known. */
 void peer_write(const struct peer *p, char out[PEER_TEXT]);
 

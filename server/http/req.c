@@ -143,8 +143,7 @@ int req_work(struct req *r) {
     struct desk *d = r->desk;
     pthread_mutex_lock(&d->mu);
     int is_quick = r->route->pace != API_WORK;
-    int is_full =
-        d->n_working == d->working_max || (is_quick && d->n_fresh == DESK_QUICK_MAX);
+    int is_full = d->n_working == d->working_max || (is_quick && d->n_fresh == DESK_QUICK_MAX);
     if (!is_full) {
         r->is_fresh = is_quick;
         d->n_fresh += is_quick;

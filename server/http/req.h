@@ -87,9 +87,9 @@ struct req {
     enum req_turn turn;
     int is_parked, is_signalled;
     int is_fresh; /* counts in n_fresh */
-    int is_gone; /* the client left */
-    int is_late; /* past its deadline */
-    int is_over; /* libmicrohttpd is done with it */
+    int is_gone;  /* the client left */
+    int is_late;  /* past its deadline */
+    int is_over;  /* libmicrohttpd is done with it */
     uint64_t parked_ns;
 };
 

@@ -66,7 +66,7 @@ static void watch_drop(struct conn *c) {
 
 /* With the lock: the client has not sent the rest of its body in time, so the answer that it would
  * get goes out now. libmicrohttpd has written nothing on this connection while it reads a body. */
-static void refuse(struct conn *c) {
+static void watch_refuse_it(struct conn *c) {
     if (c->is_cut) return;
     const struct buf *words = &c->req->last_words;
     (void)send(c->fd, words->p, words->len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -118,7 +118,7 @@ static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handfu
         if (is_slow(w, c, age)) watch_cut(c);
         break;
     case WATCH_DISCARD:
-        if (is_slow(w, c, age)) refuse(c);
+        if (is_slow(w, c, age)) watch_refuse_it(c);
         break;
     case WATCH_WORK: look_at_work(w, c, now, h); break;
     case WATCH_SEND:
@@ -293,7 +293,7 @@ void watch_enter(struct conn *c, enum watch_phase phase, struct req *r) {
 
 void watch_refuse(struct conn *c) {
     lock(c->watch);
-    refuse(c);
+    watch_refuse_it(c);
     unlock(c->watch);
 }
 

@@ -68,8 +68,8 @@ void watch_enter(struct conn *c, enum watch_phase phase, struct req *r);
 void watch_bytes(struct conn *c, uint64_t n); /* more of a body arrived */
 /* Loop, in WATCH_DISCARD: send the request's last words, and cut the connection. */
 void watch_refuse(struct conn *c);
-void watch_suspended(struct conn *c);         /* with the lock: from now on, see its client leave */
-void watch_resumed(struct conn *c);           /* libmicrohttpd sees it again */
+void watch_suspended(struct conn *c); /* with the lock: from now on, see its client leave */
+void watch_resumed(struct conn *c);   /* libmicrohttpd sees it again */
 
 /* Book `bytes` for the body of the connection, in place of what it had. E_BUSY: all together would
  * have more than `max`, or its peer, if known, more than `of_peer`; then it keeps what it had. */

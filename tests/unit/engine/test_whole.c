@@ -88,7 +88,7 @@ TEST_LIMIT(whole_every_flipped_bit_is_found, 300) {
     CHECK(eng_info(eng)->is_summed);
     eng_close(eng);
     int n = test_count(10, 100);
-    size_t header = 8 + (size_t)*(const uint16_t *)(const void *)f.bytes[1];
+    size_t header = 8 + (size_t) * (const uint16_t *)(const void *)f.bytes[1];
     for (int part = 0; part < 4; part++) { /* config, weights, tokenizer; 3: the weights' header */
         int file = part == 3 ? 1 : part;
         for (int i = 0; i < n; i++) {

@@ -32,22 +32,20 @@ struct api_call {
     int is_finished, is_stopped, steps, steps_now;
 };
 
-static int step_reply(struct api_call *c), step_watch(struct api_call *c), step_wait(struct api_call *c),
-    step_stream(struct api_call *c), step_echo(struct api_call *c);
+static int step_reply(struct api_call *c), step_watch(struct api_call *c),
+    step_wait(struct api_call *c), step_stream(struct api_call *c), step_echo(struct api_call *c);
 
 struct endpoint {
     int (*step)(struct api_call *c);
     size_t body_max;
 };
 static const struct endpoint reply = {step_reply, 0}, watch = {step_watch, 0},
-                             waiting = {step_wait, 0},
-                             stream = {step_stream, 0}, echo = {step_echo, FAKE_BODY_MAX};
-static const struct api_route routes[] = {{"GET", "/reply", "GET", API_WORK, &reply},
-                                          {"GET", "/quick", "GET", API_QUICK, &reply},
-                                          {"GET", "/watch", "GET", API_WATCH, &watch},
-                                          {"GET", "/wait", "GET", API_WORK, &waiting},
-                                          {"GET", "/stream", "GET", API_WORK, &stream},
-                                          {"POST", "/echo", "POST", API_WORK, &echo}};
+                             waiting = {step_wait, 0}, stream = {step_stream, 0},
+                             echo = {step_echo, FAKE_BODY_MAX};
+static const struct api_route routes[] = {
+    {"GET", "/reply", "GET", API_WORK, &reply},   {"GET", "/quick", "GET", API_QUICK, &reply},
+    {"GET", "/watch", "GET", API_WATCH, &watch},  {"GET", "/wait", "GET", API_WORK, &waiting},
+    {"GET", "/stream", "GET", API_WORK, &stream}, {"POST", "/echo", "POST", API_WORK, &echo}};
 
 static struct api *last;
 

@@ -236,8 +236,7 @@ TEST(http_holds_so_many_bytes_of_bodies) {
 TEST(http_tells_its_health_without_a_worker) {
     struct rig g;
     int fd[DESK_QUICK_MAX + 4];
-    rig_open_with(&g,
-                  (struct http_options){.connections = 100, .workers = 1, .bodies_max = 4000});
+    rig_open_with(&g, (struct http_options){.connections = 100, .workers = 1, .bodies_max = 4000});
     fake_hold(g.api, 1);
     for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
         fd[i] = client_of(&g);
@@ -262,8 +261,8 @@ TEST(http_tells_its_health_without_a_worker) {
     rig_end(&g);
 }
 
-/* A refusal that needs no body waits for its end all the same, or a client that sends it first would
- * read a reset instead. */
+/* A refusal that needs no body waits for its end all the same, or a client that sends it first
+ * would read a reset instead. */
 TEST(http_refuses_after_the_body) {
     static const struct {
         const char *head, *want;

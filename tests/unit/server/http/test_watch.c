@@ -121,8 +121,7 @@ TEST(watch_cuts_what_takes_too_long) {
     static const struct {
         enum watch_phase phase;
         uint64_t limit_s;
-    } all[] = {
-        {WATCH_IDLE, IDLE_S}, {WATCH_HEADERS, HEADER_S}, {WATCH_SEND, BODY_S}};
+    } all[] = {{WATCH_IDLE, IDLE_S}, {WATCH_HEADERS, HEADER_S}, {WATCH_SEND, BODY_S}};
     enum { N = ARRAY_LEN(all) };
     struct rig g;
     struct pair p[N];
