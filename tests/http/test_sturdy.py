@@ -6,6 +6,7 @@ all others.
 import ctypes
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -148,6 +149,41 @@ def test_a_refusal_can_be_read_while_sending():
             connection.close()
         for _ in range(count(5, 20)):
             assert s.ask("POST", "/v1/describe", bytes(20_000_000), PNG).status == 413
+
+
+NGINX = """daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
+events {{ worker_connections 64; }}
+http {{
+    access_log off; client_max_body_size 64m; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+    server {{ listen 127.0.0.1:{port}; proxy_http_version 1.1; proxy_request_buffering {buffering};
+             location / {{ proxy_pass http://127.0.0.1:{upstream}; proxy_set_header Host $http_host; }} }}
+}}
+"""
+
+
+def test_refusals_through_a_proxy():
+    """413, 415 and 403 of a body of 20 MB reach a client behind nginx, each time."""
+    if not shutil.which("nginx"):
+        raise Skip("nginx is not installed")
+    for buffering in ("on", "off"):
+        with tempfile.TemporaryDirectory() as folder, Server(model=TINY) as s:
+            os.chmod(folder, 0o777)
+            port = free_port()
+            with open(os.path.join(folder, "conf"), "w") as f:
+                f.write(NGINX.format(dir=folder, port=port, upstream=s.port, buffering=buffering))
+            proxy = subprocess.Popen(["nginx", "-e", os.path.join(folder, "error.log"), "-c", os.path.join(folder, "conf")])
+            try:
+                behind = Server.__new__(Server)  # its `ask`, through the proxy
+                behind.port = port
+                wait_for(lambda: can_connect(port))
+                for _ in range(count(3, 20)):
+                    for status, headers in ((413, PNG), (415, {**PNG, "Content-Encoding": "gzip"}),
+                                            (403, {**PNG, "Host": "elsewhere"})):
+                        assert behind.ask("POST", "/v1/describe", bytes(20_000_000), headers).status == status
+            finally:
+                proxy.terminate()
+                proxy.wait(SOON)
 
 
 def test_who_announces_too_much_and_waits_is_told():
@@ -360,6 +396,14 @@ def free_port():
         return c.getsockname()[1]
 
 
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=SOON).close()
+        return True
+    except OSError:
+        return False
+
+
 def test_it_answers_while_it_loads():
     port = free_port()
     env = {**os.environ, "LAMMD_PLUGIN": built("plugin_dying.so"), "DYING_SLOW": "3000"}
@@ -368,15 +412,8 @@ def test_it_answers_while_it_loads():
     s = Server.__new__(Server)  # its `ask`, without a process of its own
     s.port = port
 
-    def is_open():
-        try:
-            s.connect().close()
-            return True
-        except OSError:
-            return False
-
     try:
-        wait_for(is_open)
+        wait_for(lambda: can_connect(port))
         assert s.ask("GET", "/livez").status == 200
         assert s.ask("GET", "/").status == 200
         assert s.metric("lammd_ready") == 0
