@@ -5,6 +5,7 @@ all others.
 """
 import ctypes
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -250,6 +251,72 @@ def test_a_shortage_of_memory_passes():
             assert session.status == 201, session.body
             assert s.ask("POST", "/v1/reconstruct?width=2&height=2", BODY, PNG).status == 200
             assert s.metric("lammd_body_bytes") == 0 and s.metric("lammd_jobs_running") == 0
+
+
+def ask_pixels(port, body):
+    """The status and Retry-After of one request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SOON)
+    try:
+        connection.request("POST", "/v1/pixels", body=body, headers=JSON)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers.get("Retry-After")
+    finally:
+        connection.close()
+
+
+def capacity(port, bodies, seconds):
+    """Requests a second that 16 clients get done, each asking again as soon as it is answered."""
+    done = []
+    start = time.monotonic()
+    end = start + seconds
+
+    def client(i):
+        while time.monotonic() < end:
+            if ask_pixels(port, bodies[i % len(bodies)])[0] == 200:
+                done.append(time.monotonic())
+            i += 1
+
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(16)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return len(done) / (time.monotonic() - start)
+
+
+def test_overload_is_refused_at_once():
+    """Promise 3: at four times what it can do, what can't be done in time is refused when it comes."""
+    bodies = [json.dumps({"image": data_url(photos.png(i)), "points": [[x % 64, (7 * x + i) % 64] for x in range(128)]})
+              for i in range(8)]
+    seconds = count(6, 40)
+    for options in (["--request-timeout=15"], [])[:count(1, 2)]:
+        with Server(*options) as s:
+            assert ask_pixels(s.port, bodies[0])[0] == 200  # an idle queue refuses nothing
+            peak = capacity(s.port, bodies, count(4, 10))
+            out, threads = [], []
+            start = time.monotonic()
+
+            def one(due, body):
+                status, after = ask_pixels(s.port, body)
+                out.append((status, after, due, time.monotonic()))
+
+            rate = max(4 * peak, count(30, 0))  # a busy machine may have shown less than it can
+            for k in range(int(rate * seconds)):
+                due = start + k / rate
+                time.sleep(max(0, due - time.monotonic()))
+                threads.append(threading.Thread(target=one, args=(due, bodies[k % 8])))
+                threads[-1].start()
+            for t in threads:
+                t.join()
+            good = sum(status == 200 and at <= start + seconds for status, _, _, at in out) / seconds
+            refused = [(at - due, after) for status, after, due, at in out if status == 503]
+            print(f"     overload {options}: {peak:.1f}/s at most, {good:.1f}/s done of {rate:.1f}/s, "
+                  f"{len(refused)} refused, p99 after {quantile([d for d, _ in refused] or [0], .99):.2f} s")
+            assert {status for status, *_ in out} <= {200, 503}
+            assert all(after and int(after) >= 1 for _, after in refused)
+            # The first seconds fill the queue; and the machine is never quite the same.
+            assert good > count(0.3, 0.7) * peak, (good, peak)
 
 
 def resident_mib(pid):
