@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "kernels/base/buf.h"
-#include "kernels/base/clock.h"
 #include "server/serve.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
@@ -462,6 +461,5 @@ struct eng_options config_engine(const struct config *cfg, const char *model) {
                                 .rows = (int)cfg->rows,
                                 .kv_tokens = (int)cfg->kv_tokens,
                                 .cached_images = (int)cfg->cached_images,
-                                .queue_tokens = (uint64_t)cfg->queue_tokens,
-                                .queue_ns = (uint64_t)cfg->queue_s * CLOCK_S};
+                                .queue_tokens = (uint64_t)cfg->queue_tokens};
 }

@@ -29,9 +29,11 @@ static struct api_options api_options(const struct config *cfg) {
 }
 
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
+    struct eng_options engine = config_engine(cfg, model);
+    engine.queue_ns = (uint64_t)cfg->queue_s * CLOCK_S;
     return (struct serve_options){.listen = cfg->listen.at,
                                   .n_listen = cfg->listen.n,
-                                  .engine = config_engine(cfg, model),
+                                  .engine = engine,
                                   .api = api_options(cfg),
                                   .http = http_options(cfg),
                                   .drain_s = (unsigned)cfg->drain_s};
