@@ -2,6 +2,7 @@
  * Names of other folders are refused: only what lies beside the file counts. */
 #include "engine/files/sums.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
 
-enum { FILE_BYTES = 64 << 10, SMALL_BYTES = 16 << 20, HEX = 64, SHA_BYTES = 32 };
+enum { FILE_BYTES = 64 << 10, SMALL_BYTES = 16 << 20, HEX = 64, SHA_BYTES = 32, STEP = 1 << 20 };
 
 static int sums_path(char path[4096], const char *dir, const char *name, struct err *e) {
     int n = snprintf(path, 4096, "%s/%s", dir, name);
@@ -56,6 +57,40 @@ int sums_read(const char *dir, struct sums *out, struct err *e) {
     if (!rc) rc = sums_parse(text, len, out, &why);
     mem_free(text);
     return rc ? err_set(e, rc, "%s: %s", path, why.text) : 0;
+}
+
+/* The digest of all that can be read from f. 0 when OpenSSL can't, or reading fails. */
+static int hash_stream(FILE *f, char *room, EVP_MD_CTX *c, unsigned char *sum) {
+    size_t n;
+    if (!EVP_DigestInit_ex(c, EVP_sha256(), NULL)) return 0;
+    while ((n = fread(room, 1, STEP, f)) > 0)
+        if (!EVP_DigestUpdate(c, room, n)) return 0;
+    return !ferror(f) && EVP_DigestFinal_ex(c, sum, NULL);
+}
+
+int sums_add(struct sums *s, const char *path, const char *name, struct err *e) {
+    must(s->n < SUMS_MAX && strlen(name) <= SUMS_NAME_MAX);
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    FILE *f = fopen(path, "re");
+    if (!f) return err_set(e, E_IO, "%s: %s", path, strerror(errno));
+    char *room = mem_try(STEP);
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    int is_good = room && c && hash_stream(f, room, c, sum);
+    EVP_MD_CTX_free(c);
+    mem_free(room);
+    (void)fclose(f);
+    if (!is_good) return err_set(e, E_IO, "%s: its SHA-256 could not be taken", path);
+    hex_write(sum, SHA_BYTES, s->at[s->n].hex);
+    snprintf(s->at[s->n++].name, sizeof s->at[0].name, "%s", name);
+    return 0;
+}
+
+size_t sums_write(const struct sums *s, char text[SUMS_TEXT]) {
+    size_t at = 0;
+    text[0] = '\0';
+    for (int i = 0; i < s->n; i++)
+        at += (size_t)snprintf(text + at, SUMS_TEXT - at, "%s  %s\n", s->at[i].hex, s->at[i].name);
+    return at;
 }
 
 int sums_check(const struct sums *s, const char *name, const char *hex, struct err *e) {

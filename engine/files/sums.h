@@ -31,6 +31,11 @@ int sums_read(const char *dir, struct sums *out, struct err *e);
 int sums_check(const struct sums *s, const char *name, const char *hex, struct err *e);
 /* The same for a file of a few MiB, which is read for it. */
 int sums_check_file(const struct sums *s, const char *dir, const char *name, struct err *e);
+/* One more line: the file at `path`, of any size, under `name`. E_IO, E_NOMEM, E_INTERNAL. */
+int sums_add(struct sums *s, const char *path, const char *name, struct err *e);
+enum { SUMS_TEXT = SUMS_MAX * (64 + 2 + SUMS_NAME_MAX + 1) + 1 };
+/* As the file has it; returns the length. */
+size_t sums_write(const struct sums *s, char text[SUMS_TEXT]);
 /* sums_read, from memory. */
 int sums_parse(const char *text, size_t len, struct sums *out, struct err *e);
 
