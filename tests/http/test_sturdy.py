@@ -291,7 +291,7 @@ def test_overload_is_refused_at_once():
               for i in range(8)]
     seconds = count(6, 40)
     for options in (["--request-timeout=15"], [])[:count(1, 2)]:
-        with Server(*options) as s:
+        with Server("--queue-seconds=10", *options) as s:
             assert ask_pixels(s.port, bodies[0])[0] == 200  # an idle queue refuses nothing
             peak = capacity(s.port, bodies, count(4, 10))
             out, threads = [], []
