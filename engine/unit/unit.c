@@ -270,12 +270,16 @@ static struct wait_load unit_load(const struct unit *u) {
     return l;
 }
 
-/* Would it wait too long, or so long that it can't be done in time? Acts are never refused for it:
+/* Would it wait too long, or so long that it can't be done in time? As long as the pace is not
+ * known, as many jobs may wait as may run. Acts are never refused for it:
  * they overtake, and have an answer for being late. */
 static int check_wait(const struct unit *u, const struct eng_job *j, struct err *err) {
     static const double margin = 2; /* estimates are as wrong as that */
     struct wait_load l = unit_load(u);
-    if (j->urgency == ENG_ACT || l.pace <= 0 || wait_is_idle(&l)) return 0;
+    if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
+    if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING)
+        return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
+    if (l.pace <= 0) return 0;
     double before = wait_before(&l, j->urgency, j->cost), all = before + (double)j->cost / l.pace;
     uint64_t now = clock_ns();
     double left = j->deadline_ns > now ? (double)(j->deadline_ns - now) * 1e-9 : 0;
