@@ -163,8 +163,8 @@ static void end_all(struct eng_job **j, int *n) {
 }
 
 TEST(engine_refuses_what_would_wait_too_long) {
-    struct eng *e = eng_rig_open(
-        &(struct eng_options){.model = TINY, .queue_ns = 1, .queue_tokens = 1 << 30});
+    struct eng *e =
+        eng_rig_open(&(struct eng_options){.model = TINY, .queue_ns = 1, .queue_tokens = 1 << 30});
     struct eng_picture *picture = eng_rig_picture(e, 1);
     struct gate g = {0};
     struct eng_job *first = hold_engine(e, picture, &g), *j[200], *more;
