@@ -286,7 +286,7 @@ def capacity(port, bodies, seconds):
 
 
 def test_overload_is_refused_at_once():
-    """Promise 3: at four times what it can do, what can't be done in time is refused as it comes."""
+    """Promise 3: at four times what it can do, what comes too late is refused at once."""
     bodies = [json.dumps({"image": data_url(photos.png(i)), "points": [[x % 64, (7 * x + i) % 64] for x in range(128)]})
               for i in range(8)]
     seconds = count(6, 40)
