@@ -52,11 +52,13 @@ struct api_options {
     const char *replica;    /* what ids begin with; NULL: nothing */
     struct api_limits limits;
     int is_queue_shared; /* limits.tokens 0 is half of the engine's queue */
+    uint64_t request_ns;    /* that a call has: what can't be done in it is refused; 0: any time */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
 
-/* Borrows the engine until api_free. Must-succeed but for the options: E_INVALID. */
+/* Borrows the engine until api_free; NULL: it is still being opened. Must-succeed but for the
+ * options: E_INVALID. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */
 
@@ -102,6 +104,8 @@ enum problem_code {
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
     PROBLEM_AUDIT_UNAVAILABLE,
+    PROBLEM_LOADING,
+    PROBLEM_STUCK,
     PROBLEM_NO_MEMORY,
     PROBLEM_DEVICE_LOST,
     PROBLEM_DEADLINE,
@@ -145,7 +149,8 @@ struct api_caller {
 enum api_pace {
     API_WORK,  /* takes as long as the model does */
     API_QUICK, /* takes moments, and somebody counts them: a step of a game */
-    API_WATCH  /* likewise, and comes again and again: health, metrics, the page */
+    API_WATCH  /* comes again and again: health, metrics, the page. Its first step replies, and
+                  waits neither for the engine nor for a lock that is held long: any thread */
 };
 struct endpoint; /* the room's own: endpoint.h */
 struct api_route {
@@ -268,6 +273,11 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud);
  * there are no keys. An error's text is for the client. `fn` NULL: there is nothing to reload. */
 typedef int api_reload_fn(void *ud, int *n_keys, struct err *e);
 void api_set_reload(struct api *a, api_reload_fn *fn, void *ud);
+/* The engine is open. Until then health, metrics and the page answer, and all else says `loading`.
+ * Once, from any thread. */
+void api_set_engine(struct api *a, struct eng *eng);
+/* Engine or loop get on no more, or do again: readyz says 503 meanwhile. Any thread. */
+void api_set_stuck(struct api *a, int is_stuck);
 /* Draining: readyz says 503 from now on. Any thread. */
 void api_set_draining(struct api *a);
 /* Count a finished request for /metrics; `route` NULL: none matched. Any thread. */

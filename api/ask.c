@@ -171,6 +171,9 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
         ask.n_pictures = c->n_pictures;
     }
     ask.owner = c->owner;
+    ask.goes_on = n > 0;
+    if (!ask.deadline_ns && c->api->opt.request_ns && ask.urgency != ENG_ACT)
+        ask.deadline_ns = c->born_ns + c->api->opt.request_ns;
     ask.wake = ask_on_wake;
     ask.ud = c;
     struct eng_job *job = NULL;

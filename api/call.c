@@ -20,7 +20,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
-enum { REPLY_BYTES_MAX = 64 << 20 };
+enum { REPLY_BYTES_MAX = 64 << 20, RETRY_LOADING_S = 2 };
 
 /* ---- new, cancel, free ---- */
 
@@ -115,7 +115,9 @@ int call_fail(struct api_call *c) {
     c->n_header_text = 0;
     buf_clear(&c->body);
     if (row->status == 429 || row->status == 503)
-        call_header_printf(c, "Retry-After", "%u", eng_retry_after(c->api->eng));
+        call_header_printf(c, "Retry-After", "%u",
+                           atomic_load(&c->api->has_engine) ? eng_retry_after(c->api->eng)
+                                                            : RETRY_LOADING_S);
     if (c->problem.code == PROBLEM_QUOTA_EXCEEDED) {
         char policy[API_LIMIT_BYTES], left[API_LIMIT_BYTES];
         quotas_fields(c->api->quotas, c->over, policy, left);

@@ -63,6 +63,8 @@ static int endpoint_give_up(struct api_call *c, const struct endpoint *e) {
 }
 
 static int go_on(struct api_call *c, const struct endpoint *e) {
+    if (c->route->pace != API_WATCH && !atomic_load(&c->api->has_engine))
+        return call_fail_as(c, api_trouble(c->api));
     if (!c->is_begun) {
         c->is_begun = 1;
         int rc = endpoint_begin(c, e);
@@ -83,7 +85,12 @@ static int go_on(struct api_call *c, const struct endpoint *e) {
 
 enum api_step api_call_step(struct api_call *c) {
     int is_cancelled = atomic_load(&c->cancelled);
+    uint64_t failures = mem_thread_failures();
     int step = is_cancelled ? call_fail_as(c, PROBLEM_CANCELLED) : go_on(c, c->route->endpoint);
+    int is_blamed = step == API_REPLY && c->reply.status >= 400 && c->reply.status < 500;
+    /* A parser without memory says that what it parsed is wrong. */
+    if (is_blamed && !is_cancelled && mem_thread_failures() != failures)
+        step = call_fail_as(c, PROBLEM_NO_MEMORY);
     if (step == API_REPLY) call_clear_state(c);
     return (enum api_step)step;
 }

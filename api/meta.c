@@ -1,9 +1,10 @@
 /* meta.c - what is not about pictures: the model, health, the contract, the page.
  *
  * livez answers as long as the process can answer at all. readyz says whether new work would be
- * taken: not while draining, not with a lost device, not with a full queue. The page and
- * openapi.yaml are embedded (static.h), carry their digest as ETag, and are the only files this
- * program serves. Thread: a worker.
+ * taken: not while the model is loaded or the server drains, not with a lost device or one that is
+ * stuck, not with a full queue. The page and openapi.yaml are embedded (static.h), carry their
+ * digest as ETag, and are the only files this program serves. Thread: a worker, or the server's
+ * loop for what is API_WATCH.
  */
 #include <openssl/evp.h>
 #include <string.h>
@@ -60,13 +61,8 @@ static int answer_status(struct api_call *c, const char *word) {
 static int livez(struct api_call *c) { return answer_status(c, "alive"); }
 
 static int readyz(struct api_call *c) {
-    struct eng_stats s;
-    eng_stats(c->api->eng, &s);
-    if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
-    if (eng_health(c->api->eng)) return call_fail_as(c, PROBLEM_DEVICE_LOST);
-    if (s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max)
-        return call_fail_as(c, PROBLEM_QUEUE_FULL);
-    return answer_status(c, "ready");
+    enum problem_code trouble = api_trouble(c->api);
+    return trouble ? call_fail_as(c, trouble) : answer_status(c, "ready");
 }
 
 static const char *type_of(const char *path) {

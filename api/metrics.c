@@ -2,7 +2,7 @@
  *
  * What this room counts itself is in store/counters.h; figures of the engine and the server are
  * fetched when somebody looks. A route is labelled by its template, never by the path that was
- * asked. Thread: a worker.
+ * asked. Thread: the server's loop.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "api/endpoint.h"
+#include "kernels/base/log.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help) {
     buf_printf(b, "# HELP lammd_%s %s\n# TYPE lammd_%s %s\n", name, help, name, type);
@@ -138,6 +139,8 @@ static void write_engine(struct buf *b, const struct eng_stats *s) {
     gauge(b, "queue_tokens", (double)s->queue_tokens, "Prompt tokens of the jobs that wait.");
     gauge(b, "queue_tokens_limit", (double)s->queue_tokens_max,
           "Most prompt tokens that may wait.");
+    gauge(b, "queue_wait_seconds", s->queue_seconds, "What a small job would wait, as estimated.");
+    gauge(b, "queue_wait_limit_seconds", s->queue_seconds_max, "Most that a job may have to wait.");
     gauge(b, "pixels_per_second", s->pixels_per_second, "Recent speed.");
     counter(b, "step_allocations_total", s->allocations_in_step, "Must stay 0.");
 }
@@ -175,6 +178,7 @@ static void write_server(struct buf *b, struct api *a) {
     counter(b, "connections_shed_total", s.shed_total, "Connections refused with 503.");
     counter(b, "header_gate_refusals_total", s.gate_refused_total, "Requests the gate refused.");
     counter(b, "clients_left_total", s.cancelled_total, "Clients that left before their reply.");
+    counter(b, "log_lines_lost_total", log_lost(), "Log lines that nobody took in time.");
     gauge(b, "body_bytes", (double)s.body_bytes, "Bytes held in request bodies now.");
 }
 
@@ -230,14 +234,16 @@ static void write_process(struct buf *b, double born_s) {
 static int metrics_answer(struct api_call *c) {
     struct api *a = c->api;
     struct buf *b = &c->body;
-    struct eng_stats s;
-    eng_stats(a->eng, &s);
-    metrics_write_model(b, eng_info(a->eng));
-    gauge(b, "ready", !atomic_load(&a->draining) && eng_health(a->eng) == 0,
-          "1 while new work is taken.");
+    enum problem_code trouble = api_trouble(a);
+    gauge(b, "ready", !trouble || trouble == PROBLEM_QUEUE_FULL, "1 while new work is taken.");
     write_requests(b, a->counters);
-    write_engine(b, &s);
-    write_devices(b, a->eng);
+    if (atomic_load(&a->has_engine)) {
+        struct eng_stats s;
+        eng_stats(a->eng, &s);
+        metrics_write_model(b, eng_info(a->eng));
+        write_engine(b, &s);
+        write_devices(b, a->eng);
+    }
     head(b, "image_decode_seconds", "histogram", "Decoding, resizing and digesting a picture.");
     write_histogram(b, "image_decode_seconds", "", &a->counters->decode);
     counter(b, "images_refused_total", atomic_load(&a->counters->images_refused),

@@ -28,12 +28,6 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     if (!a->opt.image_ttl_s) a->opt.image_ttl_s = 3600;
     if (!a->opt.sessions) a->opt.sessions = 64;
     if (!a->opt.session_ttl_s) a->opt.session_ttl_s = 600;
-    a->eng = eng;
-    if (opt->is_queue_shared && !opt->limits.tokens) {
-        struct eng_stats s;
-        eng_stats(eng, &s);
-        a->opt.limits.tokens = s.queue_tokens_max / 2;
-    }
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     a->born_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
@@ -41,8 +35,10 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     a->sessions = sessions_new(a->opt.sessions, a->opt.limits.sessions, a->opt.session_ttl_s);
     a->counters = counters_new();
     a->quotas = quotas_new(&a->opt.limits);
+    if (eng) api_set_engine(a, eng);
     pthread_mutex_init(&a->mu, NULL);
     json_object_seed(0);
+    json_set_alloc_funcs(mem_plain, mem_plain_free);
     *out = a;
     return 0;
 }
@@ -99,4 +95,28 @@ void api_visit_end(struct api *a, struct api_visit *visit) {
     visit->account = NULL;
 }
 
+void api_set_engine(struct api *a, struct eng *eng) {
+    if (a->opt.is_queue_shared && !a->opt.limits.tokens) {
+        struct eng_stats s;
+        eng_stats(eng, &s);
+        quotas_set_tokens(a->quotas, s.queue_tokens_max / 2);
+    }
+    a->eng = eng;
+    atomic_store(&a->has_engine, 1);
+}
+
+void api_set_stuck(struct api *a, int is_stuck) { atomic_store(&a->is_stuck, is_stuck); }
+
 void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }
+
+enum problem_code api_trouble(struct api *a) {
+    struct eng_stats s;
+    if (atomic_load(&a->draining)) return PROBLEM_DRAINING;
+    if (!atomic_load(&a->has_engine)) return PROBLEM_LOADING;
+    if (eng_health(a->eng)) return PROBLEM_DEVICE_LOST;
+    if (atomic_load(&a->is_stuck)) return PROBLEM_STUCK;
+    eng_stats(a->eng, &s);
+    int is_full = (s.queue_tokens_max && s.queue_tokens >= s.queue_tokens_max) ||
+                  (s.queue_seconds_max > 0 && s.queue_seconds > s.queue_seconds_max);
+    return is_full ? PROBLEM_QUEUE_FULL : PROBLEM_NONE;
+}

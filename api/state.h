@@ -15,19 +15,23 @@
 
 struct api {
     struct api_options opt; /* defaults filled in */
-    struct eng *eng;
+    struct eng *eng;        /* not before has_engine says so */
+    atomic_int has_engine;
     struct images *images;
     struct sessions *sessions;
     struct counters *counters;
     struct ids *ids;
     struct quotas *quotas;
     double born_s; /* since the epoch */
-    atomic_int draining;
+    atomic_int draining, is_stuck;
     pthread_mutex_t mu; /* guards what follows */
     api_server_stats_fn *server_stats;
     void *server_ud;
     api_reload_fn *reload;
     void *reload_ud;
 };
+
+/* Why no new work would be taken now; PROBLEM_NONE: it would. */
+enum problem_code api_trouble(struct api *a);
 
 #endif

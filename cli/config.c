@@ -208,13 +208,15 @@ static const struct config_row rows[] = {
         "Pictures that stay in the KV cache after their questions. 0, the default: 32; -1: none."),
     NUMBER("queue-tokens", CMD_SERVE, queue_tokens, 0, INT64_C(1) << 50, 0, "N",
            "Work that may wait, in prompt tokens. 0, the default: 16 whole pictures."),
+    NUMBER("queue-seconds", CMD_SERVE, queue_s, 0, 86400, 10, "S",
+           "Longest wait for others, estimated from the speed that was measured. What would wait "
+           "longer, or miss --request-timeout, is refused at once. 0: any wait."),
 
     SECTION("Limits of requests"),
     NUMBER("connections", CMD_SERVE, connections, 1, HTTP_CONNECTIONS_MAX, 1024, "N",
            "Connections at once. More are answered with status 503."),
-    NUMBER(
-        "workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
-        "Threads that decode pictures and write answers. Games and health checks have one more."),
+    NUMBER("workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
+           "Threads that decode pictures and write answers. Games have one more."),
     NUMBER("json-mib", CMD_SERVE, json_mib, 1, 1024, 16, "MIB", "Largest JSON body."),
     NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest file of a picture."),
     NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 16, "MP",
@@ -224,8 +226,9 @@ static const struct config_row rows[] = {
         "MP",
         "Largest picture of a kind that costs more: a progressive JPEG, a PNG that is interlaced "
         "or has 16 bits a colour, a lossless or transparent WebP."),
-    NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 256, "MIB",
-           "Memory for all request bodies together. At least --picture-mib and --json-mib."),
+    NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 96, "MIB",
+           "Memory for all request bodies together, of which one address may have half. At least "
+           "--picture-mib and --json-mib."),
 
     SECTION("What is kept between requests"),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",

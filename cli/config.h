@@ -45,7 +45,8 @@ struct config_ints {
 struct config {
     /* the model and its engine */
     const char *model, *device, *isa;
-    int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, memory_mib, is_fp8;
+    int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, queue_s, memory_mib,
+        is_fp8;
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
     /* serve: where and for whom */

@@ -31,10 +31,13 @@ static struct api_options api_options(const struct config *cfg) {
                                 .image_ttl_s = (unsigned)cfg->image_ttl_s,
                                 .sessions = (int)cfg->sessions,
                                 .session_ttl_s = (unsigned)cfg->session_ttl_s,
+                                .request_ns = (uint64_t)cfg->request_s * CLOCK_S,
                                 .replica = cfg->replica};
 }
 
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
+    struct eng_options engine = config_engine(cfg, model);
+    engine.queue_ns = (uint64_t)cfg->queue_s * CLOCK_S;
     return (struct serve_options){.listen = cfg->listen.at,
                                   .n_listen = cfg->listen.n,
                                   .listen_tls = cfg->listen_tls.at,
@@ -42,7 +45,7 @@ struct serve_options cmd_serve_options(const struct config *cfg, const char *mod
                                   .tls = {.cert = cfg->tls_cert,
                                           .key = cfg->tls_key,
                                           .client_ca = cfg->tls_client_ca},
-                                  .engine = config_engine(cfg, model),
+                                  .engine = engine,
                                   .api = api_options(cfg),
                                   .http = http_options(cfg),
                                   .admin_socket = cfg->admin_socket,

@@ -236,6 +236,15 @@ int eng_health(const struct eng *e) {
     return rc;
 }
 
+uint64_t eng_stuck_ns(struct eng *e) {
+    uint64_t most = 0;
+    for (int i = 0; i < e->n; i++) {
+        uint64_t one = unit_stuck_ns(e->unit[i]);
+        if (one > most) most = one;
+    }
+    return most;
+}
+
 const char *eng_lost(const struct eng *e) {
     const char *why = "";
     for (int i = 0; i < e->n && !why[0]; i++)
@@ -325,6 +334,7 @@ static void engine_add(struct eng_stats *sum, const struct eng_stats *s) {
     sum->kv_cached += s->kv_cached;
     sum->queue_tokens += s->queue_tokens;
     sum->queue_tokens_max += s->queue_tokens_max;
+    if (s->queue_seconds < sum->queue_seconds) sum->queue_seconds = s->queue_seconds;
     sum->allocations_in_step += s->allocations_in_step;
     sum->pixels_per_second += s->pixels_per_second;
 }

@@ -57,6 +57,7 @@ struct eng_options {
     int kv_tokens;         /* slots of the KV pool; 0: enough for the lanes and some pictures */
     int cached_images;     /* stems kept in the KV pool after their job; 0: 32, < 0: none */
     uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
+    uint64_t queue_ns;     /* that a job may have to wait for others; 0: any time */
     uint64_t memory;       /* bytes of each device's memory to use; 0: all that is free */
     int fp8;       /* the decoder's matrices in 8 bits: other answers, faster on some GPUs only */
     int is_seeded; /* make the weights from `seed` and read none: to measure; answers are noise */
@@ -71,6 +72,7 @@ struct eng_info {
     char backend[512]; /* "cpu: avx512, 2 threads"; several devices with semicolons between */
     char note[240];    /* why "auto" did not take the GPU; empty: nothing to report */
     uint64_t parameters;
+    int is_summed;    /* the folder has a SHA256SUMS, and its files are what that says */
     int grid;         /* pixel questions are about grid x grid places */
     int image_size;   /* side of the picture that the vision tower gets */
     int image_tokens; /* tokens of a prompt that one picture takes */
@@ -89,6 +91,9 @@ void eng_close(struct eng *e); /* cancels what is left and joins the threads; NU
 const struct eng_info *eng_info(const struct eng *e);
 /* 0, or E_DEVICE: a device was lost, and no job will be accepted any more. */
 int eng_health(const struct eng *e);
+/* For how long (ns) a device has had jobs and got on with none, not by one layer; 0: all get on, or
+ * have nothing to do. It is seen from call to call, so ask often. One thread. */
+uint64_t eng_stuck_ns(struct eng *e);
 /* The error of the lost device; empty while all are well. Valid until eng_close. */
 const char *eng_lost(const struct eng *e);
 /* The text of one token, as the tokenizer has it ("▁the"); NULL for an id outside the
@@ -208,6 +213,7 @@ struct eng_ask {
     enum eng_estimate estimate;   /* of tasks that answer in numbers */
     int distribution; /* entropy and probabilities are wanted; implied by median, mean */
     enum eng_class urgency;
+    int goes_on;          /* the request has had jobs: this one isn't refused for a long wait */
     uint64_t deadline_ns; /* clock_ns() time; 0: none. Past it the job fails with E_TIMEOUT */
     uint64_t
         owner; /* whose it is: owners get fair shares, and none finds what is cached of another */
@@ -246,7 +252,9 @@ enum eng_state { ENG_WAITING, ENG_RUNNING, ENG_DONE, ENG_FAILED, ENG_CANCELLED }
 /* Queue the questions. A place asked twice is computed once. At most 65,536 points. Takes
  * milliseconds where a text has to be tokenized: not for an I/O thread. E_INVALID (something is
  * missing, or too much, or no legal text), E_TOO_BIG (can never fit: too many tokens for the model
- * or the pool), E_BUSY (the queue is full: see eng_retry_after), E_CANCELLED (closing),
+ * or the pool), E_BUSY (the queue is full, or by the measured pace the job would wait too long for
+ * others or miss its deadline: see eng_retry_after; never when nothing waits or runs), E_CANCELLED
+ * (closing),
  * E_DEVICE. */
 int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err);
 /* Seconds until a refused request may come back, from the measured rate; 1 .. 600. */
@@ -295,8 +303,9 @@ struct eng_stats {
     uint32_t jobs_waiting, jobs_running, lanes;
     uint32_t kv_slots, kv_used, kv_cached; /* of the pool; used by jobs; held by cached stems */
     uint64_t queue_tokens, queue_tokens_max;
-    uint64_t allocations_in_step; /* must stay 0 */
-    double pixels_per_second;     /* recent */
+    double queue_seconds, queue_seconds_max; /* that a small job would wait, and may; 0: any time */
+    uint64_t allocations_in_step;            /* must stay 0 */
+    double pixels_per_second;                /* recent */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */
 /* Passes to come take at most n rows, and no more than rows_max; 0: rows_max again. For measuring,

@@ -24,7 +24,7 @@ $(B)/kernels/cuda/base/%.o: kernels/base/%.c
 $(B)/lammd-cuda.so: $(cuda-src:%.cu=$(B)/%.o) $(patsubst %,$(B)/kernels/cuda/base/%.o,err mem half)
 	$(call say,ld,$@)
 	$(Q)$(NVCC) $(cuda-arch) -shared -cudart static -Xlinker --exclude-libs,ALL -Xlinker -z,defs \
-	    -o $@ $^ -ldl
+	    -Xlinker -z,relro,-z,now -o $@ $^ -ldl
 $(PLUGIN): $(B)/lammd-cuda.so
 	@cp $< $@
 

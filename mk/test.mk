@@ -23,6 +23,12 @@ $(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) \
 	    $(patsubst %,kernels/base/%.c,err mem half blocks) -lm
 
+# Memory that runs short, for the whole program.
+shortage := $(B)/tests/shortage.so
+$(shortage): tests/plugin/shortage.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -fPIC -shared -o $@ $<
+
 # An adapter goes through a train, for tests/peft/run.py.
 through := $(B)/tests/peft_through
 $(through): $(B)/tests/peft/through.o $(call archives,engine)
@@ -39,7 +45,7 @@ test-long: ## every test at the counts that are promised
 test test-long:
 	@$(deps) $(packages-build) -- $(packages-test)
 	@$(MAKE) --no-print-directory suites $(if $(filter test-long,$@),LONG=1)
-suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(through)
+suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shortage) $(through)
 	@LAMMD=$(abspath $(PROGRAM)) TESTS=$(abspath $(B)/tests) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \

@@ -1,4 +1,5 @@
-/* life.c - see life.h. The notify protocol is one datagram: no library is needed for it. */
+/* life.c - see life.h. The notify protocol is one datagram: no library is needed for it. A
+ * supervisor that does not read misses messages; nobody waits for it. */
 #include "server/life.h"
 
 #include <errno.h>
@@ -8,12 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { FIRST_INHERITED = 3 };
+#include "kernels/base/log.h"
+
+enum { FIRST_INHERITED = 3, FILES_BESIDE = 64 /* listeners, epoll, model, plugins */, FILES_EACH = 3 /* a connection and its relay */ };
 
 static long number_of(const char *text) {
     char *end;
@@ -52,6 +56,26 @@ static int is_named(const char *names, int i, const char *name) {
     return names && strncmp(names, name, n) == 0 && (names[n] == ':' || names[n] == '\0');
 }
 
+int life_descriptors(int *connections, struct err *e) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r)) return 0;
+    rlim_t want = (rlim_t)*connections * FILES_EACH + FILES_BESIDE;
+    if (r.rlim_cur < want && r.rlim_max > r.rlim_cur) {
+        struct rlimit more = {r.rlim_max < want ? r.rlim_max : want, r.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &more) == 0) r = more;
+    }
+    if (r.rlim_cur >= want) return 0;
+    if (r.rlim_cur < FILES_BESIDE + FILES_EACH)
+        return err_set(e, E_INVALID,
+                       "this process may open %llu files, and needs %d besides those of its "
+                       "connections: raise the limit with ulimit -n, or LimitNOFILE= in its unit",
+                       (unsigned long long)r.rlim_cur, FILES_BESIDE);
+    *connections = (int)((r.rlim_cur - FILES_BESIDE) / FILES_EACH);
+    log_event(LOG_LEVEL_WARN, "files", "of %llu files, %d are left for connections",
+              (unsigned long long)r.rlim_cur, *connections);
+    return 0;
+}
+
 int life_inherit(struct listeners *to, struct err *e) {
     if (number_of(getenv("LISTEN_PID")) != (long)getpid()) return 0;
     long n = number_of(getenv("LISTEN_FDS"));
@@ -75,7 +99,7 @@ void life_tell(const char *message) {
     if (path[0] == '@') to.sun_path[0] = '\0';
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return;
-    (void)sendto(fd, message, strlen(message), MSG_NOSIGNAL, (struct sockaddr *)&to,
+    (void)sendto(fd, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&to,
                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
     close(fd);
 }

@@ -19,6 +19,9 @@ struct life {
 
 int life_begin(struct life *l, struct err *e); /* E_IO */
 void life_end(struct life *l);
+/* The process may open as many files as so many connections need; where it can't, *connections
+ * becomes less, and the log says so. E_INVALID: it can't have even a few. */
+int life_descriptors(int *connections, struct err *e);
 /* Add the sockets that systemd hands over (sd_listen_fds(3)), if any. By its FileDescriptorName one
  * is told that TLS is spoken on it (`tls`), or that administrators connect to it (`admin`).
  * E_INVALID. */

@@ -1,9 +1,13 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, keys, model, API, HTTP, acceptor. Sockets and keys come before
- * the model, so that a port in use or a bad key file is reported at once. SIGHUP reads the keys
- * again. Then `listening on URL` goes to standard output, and
- * READY to systemd.
+ * Start: signals, listening sockets, keys, API, HTTP, acceptor, and then the model, on a thread of
+ * its own (load.h). So a port in use and a bad file of keys are reported at once, and until the
+ * model is there /livez says 200, /readyz and all questions 503. Then `listening on URL` goes to
+ * standard output, and READY to systemd. SIGHUP reads keys and certificate again.
+ *
+ * Meanwhile: a sign of life goes to systemd as long as the engine gets on with its jobs and the
+ * HTTP loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life,
+ * until it gets on again or the supervisor has enough.
  *
  * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
  * running requests may finish. At the deadline, or at a second signal, what is left is answered
@@ -19,11 +23,21 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "kernels/base/mem.h"
 #include "server/accept.h"
 #include "server/access.h"
+#include "server/http/pulse.h"
 #include "server/life.h"
+#include "server/load.h"
 
-enum { TICK_MS = 1000, DRAIN_TICK_MS = 20, LAST_WORDS_MS = 5000 };
+/* A sign of life is due each second, or as often as systemd wants it. */
+enum {
+    TICK_MS = 1000,
+    LOAD_TICK_MS = 10,
+    DRAIN_TICK_MS = 20,
+    LAST_WORDS_MS = 5000,
+    LAST_LINES_MS = 1000
+};
 enum { RELAY_SPARE = 64 }; /* connections that are answered 503, or end */
 
 struct server {
@@ -36,7 +50,11 @@ struct server {
     struct http *http;
     struct relay *relay;
     struct acceptor *acceptor;
+    struct pulse pulse;
+    int is_stuck;
 };
+
+static const uint64_t stuck_ns = 15 * CLOCK_S, stuck_least_ns = 2 * CLOCK_S;
 
 static int open_listeners(struct server *s, const struct serve_options *o, struct err *e) {
     struct listeners *l = &s->listeners;
@@ -76,37 +94,54 @@ static int reload(void *ud, int *n_keys, struct err *e) {
     log_event(LOG_LEVEL_ERROR, "reload", "the certificate stays as it was: %s", mine.text);
     return err_set(e, mine.code, "%s", mine.text);
 }
-static int serve_open_http(struct server *s, const struct serve_options *o, struct err *e) {
-    struct http_options http = o->http;
+
+static int serve_open_http(struct server *s, const struct http_options *opt, struct err *e) {
+    struct http_options http = *opt;
     http.callers.keys = s->access.keys;
     http.callers.audit = s->access.audit;
     api_set_reload(s->api, reload, s);
     return http_open(&http, s->api, &s->http, e);
 }
 
-static int serve_open_all(struct server *s, const struct serve_options *o, struct err *e) {
-    int rc = http_check(&o->http, e);
+static void say_loading(const struct server *s, const char *model) {
+    char url[128] = "";
+    if (s->listeners.n) listeners_url(&s->listeners, 0, url, sizeof(url));
+    log_event(LOG_LEVEL_INFO, "loading", "listen=%s model=%s", url, model ? model : "");
+}
+
+/* All but the engine. */
+static int serve_open_door(struct server *s, const struct serve_options *o, struct err *e) {
+    struct http_options http = o->http;
+    int rc = http_check(&http, e);
+    if (!rc) rc = life_descriptors(&http.connections, e);
     if (!rc) rc = open_listeners(s, o, e);
     if (!rc) rc = access_open(&s->access, o, &s->listeners, e);
     if (rc) return rc;
     s->has_access = 1;
-    uint64_t start = clock_ns();
-    rc = eng_open(&o->engine, &s->eng, e);
+    rc = api_new(&o->api, NULL, &s->api, e);
+    if (!rc) rc = serve_open_http(s, &http, e);
+    if (!rc) rc = open_relay(s, o, e);
     if (rc) return rc;
-    const struct eng_info *info = eng_info(s->eng);
-    log_event(LOG_LEVEL_INFO, "model",
-              "name=%s parameters=%llu sha256=%.12s backend=\"%s\" ms=%.0f", info->name,
-              (unsigned long long)info->parameters, info->digest, info->backend,
-              (double)(clock_ns() - start) / 1e6);
-    if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
-    rc = api_new(&o->api, s->eng, &s->api, e);
-    if (rc) return rc;
-    rc = serve_open_http(s, o, e);
-    if (rc) return rc;
-    rc = open_relay(s, o, e);
-    if (rc) return rc;
+    say_loading(s, o->engine.model);
     s->acceptor = acceptor_start(&s->listeners, s->relay);
     return 0;
+}
+
+/* *is_stopped: a signal came meanwhile. */
+static int serve_load(struct server *s, const struct serve_options *o, int *is_stopped,
+                      struct err *e) {
+    struct load l;
+    load_start(&l, &o->engine);
+    while (!load_is_over(&l) && !*is_stopped) {
+        int signal = life_wait(&s->life, LOAD_TICK_MS);
+        *is_stopped = signal == SIGTERM || signal == SIGINT;
+        int n_keys;
+        if (signal == SIGHUP) (void)reload(s, &n_keys, NULL);
+    }
+    if (*is_stopped) api_set_draining(s->api);
+    int rc = load_end(&l, &s->eng, e);
+    if (rc == 0) api_set_engine(s->api, s->eng);
+    return rc;
 }
 
 static void announce(const struct server *s) {
@@ -118,6 +153,22 @@ static void announce(const struct server *s) {
     fflush(stdout);
     snprintf(status, sizeof(status), "READY=1\nSTATUS=serving %s", eng_info(s->eng)->name);
     life_tell(status);
+}
+
+/* A sign of life, if there is life. */
+static void beat(struct server *s) {
+    uint64_t limit = (uint64_t)s->life.watchdog_ms * CLOCK_MS;
+    if (limit == 0 || limit > stuck_ns) limit = stuck_ns;
+    if (limit < stuck_least_ns) limit = stuck_least_ns;
+    uint64_t engine = eng_stuck_ns(s->eng), loop = pulse_ask(&s->pulse, s->http);
+    int is_stuck = engine > limit || loop > limit;
+    if (is_stuck != s->is_stuck) {
+        log_event(is_stuck ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, is_stuck ? "stuck" : "unstuck",
+                  "engine_s=%.1f loop_s=%.1f", (double)engine / 1e9, (double)loop / 1e9);
+        api_set_stuck(s->api, is_stuck);
+        s->is_stuck = is_stuck;
+    }
+    if (!is_stuck) life_tell("WATCHDOG=1");
 }
 
 /* The exit status: 0 at a signal that says stop, 1 when a device was lost. */
@@ -133,7 +184,7 @@ static int wait_for_end(struct server *s) {
                       "no job can run any more, so the process ends: %s", eng_lost(s->eng));
             return 1;
         }
-        life_tell("WATCHDOG=1");
+        beat(s);
     }
 }
 
@@ -142,6 +193,7 @@ static void drain(struct server *s, unsigned drain_s) {
     life_tell("STOPPING=1");
     api_set_draining(s->api);
     acceptor_stop(s->acceptor);
+    s->acceptor = NULL;
     listeners_close(&s->listeners);
     relay_drain(s->relay);
     http_drain(s->http);
@@ -149,35 +201,42 @@ static void drain(struct server *s, unsigned drain_s) {
     while (http_requests(s->http) && clock_ns() < end) {
         int signal = life_wait(&s->life, DRAIN_TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) break;
-        life_tell("WATCHDOG=1");
+        beat(s);
     }
     if (!http_requests(s->http)) return;
     log_event(LOG_LEVEL_WARN, "cancelling", "requests=%d", http_requests(s->http));
-    http_cancel(s->http);
-    for (int ms = 0; http_requests(s->http) && ms < LAST_WORDS_MS; ms += DRAIN_TICK_MS)
+    for (int ms = 0; http_requests(s->http) && ms < LAST_WORDS_MS; ms += DRAIN_TICK_MS) {
+        http_cancel(s->http); /* again and again: it does not meet who is busy */
         (void)life_wait(&s->life, DRAIN_TICK_MS);
+    }
 }
 
 int serve(const struct serve_options *o, struct err *e) {
     struct server s = {.listeners = {.n = 0}};
+    mem_frugal();
     int rc = life_begin(&s.life, e);
     if (rc) return rc;
     if (o->http.is_verbose) log_set_level(LOG_LEVEL_DEBUG);
-    int status = 0;
-    rc = serve_open_all(&s, o, e);
+    log_begin();
+    pulse_init(&s.pulse);
+    int status = 0, is_stopped = 0;
+    rc = serve_open_door(&s, o, e);
+    if (rc == 0) rc = serve_load(&s, o, &is_stopped, e);
     if (rc == 0) {
-        announce(&s);
-        status = wait_for_end(&s);
+        if (!is_stopped) announce(&s);
+        if (!is_stopped) status = wait_for_end(&s);
         drain(&s, o->drain_s);
     }
+    acceptor_stop(s.acceptor);
     http_close(s.http);
     relay_close(s.relay);
+    pulse_clear(&s.pulse);
     api_free(s.api);
     eng_close(s.eng);
     listeners_close(&s.listeners);
     if (s.has_access) access_close(&s.access);
     life_end(&s.life);
-    if (rc) return rc;
-    log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);
-    return status;
+    if (rc == 0) log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);
+    log_end(LAST_LINES_MS);
+    return rc ? rc : status;
 }

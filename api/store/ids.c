@@ -3,9 +3,9 @@
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
@@ -34,7 +34,7 @@ int ids_new(const char *replica, struct ids **out, struct err *e) {
                        IDS_REPLICA_MAX);
     struct ids *s = mem_must(sizeof(*s));
     if (n) snprintf(s->prefix, sizeof(s->prefix), "%s-", replica);
-    if (RAND_bytes(s->secret, SECRET_BYTES) != 1 || ids_mac(s, "", 0, mac)) {
+    if (getrandom(s->secret, SECRET_BYTES, 0) != SECRET_BYTES || ids_mac(s, "", 0, mac)) {
         mem_free(s);
         return err_set(e, E_INTERNAL, "there are no random bytes, or no HMAC");
     }
@@ -67,7 +67,8 @@ void ids_picture(const struct ids *s, uint64_t owner, const char *digest, char o
 int ids_session(const struct ids *s, char out[IDS_BYTES]) {
     uint8_t random[SESSION_BYTES];
     char hex[2 * SESSION_BYTES + 1];
-    if (RAND_bytes(random, SESSION_BYTES) != 1) return E_INTERNAL;
+    /* OpenSSL's generator stays broken once it had no memory; the kernel's needs none. */
+    if (getrandom(random, SESSION_BYTES, 0) != SESSION_BYTES) return E_INTERNAL;
     hex_write(random, SESSION_BYTES, hex);
     snprintf(out, IDS_BYTES, "%s%s", s->prefix, hex);
     return 0;

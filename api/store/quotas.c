@@ -30,6 +30,12 @@ struct quotas *quotas_new(const struct api_limits *limits) {
     return q;
 }
 
+void quotas_set_tokens(struct quotas *q, uint64_t tokens) {
+    pthread_mutex_lock(&q->mu);
+    q->limits.tokens = tokens;
+    pthread_mutex_unlock(&q->mu);
+}
+
 void quotas_free(struct quotas *q) {
     if (!q) return;
     while (q->first) {

@@ -113,6 +113,11 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_AUDIT_UNAVAILABLE] =
         {"audit_unavailable", 503, OURS, "The audit file can't be written",
          "calls of this kind are taken only when they can be written into the audit file"},
+    [PROBLEM_LOADING] = {"loading", 503, OURS, "Still loading",
+                         "the model is still being loaded; come back after the seconds in "
+                         "Retry-After"},
+    [PROBLEM_STUCK] = {"stuck", 503, OURS, "Not getting on",
+                       "the server has not got on with its work for a while; come back later"},
     [PROBLEM_NO_MEMORY] = {"no_memory", 503, OURS, "Out of memory",
                            "there is no memory for this request now"},
     [PROBLEM_DEVICE_LOST] = {"device_lost", 503, OURS, "The compute device is lost",

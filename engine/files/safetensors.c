@@ -239,6 +239,11 @@ static int read_header(struct st *st, struct err *e) {
     uint64_t header_len = 0;
     for (int i = PREFIX - 1; i >= 0; i--)
         header_len = header_len << 8 | st->bytes[i];
+    if (!memcmp(st->bytes, "version ", PREFIX) &&
+        memmem(st->bytes, st->len < 200 ? st->len : 200, "git-lfs", 7))
+        return err_set(
+            e, E_FORMAT,
+            "this is a pointer of git-LFS, not the file itself: git lfs pull fetches it");
     if (header_len > ST_HEADER_MAX)
         return err_set(e, E_TOO_BIG, "a header over %d bytes (or not a safetensors file)",
                        ST_HEADER_MAX);
@@ -343,6 +348,31 @@ const char *st_text(const struct st *st, const char *key) {
 const void *st_bytes(const struct st *st, size_t *len) {
     *len = st->len;
     return st->bytes;
+}
+
+/* Eight bytes at a time: an exponent of all ones becomes a lane of zeros, and a lane of zeros is
+ * found by its borrow. The lanes stay below their highest bit, so the first find is true. */
+static int has_full_exponent(const uint8_t *p, size_t bytes, uint64_t mask, uint64_t ones,
+                             int lane_bits) {
+    uint64_t high = ones << (lane_bits - 1), found = 0;
+    for (size_t at = 0; at < bytes; at += 8) {
+        uint64_t x = 0; /* missing bytes count as zeros */
+        memcpy(&x, p + at, bytes - at < 8 ? bytes - at : 8);
+        uint64_t y = (x & mask) ^ mask;
+        found |= (y - ones) & ~y & high;
+    }
+    return found != 0;
+}
+
+int st_is_finite(const struct st_tensor *t) {
+    static const uint64_t ones16 = UINT64_C(0x0001000100010001), ones32 = UINT64_C(0x100000001);
+    const uint8_t *p = t->data;
+    switch (t->dtype) {
+    case ST_F32: return !has_full_exponent(p, 4 * t->elements, ones32 * 0x7f800000u, ones32, 32);
+    case ST_F16: return !has_full_exponent(p, 2 * t->elements, ones16 * 0x7c00u, ones16, 16);
+    case ST_BF16: return !has_full_exponent(p, 2 * t->elements, ones16 * 0x7f80u, ones16, 16);
+    default: return 1;
+    }
 }
 
 void st_floats(const struct st_tensor *t, uint64_t at, float *to, size_t n) {

@@ -65,6 +65,8 @@ struct st_shown {
     char text[ST_SHOWN_MAX + 4];
 };
 struct st_shown st_show(const char *name);
+/* Is every element a number, neither infinite nor NaN? 1 for ST_OTHER. */
+int st_is_finite(const struct st_tensor *t);
 /* Elements at .. at+n-1 of a tensor that isn't ST_OTHER, widened to floats. */
 void st_floats(const struct st_tensor *t, uint64_t at, float *to, size_t n);
 

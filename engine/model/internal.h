@@ -11,6 +11,7 @@
 #ifndef ENGINE_MODEL_INTERNAL_H
 #define ENGINE_MODEL_INTERNAL_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -65,6 +66,7 @@ struct model {
     char *staging;                 /* host: what goes to work.index */
     size_t staging_bytes;
 
+    _Atomic uint64_t beats; /* layers that were issued. One writer: step */
     model_tap_fn *tap;
     void *tap_ud;
 };
@@ -107,6 +109,11 @@ int pass_get(struct model *m, const struct model_pass *p, struct err *e);
 
 /* plan.c: logits and probabilities for a head of n rows. */
 int plan_logits(struct model *m, int n, struct err *e);
+
+/* A layer is issued: the model gets on. */
+static inline void model_beat(struct model *m) {
+    atomic_fetch_add_explicit(&m->beats, 1, memory_order_relaxed);
+}
 
 /* tap.c: shows `rows` x `cols` floats, `ld` apart, to the tap if there is one. */
 void tap_show(struct model *m, const char *name, struct kern_ptr p, int rows, int cols, int ld);

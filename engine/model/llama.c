@@ -133,6 +133,7 @@ static void llama_layers(struct model *m, const struct model_pass *p, const stru
     struct kern_ptr pool[2];
     for (int i = 0; i <= last; i++) {
         const struct llama_layer *l = &m->llama.layers[i];
+        model_beat(m);
         llama_qkv(m, p, at, i, pool);
         if (i < last || m->tap) {
             llama_attention(m, p, at, pool);

@@ -69,6 +69,7 @@ const char *model_digest(const struct model *m);
 /* The same of tower and connector alone: the name of what makes features. */
 const char *model_vision_digest(const struct model *m);
 uint64_t model_parameters(const struct model *m);
+uint64_t model_beats(const struct model *m); /* grows with each layer at work. Any thread */
 
 /* Sizes of everything that a pass may need, allocated once. 0 in the last four: the default named
  * there. A pass that exceeds one of these is a bug of the caller (must). */

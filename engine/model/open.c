@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/files/sums.h"
 #include "engine/model/digest.h"
 #include "engine/model/internal.h"
 #include "engine/model/weights.h"
@@ -39,10 +40,11 @@ static int check_room(const struct model *m, const struct weights *w, struct err
                    in_mib(need), in_mib(s.most_bytes));
 }
 
-/* A model of these weights. `named`: the bytes whose digest names it. */
+/* A model of these weights. `named`: the bytes whose digest names it, and is held against `sums`.
+ */
 static int load(const struct model_config *c, struct weights *w, const struct model_how *how,
-                const void *named, size_t named_len, const struct kern_ops *ops, struct kern *k,
-                struct model **out, struct err *e) {
+                const void *named, size_t named_len, const struct sums *sums,
+                const struct kern_ops *ops, struct kern *k, struct model **out, struct err *e) {
     int as_fp8 = how->as_fp8;
     *out = NULL;
     if (as_fp8 && how->learn) return err_set(e, E_INVALID, "weights in 8 bits can't learn");
@@ -66,6 +68,7 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     m->learn = NULL;
     if (!rc) rc = ops->sync(k, e);
     rc = digest_end(&d, rc, &m->ids, e);
+    if (!rc) rc = sums_check(sums, "model.safetensors", m->ids.all, e);
     if (!rc && as_fp8) rc = digest_add(m->ids.all, "fp8", e); /* other answers: another name */
     if (rc) {
         model_close(m);
@@ -75,20 +78,32 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     return 0;
 }
 
+/* A weight that is no number spoils every answer that it gets near. */
+static int check_finite(const struct st *st, struct err *e) {
+    for (size_t i = 0; i < st_count(st); i++)
+        if (!st_is_finite(st_at(st, i)))
+            return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
+                           st_show(st_at(st, i)->name).text);
+    return 0;
+}
+
 static int load_file(const struct model_config *c, const struct st *st, const struct model_how *how,
-                     const struct kern_ops *ops, struct kern *k, struct model **out,
-                     struct err *e) {
+                     const struct sums *sums, const struct kern_ops *ops, struct kern *k,
+                     struct model **out, struct err *e) {
+    *out = NULL;
+    int rc = check_finite(st, e);
+    if (rc) return rc;
     size_t len;
     const void *bytes = st_bytes(st, &len);
     struct weights_file file;
     weights_of_file(&file, st);
-    return load(c, &file.w, how, bytes, len, ops, k, out, e);
+    return load(c, &file.w, how, bytes, len, sums, ops, k, out, e);
 }
 
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,
                        struct err *e) {
-    return load_file(c, st, &as_it_is, ops, k, out, e);
+    return load_file(c, st, &as_it_is, &(struct sums){0}, ops, k, out, e);
 }
 
 static int open_seeded(const struct model_config *c, const struct model_how *how,
@@ -100,7 +115,7 @@ static int open_seeded(const struct model_config *c, const struct model_how *how
     } named = {.c = *c, .seed = how->seed};
     struct weights_seed weights;
     weights_of_seed(&weights, how->seed, 1 + c->n_patches);
-    int rc = load(c, &weights.w, how, &named, sizeof named, ops, k, out, e);
+    int rc = load(c, &weights.w, how, &named, sizeof named, &(struct sums){0}, ops, k, out, e);
     weights_seed_clear(&weights);
     return rc;
 }
@@ -110,7 +125,10 @@ int model_open(const char *dir, const struct model_how *how, const struct kern_o
     *out = NULL;
     if (!how) how = &as_it_is;
     struct model_config c;
-    int rc = model_read_config(dir, &c, e);
+    struct sums sums = {0};
+    int rc = how->is_seeded ? 0 : sums_read(dir, &sums, e);
+    if (!rc) rc = sums_check_file(&sums, dir, "config.json", e);
+    if (!rc) rc = model_read_config(dir, &c, e);
     if (rc) return rc;
     if (how->is_seeded) return open_seeded(&c, how, ops, k, out, e);
     char path[4096];
@@ -119,7 +137,7 @@ int model_open(const char *dir, const struct model_how *how, const struct kern_o
     struct st *st;
     rc = st_open(path, &st, e);
     if (rc) return rc;
-    rc = load_file(&c, st, how, ops, k, out, e);
+    rc = load_file(&c, st, how, &sums, ops, k, out, e);
     st_close(st);
     if (rc) err_in(e, "%s", path);
     return rc;
@@ -143,3 +161,4 @@ const char *model_vision_digest(const struct model *m) { return m->ids.vision; }
 const struct vit *model_vit(const struct model *m) { return &m->vit; }
 const struct llama *model_llama(const struct model *m) { return &m->llama; }
 uint64_t model_parameters(const struct model *m) { return m->parameters; }
+uint64_t model_beats(const struct model *m) { return atomic_load(&m->beats); }

@@ -114,6 +114,7 @@ void vit_issue(struct model *m, struct kern_ptr out) {
     vit_embed(m);
     for (int i = 0; i < m->c.vision.layers; i++) {
         char name[32];
+        model_beat(m);
         vit_attention(m, &m->vit.blocks[i]);
         vit_ffn(m, &m->vit.blocks[i]);
         snprintf(name, sizeof name, "vit.%d", i);

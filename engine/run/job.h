@@ -114,6 +114,7 @@ struct eng_job {
     struct lane *cursor;   /* the next of its lanes for the pass being built */
     int is_full;           /* takes no more of the pass being built */
     int is_touched;        /* is to be announced */
+    int is_broken;         /* a lane got no numbers from the model */
     uint64_t passed_over;  /* 1 + sched.admitted when it first did not fit; 0: not yet */
     enum eng_state ending; /* WAITING, or the state it is about to be announced in */
 };

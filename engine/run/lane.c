@@ -310,12 +310,19 @@ static void reach(struct lane *l, int32_t up, const struct grammar_edge *edge, d
     if (is_greedy) l->greedy = i;
 }
 
+/* A row of probabilities; one that is no number spoils all of its row. */
+static int is_sound(const float *probs) { return probs[0] >= 0; }
+
 /* All children of a held node; up -1: of the node at the end of the path. */
 static void expand(struct lane *l, int32_t up, int is_greedy, int32_t level0, const int32_t *best,
                    const float *probs) {
     const struct grammar *g = l->kind->g;
     const struct grammar_node *n = &g->nodes[up < 0 ? l->node : l->nodes[up].node];
     double p = up < 0 ? 1.0 : l->nodes[up].p;
+    if (n->edges > 1 && !is_sound(probs)) {
+        l->is_broken = 1;
+        return;
+    }
     for (int32_t i = 0; i < n->edges; i++) {
         double q = n->edges > 1 ? p * (double)probs[i] : p;
         reach(l, up, &g->edges[n->edge0 + i], q, is_greedy && (n->edges == 1 || i == *best),
@@ -349,11 +356,12 @@ static void explore(struct lane *l, struct rows_result r) {
 
 /* ---- choosing a number from its distribution ---- */
 
+/* -1: no value has a probability. */
 static int lane_choose(struct lane *l) {
     double sum = 0;
     for (int v = 0; v < LANE_VALUES; v++)
         sum += l->p[v];
-    must(sum > 0);
+    if (!(sum > 0)) return -1;
     for (int v = 0; v < LANE_VALUES; v++)
         l->p[v] /= sum;
     int v = l->greedy_value;
@@ -392,10 +400,11 @@ static void commit(struct lanes *ls, struct lane *l, int v) {
     give_nodes(ls, l);
 }
 
-/* One step along the grammar. 1: the last number is settled. */
+/* One step along the grammar. 1: the last number is settled. -1: see lane_advance. */
 static int lane_walk(struct lanes *ls, struct lane *l, struct rows_result r) {
     const struct grammar *g = l->kind->g;
     if (!l->job->distribution) {
+        if (*r.best < 0 || *r.best >= g->nodes[l->node].edges) return -1;
         const struct grammar_edge *edge = &g->edges[g->nodes[l->node].edge0 + *r.best];
         l->feed[l->n_feed++] = edge->token;
         l->node = edge->node;
@@ -403,8 +412,10 @@ static int lane_walk(struct lanes *ls, struct lane *l, struct rows_result r) {
         return descend(g, l);
     }
     explore(l, r);
+    if (l->is_broken) return -1;
     if (l->n_fed < l->n_nodes) return 0;
     int v = lane_choose(l);
+    if (v < 0) return -1;
     if (l->field + 1 == g->n_fields) return 1;
     commit(ls, l, v);
     l->node = g->fields[++l->field].root;
@@ -417,9 +428,12 @@ int lane_advance(struct lanes *ls, struct lane *l, const struct rows *rows) {
     if (l->kind) return lane_walk(ls, l, r);
     if (l->job->questions->kind == KIND_CHOICE) {
         const struct tree_leaf *tail = &l->job->tree.leaves[l->leaf];
+        for (int32_t i = 0; i < tail->n; i++)
+            if (!is_sound(r.probs + (size_t)i * (size_t)r.ldp)) return -1;
         l->answer.logprob = generate_score(ls->kinds, tail->ids + 1, tail->n - 1, r);
         return 1;
     }
+    if (!is_sound(r.probs)) return -1;
     int32_t token = generate_next(ls->kinds, l->job, r, ls->by_prob);
     if (token < 0) return 1;
     l->feed[l->n_feed++] = token;

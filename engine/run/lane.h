@@ -69,6 +69,7 @@ struct lane {
     int32_t n_nodes, n_fed;  /* nodes [n_fed, n_nodes) go next */
     int32_t greedy;          /* the node on the greedy path; -1: the path has ended */
     int32_t greedy_value;
+    int is_broken;                /* a probability was no number */
     double *p;                    /* (LANE_VALUES) */
     int32_t pick0;                /* its first pick in the pass, see rows_pick */
     int32_t *own_path, *own_feed; /* its own arrays; a job that generates text lends longer ones */
@@ -112,7 +113,8 @@ int32_t lane_first_text_picks(const struct eng_job *job, int32_t leaf);
 /* Write the rows. */
 void lane_put(struct lanes *ls, struct lane *l, struct rows *r);
 
-/* The pass has run: go on with what was picked. 1: the answer is complete. */
+/* The pass has run: go on with what was picked. 1: the answer is complete. -1: the model's numbers
+ * are no numbers (a weight is too large for them), and the lane is good for nothing. */
 int lane_advance(struct lanes *ls, struct lane *l, const struct rows *rows);
 
 #endif

@@ -70,13 +70,21 @@ static int count_waiting(const struct sched *s) {
 
 int sched_is_idle(const struct sched *s) { return s->n_running == 0 && count_waiting(s) == 0; }
 
-uint64_t sched_rows_left(const struct sched *s) {
-    uint64_t sum = 0;
-    for (int i = 0; i < s->n_running; i++) {
-        uint64_t used = s->running[i]->rows, cost = s->running[i]->cost;
-        sum += used < cost ? cost - used : 0;
+/* Rows that it may still need. */
+static uint64_t rows_left_of(const struct eng_job *j) {
+    uint64_t used = atomic_load_explicit(&j->rows, memory_order_relaxed);
+    return used < j->cost ? j->cost - used : 0;
+}
+
+void sched_load(const struct sched *s, uint64_t left[ENG_CLASSES], uint32_t running[ENG_CLASSES]) {
+    for (int c = 0; c < ENG_CLASSES; c++) {
+        left[c] = 0;
+        running[c] = 0;
     }
-    return sum;
+    for (int i = 0; i < s->n_running; i++) {
+        left[s->running[i]->urgency] += rows_left_of(s->running[i]);
+        running[s->running[i]->urgency]++;
+    }
 }
 
 /* ---- ends ---- */
@@ -116,13 +124,14 @@ static void stop_running(struct sched *s, struct eng_job *j) {
 }
 
 static void leave_queue(struct sched *s, const struct eng_job *j) {
-    s->left_cost += j->cost;
+    s->left_cost[j->urgency] += j->cost;
     s->left++;
 }
 
 /* The job is in no list but `touched` when this returns. */
 static void sched_finish(struct sched *s, struct eng_job *j, enum eng_state state, int code,
                          const char *why) {
+    if (state == ENG_DONE) s->retired += rows_left_of(j);
     if (j->stem)
         stop_running(s, j);
     else
@@ -360,6 +369,8 @@ static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j, in
     while (rows < quantum && (more = add_work(s, b, j)) > 0)
         rows += more;
     j->is_full = more == 0;
+    uint64_t left = rows_left_of(j);
+    s->retired += (uint64_t)rows < left ? (uint64_t)rows : left;
     share_took(j, rows);
     atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
     return rows;
@@ -412,10 +423,20 @@ void sched_advance(struct sched *s, struct batch *b) {
             s->tokens += j->n_answers - before;
             touch(s, j);
         }
-        if (is_over) finish_lane(s, l);
+        if (is_over < 0) {
+            j->is_broken = 1;
+            touch(s, j);
+        } else if (is_over) {
+            finish_lane(s, l);
+        }
     }
-    for (struct eng_job *j = s->touched.first; j; j = j->next)
-        if (j->ending == ENG_WAITING && job_is_complete(j)) sched_finish(s, j, ENG_DONE, 0, NULL);
+    for (struct eng_job *j = s->touched.first; j; j = j->next) {
+        if (j->ending != ENG_WAITING) continue;
+        if (j->is_broken)
+            finish_with(s, j, E_INTERNAL, "the model's answer is not a number");
+        else if (job_is_complete(j))
+            sched_finish(s, j, ENG_DONE, 0, NULL);
+    }
 }
 
 void sched_announce(struct sched *s) {

@@ -62,8 +62,9 @@ struct sched {
     int is_held;             /* an aged job waits for single slots */
     struct job_list touched; /* jobs with something to announce */
     /* Since start: */
-    uint64_t added, admitted; /* jobs */
-    uint64_t left_cost, left; /* cost and number of jobs that stopped waiting */
+    uint64_t added, admitted;              /* jobs */
+    uint64_t left_cost[ENG_CLASSES], left; /* cost and number of jobs that stopped waiting */
+    uint64_t retired;                      /* of the cost of jobs: done, or not needed after all */
     uint64_t done, failed, cancelled;
     uint64_t answers[ENG_TASKS], tokens; /* tokens of text */
 };
@@ -84,8 +85,9 @@ void sched_announce(struct sched *s);
 /* End everything with this error, or as cancelled when code is E_CANCELLED. */
 void sched_end_all(struct sched *s, int code, const char *why);
 
-int sched_has_act(const struct sched *s);        /* an act job runs */
-int sched_is_idle(const struct sched *s);        /* nothing waits, nothing runs */
-uint64_t sched_rows_left(const struct sched *s); /* rows that running jobs may still need */
+int sched_has_act(const struct sched *s); /* an act job runs */
+int sched_is_idle(const struct sched *s); /* nothing waits, nothing runs */
+/* Rows that running jobs of each class may still need, and how many jobs run. */
+void sched_load(const struct sched *s, uint64_t left[ENG_CLASSES], uint32_t running[ENG_CLASSES]);
 
 #endif

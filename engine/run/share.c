@@ -5,6 +5,8 @@
 static const uint64_t PRICE[ENG_CLASSES] = {
     [ENG_ACT] = 1, [ENG_MASK] = 4, [ENG_ANSWER] = 4, [ENG_PICTURE] = 8};
 
+uint64_t share_price(enum eng_class class) { return PRICE[class]; }
+
 struct share *share_of(struct shares *s, uint64_t owner) {
     struct share *unused = NULL;
     for (int i = 0; i < s->n; i++) {

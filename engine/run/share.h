@@ -35,6 +35,7 @@ struct shares {
 
 /* The share of an owner, perhaps a new one. */
 struct share *share_of(struct shares *s, uint64_t owner);
+uint64_t share_price(enum eng_class class); /* of a row: the inverse of the class's weight */
 /* The job begins to run beside the n of `running`, level with them. */
 void share_enter(struct eng_job *j, struct eng_job *const *running, int n);
 /* The job got so many rows. */

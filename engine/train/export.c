@@ -14,6 +14,7 @@
 
 #include "engine/files/newfolder.h"
 #include "engine/files/st_write.h"
+#include "engine/files/sums.h"
 #include "engine/train/carry.h"
 #include "engine/train/out.h"
 #include "kernels/base/half.h"
@@ -228,10 +229,23 @@ static int check_not_base(const struct train *t, const char *folder, struct err 
     return err_set(e, E_INVALID, "%s: is the base model's folder: choose another one", folder);
 }
 
+/* What the model's files are, for whoever loads them. */
+static int export_sums(struct newfolder *f, struct err *e) {
+    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.model"};
+    struct sums s = {0};
+    char text[SUMS_TEXT];
+    int rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(names) && !rc; i++)
+        rc = sums_add(&s, newfolder_file(f, names[i]), names[i], e);
+    size_t len = sums_write(&s, text);
+    return rc ? rc : newfile_write(newfolder_file(f, SUMS_FILE), text, len, e);
+}
+
 static int export_all(struct train *t, struct newfolder *f, const char *readme, struct err *e) {
     int rc = export_copy(t, f, "config.json", e);
     if (!rc) rc = export_copy(t, f, "tokenizer.model", e);
     if (!rc) rc = export_weights(t, newfolder_file(f, "model.safetensors"), e);
+    if (!rc) rc = export_sums(f, e);
     if (!rc && readme)
         rc = newfile_write(newfolder_file(f, "README.md"), readme, strlen(readme), e);
     return rc;
@@ -239,7 +253,7 @@ static int export_all(struct train *t, struct newfolder *f, const char *readme, 
 
 int train_export_model(struct train *t, const char *folder, const char *readme, struct err *e) {
     static const char *const names[] = {"config.json", "tokenizer.model", "model.safetensors",
-                                        "README.md", NULL};
+                                        SUMS_FILE,     "README.md",       NULL};
     struct newfolder f;
     int rc = 0;
     if (out_is_mine(t)) {

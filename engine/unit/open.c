@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/files/sums.h"
 #include "engine/unit/unit.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
@@ -23,6 +24,7 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
                              .note = log_note,
                              .inner = ops,
                              .profile = o->profile};
+    u->queue_ns = o->queue_ns;
     u->ops = o->profile ? &kern_profile : ops;
     int rc = kern_check(ops, err);
     return rc ? rc : u->ops->open(&kc, &u->kern, err);
@@ -57,7 +59,11 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/tokenizer.model", dir);
     if (n < 0 || (size_t)n >= sizeof path) return err_set(err, E_INVALID, "path too long");
-    int rc = sptok_open(path, &u->tok, err);
+    struct sums sums = {0};
+    int rc = o->is_seeded ? 0 : sums_read(dir, &sums, err);
+    u->info.is_summed = sums.is_there;
+    if (!rc) rc = sums_check_file(&sums, dir, "tokenizer.model", err);
+    if (!rc) rc = sptok_open(path, &u->tok, err);
     if (rc) return rc;
     const struct model_text *c = &model_config(u->model)->text;
     rc = check_tokenizer(u->tok, c, o->is_seeded ? c->vocab_size : PADDING_MAX, err);

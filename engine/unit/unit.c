@@ -93,13 +93,10 @@ static int run_pass(struct unit *u, struct err *err) {
     if (rc) return rc;
     sched_advance(&u->sched, b);
     uint64_t spent = clock_ns() - start;
-    double seconds = (double)spent * 1e-9;
     u->stats.passes++;
     u->stats.rows += (uint64_t)rows;
     u->stats.picks += (uint64_t)b->rows.pass.picks;
     u->stats.pass_ns += spent;
-    double rate = (double)atomic_load(&u->drain), now = rows / seconds;
-    atomic_store(&u->drain, (uint64_t)(rate > 0 ? smooth(rate, now, seconds) : now));
     return 0;
 }
 
@@ -120,6 +117,36 @@ static void count_rate(struct unit *u) {
     u->shown_pixels = u->sched.answers[ENG_PIXELS];
     u->shown_ns = now;
     atomic_store(&u->rate_ns, now);
+}
+
+/* Who stopped waiting, and what runs. */
+static void publish_load(struct unit *u) {
+    const struct sched *d = &u->sched;
+    uint64_t left[ENG_CLASSES];
+    uint32_t running[ENG_CLASSES];
+    sched_load(d, left, running);
+    for (int c = 0; c < ENG_CLASSES; c++) {
+        uint64_t cost = d->left_cost[c] - u->left_cost[c];
+        atomic_store(&u->left_of[c], left[c]);
+        atomic_store(&u->running_of[c], running[c]);
+        atomic_fetch_sub(&u->waiting_of[c], cost);
+        atomic_fetch_sub(&u->waiting_cost, cost);
+        u->left_cost[c] = d->left_cost[c];
+    }
+    atomic_fetch_sub(&u->waiting, (unsigned)(d->left - u->left));
+    u->left = d->left;
+}
+
+/* The turn that began at `start` has ended. */
+static void unit_measure(struct unit *u, uint64_t start) {
+    const struct sched *d = &u->sched;
+    int n_waiting = 0;
+    for (int c = 0; c < ENG_CLASSES; c++)
+        n_waiting += d->n_waiting[c];
+    int is_full = n_waiting > 0 || u->batch.rows_left < u->size.rows / 4;
+    wait_turn(&u->measured, (double)(clock_ns() - start) * 1e-9, d->retired - u->retired, is_full);
+    u->retired = d->retired;
+    atomic_store(&u->pace, (uint64_t)u->measured.rate);
 }
 
 void unit_publish(struct unit *u) {
@@ -143,11 +170,7 @@ void unit_publish(struct unit *u) {
     memcpy(words, s, sizeof *s);
     for (size_t i = 0; i < ENG_STATS_WORDS; i++)
         atomic_store_explicit(&u->published[i], words[i], memory_order_relaxed);
-    atomic_store(&u->rows_left, sched_rows_left(d));
-    atomic_fetch_sub(&u->waiting, (unsigned)(d->left - u->left));
-    atomic_fetch_sub(&u->waiting_cost, d->left_cost - u->left_cost);
-    u->left = d->left;
-    u->left_cost = d->left_cost;
+    publish_load(u);
 }
 
 static uint64_t backend_allocations(const struct unit *u) {
@@ -182,6 +205,7 @@ static void unit_turn(struct unit *u) {
 
 void *unit_step_main(void *arg) {
     struct unit *u = arg;
+    (void)pthread_setname_np(pthread_self(), "lammd-step");
     for (;;) {
         int is_idle = sched_is_idle(&u->sched);
         void *item;
@@ -189,7 +213,10 @@ void *unit_step_main(void *arg) {
         if (rc == E_CANCELLED) break;
         if (rc == 0) sched_add(&u->sched, item);
         take_jobs(u, 0);
+        uint64_t start = clock_ns();
         unit_turn(u);
+        unit_measure(u, start);
+        atomic_fetch_add(&u->turns, 1);
         unit_publish(u);
         sched_announce(&u->sched);
     }
@@ -207,6 +234,17 @@ int unit_health(const struct unit *u) { return atomic_load(&u->health); }
 
 const char *unit_lost(const struct unit *u) { return unit_health(u) ? u->lost.text : ""; }
 
+uint64_t unit_stuck_ns(struct unit *u) {
+    struct eng_stats s;
+    unit_stats(u, &s);
+    uint64_t now = clock_ns(), beats = model_beats(u->model) + atomic_load(&u->turns);
+    int is_busy = s.jobs_waiting || s.jobs_running;
+    if (is_busy && beats == u->seen_beats && u->seen_ns) return now - u->seen_ns;
+    u->seen_beats = beats;
+    u->seen_ns = now;
+    return 0;
+}
+
 /* Could it run if the device had nothing else to do? */
 static int check_fit(const struct unit *u, const struct eng_job *j, struct err *err) {
     int32_t slots = j->tree.branch_tokens + j->lane_slots;
@@ -222,14 +260,46 @@ static int check_fit(const struct unit *u, const struct eng_job *j, struct err *
     return 0;
 }
 
+static struct wait_load unit_load(const struct unit *u) {
+    struct wait_load l = {.pace = (double)atomic_load(&u->pace)};
+    for (int c = 0; c < ENG_CLASSES; c++) {
+        l.waiting[c] = atomic_load(&u->waiting_of[c]);
+        l.left[c] = atomic_load(&u->left_of[c]);
+        l.running[c] = atomic_load(&u->running_of[c]);
+    }
+    return l;
+}
+
+/* Would it wait too long, or so long that it can't be done in time? As long as the pace is not
+ * known, as many jobs may wait as may run. Acts are never refused for it:
+ * they overtake, and have an answer for being late. */
+static int check_wait(const struct unit *u, const struct eng_job *j, struct err *err) {
+    static const double margin = 2; /* estimates are as wrong as that */
+    struct wait_load l = unit_load(u);
+    if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
+    if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING)
+        return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
+    if (l.pace <= 0) return 0;
+    double before = wait_before(&l, j->urgency, j->cost), all = before + (double)j->cost / l.pace;
+    uint64_t now = clock_ns();
+    double left = j->deadline_ns > now ? (double)(j->deadline_ns - now) * 1e-9 : 0;
+    if (u->queue_ns && before > (double)u->queue_ns * 1e-9)
+        return err_set(err, E_BUSY, "the job would wait %.1f s", before);
+    if (j->deadline_ns && all * margin > left)
+        return err_set(err, E_BUSY, "the job would take %.1f s and has %.1f s", all, left);
+    return 0;
+}
+
 /* Count it as waiting and push it into the queue. */
 static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
+    atomic_fetch_add(&u->waiting_of[j->urgency], j->cost);
     uint64_t cost = atomic_fetch_add(&u->waiting_cost, j->cost) + j->cost;
     unsigned n = atomic_fetch_add(&u->waiting, 1) + 1;
     int rc = cost > u->queue_tokens_max || n > ENG_QUEUE_JOBS ? E_BUSY : queue_push(u->queue, j);
     if (!rc) return 0;
     atomic_fetch_sub(&u->waiting, 1);
     atomic_fetch_sub(&u->waiting_cost, j->cost);
+    atomic_fetch_sub(&u->waiting_of[j->urgency], j->cost);
     return err_set(err, rc, rc == E_BUSY ? "the queue is full" : "the engine closes");
 }
 
@@ -241,6 +311,7 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
     rc = ask_job(&u->asker, ask, &j, err);
     if (rc) return rc;
     rc = check_fit(u, j, err);
+    if (!rc && !ask->goes_on) rc = check_wait(u, j, err);
     if (!rc) rc = enqueue(u, j, err);
     if (rc) {
         if (rc == E_BUSY) atomic_fetch_add(&u->refused, 1);
@@ -253,11 +324,14 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
 }
 
 uint64_t unit_backlog(const struct unit *u) {
-    return atomic_load(&u->waiting_cost) + atomic_load(&u->rows_left);
+    uint64_t sum = atomic_load(&u->waiting_cost);
+    for (int c = 0; c < ENG_CLASSES; c++)
+        sum += atomic_load(&u->left_of[c]);
+    return sum;
 }
 
 unsigned unit_retry_after(const struct unit *u) {
-    uint64_t rows = unit_backlog(u), rate = atomic_load(&u->drain);
+    uint64_t rows = unit_backlog(u), rate = atomic_load(&u->pace);
     uint64_t seconds = rate > 0 ? (rows + rate - 1) / rate : 1;
     return seconds < 1 ? 1 : seconds > 600 ? 600 : (unsigned)seconds;
 }
@@ -282,4 +356,7 @@ void unit_stats(const struct unit *u, struct eng_stats *out) {
     out->jobs_waiting = atomic_load(&u->waiting);
     out->queue_tokens = atomic_load(&u->waiting_cost);
     out->queue_tokens_max = u->queue_tokens_max;
+    struct wait_load l = unit_load(u);
+    out->queue_seconds = wait_is_idle(&l) ? 0 : wait_before(&l, ENG_PICTURE, 0);
+    out->queue_seconds_max = (double)u->queue_ns * 1e-9;
 }

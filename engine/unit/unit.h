@@ -25,6 +25,7 @@
 #include "engine/run/batch.h"
 #include "engine/run/feats.h"
 #include "engine/run/sched.h"
+#include "engine/run/wait.h"
 #include "kernels/base/queue.h"
 
 enum {
@@ -45,19 +46,25 @@ struct unit {
     struct pixels *pixels;
     struct asker asker;
     struct sizes size;
-    uint64_t queue_tokens_max;
+    uint64_t queue_tokens_max, queue_ns;
     pthread_t thread;
 
     /* ---- Shared. ---- */
     struct queue *queue;
     atomic_int health;
     struct err lost; /* why; written before `health` says so, never after */
-    _Atomic uint64_t waiting_cost, refused, drain; /* drain: rows per second */
+    _Atomic uint64_t waiting_cost, refused;
+    _Atomic uint64_t waiting_of[ENG_CLASSES], left_of[ENG_CLASSES]; /* see wait.h */
+    _Atomic uint32_t running_of[ENG_CLASSES];
+    _Atomic uint64_t pace; /* rows a second */
     atomic_uint waiting;
     atomic_int rows_most;                        /* of passes to come */
-    _Atomic uint64_t rows_left;                  /* of running jobs */
+    _Atomic uint64_t turns;                      /* of the step thread */
     _Atomic uint64_t rate_ns;                    /* when the rate of pixels was last counted */
     _Atomic uint64_t published[ENG_STATS_WORDS]; /* a struct eng_stats. One writer: step */
+
+    /* ---- Owner: who calls unit_stuck_ns. ---- */
+    uint64_t seen_beats, seen_ns;
 
     /* ---- Owner: step. ---- */
     const struct kern_ops *ops;
@@ -73,7 +80,10 @@ struct unit {
     struct batch batch;
     struct sched sched;
     struct eng_stats stats;
-    uint64_t left, left_cost; /* the same of sched, as far as subtracted from `waiting` already */
+    /* The same of sched, as far as subtracted from `waiting` already. */
+    uint64_t left, left_cost[ENG_CLASSES];
+    uint64_t retired; /* the same, as far as `measured` has it */
+    struct wait_pace measured;
     uint64_t shown_pixels, shown_ns;
     int waited_turns; /* since the pictures of others have been waiting for an action */
 };
@@ -88,6 +98,7 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
 int unit_health(const struct unit *u);
 int32_t unit_stem_max(const struct unit *u); /* tokens of the longest stem that has room */
 const char *unit_lost(const struct unit *u);
+uint64_t unit_stuck_ns(struct unit *u);
 unsigned unit_retry_after(const struct unit *u);
 int unit_limit_rows(struct unit *u, int rows);
 void unit_stats(const struct unit *u, struct eng_stats *out);

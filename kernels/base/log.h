@@ -6,7 +6,10 @@
  * priority only when stderr is not a terminal. Control bytes and line breaks in the text are
  * escaped, lines are capped at 1,000 bytes, and a single write(2) carries each. Debug lines are
  * off unless asked for. Lower rooms report by struct err instead; the place that decides logs.
- * Thread: any.
+ *
+ * A reader of stderr that stalls must not stop who logs. Between log_begin and log_end a thread of
+ * its own writes, from a ring of LOG_LINES lines. When the ring is full a line is lost and counted,
+ * and how many were lost is logged as soon as lines can be written again. Thread: any.
  */
 #ifndef KERNELS_BASE_LOG_H
 #define KERNELS_BASE_LOG_H
@@ -20,6 +23,13 @@ enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LO
 void log_set_level(enum log_level most); /* default info; call before threads start */
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+enum { LOG_LINES = 512 };
+/* From now on no call of log_event blocks. Not twice. */
+void log_begin(void);
+/* Waits until all is written, wait_ms at most; whatever is left then is lost. */
+void log_end(unsigned wait_ms);
+unsigned long long log_lost(void); /* lines, since the start */
 
 #ifdef __cplusplus
 }

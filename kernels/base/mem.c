@@ -3,6 +3,7 @@
  * without asking the allocator. Thread: any. */
 #include "kernels/base/mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@ enum { ALIGN = 64 };
 
 static _Atomic uint64_t n_allocations, n_frees, live, peak;
 static _Atomic uint64_t fail_countdown; /* 0: off */
-static _Thread_local uint64_t thread_allocations;
+static _Thread_local uint64_t thread_allocations, thread_failures;
 
 static void *mem_take(size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
@@ -53,7 +54,30 @@ void *mem_must(size_t bytes) {
     return p;
 }
 
-void *mem_try(size_t bytes) { return should_fail() ? NULL : mem_take(bytes); }
+void *mem_try(size_t bytes) {
+    void *p = should_fail() ? NULL : mem_take(bytes);
+    thread_failures += !p;
+    return p;
+}
+
+/* glibc keeps an arena for each thread, and raises its threshold for blocks of their own with the
+ * biggest that was freed: a peak of each worker would stay for good. */
+void mem_frugal(void) {
+    enum { ARENAS = 2, BLOCK = 256 << 10, KEPT = 1 << 20 };
+    (void)mallopt(M_ARENA_MAX, ARENAS);
+    (void)mallopt(M_MMAP_THRESHOLD, BLOCK);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT);
+}
+
+void *mem_plain(size_t bytes) {
+    void *p = malloc(bytes);
+    thread_failures += !p && bytes;
+    return p;
+}
+
+void mem_plain_free(void *p) { free(p); }
+
+uint64_t mem_thread_failures(void) { return thread_failures; }
 
 void *mem_try_resize(void *p, size_t old_bytes, size_t new_bytes) {
     void *q = mem_try(new_bytes);

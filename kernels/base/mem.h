@@ -38,6 +38,17 @@ void mem_stats(struct mem_stats *out);
  * counts. */
 uint64_t mem_thread_allocations(void);
 
+/* For a process that lives long: what was needed for a moment goes back to the kernel. Before other
+ * threads start. */
+void mem_frugal(void);
+
+/* How often the calling thread was refused memory since it began: by the functions above, or by
+ * mem_plain. A library may take that for the fault of what it reads. */
+uint64_t mem_thread_failures(void);
+/* malloc and free for a library that takes such functions. */
+void *mem_plain(size_t bytes);
+void mem_plain_free(void *p);
+
 /* Tests only: the n-th next mem_try from now on (1 = the very next) fails, then all work; 0:
  * off. */
 void mem_fail_at(uint64_t n);

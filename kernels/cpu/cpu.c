@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/cgroup.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/cpu/cpu_kern.h"
@@ -37,7 +38,8 @@ static int find_isa(const char *name, const struct cpu_isa **out, struct err *e)
  * grow. */
 enum { SHARED_FLOATS = 1 << 20, PRIVATE_FLOATS = 1 << 18, ANGLE_FLOATS = 1 << 20 };
 
-/* Bytes that the host could give to a newcomer, but for a sixteenth; 0: it doesn't say. */
+/* Bytes that the host could give to a newcomer, and the control group to this process, but for a
+ * sixteenth; 0: they don't say. */
 static uint64_t host_free(void) {
     char line[128];
     unsigned long long kib = 0;
@@ -45,7 +47,12 @@ static uint64_t host_free(void) {
     while (f && kib == 0 && fgets(line, sizeof line, f))
         (void)sscanf(line, "MemAvailable: %llu kB", &kib);
     if (f) (void)fclose(f);
-    return (uint64_t)kib * 1024 / 16 * 15;
+    struct cgroup group;
+    cgroup_read(NULL, NULL, &group);
+    uint64_t bytes = (uint64_t)kib * 1024;
+    int is_limited = group.memory_left < UINT64_MAX;
+    if (is_limited && (!bytes || group.memory_left < bytes)) bytes = group.memory_left;
+    return bytes / 16 * 15;
 }
 
 static int cpu_score(void) { return 10; }

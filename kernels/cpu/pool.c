@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
+#include "kernels/base/cgroup.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
@@ -76,7 +77,10 @@ static void *pool_work(void *arg) {
 static int usable_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    struct cgroup group;
+    cgroup_read(NULL, NULL, &group);
     int n = CPU_COUNT(&set);
+    if (group.cpus && group.cpus < n) n = group.cpus;
     return n < 1 ? 1 : n;
 }
 

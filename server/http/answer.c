@@ -6,11 +6,19 @@
  */
 #include "server/http/loop.h"
 
-enum { STREAM_BYTES = 8 << 10 };
+enum { STREAM_BYTES = 8 << 10, PROBLEM_BYTES_MAX = 16 << 10 };
 
+enum MHD_Result answer_sorry(struct http *h, struct MHD_Connection *mhd) {
+    return MHD_queue_response(mhd, MHD_HTTP_SERVICE_UNAVAILABLE, h->sorry);
+}
+
+/* No response: there was no memory for it. */
 static enum MHD_Result send_response(struct req *r, int status, struct MHD_Response *response,
                                      int is_last) {
-    if (!response) return MHD_NO;
+    if (!response) {
+        r->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+        return answer_sorry(http_of(r), r->mhd);
+    }
     (void)MHD_add_response_header(response, "X-Request-Id", r->id);
     if (is_last || atomic_load(&http_of(r)->is_draining))
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
@@ -20,13 +28,31 @@ static enum MHD_Result send_response(struct req *r, int status, struct MHD_Respo
     return ok;
 }
 
+void answer_text(enum problem_code code, const char *detail, const char *id, struct buf *out) {
+    struct buf body;
+    buf_init(&body, PROBLEM_BYTES_MAX);
+    int status = api_problem(code, detail, id, &body);
+    if (body.bad) out->bad = body.bad;
+    buf_printf(out,
+               "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
+               "Content-Length: %zu\r\n%s%s%s%sConnection: close\r\n\r\n",
+               status, MHD_get_reason_phrase_for((unsigned)status), body.len,
+               status == 503 || status == 429 ? "Retry-After: 2\r\n" : "",
+               id ? "X-Request-Id: " : "", id ? id : "", id ? "\r\n" : "");
+    buf_add(out, body.p, body.len);
+    buf_clear(&body);
+}
+
 enum MHD_Result answer_problem(struct req *r, enum problem_code code, const char *detail,
                                int is_last) {
     buf_clear(&r->problem);
     int status = api_problem(code, detail, r->id, &r->problem);
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(r->problem.len, r->problem.p, MHD_RESPMEM_PERSISTENT);
-    if (!response) return MHD_NO;
+        r->problem.bad
+            ? NULL
+            : MHD_create_response_from_buffer(r->problem.len, r->problem.p, MHD_RESPMEM_PERSISTENT);
+    watch_enter(r->conn, WATCH_SEND, r);
+    if (!response) return send_response(r, status, NULL, 1);
     (void)MHD_add_response_header(response, "Content-Type", "application/problem+json");
     if (status == 503 || status == 429) (void)MHD_add_response_header(response, "Retry-After", "2");
     if (code == PROBLEM_QUOTA_EXCEEDED) {
@@ -36,7 +62,6 @@ enum MHD_Result answer_problem(struct req *r, enum problem_code code, const char
     if (r->caller.challenge[0] && code == r->problem_code)
         (void)MHD_add_response_header(response, "WWW-Authenticate", r->caller.challenge);
     if (status == 405 && r->allow) (void)MHD_add_response_header(response, "Allow", r->allow);
-    watch_enter(r->conn, WATCH_SEND, r);
     return send_response(r, status, response, is_last);
 }
 
@@ -51,8 +76,7 @@ static enum MHD_Result send_whole(struct req *r) {
     const struct api_reply *reply = api_call_reply(r->call);
     struct MHD_Response *response = MHD_create_response_from_buffer(
         reply->body_len, (void *)(uintptr_t)reply->body, MHD_RESPMEM_PERSISTENT);
-    if (!response) return MHD_NO;
-    add_headers(response, reply);
+    if (response) add_headers(response, reply);
     watch_enter(r->conn, WATCH_SEND, r);
     return send_response(r, reply->status, response, 0);
 }
@@ -76,8 +100,7 @@ static enum MHD_Result send_stream(struct req *r) {
     const struct api_reply *reply = api_call_reply(r->call);
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BYTES, read_stream, r, NULL);
-    if (!response) return MHD_NO;
-    add_headers(response, reply);
+    if (response) add_headers(response, reply);
     return send_response(r, reply->status, response, 0);
 }
 

@@ -14,6 +14,7 @@ static void caller_place(struct caller *c, const struct caller_rules *rules,
     int more = 1;
     while (n > 0 && more)
         more = peer_forward(&p, forwarded[--n], rules->proxies, rules->n_proxies);
+    c->peer = p;
     peer_text(&p, c->address);
     peer_group_text(&p, c->who.peer);
 }

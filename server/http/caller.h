@@ -26,7 +26,8 @@ struct caller_rules {
 
 struct caller {
     struct api_caller who;
-    char address[PEER_TEXT]; /* for the log */
+    struct peer peer;        /* who asks: behind trusted proxies, the one they ask for */
+    char address[PEER_TEXT]; /* the same, for the log */
     char challenge[120];     /* WWW-Authenticate of a refusal; "": none */
     char why[120];           /* its text */
 };

@@ -45,6 +45,17 @@ static int gate_count(const struct gate_request *q, const char *name,
     return n;
 }
 
+/* libmicrohttpd 0.9.75 glues a folded line to the header's name, and so takes `Content-Length:`
+ * with its number on the next line for another header, and the body for a request. */
+static int is_glued(const struct gate_header *h) {
+    static const char *const framing[] = {"Content-Length", "Transfer-Encoding"};
+    for (size_t i = 0; i < sizeof(framing) / sizeof(*framing); i++) {
+        size_t n = strlen(framing[i]);
+        if (h->name_len > n && strncasecmp(h->name, framing[i], n) == 0) return 1;
+    }
+    return 0;
+}
+
 static int value_is(const struct gate_header *h, const char *text) {
     return h->value_len == strlen(text) && strncasecmp(h->value, text, h->value_len) == 0;
 }
@@ -149,7 +160,7 @@ struct gate_verdict gate_check(const struct gate_request *q) {
     if (v.code) return v;
     for (size_t i = 0; i < q->n_headers; i++) {
         const struct gate_header *h = &q->headers[i];
-        if (!is_token(h->name, h->name_len))
+        if (!is_token(h->name, h->name_len) || is_glued(h))
             return REFUSE(PROBLEM_HEADER_GATE, "a header's name is not a word");
         if (!is_text(h->value, h->value_len))
             return REFUSE(PROBLEM_HEADER_GATE, "a header's value has a control byte");

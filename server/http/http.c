@@ -9,6 +9,7 @@
 #include "server/http/http.h"
 
 #include <stdio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "kernels/base/clock.h"
@@ -16,7 +17,15 @@
 #include "kernels/base/mem.h"
 #include "server/http/loop.h"
 
-enum { CONNECTION_BYTES = 64 << 10 };
+enum { CONNECTION_BYTES = 64 << 10, SPARE_ROWS = 16 /* for those that are closing */ };
+
+/* 0.9.75, when it is strict, closes without an answer where a target has a blank; the gate answers.
+ * Later editions are stricter in what matters at level 1. */
+#if MHD_VERSION >= 0x00097701
+#define CLIENT_DISCIPLINE MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1
+#else
+#define CLIENT_DISCIPLINE MHD_OPTION_STRICT_FOR_CLIENT, 0
+#endif
 
 /* ---- libmicrohttpd's callbacks ---- */
 
@@ -24,7 +33,7 @@ static void *on_target(void *ud, const char *target, struct MHD_Connection *mhd)
     struct http *h = ud;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct req *r = info && info->socket_context ? req_new(&h->desk, target) : NULL;
+    struct req *r = info && info->socket_context ? req_new(&h->desk, target) : NULL; /* or sorry */
     if (!r) return NULL;
     r->mhd = mhd;
     r->conn = info->socket_context;
@@ -35,11 +44,9 @@ static void *on_target(void *ud, const char *target, struct MHD_Connection *mhd)
 static enum MHD_Result on_request(void *ud, struct MHD_Connection *mhd, const char *url,
                                   const char *method, const char *version, const char *bytes,
                                   size_t *n_bytes, void **context) {
-    (void)ud;
-    (void)mhd;
     (void)url;
     struct req *r = *context;
-    if (!r) return MHD_NO; /* no memory at its beginning */
+    if (!r) return answer_sorry(ud, mhd);
     if (!r->is_seen) {
         r->is_seen = 1;
         return intake_begin(r, method, version);
@@ -53,10 +60,12 @@ static enum MHD_Result on_request(void *ud, struct MHD_Connection *mhd, const ch
 }
 
 static void tell(const struct http *h, struct req *r, int status, int is_settled, uint64_t ns) {
+    char peer[PEER_TEXT];
+    peer_text(&r->conn->from, peer);
     int is_loud = h->opt.is_verbose || !r->route || r->route->pace != API_WATCH;
     log_event(is_loud ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "request",
               "id=%s peer=%s key=%s method=%s route=%s status=%d ms=%.1f bytes=%llu %s", r->id,
-              r->caller.address[0] ? r->caller.address : "-",
+              r->caller.address[0] ? r->caller.address : peer,
               r->caller.who.key[0] ? r->caller.who.key : "-", r->method,
               r->route ? r->route->path : "-", status, (double)ns / 1e6,
               (unsigned long long)r->body_bytes, is_settled ? api_call_summary(r->call) : "");
@@ -72,13 +81,13 @@ static void on_over(void *ud, struct MHD_Connection *mhd, void **context,
     struct req_view v = req_view(r);
     int is_cut = code != MHD_REQUEST_TERMINATED_COMPLETED_OK && v.stage == REQ_STREAMING;
     int status = v.is_gone || is_cut || !r->status ? 499 : r->status;
-    if (status == 499) atomic_fetch_add(&h->cancelled, 1);
+    if (status == 499 && !r->conn->is_own) atomic_fetch_add(&h->cancelled, 1);
     uint64_t ns = clock_ns() - r->born_ns;
-    api_count(h->desk.api, r->route, status, ns);
+    if (!r->conn->is_own) api_count(h->desk.api, r->route, status, ns);
     int is_settled = v.stage == REQ_REPLYING || v.stage == REQ_STREAMING;
-    if (r->id[0]) tell(h, r, status, is_settled, ns);
-    atomic_fetch_sub(&h->bodies, r->reserved_bytes);
+    if (r->id[0] && !r->conn->is_own) tell(h, r, status, is_settled, ns);
     api_leave(h->desk.api, &r->visit);
+    (void)watch_book(r->conn, 0, 0, 0); /* giving back is always possible */
     watch_enter(r->conn, WATCH_IDLE, NULL);
     req_over(r);
 }
@@ -89,13 +98,9 @@ static void on_connection(void *ud, struct MHD_Connection *mhd, void **context,
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-        const union MHD_ConnectionInfo *from =
-            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-        *context =
-            info ? watch_add(h->watch, info->connect_fd, from ? from->client_addr : NULL) : NULL;
-    } else {
-        if (*context) watch_remove(*context);
-        atomic_fetch_sub(&h->open, 1);
+        *context = info ? watch_begin(h->watch, info->connect_fd) : NULL;
+    } else if (*context) {
+        watch_remove(*context);
     }
 }
 
@@ -128,12 +133,13 @@ static void resume(struct req *r) {
 
 static void read_stats(void *ud, struct api_server_stats *out) {
     struct http *h = ud;
-    *out = (struct api_server_stats){.connections = (uint64_t)atomic_load(&h->open),
+    struct watch_count n = watch_count(h->watch);
+    *out = (struct api_server_stats){.connections = (uint64_t)n.connections,
                                      .connections_total = atomic_load(&h->connections_total),
                                      .shed_total = atomic_load(&h->shed),
                                      .gate_refused_total = atomic_load(&h->gate_refused),
                                      .cancelled_total = atomic_load(&h->cancelled),
-                                     .body_bytes = atomic_load(&h->bodies)};
+                                     .body_bytes = n.booked};
 }
 
 static struct MHD_Daemon *http_start(struct http *h) {
@@ -143,9 +149,22 @@ static struct MHD_Daemon *http_start(struct http *h) {
                             NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
                             MHD_OPTION_NOTIFY_COMPLETED, on_over, h, MHD_OPTION_URI_LOG_CALLBACK,
                             on_target, h, MHD_OPTION_CONNECTION_LIMIT,
-                            (unsigned)h->opt.connections + 16, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+                            (unsigned)(h->opt.connections + SPARE_ROWS),
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+                            MHD_OPTION_CONNECTION_TIMEOUT, 0u, CLIENT_DISCIPLINE, MHD_OPTION_END);
+}
+
+/* Made at the start, since it is for when nothing can be made. */
+static struct MHD_Response *make_sorry(void) {
+    static const char text[] =
+        "{\"type\":\"about:blank\",\"status\":503,\"title\":\"Out of memory\"}\n";
+    struct MHD_Response *r = MHD_create_response_from_buffer(
+        sizeof(text) - 1, (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+    if (!r) return NULL;
+    (void)MHD_add_response_header(r, "Content-Type", "application/problem+json");
+    (void)MHD_add_response_header(r, "Retry-After", "2");
+    (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+    return r;
 }
 
 int http_check(const struct http_options *opt, struct err *e) {
@@ -164,13 +183,15 @@ int http_open(const struct http_options *opt, struct api *api, struct http **out
     h->desk.suspend = suspend;
     h->desk.resume = resume;
     desk_open(&h->desk, api, opt->workers, 2 * opt->connections + 64);
-    rc = watch_open(&h->desk, &opt->limits, opt->connections + 16, &h->watch, e);
+    rc = watch_open(&h->desk, &opt->limits, opt->connections + SPARE_ROWS, &h->watch, e);
     if (rc == 0) {
         MHD_set_panic_func(on_panic, NULL);
-        h->daemon = http_start(h);
+        h->sorry = make_sorry();
+        h->daemon = h->sorry ? http_start(h) : NULL;
         if (!h->daemon) {
             rc = err_set(e, E_IO, "libmicrohttpd does not start");
             watch_close(h->watch);
+            if (h->sorry) MHD_destroy_response(h->sorry);
         }
     }
     if (rc) {
@@ -184,23 +205,15 @@ int http_open(const struct http_options *opt, struct api *api, struct http **out
 }
 
 /* A fixed answer, without libmicrohttpd. */
-static void turn_away(int fd, enum problem_code code, const char *detail, const char *first,
-                      const char *header) {
-    struct buf body, all;
-    buf_init(&body, 4096);
+static void turn_away(int fd, enum problem_code code, const char *detail) {
+    struct buf all;
     buf_init(&all, 8192);
-    (void)api_problem(code, detail, "none", &body);
-    buf_printf(&all,
-               "HTTP/1.1 %s\r\nContent-Type: application/problem+json\r\n"
-               "Content-Length: %zu\r\n%sConnection: close\r\n\r\n",
-               first, body.len, header);
-    buf_add(&all, body.p, body.len);
+    answer_text(code, detail, "none", &all);
     char drop[4096];
     if (!all.bad) (void)send(fd, all.p, all.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     shutdown(fd, SHUT_WR);
     while (recv(fd, drop, sizeof(drop), MSG_DONTWAIT) > 0) {} /* unread bytes would mean a reset */
     close(fd);
-    buf_clear(&body);
     buf_clear(&all);
 }
 
@@ -215,19 +228,28 @@ void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len
     const struct caller_rules *rules = &h->opt.callers;
     if (rules->n_proxies && !peer_is_loopback(&from) &&
         !peer_is_in(&from, rules->proxies, rules->n_proxies)) {
-        turn_away(fd, PROBLEM_FORBIDDEN, "only the proxy in front of this server may connect to it",
-                  "403 Forbidden", "");
+        turn_away(fd, PROBLEM_FORBIDDEN,
+                  "only the proxy in front of this server may connect to it");
         return;
     }
-    if (atomic_load(&h->open) >= h->opt.connections && from.kind != PEER_ADMIN) {
+    int max = h->opt.connections + (from.kind == PEER_ADMIN ? SPARE_ROWS / 2 : 0);
+    struct conn *c = watch_add(h->watch, fd, &from, max);
+    if (!c) {
         atomic_fetch_add(&h->shed, 1);
-        turn_away(fd, PROBLEM_TOO_MANY_CONNECTIONS, NULL, "503 Service Unavailable",
-                  "Retry-After: 2\r\n");
-        return;
+        turn_away(fd, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
+    } else if (MHD_add_connection(h->daemon, fd, addr, len) != MHD_YES) { /* it closes the socket */
+        watch_remove(c);
     }
-    atomic_fetch_add(&h->open, 1);
-    if (MHD_add_connection(h->daemon, fd, addr, len) != MHD_YES) /* it closes the socket */
-        atomic_fetch_sub(&h->open, 1);
+}
+
+void http_add_own(struct http *h, int fd) {
+    static const struct sockaddr_un nowhere = {.sun_family = AF_UNIX};
+    struct conn *c = watch_add_own(h->watch, fd);
+    if (!c)
+        close(fd);
+    else if (MHD_add_connection(h->daemon, fd, (const struct sockaddr *)&nowhere,
+                                sizeof(nowhere)) != MHD_YES)
+        watch_remove(c);
 }
 
 void http_drain(struct http *h) {
@@ -246,6 +268,7 @@ void http_close(struct http *h) {
     pthread_mutex_unlock(&h->desk.mu);
     watch_cancel(h->watch, 1); /* from here on nothing is parked */
     MHD_stop_daemon(h->daemon);
+    MHD_destroy_response(h->sorry);
     watch_close(h->watch);
     api_set_server(h->desk.api, NULL, NULL);
     desk_close(&h->desk);

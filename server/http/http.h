@@ -43,10 +43,13 @@ int http_open(const struct http_options *opt, struct api *api, struct http **out
 /* Takes the socket. Over the limit it is answered with 503 and closed. Where proxies are trusted,
  * others than these and this machine are answered with 403. */
 void http_add(struct http *h, int fd, const struct sockaddr *addr, socklen_t len);
+/* Takes a socket of the server's own (pulse.h), which is counted nowhere and never cut. Main's. */
+void http_add_own(struct http *h, int fd);
 /* From now on every answer is the last of its connection, and idle connections are closed. */
 void http_drain(struct http *h);
 int http_requests(struct http *h); /* how many are not over yet */
-/* Requests that wait are answered with 503; streams end with an error event. */
+/* Requests that wait are answered with 503; streams end with an error event. A request that is busy
+ * at this moment is met by the next call: repeat it until none is left. */
 void http_cancel(struct http *h);
 void http_close(struct http *h); /* drops what is left; NULL is legal */
 

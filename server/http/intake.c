@@ -4,9 +4,13 @@
  * collected within that. What is fine goes to the workers.
  *
  * A request may be refused before its body has been read. A client that is still sending would then
- * see a reset instead of the answer. So the rest of the body is read and thrown away first, within
- * limits (watch.h, DISCARD_MAX). Where the framing itself is in doubt, the answer goes out at once
- * and the connection is closed. TRAPS: headers lie in the connection's memory, which may end before
+ * see a reset instead of the answer. So the rest of the body is read and thrown away first, in the
+ * time and at the speed that a body has (watch.h) and up to DISCARD_MAX; a client that takes longer
+ * gets the answer before it is cut. Where the framing itself is in doubt, the answer goes out at
+ * once and the connection is closed.
+ *
+ * Bodies are booked as they arrive, by what the buffer that holds them has grown to. Half of all
+ * the room is one peer's share. TRAPS: headers lie in the connection's memory, which may end before
  * a worker is done with them: those that the API reads are copied (kept).
  */
 #include <stdio.h>
@@ -60,6 +64,7 @@ static void refuse_later(struct req *r, enum problem_code code, const char *deta
     if (r->problem_code) return;
     r->problem_code = code;
     r->problem_detail = detail;
+    answer_text(code, detail, r->id, &r->last_words);
     watch_enter(r->conn, WATCH_DISCARD, r);
 }
 
@@ -87,15 +92,28 @@ static void intake_caller(struct req *r) {
     enum problem_code code =
         caller_admit(&r->caller, &http_of(r)->opt.callers, &r->conn->from, list.at, list.n,
                      header(r, "Authorization"), r->route, r->id);
+    watch_asker(r->conn, &r->caller.peer);
     if (code) refuse_later(r, code, r->caller.why[0] ? r->caller.why : NULL);
 }
 
-static char *intake_keep(struct req *r, int slot, const char *name) {
-    const char *value = header(r, name);
-    size_t n = value ? strlen(value) : 0;
-    if (!value || !(r->kept[slot] = mem_try(n + 1))) return NULL;
-    memcpy(r->kept[slot], value, n);
-    return r->kept[slot];
+/* Copies of what the API reads. E_NOMEM. */
+static int keep_headers(struct req *r) {
+    const struct {
+        const char *name, **to;
+    } all[] = {{"Content-Type", &r->input.content_type},
+               {"Accept", &r->input.accept},
+               {"If-None-Match", &r->input.if_none_match}};
+    _Static_assert(ARRAY_LEN(all) == sizeof(r->kept) / sizeof(*r->kept), "one for each");
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        const char *value = header(r, all[i].name);
+        size_t n = value ? strlen(value) : 0;
+        if (!value) continue;
+        r->kept[i] = mem_try(n + 1);
+        if (!r->kept[i]) return E_NOMEM;
+        memcpy(r->kept[i], value, n);
+        *all[i].to = r->kept[i];
+    }
+    return 0;
 }
 
 static struct gate_verdict pass_gate(struct req *r, const char *method, const char *version) {
@@ -111,16 +129,15 @@ static struct gate_verdict pass_gate(struct req *r, const char *method, const ch
     return gate_check(&q);
 }
 
-/* Take the bytes of a body out of the budget before they come. */
-static int reserve(struct req *r, size_t n) {
+/* Book room for `n` bytes of a body that are here: as many as a buffer has that doubles. */
+static int book(struct req *r, uint64_t n) {
     struct http *h = http_of(r);
-    size_t before = atomic_fetch_add(&h->bodies, n);
-    if (before + n > h->opt.bodies_max) {
-        atomic_fetch_sub(&h->bodies, n);
-        return E_BUSY;
-    }
-    r->reserved_bytes = n;
-    return 0;
+    size_t room = 256, all = h->opt.bodies_max;
+    while (room < n && room < r->body_max)
+        room *= 2;
+    if (room > r->body_max) room = r->body_max;
+    if (room <= r->conn->booked) return 0;
+    return watch_book(r->conn, room, all / 2 > r->body_max ? all / 2 : r->body_max, all);
 }
 
 static int is_multipart(const char *type) {
@@ -144,13 +161,12 @@ static void expect_body(struct req *r, long long length) {
     if (max == 0) return; /* what comes all the same is thrown away */
     if (length > (long long)max) {
         refuse_later(r, PROBLEM_BODY_TOO_LARGE, NULL);
-    } else if (reserve(r, length < 0 ? max : (size_t)length)) {
-        refuse_later(r, PROBLEM_NO_MEMORY, "too many bodies are being received; come back later");
     } else if (is_multipart(r->input.content_type)) {
         expect_form(r, max);
     } else {
-        buf_init(&r->body, max);
+        buf_init(&r->body, length < 0 ? max : (size_t)length);
     }
+    r->body_max = length < 0 ? max : (size_t)length;
 }
 
 /* Count it against what its caller may have at once; `length` as in expect_body. */
@@ -183,21 +199,27 @@ static void find_route(struct req *r, const char *method) {
     }
 }
 
+/* These are told after the framing was looked at: what follows the headers is surely a body. */
+static int is_framing_sound(enum problem_code code) {
+    return code == PROBLEM_FORBIDDEN || code == PROBLEM_UNSUPPORTED_MEDIA_TYPE;
+}
+
 enum MHD_Result intake_begin(struct req *r, const char *method, const char *version) {
     name_request(r);
     snprintf(r->method, sizeof(r->method), "%s", method);
     struct gate_verdict verdict = pass_gate(r, method, version);
-    if (verdict.code) {
-        atomic_fetch_add(&http_of(r)->gate_refused, 1);
+    if (verdict.code) atomic_fetch_add(&http_of(r)->gate_refused, 1);
+    if (verdict.code && !is_framing_sound(verdict.code))
         return answer_problem(r, verdict.code, verdict.detail, 1);
-    }
     long long n = body_length(r);
     watch_enter(r->conn, n ? WATCH_BODY : WATCH_WORK, r);
-    find_route(r, method);
-    r->input.content_type = intake_keep(r, 0, "Content-Type");
-    r->input.accept = intake_keep(r, 1, "Accept");
-    r->input.if_none_match = intake_keep(r, 2, "If-None-Match");
-    intake_caller(r);
+    if (verdict.code) {
+        refuse_later(r, verdict.code, verdict.detail);
+    } else {
+        find_route(r, method);
+        intake_caller(r);
+    }
+    if (r->route && keep_headers(r)) refuse_later(r, PROBLEM_NO_MEMORY, NULL);
     if (r->route && !r->problem_code) expect_body(r, n);
     if (r->route && !r->problem_code) intake_count(r, n);
     int is_waiting = header(r, "Expect") != NULL; /* with its body, for 100 Continue */
@@ -208,25 +230,39 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
 
 /* ---- the body ---- */
 
+static int take_piece(struct req *r, const char *bytes, size_t n) {
+    if (r->body_bytes <= r->body_max && book(r, r->body_bytes)) return E_BUSY;
+    return r->form ? form_feed(r->form, bytes, n) : buf_add(&r->body, bytes, n);
+}
+
+static const char *why_not_taken(const struct req *r, int rc) {
+    if (rc == E_BUSY) return "too many bodies are being received; come back later";
+    return r->form ? form_why(r->form) : NULL;
+}
+
 enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
     watch_bytes(r->conn, n);
     r->body_bytes += n;
     int is_wanted = r->route && api_route_body_max(r->desk->api, r->route) > 0;
     if (!r->problem_code && is_wanted) {
-        int rc = r->form ? form_feed(r->form, bytes, n) : buf_add(&r->body, bytes, n);
+        int rc = take_piece(r, bytes, n);
         if (rc == 0) return MHD_YES;
         refuse_later(r,
                      rc == E_TOO_BIG       ? PROBLEM_BODY_TOO_LARGE
                      : rc == E_NOMEM       ? PROBLEM_NO_MEMORY
+                     : rc == E_BUSY        ? PROBLEM_NO_MEMORY
                      : rc == E_UNSUPPORTED ? PROBLEM_UNSUPPORTED_MEDIA_TYPE
                                            : PROBLEM_BAD_MULTIPART,
-                     r->form ? form_why(r->form) : NULL);
+                     why_not_taken(r, rc));
         buf_clear(&r->body);
         form_free(r->form);
         r->form = NULL;
+        (void)watch_book(r->conn, 0, 0, 0);
     }
     r->discarded_bytes += n;
-    return r->discarded_bytes > DISCARD_MAX ? MHD_NO : MHD_YES;
+    if (r->discarded_bytes <= DISCARD_MAX) return MHD_YES;
+    watch_refuse(r->conn);
+    return MHD_NO;
 }
 
 static void wake(void *ud) { req_signal(ud); }
@@ -247,10 +283,12 @@ enum MHD_Result intake_end(struct req *r) {
     struct err e = {0};
     if (api_call_new(r->desk->api, r->route, &r->input, wake, r, &r->call, &e))
         return answer_problem(r, PROBLEM_NO_MEMORY, NULL, 1);
-    if (req_work(r)) {
+    if (r->route->pace == API_WATCH) {
+        req_work_here(r);
+    } else if (req_work(r)) {
         api_call_free(r->call); /* it has done nothing yet */
         r->call = NULL;
-        return answer_problem(r, PROBLEM_QUEUE_FULL, NULL, 1);
+        return answer_problem(r, PROBLEM_QUEUE_FULL, NULL, 0);
     }
     watch_enter(r->conn, WATCH_WORK, r);
     return answer_call(r);

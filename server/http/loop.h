@@ -17,9 +17,8 @@ struct http {
     struct watch *watch;
     struct MHD_Daemon *daemon;
     struct http_options opt;
+    struct MHD_Response *sorry; /* when there is no memory for any other */
     atomic_int is_draining;
-    atomic_int open;      /* connections, counted when they are added */
-    atomic_size_t bodies; /* bytes reserved for bodies */
     atomic_ullong connections_total, shed, gate_refused, cancelled;
 };
 
@@ -35,6 +34,11 @@ enum MHD_Result intake_end(struct req *r);
 /* answer.c: answer with a problem, without a call; `is_last`: and close the connection. */
 enum MHD_Result answer_problem(struct req *r, enum problem_code code, const char *detail,
                                int is_last);
+/* The same, whole, for a socket that libmicrohttpd doesn't have or can't write to now. Its bytes
+ * are added to `out`, which goes bad without memory. Any thread. */
+void answer_text(enum problem_code code, const char *detail, const char *id, struct buf *out);
+/* There is no memory for an answer of its own. */
+enum MHD_Result answer_sorry(struct http *h, struct MHD_Connection *mhd);
 /* The call is at work: send its answer, or park the request until there is one. */
 enum MHD_Result answer_call(struct req *r);
 

@@ -9,6 +9,7 @@
 
 static const uint8_t v4_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 static const char admin_mark[] = "admin";
+enum { SITE_BITS = 64 };
 
 static int is_v4(const uint8_t at[16]) { return memcmp(at, v4_prefix, sizeof(v4_prefix)) == 0; }
 
@@ -124,6 +125,11 @@ int peer_forward(struct peer *p, const char *field, const struct peer_net *nets,
     return 0;
 }
 
+int peer_is_same(const struct peer *a, const struct peer *b) {
+    if (a->kind != PEER_ADDRESS || b->kind != PEER_ADDRESS) return 0;
+    return memcmp(a->at, b->at, is_v4(a->at) || is_v4(b->at) ? 16 : SITE_BITS / 8) == 0;
+}
+
 /* ---- address to text ---- */
 
 void peer_text(const struct peer *p, char out[PEER_TEXT]) {
@@ -138,7 +144,7 @@ void peer_text(const struct peer *p, char out[PEER_TEXT]) {
 void peer_group_text(const struct peer *p, char out[PEER_TEXT]) {
     struct peer group = *p;
     int is_site = p->kind == PEER_ADDRESS && !is_v4(p->at);
-    if (is_site) mask(group.at, 64);
+    if (is_site) mask(group.at, SITE_BITS);
     peer_text(&group, out);
     if (is_site) snprintf(out + strlen(out), PEER_TEXT - strlen(out), "/64");
 }

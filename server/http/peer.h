@@ -43,6 +43,8 @@ int peer_forward(struct peer *p, const char *field, const struct peer_net *nets,
 
 /* "192.0.2.7", "2001:db8::7", "unix", "admin-socket". */
 void peer_text(const struct peer *p, char out[PEER_TEXT]);
+/* Are they one for what is shared out? Of IPv6 a site is one; sockets of this machine are none. */
+int peer_is_same(const struct peer *a, const struct peer *b);
 /* Who is counted as one: of IPv6 the net of a site, "2001:db8:0:7::/64". */
 void peer_group_text(const struct peer *p, char out[PEER_TEXT]);
 

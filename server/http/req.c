@@ -19,6 +19,7 @@ static void req_free(struct req *r) {
     form_free(r->form);
     buf_clear(&r->body);
     buf_clear(&r->problem);
+    buf_clear(&r->last_words);
     target_clear(&r->target);
     for (size_t i = 0; i < ARRAY_LEN(r->kept); i++)
         mem_free(r->kept[i]);
@@ -67,6 +68,8 @@ static void take_turn(struct req *r) {
         pthread_mutex_lock(&d->mu);
         is_over = r->is_over;
         r->turn = TURN_RUNNING;
+        d->n_fresh -= r->is_fresh;
+        r->is_fresh = 0;
         pthread_mutex_unlock(&d->mu);
         if (is_over) break;
         enum api_step step = api_call_step(r->call);
@@ -133,14 +136,18 @@ struct req *req_new(struct desk *d, const char *raw_target) {
     r->raw_target = text;
     r->born_ns = clock_ns();
     buf_init(&r->problem, PROBLEM_BYTES_MAX);
+    buf_init(&r->last_words, PROBLEM_BYTES_MAX);
     return r;
 }
 
 int req_work(struct req *r) {
     struct desk *d = r->desk;
     pthread_mutex_lock(&d->mu);
-    int is_full = d->n_working == d->working_max;
+    int is_quick = r->route->pace != API_WORK;
+    int is_full = d->n_working == d->working_max || (is_quick && d->n_fresh == DESK_QUICK_MAX);
     if (!is_full) {
+        r->is_fresh = is_quick;
+        d->n_fresh += is_quick;
         r->stage = REQ_WORKING;
         r->turn = TURN_QUEUED;
         d->n_working++;
@@ -149,6 +156,15 @@ int req_work(struct req *r) {
     if (is_full) return E_BUSY;
     req_push(r);
     return 0;
+}
+
+void req_work_here(struct req *r) {
+    r->is_here = 1;
+    enum api_step step = api_call_step(r->call);
+    must(step == API_REPLY);
+    pthread_mutex_lock(&r->desk->mu);
+    r->stage = REQ_REPLYING;
+    pthread_mutex_unlock(&r->desk->mu);
 }
 
 int req_park(struct req *r) {
@@ -200,7 +216,7 @@ void req_release(struct req *r, enum req_why why) {
 }
 
 void req_over(struct req *r) {
-    if (!r->call) {
+    if (!r->call || r->is_here) {
         req_free(r);
         return;
     }

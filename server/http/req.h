@@ -15,7 +15,8 @@
  * 2. Exactly one party takes a request out of the park, and only that one resumes the connection.
  * 3. One worker at a time steps the call: `turn`. A wake during a step means one more step.
  * 4. When libmicrohttpd is done with a request that has a call, a worker frees it: freeing may take
- *    a while, and a step may still be running.
+ *    a while, and a step may still be running. What comes again and again and waits for nobody
+ *    (API_WATCH) needs no worker: the loop steps it, and frees it.
  * 5. The fields below the line "lock" are read and written under desk->mu. It is held for a few
  *    instructions, and never together with another lock.
  */
@@ -36,17 +37,20 @@ enum req_turn { TURN_NONE, TURN_QUEUED, TURN_RUNNING, TURN_AGAIN };
 
 struct req;
 
+enum { DESK_QUICK_MAX = 64 };
+
 /* What all requests share: the workers and their queues. */
 struct desk {
     pthread_mutex_t mu;
     struct queue *work;  /* of struct req * */
-    struct queue *quick; /* the same: games and health, which don't wait behind others' pictures */
+    struct queue *quick; /* the same: games, which don't wait behind others' pictures */
     pthread_t *threads;
     int n_threads; /* the first works for `quick` alone */
     struct api *api;
     int is_closing;      /* lock: nothing may be parked any more */
     int n_working;       /* lock: requests with a call that is not freed yet */
     int working_max;     /* and how many there may be */
+    int n_fresh;         /* lock: in `quick`, not stepped yet; at most DESK_QUICK_MAX */
     pthread_cond_t idle; /* when there is none */
     /* Suspend and resume a connection, and let the watcher know. `suspend` is called on the HTTP
      * loop, with the lock; `resume` on any thread, without it. */
@@ -71,21 +75,24 @@ struct req {
     struct api_input input;
     char *kept[3]; /* copies of headers: a worker may read them when the connection is gone */
     uint64_t body_bytes, discarded_bytes;
-    size_t reserved_bytes;          /* of the budget for bodies */
+    size_t body_max;                /* bytes */
     enum problem_code problem_code; /* what to answer instead, once the body is read */
     const char *problem_detail;
     struct buf problem;
+    struct buf last_words; /* the same as a whole answer, should the body not come in time */
     struct api_call *call;
     int status;  /* of the answer; 0: none yet */
     int is_seen; /* its headers were looked at */
+    int is_here; /* the loop steps its call and frees it */
 
     /* ---- lock ---- */
     enum req_stage stage;
     enum req_turn turn;
     int is_parked, is_signalled;
-    int is_gone; /* the client left */
-    int is_late; /* past its deadline */
-    int is_over; /* libmicrohttpd is done with it */
+    int is_fresh; /* counts in n_fresh */
+    int is_gone;  /* the client left */
+    int is_late;  /* past its deadline */
+    int is_over;  /* libmicrohttpd is done with it */
     uint64_t parked_ns;
 };
 
@@ -97,8 +104,11 @@ void desk_close(struct desk *d);
 struct req *req_new(struct desk *d, const char *raw_target); /* NULL without memory */
 
 /* Loop: hand r->call to the workers; park the request next. E_BUSY: working_max requests are at
- * work, among them those whose clients are gone but whose calls wait to be freed. */
+ * work, among them those whose clients are gone but whose calls wait to be freed; or
+ * DESK_QUICK_MAX quick ones wait for their worker. */
 int req_work(struct req *r);
+/* Loop: step r->call, of API_WATCH, here and now. It is REQ_REPLYING then. */
+void req_work_here(struct req *r);
 /* Loop: there is nothing to send. 1: it is parked; return to libmicrohttpd. 0: it was signalled;
  * look again. -1: the desk is closing; give the request up. */
 int req_park(struct req *r);

@@ -20,7 +20,7 @@
 #include "server/http/req.h"
 
 enum { TICK_MS = 250, EVENTS = 64, HANDFUL = 64 };
-static const uint64_t discard_ns = 5 * CLOCK_S, rate_grace_ns = 5 * CLOCK_S, ping_ns = 15 * CLOCK_S;
+static const uint64_t begin_ns = 10 * CLOCK_S, rate_grace_ns = 5 * CLOCK_S, ping_ns = 15 * CLOCK_S;
 static const uint64_t last_words_ns = 10 * CLOCK_S; /* in which a late stream may end itself */
 static const uint64_t body_bytes_per_s = 1024;
 
@@ -34,7 +34,7 @@ struct watch {
     int is_draining; /* lock */
     struct conn *rows;
     int *free_rows; /* (cap) stack */
-    int n_free;
+    int n_free, n_own;
 };
 
 struct handful {
@@ -52,6 +52,25 @@ static void watch_cut(struct conn *c) {
     if (c->is_cut) return;
     c->is_cut = 1;
     shutdown(c->fd, SHUT_RDWR);
+}
+
+/* With the lock: the row is free. */
+static void watch_drop(struct conn *c) {
+    struct watch *w = c->watch;
+    w->n_own -= c->is_own;
+    c->fd = -1;
+    c->req = NULL;
+    c->booked = 0;
+    w->free_rows[w->n_free++] = (int)(c - w->rows);
+}
+
+/* With the lock: the client has not sent the rest of its body in time, so the answer that it would
+ * get goes out now. libmicrohttpd has written nothing on this connection while it reads a body. */
+static void watch_refuse_it(struct conn *c) {
+    if (c->is_cut) return;
+    const struct buf *words = &c->req->last_words;
+    (void)send(c->fd, words->p, words->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    watch_cut(c);
 }
 
 static void watch_take(struct handful *h, struct req *r, enum req_why why) {
@@ -75,8 +94,19 @@ static void look_at_work(struct watch *w, struct conn *c, uint64_t now, struct h
     }
 }
 
+/* A body that takes too long, or comes too slowly. */
+static int is_slow(const struct watch *w, const struct conn *c, uint64_t age) {
+    if (age > w->limits.body_ns) return 1;
+    return age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / CLOCK_S * body_bytes_per_s;
+}
+
 static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handful *h) {
     uint64_t age = now - c->since_ns;
+    if (!c->is_begun) {
+        if (age > begin_ns) watch_drop(c);
+        return;
+    }
+    if (c->is_own) return;
     switch (c->phase) {
     case WATCH_IDLE:
         if (age > w->limits.idle_ns || w->is_draining) watch_cut(c);
@@ -85,12 +115,10 @@ static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handfu
         if (age > w->limits.header_ns) watch_cut(c);
         break;
     case WATCH_BODY:
-        if (age > w->limits.body_ns ||
-            (age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / CLOCK_S * body_bytes_per_s))
-            watch_cut(c);
+        if (is_slow(w, c, age)) watch_cut(c);
         break;
     case WATCH_DISCARD:
-        if (age > discard_ns) watch_cut(c);
+        if (is_slow(w, c, age)) watch_refuse_it(c);
         break;
     case WATCH_WORK: look_at_work(w, c, now, h); break;
     case WATCH_SEND:
@@ -188,17 +216,57 @@ void watch_close(struct watch *w) {
 
 /* ---- the table ---- */
 
-struct conn *watch_add(struct watch *w, int fd, const struct sockaddr *from) {
-    struct conn *c = NULL;
+/* With the lock: the row of a socket that libmicrohttpd has not begun with. */
+static struct conn *find_new(struct watch *w, int fd) {
+    for (int i = 0; i < w->cap; i++)
+        if (w->rows[i].fd == fd && !w->rows[i].is_begun) return &w->rows[i];
+    return NULL;
+}
+
+/* With the lock. */
+static struct conn *take_row(struct watch *w, int fd) {
+    if (!w->n_free) return NULL;
+    struct conn *c = &w->rows[w->free_rows[--w->n_free]];
+    *c = (struct conn){.watch = w,
+                       .fd = fd,
+                       .serial = ++w->serial,
+                       .phase = WATCH_HEADERS,
+                       .since_ns = clock_ns()};
+    return c;
+}
+
+struct conn *watch_add(struct watch *w, int fd, const struct peer *peer, int max) {
     lock(w);
-    if (w->n_free) {
-        c = &w->rows[w->free_rows[--w->n_free]];
-        *c = (struct conn){.watch = w,
-                           .fd = fd,
-                           .from = peer_of(from),
-                           .serial = ++w->serial,
-                           .phase = WATCH_HEADERS,
-                           .since_ns = clock_ns()};
+    /* The kernel gave the number anew, so the socket that had it is closed. */
+    struct conn *c = find_new(w, fd);
+    if (c) watch_drop(c);
+    c = w->cap - w->n_free - w->n_own < max ? take_row(w, fd) : NULL;
+    if (c && peer) c->from = c->asker = *peer;
+    unlock(w);
+    return c;
+}
+
+struct conn *watch_add_own(struct watch *w, int fd) {
+    lock(w);
+    struct conn *c = find_new(w, fd);
+    if (c) watch_drop(c);
+    c = take_row(w, fd);
+    if (c) {
+        c->is_own = 1;
+        w->n_own++;
+    }
+    unlock(w);
+    return c;
+}
+
+struct conn *watch_begin(struct watch *w, int fd) {
+    lock(w);
+    struct conn *c = find_new(w, fd);
+    if (!c) c = take_row(w, fd);
+    if (c) {
+        c->is_begun = 1;
+        c->since_ns = clock_ns();
+        if (w->is_draining && !c->is_own) watch_cut(c);
     }
     unlock(w);
     return c;
@@ -207,19 +275,25 @@ struct conn *watch_add(struct watch *w, int fd, const struct sockaddr *from) {
 void watch_remove(struct conn *c) {
     struct watch *w = c->watch;
     lock(w);
-    c->fd = -1;
-    c->req = NULL;
-    w->free_rows[w->n_free++] = (int)(c - w->rows);
+    watch_drop(c);
     unlock(w);
 }
 
 void watch_enter(struct conn *c, enum watch_phase phase, struct req *r) {
     lock(c->watch);
+    if (phase != WATCH_DISCARD || c->phase != WATCH_BODY) {
+        c->since_ns = clock_ns();
+        c->bytes = 0;
+    }
     c->phase = phase;
-    c->since_ns = clock_ns();
-    c->bytes = 0;
     c->req = r;
-    if (phase == WATCH_IDLE && c->watch->is_draining) watch_cut(c);
+    if (phase == WATCH_IDLE && c->watch->is_draining && !c->is_own) watch_cut(c);
+    unlock(c->watch);
+}
+
+void watch_refuse(struct conn *c) {
+    lock(c->watch);
+    watch_refuse_it(c);
     unlock(c->watch);
 }
 
@@ -239,12 +313,37 @@ void watch_suspended(struct conn *c) {
 
 void watch_resumed(struct conn *c) { (void)epoll_ctl(c->watch->epoll, EPOLL_CTL_DEL, c->fd, NULL); }
 
+void watch_asker(struct conn *c, const struct peer *p) {
+    lock(c->watch);
+    c->asker = *p;
+    unlock(c->watch);
+}
+
+int watch_book(struct conn *c, size_t bytes, size_t of_peer, size_t max) {
+    struct watch *w = c->watch;
+    size_t all = bytes, peers = bytes; /* with the new booking */
+    lock(w);
+    for (int i = 0; i < w->cap; i++) {
+        const struct conn *other = &w->rows[i];
+        if (other == c || !other->booked) continue;
+        all += other->booked;
+        if (peer_is_same(&other->asker, &c->asker)) peers += other->booked;
+    }
+    int rc = bytes > c->booked && (all > max || peers > of_peer) ? E_BUSY : 0;
+    if (!rc) c->booked = bytes;
+    unlock(w);
+    return rc;
+}
+
 struct watch_count watch_count(struct watch *w) {
     struct watch_count n = {0};
     lock(w);
-    n.connections = w->cap - w->n_free;
-    for (int i = 0; i < w->cap; i++)
-        n.requests += w->rows[i].fd >= 0 && w->rows[i].req;
+    n.connections = w->cap - w->n_free - w->n_own;
+    for (int i = 0; i < w->cap; i++) {
+        const struct conn *c = &w->rows[i];
+        n.requests += c->fd >= 0 && c->req && !c->is_own;
+        n.booked += c->booked;
+    }
     unlock(w);
     return n;
 }
@@ -254,7 +353,7 @@ void watch_drain(struct watch *w) {
     w->is_draining = 1;
     for (int i = 0; i < w->cap; i++) {
         struct conn *c = &w->rows[i];
-        if (c->fd >= 0 && !c->req) watch_cut(c);
+        if (c->fd >= 0 && c->is_begun && !c->req && !c->is_own) watch_cut(c);
     }
     unlock(w);
 }
@@ -265,7 +364,8 @@ void watch_cancel(struct watch *w, int as_gone) {
         struct handful h = {.n = 0};
         lock(w);
         for (; at < w->cap && h.n < HANDFUL; at++) {
-            if (w->rows[at].fd >= 0 && w->rows[at].req) watch_take(&h, w->rows[at].req, why);
+            struct req *r = w->rows[at].fd >= 0 ? w->rows[at].req : NULL;
+            if (r && (as_gone || !r->is_late)) watch_take(&h, r, why);
         }
         unlock(w);
         release(&h);

@@ -13,7 +13,7 @@ import yaml
 ANY_CALL = {"header_gate": 400, "unauthorized": 401, "forbidden": 403, "scope_missing": 403, "not_found": 404, "method_not_allowed": 405,
             "body_too_large": 413, "uri_too_long": 414, "unsupported_media_type": 415,
             "headers_too_large": 431, "quota_exceeded": 429, "too_many_connections": 503, "no_memory": 503,
-            "queue_full": 503, "draining": 503}
+            "queue_full": 503, "draining": 503, "loading": 503}
 
 
 class Contract:

@@ -25,12 +25,21 @@ TINY = os.path.join(ROOT, "tests/golden/tiny")
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
 # A machine may be busy; a test of a timeout names its own behind these.
-PATIENT = [f"--{name}-timeout=3600" for name in ("header", "body", "request", "idle", "drain")]
+PATIENT = [f"--{name}-timeout=3600" for name in ("header", "body", "request", "idle", "drain")] + ["--queue-seconds=0"]
 contract = Contract(os.path.join(ROOT, "openapi.yaml"))
 
 
 class Skip(Exception):
     """Something outside is missing; the text says what."""
+
+
+def built(name):
+    """A file that `make test` builds beside the runners of the tests."""
+    folders = [os.path.join(os.path.dirname(PROGRAM), f) for f in ("", "release", "build/release")]
+    for path in (os.path.join(f, "tests", name) for f in folders):
+        if os.path.exists(path):
+            return path
+    raise Skip(f"tests/{name} is not built: make test builds it")
 
 
 class Reply:

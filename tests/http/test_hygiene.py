@@ -77,6 +77,16 @@ def test_names_and_lines(s):
     refused(s, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
 
 
+def test_what_the_library_would_answer_otherwise(s):
+    """A blank in the target was cut without a word; a folded length made the body a request."""
+    got, closed = s.raw(b"GET /livez x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 400 ") and b"header_gate" in got and closed
+    for name in (b"Content-Length", b"transfer-encoding"):
+        got, closed = s.raw(b"POST /v1/describe HTTP/1.1\r\nHost: localhost\r\n" + name + b":\r\n 44\r\n\r\n"
+                            b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 400 ") and got.count(b"HTTP/1.1 ") == 1 and closed, got
+
+
 def test_encoded_paths_are_no_files(s):
     for path in ("/%00", "/livez%00", "/ui/%2e%2e%2fsecret", "/ui/..%2f..%2fetc%2fpasswd", "/%zz"):
         reply = s.ask("GET", path)

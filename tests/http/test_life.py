@@ -13,7 +13,7 @@ import threading
 import time
 
 import photos
-from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, Skip, contract, data_url, events, multipart
+from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, built, contract, data_url, events, multipart
 from suite import SOON, count, wait_for
 
 BODY = photos.png()
@@ -317,11 +317,7 @@ def test_two_devices_share_the_work():
 
 def test_a_lost_device_ends_the_process():
     """Who waits is answered, /readyz says 503, the log says why, the exit status is not 0."""
-    folders = [os.path.join(os.path.dirname(PROGRAM), f) for f in ("", "release", "build/release")]
-    plugins = [p for p in (os.path.join(f, "tests/plugin_dying.so") for f in folders) if os.path.exists(p)]
-    if not plugins:
-        raise Skip("tests/plugin_dying.so is not built: make test builds it")
-    with Server("--device", "cuda", model=TINY, env={**os.environ, "LAMMD_PLUGIN": plugins[0]}) as s:
+    with Server("--device", "cuda", model=TINY, env={**os.environ, "LAMMD_PLUGIN": built("plugin_dying.so")}) as s:
         assert s.ask("GET", "/readyz").status == 200
         lost = s.ask("POST", "/v1/pixels", json.dumps({"image": base64.b64encode(BODY).decode(), "points": [[0, 0]]}), JSON)
         assert (lost.status, lost.code) == (503, "device_lost"), lost.body
@@ -421,7 +417,7 @@ def test_missing_and_unfit_files_are_told():
     for model, stranger in ((TINY, MINI), (MINI, TINY)):  # a larger tokenizer, a smaller one
         with tempfile.TemporaryDirectory() as top:
             folder = os.path.join(top, "model")
-            shutil.copytree(model, folder)
+            shutil.copytree(model, folder, ignore=shutil.ignore_patterns("SHA256SUMS"))
             shutil.copy(os.path.join(stranger, "tokenizer.model"), folder)
             done = run("serve", "--listen", "127.0.0.1:0", "--model", folder)
             assert done.returncode == 1 and b"is it another model's?" in done.stderr, done.stderr

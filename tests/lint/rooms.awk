@@ -33,7 +33,7 @@ BEGIN {
     grant("engine/ask/", base down "engine/sample.h engine/run/ engine/ask/")
     grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/train/")
     grant("engine/train/mpi/", base " engine/train/comm.h engine/train/mpi/")
-    grant("engine/unit/", base down "kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
+    grant("engine/unit/", base down "engine/files/sums.h kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/sample.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
 
     # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
@@ -58,11 +58,11 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/ids)|engine/picture/picture|engine/model/digest|engine/files/adapter|server/keys/(keyfile|keys|edit)|server/relay/tls|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/ids)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/queue|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/(shelf|quotas)|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/(shelf|quotas)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

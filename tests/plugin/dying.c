@@ -1,6 +1,16 @@
 /* dying.c - a plugin for the tests of the whole program: the reference as "cuda", whose device is
- * lost when the first answer is fetched from it. */
+ * lost when the first answer is fetched from it, and may take its time to open. */
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "kernels/ref/ref.h"
+
+/* DYING_SLOW: milliseconds that the device takes to open. */
+static int dying_open(const struct kern_config *c, struct kern **out, struct err *e) {
+    const char *ms = getenv("DYING_SLOW");
+    if (ms) usleep((useconds_t)atoi(ms) * 1000u);
+    return kern_ref.open(c, out, e);
+}
 
 static int dying_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {
     (void)k, (void)dst, (void)src, (void)bytes;
@@ -13,5 +23,6 @@ const struct kern_ops *lammd_kern_plugin(void) {
     t = kern_ref;
     t.name = "cuda";
     t.get = dying_get;
+    t.open = dying_open;
     return &t;
 }

@@ -94,7 +94,7 @@ TEST(config_refuses_bodies_larger_than_all_of_them) {
     struct config cfg;
     REFUSED(CMD_SERVE, "--bodies-mib 11 is less than --picture-mib 12", "--bodies-mib=11",
             "--json-mib=1");
-    REFUSED(CMD_SERVE, "--bodies-mib 256 is less than --picture-mib 257", "--picture-mib=257");
+    REFUSED(CMD_SERVE, "--bodies-mib 96 is less than --picture-mib 97", "--picture-mib=97");
     REFUSED(CMD_SERVE, "--bodies-mib 15 is less than --json-mib 16", "--bodies-mib=15");
     CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--bodies-mib=16"), 0);
     CHECK_EQ(PARSE(&cfg, CMD_SERVE, NULL, "--bodies-mib=1", "--json-mib=1", "--picture-mib=1"), 0);

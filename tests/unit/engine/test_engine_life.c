@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/run/sched.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
@@ -139,6 +140,61 @@ TEST(engine_full_queue_is_busy_and_says_when) {
     ask.n_points = ENG_RIG_ALL;
     CHECK_EQ(eng_submit(e, &ask, &none, NULL), 0); /* room again */
     eng_job_put(none);
+    eng_job_put(first);
+    eng_picture_put(picture);
+    eng_close(e);
+}
+
+/* Submit until the queue is full; returns why. */
+static struct err fill_up(struct eng *e, const struct eng_ask *ask, struct eng_job **j, int *n,
+                          int most) {
+    struct err err = {0};
+    while (*n < most && eng_submit(e, ask, &j[*n], &err) == 0)
+        ++*n;
+    return err;
+}
+
+static void end_all(struct eng_job **j, int *n) {
+    while (*n) {
+        wait_end(j[--*n]);
+        CHECK_EQ(eng_job_state(j[*n]), ENG_DONE);
+        eng_job_put(j[*n]);
+    }
+}
+
+TEST(engine_refuses_what_would_wait_too_long) {
+    struct eng *e =
+        eng_rig_open(&(struct eng_options){.model = TINY, .queue_ns = 1, .queue_tokens = 1 << 30});
+    struct eng_picture *picture = eng_rig_picture(e, 1);
+    struct gate g = {0};
+    struct eng_job *first = hold_engine(e, picture, &g), *j[200], *more;
+    struct eng_ask ask = all_of(&picture);
+    int n = 0;
+    struct err why = fill_up(e, &ask, j, &n, 200);
+    CHECK_EQ(n, SCHED_RUNNING); /* nobody knows how fast it is, so as many wait as may run */
+    CHECK_EQ(why.code, E_BUSY);
+    CHECK_HAS(why.text, "the pace is not known yet");
+    ask.goes_on = 1; /* a call that has begun, and games, are not refused for that */
+    CHECK_EQ(eng_submit(e, &ask, &j[n++], NULL), 0);
+    ask.goes_on = 0;
+    ask.urgency = ENG_ACT;
+    CHECK_EQ(eng_submit(e, &ask, &j[n++], NULL), 0);
+    ask.urgency = ENG_PICTURE;
+    atomic_store(&g.is_open, 1);
+    end_all(j, &n);
+    struct eng_stats s;
+    for (int round = 0; round < 1000; round++) { /* until it is known */
+        eng_rig_idle(e, &s);
+        CHECK_EQ(eng_submit(e, &ask, &j[n++], NULL), 0); /* idle: nothing is refused */
+        ask.goes_on = 1;
+        (void)fill_up(e, &ask, j, &n, 100);
+        ask.goes_on = 0;
+        why = (struct err){0};
+        if (eng_submit(e, &ask, &more, &why) == 0) j[n++] = more;
+        end_all(j, &n);
+        if (strstr(why.text, "the job would wait")) break;
+    }
+    CHECK_HAS(why.text, "the job would wait");
     eng_job_put(first);
     eng_picture_put(picture);
     eng_close(e);

@@ -34,18 +34,20 @@ struct api_call {
     int is_finished, is_stopped, steps, steps_now;
 };
 
-static int step_reply(struct api_call *c), step_wait(struct api_call *c),
-    step_stream(struct api_call *c), step_echo(struct api_call *c), step_who(struct api_call *c);
+static int step_reply(struct api_call *c), step_watch(struct api_call *c),
+    step_wait(struct api_call *c), step_stream(struct api_call *c), step_echo(struct api_call *c),
+    step_who(struct api_call *c);
 
 struct endpoint {
     int (*step)(struct api_call *c);
     size_t body_max;
 };
-static const struct endpoint reply = {step_reply, 0}, waiting = {step_wait, 0},
-                             stream = {step_stream, 0}, echo = {step_echo, FAKE_BODY_MAX},
-                             who = {step_who, 0};
+static const struct endpoint reply = {step_reply, 0}, watch = {step_watch, 0},
+                             waiting = {step_wait, 0}, stream = {step_stream, 0},
+                             echo = {step_echo, FAKE_BODY_MAX}, who = {step_who, 0};
 static const struct api_route routes[] = {{"GET", "/reply", "GET", API_ASK, API_WORK, &reply},
                                           {"GET", "/quick", "GET", API_ASK, API_QUICK, &reply},
+                                          {"GET", "/watch", "GET", API_ASK, API_WATCH, &watch},
                                           {"GET", "/wait", "GET", API_ASK, API_WORK, &waiting},
                                           {"GET", "/stream", "GET", API_ASK, API_WORK, &stream},
                                           {"POST", "/echo", "POST", API_ASK, API_WORK, &echo},
@@ -159,6 +161,11 @@ static int step_reply(struct api_call *c) {
     return reply_with(c);
 }
 
+static int step_watch(struct api_call *c) {
+    buf_str(&c->body, "alive");
+    return reply_with(c);
+}
+
 static int step_wait(struct api_call *c) {
     if (!c->is_finished) return API_WAIT;
     buf_str(&c->body, "done");
@@ -211,7 +218,7 @@ enum api_step api_call_step(struct api_call *c) {
     pthread_mutex_lock(&a->mu);
     enum api_step step = c->is_stopped ? API_REPLY : (enum api_step)c->route->endpoint->step(c);
     a->n.held++;
-    while (a->is_held)
+    while (a->is_held && c->route->pace != API_WATCH)
         pthread_cond_wait(&a->news, &a->mu);
     a->n.held--;
     c->steps_now--;
@@ -307,6 +314,19 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_lock(&a->mu);
     a->stats = fn;
     a->stats_ud = ud;
+    pthread_mutex_unlock(&a->mu);
+}
+
+void api_set_engine(struct api *a, struct eng *eng) {
+    (void)eng;
+    pthread_mutex_lock(&a->mu);
+    a->n.engines++;
+    pthread_mutex_unlock(&a->mu);
+}
+
+void api_set_stuck(struct api *a, int is_stuck) {
+    pthread_mutex_lock(&a->mu);
+    a->n.stuck = is_stuck;
     pthread_mutex_unlock(&a->mu);
 }
 

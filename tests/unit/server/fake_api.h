@@ -2,7 +2,8 @@
  * says.
  *
  *     GET  /reply     replies at once: 200, "hello"
- *     GET  /quick     the same, and it is quick (api_route_is_quick)
+ *     GET  /quick     the same, and it is quick
+ *     GET  /watch     replies at once, whatever is held: 200, "alive"
  *     GET  /wait      waits for fake_finish, then replies "done"
  *     GET  /stream    a stream of what fake_say says, until fake_finish
  *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; 1000 bytes at
@@ -23,7 +24,7 @@ struct fake_counts {
     int steps, steps_most; /* of all calls; of one call at a time */
     int held;              /* steps, now */
     int cancelled, expired;
-    int draining;
+    int draining, engines, stuck;
     int visits, visits_max;   /* requests inside, and how many may be; 0: any number */
     int counted, last_status; /* api_count */
 };

@@ -150,9 +150,10 @@ static inline const char *rig_in(const struct rig_place *p, const char *name) {
 }
 /* Takes away the files of all kinds that the tests make, and sees that there are no others. */
 static inline void rig_drop_folder(const char *folder) {
-    static const char *const names[] = {
-        PEFT_CONFIG,   PEFT_MODEL,        ADAPTER_OVERLAY,     ADAPTER_CARD,    ADAPTER_README,
-        "config.json", "tokenizer.model", "model.safetensors", "a.safetensors", "b.safetensors"};
+    static const char *const names[] = {PEFT_CONFIG,       PEFT_MODEL,          ADAPTER_OVERLAY,
+                                        ADAPTER_CARD,      ADAPTER_README,      "config.json",
+                                        "tokenizer.model", "model.safetensors", "a.safetensors",
+                                        "b.safetensors",   "SHA256SUMS"};
     char path[200];
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);

@@ -1,6 +1,7 @@
 /* test_export.c - a whole model of a base and what learnt: each number accounted for. */
 #include <errno.h>
 
+#include "engine/files/sums.h"
 #include "engine/model/model.h"
 #include "kernels/base/half.h"
 #include "tests/unit/engine/files/broken_disk.h"
@@ -109,6 +110,11 @@ TEST(train_export_merges_a_lora) {
     rig_stir(t, 1);
     export_to(t, p.folder);
     CHECK_EQ(check_weights(t, p.folder, RIG_MODEL), 2 * 4 + 2); /* and the connector */
+    struct sums sums;
+    CHECK_EQ(sums_read(p.folder, &sums, NULL), 0);
+    CHECK_EQ(sums.n, 3);
+    for (int i = 0; i < sums.n; i++)
+        CHECK_EQ(sums_check_file(&sums, p.folder, sums.at[i].name, NULL), 0);
     check_same_file(p.folder, RIG_MODEL, "config.json");
     check_same_file(p.folder, RIG_MODEL, "tokenizer.model");
     CHECK(access(rig_in(&p, "README.md"), F_OK) == 0);

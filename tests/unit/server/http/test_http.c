@@ -11,6 +11,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "server/http/req.h"
 #include "tests/check.h"
 #include "tests/unit/server/fake_api.h"
 #include "tests/unit/server/http/http_rig.h"
@@ -214,22 +215,99 @@ TEST(http_reads_a_refused_body_to_its_end) {
     rig_end(&g);
 }
 
-/* Bodies are taken out of one budget, before they come. */
+/* Bodies are taken out of one budget, as they come: what is only announced takes nothing. */
 TEST(http_holds_so_many_bytes_of_bodies) {
     struct rig g;
+    char bytes[1000], request[1200];
+    memset(bytes, 'x', sizeof(bytes) - 1);
+    bytes[sizeof(bytes) - 1] = '\0';
+    snprintf(request, sizeof(request), "%sContent-Length: 1000\r\n\r\n%s", RIG_POST("/echo"),
+             bytes);
     rig_open_with(&g, (struct http_options){.connections = 8, .workers = 1, .bodies_max = 1500});
-    int first = client_of(&g);
-    rig_send(first, RIG_POST("/echo") "Content-Length: 1000\r\n\r\nx");
+    int slow[4], first;
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+        slow[i] = client_of(&g);
+        rig_send(slow[i], i % 2 ? RIG_POST("/echo") "Content-Length: 1000\r\n\r\n"
+                                : RIG_POST("/echo") "Transfer-Encoding: chunked\r\n\r\n");
+    }
+    first = client_of(&g);
+    rig_send(first, request);
     FAKE_WAIT(fake_server_stats(g.api).body_bytes == 1000);
-    CHECK_HAS(ask(&g, RIG_POST("/echo") "Content-Length: 501\r\nExpect: 100-continue\r\n\r\n"),
-              "HTTP/1.1 503 ");
+    CHECK_HAS(ask(&g, RIG_POST("/echo") "Content-Length: 5\r\n\r\nhallo"), "HTTP/1.1 200 ");
+    int second = client_of(&g);
+    rig_send(second, request);
+    rig_send(second, "x"); /* the body ends */
+    rig_read(second, "no_memory", g.text);
+    CHECK_HAS(g.text, "HTTP/1.1 503 ");
     CHECK_HAS(g.text, "Retry-After: 2\r\n");
-    CHECK_HAS(ask(&g, RIG_POST("/echo") "Content-Length: 500\r\nExpect: 100-continue\r\n\r\n"),
-              "HTTP/1.1 100 ");
-    close(first);
+    FAKE_WAIT(fake_server_stats(g.api).body_bytes == 1000);
+    rig_send(first, "y");
+    rig_read(first, "xxy", g.text);
+    CHECK_HAS(g.text, "HTTP/1.1 200 ");
     FAKE_WAIT(fake_server_stats(g.api).body_bytes == 0);
-    CHECK_HAS(ask(&g, RIG_POST("/echo") "Content-Length: 501\r\nExpect: 100-continue\r\n\r\n"),
-              "HTTP/1.1 100 ");
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++)
+        close(slow[i]);
+    close(first);
+    close(second);
+    rig_end(&g);
+}
+
+/* Health needs no worker: it is told while all of them are held, and their queue is full. */
+TEST(http_tells_its_health_without_a_worker) {
+    struct rig g;
+    int fd[DESK_QUICK_MAX + 4];
+    rig_open_with(&g, (struct http_options){.connections = 100, .workers = 1, .bodies_max = 4000});
+    fake_hold(g.api, 1);
+    for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
+        fd[i] = client_of(&g);
+        rig_send(fd[i], i < 2 ? RIG_GET("/reply") : RIG_GET("/quick"));
+        if (i < 3) FAKE_WAIT(fake_counts(g.api).calls == (int)i + 1);
+        if (i == 2) FAKE_WAIT(fake_counts(g.api).held == 2);
+    }
+    for (int i = 0; i < 3; i++) {
+        CHECK_HAS(ask(&g, RIG_GET("/watch")), "HTTP/1.1 200 ");
+        CHECK_HAS(ask(&g, "HEAD /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"), "HTTP/1.1 404 ");
+    }
+    /* One quick request is at work, DESK_QUICK_MAX wait; the next is refused at once. */
+    rig_read(fd[ARRAY_LEN(fd) - 1], "queue_full", g.text);
+    CHECK_HAS(g.text, "HTTP/1.1 503 ");
+    fake_hold(g.api, 0);
+    for (size_t i = 0; i + 1 < ARRAY_LEN(fd); i++) {
+        rig_read(fd[i], "hello", g.text);
+        CHECK_HAS(g.text, "HTTP/1.1 200 ");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fd); i++)
+        close(fd[i]);
+    rig_end(&g);
+}
+
+/* A refusal that needs no body waits for its end all the same, or a client that sends it first
+ * would read a reset instead. */
+TEST(http_refuses_after_the_body) {
+    static const struct {
+        const char *head, *want;
+    } all[] = {{"POST /echo HTTP/1.1\r\nHost: elsewhere\r\n", "HTTP/1.1 403 "},
+               {RIG_POST("/echo") "Content-Encoding: gzip\r\n", "HTTP/1.1 415 "},
+               {RIG_POST("/echo"), "HTTP/1.1 413 "}};
+    struct rig g;
+    rig_open(&g);
+    char *body = mem_must(1000001);
+    memset(body, 'x', 1000000);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        int fd = client_of(&g);
+        char c;
+        rig_send(fd, all[i].head);
+        rig_send(fd, "Content-Length: 2000000\r\n\r\n");
+        rig_send(fd, body);
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
+        CHECK(recv(fd, &c, 1, MSG_DONTWAIT) < 0);
+        rig_send(fd, body);
+        rig_read(fd, "\r\n\r\n", g.text);
+        CHECK_MEM(g.text, all[i].want, strlen(all[i].want));
+        CHECK_HAS(g.text, "Connection: close\r\n");
+        close(fd);
+    }
+    mem_free(body);
     rig_end(&g);
 }
 

@@ -112,3 +112,16 @@ TEST(peer_believes_trusted_proxies_alone) {
     check_forward("10.0.0.1", FIELDS("[2001:db8::7"), "10.0.0.1");
     check_forward("10.0.0.1", FIELDS("203.0.113.9\"}"), "10.0.0.1");
 }
+
+static int same(struct peer a, struct peer b) { return peer_is_same(&a, &b); }
+
+TEST(peer_of_a_site_is_one) {
+    CHECK(same(peer("10.0.0.1"), peer("10.0.0.1")));
+    CHECK(!same(peer("10.0.0.1"), peer("10.0.0.2")));
+    CHECK(same(peer("10.0.0.1"), peer("::ffff:10.0.0.1")));
+    CHECK(!same(peer("10.0.0.1"), peer("::ffff:10.0.0.2")));
+    CHECK(same(peer("2001:db8::1"), peer("2001:db8::2:1")));
+    CHECK(!same(peer("2001:db8::1"), peer("2001:db8:0:1::1")));
+    CHECK(!same(peer("::1"), peer("0.0.0.1")));
+    CHECK(!same(peer_of(NULL), peer_of(NULL)));
+}

@@ -3,6 +3,8 @@
  * scan. */
 #include "server/http/watch.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -63,8 +65,8 @@ struct pair {
 static struct pair pair_open(struct rig *g) {
     int fd[2];
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
-    struct pair p = {watch_add(g->watch, fd[0], NULL), fd[0], fd[1]};
-    CHECK(p.conn != NULL);
+    struct pair p = {watch_add(g->watch, fd[0], NULL, CAP), fd[0], fd[1]};
+    CHECK(p.conn != NULL && watch_begin(g->watch, fd[0]) == p.conn);
     return p;
 }
 
@@ -96,7 +98,8 @@ TEST(watch_has_so_many_rows) {
     rig_open(&g);
     for (int i = 0; i < CAP; i++)
         p[i] = pair_open(&g);
-    CHECK(watch_add(g.watch, p[0].fd, NULL) == NULL);
+    CHECK(watch_add(g.watch, 1000, NULL, CAP) == NULL);
+    CHECK(watch_begin(g.watch, 1000) == NULL);
     CHECK_EQ(watch_count(g.watch).connections, CAP);
     CHECK_EQ(watch_count(g.watch).requests, 0);
     pair_close(&p[1]);
@@ -118,24 +121,24 @@ TEST(watch_cuts_what_takes_too_long) {
     static const struct {
         enum watch_phase phase;
         uint64_t limit_s;
-    } all[] = {
-        {WATCH_IDLE, IDLE_S}, {WATCH_HEADERS, HEADER_S}, {WATCH_DISCARD, 5}, {WATCH_SEND, BODY_S}};
+    } all[] = {{WATCH_IDLE, IDLE_S}, {WATCH_HEADERS, HEADER_S}, {WATCH_SEND, BODY_S}};
+    enum { N = ARRAY_LEN(all) };
     struct rig g;
-    struct pair p[CAP];
+    struct pair p[N];
     rig_open(&g);
-    for (int i = 0; i < CAP; i++) {
+    for (int i = 0; i < N; i++) {
         p[i] = pair_open(&g);
         watch_enter(p[i].conn, all[i].phase, NULL);
         pass_time(&g, &p[i], (all[i].limit_s - 3) * SECOND);
     }
     let_it_scan();
-    for (int i = 0; i < CAP; i++)
+    for (int i = 0; i < N; i++)
         CHECK(!is_cut(&p[i]));
-    for (int i = 0; i < CAP; i++)
+    for (int i = 0; i < N; i++)
         pass_time(&g, &p[i], 4 * SECOND);
-    for (int i = 0; i < CAP; i++)
+    for (int i = 0; i < N; i++)
         FAKE_WAIT(is_cut(&p[i]));
-    for (int i = 0; i < CAP; i++)
+    for (int i = 0; i < N; i++)
         pair_close(&p[i]);
     rig_close(&g);
 }
@@ -178,6 +181,87 @@ TEST(watch_wants_a_body_at_some_speed) {
     CHECK(!is_cut(&p[1]));
     for (int i = 0; i < 3; i++)
         pair_close(&p[i]);
+    rig_close(&g);
+}
+
+/* So does the body of a request that is refused, in the same time as before; and its client reads
+ * why before the connection is cut. */
+TEST(watch_tells_who_does_not_send_the_rest) {
+    struct rig g;
+    char text[100];
+    rig_open(&g);
+    struct pair p = pair_open(&g);
+    struct req *r = req_new(&g.desk, "/");
+    buf_str(&r->last_words, "HTTP/1.1 413 ");
+    watch_enter(p.conn, WATCH_BODY, r);
+    pass_time(&g, &p, 10 * SECOND);
+    watch_bytes(p.conn, 20000);
+    watch_enter(p.conn, WATCH_DISCARD, r);
+    let_it_scan();
+    CHECK(!is_cut(&p));
+    pass_time(&g, &p, 20 * SECOND);
+    FAKE_WAIT(is_cut(&p));
+    ssize_t n = recv(p.client, text, sizeof(text), 0);
+    CHECK_EQ(n, 13);
+    CHECK_MEM(text, "HTTP/1.1 413 ", 13);
+    CHECK_EQ(recv(p.client, text, sizeof(text), 0), 0);
+    watch_enter(p.conn, WATCH_IDLE, NULL);
+    req_over(r);
+    pair_close(&p);
+    rig_close(&g);
+}
+
+/* libmicrohttpd closes a socket without a word when it has no memory for it. Nothing stays. */
+TEST(watch_forgets_what_never_begins) {
+    struct rig g;
+    rig_open(&g);
+    struct conn *last = NULL;
+    for (int i = 0; i < CAP - 1; i++) {
+        last = watch_add(g.watch, 1000 + i, NULL, CAP - 1);
+        CHECK(last != NULL);
+    }
+    CHECK(watch_add(g.watch, 1000 + CAP, NULL, CAP - 1) == NULL);
+    CHECK(watch_add(g.watch, 1000, NULL, CAP - 1) != NULL); /* the number is the kernel's again */
+    CHECK_EQ(watch_count(g.watch).connections, CAP - 1);
+    for (int i = 0; i < 2; i++) {
+        struct conn *c = watch_begin(g.watch, 1000 + i);
+        CHECK(c && c->fd == 1000 + i);
+        watch_remove(c);
+    }
+    CHECK_EQ(watch_count(g.watch).connections, 1);
+    struct pair p = pair_open(&g);
+    pthread_mutex_lock(&g.desk.mu);
+    CHECK_EQ(last->fd, 1000 + CAP - 2);
+    last->since_ns -= 11 * SECOND;
+    pthread_mutex_unlock(&g.desk.mu);
+    FAKE_WAIT(watch_count(g.watch).connections == 1);
+    CHECK(!is_cut(&p));
+    pair_close(&p);
+    rig_close(&g);
+}
+
+TEST(watch_books_bodies) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a000001)};
+    struct peer one = peer_of((struct sockaddr *)&at);
+    struct rig g;
+    struct conn *c[3];
+    rig_open(&g);
+    for (int i = 0; i < 3; i++) {
+        c[i] = watch_add(g.watch, 1000 + i, i < 2 ? &one : NULL, CAP);
+        CHECK(watch_begin(g.watch, 1000 + i) == c[i]);
+    }
+    CHECK_EQ(watch_book(c[0], 400, 500, 1000), 0);
+    CHECK_EQ(watch_book(c[1], 101, 500, 1000), E_BUSY); /* more than its peer's share */
+    CHECK_EQ(watch_book(c[1], 100, 500, 1000), 0);
+    CHECK_EQ(watch_book(c[0], 401, 500, 1000), E_BUSY);
+    CHECK_EQ(watch_count(g.watch).booked, 500);
+    CHECK_EQ(watch_book(c[2], 501, 600, 1000), E_BUSY); /* more than there is */
+    CHECK_EQ(watch_book(c[2], 500, 600, 1000), 0);
+    CHECK_EQ(watch_book(c[0], 0, 0, 0), 0);
+    CHECK_EQ(watch_count(g.watch).booked, 600);
+    for (int i = 0; i < 3; i++)
+        watch_remove(c[i]);
+    CHECK_EQ(watch_count(g.watch).booked, 0);
     rig_close(&g);
 }
 

@@ -1,0 +1,36 @@
+/* wait.h - how long a job would wait for others, estimated when it comes.
+ *
+ * What a job may cost is known in token rows, and how many rows' worth of jobs the device gets
+ * done in a second is measured (the pace). What stands before a job in its class is all that waits
+ * there, and as much of each running job as it has itself, since running jobs share alike
+ * (sched.h). While other classes have work, its class gets its share of the pace only, but never
+ * waits for more than that work. It is an estimate: jobs may cost less, and later ones may come.
+ * Pure functions.
+ */
+#ifndef ENGINE_RUN_WAIT_H
+#define ENGINE_RUN_WAIT_H
+
+#include "engine/engine.h"
+
+struct wait_load {
+    uint64_t waiting[ENG_CLASSES]; /* cost of the jobs that wait, in rows */
+    uint64_t left[ENG_CLASSES];    /* what running jobs may still cost */
+    uint32_t running[ENG_CLASSES]; /* jobs */
+    double pace;                   /* rows a second; 0: not known */
+};
+
+/* Seconds until a job of that class and cost would begin to have the device to itself, as it were:
+ * its end, less what it takes alone. 0 when the pace is not known. */
+double wait_before(const struct wait_load *l, enum eng_class class, uint64_t cost);
+/* Nothing waits and nothing runs. */
+int wait_is_idle(const struct wait_load *l);
+
+/* The pace, from what was done in turns of the step thread. Only when jobs had to wait, or passes
+ * were full, does it say what the device can do; else it can only raise the pace. */
+struct wait_pace {
+    double rate, seconds, busy_seconds; /* of this sample, and of it when jobs had to wait */
+    uint64_t rows;
+};
+void wait_turn(struct wait_pace *p, double seconds, uint64_t rows, int is_full);
+
+#endif

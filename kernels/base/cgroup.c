@@ -1,0 +1,100 @@
+/* cgroup.c - see cgroup.h. The kernel's Documentation: admin-guide/cgroup-v2.rst; for version 1
+ * cgroup-v1/memory.rst and scheduler/sched-bwc.rst.
+ *
+ * /proc/self/cgroup has a line `number:controllers:path` for each hierarchy; in version 2 there is
+ * one, without controllers. Inside a container the path may be that of the host, so that only the
+ * root exists: missing folders are passed over. What page cache could be given back counts as
+ * free. */
+#include "kernels/base/cgroup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PATH_BYTES = 1024 };
+
+/* The words of a file of one line, of which `max` stays UINT64_MAX. How many there are. */
+static int read_two(const char *dir, const char *name, uint64_t v[2]) {
+    char path[PATH_BYTES + 64], line[128] = "", word[2][32];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "re");
+    if (!f) return 0;
+    char *got = fgets(line, sizeof line, f);
+    (void)fclose(f);
+    int n = got ? sscanf(line, "%31s %31s", word[0], word[1]) : 0;
+    for (int i = 0; i < n; i++) {
+        unsigned long long u;
+        v[i] = sscanf(word[i], "%llu", &u) == 1 && word[i][0] != '-' ? u : UINT64_MAX;
+    }
+    return n < 0 ? 0 : n;
+}
+
+static uint64_t read_stat(const char *dir, const char *key) {
+    char path[PATH_BYTES + 64], line[128], name[64];
+    unsigned long long v, found = 0;
+    snprintf(path, sizeof path, "%s/memory.stat", dir);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "%63s %llu", name, &v) == 2 && !strcmp(name, key)) found = v;
+    if (f) (void)fclose(f);
+    return found;
+}
+
+static void limit_cpus(struct cgroup *g, uint64_t quota, uint64_t period) {
+    if (quota == UINT64_MAX || quota == 0 || period == 0 || period == UINT64_MAX) return;
+    uint64_t n = (quota + period - 1) / period;
+    if (n < 100000 && (g->cpus == 0 || (int)n < g->cpus)) g->cpus = (int)n;
+}
+
+static void limit_memory(struct cgroup *g, uint64_t most, uint64_t used, uint64_t cache) {
+    if (most > UINT64_C(1) << 60) return; /* version 1 says "no limit" by a huge one */
+    used -= cache < used ? cache : used;
+    uint64_t left = used < most ? most - used : 0;
+    if (left < g->memory_left) g->memory_left = left;
+}
+
+static void look_into(struct cgroup *g, const char *dir) {
+    uint64_t v[2], quota[2], period[2];
+    if (read_two(dir, "cpu.max", v) == 2) limit_cpus(g, v[0], v[1]);
+    if (read_two(dir, "cpu.cfs_quota_us", quota) == 1 &&
+        read_two(dir, "cpu.cfs_period_us", period) == 1)
+        limit_cpus(g, quota[0], period[0]);
+    uint64_t most[2], used[2];
+    if (read_two(dir, "memory.max", most) == 1 && read_two(dir, "memory.current", used) == 1)
+        limit_memory(g, most[0], used[0], read_stat(dir, "inactive_file"));
+    if (read_two(dir, "memory.limit_in_bytes", most) == 1 &&
+        read_two(dir, "memory.usage_in_bytes", used) == 1)
+        limit_memory(g, most[0], used[0], read_stat(dir, "total_inactive_file"));
+}
+
+/* A group and all above it, up to the hierarchy's root. */
+static void walk_up(struct cgroup *g, const char *root, const char *hierarchy, const char *path) {
+    char dir[PATH_BYTES];
+    int n = snprintf(dir, sizeof dir, "%s%s%s%s", root, *hierarchy ? "/" : "", hierarchy, path);
+    size_t base = strlen(root) + (*hierarchy ? 1 + strlen(hierarchy) : 0);
+    if (n < 0 || (size_t)n >= sizeof dir) return;
+    for (size_t len = (size_t)n;; len--) {
+        dir[len] = '\0';
+        look_into(g, dir);
+        while (len > base && dir[len - 1] != '/')
+            len--;
+        if (len <= base) break;
+    }
+    dir[base] = '\0';
+    look_into(g, dir);
+}
+
+void cgroup_read(const char *self, const char *root, struct cgroup *out) {
+    char line[PATH_BYTES];
+    *out = (struct cgroup){.memory_left = UINT64_MAX};
+    if (!root) root = "/sys/fs/cgroup";
+    FILE *f = fopen(self ? self : "/proc/self/cgroup", "re");
+    while (f && fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = '\0';
+        char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+        if (!path || path[1] != '/') continue;
+        *path++ = '\0';
+        if (strstr(path, "..")) continue;
+        if (strlen(names + 1) < 64) walk_up(out, root, names + 1, path);
+    }
+    if (f) (void)fclose(f);
+}
