@@ -34,6 +34,8 @@ static int journal_write_head(struct journal *j, struct err *e) {
     struct buf line;
     buf_init(&line, LINE_MAX_);
     buf_str(&line, "step,stage,kind,loss,rate,norm,talks,tokens,seconds,skipped,box,hold");
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        buf_printf(&line, ",dense_%s", train_dense_words[i]);
     for (int t = 0; t < SAMPLE_TASKS; t++)
         buf_printf(&line, ",%s", sample_task_words[t]);
     buf_char(&line, '\n');
@@ -101,6 +103,12 @@ static int event_of(struct journal *j, const struct journal_row *r, struct err *
     double weight = losses_weight(r->losses);
     if (r->losses->box != 0) json_object_set_new(o, "box", number(r->losses->box / weight));
     if (r->losses->hold != 0) json_object_set_new(o, "hold", number(r->losses->hold / weight));
+    for (int i = 0; i < TRAIN_DENSE; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "dense_%s", train_dense_words[i]);
+        if (r->losses->dense[i] != 0)
+            json_object_set_new(o, name, number(r->losses->dense[i] / weight));
+    }
     if (!r->is_judgement) {
         json_object_set_new(o, "rate", number(r->rate));
         json_object_set_new(o, "norm", number(r->norm));
@@ -129,6 +137,8 @@ int journal_add(struct journal *j, const struct journal_row *r, struct err *e) {
                    r->tokens, r->seconds, r->is_skipped);
     add_part(&line, r->losses, r->losses->box);
     add_part(&line, r->losses, r->losses->hold);
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        add_part(&line, r->losses, r->losses->dense[i]);
     for (int t = 0; t < SAMPLE_TASKS; t++) {
         buf_char(&line, ',');
         if (r->losses->weight[t] > 0) buf_printf(&line, "%.6g", losses_of(r->losses, t));

@@ -375,12 +375,19 @@ struct train_options recipe_train_options(const struct recipe *r, int stage) {
         .hold = (float)s->hold,
         .hold_layer = (int)s->hold_layer,
         .hold_heads = (uint32_t)s->hold_heads,
+        .dense_rate = s->dense_rate,
+        .teacher = s->teacher,
+        .teach_top = (int)s->teach_top,
         .recompute = (int)s->recompute,
         .rows = (int)s->rows,
         .pictures = (int)s->pictures,
         .seed = (uint64_t)r->run.seed + (uint64_t)stage * UINT64_C(0x9e3779b97f4a7c15),
     };
-    for (int t = 0; t < SAMPLE_TASKS; t++)
+    for (int t = 0; t < SAMPLE_TASKS; t++) {
         o.soft[t] = (float)s->soft[t];
+        o.teach[t] = (float)(s->teach_of[t] >= 0 ? s->teach_of[t] : s->teach);
+    }
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        o.dense[i] = (float)s->dense[i];
     return o;
 }

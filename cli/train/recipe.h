@@ -49,6 +49,10 @@ struct recipe_stage {
     double soft[SAMPLE_TASKS], box_l1, box_giou;
     double hold;
     int64_t hold_layer, hold_heads, recompute;
+    double dense[TRAIN_DENSE], dense_rate;
+    const char *teacher;                  /* folder; NULL: not given */
+    double teach, teach_of[SAMPLE_TASKS]; /* < 0: not given, as teach */
+    int64_t teach_top;
 };
 struct recipe_data {
     const char *name, *path, *pictures, *split;

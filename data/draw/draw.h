@@ -34,6 +34,8 @@ struct draw {
     uint32_t n_pictures;
     struct sample_talk *talks; /* (entry->talks) */
     uint32_t n_talks;
+    struct sample_thing things[SAMPLE_THINGS_MAX];
+    uint32_t n_things;
     char where[600];
 
     /* only while it is made: */
@@ -51,7 +53,7 @@ struct draw {
 /* Decodes the pictures of the first line (for pixels: one of them), shows them, and masks of all
  * lines. E_IO, E_FORMAT, E_NOMEM. */
 int draw_pictures(struct draw *d, struct err *e);
-/* Fills `talks`. E_NOMEM. */
+/* Fills `talks` and `things`. E_NOMEM. */
 int draw_talks(struct draw *d, struct err *e);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "engine/train/internal.h"
+#include "engine/train/losses/teach.h"
 
 static int aim_no_room(struct err *e) { return err_set(e, E_NOMEM, "no memory for a sample"); }
 
@@ -190,6 +191,15 @@ static void lay_pick(struct mix *x, int pick, struct aim_part *parts, int n) {
     x->target_off[pick + 1] = at;
 }
 
+/* What of the weight stays with the right answer; the rest is the teacher's. */
+static double keep_want(struct mix *x, const struct mix_want *w, const struct train *t) {
+    double weight = (double)w->weight;
+    if (!x->teach) return weight;
+    double taught = weight * (double)t->o.teach[w->task];
+    x->teach[w->pick] += taught;
+    return weight - taught;
+}
+
 static int lay_targets(struct mix *x, struct arena *mem, const struct train *t, struct err *e) {
     int vocab = model_config(t->m)->text.vocab_size;
     int32_t *where = arena_take(mem, (size_t)vocab * sizeof *where); /* of a token, and one more */
@@ -201,19 +211,23 @@ static int lay_targets(struct mix *x, struct arena *mem, const struct train *t, 
     x->target_off = arena_take(mem, ((size_t)x->picks + 1) * sizeof *x->target_off);
     x->target = arena_take(mem, most * sizeof *x->target);
     x->share = arena_take(mem, most * sizeof *x->share);
+    x->teach =
+        t->teach && !t->is_judging ? arena_take(mem, (size_t)x->picks * sizeof *x->teach) : NULL;
     if (!where || !parts || !x->target_off || !x->target || !x->share) return aim_no_room(e);
+    if (t->teach && !t->is_judging && !x->teach) return aim_no_room(e);
     for (int i = 0; i < x->n_wants;) {
         int pick = x->wants[i].pick, n = 0;
         for (; i < x->n_wants && x->wants[i].pick == pick; i++) {
             int32_t token[BELL_MOST];
             double share[BELL_MOST];
             int tokens = spread_want(t, &x->wants[i], token, share);
+            double weight = keep_want(x, &x->wants[i], t);
             for (int k = 0; k < tokens; k++) {
                 if (!where[token[k]]) {
                     parts[n++] = (struct aim_part){.token = token[k]};
                     where[token[k]] = n;
                 }
-                parts[where[token[k]] - 1].part += share[k] * (double)x->wants[i].weight;
+                parts[where[token[k]] - 1].part += share[k] * weight;
             }
         }
         for (int k = 0; k < n; k++)

@@ -62,6 +62,7 @@ struct mix {
     int32_t *target;
     float *share;
     float *weight; /* (picks) */
+    double *teach; /* (picks) a teacher's part of the sum of weights; NULL: there is none */
 
     int n_sources; /* see kern_embed_back */
     int32_t *source_key, *source_off, *source_from;

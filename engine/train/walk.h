@@ -102,7 +102,10 @@ void lora_back(struct train *t, const struct lora_at *at, struct kern_ptr dy, in
 /* loss.c: logits and losses of the picks in buffers.text_x. With is_back also buffers.dx, their
  * gradient, and those of lm_head and the last norm. Then what came of it, added to *out. */
 void loss_issue(struct train *t, const struct mix *x, int is_back);
-int loss_get(struct train *t, const struct mix *x, int is_back, struct train_loss *out,
-             struct err *e);
+int loss_get(struct train *t, const struct mix *x, struct train_loss *out, struct err *e);
+/* Its parts, for a teacher: the picks behind the last norm, in buffers.xn, and the logits of `rows`
+ * of them from `at` on, LOSS_CHUNK at most, in buffers.logits. */
+void loss_norm(struct train *t, const struct mix *x);
+void loss_logits(struct train *t, int at, int rows);
 
 #endif

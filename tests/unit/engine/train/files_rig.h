@@ -100,7 +100,8 @@ static inline struct rig_sample *rig_sample(uint64_t seed) {
     s->turns[1] = (struct sample_turn){1, "[reconstruct] loc: [3,5] rgb:", "[200,6,1]"};
     for (int i = 0; i < 2; i++)
         s->talks[i] = (struct sample_talk){.turns = &s->turns[i], .n_turns = 1, .weight = 1};
-    s->s = (struct sample){&s->picture, 1, s->talks, 2};
+    s->s =
+        (struct sample){.pictures = &s->picture, .n_pictures = 1, .talks = s->talks, .n_talks = 2};
     return s;
 }
 
