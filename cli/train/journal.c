@@ -34,10 +34,10 @@ static int journal_write_head(struct journal *j, struct err *e) {
     struct buf line;
     buf_init(&line, LINE_MAX_);
     buf_str(&line, "step,stage,kind,loss,rate,norm,talks,tokens,seconds,skipped,box,hold");
-    for (int i = 0; i < TRAIN_DENSE; i++)
-        buf_printf(&line, ",dense_%s", train_dense_words[i]);
     for (int t = 0; t < SAMPLE_TASKS; t++)
         buf_printf(&line, ",%s", sample_task_words[t]);
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        buf_printf(&line, ",dense_%s", train_dense_words[i]);
     buf_char(&line, '\n');
     int rc = write_line(j->csv, j->csv_path, &line, e);
     j->csv_bytes = line.len;
@@ -137,12 +137,12 @@ int journal_add(struct journal *j, const struct journal_row *r, struct err *e) {
                    r->tokens, r->seconds, r->is_skipped);
     add_part(&line, r->losses, r->losses->box);
     add_part(&line, r->losses, r->losses->hold);
-    for (int i = 0; i < TRAIN_DENSE; i++)
-        add_part(&line, r->losses, r->losses->dense[i]);
     for (int t = 0; t < SAMPLE_TASKS; t++) {
         buf_char(&line, ',');
         if (r->losses->weight[t] > 0) buf_printf(&line, "%.6g", losses_of(r->losses, t));
     }
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        add_part(&line, r->losses, r->losses->dense[i]);
     (void)buf_char(&line, '\n');
     int rc = write_line(j->csv, j->csv_path, &line, e);
     j->csv_bytes += line.len;

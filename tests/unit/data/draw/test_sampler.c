@@ -255,11 +255,13 @@ TEST(sampler_asks_every_task) {
          "\"3.png\"],"
          "\"action\":2}",
          SAMPLE_SHOOT, sample_shoot_text, "2"}};
+    static const uint32_t things[] = {1, 1, 0, 0, 3, 1, 2, 0, 0, 0};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct rig r;
         struct sampler *s;
         struct source *src = source_of(&r, cases[i].line);
         struct sampler_draw *d = only(src, cases[i].task, 10, 1, &s);
+        CHECK_EQ(d->sample.n_things, things[i]);
         CHECK_EQ(d->sample.n_talks, 1);
         CHECK_EQ(d->sample.talks[0].n_turns, 1);
         CHECK_STR(d->sample.talks[0].turns[0].question, cases[i].question);
@@ -286,6 +288,11 @@ TEST(sampler_cleans_and_varies_what_it_trains_on) {
         CHECK_HAS(d->sample.talks[0].turns[0].question, "the dog");
         CHECK(d->sample.talks[0].weight == 0.5f);
         first += strcmp(d->sample.talks[0].turns[0].question, "[refer] the dog") == 0;
+        const struct sample_thing *thing = &d->sample.things[0];
+        CHECK_EQ(d->sample.n_things, 1);
+        CHECK_STR(thing->text, "the dog");
+        CHECK(!thing->mask && thing->box[0] == 0.25f && thing->box[2] == 0.5f &&
+              thing->box[3] == 1);
         /* The box's tokens: columns 1 .. 1, rows 1 .. 3 of 4 x 4. */
         for (int i = 0; i < 16; i++)
             CHECK_EQ(d->sample.talks[0].hold[i], i % 4 == 1 && i / 4 >= 1);
@@ -318,6 +325,14 @@ TEST(sampler_masks_are_true_and_packed) {
         int want = (is_one && x < 8) || (is_two && x >= 8 && y < 8);
         CHECK_STR(t->answer, want ? "1" : "0");
         ones[is_one ? 0 : is_two ? 1 : 2] += want;
+    }
+    CHECK_EQ(d->sample.n_things, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct sample_thing *thing = &d->sample.things[i];
+        int is_one = strcmp(thing->text, "one") == 0, is_two = strcmp(thing->text, "two") == 0;
+        for (int p = 0; p < GRID * GRID; p++)
+            CHECK_EQ(thing->mask[p],
+                     (is_one && p % GRID < 8) || (is_two && p % GRID >= 8 && p / GRID < 8));
     }
     CHECK(ones[0] >= 5 && ones[0] <= 25 && ones[1] >= 5 && ones[1] <= 25 && ones[2] == 0);
     sampler_give_back(d);
