@@ -187,6 +187,11 @@ static int add_tasks(const struct mix *m, const struct recipe_stage *s, int is_j
     return rc;
 }
 
+/* Does it ask of things? */
+static int has_dense(const struct recipe_stage *s) {
+    return s->dense[TRAIN_DENSE_INSIDE] > 0 || s->dense[TRAIN_DENSE_BOX] > 0;
+}
+
 static int open_sampler(const struct mix *m, const struct entries *entries,
                         const struct recipe_stage *s, const struct train_form *f, int is_judge,
                         struct sampler **out, struct err *e) {
@@ -204,6 +209,7 @@ static int open_sampler(const struct mix *m, const struct entries *entries,
                                                .image_size = f->image_size,
                                                .tokens_w = f->tokens_side_w,
                                                .tokens_h = f->tokens_side_h,
+                                               .has_things = has_dense(s),
                                                .resize = resize_picture}};
     return sampler_open(&o, out, e);
 }

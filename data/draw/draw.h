@@ -23,7 +23,7 @@ enum {
 struct draw_line {
     const struct source_line *at;
     struct line line;
-    uint8_t *mask; /* (grid, grid) of a mask's line, as it is shown; or NULL */
+    uint8_t *mask; /* (grid, grid) as it is shown; NULL: the line has none, or it isn't wanted */
 };
 
 struct draw {
@@ -50,7 +50,7 @@ struct draw {
     struct buf question, answer;
 };
 
-/* Decodes the pictures of the first line (for pixels: one of them), shows them, and masks of all
+/* Decodes the pictures of the first line (for pixels: one of them), shows them, and masks of
  * lines. E_IO, E_FORMAT, E_NOMEM. */
 int draw_pictures(struct draw *d, struct err *e);
 /* Fills `talks` and `things`. E_NOMEM. */

@@ -44,10 +44,14 @@ static const uint8_t *hold_box(struct draw *d, const struct texts_box *b) {
 /* ---- what is shown ---- */
 
 /* A thing that the line names, by its mask or its box (talk_box); when there are enough, the rest
- * is left out. */
-static int talk_thing(struct draw *d, const char *text, const uint8_t *mask,
+ * is left out. So is a thing whose mask is known to the line and wasn't read: its box says less. */
+static int talk_thing(struct draw *d, const struct line *l, const char *text,
                       const struct texts_box *b, struct err *e) {
-    if (d->n_things == SAMPLE_THINGS_MAX || !*text) return 0;
+    const uint8_t *mask = NULL;
+    if (!d->form->has_things || d->n_things == SAMPLE_THINGS_MAX || !*text) return 0;
+    for (uint32_t i = 0; i < d->n_lines; i++)
+        if (&d->lines[i].line == l) mask = d->lines[i].mask;
+    if (!mask && l->tasks >> SAMPLE_MASK & 1) return 0;
     struct sample_thing *thing = &d->things[d->n_things];
     *thing = (struct sample_thing){.text = arena_strdup(d->mem, text, strlen(text)), .mask = mask};
     if (!thing->text) return talks_no_memory(e);
@@ -129,7 +133,7 @@ static int talk_masks(struct draw *d, struct err *e) {
     int grid = d->form->grid, rc = 0;
     for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
         places[i] = places_new(d->lines[i].mask, talk_others(d, i), grid);
-        rc = places[i] ? talk_thing(d, d->lines[i].line.sentence, d->lines[i].mask, NULL, e)
+        rc = places[i] ? talk_thing(d, &d->lines[i].line, d->lines[i].line.sentence, NULL, e)
                        : talks_no_memory(e);
     }
     for (uint32_t k = 0; rc == 0 && !is_full(d); k++) {
@@ -151,7 +155,7 @@ static int talk_refer(struct draw *d, const struct line *l, struct err *e) {
     struct texts_box box = talk_box(d, l->box);
     const char *name = talk_cleaned(d, &b, l->sentence);
     texts_refer(&d->question, name, talk_dice(d));
-    int rc = talk_thing(d, name, NULL, &box, e);
+    int rc = talk_thing(d, l, name, &box, e);
     buf_clear(&b);
     if (rc) return rc;
     texts_box(&d->answer, &box);
@@ -162,7 +166,7 @@ static int talk_identify(struct draw *d, const struct line *l, struct err *e) {
     struct texts_box box = talk_box(d, l->box);
     texts_identify(&d->question, &box, talk_dice(d));
     talk_text(d, &d->answer, l->sentence);
-    int rc = talk_thing(d, d->answer.p ? (const char *)d->answer.p : "", NULL, &box, e);
+    int rc = talk_thing(d, l, d->answer.p ? (const char *)d->answer.p : "", &box, e);
     if (rc) return rc;
     return talk_add(d, hold_box(d, &box), e);
 }
@@ -182,7 +186,7 @@ static int talk_phrases(struct draw *d, const struct line *l, struct err *e) {
     for (uint32_t i = 0; i < l->n_phrases; i++)
         for (uint32_t k = 0; rc == 0 && k < l->phrases[i].n_boxes; k++) {
             struct texts_box box = talk_box(d, l->phrases[i].boxes[k]);
-            rc = talk_thing(d, l->phrases[i].text, NULL, &box, e);
+            rc = talk_thing(d, l, l->phrases[i].text, &box, e);
         }
     return rc;
 }

@@ -11,7 +11,7 @@ full    every weight of the tiny model, next-token loss
 lora    low-rank matrices beside all seven of a layer, and the connector; their numbers by rng
 aims    as full, with soft numbers, boxes, and attention that is held
 dense   as full, with dense questions about the things of train/things.txt: text|box|x1 y1 x2 y2 in
-        shares of the sides, or text|disc|x y radius in places of the grid. The heads' numbers by rng
+        shares of the sides, or text|disc|x y radius in places of the grid. Heads' numbers by rng
 teach   as full, with a teacher: the same model, its decoder's weights by rng under another name
 
 train/<case>.safetensors holds, of each parameter, SAMPLES places chosen by rng (all of a small one)

@@ -4,10 +4,10 @@
  * all tokens of the sample's first picture are asked at once, by small heads that learn along and
  * are no part of what is exported:
  *
- *     h      = rmsnorm(token)                        (I, D) the picture tokens, behind the connector
+ *     h      = rmsnorm(token)                       (I, D) picture tokens, behind the connector
  *     inside   of each place of each token and each thing that the sample names: is it inside?
- *              key(place) . query(thing), key = Wk h + bk, query = Wq rmsnorm(sum of the name's
- *              embeddings); binary cross-entropy, the mean over places and things
+ *              key(place) . query(thing), key = Wk h + bk, query = Wq rmsnorm(sum of the
+ *              embeddings of its name); binary cross-entropy, the mean over places and things
  *     box      of each token that shows a thing: the thing's box. Four numbers, each the mean of a
  *              distribution over DENSE_STEPS steps from 0 to 1; L1 + (1 - GIoU), the mean
  *     colour   of each token: red, green and blue of each of its places, 0 to 1; squared error, the
@@ -15,11 +15,11 @@
  *
  * So a name, a colour, a position or an edge of a thing is learnt by where it is, and a token knows
  * what it shows. Each loss has a weight (train.h), and weighs in a sample as all its answer tokens
- * together do: packing changes nothing. A new head's last map is 0, so that it asks nothing of a
- * trained tower before it knows something itself.
+ * together do: packing changes nothing. A new head's last map is 0, so that it asks nothing of
+ * a trained tower before it knows something itself.
  *
- * A token is a cell of the pixel grid: lamm-mini's has 2 x 8 places of 64 x 64. Where a grid doesn't
- * divide by the tokens, places are as near to its own as can be, at most DENSE_SIDE a side.
+ * A token is a cell of the pixel grid: lamm-mini's has 2 x 8 places of 64 x 64. Where a grid
+ * doesn't divide by the tokens, places are as near to its own as can be, at most DENSE_SIDE a side.
  *
  * Letters as in model.h, and P = I * cells places. Room-private. Thread: the trainer's.
  */

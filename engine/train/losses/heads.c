@@ -1,8 +1,8 @@
 /* heads.c - heads on the picture tokens, their losses, and the way back: see dense.h.
  *
  * Everything is done with the operations that the walks have. Inside or outside is cross-entropy
- * between two columns: the rows of the matrix that keys are multiplied by are, in turns, zeros and a
- * query, so each place has the logits 0 and key . query beside each other. The sum over a name's
+ * between two columns: the rows of the matrix that keys are multiplied by are, in turns, zeros and
+ * a query, so each place has the logits 0 and key . query beside each other. The sum over a name's
  * words is the way back of looking them up.
  *
  * Losses and what goes back from them are made together, before the decoder's pass; gradients go
@@ -29,8 +29,8 @@ static void dense_norm(struct train *t, int rows, struct kern_ptr x, struct kern
 }
 
 /* y (I, n) of the tokens. */
-static void head_there(struct train *t, const struct kern_mat *w, struct kern_ptr bias, enum room y,
-                       int n) {
+static void heads_there(struct train *t, const struct kern_mat *w, struct kern_ptr bias,
+                        enum room y, int n) {
     struct dense *d = t->dense;
     t->ops->gemm(t->k, &(struct kern_gemm){.m = d->shape.tokens,
                                            .x = d->at[H],
@@ -78,7 +78,7 @@ static void inside_there(struct train *t) {
     struct dense *d = t->dense;
     int rows = d->shape.places * DENSE_QUERIES;
     queries_there(t);
-    head_there(t, d->key, d->key_b, KEYS, d->shape.cells * DENSE_KEY);
+    heads_there(t, d->key, d->key_b, KEYS, d->shape.cells * DENSE_KEY);
     t->ops->gemm(t->k, &(struct kern_gemm){.m = d->shape.places,
                                            .x = d->at[KEYS],
                                            .ldx = DENSE_KEY,
@@ -102,7 +102,7 @@ static void inside_there(struct train *t) {
 
 static void boxes_there(struct train *t) {
     struct dense *d = t->dense;
-    head_there(t, d->box, d->box_b, BOXES, 4 * DENSE_STEPS);
+    heads_there(t, d->box, d->box_b, BOXES, 4 * DENSE_STEPS);
     t->back->zero(t->k, d->at[DBOXES], dense_floats((size_t)d->shape.tokens * 4 * DENSE_STEPS));
     t->back->expect(t->k, &(struct kern_expect){.boxes = d->ask.n_boxes,
                                                 .n = DENSE_STEPS,
@@ -124,7 +124,7 @@ static void boxes_there(struct train *t) {
 static void colours_there(struct train *t) {
     struct dense *d = t->dense;
     size_t n = 3 * (size_t)d->shape.places;
-    head_there(t, d->colour, d->colour_b, COLOURS, 3 * d->shape.cells);
+    heads_there(t, d->colour, d->colour_b, COLOURS, 3 * d->shape.cells);
     t->back->axpy(t->k,
                   &(struct kern_axpy){.n = n, .by = -1, .x = d->at[TRUTH], .y = d->at[COLOURS]});
     t->back->zero(t->k, d->at[SQUARES], sizeof(double));
@@ -150,8 +150,8 @@ void dense_forward(struct train *t) {
 /* ---- back ---- */
 
 /* Gradients of a head, and dh += its own. dy (I, n). */
-static void head_back(struct train *t, const struct kern_mat *w, int weight, int bias, enum room dy,
-                      int n) {
+static void heads_back(struct train *t, const struct kern_mat *w, int weight, int bias,
+                       enum room dy, int n) {
     struct dense *d = t->dense;
     int width = d->shape.width, tokens = d->shape.tokens;
     params_grad_stack(t, &weight, 1, tokens, d->at[dy], n, d->at[H], width);
@@ -225,7 +225,7 @@ static void inside_back(struct train *t) {
                                                   .w = d->asked,
                                                   .dx = d->at[DKEYS],
                                                   .lddx = DENSE_KEY});
-    head_back(t, d->key, p->key, p->key_b, DKEYS, d->shape.cells * DENSE_KEY);
+    heads_back(t, d->key, p->key, p->key_b, DKEYS, d->shape.cells * DENSE_KEY);
 }
 
 void dense_back(struct train *t) {
@@ -235,8 +235,8 @@ void dense_back(struct train *t) {
     size_t n = (size_t)d->shape.tokens * (size_t)d->shape.width;
     t->back->zero(t->k, d->at[DH], dense_floats(n));
     if (has_inside(d)) inside_back(t);
-    if (has_boxes(d)) head_back(t, d->box, p->box, p->box_b, DBOXES, 4 * DENSE_STEPS);
-    if (d->colour) head_back(t, d->colour, p->colour, p->colour_b, DCOLOURS, 3 * d->shape.cells);
+    if (has_boxes(d)) heads_back(t, d->box, p->box, p->box_b, DBOXES, 4 * DENSE_STEPS);
+    if (d->colour) heads_back(t, d->colour, p->colour, p->colour_b, DCOLOURS, 3 * d->shape.cells);
     dense_norm_back(t, d->shape.tokens, t->b.feats, d->at[DH], t->b.dfeats, 1);
 }
 

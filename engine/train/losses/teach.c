@@ -134,7 +134,7 @@ const char *teach_digest(const struct train *t) {
 /* ---- its answer at a row ---- */
 
 /* The likeliest tokens, the first one first. Returns how many. */
-static int find_top(const float *logits, int vocab, int most, struct teach_part *top) {
+static int teach_find_top(const float *logits, int vocab, int most, struct teach_part *top) {
     int n = 0;
     for (int32_t token = 0; token < vocab; token++) {
         float logit = logits[token];
@@ -147,7 +147,7 @@ static int find_top(const float *logits, int vocab, int most, struct teach_part 
     return n;
 }
 
-static int by_token(const void *a, const void *b) {
+static int teach_by_token(const void *a, const void *b) {
     const struct teach_part *x = a, *y = b;
     return (x->token > y->token) - (x->token < y->token);
 }
@@ -155,7 +155,7 @@ static int by_token(const void *a, const void *b) {
 /* Their shares, which sum to 1, by ascending token. */
 static int answer_at(struct teach *teach, const float *logits, int vocab, int most) {
     struct teach_part *top = teach->top;
-    int n = find_top(logits, vocab, most, top);
+    int n = teach_find_top(logits, vocab, most, top);
     double sum = 0, best = (double)top[0].logit;
     for (int i = 0; i < n; i++) {
         top[i].share = exp((double)top[i].logit - best);
@@ -163,7 +163,7 @@ static int answer_at(struct teach *teach, const float *logits, int vocab, int mo
     }
     for (int i = 0; i < n; i++)
         top[i].share /= sum;
-    qsort(top, (size_t)n, sizeof *top, by_token);
+    qsort(top, (size_t)n, sizeof *top, teach_by_token);
     return n;
 }
 

@@ -1,8 +1,8 @@
 /* things.c - the things of a sample become questions to its picture tokens: see dense.h.
  *
- * Things of one text are one query, whose region is that of all of them. A place is inside a mask by
- * the mask's nearest place, and inside a box by its middle; a box so small that it holds no middle
- * has the place in which its own middle lies.
+ * Things of one text are one query, whose region is that of all of them. A place is inside a mask
+ * by the mask's nearest place, and inside a box by its middle; a box so small that it holds no
+ * middle has the place in which its own middle lies.
  *
  * A token shows the thing that has most of its places, an eighth at least; of two that have as many
  * the smaller one, which lies in front as a rule.
@@ -110,8 +110,8 @@ static int read_regions(struct region *r, const struct dense_ask *a, struct aren
 
 /* ---- queries ---- */
 
-static int read_name(struct dense_ask *a, struct arena *mem, const struct train *t,
-                     const char *text, struct err *e) {
+static int things_name(struct dense_ask *a, struct arena *mem, const struct train *t,
+                       const char *text, struct err *e) {
     size_t len = strlen(text), n, cap = 4 * len + 8;
     int32_t *ids = arena_take(mem, cap * sizeof *ids);
     if (!ids) return things_no_memory(e);
@@ -124,14 +124,14 @@ static int read_name(struct dense_ask *a, struct arena *mem, const struct train 
     return 0;
 }
 
-/* The query of thing i: that of an earlier one of its text, a new one, or none: there are enough. */
+/* The query of thing i: that of an earlier one of its text, a new one, or none, behind enough. */
 static int find_query(struct region *r, struct dense_ask *a, struct arena *mem,
                       const struct train *t, const struct sample *s, uint32_t i, struct err *e) {
     for (uint32_t k = 0; k < i && r[i].query < 0; k++)
         if (!strcmp(s->things[k].text, s->things[i].text)) r[i].query = r[k].query;
     if (r[i].query >= 0 || a->n_queries == DENSE_QUERIES) return 0;
     r[i].query = a->n_queries;
-    return read_name(a, mem, t, s->things[i].text, e);
+    return things_name(a, mem, t, s->things[i].text, e);
 }
 
 static int read_queries(struct region *r, struct dense_ask *a, struct arena *mem,
@@ -171,8 +171,8 @@ static int shown_by(const struct region *r, uint32_t n, const struct dense_shape
     return best;
 }
 
-static int read_boxes(const struct region *r, uint32_t n, struct dense_ask *a, struct arena *mem,
-                      struct err *e) {
+static int things_boxes(const struct region *r, uint32_t n, struct dense_ask *a, struct arena *mem,
+                        struct err *e) {
     size_t tokens = (size_t)a->shape.tokens;
     a->box_token = arena_take(mem, tokens * sizeof *a->box_token);
     a->box = arena_take(mem, 4 * tokens * sizeof *a->box);
@@ -194,5 +194,5 @@ int dense_read(struct dense_ask *a, const struct dense_shape *shape, struct aren
     if (!r) return things_no_memory(e);
     int rc = read_regions(r, a, mem, t, s, e);
     if (!rc) rc = read_queries(r, a, mem, t, s, e);
-    return rc ? rc : read_boxes(r, s->n_things, a, mem, e);
+    return rc ? rc : things_boxes(r, s->n_things, a, mem, e);
 }

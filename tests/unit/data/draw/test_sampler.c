@@ -21,6 +21,7 @@ static const struct sampler_form form = {.grid = GRID,
                                          .image_size = 32,
                                          .tokens_w = 4,
                                          .tokens_h = 4,
+                                         .has_things = 1,
                                          .resize = resize_picture};
 
 /* A tar of pictures 0.png .. 6.png, (20 + i) x 16, and these lines. */
@@ -336,6 +337,33 @@ TEST(sampler_masks_are_true_and_packed) {
     }
     CHECK(ones[0] >= 5 && ones[0] <= 25 && ones[1] >= 5 && ones[1] <= 25 && ones[2] == 0);
     sampler_give_back(d);
+    sampler_close(s);
+    source_close(src);
+    rig_close(&r);
+}
+
+/* What a sentence means is shown by its mask, where the line has one. */
+TEST(sampler_things_are_masks_where_they_are_known) {
+    struct rig r;
+    struct source *src = source_of(&r, "{\"task\":[\"mask\",\"refer\"]," ANYTHING
+                                       ",\"sentence\":\"one\",\"box\":[0,0,10,16],"
+                                       "\"mask\":[[0,0,10,0,10,8,0,8]]}\n");
+    const struct sampler_entry mix[] = {
+        {.source = src, .task = SAMPLE_REFER, .ratio = 1, .talks = 4, .crop = 0.3f, .flip = 0.5f}};
+    struct sampler *s = sampler_of(mix, 1, 1);
+    for (uint64_t step = 0; step < 20; step++) {
+        struct sampler_draw *d = drawn(s, step, 0);
+        CHECK_EQ(d->sample.n_things, 1);
+        const struct sample_thing *thing = &d->sample.things[0];
+        int inside = 0;
+        for (int p = 0; p < GRID * GRID; p++)
+            inside += thing->mask[p];
+        int above = 0;
+        for (int p = 0; p < GRID; p++)
+            above += thing->mask[p];
+        CHECK(inside > 0 && above > 0 && !thing->mask[GRID * GRID - 1 - GRID / 2]);
+        sampler_give_back(d);
+    }
     sampler_close(s);
     source_close(src);
     rig_close(&r);

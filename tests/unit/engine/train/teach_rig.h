@@ -1,5 +1,5 @@
-/* teach_rig.h - a teacher for the tiny model: its folder again, with other matrices in the decoder, as
- * tools/oracle/make_train_golden.py makes them. For tests only. */
+/* teach_rig.h - a teacher for the tiny model: its folder again, with other matrices in the decoder,
+ * as tools/oracle/make_train_golden.py makes them. For tests only. */
 #ifndef TESTS_UNIT_ENGINE_TRAIN_TEACH_RIG_H
 #define TESTS_UNIT_ENGINE_TRAIN_TEACH_RIG_H
 
