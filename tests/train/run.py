@@ -234,6 +234,69 @@ def test_recipe_lamm_mini(p):
     p.train(p.short(), "again", "--model", p.path("lamm-mini", "model"), "--steps", "1")
 
 
+# ---- losses beside the paper's ----
+
+LOSSES = """
+[run]
+checkpoint_every = 5
+judge_every = 10
+judge_samples = 4
+[stage one]
+steps = 20
+samples = 2
+questions = 8
+tower = yes
+text = full
+rate = 3e-4
+average = 0.9
+dense_inside = 1
+dense_box = 1
+dense_colour = 20
+teacher = {teacher}
+teach = 0.5
+teach_vqa = 0
+[data scenes]
+path = {data}/scenes
+crop = 0.7
+"""
+
+
+def test_dense_questions_and_a_teacher(p):
+    """They are learnt, told, gone on with bit for bit, and no part of the result."""
+    file = p.recipe("losses.ini", LOSSES.format(teacher=p.model, data=p.data))
+    p.train(file, "losses")
+    rows = losses(p.path("losses"))
+    for name in ("dense_inside", "dense_box", "dense_colour"):
+        told = [float(r[name]) for r in rows if r["kind"] == "judge"]
+        assert len(told) == 3 and told[-1] < 0.9 * told[0], (name, told)
+    assert "dense_inside" in events(p.path("losses"), "judge")[0]
+    model = tensors(p.path("losses"), "model/model.safetensors")
+    assert model.keys() == tensors(p.model, "model.safetensors").keys()
+    run = p.start(file, "losses-cut")
+    suite.wait_for(lambda: os.path.isdir(p.path("losses-cut")) and checkpoints(p.path("losses-cut")))
+    run.kill()
+    run.communicate(timeout=suite.SOON)
+    p.train(file, "losses-cut", "--threads", "1")
+    same(p.path("losses-cut"), p.path("losses"))
+    plan = p.train(file, "none", "--plan").stdout
+    assert "the teacher" in plan, plan
+    p.train(file, "none", "--samples", p.path("losses.jsonl"), "--steps", "1")
+
+
+def test_refused_teachers(p):
+    text = LOSSES.format(teacher=p.path("no-teacher"), data=p.data)
+    p.refused("teacher " + p.path("no-teacher"), p.recipe("losses.ini", text))
+    text = LOSSES.format(teacher=os.path.join(ROOT, "tests/golden/tiny"), data=p.data)
+    r = p.refused("teacher", p.recipe("losses.ini", text))
+    assert "the model that learns" in r.stderr, r.stderr
+    other = re.sub("teacher = .*", "", text)
+    p.refused("no teacher is given", p.recipe("losses.ini", other))
+    other = re.sub("teach = .*", "teach = 0", text)
+    p.refused("nothing to teach", p.recipe("losses.ini", other))
+    other = text.replace("tower = yes", "tower = no\nconnector = no")
+    p.refused("both are frozen", p.recipe("losses.ini", re.sub("teach.* = .*", "", other)))
+
+
 # ---- ends, and going on ----
 
 def end_by(p, out, sig, moments):
