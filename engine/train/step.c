@@ -221,13 +221,29 @@ static int sum_ranks(struct train *t, double *numbers, int *buffer, struct err *
     return rc;
 }
 
-static int norm_of(struct train *t, struct kern_ptr grad, double *norm, struct err *e) {
+/* Of n floats of the gradient from `at` on. */
+static int norm_of(struct train *t, struct kern_ptr grad, size_t at, size_t n, double *norm,
+                   struct err *e) {
     double sum;
+    grad = kern_at(grad, at * sizeof(float));
     t->back->zero(t->k, t->b.sum, sizeof sum);
-    t->back->sumsq(t->k, &(struct kern_sumsq){.n = t->params.floats, .x = grad, .out = t->b.sum});
+    t->back->sumsq(t->k, &(struct kern_sumsq){.n = n, .x = grad, .out = t->b.sum});
     int rc = t->ops->get(t->k, &sum, t->b.sum, sizeof sum, e);
     if (!rc) *norm = sqrt(sum);
     return rc;
+}
+
+/* The norm that is told and clipped is the model's. Heads of dense questions, which lie behind it,
+ * learn as fast as it does, but don't decide how fast: their gradients are far larger. */
+static int norms_of(struct train *t, struct kern_ptr grad, double *norm, double *heads,
+                    struct err *e) {
+    const struct params *p = &t->params;
+    size_t n = p->floats;
+    for (int i = 0; i < p->n_groups; i++)
+        if (p->groups[i].is_dense) n -= p->groups[i].n;
+    int rc = norm_of(t, grad, 0, n, norm, e);
+    *heads = 0;
+    return rc || n == p->floats ? rc : norm_of(t, grad, n, p->floats - n, heads, e);
 }
 
 static double group_rate(const struct train_options *o, const struct param_group *g) {
@@ -275,10 +291,11 @@ static int take_step(struct train *t, int buffer, struct train_result *out, stru
     }
     out->is_skipped = 1;
     if (buffer < 0 || !(weight > 0)) return 0; /* all samples were skipped */
-    int rc = norm_of(t, t->params.grad[buffer], &out->norm, e);
+    double heads;
+    int rc = norms_of(t, t->params.grad[buffer], &out->norm, &heads, e);
     if (rc) return rc;
     out->norm /= weight;
-    if (!isfinite(loss) || !isfinite(out->norm)) {
+    if (!isfinite(loss) || !isfinite(out->norm) || !isfinite(heads)) {
         t->skipped_in_row++;
         return 0;
     }

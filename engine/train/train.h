@@ -88,7 +88,7 @@ struct train_options {
     double tower_rate;             /* the tower's rate is so many times that of all others; 0: 1 */
     double beta1, beta2, eps;      /* 0: 0.9, 0.999, 1e-8 */
     double decay;                  /* none of vectors and of names with "bias", "ln", "norm" */
-    double clip;                   /* of the gradient's norm; 0: none */
+    double clip;                   /* of the norm of the model's gradient; 0: none */
     double average;                /* decay of the running average of weights; 0: none is kept */
     float soft[SAMPLE_TASKS];      /* numbers are learnt as a bell of this deviation around the
                                      right one, where the tokenizer has a token a number; 0: hard */
@@ -165,7 +165,7 @@ int train_judge(struct train *t, const struct sample *s, struct train_loss *loss
 
 struct train_result {
     struct train_loss loss; /* of all ranks' samples */
-    double norm;            /* of the gradient, before clipping */
+    double norm;            /* of the model's gradient, before clipping */
     double rate;
     int is_skipped; /* the loss or the norm wasn't finite: no weight changed */
 };
