@@ -9,8 +9,6 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/num.h"
 
-static const float BOX_BETA = 0.01f; /* one number: below it the distance is smooth */
-
 static struct kern_ptr loss_at(struct kern_ptr p, int row, int width) {
     return kern_at(p, (size_t)row * (size_t)width * sizeof(float));
 }
@@ -95,7 +93,7 @@ static void boxes_issue(struct train *t, const struct mix *x, int at, int n, int
                                                 .weight = loss_at(x->at.box_weight, at, 1),
                                                 .l1 = t->o.box_l1,
                                                 .giou = t->o.box_giou,
-                                                .beta = BOX_BETA,
+                                                .beta = TRAIN_BOX_BETA,
                                                 .logits = b->logits,
                                                 .ld = c->vocab_size,
                                                 .dlogits = b->box_logits,

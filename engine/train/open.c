@@ -308,11 +308,12 @@ static int open_check_room(const struct train *t, const struct train_memory *n, 
     if (t->o.memory && (!have || t->o.memory < have)) have = t->o.memory;
     if (!have || n->total <= have) return 0;
     return err_set(e, E_NOMEM,
-                   "training takes %.0f MiB (weights %.0f, what learns %.0f, a sample %.0f), there "
+                   "training takes %.0f MiB (weights %.0f, what learns %.0f, a sample %.0f, a "
+                   "teacher %.0f), there "
                    "are %.0f: try recompute 2, fewer rows, pictures or samples, or a LoRA",
                    in_mib(n->total), in_mib(n->weights),
                    in_mib(n->masters + n->gradients + n->optimiser), in_mib(n->activations),
-                   in_mib(have));
+                   in_mib(n->teacher), in_mib(have));
 }
 
 /* ---- opening ---- */

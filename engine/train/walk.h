@@ -63,6 +63,7 @@ struct buffers {
     struct kern_ptr scaled;                    /* the largest LoRA B, times its scale */
     size_t index_bytes;
 };
+#define TRAIN_BOX_BETA 0.01f /* a number of a box, of 100: below it the distance is smooth */
 enum { LOSS_CHUNK = KERN_BACK_ROWS }; /* rows whose logits are there at once */
 
 /* plan.c: the bytes of all buffers, and where they lie in a block that begins at `base` (addr NULL:

@@ -10,8 +10,6 @@
  */
 #include "engine/train/losses/heads.h"
 
-static const float BOX_BETA = 0.01f; /* as in loss.c */
-
 /* ---- there ---- */
 
 static size_t dense_floats(size_t n) { return n * sizeof(float); }
@@ -112,7 +110,7 @@ static void boxes_there(struct train *t) {
                                                 .weight = d->at[BOX_WEIGHT],
                                                 .l1 = 1,
                                                 .giou = 1,
-                                                .beta = BOX_BETA,
+                                                .beta = TRAIN_BOX_BETA,
                                                 .logits = d->at[BOXES],
                                                 .ld = DENSE_STEPS,
                                                 .dlogits = d->at[DBOXES],
