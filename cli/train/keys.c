@@ -121,6 +121,8 @@ static const struct key keys[] = {
          "weight of asking it for the colours of its places, 0 to 1, by squared error"),
     REAL(STAGE(dense_rate), "dense_rate", 1, 1e-6, 100000, 10,
          "the rate of what asks them, times all others'"),
+    WHOLE(STAGE(dense_alone), "dense_alone", 1, 0, BIG, 0,
+          "steps in which what asks learns alone, before the model learns by it"),
     PATH(STAGE(teacher), "teacher", 0, "folder of a model whose answers are learnt from"),
     REAL(STAGE(teach), "teach", 1, 0, 1, 0,
          "share of the teacher's answer in what is learnt; the rest is the right one's"),

@@ -376,6 +376,7 @@ struct train_options recipe_train_options(const struct recipe *r, int stage) {
         .hold_layer = (int)s->hold_layer,
         .hold_heads = (uint32_t)s->hold_heads,
         .dense_rate = s->dense_rate,
+        .dense_alone = (uint64_t)s->dense_alone,
         .teacher = s->teacher,
         .teach_top = (int)s->teach_top,
         .recompute = (int)s->recompute,

@@ -50,6 +50,7 @@ struct recipe_stage {
     double hold;
     int64_t hold_layer, hold_heads, recompute;
     double dense[TRAIN_DENSE], dense_rate;
+    int64_t dense_alone;
     const char *teacher;                  /* folder; NULL: not given */
     double teach, teach_of[SAMPLE_TASKS]; /* < 0: not given, as teach */
     int64_t teach_top;

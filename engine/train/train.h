@@ -85,28 +85,29 @@ struct train_options {
     struct train_lora lora;
 
     struct train_rate rate;
-    double tower_rate;             /* the tower's rate is so many times that of all others; 0: 1 */
-    double beta1, beta2, eps;      /* 0: 0.9, 0.999, 1e-8 */
-    double decay;                  /* none of vectors and of names with "bias", "ln", "norm" */
-    double clip;                   /* of the norm of the model's gradient; 0: none */
-    double average;                /* decay of the running average of weights; 0: none is kept */
-    float soft[SAMPLE_TASKS];      /* numbers are learnt as a bell of this deviation around the
+    double tower_rate;         /* the tower's rate is so many times that of all others; 0: 1 */
+    double beta1, beta2, eps;  /* 0: 0.9, 0.999, 1e-8 */
+    double decay;              /* none of vectors and of names with "bias", "ln", "norm" */
+    double clip;               /* of the norm of the model's gradient; 0: none */
+    double average;            /* decay of the running average of weights; 0: none is kept */
+    float soft[SAMPLE_TASKS];  /* numbers are learnt as a bell of this deviation around the
                                      right one, where the tokenizer has a token a number; 0: hard */
-    float box_l1, box_giou;        /* weights of the losses of the expected box; 0: none */
-    float dense[TRAIN_DENSE];      /* weights of the dense questions (losses/dense.h); 0: not asked.
+    float box_l1, box_giou;    /* weights of the losses of the expected box; 0: none */
+    float dense[TRAIN_DENSE];  /* weights of the dense questions (losses/dense.h); 0: not asked.
                                      They want a tower or a connector that learns */
-    double dense_rate;             /* their heads' rate is so many times that of all others; 0: 1 */
-    const char *teacher;           /* folder of a model whose answers are learnt from; NULL: none */
-    float teach[SAMPLE_TASKS];     /* its share of the target, 0 to 1 (losses/teach.h) */
-    int teach_top;                 /* of its answer, the likeliest tokens; 0: 32 */
-    float hold;                    /* weight of the loss of attention that is held (sample.h) */
-    int hold_layer;                /* of the decoder, from 0 */
-    uint32_t hold_heads;           /* a bit each */
-    int recompute;                 /* 0: keep all that the way back needs, 1: norms and activations
+    double dense_rate;         /* their heads' rate is so many times that of all others; 0: 1 */
+    uint64_t dense_alone;      /* steps in which the heads learn and the model doesn't by them */
+    const char *teacher;       /* folder of a model whose answers are learnt from; NULL: none */
+    float teach[SAMPLE_TASKS]; /* its share of the target, 0 to 1 (losses/teach.h) */
+    int teach_top;             /* of its answer, the likeliest tokens; 0: 32 */
+    float hold;                /* weight of the loss of attention that is held (sample.h) */
+    int hold_layer;            /* of the decoder, from 0 */
+    uint32_t hold_heads;       /* a bit each */
+    int recompute;             /* 0: keep all that the way back needs, 1: norms and activations
                                      are computed again, 2: whole layers */
-    int rows;                      /* token rows of a sample, at most; 0: 2,048 */
-    int pictures;                  /* pictures of a sample, at most; 0: 4 */
-    uint64_t seed;                 /* of dropout and of a new LoRA's A */
+    int rows;                  /* token rows of a sample, at most; 0: 2,048 */
+    int pictures;              /* pictures of a sample, at most; 0: 4 */
+    uint64_t seed;             /* of dropout and of a new LoRA's A */
     const struct train_comm *comm; /* other ranks; NULL: alone. Borrowed (comm.h) */
 };
 

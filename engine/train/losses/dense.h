@@ -16,7 +16,8 @@
  * So a name, a colour, a position or an edge of a thing is learnt by where it is, and a token knows
  * what it shows. Each loss has a weight (train.h), and weighs in a sample as all its answer tokens
  * together do: packing changes nothing. A new head's last map is 0, so that it asks nothing of
- * a trained tower before it knows something itself.
+ * a trained tower before it knows something itself; for the first `dense_alone` steps nothing goes
+ * back from the heads at all.
  *
  * A token is a cell of the pixel grid: lamm-mini's has 2 x 8 places of 64 x 64. Where a grid
  * doesn't divide by the tokens, places are as near to its own as can be, at most DENSE_SIDE a side.

@@ -147,6 +147,9 @@ void dense_forward(struct train *t) {
 
 /* ---- back ---- */
 
+/* Do the heads get to know the model before they teach it? */
+static int heads_are_alone(const struct train *t) { return t->steps < t->o.dense_alone; }
+
 /* Gradients of a head, and dh += its own. dy (I, n). */
 static void heads_back(struct train *t, const struct kern_mat *w, int weight, int bias,
                        enum room dy, int n) {
@@ -216,7 +219,7 @@ static void inside_back(struct train *t) {
                                                   .lddw = DENSE_KEY});
     params_grad_stack(t, &p->query, 1, d->ask.n_queries, dy, 2 * DENSE_KEY, d->at[QUERY],
                       d->shape.width);
-    if (d->n_words) words_back(t, dy);
+    if (d->n_words && !heads_are_alone(t)) words_back(t, dy);
     t->back->gemm_dx(t->k, &(struct kern_gemm_dx){.m = d->shape.places,
                                                   .dy = d->at[LOGITS],
                                                   .lddy = 2 * DENSE_QUERIES,
@@ -235,7 +238,8 @@ void dense_back(struct train *t) {
     if (has_inside(d)) inside_back(t);
     if (has_boxes(d)) heads_back(t, d->box, p->box, p->box_b, DBOXES, 4 * DENSE_STEPS);
     if (d->colour) heads_back(t, d->colour, p->colour, p->colour_b, DCOLOURS, 3 * d->shape.cells);
-    dense_norm_back(t, d->shape.tokens, t->b.feats, d->at[DH], t->b.dfeats, 1);
+    if (!heads_are_alone(t))
+        dense_norm_back(t, d->shape.tokens, t->b.feats, d->at[DH], t->b.dfeats, 1);
 }
 
 /* ---- what came of it ---- */

@@ -196,6 +196,41 @@ TEST(dense_leaves_a_model_alone_until_it_knows_something) {
     mem_free(r);
 }
 
+/* For the first steps the heads learn, and the model doesn't by them. */
+TEST(dense_heads_learn_alone_at_first) {
+    struct rig_sample *r = mem_must(sizeof *r);
+    struct train_options o = rig_options("cpu");
+    rig_mixed(r, 5);
+    rig_things(r);
+    struct train *t = rig_open(&o, 1);
+    rig_add(t, &r->s, NULL);
+    float *plain = rig_grad(t);
+    size_t n = t->params.floats;
+    train_close(t);
+    o = dense_options("cpu");
+    o.dense_alone = 1;
+    t = rig_open(&o, 1);
+    stir_heads(t);
+    rig_add(t, &r->s, NULL);
+    float *alone = rig_grad(t);
+    double heads = 0;
+    for (size_t i = n; i < t->params.floats; i++)
+        heads += fabs((double)alone[i]);
+    CHECK(heads > 0);
+    CHECK_MEM(plain, alone, n * sizeof *plain);
+    t->steps = 1;
+    t->tree.added = t->tree.depth = 0;
+    rig_add(t, &r->s, NULL);
+    float *both = rig_grad(t);
+    CHECK(memcmp(plain, both, n * sizeof *plain) != 0);
+    CHECK_MEM(alone + n, both + n, (t->params.floats - n) * sizeof *both);
+    train_close(t);
+    mem_free(plain);
+    mem_free(alone);
+    mem_free(both);
+    mem_free(r);
+}
+
 /* ---- learning ---- */
 
 TEST(dense_losses_fall) {
