@@ -245,8 +245,8 @@ def test_recipe_lamm_mini(p):
 # ---- ends, and going on ----
 
 def test_killed_at_any_moment(p):
-    """Killed at so many random moments. A run that comes to its end all the same has the bits of the
-    one that never was killed; then another begins."""
+    """Killed at so many random moments. A run that comes to its end all the same has the bits of
+    the one that never was killed; then another begins."""
     random.seed(int(os.environ.get("SEED", "1")))
     want, kills, out = suite.count(5, 100), 0, p.path("killed")
     begin = time.monotonic()
