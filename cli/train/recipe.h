@@ -67,8 +67,9 @@ struct recipe {
     int n_stages, n_data;
 };
 
-/* What the command line says: NAME=VALUE, which `${NAME}` in a path stands for, or SECTION.KEY=VALUE,
- * which is taken in place of what the recipe says: "learn.rate=1e-4" of [stage learn]. */
+/* What the command line says: NAME=VALUE, which `${NAME}` in a path stands for, or
+ * SECTION.KEY=VALUE, which is taken in place of what the recipe says: "learn.rate=1e-4" of
+ * [stage learn]. */
 struct recipe_sets {
     const char *const *at; /* (n) */
     int n;                 /* up to 64 */

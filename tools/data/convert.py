@@ -83,7 +83,7 @@ def statement(question):
 class Files:
     """What is written in the end."""
 
-    def __init__(self, out, split):
+    def __init__(self, out, split="scenes"):
         self.out, self.split = out, split
         self.images, self.annotations, self.refs, self.minigpt = [], [], [], []
         self.gqa, self.vsr, self.vizwiz, self.choices = {}, [], [], []
