@@ -23,6 +23,7 @@ struct reading {
     const struct ini *ini;
     const struct recipe_sets *sets;
     const char *dir;
+    uint64_t used; /* a bit for each of `sets` that named a section's key */
     struct err *e;
 };
 
@@ -34,6 +35,12 @@ static const char *recipe_set_of(const struct recipe_sets *sets, const char *nam
         if (strncmp(sets->at[i], name, len) == 0 && sets->at[i][len] == '=')
             return sets->at[i] + len + 1;
     return NULL;
+}
+
+/* What the person at the terminal says is meant from where they stand, not from the recipe. */
+static void add_value(const struct recipe_sets *sets, const char *value, struct buf *out) {
+    if (!out->len && *value && *value != '/' && sets->dir) (void)buf_printf(out, "%s/", sets->dir);
+    (void)buf_str(out, value);
 }
 
 /* `value` with every ${NAME} replaced. */
@@ -48,7 +55,7 @@ static int replace(struct reading *r, const struct ini_entry *at, struct buf *ou
                            "\"%s\": nothing is known of ${%.*s}: add --set %.*s=VALUE", at->key,
                            (int)(end - name), name, (int)(end - name), name);
         (void)buf_add(out, s, (size_t)(dollar - s));
-        (void)buf_str(out, value);
+        add_value(r->sets, value, out);
         s = end + 1;
     }
     (void)buf_str(out, s);
@@ -105,6 +112,48 @@ static int read_entry(struct reading *r, const struct ini_section *s, enum recip
     return rc ? ini_bad(r->ini, at->line, r->e, "\"%s\": %s", at->key, why.text) : 0;
 }
 
+/* "SECTION.KEY=VALUE" of the command line -> KEY and VALUE, where the section has that name. 0: it
+ * is none of this section's. `key` has INI_NAME_MAX + 1 bytes; a longer key is cut, and so unknown.
+ */
+static int set_of_section(const char *set, const char *section, char *key, struct ini_entry *out) {
+    size_t n = strlen(section);
+    if (strncmp(set, section, n) != 0 || set[n] != '.') return 0;
+    const char *name = set + n + 1, *value = strchr(name, '=');
+    if (!value) return 0;
+    snprintf(key, INI_NAME_MAX + 1, "%.*s", (int)(value - name), name);
+    out->key = key;
+    out->value = value + 1;
+    return 1;
+}
+
+/* Keys of this section that the command line says: they count. */
+static int read_sets(struct reading *r, const struct ini_section *s, enum recipe_section in,
+                     void *fields) {
+    char key[INI_NAME_MAX + 1];
+    struct ini_entry at = {.line = s->line};
+    struct reading here = *r;
+    if (r->sets && r->sets->dir) here.dir = r->sets->dir;
+    for (int i = 0; r->sets && i < r->sets->n; i++) {
+        if (!set_of_section(r->sets->at[i], *s->name ? s->name : s->kind, key, &at)) continue;
+        r->used |= UINT64_C(1) << i;
+        int rc = read_entry(&here, s, in, &at, fields);
+        if (rc) return err_in(r->e, "--set %s", r->sets->at[i]);
+    }
+    return 0;
+}
+
+/* A key that is said to no section would be passed over in silence. */
+static int check_sets(const struct reading *r) {
+    for (int i = 0; r->sets && i < r->sets->n; i++) {
+        const char *set = r->sets->at[i];
+        size_t name = strcspn(set, ".="), end = strcspn(set, "=");
+        if (set[name] != '.' || name > end || r->used >> i & 1) continue;
+        return err_set(r->e, E_INVALID, "--set %s: %s has no section \"%.*s\"", set, r->ini->file,
+                       (int)name, set);
+    }
+    return 0;
+}
+
 static int has_key(const struct ini_section *s, const char *key) {
     for (int i = 0; i < s->n; i++)
         if (strcmp(s->at[i].key, key) == 0) return 1;
@@ -124,7 +173,7 @@ static int read_section(struct reading *r, const struct ini_section *s, enum rec
         if (all[i].in == in && all[i].start != all[i].start && !has_key(s, all[i].name))
             return ini_bad(r->ini, s->line, r->e, "[%s%s%s] needs a \"%s\"", s->kind,
                            *s->name ? " " : "", s->name, all[i].name);
-    return 0;
+    return read_sets(r, s, in, fields);
 }
 
 /* Where the fields of a section go; NULL: there are too many of its kind. */
@@ -244,6 +293,7 @@ int recipe_parse(const char *file, const char *dir, const char *text, size_t len
     struct reading r = {.recipe = out, .ini = &ini, .sets = sets, .dir = dir, .e = e};
     for (int i = 0; rc == 0 && i < ini.n; i++)
         rc = take_section(&r, &ini.at[i]);
+    if (rc == 0) rc = check_sets(&r);
     if (rc == 0) rc = check_recipe(out, e);
     ini_close(&ini);
     if (rc) recipe_close(out);

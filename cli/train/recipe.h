@@ -72,10 +72,13 @@ struct recipe {
     int n_stages, n_data;
 };
 
-/* NAME=VALUE pairs that `${NAME}` in a path stands for. */
+/* What the command line says: NAME=VALUE, which `${NAME}` in a path stands for, or
+ * SECTION.KEY=VALUE, which is taken in place of what the recipe says: "learn.rate=1e-4" of
+ * [stage learn]. */
 struct recipe_sets {
     const char *const *at; /* (n) */
-    int n;
+    int n;                 /* up to 64 */
+    const char *dir; /* what a path is relative to that begins with ${NAME}; NULL: the recipe */
 };
 
 /* A recipe's text; `dir` is what its paths are relative to. E_FORMAT with file, line and reason,

@@ -11,7 +11,7 @@
 
 static int read_text(const char *text, struct recipe *out, struct err *e) {
     static const char *const at[] = {"PAIRS=/my/pairs", "EMPTY="};
-    static const struct recipe_sets sets = {at, 2};
+    static const struct recipe_sets sets = {.at = at, .n = 2};
     return recipe_parse("own.ini", "/recipes", text, strlen(text), &sets, out, e);
 }
 
@@ -189,6 +189,45 @@ TEST(recipe_refuses_values) {
     check_bad("[stage a]\nhold_heads = 4294967296\n", "from 0 to 4294967295");
 }
 
+static int read_with(const char *set, struct recipe *out, struct err *e) {
+    static const char text[] = "[run]\nseed = 3\n[stage learn]\nsteps = 10\nrate = 0.5\n"
+                               "[data d]\npath = ${PAIRS}/a\npictures = p\n";
+    const char *const at[] = {"PAIRS=pairs", set};
+    const struct recipe_sets sets = {at, 2, "/here"};
+    return recipe_parse("own.ini", "/recipes", text, strlen(text), &sets, out, e);
+}
+
+/* Paths of the command line begin where it was typed, those of the recipe beside it. */
+TEST(recipe_takes_keys_of_the_command_line) {
+    struct recipe r;
+    CHECK_EQ(read_with("learn.rate=0.25", &r, NULL), 0);
+    CHECK_NEAR(r.stages[0].rate, 0.25, 0);
+    CHECK_STR(r.data[0].path, "/here/pairs/a");
+    CHECK_STR(r.data[0].pictures, "/recipes/p");
+    recipe_close(&r);
+    CHECK_EQ(read_with("run.seed=7", &r, NULL), 0);
+    CHECK_EQ(r.run.seed, 7);
+    recipe_close(&r);
+    CHECK_EQ(read_with("d.path=b", &r, NULL), 0);
+    CHECK_STR(r.data[0].path, "/here/b");
+    recipe_close(&r);
+    CHECK_EQ(read_with("FILE=a.b", &r, NULL), 0); /* no key: a name that nothing asks for */
+    recipe_close(&r);
+
+    const char *const bad[][2] = {
+        {"lern.rate=1", "--set lern.rate=1: own.ini has no section \"lern\""},
+        {"learn.rat=1", "[stage] knows no \"rat\"; did you mean \"rate\"?"},
+        {"learn.rate=x", "--set learn.rate=x: own.ini:3: \"rate\": it takes a number"},
+        {"learn.rate", "has no section"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err e = {0};
+        CHECK(read_with(bad[i][0], &r, &e) != 0);
+        CHECK(strstr(e.text, bad[i][1]));
+        if (!strstr(e.text, bad[i][1])) puts(e.text);
+    }
+}
+
 TEST(recipe_refuses_what_cannot_be) {
     const char *data = "\n[data d]\npath = p\n";
     const struct {
@@ -241,7 +280,7 @@ TEST(recipe_reads_those_that_ship) {
     static const char *const names[] = {"own",        "pae-lamm",       "segment",
                                         "car-racing", "space-invaders", "lamm-mini"};
     static const char *const at[] = {"DATA=/data", "PAIRS=/pairs"};
-    static const struct recipe_sets sets = {at, 2};
+    static const struct recipe_sets sets = {.at = at, .n = 2};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct recipe r;
         struct err e = {0};
@@ -257,7 +296,7 @@ TEST(recipe_reads_those_that_ship) {
 /* The paper's figures: docs/model.md section 6. */
 TEST(recipe_of_the_paper) {
     static const char *const at[] = {"DATA=/data"};
-    static const struct recipe_sets sets = {at, 1};
+    static const struct recipe_sets sets = {.at = at, .n = 1};
     struct recipe r;
     CHECK_EQ(recipe_open("recipes/pae-lamm.ini", &sets, &r, NULL), 0);
     double asked = 0;
