@@ -33,6 +33,8 @@ struct sampler_entry {
     double ratio;                /* above 0; its share is ratio / sum of ratios */
     uint32_t talks;              /* of a sample, at most: 1 .. SAMPLE_TALKS_MAX */
     float weight;                /* of its answer tokens; 0: 1 */
+    int has_one_form;            /* is it asked in lammd's own words alone, not in any of
+                                    MiniGPT-v2's? */
 
     /* All of these are 0 .. 1, and 0 changes nothing. Pictures of games are never changed. */
     float crop;   /* the least share of its area that is shown; 1: all. Only of pixels, and of tasks

@@ -18,6 +18,7 @@ static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const exports[] = {"last", "best", NULL};
 static const char *const results[] = {"adapter", "model", "both", NULL};
 static const char *const mixes[] = {"samples", "steps", NULL};
+static const char *const forms[] = {"all", "one", NULL};
 static const char *const orients[] = {"shown", "stored", NULL};
 
 #define WHOLE_MAX 9007199254740991.0 /* what a double tells apart */
@@ -106,6 +107,9 @@ static const struct key keys[] = {
     REAL(STAGE(clip), "clip", 1, 0, BIG, 1, "norm of the gradient, at most; 0: any"),
     REAL(STAGE(average), "average", 1, 0, 0.999999, 0,
          "decay of a running average of the weights, which is then judged and exported; 0: none"),
+    WORD(STAGE(legal), "legal", 1, no_yes, 0,
+         "are answers of numbers learnt among those that lammd allows when it serves, not among the "
+         "whole vocabulary?"),
     TASKS(STAGE(soft), "soft_", 0, 64, 0,
           "numbers are learnt as a bell of this deviation; 0: the right one alone"),
     REAL(STAGE(box_l1), "box_l1", 1, 0, BIG, 0, "weight of the expected box's distance"),
@@ -144,6 +148,8 @@ static const struct key keys[] = {
          "share of a picture's area that a crop shows, at least"),
     REAL(DATA(jitter), "jitter", 1, 0, 1, 0, "of brightness, contrast and colour"),
     REAL(DATA(flip), "flip", 1, 0, 1, 0, "how often left and right change places"),
+    WORD(DATA(forms), "forms", 1, forms, 0,
+         "words of questions: all that MiniGPT-v2 learnt by, or the one that lammd asks by"),
     WHOLE(DATA(bad_lines), "bad_lines", 0, 0, BIG, 0, "that are left out; one more is an error"),
     WORD(DATA(validation), "validation", 1, no_yes, 0, "is all of it judged by, and never learnt?"),
 };

@@ -165,6 +165,7 @@ static int mix_add_task(const struct mix *m, const struct recipe_stage *s, int t
                                                  .crop = (float)d->crop,
                                                  .jitter = (float)d->jitter,
                                                  .flip = (float)d->flip,
+                                                 .has_one_form = (int)d->forms,
                                                  .held = d->validation ? 1 : (float)share};
     }
     return 0;

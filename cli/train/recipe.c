@@ -420,6 +420,7 @@ struct train_options recipe_train_options(const struct recipe *r, int stage) {
         .decay = s->decay,
         .clip = s->clip,
         .average = s->average,
+        .is_legal = (int)s->legal,
         .box_l1 = (float)s->box_l1,
         .box_giou = (float)s->box_giou,
         .hold = (float)s->hold,

@@ -46,6 +46,7 @@ struct recipe_stage {
     double rate, rate_start, rate_end, tower_rate;
     int64_t warmup;
     double beta1, beta2, eps, decay, clip, average;
+    int64_t legal;
     double soft[SAMPLE_TASKS], box_l1, box_giou;
     double hold;
     int64_t hold_layer, hold_heads, recompute;
@@ -61,6 +62,7 @@ struct recipe_data {
     double weight, stress;
     int64_t orient; /* enum recipe_orient */
     double crop, jitter, flip;
+    int64_t forms; /* 0: all, 1: lammd's own alone */
     int64_t bad_lines, validation; /* validation: all of it is judged by */
 };
 struct recipe {

@@ -13,7 +13,10 @@ static const char *talk_keep(struct draw *d, const struct buf *b) {
     return b->bad ? NULL : arena_strdup(d->mem, b->p ? (const char *)b->p : "", b->len);
 }
 
-static struct dice *talk_dice(struct draw *d) { return d->is_plain ? NULL : &d->dice; }
+/* For the words of a question; NULL: they are lammd's own. */
+static struct dice *talk_dice(struct draw *d) {
+    return d->is_plain || d->entry->has_one_form ? NULL : &d->dice;
+}
 
 /* ---- where the attention shall fall ---- */
 

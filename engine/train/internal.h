@@ -6,6 +6,7 @@
  *     talk.c     talks -> tokens, and where answers lie
  *     mix.c      the talks of a sample -> one pass: rows, groups, tails, targets
  *     tower.c decoder.c lora.c    walks that keep what the way back needs, and the ways back
+ *     legal.c    which tokens may stand where
  *     loss.c     logits, cross-entropy, boxes
  *     losses/    dense questions to the tower, a teacher's answers
  *     step.c     the tree of gradients, clipping, the update
@@ -27,6 +28,7 @@
 
 struct adapter;
 struct dense;
+struct legal;
 struct teach;
 
 /* A LoRA beside a matrix: y += x A' (s B)'. */
@@ -84,6 +86,7 @@ struct train {
     int is_judging;       /* nothing falls out */
     struct train_tree tree;
     struct dense *dense; /* losses/dense.h; NULL: nothing is asked */
+    struct legal *legal; /* legal.h; NULL: the loss is over the whole vocabulary */
     struct teach *teach; /* losses/teach.h; NULL: nobody teaches */
     int is_guest;        /* on the device of another train, which closes it */
 

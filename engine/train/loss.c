@@ -5,6 +5,7 @@
  * more, four rows each, since their loss wants a gradient of its own beside logits that are whole.
  */
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
 #include "engine/train/losses/dense.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/num.h"
@@ -48,6 +49,7 @@ static void tokens_issue(struct train *t, const struct mix *x, int at, int rows,
     const struct buffers *b = &t->b;
     struct kern_ptr xn = loss_at(b->xn, at, c->hidden_size);
     loss_logits(t, at, rows);
+    legal_issue(t, x, at, rows, b->logits);
     train_show(t, "logits", b->logits, rows, c->vocab_size, c->vocab_size);
     t->back->xent(t->k, &(struct kern_xent){.rows = rows,
                                             .n = c->vocab_size,

@@ -11,6 +11,7 @@
 
 #include "engine/files/adapter.h"
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
 #include "engine/train/losses/dense.h"
 #include "engine/train/losses/teach.h"
 #include "kernels/base/half.h"
@@ -363,6 +364,7 @@ static int open_all(struct train *t, const struct train_options *o, int samples,
     if (!rc) rc = make_loras(t, e);
     if (!rc) rc = open_tokens(t, e);
     if (!rc) rc = open_room(t, samples, e);
+    if (!rc) rc = legal_open(t, e);
     if (!rc) rc = dense_open(t, e);
     if (!rc) rc = teach_open(t, e);
     if (rc) return rc;
@@ -452,6 +454,7 @@ static void close_device(struct train *t) {
 void train_close(struct train *t) {
     if (!t) return;
     teach_close(t);
+    legal_close(t);
     if (t->k) dense_close(t);
     if (t->k) close_device(t);
     sptok_close(t->tok);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
 #include "engine/train/losses/dense.h"
 #include "engine/train/losses/teach.h"
 #include "kernels/base/mem.h"
@@ -116,7 +117,8 @@ static void lay_text(struct cutter *at, const struct train_options *o, const str
     size_t v = (size_t)c->text.vocab_size;
     int has_boxes = o->box_l1 > 0 || o->box_giou > 0;
     b->logits = cut_floats(at, LOSS_CHUNK, v);
-    b->box_logits = cut_floats(at, has_boxes ? LOSS_CHUNK : 0, v);
+    b->box_logits = cut_floats(at, has_boxes || o->is_legal ? LOSS_CHUNK : 0, v);
+    b->legal = cut_floats(at, 1, legal_floats(o, c->text.vocab_size));
     b->box_x = cut_floats(at, has_boxes ? LOSS_CHUNK : 0, d);
 }
 

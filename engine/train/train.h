@@ -92,6 +92,8 @@ struct train_options {
     double average;            /* decay of the running average of weights; 0: none is kept */
     float soft[SAMPLE_TASKS];  /* numbers are learnt as a bell of this deviation around the
                                      right one, where the tokenizer has a token a number; 0: hard */
+    int is_legal;              /* are numbers learnt among the legal ones (legal.h), not among
+                                     the whole vocabulary? */
     float box_l1, box_giou;    /* weights of the losses of the expected box; 0: none */
     float dense[TRAIN_DENSE];  /* weights of the dense questions (losses/dense.h); 0: not asked.
                                      They want a tower or a connector that learns */

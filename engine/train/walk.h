@@ -49,7 +49,8 @@ struct buffers {
     struct kern_ptr pick_a;       /* (N, D): attention of the picks in the last layer */
     struct kern_ptr xn;           /* (N, D): picks behind the last norm */
     struct kern_ptr logits;       /* (chunk, V) */
-    struct kern_ptr box_logits;   /* (chunk, V), when boxes have a loss */
+    struct kern_ptr box_logits;   /* (chunk, V), when boxes have a loss; and of legal masks */
+    struct kern_ptr legal;        /* (sets, V): masks (legal.h) */
     struct kern_ptr box_x;        /* (chunk, D) */
     /* The way back. */
     struct kern_ptr dx, dh;         /* of a residual and of a norm's output: (N, D) or (T, E) */

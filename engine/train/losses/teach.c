@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/num.h"
 
@@ -139,6 +140,7 @@ static int teach_find_top(const float *logits, int vocab, int most, struct teach
     for (int32_t token = 0; token < vocab; token++) {
         float logit = logits[token];
         if (n == most && !(logit > top[n - 1].logit)) continue;
+        if (isinf(logit) && logit < 0) continue; /* illegal */
         int at = n < most ? n++ : n - 1;
         for (; at > 0 && logit > top[at - 1].logit; at--)
             top[at] = top[at - 1];
@@ -197,6 +199,7 @@ static int answer_chunk(struct train *t, struct mix *x, struct targets *to, int 
     struct train *guest = teach->guest;
     int vocab = model_config(t->m)->text.vocab_size;
     loss_logits(guest, at, rows);
+    legal_issue(t, x, at, rows, guest->b.logits);
     int rc = t->ops->get(t->k, teach->logits, guest->b.logits,
                          (size_t)rows * (size_t)vocab * sizeof *teach->logits, e);
     for (int i = 0; i < rows && !rc; i++) {

@@ -67,6 +67,20 @@ TEST(recipe_has_defaults) {
     recipe_close(&r);
 }
 
+TEST(recipe_says_what_is_legal_and_how_it_is_asked) {
+    struct recipe r;
+    CHECK_EQ(read_text(LEAST, &r, NULL), 0);
+    CHECK_EQ(recipe_train_options(&r, 0).is_legal, 0);
+    CHECK_EQ(r.data[0].forms, 0);
+    recipe_close(&r);
+    CHECK_EQ(read_text("[stage a]\nsteps = 1\nlegal = yes\n[data d]\npath = p\nforms = one\n", &r,
+                       NULL),
+             0);
+    CHECK_EQ(recipe_train_options(&r, 0).is_legal, 1);
+    CHECK_EQ(r.data[0].forms, 1);
+    recipe_close(&r);
+}
+
 /* pack = 1: as many questions, each of a picture of its own, and the paper's dropout. */
 TEST(recipe_unpacks) {
     struct recipe r;

@@ -276,6 +276,31 @@ TEST(sampler_asks_every_task) {
     }
 }
 
+TEST(sampler_asks_in_one_form_where_it_shall) {
+    struct rig r;
+    struct source *src = source_of(&r, "{\"task\":[\"refer\",\"identify\"]," ANYTHING
+                                       ",\"sentence\":\"The Dog.\",\"box\":[5,4,10,16]}");
+    struct sampler_entry mix[] = {
+        {.source = src, .task = SAMPLE_REFER, .ratio = 1, .talks = 1},
+        {.source = src, .task = SAMPLE_IDENTIFY, .ratio = 1, .talks = 1}};
+    for (int one = 0; one < 2; one++) {
+        mix[0].has_one_form = mix[1].has_one_form = one;
+        struct sampler *s = sampler_of(mix, 2, 1);
+        int others = 0;
+        for (uint64_t step = 0; step < 60; step++) {
+            struct sampler_draw *d = drawn(s, step, 0);
+            const char *asked = d->sample.talks[0].turns[0].question;
+            others += strcmp(asked, "[refer] give me the location of the dog") != 0 &&
+                      strncmp(asked, "[identify] {<", 13) != 0;
+            sampler_give_back(d);
+        }
+        CHECK(one ? !others : others > 30);
+        sampler_close(s);
+    }
+    source_close(src);
+    rig_close(&r);
+}
+
 TEST(sampler_cleans_and_varies_what_it_trains_on) {
     struct rig r;
     struct source *src = source_of(&r, "{\"task\":\"refer\"," ANYTHING

@@ -90,13 +90,14 @@ TEST(train_ckpt_resumes_a_whole_model) {
     check_resume(o);
 }
 
-TEST(train_ckpt_resumes_with_dense_questions_and_a_teacher) {
+TEST(train_ckpt_resumes_with_dense_questions_a_teacher_and_legal_answers) {
     struct train_options o = rig_options();
     o.device = "cpu";
     o.tower = 1;
     o.dense[TRAIN_DENSE_INSIDE] = o.dense[TRAIN_DENSE_BOX] = o.dense[TRAIN_DENSE_COLOUR] = 1;
     o.teacher = RIG_MODEL;
     o.teach[SAMPLE_PIXELS] = 0.5f;
+    o.is_legal = 1;
     check_resume(o);
 }
 

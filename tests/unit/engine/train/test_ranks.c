@@ -168,12 +168,13 @@ TEST(ranks_have_the_bits_of_one_with_dropout) {
     compare_ranks(o, 12);
 }
 
-TEST(ranks_have_the_bits_of_one_with_dense_questions_and_a_teacher) {
+TEST(ranks_have_the_bits_of_one_with_dense_questions_a_teacher_and_legal_answers) {
     struct train_options o = rig_lora("cpu");
     o.tower = 1;
     o.dense[TRAIN_DENSE_INSIDE] = o.dense[TRAIN_DENSE_BOX] = o.dense[TRAIN_DENSE_COLOUR] = 1;
     o.dense_rate = 10;
     o.teacher = RIG_TINY;
     o.teach[SAMPLE_PIXELS] = 0.5f;
+    o.is_legal = 1;
     compare_ranks(o, 8);
 }
