@@ -33,8 +33,6 @@ struct sampler_entry {
     double ratio;                /* above 0; its share is ratio / sum of ratios */
     uint32_t talks;              /* of a sample, at most: 1 .. SAMPLE_TALKS_MAX */
     float weight;                /* of its answer tokens; 0: 1 */
-    int has_one_form;            /* is it asked in lammd's own words alone, not in any of
-                                    MiniGPT-v2's? */
 
     /* All of these are 0 .. 1, and 0 changes nothing. Pictures of games are never changed. */
     float crop;   /* the least share of its area that is shown; 1: all. Only of pixels, and of tasks
@@ -45,6 +43,8 @@ struct sampler_entry {
     float held;   /* the share of the source that is set aside for judging. Which pictures these are
                      depends on the source and the share alone. Steps of games are set aside in
                      stretches, since neighbours are nearly alike */
+
+    int has_one_form; /* is it asked in lammd's own words alone, not in any of MiniGPT-v2's? */
 };
 
 /* How the model wants to be asked: train.h's struct train_form has it all. */

@@ -108,8 +108,7 @@ static const struct key keys[] = {
     REAL(STAGE(average), "average", 1, 0, 0.999999, 0,
          "decay of a running average of the weights, which is then judged and exported; 0: none"),
     WORD(STAGE(legal), "legal", 1, no_yes, 0,
-         "are answers of numbers learnt among those that lammd allows when it serves, not among the "
-         "whole vocabulary?"),
+         "are numbers learnt among those that lammd, when it serves, allows? no: among all tokens"),
     TASKS(STAGE(soft), "soft_", 0, 64, 0,
           "numbers are learnt as a bell of this deviation; 0: the right one alone"),
     REAL(STAGE(box_l1), "box_l1", 1, 0, BIG, 0, "weight of the expected box's distance"),
@@ -149,7 +148,7 @@ static const struct key keys[] = {
     REAL(DATA(jitter), "jitter", 1, 0, 1, 0, "of brightness, contrast and colour"),
     REAL(DATA(flip), "flip", 1, 0, 1, 0, "how often left and right change places"),
     WORD(DATA(forms), "forms", 1, forms, 0,
-         "words of questions: all that MiniGPT-v2 learnt by, or the one that lammd asks by"),
+         "in which words it is asked: all of MiniGPT-v2's, or those alone that lammd asks in"),
     WHOLE(DATA(bad_lines), "bad_lines", 0, 0, BIG, 0, "that are left out; one more is an error"),
     WORD(DATA(validation), "validation", 1, no_yes, 0, "is all of it judged by, and never learnt?"),
 };

@@ -391,6 +391,16 @@ int64_t recipe_steps(const struct recipe *r) {
     return n;
 }
 
+/* What is said for each task, and for each dense question. */
+static void recipe_weights(const struct recipe_stage *s, struct train_options *o) {
+    for (int t = 0; t < SAMPLE_TASKS; t++) {
+        o->soft[t] = (float)s->soft[t];
+        o->teach[t] = (float)(s->teach_of[t] >= 0 ? s->teach_of[t] : s->teach);
+    }
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        o->dense[i] = (float)s->dense[i];
+}
+
 struct train_options recipe_train_options(const struct recipe *r, int stage) {
     const struct recipe_stage *s = &r->stages[stage];
     unsigned targets = (unsigned)s->lora_targets & (2u * TRAIN_LORA_DOWN - 1);
@@ -435,11 +445,6 @@ struct train_options recipe_train_options(const struct recipe *r, int stage) {
         .pictures = (int)s->pictures,
         .seed = (uint64_t)r->run.seed + (uint64_t)stage * UINT64_C(0x9e3779b97f4a7c15),
     };
-    for (int t = 0; t < SAMPLE_TASKS; t++) {
-        o.soft[t] = (float)s->soft[t];
-        o.teach[t] = (float)(s->teach_of[t] >= 0 ? s->teach_of[t] : s->teach);
-    }
-    for (int i = 0; i < TRAIN_DENSE; i++)
-        o.dense[i] = (float)s->dense[i];
+    recipe_weights(s, &o);
     return o;
 }

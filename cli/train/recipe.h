@@ -62,7 +62,7 @@ struct recipe_data {
     double weight, stress;
     int64_t orient; /* enum recipe_orient */
     double crop, jitter, flip;
-    int64_t forms; /* 0: all, 1: lammd's own alone */
+    int64_t forms;                 /* 0: all, 1: lammd's own alone */
     int64_t bad_lines, validation; /* validation: all of it is judged by */
 };
 struct recipe {

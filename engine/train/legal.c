@@ -47,8 +47,7 @@ int legal_open(struct train *t, struct err *e) {
     l->any = l->kinds->n_number_sets;
     if (l->any > LEGAL_SETS_MAX)
         return err_set(e, E_UNSUPPORTED,
-                       "legal: the tokenizer spells numbers in %d steps, at most %d are there is "
-                       "room for",
+                       "legal: the tokenizer spells numbers in %d kinds of steps, at most %d",
                        l->any, LEGAL_SETS_MAX);
     size_t floats = legal_row(t, l->any + 1);
     l->mask = mem_try(floats * sizeof *l->mask);
@@ -94,14 +93,13 @@ void legal_issue(struct train *t, const struct mix *x, int at, int rows, struct 
     for (int i = at; t->legal && i < at + rows; i++)
         limited |= x->legal[i] != t->legal->any;
     if (!limited) return;
-    t->ops->gather(t->k, &(struct kern_gather){.rows = rows,
-                                               .width = vocab,
-                                               .index = kern_at(x->at.legal,
-                                                                (size_t)at * sizeof(int32_t)),
-                                               .x = t->b.legal,
-                                               .y = t->b.box_logits});
-    t->back->axpy(t->k, &(struct kern_axpy){.n = (size_t)rows * (size_t)vocab,
-                                            .by = 1,
-                                            .x = t->b.box_logits,
-                                            .y = logits});
+    t->ops->gather(
+        t->k, &(struct kern_gather){.rows = rows,
+                                    .width = vocab,
+                                    .index = kern_at(x->at.legal, (size_t)at * sizeof(int32_t)),
+                                    .x = t->b.legal,
+                                    .y = t->b.box_logits});
+    t->back->axpy(
+        t->k, &(struct kern_axpy){
+                  .n = (size_t)rows * (size_t)vocab, .by = 1, .x = t->b.box_logits, .y = logits});
 }

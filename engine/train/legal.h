@@ -1,9 +1,10 @@
 /* legal.h - a loss among the answers that are legal.
  *
  * When lammd serves, a number is picked among those that the grammar of its task allows
- * (engine/answer/grammar.h), and what is forced isn't asked for at all. With `legal` the loss is the
- * same choice: cross-entropy among the tokens that may stand at a place, and none where there is one
- * alone. Logits of all others are -inf before the softmax, so they have no part in loss or gradient.
+ * (engine/answer/grammar.h), and what is forced isn't asked for at all. With `legal` the loss is
+ * the same choice: cross-entropy among the tokens that may stand at a place, and none where there
+ * is one alone. Logits of all others are -inf before the softmax, so they have no part in loss or
+ * gradient.
  *
  *     answer    [     31,      6,       108]     </s>
  *     among     -     0,..255, 0,..255, 0]..255] -            - : forced, not learnt

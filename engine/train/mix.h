@@ -11,8 +11,8 @@
  * slot i. No row is computed twice, and the last token of a talk, which predicts nothing, not at
  * all.
  *
- * A row that predicts tokens of answers, other than forced ones (legal.h), is a pick. Talks may share it: then it has several targets,
- * each with its part of the sum of weights.
+ * A row that predicts tokens of answers, other than forced ones (legal.h), is a pick. Talks may share
+ * it: then it has several targets, each with its part of the sum of weights.
  *
  * A mix is host memory of an arena, and its lists on the device behind mix_put. Room-private.
  */
@@ -62,9 +62,9 @@ struct mix {
     int32_t *target_off; /* (picks + 1) */
     int32_t *target;
     float *share;
-    float *weight; /* (picks) */
+    float *weight;  /* (picks) */
     int32_t *legal; /* (picks) the set of tokens that may stand there (legal.h) */
-    double *teach; /* (picks) a teacher's part of the sum of weights; NULL: there is none */
+    double *teach;  /* (picks) a teacher's part of the sum of weights; NULL: there is none */
 
     int n_sources; /* see kern_embed_back */
     int32_t *source_key, *source_off, *source_from;

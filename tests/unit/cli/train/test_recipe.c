@@ -73,9 +73,9 @@ TEST(recipe_says_what_is_legal_and_how_it_is_asked) {
     CHECK_EQ(recipe_train_options(&r, 0).is_legal, 0);
     CHECK_EQ(r.data[0].forms, 0);
     recipe_close(&r);
-    CHECK_EQ(read_text("[stage a]\nsteps = 1\nlegal = yes\n[data d]\npath = p\nforms = one\n", &r,
-                       NULL),
-             0);
+    CHECK_EQ(
+        read_text("[stage a]\nsteps = 1\nlegal = yes\n[data d]\npath = p\nforms = one\n", &r, NULL),
+        0);
     CHECK_EQ(recipe_train_options(&r, 0).is_legal, 1);
     CHECK_EQ(r.data[0].forms, 1);
     recipe_close(&r);

@@ -162,9 +162,9 @@ TEST(sampler_and_prefetch_are_functions_of_step_and_item) {
         source_of(&r, ALL_PIXELS "{\"task\":[\"mask\",\"refer\",\"identify\"],\"image\":\"1.png\","
                                  "\"sentence\":\"s\",\"box\":[2,2,9,9],"
                                  "\"mask\":[[2,2,9,2,9,9]]}\n");
-    struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 2, 9, 0, 0.5f, 0.5f, 0.5f, 0},
-                                  {src, SAMPLE_MASK, 1, 9, 2, 0.5f, 0.5f, 0.5f, 0},
-                                  {src, SAMPLE_IDENTIFY, 1, 3, 0, 0.5f, 0.5f, 0.5f, 0}};
+    struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 2, 9, 0, 0.5f, 0.5f, 0.5f, 0, 0},
+                                  {src, SAMPLE_MASK, 1, 9, 2, 0.5f, 0.5f, 0.5f, 0, 0},
+                                  {src, SAMPLE_IDENTIFY, 1, 3, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
     struct sampler *s = sampler_of(mix, 3, 4), *again = sampler_of(mix, 3, 4);
     uint64_t want[60];
     for (uint32_t i = 60; i-- > 0;) { /* backwards */
@@ -280,9 +280,8 @@ TEST(sampler_asks_in_one_form_where_it_shall) {
     struct rig r;
     struct source *src = source_of(&r, "{\"task\":[\"refer\",\"identify\"]," ANYTHING
                                        ",\"sentence\":\"The Dog.\",\"box\":[5,4,10,16]}");
-    struct sampler_entry mix[] = {
-        {.source = src, .task = SAMPLE_REFER, .ratio = 1, .talks = 1},
-        {.source = src, .task = SAMPLE_IDENTIFY, .ratio = 1, .talks = 1}};
+    struct sampler_entry mix[] = {{.source = src, .task = SAMPLE_REFER, .ratio = 1, .talks = 1},
+                                  {.source = src, .task = SAMPLE_IDENTIFY, .ratio = 1, .talks = 1}};
     for (int one = 0; one < 2; one++) {
         mix[0].has_one_form = mix[1].has_one_form = one;
         struct sampler *s = sampler_of(mix, 2, 1);
@@ -628,8 +627,8 @@ TEST(sampler_bears_failing_memory) {
         mem_fail_at(n);
         int rc = source_open(r.path[0], &(struct source_options){.is_deep = 1}, &src, &e);
         const struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0.3f},
-                                            {src, SAMPLE_MASK, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0},
-                                            {src, SAMPLE_REFER, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0}};
+                                            {src, SAMPLE_MASK, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0},
+                                            {src, SAMPLE_REFER, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
         const struct sampler_options o = {
             .mix = mix, .n_mix = 3, .items = 3, .bad_max = 9, .form = form};
         if (rc == 0) rc = sampler_open(&o, &s, &e);

@@ -1,5 +1,5 @@
-/* test_legal.c - the loss among the answers that lammd allows: what is picked, from what, and that it
- * is a choice. Its gradient is held against differences in test_gradient.c. */
+/* test_legal.c - the loss among the answers that lammd allows: what is picked, from what, and that
+ * it is a choice. Its gradient is held against differences in test_gradient.c. */
 #include "engine/train/legal.h"
 #include "engine/train/losses/teach.h"
 #include "tests/unit/engine/train/teach_rig.h"
@@ -48,8 +48,8 @@ static void check_picks(const char *model, enum sample_task task, const char *an
     legal_drop(&b);
     mem_free(r);
 }
-#define PICKS(model, task, answer, ...)                               \
-    check_picks(model, task, answer, (const int[]){__VA_ARGS__},      \
+#define PICKS(model, task, answer, ...)                          \
+    check_picks(model, task, answer, (const int[]){__VA_ARGS__}, \
                 (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
 
 TEST(legal_picks_are_choices) {
