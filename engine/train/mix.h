@@ -11,8 +11,8 @@
  * slot i. No row is computed twice, and the last token of a talk, which predicts nothing, not at
  * all.
  *
- * A row that predicts tokens of answers, other than forced ones (legal.h), is a pick. Talks may share
- * it: then it has several targets, each with its part of the sum of weights.
+ * A row that predicts tokens of answers, other than forced ones (legal.h), is a pick. Talks may
+ * share it: then it has several targets, each with its part of the sum of weights.
  *
  * A mix is host memory of an arena, and its lists on the device behind mix_put. Room-private.
  */

@@ -23,7 +23,7 @@ BEGIN {
     grant("data/source/", base " media/ engine/sample.h data/source.h data/annot.h data/files.h data/refs.h data/rounds.h data/source/")
     grant("data/draw/", base " media/ engine/sample.h data/source.h data/sampler.h data/prefetch.h data/source/internal.h data/draw/")
 
-    # unit -> ask -> run -> answer, picture, model -> files; train -> prompts, answer, picture, model
+    # unit -> ask -> run -> answer, picture, model -> files; train -> prompts, answer, model
     grant("engine/files/", base " engine/files/")
     grant("engine/model/", base " kernels/kern.h engine/files/ engine/model/")
     grant("engine/picture/", base " engine/engine.h engine/picture/")
