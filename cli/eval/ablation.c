@@ -22,8 +22,8 @@ enum figure { RE, REC, VQA, CIOU, IN_BOXES, CAR, STEERING, SPACE, FIGURES };
 
 static const struct exam {
     const char *key, *mode;
-    enum sample_task task; /* the exam is the data that is judged by it */
-    const char *file;      /* in that folder; "": the folder */
+    enum sample_task task;               /* the exam is the data that is judged by it */
+    const char *file;                    /* in that folder; "": the folder */
     const char *group, *value, *counted; /* of the mode's report */
     const char *trivial_group, *trivial_value, *trivial; /* an answer without looking */
     int is_share, is_given_boxes;
@@ -110,6 +110,7 @@ struct ablation {
     struct recipe recipe;
     double value[RECIPE_STAGES_MAX][FIGURES]; /* NAN: not asked, or there is no exam */
     double trivial[FIGURES];
+    double mosaic;      /* RE of 8 x 8 blocks: a colour for each of the tower's tokens */
     int64_t n[FIGURES]; /* questions of the exam */
 };
 
@@ -163,6 +164,7 @@ static int ask_figure(struct ablation *a, struct eval *v, int stage, int f,
     *last = x;
     a->value[stage][f] = report_number(v->report, x->group, x->value);
     a->trivial[f] = report_number(v->report, x->trivial_group, x->trivial_value);
+    if (f == RE) a->mosaic = report_number(v->report, "thumbnail_8", x->trivial_value);
     a->n[f] = json_integer_value(json_object_get(v->report, x->counted));
     return 0;
 }
@@ -283,9 +285,11 @@ static void print_all(const struct ablation *a) {
         if (a->n[f])
             printf("    %-18s %s, %lld %s\n", exams[f].key, exams[f].trivial, (long long)a->n[f],
                    exams[f].counted);
-    puts("\n  An arrow: more or less than the row that it is compared with; ~: within two standard\n"
-         "  errors. The paper's figures are of other exams and of a model 3,600 times as large: its\n"
-         "  arrows can be compared, its numbers cannot. RE here is in levels of 255.");
+    puts(
+        "\n  An arrow: more or less than the row that it is compared with; ~: within two standard\n"
+        "  errors. The paper's figures are of other exams and of a model 3,600 times as large: "
+        "its\n"
+        "  arrows can be compared, its numbers cannot. RE here is in levels of 255.");
 }
 
 static json_t *row_report(const struct ablation *a, const struct table *t, int r) {
@@ -329,8 +333,9 @@ int eval_ablation(const struct config *cfg, const char *run, struct err *e) {
     char path[4096];
     const struct recipe_sets none = {0};
     if (cfg->model)
-        return err_set(e, E_INVALID, "eval ablation takes its models from the run: leave --model "
-                                     "out");
+        return err_set(e, E_INVALID,
+                       "eval ablation takes its models from the run: leave --model "
+                       "out");
     struct ablation *a = mem_must(sizeof(*a));
     a->cfg = cfg;
     a->run = run ? run : "runs/ablation";

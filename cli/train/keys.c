@@ -70,7 +70,8 @@ static const struct key keys[] = {
         "an adapter beside the model, or a model that has it merged; where whole weights learnt it "
         "is a model"),
 
-    TEXT(STAGE(from), "from", 1, "the stage whose result it begins with; not given: the one before"),
+    TEXT(STAGE(from), "from", 1,
+         "the stage whose result it begins with; not given: the one before"),
     TEXT(STAGE(like), "like", 0,
          "an earlier stage; what isn't said here, `from` left aside, is as there"),
     WHOLE(STAGE(steps), "steps", 1, 1, BIG, NEEDED, "of this stage"),

@@ -242,9 +242,10 @@ static int check_order(const struct recipe *r, struct err *e) {
                       b->lora_targets == a->lora_targets && b->lora_rslora == a->lora_rslora &&
                       b->lora_alpha == a->lora_alpha;
         if (is_lora && !is_same)
-            return bad_stage(r, b, e,
-                             "the stage it begins with has a LoRA, so this one needs the same lora_r, "
-                             "lora_alpha, lora_rslora and lora_targets");
+            return bad_stage(
+                r, b, e,
+                "the stage it begins with has a LoRA, so this one needs the same lora_r, "
+                "lora_alpha, lora_rslora and lora_targets");
     }
     return 0;
 }

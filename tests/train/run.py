@@ -248,7 +248,8 @@ steps = 4
 samples = 2
 questions = 4
 tower = yes
-text = full
+text = {text}
+lora_r = 4
 rate = 1e-3
 [stage two]
 like = one
@@ -269,10 +270,13 @@ path = {pairs}
 
 def test_branches(p):
     """A stage begins with what `from` names: with a rate of 0 that is what it hands on."""
-    p.train(p.recipe("still.ini", BRANCHES.format(rate=0, pairs=p.pairs)), "still")
-    one, two, three = (tensors(p.path("still"), f"stage-{k}/model.safetensors") for k in (1, 2, 3))
-    assert one == three and one != two
-    recipe = p.recipe("branches.ini", BRANCHES.format(rate="1e-3", pairs=p.pairs))
+    for text, names in (("full", ["model"]), ("lora", ["adapter_model", "overlay"])):
+        p.train(p.recipe("still.ini", BRANCHES.format(rate=0, text=text, pairs=p.pairs)), "still-" + text)
+        for name in names:
+            one, two, three = (tensors(p.path("still-" + text), f"stage-{k}/{name}.safetensors")
+                               for k in (1, 2, 3))
+            assert one == three and one != two, (text, name)
+    recipe = p.recipe("branches.ini", BRANCHES.format(rate="1e-3", text="full", pairs=p.pairs))
     p.train(recipe, "branches")
     for step in (5, 10, 15):  # in the stages two, three and four
         run = p.start(recipe, "branches-killed")

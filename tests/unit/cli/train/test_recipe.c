@@ -272,9 +272,8 @@ TEST(recipe_keys_have_true_bounds) {
 
 /* The recipes that come with the program can be read. */
 TEST(recipe_reads_those_that_ship) {
-    static const char *const names[] = {"own",        "pae-lamm",       "segment",
-                                        "car-racing", "space-invaders", "lamm-mini",
-                                        "ablation"};
+    static const char *const names[] = {
+        "own", "pae-lamm", "segment", "car-racing", "space-invaders", "lamm-mini", "ablation"};
     static const char *const at[] = {"DATA=/data", "PAIRS=/pairs"};
     static const struct recipe_sets sets = {at, 2};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
