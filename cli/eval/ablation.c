@@ -285,11 +285,10 @@ static void print_all(const struct ablation *a) {
         if (a->n[f])
             printf("    %-18s %s, %lld %s\n", exams[f].key, exams[f].trivial, (long long)a->n[f],
                    exams[f].counted);
-    puts(
-        "\n  An arrow: more or less than the row that it is compared with; ~: within two standard\n"
-        "  errors. The paper's figures are of other exams and of a model 3,600 times as large: "
-        "its\n"
-        "  arrows can be compared, its numbers cannot. RE here is in levels of 255.");
+    if (a->n[RE]) printf("    one colour for each of 8 x 8 blocks: RE %.2f\n", a->mosaic);
+    puts("\n  An arrow: more or less than the row that it is compared with; ~: within two\n"
+         "  standard errors, where it is a share. The paper's figures are of other exams, of the\n"
+         "  games' rewards and of a large model: its arrows can be compared, its numbers cannot.");
 }
 
 static json_t *row_report(const struct ablation *a, const struct table *t, int r) {
@@ -315,6 +314,7 @@ static json_t *whole_report(const struct ablation *a) {
         eval_set(trivial, exams[f].key, a->trivial[f]);
         json_object_set_new(n, exams[f].key, json_integer(a->n[f]));
     }
+    if (a->n[RE]) eval_set(trivial, "re_mosaic", a->mosaic);
     for (size_t t = 0; t < ARRAY_LEN(tables); t++) {
         char number[16];
         json_t *rows = json_array();

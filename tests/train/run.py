@@ -356,6 +356,7 @@ def ask_tables(data, out):
     asked = evaluated("pvp", os.path.join(exam, "photos"), *see)
     assert t["2"][1]["re"]["here"] == t["8"][1]["re"]["here"] == asked["mode"]["mae_levels"]
     assert whole["without_looking"]["re"] == asked["thumbnail_1"]["mae_levels"]
+    assert whole["without_looking"]["re_mosaic"] == asked["thumbnail_8"]["mae_levels"]
     assert t["2"][1]["rec"]["here"] == evaluated("rec", os.path.join(exam, "scenes"), *see)["all"]["p_at_05"]
     last = ["--model", os.path.join(out, "model")]
     assert t["4"][0]["stage"] == "plain-frozen-games" == STAGES[-1]
