@@ -36,7 +36,7 @@ static const char *const orients[] = {"shown", "stored", NULL};
         .least = (lo_), .most = (hi_), .start = (start_), .words = (words_), .help = (help_) \
     }
 #define ROW(...)                       ROW_(__VA_ARGS__)
-#define TEXT(where, name, help)        ROW(where, name, KEY_TEXT, 0, 0, 0, 0, NULL, help)
+#define TEXT(where, name, d, help)     ROW(where, name, KEY_TEXT, d, 0, 0, 0, NULL, help)
 #define PATH(where, name, start, help) ROW(where, name, KEY_PATH, 0, 0, 0, start, NULL, help)
 #define WHOLE(where, name, d, lo, hi, start, help) \
     ROW(where, name, KEY_WHOLE, d, lo, hi, start, NULL, help)
@@ -54,8 +54,8 @@ static const struct key keys[] = {
     PATH(RUN(model), "model", 0, "folder of the model to begin with; not given: lamm-mini"),
     PATH(RUN(out), "out", 0, "folder for what comes of it; not given: runs/ and the recipe's name"),
     WHOLE(RUN(seed), "seed", 1, 0, WHOLE_MAX, 1, "of everything that is drawn"),
-    TEXT(RUN(device), "device", "cpu, ref or another that lammd serve takes; not given: auto"),
-    TEXT(RUN(isa), "isa", "which kernels compute; not given: auto"),
+    TEXT(RUN(device), "device", 0, "cpu, ref or another that lammd serve takes; not given: auto"),
+    TEXT(RUN(isa), "isa", 0, "which kernels compute; not given: auto"),
     WHOLE(RUN(threads), "threads", 0, 0, 256, 0, "that compute; 0: one for each core"),
     WHOLE(RUN(memory_mib), "memory_mib", 0, 0, BIG, 0, "to use at most; 0: all that is free"),
     WHOLE(RUN(checkpoint_every), "checkpoint_every", 0, 1, BIG, 200, "steps between checkpoints"),
@@ -71,6 +71,10 @@ static const struct key keys[] = {
         "an adapter beside the model, or a model that has it merged; where whole weights learnt it "
         "is a model"),
 
+    TEXT(STAGE(from), "from", 1,
+         "the stage whose result it begins with; not given: the one before"),
+    TEXT(STAGE(like), "like", 0,
+         "an earlier stage; what isn't said here, `from` left aside, is as there"),
     WHOLE(STAGE(steps), "steps", 1, 1, BIG, NEEDED, "of this stage"),
     WHOLE(STAGE(samples), "samples", 1, 1, 16384, 4,
           "pictures, or sets of pictures, of a step; of all ranks together"),
@@ -137,7 +141,7 @@ static const struct key keys[] = {
 
     PATH(DATA(path), "path", NEEDED, "folder or file; docs/training-data.md lists the formats"),
     PATH(DATA(pictures), "pictures", 0, "folder of a COCO file's pictures; not given: beside it"),
-    TEXT(DATA(split), "split", "of RefCOCO, as train; not given: all"),
+    TEXT(DATA(split), "split", 0, "of RefCOCO, as train; not given: all"),
     BITS(DATA(tasks), "tasks", sample_task_words, ALL_BITS, "that are taken from it"),
     REAL(DATA(weight), "weight", 1, 0, BIG, 1, "how often it is drawn, among the data of a task"),
     REAL(DATA(stress), "stress", 1, 1e-6, BIG, 1, "weight of its answers in the loss"),

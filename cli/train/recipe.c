@@ -160,16 +160,40 @@ static int has_key(const struct ini_section *s, const char *key) {
     return 0;
 }
 
+/* An earlier stage by name; -1: there is none. */
+static int stage_named(const struct recipe *r, int end, const char *name) {
+    for (int i = 0; i < end; i++)
+        if (strcmp(r->stages[i].name, name) == 0) return i;
+    return -1;
+}
+
+/* `like = OTHER` of a stage: its fields begin as the other's. */
+static int take_like(struct reading *r, const struct ini_section *s, struct recipe_stage *to) {
+    for (int i = 0; i < s->n; i++) {
+        if (strcmp(s->at[i].key, "like") != 0) continue;
+        int other = stage_named(r->recipe, r->recipe->n_stages - 1, s->at[i].value);
+        if (other < 0)
+            return ini_bad(r->ini, s->at[i].line, r->e, "\"like\": no stage before is \"%s\"",
+                           s->at[i].value);
+        *to = r->recipe->stages[other];
+        to->from = NULL;
+    }
+    return 0;
+}
+
 static int read_section(struct reading *r, const struct ini_section *s, enum recipe_section in,
                         void *fields) {
     size_t n;
     const struct key *all = keys_all(&n);
     keys_start(in, fields);
+    int rc = in == RECIPE_STAGE ? take_like(r, s, fields) : 0;
+    if (rc) return rc;
+    int is_like = in == RECIPE_STAGE && has_key(s, "like");
     for (int i = 0; i < s->n; i++) {
-        int rc = read_entry(r, s, in, &s->at[i], fields);
+        rc = read_entry(r, s, in, &s->at[i], fields);
         if (rc) return rc;
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && !is_like; i++)
         if (all[i].in == in && all[i].start != all[i].start && !has_key(s, all[i].name))
             return ini_bad(r->ini, s->line, r->e, "[%s%s%s] needs a \"%s\"", s->kind,
                            *s->name ? " " : "", s->name, all[i].name);
@@ -247,23 +271,35 @@ static int check_stage(const struct recipe *r, const struct recipe_stage *s, str
     return check_ratios(r, s, e);
 }
 
-/* A stage hands its result to the next: an adapter cannot begin where whole weights learn. */
+/* Finds the stage that each begins with. */
+static int find_parents(struct recipe *r, struct err *e) {
+    for (int i = 0; i < r->n_stages; i++) {
+        struct recipe_stage *s = &r->stages[i];
+        s->parent = s->from ? stage_named(r, i, s->from) : i - 1;
+        if (s->from && s->parent < 0)
+            return bad_stage(r, s, e, "\"from\" doesn't name a stage before it");
+    }
+    return 0;
+}
+
+/* A stage hands its result on: an adapter cannot begin where whole weights learn. */
 static int check_order(const struct recipe *r, struct err *e) {
     for (int i = 1; i < r->n_stages; i++) {
-        const struct recipe_stage *a = &r->stages[i - 1], *b = &r->stages[i];
+        const struct recipe_stage *b = &r->stages[i], *a = &r->stages[b->parent];
         int is_lora = a->text == TRAIN_TEXT_LORA;
         int is_same = b->text == TRAIN_TEXT_LORA && b->lora_r == a->lora_r &&
                       b->lora_targets == a->lora_targets && b->lora_rslora == a->lora_rslora &&
                       b->lora_alpha == a->lora_alpha;
         if (is_lora && !is_same)
-            return bad_stage(r, b, e,
-                             "the stage before has a LoRA, so this one needs the same lora_r, "
-                             "lora_alpha, lora_rslora and lora_targets");
+            return bad_stage(
+                r, b, e,
+                "the stage it begins with has a LoRA, so this one needs the same lora_r, "
+                "lora_alpha, lora_rslora and lora_targets");
     }
     return 0;
 }
 
-static int check_recipe(const struct recipe *r, struct err *e) {
+static int check_recipe(struct recipe *r, struct err *e) {
     if (!r->n_stages)
         return err_set(e, E_FORMAT, "%s: there is no [stage NAME], so there is nothing to do",
                        r->file);
@@ -275,7 +311,8 @@ static int check_recipe(const struct recipe *r, struct err *e) {
         int rc = check_stage(r, &r->stages[i], e);
         if (rc) return rc;
     }
-    return check_order(r, e);
+    int rc = find_parents(r, e);
+    return rc ? rc : check_order(r, e);
 }
 
 /* ---- the whole ---- */

@@ -2,6 +2,8 @@
  *
  *     [run]            which model, where to, how often to save and to judge
  *     [stage NAME]     in order: how many steps, what learns, at which rate, from which tasks
+ *                      `from = OTHER`: it begins with what that stage learnt, not the one before
+ *                      `like = OTHER`: what it doesn't say is as there
  *     [data NAME]      where the samples come from
  *
  * The table of keys.c is the only place that knows a key's name, kind, bounds, default and help;
@@ -18,7 +20,7 @@
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
-enum { RECIPE_STAGES_MAX = 16, RECIPE_DATA_MAX = 64, RECIPE_PATH_MAX = 4095 };
+enum { RECIPE_STAGES_MAX = 32, RECIPE_DATA_MAX = 64, RECIPE_PATH_MAX = 4095 };
 enum recipe_section { RECIPE_RUN, RECIPE_STAGE, RECIPE_DATA, RECIPE_SECTIONS };
 extern const char *const recipe_sections[]; /* "run", "stage", "data", NULL */
 
@@ -37,7 +39,8 @@ struct recipe_run {
     int64_t result;    /* enum recipe_result */
 };
 struct recipe_stage {
-    const char *name;
+    const char *name, *from, *like; /* NULL: not given */
+    int parent;                     /* the stage whose result it begins with; -1: the model */
     int64_t steps, samples, questions, pack, mix, pictures, rows; /* mix 1: steps of one source */
     double ratio[SAMPLE_TASKS];                                   /* < 0: not given */
     int64_t tower, connector, text;                               /* text: enum train_text */
