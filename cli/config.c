@@ -65,7 +65,8 @@ static const struct config_row rows[] = {
 
     SECTION("What is trained"),
     LIST("set", CMD_TRAIN, sets, "NAME=VALUE",
-         "What ${NAME} in a path of the recipe stands for. May be repeated."),
+         "What ${NAME} in a path of the recipe stands for; or, as SECTION.KEY=VALUE, what a key of "
+         "the recipe is: --set learn.rate=1e-4. May be repeated."),
     NUMBER("steps", CMD_TRAIN, steps, 0, BIG, 0, "N",
            "Shorten each stage to N steps, and its warm-up alike. 0, the default: as the recipe "
            "says."),

@@ -43,6 +43,8 @@ struct sampler_entry {
     float held;   /* the share of the source that is set aside for judging. Which pictures these are
                      depends on the source and the share alone. Steps of games are set aside in
                      stretches, since neighbours are nearly alike */
+
+    int has_one_form; /* is it asked in lammd's own words alone, not in any of MiniGPT-v2's? */
 };
 
 /* How the model wants to be asked: train.h's struct train_form has it all. */
@@ -51,6 +53,7 @@ struct sampler_form {
     int is_yx;              /* are places [row, column]? */
     int image_size;         /* pictures far larger than it are shrunk before they are given */
     int tokens_w, tokens_h; /* picture tokens; 0: no talk gets a `hold` */
+    int has_things;         /* do samples tell the things that they show? */
     /* What makes the picture of grid x grid that pixels are asked of: engine/picture/resize.h's
      * resize_picture, so that it is the truth that eval has. */
     int (*resize)(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e);

@@ -37,6 +37,7 @@ extern const char *const sample_task_words[]; /* "pixels", "mask", ..., NULL */
 extern const char sample_drive_text[], sample_shoot_text[];
 
 enum { SAMPLE_PICTURES_MAX = 8, SAMPLE_TURNS_MAX = 64, SAMPLE_TALKS_MAX = 4096 };
+enum { SAMPLE_THINGS_MAX = 64 };
 
 struct sample_picture {
     const uint8_t *rgb; /* (h, w, 3); the whole of it is shown, squashed to the tower's square */
@@ -59,11 +60,22 @@ struct sample_talk {
     const uint8_t *hold;
 };
 
+/* A thing that the first picture shows, for dense questions (train.h). Things that are called alike
+ * are asked for as one: "dogs" with two boxes are two things of that text. */
+struct sample_thing {
+    const char *text;    /* UTF-8: what a talk calls it */
+    const uint8_t *mask; /* (grid, grid) of the model's pixel grid, 0 or 1; all 0: it isn't there.
+                            NULL: its box alone is known */
+    float box[4];        /* x1, y1, x2, y2 as shares of the sides; not read where there is a mask */
+};
+
 struct sample {
     const struct sample_picture *pictures;
     uint32_t n_pictures; /* 0: text alone */
     const struct sample_talk *talks;
     uint32_t n_talks;
+    const struct sample_thing *things; /* those that are known; others may be there, too */
+    uint32_t n_things;                 /* at most SAMPLE_THINGS_MAX */
 };
 
 #endif

@@ -39,6 +39,19 @@ int eval_rec(struct eval *v, const char *path, struct err *e);
 int eval_seg(struct eval *v, const char *path, struct err *e);
 int eval_vqa(struct eval *v, const char *path, struct err *e);
 int eval_game(struct eval *v, const char *path, struct err *e);
+/* This one asks many models, one after the other. `run`: the folder of a run of
+ * recipes/ablation.ini; NULL: runs/ablation. */
+int eval_ablation(const struct config *cfg, const char *run, struct err *e);
+
+/* ---- a model and its modes (eval.c) ---- */
+
+/* Opens that model for v->cfg; everything else of `v` is zero. */
+int eval_open(struct eval *v, const char *model, struct err *e);
+void eval_close(struct eval *v);
+/* A mode by name, from an empty report on. `items` are left beside the report. */
+int eval_mode(struct eval *v, const char *name, const char *path, struct err *e);
+/* A report goes where --json says; NULL: nowhere. */
+int eval_write(const struct config *cfg, const json_t *report, struct err *e);
 
 /* ---- pictures (shelf.c) ---- */
 

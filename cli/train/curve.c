@@ -98,7 +98,7 @@ static int read_row(const char **at, const char *end, struct row *r) {
         if (!comma) break;
         s = comma + 1;
     }
-    return k + 1 == COLUMNS && isfinite(r->step) && r->step >= 0 ? 0 : E_FORMAT;
+    return k + 1 >= COLUMNS && isfinite(r->step) && r->step >= 0 ? 0 : E_FORMAT;
 }
 
 /* Rows behind the head. */

@@ -172,6 +172,8 @@ static int dump_form_of(const struct run *r, struct train_form *form, struct err
     o.connector = 1;
     o.text = TRAIN_TEXT_FROZEN;
     o.average = 0;
+    o.teacher = NULL;
+    memset(o.teach, 0, sizeof(o.teach));
     int rc = train_open(&o, 1, &t, e);
     if (rc == 0) *form = *train_form(t);
     train_close(t);

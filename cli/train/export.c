@@ -145,14 +145,27 @@ static int export_result(struct run *r, int is_model, struct err *e) {
     json_t *o = json_object();
     json_object_set_new(o, "folder", json_string(base_name(folder)));
     rc = journal_event(&r->journal, "export", o, e);
-    if (rc == 0) run_say(r, "%s is ready: its card is %s/README.md", folder, folder);
-    return rc;
+    if (rc) return rc;
+    run_say(r, "%s is ready: its card is %s/README.md", folder, folder);
+    if (is_model) run_say(r, "Serve it: lammd serve --model %s", folder);
+    return 0;
+}
+
+/* What came of it, in a line: nobody should have to look for it. */
+static void say_result(struct run *r) {
+    const struct state *s = &r->state;
+    char before[160], after[160];
+    if (!losses_any(&s->before)) return;
+    say_losses(&s->before, before, sizeof(before));
+    say_losses(&s->last, after, sizeof(after));
+    run_say(r, "Of what was kept apart: loss %s before, %s after", before, after);
 }
 
 int run_export(struct run *r, struct err *e) {
     int is_whole = export_is_full(r, r->recipe.n_stages - 1);
     int64_t result = is_whole ? RECIPE_MODEL : r->recipe.run.result;
     int rc = take_best(r, e);
+    if (rc == 0) say_result(r);
     if (rc == 0 && result != RECIPE_MODEL) rc = export_result(r, 0, e);
     if (rc == 0 && result != RECIPE_ADAPTER) rc = export_result(r, 1, e);
     return rc || r->rank ? rc : export_curve(r, e);

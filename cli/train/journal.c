@@ -36,6 +36,8 @@ static int journal_write_head(struct journal *j, struct err *e) {
     buf_str(&line, "step,stage,kind,loss,rate,norm,talks,tokens,seconds,skipped,box,hold");
     for (int t = 0; t < SAMPLE_TASKS; t++)
         buf_printf(&line, ",%s", sample_task_words[t]);
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        buf_printf(&line, ",dense_%s", train_dense_words[i]);
     buf_char(&line, '\n');
     int rc = write_line(j->csv, j->csv_path, &line, e);
     j->csv_bytes = line.len;
@@ -101,6 +103,12 @@ static int event_of(struct journal *j, const struct journal_row *r, struct err *
     double weight = losses_weight(r->losses);
     if (r->losses->box != 0) json_object_set_new(o, "box", number(r->losses->box / weight));
     if (r->losses->hold != 0) json_object_set_new(o, "hold", number(r->losses->hold / weight));
+    for (int i = 0; i < TRAIN_DENSE; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "dense_%s", train_dense_words[i]);
+        if (r->losses->dense[i] != 0)
+            json_object_set_new(o, name, number(r->losses->dense[i] / weight));
+    }
     if (!r->is_judgement) {
         json_object_set_new(o, "rate", number(r->rate));
         json_object_set_new(o, "norm", number(r->norm));
@@ -133,6 +141,8 @@ int journal_add(struct journal *j, const struct journal_row *r, struct err *e) {
         buf_char(&line, ',');
         if (r->losses->weight[t] > 0) buf_printf(&line, "%.6g", losses_of(r->losses, t));
     }
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        add_part(&line, r->losses, r->losses->dense[i]);
     (void)buf_char(&line, '\n');
     int rc = write_line(j->csv, j->csv_path, &line, e);
     j->csv_bytes += line.len;

@@ -18,6 +18,7 @@ static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const exports[] = {"last", "best", NULL};
 static const char *const results[] = {"adapter", "model", "both", NULL};
 static const char *const mixes[] = {"samples", "steps", NULL};
+static const char *const forms[] = {"all", "one", NULL};
 static const char *const orients[] = {"shown", "stored", NULL};
 
 #define WHOLE_MAX 9007199254740991.0 /* what a double tells apart */
@@ -35,7 +36,7 @@ static const char *const orients[] = {"shown", "stored", NULL};
         .least = (lo_), .most = (hi_), .start = (start_), .words = (words_), .help = (help_) \
     }
 #define ROW(...)                       ROW_(__VA_ARGS__)
-#define TEXT(where, name, help)        ROW(where, name, KEY_TEXT, 0, 0, 0, 0, NULL, help)
+#define TEXT(where, name, d, help)     ROW(where, name, KEY_TEXT, d, 0, 0, 0, NULL, help)
 #define PATH(where, name, start, help) ROW(where, name, KEY_PATH, 0, 0, 0, start, NULL, help)
 #define WHOLE(where, name, d, lo, hi, start, help) \
     ROW(where, name, KEY_WHOLE, d, lo, hi, start, NULL, help)
@@ -53,8 +54,8 @@ static const struct key keys[] = {
     PATH(RUN(model), "model", 0, "folder of the model to begin with; not given: lamm-mini"),
     PATH(RUN(out), "out", 0, "folder for what comes of it; not given: runs/ and the recipe's name"),
     WHOLE(RUN(seed), "seed", 1, 0, WHOLE_MAX, 1, "of everything that is drawn"),
-    TEXT(RUN(device), "device", "cpu, ref or another that lammd serve takes; not given: auto"),
-    TEXT(RUN(isa), "isa", "which kernels compute; not given: auto"),
+    TEXT(RUN(device), "device", 0, "cpu, ref or another that lammd serve takes; not given: auto"),
+    TEXT(RUN(isa), "isa", 0, "which kernels compute; not given: auto"),
     WHOLE(RUN(threads), "threads", 0, 0, 256, 0, "that compute; 0: one for each core"),
     WHOLE(RUN(memory_mib), "memory_mib", 0, 0, BIG, 0, "to use at most; 0: all that is free"),
     WHOLE(RUN(checkpoint_every), "checkpoint_every", 0, 1, BIG, 200, "steps between checkpoints"),
@@ -70,6 +71,10 @@ static const struct key keys[] = {
         "an adapter beside the model, or a model that has it merged; where whole weights learnt it "
         "is a model"),
 
+    TEXT(STAGE(from), "from", 1,
+         "the stage whose result it begins with; not given: the one before"),
+    TEXT(STAGE(like), "like", 0,
+         "an earlier stage; what isn't said here, `from` left aside, is as there"),
     WHOLE(STAGE(steps), "steps", 1, 1, BIG, NEEDED, "of this stage"),
     WHOLE(STAGE(samples), "samples", 1, 1, 16384, 4,
           "pictures, or sets of pictures, of a step; of all ranks together"),
@@ -106,6 +111,8 @@ static const struct key keys[] = {
     REAL(STAGE(clip), "clip", 1, 0, BIG, 1, "norm of the gradient, at most; 0: any"),
     REAL(STAGE(average), "average", 1, 0, 0.999999, 0,
          "decay of a running average of the weights, which is then judged and exported; 0: none"),
+    WORD(STAGE(legal), "legal", 1, no_yes, 0,
+         "are numbers learnt among those that lammd, when it serves, allows? no: among all tokens"),
     TASKS(STAGE(soft), "soft_", 0, 64, 0,
           "numbers are learnt as a bell of this deviation; 0: the right one alone"),
     REAL(STAGE(box_l1), "box_l1", 1, 0, BIG, 0, "weight of the expected box's distance"),
@@ -113,12 +120,28 @@ static const struct key keys[] = {
     REAL(STAGE(hold), "hold", 1, 0, BIG, 0, "weight of attention held to a place or a thing"),
     WHOLE(STAGE(hold_layer), "hold_layer", 1, 0, 255, 0, "whose attention is held, from 0"),
     WHOLE(STAGE(hold_heads), "hold_heads", 1, 0, 4294967295.0, 1, "its heads, a bit each"),
+    REAL(STAGE(dense[TRAIN_DENSE_INSIDE]), "dense_inside", 1, 0, BIG, 0,
+         "weight of asking each picture token which of its places are inside the things named"),
+    REAL(STAGE(dense[TRAIN_DENSE_BOX]), "dense_box", 1, 0, BIG, 0,
+         "weight of asking it for the box of the thing that it shows"),
+    REAL(STAGE(dense[TRAIN_DENSE_COLOUR]), "dense_colour", 1, 0, BIG, 0,
+         "weight of asking it for the colours of its places, 0 to 1, by squared error"),
+    REAL(STAGE(dense_rate), "dense_rate", 1, 1e-6, 100000, 10,
+         "the rate of what asks them, times all others'"),
+    WHOLE(STAGE(dense_alone), "dense_alone", 1, 0, BIG, 0,
+          "steps in which what asks learns alone, before the model learns by it"),
+    PATH(STAGE(teacher), "teacher", 0, "folder of a model whose answers are learnt from"),
+    REAL(STAGE(teach), "teach", 1, 0, 1, 0,
+         "share of the teacher's answer in what is learnt; the rest is the right one's"),
+    TASKS(STAGE(teach_of), "teach_", 0, 1, -1, "the same of one task; not given: as teach"),
+    WHOLE(STAGE(teach_top), "teach_top", 1, 1, TRAIN_TEACH_TOP_MAX, 32,
+          "its likeliest tokens, which are its answer"),
     WHOLE(STAGE(recompute), "recompute", 0, 0, 2, 0,
           "to save memory: 1: norms and activations are computed again, 2: whole layers"),
 
     PATH(DATA(path), "path", NEEDED, "folder or file; docs/training-data.md lists the formats"),
     PATH(DATA(pictures), "pictures", 0, "folder of a COCO file's pictures; not given: beside it"),
-    TEXT(DATA(split), "split", "of RefCOCO, as train; not given: all"),
+    TEXT(DATA(split), "split", 0, "of RefCOCO, as train; not given: all"),
     BITS(DATA(tasks), "tasks", sample_task_words, ALL_BITS, "that are taken from it"),
     REAL(DATA(weight), "weight", 1, 0, BIG, 1, "how often it is drawn, among the data of a task"),
     REAL(DATA(stress), "stress", 1, 1e-6, BIG, 1, "weight of its answers in the loss"),
@@ -128,6 +151,8 @@ static const struct key keys[] = {
          "share of a picture's area that a crop shows, at least"),
     REAL(DATA(jitter), "jitter", 1, 0, 1, 0, "of brightness, contrast and colour"),
     REAL(DATA(flip), "flip", 1, 0, 1, 0, "how often left and right change places"),
+    WORD(DATA(forms), "forms", 1, forms, 0,
+         "in which words it is asked: all of MiniGPT-v2's, or those alone that lammd asks in"),
     WHOLE(DATA(bad_lines), "bad_lines", 0, 0, BIG, 0, "that are left out; one more is an error"),
     WORD(DATA(validation), "validation", 1, no_yes, 0, "is all of it judged by, and never learnt?"),
 };

@@ -53,6 +53,7 @@ static int loop_add_sample(struct loop *l, struct err *e) {
 
 static struct losses losses_from(const struct train_loss *l) {
     struct losses out = {.box = l->box, .hold = l->hold};
+    memcpy(out.dense, l->dense, sizeof(out.dense));
     memcpy(out.sum, l->sum, sizeof(out.sum));
     memcpy(out.weight, l->weight, sizeof(out.weight));
     return out;

@@ -165,6 +165,7 @@ static int mix_add_task(const struct mix *m, const struct recipe_stage *s, int t
                                                  .crop = (float)d->crop,
                                                  .jitter = (float)d->jitter,
                                                  .flip = (float)d->flip,
+                                                 .has_one_form = (int)d->forms,
                                                  .held = d->validation ? 1 : (float)share};
     }
     return 0;
@@ -187,6 +188,11 @@ static int add_tasks(const struct mix *m, const struct recipe_stage *s, int is_j
     return rc;
 }
 
+/* Does it ask of things? */
+static int has_dense(const struct recipe_stage *s) {
+    return s->dense[TRAIN_DENSE_INSIDE] > 0 || s->dense[TRAIN_DENSE_BOX] > 0;
+}
+
 static int open_sampler(const struct mix *m, const struct entries *entries,
                         const struct recipe_stage *s, const struct train_form *f, int is_judge,
                         struct sampler **out, struct err *e) {
@@ -204,6 +210,7 @@ static int open_sampler(const struct mix *m, const struct entries *entries,
                                                .image_size = f->image_size,
                                                .tokens_w = f->tokens_side_w,
                                                .tokens_h = f->tokens_side_h,
+                                               .has_things = has_dense(s),
                                                .resize = resize_picture}};
     return sampler_open(&o, out, e);
 }

@@ -17,6 +17,7 @@ static void print_memory(const struct train_memory *m, FILE *to) {
     plan_row(to, "gradients", m->gradients);
     plan_row(to, "moments and average", m->optimiser);
     plan_row(to, "activations of a sample", m->activations);
+    if (m->teacher) plan_row(to, "the teacher", m->teacher);
     plan_row(to, "together", m->total);
     plan_row(to, "a checkpoint", m->masters + m->optimiser);
 }

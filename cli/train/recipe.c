@@ -23,6 +23,7 @@ struct reading {
     const struct ini *ini;
     const struct recipe_sets *sets;
     const char *dir;
+    uint64_t used; /* a bit for each of `sets` that named a section's key */
     struct err *e;
 };
 
@@ -34,6 +35,12 @@ static const char *recipe_set_of(const struct recipe_sets *sets, const char *nam
         if (strncmp(sets->at[i], name, len) == 0 && sets->at[i][len] == '=')
             return sets->at[i] + len + 1;
     return NULL;
+}
+
+/* What the person at the terminal says is meant from where they stand, not from the recipe. */
+static void add_value(const struct recipe_sets *sets, const char *value, struct buf *out) {
+    if (!out->len && *value && *value != '/' && sets->dir) (void)buf_printf(out, "%s/", sets->dir);
+    (void)buf_str(out, value);
 }
 
 /* `value` with every ${NAME} replaced. */
@@ -48,7 +55,7 @@ static int replace(struct reading *r, const struct ini_entry *at, struct buf *ou
                            "\"%s\": nothing is known of ${%.*s}: add --set %.*s=VALUE", at->key,
                            (int)(end - name), name, (int)(end - name), name);
         (void)buf_add(out, s, (size_t)(dollar - s));
-        (void)buf_str(out, value);
+        add_value(r->sets, value, out);
         s = end + 1;
     }
     (void)buf_str(out, s);
@@ -105,9 +112,72 @@ static int read_entry(struct reading *r, const struct ini_section *s, enum recip
     return rc ? ini_bad(r->ini, at->line, r->e, "\"%s\": %s", at->key, why.text) : 0;
 }
 
+/* "SECTION.KEY=VALUE" of the command line -> KEY and VALUE, where the section has that name. 0: it
+ * is none of this section's. `key` has INI_NAME_MAX + 1 bytes; a longer key is cut, and so unknown.
+ */
+static int set_of_section(const char *set, const char *section, char *key, struct ini_entry *out) {
+    size_t n = strlen(section);
+    if (strncmp(set, section, n) != 0 || set[n] != '.') return 0;
+    const char *name = set + n + 1, *value = strchr(name, '=');
+    if (!value) return 0;
+    snprintf(key, INI_NAME_MAX + 1, "%.*s", (int)(value - name), name);
+    out->key = key;
+    out->value = value + 1;
+    return 1;
+}
+
+/* Keys of this section that the command line says: they count. */
+static int read_sets(struct reading *r, const struct ini_section *s, enum recipe_section in,
+                     void *fields) {
+    char key[INI_NAME_MAX + 1];
+    struct ini_entry at = {.line = s->line};
+    struct reading here = *r;
+    if (r->sets && r->sets->dir) here.dir = r->sets->dir;
+    for (int i = 0; r->sets && i < r->sets->n; i++) {
+        if (!set_of_section(r->sets->at[i], *s->name ? s->name : s->kind, key, &at)) continue;
+        r->used |= UINT64_C(1) << i;
+        int rc = read_entry(&here, s, in, &at, fields);
+        if (rc) return err_in(r->e, "--set %s", r->sets->at[i]);
+    }
+    return 0;
+}
+
+/* A key that is said to no section would be passed over in silence. */
+static int check_sets(const struct reading *r) {
+    for (int i = 0; r->sets && i < r->sets->n; i++) {
+        const char *set = r->sets->at[i];
+        size_t name = strcspn(set, ".="), end = strcspn(set, "=");
+        if (set[name] != '.' || name > end || r->used >> i & 1) continue;
+        return err_set(r->e, E_INVALID, "--set %s: %s has no section \"%.*s\"", set, r->ini->file,
+                       (int)name, set);
+    }
+    return 0;
+}
+
 static int has_key(const struct ini_section *s, const char *key) {
     for (int i = 0; i < s->n; i++)
         if (strcmp(s->at[i].key, key) == 0) return 1;
+    return 0;
+}
+
+/* An earlier stage by name; -1: there is none. */
+static int stage_named(const struct recipe *r, int end, const char *name) {
+    for (int i = 0; i < end; i++)
+        if (strcmp(r->stages[i].name, name) == 0) return i;
+    return -1;
+}
+
+/* `like = OTHER` of a stage: its fields begin as the other's. */
+static int take_like(struct reading *r, const struct ini_section *s, struct recipe_stage *to) {
+    for (int i = 0; i < s->n; i++) {
+        if (strcmp(s->at[i].key, "like") != 0) continue;
+        int other = stage_named(r->recipe, r->recipe->n_stages - 1, s->at[i].value);
+        if (other < 0)
+            return ini_bad(r->ini, s->at[i].line, r->e, "\"like\": no stage before is \"%s\"",
+                           s->at[i].value);
+        *to = r->recipe->stages[other];
+        to->from = NULL;
+    }
     return 0;
 }
 
@@ -116,15 +186,18 @@ static int read_section(struct reading *r, const struct ini_section *s, enum rec
     size_t n;
     const struct key *all = keys_all(&n);
     keys_start(in, fields);
+    int rc = in == RECIPE_STAGE ? take_like(r, s, fields) : 0;
+    if (rc) return rc;
+    int is_like = in == RECIPE_STAGE && has_key(s, "like");
     for (int i = 0; i < s->n; i++) {
-        int rc = read_entry(r, s, in, &s->at[i], fields);
+        rc = read_entry(r, s, in, &s->at[i], fields);
         if (rc) return rc;
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && !is_like; i++)
         if (all[i].in == in && all[i].start != all[i].start && !has_key(s, all[i].name))
             return ini_bad(r->ini, s->line, r->e, "[%s%s%s] needs a \"%s\"", s->kind,
                            *s->name ? " " : "", s->name, all[i].name);
-    return 0;
+    return read_sets(r, s, in, fields);
 }
 
 /* Where the fields of a section go; NULL: there are too many of its kind. */
@@ -198,23 +271,35 @@ static int check_stage(const struct recipe *r, const struct recipe_stage *s, str
     return check_ratios(r, s, e);
 }
 
-/* A stage hands its result to the next: an adapter cannot begin where whole weights learn. */
+/* Finds the stage that each begins with. */
+static int find_parents(struct recipe *r, struct err *e) {
+    for (int i = 0; i < r->n_stages; i++) {
+        struct recipe_stage *s = &r->stages[i];
+        s->parent = s->from ? stage_named(r, i, s->from) : i - 1;
+        if (s->from && s->parent < 0)
+            return bad_stage(r, s, e, "\"from\" doesn't name a stage before it");
+    }
+    return 0;
+}
+
+/* A stage hands its result on: an adapter cannot begin where whole weights learn. */
 static int check_order(const struct recipe *r, struct err *e) {
     for (int i = 1; i < r->n_stages; i++) {
-        const struct recipe_stage *a = &r->stages[i - 1], *b = &r->stages[i];
+        const struct recipe_stage *b = &r->stages[i], *a = &r->stages[b->parent];
         int is_lora = a->text == TRAIN_TEXT_LORA;
         int is_same = b->text == TRAIN_TEXT_LORA && b->lora_r == a->lora_r &&
                       b->lora_targets == a->lora_targets && b->lora_rslora == a->lora_rslora &&
                       b->lora_alpha == a->lora_alpha;
         if (is_lora && !is_same)
-            return bad_stage(r, b, e,
-                             "the stage before has a LoRA, so this one needs the same lora_r, "
-                             "lora_alpha, lora_rslora and lora_targets");
+            return bad_stage(
+                r, b, e,
+                "the stage it begins with has a LoRA, so this one needs the same lora_r, "
+                "lora_alpha, lora_rslora and lora_targets");
     }
     return 0;
 }
 
-static int check_recipe(const struct recipe *r, struct err *e) {
+static int check_recipe(struct recipe *r, struct err *e) {
     if (!r->n_stages)
         return err_set(e, E_FORMAT, "%s: there is no [stage NAME], so there is nothing to do",
                        r->file);
@@ -226,7 +311,8 @@ static int check_recipe(const struct recipe *r, struct err *e) {
         int rc = check_stage(r, &r->stages[i], e);
         if (rc) return rc;
     }
-    return check_order(r, e);
+    int rc = find_parents(r, e);
+    return rc ? rc : check_order(r, e);
 }
 
 /* ---- the whole ---- */
@@ -244,6 +330,7 @@ int recipe_parse(const char *file, const char *dir, const char *text, size_t len
     struct reading r = {.recipe = out, .ini = &ini, .sets = sets, .dir = dir, .e = e};
     for (int i = 0; rc == 0 && i < ini.n; i++)
         rc = take_section(&r, &ini.at[i]);
+    if (rc == 0) rc = check_sets(&r);
     if (rc == 0) rc = check_recipe(out, e);
     ini_close(&ini);
     if (rc) recipe_close(out);
@@ -341,6 +428,16 @@ int64_t recipe_steps(const struct recipe *r) {
     return n;
 }
 
+/* What is said for each task, and for each dense question. */
+static void recipe_weights(const struct recipe_stage *s, struct train_options *o) {
+    for (int t = 0; t < SAMPLE_TASKS; t++) {
+        o->soft[t] = (float)s->soft[t];
+        o->teach[t] = (float)(s->teach_of[t] >= 0 ? s->teach_of[t] : s->teach);
+    }
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        o->dense[i] = (float)s->dense[i];
+}
+
 struct train_options recipe_train_options(const struct recipe *r, int stage) {
     const struct recipe_stage *s = &r->stages[stage];
     unsigned targets = (unsigned)s->lora_targets & (2u * TRAIN_LORA_DOWN - 1);
@@ -370,17 +467,21 @@ struct train_options recipe_train_options(const struct recipe *r, int stage) {
         .decay = s->decay,
         .clip = s->clip,
         .average = s->average,
+        .is_legal = (int)s->legal,
         .box_l1 = (float)s->box_l1,
         .box_giou = (float)s->box_giou,
         .hold = (float)s->hold,
         .hold_layer = (int)s->hold_layer,
         .hold_heads = (uint32_t)s->hold_heads,
+        .dense_rate = s->dense_rate,
+        .dense_alone = (uint64_t)s->dense_alone,
+        .teacher = s->teacher,
+        .teach_top = (int)s->teach_top,
         .recompute = (int)s->recompute,
         .rows = (int)s->rows,
         .pictures = (int)s->pictures,
         .seed = (uint64_t)r->run.seed + (uint64_t)stage * UINT64_C(0x9e3779b97f4a7c15),
     };
-    for (int t = 0; t < SAMPLE_TASKS; t++)
-        o.soft[t] = (float)s->soft[t];
+    recipe_weights(s, &o);
     return o;
 }

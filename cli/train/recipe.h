@@ -2,6 +2,8 @@
  *
  *     [run]            which model, where to, how often to save and to judge
  *     [stage NAME]     in order: how many steps, what learns, at which rate, from which tasks
+ *                      `from = OTHER`: it begins with what that stage learnt, not the one before
+ *                      `like = OTHER`: what it doesn't say is as there
  *     [data NAME]      where the samples come from
  *
  * The table of keys.c is the only place that knows a key's name, kind, bounds, default and help;
@@ -18,7 +20,7 @@
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
-enum { RECIPE_STAGES_MAX = 16, RECIPE_DATA_MAX = 64, RECIPE_PATH_MAX = 4095 };
+enum { RECIPE_STAGES_MAX = 32, RECIPE_DATA_MAX = 64, RECIPE_PATH_MAX = 4095 };
 enum recipe_section { RECIPE_RUN, RECIPE_STAGE, RECIPE_DATA, RECIPE_SECTIONS };
 extern const char *const recipe_sections[]; /* "run", "stage", "data", NULL */
 
@@ -37,7 +39,8 @@ struct recipe_run {
     int64_t result;    /* enum recipe_result */
 };
 struct recipe_stage {
-    const char *name;
+    const char *name, *from, *like; /* NULL: not given */
+    int parent;                     /* the stage whose result it begins with; -1: the model */
     int64_t steps, samples, questions, pack, mix, pictures, rows; /* mix 1: steps of one source */
     double ratio[SAMPLE_TASKS];                                   /* < 0: not given */
     int64_t tower, connector, text;                               /* text: enum train_text */
@@ -46,9 +49,15 @@ struct recipe_stage {
     double rate, rate_start, rate_end, tower_rate;
     int64_t warmup;
     double beta1, beta2, eps, decay, clip, average;
+    int64_t legal;
     double soft[SAMPLE_TASKS], box_l1, box_giou;
     double hold;
     int64_t hold_layer, hold_heads, recompute;
+    double dense[TRAIN_DENSE], dense_rate;
+    int64_t dense_alone;
+    const char *teacher;                  /* folder; NULL: not given */
+    double teach, teach_of[SAMPLE_TASKS]; /* < 0: not given, as teach */
+    int64_t teach_top;
 };
 struct recipe_data {
     const char *name, *path, *pictures, *split;
@@ -56,6 +65,7 @@ struct recipe_data {
     double weight, stress;
     int64_t orient; /* enum recipe_orient */
     double crop, jitter, flip;
+    int64_t forms;                 /* 0: all, 1: lammd's own alone */
     int64_t bad_lines, validation; /* validation: all of it is judged by */
 };
 struct recipe {
@@ -67,10 +77,13 @@ struct recipe {
     int n_stages, n_data;
 };
 
-/* NAME=VALUE pairs that `${NAME}` in a path stands for. */
+/* What the command line says: NAME=VALUE, which `${NAME}` in a path stands for, or
+ * SECTION.KEY=VALUE, which is taken in place of what the recipe says: "learn.rate=1e-4" of
+ * [stage learn]. */
 struct recipe_sets {
     const char *const *at; /* (n) */
-    int n;
+    int n;                 /* up to 64 */
+    const char *dir; /* what a path is relative to that begins with ${NAME}; NULL: the recipe */
 };
 
 /* A recipe's text; `dir` is what its paths are relative to. E_FORMAT with file, line and reason,

@@ -2,6 +2,7 @@
  *
  * 1. A stage ends with a checkpoint, so what it hands on can be written again after any end.
  * 2. What a stage hands on is written before the next one begins.
+ *    It stays, since `from` lets any later stage begin with it.
  * 3. The steps of all stages are counted as one. The number in a checkpoint's name tells its stage.
  */
 #include "cli/train/run.h"
@@ -29,10 +30,10 @@ static int stage_of(const struct run *r, uint64_t step) {
 
 /* ---- a stage's trainer ---- */
 
-/* The folder of the model that the stage begins with: what the last stage before it that learnt
+/* The folder of the model that the stage begins with: what the nearest stage above it that learnt
  * whole weights handed on. */
 static const char *model_of(const struct run *r, int stage, char to[FOLDER_PATH_MAX]) {
-    for (int i = stage - 1; i >= 0; i--) {
+    for (int i = r->recipe.stages[stage].parent; i >= 0; i = r->recipe.stages[i].parent) {
         if (r->recipe.stages[i].text != TRAIN_TEXT_FULL) continue;
         run_stage_folder(r, i, to);
         return to;
@@ -61,8 +62,8 @@ int run_open_stage(struct run *r, int stage, struct err *e) {
     r->stage = stage;
     int rc = train_open(&o, recipe_samples(s), &r->train, e);
     if (rc == E_NOMEM) (void)run_no_room(&o, recipe_samples(s), e);
-    if (rc == 0 && stage > 0 && r->recipe.stages[stage - 1].text != TRAIN_TEXT_FULL) {
-        run_stage_folder(r, stage - 1, before);
+    if (rc == 0 && s->parent >= 0 && r->recipe.stages[s->parent].text != TRAIN_TEXT_FULL) {
+        run_stage_folder(r, s->parent, before);
         rc = train_import_adapter(r->train, before, e);
     }
     if (rc) return err_in(e, "[stage %s]", s->name);

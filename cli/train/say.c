@@ -51,6 +51,8 @@ static void fade(struct losses *l, double by) {
     }
     l->box *= by;
     l->hold *= by;
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        l->dense[i] *= by;
 }
 
 static void paint(struct say *s, uint64_t done, uint64_t all, uint64_t now) {

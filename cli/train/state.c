@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char version[] = "lammd-train-1";
+static const char version[] = "lammd-train-2";
 
 double losses_of(const struct losses *l, int task) {
     return l->weight[task] > 0 ? l->sum[task] / l->weight[task] : 0;
@@ -34,11 +34,13 @@ void losses_add(struct losses *to, const struct losses *l) {
     }
     to->box += l->box;
     to->hold += l->hold;
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        to->dense[i] += l->dense[i];
 }
 
 int losses_any(const struct losses *l) { return losses_weight(l) > 0; }
 
-enum { WHOLES = 7, REALS = 6 + 4 * SAMPLE_TASKS };
+enum { WHOLES = 7, REALS = 6 + 2 * TRAIN_DENSE + 4 * SAMPLE_TASKS };
 
 /* The fields in their order in the text. */
 static void state_list(struct state *s, uint64_t *wholes[WHOLES], double *reals[REALS]) {
@@ -52,6 +54,10 @@ static void state_list(struct state *s, uint64_t *wholes[WHOLES], double *reals[
     reals[n++] = &s->before.hold;
     reals[n++] = &s->last.box;
     reals[n++] = &s->last.hold;
+    for (int i = 0; i < TRAIN_DENSE; i++) {
+        reals[n++] = &s->before.dense[i];
+        reals[n++] = &s->last.dense[i];
+    }
     for (int t = 0; t < SAMPLE_TASKS; t++) {
         reals[n++] = &s->before.sum[t];
         reals[n++] = &s->before.weight[t];

@@ -9,19 +9,21 @@
 #include <stdint.h>
 
 #include "engine/sample.h"
+#include "engine/train/train.h"
 #include "kernels/base/err.h"
 
 enum { STATE_TEXT_MAX = 4000 };
 
-/* Losses by task: sums of weight * cross-entropy in nats, and of weights; then those of boxes and
- * of attention, which are of all tasks together. */
+/* Losses by task: sums of weight * cross-entropy in nats, and of weights; then those of boxes, of
+ * attention and of dense questions, which are of all tasks together. */
 struct losses {
     double sum[SAMPLE_TASKS], weight[SAMPLE_TASKS];
-    double box, hold;
+    double box, hold, dense[TRAIN_DENSE];
 };
 void losses_add(struct losses *to, const struct losses *l);
 double losses_weight(const struct losses *l); /* of all tasks */
-double losses_mean(const struct losses *l);   /* what is learnt; 0 when there is no weight */
+double losses_mean(const struct losses *l);   /* of answers, boxes and attention: dense questions
+                                                 are told beside it. 0: there is no weight */
 double losses_of(const struct losses *l, int task);
 int losses_any(const struct losses *l); /* is there a task with weight? */
 

@@ -99,8 +99,8 @@ static int train_ranks(struct run *r, struct err *e) {
 }
 
 static int train_recipe(struct run *r, struct err *e) {
-    char path[4096];
-    const struct recipe_sets sets = {r->cfg->sets.at, r->cfg->sets.n};
+    char path[4096], here[4096];
+    const struct recipe_sets sets = {r->cfg->sets.at, r->cfg->sets.n, getcwd(here, sizeof(here))};
     int rc = recipe_open(r->cfg->rest.at[0], &sets, &r->recipe, e);
     if (rc) return rc;
     take_options(r, path);

@@ -23,7 +23,7 @@ enum {
 struct draw_line {
     const struct source_line *at;
     struct line line;
-    uint8_t *mask; /* (grid, grid) of a mask's line, as it is shown; or NULL */
+    uint8_t *mask; /* (grid, grid) as it is shown; NULL: the line has none, or it isn't wanted */
 };
 
 struct draw {
@@ -34,6 +34,8 @@ struct draw {
     uint32_t n_pictures;
     struct sample_talk *talks; /* (entry->talks) */
     uint32_t n_talks;
+    struct sample_thing things[SAMPLE_THINGS_MAX];
+    uint32_t n_things;
     char where[600];
 
     /* only while it is made: */
@@ -48,10 +50,10 @@ struct draw {
     struct buf question, answer;
 };
 
-/* Decodes the pictures of the first line (for pixels: one of them), shows them, and masks of all
+/* Decodes the pictures of the first line (for pixels: one of them), shows them, and masks of
  * lines. E_IO, E_FORMAT, E_NOMEM. */
 int draw_pictures(struct draw *d, struct err *e);
-/* Fills `talks`. E_NOMEM. */
+/* Fills `talks` and `things`. E_NOMEM. */
 int draw_talks(struct draw *d, struct err *e);
 
 #endif

@@ -92,14 +92,24 @@ static int decode_all(struct draw *d, struct err *e) {
     return 0;
 }
 
-/* The masks of all lines in full size: full[i] (h, w), for the caller to free. */
+/* Masks are asked about, or say where things are. Of a sample of sentences the first few are read:
+ * each costs a mask of the picture's size. */
+static int has_mask(const struct draw *d, uint32_t i) {
+    enum sample_task task = d->entry->task;
+    if (task == SAMPLE_MASK) return 1;
+    return d->form->has_things && (task == SAMPLE_REFER || task == SAMPLE_IDENTIFY) &&
+           i < DRAW_SENTENCES_MAX && d->lines[i].line.tasks >> SAMPLE_MASK & 1;
+}
+
+/* The masks of lines in full size: full[i] (h, w), for the caller to free. */
 static int read_masks(struct draw *d, uint8_t **full, double keep[4], int *any, struct err *e) {
     const struct picture *p = &d->pictures[0];
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
         const struct draw_line *l = &d->lines[i];
+        if (!has_mask(d, i)) continue;
         rc = source_get_mask(d->entry->source, l->at, &l->line, p->w, p->h, &full[i], e);
-        if (rc == 0) keep_mask(keep, full[i], p->w, p->h, any);
+        if (rc == 0 && d->entry->task == SAMPLE_MASK) keep_mask(keep, full[i], p->w, p->h, any);
     }
     return rc;
 }
@@ -107,10 +117,14 @@ static int read_masks(struct draw *d, uint8_t **full, double keep[4], int *any, 
 /* full[i] of a picture `width` wide -> the line's mask on the grid, as it is shown. */
 static int shrink_masks(struct draw *d, uint8_t *const *full, int width, struct err *e) {
     const struct looks *l = &d->looks;
-    int grid = d->form->grid;
+    int grid = d->form->grid, any = 0;
+    for (uint32_t i = 0; i < d->n_lines; i++)
+        any |= has_mask(d, i);
+    if (!any) return 0;
     uint8_t *cut = mem_try((size_t)l->w * (size_t)l->h);
     int rc = cut ? 0 : err_set(e, E_NOMEM, "no memory for a mask");
     for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
+        if (!has_mask(d, i)) continue;
         d->lines[i].mask = arena_take(d->mem, (size_t)grid * (size_t)grid);
         if (!d->lines[i].mask) {
             rc = err_set(e, E_NOMEM, "no memory for a mask");
@@ -128,7 +142,7 @@ static int pictures_show(struct draw *d, uint8_t **full, struct err *e) {
     int any = 0, rc = 0;
     const struct picture *p = &d->pictures[0];
     int w = p->w, h = p->h;
-    if (full) rc = read_masks(d, full, keep, &any, e);
+    rc = read_masks(d, full, keep, &any, e);
     for (uint32_t i = 0; i < d->n_lines && is_placed(d->entry->task); i++) {
         const struct line *l = &d->lines[i].line;
         if (l->tasks & (1u << SAMPLE_REFER | 1u << SAMPLE_IDENTIFY)) keep_box(keep, l->box, &any);
@@ -138,7 +152,7 @@ static int pictures_show(struct draw *d, uint8_t **full, struct err *e) {
     }
     struct looks_wants wants = draw_wants(d);
     d->looks = looks_draw(&wants, w, h, any ? keep : NULL, &d->dice);
-    if (rc == 0 && full) rc = shrink_masks(d, full, w, e);
+    if (rc == 0) rc = shrink_masks(d, full, w, e);
     for (uint32_t k = 0; rc == 0 && k < d->n_pictures; k++) {
         struct looks l = d->looks; /* the part is of the first; of more than one all is shown */
         if (d->n_pictures > 1) l.w = d->pictures[k].w;
@@ -177,8 +191,7 @@ static int draw_shrink(const struct sampler_form *f, struct picture *p, struct e
 int draw_pictures(struct draw *d, struct err *e) {
     uint8_t *full[DRAW_SENTENCES_MAX] = {NULL};
     int rc = decode_all(d, e);
-    if (rc == 0 && d->n_pictures)
-        rc = pictures_show(d, d->entry->task == SAMPLE_MASK ? full : NULL, e);
+    if (rc == 0 && d->n_pictures) rc = pictures_show(d, full, e);
     for (size_t i = 0; i < ARRAY_LEN(full); i++)
         mem_free(full[i]);
     if (rc == 0 && d->entry->task == SAMPLE_PIXELS) rc = draw_truth(d, e);

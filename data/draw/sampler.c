@@ -258,7 +258,8 @@ static void draw_finish(struct draw *d) {
     d->n_lines = 0;
     buf_clear(&d->question);
     buf_clear(&d->answer);
-    d->out.sample = (struct sample){d->shown, d->n_pictures, d->talks, d->n_talks};
+    d->out.sample =
+        (struct sample){d->shown, d->n_pictures, d->talks, d->n_talks, d->things, d->n_things};
     d->out.where = d->where;
 }
 

@@ -13,7 +13,10 @@ static const char *talk_keep(struct draw *d, const struct buf *b) {
     return b->bad ? NULL : arena_strdup(d->mem, b->p ? (const char *)b->p : "", b->len);
 }
 
-static struct dice *talk_dice(struct draw *d) { return d->is_plain ? NULL : &d->dice; }
+/* For the words of a question; NULL: they are lammd's own. */
+static struct dice *talk_dice(struct draw *d) {
+    return d->is_plain || d->entry->has_one_form ? NULL : &d->dice;
+}
 
 /* ---- where the attention shall fall ---- */
 
@@ -39,6 +42,30 @@ static const uint8_t *hold_place(struct draw *d, int x, int y) {
 
 static const uint8_t *hold_box(struct draw *d, const struct texts_box *b) {
     return talk_hold(d, b->x1 / b->w, b->y1 / b->h, b->x2 / b->w, b->y2 / b->h);
+}
+
+/* ---- what is shown ---- */
+
+/* A thing that the line names, by its mask or its box (talk_box); when there are enough, the rest
+ * is left out. So is a thing whose mask is known to the line and wasn't read: its box says less. */
+static int talk_thing(struct draw *d, const struct line *l, const char *text,
+                      const struct texts_box *b, struct err *e) {
+    const uint8_t *mask = NULL;
+    if (!d->form->has_things || d->n_things == SAMPLE_THINGS_MAX || !*text) return 0;
+    for (uint32_t i = 0; i < d->n_lines; i++)
+        if (&d->lines[i].line == l) mask = d->lines[i].mask;
+    if (!mask && l->tasks >> SAMPLE_MASK & 1) return 0;
+    struct sample_thing *thing = &d->things[d->n_things];
+    *thing = (struct sample_thing){.text = arena_strdup(d->mem, text, strlen(text)), .mask = mask};
+    if (!thing->text) return talks_no_memory(e);
+    if (b) {
+        thing->box[0] = (float)(b->x1 / b->w);
+        thing->box[1] = (float)(b->y1 / b->h);
+        thing->box[2] = (float)(b->x2 / b->w);
+        thing->box[3] = (float)(b->y2 / b->h);
+    }
+    d->n_things++;
+    return 0;
 }
 
 /* ---- adding one ---- */
@@ -109,7 +136,8 @@ static int talk_masks(struct draw *d, struct err *e) {
     int grid = d->form->grid, rc = 0;
     for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
         places[i] = places_new(d->lines[i].mask, talk_others(d, i), grid);
-        if (!places[i]) rc = talks_no_memory(e);
+        rc = places[i] ? talk_thing(d, &d->lines[i].line, d->lines[i].line.sentence, NULL, e)
+                       : talks_no_memory(e);
     }
     for (uint32_t k = 0; rc == 0 && !is_full(d); k++) {
         uint32_t i = k % d->n_lines, at = places_draw(places[i], &d->dice);
@@ -128,8 +156,11 @@ static int talk_masks(struct draw *d, struct err *e) {
 static int talk_refer(struct draw *d, const struct line *l, struct err *e) {
     struct buf b;
     struct texts_box box = talk_box(d, l->box);
-    texts_refer(&d->question, talk_cleaned(d, &b, l->sentence), talk_dice(d));
+    const char *name = talk_cleaned(d, &b, l->sentence);
+    texts_refer(&d->question, name, talk_dice(d));
+    int rc = talk_thing(d, l, name, &box, e);
     buf_clear(&b);
+    if (rc) return rc;
     texts_box(&d->answer, &box);
     return talk_add(d, hold_box(d, &box), e);
 }
@@ -138,6 +169,8 @@ static int talk_identify(struct draw *d, const struct line *l, struct err *e) {
     struct texts_box box = talk_box(d, l->box);
     texts_identify(&d->question, &box, talk_dice(d));
     talk_text(d, &d->answer, l->sentence);
+    int rc = talk_thing(d, l, d->answer.p ? (const char *)d->answer.p : "", &box, e);
+    if (rc) return rc;
     return talk_add(d, hold_box(d, &box), e);
 }
 
@@ -151,8 +184,20 @@ static void answer_phrase(struct draw *d, const struct line_phrase *p) {
     }
 }
 
+static int talk_phrases(struct draw *d, const struct line *l, struct err *e) {
+    int rc = 0;
+    for (uint32_t i = 0; i < l->n_phrases; i++)
+        for (uint32_t k = 0; rc == 0 && k < l->phrases[i].n_boxes; k++) {
+            struct texts_box box = talk_box(d, l->phrases[i].boxes[k]);
+            rc = talk_thing(d, l, l->phrases[i].text, &box, e);
+        }
+    return rc;
+}
+
 static int talk_grounding(struct draw *d, const struct line *l, struct err *e) {
     size_t at = 0;
+    int rc = talk_phrases(d, l, e);
+    if (rc) return rc;
     texts_grounding(&d->question, talk_dice(d));
     for (uint32_t i = 0; i < l->n_phrases; i++) {
         const struct line_phrase *p = &l->phrases[i];
@@ -166,7 +211,7 @@ static int talk_grounding(struct draw *d, const struct line *l, struct err *e) {
 
 /* With a caption all of its phrases are wanted at once, else each is asked for alone. */
 static int talk_detection(struct draw *d, const struct line *l, struct err *e) {
-    int rc = 0;
+    int rc = talk_phrases(d, l, e);
     if (l->caption) texts_detection(&d->question, l->caption);
     uint32_t first = d->is_plain ? 0 : dice_below(&d->dice, l->n_phrases);
     for (uint32_t i = 0; rc == 0 && i < l->n_phrases && !is_full(d); i++) {

@@ -286,3 +286,30 @@ void grammar_free(struct grammar *g) {
     mem_free(g->cols);
     mem_free(g);
 }
+
+/* ---- reading ---- */
+
+static const struct grammar_edge *edge_of(const struct grammar *g, const struct grammar_node *n,
+                                          int32_t token) {
+    for (int k = 0; k < n->edges; k++)
+        if (g->edges[n->edge0 + k].token == token) return &g->edges[n->edge0 + k];
+    return NULL;
+}
+
+int grammar_read(const struct grammar *g, const int32_t *ids, int n, int32_t *sets) {
+    int at = 0;
+    for (; at < g->n_lead; at++) {
+        if (at == n || ids[at] != g->lead[at]) return 0;
+        sets[at] = -1;
+    }
+    for (int f = 0; f < g->n_fields; f++) {
+        const struct grammar_node *node = &g->nodes[g->fields[f].root];
+        while (node->edges > 0) {
+            const struct grammar_edge *edge = at < n ? edge_of(g, node, ids[at]) : NULL;
+            if (!edge) return 0;
+            sets[at++] = node->set;
+            node = &g->nodes[edge->node];
+        }
+    }
+    return at == n;
+}

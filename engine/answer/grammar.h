@@ -73,4 +73,8 @@ int grammar_new(const struct sptok *t, const struct grammar_spec *s, struct gram
                 struct err *e);
 void grammar_free(struct grammar *g);
 
+/* Is `ids` a whole answer? Then sets[i] is the column set that token i is picked from, -1: it is
+ * forced. */
+int grammar_read(const struct grammar *g, const int32_t *ids, int n, int32_t *sets);
+
 #endif

@@ -16,6 +16,13 @@ static const struct grammar_spec *const specs[KIND_NUMBERS] = {
     [KIND_DRIVE] = &grammar_drive,   [KIND_SHOOT] = &grammar_shoot,
 };
 
+const enum kind kind_of_task[ENG_TASKS] = {
+    [ENG_PIXELS] = KIND_COLOUR, [ENG_SEGMENT] = KIND_BIT,    [ENG_REFER] = KIND_BOX,
+    [ENG_DRIVE] = KIND_DRIVE,   [ENG_SHOOT] = KIND_SHOOT,    [ENG_IDENTIFY] = KIND_TEXT,
+    [ENG_CAPTION] = KIND_TEXT,  [ENG_GROUNDING] = KIND_TEXT, [ENG_DETECTION] = KIND_TEXT,
+    [ENG_VQA] = KIND_TEXT,      [ENG_CHAT] = KIND_TEXT,
+};
+
 static void join_heads(struct kinds *ks) {
     size_t most = 0, n = 0;
     for (int k = 0; k < KIND_NUMBERS; k++)

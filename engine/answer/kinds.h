@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "engine/answer/grammar.h"
+#include "engine/engine.h"
 
 enum kind {
     KIND_COLOUR,
@@ -25,6 +26,8 @@ enum kind {
     KIND_TEXT = KIND_NUMBERS, /* generated token by token */
     KIND_CHOICE               /* given and scored */
 };
+
+extern const enum kind kind_of_task[ENG_TASKS]; /* when no choices are given */
 
 struct kinds {
     const struct sptok *tok; /* borrowed */

@@ -18,23 +18,22 @@
 #include "engine/run/generate.h"
 #include "engine/run/lane.h"
 
-/* What a task takes and gives. pictures -1: any number. */
+/* What a task takes, beside a kind of answer. pictures -1: any number. */
 struct task {
-    enum kind kind;
     int pictures, may_choose;
 };
 static const struct task tasks[ENG_TASKS] = {
-    [ENG_PIXELS] = {KIND_COLOUR, 1, 0},
-    [ENG_SEGMENT] = {KIND_BIT, 1, 0},
-    [ENG_REFER] = {KIND_BOX, 1, 0},
-    [ENG_DRIVE] = {KIND_DRIVE, ENG_DRIVE_FRAMES, 0},
-    [ENG_SHOOT] = {KIND_SHOOT, ENG_SHOOT_FRAMES, 0},
-    [ENG_IDENTIFY] = {KIND_TEXT, 1, 0},
-    [ENG_CAPTION] = {KIND_TEXT, 1, 0},
-    [ENG_GROUNDING] = {KIND_TEXT, 1, 0},
-    [ENG_DETECTION] = {KIND_TEXT, 1, 0},
-    [ENG_VQA] = {KIND_TEXT, 1, 1},
-    [ENG_CHAT] = {KIND_TEXT, -1, 1},
+    [ENG_PIXELS] = {1, 0},
+    [ENG_SEGMENT] = {1, 0},
+    [ENG_REFER] = {1, 0},
+    [ENG_DRIVE] = {ENG_DRIVE_FRAMES, 0},
+    [ENG_SHOOT] = {ENG_SHOOT_FRAMES, 0},
+    [ENG_IDENTIFY] = {1, 0},
+    [ENG_CAPTION] = {1, 0},
+    [ENG_GROUNDING] = {1, 0},
+    [ENG_DETECTION] = {1, 0},
+    [ENG_VQA] = {1, 1},
+    [ENG_CHAT] = {-1, 1},
 };
 enum { TOKENS_DEFAULT = 64, TEMPERATURE_MAX = 10 };
 
@@ -184,7 +183,7 @@ static void set_answer(struct questions *q, const struct asker *a, const struct 
 /* A job that is one prompt. */
 static int one_prompt(const struct asker *a, const struct eng_ask *ask, const struct prompt *p,
                       struct questions *q, struct arena *mem, struct err *e) {
-    q->kind = ask->n_choices > 0 ? KIND_CHOICE : tasks[ask->task].kind;
+    q->kind = ask->n_choices > 0 ? KIND_CHOICE : kind_of_task[ask->task];
     int rc = take_stem(a, q, mem, p->ids, p->n - 1);
     if (rc) return err_set(e, rc, "no memory for a job");
     rc = take_tails(a, ask, q, mem, p->ids[p->n - 1], e);

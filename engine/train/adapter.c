@@ -93,7 +93,8 @@ static int save_tensors(struct train *t, const char *path, int is_lora, size_t *
     s.names = mem_try((most + 1) * sizeof *s.names);
     int rc = s.params && s.tensors && s.names ? 0 : err_set(e, E_NOMEM, "no memory for names");
     for (int i = 0; i < t->params.n && !rc; i++)
-        if (!t->params.at[i].is_lora == !is_lora) add_param(&s, &t->params.at[i]);
+        if (!t->params.at[i].is_dense && !t->params.at[i].is_lora == !is_lora)
+            add_param(&s, &t->params.at[i]);
     const struct st_tensor *carried;
     for (size_t i = 0; !rc && !is_lora && (carried = carry_at(t, i)) != NULL; i++)
         add_carried(&s, carried);

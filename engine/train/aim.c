@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
+#include "engine/train/losses/teach.h"
 
 static int aim_no_room(struct err *e) { return err_set(e, E_NOMEM, "no memory for a sample"); }
 
@@ -60,16 +62,32 @@ static int add_hold(struct aims *a, struct arena *mem, const struct trie *trie,
     return 0;
 }
 
+/* Its tokens, but those that are forced. `want`: whose they are. */
+static int add_answer(struct aims *a, struct arena *mem, const struct train *t,
+                      const struct trie *trie, const struct talk *talk,
+                      const struct talk_answer *at, struct mix_want want, struct err *e) {
+    int32_t *sets = arena_take(mem, (size_t)at->n * sizeof *sets);
+    if (!sets) return aim_no_room(e);
+    legal_read(t, (enum sample_task)want.task, talk->ids + at->at, at->n, sets);
+    for (int32_t k = 0; k < at->n; k++) {
+        if (sets[k] == LEGAL_FORCED) continue;
+        want.pick = trie->path[at->at + k - 1];
+        want.token = talk->ids[at->at + k];
+        want.set = sets[k];
+        a->wants[a->n_wants++] = want;
+    }
+    return 0;
+}
+
 int aim_add(struct aims *a, struct arena *mem, const struct train *t, const struct trie *trie,
             const struct sample *s, const struct talk *talk, uint32_t i, struct err *e) {
     const struct sample_talk *from = &s->talks[i];
-    for (int32_t k = 0; k < talk->n_answers; k++)
-        for (int32_t j = talk->answers[k].at; j < talk->answers[k].at + talk->answers[k].n; j++)
-            a->wants[a->n_wants++] = (struct mix_want){.pick = trie->path[j - 1],
-                                                       .token = talk->ids[j],
-                                                       .talk = (int32_t)i,
-                                                       .task = (int32_t)from->task,
-                                                       .weight = from->weight};
+    struct mix_want want = {
+        .talk = (int32_t)i, .task = (int32_t)from->task, .weight = from->weight};
+    for (int32_t k = 0; k < talk->n_answers; k++) {
+        int rc = add_answer(a, mem, t, trie, talk, &talk->answers[k], want, e);
+        if (rc) return rc;
+    }
     int has_box_loss = t->o.box_l1 > 0 || t->o.box_giou > 0;
     if (has_box_loss && from->task == SAMPLE_REFER) add_box(a, t, trie, talk, i);
     if (!from->hold || !(t->o.hold > 0) || !t->o.hold_heads) return 0;
@@ -85,9 +103,10 @@ static int by_place(const void *a, const void *b) {
     return (x->talk > y->talk) - (x->talk < y->talk);
 }
 
-/* Rows in place of nodes, in order, then picks in place of rows. */
-static int lay_picks(struct aims *a, struct mix *x, struct arena *mem, const struct trie *trie,
-                     struct err *e) {
+/* Rows in place of nodes, in order, then picks in place of rows. Where two wants are of different
+ * sets any token may stand. */
+static int lay_picks(struct aims *a, struct mix *x, struct arena *mem, const struct train *t,
+                     const struct trie *trie, struct err *e) {
     size_t n = (size_t)a->n_wants;
     for (size_t i = 0; i < n; i++)
         a->wants[i].pick = trie->row[a->wants[i].pick];
@@ -97,10 +116,15 @@ static int lay_picks(struct aims *a, struct mix *x, struct arena *mem, const str
     x->pick_row = arena_take(mem, n * sizeof *x->pick_row);
     x->pick_sum = arena_take(mem, n * sizeof *x->pick_sum);
     x->weight = arena_take(mem, n * sizeof *x->weight);
-    if (!x->pick_row || !x->pick_sum || !x->weight) return aim_no_room(e);
+    x->legal = arena_take(mem, n * sizeof *x->legal);
+    if (!x->pick_row || !x->pick_sum || !x->weight || !x->legal) return aim_no_room(e);
     for (size_t i = 0; i < n; i++) {
-        int32_t row = a->wants[i].pick;
-        if (!x->picks || x->pick_row[x->picks - 1] != row) x->pick_row[x->picks++] = row;
+        int32_t row = a->wants[i].pick, set = a->wants[i].set;
+        if (!x->picks || x->pick_row[x->picks - 1] != row) {
+            x->legal[x->picks] = set;
+            x->pick_row[x->picks++] = row;
+        }
+        if (x->legal[x->picks - 1] != set) x->legal[x->picks - 1] = t->legal->any;
         a->wants[i].pick = x->picks - 1;
         x->pick_sum[x->picks - 1] += (double)a->wants[i].weight;
     }
@@ -155,6 +179,13 @@ static int bell(const struct train_family *f, int value, int numbers, double sof
     return n;
 }
 
+static int are_legal(const struct train *t, int32_t set, const int32_t *token, int n) {
+    int all = 1;
+    for (int i = 0; i < n; i++)
+        all &= legal_has(t, set, token[i]);
+    return all;
+}
+
 /* Tokens that a want falls on. */
 static int spread_want(const struct train *t, const struct mix_want *w, int32_t *token,
                        double *share) {
@@ -162,7 +193,8 @@ static int spread_want(const struct train *t, const struct mix_want *w, int32_t 
     int numbers = aim_numbers(w->task), value = t->numbers.value[w->token];
     if (soft > 0 && value >= 0 && value < numbers) {
         const struct train_family *f = &t->numbers.families[t->numbers.family[w->token]];
-        if (f->n >= numbers) return bell(f, value, numbers, soft, token, share);
+        int n = f->n >= numbers ? bell(f, value, numbers, soft, token, share) : 0;
+        if (n && are_legal(t, w->set, token, n)) return n;
     }
     token[0] = w->token;
     share[0] = 1;
@@ -190,6 +222,15 @@ static void lay_pick(struct mix *x, int pick, struct aim_part *parts, int n) {
     x->target_off[pick + 1] = at;
 }
 
+/* What of the weight stays with the right answer; the rest is the teacher's. */
+static double keep_want(struct mix *x, const struct mix_want *w, const struct train *t) {
+    double weight = (double)w->weight;
+    if (!x->teach) return weight;
+    double taught = weight * (double)t->o.teach[w->task];
+    x->teach[w->pick] += taught;
+    return weight - taught;
+}
+
 static int lay_targets(struct mix *x, struct arena *mem, const struct train *t, struct err *e) {
     int vocab = model_config(t->m)->text.vocab_size;
     int32_t *where = arena_take(mem, (size_t)vocab * sizeof *where); /* of a token, and one more */
@@ -201,19 +242,23 @@ static int lay_targets(struct mix *x, struct arena *mem, const struct train *t, 
     x->target_off = arena_take(mem, ((size_t)x->picks + 1) * sizeof *x->target_off);
     x->target = arena_take(mem, most * sizeof *x->target);
     x->share = arena_take(mem, most * sizeof *x->share);
+    x->teach =
+        t->teach && !t->is_judging ? arena_take(mem, (size_t)x->picks * sizeof *x->teach) : NULL;
     if (!where || !parts || !x->target_off || !x->target || !x->share) return aim_no_room(e);
+    if (t->teach && !t->is_judging && !x->teach) return aim_no_room(e);
     for (int i = 0; i < x->n_wants;) {
         int pick = x->wants[i].pick, n = 0;
         for (; i < x->n_wants && x->wants[i].pick == pick; i++) {
             int32_t token[BELL_MOST];
             double share[BELL_MOST];
             int tokens = spread_want(t, &x->wants[i], token, share);
+            double weight = keep_want(x, &x->wants[i], t);
             for (int k = 0; k < tokens; k++) {
                 if (!where[token[k]]) {
                     parts[n++] = (struct aim_part){.token = token[k]};
                     where[token[k]] = n;
                 }
-                parts[where[token[k]] - 1].part += share[k] * (double)x->wants[i].weight;
+                parts[where[token[k]] - 1].part += share[k] * weight;
             }
         }
         for (int k = 0; k < n; k++)
@@ -297,7 +342,7 @@ static int lay_holds(struct aims *a, struct mix *x, struct arena *mem, const str
 
 int aim_lay(struct aims *a, struct mix *x, struct arena *mem, const struct train *t,
             const struct trie *trie, const struct sample *s, struct err *e) {
-    int rc = lay_picks(a, x, mem, trie, e);
+    int rc = lay_picks(a, x, mem, t, trie, e);
     if (!rc) rc = lay_targets(x, mem, t, e);
     if (!rc) rc = lay_boxes(a, x, mem, trie, s, e);
     if (!rc) rc = lay_holds(a, x, mem, t, trie, s, e);

@@ -15,6 +15,7 @@
 
 #include "engine/files/st_write.h"
 #include "engine/train/carry.h"
+#include "engine/train/losses/teach.h"
 #include "engine/train/out.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/version.h"
@@ -107,6 +108,7 @@ static int ckpt_save(struct train *t, const char *path, const struct train_meta 
         {"seed", c.seed},
         {"base", model_digest(t->m)},
         {"carried", carry_digest(t)},
+        {"teacher", teach_digest(t)},
         {"recipe", m->recipe ? m->recipe : ""},
         {"data", m->data ? m->data : ""},
         {"cursor", m->cursor ? m->cursor : ""},
@@ -186,6 +188,7 @@ static int check_all(const struct train *t, const struct st *st, const struct tr
     (void)snprintf(seed, sizeof seed, "%" PRIu64, t->o.seed);
     int rc = check_same(st, "base", model_digest(t->m), "model", e);
     if (!rc) rc = check_same(st, "carried", carry_digest(t), "stage before", e);
+    if (!rc) rc = check_same(st, "teacher", teach_digest(t), "teacher", e);
     if (!rc) rc = check_same(st, "recipe", m->recipe, "recipe", e);
     if (!rc) rc = check_same(st, "data", m->data, "data", e);
     if (!rc) rc = check_same(st, "seed", m->recipe ? seed : NULL, "seed", e);

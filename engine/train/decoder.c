@@ -139,6 +139,44 @@ static void attention_forward(const struct decoder *s, int layer) {
     t->ops->attn_tree(t->k, &a);
 }
 
+/* dy of what the attention gave -> q in dwide, dk and dv; and the loss of held attention. */
+static void attention_gradient(const struct decoder *s, int layer, struct kern_ptr dy) {
+    struct train *t = s->t;
+    const struct buffers *b = &t->b;
+    const struct mix *x = s->x;
+    int n = s->width, is_held = layer == t->o.hold_layer;
+    size_t pool = decoder_floats((size_t)x->rows * (size_t)n);
+    t->back->zero(t->k, b->dk, pool);
+    t->back->zero(t->k, b->dv, pool);
+    t->back->attn_tree_back(
+        t->k, &(struct kern_attn_tree_back){.fwd = decoder_attention(s, &b->text[layer]),
+                                            .dy = dy,
+                                            .lddy = n,
+                                            .dq = b->dwide,
+                                            .lddq = 3 * n,
+                                            .dk = b->dk,
+                                            .dv = b->dv,
+                                            .n_users = x->n_users,
+                                            .host_user_off = x->user_off,
+                                            .user_slot = x->at.user_slot,
+                                            .user_off = x->at.user_off,
+                                            .user = x->at.user,
+                                            .holds = x->holds,
+                                            .n_holds = is_held ? x->n_holds : 0,
+                                            .dev_holds = x->at.holds,
+                                            .hold_slots = x->at.hold_slots,
+                                            .hold_loss = b->hold_loss});
+}
+
+/* The loss of held attention is a by-product of the way back. Where nothing goes back it is taken
+ * from there too, with no gradient behind it. */
+static void judge_holds(const struct decoder *s, int layer) {
+    struct train *t = s->t;
+    if (!t->is_judging || !s->x->n_holds || layer != t->o.hold_layer) return;
+    t->back->zero(t->k, t->b.dy, decoder_floats((size_t)s->x->rows * (size_t)s->width));
+    attention_gradient(s, layer, t->b.dy);
+}
+
 static void pick_rows(const struct decoder *s, struct kern_ptr x, struct kern_ptr y) {
     s->t->ops->gather(
         s->t->k,
@@ -164,6 +202,7 @@ static void layer_forward(const struct decoder *s, int layer) {
     struct upper u = upper_of(s, layer);
     int n = s->width;
     attention_forward(s, layer);
+    judge_holds(s, layer);
     if (layer == s->last) {
         pick_rows(s, k->a, u.a);
         pick_rows(s, k->x, k->x1);
@@ -303,28 +342,8 @@ static void attention_back(const struct decoder *s, int layer, struct kern_ptr d
     struct train *t = s->t;
     const struct buffers *b = &t->b;
     const struct mix *x = s->x;
-    int n = s->width, is_held = layer == t->o.hold_layer;
-    size_t pool = decoder_floats((size_t)x->rows * (size_t)n);
-    t->back->zero(t->k, b->dk, pool);
-    t->back->zero(t->k, b->dv, pool);
-    t->back->attn_tree_back(
-        t->k, &(struct kern_attn_tree_back){.fwd = decoder_attention(s, &b->text[layer]),
-                                            .dy = dy,
-                                            .lddy = n,
-                                            .dq = b->dwide,
-                                            .lddq = 3 * n,
-                                            .dk = b->dk,
-                                            .dv = b->dv,
-                                            .n_users = x->n_users,
-                                            .host_user_off = x->user_off,
-                                            .user_slot = x->at.user_slot,
-                                            .user_off = x->at.user_off,
-                                            .user = x->at.user,
-                                            .holds = x->holds,
-                                            .n_holds = is_held ? x->n_holds : 0,
-                                            .dev_holds = x->at.holds,
-                                            .hold_slots = x->at.hold_slots,
-                                            .hold_loss = b->hold_loss});
+    int n = s->width;
+    attention_gradient(s, layer, dy);
     t->back->rope_back(t->k, &(struct kern_rope_back){.rows = x->rows,
                                                       .heads = s->c->heads,
                                                       .head_size = n / s->c->heads,

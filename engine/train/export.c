@@ -157,7 +157,7 @@ static int list_base(struct merging *m, const struct st_tensor *base, struct err
 static void list_new(struct merging *m, const struct st *base) {
     const struct params *p = &m->t->params;
     for (int i = 0; i < p->n; i++)
-        if (!p->at[i].is_lora && !st_find(base, p->at[i].name)) {
+        if (!p->at[i].is_lora && !p->at[i].is_dense && !st_find(base, p->at[i].name)) {
             m->sources[m->n] = (struct source){.p = &p->at[i]};
             m->tensors[m->n++] = out_tensor(p->at[i].name, &p->at[i]);
         }

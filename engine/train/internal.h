@@ -6,7 +6,9 @@
  *     talk.c     talks -> tokens, and where answers lie
  *     mix.c      the talks of a sample -> one pass: rows, groups, tails, targets
  *     tower.c decoder.c lora.c    walks that keep what the way back needs, and the ways back
+ *     legal.c    which tokens may stand where
  *     loss.c     logits, cross-entropy, boxes
+ *     losses/    dense questions to the tower, a teacher's answers
  *     step.c     the tree of gradients, clipping, the update
  *     adapter.c export.c ckpt.c   files (out.h, carry.h)
  *
@@ -25,6 +27,9 @@
 #include "kernels/kern.h"
 
 struct adapter;
+struct dense;
+struct legal;
+struct teach;
 
 /* A LoRA beside a matrix: y += x A' (s B)'. */
 struct train_lora_mats {
@@ -80,6 +85,10 @@ struct train {
     uint64_t sample;      /* number of the sample being added, in all ranks' order */
     int is_judging;       /* nothing falls out */
     struct train_tree tree;
+    struct dense *dense; /* losses/dense.h; NULL: nothing is asked */
+    struct legal *legal; /* legal.h; NULL: the loss is over the whole vocabulary */
+    struct teach *teach; /* losses/teach.h; NULL: nobody teaches */
+    int is_guest;        /* on the device of another train, which closes it */
 
     /* What a checkpoint has beside the blocks of params. */
     uint64_t steps;     /* that have ended */
@@ -109,6 +118,15 @@ void params_grad_stack(struct train *t, const int *index, int n, int m, struct k
                        int lddy, struct kern_ptr x, int ldx);
 /* db += the sum of dy's rows; index < 0: nothing. */
 void params_grad_bias(struct train *t, int index, int m, struct kern_ptr dy, int lddy);
+
+/* step.c: the first n pictures of the sample go to buffers.rgb. */
+int step_pictures(struct train *t, const struct sample *s, int n, struct err *e);
+
+/* open.c: a model that learns nothing, on the device of `host` and with room for its samples: a
+ * teacher. Its walks go there only. open_guest_plan: what it takes. */
+int open_guest(const char *model, const struct train *host, struct train **out, struct err *e);
+int open_guest_plan(const char *model, const struct train_options *host, const char *backend,
+                    struct train_memory *out, struct err *e);
 
 /* open.c: shows a tensor to the tap, if there is one. */
 void train_show(struct train *t, const char *name, struct kern_ptr p, int rows, int cols, int ld);

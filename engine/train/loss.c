@@ -5,10 +5,10 @@
  * more, four rows each, since their loss wants a gradient of its own beside logits that are whole.
  */
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
+#include "engine/train/losses/dense.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/num.h"
-
-static const float BOX_BETA = 0.01f; /* one number: below it the distance is smooth */
 
 static struct kern_ptr loss_at(struct kern_ptr p, int row, int width) {
     return kern_at(p, (size_t)row * (size_t)width * sizeof(float));
@@ -39,11 +39,17 @@ static void head_back(struct train *t, int rows, struct kern_ptr dy, struct kern
 
 /* ---- tokens ---- */
 
+void loss_logits(struct train *t, int at, int rows) {
+    const struct buffers *b = &t->b;
+    head_forward(t, rows, loss_at(b->xn, at, model_config(t->m)->text.hidden_size), b->logits);
+}
+
 static void tokens_issue(struct train *t, const struct mix *x, int at, int rows, int is_back) {
     const struct model_text *c = &model_config(t->m)->text;
     const struct buffers *b = &t->b;
     struct kern_ptr xn = loss_at(b->xn, at, c->hidden_size);
-    head_forward(t, rows, xn, b->logits);
+    loss_logits(t, at, rows);
+    legal_issue(t, x, at, rows, b->logits);
     train_show(t, "logits", b->logits, rows, c->vocab_size, c->vocab_size);
     t->back->xent(t->k, &(struct kern_xent){.rows = rows,
                                             .n = c->vocab_size,
@@ -89,7 +95,7 @@ static void boxes_issue(struct train *t, const struct mix *x, int at, int n, int
                                                 .weight = loss_at(x->at.box_weight, at, 1),
                                                 .l1 = t->o.box_l1,
                                                 .giou = t->o.box_giou,
-                                                .beta = BOX_BETA,
+                                                .beta = TRAIN_BOX_BETA,
                                                 .logits = b->logits,
                                                 .ld = c->vocab_size,
                                                 .dlogits = b->box_logits,
@@ -104,19 +110,24 @@ static void boxes_issue(struct train *t, const struct mix *x, int at, int n, int
 
 /* ---- all of it ---- */
 
-void loss_issue(struct train *t, const struct mix *x, int is_back) {
+void loss_norm(struct train *t, const struct mix *x) {
     const struct model_text *c = &model_config(t->m)->text;
-    const struct buffers *b = &t->b;
-    struct kern_ptr weight = model_llama(t->m)->norm;
     int d = c->hidden_size;
     t->ops->rmsnorm(t->k, &(struct kern_norm){.rows = x->picks,
                                               .width = d,
-                                              .x = b->text_x,
+                                              .x = t->b.text_x,
                                               .ldx = d,
-                                              .weight = weight,
+                                              .weight = model_llama(t->m)->norm,
                                               .eps = c->rms_eps,
-                                              .y = b->xn,
+                                              .y = t->b.xn,
                                               .ldy = d});
+}
+
+void loss_issue(struct train *t, const struct mix *x, int is_back) {
+    const struct model_text *c = &model_config(t->m)->text;
+    const struct buffers *b = &t->b;
+    int d = c->hidden_size;
+    loss_norm(t, x);
     for (int at = 0; at < x->picks; at += LOSS_CHUNK)
         tokens_issue(t, x, at, at_most(x->picks - at, LOSS_CHUNK), is_back);
     for (int at = 0, n; at < x->boxes; at += n) {
@@ -128,7 +139,7 @@ void loss_issue(struct train *t, const struct mix *x, int is_back) {
                                                          .width = d,
                                                          .x = b->text_x,
                                                          .ldx = d,
-                                                         .weight = weight,
+                                                         .weight = model_llama(t->m)->norm,
                                                          .eps = c->rms_eps,
                                                          .dy = b->dh,
                                                          .lddy = d,
@@ -146,12 +157,12 @@ static int add_up(struct train *t, struct kern_ptr p, int n, float *room, double
     return rc;
 }
 
-int loss_get(struct train *t, const struct mix *x, int is_back, struct train_loss *out,
-             struct err *e) {
+int loss_get(struct train *t, const struct mix *x, struct train_loss *out, struct err *e) {
     float *room = mem_try((size_t)x->rows * sizeof *room);
     if (!room) return err_set(e, E_NOMEM, "no memory for the losses of a sample");
     int rc = add_up(t, t->b.box_loss, x->boxes, room, &out->box, e);
-    if (!rc) rc = add_up(t, t->b.hold_loss, is_back ? x->n_holds : 0, room, &out->hold, e);
+    if (!rc) rc = add_up(t, t->b.hold_loss, x->n_holds, room, &out->hold, e);
+    if (!rc) rc = dense_get(t, out, e);
     if (!rc) rc = t->ops->get(t->k, room, t->b.loss, (size_t)x->picks * sizeof *room, e);
     for (int i = 0; i < x->n_wants && !rc; i++) {
         const struct mix_want *w = &x->wants[i];

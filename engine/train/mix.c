@@ -178,6 +178,7 @@ int mix_put(struct mix *x, struct train *t, struct err *e) {
     at->target = pack_ints(&p, x->target, x->target_off[x->picks]);
     at->share = mix_pack(&p, x->share, (size_t)x->target_off[x->picks], f32);
     at->weight = mix_pack(&p, x->weight, (size_t)x->picks, f32);
+    at->legal = pack_ints(&p, x->legal, x->picks);
     at->source_key = pack_ints(&p, x->source_key, x->n_sources);
     at->source_off = pack_ints(&p, x->source_off, x->n_sources + 1);
     at->source_from = pack_ints(&p, x->source_from, x->source_off[x->n_sources]);

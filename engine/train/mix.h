@@ -11,8 +11,8 @@
  * slot i. No row is computed twice, and the last token of a talk, which predicts nothing, not at
  * all.
  *
- * A row that predicts tokens of answers is a pick. Talks may share it: then it has several targets,
- * each with its part of the sum of weights.
+ * A row that predicts tokens of answers, other than forced ones (legal.h), is a pick. Talks may
+ * share it: then it has several targets, each with its part of the sum of weights.
  *
  * A mix is host memory of an arena, and its lists on the device behind mix_put. Room-private.
  */
@@ -30,6 +30,7 @@ struct mix_want {
     int32_t pick, token;
     int32_t talk;
     int32_t task;
+    int32_t set; /* the token is one of these (legal.h) */
     float weight;
 };
 
@@ -38,7 +39,7 @@ struct mix_lists {
     struct kern_ptr src, pos, slot; /* (rows) */
     struct kern_ptr groups, spans, tail_off, tail;
     struct kern_ptr user_slot, user_off, user;
-    struct kern_ptr pick_row, target_off, target, share, weight;
+    struct kern_ptr pick_row, target_off, target, share, weight, legal;
     struct kern_ptr source_key, source_off, source_from;
     struct kern_ptr box_pick, box_target, box_weight, box_cols, box_cols_end;
     struct kern_ptr holds, hold_slots;
@@ -61,7 +62,9 @@ struct mix {
     int32_t *target_off; /* (picks + 1) */
     int32_t *target;
     float *share;
-    float *weight; /* (picks) */
+    float *weight;  /* (picks) */
+    int32_t *legal; /* (picks) the set of tokens that may stand there (legal.h) */
+    double *teach;  /* (picks) a teacher's part of the sum of weights; NULL: there is none */
 
     int n_sources; /* see kern_embed_back */
     int32_t *source_key, *source_off, *source_from;

@@ -11,6 +11,9 @@
 
 #include "engine/files/adapter.h"
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
+#include "engine/train/losses/dense.h"
+#include "engine/train/losses/teach.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/num.h"
@@ -94,6 +97,8 @@ static int complete(const struct train_options *from, const struct model_config 
                     struct train_options *o, struct err *e) {
     *o = *from;
     if (!(o->tower_rate > 0 || o->tower_rate < 0)) o->tower_rate = 1;
+    if (!(o->dense_rate > 0 || o->dense_rate < 0)) o->dense_rate = 1;
+    if (!o->teach_top) o->teach_top = 32;
     if (o->beta1 == 0) o->beta1 = 0.9;
     if (o->beta2 == 0) o->beta2 = 0.999;
     if (o->eps == 0) o->eps = 1e-8;
@@ -107,7 +112,22 @@ static int complete(const struct train_options *from, const struct model_config 
     if (!rc) rc = check_rates(o, e);
     if (!rc && o->text == TRAIN_TEXT_LORA) rc = check_lora(&o->lora, e);
     if (!rc) rc = check_losses(o, c, e);
+    if (!rc) rc = dense_check(o, c, e);
+    if (!rc) rc = teach_check(o, e);
     return rc ? rc : check_sizes(o, samples, e);
+}
+
+/* All bytes, a teacher's too. */
+static int count_all(const struct train_options *o, const struct model_config *c,
+                     const struct params *p, int samples, const char *backend,
+                     struct train_memory *out, struct err *e) {
+    struct train_memory teacher = {0};
+    int rc = plan_count(o, c, p, samples, backend, out, e);
+    if (!rc && o->teacher) rc = open_guest_plan(o->teacher, o, backend, &teacher, e);
+    if (rc) return rc;
+    out->teacher = teacher.total;
+    out->total += teacher.total;
+    return 0;
 }
 
 static int share_of(const struct train_options *o, int samples) {
@@ -126,7 +146,7 @@ int train_plan(const struct train_options *from, int samples, struct train_memor
     if (!rc) rc = kern_choose(o.device, o.plugin, &choice, e);
     if (!rc) rc = params_list(&p, &c, &o, e);
     if (rc) return rc;
-    rc = plan_count(&o, &c, &p, share_of(&o, samples), choice.ops->name, out, e);
+    rc = count_all(&o, &c, &p, share_of(&o, samples), choice.ops->name, out, e);
     params_clear(&p);
     return rc;
 }
@@ -178,7 +198,8 @@ static int open_model(struct train *t, struct err *e) {
     struct model_how how = {.is_seeded = t->o.is_seeded, .seed = t->o.seed, .learn = &learn};
     int rc = model_open(t->model, &how, t->ops, t->k, &t->m, e);
     for (int i = 0; i < t->params.n && !rc; i++)
-        must(t->params.at[i].is_lora || t->params.at[i].mat || t->params.at[i].vec.addr);
+        must(t->params.at[i].is_lora || t->params.at[i].is_dense || t->params.at[i].mat ||
+             t->params.at[i].vec.addr);
     return rc;
 }
 
@@ -288,11 +309,12 @@ static int open_check_room(const struct train *t, const struct train_memory *n, 
     if (t->o.memory && (!have || t->o.memory < have)) have = t->o.memory;
     if (!have || n->total <= have) return 0;
     return err_set(e, E_NOMEM,
-                   "training takes %.0f MiB (weights %.0f, what learns %.0f, a sample %.0f), there "
+                   "training takes %.0f MiB (weights %.0f, what learns %.0f, a sample %.0f, a "
+                   "teacher %.0f), there "
                    "are %.0f: try recompute 2, fewer rows, pictures or samples, or a LoRA",
                    in_mib(n->total), in_mib(n->weights),
                    in_mib(n->masters + n->gradients + n->optimiser), in_mib(n->activations),
-                   in_mib(have));
+                   in_mib(n->teacher), in_mib(have));
 }
 
 /* ---- opening ---- */
@@ -335,13 +357,16 @@ static int open_all(struct train *t, const struct train_options *o, int samples,
     form_of(t, &c);
     rc = params_list(&t->params, &c, &t->o, e);
     if (!rc) rc = open_device(t, e);
-    if (!rc) rc = plan_count(&t->o, &c, &t->params, samples, t->ops->name, &n, e);
+    if (!rc) rc = count_all(&t->o, &c, &t->params, samples, t->ops->name, &n, e);
     if (!rc) rc = open_check_room(t, &n, e);
     if (!rc) rc = make_blocks(t, samples, e);
     if (!rc) rc = open_model(t, e);
     if (!rc) rc = make_loras(t, e);
     if (!rc) rc = open_tokens(t, e);
     if (!rc) rc = open_room(t, samples, e);
+    if (!rc) rc = legal_open(t, e);
+    if (!rc) rc = dense_open(t, e);
+    if (!rc) rc = teach_open(t, e);
     if (rc) return rc;
     if (t->params.average.addr)
         t->ops->copy(t->k, t->params.average, t->params.value, t->params.floats * sizeof(float));
@@ -365,6 +390,52 @@ int train_open(const struct train_options *o, int samples, struct train **out, s
     return 0;
 }
 
+/* ---- guests ---- */
+
+/* It has no way back, so layers need keep nothing. */
+static struct train_options guest_options(const struct train_options *host) {
+    return (struct train_options){.rows = host->rows, .pictures = host->pictures, .recompute = 2};
+}
+
+int open_guest_plan(const char *model, const struct train_options *host, const char *backend,
+                    struct train_memory *out, struct err *e) {
+    const struct train_options o = guest_options(host);
+    const struct params none = {0};
+    struct model_config c;
+    int rc = model_read_config(model, &c, e);
+    if (!rc) rc = plan_count(&o, &c, &none, 1, backend, out, e);
+    return rc ? err_in(e, "teacher %s", model) : 0;
+}
+
+/* On failure the caller closes what is there. */
+static int open_guest_all(struct train *t, struct err *e) {
+    const struct model_learn learn = {0};
+    const struct model_how how = {.learn = &learn};
+    struct model_config c;
+    int rc = model_read_config(t->model, &c, e);
+    if (rc) return rc;
+    form_of(t, &c);
+    rc = model_open(t->model, &how, t->ops, t->k, &t->m, e);
+    if (!rc) rc = open_tokens(t, e);
+    return rc ? rc : open_room(t, 1, e);
+}
+
+int open_guest(const char *model, const struct train *host, struct train **out, struct err *e) {
+    struct train *t = mem_try(sizeof *t);
+    *out = NULL;
+    if (!t) return err_set(e, E_NOMEM, "no memory for a teacher");
+    *t = (struct train){.ops = host->ops, .back = host->back, .k = host->k, .is_guest = 1};
+    t->o = guest_options(&host->o);
+    t->model = mem_strdup(model);
+    t->o.model = t->model;
+    int rc = open_guest_all(t, e);
+    if (rc)
+        train_close(t);
+    else
+        *out = t;
+    return rc;
+}
+
 static void close_device(struct train *t) {
     int layers = t->m ? model_config(t->m)->text.layers : 0;
     for (int i = 0; i < layers * LORA_TARGETS && t->lora; i++) {
@@ -377,11 +448,14 @@ static void close_device(struct train *t) {
     for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
         if (blocks[i].addr) t->ops->free(t->k, blocks[i]);
     model_close(t->m);
-    t->ops->close(t->k);
+    if (!t->is_guest) t->ops->close(t->k);
 }
 
 void train_close(struct train *t) {
     if (!t) return;
+    teach_close(t);
+    legal_close(t);
+    if (t->k) dense_close(t);
     if (t->k) close_device(t);
     sptok_close(t->tok);
     adapter_close(t->carried);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "engine/train/internal.h"
+#include "engine/train/losses/dense.h"
 #include "kernels/base/mem.h"
 
 /* ---- the list ---- */
@@ -24,7 +25,7 @@ struct lister {
     const struct model_config *c;
     const struct train_options *o;
     char prefix[80];
-    int is_tower;
+    int is_tower, is_dense;
 };
 
 __attribute__((format(printf, 2, 3))) static void list_in(struct lister *l, const char *fmt, ...) {
@@ -37,7 +38,7 @@ __attribute__((format(printf, 2, 3))) static void list_in(struct lister *l, cons
 /* The next parameter; sizes end with 0. Returns its index. */
 static int list_add(struct lister *l, const char *name, const int64_t *shape) {
     struct param *p = &l->p->at[l->p->n];
-    *p = (struct param){.n = 1, .scale = 1, .is_tower = l->is_tower};
+    *p = (struct param){.n = 1, .scale = 1, .is_tower = l->is_tower, .is_dense = l->is_dense};
     int len = snprintf(p->name, sizeof p->name, "%s%s", l->prefix, name);
     must(len < (int)sizeof p->name);
     for (; shape[p->ndim]; p->ndim++) {
@@ -117,6 +118,28 @@ static void list_text(struct lister *l) {
         t->is_tied ? m->embed : list_matrix(l, "lm_head.weight", t->vocab_size, t->hidden_size);
 }
 
+/* ---- heads of dense questions ---- */
+
+static void list_dense(struct lister *l) {
+    struct params_dense *at = &l->p->map.dense;
+    struct dense_shape s = dense_shape_of(l->c);
+    const float *asked = l->o->dense;
+    list_in(l, "dense.");
+    if (asked[TRAIN_DENSE_INSIDE] > 0) {
+        at->key = list_matrix(l, "key.weight", s.cells * DENSE_KEY, s.width);
+        at->key_b = list_vector(l, "key.bias", s.cells * DENSE_KEY);
+        at->query = list_matrix(l, "query.weight", DENSE_KEY, s.width);
+    }
+    if (asked[TRAIN_DENSE_BOX] > 0) {
+        at->box = list_matrix(l, "box.weight", 4 * DENSE_STEPS, s.width);
+        at->box_b = list_vector(l, "box.bias", 4 * DENSE_STEPS);
+    }
+    if (asked[TRAIN_DENSE_COLOUR] > 0) {
+        at->colour = list_matrix(l, "colour.weight", s.cells * 3, s.width);
+        at->colour_b = list_vector(l, "colour.bias", s.cells * 3);
+    }
+}
+
 /* ---- LoRAs ---- */
 
 void params_lora_shape(const struct model_config *c, int target, int *out, int *in) {
@@ -154,16 +177,20 @@ static void list_lora(struct lister *l, int layer) {
 static void map_clear(struct params_map *m, int blocks, int layers) {
     m->cls = m->pos = m->patch = m->patch_b = m->ln_w = m->ln_b = m->proj = m->proj_b = -1;
     m->embed = m->head = m->norm = -1;
+    memset(&m->dense, -1, sizeof m->dense);
     memset(m->blocks, -1, (size_t)blocks * sizeof *m->blocks);
     memset(m->layers, -1, (size_t)layers * sizeof *m->layers);
 }
 
 static void place(struct params *p) {
     for (int g = 0; g < PARAM_GROUPS; g++) {
-        struct param_group group = {.at = p->floats, .is_tower = g < 2, .decays = g % 2 == 0};
+        struct param_group group = {
+            .at = p->floats, .is_tower = g < 2, .is_dense = g >= 4, .decays = g % 2 == 0};
         for (int i = 0; i < p->n; i++) {
             struct param *at = &p->at[i];
-            if (at->is_tower != group.is_tower || at->decays != group.decays) continue;
+            if (at->is_tower != group.is_tower || at->is_dense != group.is_dense ||
+                at->decays != group.decays)
+                continue;
             at->at = p->floats;
             p->floats += at->n;
         }
@@ -175,7 +202,7 @@ static void place(struct params *p) {
 int params_list(struct params *p, const struct model_config *c, const struct train_options *o,
                 struct err *e) {
     int blocks = c->vision.layers, layers = c->text.layers;
-    size_t most = 16 + 13 * (size_t)blocks + (9 + 2 * LORA_TARGETS) * (size_t)layers;
+    size_t most = 24 + 13 * (size_t)blocks + (9 + 2 * LORA_TARGETS) * (size_t)layers;
     *p = (struct params){0};
     p->at = mem_try(most * sizeof *p->at);
     p->map.blocks = mem_try((size_t)blocks * sizeof *p->map.blocks);
@@ -197,6 +224,8 @@ int params_list(struct params *p, const struct model_config *c, const struct tra
     if (o->text == TRAIN_TEXT_FULL) list_text(&l);
     for (int i = 0; i < layers && o->text == TRAIN_TEXT_LORA; i++)
         list_lora(&l, i);
+    l.is_dense = 1;
+    list_dense(&l);
     place(p);
     return 0;
 }

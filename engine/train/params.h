@@ -30,6 +30,7 @@ struct param {
     size_t at, n; /* floats: where it begins in each block, and how many it has */
     int decays;
     int is_tower; /* learns with the tower's rate */
+    int is_dense; /* of a dense question's head: learns with their rate, is no part of the model */
     /* Where the model reads it: rows row0.. of a matrix, or a vector; tied embeddings: both. */
     struct kern_mat *mat;
     int row0;
@@ -40,9 +41,9 @@ struct param {
 /* A stretch of neighbours with the same rate and decay. */
 struct param_group {
     size_t at, n; /* floats */
-    int decays, is_tower;
+    int decays, is_tower, is_dense;
 };
-enum { PARAM_GROUPS = 4, PARAM_LEVELS_MAX = 16 };
+enum { PARAM_GROUPS = 6, PARAM_LEVELS_MAX = 16 };
 
 /* Which parameter each weight is: an index of params.at; -1: it doesn't learn. */
 struct params_vit_block {
@@ -53,7 +54,11 @@ struct params_layer {
     int norm1, q, k, v, o, norm2, gate, up, down;
     int lora_a[7], lora_b[7]; /* in the order of train_lora_words */
 };
+struct params_dense {
+    int key, key_b, query, box, box_b, colour, colour_b;
+};
 struct params_map {
+    struct params_dense dense;
     int cls, pos, patch, patch_b, ln_w, ln_b, proj, proj_b;
     struct params_vit_block *blocks;
     int embed, head, norm; /* tied: head is embed */

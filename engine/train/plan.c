@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "engine/train/internal.h"
+#include "engine/train/legal.h"
+#include "engine/train/losses/dense.h"
+#include "engine/train/losses/teach.h"
 #include "kernels/base/mem.h"
 
 struct cutter {
@@ -37,6 +40,11 @@ enum keeps { KEEP_NOTHING, KEEP_X, KEEP_MOST, KEEP_ALL };
 
 static enum keeps keeps_of(int recompute) {
     return recompute == 0 ? KEEP_ALL : recompute == 1 ? KEEP_MOST : KEEP_X;
+}
+
+/* Does anything? A teacher (losses/teach.h) has no way back. */
+static int learns(const struct train_options *o) {
+    return o->tower || o->connector || o->text != TRAIN_TEXT_FROZEN;
 }
 
 /* ---- the tower ---- */
@@ -79,13 +87,13 @@ static void lay_lora(struct cutter *at, const struct train_options *o, struct te
 
 static void lay_text(struct cutter *at, const struct train_options *o, const struct model_config *c,
                      struct buffers *b) {
-    enum keeps keep = keeps_of(o->recompute);
+    enum keeps keep = learns(o) ? keeps_of(o->recompute) : KEEP_NOTHING;
     size_t rows = (size_t)o->rows;
     size_t d = (size_t)c->text.hidden_size, f = (size_t)c->text.intermediate_size;
     struct text_keep k = {0};
     for (int i = 0; i < c->text.layers; i++) {
         int first = i == 0;
-        k.x = cut_floats(at, rows, d);
+        if (first || keep >= KEEP_X) k.x = cut_floats(at, rows, d);
         if (first || keep >= KEEP_MOST) {
             k.x1 = cut_floats(at, rows, d);
             k.qkv = cut_floats(at, rows, 3 * d);
@@ -109,7 +117,8 @@ static void lay_text(struct cutter *at, const struct train_options *o, const str
     size_t v = (size_t)c->text.vocab_size;
     int has_boxes = o->box_l1 > 0 || o->box_giou > 0;
     b->logits = cut_floats(at, LOSS_CHUNK, v);
-    b->box_logits = cut_floats(at, has_boxes ? LOSS_CHUNK : 0, v);
+    b->box_logits = cut_floats(at, has_boxes || o->is_legal ? LOSS_CHUNK : 0, v);
+    b->legal = cut_floats(at, 1, legal_floats(o, c->text.vocab_size));
     b->box_x = cut_floats(at, has_boxes ? LOSS_CHUNK : 0, d);
 }
 
@@ -149,8 +158,8 @@ size_t buffers_lay(const struct train_options *o, const struct model_config *c,
     lay_tower(&at, o, c, out);
     out->feats = cut_floats(&at, pictures * (size_t)c->n_image_tokens, (size_t)c->text.hidden_size);
     lay_text(&at, o, c, out);
-    lay_back(&at, o, c, out);
-    out->index_bytes = 65536 + rows * INDEX_BYTES;
+    if (learns(o)) lay_back(&at, o, c, out);
+    out->index_bytes = 65536 + rows * (INDEX_BYTES + teach_index_bytes(o));
     out->index = cut(&at, 1, out->index_bytes, 1);
     out->loss = cut_floats(&at, 1, rows);
     out->box_loss = cut_floats(&at, 1, rows);
@@ -197,14 +206,14 @@ int plan_count(const struct train_options *o, const struct model_config *c, cons
     struct counted n = count_weights(c, &table);
     uint64_t lora = 0;
     for (int i = 0; i < p->n; i++)
-        lora += p->at[i].is_lora ? p->at[i].n : 0;
+        lora += p->at[i].is_lora || p->at[i].is_dense ? p->at[i].n : 0;
     *out = (struct train_memory){
         .weights = (n.mats + lora) * weight_bytes(backend) + n.vectors * f +
                    table * (o->text == TRAIN_TEXT_FULL ? f : 2),
         .masters = floats * f,
         .gradients = floats * f * (uint64_t)params_levels(samples),
         .optimiser = floats * f * (o->average > 0 ? 3 : 2),
-        .activations = bytes,
+        .activations = bytes + dense_bytes(o, c),
         .parameters = n.mats + n.vectors + lora + (c->text.is_tied ? 0 : table),
         .learning = floats,
     };

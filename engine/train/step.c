@@ -15,6 +15,8 @@
 
 #include "engine/picture/resize.h"
 #include "engine/train/internal.h"
+#include "engine/train/losses/dense.h"
+#include "engine/train/losses/teach.h"
 #include "kernels/base/mem.h"
 
 enum { SKIPPED_MOST = 10, SAMPLE_BYTES_MAX = 1 << 30 };
@@ -67,7 +69,7 @@ static void push(struct train *t, int buffer, const struct train_loss *loss) {
 }
 
 /* Losses as numbers that can be added up, over ranks too. */
-enum { LOSS_NUMBERS = 2 * SAMPLE_TASKS + 6 };
+enum { LOSS_NUMBERS = 2 * SAMPLE_TASKS + 6 + TRAIN_DENSE };
 
 static void loss_numbers(const struct train_loss *l, double *out) {
     memcpy(out, l->sum, sizeof l->sum);
@@ -79,6 +81,7 @@ static void loss_numbers(const struct train_loss *l, double *out) {
     out[3] = (double)l->tokens;
     out[4] = (double)l->rows;
     out[5] = (double)l->rows_plain;
+    memcpy(out + 6, l->dense, sizeof l->dense);
 }
 
 static void loss_of_numbers(const double *in, struct train_loss *l) {
@@ -91,6 +94,7 @@ static void loss_of_numbers(const double *in, struct train_loss *l) {
     l->tokens = (uint64_t)in[3];
     l->rows = (uint64_t)in[4];
     l->rows_plain = (uint64_t)in[5];
+    memcpy(l->dense, in + 6, sizeof l->dense);
 }
 
 /* The tree over n losses; at most PARAM_LEVELS_MAX deep. */
@@ -108,7 +112,7 @@ static void add_losses(const struct train_loss *l, int n, double *out) {
 
 /* ---- samples ---- */
 
-static int put_pictures(struct train *t, const struct sample *s, int n, struct err *e) {
+int step_pictures(struct train *t, const struct sample *s, int n, struct err *e) {
     int side = t->form.image_size, rc = 0;
     size_t bytes = (size_t)side * (size_t)side * 3;
     for (int i = 0; i < n && !rc; i++) {
@@ -124,18 +128,22 @@ static int ready(struct train *t, struct mix *x, struct arena *mem, const struct
                  struct err *e) {
     if (!mem) return err_set(e, E_NOMEM, "no memory for a sample");
     int rc = mix_build(x, mem, t, s, e);
-    if (!rc) rc = put_pictures(t, s, x->pictures, e);
-    return rc ? rc : mix_put(x, t, e);
+    if (!rc) rc = step_pictures(t, s, x->pictures, e);
+    if (!rc) rc = mix_put(x, t, e);
+    if (!rc) rc = teach_answer(t, x, mem, s, e);
+    return rc ? rc : dense_put(t, x, mem, s, e);
 }
 
 static void forward(struct train *t, const struct mix *x, int is_back) {
     if (x->pictures) tower_forward(t, x->pictures);
+    dense_forward(t);
     decoder_forward(t, x);
     loss_issue(t, x, is_back);
 }
 
 static void back(struct train *t, const struct mix *x) {
     decoder_back(t, x);
+    dense_back(t);
     if (x->pictures && (t->o.tower || t->o.connector)) tower_back(t, x->pictures);
 }
 
@@ -148,7 +156,7 @@ static int add_sample(struct train *t, const struct mix *x, struct train_loss *l
     t->back->zero(t->k, t->grad, t->params.floats * sizeof(float));
     forward(t, x, 1);
     back(t, x);
-    int rc = loss_get(t, x, 1, loss, e);
+    int rc = loss_get(t, x, loss, e);
     if (!rc) push(t, buffer, loss);
     return rc;
 }
@@ -175,13 +183,13 @@ int train_judge(struct train *t, const struct sample *s, struct train_loss *loss
     struct mix x;
     *loss = (struct train_loss){0};
     struct arena *mem = arena_new(SAMPLE_BYTES_MAX);
+    t->is_judging = 1;
     int rc = ready(t, &x, mem, s, e);
     if (!rc) {
-        t->is_judging = 1;
         forward(t, &x, 0);
-        rc = loss_get(t, &x, 0, loss, e);
-        t->is_judging = 0;
+        rc = loss_get(t, &x, loss, e);
     }
+    t->is_judging = 0;
     arena_free(mem);
     return rc;
 }
@@ -213,13 +221,33 @@ static int sum_ranks(struct train *t, double *numbers, int *buffer, struct err *
     return rc;
 }
 
-static int norm_of(struct train *t, struct kern_ptr grad, double *norm, struct err *e) {
+/* Of n floats of the gradient from `at` on. */
+static int norm_of(struct train *t, struct kern_ptr grad, size_t at, size_t n, double *norm,
+                   struct err *e) {
     double sum;
+    grad = kern_at(grad, at * sizeof(float));
     t->back->zero(t->k, t->b.sum, sizeof sum);
-    t->back->sumsq(t->k, &(struct kern_sumsq){.n = t->params.floats, .x = grad, .out = t->b.sum});
+    t->back->sumsq(t->k, &(struct kern_sumsq){.n = n, .x = grad, .out = t->b.sum});
     int rc = t->ops->get(t->k, &sum, t->b.sum, sizeof sum, e);
     if (!rc) *norm = sqrt(sum);
     return rc;
+}
+
+/* The norm that is told and clipped is the model's. Heads of dense questions, which lie behind it,
+ * learn as fast as it does, but don't decide how fast: their gradients are far larger. */
+static int norms_of(struct train *t, struct kern_ptr grad, double *norm, double *heads,
+                    struct err *e) {
+    const struct params *p = &t->params;
+    size_t n = p->floats;
+    for (int i = 0; i < p->n_groups; i++)
+        if (p->groups[i].is_dense) n -= p->groups[i].n;
+    int rc = norm_of(t, grad, 0, n, norm, e);
+    *heads = 0;
+    return rc || n == p->floats ? rc : norm_of(t, grad, n, p->floats - n, heads, e);
+}
+
+static double group_rate(const struct train_options *o, const struct param_group *g) {
+    return g->is_tower ? o->tower_rate : g->is_dense ? o->dense_rate : 1;
 }
 
 static void update(struct train *t, struct kern_ptr grad, double rate, double scale) {
@@ -230,20 +258,19 @@ static void update(struct train *t, struct kern_ptr grad, double rate, double sc
         const struct param_group *g = &p->groups[i];
         size_t at = g->at * sizeof(float);
         float beta1 = (float)o->beta1, beta2 = (float)o->beta2;
-        t->back->adamw(
-            t->k, &(struct kern_adamw){.n = g->n,
-                                       .p = kern_at(p->value, at),
-                                       .m = kern_at(p->m, at),
-                                       .v = kern_at(p->v, at),
-                                       .g = kern_at(grad, at),
-                                       .lr = (float)(g->is_tower ? rate * o->tower_rate : rate),
-                                       .beta1 = beta1,
-                                       .beta2 = beta2,
-                                       .eps = (float)o->eps,
-                                       .decay = g->decays ? (float)o->decay : 0,
-                                       .scale = (float)scale,
-                                       .fix1 = 1 - pow((double)beta1, step),
-                                       .fix2 = 1 - pow((double)beta2, step)});
+        t->back->adamw(t->k, &(struct kern_adamw){.n = g->n,
+                                                  .p = kern_at(p->value, at),
+                                                  .m = kern_at(p->m, at),
+                                                  .v = kern_at(p->v, at),
+                                                  .g = kern_at(grad, at),
+                                                  .lr = (float)(rate * group_rate(o, g)),
+                                                  .beta1 = beta1,
+                                                  .beta2 = beta2,
+                                                  .eps = (float)o->eps,
+                                                  .decay = g->decays ? (float)o->decay : 0,
+                                                  .scale = (float)scale,
+                                                  .fix1 = 1 - pow((double)beta1, step),
+                                                  .fix2 = 1 - pow((double)beta2, step)});
     }
     if (p->average.addr)
         t->back->lerp(t->k, &(struct kern_lerp){.n = p->floats,
@@ -256,16 +283,19 @@ static void update(struct train *t, struct kern_ptr grad, double rate, double sc
 /* Clips and updates, or skips. */
 static int take_step(struct train *t, int buffer, struct train_result *out, struct err *e) {
     double loss = out->loss.box + out->loss.hold, weight = 0;
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        loss += out->loss.dense[i];
     for (int i = 0; i < SAMPLE_TASKS; i++) {
         loss += out->loss.sum[i];
         weight += out->loss.weight[i];
     }
     out->is_skipped = 1;
     if (buffer < 0 || !(weight > 0)) return 0; /* all samples were skipped */
-    int rc = norm_of(t, t->params.grad[buffer], &out->norm, e);
+    double heads;
+    int rc = norms_of(t, t->params.grad[buffer], &out->norm, &heads, e);
     if (rc) return rc;
     out->norm /= weight;
-    if (!isfinite(loss) || !isfinite(out->norm)) {
+    if (!isfinite(loss) || !isfinite(out->norm) || !isfinite(heads)) {
         t->skipped_in_row++;
         return 0;
     }

@@ -58,6 +58,12 @@ struct train_lora {
     unsigned targets; /* bits as above */
 };
 
+/* What picture tokens are asked directly. */
+enum train_dense { TRAIN_DENSE_INSIDE, TRAIN_DENSE_BOX, TRAIN_DENSE_COLOUR, TRAIN_DENSE };
+extern const char *const train_dense_words[]; /* "inside", "box", "colour", NULL */
+
+enum { TRAIN_TEACH_TOP_MAX = 1024 };
+
 /* Linear from `start` to `peak` over the first `warmup` steps, else
  *     end + (peak - end) (1 + cos(pi step / steps)) / 2
  * with `step` counted from 0, warm-up included (docs/model.md section 6). */
@@ -79,22 +85,31 @@ struct train_options {
     struct train_lora lora;
 
     struct train_rate rate;
-    double tower_rate;             /* the tower's rate is so many times that of all others; 0: 1 */
-    double beta1, beta2, eps;      /* 0: 0.9, 0.999, 1e-8 */
-    double decay;                  /* none of vectors and of names with "bias", "ln", "norm" */
-    double clip;                   /* of the gradient's norm; 0: none */
-    double average;                /* decay of the running average of weights; 0: none is kept */
-    float soft[SAMPLE_TASKS];      /* numbers are learnt as a bell of this deviation around the
+    double tower_rate;         /* the tower's rate is so many times that of all others; 0: 1 */
+    double beta1, beta2, eps;  /* 0: 0.9, 0.999, 1e-8 */
+    double decay;              /* none of vectors and of names with "bias", "ln", "norm" */
+    double clip;               /* of the norm of the model's gradient; 0: none */
+    double average;            /* decay of the running average of weights; 0: none is kept */
+    float soft[SAMPLE_TASKS];  /* numbers are learnt as a bell of this deviation around the
                                      right one, where the tokenizer has a token a number; 0: hard */
-    float box_l1, box_giou;        /* weights of the losses of the expected box; 0: none */
-    float hold;                    /* weight of the loss of attention that is held (sample.h) */
-    int hold_layer;                /* of the decoder, from 0 */
-    uint32_t hold_heads;           /* a bit each */
-    int recompute;                 /* 0: keep all that the way back needs, 1: norms and activations
+    int is_legal;              /* are numbers learnt among the legal ones (legal.h), not among
+                                     the whole vocabulary? */
+    float box_l1, box_giou;    /* weights of the losses of the expected box; 0: none */
+    float dense[TRAIN_DENSE];  /* weights of the dense questions (losses/dense.h); 0: not asked.
+                                     They want a tower or a connector that learns */
+    double dense_rate;         /* their heads' rate is so many times that of all others; 0: 1 */
+    uint64_t dense_alone;      /* steps in which the heads learn and the model doesn't by them */
+    const char *teacher;       /* folder of a model whose answers are learnt from; NULL: none */
+    float teach[SAMPLE_TASKS]; /* its share of the target, 0 to 1 (losses/teach.h) */
+    int teach_top;             /* of its answer, the likeliest tokens; 0: 32 */
+    float hold;                /* weight of the loss of attention that is held (sample.h) */
+    int hold_layer;            /* of the decoder, from 0 */
+    uint32_t hold_heads;       /* a bit each */
+    int recompute;             /* 0: keep all that the way back needs, 1: norms and activations
                                      are computed again, 2: whole layers */
-    int rows;                      /* token rows of a sample, at most; 0: 2,048 */
-    int pictures;                  /* pictures of a sample, at most; 0: 4 */
-    uint64_t seed;                 /* of dropout and of a new LoRA's A */
+    int rows;                  /* token rows of a sample, at most; 0: 2,048 */
+    int pictures;              /* pictures of a sample, at most; 0: 4 */
+    uint64_t seed;             /* of dropout and of a new LoRA's A */
     const struct train_comm *comm; /* other ranks; NULL: alone. Borrowed (comm.h) */
 };
 
@@ -105,6 +120,7 @@ struct train_memory {
     uint64_t gradients;   /* with the levels of the tree */
     uint64_t optimiser;   /* moments and average */
     uint64_t activations; /* of one sample */
+    uint64_t teacher;     /* its weights and activations */
     uint64_t total;
     uint64_t parameters, learning; /* how many weights there are, and how many learn */
 };
@@ -130,12 +146,14 @@ struct train_form {
 const struct train_form *train_form(const struct train *t);
 
 /* Of one sample, or of a step. A row that several tasks share counts for each by its part. What is
- * learnt is (all sums + box + hold) / all weights. */
+ * learnt is (all sums + box + hold + dense) / all weights. Where a teacher has a share, the
+ * cross-entropy is that with the mixed target; train_judge asks for the right answers alone. */
 struct train_loss {
     double sum[SAMPLE_TASKS];     /* of weight * cross-entropy, in nats */
     double weight[SAMPLE_TASKS];  /* of the answer tokens */
     double box;                   /* loss of boxes: each counts like one token of its talk */
-    double hold;                  /* loss of attention that is held; train_judge has none */
+    double hold;                  /* loss of attention that is held */
+    double dense[TRAIN_DENSE];    /* of dense questions: a sample's weigh as all its tokens do */
     uint64_t talks, tokens, rows; /* rows: of the decoder's passes */
     uint64_t rows_plain;          /* that talks one by one would have had */
 };
@@ -150,7 +168,7 @@ int train_judge(struct train *t, const struct sample *s, struct train_loss *loss
 
 struct train_result {
     struct train_loss loss; /* of all ranks' samples */
-    double norm;            /* of the gradient, before clipping */
+    double norm;            /* of the model's gradient, before clipping */
     double rate;
     int is_skipped; /* the loss or the norm wasn't finite: no weight changed */
 };

@@ -49,7 +49,8 @@ struct buffers {
     struct kern_ptr pick_a;       /* (N, D): attention of the picks in the last layer */
     struct kern_ptr xn;           /* (N, D): picks behind the last norm */
     struct kern_ptr logits;       /* (chunk, V) */
-    struct kern_ptr box_logits;   /* (chunk, V), when boxes have a loss */
+    struct kern_ptr box_logits;   /* (chunk, V), when boxes have a loss; and of legal masks */
+    struct kern_ptr legal;        /* (sets, V): masks (legal.h) */
     struct kern_ptr box_x;        /* (chunk, D) */
     /* The way back. */
     struct kern_ptr dx, dh;         /* of a residual and of a norm's output: (N, D) or (T, E) */
@@ -63,6 +64,7 @@ struct buffers {
     struct kern_ptr scaled;                    /* the largest LoRA B, times its scale */
     size_t index_bytes;
 };
+#define TRAIN_BOX_BETA 0.01f /* a number of a box, of 100: below it the distance is smooth */
 enum { LOSS_CHUNK = KERN_BACK_ROWS }; /* rows whose logits are there at once */
 
 /* plan.c: the bytes of all buffers, and where they lie in a block that begins at `base` (addr NULL:
@@ -102,7 +104,10 @@ void lora_back(struct train *t, const struct lora_at *at, struct kern_ptr dy, in
 /* loss.c: logits and losses of the picks in buffers.text_x. With is_back also buffers.dx, their
  * gradient, and those of lm_head and the last norm. Then what came of it, added to *out. */
 void loss_issue(struct train *t, const struct mix *x, int is_back);
-int loss_get(struct train *t, const struct mix *x, int is_back, struct train_loss *out,
-             struct err *e);
+int loss_get(struct train *t, const struct mix *x, struct train_loss *out, struct err *e);
+/* Its parts, for a teacher: the picks behind the last norm, in buffers.xn, and the logits of `rows`
+ * of them from `at` on, LOSS_CHUNK at most, in buffers.logits. */
+void loss_norm(struct train *t, const struct mix *x);
+void loss_logits(struct train *t, int at, int rows);
 
 #endif

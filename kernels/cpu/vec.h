@@ -13,20 +13,16 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 enum { V = 16 };
-#define V_ZIP(a)                                                                                   \
-    {                                                                                              \
-        (a), (a) + 16, (a) + 1, (a) + 17, (a) + 2, (a) + 18, (a) + 3, (a) + 19, (a) + 4, (a) + 20, \
-            (a) + 5, (a) + 21, (a) + 6, (a) + 22, (a) + 7, (a) + 23                                \
-    }
+#define V_ZIP(a)                                                                               \
+    (a), (a) + 16, (a) + 1, (a) + 17, (a) + 2, (a) + 18, (a) + 3, (a) + 19, (a) + 4, (a) + 20, \
+        (a) + 5, (a) + 21, (a) + 6, (a) + 22, (a) + 7, (a) + 23
 #elif defined(__AVX2__)
 #include <immintrin.h>
 enum { V = 8 };
-#define V_ZIP(a) \
-    { (a), (a) + 8, (a) + 1, (a) + 9, (a) + 2, (a) + 10, (a) + 3, (a) + 11 }
+#define V_ZIP(a) (a), (a) + 8, (a) + 1, (a) + 9, (a) + 2, (a) + 10, (a) + 3, (a) + 11
 #else
 enum { V = 4 };
-#define V_ZIP(a) \
-    { (a), (a) + 4, (a) + 1, (a) + 5 }
+#define V_ZIP(a) (a), (a) + 4, (a) + 1, (a) + 5
 #endif
 
 typedef float vf __attribute__((vector_size(4 * V)));
@@ -85,8 +81,8 @@ VEC vf v_sqrt(vf a) {
 VEC vf v_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 
 /* The lanes of both in turn, a0 b0 a1 b1 ..: of their lower halves, of their upper ones. */
-VEC vf v_zip_low(vf a, vf b) { return __builtin_shuffle(a, b, (vi)V_ZIP(0)); }
-VEC vf v_zip_high(vf a, vf b) { return __builtin_shuffle(a, b, (vi)V_ZIP(V / 2)); }
+VEC vf v_zip_low(vf a, vf b) { return __builtin_shufflevector(a, b, V_ZIP(0)); }
+VEC vf v_zip_high(vf a, vf b) { return __builtin_shufflevector(a, b, V_ZIP(V / 2)); }
 
 /* Lanes added in a fixed tree. */
 VEC float v_sum(vf v) {

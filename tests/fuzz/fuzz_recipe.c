@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const at[] = {"DATA=/data"};
-    static const struct recipe_sets sets = {at, 1};
+    static const struct recipe_sets sets = {.at = at, .n = 1};
     struct recipe r, again;
     struct err e = {0};
     if (recipe_parse("fuzz.ini", "/dir", (const char *)data, size, &sets, &r, &e)) {

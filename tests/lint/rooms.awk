@@ -23,7 +23,7 @@ BEGIN {
     grant("data/source/", base " media/ engine/sample.h data/source.h data/annot.h data/files.h data/refs.h data/rounds.h data/source/")
     grant("data/draw/", base " media/ engine/sample.h data/source.h data/sampler.h data/prefetch.h data/source/internal.h data/draw/")
 
-    # unit -> ask -> run -> answer, picture, model -> files; train -> ask's prompts, picture, model
+    # unit -> ask -> run -> answer, picture, model -> files; train -> prompts, answer, model
     grant("engine/files/", base " engine/files/")
     grant("engine/model/", base " kernels/kern.h engine/files/ engine/model/")
     grant("engine/picture/", base " engine/engine.h engine/picture/")
@@ -31,7 +31,7 @@ BEGIN {
     down = " engine/engine.h engine/model/model.h engine/files/sptok.h engine/answer/ "
     grant("engine/run/", base down "engine/run/")
     grant("engine/ask/", base down "engine/sample.h engine/run/ engine/ask/")
-    grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/train/")
+    grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/answer/ engine/train/")
     grant("engine/train/mpi/", base " engine/train/comm.h engine/train/mpi/")
     grant("engine/unit/", base down "engine/files/sums.h kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/sample.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")

@@ -36,6 +36,7 @@ try:
     import sheet
     import test_games
     import test_shards
+    import test_weights
 except ImportError as e:
     print(f"skip: tools: {e}: apt-get install python3-pil python3-numpy")
     print("0 passed, 0 failed, 1 skipped")
@@ -583,7 +584,8 @@ def test_judge_reads_the_stream(_):
 
 
 def main():
-    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games), **vars(test_shards)}.items()
+    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games), **vars(test_shards),
+                                   **vars(test_weights)}.items()
              if k.startswith("test_") and callable(f)}
     passed = failed = skipped = 0
     for name, test in tests.items():

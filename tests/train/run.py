@@ -184,13 +184,19 @@ def check_run(p, out, steps, tasks):
     assert re.search(r"\| data \| [0-9a-f]{64} \|", card) and p.tmp not in card
 
 
-def recipe(p, name, steps, stages, tasks, *sets):
-    p.train(os.path.join(ROOT, "recipes", name + ".ini"), name, "--steps", str(steps), "--set", *sets)
-    check_run(p, name, steps * stages, tasks)
+STEPS = 50
+
+
+def recipe(p, name, stages, tasks, *sets):
+    """STEPS of each stage as the recipe has it, but for what `sets` makes smaller: fewer pictures a
+    step, so that all of it takes half a minute of processor."""
+    words = [w for s in ("run.judge_samples=4", *sets) for w in ("--set", s)]
+    p.train(os.path.join(ROOT, "recipes", name + ".ini"), name, "--steps", str(STEPS), *words)
+    check_run(p, name, STEPS * stages, tasks)
 
 
 def test_recipe_own(p):
-    recipe(p, "own", 20, 1, ["refer", "vqa"], "PAIRS=" + p.pairs)
+    recipe(p, "own", 1, ["refer", "vqa"], "PAIRS=" + p.pairs)
     rows = [r for r in losses(p.path("own")) if r["kind"] == "judge"]
     assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"]), rows
     assert "visual_encoder.cls_token" not in tensors(p.path("own"), "adapter/overlay.safetensors")
@@ -202,7 +208,8 @@ def test_recipe_own(p):
 
 def test_recipe_pae_lamm(p):
     """The tower that stage 2 adapted goes through stage 3 into the result, unchanged."""
-    recipe(p, "pae-lamm", 7, 3, ["pixels", "refer"], "DATA=" + p.data)
+    recipe(p, "pae-lamm", 3, ["pixels", "refer"], "DATA=" + p.data, "connect.samples=2", "see.samples=2",
+           "balance.samples=2")
     out = p.path("pae-lamm")
     first, second, last = (tensors(out, d, "overlay.safetensors") for d in ("stage-1", "stage-2", "adapter"))
     name = "visual_encoder.blocks.0.attn.qkv.weight"
@@ -214,19 +221,20 @@ def test_recipe_pae_lamm(p):
 
 
 def test_recipe_segment(p):
-    recipe(p, "segment", 20, 1, ["mask", "refer"], "DATA=" + p.data)
+    recipe(p, "segment", 1, ["mask", "refer"], "DATA=" + p.data)
 
 
 def test_recipe_car_racing(p):
-    recipe(p, "car-racing", 20, 1, ["drive"], "DATA=" + p.data)
+    recipe(p, "car-racing", 1, ["drive"], "DATA=" + p.data, "drive.samples=2")
 
 
 def test_recipe_space_invaders(p):
-    recipe(p, "space-invaders", 20, 1, ["shoot"], "DATA=" + p.data)
+    recipe(p, "space-invaders", 1, ["shoot"], "DATA=" + p.data, "shoot.samples=1")
 
 
 def test_recipe_lamm_mini(p):
-    recipe(p, "lamm-mini", 5, 1, ["pixels", "mask", "refer"], "DATA=" + p.data)
+    recipe(p, "lamm-mini", 1, ["pixels", "mask", "refer"], "DATA=" + p.data, "continue.samples=2",
+           "continue.questions=32", "run.judge_samples=12")
     model = tensors(p.path("lamm-mini"), "model/model.safetensors")
     assert {k: v[:2] for k, v in model.items()} == {
         k: v[:2] for k, v in tensors(p.model, "model.safetensors").items()}
@@ -234,7 +242,220 @@ def test_recipe_lamm_mini(p):
     p.train(p.short(), "again", "--model", p.path("lamm-mini", "model"), "--steps", "1")
 
 
+# ---- losses beside the paper's ----
+
+LOSSES = """
+[run]
+checkpoint_every = 5
+judge_every = 10
+judge_samples = 4
+[stage one]
+steps = 20
+samples = 2
+questions = 8
+tower = yes
+text = full
+rate = 3e-4
+average = 0.9
+dense_inside = 1
+dense_box = 1
+dense_colour = 20
+teacher = {teacher}
+teach = 0.5
+teach_vqa = 0
+[data scenes]
+path = {data}/scenes
+crop = 0.7
+"""
+
+
+def test_dense_questions_and_a_teacher(p):
+    """They are learnt, told, gone on with bit for bit, and no part of the result."""
+    file = p.recipe("losses.ini", LOSSES.format(teacher=p.model, data=p.data))
+    p.train(file, "losses")
+    rows = losses(p.path("losses"))
+    for name in ("dense_inside", "dense_box", "dense_colour"):
+        told = [float(r[name]) for r in rows if r["kind"] == "judge"]
+        assert len(told) == 3 and told[-1] < 0.9 * told[0], (name, told)
+    assert "dense_inside" in events(p.path("losses"), "judge")[0]
+    model = tensors(p.path("losses"), "model/model.safetensors")
+    assert model.keys() == tensors(p.model, "model.safetensors").keys()
+    run = p.start(file, "losses-cut")
+    suite.wait_for(lambda: os.path.isdir(p.path("losses-cut")) and checkpoints(p.path("losses-cut")))
+    run.kill()
+    run.communicate(timeout=suite.SOON)
+    p.train(file, "losses-cut", "--threads", "1")
+    same(p.path("losses-cut"), p.path("losses"))
+    plan = p.train(file, "none", "--plan").stdout
+    assert "the teacher" in plan, plan
+    p.train(file, "none", "--samples", p.path("losses.jsonl"), "--steps", "1")
+
+
+def test_refused_teachers(p):
+    text = LOSSES.format(teacher=p.path("no-teacher"), data=p.data)
+    p.refused("teacher " + p.path("no-teacher"), p.recipe("losses.ini", text))
+    text = LOSSES.format(teacher=os.path.join(ROOT, "tests/golden/tiny"), data=p.data)
+    r = p.refused("teacher", p.recipe("losses.ini", text))
+    assert "the model that learns" in r.stderr, r.stderr
+    other = re.sub("teacher = .*", "", text)
+    p.refused("no teacher is given", p.recipe("losses.ini", other))
+    other = re.sub("teach = .*", "teach = 0", text)
+    p.refused("nothing to teach", p.recipe("losses.ini", other))
+    other = text.replace("tower = yes", "tower = no\nconnector = no")
+    p.refused("both are frozen", p.recipe("losses.ini", re.sub("teach.* = .*", "", other)))
+
+
 # ---- ends, and going on ----
+
+# ---- stages that begin with others' results ----
+
+BRANCHES = """
+[run]
+checkpoint_every = 2
+judge_every = 0
+result = model
+[stage one]
+steps = 4
+samples = 2
+questions = 4
+tower = yes
+text = {text}
+lora_r = 4
+rate = 1e-3
+[stage two]
+like = one
+[stage three]
+like = two
+from = one
+tower = no
+rate = {rate}
+rate_start = 0
+rate_end = 0
+[stage four]
+like = one
+from = two
+[data pairs]
+path = {pairs}
+"""
+
+
+def test_branches(p):
+    """A stage begins with what `from` names: with a rate of 0 that is what it hands on."""
+    for text, names in (("full", ["model"]), ("lora", ["adapter_model", "overlay"])):
+        p.train(p.recipe("still.ini", BRANCHES.format(rate=0, text=text, pairs=p.pairs)), "still-" + text)
+        for name in names:
+            one, two, three = (tensors(p.path("still-" + text), f"stage-{k}/{name}.safetensors")
+                               for k in (1, 2, 3))
+            assert one == three and one != two, (text, name)
+    recipe = p.recipe("branches.ini", BRANCHES.format(rate="1e-3", text="full", pairs=p.pairs))
+    p.train(recipe, "branches")
+    for step in (5, 10, 15):  # in the stages two, three and four
+        run = p.start(recipe, "branches-killed")
+        end = time.monotonic() + 10 * suite.SOON
+        while run.poll() is None and time.monotonic() < end:
+            saved = checkpoints(p.path("branches-killed")) if os.path.isdir(p.path("branches-killed")) else []
+            if saved and int(re.search(r"\d+", saved[-1])[0]) >= step - 1:
+                run.send_signal(signal.SIGKILL)
+            time.sleep(0.002)
+        run.communicate(timeout=suite.SOON)
+    p.train(recipe, "branches-killed")
+    same(p.path("branches"), p.path("branches-killed"))
+    for k in (1, 2, 3):
+        name = f"stage-{k}/model.safetensors"
+        assert read(p.path("branches"), name) == read(p.path("branches-killed"), name)
+
+
+# ---- the paper's question in small ----
+
+STAGES = ["names", "connect", "see", "balance", "frozen-see", "frozen-balance", "plain-connect",
+          "plain-see", "plain-balance", "plain-frozen-see", "plain-frozen-balance", "masks",
+          "frozen-masks", "plain-masks", "plain-frozen-masks", "games", "frozen-games", "plain-games",
+          "plain-frozen-games"]
+
+
+def evaluated(*words):
+    r = subprocess.run([PROGRAM, "eval", *words, "--json", "-"], capture_output=True, text=True,
+                       timeout=10 * suite.SOON, check=False)
+    assert r.returncode == 0, (words, r.stderr)
+    return json.loads(r.stdout)
+
+
+def arrow(a, b, noise):
+    return "~" if abs(b - a) <= noise else "↑" if b > a else "↓"
+
+
+def arrows_hold(rows, against, key, n):
+    """A share's arrow leaves out what lies within two standard errors."""
+    for row, base in zip(rows, against):
+        if base is None:
+            assert "arrow" not in row[key] and "paper_arrow" not in row[key]
+            continue
+        a, b = rows[base][key], row[key]
+        noise = 2 * ((a["here"] * (100 - a["here"]) + b["here"] * (100 - b["here"])) / n) ** 0.5 if n else 0
+        assert b["arrow"] == arrow(a["here"], b["here"], noise), (key, a, b)
+        if "paper" in a and "paper" in b:
+            assert b["paper_arrow"] == arrow(a["paper"], b["paper"], 0)
+
+
+def test_ablation(p):
+    data, out = p.path("ablation-data"), p.path("ablation")
+    shards.ablation(data)
+    subprocess.run([sys.executable, os.path.join(ROOT, "tools/weights.py"), "new",
+                    os.path.join(ROOT, "models/shapes/ablation"), "--out", os.path.join(data, "start")],
+                   check=True, stdout=subprocess.DEVNULL, timeout=suite.SOON)
+    r = subprocess.run([PROGRAM, "train", os.path.join(ROOT, "recipes/ablation.ini"), "--set", "DATA=" + data,
+                        "--out", out, "--steps", "1", "--threads", "2"], capture_output=True, text=True,
+                       timeout=20 * suite.SOON, check=False)
+    assert r.returncode == 0, r.stderr
+    assert [row["stage"] for row in losses(out) if row["kind"] == "learn"] == STAGES
+    assert not events(out, "left_out"), events(out, "left_out")[0]
+    frozen, adapted = (tensors(out, f"stage-{STAGES.index(s) + 1}/model.safetensors")
+                       for s in ("frozen-balance", "see"))
+    named = tensors(out, "stage-1/model.safetensors")
+    tower = [k for k in named if k.startswith("visual_encoder.")]
+    assert all(frozen[k] == named[k] for k in tower) and any(adapted[k] != named[k] for k in tower)
+    ask_tables(data, out)
+
+
+def ask_tables(data, out):
+    whole = evaluated("ablation", out)
+    t, n = whole["tables"], whole["n"]
+    assert n == {"re": 2, "rec": 8, "vqa": 4, "ciou": 8, "ciou_given_boxes": 8, "car": 4,
+                 "car_steering": 4, "space": 4}, n
+    exam = os.path.join(data, "exam")
+    see = ["--model", os.path.join(out, f"stage-{STAGES.index('see') + 1}")]
+    asked = evaluated("pvp", os.path.join(exam, "photos"), *see)
+    assert t["2"][1]["re"]["here"] == t["8"][1]["re"]["here"] == asked["mode"]["mae_levels"]
+    assert whole["without_looking"]["re"] == asked["thumbnail_1"]["mae_levels"]
+    assert whole["without_looking"]["re_mosaic"] == asked["thumbnail_8"]["mae_levels"]
+    assert t["2"][1]["rec"]["here"] == evaluated("rec", os.path.join(exam, "scenes"), *see)["all"]["p_at_05"]
+    last = ["--model", os.path.join(out, "model")]
+    assert t["4"][0]["stage"] == "plain-frozen-games" == STAGES[-1]
+    asked = evaluated("game", os.path.join(exam, "car-racing"), *last)
+    assert t["4"][0]["car_steering"]["here"] == asked["agreement"]["steering"]
+    masks = ["--model", os.path.join(out, f"stage-{STAGES.index('masks') + 1}"), "--given-boxes"]
+    asked = evaluated("seg", os.path.join(exam, "scenes"), *masks)
+    assert t["7"][3]["ciou_given_boxes"]["here"] == asked["all"]["ciou_grid"]
+    assert [r["ciou"]["paper"] for r in t["7"]] == [62.42, 67.28, 67.31, 72.61]
+    for key, many in (("re", 0), ("rec", 8), ("vqa", 4)):
+        arrows_hold(t["2"], [None, 0], key, many)
+        arrows_hold(t["8"], [None, 0, 1], key, many)
+    arrows_hold(t["7"], [None, 0, 0, 0], "ciou", 8)
+    arrows_hold(t["4"], [None, 0, 0, 0], "car_steering", 0)
+    table = subprocess.run([PROGRAM, "eval", "ablation", out], capture_output=True, text=True,
+                           timeout=10 * suite.SOON, check=False).stdout
+    assert all(f"Table {k}:" in table for k in (2, 4, 7, 8)) and f"{t['2'][1]['re']['here']:.2f} " in table
+
+
+def test_ablation_refused(p):
+    def refused(text, *words):
+        r = subprocess.run([PROGRAM, "eval", "ablation", *words], capture_output=True, text=True,
+                           timeout=suite.SOON, check=False)
+        assert r.returncode == 1 and text in r.stderr and len(r.stderr.splitlines()) <= 2, r.stderr
+    refused("nothing/recipe.ini", p.path("nothing"))
+    refused("no [stage frozen-see], so it is no run of recipes/ablation.ini", whole(p))
+    refused("leave --model out", whole(p), "--model", p.model)
+
 
 def end_by(p, out, sig, moments):
     """Runs the short recipe, ended at each of these shares of its time, until it's whole."""
@@ -256,10 +477,29 @@ def end_by(p, out, sig, moments):
 
 
 def test_killed_at_any_moment(p):
+    """Killed at so many random moments. A run that comes to its end all the same has the bits of
+    the one that never was killed; then another begins."""
     random.seed(int(os.environ.get("SEED", "1")))
-    moments = [random.random() for _ in range(suite.count(5, 100))]
-    end_by(p, "killed", signal.SIGKILL, moments)
-    same(p.path("killed"), whole(p))
+    want, kills, out = suite.count(5, 100), 0, p.path("killed")
+    begin = time.monotonic()
+    p.train(p.short(), "killed")
+    seconds = time.monotonic() - begin
+    for _ in range(10 * want):
+        if kills == want:
+            break
+        run = p.start(p.short(), "killed")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(seconds * random.random())
+        run.kill()
+        said = run.communicate(timeout=suite.SOON)[1]
+        assert run.returncode in (0, -signal.SIGKILL), said
+        kills += run.returncode != 0
+        if run.returncode == 0:
+            same(out, whole(p))
+            shutil.rmtree(out)
+    assert kills == want, kills
+    p.train(p.short(), "killed")
+    same(out, whole(p))
 
 
 def test_stopped(p):

@@ -2,6 +2,7 @@
 
     shards.write("/tmp/data")          coco/ refcoco/ texts/ photos/ scenes/ car-racing/ ...
     shards.pairs("/tmp/pairs", 40)     what recipes/own.ini is for
+    shards.ablation("/tmp/ablation")   what recipes/ablation.ini is for, but for its start/
 
 Each picture has a red bar and a blue disc on grey at places of their own, so that boxes, masks and
 answers are true. Needs python3-pil and python3-numpy.
@@ -116,24 +117,44 @@ def scenes(path, n, seed):
     put_lines(os.path.join(path, "scenes.jsonl"), lines)
 
 
+def one_round(path, game, frames, action, n, seed):
+    pictures(path, n + frames, seed)
+    steps = [{"frames": [f"{i + j:03}.png" for j in range(frames)], "action": action(i)}
+             for i in range(n)]
+    put(os.path.join(path, "rollout.json"), {"game": game, "steps": steps})
+
+
 def rounds(path, game, frames, action, n):
     """Two recorded rounds of n steps."""
     for k in range(2):
-        at = folder(path, f"{game}-{k}")
-        pictures(at, n + frames, 7 + k)
-        steps = [{"frames": [f"{i + j:03}.png" for j in range(frames)], "action": action(i)}
-                 for i in range(n)]
-        put(os.path.join(at, "rollout.json"), {"game": game, "steps": steps})
+        one_round(folder(path, f"{game}-{k}"), game, frames, action, n, 7 + k)
+
+
+def drive(i):
+    return [i % 21, 10 + i % 11, 10]
+
+
+def shoot(i):
+    return i % 6
+
+
+def ablation(path, n=4):
+    pictures(folder(path, "photos"), n, 3)
+    scenes(folder(path, "scenes"), n, 6)
+    rounds(folder(path, "rounds"), "car_racing", 2, drive, n)
+    rounds(folder(path, "rounds"), "space_invaders", 4, shoot, n)
+    exam = folder(path, "exam")
+    pictures(folder(exam, "photos"), 2, 9)
+    refcoco(folder(exam, "scenes"), n)
+    put(os.path.join(exam, "scenes/gqa.json"),
+        {str(i): {"imageId": f"{i:03}", "question": "what is red?", "answer": "bar",
+                  "types": {"structural": "query"}} for i in range(n)})
+    one_round(folder(exam, "car-racing"), "car_racing", 2, drive, n, 10)
+    one_round(folder(exam, "space-invaders"), "space_invaders", 4, shoot, n, 11)
 
 
 def write(path, n=12):
-    """All that the recipes name below ${DATA}."""
-    def drive(i):
-        return [i % 21, 10 + i % 11, 10]
-
-    def shoot(i):
-        return i % 6
-
+    """All that the other recipes name below ${DATA}."""
     pictures(folder(path, "coco"), n, 3)
     pictures(folder(path, "photos"), n, 4)
     refcoco(folder(path, "refcoco"), n)

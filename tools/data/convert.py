@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """convert.py - our own scenes and recorded games as files in public formats, for `lammd eval`.
 
-    convert.py scenes --out FOLDER [--count 100] [--seed 0] [--reserved]
+    convert.py scenes --out FOLDER [--count 100] [--seed 0] [--reserved] [--split NAME]
                [--sprites PACK] [--photos DIR]
     convert.py rollout RECORD.npz --out FOLDER [--count 500]
 
@@ -83,8 +83,8 @@ def statement(question):
 class Files:
     """What is written in the end."""
 
-    def __init__(self, out):
-        self.out = out
+    def __init__(self, out, split="scenes"):
+        self.out, self.split = out, split
         self.images, self.annotations, self.refs, self.minigpt = [], [], [], []
         self.gqa, self.vsr, self.vizwiz, self.choices = {}, [], [], []
         os.makedirs(f"{out}/images", exist_ok=True)
@@ -112,7 +112,7 @@ class Files:
                 "id": known[key], "image_id": k, "category_id": 1, "bbox": box_of(mask),
                 "area": int(mask.sum()), "segmentation": rle(mask), "iscrowd": 0})
         self.refs.append({
-            "ref_id": len(self.refs), "image_id": k, "ann_id": known[key], "split": "scenes",
+            "ref_id": len(self.refs), "image_id": k, "ann_id": known[key], "split": self.split,
             "sentences": [{"sent": s.text, "kind": s.kind}]})
         self.minigpt.append({"img_id": name, "sents": s.text, "width": w, "height": h,
                              "bbox": self.annotations[known[key]]["bbox"], "kind": s.kind})
@@ -152,7 +152,7 @@ def convert_scenes(o):
     import scenes  # beside this file
     sprites = scenes.Sprites(o.sprites) if o.sprites else None
     photos = pick_photos(o.photos)
-    files = Files(o.out)
+    files = Files(o.out, o.split)
     for i in range(o.count):
         rng = np.random.default_rng([o.seed, i])
         scene = scenes.make_scene(rng, sprites=sprites, photos=photos, reserved=o.reserved)
@@ -196,6 +196,7 @@ def main():
     s.add_argument("--count", type=int, default=100)
     s.add_argument("--seed", type=int, default=0)
     s.add_argument("--reserved", action="store_true")
+    s.add_argument("--split", default="scenes", help="of all sentences (default: %(default)s)")
     s.add_argument("--sprites")
     s.add_argument("--photos")
     s.set_defaults(run=convert_scenes)

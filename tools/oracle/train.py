@@ -45,10 +45,12 @@ def read(path):
 
 
 def refuse(o):
-    for name in ("box_l1", "box_giou", "hold", "lora_dropout"):
+    for name in ("box_l1", "box_giou", "hold", "lora_dropout", "dense_inside", "dense_box", "dense_colour"):
         if o.get(name, 0) > 0:
             sys.exit(f"{name} = {o[name]}: this trainer has the answers' cross-entropy alone; set it to 0")
-    soft = [k for k, v in o.items() if k.startswith("soft_") and v > 0]
+    if o.get("legal") == "yes":
+        sys.exit("legal = yes: this trainer's loss is over the whole vocabulary; set it to no")
+    soft = [k for k, v in o.items() if k.startswith(("soft_", "teach")) and k not in ("teacher", "teach_top") and v > 0]
     if soft:
         sys.exit(f"{soft[0]}: this trainer has hard targets alone; set it to 0")
 

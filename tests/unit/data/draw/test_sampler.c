@@ -21,6 +21,7 @@ static const struct sampler_form form = {.grid = GRID,
                                          .image_size = 32,
                                          .tokens_w = 4,
                                          .tokens_h = 4,
+                                         .has_things = 1,
                                          .resize = resize_picture};
 
 /* A tar of pictures 0.png .. 6.png, (20 + i) x 16, and these lines. */
@@ -161,9 +162,9 @@ TEST(sampler_and_prefetch_are_functions_of_step_and_item) {
         source_of(&r, ALL_PIXELS "{\"task\":[\"mask\",\"refer\",\"identify\"],\"image\":\"1.png\","
                                  "\"sentence\":\"s\",\"box\":[2,2,9,9],"
                                  "\"mask\":[[2,2,9,2,9,9]]}\n");
-    struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 2, 9, 0, 0.5f, 0.5f, 0.5f, 0},
-                                  {src, SAMPLE_MASK, 1, 9, 2, 0.5f, 0.5f, 0.5f, 0},
-                                  {src, SAMPLE_IDENTIFY, 1, 3, 0, 0.5f, 0.5f, 0.5f, 0}};
+    struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 2, 9, 0, 0.5f, 0.5f, 0.5f, 0, 0},
+                                  {src, SAMPLE_MASK, 1, 9, 2, 0.5f, 0.5f, 0.5f, 0, 0},
+                                  {src, SAMPLE_IDENTIFY, 1, 3, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
     struct sampler *s = sampler_of(mix, 3, 4), *again = sampler_of(mix, 3, 4);
     uint64_t want[60];
     for (uint32_t i = 60; i-- > 0;) { /* backwards */
@@ -255,11 +256,13 @@ TEST(sampler_asks_every_task) {
          "\"3.png\"],"
          "\"action\":2}",
          SAMPLE_SHOOT, sample_shoot_text, "2"}};
+    static const uint32_t things[] = {1, 1, 0, 0, 3, 1, 2, 0, 0, 0};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct rig r;
         struct sampler *s;
         struct source *src = source_of(&r, cases[i].line);
         struct sampler_draw *d = only(src, cases[i].task, 10, 1, &s);
+        CHECK_EQ(d->sample.n_things, things[i]);
         CHECK_EQ(d->sample.n_talks, 1);
         CHECK_EQ(d->sample.talks[0].n_turns, 1);
         CHECK_STR(d->sample.talks[0].turns[0].question, cases[i].question);
@@ -271,6 +274,30 @@ TEST(sampler_asks_every_task) {
         source_close(src);
         rig_close(&r);
     }
+}
+
+TEST(sampler_asks_in_one_form_where_it_shall) {
+    struct rig r;
+    struct source *src = source_of(&r, "{\"task\":[\"refer\",\"identify\"]," ANYTHING
+                                       ",\"sentence\":\"The Dog.\",\"box\":[5,4,10,16]}");
+    struct sampler_entry mix[] = {{.source = src, .task = SAMPLE_REFER, .ratio = 1, .talks = 1},
+                                  {.source = src, .task = SAMPLE_IDENTIFY, .ratio = 1, .talks = 1}};
+    for (int one = 0; one < 2; one++) {
+        mix[0].has_one_form = mix[1].has_one_form = one;
+        struct sampler *s = sampler_of(mix, 2, 1);
+        int others = 0;
+        for (uint64_t step = 0; step < 60; step++) {
+            struct sampler_draw *d = drawn(s, step, 0);
+            const char *asked = d->sample.talks[0].turns[0].question;
+            others += strcmp(asked, "[refer] give me the location of the dog") != 0 &&
+                      strncmp(asked, "[identify] {<", 13) != 0;
+            sampler_give_back(d);
+        }
+        CHECK(one ? !others : others > 30);
+        sampler_close(s);
+    }
+    source_close(src);
+    rig_close(&r);
 }
 
 TEST(sampler_cleans_and_varies_what_it_trains_on) {
@@ -286,6 +313,11 @@ TEST(sampler_cleans_and_varies_what_it_trains_on) {
         CHECK_HAS(d->sample.talks[0].turns[0].question, "the dog");
         CHECK(d->sample.talks[0].weight == 0.5f);
         first += strcmp(d->sample.talks[0].turns[0].question, "[refer] the dog") == 0;
+        const struct sample_thing *thing = &d->sample.things[0];
+        CHECK_EQ(d->sample.n_things, 1);
+        CHECK_STR(thing->text, "the dog");
+        CHECK(!thing->mask && thing->box[0] == 0.25f && thing->box[2] == 0.5f &&
+              thing->box[3] == 1);
         /* The box's tokens: columns 1 .. 1, rows 1 .. 3 of 4 x 4. */
         for (int i = 0; i < 16; i++)
             CHECK_EQ(d->sample.talks[0].hold[i], i % 4 == 1 && i / 4 >= 1);
@@ -319,8 +351,43 @@ TEST(sampler_masks_are_true_and_packed) {
         CHECK_STR(t->answer, want ? "1" : "0");
         ones[is_one ? 0 : is_two ? 1 : 2] += want;
     }
+    CHECK_EQ(d->sample.n_things, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct sample_thing *thing = &d->sample.things[i];
+        int is_one = strcmp(thing->text, "one") == 0, is_two = strcmp(thing->text, "two") == 0;
+        for (int p = 0; p < GRID * GRID; p++)
+            CHECK_EQ(thing->mask[p],
+                     (is_one && p % GRID < 8) || (is_two && p % GRID >= 8 && p / GRID < 8));
+    }
     CHECK(ones[0] >= 5 && ones[0] <= 25 && ones[1] >= 5 && ones[1] <= 25 && ones[2] == 0);
     sampler_give_back(d);
+    sampler_close(s);
+    source_close(src);
+    rig_close(&r);
+}
+
+/* What a sentence means is shown by its mask, where the line has one. */
+TEST(sampler_things_are_masks_where_they_are_known) {
+    struct rig r;
+    struct source *src = source_of(&r, "{\"task\":[\"mask\",\"refer\"]," ANYTHING
+                                       ",\"sentence\":\"one\",\"box\":[0,0,10,16],"
+                                       "\"mask\":[[0,0,10,0,10,8,0,8]]}\n");
+    const struct sampler_entry mix[] = {
+        {.source = src, .task = SAMPLE_REFER, .ratio = 1, .talks = 4, .crop = 0.3f, .flip = 0.5f}};
+    struct sampler *s = sampler_of(mix, 1, 1);
+    for (uint64_t step = 0; step < 20; step++) {
+        struct sampler_draw *d = drawn(s, step, 0);
+        CHECK_EQ(d->sample.n_things, 1);
+        const struct sample_thing *thing = &d->sample.things[0];
+        int inside = 0;
+        for (int p = 0; p < GRID * GRID; p++)
+            inside += thing->mask[p];
+        int above = 0;
+        for (int p = 0; p < GRID; p++)
+            above += thing->mask[p];
+        CHECK(inside > 0 && above > 0 && !thing->mask[GRID * GRID - 1 - GRID / 2]);
+        sampler_give_back(d);
+    }
     sampler_close(s);
     source_close(src);
     rig_close(&r);
@@ -559,9 +626,9 @@ TEST(sampler_bears_failing_memory) {
         struct err e = {0};
         mem_fail_at(n);
         int rc = source_open(r.path[0], &(struct source_options){.is_deep = 1}, &src, &e);
-        const struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0.3f},
-                                            {src, SAMPLE_MASK, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0},
-                                            {src, SAMPLE_REFER, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0}};
+        const struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0.3f, 0},
+                                            {src, SAMPLE_MASK, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0},
+                                            {src, SAMPLE_REFER, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
         const struct sampler_options o = {
             .mix = mix, .n_mix = 3, .items = 3, .bad_max = 9, .form = form};
         if (rc == 0) rc = sampler_open(&o, &s, &e);

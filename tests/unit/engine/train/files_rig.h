@@ -89,6 +89,7 @@ struct rig_sample {
     struct sample_picture picture;
     struct sample_turn turns[2];
     struct sample_talk talks[2];
+    struct sample_thing thing;
     struct sample s;
 };
 static inline struct rig_sample *rig_sample(uint64_t seed) {
@@ -100,7 +101,11 @@ static inline struct rig_sample *rig_sample(uint64_t seed) {
     s->turns[1] = (struct sample_turn){1, "[reconstruct] loc: [3,5] rgb:", "[200,6,1]"};
     for (int i = 0; i < 2; i++)
         s->talks[i] = (struct sample_talk){.turns = &s->turns[i], .n_turns = 1, .weight = 1};
-    s->s = (struct sample){&s->picture, 1, s->talks, 2};
+    s->s =
+        (struct sample){.pictures = &s->picture, .n_pictures = 1, .talks = s->talks, .n_talks = 2};
+    s->thing = (struct sample_thing){.text = "a dog", .box = {0.25f, 0, 0.75f, 0.5f}};
+    s->s.things = &s->thing;
+    s->s.n_things = 1;
     return s;
 }
 
@@ -167,8 +172,8 @@ static inline void rig_drop_folder(const char *folder) {
 static inline void rig_rewrite(const char *path, const char *key, const char *value,
                                const char *without) {
     static const char *const keys[] = {
-        "lammd.checkpoint", "step", "updates", "skipped_in_row", "seed", "base",   "carried",
-        "recipe",           "data", "cursor",  "backend",        "isa",  "program"};
+        "lammd.checkpoint", "step",   "updates", "skipped_in_row", "seed",    "base", "carried",
+        "teacher",          "recipe", "data",    "cursor",         "backend", "isa",  "program"};
     struct st *st;
     CHECK_EQ(st_open(path, &st, NULL), 0);
     struct st_tensor *tensors = mem_must((st_count(st) + 1) * sizeof *tensors);

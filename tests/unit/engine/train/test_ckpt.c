@@ -90,6 +90,17 @@ TEST(train_ckpt_resumes_a_whole_model) {
     check_resume(o);
 }
 
+TEST(train_ckpt_resumes_with_dense_questions_a_teacher_and_legal_answers) {
+    struct train_options o = rig_options();
+    o.device = "cpu";
+    o.tower = 1;
+    o.dense[TRAIN_DENSE_INSIDE] = o.dense[TRAIN_DENSE_BOX] = o.dense[TRAIN_DENSE_COLOUR] = 1;
+    o.teacher = RIG_MODEL;
+    o.teach[SAMPLE_PIXELS] = 0.5f;
+    o.is_legal = 1;
+    check_resume(o);
+}
+
 TEST(train_ckpt_of_other_threads_and_devices) {
     struct rig_place p = rig_place();
     struct train_options o = rig_options();
@@ -172,6 +183,13 @@ TEST(train_ckpt_of_another_run_is_refused) {
     o = rig_options();
     o.average = 0;
     check_options(&o, kept, "more than learn here");
+    o = rig_options();
+    o.teacher = RIG_MODEL;
+    o.teach[SAMPLE_PIXELS] = 0.5f;
+    check_options(&o, kept, "another teacher");
+    o = rig_options();
+    o.dense[TRAIN_DENSE_BOX] = 1;
+    check_options(&o, kept, "missing");
     rig_drop_folder(p.folder);
 }
 

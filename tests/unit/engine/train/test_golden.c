@@ -1,7 +1,7 @@
 /* test_golden.c - losses and gradients against PyTorch's, which are f64
  * (tools/oracle/make_train_golden.py). */
 #include "tests/golden/gold.h"
-#include "tests/unit/engine/train/train_rig.h"
+#include "tests/unit/engine/train/teach_rig.h"
 
 #define GOLD "tests/golden/train/"
 
@@ -34,7 +34,36 @@ struct golden {
     char lines[RIG_TALKS][128];
     uint8_t rgb[2][32 * 32 * 3];
     uint8_t hold[16];
+    char names[8][128];
+    struct sample_thing things[8];
+    uint8_t discs[8][16 * 16];
 };
+
+/* text|box|x1 y1 x2 y2, or text|disc|x y radius */
+static void read_thing(struct golden *g, char *line) {
+    uint32_t i = g->r.s.n_things++;
+    struct sample_thing *thing = &g->things[i];
+    char *at = line, *name = strsep(&at, "|"), *kind = strsep(&at, "|");
+    float *v = thing->box;
+    thing->text = name;
+    int n = sscanf(at, "%f %f %f %f", &v[0], &v[1], &v[2], &v[3]);
+    if (n == 4) return;
+    CHECK(n == 3 && !strcmp(kind, "disc"));
+    for (int p = 0; p < 16 * 16 && v[2] >= 0; p++) {
+        float x = (float)(p % 16) - v[0], y = (float)(p / 16) - v[1];
+        g->discs[i][p] = x * x + y * y <= v[2] * v[2];
+    }
+    thing->mask = g->discs[i];
+}
+
+static void read_things(struct golden *g) {
+    FILE *f = fopen(GOLD "things.txt", "r");
+    CHECK(f != NULL);
+    for (int n = 0; n < 8 && fgets(g->names[n], sizeof g->names[n], f); n++)
+        read_thing(g, g->names[n]);
+    fclose(f);
+    g->r.s.things = g->things;
+}
 
 static void read_golden(struct golden *g, int has_holds) {
     size_t row = 32 * 3;
@@ -51,6 +80,7 @@ static void read_golden(struct golden *g, int has_holds) {
     for (int n = 0; fgets(g->lines[n], sizeof g->lines[n], f); n++)
         read_talk(&g->r, g->lines[n]);
     fclose(f);
+    read_things(g);
     for (size_t i = 3; i < 9; i++)
         g->hold[i] = 1;
     for (uint32_t i = 0; has_holds && i < g->r.s.n_talks; i++)
@@ -92,13 +122,15 @@ static void compare_loss(const struct st *st, const char *name, double got) {
     CHECK_NEAR(got, want, 1e-4 * want);
 }
 
-/* The LoRA's numbers are those of the generator. */
-static void fill_loras(struct train *t) {
+/* The numbers of LoRAs and of dense heads are those of the generator. */
+static void fill_new(struct train *t) {
     for (int i = 0; i < t->params.n; i++) {
         const struct param *p = &t->params.at[i];
-        if (!p->is_lora) continue;
-        struct maker_tensor like = {
-            .dtype = ST_F32, .ndim = 2, .shape = {(int)p->shape[0], (int)p->shape[1]}, .std = 0.15};
+        if (!p->is_lora && !p->is_dense) continue;
+        struct maker_tensor like = {.dtype = ST_F32,
+                                    .ndim = p->ndim,
+                                    .shape = {(int)p->shape[0], (int)p->shape[1]},
+                                    .std = 0.15};
         must(snprintf(like.name, sizeof like.name, "%s", p->name) < (int)sizeof like.name);
         uint8_t *numbers = mem_must(maker_bytes(&like));
         maker_fill(&like, numbers);
@@ -117,7 +149,7 @@ static void compare(const struct train_options *o, const char *path, int has_hol
     char name[64];
     CHECK_EQ(st_open(path, &st, NULL), 0);
     read_golden(g, has_holds);
-    fill_loras(t);
+    fill_new(t);
     rig_add(t, &g->r.s, &loss);
     float *grad = rig_grad(t);
     for (int i = 0; i < SAMPLE_TASKS; i++) {
@@ -126,12 +158,17 @@ static void compare(const struct train_options *o, const char *path, int has_hol
     }
     compare_loss(st, "box", loss.box);
     compare_loss(st, "hold", loss.hold);
+    for (int i = 0; i < TRAIN_DENSE; i++) {
+        snprintf(name, sizeof name, "dense.%s", train_dense_words[i]);
+        compare_loss(st, name, loss.dense[i]);
+    }
     double worst = 0;
     for (int i = 0; i < t->params.n; i++) {
         double off = gradient_off(st, &t->params.at[i], grad);
         if (off > 1e-3) printf("%s, %s: %s: %g\n", path, o->device, t->params.at[i].name, off);
         if (!(off <= worst)) worst = off;
     }
+    printf("%s, %s: gradients within %.1e\n", path, o->device, worst);
     CHECK(worst <= 1e-3);
     train_close(t);
     st_close(st);
@@ -167,4 +204,29 @@ TEST(golden_gradients_of_soft_numbers_boxes_and_held_attention) {
         o.hold_heads = 5;
         compare(&o, GOLD "aims.safetensors", 1);
     }
+}
+
+TEST(golden_gradients_of_dense_questions) {
+    for (size_t i = 0; i < ARRAY_LEN(rig_backends); i++) {
+        struct train_options o = rig_options(rig_backends[i]);
+        o.dense[TRAIN_DENSE_INSIDE] = 2;
+        o.dense[TRAIN_DENSE_BOX] = 4;
+        o.dense[TRAIN_DENSE_COLOUR] = 2;
+        for (o.recompute = 0; o.recompute <= 2; o.recompute++)
+            compare(&o, GOLD "dense.safetensors", 0);
+    }
+}
+
+TEST(golden_gradients_with_a_teacher) {
+    struct rig_teacher teacher = rig_teacher_make();
+    for (size_t i = 0; i < ARRAY_LEN(rig_backends); i++) {
+        struct train_options o = rig_options(rig_backends[i]);
+        o.teacher = teacher.folder;
+        o.teach[SAMPLE_PIXELS] = 0.75f;
+        o.teach[SAMPLE_REFER] = 1;
+        o.teach[SAMPLE_VQA] = 0.25f;
+        o.teach_top = 5;
+        compare(&o, GOLD "teach.safetensors", 0);
+    }
+    rig_teacher_drop(&teacher);
 }

@@ -73,6 +73,9 @@ TEST(gradient_of_packed_talks_is_that_of_each_alone) {
         compare_packed(rig_options(rig_backends[i]), rig_mixed);
         compare_packed(rig_lora(rig_backends[i]), rig_mixed);
         compare_packed(rig_options(rig_backends[i]), make_long);
+        struct train_options legal = rig_options(rig_backends[i]);
+        legal.is_legal = 1;
+        compare_packed(legal, rig_mixed);
     }
 }
 
@@ -146,13 +149,28 @@ TEST_LIMIT(gradient_of_a_lora_is_what_differences_say, 120) {
     mem_free(r);
 }
 
+TEST_LIMIT(gradient_among_legal_answers_is_what_differences_say, 120) {
+    struct rig_sample *r = mem_must(sizeof *r);
+    few(r);
+    for (int digits = 0; digits < 2; digits++) {
+        struct train_options o = rig_options("ref");
+        o.is_legal = 1;
+        if (digits) o.model = RIG_DIGITS;
+        if (!digits) o.soft[SAMPLE_PIXELS] = 1.5f;
+        if (!digits) o.box_l1 = o.box_giou = 0.5f;
+        compare_differences(o, r, 0.02);
+    }
+    mem_free(r);
+}
+
 /* ---- the same bits, or the same numbers ---- */
 
 TEST(gradient_has_the_same_bits_with_any_threads) {
     struct rig_sample *r = mem_must(sizeof *r);
     rig_mixed(r, 5);
-    for (int lora = 0; lora < 2; lora++) {
-        struct train_options o = lora ? rig_lora("cpu") : rig_options("cpu");
+    for (int i = 0; i < 4; i++) {
+        struct train_options o = i % 2 ? rig_lora("cpu") : rig_options("cpu");
+        o.is_legal = i / 2;
         struct train *t = rig_open(&o, 1);
         size_t bytes = t->params.floats * sizeof(float);
         train_close(t);

@@ -43,6 +43,11 @@ TEST(open_refuses_options_by_name) {
     REFUSE(box_giou, NAN, "box_giou");
     REFUSE(hold, -1, "hold");
     REFUSE(hold, 1, "hold_heads");
+    REFUSE(dense[TRAIN_DENSE_BOX], -1, "dense_box");
+    REFUSE(dense[TRAIN_DENSE_COLOUR], NAN, "dense_colour");
+    REFUSE(dense_rate, -1, "dense_rate");
+    REFUSE(teach[SAMPLE_VQA], 2, "teach");
+    REFUSE(teach_top, 1025, "teach_top");
     REFUSE(recompute, 3, "recompute");
     REFUSE(rows, -1, "rows");
     REFUSE(pictures, 9, "pictures");
@@ -61,6 +66,9 @@ TEST(open_refuses_options_by_name) {
     o.text = TRAIN_TEXT_FROZEN;
     o.connector = 0;
     refuse(&o, 1, E_INVALID, "nothing learns");
+    o.text = TRAIN_TEXT_LORA;
+    o.dense[TRAIN_DENSE_INSIDE] = 1;
+    refuse(&o, 1, E_INVALID, "both are frozen");
     static const struct train_comm two = {.size = 2};
     o = rig_lora("cpu");
     o.comm = &two;
@@ -92,6 +100,9 @@ TEST(open_takes_what_was_planned) {
         o.recompute = i / 2 % 3;
         o.average = i < 4 ? 0 : 0.5;
         o.lora.dropout = i < 4 ? 0 : 0.1f;
+        o.dense[i % TRAIN_DENSE] = i >= 2;
+        o.teacher = i >= 5 ? RIG_TINY : NULL;
+        o.teach[SAMPLE_PIXELS] = i >= 5;
         CHECK_EQ(train_plan(&o, 5, &m, NULL), 0);
         struct train *t = rig_open(&o, 5);
         t->ops->stats(t->k, &s);
@@ -102,9 +113,11 @@ TEST(open_takes_what_was_planned) {
         CHECK_EQ(m.optimiser, (o.average > 0 ? 3 : 2) * m.masters);
         uint64_t lora = 0;
         for (int k = 0; k < t->params.n; k++)
-            lora += t->params.at[k].is_lora ? t->params.at[k].n : 0;
+            lora += t->params.at[k].is_lora || t->params.at[k].is_dense ? t->params.at[k].n : 0;
         CHECK_EQ(m.parameters, model_parameters(t->m) + lora);
-        CHECK_EQ(m.total, m.weights + m.masters + m.gradients + m.optimiser + m.activations);
+        CHECK_EQ(m.total,
+                 m.weights + m.masters + m.gradients + m.optimiser + m.activations + m.teacher);
+        CHECK_EQ(m.teacher > 0, i >= 5);
         double off = (double)s.live_bytes / (double)m.total - 1;
         if (fabs(off) > 0.1) printf("%d: %g\n", i, off);
         CHECK(fabs(off) <= 0.1);

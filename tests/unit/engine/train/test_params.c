@@ -18,6 +18,7 @@ static void check_places(const struct params *p) {
             if (at->at < group->at || at->at + n > group->at + group->n) continue;
             CHECK_EQ(group->decays, at->decays);
             CHECK_EQ(group->is_tower, at->is_tower);
+            CHECK_EQ(group->is_dense, at->is_dense);
             homes++;
         }
         CHECK_EQ(homes, 1);
@@ -37,6 +38,7 @@ TEST(params_lie_side_by_side_in_groups) {
         if (i % 3 == 2) o.text = TRAIN_TEXT_FROZEN;
         o.tower = i / 3 % 2;
         o.connector = i / 6;
+        o.dense[i % TRAIN_DENSE] = (float)(i % 2);
         struct params p;
         CHECK_EQ(params_list(&p, &c, &o, NULL), 0);
         check_places(&p);

@@ -137,6 +137,7 @@ static void compare_ranks(struct train_options o, int n) {
     size_t floats;
     for (int i = 0; i < n; i++) {
         rig_mixed(&r[i], (uint64_t)(50 + 7 * i));
+        if (i % 3) rig_things(&r[i]);
         samples[i] = r[i].s;
         samples[i].n_talks = 3 + (uint32_t)i % 4;
         for (uint32_t k = 0; k < samples[i].n_talks; k++)
@@ -147,6 +148,7 @@ static void compare_ranks(struct train_options o, int n) {
         float *value = run(o, samples, n, size, &floats, &other);
         CHECK_MEM(alone, value, floats * sizeof *value);
         CHECK_MEM(one.loss.sum, other.loss.sum, sizeof one.loss.sum);
+        CHECK_MEM(one.loss.dense, other.loss.dense, sizeof one.loss.dense);
         CHECK_EQ(one.norm == other.norm, 1);
         CHECK_EQ(one.loss.rows, other.loss.rows);
         mem_free(value);
@@ -164,4 +166,15 @@ TEST(ranks_have_the_bits_of_one_with_dropout) {
     struct train_options o = rig_lora("cpu");
     o.lora.dropout = 0.1f;
     compare_ranks(o, 12);
+}
+
+TEST(ranks_have_the_bits_of_one_with_dense_questions_a_teacher_and_legal_answers) {
+    struct train_options o = rig_lora("cpu");
+    o.tower = 1;
+    o.dense[TRAIN_DENSE_INSIDE] = o.dense[TRAIN_DENSE_BOX] = o.dense[TRAIN_DENSE_COLOUR] = 1;
+    o.dense_rate = 10;
+    o.teacher = RIG_TINY;
+    o.teach[SAMPLE_PIXELS] = 0.5f;
+    o.is_legal = 1;
+    compare_ranks(o, 8);
 }

@@ -123,6 +123,17 @@ static inline void rig_mixed(struct rig_sample *r, uint64_t seed) {
     rig_talk(r, SAMPLE_CHAT, 0, "hello", "you too");
 }
 
+/* Things of its first picture: two of one name, and one that isn't there. */
+static inline void rig_things(struct rig_sample *r) {
+    static const uint8_t none[16 * 16];
+    static const struct sample_thing things[] = {{.text = "a dog", .box = {0.1f, 0.2f, 0.6f, 0.9f}},
+                                                 {.text = "red", .box = {0.5f, 0, 1, 0.4f}},
+                                                 {.text = "a dog", .box = {0.7f, 0.7f, 1, 1}},
+                                                 {.text = "a hat", .mask = none}};
+    r->s.things = things;
+    r->s.n_things = ARRAY_LEN(things);
+}
+
 static inline void rig_add(struct train *t, const struct sample *s, struct train_loss *loss) {
     struct train_loss own;
     struct err e = {0};

@@ -1,0 +1,115 @@
+"""test_weights.py - tools/weights.py, and tools/data/ablation.py which calls it.
+
+Run by run.py. What is said about the numbers is held against the file.
+"""
+import contextlib
+import io
+import json
+import os
+import struct
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(ROOT, "tools"), os.path.join(ROOT, "tools/data")]
+import ablation
+import weights
+
+SHAPE = os.path.join(ROOT, "models/shapes/ablation")
+
+
+def quiet(call, *words):
+    """A tool's main with these words; what it printed."""
+    said, argv = io.StringIO(), sys.argv
+    sys.argv = ["tool", *words]
+    try:
+        with contextlib.redirect_stdout(said):
+            call()
+    finally:
+        sys.argv = argv
+    return said.getvalue()
+
+
+def tensors(path):
+    with open(path, "rb") as f:
+        head = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        base = f.read()
+    head.pop("__metadata__")
+    return {k: np.frombuffer(base[slice(*v["data_offsets"])], "<f4").reshape(v["shape"])
+            for k, v in head.items()}
+
+
+def made(tmp, name, *words):
+    quiet(weights.main, "new", SHAPE, "--out", f"{tmp}/{name}", *words)
+    with open(f"{tmp}/{name}/model.safetensors", "rb") as f:
+        return f.read()
+
+
+def alike(rows, step):
+    """Mean cosine of each row and the one `step` behind it."""
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return float((rows[:-step] * rows[step:]).sum(1).mean())
+
+
+def test_weights_new(tmp):
+    """The same seed gives the same bytes. Neighbouring numbers and places are alike, words not."""
+    first = made(tmp, "a")
+    assert first == made(tmp, "b") != made(tmp, "c", "--seed", "2")
+    t = tensors(f"{tmp}/a/model.safetensors")
+    with open(f"{SHAPE}/config.json", encoding="utf-8") as f:
+        config = json.load(f)
+    words = weights.pieces(weights.TOKENIZER)
+    assert len(words) == config["text_config"]["vocab_size"] == len(t["model.embed_tokens.weight"])
+    families = weights.numbers(words)
+    assert {end: len(of) for end, of in families.items()} == {"": 256, ",": 256, "><": 101, ">}": 101}
+    assert words[families["><"][7]] == "7><" and words[families[""][200]] == "200"
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        for of in families.values():
+            rows = t[name][[of[n] for n in sorted(of)]]
+            assert alike(rows, 1) > 0.7 > 0.5 > alike(rows, 20), (name, alike(rows, 1), alike(rows, 20))
+        assert abs(alike(t[name][3000:3400], 1)) < 0.05
+    side = config["vision_config"]["image_size"] // config["vision_config"]["patch_size"]
+    places = t["visual_encoder.pos_embed"][0, 1:]
+    assert alike(places, 1) > alike(places, side // 2) and len(places) == side * side
+    for name, shape in (("visual_encoder.blocks.2.mlp.fc2.weight", (32, 128)), ("llama_proj.weight", (128, 32)),
+                        ("model.layers.3.self_attn.o_proj.weight", (128, 128))):
+        assert t[name].shape == shape and 0.3 < t[name].std() * shape[1] ** 0.5 < 1.1, name
+
+
+def photographs(folder, n):
+    """Until there are n of both kinds; -> how many are to be learnt."""
+    os.makedirs(folder)
+    aside = learn = 0
+    while min(aside, learn) < n:
+        path = f"{folder}/{aside + learn:05}.jpg"
+        rng = np.random.default_rng(aside + learn)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+        if ablation.is_set_aside(path):
+            aside += 1
+        else:
+            learn += 1
+    return learn
+
+
+def test_ablation_data(tmp):
+    """Nothing of the exam is learnt, and all that isn't of the games is there."""
+    learn = sum(photographs(f"{tmp}/packs/{pack}", n) for pack, n in ablation.EXAM.items())
+    words = ["--photos", f"{tmp}/packs", "--out", f"{tmp}/data", "--scenes", "2", "--exam-scenes", "1",
+             "--no-games"]
+    quiet(ablation.main, *words)
+    at = f"{tmp}/data"
+    assert sorted(os.listdir(at)) == ["exam", "photos", "scenes", "start"]
+    assert len(os.listdir(at + "/photos")) == learn and len(os.listdir(at + "/exam/photos")) == 16
+    assert not any(ablation.is_set_aside(f"{at}/photos/{p}") for p in os.listdir(at + "/photos"))
+    assert all(ablation.is_set_aside(f"{at}/exam/photos/{p}") for p in os.listdir(at + "/exam/photos"))
+    assert os.listdir(at + "/scenes") == ["shard-00000.tar"]
+    assert {"refs.json", "instances.json", "gqa.json"} <= set(os.listdir(at + "/exam/scenes"))
+    assert "model.safetensors" in os.listdir(at + "/start")
+    try:
+        quiet(ablation.main, "--photos", f"{tmp}/none", "--out", f"{tmp}/x")
+    except SystemExit as e:
+        assert "too few photographs" in str(e)
+    else:
+        raise AssertionError("an empty pack is taken")
