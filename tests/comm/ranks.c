@@ -110,7 +110,7 @@ static int add(struct train *t, uint64_t i, struct err *e) {
     struct sample_picture picture = {rgb, 32, 32};
     struct sample_turn turn = {1, "[reconstruct] loc: [3,4] rgb:", "[31,6,108]"};
     struct sample_talk talk = {.turns = &turn, .n_turns = 1, .weight = 1};
-    struct sample s = {&picture, 1, &talk, 1};
+    struct sample s = {.pictures = &picture, .n_pictures = 1, .talks = &talk, .n_talks = 1};
     struct train_loss loss;
     return train_add(t, i % 3 == 2 ? NULL : &s, &loss, e);
 }

@@ -323,10 +323,10 @@ def test_one_key_has_so_many_requests_and_bytes_at_once():
         s.ask("POST", "/v1/admin/reload", headers=bearer(p.key["admin"]))
 
         def half(key, length):
-            """A request whose body does not come."""
+            """A request of whose body one byte comes."""
             c = s.connect()
             c.sendall(f"POST /v1/pixels HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
-                      f"Content-Type: image/png\r\nContent-Length: {length}\r\n\r\n".encode())
+                      f"Content-Type: image/png\r\nContent-Length: {length}\r\n\r\nx".encode())
             return c
         held = [half(me, 100) for _ in range(2)]
         wait_for(lambda: metric(s, p, "lammd_body_bytes") == 200)
