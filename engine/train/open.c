@@ -126,7 +126,7 @@ int train_plan(const struct train_options *from, int samples, struct train_memor
     if (!rc) rc = kern_choose(o.device, o.plugin, &choice, e);
     if (!rc) rc = params_list(&p, &c, &o, e);
     if (rc) return rc;
-    rc = plan_count(&o, &c, &p, share_of(&o, samples), choice.ops->name, out, e);
+    rc = plan_count(&o, &c, &p, share_of(&o, samples), choice.ops, out, e);
     params_clear(&p);
     return rc;
 }
@@ -253,7 +253,7 @@ static int make_blocks(struct train *t, int samples, struct err *e) {
     if (!rc) rc = block(t, &p->m, e);
     if (!rc) rc = block(t, &p->v, e);
     if (!rc && t->o.average > 0) rc = block(t, &p->average, e);
-    for (int n = params_levels(samples); p->levels < n && !rc; p->levels += !rc)
+    for (int n = params_levels(params_lanes(&t->o, samples)); p->levels < n && !rc; p->levels += !rc)
         rc = block(t, &p->grad[p->levels], e);
     return rc;
 }
@@ -272,6 +272,7 @@ static int open_room(struct train *t, int samples, struct err *e) {
     t->square = mem_try(side * side * 3);
     t->host = has_ranks ? mem_try(t->params.floats * sizeof *t->host) : NULL;
     t->tree.samples = samples;
+    t->tree.lanes = params_lanes(&t->o, samples);
     t->tree.losses = mem_try((size_t)samples * sizeof *t->tree.losses);
     if (!b->tower || !b->text || !t->staging || !t->square || !t->tree.losses ||
         (has_ranks && !t->host))
@@ -284,13 +285,13 @@ static int open_room(struct train *t, int samples, struct err *e) {
 static int open_check_room(const struct train *t, const struct train_memory *n, struct err *e) {
     struct kern_stats s;
     t->ops->stats(t->k, &s);
-    uint64_t have = s.most_bytes;
+    uint64_t have = s.most_bytes, need = n->total - n->own; /* which is there already */
     if (t->o.memory && (!have || t->o.memory < have)) have = t->o.memory;
-    if (!have || n->total <= have) return 0;
+    if (!have || need <= have) return 0;
     return err_set(e, E_NOMEM,
                    "training takes %.0f MiB (weights %.0f, what learns %.0f, a sample %.0f), there "
                    "are %.0f: try recompute 2, fewer rows, pictures or samples, or a LoRA",
-                   in_mib(n->total), in_mib(n->weights),
+                   in_mib(need), in_mib(n->weights),
                    in_mib(n->masters + n->gradients + n->optimiser), in_mib(n->activations),
                    in_mib(have));
 }
@@ -335,7 +336,7 @@ static int open_all(struct train *t, const struct train_options *o, int samples,
     form_of(t, &c);
     rc = params_list(&t->params, &c, &t->o, e);
     if (!rc) rc = open_device(t, e);
-    if (!rc) rc = plan_count(&t->o, &c, &t->params, samples, t->ops->name, &n, e);
+    if (!rc) rc = plan_count(&t->o, &c, &t->params, samples, t->ops, &n, e);
     if (!rc) rc = open_check_room(t, &n, e);
     if (!rc) rc = make_blocks(t, samples, e);
     if (!rc) rc = open_model(t, e);

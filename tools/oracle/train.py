@@ -101,8 +101,9 @@ class Stage:
         self.opt = torch.optim.AdamW(
             [{"params": p, "weight_decay": o["decay"] if d else 0.0, "times": o["tower_rate"] if t else 1.0}
              for (t, d), p in groups.items()],
-            betas=(o["beta1"], o["beta2"]), eps=o["eps"])
-        self.loss = torch.compile(m.loss, dynamic=True) if a.compile else m.loss
+            betas=(o["beta1"], o["beta2"]), eps=o["eps"], fused=a.compile)
+        if a.compile:
+            m.compile()
 
     def parts(self, row):
         """(pictures, packed talks) of a sample; several with --plain."""
@@ -118,7 +119,7 @@ class Stage:
         total, weight = 0.0, sum(sum(s.weight) for _, s in parts)
         for rgb, s in parts:
             with torch.autocast(self.m.device.type, torch.bfloat16, enabled=self.a.dtype == "bf16"):
-                loss = self.loss(rgb, s) / weight
+                loss = self.m.loss(rgb, s) / weight
             loss.backward()
             total += loss.item()
         learnt = [self.m.w[n] for n in self.names]
