@@ -306,7 +306,11 @@ static void form_of(struct train *t, const struct model_config *c) {
                                   .image_tokens = c->n_image_tokens,
                                   .tokens_side_w = side / c->concat,
                                   .tokens_side_h = side,
-                                  .positions = c->text.max_positions};
+                                  .positions = c->text.max_positions,
+                                  .tower = {1 + c->n_patches, c->vision.hidden_size,
+                                            c->vision.intermediate_size, c->vision.heads},
+                                  .text = {c->text.hidden_size, c->text.intermediate_size,
+                                           c->text.heads, c->text.vocab_size}};
 }
 
 static int open_device(struct train *t, struct err *e) {

@@ -130,6 +130,12 @@ struct train_form {
     int image_tokens;
     int tokens_side_w, tokens_side_h; /* the picture tokens as a grid, for sample_talk.hold */
     int positions;
+    struct {
+        int tokens, width, ffn, heads;
+    } tower; /* tokens: of a picture, cls among them */
+    struct {
+        int width, ffn, heads, vocabulary;
+    } text;
 };
 const struct train_form *train_form(const struct train *t);
 

@@ -84,12 +84,11 @@ TEST(open_refuses_what_is_not_there) {
 }
 
 /* What is counted is what is taken: all but notes, and the ends of blocks. */
-static void taken_as_planned(const char *device, const char *model) {
+static void taken_as_planned(const char *device, int has_step) {
     for (int i = 0; i < 8; i++) {
         struct train_options o = i % 2 ? rig_lora(device) : rig_options(device);
         struct train_memory m;
         struct kern_stats s;
-        o.model = model;
         o.recompute = i / 2 % 3;
         o.average = i < 4 ? 0 : 0.5;
         o.lora.dropout = i < 4 ? 0 : 0.1f;
@@ -114,11 +113,11 @@ static void taken_as_planned(const char *device, const char *model) {
         uint64_t before = s.allocations;
         struct rig_sample *r = mem_must(sizeof *r);
         rig_mixed(r, 1);
-        for (int k = 0; k < 8; k++) {
+        for (int k = 0; k < 8 && has_step; k++) {
             struct train_loss loss;
             CHECK_EQ(train_add(t, k % 3 ? NULL : &r->s, &loss, NULL), 0);
         }
-        (void)rig_step(t);
+        if (has_step) (void)rig_step(t);
         t->ops->stats(t->k, &s);
         if (s.allocations > before + 4) printf("%d: %d\n", i, (int)(s.allocations - before));
         train_close(t);
@@ -127,8 +126,8 @@ static void taken_as_planned(const char *device, const char *model) {
 }
 
 TEST(open_takes_what_was_planned) {
-    taken_as_planned("ref", RIG_TINY);
-    taken_as_planned("cpu", RIG_TINY);
+    taken_as_planned("ref", 1);
+    taken_as_planned("cpu", 1);
 }
 
 /* Frozen weights are there once, in 16 bits. */
@@ -143,7 +142,7 @@ TEST(open_takes_what_was_planned_cuda) {
     CHECK_EQ(train_plan(&o, 8, &m, NULL), 0);
     CHECK_EQ(train_plan(&other, 8, &f32, NULL), 0);
     CHECK(m.weights < f32.weights * 6 / 10); /* LoRAs and vectors are in 32 everywhere */
-    taken_as_planned("cuda", RIG_TINY);
+    taken_as_planned("cuda", 0);
 }
 
 /* Of 7 billion weights the config alone is there. */
