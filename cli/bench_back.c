@@ -69,7 +69,8 @@ static int measure(struct bench_back *b, const struct back_case *c, struct err *
 
 /* Of products of some sizes that stay in the caches, the fastest. */
 static int find_peak(struct bench_back *b, struct err *e) {
-    static const int sizes[][3] = {{96, 64, 256}, {192, 128, 256}, {384, 256, 256}, {384, 512, 512}};
+    static const int sizes[][3] = {
+        {96, 64, 256}, {192, 128, 256}, {384, 256, 256}, {384, 512, 512}};
     static const int wide[] = {8192, 8192, 8192}; /* of a card */
     int is_cpu = !strcmp(b->ops->name, "cpu") || !strcmp(b->ops->name, "ref"), rc = 0;
     struct back_case all[BACK_CASES];
@@ -117,9 +118,9 @@ static void print_text(struct bench_back *b, const struct back_case *c) {
 static void print_json(struct bench_back *b, const struct back_case *c) {
     static const char *const words[][2] = {{"dx", "dw"}, {"back", ""}};
     printf("%s{\"operation\":\"%s\",\"threads\":%d,\"peak_gflops\":%.2f,\"forward_s\":%.9f",
-           *b->n_printed ? ",\n " : "[", c->name, b->threads, b->peak,
-           runs_part(&b->ways[0], 0.5));
-    if (c->flop > 0) printf(",\"forward_gflops\":%.2f", c->flop / runs_part(&b->ways[0], 0.5) / 1e9);
+           *b->n_printed ? ",\n " : "[", c->name, b->threads, b->peak, runs_part(&b->ways[0], 0.5));
+    if (c->flop > 0)
+        printf(",\"forward_gflops\":%.2f", c->flop / runs_part(&b->ways[0], 0.5) / 1e9);
     for (int way = 1; way < 3 && c->run[way]; way++) {
         const char *word = words[c->run[2] == NULL][way - 1];
         double t = runs_part(&b->ways[way], 0.5);
@@ -158,8 +159,8 @@ static int one_table(struct bench_back *b, const struct kern_config *cfg,
 int bench_back(const struct config *cfg, const struct train_form *form, int *n_printed,
                struct err *e) {
     struct kern_choice choice;
-    int rc = kern_choose(cfg->device ? cfg->device : "auto", config_engine(cfg, "").plugin, &choice,
-                         e);
+    int rc =
+        kern_choose(cfg->device ? cfg->device : "auto", config_engine(cfg, "").plugin, &choice, e);
     if (rc) return rc;
     if (!choice.ops->train)
         return err_set(e, E_UNSUPPORTED, "backend %s can't train", choice.ops->name);

@@ -12,7 +12,12 @@
 #include "kernels/base/rng.h"
 #include "kernels/kern.h"
 
-enum { BRANCHES = 72, ASKED = 256, TOKENS = 5, TAILS = BRANCHES + ASKED * TOKENS * (TOKENS + 3) / 2 };
+enum {
+    BRANCHES = 72,
+    ASKED = 256,
+    TOKENS = 5,
+    TAILS = BRANCHES + ASKED * TOKENS * (TOKENS + 3) / 2
+};
 enum { QUESTION_ROWS = BRANCHES + ASKED * TOKENS };
 
 /* The prompt tree of the attention, on the host and on the device. */
@@ -156,17 +161,14 @@ void back_stage_close(struct back_stage *s) {
 
 static void run_gemm(const struct back_stage *s) {
     const struct back_case *c = &s->c;
-    s->ops->gemm(
-        s->k,
-        &(struct kern_gemm){
-            .m = c->m, .x = s->x, .ldx = c->k, .w = s->mat, .y = s->y, .ldy = c->n});
+    s->ops->gemm(s->k, &(struct kern_gemm){
+                           .m = c->m, .x = s->x, .ldx = c->k, .w = s->mat, .y = s->y, .ldy = c->n});
 }
 static void run_dx(const struct back_stage *s) {
     const struct back_case *c = &s->c;
     s->ops->train->gemm_dx(
-        s->k,
-        &(struct kern_gemm_dx){
-            .m = c->m, .dy = s->dy, .lddy = c->n, .w = s->mat, .dx = s->dx, .lddx = c->k});
+        s->k, &(struct kern_gemm_dx){
+                  .m = c->m, .dy = s->dy, .lddy = c->n, .w = s->mat, .dx = s->dx, .lddx = c->k});
 }
 static void run_dw(const struct back_stage *s) {
     const struct back_case *c = &s->c;
@@ -294,14 +296,8 @@ static void run_rmsnorm_back(const struct back_stage *s) {
 }
 static struct kern_gelu gelu_args(const struct back_stage *s, struct kern_ptr y) {
     int n = s->c.n;
-    return (struct kern_gelu){.rows = s->c.m,
-                              .width = n,
-                              .x = s->x,
-                              .ldx = n,
-                              .dy = s->dy,
-                              .lddy = n,
-                              .y = y,
-                              .ldy = n};
+    return (struct kern_gelu){
+        .rows = s->c.m, .width = n, .x = s->x, .ldx = n, .dy = s->dy, .lddy = n, .y = y, .ldy = n};
 }
 static void run_gelu(const struct back_stage *s) {
     struct kern_gelu a = gelu_args(s, s->y);
@@ -321,8 +317,7 @@ static void run_swiglu_back(const struct back_stage *s) {
         s->k, &(struct kern_swiglu_back){s->c.m, n, s->x, 2 * n, s->dy, n, s->dx, 2 * n});
 }
 static void run_sumsq(const struct back_stage *s) {
-    s->ops->train->sumsq(
-        s->k, &(struct kern_sumsq){(size_t)s->c.m * (size_t)s->c.n, s->x, s->lse});
+    s->ops->train->sumsq(s->k, &(struct kern_sumsq){(size_t)s->c.m * (size_t)s->c.n, s->x, s->lse});
 }
 static void run_adamw(const struct back_stage *s) {
     s->ops->train->adamw(s->k, &(struct kern_adamw){.n = (size_t)s->c.m * (size_t)s->c.n,
@@ -367,8 +362,8 @@ static void add_product(struct case_list *l, const char *name, int m, int n, int
     c->bar = 80;
 }
 
-static void add_attention(struct case_list *l, const char *name, int m, int n, int heads,
-                          int stem, double pairs) {
+static void add_attention(struct case_list *l, const char *name, int m, int n, int heads, int stem,
+                          double pairs) {
     struct back_case *c = add_case(l, name, m, n, 0);
     c->run[0] = stem ? run_tree : run_full, c->run[1] = stem ? run_tree_back : run_full_back;
     c->heads = heads;

@@ -34,7 +34,7 @@ struct bench_train {
     struct sample_talk talks[QUESTIONS_MAX];
     struct runs forward, both, update, step; /* seconds; step: of both and update */
     struct train_form form;
-    struct train_loss loss;            /* of the last sample */
+    struct train_loss loss; /* of the last sample */
 };
 
 /* A picture and questions of its own for each step. */
@@ -94,7 +94,8 @@ static void print_questions(struct bench_train *b, uint32_t n) {
     else
         printf("  %3u questions %10.1f a second (%.0f..%.0f)   forward %4.1f %%, backward %4.1f "
                "%%, update %4.1f %% of %7.1f ms\n",
-               n, n / all, slow, fast, 100 * f / all, 100 * (a - f) / all, 100 * u / all, all * 1e3);
+               n, n / all, slow, fast, 100 * f / all, 100 * (a - f) / all, 100 * u / all,
+               all * 1e3);
     b->n_printed++;
     (void)fflush(stdout);
 }
@@ -104,7 +105,9 @@ static int bench_questions(struct bench_train *b, uint32_t n, struct err *e) {
     struct err why = {0};
     int rc = 0;
     for (int64_t i = -1; rc == 0 && i < b->cfg->repeat; i++) {
-        if (i <= 0) b->forward.n = b->both.n = b->update.n = b->step.n = 0; /* the first one isn't counted */
+        if (i <= 0)
+            b->forward.n = b->both.n = b->update.n = b->step.n =
+                0; /* the first one isn't counted */
         rc = bench_step(b, (uint64_t)(i + 2), n, &why);
     }
     if (rc == E_TOO_BIG && b->cfg->is_json) return 0;

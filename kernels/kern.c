@@ -66,8 +66,7 @@ uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum ker
     size_t item = kern_dtype_bytes(form->step_16bit ? dtype : KERN_F32), cells, back = 0, bytes;
     int k_step = item < sizeof(float) ? form->step_16bit : 1;
     if (!mem_mul(padded(n, form->n_step), padded(k, k_step), &cells)) return UINT64_MAX;
-    if (with_back && form->back_step &&
-        !mem_mul(padded(k, form->back_step), (size_t)n, &back))
+    if (with_back && form->back_step && !mem_mul(padded(k, form->back_step), (size_t)n, &back))
         return UINT64_MAX;
     if (!mem_add(cells, back, &cells) || !mem_mul(cells, item, &bytes)) return UINT64_MAX;
     return bytes;

@@ -117,7 +117,7 @@ int plan_count(const struct train_options *o, const struct model_config *c, cons
         .learning = floats,
     };
     snprintf(out->backend, sizeof out->backend, "%s", ops->name);
-    out->total = out->weights + out->masters + out->gradients + out->optimiser + out->activations +
-                 out->own;
+    out->total =
+        out->weights + out->masters + out->gradients + out->optimiser + out->activations + out->own;
     return 0;
 }

@@ -253,7 +253,8 @@ static int make_blocks(struct train *t, int samples, struct err *e) {
     if (!rc) rc = block(t, &p->m, e);
     if (!rc) rc = block(t, &p->v, e);
     if (!rc && t->o.average > 0) rc = block(t, &p->average, e);
-    for (int n = params_levels(params_lanes(&t->o, samples)); p->levels < n && !rc; p->levels += !rc)
+    for (int n = params_levels(params_lanes(&t->o, samples)); p->levels < n && !rc;
+         p->levels += !rc)
         rc = block(t, &p->grad[p->levels], e);
     return rc;
 }

@@ -105,7 +105,8 @@ static void taken_as_planned(const char *device, int has_step) {
         for (int k = 0; k < t->params.n; k++)
             lora += t->params.at[k].is_lora ? t->params.at[k].n : 0;
         CHECK_EQ(m.parameters, model_parameters(t->m) + lora);
-        CHECK_EQ(m.total, m.weights + m.masters + m.gradients + m.optimiser + m.activations + m.own);
+        CHECK_EQ(m.total,
+                 m.weights + m.masters + m.gradients + m.optimiser + m.activations + m.own);
         uint64_t rest = m.total - m.own - m.weights;
         double off = (double)(s.live_bytes - rest) / (double)m.weights - 1;
         if (fabs(off) > 0.03) printf("%s %d: %g\n", device, i, off);
