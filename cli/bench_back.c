@@ -47,7 +47,7 @@ static int back_run(const struct bench_back *b, const struct back_stage *s, back
 }
 
 /* Each way in turn, for a while. */
-static int measure(struct bench_back *b, const struct back_case *c, struct err *e) {
+static int measure_case(struct bench_back *b, const struct back_case *c, struct err *e) {
     struct back_stage *s = NULL;
     int rc = back_stage_open(b->ops, b->k, c, &s, e);
     double spent = 0, most = 0.03 * b->repeat;
@@ -81,7 +81,7 @@ static int find_peak(struct bench_back *b, struct err *e) {
         struct back_case c = all[0];
         c.m = n[0], c.n = n[1], c.k = n[2];
         c.run[1] = c.run[2] = NULL;
-        rc = measure(b, &c, e);
+        rc = measure_case(b, &c, e);
         double rate = 2e-9 * n[0] * n[1] * n[2] / runs_part(&b->ways[0], 0.25);
         if (!rc && rate > b->peak) b->peak = rate;
     }
@@ -144,7 +144,7 @@ static int one_table(struct bench_back *b, const struct kern_config *cfg,
         printf("operations, %s: GFLOP/s (quarters), peak %.1f in the caches, by %s\n",
                b->ops->describe(b->k), b->peak, b->has_wall ? "the clock" : "processor time");
     for (int i = 0; i < n && !rc; i++) {
-        rc = measure(b, &cases[i], e);
+        rc = measure_case(b, &cases[i], e);
         if (rc) break;
         (b->is_json ? print_json : print_text)(b, &cases[i]);
         ++*b->n_printed;

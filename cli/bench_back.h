@@ -1,5 +1,5 @@
-/* bench_back.h - the operations of training, there and back, at a model's shapes: the second half of
- * `lammd bench train`. Thread: main's.
+/* bench_back.h - the operations of training, there and back, at a model's shapes: the second half
+ * of `lammd bench train`. Thread: main's.
  */
 #ifndef CLI_BENCH_BACK_H
 #define CLI_BENCH_BACK_H

@@ -15,7 +15,8 @@ struct count_types {
     enum kern_dtype tower, patch, connector, text, table, head;
 };
 
-static enum kern_dtype type_of(const struct st *st, const char *name, enum kern_dtype otherwise) {
+static enum kern_dtype count_type(const struct st *st, const char *name,
+                                  enum kern_dtype otherwise) {
     const struct st_tensor *t = st ? st_find(st, name) : NULL;
     if (!t || t->dtype == ST_OTHER) return otherwise;
     return t->dtype == ST_F32 ? KERN_F32 : t->dtype == ST_BF16 ? KERN_BF16 : KERN_F16;
@@ -28,12 +29,12 @@ static struct count_types read_types(const struct train_options *o) {
     int n = snprintf(path, sizeof path, "%s/model.safetensors", o->model);
     if (!o->is_seeded && n < (int)sizeof path && st_open(path, &st, NULL)) st = NULL;
     struct count_types types;
-    types.tower = type_of(st, "visual_encoder.blocks.0.attn.qkv.weight", KERN_BF16);
-    types.patch = type_of(st, "visual_encoder.patch_embed.proj.weight", types.tower);
-    types.connector = type_of(st, "llama_proj.weight", KERN_BF16);
-    types.text = type_of(st, "model.layers.0.self_attn.q_proj.weight", KERN_BF16);
-    types.table = type_of(st, "model.embed_tokens.weight", types.text);
-    types.head = type_of(st, "lm_head.weight", types.table);
+    types.tower = count_type(st, "visual_encoder.blocks.0.attn.qkv.weight", KERN_BF16);
+    types.patch = count_type(st, "visual_encoder.patch_embed.proj.weight", types.tower);
+    types.connector = count_type(st, "llama_proj.weight", KERN_BF16);
+    types.text = count_type(st, "model.layers.0.self_attn.q_proj.weight", KERN_BF16);
+    types.table = count_type(st, "model.embed_tokens.weight", types.text);
+    types.head = count_type(st, "lm_head.weight", types.table);
     st_close(st);
     return types;
 }

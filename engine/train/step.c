@@ -1,10 +1,10 @@
 /* step.c - samples become a gradient, and gradients a step.
  *
  * The samples of a step are lanes, four of them where their number allows it, else two or one, and
- * of a rank its share. The samples of a lane add their gradients to one buffer, one after the other;
- * lanes are added as a binary tree. It is built while samples come: sums lie on a stack, and the two
- * on top are added when the second ends the part that the first begins. The halves are those of two
- * ranks, the quarters those of four: so every bit is the same with 1, 2 or 4 ranks.
+ * a rank has its share. The samples of a lane add their gradients to one buffer, one after the
+ * other; lanes are added as a binary tree. It is built while samples come: sums lie on a stack, and
+ * the two on top are added when the second ends the part that the first begins. The halves are
+ * those of two ranks, the quarters those of four: so every bit is the same with 1, 2 or 4 ranks.
  *
  *     n = 8, alone:  ((0, 1) + (2, 3)) + ((4, 5) + (6, 7))      behind sample 7 two sums are made
  *     rank 1 of 2:                       ((4, 5) + (6, 7))

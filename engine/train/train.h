@@ -111,9 +111,9 @@ struct train_memory {
     uint64_t total;
     uint64_t parameters, learning; /* how many weights there are, and how many learn */
 };
-/* `samples`: of a step, all ranks together, a multiple of their number (o->comm->size); 1 to 16,384.
- * Opens no device, and reads of the model its config, and of its weights the types, if there are
- * any (else: bf16). */
+/* `samples`: of a step, all ranks together, a multiple of their number (o->comm->size); 1 to
+ * 16,384. Opens no device, and reads of the model its config, and the types of its weights where
+ * there are any (else: bf16). */
 int train_plan(const struct train_options *o, int samples, struct train_memory *out, struct err *e);
 
 /* E_INVALID (an option), E_NOT_FOUND, E_FORMAT (the model), E_NOMEM (the text says how much and

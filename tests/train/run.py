@@ -389,8 +389,8 @@ def test_plan(p):
 
 
 def test_plan_of_seven_billion(p):
-    """Sizes alone: no weights are needed, and no card. A rank of the paper's four takes 17 GB where the tower is
-    frozen, 33 where it learns, or a tenth more: bf16 weights once, f32 for what learns, layers computed again."""
+    """Sizes alone: no weights are needed, and no card. A rank of the paper's four takes 17 GB
+    where the tower is frozen and 33 where it learns, within a tenth."""
     words = [PROGRAM, "train", os.path.join(ROOT, "recipes/pae-lamm.ini"), "--plan", "--set", "DATA=/nowhere",
              "--model", os.path.join(ROOT, "models/shapes/pae-lamm-7b")]
     has_cuda = os.path.exists(os.path.join(os.path.dirname(PROGRAM), "lammd-cuda.so"))
