@@ -99,6 +99,8 @@ def main():
                                 ("eager", lambda: torch(a, tmp, threads, tag + "e", [])),
                                 ("compiled", lambda: torch(a, tmp, threads, tag + "c", ["--compile"]))):
                 times, spent, first = racer()
+                print(f"round {turn}, {threads} threads, {name}: {' '.join(f'{t:.2f}' for t in times)} s, "
+                      f"processor {spent:.2f} s", file=sys.stderr, flush=True)
                 found.setdefault(name, []).append((times, spent, first))
         ours = statistics.median(s for _, s, _ in found["lammd"])
         clock = statistics.median(t for times, _, _ in found["lammd"] for t in times)
