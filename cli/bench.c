@@ -258,7 +258,8 @@ void cmd_bench_arguments(FILE *to) {
     fputs("Measurements:\n"
           "  pix4096      every pixel of one picture: PHOTO, or one that is drawn\n"
           "  mix          actions of a game beside whole pictures; masks and pictures together\n"
-          "  train        learning from questions about pixels, packed and one by one\n",
+          "  train        learning from questions about pixels, packed and one by one,\n"
+          "               and each operation alone, there and back\n",
           to);
 }
 

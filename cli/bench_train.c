@@ -3,13 +3,15 @@
  * Whole weights learn, with the vision tower and without it, from pictures that are drawn here:
  * steps of one picture with 256, 64 and 16 questions behind it, and with one, which is what a
  * trainer without packing does. A forward pass alone (a judgement), a forward and backward pass,
- * and an update are timed apart; their medians are printed. Speed counts all three as a step does:
- * forward and backward, then the update.
+ * and an update are timed apart; their medians are printed, with the quarters around the rate.
+ * Speed counts as a step does: forward and backward, then the update. Behind it come the operations
+ * alone (bench_back.h).
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/bench_back.h"
 #include "cli/cmd.h"
 #include "cli/runs.h"
 #include "engine/train/train.h"
@@ -18,7 +20,7 @@
 #include "kernels/base/num.h"
 #include "kernels/base/rng.h"
 
-enum { BENCH_SIDE = 256, QUESTIONS_MAX = 256, TEXT_MAX = 64 };
+enum { BENCH_SIDE = 256, QUESTIONS_MAX = 256, TEXT_MAX = 64, ROWS = 4096 };
 static const uint32_t packed[] = {256, 64, 16, 1};
 
 struct bench_train {
@@ -30,8 +32,9 @@ struct bench_train {
     char texts[QUESTIONS_MAX][2][TEXT_MAX];
     struct sample_turn turns[QUESTIONS_MAX];
     struct sample_talk talks[QUESTIONS_MAX];
-    struct runs forward, both, update; /* seconds */
-    struct train_loss loss;            /* of the last sample */
+    struct runs forward, both, update, step; /* seconds; step: of both and update */
+    struct train_form form;
+    struct train_loss loss; /* of the last sample */
 };
 
 /* A picture and questions of its own for each step. */
@@ -74,22 +77,25 @@ static int bench_step(struct bench_train *b, uint64_t seed, uint32_t n, struct e
     start = clock_ns();
     if (rc == 0) rc = train_step(b->t, &result, e);
     runs_add(&b->update, seconds_since(start));
+    runs_add(&b->step, b->both.at[b->both.n - 1] + b->update.at[b->update.n - 1]);
     return rc;
 }
 
 static void print_questions(struct bench_train *b, uint32_t n) {
     double f = runs_part(&b->forward, 0.5), a = runs_part(&b->both, 0.5);
-    double u = runs_part(&b->update, 0.5), all = a + u;
+    double u = runs_part(&b->update, 0.5), all = runs_part(&b->step, 0.5);
+    double slow = n / runs_part(&b->step, 0.75), fast = n / runs_part(&b->step, 0.25);
     if (b->cfg->is_json)
         printf("%s{\"tower\":%s,\"questions\":%u,\"forward_s\":%.6f,\"both_s\":%.6f,"
-               "\"update_s\":%.6f,\"questions_per_second\":%.2f,\"rows\":%" PRIu64
-               ",\"rows_plain\":%" PRIu64 "}",
+               "\"update_s\":%.6f,\"questions_per_second\":%.2f,\"quarters\":[%.2f,%.2f]"
+               ",\"rows\":%" PRIu64 ",\"rows_plain\":%" PRIu64 ",\"memory_bytes\":%" PRIu64 "}",
                b->n_printed ? ",\n " : "[", b->is_tower ? "true" : "false", n, f, a, u, n / all,
-               b->loss.rows, b->loss.rows_plain);
+               slow, fast, b->loss.rows, b->loss.rows_plain, b->memory.total);
     else
-        printf("  %3u questions %10.1f a second   forward %4.1f %%, backward %4.1f %%, update "
-               "%4.1f %% of %7.1f ms\n",
-               n, n / all, 100 * f / all, 100 * (a - f) / all, 100 * u / all, all * 1e3);
+        printf("  %3u questions %10.1f a second (%.0f..%.0f)   forward %4.1f %%, backward %4.1f "
+               "%%, update %4.1f %% of %7.1f ms\n",
+               n, n / all, slow, fast, 100 * f / all, 100 * (a - f) / all, 100 * u / all,
+               all * 1e3);
     b->n_printed++;
     (void)fflush(stdout);
 }
@@ -99,7 +105,9 @@ static int bench_questions(struct bench_train *b, uint32_t n, struct err *e) {
     struct err why = {0};
     int rc = 0;
     for (int64_t i = -1; rc == 0 && i < b->cfg->repeat; i++) {
-        if (i <= 0) b->forward.n = b->both.n = b->update.n = 0; /* the first one isn't counted */
+        if (i <= 0)
+            b->forward.n = b->both.n = b->update.n = b->step.n =
+                0; /* the first one isn't counted */
         rc = bench_step(b, (uint64_t)(i + 2), n, &why);
     }
     if (rc == E_TOO_BIG && b->cfg->is_json) return 0;
@@ -115,9 +123,9 @@ static void print_head(const struct bench_train *b, const char *model) {
     printf("%s, whole weights learn, tower %s: %.2f of %.2f M\n", model,
            b->is_tower ? "too" : "frozen", (double)m->learning / 1e6, (double)m->parameters / 1e6);
     printf("  memory %.0f MiB: weights %.0f, what learns %.0f, gradients %.0f, moments %.0f, "
-           "activations %.0f\n",
+           "activations %.0f, %s's own %.0f\n",
            in_mib(m->total), in_mib(m->weights), in_mib(m->masters), in_mib(m->gradients),
-           in_mib(m->optimiser), in_mib(m->activations));
+           in_mib(m->optimiser), in_mib(m->activations), m->backend, in_mib(m->own));
 }
 
 static int bench_tower(struct bench_train *b, int is_tower, struct err *e) {
@@ -135,12 +143,13 @@ static int bench_tower(struct bench_train *b, int is_tower, struct err *e) {
                                     .text = TRAIN_TEXT_FULL,
                                     .rate = {.peak = 1e-6, .end = 1e-6, .steps = 1000},
                                     .clip = 1,
-                                    .rows = (int)b->cfg->rows,
+                                    .rows = b->cfg->rows ? (int)b->cfg->rows : ROWS,
                                     .pictures = 1,
                                     .seed = 1};
     b->is_tower = is_tower;
     int rc = train_plan(&o, 1, &b->memory, e);
     if (rc == 0) rc = train_open(&o, 1, &b->t, e);
+    if (rc == 0) b->form = *train_form(b->t);
     if (rc == 0) print_head(b, model);
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(packed); i++)
         rc = bench_questions(b, packed[i], e);
@@ -155,6 +164,7 @@ int cmd_bench_train(const struct config *cfg) {
     b->cfg = cfg;
     int rc = bench_tower(b, 1, &e);
     if (rc == 0 && !cfg->is_quick) rc = bench_tower(b, 0, &e);
+    if (rc == 0 && !cfg->is_quick) rc = bench_back(cfg, &b->form, &b->n_printed, &e);
     if (rc == 0 && cfg->is_json) puts(b->n_printed ? "]" : "[]");
     mem_free(b);
     return rc ? cmd_fail(&e) : 0;

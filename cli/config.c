@@ -102,7 +102,8 @@ static const struct config_row rows[] = {
          "seg: ask every place of the grid, without asking for a box first."),
     FLAG("given-boxes", CMD_EVAL, is_given_boxes, "seg: ask the places inside the true boxes."),
     NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
-    FLAG("quick", CMD_BENCH, is_quick, "pix4096: only the default width. mix: only act."),
+    FLAG("quick", CMD_BENCH, is_quick,
+         "pix4096: only the default width. mix: only act. train: with the tower, no operations."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
 

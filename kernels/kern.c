@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/mem.h"
 #include "kernels/base/plugin.h"
 #include "kernels/ref/ref.h"
 #ifdef KERN_HAS_CPU
@@ -51,6 +52,24 @@ int kern_check(const struct kern_ops *ops, struct err *e) {
         return err_set(e, E_UNSUPPORTED, "backend %s: an operation of training is missing",
                        ops->name);
     return 0;
+}
+
+/* ---- counting ---- */
+
+static uint64_t padded(int n, int step) {
+    return step > 1 ? ((uint64_t)n + (uint64_t)step - 1) / (uint64_t)step * (uint64_t)step
+                    : (uint64_t)n;
+}
+
+uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum kern_dtype dtype,
+                        int with_back) {
+    size_t item = kern_dtype_bytes(form->step_16bit ? dtype : KERN_F32), cells, back = 0, bytes;
+    int k_step = item < sizeof(float) ? form->step_16bit : 1;
+    if (!mem_mul(padded(n, form->n_step), padded(k, k_step), &cells)) return UINT64_MAX;
+    if (with_back && form->back_step && !mem_mul(padded(k, form->back_step), (size_t)n, &back))
+        return UINT64_MAX;
+    if (!mem_add(cells, back, &cells) || !mem_mul(cells, item, &bytes)) return UINT64_MAX;
+    return bytes;
 }
 
 /* ---- the plugin ---- */

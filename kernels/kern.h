@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 4u /* a plugin with another number is refused */
+#define KERN_ABI 5u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 
@@ -79,6 +79,17 @@ struct kern_stats {
 
 /* ---- the tables; kernels/op/ has the arguments of the operations ---- */
 
+/* How a device keeps matrices, for whoever counts memory before anything is opened
+ * (kern_mat_bytes). */
+struct kern_mat_form {
+    int n_step, back_step; /* rows, and in a second pack that is there with_back columns, are padded
+                              to multiples of these. back_step 0: one pack serves both ways */
+    int step_16bit;        /* columns of 16-bit types are padded to multiples of it; 0: all matrices
+                              are f32; else parts of one type keep it */
+    uint64_t own_bytes;    /* that it takes for itself at open, beside kern_stats.live_bytes: of a
+                              CPU with one thread */
+};
+
 /* What training needs beside the forward operations. Gradients are f32. The headers say of each
  * whether it overwrites or adds. All sums have a fixed order, whatever the number of threads, so a
  * step has the same bits on one backend. They may be part of a pass. */
@@ -109,6 +120,9 @@ struct kern_train_ops {
     void (*lerp)(struct kern *k, const struct kern_lerp *a);
     void (*sumsq)(struct kern *k, const struct kern_sumsq *a);
     void (*adamw)(struct kern *k, const struct kern_adamw *a);
+
+    /* With that kern_config.isa; a wrong one: as without. No device is needed. */
+    struct kern_mat_form (*form)(const char *isa);
 };
 
 struct kern_ops {
@@ -203,6 +217,10 @@ int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *
  * to kern_config.profile at close (Markdown: calls, ms, share, rate). It records no passes. Its
  * `train` is always there; whether the device can train says `inner`. */
 extern const struct kern_ops kern_profile;
+
+/* The bytes of a matrix (n, k) of parts of that type. UINT64_MAX: it overflows. */
+uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum kern_dtype dtype,
+                        int with_back);
 
 /* Is the table whole and of our ABI, and that of training if there is one? 0 or E_UNSUPPORTED. */
 int kern_check(const struct kern_ops *ops, struct err *e);

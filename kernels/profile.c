@@ -346,6 +346,12 @@ PASS_ON_TRAIN(lerp, kern_lerp)
 PASS_ON_TRAIN(sumsq, kern_sumsq)
 PASS_ON_TRAIN(adamw, kern_adamw)
 
+/* Nobody counts by this table: which device is inside isn't known before open. */
+static struct kern_mat_form profile_form(const char *isa) {
+    (void)isa;
+    return (struct kern_mat_form){0};
+}
+
 static const struct kern_train_ops profile_train = {
     .size = sizeof(struct kern_train_ops),
     .mat_set = profile_mat_set,
@@ -370,6 +376,7 @@ static const struct kern_train_ops profile_train = {
     .lerp = profile_lerp,
     .sumsq = profile_sumsq,
     .adamw = profile_adamw,
+    .form = profile_form,
 };
 
 const struct kern_ops kern_profile = {.abi = KERN_ABI,

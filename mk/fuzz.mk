@@ -40,6 +40,7 @@ $(benches:%=$(B)/tests/%): $(B)/tests/%: $(B)/tests/bench/%.o $(call archives,cl
 $(B)/tests/bench_cuda: $(B)/tests/bench/bench_cuda.o $(call archives,kernels)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-kernels) $(LDLIBS)
-bench: all $(benches:%=$(B)/tests/%) ## operations alone, then a whole picture
+bench: all $(benches:%=$(B)/tests/%) ## operations alone, then a whole picture, then training
 	@for b in $(benches); do $(B)/tests/$$b || exit 1; done
 	@./$(PROGRAM) bench pix4096
+	@./$(PROGRAM) bench train

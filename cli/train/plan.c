@@ -5,31 +5,58 @@
 #include <string.h>
 
 #include "cli/train/run.h"
+#include "engine/train/comm.h"
 #include "kernels/base/num.h"
 
 static void plan_row(FILE *to, const char *what, uint64_t bytes) {
-    fprintf(to, "  %-26s %12.1f MiB\n", what, in_mib(bytes));
+    fprintf(to, "  %-28s %12.1f MiB\n", what, in_mib(bytes));
 }
 
-static void print_memory(const struct train_memory *m, FILE *to) {
+/* Cards are sold by the GB. */
+static void print_total(FILE *to, const char *what, uint64_t bytes) {
+    fprintf(to, "  %-28s %12.1f MiB %9.2f GB\n", what, in_mib(bytes), (double)bytes / 1e9);
+}
+
+/* Ranks share out the samples, and with fewer of them one needs fewer sums of gradients. */
+static void print_ranks(const struct train_options *options, int samples, uint64_t alone,
+                        FILE *to) {
+    for (int size = 2; size <= 4; size *= 2) {
+        const struct train_comm comm = {.size = size};
+        struct train_options o = *options;
+        struct train_memory m;
+        char what[40];
+        o.comm = &comm;
+        if (train_plan(&o, samples, &m, NULL) || m.total == alone) continue;
+        snprintf(what, sizeof(what), "together, one of %d ranks", size);
+        print_total(to, what, m.total);
+    }
+}
+
+static void print_memory(const struct train_options *o, int samples, const struct train_memory *m,
+                         FILE *to) {
+    char own[40];
+    snprintf(own, sizeof(own), "%s's own", m->backend);
     plan_row(to, "weights", m->weights);
     plan_row(to, "what learns, in f32", m->masters);
     plan_row(to, "gradients", m->gradients);
     plan_row(to, "moments and average", m->optimiser);
     plan_row(to, "activations of a sample", m->activations);
     if (m->teacher) plan_row(to, "the teacher", m->teacher);
-    plan_row(to, "together", m->total);
+    plan_row(to, own, m->own);
+    print_total(to, "together", m->total);
+    print_ranks(o, samples, m->total, to);
     plan_row(to, "a checkpoint", m->masters + m->optimiser);
 }
 
-static void print_stage(const struct recipe_stage *s, const struct train_memory *m, FILE *to) {
+static void print_stage(const struct recipe_stage *s, const struct train_options *o,
+                        const struct train_memory *m, FILE *to) {
     int samples = recipe_samples(s), questions = recipe_questions(s);
     fprintf(to,
             "stage %s: %" PRId64 " steps of %d samples with %d questions: %" PRId64 " questions\n",
             s->name, s->steps, samples, questions, s->steps * samples * questions);
-    fprintf(to, "  %-26s %12.2f M of %.2f M\n", "weights that learn", (double)m->learning / 1e6,
+    fprintf(to, "  %-28s %12.2f M of %.2f M\n", "weights that learn", (double)m->learning / 1e6,
             (double)m->parameters / 1e6);
-    print_memory(m, to);
+    print_memory(o, samples, m, to);
 }
 
 /* ---- what would fit ---- */
@@ -66,16 +93,19 @@ void plan_advice(const struct train_options *options, int samples, uint64_t most
     }
 }
 
-int plan_print(const struct recipe *r, const char *model, FILE *to, struct err *e) {
-    for (int i = 0; i < r->n_stages; i++) {
-        const struct recipe_stage *s = &r->stages[i];
-        struct train_options o = recipe_train_options(r, i);
+int plan_print(const struct run *r, FILE *to, struct err *e) {
+    for (int i = 0; i < r->recipe.n_stages; i++) {
+        const struct recipe_stage *s = &r->recipe.stages[i];
+        struct train_options o = recipe_train_options(&r->recipe, i);
         struct train_memory m;
-        o.model = model;
+        o.model = r->model;
+        o.plugin = config_engine(r->cfg, o.model).plugin;
         int samples = recipe_samples(s);
         int rc = train_plan(&o, samples, &m, e);
         if (rc) return err_in(e, "[stage %s]", s->name);
-        print_stage(s, &m, to);
+        if (i == 0)
+            fprintf(to, "counted as backend %s keeps it; no device was opened\n", m.backend);
+        print_stage(s, &o, &m, to);
         if (!o.memory || m.total <= o.memory) continue;
         char advice[160];
         plan_advice(&o, samples, o.memory, advice, sizeof(advice));

@@ -81,8 +81,8 @@ int run_export(struct run *r, struct err *e);
 
 /* ---- plan.c ---- */
 
-/* Prints the memory and the samples of each stage. 1: one doesn't fit into `memory`. */
-int plan_print(const struct recipe *r, const char *model, FILE *to, struct err *e);
+/* Prints the memory and the samples of each stage. E_NOMEM: one doesn't fit into `memory`. */
+int plan_print(const struct run *r, FILE *to, struct err *e);
 /* "; it would fit with recompute = 2 (812 MiB)": a change to a stage that needs `most` bytes at
  * most. "": none of those that are tried does. */
 void plan_advice(const struct train_options *o, int samples, uint64_t most, char *to, size_t cap);

@@ -104,7 +104,7 @@ static int train_recipe(struct run *r, struct err *e) {
     int rc = recipe_open(r->cfg->rest.at[0], &sets, &r->recipe, e);
     if (rc) return rc;
     take_options(r, path);
-    rc = r->cfg->is_plan ? plan_print(&r->recipe, r->model, stdout, e) : train_ranks(r, e);
+    rc = r->cfg->is_plan ? plan_print(r, stdout, e) : train_ranks(r, e);
     recipe_close(&r->recipe);
     return rc;
 }

@@ -2,7 +2,8 @@
  *
  *     open.c     options checked, the model opened, everything made
  *     params.c   what learns: a list made from config and options alone, then masters and moments
- *     plan.c     the sizes of all buffers, counted without allocating
+ *     plan.c     the buffers of a sample
+ *     count.c    all bytes, counted without allocating
  *     talk.c     talks -> tokens, and where answers lie
  *     mix.c      the talks of a sample -> one pass: rows, groups, tails, targets
  *     tower.c decoder.c lora.c    walks that keep what the way back needs, and the ways back
@@ -57,7 +58,7 @@ void numbers_clear(struct train_numbers *n);
 /* The gradients of the samples of a step, on their way to their sum (step.c): a stack of partial
  * sums, the latest on top. */
 struct train_tree {
-    int samples, added;          /* of this rank in a step */
+    int samples, lanes, added;   /* of this rank in a step */
     int stack[PARAM_LEVELS_MAX]; /* indices of params.grad; -1: of skipped samples alone */
     int depth;
     struct train_loss *losses; /* (samples) */
@@ -125,7 +126,7 @@ int step_pictures(struct train *t, const struct sample *s, int n, struct err *e)
 /* open.c: a model that learns nothing, on the device of `host` and with room for its samples: a
  * teacher. Its walks go there only. open_guest_plan: what it takes. */
 int open_guest(const char *model, const struct train *host, struct train **out, struct err *e);
-int open_guest_plan(const char *model, const struct train_options *host, const char *backend,
+int open_guest_plan(const char *model, const struct train_options *host, const struct kern_ops *ops,
                     struct train_memory *out, struct err *e);
 
 /* open.c: shows a tensor to the tap, if there is one. */

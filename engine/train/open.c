@@ -119,14 +119,14 @@ static int complete(const struct train_options *from, const struct model_config 
 
 /* All bytes, a teacher's too. */
 static int count_all(const struct train_options *o, const struct model_config *c,
-                     const struct params *p, int samples, const char *backend,
+                     const struct params *p, int samples, const struct kern_ops *ops,
                      struct train_memory *out, struct err *e) {
     struct train_memory teacher = {0};
-    int rc = plan_count(o, c, p, samples, backend, out, e);
-    if (!rc && o->teacher) rc = open_guest_plan(o->teacher, o, backend, &teacher, e);
+    int rc = plan_count(o, c, p, samples, ops, out, e);
+    if (!rc && o->teacher) rc = open_guest_plan(o->teacher, o, ops, &teacher, e);
     if (rc) return rc;
-    out->teacher = teacher.total;
-    out->total += teacher.total;
+    out->teacher = teacher.total - teacher.own; /* the device is there once */
+    out->total += out->teacher;
     return 0;
 }
 
@@ -146,7 +146,7 @@ int train_plan(const struct train_options *from, int samples, struct train_memor
     if (!rc) rc = kern_choose(o.device, o.plugin, &choice, e);
     if (!rc) rc = params_list(&p, &c, &o, e);
     if (rc) return rc;
-    rc = count_all(&o, &c, &p, share_of(&o, samples), choice.ops->name, out, e);
+    rc = count_all(&o, &c, &p, share_of(&o, samples), choice.ops, out, e);
     params_clear(&p);
     return rc;
 }
@@ -274,7 +274,8 @@ static int make_blocks(struct train *t, int samples, struct err *e) {
     if (!rc) rc = block(t, &p->m, e);
     if (!rc) rc = block(t, &p->v, e);
     if (!rc && t->o.average > 0) rc = block(t, &p->average, e);
-    for (int n = params_levels(samples); p->levels < n && !rc; p->levels += !rc)
+    for (int n = params_levels(params_lanes(&t->o, samples)); p->levels < n && !rc;
+         p->levels += !rc)
         rc = block(t, &p->grad[p->levels], e);
     return rc;
 }
@@ -293,6 +294,7 @@ static int open_room(struct train *t, int samples, struct err *e) {
     t->square = mem_try(side * side * 3);
     t->host = has_ranks ? mem_try(t->params.floats * sizeof *t->host) : NULL;
     t->tree.samples = samples;
+    t->tree.lanes = params_lanes(&t->o, samples);
     t->tree.losses = mem_try((size_t)samples * sizeof *t->tree.losses);
     if (!b->tower || !b->text || !t->staging || !t->square || !t->tree.losses ||
         (has_ranks && !t->host))
@@ -305,14 +307,14 @@ static int open_room(struct train *t, int samples, struct err *e) {
 static int open_check_room(const struct train *t, const struct train_memory *n, struct err *e) {
     struct kern_stats s;
     t->ops->stats(t->k, &s);
-    uint64_t have = s.most_bytes;
+    uint64_t have = s.most_bytes, need = n->total - n->own; /* which is there already */
     if (t->o.memory && (!have || t->o.memory < have)) have = t->o.memory;
-    if (!have || n->total <= have) return 0;
+    if (!have || need <= have) return 0;
     return err_set(e, E_NOMEM,
                    "training takes %.0f MiB (weights %.0f, what learns %.0f, a sample %.0f, a "
                    "teacher %.0f), there "
                    "are %.0f: try recompute 2, fewer rows, pictures or samples, or a LoRA",
-                   in_mib(n->total), in_mib(n->weights),
+                   in_mib(need), in_mib(n->weights),
                    in_mib(n->masters + n->gradients + n->optimiser), in_mib(n->activations),
                    in_mib(n->teacher), in_mib(have));
 }
@@ -327,7 +329,11 @@ static void form_of(struct train *t, const struct model_config *c) {
                                   .image_tokens = c->n_image_tokens,
                                   .tokens_side_w = side / c->concat,
                                   .tokens_side_h = side,
-                                  .positions = c->text.max_positions};
+                                  .positions = c->text.max_positions,
+                                  .tower = {1 + c->n_patches, c->vision.hidden_size,
+                                            c->vision.intermediate_size, c->vision.heads},
+                                  .text = {c->text.hidden_size, c->text.intermediate_size,
+                                           c->text.heads, c->text.vocab_size}};
 }
 
 static int open_device(struct train *t, struct err *e) {
@@ -357,7 +363,7 @@ static int open_all(struct train *t, const struct train_options *o, int samples,
     form_of(t, &c);
     rc = params_list(&t->params, &c, &t->o, e);
     if (!rc) rc = open_device(t, e);
-    if (!rc) rc = count_all(&t->o, &c, &t->params, samples, t->ops->name, &n, e);
+    if (!rc) rc = count_all(&t->o, &c, &t->params, samples, t->ops, &n, e);
     if (!rc) rc = open_check_room(t, &n, e);
     if (!rc) rc = make_blocks(t, samples, e);
     if (!rc) rc = open_model(t, e);
@@ -397,13 +403,14 @@ static struct train_options guest_options(const struct train_options *host) {
     return (struct train_options){.rows = host->rows, .pictures = host->pictures, .recompute = 2};
 }
 
-int open_guest_plan(const char *model, const struct train_options *host, const char *backend,
+int open_guest_plan(const char *model, const struct train_options *host, const struct kern_ops *ops,
                     struct train_memory *out, struct err *e) {
-    const struct train_options o = guest_options(host);
+    struct train_options o = guest_options(host);
+    o.model = model;
     const struct params none = {0};
     struct model_config c;
     int rc = model_read_config(model, &c, e);
-    if (!rc) rc = plan_count(&o, &c, &none, 1, backend, out, e);
+    if (!rc) rc = plan_count(&o, &c, &none, 1, ops, out, e);
     return rc ? err_in(e, "teacher %s", model) : 0;
 }
 

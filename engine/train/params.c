@@ -237,9 +237,16 @@ void params_clear(struct params *p) {
     *p = (struct params){0};
 }
 
-int params_levels(int samples) {
+int params_lanes(const struct train_options *o, int samples) {
+    int lanes = PARAM_LANES / (o->comm ? o->comm->size : 1);
+    while (lanes > 1 && samples % lanes)
+        lanes /= 2;
+    return lanes > 1 ? lanes : 1;
+}
+
+int params_levels(int lanes) {
     int n = 1;
-    for (; samples > 1; samples = (samples + 1) / 2)
+    for (; lanes > 1; lanes /= 2)
         n++;
     return n;
 }

@@ -2,7 +2,7 @@
  *
  * All parameters that learn lie behind each other in a few long blocks of device memory, in the
  * same order in each: masters, first and second moments, average, and blocks of gradients for the
- * tree over samples. So a sum over ranks, a norm and an update are a few long operations.
+ * tree over lanes. So a sum over ranks, a norm and an update are a few long operations.
  * Parameters of one rate and one decay are neighbours.
  *
  * After an update each parameter goes to where the model reads it: rows of a matrix (mat_set), or a
@@ -43,7 +43,7 @@ struct param_group {
     size_t at, n; /* floats */
     int decays, is_tower, is_dense;
 };
-enum { PARAM_GROUPS = 6, PARAM_LEVELS_MAX = 16 };
+enum { PARAM_GROUPS = 6, PARAM_LANES = 4, PARAM_LEVELS_MAX = 3 };
 
 /* Which parameter each weight is: an index of params.at; -1: it doesn't learn. */
 struct params_vit_block {
@@ -82,8 +82,10 @@ struct params {
 int params_list(struct params *p, const struct model_config *c, const struct train_options *o,
                 struct err *e);
 void params_clear(struct params *p); /* the list; device memory is the caller's */
-/* Blocks of gradients that a tree over so many samples needs. */
-int params_levels(int samples);
+/* The lanes of this rank (step.c), when it has so many samples of a step; */
+int params_lanes(const struct train_options *o, int samples);
+/* and the blocks of gradients that a tree over them needs. */
+int params_levels(int lanes);
 /* The scale of a LoRA. */
 float params_scale(const struct train_lora *l);
 /* Rows and columns of LoRA target i beside its matrix. */

@@ -1,11 +1,20 @@
-/* plan.c - the sizes of everything, counted before anything is allocated.
+/* plan.c - the buffers of a sample, cut out of one block.
  *
  * buffers_lay is called twice: to add sizes up, and to cut the block. train_plan calls it the first
- * way, with a config alone.
+ * way, with a config alone (count.c).
+ *
+ * With recompute 2 all that is kept of a layer are its rows x, and its inside lives from when it
+ * runs again to the end of its way back. So most buffers of the way back, and those behind the last
+ * layer, lie where something of the inside has served its time:
+ *
+ *     text_x in a       the layers are done, and the first to run again has not begun
+ *     xn in h1          likewise: it is gone when the logits are
+ *     pick_a in h1      between the products with qkv and with the gates, unless o learns
+ *     dact in act       unless down learns: nobody else wants act on the way back
+ *     dwide in gu       swiglu_back writes over what it has read; dq comes later
+ *     dk, dv in act     when dwide is there
+ *     dy in x1          when norm2 has been gone back through; boxes use it before
  */
-#include <stdio.h>
-#include <string.h>
-
 #include "engine/train/internal.h"
 #include "engine/train/legal.h"
 #include "engine/train/losses/dense.h"
@@ -33,6 +42,11 @@ static struct kern_ptr cut_floats(struct cutter *c, size_t rows, size_t cols) {
     return cut(c, rows, cols, sizeof(float));
 }
 
+/* So many floats further on, where there is memory. */
+static struct kern_ptr cut_at(struct kern_ptr p, size_t floats) {
+    return p.addr ? kern_at(p, floats * sizeof(float)) : p;
+}
+
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
 /* How much is kept of a walk, as walk.h says; what layers share is cut for the first one. */
@@ -43,7 +57,7 @@ static enum keeps keeps_of(int recompute) {
 }
 
 /* Does anything? A teacher (losses/teach.h) has no way back. */
-static int learns(const struct train_options *o) {
+static int is_learning(const struct train_options *o) {
     return o->tower || o->connector || o->text != TRAIN_TEXT_FROZEN;
 }
 
@@ -85,11 +99,32 @@ static void lay_lora(struct cutter *at, const struct train_options *o, struct te
             k->lora[i] = cut_floats(at, (size_t)o->rows, (size_t)o->lora.r);
 }
 
-static void lay_text(struct cutter *at, const struct train_options *o, const struct model_config *c,
-                     struct buffers *b) {
-    enum keeps keep = learns(o) ? keeps_of(o->recompute) : KEEP_NOTHING;
+/* Does a matrix of the decoder learn, itself or by a LoRA? Then its input is kept. */
+static int learns(const struct train_options *o, unsigned target) {
+    return o->text == TRAIN_TEXT_FULL || (o->text == TRAIN_TEXT_LORA && o->lora.targets & target);
+}
+
+/* Of the tower, when gradients go back through it. */
+static size_t back_rows(const struct train_options *o, const struct model_config *c) {
+    return o->tower ? (size_t)o->pictures * (size_t)(1 + c->n_patches) : 0;
+}
+static size_t wide_floats(const struct train_options *o, const struct model_config *c) {
+    size_t d = (size_t)c->text.hidden_size, f = (size_t)c->text.intermediate_size;
+    return most((size_t)o->rows * most(3 * d, 2 * f),
+                back_rows(o, c) * 3 * (size_t)c->vision.hidden_size);
+}
+static size_t act_floats(const struct train_options *o, const struct model_config *c) {
+    return most((size_t)o->rows * (size_t)c->text.intermediate_size,
+                back_rows(o, c) * (size_t)c->vision.intermediate_size);
+}
+
+/* What is kept of the layers; returns the last one's. */
+static struct text_keep lay_layers(struct cutter *at, const struct train_options *o,
+                                   const struct model_config *c, struct buffers *b) {
+    enum keeps keep = is_learning(o) ? keeps_of(o->recompute) : KEEP_NOTHING;
     size_t rows = (size_t)o->rows;
     size_t d = (size_t)c->text.hidden_size, f = (size_t)c->text.intermediate_size;
+    int is_tight = keep == KEEP_X; /* gu and act have room for what lies in them on the way back */
     struct text_keep k = {0};
     for (int i = 0; i < c->text.layers; i++) {
         int first = i == 0;
@@ -101,21 +136,28 @@ static void lay_text(struct cutter *at, const struct train_options *o, const str
             k.k = cut_floats(at, rows, d);
             k.v = cut_floats(at, rows, d);
             k.a = cut_floats(at, rows, d);
-            k.gu = cut_floats(at, rows, 2 * f);
+            k.gu = cut_floats(at, 1, is_tight ? wide_floats(o, c) : rows * 2 * f);
         }
         if (first || keep >= KEEP_ALL) {
             k.h1 = cut_floats(at, rows, d);
             k.h2 = keep < KEEP_ALL ? k.h1 : cut_floats(at, rows, d);
-            k.act = cut_floats(at, rows, f);
+            k.act = cut_floats(at, 1, is_tight ? most(act_floats(o, c), rows * 2 * d) : rows * f);
         }
         lay_lora(at, o, &k, first);
         if (b->text) b->text[i] = k;
     }
-    b->text_x = cut_floats(at, rows, d);
-    b->pick_a = cut_floats(at, rows, d);
-    b->xn = cut_floats(at, rows, d);
-    size_t v = (size_t)c->text.vocab_size;
-    int has_boxes = o->box_l1 > 0 || o->box_giou > 0;
+    return k;
+}
+
+static void lay_text(struct cutter *at, const struct train_options *o, const struct model_config *c,
+                     struct text_keep *last, struct buffers *b) {
+    size_t rows = (size_t)o->rows;
+    size_t d = (size_t)c->text.hidden_size, v = (size_t)c->text.vocab_size;
+    int has_boxes = o->box_l1 > 0 || o->box_giou > 0, is_tight = o->recompute == 2;
+    *last = lay_layers(at, o, c, b);
+    b->text_x = is_tight ? last->a : cut_floats(at, rows, d);
+    b->pick_a = is_tight && !learns(o, TRAIN_LORA_O) ? last->h1 : cut_floats(at, rows, d);
+    b->xn = is_tight ? last->h1 : cut_floats(at, rows, d);
     b->logits = cut_floats(at, LOSS_CHUNK, v);
     b->box_logits = cut_floats(at, has_boxes || o->is_legal ? LOSS_CHUNK : 0, v);
     b->legal = cut_floats(at, 1, legal_floats(o, c->text.vocab_size));
@@ -125,18 +167,18 @@ static void lay_text(struct cutter *at, const struct train_options *o, const str
 /* ---- the way back ---- */
 
 static void lay_back(struct cutter *at, const struct train_options *o, const struct model_config *c,
-                     struct buffers *b) {
+                     const struct text_keep *last, struct buffers *b) {
     size_t rows = (size_t)o->rows, pictures = (size_t)o->pictures;
-    size_t tower = o->tower ? pictures * (size_t)(1 + c->n_patches) : 0;
     size_t d = (size_t)c->text.hidden_size, f = (size_t)c->text.intermediate_size;
-    size_t e = (size_t)c->vision.hidden_size, g = (size_t)c->vision.intermediate_size;
-    b->dx = cut_floats(at, 1, most(rows * d, tower * e));
-    b->dh = cut_floats(at, 1, most(rows * d, tower * e));
-    b->dy = cut_floats(at, rows, d);
-    b->dwide = cut_floats(at, 1, most(rows * most(3 * d, 2 * f), tower * 3 * e));
-    b->dact = cut_floats(at, 1, most(rows * f, tower * g));
-    b->dk = cut_floats(at, rows, d);
-    b->dv = cut_floats(at, rows, d);
+    size_t residual = most(rows * d, back_rows(o, c) * (size_t)c->vision.hidden_size);
+    int is_tight = o->recompute == 2, has_act = is_tight && !learns(o, TRAIN_LORA_DOWN);
+    b->dx = cut_floats(at, 1, residual);
+    b->dh = cut_floats(at, 1, residual);
+    b->dy = is_tight ? last->x1 : cut_floats(at, rows, d);
+    b->dwide = is_tight ? last->gu : cut_floats(at, 1, wide_floats(o, c));
+    b->dact = has_act ? last->act : cut_floats(at, 1, act_floats(o, c));
+    b->dk = is_tight ? last->act : cut_floats(at, rows, d);
+    b->dv = is_tight ? cut_at(last->act, rows * d) : cut_floats(at, rows, d);
     int has_feats = o->tower || o->connector;
     b->dfeats = cut_floats(at, has_feats ? pictures * (size_t)c->n_image_tokens : 0, d);
     if (o->text != TRAIN_TEXT_LORA) return;
@@ -157,8 +199,9 @@ size_t buffers_lay(const struct train_options *o, const struct model_config *c,
     out->patches = cut_floats(&at, pictures * (size_t)c->n_patches, 3 * patch * patch);
     lay_tower(&at, o, c, out);
     out->feats = cut_floats(&at, pictures * (size_t)c->n_image_tokens, (size_t)c->text.hidden_size);
-    lay_text(&at, o, c, out);
-    if (learns(o)) lay_back(&at, o, c, out);
+    struct text_keep last;
+    lay_text(&at, o, c, &last, out);
+    if (is_learning(o)) lay_back(&at, o, c, &last, out);
     out->index_bytes = 65536 + rows * (INDEX_BYTES + teach_index_bytes(o));
     out->index = cut(&at, 1, out->index_bytes, 1);
     out->loss = cut_floats(&at, 1, rows);
@@ -166,57 +209,4 @@ size_t buffers_lay(const struct train_options *o, const struct model_config *c,
     out->hold_loss = cut_floats(&at, 1, rows);
     out->sum = cut(&at, 1, 1, sizeof(double));
     return at.overflows ? SIZE_MAX : at.bytes;
-}
-
-/* ---- bytes ---- */
-
-struct counted {
-    uint64_t mats, vectors; /* weights */
-};
-
-static struct counted count_weights(const struct model_config *c, uint64_t *table) {
-    const struct model_vision *v = &c->vision;
-    const struct model_text *t = &c->text;
-    uint64_t e = (uint64_t)v->hidden_size, f = (uint64_t)v->intermediate_size;
-    uint64_t d = (uint64_t)t->hidden_size, g = (uint64_t)t->intermediate_size;
-    uint64_t blocks = (uint64_t)v->layers, layers = (uint64_t)t->layers;
-    uint64_t patch = 3 * (uint64_t)v->patch_size * (uint64_t)v->patch_size;
-    *table = (uint64_t)t->vocab_size * d;
-    return (struct counted){
-        .mats = blocks * (4 * e * e + 2 * e * f) + e * patch + (uint64_t)c->concat * e * d +
-                layers * (4 * d * d + 3 * d * g) + *table,
-        .vectors =
-            blocks * (8 * e + f) + (4 + (uint64_t)c->n_patches) * e + e + d + layers * 2 * d + d,
-    };
-}
-
-/* Bytes of a weight in a matrix that can be multiplied both ways. */
-static uint64_t weight_bytes(const char *backend) {
-    if (!strcmp(backend, "cuda")) return 2;     /* in 16 bits, one matrix for both */
-    return !strcmp(backend, "cpu") ? 2 * 4 : 4; /* panels of f32, one pack for each way */
-}
-
-/* All of it, for options that are complete and a list of what learns. */
-int plan_count(const struct train_options *o, const struct model_config *c, const struct params *p,
-               int samples, const char *backend, struct train_memory *out, struct err *e) {
-    struct buffers b = {0};
-    uint64_t table, f = sizeof(float), floats = p->floats;
-    size_t bytes = buffers_lay(o, c, (struct kern_ptr){0}, &b);
-    if (bytes == SIZE_MAX) return err_set(e, E_TOO_BIG, "buffers of a sample: size overflows");
-    struct counted n = count_weights(c, &table);
-    uint64_t lora = 0;
-    for (int i = 0; i < p->n; i++)
-        lora += p->at[i].is_lora || p->at[i].is_dense ? p->at[i].n : 0;
-    *out = (struct train_memory){
-        .weights = (n.mats + lora) * weight_bytes(backend) + n.vectors * f +
-                   table * (o->text == TRAIN_TEXT_FULL ? f : 2),
-        .masters = floats * f,
-        .gradients = floats * f * (uint64_t)params_levels(samples),
-        .optimiser = floats * f * (o->average > 0 ? 3 : 2),
-        .activations = bytes + dense_bytes(o, c),
-        .parameters = n.mats + n.vectors + lora + (c->text.is_tied ? 0 : table),
-        .learning = floats,
-    };
-    out->total = out->weights + out->masters + out->gradients + out->optimiser + out->activations;
-    return 0;
 }

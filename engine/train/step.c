@@ -1,14 +1,16 @@
 /* step.c - samples become a gradient, and gradients a step.
  *
- * The gradients of the n samples of a step are added as a binary tree: the sum of n is that of the
- * first n/2 and that of the rest. It is built while samples come: partial sums lie on a stack, and
- * the two on top are added when the second ends the part that the first begins. With an even n the
- * halves are those of two ranks, and so on: so the tree, and with it every bit, is the same with 1,
- * 2 or 4 ranks.
+ * The samples of a step are lanes, four of them where their number allows it, else two or one, and
+ * a rank has its share. The samples of a lane add their gradients to one buffer, one after the
+ * other; lanes are added as a binary tree. It is built while samples come: sums lie on a stack, and
+ * the two on top are added when the second ends the part that the first begins. The halves are
+ * those of two ranks, the quarters those of four: so every bit is the same with 1, 2 or 4 ranks.
  *
- *     n = 5:  ((0 + 1) + (2 + (3 + 4)))      behind sample 4 three sums are made
+ *     n = 8, alone:  ((0, 1) + (2, 3)) + ((4, 5) + (6, 7))      behind sample 7 two sums are made
+ *     rank 1 of 2:                       ((4, 5) + (6, 7))
  *
- * Losses go the same way, in double. A sample that was skipped has no buffer and adds nothing.
+ * So a rank of four has one buffer, and one that is alone three at most. Losses are a tree over
+ * samples, in double. A sample that was skipped adds nothing; a lane of such has no buffer.
  */
 #include <math.h>
 #include <string.h>
@@ -23,20 +25,11 @@ enum { SKIPPED_MOST = 10, SAMPLE_BYTES_MAX = 1 << 30 };
 
 /* ---- the tree ---- */
 
-/* How many sums end with sample i of n. */
+/* How many sums end with lane i of n, a power of two. */
 static int sums_behind(int i, int n) {
     int count = 0;
-    while (n > 1) {
-        int half = n / 2;
-        if (i < half) {
-            n = half;
-            count = 0;
-        } else {
-            i -= half;
-            n -= half;
-            count++;
-        }
-    }
+    for (; n > 1 && i % 2; n /= 2, i /= 2)
+        count++;
     return count;
 }
 
@@ -50,13 +43,25 @@ static int free_buffer(const struct train *t) {
     err_must_failed("a buffer is free", __FILE__, __LINE__);
 }
 
-/* The gradient of the next sample, in a buffer (-1: there is none), with its loss. */
+/* Where the next sample adds its gradient: the buffer of its lane, which is 0 if it is new. */
+static int lane_buffer(struct train *t) {
+    const struct train_tree *tree = &t->tree;
+    int is_first = tree->added % (tree->samples / tree->lanes) == 0;
+    if (!is_first && tree->stack[tree->depth - 1] >= 0) return tree->stack[tree->depth - 1];
+    int buffer = free_buffer(t);
+    t->back->zero(t->k, t->params.grad[buffer], t->params.floats * sizeof(float));
+    return buffer;
+}
+
+/* The next sample has added its gradient to a buffer (-1: it was skipped). */
 static void push(struct train *t, int buffer, const struct train_loss *loss) {
     struct train_tree *tree = &t->tree;
-    int sums = sums_behind(tree->added, tree->samples);
+    int of_lane = tree->samples / tree->lanes;
+    if (tree->added % of_lane == 0) tree->stack[tree->depth++] = -1;
+    if (buffer >= 0) tree->stack[tree->depth - 1] = buffer;
     tree->losses[tree->added++] = *loss;
-    tree->stack[tree->depth++] = buffer;
-    for (; sums > 0; sums--) {
+    if (tree->added % of_lane) return;
+    for (int sums = sums_behind(tree->added / of_lane - 1, tree->lanes); sums > 0; sums--) {
         int top = tree->stack[--tree->depth], *below = &tree->stack[tree->depth - 1];
         if (top >= 0 && *below >= 0)
             t->back->axpy(t->k, &(struct kern_axpy){.n = t->params.floats,
@@ -97,7 +102,7 @@ static void loss_of_numbers(const double *in, struct train_loss *l) {
     memcpy(l->dense, in + 6, sizeof l->dense);
 }
 
-/* The tree over n losses; at most PARAM_LEVELS_MAX deep. */
+/* The tree over n losses; some 14 deep at most. */
 static void add_losses(const struct train_loss *l, int n, double *out) {
     double rest[LOSS_NUMBERS];
     if (n == 1) {
@@ -149,11 +154,10 @@ static void back(struct train *t, const struct mix *x) {
 
 static int add_sample(struct train *t, const struct mix *x, struct train_loss *loss,
                       struct err *e) {
-    int buffer = free_buffer(t);
+    int buffer = lane_buffer(t);
     t->grad = t->params.grad[buffer];
     t->sample = (uint64_t)(t->o.comm ? t->o.comm->rank : 0) * (uint64_t)t->tree.samples +
                 (uint64_t)t->tree.added;
-    t->back->zero(t->k, t->grad, t->params.floats * sizeof(float));
     forward(t, x, 1);
     back(t, x);
     int rc = loss_get(t, x, loss, e);

@@ -17,9 +17,10 @@
  * talks one by one. The losses of a step are summed over its answer tokens and divided by their
  * weight at its end, whatever sample or rank they came from.
  *
- * Same bits: everything is a function of (seed, step, sample). Gradients of the samples of a step
- * are added in a fixed binary tree over the samples, so 1, 2 and 4 ranks (a power of two, each with
- * an equal share of consecutive samples) give the same bits. So do 1, 2 and 3 threads.
+ * Same bits: everything is a function of (seed, step, sample). The samples of a step are four equal
+ * lanes, or two, or one, as their number allows. In a lane gradients are added one after the other,
+ * and lanes as a binary tree, so 1, 2 and 4 ranks (each with an equal share of consecutive samples)
+ * give the same bits. So do 1, 2 and 3 threads.
  *
  * Thread: one; it owns the device. Errors: a train that returned E_DEVICE is lost; close it.
  */
@@ -115,17 +116,20 @@ struct train_options {
 
 /* Bytes, counted before anything is allocated. */
 struct train_memory {
-    uint64_t weights;     /* as the device packs them, both ways */
+    char backend[16];     /* as which one keeps it: "cuda" */
+    uint64_t weights;     /* in the types and packs that the device multiplies by */
     uint64_t masters;     /* f32 of what learns */
-    uint64_t gradients;   /* with the levels of the tree */
+    uint64_t gradients;   /* one, or a sum for each level of the tree over lanes */
     uint64_t optimiser;   /* moments and average */
-    uint64_t activations; /* of one sample */
     uint64_t teacher;     /* its weights and activations */
+    uint64_t activations; /* of one sample, there and back */
+    uint64_t own;         /* the backend's own, from when it is opened */
     uint64_t total;
     uint64_t parameters, learning; /* how many weights there are, and how many learn */
 };
-/* `samples`: of a step, all ranks together, a multiple of their number; 1 to 16,384. Reads the
- * model's config alone. */
+/* `samples`: of a step, all ranks together, a multiple of their number (o->comm->size); 1 to
+ * 16,384. Opens no device, and reads of the model its config, and the types of its weights where
+ * there are any (else: bf16). */
 int train_plan(const struct train_options *o, int samples, struct train_memory *out, struct err *e);
 
 /* E_INVALID (an option), E_NOT_FOUND, E_FORMAT (the model), E_NOMEM (the text says how much and
@@ -142,6 +146,12 @@ struct train_form {
     int image_tokens;
     int tokens_side_w, tokens_side_h; /* the picture tokens as a grid, for sample_talk.hold */
     int positions;
+    struct {
+        int tokens, width, ffn, heads;
+    } tower; /* tokens: of a picture, cls among them */
+    struct {
+        int width, ffn, heads, vocabulary;
+    } text;
 };
 const struct train_form *train_form(const struct train *t);
 

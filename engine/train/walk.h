@@ -4,7 +4,8 @@
  * text_keep` memory of their own or memory that all layers share (plan.c):
  *     recompute 0   each buffer of each layer is its own
  *     recompute 1   outputs of norms and activations are shared, and made again on the way back
- *     recompute 2   only the rows that come into a layer are its own: the layer runs again
+ *     recompute 2   only the rows that come into a layer are its own: the layer runs again, and the
+ *                   way back takes place in what it has done with
  * Of a tower that doesn't learn all is shared. One walk serves all of these.
  *
  * Letters as in model.h, and T = pictures * (1 + P), the rows of the tower. Room-private.
@@ -72,11 +73,12 @@ enum { LOSS_CHUNK = KERN_BACK_ROWS }; /* rows whose logits are there at once */
 size_t buffers_lay(const struct train_options *o, const struct model_config *c,
                    struct kern_ptr base, struct buffers *out);
 
-/* plan.c: all bytes, for options that are complete and the list of what learns. `samples`: of this
- * rank. E_TOO_BIG. */
+/* count.c: all bytes, for options that are complete and the list of what learns. `samples`: of this
+ * rank. E_TOO_BIG, E_UNSUPPORTED: a backend that can't train. */
 struct params;
+struct kern_ops;
 int plan_count(const struct train_options *o, const struct model_config *c, const struct params *p,
-               int samples, const char *backend, struct train_memory *out, struct err *e);
+               int samples, const struct kern_ops *ops, struct train_memory *out, struct err *e);
 
 /* tower.c: pictures 0..n-1, which are in buffers.rgb -> buffers.feats. Then the way back from
  * buffers.dfeats. Taps see what vit.c shows. */

@@ -207,6 +207,14 @@ void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *a
     pool_run(k->pool, (rows + chunk - 1) / chunk, run_chunk, &j);
 }
 
+static struct kern_mat_form cpu_form(const char *name) {
+    const struct cpu_isa *isa = NULL;
+    if (find_isa(name, &isa, NULL)) (void)find_isa(NULL, &isa, NULL);
+    uint64_t own = SHARED_FLOATS + PRIVATE_FLOATS + ANGLE_FLOATS;
+    return (struct kern_mat_form){
+        .n_step = isa->nr, .back_step = isa->nr, .own_bytes = own * sizeof(float)};
+}
+
 static const struct kern_train_ops cpu_train = {.size = sizeof(struct kern_train_ops),
                                                 .mat_set = cpu_mat_set,
                                                 .zero = cpu_zero,
@@ -229,7 +237,8 @@ static const struct kern_train_ops cpu_train = {.size = sizeof(struct kern_train
                                                 .axpy = cpu_axpy,
                                                 .lerp = cpu_lerp,
                                                 .sumsq = cpu_sumsq,
-                                                .adamw = cpu_adamw};
+                                                .adamw = cpu_adamw,
+                                                .form = cpu_form};
 
 const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .size = sizeof(struct kern_ops),

@@ -36,7 +36,6 @@
 #define LIBRARY "libcublasLt.so.13"
 enum { ROWS_TYPICAL = 1024, CANDIDATES = 32 };
 enum { WIDEST = 32000 }; /* columns of the widest head: LLaMA-2's vocabulary */
-static constexpr size_t WORKSPACE = (size_t)32 << 20;
 
 struct lt {
     void *library;
@@ -131,7 +130,7 @@ static void *load_library(char (&why)[240]) {
 }
 
 static bool set_preference(const struct lt *lt) {
-    uint64_t bytes = WORKSPACE;
+    uint64_t bytes = cuda_lt_bytes;
     uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE, aligned = 16; /* y; w and x have more */
     cublasLtMatmulPreference_t p = lt->preference;
     return !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes,
@@ -158,8 +157,8 @@ static bool open_all(struct lt *lt, char (&why)[240]) {
     if (s) return false;
     snprintf(why, sizeof why, "it refuses what we prefer");
     if (lt->MatmulPreferenceCreate(&lt->preference) || !set_preference(lt)) return false;
-    snprintf(why, sizeof why, "no memory for its workspace of %zu MiB", WORKSPACE >> 20);
-    return cudaMalloc(&lt->workspace, WORKSPACE) == cudaSuccess;
+    snprintf(why, sizeof why, "no memory for its workspace of %zu MiB", cuda_lt_bytes >> 20);
+    return cudaMalloc(&lt->workspace, cuda_lt_bytes) == cudaSuccess;
 }
 
 struct lt *lt_open(const struct kern *k) {
@@ -204,7 +203,7 @@ static bool takes_rows(const struct lt *lt, struct lt_plan *p, int with_bias, in
         if (rows[i] > 1025 && (int64_t)rows[i] * ldy > INT32_MAX) break;
         if (set_rows(lt, p, rows[i], ldy) ||
             lt->MatmulAlgoCheck(lt->handle, p->desc[with_bias], p->w, p->x, p->y, p->y, algo, &r) ||
-            r.workspaceSize > WORKSPACE)
+            r.workspaceSize > cuda_lt_bytes)
             return false;
         if (r.workspaceSize > p->workspace[with_bias]) p->workspace[with_bias] = r.workspaceSize;
     }
@@ -383,7 +382,7 @@ bool lt_product(struct kern *k, const struct kern_mat *m, struct lt_plan *p, int
                                        sizeof bias);
     if (!s)
         s = lt->Matmul(lt->handle, p->desc[b], &one, m->w, p->w, x, p->x, &more, y, p->y, y, p->y,
-                       &p->algo[b], lt->workspace, WORKSPACE, k->stream);
+                       &p->algo[b], lt->workspace, cuda_lt_bytes, k->stream);
     if (s) give_up(k, m, p, rows, s);
     return !s;
 }

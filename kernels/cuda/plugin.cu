@@ -206,6 +206,17 @@ void cuda_launched(struct kern *k, const char *kernel) {
 
 static void cuda_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
 
+static struct kern_mat_form cuda_form(const char *isa) {
+    enum cuda_mode mode = CUDA_TILE;
+    bool has_graphs;
+    (void)find_mode(isa, &mode, &has_graphs, NULL);
+    bool is_strict = mode == CUDA_STRICT;
+    return {.n_step = 1,
+            .back_step = 0,
+            .step_16bit = is_strict ? 0 : (int)cuda_row_16bit(1),
+            .own_bytes = 2 * cuda_stage_bytes + (is_strict ? 0 : cuda_lt_bytes)};
+}
+
 static const struct kern_train_ops train = {
     .size = sizeof(struct kern_train_ops),
     .mat_set = cuda_mat_set,
@@ -230,6 +241,7 @@ static const struct kern_train_ops train = {
     .lerp = cuda_lerp,
     .sumsq = cuda_sumsq,
     .adamw = cuda_adamw,
+    .form = cuda_form,
 };
 
 static const struct kern_ops table = {

@@ -8,6 +8,7 @@
 
 /* The fixed stages that rows of a 16-bit product go through: x in 16 bits, sums in f32. */
 static const size_t cuda_stage_bytes = (size_t)64 << 20;
+static const size_t cuda_lt_bytes = (size_t)32 << 20; /* cuBLASLt's workspace */
 
 enum { CUDA_ROWS_MOST = 65536 }; /* of one call to cuBLASLt: what its algorithms are checked for */
 

@@ -170,6 +170,11 @@ static int ref_marked(struct kern *k, int n, uint64_t *ns, struct err *e) {
     return 0;
 }
 
+static struct kern_mat_form ref_form(const char *isa) {
+    (void)isa;
+    return (struct kern_mat_form){0};
+}
+
 static const struct kern_train_ops ref_train = {
     .size = sizeof(struct kern_train_ops),
     .mat_set = ref_mat_set,
@@ -194,6 +199,7 @@ static const struct kern_train_ops ref_train = {
     .lerp = ref_lerp,
     .sumsq = ref_sumsq,
     .adamw = ref_adamw,
+    .form = ref_form,
 };
 
 const struct kern_ops kern_ref = {

@@ -621,18 +621,27 @@ def test_ranks_give_the_same_bits(p):
 def test_plan(p):
     r = p.train(p.short(), "none", "--plan")
     assert "stage one: 12 steps of 2 samples with 4 questions: 96 questions" in r.stdout, r.stdout
-    assert r.stdout.count("together") == 2 and not os.path.exists(p.path("none"))
+    assert r.stdout.count("together  ") == 2 and not os.path.exists(p.path("none"))
+    assert r.stdout.count("together, one of 2 ranks") == 2, r.stdout
     r = p.train(p.short(), "none", "--plan", "--memory-mib", "12", status=1)
     assert "takes" in r.stderr and "there are 12" in r.stderr, r.stderr
     p.refused("training takes", p.short(), "--memory-mib", "12")
 
 
 def test_plan_of_seven_billion(p):
-    """Sizes alone: no weights are needed."""
-    r = subprocess.run([PROGRAM, "train", os.path.join(ROOT, "recipes/pae-lamm.ini"), "--plan", "--set",
-                        "DATA=/nowhere", "--model", os.path.join(ROOT, "models/shapes/pae-lamm-7b")],
-                       capture_output=True, text=True, timeout=suite.SOON, check=False)
-    assert r.returncode == 0 and "56.6" in r.stdout, (r.stdout, r.stderr)
+    """Sizes alone: no weights are needed, and no card. A rank of the paper's four takes 17 GB
+    where the tower is frozen and 33 where it learns, within a tenth."""
+    words = [PROGRAM, "train", os.path.join(ROOT, "recipes/pae-lamm.ini"), "--plan", "--set", "DATA=/nowhere",
+             "--model", os.path.join(ROOT, "models/shapes/pae-lamm-7b")]
+    has_cuda = os.path.exists(os.path.join(os.path.dirname(PROGRAM), "lammd-cuda.so"))
+    for device in ["cpu", "cuda"] if has_cuda else ["cpu"]:
+        r = subprocess.run(words + ["--device", device], capture_output=True, text=True, timeout=suite.SOON, check=False)
+        assert r.returncode == 0 and "56.6" in r.stdout, (r.stdout, r.stderr)
+        assert f"counted as backend {device} keeps it" in r.stdout, r.stdout
+        each = [float(gb) for gb in re.findall(r"one of 4 ranks .* MiB +([0-9.]+) GB", r.stdout)]
+        assert len(each) == 3, r.stdout
+        if device == "cuda":
+            assert all(abs(got / want - 1) < 0.1 for got, want in zip(each, (17, 33, 17))), each
 
 
 def test_keys_are_documented(_):
@@ -672,6 +681,14 @@ def test_bench(p):
     assert rows[0]["rows"] < rows[0]["rows_plain"] / 4
     r = subprocess.run(words, capture_output=True, text=True, timeout=10 * suite.SOON, check=False)
     assert "256 questions" in r.stdout and "activations" in r.stdout, r.stdout
+    del words[words.index("--quick")]
+    r = subprocess.run(words + ["--json"], capture_output=True, text=True, timeout=20 * suite.SOON, check=False)
+    assert r.returncode == 0, r.stderr
+    shown = {(row["operation"], row["threads"]): row for row in json.loads(r.stdout) if "operation" in row}
+    for name in ("head", "tower attention", "tree attention"):
+        row = next(row for (operation, threads), row in shown.items() if operation.startswith(name) and threads == 1)
+        assert row["forward_gflops"] > 0 and row["peak_gflops"] > 0, row
+        assert row["dx_share" if name == "head" else "back_share"] > 0, row
 
 
 # ---- what is refused ----

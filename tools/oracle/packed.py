@@ -6,6 +6,10 @@
 The mathematics are those of lamm.py; what differs is the order of work. All talks of a sample begin
 with the same tokens, the stem, which goes through the decoder once. What follows it is padded to
 one length, and looks back at the stem's keys and at its own.
+
+A block of the tower, a layer of the decoder, and what is behind the last one are functions of
+tensors and sizes alone, and get their weights by short names. So compile() compiles three small
+functions, not a graph of the whole model with every token in it.
 """
 import math
 import os
@@ -98,7 +102,17 @@ class Packed(lamm.Model):
         m.patches = (v["image_size"] // v["patch_size"]) ** 2
         m.image_tokens = m.patches // m.c["connector_config"]["concat"]
         m.talker = Talker(folder, m.c)
+        m.run_block, m.run_layer, m.run_end = m.block, m.layer, m.end
         return m
+
+    def compile(self):
+        """What block, layer and end do, compiled for the sizes that come; a few of them at most."""
+        self.run_block, self.run_layer, self.run_end = (
+            torch.compile(f, dynamic=False) for f in (self.block, self.layer, self.end))
+
+    def part(self, prefix):
+        """The weights of a layer, by what follows its prefix."""
+        return {name[len(prefix):]: t for name, t in self.w.items() if name.startswith(prefix)}
 
     def picture(self, path):
         side = self.c["vision_config"]["image_size"]
@@ -107,18 +121,18 @@ class Packed(lamm.Model):
 
     # ---- the tower ----
 
-    def block(self, x, b):
-        v, w = self.c["vision_config"], self.w
+    def block(self, x, w):
+        v = self.c["vision_config"]
         heads, eps, n = v["num_attention_heads"], v["layer_norm_eps"], x.shape[-1]
-        h = F.layer_norm(x, (n,), w[b + "norm1.weight"], w[b + "norm1.bias"], eps)
-        q_bias = w[b + "attn.q_bias"]
-        qkv = F.linear(h, w[b + "attn.qkv.weight"], torch.cat([q_bias, torch.zeros_like(q_bias), w[b + "attn.v_bias"]]))
+        h = F.layer_norm(x, (n,), w["norm1.weight"], w["norm1.bias"], eps)
+        q_bias = w["attn.q_bias"]
+        qkv = F.linear(h, w["attn.qkv.weight"], torch.cat([q_bias, torch.zeros_like(q_bias), w["attn.v_bias"]]))
         q, k, val = qkv.reshape(*x.shape[:2], 3, heads, n // heads).permute(2, 0, 3, 1, 4)
         a = F.scaled_dot_product_attention(q, k, val).transpose(1, 2).reshape(x.shape)
-        x = x + F.linear(a, w[b + "attn.proj.weight"], w[b + "attn.proj.bias"])
-        h = F.layer_norm(x, (n,), w[b + "norm2.weight"], w[b + "norm2.bias"], eps)
-        return x + F.linear(F.gelu(F.linear(h, w[b + "mlp.fc1.weight"], w[b + "mlp.fc1.bias"])),
-                            w[b + "mlp.fc2.weight"], w[b + "mlp.fc2.bias"])
+        x = x + F.linear(a, w["attn.proj.weight"], w["attn.proj.bias"])
+        h = F.layer_norm(x, (n,), w["norm2.weight"], w["norm2.bias"], eps)
+        return x + F.linear(F.gelu(F.linear(h, w["mlp.fc1.weight"], w["mlp.fc1.bias"])),
+                            w["mlp.fc2.weight"], w["mlp.fc2.bias"])
 
     def look(self, rgb):
         """rgb (n, S, S, 3) uint8 -> picture rows (n * I, D)."""
@@ -130,7 +144,7 @@ class Packed(lamm.Model):
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([w[e + "cls_token"].expand(len(x), -1, -1), x], 1) + self.positions(self.patches)
         for i in range(v["num_hidden_layers"]):
-            x = self.block(x, f"{e}blocks.{i}.")
+            x = self.run_block(x, self.part(f"{e}blocks.{i}."))
         x = F.layer_norm(x, x.shape[-1:], w.get("ln_vision.weight"), w.get("ln_vision.bias"),
                          self.c["connector_config"]["ln_vision_eps"])[:, 1:]
         x = x.reshape(len(x) * self.image_tokens, -1)
@@ -138,12 +152,15 @@ class Packed(lamm.Model):
 
     # ---- the decoder ----
 
-    def mat(self, x, b, name):
-        y = F.linear(x, self.w[f"{b}{TARGETS[name]}.weight"])
+    def mat(self, x, w, name):
+        y = F.linear(x, w[f"{TARGETS[name]}.weight"])
         if self.lora and name in self.lora["targets"]:
-            a, up = (self.w[f"{b}{TARGETS[name]}.lora_{ab}.weight"] for ab in "AB")
+            a, up = (w[f"{TARGETS[name]}.lora_{ab}.weight"] for ab in "AB")
             y = y + self.lora["scale"] * F.linear(F.linear(x, a), up)
         return y
+
+    def norm(self, x, weight):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.c["text_config"]["rms_norm_eps"]) * weight
 
     def angles(self, pos):
         t = self.c["text_config"]
@@ -157,18 +174,17 @@ class Packed(lamm.Model):
         a, b = x.chunk(2, -1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
-    def layer(self, x, i, size, shape, turns, hidden):
+    def layer(self, x, w, size, shape, turns, hidden):
         """x: the stem's rows, then the tails'; shape (Q, L) of these."""
-        t, b, n = self.c["text_config"], f"model.layers.{i}.", x.shape[-1]
-        heads = t["num_attention_heads"]
+        n, heads = x.shape[-1], self.c["text_config"]["num_attention_heads"]
         k_size = n // heads
 
         def split(y):  # rows -> the stem's (H, S, K), the tails' (Q, H, L, K)
             return (y[:size].reshape(size, heads, k_size).transpose(0, 1),
                     y[size:].reshape(*shape, heads, k_size).transpose(1, 2))
 
-        h = self.rms(x, b + "input_layernorm.weight")
-        (qs, qt), (ks, kt), (vs, vt) = (split(self.mat(h, b, m)) for m in "qkv")
+        h = self.norm(x, w["input_layernorm.weight"])
+        (qs, qt), (ks, kt), (vs, vt) = (split(self.mat(h, w, m)) for m in "qkv")
         qs, ks = (self.turn(y, *turns[0]) for y in (qs, ks))
         qt, kt = (self.turn(y, *turns[1]) for y in (qt, kt))
         a = F.scaled_dot_product_attention(qs[None], ks[None], vs[None], is_causal=True)[0].transpose(0, 1).reshape(size, n)
@@ -177,12 +193,17 @@ class Packed(lamm.Model):
             near = qt @ kt.transpose(2, 3) * k_size**-0.5 + hidden
             p = torch.softmax(torch.cat([far, near], -1), -1)
             a = torch.cat([a, (p[..., :size] @ vs + p[..., size:] @ vt).transpose(1, 2).reshape(-1, n)])
-        x = x + self.mat(a, b, "o")
-        h = self.rms(x, b + "post_attention_layernorm.weight")
-        return x + self.mat(F.silu(self.mat(h, b, "gate")) * self.mat(h, b, "up"), b, "down")
+        x = x + self.mat(a, w, "o")
+        h = self.norm(x, w["post_attention_layernorm.weight"])
+        return x + self.mat(F.silu(self.mat(h, w, "gate")) * self.mat(h, w, "up"), w, "down")
 
-    def logits(self, feats, s):
-        """Of the rows s.at."""
+    def end(self, x, norm, head, what, weight):
+        """Sum of weight * cross-entropy, from the rows behind the last layer."""
+        logits = F.linear(self.norm(x, norm), head)
+        return (F.cross_entropy(logits, what, reduction="none") * weight).sum()
+
+    def decode(self, feats, s):
+        """The rows s.at behind the last layer."""
         stem = torch.tensor(s.stem, dtype=torch.int64, device=self.device)
         tails = torch.tensor(s.tails, dtype=torch.int64, device=self.device).reshape(-1)
         ids = torch.cat([stem, tails])
@@ -194,12 +215,11 @@ class Packed(lamm.Model):
         turns = (self.angles(torch.arange(size)), self.angles(torch.arange(size, size + length)))
         hidden = torch.full((length, length), -math.inf, dtype=self.dtype, device=self.device).triu(1)
         for i in range(self.c["text_config"]["num_hidden_layers"]):
-            x = self.layer(x, i, size, (len(s.tails), length), turns, hidden)
-        x = x[torch.tensor(s.at, device=self.device)]
-        return F.linear(self.rms(x, "model.norm.weight"), self.head())
+            x = self.run_layer(x, self.part(f"model.layers.{i}."), size, (len(s.tails), length), turns, hidden)
+        return x[torch.tensor(s.at, device=self.device)]
 
     def loss(self, rgb, s):
         """Sum of weight * cross-entropy over the answers' tokens."""
-        feats = self.look(rgb) if rgb is not None else None
-        each = F.cross_entropy(self.logits(feats, s), torch.tensor(s.what, device=self.device), reduction="none")
-        return (each * torch.tensor(s.weight, dtype=self.dtype, device=self.device)).sum()
+        x = self.decode(self.look(rgb) if rgb is not None else None, s)
+        return self.run_end(x, self.w["model.norm.weight"], self.head(), torch.tensor(s.what, device=self.device),
+                            torch.tensor(s.weight, dtype=self.dtype, device=self.device))

@@ -103,8 +103,9 @@ class Stage:
         self.opt = torch.optim.AdamW(
             [{"params": p, "weight_decay": o["decay"] if d else 0.0, "times": o["tower_rate"] if t else 1.0}
              for (t, d), p in groups.items()],
-            betas=(o["beta1"], o["beta2"]), eps=o["eps"])
-        self.loss = torch.compile(m.loss, dynamic=True) if a.compile else m.loss
+            betas=(o["beta1"], o["beta2"]), eps=o["eps"], fused=True)
+        if a.compile:
+            m.compile()
 
     def parts(self, row):
         """(pictures, packed talks) of a sample; several with --plain."""
@@ -115,12 +116,12 @@ class Stage:
         return [(rgb, Sample(p, self.m.image_tokens)) for p in packs]
 
     def step(self, number, parts):
-        """One step; returns (loss, gradient norm, seconds)."""
-        begun = time.monotonic()
+        """One step; returns (loss, gradient norm, seconds, seconds of processor time)."""
+        begun, spent = time.monotonic(), time.process_time()
         total, weight = 0.0, sum(sum(s.weight) for _, s in parts)
         for rgb, s in parts:
             with torch.autocast(self.m.device.type, torch.bfloat16, enabled=self.a.dtype == "bf16"):
-                loss = self.loss(rgb, s) / weight
+                loss = self.m.loss(rgb, s) / weight
             loss.backward()
             total += loss.item()
         learnt = [self.m.w[n] for n in self.names]
@@ -129,7 +130,7 @@ class Stage:
             g["lr"] = rate(self.o, number) * g["times"]
         self.opt.step()
         self.opt.zero_grad(set_to_none=False)
-        return total, norm, time.monotonic() - begun
+        return total, norm, time.monotonic() - begun, time.process_time() - spent
 
 
 def save(a, m, stage, step, rows):
@@ -178,11 +179,11 @@ def run_stage(a, m, head, steps):
     begun = time.monotonic()
     for number in sorted(n for n in steps if n > done)[:a.steps]:
         parts = [p for row in steps[number] for p in stage.parts(row)]
-        loss, norm, seconds = stage.step(number - first, parts)
+        loss, norm, seconds, spent = stage.step(number - first, parts)
         rows.append((number + 1, loss, norm, seconds))
         questions = sum(len(s.tails) for _, s in parts)
-        print(f"step {number + 1}: loss {loss:.6f}, norm {norm:.4f}, {seconds:.3f} s, {questions / seconds:.1f} questions/s",
-              flush=True)
+        print(f"step {number + 1}: loss {loss:.6f}, norm {norm:.4f}, {seconds:.3f} s, {spent:.3f} s of processor time, "
+              f"{questions / seconds:.1f} questions/s", flush=True)
         late = a.seconds and time.monotonic() - begun > a.seconds
         if (number + 1) % 50 == 0 or late:
             save(a, m, stage, number, rows)

@@ -40,6 +40,7 @@ static void check_back(struct rig *r, struct norm_case c, int wants) {
                             db.plain);
         run_back(r, &c, a);
     }
+    dw.terms = db.terms = 2 * (size_t)c.rows;
     if (!(wants & 1)) dw = truth_from(begin + cells, w);
     if (!(wants & 2)) db = truth_from(begin + cells + w, w);
     truth_check("dx", &dx, tensor_get(r, &tdx));

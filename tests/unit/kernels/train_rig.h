@@ -47,6 +47,7 @@ struct truth {
     size_t n;
     double *want;
     float *plain;
+    size_t terms; /* of each result, where that is a long sum; 0: never mind */
 };
 struct truth truth_from(const float *begin, size_t n); /* begin NULL: zeros */
 void truth_check(const char *what, const struct truth *t, const float *got);

@@ -240,6 +240,8 @@ TEST(recipe_takes_keys_of_the_command_line) {
         CHECK(strstr(e.text, bad[i][1]));
         if (!strstr(e.text, bad[i][1])) puts(e.text);
     }
+}
+
 /* A tree of stages: whose result each begins with, and what it takes over. */
 TEST(recipe_has_branches) {
     struct recipe r;
