@@ -18,7 +18,7 @@ import threading
 import time
 
 import photos
-from lamm import JSON, MINI, PATIENT, PNG, PROGRAM, Server, Skip
+from lamm import JSON, MINI, PATIENT, PNG, PROGRAM, ROOT, Server, Skip
 from mix import LIGHT, Mix, Probe, at_once, is_quiet, is_sanitized, leave, metrics
 from suite import SOON, count, wait_for
 
@@ -323,6 +323,10 @@ def test_restarts_lose_nobody():
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     process, over, answers, wrong = start_over(listener), threading.Event(), [], []
 
+    def wait_for_some():
+        so_far = len(answers)
+        wait_for(lambda: sum(status == 200 for _, status, _ in answers[so_far:]) > 16 or wrong)
+
     def client(seed):
         body = photos.png(seed, 24, 18)
         while not over.is_set() and not wrong:
@@ -336,19 +340,18 @@ def test_restarts_lose_nobody():
             except (OSError, http.client.HTTPException) as e:
                 wrong.append(repr(e))
             c.close()
+            time.sleep(0.01)
 
     clients = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
     for t in clients:
         t.start()
     try:
         for _ in range(count(2, 20)):
-            so_far = len(answers)
-            wait_for(lambda: len(answers) > so_far + 16 or wrong)
+            wait_for_some()
             process.terminate()
             assert process.wait(SOON) == 0
             process = start_over(listener)
-        so_far = len(answers)
-        wait_for(lambda: len(answers) > so_far + 16 or wrong)
+        wait_for_some()
     finally:
         over.set()
         for t in clients:
@@ -359,3 +362,15 @@ def test_restarts_lose_nobody():
     assert not wrong, wrong[:3]
     assert len({(seed, body) for seed, status, body in answers if status == 200}) == 8
     print(f"note: restarts: {collections.Counter(status for _, status, _ in answers)}")
+
+
+# ---- the page ----
+
+def test_the_page_names_tests_that_exist():
+    """docs/promises.md: `file.function` is a function of that file."""
+    with open(os.path.join(ROOT, "docs/promises.md")) as f:
+        named = re.findall(r"`(tests/[\w/]+)\.(test_\w+)`", f.read())
+    assert len(named) > 40
+    for path, function in named:
+        with open(os.path.join(ROOT, path + ".py")) as f:
+            assert f"def {function}(" in f.read(), (path, function)
