@@ -35,7 +35,8 @@ enum {
     TICK_MS = 1000,
     LOAD_TICK_MS = 10,
     DRAIN_TICK_MS = 20,
-    FIRST_WORDS_MS = 200, LAST_WORDS_MS = 5000,
+    FIRST_WORDS_MS = 200,
+    LAST_WORDS_MS = 5000,
     LAST_LINES_MS = 1000
 };
 enum { RELAY_SPARE = 64 }; /* connections that are answered 503, or end */

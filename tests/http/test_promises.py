@@ -123,7 +123,7 @@ def test_races():
 # ---- nothing goes out ----
 
 def test_nobody_is_called():
-    """No address is connected to, and nothing is sent to one: not for a picture's URL, not for anything."""
+    """No address is connected to, and nothing is sent to one, not even for a picture's URL."""
     if not shutil.which("strace"):
         raise Skip("strace is not installed")
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as other:
