@@ -19,7 +19,7 @@ $(B)/engine/train/mpi/base/%.o: kernels/base/%.c
 	$(Q)$(CC) $(CPPFLAGS) $(mpi-pic) -O2 $(CFLAGS) -c -o $@ $<
 $(B)/lammd-mpi.so: $(mpi-src:%.c=$(B)/%.o) $(patsubst %,$(B)/engine/train/mpi/base/%.o,err log mem)
 	$(call say,ld,$@)
-	$(Q)OMPI_CC='$(CC)' $(MPICC) -shared -pthread $(san-$(SAN)) -o $@ $^
+	$(Q)OMPI_CC='$(CC)' $(MPICC) -shared -pthread -Wl,-z,relro,-z,now $(san-$(SAN)) -o $@ $^
 $(MPI_PLUGIN): $(B)/lammd-mpi.so
 	@cp $< $@
 

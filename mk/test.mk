@@ -35,6 +35,10 @@ $(through): $(B)/tests/peft/through.o $(call archives,engine)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-engine) $(LDLIBS)
 
+# For make test-long: the whole program by the thread sanitizer.
+races-long = '$(MAKE) -s SAN=thread O=$(O) all >/dev/null && \
+    LAMMD=$(abspath $(O))/thread/lammd $(PYTHON) tests/http/run.py --long races'
+
 ##@ Prove
 # Each suite prints `N passed, N failed` last; tests/total.sh runs them in turn and adds up.
 runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
@@ -49,7 +53,7 @@ suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shortage) $(through)
 	@LAMMD=$(abspath $(PROGRAM)) TESTS=$(abspath $(B)/tests) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \
-	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' $(if $(LONG),$(fuzz-long)) '$(MAKE) -s check')
+	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' $(if $(LONG),$(fuzz-long) $(races-long)) '$(MAKE) -s check')
 
 .PHONY: check format
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format

@@ -11,7 +11,7 @@ INSTALL     ?= install
 
 packages-build := gcc libc6-dev make libmicrohttpd-dev libjansson-dev libpng-dev libjpeg62-turbo-dev \
                   libwebp-dev libssl-dev
-packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-yaml chromium curl openssl \
+packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-yaml chromium curl openssl strace \
                   clang-format g++ libopenmpi-dev openmpi-bin $(if $(PROXIES),nginx-light haproxy caddy)
 
 ##@ Use

@@ -35,6 +35,7 @@ enum {
     TICK_MS = 1000,
     LOAD_TICK_MS = 10,
     DRAIN_TICK_MS = 20,
+    FIRST_WORDS_MS = 200,
     LAST_WORDS_MS = 5000,
     LAST_LINES_MS = 1000
 };
@@ -195,8 +196,11 @@ static void drain(struct server *s, unsigned drain_s) {
     acceptor_stop(s->acceptor);
     s->acceptor = NULL;
     listeners_close(&s->listeners);
+    /* Who was let in a moment ago has not said yet what it wants. */
+    int hurry = life_wait(&s->life, FIRST_WORDS_MS);
     relay_drain(s->relay);
     http_drain(s->http);
+    if (hurry == SIGTERM || hurry == SIGINT) drain_s = 0;
     uint64_t end = clock_ns() + (uint64_t)drain_s * CLOCK_S;
     while (http_requests(s->http) && clock_ns() < end) {
         int signal = life_wait(&s->life, DRAIN_TICK_MS);

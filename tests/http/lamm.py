@@ -57,9 +57,10 @@ class Reply:
 
 
 class Server:
-    def __init__(self, *options, model=MINI, env=None):
+    def __init__(self, *options, model=MINI, env=None, under=()):
+        """`under` is a program that starts it, and becomes it or leaves it its id."""
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", model, *PATIENT, *options],
+            [*under, PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", model, *PATIENT, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
         line = self.process.stdout.readline()
         found = re.match(r"listening on http://127\.0\.0\.1:(\d+)$", line)
