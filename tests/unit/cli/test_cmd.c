@@ -39,7 +39,7 @@ TEST(cmd_help_is_complete) {
             CHECK(strcspn(line, "\n") <= 100);
     }
     CHECK(cmd_find("") == NULL && cmd_find("serv") == NULL && cmd_find("help") == NULL);
-    CHECK_HAS(printed(cmd_help, cmd_find("eval")), "\n  seg       FOLDER|FILE  masks");
+    CHECK_HAS(printed(cmd_help, cmd_find("eval")), "\n  seg      FOLDER|FILE  masks");
 }
 
 TEST(cmd_statuses) {
