@@ -626,9 +626,10 @@ TEST(sampler_bears_failing_memory) {
         struct err e = {0};
         mem_fail_at(n);
         int rc = source_open(r.path[0], &(struct source_options){.is_deep = 1}, &src, &e);
-        const struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0.3f, 0},
-                                            {src, SAMPLE_MASK, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0},
-                                            {src, SAMPLE_REFER, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
+        const struct sampler_entry mix[] = {
+            {src, SAMPLE_PIXELS, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0.3f, 0},
+            {src, SAMPLE_MASK, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0},
+            {src, SAMPLE_REFER, 1, 4, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
         const struct sampler_options o = {
             .mix = mix, .n_mix = 3, .items = 3, .bad_max = 9, .form = form};
         if (rc == 0) rc = sampler_open(&o, &s, &e);

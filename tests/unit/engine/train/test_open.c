@@ -116,9 +116,8 @@ static void taken_as_planned(const char *device, int has_step) {
         for (int k = 0; k < t->params.n; k++)
             lora += t->params.at[k].is_lora || t->params.at[k].is_dense ? t->params.at[k].n : 0;
         CHECK_EQ(m.parameters, model_parameters(t->m) + lora);
-        CHECK_EQ(m.total,
-                 m.weights + m.masters + m.gradients + m.optimiser + m.activations + m.teacher +
-                     m.own);
+        CHECK_EQ(m.total, m.weights + m.masters + m.gradients + m.optimiser + m.activations +
+                              m.teacher + m.own);
         CHECK_EQ(m.teacher > 0, i >= 5);
         if (m.teacher) CHECK(s.live_bytes > m.total - m.own - m.teacher);
         uint64_t rest = m.total - m.own - m.weights;
