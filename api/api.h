@@ -52,7 +52,7 @@ struct api_options {
     const char *replica;    /* what ids begin with; NULL: nothing */
     struct api_limits limits;
     int is_queue_shared; /* limits.tokens 0 is half of the engine's queue */
-    uint64_t request_ns;    /* that a call has: what can't be done in it is refused; 0: any time */
+    uint64_t request_ns; /* that a call has: what can't be done in it is refused; 0: any time */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */

@@ -38,21 +38,20 @@ static struct api_options api_options(const struct config *cfg) {
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
     struct eng_options engine = config_engine(cfg, model);
     engine.queue_ns = (uint64_t)cfg->queue_s * CLOCK_S;
-    return (struct serve_options){.listen = cfg->listen.at,
-                                  .n_listen = cfg->listen.n,
-                                  .listen_tls = cfg->listen_tls.at,
-                                  .n_listen_tls = cfg->listen_tls.n,
-                                  .tls = {.cert = cfg->tls_cert,
-                                          .key = cfg->tls_key,
-                                          .client_ca = cfg->tls_client_ca},
-                                  .engine = engine,
-                                  .api = api_options(cfg),
-                                  .http = http_options(cfg),
-                                  .admin_socket = cfg->admin_socket,
-                                  .keys = cfg->key_file,
-                                  .audit = cfg->audit,
-                                  .is_insecure = (int)cfg->is_insecure,
-                                  .drain_s = (unsigned)cfg->drain_s};
+    return (struct serve_options){
+        .listen = cfg->listen.at,
+        .n_listen = cfg->listen.n,
+        .listen_tls = cfg->listen_tls.at,
+        .n_listen_tls = cfg->listen_tls.n,
+        .tls = {.cert = cfg->tls_cert, .key = cfg->tls_key, .client_ca = cfg->tls_client_ca},
+        .engine = engine,
+        .api = api_options(cfg),
+        .http = http_options(cfg),
+        .admin_socket = cfg->admin_socket,
+        .keys = cfg->key_file,
+        .audit = cfg->audit,
+        .is_insecure = (int)cfg->is_insecure,
+        .drain_s = (unsigned)cfg->drain_s};
 }
 
 /* The file of keys that systemd hands over (LoadCredential=api-keys:FILE); NULL: none. */

@@ -12,7 +12,7 @@ enum { LISTENERS_MAX = 16 };
 
 struct listeners {
     int fd[LISTENERS_MAX];
-    int is_tls[LISTENERS_MAX]; /* TLS is spoken on it; set by whoever added it */
+    int is_tls[LISTENERS_MAX];   /* TLS is spoken on it; set by whoever added it */
     int is_admin[LISTENERS_MAX]; /* who can connect to it may do everything */
     const char *path;            /* of the admin socket that was made here; NULL: none */
     int n;
@@ -30,7 +30,8 @@ int listeners_adopt(struct listeners *l, int fd, int is_admin, struct err *e);
 int listeners_bind_admin(struct listeners *l, const char *path, struct err *e);
 /* Can only this machine connect to the i-th? */
 int listeners_is_local(const struct listeners *l, int i);
-/* The i-th as "http://127.0.0.1:8080", or https, with the port that it really has, or "unix:PATH". */
+/* The i-th as "http://127.0.0.1:8080", or https, with the port that it really has, or as
+ * "unix:PATH". */
 void listeners_url(const struct listeners *l, int i, char *out, size_t size);
 void listeners_close(struct listeners *l);
 

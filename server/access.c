@@ -26,10 +26,11 @@ static int access_check(const struct serve_options *o, const struct listeners *l
     if (!o->keys)
         log_event(LOG_LEVEL_WARN, "insecure", "whoever reaches %s may ask: there are no keys", url);
     else if (!o->http.callers.n_proxies)
-        log_event(LOG_LEVEL_WARN, "insecure",
-                  "keys come to %s unencrypted: use --listen-tls, or put a proxy with TLS in front, "
-                  "and name it with --trusted-proxy",
-                  url);
+        log_event(
+            LOG_LEVEL_WARN, "insecure",
+            "keys come to %s unencrypted: use --listen-tls, or put a proxy with TLS in front, "
+            "and name it with --trusted-proxy",
+            url);
     return 0;
 }
 

@@ -17,7 +17,11 @@
 
 #include "kernels/base/log.h"
 
-enum { FIRST_INHERITED = 3, FILES_BESIDE = 64 /* listeners, epoll, model, plugins */, FILES_EACH = 3 /* a connection and its relay */ };
+enum {
+    FIRST_INHERITED = 3,
+    FILES_BESIDE = 64 /* listeners, epoll, model, plugins */,
+    FILES_EACH = 3 /* a connection and its relay */
+};
 
 static long number_of(const char *text) {
     char *end;
@@ -47,7 +51,7 @@ int life_begin(struct life *l, struct err *e) {
 void life_end(struct life *l) { close(l->signals); }
 
 /* Is the i-th of the names, which have colons between them, `name`? */
-static int is_named(const char *names, int i, const char *name) {
+static int life_is_named(const char *names, int i, const char *name) {
     for (; names && i > 0; i--) {
         names = strchr(names, ':');
         if (names) names++;
@@ -83,9 +87,9 @@ int life_inherit(struct listeners *to, struct err *e) {
         return err_set(e, E_INVALID, "LISTEN_FDS must be from 0 to %d", LISTENERS_MAX);
     const char *names = getenv("LISTEN_FDNAMES");
     for (int i = 0; i < n; i++) {
-        int rc = listeners_adopt(to, FIRST_INHERITED + i, is_named(names, i, "admin"), e);
+        int rc = listeners_adopt(to, FIRST_INHERITED + i, life_is_named(names, i, "admin"), e);
         if (rc) return rc;
-        to->is_tls[to->n - 1] = is_named(names, i, "tls");
+        to->is_tls[to->n - 1] = life_is_named(names, i, "tls");
     }
     return 0;
 }

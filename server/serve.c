@@ -62,7 +62,8 @@ static int open_listeners(struct server *s, const struct serve_options *o, struc
     int rc = life_inherit(l, e), n_public = 0;
     for (int i = 0; i < l->n; i++)
         n_public += !l->is_admin[i];
-    if (!rc && !n_public && !o->n_listen && !o->n_listen_tls) rc = listeners_bind(l, "127.0.0.1:8080", e);
+    if (!rc && !n_public && !o->n_listen && !o->n_listen_tls)
+        rc = listeners_bind(l, "127.0.0.1:8080", e);
     for (int i = 0; !rc && !n_public && i < o->n_listen; i++)
         rc = listeners_bind(l, o->listen[i], e);
     for (int i = 0; !rc && !n_public && i < o->n_listen_tls; i++) {

@@ -12,7 +12,7 @@ enum { STOP_MAX_BYTES = 200, TOKENS = 128, TOKENS_ASKED_MAX = 99999999 };
 
 /* ---- fields that may only say nothing ---- */
 
-static int is_empty(const json_t *v) {
+static int chat_is_empty(const json_t *v) {
     return (json_is_array(v) && json_array_size(v) == 0) ||
            (json_is_object(v) && json_object_size(v) == 0);
 }
@@ -45,16 +45,16 @@ static int is_text_format(const json_t *v) { return is_word(json_object_get(v, "
 static const struct {
     const char *name;
     int (*is_neutral)(const json_t *v);
-} neutral[] = {{"tools", is_empty},
+} neutral[] = {{"tools", chat_is_empty},
                {"tool_choice", is_no_choice},
                {"parallel_tool_calls", is_flag},
-               {"functions", is_empty},
+               {"functions", chat_is_empty},
                {"function_call", is_no_choice},
                {"reasoning_effort", is_none},
                {"verbosity", is_medium},
                {"modalities", is_only_text},
                {"response_format", is_text_format},
-               {"logit_bias", is_empty},
+               {"logit_bias", chat_is_empty},
                {"presence_penalty", is_zero},
                {"frequency_penalty", is_zero},
                {"n", is_one}};

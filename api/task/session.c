@@ -84,7 +84,8 @@ static int session_read_frame(struct api_call *c, struct input *in) {
     p->sequence = NO_SEQUENCE;
     if (input_seed(in, "sequence", &p->sequence) || act_read(in, &p->act)) return -1;
     if (p->sequence == NO_SEQUENCE) return 0;
-    enum sessions_step step = sessions_again(p->sessions, c->owner, p->session.id, p->sequence, &c->body);
+    enum sessions_step step =
+        sessions_again(p->sessions, c->owner, p->session.id, p->sequence, &c->body);
     if (step == SESSIONS_OLD)
         return problem_set(&c->problem, PROBLEM_STEP_IS_OLD, "sequence", NULL);
     p->is_again = step == SESSIONS_AGAIN;
@@ -116,9 +117,8 @@ static int session_answer(struct api_call *c) {
     }
     int step = act_answer(c);
     if (c->reply.status != 200) return step; /* no memory: the frame was not seen */
-    if (p->sequence != NO_SEQUENCE &&
-        sessions_keep(p->sessions, c->owner, p->session.id, p->sequence, c->reply.body,
-                      c->reply.body_len))
+    if (p->sequence != NO_SEQUENCE && sessions_keep(p->sessions, c->owner, p->session.id,
+                                                    p->sequence, c->reply.body, c->reply.body_len))
         return call_fail_as(c, PROBLEM_NO_MEMORY);
     sessions_see(p->sessions, c->owner, p->session.id, c->pictures[c->n_pictures - 1]);
     return step;

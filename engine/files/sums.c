@@ -18,7 +18,7 @@ static int sums_path(char path[4096], const char *dir, const char *name, struct 
     return n > 0 && n < 4096 ? 0 : err_set(e, E_INVALID, "the folder's name is too long");
 }
 
-static int parse_line(const char *line, size_t len, struct sums_line *out) {
+static int sums_parse_line(const char *line, size_t len, struct sums_line *out) {
     size_t name = HEX + 2;
     if (len <= name || len - name > SUMS_NAME_MAX || line[HEX] != ' ') return E_FORMAT;
     if (strspn(line, "0123456789abcdef") != HEX) return E_FORMAT;
@@ -37,7 +37,7 @@ int sums_parse(const char *text, size_t len, struct sums *out, struct err *e) {
     for (size_t at = 0, line = 1; at < len; line++) {
         const char *end = memchr(text + at, '\n', len - at);
         size_t n = end ? (size_t)(end - text) - at : len - at;
-        if (n == 0 || out->n == SUMS_MAX || parse_line(text + at, n, &out->at[out->n]))
+        if (n == 0 || out->n == SUMS_MAX || sums_parse_line(text + at, n, &out->at[out->n]))
             return err_set(e, E_FORMAT, "line %zu is none of sha256sum's, or one too many", line);
         out->n++;
         at += n + 1;

@@ -50,8 +50,7 @@ static int begin_digest(struct eng_intake *in, int orientation) {
 
 static int end_digest(struct eng_intake *in) {
     uint8_t sum[SHA_BYTES];
-    if (in->failed || !EVP_DigestFinal_ex(in->sha, sum, NULL))
-        return E_NOMEM;
+    if (in->failed || !EVP_DigestFinal_ex(in->sha, sum, NULL)) return E_NOMEM;
     hex_write(sum, SHA_BYTES, in->picture->digest);
     return 0;
 }

@@ -33,7 +33,7 @@ struct http_options {
     struct watch_limits limits;
     struct origin_rules origins; /* borrowed until http_close */
     struct caller_rules callers; /* what it points to is borrowed, too */
-    int is_verbose;            /* log requests outside /v1 and the debug level, too */
+    int is_verbose;              /* log requests outside /v1 and the debug level, too */
 };
 
 /* E_INVALID: what http_open would say of the options, before anything is loaded. */

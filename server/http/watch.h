@@ -39,10 +39,10 @@ struct watch_limits { /* nanoseconds */
 
 struct conn {
     struct watch *watch;
-    int fd;       /* -1: a free row */
-    int is_begun; /* libmicrohttpd has it, and says before it closes the socket */
-    int is_own;   /* the server's own, to see whether the loop turns (pulse.h): never counted */
-    struct peer from;  /* at the other end */
+    int fd;           /* -1: a free row */
+    int is_begun;     /* libmicrohttpd has it, and says before it closes the socket */
+    int is_own;       /* the server's own, to see whether the loop turns (pulse.h): never counted */
+    struct peer from; /* at the other end */
     struct peer asker; /* whose request it is: a trusted proxy says for whom it asks */
     uint32_t serial;
     size_t booked; /* bytes, for a body */

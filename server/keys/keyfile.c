@@ -119,7 +119,7 @@ static struct word keyfile_word(const char **at, const char *end) {
     return w;
 }
 
-static int hex_digit(char c) {
+static int keyfile_hex_digit(char c) {
     if (c >= '0' && c <= '9') return c - '0';
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
@@ -127,7 +127,7 @@ static int hex_digit(char c) {
 static int keyfile_read_digest(struct word w, uint8_t out[KEY_DIGEST_BYTES]) {
     if (w.len != (size_t)2 * KEY_DIGEST_BYTES) return E_FORMAT;
     for (size_t i = 0; i < KEY_DIGEST_BYTES; i++) {
-        int high = hex_digit(w.at[2 * i]), low = hex_digit(w.at[2 * i + 1]);
+        int high = keyfile_hex_digit(w.at[2 * i]), low = keyfile_hex_digit(w.at[2 * i + 1]);
         if (high < 0 || low < 0) return E_FORMAT;
         out[i] = (uint8_t)(high << 4 | low);
     }
@@ -166,8 +166,8 @@ void keyfile_line(const struct key *k, struct buf *to) {
 
 /* ---- the file ---- */
 
-static int parse_line(const char *at, const char *end, struct key *keys, int *n, int line,
-                      struct err *e) {
+static int keyfile_parse_line(const char *at, const char *end, struct key *keys, int *n, int line,
+                              struct err *e) {
     if (at == end || *at == '#') return 0;
     if (*n == KEYFILE_KEYS_MAX)
         return err_set(e, E_TOO_BIG, "line %d: there are more than %d keys", line,
@@ -194,7 +194,7 @@ int keyfile_parse(const char *text, size_t len, struct key **keys, int *n, struc
     for (const char *at = text, *last = text + len; at < last && !rc; line++) {
         const char *end = memchr(at, '\n', (size_t)(last - at));
         if (!end) end = last;
-        rc = parse_line(at, end, all, n, line, e);
+        rc = keyfile_parse_line(at, end, all, n, line, e);
         at = end + 1;
     }
     if (rc) {

@@ -72,7 +72,7 @@ static long outer_write(struct link *l, const void *from, size_t n) {
                   : socket_result(send(l->outer, from, n, MSG_NOSIGNAL), WAIT_WRITE);
 }
 
-static unsigned wanted(long wait) { return wait == WAIT_READ ? EPOLLIN : EPOLLOUT; }
+static unsigned link_wanted(long wait) { return wait == WAIT_READ ? EPOLLIN : EPOLLOUT; }
 
 /* ---- pipes ---- */
 
@@ -111,7 +111,7 @@ static int move_up(struct link *l, uint8_t *scratch, uint64_t now) {
     if (p->has_ended) return 0;
     long n = outer_read(l, scratch, LINK_PIECE);
     if (n == WAIT_READ || n == WAIT_WRITE) {
-        l->outer_want |= wanted(n);
+        l->outer_want |= link_wanted(n);
         return 0;
     }
     if (n == BROKEN) return -1;
@@ -144,7 +144,7 @@ static int move_down(struct link *l, uint8_t *scratch, uint64_t now) {
     if (pending(p)) {
         long n = outer_write(l, p->held.p + p->done, pending(p));
         if (n == WAIT_READ || n == WAIT_WRITE) {
-            l->outer_want |= wanted(n);
+            l->outer_want |= link_wanted(n);
             return 0;
         }
         if (n <= 0) return -1;
@@ -170,7 +170,7 @@ static int move_down(struct link *l, uint8_t *scratch, uint64_t now) {
 static enum link_fate shake(struct link *l) {
     int rc = l->tls ? tls_handshake(l->tls) : 0;
     if (rc == 0) return LINK_SHAKEN;
-    l->outer_want = wanted(rc);
+    l->outer_want = link_wanted(rc);
     return rc == BROKEN ? LINK_OVER : LINK_WAIT;
 }
 

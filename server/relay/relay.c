@@ -228,9 +228,7 @@ void relay_add(struct relay *r, int fd, const struct sockaddr *from, socklen_t l
     ring(r);
 }
 
-int relay_reload(struct relay *r, struct err *e) {
-    return r && r->tls ? tls_reload(r->tls, e) : 0;
-}
+int relay_reload(struct relay *r, struct err *e) { return r && r->tls ? tls_reload(r->tls, e) : 0; }
 
 void relay_drain(struct relay *r) {
     pthread_mutex_lock(&r->mu);
