@@ -1,7 +1,7 @@
 /* http.h - HTTP/1.1 on connections that somebody else accepted.
  *
  *     http_open(&opt, api, &h, &e);
- *     http_add(h, fd, addr, len);                        // from the acceptor's thread
+ *     http_add(h, fd, addr, len);                        // from the relay's thread
  *     http_drain(h);                                     // accept no more before this
  *     while (http_requests(h) && there_is_time()) ...
  *     http_cancel(h);                                    // what is left
@@ -9,7 +9,7 @@
  *
  * One libmicrohttpd loop without a listening socket (http.c), workers that step the API's calls
  * (req.h), and a watcher that looks after clients which leave or are slow (watch.h). Only http.c,
- * intake.c and answer.c know libmicrohttpd. Thread: main's; http_add: the acceptor's.
+ * intake.c and answer.c know libmicrohttpd. Thread: main's; http_add: the relay's.
  */
 #ifndef SERVER_HTTP_HTTP_H
 #define SERVER_HTTP_HTTP_H
