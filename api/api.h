@@ -141,7 +141,8 @@ enum { API_KEY_BYTES = 17, API_PEER_BYTES = 48, API_LIMIT_BYTES = 64 };
 /* Who sends a request, as the server found out. */
 struct api_caller {
     char key[API_KEY_BYTES];   /* the id of the key; "": there is none */
-    char peer[API_PEER_BYTES]; /* where from: "192.0.2.7", "2001:db8:0:7::/64", "admin-socket" */
+    char peer[API_PEER_BYTES]; /* where from, as far as callers are told apart: "192.0.2.7",
+                                  "2001:db8:0:7::/64", "this-machine", "admin-socket" */
     unsigned scopes;
 };
 

@@ -36,6 +36,7 @@ int api_call_new(struct api *a, const struct api_route *r, const struct api_inpu
     c->ud = ud;
     c->born_ns = clock_ns();
     c->owner = in->caller ? ids_owner(a->ids, in->caller->key) : 0;
+    c->payer = in->caller ? ids_payer(a->ids, in->caller->key, in->caller->peer) : 0;
     snprintf(c->request_id, sizeof(c->request_id), "%s", in->request_id);
     buf_init(&c->body, REPLY_BYTES_MAX);
     *out = c;

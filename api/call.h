@@ -29,6 +29,7 @@ struct api_call {
     char request_id[72];
     uint64_t born_ns, decode_ns;
     uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */
+    uint64_t payer; /* whom they, and its questions, are counted against: store/ids.h */
     struct problem problem;
     enum quota over; /* of the problem quota_exceeded */
     struct api_reply reply;

@@ -151,10 +151,11 @@ static const struct config_row rows[] = {
     NUMBER("key-body-mib", CMD_SERVE, key_body_mib, 0, 65536, 0, "MIB",
            "And memory for their bodies. 0, the default: 64 with keys, no limit without."),
     NUMBER("key-images", CMD_SERVE, key_images, 0, API_IMAGES_MAX, 0, "N",
-           "Pictures that one key may have stored; its oldest makes room. 0, the default: 32 with "
-           "keys, no limit without."),
+           "Pictures that one key may have stored; without keys, one address. Its oldest makes "
+           "room. 0, the default: half of --stored-images."),
     NUMBER("key-sessions", CMD_SERVE, key_sessions, 0, API_SESSIONS_MAX, 0, "N",
-           "Games that one key may play at once. 0, the default: 16 with keys, no limit without."),
+           "Games that one key may play at once; without keys, one address. 0, the default: a "
+           "quarter of --sessions with keys, half without."),
     TEXT("scopes", CMD_KEYS, scopes, "LIST",
          "new: what the key is for: some of ask, metrics, train, promote, admin, with commas "
          "between. Default: ask."),

@@ -65,14 +65,20 @@ static int64_t chosen(int64_t wanted, int has_keys, int64_t usual) {
     return wanted || !has_keys ? wanted : usual;
 }
 
-/* What one caller may have at once. A server that nobody else uses has no limits by itself. */
+/* Of what there is room for; what is left is for others. */
+static int part(int64_t wanted, int64_t of, int parts) {
+    return (int)(wanted ? wanted : (of + parts - 1) / parts);
+}
+
+/* What one caller may have at once. What is done in moments has no limits by itself where all are
+ * on one machine; what stays has, since nobody else could begin. */
 static void limit(const struct config *cfg, int has_keys, struct api_options *o) {
     o->limits =
         (struct api_limits){.requests = (unsigned)chosen(cfg->key_requests, has_keys, 64),
                             .tokens = (uint64_t)cfg->key_tokens,
                             .body_bytes = (uint64_t)chosen(cfg->key_body_mib, has_keys, 64) << 20,
-                            .images = (int)chosen(cfg->key_images, has_keys, 32),
-                            .sessions = (int)chosen(cfg->key_sessions, has_keys, 16)};
+                            .images = part(cfg->key_images, cfg->stored_images, 2),
+                            .sessions = part(cfg->key_sessions, cfg->sessions, has_keys ? 4 : 2)};
     o->is_queue_shared = has_keys;
 }
 

@@ -44,15 +44,22 @@ int ids_new(const char *replica, struct ids **out, struct err *e) {
 
 void ids_free(struct ids *s) { mem_free(s); }
 
-uint64_t ids_owner(const struct ids *s, const char *key) {
+/* What stands for somebody, one of `kind`; 0 for "". */
+static uint64_t ids_number(const struct ids *s, const char *kind, const char *who) {
     uint8_t mac[MAC_BYTES] = {0};
     char text[64];
-    uint64_t owner = 0;
-    if (!*key) return 0;
-    int n = snprintf(text, sizeof(text), "owner %s", key);
+    uint64_t number = 0;
+    if (!*who) return 0;
+    int n = snprintf(text, sizeof(text), "%s %s", kind, who);
     must(n > 0 && (size_t)n < sizeof(text) && ids_mac(s, text, (size_t)n, mac) == 0);
-    memcpy(&owner, mac, sizeof(owner));
-    return owner ? owner : 1;
+    memcpy(&number, mac, sizeof(number));
+    return number ? number : 1;
+}
+
+uint64_t ids_owner(const struct ids *s, const char *key) { return ids_number(s, "owner", key); }
+
+uint64_t ids_payer(const struct ids *s, const char *key, const char *peer) {
+    return *key ? ids_owner(s, key) : ids_number(s, "peer", peer);
 }
 
 void ids_picture(const struct ids *s, uint64_t owner, const char *digest, char out[IDS_BYTES]) {

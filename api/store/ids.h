@@ -26,6 +26,9 @@ void ids_free(struct ids *s); /* NULL is legal */
 /* The owner that a key's id stands for; 0 for "", who has none: they are one group. 0 on failure of
  * the HMAC is not possible, as it was tried in ids_new. */
 uint64_t ids_owner(const struct ids *s, const char *key);
+/* Who pays for what a caller has: its owner, or without a key the place that it comes from. 0 for
+ * "" and "". */
+uint64_t ids_payer(const struct ids *s, const char *key, const char *peer);
 void ids_picture(const struct ids *s, uint64_t owner, const char *digest, char out[IDS_BYTES]);
 int ids_session(const struct ids *s, char out[IDS_BYTES]); /* 0, E_INTERNAL */
 

@@ -11,14 +11,14 @@ struct image {
 
 struct images {
     struct shelf *shelf;
-    int owner_max;
+    int payer_max;
 };
 
 static void image_drop(void *item) { eng_picture_put(((struct image *)item)->picture); }
 
-struct images *images_new(int max, int owner_max, unsigned ttl_s) {
+struct images *images_new(int max, int payer_max, unsigned ttl_s) {
     struct images *s = mem_must(sizeof(*s));
-    s->owner_max = owner_max;
+    s->payer_max = payer_max;
     s->shelf = shelf_new(max, ttl_s, sizeof(struct image), image_drop);
     return s;
 }
@@ -29,23 +29,24 @@ void images_free(struct images *s) {
     mem_free(s);
 }
 
-/* With the lock. The owner's oldest makes room for it, if none is left or it has its part. */
-static struct image *images_add(struct images *s, uint64_t owner, const char *id) {
-    int is_over = s->owner_max && shelf_count_of(s->shelf, owner) >= s->owner_max;
-    struct image *image = is_over ? NULL : shelf_add(s->shelf, owner, id);
-    struct image *oldest = image ? NULL : shelf_oldest(s->shelf, owner);
+/* With the lock. The payer's oldest makes room for it, if none is left or he has his part. */
+static struct image *images_add(struct images *s, uint64_t owner, uint64_t payer, const char *id) {
+    int is_over = s->payer_max && shelf_count_of(s->shelf, payer) >= s->payer_max;
+    struct image *image = is_over ? NULL : shelf_add(s->shelf, owner, payer, id);
+    struct image *oldest = image ? NULL : shelf_oldest(s->shelf, payer);
     if (!oldest) return image;
     shelf_remove(s->shelf, oldest);
-    return shelf_add(s->shelf, owner, id);
+    return shelf_add(s->shelf, owner, payer, id);
 }
 
-int images_put(struct images *s, uint64_t owner, const char *id, struct eng_picture *picture) {
+int images_put(struct images *s, uint64_t owner, uint64_t payer, const char *id,
+               struct eng_picture *picture) {
     shelf_lock(s->shelf);
     struct image *image = shelf_find(s->shelf, owner, id);
     if (image) {
         shelf_use(&image->at);
     } else {
-        image = images_add(s, owner, id);
+        image = images_add(s, owner, payer, id);
         if (image) image->picture = eng_picture_get(picture);
     }
     shelf_unlock(s->shelf);

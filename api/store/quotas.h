@@ -1,6 +1,6 @@
 /* quotas.h - how much one caller may have at once.
  *
- * A caller is a key, or where there is none the address that a request comes from. Whoever has a
+ * A caller is a key, or where there is none the peer that a request comes from. Whoever has a
  * request on its way, or work of one that is over, has an account here. It ends with the last of
  * them. A limit of 0 is none. Thread: any.
  */

@@ -16,7 +16,7 @@ struct game_kept {
 
 struct sessions {
     struct shelf *shelf;
-    int owner_max;
+    int payer_max;
 };
 
 static void game_drop(void *item) {
@@ -26,9 +26,9 @@ static void game_drop(void *item) {
         eng_picture_put(it->frames[i]);
 }
 
-struct sessions *sessions_new(int max, int owner_max, unsigned ttl_s) {
+struct sessions *sessions_new(int max, int payer_max, unsigned ttl_s) {
     struct sessions *s = mem_must(sizeof(*s));
-    s->owner_max = owner_max;
+    s->payer_max = payer_max;
     s->shelf = shelf_new(max, ttl_s, sizeof(struct game_kept), game_drop);
     return s;
 }
@@ -39,11 +39,11 @@ void sessions_free(struct sessions *s) {
     mem_free(s);
 }
 
-int sessions_create(struct sessions *s, uint64_t owner, const char *id, enum eng_task game,
-                    uint32_t prompt_frames) {
+int sessions_create(struct sessions *s, uint64_t owner, uint64_t payer, const char *id,
+                    enum eng_task game, uint32_t prompt_frames) {
     shelf_lock(s->shelf);
-    int is_over = s->owner_max && shelf_count_of(s->shelf, owner) >= s->owner_max;
-    struct game_kept *new = is_over ? NULL : shelf_add(s->shelf, owner, id);
+    int is_over = s->payer_max && shelf_count_of(s->shelf, payer) >= s->payer_max;
+    struct game_kept *new = is_over ? NULL : shelf_add(s->shelf, owner, payer, id);
     if (new) {
         new->session =
             (struct session){.owner = owner, .game = game, .prompt_frames = prompt_frames};

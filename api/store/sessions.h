@@ -1,7 +1,7 @@
 /* sessions.h - the games that are being played.
  *
  * A session keeps the frames before the one that comes next, as the engine's pictures. The store
- * holds at most `max`, of one owner at most `owner_max`. A session is found by its owner alone. One
+ * holds at most `max`, of one payer at most `payer_max`. A session is found by its owner alone. One
  * step at a time belongs to a session, because frames have an order: entering one that is entered
  * already is refused. A session that was idle for ttl seconds is forgotten, one that is entered is
  * not. A step that is on its way holds no pointer into the store: it comes back by id, and finds
@@ -29,12 +29,12 @@ struct session {
 };
 
 struct sessions;
-/* Must-succeed. owner_max 0: as many as there is room for. */
-struct sessions *sessions_new(int max, int owner_max, unsigned ttl_s);
+/* Must-succeed. payer_max 0: as many as there is room for. */
+struct sessions *sessions_new(int max, int payer_max, unsigned ttl_s);
 void sessions_free(struct sessions *s); /* NULL is legal */
-/* A new one. 0, E_BUSY (there is no room), E_TOO_BIG (the owner has as many as it may). */
-int sessions_create(struct sessions *s, uint64_t owner, const char *id, enum eng_task game,
-                    uint32_t prompt_frames);
+/* A new one. 0, E_BUSY (there is no room), E_TOO_BIG (the payer has as many as he may). */
+int sessions_create(struct sessions *s, uint64_t owner, uint64_t payer, const char *id,
+                    enum eng_task game, uint32_t prompt_frames);
 /* A copy, with references to its frames that are the caller's; it is entered until sessions_leave.
  * 0, E_NOT_FOUND, E_BUSY (it is entered). */
 int sessions_enter(struct sessions *s, uint64_t owner, const char *id, struct session *out);

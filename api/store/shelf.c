@@ -66,34 +66,35 @@ void *shelf_find(struct shelf *s, uint64_t owner, const char *id) {
     return NULL;
 }
 
-void *shelf_oldest(struct shelf *s, uint64_t owner) {
+void *shelf_oldest(struct shelf *s, uint64_t payer) {
     struct shelf_item *oldest = NULL;
     for (int i = 0; i < s->n; i++) {
         struct shelf_item *item = shelf_at(s, i);
-        if (item->owner != owner) continue;
+        if (item->payer != payer) continue;
         if (!oldest || item->used_ns < oldest->used_ns) oldest = item;
     }
     return oldest;
 }
 
-void *shelf_add(struct shelf *s, uint64_t owner, const char *id) {
+void *shelf_add(struct shelf *s, uint64_t owner, uint64_t payer, const char *id) {
     drop_expired(s);
     if (s->n == s->max) return NULL;
     struct shelf_item *item = shelf_at(s, s->n++);
     memset(item, 0, s->item_bytes);
     snprintf(item->id, sizeof(item->id), "%s", id);
     item->owner = owner;
+    item->payer = payer;
     shelf_use(item);
     return item;
 }
 
 void shelf_use(struct shelf_item *item) { item->used_ns = clock_ns(); }
 
-int shelf_count_of(struct shelf *s, uint64_t owner) {
+int shelf_count_of(struct shelf *s, uint64_t payer) {
     int n = 0;
     drop_expired(s);
     for (int i = 0; i < s->n; i++)
-        n += ((const struct shelf_item *)shelf_at(s, i))->owner == owner;
+        n += ((const struct shelf_item *)shelf_at(s, i))->payer == payer;
     return n;
 }
 

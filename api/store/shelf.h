@@ -7,7 +7,8 @@
  *     shelf_unlock(s);
  *
  * At most `max` items. One that was not used for ttl seconds is dropped when anybody looks, unless
- * it is held. They are searched one by one, under one lock that its user holds for that alone.
+ * it is held. Whoever put an item there has one more: its payer. They are searched one by one, under
+ * one lock that its user holds for that alone.
  * Thread: any.
  */
 #ifndef API_STORE_SHELF_H
@@ -21,6 +22,7 @@ enum { SHELF_ID_BYTES = 96 };
 struct shelf_item {
     char id[SHELF_ID_BYTES]; /* NUL-terminated */
     uint64_t owner;          /* who alone finds it */
+    uint64_t payer;          /* whom it is counted against */
     int is_held;             /* it does not expire */
     uint64_t used_ns;        /* last */
 };
@@ -35,13 +37,13 @@ void shelf_unlock(struct shelf *s);
 
 /* ---- under the lock; an item's address holds until the next of these calls ---- */
 void *shelf_find(struct shelf *s, uint64_t owner, const char *id); /* NULL: there is none */
-/* Of an owner's the one that was unused for longest; NULL: there is none. */
-void *shelf_oldest(struct shelf *s, uint64_t owner);
+/* Of a payer's the one that was unused for longest; NULL: there is none. */
+void *shelf_oldest(struct shelf *s, uint64_t payer);
 /* A new item, zeroed but for its head, used now. `id` is not on the shelf. NULL: it is full. */
-void *shelf_add(struct shelf *s, uint64_t owner, const char *id);
+void *shelf_add(struct shelf *s, uint64_t owner, uint64_t payer, const char *id);
 void shelf_use(struct shelf_item *item); /* now */
 void shelf_remove(struct shelf *s, void *item);
 int shelf_count(struct shelf *s);
-int shelf_count_of(struct shelf *s, uint64_t owner);
+int shelf_count_of(struct shelf *s, uint64_t payer);
 
 #endif

@@ -9,7 +9,7 @@ static int put(struct api_call *c) {
     char id[IDS_BYTES];
     int w, h;
     ids_picture(c->api->ids, c->owner, eng_picture_digest(c->pictures[0]), id);
-    if (images_put(c->api->images, c->owner, id, c->pictures[0]))
+    if (images_put(c->api->images, c->owner, c->payer, id, c->pictures[0]))
         return call_fail_as(c, PROBLEM_STORE_FULL);
     eng_picture_size(c->pictures[0], &w, &h);
     buf_printf(&c->body, "{\"id\":\"%s\",\"width\":%d,\"height\":%d,\"ttl_s\":%u}\n", id, w, h,

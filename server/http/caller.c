@@ -16,7 +16,8 @@ static void caller_place(struct caller *c, const struct caller_rules *rules,
         more = peer_forward(&p, forwarded[--n], rules->proxies, rules->n_proxies);
     c->peer = p;
     peer_text(&p, c->address);
-    peer_group_text(&p, c->who.peer);
+    peer_group_text(&p, c->group);
+    peer_payer_text(&p, c->who.peer);
 }
 
 static enum key_verdict caller_name(struct caller *c, const struct caller_rules *rules,
@@ -58,7 +59,7 @@ static int caller_record(const struct caller *c, const struct caller_rules *rule
                          const struct api_route *route, const char *event, const char *result,
                          const char *request_id) {
     struct audit_line line = {event,  c->who.key, route->method, route->path,
-                              result, request_id, c->who.peer};
+                              result, request_id, c->group};
     return rules->audit ? audit_write(rules->audit, &line) : 0;
 }
 

@@ -28,11 +28,12 @@ struct caller {
     struct api_caller who;
     struct peer peer;        /* who asks: behind trusted proxies, the one they ask for */
     char address[PEER_TEXT]; /* the same, for the log */
+    char group[PEER_TEXT];   /* and for the audit: of IPv6 the /64 */
     char challenge[120];     /* WWW-Authenticate of a refusal; "": none */
     char why[120];           /* its text */
 };
 
-/* Fill c->who and c->address. `forwarded` (n): the fields X-Forwarded-For, in their order.
+/* Fill c->who and where from. `forwarded` (n): the fields X-Forwarded-For, in their order.
  * `authorization` and `route` may be NULL. PROBLEM_NONE: the request may come in; else c->why and
  * c->challenge say more. */
 enum problem_code caller_admit(struct caller *c, const struct caller_rules *rules,

@@ -148,3 +148,8 @@ void peer_group_text(const struct peer *p, char out[PEER_TEXT]) {
     peer_text(&group, out);
     if (is_site) snprintf(out + strlen(out), PEER_TEXT - strlen(out), "/64");
 }
+
+void peer_payer_text(const struct peer *p, char out[PEER_TEXT]) {
+    peer_group_text(p, out);
+    if (p->kind != PEER_ADMIN && peer_is_loopback(p)) snprintf(out, PEER_TEXT, "this-machine");
+}

@@ -45,7 +45,9 @@ int peer_forward(struct peer *p, const char *field, const struct peer_net *nets,
 void peer_text(const struct peer *p, char out[PEER_TEXT]);
 /* Are they one for what is shared out? Of IPv6 a site is one; sockets of this machine are none. */
 int peer_is_same(const struct peer *a, const struct peer *b);
-/* Who is counted as one: of IPv6 the net of a site, "2001:db8:0:7::/64". */
+/* The same, but of IPv6 the net of a site, "2001:db8:0:7::/64". */
 void peer_group_text(const struct peer *p, char out[PEER_TEXT]);
+/* Who is counted as one: the same, but "this-machine" for all of it that is not the admin socket. */
+void peer_payer_text(const struct peer *p, char out[PEER_TEXT]);
 
 #endif

@@ -4,7 +4,7 @@ import json
 import threading
 
 import photos
-from lamm import JSON, PNG, Server, data_url, multipart
+from lamm import JSON, PNG, TINY, Server, data_url, multipart
 from suite import wait_for
 
 FRAMES = [photos.png(i, 96, 96) for i in range(6)]
@@ -118,28 +118,49 @@ def test_a_step_sent_again_counts_once(s):
             assert s.ask("DELETE", game).status == 204
 
 
-def test_sessions_have_an_end(s):
-    with_room = [begin(s, "car_racing") for _ in range(60)]
-    refused = None
-    more = []
-    for _ in range(10):
-        reply = s.ask("POST", "/v1/act/sessions?game=car_racing")
-        if reply.status == 503:
-            refused = reply
-            break
-        more.append(reply.headers["Location"])
-    assert refused and refused.code == "too_many_sessions" and "DELETE" in refused.json()["detail"]
-    assert s.metric("lammd_act_sessions") == 64
-    for at in with_room + more:
-        assert s.ask("DELETE", at).status == 204
-    assert s.ask("POST", "/v1/act/sessions?game=car_racing").status == 201
-    assert len({at for at in with_room + more}) == len(with_room) + len(more)
+def begin_from(s, peer):
+    """A game for somebody at that address, behind a proxy."""
+    return s.ask("POST", "/v1/act/sessions?game=car_racing", headers={"X-Forwarded-For": peer})
+
+
+def test_games_of_one_peer_leave_room_for_others():
+    """Without keys an address, of IPv6 a /64, has half of the games; so has this machine."""
+    with Server("--trusted-proxy", "127.0.0.0/8", model=TINY) as s:
+        peers = [["192.0.2.7"], [f"2001:db8:0:7::{i + 1:x}" for i in range(9)]]
+        games = []
+        for peer in peers:
+            for i in range(32):
+                reply = begin_from(s, peer[i % len(peer)])
+                assert reply.status == 201, (peer, i, reply.body)
+                games.append(reply.headers["Location"])
+            over = begin_from(s, peer[-1])
+            assert (over.status, over.code) == (429, "quota_exceeded") and "32 games" in over.json()["detail"]
+            assert over.headers["RateLimit-Policy"] == '"sessions";q=32' and int(over.headers["Retry-After"]) >= 1
+            assert over.headers["RateLimit"] == '"sessions";r=0'
+        assert len(set(games)) == 64 == s.metric("lammd_act_sessions")
+        full = begin_from(s, "192.0.2.8")
+        assert (full.status, full.code) == (503, "too_many_sessions") and "DELETE" in full.json()["detail"]
+        assert s.ask("DELETE", games[0], headers={"X-Forwarded-For": "192.0.2.99"}).status == 204  # wherever it is
+        assert begin_from(s, "192.0.2.8").status == 201
+    with Server("--sessions", "4", model=TINY) as s:
+        assert [begin_from(s, f"192.0.2.{i}").status for i in range(3)] == [201, 201, 429]  # nobody is trusted
+
+
+def test_pictures_of_one_peer_push_out_its_own():
+    with Server("--trusted-proxy", "127.0.0.0/8", "--stored-images", "4", model=TINY) as s:
+        def put(i, peer):
+            return s.ask("PUT", "/v1/images", photos.png(i), PNG | {"X-Forwarded-For": peer})
+        first = put(0, "192.0.2.7").json()["id"]
+        assert [put(i, "192.0.2.8").status for i in range(1, 9)] == [201] * 8
+        asked = json.dumps({"image": {"id": first}, "points": [[0, 0]]})
+        assert s.ask("POST", "/v1/pixels", asked, JSON).status == 200
+        assert put(9, "192.0.2.9").status == 201
 
 
 def test_an_idle_game_makes_room():
     with Server("--sessions", "1", "--session-ttl", "3") as s:
         first = s.ask("POST", "/v1/act/sessions?game=car_racing").json()["id"]
-        assert s.ask("POST", "/v1/act/sessions?game=car_racing").code == "too_many_sessions"
+        assert s.ask("POST", "/v1/act/sessions?game=car_racing").code == "quota_exceeded"
         wait_for(lambda: s.ask("POST", "/v1/act/sessions?game=car_racing").status == 201)
         assert s.ask("POST", f"/v1/act/sessions/{first}", FRAMES[0], PNG).code == "session_not_found"
 

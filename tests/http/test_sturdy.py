@@ -237,7 +237,7 @@ def test_a_shortage_of_memory_passes():
         f.write(b"\0")
         f.flush()
         env = {**os.environ, "LD_PRELOAD": built("shortage.so"), "SHORTAGE": f.name}
-        with Server("--connections", "40", "--sessions", "10000", model=MINI, env=env) as s:
+        with Server("--connections", "40", "--sessions", "10000", "--key-sessions", "10000", model=MINI, env=env) as s:
             assert s.ask("POST", "/v1/reconstruct?width=2&height=2", BODY, PNG).status == 200
             for percent in (1, 30):
                 os.pwrite(f.fileno(), bytes([percent]), 0)

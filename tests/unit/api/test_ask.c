@@ -69,7 +69,7 @@ TEST(ask_pictures_in_order_by_bytes_and_by_id) {
     struct eng_picture *stored;
     uint8_t rgb[3] = {1, 2, 3};
     CHECK_EQ(eng_picture_new(a.r.eng, rgb, 1, 1, &stored, NULL), 0);
-    images_put(a.r.api->images, 0, eng_picture_digest(stored), stored);
+    images_put(a.r.api->images, 0, 0, eng_picture_digest(stored), stored);
     eng_picture_put(stored);
     add(&a, a.png.p, a.png.len, NULL);
     add(&a, NULL, 0, eng_picture_digest(stored));

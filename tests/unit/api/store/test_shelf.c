@@ -16,7 +16,7 @@ struct toy {
 static void toy_drop(void *item) { ++*((struct toy *)item)->dropped; }
 
 static struct toy *add(struct shelf *s, const char *id, int colour, int *dropped) {
-    struct toy *t = shelf_add(s, 0, id);
+    struct toy *t = shelf_add(s, 0, 0, id);
     if (!t) return NULL;
     CHECK(!t->dropped && t->colour == 0); /* nothing of a former one */
     t->dropped = dropped;
@@ -90,7 +90,7 @@ TEST(shelf_add_takes_the_place_of_what_expired) {
     struct shelf *s = shelf_new(1, 1, sizeof(struct toy), toy_drop);
     shelf_lock(s);
     add(s, "a", 1, &dropped);
-    CHECK(shelf_add(s, 0, "b") == NULL);
+    CHECK(shelf_add(s, 0, 0, "b") == NULL);
     usleep(1100 * 1000);
     CHECK(add(s, "b", 2, &dropped) != NULL);
     CHECK_EQ(dropped, 1);
@@ -103,7 +103,7 @@ TEST(shelf_shows_each_owner_its_own) {
     struct shelf *s = shelf_new(3, 60, sizeof(struct toy), toy_drop);
     shelf_lock(s);
     add(s, "a", 1, &dropped);
-    struct toy *other = shelf_add(s, 7, "a");
+    struct toy *other = shelf_add(s, 7, 7, "a");
     *other = (struct toy){.at = other->at, .dropped = &dropped, .colour = 2};
     CHECK_EQ(colour_of(s, "a"), 1);
     CHECK_EQ(((struct toy *)shelf_find(s, 7, "a"))->colour, 2);

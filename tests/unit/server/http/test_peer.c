@@ -70,10 +70,30 @@ TEST(peer_kinds_and_texts) {
     CHECK_STR(text, "ffff:ffff:ffff:ffff::/64");
     static const char *const near[] = {"127.0.0.1", "127.9.9.9", "::1"};
     static const char *const far[] = {"128.0.0.1", "::2", "10.0.0.1", "::"};
-    for (size_t i = 0; i < ARRAY_LEN(near); i++)
+    for (size_t i = 0; i < ARRAY_LEN(near); i++) {
         CHECK((p = peer(near[i]), peer_is_loopback(&p)));
-    for (size_t i = 0; i < ARRAY_LEN(far); i++)
+        peer_payer_text(&p, text);
+        CHECK_STR(text, "this-machine");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(far); i++) {
         CHECK((p = peer(far[i]), !peer_is_loopback(&p)));
+        peer_payer_text(&p, text);
+        CHECK(strcmp(text, "this-machine") != 0);
+    }
+}
+
+TEST(peer_pays_for_its_site_or_its_machine) {
+    char text[PEER_TEXT];
+    struct sockaddr_un admin = peer_unix(PEER_ADMIN), other = peer_unix(PEER_UNIX);
+    struct peer p = peer_of((struct sockaddr *)&admin);
+    peer_payer_text(&p, text);
+    CHECK_STR(text, "admin-socket");
+    p = peer_of((struct sockaddr *)&other);
+    peer_payer_text(&p, text);
+    CHECK_STR(text, "this-machine");
+    p = peer("2001:db8:0:7:1:2:3:4");
+    peer_payer_text(&p, text);
+    CHECK_STR(text, "2001:db8:0:7::/64");
 }
 
 /* Fields of X-Forwarded-For in their order, NULL at the end -> whom the request is for. */
