@@ -19,7 +19,8 @@ static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'sel
                           "data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
                           "frame-ancestors 'none'";
 
-/* A model in OpenAI's shape, with what a client has to know to ask: how large the grid is. */
+/* A model in OpenAI's shape, with what a client has to know to ask: how large the grid is, and how
+ * large a picture may be. */
 static void meta_write_model(struct api_call *c) {
     const struct eng_info *info = eng_info(c->api->eng);
     struct buf *b = &c->body;
@@ -32,7 +33,11 @@ static void meta_write_model(struct api_call *c) {
                (long long)c->api->born_s, info->grid, info->image_size, info->image_tokens,
                info->positions, (unsigned long long)info->parameters, info->digest);
     json_write_str(b, info->backend);
-    buf_char(b, '}');
+    const struct api_options *most = &c->api->opt;
+    buf_printf(b, ",\"limits\":{\"picture_bytes\":%zu,\"pixels\":%llu,\"pixels_costly\":%llu}}",
+               most->picture_max, (unsigned long long)most->pixels_max,
+               (unsigned long long)(most->costly_max < most->pixels_max ? most->costly_max
+                                                                        : most->pixels_max));
 }
 
 static int models(struct api_call *c) {

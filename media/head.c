@@ -72,15 +72,21 @@ static int head_cut(const char *format, struct err *e) {
 
 /* ---- PNG ---- */
 
-/* The chunks before the pixels, as far as they are there. */
-static int head_png_orientation(const uint8_t *b, size_t len) {
+/* From chunk to chunk, over the pixels, too, as far as they are there. */
+static void head_png_turn(const uint8_t *b, size_t len, struct head *out) {
+    out->orientation = 1;
+    out->may_turn = 1;
     for (size_t at = 33; at + 12 <= len;) {
         size_t n = head_big(b + at, 4);
-        if (n > len - at - 12 || memcmp(b + at + 4, "IDAT", 4) == 0) return 1;
-        if (memcmp(b + at + 4, "eXIf", 4) == 0) return head_exif(b + at + 8, n);
+        int is_exif = memcmp(b + at + 4, "eXIf", 4) == 0;
+        if (n > len - at - 12) return;
+        if (is_exif) out->orientation = head_exif(b + at + 8, n);
+        if (is_exif || memcmp(b + at + 4, "IEND", 4) == 0) {
+            out->may_turn = 0;
+            return;
+        }
         at += 12 + n;
     }
-    return 1;
 }
 
 static int head_png(const uint8_t *b, size_t len, struct head *out, struct err *e) {
@@ -93,7 +99,7 @@ static int head_png(const uint8_t *b, size_t len, struct head *out, struct err *
     *out = (struct head){.kind = HEAD_PNG};
     if (len > 28)
         out->is_costly = b[28] != 0 || (b[24] == 16 && (b[25] & 2)); /* colours of 16 bits */
-    out->orientation = head_png_orientation(b, len);
+    head_png_turn(b, len, out);
     return head_set_size(out, head_big(b + 16, 4), head_big(b + 20, 4), "PNG", e);
 }
 

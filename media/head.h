@@ -3,9 +3,9 @@
  *
  * EXIF's orientation says how the rows and columns of a picture lie in what people see (CIPA
  * DC-008, tag 0x0112): 1 as stored, 2 mirrored, 3 upside down, 4 both, 5 to 8 the same with rows
- * and columns exchanged. A JPEG has it in APP1, a PNG in an eXIf chunk before its pixels (where
- * browsers look for it, too), a WebP in its EXIF chunk. Whoever decodes gets the picture as stored;
- * this is for those who want it as shown. Thread: any.
+ * and columns exchanged. A JPEG has it in APP1, a PNG in an eXIf chunk before its pixels or behind
+ * them, a WebP in its EXIF chunk. Whoever decodes gets the picture as stored; this is for those who
+ * want it as shown. Thread: any.
  */
 #ifndef MEDIA_HEAD_H
 #define MEDIA_HEAD_H
@@ -20,6 +20,7 @@ enum head_kind { HEAD_PNG, HEAD_JPEG, HEAD_WEBP };
 struct head {
     int w, h;        /* as stored */
     int orientation; /* 1 .. 8; 1 when nothing is told */
+    int may_turn;    /* it is a PNG's, and could be told behind these bytes: all were not there */
     enum head_kind kind;
     int is_costly; /* decoding it takes more than rows that come one by one, each from its bytes:
                       it is held whole (progressive, interlaced, lossless or transparent WebP), or

@@ -5,7 +5,7 @@
 // now or for when it is shown. Everything the page knows comes from the API that is documented in
 // /openapi.yaml; nothing is loaded from elsewhere.
 
-import {$, makePicture, hideError, unreadable} from './shared.js';
+import {$, know, makePicture, hideError, unreadable} from './shared.js';
 import {call, hasKey} from './key.js';
 import {startTabs, shownTab, showTab} from './tabs.js';
 import {drawSample} from './paint.js';
@@ -27,6 +27,7 @@ async function take(blob, name) {
   }
   if (shownTab() === 'play') showTab('look'); // a game needs no photo
   document.body.dataset.picture = '';
+  $('note').textContent = picture.note;
   for (const tab of [look, cut, ask]) tab.take(picture);
 }
 
@@ -72,6 +73,7 @@ async function greet() {
   const millions = (model.parameters / 1e6).toFixed(model.parameters < 1e7 ? 1 : 0);
   $('model').textContent = `${model.id} · ${millions} M parameters · ${model.backend}`;
   look.greet(model);
+  know(model);
 }
 
 startTabs((to, from) => {

@@ -1,36 +1,59 @@
 // shared.js - what all tabs share: the one picture, the API's errors and streams, small words.
 //
-// A picture is {blob, name, bitmap}: the blob goes to the API, the bitmap on the screen. Browser
+// A picture is {blob, name, bitmap, note}: the blob goes to the API, the bitmap on the screen. Browser
 // and API turn it alike, as EXIF says. The bitmap is null when the browser can't read the picture.
 
 import {call} from './key.js';
 
 export const $ = (id) => document.getElementById(id);
 
-const BODY_MAX = 11 * 1024 * 1024; // of a picture; as base64 in JSON it still fits in a request
-const PIXELS_MAX = 16e6; // that the API takes by default
-const COSTLY_MAX = 4e6; // of those that isCostly knows
+// What the server takes of a picture; `know` has its own numbers, until then those of its defaults.
+const limits = {picture_bytes: 12 * 1024 * 1024, pixels: 16e6, pixels_costly: 4e6};
+const SIDE_MAX = 1600;             // of a picture that is drawn anew: the model's eye is far coarser
+const BODY_MAX = 11 * 1024 * 1024; // as base64 in JSON it still fits in a request
+const UPRIGHT = {imageOrientation: 'from-image'};
 
+export function know(model) {
+  Object.assign(limits, model.limits);
+}
+
+// `note` is what a person should know of what became of it, or ''.
 export async function makePicture(blob, name) {
   const ready = await prepare(blob);
-  const bitmap = await createImageBitmap(ready).catch(() => null);
-  return {blob: ready, name, bitmap};
+  const bitmap = await createImageBitmap(ready.blob, UPRIGHT).catch(() => null);
+  return {blob: ready.blob, name, bitmap, note: ready.note || ''};
 }
 
 // PNG and JPEG go as they are. What else the browser can read, and what is too large, becomes PNG.
 async function prepare(blob) {
   const isPlain = blob.type === 'image/png' || blob.type === 'image/jpeg';
-  if (!isPlain && !blob.type.startsWith('image/')) return blob; // the API says what it is not
-  const bitmap = await createImageBitmap(blob).catch((e) => isPlain ? null : Promise.reject(e));
-  if (!bitmap) return blob; // it may read more than the browser
-  const most = isCostly(new Uint8Array(await blob.arrayBuffer())) ? COSTLY_MAX : PIXELS_MAX;
-  if (isPlain && blob.size <= BODY_MAX && bitmap.width * bitmap.height <= most) return blob;
-  const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
-  const c = document.createElement('canvas');
-  c.width = Math.max(1, Math.round(bitmap.width * scale));
-  c.height = Math.max(1, Math.round(bitmap.height * scale));
-  c.getContext('2d').drawImage(bitmap, 0, 0, c.width, c.height);
-  return new Promise((done) => c.toBlob(done, 'image/png'));
+  if (!isPlain && !blob.type.startsWith('image/')) return {blob}; // the API says what it is not
+  const bitmap = await createImageBitmap(blob, UPRIGHT).catch((e) => isPlain ? null : Promise.reject(e));
+  if (!bitmap) return {blob}; // it may read more than the browser
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const pixels = bitmap.width * bitmap.height;
+  const most = isCostly(bytes) ? limits.pixels_costly : limits.pixels;
+  if (isPlain && blob.size <= bodyMax() && pixels <= most && !turnsLate(bytes)) return {blob};
+  const smaller = await redraw(bitmap);
+  const {width, height} = smaller;
+  const isShrunk = width < bitmap.width || height < bitmap.height;
+  const was = pixels >= 1e6 ? `${(pixels / 1e6).toFixed(pixels < 1e7 ? 1 : 0)} megapixels` : `${bitmap.width} × ${bitmap.height}`;
+  const note = isShrunk && `This photo has ${was}; the page made it ${width} × ${height} before sending it.`;
+  return {blob: smaller.blob, note};
+}
+
+const bodyMax = () => Math.min(BODY_MAX, limits.picture_bytes);
+
+// As a PNG, as large as the server takes it.
+async function redraw(bitmap) {
+  const {width, height} = bitmap;
+  let side = Math.min(SIDE_MAX, Math.max(width, height), Math.sqrt(0.99 * limits.pixels / (width * height)) * Math.max(width, height));
+  for (;; side /= 1.5) {
+    const c = document.createElement('canvas');
+    drawPicture(c, bitmap, Math.floor(side));
+    const blob = await new Promise((done) => c.toBlob(done, 'image/png'));
+    if (blob.size <= bodyMax() || side < 64) return {blob, width: c.width, height: c.height};
+  }
 }
 
 // Does it come in several passes over the whole picture, or have 16 bits a colour? A JPEG's frame
@@ -40,6 +63,18 @@ function isCostly(b) {
   for (let i = 2; i + 4 < b.length && b[i] === 0xff; i += 2 + b[i + 2] * 256 + b[i + 3]) {
     if (b[i + 1] === 0xc2) return true;
     if (b[i + 1] === 0xda) return false;
+  }
+  return false;
+}
+
+// Does a PNG say behind its pixels how it is turned? The API reads that, browsers don't.
+function turnsLate(b) {
+  if (b[0] !== 0x89) return false;
+  const view = new DataView(b.buffer);
+  for (let at = 8, isLate = false; at + 12 <= b.length; at += 12 + view.getUint32(at)) {
+    const kind = String.fromCharCode(...b.subarray(at + 4, at + 8));
+    if (kind === 'eXIf') return isLate;
+    isLate ||= kind === 'IDAT';
   }
   return false;
 }

@@ -38,7 +38,7 @@ static int bad_picture(struct checking *c, const char *name, int code, const cha
 
 /* ---- pictures in files ---- */
 
-/* Size and turn out of the first bytes of the file, or of all when they don't reach it. */
+/* Size and turn out of the first bytes of the file, or of all when they don't tell both. */
 static int read_head(const struct source *s, const struct store_file *f, struct head *out,
                      struct err *e) {
     struct buf bytes;
@@ -46,7 +46,8 @@ static int read_head(const struct source *s, const struct store_file *f, struct 
     buf_init(&bytes, FILE_PICTURE_MAX);
     int rc = store_read_head(s->store, f, SOURCE_HEAD, &bytes, e);
     if (rc == 0) rc = head_read(bytes.p, bytes.len, PICTURE_PIXELS_MAX, out, &first);
-    if (rc == E_FORMAT && !e->code && f->size > SOURCE_HEAD) {
+    int is_open = rc == E_FORMAT || (rc == 0 && out->may_turn);
+    if (is_open && !e->code && f->size > SOURCE_HEAD) {
         bytes.len = 0;
         rc = store_read_head(s->store, f, FILE_PICTURE_MAX, &bytes, e);
         if (rc == 0) rc = head_read(bytes.p, bytes.len, PICTURE_PIXELS_MAX, out, e);

@@ -115,7 +115,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.lacks_key():
                 return None
             return self.reply(200, {"object": "list", "data": [
-                {"id": "fake", "parameters": 1234567, "backend": "none", "grid": GRID}]})
+                {"id": "fake", "parameters": 1234567, "backend": "none", "grid": GRID,
+                 "limits": self.server.limits}]})
         name = "index.html" if self.path == "/" else self.path.removeprefix("/ui/")
         path = os.path.join(WEBUI, os.path.basename(name))
         if name != os.path.basename(name) or not os.path.exists(path):
@@ -213,6 +214,7 @@ class Fake(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.seen, self.sessions, self.act_s, self.key = [], set(), 0.005, None
         self.below, self.stray = "", []
+        self.limits = {"picture_bytes": 12 << 20, "pixels": 16000000, "pixels_costly": 4000000}
         self.is_closing = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 

@@ -122,6 +122,29 @@ def test_pictures_stand_as_people_see_them(s):
             assert max(abs(a - b) for p, q in zip(stored, COLOURS) for a, b in zip(p, q)) > 20
 
 
+def chunks(png):
+    """Of a PNG, behind its signature."""
+    at = 8
+    while at < len(png):
+        n = int.from_bytes(png[at:at + 4], "big") + 12
+        yield png[at:at + n]
+        at += n
+
+
+def test_a_png_may_tell_its_turn_behind_its_pixels(s):
+    for orientation in range(2, 9):
+        rest = list(chunks(turned(orientation, "PNG")))
+        exif = [c for c in rest if c[4:8] == b"eXIf"]
+        rest = [c for c in rest if c[4:8] != b"eXIf"]
+        assert len(exif) == 1 and rest[-1][4:8] == b"IEND"
+        early = b"\x89PNG\r\n\x1a\n" + b"".join(rest[:1] + exif + rest[1:])
+        late = b"\x89PNG\r\n\x1a\n" + b"".join(rest[:-1] + exif + rest[-1:])
+        check(s, f"before {orientation}", early)
+        check(s, f"behind {orientation}", late)
+        size = [s.ask("PUT", "/v1/images", data).json() for data in (early, late)]
+        assert size[0]["width"] == size[1]["width"] == 96
+
+
 def test_sizes_and_masks_are_those_of_the_turned_picture(s):
     data = turned(6, "JPEG")
     for query, size in (("", (96, 64)), ("&orient=stored", (64, 96))):

@@ -39,6 +39,10 @@ TEST(meta_models_says_what_a_client_needs) {
     json_t *root = rig_json(&r), *one = json_array_get(json_object_get(root, "data"), 0);
     CHECK_STR(json_string_value(json_object_get(one, "id")), "fake \"mini\"");
     CHECK_EQ(json_integer_value(json_object_get(one, "grid")), 8);
+    json_t *most = json_object_get(one, "limits");
+    CHECK_EQ(json_integer_value(json_object_get(most, "picture_bytes")), 12 << 20);
+    CHECK_EQ(json_integer_value(json_object_get(most, "pixels")), 16000000);
+    CHECK_EQ(json_integer_value(json_object_get(most, "pixels_costly")), 4000000);
     static const char *const names[] = {"/v1/models/fake \"mini\"", "/v1/models/lammd"};
     for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
         get(&r, names[i], NULL);

@@ -87,7 +87,7 @@ static void png_chunk(struct buf *b, const char *name, const void *bytes, size_t
     buf_add(b, "abcd", 4);
 }
 
-TEST(head_png_orientation_stands_before_the_pixels) {
+TEST(head_png_orientation_stands_before_or_behind_the_pixels) {
     static const uint8_t ihdr[13] = {0, 0, 0, 3, 0, 0, 0, 2, 8, 2, 0, 0, 1};
     for (int k = 0; k < 2; k++) {
         struct buf png;
@@ -98,14 +98,35 @@ TEST(head_png_orientation_stands_before_the_pixels) {
         png_chunk(&png, "tEXt", "a\0b", 3);
         if (k) png_chunk(&png, "IDAT", "x", 1);
         png_chunk(&png, "eXIf", big, sizeof(big));
+        size_t end = png.len;
+        png_chunk(&png, "IEND", "", 0);
         for (size_t n = 33; n <= png.len; n++) {
             CHECK_EQ(head_read(png.p, n, 1000, &h, NULL), 0);
             CHECK(h.kind == HEAD_PNG && h.w == 3 && h.h == 2 && h.is_costly);
-            CHECK(h.orientation == 1 || (!k && h.orientation == 8));
+            CHECK_EQ(h.orientation, n < end ? 1 : 8);
+            CHECK_EQ(h.may_turn, n < end);
         }
-        CHECK_EQ(h.orientation, k ? 1 : 8);
         buf_clear(&png);
     }
+}
+
+/* What stands behind the end is no part of it; and without a word of it nothing more is awaited. */
+TEST(head_png_ends_where_it_says) {
+    static const uint8_t ihdr[13] = {0, 0, 0, 3, 0, 0, 0, 2, 8, 2, 0, 0, 0};
+    struct buf png;
+    struct head h;
+    buf_init(&png, 1000);
+    buf_add(&png, "\x89PNG\r\n\x1a\n", 8);
+    png_chunk(&png, "IHDR", ihdr, sizeof(ihdr));
+    png_chunk(&png, "IDAT", "x", 1);
+    png_chunk(&png, "IEND", "", 0);
+    png_chunk(&png, "eXIf", big, sizeof(big));
+    CHECK_EQ(head_read(png.p, png.len, 1000, &h, NULL), 0);
+    CHECK(h.orientation == 1 && !h.may_turn);
+    png.p[8 + 25 + 3] = 200; /* the pixels' chunk claims more than there is */
+    CHECK_EQ(head_read(png.p, png.len, 1000, &h, NULL), 0);
+    CHECK(h.orientation == 1 && h.may_turn);
+    buf_clear(&png);
 }
 
 TEST(head_names_what_is_not_taken) {
