@@ -1,15 +1,16 @@
 // shared.js - what all tabs share: the one picture, the API's errors and streams, small words.
 //
-// A picture is {blob, name, bitmap, note}: the blob goes to the API, the bitmap on the screen. Browser
-// and API turn it alike, as EXIF says. The bitmap is null when the browser can't read the picture.
+// A picture is {blob, name, bitmap, note}: the blob goes to the API, the bitmap on the screen, and
+// the note is what a person should know of what became of it, or ''. Browser and API turn it alike,
+// as EXIF says. The bitmap is null when the browser can't read the picture.
 
 import {call} from './key.js';
 
 export const $ = (id) => document.getElementById(id);
 
-// What the server takes of a picture; `know` has its own numbers, until then those of its defaults.
+// What the server takes of a picture: its defaults, until `know` has its own numbers.
 const limits = {picture_bytes: 12 * 1024 * 1024, pixels: 16e6, pixels_costly: 4e6};
-const SIDE_MAX = 1600;             // of a picture that is drawn anew: the model's eye is far coarser
+const SIDE_MAX = 1600; // of a picture that is drawn anew: the model's eye is far coarser
 const BODY_MAX = 11 * 1024 * 1024; // as base64 in JSON it still fits in a request
 const UPRIGHT = {imageOrientation: 'from-image'};
 
@@ -17,7 +18,6 @@ export function know(model) {
   Object.assign(limits, model.limits);
 }
 
-// `note` is what a person should know of what became of it, or ''.
 export async function makePicture(blob, name) {
   const ready = await prepare(blob);
   const bitmap = await createImageBitmap(ready.blob, UPRIGHT).catch(() => null);
@@ -37,7 +37,7 @@ async function prepare(blob) {
   const smaller = await redraw(bitmap);
   const {width, height} = smaller;
   const isShrunk = width < bitmap.width || height < bitmap.height;
-  const was = pixels >= 1e6 ? `${(pixels / 1e6).toFixed(pixels < 1e7 ? 1 : 0)} megapixels` : `${bitmap.width} × ${bitmap.height}`;
+  const was = pixels >= 1e6 ? `${(pixels / 1e6).toFixed(pixels < 1e7 ? 1 : 0)} megapixels` : `${bitmap.width} × ${bitmap.height} pixels`;
   const note = isShrunk && `This photo has ${was}; the page made it ${width} × ${height} before sending it.`;
   return {blob: smaller.blob, note};
 }

@@ -7,8 +7,7 @@
  *     shelf_unlock(s);
  *
  * At most `max` items. One that was not used for ttl seconds is dropped when anybody looks, unless
- * it is held. Whoever put an item there has one more: its payer. They are searched one by one, under
- * one lock that its user holds for that alone.
+ * it is held. They are searched one by one, under one lock that its user holds for that alone.
  * Thread: any.
  */
 #ifndef API_STORE_SHELF_H

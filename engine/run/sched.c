@@ -10,6 +10,8 @@
  */
 #include "engine/run/sched.h"
 
+#include <string.h>
+
 #include "engine/run/branch.h"
 #include "kernels/base/err.h"
 
@@ -76,14 +78,16 @@ static uint64_t rows_left_of(const struct eng_job *j) {
     return used < j->cost ? j->cost - used : 0;
 }
 
-void sched_load(const struct sched *s, uint64_t left[ENG_CLASSES], uint32_t running[ENG_CLASSES]) {
-    for (int c = 0; c < ENG_CLASSES; c++) {
-        left[c] = 0;
-        running[c] = 0;
+void sched_load(const struct sched *s, struct wait_owner of[WAIT_OWNERS]) {
+    for (int i = 0; i < WAIT_OWNERS; i++) {
+        memset(of[i].left, 0, sizeof(of[i].left));
+        memset(of[i].running, 0, sizeof(of[i].running));
     }
     for (int i = 0; i < s->n_running; i++) {
-        left[s->running[i]->urgency] += rows_left_of(s->running[i]);
-        running[s->running[i]->urgency]++;
+        const struct eng_job *j = s->running[i];
+        struct wait_owner *o = &of[wait_place(j->owner)];
+        o->left[j->urgency] += rows_left_of(j);
+        o->running[j->urgency]++;
     }
 }
 
@@ -124,7 +128,7 @@ static void stop_running(struct sched *s, struct eng_job *j) {
 }
 
 static void leave_queue(struct sched *s, const struct eng_job *j) {
-    s->left_cost[j->urgency] += j->cost;
+    s->left_cost[wait_place(j->owner)][j->urgency] += j->cost;
     s->left++;
 }
 

@@ -39,6 +39,7 @@
 #include "engine/run/lane.h"
 #include "engine/run/share.h"
 #include "engine/run/stem.h"
+#include "engine/run/wait.h"
 
 enum {
     SCHED_RUNNING = 36,  /* jobs that run at once */
@@ -63,7 +64,8 @@ struct sched {
     struct job_list touched; /* jobs with something to announce */
     /* Since start: */
     uint64_t added, admitted;              /* jobs */
-    uint64_t left_cost[ENG_CLASSES], left; /* cost and number of jobs that stopped waiting */
+    uint64_t left_cost[WAIT_OWNERS][ENG_CLASSES], left; /* of jobs that stopped waiting: their cost
+                                                           and number */
     uint64_t retired;                      /* of the cost of jobs: done, or not needed after all */
     uint64_t done, failed, cancelled;
     uint64_t answers[ENG_TASKS], tokens; /* tokens of text */
@@ -87,7 +89,8 @@ void sched_end_all(struct sched *s, int code, const char *why);
 
 int sched_has_act(const struct sched *s); /* an act job runs */
 int sched_is_idle(const struct sched *s); /* nothing waits, nothing runs */
-/* Rows that running jobs of each class may still need, and how many jobs run. */
-void sched_load(const struct sched *s, uint64_t left[ENG_CLASSES], uint32_t running[ENG_CLASSES]);
+/* Of each owner, and of the classes: rows that running jobs may still need, and how many jobs run.
+ * Leaves what waits. */
+void sched_load(const struct sched *s, struct wait_owner of[WAIT_OWNERS]);
 
 #endif

@@ -7,23 +7,55 @@
 
 static const double SAMPLE_S = 0.25, RECENT_S = 4; /* of a sample; what counts as recent */
 
-int wait_is_idle(const struct wait_load *l) {
+int wait_place(uint64_t owner) { return (int)(owner % WAIT_OWNERS); }
+
+/* Rows of all that waits and runs. */
+static uint64_t wait_work(const struct wait_owner *o) {
+    uint64_t sum = 0;
     for (int c = 0; c < ENG_CLASSES; c++)
-        if (l->waiting[c] || l->running[c]) return 0;
+        sum += o->waiting[c] + o->left[c];
+    return sum;
+}
+
+int wait_is_idle(const struct wait_load *l) {
+    for (int i = 0; i < WAIT_OWNERS; i++)
+        for (int c = 0; c < ENG_CLASSES; c++)
+            if (l->of[i].waiting[c] || l->of[i].running[c]) return 0;
     return 1;
 }
 
-double wait_before(const struct wait_load *l, enum eng_class class, uint64_t cost) {
+/* Rows of its owner before a job's end, without its own. */
+static double wait_own(const struct wait_owner *o, enum eng_class class, uint64_t cost) {
     double weight = 0, own = 1.0 / (double)share_price(class), beside = 0;
-    if (l->pace <= 0) return 0;
     for (int c = 0; c < ENG_CLASSES; c++) {
-        if (c == (int)class || !(l->waiting[c] || l->running[c])) continue;
+        if (c == (int)class || !(o->waiting[c] || o->running[c])) continue;
         weight += 1.0 / (double)share_price((enum eng_class)c);
-        beside += (double)(l->waiting[c] + l->left[c]);
+        beside += (double)(o->waiting[c] + o->left[c]);
     }
-    double before = (double)l->waiting[class] + (double)l->running[class] * (double)cost;
-    double shared = (before + (double)cost) * weight / own; /* rows of others meanwhile */
-    return (before + (shared < beside ? shared : beside)) / l->pace;
+    double before = (double)o->waiting[class] + (double)o->running[class] * (double)cost;
+    double shared = (before + (double)cost) * weight / own; /* rows of other classes meanwhile */
+    return before + fmin(shared, beside);
+}
+
+double wait_before(const struct wait_load *l, uint64_t owner, enum eng_class class, uint64_t cost) {
+    int place = wait_place(owner);
+    if (l->pace <= 0) return 0;
+    double own = wait_own(&l->of[place], class, cost), others = 0;
+    for (int i = 0; i < WAIT_OWNERS; i++)
+        if (i != place) others += fmin((double)wait_work(&l->of[i]), own + (double)cost);
+    return (own + others) / l->pace;
+}
+
+double wait_of_all(const struct wait_load *l) {
+    struct wait_owner all = {.waiting = {0}};
+    for (int i = 0; i < WAIT_OWNERS; i++) {
+        for (int c = 0; c < ENG_CLASSES; c++) {
+            all.waiting[c] += l->of[i].waiting[c];
+            all.left[c] += l->of[i].left[c];
+            all.running[c] += l->of[i].running[c];
+        }
+    }
+    return l->pace > 0 ? wait_own(&all, ENG_PICTURE, 0) / l->pace : 0;
 }
 
 void wait_turn(struct wait_pace *p, double seconds, uint64_t rows, int is_full) {

@@ -2,26 +2,37 @@
  *
  * What a job may cost is known in token rows, and how many rows' worth of jobs the device gets
  * done in a second is measured (the pace). What stands before a job in its class is all that waits
- * there, and as much of each running job as it has itself, since running jobs share alike
- * (sched.h). While other classes have work, its class gets its share of the pace only, but never
- * waits for more than that work. It is an estimate: jobs may cost less, and later ones may come.
- * Pure functions.
+ * there of its owner, and as much of each of his running jobs as it has itself, since running jobs
+ * share alike (sched.h). While his other classes have work, its class gets its share only, but
+ * never waits for more than that work. Owners share alike, too: each other one gets as many rows
+ * meanwhile as this one, and never more than he has work. So a long queue of one doesn't keep
+ * another out. It is an estimate: jobs may cost less, and later ones may come. Pure functions.
  */
 #ifndef ENGINE_RUN_WAIT_H
 #define ENGINE_RUN_WAIT_H
 
 #include "engine/engine.h"
 
-struct wait_load {
+enum { WAIT_OWNERS = 256 };
+
+struct wait_owner {
     uint64_t waiting[ENG_CLASSES]; /* cost of the jobs that wait, in rows */
     uint64_t left[ENG_CLASSES];    /* what running jobs may still cost */
     uint32_t running[ENG_CLASSES]; /* jobs */
-    double pace;                   /* rows a second; 0: not known */
 };
 
-/* Seconds until a job of that class and cost would begin to have the device to itself, as it were:
- * its end, less what it takes alone. 0 when the pace is not known. */
-double wait_before(const struct wait_load *l, enum eng_class class, uint64_t cost);
+struct wait_load {
+    struct wait_owner of[WAIT_OWNERS];
+    double pace; /* rows a second; 0: not known */
+};
+
+/* Where an owner is counted. Two that have the same place count as one. */
+int wait_place(uint64_t owner);
+/* Seconds until a job of that owner, class and cost would begin to have the device to itself, as it
+ * were: its end, less what it takes alone. 0 when the pace is not known. */
+double wait_before(const struct wait_load *l, uint64_t owner, enum eng_class class, uint64_t cost);
+/* Seconds that the first picture of somebody would wait who owned all that waits and runs. */
+double wait_of_all(const struct wait_load *l);
 /* Nothing waits and nothing runs. */
 int wait_is_idle(const struct wait_load *l);
 

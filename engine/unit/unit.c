@@ -122,17 +122,22 @@ static void count_rate(struct unit *u) {
 /* Who stopped waiting, and what runs. */
 static void publish_load(struct unit *u) {
     const struct sched *d = &u->sched;
-    uint64_t left[ENG_CLASSES];
-    uint32_t running[ENG_CLASSES];
-    sched_load(d, left, running);
-    for (int c = 0; c < ENG_CLASSES; c++) {
-        uint64_t cost = d->left_cost[c] - u->left_cost[c];
-        atomic_store(&u->left_of[c], left[c]);
-        atomic_store(&u->running_of[c], running[c]);
-        atomic_fetch_sub(&u->waiting_of[c], cost);
-        atomic_fetch_sub(&u->waiting_cost, cost);
-        u->left_cost[c] = d->left_cost[c];
+    struct wait_owner of[WAIT_OWNERS];
+    uint64_t running = 0;
+    sched_load(d, of);
+    for (int i = 0; i < WAIT_OWNERS; i++) {
+        for (int c = 0; c < ENG_CLASSES; c++) {
+            uint64_t cost = d->left_cost[i][c] - u->left_cost[i][c];
+            atomic_store_explicit(&u->load[i].left[c], of[i].left[c], memory_order_relaxed);
+            atomic_store_explicit(&u->load[i].running[c], of[i].running[c], memory_order_relaxed);
+            running += of[i].left[c];
+            if (!cost) continue;
+            atomic_fetch_sub(&u->load[i].waiting[c], cost);
+            atomic_fetch_sub(&u->waiting_cost, cost);
+            u->left_cost[i][c] = d->left_cost[i][c];
+        }
     }
+    atomic_store(&u->running_cost, running);
     atomic_fetch_sub(&u->waiting, (unsigned)(d->left - u->left));
     u->left = d->left;
 }
@@ -262,10 +267,12 @@ static int check_fit(const struct unit *u, const struct eng_job *j, struct err *
 
 static struct wait_load unit_load(const struct unit *u) {
     struct wait_load l = {.pace = (double)atomic_load(&u->pace)};
-    for (int c = 0; c < ENG_CLASSES; c++) {
-        l.waiting[c] = atomic_load(&u->waiting_of[c]);
-        l.left[c] = atomic_load(&u->left_of[c]);
-        l.running[c] = atomic_load(&u->running_of[c]);
+    for (int i = 0; i < WAIT_OWNERS; i++) {
+        for (int c = 0; c < ENG_CLASSES; c++) {
+            l.of[i].waiting[c] = atomic_load_explicit(&u->load[i].waiting[c], memory_order_relaxed);
+            l.of[i].left[c] = atomic_load_explicit(&u->load[i].left[c], memory_order_relaxed);
+            l.of[i].running[c] = atomic_load_explicit(&u->load[i].running[c], memory_order_relaxed);
+        }
     }
     return l;
 }
@@ -280,7 +287,8 @@ static int check_wait(const struct unit *u, const struct eng_job *j, struct err 
     if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING)
         return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
     if (l.pace <= 0) return 0;
-    double before = wait_before(&l, j->urgency, j->cost), all = before + (double)j->cost / l.pace;
+    double before = wait_before(&l, j->owner, j->urgency, j->cost);
+    double all = before + (double)j->cost / l.pace;
     uint64_t now = clock_ns();
     double left = j->deadline_ns > now ? (double)(j->deadline_ns - now) * 1e-9 : 0;
     if (u->queue_ns && before > (double)u->queue_ns * 1e-9)
@@ -292,14 +300,15 @@ static int check_wait(const struct unit *u, const struct eng_job *j, struct err 
 
 /* Count it as waiting and push it into the queue. */
 static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
-    atomic_fetch_add(&u->waiting_of[j->urgency], j->cost);
+    _Atomic uint64_t *waiting = &u->load[wait_place(j->owner)].waiting[j->urgency];
+    atomic_fetch_add(waiting, j->cost);
     uint64_t cost = atomic_fetch_add(&u->waiting_cost, j->cost) + j->cost;
     unsigned n = atomic_fetch_add(&u->waiting, 1) + 1;
     int rc = cost > u->queue_tokens_max || n > ENG_QUEUE_JOBS ? E_BUSY : queue_push(u->queue, j);
     if (!rc) return 0;
     atomic_fetch_sub(&u->waiting, 1);
     atomic_fetch_sub(&u->waiting_cost, j->cost);
-    atomic_fetch_sub(&u->waiting_of[j->urgency], j->cost);
+    atomic_fetch_sub(waiting, j->cost);
     return err_set(err, rc, rc == E_BUSY ? "the queue is full" : "the engine closes");
 }
 
@@ -324,10 +333,7 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
 }
 
 uint64_t unit_backlog(const struct unit *u) {
-    uint64_t sum = atomic_load(&u->waiting_cost);
-    for (int c = 0; c < ENG_CLASSES; c++)
-        sum += atomic_load(&u->left_of[c]);
-    return sum;
+    return atomic_load(&u->waiting_cost) + atomic_load(&u->running_cost);
 }
 
 unsigned unit_retry_after(const struct unit *u) {
@@ -357,6 +363,6 @@ void unit_stats(const struct unit *u, struct eng_stats *out) {
     out->queue_tokens = atomic_load(&u->waiting_cost);
     out->queue_tokens_max = u->queue_tokens_max;
     struct wait_load l = unit_load(u);
-    out->queue_seconds = wait_is_idle(&l) ? 0 : wait_before(&l, ENG_PICTURE, 0);
+    out->queue_seconds = wait_is_idle(&l) ? 0 : wait_of_all(&l);
     out->queue_seconds_max = (double)u->queue_ns * 1e-9;
 }

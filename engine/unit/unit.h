@@ -53,9 +53,11 @@ struct unit {
     struct queue *queue;
     atomic_int health;
     struct err lost; /* why; written before `health` says so, never after */
-    _Atomic uint64_t waiting_cost, refused;
-    _Atomic uint64_t waiting_of[ENG_CLASSES], left_of[ENG_CLASSES]; /* see wait.h */
-    _Atomic uint32_t running_of[ENG_CLASSES];
+    _Atomic uint64_t waiting_cost, running_cost, refused;
+    struct {
+        _Atomic uint64_t waiting[ENG_CLASSES], left[ENG_CLASSES];
+        _Atomic uint32_t running[ENG_CLASSES];
+    } load[WAIT_OWNERS]; /* a struct wait_owner each */
     _Atomic uint64_t pace; /* rows a second */
     atomic_uint waiting;
     atomic_int rows_most;                        /* of passes to come */
@@ -81,7 +83,7 @@ struct unit {
     struct sched sched;
     struct eng_stats stats;
     /* The same of sched, as far as subtracted from `waiting` already. */
-    uint64_t left, left_cost[ENG_CLASSES];
+    uint64_t left, left_cost[WAIT_OWNERS][ENG_CLASSES];
     uint64_t retired; /* the same, as far as `measured` has it */
     struct wait_pace measured;
     uint64_t shown_pixels, shown_ns;

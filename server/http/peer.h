@@ -47,7 +47,7 @@ void peer_text(const struct peer *p, char out[PEER_TEXT]);
 int peer_is_same(const struct peer *a, const struct peer *b);
 /* The same, but of IPv6 the net of a site, "2001:db8:0:7::/64". */
 void peer_group_text(const struct peer *p, char out[PEER_TEXT]);
-/* Who is counted as one: the same, but "this-machine" for all of it that is not the admin socket. */
+/* Who is counted as one: the same, but "this-machine" for all of it but the admin socket. */
 void peer_payer_text(const struct peer *p, char out[PEER_TEXT]);
 
 #endif

@@ -5,12 +5,11 @@ import io
 import os
 import re
 import struct
-import tempfile
 import zlib
 
 from PIL import Image
 
-from see import fits, fresh, PHONE, shot, text
+from see import ARTIFACTS, PHONE, fits, fresh, shot, text
 
 STATE = "document.body.dataset.state"
 COLOURS = [(220, 30, 30), (30, 190, 30), (31, 30, 220), (240, 240, 240)]
@@ -45,13 +44,11 @@ def late(width, height):
 
 
 def drop(page, data, name, where):
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, name)
-        with open(path, "wb") as f:
-            f.write(data)
-        page.eval("delete document.body.dataset.picture")
-        page.drop(where, path)
-        page.wait("'picture' in document.body.dataset")
+    path = os.path.join(ARTIFACTS, name)  # the page reads it again when it is sent
+    with open(path, "wb") as f:
+        f.write(data)
+    page.drop(where, path)
+    page.wait("'picture' in document.body.dataset")
 
 
 def sent(fake):
@@ -90,12 +87,12 @@ def test_a_large_photo_is_painted(page, base):
 
 
 def test_its_places_are_those_of_what_was_sent(page, fake):
-    """The server's own limits count; box, mask and what is shown are of one and the same picture."""
+    """The server's own limits count; box, mask and what is shown are of one picture."""
     fake.limits["pixels"] = 250000
     fresh(page, fake.url, "cut")
     drop(page, lying(600, 900), "large.jpg", "#cut-panel .well")
     assert is_quad(corners(page, "#cut-canvas"))
-    note = re.fullmatch(r"This photo has 600 × 900; the page made it (\d+) × (\d+) before sending it.", text(page, "note"))
+    note = re.fullmatch(r"This photo has 600 × 900 pixels; the page made it (\d+) × (\d+) before sending it.", text(page, "note"))
     width, height = int(note[1]), int(note[2])
     assert 240000 <= width * height <= 250000 and abs(width / height - 2 / 3) < 0.005
     page.eval("document.querySelector('[name=cut-box][value=own]').click()")
@@ -108,8 +105,8 @@ def test_its_places_are_those_of_what_was_sent(page, fake):
     assert is_quad([picture.getpixel((x * width // 4, y * height // 4))[:3] for y in (1, 3) for x in (1, 3)])
     body = fake.seen[-1][1]
     box = [int(v) for v in re.search(rb'name="box"\r\n\r\n(.*?)\r\n', body)[1].split(b",")]
-    assert box == [round(p * side) for p, side in zip((.27, .25, .77, .75), (width, height) * 2)], box
-    # What was cut out is as large as its part of the picture: the mask's box and the picture agree.
+    assert box == [round(p * side) for p, side in zip((.27, .25, .77, .75), (width, height) * 2)]
+    # What was cut out is as large as its part of the picture.
     piece = page.eval("[document.getElementById('cut-piece').width, document.getElementById('cut-piece').height]")
     assert piece[0] <= width / 2 + width / 64 and piece[1] <= height
     shot(page, "large-cut")

@@ -320,6 +320,26 @@ def test_overload_is_refused_at_once():
             assert good > count(0.3, 0.7) * peak, (good, peak)
 
 
+def test_the_queue_of_one_keeps_no_other_out():
+    """One address asks for whole pictures until it is refused; another one gets its answer."""
+    whole, small = "/v1/reconstruct", "/v1/reconstruct?width=2&height=2"
+    with Server("--queue-seconds=2", "--trusted-proxy=127.0.0.0/8", "--drain-timeout=0") as s:
+        def ask(path, i, peer):
+            return s.ask("POST", path, photos.png(i), PNG | {"X-Forwarded-For": peer}).status
+        assert ask(whole, 0, "192.0.2.7") == 200  # its pace is known now
+        statuses = []
+        threads = [threading.Thread(target=lambda i=i: statuses.append(ask(whole, i, "192.0.2.7"))) for i in range(1, 33)]
+        for t in threads:
+            t.start()
+        wait_for(lambda: 503 in statuses)
+        assert ask(small, 40, "192.0.2.7") == 503
+        assert [ask(small, 41 + i, f"192.0.2.{8 + i}") for i in range(4)] == [200] * 4
+        assert s.end() == 0
+        for t in threads:
+            t.join()
+        assert set(statuses) <= {200, 503}
+
+
 def resident_mib(pid):
     with open(f"/proc/{pid}/status") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024

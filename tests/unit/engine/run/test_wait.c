@@ -3,17 +3,18 @@
 
 #include "tests/check.h"
 
-#define SECONDS(l, class, cost) wait_before(&(l), class, cost)
+enum { ME = 7, YOU = 8 };
+#define SECONDS(l, class, cost) wait_before(&(l), ME, class, cost)
 
 TEST(wait_is_what_stands_before) {
     struct wait_load l = {.pace = 1000};
     CHECK(wait_is_idle(&l));
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 50000), 0, 0); /* its own length is no wait */
-    l.waiting[ENG_PICTURE] = 3000;
+    l.of[ME].waiting[ENG_PICTURE] = 3000;
     CHECK(!wait_is_idle(&l));
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 3, 1e-9);
-    l.running[ENG_PICTURE] = 4; /* they share: each gets on as far as it does */
-    l.left[ENG_PICTURE] = 100000;
+    l.of[ME].running[ENG_PICTURE] = 4; /* they share: each gets on as far as it does */
+    l.of[ME].left[ENG_PICTURE] = 100000;
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 5, 1e-9);
     l.pace = 0;
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 0, 0); /* not known: nothing is said */
@@ -22,13 +23,35 @@ TEST(wait_is_what_stands_before) {
 /* Beside another class it gets its share, and never waits for more than the other has. */
 TEST(wait_knows_the_shares_of_classes) {
     struct wait_load l = {.pace = 1000};
-    l.running[ENG_PICTURE] = 1;
-    l.left[ENG_PICTURE] = 1000000;
+    l.of[ME].running[ENG_PICTURE] = 1;
+    l.of[ME].left[ENG_PICTURE] = 1000000;
     /* An answer's row counts 4, a picture's 8: it has two thirds. */
     CHECK_NEAR(SECONDS(l, ENG_ANSWER, 600), 0.3, 1e-9);
-    l.left[ENG_PICTURE] = 100;
+    l.of[ME].left[ENG_PICTURE] = 100;
     CHECK_NEAR(SECONDS(l, ENG_ANSWER, 600), 0.1, 1e-9);
     CHECK_NEAR(SECONDS(l, ENG_ACT, 600), 0.6 / 8, 1e-9);
+}
+
+/* Each owner gets as much as this one meanwhile, and no more than he has. */
+TEST(wait_knows_owners) {
+    struct wait_load l = {.pace = 1000};
+    l.of[YOU].waiting[ENG_PICTURE] = 1000000;
+    l.of[YOU].running[ENG_PICTURE] = 4;
+    l.of[YOU].left[ENG_PICTURE] = 20000;
+    CHECK(!wait_is_idle(&l));
+    CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 0.5, 1e-9); /* not 1,000 s */
+    CHECK_NEAR(wait_before(&l, YOU, ENG_PICTURE, 500), 1002, 1e-9);
+    CHECK_NEAR(wait_before(&l, YOU + WAIT_OWNERS, ENG_PICTURE, 500), 1002, 1e-9); /* the same place */
+    CHECK_NEAR(wait_of_all(&l), 1000, 1e-9);
+    l.of[ME].waiting[ENG_PICTURE] = 2000;
+    CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 2 + 2.5, 1e-9);
+    l.of[YOU].waiting[ENG_PICTURE] = 0;
+    l.of[YOU].left[ENG_PICTURE] = 100;
+    CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 2 + 0.1, 1e-9);
+    for (int i = 10; i < 20; i++)
+        l.of[i].waiting[ENG_ANSWER] = 50; /* whatever its class */
+    CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 2 + 0.1 + 10 * 0.05, 1e-9);
+    CHECK_NEAR(wait_of_all(&l), 2 + 10 * 0.05, 1e-9);
 }
 
 TEST(wait_measures_when_the_device_is_busy) {
