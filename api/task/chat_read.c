@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "api/task/chat.h"
+#include "api/task/speak.h"
 #include "api/wire/input.h"
 
-enum { STOP_MAX_BYTES = 200, TOKENS = 128, TOKENS_ASKED_MAX = 99999999 };
+enum { STOP_MAX_BYTES = 200, TOKENS = 128 };
 
 /* ---- fields that may only say nothing ---- */
 
@@ -118,9 +119,8 @@ static int take_speech(struct input *in, struct chat *q) {
     double temperature = 0, top_p = 1;
     int tokens = TOKENS;
     const json_t *seed = json_object_get(in->root, "seed");
-    if (input_int(in, "max_tokens", 1, TOKENS_ASKED_MAX, &tokens)) return -1;
-    if (input_int(in, "max_completion_tokens", 1, TOKENS_ASKED_MAX, &tokens)) return -1;
-    if (tokens > ENG_TOKENS_MAX) tokens = ENG_TOKENS_MAX;
+    if (speak_read_most(in, "max_tokens", &tokens)) return -1;
+    if (speak_read_most(in, "max_completion_tokens", &tokens)) return -1;
     if (input_has(in, "max_tokens") && input_has(in, "max_completion_tokens"))
         return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "max_tokens",
                            "give either max_tokens or max_completion_tokens");
@@ -152,7 +152,7 @@ static const char *const known[] = {
     /* passed over */
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", NULL};
-const struct input_wants chat_wants = {.known = known, .only_json = 1, .null_is_absent = 1};
+const struct input_wants chat_wants = {.known = known, .only_json = 1};
 
 int chat_read(struct input *in, const char *model, struct chat *q) {
     if (!in->root)

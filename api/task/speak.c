@@ -7,14 +7,24 @@
 #include "api/wire/json_write.h"
 #include "api/wire/sse.h"
 
+enum { TOKENS_ASKED_MAX = 99999999 };
+
+int speak_read_most(struct input *in, const char *name, int *out) {
+    int asked = *out;
+    if (input_int(in, name, 1, TOKENS_ASKED_MAX, &asked)) return -1;
+    *out = asked < ENG_TOKENS_MAX ? asked : ENG_TOKENS_MAX;
+    return 0;
+}
+
 int speak_read(struct input *in, uint32_t max_tokens, struct eng_generate *out) {
     int max = (int)max_tokens;
     double temperature = 0, top_p = 1;
-    if (input_int(in, "max_tokens", 1, ENG_TOKENS_MAX, &max)) return -1;
+    if (speak_read_most(in, "max_tokens", &max)) return -1;
     if (input_number(in, "temperature", 0, 2, &temperature)) return -1;
     if (input_number(in, "top_p", 0, 1, &top_p)) return -1;
     if (input_seed(in, "seed", &out->seed)) return -1;
     out->max_tokens = (uint32_t)max;
+    out->may_be_shorter = 1; /* where the context ends before */
     out->temperature = (float)temperature;
     out->top_p = top_p > 0 ? (float)top_p : 1e-6f; /* the likeliest token alone */
     return 0;

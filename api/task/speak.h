@@ -21,6 +21,9 @@ struct speaking {
 /* Names of the fields that speak_read takes, for lists of known ones. */
 #define SPEAK_FIELDS "max_tokens", "temperature", "top_p", "seed"
 int speak_read(struct input *in, uint32_t max_tokens, struct eng_generate *out);
+/* The most tokens of an answer, under this name. Who asks for more than there can be gets as many
+ * as there can be: clients send numbers that other models have room for. */
+int speak_read_most(struct input *in, const char *name, int *out);
 int speak_answer(struct api_call *c);
 void speak_event(struct api_call *c);
 /* "stop" or "length" */

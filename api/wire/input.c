@@ -204,6 +204,7 @@ static int check_query(struct input *in) {
     return 0;
 }
 
+/* Many clients write null for what they leave out. */
 static void drop_nulls(json_t *root) {
     const char *key;
     json_t *v;
@@ -224,7 +225,7 @@ static int open_json(struct input *in) {
     const struct input_wants *w = in->wants;
     const char *name;
     json_t *v;
-    if (w->null_is_absent) drop_nulls(in->root);
+    drop_nulls(in->root);
     json_object_foreach(in->root, name, v) {
         if (is_name(name, w->pictures)) {
             if (take_json_pictures(in, name, v)) return -1;

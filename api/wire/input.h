@@ -10,7 +10,8 @@
  *
  * In all three a parameter has the same name, bounds and error text; a name that is not known, or
  * that is given twice, is refused by name. Numbers in JSON have to be numbers; text is read as
- * strictly; what JSON has as a list or an object is JSON text elsewhere.
+ * strictly; what JSON has as a list or an object is JSON text elsewhere. A field that is null in
+ * JSON is absent, as many clients write what they leave out.
  *
  *     struct input in = {.from = &request, .wants = &wants, .picture_max = 12 << 20,
  *                        .texts = arena, .problem = &problem};
@@ -40,7 +41,6 @@ struct input_wants {
     const char *const *known; /* the other fields, ends with NULL */
     uint64_t pixels_max;      /* of a picture, where the server's own limit is too much; or 0 */
     int only_json;            /* no form and no query */
-    int null_is_absent;       /* in JSON, of any field: OpenAI's clients send null for nothing */
 };
 
 struct input_picture {

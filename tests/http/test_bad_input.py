@@ -84,7 +84,7 @@ def shapes():
 def parameters():
     for text in ("0", "-1", "1e999", '"64"', "65", "1.5", "", "0x10", "99999999999999999999", "null"):
         yield f"width={text}", ASK + f"?width={text.replace(chr(34), '%22')}", GOOD, PNG, 400, "invalid_parameter", "from 1 to 64"
-    for value in (0, -1, "64", 65, 1.5, None, True, [8], 10**30):
+    for value in (0, -1, "64", 65, 1.5, True, [8], 10**30):
         code = "invalid_parameter" if value != 10**30 else None
         yield f"json width {value}", ASK, *js(image=B64, width=value), 400, code, ""
     yield "json width 1e999", ASK, b'{"image":"x","width":1e999}', JSON, 400, "invalid_json", ""
@@ -152,7 +152,7 @@ def boxes():
     for path, fields in (("/v1/segment", {"sentence": "a"}), ("/v1/describe", {"task": "identify"})):
         for box, word in (([10, 10, 5, 20], "x1 must be less"), ([10, 20, 15, 10], "y1 less"), ([5, 5, 5, 5], "x1 must be less"),
                           ([-1, 0, 5, 5], "inside the picture"), ([0, 0, 97, 5], "96 x 72"), ([0, 0, 5, 1e9], "inside"),
-                          ([0, 0, 5], "4 numbers"), ([0, 0, 5, "6"], "4 numbers"), ("0,0,5,5", "4 numbers"), (None, "4 numbers")):
+                          ([0, 0, 5], "4 numbers"), ([0, 0, 5, "6"], "4 numbers"), ("0,0,5,5", "4 numbers")):
             yield f"{path} {box}", path, *js(**good, **fields, box=box), 400, "invalid_parameter", word
 
 
@@ -162,14 +162,14 @@ def choices():
                         (["a", "b [INST]"], "choices[1] contains [INST]"), (["y" * 201], "at most 200 characters")):
         yield f"choices {value}"[:40], "/v1/vqa", *js(image=B64, question="a", choices=value), 400, "invalid_parameter", word
     yield "with max_tokens", "/v1/vqa", *js(image=B64, question="a", choices=["a"], max_tokens=3), 400, "invalid_parameter", "together"
-    for name, value in (("max_tokens", 0), ("max_tokens", 1025), ("temperature", -1), ("temperature", 2.1), ("top_p", 1.1),
+    for name, value in (("max_tokens", 0), ("max_tokens", 10**8), ("temperature", -1), ("temperature", 2.1), ("top_p", 1.1),
                         ("seed", -1), ("seed", 1.5)):
         yield name, "/v1/vqa", *js(image=B64, question="a", **{name: value}), 400, "invalid_parameter", name
 
 
 def acts():
     two = [data_url(GOOD)] * 2
-    for game in ("pong", "", "CAR_RACING", 7, None):
+    for game in ("pong", "", "CAR_RACING", 7):
         yield f"game {game}", "/v1/act", *js(game=game, frames=two), 400, "invalid_parameter", "car_racing or space_invaders"
         yield f"game {game}", "/v1/act/sessions", *js(game=game), 400, "invalid_parameter", "car_racing or space_invaders"
     yield "no game", "/v1/act", *js(frames=two), 400, "missing_parameter", "game"
@@ -189,9 +189,9 @@ def acts():
     yield "large", "/v1/act/sessions", b" " * (17 << 20), JSON, 413, "body_too_large", ""
     yield "accept", "/v1/act", form(("game", "car_racing"), PART)[0], \
         {**form(PART)[1], "Accept": "image/png"}, 406, "not_acceptable", ""
-    for deadline in (0, -1, 60001, 1.5, "20", None):
+    for deadline in (0, -1, 60001, 1.5, "20"):
         yield f"deadline {deadline}", "/v1/act", *js(game="car_racing", frames=two, deadline_ms=deadline), 400, "invalid_parameter", "deadline_ms must be an integer from 1 to 60000"
-    for default in (5, {}, {"steering": 2, "gas": 0, "brake": 0}, {"steering": 0, "gas": 0}, None):
+    for default in (5, {}, {"steering": 2, "gas": 0, "brake": 0}, {"steering": 0, "gas": 0}):
         yield f"default {default}", "/v1/act", *js(game="car_racing", frames=two, default=default), 400, "invalid_parameter", "default"
     gone = "/v1/act/sessions/" + "0" * 32
     yield "gone", gone, GOOD, PNG, 404, "session_not_found", "expired"

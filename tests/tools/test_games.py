@@ -77,6 +77,9 @@ class Fake(http.server.BaseHTTPRequestHandler):
         status, reply = self.server.reply(self.command, path, len(log), wish)
         if self.server.key and self.headers.get("Authorization") != f"Bearer {self.server.key}":
             status, reply = 401, {"error": {"code": "unauthorized"}}
+        if status is None:  # the answer is lost
+            self.close_connection = True
+            return
         text = json.dumps(reply).encode() if reply is not None else b""
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
@@ -135,7 +138,8 @@ def test_games_session(_):
         player.close()
     paths = [(c, urllib.parse.unquote_plus(p)) for c, p, _, _ in log]
     haste = '?deadline_ms=40&default={"steering": 0, "gas": 0, "brake": 0}'
-    one = [("POST", "/v1/act/sessions"), *[("POST", "/v1/act/sessions/s1" + haste)] * 3,
+    one = [("POST", "/v1/act/sessions"),
+           *[("POST", f"/v1/act/sessions/s1{haste}&sequence={n}") for n in range(3)],
            ("DELETE", "/v1/act/sessions/s1")]
     assert paths == one + [(c, p.replace("s1", "s6")) for c, p in one], paths
     assert json.loads(log[0][3]) == {"game": "car_racing"}
@@ -143,6 +147,36 @@ def test_games_session(_):
     assert all(np.array_equal(pixels(log[1 + n][3]), frame(n)) for n in range(3))
     assert len(player.latencies) == 6 and min(player.latencies) > 0
     assert player.late == sum(n % 3 == 0 for n in (2, 3, 4, 7, 8, 9)), player.late
+
+
+def test_games_lost_answers(_):
+    """A step is sent again under its number; what is refused for good is not."""
+    def reply(command, path, n, wish):
+        if n == 3:
+            return None, None
+        if n in (4, 6):
+            return 409, {"error": {"code": "session_busy" if n == 4 else "step_is_old"}}
+        return replies(command, path, n, wish)
+    with fake_server(reply) as (url, log):
+        player = client.Player(url, rules.CAR)
+        player.begin()
+        for n in range(2):
+            assert player.act(frame(n)) == [0.3, 0.1, 0.0]
+        raises(client.Refused, "step_is_old", player.act, frame(2))
+        player.close()
+    steps = [(urllib.parse.urlsplit(p).query, body) for c, p, _, body in log if "/s1" in p and c == "POST"]
+    assert [query for query, _ in steps] == [f"sequence={n}" for n in (0, 1, 1, 1, 2)], steps
+    assert all(np.array_equal(pixels(body), frame(1)) for _, body in steps[1:4])
+    pauses, client.PAUSES = client.PAUSES, (0.01, 0.01)
+    try:
+        with fake_server(lambda command, path, n, wish: (None, None) if n > 1 else (201, {"id": "s1"})) as (url, log):
+            player = client.Player(url, rules.CAR)
+            player.begin()
+            raises((OSError, client.http.client.HTTPException), "", player.act, frame(0))  # not for ever
+            assert len(log) == 4
+            player.wire.close()
+    finally:
+        client.PAUSES = pauses
 
 
 def test_games_key(_):

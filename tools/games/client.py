@@ -1,7 +1,8 @@
 """client.py - a player that asks lammd: frames in, actions out, over one connection.
 
 A session (the default) sends every frame once and lets the server keep the ones before it; one shot
-sends all frames of an answer each time. `latencies` holds the seconds from the first byte sent to
+sends all frames of an answer each time. The steps of a session are numbered, so one whose answer was
+lost is sent again and counts once. `latencies` holds the seconds from the first byte sent to
 the answer read, without the PNG's making. With a deadline an answer that would come later is
 rules.DEFAULT, and counted in `late`. A server that asks for a key gets `key`, or what the variable
 LAMMD_KEY has. Needs Pillow and the standard library.
@@ -18,6 +19,8 @@ import urllib.parse
 from PIL import Image
 
 import rules
+
+PAUSES = (0.1, 0.5, 2)  # seconds before a step is sent again
 
 
 class Refused(Exception):
@@ -45,7 +48,8 @@ class Player:
         self.game, self.one_shot, self.haste = game, one_shot, {}
         if deadline_ms is not None:
             self.haste = {"deadline_ms": deadline_ms, "default": rules.DEFAULT[game]}
-        self.session, self.last = None, collections.deque(maxlen=rules.FRAMES[game])
+        self.session, self.step = None, 0
+        self.last = collections.deque(maxlen=rules.FRAMES[game])
         self.latencies, self.late = [], 0
 
     def ask(self, method, path, body=b"", kind="application/json", want=200):
@@ -64,6 +68,7 @@ class Player:
         self.end()
         wish = json.dumps({"game": self.game}).encode()
         self.session = self.ask("POST", self.path + "/sessions", wish, want=201)["id"]
+        self.step = 0
 
     def end(self):
         if self.session is not None:
@@ -76,17 +81,30 @@ class Player:
         if self.one_shot:
             request = self.all_frames(picture)
         else:
-            request = (f"{self.path}/sessions/{self.session}{self.query()}", picture, "image/png")
+            request = (f"{self.path}/sessions/{self.session}?{self.query()}", picture, "image/png")
         start = time.perf_counter()
-        answer = self.ask("POST", *request)
+        answer = self.ask_again(*request)
+        self.step += 1
         self.latencies.append(time.perf_counter() - start)
         self.late += bool(answer.get("late"))
         return rules.move(self.game, answer)
 
+    def ask_again(self, *request):
+        """As often as the answer is lost, or the server is still at work on the one that was."""
+        for pause in PAUSES:
+            try:
+                return self.ask("POST", *request)
+            except (OSError, http.client.HTTPException, Refused) as e:
+                if isinstance(e, Refused) and "session_busy" not in str(e):
+                    raise
+                self.wire.close()
+                time.sleep(pause)
+        return self.ask("POST", *request)
+
     def query(self):
-        """The haste of a step whose body is a picture."""
+        """The haste and the number of a step whose body is a picture."""
         words = {name: json.dumps(value) for name, value in self.haste.items()}
-        return "?" + urllib.parse.urlencode(words) if words else ""
+        return urllib.parse.urlencode({**words, "sequence": self.step})
 
     def all_frames(self, picture):
         """The request of one shot; before enough was seen the oldest frame stands in."""

@@ -150,7 +150,7 @@ TEST(act_missed_deadline_gives_the_default) {
 TEST(act_defaults_are_read_strictly) {
     static const char *const good[] = {"5", "\"LEFTFIRE\"", "{\"id\":5}", "{\"name\":\"LEFTFIRE\"}",
                                        "{\"id\":5,\"name\":\"LEFTFIRE\"}"};
-    static const char *const bad[] = {"6", "-1", "5.0", "\"JUMP\"", "{}", "null", "[5]", "true"};
+    static const char *const bad[] = {"6", "-1", "5.0", "\"JUMP\"", "{}", "[5]", "true"};
     static const char *const bad_driving[] = {"5",
                                               "{}",
                                               "{\"steering\":0,\"gas\":0}",

@@ -17,6 +17,7 @@ TEST(describe_asks_the_four_tasks) {
         unsigned max_tokens;
     } cases[] = {{"", ENG_CAPTION, 64},
                  {"task=caption&max_tokens=5", ENG_CAPTION, 5},
+                 {"max_tokens=4096", ENG_CAPTION, ENG_TOKENS_MAX}, /* no more than there can be */
                  {"task=grounding", ENG_GROUNDING, 256},
                  {"task=detection&phrase=a ball", ENG_DETECTION, 256},
                  {"task=identify&box=0,9.5,96,71.9", ENG_IDENTIFY, 64}};
@@ -30,6 +31,7 @@ TEST(describe_asks_the_four_tasks) {
         CHECK_EQ(ask->generate.max_tokens, cases[i].max_tokens);
         CHECK_EQ(ask->urgency, ENG_ANSWER);
         CHECK(ask->generate.temperature == 0 && ask->generate.top_p == 1);
+        CHECK(ask->generate.may_be_shorter);
     }
     const int *box = fake_asked(r.eng)->box; /* truncated, as in training */
     CHECK(box[0] == 0 && box[1] == 13 && box[2] == 100 && box[3] == 99);
@@ -143,8 +145,8 @@ TEST(describe_bad_input) {
         {"task=identify&box=0,0,97,5", "invalid_parameter", "which is 96 x 72"},
         {"task=detection&phrase=", "invalid_parameter", "phrase is empty"},
         {"task=detection&phrase=[INST]", "invalid_parameter", "phrase has a tag: [INST]"},
-        {"max_tokens=0", "invalid_parameter", "from 1 to 1024"},
-        {"max_tokens=1025", "invalid_parameter", "from 1 to 1024"},
+        {"max_tokens=0", "invalid_parameter", "from 1 to 99999999"},
+        {"max_tokens=100000000", "invalid_parameter", "from 1 to 99999999"},
         {"temperature=2.5", "invalid_parameter", "from 0 to 2"},
         {"temperature=-1", "invalid_parameter", "from 0 to 2"},
         {"top_p=1.5", "invalid_parameter", "from 0 to 1"},

@@ -24,6 +24,27 @@ TEST(vqa_speaks) {
     rig_close(&r);
 }
 
+/* As in a chat: null says nothing, and more tokens than there can be are all that there can be. */
+TEST(vqa_takes_what_a_chat_takes) {
+    struct rig r;
+    rig_open(&r, 8);
+    char *url = rig_data_url(W, H);
+    rig_send_jsonf(&r, "/v1/vqa",
+                   "{\"image\":\"%s\",\"question\":\"a\",\"choices\":null,\"max_tokens\":128000,"
+                   "\"temperature\":null,\"top_p\":null,\"seed\":null,\"orient\":null}",
+                   url);
+    CHECK_EQ(r.reply->status, 200);
+    CHECK_EQ(fake_asked(r.eng)->generate.max_tokens, ENG_TOKENS_MAX);
+    rig_send_jsonf(&r, "/v1/vqa",
+                   "{\"image\":\"%s\",\"question\":\"a\",\"choices\":[\"b\"],\"max_tokens\":null}", url);
+    CHECK_EQ(r.reply->status, 200);
+    CHECK_EQ(fake_asked(r.eng)->n_choices, 1);
+    rig_send_jsonf(&r, "/v1/vqa", "{\"image\":\"%s\",\"question\":null}", url);
+    rig_check_problem(&r, 400, "missing_parameter", "question", NULL);
+    mem_free(url);
+    rig_close(&r);
+}
+
 TEST(vqa_choices_best_first) {
     struct rig r;
     rig_open(&r, 8);

@@ -127,17 +127,14 @@ TEST(input_line_ends_are_trimmed) {
     check_fault(&r, PROBLEM_INVALID_PARAMETER, "sentence", "is empty");
 }
 
-/* Of clients that send null for what they don't mean. */
-TEST(input_null_may_be_absent) {
-    static const struct input_wants wants = {.known = known, .null_is_absent = 1};
+/* Of clients that send null for what they don't mean, whether we know the field or not. */
+TEST(input_null_is_absent) {
     struct reading r;
     int width = 5;
-    CHECK_EQ(open_json(&r, &wants, "{\"width\":null,\"whatever\":null,\"choices\":[null]}"), 0);
+    CHECK_EQ(open_json(&r, &no_picture, "{\"width\":null,\"whatever\":null,\"choices\":[null]}"), 0);
     CHECK_EQ(input_int(&r.in, "width", 1, 64, &width), 0);
     CHECK(width == 5 && !input_has(&r.in, "width") && input_has(&r.in, "choices"));
     shut(&r);
-    CHECK_EQ(open_json(&r, &no_picture, "{\"whatever\":null}"), -1);
-    check_fault(&r, PROBLEM_UNKNOWN_PARAMETER, "whatever", "not a known field");
 }
 
 TEST(input_absent_fields_stay_as_they_are) {
