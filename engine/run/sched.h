@@ -63,10 +63,10 @@ struct sched {
     int is_held;             /* an aged job waits for single slots */
     struct job_list touched; /* jobs with something to announce */
     /* Since start: */
-    uint64_t added, admitted;              /* jobs */
-    uint64_t left_cost[WAIT_OWNERS][ENG_CLASSES], left; /* of jobs that stopped waiting: their cost
-                                                           and number */
-    uint64_t retired;                      /* of the cost of jobs: done, or not needed after all */
+    uint64_t added, admitted;                     /* jobs */
+    uint64_t left_cost[WAIT_OWNERS][ENG_CLASSES]; /* of jobs that stopped waiting */
+    uint64_t left;                                /* and their number */
+    uint64_t retired; /* of the cost of jobs: done, or not needed after all */
     uint64_t done, failed, cancelled;
     uint64_t answers[ENG_TASKS], tokens; /* tokens of text */
 };

@@ -57,7 +57,7 @@ struct unit {
     struct {
         _Atomic uint64_t waiting[ENG_CLASSES], left[ENG_CLASSES];
         _Atomic uint32_t running[ENG_CLASSES];
-    } load[WAIT_OWNERS]; /* a struct wait_owner each */
+    } load[WAIT_OWNERS];   /* a struct wait_owner each */
     _Atomic uint64_t pace; /* rows a second */
     atomic_uint waiting;
     atomic_int rows_most;                        /* of passes to come */

@@ -172,7 +172,8 @@ def test_games_lost_answers(_):
         with fake_server(lambda command, path, n, wish: (None, None) if n > 1 else (201, {"id": "s1"})) as (url, log):
             player = client.Player(url, rules.CAR)
             player.begin()
-            raises((OSError, client.http.client.HTTPException), "", player.act, frame(0))  # not for ever
+            lost = (OSError, client.http.client.HTTPException)
+            raises(lost, "", player.act, frame(0))  # not for ever
             assert len(log) == 4
             player.wire.close()
     finally:

@@ -1,8 +1,8 @@
 """client.py - a player that asks lammd: frames in, actions out, over one connection.
 
 A session (the default) sends every frame once and lets the server keep the ones before it; one shot
-sends all frames of an answer each time. The steps of a session are numbered, so one whose answer was
-lost is sent again and counts once. `latencies` holds the seconds from the first byte sent to
+sends all frames of an answer each time. The steps of a session are numbered: one whose answer was
+lost is sent again, and counts once. `latencies` holds the seconds from the first byte sent to
 the answer read, without the PNG's making. With a deadline an answer that would come later is
 rules.DEFAULT, and counted in `late`. A server that asks for a key gets `key`, or what the variable
 LAMMD_KEY has. Needs Pillow and the standard library.

@@ -36,7 +36,8 @@ TEST(vqa_takes_what_a_chat_takes) {
     CHECK_EQ(r.reply->status, 200);
     CHECK_EQ(fake_asked(r.eng)->generate.max_tokens, ENG_TOKENS_MAX);
     rig_send_jsonf(&r, "/v1/vqa",
-                   "{\"image\":\"%s\",\"question\":\"a\",\"choices\":[\"b\"],\"max_tokens\":null}", url);
+                   "{\"image\":\"%s\",\"question\":\"a\",\"choices\":[\"b\"],\"max_tokens\":null}",
+                   url);
     CHECK_EQ(r.reply->status, 200);
     CHECK_EQ(fake_asked(r.eng)->n_choices, 1);
     rig_send_jsonf(&r, "/v1/vqa", "{\"image\":\"%s\",\"question\":null}", url);

@@ -131,7 +131,8 @@ TEST(input_line_ends_are_trimmed) {
 TEST(input_null_is_absent) {
     struct reading r;
     int width = 5;
-    CHECK_EQ(open_json(&r, &no_picture, "{\"width\":null,\"whatever\":null,\"choices\":[null]}"), 0);
+    CHECK_EQ(open_json(&r, &no_picture, "{\"width\":null,\"whatever\":null,\"choices\":[null]}"),
+             0);
     CHECK_EQ(input_int(&r.in, "width", 1, 64, &width), 0);
     CHECK(width == 5 && !input_has(&r.in, "width") && input_has(&r.in, "choices"));
     shut(&r);
