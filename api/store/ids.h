@@ -23,8 +23,7 @@ struct ids;
  * E_INTERNAL (no random bits). */
 int ids_new(const char *replica, struct ids **out, struct err *e);
 void ids_free(struct ids *s); /* NULL is legal */
-/* The owner that a key's id stands for; 0 for "", who has none: they are one group. 0 on failure of
- * the HMAC is not possible, as it was tried in ids_new. */
+/* The owner that a key's id stands for; 0 for "", who has none: they are one group. */
 uint64_t ids_owner(const struct ids *s, const char *key);
 /* Who pays for what a caller has: its owner, or without a key the place that it comes from. 0 for
  * "" and "". */
