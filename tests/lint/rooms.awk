@@ -63,11 +63,11 @@ BEGIN {
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
     ration("^openssl/", "^(api/(wire/base64|meta|store/ids)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^sqlite3[.]h$", "^jobs/store[.]c$")
-    ration("^(spawn|sched)[.]h$", "^(jobs/runner[.]c|kernels/|cli/train/)")
+    ration("^spawn[.]h$", "^jobs/runner[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch)|api/state|api/store/(shelf|quotas)|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {
