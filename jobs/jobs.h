@@ -133,6 +133,8 @@ enum jobs_state {
     JOBS_CANCELLED,
     JOBS_STATES
 };
+/* What it is on its way to. */
+enum jobs_want { JOBS_RUN, JOBS_PAUSE, JOBS_CANCEL };
 extern const char *const jobs_state_words[]; /* as OpenAI calls them; NULL behind the last */
 int jobs_is_over(enum jobs_state s);         /* succeeded, failed or cancelled */
 
@@ -167,6 +169,7 @@ struct jobs_job {
     char training_file[JOBS_ID_BYTES], validation_file[JOBS_ID_BYTES], suffix[JOBS_SUFFIX_MAX + 1];
     char owner[JOBS_OWNER_BYTES];
     enum jobs_state state;
+    enum jobs_want want;
     char phase[16];                     /* while it runs: "train", "evaluate", "export" */
     int64_t created, started, finished; /* seconds since the epoch; 0: not yet */
     uint64_t seed;

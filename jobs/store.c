@@ -92,7 +92,7 @@ static const struct column job_columns[] = {
     JOB(COLUMN_TEXT, error_code),
     JOB(COLUMN_TEXT, error),
     JOB(COLUMN_TEXT, error_param),
-    OWN(COLUMN_INT, want),
+    JOB(COLUMN_INT, want),
     OWN(COLUMN_WHOLE, events),
     OWN(COLUMN_WHOLE, tail_at),
     OWN(COLUMN_TEXT, last),
@@ -121,7 +121,7 @@ static const char schema_rest[] =
 /* Of a job that has not ended. */
 #define LIVE "state NOT IN (4, 5, 6)"
 _Static_assert(JOBS_SUCCEEDED == 4 && JOBS_FAILED == 5 && JOBS_CANCELLED == 6, "LIVE");
-_Static_assert(sizeof(enum jobs_state) == sizeof(int) && sizeof(enum store_want) == sizeof(int) &&
+_Static_assert(sizeof(enum jobs_state) == sizeof(int) && sizeof(enum jobs_want) == sizeof(int) &&
                    sizeof(enum jobs_file_status) == sizeof(int),
                "COLUMN_INT");
 
@@ -603,6 +603,21 @@ int store_events(struct store *s, const char *id, int64_t after, int max, jobs_e
         n++;
     }
     *more = rc > 0;
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : 0;
+}
+
+int store_judged(struct store *s, const char *id, int64_t at, double *loss, struct err *e) {
+    sqlite3_stmt *st;
+    int rc = prepare(s, &st, e,
+                     "SELECT json_extract(data, '$.valid_loss') FROM events"
+                     " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND type = 'metrics'"
+                     " AND json_extract(data, '$.step') = ? AND data LIKE '%valid_loss%'"
+                     " ORDER BY seq DESC LIMIT 1",
+                     "ti", id, at);
+    if (rc) return rc;
+    rc = step(s, st, e);
+    if (rc > 0 && sqlite3_column_type(st, 0) != SQLITE_NULL) *loss = sqlite3_column_double(st, 0);
     sqlite3_finalize(st);
     return rc < 0 ? rc : 0;
 }

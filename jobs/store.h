@@ -14,14 +14,10 @@
 
 enum { STORE_ONCE_MAX = 128 };
 
-/* What the keeper is asked to bring a job to. */
-enum store_want { STORE_RUN, STORE_PAUSE, STORE_CANCEL };
-
 /* A job with what only this room knows of it. */
 struct store_job {
     struct jobs_job job;
-    int64_t n; /* its row */
-    enum store_want want;
+    int64_t n;        /* its row */
     int64_t events;   /* that it has: the seq of the newest */
     int64_t tail_at;  /* bytes of runs/ID/events.jsonl that were read */
     char last[16];    /* the last event of the run that tells how it ended: "end", "stop",
@@ -83,5 +79,7 @@ int store_event_add(struct store *s, struct store_job *j, const struct jobs_even
 /* `max` events behind `after`. A job that is not there has none. */
 int store_events(struct store *s, const char *id, int64_t after, int max, jobs_event_fn *fn,
                  void *ud, int *more, struct err *e);
+/* The validation loss of that step; *loss stays as it is where there is none. */
+int store_judged(struct store *s, const char *id, int64_t step, double *loss, struct err *e);
 
 #endif
