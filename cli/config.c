@@ -72,6 +72,11 @@ static const struct config_row rows[] = {
            "says."),
     FLAG("plan", CMD_TRAIN, is_plan,
          "Print what each stage takes in memory and asks in questions, and train nothing."),
+    FLAG("idle", CMD_TRAIN, is_idle,
+         "Compute only while nothing else wants the processor (SCHED_IDLE)."),
+    TEXT("take", CMD_TRAIN, take, "DIR",
+         "Instead of a recipe: the state folder of a lammd serve --launcher pull. Train the oldest "
+         "job that waits there, and end. Also under mpirun, with --comm mpi."),
     FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
     TEXT("samples", CMD_TRAIN, samples, "FILE",
          "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "

@@ -72,8 +72,8 @@ struct config {
     const char *scopes;
     int64_t days;
     /* train */
-    const char *samples;
-    int64_t steps, is_plan, is_keys, comm; /* comm: enum config_comm */
+    const char *samples, *take;
+    int64_t steps, is_plan, is_keys, is_idle, comm; /* comm: enum config_comm */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */
