@@ -105,6 +105,15 @@ static int is_file_slow(struct conn *c, uint64_t now, uint64_t age) {
     return is_slow;
 }
 
+/* The client of a file that is on its way has closed, and all that it sent was read: seen twice, so
+ * that the loop had time to take it. */
+static int is_left(struct conn *c) {
+    char byte;
+    int was = c->is_at_end;
+    c->is_at_end = c->is_long && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return was && c->is_at_end;
+}
+
 /* A body that takes too long, or comes too slowly. */
 static int is_slow(const struct watch *w, struct conn *c, uint64_t now, uint64_t age) {
     if (c->is_long) return is_file_slow(c, now, age);
@@ -127,7 +136,7 @@ static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handfu
         if (age > w->limits.header_ns) watch_cut(c);
         break;
     case WATCH_BODY:
-        if (is_slow(w, c, now, age)) watch_cut(c);
+        if (is_slow(w, c, now, age) || is_left(c)) watch_cut(c);
         break;
     case WATCH_DISCARD:
         if (is_slow(w, c, now, age)) watch_refuse_it(c);
@@ -299,7 +308,7 @@ void watch_enter(struct conn *c, enum watch_phase phase, struct req *r) {
     }
     c->phase = phase;
     c->req = r;
-    c->is_long = 0;
+    c->is_long = c->is_at_end = 0;
     if (phase == WATCH_IDLE && c->watch->is_draining && !c->is_own) watch_cut(c);
     unlock(c->watch);
 }
@@ -323,6 +332,7 @@ void watch_refuse(struct conn *c) {
 void watch_bytes(struct conn *c, uint64_t n) {
     lock(c->watch);
     c->bytes += n;
+    c->is_at_end = 0;
     unlock(c->watch);
 }
 

@@ -11,6 +11,8 @@
  *    slowly;
  * 2. takes requests out of the park when their client left (EPOLLRDHUP) or when they are late;
  * 3. wakes streams that have been silent, so that they can send a sign of life.
+ * 4. sees clients that leave in the middle of a file: where the last bytes and the end come at
+ *    once, libmicrohttpd sees but the bytes.
  * A client that shuts down only its sending side counts as gone: the two can't be told apart.
  */
 #ifndef SERVER_HTTP_WATCH_H
@@ -52,6 +54,7 @@ struct conn {
     enum watch_phase phase;
     uint64_t since_ns, bytes;
     int is_long;     /* a file comes or goes: watch_long */
+    int is_at_end;   /* its client has nothing more to send, as it seems */
     struct req *req; /* NULL when idle */
     int is_cut;
 };

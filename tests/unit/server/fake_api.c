@@ -196,8 +196,8 @@ static int step_keep(struct api_call *c) {
         buf_printf(&c->body, "%s=%.*s\n", c->in.form[i].name, (int)c->in.form[i].len,
                    (const char *)c->in.form[i].data);
     if (f)
-        buf_printf(&c->body, "name=%s bytes=%llu sha256=%s path=%s\n", f->name,
-                   (unsigned long long)f->bytes, f->sha256, f->path);
+        buf_printf(&c->body, "path=%s name=%s bytes=%llu sha256=%s end\n", f->path, f->name,
+                   (unsigned long long)f->bytes, f->sha256);
     return reply_with(c);
 }
 
@@ -312,6 +312,8 @@ int api_problem(enum problem_code code, const char *detail, const char *request_
                  {PROBLEM_UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type"},
                  {PROBLEM_HEADERS_TOO_LARGE, 431, "headers_too_large"},
                  {PROBLEM_NO_MEMORY, 503, "no_memory"},
+                 {PROBLEM_NO_SPACE, 503, "no_space"},
+                 {PROBLEM_NO_STATE, 503, "no_state"},
                  {PROBLEM_QUOTA_EXCEEDED, 429, "quota_exceeded"},
                  {PROBLEM_QUEUE_FULL, 503, "queue_full"},
                  {PROBLEM_DRAINING, 503, "draining"},
