@@ -64,3 +64,26 @@ TEST(quotas_say_what_there_is_too_much_of) {
     CHECK_STR(text, "3 games at once");
     quotas_free(q);
 }
+
+TEST(quotas_count_uploads) {
+    const struct api_limits limits = {.uploads = 2};
+    struct quotas *q = quotas_new(&limits);
+    struct account *a, *b, *c;
+    char text[API_LIMIT_BYTES];
+    CHECK_EQ(quotas_enter(q, "=me", 1, 1, &a), QUOTA_NONE);
+    CHECK_EQ(quotas_enter(q, "=me", 1, 1, &b), QUOTA_NONE);
+    CHECK_EQ(quotas_enter(q, "=me", 1, 1, &c), QUOTA_UPLOADS);
+    CHECK_EQ(quotas_enter(q, "=me", 1, 0, &c), QUOTA_NONE); /* what is no upload comes in */
+    quotas_leave(q, c, 1, 0);
+    quotas_end(q, c);
+    quotas_leave(q, a, 1, 1);
+    quotas_end(q, a);
+    CHECK_EQ(quotas_enter(q, "=me", 1, 1, &a), QUOTA_NONE);
+    quotas_text(q, QUOTA_UPLOADS, text);
+    CHECK_STR(text, "2 uploads at once");
+    quotas_leave(q, a, 1, 1);
+    quotas_end(q, a);
+    quotas_leave(q, b, 1, 1);
+    quotas_end(q, b);
+    quotas_free(q);
+}
