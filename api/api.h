@@ -38,12 +38,14 @@ struct api_limits {
     uint64_t tokens;     /* of the questions of these: what the engine's queue counts */
     uint64_t body_bytes; /* of these */
     int images, sessions;
+    unsigned uploads; /* files on their way */
 };
 
 struct api_options {
     size_t json_max;        /* bytes of a JSON body; 0: 16 MiB */
     size_t picture_max;     /* bytes of an encoded picture; 0: 12 MiB */
     uint64_t pixels_max;    /* pixels of a picture; 0: 16 million */
+    size_t upload_max;      /* bytes of a form with a file; 0: 1 GiB */
     uint64_t costly_max;    /* of one of the costly kinds (media/head.h); 0: 4 million */
     int stored_images;      /* pictures kept by PUT /v1/images; 0: 64 */
     unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
@@ -82,12 +84,14 @@ enum problem_code {
     PROBLEM_NOT_FOUND,
     PROBLEM_IMAGE_NOT_FOUND,
     PROBLEM_SESSION_NOT_FOUND,
+    PROBLEM_FILE_NOT_FOUND,
     PROBLEM_MODEL_NOT_FOUND,
     PROBLEM_METHOD_NOT_ALLOWED,
     PROBLEM_NOT_ACCEPTABLE,
     PROBLEM_SESSION_BUSY,
     PROBLEM_STEP_IS_OLD,
     PROBLEM_RELOAD_FAILED,
+    PROBLEM_FILE_IN_USE,
     PROBLEM_BODY_TOO_LARGE,
     PROBLEM_PICTURE_TOO_LARGE,
     PROBLEM_UNSUPPORTED_MEDIA_TYPE,
@@ -98,6 +102,8 @@ enum problem_code {
     PROBLEM_URI_TOO_LONG,
     PROBLEM_HEADERS_TOO_LARGE,
     PROBLEM_QUOTA_EXCEEDED,
+    PROBLEM_NO_SPACE,
+    PROBLEM_NO_STATE,
     PROBLEM_QUEUE_FULL,
     PROBLEM_STORE_FULL,
     PROBLEM_TOO_MANY_SESSIONS,
@@ -160,8 +166,8 @@ struct api_route {
     enum api_pace pace;
     const struct endpoint *endpoint;
 };
-/* Exact match of a decoded path; *arg points at the part that {..} stands for (inside `path`) or is
- * NULL. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
+/* Exact match of a decoded path; *arg points at what the first {..} stands for and all behind it
+ * (inside `path`), or is NULL: it goes into api_input as it is. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
  * GET. */
 const struct api_route *api_route(const char *method, const char *path, const char **arg,
                                   int *status, const char **allow);
@@ -170,11 +176,14 @@ const struct api_route *api_route_table(size_t *n);
 int api_route_is_open(const struct api_route *r, unsigned scopes);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
+/* Is its body a form whose part `file` goes to the disk? */
+int api_route_takes_file(const struct api_route *r);
 
 /* A request on its way, counted against what its caller may have at once. */
 struct api_visit {
     struct account *account; /* NULL: it is not counted */
     uint64_t body_bytes;
+    int is_upload;                                       /* with a file */
     int is_inside;                                       /* it has not left */
     char why[API_LIMIT_BYTES + 40];                      /* of a refusal: its text, */
     char policy[API_LIMIT_BYTES], left[API_LIMIT_BYTES]; /* RateLimit-Policy and RateLimit */
@@ -194,8 +203,15 @@ struct api_field {            /* a part of a multipart/form-data body, or a pair
     const uint8_t *data;
     size_t len;
 };
+struct api_file {       /* part `file` of a form, which went to the disk: api_route_takes_file */
+    const char *path;   /* whoever accepts it moves it away, within its disk; else it goes with the
+                         request. It will be there after a crash, too */
+    const char *sha256; /* of its bytes, 64 hex digits */
+    uint64_t bytes;
+    const char *name, *content_type; /* as they were sent; NULL: none */
+};
 struct api_input {
-    const char *arg; /* of the path, or NULL */
+    const char *arg; /* of api_route, or NULL */
     const struct api_field *query;
     size_t n_query;
     const char *content_type; /* header values; NULL: absent */
@@ -208,6 +224,7 @@ struct api_input {
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
     size_t n_form;
+    const struct api_file *file; /* NULL: none came */
 };
 
 typedef void api_wake_fn(void *ud);

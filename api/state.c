@@ -22,6 +22,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     a->opt = *opt;
     if (!a->opt.json_max) a->opt.json_max = 16 << 20;
     if (!a->opt.picture_max) a->opt.picture_max = 12 << 20;
+    if (!a->opt.upload_max) a->opt.upload_max = (size_t)1 << 30;
     if (!a->opt.pixels_max) a->opt.pixels_max = 16 * 1000 * 1000;
     if (!a->opt.costly_max) a->opt.costly_max = 4 * 1000 * 1000;
     if (!a->opt.stored_images) a->opt.stored_images = 64;
@@ -71,11 +72,11 @@ void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
 int api_enter(struct api *a, const struct api_route *r, const struct api_caller *who,
               uint64_t body_bytes, struct api_visit *visit) {
     char name[API_PEER_BYTES + 1], most[API_LIMIT_BYTES];
-    *visit = (struct api_visit){.body_bytes = body_bytes};
+    *visit = (struct api_visit){.body_bytes = body_bytes, .is_upload = api_route_takes_file(r)};
     int is_admin_socket = !who->key[0] && who->scopes == API_SCOPES_ALL;
     if (r->scope == API_ANYBODY || is_admin_socket) return 0;
     snprintf(name, sizeof(name), who->key[0] ? "=%s" : "@%s", who->key[0] ? who->key : who->peer);
-    enum quota over = quotas_enter(a->quotas, name, body_bytes, &visit->account);
+    enum quota over = quotas_enter(a->quotas, name, body_bytes, visit->is_upload, &visit->account);
     visit->is_inside = over == QUOTA_NONE;
     if (over == QUOTA_NONE) return 0;
     quotas_text(a->quotas, over, most);
@@ -85,7 +86,8 @@ int api_enter(struct api *a, const struct api_route *r, const struct api_caller 
 }
 
 void api_leave(struct api *a, struct api_visit *visit) {
-    if (visit->is_inside) quotas_leave(a->quotas, visit->account, visit->body_bytes);
+    if (visit->is_inside)
+        quotas_leave(a->quotas, visit->account, visit->body_bytes, visit->is_upload);
     visit->is_inside = 0;
 }
 

@@ -160,6 +160,9 @@ static const struct config_row rows[] = {
            "keys, no limit without."),
     NUMBER("key-sessions", CMD_SERVE, key_sessions, 0, API_SESSIONS_MAX, 0, "N",
            "Games that one key may play at once. 0, the default: 16 with keys, no limit without."),
+    NUMBER("key-uploads", CMD_SERVE, key_uploads, 0, HTTP_CONNECTIONS_MAX, 0, "N",
+           "Files that one key may be sending at once. 0, the default: 2 with keys, no limit "
+           "without."),
     TEXT("scopes", CMD_KEYS, scopes, "LIST",
          "new: what the key is for: some of ask, metrics, train, promote, admin, with commas "
          "between. Default: ask."),
@@ -236,8 +239,16 @@ static const struct config_row rows[] = {
     NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 96, "MIB",
            "Memory for all request bodies together, of which one address may have half. At least "
            "--picture-mib and --json-mib."),
+    NUMBER("upload-mib", CMD_SERVE, upload_mib, 1, 1 << 20, 1024, "MIB",
+           "Largest file of training data. It may take as long as it comes at 16 KiB a second."),
 
     SECTION("What is kept between requests"),
+    TEXT(
+        "state", CMD_SERVE, state, "DIR",
+        "Keep files, jobs and adapters in DIR, which is made where it is missing. Without it there "
+        "is no finetuning here."),
+    NUMBER("state-free-mib", CMD_SERVE, state_free_mib, 0, 1 << 30, 512, "MIB",
+           "Room on the disk of DIR that files leave for everything else."),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
            "Pictures kept by PUT /v1/images."),
     NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, BIG, 3600, "S",

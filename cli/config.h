@@ -54,13 +54,15 @@ struct config {
     const char *tls_cert, *tls_key, *tls_client_ca;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
     const char *admin_socket, *key_file, *audit, *replica;
-    int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions;
+    int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions, key_uploads;
     int64_t is_insecure;
     int64_t connections, workers;
     /* serve: bytes */
     int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, stored_images,
         image_ttl_s;
     int64_t sessions, session_ttl_s;
+    const char *state;
+    int64_t upload_mib, state_free_mib;
     /* serve: seconds */
     int64_t header_s, body_s, request_s, idle_s, drain_s;
     int64_t is_verbose;

@@ -25,6 +25,7 @@ static struct http_options http_options(const struct config *cfg) {
 static struct api_options api_options(const struct config *cfg) {
     return (struct api_options){.json_max = (size_t)cfg->json_mib << 20,
                                 .picture_max = (size_t)cfg->picture_mib << 20,
+                                .upload_max = (size_t)cfg->upload_mib << 20,
                                 .pixels_max = (uint64_t)cfg->megapixels * 1000000,
                                 .costly_max = (uint64_t)cfg->megapixels_costly * 1000000,
                                 .stored_images = (int)cfg->stored_images,
@@ -51,6 +52,8 @@ struct serve_options cmd_serve_options(const struct config *cfg, const char *mod
         .keys = cfg->key_file,
         .audit = cfg->audit,
         .is_insecure = (int)cfg->is_insecure,
+        .state = cfg->state,
+        .state_free = (uint64_t)cfg->state_free_mib << 20,
         .drain_s = (unsigned)cfg->drain_s};
 }
 
@@ -72,7 +75,8 @@ static void limit(const struct config *cfg, int has_keys, struct api_options *o)
                             .tokens = (uint64_t)cfg->key_tokens,
                             .body_bytes = (uint64_t)chosen(cfg->key_body_mib, has_keys, 64) << 20,
                             .images = (int)chosen(cfg->key_images, has_keys, 32),
-                            .sessions = (int)chosen(cfg->key_sessions, has_keys, 16)};
+                            .sessions = (int)chosen(cfg->key_sessions, has_keys, 16),
+                            .uploads = (unsigned)chosen(cfg->key_uploads, has_keys, 2)};
     o->is_queue_shared = has_keys;
 }
 

@@ -17,9 +17,11 @@
  */
 #include "server/serve.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
@@ -27,6 +29,7 @@
 #include "server/accept.h"
 #include "server/access.h"
 #include "server/http/pulse.h"
+#include "server/http/spool.h"
 #include "server/life.h"
 #include "server/load.h"
 
@@ -48,6 +51,7 @@ struct server {
     int has_access; /* access is open */
     struct eng *eng;
     struct api *api;
+    struct spool *spool;
     struct http *http;
     struct relay *relay;
     struct acceptor *acceptor;
@@ -97,10 +101,23 @@ static int reload(void *ud, int *n_keys, struct err *e) {
     return err_set(e, mine.code, "%s", mine.text);
 }
 
+/* The folder for what outlives a request. */
+static int serve_open_state(struct server *s, const struct serve_options *o, struct err *e) {
+    char path[4096];
+    if (!o->state) return 0;
+    if (mkdir(o->state, 0700) && errno != EEXIST)
+        return err_set(e, E_IO, "--state %s: %s", o->state, strerror(errno));
+    int n = snprintf(path, sizeof(path), "%s/spool", o->state);
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return err_set(e, E_INVALID, "--state: too long a path");
+    return spool_open(path, o->state_free, &s->spool, e);
+}
+
 static int serve_open_http(struct server *s, const struct http_options *opt, struct err *e) {
     struct http_options http = *opt;
     http.callers.keys = s->access.keys;
     http.callers.audit = s->access.audit;
+    http.spool = s->spool;
     api_set_reload(s->api, reload, s);
     return http_open(&http, s->api, &s->http, e);
 }
@@ -121,6 +138,7 @@ static int serve_open_door(struct server *s, const struct serve_options *o, stru
     if (rc) return rc;
     s->has_access = 1;
     rc = api_new(&o->api, NULL, &s->api, e);
+    if (!rc) rc = serve_open_state(s, o, e);
     if (!rc) rc = serve_open_http(s, &http, e);
     if (!rc) rc = open_relay(s, o, e);
     if (rc) return rc;
@@ -234,6 +252,7 @@ int serve(const struct serve_options *o, struct err *e) {
     }
     acceptor_stop(s.acceptor);
     http_close(s.http);
+    spool_close(s.spool);
     relay_close(s.relay);
     pulse_clear(&s.pulse);
     api_free(s.api);

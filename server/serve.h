@@ -26,8 +26,11 @@ struct serve_options {
         *admin_socket; /* path of a unix socket whose clients may do everything; NULL: none */
     const char *keys;  /* file of keys; NULL: whoever can connect may ask */
     const char *audit; /* file that records acts and refusals; NULL: none is kept */
-    int is_insecure;   /* without keys, listen to others than this machine all the same */
-    unsigned drain_s;  /* that running requests have after SIGTERM */
+    const char *state; /* folder for files, jobs and adapters, made where it is missing; NULL: none
+                          are kept */
+    uint64_t state_free; /* bytes of its disk that files leave */
+    int is_insecure;     /* without keys, listen to others than this machine all the same */
+    unsigned drain_s;    /* that running requests have after SIGTERM */
 };
 
 /* Prints `listening on URL` for each socket once requests are answered. Returns the exit status of

@@ -58,6 +58,8 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_SESSION_NOT_FOUND] = {"session_not_found", 404, BAD, "No such session",
                                    "no game is played under this id, or it has expired; begin one "
                                    "with POST /v1/act/sessions"},
+    [PROBLEM_FILE_NOT_FOUND] = {"file_not_found", 404, BAD, "No such file",
+                                "no file has this id, or it was deleted; see GET /v1/files"},
     [PROBLEM_MODEL_NOT_FOUND] = {"model_not_found", 404, BAD, "No such model",
                                  "this model is not served; see /v1/models"},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, BAD, "Method not allowed",
@@ -73,6 +75,8 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                              "frame with a sequence above it"},
     [PROBLEM_RELOAD_FAILED] = {"reload_failed", 409, BAD, "Nothing was reloaded",
                                "the files can't be taken as they are; what was loaded stays"},
+    [PROBLEM_FILE_IN_USE] = {"file_in_use", 409, BAD, "The file is in use",
+                             "a job that has not ended uses this file; cancel it first, or wait"},
     [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, BAD, "The body is too large",
                                 "the body is larger than is taken here"},
     [PROBLEM_PICTURE_TOO_LARGE] =
@@ -108,6 +112,12 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_TOO_MANY_CONNECTIONS] =
         {"too_many_connections", 503, LATER, "Too many connections",
          "the server has no room for another connection; come back later"},
+    [PROBLEM_NO_SPACE] = {"no_space", 503, OURS, "The disk is full",
+                          "there is no room for this on the server's disk; delete files that are "
+                          "not needed, or come back later"},
+    [PROBLEM_NO_STATE] = {"no_state", 503, OURS, "Nothing is kept here",
+                          "this server keeps no files, jobs and adapters; start it with --state "
+                          "DIR"},
     [PROBLEM_DRAINING] = {"draining", 503, OURS, "Shutting down",
                           "the server is shutting down and takes no new work; come back later"},
     [PROBLEM_AUDIT_UNAVAILABLE] =
