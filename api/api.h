@@ -160,8 +160,8 @@ struct api_route {
     enum api_pace pace;
     const struct endpoint *endpoint;
 };
-/* Exact match of a decoded path; *arg points at the part that {..} stands for (inside `path`) or is
- * NULL. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
+/* Exact match of a decoded path; *arg points at what the first {..} stands for and all behind it
+ * (inside `path`), or is NULL: it goes into api_input as it is. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
  * GET. */
 const struct api_route *api_route(const char *method, const char *path, const char **arg,
                                   int *status, const char **allow);
@@ -195,7 +195,7 @@ struct api_field {            /* a part of a multipart/form-data body, or a pair
     size_t len;
 };
 struct api_input {
-    const char *arg; /* of the path, or NULL */
+    const char *arg; /* of api_route, or NULL */
     const struct api_field *query;
     size_t n_query;
     const char *content_type; /* header values; NULL: absent */

@@ -11,18 +11,30 @@
  *
  * Thread: see api.h.
  */
-#include "api/call.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "api/endpoint.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
 enum { REPLY_BYTES_MAX = 64 << 20, RETRY_LOADING_S = 2 };
 
 /* ---- new, cancel, free ---- */
+
+/* E_NOMEM. */
+static int keep_args(struct api_call *c, const char *arg) {
+    _Static_assert(ARRAY_LEN(c->args) == ROUTE_ARGS_MAX, "one for each");
+    size_t n = arg ? strlen(arg) + 1 : 0;
+    if (!arg) return 0;
+    c->arg_text = mem_try(n);
+    if (!c->arg_text) return E_NOMEM;
+    memcpy(c->arg_text, arg, n);
+    (void)route_cut(c->route, c->arg_text, c->args);
+    c->in.arg = c->args[0];
+    return 0;
+}
 
 int api_call_new(struct api *a, const struct api_route *r, const struct api_input *in,
                  api_wake_fn *wake, void *ud, struct api_call **out, struct err *e) {
@@ -32,6 +44,10 @@ int api_call_new(struct api *a, const struct api_route *r, const struct api_inpu
     c->api = a;
     c->route = r;
     c->in = *in;
+    if (keep_args(c, in->arg)) {
+        mem_free(c);
+        return err_set(e, E_NOMEM, "no memory for a call");
+    }
     c->wake = wake;
     c->ud = ud;
     c->born_ns = clock_ns();
@@ -76,6 +92,7 @@ void api_call_free(struct api_call *c) {
     call_clear_state(c);
     arena_free(c->texts);
     buf_clear(&c->body);
+    mem_free(c->arg_text);
     mem_free(c);
 }
 

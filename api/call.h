@@ -25,7 +25,9 @@ enum { CALL_JOBS_MAX = 128, CALL_TEXT_BYTES_MAX = 1 << 20 };
 struct api_call {
     struct api *api;
     const struct api_route *route;
-    struct api_input in;
+    struct api_input in; /* arg: what the first {..} of the path stands for */
+    char *arg_text;      /* args, one behind the other */
+    const char *args[2]; /* what each {..} stands for; NULL: the row has no such */
     char request_id[72];
     uint64_t born_ns, decode_ns;
     uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */

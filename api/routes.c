@@ -1,9 +1,10 @@
 /* routes.c - the one table of what exists.
  *
  * openapi.yaml lists the same calls; tests/http/test_openapi.py holds one against the other. A path
- * is matched exactly, as a whole; `{..}` stands for one segment without a slash. What a call needs
- * is read from the row that matched, never worked out again from the path. That holds for who may
- * call it, too.
+ * is matched exactly, as a whole; each `{..}` of a row stands for one whole segment. The first row
+ * that fits says which path it is, so a row without braces stands above those that would fit, too.
+ * What a call needs is read from the row that matched, never worked out again from the path. That
+ * holds for who may call it, too.
  */
 #include <string.h>
 
@@ -54,31 +55,55 @@ const struct api_route *api_route_table(size_t *n) {
 }
 
 static int fits(const char *pattern, const char *path, const char **arg) {
-    const char *brace = strchr(pattern, '{');
     *arg = NULL;
-    if (!brace) return strcmp(pattern, path) == 0;
-    size_t n = (size_t)(brace - pattern);
-    if (strncmp(pattern, path, n) != 0 || path[n] == 0 || strchr(path + n, '/')) return 0;
-    *arg = path + n;
-    return 1;
+    while (*pattern) {
+        if (*pattern != '{') {
+            if (*pattern++ != *path++) return 0;
+            continue;
+        }
+        size_t n = strcspn(path, "/");
+        if (n == 0) return 0;
+        if (!*arg) *arg = path;
+        path += n;
+        pattern = strchr(pattern, '}') + 1;
+    }
+    return *path == '\0';
 }
 
 const struct api_route *api_route(const char *method, const char *path, const char **arg,
                                   int *status, const char **allow) {
+    const struct api_route *found = NULL;
     if (strcmp(method, "HEAD") == 0) method = "GET";
     *status = 404;
     *allow = NULL;
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        if (!fits(table[i].path, path, arg)) continue;
+        if (found ? strcmp(found->path, table[i].path) != 0 : !fits(table[i].path, path, arg))
+            continue;
         if (strcmp(table[i].method, method) == 0) {
             *status = 200;
+            *allow = NULL;
             return &table[i];
         }
+        found = &table[i];
         *status = 405;
-        *allow = table[i].allow;
+        *allow = found->allow;
     }
     *arg = NULL;
     return NULL;
+}
+
+int route_cut(const struct api_route *r, char *text, const char *args[ROUTE_ARGS_MAX]) {
+    int n = 0;
+    for (const char *brace = strchr(r->path, '{'); brace && n < ROUTE_ARGS_MAX;) {
+        const char *behind = strchr(brace, '}') + 1, *next = strchr(behind, '{');
+        args[n++] = text;
+        text += strcspn(text, "/");
+        char *end = text;
+        if (next) text += next - behind; /* what stands between the two is what the row says */
+        *end = '\0';
+        brace = next;
+    }
+    return n;
 }
 
 _Static_assert(ARRAY_LEN(table) <= COUNTERS_ROUTES, "a row for each");
