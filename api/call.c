@@ -11,11 +11,12 @@
  *
  * Thread: see api.h.
  */
+#include "api/call.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "api/endpoint.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
@@ -25,7 +26,6 @@ enum { REPLY_BYTES_MAX = 64 << 20, RETRY_LOADING_S = 2 };
 
 /* E_NOMEM. */
 static int keep_args(struct api_call *c, const char *arg) {
-    _Static_assert(ARRAY_LEN(c->args) == ROUTE_ARGS_MAX, "one for each");
     size_t n = arg ? strlen(arg) + 1 : 0;
     if (!arg) return 0;
     c->arg_text = mem_try(n);

@@ -20,14 +20,14 @@
 #include "api/state.h"
 #include "api/wire/problem.h"
 
-enum { CALL_JOBS_MAX = 128, CALL_TEXT_BYTES_MAX = 1 << 20 };
+enum { CALL_JOBS_MAX = 128, CALL_TEXT_BYTES_MAX = 1 << 20, ROUTE_ARGS_MAX = 2 };
 
 struct api_call {
     struct api *api;
     const struct api_route *route;
-    struct api_input in; /* arg: what the first {..} of the path stands for */
-    char *arg_text;      /* args, one behind the other */
-    const char *args[2]; /* what each {..} stands for; NULL: the row has no such */
+    struct api_input in;              /* arg: what the first {..} of the path stands for */
+    char *arg_text;                   /* args, one behind the other */
+    const char *args[ROUTE_ARGS_MAX]; /* what each {..} stands for; NULL: the row has no such */
     char request_id[72];
     uint64_t born_ns, decode_ns;
     uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */
@@ -61,6 +61,10 @@ struct api_call {
     } stream;
     char summary[160];
 };
+
+/* `text` is what stands in a path from the first {..} of its row on. It is cut in place, and args
+ * (of the row: that many are returned) become what each {..} stands for. routes.c. */
+int route_cut(const struct api_route *r, char *text, const char *args[ROUTE_ARGS_MAX]);
 
 /* ---- making the reply; each returns API_REPLY ---- */
 int call_fail(struct api_call *c); /* c->problem is filled */

@@ -48,11 +48,6 @@ struct endpoint {
  * request: their `read` calls it. 0, or -1 with the problem. */
 int endpoint_pick(struct api_call *c, const struct media *media);
 
-enum { ROUTE_ARGS_MAX = 2 };
-/* `text` is what stands in a path from the first {..} of its row on. It is cut in place, and args
- * (of the row: that many are returned) become what each {..} stands for. */
-int route_cut(const struct api_route *r, char *text, const char *args[ROUTE_ARGS_MAX]);
-
 /* ---- the rows, each in the file of its endpoint; routes.c says where they are found ---- */
 extern const struct endpoint reconstruct_endpoint, pixels_endpoint, segment_endpoint,
     refer_endpoint, describe_endpoint, vqa_endpoint, chat_endpoint;

@@ -1,5 +1,5 @@
 /* The table of routes: exact matching, 404 and 405, and that its rows agree with each other. */
-#include "api/endpoint.h"
+#include "api/call.h"
 #include "tests/unit/api/rig.h"
 
 static const struct api_route *find(const char *method, const char *path, const char **arg,
