@@ -51,8 +51,8 @@ struct api_options {
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
     const char *replica;    /* what ids begin with; NULL: nothing */
     struct api_limits limits;
-    int is_queue_shared; /* limits.tokens 0 is half of the engine's queue */
-    uint64_t request_ns; /* that a call has: what can't be done in it is refused; 0: any time */
+    int is_queue_shared;  /* limits.tokens 0 is half of the engine's queue */
+    uint64_t request_ns;  /* that a call has: what can't be done in it is refused; 0: any time */
     const char *adapters; /* folder of adapters and of their history (api/store/catalog.h); NULL:
                              none can be loaded */
 };

@@ -32,8 +32,8 @@ struct api_call {
     uint64_t born_ns, decode_ns;
     uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */
     struct problem problem;
-    enum quota over; /* of the problem quota_exceeded */
-    struct catalog_model model; /* what answers; name "": nobody is asked */
+    enum quota over;                      /* of the problem quota_exceeded */
+    struct catalog_model model;           /* what answers; name "": nobody is asked */
     char model_asked[CATALOG_NAME_BYTES]; /* as the request names it; "": it doesn't */
     struct api_reply reply;
     char header_text[3][80]; /* storage for header values that are made per call */

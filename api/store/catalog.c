@@ -17,7 +17,8 @@ static const char alias[] = "lammd";
 const char *catalog_base(const struct catalog *c) { return c->eng ? eng_info(c->eng)->name : ""; }
 
 static int has_form(const char *name) {
-    static const char legal[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
+    static const char legal[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
     size_t n = strspn(name, legal);
     return n >= 1 && n < CATALOG_NAME_BYTES && !name[n] && name[0] != '.' && name[0] != '-';
 }
@@ -95,8 +96,7 @@ static void replay(void *ud, const struct history_line *line) {
     struct catalog *c = ud;
     catalog_apply(c, line);
     if (line->event == HISTORY_LOAD) (void)catalog_find_or_add(c, line->name);
-    struct catalog_entry *it =
-        line->event == HISTORY_UNLOAD ? catalog_find(c, line->name) : NULL;
+    struct catalog_entry *it = line->event == HISTORY_UNLOAD ? catalog_find(c, line->name) : NULL;
     if (it) catalog_drop(c, it);
 }
 

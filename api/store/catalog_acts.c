@@ -115,8 +115,10 @@ static enum problem_code take_in(struct catalog *c, const char *name, struct eng
     }
     enum problem_code code = PROBLEM_NONE;
     if (is_default) {
-        err_set(e, E_BUSY, "%s is the default, and its folder holds something else by now; give "
-                           "that another name, or promote another adapter first", name);
+        err_set(e, E_BUSY,
+                "%s is the default, and its folder holds something else by now; give "
+                "that another name, or promote another adapter first",
+                name);
         code = PROBLEM_ADAPTER_IS_DEFAULT;
     }
     if (!code) code = record(c, HISTORY_LOAD, name, digest, by, 0);

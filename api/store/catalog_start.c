@@ -110,10 +110,11 @@ static void say_default(struct catalog *c) {
     if (it)
         log_event(LOG_LEVEL_INFO, "default", "name=%s digest=%.12s", it->name, top->digest);
     else if (top && top->digest[0])
-        log_event(LOG_LEVEL_ERROR, "default_lost",
-                  "%s was promoted, but what was promoted can't be loaded, so the base answers; put "
-                  "its folder back and load it, or roll back",
-                  top->name);
+        log_event(
+            LOG_LEVEL_ERROR, "default_lost",
+            "%s was promoted, but what was promoted can't be loaded, so the base answers; put "
+            "its folder back and load it, or roll back",
+            top->name);
 }
 
 void catalog_begin(struct catalog *c, struct eng *eng) {
@@ -156,7 +157,8 @@ static void *take_offers(void *ud) {
 void catalog_start_offers(struct catalog *c) {
     c->has_thread = pthread_create(&c->thread, NULL, take_offers, c) == 0;
     if (!c->has_thread)
-        log_event(LOG_LEVEL_WARN, "adapter", "no thread: adapters of runs are not loaded by themselves");
+        log_event(LOG_LEVEL_WARN, "adapter",
+                  "no thread: adapters of runs are not loaded by themselves");
 }
 
 void catalog_stop_offers(struct catalog *c) {

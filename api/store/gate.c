@@ -30,8 +30,7 @@ static int check_number(const json_t *o, const char *name, struct err *e) {
 
 static int check_count(const json_t *o, const char *name, struct err *e) {
     const json_t *v = json_object_get(o, name);
-    if (json_is_integer(v) && json_integer_value(v) >= 0 &&
-        json_integer_value(v) <= GATE_ITEMS_MAX)
+    if (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= GATE_ITEMS_MAX)
         return 0;
     return err_set(e, E_FORMAT, "%s must be a whole number from 0 to %d", name, GATE_ITEMS_MAX);
 }

@@ -66,7 +66,8 @@ int history_parse(const char *text, size_t len, struct history_line *out, struct
     if (jsonscan_bound(text, len, 1, LINE_MARKS, NULL))
         return err_set(e, E_FORMAT, "it is no line of a history");
     json_t *o = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-    int rc = json_is_object(o) ? take_line(o, out, e) : err_set(e, E_FORMAT, "it is no JSON object");
+    int rc =
+        json_is_object(o) ? take_line(o, out, e) : err_set(e, E_FORMAT, "it is no JSON object");
     json_decref(o);
     return rc;
 }
@@ -132,9 +133,8 @@ int history_open(const char *path, void (*each)(void *ud, const struct history_l
     }
     struct history *h = mem_must(sizeof(*h));
     h->fd = fd;
-    int rc = fstat(fd, &s) || !S_ISREG(s.st_mode)
-                 ? err_set(e, E_FORMAT, "it is not a regular file")
-                 : history_read(h, each, ud, e);
+    int rc = fstat(fd, &s) || !S_ISREG(s.st_mode) ? err_set(e, E_FORMAT, "it is not a regular file")
+                                                  : history_read(h, each, ud, e);
     if (rc) {
         (void)err_in(e, "%s", path);
         history_close(h);

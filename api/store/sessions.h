@@ -23,7 +23,7 @@ struct session {
     char id[SHELF_ID_BYTES];
     uint64_t owner;
     enum eng_task game;
-    uint32_t prompt_frames;                         /* that a prompt of the game holds */
+    uint32_t prompt_frames;          /* that a prompt of the game holds */
     char model[SESSION_MODEL_BYTES]; /* that answers, as it was asked for; "": the default */
     struct eng_picture *frames[SESSION_FRAMES_MAX]; /* oldest first; fewer than a prompt's */
     uint32_t n_frames;

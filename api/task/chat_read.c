@@ -133,8 +133,8 @@ static int take_speech(struct input *in, struct chat *q) {
 }
 
 static const char *const known[] = {
-    "messages", "stream", "stream_options", "logprobs", "top_logprobs", "stop",
-    "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "orient",
+    "messages", "stream", "stream_options", "logprobs", "top_logprobs", "stop", "max_tokens",
+    "max_completion_tokens", "temperature", "top_p", "seed", "orient",
     /* only as they would be anyway: `neutral` */
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "reasoning_effort",
     "verbosity", "modalities", "response_format", "logit_bias", "presence_penalty",
@@ -142,7 +142,8 @@ static const char *const known[] = {
     /* passed over */
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", NULL};
-const struct input_wants chat_wants = {.known = known, .only_json = 1, .null_is_absent = 1, .has_model = 1};
+const struct input_wants chat_wants = {
+    .known = known, .only_json = 1, .null_is_absent = 1, .has_model = 1};
 
 int chat_read(struct input *in, struct chat *q) {
     if (!in->root)

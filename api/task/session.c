@@ -26,8 +26,9 @@ static int open_session(struct api_call *c) {
     char id[IDS_BYTES];
     if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
     int rc = ids_session(c->api->ids, id);
-    if (!rc) rc = sessions_create(c->api->sessions, c->owner, id, game->task, game->frames,
-                                  c->model_asked);
+    if (!rc)
+        rc = sessions_create(c->api->sessions, c->owner, id, game->task, game->frames,
+                             c->model_asked);
     if (rc == E_TOO_BIG) {
         call_over_quota(c, QUOTA_SESSIONS);
         return call_fail(c);

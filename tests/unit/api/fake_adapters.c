@@ -37,8 +37,8 @@ static int read_it(const char *folder, char *text, size_t cap, struct err *err) 
     snprintf(path, sizeof(path), "%s/adapter_config.json", folder);
     FILE *f = fopen(path, "r");
     if (!f)
-        return err_set(err, E_NOT_FOUND,
-                       "%s: neither adapter_config.json nor overlay.safetensors", folder);
+        return err_set(err, E_NOT_FOUND, "%s: neither adapter_config.json nor overlay.safetensors",
+                       folder);
     size_t n = fread(text, 1, cap - 1, f);
     fclose(f);
     text[n] = '\0';
@@ -65,7 +65,8 @@ int eng_adapter_load(struct eng *e, const char *folder,
     a->all = all;
     a->wake = wake;
     a->ud = ud;
-    a->info = (struct eng_adapter_info){.rank = 8, .has_lora = 1, .parameters = 1000, .bytes = 4000};
+    a->info =
+        (struct eng_adapter_info){.rank = 8, .has_lora = 1, .parameters = 1000, .bytes = 4000};
     for (int k = 0; k < 4; k++)
         snprintf(a->info.digest + 16 * k, 17, "%016llx", (unsigned long long)(hash + (uint64_t)k));
     atomic_init(&a->refs, 1);

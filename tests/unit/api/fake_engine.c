@@ -122,7 +122,9 @@ void fake_close(struct eng *e) {
     mem_free(e);
 }
 
-struct fake_adapters *fake_adapters(struct eng *e) { return &e->adapters; }
+struct fake_adapters *fake_adapters(struct eng *e) {
+    return &e->adapters;
+}
 
 void fake_set_slots(struct eng *e, int n) { e->info.adapters = n; }
 

@@ -40,10 +40,10 @@ int fake_live(const struct eng *e);  /* that are neither over nor cancelled */
 /* Adapters: fake_adapters.c. A folder with a file adapter_config.json is one, and that file's bytes
  * are its content; where they begin with "foreign", it fits another base. A job that is asked with
  * one says "by DIGEST". */
-void fake_slots(struct eng *e, int n);             /* 0 at first */
-void fake_load_slowly(struct eng *e, int is_on);   /* not before fake_loaded */
-void fake_loaded(struct eng *e, int code);         /* the last one is loaded; or failed so */
-int fake_adapters_alive(struct eng *e);            /* that hold a slot */
+void fake_slots(struct eng *e, int n);           /* 0 at first */
+void fake_load_slowly(struct eng *e, int is_on); /* not before fake_loaded */
+void fake_loaded(struct eng *e, int code);       /* the last one is loaded; or failed so */
+int fake_adapters_alive(struct eng *e);          /* that hold a slot */
 struct fake_adapters {
     int slots, is_slow;
     struct eng_adapter *last;
