@@ -53,14 +53,16 @@ struct api_options {
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
     const char *replica;    /* what ids begin with; NULL: nothing */
     struct api_limits limits;
-    int is_queue_shared; /* limits.tokens 0 is half of the engine's queue */
-    uint64_t request_ns; /* that a call has: what can't be done in it is refused; 0: any time */
+    int is_queue_shared;  /* limits.tokens 0 is half of the engine's queue */
+    uint64_t request_ns;  /* that a call has: what can't be done in it is refused; 0: any time */
+    const char *adapters; /* folder of adapters and of their history (api/store/catalog.h); NULL:
+                             none can be loaded */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
 
 /* Borrows the engine until api_free; NULL: it is still being opened. Must-succeed but for the
- * options: E_INVALID. */
+ * options: E_INVALID; E_IO or E_FORMAT of the history of adapters. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */
 
@@ -86,12 +88,19 @@ enum problem_code {
     PROBLEM_SESSION_NOT_FOUND,
     PROBLEM_FILE_NOT_FOUND,
     PROBLEM_MODEL_NOT_FOUND,
+    PROBLEM_ADAPTER_NOT_FOUND,
     PROBLEM_METHOD_NOT_ALLOWED,
     PROBLEM_NOT_ACCEPTABLE,
     PROBLEM_SESSION_BUSY,
     PROBLEM_STEP_IS_OLD,
     PROBLEM_RELOAD_FAILED,
     PROBLEM_FILE_IN_USE,
+    PROBLEM_ADAPTER_NOT_LOADED,
+    PROBLEM_ADAPTER_IS_DEFAULT,
+    PROBLEM_ADAPTER_CHANGED,
+    PROBLEM_GATE_REFUSED,
+    PROBLEM_GATE_NOT_DECIDED,
+    PROBLEM_NOTHING_BEFORE,
     PROBLEM_BODY_TOO_LARGE,
     PROBLEM_PICTURE_TOO_LARGE,
     PROBLEM_UNSUPPORTED_MEDIA_TYPE,
@@ -99,6 +108,7 @@ enum problem_code {
     PROBLEM_BAD_PICTURE,
     PROBLEM_TOO_MUCH_WORK,
     PROBLEM_UNSUPPORTED_TASK,
+    PROBLEM_ADAPTER_DOES_NOT_FIT,
     PROBLEM_URI_TOO_LONG,
     PROBLEM_HEADERS_TOO_LARGE,
     PROBLEM_QUOTA_EXCEEDED,
@@ -110,6 +120,9 @@ enum problem_code {
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
     PROBLEM_AUDIT_UNAVAILABLE,
+    PROBLEM_NO_STATE,
+    PROBLEM_STATE_UNWRITABLE,
+    PROBLEM_NO_SLOT,
     PROBLEM_LOADING,
     PROBLEM_STUCK,
     PROBLEM_NO_MEMORY,
@@ -291,8 +304,12 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud);
 typedef int api_reload_fn(void *ud, int *n_keys, struct err *e);
 void api_set_reload(struct api *a, api_reload_fn *fn, void *ud);
 /* The engine is open. Until then health, metrics and the page answer, and all else says `loading`.
- * Once, from any thread. */
+ * Loads the adapters that were loaded before, and takes as long as that takes. Once, from any
+ * thread. */
 void api_set_engine(struct api *a, struct eng *eng);
+/* An adapter has come into the folder: load it soon, if there is a slot for it. `by`: the key whose
+ * it is, or NULL. Returns at once; any thread. */
+void api_offer_adapter(struct api *a, const char *name, const char *by);
 /* Engine or loop get on no more, or do again: readyz says 503 meanwhile. Any thread. */
 void api_set_stuck(struct api *a, int is_stuck);
 /* Draining: readyz says 503 from now on. Any thread. */

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/wire/json.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
@@ -90,6 +91,7 @@ void api_call_free(struct api_call *c) {
     for (uint32_t i = 0; i < c->n_pictures; i++)
         eng_picture_put(c->pictures[i]);
     call_clear_state(c);
+    catalog_put(&c->model);
     arena_free(c->texts);
     buf_clear(&c->body);
     mem_free(c->arg_text);
@@ -152,6 +154,18 @@ int call_fail(struct api_call *c) {
     c->reply.body_len = c->body.len;
     snprintf(c->summary, sizeof(c->summary), "problem=%s", row->code);
     return API_REPLY;
+}
+
+int call_pick(struct api_call *c, const char *model) {
+    char names[160], shown[48];
+    if (model && strcmp(model, "lammd") != 0 && strlen(model) < sizeof(c->model_asked))
+        memcpy(c->model_asked, model, strlen(model) + 1);
+    if (catalog_pick(c->api->catalog, model, &c->model) == 0) return 0;
+    c->model.name[0] = '\0';
+    catalog_names(c->api->catalog, names, sizeof(names));
+    json_quote(model, strlen(model), shown, sizeof(shown));
+    return problem_set(&c->problem, PROBLEM_MODEL_NOT_FOUND, "model",
+                       "there is no model %s here; there are %s", shown, names);
 }
 
 int call_over_quota(struct api_call *c, enum quota what) {

@@ -32,7 +32,9 @@ struct api_call {
     uint64_t born_ns, decode_ns;
     uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */
     struct problem problem;
-    enum quota over; /* of the problem quota_exceeded */
+    enum quota over;                      /* of the problem quota_exceeded */
+    struct catalog_model model;           /* what answers; name "": nobody is asked */
+    char model_asked[CATALOG_NAME_BYTES]; /* as the request names it; "": it doesn't */
     struct api_reply reply;
     char header_text[3][80]; /* storage for header values that are made per call */
     int n_header_text;
@@ -71,6 +73,9 @@ int call_fail(struct api_call *c); /* c->problem is filled */
 int call_fail_as(struct api_call *c, enum problem_code code);
 /* The caller has too much of something; fills the problem. Returns -1. */
 int call_over_quota(struct api_call *c, enum quota what);
+/* The model of that name, NULL: of none, answers this call to its end. 0, or -1 with the
+ * problem. */
+int call_pick(struct api_call *c, const char *model);
 /* c->body becomes the reply's; fails with no_memory when it went bad. */
 int call_answer(struct api_call *c, int status, const char *content_type);
 /* `value` is static; the other copies a short text. */

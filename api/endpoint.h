@@ -57,5 +57,8 @@ extern const struct endpoint act_endpoint, session_new_endpoint, session_act_end
 extern const struct endpoint images_put_endpoint, images_delete_endpoint;
 extern const struct endpoint meta_models_endpoint, meta_model_endpoint, meta_livez_endpoint,
     meta_readyz_endpoint, meta_static_endpoint, metrics_endpoint, admin_reload_endpoint;
+extern const struct endpoint adapters_list_endpoint, adapters_show_endpoint,
+    adapters_history_endpoint, adapters_load_endpoint, adapters_unload_endpoint,
+    adapters_promote_endpoint, adapters_rollback_endpoint;
 
 #endif

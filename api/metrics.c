@@ -192,6 +192,33 @@ static void metrics_write_model(struct buf *b, const struct eng_info *info) {
     gauge(b, "model_parameters", (double)info->parameters, "Parameters of the model.");
 }
 
+static void write_adapters(struct buf *b, struct api *a) {
+    struct catalog_row rows[ENG_ADAPTERS_MAX];
+    struct catalog_counts n;
+    catalog_counts(a->catalog, &n);
+    head(b, "adapters", "gauge", "Adapters by state; missing ones could not be loaded at start.");
+    buf_printf(b, "lammd_adapters{state=\"loaded\"} %d\nlammd_adapters{state=\"missing\"} %d\n",
+               n.loaded, n.missing);
+    gauge(b, "adapter_slots", eng_info(a->eng)->adapters, "Adapters that can be loaded at once.");
+    int loaded = catalog_loaded(a->catalog, rows, ARRAY_LEN(rows));
+    head(b, "adapter_info", "gauge", "The adapters that are loaded.");
+    for (int i = 0; i < loaded; i++) {
+        buf_printf(b, "lammd_adapter_info{name=\"%s\",sha256=\"%s\",default=\"%s\"} 1\n",
+                   rows[i].model.name, eng_adapter_info(rows[i].model.adapter)->digest,
+                   rows[i].is_default ? "true" : "false");
+        catalog_put(&rows[i].model);
+    }
+    head(b, "adapter_promotions_total", "counter", "Changes of the default, and those refused.");
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"promoted\"} %llu\n",
+               (unsigned long long)n.promoted);
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"forced\"} %llu\n",
+               (unsigned long long)n.forced);
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"refused\"} %llu\n",
+               (unsigned long long)n.refused);
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"rolled_back\"} %llu\n",
+               (unsigned long long)n.rolled_back);
+}
+
 static int count_fds(void) {
     DIR *d = opendir("/proc/self/fd");
     int n = -3; /* ".", ".." and the directory's own */
@@ -241,6 +268,7 @@ static int metrics_answer(struct api_call *c) {
         struct eng_stats s;
         eng_stats(a->eng, &s);
         metrics_write_model(b, eng_info(a->eng));
+        write_adapters(b, a);
         write_engine(b, &s);
         write_devices(b, a->eng);
     }

@@ -17,7 +17,16 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     struct ids *ids;
     int rc = ids_new(opt->replica, &ids, e);
     if (rc) return rc;
+    json_object_seed(0);
+    json_set_alloc_funcs(mem_plain, mem_plain_free);
+    struct catalog *catalog;
+    rc = catalog_open(opt->adapters, &catalog, e);
+    if (rc) {
+        ids_free(ids);
+        return rc;
+    }
     struct api *a = mem_must(sizeof(*a));
+    a->catalog = catalog;
     a->ids = ids;
     a->opt = *opt;
     if (!a->opt.json_max) a->opt.json_max = 16 << 20;
@@ -36,16 +45,15 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     a->sessions = sessions_new(a->opt.sessions, a->opt.limits.sessions, a->opt.session_ttl_s);
     a->counters = counters_new();
     a->quotas = quotas_new(&a->opt.limits);
-    if (eng) api_set_engine(a, eng);
     pthread_mutex_init(&a->mu, NULL);
-    json_object_seed(0);
-    json_set_alloc_funcs(mem_plain, mem_plain_free);
+    if (eng) api_set_engine(a, eng);
     *out = a;
     return 0;
 }
 
 void api_free(struct api *a) {
     if (!a) return;
+    catalog_close(a->catalog);
     images_free(a->images);
     sessions_free(a->sessions);
     counters_free(a->counters);
@@ -103,8 +111,13 @@ void api_set_engine(struct api *a, struct eng *eng) {
         eng_stats(eng, &s);
         quotas_set_tokens(a->quotas, s.queue_tokens_max / 2);
     }
+    catalog_begin(a->catalog, eng);
     a->eng = eng;
     atomic_store(&a->has_engine, 1);
+}
+
+void api_offer_adapter(struct api *a, const char *name, const char *by) {
+    catalog_offer(a->catalog, name, by);
 }
 
 void api_set_stuck(struct api *a, int is_stuck) { atomic_store(&a->is_stuck, is_stuck); }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "api/api.h"
+#include "api/store/catalog.h"
 #include "api/store/counters.h"
 #include "api/store/ids.h"
 #include "api/store/images.h"
@@ -19,6 +20,7 @@ struct api {
     atomic_int has_engine;
     struct images *images;
     struct sessions *sessions;
+    struct catalog *catalog; /* which adapters there are */
     struct counters *counters;
     struct ids *ids;
     struct quotas *quotas;

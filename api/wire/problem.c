@@ -62,6 +62,9 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                                 "no file has this id, or it was deleted; see GET /v1/files"},
     [PROBLEM_MODEL_NOT_FOUND] = {"model_not_found", 404, BAD, "No such model",
                                  "this model is not served; see /v1/models"},
+    [PROBLEM_ADAPTER_NOT_FOUND] = {"adapter_not_found", 404, BAD, "No such adapter",
+                                   "there is no adapter of this name in the server's folder; GET "
+                                   "/v1/adapters lists those that there are"},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, BAD, "Method not allowed",
                                     "this path does not take this method; see the Allow header"},
     [PROBLEM_NOT_ACCEPTABLE] = {"not_acceptable", 406, BAD, "No such representation",
@@ -77,6 +80,21 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                                "the files can't be taken as they are; what was loaded stays"},
     [PROBLEM_FILE_IN_USE] = {"file_in_use", 409, BAD, "The file is in use",
                              "a job that has not ended uses this file; cancel it first, or wait"},
+    [PROBLEM_ADAPTER_NOT_LOADED] = {"adapter_not_loaded", 409, BAD, "The adapter isn't loaded",
+                                    "it is in the server's folder, but not loaded; load it with "
+                                    "POST /v1/adapters"},
+    [PROBLEM_ADAPTER_IS_DEFAULT] = {"adapter_is_default", 409, BAD, "The adapter is the default",
+                                    "promote another, or roll back first"},
+    [PROBLEM_ADAPTER_CHANGED] = {"adapter_changed", 409, BAD, "The adapter is another one now",
+                                 "its folder holds something else than what was the default"},
+    [PROBLEM_GATE_REFUSED] =
+        {"gate_refused", 409, BAD, "The adapter is worse",
+         "the adapter is worse than what answers now; force promotes it all the same"},
+    [PROBLEM_GATE_NOT_DECIDED] =
+        {"gate_not_decided", 409, BAD, "Nobody knows whether the adapter is better",
+         "it was not compared with what answers now; force promotes it all the same"},
+    [PROBLEM_NOTHING_BEFORE] = {"nothing_before", 409, BAD, "There was no other default",
+                                "nothing was promoted, so there is nothing to go back to"},
     [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, BAD, "The body is too large",
                                 "the body is larger than is taken here"},
     [PROBLEM_PICTURE_TOO_LARGE] =
@@ -93,6 +111,9 @@ static const struct problem_row rows[PROBLEM_CODES] = {
          "this many questions can never fit into the memory of the model; ask for fewer"},
     [PROBLEM_UNSUPPORTED_TASK] = {"unsupported_task", 422, BAD, "The model can't do this",
                                   "the loaded model can't do this task; see /v1/models"},
+    [PROBLEM_ADAPTER_DOES_NOT_FIT] = {"adapter_does_not_fit", 422, BAD,
+                                      "The adapter can't be loaded",
+                                      "the adapter is broken, or was made for another base model"},
     [PROBLEM_URI_TOO_LONG] = {"uri_too_long", 414, BAD, "The URL is too long",
                               "the URL is longer than is taken here"},
     [PROBLEM_HEADERS_TOO_LARGE] = {"headers_too_large", 431, BAD, "The headers are too large",
@@ -123,6 +144,13 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_AUDIT_UNAVAILABLE] =
         {"audit_unavailable", 503, OURS, "The audit file can't be written",
          "calls of this kind are taken only when they can be written into the audit file"},
+    [PROBLEM_NO_STATE] = {"no_state", 503, OURS, "This server keeps nothing",
+                          "start lammd serve with --state DIR, where adapters and runs are kept"},
+    [PROBLEM_STATE_UNWRITABLE] =
+        {"state_unwritable", 503, OURS, "The folder of --state can't be written",
+         "nothing was changed, because it could not be written down; the log says why"},
+    [PROBLEM_NO_SLOT] = {"no_slot", 503, OURS, "No slot is free",
+                         "all slots for adapters are taken; unload one first"},
     [PROBLEM_LOADING] = {"loading", 503, OURS, "Still loading",
                          "the model is still being loaded; come back after the seconds in "
                          "Retry-After"},
@@ -197,6 +225,10 @@ int problem_write(const struct problem *p, const char *request_id, struct buf *o
     if (p->pointer[0]) {
         buf_str(out, ",\"pointer\":");
         json_write_str(out, p->pointer);
+    }
+    if (p->more) {
+        buf_char(out, ',');
+        buf_str(out, p->more);
     }
     buf_str(out, ",\"error\":{\"message\":");
     json_write_str(out, detail);

@@ -42,13 +42,14 @@ BEGIN {
     # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
     # store
     grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
-    grant("api/store/", base " engine/engine.h api/api.h api/store/")
+    grant("api/store/", base " engine/engine.h engine/files/smallfile.h engine/files/smalljson.h api/api.h api/store/")
     grant("api/state.", down = base " engine/engine.h jobs/jobs.h media/ api/api.h api/wire/ api/store/ api/state.h")
     grant("api/call.", down = down " api/call.h")
     grant("api/ask.", down " api/ask.h")
     grant("api/stream.", down " api/stream.h")
     grant("api/endpoint.", down = down " api/ask.h api/stream.h api/endpoint.h")
     grant("api/task/", down " api/task/")
+    grant("api/admin/", down)
     grant("api/", down " api/static.h")
     grant("server/keys/", base " api/api.h engine/files/newfile.h server/keys/")
     grant("server/http/", base " api/api.h server/http/ server/keys/keys.h server/keys/audit.h")
@@ -67,7 +68,7 @@ BEGIN {
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas)|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

@@ -93,7 +93,7 @@ TEST(routes_allow_names_every_method_of_the_path) {
     }
 }
 
-/* Nothing but POST and PUT has a body, and not each of them; two calls take JSON alone, so no
+/* Nothing but POST and PUT has a body, and not each of them; five calls take JSON alone, so no
  * picture's size counts there. */
 TEST(routes_body_limits) {
     static const struct api_options larger[] = {{.json_max = 1000, .picture_max = 300},
@@ -108,11 +108,12 @@ TEST(routes_body_limits) {
             int has_body = strcmp(t[i].method, "POST") == 0 || strcmp(t[i].method, "PUT") == 0;
             if (strcmp(t[i].path, "/v1/admin/reload") == 0) has_body = 0;
             int is_json = strcmp(t[i].path, "/v1/act/sessions") == 0 ||
-                          strcmp(t[i].path, "/v1/chat/completions") == 0;
+                          strcmp(t[i].path, "/v1/chat/completions") == 0 ||
+                          (has_body && strncmp(t[i].path, "/v1/adapters", 12) == 0);
             CHECK_EQ(api_route_body_max(r.api, &t[i]), !has_body ? 0 : k && !is_json ? 3000 : 1000);
             n_json += is_json;
         }
-        CHECK_EQ(n_json, 2);
+        CHECK_EQ(n_json, 5);
         rig_close(&r);
     }
 }
@@ -158,6 +159,13 @@ TEST(routes_scopes) {
                 {"DELETE", "/v1/images/{id}", API_ASK},
                 {"GET", "/v1/models", API_ASK},
                 {"GET", "/v1/models/{id}", API_ASK},
+                {"GET", "/v1/adapters", API_TRAIN},
+                {"POST", "/v1/adapters", API_PROMOTE},
+                {"GET", "/v1/adapters/history", API_TRAIN},
+                {"POST", "/v1/adapters/rollback", API_PROMOTE},
+                {"GET", "/v1/adapters/{name}", API_TRAIN},
+                {"DELETE", "/v1/adapters/{name}", API_PROMOTE},
+                {"POST", "/v1/adapters/{name}/promote", API_PROMOTE},
                 {"POST", "/v1/admin/reload", API_ADMIN},
                 {"GET", "/livez", API_ANYBODY},
                 {"GET", "/readyz", API_ANYBODY},
