@@ -30,6 +30,7 @@
 
 struct api;
 struct api_call;
+struct jobs; /* jobs/jobs.h */
 
 /* What one caller may have at once: a key, or an address where there are none. 0: no limit but that
  * of all together. */
@@ -87,6 +88,7 @@ enum problem_code {
     PROBLEM_IMAGE_NOT_FOUND,
     PROBLEM_SESSION_NOT_FOUND,
     PROBLEM_FILE_NOT_FOUND,
+    PROBLEM_JOB_NOT_FOUND,
     PROBLEM_MODEL_NOT_FOUND,
     PROBLEM_ADAPTER_NOT_FOUND,
     PROBLEM_METHOD_NOT_ALLOWED,
@@ -95,6 +97,9 @@ enum problem_code {
     PROBLEM_STEP_IS_OLD,
     PROBLEM_RELOAD_FAILED,
     PROBLEM_FILE_IN_USE,
+    PROBLEM_FILE_NOT_PROCESSED,
+    PROBLEM_WRONG_STATE,
+    PROBLEM_IDEMPOTENCY_CONFLICT,
     PROBLEM_ADAPTER_NOT_LOADED,
     PROBLEM_ADAPTER_IS_DEFAULT,
     PROBLEM_ADAPTER_CHANGED,
@@ -108,10 +113,13 @@ enum problem_code {
     PROBLEM_BAD_PICTURE,
     PROBLEM_TOO_MUCH_WORK,
     PROBLEM_UNSUPPORTED_TASK,
+    PROBLEM_TOO_BIG,
     PROBLEM_ADAPTER_DOES_NOT_FIT,
     PROBLEM_URI_TOO_LONG,
     PROBLEM_HEADERS_TOO_LARGE,
     PROBLEM_QUOTA_EXCEEDED,
+    PROBLEM_TOO_MANY_OWN_JOBS,
+    PROBLEM_TOO_MANY_JOBS,
     PROBLEM_NO_SPACE,
     PROBLEM_QUEUE_FULL,
     PROBLEM_STORE_FULL,
@@ -119,7 +127,6 @@ enum problem_code {
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
     PROBLEM_AUDIT_UNAVAILABLE,
-    PROBLEM_NO_STATE,
     PROBLEM_STATE_UNWRITABLE,
     PROBLEM_NO_SLOT,
     PROBLEM_LOADING,
@@ -229,6 +236,8 @@ struct api_input {
     const char *content_type; /* header values; NULL: absent */
     const char *accept;
     const char *if_none_match;
+    const char *idempotency_key;
+    const char *last_event_id;
     const char *request_id;          /* never NULL */
     const struct api_caller *caller; /* NULL: the command line, which is alone */
     const struct api_visit *visit;   /* NULL: it is not counted */
@@ -309,6 +318,9 @@ void api_set_engine(struct api *a, struct eng *eng);
 /* An adapter has come into the folder: load it soon, if there is a slot for it. `by`: the key whose
  * it is, or NULL. Returns at once; any thread. */
 void api_offer_adapter(struct api *a, const char *name, const char *by);
+/* Files and jobs: borrowed until api_free. Before any request comes; without it those routes say
+ * `no_state`. */
+void api_set_jobs(struct api *a, struct jobs *jobs);
 /* Engine or loop get on no more, or do again: readyz says 503 meanwhile. Any thread. */
 void api_set_stuck(struct api *a, int is_stuck);
 /* Draining: readyz says 503 from now on. Any thread. */

@@ -11,6 +11,7 @@
 #include "api/endpoint.h"
 
 #define GETS "GET, HEAD"
+#define JOBS "/v1/fine_tuning/jobs"
 
 static const struct api_route table[] = {
     {"POST", "/v1/reconstruct", "POST", API_ASK, API_WORK, &reconstruct_endpoint},
@@ -39,6 +40,14 @@ static const struct api_route table[] = {
      &adapters_unload_endpoint},
     {"POST", "/v1/adapters/{name}/promote", "POST", API_PROMOTE, API_WORK,
      &adapters_promote_endpoint},
+    {"GET", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_list_endpoint},
+    {"POST", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_create_endpoint},
+    {"GET", JOBS "/{id}", GETS, API_TRAIN, API_WORK, &fine_tuning_get_endpoint},
+    {"GET", JOBS "/{id}/events", GETS, API_TRAIN, API_WORK, &fine_tuning_events_endpoint},
+    {"GET", JOBS "/{id}/checkpoints", GETS, API_TRAIN, API_WORK, &fine_tuning_checkpoints_endpoint},
+    {"POST", JOBS "/{id}/cancel", "POST", API_TRAIN, API_WORK, &fine_tuning_cancel_endpoint},
+    {"POST", JOBS "/{id}/pause", "POST", API_TRAIN, API_WORK, &fine_tuning_pause_endpoint},
+    {"POST", JOBS "/{id}/resume", "POST", API_TRAIN, API_WORK, &fine_tuning_resume_endpoint},
     {"POST", "/v1/admin/reload", "POST", API_ADMIN, API_WORK, &admin_reload_endpoint},
     {"GET", "/livez", GETS, API_ANYBODY, API_WATCH, &meta_livez_endpoint},
     {"GET", "/readyz", GETS, API_ANYBODY, API_WATCH, &meta_readyz_endpoint},

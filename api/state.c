@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "api/state.h"
+#include "jobs/jobs.h"
 #include "kernels/base/mem.h"
 
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e) {
@@ -70,6 +71,8 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_unlock(&a->mu);
 }
 
+void api_set_jobs(struct api *a, struct jobs *jobs) { a->jobs = jobs; }
+
 void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
     pthread_mutex_lock(&a->mu);
     a->reload = fn;
@@ -122,7 +125,10 @@ void api_offer_adapter(struct api *a, const char *name, const char *by) {
 
 void api_set_stuck(struct api *a, int is_stuck) { atomic_store(&a->is_stuck, is_stuck); }
 
-void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }
+void api_set_draining(struct api *a) {
+    atomic_store(&a->draining, 1);
+    if (a->jobs) jobs_wake(a->jobs); /* streams of events end */
+}
 
 enum problem_code api_trouble(struct api *a) {
     struct eng_stats s;

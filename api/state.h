@@ -24,6 +24,7 @@ struct api {
     struct counters *counters;
     struct ids *ids;
     struct quotas *quotas;
+    struct jobs *jobs; /* NULL: there are none here */
     double born_s; /* since the epoch */
     atomic_int draining, is_stuck;
     pthread_mutex_t mu; /* guards what follows */

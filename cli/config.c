@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "jobs/jobs.h"
 #include "kernels/base/buf.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
@@ -254,6 +255,20 @@ static const struct config_row rows[] = {
         "is no finetuning here."),
     NUMBER("state-free-mib", CMD_SERVE, state_free_mib, 0, 1 << 30, 512, "MIB",
            "Room on the disk of DIR that files leave for everything else."),
+    WORD("launcher", CMD_SERVE, launcher, jobs_launcher_words,
+         "Who starts the runs of jobs. local (default): this server, one at a time. pull: whoever "
+         "runs lammd train --take DIR, on any machine that sees DIR."),
+    TEXT("train-device", CMD_SERVE, train_device, "NAME",
+         "What runs compute on: cpu (default), cuda, cuda:N."),
+    NUMBER("train-threads", CMD_SERVE, train_threads, 1, ENG_THREADS_MAX, 1, "N",
+           "Threads of a run. They compute while nothing else wants the processor."),
+    NUMBER("train-memory-mib", CMD_SERVE, train_memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
+           "Memory that a run may take. One that needs more is refused. 0, the default: what is "
+           "free when it is asked for."),
+    NUMBER("jobs", CMD_SERVE, jobs, 1, 10000, 64, "N",
+           "Jobs that have not ended, at most. More are answered with status 503."),
+    NUMBER("key-jobs", CMD_SERVE, key_jobs, 1, 10000, 16, "N",
+           "And those of one key. More are answered with status 429."),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
            "Pictures kept by PUT /v1/images."),
     NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, BIG, 3600, "S",
@@ -521,6 +536,19 @@ const char *config_model(const struct config *cfg, char path[4096]) {
         snprintf(path, 4096, "%.*s%s%s%s", (int)(slash - exe), exe, beside[i], in, name);
     if (!is_model(path))
         snprintf(path, 4096, "%s%s", in, name); /* its loader says what is missing */
+    return path;
+}
+
+const char *config_recipes(char path[4096]) {
+    static const char *const beside[] = {"/", "/../share/lammd/"};
+    char exe[2048];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    char *slash = n > 0 ? memrchr(exe, '/', (size_t)n) : NULL;
+    for (size_t i = 0; slash && i < ARRAY_LEN(beside); i++) {
+        snprintf(path, 4096, "%.*s%srecipes", (int)(slash - exe), exe, beside[i]);
+        if (access(path, R_OK | X_OK) == 0) return path;
+    }
+    snprintf(path, 4096, "recipes");
     return path;
 }
 

@@ -66,6 +66,9 @@ struct config {
     /* serve: seconds */
     int64_t header_s, body_s, request_s, idle_s, drain_s;
     int64_t is_verbose;
+    /* serve: jobs */
+    const char *train_device;
+    int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;
     int64_t estimate; /* enum eng_estimate */
@@ -101,7 +104,8 @@ const struct config_row *config_rows(size_t *n);
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e);
 /* The options of a command, by section. */
 void config_help(enum config_cmd cmd, FILE *to);
-
+/* The folder of recipes beside the program; where there is none, "recipes". */
+const char *config_recipes(char path[4096]);
 /* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME)
  * beside the program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from
  * `path`. */

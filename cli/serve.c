@@ -80,6 +80,32 @@ static void limit(const struct config *cfg, int has_keys, struct api_options *o)
     o->is_queue_shared = has_keys;
 }
 
+/* Whole paths: runs have another folder. */
+struct serve_paths {
+    char program[4096], model[4096], recipes[4096];
+};
+
+static void serve_jobs(const struct config *cfg, const char *model, struct serve_paths *p,
+                       struct serve_options *o) {
+    char path[4096];
+    if (!cfg->state) return;
+    ssize_t n = readlink("/proc/self/exe", p->program, sizeof(p->program) - 1);
+    p->program[n > 0 ? n : 0] = '\0';
+    if (!realpath(model, p->model)) snprintf(p->model, sizeof(p->model), "%s", model);
+    if (!realpath(config_recipes(path), p->recipes))
+        snprintf(p->recipes, sizeof(p->recipes), "%s", path);
+    o->jobs = (struct jobs_options){.dir = cfg->state,
+                                    .program = p->program,
+                                    .model = p->model,
+                                    .recipes = p->recipes,
+                                    .device = cfg->train_device,
+                                    .threads = (int)cfg->train_threads,
+                                    .launcher = (enum jobs_launcher)cfg->launcher,
+                                    .live_max = (int)cfg->jobs,
+                                    .owner_max = (int)cfg->key_jobs,
+                                    .memory_mib = (uint64_t)cfg->train_memory_mib};
+}
+
 int cmd_serve(const struct config *cfg) {
     if (cfg->rest.n) {
         fprintf(stderr, "lammd: unexpected argument %s; see lammd serve --help\n", cfg->rest.at[0]);
@@ -89,6 +115,8 @@ int cmd_serve(const struct config *cfg) {
     struct serve_options o = cmd_serve_options(cfg, config_model(cfg, path));
     if (!o.keys) o.keys = credential(keys, sizeof(keys));
     limit(cfg, o.keys != NULL, &o.api);
+    struct serve_paths paths;
+    serve_jobs(cfg, o.engine.model, &paths, &o);
     struct err e = {0};
     int status = serve(&o, &e);
     return status < 0 ? cmd_fail(&e) : status;

@@ -227,6 +227,8 @@ typedef void jobs_wake_fn(void *ud);
 int jobs_watch(struct jobs *j, const char *id, jobs_wake_fn *wake, void *ud,
                struct jobs_watch **out, struct err *e);
 void jobs_unwatch(struct jobs_watch *w); /* NULL is legal */
+/* Wakes all of them, on the caller's thread. */
+void jobs_wake(struct jobs *j);
 
 struct jobs_checkpoint {
     int64_t step, created;

@@ -122,6 +122,13 @@ void jobs_unwatch(struct jobs_watch *w) {
     mem_free(w);
 }
 
+void jobs_wake(struct jobs *j) {
+    pthread_mutex_lock(&j->mu);
+    for (struct jobs_watch *w = j->watches; w; w = w->next)
+        w->wake(w->ud);
+    pthread_mutex_unlock(&j->mu);
+}
+
 void keeper_changed(struct jobs *j, const char *id) {
     for (int i = 0; i < j->n_changed; i++)
         if (strcmp(j->changed[i], id) == 0) return;
@@ -211,7 +218,7 @@ static void *keeper_main(void *ud) {
             if (!is_recovered) run_recover(j);
             is_recovered = 1;
             check_all(j);
-            run_all(j);
+            run_tick(j);
         }
         count_jobs(j);
         wake_watches(j);

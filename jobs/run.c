@@ -300,7 +300,7 @@ static void admit_all(struct jobs *j) {
 
 /* ---- the door of this file ---- */
 
-void run_all(struct jobs *j) {
+void run_tick(struct jobs *j) {
     struct store_job job = {0};
     int n = 0;
     admit_all(j);

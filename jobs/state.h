@@ -94,7 +94,7 @@ int keeper_is_closing(struct jobs *j);
 
 /* ---- run.c: the keeper's, outside of a transaction ---- */
 
-void run_all(struct jobs *j); /* follows what runs, begins what may */
+void run_tick(struct jobs *j); /* follows what runs, begins what may */
 /* Adopts what a daemon before this one left. */
 void run_recover(struct jobs *j);
 /* SIGTERM to all; then waits for them, and settles them. */

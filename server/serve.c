@@ -11,7 +11,8 @@
  *
  * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
  * running requests may finish. At the deadline, or at a second signal, what is left is answered
- * with 503. Then everything is closed in the opposite order, and the exit status is 0. A lost
+ * with 503. Then everything is closed in the opposite order; a run of a job gets SIGTERM, and goes
+ * on at the next start. The exit status is 0. A lost
  * device ends the process in the same way but with status 1, so that its supervisor starts it
  * again.
  */
@@ -28,6 +29,7 @@
 #include "kernels/base/mem.h"
 #include "server/accept.h"
 #include "server/access.h"
+#include "server/finetune.h"
 #include "server/http/pulse.h"
 #include "server/http/spool.h"
 #include "server/life.h"
@@ -52,6 +54,7 @@ struct server {
     struct eng *eng;
     struct api *api;
     struct spool *spool;
+    struct jobs *jobs; /* NULL: there are none */
     struct http *http;
     struct relay *relay;
     struct acceptor *acceptor;
@@ -110,7 +113,8 @@ static int serve_open_state(struct server *s, const struct serve_options *o, str
     int n = snprintf(path, sizeof(path), "%s/spool", o->state);
     if (n < 0 || (size_t)n >= sizeof(path))
         return err_set(e, E_INVALID, "--state: too long a path");
-    return spool_open(path, o->state_free, &s->spool, e);
+    int rc = spool_open(path, o->state_free, &s->spool, e);
+    return rc ? rc : finetune_open(&o->jobs, s->api, &s->jobs, e);
 }
 
 static int serve_open_http(struct server *s, const struct http_options *opt, struct err *e) {
@@ -246,6 +250,7 @@ int serve(const struct serve_options *o, struct err *e) {
     rc = serve_open_door(&s, o, e);
     if (rc == 0) rc = serve_load(&s, o, &is_stopped, e);
     if (rc == 0) {
+        if (!is_stopped) finetune_start(s.jobs, eng_info(s.eng)->name);
         if (!is_stopped) announce(&s);
         if (!is_stopped) status = wait_for_end(&s);
         drain(&s, o->drain_s);
@@ -253,6 +258,7 @@ int serve(const struct serve_options *o, struct err *e) {
     acceptor_stop(s.acceptor);
     http_close(s.http);
     spool_close(s.spool);
+    jobs_close(s.jobs);
     relay_close(s.relay);
     pulse_clear(&s.pulse);
     api_free(s.api);

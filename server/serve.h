@@ -9,6 +9,7 @@
 #define SERVER_SERVE_H
 
 #include "api/api.h"
+#include "jobs/jobs.h"
 #include "server/http/http.h"
 #include "server/relay/tls.h"
 
@@ -28,9 +29,10 @@ struct serve_options {
     const char *audit; /* file that records acts and refusals; NULL: none is kept */
     const char *state; /* folder for files, jobs and adapters, made where it is missing; NULL: none
                           are kept */
-    uint64_t state_free; /* bytes of its disk that files leave */
-    int is_insecure;     /* without keys, listen to others than this machine all the same */
-    unsigned drain_s;    /* that running requests have after SIGTERM */
+    uint64_t state_free;      /* bytes of its disk that files leave */
+    struct jobs_options jobs; /* its `dir` is `state`; done, ud are not read */
+    int is_insecure;          /* without keys, listen to others than this machine all the same */
+    unsigned drain_s;         /* that running requests have after SIGTERM */
 };
 
 /* Prints `listening on URL` for each socket once requests are answered. Returns the exit status of

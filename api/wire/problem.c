@@ -60,6 +60,8 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                                    "with POST /v1/act/sessions"},
     [PROBLEM_FILE_NOT_FOUND] = {"file_not_found", 404, BAD, "No such file",
                                 "no file has this id, or it was deleted; see GET /v1/files"},
+    [PROBLEM_JOB_NOT_FOUND] = {"job_not_found", 404, BAD, "No such job",
+                               "no job has this id; see GET /v1/fine_tuning/jobs"},
     [PROBLEM_MODEL_NOT_FOUND] = {"model_not_found", 404, BAD, "No such model",
                                  "this model is not served; see /v1/models"},
     [PROBLEM_ADAPTER_NOT_FOUND] = {"adapter_not_found", 404, BAD, "No such adapter",
@@ -80,6 +82,14 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                                "the files can't be taken as they are; what was loaded stays"},
     [PROBLEM_FILE_IN_USE] = {"file_in_use", 409, BAD, "The file is in use",
                              "a job that has not ended uses this file; cancel it first, or wait"},
+    [PROBLEM_FILE_NOT_PROCESSED] = {"file_not_processed", 409, BAD, "The file can't be used",
+                                    "the file was checked and has errors, or was uploaded for "
+                                    "another purpose; GET /v1/files/{id} says which"},
+    [PROBLEM_WRONG_STATE] = {"wrong_state", 409, BAD, "The job is in another state",
+                             "a job in this state doesn't allow that"},
+    [PROBLEM_IDEMPOTENCY_CONFLICT] = {"idempotency_conflict", 409, BAD, "The key was used before",
+                                      "this Idempotency-Key came with another request before; "
+                                      "take a new one"},
     [PROBLEM_ADAPTER_NOT_LOADED] = {"adapter_not_loaded", 409, BAD, "The adapter isn't loaded",
                                     "it is in the server's folder, but not loaded; load it with "
                                     "POST /v1/adapters"},
@@ -111,6 +121,8 @@ static const struct problem_row rows[PROBLEM_CODES] = {
          "this many questions can never fit into the memory of the model; ask for fewer"},
     [PROBLEM_UNSUPPORTED_TASK] = {"unsupported_task", 422, BAD, "The model can't do this",
                                   "the loaded model can't do this task; see /v1/models"},
+    [PROBLEM_TOO_BIG] = {"too_big", 422, BAD, "The run doesn't fit",
+                         "the run needs more memory than there is"},
     [PROBLEM_ADAPTER_DOES_NOT_FIT] = {"adapter_does_not_fit", 422, BAD,
                                       "The adapter can't be loaded",
                                       "the adapter is broken, or was made for another base model"},
@@ -122,6 +134,11 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_QUOTA_EXCEEDED] =
         {"quota_exceeded", 429, LATER, "More than one caller may have",
          "you have as much at once as one caller may; come back when some of it is done"},
+    [PROBLEM_TOO_MANY_OWN_JOBS] = {"too_many_own_jobs", 429, LATER,
+                                   "You have as many jobs as may be",
+                                   "wait for one of your jobs to end, or cancel one"},
+    [PROBLEM_TOO_MANY_JOBS] = {"too_many_jobs", 503, LATER, "As many jobs wait as may be",
+                               "come back when some of them have ended"},
     [PROBLEM_QUEUE_FULL] = {"queue_full", 503, LATER, "The queue is full",
                             "the queue is full; come back after the seconds in Retry-After"},
     [PROBLEM_STORE_FULL] = {"store_full", 503, LATER, "No room for pictures",
@@ -141,8 +158,6 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_AUDIT_UNAVAILABLE] =
         {"audit_unavailable", 503, OURS, "The audit file can't be written",
          "calls of this kind are taken only when they can be written into the audit file"},
-    [PROBLEM_NO_STATE] = {"no_state", 503, OURS, "This server keeps nothing",
-                          "start lammd serve with --state DIR, where adapters and runs are kept"},
     [PROBLEM_STATE_UNWRITABLE] =
         {"state_unwritable", 503, OURS, "The folder of --state can't be written",
          "nothing was changed, because it could not be written down; the log says why"},

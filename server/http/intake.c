@@ -103,7 +103,9 @@ static int keep_headers(struct req *r) {
         const char *name, **to;
     } all[] = {{"Content-Type", &r->input.content_type},
                {"Accept", &r->input.accept},
-               {"If-None-Match", &r->input.if_none_match}};
+               {"If-None-Match", &r->input.if_none_match},
+               {"Idempotency-Key", &r->input.idempotency_key},
+               {"Last-Event-ID", &r->input.last_event_id}};
     _Static_assert(ARRAY_LEN(all) == sizeof(r->kept) / sizeof(*r->kept), "one for each");
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         const char *value = header(r, all[i].name);

@@ -75,7 +75,7 @@ struct req {
     struct buf body;
     struct form *form;
     struct api_input input;
-    char *kept[3]; /* copies of headers: a worker may read them when the connection is gone */
+    char *kept[5]; /* copies of headers: a worker may read them when the connection is gone */
     uint64_t body_bytes, discarded_bytes;
     size_t body_max;                /* bytes */
     enum problem_code problem_code; /* what to answer instead, once the body is read */
