@@ -66,9 +66,9 @@ static json_t *tasks_json(const struct source_report *r) {
 static json_t *warnings_json(const struct source_report *r) {
     json_t *all = json_array();
     if (r->lines && r->lines < CHECK_FEW)
-        json_array_append_new(all, json_sprintf("only %" PRIu64 " lines: a model learns little "
-                                                "from so few",
-                                                r->lines));
+        json_array_append_new(all, json_sprintf("fewer than %d lines: a model learns little from "
+                                                "so few",
+                                                CHECK_FEW));
     return all;
 }
 
