@@ -122,36 +122,40 @@ int runner_adopt(pid_t pid, struct runner_child *out, struct err *e) {
 
 /* ---- end ---- */
 
-static int reap(struct runner_child *c, int *status) {
+static void reap(struct runner_child *c) {
     siginfo_t info = {0};
-    if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG)) {
-        *status = -1; /* somebody else took it */
-        return 1;
-    }
-    if (!info.si_pid) return 0;
-    *status = info.si_code == CLD_EXITED ? info.si_status : -1;
-    return 1;
+    int rc = waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG);
+    c->is_over = rc != 0 || info.si_pid != 0; /* an error: somebody else took it */
+    if (rc == 0 && info.si_pid && info.si_code == CLD_EXITED) c->status = info.si_status;
 }
 
 int runner_is_over(struct runner_child *c, int *status) {
-    *status = -1;
-    if (!c->pid) return 1;
-    if (c->is_mine) return reap(c, status);
-    if (c->fd < 0) return kill(c->pid, 0) != 0 && errno == ESRCH;
     struct pollfd p = {.fd = c->fd, .events = POLLIN};
-    return poll(&p, 1, 0) > 0;
+    if (!c->is_over) {
+        c->status = -1;
+        if (!c->pid)
+            c->is_over = 1;
+        else if (c->is_mine)
+            reap(c);
+        else
+            c->is_over = c->fd < 0 ? kill(c->pid, 0) != 0 && errno == ESRCH : poll(&p, 1, 0) > 0;
+    }
+    *status = c->status;
+    return c->is_over;
 }
 
 int runner_wait(struct runner_child *c, int ms, int *status) {
-    for (; ms > 0 && !runner_is_over(c, status); ms -= POLL_MS) {
+    int is_over = runner_is_over(c, status);
+    for (; ms > 0 && !is_over; ms -= POLL_MS) {
         struct pollfd p = {.fd = c->fd, .events = POLLIN};
         (void)poll(&p, c->fd >= 0, POLL_MS);
+        is_over = runner_is_over(c, status);
     }
-    return runner_is_over(c, status);
+    return is_over;
 }
 
 void runner_signal(const struct runner_child *c, int sig) {
-    if (!c->pid) return;
+    if (!c->pid || c->is_over) return; /* its number may be another's by now */
     if (c->fd >= 0)
         (void)pidfd_send_signal(c->fd, sig, NULL, 0);
     else

@@ -16,7 +16,8 @@
 struct runner_child {
     pid_t pid;   /* 0: there is none */
     int fd;      /* pidfd; < 0: the kernel has none */
-    int is_mine; /* we started it, and it is still to be waited for */
+    int is_mine; /* we started it */
+    int is_over, status;
 };
 struct runner_start {
     const char *const *argv; /* argv[0] is an absolute path; NULL behind the last */
