@@ -120,8 +120,8 @@ enum problem_code {
     PROBLEM_QUOTA_EXCEEDED,
     PROBLEM_TOO_MANY_OWN_JOBS,
     PROBLEM_TOO_MANY_JOBS,
-    PROBLEM_NO_SPACE,
     PROBLEM_NO_STATE,
+    PROBLEM_NO_SPACE,
     PROBLEM_QUEUE_FULL,
     PROBLEM_STORE_FULL,
     PROBLEM_TOO_MANY_SESSIONS,
@@ -266,6 +266,10 @@ enum api_step api_call_step(struct api_call *c);
 struct api_header {
     const char *name, *value;
 };
+struct api_reply_file {
+    int fd;
+    uint64_t bytes; /* that it has, from its beginning */
+};
 struct api_reply {
     int status;
     const char *content_type;     /* NULL: no body */
@@ -273,7 +277,8 @@ struct api_reply {
     int n_headers;
     const uint8_t *body; /* borrowed from the call, or static */
     size_t body_len;
-    int is_static; /* body lives for ever: need not be copied */
+    int is_static;                     /* body lives for ever: need not be copied */
+    const struct api_reply_file *file; /* the body is this file instead; the call's. NULL: no */
 };
 const struct api_reply *api_call_reply(const struct api_call *c);
 /* When the reply is a problem: its text for people, without the JSON around it. Else NULL. */

@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/wire/json.h"
 #include "jobs/jobs.h"
@@ -96,6 +97,7 @@ void api_call_free(struct api_call *c) {
     arena_free(c->texts);
     buf_clear(&c->body);
     mem_free(c->arg_text);
+    if (c->has_file) close(c->file.fd);
     mem_free(c);
 }
 
@@ -124,6 +126,16 @@ int call_answer(struct api_call *c, int status, const char *content_type) {
     c->reply.content_type = content_type;
     c->reply.body = c->body.p;
     c->reply.body_len = c->body.len;
+    return API_REPLY;
+}
+
+int call_answer_file(struct api_call *c, int fd, uint64_t bytes, const char *content_type) {
+    must(!c->has_file);
+    c->has_file = 1;
+    c->file = (struct api_reply_file){fd, bytes};
+    c->reply.status = 200;
+    c->reply.content_type = content_type;
+    c->reply.file = &c->file;
     return API_REPLY;
 }
 

@@ -38,7 +38,9 @@ struct api_call {
     struct api_reply reply;
     char header_text[3][80]; /* storage for header values that are made per call */
     int n_header_text;
-    struct buf body; /* of the reply; of a stream: what is ready and not yet read */
+    struct api_reply_file file; /* of the reply, where `reply` points at it */
+    int has_file;               /* its fd is open */
+    struct buf body;            /* of the reply; of a stream: what is ready and not yet read */
     struct eng_picture *pictures[ENG_PICTURES_MAX];
     uint32_t n_pictures;
     _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* each is written once */
@@ -78,6 +80,8 @@ int call_over_quota(struct api_call *c, enum quota what);
 int call_pick(struct api_call *c, const char *model);
 /* c->body becomes the reply's; fails with no_memory when it went bad. */
 int call_answer(struct api_call *c, int status, const char *content_type);
+/* The file's bytes become the reply's body; takes the descriptor. */
+int call_answer_file(struct api_call *c, int fd, uint64_t bytes, const char *content_type);
 /* `value` is static; the other copies a short text. */
 void call_header(struct api_call *c, const char *name, const char *value);
 void call_header_printf(struct api_call *c, const char *name, const char *fmt, ...)

@@ -10,8 +10,9 @@
 
 #include "api/endpoint.h"
 
-#define GETS "GET, HEAD"
-#define JOBS "/v1/fine_tuning/jobs"
+#define GETS  "GET, HEAD"
+#define FILES "/v1/files"
+#define JOBS  "/v1/fine_tuning/jobs"
 
 static const struct api_route table[] = {
     {"POST", "/v1/reconstruct", "POST", API_ASK, API_WORK, &reconstruct_endpoint},
@@ -40,6 +41,11 @@ static const struct api_route table[] = {
      &adapters_unload_endpoint},
     {"POST", "/v1/adapters/{name}/promote", "POST", API_PROMOTE, API_WORK,
      &adapters_promote_endpoint},
+    {"GET", FILES, "GET, HEAD, POST", API_TRAIN, API_WORK, &files_list_endpoint},
+    {"POST", FILES, "GET, HEAD, POST", API_TRAIN, API_WORK, &files_create_endpoint},
+    {"GET", FILES "/{id}", "DELETE, GET, HEAD", API_TRAIN, API_WORK, &files_get_endpoint},
+    {"DELETE", FILES "/{id}", "DELETE, GET, HEAD", API_TRAIN, API_WORK, &files_delete_endpoint},
+    {"GET", FILES "/{id}/content", GETS, API_TRAIN, API_WORK, &files_content_endpoint},
     {"GET", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_list_endpoint},
     {"POST", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_create_endpoint},
     {"GET", JOBS "/{id}", GETS, API_TRAIN, API_WORK, &fine_tuning_get_endpoint},

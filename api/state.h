@@ -25,7 +25,7 @@ struct api {
     struct ids *ids;
     struct quotas *quotas;
     struct jobs *jobs; /* NULL: there are none here */
-    double born_s; /* since the epoch */
+    double born_s;     /* since the epoch */
     atomic_int draining, is_stuck;
     pthread_mutex_t mu; /* guards what follows */
     api_server_stats_fn *server_stats;

@@ -59,6 +59,7 @@ static const struct config_row rows[] = {
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
          "and no table is printed."),
     FLAG("json", CMD_BENCH, is_json, "Print JSON instead of a table."),
+    FLAG("json", CMD_TRAIN, is_json, "check: print the report as JSON."),
 
     TEXT("out", CMD_TRAIN, out, "DIR",
          "Folder for checkpoints, losses and the result. Default: what the recipe says, or runs/ "
@@ -78,6 +79,10 @@ static const struct config_row rows[] = {
     TEXT("take", CMD_TRAIN, take, "DIR",
          "Instead of a recipe: the state folder of a lammd serve --launcher pull. Train the oldest "
          "job that waits there, and end. Also under mpirun, with --comm mpi."),
+    FLAG(
+        "check", CMD_TRAIN, is_check,
+        "Look at the data at PATH, which stands in the recipe's place: each line, each picture. "
+        "Prints what is wrong, and trains nothing. Status 0: all of it can be learnt; 1: not all."),
     FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
     TEXT("samples", CMD_TRAIN, samples, "FILE",
          "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "

@@ -78,6 +78,7 @@ struct config {
     int64_t days;
     /* train */
     const char *samples, *take;
+    int64_t is_check;
     int64_t steps, is_plan, is_keys, is_idle, comm; /* comm: enum config_comm */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */

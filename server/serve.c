@@ -113,8 +113,8 @@ static int serve_open_state(struct server *s, const struct serve_options *o, str
     int n = snprintf(path, sizeof(path), "%s/spool", o->state);
     if (n < 0 || (size_t)n >= sizeof(path))
         return err_set(e, E_INVALID, "--state: too long a path");
-    int rc = spool_open(path, o->state_free, &s->spool, e);
-    return rc ? rc : finetune_open(&o->jobs, s->api, &s->jobs, e);
+    int rc = finetune_open(&o->jobs, s->api, &s->jobs, e); /* from here on DIR is ours alone */
+    return rc ? rc : spool_open(path, o->state_free, &s->spool, e);
 }
 
 static int serve_open_http(struct server *s, const struct http_options *opt, struct err *e) {

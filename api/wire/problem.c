@@ -150,12 +150,12 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_TOO_MANY_CONNECTIONS] =
         {"too_many_connections", 503, LATER, "Too many connections",
          "the server has no room for another connection; come back later"},
+    [PROBLEM_NO_STATE] = {"no_state", 503, OURS, "This server keeps nothing",
+                          "this server keeps no files, jobs and adapters; start it with --state "
+                          "DIR"},
     [PROBLEM_NO_SPACE] = {"no_space", 503, OURS, "The disk is full",
                           "there is no room for this on the server's disk; delete files that are "
                           "not needed, or come back later"},
-    [PROBLEM_NO_STATE] = {"no_state", 503, OURS, "Nothing is kept here",
-                          "this server keeps no files, jobs and adapters; start it with --state "
-                          "DIR"},
     [PROBLEM_DRAINING] = {"draining", 503, OURS, "Shutting down",
                           "the server is shutting down and takes no new work; come back later"},
     [PROBLEM_AUDIT_UNAVAILABLE] =

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/train/check.h"
 #include "cli/train/keys.h"
 #include "cli/train/run.h"
 #include "cli/train/take.h"
@@ -145,6 +146,7 @@ int cmd_train(const struct config *cfg) {
     }
     if (cfg->rest.n != (cfg->take ? 0 : 1)) return cmd_misused(CMD_TRAIN);
     if (cfg->is_idle) be_idle();
+    if (cfg->is_check) return check_data(cfg);
     sigset_t set;
     stop_signals(&set);
     sigprocmask(SIG_BLOCK, &set, NULL);
