@@ -26,12 +26,13 @@ say  = $(if $(V),,@echo '  $(1)  $(2)')
 .DEFAULT_GOAL := all
 
 # ---- rooms ---------------------------------------------------------------------------------------
-rooms        := base media kernels engine data api server cli
+rooms        := base media kernels engine data jobs api server cli
 dirs-base    := kernels/base
 dirs-media   := media
 dirs-kernels := kernels kernels/ref kernels/cpu
 dirs-engine  := engine $(patsubst %/,%,$(wildcard engine/*/)) engine/train/losses
 dirs-data    := data $(patsubst %/,%,$(wildcard data/*/))
+dirs-jobs    := jobs
 dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
 dirs-server  := server server/http server/keys server/relay
 dirs-cli     := cli cli/eval cli/train
@@ -42,7 +43,8 @@ below-media   := media $(below-base)
 below-kernels := kernels $(below-base)
 below-engine  := engine $(below-kernels)
 below-data    := data media $(below-engine)
-below-api     := api engine media $(below-kernels)
+below-jobs    := jobs $(below-base)
+below-api     := api jobs engine media $(below-kernels)
 below-server  := server $(below-api)
 below-cli     := cli server data $(below-api)
 
@@ -51,7 +53,8 @@ libs-media   := -lpng -ljpeg -lwebp $(libs-base)
 libs-kernels := $(libs-base)
 libs-engine  := -ljansson -lcrypto $(libs-kernels)
 libs-data    := -lpng -ljpeg -lwebp $(libs-engine)
-libs-api     := -lpng -ljpeg -lwebp $(libs-engine)
+libs-jobs    := -lsqlite3 -ljansson $(libs-base)
+libs-api     := -lpng -ljpeg -lwebp -lsqlite3 $(libs-engine)
 libs-server  := -lmicrohttpd -lssl $(libs-api)
 libs-cli     := $(libs-server)
 

@@ -30,6 +30,7 @@
 
 struct api;
 struct api_call;
+struct jobs; /* jobs/jobs.h */
 
 /* What one caller may have at once: a key, or an address where there are none. 0: no limit but that
  * of all together. */
@@ -38,12 +39,14 @@ struct api_limits {
     uint64_t tokens;     /* of the questions of these: what the engine's queue counts */
     uint64_t body_bytes; /* of these */
     int images, sessions;
+    unsigned uploads; /* files on their way */
 };
 
 struct api_options {
     size_t json_max;        /* bytes of a JSON body; 0: 16 MiB */
     size_t picture_max;     /* bytes of an encoded picture; 0: 12 MiB */
     uint64_t pixels_max;    /* pixels of a picture; 0: 16 million */
+    size_t upload_max;      /* bytes of a form with a file; 0: 1 GiB */
     uint64_t costly_max;    /* of one of the costly kinds (media/head.h); 0: 4 million */
     int stored_images;      /* pictures kept by PUT /v1/images; 0: 64 */
     unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
@@ -51,14 +54,16 @@ struct api_options {
     unsigned session_ttl_s; /* after their last step they may make room; 0: 600 */
     const char *replica;    /* what ids begin with; NULL: nothing */
     struct api_limits limits;
-    int is_queue_shared; /* limits.tokens 0 is half of the engine's queue */
-    uint64_t request_ns; /* that a call has: what can't be done in it is refused; 0: any time */
+    int is_queue_shared;  /* limits.tokens 0 is half of the engine's queue */
+    uint64_t request_ns;  /* that a call has: what can't be done in it is refused; 0: any time */
+    const char *adapters; /* folder of adapters and of their history (api/store/catalog.h); NULL:
+                             none can be loaded */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
 
 /* Borrows the engine until api_free; NULL: it is still being opened. Must-succeed but for the
- * options: E_INVALID. */
+ * options: E_INVALID; E_IO or E_FORMAT of the history of adapters. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */
 
@@ -82,12 +87,25 @@ enum problem_code {
     PROBLEM_NOT_FOUND,
     PROBLEM_IMAGE_NOT_FOUND,
     PROBLEM_SESSION_NOT_FOUND,
+    PROBLEM_FILE_NOT_FOUND,
+    PROBLEM_JOB_NOT_FOUND,
     PROBLEM_MODEL_NOT_FOUND,
+    PROBLEM_ADAPTER_NOT_FOUND,
     PROBLEM_METHOD_NOT_ALLOWED,
     PROBLEM_NOT_ACCEPTABLE,
     PROBLEM_SESSION_BUSY,
     PROBLEM_STEP_IS_OLD,
     PROBLEM_RELOAD_FAILED,
+    PROBLEM_FILE_IN_USE,
+    PROBLEM_FILE_NOT_PROCESSED,
+    PROBLEM_WRONG_STATE,
+    PROBLEM_IDEMPOTENCY_CONFLICT,
+    PROBLEM_ADAPTER_NOT_LOADED,
+    PROBLEM_ADAPTER_IS_DEFAULT,
+    PROBLEM_ADAPTER_CHANGED,
+    PROBLEM_GATE_REFUSED,
+    PROBLEM_GATE_NOT_DECIDED,
+    PROBLEM_NOTHING_BEFORE,
     PROBLEM_BODY_TOO_LARGE,
     PROBLEM_PICTURE_TOO_LARGE,
     PROBLEM_UNSUPPORTED_MEDIA_TYPE,
@@ -95,15 +113,23 @@ enum problem_code {
     PROBLEM_BAD_PICTURE,
     PROBLEM_TOO_MUCH_WORK,
     PROBLEM_UNSUPPORTED_TASK,
+    PROBLEM_TOO_BIG,
+    PROBLEM_ADAPTER_DOES_NOT_FIT,
     PROBLEM_URI_TOO_LONG,
     PROBLEM_HEADERS_TOO_LARGE,
     PROBLEM_QUOTA_EXCEEDED,
+    PROBLEM_TOO_MANY_OWN_JOBS,
+    PROBLEM_TOO_MANY_JOBS,
+    PROBLEM_NO_STATE,
+    PROBLEM_NO_SPACE,
     PROBLEM_QUEUE_FULL,
     PROBLEM_STORE_FULL,
     PROBLEM_TOO_MANY_SESSIONS,
     PROBLEM_TOO_MANY_CONNECTIONS,
     PROBLEM_DRAINING,
     PROBLEM_AUDIT_UNAVAILABLE,
+    PROBLEM_STATE_UNWRITABLE,
+    PROBLEM_NO_SLOT,
     PROBLEM_LOADING,
     PROBLEM_STUCK,
     PROBLEM_NO_MEMORY,
@@ -161,8 +187,8 @@ struct api_route {
     enum api_pace pace;
     const struct endpoint *endpoint;
 };
-/* Exact match of a decoded path; *arg points at the part that {..} stands for (inside `path`) or is
- * NULL. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
+/* Exact match of a decoded path; *arg points at what the first {..} stands for and all behind it
+ * (inside `path`), or is NULL: it goes into api_input as it is. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
  * GET. */
 const struct api_route *api_route(const char *method, const char *path, const char **arg,
                                   int *status, const char **allow);
@@ -171,11 +197,14 @@ const struct api_route *api_route_table(size_t *n);
 int api_route_is_open(const struct api_route *r, unsigned scopes);
 /* Most body bytes a route takes. 0: no body. */
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
+/* Is its body a form whose part `file` goes to the disk? */
+int api_route_takes_file(const struct api_route *r);
 
 /* A request on its way, counted against what its caller may have at once. */
 struct api_visit {
     struct account *account; /* NULL: it is not counted */
     uint64_t body_bytes;
+    int is_upload;                                       /* with a file */
     int is_inside;                                       /* it has not left */
     char why[API_LIMIT_BYTES + 40];                      /* of a refusal: its text, */
     char policy[API_LIMIT_BYTES], left[API_LIMIT_BYTES]; /* RateLimit-Policy and RateLimit */
@@ -195,13 +224,22 @@ struct api_field {            /* a part of a multipart/form-data body, or a pair
     const uint8_t *data;
     size_t len;
 };
+struct api_file {       /* part `file` of a form, which went to the disk: api_route_takes_file */
+    const char *path;   /* whoever accepts it moves it away, within its disk; else it goes with the
+                         request. It will be there after a crash, too */
+    const char *sha256; /* of its bytes, 64 hex digits */
+    uint64_t bytes;
+    const char *name, *content_type; /* as they were sent; NULL: none */
+};
 struct api_input {
-    const char *arg; /* of the path, or NULL */
+    const char *arg; /* of api_route, or NULL */
     const struct api_field *query;
     size_t n_query;
     const char *content_type; /* header values; NULL: absent */
     const char *accept;
     const char *if_none_match;
+    const char *idempotency_key;
+    const char *last_event_id;
     const char *request_id;          /* never NULL */
     const struct api_caller *caller; /* NULL: the command line, which is alone */
     const struct api_visit *visit;   /* NULL: it is not counted */
@@ -209,6 +247,7 @@ struct api_input {
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
     size_t n_form;
+    const struct api_file *file; /* NULL: none came */
 };
 
 typedef void api_wake_fn(void *ud);
@@ -228,6 +267,10 @@ enum api_step api_call_step(struct api_call *c);
 struct api_header {
     const char *name, *value;
 };
+struct api_reply_file {
+    int fd;
+    uint64_t bytes; /* that it has, from its beginning */
+};
 struct api_reply {
     int status;
     const char *content_type;     /* NULL: no body */
@@ -235,7 +278,8 @@ struct api_reply {
     int n_headers;
     const uint8_t *body; /* borrowed from the call, or static */
     size_t body_len;
-    int is_static; /* body lives for ever: need not be copied */
+    int is_static;                     /* body lives for ever: need not be copied */
+    const struct api_reply_file *file; /* the body is this file instead; the call's. NULL: no */
 };
 const struct api_reply *api_call_reply(const struct api_call *c);
 /* When the reply is a problem: its text for people, without the JSON around it. Else NULL. */
@@ -275,8 +319,15 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud);
 typedef int api_reload_fn(void *ud, int *n_keys, struct err *e);
 void api_set_reload(struct api *a, api_reload_fn *fn, void *ud);
 /* The engine is open. Until then health, metrics and the page answer, and all else says `loading`.
- * Once, from any thread. */
+ * Loads the adapters that were loaded before, and takes as long as that takes. Once, from any
+ * thread. */
 void api_set_engine(struct api *a, struct eng *eng);
+/* An adapter has come into the folder: load it soon, if there is a slot for it. `by`: the key whose
+ * it is, or NULL. Returns at once; any thread. */
+void api_offer_adapter(struct api *a, const char *name, const char *by);
+/* Files and jobs: borrowed until api_free. Before any request comes; without it those routes say
+ * `no_state`. */
+void api_set_jobs(struct api *a, struct jobs *jobs);
 /* Engine or loop get on no more, or do again: readyz says 503 meanwhile. Any thread. */
 void api_set_stuck(struct api *a, int is_stuck);
 /* Draining: readyz says 503 from now on. Any thread. */

@@ -170,6 +170,7 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
         ask.pictures = c->pictures;
         ask.n_pictures = c->n_pictures;
     }
+    ask.adapter = c->model.adapter;
     ask.owner = c->payer;
     ask.goes_on = n > 0;
     if (!ask.deadline_ns && c->api->opt.request_ns && ask.urgency != ENG_ACT)

@@ -16,13 +16,28 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "api/wire/json.h"
+#include "jobs/jobs.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
 enum { REPLY_BYTES_MAX = 64 << 20, RETRY_LOADING_S = 2 };
 
 /* ---- new, cancel, free ---- */
+
+/* E_NOMEM. */
+static int keep_args(struct api_call *c, const char *arg) {
+    size_t n = arg ? strlen(arg) + 1 : 0;
+    if (!arg) return 0;
+    c->arg_text = mem_try(n);
+    if (!c->arg_text) return E_NOMEM;
+    memcpy(c->arg_text, arg, n);
+    (void)route_cut(c->route, c->arg_text, c->args);
+    c->in.arg = c->args[0];
+    return 0;
+}
 
 int api_call_new(struct api *a, const struct api_route *r, const struct api_input *in,
                  api_wake_fn *wake, void *ud, struct api_call **out, struct err *e) {
@@ -32,6 +47,10 @@ int api_call_new(struct api *a, const struct api_route *r, const struct api_inpu
     c->api = a;
     c->route = r;
     c->in = *in;
+    if (keep_args(c, in->arg)) {
+        mem_free(c);
+        return err_set(e, E_NOMEM, "no memory for a call");
+    }
     c->wake = wake;
     c->ud = ud;
     c->born_ns = clock_ns();
@@ -75,8 +94,11 @@ void api_call_free(struct api_call *c) {
     for (uint32_t i = 0; i < c->n_pictures; i++)
         eng_picture_put(c->pictures[i]);
     call_clear_state(c);
+    catalog_put(&c->model);
     arena_free(c->texts);
     buf_clear(&c->body);
+    mem_free(c->arg_text);
+    if (c->has_file) close(c->file.fd);
     mem_free(c);
 }
 
@@ -108,6 +130,16 @@ int call_answer(struct api_call *c, int status, const char *content_type) {
     return API_REPLY;
 }
 
+int call_answer_file(struct api_call *c, int fd, uint64_t bytes, const char *content_type) {
+    must(!c->has_file);
+    c->has_file = 1;
+    c->file = (struct api_reply_file){fd, bytes};
+    c->reply.status = 200;
+    c->reply.content_type = content_type;
+    c->reply.file = &c->file;
+    return API_REPLY;
+}
+
 int call_fail(struct api_call *c) {
     const struct problem_row *row = problem_row(c->problem.code);
     static const uint8_t last_resort[] = "{\"type\":\"about:blank\",\"status\":503}\n";
@@ -125,6 +157,10 @@ int call_fail(struct api_call *c) {
         call_header_printf(c, "RateLimit-Policy", "%s", policy);
         call_header_printf(c, "RateLimit", "%s", left);
     }
+    if (c->problem.code == PROBLEM_TOO_MANY_OWN_JOBS) {
+        call_header_printf(c, "RateLimit-Policy", "\"jobs\";q=%d", jobs_owner_max(c->api->jobs));
+        call_header(c, "RateLimit", "\"jobs\";r=0");
+    }
     if (problem_write(&c->problem, c->request_id, &c->body)) {
         c->reply.status = 503;
         c->reply.body = last_resort;
@@ -136,6 +172,18 @@ int call_fail(struct api_call *c) {
     c->reply.body_len = c->body.len;
     snprintf(c->summary, sizeof(c->summary), "problem=%s", row->code);
     return API_REPLY;
+}
+
+int call_pick(struct api_call *c, const char *model) {
+    char names[160], shown[48];
+    if (model && strcmp(model, "lammd") != 0 && strlen(model) < sizeof(c->model_asked))
+        memcpy(c->model_asked, model, strlen(model) + 1);
+    if (catalog_pick(c->api->catalog, model, &c->model) == 0) return 0;
+    c->model.name[0] = '\0';
+    catalog_names(c->api->catalog, names, sizeof(names));
+    json_quote(model, strlen(model), shown, sizeof(shown));
+    return problem_set(&c->problem, PROBLEM_MODEL_NOT_FOUND, "model",
+                       "there is no model %s here; there are %s", shown, names);
 }
 
 int call_over_quota(struct api_call *c, enum quota what) {

@@ -20,22 +20,28 @@
 #include "api/state.h"
 #include "api/wire/problem.h"
 
-enum { CALL_JOBS_MAX = 128, CALL_TEXT_BYTES_MAX = 1 << 20 };
+enum { CALL_JOBS_MAX = 128, CALL_TEXT_BYTES_MAX = 1 << 20, ROUTE_ARGS_MAX = 2 };
 
 struct api_call {
     struct api *api;
     const struct api_route *route;
-    struct api_input in;
+    struct api_input in;              /* arg: what the first {..} of the path stands for */
+    char *arg_text;                   /* args, one behind the other */
+    const char *args[ROUTE_ARGS_MAX]; /* what each {..} stands for; NULL: the row has no such */
     char request_id[72];
     uint64_t born_ns, decode_ns;
     uint64_t owner; /* whose pictures and sessions are its; 0: of all who have no key */
     uint64_t payer; /* whom they, and its questions, are counted against: store/ids.h */
     struct problem problem;
-    enum quota over; /* of the problem quota_exceeded */
+    enum quota over;                      /* of the problem quota_exceeded */
+    struct catalog_model model;           /* what answers; name "": nobody is asked */
+    char model_asked[CATALOG_NAME_BYTES]; /* as the request names it; "": it doesn't */
     struct api_reply reply;
     char header_text[3][80]; /* storage for header values that are made per call */
     int n_header_text;
-    struct buf body; /* of the reply; of a stream: what is ready and not yet read */
+    struct api_reply_file file; /* of the reply, where `reply` points at it */
+    int has_file;               /* its fd is open */
+    struct buf body;            /* of the reply; of a stream: what is ready and not yet read */
     struct eng_picture *pictures[ENG_PICTURES_MAX];
     uint32_t n_pictures;
     _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* each is written once */
@@ -61,13 +67,22 @@ struct api_call {
     char summary[160];
 };
 
+/* `text` is what stands in a path from the first {..} of its row on. It is cut in place, and args
+ * (of the row: that many are returned) become what each {..} stands for. routes.c. */
+int route_cut(const struct api_route *r, char *text, const char *args[ROUTE_ARGS_MAX]);
+
 /* ---- making the reply; each returns API_REPLY ---- */
 int call_fail(struct api_call *c); /* c->problem is filled */
 int call_fail_as(struct api_call *c, enum problem_code code);
 /* The caller has too much of something; fills the problem. Returns -1. */
 int call_over_quota(struct api_call *c, enum quota what);
+/* The model of that name, NULL: of none, answers this call to its end. 0, or -1 with the
+ * problem. */
+int call_pick(struct api_call *c, const char *model);
 /* c->body becomes the reply's; fails with no_memory when it went bad. */
 int call_answer(struct api_call *c, int status, const char *content_type);
+/* The file's bytes become the reply's body; takes the descriptor. */
+int call_answer_file(struct api_call *c, int fd, uint64_t bytes, const char *content_type);
 /* `value` is static; the other copies a short text. */
 void call_header(struct api_call *c, const char *name, const char *value);
 void call_header_printf(struct api_call *c, const char *name, const char *fmt, ...)

@@ -9,6 +9,8 @@
 #include "api/wire/sse.h"
 #include "kernels/base/mem.h"
 
+enum { MODEL_BYTES_MAX = 200 };
+
 const struct media media_json = {
     .types = {"application/json"},
     .refusal = "the answer comes as application/json, which is not in Accept"};
@@ -36,9 +38,17 @@ static int open_input(struct api_call *c, struct input *in, const struct input_w
     return input_open(in);
 }
 
+/* Who answers is settled here, once, for all that the call will ask. */
+static int read_model(struct api_call *c, struct input *in) {
+    const char *model = NULL;
+    if (!in->wants->has_model) return 0;
+    return input_text(in, "model", MODEL_BYTES_MAX, &model) ? -1 : call_pick(c, model);
+}
+
 static int read_request(struct api_call *c, const struct endpoint *e) {
     struct input in = {0};
     int rc = open_input(c, &in, e->wants);
+    if (!rc) rc = read_model(c, &in);
     if (!rc && e->read) rc = e->read(c, &in);
     if (!rc) rc = call_pictures(c, &in);
     input_close(&in);
@@ -60,6 +70,15 @@ static int endpoint_begin(struct api_call *c, const struct endpoint *e) {
 
 static int endpoint_give_up(struct api_call *c, const struct endpoint *e) {
     return e->excuse && e->excuse(c) ? e->answer(c) : call_fail(c);
+}
+
+/* Whoever answered says so. A name that a header can't hold stands in the JSON alone. */
+static void say_model(struct api_call *c) {
+    const char *name = c->model.name;
+    size_t n = 0;
+    while (name[n] > ' ' && name[n] < 0x7f)
+        n++;
+    if (n && !name[n] && c->reply.status < 400) call_header(c, "X-Lammd-Model", name);
 }
 
 static int go_on(struct api_call *c, const struct endpoint *e) {
@@ -91,6 +110,7 @@ enum api_step api_call_step(struct api_call *c) {
     /* A parser without memory says that what it parsed is wrong. */
     if (is_blamed && !is_cancelled && mem_thread_failures() != failures)
         step = call_fail_as(c, PROBLEM_NO_MEMORY);
+    if (step != API_WAIT) say_model(c);
     if (step == API_REPLY) call_clear_state(c);
     return (enum api_step)step;
 }

@@ -29,8 +29,9 @@ extern const struct media media_json, media_json_or_events;
 
 struct endpoint {
     const struct input_wants *wants; /* of the request; NULL: it has no body, and no query counts */
-    const struct media *media;       /* of the answer; NULL: Accept is not looked at */
-    size_t state_size;               /* of c->state, zeroed; 0: none */
+    int takes_file; /* the body is a form whose part `file` goes to the disk, and `wants` is NULL */
+    const struct media *media; /* of the answer; NULL: Accept is not looked at */
+    size_t state_size;         /* of c->state, zeroed; 0: none */
     int (*enter)(struct api_call *c);
     int (*read)(struct api_call *c, struct input *in);
     int (*ask)(struct api_call *c);
@@ -56,5 +57,13 @@ extern const struct endpoint act_endpoint, session_new_endpoint, session_act_end
 extern const struct endpoint images_put_endpoint, images_delete_endpoint;
 extern const struct endpoint meta_models_endpoint, meta_model_endpoint, meta_livez_endpoint,
     meta_readyz_endpoint, meta_static_endpoint, metrics_endpoint, admin_reload_endpoint;
+extern const struct endpoint adapters_list_endpoint, adapters_show_endpoint,
+    adapters_history_endpoint, adapters_load_endpoint, adapters_unload_endpoint,
+    adapters_promote_endpoint, adapters_rollback_endpoint;
+extern const struct endpoint files_create_endpoint, files_list_endpoint, files_get_endpoint,
+    files_content_endpoint, files_delete_endpoint;
+extern const struct endpoint fine_tuning_create_endpoint, fine_tuning_list_endpoint,
+    fine_tuning_get_endpoint, fine_tuning_events_endpoint, fine_tuning_checkpoints_endpoint,
+    fine_tuning_cancel_endpoint, fine_tuning_pause_endpoint, fine_tuning_resume_endpoint;
 
 #endif

@@ -20,39 +20,66 @@ static const char csp[] = "default-src 'none'; script-src 'self'; style-src 'sel
                           "frame-ancestors 'none'";
 
 /* A model in OpenAI's shape, with what a client has to know to ask: how large the grid is, and how
- * large a picture may be. */
-static void meta_write_model(struct api_call *c) {
+ * large a picture may be. An adapter has the base as its parent; the alias says what it stands for.
+ * `id` is either's name. */
+static void meta_write_model(struct api_call *c, const char *id, const struct catalog_model *m) {
     const struct eng_info *info = eng_info(c->api->eng);
+    const struct eng_adapter_info *a = m->adapter ? eng_adapter_info(m->adapter) : NULL;
     struct buf *b = &c->body;
     buf_str(b, "{\"id\":");
-    json_write_str(b, info->name);
+    json_write_str(b, id);
     buf_printf(b,
                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"lammd\",\"grid\":%d,"
                "\"image_size\":%d,\"image_tokens\":%d,\"context\":%d,\"parameters\":%llu,"
                "\"sha256\":\"%s\",\"backend\":",
                (long long)c->api->born_s, info->grid, info->image_size, info->image_tokens,
-               info->positions, (unsigned long long)info->parameters, info->digest);
+               info->positions, (unsigned long long)(info->parameters + (a ? a->parameters : 0)),
+               a ? a->digest : info->digest);
     json_write_str(b, info->backend);
     const struct api_options *most = &c->api->opt;
-    buf_printf(b, ",\"limits\":{\"picture_bytes\":%zu,\"pixels\":%llu,\"pixels_costly\":%llu}}",
+    buf_printf(b, ",\"limits\":{\"picture_bytes\":%zu,\"pixels\":%llu,\"pixels_costly\":%llu}",
                most->picture_max, (unsigned long long)most->pixels_max,
                (unsigned long long)(most->costly_max < most->pixels_max ? most->costly_max
                                                                         : most->pixels_max));
+    if (a) {
+        buf_str(b, ",\"parent\":");
+        json_write_str(b, info->name);
+    }
+    if (strcmp(id, m->name) != 0) {
+        buf_str(b, ",\"stands_for\":");
+        json_write_str(b, m->name);
+    }
+    buf_char(b, '}');
+}
+
+/* The model that `name` means, if there is one. 0, E_NOT_FOUND. */
+static int meta_add_model(struct api_call *c, const char *name) {
+    struct catalog_model m;
+    int rc = catalog_pick(c->api->catalog, name, &m);
+    if (rc == 0) meta_write_model(c, name, &m);
+    catalog_put(&m);
+    return rc;
 }
 
 static int models(struct api_call *c) {
-    buf_str(&c->body, "{\"object\":\"list\",\"data\":[");
-    meta_write_model(c);
-    buf_str(&c->body, "]}\n");
+    struct catalog_row rows[ENG_ADAPTERS_MAX];
+    struct buf *b = &c->body;
+    buf_str(b, "{\"object\":\"list\",\"data\":[");
+    (void)meta_add_model(c, eng_info(c->api->eng)->name);
+    buf_char(b, ',');
+    (void)meta_add_model(c, "lammd");
+    int n = catalog_loaded(c->api->catalog, rows, ARRAY_LEN(rows));
+    for (int i = 0; i < n; i++) {
+        buf_char(b, ',');
+        meta_write_model(c, rows[i].model.name, &rows[i].model);
+        catalog_put(&rows[i].model);
+    }
+    buf_str(b, "]}\n");
     return call_answer(c, 200, "application/json");
 }
 
-/* By its own name, or the one that stands for whatever is loaded. */
 static int model(struct api_call *c) {
-    const char *wanted = c->in.arg;
-    if (strcmp(wanted, "lammd") != 0 && strcmp(wanted, eng_info(c->api->eng)->name) != 0)
-        return call_fail_as(c, PROBLEM_MODEL_NOT_FOUND);
-    meta_write_model(c);
+    if (meta_add_model(c, c->in.arg)) return call_fail_as(c, PROBLEM_MODEL_NOT_FOUND);
     buf_char(&c->body, '\n');
     return call_answer(c, 200, "application/json");
 }

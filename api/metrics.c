@@ -5,12 +5,14 @@
  * asked. Thread: the server's loop.
  */
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "api/endpoint.h"
+#include "jobs/jobs.h"
 #include "kernels/base/log.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help) {
@@ -61,6 +63,22 @@ static void write_histogram(struct buf *b, const char *name, const char *labels,
     buf_printf(b, "lammd_%s_sum%s%.*s%s %.9g\n", name, open, n, labels, close,
                (double)atomic_load(&h->sum_ns) / 1e9);
     buf_printf(b, "lammd_%s_count%s%.*s%s %llu\n", name, open, n, labels, close, sum);
+}
+
+static void write_finetune(struct buf *b, struct jobs *jobs) {
+    struct jobs_stats s;
+    if (!jobs) return;
+    jobs_stats(jobs, &s);
+    head(b, "finetune_jobs", "gauge", "Finetuning jobs, by state.");
+    for (int i = 0; i < JOBS_STATES; i++)
+        buf_printf(b, "lammd_finetune_jobs{state=\"%s\"} %llu\n", jobs_state_words[i],
+                   (unsigned long long)s.jobs[i]);
+    gauge(b, "finetune_files", (double)s.files, "Files of training data.");
+    counter(b, "finetune_steps_total", s.steps, "Training steps that runs told of.");
+    head(b, "finetune_step_seconds_total", "counter", "Time that these steps took.");
+    buf_printf(b, "lammd_finetune_step_seconds_total %.9g\n", s.seconds);
+    counter(b, "finetune_restarts_total", s.restarts, "Runs that ended early and were begun again.");
+    if (isfinite(s.loss)) gauge(b, "finetune_loss", s.loss, "Training loss of the last step.");
 }
 
 /* Of the i-th route, where i = n stands for what matched none. */
@@ -192,6 +210,33 @@ static void metrics_write_model(struct buf *b, const struct eng_info *info) {
     gauge(b, "model_parameters", (double)info->parameters, "Parameters of the model.");
 }
 
+static void write_adapters(struct buf *b, struct api *a) {
+    struct catalog_row rows[ENG_ADAPTERS_MAX];
+    struct catalog_counts n;
+    catalog_counts(a->catalog, &n);
+    head(b, "adapters", "gauge", "Adapters by state; missing ones could not be loaded at start.");
+    buf_printf(b, "lammd_adapters{state=\"loaded\"} %d\nlammd_adapters{state=\"missing\"} %d\n",
+               n.loaded, n.missing);
+    gauge(b, "adapter_slots", eng_info(a->eng)->adapters, "Adapters that can be loaded at once.");
+    int loaded = catalog_loaded(a->catalog, rows, ARRAY_LEN(rows));
+    head(b, "adapter_info", "gauge", "The adapters that are loaded.");
+    for (int i = 0; i < loaded; i++) {
+        buf_printf(b, "lammd_adapter_info{name=\"%s\",sha256=\"%s\",default=\"%s\"} 1\n",
+                   rows[i].model.name, eng_adapter_info(rows[i].model.adapter)->digest,
+                   rows[i].is_default ? "true" : "false");
+        catalog_put(&rows[i].model);
+    }
+    head(b, "adapter_promotions_total", "counter", "Changes of the default, and those refused.");
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"promoted\"} %llu\n",
+               (unsigned long long)n.promoted);
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"forced\"} %llu\n",
+               (unsigned long long)n.forced);
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"refused\"} %llu\n",
+               (unsigned long long)n.refused);
+    buf_printf(b, "lammd_adapter_promotions_total{outcome=\"rolled_back\"} %llu\n",
+               (unsigned long long)n.rolled_back);
+}
+
 static int count_fds(void) {
     DIR *d = opendir("/proc/self/fd");
     int n = -3; /* ".", ".." and the directory's own */
@@ -241,6 +286,7 @@ static int metrics_answer(struct api_call *c) {
         struct eng_stats s;
         eng_stats(a->eng, &s);
         metrics_write_model(b, eng_info(a->eng));
+        write_adapters(b, a);
         write_engine(b, &s);
         write_devices(b, a->eng);
     }
@@ -250,6 +296,7 @@ static int metrics_answer(struct api_call *c) {
             "Pictures that could not be used.");
     gauge(b, "images_stored", images_count(a->images), "Pictures kept by PUT /v1/images.");
     gauge(b, "act_sessions", sessions_count(a->sessions), "Games played by /v1/act/sessions.");
+    write_finetune(b, a->jobs);
     write_server(b, a);
     write_process(b, a->born_s);
     call_header(c, "Cache-Control", "no-store");

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "api/state.h"
+#include "jobs/jobs.h"
 #include "kernels/base/mem.h"
 
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e) {
@@ -17,11 +18,21 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     struct ids *ids;
     int rc = ids_new(opt->replica, &ids, e);
     if (rc) return rc;
+    json_object_seed(0);
+    json_set_alloc_funcs(mem_plain, mem_plain_free);
+    struct catalog *catalog;
+    rc = catalog_open(opt->adapters, &catalog, e);
+    if (rc) {
+        ids_free(ids);
+        return rc;
+    }
     struct api *a = mem_must(sizeof(*a));
+    a->catalog = catalog;
     a->ids = ids;
     a->opt = *opt;
     if (!a->opt.json_max) a->opt.json_max = 16 << 20;
     if (!a->opt.picture_max) a->opt.picture_max = 12 << 20;
+    if (!a->opt.upload_max) a->opt.upload_max = (size_t)1 << 30;
     if (!a->opt.pixels_max) a->opt.pixels_max = 16 * 1000 * 1000;
     if (!a->opt.costly_max) a->opt.costly_max = 4 * 1000 * 1000;
     if (!a->opt.stored_images) a->opt.stored_images = 64;
@@ -35,16 +46,15 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     a->sessions = sessions_new(a->opt.sessions, a->opt.limits.sessions, a->opt.session_ttl_s);
     a->counters = counters_new();
     a->quotas = quotas_new(&a->opt.limits);
-    if (eng) api_set_engine(a, eng);
     pthread_mutex_init(&a->mu, NULL);
-    json_object_seed(0);
-    json_set_alloc_funcs(mem_plain, mem_plain_free);
+    if (eng) api_set_engine(a, eng);
     *out = a;
     return 0;
 }
 
 void api_free(struct api *a) {
     if (!a) return;
+    catalog_close(a->catalog);
     images_free(a->images);
     sessions_free(a->sessions);
     counters_free(a->counters);
@@ -61,6 +71,8 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_unlock(&a->mu);
 }
 
+void api_set_jobs(struct api *a, struct jobs *jobs) { a->jobs = jobs; }
+
 void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
     pthread_mutex_lock(&a->mu);
     a->reload = fn;
@@ -71,11 +83,11 @@ void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
 int api_enter(struct api *a, const struct api_route *r, const struct api_caller *who,
               uint64_t body_bytes, struct api_visit *visit) {
     char name[API_PEER_BYTES + 1], most[API_LIMIT_BYTES];
-    *visit = (struct api_visit){.body_bytes = body_bytes};
+    *visit = (struct api_visit){.body_bytes = body_bytes, .is_upload = api_route_takes_file(r)};
     int is_admin_socket = !who->key[0] && who->scopes == API_SCOPES_ALL;
     if (r->scope == API_ANYBODY || is_admin_socket) return 0;
     snprintf(name, sizeof(name), who->key[0] ? "=%s" : "@%s", who->key[0] ? who->key : who->peer);
-    enum quota over = quotas_enter(a->quotas, name, body_bytes, &visit->account);
+    enum quota over = quotas_enter(a->quotas, name, body_bytes, visit->is_upload, &visit->account);
     visit->is_inside = over == QUOTA_NONE;
     if (over == QUOTA_NONE) return 0;
     quotas_text(a->quotas, over, most);
@@ -85,7 +97,8 @@ int api_enter(struct api *a, const struct api_route *r, const struct api_caller 
 }
 
 void api_leave(struct api *a, struct api_visit *visit) {
-    if (visit->is_inside) quotas_leave(a->quotas, visit->account, visit->body_bytes);
+    if (visit->is_inside)
+        quotas_leave(a->quotas, visit->account, visit->body_bytes, visit->is_upload);
     visit->is_inside = 0;
 }
 
@@ -101,13 +114,21 @@ void api_set_engine(struct api *a, struct eng *eng) {
         eng_stats(eng, &s);
         quotas_set_tokens(a->quotas, s.queue_tokens_max / 2);
     }
+    catalog_begin(a->catalog, eng);
     a->eng = eng;
     atomic_store(&a->has_engine, 1);
 }
 
+void api_offer_adapter(struct api *a, const char *name, const char *by) {
+    catalog_offer(a->catalog, name, by);
+}
+
 void api_set_stuck(struct api *a, int is_stuck) { atomic_store(&a->is_stuck, is_stuck); }
 
-void api_set_draining(struct api *a) { atomic_store(&a->draining, 1); }
+void api_set_draining(struct api *a) {
+    atomic_store(&a->draining, 1);
+    if (a->jobs) jobs_wake(a->jobs); /* streams of events end */
+}
 
 enum problem_code api_trouble(struct api *a) {
     struct eng_stats s;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "api/api.h"
+#include "api/store/catalog.h"
 #include "api/store/counters.h"
 #include "api/store/ids.h"
 #include "api/store/images.h"
@@ -19,10 +20,12 @@ struct api {
     atomic_int has_engine;
     struct images *images;
     struct sessions *sessions;
+    struct catalog *catalog; /* which adapters there are */
     struct counters *counters;
     struct ids *ids;
     struct quotas *quotas;
-    double born_s; /* since the epoch */
+    struct jobs *jobs; /* NULL: there are none here */
+    double born_s;     /* since the epoch */
     atomic_int draining, is_stuck;
     pthread_mutex_t mu; /* guards what follows */
     api_server_stats_fn *server_stats;

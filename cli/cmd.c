@@ -45,6 +45,7 @@ static const struct cmd commands[] = {
      NULL,
      "lammd train recipes/own.ini --set PAIRS=pairs/\n"
      "lammd train recipes/own.ini --set PAIRS=pairs/ --plan\n"
+     "lammd train --check pairs.tar --json\n"
      "lammd train --keys"},
     {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | mix | train [OPTIONS]",
      "measure how fast this machine answers, and learns",

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "jobs/jobs.h"
 #include "kernels/base/buf.h"
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
@@ -58,6 +59,7 @@ static const struct config_row rows[] = {
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
          "and no table is printed."),
     FLAG("json", CMD_BENCH, is_json, "Print JSON instead of a table."),
+    FLAG("json", CMD_TRAIN, is_json, "check: print the report as JSON."),
 
     TEXT("out", CMD_TRAIN, out, "DIR",
          "Folder for checkpoints, losses and the result. Default: what the recipe says, or runs/ "
@@ -72,6 +74,15 @@ static const struct config_row rows[] = {
            "says."),
     FLAG("plan", CMD_TRAIN, is_plan,
          "Print what each stage takes in memory and asks in questions, and train nothing."),
+    FLAG("idle", CMD_TRAIN, is_idle,
+         "Compute only while nothing else wants the processor (SCHED_IDLE)."),
+    TEXT("take", CMD_TRAIN, take, "DIR",
+         "Instead of a recipe: the state folder of a lammd serve --launcher pull. Train the oldest "
+         "job that waits there, and end. Also under mpirun, with --comm mpi."),
+    FLAG(
+        "check", CMD_TRAIN, is_check,
+        "Look at the data at PATH, which stands in the recipe's place: each line, each picture. "
+        "Prints what is wrong, and trains nothing. Status 0: all of it can be learnt; 1: not all."),
     FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
     TEXT("samples", CMD_TRAIN, samples, "FILE",
          "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "
@@ -156,6 +167,9 @@ static const struct config_row rows[] = {
     NUMBER("key-sessions", CMD_SERVE, key_sessions, 0, API_SESSIONS_MAX, 0, "N",
            "Games that one key may play at once; without keys, one address. 0, the default: a "
            "quarter of --sessions with keys, half without."),
+    NUMBER("key-uploads", CMD_SERVE, key_uploads, 0, HTTP_CONNECTIONS_MAX, 0, "N",
+           "Files that one key may be sending at once. 0, the default: 2 with keys, no limit "
+           "without."),
     TEXT("scopes", CMD_KEYS, scopes, "LIST",
          "new: what the key is for: some of ask, metrics, train, promote, admin, with commas "
          "between. Default: ask."),
@@ -232,8 +246,30 @@ static const struct config_row rows[] = {
     NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 96, "MIB",
            "Memory for all request bodies together, of which one address may have half. At least "
            "--picture-mib and --json-mib."),
+    NUMBER("upload-mib", CMD_SERVE, upload_mib, 1, 1 << 20, 1024, "MIB",
+           "Largest file of training data. It may take as long as it comes at 16 KiB a second."),
 
     SECTION("What is kept between requests"),
+    TEXT(
+        "state", CMD_SERVE, state, "DIR",
+        "Keep files, jobs and adapters in DIR, which is made where it is missing. Without it there "
+        "is no finetuning here."),
+    NUMBER("state-free-mib", CMD_SERVE, state_free_mib, 0, 1 << 30, 512, "MIB",
+           "Room on the disk of DIR that files leave for everything else."),
+    WORD("launcher", CMD_SERVE, launcher, jobs_launcher_words,
+         "Who starts the runs of jobs. local (default): this server, one at a time. pull: whoever "
+         "runs lammd train --take DIR, on any machine that sees DIR."),
+    TEXT("train-device", CMD_SERVE, train_device, "NAME",
+         "What runs compute on: cpu (default), cuda, cuda:N."),
+    NUMBER("train-threads", CMD_SERVE, train_threads, 1, ENG_THREADS_MAX, 1, "N",
+           "Threads of a run. They compute while nothing else wants the processor."),
+    NUMBER("train-memory-mib", CMD_SERVE, train_memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
+           "Memory that a run may take. One that needs more is refused. 0, the default: what is "
+           "free when it is asked for."),
+    NUMBER("jobs", CMD_SERVE, jobs, 1, 10000, 64, "N",
+           "Jobs that have not ended, at most. More are answered with status 503."),
+    NUMBER("key-jobs", CMD_SERVE, key_jobs, 1, 10000, 16, "N",
+           "And those of one key. More are answered with status 429."),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
            "Pictures kept by PUT /v1/images."),
     NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, BIG, 3600, "S",
@@ -501,6 +537,19 @@ const char *config_model(const struct config *cfg, char path[4096]) {
         snprintf(path, 4096, "%.*s%s%s%s", (int)(slash - exe), exe, beside[i], in, name);
     if (!is_model(path))
         snprintf(path, 4096, "%s%s", in, name); /* its loader says what is missing */
+    return path;
+}
+
+const char *config_recipes(char path[4096]) {
+    static const char *const beside[] = {"/", "/../share/lammd/"};
+    char exe[2048];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    char *slash = n > 0 ? memrchr(exe, '/', (size_t)n) : NULL;
+    for (size_t i = 0; slash && i < ARRAY_LEN(beside); i++) {
+        snprintf(path, 4096, "%.*s%srecipes", (int)(slash - exe), exe, beside[i]);
+        if (access(path, R_OK | X_OK) == 0) return path;
+    }
+    snprintf(path, 4096, "recipes");
     return path;
 }
 

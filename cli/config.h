@@ -54,16 +54,21 @@ struct config {
     const char *tls_cert, *tls_key, *tls_client_ca;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
     const char *admin_socket, *key_file, *audit, *replica;
-    int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions;
+    int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions, key_uploads;
     int64_t is_insecure;
     int64_t connections, workers;
     /* serve: bytes */
     int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, stored_images,
         image_ttl_s;
     int64_t sessions, session_ttl_s;
+    const char *state;
+    int64_t upload_mib, state_free_mib;
     /* serve: seconds */
     int64_t header_s, body_s, request_s, idle_s, drain_s;
     int64_t is_verbose;
+    /* serve: jobs */
+    const char *train_device;
+    int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;
     int64_t estimate; /* enum eng_estimate */
@@ -72,8 +77,9 @@ struct config {
     const char *scopes;
     int64_t days;
     /* train */
-    const char *samples;
-    int64_t steps, is_plan, is_keys, comm; /* comm: enum config_comm */
+    const char *samples, *take;
+    int64_t is_check;
+    int64_t steps, is_plan, is_keys, is_idle, comm; /* comm: enum config_comm */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */
@@ -98,7 +104,8 @@ const struct config_row *config_rows(size_t *n);
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e);
 /* The options of a command, by section. */
 void config_help(enum config_cmd cmd, FILE *to);
-
+/* The folder of recipes beside the program; where there is none, "recipes". */
+const char *config_recipes(char path[4096]);
 /* The folder of the model: --model, or models/lamm-mini (models/shapes/NAME for --shape NAME)
  * beside the program, below the current folder or in ../share/lammd. Borrowed from `cfg` or from
  * `path`. */

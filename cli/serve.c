@@ -25,6 +25,7 @@ static struct http_options http_options(const struct config *cfg) {
 static struct api_options api_options(const struct config *cfg) {
     return (struct api_options){.json_max = (size_t)cfg->json_mib << 20,
                                 .picture_max = (size_t)cfg->picture_mib << 20,
+                                .upload_max = (size_t)cfg->upload_mib << 20,
                                 .pixels_max = (uint64_t)cfg->megapixels * 1000000,
                                 .costly_max = (uint64_t)cfg->megapixels_costly * 1000000,
                                 .stored_images = (int)cfg->stored_images,
@@ -51,6 +52,8 @@ struct serve_options cmd_serve_options(const struct config *cfg, const char *mod
         .keys = cfg->key_file,
         .audit = cfg->audit,
         .is_insecure = (int)cfg->is_insecure,
+        .state = cfg->state,
+        .state_free = (uint64_t)cfg->state_free_mib << 20,
         .drain_s = (unsigned)cfg->drain_s};
 }
 
@@ -78,8 +81,35 @@ static void limit(const struct config *cfg, int has_keys, struct api_options *o)
                             .tokens = (uint64_t)cfg->key_tokens,
                             .body_bytes = (uint64_t)chosen(cfg->key_body_mib, has_keys, 64) << 20,
                             .images = part(cfg->key_images, cfg->stored_images, 2),
-                            .sessions = part(cfg->key_sessions, cfg->sessions, has_keys ? 4 : 2)};
+                            .sessions = part(cfg->key_sessions, cfg->sessions, has_keys ? 4 : 2),
+                            .uploads = (unsigned)chosen(cfg->key_uploads, has_keys, 2)};
     o->is_queue_shared = has_keys;
+}
+
+/* Whole paths: runs have another folder. */
+struct serve_paths {
+    char program[4096], model[4096], recipes[4096];
+};
+
+static void serve_jobs(const struct config *cfg, const char *model, struct serve_paths *p,
+                       struct serve_options *o) {
+    char path[4096];
+    if (!cfg->state) return;
+    ssize_t n = readlink("/proc/self/exe", p->program, sizeof(p->program) - 1);
+    p->program[n > 0 ? n : 0] = '\0';
+    if (!realpath(model, p->model)) snprintf(p->model, sizeof(p->model), "%s", model);
+    if (!realpath(config_recipes(path), p->recipes))
+        snprintf(p->recipes, sizeof(p->recipes), "%s", path);
+    o->jobs = (struct jobs_options){.dir = cfg->state,
+                                    .program = p->program,
+                                    .model = p->model,
+                                    .recipes = p->recipes,
+                                    .device = cfg->train_device,
+                                    .threads = (int)cfg->train_threads,
+                                    .launcher = (enum jobs_launcher)cfg->launcher,
+                                    .live_max = (int)cfg->jobs,
+                                    .owner_max = (int)cfg->key_jobs,
+                                    .memory_mib = (uint64_t)cfg->train_memory_mib};
 }
 
 int cmd_serve(const struct config *cfg) {
@@ -91,6 +121,8 @@ int cmd_serve(const struct config *cfg) {
     struct serve_options o = cmd_serve_options(cfg, config_model(cfg, path));
     if (!o.keys) o.keys = credential(keys, sizeof(keys));
     limit(cfg, o.keys != NULL, &o.api);
+    struct serve_paths paths;
+    serve_jobs(cfg, o.engine.model, &paths, &o);
     struct err e = {0};
     int status = serve(&o, &e);
     return status < 0 ? cmd_fail(&e) : status;

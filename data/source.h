@@ -12,6 +12,8 @@
  *     FILE.json     COCO's instances, COCO's panoptic, RefCOCO, or MiniGPT-v2's list
  *     FOLDER        with rollout.json, or with folders that have one: rounds of a game (rounds.h)
  *     FOLDER        with pictures alone: they ask for nothing but their pixels
+ *     FILE          of another name: a tar or lines, as its bytes say; its lines name no files
+ *                   beside it
  *
  * All of it is read and checked when it is opened; what stays in memory is an index of the lines,
  * and pictures are decoded when a sample needs them. A bad line is counted, told with its reason,

@@ -222,8 +222,42 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     *out = NULL;
     int rc = eng_health(e);
     if (rc) return err_set(err, rc, "the device was lost");
+    if (ask->adapter) return err_set(err, E_UNSUPPORTED, "adapters are not served yet");
     return unit_submit(engine_choose(e, ask), ask, out, err);
 }
+
+/* ---- adapters ---- */
+
+int eng_adapter_load(struct eng *e, const char *folder,
+                     void (*wake)(void *ud, struct eng_adapter *adapter), void *ud,
+                     struct eng_adapter **out, struct err *err) {
+    (void)e, (void)wake, (void)ud;
+    *out = NULL;
+    return err_set(err, E_UNSUPPORTED, "%s: this engine has no room for adapters", folder);
+}
+
+enum eng_state eng_adapter_state(const struct eng_adapter *a) {
+    (void)a;
+    return ENG_FAILED;
+}
+
+const struct err *eng_adapter_error(const struct eng_adapter *a) {
+    static const struct err none;
+    (void)a;
+    return &none;
+}
+
+const struct eng_adapter_info *eng_adapter_info(const struct eng_adapter *a) {
+    static const struct eng_adapter_info none;
+    (void)a;
+    return &none;
+}
+
+struct eng_adapter *eng_adapter_get(struct eng_adapter *a) {
+    return a;
+}
+
+void eng_adapter_put(struct eng_adapter *a) { (void)a; }
 
 /* ---- the other functions of the door ---- */
 

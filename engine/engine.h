@@ -2,7 +2,8 @@
  *
  * Nouns. A `struct eng` is a model loaded on one or more devices, with a step thread for each. A
  * `struct eng_picture` is a picture made ready for the model, known by a digest. A `struct eng_job`
- * is all the questions of one request.
+ * is all the questions of one request. A `struct eng_adapter` stands beside the model: a job may ask
+ * to be answered with it.
  *
  *     eng_open(&opt, &eng, &e);
  *     eng_picture_new(eng, rgb, w, h, &picture, &e);
@@ -14,7 +15,7 @@
  *
  * Threads: every function may be called from any thread unless it says otherwise. The model and all
  * device memory belong to the step threads. No caller ever waits for them, but in eng_job_wait.
- * Ownership: pictures and jobs are reference counted. _new, _get and eng_submit give one reference,
+ * Ownership: pictures, adapters and jobs are reference counted. _new, _get and eng_submit give one reference,
  * _put returns it. A job that is put before its end is cancelled: its work stops before the next
  * pass. Answers are written once, by the step thread, before the ready count is raised. They never
  * change.
@@ -30,8 +31,9 @@
 struct eng;
 struct eng_picture;
 struct eng_job;
+struct eng_adapter;
 
-enum { ENG_DEVICES_MAX = 16 };
+enum { ENG_DEVICES_MAX = 16, ENG_ADAPTERS_MAX = 16 };
 /* The most that may be asked of a device: E_INVALID beyond, before anything is read. */
 enum {
     ENG_THREADS_MAX = 256,
@@ -59,6 +61,10 @@ struct eng_options {
     uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
     uint64_t queue_ns;     /* that a job may have to wait for others; 0: any time */
     uint64_t memory;       /* bytes of each device's memory to use; 0: all that is free */
+    int adapters;          /* berths: places for adapters, each with room reserved at start, at most
+                      ENG_ADAPTERS_MAX; 0: none, and nothing is reserved */
+    int adapter_rank;      /* most rank of a LoRA; 0: 64 */
+    int adapter_overlays;  /* of the berths, how many have room for an overlay; 0: none */
     int fp8;       /* the decoder's matrices in 8 bits: other answers, faster on some GPUs only */
     int is_seeded; /* make the weights from `seed` and read none: to measure; answers are noise */
     uint64_t seed;
@@ -77,6 +83,7 @@ struct eng_info {
     int image_size;   /* side of the picture that the vision tower gets */
     int image_tokens; /* tokens of a prompt that one picture takes */
     int positions;    /* tokens of a prompt and its answer together, at most */
+    int adapters, adapter_rank, adapter_overlays; /* as the options, with the default in place */
 };
 
 /* E_INVALID: a size is out of bounds. E_NOMEM: the device has no room for the model and its
@@ -144,6 +151,41 @@ const char *eng_picture_digest(const struct eng_picture *i);
 const uint8_t *eng_picture_truth(const struct eng_picture *i);
 void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the original, turned */
 
+/* ---- adapters ---- */
+
+/* What of a model learnt, loaded beside the base model, which stays as it is. Immutable. Jobs that
+ * name it and jobs that don't run side by side, in the same passes, and each gets the answers that
+ * it would get alone. An adapter is never merged into the base. */
+struct eng_adapter_info {
+    char digest[65]; /* of content: base, LoRA and overlay. Another folder with the same content has
+                        the same one */
+    int rank;        /* 0: no LoRA */
+    int has_lora, has_overlay;
+    uint64_t parameters; /* numbers of its own */
+    uint64_t bytes;      /* of its files' tensors */
+};
+/* Opens and checks the folder, strictly, on the caller's thread (reads all of it: not for an I/O
+ * thread). Then each unit fills a berth with it, a layer a turn, between its passes; so no job
+ * waits for it. Returns before that: see eng_adapter_state. `wake`: once, on a step thread, when it
+ * is loaded on all units or has failed; must return at once, and may call nothing of the engine but
+ * what reads an adapter. NULL: no call. Not after the last put.
+ * E_NOT_FOUND (no such folder, or no adapter in it), E_FORMAT (broken, or for another base),
+ * E_UNSUPPORTED (what peft has and this engine has not; no berths), E_TOO_BIG (its rank; an overlay
+ * where none has room), E_BUSY (no berth is free), E_DEVICE. *out is NULL then, and nothing is
+ * left behind. */
+int eng_adapter_load(struct eng *e, const char *folder,
+                     void (*wake)(void *ud, struct eng_adapter *adapter), void *ud,
+                     struct eng_adapter **out, struct err *err);
+/* ENG_WAITING or ENG_RUNNING while it is being loaded, ENG_DONE: it may be asked; ENG_FAILED. */
+enum eng_state eng_adapter_state(const struct eng_adapter *a);
+/* Why it failed; code 0 when it has not. Valid until the put. */
+const struct err *eng_adapter_error(const struct eng_adapter *a);
+const struct eng_adapter_info *eng_adapter_info(const struct eng_adapter *a);
+struct eng_adapter *eng_adapter_get(struct eng_adapter *a); /* one more reference */
+/* The last put frees its berths, as soon as no job needs it. All are to be put before eng_close.
+ * NULL is legal. */
+void eng_adapter_put(struct eng_adapter *a);
+
 /* ---- jobs ---- */
 enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_CLASSES }; /* urgent first */
 enum eng_estimate {
@@ -201,11 +243,13 @@ struct eng_ask {
     enum eng_task task;
     struct eng_picture *const *pictures; /* borrowed; the job keeps its own references */
     uint32_t n_pictures;                 /* at most ENG_PICTURES_MAX */
-    const char *text;                    /* UTF-8, borrowed; NULL for tasks that take none */
-    const struct eng_point *points;      /* borrowed during the call; duplicates are legal */
-    uint32_t n_points;                   /* answered in this order, as far as lanes allow */
-    int box[4];                          /* of ENG_IDENTIFY: x1, y1, x2, y2 in 0..100 */
-    const struct eng_turn *turns;        /* of ENG_CHAT, borrowed */
+    struct eng_adapter *adapter;    /* ENG_DONE, of this engine; borrowed: the job keeps its own
+                                    reference. NULL: the base model answers */
+    const char *text;               /* UTF-8, borrowed; NULL for tasks that take none */
+    const struct eng_point *points; /* borrowed during the call; duplicates are legal */
+    uint32_t n_points;              /* answered in this order, as far as lanes allow */
+    int box[4];                     /* of ENG_IDENTIFY: x1, y1, x2, y2 in 0..100 */
+    const struct eng_turn *turns;   /* of ENG_CHAT, borrowed */
     uint32_t n_turns;
     const char *const *choices;   /* VQA and chat: score these and generate nothing; borrowed */
     uint32_t n_choices;           /* at most ENG_CHOICES_MAX, all different, none empty */
@@ -306,6 +350,7 @@ struct eng_stats {
     double queue_seconds, queue_seconds_max; /* that a small job would wait, and may; 0: any time */
     uint64_t allocations_in_step;            /* must stay 0 */
     double pixels_per_second;                /* recent */
+    uint64_t adapters; /* berths that are taken: loading, loaded, or needed by the last jobs */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */
 /* Passes to come take at most n rows, and no more than rows_max; 0: rows_max again. For measuring,

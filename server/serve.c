@@ -11,22 +11,27 @@
  *
  * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
  * running requests may finish. At the deadline, or at a second signal, what is left is answered
- * with 503. Then everything is closed in the opposite order, and the exit status is 0. A lost
+ * with 503. Then everything is closed in the opposite order; a run of a job gets SIGTERM, and goes
+ * on at the next start. The exit status is 0. A lost
  * device ends the process in the same way but with status 1, so that its supervisor starts it
  * again.
  */
 #include "server/serve.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "server/accept.h"
 #include "server/access.h"
+#include "server/finetune.h"
 #include "server/http/pulse.h"
+#include "server/http/spool.h"
 #include "server/life.h"
 #include "server/load.h"
 
@@ -48,6 +53,8 @@ struct server {
     int has_access; /* access is open */
     struct eng *eng;
     struct api *api;
+    struct spool *spool;
+    struct jobs *jobs; /* NULL: there are none */
     struct http *http;
     struct relay *relay;
     struct acceptor *acceptor;
@@ -97,10 +104,24 @@ static int reload(void *ud, int *n_keys, struct err *e) {
     return err_set(e, mine.code, "%s", mine.text);
 }
 
+/* The folder for what outlives a request. */
+static int serve_open_state(struct server *s, const struct serve_options *o, struct err *e) {
+    char path[4096];
+    if (!o->state) return 0;
+    if (mkdir(o->state, 0700) && errno != EEXIST)
+        return err_set(e, E_IO, "--state %s: %s", o->state, strerror(errno));
+    int n = snprintf(path, sizeof(path), "%s/spool", o->state);
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return err_set(e, E_INVALID, "--state: too long a path");
+    int rc = finetune_open(&o->jobs, s->api, &s->jobs, e); /* from here on DIR is ours alone */
+    return rc ? rc : spool_open(path, o->state_free, &s->spool, e);
+}
+
 static int serve_open_http(struct server *s, const struct http_options *opt, struct err *e) {
     struct http_options http = *opt;
     http.callers.keys = s->access.keys;
     http.callers.audit = s->access.audit;
+    http.spool = s->spool;
     api_set_reload(s->api, reload, s);
     return http_open(&http, s->api, &s->http, e);
 }
@@ -121,6 +142,7 @@ static int serve_open_door(struct server *s, const struct serve_options *o, stru
     if (rc) return rc;
     s->has_access = 1;
     rc = api_new(&o->api, NULL, &s->api, e);
+    if (!rc) rc = serve_open_state(s, o, e);
     if (!rc) rc = serve_open_http(s, &http, e);
     if (!rc) rc = open_relay(s, o, e);
     if (rc) return rc;
@@ -228,12 +250,15 @@ int serve(const struct serve_options *o, struct err *e) {
     rc = serve_open_door(&s, o, e);
     if (rc == 0) rc = serve_load(&s, o, &is_stopped, e);
     if (rc == 0) {
+        if (!is_stopped) finetune_start(s.jobs, eng_info(s.eng)->name);
         if (!is_stopped) announce(&s);
         if (!is_stopped) status = wait_for_end(&s);
         drain(&s, o->drain_s);
     }
     acceptor_stop(s.acceptor);
     http_close(s.http);
+    spool_close(s.spool);
+    jobs_close(s.jobs);
     relay_close(s.relay);
     pulse_clear(&s.pulse);
     api_free(s.api);

@@ -9,6 +9,7 @@
 #define SERVER_SERVE_H
 
 #include "api/api.h"
+#include "jobs/jobs.h"
 #include "server/http/http.h"
 #include "server/relay/tls.h"
 
@@ -26,8 +27,12 @@ struct serve_options {
         *admin_socket; /* path of a unix socket whose clients may do everything; NULL: none */
     const char *keys;  /* file of keys; NULL: whoever can connect may ask */
     const char *audit; /* file that records acts and refusals; NULL: none is kept */
-    int is_insecure;   /* without keys, listen to others than this machine all the same */
-    unsigned drain_s;  /* that running requests have after SIGTERM */
+    const char *state; /* folder for files, jobs and adapters, made where it is missing; NULL: none
+                          are kept */
+    uint64_t state_free;      /* bytes of its disk that files leave */
+    struct jobs_options jobs; /* its `dir` is `state`; done, ud are not read */
+    int is_insecure;          /* without keys, listen to others than this machine all the same */
+    unsigned drain_s;         /* that running requests have after SIGTERM */
 };
 
 /* Prints `listening on URL` for each socket once requests are answered. Returns the exit status of

@@ -20,6 +20,7 @@ probe() { # PACKAGE: is what it is wanted for there?
         libjpeg62-turbo-dev) header jpeglib.h ;;
         libwebp-dev) header webp/decode.h ;;
         libssl-dev) header openssl/evp.h ;;
+        libsqlite3-dev) header sqlite3.h ;;
         libopenmpi-dev) command -v mpicc ;;
         openmpi-bin) command -v mpirun ;;
         nginx-light) command -v nginx || [ -x /usr/sbin/nginx ] ;;

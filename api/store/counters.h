@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { COUNTERS_ROUTES = 32, COUNTERS_STATUSES = 22, COUNTERS_BOUNDS = 14 };
+enum { COUNTERS_ROUTES = 64, COUNTERS_STATUSES = 22, COUNTERS_BOUNDS = 14 };
 extern const int counters_status[COUNTERS_STATUSES]; /* the last, 0, stands for any other */
 extern const double counters_bound_s[COUNTERS_BOUNDS];
 

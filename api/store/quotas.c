@@ -11,8 +11,8 @@
 #include "kernels/base/mem.h"
 
 struct account {
-    char name[API_PEER_BYTES + 1]; /* "=KEY" or "@PEER" */
-    unsigned requests, refs;       /* no refs: it is free */
+    char name[API_PEER_BYTES + 1];    /* "=KEY" or "@PEER" */
+    unsigned requests, uploads, refs; /* no refs: it is free */
     uint64_t tokens, body_bytes;
     struct account *next;
 };
@@ -62,11 +62,11 @@ static struct account *quotas_find(struct quotas *q, const char *name) {
     }
     snprintf(unused->name, sizeof(unused->name), "%s", name);
     unused->tokens = unused->body_bytes = 0;
-    unused->requests = 0;
+    unused->requests = unused->uploads = 0;
     return unused;
 }
 
-enum quota quotas_enter(struct quotas *q, const char *name, uint64_t body_bytes,
+enum quota quotas_enter(struct quotas *q, const char *name, uint64_t body_bytes, int is_upload,
                         struct account **out) {
     const struct api_limits *l = &q->limits;
     enum quota over = QUOTA_NONE;
@@ -74,10 +74,13 @@ enum quota quotas_enter(struct quotas *q, const char *name, uint64_t body_bytes,
     struct account *a = quotas_find(q, name);
     if (l->requests && a->requests >= l->requests)
         over = QUOTA_REQUESTS;
+    else if (is_upload && l->uploads && a->uploads >= l->uploads)
+        over = QUOTA_UPLOADS;
     else if (l->body_bytes && a->requests && a->body_bytes + body_bytes > l->body_bytes)
         over = QUOTA_BODY;
     if (over == QUOTA_NONE) {
         a->requests++;
+        a->uploads += is_upload != 0;
         a->refs++;
         a->body_bytes += body_bytes;
     }
@@ -86,8 +89,9 @@ enum quota quotas_enter(struct quotas *q, const char *name, uint64_t body_bytes,
     return over;
 }
 
-void quotas_leave(struct quotas *q, struct account *a, uint64_t body_bytes) {
+void quotas_leave(struct quotas *q, struct account *a, uint64_t body_bytes, int is_upload) {
     pthread_mutex_lock(&q->mu);
+    a->uploads -= is_upload != 0;
     a->body_bytes -= body_bytes;
     a->requests--;
     pthread_mutex_unlock(&q->mu);
@@ -115,15 +119,16 @@ static uint64_t quotas_most(const struct quotas *q, enum quota what) {
     case QUOTA_TOKENS: return q->limits.tokens;
     case QUOTA_BODY: return q->limits.body_bytes;
     case QUOTA_SESSIONS: return (uint64_t)q->limits.sessions;
+    case QUOTA_UPLOADS: return q->limits.uploads;
     default: return 0;
     }
 }
 
 void quotas_fields(const struct quotas *q, enum quota what, char policy[API_LIMIT_BYTES],
                    char left[API_LIMIT_BYTES]) {
-    static const char *const names[] = {"requests", "tokens", "body-bytes", "sessions"};
+    static const char *const names[] = {"requests", "tokens", "body-bytes", "sessions", "uploads"};
     static const char *const units[] = {";qu=\"concurrent-requests\"", "", ";qu=\"content-bytes\"",
-                                        ""};
+                                        "", ";qu=\"concurrent-requests\""};
     must(what < QUOTA_NONE);
     snprintf(policy, API_LIMIT_BYTES, "\"%s\";q=%llu%s", names[what],
              (unsigned long long)quotas_most(q, what), units[what]);
@@ -132,7 +137,8 @@ void quotas_fields(const struct quotas *q, enum quota what, char policy[API_LIMI
 
 void quotas_text(const struct quotas *q, enum quota what, char out[API_LIMIT_BYTES]) {
     static const char *const words[] = {"requests at once", "tokens of questions at once",
-                                        "bytes of bodies at once", "games at once"};
+                                        "bytes of bodies at once", "games at once",
+                                        "uploads at once"};
     must(what < QUOTA_NONE);
     snprintf(out, API_LIMIT_BYTES, "%llu %s", (unsigned long long)quotas_most(q, what),
              words[what]);

@@ -1,6 +1,7 @@
 /* sessions.c - see sessions.h. */
 #include "api/store/sessions.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "api/store/shelf.h"
@@ -40,13 +41,14 @@ void sessions_free(struct sessions *s) {
 }
 
 int sessions_create(struct sessions *s, uint64_t owner, uint64_t payer, const char *id,
-                    enum eng_task game, uint32_t prompt_frames) {
+                    enum eng_task game, uint32_t prompt_frames, const char *model) {
     shelf_lock(s->shelf);
     int is_over = s->payer_max && shelf_count_of(s->shelf, payer) >= s->payer_max;
     struct game_kept *new = is_over ? NULL : shelf_add(s->shelf, owner, payer, id);
     if (new) {
         new->session =
             (struct session){.owner = owner, .game = game, .prompt_frames = prompt_frames};
+        snprintf(new->session.model, sizeof(new->session.model), "%s", model);
         memcpy(new->session.id, new->at.id, sizeof(new->session.id));
     }
     shelf_unlock(s->shelf);

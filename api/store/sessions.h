@@ -17,13 +17,14 @@
 #include "engine/engine.h"
 #include "kernels/base/buf.h"
 
-enum { SESSION_FRAMES_MAX = ENG_SHOOT_FRAMES - 1 };
+enum { SESSION_FRAMES_MAX = ENG_SHOOT_FRAMES - 1, SESSION_MODEL_BYTES = 96 };
 
 struct session {
     char id[SHELF_ID_BYTES];
     uint64_t owner;
     enum eng_task game;
-    uint32_t prompt_frames;                         /* that a prompt of the game holds */
+    uint32_t prompt_frames;          /* that a prompt of the game holds */
+    char model[SESSION_MODEL_BYTES]; /* that answers, as it was asked for; "": the default */
     struct eng_picture *frames[SESSION_FRAMES_MAX]; /* oldest first; fewer than a prompt's */
     uint32_t n_frames;
 };
@@ -32,9 +33,10 @@ struct sessions;
 /* Must-succeed. payer_max 0: as many as there is room for. */
 struct sessions *sessions_new(int max, int payer_max, unsigned ttl_s);
 void sessions_free(struct sessions *s); /* NULL is legal */
-/* A new one. 0, E_BUSY (there is no room), E_TOO_BIG (the payer has as many as he may). */
+/* A new one; `model` "": the default, whatever that is at each step. 0, E_BUSY (there is no room),
+ * E_TOO_BIG (the payer has as many as he may). */
 int sessions_create(struct sessions *s, uint64_t owner, uint64_t payer, const char *id,
-                    enum eng_task game, uint32_t prompt_frames);
+                    enum eng_task game, uint32_t prompt_frames, const char *model);
 /* A copy, with references to its frames that are the caller's; it is entered until sessions_leave.
  * 0, E_NOT_FOUND, E_BUSY (it is entered). */
 int sessions_enter(struct sessions *s, uint64_t owner, const char *id, struct session *out);

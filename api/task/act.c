@@ -202,8 +202,11 @@ static int act_fields(struct api_call *c, struct input *in) {
 static int act_submit(struct api_call *c) { return act_ask(c, "frames"); }
 
 static const char *const known[] = {"game", ACT_FIELDS, NULL};
-static const struct input_wants wants = {
-    .picture = "frame", .pictures = "frames", .known = known, .pixels_max = ACT_PIXELS_MAX};
+static const struct input_wants wants = {.picture = "frame",
+                                         .pictures = "frames",
+                                         .known = known,
+                                         .pixels_max = ACT_PIXELS_MAX,
+                                         .has_model = 1};
 static const struct media media = {.types = {"application/json"}};
 const struct endpoint act_endpoint = {.wants = &wants,
                                       .media = &media,

@@ -158,12 +158,13 @@ static void write_usage(struct api_call *c, const struct said *s, struct buf *b)
 /* {"id":..,"object":..,"created":..,"model":..,"system_fingerprint":..,"choices":[ */
 static void write_head(const struct api_call *c, const char *object, struct buf *b) {
     const struct talk *t = c->state;
-    const struct eng_info *info = eng_info(c->api->eng);
+    const struct eng_adapter *a = c->model.adapter;
     buf_str(b, "{\"id\":\"chatcmpl-");
     buf_str(b, c->request_id); /* a plain word */
     buf_printf(b, "\",\"object\":\"%s\",\"created\":%lld,\"model\":", object, t->created);
-    json_write_str(b, info->name);
-    buf_printf(b, ",\"system_fingerprint\":\"fp_%.12s\",\"choices\":[", info->digest);
+    json_write_str(b, c->model.name);
+    buf_printf(b, ",\"system_fingerprint\":\"fp_%.12s\",\"choices\":[",
+               a ? eng_adapter_info(a)->digest : eng_info(c->api->eng)->digest);
 }
 
 static int chat_answer(struct api_call *c) {
@@ -253,7 +254,7 @@ static void next_chunk(struct api_call *c) {
 static int chat_fields(struct api_call *c, struct input *in) {
     struct talk *t = c->state;
     t->created = (long long)time(NULL);
-    if (chat_read(in, eng_info(c->api->eng)->name, &t->asked)) return -1;
+    if (chat_read(in, &t->asked)) return -1;
     c->stream.is_wanted = t->asked.is_stream;
     return 0;
 }

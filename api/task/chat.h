@@ -19,9 +19,9 @@ struct chat {
 };
 
 extern const struct input_wants chat_wants;
-/* An open body -> turns, speech, and the pictures of `in`, not decoded yet. `model`: our model's
- * name. 0, or -1 with the problem. */
-int chat_read(struct input *in, const char *model, struct chat *q);
+/* An open body -> turns, speech, and the pictures of `in`, not decoded yet. 0, or -1 with the
+ * problem. */
+int chat_read(struct input *in, struct chat *q);
 /* The part of it that is about messages. */
 int chat_turns(struct input *in, struct chat *q);
 

@@ -76,16 +76,6 @@ static int check_neutral(struct input *in) {
 
 /* ---- fields that are followed ---- */
 
-static int check_model(struct input *in, const char *ours) {
-    const char *model = NULL;
-    if (input_text(in, "model", 200, &model)) return -1;
-    if (!model || strcmp(model, ours) == 0 || strcmp(model, "lammd") == 0) return 0;
-    char shown[48];
-    json_quote(model, strlen(model), shown, sizeof(shown));
-    return problem_set(in->problem, PROBLEM_MODEL_NOT_FOUND, "model",
-                       "there is no model %s here; ask for %s or lammd", shown, ours);
-}
-
 static int take_stream(struct input *in, struct chat *q) {
     if (input_flag(in, "stream", &q->is_stream)) return -1;
     json_t *options = json_object_get(in->root, "stream_options");
@@ -143,8 +133,8 @@ static int take_speech(struct input *in, struct chat *q) {
 }
 
 static const char *const known[] = {
-    "messages", "model", "stream", "stream_options", "logprobs", "top_logprobs", "stop",
-    "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "orient",
+    "messages", "stream", "stream_options", "logprobs", "top_logprobs", "stop", "max_tokens",
+    "max_completion_tokens", "temperature", "top_p", "seed", "orient",
     /* only as they would be anyway: `neutral` */
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "reasoning_effort",
     "verbosity", "modalities", "response_format", "logit_bias", "presence_penalty",
@@ -152,12 +142,12 @@ static const char *const known[] = {
     /* passed over */
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", NULL};
-const struct input_wants chat_wants = {.known = known, .only_json = 1};
+const struct input_wants chat_wants = {.known = known, .only_json = 1, .has_model = 1};
 
-int chat_read(struct input *in, const char *model, struct chat *q) {
+int chat_read(struct input *in, struct chat *q) {
     if (!in->root)
         return problem_set(in->problem, PROBLEM_INVALID_JSON, NULL, "the JSON body is empty");
-    if (check_model(in, model) || check_neutral(in)) return -1;
+    if (check_neutral(in)) return -1;
     if (take_stream(in, q) || take_speech(in, q)) return -1;
     return chat_turns(in, q);
 }

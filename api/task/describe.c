@@ -109,7 +109,7 @@ static int describe_ask(struct api_call *c) {
 }
 
 static const char *const known[] = {"task", "box", "phrase", SPEAK_FIELDS, NULL};
-static const struct input_wants wants = {.picture = "image", .known = known};
+static const struct input_wants wants = {.picture = "image", .known = known, .has_model = 1};
 const struct endpoint describe_endpoint = {.wants = &wants,
                                            .media = &media_json_or_events,
                                            .state_size = sizeof(struct describing),

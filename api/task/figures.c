@@ -8,7 +8,7 @@ void figures_head(const struct api_call *c, struct buf *b) {
     buf_str(b, "\"id\":");
     json_write_str(b, c->request_id);
     buf_str(b, ",\"model\":");
-    json_write_str(b, eng_info(c->api->eng)->name);
+    json_write_str(b, c->model.name);
 }
 
 void figures_size(const struct api_call *c, struct buf *b) {

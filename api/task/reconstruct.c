@@ -310,7 +310,7 @@ static void next_event(struct api_call *c) {
 
 static const char *const known[] = {"width",       "height",  "region", "estimate",
                                     "uncertainty", "compare", NULL};
-static const struct input_wants wants = {.picture = "image", .known = known};
+static const struct input_wants wants = {.picture = "image", .known = known, .has_model = 1};
 const struct endpoint reconstruct_endpoint = {.wants = &wants,
                                               .media = &media,
                                               .state_size = sizeof(struct painting),

@@ -65,7 +65,7 @@ static int refer_answer(struct api_call *c) {
 }
 
 static const char *const known[] = {"sentence", "estimate", NULL};
-static const struct input_wants wants = {.picture = "image", .known = known};
+static const struct input_wants wants = {.picture = "image", .known = known, .has_model = 1};
 const struct endpoint refer_endpoint = {.wants = &wants,
                                         .media = &media_json,
                                         .state_size = sizeof(struct pointing),

@@ -402,7 +402,7 @@ static int segment_answer(struct api_call *c) {
 
 static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
                                     "png",      "threshold", "size", NULL};
-static const struct input_wants wants = {.picture = "image", .known = known};
+static const struct input_wants wants = {.picture = "image", .known = known, .has_model = 1};
 const struct endpoint segment_endpoint = {.wants = &wants,
                                           .state_size = sizeof(struct cutting),
                                           .read = segment_read,

@@ -27,7 +27,8 @@ static int open_session(struct api_call *c) {
     if (atomic_load(&c->api->draining)) return call_fail_as(c, PROBLEM_DRAINING);
     int rc = ids_session(c->api->ids, id);
     if (!rc)
-        rc = sessions_create(c->api->sessions, c->owner, c->payer, id, game->task, game->frames);
+        rc = sessions_create(c->api->sessions, c->owner, c->payer, id, game->task, game->frames,
+                             c->model_asked);
     if (rc == E_TOO_BIG) {
         call_over_quota(c, QUOTA_SESSIONS);
         return call_fail(c);
@@ -41,7 +42,7 @@ static int open_session(struct api_call *c) {
 }
 
 static const char *const new_known[] = {"game", NULL};
-static const struct input_wants new_wants = {.known = new_known};
+static const struct input_wants new_wants = {.known = new_known, .has_model = 1};
 const struct endpoint session_new_endpoint = {.wants = &new_wants,
                                               .state_size = sizeof(struct opening),
                                               .read = session_read_game,
@@ -77,7 +78,7 @@ static int session_enter(struct api_call *c) {
     p->is_inside = 1;
     p->sessions = c->api->sessions;
     p->act.game = game_of(p->session.game);
-    return 0;
+    return call_pick(c, p->session.model[0] ? p->session.model : NULL);
 }
 
 static int session_read_frame(struct api_call *c, struct input *in) {

@@ -109,7 +109,7 @@ static int vqa_ask(struct api_call *c) {
 }
 
 static const char *const known[] = {"question", "choices", SPEAK_FIELDS, NULL};
-static const struct input_wants wants = {.picture = "image", .known = known};
+static const struct input_wants wants = {.picture = "image", .known = known, .has_model = 1};
 const struct endpoint vqa_endpoint = {.wants = &wants,
                                       .media = &media_json_or_events,
                                       .state_size = sizeof(struct asking),

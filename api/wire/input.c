@@ -158,7 +158,7 @@ static int take_json_pictures(struct input *in, const char *name, const json_t *
 
 /* ---- checking names ---- */
 
-static const char orient[] = "orient";
+static const char orient[] = "orient", model[] = "model";
 
 static int is_name(const char *name, const char *wanted) {
     return wanted && strcmp(name, wanted) == 0;
@@ -174,6 +174,7 @@ static int unknown(struct input *in, const char *name) {
     for (size_t i = 0; w->known[i]; i++)
         buf_printf(&list, "%s%s", list.len ? ", " : "", w->known[i]);
     if (picture) buf_printf(&list, ", %s", orient);
+    if (w->has_model) buf_printf(&list, "%s%s", list.len ? ", " : "", model);
     json_quote(name, strlen(name), shown, sizeof(shown));
     if (list.len > 0 && list.len < 180)
         problem_set(in->problem, PROBLEM_UNKNOWN_PARAMETER, name,
@@ -188,6 +189,7 @@ static int unknown(struct input *in, const char *name) {
 static int is_known(const char *name, const struct input_wants *w) {
     const char *const *known = w->known;
     if (w->picture && strcmp(name, orient) == 0) return 1;
+    if (w->has_model && strcmp(name, model) == 0) return 1;
     while (*known && strcmp(*known, name) != 0)
         known++;
     return *known != NULL;

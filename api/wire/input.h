@@ -41,6 +41,7 @@ struct input_wants {
     const char *const *known; /* the other fields, ends with NULL */
     uint64_t pixels_max;      /* of a picture, where the server's own limit is too much; or 0 */
     int only_json;            /* no form and no query */
+    int has_model;            /* `model` is known, too: who is to answer */
 };
 
 struct input_picture {

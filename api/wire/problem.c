@@ -58,8 +58,15 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_SESSION_NOT_FOUND] = {"session_not_found", 404, BAD, "No such session",
                                    "no game is played under this id, or it has expired; begin one "
                                    "with POST /v1/act/sessions"},
+    [PROBLEM_FILE_NOT_FOUND] = {"file_not_found", 404, BAD, "No such file",
+                                "no file has this id, or it was deleted; see GET /v1/files"},
+    [PROBLEM_JOB_NOT_FOUND] = {"job_not_found", 404, BAD, "No such job",
+                               "no job has this id; see GET /v1/fine_tuning/jobs"},
     [PROBLEM_MODEL_NOT_FOUND] = {"model_not_found", 404, BAD, "No such model",
                                  "this model is not served; see /v1/models"},
+    [PROBLEM_ADAPTER_NOT_FOUND] = {"adapter_not_found", 404, BAD, "No such adapter",
+                                   "there is no adapter of this name in the server's folder; GET "
+                                   "/v1/adapters lists those that there are"},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, BAD, "Method not allowed",
                                     "this path does not take this method; see the Allow header"},
     [PROBLEM_NOT_ACCEPTABLE] = {"not_acceptable", 406, BAD, "No such representation",
@@ -73,6 +80,31 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                              "frame with a sequence above it"},
     [PROBLEM_RELOAD_FAILED] = {"reload_failed", 409, BAD, "Nothing was reloaded",
                                "the files can't be taken as they are; what was loaded stays"},
+    [PROBLEM_FILE_IN_USE] = {"file_in_use", 409, BAD, "The file is in use",
+                             "a job that has not ended uses this file; cancel it first, or wait"},
+    [PROBLEM_FILE_NOT_PROCESSED] = {"file_not_processed", 409, BAD, "The file can't be used",
+                                    "the file was checked and has errors, or was uploaded for "
+                                    "another purpose; GET /v1/files/{id} says which"},
+    [PROBLEM_WRONG_STATE] = {"wrong_state", 409, BAD, "The job is in another state",
+                             "a job in this state doesn't allow that"},
+    [PROBLEM_IDEMPOTENCY_CONFLICT] = {"idempotency_conflict", 409, BAD, "The key was used before",
+                                      "this Idempotency-Key came with another request before; "
+                                      "take a new one"},
+    [PROBLEM_ADAPTER_NOT_LOADED] = {"adapter_not_loaded", 409, BAD, "The adapter isn't loaded",
+                                    "it is in the server's folder, but not loaded; load it with "
+                                    "POST /v1/adapters"},
+    [PROBLEM_ADAPTER_IS_DEFAULT] = {"adapter_is_default", 409, BAD, "The adapter is the default",
+                                    "promote another, or roll back first"},
+    [PROBLEM_ADAPTER_CHANGED] = {"adapter_changed", 409, BAD, "The adapter is another one now",
+                                 "its folder holds something else than what was the default"},
+    [PROBLEM_GATE_REFUSED] =
+        {"gate_refused", 409, BAD, "The adapter is worse",
+         "the adapter is worse than what answers now; force promotes it all the same"},
+    [PROBLEM_GATE_NOT_DECIDED] =
+        {"gate_not_decided", 409, BAD, "Nobody knows whether the adapter is better",
+         "it was not compared with what answers now; force promotes it all the same"},
+    [PROBLEM_NOTHING_BEFORE] = {"nothing_before", 409, BAD, "There was no other default",
+                                "nothing was promoted, so there is nothing to go back to"},
     [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, BAD, "The body is too large",
                                 "the body is larger than is taken here"},
     [PROBLEM_PICTURE_TOO_LARGE] =
@@ -89,6 +121,11 @@ static const struct problem_row rows[PROBLEM_CODES] = {
          "this many questions can never fit into the memory of the model; ask for fewer"},
     [PROBLEM_UNSUPPORTED_TASK] = {"unsupported_task", 422, BAD, "The model can't do this",
                                   "the loaded model can't do this task; see /v1/models"},
+    [PROBLEM_TOO_BIG] = {"too_big", 422, BAD, "The run doesn't fit",
+                         "the run needs more memory than there is"},
+    [PROBLEM_ADAPTER_DOES_NOT_FIT] = {"adapter_does_not_fit", 422, BAD,
+                                      "The adapter can't be loaded",
+                                      "the adapter is broken, or was made for another base model"},
     [PROBLEM_URI_TOO_LONG] = {"uri_too_long", 414, BAD, "The URL is too long",
                               "the URL is longer than is taken here"},
     [PROBLEM_HEADERS_TOO_LARGE] = {"headers_too_large", 431, BAD, "The headers are too large",
@@ -97,6 +134,11 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_QUOTA_EXCEEDED] =
         {"quota_exceeded", 429, LATER, "More than one caller may have",
          "you have as much at once as one caller may; come back when some of it is done"},
+    [PROBLEM_TOO_MANY_OWN_JOBS] = {"too_many_own_jobs", 429, LATER,
+                                   "You have as many jobs as may be",
+                                   "wait for one of your jobs to end, or cancel one"},
+    [PROBLEM_TOO_MANY_JOBS] = {"too_many_jobs", 503, LATER, "As many jobs wait as may be",
+                               "come back when some of them have ended"},
     [PROBLEM_QUEUE_FULL] = {"queue_full", 503, LATER, "The queue is full",
                             "the queue is full; come back after the seconds in Retry-After"},
     [PROBLEM_STORE_FULL] = {"store_full", 503, LATER, "No room for pictures",
@@ -108,11 +150,22 @@ static const struct problem_row rows[PROBLEM_CODES] = {
     [PROBLEM_TOO_MANY_CONNECTIONS] =
         {"too_many_connections", 503, LATER, "Too many connections",
          "the server has no room for another connection; come back later"},
+    [PROBLEM_NO_STATE] = {"no_state", 503, OURS, "This server keeps nothing",
+                          "this server keeps no files, jobs and adapters; start it with --state "
+                          "DIR"},
+    [PROBLEM_NO_SPACE] = {"no_space", 503, OURS, "The disk is full",
+                          "there is no room for this on the server's disk; delete files that are "
+                          "not needed, or come back later"},
     [PROBLEM_DRAINING] = {"draining", 503, OURS, "Shutting down",
                           "the server is shutting down and takes no new work; come back later"},
     [PROBLEM_AUDIT_UNAVAILABLE] =
         {"audit_unavailable", 503, OURS, "The audit file can't be written",
          "calls of this kind are taken only when they can be written into the audit file"},
+    [PROBLEM_STATE_UNWRITABLE] =
+        {"state_unwritable", 503, OURS, "The folder of --state can't be written",
+         "nothing was changed, because it could not be written down; the log says why"},
+    [PROBLEM_NO_SLOT] = {"no_slot", 503, OURS, "No slot is free",
+                         "all slots for adapters are taken; unload one first"},
     [PROBLEM_LOADING] = {"loading", 503, OURS, "Still loading",
                          "the model is still being loaded; come back after the seconds in "
                          "Retry-After"},
@@ -187,6 +240,10 @@ int problem_write(const struct problem *p, const char *request_id, struct buf *o
     if (p->pointer[0]) {
         buf_str(out, ",\"pointer\":");
         json_write_str(out, p->pointer);
+    }
+    if (p->more) {
+        buf_char(out, ',');
+        buf_str(out, p->more);
     }
     buf_str(out, ",\"error\":{\"message\":");
     json_write_str(out, detail);

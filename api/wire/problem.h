@@ -24,6 +24,7 @@ struct problem {
     char param[40];         /* field at fault, "" when it is the whole request */
     char pointer[80];       /* RFC 6901 pointer into the JSON body, or "" */
     char detail[280];       /* "" : the row's */
+    const char *more;       /* further members of the JSON, "\"gate\":{...}"; NULL: none */
 };
 
 const struct problem_row *problem_row(enum problem_code code); /* not of PROBLEM_NONE */

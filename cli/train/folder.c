@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/base/num.h"
@@ -45,13 +46,23 @@ static int folder_taken(struct folder *f, struct err *e) {
                    *who ? ", process " : "", who);
 }
 
+/* A server looks at the lock for a moment by taking it (shared): so it is tried again. */
+static int take_it(int fd) {
+    const struct timespec moment = {0, 10 * 1000 * 1000};
+    int rc = flock(fd, LOCK_EX | LOCK_NB);
+    for (int i = 0; rc && errno == EWOULDBLOCK && i < 10; i++) {
+        nanosleep(&moment, NULL);
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    return rc;
+}
+
 static int take_lock(struct folder *f, struct err *e) {
     char path[FOLDER_PATH_MAX];
     folder_file(f, "lock", path);
     f->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (f->lock < 0) return folder_bad(path, e);
-    if (flock(f->lock, LOCK_EX | LOCK_NB))
-        return errno == EWOULDBLOCK ? folder_taken(f, e) : folder_bad(path, e);
+    if (take_it(f->lock)) return errno == EWOULDBLOCK ? folder_taken(f, e) : folder_bad(path, e);
     char who[32];
     int n = snprintf(who, sizeof(who), "%ld\n", (long)getpid());
     if (ftruncate(f->lock, 0) == 0) (void)!pwrite(f->lock, who, (size_t)n, 0); /* only told */

@@ -58,9 +58,10 @@ static int open_csv(struct journal *j, uint64_t bytes, struct err *e) {
 }
 
 /* A last line that was cut goes away. */
-static int open_events(struct journal *j, struct err *e) {
+int journal_open_events(const struct folder *f, struct journal *j, struct err *e) {
     struct stat s;
     char tail[LINE_MAX_];
+    folder_file(f, "events.jsonl", j->events_path);
     j->events = open(j->events_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (j->events < 0 || fstat(j->events, &s)) return journal_bad(j->events_path, e);
     off_t from = s.st_size > LINE_MAX_ ? s.st_size - LINE_MAX_ : 0;
@@ -75,9 +76,8 @@ static int open_events(struct journal *j, struct err *e) {
 int journal_open(const struct folder *f, uint64_t csv_bytes, struct journal *j, struct err *e) {
     j->csv = j->events = -1;
     folder_file(f, "losses.csv", j->csv_path);
-    folder_file(f, "events.jsonl", j->events_path);
     int rc = open_csv(j, csv_bytes, e);
-    if (rc == 0) rc = open_events(j, e);
+    if (rc == 0) rc = journal_open_events(f, j, e);
     if (rc) journal_close(j);
     return rc;
 }

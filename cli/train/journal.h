@@ -8,6 +8,7 @@
  *     {"event": "start", "recipe": ..., "data": ..., "steps": 300, ...}
  *     {"event": "step", "stage": "learn", "step": 1, "loss": 2.25, "tasks": {"refer": 2.25}, ...}
  *     {"event": "judge", "step": 200, "loss": ..., "tasks": {...}}
+ *     {"event": "phase", "phase": "train" | "evaluate" | "export"}
  *     {"event": "checkpoint" | "resume" | "left_out" | "export" | "stop" | "end", ...}
  *
  * Thread: main's.
@@ -41,6 +42,8 @@ struct journal_row {
 /* Opens both; losses.csv is cut to its first `csv_bytes` bytes. E_IO, E_FORMAT (losses.csv is
  * shorter than that). */
 int journal_open(const struct folder *f, uint64_t csv_bytes, struct journal *j, struct err *e);
+/* Opens events.jsonl alone. */
+int journal_open_events(const struct folder *f, struct journal *j, struct err *e);
 void journal_close(struct journal *j);
 /* A row of the table, and its event. E_IO: the disk is full, say. */
 int journal_add(struct journal *j, const struct journal_row *r, struct err *e);

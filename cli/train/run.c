@@ -223,22 +223,44 @@ static int note_end(struct run *r, int rc, const struct err *why, struct err *e)
     return journal_event(&r->journal, rc ? "failed" : r->is_stopped ? "stop" : "end", o, e);
 }
 
+void run_note_failure(struct run *r, int rc, const struct err *why) {
+    struct err none = {0};
+    if (r->rank || r->cfg->samples) return;
+    int is_stop = rc == E_CANCELLED && r->is_stopped;
+    if (r->journal.events < 0 && journal_open_events(&r->folder, &r->journal, &none)) return;
+    (void)note_end(r, is_stop ? 0 : rc, why, NULL);
+    journal_close(&r->journal);
+}
+
+/* What the run is about to do: "train", "evaluate", "export". */
+static int note_phase(struct run *r, const char *phase, struct err *e) {
+    if (r->rank) return 0;
+    json_t *o = json_object();
+    json_object_set_new(o, "phase", json_string(phase));
+    return journal_event(&r->journal, "phase", o, e);
+}
+
 static int run_begin(struct run *r, struct err *e) {
     int rc = run_go_on(r, e);
     if (rc == 0 && !r->train) rc = run_open_stage(r, 0, e);
     if (rc == 0) rc = mix_judge(&r->mix, train_form(r->train), &r->judge, e);
     if (rc == 0) rc = open_journal(r, e);
+    if (rc == 0) rc = note_phase(r, "train", e);
     if (rc == 0) rc = judge_before(r, e);
     return rc;
 }
 
 int run_all(struct run *r, struct err *e) {
-    r->journal.csv = r->journal.events = -1;
     say_begin(&r->say, r->rank != 0);
     int rc = run_begin(r, e);
     if (rc == 0) rc = stages(r, e);
+    if (rc == 0 && !r->is_stopped) rc = note_phase(r, "export", e);
     if (rc == 0 && !r->is_stopped) rc = run_export(r, e);
-    int said = note_end(r, rc, e, rc ? NULL : e);
+    int said = 0;
+    if (rc)
+        run_note_failure(r, rc, e);
+    else
+        said = note_end(r, rc, e, e);
     if (rc == 0) rc = said;
     if (rc == 0 && r->is_stopped)
         run_say(r,

@@ -6,6 +6,7 @@
  *     export.c    what a stage hands on, the result, its card
  *     plan.c      --plan
  *     dump.c      --samples
+ *     take.c      --take
  *
  * Everything but clocks is a function of recipe, data, model and state (state.h): a run that was
  * ended at any moment goes on from its newest checkpoint to the same bits. Several ranks do the
@@ -55,6 +56,9 @@ int run_stopped(struct run *r);
 
 /* From where it stands to the end, or to a signal: 0 either way. */
 int run_all(struct run *r, struct err *e);
+/* The run failed so: the last line of its events, also where nothing else was written yet. Or it was
+ * stopped before it had begun. */
+void run_note_failure(struct run *r, int rc, const struct err *why);
 /* Steps of all stages before that one. */
 uint64_t run_first_step(const struct run *r, int stage);
 /* A trainer for that stage, in r->train, that has what the stages before it learnt. */

@@ -118,13 +118,14 @@ static int know_inner(struct checking *c, const char *url, struct head *h, uint8
     struct buf bytes;
     struct err why = {0};
     uint8_t *rgb = NULL;
-    int w, ht;
+    int w, ht, is_new;
     buf_init(&bytes, FILE_PICTURE_MAX);
     int rc = url_decode(url, &bytes);
     if (rc == 0) rc = head_read(bytes.p, bytes.len, PICTURE_PIXELS_MAX, h, &why);
     if (rc == 0 && c->s->o.is_deep)
         rc = picture_decode(bytes.p, bytes.len, PICTURE_PIXELS_MAX, &rgb, &w, &ht, &why);
     if (rc == 0 && !EVP_Digest(bytes.p, bytes.len, sum, NULL, EVP_sha256(), NULL)) rc = E_NOMEM;
+    if (rc == 0 && table_add(c->s->inner, sum, SHA_BYTES, &is_new) == TABLE_NONE) rc = E_NOMEM;
     mem_free(rgb);
     buf_clear(&bytes);
     if (rc == 0 || rc == E_NOMEM) return rc;

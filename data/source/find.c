@@ -2,6 +2,9 @@
  *
  * What a folder holds is looked at in this order: COCO's files, a recorded round, lines and tars,
  * folders with recorded rounds, pictures alone.
+ *
+ * A file without one of the known suffixes, as uploads are stored, is what its bytes say: a tar or
+ * lines. Such lines name no files beside them: those belong to others.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -218,22 +221,53 @@ static int folder_of(const char *path, char to[4096], struct err *e) {
     return 0;
 }
 
+enum found { FOUND_TAR, FOUND_LINES, FOUND_OTHER };
+
+/* By the suffix; *is_named: it has one. */
+static enum found found_by_name(const char *path, int *is_named) {
+    *is_named = 1;
+    if (has_suffix(path, ".tar")) return FOUND_TAR;
+    if (has_suffix(path, ".jsonl")) return FOUND_LINES;
+    *is_named = 0;
+    return FOUND_OTHER;
+}
+
+/* By its first bytes: lines begin with a bracket, tars are marked behind their first name. */
+static enum found found_by_bytes(const char *path) {
+    uint8_t head[TAR_BLOCK];
+    FILE *f = fopen(path, "rbe");
+    size_t n = f ? fread(head, 1, sizeof(head), f) : 0, at = 0;
+    if (f) fclose(f);
+    if (tar_may_be(head, n)) return FOUND_TAR;
+    while (at < n && strchr(" \t\r\n", head[at]) && head[at])
+        at++;
+    return at < n && head[at] == '{' ? FOUND_LINES : FOUND_OTHER;
+}
+
+static int find_lines(struct source *s, const char *path, int is_alone, struct err *e) {
+    struct store_file f;
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    int rc = store_find(s->store, STORE_ANY, name, &f, e);
+    if (rc == 0) rc = add_lines(s, path, &f, e);
+    if (rc == 0 && is_alone) s->files[s->n_files - 1].space = STORE_NOWHERE;
+    return rc;
+}
+
 int source_find_files(struct source *s, const char *path, struct err *e) {
     char folder[4096];
-    struct store_file f;
-    int has_lines = 0, rc = folder_of(path, folder, e);
+    int has_lines = 0, is_named, rc = folder_of(path, folder, e);
     if (rc) return rc;
     if (file_is_folder(path)) return find_in_folder(s, path, e);
     if (!is_file(path)) return err_set(e, E_NOT_FOUND, "%s: no such file or folder", path);
     if (has_suffix(path, ".json")) return source_from_coco(s, path, e);
+    enum found what = found_by_name(path, &is_named);
+    if (!is_named) what = found_by_bytes(path);
     s->store = store_new(folder, NULL);
-    if (has_suffix(path, ".tar")) {
-        rc = add_tar(s, path, &has_lines, e);
-        return rc || has_lines ? rc : add_tar_pixels(s, 1, e);
-    }
-    if (!has_suffix(path, ".jsonl"))
-        return err_set(e, E_NOT_FOUND, "%s: neither a folder nor *.jsonl, *.tar or *.json", path);
-    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    rc = store_find(s->store, STORE_ANY, name, &f, e);
-    return rc ? rc : add_lines(s, path, &f, e);
+    if (what == FOUND_LINES) return find_lines(s, path, !is_named, e);
+    if (what != FOUND_TAR)
+        return err_set(e, E_FORMAT,
+                       "%s: neither a tar (tar --format=ustar, not compressed) nor lines of JSON",
+                       path);
+    rc = add_tar(s, path, &has_lines, e);
+    return rc || has_lines ? rc : add_tar_pixels(s, 1, e);
 }

@@ -59,7 +59,8 @@ struct source {
     struct table *names; /* of pictures */
     struct source_picture *pictures;
     uint32_t cap_pictures;
-    struct table *keys; /* of groups */
+    struct table *inner; /* digests of pictures inside of lines */
+    struct table *keys;  /* of groups */
     struct source_line *lines;
     uint32_t n_lines, cap_lines;
     struct source_group *groups;

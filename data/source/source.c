@@ -173,7 +173,7 @@ static int source_read_all(struct source *s, struct err *e) {
     if (rc == 0) rc = group_lines(s, e);
     if (rc == 0) rc = finish_digest(s, e);
     s->report.lines = s->n_lines;
-    s->report.pictures = table_count(s->names);
+    s->report.pictures = table_count(s->names) + table_count(s->inner);
     return rc;
 }
 
@@ -188,6 +188,7 @@ int source_open(const char *path, const struct source_options *o, struct source 
     if (!s->o.told_max) s->o.told_max = 20;
     if (s->o.told_max > SOURCE_TOLD_MAX) s->o.told_max = SOURCE_TOLD_MAX;
     s->names = table_new();
+    s->inner = table_new();
     s->keys = table_new();
     s->errors = mem_must(s->o.told_max * sizeof(*s->errors));
     s->texts = arena_new(ERRORS_ARENA);
@@ -216,6 +217,7 @@ void source_close(struct source *s) {
     EVP_MD_CTX_free(s->sha);
     store_free(s->store);
     table_free(s->names);
+    table_free(s->inner);
     table_free(s->keys);
     arena_free(s->texts);
     mem_free(s->files);

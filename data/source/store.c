@@ -199,6 +199,11 @@ int store_find(const struct store *s, int32_t tar, const char *name, struct stor
     int found = 0;
     if (tar_name_check(name, NULL))
         return err_set(e, E_INVALID, "%.100s is not the name of a file below the folder", name);
+    if (tar == STORE_NOWHERE)
+        return err_set(e, E_NOT_FOUND,
+                       "%.100s: a file of lines alone has its pictures inside, as data URLs; put "
+                       "lines and pictures into a tar",
+                       name);
     if (tar >= 0)
         found = store_find_in_tar(s, tar, name, out);
     else

@@ -17,7 +17,8 @@ enum {
     STORE_FILES_MAX = 2 << 20, /* in all tars */
     STORE_FOLDER = -1,
     STORE_MORE = -2, /* the second folder */
-    STORE_ANY = -3
+    STORE_ANY = -3,
+    STORE_NOWHERE = -4 /* of a file of lines that may name no others */
 };
 
 struct store_file {
@@ -36,7 +37,7 @@ uint32_t store_tar_count(const struct store *s, int32_t tar); /* files in it */
 void store_tar_file(const struct store *s, int32_t tar, uint32_t i, struct store_file *out);
 const char *store_tar_path(const struct store *s, int32_t tar);
 
-/* Where the file is. tar: a number; STORE_ANY: the folder, or else the second one, or else the
+/* Where the file is. tar: a number; STORE_NOWHERE: it is not found; STORE_ANY: the folder, or else the second one, or else the
  * only tar that has it. E_NOT_FOUND, E_FORMAT (several tars have it), E_INVALID (no such name may
  * be). */
 int store_find(const struct store *s, int32_t tar, const char *name, struct store_file *out,

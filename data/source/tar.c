@@ -101,16 +101,22 @@ static int tar_check_type(const struct raw *h, const char *name, struct err *e) 
     }
 }
 
+/* gzip, bzip2, xz, zstd. */
+static int is_packed(const uint8_t *p) {
+    static const uint8_t xz[] = {0xfd, '7', 'z', 'X', 'Z'}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
+    return (p[0] == 0x1f && p[1] == 0x8b) || memcmp(p, "BZh", 3) == 0 ||
+           memcmp(p, xz, sizeof(xz)) == 0 || memcmp(p, zstd, sizeof(zstd)) == 0;
+}
+
+int tar_may_be(const uint8_t *head, size_t n) {
+    size_t at = offsetof(struct raw, magic);
+    if (n >= 8 && is_packed(head)) return 1;
+    return n >= at + 5 && memcmp(head + at, "ustar", 5) == 0;
+}
+
 static int tar_read_header(const struct raw *h, struct tar_file *f, struct err *e) {
     if (memcmp(h->magic, "ustar", 5) != 0 || !is_sum_right(h)) {
-        const uint8_t *p = (const uint8_t *)h;
-        int is_packed = (p[0] == 0x1f && p[1] == 0x8b) || memcmp(p, "BZh", 3) == 0 ||
-                        memcmp(p,
-                               "\xfd"
-                               "7zXZ",
-                               5) == 0 ||
-                        memcmp(p, "\x28\xb5\x2f\xfd", 4) == 0;
-        if (is_packed)
+        if (is_packed((const uint8_t *)h))
             return err_set(e, E_UNSUPPORTED, "the tar is compressed; unpack it (gunzip, unzstd)");
         return err_set(e, E_FORMAT, "not a tar, or a damaged one");
     }

@@ -36,6 +36,8 @@ typedef int tar_file_fn(void *ud, const struct tar_file *f, struct err *e);
  * a name comes twice is for `each` to know. */
 int tar_walk(tar_read_fn *read, uint64_t size, tar_file_fn *each, void *ud, struct err *e);
 
+/* Do n bytes begin as a tar does, or as a compressed one, of which tar_walk says so? */
+int tar_may_be(const uint8_t *head, size_t n);
 /* May a file have this name? Relative, no `..`, no empty part, UTF-8 without control characters. */
 int tar_name_check(const char *name, struct err *e);
 

@@ -4,9 +4,11 @@
  * done with the request (req.h). TRAPS: a stream's reader that returns 0 without suspending its
  * connection burns a core.
  */
+#include <unistd.h>
+
 #include "server/http/loop.h"
 
-enum { STREAM_BYTES = 8 << 10, PROBLEM_BYTES_MAX = 16 << 10 };
+enum { STREAM_BYTES = 8 << 10, FILE_BYTES = 64 << 10, PROBLEM_BYTES_MAX = 16 << 10 };
 
 enum MHD_Result answer_sorry(struct http *h, struct MHD_Connection *mhd) {
     return MHD_queue_response(mhd, MHD_HTTP_SERVICE_UNAVAILABLE, h->sorry);
@@ -72,6 +74,26 @@ static void add_headers(struct MHD_Response *response, const struct api_reply *r
         (void)MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
 }
 
+/* libmicrohttpd wants up to `max` bytes of the reply's file. The kernel reads ahead, so this seldom
+ * waits for the disk. */
+static ssize_t read_reply_file(void *ud, uint64_t pos, char *to, size_t max) {
+    struct req *r = ud;
+    ssize_t n = pread(api_call_reply(r->call)->file->fd, to, max, (off_t)pos);
+    if (n <= 0) return MHD_CONTENT_READER_END_WITH_ERROR; /* it became shorter */
+    watch_bytes(r->conn, (uint64_t)n);
+    return n;
+}
+
+static enum MHD_Result send_file(struct req *r) {
+    const struct api_reply *reply = api_call_reply(r->call);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(reply->file->bytes, FILE_BYTES, read_reply_file, r, NULL);
+    if (response) add_headers(response, reply);
+    watch_enter(r->conn, WATCH_SEND, r);
+    watch_long(r->conn);
+    return send_response(r, reply->status, response, 0);
+}
+
 static enum MHD_Result send_whole(struct req *r) {
     const struct api_reply *reply = api_call_reply(r->call);
     struct MHD_Response *response = MHD_create_response_from_buffer(
@@ -112,7 +134,8 @@ enum MHD_Result answer_call(struct req *r) {
             return answer_problem(
                 r, atomic_load(&http_of(r)->is_draining) ? PROBLEM_DRAINING : PROBLEM_DEADLINE,
                 NULL, 1);
-        if (v.stage == REQ_REPLYING) return send_whole(r);
+        if (v.stage == REQ_REPLYING)
+            return api_call_reply(r->call)->file ? send_file(r) : send_whole(r);
         if (v.stage == REQ_STREAMING) return send_stream(r);
         int parked = req_park(r);
         if (parked) return parked > 0 ? MHD_YES : MHD_NO;

@@ -51,11 +51,7 @@ static enum MHD_Result on_request(void *ud, struct MHD_Connection *mhd, const ch
         r->is_seen = 1;
         return intake_begin(r, method, version);
     }
-    if (*n_bytes) {
-        size_t n = *n_bytes;
-        *n_bytes = 0;
-        return intake_body(r, bytes, n);
-    }
+    if (*n_bytes) return intake_body(r, bytes, n_bytes);
     return r->call ? answer_call(r) : intake_end(r);
 }
 

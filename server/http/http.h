@@ -30,6 +30,8 @@ enum { HTTP_CONNECTIONS_MAX = 65536, HTTP_WORKERS_MAX = 64 };
 struct http_options {
     int connections, workers; /* 1 up to what is above */
     size_t bodies_max;        /* bytes of all bodies that are held at once */
+    struct spool *spool; /* for routes that take files, borrowed until http_close; NULL: they are
+                            refused */
     struct watch_limits limits;
     struct origin_rules origins; /* borrowed until http_close */
     struct caller_rules callers; /* what it points to is borrowed, too */

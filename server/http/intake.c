@@ -10,7 +10,8 @@
  * once and the connection is closed.
  *
  * Bodies are booked as they arrive, by what the buffer that holds them has grown to. Half of all
- * the room is one peer's share. TRAPS: headers lie in the connection's memory, which may end before
+ * the room is one peer's share. A file on its way to the disk is booked by its ring: while that is
+ * full the request is parked, until the disk has caught up (spool.h). TRAPS: headers lie in the connection's memory, which may end before
  * a worker is done with them: those that the API reads are copied (kept).
  */
 #include <stdio.h>
@@ -102,7 +103,9 @@ static int keep_headers(struct req *r) {
         const char *name, **to;
     } all[] = {{"Content-Type", &r->input.content_type},
                {"Accept", &r->input.accept},
-               {"If-None-Match", &r->input.if_none_match}};
+               {"If-None-Match", &r->input.if_none_match},
+               {"Idempotency-Key", &r->input.idempotency_key},
+               {"Last-Event-ID", &r->input.last_event_id}};
     _Static_assert(ARRAY_LEN(all) == sizeof(r->kept) / sizeof(*r->kept), "one for each");
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         const char *value = header(r, all[i].name);
@@ -129,23 +132,30 @@ static struct gate_verdict pass_gate(struct req *r, const char *method, const ch
     return gate_check(&q);
 }
 
-/* Book room for `n` bytes of a body that are here: as many as a buffer has that doubles. */
+/* Book room for a body of which `n` bytes are here: as many as a buffer has that doubles; of one
+ * that goes to the disk, what is held of it. */
 static int book(struct req *r, uint64_t n) {
     struct http *h = http_of(r);
     size_t room = 256, all = h->opt.bodies_max;
     while (room < n && room < r->body_max)
         room *= 2;
     if (room > r->body_max) room = r->body_max;
+    if (r->is_upload) room = r->form ? form_held(r->form) : 0;
     if (room <= r->conn->booked) return 0;
-    return watch_book(r->conn, room, all / 2 > r->body_max ? all / 2 : r->body_max, all);
+    return watch_book(r->conn, room, all / 2 > room ? all / 2 : room, all);
 }
 
 static int is_multipart(const char *type) {
     return type && strncasecmp(type, "multipart/form-data", 19) == 0;
 }
 
-static void expect_form(struct req *r, size_t max) {
-    int rc = form_new(r->input.content_type, max, &r->form);
+static void wake(void *ud) { req_signal(ud); }
+
+/* `length` < 0: not known. */
+static void expect_form(struct req *r, size_t max, long long length) {
+    const struct form_disk disk = {http_of(r)->opt.spool, length < 0 ? 0 : (uint64_t)length, wake,
+                                   r};
+    int rc = form_new(r->input.content_type, max, r->is_upload ? &disk : NULL, &r->form);
     if (rc == 0) return;
     if (rc == E_NOMEM)
         refuse_later(r, PROBLEM_NO_MEMORY, NULL);
@@ -159,10 +169,17 @@ static void expect_form(struct req *r, size_t max) {
 static void expect_body(struct req *r, long long length) {
     size_t max = api_route_body_max(r->desk->api, r->route);
     if (max == 0) return; /* what comes all the same is thrown away */
-    if (length > (long long)max) {
+    r->is_upload = api_route_takes_file(r->route);
+    if (r->is_upload && !http_of(r)->opt.spool) {
+        refuse_later(r, PROBLEM_NO_STATE, NULL);
+    } else if (length > (long long)max) {
         refuse_later(r, PROBLEM_BODY_TOO_LARGE, NULL);
     } else if (is_multipart(r->input.content_type)) {
-        expect_form(r, max);
+        expect_form(r, max, length);
+        if (r->is_upload) watch_long(r->conn);
+    } else if (r->is_upload) {
+        refuse_later(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+                     "a file comes as multipart/form-data, in a part named file");
     } else {
         buf_init(&r->body, length < 0 ? max : (size_t)length);
     }
@@ -173,6 +190,7 @@ static void expect_body(struct req *r, long long length) {
 static void intake_count(struct req *r, long long length) {
     uint64_t bytes =
         length < 0 ? api_route_body_max(r->desk->api, r->route) : (unsigned long long)length;
+    if (r->is_upload) bytes = UPLOAD_RING + FORM_BESIDE_MAX;
     if (api_enter(r->desk->api, r->route, &r->caller.who, bytes, &r->visit))
         refuse_later(r, PROBLEM_QUOTA_EXCEEDED, r->visit.why);
 }
@@ -230,34 +248,64 @@ enum MHD_Result intake_begin(struct req *r, const char *method, const char *vers
 
 /* ---- the body ---- */
 
-static int take_piece(struct req *r, const char *bytes, size_t n) {
-    if (r->body_bytes <= r->body_max && book(r, r->body_bytes)) return E_BUSY;
-    return r->form ? form_feed(r->form, bytes, n) : buf_add(&r->body, bytes, n);
+static int take_piece(struct req *r, const char *bytes, size_t n, const char **why) {
+    *why = "too many bodies are being received; come back later";
+    if (r->body_bytes <= r->body_max && book(r, r->body_bytes)) return E_NOMEM;
+    int rc = r->form ? form_feed(r->form, bytes, n) : buf_add(&r->body, bytes, n);
+    *why = rc && r->form ? form_why(r->form) : NULL;
+    return rc;
 }
 
-static const char *why_not_taken(const struct req *r, int rc) {
-    if (rc == E_BUSY) return "too many bodies are being received; come back later";
-    return r->form ? form_why(r->form) : NULL;
+static enum problem_code problem_of_body(int rc) {
+    switch (rc) {
+    case E_TOO_BIG: return PROBLEM_BODY_TOO_LARGE;
+    case E_NOMEM: return PROBLEM_NO_MEMORY;
+    case E_UNSUPPORTED: return PROBLEM_UNSUPPORTED_MEDIA_TYPE;
+    case E_BUSY: return PROBLEM_NO_SPACE;
+    case E_IO: return PROBLEM_INTERNAL_ERROR;
+    default: return PROBLEM_BAD_MULTIPART;
+    }
 }
 
-enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
+/* Its body is not wanted any more. */
+static void intake_drop(struct req *r, int rc, const char *why) {
+    refuse_later(r, problem_of_body(rc), why);
+    buf_clear(&r->body);
+    form_free(r->form);
+    r->form = NULL;
+    (void)watch_book(r->conn, 0, 0, 0);
+}
+
+/* Is there room for n bytes? 1: yes; 0: no, and the request is parked; -1: nobody sends any more,
+ * or everything is ending. */
+static int intake_room(struct req *r, size_t n) {
+    for (;;) {
+        struct req_view v = req_view(r);
+        if (v.is_gone || v.is_late) return -1;
+        if (!r->form || form_has_room(r->form, n)) return 1;
+        int parked = req_park(r);
+        if (parked) return parked > 0 ? 0 : -1;
+    }
+}
+
+enum MHD_Result intake_body(struct req *r, const char *bytes, size_t *n_bytes) {
+    size_t n = *n_bytes;
+    const char *why;
+    int room = r->is_upload ? intake_room(r, n) : 1;
+    if (room == 0) return MHD_YES; /* it comes again after the wake */
+    if (room < 0) {
+        refuse_later(r, PROBLEM_DRAINING, NULL);
+        watch_refuse(r->conn);
+        return MHD_NO;
+    }
+    *n_bytes = 0;
     watch_bytes(r->conn, n);
     r->body_bytes += n;
     int is_wanted = r->route && api_route_body_max(r->desk->api, r->route) > 0;
     if (!r->problem_code && is_wanted) {
-        int rc = take_piece(r, bytes, n);
+        int rc = take_piece(r, bytes, n, &why);
         if (rc == 0) return MHD_YES;
-        refuse_later(r,
-                     rc == E_TOO_BIG       ? PROBLEM_BODY_TOO_LARGE
-                     : rc == E_NOMEM       ? PROBLEM_NO_MEMORY
-                     : rc == E_BUSY        ? PROBLEM_NO_MEMORY
-                     : rc == E_UNSUPPORTED ? PROBLEM_UNSUPPORTED_MEDIA_TYPE
-                                           : PROBLEM_BAD_MULTIPART,
-                     why_not_taken(r, rc));
-        buf_clear(&r->body);
-        form_free(r->form);
-        r->form = NULL;
-        (void)watch_book(r->conn, 0, 0, 0);
+        intake_drop(r, rc, why);
     }
     r->discarded_bytes += n;
     if (r->discarded_bytes <= DISCARD_MAX) return MHD_YES;
@@ -265,13 +313,32 @@ enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n) {
     return MHD_NO;
 }
 
-static void wake(void *ud) { req_signal(ud); }
+/* Its form has ended: are all parts there? 1: yes, or the problem says why not; 0: its file is not
+ * on the disk yet, and the request is parked; -1: nobody waits any more. */
+static int intake_form(struct req *r) {
+    for (;;) {
+        int rc = form_end(r->form, &r->input.form, &r->input.n_form);
+        if (rc < 0) refuse_later(r, problem_of_body(rc), form_why(r->form));
+        if (rc <= 0) return 1;
+        struct req_view v = req_view(r);
+        if (v.is_gone) return -1;
+        if (v.is_late) {
+            refuse_later(r, PROBLEM_DEADLINE, NULL);
+            return 1;
+        }
+        watch_enter_once(r->conn, WATCH_WORK, r);
+        int parked = req_park(r);
+        if (parked) return parked > 0 ? 0 : -1;
+    }
+}
 
 enum MHD_Result intake_end(struct req *r) {
-    if (!r->problem_code && r->form && form_end(r->form, &r->input.form, &r->input.n_form))
-        refuse_later(r, PROBLEM_BAD_MULTIPART, form_why(r->form));
+    int ended = r->form && !r->problem_code ? intake_form(r) : 1;
+    if (ended <= 0) return ended == 0 ? MHD_YES : MHD_NO;
     if (r->problem_code) return answer_problem(r, r->problem_code, r->problem_detail, 1);
-    if (!r->form) {
+    if (r->form) {
+        r->input.file = form_file(r->form);
+    } else {
         r->input.body = r->body.p;
         r->input.body_len = r->body.len;
     }

@@ -26,9 +26,10 @@ static inline struct http *http_of(struct req *r) { return (struct http *)(void 
 
 /* All return what libmicrohttpd's callback must return: MHD_NO closes the connection. */
 
-/* intake.c: the headers are here; more of the body is here; the body has ended. */
+/* intake.c: the headers are here; more of the body is here (*n becomes 0, or stays when the request
+ * was parked instead); the body has ended. */
 enum MHD_Result intake_begin(struct req *r, const char *method, const char *version);
-enum MHD_Result intake_body(struct req *r, const char *bytes, size_t n);
+enum MHD_Result intake_body(struct req *r, const char *bytes, size_t *n);
 enum MHD_Result intake_end(struct req *r);
 
 /* answer.c: answer with a problem, without a call; `is_last`: and close the connection. */

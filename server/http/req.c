@@ -186,7 +186,7 @@ int req_park(struct req *r) {
 void req_signal(struct req *r) {
     int is_mine = 0, is_due = 0;
     pthread_mutex_lock(&r->desk->mu);
-    if (r->stage == REQ_STREAMING) {
+    if (r->stage == REQ_STREAMING || r->stage == REQ_READING) {
         is_mine = unpark(r);
     } else if (r->stage == REQ_WORKING) {
         is_due = r->turn == TURN_NONE && !r->is_over;
@@ -210,8 +210,8 @@ int req_take(struct req *r, enum req_why why) {
 
 void req_release(struct req *r, enum req_why why) {
     /* The call lives: only after the resume can anyone end the request. */
-    if (why == REQ_GONE) api_call_cancel(r->call);
-    if (why == REQ_LATE) api_call_expire(r->call);
+    if (why == REQ_GONE && r->call) api_call_cancel(r->call);
+    if (why == REQ_LATE && r->call) api_call_expire(r->call);
     r->desk->resume(r);
 }
 

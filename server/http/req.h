@@ -18,7 +18,9 @@
  *    a while, and a step may still be running. What comes again and again and waits for nobody
  *    (API_WATCH) needs no worker: the loop steps it, and frees it.
  * 5. The fields below the line "lock" are read and written under desk->mu. It is held for a few
- *    instructions, and never together with another lock.
+ *    instructions, and no other lock is taken meanwhile.
+ * 6. A request that is being read is parked while the disk is behind with its file. It has no call
+ *    then.
  */
 #ifndef SERVER_HTTP_REQ_H
 #define SERVER_HTTP_REQ_H
@@ -73,7 +75,7 @@ struct req {
     struct buf body;
     struct form *form;
     struct api_input input;
-    char *kept[3]; /* copies of headers: a worker may read them when the connection is gone */
+    char *kept[5]; /* copies of headers: a worker may read them when the connection is gone */
     uint64_t body_bytes, discarded_bytes;
     size_t body_max;                /* bytes */
     enum problem_code problem_code; /* what to answer instead, once the body is read */
@@ -81,9 +83,10 @@ struct req {
     struct buf problem;
     struct buf last_words; /* the same as a whole answer, should the body not come in time */
     struct api_call *call;
-    int status;  /* of the answer; 0: none yet */
-    int is_seen; /* its headers were looked at */
-    int is_here; /* the loop steps its call and frees it */
+    int status;    /* of the answer; 0: none yet */
+    int is_seen;   /* its headers were looked at */
+    int is_upload; /* its route takes a file */
+    int is_here;   /* the loop steps its call and frees it */
 
     /* ---- lock ---- */
     enum req_stage stage;

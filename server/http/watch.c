@@ -23,6 +23,7 @@ enum { TICK_MS = 250, EVENTS = 64, HANDFUL = 64 };
 static const uint64_t begin_ns = 10 * CLOCK_S, rate_grace_ns = 5 * CLOCK_S, ping_ns = 15 * CLOCK_S;
 static const uint64_t last_words_ns = 10 * CLOCK_S; /* in which a late stream may end itself */
 static const uint64_t body_bytes_per_s = 1024;
+static const uint64_t window_ns = 15 * CLOCK_S; /* in which a file's speed is looked at */
 
 struct watch {
     struct desk *desk;
@@ -94,8 +95,28 @@ static void look_at_work(struct watch *w, struct conn *c, uint64_t now, struct h
     }
 }
 
+/* A file: each window of time has to bring its share. */
+static int is_file_slow(struct conn *c, uint64_t now, uint64_t age) {
+    int is_ours = c->req && c->req->is_parked; /* it is we who don't take more */
+    if (age < window_ns && !is_ours) return 0;
+    int is_slow = !is_ours && c->bytes < window_ns / CLOCK_S * WATCH_LONG_RATE;
+    c->bytes = 0;
+    c->since_ns = now;
+    return is_slow;
+}
+
+/* The client of a file that is on its way has closed, and all that it sent was read: seen twice, so
+ * that the loop had time to take it. */
+static int is_left(struct conn *c) {
+    char byte;
+    int was = c->is_at_end;
+    c->is_at_end = c->is_long && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return was && c->is_at_end;
+}
+
 /* A body that takes too long, or comes too slowly. */
-static int is_slow(const struct watch *w, const struct conn *c, uint64_t age) {
+static int is_slow(const struct watch *w, struct conn *c, uint64_t now, uint64_t age) {
+    if (c->is_long) return is_file_slow(c, now, age);
     if (age > w->limits.body_ns) return 1;
     return age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / CLOCK_S * body_bytes_per_s;
 }
@@ -115,14 +136,14 @@ static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handfu
         if (age > w->limits.header_ns) watch_cut(c);
         break;
     case WATCH_BODY:
-        if (is_slow(w, c, age)) watch_cut(c);
+        if (is_slow(w, c, now, age) || is_left(c)) watch_cut(c);
         break;
     case WATCH_DISCARD:
-        if (is_slow(w, c, age)) watch_refuse_it(c);
+        if (is_slow(w, c, now, age)) watch_refuse_it(c);
         break;
     case WATCH_WORK: look_at_work(w, c, now, h); break;
     case WATCH_SEND:
-        if (age > w->limits.body_ns) watch_cut(c);
+        if (c->is_long ? is_file_slow(c, now, age) : age > w->limits.body_ns) watch_cut(c);
         break;
     }
 }
@@ -287,7 +308,18 @@ void watch_enter(struct conn *c, enum watch_phase phase, struct req *r) {
     }
     c->phase = phase;
     c->req = r;
+    c->is_long = c->is_at_end = 0;
     if (phase == WATCH_IDLE && c->watch->is_draining && !c->is_own) watch_cut(c);
+    unlock(c->watch);
+}
+
+void watch_enter_once(struct conn *c, enum watch_phase phase, struct req *r) {
+    if (c->phase != phase) watch_enter(c, phase, r); /* only the loop writes it */
+}
+
+void watch_long(struct conn *c) {
+    lock(c->watch);
+    c->is_long = 1;
     unlock(c->watch);
 }
 
@@ -300,6 +332,7 @@ void watch_refuse(struct conn *c) {
 void watch_bytes(struct conn *c, uint64_t n) {
     lock(c->watch);
     c->bytes += n;
+    c->is_at_end = 0;
     unlock(c->watch);
 }
 

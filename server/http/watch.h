@@ -7,9 +7,12 @@
  * libmicrohttpd 0.9.75 does not see that a client left while its connection is suspended. It has no
  * deadline but one for inactivity, and would serve a client that sends a byte a second for ever. So
  * the table has every connection, with what it is doing and since when, and the watcher
- * 1. cuts connections that take too long for what they are doing;
+ * 1. cuts connections that take too long for what they are doing, and files that come or go too
+ *    slowly;
  * 2. takes requests out of the park when their client left (EPOLLRDHUP) or when they are late;
  * 3. wakes streams that have been silent, so that they can send a sign of life.
+ * 4. sees clients that leave in the middle of a file: where the last bytes and the end come at
+ *    once, libmicrohttpd sees but the bytes.
  * A client that shuts down only its sending side counts as gone: the two can't be told apart.
  */
 #ifndef SERVER_HTTP_WATCH_H
@@ -33,6 +36,8 @@ enum watch_phase {
     WATCH_SEND     /* a whole answer */
 };
 
+enum { WATCH_LONG_RATE = 16 << 10 }; /* bytes a second */
+
 struct watch_limits { /* nanoseconds */
     uint64_t header_ns, body_ns, request_ns, idle_ns;
 };
@@ -48,6 +53,8 @@ struct conn {
     size_t booked; /* bytes, for a body */
     enum watch_phase phase;
     uint64_t since_ns, bytes;
+    int is_long;     /* a file comes or goes: watch_long */
+    int is_at_end;   /* its client has nothing more to send, as it seems */
     struct req *req; /* NULL when idle */
     int is_cut;
 };
@@ -66,9 +73,14 @@ void watch_remove(struct conn *c);
 /* What the connection does from now on, for which request. From WATCH_BODY to WATCH_DISCARD its
  * time goes on. */
 void watch_enter(struct conn *c, enum watch_phase phase, struct req *r);
+/* The same, unless it does so already. */
+void watch_enter_once(struct conn *c, enum watch_phase phase, struct req *r);
+/* What it receives or sends now is a file: that may take as long as it goes on at WATCH_LONG_RATE.
+ * Until the next watch_enter. */
+void watch_long(struct conn *c);
 /* The request on it is this one's. */
 void watch_asker(struct conn *c, const struct peer *p);
-void watch_bytes(struct conn *c, uint64_t n); /* more of a body arrived */
+void watch_bytes(struct conn *c, uint64_t n); /* more of a body arrived, or of a file was sent */
 /* Loop, in WATCH_DISCARD: send the request's last words, and cut the connection. */
 void watch_refuse(struct conn *c);
 void watch_suspended(struct conn *c); /* with the lock: from now on, see its client leave */

@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                        .problem = &problem};
     q = (struct chat){.n_turns = 0};
     int rc = input_open(&in);
-    if (!rc) rc = chat_read(&in, "mini", &q);
+    if (!rc) rc = chat_read(&in, &q);
     must((rc == 0) == (problem.code == PROBLEM_NONE));
     if (rc == 0)
         check_chat(&q, in.n_pictures);

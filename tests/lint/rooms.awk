@@ -36,33 +36,39 @@ BEGIN {
     grant("engine/unit/", base down "engine/files/sums.h kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/sample.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
 
+    # store and runner know no job: the keeper brings them together
+    grant("jobs/", base " jobs/")
+
     # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
     # store
     grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
-    grant("api/store/", base " engine/engine.h api/api.h api/store/")
-    grant("api/state.", down = base " engine/engine.h media/ api/api.h api/wire/ api/store/ api/state.h")
+    grant("api/store/", base " engine/engine.h engine/files/smallfile.h engine/files/smalljson.h api/api.h api/store/")
+    grant("api/state.", down = base " engine/engine.h jobs/jobs.h media/ api/api.h api/wire/ api/store/ api/state.h")
     grant("api/call.", down = down " api/call.h")
     grant("api/ask.", down " api/ask.h")
     grant("api/stream.", down " api/stream.h")
     grant("api/endpoint.", down = down " api/ask.h api/stream.h api/endpoint.h")
     grant("api/task/", down " api/task/")
+    grant("api/admin/", down " api/admin/")
     grant("api/", down " api/static.h")
     grant("server/keys/", base " api/api.h engine/files/newfile.h server/keys/")
     grant("server/http/", base " api/api.h server/http/ server/keys/keys.h server/keys/audit.h")
     grant("server/relay/", base " api/api.h server/http/http.h server/http/framing.h server/relay/")
-    grant("server/", base " engine/engine.h api/api.h server/")
+    grant("server/", base " engine/engine.h jobs/jobs.h api/api.h server/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
     grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h cli/")
-    grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h api/api.h server/serve.h server/keys/edit.h cli/")
+    grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h jobs/jobs.h api/api.h server/serve.h server/keys/edit.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/ids)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/ids|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^sqlite3[.]h$", "^jobs/store[.]c$")
+    ration("^spawn[.]h$", "^jobs/runner[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|api/state|api/store/(shelf|quotas)|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

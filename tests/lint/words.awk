@@ -6,7 +6,7 @@
 # the sources (`lane` of lane_new, `pick` of picks_max), or stand in the text of a door, a header by
 # which a room is entered. Of a term in two words each must. A word is explained once.
 
-BEGIN { DOOR = "^(engine/engine|api/api|kernels/kern|kernels/op/[a-z]*|server/serve|cli/cmd|(data|media)/[a-z]*)[.]h$" }
+BEGIN { DOOR = "^(engine/engine|api/api|kernels/kern|kernels/op/[a-z]*|server/serve|jobs/jobs|cli/cmd|(data|media)/[a-z]*)[.]h$" }
 
 function complain(n, what) { print page ":" n ": " what }
 

@@ -54,6 +54,7 @@ struct eng {
     int values[ENG_VALUES];
     int at_once, refuse, full_at, health;
     atomic_int pictures, jobs;
+    struct fake_adapters adapters;
 };
 
 struct eng *fake_open(int grid) {
@@ -79,6 +80,7 @@ static void job_put(struct eng_job *j) {
     j->eng->jobs--;
     for (uint32_t i = 0; i < j->ask.n_pictures; i++)
         eng_picture_put(j->pictures[i]);
+    eng_adapter_put(j->ask.adapter);
     pthread_mutex_destroy(&j->gate);
     mem_free(j->points);
     mem_free(j->answers);
@@ -115,10 +117,16 @@ void fake_close(struct eng *e) {
         if (atomic_load(&e->held[i]->state) < ENG_DONE) end(e->held[i], ENG_CANCELLED);
     }
     sweep(e);
-    must(e->pictures == 0 && e->jobs == 0);
+    must(e->pictures == 0 && e->jobs == 0 && e->adapters.alive == 0);
     pthread_mutex_destroy(&e->mu);
     mem_free(e);
 }
+
+struct fake_adapters *fake_adapters(struct eng *e) {
+    return &e->adapters;
+}
+
+void fake_set_slots(struct eng *e, int n) { e->info.adapters = n; }
 
 static struct eng_job *last(struct eng *e) {
     must(e->n_held > 0);
@@ -286,7 +294,12 @@ static int is_text(const struct eng_ask *a) { return a->task >= ENG_IDENTIFY && 
 
 /* Tokens of three bytes, or of more where a character would be cut. */
 static void prepare_text(struct eng_job *j) {
+    char by[80];
     const char *text = j->eng->text;
+    if (j->ask.adapter) {
+        snprintf(by, sizeof(by), "by %s", eng_adapter_info(j->ask.adapter)->digest);
+        text = by;
+    }
     size_t len = strlen(text), at = 0;
     uint32_t most = j->ask.generate.max_tokens ? j->ask.generate.max_tokens : 64;
     snprintf(j->text, sizeof(j->text), "%s", text);
@@ -376,6 +389,7 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     struct eng_job *j = mem_must(sizeof(*j));
     j->eng = e;
     j->ask = *ask;
+    if (ask->adapter) eng_adapter_get(ask->adapter);
     pthread_mutex_init(&j->gate, NULL);
     for (uint32_t i = 0; i < ask->n_pictures; i++)
         j->pictures[i] = eng_picture_get(ask->pictures[i]);

@@ -8,6 +8,8 @@
 #ifndef TESTS_UNIT_API_FAKE_ENGINE_H
 #define TESTS_UNIT_API_FAKE_ENGINE_H
 
+#include <stdatomic.h>
+
 #include "engine/engine.h"
 
 struct eng *fake_open(int grid);
@@ -34,6 +36,21 @@ int fake_is_cancelled(struct eng *e);
 /* About all jobs. */
 void fake_answer_all(struct eng *e); /* one thread may, while others submit and cancel */
 int fake_live(const struct eng *e);  /* that are neither over nor cancelled */
+
+/* Adapters: fake_adapters.c. A folder with a file adapter_config.json is one, and that file's bytes
+ * are its content; where they begin with "foreign", it fits another base. A job that is asked with
+ * one says "by DIGEST". */
+void fake_slots(struct eng *e, int n);           /* 0 at first */
+void fake_load_slowly(struct eng *e, int is_on); /* not before fake_loaded */
+void fake_loaded(struct eng *e, int code);       /* the last one is loaded; or failed so */
+int fake_adapters_alive(struct eng *e);          /* that hold a slot */
+struct fake_adapters {
+    int slots, is_slow;
+    struct eng_adapter *last;
+    atomic_int alive;
+};
+struct fake_adapters *fake_adapters(struct eng *e); /* for fake_adapters.c, as is fake_set_slots */
+void fake_set_slots(struct eng *e, int n);
 
 int fake_pictures(const struct eng *e); /* alive */
 int fake_jobs(const struct eng *e);

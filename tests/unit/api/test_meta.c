@@ -43,11 +43,16 @@ TEST(meta_models_says_what_a_client_needs) {
     CHECK_EQ(json_integer_value(json_object_get(most, "picture_bytes")), 12 << 20);
     CHECK_EQ(json_integer_value(json_object_get(most, "pixels")), 16000000);
     CHECK_EQ(json_integer_value(json_object_get(most, "pixels_costly")), 4000000);
+    json_t *alias = json_array_get(json_object_get(root, "data"), 1);
+    CHECK_STR(rig_text(alias, "id"), "lammd");
+    CHECK_STR(rig_text(alias, "stands_for"), "fake \"mini\"");
+    CHECK_STR(rig_text(alias, "sha256"), rig_text(one, "sha256"));
+    CHECK_EQ(json_array_size(json_object_get(root, "data")), 2);
     static const char *const names[] = {"/v1/models/fake \"mini\"", "/v1/models/lammd"};
     for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
         get(&r, names[i], NULL);
         json_t *same = rig_json(&r);
-        CHECK(json_equal(same, one));
+        CHECK(json_equal(same, i ? alias : one));
         json_decref(same);
     }
     get(&r, "/v1/models/gpt-4o", NULL);

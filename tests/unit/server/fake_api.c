@@ -36,21 +36,24 @@ struct api_call {
 
 static int step_reply(struct api_call *c), step_watch(struct api_call *c),
     step_wait(struct api_call *c), step_stream(struct api_call *c), step_echo(struct api_call *c),
-    step_who(struct api_call *c);
+    step_who(struct api_call *c), step_keep(struct api_call *c);
 
 struct endpoint {
     int (*step)(struct api_call *c);
     size_t body_max;
+    int takes_file;
 };
-static const struct endpoint reply = {step_reply, 0}, watch = {step_watch, 0},
-                             waiting = {step_wait, 0}, stream = {step_stream, 0},
-                             echo = {step_echo, FAKE_BODY_MAX}, who = {step_who, 0};
+static const struct endpoint reply = {step_reply, 0, 0}, watch = {step_watch, 0, 0},
+                             waiting = {step_wait, 0, 0}, stream = {step_stream, 0, 0},
+                             echo = {step_echo, FAKE_BODY_MAX, 0}, who = {step_who, 0, 0},
+                             keep = {step_keep, FAKE_FILE_MAX, 1};
 static const struct api_route routes[] = {{"GET", "/reply", "GET", API_ASK, API_WORK, &reply},
                                           {"GET", "/quick", "GET", API_ASK, API_QUICK, &reply},
                                           {"GET", "/watch", "GET", API_ASK, API_WATCH, &watch},
                                           {"GET", "/wait", "GET", API_ASK, API_WORK, &waiting},
                                           {"GET", "/stream", "GET", API_ASK, API_WORK, &stream},
                                           {"POST", "/echo", "POST", API_ASK, API_WORK, &echo},
+                                          {"POST", "/file", "POST", API_ASK, API_WORK, &keep},
                                           {"POST", "/act", "POST", API_ADMIN, API_WORK, &reply},
                                           {"GET", "/who", "GET", API_ANYBODY, API_WORK, &who}};
 
@@ -144,6 +147,8 @@ size_t api_route_body_max(const struct api *a, const struct api_route *r) {
     return r->endpoint->body_max;
 }
 
+int api_route_takes_file(const struct api_route *r) { return r->endpoint->takes_file; }
+
 /* ---- steps; with the lock ---- */
 
 static int reply_with(struct api_call *c) {
@@ -182,6 +187,17 @@ static int step_echo(struct api_call *c) {
     for (size_t i = 0; i < c->in.n_form; i++)
         buf_printf(&c->body, "%s=%.*s\n", c->in.form[i].name, (int)c->in.form[i].len,
                    (const char *)c->in.form[i].data);
+    return reply_with(c);
+}
+
+static int step_keep(struct api_call *c) {
+    const struct api_file *f = c->in.file;
+    for (size_t i = 0; i < c->in.n_form; i++)
+        buf_printf(&c->body, "%s=%.*s\n", c->in.form[i].name, (int)c->in.form[i].len,
+                   (const char *)c->in.form[i].data);
+    if (f)
+        buf_printf(&c->body, "path=%s name=%s bytes=%llu sha256=%s end\n", f->path, f->name,
+                   (unsigned long long)f->bytes, f->sha256);
     return reply_with(c);
 }
 
@@ -296,6 +312,8 @@ int api_problem(enum problem_code code, const char *detail, const char *request_
                  {PROBLEM_UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type"},
                  {PROBLEM_HEADERS_TOO_LARGE, 431, "headers_too_large"},
                  {PROBLEM_NO_MEMORY, 503, "no_memory"},
+                 {PROBLEM_NO_SPACE, 503, "no_space"},
+                 {PROBLEM_NO_STATE, 503, "no_state"},
                  {PROBLEM_QUOTA_EXCEEDED, 429, "quota_exceeded"},
                  {PROBLEM_QUEUE_FULL, 503, "queue_full"},
                  {PROBLEM_DRAINING, 503, "draining"},

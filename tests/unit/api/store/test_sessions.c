@@ -24,9 +24,9 @@ TEST(sessions_are_entered_by_one_at_a_time) {
     struct sessions *s = sessions_new(2, 0, 60);
     struct session copy;
     const char *const a = "a", *const b = "b", *const c = "c";
-    CHECK_EQ(sessions_create(s, 1, 1, a, ENG_SHOOT, SHOOT), 0);
-    CHECK_EQ(sessions_create(s, 1, 1, b, ENG_DRIVE, ENG_DRIVE_FRAMES), 0);
-    CHECK_EQ(sessions_create(s, 1, 1, c, ENG_DRIVE, ENG_DRIVE_FRAMES), E_BUSY);
+    CHECK_EQ(sessions_create(s, 1, 1, a, ENG_SHOOT, SHOOT, ""), 0);
+    CHECK_EQ(sessions_create(s, 1, 1, b, ENG_DRIVE, ENG_DRIVE_FRAMES, ""), 0);
+    CHECK_EQ(sessions_create(s, 1, 1, c, ENG_DRIVE, ENG_DRIVE_FRAMES, ""), E_BUSY);
     CHECK_EQ(sessions_count(s), 2);
     CHECK_EQ(sessions_enter(s, 1, "nobody", &copy), E_NOT_FOUND);
     CHECK_EQ(sessions_enter(s, 1, a, &copy), 0);
@@ -48,7 +48,7 @@ TEST(sessions_keep_the_newest_frames_oldest_first) {
     struct eng_picture *frames[6];
     struct session copy;
     const char *const id = "a";
-    CHECK_EQ(sessions_create(s, 1, 1, id, ENG_SHOOT, SHOOT), 0);
+    CHECK_EQ(sessions_create(s, 1, 1, id, ENG_SHOOT, SHOOT, ""), 0);
     for (int i = 0; i < 6; i++) {
         frames[i] = frame(e, (uint8_t)i);
         sessions_see(s, 1, id, frames[i]);
@@ -72,26 +72,26 @@ TEST(sessions_keep_the_newest_frames_oldest_first) {
 TEST(sessions_are_counted_against_a_payer) {
     struct sessions *s = sessions_new(4, 2, 60);
     struct session copy;
-    CHECK_EQ(sessions_create(s, 0, 1, "a", ENG_SHOOT, SHOOT), 0);
-    CHECK_EQ(sessions_create(s, 0, 1, "b", ENG_SHOOT, SHOOT), 0);
-    CHECK_EQ(sessions_create(s, 0, 1, "c", ENG_SHOOT, SHOOT), E_TOO_BIG);
-    CHECK_EQ(sessions_create(s, 0, 2, "d", ENG_SHOOT, SHOOT), 0);
+    CHECK_EQ(sessions_create(s, 0, 1, "a", ENG_SHOOT, SHOOT, ""), 0);
+    CHECK_EQ(sessions_create(s, 0, 1, "b", ENG_SHOOT, SHOOT, ""), 0);
+    CHECK_EQ(sessions_create(s, 0, 1, "c", ENG_SHOOT, SHOOT, ""), E_TOO_BIG);
+    CHECK_EQ(sessions_create(s, 0, 2, "d", ENG_SHOOT, SHOOT, ""), 0);
     CHECK_EQ(sessions_enter(s, 0, "a", &copy), 0); /* from wherever its owner asks */
     give_back(&copy);
     sessions_leave(s, 0, "a");
     CHECK_EQ(sessions_forget(s, 0, "a"), 0);
-    CHECK_EQ(sessions_create(s, 0, 1, "c", ENG_SHOOT, SHOOT), 0);
+    CHECK_EQ(sessions_create(s, 0, 1, "c", ENG_SHOOT, SHOOT, ""), 0);
     sessions_free(s);
 }
 
 TEST(sessions_are_an_owners) {
     struct sessions *s = sessions_new(3, 2, 60);
     struct session copy;
-    CHECK_EQ(sessions_create(s, 1, 1, "a", ENG_SHOOT, SHOOT), 0);
-    CHECK_EQ(sessions_create(s, 1, 1, "b", ENG_SHOOT, SHOOT), 0);
-    CHECK_EQ(sessions_create(s, 1, 1, "c", ENG_SHOOT, SHOOT), E_TOO_BIG);
-    CHECK_EQ(sessions_create(s, 2, 2, "d", ENG_SHOOT, SHOOT), 0);
-    CHECK_EQ(sessions_create(s, 2, 2, "e", ENG_SHOOT, SHOOT), E_BUSY);
+    CHECK_EQ(sessions_create(s, 1, 1, "a", ENG_SHOOT, SHOOT, ""), 0);
+    CHECK_EQ(sessions_create(s, 1, 1, "b", ENG_SHOOT, SHOOT, ""), 0);
+    CHECK_EQ(sessions_create(s, 1, 1, "c", ENG_SHOOT, SHOOT, ""), E_TOO_BIG);
+    CHECK_EQ(sessions_create(s, 2, 2, "d", ENG_SHOOT, SHOOT, ""), 0);
+    CHECK_EQ(sessions_create(s, 2, 2, "e", ENG_SHOOT, SHOOT, ""), E_BUSY);
     CHECK_EQ(sessions_enter(s, 2, "a", &copy), E_NOT_FOUND);
     CHECK_EQ(sessions_forget(s, 2, "a"), E_NOT_FOUND);
     CHECK_EQ(sessions_forget(s, 1, "a"), 0);

@@ -22,7 +22,7 @@ struct form_rig {
  * lies in memory of its own, so that reading past it is found. */
 static void form_rig_run(struct form_rig *r, const char *type, const void *body, size_t len) {
     const char *from = body;
-    r->rc = form_new(type, r->max, &r->form);
+    r->rc = form_new(type, r->max, NULL, &r->form);
     while (r->rc == 0 && len) {
         size_t n = len < r->piece ? len : r->piece;
         char *copy = malloc(n);

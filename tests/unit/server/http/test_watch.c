@@ -143,6 +143,28 @@ TEST(watch_cuts_what_takes_too_long) {
     rig_close(&g);
 }
 
+/* A file may take as long as it goes on; time in which we don't take it isn't its client's. */
+TEST(watch_lets_a_file_take_its_time) {
+    struct rig g;
+    rig_open(&g);
+    for (int how = 0; how < 2; how++) {
+        struct pair p = pair_open(&g);
+        watch_enter(p.conn, how ? WATCH_SEND : WATCH_BODY, NULL);
+        watch_long(p.conn);
+        for (int i = 0; i < 2; i++) { /* each of a window's length, and more */
+            watch_bytes(p.conn, 20 * WATCH_LONG_RATE);
+            pass_time(&g, &p, 2 * BODY_S * SECOND);
+            let_it_scan();
+            CHECK(!is_cut(&p));
+        }
+        watch_bytes(p.conn, 10 * WATCH_LONG_RATE);
+        pass_time(&g, &p, 16 * SECOND);
+        FAKE_WAIT(is_cut(&p));
+        pair_close(&p);
+    }
+    rig_close(&g);
+}
+
 TEST(watch_begins_anew_with_each_phase) {
     struct rig g;
     rig_open(&g);

@@ -1,0 +1,261 @@
+/* catalog.c - see catalog.h: the table, and who looks into it. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "api/store/catalog_internal.h"
+#include "kernels/base/buf.h"
+#include "kernels/base/mem.h"
+
+static const char alias[] = "lammd";
+
+/* ---- names ---- */
+
+const char *catalog_base(const struct catalog *c) { return c->eng ? eng_info(c->eng)->name : ""; }
+
+static int has_form(const char *name) {
+    static const char legal[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
+    size_t n = strspn(name, legal);
+    return n >= 1 && n < CATALOG_NAME_BYTES && !name[n] && name[0] != '.' && name[0] != '-';
+}
+
+int catalog_is_name(const struct catalog *c, const char *name) {
+    static const char *const taken[] = {alias, "history", "rollback"};
+    for (size_t i = 0; i < ARRAY_LEN(taken); i++)
+        if (strcmp(name, taken[i]) == 0) return 0;
+    return has_form(name) && strcmp(name, catalog_base(c)) != 0;
+}
+
+int catalog_path(const struct catalog *c, const char *name, char path[4096]) {
+    return snprintf(path, 4096, "%s/%s", c->folder, name) < 4096 ? 0 : E_TOO_BIG;
+}
+
+/* ---- the table ---- */
+
+struct catalog_entry *catalog_find(struct catalog *c, const char *name) {
+    for (int i = 0; i < c->n; i++)
+        if (strcmp(c->entries[i].name, name) == 0) return &c->entries[i];
+    return NULL;
+}
+
+struct catalog_entry *catalog_find_or_add(struct catalog *c, const char *name) {
+    struct catalog_entry *it = catalog_find(c, name);
+    if (it) return it;
+    for (int i = 0; i < c->n && c->n == CATALOG_ENTRIES_MAX; i++)
+        if (!c->entries[i].adapter) catalog_drop(c, &c->entries[i]);
+    must(c->n < CATALOG_ENTRIES_MAX); /* there are more of them than slots */
+    it = &c->entries[c->n++];
+    *it = (struct catalog_entry){.adapter = NULL};
+    snprintf(it->name, sizeof(it->name), "%s", name);
+    return it;
+}
+
+void catalog_drop(struct catalog *c, struct catalog_entry *it) { *it = c->entries[--c->n]; }
+
+struct catalog_entry *catalog_default(struct catalog *c) {
+    const struct catalog_level *top = c->depth ? &c->stack[c->depth - 1] : NULL;
+    struct catalog_entry *it = top && top->digest[0] ? catalog_find(c, top->name) : NULL;
+    if (!it || !it->adapter) return NULL;
+    return strcmp(eng_adapter_info(it->adapter)->digest, top->digest) == 0 ? it : NULL;
+}
+
+static void stack_push(struct catalog *c, const struct history_line *line) {
+    int is_again = c->depth && strcmp(c->stack[c->depth - 1].name, line->name) == 0;
+    if (!is_again && c->depth == CATALOG_STACK_MAX) {
+        memmove(c->stack, c->stack + 1, sizeof(c->stack) - sizeof(c->stack[0]));
+        c->depth--;
+    }
+    struct catalog_level *top = &c->stack[is_again ? c->depth - 1 : c->depth++];
+    memcpy(top->name, line->name, sizeof(top->name));
+    memcpy(top->digest, line->digest, sizeof(top->digest));
+}
+
+/* What the line says counts, whatever the stack was cut down to. */
+static void stack_pop(struct catalog *c, const struct history_line *line) {
+    if (c->depth) c->depth--;
+    const struct catalog_level *top = c->depth ? &c->stack[c->depth - 1] : NULL;
+    int is_so = top ? strcmp(top->name, line->name) == 0 : !line->digest[0];
+    if (is_so) return;
+    c->depth = 0;
+    if (line->digest[0]) stack_push(c, line);
+}
+
+void catalog_apply(struct catalog *c, const struct history_line *line) {
+    if (line->event == HISTORY_PROMOTE) stack_push(c, line);
+    if (line->event == HISTORY_ROLLBACK) stack_pop(c, line);
+    c->lines[c->n_lines++ % CATALOG_LINES_MAX] = *line;
+}
+
+/* ---- open and close ---- */
+
+static void replay(void *ud, const struct history_line *line) {
+    struct catalog *c = ud;
+    catalog_apply(c, line);
+    if (line->event == HISTORY_LOAD) (void)catalog_find_or_add(c, line->name);
+    struct catalog_entry *it = line->event == HISTORY_UNLOAD ? catalog_find(c, line->name) : NULL;
+    if (it) catalog_drop(c, it);
+}
+
+static int open_folder(struct catalog *c, const char *folder, struct err *e) {
+    char path[4096];
+    c->folder = mem_strdup(folder);
+    if (catalog_path(c, "history.jsonl", path))
+        return err_set(e, E_INVALID, "the name of the folder for adapters is too long");
+    if (mkdir(folder, 0700) && errno != EEXIST)
+        return err_set(e, E_IO, "%s: %s", folder, strerror(errno));
+    return history_open(path, replay, c, &c->history, e);
+}
+
+int catalog_open(const char *folder, struct catalog **out, struct err *e) {
+    struct catalog *c = mem_must(sizeof(*c));
+    pthread_mutex_init(&c->acts, NULL);
+    pthread_mutex_init(&c->mu, NULL);
+    pthread_cond_init(&c->offered, NULL);
+    int rc = folder ? open_folder(c, folder, e) : 0;
+    if (rc) {
+        catalog_close(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void catalog_close(struct catalog *c) {
+    if (!c) return;
+    catalog_stop_offers(c);
+    for (int i = 0; i < c->n; i++)
+        eng_adapter_put(c->entries[i].adapter);
+    history_close(c->history);
+    pthread_cond_destroy(&c->offered);
+    pthread_mutex_destroy(&c->mu);
+    pthread_mutex_destroy(&c->acts);
+    mem_free(c->folder);
+    mem_free(c);
+}
+
+/* ---- what answers ---- */
+
+int catalog_pick(struct catalog *c, const char *model, struct catalog_model *out) {
+    const char *base = catalog_base(c);
+    int is_default = !model || strcmp(model, alias) == 0;
+    *out = (struct catalog_model){.adapter = NULL};
+    pthread_mutex_lock(&c->mu);
+    const struct catalog_entry *it = is_default                 ? catalog_default(c)
+                                     : strcmp(model, base) == 0 ? NULL
+                                                                : catalog_find(c, model);
+    if (it && it->adapter) out->adapter = eng_adapter_get(it->adapter);
+    int is_found = out->adapter || is_default || strcmp(model, base) == 0;
+    snprintf(out->name, sizeof(out->name), "%s", out->adapter ? it->name : base);
+    pthread_mutex_unlock(&c->mu);
+    return is_found ? 0 : E_NOT_FOUND;
+}
+
+void catalog_put(struct catalog_model *m) {
+    eng_adapter_put(m->adapter);
+    m->adapter = NULL;
+}
+
+void catalog_names(struct catalog *c, char *to, size_t cap) {
+    size_t at = (size_t)snprintf(to, cap, "%s, %.100s", alias, catalog_base(c));
+    pthread_mutex_lock(&c->mu);
+    for (int i = 0; i < c->n && at < cap; i++) {
+        const struct catalog_entry *it = &c->entries[i];
+        if (!it->adapter) continue;
+        int fits = at + strlen(it->name) + 8 < cap;
+        at += (size_t)snprintf(to + at, cap - at, ", %s", fits ? it->name : "...");
+        if (!fits) break;
+    }
+    pthread_mutex_unlock(&c->mu);
+}
+
+/* ---- looking ---- */
+
+static void fill_row(struct catalog *c, const struct catalog_entry *it, struct catalog_row *row) {
+    *row = (struct catalog_row){.is_default = it == catalog_default(c)};
+    if (it->adapter) row->model.adapter = eng_adapter_get(it->adapter);
+    memcpy(row->model.name, it->name, sizeof(row->model.name));
+    memcpy(row->why, it->why, sizeof(row->why));
+}
+
+int catalog_row(struct catalog *c, const char *name, struct catalog_row *out) {
+    char path[4096];
+    struct stat s;
+    *out = (struct catalog_row){.is_default = 0};
+    if (!catalog_is_name(c, name)) return E_NOT_FOUND;
+    pthread_mutex_lock(&c->mu);
+    const struct catalog_entry *it = catalog_find(c, name);
+    if (it) fill_row(c, it, out);
+    pthread_mutex_unlock(&c->mu);
+    if (it) return 0;
+    snprintf(out->model.name, sizeof(out->model.name), "%s", name);
+    int is_there = c->folder && !catalog_path(c, name, path) && !stat(path, &s);
+    return is_there && S_ISDIR(s.st_mode) ? 0 : E_NOT_FOUND;
+}
+
+static int catalog_compare(const void *a, const void *b) {
+    return strcmp(((const struct catalog_row *)a)->model.name,
+                  ((const struct catalog_row *)b)->model.name);
+}
+
+/* The folders that aren't in rows[0..n) yet. */
+static int add_folders(struct catalog *c, struct catalog_row *rows, int n, int max) {
+    int n_known = n;
+    DIR *d = c->folder ? opendir(c->folder) : NULL;
+    for (const struct dirent *f; d && n < max && (f = readdir(d)) != NULL;) {
+        int is_known = 0;
+        for (int i = 0; i < n_known; i++)
+            is_known |= strcmp(rows[i].model.name, f->d_name) == 0;
+        if (!is_known && catalog_row(c, f->d_name, &rows[n]) == 0) n++;
+    }
+    if (d) closedir(d);
+    return n;
+}
+
+static int take_rows(struct catalog *c, int is_all, struct catalog_row *rows, int max) {
+    int n = 0;
+    pthread_mutex_lock(&c->mu);
+    for (int i = 0; i < c->n && n < max; i++)
+        if (is_all || c->entries[i].adapter) fill_row(c, &c->entries[i], &rows[n++]);
+    pthread_mutex_unlock(&c->mu);
+    return n;
+}
+
+int catalog_loaded(struct catalog *c, struct catalog_row *rows, int max) {
+    int n = take_rows(c, 0, rows, max);
+    qsort(rows, (size_t)n, sizeof(*rows), catalog_compare);
+    return n;
+}
+
+int catalog_all(struct catalog *c, struct catalog_row *rows, int max) {
+    int n = add_folders(c, rows, take_rows(c, 1, rows, max), max);
+    qsort(rows, (size_t)n, sizeof(*rows), catalog_compare);
+    return n;
+}
+
+int catalog_gate(struct catalog *c, const char *name, struct gate *out, struct err *e) {
+    char path[4096];
+    *out = (struct gate){.root = NULL};
+    if (!c->folder || catalog_path(c, name, path)) return E_NOT_FOUND;
+    return gate_read(path, out, e);
+}
+
+int catalog_history(struct catalog *c, struct history_line *out, int max) {
+    int n = 0;
+    pthread_mutex_lock(&c->mu);
+    for (uint64_t i = c->n_lines; i > 0 && n < max && n < CATALOG_LINES_MAX; i--)
+        out[n++] = c->lines[(i - 1) % CATALOG_LINES_MAX];
+    pthread_mutex_unlock(&c->mu);
+    return n;
+}
+
+void catalog_counts(struct catalog *c, struct catalog_counts *out) {
+    pthread_mutex_lock(&c->mu);
+    *out = c->counts;
+    for (int i = 0; i < c->n; i++)
+        ++*(c->entries[i].adapter ? &out->loaded : &out->missing);
+    pthread_mutex_unlock(&c->mu);
+}

@@ -1,0 +1,310 @@
+/* catalog_acts.c - the acts of catalog.h. Each holds `acts` from its first look to its end, so two
+ * of them come one after the other; the line of the history comes before the change.
+ *
+ * Only filling a slot takes its time outside of the lock: between catalog_load and catalog_enter.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/store/catalog_internal.h"
+#include "kernels/base/log.h"
+
+/* ---- what all of them need ---- */
+
+/* What the engine says of a folder, without where that is. */
+static void hide_path(const char *path, const char *name, char *text, size_t cap) {
+    char whole[4096];
+    snprintf(whole, sizeof(whole), "%s", text);
+    const char *at = strstr(whole, path);
+    if (!at) return;
+    snprintf(text, cap, "%.*s%s%s", (int)(at - whole), whole, name, at + strlen(path));
+}
+
+static enum problem_code refuse_load(int rc, const struct eng_info *info, struct err *e) {
+    switch (rc) {
+    case E_NOT_FOUND: return PROBLEM_ADAPTER_NOT_FOUND;
+    case E_BUSY:
+        *e = (struct err){0};
+        err_set(e, rc,
+                info->adapters ? "all %d slots are taken; unload an adapter first"
+                               : "there are %d slots; start lammd serve with --adapters N",
+                info->adapters);
+        return PROBLEM_NO_SLOT;
+    case E_NOMEM: return PROBLEM_NO_MEMORY;
+    case E_DEVICE: return PROBLEM_DEVICE_LOST;
+    case E_IO: *e = (struct err){0}; return PROBLEM_INTERNAL_ERROR;
+    default: return PROBLEM_ADAPTER_DOES_NOT_FIT;
+    }
+}
+
+/* With acts: write the line, then let it count. */
+static enum problem_code record(struct catalog *c, enum history_event event, const char *name,
+                                const char *digest, const char *by, int is_forced) {
+    struct history_line line = {.event = event, .is_forced = is_forced};
+    struct err e = {0};
+    snprintf(line.name, sizeof(line.name), "%s", name);
+    snprintf(line.digest, sizeof(line.digest), "%s", digest);
+    snprintf(line.key, sizeof(line.key), "%s", by);
+    if (history_add(c->history, &line, &e)) {
+        log_event(LOG_LEVEL_ERROR, "adapter_history", "can't be written, so nothing changes: %s",
+                  e.text);
+        return PROBLEM_STATE_UNWRITABLE;
+    }
+    log_event(LOG_LEVEL_INFO, "adapter", "act=%s name=%s digest=%.12s key=%s forced=%d",
+              history_words[event], name, digest, by, is_forced);
+    pthread_mutex_lock(&c->mu);
+    catalog_apply(c, &line);
+    pthread_mutex_unlock(&c->mu);
+    return PROBLEM_NONE;
+}
+
+/* A copy of the entry: with acts nobody changes it. 0: there is none. */
+static int has_entry(struct catalog *c, const char *name, struct catalog_entry *out,
+                     int *is_default) {
+    pthread_mutex_lock(&c->mu);
+    struct catalog_entry *it = catalog_find(c, name);
+    if (it) *out = *it;
+    *is_default = it && it == catalog_default(c);
+    pthread_mutex_unlock(&c->mu);
+    return it != NULL;
+}
+
+static int is_loaded(struct catalog *c, const char *name, struct catalog_entry *out,
+                     int *is_default) {
+    return has_entry(c, name, out, is_default) && out->adapter;
+}
+
+/* Why an act about `name` can't be. */
+static enum problem_code no_such(struct catalog *c, const char *name) {
+    struct catalog_row row;
+    int rc = catalog_row(c, name, &row);
+    catalog_put(&row.model);
+    return rc ? PROBLEM_ADAPTER_NOT_FOUND : PROBLEM_ADAPTER_NOT_LOADED;
+}
+
+/* ---- load ---- */
+
+enum problem_code catalog_load(struct catalog *c, const char *name,
+                               void (*wake)(void *ud, struct eng_adapter *adapter), void *ud,
+                               struct eng_adapter **out, struct err *e) {
+    char path[4096];
+    struct catalog_row row;
+    *out = NULL;
+    if (!c->folder) return PROBLEM_NO_STATE;
+    int rc = catalog_row(c, name, &row);
+    catalog_put(&row.model);
+    if (rc || catalog_path(c, name, path)) return PROBLEM_ADAPTER_NOT_FOUND;
+    const struct eng_info *info = eng_info(c->eng);
+    rc = info->adapters ? eng_adapter_load(c->eng, path, wake, ud, out, e) : E_BUSY;
+    if (rc == 0) return PROBLEM_NONE;
+    hide_path(path, name, e->text, sizeof(e->text));
+    log_event(LOG_LEVEL_WARN, "adapter_refused", "name=%s why=\"%s\"", name, e->text);
+    return refuse_load(rc, info, e);
+}
+
+/* With acts: `name` means `adapter` now. What it meant before is put. */
+static enum problem_code take_in(struct catalog *c, const char *name, struct eng_adapter *adapter,
+                                 const char *by, int *is_new, struct err *e) {
+    const char *digest = eng_adapter_info(adapter)->digest;
+    struct catalog_entry old = {.adapter = NULL};
+    int is_default, has = is_loaded(c, name, &old, &is_default);
+    *is_new = !has || strcmp(eng_adapter_info(old.adapter)->digest, digest) != 0;
+    if (!*is_new) {
+        eng_adapter_put(adapter);
+        return PROBLEM_NONE;
+    }
+    enum problem_code code = PROBLEM_NONE;
+    if (is_default) {
+        err_set(e, E_BUSY,
+                "%s is the default, and its folder holds something else by now; give "
+                "that another name, or promote another adapter first",
+                name);
+        code = PROBLEM_ADAPTER_IS_DEFAULT;
+    }
+    if (!code) code = record(c, HISTORY_LOAD, name, digest, by, 0);
+    if (!code) {
+        pthread_mutex_lock(&c->mu);
+        struct catalog_entry *it = catalog_find_or_add(c, name);
+        it->adapter = adapter;
+        it->why[0] = '\0';
+        pthread_mutex_unlock(&c->mu);
+    }
+    eng_adapter_put(code ? adapter : old.adapter);
+    return code;
+}
+
+enum problem_code catalog_enter(struct catalog *c, const char *name, struct eng_adapter *adapter,
+                                const char *by, int *is_new, struct err *e) {
+    *is_new = 0;
+    if (eng_adapter_state(adapter) == ENG_DONE) {
+        pthread_mutex_lock(&c->acts);
+        enum problem_code code = take_in(c, name, adapter, by, is_new, e);
+        pthread_mutex_unlock(&c->acts);
+        return code;
+    }
+    const struct err *why = eng_adapter_error(adapter);
+    int rc = why->code ? why->code : E_INTERNAL;
+    char path[4096];
+    err_set(e, rc, "%s", why->text);
+    if (!catalog_path(c, name, path)) hide_path(path, name, e->text, sizeof(e->text));
+    log_event(LOG_LEVEL_WARN, "adapter_refused", "name=%s why=\"%s\"", name, e->text);
+    eng_adapter_put(adapter);
+    return refuse_load(rc, eng_info(c->eng), e);
+}
+
+/* ---- unload ---- */
+
+/* Also one that the start could not load: then nobody tries again. */
+static enum problem_code take_out(struct catalog *c, const char *name, const char *by) {
+    struct catalog_entry it;
+    int is_default;
+    if (!has_entry(c, name, &it, &is_default)) return no_such(c, name);
+    if (is_default) return PROBLEM_ADAPTER_IS_DEFAULT;
+    const char *digest = it.adapter ? eng_adapter_info(it.adapter)->digest : "";
+    enum problem_code code = record(c, HISTORY_UNLOAD, name, digest, by, 0);
+    if (code) return code;
+    pthread_mutex_lock(&c->mu);
+    catalog_drop(c, catalog_find(c, name));
+    pthread_mutex_unlock(&c->mu);
+    eng_adapter_put(it.adapter);
+    return PROBLEM_NONE;
+}
+
+enum problem_code catalog_unload(struct catalog *c, const char *name, const char *by,
+                                 struct err *e) {
+    if (!c->folder) return PROBLEM_NO_STATE;
+    pthread_mutex_lock(&c->acts);
+    enum problem_code code = take_out(c, name, by);
+    pthread_mutex_unlock(&c->acts);
+    if (code == PROBLEM_ADAPTER_IS_DEFAULT)
+        err_set(e, E_BUSY, "%s is the default; promote another, or roll back, then unload it",
+                name);
+    return code;
+}
+
+/* ---- promote ---- */
+
+/* PROBLEM_NONE: the gate lets it through. */
+static enum problem_code ask_gate(struct catalog *c, const char *name, struct gate *gate,
+                                  struct err *e) {
+    struct err why = {0};
+    int rc = catalog_gate(c, name, gate, &why);
+    if (rc && rc != E_NOT_FOUND) {
+        err_set(e, E_FORMAT, "gate.json of %s can't be read: %s; force promotes it all the same",
+                name, why.text);
+        return PROBLEM_GATE_NOT_DECIDED;
+    }
+    if (rc) {
+        err_set(e, E_NOT_FOUND,
+                "%s has no gate.json, so nobody compared it with what answers now; force promotes "
+                "it all the same",
+                name);
+        return PROBLEM_GATE_NOT_DECIDED;
+    }
+    if (gate->decision != GATE_WORSE && gate->decision != GATE_NOT_DECIDED) return PROBLEM_NONE;
+    err_set(e, E_INVALID, "%.120s; force promotes it all the same", gate->why);
+    return gate->decision == GATE_WORSE ? PROBLEM_GATE_REFUSED : PROBLEM_GATE_NOT_DECIDED;
+}
+
+static void count(struct catalog *c, uint64_t *which) {
+    pthread_mutex_lock(&c->mu);
+    ++*which;
+    pthread_mutex_unlock(&c->mu);
+}
+
+/* With acts: is the base the default, because it was promoted or nothing was? */
+static int base_is_default(struct catalog *c) {
+    pthread_mutex_lock(&c->mu);
+    int is = !c->depth || !c->stack[c->depth - 1].digest[0];
+    pthread_mutex_unlock(&c->mu);
+    return is;
+}
+
+/* The base has been there before any gate. */
+static enum problem_code promote_base(struct catalog *c, const char *by, int *is_new) {
+    *is_new = !base_is_default(c);
+    return *is_new ? record(c, HISTORY_PROMOTE, catalog_base(c), "", by, 0) : PROBLEM_NONE;
+}
+
+static enum problem_code promote(struct catalog *c, const char *name, int is_forced, const char *by,
+                                 struct gate *gate, int *is_new, struct err *e) {
+    struct catalog_entry it;
+    int is_default;
+    if (strcmp(name, catalog_base(c)) == 0) return promote_base(c, by, is_new);
+    if (!is_loaded(c, name, &it, &is_default)) return no_such(c, name);
+    *is_new = !is_default;
+    if (is_default) return PROBLEM_NONE;
+    enum problem_code against = ask_gate(c, name, gate, e);
+    if (against && !is_forced) return against;
+    if (e) *e = (struct err){0};
+    gate_clear(gate);
+    return record(c, HISTORY_PROMOTE, name, eng_adapter_info(it.adapter)->digest, by,
+                  against != PROBLEM_NONE);
+}
+
+enum problem_code catalog_promote(struct catalog *c, const char *name, int is_forced,
+                                  const char *by, struct gate *gate, int *is_new, struct err *e) {
+    *gate = (struct gate){.root = NULL};
+    *is_new = 0;
+    if (!c->folder) return PROBLEM_NO_STATE;
+    pthread_mutex_lock(&c->acts);
+    enum problem_code code = promote(c, name, is_forced, by, gate, is_new, e);
+    pthread_mutex_unlock(&c->acts);
+    if (code == PROBLEM_GATE_REFUSED || code == PROBLEM_GATE_NOT_DECIDED)
+        count(c, &c->counts.refused);
+    else if (code == PROBLEM_NONE && *is_new)
+        count(c, is_forced ? &c->counts.forced : &c->counts.promoted);
+    return code;
+}
+
+/* ---- roll back ---- */
+
+static enum problem_code look_before(struct catalog *c, struct catalog_level *to, int *is_there) {
+    struct catalog_level base = {.digest = ""};
+    snprintf(base.name, sizeof(base.name), "%s", catalog_base(c));
+    pthread_mutex_lock(&c->mu);
+    int depth = c->depth;
+    *to = depth >= 2 ? c->stack[depth - 2] : base;
+    const struct catalog_entry *it = to->digest[0] ? catalog_find(c, to->name) : NULL;
+    *is_there = !to->digest[0] || (it && it->adapter);
+    pthread_mutex_unlock(&c->mu);
+    return depth ? PROBLEM_NONE : PROBLEM_NOTHING_BEFORE;
+}
+
+enum problem_code catalog_before(struct catalog *c, char name[CATALOG_NAME_BYTES],
+                                 int *is_loaded_now) {
+    struct catalog_level to;
+    if (!c->folder) return PROBLEM_NO_STATE;
+    enum problem_code code = look_before(c, &to, is_loaded_now);
+    memcpy(name, to.name, sizeof(to.name));
+    return code;
+}
+
+static enum problem_code roll_back(struct catalog *c, const char *by, struct err *e) {
+    struct catalog_level to;
+    struct catalog_entry it;
+    int is_there, is_default;
+    enum problem_code code = look_before(c, &to, &is_there);
+    if (code) return code;
+    if (to.digest[0] && !is_loaded(c, to.name, &it, &is_default)) {
+        err_set(e, E_NOT_FOUND, "%s was the default before, and isn't loaded", to.name);
+        return PROBLEM_ADAPTER_NOT_LOADED;
+    }
+    if (to.digest[0] && strcmp(eng_adapter_info(it.adapter)->digest, to.digest) != 0) {
+        err_set(e, E_INVALID,
+                "%s was the default before, but its folder holds something else by now; promote "
+                "%s, or another adapter",
+                to.name, catalog_base(c));
+        return PROBLEM_ADAPTER_CHANGED;
+    }
+    return record(c, HISTORY_ROLLBACK, to.name, to.digest, by, 0);
+}
+
+enum problem_code catalog_rollback(struct catalog *c, const char *by, struct err *e) {
+    if (!c->folder) return PROBLEM_NO_STATE;
+    pthread_mutex_lock(&c->acts);
+    enum problem_code code = roll_back(c, by, e);
+    pthread_mutex_unlock(&c->acts);
+    if (code == PROBLEM_NONE) count(c, &c->counts.rolled_back);
+    return code;
+}

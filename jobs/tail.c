@@ -1,0 +1,189 @@
+/* tail.c - what a run writes into its events.jsonl becomes events, and the job's figures.
+ *
+ * The file is a run's own, and a run may be killed while it writes, so: a line counts once its end
+ * is there; a line that is too long, or no JSON, is passed over and counted; how far the file was
+ * read is a field of the job, and changes in one transaction with what was read. So no line is
+ * missed and none is taken twice, however the daemon ends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "jobs/disk.h"
+#include "jobs/state.h"
+#include "kernels/base/jsonscan.h"
+#include "kernels/base/mem.h"
+
+enum { PART_MAX = 256 << 10, LINE_BYTES_MAX = 64 << 10, DEPTH_MAX = 8, MARKS_MAX = 2000 };
+
+/* ---- one line ---- */
+
+static double real_of(const json_t *o, const char *name) {
+    const json_t *v = json_object_get(o, name);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static int64_t whole_of(const json_t *o, const char *name) {
+    return (int64_t)json_integer_value(json_object_get(o, name));
+}
+
+static const char *text_of(const json_t *o, const char *name) {
+    const char *text = json_string_value(json_object_get(o, name));
+    return text ? text : "";
+}
+
+/* A sentence of the run's, without the paths of this machine. */
+static void without_paths(const struct jobs *j, const char *text, char *to, size_t size) {
+    size_t n = strlen(j->dir), at = 0;
+    while (*text && at + 1 < size) {
+        if (strncmp(text, j->dir, n) == 0 && text[n] == '/')
+            text += n + 1;
+        else
+            to[at++] = *text++;
+    }
+    to[at] = '\0';
+}
+
+static int add_metrics(struct jobs *j, struct store_job *job, const json_t *o, const char *name,
+                       const char *message, struct err *e) {
+    json_t *data = json_object();
+    json_object_set_new(data, "step", json_incref(json_object_get(o, "step")));
+    json_object_set_new(data, "total_steps", json_integer(job->job.steps));
+    json_object_set_new(data, name, json_incref(json_object_get(o, "loss")));
+    static const char *const also[] = {"tasks", "rate", "norm", "seconds", "talks", "skipped"};
+    for (size_t i = 0; i < ARRAY_LEN(also); i++)
+        if (json_object_get(o, also[i]))
+            json_object_set_new(data, also[i], json_incref(json_object_get(o, also[i])));
+    char *text = json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    const struct jobs_event event = {.created = jobs_now(),
+                                     .level = "info",
+                                     .type = "metrics",
+                                     .message = message,
+                                     .data = text ? text : ""};
+    int rc = store_event_add(j->writer, job, &event, e);
+    json_decref(data);
+    mem_plain_free(text);
+    return rc;
+}
+
+static int on_step(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
+    char message[96];
+    double seconds = real_of(o, "seconds");
+    job->job.step = whole_of(o, "step");
+    job->job.loss = real_of(o, "loss");
+    if (seconds > 0) job->job.seconds += seconds;
+    job->job.tokens += whole_of(o, "talks");
+    pthread_mutex_lock(&j->mu);
+    j->stats.steps++;
+    j->stats.loss = job->job.loss;
+    if (seconds > 0) j->stats.seconds += seconds;
+    pthread_mutex_unlock(&j->mu);
+    snprintf(message, sizeof(message), "Step %lld/%lld: training loss=%.4f",
+             (long long)job->job.step, (long long)job->job.steps, job->job.loss);
+    return add_metrics(j, job, o, "train_loss", message, e);
+}
+
+static int on_judge(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
+    char message[96];
+    int64_t step = whole_of(o, "step");
+    double loss = real_of(o, "loss");
+    if (step == 0) job->job.judged_before = loss;
+    job->job.judged = loss;
+    snprintf(message, sizeof(message), "Step %lld/%lld: validation loss=%.4f", (long long)step,
+             (long long)job->job.steps, loss);
+    return add_metrics(j, job, o, "valid_loss", message, e);
+}
+
+static int on_begin(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
+    job->job.step = whole_of(o, "step");
+    job->job.steps = whole_of(o, "steps");
+    if (!job->job.phase[0]) snprintf(job->job.phase, sizeof(job->job.phase), "train");
+    snprintf(job->last, sizeof(job->last), "start");
+    return keeper_say(j, job, "info", e, "Training goes from step %lld to %lld",
+                      (long long)job->job.step, (long long)job->job.steps);
+}
+
+static int on_end(struct jobs *j, struct store_job *job, const char *word, const json_t *o) {
+    snprintf(job->last, sizeof(job->last), "%s", word);
+    snprintf(job->failure, sizeof(job->failure), "%s", text_of(o, "error"));
+    without_paths(j, text_of(o, "text"), job->reason, sizeof(job->reason));
+    return 0;
+}
+
+static int on_event(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
+    char text[300];
+    const char *word = text_of(o, "event");
+    if (strcmp(word, "step") == 0) return on_step(j, job, o, e);
+    if (strcmp(word, "judge") == 0) return on_judge(j, job, o, e);
+    if (strcmp(word, "start") == 0 || strcmp(word, "resume") == 0) return on_begin(j, job, o, e);
+    if (strcmp(word, "end") == 0 || strcmp(word, "stop") == 0 || strcmp(word, "failed") == 0)
+        return on_end(j, job, word, o);
+    if (strcmp(word, "checkpoint") == 0) {
+        job->saved = whole_of(o, "step");
+        return keeper_say(j, job, "info", e, "Checkpoint of step %lld", (long long)job->saved);
+    }
+    if (strcmp(word, "phase") == 0) {
+        snprintf(job->job.phase, sizeof(job->job.phase), "%s", text_of(o, "phase"));
+        return keeper_say(j, job, "info", e, "Phase: %s", job->job.phase);
+    }
+    if (strcmp(word, "left_out") == 0) {
+        without_paths(j, text_of(o, "where"), text, sizeof(text));
+        return keeper_say(j, job, "warn", e, "Left out: %s: %s", text, text_of(o, "text"));
+    }
+    without_paths(j, text_of(o, "text"), text, sizeof(text));
+    return keeper_say(j, job, "info", e, "%.40s%s%s", word, *text ? ": " : "", text);
+}
+
+static int tail_line(struct jobs *j, struct store_job *job, const char *line, size_t len,
+                     struct err *e) {
+    json_t *o = NULL;
+    if (len <= LINE_BYTES_MAX && jsonscan_bound(line, len, DEPTH_MAX, MARKS_MAX, NULL) == 0)
+        o = json_loadb(line, len, 0, NULL);
+    int rc = json_is_object(o)
+                 ? on_event(j, job, o, e)
+                 : keeper_say(j, job, "warn", e, "A line of the run's events can't be read");
+    json_decref(o);
+    return rc;
+}
+
+/* ---- the file ---- */
+
+/* The whole lines of a part; *used: their bytes. A part that is full and has no line end is one line
+ * that is too long: it is passed over piece by piece. */
+static int tail_part(struct jobs *j, struct store_job *job, const char *part, size_t n,
+                     size_t *used, struct err *e) {
+    int rc = 0;
+    for (*used = 0; rc == 0 && *used < n;) {
+        const char *line = part + *used, *end = memchr(line, '\n', n - *used);
+        if (!end && (*used || n < PART_MAX)) break;
+        size_t len = end ? (size_t)(end - line) : n;
+        rc = tail_line(j, job, line, len, e);
+        *used += len + (end != NULL);
+    }
+    return rc;
+}
+
+int tail_read(struct jobs *j, struct store_job *job, int *is_all, struct err *e) {
+    char path[JOBS_PATH_MAX];
+    struct stat st;
+    jobs_run_path(j, job->job.id, "events.jsonl", path);
+    *is_all = 1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno == ENOENT ? 0 : disk_bad(path, e);
+    if (fstat(fd, &st) == 0 && st.st_size < job->tail_at) job->tail_at = st.st_size;
+    char *part = mem_must(PART_MAX);
+    ssize_t n = pread(fd, part, PART_MAX, job->tail_at);
+    size_t used = 0;
+    int rc = n < 0 ? disk_bad(path, e) : tail_part(j, job, part, (size_t)n, &used, e);
+    if (rc == 0) job->tail_at += (int64_t)used;
+    if (used) keeper_changed(j, job->job.id);
+    *is_all = n < PART_MAX;
+    mem_free(part);
+    close(fd);
+    return rc;
+}
