@@ -3,7 +3,7 @@
 // To promote is one step where the gate lets it through. Where it doesn't, the server's refusal is
 // shown with its reason, and only then there is a second button, which says what it does.
 
-import {$, Problem, ask, fail, hideError, make, format} from './shared.js';
+import {$, Problem, askJson, fail, hideError, make, format} from './shared.js';
 
 const ADAPTERS = 'v1/adapters';
 const DECISIONS = {better: '▲ better', worse: '▼ worse', not_worse: '= not worse', not_decided: '? not decided'};
@@ -27,7 +27,7 @@ export async function showAdapter(wanted) {
   $('train-refused').hidden = true;
   says('');
   if (!wanted) return;
-  const it = await ask(path(wanted));
+  const it = await askJson(path(wanted));
   if (name !== wanted) return;
   $('train-result').hidden = false;
   $('train-load').hidden = it.state === 'loaded';
@@ -39,7 +39,7 @@ export async function showAdapter(wanted) {
 
 export async function listAdapters(model) {
   base = model;
-  const [all, history] = await Promise.all([ask(ADAPTERS), ask(`${ADAPTERS}/history`)]);
+  const [all, history] = await Promise.all([askJson(ADAPTERS), askJson(`${ADAPTERS}/history`)]);
   $('train-default').replaceChildren(make('b', {}, all.default), all.default === base ? ', the base model, answers whoever names no model.' : ` answers whoever names no model. ${base} is the base.`);
   $('train-back').disabled = all.default === base && !history.data.some((l) => l.event === 'promote');
   const row = (l) => make('tr', {}, cell(new Date(l.time).toLocaleString('en', {dateStyle: 'medium', timeStyle: 'short'}), 'When'), cell((EVENTS[l.event] ?? l.event) + (l.forced ? ', forced' : ''), 'What'), cell(l.name, 'Which'), cell(l.key || '–', 'By'));
@@ -83,7 +83,7 @@ async function act(where, body, after) {
   hideError();
   $('train-refused').hidden = true;
   try {
-    after(await ask(where, {method: 'POST', body}));
+    after(await askJson(where, {method: 'POST', body}));
     await changed();
   } catch (e) {
     if (e instanceof Problem && ['gate_refused', 'gate_not_decided'].includes(e.code)) refused(e);

@@ -2,7 +2,7 @@
 //
 // Before is the base, after what was trained; either can be any model that the server has loaded.
 
-import {$, ask, post, fail, hideError, make, drawPicture, percent} from './shared.js';
+import {$, askJson, post, fail, hideError, make, drawPicture, percent} from './shared.js';
 import {readPixels} from './paint.js';
 import {strokeTwice} from './cutout.js';
 
@@ -24,7 +24,7 @@ export function comparePicture(next) {
 
 // The models that can be asked; `after` is the one to compare, if it is there.
 export async function listModels(base, after) {
-  const names = (await ask('v1/models')).data.map((m) => m.id).filter((id) => id !== 'lammd');
+  const names = (await askJson('v1/models')).data.map((m) => m.id).filter((id) => id !== 'lammd');
   for (const {model} of sides) {
     const was = model.value;
     model.replaceChildren(...names.map((n) => make('option', {value: n, textContent: n})));

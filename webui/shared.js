@@ -116,7 +116,7 @@ export async function post(path, body, {signal, headers} = {}) {
 }
 
 // The JSON of an answer. `body` is sent as JSON.
-export async function ask(path, {method = 'GET', body, headers, signal} = {}) {
+export async function askJson(path, {method = 'GET', body, headers, signal} = {}) {
   const type = body ? {'Content-Type': 'application/json'} : {};
   const reply = await call(path, {method, signal, headers: {...headers, ...type}, body: body && JSON.stringify(body)});
   if (!reply.ok) throw await problemOf(reply);

@@ -4,7 +4,7 @@
 // The server looks at a file in a process of its own, so the page asks again until that is over.
 // `chosen` is the file that a run would learn from; who starts with startFiles() hears of it.
 
-import {$, Problem, ask, fail, hideError, make, problemOf, showError, whole} from './shared.js';
+import {$, Problem, askJson, fail, hideError, make, problemOf, showError, whole} from './shared.js';
 import {send} from './key.js';
 import {makeTar, filesOf, filesChosen} from './ustar.js';
 
@@ -21,7 +21,7 @@ export function startFiles(onChange) {
 }
 
 export async function listFiles() {
-  files = (await ask('v1/files?purpose=fine-tune&limit=100')).data;
+  files = (await askJson('v1/files?purpose=fine-tune&limit=100')).data;
   showList();
   if (!chosen && files.length) await choose(files[0].id);
 }
@@ -79,7 +79,7 @@ async function upload({blob, name}, left) {
 
 async function choose(id, signal) {
   for (;;) {
-    const file = await ask(`v1/files/${id}`, {signal});
+    const file = await askJson(`v1/files/${id}`, {signal});
     chosen = file;
     $('train-files').value = id;
     if (file.status !== 'uploaded') break;

@@ -4,7 +4,7 @@
 // it has; `end` is the last one, with the job as it became. Whatever comes, the job itself is asked
 // for at most once a second.
 
-import {$, Problem, ask, events, fail, hideError, make, problemOf, whole, format} from './shared.js';
+import {$, Problem, askJson, events, fail, hideError, make, problemOf, whole, format} from './shared.js';
 import {call} from './key.js';
 import {Curve} from './curve.js';
 import {chosen} from './trainfile.js';
@@ -30,7 +30,7 @@ export function startJobs(onChange) {
 }
 
 export async function listJobs() {
-  jobs = (await ask(`${JOBS}?limit=50`)).data;
+  jobs = (await askJson(`${JOBS}?limit=50`)).data;
   showJobs();
   if (shown || jobs.length) show(shown?.id ?? jobs[0].id);
 }
@@ -165,7 +165,7 @@ function tell({created_at: at, level, message}) {
 }
 
 async function look(id) {
-  const [job, list] = await Promise.all([ask(`${JOBS}/${id}`), ask(`${JOBS}/${id}/checkpoints`)]);
+  const [job, list] = await Promise.all([askJson(`${JOBS}/${id}`), askJson(`${JOBS}/${id}/checkpoints`)]);
   if ($('train-jobs').value !== id) return;
   take(job);
   const row = (c) => make('li', {}, `step ${c.step_number}${c.metrics.valid_loss === undefined ? '' : `, loss ${format(c.metrics.valid_loss, 3)}`}, ${(c.bytes / 1e6).toFixed(1)} MB`);
@@ -204,7 +204,7 @@ async function act(what) {
   hideError();
   try {
     const {id} = shown;
-    take(await ask(`${JOBS}/${id}/${what}`, {method: 'POST'}));
+    take(await askJson(`${JOBS}/${id}/${what}`, {method: 'POST'}));
     if (what === 'resume') show(id);
   } catch (e) {
     fail(e);
