@@ -19,7 +19,7 @@ static const struct model_how as_it_is;
 static int make_tables(struct model *m, struct err *e) {
     int vit = m->c.vision.layers, text = m->c.text.layers;
     /* Vectors of each layer; positions, the plan and the like. */
-    int blocks = 16 + 9 * vit + 2 * text, mats = 4 + 4 * vit + 4 * text;
+    int blocks = 17 + 9 * vit + 2 * text, mats = 4 + 4 * vit + 4 * text;
     int rc = memory_init(&m->memory, blocks, mats, e);
     if (rc) return rc;
     m->vit.blocks = mem_try((size_t)vit * sizeof *m->vit.blocks);
@@ -145,6 +145,7 @@ int model_open(const char *dir, const struct model_how *how, const struct kern_o
 
 void model_close(struct model *m) {
     if (!m) return;
+    berth_free_all(m);
     if (m->logits.addr) m->ops->free(m->k, m->logits);
     if (m->probs.addr) m->ops->free(m->k, m->probs);
     memory_clear(m);

@@ -50,7 +50,7 @@ static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct e
     part->feat = feat;
     if (is_filled) return 0;
     uint64_t start = clock_ns();
-    model_encode(u->model, rgb_of(j, part->digest), feat);
+    model_encode(u->model, MODEL_BASE, rgb_of(j, part->digest), feat);
     (void)u->ops->sync(u->kern, err);
     uint64_t spent = clock_ns() - start;
     atomic_fetch_add(&j->vision_ns, spent);
