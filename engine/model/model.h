@@ -66,6 +66,8 @@ void model_close(struct model *m); /* NULL is legal */
 const struct model_config *model_config(const struct model *m);
 /* SHA-256 of the weights, lower-case hex: the name of the model in caches. */
 const char *model_digest(const struct model *m);
+/* The same of weights that are used in another way, such as in 8 bits: the digest of the file. */
+const char *model_file_digest(const struct model *m);
 /* The same of tower and connector alone: the name of what makes features. */
 const char *model_vision_digest(const struct model *m);
 uint64_t model_parameters(const struct model *m);

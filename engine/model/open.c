@@ -68,6 +68,7 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     m->learn = NULL;
     if (!rc) rc = ops->sync(k, e);
     rc = digest_end(&d, rc, &m->ids, e);
+    memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
     if (!rc) rc = sums_check(sums, "model.safetensors", m->ids.all, e);
     if (!rc && as_fp8) rc = digest_add(m->ids.all, "fp8", e); /* other answers: another name */
     if (rc) {
@@ -158,6 +159,7 @@ void model_close(struct model *m) {
 
 const struct model_config *model_config(const struct model *m) { return &m->c; }
 const char *model_digest(const struct model *m) { return m->ids.all; }
+const char *model_file_digest(const struct model *m) { return m->ids.file; }
 const char *model_vision_digest(const struct model *m) { return m->ids.vision; }
 const struct vit *model_vit(const struct model *m) { return &m->vit; }
 const struct llama *model_llama(const struct model *m) { return &m->llama; }
