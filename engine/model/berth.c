@@ -18,7 +18,7 @@
 #include "engine/model/internal.h"
 #include "kernels/base/mem.h"
 
-static struct peft_sizes sizes_of(const struct model_config *c) {
+static struct peft_sizes berth_sizes_of(const struct model_config *c) {
     const struct model_text *t = &c->text;
     return (struct peft_sizes){t->layers, t->hidden_size, t->intermediate_size};
 }
@@ -37,7 +37,7 @@ unsigned berth_places(int stack) {
 
 /* Shape of the A of a stack, with room for rank `most`. */
 static void shape_a(const struct model_config *c, int stack, int most, int *n, int *k) {
-    struct peft_sizes s = sizes_of(c);
+    struct peft_sizes s = berth_sizes_of(c);
     int unused;
     *n = 0;
     for (int i = 0; i < PEFT_PLACES; i++) {
@@ -86,24 +86,24 @@ static size_t stage_floats(const struct model_config *c, const struct model_plan
     return most;
 }
 
-static void count(uint64_t *sum, uint64_t bytes) {
+static void berth_count(uint64_t *sum, uint64_t bytes) {
     *sum = bytes > UINT64_MAX - *sum ? UINT64_MAX : *sum + bytes;
 }
 
 static uint64_t lora_bytes(const struct model *m, const struct kern_mat_form *form, int rank) {
-    struct peft_sizes s = sizes_of(&m->c);
+    struct peft_sizes s = berth_sizes_of(&m->c);
     uint64_t sum = 0, all = 0;
     int n, k;
     for (int stack = 0; stack < BERTH_STACKS; stack++) {
         shape_a(&m->c, stack, rank, &n, &k);
-        count(&sum, kern_mat_bytes(form, n, k, KERN_F32, 0));
+        berth_count(&sum, kern_mat_bytes(form, n, k, KERN_F32, 0));
     }
     for (int i = 0; i < PEFT_PLACES; i++) {
         peft_shape(&s, (enum peft_place)i, &n, &k);
-        count(&sum, kern_mat_bytes(form, n, rank, KERN_F32, 0));
+        berth_count(&sum, kern_mat_bytes(form, n, rank, KERN_F32, 0));
     }
     for (int i = 0; i < m->c.text.layers; i++)
-        count(&all, sum);
+        berth_count(&all, sum);
     return all;
 }
 
@@ -113,8 +113,8 @@ static uint64_t tower_bytes(const struct model_config *c, const struct kern_mat_
     for (int block = OVERLAY_TOWER, row = 0; (r = next_field(c, &block, &row)) != NULL;) {
         int n, k;
         overlay_size(c, r, &n, &k);
-        count(&sum, r->is_mat ? kern_mat_bytes(form, n, k, KERN_F32, 0)
-                              : sizeof(float) * vector_floats(c, r));
+        berth_count(&sum, r->is_mat ? kern_mat_bytes(form, n, k, KERN_F32, 0)
+                                    : sizeof(float) * vector_floats(c, r));
     }
     return sum;
 }
@@ -124,10 +124,10 @@ uint64_t model_berth_bytes(const struct model *m, const struct model_plan *p) {
     if (!p->berths) return 0;
     const struct kern_mat_form form = m->ops->train->form(NULL);
     for (int i = 0; i < p->berths; i++)
-        count(&sum, lora_bytes(m, &form, p->berth_rank));
+        berth_count(&sum, lora_bytes(m, &form, p->berth_rank));
     for (int i = 0; i < p->berth_overlays; i++)
-        count(&sum, tower_bytes(&m->c, &form));
-    count(&sum, sizeof(float) * stage_floats(&m->c, p));
+        berth_count(&sum, tower_bytes(&m->c, &form));
+    berth_count(&sum, sizeof(float) * stage_floats(&m->c, p));
     return sum;
 }
 
@@ -142,7 +142,7 @@ static int reserve_mat(struct model *m, const float *zeros, int n, int k, struct
 }
 
 static int reserve_lora(struct model *m, struct berth *b, const float *zeros, struct err *e) {
-    struct peft_sizes s = sizes_of(&m->c);
+    struct peft_sizes s = berth_sizes_of(&m->c);
     int rank = m->plan.berth_rank, rc = 0, n, k;
     for (int i = 0; i < m->c.text.layers && !rc; i++) {
         struct berth_layer *l = &b->layers[i];
@@ -258,8 +258,8 @@ static void set_rows(struct model *m, const struct cargo_piece *p, const float *
                   .w = w, .row0 = row0, .rows = p->rows, .src = m->stage, .ld = p->cols});
 }
 
-static void fill_lora(struct model *m, struct berth *b, const struct cargo_piece *p,
-                      const float *data) {
+static void berth_fill_lora(struct model *m, struct berth *b, const struct cargo_piece *p,
+                            const float *data) {
     struct berth_layer *l = &b->layers[p->layer];
     int stack = berth_stack((enum peft_place)p->place);
     if (p->kind == CARGO_B) {
@@ -300,7 +300,7 @@ void model_berth_fill(struct model *m, int berth, const struct cargo *c, int lay
         if (p->kind == CARGO_TOWER)
             fill_tower(m, b, p, l->data + p->at);
         else
-            fill_lora(m, b, p, l->data + p->at);
+            berth_fill_lora(m, b, p, l->data + p->at);
     }
     model_beat(m);
     b->is_filled = layer == c->n - 1;

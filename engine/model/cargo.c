@@ -23,7 +23,7 @@ static int cargo_room(struct cargo *c, struct cargo_layer *l, size_t floats, str
     return 0;
 }
 
-static int check_finite(const struct st_tensor *t, struct err *e) {
+static int cargo_check_finite(const struct st_tensor *t, struct err *e) {
     if (st_is_finite(t)) return 0;
     return err_set(e, E_FORMAT, "tensor %s has a number that is infinite or not a number",
                    st_show(t->name).text);
@@ -34,8 +34,8 @@ static int check_finite(const struct st_tensor *t, struct err *e) {
 static int fill_pair(const struct peft *p, const struct peft_pair *pair, float *a, float *b,
                      struct err *e) {
     double scale = peft_scale(&p->c);
-    int rc = check_finite(pair->a, e);
-    if (!rc) rc = check_finite(pair->b, e);
+    int rc = cargo_check_finite(pair->a, e);
+    if (!rc) rc = cargo_check_finite(pair->b, e);
     if (rc) return rc;
     st_floats(pair->a, 0, a, pair->a->elements);
     st_floats(pair->b, 0, b, pair->b->elements);
@@ -86,7 +86,7 @@ static int check_overlay(const struct model_config *c, const struct st *st, stru
             return err_set(e, E_FORMAT, "tensor %s: the model has none of that name",
                            st_show(t->name).text);
         int rc = cargo_check_shape(c, t, overlay_row(block, row), e);
-        if (!rc) rc = check_finite(t, e);
+        if (!rc) rc = cargo_check_finite(t, e);
         if (rc) return rc;
     }
     return 0;

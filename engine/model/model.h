@@ -76,8 +76,8 @@ uint64_t model_beats(const struct model *m); /* grows with each layer at work. A
 /* Of berths (berth.h): the base itself, and the most of them. */
 enum { MODEL_BASE = -1, MODEL_BERTHS_MAX = 16 };
 
-/* Sizes of everything that a pass may need, allocated once. 0 in sizes with a default: the default named
- * there. A pass that exceeds one of these is a bug of the caller (must). */
+/* Sizes of everything that a pass may need, allocated once. 0 where a default is named: that. A
+ * pass that exceeds one of these is a bug of the caller (must). */
 struct model_plan {
     int rows_max;       /* token rows in one pass */
     int picks_max;      /* rows with logits in one pass */

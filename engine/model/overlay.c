@@ -43,7 +43,7 @@ static const struct overlay_row tower_rows[OVERLAY_TOWER_ROWS] = {
     {"llama_proj.weight", 1, OF_VIT(proj), 0, 0, 2, {TEXT, JOINED}},
     {"llama_proj.bias", 0, OF_VIT(proj_b), 1, 0, 1, {TEXT}}};
 
-static int size_of(const struct model_config *c, int dim) {
+static int overlay_size_of(const struct model_config *c, int dim) {
     const struct model_vision *v = &c->vision;
     switch ((enum dim)dim) {
     case ONE: return 1;
@@ -88,14 +88,14 @@ int overlay_find(const struct model_config *c, const char *name, int *block, int
 void overlay_shape(const struct model_config *c, const struct overlay_row *r,
                    int64_t shape[ST_NDIM_MAX]) {
     for (int i = 0; i < r->ndim; i++)
-        shape[i] = size_of(c, r->shape[i]);
+        shape[i] = overlay_size_of(c, r->shape[i]);
 }
 
 void overlay_size(const struct model_config *c, const struct overlay_row *r, int *n, int *k) {
-    *n = r->is_mat ? size_of(c, r->shape[0]) : 1;
+    *n = r->is_mat ? overlay_size_of(c, r->shape[0]) : 1;
     *k = 1;
     for (int i = r->is_mat; i < r->ndim; i++)
-        *k *= size_of(c, r->shape[i]);
+        *k *= overlay_size_of(c, r->shape[i]);
 }
 
 void *overlay_field(struct vit *v, int block, const struct overlay_row *r) {

@@ -77,9 +77,9 @@ static uint64_t magnitude(int n) {
 }
 
 /* The operations of a pass depend on how many heads pick, on whether there are picks at all, and on
- * its sections: how many, and which places their adapters have (which tells the backend itself: it
- * counts).  * Rows, groups and tails are arguments and differ from pass to pass. They are in the key by their
- * magnitude only, since a backend may cut large ones. */
+ * its sections. Their number is in the key; of which matrices their adapters have something, a
+ * backend may see as it counts operations. Rows, groups and tails are arguments and differ from
+ * pass to pass. They are in the key by their magnitude only, since a backend may cut large ones. */
 static uint64_t run_key_of(const struct model_pass *p) {
     return KEY_LLAMA | (uint64_t)p->n_sections << 24 | (uint64_t)p->n_pick_groups << 16 |
            magnitude(p->picks) << 8 | magnitude(p->rows);

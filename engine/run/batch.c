@@ -3,8 +3,8 @@
  * Invariants
  *   1. rows_left + rows chosen == rows_most while choosing. Building writes exactly the rows
  *      chosen.
- *   2. Rows of the base come first, then those of each adapter. Of each of them chunks come first, a
- *      group each. Then each bucket is one group.
+ *   2. Rows of the base come first, then those of each adapter. Of each of them chunks come first,
+ *      a group each. Then each bucket is one group.
  *   3. The spans of a group are the parts of a chain from the front, one span each (stem.c, 4). A
  *      chunk attends to what is in front of it: the chain above its part, and its part's own
  *      earlier rows.

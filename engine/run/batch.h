@@ -2,7 +2,7 @@
  *
  * First sched chooses chunks of stems, branches and lanes, in any order, as long as there are rows
  * left. Then batch_build lays them out: rows that attend to the same stem stand side by side, since
- * they are one group of the attention. And so do those that run with the same adapter, which are a
+ * they are one group of the attention. And so do those that run with one adapter, which are a
  * section. What a row computes does not depend on where it stands.
  *
  *     batch_begin(b);

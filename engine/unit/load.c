@@ -45,8 +45,8 @@ static int name_content(const struct unit *u, const struct adapter *a, char visi
 }
 
 /* Into a berth of the table, for so many units. */
-static int load_files(const struct unit *u, const struct adapter *files, struct berths *b,
-                      int units, struct eng_adapter **out, struct err *err) {
+static int load_opened(const struct unit *u, const struct adapter *files, struct berths *b,
+                       int units, struct eng_adapter **out, struct err *err) {
     char vision[ADAPTER_DIGEST], content[ADAPTER_DIGEST];
     struct cargo *cargo;
     int rc = load_check(u, files, err);
@@ -77,7 +77,7 @@ int unit_open_adapter(const struct unit *u, const char *folder, struct berths *b
     *out = NULL;
     int rc = adapter_open(folder, &sizes, model_file_digest(u->model), &files, err);
     if (rc) return rc;
-    rc = load_files(u, files, b, units, out, err);
+    rc = load_opened(u, files, b, units, out, err);
     adapter_close(files);
     if (rc) (void)err_in(err, "%s", folder);
     return rc;

@@ -149,7 +149,8 @@ int32_t unit_rows_least(const struct unit *u) {
     return at_least(STEM_CHUNK, lane);
 }
 
-/* Room for adapters is taken or refused like other sizes that were chosen; what wasn't makes way. */
+/* Room for adapters is taken or refused like other sizes that were chosen. What wasn't makes
+ * way. */
 static int choose_berths(struct unit *u, const struct eng_options *o, struct err *err) {
     struct sizes *z = &u->size;
     if (o->adapters < 0 || o->adapter_overlays < 0 || o->adapter_overlays > o->adapters)

@@ -3,8 +3,8 @@
 
     python3 tests/bench/make_adapters.py OUT [--model models/lamm-mini] [--rank 8] [-n 4]
 
-Writes OUT/0, OUT/1, ...: LoRAs on all matrices of the decoder, in peft's form. They change the answers
-little, and mean nothing. Needs no other packages.
+Writes OUT/0, OUT/1, ...: LoRAs on all matrices of the decoder, in peft's form. They change the
+answers little, and mean nothing. Needs no other packages.
 """
 import argparse
 import array

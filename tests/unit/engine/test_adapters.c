@@ -1,5 +1,5 @@
-/* test_adapters.c - adapters through the engine's door: what they answer, alone and in company; what
- * they share with the base; how they come and go. That they answer as peft does is shown in
+/* test_adapters.c - adapters through the engine's door: what they answer, alone and in company;
+ * what they share with the base; how they come and go. That they answer as peft does is shown in
  * model/test_berth.c. */
 #include <stdatomic.h>
 
