@@ -28,7 +28,7 @@ BEGIN {
     grant("engine/model/", base " kernels/kern.h engine/files/ engine/model/")
     grant("engine/picture/", base " engine/engine.h engine/picture/")
     grant("engine/answer/", base " engine/engine.h engine/files/sptok.h engine/answer/")
-    down = " engine/engine.h engine/model/model.h engine/files/sptok.h engine/answer/ "
+    down = " engine/engine.h engine/model/model.h engine/model/berth.h engine/files/sptok.h engine/answer/ "
     grant("engine/run/", base down "engine/run/")
     grant("engine/ask/", base down "engine/sample.h engine/run/ engine/ask/")
     grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/answer/ engine/train/")
