@@ -27,7 +27,8 @@ enum config_cmd {
     CMD_BENCH = 8,
     CMD_ASK = 16,
     CMD_TRAIN = 32,
-    CMD_KEYS = 64
+    CMD_KEYS = 64,
+    CMD_ADAPTERS = 128
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
@@ -53,7 +54,8 @@ struct config {
     struct config_list listen, listen_tls, hosts, origins, proxies;
     const char *tls_cert, *tls_key, *tls_client_ca;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
-    const char *admin_socket, *key_file, *audit, *replica;
+    const char *admin_socket, *key_file, *audit, *replica, *state;
+    int64_t adapters, adapter_rank, adapter_overlays;
     int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions;
     int64_t is_insecure;
     int64_t connections, workers;
@@ -71,6 +73,9 @@ struct config {
     /* keys */
     const char *scopes;
     int64_t days;
+    /* adapters */
+    const char *url;
+    int64_t is_forced;
     /* train */
     const char *samples;
     int64_t steps, is_plan, is_keys, comm; /* comm: enum config_comm */

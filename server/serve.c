@@ -1,7 +1,7 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, keys, API, HTTP, acceptor, and then the model, on a thread of
- * its own (load.h). So a port in use and a bad file of keys are reported at once, and until the
+ * Start: signals, listening sockets, keys, the folder of --state, API, HTTP, acceptor, and then the
+ * model and its adapters, on a thread of their own (load.h). So a port in use and a bad file of keys are reported at once, and until the
  * model is there /livez says 200, /readyz and all questions 503. Then `listening on URL` goes to
  * standard output, and READY to systemd. SIGHUP reads keys and certificate again.
  *
@@ -29,6 +29,7 @@
 #include "server/http/pulse.h"
 #include "server/life.h"
 #include "server/load.h"
+#include "server/statedir.h"
 
 /* A sign of life is due each second, or as often as systemd wants it. */
 enum {
@@ -46,6 +47,7 @@ struct server {
     struct listeners listeners;
     struct access access;
     int has_access; /* access is open */
+    int state_lock; /* of the folder of --state; -1: none */
     struct eng *eng;
     struct api *api;
     struct http *http;
@@ -105,6 +107,19 @@ static int serve_open_http(struct server *s, const struct http_options *opt, str
     return http_open(&http, s->api, &s->http, e);
 }
 
+static int serve_open_api(struct server *s, const struct serve_options *o, struct err *e) {
+    char adapters[4096];
+    struct api_options opt = o->api;
+    int rc = o->state ? statedir_open(o->state, &s->state_lock, e) : 0;
+    if (rc) return rc;
+    if (o->state) {
+        if (snprintf(adapters, sizeof(adapters), "%s/adapters", o->state) >= (int)sizeof(adapters))
+            return err_set(e, E_INVALID, "the name of --state's folder is too long");
+        opt.adapters = adapters;
+    }
+    return api_new(&opt, NULL, &s->api, e);
+}
+
 static void say_loading(const struct server *s, const char *model) {
     char url[128] = "";
     if (s->listeners.n) listeners_url(&s->listeners, 0, url, sizeof(url));
@@ -120,7 +135,7 @@ static int serve_open_door(struct server *s, const struct serve_options *o, stru
     if (!rc) rc = access_open(&s->access, o, &s->listeners, e);
     if (rc) return rc;
     s->has_access = 1;
-    rc = api_new(&o->api, NULL, &s->api, e);
+    rc = serve_open_api(s, o, e);
     if (!rc) rc = serve_open_http(s, &http, e);
     if (!rc) rc = open_relay(s, o, e);
     if (rc) return rc;
@@ -133,7 +148,7 @@ static int serve_open_door(struct server *s, const struct serve_options *o, stru
 static int serve_load(struct server *s, const struct serve_options *o, int *is_stopped,
                       struct err *e) {
     struct load l;
-    load_start(&l, &o->engine);
+    load_start(&l, &o->engine, s->api);
     while (!load_is_over(&l) && !*is_stopped) {
         int signal = life_wait(&s->life, LOAD_TICK_MS);
         *is_stopped = signal == SIGTERM || signal == SIGINT;
@@ -141,9 +156,7 @@ static int serve_load(struct server *s, const struct serve_options *o, int *is_s
         if (signal == SIGHUP) (void)reload(s, &n_keys, NULL);
     }
     if (*is_stopped) api_set_draining(s->api);
-    int rc = load_end(&l, &s->eng, e);
-    if (rc == 0) api_set_engine(s->api, s->eng);
-    return rc;
+    return load_end(&l, &s->eng, e);
 }
 
 static void announce(const struct server *s) {
@@ -217,7 +230,7 @@ static void drain(struct server *s, unsigned drain_s) {
 }
 
 int serve(const struct serve_options *o, struct err *e) {
-    struct server s = {.listeners = {.n = 0}};
+    struct server s = {.listeners = {.n = 0}, .state_lock = -1};
     mem_frugal();
     int rc = life_begin(&s.life, e);
     if (rc) return rc;
@@ -239,6 +252,7 @@ int serve(const struct serve_options *o, struct err *e) {
     api_free(s.api);
     eng_close(s.eng);
     listeners_close(&s.listeners);
+    statedir_close(s.state_lock);
     if (s.has_access) access_close(&s.access);
     life_end(&s.life);
     if (rc == 0) log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);

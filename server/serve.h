@@ -26,6 +26,7 @@ struct serve_options {
         *admin_socket; /* path of a unix socket whose clients may do everything; NULL: none */
     const char *keys;  /* file of keys; NULL: whoever can connect may ask */
     const char *audit; /* file that records acts and refusals; NULL: none is kept */
+    const char *state; /* folder of what outlives the server; NULL: nothing does */
     int is_insecure;   /* without keys, listen to others than this machine all the same */
     unsigned drain_s;  /* that running requests have after SIGTERM */
 };
