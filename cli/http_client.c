@@ -41,7 +41,8 @@ static int read_url(struct http_client *c, const char *url, struct err *e) {
     const char *port = *at == ':' ? at + 1 : "80";
     size_t digits = strspn(port, "0123456789");
     const char *end = *at == ':' ? port + digits : at;
-    if (n == 0 || n >= sizeof(c->host) || digits == 0 || digits >= sizeof(c->port) ||
+    if (n == 0 || n >= sizeof(c->host) || (is_v6 && host[n] != ']') || digits == 0 ||
+        digits >= sizeof(c->port) ||
         strspn(host, is_v6 ? "0123456789abcdefABCDEF:."
                            : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn"
                              "opqrstuvwxyz0123456789.-_") != n ||
