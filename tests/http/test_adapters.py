@@ -3,6 +3,7 @@ of it when the server is killed.
 
 Adapters are made here: LoRAs of random numbers for the tiny model, large enough to change answers.
 """
+import base64
 import http.client
 import json
 import os
@@ -18,11 +19,11 @@ import threading
 
 import photos
 import suite
-from lamm import JSON, PNG, PROGRAM, TINY, Server
+from lamm import JSON, MINI, PNG, PROGRAM, TINY, Server
 from suite import SOON
 
 BODY = photos.png()
-PROJECTIONS = {"q_proj": (64, 64), "v_proj": (64, 64)}
+PROJECTIONS = ("q_proj", "v_proj")
 
 
 def floats(shape, seed, scale):
@@ -68,12 +69,13 @@ def gate(folder, decision):
 class Place:
     """A folder of --state with adapters a, b, c, a key for everything, and the server in it."""
 
-    def __init__(self, *options, names="abc"):
+    def __init__(self, *options, names="abc", model=TINY, **sizes):
+        self.model = model
         self.folder = tempfile.TemporaryDirectory()
         self.keys, self.state = self.path("keys"), self.path("state")
         os.makedirs(self.path("state/adapters"), mode=0o700)
         for i, name in enumerate(names):
-            lora(self.adapter(name), i + 1)
+            lora(self.adapter(name), i + 1, **sizes)
         if "b" in names:
             gate(self.adapter("b"), "worse")
         if "a" in names:
@@ -96,7 +98,7 @@ class Place:
         return done.stdout.strip()
 
     def start(self, *options):
-        self.server = Server(*self.options, *options, model=TINY)
+        self.server = Server(*self.options, *options, model=self.model)
 
     def ask(self, method, path, body=None, headers=None, scopes="ask,metrics,train,promote"):
         headers = {**(headers or {}), "Authorization": "Bearer " + self.key[scopes]}
@@ -162,7 +164,7 @@ def test_every_call_takes_a_model():
         assert p.load("a").status == 201
         calls = [("/v1/reconstruct", {"width": 2}), ("/v1/pixels", {"points": [[0, 0]]}), ("/v1/refer", {"sentence": "x"}),
                  ("/v1/segment", {"sentence": "x"}), ("/v1/describe", {}), ("/v1/vqa", {"question": "x?"})]
-        image = "data:image/png;base64," + __import__("base64").b64encode(BODY).decode()
+        image = "data:image/png;base64," + base64.b64encode(BODY).decode()
         for path, fields in calls:
             for model in ("a", "tiny", "lammd"):
                 reply = p.ask("POST", path, {"image": image, "model": model, **fields}, {"Accept": "application/json"})
@@ -182,15 +184,30 @@ def test_every_call_takes_a_model():
         assert list(models) == ["tiny", "lammd", "a"]
         assert models["a"]["parent"] == "tiny" and models["lammd"]["stands_for"] == "tiny"
         assert p.ask("GET", "/v1/models/a").json() == models["a"]
-        frames = [image, image]
-        play = {"frames": frames, "game": "car_racing"}
-        assert p.ask("POST", "/v1/act", {"model": "a", **play}).json()["model"] == "a"
+
+
+def test_games():
+    """A game that names a model stays with it; one that names none goes with the default."""
+    image = "data:image/png;base64," + base64.b64encode(photos.png(0, 96, 96)).decode()
+    with Place(names="a", model=MINI, hidden=256, layers=4) as p:
+        assert p.load("a").status == 201
+        play = {"frames": [image, image], "game": "car_racing"}
+        for model, name in (("a", "a"), ("lamm-mini", "lamm-mini")):
+            reply = p.ask("POST", "/v1/act", {"model": model, **play})
+            assert reply.status == 200 and reply.json()["model"] == name, reply.body
         refused(p.ask("POST", "/v1/act", {"model": "b", **play}), 404, "model_not_found")
         refused(p.ask("POST", "/v1/act/sessions", {"game": "car_racing", "model": "b"}), 404, "model_not_found")
-        game = p.ask("POST", "/v1/act/sessions", {"game": "car_racing", "model": "a"}).json()["id"]
-        assert p.ask("POST", f"/v1/act/sessions/{game}", BODY, PNG).json()["model"] == "a"
-        assert p.ask("DELETE", "/v1/adapters/a").status == 200
-        refused(p.ask("POST", f"/v1/act/sessions/{game}", BODY, PNG), 404, "model_not_found")
+        named, free = (p.ask("POST", "/v1/act/sessions", {"game": "car_racing", **model}).headers["Location"]
+                       for model in ({"model": "a"}, {}))
+
+        def step(path):
+            return p.ask("POST", path, photos.png(0, 96, 96), PNG)
+        assert step(named).json()["model"] == "a" and step(free).json()["model"] == "lamm-mini"
+        assert p.promote("a", force=True).status == 200
+        assert step(named).json()["model"] == step(free).json()["model"] == "a"
+        assert p.ask("POST", "/v1/adapters/rollback").status == 200 and p.ask("DELETE", "/v1/adapters/a").status == 200
+        assert step(free).json()["model"] == "lamm-mini"
+        refused(step(named), 404, "model_not_found")
 
 
 def test_the_gate():
@@ -401,22 +418,24 @@ def test_under_load():
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(3)]
         for t in threads:
             t.start()
-        for round_ in range(suite.count(4, 60)):
-            assert p.load("a").status == 201
-            assert p.promote("a").status == 200
-            assert p.load("b").status == 201
-            assert p.promote("b", force=True).status == 200
-            lora(p.adapter("a"), 100 + round_)
-            reply = p.load("a")  # another one under its name
-            assert reply.status == 201, reply.body
-            assert p.promote("a").status == 200
-            assert p.ask("POST", "/v1/adapters/rollback").json()["default"] == "b"
-            assert p.promote("tiny").status == 200
-            for name in "ab":
-                assert p.ask("DELETE", f"/v1/adapters/{name}").status == 200
-        stop.set()
-        for t in threads:
-            t.join()
+        try:
+            for round_ in range(suite.count(4, 60)):
+                assert p.load("a").status == 201
+                assert p.promote("a").status == 200
+                assert p.load("b").status == 201
+                assert p.promote("b", force=True).status == 200
+                lora(p.adapter("a"), 100 + round_)
+                reply = p.load("a")  # another one under its name
+                assert reply.status == 201, reply.body
+                assert p.promote("a").status == 200
+                assert p.ask("POST", "/v1/adapters/rollback").json()["default"] == "b"
+                assert p.promote("tiny").status == 200
+                for name in "ab":
+                    assert p.ask("DELETE", f"/v1/adapters/{name}").status == 200
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
         assert not failed, failed[:3]
         assert min(count) > 10, count
         suite.wait_for(lambda: p.ask("GET", "/v1/adapters").json()["slots_taken"] == 0)
