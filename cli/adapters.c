@@ -1,4 +1,4 @@
-/* adapters.c - `lammd adapters`: what a server has loaded beside its model, and which of it answers.
+/* adapters.c - `lammd adapters`: what a server has loaded beside its model, and what answers.
  *
  * Each action is one call of /v1/adapters; the server decides, here it is asked and told. When the
  * gate refuses, both figures of each task are shown. Thread: main's.
@@ -28,7 +28,7 @@ void cmd_adapters_arguments(FILE *to) {
 
 /* ---- one call ---- */
 
-static const char *text_of(const json_t *o, const char *name) {
+static const char *adapters_text(const json_t *o, const char *name) {
     const char *s = json_string_value(json_object_get(o, name));
     return s ? s : "";
 }
@@ -48,10 +48,11 @@ static void print_gate(const json_t *gate) {
         size_t i;
         json_array_foreach(rows, i, row) {
             fprintf(stderr, "  %-12s %-12s n=%-5d before %.4g, after %.4g (%s)\n",
-                    text_of(row, "task"), text_of(row, "metric"),
+                    adapters_text(row, "task"), adapters_text(row, "metric"),
                     (int)json_integer_value(json_object_get(row, "n")),
                     json_number_value(json_object_get(row, "before")),
-                    json_number_value(json_object_get(row, "after")), text_of(row, "decision"));
+                    json_number_value(json_object_get(row, "after")),
+                    adapters_text(row, "decision"));
         }
     }
 }
@@ -84,7 +85,8 @@ static json_t *ask(const struct config *cfg, const char *method, const char *pat
 }
 
 /* /v1/adapters/NAME, and `behind`. */
-static int path_of(const char *name, const char *behind, char path[PATH_MAX_BYTES], struct err *e) {
+static int adapters_path(const char *name, const char *behind, char path[PATH_MAX_BYTES],
+                         struct err *e) {
     struct buf b;
     buf_init(&b, PATH_MAX_BYTES - 1);
     buf_str(&b, "/v1/adapters/");
@@ -108,11 +110,12 @@ static void adapters_list(const struct config *cfg, struct err *e) {
         char rank[24] = "";
         const json_t *r = json_object_get(row, "rank");
         if (r) snprintf(rank, sizeof(rank), "%d", (int)json_integer_value(r));
-        printf("%-40s  %-10s  %-5s  %-12.12s  %s%s\n", text_of(row, "id"), text_of(row, "state"),
-               rank, text_of(row, "digest"),
-               json_is_true(json_object_get(row, "default")) ? "default" : "", text_of(row, "why"));
+        printf("%-40s  %-10s  %-5s  %-12.12s  %s%s\n", adapters_text(row, "id"),
+               adapters_text(row, "state"), rank, adapters_text(row, "digest"),
+               json_is_true(json_object_get(row, "default")) ? "default" : "",
+               adapters_text(row, "why"));
     }
-    printf("default: %s; %d of %d slots taken\n", text_of(o, "default"),
+    printf("default: %s; %d of %d slots taken\n", adapters_text(o, "default"),
            (int)json_integer_value(json_object_get(o, "slots_taken")),
            (int)json_integer_value(json_object_get(o, "slots")));
     json_decref(o);
@@ -123,8 +126,9 @@ static void adapters_history(const struct config *cfg, struct err *e) {
     const json_t *rows = json_object_get(o, "data");
     size_t i;
     json_array_foreach(rows, i, row) {
-        printf("%-20s  %-8s  %-40s  %-12.12s  %s%s\n", text_of(row, "time"), text_of(row, "event"),
-               text_of(row, "name"), text_of(row, "digest"), text_of(row, "key"),
+        printf("%-20s  %-8s  %-40s  %-12.12s  %s%s\n", adapters_text(row, "time"),
+               adapters_text(row, "event"), adapters_text(row, "name"),
+               adapters_text(row, "digest"), adapters_text(row, "key"),
                json_is_true(json_object_get(row, "forced")) ? " (forced)" : "");
     }
     json_decref(o);
@@ -145,20 +149,21 @@ static void adapters_load(const struct config *cfg, const char *name, struct err
         return;
     }
     json_t *o = ask(cfg, "POST", "/v1/adapters", body, e);
-    if (o) printf("%s is loaded: digest %.12s\n", text_of(o, "id"), text_of(o, "digest"));
+    if (o)
+        printf("%s is loaded: digest %.12s\n", adapters_text(o, "id"), adapters_text(o, "digest"));
     json_decref(o);
 }
 
 static void adapters_unload(const struct config *cfg, const char *name, struct err *e) {
     char path[PATH_MAX_BYTES];
-    json_t *o = path_of(name, "", path, e) ? NULL : ask(cfg, "DELETE", path, NULL, e);
-    if (o) printf("%s is unloaded\n", text_of(o, "id"));
+    json_t *o = adapters_path(name, "", path, e) ? NULL : ask(cfg, "DELETE", path, NULL, e);
+    if (o) printf("%s is unloaded\n", adapters_text(o, "id"));
     json_decref(o);
 }
 
-static void say_default(json_t *o) {
+static void adapters_say_default(json_t *o) {
     if (o)
-        printf("the default is %s%s\n", text_of(o, "default"),
+        printf("the default is %s%s\n", adapters_text(o, "default"),
                json_is_true(json_object_get(o, "changed")) ? "" : ", as before");
     json_decref(o);
 }
@@ -166,7 +171,8 @@ static void say_default(json_t *o) {
 static void adapters_promote(const struct config *cfg, const char *name, struct err *e) {
     char path[PATH_MAX_BYTES];
     const char *body = cfg->is_forced ? "{\"force\":true}" : "{}";
-    if (path_of(name, "/promote", path, e) == 0) say_default(ask(cfg, "POST", path, body, e));
+    if (adapters_path(name, "/promote", path, e) == 0)
+        adapters_say_default(ask(cfg, "POST", path, body, e));
 }
 
 int cmd_adapters(const struct config *cfg) {
@@ -179,7 +185,7 @@ int cmd_adapters(const struct config *cfg) {
     else if (n == 1 && strcmp(what, "history") == 0)
         adapters_history(cfg, &e);
     else if (n == 1 && strcmp(what, "rollback") == 0)
-        say_default(ask(cfg, "POST", "/v1/adapters/rollback", "{}", &e));
+        adapters_say_default(ask(cfg, "POST", "/v1/adapters/rollback", "{}", &e));
     else if (name && strcmp(what, "load") == 0)
         adapters_load(cfg, name, &e);
     else if (name && strcmp(what, "unload") == 0)

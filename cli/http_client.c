@@ -186,8 +186,8 @@ static int open_body_file(const char *path, int *fd, uint64_t *bytes, struct err
     return 0;
 }
 
-static void write_head(const struct http_client *c, const struct http_request *q, uint64_t bytes,
-                       struct buf *b) {
+static void http_client_write_head(const struct http_client *c, const struct http_request *q,
+                                   uint64_t bytes, struct buf *b) {
     int is_v6 = strchr(c->host, ':') != NULL;
     buf_printf(b, "%s %s HTTP/1.1\r\n", q->method, q->path);
     if (c->socket[0])
@@ -209,7 +209,7 @@ static void send_request(const struct http_client *c, const struct http_request 
                          int file, uint64_t file_bytes) {
     struct buf head;
     buf_init(&head, HEAD_BYTES);
-    write_head(c, q, q->len + file_bytes + q->tail_len, &head);
+    http_client_write_head(c, q, q->len + file_bytes + q->tail_len, &head);
     int rc = head.bad ? E_IO : send_all(fd, head.p, head.len);
     if (!rc && q->len) rc = send_all(fd, q->body, q->len);
     if (!rc && file_bytes) rc = send_file(fd, file, file_bytes);

@@ -2,7 +2,8 @@
  *
  *     struct http_client c;
  *     rc = http_client_open(&c, url, socket, key_file, &e);      // nothing is connected yet
- *     rc = http_client_ask(&c, &(struct http_request){.method = "GET", .path = "/v1/models"}, &r, &e);
+ *     struct http_request q = {.method = "GET", .path = "/v1/models"};
+ *     rc = http_client_ask(&c, &q, &r, &e);
  *     if (rc == 0 && r.status == 200) ... r.body.p, r.body.len ...
  *     http_client_drop(&r);
  *

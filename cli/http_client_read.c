@@ -34,7 +34,7 @@ struct reader {
 /* ---- bytes and lines ---- */
 
 /* More bytes behind those there are. 1; 0: the end; or an error. */
-static int fill(struct reader *in, struct err *e) {
+static int http_client_read_fill(struct reader *in, struct err *e) {
     if (in->at > 0) {
         memmove(in->room, in->room + in->at, in->len - in->at);
         in->len -= in->at;
@@ -61,7 +61,7 @@ static int next_line(struct reader *in, char **out, struct err *e) {
         char *from = in->room + in->at, *end = memchr(from + seen, '\n', in->len - in->at - seen);
         seen = in->len - in->at;
         if (!end) {
-            int rc = fill(in, e);
+            int rc = http_client_read_fill(in, e);
             if (rc <= 0) return rc ? rc : cut_short(e);
             continue;
         }
@@ -137,7 +137,7 @@ static int read_field(struct reader *in, char *line, struct err *e) {
     return 0;
 }
 
-static int read_fields(struct reader *in, struct err *e) {
+static int http_client_read_fields(struct reader *in, struct err *e) {
     for (size_t n = 0; n <= HEAD_MAX;) {
         char *line;
         int rc = next_line(in, &line, e);
@@ -149,11 +149,11 @@ static int read_fields(struct reader *in, struct err *e) {
     return err_set(e, E_TOO_BIG, "the answer's headers are too large");
 }
 
-static int read_head(struct reader *in, struct err *e) {
+static int http_client_read_head(struct reader *in, struct err *e) {
     for (int i = 0; i < INTERIM_MAX; i++) {
         in->framing = BY_END;
         int rc = read_status(in, e);
-        if (!rc) rc = read_fields(in, e);
+        if (!rc) rc = http_client_read_fields(in, e);
         if (rc || in->r->status >= 200) return rc;
     }
     return err_set(e, E_FORMAT, "the server says 1xx without an end");
@@ -175,7 +175,7 @@ static int give(struct reader *in, const char *bytes, size_t n, struct err *e) {
 static int pass_on(struct reader *in, uint64_t n, struct err *e) {
     while (n > 0 && !in->is_enough) {
         if (in->at == in->len) {
-            int rc = fill(in, e);
+            int rc = http_client_read_fill(in, e);
             if (rc <= 0) return rc ? rc : cut_short(e);
         }
         size_t have = in->len - in->at, some = n < have ? (size_t)n : have;
@@ -191,7 +191,7 @@ static int read_to_end(struct reader *in, struct err *e) {
     for (int more = 1; more > 0 && !in->is_enough;) {
         int rc = pass_on(in, in->len - in->at, e);
         if (rc) return rc;
-        more = in->is_enough ? 0 : fill(in, e);
+        more = in->is_enough ? 0 : http_client_read_fill(in, e);
         if (more < 0) return more;
     }
     return 0;
@@ -217,7 +217,7 @@ static int read_chunks(struct reader *in, struct err *e) {
         uint64_t n = 0;
         char *line;
         int rc = read_chunk_size(in, &n, e);
-        if (!rc && n == 0) return read_fields(in, e); /* trailers; nobody needs them */
+        if (!rc && n == 0) return http_client_read_fields(in, e); /* trailers; nobody needs them */
         if (!rc) rc = pass_on(in, n, e);
         if (rc || in->is_enough) return rc;
         rc = next_line(in, &line, e);
@@ -240,7 +240,7 @@ static int read_body(struct reader *in, struct err *e) {
 int http_client_read_from(http_client_source_fn *source, void *ud, const struct http_request *q,
                           struct http_reply *r, struct err *e) {
     struct reader in = {.source = source, .ud = ud, .q = q, .r = r};
-    int rc = read_head(&in, e);
+    int rc = http_client_read_head(&in, e);
     return rc ? rc : read_body(&in, e);
 }
 

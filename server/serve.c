@@ -1,9 +1,10 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
  * Start: signals, listening sockets, keys, the folder of --state, API, HTTP, acceptor, and then the
- * model and its adapters, on a thread of their own (load.h). So a port in use and a bad file of keys are reported at once, and until the
- * model is there /livez says 200, /readyz and all questions 503. Then `listening on URL` goes to
- * standard output, and READY to systemd. SIGHUP reads keys and certificate again.
+ * model and its adapters, on a thread of their own (load.h). So a port in use and a bad file of
+ * keys are reported at once, and until the model is there /livez says 200, /readyz and all
+ * questions 503. Then `listening on URL` goes to standard output, and READY to systemd. SIGHUP
+ * reads keys and certificate again.
  *
  * Meanwhile: a sign of life goes to systemd as long as the engine gets on with its jobs and the
  * HTTP loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life,

@@ -1,5 +1,5 @@
-/* statedir.c - see statedir.h. The kernel frees the lock of a process that ends, however it ends, so
- * a file that is left behind means nothing. */
+/* statedir.c - see statedir.h. The kernel frees the lock of a process that ends, however it ends,
+ * so a file that is left behind means nothing. */
 #include "server/statedir.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* statedir.h - the folder of `--state DIR`: what a server keeps over its restarts. One server has it
- * at a time. Thread: main's. */
+/* statedir.h - the folder of `--state DIR`: what a server keeps over its restarts. One server has
+ * it at a time. Thread: main's. */
 #ifndef SERVER_STATEDIR_H
 #define SERVER_STATEDIR_H
 

@@ -152,7 +152,7 @@ static void adapters_wake(void *ud, struct eng_adapter *adapter) {
     c->wake(c->ud);
 }
 
-static int read_name(struct api_call *c, struct input *in) {
+static int adapters_read_name(struct api_call *c, struct input *in) {
     struct change *q = c->state;
     if (input_text(in, "name", CATALOG_NAME_BYTES - 1, &q->name)) return -1;
     if (q->name) return 0;
@@ -298,7 +298,7 @@ const struct endpoint adapters_show_endpoint = {.answer = adapters_show};
 const struct endpoint adapters_history_endpoint = {.answer = adapters_history};
 const struct endpoint adapters_load_endpoint = {.wants = &load_wants,
                                                 .state_size = sizeof(struct change),
-                                                .read = read_name,
+                                                .read = adapters_read_name,
                                                 .ask = ask_load,
                                                 .outcome = load_outcome,
                                                 .answer = load_answer,

@@ -54,7 +54,8 @@ struct catalog_row {
     int is_default;
     char why[240]; /* it is not loaded; "": nobody tried */
 };
-/* Up to max, in order of names; returns how many. The loaded ones alone: at most ENG_ADAPTERS_MAX. */
+/* Up to max, in order of names; returns how many. The loaded ones alone: at most
+ * ENG_ADAPTERS_MAX. */
 int catalog_loaded(struct catalog *c, struct catalog_row *rows, int max);
 /* And those that the start could not load, and what else is in the folder: CATALOG_ROWS_MAX. */
 int catalog_all(struct catalog *c, struct catalog_row *rows, int max);

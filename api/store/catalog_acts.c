@@ -207,7 +207,7 @@ static enum problem_code ask_gate(struct catalog *c, const char *name, struct ve
     return gate->decision == VERDICT_WORSE ? PROBLEM_GATE_REFUSED : PROBLEM_GATE_NOT_DECIDED;
 }
 
-static void count(struct catalog *c, uint64_t *which) {
+static void catalog_acts_count(struct catalog *c, uint64_t *which) {
     pthread_mutex_lock(&c->mu);
     ++*which;
     pthread_mutex_unlock(&c->mu);
@@ -253,9 +253,9 @@ enum problem_code catalog_promote(struct catalog *c, const char *name, int is_fo
     enum problem_code code = promote(c, name, is_forced, by, gate, is_new, e);
     pthread_mutex_unlock(&c->acts);
     if (code == PROBLEM_GATE_REFUSED || code == PROBLEM_GATE_NOT_DECIDED)
-        count(c, &c->counts.refused);
+        catalog_acts_count(c, &c->counts.refused);
     else if (code == PROBLEM_NONE && *is_new)
-        count(c, is_forced ? &c->counts.forced : &c->counts.promoted);
+        catalog_acts_count(c, is_forced ? &c->counts.forced : &c->counts.promoted);
     return code;
 }
 
@@ -307,6 +307,6 @@ enum problem_code catalog_rollback(struct catalog *c, const char *by, struct err
     pthread_mutex_lock(&c->acts);
     enum problem_code code = roll_back(c, by, e);
     pthread_mutex_unlock(&c->acts);
-    if (code == PROBLEM_NONE) count(c, &c->counts.rolled_back);
+    if (code == PROBLEM_NONE) catalog_acts_count(c, &c->counts.rolled_back);
     return code;
 }

@@ -15,7 +15,7 @@ const char *const verdict_words[] = {"better", "not_worse", "worse", "not_decide
 
 /* ---- one field ---- */
 
-static int check_text(const json_t *o, const char *name, size_t most, struct err *e) {
+static int verdict_check_text(const json_t *o, const char *name, size_t most, struct err *e) {
     const json_t *v = json_object_get(o, name);
     const char *s = json_string_value(v);
     if (s && strlen(s) == json_string_length(v) && strlen(s) <= most) return 0;
@@ -68,8 +68,8 @@ static int check_row(const json_t *row, struct err *e) {
     static const char *const numbers[] = {"before", "after", "difference", "low", "high"};
     enum verdict_decision decision;
     if (!json_is_object(row)) return err_set(e, E_FORMAT, "it must be an object");
-    int rc = check_text(row, "task", VERDICT_NAME_MAX, e);
-    if (!rc) rc = check_text(row, "metric", VERDICT_NAME_MAX, e);
+    int rc = verdict_check_text(row, "task", VERDICT_NAME_MAX, e);
+    if (!rc) rc = verdict_check_text(row, "metric", VERDICT_NAME_MAX, e);
     if (!rc && !json_is_boolean(json_object_get(row, "higher_is_better")))
         rc = err_set(e, E_FORMAT, "higher_is_better must be true or false");
     if (!rc) rc = check_count(row, "n", e);
@@ -79,7 +79,7 @@ static int check_row(const json_t *row, struct err *e) {
     return rc ? rc : check_others(row, e);
 }
 
-static int check_rows(const json_t *root, const char *name, struct err *e) {
+static int verdict_check_rows(const json_t *root, const char *name, struct err *e) {
     const json_t *rows = json_object_get(root, name);
     if (!json_is_array(rows) || json_array_size(rows) > VERDICT_ROWS_MAX)
         return err_set(e, E_FORMAT, "%s must be a list of at most %d rows", name, VERDICT_ROWS_MAX);
@@ -99,9 +99,9 @@ static int check_root(const json_t *root, struct verdict *out, struct err *e) {
         return err_set(e, E_FORMAT, "version must be 1");
     int rc = check_decision(root, &out->decision, e);
     if (!rc) rc = check_count(root, "items", e);
-    if (!rc) rc = check_text(root, "why", VERDICT_TEXT_MAX, e);
-    if (!rc) rc = check_rows(root, "tasks", e);
-    if (!rc) rc = check_rows(root, "battery", e);
+    if (!rc) rc = verdict_check_text(root, "why", VERDICT_TEXT_MAX, e);
+    if (!rc) rc = verdict_check_rows(root, "tasks", e);
+    if (!rc) rc = verdict_check_rows(root, "battery", e);
     return rc ? rc : check_others(root, e);
 }
 

@@ -1,5 +1,5 @@
-"""test_adapters.py - adapters over HTTP: named, loaded, judged, promoted, taken back; and what stays
-of it when the server is killed.
+"""test_adapters.py - adapters over HTTP: named, loaded, judged, promoted, taken back; and what
+stays of it when the server is killed.
 
 Adapters are made here: LoRAs of random numbers for the tiny model, large enough to change answers.
 """
@@ -224,6 +224,8 @@ def test_the_gate():
         assert p.promote("c", force=True).status == 200 and p.seen()[1] == "c"
         assert p.promote("b", force=True).status == 200
         refused(p.ask("DELETE", "/v1/adapters/b"), 409, "adapter_is_default")
+        lora(p.adapter("b"), 77)
+        refused(p.load("b"), 409, "adapter_is_default")  # nobody promoted that
         assert [e["forced"] for e in p.ask("GET", "/v1/adapters/history").json()["data"]][:2] == [True, True]
         assert p.ask("GET", "/v1/adapters/b").json()["gate"]["decision"] == "worse"
         text = p.ask("GET", "/metrics").body.decode()
