@@ -27,7 +27,9 @@ enum config_cmd {
     CMD_BENCH = 8,
     CMD_ASK = 16,
     CMD_TRAIN = 32,
-    CMD_KEYS = 64
+    CMD_KEYS = 64,
+    CMD_ADAPTERS = 128,
+    CMD_JOBS = 256
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
@@ -55,6 +57,7 @@ struct config {
     const char *tls_cert, *tls_key, *tls_client_ca;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
     const char *admin_socket, *key_file, *audit, *replica;
+    int64_t adapters, adapter_rank, adapter_overlays;
     int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions, key_uploads;
     int64_t is_insecure;
     int64_t connections, workers;
@@ -77,6 +80,12 @@ struct config {
     /* keys */
     const char *scopes;
     int64_t days;
+    /* adapters */
+    const char *url;
+    int64_t is_forced;
+    /* jobs */
+    const char *recipe, *suffix, *validation, *tasks;
+    int64_t seed, epochs, batch, is_vision, is_followed;
     /* train */
     const char *samples, *take;
     int64_t is_check;

@@ -39,11 +39,15 @@ static void list_push(struct relay *r, struct link *l) {
     r->n_links++;
 }
 
+/* Closing a socket takes it out of epoll only if nobody has a copy of it; and a child that is being
+ * started has copies of all, until it becomes its program. So both are taken out first. */
 static void list_drop(struct relay *r, struct link *l) {
+    if (l->outer_on) (void)epoll_ctl(r->poll, EPOLL_CTL_DEL, l->outer, NULL);
+    if (l->inner_on) (void)epoll_ctl(r->poll, EPOLL_CTL_DEL, l->inner, NULL);
     *(l->prev ? &l->prev->next : &r->first) = l->next;
     *(l->next ? &l->next->prev : &r->last) = l->prev;
     r->n_links--;
-    link_free(l); /* closing its sockets takes them out of epoll */
+    link_free(l);
 }
 
 /* ---- epoll ---- */
