@@ -104,6 +104,9 @@ static const struct config_row rows[] = {
     NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
     FLAG("quick", CMD_BENCH, is_quick,
          "pix4096: only the default width. mix: only act. train: with the tower, no operations."),
+    LIST("adapter", CMD_BENCH, with, "DIR",
+         "mix: act also with these adapters in turn, beside whole pictures by the others, and "
+         "compare. May be repeated."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
 
