@@ -224,7 +224,10 @@ static int base_is_default(struct catalog *c) {
 /* The base has been there before any gate. */
 static enum problem_code promote_base(struct catalog *c, const char *by, int *is_new) {
     *is_new = !base_is_default(c);
-    return *is_new ? record(c, HISTORY_PROMOTE, catalog_base(c), "", by, 0) : PROBLEM_NONE;
+    enum problem_code code =
+        *is_new ? record(c, HISTORY_PROMOTE, catalog_base(c), "", by, 0) : PROBLEM_NONE;
+    if (!code && *is_new) catalog_acts_count(c, &c->counts.promoted);
+    return code;
 }
 
 static enum problem_code promote(struct catalog *c, const char *name, int is_forced, const char *by,
@@ -236,11 +239,16 @@ static enum problem_code promote(struct catalog *c, const char *name, int is_for
     *is_new = !is_default;
     if (is_default) return PROBLEM_NONE;
     enum problem_code against = ask_gate(c, name, gate, e);
-    if (against && !is_forced) return against;
-    if (e) *e = (struct err){0};
+    if (against && !is_forced) {
+        catalog_acts_count(c, &c->counts.refused);
+        return against;
+    }
+    *e = (struct err){0};
     verdict_clear(gate);
-    return record(c, HISTORY_PROMOTE, name, eng_adapter_info(it.adapter)->digest, by,
-                  against != PROBLEM_NONE);
+    enum problem_code code = record(c, HISTORY_PROMOTE, name, eng_adapter_info(it.adapter)->digest,
+                                    by, against != PROBLEM_NONE);
+    if (!code) catalog_acts_count(c, against ? &c->counts.forced : &c->counts.promoted);
+    return code;
 }
 
 enum problem_code catalog_promote(struct catalog *c, const char *name, int is_forced,
@@ -252,10 +260,6 @@ enum problem_code catalog_promote(struct catalog *c, const char *name, int is_fo
     pthread_mutex_lock(&c->acts);
     enum problem_code code = promote(c, name, is_forced, by, gate, is_new, e);
     pthread_mutex_unlock(&c->acts);
-    if (code == PROBLEM_GATE_REFUSED || code == PROBLEM_GATE_NOT_DECIDED)
-        catalog_acts_count(c, &c->counts.refused);
-    else if (code == PROBLEM_NONE && *is_new)
-        catalog_acts_count(c, is_forced ? &c->counts.forced : &c->counts.promoted);
     return code;
 }
 
