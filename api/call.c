@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "api/wire/json.h"
+#include "jobs/jobs.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
@@ -154,6 +155,10 @@ int call_fail(struct api_call *c) {
         quotas_fields(c->api->quotas, c->over, policy, left);
         call_header_printf(c, "RateLimit-Policy", "%s", policy);
         call_header_printf(c, "RateLimit", "%s", left);
+    }
+    if (c->problem.code == PROBLEM_TOO_MANY_OWN_JOBS) {
+        call_header_printf(c, "RateLimit-Policy", "\"jobs\";q=%d", jobs_owner_max(c->api->jobs));
+        call_header(c, "RateLimit", "\"jobs\";r=0");
     }
     if (problem_write(&c->problem, c->request_id, &c->body)) {
         c->reply.status = 503;

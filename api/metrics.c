@@ -5,12 +5,14 @@
  * asked. Thread: the server's loop.
  */
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "api/endpoint.h"
+#include "jobs/jobs.h"
 #include "kernels/base/log.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help) {
@@ -61,6 +63,22 @@ static void write_histogram(struct buf *b, const char *name, const char *labels,
     buf_printf(b, "lammd_%s_sum%s%.*s%s %.9g\n", name, open, n, labels, close,
                (double)atomic_load(&h->sum_ns) / 1e9);
     buf_printf(b, "lammd_%s_count%s%.*s%s %llu\n", name, open, n, labels, close, sum);
+}
+
+static void write_finetune(struct buf *b, struct jobs *jobs) {
+    struct jobs_stats s;
+    if (!jobs) return;
+    jobs_stats(jobs, &s);
+    head(b, "finetune_jobs", "gauge", "Finetuning jobs, by state.");
+    for (int i = 0; i < JOBS_STATES; i++)
+        buf_printf(b, "lammd_finetune_jobs{state=\"%s\"} %llu\n", jobs_state_words[i],
+                   (unsigned long long)s.jobs[i]);
+    gauge(b, "finetune_files", (double)s.files, "Files of training data.");
+    counter(b, "finetune_steps_total", s.steps, "Training steps that runs told of.");
+    head(b, "finetune_step_seconds_total", "counter", "Time that these steps took.");
+    buf_printf(b, "lammd_finetune_step_seconds_total %.9g\n", s.seconds);
+    counter(b, "finetune_restarts_total", s.restarts, "Runs that ended early and were begun again.");
+    if (isfinite(s.loss)) gauge(b, "finetune_loss", s.loss, "Training loss of the last step.");
 }
 
 /* Of the i-th route, where i = n stands for what matched none. */
@@ -278,6 +296,7 @@ static int metrics_answer(struct api_call *c) {
             "Pictures that could not be used.");
     gauge(b, "images_stored", images_count(a->images), "Pictures kept by PUT /v1/images.");
     gauge(b, "act_sessions", sessions_count(a->sessions), "Games played by /v1/act/sessions.");
+    write_finetune(b, a->jobs);
     write_server(b, a);
     write_process(b, a->born_s);
     call_header(c, "Cache-Control", "no-store");

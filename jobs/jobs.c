@@ -33,6 +33,8 @@ int64_t jobs_now(void) { return (int64_t)time(NULL); }
 
 const char *jobs_dir(const struct jobs *j) { return j->dir; }
 
+int jobs_owner_max(const struct jobs *j) { return j->opt.owner_max; }
+
 void jobs_path(const struct jobs *j, const char *folder, const char *name,
                char path[JOBS_PATH_MAX]) {
     int n = snprintf(path, JOBS_PATH_MAX, "%s/%s%s%s", j->dir, folder, *name ? "/" : "", name);

@@ -83,6 +83,7 @@ int jobs_start(struct jobs *j, const char *base, struct err *e);
 /* Ends what runs here by SIGTERM, and waits for its checkpoint for a while. NULL is legal. */
 void jobs_close(struct jobs *j);
 const char *jobs_dir(const struct jobs *j); /* absolute */
+int jobs_owner_max(const struct jobs *j);
 
 /* ---- files ---- */
 

@@ -11,12 +11,15 @@
  * 3. What a look finds out is found out again by the next one, if it could not be written.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "jobs/disk.h"
 #include "jobs/state.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
@@ -145,6 +148,30 @@ static void wake_watches(struct jobs *j) {
     j->n_changed = 0;
 }
 
+/* ---- room on the disk ---- */
+
+/* A file of SPARE bytes that nobody reads: when the disk is full it is given up, so that it can be
+ * noted that the disk is full. */
+enum { SPARE = 1 << 20, SPARE_ABOVE = 16 << 20, FULL = 256 << 10 };
+
+static void keep_spare(struct jobs *j) {
+    char path[JOBS_PATH_MAX];
+    if (j->has_spare || disk_free(j->dir) < SPARE_ABOVE) return;
+    jobs_path(j, "spare", "", path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    j->has_spare = fd >= 0 && posix_fallocate(fd, 0, SPARE) == 0;
+    if (fd >= 0) close(fd);
+}
+
+void keeper_make_room(struct jobs *j) {
+    char path[JOBS_PATH_MAX];
+    if (!j->has_spare || disk_free(j->dir) > FULL) return;
+    jobs_path(j, "spare", "", path);
+    log_event(LOG_LEVEL_ERROR, "jobs", "the disk of %s is full", j->dir);
+    (void)unlink(path);
+    j->has_spare = 0;
+}
+
 /* ---- the keeper ---- */
 
 static void note_do(struct jobs *j, struct note *n) {
@@ -152,6 +179,7 @@ static void note_do(struct jobs *j, struct note *n) {
     if (rc == 0) rc = n->act(j, n->args, n->e);
     if (rc == 0) rc = store_commit(j->writer, n->e);
     if (rc) store_rollback(j->writer);
+    if (rc == E_IO) keeper_make_room(j);
     pthread_mutex_lock(&j->mu);
     n->rc = rc;
     n->state = NOTE_DONE;
@@ -222,6 +250,7 @@ static void *keeper_main(void *ud) {
         }
         count_jobs(j);
         wake_watches(j);
+        keep_spare(j);
     }
     check_close(j);
     run_close(j);

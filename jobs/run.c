@@ -44,6 +44,7 @@ static int run_commit(struct jobs *j, int rc, const char *what, struct err *e) {
     }
     store_rollback(j->writer);
     trouble(j, what, e);
+    if (rc == E_IO) keeper_make_room(j);
     return rc;
 }
 

@@ -64,6 +64,7 @@ struct jobs {
     struct run runs[RUNS_MAX];
     struct check check;
     uint64_t not_before_ns; /* that a run may start: behind a crash */
+    int has_spare;          /* DIR/spare is there */
     int is_in_trouble;      /* the database can't be written, and that was logged */
     char changed[RUNS_MAX + 1][JOBS_ID_BYTES]; /* jobs to wake watches of, behind a commit */
     int n_changed;
@@ -90,6 +91,8 @@ int keeper_ask(struct jobs *j, note_fn *act, void *args, struct err *e);
 int keeper_say(struct jobs *j, struct store_job *job, const char *level, struct err *e,
                const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void keeper_changed(struct jobs *j, const char *id);
+/* The database could not be written. If the disk is full, room is made that was kept for this. */
+void keeper_make_room(struct jobs *j);
 int keeper_is_closing(struct jobs *j);
 
 /* ---- run.c: the keeper's, outside of a transaction ---- */

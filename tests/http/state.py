@@ -54,7 +54,7 @@ class Folder:
         self.model = os.path.join(self.own or path, "small")
         small.write(lamm.MINI, self.model)
         self.keys = os.path.join(self.own or path, "keys")
-        self.key = self.new_key("train")
+        self.key, self.other, self.asking = map(self.new_key, ("train,metrics", "train", "ask"))
 
     def new_key(self, scopes):
         made = subprocess.run([lamm.PROGRAM, "keys", "new", "test", "--keys", self.keys, "--scopes", scopes],
@@ -109,7 +109,8 @@ class Folder:
             with open(self.run(job, "lock"), encoding="ascii") as f:
                 pid = int(f.read() or 0)
             with open(f"/proc/{pid}/cmdline", "rb") as f:
-                return pid if job.encode() in f.read() or b"--take" in f.read() else 0
+                words = f.read()
+                return pid if job.encode() in words or b"--take" in words else 0
         except (OSError, ValueError):
             return 0
 

@@ -25,6 +25,9 @@ NEEDS = {
     "POST /v1/act/sessions": "ask", "POST /v1/act/sessions/{id}": "ask",
     "DELETE /v1/act/sessions/{id}": "ask", "POST /v1/chat/completions": "ask", "PUT /v1/images": "ask",
     "DELETE /v1/images/{id}": "ask", "GET /v1/models": "ask", "GET /v1/models/{id}": "ask",
+    **{f"{call.replace(' ', ' /v1/fine_tuning/jobs')}": "train" for call in (
+        "GET ", "POST ", "GET /{id}", "GET /{id}/events", "GET /{id}/checkpoints", "POST /{id}/cancel",
+        "POST /{id}/pause", "POST /{id}/resume")},
     "GET /v1/files": "train", "POST /v1/files": "train", "GET /v1/files/{id}": "train",
     "DELETE /v1/files/{id}": "train", "GET /v1/files/{id}/content": "train",
     "POST /v1/admin/reload": "admin", "GET /livez": None, "GET /readyz": None, "GET /metrics": "metrics",

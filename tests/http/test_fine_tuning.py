@@ -1,0 +1,361 @@
+"""test_fine_tuning.py - runs by HTTP: they begin, are watched, paused, cancelled, killed, and go on.
+
+Runs are real and small (state.py). Both the daemon and a run are killed at random moments: no job is
+lost, and what comes of it is to the bit what comes of a run that nobody touched. --long kills a
+hundred times in place of five.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+import lamm
+import state
+from lamm import JSON, PROGRAM, Skip
+from state import JOBS, act, create, get, wait
+from suite import IS_LONG, SOON, wait_for
+
+FAST = {"steps": 12}
+
+
+def digest(folder, name):
+    """Of the result of a job."""
+    out = hashlib.sha256()
+    for part in ("adapter_model.safetensors", "overlay.safetensors"):
+        with open(os.path.join(folder.path, "adapters", name, part), "rb") as f:
+            out.update(f.read())
+    return out.hexdigest()
+
+
+def all_events(s, job):
+    out, after = [], ""
+    while True:
+        page = s.ask("GET", f"{JOBS}/{job}/events?limit=7{after}").json()
+        out += page["data"]
+        if not page["has_more"]:
+            return out
+        after = f"&after={page['last_id']}"
+
+
+def test_a_run_from_its_file_to_its_adapter():
+    with state.Folder() as folder, folder.serve() as s:
+        file = folder.file(state.pairs(), pictures=12)
+        check = folder.file(state.pairs(5), pictures=5)
+        job = create(s, file, validation_file=check, suffix="parts", seed=7, metadata={"who": "me"},
+                     method={"type": "supervised", "supervised": {"hyperparameters": {
+                         "n_epochs": 2, "batch_size": 2, "learning_rate_multiplier": 0.5}}},
+                     lammd={"recipe": "own", "tasks": ["refer"], "lora": {"r": 4, "alpha": 8, "targets": ["q", "v"]}})
+        assert job["status"] in ("validating_files", "queued") and job["seed"] == 7
+        done = wait(s, job["id"])
+        assert done["status"] == "succeeded", done
+        assert done["fine_tuned_model"] == f"ft:small:parts:{job['id']}"
+        assert done["hyperparameters"] == {"n_epochs": 2, "batch_size": 2, "learning_rate_multiplier": 0.5}
+        own = done["lammd"]
+        assert own["steps"] == own["step"] == 12 and own["tasks"] == ["refer"] and done["metadata"] == {"who": "me"}
+        assert own["lora"] == {"r": 4, "alpha": 8, "targets": ["q", "v"]}
+        assert done["created_at"] <= done["started_at"] <= done["finished_at"] and done["error"] is None
+        events = all_events(s, job["id"])
+        assert [int(e["id"].rsplit("-", 1)[1]) for e in events] == list(range(1, len(events) + 1))
+        steps = [e["data"]["step"] for e in events if e["type"] == "metrics" and "train_loss" in e["data"]]
+        assert steps == list(range(1, 13))
+        assert {"Phase: train", "Phase: export"} <= {e["message"] for e in events}
+        kept = s.ask("GET", f"{JOBS}/{job['id']}/checkpoints").json()["data"]
+        assert kept[0]["step_number"] == 12 and kept[0]["metrics"]["valid_loss"] > 0
+        card = os.path.join(folder.path, "adapters", done["fine_tuned_model"])
+        assert {"adapter_config.json", "adapter_model.safetensors", "lammd.json", "README.md"} <= set(os.listdir(card))
+        assert [j["id"] for j in s.ask("GET", JOBS).json()["data"]] == [job["id"]]
+        assert s.metric('lammd_finetune_jobs{state="succeeded"}') == 1
+        assert s.metric("lammd_finetune_steps_total") == 12
+
+
+def test_events_as_a_stream_that_ends_and_goes_on():
+    with state.Folder() as folder, folder.serve() as s:
+        job = create(s, folder.file(state.pairs()), lammd={"steps": 6})["id"]
+        reply = s.ask("GET", f"{JOBS}/{job}/events", headers={"Accept": "text/event-stream"})
+        blocks = [dict(line.split(": ", 1) for line in b.splitlines() if line[0] != ":")
+                  for b in reply.body.decode().split("\n\n") if b and b[0] != ":"]
+        assert blocks[-1]["event"] == "end" and json.loads(blocks[-1]["data"])["status"] == "succeeded"
+        ids = [b["id"] for b in blocks[:-1]]
+        assert len(set(ids)) == len(ids) and ids == [e["id"] for e in all_events(s, job)]
+        again = s.ask("GET", f"{JOBS}/{job}/events", headers={"Accept": "text/event-stream", "Last-Event-ID": ids[-3]})
+        assert again.body.decode().count("\nevent: ") == 3 and ids[-2] in again.body.decode()
+        bad = s.ask("GET", f"{JOBS}/{job}/events?after=ftevent-other-1")
+        assert (bad.status, bad.code) == (400, "invalid_parameter")
+
+
+def test_pause_resume_cancel_and_what_they_refuse():
+    with state.Folder() as folder, folder.serve() as s:
+        file = folder.file(state.pairs())
+        whole = wait(s, create(s, file, lammd=FAST)["id"])
+        job = create(s, file, lammd=FAST)["id"]
+        waiting = create(s, file, lammd=FAST)["id"]
+        wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 2)
+        assert act(s, waiting, "cancel")["status"] == "cancelled"
+        act(s, job, "pause")
+        act(s, job, "pause")
+        paused = wait(s, job, "paused")
+        assert paused["error"] is None and not folder.pid(job)
+        assert act(s, job, "resume")["status"] == "queued"
+        done = wait(s, job)
+        assert done["status"] == "succeeded"
+        assert digest(folder, done["fine_tuned_model"]) == digest(folder, whole["fine_tuned_model"])
+        for what in ("pause", "resume", "cancel"):
+            assert act(s, job, what, 409)["error"]["code"] == "wrong_state"
+            assert act(s, "ftjob-000000000000", what, 404)["error"]["code"] == "job_not_found"
+        job = create(s, file, lammd={"steps": 500})["id"]
+        wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
+        act(s, job, "cancel")
+        act(s, job, "cancel")
+        assert wait(s, job)["status"] == "cancelled" and act(s, job, "cancel")["status"] == "cancelled"
+        assert not os.path.exists(os.path.join(folder.path, "adapters", f"ft:small::{job}"))
+
+
+def test_the_same_request_twice_is_one_job():
+    with state.Folder() as folder, folder.serve("--key-jobs", "3", "--jobs", "4") as s:
+        file = folder.file(state.pairs(), status=0)  # as long as it isn't checked, jobs wait
+        once = {"Idempotency-Key": "k-1"}
+        first = create(s, file, headers=once)
+        assert create(s, file, headers=once)["id"] == first["id"]
+        assert create(s, file, headers=once, status=409, seed=2)["error"]["code"] == "idempotency_conflict"
+        create(s, file)
+        create(s, file)
+        assert create(s, file, status=429)["error"]["code"] == "too_many_own_jobs"
+        other = {"Authorization": f"Bearer {folder.other}"}
+        assert create(s, file, headers={**other, **once})["id"] != first["id"]
+        assert create(s, file, headers=other, status=503)["error"]["code"] == "too_many_jobs"
+        assert len(s.ask("GET", f"{JOBS}?limit=2", headers=other).json()["data"]) == 2
+        page = s.ask("GET", f"{JOBS}?limit=3").json()
+        rest = s.ask("GET", f"{JOBS}?limit=3&after={page['data'][-1]['id']}").json()
+        assert page["has_more"] and not rest["has_more"] and len(rest["data"]) == 1
+
+
+def test_what_cannot_be_done_is_told_with_its_name():
+    with state.Folder() as folder, folder.serve("--train-memory-mib", "20") as s:
+        file = folder.file(state.pairs())
+        cases = [
+            (404, "model_not_found", {"model": "gpt-4"}), (400, "missing_parameter", {"training_file": None}),
+            (404, "file_not_found", {"training_file": "file-0"}), (404, "file_not_found", {"validation_file": "file-0"}),
+            (409, "file_not_processed", {"training_file": folder.file(b"x", status=2)}),
+            (409, "file_not_processed", {"training_file": folder.file(b"y", purpose="vision")}),
+            (400, "unknown_parameter", {"epochs": 2}), (400, "invalid_parameter", {"suffix": "a b"}),
+            (400, "invalid_parameter", {"suffix": "x" * 65}), (400, "invalid_parameter", {"seed": -1}),
+            (400, "invalid_parameter", {"hyperparameters": {"n_epochs": 0}}),
+            (400, "unknown_parameter", {"hyperparameters": {"n_epoch": 1}}),
+            (400, "invalid_parameter", {"method": {"type": "dpo"}}),
+            (400, "invalid_parameter", {"integrations": [{"type": "wandb"}]}),
+            (400, "invalid_parameter", {"lammd": {"recipe": "../own"}}),
+            (400, "invalid_parameter", {"lammd": {"recipe": "none"}}),
+            (400, "invalid_parameter", {"lammd": {"recipe": "ablation"}}),
+            (400, "invalid_parameter", {"lammd": {"tasks": ["fly"]}}),
+            (400, "invalid_parameter", {"lammd": {"lora": {"targets": "q"}}}),
+            (400, "invalid_parameter", {"lammd": {"vision": 1}}),
+            (400, "invalid_parameter", {"lammd": {"steps": 3}, "hyperparameters": {"n_epochs": 1}}),
+            (422, "too_big", {})]
+        for status, code, fields in cases:
+            body = {"model": "small", "training_file": file, **fields}
+            reply = s.ask("POST", JOBS, json.dumps(body), JSON)
+            assert (reply.status, reply.code) == (status, code), (fields, reply.status, reply.body)
+            assert folder.path not in reply.body.decode()
+        assert "MiB, and there are 20" in reply.json()["detail"]
+        assert s.ask("GET", JOBS).json()["data"] == [] and os.listdir(os.path.join(folder.path, "runs")) == []
+        ask = {"Authorization": f"Bearer {folder.asking}"}
+        assert s.ask("GET", JOBS, headers=ask).code == "scope_missing"
+    with lamm.Server("--keys", folder.keys, model=folder.model) as s:
+        assert s.ask("GET", JOBS, headers={"Authorization": f"Bearer {folder.key}"}).code == "no_state"
+
+
+def test_bad_data_ends_a_job_with_a_sentence():
+    with state.Folder() as folder, folder.serve() as s:
+        bad = wait(s, create(s, folder.file(b'{"task": "refer", "image": "1.png"}\n'))["id"])
+        assert bad["status"] == "failed" and bad["error"]["code"] == "bad_data", bad
+        assert "line" in bad["error"]["message"] and folder.path not in json.dumps(bad)
+        job = create(s, folder.file(state.pairs()), lammd={"tasks": ["drive"]})["id"]
+        assert wait(s, job)["error"]["code"] == "bad_data"
+
+
+def test_a_run_that_dies_without_getting_on_is_given_up():
+    with state.Folder() as folder, folder.serve() as s:
+        job = create(s, folder.file(state.pairs()), lammd={"steps": 400})["id"]
+        killed = 0
+        while get(s, job)["status"] not in state.OVER:
+            if folder.pid(job) and get(s, job)["status"] == "running":
+                with contextlib.suppress(OSError):
+                    os.kill(folder.pid(job), signal.SIGKILL)
+                    killed += 1
+            time.sleep(0.01)
+        now = get(s, job)
+        assert now["status"] == "failed" and now["error"]["code"] == "crashed" and killed >= 3, now
+
+
+def kills(folder, steps, rounds, rng):
+    """A job while its daemon and its run are killed; what it says in the end."""
+    s = folder.serve()
+    try:
+        job = create(s, folder.file(state.pairs()), lammd={"steps": steps})["id"]
+        seen = 0
+        for _ in range(rounds):
+            time.sleep(rng.random() * 1.5)
+            now = get(s, job)
+            if now["status"] in state.OVER:
+                break
+            seen = max(seen, now["lammd"]["step"])
+            what = rng.choice(("daemon", "daemon", "run", "both", "stop"))
+            if what in ("run", "both") and folder.pid(job) and now["lammd"]["step"] > seen - 1:
+                with contextlib.suppress(OSError):
+                    os.kill(folder.pid(job), signal.SIGKILL)
+            if what in ("daemon", "both", "stop"):
+                s.end(signal.SIGTERM if what == "stop" else signal.SIGKILL)
+                s = folder.serve()
+        return wait(s, job)
+    finally:
+        s.end()
+
+
+def test_killed_at_any_moment_to_the_same_bits():
+    rounds, steps = (100, 400) if IS_LONG else (5, 40)
+    rng = random.Random(int(os.environ.get("SEED", "1")))
+    with state.Folder() as folder:
+        with folder.serve() as s:
+            whole = wait(s, create(s, folder.file(state.pairs()), lammd={"steps": steps})["id"])
+        assert whole["status"] == "succeeded"
+        done = kills(folder, steps, rounds, rng)
+        assert done["status"] == "succeeded", done
+        assert digest(folder, done["fine_tuned_model"]) == digest(folder, whole["fine_tuned_model"])
+
+
+def test_a_daemon_that_ends_takes_its_run_along_and_goes_on():
+    with state.Folder() as folder:
+        s = folder.serve()
+        job = create(s, folder.file(state.pairs()), lammd={"steps": 60})["id"]
+        wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 3)
+        assert folder.pid(job) and s.end() == 0 and not folder.pid(job)
+        with folder.serve() as s:
+            now = wait(s, job, "running", "succeeded")
+            assert now["lammd"]["step"] >= 3 and wait(s, job)["status"] == "succeeded"
+            texts = [e["message"] for e in all_events(s, job)]
+            assert any("was stopped" in t for t in texts) and any(t.startswith("Training goes from step ") for t in texts)
+
+
+def test_a_daemon_that_is_killed_finds_its_run_again():
+    with state.Folder() as folder:
+        s = folder.serve()
+        job = create(s, folder.file(state.pairs()), lammd={"steps": 60})["id"]
+        wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
+        pid = folder.pid(job)
+        s.end(signal.SIGKILL)
+        assert pid and folder.pid(job) == pid
+        with folder.serve() as s:
+            wait_for(lambda: "event=job_adopted" in s.log())
+            assert folder.pid(job) == pid
+            act(s, job, "cancel")
+            assert wait(s, job)["status"] == "cancelled" and not folder.pid(job)
+
+
+def test_a_full_disk_pauses_the_job_and_serving_goes_on():
+    room = tempfile.mkdtemp(prefix="lammd-full-")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", room], capture_output=True,
+                      check=False).returncode:
+        os.rmdir(room)
+        raise Skip("a small disk needs to mount a tmpfs")
+    try:
+        with state.Folder() as folder:
+            folder.path = os.path.join(room, "state")
+            with folder.serve("--state-free-mib", "0") as s:
+                file = folder.file(state.pairs())
+                job = create(s, file, lammd={"steps": 60})["id"]
+                wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
+                with contextlib.suppress(OSError), open(os.path.join(room, "full"), "wb") as f:
+                    while True:
+                        f.write(b"\0" * 4096)
+                        f.flush()
+                now = wait(s, job, "paused")
+                assert now["error"]["code"] == "no_space", now
+                assert s.ask("GET", "/readyz").status == 200
+                os.unlink(os.path.join(room, "full"))
+                act(s, job, "resume")
+                assert wait(s, job)["status"] == "succeeded"
+    finally:
+        subprocess.run(["umount", "-l", room], check=False)
+        os.rmdir(room)
+
+
+def take(folder, *words, under=()):
+    return subprocess.run([*under, PROGRAM, "train", "--take", folder.path, *words], capture_output=True, text=True,
+                          timeout=SOON, check=False, env={**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1",
+                                                          "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"})
+
+
+def test_a_run_is_claimed_by_whoever_takes_it():
+    with state.Folder() as folder:
+        with folder.serve() as s:
+            whole = wait(s, create(s, folder.file(state.pairs()), lammd=FAST)["id"])
+        with folder.serve("--launcher", "pull") as s:
+            file = folder.file(state.pairs())
+            assert take(folder).returncode == 0  # nothing waits
+            first, second = (create(s, file, lammd=FAST)["id"] for _ in range(2))
+            ways = [()]
+            if shutil.which("mpirun"):
+                ways.append(("mpirun", "--oversubscribe", "-np", "2"))
+            else:
+                print("skip: take by mpirun: apt-get install openmpi-bin")
+            wait(s, second, "queued")
+            wait_for(lambda: os.path.exists(folder.run(second, "queued")))
+            for under in ways:
+                done = take(folder, *(("--comm", "mpi") if under else ()), under=under)
+                assert done.returncode == 0, done
+            for job in (first, second)[:len(ways)]:
+                now = wait(s, job)
+                assert now["status"] == "succeeded", now
+                assert digest(folder, now["fine_tuned_model"]) == digest(folder, whole["fine_tuned_model"])
+            job = create(s, file, lammd={"steps": 400})["id"]
+            wait_for(lambda: os.path.exists(folder.run(job, "queued")))
+            taker = threading.Thread(target=take, args=(folder,))
+            taker.start()
+            wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
+            act(s, job, "pause")
+            wait(s, job, "paused")
+            taker.join(SOON)
+            assert "Nothing waits" in take(folder).stderr
+            assert act(s, job, "cancel")["status"] == "cancelled"
+
+
+def test_the_official_client():
+    python = os.environ.get("OPENAI_PYTHON", "/work/wt/venv-openai/bin/python")
+    if not os.path.exists(python):
+        raise Skip("openai's client is not installed: OPENAI_PYTHON names a python that has it")
+    script = """
+import sys, openai
+c = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key=sys.argv[2], max_retries=0)
+job = c.fine_tuning.jobs.create(model="small", training_file=sys.argv[3], suffix="o", seed=3,
+    method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3, "batch_size": 4}}},
+    extra_body={"lammd": {"recipe": "own"}}, extra_headers={"Idempotency-Key": "o-1"})
+assert job.status in ("validating_files", "queued", "running") and job.object == "fine_tuning.job"
+c.fine_tuning.jobs.pause(job.id); c.fine_tuning.jobs.resume(job.id)
+import time
+while job.status not in ("succeeded", "failed", "cancelled"):
+    time.sleep(0.1); job = c.fine_tuning.jobs.retrieve(job.id)
+assert job.status == "succeeded" and job.fine_tuned_model.startswith("ft:small:o:"), job
+assert job.hyperparameters.n_epochs == 3 and job.method.supervised.hyperparameters.batch_size == 4
+events = list(c.fine_tuning.jobs.list_events(job.id, limit=5))
+assert len(events) > 8 and any(e.type == "metrics" for e in events) and len({e.id for e in events}) == len(events)
+assert [j.id for j in c.fine_tuning.jobs.list(limit=1)] == [job.id]
+assert list(c.fine_tuning.jobs.checkpoints.list(job.id))[0].step_number > 0
+try:
+    c.fine_tuning.jobs.cancel(job.id)
+except openai.ConflictError as e:
+    assert e.code == "wrong_state"
+else:
+    raise AssertionError("a job that is done was cancelled")
+"""
+    with state.Folder() as folder, folder.serve() as s:
+        file = folder.file(state.pairs(), pictures=12)
+        done = subprocess.run([python, "-c", script, f"http://127.0.0.1:{s.port}", folder.key, file],
+                              capture_output=True, text=True, timeout=SOON, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
