@@ -63,6 +63,16 @@ static const struct cmd commands[] = {
      "lammd keys new 'the notebook' --keys /etc/lammd/keys --days 90\n"
      "lammd keys new prometheus --keys /etc/lammd/keys --scopes metrics\n"
      "lammd keys revoke k3v9x2a4b5c6 --keys /etc/lammd/keys"},
+    {"adapters", CMD_ADAPTERS, cmd_adapters, "ACTION [NAME] [OPTIONS]",
+     "load, promote and roll back what a server has learnt",
+     "Asks a running server to load an adapter of its --state folder, to answer with it by "
+     "default,\n"
+     "or to go back to what was the default before. A key needs the scope promote; list and\n"
+     "history need train.",
+     cmd_adapters_arguments,
+     "lammd adapters list --admin-socket /run/lammd/admin.sock\n"
+     "lammd adapters load parts --key-file ~/lammd.key\n"
+     "lammd adapters promote parts --key-file ~/lammd.key"},
 };
 
 const struct cmd *cmd_find(const char *name) {

@@ -175,6 +175,18 @@ static const struct config_row rows[] = {
     NUMBER("days", CMD_KEYS, days, 0, 36500, 0, "N",
            "new: the key expires after N days. 0, the default: never."),
 
+    SECTION("Which server"),
+    TEXT("url", CMD_ADAPTERS, url, "URL",
+         "Address of the server: http://HOST:PORT. Default: http://127.0.0.1:8080. Without TLS, so "
+         "for this machine, or a network that you trust."),
+    TEXT("admin-socket", CMD_ADAPTERS, admin_socket, "PATH",
+         "Ask by the unix socket of lammd serve --admin-socket instead, where no key is needed."),
+    TEXT("key-file", CMD_ADAPTERS, key_file, "FILE",
+         "File with the key in its first line. Default: the key in the variable LAMMD_KEY, if it "
+         "is set."),
+    FLAG("force", CMD_ADAPTERS, is_forced,
+         "promote: also what is worse than the present default, or was never compared with it."),
+
     SECTION("Model and device"),
     TEXT(
         "model", ALL, model, "DIR",
@@ -280,6 +292,16 @@ static const struct config_row rows[] = {
            "Games played at once through /v1/act/sessions."),
     NUMBER("session-ttl", CMD_SERVE, session_ttl_s, 1, BIG, 600, "S",
            "Seconds after its last step that a game may be forgotten."),
+
+    NUMBER(
+        "adapters", CMD_SERVE, adapters, -1, ENG_ADAPTERS_MAX, 0, "N",
+        "Adapters that can be loaded at once; their memory is reserved at start. 0, the default: "
+        "4 with --state, none without; -1: none."),
+    NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
+           "Largest rank of a LoRA among them. 0, the default: 64."),
+    NUMBER("adapter-overlays", CMD_SERVE, adapter_overlays, -1, ENG_ADAPTERS_MAX, 0, "N",
+           "How many of them may have a connector or tower of their own, for which each takes as "
+           "much memory as the base's. 0, the default: all; -1: none."),
 
     SECTION("Time limits, in seconds"),
     NUMBER("header-timeout", CMD_SERVE, header_s, 1, 3600, 10, "S",

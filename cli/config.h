@@ -27,7 +27,8 @@ enum config_cmd {
     CMD_BENCH = 8,
     CMD_ASK = 16,
     CMD_TRAIN = 32,
-    CMD_KEYS = 64
+    CMD_KEYS = 64,
+    CMD_ADAPTERS = 128
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
@@ -54,6 +55,7 @@ struct config {
     const char *tls_cert, *tls_key, *tls_client_ca;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
     const char *admin_socket, *key_file, *audit, *replica;
+    int64_t adapters, adapter_rank, adapter_overlays;
     int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions, key_uploads;
     int64_t is_insecure;
     int64_t connections, workers;
@@ -76,6 +78,9 @@ struct config {
     /* keys */
     const char *scopes;
     int64_t days;
+    /* adapters */
+    const char *url;
+    int64_t is_forced;
     /* train */
     const char *samples, *take;
     int64_t is_check;

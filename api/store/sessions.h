@@ -33,7 +33,8 @@ struct sessions;
 /* Must-succeed. owner_max 0: as many as there is room for. */
 struct sessions *sessions_new(int max, int owner_max, unsigned ttl_s);
 void sessions_free(struct sessions *s); /* NULL is legal */
-/* A new one; `model` "": the default, whatever that is at each step. 0, E_BUSY (there is no room), E_TOO_BIG (the owner has as many as it may). */
+/* A new one; `model` "": the default, whatever that is at each step. 0, E_BUSY (there is no room),
+ * E_TOO_BIG (the owner has as many as it may). */
 int sessions_create(struct sessions *s, uint64_t owner, const char *id, enum eng_task game,
                     uint32_t prompt_frames, const char *model);
 /* A copy, with references to its frames that are the caller's; it is entered until sessions_leave.
