@@ -29,9 +29,9 @@ $(shortage): tests/plugin/shortage.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -fPIC -shared -o $@ $<
 
-# An adapter goes through a train, for tests/peft/run.py.
-through := $(B)/tests/peft_through
-$(through): $(B)/tests/peft/through.o $(call archives,engine)
+# An adapter goes through a train, or stands beside a model, for tests/peft/run.py.
+through := $(B)/tests/peft_through $(B)/tests/peft_served
+$(through): $(B)/tests/peft_%: $(B)/tests/peft/%.o $(call archives,engine)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-engine) $(LDLIBS)
 
