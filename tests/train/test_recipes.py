@@ -83,7 +83,7 @@ def test_recipe_space_invaders(p):
 
 def test_recipe_lamm_mini(p):
     recipe(p, "lamm-mini", 1, ["pixels", "mask", "refer"], "DATA=" + p.data, "continue.samples=2",
-           "continue.questions=32", "run.judge_samples=12")
+           "continue.questions=32", "continue.teacher=" + p.model, "run.judge_samples=12")
     model = tensors(p.path("lamm-mini"), "model/model.safetensors")
     assert {k: v[:2] for k, v in model.items()} == {
         k: v[:2] for k, v in tensors(p.model, "model.safetensors").items()}
