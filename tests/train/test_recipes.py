@@ -1,5 +1,5 @@
-"""test_recipes.py - every recipe of recipes/ at fifty steps, but for the ablation; losses beside the
-paper's; stages that begin with others' results.
+"""test_recipes.py - every recipe of recipes/ at fifty steps, but for the ablation; losses beside
+the paper's; stages that begin with others' results.
 """
 import json
 import os
