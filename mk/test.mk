@@ -23,9 +23,9 @@ $(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) \
 	    $(patsubst %,kernels/base/%.c,err mem half blocks) -lm
 
-# Memory that runs short, for the whole program.
-shortage := $(B)/tests/shortage.so
-$(shortage): tests/plugin/shortage.c
+# Memory that runs short, and a disk that fails, for the whole program.
+shims := $(B)/tests/shortage.so $(B)/tests/badwrite.so
+$(shims): $(B)/tests/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -fPIC -shared -o $@ $<
 
@@ -49,7 +49,7 @@ test-long: ## every test at the counts that are promised
 test test-long:
 	@$(deps) $(packages-build) -- $(packages-test)
 	@$(MAKE) --no-print-directory suites $(if $(filter test-long,$@),LONG=1)
-suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shortage) $(through)
+suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shims) $(through)
 	@LAMMD=$(abspath $(PROGRAM)) TESTS=$(abspath $(B)/tests) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \
