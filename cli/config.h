@@ -66,6 +66,8 @@ struct config {
     int64_t is_verbose;
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;
+    const char *adapter, *against; /* eval gate */
+    struct config_list data;
     int64_t estimate; /* enum eng_estimate */
     int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
     /* keys */
@@ -73,7 +75,7 @@ struct config {
     int64_t days;
     /* train */
     const char *samples;
-    int64_t steps, is_plan, is_keys, comm; /* comm: enum config_comm */
+    int64_t steps, is_plan, is_keys, is_gated, comm; /* comm: enum config_comm */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */

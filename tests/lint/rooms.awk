@@ -21,7 +21,7 @@ BEGIN {
     grant("media/", base " media/")
     grant("data/", base " media/ data/ engine/sample.h")
     grant("data/source/", base " media/ engine/sample.h data/source.h data/annot.h data/files.h data/refs.h data/rounds.h data/source/")
-    grant("data/draw/", base " media/ engine/sample.h data/source.h data/sampler.h data/prefetch.h data/source/internal.h data/draw/")
+    grant("data/draw/", base " media/ engine/sample.h data/source.h data/sampler.h data/prefetch.h data/exam.h data/source/internal.h data/draw/")
 
     # unit -> ask -> run -> answer, picture, model -> files; train -> prompts, answer, model
     grant("engine/files/", base " engine/files/")
@@ -52,12 +52,13 @@ BEGIN {
     grant("server/relay/", base " api/api.h server/http/http.h server/http/framing.h server/relay/")
     grant("server/", base " engine/engine.h api/api.h server/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
+    grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h cli/")
     grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h cli/")
     grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h api/api.h server/serve.h server/keys/edit.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch])$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|gate|train)/[a-z]*[.][ch])$")
     ration("^openssl/", "^(api/(wire/base64|meta|store/ids)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
