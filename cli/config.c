@@ -114,6 +114,10 @@ static const struct config_row rows[] = {
     NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
     FLAG("quick", CMD_BENCH, is_quick,
          "pix4096: only the default width. mix: only act. train: with the tower, no operations."),
+    FLAG("train", CMD_BENCH, is_beside_train,
+         "mix: act beside a run of lammd train, a process of its own at the lowest priority."),
+    LIST("data", CMD_BENCH, data, "PATH",
+         "mix --train: what the run learns from. Default: scenes that are drawn for it."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
 

@@ -85,7 +85,7 @@ void gate_decide(struct gate_report *r);
 
 /* ---- report.c ---- */
 
-/* gate.json, version 1. E_IO, E_NOMEM. "-": standard output. */
+/* gate.json, version 1: on the disk, whole or not at all. E_IO, E_NOMEM. "-": standard output. */
 int gate_write(const struct gate_report *r, const char *path, struct err *e);
 /* As a table of Markdown: for a card, and for people. */
 void gate_table(const struct gate_report *r, struct buf *to);

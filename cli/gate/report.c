@@ -7,6 +7,7 @@
 
 #include "cli/gate/gate.h"
 #include "data/files.h"
+#include "engine/files/newfile.h"
 
 static void gate_set(json_t *o, const char *key, double v) {
     json_object_set_new(o, key, json_real(round(v * 1e4) / 1e4 + 0.0)); /* + 0: no -0 */
@@ -60,8 +61,10 @@ int gate_write(const struct gate_report *r, const char *path, struct err *e) {
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     json_decref(o);
     if (!text) return err_set(e, E_NOMEM, "no memory for %s", path);
-    int rc = file_write(path, text, strlen(text), e);
-    if (rc == 0 && strcmp(path, "-") == 0) puts("");
+    int is_out = strcmp(path, "-") == 0;
+    int rc = is_out ? file_write(path, text, strlen(text), e)
+                    : newfile_write(path, text, strlen(text), e);
+    if (rc == 0 && is_out) puts("");
     json_get_alloc_funcs(NULL, &give);
     give(text);
     return rc;

@@ -52,8 +52,8 @@ BEGIN {
     grant("server/relay/", base " api/api.h server/http/http.h server/http/framing.h server/relay/")
     grant("server/", base " engine/engine.h api/api.h server/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
-    grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h cli/")
-    grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h cli/")
+    grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h engine/files/newfile.h cli/")
+    grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h engine/files/newfile.h cli/")
     grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h api/api.h server/serve.h server/keys/edit.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
