@@ -21,7 +21,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
-enum { SCENES = 32, BEGIN_S = 180, LOOK_MS = 50, PATH_SIZE = 4200, LOG_MAX = 64 << 20 };
+enum { SCENES = 32, BEGIN_S = 600, LOOK_MS = 50, PATH_SIZE = 4200, LOG_MAX = 64 << 20 };
 
 extern char **environ;
 
@@ -71,8 +71,8 @@ static int write_recipe(const struct neighbour *n, const char *data, char to[PAT
         return err_set(e, E_IO, "the current folder: %s", strerror(errno));
     buf_init(&b, 16 << 10);
     buf_printf(&b,
-               "[run]\njudge_every = 0\njudge_samples = 1\ncheckpoint_every = 1000000\n"
-               "[stage learn]\nsteps = 1000000\nlora_r = 16\nlora_targets = q, k, v, o\n"
+               "[run]\njudge_every = 0\nvalidation = 0\ncheckpoint_every = 1000000\n"
+               "[stage learn]\nsteps = 1000000\nsamples = 2\nlora_r = 16\nlora_targets = q, k, v, o\n"
                "rate = 1e-4\n[data it]\npath = %s%s%s\n",
                data ? here : ".", data && *here ? "/" : "", data ? data : "");
     neighbour_path(n, "recipe.ini", to);
@@ -124,13 +124,31 @@ long neighbour_steps(const struct neighbour *n) {
     return steps;
 }
 
+/* The last line that it wrote. */
+static int neighbour_failed(const struct neighbour *n, struct err *e) {
+    char path[PATH_SIZE];
+    struct buf b;
+    struct err none = {0};
+    neighbour_path(n, "log", path);
+    buf_init(&b, LOG_MAX);
+    (void)file_read(path, &b, &none);
+    while (b.len && b.p[b.len - 1] == '\n')
+        b.p[--b.len] = '\0';
+    const char *line = b.len ? memrchr(b.p, '\n', b.len) : NULL;
+    line = line ? line + 1 : b.len ? (const char *)b.p : "it said nothing";
+    int rc = err_set(e, E_IO, "the run of lammd train ended: %.200s", line);
+    buf_clear(&b);
+    return rc;
+}
+
 /* Until it is in the middle of its work. */
 static int wait_for_steps(const struct neighbour *n, struct err *e) {
     const struct timespec pause = {0, LOOK_MS * 1000000L};
     uint64_t start = clock_ns();
     while (neighbour_steps(n) < 1) {
-        if (waitpid(n->child, NULL, WNOHANG | WNOWAIT) != 0)
-            return err_set(e, E_IO, "the run of lammd train ended: %s/log says why", n->folder);
+        siginfo_t ended = {0};
+        if (waitid(P_PID, (id_t)n->child, &ended, WEXITED | WNOHANG | WNOWAIT) || ended.si_pid)
+            return neighbour_failed(n, e);
         if (clock_ns() - start > BEGIN_S * CLOCK_S)
             return err_set(e, E_TIMEOUT, "the run of lammd train made no step in %d s", BEGIN_S);
         nanosleep(&pause, NULL);

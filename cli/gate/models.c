@@ -29,6 +29,15 @@ static int read_lora(const char *adapter, struct train_lora *out, struct err *e)
     if (rc) return rc;
     out->r = (int)json_integer_value(json_object_get(root, "r"));
     out->alpha = (float)json_number_value(json_object_get(root, "lora_alpha"));
+    static const char *const names[] = {"q_proj", "k_proj",  "v_proj",   "o_proj",
+                                        "gate_proj", "up_proj", "down_proj"};
+    out->targets = 0;
+    for (unsigned i = 0; i < 7; i++) {
+        size_t k;
+        json_t *word;
+        json_array_foreach(json_object_get(root, "target_modules"), k, word)
+            if (strcmp(json_string_value(word), names[i]) == 0) out->targets |= 1u << i;
+    }
     out->is_rslora = json_is_true(json_object_get(root, "use_rslora"));
     json_decref(root);
     return 0;
