@@ -241,10 +241,12 @@ static void print_acts(struct mix *m, const char *beside) {
 
 static void print_beside(struct mix *m) {
     double middle = runs_part(&m->ratio, 0.5), least = runs_part(&m->ratio, 0),
-           most = runs_part(&m->ratio, 1), all = runs_part(&m->act[1], 0.99) / runs_part(&m->act[0], 0.99);
+           most = runs_part(&m->ratio, 1),
+           all = runs_part(&m->act[1], 0.99) / runs_part(&m->act[0], 0.99);
     long steps = neighbour_steps(m->beside);
     if (m->cfg->is_json) {
-        printf("{\"turns\":%d,\"ratio\":%.4f,\"ratio_least\":%.4f,\"ratio_most\":%.4f,\"ratio_of_all\":"
+        printf("{\"turns\":%d,\"ratio\":%.4f,\"ratio_least\":%.4f,\"ratio_most\":%.4f,\"ratio_of_"
+               "all\":"
                "%.4f,\"p99_alone_s\":%.6f,\"p99_beside_s\":%.6f,\"steps\":%ld}\n",
                m->turns, middle, least, most, all, runs_part(&m->act[0], 0.99),
                runs_part(&m->act[1], 0.99), steps);
@@ -253,7 +255,8 @@ static void print_beside(struct mix *m) {
     print_acts(m, "beside lammd train");
     printf("  p99 beside by p99 alone: %.2f, of turns %.2f .. %.2f; of all acts together %.2f\n",
            middle, least, most, all);
-    printf("  the bar, twice: %s; the run made %ld steps\n", middle <= 2 ? "held" : "MISSED", steps);
+    printf("  the bar, twice: %s; the run made %ld steps\n", middle <= 2 ? "held" : "MISSED",
+           steps);
 }
 
 static void bench_mix_print(struct mix *m) {

@@ -52,7 +52,8 @@ static const struct config_row rows[] = {
          "Write the answer to FILE: a picture if it is called NAME.png, else JSON. Default: -, "
          "which is standard output. Short form: -o."),
     TEXT("output", CMD_EVAL, out, "DIR",
-         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. gate: the "
+         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. gate: "
+         "the "
          "scores of each question, as items.jsonl. Short form: -o."),
     TEXT("json", CMD_EVAL, json, "FILE",
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
@@ -74,7 +75,8 @@ static const struct config_row rows[] = {
          "Print what each stage takes in memory and asks in questions, and train nothing."),
     FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
     FLAG("gate", CMD_TRAIN, is_gated,
-         "Compare the result with what it was trained from, and write gate.json beside it: as gate = "
+         "Compare the result with what it was trained from, and write gate.json beside it: as gate "
+         "= "
          "yes in [run]."),
     TEXT("samples", CMD_TRAIN, samples, "FILE",
          "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "

@@ -68,7 +68,7 @@ struct config {
     const char *out, *width, *height, *region, *images, *json;
     const char *adapter, *against; /* eval gate */
     struct config_list data;
-    int64_t estimate; /* enum eng_estimate */
+    int64_t estimate;        /* enum eng_estimate */
     int64_t is_beside_train; /* bench mix */
     int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
     /* keys */

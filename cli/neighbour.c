@@ -50,10 +50,11 @@ static int write_scenes(const struct neighbour *n, struct err *e) {
         buf_printf(&lines, "{\"task\": \"pixels\", \"image\": \"%s\"}\n", name);
         for (int k = 0; k < s->n; k++) {
             const struct scene_thing *t = &s->things[k];
-            buf_printf(&lines,
-                       "{\"task\": \"refer\", \"image\": \"%s\", \"sentence\": \"the %s\", \"box\": "
-                       "[%d, %d, %d, %d]}\n",
-                       name, scene_shapes[t->shape], t->box[0], t->box[1], t->box[2], t->box[3]);
+            buf_printf(
+                &lines,
+                "{\"task\": \"refer\", \"image\": \"%s\", \"sentence\": \"the %s\", \"box\": "
+                "[%d, %d, %d, %d]}\n",
+                name, scene_shapes[t->shape], t->box[0], t->box[1], t->box[2], t->box[3]);
         }
     }
     neighbour_path(n, "lines.jsonl", path);
@@ -70,11 +71,12 @@ static int write_recipe(const struct neighbour *n, const char *data, char to[PAT
     if (data && *data != '/' && !getcwd(here, sizeof(here)))
         return err_set(e, E_IO, "the current folder: %s", strerror(errno));
     buf_init(&b, 16 << 10);
-    buf_printf(&b,
-               "[run]\njudge_every = 0\nvalidation = 0\ncheckpoint_every = 1000000\n"
-               "[stage learn]\nsteps = 1000000\nsamples = 2\nlora_r = 16\nlora_targets = q, k, v, o\n"
-               "rate = 1e-4\n[data it]\npath = %s%s%s\n",
-               data ? here : ".", data && *here ? "/" : "", data ? data : "");
+    buf_printf(
+        &b,
+        "[run]\njudge_every = 0\nvalidation = 0\ncheckpoint_every = 1000000\n"
+        "[stage learn]\nsteps = 1000000\nsamples = 2\nlora_r = 16\nlora_targets = q, k, v, o\n"
+        "rate = 1e-4\n[data it]\npath = %s%s%s\n",
+        data ? here : ".", data && *here ? "/" : "", data ? data : "");
     neighbour_path(n, "recipe.ini", to);
     int rc = b.bad ? err_set(e, b.bad, "no memory for a recipe") : file_write(to, b.p, b.len, e);
     buf_clear(&b);
@@ -93,9 +95,16 @@ static int neighbour_spawn(struct neighbour *n, const char *model, char *recipe,
     exe[len] = '\0';
     neighbour_path(n, "out", out);
     neighbour_path(n, "log", log);
-    char *const words[] = {exe,     (char[]){"train"}, recipe,      (char[]){"--model"},
-                           (char *)(uintptr_t)model,   (char[]){"--threads"}, (char[]){"1"},
-                           (char[]){"--out"},          out,         NULL};
+    char *const words[] = {exe,
+                           (char[]){"train"},
+                           recipe,
+                           (char[]){"--model"},
+                           (char *)(uintptr_t)model,
+                           (char[]){"--threads"},
+                           (char[]){"1"},
+                           (char[]){"--out"},
+                           out,
+                           NULL};
     posix_spawnattr_init(&attr);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSCHEDULER);
     posix_spawnattr_setschedpolicy(&attr, SCHED_IDLE);

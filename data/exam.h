@@ -39,8 +39,8 @@ struct exam_item {
     const char *const *answers; /* (n_answers) of tasks that answer in text: any is right. Phrases
                                    and boxes stand in them as the model writes them */
     uint32_t n_answers;
-    double box[4]; /* of refer and identify: x1, y1, x2, y2 in pixels */
-    uint8_t *mask; /* of mask: (h, w) of picture 0, 0 or 1 */
+    double box[4];                   /* of refer and identify: x1, y1, x2, y2 in pixels */
+    uint8_t *mask;                   /* of mask: (h, w) of picture 0, 0 or 1 */
     const struct sample_turn *turns; /* of chat; the last answer is answers[0], too */
     uint32_t n_turns;
     uint8_t action[4]; /* of games */

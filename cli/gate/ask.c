@@ -1,9 +1,9 @@
 /* ask.c - see ask.h.
  *
  * An item is asked in four phases, two for each model. A mask asks for its box first and then for
- * every STEP-th place inside of it, in rows and columns, as `lammd eval seg` does with all; all else
- * has one phase. Pixels are asked at one place of each of PIXELS x PIXELS squares. Pictures are
- * decoded once for both models, and only what the answers are held against is kept until then.
+ * every STEP-th place inside of it, in rows and columns, as `lammd eval seg` does with all; all
+ * else has one phase. Pixels are asked at one place of each of PIXELS x PIXELS squares. Pictures
+ * are decoded once for both models, and only what the answers are held against is kept until then.
  */
 #include "cli/gate/ask.h"
 
@@ -29,7 +29,7 @@ struct asked {
 
 /* ---- loading ---- */
 
-static void let_go(struct gate_item *it) {
+static void ask_let_go(struct gate_item *it) {
     struct asked *q = it->asked;
     if (!q) return;
     for (int k = 0; k < 2; k++)
@@ -60,7 +60,7 @@ static int make_pictures(struct asking *a, struct asked *q, struct err *e) {
     return 0;
 }
 
-static int load(struct asking *a, struct gate_item *it, struct err *e) {
+static int ask_load(struct asking *a, struct gate_item *it, struct err *e) {
     uint64_t cluster;
     struct asked *q = it->asked = mem_must(sizeof(*q));
     int grid = a->models.eval[0].grid;
@@ -115,8 +115,7 @@ static uint32_t places(const struct asking *a, const struct gate_item *it, struc
 }
 
 /* The places of a mask that are asked: of the box that was said. */
-static uint32_t places_inside(const struct asking *a, const struct asked *q,
-                              struct eng_point *to) {
+static uint32_t places_inside(const struct asking *a, const struct asked *q, struct eng_point *to) {
     uint32_t n = 0;
     if (!q->is_boxed) return 0;
     struct metric_cells c = metric_box_cells(q->box, a->models.eval[0].grid);
@@ -149,7 +148,7 @@ static int ask_start(void *ud, uint32_t i, int phase, struct eng_job **job, stru
     struct gate_item *it = &a->items[i];
     int k = phase / PHASES, is_second = phase % PHASES, rc = 0;
     if (a->o->stop && a->o->stop(a->o->ud)) return err_set(e, E_CANCELLED, "the gate was stopped");
-    if (phase == 0) rc = load(a, it, e);
+    if (phase == 0) rc = ask_load(a, it, e);
     if (rc) return rc;
     struct eng_ask ask = ask_of(a, it, k);
     if (!is_second && it->task != SAMPLE_PIXELS) return submit_text(a, it, k, &ask, job, e);
@@ -240,7 +239,7 @@ static double score_answer(struct asking *a, struct gate_item *it, struct eng_jo
     return said ? score_text(it, said, len) : 0;
 }
 
-static void score(struct asking *a, struct gate_item *it, int k, struct eng_job *job) {
+static void ask_score(struct asking *a, struct gate_item *it, int k, struct eng_job *job) {
     double *num = &it->scores.num[k], *den = &it->scores.den[k];
     uint32_t n = 0;
     const struct eng_answer *got = job ? eng_job_answers(job, &n) : NULL;
@@ -265,9 +264,9 @@ static int ask_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *m
         it->asked->is_boxed = n > 0;
         if (n) memcpy(it->asked->box, got->value, sizeof(got->value));
     }
-    if (is_second == (it->task == SAMPLE_MASK)) score(a, it, k, job);
+    if (is_second == (it->task == SAMPLE_MASK)) ask_score(a, it, k, job);
     *more = phase + 1 < 2 * PHASES;
-    if (!*more) let_go(it);
+    if (!*more) ask_let_go(it);
     return 0;
 }
 
@@ -277,7 +276,7 @@ int ask_all(struct asking *a, struct err *e) {
     a->points = mem_must(grid * grid * sizeof(*a->points));
     int rc = eval_run(&a->models.eval[0], &flow, a, a->n, e);
     for (uint32_t i = 0; i < a->n; i++)
-        let_go(&a->items[i]);
+        ask_let_go(&a->items[i]);
     mem_free(a->points);
     return rc;
 }

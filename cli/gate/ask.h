@@ -11,8 +11,8 @@
 struct gate_item {
     enum gate_part part;
     enum sample_task task;
-    int data;              /* of the options, where it is of the data */
-    struct exam_pick pick; /* which line; of the battery, `line` is the number of the question */
+    int data;                /* of the options, where it is of the data */
+    struct exam_pick pick;   /* which line; of the battery, `line` is the number of the question */
     struct boot_item scores; /* num, den: as the metric wants them */
     double guess[2];         /* of the battery: num, den of the answer without looking */
     struct asked *asked;     /* while it is asked */

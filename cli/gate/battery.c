@@ -19,7 +19,7 @@ struct battery {
 static uint64_t scene_seed(uint32_t i) { return rng_u64(BATTERY_SEED, i); }
 static uint64_t picture_seed(uint32_t i) { return rng_u64(BATTERY_SEED + 1, i); }
 /* The n-th number of a scene that its questions take: 0 .. below - 1. */
-static int chosen(uint32_t scene, uint64_t n, int below) {
+static int battery_chosen(uint32_t scene, uint64_t n, int below) {
     return (int)(rng_u64(scene_seed(scene) + 1, n) % (uint64_t)below);
 }
 
@@ -42,7 +42,7 @@ static int same_shape(const struct scene *s, int shape) {
 /* Sentence k of a scene -> the thing that it means. */
 static const struct scene_thing *say_thing(const struct scene *s, uint32_t scene, uint32_t k,
                                            char text[TEXT_MAX]) {
-    const struct scene_thing *t = &s->things[chosen(scene, k, s->n)];
+    const struct scene_thing *t = &s->things[battery_chosen(scene, k, s->n)];
     const char *colour = scene_colours[t->colour], *shape = scene_shapes[t->shape];
     if (k == 0)
         snprintf(text, TEXT_MAX, "the %s", shape);
@@ -58,7 +58,7 @@ static const char *article(const char *word) { return strchr("aeiou", *word) ? "
 /* Things that are there, and things that are not, as often: even scenes ask for one that is. */
 static void ask_exists(const struct scene *s, uint32_t scene, char text[TEXT_MAX],
                        char answer[TEXT_MAX]) {
-    int shape = chosen(scene, 20, SCENE_SHAPES), is_there = scene % 2 == 0;
+    int shape = battery_chosen(scene, 20, SCENE_SHAPES), is_there = scene % 2 == 0;
     for (int i = 0; i < SCENE_SHAPES && (same_shape(s, shape) > 0) != is_there; i++)
         shape = (shape + 1) % SCENE_SHAPES;
     snprintf(text, TEXT_MAX, "is there %s %s?", article(scene_shapes[shape]), scene_shapes[shape]);
@@ -67,7 +67,7 @@ static void ask_exists(const struct scene *s, uint32_t scene, char text[TEXT_MAX
 
 static void ask_question(const struct scene *s, uint32_t scene, int kind, char text[TEXT_MAX],
                          char answer[TEXT_MAX]) {
-    const struct scene_thing *t = &s->things[chosen(scene, 21, s->n)];
+    const struct scene_thing *t = &s->things[battery_chosen(scene, 21, s->n)];
     if (kind == EXISTS) {
         ask_exists(s, scene, text, answer);
     } else if (kind == COUNT) {
@@ -84,7 +84,8 @@ static void ask_question(const struct scene *s, uint32_t scene, int kind, char t
 static void guess_box(struct battery *b) {
     char text[TEXT_MAX];
     for (uint32_t i = 0; i < BATTERY_SCENES * REFERS; i++) {
-        const struct scene_thing *t = say_thing(&b->scenes[i / REFERS], i / REFERS, i % REFERS, text);
+        const struct scene_thing *t =
+            say_thing(&b->scenes[i / REFERS], i / REFERS, i % REFERS, text);
         for (int k = 0; k < 4; k++)
             b->box[k] += (double)t->box[k] / (BATTERY_SCENES * REFERS);
     }
@@ -163,8 +164,8 @@ int battery_read(const struct battery *b, enum sample_task task, uint32_t i, uin
                  struct exam_item *out, struct err *e) {
     uint32_t of_scene = battery_count(task) / BATTERY_SCENES;
     *out = (struct exam_item){.task = task, .mem = arena_new(KEPT_MAX), .n_pictures = 1};
-    out->pictures[0] = (struct picture){mem_try((size_t)3 * SCENE_SIDE * SCENE_SIDE), SCENE_SIDE,
-                                        SCENE_SIDE};
+    out->pictures[0] =
+        (struct picture){mem_try((size_t)3 * SCENE_SIDE * SCENE_SIDE), SCENE_SIDE, SCENE_SIDE};
     must(i < battery_count(task));
     int bad = !out->mem || !out->pictures[0].rgb;
     *cluster = task == SAMPLE_PIXELS ? BATTERY_SCENES + i : i / of_scene;

@@ -1,6 +1,6 @@
 /* battery.h - the gate's own questions about other things than what was trained: 64 scenes and 32
- * pictures drawn by code (scene.h) from BATTERY_SEED, so nothing but that number is kept. Everything
- * asked of a scene is true by construction. Immutable once opened: any thread may read.
+ * pictures drawn by code (scene.h) from BATTERY_SEED, so nothing but that number is kept.
+ * Everything asked of a scene is true by construction. Immutable once opened: any thread may read.
  *
  *     pixels  each of the 32 pictures
  *     mask    of a scene: "the red ring"
@@ -15,7 +15,7 @@
 enum { BATTERY_SEED = 18, BATTERY_SCENES = 64, BATTERY_PICTURES = 32 };
 
 struct battery;
-struct battery *battery_open(void); /* must-succeed */
+struct battery *battery_open(void);    /* must-succeed */
 void battery_close(struct battery *b); /* NULL is legal */
 
 /* Its questions of that task; 0: the battery has none. */

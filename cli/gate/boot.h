@@ -4,9 +4,9 @@
  * An item is a question that both models were asked. A figure is a ratio of sums over items, so
  * that a mean (den is 1) and cIoU (intersections over unions) are the same to it. Items of one
  * cluster, such as the questions about one picture, are no separate evidence: what is drawn again,
- * with replacement, is clusters, each with all its items, of both models at once (Efron 1979; Davison
- * and Hinkley, "Bootstrap Methods and their Application", 1997, for the percentile interval).
- */
+ * with replacement, is clusters, each with all its items, of both models at once (Efron 1979;
+ * Davison and Hinkley, "Bootstrap Methods and their Application", 1997, for the percentile
+ * interval). */
 #ifndef CLI_GATE_BOOT_H
 #define CLI_GATE_BOOT_H
 

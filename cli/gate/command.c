@@ -1,5 +1,5 @@
-/* command.c - see command.h. SIGINT and SIGTERM end it as any command: nothing is written before the
- * end. */
+/* command.c - see command.h. SIGINT and SIGTERM end it as any command: nothing is written before
+ * the end. */
 #include "cli/gate/command.h"
 
 #include <inttypes.h>
@@ -11,8 +11,8 @@
 
 enum { TABLE_MAX = 64 << 10, ITEMS_PATH_MAX = 4200 };
 
-static int open_data(const struct config *cfg, struct source **sources, struct gate_options *o,
-                     struct err *e) {
+static int command_open_data(const struct config *cfg, struct source **sources,
+                             struct gate_options *o, struct err *e) {
     const struct source_options how = {.check = eng_check_learnt};
     for (int i = 0; i < cfg->data.n; i++) {
         int rc = source_open(cfg->data.at[i], &how, &sources[i], e);
@@ -47,9 +47,10 @@ static int gate_say(const struct config *cfg, const struct gate_report *r, struc
 
 static int gate_check(const struct config *cfg, struct err *e) {
     if (!cfg->adapter == !cfg->against)
-        return err_set(e, E_INVALID,
-                       "gate compares --model with --adapter FOLDER, or with --against FOLDER: give "
-                       "one of them");
+        return err_set(
+            e, E_INVALID,
+            "gate compares --model with --adapter FOLDER, or with --against FOLDER: give "
+            "one of them");
     return 0;
 }
 
@@ -65,7 +66,7 @@ int gate_command(const struct config *cfg, struct err *e) {
     if (cfg->out) snprintf(items, sizeof(items), "%s/items.jsonl", cfg->out);
     if (cfg->out) o.items = items;
     int rc = gate_check(cfg, e);
-    if (rc == 0) rc = open_data(cfg, sources, &o, e);
+    if (rc == 0) rc = command_open_data(cfg, sources, &o, e);
     if (rc == 0) rc = gate_run(&o, r, e);
     if (rc == 0) rc = gate_say(cfg, r, e);
     for (int i = 0; i < CONFIG_LIST_MAX; i++)

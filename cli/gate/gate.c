@@ -13,11 +13,11 @@ const char *const gate_decision_words[] = {"not_decided", "worse", "not_worse", 
 /* Levels of 255; shares in points of 100. Half a level is what seeds alone make (docs/training.md).
  */
 const struct gate_metric gate_metrics[SAMPLE_TASKS] = {
-    [SAMPLE_PIXELS] = {"mae_levels", 0, 1, 0.5},   [SAMPLE_MASK] = {"ciou", 1, 100, 1},
-    [SAMPLE_REFER] = {"p_at_05", 1, 100, 1},       [SAMPLE_IDENTIFY] = {"word_f1", 1, 100, 1},
-    [SAMPLE_CAPTION] = {"word_f1", 1, 100, 1},     [SAMPLE_GROUNDING] = {"box_f1", 1, 100, 1},
-    [SAMPLE_DETECTION] = {"box_f1", 1, 100, 1},    [SAMPLE_VQA] = {"word_f1", 1, 100, 1},
-    [SAMPLE_CHAT] = {"word_f1", 1, 100, 1},        [SAMPLE_DRIVE] = {"same_action", 1, 100, 1},
+    [SAMPLE_PIXELS] = {"mae_levels", 0, 1, 0.5}, [SAMPLE_MASK] = {"ciou", 1, 100, 1},
+    [SAMPLE_REFER] = {"p_at_05", 1, 100, 1},     [SAMPLE_IDENTIFY] = {"word_f1", 1, 100, 1},
+    [SAMPLE_CAPTION] = {"word_f1", 1, 100, 1},   [SAMPLE_GROUNDING] = {"box_f1", 1, 100, 1},
+    [SAMPLE_DETECTION] = {"box_f1", 1, 100, 1},  [SAMPLE_VQA] = {"word_f1", 1, 100, 1},
+    [SAMPLE_CHAT] = {"word_f1", 1, 100, 1},      [SAMPLE_DRIVE] = {"same_action", 1, 100, 1},
     [SAMPLE_SHOOT] = {"same_action", 1, 100, 1}};
 
 enum { LINES_MAX = 64 << 20 };
@@ -45,7 +45,7 @@ static struct gate_item *gate_add(struct gate *g) {
     return &g->items[g->n++];
 }
 
-static int by_order(const void *a, const void *b) {
+static int gate_by_order(const void *a, const void *b) {
     const struct gate_item *x = a, *y = b;
     if (x->pick.order != y->pick.order) return x->pick.order < y->pick.order ? -1 : 1;
     if (x->data != y->data) return x->data < y->data ? -1 : 1;
@@ -54,10 +54,11 @@ static int by_order(const void *a, const void *b) {
 }
 
 /* Questions about one picture one after the other, so that it is looked at once. */
-static int by_place(const void *a, const void *b) {
+static int gate_by_place(const void *a, const void *b) {
     const struct gate_item *x = a, *y = b;
-    if (x->scores.cluster != y->scores.cluster) return x->scores.cluster < y->scores.cluster ? -1 : 1;
-    return by_order(a, b);
+    if (x->scores.cluster != y->scores.cluster)
+        return x->scores.cluster < y->scores.cluster ? -1 : 1;
+    return gate_by_order(a, b);
 }
 
 /* The questions of one task in all data: those with the lowest digests. */
@@ -72,19 +73,19 @@ static int collect_task(struct gate *g, enum sample_task task, struct err *e) {
         int rc = exam_list(d->source, task, d->held, &picks, &n, e);
         if (rc) return rc;
         for (uint32_t k = 0; k < n; k++)
-            *gate_add(g) = (struct gate_item){
-                .part = GATE_DATA,
-                .task = task,
-                .data = i,
-                .pick = picks[k],
-                .scores.cluster = rng_u64(picks[k].unit, (uint64_t)i)};
+            *gate_add(g) =
+                (struct gate_item){.part = GATE_DATA,
+                                   .task = task,
+                                   .data = i,
+                                   .pick = picks[k],
+                                   .scores.cluster = rng_u64(picks[k].unit, (uint64_t)i)};
         mem_free(picks);
     }
     uint32_t n = g->n - first;
     g->available[GATE_DATA][task] = n;
-    if (n) qsort(g->items + first, n, sizeof(*g->items), by_order);
+    if (n) qsort(g->items + first, n, sizeof(*g->items), gate_by_order);
     if (n > most) g->n = first + (n = most);
-    if (n) qsort(g->items + first, n, sizeof(*g->items), by_place);
+    if (n) qsort(g->items + first, n, sizeof(*g->items), gate_by_place);
     return 0;
 }
 
@@ -96,8 +97,9 @@ static int collect_battery(struct gate *g, const struct battery *b, enum sample_
     for (uint32_t i = 0; i < n; i++) {
         struct exam_item x;
         struct gate_item *it = gate_add(g);
-        *it = (struct gate_item){
-            .part = GATE_BATTERY, .task = task, .pick = {.order = rng_u64(BATTERY_SEED, i), .line = i}};
+        *it = (struct gate_item){.part = GATE_BATTERY,
+                                 .task = task,
+                                 .pick = {.order = rng_u64(BATTERY_SEED, i), .line = i}};
         int rc = battery_read(b, task, i, &it->scores.cluster, &x, e);
         exam_clear(&x);
         if (rc) return rc;
@@ -166,12 +168,14 @@ static void decide_rows(struct gate_row *rows, int n) {
     boot_holm(worse, some, ALPHA, is_worse);
     boot_holm(better, some, ALPHA, is_better);
     for (int k = 0; k < some; k++)
-        rows[at[k]].decision = is_worse[k] ? GATE_WORSE : is_better[k] ? GATE_BETTER : GATE_NOT_WORSE;
+        rows[at[k]].decision = is_worse[k]    ? GATE_WORSE
+                               : is_better[k] ? GATE_BETTER
+                                              : GATE_NOT_WORSE;
 }
 
 /* The first row of that decision, the data's before the battery's; NULL: none. */
-static const struct gate_row *find_row(const struct gate_report *r, enum gate_decision d,
-                                       int parts, int *part) {
+static const struct gate_row *find_row(const struct gate_report *r, enum gate_decision d, int parts,
+                                       int *part) {
     for (*part = 0; *part < parts; ++*part)
         for (int i = 0; i < r->n[*part]; i++)
             if (r->rows[*part][i].decision == d) return &r->rows[*part][i];
@@ -179,8 +183,7 @@ static const struct gate_row *find_row(const struct gate_report *r, enum gate_de
 }
 
 static void say_row(const struct gate_row *row, int part, const char *what, struct gate_report *r) {
-    snprintf(r->why, sizeof(r->why),
-             "%s%s is %s: %s was %.2f and is %.2f (95 %%: %+.2f to %+.2f)",
+    snprintf(r->why, sizeof(r->why), "%s%s is %s: %s was %.2f and is %.2f (95 %%: %+.2f to %+.2f)",
              part == GATE_BATTERY ? "the battery's " : "", sample_task_words[row->task], what,
              gate_metrics[row->task].name, row->result.before, row->result.after, row->result.low,
              row->result.high);

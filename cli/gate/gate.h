@@ -1,5 +1,5 @@
-/* gate.h - is what was trained better than what it was trained from, or worse at something else? Its
- * figures decide whether an adapter may be promoted.
+/* gate.h - is what was trained better than what it was trained from, or worse at something else?
+ * Its figures decide whether an adapter may be promoted.
  *
  *     gate.c      which questions, both models asked, rows compared, the decision
  *     ask.c       an item is asked of a model through the engine's door, and its answer scored
@@ -13,12 +13,12 @@
  * and another for each task of the battery. Both models get the same questions. At most `most` of a
  * task are asked, those whose digests are the lowest.
  * Decisions. A row is `worse` or `better` when the paired bootstrap says so at 95 % (boot.h), worse
- * only beyond the metric's tolerance; by Holm over the rows of the data, and again over those of the
- * battery. So a model that is as good as its base is refused in at most 5 of 100 gates. A row of
- * fewer than GATE_PICTURES_MIN pictures decides nothing, and neither does a row of the battery in
- * which the base answers no better than without looking. The gate is `worse` when any row is, else
- * `better` when a row of the data is. With fewer than GATE_ITEMS_MIN questions about the data it is
- * `not_decided`.
+ * only beyond the metric's tolerance; by Holm over the rows of the data, and again over those of
+ * the battery. So a model that is as good as its base is refused in at most 5 of 100 gates. A row
+ * of fewer than GATE_PICTURES_MIN pictures decides nothing, and neither does a row of the battery
+ * in which the base answers no better than without looking. The gate is `worse` when any row is,
+ * else `better` when a row of the data is. With fewer than GATE_ITEMS_MIN questions about the data
+ * it is `not_decided`.
  * The same models and data give the same bytes. Thread: main's; engines have their own.
  */
 #ifndef CLI_GATE_GATE_H

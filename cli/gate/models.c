@@ -1,79 +1,47 @@
-/* models.c - see models.h.
- *
- * For now an adapter is merged into a copy of its base, in a folder that is deleted at the end, and
- * that copy is asked in an engine of its own.
- */
+/* models.c - see models.h. */
 #include "cli/gate/models.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include <time.h>
 
-#include "data/annot.h"
 #include "engine/train/train.h"
 
-/* ---- an adapter becomes a model ---- */
+enum { WAIT_MS = 5 };
 
-/* Rank and scale of its LoRA; it may have none. */
-static int read_lora(const char *adapter, struct train_lora *out, struct err *e) {
-    char path[4200];
-    json_t *root = NULL;
-    *out = (struct train_lora){.r = 1, .alpha = 1, .targets = 127};
-    snprintf(path, sizeof(path), "%.4000s/adapter_config.json", adapter);
-    if (access(path, R_OK)) return 0;
-    int rc = annot_open(path, &root, e);
+/* Until it is loaded, or has failed. */
+static int wait_for_adapter(const struct eng_adapter *a, struct err *e) {
+    const struct timespec pause = {0, WAIT_MS * 1000000L};
+    while (eng_adapter_state(a) < ENG_DONE)
+        nanosleep(&pause, NULL);
+    if (eng_adapter_state(a) == ENG_DONE) return 0;
+    const struct err *why = eng_adapter_error(a);
+    return err_set(e, why->code, "%s", why->text);
+}
+
+/* The base with room for one adapter of that rank, and the adapter in it. */
+static int open_shared(struct models *m, const char *base, const char *adapter, int rank,
+                       struct err *e) {
+    struct eng_options o = config_engine(m->eval[0].cfg, base);
+    o.adapters = 1;
+    o.adapter_rank = rank;
+    o.adapter_overlays = 1;
+    int rc = eng_open(&o, &m->eval[0].eng, e);
     if (rc) return rc;
-    out->r = (int)json_integer_value(json_object_get(root, "r"));
-    out->alpha = (float)json_number_value(json_object_get(root, "lora_alpha"));
-    static const char *const names[] = {"q_proj", "k_proj",  "v_proj",   "o_proj",
-                                        "gate_proj", "up_proj", "down_proj"};
-    out->targets = 0;
-    for (unsigned i = 0; i < 7; i++) {
-        size_t k;
-        json_t *word;
-        json_array_foreach(json_object_get(root, "target_modules"), k, word)
-            if (strcmp(json_string_value(word), names[i]) == 0) out->targets |= 1u << i;
+    m->eval[1].eng = m->eval[0].eng;
+    rc = eng_adapter_load(m->eval[0].eng, adapter, NULL, NULL, &m->adapter, e);
+    if (rc == 0) rc = wait_for_adapter(m->adapter, e);
+    return rc ? err_in(e, "%s", adapter) : 0;
+}
+
+/* With the usual room, or else with as much as can be trained. */
+static int open_adapter(struct models *m, const char *base, const char *adapter, struct err *e) {
+    struct err why = {0};
+    int rc = open_shared(m, base, adapter, 0, &why);
+    if (rc == E_TOO_BIG) {
+        models_close(m);
+        return open_shared(m, base, adapter, TRAIN_LORA_RANK_MAX, e);
     }
-    out->is_rslora = json_is_true(json_object_get(root, "use_rslora"));
-    json_decref(root);
-    return 0;
+    return rc ? err_set(e, rc, "%s", why.text) : 0;
 }
-
-static int merge(const struct config *cfg, const char *base, const char *adapter, const char *to,
-                 struct err *e) {
-    struct train *t = NULL;
-    struct train_options o = {.model = base,
-                              .device = "cpu",
-                              .isa = cfg->isa,
-                              .threads = (int)cfg->threads,
-                              .tower = 1,
-                              .connector = 1,
-                              .text = TRAIN_TEXT_LORA,
-                              .rate = {.peak = 1e-5, .steps = 1}};
-    int rc = read_lora(adapter, &o.lora, e);
-    if (rc == 0) rc = train_open(&o, 1, &t, e);
-    if (rc == 0) rc = train_import_adapter(t, adapter, e);
-    if (rc == 0) rc = train_export_model(t, to, NULL, e);
-    train_close(t);
-    return rc;
-}
-
-static void remove_folder(const char *path) {
-    DIR *d = opendir(path);
-    char file[4400];
-    for (struct dirent *entry; d && (entry = readdir(d)) != NULL;) {
-        snprintf(file, sizeof(file), "%.4000s/%s", path, entry->d_name);
-        if (entry->d_name[0] != '.') (void)unlink(file);
-    }
-    if (d) closedir(d);
-    (void)rmdir(path);
-}
-
-/* ---- opening ---- */
 
 static int open_two(struct models *m, const char *base, const char *against, struct err *e) {
     const char *const folders[2] = {base, against};
@@ -87,25 +55,18 @@ static int open_two(struct models *m, const char *base, const char *against, str
                    base, a->grid, against, b->grid);
 }
 
-static int open_adapter(struct models *m, const char *base, const char *adapter, struct err *e) {
-    char to[64] = "/tmp/lammd-gate-XXXXXX";
-    if (!mkdtemp(to)) return err_set(e, E_IO, "%s: %s", to, strerror(errno));
-    int rc = merge(m->eval[0].cfg, base, adapter, to, e);
-    if (rc == 0) rc = open_two(m, base, to, e);
-    remove_folder(to);
-    return rc;
-}
-
 int models_open(const struct config *cfg, const char *base, const char *adapter,
                 const char *against, struct models *out, struct err *e) {
     *out = (struct models){.eval = {{.cfg = cfg}, {.cfg = cfg}}};
     int rc = adapter ? open_adapter(out, base, adapter, e) : open_two(out, base, against, e);
+    for (int k = 0; rc == 0 && k < 2; k++)
+        out->eval[k].grid = eng_info(out->eval[k].eng)->grid;
     if (rc) models_close(out);
     return rc;
 }
 
 void models_close(struct models *m) {
-    if (m->adapter) eng_adapter_put(m->adapter);
+    eng_adapter_put(m->adapter);
     if (m->eval[1].eng != m->eval[0].eng) eng_close(m->eval[1].eng);
     eng_close(m->eval[0].eng);
     m->adapter = NULL;

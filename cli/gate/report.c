@@ -1,5 +1,5 @@
-/* report.c - a gate's figures as JSON and as a table. See gate.h. Numbers are rounded to four places,
- * so that a file is the same wherever the same was measured. */
+/* report.c - a gate's figures as JSON and as a table. See gate.h. Numbers are rounded to four
+ * places, so that a file is the same wherever the same was measured. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>

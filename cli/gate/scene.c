@@ -13,8 +13,8 @@ enum { S = SCENE_SIDE, FINE = 3, TRIES = 200, FAR_APART = 130, OCTAVES = 4 };
 
 const char *const scene_colours[SCENE_COLOURS] = {"red",  "orange", "yellow", "green",
                                                   "blue", "purple", "white",  "black"};
-static const double paints[SCENE_COLOURS][3] = {{215, 35, 35},  {245, 135, 20},  {245, 220, 40},
-                                                {45, 165, 60},  {40, 95, 220},   {125, 50, 185},
+static const double paints[SCENE_COLOURS][3] = {{215, 35, 35},   {245, 135, 20}, {245, 220, 40},
+                                                {45, 165, 60},   {40, 95, 220},  {125, 50, 185},
                                                 {245, 245, 245}, {18, 18, 18}};
 const char *const scene_shapes[SCENE_SHAPES] = {"circle", "triangle", "ring",  "cross",
                                                 "bar",    "moon",     "arrow", "cup"};
@@ -137,7 +137,7 @@ static void choose_things(struct draws *d, struct scene *s, int want) {
     }
 }
 
-static void grow(int box[4], int x, int y) {
+static void scene_grow(int box[4], int x, int y) {
     if (box[2] == 0) {
         box[0] = x;
         box[1] = y;
@@ -148,20 +148,21 @@ static void grow(int box[4], int x, int y) {
     if (y + 1 > box[3]) box[3] = y + 1;
 }
 
-static void paint(struct draws *d, struct scene *s, int i) {
+static void scene_paint(struct draws *d, struct scene *s, int i) {
     struct scene_thing *t = &s->things[i];
     double paint[3], light = draw(d, 0.9, 1.05), sx = draw(d, -12, 12), sy = draw(d, -12, 12);
     for (int c = 0; c < 3; c++)
         paint[c] = paints[t->colour][c] * light;
     for (int y = 0; y < S; y++)
         for (int x = 0; x < S; x++) {
-            double a = cover(t, x, y), shade = sx * ((double)x / S - 0.5) + sy * ((double)y / S - 0.5);
+            double a = cover(t, x, y),
+                   shade = sx * ((double)x / S - 0.5) + sy * ((double)y / S - 0.5);
             uint8_t *p = &s->rgb[3 * (y * S + x)];
             for (int c = 0; a > 0 && c < 3; c++)
                 p[c] = level((1 - a) * p[c] + a * (paint[c] + shade));
             if (a < 0.5) continue;
             s->ids[y * S + x] = (uint8_t)(i + 1);
-            grow(t->box, x, y);
+            scene_grow(t->box, x, y);
         }
 }
 
@@ -173,7 +174,7 @@ void scene_draw(uint64_t seed, struct scene *s) {
     choose_ground(&d, s, base);
     draw_ground(&d, base, s->rgb);
     for (int i = 0; i < s->n; i++)
-        paint(&d, s, i);
+        scene_paint(&d, s, i);
 }
 
 /* ---- pictures ---- */
@@ -235,7 +236,7 @@ static void picture_discs(struct draws *d, double (*to)[3]) {
 void scene_picture(uint64_t seed, uint8_t rgb[SCENE_SIDE * SCENE_SIDE * 3]) {
     static const double grey[3] = {128, 128, 128};
     struct draws d = {seed, 0};
-    double (*at)[3] = mem_must((size_t)S * S * sizeof(*at));
+    double(*at)[3] = mem_must((size_t)S * S * sizeof(*at));
     int kind = (int)(rng_u64(seed, 1000) % 4);
     for (int i = 0; i < S * S; i++)
         memcpy(at[i], grey, sizeof(grey));

@@ -23,8 +23,8 @@ struct scene {
 void scene_draw(uint64_t seed, struct scene *s);
 
 /* A picture to ask pixels of: smooth gradients, stripes and checks, noise of all sizes, or discs
- * that cover each other under noise, which has edges and shades as photographs have. (side, side, 3)
- */
+ * that cover each other under noise, which has edges and shades as photographs have. (side, side,
+ * 3) */
 void scene_picture(uint64_t seed, uint8_t rgb[SCENE_SIDE * SCENE_SIDE * 3]);
 
 #endif

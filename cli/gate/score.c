@@ -15,7 +15,7 @@ struct word {
     size_t len;
 };
 
-static int is_word(char c) {
+static int score_is_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            (unsigned char)c > 127;
 }
@@ -25,7 +25,7 @@ static size_t words_of(const char *text, size_t len, struct word *to) {
     size_t n = 0;
     for (size_t i = 0; i < len && n < WORDS_MAX;) {
         size_t start = i;
-        while (i < len && is_word(text[i]))
+        while (i < len && score_is_word(text[i]))
             i++;
         if (i > start)
             to[n++] = (struct word){text + start, i - start};
@@ -36,7 +36,7 @@ static size_t words_of(const char *text, size_t len, struct word *to) {
 }
 
 /* Not strncasecmp, which looks at the locale. */
-static int is_same(const struct word *a, const struct word *b) {
+static int score_is_same(const struct word *a, const struct word *b) {
     if (a->len != b->len) return 0;
     for (size_t i = 0; i < a->len; i++) {
         char x = a->at[i], y = b->at[i];
@@ -58,7 +58,7 @@ static double score_one(const struct word *said, size_t n_said, const char *righ
     size_t n = words_of(right, strlen(right), words), both = 0;
     for (size_t i = 0; i < n_said; i++)
         for (size_t k = 0; k < n; k++)
-            if (!used[k] && is_same(&said[i], &words[k])) {
+            if (!used[k] && score_is_same(&said[i], &words[k])) {
                 used[k] = 1;
                 both++;
                 break;

@@ -11,9 +11,9 @@
  * share, where exact match would be 0 of nearly all. */
 double score_words(const char *said, size_t len, const char *const *right, size_t n);
 
-/* F1 of the boxes of two texts, as the model writes them: {<12><3><100><99>} in hundredths. A box is
- * found when it overlaps a right one by more than half (IoU, metric.h), each right one once. With no
- * box on either side: 1. */
+/* F1 of the boxes of two texts, as the model writes them: {<12><3><100><99>} in hundredths. A box
+ * is found when it overlaps a right one by more than half (IoU, metric.h), each right one once.
+ * With no box on either side: 1. */
 double score_boxes(const char *said, size_t len, const char *right);
 
 #endif

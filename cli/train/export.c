@@ -72,8 +72,9 @@ static void card_data(const struct run *r, struct buf *to) {
 
 static void card_gate(const struct run *r, struct buf *to) {
     if (!r->gate) return;
-    buf_str(to, "\nAsked beside what it began with, about what was kept apart and about other things "
-                "(docs/eval.md):\n\n");
+    buf_str(to,
+            "\nAsked beside what it began with, about what was kept apart and about other things "
+            "(docs/eval.md):\n\n");
     gate_table(r->gate, to);
     buf_printf(to, "\nDecision: %s. %s.\n", gate_decision_words[r->gate->decision], r->gate->why);
 }

@@ -59,8 +59,9 @@ static int gated_write(struct run *r, struct err *e) {
         buf_init(&card, RUN_CARD_MAX);
         run_write_card(r, is_model, &card);
         snprintf(path, sizeof(path), "%s/README.md", folder);
-        if (rc == 0) rc = card.bad ? err_set(e, card.bad, "no memory for the card")
-                                   : newfile_write(path, card.p, card.len, e);
+        if (rc == 0)
+            rc = card.bad ? err_set(e, card.bad, "no memory for the card")
+                          : newfile_write(path, card.p, card.len, e);
         buf_clear(&card);
     }
     folder_file(&r->folder, "gate.json", folder);

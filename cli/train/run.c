@@ -235,7 +235,8 @@ static int run_begin(struct run *r, struct err *e) {
     return rc;
 }
 
-/* What comes behind the last step. A signal in the middle of the gate is an end like another one. */
+/* What comes behind the last step. A signal in the middle of the gate is an end like another one.
+ * */
 static int run_end(struct run *r, struct err *e) {
     int rc = run_note_phase(r, "export", e);
     if (rc == 0) rc = run_export(r, e);

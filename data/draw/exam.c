@@ -15,7 +15,7 @@ static int has_task(const struct source_line *l, enum sample_task task) {
     return task == SAMPLE_PIXELS ? l->has_picture : l->tasks >> task & 1;
 }
 
-static struct exam_pick pick_of(const struct source_line *l, uint32_t line, uint32_t part) {
+static struct exam_pick exam_pick_of(const struct source_line *l, uint32_t line, uint32_t part) {
     uint64_t of_line = rng_u64(l->unit, (uint64_t)l->number << 32 | part);
     return (struct exam_pick){of_line, l->unit, line, part};
 }
@@ -58,7 +58,7 @@ static int list_group(const struct source *s, const struct source_group *g, enum
         if (!has_task(&s->lines[line], task)) continue;
         rc = count_parts(s, line, task, &parts, e);
         for (uint32_t k = 0; rc == 0 && k < parts; k++)
-            rc = exam_add(f, pick_of(&s->lines[line], line, k), e);
+            rc = exam_add(f, exam_pick_of(&s->lines[line], line, k), e);
         if (task == SAMPLE_PIXELS) break;
     }
     return rc;
@@ -83,9 +83,7 @@ int exam_list(const struct source *s, enum sample_task task, float held, struct 
 
 /* ---- what ---- */
 
-static int exam_no_memory(struct err *e) {
-    return err_set(e, E_NOMEM, "no memory for a question");
-}
+static int exam_no_memory(struct err *e) { return err_set(e, E_NOMEM, "no memory for a question"); }
 
 static const char *exam_keep(struct exam_item *x, const char *text) {
     return text ? arena_strdup(x->mem, text, strlen(text)) : NULL;
@@ -139,8 +137,8 @@ static int exam_turns(struct exam_item *x, const struct line *l, struct err *e) 
     if (!to) return exam_no_memory(e);
     for (uint32_t i = 0; i < l->n_turns; i++) {
         const struct sample_turn *t = &l->turns[i];
-        to[i] = (struct sample_turn){t->n_pictures, exam_keep(x, t->question),
-                                     exam_keep(x, t->answer)};
+        to[i] =
+            (struct sample_turn){t->n_pictures, exam_keep(x, t->question), exam_keep(x, t->answer)};
         if (!to[i].question || !to[i].answer) return exam_no_memory(e);
     }
     x->turns = to;
@@ -150,16 +148,19 @@ static int exam_turns(struct exam_item *x, const struct line *l, struct err *e) 
 
 static int exam_take(struct exam_item *x, const struct line *l, uint32_t part, struct err *e) {
     switch (x->task) {
-    case SAMPLE_IDENTIFY: memcpy(x->box, l->box, sizeof(x->box));
+    case SAMPLE_IDENTIFY:
+        memcpy(x->box, l->box, sizeof(x->box));
         return exam_answers(x, &l->sentence, 1, e);
     case SAMPLE_CAPTION: return exam_answers(x, &l->caption, 1, e);
     case SAMPLE_GROUNDING:
     case SAMPLE_DETECTION: return exam_phrases(x, l, part, e);
     case SAMPLE_CHAT: return exam_turns(x, l, e);
-    case SAMPLE_VQA: x->text = exam_keep(x, l->question);
+    case SAMPLE_VQA:
+        x->text = exam_keep(x, l->question);
         return x->text ? exam_answers(x, l->answers, l->n_answers, e) : exam_no_memory(e);
     case SAMPLE_MASK:
-    case SAMPLE_REFER: x->text = exam_keep(x, l->sentence);
+    case SAMPLE_REFER:
+        x->text = exam_keep(x, l->sentence);
         memcpy(x->box, l->box, sizeof(x->box));
         return x->text ? 0 : exam_no_memory(e);
     case SAMPLE_DRIVE:
@@ -170,8 +171,8 @@ static int exam_take(struct exam_item *x, const struct line *l, uint32_t part, s
     return 0;
 }
 
-static int read_pictures(const struct source *s, const struct source_line *at,
-                         const struct line *l, struct exam_item *x, struct err *e) {
+static int exam_pictures(const struct source *s, const struct source_line *at, const struct line *l,
+                         struct exam_item *x, struct err *e) {
     uint32_t n = x->task == SAMPLE_PIXELS ? 1 : l->n_pictures;
     for (uint32_t k = 0; k < n; k++) {
         int rc = source_get_picture(s, at, l, k, &x->pictures[k], e);
@@ -192,7 +193,7 @@ int exam_read(const struct source *s, enum sample_task task, const struct exam_p
     if (!out->mem) return exam_no_memory(e);
     int rc = source_get_line(s, p->line, &l, e);
     if (rc == 0) {
-        rc = read_pictures(s, at, &l, out, &why);
+        rc = exam_pictures(s, at, &l, out, &why);
         if (rc == 0) rc = exam_take(out, &l, p->part, &why);
         source_get_where(s, p->line, where, sizeof(where));
         if (rc) err_set(e, rc, "%.200s: %s", where, why.text);

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""run.py - `lammd eval gate` and `lammd train --gate`: figures worked out again, and what becomes of
-them when a run is ended in the middle.
+"""run.py - `lammd eval gate` and `lammd train --gate`: figures worked out again, and what becomes
+of them when a run is ended in the middle.
 
     tests/gate/run.py [--long] [substring...]
 
 The model is lamm-mini with two layers (tests/train/small.py), the data are drawn (shards.py). Sums,
 resamples and decisions are computed anew from each question's scores, with numpy; boxes are held
-against `lammd eval rec`. `bench mix --train` is run, too. Needs python3-pil and python3-numpy. Skips
-aloud. Ends with `N passed, N failed, N skipped`.
+against `lammd eval rec`. `bench mix --train` is run, too. Needs python3-pil and python3-numpy.
+Skips aloud. Ends with `N passed, N failed, N skipped`.
 """
 import collections
 import json
@@ -248,7 +248,7 @@ def test_refuses(p):
     with open(bad, "w", encoding="utf-8") as f:
         f.write('{"task": "vqa", "image": "no.png", "question": "what?", "answer": "a"}\n')
     refused("1 bad lines; line 1", "--against", p.model, "--data", bad)
-    refused("another base", "--adapter", p.spoilt() + "/adapter", "--model", p.spoilt() + "/model")
+    refused("for the base model", "--adapter", p.spoilt() + "/adapter", "--model", p.spoilt() + "/model")
 
 
 # ---- in a run ----

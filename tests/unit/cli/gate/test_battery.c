@@ -68,8 +68,8 @@ static void check_item(const struct exam_item *x, enum sample_task task) {
     if (task != SAMPLE_MASK) return;
     size_t inside = 0;
     for (int p = 0; p < S * S; p++) {
-        int is_in = p % S >= x->box[0] && p % S < x->box[2] && p / S >= x->box[1] &&
-                    p / S < x->box[3];
+        int is_in =
+            p % S >= x->box[0] && p % S < x->box[2] && p / S >= x->box[1] && p / S < x->box[3];
         CHECK(!x->mask[p] || is_in);
         inside += x->mask[p];
     }

@@ -15,10 +15,10 @@ static const struct boot_how shares = {100, 1, 1}, levels = {1, 0, 0.5};
  * that share a cluster where `pairs` says so. */
 static void coins(struct boot_item *to, uint64_t seed, double p, double q, int pairs) {
     for (uint64_t i = 0; i < N; i++)
-        to[i] = (struct boot_item){.cluster = pairs ? i / 2 : i,
-                                   .num = {(double)rng_uniform(seed, 2 * i) < p,
-                                           (double)rng_uniform(seed, 2 * i + 1) < q},
-                                   .den = {1, 1}};
+        to[i] = (struct boot_item){
+            .cluster = pairs ? i / 2 : i,
+            .num = {(double)rng_uniform(seed, 2 * i) < p, (double)rng_uniform(seed, 2 * i + 1) < q},
+            .den = {1, 1}};
 }
 
 TEST(gate_boot_by_hand) {

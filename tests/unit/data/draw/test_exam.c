@@ -19,11 +19,13 @@ static const char *const kinds[] = {
     "\"box\": [1, 2, 10, 12]}\n",
     "{\"task\": \"vqa\", \"image\": \"%d.png\", \"question\": \"what?\", \"answer\": [\"a\", "
     "\"b\"]}\n",
-    "{\"task\": \"detection\", \"image\": \"%d.png\", \"phrases\": [{\"phrase\": \"cup\", \"boxes\": "
+    "{\"task\": \"detection\", \"image\": \"%d.png\", \"phrases\": [{\"phrase\": \"cup\", "
+    "\"boxes\": "
     "[[0, 0, 20, 16]]}, {\"phrase\": \"hat\", \"boxes\": [[0, 0, 10, 8], [10, 8, 20, 16]]}]}\n",
     "{\"task\": \"grounding\", \"image\": \"%d.png\", \"caption\": \"a cup here\", \"phrases\": "
     "[{\"phrase\": \"cup\", \"boxes\": [[0, 0, 20, 16]]}]}\n",
-    "{\"task\": \"mask\", \"image\": \"%d.png\", \"sentence\": \"it\", \"mask\": [[2, 2, 9, 2, 9, 9, "
+    "{\"task\": \"mask\", \"image\": \"%d.png\", \"sentence\": \"it\", \"mask\": [[2, 2, 9, 2, 9, "
+    "9, "
     "2, 9]]}\n",
     "{\"messages\": [{\"role\": \"user\", \"content\": \"hello %d\"}, {\"role\": \"assistant\", "
     "\"content\": \"hi\"}]}\n"};
@@ -76,9 +78,9 @@ TEST(exam_lists_what_is_there) {
     static const struct {
         enum sample_task task;
         uint32_t n;
-    } want[] = {{SAMPLE_REFER, PICTURES},     {SAMPLE_VQA, PICTURES},
+    } want[] = {{SAMPLE_REFER, PICTURES},         {SAMPLE_VQA, PICTURES},
                 {SAMPLE_DETECTION, 2 * PICTURES}, {SAMPLE_PIXELS, PICTURES},
-                {SAMPLE_CHAT, PICTURES},      {SAMPLE_DRIVE, 0}};
+                {SAMPLE_CHAT, PICTURES},          {SAMPLE_DRIVE, 0}};
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
         struct exam_pick *picks;
         CHECK_EQ(listed(s, want[i].task, 1, &picks), want[i].n);
