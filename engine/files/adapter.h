@@ -48,6 +48,10 @@ int adapter_vision_digest(const char *base, const struct st *overlay, char hex[A
 int adapter_text_digest(const char *base, const struct peft *p, char hex[ADAPTER_DIGEST],
                         struct err *e);
 
+/* The name of both together. */
+int adapter_content_digest(const char *vision, const char *text, char hex[ADAPTER_DIGEST],
+                           struct err *e);
+
 struct adapter {
     struct peft *peft;  /* NULL: no LoRA */
     struct st *overlay; /* NULL: none; all its names are of the vision side */
@@ -60,5 +64,7 @@ struct adapter {
 int adapter_open(const char *folder, const struct peft_sizes *sizes, const char *base,
                  struct adapter **out, struct err *e);
 void adapter_close(struct adapter *a); /* NULL is legal */
+/* Of all its tensors. */
+uint64_t adapter_bytes(const struct adapter *a);
 
 #endif
