@@ -174,8 +174,8 @@ static void decide_rows(struct gate_row *rows, int n) {
 }
 
 /* The first row of that decision, the data's before the battery's; NULL: none. */
-static const struct gate_row *find_row(const struct gate_report *r, enum gate_decision d, int parts,
-                                       int *part) {
+static const struct gate_row *gate_find_row(const struct gate_report *r, enum gate_decision d,
+                                            int parts, int *part) {
     for (*part = 0; *part < parts; ++*part)
         for (int i = 0; i < r->n[*part]; i++)
             if (r->rows[*part][i].decision == d) return &r->rows[*part][i];
@@ -193,10 +193,10 @@ void gate_decide(struct gate_report *r) {
     int part;
     for (part = 0; part < GATE_PARTS; part++)
         decide_rows(r->rows[part], r->n[part]);
-    const struct gate_row *worse = find_row(r, GATE_WORSE, GATE_PARTS, &part);
+    const struct gate_row *worse = gate_find_row(r, GATE_WORSE, GATE_PARTS, &part);
     int worse_part = part;
-    const struct gate_row *better = find_row(r, GATE_BETTER, 1, &part);
-    const struct gate_row *fine = find_row(r, GATE_NOT_WORSE, 1, &part);
+    const struct gate_row *better = gate_find_row(r, GATE_BETTER, 1, &part);
+    const struct gate_row *fine = gate_find_row(r, GATE_NOT_WORSE, 1, &part);
     r->decision = GATE_NOT_DECIDED;
     if (r->items < GATE_ITEMS_MIN) {
         snprintf(r->why, sizeof(r->why),
