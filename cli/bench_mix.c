@@ -6,10 +6,6 @@
  * masks     whole-grid masks of eight sentences about a picture: one after the other, and at once.
  * pictures  eight whole pictures: one after the other, and at once.
  *
- * --train: act beside a run of `lammd train` in place of whole pictures (neighbour.h), which stands
- * still while act is measured alone. The bar: the p99 beside it is at most twice the p99 alone, the
- * middle of the turns' ratios.
- *
  * What is compared is measured in turns, --repeat of them, so that noise of the machine meets both.
  * Frames and pictures are drawn by code, each a new one. Latency runs from before the frame is
  * prepared until the answer is there. No turn begins after the first minute. With --quick only act
@@ -19,7 +15,6 @@
 #include <string.h>
 
 #include "cli/cmd.h"
-#include "cli/neighbour.h"
 #include "cli/places.h"
 #include "cli/runs.h"
 #include "kernels/base/clock.h"
@@ -36,9 +31,7 @@ struct mix {
     uint8_t *rgb;
     struct eng_picture *last; /* frame */
     struct eng_job *bulk[BULK];
-    struct neighbour *beside;        /* a run of lammd train in place of whole pictures; or NULL */
     struct runs act[2];              /* alone, beside whole pictures */
-    struct runs of_turn[2], ratio;   /* the same of this turn; p99 beside by p99 alone, of each */
     struct runs pass;                /* mean of a turn, beside whole pictures */
     struct runs mask[2], picture[2]; /* eight of them: in turn, at once */
     uint64_t bulk_done;              /* places answered beside acts */
@@ -91,10 +84,6 @@ static int submit_whole(struct mix *m, struct eng_picture *picture, const char *
 
 /* Keep whole pictures running: each that has ended is followed by a new one. */
 static int keep_busy(struct mix *m, struct err *e) {
-    if (m->beside) {
-        neighbour_go(m->beside);
-        return 0;
-    }
     for (int i = 0; i < BULK; i++) {
         if (m->bulk[i] && eng_job_state(m->bulk[i]) < ENG_DONE) continue;
         if (m->bulk[i]) {
@@ -114,7 +103,6 @@ static int keep_busy(struct mix *m, struct err *e) {
 }
 
 static void stop_busy(struct mix *m) {
-    if (m->beside) neighbour_pause(m->beside);
     for (int i = 0; i < BULK; i++) {
         uint32_t n = 0;
         if (m->bulk[i]) (void)eng_job_answers(m->bulk[i], &n);
@@ -148,19 +136,15 @@ static int acts(struct mix *m, int is_busy, int count, int keep, struct err *e) 
         if (is_busy) rc = keep_busy(m, e);
         struct timespec pause = {0, (long)(rng_u64(5, m->drawn) % 20000000)};
         nanosleep(&pause, NULL);
-        if (rc == 0) rc = bench_mix_act(m, keep ? &m->of_turn[is_busy] : NULL, e);
+        if (rc == 0) rc = bench_mix_act(m, keep ? &m->act[is_busy] : NULL, e);
     }
-    for (int i = 0; i < m->of_turn[is_busy].n; i++)
-        runs_add(&m->act[is_busy], m->of_turn[is_busy].at[i]);
     return rc;
 }
 
 static int turn_of_acts(struct mix *m, int keep, struct err *e) {
     int most = m->cfg->limit ? (int)m->cfg->limit : ACTS;
-    int count = keep || most < 4 ? most : 4;
+    int count = keep || most < 4 ? most : 4, rc = acts(m, 0, count, keep, e);
     struct eng_stats before, after;
-    m->of_turn[0].n = m->of_turn[1].n = 0;
-    int rc = acts(m, 0, count, keep, e);
     if (rc == 0) rc = keep_busy(m, e);
     eng_stats(m->eng, &before);
     uint64_t start = clock_ns();
@@ -171,8 +155,6 @@ static int turn_of_acts(struct mix *m, int keep, struct err *e) {
                                (double)(after.passes - before.passes));
     if (keep) m->bulk_s += since(start);
     stop_busy(m);
-    if (keep && rc == 0)
-        runs_add(&m->ratio, runs_part(&m->of_turn[1], 0.99) / runs_part(&m->of_turn[0], 0.99));
     if (!keep) m->bulk_done = 0;
     return rc;
 }
@@ -212,7 +194,7 @@ static int eight(struct mix *m, int masks, int at_once, struct runs *to, struct 
 static int one_turn(struct mix *m, int keep, struct err *e) {
     int rc = turn_of_acts(m, keep, e);
     if (!keep) return rc;
-    for (int k = 0; rc == 0 && k < 2 && !m->cfg->is_quick && !m->beside; k++) {
+    for (int k = 0; rc == 0 && k < 2 && !m->cfg->is_quick; k++) {
         rc = eight(m, 1, k, &m->mask[k], e);
         if (rc == 0) rc = eight(m, 0, k, &m->picture[k], e);
     }
@@ -230,39 +212,15 @@ static void print_eight(const char *what, struct runs r[2], uint32_t places) {
         what, turn * 1e3, once * 1e3, turn / once, TOGETHER / once, TOGETHER * places / once);
 }
 
-static void print_acts(struct mix *m, const char *beside) {
+static void bench_mix_print(struct mix *m) {
     const struct eng_info *info = eng_info(m->eng);
+    double alone = runs_part(&m->act[0], 0.99), beside = runs_part(&m->act[1], 0.99);
+    double pass = runs_part(&m->pass, 0.5), bar = 1.5 * alone + pass;
     printf("%s on %s: %d turns, %u places\n", info->name, info->backend, m->turns, m->places);
     for (int k = 0; k < 2; k++)
         printf("  act %-26s p50 %7.2f ms   p99 %7.2f ms   most %7.2f ms   (%d)\n",
-               k ? beside : "alone", runs_part(&m->act[k], 0.5) * 1e3,
+               k ? "beside whole pictures" : "alone", runs_part(&m->act[k], 0.5) * 1e3,
                runs_part(&m->act[k], 0.99) * 1e3, runs_part(&m->act[k], 1) * 1e3, m->act[k].n);
-}
-
-static void print_beside(struct mix *m) {
-    double middle = runs_part(&m->ratio, 0.5), least = runs_part(&m->ratio, 0),
-           most = runs_part(&m->ratio, 1),
-           all = runs_part(&m->act[1], 0.99) / runs_part(&m->act[0], 0.99);
-    long steps = neighbour_steps(m->beside);
-    if (m->cfg->is_json) {
-        printf("{\"turns\":%d,\"ratio\":%.4f,\"ratio_least\":%.4f,\"ratio_most\":%.4f,\"ratio_of_"
-               "all\":"
-               "%.4f,\"p99_alone_s\":%.6f,\"p99_beside_s\":%.6f,\"steps\":%ld}\n",
-               m->turns, middle, least, most, all, runs_part(&m->act[0], 0.99),
-               runs_part(&m->act[1], 0.99), steps);
-        return;
-    }
-    print_acts(m, "beside lammd train");
-    printf("  p99 beside by p99 alone: %.2f, of turns %.2f .. %.2f; of all acts together %.2f\n",
-           middle, least, most, all);
-    printf("  the bar, twice: %s; the run made %ld steps\n", middle <= 2 ? "held" : "MISSED",
-           steps);
-}
-
-static void bench_mix_print(struct mix *m) {
-    double alone = runs_part(&m->act[0], 0.99), beside = runs_part(&m->act[1], 0.99);
-    double pass = runs_part(&m->pass, 0.5), bar = 1.5 * alone + pass;
-    print_acts(m, "beside whole pictures");
     printf("  a pass beside whole pictures    %7.2f ms; they go on at %.0f places a second\n",
            pass * 1e3, (double)m->bulk_done / m->bulk_s);
     printf("  the bar, 1.5 x p99 + a pass     %7.2f ms: %s (%.2f of it)\n", bar * 1e3,
@@ -300,8 +258,7 @@ static int bench_mix_run(struct mix *m, struct err *e) {
     uint64_t start = clock_ns();
     for (int i = 0; rc == 0 && i < m->cfg->repeat && (i == 0 || since(start) < MINUTE_S); i++)
         rc = one_turn(m, 1, e);
-    if (rc == 0 && m->beside) print_beside(m);
-    if (rc == 0 && !m->beside) m->cfg->is_json ? bench_mix_print_json(m) : bench_mix_print(m);
+    if (rc == 0) m->cfg->is_json ? bench_mix_print_json(m) : bench_mix_print(m);
     return rc;
 }
 
@@ -310,17 +267,13 @@ int cmd_bench_mix(const struct config *cfg) {
     char path[4096];
     struct eng_options opt = config_engine(cfg, config_model(cfg, path));
     struct mix *m = mem_must(sizeof(*m));
-    int rc = 0;
     m->cfg = cfg;
     m->rgb = mem_must((size_t)PICTURE * PICTURE * 3);
-    if (cfg->is_beside_train)
-        rc = neighbour_start(opt.model, cfg->data.n ? cfg->data.at[0] : NULL, &m->beside, &e);
-    if (rc == 0) rc = eng_open(&opt, &m->eng, &e);
+    int rc = eng_open(&opt, &m->eng, &e);
     if (rc == 0) rc = bench_mix_run(m, &e);
     stop_busy(m);
     eng_picture_put(m->last);
     eng_close(m->eng);
-    neighbour_end(m->beside);
     mem_free(m->points);
     mem_free(m->rgb);
     mem_free(m);
