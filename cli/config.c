@@ -120,6 +120,9 @@ static const struct config_row rows[] = {
          "mix: act beside a run of lammd train, a process of its own at the lowest priority."),
     LIST("data", CMD_BENCH, data, "PATH",
          "mix --train: what the run learns from. Default: scenes that are drawn for it."),
+    LIST("adapter", CMD_BENCH, with, "DIR",
+         "mix: act also with these adapters in turn, beside whole pictures by the others, and "
+         "compare. May be repeated."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
 

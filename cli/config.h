@@ -49,6 +49,7 @@ struct config {
         is_fp8;
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
+    struct config_list with;               /* bench: adapters' folders */
     /* serve: where and for whom */
     struct config_list listen, listen_tls, hosts, origins, proxies;
     const char *tls_cert, *tls_key, *tls_client_ca;
