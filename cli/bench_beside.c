@@ -26,11 +26,11 @@ struct bench_beside {
     struct neighbour *run;
     uint64_t drawn; /* frames so far, each another one */
     uint8_t rgb[BESIDE_SIDE * BESIDE_SIDE * 3];
-    struct eng_picture *last;      /* frame */
-    struct runs all[2], turn[2];   /* alone, beside it: seconds of all acts, of this turn's */
-    struct runs ratio;             /* p99 beside by p99 alone, of each turn */
-    long steps;                    /* of the run, while acts were asked beside it */
-    double seconds;                /* that this took */
+    struct eng_picture *last;    /* frame */
+    struct runs all[2], turn[2]; /* alone, beside it: seconds of all acts, of this turn's */
+    struct runs ratio;           /* p99 beside by p99 alone, of each turn */
+    long steps;                  /* of the run, while acts were asked beside it */
+    double seconds;              /* that this took */
     int turns;
 };
 
@@ -112,7 +112,8 @@ static void beside_print_json(struct bench_beside *b) {
         printf(",\"act_%s\":{\"n\":%d,\"p50_s\":%.6f,\"p99_s\":%.6f,\"most_s\":%.6f}", names[k],
                b->all[k].n, runs_part(&b->all[k], 0.5), runs_part(&b->all[k], 0.99),
                runs_part(&b->all[k], 1));
-    printf(",\"ratio\":%.4f,\"ratio_least\":%.4f,\"ratio_most\":%.4f,\"steps\":%ld,\"seconds\":%.3f}\n",
+    printf(",\"ratio\":%.4f,\"ratio_least\":%.4f,\"ratio_most\":%.4f,\"steps\":%ld,\"seconds\":%."
+           "3f}\n",
            runs_part(&b->ratio, 0.5), runs_part(&b->ratio, 0), runs_part(&b->ratio, 1), b->steps,
            b->seconds);
 }

@@ -38,9 +38,9 @@ int cmd_eval(const struct config *cfg);
 int cmd_train(const struct config *cfg);
 int cmd_keys(const struct config *cfg);
 int cmd_bench(const struct config *cfg);
-int cmd_bench_mix(const struct config *cfg);   /* of cmd_bench */
+int cmd_bench_mix(const struct config *cfg);    /* of cmd_bench */
 int cmd_bench_beside(const struct config *cfg); /* of cmd_bench */
-int cmd_bench_train(const struct config *cfg); /* of cmd_bench */
+int cmd_bench_train(const struct config *cfg);  /* of cmd_bench */
 
 /* Their tables of arguments. */
 void cmd_ask_arguments(FILE *to);

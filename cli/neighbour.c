@@ -21,7 +21,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
-enum { SCENES = 32, BEGIN_S = 600, LOOK_MS = 50, PATH_SIZE = 4200, LOG_MAX = 64 << 20 };
+enum { SCENES = 32, BEGIN_S = 300, LOOK_MS = 50, PATH_SIZE = 4200, LOG_MAX = 64 << 20 };
 
 extern char **environ;
 
@@ -127,7 +127,8 @@ long neighbour_steps(const struct neighbour *n) {
     neighbour_path(n, "out/events.jsonl", path);
     buf_init(&b, LOG_MAX);
     if (file_read(path, &b, &none) == 0)
-        for (const char *at = (const char *)b.p; at && (at = strstr(at, "\"step\", ")); at++)
+        for (const char *at = (const char *)b.p; at && (at = strstr(at, "\"event\":\"step\""));
+             at++)
             steps++;
     buf_clear(&b);
     return steps;
