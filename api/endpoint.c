@@ -39,7 +39,7 @@ static int open_input(struct api_call *c, struct input *in, const struct input_w
 }
 
 /* Who answers is settled here, once, for all that the call will ask. */
-static int read_model(struct api_call *c, struct input *in) {
+static int endpoint_read_model(struct api_call *c, struct input *in) {
     const char *model = NULL;
     if (!in->wants->has_model) return 0;
     return input_text(in, "model", MODEL_BYTES_MAX, &model) ? -1 : call_pick(c, model);
@@ -48,7 +48,7 @@ static int read_model(struct api_call *c, struct input *in) {
 static int read_request(struct api_call *c, const struct endpoint *e) {
     struct input in = {0};
     int rc = open_input(c, &in, e->wants);
-    if (!rc) rc = read_model(c, &in);
+    if (!rc) rc = endpoint_read_model(c, &in);
     if (!rc && e->read) rc = e->read(c, &in);
     if (!rc) rc = call_pictures(c, &in);
     input_close(&in);

@@ -30,13 +30,14 @@ static const struct cmd commands[] = {
      cmd_ask_arguments,
      "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"
      "lammd ask vqa photo.jpg question='is it raining?' 'choices=[\"yes\",\"no\"]'"},
-    {"eval", CMD_EVAL, cmd_eval, "MODE PATH [OPTIONS] | ablation [RUN]",
+    {"eval", CMD_EVAL, cmd_eval, "MODE PATH [OPTIONS] | ablation [RUN] | gate [OPTIONS]",
      "score the model on public data sets, by the paper's metrics",
      "Asks the questions of a data set and compares the answers with the truth. docs/eval.md\n"
      "describes the files and the scores.",
      cmd_eval_arguments,
      "lammd eval pvp photos/\n"
-     "lammd eval rec refcoco/ --images coco/train2014 --limit 1000 --json scores.json"},
+     "lammd eval rec refcoco/ --images coco/train2014 --limit 1000 --json scores.json\n"
+     "lammd eval gate --adapter runs/own/adapter --data judge.jsonl --json gate.json"},
     {"train", CMD_TRAIN, cmd_train, "RECIPE.ini [OPTIONS]",
      "train a model, or an adapter for one, on pictures of your own",
      "Trains as a recipe says: stages, what learns, from which data. A run that was ended, "
@@ -63,6 +64,25 @@ static const struct cmd commands[] = {
      "lammd keys new 'the notebook' --keys /etc/lammd/keys --days 90\n"
      "lammd keys new prometheus --keys /etc/lammd/keys --scopes metrics\n"
      "lammd keys revoke k3v9x2a4b5c6 --keys /etc/lammd/keys"},
+    {"jobs", CMD_JOBS, cmd_jobs, "ACTION [ID | FILE] [OPTIONS]",
+     "have a server learn from your data, and watch it",
+     "Asks a running server (with --state) to learn from pictures and texts, and shows how it "
+     "gets\n"
+     "on. A key needs the scope train. What comes of a job is an adapter: see lammd adapters.",
+     cmd_jobs_arguments,
+     "lammd jobs create pairs.tar --follow --key-file ~/lammd.key\n"
+     "lammd jobs list --admin-socket /run/lammd/admin.sock\n"
+     "lammd jobs events ftjob-0123456789ab --follow"},
+    {"adapters", CMD_ADAPTERS, cmd_adapters, "ACTION [NAME] [OPTIONS]",
+     "load, promote and roll back what a server has learnt",
+     "Asks a running server to load an adapter of its --state folder, to answer with it by "
+     "default,\n"
+     "or to go back to what was the default before. A key needs the scope promote; list and\n"
+     "history need train.",
+     cmd_adapters_arguments,
+     "lammd adapters list --admin-socket /run/lammd/admin.sock\n"
+     "lammd adapters load parts --key-file ~/lammd.key\n"
+     "lammd adapters promote parts --key-file ~/lammd.key"},
 };
 
 const struct cmd *cmd_find(const char *name) {

@@ -53,8 +53,9 @@ static const struct config_row rows[] = {
          "Write the answer to FILE: a picture if it is called NAME.png, else JSON. Default: -, "
          "which is standard output. Short form: -o."),
     TEXT("output", CMD_EVAL, out, "DIR",
-         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. Short "
-         "form: -o."),
+         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. gate: "
+         "the "
+         "scores of each question, as items.jsonl. Short form: -o."),
     TEXT("json", CMD_EVAL, json, "FILE",
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
          "and no table is printed."),
@@ -69,6 +70,8 @@ static const struct config_row rows[] = {
     LIST("set", CMD_TRAIN, sets, "NAME=VALUE",
          "What ${NAME} in a path of the recipe stands for; or, as SECTION.KEY=VALUE, what a key of "
          "the recipe is: --set learn.rate=1e-4. May be repeated."),
+    NUMBER("steps", CMD_JOBS, steps, 0, BIG, 0, "N",
+           "Steps of the run. 0, the default: as the recipe and the data have it."),
     NUMBER("steps", CMD_TRAIN, steps, 0, BIG, 0, "N",
            "Shorten each stage to N steps, and its warm-up alike. 0, the default: as the recipe "
            "says."),
@@ -84,6 +87,10 @@ static const struct config_row rows[] = {
         "Look at the data at PATH, which stands in the recipe's place: each line, each picture. "
         "Prints what is wrong, and trains nothing. Status 0: all of it can be learnt; 1: not all."),
     FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
+    FLAG("gate", CMD_TRAIN, is_gated,
+         "Compare the result with what it was trained from, and write gate.json beside it: as gate "
+         "= "
+         "yes in [run]."),
     TEXT("samples", CMD_TRAIN, samples, "FILE",
          "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "
          "nothing."),
@@ -91,6 +98,22 @@ static const struct config_row rows[] = {
         "comm", CMD_TRAIN, comm, comms,
         "one (default), or mpi: one of several processes that mpirun or srun started. The variable "
         "LAMMD_COMM may name its plugin, lammd-mpi.so."),
+
+    TEXT("recipe", CMD_JOBS, recipe, "NAME",
+         "create: one of the server's recipes. Default: own, for pairs of your own."),
+    TEXT("validation", CMD_JOBS, validation, "FILE",
+         "create: data to judge by, as FILE. Default: a tenth of the pictures is set aside."),
+    TEXT("tasks", CMD_JOBS, tasks, "LIST",
+         "create: what is learnt of the data, such as refer,vqa. Default: all that it has."),
+    TEXT("suffix", CMD_JOBS, suffix, "WORD", "create: a part of the adapter's name."),
+    NUMBER("epochs", CMD_JOBS, epochs, 0, 1000, 0, "N",
+           "create: times that each picture is shown. 0, the default: the server's choice."),
+    NUMBER("batch", CMD_JOBS, batch, 0, 16384, 0, "N",
+           "create: pictures of a step. 0, the default: as the recipe says."),
+    NUMBER("seed", CMD_JOBS, seed, 0, INT64_MAX, 0, "N",
+           "create: of everything that is drawn. 0, the default: 1."),
+    FLAG("vision", CMD_JOBS, is_vision, "create: the vision tower learns, too."),
+    FLAG("follow", CMD_JOBS, is_followed, "create, events: until the job is over."),
 
     SECTION("What is asked"),
     TEXT("width", CMD_RECONSTRUCT, width, "N",
@@ -105,16 +128,30 @@ static const struct config_row rows[] = {
            "pix4096: ask N places; mix: N actions in a row. For slow machines. 0, the default: all "
            "places, and 40 actions."),
     NUMBER("limit", CMD_EVAL, limit, 0, BIG, 0, "N",
-           "Use only the first N pictures or questions. 0, the default: all."),
+           "Use only the first N pictures or questions; gate: any N of each task. 0, the default: "
+           "all; gate: 300."),
     TEXT("images", CMD_EVAL, images, "DIR",
          "Folder of the pictures. Default: images/ beside the annotations if it exists, else their "
          "own folder."),
     FLAG("whole-grid", CMD_EVAL, is_whole_grid,
          "seg: ask every place of the grid, without asking for a box first."),
     FLAG("given-boxes", CMD_EVAL, is_given_boxes, "seg: ask the places inside the true boxes."),
+    TEXT("adapter", CMD_EVAL, adapter, "DIR",
+         "gate: the adapter that is compared with --model, which it was trained from."),
+    TEXT("against", CMD_EVAL, against, "DIR", "gate: another model in place of an adapter."),
+    LIST("data", CMD_EVAL, data, "PATH",
+         "gate: questions with right answers that were not learnt from, as docs/training-data.md "
+         "has them. May be repeated."),
     NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
     FLAG("quick", CMD_BENCH, is_quick,
          "pix4096: only the default width. mix: only act. train: with the tower, no operations."),
+    FLAG("train", CMD_BENCH, is_beside_train,
+         "mix: act beside a run of lammd train, a process of its own at the lowest priority."),
+    LIST("data", CMD_BENCH, data, "PATH",
+         "mix --train: what the run learns from. Default: scenes that are drawn for it."),
+    LIST("adapter", CMD_BENCH, with, "DIR",
+         "mix: act also with these adapters in turn, beside whole pictures by the others, and "
+         "compare. May be repeated."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
 
@@ -175,6 +212,18 @@ static const struct config_row rows[] = {
          "between. Default: ask."),
     NUMBER("days", CMD_KEYS, days, 0, 36500, 0, "N",
            "new: the key expires after N days. 0, the default: never."),
+
+    SECTION("Which server"),
+    TEXT("url", CMD_ADAPTERS | CMD_JOBS, url, "URL",
+         "Address of the server: http://HOST:PORT. Default: http://127.0.0.1:8080. Without TLS, so "
+         "for this machine, or a network that you trust."),
+    TEXT("admin-socket", CMD_ADAPTERS | CMD_JOBS, admin_socket, "PATH",
+         "Ask by the unix socket of lammd serve --admin-socket instead, where no key is needed."),
+    TEXT("key-file", CMD_ADAPTERS | CMD_JOBS, key_file, "FILE",
+         "File with the key in its first line. Default: the key in the variable LAMMD_KEY, if it "
+         "is set."),
+    FLAG("force", CMD_ADAPTERS, is_forced,
+         "promote: also what is worse than the present default, or was never compared with it."),
 
     SECTION("Model and device"),
     TEXT(
@@ -281,6 +330,16 @@ static const struct config_row rows[] = {
            "Games played at once through /v1/act/sessions."),
     NUMBER("session-ttl", CMD_SERVE, session_ttl_s, 1, BIG, 600, "S",
            "Seconds after its last step that a game may be forgotten."),
+
+    NUMBER(
+        "adapters", CMD_SERVE, adapters, -1, ENG_ADAPTERS_MAX, 0, "N",
+        "Adapters that can be loaded at once; their memory is reserved at start. 0, the default: "
+        "4 with --state, none without; -1: none."),
+    NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
+           "Largest rank of a LoRA among them. 0, the default: 64."),
+    NUMBER("adapter-overlays", CMD_SERVE, adapter_overlays, -1, ENG_ADAPTERS_MAX, 0, "N",
+           "How many of them may have a connector or tower of their own, for which each takes as "
+           "much memory as the base's. 0, the default: all; -1: none."),
 
     SECTION("Time limits, in seconds"),
     NUMBER("header-timeout", CMD_SERVE, header_s, 1, 3600, 10, "S",

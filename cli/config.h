@@ -27,7 +27,9 @@ enum config_cmd {
     CMD_BENCH = 8,
     CMD_ASK = 16,
     CMD_TRAIN = 32,
-    CMD_KEYS = 64
+    CMD_KEYS = 64,
+    CMD_ADAPTERS = 128,
+    CMD_JOBS = 256
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
@@ -49,11 +51,13 @@ struct config {
         is_fp8;
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
+    struct config_list with;               /* bench: adapters' folders */
     /* serve: where and for whom */
     struct config_list listen, listen_tls, hosts, origins, proxies;
     const char *tls_cert, *tls_key, *tls_client_ca;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
     const char *admin_socket, *key_file, *audit, *replica;
+    int64_t adapters, adapter_rank, adapter_overlays;
     int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions, key_uploads;
     int64_t is_insecure;
     int64_t connections, workers;
@@ -71,15 +75,24 @@ struct config {
     int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;
-    int64_t estimate; /* enum eng_estimate */
+    const char *adapter, *against; /* eval gate */
+    struct config_list data;
+    int64_t estimate;        /* enum eng_estimate */
+    int64_t is_beside_train; /* bench mix */
     int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
     /* keys */
     const char *scopes;
     int64_t days;
+    /* adapters */
+    const char *url;
+    int64_t is_forced;
+    /* jobs */
+    const char *recipe, *suffix, *validation, *tasks;
+    int64_t seed, epochs, batch, is_vision, is_followed;
     /* train */
     const char *samples, *take;
     int64_t is_check;
-    int64_t steps, is_plan, is_keys, is_idle, comm; /* comm: enum config_comm */
+    int64_t steps, is_plan, is_keys, is_idle, is_gated, comm; /* comm: enum config_comm */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */

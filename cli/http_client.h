@@ -2,14 +2,14 @@
  *
  *     struct http_client c;
  *     rc = http_client_open(&c, url, socket, key_file, &e);      // nothing is connected yet
- *     rc = http_client_ask(&c, &(struct http_request){.method = "GET", .path = "/v1/models"}, &r, &e);
+ *     struct http_request q = {.method = "GET", .path = "/v1/models"};
+ *     rc = http_client_ask(&c, &q, &r, &e);
  *     if (rc == 0 && r.status == 200) ... r.body.p, r.body.len ...
  *     http_client_drop(&r);
  *
  * Strict: a head of 16 KiB at most, one Content-Length or chunks, no folded lines; a body that is
- * cut short is an error. There is no TLS: the server's own machine is where it is run, or a proxy
- * on it. A key goes to this machine or by unix socket alone: elsewhere everybody on the way could
- * read it. Thread: its owner's.
+ * cut short is an error. There is no TLS: a key that goes to another machine goes unencrypted, and
+ * a warning on standard error says so. Thread: its owner's.
  */
 #ifndef CLI_HTTP_CLIENT_H
 #define CLI_HTTP_CLIENT_H

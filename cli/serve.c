@@ -6,6 +6,8 @@
 #include "cli/cmd.h"
 #include "kernels/base/clock.h"
 
+enum { SLOTS_USUAL = 4 };
+
 static struct http_options http_options(const struct config *cfg) {
     return (struct http_options){.connections = (int)cfg->connections,
                                  .workers = (int)cfg->workers,
@@ -36,9 +38,19 @@ static struct api_options api_options(const struct config *cfg) {
                                 .replica = cfg->replica};
 }
 
+/* Slots for adapters: only where adapters are kept. */
+static void serve_slots(const struct config *cfg, struct eng_options *o) {
+    int n = cfg->adapters ? (int)cfg->adapters : cfg->state ? SLOTS_USUAL : 0;
+    int overlays = cfg->adapter_overlays ? (int)cfg->adapter_overlays : n;
+    o->adapters = n < 0 ? 0 : n;
+    o->adapter_rank = (int)cfg->adapter_rank;
+    o->adapter_overlays = overlays < 0 ? 0 : overlays < o->adapters ? overlays : o->adapters;
+}
+
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model) {
     struct eng_options engine = config_engine(cfg, model);
     engine.queue_ns = (uint64_t)cfg->queue_s * CLOCK_S;
+    serve_slots(cfg, &engine);
     return (struct serve_options){
         .listen = cfg->listen.at,
         .n_listen = cfg->listen.n,
@@ -51,8 +63,8 @@ struct serve_options cmd_serve_options(const struct config *cfg, const char *mod
         .admin_socket = cfg->admin_socket,
         .keys = cfg->key_file,
         .audit = cfg->audit,
-        .is_insecure = (int)cfg->is_insecure,
         .state = cfg->state,
+        .is_insecure = (int)cfg->is_insecure,
         .state_free = (uint64_t)cfg->state_free_mib << 20,
         .drain_s = (unsigned)cfg->drain_s};
 }
@@ -115,6 +127,10 @@ static void serve_jobs(const struct config *cfg, const char *model, struct serve
 int cmd_serve(const struct config *cfg) {
     if (cfg->rest.n) {
         fprintf(stderr, "lammd: unexpected argument %s; see lammd serve --help\n", cfg->rest.at[0]);
+        return 2;
+    }
+    if (cfg->adapters > 0 && !cfg->state) {
+        fprintf(stderr, "lammd: --adapters needs a folder where they are kept: --state DIR\n");
         return 2;
     }
     char path[4096], keys[4096];

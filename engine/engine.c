@@ -34,7 +34,8 @@ struct eng {
     struct unit *unit[ENG_DEVICES_MAX];
     int n;
     struct eng_info info;
-    uint64_t spill; /* rows of a whole picture's questions: how far a unit may be behind */
+    struct berths *berths; /* those of all units have the same numbers */
+    uint64_t spill;        /* rows of a whole picture's questions: how far a unit may be behind */
 
     pthread_mutex_t mutex; /* of what follows */
     struct sent sent[SENT];
@@ -103,6 +104,7 @@ static void engine_describe(struct eng *e, const char *note) {
                                i ? "; " : "", e->unit[i]->info.backend);
     (void)snprintf(e->info.note, sizeof e->info.note, "%s", note);
     const struct questions *q = &e->unit[0]->pixels->questions;
+    e->berths = berths_new(e->info.adapters, e->info.adapter_overlays);
     e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)q->n_texts * (uint64_t)q->answer_max;
 }
 
@@ -114,7 +116,9 @@ static int engine_check_sizes(const struct eng_options *o, struct err *err) {
                {"lanes", o->lanes, ENG_ROWS_MAX},
                {"rows", o->rows, ENG_ROWS_MAX},
                {"KV tokens", o->kv_tokens, ENG_KV_TOKENS_MAX},
-               {"cached pictures", o->cached_images, ENG_CACHED_IMAGES_MAX}};
+               {"cached pictures", o->cached_images, ENG_CACHED_IMAGES_MAX},
+               {"adapters", o->adapters, ENG_ADAPTERS_MAX},
+               {"ranks of an adapter", o->adapter_rank, PEFT_RANK_MAX}};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i].value > all[i].most)
             return err_set(err, E_INVALID, "%d %s are too many: at most %d", all[i].value,
@@ -168,6 +172,7 @@ void eng_close(struct eng *e) {
     if (!e) return;
     for (int i = 0; i < e->n; i++)
         unit_close(e->unit[i]);
+    berths_put(e->berths);
     (void)pthread_mutex_destroy(&e->mutex);
     mem_free(e);
 }
@@ -218,12 +223,18 @@ static struct unit *engine_choose(struct eng *e, const struct eng_ask *ask) {
     return e->unit[home];
 }
 
+static int check_adapter(const struct eng *e, const struct eng_adapter *a, struct err *err) {
+    if (a->berths != e->berths) return err_set(err, E_INVALID, "an adapter of another engine");
+    if (eng_adapter_state(a) == ENG_DONE) return 0;
+    return err_set(err, E_INVALID, "the adapter isn't loaded");
+}
+
 int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err) {
     *out = NULL;
     int rc = eng_health(e);
     if (rc) return err_set(err, rc, "the device was lost");
-    if (ask->adapter) return err_set(err, E_UNSUPPORTED, "adapters are not served yet");
-    return unit_submit(engine_choose(e, ask), ask, out, err);
+    if (ask->adapter) rc = check_adapter(e, ask->adapter, err);
+    return rc ? rc : unit_submit(engine_choose(e, ask), ask, out, err);
 }
 
 /* ---- adapters ---- */
@@ -231,33 +242,21 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
 int eng_adapter_load(struct eng *e, const char *folder,
                      void (*wake)(void *ud, struct eng_adapter *adapter), void *ud,
                      struct eng_adapter **out, struct err *err) {
-    (void)e, (void)wake, (void)ud;
     *out = NULL;
-    return err_set(err, E_UNSUPPORTED, "%s: this engine has no room for adapters", folder);
+    int rc = eng_health(e);
+    if (rc) return err_set(err, rc, "the device was lost");
+    if (!e->berths->n)
+        return err_set(err, E_UNSUPPORTED, "this engine was started without room for adapters");
+    struct eng_adapter *a;
+    rc = unit_open_adapter(e->unit[0], folder, e->berths, e->n, &a, err);
+    if (rc) return rc;
+    a->wake = wake;
+    a->ud = ud;
+    *out = a; /* before wake may be called */
+    for (int i = 0; i < e->n; i++)
+        unit_bring(e->unit[i], a);
+    return 0;
 }
-
-enum eng_state eng_adapter_state(const struct eng_adapter *a) {
-    (void)a;
-    return ENG_FAILED;
-}
-
-const struct err *eng_adapter_error(const struct eng_adapter *a) {
-    static const struct err none;
-    (void)a;
-    return &none;
-}
-
-const struct eng_adapter_info *eng_adapter_info(const struct eng_adapter *a) {
-    static const struct eng_adapter_info none;
-    (void)a;
-    return &none;
-}
-
-struct eng_adapter *eng_adapter_get(struct eng_adapter *a) {
-    return a;
-}
-
-void eng_adapter_put(struct eng_adapter *a) { (void)a; }
 
 /* ---- the other functions of the door ---- */
 
@@ -340,6 +339,7 @@ int eng_devices(const struct eng *e) { return e->n; }
 void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {
     must(device >= 0 && device < e->n);
     unit_stats(e->unit[device], out);
+    out->adapters = (uint64_t)berths_taken(e->berths);
 }
 
 static void engine_add(struct eng_stats *sum, const struct eng_stats *s) {
@@ -380,4 +380,5 @@ void eng_stats(const struct eng *e, struct eng_stats *out) {
         unit_stats(e->unit[i], &one);
         engine_add(out, &one);
     }
+    out->adapters = (uint64_t)berths_taken(e->berths);
 }

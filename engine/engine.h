@@ -2,8 +2,8 @@
  *
  * Nouns. A `struct eng` is a model loaded on one or more devices, with a step thread for each. A
  * `struct eng_picture` is a picture made ready for the model, known by a digest. A `struct eng_job`
- * is all the questions of one request. A `struct eng_adapter` stands beside the model: a job may ask
- * to be answered with it.
+ * is all the questions of one request. A `struct eng_adapter` stands beside the model, and a job
+ * may ask to be answered with it.
  *
  *     eng_open(&opt, &eng, &e);
  *     eng_picture_new(eng, rgb, w, h, &picture, &e);
@@ -15,10 +15,10 @@
  *
  * Threads: every function may be called from any thread unless it says otherwise. The model and all
  * device memory belong to the step threads. No caller ever waits for them, but in eng_job_wait.
- * Ownership: pictures, adapters and jobs are reference counted. _new, _get and eng_submit give one reference,
- * _put returns it. A job that is put before its end is cancelled: its work stops before the next
- * pass. Answers are written once, by the step thread, before the ready count is raised. They never
- * change.
+ * Ownership: pictures, adapters and jobs are reference counted. _new, _load, _get and eng_submit
+ * give one reference, _put returns it. A job that is put before its end is cancelled: its work
+ * stops before the next pass. Answers are written once, by the step thread, before the ready count
+ * is raised. They never change.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H

@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 5u /* a plugin with another number is refused */
+#define KERN_ABI 6u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 

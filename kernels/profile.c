@@ -252,7 +252,8 @@ static int profile_mat_describe(const struct kern *p, const struct kern_mat *m, 
 static void profile_gemm(struct kern *p, const struct kern_gemm *a) {
     char name[NAME];
     struct kern_gemm inner = *a;
-    (void)snprintf(name, sizeof name, "gemm %d -> %d", a->w->k, a->w->n);
+    (void)snprintf(name, sizeof name, "gemm %d -> %d", kern_gemm_k(a, a->w->k),
+                   kern_gemm_n(a, a->w->n));
     inner.w = a->w->mat;
     uint64_t flops = begin_line(p);
     p->ops->gemm(p->k, &inner);

@@ -23,15 +23,15 @@ $(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) \
 	    $(patsubst %,kernels/base/%.c,err mem half blocks) -lm
 
-# Memory that runs short, for the whole program.
-shortage := $(B)/tests/shortage.so
-$(shortage): tests/plugin/shortage.c
+# Memory that runs short, and a disk that fails, for the whole program.
+shims := $(B)/tests/shortage.so $(B)/tests/badwrite.so
+$(shims): $(B)/tests/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -fPIC -shared -o $@ $<
 
-# An adapter goes through a train, for tests/peft/run.py.
-through := $(B)/tests/peft_through
-$(through): $(B)/tests/peft/through.o $(call archives,engine)
+# An adapter goes through a train, or stands beside a model, for tests/peft/run.py.
+through := $(B)/tests/peft_through $(B)/tests/peft_served
+$(through): $(B)/tests/peft_%: $(B)/tests/peft/%.o $(call archives,engine)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-engine) $(LDLIBS)
 
@@ -49,7 +49,7 @@ test-long: ## every test at the counts that are promised
 test test-long:
 	@$(deps) $(packages-build) -- $(packages-test)
 	@$(MAKE) --no-print-directory suites $(if $(filter test-long,$@),LONG=1)
-suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shortage) $(through)
+suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shims) $(through)
 	@LAMMD=$(abspath $(PROGRAM)) TESTS=$(abspath $(B)/tests) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
 	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \

@@ -20,13 +20,14 @@ static void *load_run(void *ud) {
                       "whole; sha256sum config.json model.safetensors tokenizer.model > SHA256SUMS "
                       "makes one");
         if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
+        api_set_engine(l->api, l->eng);
     }
     atomic_store(&l->is_over, 1);
     return NULL;
 }
 
-void load_start(struct load *l, const struct eng_options *o) {
-    *l = (struct load){.options = o};
+void load_start(struct load *l, const struct eng_options *o, struct api *api) {
+    *l = (struct load){.options = o, .api = api};
     must(pthread_create(&l->thread, NULL, load_run, l) == 0);
 }
 

@@ -1,6 +1,6 @@
 /* load.h - the engine is opened on a thread of its own, so that the server answers meanwhile.
  *
- *     load_start(&l, &options);
+ *     load_start(&l, &options, api);
  *     while (!load_is_over(&l)) ... look after signals ...
  *     rc = load_end(&l, &eng, &e);
  *
@@ -12,10 +12,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "api/api.h"
 #include "engine/engine.h"
 
 struct load {
     const struct eng_options *options;
+    struct api *api;
     pthread_t thread;
     atomic_int is_over;
     struct eng *eng;
@@ -23,7 +25,8 @@ struct load {
     int rc;
 };
 
-void load_start(struct load *l, const struct eng_options *o); /* borrows both until load_end */
+/* Borrows all three until load_end. An engine that is open becomes the API's. */
+void load_start(struct load *l, const struct eng_options *o, struct api *api);
 int load_is_over(struct load *l);
 /* Waits for it. What eng_open returned. */
 int load_end(struct load *l, struct eng **out, struct err *e);

@@ -1,9 +1,10 @@
 /* serve.c - see serve.h: the order of start and stop.
  *
- * Start: signals, listening sockets, keys, API, HTTP, acceptor, and then the model, on a thread of
- * its own (load.h). So a port in use and a bad file of keys are reported at once, and until the
- * model is there /livez says 200, /readyz and all questions 503. Then `listening on URL` goes to
- * standard output, and READY to systemd. SIGHUP reads keys and certificate again.
+ * Start: signals, listening sockets, keys, the folder of --state, API, HTTP, acceptor, and then the
+ * model and its adapters, on a thread of their own (load.h). So a port in use and a bad file of
+ * keys are reported at once, and until the model is there /livez says 200, /readyz and all
+ * questions 503. Then `listening on URL` goes to standard output, and READY to systemd. SIGHUP
+ * reads keys and certificate again.
  *
  * Meanwhile: a sign of life goes to systemd as long as the engine gets on with its jobs and the
  * HTTP loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life,
@@ -18,11 +19,9 @@
  */
 #include "server/serve.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
@@ -34,6 +33,7 @@
 #include "server/http/spool.h"
 #include "server/life.h"
 #include "server/load.h"
+#include "server/statedir.h"
 
 /* A sign of life is due each second, or as often as systemd wants it. */
 enum {
@@ -51,6 +51,7 @@ struct server {
     struct listeners listeners;
     struct access access;
     int has_access; /* access is open */
+    int state_lock; /* of the folder of --state; -1: none */
     struct eng *eng;
     struct api *api;
     struct spool *spool;
@@ -108,8 +109,6 @@ static int reload(void *ud, int *n_keys, struct err *e) {
 static int serve_open_state(struct server *s, const struct serve_options *o, struct err *e) {
     char path[4096];
     if (!o->state) return 0;
-    if (mkdir(o->state, 0700) && errno != EEXIST)
-        return err_set(e, E_IO, "--state %s: %s", o->state, strerror(errno));
     int n = snprintf(path, sizeof(path), "%s/spool", o->state);
     if (n < 0 || (size_t)n >= sizeof(path))
         return err_set(e, E_INVALID, "--state: too long a path");
@@ -124,6 +123,19 @@ static int serve_open_http(struct server *s, const struct http_options *opt, str
     http.spool = s->spool;
     api_set_reload(s->api, reload, s);
     return http_open(&http, s->api, &s->http, e);
+}
+
+static int serve_open_api(struct server *s, const struct serve_options *o, struct err *e) {
+    char adapters[4096];
+    struct api_options opt = o->api;
+    int rc = o->state ? statedir_open(o->state, &s->state_lock, e) : 0;
+    if (rc) return rc;
+    if (o->state) {
+        if (snprintf(adapters, sizeof(adapters), "%s/adapters", o->state) >= (int)sizeof(adapters))
+            return err_set(e, E_INVALID, "the name of --state's folder is too long");
+        opt.adapters = adapters;
+    }
+    return api_new(&opt, NULL, &s->api, e);
 }
 
 static void say_loading(const struct server *s, const char *model) {
@@ -141,7 +153,7 @@ static int serve_open_door(struct server *s, const struct serve_options *o, stru
     if (!rc) rc = access_open(&s->access, o, &s->listeners, e);
     if (rc) return rc;
     s->has_access = 1;
-    rc = api_new(&o->api, NULL, &s->api, e);
+    rc = serve_open_api(s, o, e);
     if (!rc) rc = serve_open_state(s, o, e);
     if (!rc) rc = serve_open_http(s, &http, e);
     if (!rc) rc = open_relay(s, o, e);
@@ -155,7 +167,7 @@ static int serve_open_door(struct server *s, const struct serve_options *o, stru
 static int serve_load(struct server *s, const struct serve_options *o, int *is_stopped,
                       struct err *e) {
     struct load l;
-    load_start(&l, &o->engine);
+    load_start(&l, &o->engine, s->api);
     while (!load_is_over(&l) && !*is_stopped) {
         int signal = life_wait(&s->life, LOAD_TICK_MS);
         *is_stopped = signal == SIGTERM || signal == SIGINT;
@@ -163,9 +175,7 @@ static int serve_load(struct server *s, const struct serve_options *o, int *is_s
         if (signal == SIGHUP) (void)reload(s, &n_keys, NULL);
     }
     if (*is_stopped) api_set_draining(s->api);
-    int rc = load_end(&l, &s->eng, e);
-    if (rc == 0) api_set_engine(s->api, s->eng);
-    return rc;
+    return load_end(&l, &s->eng, e);
 }
 
 static void announce(const struct server *s) {
@@ -239,7 +249,7 @@ static void drain(struct server *s, unsigned drain_s) {
 }
 
 int serve(const struct serve_options *o, struct err *e) {
-    struct server s = {.listeners = {.n = 0}};
+    struct server s = {.listeners = {.n = 0}, .state_lock = -1};
     mem_frugal();
     int rc = life_begin(&s.life, e);
     if (rc) return rc;
@@ -264,6 +274,7 @@ int serve(const struct serve_options *o, struct err *e) {
     api_free(s.api);
     eng_close(s.eng);
     listeners_close(&s.listeners);
+    statedir_close(s.state_lock);
     if (s.has_access) access_close(&s.access);
     life_end(&s.life);
     if (rc == 0) log_event(LOG_LEVEL_INFO, "stopped", "status=%d", status);

@@ -92,11 +92,11 @@ static int adapters_list(struct api_call *c) {
 
 /* The gate's figures, or null. */
 static void write_gate(struct api_call *c, const char *name, struct buf *b) {
-    struct gate gate;
+    struct verdict gate;
     struct err e = {0};
     char *text = NULL;
     size_t n = 0;
-    if (catalog_gate(c->api->catalog, name, &gate, &e) == 0) {
+    if (catalog_verdict(c->api->catalog, name, &gate, &e) == 0) {
         n = json_dumpb(gate.root, NULL, 0, JSON_COMPACT);
         text = n ? mem_try(n) : NULL;
         if (text) (void)json_dumpb(gate.root, text, n, JSON_COMPACT);
@@ -107,7 +107,7 @@ static void write_gate(struct api_call *c, const char *name, struct buf *b) {
     else
         buf_str(b, "null");
     mem_free(text);
-    gate_clear(&gate);
+    verdict_clear(&gate);
 }
 
 static int adapters_show(struct api_call *c) {
@@ -152,7 +152,7 @@ static void adapters_wake(void *ud, struct eng_adapter *adapter) {
     c->wake(c->ud);
 }
 
-static int read_name(struct api_call *c, struct input *in) {
+static int adapters_read_name(struct api_call *c, struct input *in) {
     struct change *q = c->state;
     if (input_text(in, "name", CATALOG_NAME_BYTES - 1, &q->name)) return -1;
     if (q->name) return 0;
@@ -223,7 +223,7 @@ static int read_force(struct api_call *c, struct input *in) {
 }
 
 /* What the gate measured goes with its refusal. */
-static void show_gate(struct api_call *c, const struct gate *gate) {
+static void show_gate(struct api_call *c, const struct verdict *gate) {
     static const char head[] = "\"gate\":";
     if (!gate->root) return;
     size_t n = json_dumpb(gate->root, NULL, 0, JSON_COMPACT);
@@ -244,7 +244,7 @@ static int answer_default(struct api_call *c, const char *name, int is_new) {
 static int promote_answer(struct api_call *c) {
     const struct change *q = c->state;
     struct err e = {0};
-    struct gate gate;
+    struct verdict gate;
     int is_new;
     enum problem_code code = catalog_promote(c->api->catalog, c->in.arg, q->is_forced,
                                              adapters_by(c), &gate, &is_new, &e);
@@ -252,7 +252,7 @@ static int promote_answer(struct api_call *c) {
         adapters_refuse(c, code, &e);
         show_gate(c, &gate);
     }
-    gate_clear(&gate);
+    verdict_clear(&gate);
     return code ? call_fail(c) : answer_default(c, c->in.arg, is_new);
 }
 
@@ -298,7 +298,7 @@ const struct endpoint adapters_show_endpoint = {.answer = adapters_show};
 const struct endpoint adapters_history_endpoint = {.answer = adapters_history};
 const struct endpoint adapters_load_endpoint = {.wants = &load_wants,
                                                 .state_size = sizeof(struct change),
-                                                .read = read_name,
+                                                .read = adapters_read_name,
                                                 .ask = ask_load,
                                                 .outcome = load_outcome,
                                                 .answer = load_answer,

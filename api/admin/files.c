@@ -46,7 +46,7 @@ static void write_report(struct api_call *c, const struct jobs_file *f) {
     buf_clear(&report);
 }
 
-static void write_file(struct api_call *c, const struct jobs_file *f, int with_report) {
+static void files_write(struct api_call *c, const struct jobs_file *f, int with_report) {
     struct buf *b = &c->body;
     buf_printf(b,
                "{\"id\":\"%s\",\"object\":\"file\",\"bytes\":%" PRIu64 ",\"created_at\":%" PRId64,
@@ -61,8 +61,8 @@ static void write_file(struct api_call *c, const struct jobs_file *f, int with_r
     buf_str(b, "}}");
 }
 
-static int answer_file(struct api_call *c, const struct jobs_file *f) {
-    write_file(c, f, 1);
+static int files_answer(struct api_call *c, const struct jobs_file *f) {
+    files_write(c, f, 1);
     buf_char(&c->body, '\n');
     return call_answer(c, 200, "application/json");
 }
@@ -80,7 +80,7 @@ static const char *files_name(const char *sent) {
 }
 
 /* -1 with the problem. */
-static int check_form(struct api_call *c) {
+static int files_check_form(struct api_call *c) {
     static const char wanted[] = "fine-tune";
     int has_purpose = 0;
     for (size_t i = 0; i < c->in.n_form; i++) {
@@ -107,7 +107,7 @@ static int check_form(struct api_call *c) {
 static int files_create(struct api_call *c) {
     struct jobs_file file;
     struct err e = {0};
-    if (check_form(c)) return call_fail(c);
+    if (files_check_form(c)) return call_fail(c);
     const struct jobs_file_new new = {.spooled = c->in.file->path,
                                       .sha256 = c->in.file->sha256,
                                       .bytes = c->in.file->bytes,
@@ -118,7 +118,7 @@ static int files_create(struct api_call *c) {
     if (rc) return files_refuse(c, rc, &e);
     call_header_printf(c, "Location", "/v1/files/%s", file.id);
     snprintf(c->summary, sizeof(c->summary), "file=%s", file.id);
-    return answer_file(c, &file);
+    return files_answer(c, &file);
 }
 
 /* ---- GET, DELETE ---- */
@@ -127,7 +127,7 @@ static int files_get(struct api_call *c) {
     struct jobs_file file;
     struct err e = {0};
     int rc = jobs_file_get(c->api->jobs, c->in.arg, &file, &e);
-    return rc ? files_refuse(c, rc, &e) : answer_file(c, &file);
+    return rc ? files_refuse(c, rc, &e) : files_answer(c, &file);
 }
 
 /* The name in a header: what isn't plain ASCII becomes an underline. */
@@ -172,7 +172,7 @@ struct files_page {
     int limit, order;
 };
 
-static int list_read(struct api_call *c, struct input *in) {
+static int files_list_read(struct api_call *c, struct input *in) {
     static const char *const orders[] = {"desc", NULL};
     struct files_page *p = c->state;
     p->limit = FILES_LIST;
@@ -184,7 +184,7 @@ static int list_read(struct api_call *c, struct input *in) {
     return rc;
 }
 
-static int list_answer(struct api_call *c) {
+static int files_list_answer(struct api_call *c) {
     const struct files_page *p = c->state;
     struct jobs_file *files = mem_try(JOBS_LIST_MAX * sizeof(*files));
     struct err e = {0};
@@ -199,7 +199,7 @@ static int list_answer(struct api_call *c) {
     buf_str(b, "{\"object\":\"list\",\"data\":[");
     for (int i = 0; i < n; i++) {
         if (i) buf_char(b, ',');
-        write_file(c, &files[i], 0);
+        files_write(c, &files[i], 0);
     }
     buf_printf(b, "],\"has_more\":%s", more ? "true" : "false");
     if (n) buf_printf(b, ",\"first_id\":\"%s\",\"last_id\":\"%s\"", files[0].id, files[n - 1].id);
@@ -215,8 +215,8 @@ const struct endpoint files_list_endpoint = {.wants = &list_wants,
                                              .media = &media_json,
                                              .state_size = sizeof(struct files_page),
                                              .enter = fine_tuning_enter,
-                                             .read = list_read,
-                                             .answer = list_answer};
+                                             .read = files_list_read,
+                                             .answer = files_list_answer};
 const struct endpoint files_create_endpoint = {
     .takes_file = 1, .media = &media_json, .enter = fine_tuning_enter, .answer = files_create};
 const struct endpoint files_get_endpoint = {

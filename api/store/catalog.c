@@ -236,11 +236,11 @@ int catalog_all(struct catalog *c, struct catalog_row *rows, int max) {
     return n;
 }
 
-int catalog_gate(struct catalog *c, const char *name, struct gate *out, struct err *e) {
+int catalog_verdict(struct catalog *c, const char *name, struct verdict *out, struct err *e) {
     char path[4096];
-    *out = (struct gate){.root = NULL};
+    *out = (struct verdict){.root = NULL};
     if (!c->folder || catalog_path(c, name, path)) return E_NOT_FOUND;
-    return gate_read(path, out, e);
+    return verdict_read(path, out, e);
 }
 
 int catalog_history(struct catalog *c, struct history_line *out, int max) {

@@ -4,7 +4,7 @@
  * base's own name is always the base, an adapter's own name is it. Whoever asks takes a reference
  * once, and ends on what it began with, whatever is loaded, unloaded or promoted meanwhile.
  *
- *     FOLDER/NAME/         an adapter, as `lammd train` or peft wrote it; gate.json (gate.h)
+ *     FOLDER/NAME/         an adapter, as `lammd train` or peft wrote it; gate.json (verdict.h)
  *     FOLDER/history.jsonl what was done (history.h); read at the start: what was loaded then is
  *                          loaded again, and the default is what it was
  *
@@ -19,8 +19,8 @@
 #define API_STORE_CATALOG_H
 
 #include "api/api.h"
-#include "api/store/gate.h"
 #include "api/store/history.h"
+#include "api/store/verdict.h"
 
 enum { CATALOG_NAME_BYTES = HISTORY_NAME_BYTES, CATALOG_ROWS_MAX = 1000, CATALOG_LINES_MAX = 256 };
 
@@ -54,13 +54,14 @@ struct catalog_row {
     int is_default;
     char why[240]; /* it is not loaded; "": nobody tried */
 };
-/* Up to max, in order of names; returns how many. The loaded ones alone: at most ENG_ADAPTERS_MAX. */
+/* Up to max, in order of names; returns how many. The loaded ones alone: at most
+ * ENG_ADAPTERS_MAX. */
 int catalog_loaded(struct catalog *c, struct catalog_row *rows, int max);
 /* And those that the start could not load, and what else is in the folder: CATALOG_ROWS_MAX. */
 int catalog_all(struct catalog *c, struct catalog_row *rows, int max);
 int catalog_row(struct catalog *c, const char *name, struct catalog_row *out); /* E_NOT_FOUND */
-/* Its gate.json: see gate_read. */
-int catalog_gate(struct catalog *c, const char *name, struct gate *out, struct err *e);
+/* Its gate.json: see verdict_read. */
+int catalog_verdict(struct catalog *c, const char *name, struct verdict *out, struct err *e);
 /* The newest lines of the history, newest first; how many. */
 int catalog_history(struct catalog *c, struct history_line *out, int max);
 struct catalog_counts {
@@ -82,10 +83,10 @@ enum problem_code catalog_enter(struct catalog *c, const char *name, struct eng_
                                 const char *by, int *is_new, struct err *e);
 enum problem_code catalog_unload(struct catalog *c, const char *name, const char *by,
                                  struct err *e);
-/* *gate: what decided against it, if anything did; gate_clear. *is_new 0: it is the default
+/* *gate: what decided against it, if anything did; verdict_clear. *is_new 0: it is the default
  * already. */
 enum problem_code catalog_promote(struct catalog *c, const char *name, int is_forced,
-                                  const char *by, struct gate *gate, int *is_new, struct err *e);
+                                  const char *by, struct verdict *gate, int *is_new, struct err *e);
 /* The name that rollback would make the default; *is_loaded: it can. PROBLEM_NOTHING_BEFORE. */
 enum problem_code catalog_before(struct catalog *c, char name[CATALOG_NAME_BYTES], int *is_loaded);
 enum problem_code catalog_rollback(struct catalog *c, const char *by, struct err *e);

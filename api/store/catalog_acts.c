@@ -185,10 +185,10 @@ enum problem_code catalog_unload(struct catalog *c, const char *name, const char
 /* ---- promote ---- */
 
 /* PROBLEM_NONE: the gate lets it through. */
-static enum problem_code ask_gate(struct catalog *c, const char *name, struct gate *gate,
+static enum problem_code ask_gate(struct catalog *c, const char *name, struct verdict *gate,
                                   struct err *e) {
     struct err why = {0};
-    int rc = catalog_gate(c, name, gate, &why);
+    int rc = catalog_verdict(c, name, gate, &why);
     if (rc && rc != E_NOT_FOUND) {
         err_set(e, E_FORMAT, "gate.json of %s can't be read: %s; force promotes it all the same",
                 name, why.text);
@@ -201,12 +201,13 @@ static enum problem_code ask_gate(struct catalog *c, const char *name, struct ga
                 name);
         return PROBLEM_GATE_NOT_DECIDED;
     }
-    if (gate->decision != GATE_WORSE && gate->decision != GATE_NOT_DECIDED) return PROBLEM_NONE;
+    if (gate->decision != VERDICT_WORSE && gate->decision != VERDICT_NOT_DECIDED)
+        return PROBLEM_NONE;
     err_set(e, E_INVALID, "%.120s; force promotes it all the same", gate->why);
-    return gate->decision == GATE_WORSE ? PROBLEM_GATE_REFUSED : PROBLEM_GATE_NOT_DECIDED;
+    return gate->decision == VERDICT_WORSE ? PROBLEM_GATE_REFUSED : PROBLEM_GATE_NOT_DECIDED;
 }
 
-static void count(struct catalog *c, uint64_t *which) {
+static void catalog_acts_count(struct catalog *c, uint64_t *which) {
     pthread_mutex_lock(&c->mu);
     ++*which;
     pthread_mutex_unlock(&c->mu);
@@ -223,11 +224,14 @@ static int base_is_default(struct catalog *c) {
 /* The base has been there before any gate. */
 static enum problem_code promote_base(struct catalog *c, const char *by, int *is_new) {
     *is_new = !base_is_default(c);
-    return *is_new ? record(c, HISTORY_PROMOTE, catalog_base(c), "", by, 0) : PROBLEM_NONE;
+    enum problem_code code =
+        *is_new ? record(c, HISTORY_PROMOTE, catalog_base(c), "", by, 0) : PROBLEM_NONE;
+    if (!code && *is_new) catalog_acts_count(c, &c->counts.promoted);
+    return code;
 }
 
 static enum problem_code promote(struct catalog *c, const char *name, int is_forced, const char *by,
-                                 struct gate *gate, int *is_new, struct err *e) {
+                                 struct verdict *gate, int *is_new, struct err *e) {
     struct catalog_entry it;
     int is_default;
     if (strcmp(name, catalog_base(c)) == 0) return promote_base(c, by, is_new);
@@ -235,25 +239,27 @@ static enum problem_code promote(struct catalog *c, const char *name, int is_for
     *is_new = !is_default;
     if (is_default) return PROBLEM_NONE;
     enum problem_code against = ask_gate(c, name, gate, e);
-    if (against && !is_forced) return against;
-    if (e) *e = (struct err){0};
-    gate_clear(gate);
-    return record(c, HISTORY_PROMOTE, name, eng_adapter_info(it.adapter)->digest, by,
-                  against != PROBLEM_NONE);
+    if (against && !is_forced) {
+        catalog_acts_count(c, &c->counts.refused);
+        return against;
+    }
+    *e = (struct err){0};
+    verdict_clear(gate);
+    enum problem_code code = record(c, HISTORY_PROMOTE, name, eng_adapter_info(it.adapter)->digest,
+                                    by, against != PROBLEM_NONE);
+    if (!code) catalog_acts_count(c, against ? &c->counts.forced : &c->counts.promoted);
+    return code;
 }
 
 enum problem_code catalog_promote(struct catalog *c, const char *name, int is_forced,
-                                  const char *by, struct gate *gate, int *is_new, struct err *e) {
-    *gate = (struct gate){.root = NULL};
+                                  const char *by, struct verdict *gate, int *is_new,
+                                  struct err *e) {
+    *gate = (struct verdict){.root = NULL};
     *is_new = 0;
     if (!c->folder) return PROBLEM_NO_STATE;
     pthread_mutex_lock(&c->acts);
     enum problem_code code = promote(c, name, is_forced, by, gate, is_new, e);
     pthread_mutex_unlock(&c->acts);
-    if (code == PROBLEM_GATE_REFUSED || code == PROBLEM_GATE_NOT_DECIDED)
-        count(c, &c->counts.refused);
-    else if (code == PROBLEM_NONE && *is_new)
-        count(c, is_forced ? &c->counts.forced : &c->counts.promoted);
     return code;
 }
 
@@ -305,6 +311,6 @@ enum problem_code catalog_rollback(struct catalog *c, const char *by, struct err
     pthread_mutex_lock(&c->acts);
     enum problem_code code = roll_back(c, by, e);
     pthread_mutex_unlock(&c->acts);
-    if (code == PROBLEM_NONE) count(c, &c->counts.rolled_back);
+    if (code == PROBLEM_NONE) catalog_acts_count(c, &c->counts.rolled_back);
     return code;
 }

@@ -1,5 +1,6 @@
-/* catalog_internal.h - what the files of the catalogue share: catalog.c has the table, catalog_acts.c
- * changes it, catalog_start.c loads what nobody waits for. Thread: as in catalog.h. */
+/* catalog_internal.h - what the files of the catalogue share: catalog.c has the table,
+ * catalog_acts.c changes it, catalog_start.c loads what nobody waits for. Thread: as in
+ * catalog.h. */
 #ifndef API_STORE_CATALOG_INTERNAL_H
 #define API_STORE_CATALOG_INTERNAL_H
 

@@ -104,7 +104,7 @@ static void load_all(struct catalog *c) {
         if (strcmp(names[i], first) != 0) load_again(c, names[i]);
 }
 
-static void say_default(struct catalog *c) {
+static void catalog_start_say_default(struct catalog *c) {
     const struct catalog_level *top = c->depth ? &c->stack[c->depth - 1] : NULL;
     const struct catalog_entry *it = catalog_default(c);
     if (it)
@@ -121,7 +121,7 @@ void catalog_begin(struct catalog *c, struct eng *eng) {
     c->eng = eng;
     if (!c->folder) return;
     load_all(c);
-    say_default(c);
+    catalog_start_say_default(c);
     catalog_start_offers(c);
 }
 

@@ -26,7 +26,8 @@ struct history {
 /* ---- one line ---- */
 
 /* The string `name` of o, copied; at most cap - 1 plain characters. */
-static int take_text(const json_t *o, const char *name, char *to, size_t cap, struct err *e) {
+static int history_take_text(const json_t *o, const char *name, char *to, size_t cap,
+                             struct err *e) {
     const json_t *v = json_object_get(o, name);
     const char *s = json_string_value(v);
     if (!s || json_string_length(v) >= cap || strlen(s) != json_string_length(v))
@@ -37,7 +38,7 @@ static int take_text(const json_t *o, const char *name, char *to, size_t cap, st
 
 static int take_event(const json_t *o, enum history_event *out, struct err *e) {
     char word[16];
-    int rc = take_text(o, "event", word, sizeof(word), e);
+    int rc = history_take_text(o, "event", word, sizeof(word), e);
     for (int i = 0; !rc && history_words[i]; i++) {
         if (strcmp(word, history_words[i]) != 0) continue;
         *out = (enum history_event)i;
@@ -49,11 +50,11 @@ static int take_event(const json_t *o, enum history_event *out, struct err *e) {
 static int take_line(const json_t *o, struct history_line *out, struct err *e) {
     const json_t *forced = json_object_get(o, "forced");
     size_t known = forced ? 6 : 5;
-    int rc = take_text(o, "time", out->time, sizeof(out->time), e);
+    int rc = history_take_text(o, "time", out->time, sizeof(out->time), e);
     if (!rc) rc = take_event(o, &out->event, e);
-    if (!rc) rc = take_text(o, "name", out->name, sizeof(out->name), e);
-    if (!rc) rc = take_text(o, "digest", out->digest, sizeof(out->digest), e);
-    if (!rc) rc = take_text(o, "key", out->key, sizeof(out->key), e);
+    if (!rc) rc = history_take_text(o, "name", out->name, sizeof(out->name), e);
+    if (!rc) rc = history_take_text(o, "digest", out->digest, sizeof(out->digest), e);
+    if (!rc) rc = history_take_text(o, "key", out->key, sizeof(out->key), e);
     if (!rc && forced && !json_is_boolean(forced))
         rc = err_set(e, E_FORMAT, "forced must be true or false");
     if (!rc && json_object_size(o) != known) rc = err_set(e, E_FORMAT, "there is an unknown field");

@@ -1,10 +1,10 @@
 /* history.h - what was loaded and what was the default, when, and by whose key: a file of lines.
  *
- *     {"time":"2026-01-31T12:00:00Z","event":"promote","name":"N","digest":"D","key":"K","forced":true}
+ *     {"time":"2026-01-31T12:00:00Z","event":"promote","name":"N","digest":"D","key":"K"}
  *
- * A line is written and synced before what it tells is done. Only whole lines count: one that a
- * crash cut short is taken off when the file is opened, for what it tells was never done. Thread:
- * one at a time.
+ * `"forced":true` stands behind the key where it holds. A line is written and synced before what it
+ * tells is done. Only whole lines count: one that a crash cut short is taken off when the file is
+ * opened, for what it tells was never done. Thread: one at a time.
  */
 #ifndef API_STORE_HISTORY_H
 #define API_STORE_HISTORY_H

@@ -28,8 +28,8 @@ struct quotas *quotas_new(const struct api_limits *limits); /* must-succeed */
 /* The most tokens of one account, where that is known later. Before the first question. */
 void quotas_set_tokens(struct quotas *q, uint64_t tokens);
 void quotas_free(struct quotas *q); /* no account may be left */
-/* One more request with a body of so many bytes, or with a file. QUOTA_NONE, and *out is its account; else what
- * there is too much of, and *out is NULL. */
+/* One more request with a body of so many bytes, or with a file. QUOTA_NONE, and *out is its
+ * account; else what there is too much of, and *out is NULL. */
 enum quota quotas_enter(struct quotas *q, const char *name, uint64_t body_bytes, int is_upload,
                         struct account **out);
 void quotas_leave(struct quotas *q, struct account *a, uint64_t body_bytes, int is_upload);

@@ -2,10 +2,11 @@
  *
  *     {"status": "processed" | "error", "lines": good ones, "bad": others, "pictures": N,
  *      "tasks": {"refer": N, ...},
- *      "errors": [{"file", "line", "field", "code", "reason"}], "errors_total": N, "warnings": [...]}
+ *      "errors": [{"file", "line", "field", "code", "reason"}], "errors_total": N,
+ *      "warnings": [...]}
  *
  * Every bad line is counted, and the first CHECK_TOLD are told. An error of the file as a whole has
- * line 0. Each picture and mask is decoded. Codes are those of docs/training-data.md, and `bad_file`.
+ * line 0. Each picture and mask is decoded. docs/training-data.md has the codes.
  */
 #include "cli/train/check.h"
 

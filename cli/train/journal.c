@@ -1,5 +1,6 @@
 /* journal.c - see journal.h. A line is written by one call, so that a killed run leaves at most one
- * that is cut; the next run takes that one away. */
+ * that is cut; the next run takes that one away. A line that the disk has no room for is taken back
+ * at once: the next one must not stand behind its half. */
 #include "cli/train/journal.h"
 
 #include <errno.h>
@@ -21,10 +22,15 @@ static int journal_bad(const char *path, struct err *e) {
 
 static int write_line(int fd, const char *path, const struct buf *line, struct err *e) {
     if (line->bad) return err_set(e, line->bad, "%s: a line of over %d bytes", path, LINE_MAX_);
+    off_t begin = lseek(fd, 0, SEEK_END);
     for (size_t at = 0; at < line->len;) {
         ssize_t n = write(fd, line->p + at, line->len - at);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return journal_bad(path, e);
+        if (n <= 0) {
+            int rc = journal_bad(path, e);
+            if (begin >= 0) (void)!ftruncate(fd, begin);
+            return rc;
+        }
         at += (size_t)n;
     }
     return 0;

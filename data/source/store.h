@@ -37,8 +37,8 @@ uint32_t store_tar_count(const struct store *s, int32_t tar); /* files in it */
 void store_tar_file(const struct store *s, int32_t tar, uint32_t i, struct store_file *out);
 const char *store_tar_path(const struct store *s, int32_t tar);
 
-/* Where the file is. tar: a number; STORE_NOWHERE: it is not found; STORE_ANY: the folder, or else the second one, or else the
- * only tar that has it. E_NOT_FOUND, E_FORMAT (several tars have it), E_INVALID (no such name may
+/* Where the file is. tar: a number; STORE_NOWHERE: it is not found; STORE_ANY: the folder, or else
+ * the second one, or else the only tar that has it. E_NOT_FOUND, E_FORMAT (several tars have it), E_INVALID (no such name may
  * be). */
 int store_find(const struct store *s, int32_t tar, const char *name, struct store_file *out,
                struct err *e);

@@ -61,6 +61,24 @@ int adapter_text_digest(const char *base, const struct peft *p, char hex[ADAPTER
     return 0;
 }
 
+int adapter_content_digest(const char *vision, const char *text, char hex[ADAPTER_DIGEST],
+                           struct err *e) {
+    char head[160];
+    (void)snprintf(head, sizeof head, "adapter %.64s %.64s", vision, text);
+    return digest_of(head, NULL, hex, e);
+}
+
+static uint64_t tensor_bytes(const struct st *st) {
+    uint64_t sum = 0;
+    for (size_t i = 0; st && i < st_count(st); i++)
+        sum += st_at(st, i)->bytes;
+    return sum;
+}
+
+uint64_t adapter_bytes(const struct adapter *a) {
+    return tensor_bytes(a->overlay) + (a->peft ? tensor_bytes(a->peft->st) : 0);
+}
+
 /* ---- opening ---- */
 
 int adapter_is_vision(const char *name) {

@@ -4,6 +4,7 @@
  *     overlay.safetensors      connector, ln_vision and tower, under the names of the model's file
  *     lammd.json               the card: which base model, made of what (struct adapter_card)
  *     README.md                for people
+ *     gate.json                how it compares with its base, where that was asked
  *
  * A LoRA that peft made has its two files alone. One that was trained with the decoder frozen has
  * an overlay and a card alone. An overlay without a card is refused: nobody knows what it fits.
@@ -19,6 +20,7 @@
 #define ADAPTER_OVERLAY "overlay.safetensors"
 #define ADAPTER_CARD    "lammd.json"
 #define ADAPTER_README  "README.md"
+#define ADAPTER_GATE    "gate.json" /* whoever judged it put it there; nobody reads it here */
 
 enum { ADAPTER_CARD_MAX = 64 << 10, ADAPTER_DIGEST = 65, ADAPTER_VERSION_MAX = 31 };
 
@@ -46,6 +48,10 @@ int adapter_vision_digest(const char *base, const struct st *overlay, char hex[A
 int adapter_text_digest(const char *base, const struct peft *p, char hex[ADAPTER_DIGEST],
                         struct err *e);
 
+/* The name of both together. */
+int adapter_content_digest(const char *vision, const char *text, char hex[ADAPTER_DIGEST],
+                           struct err *e);
+
 struct adapter {
     struct peft *peft;  /* NULL: no LoRA */
     struct st *overlay; /* NULL: none; all its names are of the vision side */
@@ -58,5 +64,7 @@ struct adapter {
 int adapter_open(const char *folder, const struct peft_sizes *sizes, const char *base,
                  struct adapter **out, struct err *e);
 void adapter_close(struct adapter *a); /* NULL is legal */
+/* Of all its tensors. */
+uint64_t adapter_bytes(const struct adapter *a);
 
 #endif

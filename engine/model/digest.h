@@ -20,7 +20,8 @@
 
 /* Lower-case hex. */
 struct model_ids {
-    char all[65];    /* of the file as it is */
+    char file[65];   /* of the file as it is */
+    char all[65];    /* the same, or of that and how the weights are used */
     char vision[65]; /* of what makes features: the tensors of tower and connector, by name */
 };
 

@@ -3,7 +3,8 @@
  *     open.c   -> bind.c (positions.c), weights.h, digest.h     opening and closing
  *     plan.c   -> pass.c                                        sizes of all buffers
  *     head.c   -> plan.c                                        rows of lm_head, before any pass
- *     run.c    -> pass.c, vit.c, llama.c (tap.c)                a picture or a pass on the device
+ *     berth.c  -> cargo.h, overlay.c                            room for adapters
+ *     run.c    -> pass.c, vit.c, llama.c, section.c (tap.c)     a picture or a pass on the device
  * All allocate through memory.c.
  *
  * No outsider includes this, but tests that build a model from memory.
@@ -15,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/files/peft.h"
 #include "engine/files/safetensors.h"
 #include "engine/model/digest.h"
 #include "engine/model/net.h"
@@ -35,12 +37,29 @@ struct work {
     struct kern_ptr x, h, wide, act; /* (N, D) (N, D) (N, ...) (N, F) */
     struct kern_ptr pick_x, pick_h;  /* (picks, D) */
     struct kern_ptr best;            /* (picks) i32 */
+    struct kern_ptr inside;          /* (N, 3 * most rank): x A^T of a section; with berths */
     struct kern_ptr index;           /* the index arrays of a pass, filled by one put */
 };
 
 struct model_head {
     struct kern_mat *mat; /* (n, D) */
     int n;
+};
+
+/* Room for one adapter (berth.h). */
+enum { BERTH_STACKS = 4 }; /* q k v; o; gate up; down: places with the same input */
+struct berth_layer {
+    struct kern_mat *a[BERTH_STACKS]; /* (places * most rank, K) */
+    struct kern_mat *b[PEFT_PLACES];  /* (N, most rank) */
+    unsigned places;                  /* a bit for each peft_place that the adapter has here */
+};
+struct berth {
+    struct berth_layer *layers; /* (L) */
+    int rank;
+    int is_filled;
+    struct vit vit;          /* what it sees with: the base's, but what the overlay has */
+    struct vit room;         /* the overlay's own; all NULL without room for one */
+    struct kern_ptr vectors; /* of room */
 };
 
 struct model {
@@ -58,6 +77,8 @@ struct model {
     int is_planned;
     struct model_plan plan;
     struct work work;
+    struct berth *berths;          /* (plan.berths) */
+    struct kern_ptr stage;         /* where tensors pass on their way into a berth */
     enum kern_dtype pool_dtype;    /* the device's choice */
     struct kern_ptr pool;          /* (L, 2, slots, D) of pool_dtype: k, then v of each layer */
     struct kern_ptr feats;         /* (feats_max, I, D) */
@@ -119,7 +140,34 @@ static inline void model_beat(struct model *m) {
 void tap_show(struct model *m, const char *name, struct kern_ptr p, int rows, int cols, int ld);
 
 /* vit.c: issues the operations from work.rgb to features (I, D) at `out`. */
-void vit_issue(struct model *m, struct kern_ptr out);
+void vit_issue(struct model *m, const struct vit *v, struct kern_ptr out);
+
+/* berth.c: makes plan.berths of them. berth_free_all frees also what was made halfway. */
+int berth_plan(struct model *m, struct err *e);
+void berth_free_all(struct model *m);
+int berth_stack(enum peft_place place); /* 0 .. BERTH_STACKS-1 */
+unsigned berth_places(int stack);       /* a bit for each place of a stack */
+
+/* section.c: the sections of a pass's rows, or of its picks among each other. */
+enum { SECTIONS_MAX = 2 * MODEL_BERTHS_MAX }; /* picks of two heads */
+struct sections {
+    struct model_section at[SECTIONS_MAX];
+    int n;
+};
+void section_of_rows(const struct model_pass *p, struct sections *out);
+void section_of_picks(const struct model_pass *p, struct sections *out);
+/* must(): they are in order, inside of the pass, and of berths that are filled. */
+void section_check(const struct model *m, const struct model_pass *p);
+/* y += what the sections' adapters add to a product of x, of the places of a stack. */
+struct section_product {
+    int stack;
+    struct kern_ptr x;
+    int ldx;
+    struct kern_ptr y;
+    int ldy;
+};
+void section_issue(struct model *m, const struct sections *list, int layer,
+                   const struct section_product *p);
 /* llama.c: issues the operations of a pass. */
 void llama_issue(struct model *m, const struct model_pass *p, const struct pass_index *at);
 

@@ -44,9 +44,16 @@ static void llama_gemm(struct model *m, int rows, struct kern_ptr x, int nx,
             .m = rows, .x = x, .ldx = nx, .w = w, .y = y, .ldy = ny, .accumulate = accumulate});
 }
 
+/* The same, and what adapters add to it. */
+static void llama_product(struct model *m, int rows, const struct kern_mat *w, int accumulate,
+                          const struct sections *s, int layer, const struct section_product *p) {
+    llama_gemm(m, rows, p->x, p->ldx, w, p->y, p->ldy, accumulate);
+    section_issue(m, s, layer, p);
+}
+
 /* k and v of a layer's tokens; q stays in work.wide. */
 static void llama_qkv(struct model *m, const struct model_pass *p, const struct pass_index *at,
-                      int layer, struct kern_ptr pool[2]) {
+                      const struct sections *s, int layer, struct kern_ptr pool[2]) {
     const struct model_text *t = &m->c.text;
     const struct llama_layer *l = &m->llama.layers[layer];
     const struct work *w = &m->work;
@@ -55,7 +62,8 @@ static void llama_qkv(struct model *m, const struct model_pass *p, const struct 
     pool[0] = kern_at(m->pool, 2 * (size_t)layer * half);
     pool[1] = kern_at(pool[0], half);
     llama_norm(m, p->rows, w->x, l->norm1, w->h);
-    llama_gemm(m, p->rows, w->h, n, l->qkv, w->wide, 3 * n, 0); /* (N, D) -> (N, 3D) */
+    llama_product(m, p->rows, l->qkv, 0, s, layer, /* (N, D) -> (N, 3D) */
+                  &(struct section_product){0, w->h, n, w->wide, 3 * n});
     m->ops->rope(m->k, &(struct kern_rope){.rows = p->rows,
                                            .heads = t->heads,
                                            .head_size = n / t->heads,
@@ -97,18 +105,21 @@ static void llama_attention(struct model *m, const struct model_pass *p,
 
 /* What follows the attention of a layer, row by row: x (rows, D) += ..., h (rows, D) is its
  * result. */
-static void llama_ffn(struct model *m, const struct llama_layer *l, int rows, struct kern_ptr x,
-                      struct kern_ptr h) {
+static void llama_ffn(struct model *m, int layer, const struct sections *s, int rows,
+                      struct kern_ptr x, struct kern_ptr h) {
+    const struct llama_layer *l = &m->llama.layers[layer];
     int n = m->c.text.hidden_size, ffn = m->c.text.intermediate_size;
     const struct work *w = &m->work;
-    llama_gemm(m, rows, h, n, l->o, x, n, 1);
+    llama_product(m, rows, l->o, 1, s, layer, &(struct section_product){1, h, n, x, n});
     llama_norm(m, rows, x, l->norm2, h);
-    llama_gemm(m, rows, h, n, l->gate_up, w->wide, 2 * ffn, 0); /* (rows, D) -> (rows, 2F) */
+    llama_product(m, rows, l->gate_up, 0, s, layer, /* (rows, D) -> (rows, 2F) */
+                  &(struct section_product){2, h, n, w->wide, 2 * ffn});
     m->ops->swiglu(
         m->k,
         &(struct kern_swiglu){
             .rows = rows, .width = ffn, .x = w->wide, .ldx = 2 * ffn, .y = w->act, .ldy = ffn});
-    llama_gemm(m, rows, w->act, ffn, l->down, x, n, 1); /* (rows, F) -> (rows, D) */
+    llama_product(m, rows, l->down, 1, s, layer, /* (rows, F) -> (rows, D) */
+                  &(struct section_product){3, w->act, ffn, x, n});
 }
 
 static void gather_picks(struct model *m, const struct model_pass *p, const struct pass_index *at,
@@ -131,19 +142,21 @@ static void llama_layers(struct model *m, const struct model_pass *p, const stru
     const struct work *w = &m->work;
     int last = m->c.text.layers - 1;
     struct kern_ptr pool[2];
+    struct sections of_rows, of_picks;
+    section_of_rows(p, &of_rows);
+    section_of_picks(p, &of_picks);
     for (int i = 0; i <= last; i++) {
-        const struct llama_layer *l = &m->llama.layers[i];
         model_beat(m);
-        llama_qkv(m, p, at, i, pool);
+        llama_qkv(m, p, at, &of_rows, i, pool);
         if (i < last || m->tap) {
             llama_attention(m, p, at, pool);
-            llama_ffn(m, l, p->rows, w->x, w->h);
+            llama_ffn(m, i, &of_rows, p->rows, w->x, w->h);
             show_layer(m, p->rows, i);
         } else if (p->picks) {
             llama_attention(m, p, at, pool);
             gather_picks(m, p, at, w->x, w->pick_x);
             gather_picks(m, p, at, w->h, w->pick_h);
-            llama_ffn(m, l, p->picks, w->pick_x, w->pick_h);
+            llama_ffn(m, i, &of_picks, p->picks, w->pick_x, w->pick_h);
         }
     }
     if (m->tap) gather_picks(m, p, at, w->x, w->pick_x);

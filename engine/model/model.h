@@ -66,24 +66,33 @@ void model_close(struct model *m); /* NULL is legal */
 const struct model_config *model_config(const struct model *m);
 /* SHA-256 of the weights, lower-case hex: the name of the model in caches. */
 const char *model_digest(const struct model *m);
+/* The same of weights that are used in another way, such as in 8 bits: the digest of the file. */
+const char *model_file_digest(const struct model *m);
 /* The same of tower and connector alone: the name of what makes features. */
 const char *model_vision_digest(const struct model *m);
 uint64_t model_parameters(const struct model *m);
 uint64_t model_beats(const struct model *m); /* grows with each layer at work. Any thread */
 
-/* Sizes of everything that a pass may need, allocated once. 0 in the last four: the default named
- * there. A pass that exceeds one of these is a bug of the caller (must). */
+/* Of berths (berth.h): the base itself, and the most of them. */
+enum { MODEL_BASE = -1, MODEL_BERTHS_MAX = 16 };
+
+/* Sizes of everything that a pass may need, allocated once. 0 where a default is named: that. A
+ * pass that exceeds one of these is a bug of the caller (must). */
 struct model_plan {
-    int rows_max;  /* token rows in one pass */
-    int picks_max; /* rows with logits in one pass */
-    int kv_slots;  /* tokens in the KV pool, all layers */
-    int feats_max; /* pictures whose features are held at once */
-    int spans_max; /* entries of a pass's `spans`; 4 * rows_max */
-    int tails_max; /* entries of a pass's `tail`; 64 * rows_max */
-    int sets_max;  /* column sets of a pass; 4096 */
-    int cols_max;  /* entries of a pass's `cols`; 65536 */
+    int rows_max;       /* token rows in one pass */
+    int picks_max;      /* rows with logits in one pass */
+    int kv_slots;       /* tokens in the KV pool, all layers */
+    int feats_max;      /* pictures whose features are held at once */
+    int spans_max;      /* entries of a pass's `spans`; 4 * rows_max */
+    int tails_max;      /* entries of a pass's `tail`; 64 * rows_max */
+    int sets_max;       /* column sets of a pass; 4096 */
+    int cols_max;       /* entries of a pass's `cols`; 65536 */
+    int berths;         /* for adapters, 0 .. MODEL_BERTHS_MAX */
+    int berth_rank;     /* of their LoRAs, at most; at least 1, where there are berths */
+    int berth_overlays; /* berths 0 .. berth_overlays-1 have room for an overlay */
 };
-/* Called once. E_TOO_BIG: the sizes overflow. E_NOMEM: the device has no room for them. */
+/* Called once. E_TOO_BIG: the sizes overflow. E_NOMEM: the device has no room for them.
+ * E_UNSUPPORTED: berths on a backend that can't fill them. */
 int model_plan(struct model *m, const struct model_plan *plan, struct err *e);
 /* Bytes of device memory that the plan would take, with the logits of the heads made so far.
  * kv_slots may be 0 here. UINT64_MAX when it overflows or is absurd. */
@@ -100,8 +109,13 @@ int model_head_new(struct model *m, const int32_t *ids, int n, struct model_head
 void model_head_free(struct model *m, struct model_head *h);
 
 /* Vision tower and connector: rgb (S, S, 3) u8 on the host, already resized -> features (I, D) in
- * entry `feat` (0 .. feats_max-1), for later passes. */
-void model_encode(struct model *m, const uint8_t *rgb, int feat);
+ * entry `feat` (0 .. feats_max-1), for later passes. berth: whose; MODEL_BASE: the model's own. */
+void model_encode(struct model *m, int berth, const uint8_t *rgb, int feat);
+
+/* Consecutive rows of a pass that an adapter serves. */
+struct model_section {
+    int row0, rows, berth;
+};
 
 /* One pass of the decoder, as flat arrays on the host. Rows, groups and tails as in kern.h
  * (struct kern_attn_tree). src[i]: a token id, or ~(feat*I + j) for token j of a picture. */
@@ -114,7 +128,10 @@ struct model_pass {
     int n_spans;
     const int32_t *tail_off; /* (rows + 1) */
     const int32_t *tail;
-    /* Rows with logits. pick_row[i] is a row of the pass. Picks of one head are consecutive. */
+    const struct model_section *sections; /* ascending; rows in none are the base's */
+    int n_sections;                       /* at most MODEL_BERTHS_MAX */
+    /* Rows with logits. pick_row[i] is a row of the pass. Picks of one head are consecutive, and
+     * stand in row order where there are sections. */
     int picks;
     const int32_t *pick_row; /* (picks) */
     struct model_pick_group *pick_groups;

@@ -19,7 +19,7 @@ static const struct model_how as_it_is;
 static int make_tables(struct model *m, struct err *e) {
     int vit = m->c.vision.layers, text = m->c.text.layers;
     /* Vectors of each layer; positions, the plan and the like. */
-    int blocks = 16 + 9 * vit + 2 * text, mats = 4 + 4 * vit + 4 * text;
+    int blocks = 17 + 9 * vit + 2 * text, mats = 4 + 4 * vit + 4 * text;
     int rc = memory_init(&m->memory, blocks, mats, e);
     if (rc) return rc;
     m->vit.blocks = mem_try((size_t)vit * sizeof *m->vit.blocks);
@@ -68,6 +68,7 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     m->learn = NULL;
     if (!rc) rc = ops->sync(k, e);
     rc = digest_end(&d, rc, &m->ids, e);
+    memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
     if (!rc) rc = sums_check(sums, "model.safetensors", m->ids.all, e);
     if (!rc && as_fp8) rc = digest_add(m->ids.all, "fp8", e); /* other answers: another name */
     if (rc) {
@@ -145,6 +146,7 @@ int model_open(const char *dir, const struct model_how *how, const struct kern_o
 
 void model_close(struct model *m) {
     if (!m) return;
+    berth_free_all(m);
     if (m->logits.addr) m->ops->free(m->k, m->logits);
     if (m->probs.addr) m->ops->free(m->k, m->probs);
     memory_clear(m);
@@ -157,6 +159,7 @@ void model_close(struct model *m) {
 
 const struct model_config *model_config(const struct model *m) { return &m->c; }
 const char *model_digest(const struct model *m) { return m->ids.all; }
+const char *model_file_digest(const struct model *m) { return m->ids.file; }
 const char *model_vision_digest(const struct model *m) { return m->ids.vision; }
 const struct vit *model_vit(const struct model *m) { return &m->vit; }
 const struct llama *model_llama(const struct model *m) { return &m->llama; }

@@ -101,6 +101,7 @@ static void check_pass(const struct model *m, const struct model_pass *p) {
     must(size.cols_max >= 0 && size.cols_max <= m->plan.cols_max);
     check_rows(m, p);
     check_picks(m, p);
+    section_check(m, p);
 }
 
 void pass_put(struct model *m, const struct model_pass *p, struct pass_index *at) {

@@ -4,6 +4,7 @@
  * Between model_plan and model_close only model_head_new allocates, outside of passes. A test
  * counts.
  */
+#include "engine/model/berth.h"
 #include "engine/model/internal.h"
 #include "kernels/base/mem.h"
 
@@ -47,6 +48,7 @@ static void carve_work(struct carve *c, const struct model *m, struct work *w) {
     carve(c, &w->pick_x, p->picks_max, t->hidden_size, f);
     carve(c, &w->pick_h, p->picks_max, t->hidden_size, f);
     carve(c, &w->best, p->picks_max, 1, sizeof(int32_t));
+    if (p->berths) carve(c, &w->inside, rows, 3 * p->berth_rank, f);
     carve(c, &w->index, 1, 1, m->staging_bytes);
 }
 
@@ -89,6 +91,10 @@ size_t model_slot_bytes(const struct model_config *c, enum kern_dtype pool) {
 /* Fills in the defaults that model.h states. */
 static int plan_complete(struct model_plan *p, struct err *e) {
     enum { ROWS_MAX = 1 << 20, SLOTS_MAX = 1 << 30 };
+    if (p->berths < 0 || p->berths > MODEL_BERTHS_MAX || p->berth_overlays < 0 ||
+        p->berth_overlays > p->berths ||
+        (p->berths && (p->berth_rank < 1 || p->berth_rank > PEFT_RANK_MAX)))
+        return err_set(e, E_INVALID, "no such number or rank of berths");
     if (p->rows_max < 1 || p->picks_max < 0 || p->kv_slots < 1 || p->feats_max < 1 ||
         p->spans_max < 0 || p->tails_max < 0 || p->sets_max < 0 || p->cols_max < 0)
         return err_set(e, E_INVALID, "a size below its least");
@@ -132,7 +138,7 @@ uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan) 
     carve_work(&c, &probe, &probe.work);
     size_t logits = 2 * sizeof(float) * (size_t)probe.plan.picks_max * (size_t)m->head_max;
     if (c.overflows || !mem_add(n.pool, n.feats, &n.pool) || !mem_add(n.pool, c.bytes, &n.pool) ||
-        !mem_add(n.pool, logits, &all))
+        !mem_add(n.pool, logits, &all) || !mem_add(all, model_berth_bytes(m, plan), &all))
         return UINT64_MAX;
     return all;
 }
@@ -148,6 +154,7 @@ static int plan_all(struct model *m, struct err *e) {
     if (!rc) rc = memory_alloc(m, n.pool, &m->pool, e);
     if (!rc) rc = memory_alloc(m, n.feats, &m->feats, e);
     if (!rc) rc = plan_logits(m, m->head_max, e);
+    if (!rc) rc = berth_plan(m, e);
     return rc;
 }
 
@@ -155,6 +162,8 @@ int model_plan(struct model *m, const struct model_plan *plan, struct err *e) {
     must(!m->is_planned && !m->staging);
     m->plan = *plan;
     int rc = plan_complete(&m->plan, e);
+    if (!rc && plan->berths && !m->ops->train)
+        rc = err_set(e, E_UNSUPPORTED, "%s can't load adapters", m->ops->name);
     if (!rc) rc = plan_all(m, e);
     if (rc) err_in(e, "plan");
     m->is_planned = !rc;

@@ -34,17 +34,26 @@ static void run_ops(struct model *m, uint64_t key, issue_fn *issue, const void *
 
 /* ---- pictures ---- */
 
+struct seen {
+    const struct vit *tower;
+    struct kern_ptr out;
+};
+
 static void issue_picture(struct model *m, const void *what) {
-    vit_issue(m, *(const struct kern_ptr *)what);
+    const struct seen *s = what;
+    vit_issue(m, s->tower, s->out);
 }
 
-void model_encode(struct model *m, const uint8_t *rgb, int feat) {
+void model_encode(struct model *m, int berth, const uint8_t *rgb, int feat) {
     must(m->is_planned && feat >= 0 && feat < m->plan.feats_max);
+    must(berth == MODEL_BASE ||
+         (berth >= 0 && berth < m->plan.berths && m->berths[berth].is_filled));
     size_t side = (size_t)m->c.vision.image_size;
     size_t bytes = sizeof(float) * (size_t)m->c.n_image_tokens * (size_t)m->c.text.hidden_size;
-    struct kern_ptr out = kern_at(m->feats, (size_t)feat * bytes);
+    struct seen seen = {berth == MODEL_BASE ? &m->vit : &m->berths[berth].vit,
+                        kern_at(m->feats, (size_t)feat * bytes)};
     m->ops->put(m->k, m->work.rgb, rgb, side * side * 3);
-    run_ops(m, KEY_VIT, issue_picture, &out);
+    run_ops(m, KEY_VIT, issue_picture, &seen);
 }
 
 /* ---- passes ---- */
@@ -67,12 +76,13 @@ static uint64_t magnitude(int n) {
     return bits;
 }
 
-/* The operations of a pass depend on how many heads pick, and on whether there are picks at all.
- * Rows, groups and tails are arguments and differ from pass to pass. They are in the key by their
- * magnitude only, since a backend may cut large ones. */
+/* The operations of a pass depend on how many heads pick, on whether there are picks at all, and on
+ * its sections. Their number is in the key; of which matrices their adapters have something, a
+ * backend may see as it counts operations. Rows, groups and tails are arguments and differ from
+ * pass to pass. They are in the key by their magnitude only, since a backend may cut large ones. */
 static uint64_t run_key_of(const struct model_pass *p) {
-    return KEY_LLAMA | (uint64_t)p->n_pick_groups << 16 | magnitude(p->picks) << 8 |
-           magnitude(p->rows);
+    return KEY_LLAMA | (uint64_t)p->n_sections << 24 | (uint64_t)p->n_pick_groups << 16 |
+           magnitude(p->picks) << 8 | magnitude(p->rows);
 }
 
 int model_run(struct model *m, const struct model_pass *p, struct err *e) {

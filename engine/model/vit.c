@@ -15,7 +15,7 @@
 
 static size_t vit_floats(size_t n) { return n * sizeof(float); }
 
-static void vit_embed(struct model *m) {
+static void vit_embed(struct model *m, const struct vit *tower) {
     const struct model_vision *v = &m->c.vision;
     const struct work *w = &m->work;
     int n = v->hidden_size, k = 3 * v->patch_size * v->patch_size;
@@ -29,14 +29,14 @@ static void vit_embed(struct model *m) {
     m->ops->gemm(m->k, &(struct kern_gemm){.m = m->c.n_patches, /* (P, k) -> rows 1.. of (1+P, E) */
                                            .x = w->patches,
                                            .ldx = k,
-                                           .w = m->vit.patch,
-                                           .bias = m->vit.patch_b,
+                                           .w = tower->patch,
+                                           .bias = tower->patch_b,
                                            .y = kern_at(w->vit_x, vit_floats((size_t)n)),
                                            .ldy = n});
     m->ops->add_pos(m->k, &(struct kern_add_pos){.rows = 1 + m->c.n_patches,
                                                  .width = n,
-                                                 .cls = m->vit.cls,
-                                                 .pos = m->vit.pos,
+                                                 .cls = tower->cls,
+                                                 .pos = tower->pos,
                                                  .x = w->vit_x});
     tap_show(m, "vit.embed", w->vit_x, 1 + m->c.n_patches, n, n);
 }
@@ -108,25 +108,25 @@ static void vit_ffn(struct model *m, const struct vit_block *b) {
                                            .accumulate = 1});
 }
 
-void vit_issue(struct model *m, struct kern_ptr out) {
+void vit_issue(struct model *m, const struct vit *tower, struct kern_ptr out) {
     const struct work *w = &m->work;
     int n = m->c.vision.hidden_size, d = m->c.text.hidden_size, joined = m->c.concat * n;
-    vit_embed(m);
+    vit_embed(m, tower);
     for (int i = 0; i < m->c.vision.layers; i++) {
         char name[32];
         model_beat(m);
-        vit_attention(m, &m->vit.blocks[i]);
-        vit_ffn(m, &m->vit.blocks[i]);
+        vit_attention(m, &tower->blocks[i]);
+        vit_ffn(m, &tower->blocks[i]);
         snprintf(name, sizeof name, "vit.%d", i);
         tap_show(m, name, w->vit_x, 1 + m->c.n_patches, n, n);
     }
-    vit_norm(m, m->vit.ln_w, m->vit.ln_b, m->c.ln_vision_eps);
+    vit_norm(m, tower->ln_w, tower->ln_b, m->c.ln_vision_eps);
     tap_show(m, "ln_vision", w->vit_h, 1 + m->c.n_patches, n, n);
     m->ops->gemm(m->k, &(struct kern_gemm){.m = m->c.n_image_tokens, /* (I, concat*E) -> (I, D) */
                                            .x = kern_at(w->vit_h, vit_floats((size_t)n)),
                                            .ldx = joined,
-                                           .w = m->vit.proj,
-                                           .bias = m->vit.proj_b,
+                                           .w = tower->proj,
+                                           .bias = tower->proj_b,
                                            .y = out,
                                            .ldy = d});
     tap_show(m, "proj", out, m->c.n_image_tokens, d, d);

@@ -3,7 +3,8 @@
  * Invariants
  *   1. rows_left + rows chosen == rows_most while choosing. Building writes exactly the rows
  *      chosen.
- *   2. Chunks come first, a group each. Then each bucket is one group.
+ *   2. Rows of the base come first, then those of each adapter. Of each of them chunks come first,
+ *      a group each. Then each bucket is one group.
  *   3. The spans of a group are the parts of a chain from the front, one span each (stem.c, 4). A
  *      chunk attends to what is in front of it: the chain above its part, and its part's own
  *      earlier rows.
@@ -45,13 +46,21 @@ void batch_begin(struct batch *b) {
     b->rows_left = b->rows_most;
     b->text_left = b->rows.text.max;
     b->n_items = b->n_chunks = b->n_buckets = 0;
+    b->berths = 0;
     rows_begin(&b->rows);
 }
 
-void batch_chunk(struct batch *b, struct stem_part *part) {
+/* The berth of a job that takes part. */
+static int join(struct batch *b, const struct eng_job *j) {
+    int berth = job_berth(j);
+    if (berth != MODEL_BASE) b->berths |= 1u << berth;
+    return berth;
+}
+
+void batch_chunk(struct batch *b, const struct eng_job *job, struct stem_part *part) {
     int32_t rows = stem_chunk(part);
     must(rows > 0 && rows <= b->rows_left);
-    b->chunks[b->n_chunks++] = (struct batch_chunk){part, part->planned, rows};
+    b->chunks[b->n_chunks++] = (struct batch_chunk){part, part->planned, rows, join(b, job)};
     part->planned += rows;
     b->rows_left -= rows;
 }
@@ -62,7 +71,7 @@ static void add_item(struct batch *b, struct batch_item item, int32_t rows) {
     if (stem->bucket < 0) {
         must(b->n_buckets < b->buckets_max);
         stem->bucket = b->n_buckets++;
-        b->buckets[stem->bucket] = (struct batch_bucket){.stem = stem};
+        b->buckets[stem->bucket] = (struct batch_bucket){.stem = stem, .berth = join(b, item.job)};
     }
     item.bucket = stem->bucket;
     b->buckets[item.bucket].items++;
@@ -105,7 +114,7 @@ static void put_chunk(struct batch *b, const struct batch_chunk *c) {
     rows_close_group(&b->rows);
 }
 
-/* A stable counting sort of the items by bucket. */
+/* A stable counting sort of the items by bucket. A bucket's `at` is behind its items then. */
 static void sort_items(struct batch *b) {
     int32_t at = 0;
     for (int32_t i = 0; i < b->n_buckets; i++) {
@@ -116,22 +125,33 @@ static void sort_items(struct batch *b) {
         b->order[b->buckets[b->items[i].bucket].at++] = i;
 }
 
-void batch_build(struct batch *b, struct lanes *lanes) {
-    for (int32_t i = 0; i < b->n_chunks; i++)
-        put_chunk(b, &b->chunks[i]);
-    sort_items(b);
-    int32_t k = 0;
-    for (int32_t i = 0; i < b->n_buckets; i++) {
-        open_group(b, b->buckets[i].stem, -1);
-        for (; k < b->n_items && b->items[b->order[k]].bucket == i; k++) {
-            const struct batch_item *item = &b->items[b->order[k]];
-            if (item->lane)
-                lane_put(lanes, item->lane, &b->rows);
-            else
-                branch_put(item->job, item->branch, &b->rows);
-        }
-        rows_close_group(&b->rows);
+static void put_bucket(struct batch *b, struct lanes *lanes, const struct batch_bucket *at) {
+    open_group(b, at->stem, -1);
+    for (int32_t k = at->at - at->items; k < at->at; k++) {
+        const struct batch_item *item = &b->items[b->order[k]];
+        if (item->lane)
+            lane_put(lanes, item->lane, &b->rows);
+        else
+            branch_put(item->job, item->branch, &b->rows);
     }
+    rows_close_group(&b->rows);
+}
+
+/* All rows that run with one berth. */
+static void put_section(struct batch *b, struct lanes *lanes, int berth) {
+    rows_open_section(&b->rows, berth);
+    for (int32_t i = 0; i < b->n_chunks; i++)
+        if (b->chunks[i].berth == berth) put_chunk(b, &b->chunks[i]);
+    for (int32_t i = 0; i < b->n_buckets; i++)
+        if (b->buckets[i].berth == berth) put_bucket(b, lanes, &b->buckets[i]);
+    rows_close_section(&b->rows);
+}
+
+void batch_build(struct batch *b, struct lanes *lanes) {
+    sort_items(b);
+    put_section(b, lanes, MODEL_BASE);
+    for (int berth = 0; b->berths >> berth; berth++)
+        if (b->berths >> berth & 1) put_section(b, lanes, berth);
     must(b->rows.pass.rows == batch_rows(b));
     rows_end(&b->rows);
 }

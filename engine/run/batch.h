@@ -2,10 +2,11 @@
  *
  * First sched chooses chunks of stems, branches and lanes, in any order, as long as there are rows
  * left. Then batch_build lays them out: rows that attend to the same stem stand side by side, since
- * they are one group of the attention. What a row computes does not depend on where it stands.
+ * they are one group of the attention. And so do those that run with one adapter, which are a
+ * section. What a row computes does not depend on where it stands.
  *
  *     batch_begin(b);
- *     batch_chunk(b, part);  batch_branch(b, job, branch);  batch_lane(b, lane);
+ *     batch_chunk(b, job, part);  batch_branch(b, job, branch);  batch_lane(b, lane);
  *     batch_build(b, lanes);    model_run(m, &b->rows.pass, &e);
  *     batch_end(b);             // each part is filled as far as was planned
  *
@@ -33,10 +34,12 @@ struct batch_item { /* a lane, or a branch of a job's tree */
 struct batch_chunk {
     struct stem_part *part;
     int32_t from, rows;
+    int berth;
 };
-struct batch_bucket { /* items whose rows attend to one stem */
+struct batch_bucket { /* items whose rows attend to one stem, and so run with one adapter */
     struct stem_part *stem;
     int32_t items, at;
+    int berth;
 };
 
 struct batch {
@@ -48,7 +51,8 @@ struct batch {
     int32_t n_chunks;
     struct batch_bucket *buckets;
     int32_t n_buckets, buckets_max;
-    int32_t *order; /* items, those of a bucket side by side */
+    int32_t *order;  /* items, those of a bucket side by side */
+    unsigned berths; /* of adapters that take part, a bit each */
     struct rows rows;
 };
 
@@ -60,7 +64,8 @@ void batch_clear(struct batch *b);
 
 /* ---- choosing; each must fit into rows_left ---- */
 void batch_begin(struct batch *b);
-void batch_chunk(struct batch *b, struct stem_part *part);
+/* For a job whose stem the part is of. */
+void batch_chunk(struct batch *b, const struct eng_job *job, struct stem_part *part);
 void batch_branch(struct batch *b, struct eng_job *job, int32_t branch);
 void batch_lane(struct batch *b, struct lane *lane);
 static inline int32_t batch_rows(const struct batch *b) { return b->rows_most - b->rows_left; }

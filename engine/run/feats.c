@@ -49,18 +49,19 @@ static int32_t feats_victim(const struct feats *f, const struct stems *s) {
     return at;
 }
 
-int32_t feats_take(struct feats *f, const struct stems *s, uint64_t owner, const char *digest,
-                   int *is_filled) {
+int32_t feats_take(struct feats *f, const struct stems *s, uint64_t owner, const char *vision,
+                   const char *digest, int *is_filled) {
     int32_t at = -1;
+    if (!vision) vision = f->vision;
     for (int32_t i = 0; i < f->n && at < 0; i++)
-        if (feats_is_of(&f->entries[i], f->vision, owner, digest)) at = i;
+        if (feats_is_of(&f->entries[i], vision, owner, digest)) at = i;
     *is_filled = at >= 0;
     if (at < 0) at = feats_victim(f, s);
     if (at < 0) return -1;
     struct feats_entry *p = &f->entries[at];
-    must(strlen(digest) < sizeof p->digest);
+    must(strlen(digest) < sizeof p->digest && strlen(vision) < sizeof p->vision);
     memcpy(p->digest, digest, strlen(digest) + 1);
-    memcpy(p->vision, f->vision, sizeof p->vision);
+    memcpy(p->vision, vision, strlen(vision) + 1);
     p->owner = owner;
     p->used_at = ++f->tick;
     return at;

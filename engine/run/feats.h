@@ -22,18 +22,18 @@ struct feats {
     } * entries;
     int32_t n;
     uint64_t tick;
-    char vision[STEM_DIGEST]; /* what makes them from now on; "": it has no name */
+    char vision[STEM_DIGEST]; /* what makes them where nobody else is named; "": it has no name */
 };
 
 void feats_init(struct feats *f, int32_t n); /* must-succeed */
 void feats_clear(struct feats *f);
-/* From now on features are made by what has this digest (model_vision_digest). Those that another
- * made are not found any more. */
+/* From now on features are made by what has this digest (model_vision_digest), where feats_take
+ * names nothing else. Those that another made are not found any more. */
 void feats_made_by(struct feats *f, const char *vision);
 
-/* An entry for an owner's picture, or -1 when all are held by parts of `s`. *is_filled: it has the
- * picture's features already. */
-int32_t feats_take(struct feats *f, const struct stems *s, uint64_t owner, const char *digest,
-                   int *is_filled);
+/* An entry for an owner's picture, or -1 when all are held by parts of `s`. vision: the digest of
+ * what makes its features; NULL: as feats_made_by says. *is_filled: it has them already. */
+int32_t feats_take(struct feats *f, const struct stems *s, uint64_t owner, const char *vision,
+                   const char *digest, int *is_filled);
 
 #endif

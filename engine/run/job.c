@@ -169,6 +169,8 @@ int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_ca
     count_cost(j);
     for (; j->n_pictures < ask->n_pictures; j->n_pictures++)
         j->pictures[j->n_pictures] = eng_picture_get(ask->pictures[j->n_pictures]);
+    if (ask->adapter) j->adapter = loaded_get(ask->adapter);
+    j->mail = MAIL_JOB;
     atomic_init(&j->refs, 2);
     atomic_init(&j->state, ENG_WAITING);
     atomic_init(&j->queued_ns, clock_ns());
@@ -180,10 +182,26 @@ struct stem_key job_stem(const struct eng_job *j) {
     struct stem_key key = {.owner = j->owner,
                            .ids = j->questions->stem_ids,
                            .n_ids = j->questions->n_stem_ids,
-                           .image_tokens = j->questions->image_tokens};
+                           .image_tokens = j->questions->image_tokens,
+                           .model = j->adapter ? j->adapter->info.digest : NULL};
     for (uint32_t i = 0; i < j->n_pictures; i++)
         key.digests[i] = eng_picture_digest(j->pictures[i]);
     return key;
+}
+
+/* ---- the adapter ---- */
+
+int job_berth(const struct eng_job *j) { return j->adapter ? j->adapter->berth : MODEL_BASE; }
+
+int job_tower(const struct eng_job *j, const char **vision) {
+    int is_own = j->adapter && j->adapter->info.has_overlay;
+    *vision = is_own ? j->adapter->vision : NULL;
+    return is_own ? j->adapter->berth : MODEL_BASE;
+}
+
+void job_leave_adapter(struct eng_job *j) {
+    loaded_put(j->adapter);
+    j->adapter = NULL;
 }
 
 /* ---- references ---- */
@@ -196,7 +214,8 @@ void job_put(struct eng_job *j) {
     queue_free(bell);
     for (uint32_t i = 0; i < j->n_pictures; i++)
         eng_picture_put(j->pictures[i]);
-    arena_free(j->mem); /* the job itself lies in it */
+    loaded_put(j->adapter); /* of one that never came into the queue */
+    arena_free(j->mem);     /* the job itself lies in it */
 }
 
 void eng_job_put(struct eng_job *j) {

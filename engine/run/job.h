@@ -19,6 +19,7 @@
 
 #include "engine/answer/kinds.h"
 #include "engine/engine.h"
+#include "engine/run/loaded.h"
 #include "engine/run/stem.h"
 #include "engine/run/tree.h"
 #include "kernels/base/mem.h"
@@ -62,10 +63,13 @@ struct job_text {
 };
 
 struct eng_job {
+    enum mail mail; /* first */
+
     /* ---- Fixed at submit. ---- */
     struct arena *mem;                              /* everything below lies in it */
     struct eng_picture *pictures[ENG_PICTURES_MAX]; /* a reference each */
     uint32_t n_pictures;
+    struct eng_adapter *adapter; /* a reference, until it has ended; NULL: the base answers */
     enum eng_task task;
     const struct questions
         *questions; /* its own or the engine's. Not read after the job has ended */
@@ -129,6 +133,12 @@ int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_ca
             struct arena *mem, struct eng_job **out, struct err *e);
 /* The key of its stem, borrowed from the job. */
 struct stem_key job_stem(const struct eng_job *j);
+/* The berth that its rows run with, or MODEL_BASE. */
+int job_berth(const struct eng_job *j);
+/* The same for its pictures. *vision: the digest of what makes their features; NULL: the base's. */
+int job_tower(const struct eng_job *j, const char **vision);
+/* Step: it has ended, and lets go of its adapter. */
+void job_leave_adapter(struct eng_job *j);
 /* The engine's reference. */
 void job_put(struct eng_job *j);
 

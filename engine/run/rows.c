@@ -62,6 +62,7 @@ void rows_init(struct rows *r, int32_t rows_max, int32_t keys_max, int32_t stems
         .slot = r->slot,
         .groups = r->groups,
         .spans = r->spans,
+        .sections = r->sections,
         .tail_off = r->tail_off,
         .tail = r->tail,
         .pick_row = r->pick_row,
@@ -87,10 +88,23 @@ void rows_clear(struct rows *r) {
 
 void rows_begin(struct rows *r) {
     struct model_pass *p = &r->pass;
-    p->rows = p->n_groups = p->n_spans = p->picks = p->n_pick_groups = 0;
+    p->rows = p->n_groups = p->n_spans = p->picks = p->n_pick_groups = p->n_sections = 0;
     r->numbers.n = r->text.n = 0;
     r->numbers.has_probs = r->text.has_probs = 0;
     r->tail_off[0] = 0;
+}
+
+void rows_open_section(struct rows *r, int berth) {
+    if (berth == MODEL_BASE) return;
+    must(r->pass.n_sections < MODEL_BERTHS_MAX);
+    r->sections[r->pass.n_sections++] =
+        (struct model_section){.row0 = r->pass.rows, .berth = berth};
+}
+
+void rows_close_section(struct rows *r) {
+    if (!r->pass.n_sections) return;
+    struct model_section *s = &r->sections[r->pass.n_sections - 1];
+    s->rows = r->pass.rows - s->row0;
 }
 
 void rows_open_group(struct rows *r, int32_t own_slot) {

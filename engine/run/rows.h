@@ -4,9 +4,11 @@
  * them here one after the other: a row, its private keys, a pick if logits are wanted there.
  *
  *     rows_begin(r);
+ *     rows_open_section(r, berth);
  *     rows_open_group(r, own_slot);  rows_span(r, slot, len) ...
  *     rows_add(r, token, pos, slot);  rows_keys(r, slots, n);  pick = rows_pick(r, set);
  *     rows_close_group(r);
+ *     rows_close_section(r);
  *     rows_end(r);                 model_run(m, &r->pass, &e);
  *     rows_result(r, 0, pick);
  *
@@ -47,6 +49,7 @@ struct rows {
     int32_t *src, *pos, *slot, *tail_off, *tail;
     struct kern_attn_group *groups;
     struct kern_attn_span *spans;
+    struct model_section sections[MODEL_BERTHS_MAX];
     int32_t *pick_row, *pick_set;
     int32_t *path; /* scratch of whoever writes rows: the slots of one path */
 };
@@ -66,6 +69,9 @@ void rows_clear(struct rows *r);
 
 /* An empty pass. */
 void rows_begin(struct rows *r);
+/* Rows from here to rows_close_section run with a berth; of MODEL_BASE there is nothing to note. */
+void rows_open_section(struct rows *r, int berth);
+void rows_close_section(struct rows *r);
 /* Rows from here to rows_close_group attend to the same spans. own_slot: see struct
  * kern_attn_group. */
 void rows_open_group(struct rows *r, int32_t own_slot);

@@ -141,6 +141,7 @@ static void sched_finish(struct sched *s, struct eng_job *j, enum eng_state stat
     else
         leave_queue(s, j);
     j->share->n_jobs--;
+    job_leave_adapter(j);
     if (code) err_set(&j->error, code, "%s", why);
     s->done += state == ENG_DONE;
     s->failed += state == ENG_FAILED;
@@ -363,7 +364,7 @@ static int32_t add_work(struct sched *s, struct batch *b, struct eng_job *j) {
     if (!stem_is_ready(part)) return 0;
     int32_t rows = stem_chunk(part);
     if (rows > b->rows_left) return 0;
-    batch_chunk(b, part);
+    batch_chunk(b, j, part);
     return rows;
 }
 

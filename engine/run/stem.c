@@ -56,6 +56,7 @@ int32_t stem_len(const struct stem_key *key) {
 
 /* One part of a key. */
 struct piece {
+    const char *model;
     uint64_t owner;
     const char *digest;
     const int32_t *ids;
@@ -64,13 +65,15 @@ struct piece {
 
 /* The piece that begins at *at, which moves behind it. *picture counts pictures. 0: the key has
  * ended. */
-static int next_piece(const struct stem_key *key, int32_t *at, int32_t *picture, struct piece *p) {
+static int next_piece(const struct stems *s, const struct stem_key *key, int32_t *at,
+                      int32_t *picture, struct piece *p) {
     int32_t from = *at, to = from;
     while (to < key->n_ids && key->ids[to] >= 0)
         to++;
     int has_picture = to < key->n_ids;
     to += has_picture;
-    *p = (struct piece){key->owner, "", key->ids + from, to - from, to - from};
+    *p = (struct piece){
+        key->model ? key->model : s->model, key->owner, "", key->ids + from, to - from, to - from};
     if (has_picture) {
         p->digest = key->digests[(*picture)++];
         p->len += key->image_tokens - 1;
@@ -80,18 +83,18 @@ static int next_piece(const struct stem_key *key, int32_t *at, int32_t *picture,
 }
 
 int stem_is_legal(const struct stem_key *key) {
+    static const struct stems none;
     struct piece p;
     int32_t at = 0, picture = 0, parts = 0;
-    for (; next_piece(key, &at, &picture, &p); parts++)
+    for (; next_piece(&none, key, &at, &picture, &p); parts++)
         if (p.n > STEM_IDS_MAX) return 0;
     return parts >= 1 && parts <= STEM_PARTS && picture <= ENG_PICTURES_MAX;
 }
 
 /* ---- finding ---- */
 
-static int is_same(const struct stems *s, const struct stem_part *p, const struct stem_part *up,
-                   const struct piece *k) {
-    return p->len > 0 && strcmp(p->model, s->model) == 0 && p->owner == k->owner && p->up == up &&
+static int is_same(const struct stem_part *p, const struct stem_part *up, const struct piece *k) {
+    return p->len > 0 && strcmp(p->model, k->model) == 0 && p->owner == k->owner && p->up == up &&
            p->n_ids == k->n && memcmp(p->ids, k->ids, (size_t)k->n * sizeof k->ids[0]) == 0 &&
            strcmp(p->digest, k->digest) == 0;
 }
@@ -99,7 +102,7 @@ static int is_same(const struct stems *s, const struct stem_part *p, const struc
 static struct stem_part *stem_find(struct stems *s, const struct stem_part *up,
                                    const struct piece *k) {
     for (int32_t i = 0; i < s->n_parts; i++)
-        if (is_same(s, &s->parts[i], up, k)) return &s->parts[i];
+        if (is_same(&s->parts[i], up, k)) return &s->parts[i];
     return NULL;
 }
 
@@ -200,7 +203,7 @@ static struct stem_part *new_part(struct stems *s, struct stem_part *up, const s
     int32_t slot;
     while (!kv_range_take(s->kv, k->len, &slot))
         if (!evict(s)) return NULL;
-    memcpy(p->model, s->model, sizeof p->model);
+    memcpy(p->model, k->model, strlen(k->model) + 1);
     p->owner = k->owner;
     p->up = up;
     p->slot = slot;
@@ -261,8 +264,8 @@ struct stem_part *stem_take(struct stems *s, const struct stem_key *key, int32_t
         struct piece k;
         int32_t at = 0, picture = 0, rows = 0;
         int found, hit = 0, is_whole = 1;
-        while (is_whole && next_piece(key, &at, &picture, &k)) {
-            must(strlen(k.digest) < STEM_DIGEST);
+        while (is_whole && next_piece(s, key, &at, &picture, &k)) {
+            must(strlen(k.digest) < STEM_DIGEST && strlen(k.model) < STEM_DIGEST);
             struct stem_part *p = pin(s, last, &k, key->image_tokens, &found);
             is_whole = p != NULL;
             if (!p) break;

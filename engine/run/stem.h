@@ -37,6 +37,7 @@ struct stem_key {
     int32_t n_ids;
     int32_t image_tokens; /* rows that a picture stands for */
     uint64_t owner;       /* of the pictures: no other owner finds them */
+    const char *model;    /* that fills it, as a digest; NULL: as stem_filled_by says */
 };
 
 struct stem_part {
@@ -69,14 +70,14 @@ struct stems {
     int32_t cached_max; /* first parts kept without a user */
     uint64_t tick;
     struct stem_counts counts;
-    char model[STEM_DIGEST]; /* that fills parts from now on; "": it has no name */
+    char model[STEM_DIGEST]; /* that fills parts whose key names none; "": it has no name */
 };
 
 /* Room for `users_max` chains in use beside `cached_max` cached ones. Must-succeed. */
 void stem_init(struct stems *s, struct kv *kv, int32_t users_max, int32_t cached_max);
 void stem_clear(struct stems *s);
-/* From now on parts are filled by the model of this digest. Those of another are not found any
- * more. */
+/* From now on parts whose key names no model are filled by the one of this digest. Those of another
+ * are not found any more. */
 void stem_filled_by(struct stems *s, const char *model);
 /* Most parts that the table of stem_init may hold: the ranges of kv_init. */
 int32_t stem_parts_max(int32_t users_max, int32_t cached_max);

@@ -116,6 +116,9 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
     i->image_size = c->vision.image_size;
     i->image_tokens = c->n_image_tokens;
     i->positions = c->text.max_positions;
+    i->adapters = u->size.berths;
+    i->adapter_rank = u->size.berth_rank;
+    i->adapter_overlays = u->size.berth_overlays;
     u->picture_sizes = (struct picture_sizes){i->image_size, i->grid};
 }
 
@@ -140,7 +143,7 @@ static int open_step(struct unit *u, const struct eng_options *o, struct err *er
     u->stats.kv_slots = (uint32_t)plan.kv_slots;
     atomic_store(&u->rows_most, z->rows);
     u->shown_ns = clock_ns();
-    u->queue = queue_new(ENG_QUEUE_JOBS);
+    u->queue = queue_new(ENG_QUEUE_JOBS + ENG_ADAPTERS_MAX);
     unit_publish(u);
     return 0;
 }

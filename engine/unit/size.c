@@ -14,7 +14,8 @@ enum {
     QUEUE_PICTURES = 16, /* whole pictures whose questions may wait */
     FEATS = 16,          /* pictures whose features are kept, at least */
     FEATS_MAX = 256,     /* and at most: four frames of 64 games */
-    SPARE_STEMS = 4      /* beside the cached ones */
+    SPARE_STEMS = 4,     /* beside the cached ones */
+    ADAPTER_RANK = 64    /* of a LoRA, at most */
 };
 static const uint64_t FEATS_BYTES = (uint64_t)256 << 20; /* of more than FEATS pictures */
 static const uint64_t KV_BYTES = (uint64_t)1 << 30;
@@ -32,6 +33,9 @@ struct model_plan unit_plan(const struct unit *u) {
                                .feats_max = z->feats,
                                .spans_max = rows_spans_max(z->rows, SCHED_RUNNING),
                                .tails_max = rows_tails_max(z->rows, unit_keys(u)),
+                               .berths = z->berths,
+                               .berth_rank = z->berth_rank,
+                               .berth_overlays = z->berth_overlays,
                                .sets_max = k->text_set + 1,
                                .cols_max = k->col_off[k->text_set + 1]};
 }
@@ -145,10 +149,28 @@ int32_t unit_rows_least(const struct unit *u) {
     return at_least(STEM_CHUNK, lane);
 }
 
+/* Room for adapters is taken or refused like other sizes that were chosen. What wasn't makes
+ * way. */
+static int choose_berths(struct unit *u, const struct eng_options *o, struct err *err) {
+    struct sizes *z = &u->size;
+    if (o->adapters < 0 || o->adapter_overlays < 0 || o->adapter_overlays > o->adapters)
+        return err_set(err, E_INVALID, "%d adapters, %d of them with an overlay", o->adapters,
+                       o->adapter_overlays);
+    if (o->adapter_rank < 0) return err_set(err, E_INVALID, "an adapter's rank below 1");
+    if (o->adapters && !u->ops->train)
+        return err_set(err, E_UNSUPPORTED, "%s can't load adapters", u->ops->name);
+    z->berths = o->adapters;
+    z->berth_overlays = o->adapter_overlays;
+    if (z->berths) z->berth_rank = o->adapter_rank ? o->adapter_rank : ADAPTER_RANK;
+    return 0;
+}
+
 int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err) {
     struct sizes *z = &u->size;
     const struct pixels *p = u->pixels;
     const struct questions *q = &p->questions;
+    int rc = choose_berths(u, o, err);
+    if (rc) return rc;
     int32_t rows_least = unit_rows_least(u);
     int32_t rows = at_least(u->ops->pass_rows(u->kern), o->lanes);
     if (o->rows > 0 && o->rows < rows_least)
@@ -161,7 +183,7 @@ int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *e
     for (;;) {
         struct err why = {0};
         z->lanes = at_most(o->lanes > 0 ? o->lanes : z->rows, z->rows);
-        int rc = size_pool(u, o, &why);
+        rc = size_pool(u, o, &why);
         if (!rc) break;
         if (rc != E_NOMEM || !may_shrink || z->rows == rows_least)
             return err_set(err, rc, "%s", why.text);

@@ -44,13 +44,15 @@ static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
 static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct err *err) {
     struct stem_part *part = stem_next_picture(j->stem);
     int is_filled;
-    int32_t feat = feats_take(&u->feats, &u->stems, part->owner, part->digest, &is_filled);
+    const char *vision;
+    int berth = job_tower(j, &vision);
+    int32_t feat = feats_take(&u->feats, &u->stems, part->owner, vision, part->digest, &is_filled);
     *is_full = feat < 0;
     if (feat < 0) return 0;
     part->feat = feat;
     if (is_filled) return 0;
     uint64_t start = clock_ns();
-    model_encode(u->model, rgb_of(j, part->digest), feat);
+    model_encode(u->model, berth, rgb_of(j, part->digest), feat);
     (void)u->ops->sync(u->kern, err);
     uint64_t spent = clock_ns() - start;
     atomic_fetch_add(&j->vision_ns, spent);
@@ -100,12 +102,18 @@ static int run_pass(struct unit *u, struct err *err) {
     return 0;
 }
 
-static void take_jobs(struct unit *u, uint64_t timeout_ns) {
-    void *item;
-    while (queue_pop(u->queue, timeout_ns, &item) == 0) {
+static void unit_take(struct unit *u, void *item) {
+    if (*(const enum mail *)item == MAIL_JOB)
         sched_add(&u->sched, item);
-        timeout_ns = 0;
-    }
+    else
+        load_take(u, item);
+}
+
+/* What waits in the queue. */
+static void take_all(struct unit *u) {
+    void *item;
+    while (queue_pop(u->queue, 0, &item) == 0)
+        unit_take(u, item);
 }
 
 static void count_rate(struct unit *u) {
@@ -190,8 +198,10 @@ static void unit_turn(struct unit *u) {
     uint64_t before = mem_thread_allocations() + backend_allocations(u);
     if (atomic_load(&u->health)) {
         sched_end_all(&u->sched, E_DEVICE, "the device was lost");
+        load_end_all(u, E_DEVICE, "the device was lost");
         return;
     }
+    load_turn(u);
     sched_reap(&u->sched, clock_ns());
     sched_admit(&u->sched);
     int rc = encode(u, &err);
@@ -199,7 +209,7 @@ static void unit_turn(struct unit *u) {
      * nothing runs there was no such wait, and a job that came now would run without its picture:
      * it waits for the next turn. */
     if (u->sched.n_running > 0) {
-        take_jobs(u, 0);
+        take_all(u);
         sched_admit(&u->sched);
         if (!rc && sched_has_act(&u->sched)) rc = encode(u, &err);
     }
@@ -212,12 +222,12 @@ void *unit_step_main(void *arg) {
     struct unit *u = arg;
     (void)pthread_setname_np(pthread_self(), "lammd-step");
     for (;;) {
-        int is_idle = sched_is_idle(&u->sched);
+        int is_idle = sched_is_idle(&u->sched) && !u->n_loading;
         void *item;
         int rc = queue_pop(u->queue, is_idle ? UINT64_MAX : 0, &item);
         if (rc == E_CANCELLED) break;
-        if (rc == 0) sched_add(&u->sched, item);
-        take_jobs(u, 0);
+        if (rc == 0) unit_take(u, item);
+        take_all(u);
         uint64_t start = clock_ns();
         unit_turn(u);
         unit_measure(u, start);
@@ -226,6 +236,7 @@ void *unit_step_main(void *arg) {
         sched_announce(&u->sched);
     }
     sched_end_all(&u->sched, E_CANCELLED, "the engine closes");
+    load_end_all(u, E_CANCELLED, "the engine closes");
     unit_publish(u);
     sched_announce(&u->sched);
     return NULL;

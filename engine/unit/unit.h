@@ -2,7 +2,7 @@
  * them.
  *
  * open.c makes the struct and takes it down. size.c chooses its sizes. unit.c runs it and serves
- * callers. engine.c spreads jobs over units. Nobody else includes this.
+ * callers, load.c brings adapters in. engine.c spreads jobs over units. Nobody else includes this.
  *
  * Invariants
  *   1. Between open and close only the step thread touches what stands under "Owner: step".
@@ -37,6 +37,7 @@ struct sizes {
     int32_t lanes, rows, range_slots, single_slots, cached, feats;
     int32_t tail_max;   /* of a lane */
     int32_t answer_max; /* of numbers */
+    int berths, berth_rank, berth_overlays;
 };
 
 struct unit {
@@ -81,6 +82,8 @@ struct unit {
     struct lanes lanes;
     struct batch batch;
     struct sched sched;
+    struct eng_adapter *loading[ENG_ADAPTERS_MAX]; /* oldest first */
+    int n_loading, loaded_layers;                  /* loaded_layers: of the oldest */
     struct eng_stats stats;
     /* The same of sched, as far as subtracted from `waiting` already. */
     uint64_t left, left_cost[WAIT_OWNERS][ENG_CLASSES];
@@ -106,6 +109,18 @@ int unit_limit_rows(struct unit *u, int rows);
 void unit_stats(const struct unit *u, struct eng_stats *out);
 /* Token rows of all jobs that wait or run. */
 uint64_t unit_backlog(const struct unit *u);
+
+/* load.c. On the caller's thread: opens an adapter's folder for `units` units like this one; its
+ * berth is of the table. Then it is to be given to unit_bring of each of them. Errors as of
+ * eng_adapter_load. */
+int unit_open_adapter(const struct unit *u, const char *folder, struct berths *b, int units,
+                      struct eng_adapter **out, struct err *err);
+void unit_bring(struct unit *u, struct eng_adapter *a);
+/* Step: what came through the queue; one layer of the oldest; the end of all that are on their
+ * way. */
+void load_take(struct unit *u, struct eng_adapter *a);
+void load_turn(struct unit *u);
+void load_end_all(struct unit *u, int code, const char *why);
 
 /* size.c: fills in u->size and the bound of the queue, when all else is open. E_INVALID,
  * E_NOMEM. */

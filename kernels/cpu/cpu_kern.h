@@ -56,10 +56,12 @@ void cpu_count(struct kern *k, uint64_t multiply_adds);
 typedef void cpu_rows_fn(const void *args, int row0, int row1);
 void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *args);
 
-/* y (m, n) = act(x (m, k) times the panels (n, rounded up to panels; k; nr) + bias), or +=. `deep`
- * of the k at a time, where y waits in between: all k of them, if there is a bias or an act. */
+/* y (m, n) = act(x (m, k) times the panels (n, rounded up to panels; k of k_packed; nr) + bias), or
+ * +=. `deep` of the k at a time, where y waits in between: all k of them, if there is a bias or an
+ * act. */
 struct cpu_product {
     int m, n, k, deep;
+    int k_packed; /* that a panel has: k or more */
     const float *x;
     int ldx;
     const float *panels, *bias;

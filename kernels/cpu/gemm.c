@@ -164,8 +164,8 @@ static void gemm_task(void *ctx, int task, int thread) {
                                    .scale = 1.0f,
                                    .go_on = at > 0};
             j->k->isa->tile(rows, deep, x + at, a->ldx,
-                            a->panels + (size_t)col * (size_t)a->k + (size_t)at * (size_t)nr, nr,
-                            y + col, a->ldy, a->n - col < nr ? a->n - col : nr, &end);
+                            a->panels + (size_t)col * (size_t)a->k_packed + (size_t)at * (size_t)nr,
+                            nr, y + col, a->ldy, a->n - col < nr ? a->n - col : nr, &end);
         }
         at += deep;
     } while (at < a->k);
@@ -189,9 +189,10 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
 
 static void multiply(struct kern *k, const struct kern_gemm *a) {
     cpu_multiply(k, &(struct cpu_product){.m = a->m,
-                                          .n = a->w->n,
-                                          .k = a->w->k,
-                                          .deep = a->w->k,
+                                          .n = kern_gemm_n(a, a->w->n),
+                                          .k = kern_gemm_k(a, a->w->k),
+                                          .deep = kern_gemm_k(a, a->w->k),
+                                          .k_packed = a->w->k,
                                           .x = cpu_f32(a->x),
                                           .ldx = a->ldx,
                                           .panels = a->w->data,
@@ -240,7 +241,9 @@ static void multiply_fp8(struct kern *k, const struct kern_gemm *all) {
 
 void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
     must(!(a->accumulate && a->act != KERN_ACT_NONE));
-    cpu_count(k, (uint64_t)a->m * (uint64_t)a->w->n * (uint64_t)a->w->k);
+    int n = kern_gemm_n(a, a->w->n), depth = kern_gemm_k(a, a->w->k);
+    must((!a->w->is_fp8 || (!a->n && !a->k)) && n <= a->w->n && depth <= a->w->k);
+    cpu_count(k, (uint64_t)a->m * (uint64_t)n * (uint64_t)depth);
     if (a->m == 0 || a->w->n == 0) return;
     if (a->w->is_fp8)
         multiply_fp8(k, a);

@@ -25,6 +25,7 @@ void cpu_gemm_dx(struct kern *k, const struct kern_gemm_dx *a) {
     cpu_multiply(k, &(struct cpu_product){.m = a->m,
                                           .n = w->k,
                                           .k = w->n,
+                                          .k_packed = w->n,
                                           .deep = back_deep(w->n),
                                           .x = cpu_f32(a->dy),
                                           .ldx = a->lddy,

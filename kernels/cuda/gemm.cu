@@ -380,14 +380,16 @@ static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish
 void cuda_gemm(struct kern *k, const struct kern_gemm *a) {
     must(!a->accumulate || a->act == KERN_ACT_NONE);
     const struct kern_mat *w = a->w;
-    if (!cuda_enter(k, (uint64_t)a->m * (uint64_t)w->n * (uint64_t)w->k)) return;
+    int n = kern_gemm_n(a, w->n), depth = kern_gemm_k(a, w->k);
+    must((!a->n && !a->k) || (w->dtype == KERN_F32 && !w->is_fp8 && n <= w->n && depth <= w->k));
+    if (!cuda_enter(k, (uint64_t)a->m * (uint64_t)n * (uint64_t)depth)) return;
     if (a->m == 0 || w->n == 0) return;
     struct finish end = {cuda_f32(a->bias), a->act == KERN_ACT_GELU, a->accumulate != 0, NULL,
                          NULL};
     if (w->is_fp8)
         product_fp8(k, a, end);
     else if (w->dtype == KERN_F32)
-        own_product_f32(k, a->m, w->n, w->k, cuda_f32(a->x), a->ldx, (const float *)w->w, w->ld,
+        own_product_f32(k, a->m, n, depth, cuda_f32(a->x), a->ldx, (const float *)w->w, w->ld,
                         cuda_f32(a->y), a->ldy, end);
     else
         product_16(k, a, end);

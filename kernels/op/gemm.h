@@ -46,7 +46,13 @@ struct kern_gemm {
     int ldy;
     enum kern_act act;
     int accumulate;
+    int n, k; /* by the first n rows and k columns of W alone, as if it had no others; 0: by all. Of
+                 a matrix whose parts were f32, and not as_fp8 */
 };
+
+/* The shape of W in a product. */
+KERN_INLINE int kern_gemm_n(const struct kern_gemm *a, int n) { return a->n ? a->n : n; }
+KERN_INLINE int kern_gemm_k(const struct kern_gemm *a, int k) { return a->k ? a->k : k; }
 
 /* ---- training: W (N, K), y = x W^T (docs/training.md) ---------------------------------------- */
 

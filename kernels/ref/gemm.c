@@ -25,6 +25,8 @@ void ref_gemm(struct kern *k, const struct kern_gemm *a) {
     must(!a->accumulate || a->act == KERN_ACT_NONE);
     const struct kern_mat *w = a->w;
     const float *bias = ref_f32(a->bias);
+    int outputs = kern_gemm_n(a, w->n), depth = kern_gemm_k(a, w->k);
+    must((!w->scale || (!a->n && !a->k)) && outputs <= w->n && depth <= w->k);
     for (int i = 0; i < a->m; i++) {
         const float *x = ref_f32(a->x) + (size_t)i * (size_t)a->ldx; /* (K) */
         float *y = ref_f32(a->y) + (size_t)i * (size_t)a->ldy;       /* (N) */
@@ -34,10 +36,10 @@ void ref_gemm(struct kern *k, const struct kern_gemm *a) {
             scale = (double)ref_round_row(w->row, (size_t)w->k);
             x = w->row;
         }
-        for (int n = 0; n < w->n; n++) {
+        for (int n = 0; n < outputs; n++) {
             const float *row = w->w + (size_t)n * (size_t)w->k;
             double sum = 0;
-            for (int c = 0; c < w->k; c++)
+            for (int c = 0; c < depth; c++)
                 sum += (double)x[c] * (double)row[c];
             if (w->scale) sum *= scale * (double)w->scale[n];
             if (bias) sum += (double)bias[n];
@@ -45,7 +47,7 @@ void ref_gemm(struct kern *k, const struct kern_gemm *a) {
             y[n] = a->accumulate ? y[n] + (float)sum : (float)sum;
         }
     }
-    ref_count(k, (uint64_t)a->m * (uint64_t)w->n * (uint64_t)w->k);
+    ref_count(k, (uint64_t)a->m * (uint64_t)outputs * (uint64_t)depth);
 }
 
 /* ---- training ---- */

@@ -84,7 +84,7 @@ static ssize_t read_reply_file(void *ud, uint64_t pos, char *to, size_t max) {
     return n;
 }
 
-static enum MHD_Result send_file(struct req *r) {
+static enum MHD_Result send_reply_file(struct req *r) {
     const struct api_reply *reply = api_call_reply(r->call);
     struct MHD_Response *response =
         MHD_create_response_from_callback(reply->file->bytes, FILE_BYTES, read_reply_file, r, NULL);
@@ -135,7 +135,7 @@ enum MHD_Result answer_call(struct req *r) {
                 r, atomic_load(&http_of(r)->is_draining) ? PROBLEM_DRAINING : PROBLEM_DEADLINE,
                 NULL, 1);
         if (v.stage == REQ_REPLYING)
-            return api_call_reply(r->call)->file ? send_file(r) : send_whole(r);
+            return api_call_reply(r->call)->file ? send_reply_file(r) : send_whole(r);
         if (v.stage == REQ_STREAMING) return send_stream(r);
         int parked = req_park(r);
         if (parked) return parked > 0 ? MHD_YES : MHD_NO;

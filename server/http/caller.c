@@ -63,7 +63,7 @@ static int caller_record(const struct caller *c, const struct caller_rules *rule
     return rules->audit ? audit_write(rules->audit, &line) : 0;
 }
 
-/* Does it change something of the server? To look at it is no act. */
+/* Who only looks changes nothing. */
 static int is_act(const struct api_route *route) {
     if (strcmp(route->method, "GET") == 0) return 0;
     return route->scope == API_TRAIN || route->scope == API_PROMOTE || route->scope == API_ADMIN;

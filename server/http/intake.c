@@ -11,8 +11,9 @@
  *
  * Bodies are booked as they arrive, by what the buffer that holds them has grown to. Half of all
  * the room is one peer's share. A file on its way to the disk is booked by its ring: while that is
- * full the request is parked, until the disk has caught up (spool.h). TRAPS: headers lie in the connection's memory, which may end before
- * a worker is done with them: those that the API reads are copied (kept).
+ * full the request is parked, until the disk has caught up (spool.h). TRAPS: headers lie in the
+ * connection's memory, which may end before a worker is done with them: those that the API reads
+ * are copied (kept).
  */
 #include <stdio.h>
 #include <string.h>

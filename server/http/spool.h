@@ -1,8 +1,9 @@
 /* spool.h - uploads on their way to disk.
  *
  *     upload_begin(spool, length, wake, ud, &u);
- *     while (more bytes come) if (upload_has_room(u, n)) upload_put(u, bytes, n); else wait_for_wake();
- *     while ((rc = upload_end(u)) == 0) wait_for_wake();       // 1: it is on the disk, and named
+ *     while (more bytes come)
+ *         if (upload_has_room(u, n)) upload_put(u, bytes, n); else wait_for_wake();
+ *     while ((rc = upload_end(u)) == 0) wait_for_wake();       // 1: it is on the disk
  *     upload_drop(u);
  *
  * Each upload is a file of a random name, for this user alone, in the spool's folder. Bytes go
@@ -14,8 +15,8 @@
  * `keep` bytes of the disk stay free. An upload whose length is known reserves that much, so it is
  * refused when it comes and not when the disk is full.
  *
- * Thread: one puts all uploads; `wake` is called from the spool's thread with a lock held, and never
- * after upload_drop has returned. upload_drop: any.
+ * Thread: one puts all uploads; `wake` is called from the spool's thread with a lock held, and
+ * never after upload_drop has returned. upload_drop: any.
  */
 #ifndef SERVER_HTTP_SPOOL_H
 #define SERVER_HTTP_SPOOL_H
@@ -31,7 +32,7 @@ struct spool;
 struct upload;
 typedef void upload_wake_fn(void *ud);
 
-/* Makes the folder, where it isn't there, and empties it. E_IO, E_INVALID (the path is too long). */
+/* Makes the folder, where it isn't there, and empties it. E_IO, E_INVALID (too long a path). */
 int spool_open(const char *folder, uint64_t keep, struct spool **out, struct err *e);
 void spool_close(struct spool *s); /* every upload has been dropped; NULL is legal */
 

@@ -39,13 +39,6 @@ static void list_push(struct relay *r, struct link *l) {
     r->n_links++;
 }
 
-static void list_drop(struct relay *r, struct link *l) {
-    *(l->prev ? &l->prev->next : &r->first) = l->next;
-    *(l->next ? &l->next->prev : &r->last) = l->prev;
-    r->n_links--;
-    link_free(l); /* closing its sockets takes them out of epoll */
-}
-
 /* ---- epoll ---- */
 
 /* `on`: what is watched now. A socket that nothing is wanted of is taken out, since epoll tells of
@@ -57,6 +50,26 @@ static int watch(struct relay *r, int fd, unsigned *on, unsigned want, struct li
     if (epoll_ctl(r->poll, op, fd, &ev)) return -1;
     *on = want;
     return 0;
+}
+
+/* Sockets are taken out of epoll before they are closed. Closing does that, too, but not while a
+ * process that is just being started has them as well: then epoll would tell of a link that is
+ * gone. */
+static void close_spent(struct relay *r, struct link *l) {
+    if (l->spent < 0) return;
+    (void)watch(r, l->spent, &l->inner_on, 0, l, INNER);
+    close(l->spent);
+    l->spent = -1;
+}
+
+static void list_drop(struct relay *r, struct link *l) {
+    close_spent(r, l);
+    (void)watch(r, l->outer, &l->outer_on, 0, l, 0);
+    (void)watch(r, l->inner, &l->inner_on, 0, l, INNER);
+    *(l->prev ? &l->prev->next : &r->first) = l->next;
+    *(l->next ? &l->next->prev : &r->last) = l->prev;
+    r->n_links--;
+    link_free(l);
 }
 
 /* Its end for libmicrohttpd. 0, or -1: the link is over. */
@@ -77,6 +90,7 @@ static int relay_step(struct relay *r, struct link *l) {
     enum link_fate fate = link_step(l, r->scratch, clock_ns());
     if (fate == LINK_SHAKEN)
         fate = connect_inside(r, l) ? LINK_OVER : link_step(l, r->scratch, clock_ns());
+    close_spent(r, l);
     if (fate == LINK_AGAIN) {
         /* asked for both: epoll brings it again at once, behind the others */
         l->outer_want |= EPOLLIN | EPOLLOUT;

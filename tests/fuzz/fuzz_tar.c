@@ -34,6 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct bytes b = {data, size, 0};
     struct err e = {0};
     int rc = tar_walk(fuzz_read, size, fuzz_file, &b, &e);
+    must(rc || size < TAR_BLOCK || !data[0] || tar_may_be(data, TAR_BLOCK));
     must(rc == 0 || b.files > 1000 || (rc == e.code && e.text[0]));
     return 0;
 }

@@ -1,5 +1,6 @@
-"""test_files.py - training data by HTTP: it comes, is checked, read again and deleted; hostile files,
-full disks and clients that leave cost nothing; the official client finds its way.
+"""test_files.py - training data by HTTP: it comes, is checked, read again and deleted.
+
+Hostile files, full disks and clients that leave cost nothing; the official client finds its way.
 """
 import hashlib
 import http.client

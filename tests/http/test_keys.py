@@ -30,7 +30,9 @@ NEEDS = {
         "POST /{id}/pause", "POST /{id}/resume")},
     "GET /v1/files": "train", "POST /v1/files": "train", "GET /v1/files/{id}": "train",
     "DELETE /v1/files/{id}": "train", "GET /v1/files/{id}/content": "train",
-    "POST /v1/admin/reload": "admin", "GET /livez": None, "GET /readyz": None, "GET /metrics": "metrics",
+    "GET /v1/adapters": "train", "POST /v1/adapters": "promote", "GET /v1/adapters/history": "train",
+    "POST /v1/adapters/rollback": "promote", "GET /v1/adapters/{name}": "train", "DELETE /v1/adapters/{name}": "promote",
+    "POST /v1/adapters/{name}/promote": "promote", "POST /v1/admin/reload": "admin", "GET /livez": None, "GET /readyz": None, "GET /metrics": "metrics",
     "GET /openapi.yaml": None, "GET /": None, "GET /ui/{file}": None}
 
 
@@ -97,7 +99,7 @@ def on_socket(path, method, target):
 
 def request_of(call):
     method, template = call.split()
-    return method, template.replace("{id}", "0" * 64).replace("{file}", "app.js")
+    return method, template.replace("{id}", "0" * 64).replace("{name}", "x").replace("{file}", "app.js")
 
 
 def verdict(reply):
@@ -128,7 +130,8 @@ def test_every_call_with_every_kind_of_key():
             assert verdict(on_socket(p.path("admin"), method, path)) == "in", call
         lines = p.lines()
         assert sum(x["event"] == "refused" for x in lines) == n_refused
-        assert sum(x["event"] == "admin" for x in lines) == 2  # by key, by socket
+        acts = sum(scope in ("train", "promote", "admin") and not call.startswith("GET") for call, scope in NEEDS.items())
+        assert acts > 0 and sum(x["event"] == "admin" for x in lines) == 2 * acts  # key, socket
         text = json.dumps(lines) + s.log()
         for key in p.key.values():
             assert key.split("_")[2] not in text, "a secret"
@@ -139,7 +142,7 @@ def test_without_keys_one_may_ask_but_not_administer():
         for call, scope in NEEDS.items():
             method, path = request_of(call)
             for headers in ({}, bearer("sk-whatever")):  # clients of OpenAI's API send something
-                assert verdict(s.ask(method, path, headers=headers)) == (401 if scope == "admin" else "in"), call
+                assert verdict(s.ask(method, path, headers=headers)) == (401 if scope in ("train", "promote", "admin") else "in"), call
         assert os.stat(folder + "/admin").st_mode & 0o777 == 0o600
         assert on_socket(folder + "/admin", "POST", "/v1/admin/reload").json() == {"keys": None}
         assert s.end() == 0

@@ -86,7 +86,7 @@ def test_a_slash_at_the_end_is_left_out(s):
 def test_every_call_exists_and_takes_no_other_method(s):
     methods = {"GET", "POST", "PUT", "DELETE", "PATCH"}
     for template in contract.document["paths"]:
-        path = template.replace("{id}", "0" * 64).replace("{file}", "app.js")
+        path = template.replace("{id}", "0" * 64).replace("{name}", "x").replace("{file}", "app.js")
         promised = {m for m, t in contract.calls() if t == template}
         for method in methods:
             reply = s.ask(method, path)

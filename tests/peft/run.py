@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""run.py - adapters against an installed peft: it loads what we export, we read what it saves.
+"""run.py - adapters against an installed peft: it loads what we export, we read what it saves, and
+serve it as it does.
 
     tests/peft/run.py [--long] [substring...]
 
 Needs peft, transformers and torch; skips aloud without them. Recorded answers of peft are compared
-in any case (tests/unit/engine/train/test_peft_golden.c). TESTS names the folder with peft_through.
+in any case (tests/unit/engine/train/test_peft_golden.c). TESTS names the folder with peft_through
+and peft_served.
 Ends with `N passed, N failed`.
 """
 import json
@@ -17,7 +19,8 @@ import traceback
 import warnings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-THROUGH = os.path.join(os.environ.get("TESTS", os.path.join(ROOT, "build/release/tests")), "peft_through")
+BUILT = os.environ.get("TESTS", os.path.join(ROOT, "build/release/tests"))
+THROUGH, SERVED = os.path.join(BUILT, "peft_through"), os.path.join(BUILT, "peft_served")
 TINY = os.path.join(ROOT, "tests/golden/tiny")
 sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.join(ROOT, "tools/oracle"), os.path.join(ROOT, "tests")]
@@ -33,7 +36,7 @@ except ImportError as e:
     sys.exit(0)
 
 PLACES = golden.ALL
-NEAR = 1e-5
+NEAR, SERVED_NEAR = 1e-5, 1e-4
 
 
 def wide_base(folder):
@@ -53,6 +56,17 @@ def through(tmp, base, adapter, how, ok=True):
     r = subprocess.run([THROUGH, *words], capture_output=True, text=True, timeout=suite.SOON, check=False)
     assert (r.returncode == 0) == ok, r.stderr
     return r.stderr
+
+
+def served(tmp, adapter, ok=True):
+    """What an unmerged adapter answers beside the model; or why it is refused."""
+    words = [TINY, adapter, tmp + "/probs", *map(str, golden.IDS)]
+    r = subprocess.run([SERVED, *words], capture_output=True, text=True, timeout=suite.SOON, check=False)
+    assert (r.returncode == 0) == ok, r.stderr
+    if not ok:
+        return r.stderr
+    with open(tmp + "/probs", "rb") as f:
+        return torch.frombuffer(bytearray(f.read()), dtype=torch.float32).reshape(len(golden.IDS), -1)
 
 
 def new_adapter(folder, how, seed):
@@ -80,8 +94,10 @@ def both_ways(tmp, how, seed):
     assert torch.equal(loaded, want), (loaded - want).abs().max()
     worst = (merged - want).abs().max().item()
     assert worst <= NEAR, worst
+    beside = (served(tmp, saved) - want).abs().max().item()
+    assert beside <= SERVED_NEAR, beside
     assert (want - golden.answers(golden.base(TINY))).abs().max() > 0.01
-    print(f"peft {peft.__version__}: our merge is {worst:.1e} from its forward")
+    print(f"peft {peft.__version__}: our merge is {worst:.1e} from its forward, what we serve {beside:.1e}")
 
 
 def test_plain(tmp):
@@ -109,6 +125,14 @@ def test_recorded_files_are_what_peft_saves(tmp):
         assert {k: v.shape for k, v in now.items()} == {k: v.shape for k, v in recorded.items()}
 
 
+def test_a_pattern_is_served(tmp):
+    how = {"r": 6, "lora_alpha": 3, "target_modules": r".*\.0\.(self_attn|mlp)\.(o|up|down)_proj"}
+    want = new_adapter(tmp + "/saved", how, 5)
+    beside = (served(tmp, tmp + "/saved") - want).abs().max().item()
+    assert beside <= SERVED_NEAR, beside
+    assert (want - golden.answers(golden.base(TINY))).abs().max() > 0.01
+
+
 def test_what_we_refuse(tmp):
     """Configs that peft itself makes, of adapters that compute something else."""
     base, how = wide_base(tmp + "/base"), {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
@@ -117,6 +141,8 @@ def test_what_we_refuse(tmp):
                          ("lora_bias", True), ("trainable_token_indices", [5])):
         new_adapter(tmp + "/saved", dict(how, **{field: value}), 4)
         said = through(tmp, base, tmp + "/saved", how, ok=False)
+        assert f": {field}: " in said, (field, said)
+        said = served(tmp, tmp + "/saved", ok=False)
         assert f": {field}: " in said, (field, said)
         assert not os.path.exists(tmp + "/model"), "something was written"
 

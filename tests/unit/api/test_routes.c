@@ -61,6 +61,26 @@ TEST(routes_cut_what_each_brace_stands_for) {
     }
 }
 
+TEST(routes_find_braces_in_the_middle) {
+    const char *arg, *allow;
+    int status;
+    const struct api_route *r = find("GET", "/v1/files/file-1/content", &arg, &status, &allow);
+    CHECK(r != NULL);
+    CHECK_STR(r->path, "/v1/files/{id}/content");
+    CHECK_STR(arg, "file-1/content"); /* the call cuts it */
+    CHECK(find("DELETE", "/v1/files/file-1/content", &arg, &status, &allow) == NULL);
+    CHECK_EQ(status, 405);
+    CHECK_STR(allow, "GET, HEAD");
+    static const char *const none[] = {"/v1/files//content", "/v1/files/a/contents",
+                                       "/v1/files/a/content/b", "/v1/files/a/b/content"};
+    for (unsigned i = 0; i < ARRAY_LEN(none); i++) {
+        CHECK(find("GET", none[i], &arg, &status, &allow) == NULL);
+        CHECK_EQ(status, 404);
+    }
+    CHECK(find("PUT", "/v1/adapters/rollback", &arg, &status, &allow) == NULL);
+    CHECK_STR(allow, "POST"); /* not what an adapter of that name would take */
+}
+
 TEST(routes_head_finds_get) {
     const char *arg, *allow;
     int status;
@@ -93,7 +113,7 @@ TEST(routes_allow_names_every_method_of_the_path) {
     }
 }
 
-/* Nothing but POST and PUT has a body, and not each of them; five calls take JSON alone, so no
+/* Nothing but POST and PUT has a body, and not each of them; six calls take JSON alone, so no
  * picture's size counts there. */
 TEST(routes_body_limits) {
     static const struct api_options larger[] = {{.json_max = 1000, .picture_max = 300},
@@ -107,13 +127,20 @@ TEST(routes_body_limits) {
         for (size_t i = 0; i < n; i++) {
             int has_body = strcmp(t[i].method, "POST") == 0 || strcmp(t[i].method, "PUT") == 0;
             if (strcmp(t[i].path, "/v1/admin/reload") == 0) has_body = 0;
+            if (strstr(t[i].path, "/jobs/{id}/")) has_body = 0;
+            if (api_route_takes_file(&t[i])) {
+                CHECK_STR(t[i].path, "/v1/files");
+                CHECK_EQ(api_route_body_max(r.api, &t[i]), 1 << 30);
+                continue;
+            }
             int is_json = strcmp(t[i].path, "/v1/act/sessions") == 0 ||
                           strcmp(t[i].path, "/v1/chat/completions") == 0 ||
+                          (has_body && strcmp(t[i].path, "/v1/fine_tuning/jobs") == 0) ||
                           (has_body && strncmp(t[i].path, "/v1/adapters", 12) == 0);
             CHECK_EQ(api_route_body_max(r.api, &t[i]), !has_body ? 0 : k && !is_json ? 3000 : 1000);
             n_json += is_json;
         }
-        CHECK_EQ(n_json, 5);
+        CHECK_EQ(n_json, 6);
         rig_close(&r);
     }
 }
@@ -171,6 +198,14 @@ TEST(routes_scopes) {
                 {"GET", "/v1/files/{id}", API_TRAIN},
                 {"DELETE", "/v1/files/{id}", API_TRAIN},
                 {"GET", "/v1/files/{id}/content", API_TRAIN},
+                {"GET", "/v1/fine_tuning/jobs", API_TRAIN},
+                {"POST", "/v1/fine_tuning/jobs", API_TRAIN},
+                {"GET", "/v1/fine_tuning/jobs/{id}", API_TRAIN},
+                {"GET", "/v1/fine_tuning/jobs/{id}/events", API_TRAIN},
+                {"GET", "/v1/fine_tuning/jobs/{id}/checkpoints", API_TRAIN},
+                {"POST", "/v1/fine_tuning/jobs/{id}/cancel", API_TRAIN},
+                {"POST", "/v1/fine_tuning/jobs/{id}/pause", API_TRAIN},
+                {"POST", "/v1/fine_tuning/jobs/{id}/resume", API_TRAIN},
                 {"POST", "/v1/admin/reload", API_ADMIN},
                 {"GET", "/livez", API_ANYBODY},
                 {"GET", "/readyz", API_ANYBODY},

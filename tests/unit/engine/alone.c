@@ -52,7 +52,7 @@ void alone_see(struct alone *a, const uint8_t *rgb, int w, int h, int feat) {
     int side = model_config(a->m)->vision.image_size;
     uint8_t *seen = mem_must((size_t)(side * side * 3));
     CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
-    model_encode(a->m, seen, feat);
+    model_encode(a->m, MODEL_BASE, seen, feat);
     mem_free(seen);
 }
 

@@ -167,7 +167,7 @@ struct plain *plain_open(const char *dir, int picture) {
     uint8_t *rgb = eng_rig_pixels(picture, &w, &h);
     uint8_t *seen = mem_must((size_t)(side * side * 3));
     CHECK_EQ(resize_picture(rgb, w, h, seen, side, side, NULL), 0);
-    model_encode(p->m, seen, 0);
+    model_encode(p->m, MODEL_BASE, seen, 0);
     mem_free(seen);
     mem_free(rgb);
     return p;

@@ -68,6 +68,31 @@ OP_TEST(gemm_gelu_is_right_over_the_whole_line) {
     r->ops->mat_free(r->k, mat);
 }
 
+/* By the first n rows and k columns: the bits of a matrix that has no others. */
+OP_TEST(gemm_by_a_corner_is_as_by_a_matrix_of_that_size) {
+    enum { M = 37, N = 70, K = 65 };
+    static const int corners[][2] = {{70, 8}, {8, 65}, {1, 1}, {33, 64}, {70, 65}};
+    const float *w = host_random(r, N * K, 1), *x = host_random(r, M * K, 1);
+    struct tensor tx = tensor_in(r, x, M, K, 3);
+    struct kern_mat *whole = rig_mat(r, w, N, K);
+    for (size_t i = 0; i < ARRAY_LEN(corners); i++) {
+        int n = corners[i][0], k = corners[i][1];
+        float *corner = host_f32((size_t)(n * k));
+        for (int row = 0; row < n; row++)
+            memcpy(corner + row * k, w + row * K, (size_t)k * sizeof *w);
+        struct kern_mat *mat = rig_mat(r, corner, n, k);
+        struct tensor a = tensor_out(r, M, n, 5), b = tensor_out(r, M, n, 5);
+        RUN(r, gemm, struct kern_gemm, .m = M, .x = tx.p, .ldx = tx.ld, .w = mat, .y = a.p,
+            .ldy = a.ld);
+        RUN(r, gemm, struct kern_gemm, .m = M, .x = tx.p, .ldx = tx.ld, .w = whole, .y = b.p,
+            .ldy = b.ld, .n = n, .k = k);
+        const float *want = tensor_get(r, &a), *got = tensor_get(r, &b);
+        CHECK(!memcmp(want, got, (size_t)(M * n) * sizeof *got));
+        r->ops->mat_free(r->k, mat);
+    }
+    r->ops->mat_free(r->k, whole);
+}
+
 /* The heart of the product: a row's bits don't depend on its company. */
 OP_TEST(gemm_row_has_the_same_bits_anywhere_and_in_any_company) {
     static const int counts[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,11 +77,12 @@ static void state_close(struct state *s) {
 }
 
 static void ask(struct state *s, const char *method, const char *path, const char *json) {
-    rig_send(&s->r, &(struct rig_request){.method = method,
-                                          .path = path,
-                                          .type = json ? "application/json" : NULL,
-                                          .body = json,
-                                          .len = json ? strlen(json) : 0});
+    rig_begin(&s->r, &(struct rig_request){.method = method,
+                                           .path = path,
+                                           .type = json ? "application/json" : NULL,
+                                           .body = json,
+                                           .len = json ? strlen(json) : 0});
+    CHECK_EQ(s->r.step, API_REPLY);
 }
 
 static void load(struct state *s, const char *name, int status) {
@@ -497,5 +499,89 @@ TEST(adapters_metrics) {
     for (unsigned i = 0; i < ARRAY_LEN(lines); i++)
         CHECK_HAS(text, lines[i]);
     free(text);
+    state_close(&s);
+}
+
+/* ---- under load ---- */
+
+struct asker {
+    struct rig r; /* its calls; engine and API are everybody's */
+    const char *query;
+    const struct buf *png;
+    atomic_int *is_over;
+    int n, n_adapted;
+};
+
+static void *ask_on(void *ud) {
+    struct asker *a = ud;
+    while (!atomic_load(a->is_over)) {
+        rig_begin(&a->r, &(struct rig_request){.path = "/v1/describe",
+                                               .query = a->query,
+                                               .type = "image/png",
+                                               .body = a->png->p,
+                                               .len = a->png->len});
+        CHECK_EQ(a->r.step, API_REPLY);
+        CHECK_EQ(a->r.reply->status, 200);
+        json_t *o = rig_json(&a->r);
+        int is_base = strcmp(rig_text(o, "model"), BASE) == 0;
+        CHECK(is_base == (strncmp(rig_text(o, "text"), "by ", 3) != 0));
+        json_decref(o);
+        a->n++;
+        a->n_adapted += !is_base;
+    }
+    api_call_free(a->r.call);
+    a->r.call = NULL;
+    return NULL;
+}
+
+/* All that an operator may do, again and again, while others ask without a pause: nobody fails. */
+static void operate(struct state *s, int round) {
+    char content[40];
+    snprintf(content, sizeof(content), "content %d", round);
+    put(s, "a", "adapter_config.json", content);
+    load(s, "a", 201);
+    promote(s, "a", NULL, 200);
+    load(s, "b", 201);
+    promote(s, "b", "{\"force\":true}", 200);
+    snprintf(content, sizeof(content), "again %d", round);
+    put(s, "a", "adapter_config.json", content);
+    load(s, "a", 201);
+    put(s, "c", "adapter_config.json", content);
+    ask(s, "DELETE", "/v1/adapters/a", NULL);
+    CHECK_EQ(s->r.reply->status, 200);
+    promote(s, BASE, NULL, 200);
+    ask(s, "DELETE", "/v1/adapters/b", NULL);
+    CHECK_EQ(s->r.reply->status, 200);
+}
+
+TEST_LIMIT(adapters_change_under_load, 120) {
+    static const char *const queries[] = {NULL, "model=lammd", "model=" BASE};
+    struct state s;
+    struct asker askers[3];
+    pthread_t threads[3];
+    atomic_int is_over = 0;
+    struct buf png;
+    state_open(&s);
+    fake_slots(s.r.eng, 8); /* what is on its way holds its own a while */
+    rig_png(&png, 8, 8);
+    fake_answer_at_once(s.r.eng, 1);
+    for (int i = 0; i < 3; i++) {
+        askers[i] = (struct asker){.r = {.eng = s.r.eng, .api = s.r.api},
+                                   .query = queries[i],
+                                   .png = &png,
+                                   .is_over = &is_over};
+        CHECK_EQ(pthread_create(&threads[i], NULL, ask_on, &askers[i]), 0);
+    }
+    for (int round = 0; round < test_count(25, 500); round++)
+        operate(&s, round);
+    atomic_store(&is_over, 1);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(askers[i].n > 10);
+        CHECK((askers[i].n_adapted > 0) == (i < 2));
+    }
+    buf_clear(&png);
+    answered_by(&s, NULL, BASE);
+    CHECK_EQ(fake_adapters_alive(s.r.eng), 0);
     state_close(&s);
 }

@@ -358,3 +358,34 @@ TEST(source_reads_long_files_and_can_be_stopped) {
     CHECK_EQ(calls, 2);
     rig_close(&r);
 }
+
+/* As uploads are stored: by what the bytes say, and without a look beside them. */
+TEST(source_of_files_without_a_suffix) {
+    struct rig r;
+    struct source *s;
+    struct source_options o = {.is_deep = 1};
+    struct buf tar, png;
+    struct err e = {0};
+    rig_open(&r);
+    buf_init(&png, 1 << 20);
+    buf_init(&tar, 1 << 20);
+    tars_png(&png, 8, 6, 1);
+    const char *line = "{\"task\": \"pixels\", \"image\": \"a.png\"}\n";
+    tars_add(&tar, "t.jsonl", '0', line, strlen(line));
+    tars_add(&tar, "a.png", '0', png.p, png.len);
+    tars_end(&tar);
+    rig_bytes(&r, "a.png", png.p, png.len); /* beside both of them */
+    const char *const paths[] = {rig_bytes(&r, "0123", tar.p, tar.len), rig_file(&r, "4567", line),
+                                 rig_file(&r, "89ab", "neither")};
+    CHECK_EQ(source_open(paths[0], &o, &s, &e), 0);
+    CHECK_EQ(source_report(s)->lines, 1);
+    source_close(s);
+    CHECK_EQ(source_open(paths[1], &o, &s, &e), 0);
+    CHECK_EQ(source_report(s)->bad, 1);
+    CHECK_STR(source_report(s)->errors[0].code, "no_such_picture");
+    source_close(s);
+    CHECK_EQ(source_open(paths[2], &o, &s, &e), E_FORMAT);
+    buf_clear(&tar);
+    buf_clear(&png);
+    rig_close(&r);
+}

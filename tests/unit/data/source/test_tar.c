@@ -138,3 +138,17 @@ TEST(tar_has_a_bound_of_entries) {
     CHECK_HAS(e.text, "over 200000 entries");
     buf_clear(&b);
 }
+
+TEST(tar_is_known_by_its_first_bytes) {
+    struct buf b;
+    static const uint8_t gzip[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0};
+    buf_init(&b, 1 << 20);
+    tars_add(&b, "a.txt", '0', "abc", 3);
+    CHECK(tar_may_be(b.p, TAR_BLOCK));
+    for (size_t n = 0; n < 262; n++)
+        CHECK(!tar_may_be(b.p, n));
+    CHECK(tar_may_be(gzip, sizeof(gzip)));
+    CHECK(!tar_may_be(gzip, 7));
+    CHECK(!tar_may_be((const uint8_t *)"{\"task\": 1}", 11));
+    buf_clear(&b);
+}

@@ -34,8 +34,8 @@ static inline void rig_kern(struct rig *r, const char *backend) {
     CHECK_EQ(rc, 0);
 }
 
-/* A head of all tokens, one column set of all columns, and buffers for `rows` rows. */
-static inline void rig_ready(struct rig *r, int rows, int slots) {
+/* A head of all tokens, one column set of all columns, and buffers of that plan. */
+static inline void rig_ready_for(struct rig *r, const struct model_plan *plan) {
     struct err e = {0};
     int n = model_config(r->m)->text.vocab_size;
     r->ids = mem_must((size_t)n * sizeof *r->ids);
@@ -44,12 +44,12 @@ static inline void rig_ready(struct rig *r, int rows, int slots) {
         r->ids[i] = r->cols[i] = i;
     r->col_off[1] = n;
     CHECK_EQ(model_head_new(r->m, r->ids, n, &r->head, &e), 0);
-    CHECK_EQ(model_plan(r->m,
-                        &(struct model_plan){
-                            .rows_max = rows, .picks_max = rows, .kv_slots = slots, .feats_max = 2},
-                        &e),
-             0);
+    CHECK_EQ(model_plan(r->m, plan, &e), 0);
     if (e.code) printf("%s\n", e.text);
+}
+static inline void rig_ready(struct rig *r, int rows, int slots) {
+    rig_ready_for(r, &(struct model_plan){
+                         .rows_max = rows, .picks_max = rows, .kv_slots = slots, .feats_max = 2});
 }
 
 static inline void rig_open(struct rig *r, const char *backend, const char *dir) {
@@ -109,7 +109,7 @@ static inline void rig_encode(struct rig *r, int feat) {
     CHECK(f != NULL);
     CHECK_EQ(fread(rgb, 1, bytes, f), bytes);
     fclose(f);
-    model_encode(r->m, rgb, feat);
+    model_encode(r->m, MODEL_BASE, rgb, feat);
     mem_free(rgb);
 }
 

@@ -188,7 +188,7 @@ TEST(model_encode_keeps_pictures_apart) {
         if (u.src[i] < 0) u.src[i] = ~(~u.src[i] + 16); /* entry 1 */
     float *want = rig_plain(&r, p, &t);
     uint8_t *black = mem_must(32 * 32 * 3);
-    model_encode(r.m, black, 1);
+    model_encode(r.m, MODEL_BASE, black, 1);
     float *other = rig_plain(&r, p, &u), *again = rig_plain(&r, p, &t);
     check_same(want, again, p->pick_group.ldp);
     CHECK(memcmp(want, other, sizeof *want * (size_t)p->pick_group.ldp) != 0);
@@ -213,13 +213,13 @@ static void allocations(const char *backend) {
     uint8_t *black = mem_must(32 * 32 * 3);
     float *probs = rig_plain(&r, p, &t);
     p->pick_group.probs = probs;
-    model_encode(r.m, black, 1);
+    model_encode(r.m, MODEL_BASE, black, 1);
     struct mem_stats before, after;
     struct kern_stats kern_before, kern_after;
     mem_stats(&before);
     r.ops->stats(r.k, &kern_before);
     for (int i = 0; i < 100; i++) {
-        if (i % 10 == 0) model_encode(r.m, black, 1);
+        if (i % 10 == 0) model_encode(r.m, MODEL_BASE, black, 1);
         CHECK_EQ(model_run(r.m, &p->p, &e), 0);
     }
     mem_stats(&after);

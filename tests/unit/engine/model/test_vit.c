@@ -180,7 +180,7 @@ TEST(vit_equals_plain_loops) {
         for (uint64_t n = 0; n < 3; n++) {
             make_picture(rgb, test_seed() + n);
             plain_tower(&f, rgb, want);
-            model_encode(r.m, rgb, (int)n % 2);
+            model_encode(r.m, MODEL_BASE, rgb, (int)n % 2);
             CHECK(difference(got, want) < 1e-5);
         }
         rig_close(&r);
@@ -201,14 +201,14 @@ TEST(vit_fills_its_entry_alone) {
         rig_open_file(&r, rig_backends[i], &f);
         rig_ready(&r, 4, 4);
         model_set_tap(r.m, keep, tapped);
-        model_encode(r.m, rgb, 0);
+        model_encode(r.m, MODEL_BASE, rgb, 0);
         model_set_tap(r.m, NULL, NULL);
-        model_encode(r.m, other, 0);
-        model_encode(r.m, rgb, 1);
+        model_encode(r.m, MODEL_BASE, other, 0);
+        model_encode(r.m, MODEL_BASE, rgb, 1);
         CHECK_EQ(r.ops->get(r.k, feats, r.m->feats, sizeof feats, NULL), 0);
         CHECK_MEM(feats[1], tapped, sizeof tapped);
         CHECK(memcmp(feats[0], tapped, sizeof tapped) != 0);
-        model_encode(r.m, rgb, 0);
+        model_encode(r.m, MODEL_BASE, rgb, 0);
         CHECK_EQ(r.ops->get(r.k, feats, r.m->feats, sizeof feats, NULL), 0);
         CHECK_MEM(feats[0], feats[1], sizeof feats[0]);
         rig_close(&r);

@@ -352,7 +352,8 @@ static void rig_see(struct rig *r) {
         if (!job) continue;
         struct stem_part *part = stem_next_picture(job->stem);
         int is_filled;
-        int32_t feat = feats_take(&r->entries, &r->stems, part->owner, part->digest, &is_filled);
+        int32_t feat =
+            feats_take(&r->entries, &r->stems, part->owner, NULL, part->digest, &is_filled);
         if (feat < 0) return;
         part->feat = feat;
         r->feats[feat] = picture_rgb(job->pictures[0])[0];

@@ -59,7 +59,7 @@ static int choose_stem(struct stage *s, int i) {
     int n = 0;
     for (; (part = stem_next(s->job[i]->stem)) != NULL; n++) {
         int32_t left = s->r.batch.rows_left, rows = stem_chunk(part);
-        batch_chunk(&s->r.batch, part);
+        batch_chunk(&s->r.batch, s->job[i], part);
         CHECK_EQ(s->r.batch.rows_left, left - rows);
     }
     return n;
@@ -176,7 +176,7 @@ TEST(batch_begins_anew) {
     CHECK_EQ(b->rows_left, SIZES.rows);
     CHECK_EQ(batch_rows(b), 0);
     CHECK_EQ(b->text_left, ROWS_TEXT_PICKS);
-    batch_chunk(b, stem_next(s.job[0]->stem));
+    batch_chunk(b, s.job[0], stem_next(s.job[0]->stem));
     batch_build(b, &s.r.lanes);
     CHECK(b->rows.pass.n_groups == 1 && b->rows.pass.picks == 0);
     CHECK_EQ(b->rows.pass.rows, STEM_CHUNK);

@@ -8,7 +8,7 @@
 static struct stem_part *take(struct stems *s, const char *digest) {
     static const int32_t ids[] = {1, -1, 2};
     int32_t cached;
-    struct stem_key k = {{digest}, ids, 3, 4, 0};
+    struct stem_key k = {{digest}, ids, 3, 4, 0, NULL};
     struct stem_part *text = stem_take(s, &k, &cached);
     CHECK(text);
     return text;
@@ -23,22 +23,22 @@ TEST(feats_are_found_held_and_given_away) {
     stem_init(&s, &kv, 4, 4);
     feats_init(&f, 2);
     struct stem_part *a = take(&s, "a"), *b = take(&s, "b"), *c = take(&s, "c");
-    a->up->feat = feats_take(&f, &s, 0, "a", &is_filled);
+    a->up->feat = feats_take(&f, &s, 0, NULL, "a", &is_filled);
     CHECK(a->up->feat >= 0 && !is_filled);
-    CHECK_EQ(feats_take(&f, &s, 0, "a", &is_filled), a->up->feat);
+    CHECK_EQ(feats_take(&f, &s, 0, NULL, "a", &is_filled), a->up->feat);
     CHECK(is_filled);
-    b->up->feat = feats_take(&f, &s, 0, "b", &is_filled);
+    b->up->feat = feats_take(&f, &s, 0, NULL, "b", &is_filled);
     CHECK(b->up->feat >= 0 && b->up->feat != a->up->feat && !is_filled);
-    CHECK_EQ(feats_take(&f, &s, 0, "c", &is_filled), -1); /* both are held */
+    CHECK_EQ(feats_take(&f, &s, 0, NULL, "c", &is_filled), -1); /* both are held */
     int32_t was = a->up->feat;
     a->up->feat = -1; /* filled: let go of, and still known */
-    CHECK_EQ(feats_take(&f, &s, 0, "a", &is_filled), was);
+    CHECK_EQ(feats_take(&f, &s, 0, NULL, "a", &is_filled), was);
     CHECK(is_filled);
-    c->up->feat = feats_take(&f, &s, 0, "c", &is_filled);
+    c->up->feat = feats_take(&f, &s, 0, NULL, "c", &is_filled);
     CHECK_EQ(c->up->feat, was);
     CHECK(!is_filled);
     b->up->feat = c->up->feat = -1;
-    CHECK_EQ(feats_take(&f, &s, 0, "a", &is_filled), 1 - was); /* b's is the older one */
+    CHECK_EQ(feats_take(&f, &s, 0, NULL, "a", &is_filled), 1 - was); /* b's is the older one */
     CHECK(!is_filled);
     feats_clear(&f);
     stem_clear(&s);
@@ -55,18 +55,21 @@ TEST(feats_are_an_owners) {
     kv_init(&kv, 100, 1, stem_parts_max(4, 4));
     stem_init(&s, &kv, 4, 4);
     feats_init(&f, 4);
-    int32_t mine = feats_take(&f, &s, 1, "mine", &is_filled);
+    int32_t mine = feats_take(&f, &s, 1, NULL, "mine", &is_filled);
     for (int i = 0; i < 9; i++) {
         snprintf(name, sizeof(name), "%d", i);
-        CHECK(feats_take(&f, &s, 2, name, &is_filled) != mine && !is_filled);
+        CHECK(feats_take(&f, &s, 2, NULL, name, &is_filled) != mine && !is_filled);
     }
-    CHECK(feats_take(&f, &s, 2, "mine", &is_filled) != mine && !is_filled);
-    CHECK_EQ(feats_take(&f, &s, 1, "mine", &is_filled), mine);
+    CHECK(feats_take(&f, &s, 2, NULL, "mine", &is_filled) != mine && !is_filled);
+    CHECK_EQ(feats_take(&f, &s, 1, NULL, "mine", &is_filled), mine);
+    CHECK(is_filled);
+    CHECK(feats_take(&f, &s, 1, "an overlay's", "mine", &is_filled) != mine && !is_filled);
+    CHECK_EQ(feats_take(&f, &s, 1, NULL, "mine", &is_filled), mine);
     CHECK(is_filled);
     feats_made_by(&f, "another tower");
-    (void)feats_take(&f, &s, 1, "mine", &is_filled);
+    (void)feats_take(&f, &s, 1, NULL, "mine", &is_filled);
     CHECK(!is_filled);
-    (void)feats_take(&f, &s, 1, "mine", &is_filled);
+    (void)feats_take(&f, &s, 1, NULL, "mine", &is_filled);
     CHECK(is_filled);
     feats_clear(&f);
     stem_clear(&s);

@@ -89,7 +89,7 @@ static void serve(const struct train *t, const struct mix *x, struct recorder *r
                         &e),
              0);
     model_set_tap(m, keep, r);
-    if (x->pictures) model_encode(m, t->square, 0);
+    if (x->pictures) model_encode(m, MODEL_BASE, t->square, 0);
     struct model_pick_group group = {.head = head, .picks = x->picks};
     struct model_pass pass = {.rows = x->rows,
                               .src = x->src,
