@@ -40,6 +40,7 @@ export async function showAdapter(wanted) {
 export async function listAdapters(model) {
   base = model;
   const [all, history] = await Promise.all([askJson(ADAPTERS), askJson(`${ADAPTERS}/history`)]);
+  $('train-now').hidden = false;
   $('train-default').replaceChildren(make('b', {}, all.default), all.default === base ? ', the base model, answers whoever names no model.' : ` answers whoever names no model. ${base} is the base.`);
   $('train-back').disabled = all.default === base && !history.data.some((l) => l.event === 'promote');
   const row = (l) => make('tr', {}, cell(new Date(l.time).toLocaleString('en', {dateStyle: 'medium', timeStyle: 'short'}), 'When'), cell((EVENTS[l.event] ?? l.event) + (l.forced ? ', forced' : ''), 'What'), cell(l.name, 'Which'), cell(l.key || '–', 'By'));

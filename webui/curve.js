@@ -20,8 +20,9 @@ export class Curve {
     new ResizeObserver(() => this.ask()).observe(this.svg);
   }
 
-  clear() {
-    this.lines = new Map(); // name -> {points: [[step, value]], isFaint}
+  // `names` of lines that come later: a dash belongs to a line's place.
+  clear(names = []) {
+    this.lines = new Map(names.map((name) => [name, {points: []}])); // [[step, value]], isFaint
     this.last = 0;          // the step at the right end
     this.pointed = null;
     this.ask();
@@ -54,7 +55,7 @@ export class Curve {
 
   draw() {
     const lines = [...this.lines].filter(([, l]) => l.points.length), values = lines.flatMap(([, l]) => l.points.map((p) => p[1]));
-    const named = lines.filter(([, l]) => !l.isFaint), width = this.svg.clientWidth;
+    const named = lines.filter(([, l]) => !l.isFaint), all = [...this.lines.values()].filter((l) => !l.isFaint), width = this.svg.clientWidth;
     const right = 14 + 7 * Math.min(12, Math.max(4, ...named.map(([name]) => name.length)));
     const last = Math.max(1, this.last, ...lines.map(([, l]) => l.points.at(-1)[0]));
     const ticks = ticksOf(values.length ? Math.min(...values) : 0, values.length ? Math.max(...values) : 1);
@@ -62,7 +63,7 @@ export class Curve {
     this.y = (v) => HEIGHT - BOTTOM - ((v - ticks[0]) / (ticks.at(-1) - ticks[0])) * (HEIGHT - TOP - BOTTOM);
     this.svg.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
     const parts = [...ticks.map((v) => this.tick(v, width - right, ticks[1] - ticks[0])), ...this.steps(last)];
-    lines.forEach(([, l]) => parts.push(...this.line(l, named.findIndex(([, other]) => other === l))));
+    lines.forEach(([, l]) => parts.push(...this.line(l, all.indexOf(l))));
     parts.push(...this.labels(named, width - right + 6));
     if (this.pointed !== null) parts.push(shape('line', {class: 'cursor', x1: this.x(this.pointed), x2: this.x(this.pointed), y1: TOP, y2: HEIGHT - BOTTOM}));
     this.svg.replaceChildren(...parts);

@@ -2,14 +2,14 @@
 //
 // The shown job's events come as a stream. When that breaks, the page goes on behind the last event
 // it has; `end` is the last one, with the job as it became. Whatever comes, the job itself is asked
-// for at most once a second.
+// for soon, at most once a second.
 
 import {$, Problem, askJson, events, fail, hideError, make, problemOf, whole, format} from './shared.js';
 import {call} from './key.js';
 import {Curve} from './curve.js';
 import {chosen} from './trainfile.js';
 
-const JOBS = 'v1/fine_tuning/jobs', AGAIN_MS = 2000, LOG_MAX = 200;
+const JOBS = 'v1/fine_tuning/jobs', AGAIN_MS = 2000, LOOK_MS = 1000, LOG_MAX = 200;
 const OVER = ['succeeded', 'failed', 'cancelled'];
 const STATES = {
   validating_files: '… waits until its data is checked', queued: '… waits for its turn', running: '▶ learns', paused: '‖ paused', succeeded: '✓ done', failed: '✗ failed', cancelled: '✗ cancelled',
@@ -46,7 +46,7 @@ export function refreshForm() {
   const isReady = chosen && chosen.status !== 'error';
   const lines = chosen?.lammd.report?.lines ?? 0, few = lines && lines < 300 && !$('train-judge').value;
   $('train-go').disabled = !isReady;
-  $('train-form-says').textContent = !isReady ? 'Choose the data first.'
+  $('train-form-says').textContent = !chosen ? 'Choose the data first.' : !isReady ? 'This data has mistakes.'
     : few ? `${whole(lines)} lines: about ${Math.max(1, Math.round(lines / 10))} are set aside to judge by, and below 30 nothing is decided. Under More, choose another file to judge by.` : '';
 }
 
@@ -96,7 +96,7 @@ function showJobs() {
 async function show(id) {
   watching?.abort();
   const mine = (watching = new AbortController());
-  loss.clear();
+  loss.clear(['learning', 'set aside']);
   tasks.clear();
   means = [];
   $('train-log').replaceChildren();
@@ -119,7 +119,6 @@ async function follow(id, last, signal) {
   const reply = await call(`${JOBS}/${id}/events`, {headers, signal}).catch((e) => (signal.aborted ? Promise.reject(e) : null));
   if (!reply) return {last, isOver: false};
   if (!reply.ok) throw await problemOf(reply);
-  let looked = 0;
   try {
     for await (const {name, data} of events(reply.body)) {
       const event = JSON.parse(data);
@@ -133,9 +132,7 @@ async function follow(id, last, signal) {
       last = event.id;
       if (event.type === 'metrics') measure(event.data);
       else tell(event);
-      if (performance.now() - looked < 1000) continue;
-      looked = performance.now();
-      look(id).catch(() => {});
+      lookSoon(id);
     }
   } catch (e) {
     if (e instanceof Problem || signal.aborted) throw e;
@@ -162,6 +159,14 @@ function tell({created_at: at, level, message}) {
   const time = new Date(1000 * at).toLocaleTimeString('en', {hour12: false});
   $('train-log').prepend(make('li', {className: level}, `${time} ${level === 'info' ? '' : `${level}: `}${message}`));
   if ($('train-log').children.length > LOG_MAX) $('train-log').lastChild.remove();
+}
+
+let soon = 0; // the timer
+function lookSoon(id) {
+  soon ||= setTimeout(() => {
+    soon = 0;
+    look(id).catch(() => {}); // the stream says what is wrong
+  }, LOOK_MS);
 }
 
 async function look(id) {
