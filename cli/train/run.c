@@ -240,7 +240,7 @@ static int run_begin(struct run *r, struct err *e) {
     if (rc == 0 && !r->train) rc = run_open_stage(r, 0, e);
     if (rc == 0) rc = mix_judge(&r->mix, train_form(r->train), &r->judge, e);
     if (rc == 0) rc = open_journal(r, e);
-    if (rc == 0) rc = note_phase(r, "train", e);
+    if (rc == 0) rc = run_note_phase(r, "train", e);
     if (rc == 0) rc = judge_before(r, e);
     return rc;
 }
@@ -261,7 +261,6 @@ static int run_end(struct run *r, struct err *e) {
 int run_all(struct run *r, struct err *e) {
     say_begin(&r->say, r->rank != 0);
     int rc = run_begin(r, e);
-    if (rc == 0) rc = run_note_phase(r, "train", e);
     if (rc == 0) rc = stages(r, e);
     if (rc == 0 && !r->is_stopped) rc = run_end(r, e);
     int said = 0;
