@@ -42,7 +42,8 @@ export async function listAdapters(model) {
   const [all, history] = await Promise.all([askJson(ADAPTERS), askJson(`${ADAPTERS}/history`)]);
   $('train-now').hidden = false;
   $('train-default').replaceChildren(make('b', {}, all.default), all.default === base ? ', the base model, answers whoever names no model.' : ` answers whoever names no model. ${base} is the base.`);
-  $('train-back').disabled = all.default === base && !history.data.some((l) => l.event === 'promote');
+  const count = (event) => history.data.filter((l) => l.event === event).length;
+  $('train-back').disabled = all.default === base && count('promote') <= count('rollback');
   const row = (l) => make('tr', {}, cell(new Date(l.time).toLocaleString('en', {dateStyle: 'medium', timeStyle: 'short'}), 'When'), cell((EVENTS[l.event] ?? l.event) + (l.forced ? ', forced' : ''), 'What'), cell(l.name, 'Which'), cell(l.key || '–', 'By'));
   $('train-history').hidden = !history.data.length;
   $('train-history').tBodies[0].replaceChildren(...history.data.slice(0, 50).map(row));
