@@ -39,11 +39,19 @@ static void list_push(struct relay *r, struct link *l) {
     r->n_links++;
 }
 
+static void unwatch_inner(struct relay *r, struct link *l) {
+    int fd = l->inner >= 0 ? l->inner : l->leaving;
+    if (l->inner_on && fd >= 0) (void)epoll_ctl(r->poll, EPOLL_CTL_DEL, fd, NULL);
+    l->inner_on = 0;
+    if (l->leaving >= 0) close(l->leaving);
+    l->leaving = -1;
+}
+
 /* Closing a socket takes it out of epoll only if nobody has a copy of it; and a child that is being
  * started has copies of all, until it becomes its program. So both are taken out first. */
 static void list_drop(struct relay *r, struct link *l) {
+    unwatch_inner(r, l);
     if (l->outer_on) (void)epoll_ctl(r->poll, EPOLL_CTL_DEL, l->outer, NULL);
-    if (l->inner_on) (void)epoll_ctl(r->poll, EPOLL_CTL_DEL, l->inner, NULL);
     *(l->prev ? &l->prev->next : &r->first) = l->next;
     *(l->next ? &l->next->prev : &r->last) = l->prev;
     r->n_links--;
@@ -81,6 +89,7 @@ static int relay_step(struct relay *r, struct link *l) {
     enum link_fate fate = link_step(l, r->scratch, clock_ns());
     if (fate == LINK_SHAKEN)
         fate = connect_inside(r, l) ? LINK_OVER : link_step(l, r->scratch, clock_ns());
+    if (l->leaving >= 0) unwatch_inner(r, l);
     if (fate == LINK_AGAIN) {
         /* asked for both: epoll brings it again at once, behind the others */
         l->outer_want |= EPOLLIN | EPOLLOUT;
