@@ -63,6 +63,15 @@ static const struct cmd commands[] = {
      "lammd keys new 'the notebook' --keys /etc/lammd/keys --days 90\n"
      "lammd keys new prometheus --keys /etc/lammd/keys --scopes metrics\n"
      "lammd keys revoke k3v9x2a4b5c6 --keys /etc/lammd/keys"},
+    {"jobs", CMD_JOBS, cmd_jobs, "ACTION [ID | FILE] [OPTIONS]",
+     "have a server learn from your data, and watch it",
+     "Asks a running server (with --state) to learn from pictures and texts, and shows how it "
+     "gets\n"
+     "on. A key needs the scope train. What comes of a job is an adapter: see lammd adapters.",
+     cmd_jobs_arguments,
+     "lammd jobs create pairs.tar --follow --key-file ~/lammd.key\n"
+     "lammd jobs list --admin-socket /run/lammd/admin.sock\n"
+     "lammd jobs events ftjob-0123456789ab --follow"},
     {"adapters", CMD_ADAPTERS, cmd_adapters, "ACTION [NAME] [OPTIONS]",
      "load, promote and roll back what a server has learnt",
      "Asks a running server to load an adapter of its --state folder, to answer with it by "

@@ -38,6 +38,7 @@ int cmd_eval(const struct config *cfg);
 int cmd_train(const struct config *cfg);
 int cmd_keys(const struct config *cfg);
 int cmd_adapters(const struct config *cfg);
+int cmd_jobs(const struct config *cfg);
 int cmd_bench(const struct config *cfg);
 int cmd_bench_mix(const struct config *cfg);   /* of cmd_bench */
 int cmd_bench_train(const struct config *cfg); /* of cmd_bench */
@@ -48,6 +49,7 @@ void cmd_eval_arguments(FILE *to);
 void cmd_bench_arguments(FILE *to);
 void cmd_keys_arguments(FILE *to);
 void cmd_adapters_arguments(FILE *to);
+void cmd_jobs_arguments(FILE *to);
 
 /* What `lammd serve` starts, for a model in that folder; borrows `cfg`. */
 struct serve_options cmd_serve_options(const struct config *cfg, const char *model);

@@ -69,6 +69,8 @@ static const struct config_row rows[] = {
     LIST("set", CMD_TRAIN, sets, "NAME=VALUE",
          "What ${NAME} in a path of the recipe stands for; or, as SECTION.KEY=VALUE, what a key of "
          "the recipe is: --set learn.rate=1e-4. May be repeated."),
+    NUMBER("steps", CMD_JOBS, steps, 0, BIG, 0, "N",
+           "Steps of the run. 0, the default: as the recipe and the data have it."),
     NUMBER("steps", CMD_TRAIN, steps, 0, BIG, 0, "N",
            "Shorten each stage to N steps, and its warm-up alike. 0, the default: as the recipe "
            "says."),
@@ -91,6 +93,22 @@ static const struct config_row rows[] = {
         "comm", CMD_TRAIN, comm, comms,
         "one (default), or mpi: one of several processes that mpirun or srun started. The variable "
         "LAMMD_COMM may name its plugin, lammd-mpi.so."),
+
+    TEXT("recipe", CMD_JOBS, recipe, "NAME",
+         "create: one of the server's recipes. Default: own, for pairs of your own."),
+    TEXT("validation", CMD_JOBS, validation, "FILE",
+         "create: data to judge by, as FILE. Default: a tenth of the pictures is set aside."),
+    TEXT("tasks", CMD_JOBS, tasks, "LIST",
+         "create: what is learnt of the data, such as refer,vqa. Default: all that it has."),
+    TEXT("suffix", CMD_JOBS, suffix, "WORD", "create: a part of the adapter's name."),
+    NUMBER("epochs", CMD_JOBS, epochs, 0, 1000, 0, "N",
+           "create: times that each picture is shown. 0, the default: the server's choice."),
+    NUMBER("batch", CMD_JOBS, batch, 0, 16384, 0, "N",
+           "create: pictures of a step. 0, the default: as the recipe says."),
+    NUMBER("seed", CMD_JOBS, seed, 0, INT64_MAX, 0, "N",
+           "create: of everything that is drawn. 0, the default: 1."),
+    FLAG("vision", CMD_JOBS, is_vision, "create: the vision tower learns, too."),
+    FLAG("follow", CMD_JOBS, is_followed, "create, events: until the job is over."),
 
     SECTION("What is asked"),
     TEXT("width", CMD_RECONSTRUCT, width, "N",
@@ -176,12 +194,12 @@ static const struct config_row rows[] = {
            "new: the key expires after N days. 0, the default: never."),
 
     SECTION("Which server"),
-    TEXT("url", CMD_ADAPTERS, url, "URL",
+    TEXT("url", CMD_ADAPTERS | CMD_JOBS, url, "URL",
          "Address of the server: http://HOST:PORT. Default: http://127.0.0.1:8080. Without TLS, so "
          "for this machine, or a network that you trust."),
-    TEXT("admin-socket", CMD_ADAPTERS, admin_socket, "PATH",
+    TEXT("admin-socket", CMD_ADAPTERS | CMD_JOBS, admin_socket, "PATH",
          "Ask by the unix socket of lammd serve --admin-socket instead, where no key is needed."),
-    TEXT("key-file", CMD_ADAPTERS, key_file, "FILE",
+    TEXT("key-file", CMD_ADAPTERS | CMD_JOBS, key_file, "FILE",
          "File with the key in its first line. Default: the key in the variable LAMMD_KEY, if it "
          "is set."),
     FLAG("force", CMD_ADAPTERS, is_forced,

@@ -28,7 +28,8 @@ enum config_cmd {
     CMD_ASK = 16,
     CMD_TRAIN = 32,
     CMD_KEYS = 64,
-    CMD_ADAPTERS = 128
+    CMD_ADAPTERS = 128,
+    CMD_JOBS = 256
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
@@ -81,6 +82,9 @@ struct config {
     /* adapters */
     const char *url;
     int64_t is_forced;
+    /* jobs */
+    const char *recipe, *suffix, *validation, *tasks;
+    int64_t seed, epochs, batch, is_vision, is_followed;
     /* train */
     const char *samples, *take;
     int64_t is_check;
