@@ -187,8 +187,8 @@ struct api_route {
     const struct endpoint *endpoint;
 };
 /* Exact match of a decoded path; *arg points at what the first {..} stands for and all behind it
- * (inside `path`), or is NULL: it goes into api_input as it is. NULL when there is none: *status is 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds
- * GET. */
+ * (inside `path`), or is NULL: it goes into api_input as it is. NULL when there is none: *status is
+ * 404, or 405 with e.g. *allow = "GET, HEAD". HEAD finds GET. */
 const struct api_route *api_route(const char *method, const char *path, const char **arg,
                                   int *status, const char **allow);
 const struct api_route *api_route_table(size_t *n);

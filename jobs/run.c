@@ -1,7 +1,7 @@
 /* run.c - the life of a run: it begins, is followed, ends.
  *
- * A run is at work as long as its process lives, or somebody holds runs/ID/lock: `lammd train` takes
- * that lock, and the kernel gives it back however the process ends. So:
+ * A run is at work as long as its process lives, or somebody holds runs/ID/lock: `lammd train`
+ * takes that lock, and the kernel gives it back however the process ends. So:
  *
  *     our child lives                            at work
  *     it has ended, the lock is free             over
@@ -9,8 +9,8 @@
  *     a daemon before us started it              adopted, by the lock and the number in it
  *     somebody else claimed it (JOBS_PULL)       at work while the lock is held, wherever that is
  *
- * Pause and cancel are SIGTERM, at which a run writes a checkpoint and ends. It is sent once, because
- * a second one kills. Who can't be sent a signal finds the file runs/ID/stop.
+ * Pause and cancel are SIGTERM, at which a run writes a checkpoint and ends. It is sent once,
+ * because a second one kills. Who can't be sent a signal finds the file runs/ID/stop.
  */
 #include <errno.h>
 #include <fcntl.h>
