@@ -43,7 +43,6 @@ TEST(jobs_run_to_an_adapter) {
     snprintf(adapter, sizeof(adapter), "adapters/%s/gate.json", job.name);
     CHECK(rig_has(&r, adapter));
     CHECK_HAS(job.name, "ft:small::ftjob-");
-    CHECK_STR(r.done, job.name);
     CHECK_EQ(job.step, 7);
     CHECK_EQ(job.tokens, 21);
     CHECK_NEAR(job.how.epochs, 7.0 * 4 / 8, 1e-9);
@@ -53,7 +52,8 @@ TEST(jobs_run_to_an_adapter) {
     struct jobs_stats st;
     jobs_stats(r.jobs, &st);
     CHECK_EQ(st.steps, 7);
-    rig_close(&r);
+    rig_close(&r); /* it was told by then */
+    CHECK_STR(r.done, job.name);
 }
 
 TEST(jobs_pause_resume_and_cancel) {
@@ -120,6 +120,7 @@ TEST(jobs_fail_with_a_word) {
 TEST(jobs_wait_for_a_good_file) {
     struct rig r;
     rig_open(&r);
+    rig_set(&r, "slow", "");
     struct jobs_file f = rig_file(&r, "bad lines");
     struct jobs_job job = rig_wait(&r, rig_job(&r, f.id, 3).id, JOBS_FAILED);
     CHECK_STR(job.error_code, "bad_data");
@@ -193,12 +194,10 @@ TEST(jobs_pull_is_claimed_by_its_lock) {
     for (int i = 0; i < 500 && !rig_has(&r, path); i++)
         usleep(10000);
     CHECK(rig_has(&r, path));
-    rig_set(&r, "slow", "");
     snprintf(command, sizeof(command), "cd %s && %s train runs/%s/job.ini --out runs/%s &", r.state,
              r.program, job.id, job.id);
-    CHECK_EQ(system(command), 0); /* NOLINT: it stands in for somebody else */
-    rig_wait(&r, job.id, JOBS_RUNNING);
-    rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    CHECK_EQ(system(command), 0);         /* NOLINT: it stands in for somebody else */
+    rig_wait(&r, job.id, JOBS_SUCCEEDED); /* it may be over before the keeper looks */
     CHECK(!rig_has(&r, path));
     rig_close(&r);
 }
