@@ -1,4 +1,5 @@
-"""state.py - a state folder for tests: a server that trains, files that are there, and what became of jobs.
+"""state.py - a state folder for tests: a server that trains, files that are there, and what became
+of jobs.
 
     with state.Folder() as folder, folder.serve() as s:
         file = folder.file(state.pairs(12))

@@ -1,7 +1,8 @@
-"""test_fine_tuning.py - runs by HTTP: they begin, are watched, paused, cancelled, killed, and go on.
+"""test_fine_tuning.py - runs by HTTP: they begin, are watched, paused, cancelled, killed, and go
+on.
 
-Runs are real and small (state.py). Both the daemon and a run are killed at random moments: no job is
-lost, and what comes of it is to the bit what comes of a run that nobody touched. --long kills a
+Runs are real and small (state.py). Both the daemon and a run are killed at random moments: no job
+is lost, and what comes of it is to the bit what comes of a run that nobody touched. --long kills a
 hundred times in place of five.
 """
 import contextlib
