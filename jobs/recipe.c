@@ -205,13 +205,14 @@ static void recipe_write_run(const struct base *b, const struct recipe_ask *ask,
     int64_t steps = how->steps ? how->steps : whole(base_number(b, IN_STAGE, "steps", 1));
     buf_str(out, "[run]\n");
     copy_keys(b, IN_RUN,
-              ask->validation ? "seed model out device threads result checkpoint_every "
-                                "judge_every validation"
-                              : "seed model out device threads result checkpoint_every "
-                                "judge_every",
+              ask->validation ? "seed model out device threads result gate "
+                                "checkpoint_every judge_every validation"
+                              : "seed model out device threads result gate "
+                                "checkpoint_every judge_every",
               "", out);
-    buf_printf(out, "model = %s\ndevice = %s\nthreads = %d\nresult = adapter\n", ask->model,
-               ask->device, ask->threads);
+    buf_printf(out, "model = %s\ndevice = %s\nthreads = %d\n", ask->model, ask->device,
+               ask->threads);
+    buf_str(out, "result = adapter\ngate = yes\n");
     buf_printf(out, "seed = %" PRIu64 "\n", ask->seed);
     buf_printf(out, "checkpoint_every = %" PRId64 "\n",
                at_most_each(base_number(b, IN_RUN, "checkpoint_every", 200), steps, SAVED));

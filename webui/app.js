@@ -1,6 +1,6 @@
-// app.js - the page's frame: its four tabs, and the ways a picture comes in.
+// app.js - the page's frame: its five tabs, and the ways a picture comes in.
 //
-// There is one picture for look, cut out and ask. A tab is {curl(), shown(), left(),
+// There is one picture for look, cut out, ask and train. A tab is {curl(), shown(), left(),
 // take(picture)}; it learns of a new picture at once and decides itself whether that is work for
 // now or for when it is shown. Everything the page knows comes from the API that is documented in
 // /openapi.yaml; nothing is loaded from elsewhere.
@@ -13,8 +13,9 @@ import {look} from './look.js';
 import {cut} from './cutout.js';
 import {ask} from './ask.js';
 import {play} from './play.js';
+import {train} from './train.js';
 
-const tabs = {look, cut, ask, play};
+const tabs = {look, cut, ask, play, train};
 
 async function take(blob, name) {
   if (!blob) return;
@@ -28,7 +29,7 @@ async function take(blob, name) {
   if (shownTab() === 'play') showTab('look'); // a game needs no photo
   document.body.dataset.picture = '';
   $('note').textContent = picture.note;
-  for (const tab of [look, cut, ask]) tab.take(picture);
+  for (const tab of [look, cut, ask, train]) tab.take(picture);
 }
 
 function showCurl() {
@@ -60,6 +61,7 @@ addEventListener('drop', (e) => {
   e.preventDefault();
   depth = 0;
   document.body.classList.remove('dropping');
+  if (shownTab() === 'train' && train.drop(e.dataTransfer)) return;
   take(e.dataTransfer.files[0], e.dataTransfer.files[0]?.name);
 });
 addEventListener('paste', (e) => take(e.clipboardData.files[0], 'pasted'));
@@ -74,6 +76,7 @@ async function greet() {
   $('model').textContent = `${model.id} · ${millions} M parameters · ${model.backend}`;
   look.greet(model);
   know(model);
+  train.greet(model);
 }
 
 startTabs((to, from) => {
@@ -83,4 +86,7 @@ startTabs((to, from) => {
   showCurl();
 });
 for (const type of ['input', 'pointerup', 'keyup']) document.querySelector('main').addEventListener(type, showCurl);
-greet().catch(() => ($('model').textContent = ''));
+greet().catch(() => {
+  $('model').textContent = '';
+  train.unknown();
+});

@@ -163,7 +163,7 @@ function drawBox(ctx, [x1, y1, x2, y2], isDashed) {
 }
 
 // A bright line on a dark one is seen on any picture.
-function strokeTwice(ctx, path, colour, dash = []) {
+export function strokeTwice(ctx, path, colour, dash = []) {
   for (const [width, style] of [[6, 'rgb(0 0 0 / 55%)'], [3, colour]]) {
     ctx.lineWidth = width;
     ctx.strokeStyle = style;

@@ -92,10 +92,13 @@ export function drawPicture(canvas, bitmap, side) {
 
 // ---- the API ----
 
+// `body` is the server's problem document; {title, detail} where the page itself says it.
 export class Problem extends Error {
-  constructor({title, detail}) {
-    super(detail || '');
-    this.title = title || 'That did not work';
+  constructor(body) {
+    super(body.detail || '');
+    this.title = body.title || 'That did not work';
+    this.code = body.error?.code;
+    this.body = body;
   }
 }
 
@@ -110,6 +113,14 @@ export async function post(path, body, {signal, headers} = {}) {
   const reply = await call(path, {method: 'POST', body, headers, signal});
   if (!reply.ok) throw await problemOf(reply);
   return reply;
+}
+
+// The JSON of an answer. `body` is sent as JSON.
+export async function askJson(path, {method = 'GET', body, headers, signal} = {}) {
+  const type = body ? {'Content-Type': 'application/json'} : {};
+  const reply = await call(path, {method, signal, headers: {...headers, ...type}, body: body && JSON.stringify(body)});
+  if (!reply.ok) throw await problemOf(reply);
+  return reply.json();
 }
 
 // The events of a stream as {name, data: text}; comments and unknown lines are passed over.
@@ -164,6 +175,13 @@ export function whole(v) {
 
 export function percent(v) {
   return v >= 0.1 ? `${Math.round(100 * v)} %` : `${(100 * v).toFixed(1)} %`;
+}
+
+// An element with its properties and children; a child may be a text.
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
 }
 
 export function save(canvas, name) {

@@ -1,4 +1,4 @@
-// tabs.js - which tab is shown. The address decides: #look, #cut, #ask, #play.
+// tabs.js - which tab is shown. The address decides: #look, #cut, #ask, #play, #train.
 //
 // The pattern is WAI-ARIA's tabs with automatic activation: one tab is in the order of the Tab key,
 // arrow keys, Home and End move among them. A tab is a link, so it can be copied and opened.

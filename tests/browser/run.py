@@ -6,7 +6,7 @@
 Runs every test_* of test_*.py. A test asks for what it needs by the name of its parameter: `page`,
 a fresh tab of the browser; `base`, the address of the real program, which is ./lammd (or $LAMMD)
 with the default model unless --url names a running one; `fake`, the stand-in of fake.py, whose
-answers are known. Whatever a test does, the page may ask nothing outside and write no error to the
+answers are known; `trains`, the real program with a state folder and keys (trains.py). Whatever a test does, the page may ask nothing outside and write no error to the
 console. Screenshots lie in build/artifacts/ afterwards: look at them. Ends with `N passed, N
 failed`.
 """
@@ -25,6 +25,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 from cdp import Browser, Page  # noqa: E402
 from fake import Fake  # noqa: E402
 from see import ARTIFACTS, ROOT  # noqa: E402
+from trains import Trains  # noqa: E402
 from suite import SOON  # noqa: E402 (and --long is taken)
 
 
@@ -69,15 +70,16 @@ def tests(wanted):
                 yield f"{module.__name__}.{name}", test
 
 
-def run(real, browser, wanted):
+def run(real, trains, browser, wanted):
     passed = failed = 0
     for name, test in tests(wanted):
         page = Page(browser)
         with Fake() as fake:
             try:
-                have = {"page": lambda: page, "base": real.base, "fake": lambda: fake}
+                have = {"page": lambda: page, "base": real.base, "fake": lambda: fake,
+                        "trains": trains.start}
                 test(**{need: have[need]() for need in inspect.signature(test).parameters})
-                known = tuple(u for u in (real.url, fake.url, "data:", "blob:") if u)
+                known = tuple(u for u in (real.url, trains.url, fake.url, "data:", "blob:") if u)
                 outside = [u for u in page.requests if not u.startswith(known)]
                 assert not outside, f"asked outside: {outside}"
                 assert not page.errors, f"console: {page.errors}"
@@ -103,13 +105,14 @@ def main():
         print("skip: no chromium here; apt-get install chromium\n0 passed, 0 failed, 1 skipped")
         return 0
     os.makedirs(ARTIFACTS, exist_ok=True)
-    real = Real(url)
+    real, trains = Real(url), Trains()
     browser = Browser(program)
     try:
-        return 1 if run(real, browser, wanted) else 0
+        return 1 if run(real, trains, browser, wanted) else 0
     finally:
         browser.close()
         real.close()
+        trains.close()
 
 
 if __name__ == "__main__":

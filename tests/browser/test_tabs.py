@@ -1,4 +1,4 @@
-"""test_tabs.py - the four tabs: addresses, keys, the one picture they share."""
+"""test_tabs.py - the five tabs: addresses, keys, the one picture they share."""
 import urllib.request
 
 from fake import CSP
