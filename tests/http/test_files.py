@@ -41,7 +41,7 @@ def jsonl(*lines):
 
 
 def needs_plain_memory():
-    """A sanitizer's shadow is larger than the memory that a check may have, and keeps what was freed."""
+    """A sanitizer has more memory than a check may, and keeps what was freed."""
     with open(lamm.PROGRAM, "rb") as f:
         if b"__asan_init" in f.read() or b"__tsan_init" in f.read():
             raise lamm.Skip("the program is built with a sanitizer")
