@@ -1,5 +1,5 @@
 /* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here. The
- * other benches, `mix` and `train`, are in bench_mix.c and bench_train.c.
+ * other benches, `mix` and `train`, are in bench_mix.c, bench_beside.c and bench_train.c.
  *
  * A cold job pays for the vision tower, the stem and the answers; a warm one finds the stem in the
  * cache. Each cold run changes one pixel of the picture, so that nothing of it is known. Decoding
@@ -267,7 +267,8 @@ int cmd_bench(const struct config *cfg) {
     int n = cfg->rest.n, is_mix = n == 1 && strcmp(cfg->rest.at[0], "mix") == 0;
     int is_train = n == 1 && strcmp(cfg->rest.at[0], "train") == 0;
     if (is_train && cfg->rows_of.n <= 1) return cmd_bench_train(cfg);
-    if (is_mix && cfg->rows_of.n <= 1) return cmd_bench_mix(cfg);
+    if (is_mix && cfg->rows_of.n <= 1)
+        return cfg->is_beside_train ? cmd_bench_beside(cfg) : cmd_bench_mix(cfg);
     if (is_mix || is_train) {
         fprintf(stderr, "lammd: bench %s takes one --rows; pix4096 takes several\n",
                 cfg->rest.at[0]);

@@ -30,13 +30,14 @@ static const struct cmd commands[] = {
      cmd_ask_arguments,
      "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"
      "lammd ask vqa photo.jpg question='is it raining?' 'choices=[\"yes\",\"no\"]'"},
-    {"eval", CMD_EVAL, cmd_eval, "MODE PATH [OPTIONS] | ablation [RUN]",
+    {"eval", CMD_EVAL, cmd_eval, "MODE PATH [OPTIONS] | ablation [RUN] | gate [OPTIONS]",
      "score the model on public data sets, by the paper's metrics",
      "Asks the questions of a data set and compares the answers with the truth. docs/eval.md\n"
      "describes the files and the scores.",
      cmd_eval_arguments,
      "lammd eval pvp photos/\n"
-     "lammd eval rec refcoco/ --images coco/train2014 --limit 1000 --json scores.json"},
+     "lammd eval rec refcoco/ --images coco/train2014 --limit 1000 --json scores.json\n"
+     "lammd eval gate --adapter runs/own/adapter --data judge.jsonl --json gate.json"},
     {"train", CMD_TRAIN, cmd_train, "RECIPE.ini [OPTIONS]",
      "train a model, or an adapter for one, on pictures of your own",
      "Trains as a recipe says: stages, what learns, from which data. A run that was ended, "

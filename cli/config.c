@@ -53,8 +53,9 @@ static const struct config_row rows[] = {
          "Write the answer to FILE: a picture if it is called NAME.png, else JSON. Default: -, "
          "which is standard output. Short form: -o."),
     TEXT("output", CMD_EVAL, out, "DIR",
-         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. Short "
-         "form: -o."),
+         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. gate: "
+         "the "
+         "scores of each question, as items.jsonl. Short form: -o."),
     TEXT("json", CMD_EVAL, json, "FILE",
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
          "and no table is printed."),
@@ -86,6 +87,10 @@ static const struct config_row rows[] = {
         "Look at the data at PATH, which stands in the recipe's place: each line, each picture. "
         "Prints what is wrong, and trains nothing. Status 0: all of it can be learnt; 1: not all."),
     FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
+    FLAG("gate", CMD_TRAIN, is_gated,
+         "Compare the result with what it was trained from, and write gate.json beside it: as gate "
+         "= "
+         "yes in [run]."),
     TEXT("samples", CMD_TRAIN, samples, "FILE",
          "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "
          "nothing."),
@@ -123,16 +128,30 @@ static const struct config_row rows[] = {
            "pix4096: ask N places; mix: N actions in a row. For slow machines. 0, the default: all "
            "places, and 40 actions."),
     NUMBER("limit", CMD_EVAL, limit, 0, BIG, 0, "N",
-           "Use only the first N pictures or questions. 0, the default: all."),
+           "Use only the first N pictures or questions; gate: any N of each task. 0, the default: "
+           "all; gate: 300."),
     TEXT("images", CMD_EVAL, images, "DIR",
          "Folder of the pictures. Default: images/ beside the annotations if it exists, else their "
          "own folder."),
     FLAG("whole-grid", CMD_EVAL, is_whole_grid,
          "seg: ask every place of the grid, without asking for a box first."),
     FLAG("given-boxes", CMD_EVAL, is_given_boxes, "seg: ask the places inside the true boxes."),
+    TEXT("adapter", CMD_EVAL, adapter, "DIR",
+         "gate: the adapter that is compared with --model, which it was trained from."),
+    TEXT("against", CMD_EVAL, against, "DIR", "gate: another model in place of an adapter."),
+    LIST("data", CMD_EVAL, data, "PATH",
+         "gate: questions with right answers that were not learnt from, as docs/training-data.md "
+         "has them. May be repeated."),
     NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
     FLAG("quick", CMD_BENCH, is_quick,
          "pix4096: only the default width. mix: only act. train: with the tower, no operations."),
+    FLAG("train", CMD_BENCH, is_beside_train,
+         "mix: act beside a run of lammd train, a process of its own at the lowest priority."),
+    LIST("data", CMD_BENCH, data, "PATH",
+         "mix --train: what the run learns from. Default: scenes that are drawn for it."),
+    LIST("adapter", CMD_BENCH, with, "DIR",
+         "mix: act also with these adapters in turn, beside whole pictures by the others, and "
+         "compare. May be repeated."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
 

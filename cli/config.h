@@ -51,6 +51,7 @@ struct config {
         is_fp8;
     const char *shape, *weights, *profile; /* bench */
     struct config_ints rows_of;            /* bench; the largest is `rows` */
+    struct config_list with;               /* bench: adapters' folders */
     /* serve: where and for whom */
     struct config_list listen, listen_tls, hosts, origins, proxies;
     const char *tls_cert, *tls_key, *tls_client_ca;
@@ -74,7 +75,10 @@ struct config {
     int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;
-    int64_t estimate; /* enum eng_estimate */
+    const char *adapter, *against; /* eval gate */
+    struct config_list data;
+    int64_t estimate;        /* enum eng_estimate */
+    int64_t is_beside_train; /* bench mix */
     int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
     /* keys */
     const char *scopes;
@@ -88,7 +92,7 @@ struct config {
     /* train */
     const char *samples, *take;
     int64_t is_check;
-    int64_t steps, is_plan, is_keys, is_idle, comm; /* comm: enum config_comm */
+    int64_t steps, is_plan, is_keys, is_idle, is_gated, comm; /* comm: enum config_comm */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */

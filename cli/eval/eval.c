@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "cli/cmd.h"
+#include "cli/gate/command.h"
 #include "data/files.h"
 
 static const struct mode {
@@ -28,6 +29,8 @@ void cmd_eval_arguments(FILE *to) {
         fprintf(to, "  %-8s %-12s %s\n", modes[i].name, modes[i].path, modes[i].what);
     fprintf(to, "  %-8s %-12s %s\n", "ablation", "[RUN]",
             "what recipes/ablation.ini made: the paper's tables 2, 4, 7, 8 in small");
+    fprintf(to, "  %-8s %-12s %s\n", "gate", "",
+            "is what was trained better or worse than its base? See --adapter, --data");
 }
 
 int eval_write(const struct config *cfg, const json_t *report, struct err *e) {
@@ -82,12 +85,17 @@ int eval_mode(struct eval *v, const char *name, const char *path, struct err *e)
 
 /* ---- the command ---- */
 
+static int make_output(const struct config *cfg, struct err *e) {
+    if (!cfg->out || !mkdir(cfg->out, 0777) || errno == EEXIST) return 0;
+    return err_set(e, E_IO, "%s: %s", cfg->out, strerror(errno));
+}
+
 static int eval_one(const struct config *cfg, struct err *e) {
     char model[4096];
     struct eval v = {.cfg = cfg};
-    if (cfg->out && mkdir(cfg->out, 0777) && errno != EEXIST)
-        return err_set(e, E_IO, "%s: %s", cfg->out, strerror(errno));
-    int rc = eval_open(&v, config_model(cfg, model), e);
+    int rc = make_output(cfg, e);
+    if (rc) return rc;
+    rc = eval_open(&v, config_model(cfg, model), e);
     if (rc) return rc;
     rc = eval_mode(&v, cfg->rest.at[0], cfg->rest.at[1], e);
     if (rc == 0) {
@@ -103,6 +111,8 @@ int cmd_eval(const struct config *cfg) {
     int n = cfg->rest.n;
     if (n && n <= 2 && strcmp(cfg->rest.at[0], "ablation") == 0)
         return eval_ablation(cfg, n == 2 ? cfg->rest.at[1] : NULL, &e) ? cmd_fail(&e) : 0;
+    if (n == 1 && strcmp(cfg->rest.at[0], "gate") == 0)
+        return make_output(cfg, &e) || gate_command(cfg, &e) ? cmd_fail(&e) : 0;
     if (n != 2 || !mode_of(cfg->rest.at[0])) return cmd_misused(CMD_EVAL);
     return eval_one(cfg, &e) ? cmd_fail(&e) : 0;
 }

@@ -9,7 +9,7 @@
 #include "data/files.h"
 #include "kernels/base/mem.h"
 
-enum { CSV_MAX = 1 << 30, CARD_MAX = 64 << 10 };
+enum { CSV_MAX = 1 << 30 };
 
 void run_stage_folder(const struct run *r, int stage, char to[FOLDER_PATH_MAX]) {
     char name[32];
@@ -70,7 +70,16 @@ static void card_data(const struct run *r, struct buf *to) {
     }
 }
 
-static void write_card(const struct run *r, int is_model, struct buf *to) {
+static void card_gate(const struct run *r, struct buf *to) {
+    if (!r->gate) return;
+    buf_str(to,
+            "\nAsked beside what it began with, about what was kept apart and about other things "
+            "(docs/eval.md):\n\n");
+    gate_table(r->gate, to);
+    buf_printf(to, "\nDecision: %s. %s.\n", gate_decision_words[r->gate->decision], r->gate->why);
+}
+
+void run_write_card(const struct run *r, int is_model, struct buf *to) {
     const struct state *s = &r->state;
     const char *model = base_name(r->model);
     buf_printf(to, "# %s of %s\n\n", is_model ? "A model that was made" : "An adapter", model);
@@ -88,6 +97,7 @@ static void write_card(const struct run *r, int is_model, struct buf *to) {
         buf_printf(to, "These are the weights of step %" PRIu64 ", which was judged best.\n",
                    s->best_step);
     card_losses(r, to);
+    card_gate(r, to);
     card_data(r, to);
     buf_printf(to, "\n| | |\n|---|---|\n| data | %s |\n| recipe | %s |\n| seed | %" PRId64 " |\n",
                r->mix.digest, r->recipe_digest, r->recipe.run.seed);
@@ -131,13 +141,22 @@ static int export_curve(struct run *r, struct err *e) {
     return rc;
 }
 
+void run_result_folder(const struct run *r, int is_model, char to[FOLDER_PATH_MAX]) {
+    folder_file(&r->folder, is_model ? "model" : "adapter", to);
+}
+
+int run_has_result(const struct run *r, int is_model) {
+    if (export_is_full(r, r->recipe.n_stages - 1)) return is_model;
+    return r->recipe.run.result != (is_model ? RECIPE_ADAPTER : RECIPE_MODEL);
+}
+
 /* The result as an adapter or as a model, with its card. */
 static int export_result(struct run *r, int is_model, struct err *e) {
     char folder[FOLDER_PATH_MAX];
     struct buf card;
-    buf_init(&card, CARD_MAX);
-    folder_file(&r->folder, is_model ? "model" : "adapter", folder);
-    write_card(r, is_model, &card);
+    buf_init(&card, RUN_CARD_MAX);
+    run_result_folder(r, is_model, folder);
+    run_write_card(r, is_model, &card);
     int rc = card.bad ? err_set(e, card.bad, "no memory for the card")
                       : export_to(r, folder, is_model, (const char *)card.p, e);
     buf_clear(&card);
@@ -162,11 +181,9 @@ static void say_result(struct run *r) {
 }
 
 int run_export(struct run *r, struct err *e) {
-    int is_whole = export_is_full(r, r->recipe.n_stages - 1);
-    int64_t result = is_whole ? RECIPE_MODEL : r->recipe.run.result;
     int rc = take_best(r, e);
     if (rc == 0) say_result(r);
-    if (rc == 0 && result != RECIPE_MODEL) rc = export_result(r, 0, e);
-    if (rc == 0 && result != RECIPE_ADAPTER) rc = export_result(r, 1, e);
+    for (int is_model = 0; rc == 0 && is_model < 2; is_model++)
+        if (run_has_result(r, is_model)) rc = export_result(r, is_model, e);
     return rc || r->rank ? rc : export_curve(r, e);
 }

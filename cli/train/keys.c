@@ -70,6 +70,9 @@ static const struct key keys[] = {
         RUN(result), "result", 0, results, RECIPE_ADAPTER,
         "an adapter beside the model, or a model that has it merged; where whole weights learnt it "
         "is a model"),
+    WORD(RUN(gate), "gate", 0, no_yes, 0,
+         "is the result compared with what it began with, by answers? gate.json says how it came "
+         "out"),
 
     TEXT(STAGE(from), "from", 1,
          "the stage whose result it begins with; not given: the one before"),

@@ -238,3 +238,17 @@ int mix_judge(const struct mix *m, const struct train_form *form, struct sampler
     rc = open_sampler(m, &entries, s, form, 1, out, &why);
     return rc == E_INVALID || rc == 0 ? 0 : err_set(e, rc, "%s", why.text);
 }
+
+unsigned mix_held(const struct mix *m, int i, float *held) {
+    const struct recipe_stage *s = &m->recipe->stages[m->recipe->n_stages - 1];
+    const struct recipe_data *d = &m->recipe->data[i];
+    unsigned tasks = 0;
+    double share = m->recipe->run.validation;
+    int is_given = has_ratios(s);
+    *held = d->validation ? 1 : (float)share;
+    for (int t = 0; t < SAMPLE_TASKS; t++)
+        if ((!is_given || s->ratio[t] > 0) && is_of(d, 1, share) &&
+            mix_has_task(m, i, t, s->ratio[t] > 0))
+            tasks |= 1u << t;
+    return tasks;
+}

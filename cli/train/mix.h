@@ -29,4 +29,8 @@ int mix_learner(const struct mix *m, int stage, const struct train_form *form, s
 int mix_judge(const struct mix *m, const struct train_form *form, struct sampler **out,
               struct err *e);
 
+/* What is kept apart of data i, whole, for questions: a bit for each task of the last stage that it
+ * has, 0: nothing is; and which share of it that is. */
+unsigned mix_held(const struct mix *m, int i, float *held);
+
 #endif

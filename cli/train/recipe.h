@@ -37,6 +37,7 @@ struct recipe_run {
     double validation; /* share of the data that is judged by, and never learnt */
     int64_t export_;   /* enum recipe_export */
     int64_t result;    /* enum recipe_result */
+    int64_t gate;      /* is the result compared with what it began with? */
 };
 struct recipe_stage {
     const char *name, *from, *like; /* NULL: not given */

@@ -30,9 +30,7 @@ static int stage_of(const struct run *r, uint64_t step) {
 
 /* ---- a stage's trainer ---- */
 
-/* The folder of the model that the stage begins with: what the nearest stage above it that learnt
- * whole weights handed on. */
-static const char *model_of(const struct run *r, int stage, char to[FOLDER_PATH_MAX]) {
+const char *run_base(const struct run *r, int stage, char to[FOLDER_PATH_MAX]) {
     for (int i = r->recipe.stages[stage].parent; i >= 0; i = r->recipe.stages[i].parent) {
         if (r->recipe.stages[i].text != TRAIN_TEXT_FULL) continue;
         run_stage_folder(r, i, to);
@@ -54,7 +52,7 @@ int run_open_stage(struct run *r, int stage, struct err *e) {
     const struct recipe_stage *s = &r->recipe.stages[stage];
     char model[FOLDER_PATH_MAX], before[FOLDER_PATH_MAX];
     struct train_options o = recipe_train_options(&r->recipe, stage);
-    o.model = model_of(r, stage, model);
+    o.model = run_base(r, stage, model);
     o.plugin = config_engine(r->cfg, o.model).plugin;
     o.comm = r->comm;
     train_close(r->train);
@@ -232,12 +230,9 @@ void run_note_failure(struct run *r, int rc, const struct err *why) {
     journal_close(&r->journal);
 }
 
-/* What the run is about to do: "train", "evaluate", "export". */
-static int note_phase(struct run *r, const char *phase, struct err *e) {
+int run_note_phase(struct run *r, const char *phase, struct err *e) {
     if (r->rank) return 0;
-    json_t *o = json_object();
-    json_object_set_new(o, "phase", json_string(phase));
-    return journal_event(&r->journal, "phase", o, e);
+    return journal_event(&r->journal, "phase", json_pack("{s:s}", "phase", phase), e);
 }
 
 static int run_begin(struct run *r, struct err *e) {
@@ -250,12 +245,25 @@ static int run_begin(struct run *r, struct err *e) {
     return rc;
 }
 
+/* What comes behind the last step. A signal in the middle of the gate is an end like another one.
+ * */
+static int run_end(struct run *r, struct err *e) {
+    int rc = run_note_phase(r, "export", e);
+    if (rc == 0) rc = run_export(r, e);
+    if (rc || !r->recipe.run.gate || r->rank) return rc;
+    rc = run_note_phase(r, "evaluate", e);
+    if (rc == 0) rc = run_gate(r, e);
+    if (rc != E_CANCELLED || !r->is_stopped) return rc;
+    *e = (struct err){0};
+    return 0;
+}
+
 int run_all(struct run *r, struct err *e) {
     say_begin(&r->say, r->rank != 0);
     int rc = run_begin(r, e);
+    if (rc == 0) rc = run_note_phase(r, "train", e);
     if (rc == 0) rc = stages(r, e);
-    if (rc == 0 && !r->is_stopped) rc = note_phase(r, "export", e);
-    if (rc == 0 && !r->is_stopped) rc = run_export(r, e);
+    if (rc == 0 && !r->is_stopped) rc = run_end(r, e);
     int said = 0;
     if (rc)
         run_note_failure(r, rc, e);

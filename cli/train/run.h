@@ -4,6 +4,7 @@
  *     run.c       stages in turn, going on from a checkpoint, the end
  *     loop.c      the steps of a stage: learn, judge, save
  *     export.c    what a stage hands on, the result, its card
+ *     gated.c     the result compared with what it began with
  *     plan.c      --plan
  *     dump.c      --samples
  *     take.c      --take
@@ -18,6 +19,7 @@
 #include <signal.h>
 
 #include "cli/config.h"
+#include "cli/gate/gate.h"
 #include "cli/train/folder.h"
 #include "cli/train/journal.h"
 #include "cli/train/mix.h"
@@ -25,6 +27,8 @@
 #include "cli/train/say.h"
 #include "cli/train/state.h"
 #include "engine/train/comm.h"
+
+enum { RUN_CARD_MAX = 64 << 10 }; /* bytes */
 
 struct run {
     const struct config *cfg;
@@ -44,6 +48,8 @@ struct run {
     int stage;
     struct train *train; /* of that stage */
 
+    const struct gate_report *gate; /* how it compares, once that is known; NULL before */
+
     int is_stopped; /* somebody sent SIGTERM or SIGINT */
 };
 
@@ -61,6 +67,11 @@ int run_all(struct run *r, struct err *e);
 void run_note_failure(struct run *r, int rc, const struct err *why);
 /* Steps of all stages before that one. */
 uint64_t run_first_step(const struct run *r, int stage);
+/* The folder of the model that the stage begins with: what the nearest stage above it that learnt
+ * whole weights handed on, in `to`, or r->model. */
+const char *run_base(const struct run *r, int stage, char to[FOLDER_PATH_MAX]);
+/* The run is in that phase now: "train", "export", "evaluate". */
+int run_note_phase(struct run *r, const char *phase, struct err *e);
 /* A trainer for that stage, in r->train, that has what the stages before it learnt. */
 int run_open_stage(struct run *r, int stage, struct err *e);
 /* Rank 0 says something on a line of its own. */
@@ -82,6 +93,17 @@ void run_stage_folder(const struct run *r, int stage, char to[FOLDER_PATH_MAX]);
 int run_hand_on(struct run *r, struct err *e);
 /* The result with its card, and the curve. */
 int run_export(struct run *r, struct err *e);
+/* The folders of the result: OUT/adapter, OUT/model. Is it one of those? */
+int run_has_result(const struct run *r, int is_model);
+void run_result_folder(const struct run *r, int is_model, char to[FOLDER_PATH_MAX]);
+/* The card as it is now, with r->gate where there is one. */
+void run_write_card(const struct run *r, int is_model, struct buf *to);
+
+/* ---- gated.c ---- */
+
+/* Asks the result and what it began with, writes gate.json into OUT and beside the result, and the
+ * figures into its card. Closes r->train. E_CANCELLED: there was a signal; nothing was written. */
+int run_gate(struct run *r, struct err *e);
 
 /* ---- plan.c ---- */
 

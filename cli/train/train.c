@@ -50,6 +50,7 @@ static void take_options(struct run *r, char path[4096]) {
     if (cfg->isa) run->isa = cfg->isa;
     if (cfg->threads) run->threads = cfg->threads;
     if (cfg->memory_mib) run->memory_mib = cfg->memory_mib;
+    if (cfg->is_gated) run->gate = 1;
     if (cfg->steps) recipe_shorten(&r->recipe, cfg->steps);
     if (!run->device) run->device = "auto";
     r->model = cfg->model ? cfg->model : run->model ? run->model : config_model(cfg, path);

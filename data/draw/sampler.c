@@ -8,7 +8,6 @@
 #include "data/sampler.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "data/draw/draw.h"
@@ -38,37 +37,12 @@ static int group_fits(const struct source *s, uint32_t group, enum sample_task t
     return 0;
 }
 
-static int by_unit(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* Units up to this one are set aside: `held` of them, but one at least, and not all unless held
- * is 1. Units are as good as random numbers, so the lowest are any. */
-static int find_last_unit(const struct sampler_entry *m, uint64_t *last, struct err *e) {
-    const struct source *s = m->source;
-    uint64_t *units = mem_try((s->n_groups + 1) * sizeof(*units));
-    if (!units) return err_set(e, E_NOMEM, "%s: no memory", s->path);
-    uint32_t n = 0;
-    for (uint32_t g = 0; g < s->n_groups; g++)
-        units[g] = s->groups[g].unit;
-    if (s->n_groups) qsort(units, s->n_groups, sizeof(*units), by_unit);
-    for (uint32_t g = 0; g < s->n_groups; g++)
-        if (!n || units[g] != units[n - 1]) units[n++] = units[g];
-    uint32_t take = (uint32_t)((double)m->held * n + 0.5);
-    if (take < 1) take = 1;
-    if (m->held < 1 && take >= n) take = n ? n - 1 : 0;
-    *last = take ? units[take - 1] : 0;
-    mem_free(units);
-    return 0;
-}
-
 static int make_deck(struct deck *d, const struct sampler_entry *m, int is_held, struct err *e) {
     const struct source *s = m->source;
     uint64_t last = 0;
     d->groups = mem_try((s->n_groups + 1) * sizeof(*d->groups));
     if (!d->groups) return err_set(e, E_NOMEM, "%s: no memory", s->path);
-    int rc = m->held > 0 ? find_last_unit(m, &last, e) : 0;
+    int rc = m->held > 0 ? source_last_aside(s, (double)m->held, &last, e) : 0;
     if (rc) return rc;
     for (uint32_t g = 0; g < s->n_groups; g++) {
         int is_aside = m->held > 0 && s->groups[g].unit <= last;

@@ -94,6 +94,13 @@ void lines_end(struct lines *r);
 int source_check_line(struct source *s, const struct source_line *at, const struct line *l,
                       struct line_fault *why, struct source_key *key);
 
+/* ---- what is set aside for judging (aside.c) ---- */
+
+/* Groups of units up to *last are set aside where a share of `held` is: so many of the units, but
+ * one at least, and not all unless held is 1. Units are as good as random numbers, so the lowest
+ * are any. Of an empty source *last is 0. E_NOMEM. */
+int source_last_aside(const struct source *s, double held, uint64_t *last, struct err *e);
+
 /* ---- what a drawn line shows (get.c) ---- */
 
 /* Line i, read again. line_clear. E_IO, E_FORMAT (its file was changed), E_NOMEM. */

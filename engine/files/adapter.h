@@ -4,6 +4,7 @@
  *     overlay.safetensors      connector, ln_vision and tower, under the names of the model's file
  *     lammd.json               the card: which base model, made of what (struct adapter_card)
  *     README.md                for people
+ *     gate.json                how it compares with its base, where that was asked
  *
  * A LoRA that peft made has its two files alone. One that was trained with the decoder frozen has
  * an overlay and a card alone. An overlay without a card is refused: nobody knows what it fits.
@@ -19,6 +20,7 @@
 #define ADAPTER_OVERLAY "overlay.safetensors"
 #define ADAPTER_CARD    "lammd.json"
 #define ADAPTER_README  "README.md"
+#define ADAPTER_GATE    "gate.json" /* whoever judged it put it there; nobody reads it here */
 
 enum { ADAPTER_CARD_MAX = 64 << 10, ADAPTER_DIGEST = 65, ADAPTER_VERSION_MAX = 31 };
 

@@ -156,8 +156,8 @@ static int save_all(struct train *t, struct newfolder *f, const struct train_met
 
 int train_export_adapter(struct train *t, const char *folder, const struct train_meta *m,
                          const char *readme, struct err *e) {
-    static const char *const names[] = {PEFT_CONFIG,  PEFT_MODEL,     ADAPTER_OVERLAY,
-                                        ADAPTER_CARD, ADAPTER_README, NULL};
+    static const char *const names[] = {
+        PEFT_CONFIG, PEFT_MODEL, ADAPTER_OVERLAY, ADAPTER_CARD, ADAPTER_README, ADAPTER_GATE, NULL};
     if (t->o.text == TRAIN_TEXT_FULL)
         return err_set(e, E_INVALID, "the whole decoder learnt: export a model, not an adapter");
     struct newfolder f;

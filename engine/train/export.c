@@ -253,7 +253,8 @@ static int export_all(struct train *t, struct newfolder *f, const char *readme, 
 
 int train_export_model(struct train *t, const char *folder, const char *readme, struct err *e) {
     static const char *const names[] = {"config.json", "tokenizer.model", "model.safetensors",
-                                        SUMS_FILE,     "README.md",       NULL};
+                                        SUMS_FILE,     "README.md",       "gate.json",
+                                        NULL};
     struct newfolder f;
     int rc = 0;
     if (out_is_mine(t)) {

@@ -79,7 +79,8 @@ int unit_open_adapter(const struct unit *u, const char *folder, struct berths *b
     if (rc) return rc;
     rc = load_files(u, files, b, units, out, err);
     adapter_close(files);
-    return rc ? err_in(err, "%s", folder) : 0;
+    if (rc) (void)err_in(err, "%s", folder);
+    return rc;
 }
 
 void unit_bring(struct unit *u, struct eng_adapter *a) {

@@ -21,7 +21,7 @@ BEGIN {
     grant("media/", base " media/")
     grant("data/", base " media/ data/ engine/sample.h")
     grant("data/source/", base " media/ engine/sample.h data/source.h data/annot.h data/files.h data/refs.h data/rounds.h data/source/")
-    grant("data/draw/", base " media/ engine/sample.h data/source.h data/sampler.h data/prefetch.h data/source/internal.h data/draw/")
+    grant("data/draw/", base " media/ engine/sample.h data/source.h data/sampler.h data/prefetch.h data/exam.h data/source/internal.h data/draw/")
 
     # unit -> ask -> run -> answer, picture, model -> files; train -> prompts, answer, model
     grant("engine/files/", base " engine/files/")
@@ -56,12 +56,13 @@ BEGIN {
     grant("server/relay/", base " api/api.h server/http/http.h server/http/framing.h server/relay/")
     grant("server/", base " engine/engine.h jobs/jobs.h api/api.h server/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
-    grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h cli/")
+    grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h engine/files/newfile.h cli/")
+    grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h engine/files/newfile.h cli/")
     grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h jobs/jobs.h api/api.h server/serve.h server/keys/edit.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|gate|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
     ration("^openssl/", "^(api/(wire/base64|meta|store/ids|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^sqlite3[.]h$", "^jobs/store[.]c$")
     ration("^spawn[.]h$", "^jobs/runner[.]c$")

@@ -8,7 +8,7 @@
 static struct stem_part *take(struct stems *s, const char *digest) {
     static const int32_t ids[] = {1, -1, 2};
     int32_t cached;
-    struct stem_key k = {{digest}, ids, 3, 4, 0};
+    struct stem_key k = {{digest}, ids, 3, 4, 0, NULL};
     struct stem_part *text = stem_take(s, &k, &cached);
     CHECK(text);
     return text;
@@ -61,6 +61,9 @@ TEST(feats_are_an_owners) {
         CHECK(feats_take(&f, &s, 2, NULL, name, &is_filled) != mine && !is_filled);
     }
     CHECK(feats_take(&f, &s, 2, NULL, "mine", &is_filled) != mine && !is_filled);
+    CHECK_EQ(feats_take(&f, &s, 1, NULL, "mine", &is_filled), mine);
+    CHECK(is_filled);
+    CHECK(feats_take(&f, &s, 1, "an overlay's", "mine", &is_filled) != mine && !is_filled);
     CHECK_EQ(feats_take(&f, &s, 1, NULL, "mine", &is_filled), mine);
     CHECK(is_filled);
     feats_made_by(&f, "another tower");

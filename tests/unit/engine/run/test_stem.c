@@ -12,7 +12,7 @@ static const int32_t TASK_A[] = {1, 7, -1, 20, 21, 22}, TASK_B[] = {1, 7, -1, 30
 
 static struct stem_key key(char *digest, int picture, const int32_t *ids) {
     (void)snprintf(digest, STEM_DIGEST, "%064d", picture);
-    return (struct stem_key){{digest}, ids, 6, I, 0};
+    return (struct stem_key){{digest}, ids, 6, I, 0, NULL};
 }
 
 static struct stem_part *take(struct stems *s, int picture, const int32_t *ids, int32_t *cached) {
@@ -254,7 +254,7 @@ TEST(stem_without_a_picture_and_of_nothing_else) {
     CHECK(a && !a->up && stem_is_ready(a) && !stem_next_picture(a));
     CHECK_EQ(stem_src(a, 2), 6);
     stem_give(&s, a);
-    struct stem_key bare = {{"f"}, TASK_A, 3, I, 0}; /* its picture ends the chain */
+    struct stem_key bare = {{"f"}, TASK_A, 3, I, 0, NULL}; /* its picture ends the chain */
     a = stem_take(&s, &bare, &cached);
     CHECK(a && !a->up && !stem_is_ready(a));
     CHECK_EQ(a->len, 2 + I);
@@ -378,10 +378,21 @@ TEST(stem_is_an_owners_and_a_models) {
     k.owner = 1;
     stem_give(&s, stem_take(&s, &k, &cached));
     CHECK_EQ(cached, LEN);
+    k.model = "an adapter's";
+    a = stem_take(&s, &k, &cached);
+    CHECK_EQ(cached, 0);
+    fill(a);
+    stem_give(&s, a);
+    stem_give(&s, stem_take(&s, &k, &cached));
+    CHECK_EQ(cached, LEN);
+    k.model = NULL;
     stem_filled_by(&s, "another model");
     a = stem_take(&s, &k, &cached);
     CHECK_EQ(cached, 0);
     stem_give(&s, a);
+    k.model = "an adapter's"; /* which doesn't hang on the name of the base */
+    stem_give(&s, stem_take(&s, &k, &cached));
+    CHECK_EQ(cached, LEN);
     stem_clear(&s);
     kv_clear(&kv);
 }
