@@ -240,7 +240,6 @@ static int run_begin(struct run *r, struct err *e) {
     if (rc == 0 && !r->train) rc = run_open_stage(r, 0, e);
     if (rc == 0) rc = mix_judge(&r->mix, train_form(r->train), &r->judge, e);
     if (rc == 0) rc = open_journal(r, e);
-    if (rc == 0) rc = note_phase(r, "train", e);
     if (rc == 0) rc = judge_before(r, e);
     return rc;
 }
