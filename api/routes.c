@@ -141,7 +141,7 @@ void api_count(struct api *a, const struct api_route *route, int status, uint64_
 size_t api_route_body_max(const struct api *a, const struct api_route *r) {
     const struct input_wants *wants = r->endpoint->wants;
     if (r->endpoint->takes_file) return a->opt.upload_max;
-    if (!wants) return 0;
+    if (!wants || strcmp(r->method, "GET") == 0) return 0;
     /* A picture comes with a few words as it is, or in JSON as base64. */
     int may_be_picture = wants->picture && a->opt.picture_max > a->opt.json_max;
     return may_be_picture ? a->opt.picture_max : a->opt.json_max;
