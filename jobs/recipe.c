@@ -5,6 +5,7 @@
  *
  * How long: steps that were asked for; else epochs times pictures by pictures of a step; else what
  * shows each picture EPOCHS times, but no more than the base says and no less than STEPS_LEAST.
+ * The result is judged by its answers (`gate`), unless the base recipe says no.
  * Warm-up is shortened like the steps, and judgements and checkpoints come at least as often as
  * JUDGED and SAVED times a run.
  */
@@ -219,6 +220,7 @@ static void recipe_write_run(const struct base *b, const struct recipe_ask *ask,
     buf_printf(out, "judge_every = %" PRId64 "\n",
                at_most_each(base_number(b, IN_RUN, "judge_every", 200), steps, JUDGED));
     if (ask->validation) buf_str(out, "validation = 0\n");
+    if (!base_value(b, IN_RUN, "gate", NULL)) buf_str(out, "gate = yes\n");
 }
 
 static void write_stage(const struct base *b, const struct recipe_ask *ask,

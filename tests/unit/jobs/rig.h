@@ -2,9 +2,9 @@
  *
  * The program is a shell script. It holds runs/ID/lock, writes events and "checkpoints", goes on
  * from them, and ends at SIGTERM, as the real one does. Files in the rig's folder change what it
- * does: `slow` (a tenth of a second a step, a second a check), `fail` (its text is the error of a failed event),
- * `die` (it ends without a word after two steps), `big` (--plan says that it doesn't fit). Thread:
- * its owner's.
+ * does: `slow` (a tenth of a second a step, a second a check), `fail` (its text is the error of a
+ * failed event), `die` (it ends without a word after two steps), `big` (--plan says that it doesn't
+ * fit). Thread: its owner's.
  */
 #ifndef TESTS_UNIT_JOBS_RIG_H
 #define TESTS_UNIT_JOBS_RIG_H
