@@ -128,8 +128,8 @@ class Page:
             raise RuntimeError(reply["exceptionDetails"]["exception"]["description"])
         return reply["result"].get("value")
 
-    def wait(self, js):
-        deadline = time.monotonic() + SOON
+    def wait(self, js, seconds=SOON):
+        deadline = time.monotonic() + seconds
         while not self.eval(js):
             if time.monotonic() > deadline:
                 raise TimeoutError(js)

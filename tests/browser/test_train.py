@@ -6,6 +6,8 @@ from see import PHOTO, WIDE, forgive, shots, shot, text, told
 from test_key import OPEN, type_key
 from trains import pairs
 
+GATE_S = 1800  # it asks some hundred questions, while nobody else wants the processor
+
 
 def shown(element):
     return f"(document.getElementById('{element}').offsetParent !== null)"
@@ -47,10 +49,114 @@ def test_a_run_from_folder_to_default(page, trains):
     press(page, "train-go")
     page.wait("document.querySelectorAll('#train-loss .mark').length > 2")
     shots(page, "train-running")
-    print(text(page, "train-state"))
     press(page, "train-pause")
     page.wait("document.getElementById('train-state').textContent.startsWith('‖ paused')")
     press(page, "train-resume")
-    page.wait("document.getElementById('train-state').textContent.startsWith('✓')")
-    shots(page, "train-done")
-    print(text(page, "train-state"), text(page, "train-decision"))
+    page.wait("document.getElementById('train-state').textContent.startsWith('✓')", GATE_S)
+    judge_and_promote(page)
+    compare(page)
+    the_tar_is_one(trains)
+
+
+def judge_and_promote(page):
+    page.wait(shown("train-gate") + " && document.querySelectorAll('#train-gate tbody tr').length > 2")
+    decision = text(page, "train-decision")
+    print(decision)
+    name = page.eval("document.getElementById('train-after').value")
+    assert name.startswith("ft:small:bars:ftjob-"), name
+    press(page, "train-promote")
+    page.wait(f"{shown('train-refused')} || document.getElementById('train-default').textContent.startsWith('ft:')")
+    if decision[0] in "▼?":  # refused; only the second, named step does it
+        assert "all the same" not in text(page, "train-default")
+        assert text(page, "train-force").startswith("Make it the default although")
+        shots(page, "train-refused")
+        press(page, "train-force")
+        forgive(page, 409)
+    page.wait(f"document.getElementById('train-default').textContent.startsWith({name!r})")
+    assert page.eval("document.getElementById('train-promote').disabled")
+    assert page.eval("document.querySelector('#train-history tbody').textContent").count("made the default") == 1
+    shots(page, "train-promoted")
+    press(page, "train-back")
+    page.wait("document.getElementById('train-default').textContent.startsWith('small')")
+    assert "rolled back" in page.eval("document.querySelector('#train-history tbody tr').textContent")
+
+
+def compare(page):
+    page.drop("#train-pair .well", PHOTO)
+    page.wait("'picture' in document.body.dataset")
+    for what, words in (("refer", "a box"), ("segment", "covers"), ("vqa", ""), ("reconstruct", "what it sees")):
+        page.eval(f"document.querySelector('[name=train-ask][value={what}]').click()")
+        fill(page, phrase="the boat")
+        press(page, "train-compare-go")
+        page.wait("!document.getElementById('train-compare-go').disabled")
+        said = page.eval("[...document.querySelectorAll('#train-pair .says')].map((p) => p.textContent)")
+        assert len(said) == 2 and all(words in s and s not in ("asked", "no answer") for s in said), (what, said)
+        if what == "segment":
+            shots(page, "train-compared")
+
+
+def the_tar_is_one(trains):
+    """What the page made of the folder is a tar to others, too, and has no file that isn't for learning."""
+    folder = os.path.join(trains.folder.path, "files")
+    with tarfile.open(max((os.path.join(folder, f) for f in os.listdir(folder)), key=os.path.getsize)) as t:
+        names = t.getnames()
+        assert len(names) == 41 and "pairs.jsonl" in names and "notes.txt" not in names, names
+        assert t.extractfile("000.png").read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_cancelled_and_left(page, trains):
+    """A run is cancelled; the tab forgets nothing when another one was shown."""
+    enter(page, trains)
+    page.drop("#train-drop", pairs(12))
+    page.wait("document.getElementById('train-file-says').textContent.startsWith('✓')")
+    fill(page, steps=500)
+    press(page, "train-go")
+    page.wait("document.querySelectorAll('#train-loss .mark').length > 2")
+    page.eval("location.hash = 'look'")
+    page.eval("location.hash = 'train'")
+    page.wait("document.querySelectorAll('#train-loss .mark').length > 2")
+    page.eval("document.querySelector('#train-loss svg').focus()")
+    page.key("Home")
+    page.wait("document.querySelector('#train-loss figcaption span').textContent.startsWith('step 0')")
+    press(page, "train-cancel")
+    page.wait("document.getElementById('train-state').textContent.startsWith('✗ cancelled')")
+    assert not page.eval(shown("train-result"))
+
+
+def test_a_key_that_may_not_train(page, trains):
+    enter(page, trains, trains.asking)
+    page.wait(shown("train-key"))
+    assert "may not train" in text(page, "train-why")
+    assert not page.eval(shown("train-all"))
+    shot(page, "train-scope")
+    press(page, "train-key")
+    type_key(page, trains.key)
+    page.wait(shown("train-all"))
+    assert page.eval("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+    forgive(page, 403)
+
+
+def test_nothing_is_kept(page, fake):
+    page.look(**WIDE)
+    page.goto(fake.url + "/#train")
+    page.wait("document.getElementById('train-why').textContent.includes('--state DIR')")
+    assert not page.eval(shown("train-key")) and not page.eval(shown("train-all"))
+    shots(page, "train-no-state")
+    forgive(page, 503)
+
+
+def test_no_keys_no_training(page, base):
+    """A server without keys: the page doesn't ask for one that can't exist."""
+    page.look(**WIDE)
+    page.goto(base + "/#train")
+    page.wait("document.getElementById('train-why').textContent.includes('--keys FILE')")
+    assert not page.eval(OPEN)
+    forgive(page, 401)
+
+
+def test_a_folder_without_lines(page, trains):
+    enter(page, trains)
+    folder = pairs(2)
+    os.unlink(os.path.join(folder, "pairs.jsonl"))
+    page.drop("#train-drop", folder)
+    assert "there is no .jsonl file" in told(page)

@@ -346,12 +346,6 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_unlock(&a->mu);
 }
 
-void api_set_jobs(struct api *a, struct jobs *jobs) { (void)a, (void)jobs; }
-
-void api_offer_adapter(struct api *a, const char *name, const char *by) {
-    (void)a, (void)name, (void)by;
-}
-
 void api_set_engine(struct api *a, struct eng *eng) {
     (void)eng;
     pthread_mutex_lock(&a->mu);
