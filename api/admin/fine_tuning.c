@@ -297,8 +297,7 @@ static int create_answer(struct api_call *c) {
 static const char *const create_known[] = {
     "model",    "training_file",   "validation_file", "suffix", "seed", "method",
     "metadata", "hyperparameters", "integrations",    "lammd",  NULL};
-static const struct input_wants create_wants = {
-    .known = create_known, .only_json = 1};
+static const struct input_wants create_wants = {.known = create_known, .only_json = 1};
 
 const struct endpoint fine_tuning_create_endpoint = {.wants = &create_wants,
                                                      .media = &media_json,

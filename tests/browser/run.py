@@ -6,9 +6,9 @@
 Runs every test_* of test_*.py. A test asks for what it needs by the name of its parameter: `page`,
 a fresh tab of the browser; `base`, the address of the real program, which is ./lammd (or $LAMMD)
 with the default model unless --url names a running one; `fake`, the stand-in of fake.py, whose
-answers are known; `trains`, the real program with a state folder and keys (trains.py). Whatever a test does, the page may ask nothing outside and write no error to the
-console. Screenshots lie in build/artifacts/ afterwards: look at them. Ends with `N passed, N
-failed`.
+answers are known; `trains`, the real program with a state folder and keys (trains.py). Whatever a
+test does, the page may ask nothing outside and write no error to the console. Screenshots lie in
+build/artifacts/ afterwards: look at them. Ends with `N passed, N failed`.
 """
 import glob
 import importlib
