@@ -57,7 +57,7 @@ export async function filesOf(entry, path = '') {
   if (entry.isFile) return [{path, file: await new Promise((done, failed) => entry.file(done, failed))}];
   const reader = entry.createReader(), all = [];
   for (;;) {
-    const some = await new Promise((done, failed) => reader.readEntries(done, failed)); // some at a time
+    const some = await new Promise((done, failed) => reader.readEntries(done, failed));
     if (!some.length) return all;
     for (const one of some) all.push(...(await filesOf(one, path ? `${path}/${one.name}` : one.name)));
   }
