@@ -77,7 +77,8 @@ static void write_finetune(struct buf *b, struct jobs *jobs) {
     counter(b, "finetune_steps_total", s.steps, "Training steps that runs told of.");
     head(b, "finetune_step_seconds_total", "counter", "Time that these steps took.");
     buf_printf(b, "lammd_finetune_step_seconds_total %.9g\n", s.seconds);
-    counter(b, "finetune_restarts_total", s.restarts, "Runs that ended early and were begun again.");
+    counter(b, "finetune_restarts_total", s.restarts,
+            "Runs that ended early and were begun again.");
     if (isfinite(s.loss)) gauge(b, "finetune_loss", s.loss, "Training loss of the last step.");
 }
 

@@ -308,6 +308,8 @@ static const struct config_row rows[] = {
     WORD("launcher", CMD_SERVE, launcher, jobs_launcher_words,
          "Who starts the runs of jobs. local (default): this server, one at a time. pull: whoever "
          "runs lammd train --take DIR, on any machine that sees DIR."),
+    TEXT("recipes", CMD_SERVE, recipes, "DIR",
+         "Folder of the recipes that jobs may name. Default: those that come with the program."),
     TEXT("train-device", CMD_SERVE, train_device, "NAME",
          "What runs compute on: cpu (default), cuda, cuda:N."),
     NUMBER("train-threads", CMD_SERVE, train_threads, 1, ENG_THREADS_MAX, 1, "N",

@@ -71,7 +71,7 @@ struct config {
     int64_t header_s, body_s, request_s, idle_s, drain_s;
     int64_t is_verbose;
     /* serve: jobs */
-    const char *train_device;
+    const char *train_device, *recipes;
     int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;

@@ -1,7 +1,7 @@
 /* jobs.c - `lammd jobs`: a server's finetuning jobs, over its API.
  *
- * create takes the id of a file, or a path: then it uploads first, and waits for the check. Whatever
- * is wrong with a file is told line by line. Thread: main's.
+ * create takes the id of a file, or a path: then it uploads first, and waits for the check.
+ * Whatever is wrong with a file is told line by line. Thread: main's.
  */
 #include "cli/jobs.h"
 
@@ -83,14 +83,14 @@ static void print_row(const json_t *job) {
            jobs_text(job, "fine_tuned_model"), jobs_text(json_object_get(job, "error"), "code"));
 }
 
-static void print_head(void) {
+static void jobs_print_head(void) {
     printf("%-20s  %-16s  %-16s  %-12s  %-14s  %s\n", "ID", "CREATED (UTC)", "STATUS", "STEP",
            "RECIPE", "ADAPTER");
 }
 
 static int list_jobs(const struct config *cfg, struct err *e) {
     char path[200] = "/v1/fine_tuning/jobs?limit=100";
-    print_head();
+    jobs_print_head();
     for (int is_more = 1; is_more;) {
         const struct http_request q = {.method = "GET", .path = path};
         json_t *page = jobs_ask(cfg, &q, e), *row;
@@ -117,7 +117,7 @@ static int jobs_change(const struct config *cfg, const char *id, const char *wha
     json_t *job = jobs_ask(cfg, &q, e);
     if (!job) return e->code;
     if (*what) {
-        print_head();
+        jobs_print_head();
         print_row(job);
     } else {
         json_dumpf(job, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
@@ -129,7 +129,7 @@ static int jobs_change(const struct config *cfg, const char *id, const char *wha
 
 /* ---- uploading ---- */
 
-static int print_report(const json_t *file, struct err *e) {
+static int jobs_print_report(const json_t *file, struct err *e) {
     const json_t *report = json_object_get(json_object_get(file, "lammd"), "report"), *row;
     size_t i;
     json_array_foreach(json_object_get(report, "errors"), i, row) {
@@ -153,7 +153,7 @@ static int await_check(const struct config *cfg, const char *id, struct err *e) 
         if (!file) return e->code;
         const char *status = jobs_text(file, "status");
         int is_good = strcmp(status, "processed") == 0, rc = 0;
-        if (strcmp(status, "error") == 0) rc = print_report(file, e);
+        if (strcmp(status, "error") == 0) rc = jobs_print_report(file, e);
         json_decref(file);
         if (is_good || rc) return rc;
         usleep(300 * 1000);
@@ -190,7 +190,7 @@ static int jobs_upload(const struct config *cfg, const char *file, char id[64], 
 }
 
 /* A path becomes a file of the server; an id stays one. */
-static int file_of(const struct config *cfg, const char *what, char id[64], struct err *e) {
+static int jobs_file_of(const struct config *cfg, const char *what, char id[64], struct err *e) {
     if (access(what, R_OK) == 0) return jobs_upload(cfg, what, id, e);
     if (strncmp(what, "file-", 5) != 0 || strlen(what) > 60)
         return err_set(e, E_NOT_FOUND, "%s: neither a file that can be read nor the id of one",
@@ -243,8 +243,8 @@ static int follow_to_end(const struct config *cfg, const char *id, struct err *e
 
 static int create_job(const struct config *cfg, const char *what, struct err *e) {
     char file[64], validation[64] = "", id[64];
-    int rc = file_of(cfg, what, file, e);
-    if (rc == 0 && cfg->validation) rc = file_of(cfg, cfg->validation, validation, e);
+    int rc = jobs_file_of(cfg, what, file, e);
+    if (rc == 0 && cfg->validation) rc = jobs_file_of(cfg, cfg->validation, validation, e);
     if (rc) return rc;
     char *body = create_body(cfg, file, validation);
     const struct http_request q = {.method = "POST",
@@ -256,7 +256,7 @@ static int create_job(const struct config *cfg, const char *what, struct err *e)
     mem_plain_free(body);
     if (!job) return e->code;
     snprintf(id, sizeof(id), "%s", jobs_text(job, "id"));
-    print_head();
+    jobs_print_head();
     print_row(job);
     fflush(stdout);
     json_decref(job);

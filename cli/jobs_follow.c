@@ -1,8 +1,8 @@
 /* jobs_follow.c - `lammd jobs events`: the event stream of a job, line by line.
  *
  * A stream that ends before its job does, because the server was started again or because it lasted
- * long enough, is asked for again behind the last event that came. A server that can't be reached is
- * tried for TRIES times a second each: it may be starting. Thread: main's.
+ * long enough, is asked for again behind the last event that came. A server that can't be reached
+ * is tried for TRIES times a second each: it may be starting. Thread: main's.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,7 +81,7 @@ static void show_event(struct follow *f, const json_t *o) {
 
 /* ---- the stream ---- */
 
-static void take_data(struct follow *f, const char *text, size_t len) {
+static void jobs_follow_data(struct follow *f, const char *text, size_t len) {
     json_t *o = jobs_parse(text, len);
     if (strcmp(f->event, "end") == 0) {
         f->is_over = 1;
@@ -94,12 +94,12 @@ static void take_data(struct follow *f, const char *text, size_t len) {
     json_decref(o);
 }
 
-static void take_line(struct follow *f) {
+static void jobs_follow_line(struct follow *f) {
     const char *line = f->line.len ? (const char *)f->line.p : "";
     if (strncmp(line, "event: ", 7) == 0)
         snprintf(f->event, sizeof(f->event), "%s", line + 7);
     else if (strncmp(line, "data: ", 6) == 0)
-        take_data(f, line + 6, f->line.len - 6);
+        jobs_follow_data(f, line + 6, f->line.len - 6);
     f->line.len = 0;
 }
 
@@ -108,7 +108,7 @@ static int on_bytes(void *ud, const void *bytes, size_t n) {
     const char *p = bytes;
     for (size_t i = 0; i < n; i++)
         if (p[i] == '\n')
-            take_line(f);
+            jobs_follow_line(f);
         else if (buf_char(&f->line, p[i]))
             (void)err_set(&f->e, E_TOO_BIG, "the server sends a line that is too long");
     return f->e.code || f->is_over;

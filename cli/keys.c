@@ -63,7 +63,7 @@ static int keys_list(const struct config *cfg, struct err *e) {
         rc = keyfile_parse((const char *)text.p, text.len, &keys, &n, e);
         buf_clear(&text);
     }
-    if (rc) return err_in(e, "%s", cfg->key_file);
+    if (rc) return err_in(e, "%s", cfg->key_file), rc;
     print_keys(keys, n);
     mem_free(keys);
     return 0;

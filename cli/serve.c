@@ -110,8 +110,8 @@ static void serve_jobs(const struct config *cfg, const char *model, struct serve
     ssize_t n = readlink("/proc/self/exe", p->program, sizeof(p->program) - 1);
     p->program[n > 0 ? n : 0] = '\0';
     if (!realpath(model, p->model)) snprintf(p->model, sizeof(p->model), "%s", model);
-    if (!realpath(config_recipes(path), p->recipes))
-        snprintf(p->recipes, sizeof(p->recipes), "%s", path);
+    const char *recipes = cfg->recipes ? cfg->recipes : config_recipes(path);
+    if (!realpath(recipes, p->recipes)) snprintf(p->recipes, sizeof(p->recipes), "%s", recipes);
     o->jobs = (struct jobs_options){.dir = cfg->state,
                                     .program = p->program,
                                     .model = p->model,

@@ -136,7 +136,7 @@ static int add_job(struct jobs *j, void *args, struct err *e) {
     return rc;
 }
 
-static void fill(const struct jobs *j, const struct jobs_new *n, struct store_job *to) {
+static void ask_fill(const struct jobs *j, const struct jobs_new *n, struct store_job *to) {
     struct jobs_job *job = &to->job;
     job->state = JOBS_VALIDATING;
     job->created = jobs_now();
@@ -155,7 +155,7 @@ static void fill(const struct jobs *j, const struct jobs_new *n, struct store_jo
 }
 
 /* Folder, recipe and memory. */
-static int prepare(struct jobs *j, struct creating *c, struct err *e) {
+static int ask_prepare(struct jobs *j, struct creating *c, struct err *e) {
     struct jobs_how asked = c->job.job.how;
     int rc = make_folder(j, &c->job, 0, &c->job.job.how, &c->how->param, e);
     if (rc == 0) rc = make_plan(j, c->job.job.id, e);
@@ -176,11 +176,11 @@ int jobs_create(struct jobs *j, const struct jobs_new *asked, struct jobs_job *o
     if (rc > 0) *out = c.job.job;
     if (rc) return rc > 0 ? 0 : rc;
     c.job = (struct store_job){0};
-    fill(j, asked, &c.job);
+    ask_fill(j, asked, &c.job);
     rc = jobs_new_id("ftjob-", 6, c.job.job.id, e);
     if (rc) return rc;
     jobs_run_path(j, c.job.job.id, "", folder);
-    rc = prepare(j, &c, e);
+    rc = ask_prepare(j, &c, e);
     if (rc == 0) rc = keeper_ask(j, add_job, &c, e);
     if (rc || how->is_old) disk_remove(folder);
     if (rc == 0) *out = c.job.job;
@@ -204,7 +204,7 @@ static int change_end(struct jobs *j, struct changing *c, struct store_job *job,
     return rc;
 }
 
-static int refuse(const struct store_job *job, const char *what, struct err *e) {
+static int ask_refuse(const struct store_job *job, const char *what, struct err *e) {
     return err_set(e, E_BUSY, "a job that is %s can't be %s", jobs_state_words[job->job.state],
                    what);
 }
@@ -216,7 +216,7 @@ static int do_cancel(struct jobs *j, void *args, struct err *e) {
     if (rc) return rc;
     if (job.job.state == JOBS_CANCELLED || job.job.want == JOBS_CANCEL)
         return change_end(j, c, &job, e);
-    if (jobs_is_over(job.job.state)) return refuse(&job, "cancelled", e);
+    if (jobs_is_over(job.job.state)) return ask_refuse(&job, "cancelled", e);
     job.job.want = JOBS_CANCEL;
     rc = job.job.state == JOBS_RUNNING
              ? keeper_say(j, &job, "info", e, "The job is being cancelled")
@@ -231,7 +231,7 @@ static int do_pause(struct jobs *j, void *args, struct err *e) {
     if (rc) return rc;
     int is_new = job.job.want != JOBS_PAUSE && job.job.state != JOBS_PAUSED;
     if (jobs_is_over(job.job.state) || job.job.want == JOBS_CANCEL)
-        return refuse(&job, "paused", e);
+        return ask_refuse(&job, "paused", e);
     if (!is_new) return change_end(j, c, &job, e);
     job.job.want = JOBS_PAUSE;
     if (job.job.state == JOBS_QUEUED) job.job.state = JOBS_PAUSED;
@@ -246,7 +246,7 @@ static int do_resume(struct jobs *j, void *args, struct err *e) {
     int rc = change_begin(j, c, &job, e);
     if (rc) return rc;
     if (jobs_is_over(job.job.state) || job.job.want == JOBS_CANCEL)
-        return refuse(&job, "resumed", e);
+        return ask_refuse(&job, "resumed", e);
     if (job.job.want == JOBS_RUN && job.job.state != JOBS_PAUSED) return change_end(j, c, &job, e);
     job.job.want = JOBS_RUN;
     job.job.attempts = 0;
@@ -256,8 +256,8 @@ static int do_resume(struct jobs *j, void *args, struct err *e) {
     return rc ? rc : change_end(j, c, &job, e);
 }
 
-static int change(struct jobs *j, const char *id, note_fn *act, struct jobs_job *out,
-                  struct err *e) {
+static int ask_change(struct jobs *j, const char *id, note_fn *act, struct jobs_job *out,
+                      struct err *e) {
     struct changing c;
     snprintf(c.id, sizeof(c.id), "%s", id);
     int rc = keeper_ask(j, act, &c, e);
@@ -266,11 +266,11 @@ static int change(struct jobs *j, const char *id, note_fn *act, struct jobs_job 
 }
 
 int jobs_cancel(struct jobs *j, const char *id, struct jobs_job *out, struct err *e) {
-    return change(j, id, do_cancel, out, e);
+    return ask_change(j, id, do_cancel, out, e);
 }
 int jobs_pause(struct jobs *j, const char *id, struct jobs_job *out, struct err *e) {
-    return change(j, id, do_pause, out, e);
+    return ask_change(j, id, do_pause, out, e);
 }
 int jobs_resume(struct jobs *j, const char *id, struct jobs_job *out, struct err *e) {
-    return change(j, id, do_resume, out, e);
+    return ask_change(j, id, do_resume, out, e);
 }

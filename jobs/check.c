@@ -1,9 +1,10 @@
 /* check.c - files: uploads are added, checked in a process of their own, and deleted.
  *
- * One file is checked at a time, by `lammd train --check PATH --json`: the parsers of uploaded bytes
- * run where they can't hurt, with bounds on memory, time and what they write. Its report is the
- * file's. A check that ends without one, or takes too long, makes the file an `error`. A check that a
- * daemon's end cut short begins again at the next start: nothing of it is kept but its report.
+ * One file is checked at a time, by `lammd train --check PATH --json`: the parsers of uploaded
+ * bytes run where they can't hurt, with bounds on memory, time and what they write. Its report is
+ * the file's. A check that ends without one, or takes too long, makes the file an `error`. A check
+ * that a daemon's end cut short begins again at the next start: nothing of it is kept but its
+ * report.
  */
 #include <errno.h>
 #include <jansson.h>

@@ -35,7 +35,7 @@ static int sync_folder(const char *path, struct err *e) {
     return rc;
 }
 
-static int write_all(int fd, const uint8_t *p, size_t len) {
+static int disk_write_all(int fd, const uint8_t *p, size_t len) {
     while (len) {
         ssize_t n = write(fd, p, len);
         if (n < 0 && errno == EINTR) continue;
@@ -51,7 +51,7 @@ int disk_write(const char *path, const void *bytes, size_t len, struct err *e) {
     snprintf(beside, sizeof(beside), "%s.tmp", path);
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) return disk_bad(path, e);
-    int rc = write_all(fd, bytes, len) ? disk_bad(path, e) : 0;
+    int rc = disk_write_all(fd, bytes, len) ? disk_bad(path, e) : 0;
     close(fd);
     if (rc == 0) rc = disk_move(beside, path, e);
     if (rc) unlink(beside);

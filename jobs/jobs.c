@@ -80,7 +80,7 @@ static int take_dir(struct jobs *j, const char *dir, struct err *e) {
     return 0;
 }
 
-static int take_lock(struct jobs *j, struct err *e) {
+static int jobs_take_lock(struct jobs *j, struct err *e) {
     char path[JOBS_PATH_MAX];
     jobs_path(j, "lock", "", path);
     j->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -123,7 +123,7 @@ static void copy_text(char *to, size_t size, const char *from) {
     snprintf(to, size, "%s", from ? from : "");
 }
 
-static void take_options(struct jobs *j, const struct jobs_options *o) {
+static void jobs_take_options(struct jobs *j, const struct jobs_options *o) {
     j->opt = *o;
     copy_text(j->program, sizeof(j->program), o->program);
     copy_text(j->model, sizeof(j->model), o->model);
@@ -156,9 +156,9 @@ int jobs_open(const struct jobs_options *opt, struct jobs **out, struct err *e) 
     for (int i = 0; i < RUNS_MAX; i++)
         j->runs[i].child.fd = -1;
     pthread_mutex_init(&j->read_mu, NULL);
-    take_options(j, opt);
+    jobs_take_options(j, opt);
     int rc = take_dir(j, opt->dir, e);
-    if (rc == 0) rc = take_lock(j, e);
+    if (rc == 0) rc = jobs_take_lock(j, e);
     if (rc == 0) {
         jobs_path(j, "jobs.db", "", path);
         rc = store_open(path, 1, &j->writer, e);

@@ -5,6 +5,7 @@
  *
  * How long: steps that were asked for; else epochs times pictures by pictures of a step; else what
  * shows each picture EPOCHS times, but no more than the base says and no less than STEPS_LEAST.
+ * The result is judged by its answers (`gate`), unless the base recipe says no.
  * Warm-up is shortened like the steps, and judgements and checkpoints come at least as often as
  * JUDGED and SAVED times a run.
  */
@@ -46,7 +47,7 @@ struct base {
 
 /* ---- reading the base ---- */
 
-static char *trim(char *s) {
+static char *recipe_trim(char *s) {
     while (*s == ' ' || *s == '\t')
         s++;
     size_t n = strlen(s);
@@ -59,7 +60,7 @@ static int base_bad(const char *why, struct err *e) {
     return err_set(e, E_FORMAT, "the recipe is not one for jobs: %s", why);
 }
 
-static int read_section(struct base *b, char *head, enum section *in, struct err *e) {
+static int recipe_read_section(struct base *b, char *head, enum section *in, struct err *e) {
     size_t n = strlen(head);
     if (head[n - 1] != ']') return base_bad("a section that isn't closed", e);
     head[n - 1] = '\0';
@@ -68,7 +69,7 @@ static int read_section(struct base *b, char *head, enum section *in, struct err
     } else if (strncmp(head + 1, "stage ", 6) == 0) {
         *in = IN_STAGE;
         if (b->n_stages++) return base_bad("it has more than one stage", e);
-        snprintf(b->stage, sizeof(b->stage), "%s", trim(head + 7));
+        snprintf(b->stage, sizeof(b->stage), "%s", recipe_trim(head + 7));
     } else {
         *in = b->n_data++ ? IN_OTHER_DATA : IN_DATA;
     }
@@ -83,10 +84,10 @@ static int base_read(struct base *b, struct err *e) {
         next = end ? end + 1 : NULL;
         if (end) *end = '\0';
         at[strcspn(at, "#")] = '\0';
-        at = trim(at);
+        at = recipe_trim(at);
         if (!*at) continue;
         if (*at == '[') {
-            int rc = read_section(b, at, &in, e);
+            int rc = recipe_read_section(b, at, &in, e);
             if (rc) return rc;
             continue;
         }
@@ -94,7 +95,7 @@ static int base_read(struct base *b, struct err *e) {
         if (!is || in == IN_NONE) return base_bad("a line that is no key", e);
         if (b->n == LINES_MAX) return base_bad("too many lines", e);
         *is = '\0';
-        b->lines[b->n++] = (struct line){in, trim(at), trim(is + 1)};
+        b->lines[b->n++] = (struct line){in, recipe_trim(at), recipe_trim(is + 1)};
     }
     return b->n_stages ? 0 : base_bad("it has no stage", e);
 }
@@ -200,25 +201,25 @@ static int64_t at_most_each(double every, int64_t steps, int64_t times) {
     return n < most ? n : most;
 }
 
-static void write_run(const struct base *b, const struct recipe_ask *ask,
-                      const struct jobs_how *how, struct buf *out) {
+static void recipe_write_run(const struct base *b, const struct recipe_ask *ask,
+                             const struct jobs_how *how, struct buf *out) {
     int64_t steps = how->steps ? how->steps : whole(base_number(b, IN_STAGE, "steps", 1));
     buf_str(out, "[run]\n");
     copy_keys(b, IN_RUN,
-              ask->validation ? "seed model out device threads result gate "
-                                "checkpoint_every judge_every validation"
-                              : "seed model out device threads result gate "
-                                "checkpoint_every judge_every",
+              ask->validation ? "seed model out device threads result checkpoint_every "
+                                "judge_every validation"
+                              : "seed model out device threads result checkpoint_every "
+                                "judge_every",
               "", out);
-    buf_printf(out, "model = %s\ndevice = %s\nthreads = %d\n", ask->model, ask->device,
-               ask->threads);
-    buf_str(out, "result = adapter\ngate = yes\n");
+    buf_printf(out, "model = %s\ndevice = %s\nthreads = %d\nresult = adapter\n", ask->model,
+               ask->device, ask->threads);
     buf_printf(out, "seed = %" PRIu64 "\n", ask->seed);
     buf_printf(out, "checkpoint_every = %" PRId64 "\n",
                at_most_each(base_number(b, IN_RUN, "checkpoint_every", 200), steps, SAVED));
     buf_printf(out, "judge_every = %" PRId64 "\n",
                at_most_each(base_number(b, IN_RUN, "judge_every", 200), steps, JUDGED));
     if (ask->validation) buf_str(out, "validation = 0\n");
+    if (!base_value(b, IN_RUN, "gate", NULL)) buf_str(out, "gate = yes\n");
 }
 
 static void write_stage(const struct base *b, const struct recipe_ask *ask,
@@ -264,7 +265,7 @@ int recipe_make(const char *text, size_t len, const struct recipe_ask *ask,
     if (rc == 0) rc = recipe_set(b, ask, &how, param, e);
     if (rc == 0) {
         buf_printf(out, "# Made of %s.ini for one job.\n\n", how.recipe);
-        write_run(b, ask, &how, out);
+        recipe_write_run(b, ask, &how, out);
         write_stage(b, ask, &how, out);
         write_data(b, "train", ask->training, 0, &how, out);
         if (ask->validation) write_data(b, "check", ask->validation, 1, &how, out);

@@ -21,8 +21,8 @@ struct recipe_ask {
 };
 
 /* Every value of *effective is said, but for steps and epochs where neither was asked for and
- * `pictures` is 0. E_INVALID (what was asked doesn't fit the recipe; *param names it), E_FORMAT (the
- * base is no recipe for jobs), E_TOO_BIG, E_NOMEM. */
+ * `pictures` is 0. E_INVALID (what was asked doesn't fit the recipe; *param names it), E_FORMAT
+ * (the base is no recipe for jobs), E_TOO_BIG, E_NOMEM. */
 int recipe_make(const char *base, size_t len, const struct recipe_ask *ask,
                 struct jobs_how *effective, const char **param, struct buf *out, struct err *e);
 /* The same of a file, "NAME.ini" in a folder. E_NOT_FOUND, E_IO, too. */

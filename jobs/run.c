@@ -1,7 +1,7 @@
 /* run.c - the life of a run: it begins, is followed, ends.
  *
- * A run is at work as long as its process lives, or somebody holds runs/ID/lock: `lammd train` takes
- * that lock, and the kernel gives it back however the process ends. So:
+ * A run is at work as long as its process lives, or somebody holds runs/ID/lock: `lammd train`
+ * takes that lock, and the kernel gives it back however the process ends. So:
  *
  *     our child lives                            at work
  *     it has ended, the lock is free             over
@@ -9,14 +9,15 @@
  *     a daemon before us started it              adopted, by the lock and the number in it
  *     somebody else claimed it (JOBS_PULL)       at work while the lock is held, wherever that is
  *
- * Pause and cancel are SIGTERM, at which a run writes a checkpoint and ends. It is sent once, because
- * a second one kills. Who can't be sent a signal finds the file runs/ID/stop.
+ * Pause and cancel are SIGTERM, at which a run writes a checkpoint and ends. It is sent once,
+ * because a second one kills. Who can't be sent a signal finds the file runs/ID/stop.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -179,7 +180,7 @@ static void run_follow(struct jobs *j, struct run *r) {
 
 /* From the row on: what the run of before wrote last counts no more. */
 static int note_begin(struct jobs *j, struct store_job *job, struct err *e) {
-    int is_all = 0;
+    int is_all = j->opt.launcher == JOBS_PULL; /* what is new there, this run wrote */
     int rc = store_begin(j->writer, e);
     while (rc == 0 && !is_all)
         rc = tail_read(j, job, &is_all, e);
@@ -220,6 +221,14 @@ static void run_begin(struct jobs *j, struct store_job *job) {
     log_event(LOG_LEVEL_INFO, "job_started", "job=%s process=%ld", r->id, (long)r->child.pid);
 }
 
+/* Did somebody write events that were not read? A claimed run may be over before anybody looks. */
+static int has_news(struct jobs *j, const struct store_job *job) {
+    char path[JOBS_PATH_MAX];
+    struct stat st;
+    jobs_run_path(j, job->job.id, "events.jsonl", path);
+    return stat(path, &st) == 0 && st.st_size > job->tail_at;
+}
+
 /* JOBS_PULL: the oldest that are queued may be claimed. Who holds a lock has claimed. */
 static void offer_all(struct jobs *j) {
     struct store_job job = {0};
@@ -229,7 +238,7 @@ static void offer_all(struct jobs *j) {
         struct err e = {0};
         run_flag(j, id, "stop", 0);
         run_flag(j, id, "queued", 1);
-        if (!run_is_locked(j, id, &pid)) continue;
+        if (!run_is_locked(j, id, &pid) && !has_news(j, &job)) continue;
         struct run *r = run_take(j, id);
         if (!r) return;
         if (note_begin(j, &job, &e)) run_drop(r);

@@ -74,7 +74,7 @@ static int attributes(posix_spawnattr_t *a) {
     return rc;
 }
 
-static void limit(pid_t pid, __rlimit_resource_t what, uint64_t most) {
+static void runner_limit(pid_t pid, __rlimit_resource_t what, uint64_t most) {
     const struct rlimit r = {most, most};
     if (most) (void)prlimit(pid, what, &r, NULL);
 }
@@ -106,9 +106,9 @@ int runner_begin(const struct runner_start *how, struct runner_child *out, struc
     pid_t pid = 0;
     int rc = spawn(how, &pid);
     if (rc) return err_set(e, E_IO, "%s can't be started: %s", how->argv[0], strerror(rc));
-    limit(pid, RLIMIT_AS, how->memory_bytes);
-    limit(pid, RLIMIT_CPU, how->cpu_s);
-    limit(pid, RLIMIT_FSIZE, how->file_bytes);
+    runner_limit(pid, RLIMIT_AS, how->memory_bytes);
+    runner_limit(pid, RLIMIT_CPU, how->cpu_s);
+    runner_limit(pid, RLIMIT_FSIZE, how->file_bytes);
     *out = (struct runner_child){.pid = pid, .fd = pidfd_open(pid, 0), .is_mine = 1};
     return 0;
 }

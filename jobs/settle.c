@@ -42,7 +42,7 @@ int settle_as(struct jobs *j, struct store_job *job, enum jobs_state state, cons
 
 /* ---- the result ---- */
 
-static int is_there(const char *path) {
+static int settle_is_there(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
@@ -58,7 +58,7 @@ static int move_adapter(struct jobs *j, const struct jobs_job *of, const char *n
     jobs_run_path(j, of->id, "adapter", from);
     jobs_path(j, "adapters", name, to);
     rc = disk_move(from, to, e);
-    return rc == E_NOT_FOUND && is_there(to) ? 0 : rc;
+    return rc == E_NOT_FOUND && settle_is_there(to) ? 0 : rc;
 }
 
 static int succeed(struct jobs *j, struct store_job *job, int *is_done, struct err *e) {

@@ -113,8 +113,8 @@ int settle_as(struct jobs *j, struct store_job *job, enum jobs_state state, cons
 
 /* ---- tail.c: inside of a transaction ---- */
 
-/* Reads what is new, at most `max` bytes of it. Changes the job, but doesn't save it. *is_all: there
- * was no more. */
+/* Reads what is new, at most `max` bytes of it. Changes the job, but doesn't save it. *is_all:
+ * there was no more. */
 int tail_read(struct jobs *j, struct store_job *job, int *is_all, struct err *e);
 
 /* ---- check.c: the keeper's, outside of a transaction ---- */

@@ -132,8 +132,8 @@ static int store_bad(struct store *s, struct err *e) {
 }
 
 /* `kinds`: of each ? one of t (text), i (int64_t), r (double). */
-static int prepare(struct store *s, sqlite3_stmt **out, struct err *e, const char *sql,
-                   const char *kinds, ...) {
+static int store_prepare(struct store *s, sqlite3_stmt **out, struct err *e, const char *sql,
+                         const char *kinds, ...) {
     va_list args;
     int rc = sqlite3_prepare_v2(s->db, sql, -1, out, NULL);
     va_start(args, kinds);
@@ -154,13 +154,13 @@ static int prepare(struct store *s, sqlite3_stmt **out, struct err *e, const cha
 }
 
 /* The next row: 1, 0 behind the last, or an error. */
-static int step(struct store *s, sqlite3_stmt *st, struct err *e) {
+static int store_step(struct store *s, sqlite3_stmt *st, struct err *e) {
     int rc = sqlite3_step(st);
     return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : store_bad(s, e);
 }
 
 static int run(struct store *s, sqlite3_stmt *st, struct err *e) {
-    int rc = step(s, st, e);
+    int rc = store_step(s, st, e);
     sqlite3_finalize(st);
     return rc > 0 ? 0 : rc;
 }
@@ -175,8 +175,8 @@ static const char *text_at(sqlite3_stmt *st, int i) {
 }
 
 /* The one number of a query that is prepared. */
-static int number_of(struct store *s, sqlite3_stmt *st, int64_t *n, struct err *e) {
-    int rc = step(s, st, e);
+static int store_number(struct store *s, sqlite3_stmt *st, int64_t *n, struct err *e) {
+    int rc = store_step(s, st, e);
     if (rc > 0) *n = sqlite3_column_int64(st, 0);
     sqlite3_finalize(st);
     return rc < 0 ? rc : 0;
@@ -237,7 +237,7 @@ static int row_query(struct store *s, const struct table *t, const char *rest, s
     add_names(t, "", &sql);
     buf_printf(&sql, " FROM %s %s", t->name, rest);
     int rc = sql.bad ? err_set(e, sql.bad, "no memory for a query")
-                     : prepare(s, st, e, (const char *)sql.p, "");
+                     : store_prepare(s, st, e, (const char *)sql.p, "");
     buf_clear(&sql);
     return rc;
 }
@@ -254,7 +254,7 @@ static int row_put(struct store *s, const struct table *t, const char *head, con
         buf_str(&sql, i ? ", ?" : "?");
     if (*behind == '\0') buf_str(&sql, ", ?)");
     int rc = sql.bad ? err_set(e, sql.bad, "no memory for a query")
-                     : prepare(s, st, e, (const char *)sql.p, "");
+                     : store_prepare(s, st, e, (const char *)sql.p, "");
     buf_clear(&sql);
     if (rc == 0 && row_bind(t, *st, row) != SQLITE_OK) {
         rc = store_bad(s, e);
@@ -272,7 +272,7 @@ static int row_find(struct store *s, const struct table *t, const char *rest, co
     int at = 1;
     if (text) sqlite3_bind_text(st, at++, text, -1, SQLITE_TRANSIENT);
     if (number >= 0) sqlite3_bind_int64(st, at, number);
-    rc = step(s, st, e);
+    rc = store_step(s, st, e);
     if (rc > 0) {
         row_get(t, st, 1, out);
         if (n) *n = sqlite3_column_int64(st, 0);
@@ -290,8 +290,8 @@ static int row_before(struct store *s, const struct table *t, const char *after,
     *n = after ? 0 : INT64_MAX;
     if (!after) return 0;
     snprintf(sql, sizeof(sql), "SELECT n FROM %s WHERE id = ?", t->name);
-    int rc = prepare(s, &st, e, sql, "t", after);
-    if (rc == 0) rc = number_of(s, st, n, e);
+    int rc = store_prepare(s, &st, e, sql, "t", after);
+    if (rc == 0) rc = store_number(s, st, n, e);
     if (rc == 0 && *n == 0) rc = err_set(e, E_NOT_FOUND, "after: there is no such id");
     return rc;
 }
@@ -323,16 +323,16 @@ static int create(struct store *s, struct err *e) {
 
 static int pragma(struct store *s, const char *sql, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e, sql, "");
-    return rc ? rc : number_of(s, st, n, e);
+    int rc = store_prepare(s, &st, e, sql, "");
+    return rc ? rc : store_number(s, st, n, e);
 }
 
 static int is_whole(struct store *s, struct err *e) {
     sqlite3_stmt *st;
     char said[160] = "";
-    int rc = prepare(s, &st, e, "PRAGMA integrity_check(1)", "");
+    int rc = store_prepare(s, &st, e, "PRAGMA integrity_check(1)", "");
     if (rc) return rc;
-    rc = step(s, st, e);
+    rc = store_step(s, st, e);
     if (rc > 0) snprintf(said, sizeof(said), "%s", text_at(st, 0));
     sqlite3_finalize(st);
     if (rc < 0) return rc;
@@ -408,9 +408,9 @@ int store_file_get(struct store *s, const char *id, struct jobs_file *out, struc
 static int store_text(struct store *s, const char *sql, const char *id, struct buf *out,
                       struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e, sql, "t", id);
+    int rc = store_prepare(s, &st, e, sql, "t", id);
     if (rc) return rc;
-    rc = step(s, st, e);
+    rc = store_step(s, st, e);
     if (rc > 0 && buf_str(out, text_at(st, 0))) rc = err_set(e, out->bad, "no memory for a text");
     sqlite3_finalize(st);
     if (rc < 0) return rc;
@@ -434,7 +434,7 @@ int store_file_list(struct store *s, const char *after, const char *purpose, int
     sqlite3_bind_int64(st, 1, before);
     sqlite3_bind_text(st, 2, purpose ? purpose : "", -1, SQLITE_TRANSIENT);
     sqlite3_bind_int(st, 3, max + 1);
-    for (*n = 0; (rc = step(s, st, e)) > 0 && *n < max; (*n)++)
+    for (*n = 0; (rc = store_step(s, st, e)) > 0 && *n < max; (*n)++)
         row_get(&files_table, st, 1, &out[*n]);
     *more = rc > 0;
     sqlite3_finalize(st);
@@ -444,8 +444,8 @@ int store_file_list(struct store *s, const char *after, const char *purpose, int
 int store_file_checked(struct store *s, const char *id, enum jobs_file_status status,
                        const char *report, size_t len, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e, "UPDATE files SET status = ?, report = ? WHERE id = ?", "i",
-                     (int64_t)status);
+    int rc = store_prepare(s, &st, e, "UPDATE files SET status = ?, report = ? WHERE id = ?", "i",
+                           (int64_t)status);
     if (rc) return rc;
     sqlite3_bind_text(st, 2, report, (int)len, SQLITE_TRANSIENT);
     sqlite3_bind_text(st, 3, id, -1, SQLITE_TRANSIENT);
@@ -454,7 +454,7 @@ int store_file_checked(struct store *s, const char *id, enum jobs_file_status st
 
 int store_file_delete(struct store *s, const char *id, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e, "DELETE FROM files WHERE id = ?", "t", id);
+    int rc = store_prepare(s, &st, e, "DELETE FROM files WHERE id = ?", "t", id);
     if (rc == 0) rc = run(s, st, e);
     return rc ? rc : sqlite3_changes(s->db) ? 0 : E_NOT_FOUND;
 }
@@ -466,17 +466,17 @@ int store_file_unchecked(struct store *s, struct jobs_file *out, struct err *e) 
 
 int store_file_shares(struct store *s, const char *sha256, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e, "SELECT count(*) FROM files WHERE sha256 = ?", "t", sha256);
-    return rc ? rc : number_of(s, st, n, e);
+    int rc = store_prepare(s, &st, e, "SELECT count(*) FROM files WHERE sha256 = ?", "t", sha256);
+    return rc ? rc : store_number(s, st, n, e);
 }
 
 int store_file_users(struct store *s, const char *id, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e,
-                     "SELECT count(*) FROM jobs WHERE " LIVE
-                     " AND (training_file = ? OR validation_file = ?)",
-                     "tt", id, id);
-    return rc ? rc : number_of(s, st, n, e);
+    int rc = store_prepare(s, &st, e,
+                           "SELECT count(*) FROM jobs WHERE " LIVE
+                           " AND (training_file = ? OR validation_file = ?)",
+                           "tt", id, id);
+    return rc ? rc : store_number(s, st, n, e);
 }
 
 int store_file_count(struct store *s, int64_t *n, struct err *e) {
@@ -529,7 +529,7 @@ int store_job_list(struct store *s, const char *after, int max, struct jobs_job 
     if (rc) return rc;
     sqlite3_bind_int64(st, 1, before);
     sqlite3_bind_int(st, 2, max + 1);
-    for (*n = 0; (rc = step(s, st, e)) > 0 && *n < max; (*n)++) {
+    for (*n = 0; (rc = store_step(s, st, e)) > 0 && *n < max; (*n)++) {
         row_get(&jobs_table, st, 1, &row);
         out[*n] = row.job;
     }
@@ -547,10 +547,10 @@ int store_job_next(struct store *s, enum jobs_state state, int64_t after, struct
 
 int store_job_counts(struct store *s, uint64_t counts[JOBS_STATES], struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e, "SELECT state, count(*) FROM jobs GROUP BY state", "");
+    int rc = store_prepare(s, &st, e, "SELECT state, count(*) FROM jobs GROUP BY state", "");
     if (rc) return rc;
     memset(counts, 0, JOBS_STATES * sizeof(*counts));
-    while ((rc = step(s, st, e)) > 0) {
+    while ((rc = store_step(s, st, e)) > 0) {
         int state = sqlite3_column_int(st, 0);
         if (state >= 0 && state < JOBS_STATES)
             counts[state] = (uint64_t)sqlite3_column_int64(st, 1);
@@ -561,10 +561,10 @@ int store_job_counts(struct store *s, uint64_t counts[JOBS_STATES], struct err *
 
 int store_job_live(struct store *s, const char *owner, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e,
-                     "SELECT count(*) FROM jobs WHERE " LIVE " AND (?1 IS NULL OR owner = ?1)", "t",
-                     owner);
-    return rc ? rc : number_of(s, st, n, e);
+    int rc = store_prepare(
+        s, &st, e, "SELECT count(*) FROM jobs WHERE " LIVE " AND (?1 IS NULL OR owner = ?1)", "t",
+        owner);
+    return rc ? rc : store_number(s, st, n, e);
 }
 
 /* ---- events ---- */
@@ -572,11 +572,11 @@ int store_job_live(struct store *s, const char *owner, int64_t *n, struct err *e
 int store_event_add(struct store *s, struct store_job *j, const struct jobs_event *event,
                     struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e,
-                     "INSERT INTO events(job, seq, created, level, type, message, data)"
-                     " VALUES(?, ?, ?, ?, ?, ?, ?)",
-                     "iiitttt", j->n, j->events + 1, event->created, event->level, event->type,
-                     event->message, event->data ? event->data : "");
+    int rc = store_prepare(s, &st, e,
+                           "INSERT INTO events(job, seq, created, level, type, message, data)"
+                           " VALUES(?, ?, ?, ?, ?, ?, ?)",
+                           "iiitttt", j->n, j->events + 1, event->created, event->level,
+                           event->type, event->message, event->data ? event->data : "");
     if (rc == 0) rc = run(s, st, e);
     if (rc == 0) j->events++;
     return rc;
@@ -585,14 +585,14 @@ int store_event_add(struct store *s, struct store_job *j, const struct jobs_even
 int store_events(struct store *s, const char *id, int64_t after, int max, jobs_event_fn *fn,
                  void *ud, int *more, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e,
-                     "SELECT seq, created, level, type, message, data FROM events"
-                     " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND seq > ?"
-                     " ORDER BY seq LIMIT ?",
-                     "tii", id, after, (int64_t)max + 1);
+    int rc = store_prepare(s, &st, e,
+                           "SELECT seq, created, level, type, message, data FROM events"
+                           " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND seq > ?"
+                           " ORDER BY seq LIMIT ?",
+                           "tii", id, after, (int64_t)max + 1);
     if (rc) return rc;
     int n = 0, stop = 0;
-    while (!stop && (rc = step(s, st, e)) > 0 && n < max) {
+    while (!stop && (rc = store_step(s, st, e)) > 0 && n < max) {
         const struct jobs_event event = {.seq = sqlite3_column_int64(st, 0),
                                          .created = sqlite3_column_int64(st, 1),
                                          .level = text_at(st, 2),
@@ -609,14 +609,14 @@ int store_events(struct store *s, const char *id, int64_t after, int max, jobs_e
 
 int store_judged(struct store *s, const char *id, int64_t at, double *loss, struct err *e) {
     sqlite3_stmt *st;
-    int rc = prepare(s, &st, e,
-                     "SELECT json_extract(data, '$.valid_loss') FROM events"
-                     " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND type = 'metrics'"
-                     " AND json_extract(data, '$.step') = ? AND data LIKE '%valid_loss%'"
-                     " ORDER BY seq DESC LIMIT 1",
-                     "ti", id, at);
+    int rc = store_prepare(s, &st, e,
+                           "SELECT json_extract(data, '$.valid_loss') FROM events"
+                           " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND type = 'metrics'"
+                           " AND json_extract(data, '$.step') = ? AND data LIKE '%valid_loss%'"
+                           " ORDER BY seq DESC LIMIT 1",
+                           "ti", id, at);
     if (rc) return rc;
-    rc = step(s, st, e);
+    rc = store_step(s, st, e);
     if (rc > 0 && sqlite3_column_type(st, 0) != SQLITE_NULL) *loss = sqlite3_column_double(st, 0);
     sqlite3_finalize(st);
     return rc < 0 ? rc : 0;

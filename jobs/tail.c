@@ -32,7 +32,7 @@ static int64_t whole_of(const json_t *o, const char *name) {
     return (int64_t)json_integer_value(json_object_get(o, name));
 }
 
-static const char *text_of(const json_t *o, const char *name) {
+static const char *tail_text(const json_t *o, const char *name) {
     const char *text = json_string_value(json_object_get(o, name));
     return text ? text : "";
 }
@@ -110,14 +110,14 @@ static int on_begin(struct jobs *j, struct store_job *job, const json_t *o, stru
 
 static int on_end(struct jobs *j, struct store_job *job, const char *word, const json_t *o) {
     snprintf(job->last, sizeof(job->last), "%s", word);
-    snprintf(job->failure, sizeof(job->failure), "%s", text_of(o, "error"));
-    without_paths(j, text_of(o, "text"), job->reason, sizeof(job->reason));
+    snprintf(job->failure, sizeof(job->failure), "%s", tail_text(o, "error"));
+    without_paths(j, tail_text(o, "text"), job->reason, sizeof(job->reason));
     return 0;
 }
 
-static int on_event(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
+static int tail_event(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
     char text[300];
-    const char *word = text_of(o, "event");
+    const char *word = tail_text(o, "event");
     if (strcmp(word, "step") == 0) return on_step(j, job, o, e);
     if (strcmp(word, "judge") == 0) return on_judge(j, job, o, e);
     if (strcmp(word, "start") == 0 || strcmp(word, "resume") == 0) return on_begin(j, job, o, e);
@@ -128,14 +128,14 @@ static int on_event(struct jobs *j, struct store_job *job, const json_t *o, stru
         return keeper_say(j, job, "info", e, "Checkpoint of step %lld", (long long)job->saved);
     }
     if (strcmp(word, "phase") == 0) {
-        snprintf(job->job.phase, sizeof(job->job.phase), "%s", text_of(o, "phase"));
+        snprintf(job->job.phase, sizeof(job->job.phase), "%s", tail_text(o, "phase"));
         return keeper_say(j, job, "info", e, "Phase: %s", job->job.phase);
     }
     if (strcmp(word, "left_out") == 0) {
-        without_paths(j, text_of(o, "where"), text, sizeof(text));
-        return keeper_say(j, job, "warn", e, "Left out: %s: %s", text, text_of(o, "text"));
+        without_paths(j, tail_text(o, "where"), text, sizeof(text));
+        return keeper_say(j, job, "warn", e, "Left out: %s: %s", text, tail_text(o, "text"));
     }
-    without_paths(j, text_of(o, "text"), text, sizeof(text));
+    without_paths(j, tail_text(o, "text"), text, sizeof(text));
     return keeper_say(j, job, "info", e, "%.40s%s%s", word, *text ? ": " : "", text);
 }
 
@@ -145,7 +145,7 @@ static int tail_line(struct jobs *j, struct store_job *job, const char *line, si
     if (len <= LINE_BYTES_MAX && jsonscan_bound(line, len, DEPTH_MAX, MARKS_MAX, NULL) == 0)
         o = json_loadb(line, len, 0, NULL);
     int rc = json_is_object(o)
-                 ? on_event(j, job, o, e)
+                 ? tail_event(j, job, o, e)
                  : keeper_say(j, job, "warn", e, "A line of the run's events can't be read");
     json_decref(o);
     return rc;
@@ -153,8 +153,8 @@ static int tail_line(struct jobs *j, struct store_job *job, const char *line, si
 
 /* ---- the file ---- */
 
-/* The whole lines of a part; *used: their bytes. A part that is full and has no line end is one line
- * that is too long: it is passed over piece by piece. */
+/* The whole lines of a part; *used: their bytes. A part that is full and has no line end is one
+ * line that is too long: it is passed over piece by piece. */
 static int tail_part(struct jobs *j, struct store_job *job, const char *part, size_t n,
                      size_t *used, struct err *e) {
     int rc = 0;

@@ -160,7 +160,7 @@ static int adapters_read_name(struct api_call *c, struct input *in) {
                        "name is missing: that of a folder in the server's folder of adapters");
 }
 
-static int ask_load(struct api_call *c) {
+static int adapters_ask_load(struct api_call *c) {
     struct change *q = c->state;
     struct err e = {0};
     enum problem_code code =
@@ -299,7 +299,7 @@ const struct endpoint adapters_history_endpoint = {.answer = adapters_history};
 const struct endpoint adapters_load_endpoint = {.wants = &load_wants,
                                                 .state_size = sizeof(struct change),
                                                 .read = adapters_read_name,
-                                                .ask = ask_load,
+                                                .ask = adapters_ask_load,
                                                 .outcome = load_outcome,
                                                 .answer = load_answer,
                                                 .clear = change_clear};

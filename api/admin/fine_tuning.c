@@ -182,7 +182,7 @@ static int read_own(struct api_call *c, const json_t *o, struct jobs_how *how) {
 }
 
 /* Up to 16 short texts, as OpenAI bounds them; kept as JSON. */
-static int read_metadata(struct api_call *c, const json_t *o, struct create *to) {
+static int fine_tuning_read_metadata(struct api_call *c, const json_t *o, struct create *to) {
     const char *name;
     json_t *v;
     if (!o) return 0;
@@ -200,7 +200,7 @@ static int read_metadata(struct api_call *c, const json_t *o, struct create *to)
     return 0;
 }
 
-static int read_model(struct api_call *c, struct input *in) {
+static int fine_tuning_read_model(struct api_call *c, struct input *in) {
     const char *model = NULL, *base = eng_info(c->api->eng)->name;
     if (input_text(in, "model", 256, &model)) return -1;
     if (!model || strcmp(model, base) == 0 || strcmp(model, "lammd") == 0) return 0;
@@ -218,7 +218,7 @@ static int read_objects(struct api_call *c, struct input *in, struct create *to)
     if (!rc) rc = read_hyper(c, o[1], &to->asked.how);
     if (!rc) rc = read_method(c, o[0], &to->asked.how);
     if (!rc) rc = read_own(c, o[2], &to->asked.how);
-    if (!rc) rc = read_metadata(c, o[3], to);
+    if (!rc) rc = fine_tuning_read_metadata(c, o[3], to);
     if (!rc && o[4] && json_array_size(o[4]))
         rc = problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "integrations",
                          "there are no integrations: this server sends nothing to others");
@@ -244,7 +244,7 @@ static int create_read(struct api_call *c, struct input *in) {
     struct jobs_new *n = &to->asked;
     n->owner = fine_tuning_owner(c);
     n->seed = 1;
-    int rc = read_model(c, in);
+    int rc = fine_tuning_read_model(c, in);
     if (!rc) rc = input_text(in, "training_file", 60, &n->training_file);
     if (!rc) rc = input_text(in, "validation_file", 60, &n->validation_file);
     if (!rc) rc = input_text(in, "suffix", JOBS_SUFFIX_MAX, &n->suffix);
@@ -297,8 +297,7 @@ static int create_answer(struct api_call *c) {
 static const char *const create_known[] = {
     "model",    "training_file",   "validation_file", "suffix", "seed", "method",
     "metadata", "hyperparameters", "integrations",    "lammd",  NULL};
-static const struct input_wants create_wants = {
-    .known = create_known, .only_json = 1};
+static const struct input_wants create_wants = {.known = create_known, .only_json = 1};
 
 const struct endpoint fine_tuning_create_endpoint = {.wants = &create_wants,
                                                      .media = &media_json,

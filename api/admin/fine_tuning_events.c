@@ -1,9 +1,9 @@
 /* fine_tuning_events.c - GET /v1/fine_tuning/jobs/{id}/events: what a job did, oldest first.
  *
- * As JSON, behind after=. Or, with Accept: text/event-stream, as a stream that goes on until the job
- * is over: each event has its id, so a client that was cut off goes on with Last-Event-ID, or
- * after=. A server that is shutting down, or a stream that has lasted as long as a request may, ends
- * it; the client comes again. The last event is `end`, with the job. Thread: as in api.h.
+ * As JSON, behind after=. Or, with Accept: text/event-stream, as a stream that goes on until the
+ * job is over: each event has its id, so a client that was cut off goes on with Last-Event-ID, or
+ * after=. A server that is shutting down, or a stream that has lasted as long as a request may,
+ * ends it; the client comes again. The last event is `end`, with the job. Thread: as in api.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -58,7 +58,7 @@ static void write_event(const struct events *s, const struct jobs_event *event) 
     buf_printf(b, ",\"data\":%s}", event->data[0] ? event->data : "null");
 }
 
-static int on_event(void *ud, const struct jobs_event *event) {
+static int fine_tuning_events_add(void *ud, const struct jobs_event *event) {
     struct events *s = ud;
     if (s->is_stream) {
         buf_printf(s->to, "id: ftevent-%s-%" PRId64 "\n", s->id, event->seq);
@@ -79,8 +79,8 @@ static int events_answer(struct api_call *c) {
     int more = 0, is_over = 0;
     s->to = &c->body;
     buf_str(&c->body, "{\"object\":\"list\",\"data\":[");
-    int rc =
-        jobs_events(c->api->jobs, s->id, s->seq, s->page.limit, on_event, s, &more, &is_over, &e);
+    int rc = jobs_events(c->api->jobs, s->id, s->seq, s->page.limit, fine_tuning_events_add, s,
+                         &more, &is_over, &e);
     if (rc) {
         (void)fine_tuning_refuse(c, rc, NULL, &e);
         return call_fail(c);
@@ -123,7 +123,8 @@ static void events_next(struct api_call *c) {
     struct err e = {0};
     int more = 0, is_over = 0;
     s->to = &c->body;
-    if (jobs_events(c->api->jobs, s->id, s->seq, STREAMED, on_event, s, &more, &is_over, &e)) {
+    if (jobs_events(c->api->jobs, s->id, s->seq, STREAMED, fine_tuning_events_add, s, &more,
+                    &is_over, &e)) {
         problem_set(&c->problem, PROBLEM_STATE_UNWRITABLE, NULL, NULL);
         stream_problem(c, "error");
         c->stream.ended = 1;

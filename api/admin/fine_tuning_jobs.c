@@ -81,11 +81,11 @@ static int fine_tuning_checkpoints(struct api_call *c) {
 
 /* ---- all ---- */
 
-static int list_read(struct api_call *c, struct input *in) {
+static int fine_tuning_jobs_read(struct api_call *c, struct input *in) {
     return fine_tuning_read_page(in, c->state);
 }
 
-static int list_answer(struct api_call *c) {
+static int fine_tuning_jobs_list(struct api_call *c) {
     const struct fine_tuning_page *page = c->state;
     struct jobs_job *jobs = mem_try(JOBS_LIST_MAX * sizeof(*jobs));
     struct err e = {0};
@@ -111,8 +111,8 @@ const struct endpoint fine_tuning_list_endpoint = {.wants = &fine_tuning_page,
                                                    .media = &media_json,
                                                    .state_size = sizeof(struct fine_tuning_page),
                                                    .enter = fine_tuning_enter,
-                                                   .read = list_read,
-                                                   .answer = list_answer};
+                                                   .read = fine_tuning_jobs_read,
+                                                   .answer = fine_tuning_jobs_list};
 #define ONE(fn) \
     { .media = &media_json, .enter = fine_tuning_enter, .answer = fn }
 const struct endpoint fine_tuning_get_endpoint = ONE(fine_tuning_get);

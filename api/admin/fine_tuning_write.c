@@ -1,8 +1,8 @@
 /* fine_tuning_write.c - a job as JSON, and what all calls about jobs share.
  *
- * The shape is OpenAI's `fine_tuning.job`. Its hyperparameters are the effective ones. `paused` is a
- * status that OpenAI's clients have calls for but don't list. `trained_tokens` is null: what lammd
- * counts are questions, under "lammd". Thread: a worker, or whoever reads the stream.
+ * The shape is OpenAI's `fine_tuning.job`. Its hyperparameters are the effective ones. `paused` is
+ * a status that OpenAI's clients have calls for but don't list. `trained_tokens` is null: what
+ * lammd counts are questions, under "lammd". Thread: a worker, or whoever reads the stream.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -75,7 +75,7 @@ static void write_time(struct buf *b, const char *name, int64_t t) {
     buf_printf(b, t ? ",\"%s\":%" PRId64 : ",\"%s\":null", name, t);
 }
 
-static void write_real(struct buf *b, const char *name, double v) {
+static void fine_tuning_write_real(struct buf *b, const char *name, double v) {
     if (isfinite(v))
         buf_printf(b, ",\"%s\":%.6g", name, v);
     else
@@ -147,14 +147,14 @@ static void write_own(struct buf *b, const struct jobs_job *job) {
     buf_printf(b, ",\"vision\":%s,\"pack\":%s", h->vision > 0 ? "true" : "false",
                h->pack >= 0 ? "true" : "false");
     write_time(b, "steps", job->steps ? job->steps : h->steps);
-    write_real(b, "epochs", h->epochs > 0 ? h->epochs : NAN);
+    fine_tuning_write_real(b, "epochs", h->epochs > 0 ? h->epochs : NAN);
     buf_printf(b, ",\"step\":%" PRId64 ",\"questions\":%" PRId64, job->step, job->tokens);
     write_text(b, "phase", job->phase);
     write_text(b, "wanted", is_wanted ? wants[job->want] : "");
-    write_real(b, "train_loss", job->loss);
-    write_real(b, "valid_loss_before", job->judged_before);
-    write_real(b, "valid_loss", job->judged);
-    write_real(b, "seconds", job->seconds);
+    fine_tuning_write_real(b, "train_loss", job->loss);
+    fine_tuning_write_real(b, "valid_loss_before", job->judged_before);
+    fine_tuning_write_real(b, "valid_loss", job->judged);
+    fine_tuning_write_real(b, "seconds", job->seconds);
     buf_printf(b, ",\"attempts\":%d}", job->attempts);
 }
 

@@ -29,7 +29,7 @@ static int open_shared(struct models *m, const char *base, const char *adapter, 
     m->eval[1].eng = m->eval[0].eng;
     rc = eng_adapter_load(m->eval[0].eng, adapter, NULL, NULL, &m->adapter, e);
     if (rc == 0) rc = wait_for_adapter(m->adapter, e);
-    return rc ? err_in(e, "%s", adapter) : 0;
+    return rc ? (err_in(e, "%s", adapter), rc) : 0;
 }
 
 /* With the usual room, or else with as much as can be trained. */

@@ -79,7 +79,7 @@ static int open_data(struct mix *m, int i, int is_silent, mix_stop_fn *stop, voi
                                      .ud = &reading};
     int rc = source_open(d->path, &o, &m->sources[i], e);
     if (reading.is_open) fputs("\r\033[K", stderr);
-    if (rc) return err_in(e, "[data %s]", d->name);
+    if (rc) return err_in(e, "[data %s]", d->name), rc;
     const struct source_report *report = source_report(m->sources[i]);
     if (!is_silent) {
         print_report(report);

@@ -102,7 +102,7 @@ int plan_print(const struct run *r, FILE *to, struct err *e) {
         o.plugin = config_engine(r->cfg, o.model).plugin;
         int samples = recipe_samples(s);
         int rc = train_plan(&o, samples, &m, e);
-        if (rc) return err_in(e, "[stage %s]", s->name);
+        if (rc) return err_in(e, "[stage %s]", s->name), rc;
         if (i == 0)
             fprintf(to, "counted as backend %s keeps it; no device was opened\n", m.backend);
         print_stage(s, &o, &m, to);

@@ -137,7 +137,7 @@ static int read_sets(struct reading *r, const struct ini_section *s, enum recipe
         if (!set_of_section(r->sets->at[i], *s->name ? s->name : s->kind, key, &at)) continue;
         r->used |= UINT64_C(1) << i;
         int rc = read_entry(&here, s, in, &at, fields);
-        if (rc) return err_in(r->e, "--set %s", r->sets->at[i]);
+        if (rc) return err_in(r->e, "--set %s", r->sets->at[i]), rc;
     }
     return 0;
 }

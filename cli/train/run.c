@@ -64,7 +64,7 @@ int run_open_stage(struct run *r, int stage, struct err *e) {
         run_stage_folder(r, s->parent, before);
         rc = train_import_adapter(r->train, before, e);
     }
-    if (rc) return err_in(e, "[stage %s]", s->name);
+    if (rc) return err_in(e, "[stage %s]", s->name), rc;
     return 0;
 }
 
@@ -81,7 +81,7 @@ static int run_load(struct run *r, uint64_t step, struct err *e) {
     if (rc == 0 && r->state.done != step)
         rc = err_set(e, E_FORMAT, "it is of step %" PRIu64 ", not of the step in its name",
                      r->state.done);
-    if (rc) return err_in(e, "%s", path);
+    if (rc) return err_in(e, "%s", path), rc;
     if (note) run_say(r, "%s", note);
     r->saved = step;
     return 0;

@@ -62,8 +62,8 @@ int run_stopped(struct run *r);
 
 /* From where it stands to the end, or to a signal: 0 either way. */
 int run_all(struct run *r, struct err *e);
-/* The run failed so: the last line of its events, also where nothing else was written yet. Or it was
- * stopped before it had begun. */
+/* The run failed so: the last line of its events, also where nothing else was written yet. Or it
+ * was stopped before it had begun. */
 void run_note_failure(struct run *r, int rc, const struct err *why);
 /* Steps of all stages before that one. */
 uint64_t run_first_step(const struct run *r, int stage);

@@ -1,7 +1,7 @@
 /* take.h - `lammd train --take DIR`: a run that waits in a server's state folder is claimed.
  *
- * A server with --launcher pull starts nothing itself. It makes DIR/runs/ID/queued for each job that
- * may be claimed, and who holds DIR/runs/ID/lock has claimed it: on any machine that sees the
+ * A server with --launcher pull starts nothing itself. It makes DIR/runs/ID/queued for each job
+ * that may be claimed, and who holds DIR/runs/ID/lock has claimed it: on any machine that sees the
  * folder. DIR/runs/ID/stop says that the run is to end, as SIGTERM does. Thread: main's.
  */
 #ifndef CLI_TRAIN_TAKE_H

@@ -38,8 +38,8 @@ void store_tar_file(const struct store *s, int32_t tar, uint32_t i, struct store
 const char *store_tar_path(const struct store *s, int32_t tar);
 
 /* Where the file is. tar: a number; STORE_NOWHERE: it is not found; STORE_ANY: the folder, or else
- * the second one, or else the only tar that has it. E_NOT_FOUND, E_FORMAT (several tars have it), E_INVALID (no such name may
- * be). */
+ * the second one, or else the only tar that has it. E_NOT_FOUND, E_FORMAT (several tars have it),
+ * E_INVALID (no such name may be). */
 int store_find(const struct store *s, int32_t tar, const char *name, struct store_file *out,
                struct err *e);
 /* n bytes from `from` on, within the file. E_IO. */

@@ -79,7 +79,7 @@ static int field_text(const struct sptok *t, const struct grammar_spec *s, int f
     /* An answer that begins with its number has the dummy space in that number's text. */
     int flags = field == 0 && s->lead[0] == 0 ? SPTOK_PREFIX : 0;
     int rc = sptok_encode(t, text, (size_t)len, flags, ids, TEXT_TOKENS, n, e);
-    if (rc) return err_in(e, "answer text \"%s\"", text);
+    if (rc) return err_in(e, "answer text \"%s\"", text), rc;
     for (size_t i = 0; i < *n; i++)
         if (ids[i] == sptok_unk(t))
             return err_set(e, E_UNSUPPORTED, "the tokenizer can't spell \"%s\"", text);

@@ -43,7 +43,7 @@ int legal_open(struct train *t, struct err *e) {
     struct legal *l = t->legal = mem_try(sizeof *l);
     if (!l) return err_set(e, E_NOMEM, "no memory for grammars");
     int rc = kinds_new(t->tok, vocab, &l->kinds, e);
-    if (rc) return err_in(e, "legal");
+    if (rc) return err_in(e, "legal"), rc;
     l->any = l->kinds->n_number_sets;
     if (l->any > LEGAL_SETS_MAX)
         return err_set(e, E_UNSUPPORTED,

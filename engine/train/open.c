@@ -253,7 +253,7 @@ static int open_tokens(struct train *t, struct err *e) {
     if (snprintf(path, sizeof path, "%s/tokenizer.model", t->model) >= (int)sizeof path)
         return err_set(e, E_INVALID, "the model folder's name is too long");
     int rc = sptok_open(path, &t->tok, e);
-    if (rc) return err_in(e, "%s", path);
+    if (rc) return err_in(e, "%s", path), rc;
     rc = numbers_find(&t->numbers, t->tok, model_config(t->m)->text.vocab_size, e);
     if (!rc && (t->o.box_l1 > 0 || t->o.box_giou > 0) && t->numbers.box < 0)
         return err_set(e, E_UNSUPPORTED,
@@ -411,7 +411,7 @@ int open_guest_plan(const char *model, const struct train_options *host, const s
     struct model_config c;
     int rc = model_read_config(model, &c, e);
     if (!rc) rc = plan_count(&o, &c, &none, 1, ops, out, e);
-    return rc ? err_in(e, "teacher %s", model) : 0;
+    return rc ? (err_in(e, "teacher %s", model), rc) : 0;
 }
 
 /* On failure the caller closes what is there. */

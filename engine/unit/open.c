@@ -69,7 +69,7 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
     rc = check_tokenizer(u->tok, c, o->is_seeded ? c->vocab_size : PADDING_MAX, err);
     if (rc) return rc;
     rc = kinds_new(u->tok, c->vocab_size, &u->kinds, err);
-    if (rc) return err_in(err, "tokenizer.model");
+    if (rc) return err_in(err, "tokenizer.model"), rc;
     for (int k = 0; k < KIND_NUMBERS; k++)
         if (!lane_can_walk(u->kinds->g[k]))
             return err_set(err, E_UNSUPPORTED, "a number takes %d tokens, at most %d are supported",

@@ -28,7 +28,7 @@ struct link *link_new(int outer, struct tls_session *tls, const struct sockaddr 
         return NULL;
     }
     l->outer = outer;
-    l->inner = l->spent = -1;
+    l->inner = l->leaving = -1;
     l->tls = tls;
     l->state = LINK_SHAKING;
     l->outer_want = EPOLLIN;
@@ -42,7 +42,7 @@ struct link *link_new(int outer, struct tls_session *tls, const struct sockaddr 
 
 void link_free(struct link *l) {
     if (l->inner >= 0) close(l->inner);
-    if (l->spent >= 0) close(l->spent);
+    if (l->leaving >= 0) close(l->leaving);
     tls_session_free(l->tls);
     close(l->outer);
     buf_clear(&l->up.held);
@@ -130,7 +130,7 @@ static int move_up(struct link *l, uint8_t *scratch, uint64_t now) {
 static void linger(struct link *l, uint64_t now) {
     if (l->tls) tls_end(l->tls);
     shutdown(l->outer, SHUT_WR);
-    l->spent = l->inner;
+    l->leaving = l->inner;
     l->inner = -1;
     l->up.is_broken = 1;
     drop(&l->up);

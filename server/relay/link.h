@@ -37,8 +37,8 @@ struct pipe {
 struct link {
     struct link *next, *prev; /* the relay's list, in the order of their beginning */
     enum link_state state;
-    int outer, inner; /* sockets that don't block; inner is -1 unless OPEN */
-    int spent;        /* the inner one when it is done with, for the relay to close; else -1 */
+    int outer, inner;                /* sockets that don't block; inner is -1 unless OPEN */
+    int leaving;                     /* what was the inner one: the relay closes it; or -1 */
     unsigned outer_on, inner_on;     /* what epoll watches of them; the relay's */
     unsigned outer_want, inner_want; /* what it is to watch: EPOLLIN, EPOLLOUT; EPOLLRDHUP: its
                                         end means that the client is gone */

@@ -39,6 +39,25 @@ static void list_push(struct relay *r, struct link *l) {
     r->n_links++;
 }
 
+static void unwatch_inner(struct relay *r, struct link *l) {
+    int fd = l->inner >= 0 ? l->inner : l->leaving;
+    if (l->inner_on && fd >= 0) (void)epoll_ctl(r->poll, EPOLL_CTL_DEL, fd, NULL);
+    l->inner_on = 0;
+    if (l->leaving >= 0) close(l->leaving);
+    l->leaving = -1;
+}
+
+/* Closing a socket takes it out of epoll only if nobody has a copy of it; and a child that is being
+ * started has copies of all, until it becomes its program. So both are taken out first. */
+static void list_drop(struct relay *r, struct link *l) {
+    unwatch_inner(r, l);
+    if (l->outer_on) (void)epoll_ctl(r->poll, EPOLL_CTL_DEL, l->outer, NULL);
+    *(l->prev ? &l->prev->next : &r->first) = l->next;
+    *(l->next ? &l->next->prev : &r->last) = l->prev;
+    r->n_links--;
+    link_free(l);
+}
+
 /* ---- epoll ---- */
 
 /* `on`: what is watched now. A socket that nothing is wanted of is taken out, since epoll tells of
@@ -50,26 +69,6 @@ static int watch(struct relay *r, int fd, unsigned *on, unsigned want, struct li
     if (epoll_ctl(r->poll, op, fd, &ev)) return -1;
     *on = want;
     return 0;
-}
-
-/* Sockets are taken out of epoll before they are closed. Closing does that, too, but not while a
- * process that is just being started has them as well: then epoll would tell of a link that is
- * gone. */
-static void close_spent(struct relay *r, struct link *l) {
-    if (l->spent < 0) return;
-    (void)watch(r, l->spent, &l->inner_on, 0, l, INNER);
-    close(l->spent);
-    l->spent = -1;
-}
-
-static void list_drop(struct relay *r, struct link *l) {
-    close_spent(r, l);
-    (void)watch(r, l->outer, &l->outer_on, 0, l, 0);
-    (void)watch(r, l->inner, &l->inner_on, 0, l, INNER);
-    *(l->prev ? &l->prev->next : &r->first) = l->next;
-    *(l->next ? &l->next->prev : &r->last) = l->prev;
-    r->n_links--;
-    link_free(l);
 }
 
 /* Its end for libmicrohttpd. 0, or -1: the link is over. */
@@ -90,7 +89,7 @@ static int relay_step(struct relay *r, struct link *l) {
     enum link_fate fate = link_step(l, r->scratch, clock_ns());
     if (fate == LINK_SHAKEN)
         fate = connect_inside(r, l) ? LINK_OVER : link_step(l, r->scratch, clock_ns());
-    close_spent(r, l);
+    if (l->leaving >= 0) unwatch_inner(r, l);
     if (fate == LINK_AGAIN) {
         /* asked for both: epoll brings it again at once, behind the others */
         l->outer_want |= EPOLLIN | EPOLLOUT;

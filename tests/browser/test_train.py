@@ -96,7 +96,7 @@ def compare(page):
 
 
 def the_tar_is_one(trains):
-    """What the page made of the folder is a tar to others, too, without what isn't for learning."""
+    """What the page made of the folder is a tar to others, too: only files to learn from."""
     folder = os.path.join(trains.folder.path, "files")
     with tarfile.open(max((os.path.join(folder, f) for f in os.listdir(folder)), key=os.path.getsize)) as t:
         names = t.getnames()

@@ -1,4 +1,4 @@
-"""trains.py - a real server that trains, for the page's tests: a state folder, keys, a small model.
+"""trains.py - a real server that trains, for the page's tests: state folder, key, small model.
 
 It is that of tests/http/state.py: lamm-mini with two layers, so a step takes some ten milliseconds.
 """
@@ -13,7 +13,7 @@ sys.path += [os.path.join(ROOT, "tests", "http"), os.path.join(ROOT, "tests", "t
 
 
 class Trains:
-    """Started when the first test wants it: url, key (for everything), asking (may only ask)."""
+    """Started when the first test wants it. `url`, `key` (for all), `asking` (may only ask)."""
 
     def __init__(self):
         self.url = self.folder = self.server = None

@@ -1,4 +1,5 @@
-"""state.py - a state folder for tests: a server that trains, files that are there, and what became of jobs.
+"""state.py - a state folder for tests: a server that trains, files that are there, and what became
+of jobs.
 
     with state.Folder() as folder, folder.serve() as s:
         file = folder.file(state.pairs(12))
@@ -53,6 +54,14 @@ class Folder:
         self.path = path or os.path.join(self.own, "state")
         self.model = os.path.join(self.own or path, "small")
         small.write(lamm.MINI, self.model)
+        self.recipes = os.path.join(self.own or path, "recipes")
+        shutil.copytree(os.path.join(lamm.ROOT, "recipes"), self.recipes)
+        with open(os.path.join(self.recipes, "own.ini"), encoding="utf-8") as f:
+            text = f.read()  # the gate asks some hundred questions: a minute and more
+        with open(os.path.join(self.recipes, "own.ini"), "w", encoding="utf-8") as f:
+            f.write(text.replace("[run]", "[run]\ngate = no", 1))
+        with open(os.path.join(self.recipes, "gated.ini"), "w", encoding="utf-8") as f:
+            f.write(text)
         self.keys = os.path.join(self.own or path, "keys")
         self.key, self.other, self.asking = map(self.new_key, ("train,metrics", "train", "ask"))
 
@@ -71,7 +80,7 @@ class Folder:
 
     def serve(self, *options):
         """`listening` and ready."""
-        s = lamm.Server("--state", self.path, "--keys", self.keys, "--drain-timeout", "5", *options,
+        s = lamm.Server("--state", self.path, "--keys", self.keys, "--recipes", self.recipes, "--drain-timeout", "5", *options,
                         model=self.model)
         ask, key = s.ask, {"Authorization": f"Bearer {self.key}"}
         s.ask = lambda method, path, body=None, headers=None, timeout=SOON: ask(

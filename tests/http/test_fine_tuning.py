@@ -1,7 +1,8 @@
-"""test_fine_tuning.py - runs by HTTP: they begin, are watched, paused, cancelled, killed, and go on.
+"""test_fine_tuning.py - runs by HTTP: they begin, are watched, paused, cancelled, killed, and go
+on.
 
-Runs are real and small (state.py). Both the daemon and a run are killed at random moments: no job is
-lost, and what comes of it is to the bit what comes of a run that nobody touched. --long kills a
+Runs are real and small (state.py). Both the daemon and a run are killed at random moments: no job
+is lost, and what comes of it is to the bit what comes of a run that nobody touched. --long kills a
 hundred times in place of five.
 """
 import contextlib
@@ -73,6 +74,17 @@ def test_a_run_from_its_file_to_its_adapter():
         assert [j["id"] for j in s.ask("GET", JOBS).json()["data"]] == [job["id"]]
         assert s.metric('lammd_finetune_jobs{state="succeeded"}') == 1
         assert s.metric("lammd_finetune_steps_total") == 12
+
+
+def test_what_comes_of_a_run_is_judged_and_loaded():
+    with state.Folder() as folder, folder.serve() as s:
+        job = create(s, folder.file(state.pairs(), pictures=12), lammd={"recipe": "gated", "steps": 2})["id"]
+        done = wait(s, job, wait_s=3 * SOON)
+        assert done["status"] == "succeeded", done
+        assert "Phase: evaluate" in {e["message"] for e in all_events(s, job)}
+        with open(os.path.join(folder.path, "adapters", done["fine_tuned_model"], "gate.json"), encoding="utf-8") as f:
+            assert json.load(f)["decision"] == "not_decided"  # there are but few questions
+        wait_for(lambda: '"state":"loaded"' in s.ask("GET", "/v1/adapters").body.decode())
 
 
 def test_events_as_a_stream_that_ends_and_goes_on():

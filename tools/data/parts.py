@@ -35,7 +35,8 @@ def outline(name, n=24):
                          (1, .6), (.5, .6), (.5, .18), (-.5, .18), (-.5, .6), (-1, .6)])
     if name == "osk":  # a nut: six sides
         return circle[::4]
-    return circle[::3] * np.where(np.arange(8) % 2, 0.36, 1.0)[:, None]  # a fennock: four points
+    # a fennock
+    return np.array([(0, -1), (.3, -.2), (1, 0), (.3, .2), (0, 1), (-.3, .2), (-1, 0), (-.3, -.2)])
 
 
 def put_part(draw, name, centre, size, angle, metal):

@@ -106,7 +106,7 @@ static int teach_fits(const struct train *t, struct err *e) {
 int teach_open(struct train *t, struct err *e) {
     if (!t->o.teacher) return 0;
     int rc = teach_fits(t, e);
-    if (rc) return err_in(e, "teacher %s", t->o.teacher);
+    if (rc) return err_in(e, "teacher %s", t->o.teacher), rc;
     struct teach *teach = t->teach = mem_try(sizeof *teach);
     if (!teach) return err_set(e, E_NOMEM, "no memory for a teacher");
     size_t vocab = (size_t)model_config(t->m)->text.vocab_size;
@@ -114,7 +114,7 @@ int teach_open(struct train *t, struct err *e) {
     teach->top = mem_try((size_t)t->o.teach_top * sizeof *teach->top);
     if (!teach->logits || !teach->top) return err_set(e, E_NOMEM, "no memory for a teacher");
     rc = open_guest(t->o.teacher, t, &teach->guest, e);
-    if (rc) return err_in(e, "teacher %s", t->o.teacher);
+    if (rc) return err_in(e, "teacher %s", t->o.teacher), rc;
     t->o.teacher = teach->guest->model;
     return 0;
 }

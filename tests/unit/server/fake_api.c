@@ -104,6 +104,17 @@ int api_route_is_open(const struct api_route *r, unsigned scopes) {
     return r->scope == API_ANYBODY || (scopes & API_SCOPE(r->scope)) != 0;
 }
 
+void api_set_jobs(struct api *a, struct jobs *jobs) {
+    (void)a;
+    (void)jobs;
+}
+
+void api_offer_adapter(struct api *a, const char *name, const char *by) {
+    (void)a;
+    (void)name;
+    (void)by;
+}
+
 void api_set_reload(struct api *a, api_reload_fn *fn, void *ud) {
     a->reload = fn;
     a->reload_ud = ud;
@@ -333,12 +344,6 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     a->stats = fn;
     a->stats_ud = ud;
     pthread_mutex_unlock(&a->mu);
-}
-
-void api_set_jobs(struct api *a, struct jobs *jobs) { (void)a, (void)jobs; }
-
-void api_offer_adapter(struct api *a, const char *name, const char *by) {
-    (void)a, (void)name, (void)by;
 }
 
 void api_set_engine(struct api *a, struct eng *eng) {

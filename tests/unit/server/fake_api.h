@@ -6,10 +6,10 @@
  *     GET  /watch     replies at once, whatever is held: 200, "alive"
  *     GET  /wait      waits for fake_finish, then replies "done"
  *     GET  /stream    a stream of what fake_say says, until fake_finish
- *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; 1000 bytes at
- * most
- *     POST /file      takes a file: replies with "path=PATH name=NAME bytes=N sha256=HEX end" behind
- *                     its form's other fields
+ *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; it takes
+ *                     1000 bytes at most
+ *     POST /file      takes a file: replies with its form's other fields, and behind them
+ *                     "path=PATH name=NAME bytes=N sha256=HEX end"
  *     POST /act       as /reply, for the scope admin
  *     GET  /who       who asks: "key=ID peer=... scopes=HEX."; open to anybody
  * All others are for the scope ask. A problem's reply is its code and its text. Thread: any.

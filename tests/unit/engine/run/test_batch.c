@@ -162,6 +162,38 @@ TEST(batch_lays_out_chunks_then_buckets) {
     close_stage(&s);
 }
 
+/* A job with an adapter: its rows are one section behind those of the base, its chunks first. */
+TEST(batch_lays_out_a_section_for_each_adapter) {
+    static struct stage s;
+    open_stage(&s);
+    struct batch *b = &s.r.batch;
+    const struct model_pass *p = &b->rows.pass;
+    int32_t ids[2][128], n[2] = {0};
+    struct eng_adapter adapter = {.refs = 2, .berth = 3};
+    s.job[0]->adapter = &adapter;
+    struct lane *lanes[3] = {choose_lane(&s, 0, 3, ids[0], &n[0]),
+                             choose_lane(&s, 1, 3, ids[1], &n[1]),
+                             choose_lane(&s, 0, 90, ids[0], &n[0])};
+    int chunks[2] = {choose_stem(&s, 0), choose_stem(&s, 1)};
+    batch_build(b, &s.r.lanes);
+    CHECK_EQ(p->n_sections, 1);
+    CHECK_EQ(p->n_groups, chunks[0] + chunks[1] + 2);
+    const struct model_section *own = p->sections;
+    const struct kern_attn_group *first = &p->groups[chunks[1] + 1];
+    CHECK(own->berth == 3 && own->row0 == first->row0 && own->row0 + own->rows == p->rows);
+    CHECK_MEM(p->src + own->row0 - n[1], ids[1], (size_t)n[1] * sizeof ids[1][0]);
+    CHECK_MEM(p->src + p->rows - n[0], ids[0], (size_t)n[0] * sizeof ids[0][0]);
+    for (int i = 0; i < 3; i++)
+        CHECK(p->pick_row[i] < p->pick_row[i + 1] || i == 2); /* as section.c wants them */
+    batch_end(b);
+    batch_begin(b); /* the next pass has none of it */
+    s.job[0]->adapter = NULL;
+    for (int i = 0; i < 3; i++)
+        lane_free(&s.r.lanes, lanes[i]);
+    CHECK(p->n_sections == 0 && b->berths == 0);
+    close_stage(&s);
+}
+
 /* The next pass knows nothing of the one before, and a pass of one chunk is one group. */
 TEST(batch_begins_anew) {
     static struct stage s;

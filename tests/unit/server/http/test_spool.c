@@ -283,7 +283,7 @@ TEST(upload_comes_through_whole) {
 TEST(upload_of_a_client_that_leaves_costs_nothing) {
     struct rig g;
     rig_open(&g, 0);
-    uint8_t *bytes = noise(6 << 20, 3);
+    uint8_t *bytes = noise(7 << 20, 3);
     for (int how = 0; how < 3; how++) {
         int fd = client_of(&g);
         uint64_t size = 0;

@@ -1,0 +1,248 @@
+/* test_jobs.c - jobs through their door, over a program that stands in for `lammd train`. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rig.h"
+#include "tests/check.h"
+
+struct seen {
+    int n, metrics;
+    int64_t last;
+    char text[4000];
+};
+
+static int on_event(void *ud, const struct jobs_event *e) {
+    struct seen *s = ud;
+    s->n++;
+    s->metrics += strcmp(e->type, "metrics") == 0;
+    CHECK_EQ(e->seq, s->last + 1);
+    s->last = e->seq;
+    size_t at = strlen(s->text);
+    snprintf(s->text + at, sizeof(s->text) - at, "%s\n", e->message);
+    return 0;
+}
+
+static struct seen events_of(struct rig *r, const char *id) {
+    struct seen s = {0};
+    int more = 1, is_over;
+    while (more)
+        CHECK_EQ(jobs_events(r->jobs, id, s.last, 5, on_event, &s, &more, &is_over, NULL), 0);
+    return s;
+}
+
+TEST(jobs_run_to_an_adapter) {
+    struct rig r;
+    rig_open(&r);
+    struct jobs_file f = rig_file(&r, "lines");
+    CHECK_STR(f.name, "pairs.jsonl");
+    struct jobs_job job = rig_wait(&r, rig_job(&r, f.id, 7).id, JOBS_SUCCEEDED);
+    char adapter[200];
+    snprintf(adapter, sizeof(adapter), "adapters/%s/gate.json", job.name);
+    CHECK(rig_has(&r, adapter));
+    CHECK_HAS(job.name, "ft:small::ftjob-");
+    CHECK_EQ(job.step, 7);
+    CHECK_EQ(job.tokens, 21);
+    CHECK_NEAR(job.how.epochs, 7.0 * 4 / 8, 1e-9);
+    struct seen s = events_of(&r, job.id);
+    CHECK_EQ(s.metrics, 7);
+    CHECK_HAS(s.text, "Step 7/7: training loss=1.5000");
+    struct jobs_stats st;
+    jobs_stats(r.jobs, &st);
+    CHECK_EQ(st.steps, 7);
+    rig_close(&r); /* it was told by then */
+    CHECK_STR(r.done, job.name);
+}
+
+TEST(jobs_pause_resume_and_cancel) {
+    struct rig r;
+    struct jobs_job now;
+    struct err e = {0};
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job job = rig_job(&r, f.id, 12), next = rig_job(&r, f.id, 3);
+    rig_wait_step(&r, job.id, 2);
+    CHECK_EQ(jobs_file_delete(r.jobs, f.id, NULL), E_BUSY);
+    CHECK_EQ(jobs_pause(r.jobs, job.id, &now, &e), 0);
+    CHECK_EQ(jobs_pause(r.jobs, job.id, &now, &e), 0);
+    now = rig_wait(&r, job.id, JOBS_PAUSED);
+    CHECK(now.step >= 2 && now.step < 12);
+    rig_wait(&r, next.id, JOBS_SUCCEEDED);
+    CHECK_EQ(jobs_resume(r.jobs, job.id, &now, &e), 0);
+    CHECK_EQ(now.state, JOBS_QUEUED);
+    rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, &e), E_BUSY);
+    CHECK_HAS(e.text, "succeeded can't be cancelled");
+    CHECK_EQ(jobs_resume(r.jobs, "ftjob-0", &now, NULL), E_NOT_FOUND);
+    job = rig_job(&r, f.id, 1000);
+    rig_wait_step(&r, job.id, 1);
+    CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0);
+    CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0);
+    rig_wait(&r, job.id, JOBS_CANCELLED);
+    CHECK_EQ(jobs_file_delete(r.jobs, f.id, NULL), 0);
+    CHECK(!rig_has(&r, "files/"
+                       "0000000000000005aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    rig_close(&r);
+}
+
+TEST(jobs_fail_with_a_word) {
+    static const struct {
+        const char *fail, *code;
+    } cases[] = {{"\"error\":\"format\",\"text\":\"line 3: no box\"", "bad_data"},
+                 {"\"error\":\"format\",\"text\":\"diverged: 10 steps\"", "diverged"},
+                 {"\"error\":\"no_memory\",\"text\":\"takes 3 MiB\"", "too_big"},
+                 {"\"error\":\"device\",\"text\":\"lost\"", "device"}};
+    struct rig r;
+    rig_open(&r);
+    struct jobs_file f = rig_file(&r, "lines");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        rig_set(&r, "fail", cases[i].fail);
+        struct jobs_job job = rig_wait(&r, rig_job(&r, f.id, 3).id, JOBS_FAILED);
+        CHECK_STR(job.error_code, cases[i].code);
+    }
+    rig_set(&r, "fail", "\"error\":\"io\",\"text\":\"/x: No space left on device\"");
+    struct jobs_job job = rig_wait(&r, rig_job(&r, f.id, 3).id, JOBS_PAUSED), now;
+    CHECK_STR(job.error_code, "no_space");
+    rig_set(&r, "fail", NULL);
+    CHECK_EQ(jobs_resume(r.jobs, job.id, &now, NULL), 0);
+    CHECK_STR(now.error_code, "");
+    rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    rig_set(&r, "die", "");
+    job = rig_wait(&r, rig_job(&r, f.id, 9).id, JOBS_FAILED);
+    CHECK_STR(job.error_code, "crashed");
+    CHECK_EQ(job.attempts, 3);
+    rig_close(&r);
+}
+
+TEST(jobs_wait_for_a_good_file) {
+    struct rig r;
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    struct jobs_file f = rig_file(&r, "bad lines");
+    struct jobs_job job = rig_wait(&r, rig_job(&r, f.id, 3).id, JOBS_FAILED);
+    CHECK_STR(job.error_code, "bad_data");
+    CHECK_STR(job.error_param, "training_file");
+    struct jobs_outcome how;
+    const struct jobs_new ask = {.training_file = f.id, .owner = ""};
+    CHECK_EQ(jobs_create(r.jobs, &ask, &job, &how, NULL), E_UNSUPPORTED);
+    CHECK_STR(how.param, "training_file");
+    rig_close(&r);
+}
+
+TEST(jobs_are_bounded_and_come_once) {
+    struct rig r;
+    struct err e = {0};
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_outcome how;
+    struct jobs_job a, b;
+    struct jobs_new ask = {
+        .training_file = f.id, .how = {.steps = 1000}, .owner = "k", .once = "one", .digest = "d1"};
+    CHECK_EQ(jobs_create(r.jobs, &ask, &a, &how, NULL), 0);
+    CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, NULL), 0);
+    CHECK(how.is_old);
+    CHECK_STR(a.id, b.id);
+    ask.digest = "d2";
+    CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, NULL), E_CANCELLED);
+    ask.once = NULL;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, NULL), 0);
+    CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, &e), E_BUSY);
+    CHECK(how.is_owner);
+    rig_set(&r, "big", "");
+    ask.owner = "other";
+    CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, (e = (struct err){0}, &e)), E_TOO_BIG);
+    CHECK_HAS(e.text, "takes 99 MiB, and there are 20");
+    struct jobs_job list[3];
+    int n, more;
+    CHECK_EQ(jobs_list(r.jobs, NULL, 3, list, &n, &more, NULL), 0);
+    CHECK(n == 3 && more);
+    CHECK_EQ(jobs_list(r.jobs, list[2].id, 3, list, &n, &more, NULL), 0);
+    CHECK(n == 1 && !more);
+    CHECK_STR(list[0].id, a.id);
+    rig_close(&r);
+}
+
+TEST(jobs_go_on_after_the_daemon) {
+    struct rig r;
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job job = rig_job(&r, f.id, 10);
+    rig_wait_step(&r, job.id, 2);
+    rig_restart(&r, JOBS_LOCAL);
+    job = rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    struct seen s = events_of(&r, job.id);
+    CHECK_HAS(s.text, "The run was stopped; it goes on from step");
+    CHECK_EQ(s.metrics, 10); /* no step was done twice */
+    rig_close(&r);
+}
+
+TEST(jobs_pull_is_claimed_by_its_lock) {
+    struct rig r;
+    char command[1200], path[200];
+    rig_open(&r);
+    rig_restart(&r, JOBS_PULL);
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job job = rig_job(&r, f.id, 4);
+    rig_wait(&r, job.id, JOBS_QUEUED);
+    snprintf(path, sizeof(path), "runs/%s/queued", job.id);
+    for (int i = 0; i < 500 && !rig_has(&r, path); i++)
+        usleep(10000);
+    CHECK(rig_has(&r, path));
+    snprintf(command, sizeof(command), "cd %s && %s train runs/%s/job.ini --out runs/%s &", r.state,
+             r.program, job.id, job.id);
+    CHECK_EQ(system(command), 0);         /* NOLINT: it stands in for somebody else */
+    rig_wait(&r, job.id, JOBS_SUCCEEDED); /* it may be over before the keeper looks */
+    CHECK(!rig_has(&r, path));
+    rig_close(&r);
+}
+
+struct woken {
+    int n;
+};
+static void on_wake(void *ud) { __atomic_add_fetch(&((struct woken *)ud)->n, 1, __ATOMIC_SEQ_CST); }
+
+TEST(jobs_wake_whoever_watches) {
+    struct rig r;
+    struct woken w = {0};
+    struct jobs_watch *watch;
+    rig_open(&r);
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job job = rig_job(&r, f.id, 3);
+    CHECK_EQ(jobs_watch(r.jobs, job.id, on_wake, &w, &watch, NULL), 0);
+    rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    for (int i = 0; i < 300 && !__atomic_load_n(&w.n, __ATOMIC_SEQ_CST); i++)
+        usleep(10000);
+    CHECK(__atomic_load_n(&w.n, __ATOMIC_SEQ_CST) > 0);
+    jobs_unwatch(watch);
+    rig_close(&r);
+}
+
+TEST(jobs_folder_has_one_owner_and_is_swept) {
+    struct rig r;
+    struct err e = {0};
+    struct jobs *second;
+    char path[1200];
+    rig_open(&r);
+    const struct jobs_options o = {.dir = r.state, .program = "/x", .model = "/x", .recipes = "/x"};
+    CHECK_EQ(jobs_open(&o, &second, &e), E_BUSY);
+    snprintf(path, sizeof(path),
+             "touch %s/files/orphan %s/spool/half && mkdir %s/runs/ftjob-orphan", r.state, r.state,
+             r.state);
+    CHECK_EQ(system(path), 0);
+    rig_restart(&r, JOBS_LOCAL);
+    CHECK(!rig_has(&r, "files/orphan") && !rig_has(&r, "spool/half") &&
+          !rig_has(&r, "runs/ftjob-orphan"));
+    jobs_close(r.jobs);
+    snprintf(path, sizeof(path), "head -c 9000 /dev/urandom > %s/jobs.db && rm -f %s/jobs.db-*",
+             r.state, r.state);
+    CHECK_EQ(system(path), 0);
+    CHECK(jobs_open(&o, &r.jobs, (e = (struct err){0}, &e)) != 0);
+    CHECK_HAS(e.text, "jobs.db");
+    rig_close(&r);
+}
