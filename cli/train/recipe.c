@@ -477,6 +477,7 @@ struct train_options recipe_train_options(const struct recipe *r, int stage) {
         .dense_alone = (uint64_t)s->dense_alone,
         .teacher = s->teacher,
         .teach_top = (int)s->teach_top,
+        .has_taught = s->rehearse > 0,
         .recompute = (int)s->recompute,
         .rows = (int)s->rows,
         .pictures = (int)s->pictures,
