@@ -8,7 +8,9 @@ One picture with so many questions about its pixels a step, all weights learn, f
 turns, round by round, so that a machine's moods hit all. Printed are the medians of a step's time
 by the clock, with the quarters around them, and the processor's time of a step, which others that
 work on the machine disturb less. The first step of each run isn't counted; of the compiled one it
-has the compiling, which is told. Needs torch, numpy, pillow and sentencepiece.
+has the compiling, which is told, by the clock and by the processor (without what the compiler's own
+processes take). Compiling takes minutes, on a busy machine many: what is done is told round by
+round on stderr. Needs torch, numpy, pillow and sentencepiece.
 """
 import argparse
 import csv
@@ -66,7 +68,7 @@ def torch(a, tmp, threads, tag, more):
     said, _ = run([sys.executable, os.path.join(HERE, "train.py"), os.path.join(tmp, "steps.jsonl"), "--model", a.model,
                    "--out", out, "--threads", str(threads), "--steps", str(a.steps)] + more)
     steps = [(float(s), float(p)) for s, p in re.findall(r"([0-9.]+) s, ([0-9.]+) s of processor time", said)]
-    return [s for s, _ in steps[1:]], statistics.median(p for _, p in steps[1:]), steps[0][0]
+    return [s for s, _ in steps[1:]], statistics.median(p for _, p in steps[1:]), steps[0]
 
 
 def quarters(times):
@@ -107,7 +109,7 @@ def main():
         for name, turns in found.items():
             times = [t for run_, _, _ in turns for t in run_]
             spent = statistics.median(s for _, s, _ in turns)
-            first = "" if turns[0][2] is None else f", first step {turns[0][2]:.1f} s"
+            first = "" if turns[0][2] is None else ", first step {:.1f} s, processor {:.1f} s".format(*turns[0][2])
             print(f"{threads} threads, {name}: {quarters(times)} s, processor {spent:.2f} s; lammd is "
                   f"{statistics.median(times) / clock:.2f} and {spent / ours:.2f} times as fast{first}", flush=True)
 
