@@ -35,6 +35,7 @@ try:
     import scenes
     import sheet
     import test_games
+    import test_own_pairs
     import test_shards
     import test_weights
 except ImportError as e:
@@ -584,8 +585,8 @@ def test_judge_reads_the_stream(_):
 
 
 def main():
-    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games), **vars(test_shards),
-                                   **vars(test_weights)}.items()
+    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games), **vars(test_own_pairs),
+                                   **vars(test_shards), **vars(test_weights)}.items()
              if k.startswith("test_") and callable(f)}
     passed = failed = skipped = 0
     for name, test in tests.items():
