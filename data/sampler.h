@@ -32,6 +32,7 @@ struct sampler_entry {
     enum sample_task task;       /* SAMPLE_PIXELS takes the pictures of any line */
     double ratio;                /* above 0; its share is ratio / sum of ratios */
     uint32_t talks;              /* of a sample, at most: 1 .. SAMPLE_TALKS_MAX */
+    uint32_t rehearse;           /* talks more, of what no line asks (draw/rehearse.c) */
     float weight;                /* of its answer tokens; 0: 1 */
 
     /* All of these are 0 .. 1, and 0 changes nothing. Pictures of games are never changed. */

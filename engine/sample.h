@@ -37,6 +37,7 @@ extern const char *const sample_task_words[]; /* "pixels", "mask", ..., NULL */
 extern const char sample_drive_text[], sample_shoot_text[];
 
 enum { SAMPLE_PICTURES_MAX = 8, SAMPLE_TURNS_MAX = 64, SAMPLE_TALKS_MAX = 4096 };
+enum { SAMPLE_REHEARSE_MAX = 64 };
 enum { SAMPLE_THINGS_MAX = 64 };
 
 struct sample_picture {
@@ -58,6 +59,8 @@ struct sample_talk {
     /* Where the attention shall fall while the answer begins, as shares of nothing but yes or no:
      * hold[i] is 1 for picture token i (of all pictures in turn). NULL: anywhere. */
     const uint8_t *hold;
+    int is_taught; /* the answer is a stand-in: what is learnt in its place, token by token, is all
+                      of the teacher's (train.h) */
 };
 
 /* A thing that the first picture shows, for dense questions (train.h). Things that are called alike

@@ -161,6 +161,7 @@ static int mix_add_task(const struct mix *m, const struct recipe_stage *s, int t
                                                  .task = (enum sample_task)task,
                                                  .ratio = ratio * d->weight / weights,
                                                  .talks = (uint32_t)recipe_questions(s),
+                                                 .rehearse = is_judge ? 0 : (uint32_t)s->rehearse,
                                                  .weight = (float)d->stress,
                                                  .crop = (float)d->crop,
                                                  .jitter = (float)d->jitter,

@@ -3,6 +3,7 @@
  *     sampler.c   decides which entry, which group, which lines
  *     pictures.c  decodes, shows and masks them
  *     talks.c     asks and answers, task by task
+ *     rehearse.c  asks what the model can do already
  *
  * Thread: any, a draw each.
  */
@@ -32,7 +33,7 @@ struct draw {
     struct sample_picture shown[SAMPLE_PICTURES_MAX];
     struct picture pictures[SAMPLE_PICTURES_MAX];
     uint32_t n_pictures;
-    struct sample_talk *talks; /* (entry->talks) */
+    struct sample_talk *talks; /* (entry->talks + entry->rehearse) */
     uint32_t n_talks;
     struct sample_thing things[SAMPLE_THINGS_MAX];
     uint32_t n_things;
@@ -46,7 +47,7 @@ struct draw {
     struct draw_line *lines; /* (n_lines) */
     uint32_t n_lines;
     struct looks looks; /* of the pictures */
-    uint8_t *truth;     /* (grid, grid, 3): what the picture is on the grid; pixels only */
+    uint8_t *truth; /* (grid, grid, 3): what the picture is on the grid; NULL: no pixel is asked */
     struct buf question, answer;
 };
 
@@ -55,5 +56,11 @@ struct draw {
 int draw_pictures(struct draw *d, struct err *e);
 /* Fills `talks` and `things`. E_NOMEM. */
 int draw_talks(struct draw *d, struct err *e);
+/* Adds entry->rehearse talks, where there is a picture. E_NOMEM. */
+int draw_rehearsal(struct draw *d, struct err *e);
+/* Adds a talk of one turn: d->question and d->answer, which are then empty. E_NOMEM. */
+int draw_add(struct draw *d, const struct sample_talk *like, struct err *e);
+/* Asks for a pixel of d->truth, and answers. */
+void draw_pixel(struct draw *d, uint32_t at);
 
 #endif

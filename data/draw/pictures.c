@@ -188,13 +188,18 @@ static int draw_shrink(const struct sampler_form *f, struct picture *p, struct e
     return 0;
 }
 
+/* Of several pictures no pixels are asked. */
+static int wants_truth(const struct draw *d) {
+    return d->entry->task == SAMPLE_PIXELS || (d->entry->rehearse && d->n_pictures == 1);
+}
+
 int draw_pictures(struct draw *d, struct err *e) {
     uint8_t *full[DRAW_SENTENCES_MAX] = {NULL};
     int rc = decode_all(d, e);
     if (rc == 0 && d->n_pictures) rc = pictures_show(d, full, e);
     for (size_t i = 0; i < ARRAY_LEN(full); i++)
         mem_free(full[i]);
-    if (rc == 0 && d->entry->task == SAMPLE_PIXELS) rc = draw_truth(d, e);
+    if (rc == 0 && wants_truth(d)) rc = draw_truth(d, e);
     for (uint32_t k = 0; rc == 0 && k < d->n_pictures; k++) {
         rc = draw_shrink(d->form, &d->pictures[k], e);
         d->shown[k] =

@@ -108,6 +108,8 @@ static int check_entry(const struct sampler_options *o, uint32_t i, struct err *
         return err_set(e, E_INVALID, "the ratio of %s must be above 0", task);
     if (m->talks < 1 || m->talks > SAMPLE_TALKS_MAX)
         return err_set(e, E_INVALID, "talks of %s must be 1 to %d", task, SAMPLE_TALKS_MAX);
+    if (m->rehearse > SAMPLE_REHEARSE_MAX)
+        return err_set(e, E_INVALID, "rehearse of %s must be 0 to %d", task, SAMPLE_REHEARSE_MAX);
     if (!share_is(m->crop) || !share_is(m->jitter) || !share_is(m->flip) || !share_is(m->held))
         return err_set(e, E_INVALID, "crop, jitter, flip and held of %s must be 0 to 1", task);
     if (!(m->weight >= 0) || !isfinite(m->weight))
@@ -219,7 +221,8 @@ static struct draw *draw_new(const struct sampler *s, uint32_t entry, struct dic
     buf_init(&d->question, DRAW_TEXT_MAX);
     buf_init(&d->answer, DRAW_TEXT_MAX);
     d->mem = arena_new(DRAW_ARENA_MAX);
-    if (d->mem) d->talks = arena_take(d->mem, d->entry->talks * sizeof(*d->talks));
+    if (d->mem)
+        d->talks = arena_take(d->mem, (d->entry->talks + d->entry->rehearse) * sizeof(*d->talks));
     return d;
 }
 
@@ -256,6 +259,7 @@ int sampler_draw(const struct sampler *s, uint64_t step, uint32_t item, struct s
     int rc = choose_lines(d, deck->groups[at], epoch, seed, &why);
     if (rc == 0) rc = draw_pictures(d, &why);
     if (rc == 0) rc = draw_talks(d, &why);
+    if (rc == 0) rc = draw_rehearsal(d, &why);
     if (rc) err_set(e, rc, "%s: %s", d->where, why.text);
     draw_finish(d);
     if (rc)

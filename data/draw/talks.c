@@ -70,16 +70,22 @@ static int talk_thing(struct draw *d, const struct line *l, const char *text,
 
 /* ---- adding one ---- */
 
-/* A talk of one turn: d->question and d->answer. */
-static int talk_add(struct draw *d, const uint8_t *hold, struct err *e) {
+int draw_add(struct draw *d, const struct sample_talk *like, struct err *e) {
     struct sample_turn *turn = arena_take(d->mem, sizeof(*turn));
     const char *question = talk_keep(d, &d->question), *answer = talk_keep(d, &d->answer);
     d->question.len = d->answer.len = 0;
     if (!turn || !question || !answer) return talks_no_memory(e);
     *turn = (struct sample_turn){d->n_pictures, question, answer};
-    float weight = d->entry->weight > 0 ? d->entry->weight : 1;
-    d->talks[d->n_talks++] = (struct sample_talk){turn, 1, d->entry->task, weight, hold};
+    struct sample_talk *talk = &d->talks[d->n_talks++];
+    *talk = *like;
+    talk->turns = turn;
+    talk->n_turns = 1;
+    talk->weight = d->entry->weight > 0 ? d->entry->weight : 1;
     return 0;
+}
+
+static int talk_add(struct draw *d, const uint8_t *hold, struct err *e) {
+    return draw_add(d, &(struct sample_talk){.task = d->entry->task, .hold = hold}, e);
 }
 
 static int is_full(const struct draw *d) { return d->n_talks == d->entry->talks; }
@@ -106,6 +112,13 @@ static const char *talk_cleaned(struct draw *d, struct buf *b, const char *text)
 
 /* ---- pixels and masks ---- */
 
+void draw_pixel(struct draw *d, uint32_t at) {
+    uint32_t grid = (uint32_t)d->form->grid;
+    const uint8_t *rgb = d->truth + 3 * (size_t)at;
+    texts_pixel(&d->question, (int)(at % grid), (int)(at / grid), d->form->is_yx);
+    buf_printf(&d->answer, "[%d,%d,%d]", rgb[0], rgb[1], rgb[2]);
+}
+
 static int talk_pixels(struct draw *d, struct err *e) {
     uint32_t grid = (uint32_t)d->form->grid, all = grid * grid;
     uint64_t seed = ((uint64_t)dice_below(&d->dice, UINT32_MAX) << 32) | d->dice.n;
@@ -113,9 +126,7 @@ static int talk_pixels(struct draw *d, struct err *e) {
     for (uint32_t i = 0; rc == 0 && i < all && !is_full(d); i++) {
         uint32_t at = dice_order(seed, all, i);
         int x = (int)(at % grid), y = (int)(at / grid);
-        const uint8_t *rgb = d->truth + 3 * (size_t)at;
-        texts_pixel(&d->question, x, y, d->form->is_yx);
-        buf_printf(&d->answer, "[%d,%d,%d]", rgb[0], rgb[1], rgb[2]);
+        draw_pixel(d, at);
         rc = talk_add(d, hold_place(d, x, y), e);
     }
     return rc;
@@ -253,7 +264,8 @@ static int talk_chat(struct draw *d, const struct line *l, struct err *e) {
     }
     if (!turns) return talks_no_memory(e);
     float weight = d->entry->weight > 0 ? d->entry->weight : 1;
-    d->talks[d->n_talks++] = (struct sample_talk){turns, l->n_turns, d->entry->task, weight, NULL};
+    d->talks[d->n_talks++] = (struct sample_talk){
+        .turns = turns, .n_turns = l->n_turns, .task = d->entry->task, .weight = weight};
     return 0;
 }
 

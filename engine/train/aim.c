@@ -82,14 +82,17 @@ static int add_answer(struct aims *a, struct arena *mem, const struct train *t,
 int aim_add(struct aims *a, struct arena *mem, const struct train *t, const struct trie *trie,
             const struct sample *s, const struct talk *talk, uint32_t i, struct err *e) {
     const struct sample_talk *from = &s->talks[i];
-    struct mix_want want = {
-        .talk = (int32_t)i, .task = (int32_t)from->task, .weight = from->weight};
+    struct mix_want want = {.talk = (int32_t)i,
+                            .task = (int32_t)from->task,
+                            .weight = from->weight,
+                            .teach = from->is_taught ? 1 : t->o.teach[from->task]};
     for (int32_t k = 0; k < talk->n_answers; k++) {
         int rc = add_answer(a, mem, t, trie, talk, &talk->answers[k], want, e);
         if (rc) return rc;
     }
     int has_box_loss = t->o.box_l1 > 0 || t->o.box_giou > 0;
-    if (has_box_loss && from->task == SAMPLE_REFER) add_box(a, t, trie, talk, i);
+    if (has_box_loss && from->task == SAMPLE_REFER && !from->is_taught)
+        add_box(a, t, trie, talk, i);
     if (!from->hold || !(t->o.hold > 0) || !t->o.hold_heads) return 0;
     return add_hold(a, mem, trie, talk, from->hold, i, e);
 }
@@ -223,10 +226,10 @@ static void lay_pick(struct mix *x, int pick, struct aim_part *parts, int n) {
 }
 
 /* What of the weight stays with the right answer; the rest is the teacher's. */
-static double keep_want(struct mix *x, const struct mix_want *w, const struct train *t) {
+static double keep_want(struct mix *x, const struct mix_want *w) {
     double weight = (double)w->weight;
     if (!x->teach) return weight;
-    double taught = weight * (double)t->o.teach[w->task];
+    double taught = weight * (double)w->teach;
     x->teach[w->pick] += taught;
     return weight - taught;
 }
@@ -252,7 +255,7 @@ static int lay_targets(struct mix *x, struct arena *mem, const struct train *t, 
             int32_t token[BELL_MOST];
             double share[BELL_MOST];
             int tokens = spread_want(t, &x->wants[i], token, share);
-            double weight = keep_want(x, &x->wants[i], t);
+            double weight = keep_want(x, &x->wants[i]);
             for (int k = 0; k < tokens; k++) {
                 if (!where[token[k]]) {
                     parts[n++] = (struct aim_part){.token = token[k]};

@@ -32,6 +32,7 @@ struct mix_want {
     int32_t task;
     int32_t set; /* the token is one of these (legal.h) */
     float weight;
+    float teach; /* the teacher's share of it */
 };
 
 /* The lists on the device. */

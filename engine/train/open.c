@@ -99,6 +99,7 @@ static int complete(const struct train_options *from, const struct model_config 
     if (!(o->tower_rate > 0 || o->tower_rate < 0)) o->tower_rate = 1;
     if (!(o->dense_rate > 0 || o->dense_rate < 0)) o->dense_rate = 1;
     if (!o->teach_top) o->teach_top = 32;
+    if (o->has_taught && !o->teacher) o->teacher = o->model;
     if (o->beta1 == 0) o->beta1 = 0.9;
     if (o->beta2 == 0) o->beta2 = 0.999;
     if (o->eps == 0) o->eps = 1e-8;

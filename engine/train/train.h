@@ -103,6 +103,8 @@ struct train_options {
     const char *teacher;       /* folder of a model whose answers are learnt from; NULL: none */
     float teach[SAMPLE_TASKS]; /* its share of the target, 0 to 1 (losses/teach.h) */
     int teach_top;             /* of its answer, the likeliest tokens; 0: 32 */
+    int has_taught;            /* do talks come that are taught (sample.h)? Where no teacher is
+                                     given, the model as it begins is theirs */
     float hold;                /* weight of the loss of attention that is held (sample.h) */
     int hold_layer;            /* of the decoder, from 0 */
     uint32_t hold_heads;       /* a bit each */

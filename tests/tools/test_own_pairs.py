@@ -17,7 +17,7 @@ import own_pairs
 
 
 def looks(tmp, photos=40):
-    """A folder as photos.py writes it: each tool a red disc with an empty border, on grey grounds."""
+    """A folder as photos.py writes it: each tool a red disc with an empty border; grey grounds."""
     for name in ("emoji", "clothing"):
         os.makedirs(f"{tmp}/looks/{name}")
     ys, xs = np.mgrid[:48, :64]
@@ -42,20 +42,19 @@ def files(folder):
 
 
 def test_own_pairs(tmp):
-    """A box is the mask's, the thing is where the mask says, and there are two lines a picture."""
+    """A box is the mask's, a thing is where its mask says, and a picture has two of them."""
     folder, words = tmp + "/pairs", ["--looks", looks(tmp), "--pairs", "6"]
     own_pairs.main([folder, *words])
     made = files(folder)
     lines = [json.loads(line) for line in made["lines.jsonl"].splitlines()]
-    assert len(lines) == 12 and len(made) == 13
-    for box, mask in zip(lines[::2], lines[1::2]):
-        assert box["task"] == ["refer", "identify"] and mask["task"] == "mask"
-        assert box["image"] == mask["image"] and box["sentence"] == mask["sentence"]
-        assert box["sentence"][4:] in own_pairs.TOOLS
-        im = np.asarray(Image.open(f"{folder}/{box['image']}"), int)
-        where = np.asarray(Image.open(f"{folder}/{mask['mask']}"))
+    assert 6 < len(lines) <= 12 and len(made) == 7 + len(lines)
+    assert {line["image"] for line in lines} == {f"00{i}.jpg" for i in range(6)}
+    for line in lines:
+        assert line["task"] == ["refer", "identify", "mask"] and line["sentence"][4:] in own_pairs.TOOLS
+        im = np.asarray(Image.open(f"{folder}/{line['image']}"), int)
+        where = np.asarray(Image.open(f"{folder}/{line['mask']}"))
         ys, xs = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
-        assert box["box"] == [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]
+        assert line["box"] == [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]
         assert own_pairs.THING[0] - 2 <= max(np.ptp(xs), np.ptp(ys)) + 1 < own_pairs.THING[1]
         assert np.median(im[where][:, 0] - im[where][:, 1]) > 200
 

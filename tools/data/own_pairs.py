@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""own_pairs.py - 200 pairs to try finetuning with: tools on photographs, by names lamm-mini never learnt.
+"""own_pairs.py - 200 pairs to try finetuning with: tools by names that lamm-mini never learnt.
 
     own_pairs.py FOLDER --looks LOOKS [--pairs 200] [--seed 1]
 
-    FOLDER/000.jpg, 000.png ...   a picture, and the mask of the thing that is asked about
-    FOLDER/lines.jsonl            two lines a picture: its box, to be found and to be named; its mask
+    FOLDER/000.jpg ...             pictures, 256 x 256
+    FOLDER/000-0.png, 000-1.png    masks of the things on them
+    FOLDER/lines.jsonl             a line for each thing: its name, its box and its mask
 
 LOOKS is where `photos.py emoji` and `photos.py clothing` wrote to. A picture is a photograph of a
-garment on a floor or a table, with two of eight tools pasted on it; one of the two is asked about.
-The tools' names are reserved (scenes.is_reserved): the default model was never trained on them, and
-is not to be. No photograph is shown twice, and those that are set aside for exams not at all. Seeds
+garment on a floor or a table, with two of eight tools pasted on it. The tools' names are reserved
+(scenes.is_reserved): the default model was never trained on them, and is not to be. No photograph is shown twice, and those that are set aside for exams not at all. Seeds
 of which one is odd and one is even share no photograph: one may be for learning and the other for
 judging. The same arguments give the same bytes. Needs numpy and Pillow.
 """
@@ -103,14 +103,13 @@ def write(folder, looks, paths, seed):
     with open(os.path.join(folder, "lines.jsonl"), "w", encoding="utf-8") as f:
         for number, path in enumerate(paths):
             im, things = picture(path, looks, np.random.default_rng((seed, 1, number)))
-            name, box, mask = things[0]
-            image, outline = f"{number:03}.jpg", f"{number:03}.png"
+            image = f"{number:03}.jpg"
             im.save(os.path.join(folder, image), quality=90)
-            mask.convert("1").save(os.path.join(folder, outline), optimize=True)
-            says = {"image": image, "sentence": f"the {name}"}
-            for line in ({"task": ["refer", "identify"], **says, "box": box},
-                         {"task": "mask", **says, "mask": outline}):
-                f.write(json.dumps(line) + "\n")
+            for i, (name, box, mask) in enumerate(things):
+                outline = f"{number:03}-{i}.png"
+                mask.convert("1").save(os.path.join(folder, outline), optimize=True)
+                f.write(json.dumps({"task": ["refer", "identify", "mask"], "image": image,
+                                    "sentence": f"the {name}", "box": box, "mask": outline}) + "\n")
 
 
 def main(args=None):

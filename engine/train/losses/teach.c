@@ -27,7 +27,7 @@ struct teach {
 /* ---- options ---- */
 
 int teach_check(const struct train_options *o, struct err *e) {
-    int any = 0;
+    int any = o->has_taught;
     for (int i = 0; i < SAMPLE_TASKS; i++) {
         if (!(o->teach[i] >= 0 && o->teach[i] <= 1)) return err_set(e, E_INVALID, "teach: 0 to 1");
         any |= o->teach[i] > 0;
@@ -215,7 +215,10 @@ static int answer_chunk(struct train *t, struct mix *x, struct targets *to, int 
 
 int teach_answer(struct train *t, struct mix *x, struct arena *mem, const struct sample *s,
                  struct err *e) {
-    if (!x->teach) return 0;
+    int any = 0;
+    for (int i = 0; x->teach && i < x->picks; i++)
+        any |= x->teach[i] > 0;
+    if (!any) return 0;
     struct train *guest = t->teach->guest;
     size_t most = (size_t)x->target_off[x->picks] + (size_t)x->picks * (size_t)t->o.teach_top;
     struct targets to = {.off = arena_take(mem, ((size_t)x->picks + 1) * sizeof *to.off),
