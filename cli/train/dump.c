@@ -131,7 +131,7 @@ static int dump_sample(struct dump *d, const struct sampler_draw *draw, uint64_t
     for (uint32_t i = 0; rc == 0 && i < s->n_pictures; i++)
         rc = dump_picture(d, &s->pictures[i], step, item, i, names);
     for (uint32_t i = 0; i < s->n_talks; i++)
-        json_array_append_new(talks, talk_of(d, s, &s->talks[i]));
+        if (!s->talks[i].is_taught) json_array_append_new(talks, talk_of(d, s, &s->talks[i]));
     json_object_set_new(o, "step", json_integer((json_int_t)step));
     json_object_set_new(o, "item", json_integer(item));
     json_object_set_new(o, "where", json_string(draw->where));
@@ -173,6 +173,7 @@ static int dump_form_of(const struct run *r, struct train_form *form, struct err
     o.text = TRAIN_TEXT_FROZEN;
     o.average = 0;
     o.teacher = NULL;
+    o.has_taught = 0;
     memset(o.teach, 0, sizeof(o.teach));
     int rc = train_open(&o, 1, &t, e);
     if (rc == 0) *form = *train_form(t);

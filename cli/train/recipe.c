@@ -266,9 +266,6 @@ static int check_stage(const struct recipe *r, const struct recipe_stage *s, str
         return bad_stage(r, s, e, "tower, connector and text are all frozen: nothing can learn");
     if (s->samples * (s->pack ? s->questions : 1) > SAMPLES_MAX)
         return bad_stage(r, s, e, "samples * questions is over 16384");
-    if (s->rehearse && s->pack)
-        return bad_stage(r, s, e,
-                         "\"rehearse\" packs questions behind a picture: leave out pack = 1");
     if (s->text == TRAIN_TEXT_LORA && !s->lora_targets)
         return bad_stage(r, s, e, "\"lora_targets\" names none");
     return check_ratios(r, s, e);

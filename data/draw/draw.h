@@ -58,7 +58,8 @@ int draw_pictures(struct draw *d, struct err *e);
 int draw_talks(struct draw *d, struct err *e);
 /* Adds entry->rehearse talks, where there is a picture. E_NOMEM. */
 int draw_rehearsal(struct draw *d, struct err *e);
-/* Adds a talk of one turn: d->question and d->answer, which are then empty. E_NOMEM. */
+/* Adds a talk of one turn, of d->question and d->answer, which are then empty. `like` has its task,
+ * hold and whether it is taught. E_NOMEM. */
 int draw_add(struct draw *d, const struct sample_talk *like, struct err *e);
 /* Asks for a pixel of d->truth, and answers. */
 void draw_pixel(struct draw *d, uint32_t at);

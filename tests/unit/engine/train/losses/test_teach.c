@@ -38,6 +38,31 @@ TEST(teach_by_oneself_has_no_gradient) {
     mem_free(r);
 }
 
+/* Talks with stand-ins for answers are taught whatever their task is, by the model itself where
+ * nobody else is named; others are learnt as ever. */
+TEST(teach_of_stand_ins_is_the_model_itself) {
+    struct rig_sample *r = mem_must(sizeof *r);
+    struct train_options o = rig_options("cpu");
+    double size[2] = {0};
+    rig_mixed(r, 5);
+    o.has_taught = 1;
+    o.teach_top = 1000;
+    for (int one = 0; one < 2; one++) { /* all are taught; all but one */
+        for (uint32_t i = 0; i < r->s.n_talks; i++)
+            ((struct sample_talk *)r->s.talks)[i].is_taught = i > 0 || !one;
+        struct train *t = rig_open(&o, 1);
+        rig_add(t, &r->s, NULL);
+        CHECK_STR(teach_digest(t), model_digest(t->m));
+        float *grad = rig_grad(t);
+        for (size_t k = 0; k < t->params.floats; k++)
+            size[one] += (double)grad[k] * (double)grad[k];
+        train_close(t);
+        mem_free(grad);
+    }
+    CHECK(size[1] > 0 && sqrt(size[0] / size[1]) < 1e-4);
+    mem_free(r);
+}
+
 /* The shares of each row sum to 1, ascending by token, soft numbers among them. */
 TEST(teach_targets_are_a_distribution) {
     struct rig_sample *r = mem_must(sizeof *r);
