@@ -162,7 +162,7 @@ TEST(sampler_and_prefetch_are_functions_of_step_and_item) {
         source_of(&r, ALL_PIXELS "{\"task\":[\"mask\",\"refer\",\"identify\"],\"image\":\"1.png\","
                                  "\"sentence\":\"s\",\"box\":[2,2,9,9],"
                                  "\"mask\":[[2,2,9,2,9,9]]}\n");
-    struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 2, 9, 0, 0.5f, 0.5f, 0.5f, 0, 0},
+    struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 2, 9, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0},
                                   {src, SAMPLE_MASK, 1, 9, 0, 2, 0.5f, 0.5f, 0.5f, 0, 0},
                                   {src, SAMPLE_IDENTIFY, 1, 3, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
     struct sampler *s = sampler_of(mix, 3, 4), *again = sampler_of(mix, 3, 4);
