@@ -1,10 +1,10 @@
 /* rehearse.c - what a model can do already, asked so that it isn't forgotten: see draw.h.
  *
  * Who learns a few hundred lines forgets what they don't show. What the model answered before is
- * known without anybody's labels: the model itself tells it, as the teacher of what it becomes; and
- * of a pixel the picture does. So questions of other things are asked behind the same picture, which
- * is computed anyway. Their words are everyday ones, and their answers are drawn: they only say at
- * which tokens the teacher is asked (sample.h: is_taught).
+ * known without anybody's labels: the model itself tells it, as the teacher of what it becomes. Of
+ * a pixel the picture tells it. So questions of other things are asked behind the same picture,
+ * which is computed anyway. Their words are everyday ones, and their answers are drawn: they only
+ * say at which tokens the teacher is asked (sample.h: is_taught).
  */
 #include <stdio.h>
 

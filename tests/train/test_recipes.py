@@ -51,7 +51,7 @@ def test_recipe_own(p):
     rows = [r for r in losses(p.path("own")) if r["kind"] == "judge"]
     assert not any(r["pixels"] or r["mask"] for r in rows)
     assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"]), rows
-    assert not os.path.exists(p.path("own", "adapter", "overlay.safetensors"))  # tower and connector stay
+    assert not os.path.exists(p.path("own", "adapter", "overlay.safetensors"))
     served = subprocess.run([PROGRAM, "ask", "vqa", os.path.join(p.pairs, "000.png"), "question=what is blue?",
                              "--model", p.path("own", "model")], capture_output=True, text=True,
                             timeout=suite.SOON, check=False)

@@ -9,9 +9,10 @@
 
 LOOKS is where `photos.py emoji` and `photos.py clothing` wrote to. A picture is a photograph of a
 garment on a floor or a table, with two of eight tools pasted on it. The tools' names are reserved
-(scenes.is_reserved): the default model was never trained on them, and is not to be. No photograph is shown twice, and those that are set aside for exams not at all. Seeds
-of which one is odd and one is even share no photograph: one may be for learning and the other for
-judging. The same arguments give the same bytes. Needs numpy and Pillow.
+(scenes.is_reserved): the default model was never trained on them, and is not to be. No photograph
+is shown twice, and those that are set aside for exams not at all. Seeds of which one is odd and one
+is even share no photograph: one may be for learning and the other for judging. The same arguments
+give the same bytes. Needs numpy and Pillow.
 """
 import argparse
 import hashlib
