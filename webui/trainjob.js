@@ -19,6 +19,7 @@ const PHASES = {evaluate: '▶ is compared with what was before', export: '▶ w
 let changed = () => {};
 let jobs = [];
 let watching = null;  // AbortController of the stream
+let drawn = null;     // {id, last}: the job that the curves show, and its last event there
 let means = [];       // the losses since the last mean
 let once = null;      // {body, key}: a request that is sent again is the same one
 
@@ -92,19 +93,16 @@ function showJobs() {
   if (shown) $('train-jobs').value = shown.id;
 }
 
-// From its first event on.
+// From its first event on, or behind the last one that is drawn.
 async function show(id) {
   watching?.abort();
   const mine = (watching = new AbortController());
-  loss.clear(['learning', 'set aside']);
-  tasks.clear();
-  means = [];
-  $('train-log').replaceChildren();
+  if (drawn?.id !== id) clear(id);
   $('train-jobs').value = id;
   try {
     await look(id);
-    for (let last = null, isOver = false; !isOver; ) {
-      ({last, isOver} = await follow(id, last, mine.signal));
+    for (let isOver = false; !isOver; ) {
+      isOver = await follow(drawn, mine.signal);
       if (!isOver) await new Promise((done) => setTimeout(done, AGAIN_MS));
       if (mine.signal.aborted) return;
     }
@@ -113,23 +111,32 @@ async function show(id) {
   }
 }
 
-// One stream to its end. A connection that breaks is no error: it is tried again.
-async function follow(id, last, signal) {
-  const headers = {Accept: 'text/event-stream', ...(last && {'Last-Event-ID': last})};
+function clear(id) {
+  drawn = {id, last: null};
+  loss.clear(['learning', 'set aside']);
+  tasks.clear();
+  means = [];
+  $('train-log').replaceChildren();
+}
+
+// One stream to its end; whether the job is over. A connection that breaks is no error: it is
+// tried again.
+async function follow(of, signal) {
+  const {id} = of, headers = {Accept: 'text/event-stream', ...(of.last && {'Last-Event-ID': of.last})};
   const reply = await call(`${JOBS}/${id}/events`, {headers, signal}).catch((e) => (signal.aborted ? Promise.reject(e) : null));
-  if (!reply) return {last, isOver: false};
+  if (!reply) return false;
   if (!reply.ok) throw await problemOf(reply);
   try {
     for await (const {name, data} of events(reply.body)) {
       const event = JSON.parse(data);
-      if (signal.aborted) return {last, isOver: true};
+      if (signal.aborted) return true;
       if (name === 'error') throw new Problem(event);
       if (name === 'end') {
         take(event);
         changed();
-        return {last, isOver: true};
+        return true;
       }
-      last = event.id;
+      of.last = event.id;
       if (event.type === 'metrics') measure(event.data);
       else tell(event);
       lookSoon(id);
@@ -138,7 +145,7 @@ async function follow(id, last, signal) {
     if (e instanceof Problem || signal.aborted) throw e;
   }
   await look(id).catch(() => {});
-  return {last, isOver: false};
+  return false;
 }
 
 function measure({step, total_steps: total, train_loss: train, valid_loss: valid, tasks: parts}) {
