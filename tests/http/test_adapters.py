@@ -358,8 +358,7 @@ def test_full_disk():
     """What can't be written down is not done."""
     with Place() as p:
         assert p.load("a").status == 201
-        p.server.end()
-        p.server = Server(*p.options, model=TINY, under=["prlimit", "--fsize=1"])
+        subprocess.run(["prlimit", f"--pid={p.server.process.pid}", "--fsize=1"], check=True)
         refused(p.promote("a"), 503, "state_unwritable")
         refused(p.load("b"), 503, "state_unwritable")
         refused(p.ask("DELETE", "/v1/adapters/a"), 503, "state_unwritable")

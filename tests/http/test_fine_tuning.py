@@ -27,12 +27,9 @@ FAST = {"steps": 12}
 
 
 def digest(folder, name):
-    """Of the result of a job."""
-    out = hashlib.sha256()
-    for part in ("adapter_model.safetensors", "overlay.safetensors"):
-        with open(os.path.join(folder.path, "adapters", name, part), "rb") as f:
-            out.update(f.read())
-    return out.hexdigest()
+    """Of what a job has learnt: its recipe adapts the decoder alone."""
+    with open(os.path.join(folder.path, "adapters", name, "adapter_model.safetensors"), "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
 
 
 def all_events(s, job):
@@ -184,6 +181,21 @@ def test_what_cannot_be_done_is_told_with_its_name():
         assert s.ask("GET", JOBS, headers=ask).code == "scope_missing"
     with state.Folder() as folder, lamm.Server("--keys", folder.keys, model=folder.model) as s:
         assert s.ask("GET", JOBS, headers={"Authorization": f"Bearer {folder.key}"}).code == "no_state"
+
+
+def test_jobs_that_are_not_there():
+    with state.Folder() as folder, folder.serve() as s:
+        calls = [("GET", ""), ("GET", "/events"), ("GET", "/checkpoints")]
+        calls += [("POST", "/" + what) for what in ("cancel", "pause", "resume")]
+        for method, behind in calls:
+            reply = s.ask(method, f"{JOBS}/ftjob-0{behind}")
+            assert (reply.status, reply.code) == (404, "job_not_found"), (method, behind, reply.body)
+            assert s.ask(method, f"{JOBS}/ftjob-%12{behind}").status == 400, (method, behind)
+        assert s.ask("GET", f"{JOBS}?after=ftjob-0").status == 404
+        assert s.ask("GET", f"{JOBS}?limit=0").code == "invalid_parameter"
+        job = create(s, folder.file(state.pairs()))
+        assert s.ask("GET", f"{JOBS}/{job['id']}/events", headers={"Accept": "image/png"}).status == 406
+        act(s, job["id"], "cancel")
 
 
 def test_bad_data_ends_a_job_with_a_sentence():
