@@ -1,14 +1,16 @@
 #!/bin/sh
 # total.sh COMMAND... - run each test suite in turn and add up their closing lines.
 # A suite ends with `N passed, N failed` (`, N skipped` may follow). One that ends otherwise, or
-# with a bad exit status though it counted no failure, counts as one failure itself.
+# with a bad exit status though it counted no failure, counts as one failure itself. The seconds that
+# each took are told at the end.
 set -u
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-passed=0 failed=0 skipped=0 broken=
+passed=0 failed=0 skipped=0 broken= times=
 for suite; do
     echo "== $suite"
+    begun=$(date +%s)
     { sh -c "$suite" 2>&1; echo "exit $?"; } | tee "$log" | sed '/^exit [0-9]*$/d'
     rc=$(sed -n '$s/^exit //p' "$log")
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' \
@@ -22,8 +24,11 @@ for suite; do
     fi
     [ "$f" = 0 ] || broken="$broken
   $suite"
+    times="$times
+$(printf '%5d s  %s' $(($(date +%s) - begun)) "$suite")"
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done
+echo "seconds of each suite:$times"
 [ -z "$broken" ] || echo "failures in:$broken"
 [ "$skipped" = 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"

@@ -115,7 +115,8 @@ def test_cancelled_and_left(page, trains):
     page.eval("location.hash = 'look'")
     page.eval("location.hash = 'train'")
     page.wait("document.querySelectorAll('#train-loss .mark').length > 2")
-    page.eval("document.querySelector('#train-loss svg').focus()")
+    curve = "document.querySelector('#train-loss svg')"
+    page.wait(f"{curve}.clientWidth && ({curve}.focus(), document.activeElement === {curve})")  # once the tab is shown
     page.key("Home")
     page.wait("document.querySelector('#train-loss figcaption span').textContent.startsWith('step 0')")
     press(page, "train-cancel")
