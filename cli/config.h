@@ -100,6 +100,9 @@ struct config {
 
 enum value_kind { VALUE_TEXT, VALUE_WORD, VALUE_NUMBER, VALUE_NUMBERS, VALUE_FLAG, VALUE_LIST };
 
+/* The bound of a number that nothing else bounds. */
+#define CONFIG_BIG INT64_C(1000000000)
+
 struct config_row {
     const char *name; /* without the dashes; NULL: `help` is the title of the rows below */
     enum value_kind kind;
@@ -110,7 +113,7 @@ struct config_row {
     const char *value, *help;   /* what stands for the value; sentences */
 };
 
-/* All rows, titles among them: for tests. */
+/* All rows, titles among them (options.c). */
 const struct config_row *config_rows(size_t *n);
 
 /* Fill `cfg` from the words behind the command's name. E_INVALID with a text for the user. */

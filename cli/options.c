@@ -1,0 +1,353 @@
+/* options.c - the table of options that config.c parses and prints.
+ *
+ * A row names the field that it fills by its offset. Bounds are the true ones, those of the door
+ * that takes the number, so that nothing is loaded before a value is refused.
+ */
+#include "cli/config.h"
+
+#include <stddef.h>
+
+#include "jobs/jobs.h"
+#include "kernels/base/err.h"
+
+enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
+static const char *const comms[] = {"one", "mpi", NULL};
+
+/* ---- the rows: name, commands, field; bounds and default; the value's name, help ---- */
+
+#define ROW(kind_, name_, cmds_, field_, value_, help_)                                    \
+    .name = (name_), .kind = (kind_), .cmds = (cmds_), .value = (value_), .help = (help_), \
+    .at = offsetof(struct config, field_)
+#define TEXT(name, cmds, field, value, help) \
+    { ROW(VALUE_TEXT, name, cmds, field, value, help) }
+#define LIST(name, cmds, field, value, help) \
+    { ROW(VALUE_LIST, name, cmds, field, value, help) }
+#define FLAG(name, cmds, field, help) \
+    { ROW(VALUE_FLAG, name, cmds, field, NULL, help) }
+#define WORD(name, cmds, field, list, help) \
+    { ROW(VALUE_WORD, name, cmds, field, "WORD", help), .words = (list) }
+#define NUMBER(name, cmds, field, from, to, initial, value, help)                         \
+    {                                                                                     \
+        ROW(VALUE_NUMBER, name, cmds, field, value, help), .least = (from), .most = (to), \
+                                                           .start = (initial)             \
+    }
+#define NUMBERS(name, cmds, field, from, to, value, help) \
+    { ROW(VALUE_NUMBERS, name, cmds, field, value, help), .least = (from), .most = (to) }
+#define SECTION(title) \
+    { .help = (title) }
+
+static const struct config_row rows[] = {
+    SECTION("Output"),
+    TEXT("output", CMD_RECONSTRUCT, out, "FILE",
+         "Write the PNG to FILE; - is standard output. Short form: -o."),
+    TEXT("output", CMD_ASK, out, "FILE",
+         "Write the answer to FILE: a picture if it is called NAME.png, else JSON. Default: -, "
+         "which is standard output. Short form: -o."),
+    TEXT("output", CMD_EVAL, out, "DIR",
+         "pvp and seg: write truths and answers to DIR, as PNG files the size of the grid. gate: "
+         "the "
+         "scores of each question, as items.jsonl. Short form: -o."),
+    TEXT("json", CMD_EVAL, json, "FILE",
+         "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
+         "and no table is printed."),
+    FLAG("json", CMD_BENCH, is_json, "Print JSON instead of a table."),
+    FLAG("json", CMD_TRAIN, is_json, "check: print the report as JSON."),
+
+    TEXT("out", CMD_TRAIN, out, "DIR",
+         "Folder for checkpoints, losses and the result. Default: what the recipe says, or runs/ "
+         "and the recipe's name. Short form: -o."),
+
+    SECTION("What is trained"),
+    LIST("set", CMD_TRAIN, sets, "NAME=VALUE",
+         "What ${NAME} in a path of the recipe stands for; or, as SECTION.KEY=VALUE, what a key of "
+         "the recipe is: --set learn.rate=1e-4. May be repeated."),
+    NUMBER("steps", CMD_JOBS, steps, 0, CONFIG_BIG, 0, "N",
+           "Steps of the run. 0, the default: as the recipe and the data have it."),
+    NUMBER("steps", CMD_TRAIN, steps, 0, CONFIG_BIG, 0, "N",
+           "Shorten each stage to N steps, and its warm-up alike. 0, the default: as the recipe "
+           "says."),
+    FLAG("plan", CMD_TRAIN, is_plan,
+         "Print what each stage takes in memory and asks in questions, and train nothing."),
+    FLAG("idle", CMD_TRAIN, is_idle,
+         "Compute only while nothing else wants the processor (SCHED_IDLE)."),
+    TEXT("take", CMD_TRAIN, take, "DIR",
+         "Instead of a recipe: the state folder of a lammd serve --launcher pull. Train the oldest "
+         "job that waits there, and end. Also under mpirun, with --comm mpi."),
+    FLAG(
+        "check", CMD_TRAIN, is_check,
+        "Look at the data at PATH, which stands in the recipe's place: each line, each picture. "
+        "Prints what is wrong, and trains nothing. Status 0: all of it can be learnt; 1: not all."),
+    FLAG("keys", CMD_TRAIN, is_keys, "Print every key of a recipe, and train nothing."),
+    FLAG("gate", CMD_TRAIN, is_gated,
+         "Compare the result with what it was trained from, and write gate.json beside it: as gate "
+         "= "
+         "yes in [run]."),
+    TEXT("samples", CMD_TRAIN, samples, "FILE",
+         "Write what each step would ask to FILE, as JSON lines with pictures beside it, and train "
+         "nothing."),
+    WORD(
+        "comm", CMD_TRAIN, comm, comms,
+        "one (default), or mpi: one of several processes that mpirun or srun started. The variable "
+        "LAMMD_COMM may name its plugin, lammd-mpi.so."),
+
+    TEXT("recipe", CMD_JOBS, recipe, "NAME",
+         "create: one of the server's recipes. Default: own, for pairs of your own."),
+    TEXT("validation", CMD_JOBS, validation, "FILE",
+         "create: data to judge by, as FILE. Default: a tenth of the pictures is set aside."),
+    TEXT("tasks", CMD_JOBS, tasks, "LIST",
+         "create: what is learnt of the data, such as refer,vqa. Default: all that it has."),
+    TEXT("suffix", CMD_JOBS, suffix, "WORD", "create: a part of the adapter's name."),
+    NUMBER("epochs", CMD_JOBS, epochs, 0, 1000, 0, "N",
+           "create: times that each picture is shown. 0, the default: the server's choice."),
+    NUMBER("batch", CMD_JOBS, batch, 0, 16384, 0, "N",
+           "create: pictures of a step. 0, the default: as the recipe says."),
+    NUMBER("seed", CMD_JOBS, seed, 0, INT64_MAX, 0, "N",
+           "create: of everything that is drawn. 0, the default: 1."),
+    FLAG("vision", CMD_JOBS, is_vision, "create: the vision tower learns, too."),
+    FLAG("follow", CMD_JOBS, is_followed, "create, events: until the job is over."),
+
+    SECTION("What is asked"),
+    TEXT("width", CMD_RECONSTRUCT, width, "N",
+         "Columns of the answer. Default: those of the region."),
+    TEXT("height", CMD_RECONSTRUCT, height, "N",
+         "Rows of the answer. Default: those of the region."),
+    TEXT("region", CMD_RECONSTRUCT, region, "X,Y,W,H",
+         "Part of the model's grid, in grid places. Default: all of it."),
+    WORD("estimate", CMD_RECONSTRUCT | CMD_BENCH, estimate, eng_estimate_words,
+         "How a colour is chosen: mode (default), median or mean."),
+    NUMBER("limit", CMD_BENCH, limit, 0, CONFIG_BIG, 0, "N",
+           "pix4096: ask N places; mix: N actions in a row. For slow machines. 0, the default: all "
+           "places, and 40 actions."),
+    NUMBER("limit", CMD_EVAL, limit, 0, CONFIG_BIG, 0, "N",
+           "Use only the first N pictures or questions; gate: any N of each task. 0, the default: "
+           "all; gate: 300."),
+    TEXT("images", CMD_EVAL, images, "DIR",
+         "Folder of the pictures. Default: images/ beside the annotations if it exists, else their "
+         "own folder."),
+    FLAG("whole-grid", CMD_EVAL, is_whole_grid,
+         "seg: ask every place of the grid, without asking for a box first."),
+    FLAG("given-boxes", CMD_EVAL, is_given_boxes, "seg: ask the places inside the true boxes."),
+    TEXT("adapter", CMD_EVAL, adapter, "DIR",
+         "gate: the adapter that is compared with --model, which it was trained from."),
+    TEXT("against", CMD_EVAL, against, "DIR", "gate: another model in place of an adapter."),
+    LIST("data", CMD_EVAL, data, "PATH",
+         "gate: questions with right answers that were not learnt from, as docs/training-data.md "
+         "has them. May be repeated."),
+    NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
+    FLAG("quick", CMD_BENCH, is_quick,
+         "pix4096: only the default width. mix: only act. train: with the tower, no operations."),
+    FLAG("train", CMD_BENCH, is_beside_train,
+         "mix: act beside a run of lammd train, a process of its own at the lowest priority."),
+    LIST("data", CMD_BENCH, data, "PATH",
+         "mix --train: what the run learns from. Default: scenes that are drawn for it."),
+    LIST("adapter", CMD_BENCH, with, "DIR",
+         "mix: act also with these adapters in turn, beside whole pictures by the others, and "
+         "compare. May be repeated."),
+    TEXT("profile", CMD_BENCH, profile, "FILE",
+         "Time each operation and write a table to FILE. This slows down what is measured."),
+
+    SECTION("Where to listen"),
+    LIST("listen", CMD_SERVE, listen, "ADDR:PORT",
+         "Address and port. Port 0 takes a free one. May be repeated. Default: 127.0.0.1:8080."),
+    LIST("listen-tls", CMD_SERVE, listen_tls, "ADDR:PORT",
+         "The same, with TLS 1.2 or 1.3. May be repeated. SIGHUP reads its files again."),
+    TEXT("tls-cert", CMD_SERVE, tls_cert, "FILE",
+         "Certificate for --listen-tls, as PEM; those that sign it behind it."),
+    TEXT("tls-key", CMD_SERVE, tls_key, "FILE", "Its private key, as PEM, without a passphrase."),
+    TEXT("tls-client-ca", CMD_SERVE, tls_client_ca, "FILE",
+         "Take only clients that show a certificate signed by one of these, as PEM."),
+    LIST("allow-host", CMD_SERVE, hosts, "NAME",
+         "Accept requests whose Host header is NAME, or any name if it is *. localhost and IP "
+         "addresses are always accepted. May be repeated."),
+    LIST("allow-origin", CMD_SERVE, origins, "URL",
+         "Accept requests from pages of URL, such as https://see.example. Pages that this server "
+         "sent are always accepted, unless a proxy changes the Host header. May be repeated."),
+    LIST("trusted-proxy", CMD_SERVE, proxies, "NET",
+         "Address or net of a proxy in front, such as 10.0.0.0/8. X-Forwarded-For of its requests "
+         "says whom they are for; others than these and this machine can't connect. May be "
+         "repeated."),
+    TEXT("admin-socket", CMD_SERVE, admin_socket, "PATH",
+         "Also listen on a unix socket that only this user may connect to, for all scopes."),
+    FLAG("verbose", CMD_SERVE, is_verbose,
+         "Log every request, also those outside /v1, and what the HTTP library says."),
+
+    SECTION("Who may ask"),
+    TEXT("keys", CMD_SERVE | CMD_KEYS, key_file, "FILE",
+         "File of keys. With it, each call needs a key whose scopes fit. SIGHUP reads it again."),
+    FLAG("insecure", CMD_SERVE, is_insecure,
+         "Listen to others than this machine without keys: whoever can connect may ask."),
+    TEXT("audit", CMD_SERVE, audit, "FILE",
+         "Record acts of administrators and refused keys, a line of JSON each. SIGHUP opens it "
+         "again. While it can't be written, such acts are refused."),
+    NUMBER(
+        "key-requests", CMD_SERVE, key_requests, 0, HTTP_CONNECTIONS_MAX, 0, "N",
+        "Requests that one key may have at once; without keys, one address. More are answered with "
+        "status 429. 0, the default: 64 with keys, no limit without."),
+    NUMBER(
+        "key-tokens", CMD_SERVE, key_tokens, 0, INT64_C(1) << 50, 0, "N",
+        "And work of these in the queue, in prompt tokens. 0, the default: half of the queue with "
+        "keys, no limit without."),
+    NUMBER("key-body-mib", CMD_SERVE, key_body_mib, 0, 65536, 0, "MIB",
+           "And memory for their bodies. 0, the default: 64 with keys, no limit without."),
+    NUMBER("key-images", CMD_SERVE, key_images, 0, API_IMAGES_MAX, 0, "N",
+           "Pictures that one key may have stored; without keys, one address. Its oldest makes "
+           "room. 0, the default: half of --stored-images."),
+    NUMBER("key-sessions", CMD_SERVE, key_sessions, 0, API_SESSIONS_MAX, 0, "N",
+           "Games that one key may play at once; without keys, one address. 0, the default: a "
+           "quarter of --sessions with keys, half without."),
+    NUMBER("key-uploads", CMD_SERVE, key_uploads, 0, HTTP_CONNECTIONS_MAX, 0, "N",
+           "Files that one key may be sending at once. 0, the default: 2 with keys, no limit "
+           "without."),
+    TEXT("scopes", CMD_KEYS, scopes, "LIST",
+         "new: what the key is for: some of ask, metrics, train, promote, admin, with commas "
+         "between. Default: ask."),
+    NUMBER("days", CMD_KEYS, days, 0, 36500, 0, "N",
+           "new: the key expires after N days. 0, the default: never."),
+
+    SECTION("Which server"),
+    TEXT("url", CMD_ADAPTERS | CMD_JOBS, url, "URL",
+         "Address of the server: http://HOST:PORT. Default: http://127.0.0.1:8080. Without TLS, so "
+         "for this machine, or a network that you trust."),
+    TEXT("admin-socket", CMD_ADAPTERS | CMD_JOBS, admin_socket, "PATH",
+         "Ask by the unix socket of lammd serve --admin-socket instead, where no key is needed."),
+    TEXT("key-file", CMD_ADAPTERS | CMD_JOBS, key_file, "FILE",
+         "File with the key in its first line. Default: the key in the variable LAMMD_KEY, if it "
+         "is set."),
+    FLAG("force", CMD_ADAPTERS, is_forced,
+         "promote: also what is worse than the present default, or was never compared with it."),
+
+    SECTION("Model and device"),
+    TEXT(
+        "model", ALL, model, "DIR",
+        "Folder with config.json, model.safetensors and tokenizer.model. Default: lamm-mini, which "
+        "comes with the program."),
+    TEXT("shape", CMD_BENCH, shape, "NAME",
+         "Instead of --model: the sizes of a model without its weights, such as pae-lamm-7b. Needs "
+         "--weights."),
+    TEXT(
+        "weights", CMD_BENCH, weights, "random:SEED",
+        "Make the weights from a seed instead of reading them. The speed is true, the answers mean "
+        "nothing."),
+    TEXT("device", ALL, device, "NAME",
+         "auto (default), cpu, ref, cuda or cuda:N. Several with commas between them, such as "
+         "cuda:0,cuda:1, each get a copy of the model. auto takes the CPU for now. cuda needs "
+         "lammd-cuda.so; the variable LAMMD_PLUGIN may name it."),
+    TEXT("model", CMD_TRAIN, model, "DIR",
+         "Folder of the model to begin with. Default: what the recipe says, or lamm-mini, which "
+         "comes with the program."),
+    TEXT("device", CMD_TRAIN, device, "NAME",
+         "One of those that lammd serve takes. Default: what the recipe says, or auto."),
+    TEXT("isa", ALL | CMD_TRAIN, isa, "NAME",
+         "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable; on cuda: tile, "
+         "flat or strict, and the same followed by +graphs."),
+    NUMBER("threads", ALL | CMD_TRAIN, threads, 0, ENG_THREADS_MAX, 0, "N",
+           "Threads that compute. 0, the default: one for each core."),
+    FLAG("fp8", ALL, is_fp8,
+         "Compute the decoder's products in 8 bits (e4m3). For GPUs of compute capability 8.9 and "
+         "up. Changes the answers."),
+
+    SECTION("Memory and sizes"),
+    NUMBER("memory-mib", ALL | CMD_TRAIN, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
+           "Memory to use on each device, weights included. 0, the default: all that is free."),
+    NUMBER("lanes", ALL, lanes, 0, ENG_ROWS_MAX, 0, "N",
+           "Questions decoded at once, at most --rows. 0, the default: as many as --rows."),
+    NUMBER("rows", ALL & ~CMD_BENCH, rows, 0, ENG_ROWS_MAX, 0, "N",
+           "Token rows of a pass. 0, the default: 512 on a processor; on a GPU 1024, or 2048 where "
+           "more than 60 GB are free; or --lanes if that is more. Each model has a least number; "
+           "lamm-mini has 72."),
+    NUMBERS("rows", CMD_BENCH, rows_of, 0, ENG_ROWS_MAX, "N",
+            "Token rows of a pass, as elsewhere. pix4096 takes several with commas between them, "
+            "and measures each."),
+    NUMBER("kv-tokens", ALL, kv_tokens, 0, ENG_KV_TOKENS_MAX, 0, "N",
+           "Slots of the KV cache. 0, the default: enough for the lanes and some pictures."),
+    NUMBER(
+        "cached-images", ALL, cached_images, -1, ENG_CACHED_IMAGES_MAX, 0, "N",
+        "Pictures that stay in the KV cache after their questions. 0, the default: 32; -1: none."),
+    NUMBER("queue-tokens", CMD_SERVE, queue_tokens, 0, INT64_C(1) << 50, 0, "N",
+           "Work that may wait, in prompt tokens. 0, the default: 16 whole pictures."),
+    NUMBER("queue-seconds", CMD_SERVE, queue_s, 0, 86400, 10, "S",
+           "Longest wait for others, estimated from the speed that was measured. What would wait "
+           "longer, or miss --request-timeout, is refused at once. 0: any wait."),
+
+    SECTION("Limits of requests"),
+    NUMBER("connections", CMD_SERVE, connections, 1, HTTP_CONNECTIONS_MAX, 1024, "N",
+           "Connections at once. More are answered with status 503."),
+    NUMBER("workers", CMD_SERVE, workers, 1, HTTP_WORKERS_MAX, 2, "N",
+           "Threads that decode pictures and write answers. Games have one more."),
+    NUMBER("json-mib", CMD_SERVE, json_mib, 1, 1024, 16, "MIB", "Largest JSON body."),
+    NUMBER("picture-mib", CMD_SERVE, picture_mib, 1, 1024, 12, "MIB", "Largest file of a picture."),
+    NUMBER("megapixels", CMD_SERVE, megapixels, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 16, "MP",
+           "Largest picture, in millions of pixels."),
+    NUMBER(
+        "megapixels-costly", CMD_SERVE, megapixels_costly, 1, ENG_PICTURE_PIXELS_MAX / 1000000, 4,
+        "MP",
+        "Largest picture of a kind that costs more: a progressive JPEG, a PNG that is interlaced "
+        "or has 16 bits a colour, a lossless or transparent WebP."),
+    NUMBER("bodies-mib", CMD_SERVE, bodies_mib, 1, 65536, 96, "MIB",
+           "Memory for all request bodies together, of which one address may have half. At least "
+           "--picture-mib and --json-mib."),
+    NUMBER("upload-mib", CMD_SERVE, upload_mib, 1, 1 << 20, 1024, "MIB",
+           "Largest file of training data. It may take as long as it comes at 16 KiB a second."),
+
+    SECTION("What is kept between requests"),
+    TEXT(
+        "state", CMD_SERVE, state, "DIR",
+        "Keep files, jobs and adapters in DIR, which is made where it is missing. Without it there "
+        "is no finetuning here."),
+    NUMBER("state-free-mib", CMD_SERVE, state_free_mib, 0, 1 << 30, 512, "MIB",
+           "Room on the disk of DIR that files leave for everything else."),
+    WORD("launcher", CMD_SERVE, launcher, jobs_launcher_words,
+         "Who starts the runs of jobs. local (default): this server, one at a time. pull: whoever "
+         "runs lammd train --take DIR, on any machine that sees DIR."),
+    TEXT("recipes", CMD_SERVE, recipes, "DIR",
+         "Folder of the recipes that jobs may name. Default: those that come with the program."),
+    TEXT("train-device", CMD_SERVE, train_device, "NAME",
+         "What runs compute on: cpu (default), cuda, cuda:N."),
+    NUMBER("train-threads", CMD_SERVE, train_threads, 1, ENG_THREADS_MAX, 1, "N",
+           "Threads of a run. They compute while nothing else wants the processor."),
+    NUMBER("train-memory-mib", CMD_SERVE, train_memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
+           "Memory that a run may take. One that needs more is refused. 0, the default: what is "
+           "free when it is asked for."),
+    NUMBER("jobs", CMD_SERVE, jobs, 1, 10000, 64, "N",
+           "Jobs that have not ended, at most. More are answered with status 503."),
+    NUMBER("key-jobs", CMD_SERVE, key_jobs, 1, 10000, 16, "N",
+           "And those of one key. More are answered with status 429."),
+    NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
+           "Pictures kept by PUT /v1/images."),
+    NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, CONFIG_BIG, 3600, "S",
+           "Seconds that a picture is kept after its last use."),
+    TEXT("replica", CMD_SERVE, replica, "NAME",
+         "What the ids of pictures and games begin with, so that a proxy finds the server that has "
+         "them: at most 16 small letters and digits. Default: nothing."),
+    NUMBER("sessions", CMD_SERVE, sessions, 1, API_SESSIONS_MAX, 64, "N",
+           "Games played at once through /v1/act/sessions."),
+    NUMBER("session-ttl", CMD_SERVE, session_ttl_s, 1, CONFIG_BIG, 600, "S",
+           "Seconds after its last step that a game may be forgotten."),
+
+    NUMBER(
+        "adapters", CMD_SERVE, adapters, -1, ENG_ADAPTERS_MAX, 0, "N",
+        "Adapters that can be loaded at once; their memory is reserved at start. 0, the default: "
+        "4 with --state, none without; -1: none."),
+    NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
+           "Largest rank of a LoRA among them. 0, the default: 64."),
+    NUMBER("adapter-overlays", CMD_SERVE, adapter_overlays, -1, ENG_ADAPTERS_MAX, 0, "N",
+           "How many of them may have a connector or tower of their own, for which each takes as "
+           "much memory as the base's. 0, the default: all; -1: none."),
+
+    SECTION("Time limits, in seconds"),
+    NUMBER("header-timeout", CMD_SERVE, header_s, 1, 3600, 10, "S",
+           "For the headers of a request to arrive."),
+    NUMBER("body-timeout", CMD_SERVE, body_s, 1, 3600, 60, "S",
+           "For its body to arrive. After 5 s it must come at 1 KiB a second or faster."),
+    NUMBER("request-timeout", CMD_SERVE, request_s, 1, 86400, 120, "S",
+           "From the whole request until its answer."),
+    NUMBER("idle-timeout", CMD_SERVE, idle_s, 1, 86400, 75, "S",
+           "For a connection to wait for its next request."),
+    NUMBER("drain-timeout", CMD_SERVE, drain_s, 0, 86400, 60, "S",
+           "For running requests to finish after SIGTERM."),
+};
+
+const struct config_row *config_rows(size_t *n) {
+    *n = ARRAY_LEN(rows);
+    return rows;
+}
