@@ -4,84 +4,28 @@
 
 #include "api/wire/base64.h"
 #include "kernels/base/mem.h"
-#include "media/picture.h"
-#include "tests/unit/api/rig.h"
-
-enum { G = 32 }; /* the fake's grid; the picture is of the same size, so truth = picture */
-
-struct scene {
-    struct rig r;
-    struct buf png;
-    uint8_t truth[G * G * 3], said[G * G * 3];
-};
-
-static void open_scene(struct scene *s) {
-    rig_open(&s->r, G);
-    rig_png(&s->png, G, G);
-    rig_rgb(s->truth, G, G);
-    for (int i = 0; i < G * G; i++)
-        fake_rgb(s->truth + 3 * i, s->said + 3 * i);
-}
-
-static void close_scene(struct scene *s) {
-    buf_clear(&s->png);
-    rig_close(&s->r);
-}
-
-static struct rig_request raw(const struct scene *s, const char *query, const char *accept) {
-    return (struct rig_request){.path = "/v1/reconstruct",
-                                .query = query,
-                                .type = "image/png",
-                                .accept = accept,
-                                .body = s->png.p,
-                                .len = s->png.len};
-}
-
-static void send_raw(struct scene *s, const char *query, const char *accept) {
-    struct rig_request q = raw(s, query, accept);
-    rig_send(&s->r, &q);
-}
-
-static void check_png(const uint8_t *png, size_t len, const uint8_t *rgb, int w, int h) {
-    struct picture pic;
-    CHECK_EQ(picture_decode(png, len, 1 << 20, &pic.rgb, &pic.w, &pic.h, NULL), 0);
-    CHECK_EQ(pic.w, w);
-    CHECK_EQ(pic.h, h);
-    CHECK_MEM(pic.rgb, rgb, (size_t)w * (size_t)h * 3);
-    mem_free(pic.rgb);
-}
-
-static void check_data_url(const char *url, const uint8_t *rgb, int w, int h) {
-    static const char head[] = "data:image/png;base64,";
-    CHECK(url && strncmp(url, head, sizeof(head) - 1) == 0);
-    uint8_t *png;
-    size_t len, at;
-    CHECK_EQ(base64_decode(url + sizeof(head) - 1, strlen(url) - sizeof(head) + 1, &png, &len, &at),
-             0);
-    check_png(png, len, rgb, w, h);
-    mem_free(png);
-}
+#include "tests/unit/api/task/recon.h"
 
 TEST(reconstruct_png_is_what_the_model_said) {
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     static const char *const png_please[] = {
         NULL, "", "*/*", "image/*", "image/png", "text/html,image/avif,*/*;q=0.8"};
     for (unsigned i = 0; i < ARRAY_LEN(png_please); i++) {
-        send_raw(&s, "", png_please[i]);
+        recon_send(&s, "", png_please[i]);
         CHECK_EQ(s.r.reply->status, 200);
         CHECK_STR(s.r.reply->content_type, "image/png");
         CHECK_STR(rig_header(&s.r, "Vary"), "Accept");
-        check_png(s.r.reply->body, s.r.reply->body_len, s.said, G, G);
+        recon_check_png(s.r.reply->body, s.r.reply->body_len, s.said, G, G);
     }
     CHECK_HAS(api_call_summary(s.r.call), "answers=1024");
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_waits_without_spinning) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", NULL);
+    struct recon s;
+    recon_open(&s);
+    struct rig_request q = recon_raw(&s, "", NULL);
     rig_begin(&s.r, &q);
     CHECK_EQ(s.r.step, API_WAIT);
     fake_answer(s.r.eng, 1000);
@@ -92,14 +36,14 @@ TEST(reconstruct_waits_without_spinning) {
     CHECK_EQ(s.r.wakes, 1);
     rig_step(&s.r);
     CHECK_EQ(s.r.step, API_REPLY);
-    check_png(s.r.reply->body, s.r.reply->body_len, s.said, G, G);
-    close_scene(&s);
+    recon_check_png(s.r.reply->body, s.r.reply->body_len, s.said, G, G);
+    recon_close(&s);
 }
 
 TEST(reconstruct_asks_coarse_to_fine) {
-    struct scene s;
-    open_scene(&s);
-    send_raw(&s, "", NULL);
+    struct recon s;
+    recon_open(&s);
+    recon_send(&s, "", NULL);
     const struct eng_ask *ask = fake_asked(s.r.eng);
     CHECK_EQ(ask->n_points, G * G);
     static uint8_t asked[G][G];
@@ -118,12 +62,12 @@ TEST(reconstruct_asks_coarse_to_fine) {
     CHECK_EQ(ask->points[3].y, 16);
     CHECK_EQ(ask->estimate, ENG_MODE);
     CHECK_EQ(ask->distribution, 0);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_width_height_region_pick_places) {
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     static const struct {
         const char *query;
         int w, h, region[4];
@@ -136,7 +80,7 @@ TEST(reconstruct_width_height_region_pick_places) {
                  {"region=4,8,20,10&width=5&height=3", 5, 3, {4, 8, 20, 10}},
                  {"region=4,8,2,2&width=32&height=5", 32, 5, {4, 8, 2, 2}}};
     for (unsigned k = 0; k < ARRAY_LEN(cases); k++) {
-        send_raw(&s, cases[k].query, NULL);
+        recon_send(&s, cases[k].query, NULL);
         CHECK_EQ(s.r.reply->status, 200);
         int w = cases[k].w, h = cases[k].h;
         const int *g = cases[k].region;
@@ -146,15 +90,15 @@ TEST(reconstruct_width_height_region_pick_places) {
                 y = g[1] + (int)((i / w + 0.5) * g[3] / h);
             memcpy(want + 3 * i, s.said + 3 * (y * G + x), 3);
         }
-        check_png(s.r.reply->body, s.r.reply->body_len, want, w, h);
+        recon_check_png(s.r.reply->body, s.r.reply->body_len, want, w, h);
     }
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_json_tells_everything) {
-    struct scene s;
-    open_scene(&s);
-    send_raw(&s, "estimate=median&uncertainty=true&compare=true", "application/json");
+    struct recon s;
+    recon_open(&s);
+    recon_send(&s, "estimate=median&uncertainty=true&compare=true", "application/json");
     CHECK_EQ(s.r.reply->status, 200);
     CHECK_STR(s.r.reply->content_type, "application/json");
     CHECK_EQ(fake_asked(s.r.eng)->estimate, ENG_MEDIAN);
@@ -164,9 +108,9 @@ TEST(reconstruct_json_tells_everything) {
     CHECK_STR(json_string_value(json_object_get(root, "model")), "fake \"mini\"");
     CHECK_STR(json_string_value(json_object_get(root, "estimate")), "median");
     CHECK_EQ(json_integer_value(json_object_get(root, "width")), G);
-    check_data_url(json_string_value(json_object_get(root, "image")), s.said, G, G);
+    recon_check_url(json_string_value(json_object_get(root, "image")), s.said, G, G);
     json_t *compare = json_object_get(root, "compare");
-    check_data_url(json_string_value(json_object_get(compare, "original")), s.truth, G, G);
+    recon_check_url(json_string_value(json_object_get(compare, "original")), s.truth, G, G);
     double sum = 0;
     for (int i = 0; i < G * G * 3; i++)
         sum += abs(s.said[i] - s.truth[i]);
@@ -182,36 +126,36 @@ TEST(reconstruct_json_tells_everything) {
     for (uint32_t p = 0; p < ask->n_points; p++)
         memset(grey + 3 * (ask->points[p].y * G + ask->points[p].x),
                (int)(p % 9 * 3 * 255 / 24.0 + 0.5), 3);
-    check_data_url(json_string_value(json_object_get(root, "uncertainty")), grey, G, G);
+    recon_check_url(json_string_value(json_object_get(root, "uncertainty")), grey, G, G);
     json_decref(root);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_json_leaves_out_what_was_not_asked) {
-    struct scene s;
-    open_scene(&s);
-    send_raw(&s, "width=2&height=2", "application/json");
+    struct recon s;
+    recon_open(&s);
+    recon_send(&s, "width=2&height=2", "application/json");
     json_t *root = rig_json(&s.r);
     CHECK(!json_object_get(root, "uncertainty") && !json_object_get(root, "compare"));
     json_decref(root);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_png_carries_the_error_as_a_header) {
-    struct scene s;
-    open_scene(&s);
-    send_raw(&s, "compare=true", "image/png");
+    struct recon s;
+    recon_open(&s);
+    recon_send(&s, "compare=true", "image/png");
     double mae = atof(rig_header(&s.r, "X-Lammd-Mae-Levels"));
     CHECK(mae > 1 && mae < 3);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 /* ---- the three ways in ---- */
 
 TEST(reconstruct_same_answer_by_every_way_in) {
-    struct scene s;
-    open_scene(&s);
-    send_raw(&s, "width=5&height=3&estimate=mean", NULL);
+    struct recon s;
+    recon_open(&s);
+    recon_send(&s, "width=5&height=3&estimate=mean", NULL);
     size_t len = s.r.reply->body_len;
     uint8_t *want = mem_must(len);
     memcpy(want, s.r.reply->body, len);
@@ -243,7 +187,7 @@ TEST(reconstruct_same_answer_by_every_way_in) {
         buf_clear(&json);
     }
     mem_free(want);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 /* ---- bad input: one line each, with the words that the client reads ---- */
@@ -278,19 +222,19 @@ TEST(reconstruct_bad_parameters_in_the_query) {
         {"compare=yes", "compare", "true or false; got yes"},
         {"compare", "compare", "true or false"},
     };
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
-        send_raw(&s, cases[i][0], NULL);
+        recon_send(&s, cases[i][0], NULL);
         rig_check_problem(&s.r, 400, "invalid_parameter", cases[i][1], cases[i][2]);
     }
-    send_raw(&s, "widht=4", NULL);
+    recon_send(&s, "widht=4", NULL);
     rig_check_problem(&s.r, 400, "unknown_parameter", NULL,
                       "\"widht\" is not a known field; known are: image, width, height, region");
-    send_raw(&s, "image=x", NULL);
+    recon_send(&s, "image=x", NULL);
     rig_check_problem(&s.r, 400, "invalid_parameter", "image", "belongs in the body");
     CHECK_EQ(fake_jobs(s.r.eng), 0);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_bad_json) {
@@ -336,8 +280,8 @@ TEST(reconstruct_bad_json) {
         {"{\"image\":\"Zm9v\",\"region\":\"0,0,4,4\"}", "invalid_parameter", "got the string"},
         {"{\"image\":\"Zm9v\",\"region\":[0,0,4,\"4\"]}", "invalid_parameter", "4 integers"},
     };
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
         rig_send_json(&s.r, "/v1/reconstruct", cases[i][0]);
         int status = strcmp(cases[i][1], "bad_picture") == 0           ? 422
@@ -345,17 +289,17 @@ TEST(reconstruct_bad_json) {
                                                                        : 400;
         rig_check_problem(&s.r, status, cases[i][1], NULL, cases[i][2]);
     }
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_json_fault_has_a_pointer) {
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     rig_send_json(&s.r, "/v1/reconstruct", "{\"image\":\"Zm9v\",\"width\":65}");
     json_t *root = rig_json(&s.r);
     CHECK_STR(json_string_value(json_object_get(root, "pointer")), "/width");
     json_decref(root);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_bad_bodies) {
@@ -369,9 +313,9 @@ TEST(reconstruct_bad_bodies) {
                                         "application/octet-stream",
                                         "application/octet-stream; charset=binary",
                                         NULL};
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", NULL);
+    struct recon s;
+    recon_open(&s);
+    struct rig_request q = recon_raw(&s, "", NULL);
     q.type = "text/plain";
     rig_send(&s.r, &q);
     rig_check_problem(&s.r, 415, "unsupported_media_type", NULL, "got \"text/plain\"");
@@ -397,12 +341,12 @@ TEST(reconstruct_bad_bodies) {
     q = (struct rig_request){.path = "/v1/reconstruct"};
     rig_send(&s.r, &q);
     rig_check_problem(&s.r, 400, "missing_picture", "image", NULL);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_exactly_one_picture_in_a_form) {
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     struct api_field form[] = {{"image", NULL, s.png.p, s.png.len},
                                {"image", NULL, s.png.p, s.png.len},
                                {"width", NULL, (const uint8_t *)"4", 1},
@@ -422,29 +366,29 @@ TEST(reconstruct_exactly_one_picture_in_a_form) {
     q.query = "width=4";
     rig_send(&s.r, &q);
     rig_check_problem(&s.r, 400, "invalid_parameter", "width", "given twice");
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_picture_too_large) {
-    struct scene s;
+    struct recon s;
     rig_open_with(&s.r, G, &(struct api_options){.picture_max = 5000, .pixels_max = 1000});
     static uint8_t large[5001];
     s.png = (struct buf){.p = large, .len = sizeof(large)};
-    send_raw(&s, "", NULL);
+    recon_send(&s, "", NULL);
     rig_check_problem(&s.r, 413, "picture_too_large", "image", "has 5001 bytes; at most 5000");
     rig_png(&s.png, 1, 1001);
-    send_raw(&s, "", NULL);
+    recon_send(&s, "", NULL);
     rig_check_problem(&s.r, 413, "picture_too_large", "image", "1 x 1001; at most 1000 pixels");
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_not_acceptable) {
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     static const char *const none[] = {"text/html",           "image/jpeg", "image/png;q=0",
                                        "application/*;q=0.0", "*/*;q=0",    "nonsense"};
     for (unsigned i = 0; i < ARRAY_LEN(none); i++) {
-        send_raw(&s, "", none[i]);
+        recon_send(&s, "", none[i]);
         rig_check_problem(&s.r, 406, "not_acceptable", NULL, "image/png, application/json");
     }
     static const char *const json[] = {"application/json",
@@ -455,11 +399,11 @@ TEST(reconstruct_not_acceptable) {
                                        "application/json, */*",
                                        "text/html, application/json;q=0.9, image/png;q=0.8"};
     for (unsigned i = 0; i < ARRAY_LEN(json); i++) {
-        send_raw(&s, "width=1&height=1", json[i]);
+        recon_send(&s, "width=1&height=1", json[i]);
         CHECK_EQ(s.r.reply->status, 200);
         CHECK_STR(s.r.reply->content_type, "application/json");
     }
-    close_scene(&s);
+    recon_close(&s);
 }
 
 /* ---- the engine says no ---- */
@@ -472,21 +416,21 @@ TEST(reconstruct_engine_refuses) {
                  {E_CANCELLED, 503, "draining"},     {E_DEVICE, 503, "device_lost"},
                  {E_NOMEM, 503, "no_memory"},        {E_INVALID, 500, "internal_error"},
                  {E_INTERNAL, 500, "internal_error"}};
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
         fake_refuse(s.r.eng, cases[i].code);
-        send_raw(&s, "", NULL);
+        recon_send(&s, "", NULL);
         rig_check_problem(&s.r, cases[i].status, cases[i].word, NULL, NULL);
         if (cases[i].status == 503) CHECK_STR(rig_header(&s.r, "Retry-After"), "7");
     }
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_job_fails) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", NULL);
+    struct recon s;
+    recon_open(&s);
+    struct rig_request q = recon_raw(&s, "", NULL);
     rig_begin(&s.r, &q);
     fake_answer(s.r.eng, 5);
     fake_fail(s.r.eng, E_DEVICE);
@@ -497,13 +441,13 @@ TEST(reconstruct_job_fails) {
     fake_fail(s.r.eng, E_TIMEOUT);
     rig_step(&s.r);
     rig_check_problem(&s.r, 504, "deadline", NULL, NULL);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_draining_takes_nothing_new_but_ends_what_runs) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", NULL);
+    struct recon s;
+    recon_open(&s);
+    struct rig_request q = recon_raw(&s, "", NULL);
     rig_begin(&s.r, &q);
     api_set_draining(s.r.api);
     fake_answer(s.r.eng, G * G);
@@ -511,161 +455,43 @@ TEST(reconstruct_draining_takes_nothing_new_but_ends_what_runs) {
     CHECK_EQ(s.r.reply->status, 200);
     rig_send(&s.r, &q);
     rig_check_problem(&s.r, 503, "draining", NULL, "shutting down");
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_cancel_stops_the_job) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", NULL);
+    struct recon s;
+    recon_open(&s);
+    struct rig_request q = recon_raw(&s, "", NULL);
     rig_begin(&s.r, &q);
     api_call_cancel(s.r.call);
     CHECK(fake_is_cancelled(s.r.eng));
     fake_answer(s.r.eng, 1);
     rig_step(&s.r);
     rig_check_problem(&s.r, 499, "cancelled", NULL, NULL);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 TEST(reconstruct_free_before_the_end_cancels_and_leaks_nothing) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", NULL);
+    struct recon s;
+    recon_open(&s);
+    struct rig_request q = recon_raw(&s, "", NULL);
     rig_begin(&s.r, &q);
     api_call_free(s.r.call);
     s.r.call = NULL;
     CHECK(fake_is_cancelled(s.r.eng));
     CHECK_EQ(fake_jobs(s.r.eng), 1); /* the engine still has it */
-    close_scene(&s);
-}
-
-/* ---- the stream ---- */
-
-static int has_event(const char *stream, const char *name, int n) {
-    json_t *e = rig_event(stream, name, n);
-    json_decref(e);
-    return e != NULL;
-}
-
-static json_t *field(const char *stream, const char *name, int n, const char *key) {
-    json_t *e = rig_event(stream, name, n), *v = json_incref(json_object_get(e, key));
-    json_decref(e);
-    return v;
-}
-
-TEST(reconstruct_stream_paints_everything_once) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "uncertainty=true&compare=true", "text/event-stream");
-    rig_begin(&s.r, &q);
-    CHECK_EQ(s.r.step, API_STREAM);
-    CHECK_STR(s.r.reply->content_type, "text/event-stream");
-    CHECK_STR(rig_header(&s.r, "Cache-Control"), "no-store");
-    char *all = rig_read_all(&s.r, 100);
-    json_t *start = rig_event(all, "start", 0);
-    check_data_url(json_string_value(json_object_get(start, "original")), s.truth, G, G);
-    CHECK_EQ(json_integer_value(json_object_get(start, "coarsest")), 16);
-    size_t stride = json_array_size(json_object_get(start, "fields"));
-    CHECK_EQ(stride, 10);
-    uint8_t painted[G * G * 3] = {0};
-    int times[G * G] = {0}, events = 0;
-    json_t *values;
-    for (; (values = field(all, "pixels", events, "values")) != NULL; events++) {
-        for (size_t i = 0; i < json_array_size(values); i += stride) {
-            int v[5];
-            for (size_t k = 0; k < 5; k++)
-                v[k] = (int)json_integer_value(json_array_get(values, i + k));
-            int at = v[1] * G + v[0];
-            times[at]++;
-            for (int c = 0; c < 3; c++)
-                painted[3 * at + c] = (uint8_t)v[2 + c];
-        }
-        json_decref(values);
-    }
-    CHECK_EQ(events, 11); /* 1024 answers in passes of 100 */
-    CHECK_EQ(s.r.wakes, 11);
-    for (int i = 0; i < G * G; i++)
-        CHECK_EQ(times[i], 1);
-    CHECK_MEM(painted, s.said, sizeof(painted));
-    json_t *compare = field(all, "done", 0, "compare");
-    CHECK(json_number_value(json_object_get(compare, "mae_levels")) > 0);
-    CHECK(!has_event(all, "done", 1) && !has_event(all, "error", 0));
-    CHECK_HAS(api_call_summary(s.r.call), "answers=1024");
-    json_decref(compare);
-    json_decref(start);
-    mem_free(all);
-    close_scene(&s);
-}
-
-TEST(reconstruct_stream_of_a_fast_engine_comes_in_bounded_events) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", "text/event-stream");
-    fake_answer_at_once(s.r.eng, 1);
-    rig_begin(&s.r, &q);
-    CHECK_EQ(s.r.step, API_STREAM);
-    char *all = rig_read_all(&s.r, 0);
-    json_t *second = field(all, "pixels", 1, "values");
-    CHECK_EQ(json_array_size(second), 512 * 5);
-    CHECK(!has_event(all, "pixels", 2) && has_event(all, "done", 0));
-    json_decref(second);
-    mem_free(all);
-    s.r.call = (api_call_free(s.r.call), NULL);
-    close_scene(&s);
-}
-
-TEST(reconstruct_stream_that_fails_says_so) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", "text/event-stream");
-    rig_begin(&s.r, &q);
-    fake_answer(s.r.eng, 7);
-    fake_fail(s.r.eng, E_DEVICE);
-    char *all = rig_read_all(&s.r, 0);
-    json_t *error = rig_event(all, "error", 0);
-    CHECK_EQ(json_integer_value(json_object_get(error, "status")), 503);
-    CHECK(has_event(all, "pixels", 0) && !has_event(all, "done", 0));
-    CHECK(!strstr(all, "0x") && !strstr(all, "/a/path"));
-    json_decref(error);
-    mem_free(all);
-    close_scene(&s);
-}
-
-TEST(reconstruct_stream_fault_before_the_head_is_a_plain_problem) {
-    struct scene s;
-    open_scene(&s);
-    send_raw(&s, "width=33", "text/event-stream");
-    rig_check_problem(&s.r, 400, "invalid_parameter", "width", NULL);
-    fake_refuse(s.r.eng, E_BUSY);
-    send_raw(&s, "", "text/event-stream");
-    rig_check_problem(&s.r, 503, "queue_full", NULL, NULL);
-    close_scene(&s);
-}
-
-TEST(reconstruct_stream_read_says_when_there_is_nothing) {
-    struct scene s;
-    open_scene(&s);
-    struct rig_request q = raw(&s, "", "text/event-stream");
-    rig_begin(&s.r, &q);
-    char piece[8192];
-    CHECK(api_call_read(s.r.call, piece, sizeof(piece)) > 0);
-    while (api_call_read(s.r.call, piece, sizeof(piece)) > 0) {}
-    CHECK_EQ(api_call_read(s.r.call, piece, sizeof(piece)), 0);
-    CHECK_EQ(api_call_read(s.r.call, piece, 0), 0);
-    api_call_cancel(s.r.call);
-    CHECK_EQ(api_call_read(s.r.call, piece, sizeof(piece)), API_BROKEN);
-    close_scene(&s);
+    recon_close(&s);
 }
 
 /* ---- no memory: wherever it runs out, a clear answer and nothing left behind ---- */
 
 TEST(reconstruct_every_failing_allocation) {
-    struct scene s;
-    open_scene(&s);
+    struct recon s;
+    recon_open(&s);
     static const char *const accepts[] = {"image/png", "application/json", "text/event-stream"};
     for (int a = 0; a < 3; a++) {
-        struct rig_request q = raw(&s, "uncertainty=true&compare=true", accepts[a]);
+        struct rig_request q = recon_raw(&s, "uncertainty=true&compare=true", accepts[a]);
         rig_starve(&s.r, &q);
     }
-    close_scene(&s);
+    recon_close(&s);
 }
