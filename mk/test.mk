@@ -40,9 +40,11 @@ races-long = '$(MAKE) -s SAN=thread O=$(O) all >/dev/null && \
     LAMMD=$(abspath $(O))/thread/lammd $(PYTHON) tests/http/run.py --long races'
 
 ##@ Prove
-# Each suite prints `N passed, N failed` last; tests/total.sh runs them in turn and adds up.
+# Each suite prints `N passed, N failed` last; tests/total.sh runs them and adds up: in turn where the
+# tests of a suite run beside each other, else suites do.
 runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
-python  := $(sort $(wildcard tests/*/run.py))
+python  := $(wildcard $(patsubst %,tests/%/run.py,http browser)) # the longest first
+python  += $(filter-out $(python),$(sort $(wildcard tests/*/run.py)))
 .PHONY: test test-long suites
 test: ## every test at small counts, installing what is missing; ends with `N passed, N failed`
 test-long: ## every test at the counts that are promised
@@ -51,7 +53,7 @@ test test-long:
 	@$(MAKE) --no-print-directory suites $(if $(filter test-long,$@),LONG=1)
 suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shims) $(through)
 	@LAMMD=$(abspath $(PROGRAM)) TESTS=$(abspath $(B)/tests) sh tests/total.sh \
-	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') \
+	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') -- \
 	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \
 	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' $(if $(LONG),$(fuzz-long) $(races-long)) '$(MAKE) -s check')
 

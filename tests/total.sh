@@ -1,31 +1,60 @@
 #!/bin/sh
-# total.sh COMMAND... - run each test suite in turn and add up their closing lines.
-# A suite ends with `N passed, N failed` (`, N skipped` may follow). One that ends otherwise, or
-# with a bad exit status though it counted no failure, counts as one failure itself. The seconds that
-# each took are told at the end.
+# total.sh COMMAND... [-- COMMAND...] - run each test suite and add up their closing lines.
+# Those before the -- run one after another, those behind it two at a time, where there are two
+# processors; what such a suite said comes when it has ended. A suite ends with `N passed, N failed`
+# (`, N skipped` may follow). One that ends otherwise, or with a bad exit status though it counted no
+# failure, counts as one failure itself. The seconds that each took are told at the end.
 set -u
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-passed=0 failed=0 skipped=0 broken= times=
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+export dir
+
+# N COMMAND alone|beside: dir/N.log is what it says, dir/N.end its exit status and seconds.
+cat >"$dir/one.sh" <<'ONE'
+begun=$(date +%s)
+run() { sh -c "$2" 2>&1; echo "$? $(($(date +%s) - begun))" >"$dir/$1.end"; }
+if [ "$3" = alone ]; then
+    echo "== $2"
+    run "$1" "$2" | tee "$dir/$1.log"
+else
+    run "$1" "$2" >"$dir/$1.log"
+    exec 9>"$dir/lock" && flock 9
+    echo "== $2"
+    cat "$dir/$1.log"
+fi
+ONE
+
+n=0 how=alone
 for suite; do
-    echo "== $suite"
-    begun=$(date +%s)
-    { sh -c "$suite" 2>&1; echo "exit $?"; } | tee "$log" | sed '/^exit [0-9]*$/d'
-    rc=$(sed -n '$s/^exit //p' "$log")
-    counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' \
-        "$log" | tail -n 1)
-    # shellcheck disable=SC2086 # words are wanted
-    set_counts() { p=${1:-0} f=${2:-0} s=${3:-0}; }
-    set_counts $counts
-    if [ -z "$counts" ] || { [ "$rc" != 0 ] && [ "$f" = 0 ]; }; then
+    if [ "$suite" = -- ]; then how=beside && continue; fi
+    n=$((n + 1))
+    printf '%s' "$suite" >"$dir/$n.suite"
+    if [ "$how" = alone ]; then
+        sh "$dir/one.sh" "$n" "$suite" alone
+    else
+        printf '%s\0%s\0%s\0' "$n" "$suite" beside >>"$dir/list"
+    fi
+done
+if [ -f "$dir/list" ]; then xargs -0 -n 3 -P $(($(nproc) > 1 ? 2 : 1)) sh "$dir/one.sh" <"$dir/list"; fi
+
+passed=0 failed=0 skipped=0 broken='' times='' i=0
+while [ "$i" -lt "$n" ]; do
+    i=$((i + 1))
+    suite=$(cat "$dir/$i.suite")
+    read -r rc seconds <"$dir/$i.end"
+    # shellcheck disable=SC2046 # words are wanted
+    set -- $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' \
+        "$dir/$i.log" | tail -n 1)
+    p=${1:-0} f=${2:-0} s=${3:-0}
+    if [ $# = 0 ] || { [ "$rc" != 0 ] && [ "$f" = 0 ]; }; then
         echo "FAIL $suite: exit status $rc"
         f=$((f + 1))
     fi
     [ "$f" = 0 ] || broken="$broken
   $suite"
     times="$times
-$(printf '%5d s  %s' $(($(date +%s) - begun)) "$suite")"
+$(printf '%5d s  %s' "$seconds" "$suite")"
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done
 echo "seconds of each suite:$times"

@@ -102,6 +102,15 @@ def test_suites_are_added_up(_):
     assert done.returncode == 1 and done.stdout.endswith("\n7 skipped\n6 passed, 3 failed\n"), done
 
 
+def test_suites_beside_each_other_are_told_whole(_):
+    beside = ("for i in 1 2 3; do echo a; sleep 0.1; done; echo 1 passed, 0 failed",
+              "for i in 1 2 3; do echo b; sleep 0.1; done; echo 1 passed, 1 failed; false")
+    done = subprocess.run(["sh", "tests/total.sh", "echo 4 passed, 0 failed", "--", *beside], cwd=ROOT, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 1 and done.stdout.endswith("\n6 passed, 1 failed\n"), done
+    assert "a\na\na\n1 passed" in done.stdout and "b\nb\nb\n1 passed" in done.stdout, done
+
+
 # ---- tools/deps.sh ----
 
 # What stands for Debian's tools: packages are files in a folder, and only those in `shop` exist.
