@@ -5,6 +5,7 @@
 
 Servers listen on 127.0.0.1 on a free port and are ended by the id of the process that was started.
 """
+import atexit
 import base64
 import http.client
 import json
@@ -58,10 +59,12 @@ class Reply:
 
 class Server:
     def __init__(self, *options, model=MINI, env=None, under=()):
-        """`under` is a program that starts it, and becomes it or leaves it its id."""
+        """`under` is a program that starts it, and becomes it or leaves it its id. It has a session of its own:
+        its runs learn only while nothing else there wants the processor, and another suite may."""
         self.process = subprocess.Popen(
             [*under, PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", model, *PATIENT, *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
+        atexit.register(self.process.kill)  # Ctrl-C doesn't reach it there
         line = self.process.stdout.readline()
         found = re.match(r"listening on http://127\.0\.0\.1:(\d+)$", line)
         if not found:
