@@ -13,7 +13,13 @@ export dir
 # N COMMAND alone|beside: dir/N.log is what it says, dir/N.end its exit status and seconds.
 cat >"$dir/one.sh" <<'ONE'
 begun=$(date +%s)
-run() { sh -c "$2" 2>&1; echo "$? $(($(date +%s) - begun))" >"$dir/$1.end"; }
+run() {
+    sh -c "$2" 2>&1
+    rc=$?
+    times >"$dir/$1.times" # of this shell, then of its children: user, system
+    processor=$(awk 'NR == 2 { gsub(/[ms]/, " "); print int($1 * 60 + $2 + $3 * 60 + $4) }' "$dir/$1.times")
+    echo "$rc $(($(date +%s) - begun)) $processor" >"$dir/$1.end"
+}
 if [ "$3" = alone ]; then
     echo "== $2"
     run "$1" "$2" | tee "$dir/$1.log"
@@ -42,7 +48,7 @@ passed=0 failed=0 skipped=0 broken='' times='' i=0
 while [ "$i" -lt "$n" ]; do
     i=$((i + 1))
     suite=$(cat "$dir/$i.suite")
-    read -r rc seconds <"$dir/$i.end"
+    read -r rc seconds processor <"$dir/$i.end"
     # shellcheck disable=SC2046 # words are wanted
     set -- $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\{0,1\}$/\1 \2 \4/p' \
         "$dir/$i.log" | tail -n 1)
@@ -54,10 +60,10 @@ while [ "$i" -lt "$n" ]; do
     [ "$f" = 0 ] || broken="$broken
   $suite"
     times="$times
-$(printf '%5d s  %s' "$seconds" "$suite")"
+$(printf '%5d %5d  %s' "$seconds" "$processor" "$suite")"
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done
-echo "seconds of each suite:$times"
+echo "seconds, seconds of processor:$times"
 [ -z "$broken" ] || echo "failures in:$broken"
 [ "$skipped" = 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"
