@@ -113,10 +113,15 @@ int jobs_file_get(struct jobs *j, const char *id, struct jobs_file *out, struct 
 /* What the check said, the JSON text of `lammd train --check --json`; nothing while there is none.
  */
 int jobs_file_report(struct jobs *j, const char *id, struct buf *out, struct err *e);
-/* Newest first, behind the file `after` (NULL: from the newest on); `purpose` NULL: any. Up to
- * `max` into out (max), *more: there are more. E_NOT_FOUND: there is no such `after`. */
-int jobs_file_list(struct jobs *j, const char *after, const char *purpose, int max,
-                   struct jobs_file *out, int *n, int *more, struct err *e);
+struct jobs_file_page {
+    const char *after;   /* the files behind this one; NULL: from the first on */
+    const char *purpose; /* NULL: any */
+    int max;
+    int is_oldest_first; /* otherwise the newest comes first */
+};
+/* Into out (page->max); *more: there are more. E_NOT_FOUND: there is no such `after`. */
+int jobs_file_list(struct jobs *j, const struct jobs_file_page *page, struct jobs_file *out, int *n,
+                   int *more, struct err *e);
 /* E_BUSY: a job that has not ended uses it. Its bytes go with the last file that has them. */
 int jobs_file_delete(struct jobs *j, const char *id, struct err *e);
 /* Where its bytes lie. */
@@ -194,7 +199,7 @@ struct jobs_outcome {
 int jobs_create(struct jobs *j, const struct jobs_new *asked, struct jobs_job *out,
                 struct jobs_outcome *how, struct err *e);
 int jobs_get(struct jobs *j, const char *id, struct jobs_job *out, struct err *e);
-/* Newest first, as jobs_file_list. */
+/* The newest first, behind `after`, as jobs_file_list; up to `max`. */
 int jobs_list(struct jobs *j, const char *after, int max, struct jobs_job *out, int *n, int *more,
               struct err *e);
 /* Its metadata, JSON; nothing where there is none. */

@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -66,6 +67,10 @@ def test_a_run_from_its_file_to_its_adapter():
         assert {"Phase: train", "Phase: export"} <= {e["message"] for e in events}
         kept = s.ask("GET", f"{JOBS}/{job['id']}/checkpoints").json()["data"]
         assert kept[0]["step_number"] == 12 and kept[0]["metrics"]["valid_loss"] > 0
+        for key, behind in (("", kept[1:]), (kept[0]["id"], kept[2:])):  # page by page
+            page = s.ask("GET", f"{JOBS}/{job['id']}/checkpoints?limit=1{'&after=' + key if key else ''}").json()
+            assert page["has_more"] == bool(behind) and page["last_id"] == (page["data"] or [{"id": None}])[-1]["id"]
+        assert s.ask("GET", f"{JOBS}/{job['id']}/checkpoints?after=ftckpt-0").status == 400
         card = os.path.join(folder.path, "adapters", done["fine_tuned_model"])
         assert {"adapter_config.json", "adapter_model.safetensors", "lammd.json", "README.md"} <= set(os.listdir(card))
         assert [j["id"] for j in s.ask("GET", JOBS).json()["data"]] == [job["id"]]
@@ -124,6 +129,12 @@ def test_pause_resume_cancel_and_what_they_refuse():
         act(s, job, "cancel")
         assert wait(s, job)["status"] == "cancelled" and act(s, job, "cancel")["status"] == "cancelled"
         assert not os.path.exists(os.path.join(folder.path, "adapters", f"ft:small::{job}"))
+        pages, after = [], ""
+        while after is not None:  # the newest first
+            page = s.ask("GET", f"{JOBS}?limit=3{after}").json()
+            pages += page["data"]
+            after = f"&after={page['data'][-1]['id']}" if page["has_more"] else None
+        assert [j["id"] for j in pages] == [job, waiting, done["id"], whole["id"]]
 
 
 def test_the_same_request_twice_is_one_job():
@@ -354,9 +365,9 @@ def test_a_run_is_claimed_by_whoever_takes_it():
 
 
 def test_the_official_client():
-    python = os.environ.get("OPENAI_PYTHON", "/work/wt/venv-openai/bin/python")
-    if not os.path.exists(python):
-        raise Skip("openai's client is not installed: OPENAI_PYTHON names a python that has it")
+    python = os.environ.get("OPENAI_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import openai"], capture_output=True, check=False).returncode:
+        raise Skip("openai is not installed (pip install openai); OPENAI_PYTHON may name a python that has it")
     script = """
 import sys, openai
 c = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key=sys.argv[2], max_retries=0)
@@ -373,7 +384,8 @@ assert job.hyperparameters.n_epochs == 3 and job.method.supervised.hyperparamete
 events = list(c.fine_tuning.jobs.list_events(job.id, limit=5))
 assert len(events) > 8 and any(e.type == "metrics" for e in events) and len({e.id for e in events}) == len(events)
 assert [j.id for j in c.fine_tuning.jobs.list(limit=1)] == [job.id]
-assert list(c.fine_tuning.jobs.checkpoints.list(job.id))[0].step_number > 0
+kept = list(c.fine_tuning.jobs.checkpoints.list(job.id, limit=1))  # it turns the pages
+assert kept[0].step_number > 0 and len({k.id for k in kept}) == len(kept) > 1, kept
 try:
     c.fine_tuning.jobs.cancel(job.id)
 except openai.ConflictError as e:
