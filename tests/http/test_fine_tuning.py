@@ -85,8 +85,15 @@ def test_what_comes_of_a_run_is_judged_and_loaded():
         assert done["status"] == "succeeded", done
         assert "Phase: evaluate" in {e["message"] for e in all_events(s, job)}
         with open(os.path.join(folder.path, "adapters", done["fine_tuned_model"], "gate.json"), encoding="utf-8") as f:
-            assert json.load(f)["decision"] == "not_decided"  # there are but few questions
+            gate = json.load(f)
+        assert gate["decision"] == "not_decided"  # there are but few questions
         wait_for(lambda: '"state":"loaded"' in s.ask("GET", "/v1/adapters").body.decode())
+        shown = s.ask("GET", f"/v1/adapters/{done['fine_tuned_model']}").json()
+        by = shown["gate"]["judged_by"]
+        assert by == gate["judged_by"] and by["adapter"] == shown["digest"] and by["battery_seed"] == 18
+        assert [one["share"] for one in by["validation"]] == [0.2] and len(by["validation"][0]["digest"]) == 64
+        with open(os.path.join(folder.path, "adapters", done["fine_tuned_model"], "lammd.json"), encoding="utf-8") as f:
+            assert by["base"] == json.load(f)["base"]
 
 
 def test_events_as_a_stream_that_ends_and_goes_on():
