@@ -188,6 +188,16 @@ struct jobs_job {
     char error_code[32], error[240], error_param[40]; /* also why it is paused: "no_space" */
 };
 
+/* A base recipe that a job may name. */
+struct jobs_recipe {
+    char about[200];     /* a sentence: what it teaches; may be "" */
+    double aside;        /* the share of the data that it sets aside to judge by */
+    struct jobs_how how; /* its name, and what holds where nothing else is asked; `steps` at most */
+};
+enum { JOBS_RECIPES_MAX = 64 };
+/* Those of DIR_OF_RECIPES that have one stage and make an adapter, by name; `own` is first. */
+int jobs_recipes(struct jobs *j, struct jobs_recipe out[JOBS_RECIPES_MAX], int *n, struct err *e);
+
 /* E_INVALID with what is wrong; E_NOT_FOUND (a file, a recipe); E_UNSUPPORTED: the file was checked
  * and has errors, or is for another purpose; E_BUSY: as many jobs as may be, *is_owner: of this
  * owner; E_TOO_BIG: the memory that it takes, and what there is; E_CANCELLED: `once` was used for

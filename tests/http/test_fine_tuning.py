@@ -201,6 +201,23 @@ def test_what_cannot_be_done_is_told_with_its_name():
         assert s.ask("GET", JOBS, headers={"Authorization": f"Bearer {folder.key}"}).code == "no_state"
 
 
+def test_recipes_are_listed():
+    with state.Folder() as folder, folder.serve() as s:
+        for name in ("broken", "UPPER"):
+            with open(os.path.join(folder.recipes, name + ".ini"), "w", encoding="utf-8") as f:
+                f.write("[stage a]\n" * 2)
+        got = s.ask("GET", "/v1/fine_tuning/recipes").json()["data"]
+        assert [r["id"] for r in got] == ["own", "car-racing", "gated", "segment", "space-invaders"]
+        own, invaders = got[0], got[-1]
+        assert own["description"] == "teaches lamm-mini things of your own: a LoRA from some hundred pictures and texts."
+        assert invaders["description"] == "the paper's second game: what an expert did in recorded rounds of Space Invaders."
+        assert own["set_aside"] == 0.2 and own["lammd"]["tasks"] is None and own["lammd"]["vision"] is False
+        job = create(s, folder.file(state.pairs()))  # what was told is what holds
+        assert all(job["lammd"][name] == own["lammd"][name] for name in ("recipe", "tasks", "lora", "vision", "pack"))
+        assert job["hyperparameters"]["batch_size"] == own["batch_size"]
+        act(s, job["id"], "cancel")
+
+
 def test_jobs_that_are_not_there():
     with state.Folder() as folder, folder.serve() as s:
         calls = [("GET", ""), ("GET", "/events"), ("GET", "/checkpoints")]
