@@ -179,7 +179,8 @@ struct jobs_job {
     char phase[16];                     /* while it runs: "train", "evaluate", "export" */
     int64_t created, started, finished; /* seconds since the epoch; 0: not yet */
     uint64_t seed;
-    struct jobs_how how; /* effective values; before the files are checked, epochs without steps */
+    struct jobs_how how; /* effective values; before the files are checked, steps or epochs alone
+                            where they were asked for, or neither */
     int64_t step, steps; /* done, of all */
     double loss, judged_before, judged;               /* nats a token; NaN: none */
     double seconds;                                   /* that its steps took */

@@ -62,6 +62,7 @@ def judge_and_promote(page):
     page.wait(shown("train-gate") + " && document.querySelectorAll('#train-gate tbody tr').length > 2")
     decision = text(page, "train-decision")
     print(decision)
+    page.wait("document.getElementById('train-after').value !== 'small'")
     name = page.eval("document.getElementById('train-after').value")
     assert name.startswith("ft:small:bars:ftjob-"), name
     press(page, "train-promote")
@@ -146,10 +147,10 @@ def test_recipe_tasks_and_vision(page, trains):
     assert text(page, "train-form-says") == "Mark at least one task."
     page.eval(f"{boxes}.find((b) => b.value === 'refer').click()")
     page.eval("document.querySelector('#train-form details').open = true")
-    fill(page, steps=500, vision="yes")
+    fill(page, steps=500, vision="yes", suffix="how")
     shots(page, "train-how")
     press(page, "train-go")
-    page.wait("document.getElementById('train-state').textContent !== ''")
+    page.wait("document.getElementById('train-jobs').selectedOptions[0]?.textContent.startsWith('how,')")
     job = trains.server.ask("GET", "/v1/fine_tuning/jobs?limit=1").json()["data"][0]
     assert job["lammd"]["tasks"] == ["refer"] and job["lammd"]["vision"] is True, job
     assert job["lammd"]["lora"]["r"] == 16 and job["lammd"]["steps"] == 500

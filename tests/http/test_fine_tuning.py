@@ -52,6 +52,7 @@ def test_a_run_from_its_file_to_its_adapter():
                          "n_epochs": 2, "batch_size": 2, "learning_rate_multiplier": 0.5}}},
                      lammd={"recipe": "own", "tasks": ["refer"], "lora": {"r": 4, "alpha": 8, "targets": ["q", "v"]}})
         assert job["status"] in ("validating_files", "queued") and job["seed"] == 7
+        assert job["lammd"]["steps"] == 12 and job["lammd"]["epochs"] == 2 and job["hyperparameters"]["n_epochs"] == 2
         done = wait(s, job["id"])
         assert done["status"] == "succeeded", done
         assert done["fine_tuned_model"] == f"ft:small:parts:{job['id']}"
