@@ -46,6 +46,7 @@ static const struct api_route table[] = {
     {"GET", FILES "/{id}", "DELETE, GET, HEAD", API_TRAIN, API_WORK, &files_get_endpoint},
     {"DELETE", FILES "/{id}", "DELETE, GET, HEAD", API_TRAIN, API_WORK, &files_delete_endpoint},
     {"GET", FILES "/{id}/content", GETS, API_TRAIN, API_WORK, &files_content_endpoint},
+    {"GET", "/v1/fine_tuning/recipes", GETS, API_TRAIN, API_WORK, &fine_tuning_recipes_endpoint},
     {"GET", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_list_endpoint},
     {"POST", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_create_endpoint},
     {"GET", JOBS "/{id}", GETS, API_TRAIN, API_WORK, &fine_tuning_get_endpoint},

@@ -154,13 +154,23 @@ static void ask_fill(const struct jobs *j, const struct jobs_new *n, struct stor
     snprintf(to->digest, sizeof(to->digest), "%s", n->digest ? n->digest : "");
 }
 
-/* Folder, recipe and memory. */
+/* The pictures of a file that was checked; 0: it was not yet. */
+static int64_t ask_pictures(struct jobs *j, const char *file) {
+    struct buf report;
+    int64_t n = 0;
+    buf_init(&report, JOBS_REPORT_MAX + 1);
+    if (jobs_file_report(j, file, &report, NULL) == 0 && report.len)
+        n = make_count((const char *)report.p, report.len);
+    buf_clear(&report);
+    return n;
+}
+
+/* Folder, recipe and memory. How long it takes is known now where the files were checked before;
+ * otherwise run.c fills it in. */
 static int ask_prepare(struct jobs *j, struct creating *c, struct err *e) {
-    struct jobs_how asked = c->job.job.how;
-    int rc = make_folder(j, &c->job, 0, &c->job.job.how, &c->how->param, e);
-    if (rc == 0) rc = make_plan(j, c->job.job.id, e);
-    if (rc == 0 && !asked.steps) c->job.job.how.steps = 0; /* when the files are checked */
-    return rc;
+    int64_t pictures = ask_pictures(j, c->job.job.training_file);
+    int rc = make_folder(j, &c->job, pictures, &c->job.job.how, &c->how->param, e);
+    return rc ? rc : make_plan(j, c->job.job.id, e);
 }
 
 int jobs_create(struct jobs *j, const struct jobs_new *asked, struct jobs_job *out,

@@ -249,10 +249,10 @@ int jobs_file_report(struct jobs *j, const char *id, struct buf *out, struct err
     return end_read(j, store_file_report(j->reader, id, out, e));
 }
 
-int jobs_file_list(struct jobs *j, const char *after, const char *purpose, int max,
-                   struct jobs_file *out, int *n, int *more, struct err *e) {
+int jobs_file_list(struct jobs *j, const struct jobs_file_page *page, struct jobs_file *out, int *n,
+                   int *more, struct err *e) {
     begin_read(j);
-    return end_read(j, store_file_list(j->reader, after, purpose, max, out, n, more, e));
+    return end_read(j, store_file_list(j->reader, page, out, n, more, e));
 }
 
 void jobs_file_path(const struct jobs *j, const struct jobs_file *f, char path[JOBS_PATH_MAX]) {

@@ -113,10 +113,15 @@ int jobs_file_get(struct jobs *j, const char *id, struct jobs_file *out, struct 
 /* What the check said, the JSON text of `lammd train --check --json`; nothing while there is none.
  */
 int jobs_file_report(struct jobs *j, const char *id, struct buf *out, struct err *e);
-/* Newest first, behind the file `after` (NULL: from the newest on); `purpose` NULL: any. Up to
- * `max` into out (max), *more: there are more. E_NOT_FOUND: there is no such `after`. */
-int jobs_file_list(struct jobs *j, const char *after, const char *purpose, int max,
-                   struct jobs_file *out, int *n, int *more, struct err *e);
+struct jobs_file_page {
+    const char *after;   /* the files behind this one; NULL: from the first on */
+    const char *purpose; /* NULL: any */
+    int max;
+    int is_oldest_first; /* otherwise the newest comes first */
+};
+/* Into out (page->max); *more: there are more. E_NOT_FOUND: there is no such `after`. */
+int jobs_file_list(struct jobs *j, const struct jobs_file_page *page, struct jobs_file *out, int *n,
+                   int *more, struct err *e);
 /* E_BUSY: a job that has not ended uses it. Its bytes go with the last file that has them. */
 int jobs_file_delete(struct jobs *j, const char *id, struct err *e);
 /* Where its bytes lie. */
@@ -174,7 +179,8 @@ struct jobs_job {
     char phase[16];                     /* while it runs: "train", "evaluate", "export" */
     int64_t created, started, finished; /* seconds since the epoch; 0: not yet */
     uint64_t seed;
-    struct jobs_how how; /* effective values; before the files are checked, epochs without steps */
+    struct jobs_how how; /* effective values; before the files are checked, steps or epochs alone
+                            where they were asked for, or neither */
     int64_t step, steps; /* done, of all */
     double loss, judged_before, judged;               /* nats a token; NaN: none */
     double seconds;                                   /* that its steps took */
@@ -182,6 +188,16 @@ struct jobs_job {
     int attempts;                                     /* in which it came no further than before */
     char error_code[32], error[240], error_param[40]; /* also why it is paused: "no_space" */
 };
+
+/* A base recipe that a job may name. */
+struct jobs_recipe {
+    char about[200];     /* a sentence: what it teaches; may be "" */
+    double aside;        /* the share of the data that it sets aside to judge by */
+    struct jobs_how how; /* its name, and what holds where nothing else is asked; `steps` at most */
+};
+enum { JOBS_RECIPES_MAX = 64 };
+/* Those of DIR_OF_RECIPES that have one stage and make an adapter, by name; `own` is first. */
+int jobs_recipes(struct jobs *j, struct jobs_recipe out[JOBS_RECIPES_MAX], int *n, struct err *e);
 
 /* E_INVALID with what is wrong; E_NOT_FOUND (a file, a recipe); E_UNSUPPORTED: the file was checked
  * and has errors, or is for another purpose; E_BUSY: as many jobs as may be, *is_owner: of this
@@ -194,7 +210,7 @@ struct jobs_outcome {
 int jobs_create(struct jobs *j, const struct jobs_new *asked, struct jobs_job *out,
                 struct jobs_outcome *how, struct err *e);
 int jobs_get(struct jobs *j, const char *id, struct jobs_job *out, struct err *e);
-/* Newest first, as jobs_file_list. */
+/* The newest first, behind `after`, as jobs_file_list; up to `max`. */
 int jobs_list(struct jobs *j, const char *after, int max, struct jobs_job *out, int *n, int *more,
               struct err *e);
 /* Its metadata, JSON; nothing where there is none. */

@@ -254,14 +254,25 @@ static void write_data(const struct base *b, const char *name, const char *path,
     if (is_judged) buf_str(out, "validation = yes\n");
 }
 
-int recipe_make(const char *text, size_t len, const struct recipe_ask *ask,
-                struct jobs_how *effective, const char **param, struct buf *out, struct err *e) {
+static int base_open(const char *text, size_t len, struct base **out, struct err *e) {
+    *out = NULL;
     if (len > BASE_MAX) return err_set(e, E_TOO_BIG, "the recipe has over %d bytes", BASE_MAX);
-    struct base *b = mem_must(sizeof(*b));
+    struct base *b = *out = mem_must(sizeof(*b));
     b->text = mem_must(len + 1);
     memcpy(b->text, text, len);
+    return base_read(b, e);
+}
+
+static void base_close(struct base *b) {
+    if (b) mem_free(b->text);
+    mem_free(b);
+}
+
+int recipe_make(const char *text, size_t len, const struct recipe_ask *ask,
+                struct jobs_how *effective, const char **param, struct buf *out, struct err *e) {
+    struct base *b;
     struct jobs_how how;
-    int rc = base_read(b, e);
+    int rc = base_open(text, len, &b, e);
     if (rc == 0) rc = recipe_set(b, ask, &how, param, e);
     if (rc == 0) {
         buf_printf(out, "# Made of %s.ini for one job.\n\n", how.recipe);
@@ -272,16 +283,16 @@ int recipe_make(const char *text, size_t len, const struct recipe_ask *ask,
         rc = out->bad ? err_set(e, out->bad, "no memory for a recipe") : 0;
     }
     if (rc == 0) *effective = how;
-    mem_free(b->text);
-    mem_free(b);
+    base_close(b);
     return rc;
 }
 
-int recipe_make_from(const char *folder, const struct recipe_ask *ask, struct jobs_how *effective,
-                     const char **param, struct buf *out, struct err *e) {
+/* ---- files ---- */
+
+/* "NAME.ini" of the folder, given to the caller (mem_free). */
+static int recipe_load(const char *folder, const char *name, char **text, size_t *len,
+                       struct err *e) {
     char path[JOBS_PATH_MAX];
-    const char *name = ask->how.recipe;
-    *param = "lammd.recipe";
     if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != strlen(name))
         return err_set(e, E_INVALID, "a recipe's name has small letters, digits, - and _");
     snprintf(path, sizeof(path), "%s/%s.ini", folder, name);
@@ -289,12 +300,71 @@ int recipe_make_from(const char *folder, const struct recipe_ask *ask, struct jo
     if (fd < 0)
         return errno == ENOENT ? err_set(e, E_NOT_FOUND, "there is no recipe %s", name)
                                : err_set(e, E_IO, "%s: %s", path, strerror(errno));
-    char *text = mem_must(BASE_MAX + 1);
-    ssize_t n = pread(fd, text, BASE_MAX + 1, 0);
+    *text = mem_must(BASE_MAX + 1);
+    ssize_t n = pread(fd, *text, BASE_MAX + 1, 0);
+    int rc = n < 0 ? err_set(e, E_IO, "%s: %s", path, strerror(errno)) : 0;
     close(fd);
-    int rc = n < 0 ? err_set(e, E_IO, "%s: %s", path, strerror(errno))
-                   : recipe_make(text, (size_t)n, ask, effective, param, out, e);
+    if (rc) mem_free(*text);
+    *len = rc ? 0 : (size_t)n;
+    return rc;
+}
+
+int recipe_make_from(const char *folder, const struct recipe_ask *ask, struct jobs_how *effective,
+                     const char **param, struct buf *out, struct err *e) {
+    char *text;
+    size_t len;
+    *param = "lammd.recipe";
+    int rc = recipe_load(folder, ask->how.recipe, &text, &len, e);
+    if (rc) return rc;
+    rc = recipe_make(text, len, ask, effective, param, out, e);
     mem_free(text);
     if (rc == 0) *param = NULL;
+    return rc;
+}
+
+/* The first sentence of the comment at its beginning, without "NAME.ini - ". */
+static void recipe_say(const char *text, size_t len, char *to, size_t size) {
+    const char *end = text + len, *dash;
+    struct buf all;
+    buf_init(&all, BASE_MAX);
+    while (text < end && *text == '#') {
+        const char *stop = memchr(text, '\n', (size_t)(end - text));
+        if (!stop) stop = end;
+        text += 1 + (text + 1 < stop && text[1] == ' ');
+        if (text >= stop) break; /* an empty line ends the paragraph */
+        buf_printf(&all, "%s%.*s", all.len ? " " : "", (int)(stop - text), text);
+        text = stop + (stop < end);
+    }
+    const char *said = all.len ? (const char *)all.p : "";
+    if ((dash = strstr(said, " - ")) != NULL) said = dash + 3;
+    const char *dot = strstr(said, ". ");
+    size_t n = dot ? (size_t)(dot + 1 - said) : strlen(said);
+    /* Plain characters alone: whoever shows it needs no more. */
+    size_t at = 0;
+    for (size_t i = 0; i < n && at + 1 < size; i++)
+        if (said[i] >= ' ' && said[i] <= '~') to[at++] = said[i];
+    to[at] = '\0';
+    buf_clear(&all);
+}
+
+int recipe_look(const char *folder, const char *name, struct jobs_recipe *out, struct err *e) {
+    struct recipe_ask ask = {.seed = 0};
+    struct base *b;
+    const char *param;
+    char *text;
+    size_t len;
+    *out = (struct jobs_recipe){.about = ""};
+    int rc = recipe_load(folder, name, &text, &len, e);
+    if (rc) return rc;
+    snprintf(ask.how.recipe, sizeof(ask.how.recipe), "%s", name);
+    rc = base_open(text, len, &b, e);
+    if (rc == 0) rc = recipe_set(b, &ask, &out->how, &param, e);
+    if (rc == 0) {
+        out->how.steps = whole(base_number(b, IN_STAGE, "steps", 0));
+        out->aside = base_number(b, IN_RUN, "validation", 0.1);
+        recipe_say(text, len, out->about, sizeof(out->about));
+    }
+    base_close(b);
+    mem_free(text);
     return rc;
 }

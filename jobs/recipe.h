@@ -29,4 +29,8 @@ int recipe_make(const char *base, size_t len, const struct recipe_ask *ask,
 int recipe_make_from(const char *folder, const struct recipe_ask *ask, struct jobs_how *effective,
                      const char **param, struct buf *out, struct err *e);
 
+/* What a base recipe says of itself. `name` without ".ini". E_INVALID, E_FORMAT (the base is no
+ * recipe for jobs), E_NOT_FOUND, E_TOO_BIG, E_IO. */
+int recipe_look(const char *folder, const char *name, struct jobs_recipe *out, struct err *e);
+
 #endif

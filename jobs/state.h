@@ -9,6 +9,7 @@
  *     ask.c       create, cancel, pause, resume
  *     checkpoints.c  what lies in a run's folder
  *     make.c      what was asked -> a folder that can run
+ *     recipes.c   which base recipes there are
  *
  *     store.c recipe.c runner.c disk.c    know no job's life
  */

@@ -421,20 +421,21 @@ int store_file_report(struct store *s, const char *id, struct buf *out, struct e
     return store_text(s, "SELECT report FROM files WHERE id = ?", id, out, e);
 }
 
-int store_file_list(struct store *s, const char *after, const char *purpose, int max,
-                    struct jobs_file *out, int *n, int *more, struct err *e) {
-    int64_t before;
+int store_file_list(struct store *s, const struct jobs_file_page *page, struct jobs_file *out,
+                    int *n, int *more, struct err *e) {
+    static const char newest[] = "WHERE n < ?1 AND (?2 = '' OR purpose = ?2) "
+                                 "ORDER BY n DESC LIMIT ?3",
+                      oldest[] = "WHERE n > ?1 AND (?2 = '' OR purpose = ?2) ORDER BY n LIMIT ?3";
+    int64_t from;
     sqlite3_stmt *st;
-    int rc = row_before(s, &files_table, after, &before, e);
-    if (rc == 0)
-        rc = row_query(s, &files_table,
-                       "WHERE n < ?1 AND (?2 = '' OR purpose = ?2) ORDER BY n DESC LIMIT ?3", &st,
-                       e);
+    int rc = row_before(s, &files_table, page->after, &from, e);
+    if (page->is_oldest_first && !page->after) from = 0;
+    if (rc == 0) rc = row_query(s, &files_table, page->is_oldest_first ? oldest : newest, &st, e);
     if (rc) return rc;
-    sqlite3_bind_int64(st, 1, before);
-    sqlite3_bind_text(st, 2, purpose ? purpose : "", -1, SQLITE_TRANSIENT);
-    sqlite3_bind_int(st, 3, max + 1);
-    for (*n = 0; (rc = store_step(s, st, e)) > 0 && *n < max; (*n)++)
+    sqlite3_bind_int64(st, 1, from);
+    sqlite3_bind_text(st, 2, page->purpose ? page->purpose : "", -1, SQLITE_TRANSIENT);
+    sqlite3_bind_int(st, 3, page->max + 1);
+    for (*n = 0; (rc = store_step(s, st, e)) > 0 && *n < page->max; (*n)++)
         row_get(&files_table, st, 1, &out[*n]);
     *more = rc > 0;
     sqlite3_finalize(st);

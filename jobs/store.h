@@ -44,8 +44,8 @@ void store_rollback(struct store *s);             /* outside of a transaction it
 int store_file_add(struct store *s, const struct jobs_file *f, struct err *e);
 int store_file_get(struct store *s, const char *id, struct jobs_file *out, struct err *e);
 int store_file_report(struct store *s, const char *id, struct buf *out, struct err *e);
-int store_file_list(struct store *s, const char *after, const char *purpose, int max,
-                    struct jobs_file *out, int *n, int *more, struct err *e);
+int store_file_list(struct store *s, const struct jobs_file_page *page, struct jobs_file *out,
+                    int *n, int *more, struct err *e);
 int store_file_checked(struct store *s, const char *id, enum jobs_file_status status,
                        const char *report, size_t len, struct err *e);
 int store_file_delete(struct store *s, const char *id, struct err *e);

@@ -18,8 +18,11 @@
 #include "jobs/state.h"
 #include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/utf8.h"
 
 enum { PART_MAX = 256 << 10, LINE_BYTES_MAX = 64 << 10, DEPTH_MAX = 8, MARKS_MAX = 2000 };
+#define WHOLE_MAX   1000000000000
+#define SECONDS_MAX 1e9 /* of a step */
 
 /* ---- one line ---- */
 
@@ -28,8 +31,15 @@ static double real_of(const json_t *o, const char *name) {
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
+/* From 0 on, and no more than sums can hold. */
 static int64_t whole_of(const json_t *o, const char *name) {
-    return (int64_t)json_integer_value(json_object_get(o, name));
+    json_int_t n = json_integer_value(json_object_get(o, name));
+    return n < 0 ? 0 : n > WHOLE_MAX ? WHOLE_MAX : (int64_t)n;
+}
+
+static double seconds_of(const json_t *o) {
+    double s = real_of(o, "seconds");
+    return s > 0 && s < SECONDS_MAX ? s : 0;
 }
 
 static const char *tail_text(const json_t *o, const char *name) {
@@ -37,28 +47,43 @@ static const char *tail_text(const json_t *o, const char *name) {
     return text ? text : "";
 }
 
-/* A sentence of the run's, without the paths of this machine. */
+/* A sentence of the run's, without the paths of this machine. jansson has seen that it is UTF-8;
+ * what has no room is cut between two characters. */
 static void without_paths(const struct jobs *j, const char *text, char *to, size_t size) {
     size_t n = strlen(j->dir), at = 0;
-    while (*text && at + 1 < size) {
-        if (strncmp(text, j->dir, n) == 0 && text[n] == '/')
+    while (*text) {
+        if (strncmp(text, j->dir, n) == 0 && text[n] == '/') {
             text += n + 1;
-        else
-            to[at++] = *text++;
+            continue;
+        }
+        size_t len = (size_t)utf8_length(text);
+        if (!len) len = 1;
+        if (at + len >= size) break;
+        memcpy(to + at, text, len);
+        at += len;
+        text += len;
     }
     to[at] = '\0';
+}
+
+/* A number, or an object of numbers; anything else is left out. */
+static void copy_figure(json_t *to, const char *as, const json_t *from, const char *name) {
+    json_t *v = json_object_get(from, name), *one;
+    const char *key;
+    int is_fine = json_is_number(v) || json_is_object(v);
+    json_object_foreach(v, key, one) is_fine &= json_is_number(one);
+    if (is_fine) json_object_set(to, as, v);
 }
 
 static int add_metrics(struct jobs *j, struct store_job *job, const json_t *o, const char *name,
                        const char *message, struct err *e) {
     json_t *data = json_object();
-    json_object_set_new(data, "step", json_incref(json_object_get(o, "step")));
+    json_object_set_new(data, "step", json_integer(whole_of(o, "step")));
     json_object_set_new(data, "total_steps", json_integer(job->job.steps));
-    json_object_set_new(data, name, json_incref(json_object_get(o, "loss")));
+    if (json_is_number(json_object_get(o, "loss"))) copy_figure(data, name, o, "loss");
     static const char *const also[] = {"tasks", "rate", "norm", "seconds", "talks", "skipped"};
     for (size_t i = 0; i < ARRAY_LEN(also); i++)
-        if (json_object_get(o, also[i]))
-            json_object_set_new(data, also[i], json_incref(json_object_get(o, also[i])));
+        copy_figure(data, also[i], o, also[i]);
     char *text = json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(9));
     const struct jobs_event event = {.created = jobs_now(),
                                      .level = "info",
@@ -73,15 +98,15 @@ static int add_metrics(struct jobs *j, struct store_job *job, const json_t *o, c
 
 static int on_step(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
     char message[96];
-    double seconds = real_of(o, "seconds");
+    double seconds = seconds_of(o);
     job->job.step = whole_of(o, "step");
     job->job.loss = real_of(o, "loss");
-    if (seconds > 0) job->job.seconds += seconds;
+    job->job.seconds += seconds;
     job->job.tokens += whole_of(o, "talks");
     pthread_mutex_lock(&j->mu);
     j->stats.steps++;
     j->stats.loss = job->job.loss;
-    if (seconds > 0) j->stats.seconds += seconds;
+    j->stats.seconds += seconds;
     pthread_mutex_unlock(&j->mu);
     snprintf(message, sizeof(message), "Step %lld/%lld: training loss=%.4f",
              (long long)job->job.step, (long long)job->job.steps, job->job.loss);
@@ -110,13 +135,13 @@ static int on_begin(struct jobs *j, struct store_job *job, const json_t *o, stru
 
 static int on_end(struct jobs *j, struct store_job *job, const char *word, const json_t *o) {
     snprintf(job->last, sizeof(job->last), "%s", word);
-    snprintf(job->failure, sizeof(job->failure), "%s", tail_text(o, "error"));
+    without_paths(j, tail_text(o, "error"), job->failure, sizeof(job->failure));
     without_paths(j, tail_text(o, "text"), job->reason, sizeof(job->reason));
     return 0;
 }
 
 static int tail_event(struct jobs *j, struct store_job *job, const json_t *o, struct err *e) {
-    char text[300];
+    char text[280], named[40];
     const char *word = tail_text(o, "event");
     if (strcmp(word, "step") == 0) return on_step(j, job, o, e);
     if (strcmp(word, "judge") == 0) return on_judge(j, job, o, e);
@@ -128,15 +153,18 @@ static int tail_event(struct jobs *j, struct store_job *job, const json_t *o, st
         return keeper_say(j, job, "info", e, "Checkpoint of step %lld", (long long)job->saved);
     }
     if (strcmp(word, "phase") == 0) {
-        snprintf(job->job.phase, sizeof(job->job.phase), "%s", tail_text(o, "phase"));
+        without_paths(j, tail_text(o, "phase"), job->job.phase, sizeof(job->job.phase));
         return keeper_say(j, job, "info", e, "Phase: %s", job->job.phase);
     }
     if (strcmp(word, "left_out") == 0) {
-        without_paths(j, tail_text(o, "where"), text, sizeof(text));
-        return keeper_say(j, job, "warn", e, "Left out: %s: %s", text, tail_text(o, "text"));
+        char where[100]; /* all of it fits into an event */
+        without_paths(j, tail_text(o, "where"), where, sizeof(where));
+        without_paths(j, tail_text(o, "text"), text, sizeof(text));
+        return keeper_say(j, job, "warn", e, "Left out: %s: %s", where, text);
     }
+    without_paths(j, word, named, sizeof(named));
     without_paths(j, tail_text(o, "text"), text, sizeof(text));
-    return keeper_say(j, job, "info", e, "%.40s%s%s", word, *text ? ": " : "", text);
+    return keeper_say(j, job, "info", e, "%s%s%s", named, *text ? ": " : "", text);
 }
 
 static int tail_line(struct jobs *j, struct store_job *job, const char *line, size_t len,

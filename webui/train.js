@@ -1,15 +1,16 @@
 // train.js - the tab that teaches: data goes up, a run learns from it, its adapter is judged and
 // made the default, or taken back.
 //
-// The parts know their own: trainfile.js the data, trainjob.js the runs, adapters.js the gate and
-// the default, compare.js two answers side by side. Here they hear of each other. Nothing is asked
-// before the tab is shown; while it isn't, no stream is open.
+// The parts know their own: trainfile.js the data, trainhow.js the form, trainjob.js the runs,
+// adapters.js the gate and the default, compare.js two answers side by side. Here they hear of each
+// other. Nothing is asked before the tab is shown; while it isn't, no stream is open.
 
 import {$, Problem, fail} from './shared.js';
 import {otherKey} from './key.js';
 import {shownTab} from './tabs.js';
 import {startFiles, listFiles, dropData, chosen} from './trainfile.js';
-import {startJobs, listJobs, leaveJobs, refreshForm, shown} from './trainjob.js';
+import {listRecipes, refreshForm, request} from './trainhow.js';
+import {startJobs, listJobs, leaveJobs, shown} from './trainjob.js';
 import {startAdapters, listAdapters, showAdapter} from './adapters.js';
 import {comparePicture, listModels} from './compare.js';
 
@@ -19,7 +20,7 @@ let ready = false; // the key is good for this
 export const train = {
   curl(url) {
     if (!chosen) return `curl -F purpose=fine-tune -F file=@pairs.tar ${url}/v1/files`;
-    return `curl -H 'Content-Type: application/json' ${url}/v1/fine_tuning/jobs \\\n  -d '{"training_file": "${chosen.id}", "lammd": {"recipe": "${$('train-recipe').value.replace(/[^\w-]/g, '')}"}}'`;
+    return `curl -H 'Content-Type: application/json' ${url}/v1/fine_tuning/jobs \\\n  -d '${request().replaceAll("'", "'\\''")}'`;
   },
   take: comparePicture,
   drop: dropData,
@@ -42,7 +43,7 @@ async function begin() {
     await listFiles();
     ready = true;
     why('', false);
-    await Promise.all([listJobs(), defaults()]);
+    await Promise.all([listRecipes(), listJobs(), defaults()]);
   } catch (e) {
     if (ready || !explain(e)) fail(e);
   }

@@ -98,7 +98,7 @@ function showList() {
   const row = (f) => make('option', {value: f.id, textContent: `${f.filename}, ${size(f.bytes)}, ${new Date(1000 * f.created_at).toLocaleString('en', {dateStyle: 'medium', timeStyle: 'short'})}`});
   $('train-files').replaceChildren(...files.map(row));
   const judge = $('train-judge').value;
-  $('train-judge').replaceChildren(make('option', {value: '', textContent: 'a tenth of the data'}), ...files.map(row));
+  $('train-judge').replaceChildren(make('option', {value: ''}), ...files.map(row));
   $('train-judge').value = judge;
   if (chosen) $('train-files').value = chosen.id;
 }

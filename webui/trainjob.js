@@ -7,7 +7,7 @@
 import {$, Problem, askJson, events, fail, hideError, make, problemOf, whole, format} from './shared.js';
 import {call} from './key.js';
 import {Curve} from './curve.js';
-import {chosen} from './trainfile.js';
+import {refreshForm, request} from './trainhow.js';
 
 const JOBS = 'v1/fine_tuning/jobs', AGAIN_MS = 2000, LOOK_MS = 1000, LOG_MAX = 200;
 const OVER = ['succeeded', 'failed', 'cancelled'];
@@ -41,25 +41,6 @@ export function leaveJobs() {
 }
 
 // ---- a new one ----
-
-// `data` is the chosen file.
-export function refreshForm() {
-  const isReady = chosen && chosen.status !== 'error';
-  const lines = chosen?.lammd.report?.lines ?? 0, few = lines && lines < 300 && !$('train-judge').value;
-  $('train-go').disabled = !isReady;
-  $('train-form-says').textContent = !chosen ? 'Choose the data first.' : !isReady ? 'This data has mistakes.'
-    : few ? `${whole(lines)} lines: about ${Math.max(1, Math.round(lines / 10))} are set aside to judge by, and below 30 nothing is decided. Under More, choose another file to judge by.` : '';
-}
-
-function request() {
-  const number = (id) => ($(id).value === '' ? undefined : Number($(id).value));
-  const text = (id) => $(id).value.trim() || undefined;
-  return JSON.stringify({
-    training_file: chosen.id, validation_file: text('train-judge'), suffix: text('train-suffix'), seed: number('train-seed'),
-    method: {type: 'supervised', supervised: {hyperparameters: {learning_rate_multiplier: number('train-rate')}}},
-    lammd: {recipe: text('train-recipe'), steps: number('train-steps'), lora: number('train-rank') && {r: number('train-rank')}},
-  });
-}
 
 async function start() {
   const body = request();
@@ -228,7 +209,6 @@ $('train-form').addEventListener('submit', (e) => {
   e.preventDefault();
   if (!$('train-go').disabled) start();
 });
-$('train-judge').addEventListener('change', refreshForm);
 $('train-jobs').addEventListener('change', () => {
   hideError();
   show($('train-jobs').value);

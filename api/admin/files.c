@@ -167,31 +167,25 @@ static int files_delete(struct api_call *c) {
 
 /* ---- all ---- */
 
-struct files_page {
-    const char *after, *purpose;
-    int limit, order;
-};
-
 static int files_list_read(struct api_call *c, struct input *in) {
-    static const char *const orders[] = {"desc", NULL};
-    struct files_page *p = c->state;
-    p->limit = FILES_LIST;
+    static const char *const orders[] = {"desc", "asc", NULL};
+    struct jobs_file_page *p = c->state;
+    p->max = FILES_LIST;
     int rc = input_text(in, "after", 80, &p->after);
     if (!rc) rc = input_text(in, "purpose", 32, &p->purpose);
-    if (!rc) rc = input_int(in, "limit", 1, 10000, &p->limit);
-    if (!rc) rc = input_word(in, "order", orders, &p->order);
-    if (p->limit > JOBS_LIST_MAX) p->limit = JOBS_LIST_MAX; /* has_more says that there are more */
+    if (!rc) rc = input_int(in, "limit", 1, 10000, &p->max);
+    if (!rc) rc = input_word(in, "order", orders, &p->is_oldest_first);
+    if (p->max > JOBS_LIST_MAX) p->max = JOBS_LIST_MAX; /* has_more says that there are more */
     return rc;
 }
 
 static int files_list_answer(struct api_call *c) {
-    const struct files_page *p = c->state;
     struct jobs_file *files = mem_try(JOBS_LIST_MAX * sizeof(*files));
     struct err e = {0};
     struct buf *b = &c->body;
     int n = 0, more = 0;
     if (!files) return call_fail_as(c, PROBLEM_NO_MEMORY);
-    int rc = jobs_file_list(c->api->jobs, p->after, p->purpose, p->limit, files, &n, &more, &e);
+    int rc = jobs_file_list(c->api->jobs, c->state, files, &n, &more, &e);
     if (rc) {
         mem_free(files);
         return files_refuse(c, rc, &e);
@@ -213,7 +207,7 @@ static const struct input_wants list_wants = {.known = list_known};
 
 const struct endpoint files_list_endpoint = {.wants = &list_wants,
                                              .media = &media_json,
-                                             .state_size = sizeof(struct files_page),
+                                             .state_size = sizeof(struct jobs_file_page),
                                              .enter = fine_tuning_enter,
                                              .read = files_list_read,
                                              .answer = files_list_answer};

@@ -14,6 +14,8 @@ const char *fine_tuning_owner(const struct api_call *c);
 
 /* A job as OpenAI shapes it, with what is lammd's own under "lammd". */
 void fine_tuning_write(struct api_call *c, const struct jobs_job *job, struct buf *b);
+/* "recipe": and what else is chosen under "lammd" but for the length, without braces. */
+void fine_tuning_write_how(const struct jobs_how *h, struct buf *b);
 /* "ftevent-ID-SEQ" of this job -> SEQ; -1: it is none. */
 int64_t fine_tuning_event_seq(const char *job, const char *event);
 

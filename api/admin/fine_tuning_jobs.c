@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "api/admin/fine_tuning.h"
 #include "api/wire/json_write.h"
@@ -45,13 +46,22 @@ static int fine_tuning_resume(struct api_call *c) { return fine_tuning_change(c,
 
 /* ---- checkpoints ---- */
 
-static void write_checkpoint(const struct api_call *c, const struct jobs_checkpoint *at,
-                             const struct jobs_job *job, struct buf *b) {
+enum { CHECKPOINT_ID_BYTES = JOBS_ID_BYTES + 32 };
+
+static void checkpoint_id(const struct jobs_job *job, const struct jobs_checkpoint *at,
+                          char id[CHECKPOINT_ID_BYTES]) {
+    snprintf(id, CHECKPOINT_ID_BYTES, "ftckpt-%s-%" PRId64, job->id, at->step);
+}
+
+static void write_checkpoint(const struct jobs_checkpoint *at, const struct jobs_job *job,
+                             struct buf *b) {
+    char id[CHECKPOINT_ID_BYTES];
+    checkpoint_id(job, at, id);
     buf_printf(b,
-               "{\"object\":\"fine_tuning.job.checkpoint\",\"id\":\"ftckpt-%s-%" PRId64
-               "\",\"created_at\":%" PRId64 ",\"fine_tuning_job_id\":",
-               c->in.arg, at->step, at->created);
-    json_write_str(b, c->in.arg);
+               "{\"object\":\"fine_tuning.job.checkpoint\",\"id\":\"%s\",\"created_at\":%" PRId64
+               ",\"fine_tuning_job_id\":",
+               id, at->created);
+    json_write_str(b, job->id);
     buf_str(b, ",\"fine_tuned_model_checkpoint\":");
     json_write_str(b, job->name);
     buf_printf(b, ",\"step_number\":%" PRId64 ",\"metrics\":{\"step\":%" PRId64, at->step,
@@ -60,7 +70,39 @@ static void write_checkpoint(const struct api_call *c, const struct jobs_checkpo
     buf_printf(b, "},\"bytes\":%" PRIu64 "}", at->bytes);
 }
 
+/* Which of them comes first: that behind the one with this id; -1: there is none with it. */
+static int checkpoints_begin(const struct jobs_job *job, const struct jobs_checkpoint *all, int n,
+                             const char *after) {
+    char id[CHECKPOINT_ID_BYTES];
+    if (!after) return 0;
+    for (int i = 0; i < n; i++) {
+        checkpoint_id(job, &all[i], id);
+        if (strcmp(id, after) == 0) return i + 1;
+    }
+    return -1;
+}
+
+static void write_checkpoints(struct api_call *c, const struct jobs_job *job,
+                              const struct jobs_checkpoint *all, int n, int has_more) {
+    struct buf *b = &c->body;
+    char first[CHECKPOINT_ID_BYTES], last[CHECKPOINT_ID_BYTES];
+    buf_str(b, "{\"object\":\"list\",\"data\":[");
+    for (int i = 0; i < n; i++) {
+        if (i) buf_char(b, ',');
+        write_checkpoint(&all[i], job, b);
+    }
+    buf_printf(b, "],\"has_more\":%s", has_more ? "true" : "false");
+    if (n) {
+        checkpoint_id(job, &all[0], first);
+        checkpoint_id(job, &all[n - 1], last);
+        buf_printf(b, ",\"first_id\":\"%s\",\"last_id\":\"%s\"}\n", first, last);
+    } else {
+        buf_str(b, ",\"first_id\":null,\"last_id\":null}\n");
+    }
+}
+
 static int fine_tuning_checkpoints(struct api_call *c) {
+    const struct fine_tuning_page *page = c->state;
     struct jobs_checkpoint all[JOBS_CHECKPOINTS_MAX];
     struct jobs_job job;
     struct err e = {0};
@@ -70,18 +112,20 @@ static int fine_tuning_checkpoints(struct api_call *c) {
         (void)fine_tuning_refuse(c, rc, NULL, &e);
         return call_fail(c);
     }
-    buf_str(&c->body, "{\"object\":\"list\",\"data\":[");
-    for (int i = 0; i < n; i++) {
-        if (i) buf_char(&c->body, ',');
-        write_checkpoint(c, &all[i], &job, &c->body);
+    int from = checkpoints_begin(&job, all, n, page->after);
+    if (from < 0) {
+        problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "after",
+                    "after must be the id of a checkpoint that this job keeps");
+        return call_fail(c);
     }
-    buf_str(&c->body, "],\"has_more\":false,\"first_id\":null,\"last_id\":null}\n");
+    int count = n - from < page->limit ? n - from : page->limit;
+    write_checkpoints(c, &job, all + from, count, from + count < n);
     return call_answer(c, 200, "application/json");
 }
 
 /* ---- all ---- */
 
-static int fine_tuning_jobs_read(struct api_call *c, struct input *in) {
+static int fine_tuning_page_of(struct api_call *c, struct input *in) {
     return fine_tuning_read_page(in, c->state);
 }
 
@@ -111,7 +155,7 @@ const struct endpoint fine_tuning_list_endpoint = {.wants = &fine_tuning_page,
                                                    .media = &media_json,
                                                    .state_size = sizeof(struct fine_tuning_page),
                                                    .enter = fine_tuning_enter,
-                                                   .read = fine_tuning_jobs_read,
+                                                   .read = fine_tuning_page_of,
                                                    .answer = fine_tuning_jobs_list};
 #define ONE(fn) \
     { .media = &media_json, .enter = fine_tuning_enter, .answer = fn }
@@ -119,4 +163,10 @@ const struct endpoint fine_tuning_get_endpoint = ONE(fine_tuning_get);
 const struct endpoint fine_tuning_cancel_endpoint = ONE(fine_tuning_cancel);
 const struct endpoint fine_tuning_pause_endpoint = ONE(fine_tuning_pause);
 const struct endpoint fine_tuning_resume_endpoint = ONE(fine_tuning_resume);
-const struct endpoint fine_tuning_checkpoints_endpoint = ONE(fine_tuning_checkpoints);
+const struct endpoint fine_tuning_checkpoints_endpoint = {.wants = &fine_tuning_page,
+                                                          .media = &media_json,
+                                                          .state_size =
+                                                              sizeof(struct fine_tuning_page),
+                                                          .enter = fine_tuning_enter,
+                                                          .read = fine_tuning_page_of,
+                                                          .answer = fine_tuning_checkpoints};

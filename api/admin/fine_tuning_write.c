@@ -132,11 +132,8 @@ static int64_t finish_of(const struct jobs_job *job) {
     return (int64_t)time(NULL) + (int64_t)(job->seconds / (double)job->step * (double)left);
 }
 
-static void write_own(struct buf *b, const struct jobs_job *job) {
-    static const char *const wants[] = {"", "pause", "cancel"};
-    const struct jobs_how *h = &job->how;
-    int is_wanted = !jobs_is_over(job->state) && job->state != JOBS_PAUSED;
-    buf_str(b, ",\"lammd\":{\"recipe\":");
+void fine_tuning_write_how(const struct jobs_how *h, struct buf *b) {
+    buf_str(b, "\"recipe\":");
     json_write_str(b, h->recipe);
     write_list(b, "tasks", h->tasks);
     if (h->lora_r) {
@@ -146,6 +143,14 @@ static void write_own(struct buf *b, const struct jobs_job *job) {
     }
     buf_printf(b, ",\"vision\":%s,\"pack\":%s", h->vision > 0 ? "true" : "false",
                h->pack >= 0 ? "true" : "false");
+}
+
+static void write_own(struct buf *b, const struct jobs_job *job) {
+    static const char *const wants[] = {"", "pause", "cancel"};
+    const struct jobs_how *h = &job->how;
+    int is_wanted = !jobs_is_over(job->state) && job->state != JOBS_PAUSED;
+    buf_str(b, ",\"lammd\":{");
+    fine_tuning_write_how(h, b);
     write_time(b, "steps", job->steps ? job->steps : h->steps);
     fine_tuning_write_real(b, "epochs", h->epochs > 0 ? h->epochs : NAN);
     buf_printf(b, ",\"step\":%" PRId64 ",\"questions\":%" PRId64, job->step, job->tokens);

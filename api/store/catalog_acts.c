@@ -185,8 +185,8 @@ enum problem_code catalog_unload(struct catalog *c, const char *name, const char
 /* ---- promote ---- */
 
 /* PROBLEM_NONE: the gate lets it through. */
-static enum problem_code ask_gate(struct catalog *c, const char *name, struct verdict *gate,
-                                  struct err *e) {
+static enum problem_code ask_gate(struct catalog *c, const char *name, const char *digest,
+                                  struct verdict *gate, struct err *e) {
     struct err why = {0};
     int rc = catalog_verdict(c, name, gate, &why);
     if (rc && rc != E_NOT_FOUND) {
@@ -198,6 +198,13 @@ static enum problem_code ask_gate(struct catalog *c, const char *name, struct ve
         err_set(e, E_NOT_FOUND,
                 "%s has no gate.json, so nobody compared it with what answers now; force promotes "
                 "it all the same",
+                name);
+        return PROBLEM_GATE_NOT_DECIDED;
+    }
+    if (gate->adapter[0] && strcmp(gate->adapter, digest) != 0) {
+        err_set(e, E_INVALID,
+                "gate.json of %s is about other weights than those that are loaded; force promotes "
+                "them all the same",
                 name);
         return PROBLEM_GATE_NOT_DECIDED;
     }
@@ -238,15 +245,15 @@ static enum problem_code promote(struct catalog *c, const char *name, int is_for
     if (!is_loaded(c, name, &it, &is_default)) return no_such(c, name);
     *is_new = !is_default;
     if (is_default) return PROBLEM_NONE;
-    enum problem_code against = ask_gate(c, name, gate, e);
+    const char *digest = eng_adapter_info(it.adapter)->digest;
+    enum problem_code against = ask_gate(c, name, digest, gate, e);
     if (against && !is_forced) {
         catalog_acts_count(c, &c->counts.refused);
         return against;
     }
     *e = (struct err){0};
     verdict_clear(gate);
-    enum problem_code code = record(c, HISTORY_PROMOTE, name, eng_adapter_info(it.adapter)->digest,
-                                    by, against != PROBLEM_NONE);
+    enum problem_code code = record(c, HISTORY_PROMOTE, name, digest, by, against != PROBLEM_NONE);
     if (!code) catalog_acts_count(c, against ? &c->counts.forced : &c->counts.promoted);
     return code;
 }

@@ -48,7 +48,8 @@ static int check_decision(const json_t *o, enum verdict_decision *out, struct er
 
 /* Further fields are figures or flags, with short names. */
 static int check_others(const json_t *o, struct err *e) {
-    static const char *const known[] = {"task", "metric", "decision", "why", "tasks", "battery"};
+    static const char *const known[] = {"task",  "metric",  "decision", "why",
+                                        "tasks", "battery", "judged_by"};
     const char *name;
     json_t *v;
     json_object_foreach((json_t *)o, name, v) {
@@ -92,6 +93,63 @@ static int verdict_check_rows(const json_t *root, const char *name, struct err *
     return 0;
 }
 
+/* ---- what it was judged by ---- */
+
+/* An object without fields of other names. */
+static int check_known(const json_t *o, const char *const *known, struct err *e) {
+    const char *name;
+    json_t *v;
+    if (!json_is_object(o)) return err_set(e, E_FORMAT, "it must be an object");
+    json_object_foreach((json_t *)o, name, v) {
+        int i = 0;
+        while (known[i] && strcmp(known[i], name) != 0)
+            i++;
+        if (!known[i]) return err_set(e, E_FORMAT, "%.40s is not known", name);
+    }
+    return 0;
+}
+
+/* Of 64 hex digits, or not there. */
+static int check_digest(const json_t *o, const char *name, struct err *e) {
+    const json_t *v = json_object_get(o, name);
+    const char *s = json_string_value(v);
+    if (!v) return 0;
+    if (s && json_string_length(v) == 64 && strspn(s, "0123456789abcdef") == 64) return 0;
+    return err_set(e, E_FORMAT, "%s must be a digest of 64 hex digits", name);
+}
+
+static int check_validation(const json_t *data, struct err *e) {
+    static const char *const known[] = {"digest", "share", NULL};
+    if (!data) return 0;
+    if (!json_is_array(data) || json_array_size(data) > VERDICT_ROWS_MAX)
+        return err_set(e, E_FORMAT, "validation must be a list of at most %d", VERDICT_ROWS_MAX);
+    for (size_t i = 0; i < json_array_size(data); i++) {
+        const json_t *one = json_array_get(data, i);
+        int rc = check_known(one, known, e);
+        if (!rc) rc = check_digest(one, "digest", e);
+        if (!rc) rc = check_number(one, "share", e);
+        if (rc) return (err_in(e, "validation[%zu]", i), rc);
+    }
+    return 0;
+}
+
+static int check_basis(const json_t *by, struct verdict *out, struct err *e) {
+    static const char *const known[] = {"base",         "adapter",    "model",
+                                        "battery_seed", "validation", NULL};
+    const json_t *seed = json_object_get(by, "battery_seed");
+    if (!by) return 0;
+    int rc = check_known(by, known, e);
+    for (int i = 0; !rc && i < 3; i++)
+        rc = check_digest(by, known[i], e);
+    if (!rc && seed && !json_is_integer(seed))
+        rc = err_set(e, E_FORMAT, "battery_seed must be a whole number");
+    if (!rc) rc = check_validation(json_object_get(by, "validation"), e);
+    if (rc) return (err_in(e, "judged_by"), rc);
+    const char *adapter = json_string_value(json_object_get(by, "adapter"));
+    snprintf(out->adapter, sizeof(out->adapter), "%s", adapter ? adapter : "");
+    return 0;
+}
+
 static int check_root(const json_t *root, struct verdict *out, struct err *e) {
     const json_t *version = json_object_get(root, "version");
     if (!json_is_object(root)) return err_set(e, E_FORMAT, "it must be an object");
@@ -102,12 +160,13 @@ static int check_root(const json_t *root, struct verdict *out, struct err *e) {
     if (!rc) rc = verdict_check_text(root, "why", VERDICT_TEXT_MAX, e);
     if (!rc) rc = verdict_check_rows(root, "tasks", e);
     if (!rc) rc = verdict_check_rows(root, "battery", e);
+    if (!rc) rc = check_basis(json_object_get(root, "judged_by"), out, e);
     return rc ? rc : check_others(root, e);
 }
 
 int verdict_parse(const char *text, size_t len, struct verdict *out, struct err *e) {
     static const struct smalljson_most most = {
-        .bytes = VERDICT_BYTES_MAX, .depth = 3, .marks = 2 * VERDICT_ROWS_MAX * 64 + 64};
+        .bytes = VERDICT_BYTES_MAX, .depth = 4, .marks = 2 * VERDICT_ROWS_MAX * 64 + 1024};
     *out = (struct verdict){.root = NULL};
     json_t *root = NULL;
     int rc = smalljson_parse(text, len, &most, &root, e);

@@ -239,11 +239,28 @@ static int write_items(const struct gate *g, struct err *e) {
     return rc;
 }
 
+static void note_basis(const struct gate_options *o, const struct models *m,
+                       struct gate_basis *by) {
+    const char *base = eng_info(m->eval[0].eng)->digest;
+    const char *result =
+        m->adapter ? eng_adapter_info(m->adapter)->digest : eng_info(m->eval[1].eng)->digest;
+    by->is_adapter = m->adapter != NULL;
+    snprintf(by->base, sizeof(by->base), "%s", base);
+    snprintf(by->result, sizeof(by->result), "%s", result);
+    for (by->n_data = 0; by->n_data < o->n_data; by->n_data++) {
+        const struct gate_data *d = &o->data[by->n_data];
+        snprintf(by->data[by->n_data].digest, sizeof(by->data[0].digest), "%s",
+                 source_report(d->source)->digest);
+        by->data[by->n_data].held = (double)d->held;
+    }
+}
+
 static int gate_ask(struct gate *g, const struct battery *b, struct gate_report *out,
                     struct err *e) {
     struct asking a = {.o = g->o, .battery = b, .items = g->items, .n = g->n};
     int rc = models_open(g->o->cfg, g->o->base, g->o->adapter, g->o->against, &a.models, e);
     if (rc) return rc;
+    note_basis(g->o, &a.models, &out->by);
     rc = ask_all(&a, e);
     out->refused = a.models.eval[0].refused + a.models.eval[1].refused;
     models_close(&a.models);

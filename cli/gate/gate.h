@@ -69,7 +69,19 @@ struct gate_row {
     double chance; /* of the battery: the figure of answers without looking */
     int at_chance;
 };
+/* What it was judged by, as digests: the same ones give the same figures. */
+struct gate_basis {
+    char base[65];   /* of the model before */
+    char result[65]; /* of the adapter, or of the model after */
+    int is_adapter;
+    struct {
+        char digest[65]; /* source_report's */
+        double held;
+    } data[GATE_DATA_MAX];
+    int n_data;
+};
 struct gate_report {
+    struct gate_basis by;
     enum gate_decision decision;
     uint32_t items, refused; /* questions about the data; those that the engine refused, which
                                 count as wrong */

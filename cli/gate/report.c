@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/gate/battery.h"
 #include "cli/gate/gate.h"
 #include "data/files.h"
 #include "engine/files/newfile.h"
@@ -38,6 +39,21 @@ static json_t *gate_row_json(const struct gate_row *row, int part) {
     return o;
 }
 
+static json_t *gate_basis_json(const struct gate_basis *by) {
+    json_t *o = json_object(), *data = json_array();
+    for (int i = 0; i < by->n_data; i++) {
+        json_t *one = json_object();
+        json_object_set_new(one, "digest", json_string(by->data[i].digest));
+        gate_set(one, "share", by->data[i].held);
+        json_array_append_new(data, one);
+    }
+    json_object_set_new(o, "base", json_string(by->base));
+    json_object_set_new(o, by->is_adapter ? "adapter" : "model", json_string(by->result));
+    json_object_set_new(o, "validation", data);
+    json_object_set_new(o, "battery_seed", json_integer(BATTERY_SEED));
+    return o;
+}
+
 static json_t *gate_json(const struct gate_report *r) {
     static const char *const names[GATE_PARTS] = {"tasks", "battery"};
     json_t *o = json_object();
@@ -52,6 +68,7 @@ static json_t *gate_json(const struct gate_report *r) {
         json_object_set_new(o, names[part], rows);
     }
     json_object_set_new(o, "why", json_string(r->why));
+    json_object_set_new(o, "judged_by", gate_basis_json(&r->by));
     return o;
 }
 

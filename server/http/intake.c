@@ -175,7 +175,7 @@ static void expect_body(struct req *r, long long length) {
         refuse_later(r, PROBLEM_NO_STATE, NULL);
     } else if (length > (long long)max) {
         refuse_later(r, PROBLEM_BODY_TOO_LARGE, NULL);
-    } else if (is_multipart(r->input.content_type)) {
+    } else if (is_multipart(r->input.content_type) && (length || r->is_upload)) {
         expect_form(r, max, length);
         if (r->is_upload) watch_long(r->conn);
     } else if (r->is_upload) {

@@ -62,6 +62,7 @@ def judge_and_promote(page):
     page.wait(shown("train-gate") + " && document.querySelectorAll('#train-gate tbody tr').length > 2")
     decision = text(page, "train-decision")
     print(decision)
+    page.wait("document.getElementById('train-after').value !== 'small'")
     name = page.eval("document.getElementById('train-after').value")
     assert name.startswith("ft:small:bars:ftjob-"), name
     press(page, "train-promote")
@@ -122,6 +123,39 @@ def test_cancelled_and_left(page, trains):
     press(page, "train-cancel")
     page.wait("document.getElementById('train-state').textContent.startsWith('✗ cancelled')")
     assert not page.eval(shown("train-result"))
+
+
+def test_recipe_tasks_and_vision(page, trains):
+    """The recipes are the server's, the tasks those of the data; what is chosen is asked for."""
+    enter(page, trains)
+    page.wait(shown("train-all"))
+    page.wait("document.getElementById('train-recipe').options.length > 3")
+    file = "document.getElementById('train-files').value"
+    before = page.eval(file)  # of a file that was sent before
+    page.drop("#train-drop", pairs(12))
+    page.wait(f"{file} !== {before!r} && document.getElementById('train-file-says').textContent.startsWith('✓')")
+    offered = page.eval("[...document.getElementById('train-recipe').options].map((o) => o.value)")
+    assert offered == [r["id"] for r in trains.server.ask("GET", "/v1/fine_tuning/recipes").json()["data"]], offered
+    assert text(page, "train-recipe-says").startswith("teaches lamm-mini things of your own")
+    assert page.eval("document.getElementById('train-judge').options[0].textContent") == "20 % of the data"
+    boxes = "[...document.querySelectorAll('#train-which input')]"
+    counts = page.eval("[...document.querySelectorAll('#train-which label')].map((l) => l.textContent)")
+    assert counts == ["refer 24", "vqa 12"], counts
+    assert page.eval(f"{boxes}.every((b) => b.checked)")
+    page.eval(f"{boxes}.forEach((b) => b.click())")
+    assert page.eval("document.getElementById('train-go').disabled")
+    assert text(page, "train-form-says") == "Mark at least one task."
+    page.eval(f"{boxes}.find((b) => b.value === 'refer').click()")
+    page.eval("document.querySelector('#train-form details').open = true")
+    fill(page, steps=500, vision="yes", suffix="how")
+    shots(page, "train-how")
+    press(page, "train-go")
+    page.wait("document.getElementById('train-jobs').selectedOptions[0]?.textContent.startsWith('how,')")
+    job = trains.server.ask("GET", "/v1/fine_tuning/jobs?limit=1").json()["data"][0]
+    assert job["lammd"]["tasks"] == ["refer"] and job["lammd"]["vision"] is True, job
+    assert job["lammd"]["lora"]["r"] == 16 and job["lammd"]["steps"] == 500
+    press(page, "train-cancel")
+    page.wait("document.getElementById('train-state').textContent.startsWith('✗ cancelled')")
 
 
 def test_a_key_that_may_not_train(page, trains):

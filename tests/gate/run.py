@@ -269,6 +269,11 @@ def test_in_a_run(p):
     # what it was judged by is what was kept apart
     pictures = len([f for f in os.listdir(p.pairs) if f.endswith((".png", ".jpg"))])
     assert max(r["pictures"] for r in g["tasks"]) <= pictures / 2 + 1
+    by = g["judged_by"]
+    with open(p.path("run", "adapter", "lammd.json"), encoding="utf-8") as f:
+        assert by["base"] == json.load(f)["base"]
+    assert by["battery_seed"] == 18 and len(by["adapter"]) == 64 and by["adapter"] != by["base"]
+    assert [d["share"] for d in by["validation"]] == [0.5] and len(by["validation"][0]["digest"]) == 64
     before = read(p.path("run", "gate.json"))
     p.run(*words)  # and again, over what is there
     assert read(p.path("run", "gate.json")) == before == read(p.path("run", "adapter", "gate.json"))

@@ -75,9 +75,10 @@ def shapes():
     yield "a form of another boundary", ASK, form(PART)[0], {"Content-Type": "multipart/form-data; boundary=other"}, 400, "bad_multipart", "is not in the body"
     yield "40 parts", ASK, *form(*[("width", "1")] * 40), 413, "body_too_large", ""
     yield "compressed", ASK, GOOD, {**PNG, "Content-Encoding": "gzip"}, 415, "unsupported_media_type", "Content-Encoding"
-    for text in (b"{", b"", b"[1]", b'{"image":1}x', b'{"width":1,"width":2}', b'{"a":NaN}', b"\xff\xfe",
+    for text in (b"{", b" ", b"[1]", b'{"image":1}x', b'{"width":1,"width":2}', b'{"a":NaN}', b"\xff\xfe",
                  b"[" * 4000, b'{"image":"\\ud800"}'):
         yield f"json {text[:12]}", ASK, text, JSON, 400, "invalid_json", ""
+    yield "json of nothing", ASK, b"", JSON, 400, "missing_picture", "has no picture"
     yield "not acceptable", ASK, GOOD, {**PNG, "Accept": "image/webp"}, 406, "not_acceptable", ""
 
 

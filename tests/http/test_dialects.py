@@ -3,9 +3,11 @@
 The forms themselves are in tests/unit/server/http/test_multipart.c; here they go over a socket.
 """
 import io
+import re
 
 import photos
-from lamm import PNG, Server, Skip, multipart
+import state
+from lamm import PNG, Server, Skip, contract, multipart
 
 BODY = photos.png()
 ASK = "/v1/reconstruct"
@@ -72,3 +74,32 @@ def test_python_clients(s):
         assert reply.status_code == 200 and reply.content == whole(s), (name, reply.text)
     if not tried:
         raise Skip("neither requests nor httpx is installed")
+
+
+def test_a_type_without_a_body():
+    """.NET's client and others name a type with each request: a call that needs no body has the
+    same answer then."""
+    kinds = ("application/json", "application/json; charset=utf-8", "multipart/form-data; boundary=x", "text/plain")
+    calls = [(method.upper(), re.sub(r"\{\w+\}", "none", path))
+             for path, item in contract.document["paths"].items() for method, call in item.items()
+             if method != "parameters" and not call.get("requestBody", {}).get("required")]
+    calls += [("POST", "/v1/act/sessions?game=car_racing")]
+    assert {"GET", "POST", "DELETE"} == {method for method, _ in calls}
+    with state.Folder() as folder:
+        key = {"Authorization": "Bearer " + folder.new_key("ask,metrics,train,promote,admin")}
+        with folder.serve() as s:
+            for method, path in calls:
+                plain = s.ask(method, path, None, key)
+                assert plain.code not in ("unauthorized", "no_state"), (method, path)
+                for kind in kinds:
+                    for body in (None, b""):
+                        reply = s.ask(method, path, body, {**key, "Content-Type": kind})
+                        assert (reply.status, reply.code) == (plain.status, plain.code), (method, path, kind, body, reply.body)
+            file = folder.file(b"x")
+            for status in (200, 404):
+                assert s.ask("DELETE", f"/v1/files/{file}", b"", {**key, "Content-Type": kinds[0]}).status == status
+            head = f" HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key['Authorization']}\r\nContent-Type: {kinds[0]}\r\n"
+            empty = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            for call, behind, word in (("HEAD /v1/files", "\r\n", b" 200 "), ("POST /v1/adapters/rollback", empty, b"nothing_before")):
+                got, _ = s.raw(f"{call}{head}Connection: close\r\n{behind}".encode())
+                assert word in got, got

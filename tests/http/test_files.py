@@ -117,8 +117,15 @@ def test_files_are_listed_by_pages():
             page = s.ask("GET", f"{FILES}?limit=2&purpose=fine-tune&order=desc&after={page['last_id']}").json()
             seen += [f["id"] for f in page["data"]]
         assert seen == ids[::-1]
+        page = s.ask("GET", FILES + "?limit=2&order=asc").json()
+        seen = [f["id"] for f in page["data"]]
+        while page["has_more"]:
+            page = s.ask("GET", f"{FILES}?limit=2&purpose=fine-tune&order=asc&after={page['last_id']}").json()
+            seen += [f["id"] for f in page["data"]]
+        assert seen == ids
         assert s.ask("GET", FILES + "?purpose=batch").json()["data"] == []
-        for query in ("limit=0", "order=asc", "before=x"):
+        assert s.ask("GET", FILES + "?order=asc&after=file-0").code == "file_not_found"
+        for query in ("limit=0", "order=up", "before=x"):
             assert s.ask("GET", f"{FILES}?{query}").status == 400
 
 

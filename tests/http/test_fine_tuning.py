@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -51,6 +52,7 @@ def test_a_run_from_its_file_to_its_adapter():
                          "n_epochs": 2, "batch_size": 2, "learning_rate_multiplier": 0.5}}},
                      lammd={"recipe": "own", "tasks": ["refer"], "lora": {"r": 4, "alpha": 8, "targets": ["q", "v"]}})
         assert job["status"] in ("validating_files", "queued") and job["seed"] == 7
+        assert job["lammd"]["steps"] == 12 and job["lammd"]["epochs"] == 2 and job["hyperparameters"]["n_epochs"] == 2
         done = wait(s, job["id"])
         assert done["status"] == "succeeded", done
         assert done["fine_tuned_model"] == f"ft:small:parts:{job['id']}"
@@ -66,6 +68,10 @@ def test_a_run_from_its_file_to_its_adapter():
         assert {"Phase: train", "Phase: export"} <= {e["message"] for e in events}
         kept = s.ask("GET", f"{JOBS}/{job['id']}/checkpoints").json()["data"]
         assert kept[0]["step_number"] == 12 and kept[0]["metrics"]["valid_loss"] > 0
+        for key, behind in (("", kept[1:]), (kept[0]["id"], kept[2:])):  # page by page
+            page = s.ask("GET", f"{JOBS}/{job['id']}/checkpoints?limit=1{'&after=' + key if key else ''}").json()
+            assert page["has_more"] == bool(behind) and page["last_id"] == (page["data"] or [{"id": None}])[-1]["id"]
+        assert s.ask("GET", f"{JOBS}/{job['id']}/checkpoints?after=ftckpt-0").status == 400
         card = os.path.join(folder.path, "adapters", done["fine_tuned_model"])
         assert {"adapter_config.json", "adapter_model.safetensors", "lammd.json", "README.md"} <= set(os.listdir(card))
         assert [j["id"] for j in s.ask("GET", JOBS).json()["data"]] == [job["id"]]
@@ -80,8 +86,15 @@ def test_what_comes_of_a_run_is_judged_and_loaded():
         assert done["status"] == "succeeded", done
         assert "Phase: evaluate" in {e["message"] for e in all_events(s, job)}
         with open(os.path.join(folder.path, "adapters", done["fine_tuned_model"], "gate.json"), encoding="utf-8") as f:
-            assert json.load(f)["decision"] == "not_decided"  # there are but few questions
+            gate = json.load(f)
+        assert gate["decision"] == "not_decided"  # there are but few questions
         wait_for(lambda: '"state":"loaded"' in s.ask("GET", "/v1/adapters").body.decode())
+        shown = s.ask("GET", f"/v1/adapters/{done['fine_tuned_model']}").json()
+        by = shown["gate"]["judged_by"]
+        assert by == gate["judged_by"] and by["adapter"] == shown["digest"] and by["battery_seed"] == 18
+        assert [one["share"] for one in by["validation"]] == [0.2] and len(by["validation"][0]["digest"]) == 64
+        with open(os.path.join(folder.path, "adapters", done["fine_tuned_model"], "lammd.json"), encoding="utf-8") as f:
+            assert by["base"] == json.load(f)["base"]
 
 
 def test_events_as_a_stream_that_ends_and_goes_on():
@@ -124,6 +137,12 @@ def test_pause_resume_cancel_and_what_they_refuse():
         act(s, job, "cancel")
         assert wait(s, job)["status"] == "cancelled" and act(s, job, "cancel")["status"] == "cancelled"
         assert not os.path.exists(os.path.join(folder.path, "adapters", f"ft:small::{job}"))
+        pages, after = [], ""
+        while after is not None:  # the newest first
+            page = s.ask("GET", f"{JOBS}?limit=3{after}").json()
+            pages += page["data"]
+            after = f"&after={page['data'][-1]['id']}" if page["has_more"] else None
+        assert [j["id"] for j in pages] == [job, waiting, done["id"], whole["id"]]
 
 
 def test_the_same_request_twice_is_one_job():
@@ -181,6 +200,23 @@ def test_what_cannot_be_done_is_told_with_its_name():
         assert s.ask("GET", JOBS, headers=ask).code == "scope_missing"
     with state.Folder() as folder, lamm.Server("--keys", folder.keys, model=folder.model) as s:
         assert s.ask("GET", JOBS, headers={"Authorization": f"Bearer {folder.key}"}).code == "no_state"
+
+
+def test_recipes_are_listed():
+    with state.Folder() as folder, folder.serve() as s:
+        for name in ("broken", "UPPER"):
+            with open(os.path.join(folder.recipes, name + ".ini"), "w", encoding="utf-8") as f:
+                f.write("[stage a]\n" * 2)
+        got = s.ask("GET", "/v1/fine_tuning/recipes").json()["data"]
+        assert [r["id"] for r in got] == ["own", "car-racing", "gated", "segment", "space-invaders"]
+        own, invaders = got[0], got[-1]
+        assert own["description"] == "teaches lamm-mini things of your own: a LoRA from some hundred pictures and texts."
+        assert invaders["description"] == "the paper's second game: what an expert did in recorded rounds of Space Invaders."
+        assert own["set_aside"] == 0.2 and own["lammd"]["tasks"] is None and own["lammd"]["vision"] is False
+        job = create(s, folder.file(state.pairs()))  # what was told is what holds
+        assert all(job["lammd"][name] == own["lammd"][name] for name in ("recipe", "tasks", "lora", "vision", "pack"))
+        assert job["hyperparameters"]["batch_size"] == own["batch_size"]
+        act(s, job["id"], "cancel")
 
 
 def test_jobs_that_are_not_there():
@@ -354,9 +390,9 @@ def test_a_run_is_claimed_by_whoever_takes_it():
 
 
 def test_the_official_client():
-    python = os.environ.get("OPENAI_PYTHON", "/work/wt/venv-openai/bin/python")
-    if not os.path.exists(python):
-        raise Skip("openai's client is not installed: OPENAI_PYTHON names a python that has it")
+    python = os.environ.get("OPENAI_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import openai"], capture_output=True, check=False).returncode:
+        raise Skip("openai is not installed (pip install openai); OPENAI_PYTHON may name a python that has it")
     script = """
 import sys, openai
 c = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key=sys.argv[2], max_retries=0)
@@ -373,7 +409,8 @@ assert job.hyperparameters.n_epochs == 3 and job.method.supervised.hyperparamete
 events = list(c.fine_tuning.jobs.list_events(job.id, limit=5))
 assert len(events) > 8 and any(e.type == "metrics" for e in events) and len({e.id for e in events}) == len(events)
 assert [j.id for j in c.fine_tuning.jobs.list(limit=1)] == [job.id]
-assert list(c.fine_tuning.jobs.checkpoints.list(job.id))[0].step_number > 0
+kept = list(c.fine_tuning.jobs.checkpoints.list(job.id, limit=1))  # it turns the pages
+assert kept[0].step_number > 0 and len({k.id for k in kept}) == len(kept) > 1, kept
 try:
     c.fine_tuning.jobs.cancel(job.id)
 except openai.ConflictError as e:

@@ -198,6 +198,7 @@ TEST(routes_scopes) {
                 {"GET", "/v1/files/{id}", API_TRAIN},
                 {"DELETE", "/v1/files/{id}", API_TRAIN},
                 {"GET", "/v1/files/{id}/content", API_TRAIN},
+                {"GET", "/v1/fine_tuning/recipes", API_TRAIN},
                 {"GET", "/v1/fine_tuning/jobs", API_TRAIN},
                 {"POST", "/v1/fine_tuning/jobs", API_TRAIN},
                 {"GET", "/v1/fine_tuning/jobs/{id}", API_TRAIN},

@@ -56,6 +56,31 @@ TEST(jobs_run_to_an_adapter) {
     CHECK_STR(r.done, job.name);
 }
 
+/* How long a job takes depends on its pictures, which are counted when the file is checked. */
+TEST(jobs_say_how_long_as_soon_as_they_know) {
+    struct rig r;
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job first = rig_job(&r, f.id, 0), asked = rig_job(&r, f.id, 6);
+    CHECK_EQ(first.state, JOBS_VALIDATING);
+    CHECK_EQ(first.how.steps, 0);
+    CHECK_NEAR(first.how.epochs, 0, 1e-9);
+    CHECK_EQ(first.how.batch, 4);
+    CHECK_EQ(first.how.lora_r, 16);
+    CHECK_EQ(asked.how.steps, 6);
+    first = rig_wait(&r, first.id, JOBS_RUNNING);
+    CHECK_EQ(first.how.steps, 100); /* 8 epochs of 8 pictures are fewer than the least */
+    CHECK_NEAR(first.how.epochs, 50, 1e-9);
+    struct jobs_job second = rig_job(&r, f.id, 0);
+    CHECK_EQ(second.how.steps, 100); /* at once: the file was checked */
+    CHECK_NEAR(second.how.epochs, 50, 1e-9);
+    asked = rig_job(&r, f.id, 6);
+    CHECK_EQ(asked.how.steps, 6);
+    CHECK_NEAR(asked.how.epochs, 3, 1e-9);
+    rig_close(&r);
+}
+
 TEST(jobs_pause_resume_and_cancel) {
     struct rig r;
     struct jobs_job now;

@@ -1,5 +1,7 @@
 /* test_recipe.c - a base recipe and what was asked, as one text. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "jobs/recipe.h"
 #include "tests/check.h"
@@ -92,4 +94,43 @@ TEST(recipe_that_is_none_for_jobs) {
         CHECK_HAS(e.text, "not one for jobs");
         buf_clear(&out);
     }
+}
+
+/* A folder with one recipe; what it says of itself. */
+static int look_at(const char *text, struct jobs_recipe *out, struct err *e) {
+    char dir[] = "/tmp/lammd-recipe-XXXXXX", path[64];
+    CHECK(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/own.ini", dir);
+    FILE *f = fopen(path, "w");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+    int rc = recipe_look(dir, "own", out, e);
+    CHECK_EQ(recipe_look(dir, "../own", out + 1, NULL), E_INVALID);
+    CHECK_EQ(recipe_look(dir, "none", out + 1, NULL), E_NOT_FOUND);
+    unlink(path);
+    rmdir(dir);
+    return rc;
+}
+
+TEST(recipe_says_what_it_is) {
+    static const char *const cases[][2] = {
+        {"# own.ini - things of\n# your own. And more.\n", "things of your own."},
+        {"# own.ini - one line\n#\n# another\n", "one line"},
+        {"# no name: it teaches\n", "no name: it teaches"},
+        {"# own.ini - \"quoted\" \x01\xff\xc3\n", "\"quoted\" "},
+        {"#\n", ""},
+        {"", ""},
+        {"\n# behind\n", ""}};
+    struct jobs_recipe r[2];
+    struct err e = {0};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[1000];
+        snprintf(text, sizeof(text), "%s%s", cases[i][0], base);
+        CHECK_EQ(look_at(text, r, &e), 0);
+        CHECK_STR(r->about, cases[i][1]);
+        CHECK_STR(r->how.recipe, "own");
+        CHECK_EQ(r->how.steps, 400);
+        CHECK_NEAR(r->aside, 0.1, 1e-9);
+    }
+    CHECK_EQ(look_at("[stage a]\nsteps = 1\ntext = full\n", r, &e), E_FORMAT);
+    CHECK_EQ(look_at("[stage a]\n[stage b]\n", r, NULL), E_FORMAT);
 }

@@ -22,6 +22,11 @@
 #define GATE(decision, after)                 \
     "{\"version\":1,\"decision\":\"" decision \
     "\",\"items\":64,\"tasks\":[" ROW(after) "],\"battery\":[],\"why\":\"it is " decision "\"}"
+/* A good one, of weights that nobody has here. */
+#define OTHER                                                                                \
+    "{\"version\":1,\"decision\":\"better\",\"items\":64,\"tasks\":[],\"battery\":[],"       \
+    "\"why\":\"it is better\",\"judged_by\":{\"adapter\":\"00000000000000000000000000000000" \
+    "00000000000000000000000000000000\"}}"
 
 struct state {
     struct rig r;
@@ -228,6 +233,9 @@ TEST(adapters_gate_holds_back_what_is_worse) {
     CHECK(json_is_false(json_object_get(o, "changed")));
     json_decref(o);
     CHECK_EQ(count_lines(&s), 4);
+    put(&s, "c", "gate.json", OTHER);
+    promote(&s, "c", NULL, 409);
+    rig_check_problem(&s.r, 409, "gate_not_decided", NULL, "about other weights");
     put(&s, "c", "gate.json", GATE("not_worse", "0.5"));
     promote(&s, "c", NULL, 200);
     promote(&s, "a", "{\"force\":true}", 200);

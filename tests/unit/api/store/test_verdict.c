@@ -49,6 +49,41 @@ static void refuse_with(const char *from, const char *to, const char *piece) {
     refuse(text, piece);
 }
 
+#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+TEST(verdict_says_what_was_judged) {
+    static const char text[] =
+        "{\"version\":1,\"decision\":\"better\",\"items\":64,\"tasks\":[],\"battery\":[],"
+        "\"why\":\"because\",\"judged_by\":{\"base\":\"" HEX64 "\",\"adapter\":\"" HEX64
+        "\",\"battery_seed\":18,\"validation\":[{\"digest\":\"" HEX64 "\",\"share\":0.2}]}}";
+    struct verdict g;
+    struct err e = {0};
+    CHECK_EQ(verdict_parse(text, sizeof(text) - 1, &g, &e), 0);
+    CHECK_STR(g.adapter, HEX64);
+    verdict_clear(&g);
+    CHECK_EQ(verdict_parse(GATE("better", ""), strlen(GATE("better", "")), &g, &e), 0);
+    CHECK_STR(g.adapter, "");
+    verdict_clear(&g);
+}
+
+TEST(verdict_names_what_is_wrong_with_what_was_judged) {
+    static const char *const cases[][2] = {
+        {"7", "judged_by: it must be an object"},
+        {"{\"base\":\"x\"}", "base must be a digest"},
+        {"{\"adapter\":7}", "adapter must be a digest"},
+        {"{\"battery_seed\":0.5}", "battery_seed"},
+        {"{\"who\":1}", "who is not known"},
+        {"{\"validation\":{}}", "validation must be a list"},
+        {"{\"validation\":[7]}", "validation[0]: it must be an object"},
+        {"{\"validation\":[{\"digest\":\"" HEX64 "\"}]}", "share must be a number"},
+        {"{\"validation\":[{\"digest\":\"x\",\"share\":1}]}", "digest must be"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char to[300];
+        snprintf(to, sizeof(to), "\"battery\":[],\"judged_by\":%s", cases[i][0]);
+        refuse_with("\"battery\":[]", to, cases[i][1]);
+    }
+}
+
 TEST(verdict_names_the_field_that_is_wrong) {
     refuse("", "JSON");
     refuse("[]", "object");

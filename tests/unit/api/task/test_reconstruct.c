@@ -239,7 +239,7 @@ TEST(reconstruct_bad_parameters_in_the_query) {
 
 TEST(reconstruct_bad_json) {
     static const char *const cases[][3] = {
-        {"", "invalid_json", "empty"},
+        {"", "missing_picture", "send it as image in a form or in JSON"},
         {"{", "invalid_json", "ends too early"},
         {"[]", "invalid_json", "must be a JSON object; got an array of 0"},
         {"{\"width\":1e999}", "invalid_json", "number is far too large"},

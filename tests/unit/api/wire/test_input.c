@@ -185,6 +185,18 @@ TEST(input_refuses_by_name) {
     check_fault(&r, PROBLEM_INVALID_PARAMETER, "width", "given twice");
 }
 
+TEST(input_of_nothing_is_an_empty_object) {
+    struct reading r;
+    CHECK_EQ(open_json(&r, &no_picture, ""), 0);
+    CHECK(!r.in.root);
+    shut(&r);
+    CHECK_EQ(open_json(&r, &no_picture, " "), -1);
+    CHECK_EQ(r.problem.code, PROBLEM_INVALID_JSON);
+    shut(&r);
+    CHECK_EQ(open_json(&r, &one_picture, ""), -1);
+    check_fault(&r, PROBLEM_MISSING_PICTURE, "image", "no picture");
+}
+
 TEST(input_bounds_a_picture) {
     static char long_one[102];
     struct reading r;
