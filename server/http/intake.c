@@ -226,6 +226,7 @@ static int is_framing_sound(enum problem_code code) {
 enum MHD_Result intake_begin(struct req *r, const char *method, const char *version) {
     name_request(r);
     snprintf(r->method, sizeof(r->method), "%s", method);
+    r->is_http10 = strcmp(version, "HTTP/1.0") == 0;
     struct gate_verdict verdict = pass_gate(r, method, version);
     if (verdict.code) atomic_fetch_add(&http_of(r)->gate_refused, 1);
     if (verdict.code && !is_framing_sound(verdict.code))
