@@ -264,7 +264,7 @@ static enum problem_code problem_of_body(int rc) {
     case E_NOMEM: return PROBLEM_NO_MEMORY;
     case E_UNSUPPORTED: return PROBLEM_UNSUPPORTED_MEDIA_TYPE;
     case E_BUSY: return PROBLEM_NO_SPACE;
-    case E_IO: return PROBLEM_INTERNAL_ERROR;
+    case E_IO: return PROBLEM_STATE_UNWRITABLE; /* only a file's bytes go to the disk */
     default: return PROBLEM_BAD_MULTIPART;
     }
 }
