@@ -26,23 +26,31 @@ static const uint64_t check_ns = 1200 * CLOCK_S;
 struct adding {
     const struct jobs_file_new *new_;
     struct jobs_file file;
-    int is_moved;
 };
 
-static int file_move_in(struct jobs *j, const struct adding *a, struct err *e) {
-    char to[JOBS_PATH_MAX];
-    jobs_file_path(j, &a->file, to);
+static int file_move_in(const struct adding *a, const char *to, struct err *e) {
     int rc = disk_move(a->new_->spooled, to, e);
     return rc == E_NOT_FOUND ? err_set(e, E_IO, "the spooled file is gone") : rc;
 }
 
-/* The bytes come first: a row always has them. Those without a row are swept away at the start. */
+/* The bytes come first: a row always has them. Those without a row are swept away at the start.
+ * What another file has already stays where it is: were it replaced, and the row not written, it
+ * would be taken from that file too. The commit is here, since bytes may only be taken back before
+ * anybody else comes with the same. */
 static int add_file(struct jobs *j, void *args, struct err *e) {
-    struct adding *a = args;
-    int rc = file_move_in(j, a, e);
+    const struct adding *a = args;
+    char to[JOBS_PATH_MAX];
+    int64_t shares = 0;
+    jobs_file_path(j, &a->file, to);
+    int rc = store_file_shares(j->writer, a->file.sha256, &shares, e);
     if (rc) return rc;
-    a->is_moved = 1;
-    return store_file_add(j->writer, &a->file, e);
+    int is_new = shares == 0 || access(to, F_OK);
+    if (is_new) rc = file_move_in(a, to, e);
+    if (rc == 0) rc = store_file_add(j->writer, &a->file, e);
+    if (rc == 0) rc = store_commit(j->writer, e);
+    if (rc == 0) return store_begin(j->writer, e);
+    if (is_new) (void)rename(to, a->new_->spooled);
+    return rc;
 }
 
 static int is_digest(const char *text) {
@@ -75,11 +83,6 @@ int jobs_file_add(struct jobs *j, const struct jobs_file_new *file, struct jobs_
     if (strcmp(file->purpose, "fine-tune") != 0) a.file.status = JOBS_FILE_PROCESSED;
     int rc = jobs_new_id("file-", 12, a.file.id, e);
     if (rc == 0) rc = keeper_ask(j, add_file, &a, e);
-    if (rc && a.is_moved) {
-        char path[JOBS_PATH_MAX];
-        jobs_file_path(j, &a.file, path);
-        (void)rename(path, file->spooled);
-    }
     if (rc == 0) *out = a.file;
     return rc;
 }

@@ -99,8 +99,8 @@ struct jobs_file {
     enum jobs_file_status status;
 };
 struct jobs_file_new {
-    const char *spooled; /* path of the bytes, in DIR's file system: moved away. On an error it
-                            stays */
+    const char *spooled; /* path of the bytes, in DIR's file system: moved away, unless they are
+                            there already. On an error it stays */
     const char *sha256;  /* of them, 64 hex digits */
     uint64_t bytes;
     const char *name, *purpose;

@@ -12,6 +12,7 @@
 
 #include "api/admin/fine_tuning.h"
 #include "api/wire/json_write.h"
+#include "kernels/base/log.h"
 
 /* ---- shared ---- */
 
@@ -36,6 +37,8 @@ int fine_tuning_refuse(struct api_call *c, int rc, const char *param, const stru
     case E_NOMEM: code = PROBLEM_NO_MEMORY; break;
     default: break;
     }
+    if (rc == E_IO)
+        log_event(LOG_LEVEL_ERROR, "jobs", "not written, so nothing changes: %s", e->text);
     int is_told = rc == E_INVALID || rc == E_FORMAT || rc == E_BUSY || rc == E_TIMEOUT;
     if (is_told && e->text[0]) return problem_set(&c->problem, code, param, "%s", e->text);
     return problem_set(&c->problem, code, param, NULL);

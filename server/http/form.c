@@ -35,7 +35,9 @@ static int form_refuse(struct form *f, int rc, const char *why) {
 }
 
 static const char *disk_why(int rc) {
-    return rc == E_BUSY ? "there is no room for the file on the server's disk" : NULL;
+    return rc == E_BUSY ? "there is no room for the file on the server's disk; delete files that "
+                          "are not needed, or come back later"
+                        : NULL;
 }
 
 /* A copy among the bytes: where it begins; `none` of NULL. */

@@ -4,7 +4,8 @@
  * line is there; on_request when the headers are there, for each piece of the body, at its end, and
  * again after each resume; on_over when it is done. req.h tells what happens in between. TRAPS: a
  * connection must not be suspended when the loop is told to stop, or libmicrohttpd panics. 0.9.75
- * answers some malformed requests by itself, in HTML; openapi.yaml lists them.
+ * answers some malformed requests by itself, in HTML; openapi.yaml lists them. It also forgets
+ * connections that it closes: see_off.
  */
 #include "server/http/http.h"
 
@@ -67,11 +68,28 @@ static void tell(const struct http *h, struct req *r, int status, int is_settled
               (unsigned long long)r->body_bytes, is_settled ? api_call_summary(r->call) : "");
 }
 
+/* Is the connection closed with its request? */
+static int is_last(struct req *r, enum MHD_RequestTerminationCode code) {
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK) return 1;
+    return r && r->is_http10 && req_view(r).stage == REQ_STREAMING;
+}
+
+/* libmicrohttpd 0.9.75 forgets a connection that it closes because the reader of its content said
+ * END: MHD_connection_handle_idle marks it as closed, and leaves before it comes to the clean-up.
+ * It is then not in the list of what is ready, and since it was suspended before, its socket is not
+ * in the epoll set either. Client and relay are gone, but its socket and its row would stay for
+ * good. What the loop looks at in each round is its oldest connection, which is the server's own
+ * (pulse.h), and those with a timeout of their own: if they are closed, they are cleaned up. So
+ * what is about to be closed gets such a timeout. It also ends the wait for the next round. */
+static void see_off(struct MHD_Connection *mhd) {
+    (void)MHD_set_connection_option(mhd, MHD_CONNECTION_OPTION_TIMEOUT, 1u); /* second */
+}
+
 static void on_over(void *ud, struct MHD_Connection *mhd, void **context,
                     enum MHD_RequestTerminationCode code) {
-    (void)mhd;
     struct http *h = ud;
     struct req *r = *context;
+    if (is_last(r, code)) see_off(mhd);
     if (!r) return;
     *context = NULL;
     struct req_view v = req_view(r);

@@ -226,6 +226,7 @@ static int is_framing_sound(enum problem_code code) {
 enum MHD_Result intake_begin(struct req *r, const char *method, const char *version) {
     name_request(r);
     snprintf(r->method, sizeof(r->method), "%s", method);
+    r->is_http10 = strcmp(version, "HTTP/1.0") == 0;
     struct gate_verdict verdict = pass_gate(r, method, version);
     if (verdict.code) atomic_fetch_add(&http_of(r)->gate_refused, 1);
     if (verdict.code && !is_framing_sound(verdict.code))
@@ -263,7 +264,7 @@ static enum problem_code problem_of_body(int rc) {
     case E_NOMEM: return PROBLEM_NO_MEMORY;
     case E_UNSUPPORTED: return PROBLEM_UNSUPPORTED_MEDIA_TYPE;
     case E_BUSY: return PROBLEM_NO_SPACE;
-    case E_IO: return PROBLEM_INTERNAL_ERROR;
+    case E_IO: return PROBLEM_STATE_UNWRITABLE; /* only a file's bytes go to the disk */
     default: return PROBLEM_BAD_MULTIPART;
     }
 }

@@ -87,6 +87,7 @@ struct req {
     int is_seen;   /* its headers were looked at */
     int is_upload; /* its route takes a file */
     int is_here;   /* the loop steps its call and frees it */
+    int is_http10; /* it has no chunks: a stream's end is that of the connection */
 
     /* ---- lock ---- */
     enum req_stage stage;

@@ -2,6 +2,7 @@
 
 Hostile files, full disks and clients that leave cost nothing; the official client finds its way.
 """
+import errno
 import hashlib
 import http.client
 import io
@@ -17,7 +18,7 @@ import lamm
 import photos
 import state
 from lamm import data_url
-from suite import SOON, wait_for
+from suite import SOON, count, wait_for
 
 FILES = "/v1/files"
 
@@ -207,6 +208,29 @@ def test_the_disk_keeps_its_room():
         reply = send(s, b"x" * 1000)
         assert (reply.status, reply.code) == (503, "no_space"), reply.body
         assert not spooled(folder)
+
+
+def test_a_disk_that_fails_in_the_middle():
+    """badwrite.c (tests/plugin) lets one call fail, while the file is on its way or at its end."""
+    full = "delete files that are not needed"
+    data = jsonl({"task": "none"}) * 100_000
+    with state.Folder() as folder:
+        ways = [("write:3", errno.ENOSPC, "spool", "no_space", full),
+                ("write:3", errno.EIO, "spool", "state_unwritable", "the log says why"),
+                ("fsync:1", errno.ENOSPC, "files", "state_unwritable", "the log says why"),
+                ("fsync:1", errno.ENOSPC, "spool", "no_space", full)]
+        for how, number, where, code, advice in ways[:count(3, 4)]:
+            env = {**os.environ, "LD_PRELOAD": lamm.built("badwrite.so"), "BADWRITE": f"{how}:{number}",
+                   "BADWRITE_FOLDER": os.path.join(folder.path, where)}
+            with folder.serve(env=env) as s:
+                reply = send(s, data)
+                assert (reply.status, reply.code) == (503, code) and advice in reply.json()["detail"], reply.body
+                wait_for(lambda: not spooled(folder))
+                assert not os.listdir(os.path.join(folder.path, "files")) and s.ask("GET", FILES).json()["data"] == []
+                wait_for(lambda: os.strerror(number) in s.log())
+                file = send(s, data).json()
+                assert s.ask("GET", f"{FILES}/{file['id']}/content").body == data
+                assert s.ask("DELETE", f"{FILES}/{file['id']}").status == 200
 
 
 def test_a_client_that_leaves_costs_nothing():

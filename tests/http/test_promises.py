@@ -70,8 +70,7 @@ def test_soak():
     """After many requests of every kind, leavers among them, as many files are open as before, and
     memory has grown by less than 1 MiB for 10,000 requests (and 1 MiB that is nobody's)."""
     half, rng = count(500, 100_000), random.Random(13)
-    # Past the idle timeout what a client left behind is gone in any case.
-    with Server("--idle-timeout", "20") as s:
+    with Server() as s:
         mix = Mix(s)
 
         def ask_many():

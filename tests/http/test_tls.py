@@ -1,5 +1,8 @@
 """test_tls.py - TLS, and what stands before libmicrohttpd: versions, reload, early answers."""
+import http.client
+import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -11,6 +14,8 @@ import threading
 import time
 
 import photos
+import state
+import test_files
 from lamm import MINI, PNG, PROGRAM, TINY, Server, Skip
 from suite import SOON, count, wait_for
 
@@ -206,6 +211,37 @@ def test_early_answers_are_read_while_a_body_is_sent(s):
                         c.sendall(head)
                         c.sendall(bytes(size))
                         assert everything(c).startswith(b"HTTP/1.1 " + status)
+
+
+def test_files_come_and_go_with_tls():
+    """Training data is the largest body there is, both ways; what is cut short leaves nothing."""
+    data = random.Random(1).randbytes(count(5, 200) << 20)
+    with tempfile.TemporaryDirectory() as made, state.Folder() as folder:
+        cert, key = certificate(made, "first")
+        with folder.serve("--listen-tls", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key) as s:
+            port = int(s.process.stdout.readline().rsplit(":", 1)[1])
+            c = http.client.HTTPSConnection("localhost", port, timeout=SOON, context=ssl.create_default_context(cafile=cert))
+            body, headers = test_files.form(data)
+            headers["Authorization"] = f"Bearer {folder.key}"
+
+            def ask(*words):
+                c.request(*words)
+                answer = c.getresponse()
+                return answer.status, answer.read()
+            status, file = ask("POST", "/v1/files", body, headers)
+            path = f"/v1/files/{json.loads(file)['id']}"
+            assert status == 200 and ask("GET", path + "/content", None, headers) == (200, data)
+            assert json.loads(ask("DELETE", path, None, headers)[1])["deleted"]
+            for end in (lambda: c.sock.unwrap(), lambda: None):  # with a goodbye, and without
+                c.putrequest("POST", "/v1/files")
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    c.putheader(name, value)
+                c.endheaders(body[:-1 << 20])
+                wait_for(lambda: test_files.spooled(folder))
+                end()
+                c.close()
+                wait_for(lambda: not test_files.spooled(folder))
+            wait_for(lambda: s.metric("lammd_connections") <= 1)
 
 
 def test_who_leaves_stops_the_work_with_tls():

@@ -113,10 +113,8 @@ void rig_set(const struct rig *r, const char *name, const char *text) {
         CHECK_EQ(unlink(path), 0);
 }
 
-struct jobs_file rig_file(struct rig *r, const char *text) {
-    struct err e = {0};
+int rig_add(struct rig *r, const char *text, struct jobs_file *out, struct err *e) {
     char path[400], sha[65];
-    struct jobs_file out;
     snprintf(path, sizeof(path), "%s/spool/x", r->state);
     put(path, text, 0600);
     memset(sha, 'a', 64);
@@ -129,7 +127,13 @@ struct jobs_file rig_file(struct rig *r, const char *text) {
                                       .name = "a/b\\pairs.jsonl",
                                       .purpose = "fine-tune",
                                       .owner = "k"};
-    if (jobs_file_add(r->jobs, &add, &out, &e)) test_failed(__FILE__, __LINE__, "%s", e.text);
+    return jobs_file_add(r->jobs, &add, out, e);
+}
+
+struct jobs_file rig_file(struct rig *r, const char *text) {
+    struct err e = {0};
+    struct jobs_file out;
+    if (rig_add(r, text, &out, &e)) test_failed(__FILE__, __LINE__, "%s", e.text);
     return out;
 }
 

@@ -23,8 +23,10 @@ void rig_close(struct rig *r);
 /* The daemon ends and begins again. */
 void rig_restart(struct rig *r, enum jobs_launcher launcher);
 void rig_set(const struct rig *r, const char *name, const char *text); /* a file; NULL: none */
-/* A file that was uploaded. */
+/* A file that was uploaded, from state/spool/x. Those of the same length are taken for the same. */
 struct jobs_file rig_file(struct rig *r, const char *text);
+/* The same, which may fail: what jobs_file_add says. */
+int rig_add(struct rig *r, const char *text, struct jobs_file *out, struct err *e);
 /* A job over it of so many steps. */
 struct jobs_job rig_job(struct rig *r, const char *file, int steps);
 /* Waits until it is in this state, and fails where it never is. */

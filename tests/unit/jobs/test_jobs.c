@@ -1,8 +1,10 @@
 /* test_jobs.c - jobs through their door, over a program that stands in for `lammd train`. */
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "rig.h"
@@ -154,6 +156,55 @@ TEST(jobs_wait_for_a_good_file) {
     const struct jobs_new ask = {.training_file = f.id, .owner = ""};
     CHECK_EQ(jobs_create(r.jobs, &ask, &job, &how, NULL), E_UNSUPPORTED);
     CHECK_STR(how.param, "training_file");
+    rig_close(&r);
+}
+
+/* The file is refused while no file of this process grows beyond 64 bytes: its own has fewer, but
+ * its row can't be written. */
+static void refused_by_the_disk(struct rig *r, const char *text) {
+    struct jobs_file out;
+    struct rlimit most;
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &most), 0);
+    CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    most.rlim_cur = 64;
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &most), 0);
+    int rc = rig_add(r, text, &out, NULL);
+    most.rlim_cur = most.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &most), 0);
+    CHECK_EQ(rc, E_IO);
+    CHECK(rig_has(r, "spool/x"));
+}
+
+static int files_kept(const struct rig *r) {
+    char path[400];
+    int n = 0;
+    snprintf(path, sizeof(path), "%s/files", r->state);
+    DIR *d = opendir(path);
+    CHECK(d);
+    for (const struct dirent *at; (at = readdir(d));)
+        n += at->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+/* Those that are there lose nothing, not even to one of the same bytes; what is refused leaves
+ * nothing. */
+TEST(jobs_take_no_file_on_a_full_disk) {
+    struct rig r;
+    char name[80];
+    rig_open(&r);
+    struct jobs_file f = rig_file(&r, "lines");
+    snprintf(name, sizeof(name), "files/%s", f.sha256);
+    refused_by_the_disk(&r, "lines");
+    CHECK(rig_has(&r, name));
+    refused_by_the_disk(&r, "others");
+    CHECK_EQ(files_kept(&r), 1);
+    struct jobs_file again = rig_file(&r, "lines");
+    CHECK_STR(again.sha256, f.sha256);
+    CHECK_EQ(jobs_file_delete(r.jobs, f.id, NULL), 0);
+    CHECK(rig_has(&r, name));
+    CHECK_EQ(jobs_file_delete(r.jobs, again.id, NULL), 0);
+    CHECK(!rig_has(&r, name));
     rig_close(&r);
 }
 

@@ -362,6 +362,28 @@ TEST(http_stops_the_work_of_a_client_that_left) {
     rig_end(&g);
 }
 
+/* libmicrohttpd closes what its reader of content ends, and must not leave it lying. An older
+ * connection that stays is what hides it from the loop (http.c). */
+TEST(http_is_done_with_a_connection_whose_stream_ends_it) {
+    struct rig g;
+    rig_open(&g);
+    int stays = client_of(&g), left = client_of(&g), old = client_of(&g);
+    rig_ask(stays, RIG_GET("/reply"), "hello", g.text);
+    rig_ask(left, RIG_GET("/stream"), "\r\n\r\n", g.text);
+    rig_ask(old, "GET /stream HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n",
+            "\r\n\r\n", g.text);
+    CHECK(!strstr(g.text, "chunked"));
+    CHECK_EQ(fake_server_stats(g.api).connections, 3);
+    close(left); /* the reader ends with an error */
+    fake_finish(fake_call(g.api, 2));
+    rig_closed(old); /* for HTTP/1.0 the end of the stream is that of the connection */
+    FAKE_WAIT(fake_server_stats(g.api).connections == 1);
+    rig_ask(stays, RIG_GET("/reply"), "hello", g.text);
+    close(stays);
+    close(old);
+    rig_end(&g);
+}
+
 TEST(http_drains) {
     struct rig g;
     rig_open(&g);
