@@ -40,8 +40,8 @@ races-long = '$(MAKE) -s SAN=thread O=$(O) all >/dev/null && \
     LAMMD=$(abspath $(O))/thread/lammd $(PYTHON) tests/http/run.py --long races'
 
 ##@ Prove
-# Each suite prints `N passed, N failed` last; tests/total.sh runs them and adds up: in turn where the
-# tests of a suite run beside each other, else suites do.
+# Each suite prints `N passed, N failed` last; tests/total.sh runs them and adds up: in turn where
+# the tests of a suite run beside each other, else suites do.
 runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
 python  := $(wildcard $(patsubst %,tests/%/run.py,http browser)) # the longest first
 python  += $(filter-out $(python),$(sort $(wildcard tests/*/run.py)))

@@ -2,8 +2,8 @@
 # total.sh COMMAND... [-- COMMAND...] - run each test suite and add up their closing lines.
 # Those before the -- run one after another, those behind it two at a time, where there are two
 # processors; what such a suite said comes when it has ended. A suite ends with `N passed, N failed`
-# (`, N skipped` may follow). One that ends otherwise, or with a bad exit status though it counted no
-# failure, counts as one failure itself. The seconds that each took are told at the end.
+# (`, N skipped` may follow). One that ends otherwise, or with a bad exit status though it counted
+# no failure, counts as one failure itself. The seconds that each took are told at the end.
 set -u
 
 dir=$(mktemp -d)

@@ -117,7 +117,8 @@ def test_cancelled_and_left(page, trains):
     page.eval("location.hash = 'train'")
     page.wait("document.querySelectorAll('#train-loss .mark').length > 2")
     curve = "document.querySelector('#train-loss svg')"
-    page.wait(f"{curve}.clientWidth && ({curve}.focus(), document.activeElement === {curve})")  # once the tab is shown
+    # once the tab is shown
+    page.wait(f"{curve}.clientWidth && ({curve}.focus(), document.activeElement === {curve})")
     page.key("Home")
     page.wait("document.querySelector('#train-loss figcaption span').textContent.startsWith('step 0')")
     press(page, "train-cancel")

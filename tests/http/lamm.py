@@ -59,8 +59,9 @@ class Reply:
 
 class Server:
     def __init__(self, *options, model=MINI, env=None, under=()):
-        """`under` is a program that starts it, and becomes it or leaves it its id. It has a session of its own:
-        its runs learn only while nothing else there wants the processor, and another suite may."""
+        """`under` is a program that starts it, and becomes it or leaves it its id. It has a session
+        of its own: its runs learn only while nothing else there wants the processor, and another
+        suite may."""
         self.process = subprocess.Popen(
             [*under, PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", model, *PATIENT, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)

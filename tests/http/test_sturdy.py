@@ -336,7 +336,8 @@ def test_the_queue_of_one_keeps_no_other_out():
         for t in threads:
             t.start()
         wait_for(lambda: 503 in statuses)
-        wait_for(lambda: ask(small, 40, "192.0.2.7") == 503)  # between two pictures there may be room
+        # between two pictures there may be room
+        wait_for(lambda: ask(small, 40, "192.0.2.7") == 503)
         assert [ask(small, 41 + i, f"192.0.2.{8 + i}") for i in range(4)] == [200] * 4
         is_enough.set()
         time.sleep(0.5)  # no new ones: the end cuts those that run
