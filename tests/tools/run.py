@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py - the tools that need no PyTorch: the packs, the sheet, the curves, the judge, the games.
+"""run.py - the tools that need no PyTorch: packs, scenes, games, weights, the tokenizer.
 
     tests/tools/run.py [--long] [substring...]
 
@@ -22,18 +22,13 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
-sys.path[:0] = [os.path.join(ROOT, "tools/data"), os.path.join(ROOT, "tools/train_mini"), os.path.join(ROOT, "tests")]
+sys.path[:0] = [os.path.join(ROOT, "tools/data"), os.path.join(ROOT, "tests")]
 import suite  # noqa: E402, F401 (takes --long)
 try:
     import numpy as np
     from PIL import Image
     import build_pack
-    import curve
-    import experiments
-    import judge
-    import panels
     import scenes
-    import sheet
     import test_games
     import test_own_pairs
     import test_shards
@@ -260,122 +255,6 @@ def test_package_file_of_the_version(tmp):
     assert build_pack.deb_of(tmp, "b", "1") is None
 
 
-def sheet_folders(tmp):
-    for folder, w, h in (("truth", 90, 70), ("answers", 64, 64)):
-        os.makedirs(os.path.join(tmp, folder))
-        for name in ("one", "two"):
-            with open(os.path.join(tmp, folder, name + ".png"), "wb") as f:
-                f.write(png(w, h, 3))
-    return ["--truth", tmp + "/truth", "--answers", tmp + "/answers", "--out", tmp + "/s.png"]
-
-
-def test_sheet(tmp):
-    args = sheet_folders(tmp)
-    sheet.main(args + ["two"])
-    one_row = Image.open(tmp + "/s.png").size
-    sheet.main(args)
-    both = Image.open(tmp + "/s.png")
-    assert both.width == one_row[0] and both.height > one_row[1] + sheet.CELL
-    # the third panel of the first row is the answer, enlarged without smoothing
-    left, top = sheet.GAP + 2 * (sheet.CELL + sheet.GAP), sheet.LINE + 2 * sheet.GAP
-    panel = both.crop((left, top, left + sheet.CELL, top + sheet.CELL))
-    answer = Image.open(tmp + "/answers/one.png")
-    assert panel.resize((64, 64), Image.NEAREST).tobytes() == answer.tobytes()
-
-
-def test_sheet_errors(_):
-    grey, lighter = (Image.new("RGB", (64, 64), (v, v, v)) for v in (100, 110))
-    assert sheet.error(grey, lighter) == 10 and sheet.error(grey, grey) == 0
-    assert sheet.row(grey, lighter)[3][0].getpixel((0, 0)) == (40, 40, 40)
-    half = Image.new("RGB", (64, 64))
-    half.paste((255, 255, 255), (0, 0, 4, 64))
-    assert sheet.thumbnail(half).getpixel((0, 0)) == (128, 128, 128)
-
-
-def test_sheet_refuses(tmp):
-    args = sheet_folders(tmp)
-    with open(tmp + "/answers/one.png", "wb") as f:
-        f.write(png(32, 32, 1))
-    for names, words in ((["three"], "no photograph"), (["one"], "not 64x64")):
-        try:
-            sheet.main(args + names)
-        except SystemExit as e:
-            assert words in str(e.code), e.code
-        else:
-            raise AssertionError(names)
-    assert not os.path.exists(tmp + "/s.png")
-
-
-def test_curve(tmp):
-    log = tmp + "/log.csv"
-    with open(log, "w", encoding="utf-8") as f:
-        f.write("step,questions,ce_r,ce_g,ce_b,ce_full,mode,median,time\n"
-                "100,1000,5,5,5,5,40,30,1\n300,9000,5,5,5,5,12,8,3\n200,4000,5,5,5,5,20,15,2\n"
-                "300,9000,5,5,5,5,11,7,4\n")
-    assert curve.read(log) == [(1000, 40.0, 30.0), (4000, 20.0, 15.0), (9000, 11.0, 7.0)]
-    curve.main(log, tmp + "/c.png")
-    im = Image.open(tmp + "/c.png").convert("RGB")
-    assert im.size == (curve.WIDTH, curve.HEIGHT)
-    plane = curve.Plane(curve.read(log))
-    for place_, colour in ((plane.at(4000, 20), curve.MODE), (plane.at(9000, 7), curve.MEDIAN)):
-        got = im.getpixel(tuple(round(v) for v in place_))
-        assert all(abs(g - c) < 40 for g, c in zip(got, colour)), (got, colour)
-    bar = im.getpixel(tuple(round(v) for v in plane.at(12000, curve.BAR)))
-    assert max(bar) < 200, bar  # the grey line
-
-
-def test_curve_needs_two_points(tmp):
-    open(tmp + "/log.csv", "w").close()
-    try:
-        curve.main(tmp + "/log.csv", tmp + "/c.png")
-    except SystemExit as e:
-        assert "fewer than two" in str(e.code)
-    else:
-        raise AssertionError("drew nothing")
-
-
-# ---- experiments ----
-
-def fake_run(folder, name, rows):
-    """The log.csv of a run: [(questions, mode, median)], a second per thousand questions."""
-    os.makedirs(os.path.join(folder, name))
-    with open(os.path.join(folder, name, "log.csv"), "w", encoding="utf-8") as f:
-        f.write("step,questions,ce_r,ce_g,ce_b,ce_full,mode,median,time\n")
-        for i, (q, mode, median) in enumerate(rows):
-            f.write(f"{i},{q},5,5,5,5,{mode},{median},{q / 1000}\n")
-
-
-def test_experiments_table(tmp):
-    all_of = experiments.QUESTIONS
-    fake_run(tmp, "base", [(all_of // 2, 20, 15), (all_of, 10, 8.5)])
-    fake_run(tmp, "random", [(all_of // 2, 60, 50), (all_of, 55, 44)])
-    fake_run(tmp, "coarse", [(all_of // 2, 20, 15)])  # not at its end yet
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        experiments.table(tmp)
-    lines = out.getvalue().splitlines()
-    assert len(lines) == 4, lines
-    assert lines[2].split(" | ")[2:] == ["10.00", "8.50", "15.00", "100 |"], lines[2]
-    names = [name for _, name, _, _ in experiments.TRIALS]
-    assert len(names) == len(set(names)) and names[0] == "base"
-    for _, name, _, o in experiments.TRIALS:  # each sees as many questions
-        per_step = o.get("B", 8) * o.get("R", 16) * o.get("C", 16)
-        assert experiments.steps_of(o) * per_step == all_of, name
-
-
-def test_panels(tmp):
-    runs = [("", "base", [(50000, 30, 20, 0), (200000, 12, 10, 1)]),
-            ("start", "other", [(50000, 40, 40, 0), (200000, 40, 40, 1)]),
-            ("size", "third", [(50000, 20, 20, 0), (200000, 5, 5, 1)])]
-    panels.draw(runs, tmp + "/p.png")
-    im = Image.open(tmp + "/p.png")
-    assert im.size == (2 * panels.PANEL_W, panels.PANEL_H)
-    (low, high), _ = panels.scale(runs)
-    x = panels.LEFT + panels.place(200000, low, high) * (panels.PANEL_W - panels.LEFT - panels.RIGHT)
-    y = panels.TOP + (1 - panels.place(40, *panels.scale(runs)[1])) * (panels.PANEL_H - panels.TOP - panels.BOTTOM)
-    assert all(abs(a - b) < 40 for a, b in zip(im.getpixel((round(x), round(y))), panels.COLOURS[0]))
-
-
 # ---- scenes ----
 
 def hand_scene():
@@ -540,48 +419,6 @@ def test_colours_by_name(_):
     half = np.array([(215, 35, 35)] * 5 + [(40, 95, 220)] * 5)
     assert scenes.colour_of(half) is None
     assert scenes.colour_of(np.concatenate([half, half[:1]])) == "red"
-
-
-# ---- the judge ----
-
-def test_edge_distance(_):
-    t = np.full((64, 64, 3), 100.0)
-    assert (judge.edge_distance(t) == 64).all()
-    t[:, 32:] += judge.EDGE
-    d = judge.edge_distance(t)
-    assert (d[:, 31:33] == 0).all() and (d[:, 33] == 1).all() and (d[:, 0] == 31).all()
-
-
-def test_judge_counts_what_comes_true(tmp):
-    t = np.full((64, 64, 3), 100.0)
-    off = t + np.where(np.arange(64) < 32, 1.0, 4.0)[:, None, None]  # half is off by 1, half by 4
-    stated = np.where(np.arange(64) < 32, 1.2, 3.5)[:, None] * np.ones((64, 64))
-    answers = {"mode": (off, stated, np.full((64, 64, 3), 0.35)), "median": (t, stated, np.full((64, 64, 3), 0.95))}
-    tables = judge.judge({"one": (t, answers)})
-    assert tables["error"] == {"mode": 2.5, "median": 0.0}
-    assert [(n, round(s, 2), f) for _, _, n, s, f in tables["stated", "mode"]] == [(2048, 1.2, 1.0), (2048, 3.5, 4.0)]
-    assert [r[4] for r in tables["probability", "median"]] == [1.0]
-    assert [r[:3] for r in tables["distance"]] == [(8, 65, 4096)]  # no edge in a flat picture
-    assert tables["worst"][0][:3] == ("one", 2.5, 0.0)
-    out = io.StringIO()
-    judge.print_tables(tables, out)
-    assert "| 1 to 1.5 | 2,048 | 1.20 | 1.00 |" in out.getvalue(), out.getvalue()
-    judge.plot(tables).save(tmp + "/c.png")
-
-
-def test_judge_reads_the_stream(_):
-    fields = ",".join(f'"{f}"' for f in judge.FIELDS)
-    values = ",".join(f"{x},{y},1,2,3,0.5,0.7,0.1,0.2,0.3" for y in range(64) for x in range(64))
-    text = f'event: start\ndata: {{"fields":[{fields}]}}\n\n' \
-           f'event: pixels\ndata: {{"done":4096,"of":4096,"values":[{values}]}}\n\n'
-    rgb, stated, prob = judge.arrays(text, "p")
-    assert (rgb == [1, 2, 3]).all() and (stated == 0.7).all() and (prob == [0.1, 0.2, 0.3]).all()
-    for bad in (text.replace('"x"', '"q"'), text.replace("4096,", "4096,", 1).replace(",63,63,", ",62,63,")):
-        try:
-            judge.arrays(bad, "p")
-        except SystemExit:
-            continue
-        raise AssertionError("taken")
 
 
 def main():

@@ -1,4 +1,4 @@
-"""test_weights.py - tools/weights.py, and tools/data/ablation.py which calls it.
+"""test_weights.py - tools/weights.py, tools/data/ablation.py which calls it, tools/tokenizer.py.
 
 Run by run.py. What is said about the numbers is held against the file.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import sys
+import unittest
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(ROOT, "tools"), os.path.join(ROOT, "tools/data")]
 import ablation
+import tokenizer
 import weights
 
 SHAPE = os.path.join(ROOT, "models/shapes/ablation")
@@ -113,3 +115,24 @@ def test_ablation_data(tmp):
         assert "too few photographs" in str(e)
     else:
         raise AssertionError("an empty pack is taken")
+
+
+def shipped_pieces():
+    """(piece, score, kind) of lamm-mini's tokenizer."""
+    kinds = {1: "NORMAL", 2: "UNKNOWN", 3: "CONTROL", 6: "BYTE"}
+    with open(weights.TOKENIZER, "rb") as f:
+        for number, value in weights.fields(f.read()):
+            if number == 1:
+                p = dict(weights.fields(value))
+                yield p[1].decode(), struct.unpack("<f", p[2])[0], kinds[p.get(3, 1)]
+
+
+def test_tokenizer_has_the_shipped_pieces(_):
+    """And writes the shipped file to the byte, where SentencePiece is there to write it."""
+    assert tokenizer.pieces() == list(shipped_pieces())
+    try:
+        import sentencepiece.sentencepiece_model_pb2  # noqa: F401 (needs protobuf, too)
+    except ImportError as e:
+        raise unittest.SkipTest(f"pieces are equal; {e}: pip install sentencepiece protobuf") from e
+    with open(weights.TOKENIZER, "rb") as f:
+        assert tokenizer.build() == f.read()

@@ -1,9 +1,14 @@
-"""Build lamm-mini's tokenizer.model: a SentencePiece BPE model written piece by piece.
+#!/usr/bin/env python3
+"""tokenizer.py - lamm-mini's tokenizer.model: a SentencePiece BPE model written piece by piece.
 
-Why not train one: the prompts (docs/model.md section 4.3) are fixed texts, and a pixel costs as many
-decoder rows as its question and answer have tokens. So the frequent parts of the prompts are single
-pieces, and so are the numbers 0..255, alone ("34") and with a comma ("31,"). What remains is spelled by common
-English words, character pairs, single characters and, as in LLaMA-2, bytes.
+    tokenizer.py models/lamm-mini/tokenizer.model
+
+The same bytes every time, and those that lamm-mini comes with. Needs sentencepiece and protobuf.
+
+Why not train one: the prompts (docs/model.md section 4.3) are fixed texts, and a pixel costs as
+many decoder rows as its question and answer have tokens. So the frequent parts of the prompts are
+single pieces, and so are the numbers 0..255, alone ("34") and with a comma ("31,"). What remains is
+spelled by common English words, character pairs, single characters and, as in LLaMA-2, bytes.
 
 Layout of ids: 0 <unk>, 1 <s>, 2 </s>, 3..258 bytes, merged pieces in falling score, characters.
 BPE joins the adjacent pair with the highest score first, so the order of the list below is the
@@ -11,17 +16,13 @@ order of joining: numbers, then prompt words (each grown letter by letter from i
 every piece has a pair to come from), then runs of prompt words, then English. The second edition
 adds, behind all of these so that nothing of the first is spelled differently, texts that are glued
 from whatever pieces they come apart into (`glue`): the fixed parts of the other prompts, numbers
-with what stands behind them in a box, answers, and the words of scenes.
-
-    python3 tools/train_mini/build_tokenizer.py models/lamm-mini/tokenizer.model
+with what stands behind them in a box, answers, and the words of scenes and things (tokenizer.txt).
 """
 import os
 import random
 import sys
 
-from sentencepiece import SentencePieceProcessor
-from sentencepiece import sentencepiece_model_pb2 as pb
-
+HERE = os.path.dirname(os.path.abspath(__file__))
 SPACE = "\u2581"
 
 WORDS = [  # prompt words that are pieces of their own
@@ -85,7 +86,7 @@ def grow(word):
     return [word[:i] for i in range(2, len(word) + 1)]
 
 
-def merged_pieces():
+def first_edition():
     out = numbers()
     for w in WORDS:
         out += grow(w)
@@ -136,10 +137,10 @@ def glue(pieces, texts):
             t = t[n:]
 
 
-def all_pieces():
+def merged():
     """The first edition's pieces, then what the second glues together."""
-    out = merged_pieces()
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.txt")) as f:
+    out = first_edition()
+    with open(os.path.join(HERE, "tokenizer.txt"), encoding="utf-8") as f:
         words = f.read().split()
     glue(out, [f"{n}><" for n in range(101)] + [f"{n}>}}" for n in range(101)])
     glue(out, [" " + p for p in PROMPTS])
@@ -148,25 +149,20 @@ def all_pieces():
     return out
 
 
-def build():
-    m = pb.ModelProto()
-
-    def add(piece, score, kind):
-        p = m.pieces.add()
-        p.piece, p.score, p.type = piece, score, kind
-
-    P = pb.ModelProto.SentencePiece  # the kinds of piece
-    add("<unk>", 0, P.UNKNOWN)
-    add("<s>", 0, P.CONTROL)
-    add("</s>", 0, P.CONTROL)
-    for b in range(256):
-        add(f"<0x{b:02X}>", 0, P.BYTE)
-    merged = all_pieces()
-    for i, piece in enumerate(merged):
-        add(piece, -float(i), P.NORMAL)
+def pieces():
+    """(piece, score, kind) of every id; kind as SentencePiece names it."""
+    joined = merged()
     chars = [SPACE] + [chr(c) for c in range(33, 127)]
-    for i, c in enumerate(chars):
-        add(c, -float(len(merged) + i), P.NORMAL)
+    out = [("<unk>", 0, "UNKNOWN"), ("<s>", 0, "CONTROL"), ("</s>", 0, "CONTROL")]
+    out += [(f"<0x{b:02X}>", 0, "BYTE") for b in range(256)]
+    return out + [(piece, -float(i), "NORMAL") for i, piece in enumerate(joined + chars)]
+
+
+def build():
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    m = pb.ModelProto()
+    for piece, score, kind in pieces():
+        m.pieces.add(piece=piece, score=score, type=pb.ModelProto.SentencePiece.Type.Value(kind))
     t = m.trainer_spec
     t.model_type = pb.TrainerSpec.BPE
     t.vocab_size = len(m.pieces)
@@ -178,11 +174,11 @@ def build():
     n.add_dummy_prefix = True
     n.remove_extra_whitespaces = False
     n.escape_whitespaces = True
-    return m
+    return m.SerializeToString()
 
 
-def check_tasks(sp, enc):
-    """Prompts and answers of the other tasks: as few pieces as meant, numbers one after the other."""
+def check_tasks(enc):
+    """Prompts and answers of the other tasks: as few pieces as meant, a number a piece."""
     for p in PROMPTS:
         assert len(enc(p)) == 1 + len(enc(p)[0].encode()) // 400, (p, enc(p))
     rnd = random.Random(2)
@@ -204,6 +200,7 @@ def check_tasks(sp, enc):
 
 def check(path):
     """The real SentencePiece splits prompts as meant, and decodes what it encoded."""
+    from sentencepiece import SentencePieceProcessor
     sp = SentencePieceProcessor(model_file=path)
 
     def enc(s):
@@ -224,12 +221,18 @@ def check(path):
               "{<12><3><100><99>}", "[segmentation] the dog loc: [3,40] mask: [/INST]", "a\nb\tc",
               "300,999"]:
         assert sp.decode(sp.encode(s)) == s, (s, sp.decode(sp.encode(s)))
-    check_tasks(sp, enc)
+    check_tasks(enc)
     example = enc("</Img> [segmentation] the brown dog loc: [3,40] mask: [/INST]")
     print(sp.get_piece_size(), "pieces;", example)
 
 
-if __name__ == "__main__":
+def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     with open(sys.argv[1], "wb") as f:
-        f.write(build().SerializeToString())
+        f.write(build())
     check(sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()
