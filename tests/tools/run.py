@@ -84,11 +84,8 @@ def build(rows, out, debs="/nonexistent"):
 
 
 def packed(out):
-    """The pictures of a pack, read as the trainer reads them."""
-    flat, index = np.load(out + "/flat.npy"), np.load(out + "/index.npz")
-    off, shape = index["off"], index["shp"]
-    assert off[0] == 0 and off[-1] == flat.size and len(off) == len(shape) + 1
-    return [flat[off[i]:off[i + 1]].reshape(h, w, 3) for i, (h, w) in enumerate(shape)]
+    """{name: pixels} of a pack's pictures to learn from."""
+    return {os.path.basename(p): np.asarray(Image.open(p)) for p in glob.glob(out + "/photos/*")}
 
 
 def rcc(blobs):
@@ -111,8 +108,8 @@ def test_split_rule(tmp):
     counts, _ = build([row("some", "t.png", train), row("some", "h.png", held)], tmp)
     assert counts == (1, 1, 0), counts
     pictures = packed(tmp)
-    assert len(pictures) == 1
-    assert np.array_equal(pictures[0], np.asarray(Image.open(io.BytesIO(train))))
+    assert list(pictures) == [f"some-{sha(train)[:12]}.png"], pictures
+    assert np.array_equal(pictures.popitem()[1], np.asarray(Image.open(io.BytesIO(train))))
     kept = glob.glob(tmp + "/heldout/*")
     assert [os.path.basename(k) for k in kept] == [f"some-{sha(held)[:12]}.png"], kept
     assert np.array_equal(np.asarray(Image.open(kept[0])), np.asarray(Image.open(io.BytesIO(held))))
@@ -138,27 +135,33 @@ def test_resize(_):
     assert size(289, 289) == (288, 288)
 
 
-def test_index_follows_manifest(tmp):
+def test_pictures_are_named_by_package_and_sha(tmp):
     blobs = [b for b in (png(20 + s, 50 - s, s) for s in range(12)) if sha(b)[0] != "0"]
     for i, b in enumerate(blobs):
         place(tmp, "p" + str(i % 2), f"{i}.png", b)
     rows = [row("p" + str(i % 2), f"{i}.png", b) for i, b in enumerate(blobs)]
-    counts, _ = build(rows, tmp)
+    counts, said = build(rows, tmp)
     assert counts == (len(blobs), 0, 0), counts
-    order = blobs[0::2] + blobs[1::2]  # package by package
-    for got, blob in zip(packed(tmp), order):
+    pictures, pixels = packed(tmp), hashlib.sha256()
+    assert len(pictures) == len(blobs)
+    for i, blob in [*enumerate(blobs)][0::2] + [*enumerate(blobs)][1::2]:  # package by package
+        got = pictures[f"p{i % 2}-{sha(blob)[:12]}.png"]
         assert np.array_equal(got, np.asarray(Image.open(io.BytesIO(blob))))
+        pixels.update(got.tobytes())
+    assert "digest " + pixels.hexdigest()[:16] in said, said
 
 
 def test_same_bytes_again(tmp):
-    blob = found(False, 700, 400)
-    digests = []
+    blob, packs = found(False, 700, 400), []
     for run in "ab":
         out = os.path.join(tmp, run)
         place(out, "some", "t.png", blob)
-        build([row("some", "t.png", blob)], out)
-        digests.append([sha(open(out + f, "rb").read()) for f in ("/flat.npy", "/index.npz")])
-    assert digests[0] == digests[1]
+        _, said = build([row("some", "t.png", blob)], out)
+        (name, pixels), = packed(out).items()
+        assert pixels.shape == (288, 504, 3)
+        with open(f"{out}/photos/{name}", "rb") as f:
+            packs.append((name, f.read(), said))
+    assert packs[0] == packs[1]
 
 
 def test_wrong_missing_and_broken(tmp):
@@ -186,12 +189,15 @@ def test_nothing_found_is_an_error(tmp):
         raise AssertionError("an empty pack was written")
 
 
-def test_stale_set_aside_goes(tmp):
-    train, held = found(False), found(True)
-    place(tmp, "some", "t.png", train)
-    place(tmp, "some", "h.png", held)
-    build([row("some", "t.png", train), row("some", "h.png", held)], tmp)
-    build([row("some", "t.png", train)], tmp)
+def test_stale_pictures_go(tmp):
+    blobs = {"t.png": found(False), "h.png": found(True), "u.png": found(False, 41)}
+    for name, blob in blobs.items():
+        place(tmp, "some", name, blob)
+    rows = [row("some", name, blob) for name, blob in blobs.items()]
+    build(rows, tmp)
+    assert len(packed(tmp)) == 2 and len(glob.glob(tmp + "/heldout/*")) == 1
+    build(rows[:1], tmp)
+    assert list(packed(tmp)) == [f"some-{sha(blobs['t.png'])[:12]}.png"]
     assert glob.glob(tmp + "/heldout/*") == []
 
 

@@ -9,15 +9,16 @@ into DEBS, with `apt-get download`, the packages that are not there yet; without
 in DEBS have to do. Every picture is checked by its sha256. What cannot be fetched, unpacked, found
 or decoded is named and left out; the rest goes on.
 
-PACK/flat.npy    all training pictures, RGB bytes one after the other, short side at most 288
-PACK/index.npz   `off`: where each begins (and where the last ends); `shp`: its height and width
+PACK/photos/     all training pictures, short side at most 288, losslessly; what the recipe
+                 lamm-mini.ini calls photos
 PACK/heldout/    the set-aside pictures, as they are, losslessly, for `lammd eval pvp PACK/heldout`
 PACK/unpacked/   the packages' files; may be deleted afterwards
 
 The rule of the split: a picture whose sha256 begins with the hex digit 0 is set aside and never
-trained on. Pictures lie in the order of the manifest, so the same packages and the same Pillow give
-the same bytes; the digest printed last says whether two packs are equal. The pictures have many
-authors and licences (see NOTICE.md): a pack stays on the machine that made it.
+trained on. Each is called PACKAGE-SHA.png, by the first 12 digits of its sha256. The same packages
+and the same Pillow give the same pixels; the digest printed last, of those to train on, says
+whether two packs are equal. The pictures have many authors and licences (see NOTICE.md): a pack
+stays on the machine that made it.
 """
 import argparse
 import csv
@@ -31,7 +32,6 @@ import subprocess
 import sys
 import zlib
 
-import numpy as np
 from PIL import Image
 
 SHORT_SIDE = 288
@@ -158,18 +158,18 @@ def shrink(im):
     return im.resize([max(1, round(side * s)) for side in im.size], Image.LANCZOS)
 
 
-def write_pack(out, train):
-    flat = np.concatenate([t.reshape(-1) for t in train])
-    np.save(out + "/flat.npy", flat)
-    np.savez(out + "/index.npz", off=np.cumsum([0] + [t.size for t in train]),
-             shp=np.array([t.shape[:2] for t in train]))
-    return hashlib.sha256(flat).hexdigest()
+def remove_others(out, kept):
+    """Pictures of an earlier run with another manifest go."""
+    for path in glob.glob(out + "/photos/*.png") + glob.glob(out + "/heldout/*.png"):
+        if path not in kept:
+            os.remove(path)
 
 
 def build(by_package, debs, out):
     """Writes the pack; (training pictures, set aside, missing)."""
-    os.makedirs(out + "/heldout", exist_ok=True)
-    train, held, missing = [], set(), 0
+    for folder in ("photos", "heldout"):
+        os.makedirs(f"{out}/{folder}", exist_ok=True)
+    train, held, missing, pixels = set(), set(), 0, hashlib.sha256()
     for package, rows in by_package.items():
         folder = unpack(package, rows[0]["version"], debs, out)
         got = pictures(rows, folder) if folder else {}
@@ -187,19 +187,18 @@ def build(by_package, debs, out):
                 missing += 1
                 continue
             here += 1
-            if is_set_aside(h):
-                name = f"{package}-{h[:12]}.png"
-                im.save(f"{out}/heldout/{name}", compress_level=1)
-                held.add(name)
-            else:
-                train.append(np.asarray(shrink(im)))
+            aside = is_set_aside(h)
+            path = f"{out}/{'heldout' if aside else 'photos'}/{package}-{h[:12]}.png"
+            if not aside:
+                im = shrink(im)
+                pixels.update(im.tobytes())
+            im.save(path, compress_level=1)
+            (held if aside else train).add(path)
         print(f"{package}: {here} of {len(rows)} pictures", flush=True)
-    for path in glob.glob(out + "/heldout/*.png"):  # of an earlier run with another manifest
-        if os.path.basename(path) not in held:
-            os.remove(path)
+    remove_others(out, train | held)
     if not train:
         sys.exit("no training picture was found: is DEBS right? --download fetches the packages")
-    print("digest", write_pack(out, train)[:16])
+    print("digest", pixels.hexdigest()[:16])
     return len(train), len(held), missing
 
 
