@@ -28,6 +28,7 @@ NEEDS = {
     **{f"{call.replace(' ', ' /v1/fine_tuning/jobs')}": "train" for call in (
         "GET ", "POST ", "GET /{id}", "GET /{id}/events", "GET /{id}/checkpoints", "POST /{id}/cancel",
         "POST /{id}/pause", "POST /{id}/resume")},
+    "GET /v1/fine_tuning/recipes": "train",
     "GET /v1/files": "train", "POST /v1/files": "train", "GET /v1/files/{id}": "train",
     "DELETE /v1/files/{id}": "train", "GET /v1/files/{id}/content": "train",
     "GET /v1/adapters": "train", "POST /v1/adapters": "promote", "GET /v1/adapters/history": "train",
