@@ -43,7 +43,7 @@ races-long = '$(MAKE) -s SAN=thread O=$(O) all >/dev/null && \
 # Each suite prints `N passed, N failed` last; tests/total.sh runs them and adds up: in turn where
 # the tests of a suite run beside each other, else suites do.
 runners := $(foreach r,$(rooms),$(if $(test-src-$(r)),$(r)))
-python  := $(wildcard $(patsubst %,tests/%/run.py,http browser)) # the longest first
+python  := $(wildcard $(patsubst %,tests/%/run.py,http train browser)) # the longest first
 python  += $(filter-out $(python),$(sort $(wildcard tests/*/run.py)))
 .PHONY: test test-long suites
 test: ## every test at small counts, installing what is missing; ends with `N passed, N failed`

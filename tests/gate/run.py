@@ -197,7 +197,8 @@ def test_figures(p):
     check_gate(g, p.path("items"))
     assert [r["task"] for r in g["battery"]] == ["pixels", "mask", "refer", "vqa"]
     assert {r["task"] for r in g["tasks"]} >= {"refer", "mask"}
-    assert p.gate(*words) == g  # the same again
+    if suite.count(0, 1):  # the same again; test_in_a_run has it, too
+        assert p.gate(*words) == g
 
 
 def test_adapter_is_the_model(p):
@@ -230,8 +231,9 @@ def test_few_are_not_decided(p):
     g = p.gate("--against", p.spoilt() + "/model", "--data", p.pairs, "--limit", "10")
     assert g["decision"] == "not_decided" and "30 are needed" in g["why"], g
     assert all(r["n"] == 10 and r["available"] > 10 for r in g["tasks"])
-    g = p.gate("--against", p.spoilt() + "/model")
-    assert g["decision"] == "not_decided" and g["items"] == 0 and not g["tasks"] and g["battery"]
+    if suite.count(0, 1):  # nothing at all to judge by
+        g = p.gate("--against", p.spoilt() + "/model")
+        assert g["decision"] == "not_decided" and g["items"] == 0 and not g["tasks"] and g["battery"]
 
 
 def test_refuses(p):
@@ -290,7 +292,7 @@ def test_option(p):
 
 def test_ended_in_the_middle(p):
     words = p.recipe("ended")
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    for sign in (signal.SIGTERM, signal.SIGKILL)[:suite.count(1, 2)]:
         shutil.rmtree(p.path("ended"), ignore_errors=True)
         with subprocess.Popen([PROGRAM, *words, "--threads", "1"], stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True) as run:
