@@ -58,7 +58,8 @@ struct eng_options {
                               `lanes` when that is more */
     int kv_tokens;         /* slots of the KV pool; 0: enough for the lanes and some pictures */
     int cached_images;     /* stems kept in the KV pool after their job; 0: 32, < 0: none */
-    uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default */
+    uint64_t queue_tokens; /* work that may wait, in prompt tokens; 0: default. One job each of
+                              owners who have none there finds room in as much again */
     uint64_t queue_ns;     /* that a job may have to wait for others; 0: any time */
     uint64_t memory;       /* bytes of each device's memory to use; 0: all that is free */
     int adapters;          /* berths: places for adapters, each with room reserved at start, at most

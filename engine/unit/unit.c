@@ -288,6 +288,15 @@ static struct wait_load unit_load(const struct unit *u) {
     return l;
 }
 
+/* Has the owner nothing in the queue? Then another one who fills it keeps it not out: of an owner
+ * one job finds room in as much again. */
+static int is_guest(const struct wait_owner *o) {
+    uint64_t waiting = 0;
+    for (int c = 0; c < ENG_CLASSES; c++)
+        waiting += o->waiting[c];
+    return waiting == 0;
+}
+
 /* Would it wait too long, or so long that it can't be done in time? As long as the pace is not
  * known, as many jobs may wait as may run. Acts are never refused for it:
  * they overtake, and have an answer for being late. */
@@ -295,7 +304,8 @@ static int check_wait(const struct unit *u, const struct eng_job *j, struct err 
     static const double margin = 2; /* estimates are as wrong as that */
     struct wait_load l = unit_load(u);
     if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
-    if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING)
+    if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING &&
+        !is_guest(&l.of[wait_place(j->owner)]))
         return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
     if (l.pace <= 0) return 0;
     double before = wait_before(&l, j->owner, j->urgency, j->cost);
@@ -311,11 +321,13 @@ static int check_wait(const struct unit *u, const struct eng_job *j, struct err 
 
 /* Count it as waiting and push it into the queue. */
 static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
+    struct wait_load l = unit_load(u);
+    uint64_t most = u->queue_tokens_max * (is_guest(&l.of[wait_place(j->owner)]) ? 2 : 1);
     _Atomic uint64_t *waiting = &u->load[wait_place(j->owner)].waiting[j->urgency];
     atomic_fetch_add(waiting, j->cost);
     uint64_t cost = atomic_fetch_add(&u->waiting_cost, j->cost) + j->cost;
     unsigned n = atomic_fetch_add(&u->waiting, 1) + 1;
-    int rc = cost > u->queue_tokens_max || n > ENG_QUEUE_JOBS ? E_BUSY : queue_push(u->queue, j);
+    int rc = cost > most || n > ENG_QUEUE_JOBS ? E_BUSY : queue_push(u->queue, j);
     if (!rc) return 0;
     atomic_fetch_sub(&u->waiting, 1);
     atomic_fetch_sub(&u->waiting_cost, j->cost);
