@@ -199,6 +199,8 @@ int api_route_is_open(const struct api_route *r, unsigned scopes);
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
 /* Is its body a form whose part `file` goes to the disk? */
 int api_route_takes_file(const struct api_route *r);
+/* Does its stream go on for as long as what it tells of? Then no time limit ends it. */
+int api_route_follows(const struct api_route *r);
 
 /* A request on its way, counted against what its caller may have at once. */
 struct api_visit {

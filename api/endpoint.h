@@ -29,6 +29,7 @@ extern const struct media media_json, media_json_or_events;
 
 struct endpoint {
     const struct input_wants *wants; /* of the request; NULL: it has no body, and no query counts */
+    int follows;                     /* its stream goes on for as long as what it tells of */
     int takes_file; /* the body is a form whose part `file` goes to the disk, and `wants` is NULL */
     const struct media *media; /* of the answer; NULL: Accept is not looked at */
     size_t state_size;         /* of c->state, zeroed; 0: none */

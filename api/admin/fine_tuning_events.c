@@ -2,8 +2,7 @@
  *
  * As JSON, behind after=. Or, with Accept: text/event-stream, as a stream that goes on until the
  * job is over: each event has its id, so a client that was cut off goes on with Last-Event-ID, or
- * after=. A server that is shutting down, or a stream that has lasted as long as a request may,
- * ends it; the client comes again. The last event is `end`, with the job. Thread: as in api.h.
+ * after=. A server that is shutting down ends it; the client comes again. The last event is `end`, with the job. Thread: as in api.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -130,12 +129,13 @@ static void events_next(struct api_call *c) {
         c->stream.ended = 1;
     } else if (is_over && !more) {
         events_end(c, s);
-    } else if (atomic_load(&c->expired) || atomic_load(&c->api->draining)) {
+    } else if (atomic_load(&c->api->draining)) {
         c->stream.ended = 1;
     }
 }
 
-const struct endpoint fine_tuning_events_endpoint = {.wants = &fine_tuning_page,
+const struct endpoint fine_tuning_events_endpoint = {.follows = 1,
+                                                     .wants = &fine_tuning_page,
                                                      .media = &media_json_or_events,
                                                      .state_size = sizeof(struct events),
                                                      .enter = fine_tuning_enter,

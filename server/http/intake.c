@@ -169,6 +169,7 @@ static void expect_form(struct req *r, size_t max, long long length) {
 /* The route says how much body there may be; `length` < 0: not known. */
 static void expect_body(struct req *r, long long length) {
     size_t max = api_route_body_max(r->desk->api, r->route);
+    r->is_following = api_route_follows(r->route);
     if (max == 0) return; /* what comes all the same is thrown away */
     r->is_upload = api_route_takes_file(r->route);
     if (r->is_upload && !http_of(r)->opt.spool) {

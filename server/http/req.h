@@ -83,11 +83,12 @@ struct req {
     struct buf problem;
     struct buf last_words; /* the same as a whole answer, should the body not come in time */
     struct api_call *call;
-    int status;    /* of the answer; 0: none yet */
-    int is_seen;   /* its headers were looked at */
-    int is_upload; /* its route takes a file */
-    int is_here;   /* the loop steps its call and frees it */
-    int is_http10; /* it has no chunks: a stream's end is that of the connection */
+    int status;       /* of the answer; 0: none yet */
+    int is_seen;      /* its headers were looked at */
+    int is_upload;    /* its route takes a file */
+    int is_following; /* its stream may go on for as long as what it tells of */
+    int is_here;      /* the loop steps its call and frees it */
+    int is_http10;    /* it has no chunks: a stream's end is that of the connection */
 
     /* ---- lock ---- */
     enum req_stage stage;

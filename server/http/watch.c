@@ -80,9 +80,17 @@ static void watch_take(struct handful *h, struct req *r, enum req_why why) {
     h->why[h->n++] = why;
 }
 
+/* How long its client waits for us, or we for it. A stream that follows something may go on; what
+ * counts is how long its client doesn't take what there is. */
+static uint64_t work_age(const struct conn *c, uint64_t now) {
+    const struct req *r = c->req;
+    if (!r->is_following || r->stage != REQ_STREAMING || !r->parked_ns) return now - c->since_ns;
+    return r->is_parked ? 0 : now - r->parked_ns;
+}
+
 static void look_at_work(struct watch *w, struct conn *c, uint64_t now, struct handful *h) {
     struct req *r = c->req;
-    uint64_t age = now - c->since_ns, limit = w->limits.request_ns;
+    uint64_t age = work_age(c, now), limit = w->limits.request_ns;
     if (age > limit + last_words_ns) {
         if (r->is_parked)
             watch_take(h, r, REQ_GONE);

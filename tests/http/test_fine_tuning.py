@@ -98,8 +98,9 @@ def test_what_comes_of_a_run_is_judged_and_loaded():
 
 
 def test_events_as_a_stream_that_ends_and_goes_on():
-    with state.Folder() as folder, folder.serve() as s:
-        job = create(s, folder.file(state.pairs()), lammd={"steps": 6})["id"]
+    """It goes on until the job is over, for longer than a request may take."""
+    with state.Folder() as folder, folder.serve("--request-timeout=3") as s:
+        job = create(s, folder.file(state.pairs()), lammd={"steps": 30})["id"]
         reply = s.ask("GET", f"{JOBS}/{job}/events", headers={"Accept": "text/event-stream"})
         blocks = [dict(line.split(": ", 1) for line in b.splitlines() if line[0] != ":")
                   for b in reply.body.decode().split("\n\n") if b and b[0] != ":"]
