@@ -160,6 +160,8 @@ size_t api_route_body_max(const struct api *a, const struct api_route *r) {
 
 int api_route_takes_file(const struct api_route *r) { return r->endpoint->takes_file; }
 
+int api_route_follows(const struct api_route *r) { return r->endpoint->follows; }
+
 /* ---- steps; with the lock ---- */
 
 static int reply_with(struct api_call *c) {
