@@ -2,7 +2,8 @@
  *
  * As JSON, behind after=. Or, with Accept: text/event-stream, as a stream that goes on until the
  * job is over: each event has its id, so a client that was cut off goes on with Last-Event-ID, or
- * after=. A server that is shutting down ends it; the client comes again. The last event is `end`, with the job. Thread: as in api.h.
+ * after=. A server that is shutting down ends it; the client comes again. The last event is `end`,
+ * with the job. Thread: as in api.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
