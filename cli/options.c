@@ -263,8 +263,10 @@ static const struct config_row rows[] = {
     NUMBER(
         "cached-images", ALL, cached_images, -1, ENG_CACHED_IMAGES_MAX, 0, "N",
         "Pictures that stay in the KV cache after their questions. 0, the default: 32; -1: none."),
-    NUMBER("queue-tokens", CMD_SERVE, queue_tokens, 0, INT64_C(1) << 50, 0, "N",
-           "Work that may wait, in prompt tokens. 0, the default: 16 whole pictures."),
+    NUMBER(
+        "queue-tokens", CMD_SERVE, queue_tokens, 0, INT64_C(1) << 50, 0, "N",
+        "Work that may wait, in prompt tokens; one job of each caller who has none there may come "
+        "on top. 0, the default: 16 whole pictures."),
     NUMBER("queue-seconds", CMD_SERVE, queue_s, 0, 86400, 10, "S",
            "Longest wait for others, estimated from the speed that was measured. What would wait "
            "longer, or miss --request-timeout, is refused at once. 0: any wait."),

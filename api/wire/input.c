@@ -282,8 +282,7 @@ int input_open(struct input *in) {
     if (check_query(in)) return -1;
     int rc = 0;
     if (media_is(type, "application/json"))
-        rc =
-            from->body_len ? open_json(in) : 0; /* many clients name the type of what isn't there */
+        rc = from->body_len ? open_json(in) : 0; /* some name the type of no body, too */
     else if (!wants->only_json && media_is(type, "multipart/form-data"))
         rc = open_form(in);
     else if (picture && media_may_be_picture(type) && (type || from->body_len) && !from->n_form)

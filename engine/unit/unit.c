@@ -288,24 +288,24 @@ static struct wait_load unit_load(const struct unit *u) {
     return l;
 }
 
-/* Has the owner nothing in the queue? Then another one who fills it keeps it not out: of an owner
- * one job finds room in as much again. */
-static int is_guest(const struct wait_owner *o) {
+/* Has the owner nothing in the queue? Then another one who fills it doesn't keep it out: one job of
+ * an owner finds room in as much again. */
+static int is_guest(const struct unit *u, uint64_t owner) {
     uint64_t waiting = 0;
     for (int c = 0; c < ENG_CLASSES; c++)
-        waiting += o->waiting[c];
+        waiting |= atomic_load(&u->load[wait_place(owner)].waiting[c]);
     return waiting == 0;
 }
 
 /* Would it wait too long, or so long that it can't be done in time? As long as the pace is not
- * known, as many jobs may wait as may run. Acts are never refused for it:
- * they overtake, and have an answer for being late. */
+ * known, as many jobs may wait as may run, and one of each other owner. Acts are never refused for
+ * it: they overtake, and have an answer for being late. */
 static int check_wait(const struct unit *u, const struct eng_job *j, struct err *err) {
     static const double margin = 2; /* estimates are as wrong as that */
     struct wait_load l = unit_load(u);
     if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
     if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING &&
-        !is_guest(&l.of[wait_place(j->owner)]))
+        !is_guest(u, j->owner))
         return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
     if (l.pace <= 0) return 0;
     double before = wait_before(&l, j->owner, j->urgency, j->cost);
@@ -321,8 +321,7 @@ static int check_wait(const struct unit *u, const struct eng_job *j, struct err 
 
 /* Count it as waiting and push it into the queue. */
 static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
-    struct wait_load l = unit_load(u);
-    uint64_t most = u->queue_tokens_max * (is_guest(&l.of[wait_place(j->owner)]) ? 2 : 1);
+    uint64_t most = u->queue_tokens_max * (is_guest(u, j->owner) ? 2 : 1);
     _Atomic uint64_t *waiting = &u->load[wait_place(j->owner)].waiting[j->urgency];
     atomic_fetch_add(waiting, j->cost);
     uint64_t cost = atomic_fetch_add(&u->waiting_cost, j->cost) + j->cost;
