@@ -3,11 +3,13 @@
 // `turns` is what was said and answered; the picture goes with the first question of every request,
 // so the server keeps nothing. A turn counts when its answer ended or was stopped with something
 // said; one that failed is taken back and its question returns to the field; one that got no words
-// is shown, but not told again. A new picture begins a new talk.
+// is shown, but not told again. An answer that was hardly likelier than another is marked as a guess.
+// A new picture begins a new talk.
 
 import {$, Problem, post, events, fail, hideError, unreadable, drawPicture} from './shared.js';
 
 const MAX_TOKENS = 200;
+const SURE = 0.5; // mean probability of the tokens of what is no guess: as the API's `unsure`
 const log = $('ask-log');
 
 let picture = null, url = null; // the picture's data URL, once it is needed
@@ -60,6 +62,7 @@ function refresh() {
 async function send(question) {
   const mine = (running = new AbortController());
   const mark = [bubble('asked', question), bubble('said', '')], said = mark[1];
+  const sure = {sum: 0, tokens: 0};
   let answer = '';
   hideError();
   refresh();
@@ -67,15 +70,17 @@ async function send(question) {
   fit();
   try {
     url ??= await dataUrl(picture.blob);
-    const body = JSON.stringify({model: 'lammd', messages: messages(question), stream: true, max_tokens: MAX_TOKENS});
+    const body = JSON.stringify({model: 'lammd', messages: messages(question), stream: true, logprobs: true, max_tokens: MAX_TOKENS});
     const reply = await post('v1/chat/completions', body, {headers: {'Content-Type': 'application/json'}, signal: mine.signal});
-    for await (const piece of pieces(reply.body)) {
+    for await (const piece of pieces(reply.body, sure)) {
       if (mine !== running) return;
       answer += piece;
       said.textContent = answer;
       follow();
     }
-    if (mine === running) keep(question, answer, said);
+    if (mine !== running) return;
+    keep(question, answer, said);
+    said.classList.toggle('unsure', answer.trim() && sure.sum < sure.tokens * Math.log(SURE));
   } catch (e) {
     if (mine !== running) return;
     if (mine.signal.aborted && answer) {
@@ -109,13 +114,18 @@ function messages(question) {
   return all;
 }
 
-async function* pieces(stream) {
+// The texts of a stream; `sure` sums up how probable its tokens were.
+async function* pieces(stream, sure) {
   let ended = false;
   for await (const {data} of events(stream)) {
     if (data === '[DONE]') return;
     const chunk = JSON.parse(data);
     if (chunk.error) throw new Problem(chunk.title ? chunk : {detail: chunk.error.message});
     const choice = chunk.choices[0];
+    for (const token of choice?.logprobs?.content ?? []) {
+      sure.sum += token.logprob;
+      sure.tokens++;
+    }
     if (choice?.delta.content) yield choice.delta.content;
     ended ||= Boolean(choice?.finish_reason);
   }

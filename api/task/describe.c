@@ -77,8 +77,8 @@ static void describe_write_fields(struct api_call *c, struct buf *b) {
     json_write_text(b, text, len);
     buf_char(b, ',');
     write_boxes(c, text, len, b);
-    buf_printf(b, ",\"finish\":\"%s\",\"probability\":%.6g", speak_finish(job),
-               exp(speak_logprob(job)));
+    buf_printf(b, ",\"finish\":\"%s\",\"probability\":%.6g,\"unsure\":%s", speak_finish(job),
+               exp(speak_logprob(job)), speak_is_unsure(job) ? "true" : "false");
 }
 
 /* ---- the row ---- */

@@ -1,6 +1,8 @@
 /* speak.c - see speak.h. */
 #include "api/task/speak.h"
 
+#include <math.h>
+
 #include "api/ask.h"
 #include "api/stream.h"
 #include "api/task/figures.h"
@@ -41,6 +43,12 @@ double speak_logprob(const struct eng_job *job) {
     for (uint32_t i = 0; i < n; i++)
         sum += (double)tokens[i].logprob;
     return sum;
+}
+
+int speak_is_unsure(const struct eng_job *job) {
+    uint32_t n;
+    (void)eng_job_tokens(job, &n);
+    return speak_logprob(job) < n * log(SPEAK_SURE);
 }
 
 static void write_answer(struct api_call *c) {

@@ -1,7 +1,7 @@
 /* vqa.c - POST /v1/vqa: a picture and a question -> a short answer.
  *
  * With `choices` nothing is spoken: the likelihood of each choice, end of text included, says how
- * probable it is among them, best first. Thread: step on a worker, a stream's read wherever the
+ * probable it is among them, best first. An answer that is likely to be wrong says so: `unsure`. Thread: step on a worker, a stream's read wherever the
  * server reads.
  */
 #include <math.h>
@@ -58,7 +58,8 @@ static void write_choices(const struct asking *q, const struct eng_job *job, str
         sum += exp(s[i].logprob - s[0].logprob);
     buf_str(b, "\"answer\":");
     json_write_str(b, q->choices[s[0].choice]);
-    buf_printf(b, ",\"probability\":%.6g,\"finish\":\"stop\",\"choices\":[", 1 / sum);
+    buf_printf(b, ",\"probability\":%.6g,\"unsure\":%s,\"finish\":\"stop\",\"choices\":[", 1 / sum,
+               1 / sum < SPEAK_SURE ? "true" : "false");
     for (uint32_t i = 0; i < n; i++) {
         buf_str(b, i ? ",{\"text\":" : "{\"text\":");
         json_write_str(b, q->choices[s[i].choice]);
@@ -79,8 +80,8 @@ static void vqa_write_fields(struct api_call *c, struct buf *b) {
     const char *text = eng_job_text(job, &len);
     buf_str(b, "\"answer\":");
     json_write_text(b, text, len);
-    buf_printf(b, ",\"probability\":%.6g,\"finish\":\"%s\"", exp(speak_logprob(job)),
-               speak_finish(job));
+    buf_printf(b, ",\"probability\":%.6g,\"unsure\":%s,\"finish\":\"%s\"", exp(speak_logprob(job)),
+               speak_is_unsure(job) ? "true" : "false", speak_finish(job));
 }
 
 /* ---- the row ---- */

@@ -12,6 +12,7 @@ for each request.
     cut                                    (chat) two words, then the connection ends
     slow                                   (chat) a word every 0.5 s; (segment) when it is closed
     silent                                 (chat) no words
+    foggy                                  (chat) words that were hardly likelier than others
     faint                                  (segment) a tenth of the usual probabilities
 """
 import base64
@@ -190,14 +191,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                    "detail": "try again", "error": {"message": "try again"}})
             if i == 2 and "cut" in question:
                 return
-            self.chunk({"content": (" " if i else "") + word})
+            self.chunk({"content": (" " if i else "") + word}, logprob=-0.8 if "foggy" in question else -0.1)
             time.sleep(0.5 if "slow" in question else 0.01)
         self.chunk({}, "stop")
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def chunk(self, delta, reason=None):
+    def chunk(self, delta, reason=None, logprob=None):
+        logprobs = None if logprob is None else {"content": [{"token": "", "logprob": logprob}]}
         self.event({"object": "chat.completion.chunk",
-                    "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+                    "choices": [{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]})
 
     def event(self, data):
         self.wfile.write(b"data: " + json.dumps(data).encode() + b"\n\n")

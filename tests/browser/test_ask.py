@@ -68,6 +68,17 @@ def test_turns_and_the_picture_are_remembered(page, fake):
     assert len(messages(fake)) == 1
 
 
+def test_a_guess_says_so(page, fake):
+    fresh(page, fake.url, "ask")
+    give(page)
+    answered(page, "What is it?")
+    answered(page, "What is it, in foggy weather?")
+    guess = "[...document.querySelectorAll('#ask-log .said')].map((b) => b.classList.contains('unsure'))"
+    assert page.eval(guess) == [False, True]
+    assert page.eval(SAID)[3] == ANSWER, "what is told again has no remark in it"
+    shot(page, "ask-unsure")
+
+
 def test_new_picture_begins_a_new_talk(page, fake):
     fresh(page, fake.url, "ask")
     give(page)

@@ -195,10 +195,13 @@ def vqa(s):
     free = s.ask("POST", f"/v1/vqa?question=what%20is%20it%3f&{WARM}", BODY, PNG).json()
     told = events(s.ask("POST", f"/v1/vqa?question=what%20is%20it%3f&{WARM}", BODY, STREAM).body)
     assert told[-1][1]["answer"] == free["answer"] == "".join(d["text"] for n, d in told if n == "token")
+    tokens = free["usage"]["completion_tokens"]
+    assert free["unsure"] == (free["probability"] < 0.5 ** tokens)
     form = s.ask("POST", "/v1/vqa", *multipart(("image", BODY), ("question", "red?"), ("choices", '["yes","no","maybe"]')))
     got = form.json()
     assert {c["text"] for c in got["choices"]} == {"yes", "no", "maybe"} and got["answer"] == got["choices"][0]["text"]
     assert abs(sum(c["probability"] for c in got["choices"]) - 1) < 1e-4
+    assert got["unsure"] == (got["probability"] < 0.5)
     assert [c["logprob"] for c in got["choices"]] == sorted((c["logprob"] for c in got["choices"]), reverse=True)
     two = s.ask("POST", "/v1/vqa", json.dumps({"image": data_url(BODY), "question": "red?", "choices": ["no", "yes"]}), JSON).json()
     three = {c["text"]: c["logprob"] for c in got["choices"]}
@@ -206,6 +209,7 @@ def vqa(s):
         assert abs(c["logprob"] - three[c["text"]]) < 1e-5
     done = events(s.ask("POST", "/v1/vqa?question=a&choices=[%22x%22]", BODY, STREAM).body)
     assert [name for name, _ in done] == ["done"] and done[0][1]["probability"] == 1
+    assert done[0][1]["unsure"] is False
     contract.validate(done[0][1], contract.schema("Answer"))
 
 
