@@ -2,12 +2,18 @@
 """weights.py - weights that no training made.
 
     weights.py new SHAPE --out FOLDER [--tokenizer FILE] [--seed 1]
+    weights.py smooth MODEL --out FOLDER
 
 new writes a model folder to begin training with: SHAPE/config.json, a tokenizer, and weights drawn
 from the seed, in F32. They know nothing but where and how much: position embeddings of the picture
 and the rows of numbers, in embedding and head, are sines and cosines of the row, the column or the
 number, mixed by random matrices, so that neighbours are alike (Fourier features). Everything else
-is noise of the usual size. The same arguments give the same bytes. Needs numpy.
+is noise of the usual size. The same arguments give the same bytes.
+
+smooth writes MODEL with its head in F32, and in it the rows of the numbers of boxes as the nearest
+smooth curve over the number (COSINES cosines). In bf16 the rows of neighbouring numbers differ by
+less than is rounded away, so that most numbers can never win. What is trained from such a folder
+keeps its head in F32. Needs numpy.
 """
 import argparse
 import json
@@ -22,6 +28,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOKENIZER = os.path.join(os.path.dirname(HERE), "models/lamm-mini/tokenizer.model")
 PERIODS = [2.0 ** k for k in range(2, 10)]  # in places of the grid, in levels, in hundredths
 MAX_JSON = 1 << 20
+COSINES = 9  # that the rows of a box's numbers are made of
+BOX_ENDS, BOX_NUMBERS = ("><", ">}"), 101  # `12><`, `12>}`
 
 
 # ---- a tokenizer's pieces ----
@@ -154,19 +162,70 @@ class Maker:
 
 # ---- a folder ----
 
-def save(path, tensors):
-    """A safetensors file, written beside and renamed."""
+def stored(array, is_f32):
+    """Little-endian bytes, in F32 or the nearest BF16."""
+    if is_f32:
+        return array.astype("<f4").tobytes()
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2").tobytes()
+
+
+def save(path, tensors, f32=None):
+    """A safetensors file, written beside and renamed. f32: names of those in F32, the others are BF16;
+    None: all."""
     head, at = {"__metadata__": {"format": "pt"}}, 0
     for name, array in tensors.items():
-        head[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
-        at += array.nbytes
+        is_f32 = f32 is None or name in f32
+        n = array.size * (4 if is_f32 else 2)
+        head[name] = {"dtype": "F32" if is_f32 else "BF16", "shape": list(array.shape),
+                      "data_offsets": [at, at + n]}
+        at += n
     text = json.dumps(head).encode()
     text += b" " * (-len(text) % 8)
     with open(path + ".part", "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text)
-        for array in tensors.values():
-            f.write(array.astype("<f4").tobytes())
+        for name, array in tensors.items():
+            f.write(stored(array, f32 is None or name in f32))
     os.replace(path + ".part", path)
+
+
+def load(path):
+    """{name: array in F32} of a safetensors file of F32 and BF16."""
+    with open(path, "rb") as f:
+        head = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = f.read()
+    out = {}
+    for name, t in head.items():
+        if name == "__metadata__":
+            continue
+        part = data[slice(*t["data_offsets"])]
+        if t["dtype"] == "BF16":
+            array = (np.frombuffer(part, "<u2").astype(np.uint32) << 16).view(np.float32)
+        elif t["dtype"] == "F32":
+            array = np.frombuffer(part, "<f4")
+        else:
+            raise SystemExit(f"weights.py: {path}: {name} is {t['dtype']}: F32 and BF16 can be read")
+        out[name] = array.reshape(t["shape"])
+    return out
+
+
+def smooth(o):
+    tensors = load(os.path.join(o.model, "model.safetensors"))
+    of = numbers(pieces(os.path.join(o.model, "tokenizer.model")))
+    at = np.pi * (np.arange(BOX_NUMBERS) + 0.5) / BOX_NUMBERS
+    waves = np.cos(at[:, None] * np.arange(COSINES))
+    head = tensors["lm_head.weight"].copy()
+    for end in BOX_ENDS:
+        if any(n not in of.get(end, {}) for n in range(BOX_NUMBERS)):
+            raise SystemExit(f"weights.py: {o.model}: the tokenizer has no {BOX_NUMBERS} pieces 0{end} ...")
+        rows = [of[end][n] for n in range(BOX_NUMBERS)]
+        head[rows] = waves @ np.linalg.lstsq(waves, head[rows], rcond=None)[0]
+    tensors["lm_head.weight"] = head
+    os.makedirs(o.out, exist_ok=True)
+    for name in ("config.json", "tokenizer.model"):
+        shutil.copyfile(os.path.join(o.model, name), os.path.join(o.out, name))
+    save(os.path.join(o.out, "model.safetensors"), tensors, {"lm_head.weight"})
+    print(f"{o.out}: {o.model} with a smooth head")
 
 
 def new(o):
@@ -195,6 +254,10 @@ def main():
     n.add_argument("--tokenizer", default=TOKENIZER)
     n.add_argument("--seed", type=int, default=1)
     n.set_defaults(run=new)
+    m = sub.add_parser("smooth", help="a model with its head in F32, and smooth rows of boxes")
+    m.add_argument("model", metavar="MODEL", help="folder of a model with 101 numbers of a box")
+    m.add_argument("--out", required=True)
+    m.set_defaults(run=smooth)
     o = p.parse_args()
     o.run(o)
 

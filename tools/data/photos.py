@@ -211,9 +211,9 @@ def category(name):
     return re.sub(r"-(merged|other|stuff)", "", name).replace("-", " ")
 
 
-def coco_lines(segments, mask, size):
+def coco_lines(segments, mask, size, is_left_out=scenes.is_reserved):
     """A mask for each name that is there, and a box where there is but one such thing. A box's last
-    tenth of a pixel may lie over the edge: it is cut."""
+    tenth of a pixel may lie over the edge: it is cut. is_left_out: of a name."""
     out = []
     for name in sorted({s["name"] for s in segments}):
         same = [s for s in segments if s["name"] == name]
@@ -226,7 +226,7 @@ def coco_lines(segments, mask, size):
         if len(same) == 1 and same[0]["thing"] and w > 1 and h > 1:
             line["task"] += ["refer", "identify"]
             line["box"] = [x, y, round(min(x + w, size[0]), 1), round(min(y + h, size[1]), 1)]
-        if not scenes.is_reserved(spoken):
+        if not is_left_out(spoken):
             out.append(line)
     return [{"task": "pixels", "orient": "stored"}] + out
 

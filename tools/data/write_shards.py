@@ -6,7 +6,7 @@
 Writes FOLDER/shard-00000.tar ...: pictures as JPEG, an id map beside each as PNG, and lines.jsonl
 with masks, boxes, names, lists of things and questions (docs/training-data.md). Without --sprites
 all things are shapes, without --photos all grounds are drawn; with neither no file is needed but
-this one's neighbours. Names that are reserved for judging are never used; --reserved uses no
+this one's neighbours. With --cutouts scenes are harder (scenes.make_wide_scene). Names that are reserved for judging are never used; --reserved uses no
 others, for an exam. The same arguments give the same bytes: shard k holds scenes k * per_shard and
 up, each a function of (seed, number). A shard is written whole or not at all. Needs numpy and
 Pillow.
@@ -133,6 +133,7 @@ def main():
     ap.add_argument("--scenes", type=int, required=True)
     ap.add_argument("--per-shard", type=int, default=1000)
     ap.add_argument("--sprites", help="of build_sprites.py")
+    ap.add_argument("--cutouts", help="of cutouts.py: scenes are harder, with those things, too")
     ap.add_argument("--photos", help="folder of photographs for grounds, those of photos.py for one")
     ap.add_argument("--side", type=int, default=scenes.SIDE, help="pixels (default: %(default)s)")
     ap.add_argument("--quality", type=int, default=92, help="of the JPEGs (default: %(default)s)")
@@ -145,7 +146,13 @@ def main():
     sprites = scenes.Sprites(a.sprites) if a.sprites else None
     photos = Photos(a.photos) if a.photos else None
 
+    if a.cutouts and not (sprites and photos):
+        ap.error("--cutouts wants --sprites and --photos, too")
+    packs = [sprites, scenes.Sprites(a.cutouts)] if a.cutouts else None
+
     def make(rng):
+        if packs:
+            return scenes.make_wide_scene(rng, packs, photos, reserved=a.reserved, side=a.side)
         return scenes.make_scene(rng, sprites, photos, reserved=a.reserved, side=a.side)
 
     for k, first in enumerate(range(0, a.scenes, a.per_shard)):

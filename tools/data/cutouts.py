@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+"""cutouts.py - what packs of real photographs say, as lines to learn from, and things cut out of them.
+
+    cutouts.py PACKS --out OUT [--set-aside]
+
+PACKS holds clothing, grocery and coco as photos.py makes them. Writes
+
+    OUT/real.jsonl, OUT/*.jpg, OUT/*.png   pictures, masks, and lines about them: masks, boxes, names,
+                                           captions, questions (docs/training-data.md)
+    OUT/cutouts.npz                        garments with alpha, as build_sprites.py writes sprites
+
+A garment's mask is found by GrabCut, begun with what a garment on a floor looks like: the border is
+ground, the middle may be thing. It is kept only where it is one piece that leaves most of the border
+alone; a photograph without a mask still says what it shows. Shops have no masks: a heap of apples has
+no end. Colours are named from the pixels in a mask. A question whether something is there asks as
+often for what isn't: something else of the same pack.
+
+Pictures whose sha256 begins with 0 to 2 are set aside for exams: they are left out, or with
+--set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to paste: a
+cut-out with such a name is never pasted, but the photograph that it is from says what it shows. The same
+packs give the same bytes. Needs numpy, Pillow and OpenCV.
+"""
+import argparse
+import hashlib
+import json
+import os
+import zlib
+
+import cv2
+import numpy as np
+from PIL import Image
+
+import photos
+import scenes
+
+SIDE = 144            # of a mask while it is looked for
+COVER = (0.06, 0.80)  # of the picture, by a thing
+EDGE = 0.20           # of the border may belong to it
+SPRITE = 120          # longer side of a cut-out
+PACKAGES = {"juice", "milk", "yoghurt", "soy milk", "soyghurt", "sour cream", "oat milk", "oatghurt",
+            "sour milk"}
+PAIRS = {"pants", "shoes", "shorts"}  # spoken of as several
+SPOKEN = {"longsleeve": "long sleeve shirt", "outwear": "jacket", "t-shirt": "t-shirt"}
+ALONE = {"garlic", "ginger", "asparagus", "cabbage", "leek", "carrots", "satsumas"}
+
+
+def is_aside(data):
+    return hashlib.sha256(data).hexdigest()[0] in "012"
+
+
+# ---- masks ----
+
+def grabcut(rgb):
+    """uint8 (h, w, 3) -> bool (h, w) or None: the one thing in the middle."""
+    h, w = rgb.shape[:2]
+    k = SIDE / max(h, w)
+    small = cv2.resize(rgb, (round(w * k), round(h * k)), interpolation=cv2.INTER_AREA)
+    sh, sw = small.shape[:2]
+    y, x = np.mgrid[0:sh, 0:sw]
+    away = np.hypot((x + 0.5) / sw - 0.5, (y + 0.5) / sh - 0.5)
+    guess = np.where(away < 0.30, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    edge = np.minimum(np.minimum(x, sw - 1 - x), np.minimum(y, sh - 1 - y))
+    guess[edge < 3] = cv2.GC_BGD
+    cv2.setRNGSeed(1)
+    bg, fg = np.zeros((1, 65)), np.zeros((1, 65))
+    try:
+        cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), guess, None, bg, fg, 6, cv2.GC_INIT_WITH_MASK)
+    except cv2.error:
+        return None
+    return cleaned(np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)), (w, h))
+
+
+def cleaned(mask, size):
+    """Its largest piece without small holes, at `size`; None if that is not all there is to it."""
+    m = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    n, label, stats, _ = cv2.connectedComponentsWithStats(m, connectivity=4)
+    if n < 2:
+        return None
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    best = int(areas.argmax()) + 1
+    out = (label == best).astype(np.uint8)
+    if areas.max() < 0.75 * areas.sum():
+        return None
+    holes, label, stats, _ = cv2.connectedComponentsWithStats(1 - out, connectivity=4)
+    for i in range(1, holes):
+        if stats[i, cv2.CC_STAT_AREA] < 0.02 * out.size:
+            out[label == i] = 1
+    ring = np.concatenate([out[4], out[-5], out[:, 4], out[:, -5]])
+    if not COVER[0] < out.mean() < COVER[1] or ring.mean() > EDGE:
+        return None
+    return cv2.resize(out, size, interpolation=cv2.INTER_LINEAR) > 0
+
+
+def box_of(mask):
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1]
+
+
+# ---- words ----
+
+def spoken(name):
+    return SPOKEN.get(name, name)
+
+
+def article(name):
+    return name if name in PAIRS else scenes.a_or_an(name)
+
+
+def be(name, there=True):
+    return f"{'are' if name in PAIRS else 'is'} {'there ' if there else ''}"
+
+
+def plural(name):
+    if name in ALONE:
+        return name
+    return name + ("es" if name[-1] in "ohs" else "s")
+
+
+def whats(text):
+    return [{"task": "vqa", "question": q, "answer": text}
+            for q in ("what is in the picture?", "what is this?")]
+
+
+def exists(name, others, rng):
+    """As often no as yes. others: names that aren't there."""
+    out = [{"task": "vqa", "question": f"{be(name)}{article(name)}?", "answer": "yes"}]
+    other = others[rng.integers(len(others))]
+    return out + [{"task": "vqa", "question": f"{be(other)}{article(other)}?", "answer": "no"}]
+
+
+def absent(others, rng, size):
+    other = others[rng.integers(len(others))]
+    return {"task": "mask", "sentence": f"the {other}",
+            "mask": {"size": [size[1], size[0]], "counts": [size[0] * size[1]]}}
+
+
+# ---- packs ----
+
+class Out:
+    def __init__(self, folder, set_aside):
+        self.folder, self.set_aside, self.rows = folder, set_aside, []
+        self.sprites, self.names, self.sources = [], [], []
+        os.makedirs(folder, exist_ok=True)
+
+    def wants(self, data):
+        return is_aside(data) == self.set_aside
+
+    def picture(self, name, data, lines):
+        with open(f"{self.folder}/{name}", "wb") as f:
+            f.write(data)
+        self.rows += [{**line, "image": name} for line in lines]
+
+    def mask(self, name, mask):
+        Image.fromarray(mask.astype(np.uint8) * 255).save(f"{self.folder}/{name}", optimize=True)
+
+    def sprite(self, rgb, mask, name, source):
+        x1, y1, x2, y2 = box_of(mask)
+        soft = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0)
+        a = np.dstack([rgb, np.clip(soft * 255, 0, 255).astype(np.uint8)])[y1:y2, x1:x2]
+        im = Image.fromarray(a, "RGBA")
+        im.thumbnail((SPRITE, SPRITE), Image.BICUBIC)
+        self.sprites.append(np.asarray(im))
+        self.names.append(name)
+        self.sources.append(source)
+
+    def close(self):
+        with open(f"{self.folder}/real.jsonl", "w", encoding="utf-8") as f:
+            f.writelines(json.dumps(r) + "\n" for r in self.rows)
+        off = np.cumsum([0] + [s.size for s in self.sprites])
+        np.savez(f"{self.folder}/cutouts.npz", flat=np.concatenate([s.ravel() for s in self.sprites]),
+                 off=off, shape=np.array([s.shape[:2] for s in self.sprites]),
+                 name=np.array(self.names), source=np.array(self.sources))
+
+
+def index(packs, name):
+    with open(f"{packs}/{name}/index.jsonl", encoding="utf-8") as f:
+        for line in f:
+            row = json.loads(line)
+            with open(f"{packs}/{name}/{row['file']}", "rb") as g:
+                yield row, g.read()
+
+
+def rng_of(text):
+    return np.random.default_rng(zlib.crc32(text.encode()))
+
+
+def decoded(data):
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def garment_lines(rgb, mask, name, others, file, rng):
+    colour = scenes.colour_of(rgb[mask])
+    ground = scenes.colour_of(rgb[~mask])
+    size = (rgb.shape[1], rgb.shape[0])
+    texts = [f"the {name}"] + ([f"the {colour} {name}"] if colour else [])
+    if colour and colour != ground:
+        texts.append(f"the {colour} thing")
+    if not name in PAIRS:
+        texts.append("the garment")
+    lines = [{"task": ["mask", "refer"] + ["identify"] * (i < 2 and t != "the garment"), "sentence": t,
+              "mask": file, "box": box_of(mask)} for i, t in enumerate(texts)]
+    caption = f"{colour} {name}" if colour else name
+    lines.append({"task": ["caption", "grounding"], "caption": article(caption) if name not in PAIRS else caption,
+                  "phrases": [{"phrase": caption, "boxes": [box_of(mask)]}]})
+    lines.append({"task": "detection", "phrases": [{"phrase": name, "boxes": [box_of(mask)]}]})
+    if colour:
+        lines.append({"task": "vqa", "question": f"what colour {be(name, False)}the {name}?", "answer": colour})
+    return lines + [absent(others, rng, size)]
+
+
+def add_clothing(packs, out):
+    names = sorted({spoken(r["name"]) for r, _ in index(packs, "clothing")})
+    masks = 0
+    for row, data in index(packs, "clothing"):
+        name = spoken(row["name"])
+        if not out.wants(data):
+            continue
+        file, rng = "clothing-" + row["file"], rng_of(row["source"])
+        others = [n for n in names if n != name and not ("shirt" in n and "shirt" in name)]
+        rgb = decoded(data)
+        mask = grabcut(rgb)
+        lines = [{"task": "pixels"}] + whats(article(name)) + exists(name, others, rng)
+        if mask is None:
+            lines.append({"task": "caption", "caption": article(name)})
+        else:
+            masks += 1
+            out.mask(file[:-4] + ".png", mask)
+            lines += garment_lines(rgb, mask, name, others, file[:-4] + ".png", rng)
+            out.sprite(rgb, mask, name, "clothing")
+        out.picture(file, data, lines)
+    return masks
+
+
+def add_grocery(packs, out):
+    names = sorted({r["name"] for r, _ in index(packs, "grocery")})
+    for row, data in index(packs, "grocery"):
+        name = row["name"]
+        if not out.wants(data):
+            continue
+        rng = rng_of(row["source"])
+        others = [n for n in names if n != name]
+        text = f"a carton of {name}" if name in PACKAGES else plural(name)
+        h, w = decoded(data).shape[:2]
+        lines = [{"task": "pixels"}, {"task": "caption", "caption": text}] + whats(text)
+        lines += exists(name, others, rng) + [absent(others, rng, (w, h))]
+        out.picture("grocery-" + row["file"], data, lines)
+
+
+def coco_caption(segments):
+    """The three largest kinds of things: `a person and two dogs`."""
+    numbers = ["no", "a", "two", "three", "four", "five"]
+    kinds = {}
+    for s in segments:
+        if s["thing"] and not s["iscrowd"]:
+            kinds.setdefault(s["name"], []).append(s["bbox"][2] * s["bbox"][3])
+    parts = []
+    for name in sorted(kinds, key=lambda n: -sum(kinds[n]))[:3]:
+        n = len(kinds[name])
+        if n == 1:
+            parts.append(scenes.a_or_an(name))
+        else:
+            many = "people" if name == "person" else plural(name)
+            parts.append(f"{numbers[n] if n < len(numbers) else 'many'} {many}")
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def coco_colours(rgb, ids, segments):
+    """Colours of what there is once and what fits a name of a colour."""
+    out = []
+    for s in segments:
+        where = ids == s["id"]
+        once = sum(o["name"] == s["name"] for o in segments) == 1
+        if not once or not s["thing"] or where.mean() < 0.02:
+            continue
+        colour = scenes.colour_of(rgb[where])
+        if colour and s["name"] != "person":
+            out.append({"task": "vqa", "orient": "stored", "question": f"what colour is the {s['name']}?",
+                        "answer": colour})
+    return out
+
+
+def add_coco(packs, out):
+    names = sorted({s["name"] for r, _ in index(packs, "coco") for s in r["segments"] if s["thing"]})
+    for row, data in index(packs, "coco"):
+        if not out.wants(data):
+            continue
+        file, mask = "coco-" + row["file"], "coco-" + row["mask"]
+        rng = rng_of(row["file"])
+        rgb = decoded(data)
+        raw = np.asarray(Image.open(f"{packs}/coco/{row['mask']}").convert("RGB"), np.int64)
+        ids = raw[..., 0] + 256 * raw[..., 1] + 65536 * raw[..., 2]
+        Image.fromarray(raw.astype(np.uint8)).save(f"{out.folder}/{mask}", optimize=True)
+        there = {s["name"] for s in row["segments"]}
+        gone = [n for n in names if n not in there]
+        lines = []
+        for line in photos.coco_lines(row["segments"], mask, (rgb.shape[1], rgb.shape[0]), lambda name: False):
+            lines.append(line)
+            if "sentence" in line:
+                lines.append({**line, "sentence": f"the {line['sentence']}"})
+        text = coco_caption(row["segments"])
+        if text:
+            lines.append({"task": "caption", "caption": text, "orient": "stored"})
+            lines += [{**x, "orient": "stored"} for x in whats(text)[:1]]
+        for name in sorted(there & set(names)):
+            lines += [{**x, "orient": "stored"} for x in exists(name, gone, rng)]
+        lines += coco_colours(rgb, ids, row["segments"])
+        lines += [{**absent(gone, rng, (rgb.shape[1], rgb.shape[0])), "orient": "stored"} for _ in range(2)]
+        out.picture(file, data, lines)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("packs")
+    ap.add_argument("--out", required=True)
+    ap.add_argument("--set-aside", action="store_true", help="the pictures for exams, and no others")
+    a = ap.parse_args()
+    out = Out(a.out, a.set_aside)
+    masks = add_clothing(a.packs, out)
+    add_grocery(a.packs, out)
+    add_coco(a.packs, out)
+    out.close()
+    pictures = len({r["image"] for r in out.rows})
+    print(f"{pictures} pictures, {len(out.rows)} lines, {masks} garments with a mask")
+
+
+if __name__ == "__main__":
+    main()
