@@ -171,8 +171,8 @@ def stored(array, is_f32):
 
 
 def save(path, tensors, f32=None):
-    """A safetensors file, written beside and renamed. f32: names of those in F32, the others are BF16;
-    None: all."""
+    """A safetensors file, written beside and renamed. f32: names of those in F32, the others are
+    BF16; None: all."""
     head, at = {"__metadata__": {"format": "pt"}}, 0
     for name, array in tensors.items():
         is_f32 = f32 is None or name in f32
