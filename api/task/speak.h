@@ -32,8 +32,8 @@ void speak_event(struct api_call *c);
 const char *speak_finish(const struct eng_job *job);
 /* Natural log of the likelihood of all that was spoken, end of text left out. */
 double speak_logprob(const struct eng_job *job);
-/* Was the likelihood of a token, by their geometric mean, below a half? Then something else was about
- * as likely, and a user should be told that this is a guess. */
+/* Was the likelihood of a token, by their geometric mean, below a half? Then something else was
+ * about as likely, and a user should be told that this is a guess. */
 int speak_is_unsure(const struct eng_job *job);
 
 #endif

@@ -1,8 +1,8 @@
 /* vqa.c - POST /v1/vqa: a picture and a question -> a short answer.
  *
  * With `choices` nothing is spoken: the likelihood of each choice, end of text included, says how
- * probable it is among them, best first. An answer that is likely to be wrong says so: `unsure`. Thread: step on a worker, a stream's read wherever the
- * server reads.
+ * probable it is among them, best first. An answer that is a guess says so: `unsure`.
+ * Thread: step on a worker, a stream's read wherever the server reads.
  */
 #include <math.h>
 #include <stdlib.h>

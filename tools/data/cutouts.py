@@ -1,24 +1,24 @@
 #!/usr/bin/env python3
-"""cutouts.py - what packs of real photographs say, as lines to learn from, and things cut out of them.
+"""cutouts.py - lines to learn from about packs of real photographs, and things cut out of them.
 
     cutouts.py PACKS --out OUT [--set-aside]
 
 PACKS holds clothing, grocery and coco as photos.py makes them. Writes
 
-    OUT/real.jsonl, OUT/*.jpg, OUT/*.png   pictures, masks, and lines about them: masks, boxes, names,
-                                           captions, questions (docs/training-data.md)
+    OUT/real.jsonl, OUT/*.jpg, OUT/*.png   pictures, masks, and lines about them: masks, boxes,
+                                           names, captions, questions (docs/training-data.md)
     OUT/cutouts.npz                        garments with alpha, as build_sprites.py writes sprites
 
-A garment's mask is found by GrabCut, begun with what a garment on a floor looks like: the border is
-ground, the middle may be thing. It is kept only where it is one piece that leaves most of the border
-alone; a photograph without a mask still says what it shows. Shops have no masks: a heap of apples has
-no end. Colours are named from the pixels in a mask. A question whether something is there asks as
-often for what isn't: something else of the same pack.
+A garment's mask is found by GrabCut, begun with what a garment on a floor looks like: the border
+is ground, the middle may be thing. It is kept only where it is one piece that leaves most of the
+border alone; a photograph without a mask still says what it shows. Shops have no masks: a heap of
+apples has no end. Colours are named from the pixels in a mask. A question whether something is
+there asks as often for what isn't: something else of the same pack.
 
 Pictures whose sha256 begins with 0 to 2 are set aside for exams: they are left out, or with
---set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to paste: a
-cut-out with such a name is never pasted, but the photograph that it is from says what it shows. The same
-packs give the same bytes. Needs numpy, Pillow and OpenCV.
+--set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to
+paste: a cut-out with such a name is never pasted, but the photograph that it is from says what it
+shows. The same packs give the same bytes. Needs numpy, Pillow and OpenCV.
 """
 import argparse
 import hashlib

@@ -327,7 +327,7 @@ def wide_thing(rng, packs, reserved, n, side, names):
 
 
 def settled(rng, image, rgba, x, y):
-    """The thing in the light of its surroundings, with softer edges, so that it isn't told by them."""
+    """The thing in the light of its surroundings, with softer edges: so they don't give it away."""
     h, w = rgba.shape[:2]
     out = rgba.copy()
     near = image[max(y - h // 2, 0):y + h + h // 2, max(x - w // 2, 0):x + w + w // 2]
@@ -367,9 +367,9 @@ def cut_into(image, ids, k, rgba, x, y):
 
 
 def make_wide_scene(rng, packs, photos, reserved=False, side=SIDE):
-    """A scene as make_scene's but harder: things of 0.1 to 0.95 of the side, cut by the border, half
-    hidden, in the light of their surroundings; three of four grounds are photographs. packs: one
-    Sprites, or a second one of cut-outs. It may come out without any thing."""
+    """A scene as make_scene's but harder: things of 0.1 to 0.95 of the side, cut by the border,
+    half hidden, in the light of their surroundings; three of four grounds are photographs. packs:
+    one Sprites, or a second one of cut-outs. It may come out without any thing."""
     image = np.asarray(photos(rng).resize((side, side), Image.BICUBIC), np.float32).copy() \
         if rng.random() < 0.75 else ground(rng, side).astype(np.float32)
     ids = np.zeros((side, side), np.uint8)

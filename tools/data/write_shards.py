@@ -6,10 +6,10 @@
 Writes FOLDER/shard-00000.tar ...: pictures as JPEG, an id map beside each as PNG, and lines.jsonl
 with masks, boxes, names, lists of things and questions (docs/training-data.md). Without --sprites
 all things are shapes, without --photos all grounds are drawn; with neither no file is needed but
-this one's neighbours. With --cutouts scenes are harder (scenes.make_wide_scene). Names that are reserved for judging are never used; --reserved uses no
-others, for an exam. The same arguments give the same bytes: shard k holds scenes k * per_shard and
-up, each a function of (seed, number). A shard is written whole or not at all. Needs numpy and
-Pillow.
+this one's neighbours. With --cutouts scenes are harder (scenes.make_wide_scene). Names that are
+reserved for judging are never used; --reserved uses no others, for an exam. The same arguments
+give the same bytes: shard k holds scenes k * per_shard and up, each a function of (seed, number).
+A shard is written whole or not at all. Needs numpy and Pillow.
 """
 import argparse
 import glob
