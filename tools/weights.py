@@ -190,27 +190,27 @@ def save(path, tensors, f32=None):
 
 
 def load(path):
-    """{name: array in F32} of a safetensors file of F32 and BF16."""
+    """({name: array in F32}, names of those stored as F32) of a safetensors file of F32 and BF16."""
     with open(path, "rb") as f:
         head = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
         data = f.read()
-    out = {}
+    out, f32 = {}, set()
+    head.pop("__metadata__", None)
     for name, t in head.items():
-        if name == "__metadata__":
-            continue
         part = data[slice(*t["data_offsets"])]
         if t["dtype"] == "BF16":
             array = (np.frombuffer(part, "<u2").astype(np.uint32) << 16).view(np.float32)
         elif t["dtype"] == "F32":
             array = np.frombuffer(part, "<f4")
+            f32.add(name)
         else:
             raise SystemExit(f"weights.py: {path}: {name} is {t['dtype']}: F32 and BF16 can be read")
         out[name] = array.reshape(t["shape"])
-    return out
+    return out, f32
 
 
 def smooth(o):
-    tensors = load(os.path.join(o.model, "model.safetensors"))
+    tensors, f32 = load(os.path.join(o.model, "model.safetensors"))
     of = numbers(pieces(os.path.join(o.model, "tokenizer.model")))
     at = np.pi * (np.arange(BOX_NUMBERS) + 0.5) / BOX_NUMBERS
     waves = np.cos(at[:, None] * np.arange(COSINES))
@@ -224,7 +224,7 @@ def smooth(o):
     os.makedirs(o.out, exist_ok=True)
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(os.path.join(o.model, name), os.path.join(o.out, name))
-    save(os.path.join(o.out, "model.safetensors"), tensors, {"lm_head.weight"})
+    save(os.path.join(o.out, "model.safetensors"), tensors, f32 | {"lm_head.weight"})
     print(f"{o.out}: {o.model} with a smooth head")
 
 

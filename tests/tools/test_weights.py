@@ -136,3 +136,24 @@ def test_tokenizer_has_the_shipped_pieces(_):
         raise unittest.SkipTest(f"pieces are equal; {e}: pip install sentencepiece protobuf") from e
     with open(weights.TOKENIZER, "rb") as f:
         assert tokenizer.build() == f.read()
+
+
+def test_smooth_head(tmp):
+    """The head is F32 and each number of a box can win; all else keeps its bits."""
+    base = os.path.join(ROOT, "models/lamm-mini")
+    quiet(weights.main, "smooth", base, "--out", f"{tmp}/smooth")
+    before, was_f32 = weights.load(f"{base}/model.safetensors")
+    after, is_f32 = weights.load(f"{tmp}/smooth/model.safetensors")
+    of = weights.numbers(weights.pieces(f"{base}/tokenizer.model"))
+    moved = np.flatnonzero((before["lm_head.weight"] != after["lm_head.weight"]).any(1))
+    for end in weights.BOX_ENDS:
+        rows = after["lm_head.weight"][[of[end][n] for n in range(weights.BOX_NUMBERS)]]
+        bends = rows[:-2] - 2 * rows[1:-1] + rows[2:]
+        old = before["lm_head.weight"][[of[end][n] for n in range(weights.BOX_NUMBERS)]]
+        old_bends = old[:-2] - 2 * old[1:-1] + old[2:]
+        assert np.abs(bends).max() < 0.2 * np.abs(old_bends).max(), "rows are no curve"
+        moved = np.setdiff1d(moved, list(of[end].values()))
+    assert not moved.size, "rows of other tokens moved"
+    for name in before:
+        assert name == "lm_head.weight" or (before[name] == after[name]).all(), name
+    assert is_f32 == was_f32 | {"lm_head.weight"}

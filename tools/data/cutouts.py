@@ -124,14 +124,18 @@ def whats(text):
 def exists(name, others, rng):
     """As often no as yes. others: names that aren't there."""
     out = [{"task": "vqa", "question": f"{be(name)}{article(name)}?", "answer": "yes"}]
+    if not others:
+        return out
     other = others[rng.integers(len(others))]
     return out + [{"task": "vqa", "question": f"{be(other)}{article(other)}?", "answer": "no"}]
 
 
 def absent(others, rng, size):
-    other = others[rng.integers(len(others))]
-    return {"task": "mask", "sentence": f"the {other}",
-            "mask": {"size": [size[1], size[0]], "counts": [size[0] * size[1]]}}
+    """A mask of nothing, as lines."""
+    if not others:
+        return []
+    return [{"task": "mask", "sentence": f"the {others[rng.integers(len(others))]}",
+             "mask": {"size": [size[1], size[0]], "counts": [size[0] * size[1]]}}]
 
 
 # ---- packs ----
@@ -205,7 +209,7 @@ def garment_lines(rgb, mask, name, others, file, rng):
     lines.append({"task": "detection", "phrases": [{"phrase": name, "boxes": [box_of(mask)]}]})
     if colour:
         lines.append({"task": "vqa", "question": f"what colour {be(name, False)}the {name}?", "answer": colour})
-    return lines + [absent(others, rng, size)]
+    return lines + absent(others, rng, size)
 
 
 def add_clothing(packs, out):
@@ -242,7 +246,7 @@ def add_grocery(packs, out):
         text = f"a carton of {name}" if name in PACKAGES else plural(name)
         h, w = decoded(data).shape[:2]
         lines = [{"task": "pixels"}, {"task": "caption", "caption": text}] + whats(text)
-        lines += exists(name, others, rng) + [absent(others, rng, (w, h))]
+        lines += exists(name, others, rng) + absent(others, rng, (w, h))
         out.picture("grocery-" + row["file"], data, lines)
 
 
@@ -304,7 +308,8 @@ def add_coco(packs, out):
         for name in sorted(there & set(names)):
             lines += [{**x, "orient": "stored"} for x in exists(name, gone, rng)]
         lines += coco_colours(rgb, ids, row["segments"])
-        lines += [{**absent(gone, rng, (rgb.shape[1], rgb.shape[0])), "orient": "stored"} for _ in range(2)]
+        for _ in range(2):
+            lines += [{**x, "orient": "stored"} for x in absent(gone, rng, (rgb.shape[1], rgb.shape[0]))]
         out.picture(file, data, lines)
 
 
