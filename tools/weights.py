@@ -190,7 +190,7 @@ def save(path, tensors, f32=None):
 
 
 def load(path):
-    """({name: array in F32}, names of those stored as F32) of a safetensors file of F32 and BF16."""
+    """({name: array in F32}, names of those stored so) of a safetensors file of F32 and BF16."""
     with open(path, "rb") as f:
         head = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
         data = f.read()

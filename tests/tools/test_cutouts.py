@@ -1,4 +1,4 @@
-"""test_cutouts.py - tools/data/cutouts.py on packs drawn by code, and the harder scenes with cut-outs.
+"""test_cutouts.py - tools/data/cutouts.py on packs drawn by code, and harder scenes with cut-outs.
 
 Run by run.py. What lines say is held against the pixels.
 """
@@ -111,7 +111,7 @@ def sprites(tmp, name, names):
 
 
 def test_wide_scenes(tmp):
-    """The same bytes from the same seed; the id map, boxes and areas agree; things are cut and large."""
+    """The same seed, the same bytes; id map, boxes and areas agree; things are cut and large."""
     both = [sprites(tmp, "a", ["ball", "kite", "kite"]), sprites(tmp, "b", ["hat"])]
     assert not any(scenes.is_reserved(n) for n in ("ball", "hat")), "choose other names"
     grounds = lambda rng: Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((90, 90))
