@@ -92,7 +92,8 @@ struct config {
     /* train */
     const char *samples, *take;
     int64_t is_check;
-    int64_t steps, is_plan, is_keys, is_idle, is_gated, comm; /* comm: enum config_comm */
+    int64_t steps, is_plan, is_export, is_keys, is_idle, is_gated,
+        comm; /* comm: enum config_comm */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */

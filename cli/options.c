@@ -68,6 +68,9 @@ static const struct config_row rows[] = {
            "says."),
     FLAG("plan", CMD_TRAIN, is_plan,
          "Print what each stage takes in memory and asks in questions, and train nothing."),
+    FLAG("export", CMD_TRAIN, is_export,
+         "Write the result as the run's newest checkpoint has it, and learn nothing: to look at a "
+         "run that is paused. The same command without --export goes on with it."),
     FLAG("idle", CMD_TRAIN, is_idle,
          "Compute only while nothing else wants the processor (SCHED_IDLE)."),
     TEXT("take", CMD_TRAIN, take, "DIR",

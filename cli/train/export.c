@@ -146,7 +146,7 @@ void run_result_folder(const struct run *r, int is_model, char to[FOLDER_PATH_MA
 }
 
 int run_has_result(const struct run *r, int is_model) {
-    if (export_is_full(r, r->recipe.n_stages - 1)) return is_model;
+    if (export_is_full(r, r->stage)) return is_model;
     return r->recipe.run.result != (is_model ? RECIPE_ADAPTER : RECIPE_MODEL);
 }
 

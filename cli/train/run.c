@@ -235,6 +235,16 @@ int run_note_phase(struct run *r, const char *phase, struct err *e) {
     return journal_event(&r->journal, "phase", json_pack("{s:s}", "phase", phase), e);
 }
 
+/* --export: what was learnt so far is the result, whichever stage it stands in. */
+static int run_look(struct run *r, struct err *e) {
+    int rc = run_go_on(r, e);
+    if (rc == 0 && !r->train)
+        rc = err_set(e, E_NOT_FOUND, "%s has no checkpoint to export: train first", r->folder.path);
+    if (rc == 0) rc = open_journal(r, e);
+    if (rc == 0) rc = run_note_phase(r, "export", e);
+    return rc ? rc : run_export(r, e);
+}
+
 static int run_begin(struct run *r, struct err *e) {
     int rc = run_go_on(r, e);
     if (rc == 0 && !r->train) rc = run_open_stage(r, 0, e);
@@ -258,11 +268,15 @@ static int run_end(struct run *r, struct err *e) {
     return 0;
 }
 
-int run_all(struct run *r, struct err *e) {
-    say_begin(&r->say, r->rank != 0);
+static int run_through(struct run *r, struct err *e) {
     int rc = run_begin(r, e);
     if (rc == 0) rc = stages(r, e);
-    if (rc == 0 && !r->is_stopped) rc = run_end(r, e);
+    return rc || r->is_stopped ? rc : run_end(r, e);
+}
+
+int run_all(struct run *r, struct err *e) {
+    say_begin(&r->say, r->rank != 0);
+    int rc = r->cfg->is_export ? run_look(r, e) : run_through(r, e);
     int said = 0;
     if (rc)
         run_note_failure(r, rc, e);

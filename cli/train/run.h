@@ -93,7 +93,7 @@ void run_stage_folder(const struct run *r, int stage, char to[FOLDER_PATH_MAX]);
 int run_hand_on(struct run *r, struct err *e);
 /* The result with its card, and the curve. */
 int run_export(struct run *r, struct err *e);
-/* The folders of the result: OUT/adapter, OUT/model. Is it one of those? */
+/* The folders of the result: OUT/adapter, OUT/model. Is it, behind r->stage, one of those? */
 int run_has_result(const struct run *r, int is_model);
 void run_result_folder(const struct run *r, int is_model, char to[FOLDER_PATH_MAX]);
 /* The card as it is now, with r->gate where there is one. */

@@ -53,6 +53,22 @@ def test_stopped(p):
     assert events(p.path("stopped"), "resume")[-1]["step"] == step
 
 
+def test_export_of_a_paused_run(p):
+    """What was learnt so far can be looked at; the run then goes on, to the bits of another one."""
+    run = p.start(p.short(), "looked")
+    suite.wait_for(lambda: os.path.isdir(p.path("looked")) and checkpoints(p.path("looked")))
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=suite.SOON)
+    step = events(p.path("looked"), "stop")[-1]["step"]
+    said = p.train(p.short(), "looked", "--export").stderr
+    assert f"going on from step {step} of 24" in said and "is ready" in said, said
+    assert f"{step} steps" in read(p.path("looked", "adapter", "README.md")).decode()
+    assert not os.path.exists(p.path("looked", "step-00000024.safetensors")), "it learnt"
+    p.train(p.short(), "looked")
+    same(p.path("looked"), whole(p))
+    p.refused("no checkpoint to export", p.short(), "--export", out="nothing")
+
+
 def test_keeps_two_and_the_best(p):
     out = whole(p)
     kept = checkpoints(out)
