@@ -314,7 +314,8 @@ const struct eng_answer *eng_job_answers(const struct eng_job *j, uint32_t *n_re
 const char *eng_job_text(const struct eng_job *j, size_t *len);
 const struct eng_token *eng_job_tokens(const struct eng_job *j, uint32_t *n_ready);
 enum eng_finish eng_job_finish(const struct eng_job *j);
-/* What the queue counts it as: token rows that it may take at most. */
+/* What the queue counts it as: token rows that it may take at most, and in rows what the vision
+ * tower does for its pictures. */
 uint64_t eng_job_cost(const struct eng_job *j);
 /* Tokens of the prompt, pictures included. */
 uint32_t eng_job_prompt_tokens(const struct eng_job *j);

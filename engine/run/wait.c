@@ -65,9 +65,9 @@ void wait_turn(struct wait_pace *p, double seconds, uint64_t rows, int is_full) 
     if (p->seconds < SAMPLE_S) return;
     double now = (double)p->rows / p->seconds;
     int is_telling = p->busy_seconds > 0.5 * p->seconds;
-    if (p->rate <= 0 && is_telling)
-        p->rate = now;
-    else if (p->rate > 0 && (is_telling || now > p->rate))
-        p->rate += (now - p->rate) * (1 - exp(-p->seconds / RECENT_S));
-    *p = (struct wait_pace){.rate = p->rate};
+    if (is_telling || (p->rate > 0 && now > p->rate)) {
+        p->known += p->seconds;
+        p->rate += (now - p->rate) * fmax(p->seconds / p->known, 1 - exp(-p->seconds / RECENT_S));
+    }
+    *p = (struct wait_pace){.rate = p->rate, .known = p->known};
 }

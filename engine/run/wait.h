@@ -1,7 +1,8 @@
 /* wait.h - how long a job would wait for others, estimated when it comes.
  *
- * What a job may cost is known in token rows, and how many rows' worth of jobs the device gets
- * done in a second is measured (the pace). What stands before a job in its class is all that waits
+ * What a job may cost is known in token rows, with its pictures' way through the vision tower, and
+ * how many rows' worth of jobs the device gets done in a second is measured (the pace): what was
+ * computed, and what a job turned out not to need. What stands before a job in its class is all that waits
  * there of its owner, and as much of each of his running jobs as it has itself, since running jobs
  * share alike (sched.h). While his other classes have work, its class gets its share only, but
  * never waits for more than that work. Owners share alike, too: each other one gets as many rows
@@ -37,9 +38,11 @@ double wait_of_all(const struct wait_load *l);
 int wait_is_idle(const struct wait_load *l);
 
 /* The pace, from what was done in turns of the step thread. Only when jobs had to wait, or passes
- * were full, does it say what the device can do; else it can only raise the pace. */
+ * were full, does it say what the device can do; else it can only raise the pace. At first all
+ * samples count alike: the first one alone may be a bad one. */
 struct wait_pace {
-    double rate, seconds, busy_seconds; /* of this sample, and of it when jobs had to wait */
+    double rate, known;           /* from so many seconds */
+    double seconds, busy_seconds; /* of this sample, and of it when jobs had to wait */
     uint64_t rows;
 };
 void wait_turn(struct wait_pace *p, double seconds, uint64_t rows, int is_full);

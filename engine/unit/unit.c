@@ -50,6 +50,7 @@ static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct e
     *is_full = feat < 0;
     if (feat < 0) return 0;
     part->feat = feat;
+    sched_saw(&u->sched, j, !is_filled);
     if (is_filled) return 0;
     uint64_t start = clock_ns();
     model_encode(u->model, berth, rgb_of(j, part->digest), feat);
@@ -58,7 +59,6 @@ static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct e
     atomic_fetch_add(&j->vision_ns, spent);
     u->stats.vision_ns += spent;
     u->stats.pictures++;
-    sched_saw(j);
     return 1;
 }
 

@@ -55,6 +55,16 @@ TEST(wait_knows_owners) {
     CHECK_NEAR(wait_of_all(&l), 2 + 10 * 0.05, 1e-9);
 }
 
+/* The first sample alone says little: a device warms up, and others are new at once. */
+TEST(wait_forgets_a_bad_first_sample) {
+    struct wait_pace p = {0};
+    wait_turn(&p, 0.3, 300, 1);
+    CHECK_NEAR(p.rate, 1000, 1);
+    for (int i = 0; i < 9; i++)
+        wait_turn(&p, 0.3, 3000, 1);
+    CHECK_NEAR(p.rate, 9100, 1);
+}
+
 TEST(wait_measures_when_the_device_is_busy) {
     struct wait_pace p = {0};
     for (int i = 0; i < 99; i++) /* a job now and then says nothing of what the device can do */
