@@ -79,6 +79,7 @@ struct eng_job {
     int distribution;
     enum eng_class urgency;
     uint64_t deadline_ns, owner;
+    int place; /* its owner's in the unit's table, as long as it waits or runs */
     void (*wake)(void *ud, struct eng_job *job);
     void *ud;
     uint32_t n_points;    /* questions: points, choices, or one */

@@ -90,7 +90,7 @@ void sched_load(const struct sched *s, struct wait_owner of[WAIT_OWNERS]) {
     }
     for (int i = 0; i < s->n_running; i++) {
         const struct eng_job *j = s->running[i];
-        struct wait_owner *o = &of[wait_place(j->owner)];
+        struct wait_owner *o = &of[j->place];
         o->left[j->urgency] += rows_left_of(j);
         o->running[j->urgency]++;
     }
@@ -133,7 +133,7 @@ static void stop_running(struct sched *s, struct eng_job *j) {
 }
 
 static void leave_queue(struct sched *s, const struct eng_job *j) {
-    s->left_cost[wait_place(j->owner)][j->urgency] += j->cost;
+    s->left_cost[j->place][j->urgency] += j->cost;
     s->left++;
 }
 

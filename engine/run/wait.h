@@ -14,7 +14,7 @@
 
 #include "engine/engine.h"
 
-enum { WAIT_OWNERS = 256 };
+enum { WAIT_OWNERS = 256 }; /* that are told apart */
 
 struct wait_owner {
     uint64_t waiting[ENG_CLASSES]; /* cost of the jobs that wait, in rows */
@@ -27,11 +27,9 @@ struct wait_load {
     double pace; /* rows a second; 0: not known */
 };
 
-/* Where an owner is counted. Two that have the same place count as one. */
-int wait_place(uint64_t owner);
-/* Seconds until a job of that owner, class and cost would begin to have the device to itself, as it
+/* Seconds until a job of the owner at that place, class and cost would begin to have the device to itself, as it
  * were: its end, less what it takes alone. 0 when the pace is not known. */
-double wait_before(const struct wait_load *l, uint64_t owner, enum eng_class class, uint64_t cost);
+double wait_before(const struct wait_load *l, int place, enum eng_class class, uint64_t cost);
 /* Seconds that the first picture of somebody would wait who owned all that waits and runs. */
 double wait_of_all(const struct wait_load *l);
 /* Nothing waits and nothing runs. */

@@ -41,8 +41,6 @@ TEST(wait_knows_owners) {
     CHECK(!wait_is_idle(&l));
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 0.5, 1e-9); /* not 1,000 s */
     CHECK_NEAR(wait_before(&l, YOU, ENG_PICTURE, 500), 1002, 1e-9);
-    /* The same place. */
-    CHECK_NEAR(wait_before(&l, YOU + WAIT_OWNERS, ENG_PICTURE, 500), 1002, 1e-9);
     CHECK_NEAR(wait_of_all(&l), 1000, 1e-9);
     l.of[ME].waiting[ENG_PICTURE] = 2000;
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 2 + 2.5, 1e-9);
