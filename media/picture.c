@@ -45,6 +45,17 @@ int picture_read(const uint8_t *bytes, size_t len, const struct picture_limits *
     return picture_png_rows(bytes, len, &head, sink, e);
 }
 
+void picture_lay_on_white(uint8_t *px, size_t pixels) {
+    uint8_t *to = px;
+    for (size_t i = 0; i < pixels; i++, px += 4, to += 3) {
+        unsigned a = px[3];
+        for (int c = 0; c < 3; c++) {
+            unsigned v = px[c] * a + 255 * (255 - a) + 128;
+            to[c] = (uint8_t)((v + (v >> 8)) >> 8);
+        }
+    }
+}
+
 /* ---- all rows at once ---- */
 
 struct whole {

@@ -67,6 +67,8 @@ int picture_jpeg_rows(const uint8_t *bytes, size_t len, const struct head *head,
                       struct err *e);
 int picture_webp_rows(const uint8_t *bytes, size_t len, const struct head *head,
                       const struct picture_sink *sink, struct err *e);
+/* RGBA in every 4 bytes -> RGB in every 3, on white, in place: libpng's numbers. */
+void picture_lay_on_white(uint8_t *px, size_t pixels);
 /* 0, or E_TOO_BIG with a text. */
 int picture_check_size(uint64_t w, uint64_t h, uint64_t pixels_max, struct err *e);
 

@@ -3,10 +3,12 @@
  * The low-level reader is used, not the simplified one: most of libpng's recent holes were in the
  * latter. Chunks other than those that colours need (tRNS) are skipped unread, so there is no iCCP,
  * zTXt or iTXt to inflate; head.c has looked for the orientation. Whatever the file holds becomes
- * 8-bit RGB: palette and grey are expanded, 16 bits are scaled, transparency is laid on white. Only
- * an interlaced picture is held whole, to put it together. gAMA and profiles are ignored, as Pillow
+ * 8-bit RGB: palette and grey are expanded, 16 bits are scaled, transparency is laid on white;
+ * where each pixel has 8 bits of it, that is done here, for libpng takes twice as long. Only an
+ * interlaced picture is held whole, to put it together. gAMA and profiles are ignored, as Pillow
  * ignores them (docs/model.md section 1.3). The file has to be whole: a missing end is an error,
- * even if all rows are there.
+ * even if all rows are there. Each chunk has a checksum; the second one, over what is inflated,
+ * isn't looked at.
  *
  * libpng reports errors by longjmp. It is confined to the two functions with a setjmp. What they
  * own lives in a struct of their caller, so nothing is lost or clobbered by the jump.
@@ -29,7 +31,8 @@ struct reading {
     size_t len, at;
     const struct head *head;
     const struct picture_sink *sink;
-    uint8_t *rgb; /* (w, 3); (h, w, 3) of an interlaced picture */
+    uint8_t *rows; /* (w, channels); (h, w, channels) of an interlaced picture */
+    int channels;  /* 3, or 4: transparency is ours to lay on white */
     int short_of_bytes;
 };
 
@@ -76,7 +79,7 @@ static void want_rgb(png_structp png, png_infop info) {
     if (has_trns) png_set_tRNS_to_alpha(png);
     if (depth == 16) png_set_scale_16(png);
     if (!(colour & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png);
-    if (has_trns || (colour & PNG_COLOR_MASK_ALPHA)) {
+    if (has_trns || ((colour & PNG_COLOR_MASK_ALPHA) && depth == 16)) {
         png_color_16 white = {0, 255, 255, 255, 255};
         if (depth == 16) white = (png_color_16){0, 65535, 65535, 65535, 65535};
         png_set_background(png, &white, PNG_BACKGROUND_GAMMA_SCREEN, 0, 1.0);
@@ -91,20 +94,25 @@ static void skip_chunks(png_structp png) {
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, skip, sizeof(skip) / 5);
 }
 
+static void give_row(struct reading *r, uint8_t *row) {
+    if (r->channels == 4) picture_lay_on_white(row, (size_t)r->head->w);
+    r->sink->row(r->sink->ud, row);
+}
+
 /* One pass: each row goes on at once. Seven passes: they are put together first. */
 static void read_rows(struct reading *r, int passes) {
-    size_t bytes = (size_t)r->head->w * 3;
+    size_t bytes = (size_t)r->head->w * (size_t)r->channels;
     int is_held = passes > 1;
     for (int pass = 0; pass < passes; pass++) {
         for (int y = 0; y < r->head->h; y++) {
-            uint8_t *row = r->rgb + (is_held ? (size_t)y * bytes : 0);
+            uint8_t *row = r->rows + (is_held ? (size_t)y * bytes : 0);
             png_read_row(r->png, row, NULL);
-            if (!is_held) r->sink->row(r->sink->ud, row);
+            if (!is_held) give_row(r, row);
         }
     }
     png_read_end(r->png, NULL);
     for (int y = 0; is_held && y < r->head->h; y++)
-        r->sink->row(r->sink->ud, r->rgb + (size_t)y * bytes);
+        give_row(r, r->rows + (size_t)y * bytes);
 }
 
 static int read_pixels(struct reading *r, struct err *e) {
@@ -119,15 +127,18 @@ static int read_pixels(struct reading *r, struct err *e) {
     png_set_user_limits(png, PICTURE_SIDE_MAX, PICTURE_SIDE_MAX);
     png_set_chunk_malloc_max(png, CHUNK_BYTES_MAX);
     png_set_chunk_cache_max(png, CHUNKS_KEPT_MAX);
+    (void)png_set_option(png, PNG_IGNORE_ADLER32, PNG_OPTION_ON);
     skip_chunks(png);
     png_read_info(png, r->info);
     must(png_get_image_width(png, r->info) == w && png_get_image_height(png, r->info) == h);
     want_rgb(png, r->info);
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, r->info);
-    must(png_get_rowbytes(png, r->info) == w * 3);
-    r->rgb = mem_try(w * 3 * (passes > 1 ? h : 1));
-    if (!r->rgb) return err_set(e, E_NOMEM, "no memory for the picture's pixels");
+    size_t bytes = png_get_rowbytes(png, r->info);
+    must(bytes == w * 3 || bytes == w * 4);
+    r->channels = (int)(bytes / w);
+    r->rows = mem_try(bytes * (passes > 1 ? h : 1));
+    if (!r->rows) return err_set(e, E_NOMEM, "no memory for the picture's pixels");
     read_rows(r, passes);
     return 0;
 }
@@ -144,7 +155,7 @@ int picture_png_rows(const uint8_t *bytes, size_t len, const struct head *head,
     else
         rc = err_set(e, E_NOMEM, "no memory to read the picture");
     png_destroy_read_struct(&r.png, &r.info, NULL);
-    mem_free(r.rgb);
+    mem_free(r.rows);
     return rc;
 }
 

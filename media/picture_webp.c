@@ -31,17 +31,6 @@ static int webp_failed(VP8StatusCode status, struct err *e) {
     }
 }
 
-/* RGBA in every 4 bytes -> RGB in every 3, on white, in place. */
-static void lay_on_white(uint8_t *px, size_t pixels) {
-    for (size_t i = 0; i < pixels; i++) {
-        unsigned a = px[4 * i + 3];
-        for (size_t c = 0; c < 3; c++) {
-            unsigned v = px[4 * i + c] * a + 255 * (255 - a) + 128;
-            px[3 * i + c] = (uint8_t)((v + (v >> 8)) >> 8);
-        }
-    }
-}
-
 int picture_webp_rows(const uint8_t *bytes, size_t len, const struct head *head,
                       const struct picture_sink *sink, struct err *e) {
     WebPDecoderConfig c;
@@ -58,7 +47,7 @@ int picture_webp_rows(const uint8_t *bytes, size_t len, const struct head *head,
     c.output.u.RGBA = (WebPRGBABuffer){px, head->w * (int)n, w * h * n};
     status = WebPDecode(bytes, len, &c);
     for (size_t y = 0; status == VP8_STATUS_OK && y < h; y++) {
-        if (n == 4) lay_on_white(px + y * w * n, w);
+        if (n == 4) picture_lay_on_white(px + y * w * n, w);
         sink->row(sink->ud, px + y * w * n);
     }
     WebPFreeDecBuffer(&c.output);

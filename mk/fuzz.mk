@@ -36,6 +36,7 @@ benches := $(filter-out bench_cuda,$(patsubst tests/bench/%.c,%,$(sort $(wildcar
 $(benches:%=$(B)/tests/%): $(B)/tests/%: $(B)/tests/bench/%.o $(call archives,cli)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-cli) $(LDLIBS)
+$(B)/tests/bench_pictures: private LDLIBS += -lz
 # Of the kernels room alone, so that a machine with nothing but a compiler can build it.
 $(B)/tests/bench_cuda: $(B)/tests/bench/bench_cuda.o $(call archives,kernels)
 	$(call say,ld,$@)

@@ -35,7 +35,10 @@ $(through): $(B)/tests/peft_%: $(B)/tests/peft/%.o $(call archives,engine)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-engine) $(LDLIBS)
 
-# For make test-long: the whole program by the thread sanitizer.
+# For make test-long: the whole program by the sanitizers that may run it: what it computes with,
+# at small counts, and its threads.
+ub-long = '$(MAKE) -s SAN=undefined O=$(O) all >/dev/null && \
+    LAMMD=$(abspath $(O))/undefined/lammd $(PYTHON) tests/http/run.py'
 races-long = '$(MAKE) -s SAN=thread O=$(O) all >/dev/null && \
     LAMMD=$(abspath $(O))/thread/lammd $(PYTHON) tests/http/run.py --long races'
 
@@ -55,7 +58,7 @@ suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shims) $(through)
 	@LAMMD=$(abspath $(PROGRAM)) TESTS=$(abspath $(B)/tests) sh tests/total.sh \
 	    $(foreach r,$(runners),'$(B)/tests/run-$(r) $(run-flags) $(T)') -- \
 	    $(foreach s,$(python),'$(PYTHON) $(s) $(long) $(T)') \
-	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' $(if $(LONG),$(fuzz-long) $(races-long)) '$(MAKE) -s check')
+	    $(if $(T)$(SAN),,'$(MAKE) -s SAN=address O=$(O) test-fuzz' $(if $(LONG),$(fuzz-long) $(ub-long) $(races-long)) '$(MAKE) -s check')
 
 .PHONY: check format
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format

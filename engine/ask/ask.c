@@ -95,6 +95,7 @@ static int32_t *ask_keep(struct arena *mem, const int32_t *ids, int32_t n) {
 static int take_stem(const struct asker *a, struct questions *q, struct arena *mem,
                      const int32_t *ids, int32_t n) {
     q->image_tokens = a->config->n_image_tokens;
+    q->picture_rows = a->config->n_picture_rows;
     q->stem_ids = ask_keep(mem, ids, n);
     q->n_stem_ids = n;
     if (!q->stem_ids) return E_NOMEM;

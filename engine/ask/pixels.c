@@ -121,6 +121,7 @@ int pixels_new(const struct model_config *c, const struct sptok *t, const struct
         q->order = p->order;
         q->stem_ids = p->stem_ids;
         q->image_tokens = c->n_image_tokens;
+        q->picture_rows = c->n_picture_rows;
         q->stem_tokens = q->n_stem_ids - 1 + q->image_tokens;
         q->answer_max = g->feed_max;
         q->explore_max = lane_explore_max(g);

@@ -8,6 +8,7 @@
  * plannable.
  */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -171,6 +172,16 @@ static int read_words(const json_t *root, struct model_config *out, struct err *
     return 0;
 }
 
+/* Multiplications with weights, and in the tower's attention, where each patch meets all. */
+static int picture_rows(const struct model_config *c) {
+    const struct model_vision *v = &c->vision;
+    const struct model_text *t = &c->text;
+    double wide = v->hidden_size, width = t->hidden_size;
+    double patch = v->layers * wide * (4 * wide + 2.0 * v->intermediate_size + 2.0 * c->n_patches);
+    double row = t->layers * width * (4 * width + 3.0 * t->intermediate_size);
+    return (int)fmin(c->n_patches * patch / row, 1 << 20);
+}
+
 /* Sizes that must fit together, and those that follow from others. */
 static int check_whole(struct model_config *c, struct err *e) {
     const struct model_vision *v = &c->vision;
@@ -199,6 +210,7 @@ static int check_whole(struct model_config *c, struct err *e) {
                        PATH(TEXT, t->bos_id >= t->vocab_size ? "bos_token_id" : "eos_token_id"));
     c->n_patches = side * side;
     c->n_image_tokens = c->n_patches / c->concat;
+    c->n_picture_rows = picture_rows(c);
     if (c->n_image_tokens >= t->max_positions)
         return err_set(e, E_FORMAT, "%s: a picture of %d tokens does not fit",
                        PATH(TEXT, "max_position_embeddings"), c->n_image_tokens);

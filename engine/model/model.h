@@ -41,6 +41,8 @@ struct model_config {
     int bos_count;                      /* 1 or 2 */
     int n_patches;                      /* P, derived */
     int n_image_tokens;                 /* I, derived */
+    int n_picture_rows;                 /* the vision tower multiplies as much for a picture as the
+                                           decoder for so many rows; derived */
 };
 
 struct model;

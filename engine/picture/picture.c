@@ -1,9 +1,10 @@
 /* picture.c - resize, digest, count references.
  *
- * A picture comes row by row. Each row goes to the two resizers and into the digest, and is gone.
- * The digest covers what the model gets and how it was made: SHA-256 over the version of this
- * preparation, width, height, channels and orientation, and all pixels as they are stored. The
- * sides are hashed as numbers, so 30x100 and 100x30 with the same bytes differ. Thread: any.
+ * A picture comes row by row. Each row goes to the two resizers, and is gone. The digest covers
+ * what is kept, all that an answer can depend on: SHA-256 over the sides of the picture, as shown,
+ * and of what the resizers made, and over the latter's pixels. So it costs the same for pictures of
+ * any size: of 16 megapixels the digest would take longer than both resizers. The sides are hashed
+ * as numbers, so 30x100 and 100x30 that look alike to the model differ. Thread: any.
  */
 #include "engine/picture/picture.h"
 
@@ -15,13 +16,14 @@
 #include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
 
-enum { PREPARATION = 1, CHANNELS = 3, SHA_BYTES = 32 };
+enum { CHANNELS = 3, SHA_BYTES = 32 };
 
 struct eng_picture {
     atomic_int refs;
     int w, h;
+    struct picture_sizes sizes;
     char digest[2 * SHA_BYTES + 1];
-    uint8_t *rgb;   /* (image_size, image_size, 3) */
+    uint8_t *rgb;   /* (image_size, image_size, 3), and behind it: */
     uint8_t *truth; /* (grid, grid, 3) */
 };
 
@@ -30,29 +32,25 @@ struct eng_picture {
 struct eng_intake {
     struct eng_picture *picture;
     struct resize *to_model, *to_truth;
-    EVP_MD_CTX *sha;
-    int w, h, rows; /* as stored; rows that came */
-    int failed;     /* SHA-256 did */
+    int h, rows; /* as stored; rows that came */
 };
 
-static int begin_digest(struct eng_intake *in, int orientation) {
-    uint8_t head[16];
-    const uint32_t facts[4] = {PREPARATION, (uint32_t)in->w, (uint32_t)in->h,
-                               CHANNELS | (uint32_t)(orientation - 1) << 8};
-    for (int i = 0; i < 16; i++) /* little-endian on every machine */
-        head[i] = (uint8_t)(facts[i / 4] >> (8 * (i % 4)));
-    in->sha = EVP_MD_CTX_new();
-    return in->sha && EVP_DigestInit_ex(in->sha, EVP_sha256(), NULL) &&
-                   EVP_DigestUpdate(in->sha, head, sizeof head)
-               ? 0
-               : E_NOMEM;
-}
+static size_t bytes_of(int side) { return (size_t)side * (size_t)side * CHANNELS; }
 
-static int end_digest(struct eng_intake *in) {
-    uint8_t sum[SHA_BYTES];
-    if (in->failed || !EVP_DigestFinal_ex(in->sha, sum, NULL)) return E_NOMEM;
-    hex_write(sum, SHA_BYTES, in->picture->digest);
-    return 0;
+static int take_digest(struct eng_picture *i) {
+    const uint32_t sides[] = {(uint32_t)i->w, (uint32_t)i->h, (uint32_t)i->sizes.image_size,
+                              (uint32_t)i->sizes.grid};
+    size_t pixels = bytes_of(i->sizes.image_size) + bytes_of(i->sizes.grid);
+    uint8_t head[sizeof(sides)], sum[SHA_BYTES];
+    for (size_t k = 0; k < sizeof(head); k++) /* little-endian on every machine */
+        head[k] = (uint8_t)(sides[k / 4] >> (8 * (k % 4)));
+    EVP_MD_CTX *sha = EVP_MD_CTX_new();
+    int is_done = sha && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) &&
+                  EVP_DigestUpdate(sha, head, sizeof(head)) &&
+                  EVP_DigestUpdate(sha, i->rgb, pixels) && EVP_DigestFinal_ex(sha, sum, NULL);
+    EVP_MD_CTX_free(sha);
+    if (is_done) hex_write(sum, SHA_BYTES, i->digest);
+    return is_done ? 0 : E_NOMEM;
 }
 
 static int check_size(int w, int h, struct err *e) {
@@ -64,20 +62,19 @@ static int check_size(int w, int h, struct err *e) {
 }
 
 static struct eng_picture *picture_make(const struct picture_sizes *sizes, int w, int h) {
-    size_t rgb = (size_t)sizes->image_size * (size_t)sizes->image_size * CHANNELS;
-    size_t truth = (size_t)sizes->grid * (size_t)sizes->grid * CHANNELS;
+    size_t rgb = bytes_of(sizes->image_size), truth = bytes_of(sizes->grid);
     struct eng_picture *i = mem_try(sizeof *i + rgb + truth);
     if (!i) return NULL;
     atomic_init(&i->refs, 1);
     i->w = w;
     i->h = h;
+    i->sizes = *sizes;
     i->rgb = (uint8_t *)(i + 1);
     i->truth = i->rgb + rgb;
     return i;
 }
 
 static void intake_free(struct eng_intake *in) {
-    EVP_MD_CTX_free(in->sha);
     resize_close(in->to_model);
     resize_close(in->to_truth);
     eng_picture_put(in->picture);
@@ -92,11 +89,11 @@ int picture_open(const struct picture_sizes *sizes, int w, int h, int orientatio
     if (rc) return rc;
     struct eng_intake *in = mem_try(sizeof *in);
     if (!in) return err_set(e, E_NOMEM, "no memory for a picture");
-    *in = (struct eng_intake){.w = w, .h = h};
+    *in = (struct eng_intake){.h = h};
     struct eng_picture *i = picture_make(sizes, is_crossed ? h : w, is_crossed ? w : h);
     in->picture = i;
     int side = sizes->image_size, grid = sizes->grid;
-    if (!i || begin_digest(in, orientation)) rc = err_set(e, E_NOMEM, "no memory for a picture");
+    if (!i) rc = err_set(e, E_NOMEM, "no memory for a picture");
     if (!rc) rc = resize_open(w, h, orientation, i->rgb, side, side, &in->to_model, e);
     if (!rc) rc = resize_open(w, h, orientation, i->truth, grid, grid, &in->to_truth, e);
     if (rc) {
@@ -112,7 +109,6 @@ void eng_intake_row(struct eng_intake *in, const uint8_t *rgb) {
     in->rows++;
     resize_row(in->to_model, rgb);
     resize_row(in->to_truth, rgb);
-    if (!EVP_DigestUpdate(in->sha, rgb, (size_t)in->w * CHANNELS)) in->failed = 1;
 }
 
 int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err *e) {
@@ -120,7 +116,7 @@ int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err
     if (out) {
         must(in->rows == in->h);
         *out = NULL;
-        rc = end_digest(in);
+        rc = take_digest(in->picture);
         if (rc) err_set(e, rc, "SHA-256 of a picture failed");
     }
     if (out && !rc) {

@@ -17,7 +17,8 @@
  *
  * TRAPS: the weights have up to 23 bits, but the processor multiplies 16 bits by 16 far faster. So
  * a weight is high * 2^9 + low, and the sums are put together at the end, modulo 2^32; the whole
- * sum fits into 31 bits (test_resize compares with Pillow).
+ * sum fits into 31 bits (test_resize compares with Pillow). Such sums go on to the next LANES
+ * pixels, behind the window, with weights of nought: then no processor needs code for a rest.
  */
 #include "engine/picture/resize.h"
 
@@ -26,7 +27,7 @@
 
 #include "kernels/base/mem.h"
 
-enum { BITS = 22, CHANNELS = 3, LOW_BITS = 9, TILE = 512 };
+enum { BITS = 22, CHANNELS = 3, LOW_BITS = 9, TILE = 512, LANES = 16 };
 
 /* Keys' cubic convolution kernel, a = -0.5. */
 static double bicubic(double x) {
@@ -42,10 +43,11 @@ static double bicubic(double x) {
 /* For each output pixel the stored input pixels that matter: count[i] from first[i] on. */
 struct taps {
     int *first, *count;  /* (out) */
-    int32_t *weight;     /* (out, most) */
-    int16_t *high, *low; /* (out, most): the same in two parts */
-    int in, out, most;
-    int is_back; /* output 0 is at the end of the input */
+    int32_t *weight;     /* (out, wide) */
+    int16_t *high, *low; /* (out, wide): the same in two parts */
+    int in, out, most;   /* pixels, results, the largest count */
+    int wide;            /* most, up to LANES */
+    int is_back;         /* output 0 is at the end of the input */
 };
 
 static void taps_free(struct taps *t) {
@@ -57,7 +59,7 @@ static void taps_free(struct taps *t) {
 }
 
 static void taps_set(struct taps *t, int i, int k, int32_t weight) {
-    size_t at = (size_t)i * (size_t)t->most + (size_t)k;
+    size_t at = (size_t)i * (size_t)t->wide + (size_t)k;
     t->weight[at] = weight;
     t->high[at] = (int16_t)(weight >> LOW_BITS);
     t->low[at] = (int16_t)(weight & ((1 << LOW_BITS) - 1));
@@ -95,17 +97,17 @@ static void taps_fill_same(struct taps *t) {
 static int taps_make(struct taps *t, int in, int out, int is_back) {
     double scale = (double)in / out;
     int most = in == out ? 1 : (int)ceil(2 * (scale > 1 ? scale : 1)) * 2 + 1;
-    size_t n, wide, narrow;
+    size_t n, bytes;
     *t = (struct taps){.in = in, .out = out, .most = most, .is_back = is_back};
-    if (!mem_mul((size_t)out, (size_t)most, &n) || !mem_mul(n, sizeof(*t->weight), &wide))
+    t->wide = (most + LANES - 1) & -LANES;
+    if (!mem_mul((size_t)out, (size_t)t->wide, &n) || !mem_mul(n, sizeof(*t->weight), &bytes))
         return E_NOMEM;
-    narrow = n * sizeof(*t->high);
     double *w = mem_try((size_t)most * sizeof *w);
     t->first = mem_try((size_t)out * sizeof *t->first);
     t->count = mem_try((size_t)out * sizeof *t->count);
-    t->weight = mem_try(wide);
-    t->high = mem_try(narrow);
-    t->low = mem_try(narrow);
+    t->weight = mem_try(bytes);
+    t->high = mem_try(n * sizeof(*t->high));
+    t->low = mem_try(n * sizeof(*t->low));
     int rc = w && t->first && t->count && t->weight && t->high && t->low ? 0 : E_NOMEM;
     if (rc == 0 && in == out)
         taps_fill_same(t);
@@ -124,16 +126,25 @@ SUM uint8_t clip(int32_t sum) {
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-/* p x weights of n pixels in one channel, rounded. Each line of the loop is known to compilers as
- * one instruction for many pairs. */
-SUM uint8_t sum_across(const int16_t *p, const int16_t *high, const int16_t *low, int n) {
-    int32_t highs = 0, lows = 0;
+SUM uint8_t whole(int32_t highs, int32_t lows) {
+    return clip((int32_t)(((uint32_t)highs << LOW_BITS) + (uint32_t)lows + (1u << (BITS - 1))));
+}
+
+/* The three channels of n pixels, a plane each, x their weights, rounded. n is a multiple of LANES.
+ * Each line of the loop is known to compilers as one instruction for many pairs. */
+SUM void sum_across(const int16_t *red, const int16_t *green, const int16_t *blue,
+                    const int16_t *high, const int16_t *low, int n, uint8_t *out) {
+    int32_t highs[CHANNELS] = {0}, lows[CHANNELS] = {0};
     for (int k = 0; k < n; k++) {
-        highs += (int32_t)p[k] * high[k];
-        lows += (int32_t)p[k] * low[k];
+        highs[0] += (int32_t)red[k] * high[k];
+        lows[0] += (int32_t)red[k] * low[k];
+        highs[1] += (int32_t)green[k] * high[k];
+        lows[1] += (int32_t)green[k] * low[k];
+        highs[2] += (int32_t)blue[k] * high[k];
+        lows[2] += (int32_t)blue[k] * low[k];
     }
-    uint32_t sum = ((uint32_t)highs << LOW_BITS) + (uint32_t)lows + (1u << (BITS - 1));
-    return clip((int32_t)sum);
+    for (int c = 0; c < CHANNELS; c++)
+        out[c] = whole(highs[c], lows[c]);
 }
 
 /* rows[k] x weight[k] of n rows, TILE bytes from `at` on, rounded. */
@@ -151,21 +162,20 @@ SUM void sum_down(const uint8_t *const *rows, const int32_t *weight, int n, size
         out[at + (size_t)j] = clip(sum[j]);
 }
 
-/* One row (w, 3) -> t->out pixels, `step` bytes apart. planes (3, w) is room for the row. */
+/* One row (w, 3) -> t->out pixels, `step` bytes apart. planes (3, w + LANES): room for the row. */
 SUM void all_across(const struct taps *t, const uint8_t *rgb, int16_t *planes, uint8_t *out,
                     size_t step) {
     int w = t->in;
-    int16_t *red = planes, *green = red + w, *blue = green + w;
+    int16_t *red = planes, *green = red + w + LANES, *blue = green + w + LANES;
     for (int x = 0; x < w; x++) {
         red[x] = rgb[CHANNELS * x];
         green[x] = rgb[CHANNELS * x + 1];
         blue[x] = rgb[CHANNELS * x + 2];
     }
     for (int i = 0; i < t->out; i++, out += step) {
-        size_t at = (size_t)i * (size_t)t->most;
-        for (int c = 0; c < CHANNELS; c++)
-            out[c] =
-                sum_across(planes + c * w + t->first[i], t->high + at, t->low + at, t->count[i]);
+        int first = t->first[i], n = (t->count[i] + LANES - 1) & -LANES;
+        size_t at = (size_t)i * (size_t)t->wide;
+        sum_across(red + first, green + first, blue + first, t->high + at, t->low + at, n, out);
     }
 }
 
@@ -206,7 +216,7 @@ struct resize {
     uint8_t *out;
     size_t step_along;      /* bytes in `out` from one result of across to the next */
     size_t step_over;       /* and of down */
-    int16_t *planes;        /* (3, w) of the row that is summed across */
+    int16_t *planes;        /* (3, w + LANES) of the row that is summed across */
     uint8_t *ring;          /* (cap, ring_bytes) */
     const uint8_t **window; /* (cap) the rows of one window */
     uint8_t *column;        /* (ring_bytes) what down gives */
@@ -223,7 +233,7 @@ static void down(const struct resize *r, int i) {
     const struct taps *t = &r->down;
     for (int k = 0; k < t->count[i]; k++)
         r->window[k] = r->ring + (size_t)((t->first[i] + k) % r->cap) * r->ring_bytes;
-    (r->has_avx2 ? down_avx2 : down_plain)(r->window, t->weight + (size_t)i * (size_t)t->most,
+    (r->has_avx2 ? down_avx2 : down_plain)(r->window, t->weight + (size_t)i * (size_t)t->wide,
                                            t->count[i], r->ring_bytes, r->column);
 }
 
@@ -263,7 +273,7 @@ static int resize_make(struct resize *r, int h, int orientation, int ow, int oh)
     size_t bytes = r->is_crossed ? (size_t)r->w * CHANNELS : row, all;
     r->ring_bytes = (bytes + TILE - 1) / TILE * TILE;
     r->cap = r->down.most;
-    r->planes = mem_try((size_t)r->w * CHANNELS * sizeof(*r->planes));
+    r->planes = mem_try((size_t)(r->w + LANES) * CHANNELS * sizeof(*r->planes));
     r->column = mem_try(r->ring_bytes);
     r->window = mem_try((size_t)r->cap * sizeof(*r->window));
     r->has_avx2 = HAS_AVX2;

@@ -144,8 +144,10 @@ static void count_cost(struct eng_job *j) {
     const struct questions *q = j->questions;
     int32_t explored = j->distribution && !kind_is_text(q->kind) ? q->explore_max : 0;
     j->lane_slots = j->tree.tail_max + q->answer_max + explored;
+    j->answer_rows = q->answer_max + q->fields * explored;
     j->cost = (uint64_t)(q->stem_tokens + j->tree.branch_tokens + j->tree.tail_tokens) +
-              (uint64_t)j->tree.n_leaves * (uint64_t)(q->answer_max + q->fields * explored);
+              (uint64_t)j->tree.n_leaves * (uint64_t)j->answer_rows +
+              (uint64_t)j->n_pictures * (uint64_t)q->picture_rows;
     j->prompt_tokens = j->stem_tokens + (uint32_t)(j->tree.leaves[0].depth + j->tree.leaves[0].n);
 }
 
@@ -166,9 +168,9 @@ int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_ca
         arena_free(mem);
         return err_set(e, rc, "no memory for a job");
     }
-    count_cost(j);
     for (; j->n_pictures < ask->n_pictures; j->n_pictures++)
         j->pictures[j->n_pictures] = eng_picture_get(ask->pictures[j->n_pictures]);
+    count_cost(j);
     if (ask->adapter) j->adapter = loaded_get(ask->adapter);
     j->mail = MAIL_JOB;
     atomic_init(&j->refs, 2);

@@ -45,9 +45,10 @@ struct questions {
     const int32_t *stem_ids; /* (n_stem_ids) see struct stem_key */
     int32_t n_stem_ids, image_tokens;
     int32_t stem_tokens;
-    int32_t answer_max;  /* most tokens fed for an answer */
-    int32_t explore_max; /* most tokens held besides, while a number is explored */
-    int32_t fields;      /* numbers of an answer */
+    int32_t picture_rows; /* what the vision tower does for a picture, in rows */
+    int32_t answer_max;   /* most tokens fed for an answer */
+    int32_t explore_max;  /* most tokens held besides, while a number is explored */
+    int32_t fields;       /* numbers of an answer */
 };
 
 /* The text that a job generates. */
@@ -78,14 +79,16 @@ struct eng_job {
     int distribution;
     enum eng_class urgency;
     uint64_t deadline_ns, owner;
+    int place; /* its owner's in the unit's table, as long as it waits or runs */
     void (*wake)(void *ud, struct eng_job *job);
     void *ud;
     uint32_t n_points;    /* questions: points, choices, or one */
     int32_t *same;        /* (n_points) the next point with the same text, or -1 */
     struct tree tree;     /* a leaf for each text that is asked */
     uint32_t *leaf_point; /* (n_leaves) the leaf's first point */
+    int32_t answer_rows;  /* rows that an answer may take, behind its tail */
     int32_t lane_slots;   /* single slots that one lane may take */
-    uint64_t cost;        /* rows it may take at most: what the queue counts */
+    uint64_t cost;        /* rows it may take at most, its pictures' too: what the queue counts */
 
     /* ---- Shared. ---- */
     atomic_int refs;
@@ -114,6 +117,7 @@ struct eng_job {
     int32_t *branch_slot;  /* (tree.branch_tokens) */
     int32_t *branch_left;  /* (tree.n_branches) children not finished; -1: not started */
     uint32_t n_answers;    /* written, or tokens generated; n_ready once announced */
+    uint64_t retired;      /* of its cost: done, or not needed after all */
     uint64_t served;       /* its part of the class's rows so far; see share.h */
     struct lane *cursor;   /* the next of its lanes for the pass being built */
     int is_full;           /* takes no more of the pass being built */

@@ -61,6 +61,7 @@ struct lane {
     const struct lane_kind *kind; /* NULL: text or a choice */
     struct lane *prev, *next;     /* of the job's lanes, or the free list */
     int32_t leaf;
+    int32_t rows;            /* that it took so far */
     int32_t field, node;     /* of the grammar: where the next pick falls */
     int32_t depth;           /* tokens of the field in front of `node` */
     int32_t *path, n_path;   /* slots of the tokens fed for good: tail, then answer */

@@ -73,9 +73,14 @@ static int count_waiting(const struct sched *s) {
 int sched_is_idle(const struct sched *s) { return s->n_running == 0 && count_waiting(s) == 0; }
 
 /* Rows that it may still need. */
-static uint64_t rows_left_of(const struct eng_job *j) {
-    uint64_t used = atomic_load_explicit(&j->rows, memory_order_relaxed);
-    return used < j->cost ? j->cost - used : 0;
+static uint64_t rows_left_of(const struct eng_job *j) { return j->cost - j->retired; }
+
+/* So many rows of its cost are done, or won't be needed. */
+static void retire(struct sched *s, struct eng_job *j, int64_t rows) {
+    uint64_t left = rows_left_of(j), n = rows > 0 ? (uint64_t)rows : 0;
+    if (n > left) n = left;
+    j->retired += n;
+    s->retired += n;
 }
 
 void sched_load(const struct sched *s, struct wait_owner of[WAIT_OWNERS]) {
@@ -85,7 +90,7 @@ void sched_load(const struct sched *s, struct wait_owner of[WAIT_OWNERS]) {
     }
     for (int i = 0; i < s->n_running; i++) {
         const struct eng_job *j = s->running[i];
-        struct wait_owner *o = &of[wait_place(j->owner)];
+        struct wait_owner *o = &of[j->place];
         o->left[j->urgency] += rows_left_of(j);
         o->running[j->urgency]++;
     }
@@ -128,14 +133,14 @@ static void stop_running(struct sched *s, struct eng_job *j) {
 }
 
 static void leave_queue(struct sched *s, const struct eng_job *j) {
-    s->left_cost[wait_place(j->owner)][j->urgency] += j->cost;
+    s->left_cost[j->place][j->urgency] += j->cost;
     s->left++;
 }
 
 /* The job is in no list but `touched` when this returns. */
 static void sched_finish(struct sched *s, struct eng_job *j, enum eng_state state, int code,
                          const char *why) {
-    if (state == ENG_DONE) s->retired += rows_left_of(j);
+    if (state == ENG_DONE) retire(s, j, INT64_MAX);
     if (j->stem)
         stop_running(s, j);
     else
@@ -230,6 +235,8 @@ static int try_admit(struct sched *s, struct eng_job *j) {
     }
     atomic_store(&j->stem_cached, (uint32_t)cached);
     sched_enter(s, j);
+    int is_seen = !stem_next_picture(j->stem);
+    retire(s, j, cached + (is_seen ? (int64_t)j->n_pictures * j->questions->picture_rows : 0));
     return 0;
 }
 
@@ -317,12 +324,15 @@ struct eng_job *sched_next_picture(const struct sched *s, int is_act) {
     return next;
 }
 
-void sched_saw(struct eng_job *j) { j->share->seen++; }
+void sched_saw(struct sched *s, struct eng_job *j, int is_new) {
+    j->share->seen += is_new != 0;
+    retire(s, j, j->questions->picture_rows);
+}
 
 static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
     if (j->next_leaf == j->tree.n_leaves || (s->is_held && j->n_lanes > 0)) return 0;
     int32_t leaf = j->next_leaf;
-    int32_t rows = branch_missing_rows(j, leaf) + lane_first_rows(s->lanes, j, leaf);
+    int32_t own = lane_first_rows(s->lanes, j, leaf), rows = branch_missing_rows(j, leaf) + own;
     if (rows > b->rows_left || lane_first_text_picks(j, leaf) > b->text_left) return 0;
     int is_extra = j->n_lanes > 0;
     if (is_extra && !kv_promise(s->kv, j->lane_slots)) return 0;
@@ -331,6 +341,7 @@ static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
         if (is_extra) kv_release(s->kv, j->lane_slots);
         return 0;
     }
+    l->rows = own;
     l->prev = j->last_lane;
     l->next = NULL;
     if (j->last_lane)
@@ -356,6 +367,7 @@ static int32_t add_work(struct sched *s, struct batch *b, struct eng_job *j) {
         int32_t rows = lane_rows(l);
         if (rows > b->rows_left || lane_text_picks(l) > b->text_left) return 0;
         j->cursor = l->next;
+        l->rows += rows;
         batch_lane(b, l);
         return rows;
     }
@@ -374,8 +386,7 @@ static int32_t fill_from(struct sched *s, struct batch *b, struct eng_job *j, in
     while (rows < quantum && (more = add_work(s, b, j)) > 0)
         rows += more;
     j->is_full = more == 0;
-    uint64_t left = rows_left_of(j);
-    s->retired += (uint64_t)rows < left ? (uint64_t)rows : left;
+    retire(s, j, rows);
     share_took(j, rows);
     atomic_fetch_add_explicit(&j->rows, (uint64_t)rows, memory_order_relaxed);
     return rows;
@@ -412,6 +423,7 @@ static void finish_lane(struct sched *s, struct lane *l) {
     if (!j->text) n = job_answer(j, l->leaf, &l->answer);
     atomic_fetch_add_explicit(&j->rows_plain, alone * n, memory_order_relaxed);
     s->answers[j->task] += n;
+    retire(s, j, leaf->n + j->answer_rows - l->rows);
     branch_leave(j, l->leaf, s->kv);
     drop_lane(s, l);
     touch(s, j);

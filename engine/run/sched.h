@@ -79,8 +79,8 @@ void sched_admit(struct sched *s);
 /* A running job, of games or of all others, that has a picture for the vision tower; NULL: none.
  * Of the others, the owner of whom the tower has seen least comes first, then the more urgent. */
 struct eng_job *sched_next_picture(const struct sched *s, int is_act);
-/* It has seen one of the job's. */
-void sched_saw(struct eng_job *j);
+/* One of the job's is behind it: it has seen it, or its features were still there. */
+void sched_saw(struct sched *s, struct eng_job *j, int is_new);
 void sched_fill(struct sched *s, struct batch *b);
 void sched_advance(struct sched *s, struct batch *b);
 void sched_announce(struct sched *s);

@@ -7,8 +7,6 @@
 
 static const double SAMPLE_S = 0.25, RECENT_S = 4; /* of a sample; what counts as recent */
 
-int wait_place(uint64_t owner) { return (int)(owner % WAIT_OWNERS); }
-
 /* Rows of all that waits and runs. */
 static uint64_t wait_work(const struct wait_owner *o) {
     uint64_t sum = 0;
@@ -37,8 +35,7 @@ static double wait_own(const struct wait_owner *o, enum eng_class class, uint64_
     return before + fmin(shared, beside);
 }
 
-double wait_before(const struct wait_load *l, uint64_t owner, enum eng_class class, uint64_t cost) {
-    int place = wait_place(owner);
+double wait_before(const struct wait_load *l, int place, enum eng_class class, uint64_t cost) {
     if (l->pace <= 0) return 0;
     double own = wait_own(&l->of[place], class, cost), others = 0;
     for (int i = 0; i < WAIT_OWNERS; i++)
@@ -65,9 +62,9 @@ void wait_turn(struct wait_pace *p, double seconds, uint64_t rows, int is_full) 
     if (p->seconds < SAMPLE_S) return;
     double now = (double)p->rows / p->seconds;
     int is_telling = p->busy_seconds > 0.5 * p->seconds;
-    if (p->rate <= 0 && is_telling)
-        p->rate = now;
-    else if (p->rate > 0 && (is_telling || now > p->rate))
-        p->rate += (now - p->rate) * (1 - exp(-p->seconds / RECENT_S));
-    *p = (struct wait_pace){.rate = p->rate};
+    if (is_telling || (p->rate > 0 && now > p->rate)) {
+        p->known += p->seconds;
+        p->rate += (now - p->rate) * fmax(p->seconds / p->known, 1 - exp(-p->seconds / RECENT_S));
+    }
+    *p = (struct wait_pace){.rate = p->rate, .known = p->known};
 }

@@ -1,7 +1,8 @@
 /* wait.h - how long a job would wait for others, estimated when it comes.
  *
- * What a job may cost is known in token rows, and how many rows' worth of jobs the device gets
- * done in a second is measured (the pace). What stands before a job in its class is all that waits
+ * What a job may cost is known in token rows, with its pictures' way through the vision tower, and
+ * how many rows' worth of jobs the device gets done in a second is measured (the pace): what was
+ * computed, and what a job turned out not to need. What stands before a job in its class is all that waits
  * there of its owner, and as much of each of his running jobs as it has itself, since running jobs
  * share alike (sched.h). While his other classes have work, its class gets its share only, but
  * never waits for more than that work. Owners share alike, too: each other one gets as many rows
@@ -13,7 +14,7 @@
 
 #include "engine/engine.h"
 
-enum { WAIT_OWNERS = 256 };
+enum { WAIT_OWNERS = 256 }; /* that are told apart */
 
 struct wait_owner {
     uint64_t waiting[ENG_CLASSES]; /* cost of the jobs that wait, in rows */
@@ -26,20 +27,20 @@ struct wait_load {
     double pace; /* rows a second; 0: not known */
 };
 
-/* Where an owner is counted. Two that have the same place count as one. */
-int wait_place(uint64_t owner);
-/* Seconds until a job of that owner, class and cost would begin to have the device to itself, as it
+/* Seconds until a job of the owner at that place, class and cost would begin to have the device to itself, as it
  * were: its end, less what it takes alone. 0 when the pace is not known. */
-double wait_before(const struct wait_load *l, uint64_t owner, enum eng_class class, uint64_t cost);
+double wait_before(const struct wait_load *l, int place, enum eng_class class, uint64_t cost);
 /* Seconds that the first picture of somebody would wait who owned all that waits and runs. */
 double wait_of_all(const struct wait_load *l);
 /* Nothing waits and nothing runs. */
 int wait_is_idle(const struct wait_load *l);
 
 /* The pace, from what was done in turns of the step thread. Only when jobs had to wait, or passes
- * were full, does it say what the device can do; else it can only raise the pace. */
+ * were full, does it say what the device can do; else it can only raise the pace. At first all
+ * samples count alike: the first one alone may be a bad one. */
 struct wait_pace {
-    double rate, seconds, busy_seconds; /* of this sample, and of it when jobs had to wait */
+    double rate, known;           /* from so many seconds */
+    double seconds, busy_seconds; /* of this sample, and of it when jobs had to wait */
     uint64_t rows;
 };
 void wait_turn(struct wait_pace *p, double seconds, uint64_t rows, int is_full);

@@ -50,6 +50,7 @@ static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct e
     *is_full = feat < 0;
     if (feat < 0) return 0;
     part->feat = feat;
+    sched_saw(&u->sched, j, !is_filled);
     if (is_filled) return 0;
     uint64_t start = clock_ns();
     model_encode(u->model, berth, rgb_of(j, part->digest), feat);
@@ -58,7 +59,6 @@ static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct e
     atomic_fetch_add(&j->vision_ns, spent);
     u->stats.vision_ns += spent;
     u->stats.pictures++;
-    sched_saw(j);
     return 1;
 }
 
@@ -288,13 +288,40 @@ static struct wait_load unit_load(const struct unit *u) {
     return l;
 }
 
-/* Has the owner nothing in the queue? Then another one who fills it doesn't keep it out: one job of
- * an owner finds room in as much again. */
-static int is_guest(const struct unit *u, uint64_t owner) {
+static uint64_t waiting_at(const struct unit *u, int place) {
     uint64_t waiting = 0;
     for (int c = 0; c < ENG_CLASSES; c++)
-        waiting |= atomic_load(&u->load[wait_place(owner)].waiting[c]);
-    return waiting == 0;
+        waiting |= atomic_load(&u->load[place].waiting[c]);
+    return waiting;
+}
+
+static int is_free(const struct unit *u, int place) {
+    uint32_t running = 0;
+    for (int c = 0; c < ENG_CLASSES; c++)
+        running |= atomic_load(&u->load[place].running[c]);
+    return !waiting_at(u, place) && !running;
+}
+
+/* Where an owner is counted: where it is already, or at the first free place from its own on. A
+ * place is taken without a lock, so two who come at once may get the same one, and all share theirs
+ * while there are more owners than places. Then these count as one; each job keeps the place that
+ * it got, so the sums stay right. */
+static int unit_place(struct unit *u, uint64_t owner) {
+    int first = (int)(owner % WAIT_OWNERS), unused = -1;
+    for (int i = 0; i < WAIT_OWNERS; i++) {
+        int place = (first + i) % WAIT_OWNERS;
+        if (atomic_load(&u->load[place].owner) == owner) return place;
+        if (unused < 0 && is_free(u, place)) unused = place;
+    }
+    if (unused < 0) return first;
+    atomic_store(&u->load[unused].owner, owner);
+    return unused;
+}
+
+/* Has the owner nothing in the queue? Then another one who fills it doesn't keep it out: one job of
+ * an owner finds room in as much again. */
+static int is_guest(const struct unit *u, const struct eng_job *j) {
+    return waiting_at(u, j->place) == 0;
 }
 
 /* Would it wait too long, or so long that it can't be done in time? As long as the pace is not
@@ -304,11 +331,10 @@ static int check_wait(const struct unit *u, const struct eng_job *j, struct err 
     static const double margin = 2; /* estimates are as wrong as that */
     struct wait_load l = unit_load(u);
     if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
-    if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING &&
-        !is_guest(u, j->owner))
+    if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING && !is_guest(u, j))
         return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
     if (l.pace <= 0) return 0;
-    double before = wait_before(&l, j->owner, j->urgency, j->cost);
+    double before = wait_before(&l, j->place, j->urgency, j->cost);
     double all = before + (double)j->cost / l.pace;
     uint64_t now = clock_ns();
     double left = j->deadline_ns > now ? (double)(j->deadline_ns - now) * 1e-9 : 0;
@@ -321,8 +347,8 @@ static int check_wait(const struct unit *u, const struct eng_job *j, struct err 
 
 /* Count it as waiting and push it into the queue. */
 static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
-    uint64_t most = u->queue_tokens_max * (is_guest(u, j->owner) ? 2 : 1);
-    _Atomic uint64_t *waiting = &u->load[wait_place(j->owner)].waiting[j->urgency];
+    uint64_t most = u->queue_tokens_max * (is_guest(u, j) ? 2 : 1);
+    _Atomic uint64_t *waiting = &u->load[j->place].waiting[j->urgency];
     atomic_fetch_add(waiting, j->cost);
     uint64_t cost = atomic_fetch_add(&u->waiting_cost, j->cost) + j->cost;
     unsigned n = atomic_fetch_add(&u->waiting, 1) + 1;
@@ -341,6 +367,7 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
     struct eng_job *j;
     rc = ask_job(&u->asker, ask, &j, err);
     if (rc) return rc;
+    j->place = unit_place(u, j->owner);
     rc = check_fit(u, j, err);
     if (!rc && !ask->goes_on) rc = check_wait(u, j, err);
     if (!rc) rc = enqueue(u, j, err);

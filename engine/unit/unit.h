@@ -56,9 +56,10 @@ struct unit {
     struct err lost; /* why; written before `health` says so, never after */
     _Atomic uint64_t waiting_cost, running_cost, refused;
     struct {
+        _Atomic uint64_t owner; /* of the jobs that it counts, or of the last that it did */
         _Atomic uint64_t waiting[ENG_CLASSES], left[ENG_CLASSES];
         _Atomic uint32_t running[ENG_CLASSES];
-    } load[WAIT_OWNERS];   /* a struct wait_owner each */
+    } load[WAIT_OWNERS];   /* a struct wait_owner each: unit_place */
     _Atomic uint64_t pace; /* rows a second */
     atomic_uint waiting;
     atomic_int rows_most;                        /* of passes to come */

@@ -36,8 +36,8 @@ class Skip(Exception):
 
 def built(name):
     """A file that `make test` builds beside the runners of the tests."""
-    folders = [os.path.join(os.path.dirname(PROGRAM), f) for f in ("", "release", "build/release")]
-    for path in (os.path.join(f, "tests", name) for f in folders):
+    folders = [os.path.join(os.path.dirname(PROGRAM), f, "tests") for f in ("", "release", "build/release")]
+    for path in (os.path.join(f, name) for f in [os.environ.get("TESTS", ""), *folders]):
         if os.path.exists(path):
             return path
     raise Skip(f"tests/{name} is not built: make test builds it")

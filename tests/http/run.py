@@ -20,6 +20,15 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import suite  # noqa: E402, F401 (takes --long)
 
 
+def spent(server):
+    """Seconds of processor time: of this process, of children that ended, and of the group's server."""
+    seconds = sum(os.times()[:4])
+    if server and server.process.poll() is None:
+        with open(f"/proc/{server.process.pid}/stat") as f:
+            seconds += sum(map(int, f.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
 def run_group(name, wanted):
     module = importlib.import_module(name)
     tests = [(n, f) for n, f in vars(module).items()
@@ -28,7 +37,7 @@ def run_group(name, wanted):
     server = None
     try:
         for test_name, test in tests:
-            start = time.monotonic()
+            start, before = time.monotonic(), spent(server)
             try:
                 if inspect.signature(test).parameters:
                     server = server or module.start()
@@ -43,7 +52,7 @@ def run_group(name, wanted):
                 failed += 1
                 print(f"FAIL {name}.{test_name}\n{traceback.format_exc()}")
             if time.monotonic() - start > 5:
-                print(f"ok   {test_name} ({time.monotonic() - start:.1f} s)")
+                print(f"ok   {test_name} ({time.monotonic() - start:.1f} s, {spent(server) - before:.1f} s of processor time)")
         if server and server.end() != 0:
             raise AssertionError("the server's exit status is not 0\n" + server.log()[-3000:])
     except Exception:

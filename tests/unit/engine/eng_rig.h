@@ -8,6 +8,7 @@
 
 #define TINY        "tests/golden/tiny"
 #define TINY_DIGITS "tests/golden/tiny-digits"
+#define MINI        "models/lamm-mini" /* with room for a game's prompt; the fixtures have none */
 enum { ENG_RIG_GRID = 16, ENG_RIG_ALL = 256 };
 
 /* "cpu" where it is built in, else "ref". */

@@ -12,7 +12,6 @@
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"
 
-#define MINI "models/lamm-mini" /* the fixtures have no room for a game's prompt */
 
 static const char *pair_of_hosts(void) {
     static char list[32];

@@ -125,13 +125,14 @@ TEST(engine_full_queue_is_busy_and_says_when) {
     CHECK_EQ(s.queue_tokens_max, 10000);
     unsigned seconds = eng_retry_after(e);
     CHECK(seconds >= 1 && seconds <= 600);
-    /* another owner's first job finds room, the second one doesn't */
-    ask.owner = 7;
-    CHECK_EQ(eng_submit(e, &ask, &j[n], NULL), 0);
-    CHECK_EQ(eng_submit(e, &ask, &none, NULL), E_BUSY);
+    /* another owner's first job finds room, the second one doesn't; the next one's place in the
+     * table would be the same */
+    for (ask.owner = 7; ask.owner < 2 * WAIT_OWNERS; ask.owner += WAIT_OWNERS) {
+        CHECK_EQ(eng_submit(e, &ask, &j[n++], NULL), 0);
+        CHECK_EQ(eng_submit(e, &ask, &none, NULL), E_BUSY);
+    }
     ask.owner = 0;
     CHECK_EQ(eng_submit(e, &ask, &none, NULL), E_BUSY);
-    n++;
     /* another estimate of the same size costs more, and more than the whole queue can never fit */
     ask.n_points = 0;
     CHECK_EQ(eng_submit(e, &ask, &none, NULL), E_INVALID);

@@ -12,7 +12,6 @@
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"
 
-#define MINI "models/lamm-mini"
 enum { GRID = 64, ALL = GRID * GRID };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

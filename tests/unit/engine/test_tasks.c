@@ -11,7 +11,6 @@
 #include "tests/unit/engine/alone.h"
 #include "tests/unit/engine/eng_rig.h"
 
-#define MINI "models/lamm-mini"
 enum { PICTURES = 4, PLACES = 48, TOKENS = 12 };
 
 static const char *const choices[] = {"a dog", "yes", "no", "2"};

@@ -358,7 +358,7 @@ static void rig_see(struct rig *r) {
         part->feat = feat;
         r->feats[feat] = picture_rgb(job->pictures[0])[0];
         r->seen += (uint64_t)!is_filled;
-        if (!is_filled) sched_saw(job);
+        sched_saw(&r->sched, job, !is_filled);
         return;
     }
 }

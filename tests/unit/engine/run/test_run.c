@@ -190,6 +190,40 @@ TEST(run_every_token_is_computed_once) {
     rig_close(&r);
 }
 
+/* Its pictures, its stem and each answer are off its cost as soon as they are behind it, with what
+ * the answer didn't need. */
+TEST(run_a_cost_retires_as_the_job_gets_on) {
+    struct rig r;
+    struct eng_point points[ALL];
+    rig_all_points(points);
+    const struct rig_sizes narrow = {300, 400, 1, 128, 2};
+    rig_open(&r, RIG_DIGITS, &narrow);
+    r.questions.picture_rows = 1000;
+    struct eng_picture *picture = rig_picture(9);
+    struct eng_ask ask = {.pictures = &picture, .n_pictures = 1, .points = points, .n_points = ALL};
+    for (int is_warm = 0; is_warm < 2; is_warm++) {
+        struct eng_job *j = rig_submit(&r, &ask);
+        uint64_t answers = (uint64_t)j->answer_rows * ALL, before = r.sched.retired;
+        uint64_t first =
+            j->cost - answers - (uint64_t)(j->tree.branch_tokens + j->tree.tail_tokens);
+        uint64_t lane = (uint64_t)(j->answer_rows + j->tree.tail_max), turns = 0;
+        while (!sched_is_idle(&r.sched)) {
+            uint64_t retired = j->retired;
+            rig_turn(&r, 1);
+            CHECK(j->retired <= j->cost);
+            /* The last turn brings what one lane had left, no heap of rows. */
+            CHECK(j->n_answers < ALL || j->cost - retired <= 2 * lane);
+            uint64_t part = answers * j->n_answers / ALL;
+            if (turns++ > 2) CHECK(j->retired + lane >= part + first);
+        }
+        CHECK_EQ(j->retired, j->cost);
+        CHECK_EQ(r.sched.retired - before, j->cost);
+        eng_job_put(j);
+    }
+    eng_picture_put(picture);
+    rig_close(&r);
+}
+
 /* With room, a cold job's stem, branches and lanes share its first pass. */
 TEST(run_lanes_start_with_their_stem) {
     struct rig r;

@@ -41,8 +41,6 @@ TEST(wait_knows_owners) {
     CHECK(!wait_is_idle(&l));
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 0.5, 1e-9); /* not 1,000 s */
     CHECK_NEAR(wait_before(&l, YOU, ENG_PICTURE, 500), 1002, 1e-9);
-    /* The same place. */
-    CHECK_NEAR(wait_before(&l, YOU + WAIT_OWNERS, ENG_PICTURE, 500), 1002, 1e-9);
     CHECK_NEAR(wait_of_all(&l), 1000, 1e-9);
     l.of[ME].waiting[ENG_PICTURE] = 2000;
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 2 + 2.5, 1e-9);
@@ -53,6 +51,16 @@ TEST(wait_knows_owners) {
         l.of[i].waiting[ENG_ANSWER] = 50; /* whatever its class */
     CHECK_NEAR(SECONDS(l, ENG_PICTURE, 500), 2 + 0.1 + 10 * 0.05, 1e-9);
     CHECK_NEAR(wait_of_all(&l), 2 + 10 * 0.05, 1e-9);
+}
+
+/* The first sample alone says little: a device warms up, and others are new at once. */
+TEST(wait_forgets_a_bad_first_sample) {
+    struct wait_pace p = {0};
+    wait_turn(&p, 0.3, 300, 1);
+    CHECK_NEAR(p.rate, 1000, 1);
+    for (int i = 0; i < 9; i++)
+        wait_turn(&p, 0.3, 3000, 1);
+    CHECK_NEAR(p.rate, 9100, 1);
 }
 
 TEST(wait_measures_when_the_device_is_busy) {
