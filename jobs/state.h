@@ -10,6 +10,7 @@
  *     checkpoints.c  what lies in a run's folder
  *     make.c      what was asked -> a folder that can run
  *     recipes.c   which base recipes there are
+ *     finish.c    when a job will be over
  *
  *     store.c recipe.c runner.c disk.c    know no job's life
  */

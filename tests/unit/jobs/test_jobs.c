@@ -83,6 +83,31 @@ TEST(jobs_say_how_long_as_soon_as_they_know) {
     rig_close(&r);
 }
 
+/* The stand-in says a tenth of a second for each step. */
+TEST(jobs_say_when_they_are_over) {
+    struct rig r;
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job first = rig_job(&r, f.id, 10), now;
+    CHECK_EQ(jobs_finish(r.jobs, &first), 0); /* there was none like it */
+    rig_wait_step(&r, first.id, 1);
+    CHECK_EQ(jobs_get(r.jobs, first.id, &now, NULL), 0);
+    CHECK(jobs_finish(r.jobs, &now) >= now.created);
+    now = rig_wait(&r, first.id, JOBS_SUCCEEDED);
+    CHECK_EQ(jobs_finish(r.jobs, &now), 0);
+    struct jobs_job second = rig_job(&r, f.id, 1000), third = rig_job(&r, f.id, 500);
+    CHECK_NEAR((double)(jobs_finish(r.jobs, &second) - second.created), 100, 3);
+    CHECK_NEAR((double)(jobs_finish(r.jobs, &third) - third.created), 150, 3); /* behind it */
+    CHECK_EQ(jobs_pause(r.jobs, second.id, &now, NULL), 0);
+    CHECK_EQ(jobs_finish(r.jobs, &now), 0);
+    rig_wait(&r, second.id, JOBS_PAUSED);
+    rig_restart(&r, JOBS_PULL);
+    CHECK_EQ(jobs_pause(r.jobs, third.id, &now, NULL), 0);
+    CHECK_EQ(jobs_finish(r.jobs, &now), 0);
+    rig_close(&r);
+}
+
 TEST(jobs_pause_resume_and_cancel) {
     struct rig r;
     struct jobs_job now;
