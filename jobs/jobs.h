@@ -215,11 +215,11 @@ int jobs_list(struct jobs *j, const char *after, int max, struct jobs_job *out, 
               struct err *e);
 /* Its metadata, JSON; nothing where there is none. */
 int jobs_metadata(struct jobs *j, const char *id, struct buf *out, struct err *e);
-/* When it will be over, in seconds since the epoch; 0: nobody knows. A job at work goes on at its own
- * pace; what it hasn't done yet, and what waits before it, goes at the pace of the newest job that
- * succeeded with the same base, recipe and samples of a step. Before there was one, a running job's
- * steps alone count, without export and gate, and what waits isn't known. Nor is it known when
- * somebody claims a run (JOBS_PULL), or when a paused job is resumed. */
+/* When it will be over, in seconds since the epoch; 0: nobody knows. A job at work goes on at its
+ * own pace; what it hasn't done yet, and what waits before it, goes at the pace of the newest job
+ * that succeeded with the same base, recipe and samples of a step. Before there was one, a running
+ * job's steps alone count, without export and gate, and what waits isn't known. Nor is it known
+ * when somebody claims a run (JOBS_PULL), or when a paused job is resumed. */
 int64_t jobs_finish(struct jobs *j, const struct jobs_job *job);
 /* Each asks for it; what runs ends by and by. E_NOT_FOUND; E_BUSY: it is in a state that doesn't
  * allow it. To cancel what is being cancelled is legal, and so are the others. */

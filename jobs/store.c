@@ -569,21 +569,21 @@ int store_job_live(struct store *s, const char *owner, int64_t *n, struct err *e
 }
 
 /* Found from behind: little comes after it. */
-#define EXPORTED                                                                                  \
-    "(SELECT created FROM events WHERE job = jobs.n AND message = 'Phase: export'"                \
+#define EXPORTED                                                                   \
+    "(SELECT created FROM events WHERE job = jobs.n AND message = 'Phase: export'" \
     " ORDER BY seq DESC LIMIT 1)"
 
 int store_job_pace(struct store *s, const struct jobs_job *like, struct store_pace *out,
                    struct err *e) {
     sqlite3_stmt *st;
     const struct jobs_how *h = &like->how;
-    int rc = store_prepare(s, &st, e,
-                           "SELECT seconds / step, finished - " EXPORTED " FROM jobs"
-                           " WHERE state = 4 AND step > 0 AND seconds > 0 AND base = ?"
-                           " AND how_recipe = ? AND how_batch = ? AND how_vision = ? AND how_pack = ?"
-                           " ORDER BY n DESC LIMIT 1",
-                           "ttiii", like->base, h->recipe, h->batch, (int64_t)h->vision,
-                           (int64_t)h->pack);
+    int rc = store_prepare(
+        s, &st, e,
+        "SELECT seconds / step, finished - " EXPORTED " FROM jobs"
+        " WHERE state = 4 AND step > 0 AND seconds > 0 AND base = ?"
+        " AND how_recipe = ? AND how_batch = ? AND how_vision = ? AND how_pack = ?"
+        " ORDER BY n DESC LIMIT 1",
+        "ttiii", like->base, h->recipe, h->batch, (int64_t)h->vision, (int64_t)h->pack);
     if (rc) return rc;
     rc = store_step(s, st, e);
     if (rc > 0)

@@ -54,7 +54,7 @@ def put_part(draw, name, centre, size, angle, metal):
 
 
 def plan(seed, number):
-    """What lies on a picture: for the part with a box and for the other one (name, side 0 or 1, height 0..1)."""
+    """The part with a box and the other one of a picture: (name, side 0 or 1, height 0..1)."""
     dozen = np.random.default_rng((seed, number // 12, 12))
     cells, high, low = (int(dozen.permutation(12)[number % 12]) for _ in range(3))
     first, side = cells % 6, cells // 6
