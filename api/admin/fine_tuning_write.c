@@ -137,7 +137,7 @@ void fine_tuning_write_how(const struct jobs_how *h, struct buf *b) {
         buf_char(b, '}');
     }
     buf_printf(b, ",\"vision\":%s,\"pack\":%s", h->vision > 0 ? "true" : "false",
-               h->pack >= 0 ? "true" : "false");
+               h->pack > 0 ? "true" : "false");
 }
 
 static void write_own(struct buf *b, const struct jobs_job *job) {

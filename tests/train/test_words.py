@@ -12,8 +12,8 @@ from lab import PROGRAM, ROOT, SHORT, losses, read, same, whole
 
 
 def test_pace_of_a_packed_step(p):
-    """pack = 1 asks as much, one question a picture."""
-    text = SHORT.format(steps=2, pairs=p.pairs).replace("questions = 4", "questions = 2\npack = 1")
+    """pack = no asks as much, one question a picture."""
+    text = SHORT.format(steps=2, pairs=p.pairs).replace("questions = 4", "questions = 2\npack = no")
     p.train(p.recipe("unpacked.ini", text), "unpacked")
     rows = [r for r in losses(p.path("unpacked")) if r["kind"] == "learn"]
     assert all(r["talks"] == "4" for r in rows), rows
