@@ -218,6 +218,10 @@ def test_recipes_are_listed():
         assert all(job["lammd"][name] == own["lammd"][name] for name in ("recipe", "tasks", "lora", "vision", "pack"))
         assert job["hyperparameters"]["batch_size"] == own["batch_size"]
         act(s, job["id"], "cancel")
+        told = subprocess.run([PROGRAM, "jobs", "recipes", "--url", f"http://127.0.0.1:{s.port}"], capture_output=True, text=True,
+                              timeout=SOON, check=True, env={**os.environ, "LAMMD_KEY": folder.key}).stdout.splitlines()
+        assert [line.split()[0] for line in told] == ["RECIPE"] + [r["id"] for r in got], told
+        assert told[1].split()[1:5] == [str(own["lammd"]["steps"]), str(own["batch_size"]), "16", "no"], told
 
 
 def test_jobs_that_are_not_there():
