@@ -68,10 +68,11 @@ struct jobs_options {
     const char *device;  /* that trains; NULL: cpu */
     int threads;         /* that train; 0: 1 */
     enum jobs_launcher launcher;
-    int live_max;        /* jobs that have not ended, of all owners; 0: 64 */
-    int owner_max;       /* of one owner; 0: 16 */
-    uint64_t memory_mib; /* that a run may take; 0: what is free when it is asked for */
-    jobs_done_fn *done;  /* or NULL */
+    int live_max;          /* jobs that have not ended, of all owners; 0: 64 */
+    int owner_max;         /* of one owner; 0: 16 */
+    uint64_t memory_mib;   /* that a run may take; 0: what is free when it is asked for */
+    int keeps_checkpoints; /* of jobs that have succeeded or were cancelled, too */
+    jobs_done_fn *done;    /* or NULL */
     void *ud;
 };
 
@@ -259,7 +260,8 @@ struct jobs_checkpoint {
     uint64_t bytes;
 };
 enum { JOBS_CHECKPOINTS_MAX = 8 };
-/* Those that are kept, newest first. */
+/* Those that are kept, newest first: up to three, while the job may go on, and when it has failed.
+ * When it has succeeded or was cancelled nothing goes on from them, and they are removed. */
 int jobs_checkpoints(struct jobs *j, const char *id,
                      struct jobs_checkpoint out[JOBS_CHECKPOINTS_MAX], int *n, struct err *e);
 

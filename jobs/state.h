@@ -130,6 +130,10 @@ void check_close(struct jobs *j);
 int checkpoints_find(struct jobs *j, const char *id,
                      struct jobs_checkpoint out[JOBS_CHECKPOINTS_MAX], int *n, struct err *e);
 
+/* The job is in that state: its checkpoints are removed if nothing can need them any more. What
+ * was missed is done at the next start. Any thread. */
+void checkpoints_drop(struct jobs *j, const char *id, enum jobs_state state);
+
 /* ---- make.c ---- */
 
 /* The folder of a run, with its recipe; *how becomes effective. Any thread. */

@@ -45,7 +45,7 @@ def all_events(s, job):
 
 
 def test_a_run_from_its_file_to_its_adapter():
-    with state.Folder() as folder, folder.serve() as s:
+    with state.Folder() as folder, folder.serve("--keep-checkpoints") as s:
         file = folder.file(state.pairs(), pictures=12)
         check = folder.file(state.pairs(5), pictures=5)
         job = create(s, file, validation_file=check, suffix="parts", seed=7, metadata={"who": "me"},
@@ -78,6 +78,11 @@ def test_a_run_from_its_file_to_its_adapter():
         assert [j["id"] for j in s.ask("GET", JOBS).json()["data"]] == [job["id"]]
         assert s.metric('lammd_finetune_jobs{state="succeeded"}') == 1
         assert s.metric("lammd_finetune_steps_total") == 12
+        s.end()
+        with folder.serve() as later:
+            assert later.ask("GET", f"{JOBS}/{job['id']}/checkpoints").json()["data"] == []
+            assert act(later, job["id"], "resume", 409)["error"]["code"] == "wrong_state"
+        assert not [name for name in os.listdir(folder.run(job["id"], "")) if name.startswith("step-")]
 
 
 def test_what_comes_of_a_run_is_judged_and_loaded():
@@ -276,8 +281,9 @@ def again(folder, job):
 
 
 def kills(folder, steps, rounds, rng):
-    """Jobs, one after the other, while their daemon and their runs are killed; what these say in the end, and how
-    often what was killed. A run that has not come further twice is let alone: at three times it would be given up."""
+    """Jobs, one after the other, while their daemon and their runs are killed; what they say in the
+    end, and how often what was killed. A run that twice came no further is let alone: the third
+    time it would be given up."""
     s, job, done, killed = folder.serve(), None, [], collections.Counter()
     try:
         while job or sum(killed.values()) < rounds:
@@ -443,7 +449,7 @@ except openai.ConflictError as e:
 else:
     raise AssertionError("a job that is done was cancelled")
 """
-    with state.Folder() as folder, folder.serve() as s:
+    with state.Folder() as folder, folder.serve("--keep-checkpoints") as s:
         file = folder.file(state.pairs(), pictures=12)
         done = subprocess.run([python, "-c", script, f"http://127.0.0.1:{s.port}", folder.key, file],
                               capture_output=True, text=True, timeout=SOON, check=False)

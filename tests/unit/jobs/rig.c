@@ -39,6 +39,7 @@ static const char script[] =
     "    say '{\"event\":\"step\",\"step\":'$at',\"loss\":1.5,\"talks\":3,\"seconds\":0.1}'\n"
     "    if [ \"$stop\" ]; then\n"
     "        echo $at > \"$out/at\"; say '{\"event\":\"checkpoint\",\"step\":'$at'}'\n"
+    "        : > \"$out/step-$(printf %08d $at).safetensors\"\n"
     "        say '{\"event\":\"stop\",\"step\":'$at'}'; exit 0\n"
     "    fi\n"
     "done\n"

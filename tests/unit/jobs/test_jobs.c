@@ -108,6 +108,13 @@ TEST(jobs_say_when_they_are_over) {
     rig_close(&r);
 }
 
+static int count_checkpoints(struct rig *r, const char *id) {
+    struct jobs_checkpoint all[JOBS_CHECKPOINTS_MAX];
+    int n = -1;
+    CHECK_EQ(jobs_checkpoints(r->jobs, id, all, &n, NULL), 0);
+    return n;
+}
+
 TEST(jobs_pause_resume_and_cancel) {
     struct rig r;
     struct jobs_job now;
@@ -122,18 +129,31 @@ TEST(jobs_pause_resume_and_cancel) {
     CHECK_EQ(jobs_pause(r.jobs, job.id, &now, &e), 0);
     now = rig_wait(&r, job.id, JOBS_PAUSED);
     CHECK(now.step >= 2 && now.step < 12);
+    CHECK_EQ(count_checkpoints(&r, job.id), 1);
     rig_wait(&r, next.id, JOBS_SUCCEEDED);
     CHECK_EQ(jobs_resume(r.jobs, job.id, &now, &e), 0);
     CHECK_EQ(now.state, JOBS_QUEUED);
     rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    rig_restart(&r, JOBS_LOCAL); /* its checkpoints have gone by then */
+    CHECK_EQ(count_checkpoints(&r, job.id), 0);
     CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, &e), E_BUSY);
     CHECK_HAS(e.text, "succeeded can't be cancelled");
+    e = (struct err){0};
+    CHECK_EQ(jobs_resume(r.jobs, job.id, &now, &e), E_BUSY);
+    CHECK_HAS(e.text, "succeeded can't be resumed");
     CHECK_EQ(jobs_resume(r.jobs, "ftjob-0", &now, NULL), E_NOT_FOUND);
     job = rig_job(&r, f.id, 1000);
     rig_wait_step(&r, job.id, 1);
     CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0);
     CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0);
     rig_wait(&r, job.id, JOBS_CANCELLED);
+    job = rig_job(&r, f.id, 1000);
+    rig_wait_step(&r, job.id, 1);
+    CHECK_EQ(jobs_pause(r.jobs, job.id, &now, NULL), 0);
+    rig_wait(&r, job.id, JOBS_PAUSED);
+    CHECK_EQ(count_checkpoints(&r, job.id), 1);
+    CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0); /* at once: nothing runs */
+    CHECK_EQ(count_checkpoints(&r, job.id), 0);
     CHECK_EQ(jobs_file_delete(r.jobs, f.id, NULL), 0);
     CHECK(!rig_has(&r, "files/"
                        "0000000000000005aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
