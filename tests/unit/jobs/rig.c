@@ -21,7 +21,7 @@ static const char script[] =
     "    echo '{\"pictures\":8}'; exit 0 ;;\n"
     "*--plan*) [ -e \"$rig/big\" ] && { echo '[stage a] takes 99 MiB, and there are 20' >&2; exit "
     "1; }\n"
-    "    exit 0 ;;\n"
+    "    [ -e \"$rig/held\" ] && cat \"$rig/held\"; exit 0 ;;\n"
     "esac\n"
     "out=$4; ev=$out/events.jsonl\n"
     "exec 9>>\"$out/lock\"; flock -w 1 9 || exit 1; echo $$ > \"$out/lock\"\n"

@@ -288,6 +288,34 @@ TEST(jobs_are_bounded_and_come_once) {
     rig_close(&r);
 }
 
+/* What a run at work holds is free by the turn of the next one. */
+TEST(jobs_take_turns_in_memory) {
+    struct rig r;
+    struct jobs_job job;
+    struct jobs_outcome how;
+    rig_open(&r);
+    struct jobs_file f = rig_file(&r, "lines");
+    const struct jobs_new ask = {
+        .training_file = f.id, .seed = 1, .how = {.steps = 2}, .owner = "k"};
+    static const struct {
+        const char *held;
+        int rc;
+    } cases[] = {{"  together      78.0 MiB   0.08 GB\n", E_TOO_BIG},
+                 {"  together      78.0 MiB   0.08 GB\n  together      79.0 MiB\n", 0}};
+    rig_set(&r, "slow", "");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        rig_set(&r, "held", cases[i].held);
+        struct jobs_job first = rig_job(&r, f.id, 1000);
+        rig_wait_step(&r, first.id, 1);
+        rig_set(&r, "big", ""); /* 99 MiB, and there are 20 */
+        CHECK_EQ(jobs_create(r.jobs, &ask, &job, &how, NULL), cases[i].rc);
+        rig_set(&r, "big", NULL);
+        CHECK_EQ(jobs_cancel(r.jobs, first.id, &first, NULL), 0);
+        rig_wait(&r, first.id, JOBS_CANCELLED);
+    }
+    rig_close(&r);
+}
+
 TEST(jobs_go_on_after_the_daemon) {
     struct rig r;
     rig_open(&r);
