@@ -209,6 +209,18 @@ def test_what_cannot_be_done_is_told_with_its_name():
         assert s.ask("GET", JOBS, headers={"Authorization": f"Bearer {folder.key}"}).code == "no_state"
 
 
+def test_the_memory_of_a_card_is_counted_before_a_job_is_taken():
+    """The reference stands in for a card that has so much free, beside what serves."""
+    for free, status in (("20", 422), ("100000", 200)):
+        env = {**os.environ, "LAMMD_PLUGIN": lamm.built("plugin_dying.so"), "DYING_FREE": free}
+        with state.Folder() as folder, folder.serve("--train-device", "cuda", env=env) as s:
+            job = create(s, folder.file(state.pairs()), status=status)
+            if status == 422:
+                assert job["error"]["code"] == "too_big" and "MiB, and there are 20" in job["detail"], job
+            else:
+                act(s, job["id"], "cancel")
+
+
 def test_recipes_are_listed():
     with state.Folder() as folder, folder.serve() as s:
         for name in ("broken", "UPPER"):
@@ -280,11 +292,15 @@ def again(folder, job):
     return out
 
 
+def newest(folder, job):
+    return max(name for name in ["", *os.listdir(folder.run(job, ""))] if name.startswith("step-") or not name)
+
+
 def kills(folder, steps, rounds, rng):
     """Jobs, one after the other, while their daemon and their runs are killed; what they say in the
-    end, and how often what was killed. A run that twice came no further is let alone: the third
-    time it would be given up."""
-    s, job, done, killed = folder.serve(), None, [], collections.Counter()
+    end, and how often what was killed. A run that twice came no further is let alone until it has
+    a new checkpoint: the third time it would be given up."""
+    s, job, done, killed, saved = folder.serve(), None, [], collections.Counter(), ""
     try:
         while job or sum(killed.values()) < rounds:
             job = job or create(s, folder.file(state.pairs()), lammd={"steps": steps})["id"]
@@ -293,11 +309,14 @@ def kills(folder, steps, rounds, rng):
             if now["status"] in state.OVER:
                 done, job = [*done, now], None
                 continue
-            what = rng.choice(("daemon", "daemon", "run", "both", "stop"))
-            if what in ("run", "both") and folder.pid(job) and now["lammd"]["attempts"] < 2:
+            what = rng.choice(("daemon", "run", "run", "both", "stop"))
+            pid = folder.pid(job)
+            if what in ("run", "both") and pid and (now["lammd"]["attempts"] < 2 or newest(folder, job) != saved):
                 with contextlib.suppress(OSError):
-                    os.kill(folder.pid(job), signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
                     killed["run"] += 1
+                    wait_for(lambda: folder.pid(job) != pid)
+                    saved = newest(folder, job)
             if what in ("daemon", "both", "stop"):
                 s.end(signal.SIGTERM if what == "stop" else signal.SIGKILL)
                 killed["daemon by SIGTERM" if what == "stop" else "daemon"] += 1
