@@ -280,27 +280,35 @@ def test_a_run_that_dies_without_getting_on_is_given_up():
         assert now["status"] == "failed" and now["error"]["code"] == "crashed" and killed >= 3, now
 
 
-def again(folder, job):
-    """How many steps were computed again behind each start of its run."""
-    out, at = [], 0
-    with open(folder.run(job, "events.jsonl"), encoding="utf-8") as f:
-        for event in map(json.loads, f):
-            if event["event"] in ("start", "resume"):
-                out.append(at - event["step"])
-            elif event["event"] == "step":
-                at = event["step"]
-    return out
+def run_events(folder, job):
+    """What its run wrote so far; a line that is cut is none."""
+    try:
+        with open(folder.run(job, "events.jsonl"), encoding="utf-8") as f:
+            return [json.loads(line) for line in f if line.endswith("}\n")]
+    except FileNotFoundError:
+        return []
 
 
 def newest(folder, job):
-    return max(name for name in ["", *os.listdir(folder.run(job, ""))] if name.startswith("step-") or not name)
+    return max([e["step"] for e in run_events(folder, job) if e["event"] == "checkpoint"], default=0)
+
+
+def again(folder, job):
+    """How many steps were computed again behind each start of its run."""
+    out, at = [], 0
+    for event in run_events(folder, job):
+        if event["event"] in ("start", "resume"):
+            out.append(at - event["step"])
+        elif event["event"] == "step":
+            at = event["step"]
+    return out
 
 
 def kills(folder, steps, rounds, rng):
     """Jobs, one after the other, while their daemon and their runs are killed; what they say in the
-    end, and how often what was killed. A run that twice came no further is let alone until it has
-    a new checkpoint: the third time it would be given up."""
-    s, job, done, killed, saved = folder.serve(), None, [], collections.Counter(), ""
+    end, and how often what was killed. Where two runs came no further the next one is let alone
+    until it has a checkpoint: the third time the job would be given up."""
+    s, job, done, killed, last, begun = folder.serve(), None, [], collections.Counter(), 0, 0
     try:
         while job or sum(killed.values()) < rounds:
             job = job or create(s, folder.file(state.pairs()), lammd={"steps": steps})["id"]
@@ -311,12 +319,12 @@ def kills(folder, steps, rounds, rng):
                 continue
             what = rng.choice(("daemon", "run", "run", "both", "stop"))
             pid = folder.pid(job)
-            if what in ("run", "both") and pid and (now["lammd"]["attempts"] < 2 or newest(folder, job) != saved):
+            if pid != last:
+                last, begun = pid, newest(folder, job)
+            if what in ("run", "both") and pid and (now["lammd"]["attempts"] < 2 or newest(folder, job) != begun):
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
                     killed["run"] += 1
-                    wait_for(lambda: folder.pid(job) != pid)
-                    saved = newest(folder, job)
             if what in ("daemon", "both", "stop"):
                 s.end(signal.SIGTERM if what == "stop" else signal.SIGKILL)
                 killed["daemon by SIGTERM" if what == "stop" else "daemon"] += 1
