@@ -331,6 +331,26 @@ TEST(jobs_go_on_after_the_daemon) {
     rig_close(&r);
 }
 
+/* A run that was stopped at a new checkpoint has come further, whatever became of those before. */
+TEST(jobs_that_come_further_are_not_given_up) {
+    struct rig r;
+    struct jobs_job job = {.attempts = 0};
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    rig_set(&r, "die", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    const struct jobs_job made = rig_job(&r, f.id, 1000);
+    while (!job.attempts)
+        CHECK_EQ(jobs_get(r.jobs, made.id, &job, NULL), 0);
+    rig_set(&r, "die", NULL);
+    rig_wait_step(&r, made.id, 4);
+    rig_restart(&r, JOBS_LOCAL);
+    CHECK_EQ(jobs_get(r.jobs, made.id, &job, NULL), 0);
+    CHECK_EQ(job.attempts, 0);
+    CHECK_EQ(jobs_cancel(r.jobs, made.id, &job, NULL), 0);
+    rig_close(&r);
+}
+
 TEST(jobs_pull_is_claimed_by_its_lock) {
     struct rig r;
     char command[1200], path[200];
