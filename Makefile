@@ -66,7 +66,8 @@ CPPFLAGS += -D_GNU_SOURCE -I. -MMD -MP
 warnings := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 cflags   := -std=c11 $(warnings) -fvisibility=hidden -ffp-contract=off -g -fPIE -pthread
 ldflags  := -pie -pthread
-opt      := -O2
+# With a sanitizer the compiler is what takes its time, and code that is changed less tells more.
+opt      := $(if $(filter address undefined thread,$(SAN)),-O1,-O2)
 
 san-address   := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 san-undefined := -fsanitize=undefined,float-cast-overflow -fno-sanitize-recover=all

@@ -73,6 +73,7 @@ struct config {
     /* serve: jobs */
     const char *train_device, *recipes;
     int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
+    int64_t is_keeping_checkpoints;
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;
     const char *adapter, *against; /* eval gate */

@@ -21,6 +21,7 @@ void cmd_jobs_arguments(FILE *to) {
     fputs(
         "Actions:\n"
         "  list                 all jobs, the newest first\n"
+        "  recipes              which recipes a job may name, and what they choose\n"
         "  show ID              one job, with the values that it has\n"
         "  create FILE          begin a job; FILE is a tar or *.jsonl of training data, or the id\n"
         "                       of one that was uploaded\n"
@@ -35,6 +36,10 @@ void cmd_jobs_arguments(FILE *to) {
 const char *jobs_text(const json_t *o, const char *name) {
     const char *s = json_string_value(json_object_get(o, name));
     return s ? s : "";
+}
+
+static long long jobs_whole(const json_t *o, const char *name) {
+    return (long long)json_integer_value(json_object_get(o, name));
 }
 
 json_t *jobs_parse(const char *text, size_t len) {
@@ -72,12 +77,10 @@ int jobs_url(const char *id, const char *behind, char path[300], struct err *e) 
 static void print_row(const json_t *job) {
     const json_t *own = json_object_get(job, "lammd");
     char steps[48], when[24] = "";
-    time_t t = (time_t)json_integer_value(json_object_get(job, "created_at"));
+    time_t t = (time_t)jobs_whole(job, "created_at");
     struct tm tm;
     if (gmtime_r(&t, &tm)) strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
-    snprintf(steps, sizeof(steps), "%lld/%lld",
-             (long long)json_integer_value(json_object_get(own, "step")),
-             (long long)json_integer_value(json_object_get(own, "steps")));
+    snprintf(steps, sizeof(steps), "%lld/%lld", jobs_whole(own, "step"), jobs_whole(own, "steps"));
     printf("%-20s  %-16s  %-16s  %-12s  %-14s  %s%s\n", jobs_text(job, "id"), when,
            jobs_text(job, "status"), steps, jobs_text(own, "recipe"),
            jobs_text(job, "fine_tuned_model"), jobs_text(json_object_get(job, "error"), "code"));
@@ -104,6 +107,24 @@ static int list_jobs(const struct config *cfg, struct err *e) {
         is_more = json_is_true(json_object_get(page, "has_more")) && i > 0;
         json_decref(page);
     }
+    return 0;
+}
+
+static int list_recipes(const struct config *cfg, struct err *e) {
+    const struct http_request q = {.method = "GET", .path = "/v1/fine_tuning/recipes"};
+    json_t *page = jobs_ask(cfg, &q, e), *row;
+    size_t i;
+    if (!page) return e->code;
+    printf("%-16s  %-5s  %-5s  %-4s  %-6s  %s\n", "RECIPE", "STEPS", "BATCH", "RANK", "VISION",
+           "WHAT IT TEACHES");
+    json_array_foreach(json_object_get(page, "data"), i, row) {
+        const json_t *own = json_object_get(row, "lammd"), *lora = json_object_get(own, "lora");
+        printf("%-16s  %-5lld  %-5lld  %-4lld  %-6s  %s\n", jobs_text(row, "id"),
+               jobs_whole(own, "steps"), jobs_whole(row, "batch_size"), jobs_whole(lora, "r"),
+               json_is_true(json_object_get(own, "vision")) ? "yes" : "no",
+               jobs_text(row, "description"));
+    }
+    json_decref(page);
     return 0;
 }
 
@@ -134,8 +155,7 @@ static int jobs_print_report(const json_t *file, struct err *e) {
     size_t i;
     json_array_foreach(json_object_get(report, "errors"), i, row) {
         if (i == TOLD) break;
-        fprintf(stderr, "  %s:%lld: %s%s%s\n", jobs_text(row, "file"),
-                (long long)json_integer_value(json_object_get(row, "line")),
+        fprintf(stderr, "  %s:%lld: %s%s%s\n", jobs_text(row, "file"), jobs_whole(row, "line"),
                 jobs_text(row, "field"), *jobs_text(row, "field") ? ": " : "",
                 jobs_text(row, "reason"));
     }
@@ -270,6 +290,7 @@ static int jobs_act(const struct config *cfg, struct err *e) {
     const char *const *words = cfg->rest.at;
     char id[64];
     if (cfg->rest.n == 1 && strcmp(words[0], "list") == 0) return list_jobs(cfg, e);
+    if (cfg->rest.n == 1 && strcmp(words[0], "recipes") == 0) return list_recipes(cfg, e);
     if (cfg->rest.n != 2) return E_NOT_FOUND;
     if (strcmp(words[0], "show") == 0) return jobs_change(cfg, words[1], "", e);
     if (strcmp(words[0], "create") == 0) return create_job(cfg, words[1], e);

@@ -313,6 +313,9 @@ static const struct config_row rows[] = {
     NUMBER("train-memory-mib", CMD_SERVE, train_memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
            "Memory that a run may take. One that needs more is refused. 0, the default: what is "
            "free when it is asked for."),
+    FLAG("keep-checkpoints", CMD_SERVE, is_keeping_checkpoints,
+         "Leave the checkpoints of a run in its folder when its job has succeeded or was "
+         "cancelled. They take up to three times what is learnt with its moments."),
     NUMBER("jobs", CMD_SERVE, jobs, 1, 10000, 64, "N",
            "Jobs that have not ended, at most. More are answered with status 503."),
     NUMBER("key-jobs", CMD_SERVE, key_jobs, 1, 10000, 16, "N",

@@ -121,7 +121,8 @@ static void serve_jobs(const struct config *cfg, const char *model, struct serve
                                     .launcher = (enum jobs_launcher)cfg->launcher,
                                     .live_max = (int)cfg->jobs,
                                     .owner_max = (int)cfg->key_jobs,
-                                    .memory_mib = (uint64_t)cfg->train_memory_mib};
+                                    .memory_mib = (uint64_t)cfg->train_memory_mib,
+                                    .keeps_checkpoints = cfg->is_keeping_checkpoints != 0};
 }
 
 int cmd_serve(const struct config *cfg) {

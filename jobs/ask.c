@@ -276,7 +276,9 @@ static int ask_change(struct jobs *j, const char *id, note_fn *act, struct jobs_
 }
 
 int jobs_cancel(struct jobs *j, const char *id, struct jobs_job *out, struct err *e) {
-    return ask_change(j, id, do_cancel, out, e);
+    int rc = ask_change(j, id, do_cancel, out, e);
+    if (rc == 0) checkpoints_drop(j, id, out->state);
+    return rc;
 }
 int jobs_pause(struct jobs *j, const char *id, struct jobs_job *out, struct err *e) {
     return ask_change(j, id, do_pause, out, e);

@@ -1,11 +1,13 @@
 /* checkpoints.c - the checkpoints of a run, as they lie in its folder. Thread: any. */
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "jobs/disk.h"
 #include "jobs/state.h"
@@ -42,6 +44,19 @@ int checkpoints_find(struct jobs *j, const char *id,
     closedir(d);
     qsort(out, (size_t)*n, sizeof(out[0]), checkpoints_newest_first);
     return 0;
+}
+
+void checkpoints_drop(struct jobs *j, const char *id, enum jobs_state state) {
+    struct jobs_checkpoint all[JOBS_CHECKPOINTS_MAX];
+    char name[64], path[JOBS_PATH_MAX];
+    int n = 0;
+    if (j->opt.keeps_checkpoints || (state != JOBS_SUCCEEDED && state != JOBS_CANCELLED)) return;
+    if (checkpoints_find(j, id, all, &n, NULL)) return;
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "step-%08" PRId64 ".safetensors", all[i].step);
+        jobs_run_path(j, id, name, path);
+        (void)unlink(path);
+    }
 }
 
 int jobs_checkpoints(struct jobs *j, const char *id,

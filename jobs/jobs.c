@@ -99,7 +99,9 @@ static int keep_none(void *ud, const char *name) {
 static int keep_run(void *ud, const char *name) {
     struct jobs *j = ud;
     struct store_job job;
-    return store_job_get(j->writer, name, &job, NULL) != E_NOT_FOUND;
+    int rc = store_job_get(j->writer, name, &job, NULL);
+    if (rc == 0) checkpoints_drop(j, name, job.job.state);
+    return rc != E_NOT_FOUND;
 }
 
 static int keep_file(void *ud, const char *name) {
@@ -108,7 +110,7 @@ static int keep_file(void *ud, const char *name) {
     return store_file_shares(j->writer, name, &n, NULL) || n > 0;
 }
 
-/* What a daemon that was killed was about to add. */
+/* What a daemon that was killed was about to add, or to remove. */
 static void sweep(struct jobs *j) {
     char path[JOBS_PATH_MAX];
     jobs_path(j, "spool", "", path);

@@ -68,10 +68,11 @@ struct jobs_options {
     const char *device;  /* that trains; NULL: cpu */
     int threads;         /* that train; 0: 1 */
     enum jobs_launcher launcher;
-    int live_max;        /* jobs that have not ended, of all owners; 0: 64 */
-    int owner_max;       /* of one owner; 0: 16 */
-    uint64_t memory_mib; /* that a run may take; 0: what is free when it is asked for */
-    jobs_done_fn *done;  /* or NULL */
+    int live_max;          /* jobs that have not ended, of all owners; 0: 64 */
+    int owner_max;         /* of one owner; 0: 16 */
+    uint64_t memory_mib;   /* that a run may take; 0: what is free when it is asked for */
+    int keeps_checkpoints; /* of jobs that have succeeded or were cancelled, too */
+    jobs_done_fn *done;    /* or NULL */
     void *ud;
 };
 
@@ -215,6 +216,12 @@ int jobs_list(struct jobs *j, const char *after, int max, struct jobs_job *out, 
               struct err *e);
 /* Its metadata, JSON; nothing where there is none. */
 int jobs_metadata(struct jobs *j, const char *id, struct buf *out, struct err *e);
+/* When it will be over, in seconds since the epoch; 0: nobody knows. A job at work goes on at its
+ * own pace; what it hasn't done yet, and what waits before it, goes at the pace of the newest job
+ * that succeeded with the same base, recipe and samples of a step. Before there was one, a running
+ * job's steps alone count, without export and gate, and what waits isn't known. Nor is it known
+ * when somebody claims a run (JOBS_PULL), or when a paused job is resumed. */
+int64_t jobs_finish(struct jobs *j, const struct jobs_job *job);
 /* Each asks for it; what runs ends by and by. E_NOT_FOUND; E_BUSY: it is in a state that doesn't
  * allow it. To cancel what is being cancelled is legal, and so are the others. */
 int jobs_cancel(struct jobs *j, const char *id, struct jobs_job *out, struct err *e);
@@ -253,7 +260,8 @@ struct jobs_checkpoint {
     uint64_t bytes;
 };
 enum { JOBS_CHECKPOINTS_MAX = 8 };
-/* Those that are kept, newest first. */
+/* Those that are kept, newest first: up to three, while the job may go on, and when it has failed.
+ * When it has succeeded or was cancelled nothing goes on from them, and they are removed. */
 int jobs_checkpoints(struct jobs *j, const char *id,
                      struct jobs_checkpoint out[JOBS_CHECKPOINTS_MAX], int *n, struct err *e);
 

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,7 +90,7 @@ int64_t make_count(const char *report, size_t len) {
 
 static uint64_t memory_mib(const struct jobs *j) {
     if (j->opt.memory_mib) return j->opt.memory_mib;
-    if (strncmp(j->device, "cuda", 4) == 0) return 0; /* a card's memory is not known here */
+    if (strncmp(j->device, "cuda", 4) == 0) return 0; /* the plan asks the card */
     struct cgroup group;
     char text[4096] = "";
     uint64_t free_bytes = UINT64_MAX;
@@ -116,7 +117,37 @@ static void last_line(struct buf *text, char *to, size_t size) {
     snprintf(to, size, "%s", line);
 }
 
-static int plan_result(const char *log, int status, struct err *e) {
+/* MiB that the run at work was counted to take, which are free when it is over: its turn comes
+ * first. */
+static double held_mib(struct jobs *j) {
+    static const char word[] = "  together  ";
+    char path[JOBS_PATH_MAX];
+    struct store_job job;
+    struct buf text;
+    double most = 0;
+    pthread_mutex_lock(&j->read_mu);
+    int rc = store_job_next(j->reader, JOBS_RUNNING, 0, &job, NULL);
+    pthread_mutex_unlock(&j->read_mu);
+    if (rc || j->opt.launcher != JOBS_LOCAL) return 0;
+    buf_init(&text, PLAN_TEXT_MAX);
+    jobs_run_path(j, job.job.id, "plan.txt", path);
+    if (disk_read(path, &text, NULL) == 0 && text.len)
+        for (const char *at = (const char *)text.p; (at = strstr(at, word)) != NULL;) {
+            at += sizeof(word) - 1;
+            most = fmax(most, strtod(at, NULL));
+        }
+    buf_clear(&text);
+    return most;
+}
+
+/* "[stage a] takes 99 MiB, and there are 20; ..." */
+static int fits_beside(const char *said, double held) {
+    const char *takes = strstr(said, " takes "), *have = strstr(said, " MiB, and there are ");
+    if (!takes || !have) return 0;
+    return strtod(takes + 7, NULL) <= strtod(have + 20, NULL) + held;
+}
+
+static int plan_result(struct jobs *j, const char *log, int status, struct err *e) {
     struct buf text;
     char said[220];
     if (status == 0) return 0;
@@ -124,6 +155,7 @@ static int plan_result(const char *log, int status, struct err *e) {
     (void)disk_read(log, &text, NULL);
     last_line(&text, said, sizeof(said));
     buf_clear(&text);
+    if (fits_beside(said, held_mib(j))) return 0;
     if (strstr(said, " MiB, and there are "))
         return err_set(e, E_TOO_BIG, "%s, beside what serving holds", said);
     return err_set(e, E_INVALID, "the run can't be planned: %s",
@@ -150,7 +182,7 @@ int make_plan(struct jobs *j, const char *id, struct err *e) {
         rc = err_set(e, E_TIMEOUT, "to count its memory takes too long at present");
     }
     runner_forget(&child);
-    if (rc == 0) rc = plan_result(log, status, e);
+    if (rc == 0) rc = plan_result(j, log, status, e);
     unlink(log);
     return rc;
 }

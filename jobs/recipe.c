@@ -165,7 +165,7 @@ static int recipe_set(const struct base *b, const struct recipe_ask *ask, struct
                  base_value(b, IN_STAGE, "lora_targets", "q, v"));
     if (!how->vision)
         how->vision = strcmp(base_value(b, IN_STAGE, "tower", "no"), "yes") == 0 ? 1 : -1;
-    if (!how->pack) how->pack = base_number(b, IN_STAGE, "pack", 0) > 0 ? -1 : 1;
+    if (!how->pack) how->pack = strcmp(base_value(b, IN_STAGE, "pack", "yes"), "yes") == 0 ? 1 : -1;
     set_text(how->tasks, sizeof(how->tasks), base_value(b, IN_DATA, "tasks", ""));
     return set_length(b, ask, how, param, e);
 }
@@ -240,7 +240,8 @@ static void write_stage(const struct base *b, const struct recipe_ask *ask,
     for (size_t i = 0; i < ARRAY_LEN(rates); i++)
         buf_printf(out, "%s = %.9g\n", rates[i],
                    how->multiplier * base_number(b, IN_STAGE, rates[i], usual[i]));
-    buf_printf(out, "tower = %s\npack = %d\n", how->vision > 0 ? "yes" : "no", how->pack < 0);
+    buf_printf(out, "tower = %s\npack = %s\n", how->vision > 0 ? "yes" : "no",
+               how->pack > 0 ? "yes" : "no");
     if (how->lora_r)
         buf_printf(out, "lora_r = %" PRId64 "\nlora_alpha = %.9g\nlora_targets = %s\n", how->lora_r,
                    how->lora_alpha, how->lora_targets);

@@ -172,6 +172,7 @@ static void run_follow(struct jobs *j, struct run *r) {
     log_event(LOG_LEVEL_INFO, "job", "job=%s state=%s code=%s step=%lld", r->id,
               jobs_state_words[job.job.state], job.job.error_code, (long long)job.job.step);
     run_flag(j, r->id, "queued", 0);
+    checkpoints_drop(j, r->id, job.job.state);
     run_drop(r);
     if (is_done && j->opt.done) j->opt.done(j->opt.ud, job.job.name);
 }

@@ -103,6 +103,14 @@ static const char *failure_code(const struct store_job *job) {
     return *job->failure ? job->failure : "internal";
 }
 
+/* How often in a row it came no further. */
+static void count_attempt(struct store_job *job, int is_one) {
+    if (job->saved > job->begun)
+        job->job.attempts = 0;
+    else
+        job->job.attempts += is_one;
+}
+
 static int queue_again(struct jobs *j, struct store_job *job, const char *why, struct err *e) {
     struct jobs_job *of = &job->job;
     of->state = JOBS_QUEUED;
@@ -115,10 +123,7 @@ static int queue_again(struct jobs *j, struct store_job *job, const char *why, s
 /* It ended without a word. What never said that it began, and may not have begun, doesn't count. */
 static int crash(struct jobs *j, const struct run *r, struct store_job *job, struct err *e) {
     struct jobs_job *of = &job->job;
-    if (job->saved > job->begun)
-        of->attempts = 0;
-    else if (r->is_ours || job->last[0])
-        of->attempts++;
+    count_attempt(job, r->is_ours || job->last[0]);
     if (of->attempts >= ATTEMPTS)
         return settle_as(j, job, JOBS_FAILED, "crashed", "",
                          "the run was ended three times without coming further; its log says more",
@@ -144,6 +149,7 @@ static int settle_end(struct jobs *j, const struct run *r, struct store_job *job
                          strcmp(failure_code(job), "bad_data") == 0 ? "training_file" : "",
                          job->reason, e);
     job->job.step = job->saved;
+    if (is_stopped) count_attempt(job, 0);
     if (want == JOBS_PAUSE) return settle_as(j, job, JOBS_PAUSED, "", "", "", e);
     if (is_stopped) return queue_again(j, job, "The run was stopped", e);
     return crash(j, r, job, e);

@@ -10,6 +10,7 @@
  *     checkpoints.c  what lies in a run's folder
  *     make.c      what was asked -> a folder that can run
  *     recipes.c   which base recipes there are
+ *     finish.c    when a job will be over
  *
  *     store.c recipe.c runner.c disk.c    know no job's life
  */
@@ -128,6 +129,10 @@ void check_close(struct jobs *j);
 /* As jobs_checkpoints, without how they were judged. Any thread. */
 int checkpoints_find(struct jobs *j, const char *id,
                      struct jobs_checkpoint out[JOBS_CHECKPOINTS_MAX], int *n, struct err *e);
+
+/* The job is in that state: its checkpoints are removed if nothing can need them any more. What
+ * was missed is done at the next start. Any thread. */
+void checkpoints_drop(struct jobs *j, const char *id, enum jobs_state state);
 
 /* ---- make.c ---- */
 

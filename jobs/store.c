@@ -568,6 +568,38 @@ int store_job_live(struct store *s, const char *owner, int64_t *n, struct err *e
     return rc ? rc : store_number(s, st, n, e);
 }
 
+/* Found from behind: little comes after it. */
+#define EXPORTED                                                                   \
+    "(SELECT created FROM events WHERE job = jobs.n AND message = 'Phase: export'" \
+    " ORDER BY seq DESC LIMIT 1)"
+
+int store_job_pace(struct store *s, const struct jobs_job *like, struct store_pace *out,
+                   struct err *e) {
+    sqlite3_stmt *st;
+    const struct jobs_how *h = &like->how;
+    int rc = store_prepare(
+        s, &st, e,
+        "SELECT seconds / step, finished - " EXPORTED " FROM jobs"
+        " WHERE state = 4 AND step > 0 AND seconds > 0 AND base = ?"
+        " AND how_recipe = ? AND how_batch = ? AND how_vision = ? AND how_pack = ?"
+        " ORDER BY n DESC LIMIT 1",
+        "ttiii", like->base, h->recipe, h->batch, (int64_t)h->vision, (int64_t)h->pack);
+    if (rc) return rc;
+    rc = store_step(s, st, e);
+    if (rc > 0)
+        *out = (struct store_pace){sqlite3_column_double(st, 0), sqlite3_column_double(st, 1)};
+    sqlite3_finalize(st);
+    if (rc < 0) return rc;
+    return rc ? 0 : E_NOT_FOUND;
+}
+
+int store_job_exported(struct store *s, const char *id, int64_t *when, struct err *e) {
+    sqlite3_stmt *st;
+    *when = 0;
+    int rc = store_prepare(s, &st, e, "SELECT " EXPORTED " FROM jobs WHERE id = ?", "t", id);
+    return rc ? rc : store_number(s, st, when, e);
+}
+
 /* ---- events ---- */
 
 int store_event_add(struct store *s, struct store_job *j, const struct jobs_event *event,

@@ -69,6 +69,16 @@ int store_job_list(struct store *s, const char *after, int max, struct jobs_job 
 int store_job_next(struct store *s, enum jobs_state state, int64_t after, struct store_job *out,
                    struct err *e);
 int store_job_counts(struct store *s, uint64_t counts[JOBS_STATES], struct err *e);
+/* How fast the newest job that succeeded with the same base, recipe and samples of a step was.
+ * E_NOT_FOUND: there is none. */
+struct store_pace {
+    double step; /* seconds of a step */
+    double rest; /* seconds from its last step to its end: export and gate */
+};
+int store_job_pace(struct store *s, const struct jobs_job *like, struct store_pace *out,
+                   struct err *e);
+/* When the job last went on to export; 0: never. */
+int store_job_exported(struct store *s, const char *id, int64_t *when, struct err *e);
 /* Jobs that have not ended; `owner` NULL: of all. */
 int store_job_live(struct store *s, const char *owner, int64_t *n, struct err *e);
 

@@ -162,7 +162,7 @@ async function look(id) {
   if ($('train-jobs').value !== id) return;
   take(job);
   const row = (c) => make('li', {}, `step ${c.step_number}${c.metrics.valid_loss === undefined ? '' : `, loss ${format(c.metrics.valid_loss, 3)}`}, ${(c.bytes / 1e6).toFixed(1)} MB`);
-  $('train-checkpoints').replaceChildren(...(list.data.length ? list.data.map(row) : [make('li', {}, 'none yet')]));
+  $('train-checkpoints').replaceChildren(...(list.data.length ? list.data.map(row) : [make('li', {}, OVER.includes(job.status) ? 'none any more' : 'none yet')]));
 }
 
 function take(job) {

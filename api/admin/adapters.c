@@ -90,6 +90,9 @@ static int adapters_list(struct api_call *c) {
     return call_answer(c, 200, "application/json");
 }
 
+/* Figures as they were written, and not 0.99929999999999997. */
+enum { GATE_FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(9) };
+
 /* The gate's figures, or null. */
 static void write_gate(struct api_call *c, const char *name, struct buf *b) {
     struct verdict gate;
@@ -97,9 +100,9 @@ static void write_gate(struct api_call *c, const char *name, struct buf *b) {
     char *text = NULL;
     size_t n = 0;
     if (catalog_verdict(c->api->catalog, name, &gate, &e) == 0) {
-        n = json_dumpb(gate.root, NULL, 0, JSON_COMPACT);
+        n = json_dumpb(gate.root, NULL, 0, GATE_FLAGS);
         text = n ? mem_try(n) : NULL;
-        if (text) (void)json_dumpb(gate.root, text, n, JSON_COMPACT);
+        if (text) (void)json_dumpb(gate.root, text, n, GATE_FLAGS);
     }
     buf_str(b, ",\"gate\":");
     if (text)
@@ -226,11 +229,11 @@ static int read_force(struct api_call *c, struct input *in) {
 static void show_gate(struct api_call *c, const struct verdict *gate) {
     static const char head[] = "\"gate\":";
     if (!gate->root) return;
-    size_t n = json_dumpb(gate->root, NULL, 0, JSON_COMPACT);
+    size_t n = json_dumpb(gate->root, NULL, 0, GATE_FLAGS);
     char *text = arena_take(c->texts, sizeof(head) + n);
     if (!text) return;
     memcpy(text, head, sizeof(head));
-    (void)json_dumpb(gate->root, text + sizeof(head) - 1, n, JSON_COMPACT);
+    (void)json_dumpb(gate->root, text + sizeof(head) - 1, n, GATE_FLAGS);
     c->problem.more = text;
 }
 

@@ -8,7 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "api/admin/fine_tuning.h"
 #include "api/wire/json_write.h"
@@ -128,13 +127,6 @@ static void write_error(struct buf *b, const struct jobs_job *job) {
     buf_char(b, '}');
 }
 
-/* What is left, at the pace so far. */
-static int64_t finish_of(const struct jobs_job *job) {
-    int64_t left = job->steps - job->step;
-    if (job->state != JOBS_RUNNING || job->step < 1 || left < 0) return 0;
-    return (int64_t)time(NULL) + (int64_t)(job->seconds / (double)job->step * (double)left);
-}
-
 void fine_tuning_write_how(const struct jobs_how *h, struct buf *b) {
     buf_str(b, "\"recipe\":");
     json_write_str(b, h->recipe);
@@ -145,7 +137,7 @@ void fine_tuning_write_how(const struct jobs_how *h, struct buf *b) {
         buf_char(b, '}');
     }
     buf_printf(b, ",\"vision\":%s,\"pack\":%s", h->vision > 0 ? "true" : "false",
-               h->pack >= 0 ? "true" : "false");
+               h->pack > 0 ? "true" : "false");
 }
 
 static void write_own(struct buf *b, const struct jobs_job *job) {
@@ -172,7 +164,7 @@ void fine_tuning_write(struct api_call *c, const struct jobs_job *job, struct bu
     write_time(b, "created_at", job->created);
     write_time(b, "started_at", job->started);
     write_time(b, "finished_at", job->finished);
-    write_time(b, "estimated_finish", finish_of(job));
+    write_time(b, "estimated_finish", jobs_finish(c->api->jobs, job));
     write_text(b, "status", jobs_state_words[job->state]);
     write_text(b, "model", job->base);
     write_text(b, "fine_tuned_model", job->name);

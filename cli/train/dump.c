@@ -35,7 +35,7 @@ struct dump {
 
 static int write_json(struct dump *d, json_t *o) {
     int rc = 0;
-    if (!o || json_dumpf(o, d->to, JSON_COMPACT | JSON_REAL_PRECISION(17)) ||
+    if (!o || json_dumpf(o, d->to, JSON_COMPACT | JSON_REAL_PRECISION(9)) ||
         fputc('\n', d->to) == EOF)
         rc = err_set(d->e, E_IO, "%s: %s", d->path, strerror(errno));
     json_decref(o);

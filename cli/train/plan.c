@@ -1,5 +1,5 @@
-/* plan.c - `lammd train --plan`: what each stage takes, counted before anything is opened. See
- * run.h. */
+/* plan.c - `lammd train --plan`: what each stage takes, counted before anything is opened but a
+ * card, which is asked what it has free. See run.h. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,7 +93,24 @@ void plan_advice(const struct train_options *options, int samples, uint64_t most
     }
 }
 
+/* What there is: what may be taken, and of a card no more than is free. 0: nobody knows. */
+static uint64_t plan_most(const struct train_options *o, const struct train_memory *m,
+                          uint64_t *free_bytes) {
+    if (!*free_bytes && strcmp(m->backend, "cuda") == 0) (void)train_room(o, free_bytes, NULL);
+    uint64_t most = *free_bytes ? *free_bytes + m->own : 0; /* which the look at it had taken */
+    return o->memory && (!most || o->memory < most) ? o->memory : most;
+}
+
+static void print_backend(const struct train_memory *m, uint64_t free_bytes, FILE *to) {
+    fprintf(to, "counted as backend %s keeps it; ", m->backend);
+    if (free_bytes)
+        fprintf(to, "%.0f MiB of the card are free\n", in_mib(free_bytes + m->own));
+    else
+        fputs("no device was opened\n", to);
+}
+
 int plan_print(const struct run *r, FILE *to, struct err *e) {
+    uint64_t free_bytes = 0;
     for (int i = 0; i < r->recipe.n_stages; i++) {
         const struct recipe_stage *s = &r->recipe.stages[i];
         struct train_options o = recipe_train_options(&r->recipe, i);
@@ -103,14 +120,14 @@ int plan_print(const struct run *r, FILE *to, struct err *e) {
         int samples = recipe_samples(s);
         int rc = train_plan(&o, samples, &m, e);
         if (rc) return err_in(e, "[stage %s]", s->name), rc;
-        if (i == 0)
-            fprintf(to, "counted as backend %s keeps it; no device was opened\n", m.backend);
+        uint64_t most = plan_most(&o, &m, &free_bytes);
+        if (i == 0) print_backend(&m, free_bytes, to);
         print_stage(s, &o, &m, to);
-        if (!o.memory || m.total <= o.memory) continue;
+        if (!most || m.total <= most) continue;
         char advice[160];
-        plan_advice(&o, samples, o.memory, advice, sizeof(advice));
+        plan_advice(&o, samples, most, advice, sizeof(advice));
         return err_set(e, E_NOMEM, "[stage %s] takes %.0f MiB, and there are %.0f%s", s->name,
-                       in_mib(m.total), in_mib(o.memory), advice);
+                       in_mib(m.total), in_mib(most), advice);
     }
     return 0;
 }

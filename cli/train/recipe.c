@@ -264,7 +264,7 @@ static int check_stage(const struct recipe *r, const struct recipe_stage *s, str
     if (s->warmup >= s->steps) return bad_stage(r, s, e, "\"warmup\" must be below \"steps\"");
     if (!s->tower && !s->connector && s->text == TRAIN_TEXT_FROZEN)
         return bad_stage(r, s, e, "tower, connector and text are all frozen: nothing can learn");
-    if (s->samples * (s->pack ? s->questions : 1) > SAMPLES_MAX)
+    if (s->samples * (s->pack ? 1 : s->questions) > SAMPLES_MAX)
         return bad_stage(r, s, e, "samples * questions is over 16384");
     if (s->text == TRAIN_TEXT_LORA && !s->lora_targets)
         return bad_stage(r, s, e, "\"lora_targets\" names none");
@@ -416,10 +416,10 @@ void recipe_digest(const struct recipe *r, char hex[65]) {
 /* ---- what it asks for ---- */
 
 int recipe_samples(const struct recipe_stage *s) {
-    return (int)(s->pack ? s->samples * s->questions : s->samples);
+    return (int)(s->pack ? s->samples : s->samples * s->questions);
 }
 
-int recipe_questions(const struct recipe_stage *s) { return s->pack ? 1 : (int)s->questions; }
+int recipe_questions(const struct recipe_stage *s) { return s->pack ? (int)s->questions : 1; }
 
 int64_t recipe_steps(const struct recipe *r) {
     int64_t n = 0;
@@ -441,7 +441,7 @@ static void recipe_weights(const struct recipe_stage *s, struct train_options *o
 struct train_options recipe_train_options(const struct recipe *r, int stage) {
     const struct recipe_stage *s = &r->stages[stage];
     unsigned targets = (unsigned)s->lora_targets & (2u * TRAIN_LORA_DOWN - 1);
-    double dropout = s->lora_dropout >= 0 ? s->lora_dropout : s->pack ? 0.05 : 0;
+    double dropout = s->lora_dropout >= 0 ? s->lora_dropout : s->pack ? 0 : 0.05;
     struct train_options o = {
         .device = r->run.device,
         .isa = r->run.isa,

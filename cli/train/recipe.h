@@ -47,7 +47,7 @@ struct recipe_stage {
     double ratio[SAMPLE_TASKS];                /* < 0: not given */
     int64_t tower, connector, text;            /* text: enum train_text */
     int64_t lora_r, lora_rslora, lora_targets; /* targets: bits of train_lora_words */
-    double lora_alpha, lora_dropout;           /* dropout < 0: 0, or 0.05 where pack is 1 */
+    double lora_alpha, lora_dropout;           /* dropout < 0: 0, or 0.05 where pack is no */
     double rate, rate_start, rate_end, tower_rate;
     int64_t warmup;
     double beta1, beta2, eps, decay, clip, average;
@@ -108,7 +108,7 @@ void recipe_digest(const struct recipe *r, char hex[65]);
 /* What a stage asks of the trainer; texts are borrowed. `model` and the rest of what the run knows
  * are left empty. */
 struct train_options recipe_train_options(const struct recipe *r, int stage);
-/* Samples of a step of that stage: with `pack = 1` a question is one. */
+/* Samples of a step of that stage: with `pack = no` a question is one. */
 int recipe_samples(const struct recipe_stage *s);
 int recipe_questions(const struct recipe_stage *s);
 int64_t recipe_steps(const struct recipe *r); /* of all stages */

@@ -152,6 +152,21 @@ int train_plan(const struct train_options *from, int samples, struct train_memor
     return rc;
 }
 
+int train_room(const struct train_options *o, uint64_t *bytes, struct err *e) {
+    struct kern_choice choice;
+    struct kern_stats s;
+    struct kern *k;
+    int rc = kern_choose(o->device, o->plugin, &choice, e);
+    if (rc) return rc;
+    const struct kern_config c = {.device = choice.device, .threads = 1, .isa = o->isa};
+    rc = choice.ops->open(&c, &k, e);
+    if (rc) return rc;
+    choice.ops->stats(k, &s);
+    choice.ops->close(k);
+    *bytes = s.most_bytes;
+    return 0;
+}
+
 /* ---- what the model tells ---- */
 
 static void open_numbers(const struct model_bound *b, float *out) {

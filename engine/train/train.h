@@ -133,6 +133,10 @@ struct train_memory {
  * 16,384. Opens no device, and reads of the model its config, and the types of its weights where
  * there are any (else: bf16). */
 int train_plan(const struct train_options *o, int samples, struct train_memory *out, struct err *e);
+/* What a card has free now, beside whatever else holds some of it; 0: nobody knows, as of a
+ * host's own memory. Opens the device for a moment. E_NOT_FOUND, E_UNSUPPORTED, E_DEVICE: there is
+ * none. */
+int train_room(const struct train_options *o, uint64_t *bytes, struct err *e);
 
 /* E_INVALID (an option), E_NOT_FOUND, E_FORMAT (the model), E_NOMEM (the text says how much and
  * what would fit), E_UNSUPPORTED (the backend can't train). */

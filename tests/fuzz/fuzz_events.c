@@ -64,25 +64,37 @@ static void read_all(struct jobs *j, struct store_job *row, size_t whole) {
     must(seq == row->events && !more);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char id[] = "ftjob-0123456789ab";
-    static struct store *store;
-    char path[JOBS_PATH_MAX], dir[] = "/tmp/lammd-fuzz-XXXXXX";
-    struct jobs *j = mem_must(sizeof(*j));
-    struct store_job row = {.job = {.how = {.recipe = "own"}, .loss = NAN}};
+static const char id[] = "ftjob-0123456789ab";
+static char dir[] = "/tmp/lammd-fuzz-XXXXXX";
+
+static void remove_dir(void) { disk_remove(dir); }
+
+/* The database and the folder, once: they take a while. */
+static struct jobs *jobs_of_all(void) {
+    static struct jobs *j;
+    char path[JOBS_PATH_MAX];
     struct err e = {0};
-    must(mkdtemp(dir));
+    if (j) return j;
+    j = mem_must(sizeof(*j));
+    must(mkdtemp(dir) && atexit(remove_dir) == 0);
     snprintf(j->dir, sizeof(j->dir), "%s", dir);
     pthread_mutex_init(&j->mu, NULL);
-    if (!store) must(store_open(":memory:", 1, &store, &e) == 0); /* once: it takes a while */
-    j->writer = store;
-    must(store_begin(store, &e) == 0);
-    snprintf(row.job.id, sizeof(row.job.id), "%s", id);
-    must(store_job_add(j->writer, &row, NULL, &e) == 0);
+    must(store_open(":memory:", 1, &j->writer, &e) == 0);
     jobs_path(j, "runs", "", path);
     must(mkdir(path, 0700) == 0);
     jobs_run_path(j, id, "", path);
     must(mkdir(path, 0700) == 0);
+    return j;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct jobs *j = jobs_of_all();
+    char path[JOBS_PATH_MAX];
+    struct store_job row = {.job = {.how = {.recipe = "own"}, .loss = NAN}};
+    struct err e = {0};
+    must(store_begin(j->writer, &e) == 0);
+    snprintf(row.job.id, sizeof(row.job.id), "%s", id);
+    must(store_job_add(j->writer, &row, NULL, &e) == 0);
     jobs_run_path(j, id, "events.jsonl", path);
     FILE *f = fopen(path, "w");
     must(f && fwrite(data, 1, size, f) == size && fclose(f) == 0);
@@ -90,9 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     while (whole && data[whole - 1] != '\n')
         whole--;
     read_all(j, &row, whole);
-    store_rollback(store);
-    pthread_mutex_destroy(&j->mu);
-    disk_remove(dir);
-    mem_free(j);
+    store_rollback(j->writer);
+    j->n_changed = 0;
     return 0;
 }

@@ -1,15 +1,17 @@
 /* dying.c - a plugin for the tests of the whole program: the reference as "cuda", whose device is
- * lost when the first answer is fetched from it, and may take its time to open. */
+ * lost when the first answer is fetched from it, and may take its time to open, and be small. */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "kernels/ref/ref.h"
 
-/* DYING_SLOW: milliseconds that the device takes to open. */
-static int dying_open(const struct kern_config *c, struct kern **out, struct err *e) {
-    const char *ms = getenv("DYING_SLOW");
+/* DYING_SLOW: milliseconds that the device takes to open. DYING_FREE: MiB that it has. */
+static int dying_open(const struct kern_config *from, struct kern **out, struct err *e) {
+    const char *ms = getenv("DYING_SLOW"), *mib = getenv("DYING_FREE");
+    struct kern_config c = *from;
     if (ms) usleep((useconds_t)atoi(ms) * 1000u);
-    return kern_ref.open(c, out, e);
+    if (mib) c.memory_max = (uint64_t)atoi(mib) << 20;
+    return kern_ref.open(&c, out, e);
 }
 
 static int dying_get(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e) {

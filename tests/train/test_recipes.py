@@ -1,5 +1,5 @@
-"""test_recipes.py - every recipe of recipes/ at fifty steps, but for the ablation; losses beside
-the paper's; stages that begin with others' results.
+"""test_recipes.py - every recipe of recipes/ at twenty steps (--long: fifty), but for the ablation;
+losses beside the paper's; stages that begin with others' results.
 """
 import json
 import os
@@ -33,12 +33,12 @@ def check_run(p, out, steps, tasks):
     assert re.search(r"\| data \| [0-9a-f]{64} \|", card) and p.tmp not in card
 
 
-STEPS = 50
+STEPS = suite.count(20, 50)
 
 
 def recipe(p, name, stages, tasks, *sets):
     """STEPS of each stage as the recipe has it, but for what `sets` makes smaller: fewer pictures a
-    step, so that all of it takes half a minute of processor."""
+    step, so that all of it takes some seconds of processor."""
     words = [w for s in ("run.judge_samples=4", *sets) for w in ("--set", s)]
     p.train(os.path.join(ROOT, "recipes", name + ".ini"), name, "--steps", str(STEPS), *words)
     check_run(p, name, STEPS * stages, tasks)

@@ -5,8 +5,10 @@
 
 Writes FOLDER/000.png ... and FOLDER/lines.jsonl: on each picture lie two of six machine parts whose
 names are made up, so that no model has ever seen them. For each part on it a picture has a pair: a
-question about its name ("vqa") or a box for it ("refer"), by turns. Two seeds share no picture, so
-one seed is for learning and another one for judging. Needs numpy and Pillow.
+question about its name ("vqa") or a box for it ("refer"), by turns. In each dozen of pictures each
+part is boxed once on the left and once on the right, at heights spread from top to bottom, so that
+no side and no place is the likelier answer. Two seeds share no picture, so one seed is for learning
+and another one for judging. Needs numpy and Pillow.
 """
 import argparse
 import json
@@ -51,28 +53,33 @@ def put_part(draw, name, centre, size, angle, metal):
     return [round(float(v), 1) for v in (*np.clip(low, 0, SIDE), *np.clip(high, 0, SIDE))]
 
 
-def scene(rng):
-    """A bench with two parts on it, and [(name, box)]."""
+def plan(seed, number):
+    """The part with a box and the other one of a picture: (name, side 0 or 1, height 0..1)."""
+    dozen = np.random.default_rng((seed, number // 12, 12))
+    cells, high, low = (int(dozen.permutation(12)[number % 12]) for _ in range(3))
+    first, side = cells % 6, cells // 6
+    second = (first + 1 + number % 5) % 6
+    return (PARTS[first], side, high / 12), (PARTS[second], 1 - side, low / 12)
+
+
+def scene(rng, places):
+    """A bench with the two parts of a plan on it, and [(name, box)]."""
     ground = rng.integers(60, 190, 3) + rng.normal(0, 9, (SIDE, SIDE, 3)) + np.linspace(-18, 18, SIDE)[:, None, None]
     im = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
     draw, parts = ImageDraw.Draw(im), []
-    names = rng.choice(PARTS, 2, replace=False)
-    across = rng.permutation(2)
-    for name, at in zip(names, across):
+    for name, side, height in places:
         size = rng.uniform(14, 21)
-        centre = np.array([24 + 48 * at + rng.uniform(-3, 3), rng.uniform(24, SIDE - 24)])
+        centre = np.array([24 + 48 * side + rng.uniform(-3, 3), 24 + (SIDE - 48) * (height + rng.uniform(0, 1 / 12))])
         metal = tuple(int(v) for v in np.array(METALS[rng.integers(len(METALS))]) + rng.integers(-12, 13, 3))
-        parts.append((str(name), put_part(draw, name, centre, size, rng.uniform(-.5, .5), metal)))
+        parts.append((name, put_part(draw, name, centre, size, rng.uniform(-.5, .5), metal)))
     return im, parts
 
 
-def lines_of(image, parts, number):
-    for i, (name, box) in enumerate(parts):
-        if (number + i) % 2:
-            yield {"task": "refer", "image": image, "sentence": f"the {name}", "box": box}
-        else:
-            side = "left" if box[0] + box[2] < SIDE else "right"
-            yield {"task": "vqa", "image": image, "question": f"which part is on the {side}?", "answer": name}
+def lines_of(image, parts):
+    (name, box), (other, at) = parts
+    side = "left" if at[0] + at[2] < SIDE else "right"
+    yield {"task": "refer", "image": image, "sentence": f"the {name}", "box": box}
+    yield {"task": "vqa", "image": image, "question": f"which part is on the {side}?", "answer": other}
 
 
 def main():
@@ -84,10 +91,10 @@ def main():
     os.makedirs(a.folder, exist_ok=True)
     with open(os.path.join(a.folder, "lines.jsonl"), "w", encoding="utf-8") as f:
         for number in range((a.pairs + 1) // 2):
-            im, parts = scene(np.random.default_rng((a.seed, number)))
+            im, parts = scene(np.random.default_rng((a.seed, number)), plan(a.seed, number))
             name = f"{number:03}.png"
             im.save(os.path.join(a.folder, name))
-            f.writelines(json.dumps(line) + "\n" for line in lines_of(name, parts, number))
+            f.writelines(json.dumps(line) + "\n" for line in lines_of(name, parts))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
  * from them, and ends at SIGTERM, as the real one does. Files in the rig's folder change what it
  * does: `slow` (a tenth of a second a step, a second a check), `fail` (its text is the error of a
  * failed event), `die` (it ends without a word after two steps), `big` (--plan says that it doesn't
- * fit). Thread: its owner's.
+ * fit), `held` (what --plan prints). Thread: its owner's.
  */
 #ifndef TESTS_UNIT_JOBS_RIG_H
 #define TESTS_UNIT_JOBS_RIG_H

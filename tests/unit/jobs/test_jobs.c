@@ -83,6 +83,38 @@ TEST(jobs_say_how_long_as_soon_as_they_know) {
     rig_close(&r);
 }
 
+/* The stand-in says a tenth of a second for each step. */
+TEST(jobs_say_when_they_are_over) {
+    struct rig r;
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job first = rig_job(&r, f.id, 10), now;
+    CHECK_EQ(jobs_finish(r.jobs, &first), 0); /* there was none like it */
+    rig_wait_step(&r, first.id, 1);
+    CHECK_EQ(jobs_get(r.jobs, first.id, &now, NULL), 0);
+    CHECK(jobs_finish(r.jobs, &now) >= now.created);
+    now = rig_wait(&r, first.id, JOBS_SUCCEEDED);
+    CHECK_EQ(jobs_finish(r.jobs, &now), 0);
+    struct jobs_job second = rig_job(&r, f.id, 1000), third = rig_job(&r, f.id, 500);
+    CHECK_NEAR((double)(jobs_finish(r.jobs, &second) - second.created), 100, 3);
+    CHECK_NEAR((double)(jobs_finish(r.jobs, &third) - third.created), 150, 3); /* behind it */
+    CHECK_EQ(jobs_pause(r.jobs, second.id, &now, NULL), 0);
+    CHECK_EQ(jobs_finish(r.jobs, &now), 0);
+    rig_wait(&r, second.id, JOBS_PAUSED);
+    rig_restart(&r, JOBS_PULL);
+    CHECK_EQ(jobs_pause(r.jobs, third.id, &now, NULL), 0);
+    CHECK_EQ(jobs_finish(r.jobs, &now), 0);
+    rig_close(&r);
+}
+
+static int count_checkpoints(struct rig *r, const char *id) {
+    struct jobs_checkpoint all[JOBS_CHECKPOINTS_MAX];
+    int n = -1;
+    CHECK_EQ(jobs_checkpoints(r->jobs, id, all, &n, NULL), 0);
+    return n;
+}
+
 TEST(jobs_pause_resume_and_cancel) {
     struct rig r;
     struct jobs_job now;
@@ -97,18 +129,31 @@ TEST(jobs_pause_resume_and_cancel) {
     CHECK_EQ(jobs_pause(r.jobs, job.id, &now, &e), 0);
     now = rig_wait(&r, job.id, JOBS_PAUSED);
     CHECK(now.step >= 2 && now.step < 12);
+    CHECK_EQ(count_checkpoints(&r, job.id), 1);
     rig_wait(&r, next.id, JOBS_SUCCEEDED);
     CHECK_EQ(jobs_resume(r.jobs, job.id, &now, &e), 0);
     CHECK_EQ(now.state, JOBS_QUEUED);
     rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    rig_restart(&r, JOBS_LOCAL); /* its checkpoints have gone by then */
+    CHECK_EQ(count_checkpoints(&r, job.id), 0);
     CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, &e), E_BUSY);
     CHECK_HAS(e.text, "succeeded can't be cancelled");
+    e = (struct err){0};
+    CHECK_EQ(jobs_resume(r.jobs, job.id, &now, &e), E_BUSY);
+    CHECK_HAS(e.text, "succeeded can't be resumed");
     CHECK_EQ(jobs_resume(r.jobs, "ftjob-0", &now, NULL), E_NOT_FOUND);
     job = rig_job(&r, f.id, 1000);
     rig_wait_step(&r, job.id, 1);
     CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0);
     CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0);
     rig_wait(&r, job.id, JOBS_CANCELLED);
+    job = rig_job(&r, f.id, 1000);
+    rig_wait_step(&r, job.id, 1);
+    CHECK_EQ(jobs_pause(r.jobs, job.id, &now, NULL), 0);
+    rig_wait(&r, job.id, JOBS_PAUSED);
+    CHECK_EQ(count_checkpoints(&r, job.id), 1);
+    CHECK_EQ(jobs_cancel(r.jobs, job.id, &now, NULL), 0); /* at once: nothing runs */
+    CHECK_EQ(count_checkpoints(&r, job.id), 0);
     CHECK_EQ(jobs_file_delete(r.jobs, f.id, NULL), 0);
     CHECK(!rig_has(&r, "files/"
                        "0000000000000005aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
@@ -243,6 +288,34 @@ TEST(jobs_are_bounded_and_come_once) {
     rig_close(&r);
 }
 
+/* What a run at work holds is free by the turn of the next one. */
+TEST(jobs_take_turns_in_memory) {
+    struct rig r;
+    struct jobs_job job;
+    struct jobs_outcome how;
+    rig_open(&r);
+    struct jobs_file f = rig_file(&r, "lines");
+    const struct jobs_new ask = {
+        .training_file = f.id, .seed = 1, .how = {.steps = 2}, .owner = "k"};
+    static const struct {
+        const char *held;
+        int rc;
+    } cases[] = {{"  together      78.0 MiB   0.08 GB\n", E_TOO_BIG},
+                 {"  together      78.0 MiB   0.08 GB\n  together      79.0 MiB\n", 0}};
+    rig_set(&r, "slow", "");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        rig_set(&r, "held", cases[i].held);
+        struct jobs_job first = rig_job(&r, f.id, 1000);
+        rig_wait_step(&r, first.id, 1);
+        rig_set(&r, "big", ""); /* 99 MiB, and there are 20 */
+        CHECK_EQ(jobs_create(r.jobs, &ask, &job, &how, NULL), cases[i].rc);
+        rig_set(&r, "big", NULL);
+        CHECK_EQ(jobs_cancel(r.jobs, first.id, &first, NULL), 0);
+        rig_wait(&r, first.id, JOBS_CANCELLED);
+    }
+    rig_close(&r);
+}
+
 TEST(jobs_go_on_after_the_daemon) {
     struct rig r;
     rig_open(&r);
@@ -255,6 +328,26 @@ TEST(jobs_go_on_after_the_daemon) {
     struct seen s = events_of(&r, job.id);
     CHECK_HAS(s.text, "The run was stopped; it goes on from step");
     CHECK_EQ(s.metrics, 10); /* no step was done twice */
+    rig_close(&r);
+}
+
+/* A run that was stopped at a new checkpoint has come further, whatever became of those before. */
+TEST(jobs_that_come_further_are_not_given_up) {
+    struct rig r;
+    struct jobs_job job = {.attempts = 0};
+    rig_open(&r);
+    rig_set(&r, "slow", "");
+    rig_set(&r, "die", "");
+    struct jobs_file f = rig_file(&r, "lines");
+    const struct jobs_job made = rig_job(&r, f.id, 1000);
+    while (!job.attempts)
+        CHECK_EQ(jobs_get(r.jobs, made.id, &job, NULL), 0);
+    rig_set(&r, "die", NULL);
+    rig_wait_step(&r, made.id, 4);
+    rig_restart(&r, JOBS_LOCAL);
+    CHECK_EQ(jobs_get(r.jobs, made.id, &job, NULL), 0);
+    CHECK_EQ(job.attempts, 0);
+    CHECK_EQ(jobs_cancel(r.jobs, made.id, &job, NULL), 0);
     rig_close(&r);
 }
 

@@ -73,6 +73,32 @@ TEST(recipe_length) {
     }
 }
 
+/* `pack` is one word in the recipe and in the job: are the questions packed? */
+TEST(recipe_packs_as_it_says) {
+    static const struct {
+        const char *base;
+        int asked, want;
+        const char *says;
+    } cases[] = {
+        {"[stage a]\nsteps = 3\n", 0, 1, "\npack = yes\n"},
+        {"[stage a]\nsteps = 3\npack = no\n", 0, -1, "\npack = no\n"},
+        {"[stage a]\nsteps = 3\npack = no\n", 1, 1, "\npack = yes\n"},
+        {"[stage a]\nsteps = 3\n", -1, -1, "\npack = no\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct recipe_ask ask = ask_of();
+        struct jobs_how how;
+        struct buf out;
+        const char *param, *text = cases[i].base;
+        buf_init(&out, 1 << 16);
+        ask.how.pack = cases[i].asked;
+        CHECK_EQ(recipe_make(text, strlen(text), &ask, &how, &param, &out, NULL), 0);
+        CHECK_EQ(how.pack, cases[i].want);
+        CHECK_HAS((const char *)out.p, cases[i].says);
+        buf_clear(&out);
+    }
+}
+
 TEST(recipe_that_is_none_for_jobs) {
     static const char *const bad[] = {"",
                                       "[run]\n",

@@ -81,16 +81,16 @@ TEST(recipe_says_what_is_legal_and_how_it_is_asked) {
     recipe_close(&r);
 }
 
-/* pack = 1: as many questions, each of a picture of its own, and the paper's dropout. */
+/* pack = no: as many questions, each of a picture of its own, and the paper's dropout. */
 TEST(recipe_unpacks) {
     struct recipe r;
-    CHECK_EQ(read_text("[stage a]\nsteps = 1\npack = 1\n[data d]\npath = p\n", &r, NULL), 0);
+    CHECK_EQ(read_text("[stage a]\nsteps = 1\npack = no\n[data d]\npath = p\n", &r, NULL), 0);
     CHECK_EQ(recipe_samples(&r.stages[0]), 64);
     CHECK_EQ(recipe_questions(&r.stages[0]), 1);
     CHECK_NEAR(recipe_train_options(&r, 0).lora.dropout, 0.05, 1e-8);
     recipe_close(&r);
-    CHECK_EQ(read_text("[stage a]\nsteps = 1\npack = 1\nlora_dropout = 0\n[data d]\npath = p\n", &r,
-                       NULL),
+    CHECK_EQ(read_text("[stage a]\nsteps = 1\npack = no\nlora_dropout = 0\n[data d]\npath = p\n",
+                       &r, NULL),
              0);
     CHECK_NEAR(recipe_train_options(&r, 0).lora.dropout, 0, 0);
     recipe_close(&r);
@@ -280,7 +280,7 @@ TEST(recipe_refuses_what_cannot_be) {
         {"warmup = 10", "own.ini: [stage a]: \"warmup\" must be below \"steps\""},
         {"connector = no\ntext = frozen", "all frozen: nothing can learn"},
         {"ratio_pixels = 0", "every ratio is 0, so there is nothing to learn"},
-        {"samples = 16384\npack = 1", "samples * questions is over 16384"},
+        {"samples = 16384\npack = no", "samples * questions is over 16384"},
         {"text = lora\n[stage b]\nsteps = 1\ntext = full",
          "[stage b]: the stage it begins with has a LoRA"},
         {"[stage b]\nsteps = 1\nlora_r = 8", "needs the same lora_r"},
