@@ -29,6 +29,7 @@ try:
     from PIL import Image
     import build_pack
     import scenes
+    import test_battery
     import test_games
     import test_own_pairs
     import test_shards
@@ -428,7 +429,7 @@ def test_colours_by_name(_):
 
 
 def main():
-    tests = {k[5:]: f for k, f in {**globals(), **vars(test_games), **vars(test_own_pairs),
+    tests = {k[5:]: f for k, f in {**globals(), **vars(test_battery), **vars(test_games), **vars(test_own_pairs),
                                    **vars(test_shards), **vars(test_weights)}.items()
              if k.startswith("test_") and callable(f)}
     passed = failed = skipped = 0
