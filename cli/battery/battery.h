@@ -17,16 +17,19 @@
 #include "cli/config.h"
 
 enum { BATTERY_PARTS_MAX = 64, BATTERY_FIGURES_MAX = 512, BATTERY_TRIVIALS = 3 };
+enum { BATTERY_BINS = 5 };
 
 struct figure {
     char part[64], name[32];
-    uint32_t n; /* pictures, sentences, questions, steps */
-    double value, low, high;
+    uint32_t n;              /* pictures, sentences, questions, steps */
+    double value, low, high; /* low, high: NAN: there is no interval */
     struct {
         const char *name; /* NULL: there is none */
         double value;
     } trivial[BATTERY_TRIVIALS];
     double before; /* NAN: the table has none of this exam */
+    int bins;      /* of a figure about stated errors: so many of these, the surest first */
+    double stated[BATTERY_BINS], found[BATTERY_BINS];
 };
 struct figures {
     struct figure at[BATTERY_FIGURES_MAX];

@@ -8,7 +8,10 @@
 #include "cli/gate/boot.h"
 #include "kernels/base/mem.h"
 
-enum { STEPS_A_CLUSTER = 64 }; /* of games: as many steps in a row are drawn together */
+enum {
+    STEPS_A_CLUSTER = 64, /* of games: as many steps in a row are drawn together */
+    CLUSTERS_MIN = 8      /* of fewer pictures drawing them anew says nothing */
+};
 
 static double figure_of(const json_t *o, const char *group, const char *key) {
     return json_number_value(json_object_get(json_object_get(o, group), key));
@@ -76,8 +79,8 @@ static void set_drawn(struct figure *f, const json_t *items, const char *key, do
     const struct boot_how how = {.scale = scale, .higher_is_better = 1};
     boot_compare(at, (uint32_t)n, &how, &r);
     f->value = r.after;
-    f->low = r.low;
-    f->high = r.high;
+    f->low = r.clusters < CLUSTERS_MIN ? NAN : r.low;
+    f->high = r.clusters < CLUSTERS_MIN ? NAN : r.high;
     mem_free(at);
 }
 
@@ -93,12 +96,16 @@ static double sum_of(const json_t *items, const char *key) {
 /* How far stated errors are from found ones: no interval, for it is of all answers. */
 static void take_calib(struct figures *to, const char *part, const char *name, const json_t *calib,
                        double scale) {
-    uint64_t n = 0;
-    const json_t *bins = json_object_get(calib, "bins");
-    for (size_t i = 0; i < json_array_size(bins); i++)
-        n += (uint64_t)json_integer_value(json_object_get(json_array_get(bins, i), "n"));
-    struct figure *f = figure_add(to, part, name, n > UINT32_MAX ? UINT32_MAX : (uint32_t)n);
+    struct figure *f = figure_add(to, part, name, 0);
     if (!f) return;
+    const json_t *bins = json_object_get(calib, "bins");
+    for (size_t i = 0; i < json_array_size(bins) && i < BATTERY_BINS; i++) {
+        const json_t *bin = json_array_get(bins, i);
+        f->n += (uint32_t)json_integer_value(json_object_get(bin, "n"));
+        f->stated[i] = scale * json_number_value(json_object_get(bin, "stated"));
+        f->found[i] = scale * json_number_value(json_object_get(bin, "found"));
+        f->bins++;
+    }
     f->value = scale * json_number_value(json_object_get(calib, "off"));
     f->low = f->high = NAN;
 }

@@ -29,6 +29,17 @@ static void print_interval(const struct figure *f) {
         printf("  %6.2f to %6.2f", f->low, f->high);
 }
 
+/* What stands behind a figure: answers without looking, or bins. */
+static void print_beside(const struct figure *f) {
+    for (int k = 0; k < BATTERY_TRIVIALS && f->trivial[k].name; k++)
+        printf("%s%s %.2f", k ? ", " : "   ", f->trivial[k].name, f->trivial[k].value);
+    for (int k = 0; k < f->bins; k++)
+        printf("%s %.2f", k ? "" : "   stated", f->stated[k]);
+    for (int k = 0; k < f->bins; k++)
+        printf("%s %.2f", k ? "" : ", found", f->found[k]);
+    puts("");
+}
+
 void table_print(const struct battery_run *run, const struct figures *f) {
     int has_before = 0;
     for (int i = 0; i < f->n; i++)
@@ -46,9 +57,7 @@ void table_print(const struct battery_run *run, const struct figures *f) {
             printf(" %8s", "");
         else if (has_before)
             printf(" %8.2f", at->before);
-        for (int k = 0; k < BATTERY_TRIVIALS && at->trivial[k].name; k++)
-            printf("%s%s %.2f", k ? ", " : "   ", at->trivial[k].name, at->trivial[k].value);
-        puts("");
+        print_beside(at);
     }
 }
 

@@ -10,6 +10,7 @@ from test_answers import play
 sys.path.insert(0, os.path.join(ROOT, "tests/train"))
 import small  # noqa: E402
 
+PICTURES = 8
 HEAD = "date label model sha256 exam part figure n value low high".split() + ["without looking"]
 
 
@@ -17,7 +18,7 @@ def exam(tmp):
     """A folder with a part of every kind."""
     os.makedirs(tmp + "/exam/scenes")
     os.makedirs(tmp + "/exam/space")
-    folder(tmp + "/exam/scenes", 3)
+    folder(tmp + "/exam/scenes", PICTURES)
     play(tmp + "/exam/space", np.arange(20) % 3)
     put(tmp + "/exam/scenes/names.json",
         [{"image": f"00000{i}.png", "names": ["red", "bar"], "type": "drawn"} for i in (0, 1)] +
@@ -56,7 +57,7 @@ def check_figures(out):
     pvp, rec, seg, words, names, space = out["parts"]
     levels = figures["pixels", "mode, levels"]
     near(levels["value"], pvp["items"][0]["mode"])
-    assert levels["low"] == levels["high"] == levels["value"]  # a single picture
+    assert "low" not in levels  # of a single picture
     near(levels["without_looking"]["8x8 thumbnail"], pvp["thumbnail_8"]["mae_levels"])
     bins = pvp["mode"]["calibration"]["bins"]
     assert sum(b["n"] for b in bins) == 3 * 64 * 64 == figures["pixels", "mode, stated error off"]["n"]
@@ -64,13 +65,16 @@ def check_figures(out):
     assert [b["stated"] for b in bins] == sorted(b["stated"] for b in bins)
     near(figures["pixels", "mode, stated error off"]["value"],
          sum(b["n"] * abs(b["stated"] - b["found"]) for b in bins) / (3 * 64 * 64))
-    check_share(figures["things", "P@0.5"], sum(i["hit"] for i in rec["items"]), 9)
+    check_share(figures["things", "P@0.5"], sum(i["hit"] for i in rec["items"]), 3 * PICTURES)
     near(figures["things", "mean IoU"]["value"], 100 * np.mean([i["iou"] for i in rec["items"]]))
     both, either = np.sum([i["grid"] for i in seg["items"]], 0)
     ciou = figures["things", "cIoU"]
     near(ciou["value"], 100 * both / max(either, 1))
-    each = [np.sum([i["grid"] for i in seg["items"][k:k + 3]], 0) for k in (0, 3, 6)]  # pictures
-    assert min(100 * a / b for a, b in each) <= ciou["low"] <= ciou["high"] <= max(100 * a / b for a, b in each)
+    each = [np.sum([i["grid"] for i in seg["items"][k:k + 3]], 0) for k in range(0, 24, 3)]
+    drawn = np.random.default_rng(1).integers(0, PICTURES, (4000, PICTURES))
+    sums = np.array(each)[drawn].sum(1)
+    low, high = np.quantile(100 * sums[:, 0] / np.maximum(sums[:, 1], 1), [0.025, 0.975])
+    assert abs(ciou["low"] - low) < 2 and abs(ciou["high"] - high) < 2, (ciou, low, high)  # other draws
     check_share(figures["words", "right answers"], sum(i["score"] for i in words["items"]), words["questions"])
     near(figures["words", "right answers"]["without_looking"]["chance"], words["all"]["chance"])
     said = [i["said"] for i in names["items"]]
