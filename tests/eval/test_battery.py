@@ -74,7 +74,7 @@ def check_figures(out):
     drawn = np.random.default_rng(1).integers(0, PICTURES, (4000, PICTURES))
     sums = np.array(each)[drawn].sum(1)
     low, high = np.quantile(100 * sums[:, 0] / np.maximum(sums[:, 1], 1), [0.025, 0.975])
-    assert abs(ciou["low"] - low) < 2 and abs(ciou["high"] - high) < 2, (ciou, low, high)  # other draws
+    assert abs(ciou["low"] - low) < 2 and abs(ciou["high"] - high) < 2, (ciou, low, high)
     check_share(figures["words", "right answers"], sum(i["score"] for i in words["items"]), words["questions"])
     near(figures["words", "right answers"]["without_looking"]["chance"], words["all"]["chance"])
     said = [i["said"] for i in names["items"]]
