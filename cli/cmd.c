@@ -30,7 +30,8 @@ static const struct cmd commands[] = {
      cmd_ask_arguments,
      "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"
      "lammd ask vqa photo.jpg question='is it raining?' 'choices=[\"yes\",\"no\"]'"},
-    {"eval", CMD_EVAL, cmd_eval, "MODE PATH [OPTIONS] | ablation [RUN] | gate [OPTIONS]",
+    {"eval", CMD_EVAL, cmd_eval,
+     "MODE PATH [OPTIONS] | ablation [RUN] | battery FOLDER | gate [OPTIONS]",
      "score the model on public data sets, by the paper's metrics",
      "Asks the questions of a data set and compares the answers with the truth. docs/eval.md\n"
      "describes the files and the scores.",

@@ -77,6 +77,7 @@ struct config {
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *images, *json;
     const char *adapter, *against; /* eval gate */
+    const char *table, *label;     /* eval battery */
     struct config_list data;
     int64_t estimate;        /* enum eng_estimate */
     int64_t is_beside_train; /* bench mix */

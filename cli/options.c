@@ -122,7 +122,8 @@ static const struct config_row rows[] = {
            "pix4096: ask N places; mix: N actions in a row. For slow machines. 0, the default: all "
            "places, and 40 actions."),
     NUMBER("limit", CMD_EVAL, limit, 0, CONFIG_BIG, 0, "N",
-           "Use only the first N pictures or questions; gate: any N of each task. 0, the default: "
+           "Use only the first N pictures or questions; battery: of each part; gate: any N of each "
+           "task. 0, the default: "
            "all; gate: 300."),
     TEXT("images", CMD_EVAL, images, "DIR",
          "Folder of the pictures. Default: images/ beside the annotations if it exists, else their "
@@ -136,6 +137,11 @@ static const struct config_row rows[] = {
     LIST("data", CMD_EVAL, data, "PATH",
          "gate: questions with right answers that were not learnt from, as docs/training-data.md "
          "has them. May be repeated."),
+    TEXT("table", CMD_EVAL, table, "FILE",
+         "battery: append a line for each figure to FILE, and print the last figures of the same "
+         "exam beside the new ones."),
+    TEXT("label", CMD_EVAL, label, "TEXT",
+         "battery: what the table calls this model. Default: the name of its folder."),
     NUMBER("repeat", CMD_BENCH, repeat, 1, 1000, 5, "N", "Repeat each measurement N times."),
     FLAG("quick", CMD_BENCH, is_quick,
          "pix4096: only the default width. mix: only act. train: with the tower, no operations."),

@@ -118,6 +118,24 @@ static int read_vizwiz(struct questions *q, const json_t *o, const struct annot_
     return rc;
 }
 
+static int read_names(struct questions *q, const json_t *o, const struct annot_at *at,
+                      struct question *to, struct err *e) {
+    const json_t *list = json_object_get(o, "names");
+    size_t n = json_array_size(list);
+    int rc = annot_name(o, "image", at, &to->file, e);
+    if (rc == 0) rc = annot_text(o, "question", 0, at, &to->text, e);
+    if (rc == 0) rc = annot_text(o, "type", 0, at, &to->type, e);
+    if (rc == 0 && !n) rc = annot_bad(at, e, "\"names\" must be an array that is not empty");
+    if (rc == 0) rc = take_list(q, n, &to->answers, e);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        rc = text && *text ? keep_plain(q, text, &to->answers[i], e)
+                           : annot_bad(at, e, "\"names\" must be texts that are not empty");
+    }
+    to->n = (uint32_t)n;
+    return rc;
+}
+
 static int read_choices(struct questions *q, const json_t *o, const struct annot_at *at,
                         struct question *to, struct err *e) {
     const json_t *list = json_object_get(o, "choices"), *answer = json_object_get(o, "answer");
@@ -152,6 +170,7 @@ static enum question_set set_of(const json_t *first) {
     if (json_object_get(first, "caption")) return SET_VSR;
     if (json_object_get(first, "answers")) return SET_VIZWIZ;
     if (json_object_get(first, "choices")) return SET_CHOICES;
+    if (json_object_get(first, "names")) return SET_NAMES;
     if (json_object_get(first, "img")) return SET_HM;
     return SET_GQA;
 }
@@ -159,11 +178,9 @@ static enum question_set set_of(const json_t *first) {
 static int read_one(struct questions *q, const json_t *o, const struct annot_at *at,
                     struct err *e) {
     static int (*const how[])(struct questions *, const json_t *, const struct annot_at *,
-                              struct question *, struct err *) = {[SET_GQA] = read_gqa,
-                                                                  [SET_VSR] = read_vsr,
-                                                                  [SET_VIZWIZ] = read_vizwiz,
-                                                                  [SET_CHOICES] = read_choices,
-                                                                  [SET_HM] = read_hm};
+                              struct question *, struct err *) = {
+        [SET_GQA] = read_gqa,         [SET_VSR] = read_vsr, [SET_VIZWIZ] = read_vizwiz,
+        [SET_CHOICES] = read_choices, [SET_HM] = read_hm,   [SET_NAMES] = read_names};
     if (!json_is_object(o)) return annot_bad(at, e, "must be an object");
     return how[q->set](q, o, at, &q->at[q->n++], e);
 }

@@ -6,6 +6,8 @@
  * choices  a list of {image, question, choices, answer}; answer: the text, or its place from 0
  *          IconQA's image_id is a folder with image.png
  * HM       JSON lines or a list of {img, text, label 0|1}: is the meme hateful?
+ * names    a list of {image, names, question}: an answer is right when one of the names is said in
+ *          it. Without a question a caption is wanted
  * A list of {image, question, answer} is read like GQA's. `type` names a question's type where the
  * fields above don't. Thread: main's.
  */
@@ -17,13 +19,15 @@
 
 #include "kernels/base/err.h"
 
-enum question_set { SET_GQA, SET_VSR, SET_VIZWIZ, SET_CHOICES, SET_HM };
+enum question_set { SET_GQA, SET_VSR, SET_VIZWIZ, SET_CHOICES, SET_HM, SET_NAMES };
 enum { QUESTIONS_CHOICES_MAX = 64 };
 
 struct question {
-    const char *file, *text;
+    const char *file;
+    const char *text;           /* NULL: a caption is wanted */
     const char *type;           /* NULL: the file does not say */
-    const char **answers;       /* (n), plain: the right one, or with VizWiz those of the people */
+    const char **answers;       /* (n), plain: the right one; with VizWiz those of the people;
+                                   with names all that are right */
     const char *const *choices; /* (n_choices), as they are; NULL: none */
     uint32_t n, n_choices, right;
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/battery/battery.h"
 #include "cli/cmd.h"
 #include "cli/gate/command.h"
 #include "data/files.h"
@@ -18,7 +19,7 @@ static const struct mode {
     {"pvp", "FOLDER", "every pixel of a folder's pictures: RE", eval_pvp},
     {"rec", "FOLDER|FILE", "boxes of sentences (RefCOCO, or MiniGPT-v2's list): P@0.5", eval_rec},
     {"seg", "FOLDER|FILE", "masks of sentences (RefCOCO with COCO masks): cIoU", eval_seg},
-    {"vqa", "FILE", "questions (GQA, VSR, VizWiz, HM, or with choices): accuracy", eval_vqa},
+    {"vqa", "FILE", "questions (GQA, VSR, VizWiz, HM, with choices, names): accuracy", eval_vqa},
     {"game", "FOLDER|FILE", "recorded rounds (rollout.json): how often the actions agree",
      eval_game},
 };
@@ -29,6 +30,8 @@ void cmd_eval_arguments(FILE *to) {
         fprintf(to, "  %-8s %-12s %s\n", modes[i].name, modes[i].path, modes[i].what);
     fprintf(to, "  %-8s %-12s %s\n", "ablation", "[RUN]",
             "what recipes/ablation.ini made: the paper's tables 2, 4, 7, 8 in small");
+    fprintf(to, "  %-8s %-12s %s\n", "battery", "FOLDER",
+            "many exams at once, in a table that is kept: --table, --label");
     fprintf(to, "  %-8s %-12s %s\n", "gate", "",
             "is what was trained better or worse than its base? See --adapter, --data");
 }
@@ -73,6 +76,7 @@ static const struct mode *mode_of(const char *name) {
 
 int eval_mode(struct eval *v, const char *name, const char *path, struct err *e) {
     const struct mode *m = mode_of(name);
+    if (!m) return err_set(e, E_INVALID, "there is no mode \"%s\" of lammd eval", name);
     clear_report(v);
     v->refused = 0;
     v->ns = 0;
@@ -111,6 +115,8 @@ int cmd_eval(const struct config *cfg) {
     int n = cfg->rest.n;
     if (n && n <= 2 && strcmp(cfg->rest.at[0], "ablation") == 0)
         return eval_ablation(cfg, n == 2 ? cfg->rest.at[1] : NULL, &e) ? cmd_fail(&e) : 0;
+    if (n == 2 && strcmp(cfg->rest.at[0], "battery") == 0)
+        return battery_command(cfg, cfg->rest.at[1], &e) ? cmd_fail(&e) : 0;
     if (n == 1 && strcmp(cfg->rest.at[0], "gate") == 0)
         return make_output(cfg, &e) || gate_command(cfg, &e) ? cmd_fail(&e) : 0;
     if (n != 2 || !mode_of(cfg->rest.at[0])) return cmd_misused(CMD_EVAL);

@@ -48,7 +48,8 @@ int eval_ablation(const struct config *cfg, const char *run, struct err *e);
 /* Opens that model for v->cfg; everything else of `v` is zero. */
 int eval_open(struct eval *v, const char *model, struct err *e);
 void eval_close(struct eval *v);
-/* A mode by name, from an empty report on. `items` are left beside the report. */
+/* A mode by name, from an empty report on. `items` are left beside the report. E_INVALID: there is
+ * no such mode; and the mode's errors. */
 int eval_mode(struct eval *v, const char *name, const char *path, struct err *e);
 /* A report goes where --json says; NULL: nowhere. */
 int eval_write(const struct config *cfg, const json_t *report, struct err *e);
@@ -99,6 +100,21 @@ struct eval_groups {
 /* Add one question's figures to its group (NULL: none) and to all. Groups beyond EVAL_GROUPS are
  * counted together, as "other". */
 void eval_count(struct eval_groups *g, const char *group, const double *figures, int n);
+
+/* ---- stated errors (calib.c) ---- */
+
+/* What a model states of its error, against what is found. Errors are in any unit, not negative.
+ * They are kept in cells of about 4 % width, so that any number of them takes the same room. */
+enum { CALIB_CELLS = 512, CALIB_BINS = 5 };
+struct eval_calib {
+    uint64_t n[CALIB_CELLS];
+    double stated[CALIB_CELLS], found[CALIB_CELLS]; /* sums */
+};
+void eval_calib_add(struct eval_calib *c, double stated, double found);
+/* Set `key` of the report: from the surest to the least sure, CALIB_BINS bins of as equal numbers
+ * as the cells allow (fewer where most are in one cell), each with n, mean stated and mean found
+ * error; and "off", which is |stated - found|, the mean over the bins by their n. */
+void eval_calib_set(json_t *o, const char *key, const struct eval_calib *c);
 
 /* ---- the report (report.c) ---- */
 

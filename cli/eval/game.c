@@ -2,7 +2,8 @@
  *
  * The score is the share of steps with the very same action. Beside it stands that of the best
  * constant action. For CarRacing the mean absolute difference of each axis is told too, beside that
- * of the axis's median. Agreement is no measure of skill: that takes the game itself (tools/games).
+ * of the axis's median. Of a game of single actions the recall of each is told. Agreement is no
+ * measure of skill: that takes the game itself (tools/games).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct game {
     struct rounds rounds;
     struct eval_groups sums;
     double constant[SUMS]; /* the best constant's figures, summed up too */
+    uint32_t done[UINT8_MAX + 1], same[UINT8_MAX + 1]; /* steps by action, where it is one number */
 };
 
 /* ---- the best constants ---- */
@@ -91,7 +93,11 @@ static int game_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *
             n ? abs(v - s->action[k]) : g->rounds.rules->most; /* no answer: as far as can be */
         json_array_append_new(said, json_integer(v));
     }
-    eval_item(g->eval, i, json_pack("{s:o}", "action", said));
+    if (g->rounds.rules->values == 1) {
+        g->done[s->action[0]]++;
+        g->same[s->action[0]] += figures[SAME] > 0;
+    }
+    eval_item(g->eval, i, json_pack("{s:o, s:i}", "action", said, "same", (int)figures[SAME]));
     eval_count(&g->sums, NULL, figures, SUMS);
     return 0;
 }
@@ -115,6 +121,22 @@ static void game_row(struct game *g, const char *name, const double *sums, const
     if (eval_prints(g->eval)) puts("");
 }
 
+/* Of each action: the share of its steps in which the model does it, too. */
+static void report_recall(struct game *g) {
+    json_t *o = json_object();
+    for (int k = 0; k <= g->rounds.rules->most; k++) {
+        if (!g->done[k]) continue;
+        char name[8];
+        snprintf(name, sizeof(name), "%d", k);
+        json_object_set_new(
+            o, name, json_pack("{s:i, s:i}", "steps", (int)g->done[k], "same", (int)g->same[k]));
+        if (eval_prints(g->eval))
+            printf("  recall of action %-5s %11.2f, %u steps\n", name,
+                   100.0 * g->same[k] / g->done[k], g->done[k]);
+    }
+    json_object_set_new(g->eval->report, "recall", o);
+}
+
 static void game_report(struct game *g) {
     eval_head(g->eval, g->rounds.n, "steps");
     json_object_set_new(g->eval->report, "game", json_string(g->rounds.rules->name));
@@ -126,6 +148,7 @@ static void game_report(struct game *g) {
     }
     game_row(g, "model", g->sums.all.sum, "agreement");
     game_row(g, "best constant", g->constant, "best_constant");
+    if (g->rounds.rules->values == 1) report_recall(g);
 }
 
 int eval_game(struct eval *v, const char *path, struct err *e) {

@@ -37,6 +37,8 @@ struct metric_cells metric_box_cells(const uint8_t s[4], int grid) {
                                  (s[3] * grid + 99) / 100};
 }
 
+const uint8_t metric_central_box[4] = {20, 20, 80, 80};
+
 static int within(double v, int most) { return v < 0 ? 0 : v > most ? most : (int)v; }
 
 struct metric_cells metric_pixel_cells(const double b[4], int w, int h, int grid) {
@@ -52,6 +54,28 @@ double metric_vizwiz(const char *answer, const char *const *people, size_t n) {
     for (size_t i = 0; i < n; i++)
         same += strcmp(answer, people[i]) == 0;
     return same < 3 ? same / 3.0 : 1;
+}
+
+static int metric_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c & 0x80;
+}
+
+int metric_says(const char *text, const char *name) {
+    size_t len = strlen(name);
+    for (const char *at = text; (at = strstr(at, name)) != NULL; at++)
+        if ((at == text || !metric_letter(at[-1])) && !metric_letter(at[len])) return 1;
+    return 0;
+}
+
+/* ---- luck ---- */
+
+void metric_wilson(double right, double n, double *low, double *high) {
+    static const double z = 1.959964;
+    double p = right / n, wide = 1 + z * z / n;
+    double middle = (p + z * z / (2 * n)) / wide;
+    double off = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / wide;
+    *low = fmax(middle - off, 0);
+    *high = fmin(middle + off, 1);
 }
 
 /* ---- constants ---- */

@@ -27,9 +27,20 @@ struct metric_cells {
 struct metric_cells metric_box_cells(const uint8_t spoken[4], int grid);
 /* The same for a box in pixels. */
 struct metric_cells metric_pixel_cells(const double box[4], int w, int h, int grid);
+/* In the middle, from 20 to 80 hundredths of the sides: a box without looking. */
+extern const uint8_t metric_central_box[4];
 
 /* VizWiz: a third for each of the people's answers that is the same, at most 1. */
 double metric_vizwiz(const char *answer, const char *const *people, size_t n);
+
+/* Is `name` said in `text`? It must stand there as whole words; what is no letter or digit (bytes
+ * above 127 are letters) ends a word. Both plain; `name` is not empty. */
+int metric_says(const char *text, const char *name);
+
+/* ---- luck ---- */
+
+/* Wilson's 95 % interval (1927) of a share: `right` of n, n > 0. */
+void metric_wilson(double right, double n, double *low, double *high);
 
 /* ---- the score of a constant answer ---- */
 struct metric_vote {

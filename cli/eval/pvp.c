@@ -33,7 +33,8 @@ struct pvp {
     int grid;
     uint32_t n; /* places of a picture */
     struct eng_point *points;
-    uint8_t *answer[2];               /* (grid, grid, 3) by estimate */
+    uint8_t *answer[2]; /* (grid, grid, 3) by estimate */
+    struct eval_calib calib[2];
     double error[2], mosaic[MOSAICS]; /* sums of a picture's mean */
     float *each[2];                   /* (pictures) */
     uint32_t pictures, refused;
@@ -111,6 +112,7 @@ static int pvp_ask(struct pvp *v, struct eng_picture *picture, int which, struct
                         .points = v->points,
                         .n_points = v->n,
                         .estimate = estimates[which],
+                        .distribution = 1,
                         .urgency = ENG_PICTURE};
     struct eng_job *job = NULL;
     int rc = eng_submit(v->eng, &a, &job, e);
@@ -122,8 +124,13 @@ static int pvp_ask(struct pvp *v, struct eng_picture *picture, int which, struct
         const struct err *why = eng_job_error(job);
         rc = err_set(e, why->code ? why->code : E_INTERNAL, "%s", why->text);
     }
-    for (uint32_t i = 0; rc == 0 && i < ready; i++)
+    for (uint32_t i = 0; rc == 0 && i < ready; i++) {
+        const uint8_t *right = eng_picture_truth(picture) + 3 * (size_t)answers[i].point;
         memcpy(v->answer[which] + 3 * (size_t)answers[i].point, answers[i].rgb, 3);
+        for (int c = 0; c < 3; c++)
+            eval_calib_add(&v->calib[which], answers[i].mean_abs[c],
+                           abs(answers[i].rgb[c] - right[c]));
+    }
     eng_job_put(job);
     return rc;
 }
@@ -151,6 +158,10 @@ static int pvp_judge(struct pvp *v, const char *name, struct eng_picture *pictur
             return e->code;
     }
     if (v->cfg->out && pvp_save(v, name, "truth", truth, e)) return e->code;
+    json_t *item = json_pack("{s:s}", "file", name);
+    for (int k = 0; k < 2; k++)
+        eval_set(item, eng_estimate_words[estimates[k]], v->each[k][v->pictures]);
+    eval_item(v->eval, v->pictures, item);
     for (int k = 0; k < MOSAICS; k++) /* the answers are counted: their bytes serve as scratch */
         v->mosaic[k] += mosaic_error(truth, v->grid, mosaics[k], v->answer[0]);
     if (eval_prints(v->eval))
@@ -226,6 +237,7 @@ static void pvp_report(const struct pvp *v) {
         json_t *figures = json_object();
         eval_set(figures, "mae_levels", v->error[k] / n);
         eval_set(figures, "re_percent", v->error[k] / n * 300 / 255);
+        eval_calib_set(figures, "calibration", &v->calib[k]);
         json_object_set_new(o, eng_estimate_words[estimates[k]], figures);
     }
     for (int k = 0; k < MOSAICS; k++) {
@@ -267,7 +279,10 @@ static int pvp_run(struct pvp *v, const char *dir, struct err *e) {
 }
 
 int eval_pvp(struct eval *v, const char *path, struct err *e) {
-    struct pvp p = {.eval = v, .cfg = v->cfg, .eng = v->eng, .grid = v->grid};
-    p.n = (uint32_t)v->grid * (uint32_t)v->grid;
-    return pvp_run(&p, path, e);
+    struct pvp *p = mem_must(sizeof(*p));
+    *p = (struct pvp){.eval = v, .cfg = v->cfg, .eng = v->eng, .grid = v->grid};
+    p->n = (uint32_t)v->grid * (uint32_t)v->grid;
+    int rc = pvp_run(p, path, e);
+    mem_free(p);
+    return rc;
 }

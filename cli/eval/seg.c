@@ -4,8 +4,8 @@
  * Outside the mask is 0. --given-boxes takes the true box instead, --whole-grid asks every place.
  * cIoU is the sum of intersections over the sum of unions. It is measured twice: on the grid,
  * against the true mask shrunk by nearest; and in full size, with the answer enlarged by nearest.
- * Beside it stand the whole picture and the true box as masks, and in full size the score of a
- * perfect mask on the grid.
+ * Beside it stand the whole picture, the central box (20 to 80 % of the sides) and the true box as
+ * masks, and in full size the score of a perfect mask on the grid.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +16,18 @@
 #include "kernels/base/mem.h"
 #include "media/coco.h"
 
-enum ways { GRID, FULL, WHOLE_GRID, WHOLE_FULL, BOX_GRID, BOX_FULL, LIMIT_FULL, WAYS };
+enum ways {
+    GRID,
+    FULL,
+    WHOLE_GRID,
+    WHOLE_FULL,
+    CENTRE_GRID,
+    CENTRE_FULL,
+    BOX_GRID,
+    BOX_FULL,
+    LIMIT_FULL,
+    WAYS
+};
 enum { BOTH, EITHER, SUMS = 2 }; /* for each way: two sums of a group */
 
 struct sentence {
@@ -31,6 +42,7 @@ struct seg {
     struct eng_point *points;      /* (grid * grid) */
     uint8_t *seen, *truth, *other; /* (grid, grid) */
     struct eval_groups splits[WAYS], kinds[WAYS];
+    struct eval_calib calib; /* of places that were asked: stated and found share of wrong ones */
 };
 
 /* ---- asking ---- */
@@ -92,6 +104,12 @@ static void seg_fill(uint8_t *bits, int grid, struct metric_cells c) {
             bits[y * grid + x] = 1;
 }
 
+/* Points went row by row through the box: the grid's place of number `point`. */
+static size_t seg_place(uint32_t point, struct metric_cells c, int grid) {
+    uint32_t width = (uint32_t)(c.x2 - c.x1);
+    return (size_t)((c.y1 + (int)(point / width)) * grid + c.x1 + (int)(point % width));
+}
+
 static void seg_count(struct seg *s, const struct ref *ref, enum ways way, struct coco_overlap o) {
     const double sums[SUMS] = {(double)o.both, (double)o.either};
     eval_count(&s->splits[way], ref->split, sums, SUMS);
@@ -122,8 +140,9 @@ static int seg_save(struct seg *s, uint32_t i, const char *what, const uint8_t *
     return rc;
 }
 
-/* s->seen is the answer to sentence i. */
-static int seg_judge(struct seg *s, uint32_t i, struct err *e) {
+/* s->seen is the answer to sentence i, and `a` the n answers that it came from: row by row of c. */
+static int seg_judge(struct seg *s, uint32_t i, struct metric_cells c, const struct eng_answer *a,
+                     uint32_t n, struct err *e) {
     const struct ref *ref = &s->refs.at[i];
     int grid = s->eval->grid;
     uint8_t *bits;
@@ -131,9 +150,15 @@ static int seg_judge(struct seg *s, uint32_t i, struct err *e) {
     if (rc) return rc;
     struct coco_overlap got[2], other[2];
     coco_resize(bits, ref->w, ref->h, s->truth, grid, grid);
+    for (uint32_t k = 0; k < n; k++) {
+        size_t at = seg_place(a[k].point, c, grid);
+        eval_calib_add(&s->calib, 1 - (double)a[k].prob[0], s->seen[at] != s->truth[at]);
+    }
     count_both(s, ref, bits, s->seen, GRID, got);
     seg_fill(s->other, grid, (struct metric_cells){0, 0, grid, grid});
     count_both(s, ref, bits, s->other, WHOLE_GRID, other);
+    seg_fill(s->other, grid, metric_box_cells(metric_central_box, grid));
+    count_both(s, ref, bits, s->other, CENTRE_GRID, other);
     seg_fill(s->other, grid, metric_pixel_cells(ref->box, ref->w, ref->h, grid));
     count_both(s, ref, bits, s->other, BOX_GRID, other);
     seg_count(s, ref, LIMIT_FULL, coco_overlap_full(bits, ref->w, ref->h, s->truth, grid));
@@ -168,13 +193,11 @@ static int seg_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *m
     struct metric_cells c = s->eval->cfg->is_whole_grid ? (struct metric_cells){0, 0, grid, grid}
                                                         : metric_box_cells(q->box, grid);
     memset(s->seen, 0, (size_t)grid * (size_t)grid);
-    for (uint32_t k = 0; k < n; k++) { /* points went row by row through the box */
-        uint32_t at = a[k].point, width = (uint32_t)(c.x2 - c.x1);
-        s->seen[(c.y1 + (int)(at / width)) * grid + c.x1 + (int)(at % width)] = a[k].value[0];
-    }
+    for (uint32_t k = 0; k < n; k++)
+        s->seen[seg_place(a[k].point, c, grid)] = a[k].value[0];
     eng_picture_put(q->picture);
     q->picture = NULL;
-    return seg_judge(s, i, e);
+    return seg_judge(s, i, c, a, n, e);
 }
 
 /* ---- the figures ---- */
@@ -190,9 +213,9 @@ static void seg_say(void *ud, char *to, size_t cap) {
 
 /* One row: group k of every way; -1: all. */
 static void seg_row(struct eval *v, const struct eval_groups *g, int k, json_t *o) {
-    static const char *const words[WAYS] = {"ciou_grid",        "ciou_full", "whole_grid",
-                                            "whole_full",       "box_grid",  "box_full",
-                                            "perfect_grid_full"};
+    static const char *const words[WAYS] = {"ciou_grid",  "ciou_full",   "whole_grid",
+                                            "whole_full", "centre_grid", "centre_full",
+                                            "box_grid",   "box_full",    "perfect_grid_full"};
     const struct eval_group *at[WAYS];
     json_t *figures = json_object();
     for (int w = 0; w < WAYS; w++) {
@@ -231,17 +254,18 @@ static void seg_report(struct seg *s) {
     struct eval *v = s->eval;
     eval_head(v, s->refs.n, "sentences");
     if (eval_prints(v)) {
-        printf("  %-22s %7s  %-13s  %-13s  %-13s  %s\n", "cIoU", "",
+        printf("  %-22s %7s  %-13s  %-13s  %-13s  %-13s  %s\n", "cIoU", "",
                v->cfg->is_whole_grid    ? "whole grid"
                : v->cfg->is_given_boxes ? "in true boxes"
                                         : "in own boxes",
-               "whole picture", "true box", "perfect grid");
-        printf("  %-22s %7s  %6s %6s  %6s %6s  %6s %6s  %13s\n", "", "n", "grid", "full", "grid",
-               "full", "grid", "full", "full");
+               "whole picture", "central box", "true box", "perfect grid");
+        printf("  %-22s %7s  %6s %6s  %6s %6s  %6s %6s  %6s %6s  %13s\n", "", "n", "grid", "full",
+               "grid", "full", "grid", "full", "grid", "full", "full");
     }
     seg_report_groups(v, "splits", s->splits);
     seg_report_groups(v, "kinds", s->kinds);
     seg_row(v, s->splits, -1, v->report);
+    eval_calib_set(v->report, "calibration", &s->calib);
     if (eval_prints(v))
         puts("\n  PAE-LaMM (7B): RefCOCO 83.93 81.63 74.37, RefCOCO+ 72.18 72.14 65.00, RefCOCOg "
              "68.05 63.55, average 72.61");

@@ -1,10 +1,11 @@
 /* vqa.c - `lammd eval vqa`: questions about pictures (docs/model.md section 7.4).
  *
  * Answers are greedy, at most 20 tokens, and compared in the form of questions_plain. Choices are
- * ranked by the likelihood of the whole choice with its end of text: the lowest total NLL wins. GQA
- * and choices use the long [vqa] prompt; VSR, VizWiz and HM have prompts of their own. Beside each
- * score stands that of the best constant answer for the type, chosen with the truth at hand; for
- * choices also that of chance.
+ * ranked by the likelihood of the whole choice with its end of text: the lowest total NLL wins.
+ * GQA, choices and names use the long [vqa] prompt; VSR, VizWiz and HM have prompts of their own.
+ * Names without a question are asked for a caption, of at most 40 tokens. Of names one must be said
+ * in the answer. Beside each score stands that of the best constant answer for the type, chosen
+ * with the truth at hand; for choices also that of chance.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +16,15 @@
 #include "kernels/base/mem.h"
 
 _Static_assert((int)QUESTIONS_CHOICES_MAX == ENG_CHOICES_MAX, "as many as the engine scores");
-enum { RIGHT, CHANCE, SUMS, TOKENS = 20, PROMPT_MAX = 4096, ANSWER_MAX = 4096 };
+enum {
+    RIGHT,
+    CHANCE,
+    SUMS,
+    TOKENS = 20,
+    CAPTION_TOKENS = 40,
+    PROMPT_MAX = 4096,
+    ANSWER_MAX = 4096
+};
 
 struct vqa {
     struct eval *eval;
@@ -25,11 +34,9 @@ struct vqa {
     size_t n_votes;
 };
 
-static const char *const set_names[] = {[SET_GQA] = "GQA",
-                                        [SET_VSR] = "VSR",
-                                        [SET_VIZWIZ] = "VizWiz",
-                                        [SET_CHOICES] = "choices",
-                                        [SET_HM] = "HM"};
+static const char *const set_names[] = {
+    [SET_GQA] = "GQA",         [SET_VSR] = "VSR", [SET_VIZWIZ] = "VizWiz",
+    [SET_CHOICES] = "choices", [SET_HM] = "HM",   [SET_NAMES] = "names"};
 
 /* ---- asking ---- */
 
@@ -42,15 +49,15 @@ static int vqa_start(void *ud, uint32_t i, int phase, struct eng_job **job, stru
     (void)phase;
     if (rc) return rc;
     struct eng_turn turn = {.n_pictures = 1, .question = prompt};
-    struct eng_ask ask = {.task = ENG_VQA,
+    struct eng_ask ask = {.task = q->text ? ENG_VQA : ENG_CAPTION,
                           .pictures = &picture,
                           .n_pictures = 1,
                           .text = q->text,
                           .choices = q->choices,
                           .n_choices = q->n_choices,
-                          .generate = {.max_tokens = TOKENS},
+                          .generate = {.max_tokens = q->text ? TOKENS : CAPTION_TOKENS},
                           .urgency = ENG_ANSWER};
-    static const char *const own[SET_HM + 1] = {
+    static const char *const own[SET_NAMES + 1] = {
         [SET_VSR] = "[vqa] Based on the image, is this statement true or false? %s",
         [SET_VIZWIZ] = "[vqa] The question is '%s' Based on the image, answer the question with a "
                        "single word or phrase. and reply 'unanswerable' when the provided "
@@ -80,6 +87,12 @@ static uint32_t likeliest(const struct eng_answer *a, uint32_t n) {
     return a[best].point;
 }
 
+static int says_one(const struct question *q, const char *said) {
+    for (uint32_t i = 0; i < q->n; i++)
+        if (metric_says(said, q->answers[i])) return 1;
+    return 0;
+}
+
 static double vqa_judge(const struct vqa *v, const struct question *q, struct eng_job *job,
                         char said[ANSWER_MAX]) {
     if (q->n_choices) {
@@ -90,6 +103,7 @@ static double vqa_judge(const struct vqa *v, const struct question *q, struct en
     size_t len;
     const char *text = eng_job_text(job, &len);
     questions_plain(text, len < ANSWER_MAX ? len : ANSWER_MAX - 1, said);
+    if (v->questions.set == SET_NAMES) return says_one(q, said);
     return v->questions.set == SET_VIZWIZ ? metric_vizwiz(said, q->answers, q->n)
                                           : strcmp(said, q->answers[0]) == 0;
 }
@@ -104,7 +118,7 @@ static int vqa_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *m
     (void)phase, (void)more, (void)e;
     eval_count(&v->types, q->type, figures, SUMS);
     eval_item(v->eval, i,
-              json_pack("{s:s, s:s, s:s, s:s?, s:f}", "file", q->file, "question", q->text, "said",
+              json_pack("{s:s, s:s?, s:s, s:s?, s:f}", "file", q->file, "question", q->text, "said",
                         said, "type", q->type, "score", figures[RIGHT]));
     return 0;
 }

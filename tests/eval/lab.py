@@ -18,8 +18,8 @@ class Skip(Exception):
     """Something outside is missing; the text says what."""
 
 
-def lammd(*words, ok=True):
-    r = subprocess.run([PROGRAM, "eval", *words, "--model", MINI], capture_output=True, text=True,
+def lammd(*words, ok=True, model=MINI):
+    r = subprocess.run([PROGRAM, "eval", *words, "--model", model], capture_output=True, text=True,
                        timeout=10 * suite.SOON, check=False)
     assert (r.returncode == 0) == ok, (words, r.returncode, r.stderr)
     return r

@@ -55,6 +55,7 @@ BEGIN {
     grant("server/http/", base " api/api.h server/http/ server/keys/keys.h server/keys/audit.h")
     grant("server/relay/", base " api/api.h server/http/http.h server/http/framing.h server/relay/")
     grant("server/", base " engine/engine.h jobs/jobs.h api/api.h server/")
+    grant("cli/battery/", base " data/ engine/engine.h cli/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
     grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h engine/files/newfile.h cli/")
     grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h engine/files/newfile.h cli/")
@@ -62,7 +63,7 @@ BEGIN {
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(eval|gate|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(battery|eval|gate|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
     ration("^openssl/", "^(api/(wire/base64|meta|store/ids|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^sqlite3[.]h$", "^jobs/store[.]c$")
     ration("^spawn[.]h$", "^(jobs/runner|cli/neighbour)[.]c$")

@@ -29,6 +29,7 @@ try:
     from PIL import Image
     import build_pack
     import scenes
+    import test_battery
     import test_bundle
     import test_cutouts
     import test_games
@@ -430,9 +431,11 @@ def test_colours_by_name(_):
 
 
 def main():
-    tests = {k[5:]: f for k, f in {**globals(), **vars(test_bundle), **vars(test_cutouts), **vars(test_games), **vars(test_own_pairs),
-                                   **vars(test_shards), **vars(test_weights)}.items()
-             if k.startswith("test_") and callable(f)}
+    suites = (test_battery, test_bundle, test_cutouts, test_games, test_own_pairs, test_shards, test_weights)
+    found = dict(globals())
+    for suite_of in suites:
+        found.update(vars(suite_of))
+    tests = {k[5:]: f for k, f in found.items() if k.startswith("test_") and callable(f)}
     passed = failed = skipped = 0
     for name, test in tests.items():
         if sys.argv[1:] and not any(s in name for s in sys.argv[1:]):

@@ -14,7 +14,8 @@ scenes writes, beside images/:
   choices.json                the questions with possible answers        lammd eval vqa FILE
 Sentences that mean nothing in their picture have no place in RefCOCO and are left out. --reserved
 takes the names that are never trained on (scenes.py). Every file is a function of the seed.
-rollout writes frames and rollout.json from a recording of tools/games: lammd eval game FOLDER.
+rollout writes frames and rollout.json from a recording of tools/games, --count steps from all over
+it: lammd eval game FOLDER.
 Needs numpy and Pillow.
 """
 import argparse
@@ -131,15 +132,19 @@ class Files:
                                  "answer": q.choices.index(q.answer), "type": q.kind})
 
     def write(self):
+        """Without the files that nothing was added to."""
         for name, what in (
                 ("instances", {"images": self.images, "annotations": self.annotations,
                                "categories": [{"id": 1, "name": "thing"}]}),
                 ("refs", self.refs), ("minigpt", self.minigpt), ("gqa", self.gqa),
                 ("vizwiz", self.vizwiz), ("choices", self.choices)):
+            if not what:
+                continue
             with open(f"{self.out}/{name}.json", "w", encoding="utf-8") as f:
                 json.dump(what, f)
-        with open(f"{self.out}/vsr.jsonl", "w", encoding="utf-8") as f:
-            f.writelines(json.dumps(o) + "\n" for o in self.vsr)
+        if self.vsr:
+            with open(f"{self.out}/vsr.jsonl", "w", encoding="utf-8") as f:
+                f.writelines(json.dumps(o) + "\n" for o in self.vsr)
 
 
 def pick_photos(folder):
@@ -177,7 +182,9 @@ def convert_rollout(o):
     with np.load(o.record) as z:
         frames, action, episode, step = (z[k] for k in ("frames", "action", "episode", "step"))
     game, n = GAMES[action.reshape(len(action), -1).shape[1]]
-    at = in_a_row(episode, step, n)[:o.count]
+    at = in_a_row(episode, step, n)
+    if len(at) > o.count:
+        at = at[np.linspace(0, len(at) - 1, o.count).astype(int)]
     os.makedirs(f"{o.out}/images", exist_ok=True)
     steps = [{"frames": [f"{j:06}.png" for j in range(i - n + 1, i + 1)],
               "action": action[i].tolist()} for i in at.tolist()]

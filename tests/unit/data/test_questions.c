@@ -90,6 +90,21 @@ TEST(questions_with_choices) {
     questions_close(&q);
 }
 
+TEST(questions_with_names) {
+    struct questions q;
+    const struct question *at =
+        first("[{\"image\": \"a\", \"names\": [\"Hat\", \"cap\"], \"type\": \"k\"},"
+              " {\"image\": \"b\", \"names\": [\"cup\"], \"question\": \"what?\"}]",
+              SET_NAMES, 2, &q);
+    CHECK_EQ(at->n, 2);
+    CHECK_STR(at->answers[0], "hat");
+    CHECK_STR(at->answers[1], "cap");
+    CHECK_STR(at->type, "k");
+    CHECK(!at->text && at->n_choices == 0); /* a caption is wanted */
+    CHECK_STR(q.at[1].text, "what?");
+    questions_close(&q);
+}
+
 TEST(questions_limit) {
     static const char text[] = "[{\"image\": \"a\", \"question\": \"x\", \"answer\": \"y\"},"
                                " {\"image\": 3}]";
@@ -111,6 +126,10 @@ TEST(questions_say_what_is_wrong) {
         {"[{\"image\": \"a\", \"question\": \"x\", \"answers\": []}]", "not empty"},
         {"[{\"image\": \"a\", \"question\": \"x\", \"choices\": [\"a\"], \"answer\": 0}]",
          "2 .. 64"},
+        {"[{\"image\": \"a\", \"names\": []}]", "not empty"},
+        {"[{\"image\": \"a\", \"names\": [\"a\", \"\"]}]", "texts that are not empty"},
+        {"[{\"image\": \"a\", \"names\": [\"a\"], \"question\": 3}]",
+         "\"question\" must be a text"},
         {"[{\"image\": \"a\", \"question\": \"x\", \"choices\": [\"a\", 1], \"answer\": 0}]",
          "texts"},
         {"[{\"image\": \"a\", \"question\": \"x\", \"choices\": [\"a\", \"b\"], \"answer\": 2}]",

@@ -56,6 +56,32 @@ TEST(eval_vizwiz_is_a_third_each) {
     CHECK_NEAR(metric_vizwiz("blue", people, 6), 0, 0);
 }
 
+TEST(eval_says_whole_words) {
+    CHECK(metric_says("a red t-shirt on a floor", "t-shirt"));
+    CHECK(metric_says("a red t-shirt on a floor", "shirt")); /* a hyphen ends a word */
+    CHECK(metric_says("apple", "apple"));
+    CHECK(metric_says("pineapples, an apple", "apple")); /* the second one */
+    CHECK(!metric_says("pineapples", "apple"));
+    CHECK(!metric_says("apples", "apple"));
+    CHECK(metric_says("a traffic light.", "traffic light"));
+    CHECK(!metric_says("", "a"));
+    CHECK(!metric_says("caf\xc3\xa9s", "caf")); /* bytes above 127 are letters */
+}
+
+/* 7 of 10: (0.7 + z^2/20 -+ z sqrt(0.021 + z^2/400)) / (1 + z^2/10), with z^2 = 3.841459. */
+TEST(eval_wilson) {
+    double low, high;
+    metric_wilson(7, 10, &low, &high);
+    CHECK_NEAR(low, 0.396778, 1e-6);
+    CHECK_NEAR(high, 0.892209, 1e-6);
+    metric_wilson(0, 10, &low, &high);
+    CHECK_NEAR(low, 0, 1e-12);
+    CHECK_NEAR(high, 3.841459 / 13.841459, 1e-6);
+    metric_wilson(10, 10, &low, &high);
+    CHECK_NEAR(low, 10 / 13.841459, 1e-6);
+    CHECK_NEAR(high, 1, 1e-12);
+}
+
 TEST(eval_best_constant) {
     struct metric_vote votes[] = {{"count", "2", 1}, {"yesno", "yes", 1},   {"count", "3", 1},
                                   {"count", "2", 1}, {"yesno", "no", 1},    {"yesno", "no", 1},
