@@ -26,14 +26,15 @@ static int refuse_picture(struct api_call *c, const struct input_picture *p, int
 struct ask_way {
     struct eng *eng;
     struct eng_intake *rows;
-    int is_stored;
+    int is_stored, truth;
     int rc; /* the engine's, whose text is not for clients */
 };
 
 static int ask_begin(void *ud, const struct head *head, struct err *e) {
     struct ask_way *way = ud;
     int orientation = way->is_stored ? 1 : head->orientation;
-    way->rc = eng_intake_open(way->eng, head->w, head->h, orientation, &way->rows, NULL);
+    way->rc =
+        eng_intake_open(way->eng, head->w, head->h, orientation, way->truth, &way->rows, NULL);
     return way->rc ? err_set(e, way->rc, "the engine takes no picture") : 0;
 }
 
@@ -41,8 +42,7 @@ static void ask_row(void *ud, const uint8_t *rgb) {
     eng_intake_row(((struct ask_way *)ud)->rows, rgb);
 }
 
-/* What may be decoded of an endpoint's pictures. */
-static struct picture_limits ask_limits(const struct api_call *c, const struct input *in) {
+struct picture_limits call_limits(const struct api_call *c, const struct input *in) {
     struct picture_limits l = {c->api->opt.pixels_max, c->api->opt.costly_max};
     uint64_t most = in->wants->pixels_max;
     if (most && most < l.pixels_max) l.pixels_max = most;
@@ -54,8 +54,8 @@ static struct picture_limits ask_limits(const struct api_call *c, const struct i
 static int ask_decode(struct api_call *c, const struct input *in, const struct input_picture *p,
                       int nth) {
     struct err e = {0};
-    struct ask_way way = {.eng = c->api->eng, .is_stored = in->is_stored};
-    const struct picture_limits limits = ask_limits(c, in);
+    struct ask_way way = {.eng = c->api->eng, .is_stored = in->is_stored, .truth = in->truth};
+    const struct picture_limits limits = call_limits(c, in);
     const struct picture_sink sink = {ask_begin, ask_row, &way};
     uint64_t start = clock_ns();
     int rc = picture_read(p->bytes, p->len, &limits, &sink, &e);
@@ -79,7 +79,7 @@ static int ask_decode(struct api_call *c, const struct input *in, const struct i
 /* What the heads of the pictures tell is cheap. So nothing is decoded for a request that would be
  * refused anyway: too many pictures for any prompt, or one among them that isn't taken. */
 static int ask_check_heads(struct api_call *c, const struct input *in) {
-    const struct picture_limits limits = ask_limits(c, in);
+    const struct picture_limits limits = call_limits(c, in);
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         struct head head;

@@ -6,11 +6,14 @@
 
 #include "api/call.h"
 #include "api/wire/input.h"
+#include "media/picture.h"
 
 /* The request's pictures -> c->pictures, in their order: decoded and turned as EXIF says, or found
  * by id. What their first bytes tell is looked at before any is decoded. 0, or -1 with
  * c->problem. */
 int call_pictures(struct api_call *c, const struct input *in);
+/* What may be decoded of an endpoint's pictures. */
+struct picture_limits call_limits(const struct api_call *c, const struct input *in);
 /* Queue a job. Without pictures of its own `ask` is about c->pictures; callbacks are filled in
  * here. `param`: the field that a text of `ask` came from, to which the engine's refusal of it
  * belongs; NULL: it has none. The job is the call's; NULL with c->problem. */

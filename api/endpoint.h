@@ -50,6 +50,10 @@ struct endpoint {
  * request: their `read` calls it. 0, or -1 with the problem. */
 int endpoint_pick(struct api_call *c, const struct media *media);
 
+/* The request's input, from its beginning: to be closed by input_close, whatever this returns. 0,
+ * or -1 with the problem. */
+int endpoint_open_input(struct api_call *c, struct input *in);
+
 /* ---- the rows, each in the file of its endpoint; routes.c says where they are found ---- */
 extern const struct endpoint reconstruct_endpoint, pixels_endpoint, segment_endpoint,
     refer_endpoint, describe_endpoint, vqa_endpoint, chat_endpoint;

@@ -213,3 +213,45 @@ def test_stored_pictures_and_keys(s):
     stored = s.ask("PUT", "/v1/images", BODY, PNG).json()["id"]
     by_id = s.ask("POST", "/v1/refer", json.dumps({"image": {"id": stored}, "sentence": "a"}), JSON).json()
     assert by_id["percent"] == s.ask("POST", "/v1/refer?sentence=a", BODY, PNG).json()["percent"]
+
+
+def test_a_refined_mask_is_that_of_its_part_alone(s):
+    big = photos.scene(400, 300)
+    body = json.dumps({"image": data_url(photos.encode(big)), "sentences": ["the red ball", "a dog"], "refine": True,
+                       "box": [100, 90, 140, 120], "size": "grid", "png": True})
+    reply = s.ask("POST", "/v1/segment", body, {**JSON, **ACCEPT_JSON}).json()
+    for m in reply["masks"]:
+        at = tuple(m["crop"][k] for k in ("x1", "y1", "x2", "y2"))
+        assert at[0] <= 100 and at[1] <= 90 and at[2] >= 140 and at[3] >= 120, at
+        part = photos.encode(big.crop(at))
+        alone = s.ask("POST", f"/v1/segment?sentence={m['sentence'].replace(' ', '%20')}&whole=true&size=grid", part, PNG)
+        assert base64.b64decode(m["png"].split(",")[1]) == alone.body
+    # In full size it lies in its place.
+    full = s.ask("POST", "/v1/segment?sentence=a%20dog&refine=true&box=100,90,140,120", photos.encode(big), PNG)
+    assert full.headers["X-Lammd-Crop"] == ",".join(map(str, at))
+    whole = s.ask("POST", "/v1/segment?sentence=a%20dog&whole=true", part, PNG)
+    expected = Image.new("L", big.size)
+    expected.paste(picture(whole.body), at[:2])
+    assert picture(full.body).tobytes() == expected.tobytes()
+
+
+def test_refine_turns_as_the_picture_does(s):
+    big = photos.scene(300, 200)
+    exif = Image.Exif()
+    exif[0x112] = 6  # shown turned by 90 degrees, clockwise
+    stored = photos.encode(big, exif=exif)
+    shown = photos.encode(big.transpose(Image.ROTATE_270))
+    query = "/v1/segment?sentence=a&refine=true&box=40,120,70,160"
+    turned, plain = s.ask("POST", query, stored, PNG), s.ask("POST", query, shown, PNG)
+    assert turned.headers["X-Lammd-Crop"] == plain.headers["X-Lammd-Crop"] and turned.body == plain.body
+
+
+def test_refine_where_there_is_nothing_to_refine(s):
+    for query in ("whole=true", "box=2,2,94,70"):
+        reply = s.ask("POST", f"/v1/segment?sentence=a&refine=true&{query}", BODY, PNG)
+        assert reply.body == s.ask("POST", f"/v1/segment?sentence=a&{query}", BODY, PNG).body
+        assert "X-Lammd-Crop" not in reply.headers
+    stored = s.ask("PUT", "/v1/images", BODY, PNG).json()["id"]
+    for body, value in ((data_url(BODY), "yes"), (data_url(BODY), 1), ({"id": stored}, True)):
+        reply = s.ask("POST", "/v1/segment", json.dumps({"image": body, "sentence": "a", "refine": value}), JSON)
+        assert reply.status == 400 and reply.json()["error"]["param"] == "refine", reply.body
