@@ -5,6 +5,7 @@
  */
 #include "api/ask.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 #include "kernels/base/clock.h"
@@ -217,27 +218,45 @@ int call_job_outcome(struct api_call *c, const struct eng_job *job) {
 
 static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
 
+static void ask_add(struct eng_job_stats *sum, const struct eng_job *job) {
+    struct eng_job_stats s;
+    eng_job_stats(job, &s);
+    sum->queued_ns = earlier(sum->queued_ns, s.queued_ns);
+    sum->first_ns = earlier(sum->first_ns, s.first_ns);
+    if (s.end_ns > sum->end_ns) sum->end_ns = s.end_ns;
+    sum->vision_ns += s.vision_ns;
+    sum->stem_tokens += s.stem_tokens;
+    sum->stem_cached += s.stem_cached;
+    sum->rows += s.rows;
+    sum->rows_plain += s.rows_plain;
+}
+
 void call_stats(struct api_call *c, struct eng_job_stats *out) {
-    *out = (struct eng_job_stats){0};
-    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
-        struct eng_job_stats s;
-        eng_job_stats(call_job(c, i), &s);
-        out->queued_ns = earlier(out->queued_ns, s.queued_ns);
-        out->first_ns = earlier(out->first_ns, s.first_ns);
-        if (s.end_ns > out->end_ns) out->end_ns = s.end_ns;
-        out->vision_ns += s.vision_ns;
-        out->stem_tokens += s.stem_tokens;
-        out->stem_cached += s.stem_cached;
-        out->rows += s.rows;
-        out->rows_plain += s.rows_plain;
-    }
+    *out = c->gone;
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++)
+        if (call_job(c, i)) ask_add(out, call_job(c, i));
+}
+
+void call_drop(struct api_call *c, int i) {
+    struct eng_job *job = call_job(c, i);
+    uint32_t n;
+    must(job && eng_job_state(job) >= ENG_DONE);
+    ask_settle(c);
+    ask_add(&c->gone, job);
+    (void)eng_job_answers(job, &n);
+    c->gone_answers += n;
+    atomic_store(&c->jobs[i], NULL);
+    while (atomic_load(&c->n_stopping))
+        sched_yield(); /* a few instructions: see stop() in call.c */
+    eng_job_put(job);
 }
 
 static void summarize(struct api_call *c) {
     struct eng_job_stats s;
-    uint32_t n, answers = 0, tokens = 0;
+    uint32_t n, answers = c->gone_answers, tokens = 0;
     call_stats(c, &s);
     for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        if (!call_job(c, i)) continue;
         eng_job_answers(call_job(c, i), &n);
         answers += n;
         eng_job_tokens(call_job(c, i), &n);
@@ -253,7 +272,7 @@ static void summarize(struct api_call *c) {
 int call_outcome(struct api_call *c) {
     int n = atomic_load(&c->n_jobs), n_done = 0;
     for (int i = 0; i < n; i++) {
-        int outcome = call_job_outcome(c, call_job(c, i));
+        int outcome = call_job(c, i) ? call_job_outcome(c, call_job(c, i)) : 1;
         if (outcome < 0) return -1;
         n_done += outcome;
     }

@@ -102,8 +102,15 @@ static int go_on(struct api_call *c, const struct endpoint *e) {
     return outcome ? e->answer(c) : API_WAIT;
 }
 
+/* A stream that has begun: `next` tells what came of it. */
+static int endpoint_step_stream(struct api_call *c) {
+    if (!atomic_load(&c->cancelled)) (void)c->route->endpoint->outcome(c);
+    return API_STREAM;
+}
+
 enum api_step api_call_step(struct api_call *c) {
     int is_cancelled = atomic_load(&c->cancelled);
+    if (c->stream.next) return (enum api_step)endpoint_step_stream(c);
     uint64_t failures = mem_thread_failures();
     int step = is_cancelled ? call_fail_as(c, PROBLEM_CANCELLED) : go_on(c, c->route->endpoint);
     int is_blamed = step == API_REPLY && c->reply.status >= 400 && c->reply.status < 500;

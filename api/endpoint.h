@@ -36,9 +36,9 @@ struct endpoint {
     int (*enter)(struct api_call *c);
     int (*read)(struct api_call *c, struct input *in);
     int (*ask)(struct api_call *c);
-    int (*outcome)(
-        struct api_call *c);           /* 1: answer; 0: not yet; -1. NULL: call_outcome, if asked */
-    int (*answer)(struct api_call *c); /* fills the reply; API_REPLY */
+    int (*outcome)(struct api_call *c); /* 1: answer; 0: not yet; -1. NULL: call_outcome, if asked.
+                                    Of a stream: asks what is due; see stream.h */
+    int (*answer)(struct api_call *c);  /* fills the reply; API_REPLY */
     /* 1: the fault is no fault, and taken away: answer. 0: it stands. */
     int (*excuse)(struct api_call *c);
     void (*first)(struct api_call *c); /* writes the event that opens the stream */

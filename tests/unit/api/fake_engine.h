@@ -35,6 +35,7 @@ void fake_fail(struct eng *e, int code);
 const struct eng_ask *fake_asked(struct eng *e); /* its points are kept until the next submit */
 int fake_is_cancelled(struct eng *e);
 /* About all jobs. */
+void fake_answer_some(struct eng *e, uint32_t n); /* n answers of the oldest that isn't over */
 void fake_answer_all(struct eng *e); /* one thread may, while others submit and cancel */
 int fake_live(const struct eng *e);  /* that are neither over nor cancelled */
 
