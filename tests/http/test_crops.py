@@ -1,6 +1,7 @@
-"""test_tiles.py - /v1/reconstruct in tiles: larger than the grid, and still the model's answers.
+"""test_crops.py - beyond the grid: a photograph's parts as pictures of their own.
 
-With the tiny model, whose pictures cost nothing.
+/v1/reconstruct in tiles, larger than the grid and still the model's answers; `refine` of
+/v1/segment. With the tiny model, whose pictures cost nothing.
 """
 import base64
 import io
@@ -14,6 +15,7 @@ from lamm import JSON, PNG, TINY, Server, data_url, events
 BIG = photos.scene(203, 154)
 BODY = photos.encode(BIG)
 STREAM = {**PNG, "Accept": "text/event-stream"}
+ACCEPT_JSON = {"Accept": "application/json"}
 
 
 def start():
@@ -22,6 +24,10 @@ def start():
 
 def picture(body):
     return Image.open(io.BytesIO(body)).convert("RGB")
+
+
+def grey(body):
+    return Image.open(io.BytesIO(body))
 
 
 def ask(s, query, body=BODY):
@@ -117,3 +123,45 @@ def test_what_is_refused(s):
                                 (data_url(BODY), True, 400), (data_url(BODY), None, 200), (data_url(BODY), 2, 200)):
         reply = s.ask("POST", "/v1/reconstruct", json.dumps({"image": body, "tiles": tiles}), JSON)
         assert reply.status == status, (tiles, reply.body)
+
+
+def test_a_refined_mask_is_that_of_its_part_alone(s):
+    body = json.dumps({"image": data_url(BODY), "sentences": ["the red ball", "a dog"], "refine": True,
+                       "box": [100, 90, 140, 120], "size": "grid", "png": True})
+    reply = s.ask("POST", "/v1/segment", body, {**JSON, **ACCEPT_JSON}).json()
+    for m in reply["masks"]:
+        at = tuple(m["crop"][k] for k in ("x1", "y1", "x2", "y2"))
+        assert at[0] <= 100 and at[1] <= 90 and at[2] >= 140 and at[3] >= 120, at
+        part = photos.encode(BIG.crop(at))
+        alone = s.ask("POST", f"/v1/segment?sentence={m['sentence'].replace(' ', '%20')}&whole=true&size=grid", part, PNG)
+        assert base64.b64decode(m["png"].split(",")[1]) == alone.body
+    # In full size it lies in its place.
+    full = s.ask("POST", "/v1/segment?sentence=a%20dog&refine=true&box=100,90,140,120", BODY, PNG)
+    assert full.headers["X-Lammd-Crop"] == ",".join(map(str, at))
+    whole = s.ask("POST", "/v1/segment?sentence=a%20dog&whole=true", part, PNG)
+    expected = Image.new("L", BIG.size)
+    expected.paste(grey(whole.body), at[:2])
+    assert grey(full.body).tobytes() == expected.tobytes()
+
+
+def test_refine_turns_as_the_picture_does(s):
+    big = photos.scene(300, 200)
+    exif = Image.Exif()
+    exif[0x112] = 6  # shown turned by 90 degrees, clockwise
+    stored = photos.encode(big, exif=exif)
+    shown = photos.encode(big.transpose(Image.ROTATE_270))
+    query = "/v1/segment?sentence=a&refine=true&box=40,120,70,160"
+    turned, plain = s.ask("POST", query, stored, PNG), s.ask("POST", query, shown, PNG)
+    assert turned.headers["X-Lammd-Crop"] == plain.headers["X-Lammd-Crop"] and turned.body == plain.body
+
+
+def test_refine_where_there_is_nothing_to_refine(s):
+    for query in ("whole=true", "box=10,10,190,145"):
+        reply = s.ask("POST", f"/v1/segment?sentence=a&refine=true&{query}", BODY, PNG)
+        assert reply.body == s.ask("POST", f"/v1/segment?sentence=a&{query}", BODY, PNG).body
+        assert "X-Lammd-Crop" not in reply.headers
+    stored = s.ask("PUT", "/v1/images", BODY, PNG).json()["id"]
+    for body, value in ((data_url(BODY), "yes"), (data_url(BODY), 1), ({"id": stored}, True)):
+        reply = s.ask("POST", "/v1/segment", json.dumps({"image": body, "sentence": "a", "refine": value}), JSON)
+        assert reply.status == 400 and reply.json()["error"]["param"] == "refine", reply.body
+
