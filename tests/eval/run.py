@@ -20,6 +20,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "../../tools/data"), os.path.dirname(HE
 import suite  # noqa: E402, F401 (takes --long)
 try:
     import test_answers
+    import test_crops
     import test_files
     import test_masks
     from lab import Skip
@@ -30,7 +31,8 @@ except ImportError as e:
 
 
 def main():
-    tests = {k[5:]: f for m in (test_masks, test_answers, test_files) for k, f in vars(m).items() if k.startswith("test_")}
+    modules = (test_masks, test_crops, test_answers, test_files)
+    tests = {k[5:]: f for m in modules for k, f in vars(m).items() if k.startswith("test_")}
     passed = failed = skipped = 0
     for name, test in tests.items():
         if sys.argv[1:] and not any(s in name for s in sys.argv[1:]):
