@@ -21,10 +21,20 @@ void painting_clear(struct painting *p) {
 
 /* ---- may it be painted? ---- */
 
-/* Seconds that a tile takes when nobody else asks; 0: not known yet. */
+/* Seconds that a tile takes, 0: not known yet. By the engine's pace, which counts what jobs may cost
+ * at most, or as the last painting took, which may have waited for others: the less is nearer. */
 static double tile_seconds(const struct api_call *c) {
-    double pace = eng_pace(c->api->eng);
-    return pace > 0 ? (double)eng_picture_cost(c->api->eng) / pace : 0;
+    double pace = eng_pace(c->api->eng), last = (double)atomic_load(&c->api->tile_ns) * 1e-9;
+    double by_pace = pace > 0 ? (double)eng_picture_cost(c->api->eng) / pace : 0;
+    return last > 0 && last < by_pace ? last : by_pace;
+}
+
+void painting_note(struct api_call *c, const struct painting *p) {
+    struct eng_job_stats s;
+    int side = eng_info(c->api->eng)->grid * p->tiles;
+    if (p->width != side || p->height != side) return;
+    call_stats(c, &s);
+    atomic_store(&c->api->tile_ns, (s.end_ns - s.queued_ns) / (uint64_t)(p->tiles * p->tiles));
 }
 
 static int check_time(struct api_call *c, const struct painting *p) {

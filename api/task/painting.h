@@ -68,6 +68,8 @@ uint32_t painting_ready(struct api_call *c, const struct painting *p);
 /* Tells at most `most` of them. 0, or -1 with the problem: a job failed, and what it had is
  * told. */
 int painting_tell(struct api_call *c, struct painting *p, uint32_t most, painting_fn *fn, void *ud);
+/* All is told: how long it took is known for those to come. */
+void painting_note(struct api_call *c, const struct painting *p);
 void painting_clear(struct painting *p);
 
 #endif

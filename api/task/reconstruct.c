@@ -199,6 +199,7 @@ static int reconstruct_answer_json(struct api_call *c, const struct reconstruct 
 static int reconstruct_answer(struct api_call *c) {
     const struct reconstruct *r = c->state;
     (void)call_outcome(c); /* for the log */
+    painting_note(c, &r->painting);
     return c->media == MEDIA_PNG ? reconstruct_answer_png(c, r) : reconstruct_answer_json(c, r);
 }
 
@@ -261,6 +262,7 @@ static int write_pixels(struct api_call *c, struct painting *p, uint32_t n) {
 static void write_done(struct api_call *c, const struct painting *p) {
     struct buf *b = &c->body;
     (void)call_outcome(c); /* for the log */
+    painting_note(c, p);
     sse_begin(b, "done");
     buf_char(b, '{');
     if (p->compare) write_compare(p, 0, b);
