@@ -332,7 +332,7 @@ unsigned eng_retry_after(const struct eng *e) {
 }
 
 uint64_t eng_picture_cost(const struct eng *e) {
-    return e->spill + (uint64_t)e->unit[0]->pixels->questions.stem_tokens;
+    return e->spill;
 }
 
 double eng_pace(const struct eng *e) {

@@ -21,8 +21,9 @@ void painting_clear(struct painting *p) {
 
 /* ---- may it be painted? ---- */
 
-/* Seconds that a tile takes, 0: not known yet. By the engine's pace, which counts what jobs may cost
- * at most, or as the last painting took, which may have waited for others: the less is nearer. */
+/* Seconds that a tile takes, 0: not known yet. By the engine's pace, which counts what jobs may
+ * cost at most, or as the last painting took, which may have waited for others: the less is
+ * nearer. */
 static double tile_seconds(const struct api_call *c) {
     double pace = eng_pace(c->api->eng), last = (double)atomic_load(&c->api->tile_ns) * 1e-9;
     double by_pace = pace > 0 ? (double)eng_picture_cost(c->api->eng) / pace : 0;
