@@ -7,7 +7,7 @@
  *     api_call_new(api, route, &input, wake, ud, &call);
  *     while ((step = api_call_step(call)) == API_WAIT) wait_for_wake();
  *     reply = api_call_reply(call);          // API_REPLY: whole body; API_STREAM: head only,
- *     n = api_call_read(call, p, max);       //   then read pieces until API_END
+ *     n = api_call_read(call, p, max);       //   then read pieces until API_END; at API_STEP step
  *     api_call_free(call);                   // cancels what is still running
  *
  * Threads: api_call_step and api_call_free may take milliseconds (decode, resize, PNG): worker
@@ -287,8 +287,9 @@ const struct api_reply *api_call_reply(const struct api_call *c);
 /* When the reply is a problem: its text for people, without the JSON around it. Else NULL. */
 const char *api_call_problem(const struct api_call *c);
 
-enum { API_END = -1, API_BROKEN = -2 };
-/* Next bytes of a stream: > 0; 0: none yet, wait for wake; API_END; API_BROKEN: close hard. A
+enum { API_END = -1, API_BROKEN = -2, API_STEP = -3 };
+/* Next bytes of a stream: > 0; 0: none yet, wait for wake; API_END; API_BROKEN: close hard;
+ * API_STEP: the call has more to ask: step it (a worker; it says API_STREAM again), read then. A
  * stream that failed half-way says so in an `error` event before its end. A stream that has been
  * silent for 15 s gives a comment line, so that proxies keep it: call again that long after a 0. */
 long api_call_read(struct api_call *c, char *to, size_t max);

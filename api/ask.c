@@ -5,6 +5,7 @@
  */
 #include "api/ask.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 #include "kernels/base/clock.h"
@@ -26,14 +27,15 @@ static int refuse_picture(struct api_call *c, const struct input_picture *p, int
 struct ask_way {
     struct eng *eng;
     struct eng_intake *rows;
-    int is_stored;
+    int is_stored, truth;
     int rc; /* the engine's, whose text is not for clients */
 };
 
 static int ask_begin(void *ud, const struct head *head, struct err *e) {
     struct ask_way *way = ud;
     int orientation = way->is_stored ? 1 : head->orientation;
-    way->rc = eng_intake_open(way->eng, head->w, head->h, orientation, &way->rows, NULL);
+    way->rc =
+        eng_intake_open(way->eng, head->w, head->h, orientation, way->truth, &way->rows, NULL);
     return way->rc ? err_set(e, way->rc, "the engine takes no picture") : 0;
 }
 
@@ -41,8 +43,7 @@ static void ask_row(void *ud, const uint8_t *rgb) {
     eng_intake_row(((struct ask_way *)ud)->rows, rgb);
 }
 
-/* What may be decoded of an endpoint's pictures. */
-static struct picture_limits ask_limits(const struct api_call *c, const struct input *in) {
+struct picture_limits call_limits(const struct api_call *c, const struct input *in) {
     struct picture_limits l = {c->api->opt.pixels_max, c->api->opt.costly_max};
     uint64_t most = in->wants->pixels_max;
     if (most && most < l.pixels_max) l.pixels_max = most;
@@ -54,8 +55,8 @@ static struct picture_limits ask_limits(const struct api_call *c, const struct i
 static int ask_decode(struct api_call *c, const struct input *in, const struct input_picture *p,
                       int nth) {
     struct err e = {0};
-    struct ask_way way = {.eng = c->api->eng, .is_stored = in->is_stored};
-    const struct picture_limits limits = ask_limits(c, in);
+    struct ask_way way = {.eng = c->api->eng, .is_stored = in->is_stored, .truth = in->truth};
+    const struct picture_limits limits = call_limits(c, in);
     const struct picture_sink sink = {ask_begin, ask_row, &way};
     uint64_t start = clock_ns();
     int rc = picture_read(p->bytes, p->len, &limits, &sink, &e);
@@ -79,7 +80,7 @@ static int ask_decode(struct api_call *c, const struct input *in, const struct i
 /* What the heads of the pictures tell is cheap. So nothing is decoded for a request that would be
  * refused anyway: too many pictures for any prompt, or one among them that isn't taken. */
 static int ask_check_heads(struct api_call *c, const struct input *in) {
-    const struct picture_limits limits = ask_limits(c, in);
+    const struct picture_limits limits = call_limits(c, in);
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         struct head head;
@@ -217,27 +218,45 @@ int call_job_outcome(struct api_call *c, const struct eng_job *job) {
 
 static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
 
+static void ask_add(struct eng_job_stats *sum, const struct eng_job *job) {
+    struct eng_job_stats s;
+    eng_job_stats(job, &s);
+    sum->queued_ns = earlier(sum->queued_ns, s.queued_ns);
+    sum->first_ns = earlier(sum->first_ns, s.first_ns);
+    if (s.end_ns > sum->end_ns) sum->end_ns = s.end_ns;
+    sum->vision_ns += s.vision_ns;
+    sum->stem_tokens += s.stem_tokens;
+    sum->stem_cached += s.stem_cached;
+    sum->rows += s.rows;
+    sum->rows_plain += s.rows_plain;
+}
+
 void call_stats(struct api_call *c, struct eng_job_stats *out) {
-    *out = (struct eng_job_stats){0};
-    for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
-        struct eng_job_stats s;
-        eng_job_stats(call_job(c, i), &s);
-        out->queued_ns = earlier(out->queued_ns, s.queued_ns);
-        out->first_ns = earlier(out->first_ns, s.first_ns);
-        if (s.end_ns > out->end_ns) out->end_ns = s.end_ns;
-        out->vision_ns += s.vision_ns;
-        out->stem_tokens += s.stem_tokens;
-        out->stem_cached += s.stem_cached;
-        out->rows += s.rows;
-        out->rows_plain += s.rows_plain;
-    }
+    *out = c->gone;
+    for (int i = 0; i < atomic_load(&c->n_jobs); i++)
+        if (call_job(c, i)) ask_add(out, call_job(c, i));
+}
+
+void call_drop(struct api_call *c, int i) {
+    struct eng_job *job = call_job(c, i);
+    uint32_t n;
+    must(job && eng_job_state(job) >= ENG_DONE);
+    ask_settle(c);
+    ask_add(&c->gone, job);
+    (void)eng_job_answers(job, &n);
+    c->gone_answers += n;
+    atomic_store(&c->jobs[i], NULL);
+    while (atomic_load(&c->n_stopping))
+        sched_yield(); /* a few instructions: see stop() in call.c */
+    eng_job_put(job);
 }
 
 static void summarize(struct api_call *c) {
     struct eng_job_stats s;
-    uint32_t n, answers = 0, tokens = 0;
+    uint32_t n, answers = c->gone_answers, tokens = 0;
     call_stats(c, &s);
     for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
+        if (!call_job(c, i)) continue;
         eng_job_answers(call_job(c, i), &n);
         answers += n;
         eng_job_tokens(call_job(c, i), &n);
@@ -253,7 +272,7 @@ static void summarize(struct api_call *c) {
 int call_outcome(struct api_call *c) {
     int n = atomic_load(&c->n_jobs), n_done = 0;
     for (int i = 0; i < n; i++) {
-        int outcome = call_job_outcome(c, call_job(c, i));
+        int outcome = call_job(c, i) ? call_job_outcome(c, call_job(c, i)) : 1;
         if (outcome < 0) return -1;
         n_done += outcome;
     }

@@ -5,7 +5,8 @@
  * which wakes it. Those two touch nothing but this:
  *   cancelled, jobs   atomics; cancel sets the flag, then walks the list of jobs; call_ask puts
  *                     the job on the list, then looks at the flag; so whoever comes second stops
- *                     it.
+ *                     it. call_drop takes a job off the list, then waits until nobody walks it: who
+ *                     comes later doesn't see the job.
  *   wake, ud          never change. The engine's door promises that no wake comes after the last
  *                     put of a job, and api_call_free puts them all before it frees anything.
  *
@@ -70,8 +71,12 @@ const char *api_call_problem(const struct api_call *c) {
 
 static void stop(struct api_call *c, atomic_int *why) {
     atomic_store(why, 1);
-    for (int i = atomic_load(&c->n_jobs) - 1; i >= 0; i--)
-        eng_job_cancel(atomic_load(&c->jobs[i]));
+    atomic_fetch_add(&c->n_stopping, 1);
+    for (int i = atomic_load(&c->n_jobs) - 1; i >= 0; i--) {
+        struct eng_job *job = atomic_load(&c->jobs[i]);
+        if (job) eng_job_cancel(job);
+    }
+    atomic_fetch_sub(&c->n_stopping, 1);
 }
 
 void api_call_cancel(struct api_call *c) { stop(c, &c->cancelled); }

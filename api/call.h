@@ -6,8 +6,9 @@
  *       |              '--stream: head ready--> STREAM   (API_STREAM, then api_call_read)
  *       '--fault--> call_fail()                          (API_REPLY)
  *
- * A call may have several jobs, at once or one after another. They are never taken off its list
- * before its end, so that whoever cancels it may walk the list without a lock.
+ * A call may have several jobs, at once or one after another. Whoever cancels it walks the list of
+ * them without a lock. A job that has ended and was told may leave the list before the call's end
+ * (call_drop): its place is NULL then.
  *
  * Ownership: the call owns its pictures, jobs, texts, body and the endpoint's state, and frees them
  * in api_call_free. The request's bytes are the server's and outlive the call.
@@ -44,8 +45,11 @@ struct api_call {
     struct buf body;            /* of the reply; of a stream: what is ready and not yet read */
     struct eng_picture *pictures[ENG_PICTURES_MAX];
     uint32_t n_pictures;
-    _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* each is written once */
+    _Atomic(struct eng_job *) jobs[CALL_JOBS_MAX]; /* set once; NULL again when dropped */
     atomic_int n_jobs;                             /* only grows */
+    atomic_int n_stopping;                         /* threads that walk them to cancel them */
+    struct eng_job_stats gone;                     /* of the jobs that were dropped */
+    uint32_t gone_answers;
     uint64_t costs[CALL_JOBS_MAX]; /* of each, while it counts against the caller's quota */
     struct arena *texts;           /* of the request; NULL: nothing was read */
     atomic_int cancelled;
@@ -62,6 +66,7 @@ struct api_call {
         void (*next)(struct api_call *c);
         size_t read_at; /* of body */
         int ended;      /* the last event is in body */
+        int is_due;     /* the call wants to be stepped before the next event */
         uint64_t last_ns;
     } stream;
     char summary[160];

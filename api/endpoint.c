@@ -27,11 +27,11 @@ int endpoint_pick(struct api_call *c, const struct media *media) {
     return 0;
 }
 
-static int open_input(struct api_call *c, struct input *in, const struct input_wants *wants) {
-    c->texts = arena_new(CALL_TEXT_BYTES_MAX);
+int endpoint_open_input(struct api_call *c, struct input *in) {
+    if (!c->texts) c->texts = arena_new(CALL_TEXT_BYTES_MAX);
     if (!c->texts) return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
     *in = (struct input){.from = &c->in,
-                         .wants = wants,
+                         .wants = c->route->endpoint->wants,
                          .picture_max = c->api->opt.picture_max,
                          .texts = c->texts,
                          .problem = &c->problem};
@@ -47,7 +47,7 @@ static int endpoint_read_model(struct api_call *c, struct input *in) {
 
 static int read_request(struct api_call *c, const struct endpoint *e) {
     struct input in = {0};
-    int rc = open_input(c, &in, e->wants);
+    int rc = endpoint_open_input(c, &in);
     if (!rc) rc = endpoint_read_model(c, &in);
     if (!rc && e->read) rc = e->read(c, &in);
     if (!rc) rc = call_pictures(c, &in);
@@ -102,8 +102,15 @@ static int go_on(struct api_call *c, const struct endpoint *e) {
     return outcome ? e->answer(c) : API_WAIT;
 }
 
+/* A stream that has begun: `next` tells what came of it. */
+static int endpoint_step_stream(struct api_call *c) {
+    if (!atomic_load(&c->cancelled)) (void)c->route->endpoint->outcome(c);
+    return API_STREAM;
+}
+
 enum api_step api_call_step(struct api_call *c) {
     int is_cancelled = atomic_load(&c->cancelled);
+    if (c->stream.next) return (enum api_step)endpoint_step_stream(c);
     uint64_t failures = mem_thread_failures();
     int step = is_cancelled ? call_fail_as(c, PROBLEM_CANCELLED) : go_on(c, c->route->endpoint);
     int is_blamed = step == API_REPLY && c->reply.status >= 400 && c->reply.status < 500;

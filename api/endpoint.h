@@ -36,9 +36,9 @@ struct endpoint {
     int (*enter)(struct api_call *c);
     int (*read)(struct api_call *c, struct input *in);
     int (*ask)(struct api_call *c);
-    int (*outcome)(
-        struct api_call *c);           /* 1: answer; 0: not yet; -1. NULL: call_outcome, if asked */
-    int (*answer)(struct api_call *c); /* fills the reply; API_REPLY */
+    int (*outcome)(struct api_call *c); /* 1: answer; 0: not yet; -1. NULL: call_outcome, if asked.
+                                    Of a stream: asks what is due; see stream.h */
+    int (*answer)(struct api_call *c);  /* fills the reply; API_REPLY */
     /* 1: the fault is no fault, and taken away: answer. 0: it stands. */
     int (*excuse)(struct api_call *c);
     void (*first)(struct api_call *c); /* writes the event that opens the stream */
@@ -49,6 +49,10 @@ struct endpoint {
 /* What Accept likes most -> c->media, c->stream.is_wanted. For rows whose types depend on the
  * request: their `read` calls it. 0, or -1 with the problem. */
 int endpoint_pick(struct api_call *c, const struct media *media);
+
+/* The request's input, from its beginning: to be closed by input_close, whatever this returns. 0,
+ * or -1 with the problem. */
+int endpoint_open_input(struct api_call *c, struct input *in);
 
 /* ---- the rows, each in the file of its endpoint; routes.c says where they are found ---- */
 extern const struct endpoint reconstruct_endpoint, pixels_endpoint, segment_endpoint,

@@ -27,7 +27,8 @@ struct api {
     struct jobs *jobs; /* NULL: there are none here */
     double born_s;     /* since the epoch */
     atomic_int draining, is_stuck;
-    pthread_mutex_t mu; /* guards what follows */
+    _Atomic uint64_t tile_ns; /* that a tile of the last whole painting took; 0: there was none */
+    pthread_mutex_t mu;       /* guards what follows */
     api_server_stats_fn *server_stats;
     void *server_ud;
     api_reload_fn *reload;

@@ -48,6 +48,10 @@ long api_call_read(struct api_call *c, char *to, size_t max) {
     if (!s->next) return API_END;
     if (atomic_load(&c->cancelled)) return API_BROKEN;
     if (s->read_at == c->body.len && s->ended) return API_END;
+    if (s->read_at == c->body.len && s->is_due) {
+        s->is_due = 0;
+        return API_STEP;
+    }
     if (s->read_at == c->body.len) refill(c);
     if (c->body.bad) return API_BROKEN;
     size_t n = c->body.len - s->read_at;

@@ -157,6 +157,8 @@ static int check(struct config *cfg, struct err *e) {
                        cfg->weights);
     if (cfg->is_whole_grid && cfg->is_given_boxes)
         return err_set(e, E_INVALID, "--whole-grid and --given-boxes exclude each other");
+    if (cfg->is_whole_grid && cfg->is_refined)
+        return err_set(e, E_INVALID, "--whole-grid and --refine exclude each other");
     if (cfg->shape && cfg->model)
         return err_set(e, E_INVALID, "--shape and --model exclude each other");
     if (cfg->shape && !cfg->weights)

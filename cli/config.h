@@ -75,13 +75,13 @@ struct config {
     int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
     int64_t is_keeping_checkpoints;
     /* reconstruct, eval, bench */
-    const char *out, *width, *height, *region, *images, *json;
+    const char *out, *width, *height, *region, *tiles, *images, *json;
     const char *adapter, *against; /* eval gate */
     const char *table, *label;     /* eval battery */
     struct config_list data;
     int64_t estimate;        /* enum eng_estimate */
     int64_t is_beside_train; /* bench mix */
-    int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes;
+    int64_t is_json, limit, repeat, is_quick, is_whole_grid, is_given_boxes, is_refined, n_tiles;
     /* keys */
     const char *scopes;
     int64_t days;

@@ -10,10 +10,13 @@
 #include "data/files.h"
 #include "kernels/base/mem.h"
 
-static size_t read_query(const struct config *cfg, struct api_field query[4]) {
+enum { QUERY_MAX = 5 };
+
+static size_t read_query(const struct config *cfg, struct api_field query[QUERY_MAX]) {
     const char *const pairs[][2] = {{"width", cfg->width},
                                     {"height", cfg->height},
                                     {"region", cfg->region},
+                                    {"tiles", cfg->tiles},
                                     {"estimate", eng_estimate_words[cfg->estimate]}};
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
@@ -25,7 +28,7 @@ static size_t read_query(const struct config *cfg, struct api_field query[4]) {
 }
 
 static int reconstruct_ask(const struct config *cfg, const struct buf *photo, struct err *e) {
-    struct api_field query[4];
+    struct api_field query[QUERY_MAX];
     struct api_input in = {.query = query,
                            .n_query = read_query(cfg, query),
                            .content_type = "application/octet-stream",

@@ -311,9 +311,15 @@ int eng_check_pictures(const struct eng *e, uint32_t n, struct err *err) {
                    (long long)tokens);
 }
 
-int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_intake **in,
+int eng_intake_open(struct eng *e, int w, int h, int orientation, int truth, struct eng_intake **in,
                     struct err *err) {
-    return picture_open(&e->unit[0]->picture_sizes, w, h, orientation, in, err);
+    struct picture_sizes sizes = e->unit[0]->picture_sizes;
+    if (truth < 0 || truth > ENG_TRUTH_MAX) {
+        *in = NULL;
+        return err_set(err, E_INVALID, "a truth of %d, at most %d", truth, ENG_TRUTH_MAX);
+    }
+    if (truth) sizes.grid = truth;
+    return picture_open(&sizes, w, h, orientation, in, err);
 }
 
 unsigned eng_retry_after(const struct eng *e) {
@@ -323,6 +329,15 @@ unsigned eng_retry_after(const struct eng *e) {
         if (one < least) least = one;
     }
     return least;
+}
+
+uint64_t eng_picture_cost(const struct eng *e) { return e->spill; }
+
+double eng_pace(const struct eng *e) {
+    double sum = 0;
+    for (int i = 0; i < e->n; i++)
+        sum += unit_pace(e->unit[i]);
+    return sum;
 }
 
 int eng_limit_rows(struct eng *e, int n) {

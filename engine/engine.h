@@ -119,7 +119,11 @@ int eng_check_learnt(const char *text, int in_chat, const char *what, struct err
 void eng_blank_tags(char *text);
 
 /* ---- pictures ---- */
-enum { ENG_PICTURE_SIDE_MAX = 32768, ENG_PICTURE_PIXELS_MAX = 64 * 1000 * 1000 };
+enum {
+    ENG_PICTURE_SIDE_MAX = 32768,
+    ENG_PICTURE_PIXELS_MAX = 64 * 1000 * 1000,
+    ENG_TRUTH_MAX = 8192
+};
 
 /* Resize a picture (Pillow's bicubic) and take its digest. rgb (h, w, 3) is borrowed during the
  * call. Takes milliseconds: not for an I/O thread. E_INVALID, E_TOO_BIG, E_NOMEM. */
@@ -129,13 +133,14 @@ int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_
  * `orientation`, 1 .. 8, is how it is to be turned (EXIF's numbers), and everything that is asked
  * of the picture afterwards is about the turned one.
  *
- *     eng_intake_open(eng, w, h, orientation, &in, &e);
+ *     eng_intake_open(eng, w, h, orientation, 0, &in, &e);
  *     for each stored row from the top: eng_intake_row(in, rgb);      (w, 3), borrowed
  *     eng_intake_close(in, &picture, &e);                             gives the picture
  *
- * The close frees `in` in any case. out NULL: there will be no picture, for rows are missing. */
+ * The close frees `in` in any case. out NULL: there will be no picture, for rows are missing.
+ * `truth` is the side of the picture's truth, at most ENG_TRUTH_MAX; 0: the model's grid. */
 struct eng_intake;
-int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_intake **in,
+int eng_intake_open(struct eng *e, int w, int h, int orientation, int truth, struct eng_intake **in,
                     struct err *err);
 void eng_intake_row(struct eng_intake *in, const uint8_t *rgb);
 int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err *err);
@@ -147,8 +152,8 @@ void eng_picture_put(struct eng_picture *i);                /* NULL is legal */
 /* SHA-256, hex, over width, height and the pixels that the resizing left: pictures with the same
  * digest have the same answers. With the job's owner it is the key of a unit's caches. */
 const char *eng_picture_digest(const struct eng_picture *i);
-/* The picture at grid x grid, (grid, grid, 3) u8, resized from the original: the truth that pixel
- * answers are measured against. Borrowed from the picture. */
+/* The picture at grid x grid, or as large as its intake said, (grid, grid, 3) u8, resized from the
+ * original: the truth that pixel answers are measured against. Borrowed from the picture. */
 const uint8_t *eng_picture_truth(const struct eng_picture *i);
 void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the original, turned */
 
@@ -258,7 +263,9 @@ struct eng_ask {
     enum eng_estimate estimate;   /* of tasks that answer in numbers */
     int distribution; /* entropy and probabilities are wanted; implied by median, mean */
     enum eng_class urgency;
-    int goes_on;          /* the request has had jobs: this one isn't refused for a long wait */
+    int goes_on;   /* the request has had jobs: this one isn't refused for a long wait */
+    uint64_t rest; /* token rows that the request will ask for behind this job: they count when its
+                      wait is estimated */
     uint64_t deadline_ns; /* clock_ns() time; 0: none. Past it the job fails with E_TIMEOUT */
     uint64_t
         owner; /* whose it is: owners get fair shares, and none finds what is cached of another */
@@ -304,6 +311,10 @@ enum eng_state { ENG_WAITING, ENG_RUNNING, ENG_DONE, ENG_FAILED, ENG_CANCELLED }
 int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err);
 /* Seconds until a refused request may come back, from the measured rate; 1 .. 600. */
 unsigned eng_retry_after(const struct eng *e);
+/* Token rows that all questions about a picture may take, as eng_job_cost counts; and how many rows
+ * all devices together get done in a second, as measured. 0: not measured yet. */
+uint64_t eng_picture_cost(const struct eng *e);
+double eng_pace(const struct eng *e);
 
 enum eng_state eng_job_state(const struct eng_job *j);
 /* Answers that are ready, in the order in which they were found, and how many. Valid until the

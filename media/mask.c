@@ -27,32 +27,44 @@ void mask_range(double from, double to, double whole, int grid, int *lo, int *hi
     if (*hi > grid) *hi = grid;
 }
 
+/* The places of the grid along one side of the picture. */
+struct axis {
+    int grid, from, side; /* places; the first pixel that they cover, and how many */
+};
+
+static struct axis axis_x(const struct mask *m) {
+    return (struct axis){m->grid, m->part.x, m->part.w ? m->part.w : m->w};
+}
+
+static struct axis axis_y(const struct mask *m) {
+    return (struct axis){m->grid, m->part.y, m->part.h ? m->part.h : m->h};
+}
+
+static int axis_edge(struct axis a, int i) { return a.from + mask_edge(a.grid, a.side, i); }
+
+/* Pixels of place i. */
+static int axis_width(struct axis a, int i) { return axis_edge(a, i + 1) - axis_edge(a, i); }
+
 uint64_t mask_area(const struct mask *m) {
+    struct axis ax = axis_x(m), ay = axis_y(m);
     uint64_t area = 0;
     for (int y = 0; y < m->grid; y++) {
         uint64_t row = 0;
-        for (int x = 0; x < m->grid; x++) {
-            if (m->bits[y * m->grid + x])
-                row += (uint64_t)(mask_edge(m->grid, m->w, x + 1) - mask_edge(m->grid, m->w, x));
-        }
-        area += row * (uint64_t)(mask_edge(m->grid, m->h, y + 1) - mask_edge(m->grid, m->h, y));
+        for (int x = 0; x < m->grid; x++)
+            row += m->bits[y * m->grid + x] ? (uint64_t)axis_width(ax, x) : 0;
+        area += row * (uint64_t)axis_width(ay, y);
     }
     return area;
 }
 
-static int is_empty(int grid, int side, int i) {
-    return mask_edge(grid, side, i) == mask_edge(grid, side, i + 1);
-}
-
 int mask_bounds(const struct mask *m, int box[4]) {
-    int sides[2] = {m->w, m->h}, lo[2] = {m->w, m->h}, hi[2] = {0, 0};
+    struct axis axes[2] = {axis_x(m), axis_y(m)};
+    int lo[2] = {m->w, m->h}, hi[2] = {0, 0};
     for (int i = 0; i < m->grid * m->grid; i++) {
         int at[2] = {i % m->grid, i / m->grid};
-        if (!m->bits[i] || is_empty(m->grid, m->w, at[0]) || is_empty(m->grid, m->h, at[1]))
-            continue;
+        if (!m->bits[i] || !axis_width(axes[0], at[0]) || !axis_width(axes[1], at[1])) continue;
         for (int k = 0; k < 2; k++) {
-            int from = mask_edge(m->grid, sides[k], at[k]);
-            int to = mask_edge(m->grid, sides[k], at[k] + 1);
+            int from = axis_edge(axes[k], at[k]), to = axis_edge(axes[k], at[k] + 1);
             if (from < lo[k]) lo[k] = from;
             if (to > hi[k]) hi[k] = to;
         }
@@ -67,37 +79,40 @@ int mask_bounds(const struct mask *m, int box[4]) {
 
 int mask_rle(const struct mask *m, struct buf *out) {
     struct rle r;
-    uint32_t tall[MASK_GRID_MAX];
+    struct axis ax = axis_x(m), ay = axis_y(m);
+    uint32_t tall[MASK_GRID_MAX], height = (uint32_t)m->h;
     must(m->grid <= MASK_GRID_MAX);
     for (int y = 0; y < m->grid; y++)
-        tall[y] = (uint32_t)(mask_edge(m->grid, m->h, y + 1) - mask_edge(m->grid, m->h, y));
+        tall[y] = (uint32_t)axis_width(ay, y);
     rle_begin(&r, out);
+    rle_add(&r, 0, (uint32_t)ax.from * height);
     for (int x = 0; x < m->grid; x++) {
-        int wide = mask_edge(m->grid, m->w, x + 1) - mask_edge(m->grid, m->w, x);
-        for (int i = 0; i < wide; i++) {
+        for (int i = axis_width(ax, x); i > 0; i--) {
+            rle_add(&r, 0, (uint32_t)ay.from);
             for (int y = 0; y < m->grid; y++)
                 rle_add(&r, m->bits[y * m->grid + x], tall[y]);
+            rle_add(&r, 0, height - (uint32_t)(ay.from + ay.side));
         }
     }
+    rle_add(&r, 0, (uint32_t)(m->w - ax.from - ax.side) * height);
     return rle_end(&r);
 }
 
 /* The places that have pixels, along one side. */
 struct kept {
-    int n,
-        edge[MASK_GRID_MAX + 1]; /* edge[i]: first pixel of the i-th of them; edge[n]: the side */
+    int n, edge[MASK_GRID_MAX + 1]; /* edge[i]: first pixel of the i-th of them; edge[n]: the end */
     int place[MASK_GRID_MAX];
 };
 
-static void keep_places(struct kept *k, int grid, int side) {
-    must(grid <= MASK_GRID_MAX);
+static void keep_places(struct kept *k, struct axis a) {
+    must(a.grid <= MASK_GRID_MAX);
     k->n = 0;
-    for (int i = 0; i < grid; i++) {
-        if (is_empty(grid, side, i)) continue;
-        k->edge[k->n] = mask_edge(grid, side, i);
+    for (int i = 0; i < a.grid; i++) {
+        if (!axis_width(a, i)) continue;
+        k->edge[k->n] = axis_edge(a, i);
         k->place[k->n++] = i;
     }
-    k->edge[k->n] = side;
+    k->edge[k->n] = a.from + a.side;
 }
 
 struct rings {
@@ -114,8 +129,8 @@ static void write_corner(void *ud, int x, int y, int is_first) {
 
 int mask_rings(const struct mask *m, struct buf *out) {
     struct rings r = {.out = out};
-    keep_places(&r.x, m->grid, m->w);
-    keep_places(&r.y, m->grid, m->h);
+    keep_places(&r.x, axis_x(m));
+    keep_places(&r.y, axis_y(m));
     uint8_t *bits = mem_try((size_t)r.x.n * (size_t)r.y.n);
     for (int y = 0; bits && y < r.y.n; y++) {
         for (int x = 0; x < r.x.n; x++)
@@ -127,20 +142,20 @@ int mask_rings(const struct mask *m, struct buf *out) {
     return buf_str(out, r.n ? "]]" : "]");
 }
 
-int mask_png(const uint8_t *grey, int grid, int w, int h, struct buf *out) {
-    uint8_t *pixels = mem_try((size_t)w * (size_t)h);
+int mask_png(const struct mask *m, const uint8_t *grey, struct buf *out) {
+    struct axis ax = axis_x(m), ay = axis_y(m);
+    size_t wide = (size_t)m->w;
+    uint8_t *pixels = mem_try(wide * (size_t)m->h); /* zeros */
     if (!pixels) return out->bad = E_NOMEM;
-    for (int gy = 0; gy < grid; gy++) {
-        int y0 = mask_edge(grid, h, gy), y1 = mask_edge(grid, h, gy + 1);
-        uint8_t *row = pixels + (size_t)y0 * (size_t)w;
-        for (int gx = 0; gx < grid && y0 < y1; gx++) {
-            int x0 = mask_edge(grid, w, gx), x1 = mask_edge(grid, w, gx + 1);
-            memset(row + x0, grey[gy * grid + gx], (size_t)(x1 - x0));
-        }
+    for (int gy = 0; gy < m->grid; gy++) {
+        int y0 = axis_edge(ay, gy), y1 = axis_edge(ay, gy + 1);
+        uint8_t *row = pixels + (size_t)y0 * wide;
+        for (int gx = 0; gx < m->grid && y0 < y1; gx++)
+            memset(row + axis_edge(ax, gx), grey[gy * m->grid + gx], (size_t)axis_width(ax, gx));
         for (int y = y0 + 1; y < y1; y++)
-            memcpy(row + (size_t)(y - y0) * (size_t)w, row, (size_t)w);
+            memcpy(row + (size_t)(y - y0) * wide, row, wide);
     }
-    int rc = picture_png_grey(pixels, w, h, out);
+    int rc = picture_png_grey(pixels, m->w, m->h, out);
     mem_free(pixels);
     return rc;
 }

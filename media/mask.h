@@ -1,5 +1,6 @@
 /* mask.h - a mask on the model's grid, and what it is at the size of a picture. Every pixel has the
- * bit of the grid place in which its centre lies (nearest). Nothing is smoothed.
+ * bit of the grid place in which its centre lies (nearest). Nothing is smoothed. The grid may cover
+ * a part of the picture alone: then the mask is empty outside.
  *
  * Thread: any.
  */
@@ -9,12 +10,14 @@
 #include <stdint.h>
 
 #include "kernels/base/buf.h"
+#include "media/crop.h"
 
 enum { MASK_GRID_MAX = 1024 };
 
 struct mask {
     const uint8_t *bits; /* (grid, grid) of 0 and 1, rows from the top */
     int grid, w, h;
+    struct crop part; /* of w x h that the grid covers; zeros: all of it */
 };
 
 /* First pixel of place `i` along a side of `side` pixels; for i == grid: one behind the last. */
@@ -29,7 +32,7 @@ int mask_bounds(const struct mask *m, int box[4]);
 int mask_rle(const struct mask *m, struct buf *out); /* COCO's string, see rle.h */
 /* JSON: [[x,y,x,y,...],...], a list for each ring; see polygon.h. */
 int mask_rings(const struct mask *m, struct buf *out);
-/* Grey values (grid, grid) -> an 8-bit PNG of w x h. */
-int mask_png(const uint8_t *grey, int grid, int w, int h, struct buf *out);
+/* The same places with grey values (grid, grid) instead of bits -> an 8-bit PNG of w x h. */
+int mask_png(const struct mask *m, const uint8_t *grey, struct buf *out);
 
 #endif

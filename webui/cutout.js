@@ -2,8 +2,9 @@
 //
 // The answer is one probability for each place of the model's grid inside the box. The slider picks
 // the threshold here in the page, so moving it asks nothing. Boxes are [x1, y1, x2, y2] in parts of
-// the picture (0 to 1) until they are sent, in pixels. The mask is shown as coarse as it is: what
-// the model did not say is not made up.
+// the picture (0 to 1) until they are sent, in pixels. With "look again" the answer is about the
+// places of a part of the picture, mask.at, which the model saw by itself. The mask is shown as
+// coarse as it is: what the model did not say is not made up.
 
 import {$, post, fail, hideError, unreadable, drawPicture, percent, format, save} from './shared.js';
 import {readPixels} from './paint.js';
@@ -14,13 +15,13 @@ const dim = document.createElement('canvas'); // the mask's inside clear, its ou
 
 let picture = null;
 let running = null; // AbortController
-let mask = null;    // {w, h, p: probability of each place, box, sure, ms, sentence}
+let mask = null;    // {w, h, p: probability of each place, at, isPart, box, sure, ms, sentence}
 let own = null;     // the box that a person draws
 
 export const cut = {
   curl(base) {
     const sentence = ($('cut-phrase').value.trim() || 'the red thing').replaceAll("'", "'\\''");
-    const where = boxFields().map(([name, value]) => ` -F ${name}=${value}`).join('');
+    const where = [...boxFields(), ...refineFields()].map(([name, value]) => ` -F ${name}=${value}`).join('');
     return `curl -F image=@photo.jpg -F 'sentence=${sentence}'${where} ${base}/v1/segment -o mask.png`;
   },
   take(next) {
@@ -41,6 +42,7 @@ export const cut = {
   left() {},
 };
 
+const refineFields = () => ($('cut-refine').checked ? [['refine', 'true']] : []);
 const boxKind = () => document.querySelector('[name=cut-box]:checked').value;
 
 // ---- one request ----
@@ -74,7 +76,7 @@ function request(sentence) {
   form.set('image', picture.blob, 'picture');
   form.set('sentence', sentence);
   for (const [name, value] of [['soft', 'true'], ['png', 'true'], ['size', 'grid']]) form.set(name, value);
-  for (const [name, value] of boxFields()) form.set(name, value);
+  for (const [name, value] of [...boxFields(), ...refineFields()]) form.set(name, value);
   return form;
 }
 
@@ -90,7 +92,9 @@ async function readMask(answer, ms) {
   const [h, w] = answer.mask.size;
   const grey = await readPixels(answer.png, w, h);
   const p = Float32Array.from({length: w * h}, (_, i) => grey[4 * i] / 255);
-  return {w, h, p, box: answer.percent.map((v) => v / 100), sure: answer.box_probability, ms, sentence: answer.sentence};
+  const {width, height} = picture.bitmap, c = answer.crop;
+  const at = c ? [c.x1 / width, c.y1 / height, c.x2 / width, c.y2 / height] : [0, 0, 1, 1];
+  return {w, h, p, at, isPart: Boolean(c), box: answer.percent.map((v) => v / 100), sure: answer.box_probability, ms, sentence: answer.sentence};
 }
 
 function setStatus(text) {
@@ -123,20 +127,27 @@ function draw() {
   if (mask) drawMask(ctx);
   const box = mask ? mask.box : boxKind() === 'own' && own && ordered(own);
   if (box) drawBox(ctx, box, !mask);
+  if (mask?.isPart) drawBox(ctx, mask.at, true);
+}
+
+// Where the mask lies on a picture of that size: its corner, and how large a place is.
+function spread(width, height) {
+  const [x1, y1, x2, y2] = mask.at;
+  return {left: x1 * width, top: y1 * height, a: ((x2 - x1) * width) / mask.w, b: ((y2 - y1) * height) / mask.h};
 }
 
 const inside = (x, y) => x >= 0 && y >= 0 && x < mask.w && y < mask.h && mask.p[y * mask.w + x] >= Math.max(threshold(), 1 / 255);
 
 function drawMask(ctx) {
   const {width, height} = ctx.canvas, image = new ImageData(mask.w, mask.h);
-  const a = width / mask.w, b = height / mask.h, edge = new Path2D();
+  const {left, top, a, b} = spread(width, height), edge = new Path2D();
   for (let y = 0; y < mask.h; y++) {
     for (let x = 0; x < mask.w; x++) {
       if (!inside(x, y)) {
         image.data.set([8, 12, 18, 165], 4 * (y * mask.w + x));
         continue;
       }
-      const line = (x1, y1, x2, y2) => (edge.moveTo(x1 * a, y1 * b), edge.lineTo(x2 * a, y2 * b));
+      const line = (x1, y1, x2, y2) => (edge.moveTo(left + x1 * a, top + y1 * b), edge.lineTo(left + x2 * a, top + y2 * b));
       if (!inside(x - 1, y)) line(x, y, x, y + 1);
       if (!inside(x + 1, y)) line(x + 1, y, x + 1, y + 1);
       if (!inside(x, y - 1)) line(x, y, x + 1, y);
@@ -147,7 +158,12 @@ function drawMask(ctx) {
   dim.height = mask.h;
   dim.getContext('2d').putImageData(image, 0, 0);
   ctx.imageSmoothingEnabled = false;
-  ctx.drawImage(dim, 0, 0, width, height);
+  ctx.drawImage(dim, left, top, a * mask.w, b * mask.h);
+  const around = new Path2D();
+  around.rect(0, 0, width, height);
+  around.rect(left, top, a * mask.w, b * mask.h);
+  ctx.fillStyle = 'rgb(8 12 18 / 65%)';
+  if (mask.isPart) ctx.fill(around, 'evenodd');
   ctx.lineCap = 'square';
   strokeTwice(ctx, edge, '#ffd84d');
   drawPiece();
@@ -174,13 +190,13 @@ export function strokeTwice(ctx, path, colour, dash = []) {
 
 // What is cut out, by itself, at the picture's own size.
 function drawPiece() {
-  const {bitmap} = picture, a = bitmap.width / mask.w, b = bitmap.height / mask.h;
+  const {bitmap} = picture, {left, top, a, b} = spread(bitmap.width, bitmap.height);
   let x1 = mask.w, y1 = mask.h, x2 = 0, y2 = 0;
   const path = new Path2D();
   for (let y = 0; y < mask.h; y++) {
     for (let x = 0; x < mask.w; x++) {
       if (!inside(x, y)) continue;
-      path.rect(Math.floor(x * a), Math.floor(y * b), Math.ceil(a), Math.ceil(b));
+      path.rect(Math.floor(left + x * a), Math.floor(top + y * b), Math.ceil(a), Math.ceil(b));
       x1 = Math.min(x1, x);
       y1 = Math.min(y1, y);
       x2 = Math.max(x2, x + 1);
@@ -191,7 +207,7 @@ function drawPiece() {
   piece.height = Math.max(1, Math.round((y2 - y1) * b));
   if (x2 <= x1) return;
   const ctx = piece.getContext('2d');
-  ctx.translate(-Math.floor(x1 * a), -Math.floor(y1 * b));
+  ctx.translate(-Math.floor(left + x1 * a), -Math.floor(top + y1 * b));
   ctx.clip(path);
   ctx.drawImage(bitmap, 0, 0);
 }
@@ -204,11 +220,13 @@ function tell() {
     n++;
     sum += mask.p[i];
   }
+  const share = mask ? (mask.at[2] - mask.at[0]) * (mask.at[3] - mask.at[1]) : 0;
   const best = mask ? mask.p.reduce((a, b) => Math.max(a, b), 0) : 0;
   $('cut-nothing').hidden = !mask || n > 0;
   piece.hidden = !n;
   $('cut-save').disabled = !n;
-  text('cut-covers', mask ? percent(n / mask.p.length) : '–');
+  text('cut-covers', mask ? percent((share * n) / mask.p.length) : '–');
+  text('cut-again', mask?.isPart ? `${percent(share)} of the picture` : '–');
   text('cut-sure', n ? percent(sum / n) : '–');
   text('cut-box-sure', mask?.sure != null ? percent(mask.sure) : '–');
   text('cut-time', mask ? `${format(mask.ms / 1000, 2)} s` : '–');

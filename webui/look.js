@@ -5,7 +5,7 @@
 // comes while another tab is shown is painted when this one is.
 
 import {Painting, readPixels} from './paint.js';
-import {$, Problem, post, events, fail, hideError, format, whole, percent, save} from './shared.js';
+import {$, Problem, post, events, fail, hideError, format, whole, percent, make, save} from './shared.js';
 import {shownTab} from './tabs.js';
 
 const frames = ['seen', 'original', 'error-map', 'entropy-map'].map((id) => $(id).querySelector('.frame'));
@@ -39,14 +39,21 @@ export const look = {
       $(id).max = model.grid;
       $(id).placeholder = model.grid;
     }
+    const most = Math.max(1, Math.min(8, Math.floor(1024 / model.grid)));
+    const option = (n) => make('option', {value: n}, n === 1 ? 'none' : `${n} × ${n}: ${n * model.grid} pixels`);
+    $('tiles').replaceChildren(...Array.from({length: most}, (_, i) => option(i + 1)));
+    refresh();
   },
 };
 
 // ---- one request ----
 
+const isTiled = () => $('tiles').value > 1;
+
 function parameters() {
   const q = new URLSearchParams();
-  for (const id of ['width', 'height']) if ($(id).value !== '') q.set(id, $(id).value);
+  for (const id of ['width', 'height']) if (!isTiled() && $(id).value !== '') q.set(id, $(id).value);
+  if (isTiled()) q.set('tiles', $('tiles').value);
   q.set('estimate', document.querySelector('[name=estimate]:checked').value);
   return q;
 }
@@ -226,6 +233,12 @@ frames[0].addEventListener('focus', () => painting && !pointed && point([0, 0]))
 frames[0].addEventListener('blur', () => point(null));
 
 // ---- the buttons ----
+
+// Tiles are asked whole.
+function refresh() {
+  for (const id of ['width', 'height']) $(id).disabled = isTiled();
+}
+$('tiles').addEventListener('change', refresh);
 
 $('controls').addEventListener('submit', (e) => {
   e.preventDefault();

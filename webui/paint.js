@@ -20,24 +20,29 @@ function ramp(stops) {
   return out;
 }
 
+const BIN = 16, BITS = 24; // of the histogram of entropies: bins a bit, bits at most
+
 export class Painting {
   // `start` is the stream's first event, `truth` the original's pixels (RGBA), `canvases` has seen,
   // original, error, entropy.
   constructor(start, truth, canvases) {
-    const {width, height} = start;
+    const {width, height} = start, n = width * height;
     Object.assign(this, {width, height, start, truth, canvases});
     this.stride = start.fields.length;
     this.field = Object.fromEntries(start.fields.map((name, i) => [name, i]));
-    this.level = new Uint8Array(width * height).fill(255); // 0: own answer; else its block's
-    this.answers = new Array(width * height); // by place
-    this.shown = new Array(width * height);   // whose answer a place shows
+    this.level = new Uint8Array(n).fill(255);     // 0: own answer; else its block's
+    this.raw = new Float32Array(n * this.stride); // the answers, by place
+    this.shown = new Int32Array(n).fill(-1);      // whose answer a place shows
+    this.bins = new Uint32Array(BIN * BITS + 1);  // answers by entropy
     this.done = 0;
     this.errorSum = 0;
     this.images = {};
+    this.pixels = {}; // of the images, as 32 bits each
     for (const [name, canvas] of Object.entries(canvases)) {
       canvas.width = width;
       canvas.height = height;
       this.images[name] = new ImageData(width, height);
+      this.pixels[name] = new Uint32Array(this.images[name].data.buffer);
     }
     this.images.original.data.set(truth);
     canvases.original.getContext('2d').putImageData(this.images.original, 0, 0);
@@ -45,50 +50,68 @@ export class Painting {
 
   // A flat run of numbers, `fields` of them to a pixel.
   add(values) {
-    for (let i = 0; i < values.length; i += this.stride) this.addOne(values.slice(i, i + this.stride));
+    for (let i = 0; i < values.length; i += this.stride) this.addOne(values, i);
   }
 
-  addOne(a) {
-    const [x, y, r, g, b] = a, at = y * this.width + x, t = 4 * at;
-    const error = (Math.abs(r - this.truth[t]) + Math.abs(g - this.truth[t + 1]) + Math.abs(b - this.truth[t + 2])) / 3;
-    const answer = (this.answers[at] = {x, y, rgb: [r, g, b], error, entropy: this.value(a, 'entropy'), raw: a});
+  addOne(values, from) {
+    const x = values[from], y = values[from + 1], at = y * this.width + x;
+    for (let f = 0; f < this.stride; f++) this.raw[at * this.stride + f] = values[from + f];
+    const error = this.errorAt(at), entropy = this.value(at, 'entropy');
+    if (entropy !== undefined) this.bins[Math.round(BIN * Math.min(BITS, entropy))]++;
     this.errorSum += error;
     this.done++;
     let size = this.start.coarsest;
     while (size > 1 && (x % size || y % size)) size /= 2;
+    const colour = pack(values[from + 2], values[from + 3], values[from + 4]), off = shade(HOT, error / ERROR_FULL);
     for (let j = y; j < Math.min(y + size, this.height); j++) {
       for (let i = x; i < Math.min(x + size, this.width); i++) {
         const own = i === x && j === y, k = j * this.width + i;
         if (!own && this.level[k] <= size) continue;
         this.level[k] = own ? 0 : size;
-        this.shown[k] = answer;
-        put(this.images.seen, k, r, g, b);
-        tint(this.images.error, k, HOT, error / ERROR_FULL);
+        this.shown[k] = at;
+        this.pixels.seen[k] = colour;
+        this.pixels.error[k] = off;
       }
     }
   }
 
-  value(raw, name) {
-    return raw[this.field[name]];
+  value(at, name) {
+    const f = this.field[name];
+    return f === undefined ? undefined : this.raw[at * this.stride + f];
+  }
+
+  rgbAt(at) {
+    return ['r', 'g', 'b'].map((name) => this.value(at, name));
+  }
+
+  errorAt(at) {
+    let sum = 0;
+    for (let c = 0; c < 3; c++) sum += Math.abs(this.raw[at * this.stride + this.field.r + c] - this.truth[4 * at + c]);
+    return sum / 3;
   }
 
   // The bits between which nearly all answers lie: the ends of the uncertainty map's colours. A
   // fixed scale would show a picture's whole story in two shades.
   entropyRange() {
-    const bits = this.answers.filter((a) => a).map((a) => a.entropy).sort((a, b) => a - b);
-    const part = (p) => bits[Math.floor(p * (bits.length - 1))] ?? 0;
+    const part = (p) => {
+      let left = p * (this.done - 1);
+      return this.bins.findIndex((n) => (left -= n) < 0) / BIN;
+    };
     const lo = part(0.02), hi = part(0.98), spare = Math.max(0, 1 - (hi - lo)) / 2;
     return [Math.max(0, lo - spare), hi + spare];
   }
 
   drawEntropy() {
-    const [lo, hi] = this.entropyRange();
-    this.shown.forEach((a, k) => tint(this.images.entropy, k, COOL, (a.entropy - lo) / (hi - lo)));
+    const [lo, hi] = this.entropyRange(), f = this.field.entropy;
+    for (let k = 0; k < this.shown.length; k++) {
+      const at = this.shown[k];
+      if (at >= 0) this.pixels.entropy[k] = shade(COOL, (this.raw[at * this.stride + f] - lo) / (hi - lo));
+    }
   }
 
   // Put what has changed on the screen; once a frame is enough.
   draw() {
-    if (this.done && this.answers.find((a) => a).entropy !== undefined) this.drawEntropy();
+    if (this.done && this.field.entropy !== undefined) this.drawEntropy();
     for (const name of ['seen', 'error', 'entropy'])
       this.canvases[name].getContext('2d').putImageData(this.images[name], 0, 0);
   }
@@ -99,24 +122,26 @@ export class Painting {
 
   // What is known of one pixel; undefined until the model has named it.
   at(x, y) {
-    const a = this.answers[y * this.width + x], t = 4 * (y * this.width + x);
-    const truth = [...this.truth.slice(t, t + 3)];
-    if (!a) return {x, y, truth};
+    const at = y * this.width + x, truth = [...this.truth.slice(4 * at, 4 * at + 3)];
+    if (this.level[at] !== 0) return {x, y, truth};
     return {
-      ...a, truth,
-      expected: this.value(a.raw, 'expected_error'),
-      prob: ['prob_r', 'prob_g', 'prob_b'].map((name) => this.value(a.raw, name)),
+      x, y, truth, rgb: this.rgbAt(at), error: this.errorAt(at), entropy: this.value(at, 'entropy'),
+      expected: this.value(at, 'expected_error'),
+      prob: ['prob_r', 'prob_g', 'prob_b'].map((name) => this.value(at, name)),
     };
   }
 }
 
-function put(image, k, r, g, b) {
-  image.data.set([r, g, b, 255], 4 * k);
+// A pixel of ImageData, as the 32 bits that it is in memory.
+const IS_LITTLE = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+
+function pack(r, g, b) {
+  return (IS_LITTLE ? (255 << 24) | (b << 16) | (g << 8) | r : (r << 24) | (g << 16) | (b << 8) | 255) >>> 0;
 }
 
-function tint(image, k, colours, part) {
+function shade(colours, part) {
   const i = 3 * Math.round(255 * Math.min(1, Math.max(0, part)));
-  put(image, k, colours[i], colours[i + 1], colours[i + 2]);
+  return pack(colours[i], colours[i + 1], colours[i + 2]);
 }
 
 // PNG data URL -> RGBA of every pixel.

@@ -13,6 +13,7 @@
 struct account {
     char name[API_PEER_BYTES + 1];    /* "=KEY" or "@PEER" */
     unsigned requests, uploads, refs; /* no refs: it is free */
+    int tiles;
     uint64_t tokens, body_bytes;
     struct account *next;
 };
@@ -21,6 +22,7 @@ struct quotas {
     struct api_limits limits;
     pthread_mutex_t mu;
     struct account *first; /* lock: all, free ones, too */
+    int tiles;             /* lock: of all */
 };
 
 struct quotas *quotas_new(const struct api_limits *limits) {
@@ -63,6 +65,7 @@ static struct account *quotas_find(struct quotas *q, const char *name) {
     snprintf(unused->name, sizeof(unused->name), "%s", name);
     unused->tokens = unused->body_bytes = 0;
     unused->requests = unused->uploads = 0;
+    unused->tiles = 0;
     return unused;
 }
 
@@ -113,6 +116,21 @@ int quotas_tokens(struct quotas *q, struct account *a, int64_t tokens) {
     return is_over ? E_BUSY : 0;
 }
 
+enum quota quotas_tiles(struct quotas *q, struct account *a, int n) {
+    enum quota over = QUOTA_NONE;
+    pthread_mutex_lock(&q->mu);
+    if (n > 0 && a && a->tiles + n > QUOTAS_TILES_MAX / 2)
+        over = QUOTA_TILES;
+    else if (n > 0 && q->tiles + n > QUOTAS_TILES_MAX)
+        over = QUOTA_REQUESTS;
+    if (over == QUOTA_NONE) {
+        q->tiles += n;
+        if (a) a->tiles += n;
+    }
+    pthread_mutex_unlock(&q->mu);
+    return over;
+}
+
 static uint64_t quotas_most(const struct quotas *q, enum quota what) {
     switch (what) {
     case QUOTA_REQUESTS: return q->limits.requests;
@@ -120,15 +138,18 @@ static uint64_t quotas_most(const struct quotas *q, enum quota what) {
     case QUOTA_BODY: return q->limits.body_bytes;
     case QUOTA_SESSIONS: return (uint64_t)q->limits.sessions;
     case QUOTA_UPLOADS: return q->limits.uploads;
+    case QUOTA_TILES: return QUOTAS_TILES_MAX / 2;
     default: return 0;
     }
 }
 
 void quotas_fields(const struct quotas *q, enum quota what, char policy[API_LIMIT_BYTES],
                    char left[API_LIMIT_BYTES]) {
-    static const char *const names[] = {"requests", "tokens", "body-bytes", "sessions", "uploads"};
-    static const char *const units[] = {";qu=\"concurrent-requests\"", "", ";qu=\"content-bytes\"",
-                                        "", ";qu=\"concurrent-requests\""};
+    static const char *const names[] = {"requests", "tokens",  "body-bytes",
+                                        "sessions", "uploads", "tiles"};
+    static const char *const units[] = {";qu=\"concurrent-requests\"", "",
+                                        ";qu=\"content-bytes\"",       "",
+                                        ";qu=\"concurrent-requests\"", ""};
     must(what < QUOTA_NONE);
     snprintf(policy, API_LIMIT_BYTES, "\"%s\";q=%llu%s", names[what],
              (unsigned long long)quotas_most(q, what), units[what]);
@@ -136,9 +157,9 @@ void quotas_fields(const struct quotas *q, enum quota what, char policy[API_LIMI
 }
 
 void quotas_text(const struct quotas *q, enum quota what, char out[API_LIMIT_BYTES]) {
-    static const char *const words[] = {"requests at once", "tokens of questions at once",
+    static const char *const words[] = {"requests at once",        "tokens of questions at once",
                                         "bytes of bodies at once", "games at once",
-                                        "uploads at once"};
+                                        "uploads at once",         "tiles at once"};
     must(what < QUOTA_NONE);
     snprintf(out, API_LIMIT_BYTES, "%llu %s", (unsigned long long)quotas_most(q, what),
              words[what]);

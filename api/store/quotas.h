@@ -21,6 +21,7 @@ enum quota {
     QUOTA_BODY,     /* bytes of their bodies */
     QUOTA_SESSIONS,
     QUOTA_UPLOADS, /* files on their way */
+    QUOTA_TILES,   /* of pictures that are being painted in tiles */
     QUOTA_NONE
 };
 
@@ -38,6 +39,12 @@ void quotas_end(struct quotas *q, struct account *a);
 /* So many tokens more; they are given back by a negative number. 0, E_BUSY: they are too many. What
  * is alone is never too much. */
 int quotas_tokens(struct quotas *q, struct account *a, int64_t tokens);
+/* So many tiles more, given back by a negative number. All callers together have QUOTAS_TILES_MAX
+ * of them, so that their memory has an end, and one caller half of that. `a` NULL: who has no
+ * account. QUOTA_NONE; QUOTA_TILES: they are too many for this caller; QUOTA_REQUESTS: for now, of
+ * all. */
+enum { QUOTAS_TILES_MAX = 256 };
+enum quota quotas_tiles(struct quotas *q, struct account *a, int n);
 /* The fields RateLimit-Policy and RateLimit of a refusal (draft-ietf-httpapi-ratelimit-headers). */
 void quotas_fields(const struct quotas *q, enum quota what, char policy[API_LIMIT_BYTES],
                    char left[API_LIMIT_BYTES]);

@@ -42,7 +42,7 @@ void figures_tail(struct api_call *c, struct buf *b) {
     uint64_t prompt = 0, completion = 0;
     call_stats(c, &s);
     for (int i = 0; i < atomic_load(&c->n_jobs); i++) {
-        uint32_t n;
+        uint32_t n; /* none was dropped: that is for pixels */
         eng_job_tokens(call_job(c, i), &n);
         completion += n;
         prompt += eng_job_prompt_tokens(call_job(c, i));

@@ -9,6 +9,11 @@
  *
  *     REFER_DUE --ask--> REFER --box--> CUT_DUE --ask--> CUT --bits--> DONE
  *
+ * With `refine` the bits are asked of another picture: the part of this one around the box
+ * (media/crop.h), all places of its grid. So a small thing has as many places as a large one. Where
+ * that part would be nearly the whole picture, the mask is asked as without `refine`. Second looks
+ * wait until all boxes are known; then the parts are cut out, CROPS_MAX at a time.
+ *
  * At most FLIGHT_MAX jobs of one call run at once; when the engine's queue is full while some of
  * ours are in it, the others wait for these. Masks are told at the picture's size (or the grid's)
  * as PNG, COCO run lengths and rings. Thread: a worker.
@@ -19,6 +24,7 @@
 
 #include "api/ask.h"
 #include "api/endpoint.h"
+#include "api/task/crops.h"
 #include "api/task/figures.h"
 #include "api/wire/json_write.h"
 #include "kernels/base/mem.h"
@@ -37,6 +43,8 @@ struct look {
     double box[4];               /* pixels */
     double probability;          /* of the box, when the model named it */
     int x0, y0, x1, y1;          /* grid places asked, without x1 and y1 */
+    struct crop crop;            /* that is looked at again; w 0: none is */
+    struct eng_picture *picture; /* of it, until the bits are asked */
 };
 
 struct cutting {
@@ -44,7 +52,7 @@ struct cutting {
     uint32_t n;
     struct look looks[SENTENCES_MAX];
     int is_list; /* `sentences` was given */
-    int has_box, is_whole, is_soft, with_png, size;
+    int has_box, is_whole, is_soft, with_png, refine, size;
     double box[4], threshold;
     int is_png;
     int grid, w, h; /* of the answer's masks */
@@ -55,6 +63,8 @@ struct cutting {
 
 static void cutting_clear(void *state) {
     struct cutting *q = state;
+    for (uint32_t i = 0; i < q->n; i++)
+        eng_picture_put(q->looks[i].picture);
     mem_free(q->bits);
     mem_free(q->grey);
     mem_free(q->chance);
@@ -92,6 +102,8 @@ static int read_fields(struct input *in, struct cutting *q) {
     if (input_flag(in, "whole", &q->is_whole)) return -1;
     if (input_flag(in, "soft", &q->is_soft)) return -1;
     if (input_flag(in, "png", &q->with_png)) return -1;
+    if (input_flag(in, "refine", &q->refine)) return -1;
+    if (q->refine && crops_check(in, "refine")) return -1;
     if (input_number(in, "threshold", 0, 1, &q->threshold)) return -1;
     if (input_word(in, "size", sizes, &q->size)) return -1;
     if (q->has_box && q->is_whole)
@@ -136,6 +148,19 @@ static int set_size(struct api_call *c, struct cutting *q) {
 
 /* ---- the looks ---- */
 
+/* The box is known: is there something in it to look at again? */
+static void set_crop(const struct api_call *c, const struct cutting *q, struct look *look) {
+    int w, h;
+    if (!q->refine || look->x0 >= look->x1 || look->y0 >= look->y1) return;
+    eng_picture_size(c->pictures[0], &w, &h);
+    if (!crop_around(look->box, w, h, &look->crop)) {
+        look->crop = (struct crop){0};
+        return;
+    }
+    look->x0 = look->y0 = 0;
+    look->x1 = look->y1 = q->grid;
+}
+
 /* Where `look` has to be cut: pixels of the original and places of the grid. */
 static void set_box(const struct api_call *c, const struct cutting *q, struct look *look,
                     const double box[4]) {
@@ -144,6 +169,7 @@ static void set_box(const struct api_call *c, const struct cutting *q, struct lo
     memcpy(look->box, box, sizeof(look->box));
     mask_range(box[0], box[2], w, q->grid, &look->x0, &look->x1);
     mask_range(box[1], box[3], h, q->grid, &look->y0, &look->y1);
+    set_crop(c, q, look);
 }
 
 static void segment_take_box(const struct api_call *c, const struct cutting *q, struct look *look) {
@@ -163,6 +189,7 @@ static void segment_take_box(const struct api_call *c, const struct cutting *q, 
     /* From the percents themselves: pixels would round. */
     mask_range(percent[0], percent[2], 100, q->grid, &look->x0, &look->x1);
     mask_range(percent[1], percent[3], 100, q->grid, &look->y0, &look->y1);
+    set_crop(c, q, look);
 }
 
 static void start_look(const struct api_call *c, const struct cutting *q, struct look *look) {
@@ -173,10 +200,35 @@ static void start_look(const struct api_call *c, const struct cutting *q, struct
     look->phase = q->has_box || q->is_whole ? CUT_DUE : REFER_DUE;
 }
 
+/* Token rows of all second looks together, at most. */
+static uint64_t rest_of(const struct api_call *c, const struct cutting *q) {
+    return q->refine ? q->n * eng_picture_cost(c->api->eng) : 0;
+}
+
 static struct eng_job *segment_ask_box(struct api_call *c, const struct cutting *q, uint32_t i) {
-    struct eng_ask ask = {
-        .task = ENG_REFER, .text = q->sentences[i], .distribution = 1, .urgency = ENG_MASK};
+    struct eng_ask ask = {.task = ENG_REFER,
+                          .text = q->sentences[i],
+                          .distribution = 1,
+                          .urgency = ENG_MASK,
+                          .rest = rest_of(c, q)};
     return call_ask(c, &ask, q->is_list ? "sentences" : "sentence");
+}
+
+/* What is to be looked at again of look i, and of those behind it, becomes pictures. 0, or -1. */
+static int cut_crops(struct api_call *c, struct cutting *q, uint32_t i) {
+    struct look *looks[CROPS_MAX];
+    struct crop crops[CROPS_MAX];
+    struct eng_picture *pictures[CROPS_MAX];
+    int n = 0;
+    for (; i < q->n && n < CROPS_MAX; i++) {
+        if (q->looks[i].phase != CUT_DUE || !q->looks[i].crop.w) continue;
+        crops[n] = q->looks[i].crop;
+        looks[n++] = &q->looks[i];
+    }
+    if (crops_take(c, crops, n, pictures)) return -1;
+    for (int k = 0; k < n; k++)
+        looks[k]->picture = pictures[k];
+    return 0;
 }
 
 static struct eng_job *ask_bits(struct api_call *c, const struct cutting *q, uint32_t i) {
@@ -196,7 +248,12 @@ static struct eng_job *ask_bits(struct api_call *c, const struct cutting *q, uin
                           .points = points,
                           .n_points = n,
                           .distribution = 1,
-                          .urgency = ENG_MASK};
+                          .urgency = ENG_MASK,
+                          .rest = rest_of(c, q)};
+    if (l->picture) {
+        ask.pictures = &l->picture;
+        ask.n_pictures = 1;
+    }
     struct eng_job *job = call_ask(c, &ask, q->is_list ? "sentences" : "sentence");
     mem_free(points);
     return job;
@@ -222,18 +279,27 @@ static int harvest(struct api_call *c, struct cutting *q, uint32_t *n_flying) {
     return 0;
 }
 
+/* Some boxes are not known yet. */
+static int is_referring(const struct cutting *q) {
+    for (uint32_t i = 0; i < q->n; i++)
+        if (q->looks[i].phase == REFER_DUE || q->looks[i].phase == REFER) return 1;
+    return 0;
+}
+
 /* Ask for what is due. 1: something was asked or decided; 0: nothing is left to do now; -1. */
 static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
-    int moved = 0;
+    int moved = 0, only_boxes = q->refine && is_referring(q);
     for (uint32_t i = 0; i < q->n && n_flying < FLIGHT_MAX; i++) {
         struct look *l = &q->looks[i];
         if (l->phase != REFER_DUE && l->phase != CUT_DUE) continue;
         int is_box = l->phase == REFER_DUE;
+        if (!is_box && only_boxes) continue;
         moved = 1;
         if (!is_box && (l->x0 >= l->x1 || l->y0 >= l->y1)) {
             l->phase = DONE; /* the model's box has no inside */
             continue;
         }
+        if (!is_box && l->crop.w && !l->picture && cut_crops(c, q, i)) return -1;
         struct eng_job *job = is_box ? segment_ask_box(c, q, i) : ask_bits(c, q, i);
         int is_full =
             c->problem.code == PROBLEM_QUEUE_FULL || c->problem.code == PROBLEM_QUOTA_EXCEEDED;
@@ -246,6 +312,8 @@ static int launch(struct api_call *c, struct cutting *q, uint32_t n_flying) {
             l->refer = job;
         else
             l->cut = job;
+        eng_picture_put(l->picture); /* the job has a reference of its own */
+        l->picture = NULL;
         l->phase = is_box ? REFER : CUT;
         n_flying++;
     }
@@ -307,11 +375,24 @@ static double mean_chance(const struct cutting *q) {
     return n ? sum / n : 0;
 }
 
+/* The painted bits of a look. A mask of the grid's size is that of the crop. */
+static struct mask mask_of(const struct cutting *q, const struct look *l) {
+    struct mask m = {.bits = q->bits, .grid = q->grid, .w = q->w, .h = q->h};
+    if (q->size == SIZE_FULL) m.part = l->crop;
+    return m;
+}
+
 static int segment_answer_png(struct api_call *c, struct cutting *q) {
-    const double *box = q->looks[0].box;
-    segment_paint(q, &q->looks[0]);
-    if (mask_png(q->grey, q->grid, q->w, q->h, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
+    const struct look *l = &q->looks[0];
+    const double *box = l->box;
+    const struct crop *at = &l->crop;
+    segment_paint(q, l);
+    struct mask m = mask_of(q, l);
+    if (mask_png(&m, q->grey, &c->body)) return call_fail_as(c, PROBLEM_NO_MEMORY);
     call_header_printf(c, "X-Lammd-Box", "%.2f,%.2f,%.2f,%.2f", box[0], box[1], box[2], box[3]);
+    if (at->w)
+        call_header_printf(c, "X-Lammd-Crop", "%d,%d,%d,%d", at->x, at->y, at->x + at->w,
+                           at->y + at->h);
     call_header(c, "Vary", "Accept");
     return call_answer(c, 200, "image/png");
 }
@@ -326,6 +407,16 @@ static void write_box(const struct api_call *c, const struct look *l, struct buf
                100 * l->box[2] / w, 100 * l->box[3] / h);
 }
 
+/* What the grid covers, when it is not the whole picture. */
+static void write_crop(const struct look *l, struct buf *b) {
+    const struct crop *at = &l->crop;
+    if (at->w)
+        buf_printf(b, "\"crop\":{\"x1\":%d,\"y1\":%d,\"x2\":%d,\"y2\":%d},", at->x, at->y,
+                   at->x + at->w, at->y + at->h);
+    else
+        buf_str(b, "\"crop\":null,");
+}
+
 static void write_rle(const struct mask *m, struct buf *b) {
     struct buf counts;
     buf_init(&counts, b->max);
@@ -336,10 +427,10 @@ static void write_rle(const struct mask *m, struct buf *b) {
     buf_clear(&counts);
 }
 
-static void segment_write_png(const struct cutting *q, struct buf *b) {
+static void segment_write_png(const struct cutting *q, const struct mask *m, struct buf *b) {
     struct buf png;
     buf_init(&png, b->max);
-    if (mask_png(q->grey, q->grid, q->w, q->h, &png)) b->bad = E_NOMEM;
+    if (mask_png(m, q->grey, &png)) b->bad = E_NOMEM;
     buf_str(b, ",\"png\":");
     json_write_png(b, png.p, png.len);
     buf_clear(&png);
@@ -347,7 +438,7 @@ static void segment_write_png(const struct cutting *q, struct buf *b) {
 
 static void write_mask(const struct api_call *c, struct cutting *q, uint32_t i, struct buf *b) {
     const struct look *l = &q->looks[i];
-    struct mask m = {.bits = q->bits, .grid = q->grid, .w = q->w, .h = q->h};
+    struct mask m = mask_of(q, l);
     int bounds[4];
     segment_paint(q, l);
     int is_empty = mask_bounds(&m, bounds) != 0;
@@ -359,6 +450,7 @@ static void write_mask(const struct api_call *c, struct cutting *q, uint32_t i, 
         buf_printf(b, "\"box_probability\":%.6g,", l->probability);
     else
         buf_str(b, "\"box_probability\":null,");
+    write_crop(l, b);
     write_rle(&m, b);
     buf_str(b, "\"polygon\":");
     mask_rings(&m, b);
@@ -368,7 +460,7 @@ static void write_mask(const struct api_call *c, struct cutting *q, uint32_t i, 
     else
         buf_printf(b, "[%d,%d,%d,%d]", bounds[0], bounds[1], bounds[2], bounds[3]);
     buf_printf(b, ",\"mean_probability\":%.5f", mean_chance(q));
-    if (q->with_png) segment_write_png(q, b);
+    if (q->with_png) segment_write_png(q, &m, b);
     buf_char(b, '}');
 }
 
@@ -400,8 +492,8 @@ static int segment_answer(struct api_call *c) {
     return q->is_png ? segment_answer_png(c, q) : segment_answer_json(c, q);
 }
 
-static const char *const known[] = {"sentence", "sentences", "box",  "whole", "soft",
-                                    "png",      "threshold", "size", NULL};
+static const char *const known[] = {"sentence", "sentences", "box",  "whole",  "soft",
+                                    "png",      "threshold", "size", "refine", NULL};
 static const struct input_wants wants = {.picture = "image", .known = known, .has_model = 1};
 const struct endpoint segment_endpoint = {.wants = &wants,
                                           .state_size = sizeof(struct cutting),

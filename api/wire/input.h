@@ -63,6 +63,7 @@ struct input {
     struct input_picture pictures[ENG_PICTURES_MAX];
     int n_pictures;
     int is_stored; /* orient: pictures stay as they are stored */
+    int truth;     /* side of their truths, as eng_intake_open has it. Its owner's to set */
     json_t *root;  /* of a JSON body, an object; or NULL */
 };
 

@@ -12,6 +12,7 @@
 
 #include "cli/config.h"
 #include "engine/engine.h"
+#include "media/crop.h"
 
 enum { EVAL_SHELF = 16, EVAL_DIR_MAX = 2048 };
 
@@ -64,6 +65,9 @@ int eval_find_pictures(struct eval *v, const char *path, struct err *e);
  */
 int eval_picture(struct eval *v, const char *name, struct eng_picture **out, int *w, int *h,
                  struct err *e);
+/* A part of it as a picture of its own, decoded anew: a reference for the caller. */
+int eval_crop(struct eval *v, const char *name, struct crop crop, struct eng_picture **out,
+              struct err *e);
 void eval_clear_pictures(struct eval *v);
 /* Write rgb (side, side, 3) to the folder of -o, as NAME.png. */
 int eval_save(const struct eval *v, const char *name, const uint8_t *rgb, int side, struct err *e);

@@ -2,6 +2,7 @@
  *
  * First the box of the sentence is asked for, by [refer]; then every place of the grid inside it.
  * Outside the mask is 0. --given-boxes takes the true box instead, --whole-grid asks every place.
+ * --refine asks every place of the part around the box instead, as `refine` of /v1/segment does.
  * cIoU is the sum of intersections over the sum of unions. It is measured twice: on the grid,
  * against the true mask shrunk by nearest; and in full size, with the answer enlarged by nearest.
  * Beside it stand the whole picture, the central box (20 to 80 % of the sides) and the true box as
@@ -34,14 +35,16 @@ struct sentence {
     struct eng_picture *picture; /* a reference, until the last answer */
     uint8_t box[4];              /* in hundredths */
     uint8_t is_boxed;
+    struct crop crop; /* of --refine, that is asked; w 0: the whole picture is */
 };
 struct seg {
     struct eval *eval;
     struct refs refs;
     struct sentence *sentences;
     struct eng_point *points;      /* (grid * grid) */
+    const char *size;              /* group of the thing that is being judged */
     uint8_t *seen, *truth, *other; /* (grid, grid) */
-    struct eval_groups splits[WAYS], kinds[WAYS];
+    struct eval_groups splits[WAYS], kinds[WAYS], sizes[WAYS];
     struct eval_calib calib; /* of places that were asked: stated and found share of wrong ones */
 };
 
@@ -56,12 +59,37 @@ static int seg_ask_box(struct seg *s, uint32_t i, struct eng_job **job, struct e
     return eval_submit(s->eval, &ask, job, e);
 }
 
-static int ask_places(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
-    const struct sentence *q = &s->sentences[i];
+/* The places that are asked, of the picture or of its part. */
+static struct metric_cells asked_cells(const struct seg *s, const struct sentence *q) {
     int grid = s->eval->grid;
-    struct metric_cells c = s->eval->cfg->is_whole_grid ? (struct metric_cells){0, 0, grid, grid}
-                            : q->is_boxed               ? metric_box_cells(q->box, grid)
-                                                        : (struct metric_cells){0};
+    if (s->eval->cfg->is_whole_grid || q->crop.w) return (struct metric_cells){0, 0, grid, grid};
+    return q->is_boxed ? metric_box_cells(q->box, grid) : (struct metric_cells){0};
+}
+
+/* The picture becomes its part around the box, where that helps and something is in it. */
+static int seg_refine(struct seg *s, uint32_t i, struct err *e) {
+    struct sentence *q = &s->sentences[i];
+    const struct ref *ref = &s->refs.at[i];
+    struct metric_cells c = asked_cells(s, q);
+    struct eng_picture *part;
+    double box[4];
+    if (!q->is_boxed || c.x1 >= c.x2 || c.y1 >= c.y2) return 0;
+    metric_box_pixels(q->box, ref->w, ref->h, box);
+    struct crop crop;
+    if (!crop_around(box, ref->w, ref->h, &crop)) return 0;
+    int rc = eval_crop(s->eval, ref->file, crop, &part, e);
+    if (rc) return rc;
+    eng_picture_put(q->picture);
+    q->picture = part;
+    q->crop = crop;
+    return 0;
+}
+
+static int ask_places(struct seg *s, uint32_t i, struct eng_job **job, struct err *e) {
+    struct sentence *q = &s->sentences[i];
+    int rc = s->eval->cfg->is_refined ? seg_refine(s, i, e) : 0;
+    if (rc) return rc;
+    struct metric_cells c = asked_cells(s, q);
     uint32_t n = 0;
     for (int y = c.y1; y < c.y2; y++)
         for (int x = c.x1; x < c.x2; x++)
@@ -114,6 +142,17 @@ static void seg_count(struct seg *s, const struct ref *ref, enum ways way, struc
     const double sums[SUMS] = {(double)o.both, (double)o.either};
     eval_count(&s->splits[way], ref->split, sums, SUMS);
     eval_count(&s->kinds[way], ref->kind, sums, SUMS);
+    eval_count(&s->sizes[way], s->size, sums, SUMS);
+}
+
+/* By the share of the picture that the thing has. */
+static const char *seg_size_of(const struct ref *ref, const uint8_t *bits) {
+    size_t all = (size_t)ref->w * (size_t)ref->h;
+    double share = (double)coco_area(bits, all) / (double)all;
+    return share < 0.01   ? "below 1 %"
+           : share < 0.04 ? "1 to 4 %"
+           : share < 0.16 ? "4 to 16 %"
+                          : "16 % and more";
 }
 
 /* `small` against the truth, on the grid and in full size. */
@@ -140,6 +179,26 @@ static int seg_save(struct seg *s, uint32_t i, const char *what, const uint8_t *
     return rc;
 }
 
+/* The answer of a part -> s->seen as if it were of the picture, and its overlap in full size. */
+static int count_part(struct seg *s, const struct ref *ref, const uint8_t *bits, struct crop crop,
+                      struct coco_overlap got[2], struct err *e) {
+    int grid = s->eval->grid;
+    size_t all = (size_t)ref->w * (size_t)ref->h;
+    uint8_t *full = mem_try(all);
+    if (!full) return err_set(e, E_NOMEM, "no memory for a mask");
+    for (int y = 0; y < crop.h; y++)
+        for (int x = 0; x < crop.w; x++)
+            full[(size_t)(crop.y + y) * (size_t)ref->w + (size_t)(crop.x + x)] =
+                s->seen[coco_nearest(y, crop.h, grid) * grid + coco_nearest(x, crop.w, grid)];
+    coco_resize(full, ref->w, ref->h, s->seen, grid, grid);
+    got[0] = coco_overlap(s->seen, s->truth, (size_t)grid * (size_t)grid);
+    got[1] = coco_overlap(full, bits, all);
+    seg_count(s, ref, GRID, got[0]);
+    seg_count(s, ref, FULL, got[1]);
+    mem_free(full);
+    return 0;
+}
+
 /* s->seen is the answer to sentence i, and `a` the n answers that it came from: row by row of c. */
 static int seg_judge(struct seg *s, uint32_t i, struct metric_cells c, const struct eng_answer *a,
                      uint32_t n, struct err *e) {
@@ -148,13 +207,22 @@ static int seg_judge(struct seg *s, uint32_t i, struct metric_cells c, const str
     uint8_t *bits;
     int rc = refs_mask(ref, &bits, e);
     if (rc) return rc;
-    struct coco_overlap got[2], other[2];
+    struct coco_overlap got[2] = {0}, other[2];
+    s->size = seg_size_of(ref, bits);
     coco_resize(bits, ref->w, ref->h, s->truth, grid, grid);
-    for (uint32_t k = 0; k < n; k++) {
+    const struct crop *part = &s->sentences[i].crop;
+    for (uint32_t k = 0; k < n && !part->w; k++) { /* of a part the truth isn't on the grid */
         size_t at = seg_place(a[k].point, c, grid);
         eval_calib_add(&s->calib, 1 - (double)a[k].prob[0], s->seen[at] != s->truth[at]);
     }
-    count_both(s, ref, bits, s->seen, GRID, got);
+    if (part->w)
+        rc = count_part(s, ref, bits, *part, got, e);
+    else
+        count_both(s, ref, bits, s->seen, GRID, got);
+    if (rc) {
+        mem_free(bits);
+        return rc;
+    }
     seg_fill(s->other, grid, (struct metric_cells){0, 0, grid, grid});
     count_both(s, ref, bits, s->other, WHOLE_GRID, other);
     seg_fill(s->other, grid, metric_box_cells(metric_central_box, grid));
@@ -167,6 +235,7 @@ static int seg_judge(struct seg *s, uint32_t i, struct metric_cells c, const str
         json_pack("{s:s, s:s, s:[II], s:[II]}", "file", ref->file, "sentence", ref->sentence,
                   "grid", (json_int_t)got[0].both, (json_int_t)got[0].either, "full",
                   (json_int_t)got[1].both, (json_int_t)got[1].either);
+    json_object_set_new(item, "size", json_string(s->size));
     if (s->sentences[i].is_boxed)
         json_object_set_new(item, "box", json_pack("[iiii]", b[0], b[1], b[2], b[3]));
     eval_item(s->eval, i, item);
@@ -190,8 +259,7 @@ static int seg_done(void *ud, uint32_t i, int phase, struct eng_job *job, int *m
         return 0;
     }
     int grid = s->eval->grid;
-    struct metric_cells c = s->eval->cfg->is_whole_grid ? (struct metric_cells){0, 0, grid, grid}
-                                                        : metric_box_cells(q->box, grid);
+    struct metric_cells c = asked_cells(s, q);
     memset(s->seen, 0, (size_t)grid * (size_t)grid);
     for (uint32_t k = 0; k < n; k++)
         s->seen[seg_place(a[k].point, c, grid)] = a[k].value[0];
@@ -256,6 +324,7 @@ static void seg_report(struct seg *s) {
     if (eval_prints(v)) {
         printf("  %-22s %7s  %-13s  %-13s  %-13s  %-13s  %s\n", "cIoU", "",
                v->cfg->is_whole_grid    ? "whole grid"
+               : v->cfg->is_refined     ? v->cfg->is_given_boxes ? "true, refined" : "own, refined"
                : v->cfg->is_given_boxes ? "in true boxes"
                                         : "in own boxes",
                "whole picture", "central box", "true box", "perfect grid");
@@ -264,6 +333,7 @@ static void seg_report(struct seg *s) {
     }
     seg_report_groups(v, "splits", s->splits);
     seg_report_groups(v, "kinds", s->kinds);
+    seg_report_groups(v, "sizes", s->sizes);
     seg_row(v, s->splits, -1, v->report);
     eval_calib_set(v->report, "calibration", &s->calib);
     if (eval_prints(v))

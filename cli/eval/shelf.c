@@ -77,6 +77,23 @@ int eval_picture(struct eval *v, const char *name, struct eng_picture **out, int
     return 0;
 }
 
+int eval_crop(struct eval *v, const char *name, struct crop crop, struct eng_picture **out,
+              struct err *e) {
+    char path[EVAL_DIR_MAX + 300];
+    uint8_t *rgb = NULL;
+    int w, h, rc = find_file(v, name, path, sizeof(path), e);
+    if (rc == 0) rc = file_picture(path, &rgb, &w, &h, e);
+    if (rc) return rc;
+    /* Its rows close up in place: a row's new place is never behind its old one. */
+    size_t row = (size_t)crop.w * 3;
+    for (int y = 0; y < crop.h; y++)
+        memmove(rgb + (size_t)y * row,
+                rgb + ((size_t)(crop.y + y) * (size_t)w + (size_t)crop.x) * 3, row);
+    rc = eng_picture_new(v->eng, rgb, crop.w, crop.h, out, e);
+    mem_free(rgb);
+    return rc;
+}
+
 void eval_clear_pictures(struct eval *v) {
     for (int i = 0; i < EVAL_SHELF; i++) {
         eng_picture_put(v->shelf[i].picture);

@@ -18,7 +18,7 @@ struct picture_sizes {
 int picture_new(const struct picture_sizes *sizes, const uint8_t *rgb, int w, int h,
                 struct eng_picture **out, struct err *e);
 /* See eng_intake_open. E_INVALID for a side below one or no such orientation, E_TOO_BIG, E_NOMEM;
- * *out is NULL then. */
+ * *out is NULL then. sizes are borrowed during the call. */
 int picture_open(const struct picture_sizes *sizes, int w, int h, int orientation,
                  struct eng_intake **out, struct err *e);
 /* The picture for the vision tower: (image_size, image_size, 3), borrowed from the picture. */

@@ -324,18 +324,19 @@ static int is_guest(const struct unit *u, const struct eng_job *j) {
     return waiting_at(u, j->place) == 0;
 }
 
-/* Would it wait too long, or so long that it can't be done in time? As long as the pace is not
- * known, as many jobs may wait as may run, and one of each other owner. Acts are never refused for
- * it: they overtake, and have an answer for being late. */
-static int check_wait(const struct unit *u, const struct eng_job *j, struct err *err) {
+/* Would it, and the rest of its request, wait too long, or so long that they can't be done in time?
+ * As long as the pace is not known, as many jobs may wait as may run, and one of each other owner.
+ * Acts are never refused for it: they overtake, and have an answer for being late. */
+static int check_wait(const struct unit *u, const struct eng_job *j, uint64_t rest,
+                      struct err *err) {
     static const double margin = 2; /* estimates are as wrong as that */
     struct wait_load l = unit_load(u);
     if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
     if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING && !is_guest(u, j))
         return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
     if (l.pace <= 0) return 0;
-    double before = wait_before(&l, j->place, j->urgency, j->cost);
-    double all = before + (double)j->cost / l.pace;
+    double before = wait_before(&l, j->place, j->urgency, j->cost + rest);
+    double all = before + (double)(j->cost + rest) / l.pace;
     uint64_t now = clock_ns();
     double left = j->deadline_ns > now ? (double)(j->deadline_ns - now) * 1e-9 : 0;
     if (u->queue_ns && before > (double)u->queue_ns * 1e-9)
@@ -369,7 +370,7 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
     if (rc) return rc;
     j->place = unit_place(u, j->owner);
     rc = check_fit(u, j, err);
-    if (!rc && !ask->goes_on) rc = check_wait(u, j, err);
+    if (!rc && !ask->goes_on) rc = check_wait(u, j, ask->rest, err);
     if (!rc) rc = enqueue(u, j, err);
     if (rc) {
         if (rc == E_BUSY) atomic_fetch_add(&u->refused, 1);
@@ -384,6 +385,8 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
 uint64_t unit_backlog(const struct unit *u) {
     return atomic_load(&u->waiting_cost) + atomic_load(&u->running_cost);
 }
+
+double unit_pace(const struct unit *u) { return (double)atomic_load(&u->pace); }
 
 unsigned unit_retry_after(const struct unit *u) {
     uint64_t rows = unit_backlog(u), rate = atomic_load(&u->pace);

@@ -105,6 +105,7 @@ int unit_health(const struct unit *u);
 int32_t unit_stem_max(const struct unit *u); /* tokens of the longest stem that has room */
 const char *unit_lost(const struct unit *u);
 uint64_t unit_stuck_ns(struct unit *u);
+double unit_pace(const struct unit *u); /* rows a second, as measured; 0: not yet */
 unsigned unit_retry_after(const struct unit *u);
 int unit_limit_rows(struct unit *u, int rows);
 void unit_stats(const struct unit *u, struct eng_stats *out);

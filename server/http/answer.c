@@ -108,11 +108,14 @@ static ssize_t read_stream(void *ud, uint64_t pos, char *to, size_t max) {
     (void)pos;
     struct req *r = ud;
     for (;;) {
-        if (req_view(r).is_gone) return MHD_CONTENT_READER_END_WITH_ERROR;
-        long n = api_call_read(r->call, to, max);
+        struct req_view v = req_view(r);
+        if (v.is_gone) return MHD_CONTENT_READER_END_WITH_ERROR;
+        /* While a worker steps the call, nobody reads it. */
+        long n = v.stage == REQ_STREAMING ? api_call_read(r->call, to, max) : 0;
         if (n > 0) return n;
         if (n == API_END) return MHD_CONTENT_READER_END_OF_STREAM;
-        int parked = n == 0 ? req_park(r) : -1;
+        if (n == API_STEP) req_step(r);
+        int parked = n == API_BROKEN ? -1 : req_park(r);
         if (parked < 0) return MHD_CONTENT_READER_END_WITH_ERROR;
         if (parked) return 0;
     }

@@ -93,7 +93,8 @@ static void on_over(void *ud, struct MHD_Connection *mhd, void **context,
     if (!r) return;
     *context = NULL;
     struct req_view v = req_view(r);
-    int is_cut = code != MHD_REQUEST_TERMINATED_COMPLETED_OK && v.stage == REQ_STREAMING;
+    int is_stream = v.stage == REQ_STREAMING || v.stage == REQ_WORKING;
+    int is_cut = code != MHD_REQUEST_TERMINATED_COMPLETED_OK && is_stream;
     int status = v.is_gone || is_cut || !r->status ? 499 : r->status;
     if (status == 499 && !r->conn->is_own) atomic_fetch_add(&h->cancelled, 1);
     uint64_t ns = clock_ns() - r->born_ns;

@@ -158,6 +158,15 @@ int req_work(struct req *r) {
     return 0;
 }
 
+void req_step(struct req *r) {
+    pthread_mutex_lock(&r->desk->mu);
+    must(r->stage == REQ_STREAMING && r->turn == TURN_NONE);
+    r->stage = REQ_WORKING;
+    r->turn = TURN_QUEUED;
+    pthread_mutex_unlock(&r->desk->mu);
+    req_push(r);
+}
+
 void req_work_here(struct req *r) {
     r->is_here = 1;
     enum api_step step = api_call_step(r->call);

@@ -8,6 +8,7 @@
  *
  *     READING --body whole--> WORKING --API_REPLY--> REPLYING --sent--> over
  *                                     --API_STREAM-> STREAMING --end--> over
+ *                                                      '--API_STEP--> WORKING
  *
  * Rules.
  * 1. Parking and signalling work like a semaphore that counts to one: a signal before the park is
@@ -114,6 +115,8 @@ struct req *req_new(struct desk *d, const char *raw_target); /* NULL without mem
 int req_work(struct req *r);
 /* Loop: step r->call, of API_WATCH, here and now. It is REQ_REPLYING then. */
 void req_work_here(struct req *r);
+/* Loop: the call of a stream wants to be stepped before it is read on; park the request next. */
+void req_step(struct req *r);
 /* Loop: there is nothing to send. 1: it is parked; return to libmicrohttpd. 0: it was signalled;
  * look again. -1: the desk is closing; give the request up. */
 int req_park(struct req *r);

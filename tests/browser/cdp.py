@@ -162,4 +162,4 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
                       windowsVirtualKeyCode={"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
                                              "ArrowDown": 40, "Tab": 9, "Enter": 13,
-                                             "Home": 36, "End": 35}[key], **more)
+                                             "Home": 36, "End": 35, " ": 32}[key], **more)

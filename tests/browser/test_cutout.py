@@ -23,6 +23,20 @@ SEEN = """(async () => {
 })()"""
 
 
+# The same of a point of the picture, in its pixels.
+POINTS = """(() => {
+    const canvas = document.getElementById('cut-canvas'), plain = document.createElement('canvas');
+    return Promise.all([import('/ui/shared.js'), createImageBitmap(window.photoBlob)]).then(([{drawPicture}, bitmap]) => {
+        const a = drawPicture(plain, bitmap, 1200), b = canvas.getContext('2d');
+        return POINTS.map(([x, y]) => {
+            const at = [Math.floor(x * canvas.width / bitmap.width), Math.floor(y * canvas.height / bitmap.height), 1, 1];
+            const p = a.getImageData(...at).data, q = b.getImageData(...at).data;
+            return p[0] === q[0] && p[1] === q[1] && p[2] === q[2] ? 1 : 0;
+        });
+    });
+})()"""
+
+
 def photo_url():
     import base64
     from see import PHOTO
@@ -116,6 +130,33 @@ def test_piece_is_transparent_outside(page, fake):
         return [[0, 0], [c.width >> 1, c.height >> 1]].map(([a, b]) => x.getImageData(a, b, 1, 1).data[3]);
     })()""")
     assert (corner, middle) == (0, 255)
+
+
+def test_look_again(page, fake):
+    """The mask of a part lies in its place, and all else is dark."""
+    fresh(page, fake.url, "cut")
+    give(page)
+    page.eval("document.getElementById('cut-refine').focus()")
+    page.key(" ", text=" ")
+    assert "-F refine=true" in text(page, "curl")
+    cut(page, "the hill")
+    page.wait(DONE)
+    assert fields(fake)["refine"] == "true"
+    pictured(page)  # for the picture to compare with
+    c, grid, least = stand_in.CROP, stand_in.GRID, 0.5
+    points, wanted = [], []
+    for y in range(2, grid, 5):
+        for x in range(2, grid, 5):
+            points.append([c["x1"] + (x + 0.5) * (c["x2"] - c["x1"]) / grid, c["y1"] + (y + 0.5) * (c["y2"] - c["y1"]) / grid])
+            wanted.append(int(stand_in.probability(x, y) / 255 >= least))
+    outside = [[10, 10], [c["x2"] + 40, c["y2"]], [c["x1"], c["y2"] + 30]]
+    seen = page.eval(POINTS.replace("POINTS", str(points + outside)))
+    wrong = [i for i, (a, b) in enumerate(zip(seen, wanted + [0, 0, 0])) if a != b]
+    assert len(wrong) <= 9, (len(wrong), len(points))  # under the outline, which is two places wide
+    assert "of the picture" in text(page, "cut-again")
+    piece = page.eval("[document.getElementById('cut-piece').width, document.getElementById('cut-piece').height]")
+    assert piece[0] <= c["x2"] - c["x1"] and piece[1] <= c["y2"] - c["y1"], piece
+    shots(page, "cut-again")
 
 
 def test_nothing_is_that_sure(page, fake):
@@ -218,7 +259,10 @@ def test_real(page, base):
     assert text(page, "cut-time").endswith(" s")
     shot(page, "cut-real")
     page.eval("document.querySelector('[name=cut-box][value=own]').click()")
-    drag(page, (0.3, 0.3), (0.7, 0.7))
+    page.eval("document.getElementById('cut-refine').click()")
+    drag(page, (0.3, 0.3), (0.5, 0.6))
     cut(page, "the mountain")
     page.wait("document.body.dataset.cut === 'done' || !document.getElementById('error').hidden")
     assert page.eval(DONE), page.eval("document.getElementById('error').textContent")
+    assert "of the picture" in text(page, "cut-again")
+    shot(page, "cut-again-real")

@@ -8,7 +8,7 @@ import urllib.request
 
 from PIL import Image
 
-from see import ARTIFACTS, PHONE, PHOTO, fits, forgive, fresh, shot
+from see import ARTIFACTS, PHONE, PHOTO, WIDE, fits, forgive, fresh, shot
 
 STATE = "document.body.dataset.state"
 # Notes, at every change of the status line, how many pixels of the picture are painted.
@@ -94,6 +94,32 @@ def test_width_height_and_estimate(page, base):
     assert canvas_pixels(page, "seen") == api_pixels(base, PHOTO, width=w, height=h, estimate="median")
     assert canvas_pixels(page, "original")[:2] == [w, h]
     assert f"width={w}&height={h}&estimate=median" in page.eval("document.getElementById('curl').textContent")
+
+
+def test_tiles(page, base):
+    """Larger than the grid, and the whole stands early. The stream's pixels are test_crops.py's."""
+    fresh(page, base)
+    page.eval("document.getElementById('tiles').focus()")
+    page.key("ArrowDown")
+    assert page.eval("tiles.value") == "2" and page.eval("width.disabled && height.disabled")
+    page.eval(WATCH)
+    page.drop("#seen .frame", PHOTO)
+    page.wait("document.getElementById('progress').value > 0.25")
+    page.screenshot(ARTIFACTS + "/page-tiles-painting.png")
+    page.wait(f"{STATE} !== 'painting'")
+    assert page.eval(STATE) == "done", page.eval("document.getElementById('error').textContent")
+    grid = int(page.eval("document.getElementById('width').max"))
+    seen, truth = canvas_pixels(page, "seen"), canvas_pixels(page, "original")[2]
+    assert seen[:2] == [2 * grid, 2 * grid]
+    off = sum(abs(a - b) for a, b in zip(seen[2], truth)) / len(truth)
+    assert abs(float(page.eval("mae.textContent")) - off) <= 0.051, off
+    counts = page.eval("window.seenCounts")
+    assert any(c[1] == 4 * grid * grid and c[0] < 0.5 for c in counts), counts
+    assert "tiles=2" in page.eval("document.getElementById('curl').textContent")
+    shot(page, "tiles")
+    shot(page, "tiles-phone", **PHONE)
+    fits(page)
+    page.look(**WIDE)
 
 
 def test_figures(page, base):

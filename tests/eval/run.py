@@ -21,6 +21,7 @@ import suite  # noqa: E402, F401 (takes --long)
 try:
     import test_answers
     import test_battery
+    import test_crops
     import test_files
     import test_masks
     from lab import Skip
@@ -31,7 +32,8 @@ except ImportError as e:
 
 
 def main():
-    tests = {k[5:]: f for m in (test_masks, test_answers, test_files, test_battery) for k, f in vars(m).items() if k.startswith("test_")}
+    modules = (test_masks, test_crops, test_answers, test_files, test_battery)
+    tests = {k[5:]: f for m in modules for k, f in vars(m).items() if k.startswith("test_")}
     passed = failed = skipped = 0
     for name, test in tests.items():
         if sys.argv[1:] and not any(s in name for s in sys.argv[1:]):

@@ -2,7 +2,8 @@
 """convert.py - our own scenes and recorded games as files in public formats, for `lammd eval`.
 
     convert.py scenes --out FOLDER [--count 100] [--seed 0] [--reserved] [--split NAME]
-               [--sprites PACK] [--photos DIR]
+               [--sprites PACK] [--photos DIR] [--side 128]
+    convert.py panoptic LOOKS/coco --out FOLDER
     convert.py rollout RECORD.npz --out FOLDER [--count 500]
 
 scenes writes, beside images/:
@@ -14,12 +15,15 @@ scenes writes, beside images/:
   choices.json                the questions with possible answers        lammd eval vqa FILE
 Sentences that mean nothing in their picture have no place in RefCOCO and are left out. --reserved
 takes the names that are never trained on (scenes.py). Every file is a function of the seed.
+panoptic writes the same instances.json and refs.json of the photographs of `photos.py coco` that
+are set aside: each thing that is alone of its name in its picture, by that name.
 rollout writes frames and rollout.json from a recording of tools/games, --count steps from all over
 it: lammd eval game FOLDER.
 Needs numpy and Pillow.
 """
 import argparse
 import glob
+import hashlib
 import json
 import os
 
@@ -27,6 +31,7 @@ import numpy as np
 from PIL import Image
 
 PEOPLE = 10  # who answer a question of VizWiz
+ASIDE = "012"  # first digits of the digests of photographs that are set aside
 GAMES = {3: ("car_racing", 2), 1: ("space_invaders", 4)}  # numbers of an action: name, frames
 
 
@@ -160,11 +165,44 @@ def convert_scenes(o):
     files = Files(o.out, o.split)
     for i in range(o.count):
         rng = np.random.default_rng([o.seed, i])
-        scene = scenes.make_scene(rng, sprites=sprites, photos=photos, reserved=o.reserved)
+        scene = scenes.make_scene(rng, sprites=sprites, photos=photos, reserved=o.reserved, side=o.side)
         files.add(scene, scenes.sentences(scene, rng), scenes.questions(scene, rng))
     files.write()
     print(f"{o.out}: {len(files.images)} scenes, {len(files.refs)} sentences, {len(files.gqa)} "
           f"questions, {len(files.vsr)} statements")
+
+
+# ---- photographs ----
+
+def convert_panoptic(o):
+    images, annotations, refs = [], [], []
+    os.makedirs(f"{o.out}/images", exist_ok=True)
+    with open(f"{o.folder}/index.jsonl", encoding="utf-8") as f:
+        rows = [json.loads(line) for line in f]
+    for row in rows:
+        with open(f"{o.folder}/{row['file']}", "rb") as f:
+            photo = f.read()
+        if hashlib.sha256(photo).hexdigest()[0] not in ASIDE:
+            continue
+        with open(f"{o.out}/images/{row['file']}", "wb") as f:
+            f.write(photo)
+        ids = np.asarray(Image.open(f"{o.folder}/{row['mask']}").convert("RGB"), np.int64) @ [1, 256, 65536]
+        names = [s["name"] for s in row["segments"]]
+        images.append({"id": len(images), "file_name": row["file"], "width": ids.shape[1], "height": ids.shape[0]})
+        for s in row["segments"]:
+            mask = ids == s["id"]
+            if not s["thing"] or s["iscrowd"] or names.count(s["name"]) > 1 or not mask.any():
+                continue
+            annotations.append({
+                "id": len(annotations), "image_id": images[-1]["id"], "category_id": 1, "bbox": box_of(mask),
+                "area": int(mask.sum()), "segmentation": rle(mask), "iscrowd": 0})
+            refs.append({"ref_id": len(refs), "image_id": images[-1]["id"], "ann_id": len(refs), "split": "coco",
+                         "sentences": [{"sent": s["name"]}]})
+    for name, what in (("instances", {"images": images, "annotations": annotations,
+                                      "categories": [{"id": 1, "name": "thing"}]}), ("refs", refs)):
+        with open(f"{o.out}/{name}.json", "w", encoding="utf-8") as f:
+            json.dump(what, f)
+    print(f"{o.out}: {len(images)} photographs, {len(refs)} sentences")
 
 
 # ---- games ----
@@ -206,7 +244,12 @@ def main():
     s.add_argument("--split", default="scenes", help="of all sentences (default: %(default)s)")
     s.add_argument("--sprites")
     s.add_argument("--photos")
+    s.add_argument("--side", type=int, default=128, help="pixels (default: %(default)s)")
     s.set_defaults(run=convert_scenes)
+    c = sub.add_parser("panoptic")
+    c.add_argument("folder")
+    c.add_argument("--out", required=True)
+    c.set_defaults(run=convert_panoptic)
     r = sub.add_parser("rollout")
     r.add_argument("record")
     r.add_argument("--out", required=True)

@@ -53,6 +53,7 @@ struct eng {
     char text[2048];
     int values[ENG_VALUES];
     int at_once, refuse, full_at, health;
+    double pace;
     atomic_int pictures, jobs;
     struct fake_adapters adapters;
 };
@@ -155,6 +156,8 @@ void fake_queue(struct eng *e, uint64_t tokens, uint64_t max) {
     e->stats.queue_tokens_max = max;
 }
 
+void fake_pace(struct eng *e, double rows_a_second) { e->pace = rows_a_second; }
+
 int fake_pictures(const struct eng *e) { return e->pictures; }
 
 int fake_jobs(const struct eng *e) { return e->jobs; }
@@ -182,6 +185,12 @@ unsigned eng_retry_after(const struct eng *e) {
 
 void eng_stats(const struct eng *e, struct eng_stats *out) { *out = e->stats; }
 
+uint64_t eng_picture_cost(const struct eng *e) {
+    return (uint64_t)e->info.grid * (uint64_t)e->info.grid;
+}
+
+double eng_pace(const struct eng *e) { return e->pace; }
+
 int eng_devices(const struct eng *e) { return e->devices; }
 
 void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {
@@ -189,11 +198,10 @@ void eng_device_stats(const struct eng *e, int device, struct eng_stats *out) {
     out->rows += (uint64_t)device; /* to tell them apart */
 }
 
-int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
-                    struct err *err) {
+static int make_picture(struct eng *e, const uint8_t *rgb, int w, int h, int g,
+                        struct eng_picture **out, struct err *err) {
     *out = NULL;
     struct eng_picture *i = mem_try(sizeof(*i));
-    int g = e->info.grid;
     uint8_t *truth = i ? mem_try((size_t)g * (size_t)g * 3) : NULL;
     if (!truth) {
         mem_free(i);
@@ -219,14 +227,19 @@ int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_
     return 0;
 }
 
+int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_picture **out,
+                    struct err *err) {
+    return make_picture(e, rgb, w, h, e->info.grid, out, err);
+}
+
 /* All rows are kept, and turned at the end. */
 struct eng_intake {
     struct eng *eng;
-    int w, h, orientation, rows;
+    int w, h, orientation, truth, rows;
     uint8_t *rgb;
 };
 
-int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_intake **in,
+int eng_intake_open(struct eng *e, int w, int h, int orientation, int truth, struct eng_intake **in,
                     struct err *err) {
     *in = mem_try(sizeof(**in));
     uint8_t *rgb = *in ? mem_try((size_t)w * (size_t)h * 3) : NULL;
@@ -235,7 +248,7 @@ int eng_intake_open(struct eng *e, int w, int h, int orientation, struct eng_int
         *in = NULL;
         return err_set(err, E_NOMEM, "no memory");
     }
-    **in = (struct eng_intake){e, w, h, orientation, 0, rgb};
+    **in = (struct eng_intake){e, w, h, orientation, truth ? truth : e->info.grid, 0, rgb};
     return 0;
 }
 
@@ -250,8 +263,8 @@ int eng_intake_close(struct eng_intake *in, struct eng_picture **out, struct err
         int is_crossed = in->orientation >= 5;
         uint8_t *turned = mem_must((size_t)in->w * (size_t)in->h * 3);
         head_turn(in->rgb, in->w, in->h, 3, in->orientation, turned);
-        rc = eng_picture_new(in->eng, turned, is_crossed ? in->h : in->w,
-                             is_crossed ? in->w : in->h, out, err);
+        rc = make_picture(in->eng, turned, is_crossed ? in->h : in->w, is_crossed ? in->w : in->h,
+                          in->truth, out, err);
         mem_free(turned);
     }
     mem_free(in->rgb);
@@ -418,6 +431,14 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
 }
 
 int fake_answer(struct eng *e, uint32_t n) { return answer(last(e), n); }
+
+void fake_answer_some(struct eng *e, uint32_t n) {
+    for (int i = 0; i < e->n_held; i++) {
+        if (atomic_load(&e->held[i]->state) >= ENG_DONE) continue;
+        (void)answer(e->held[i], n);
+        return;
+    }
+}
 
 void fake_answer_all(struct eng *e) {
     struct eng_job *live[JOBS_MAX];

@@ -19,6 +19,7 @@ void fake_answer_at_once(struct eng *e, int is_on); /* every job is done when en
 void fake_refuse(struct eng *e, int code); /* what eng_submit says from now on; 0: nothing */
 void fake_break(struct eng *e, int code);  /* what eng_health says from now on */
 void fake_queue(struct eng *e, uint64_t tokens, uint64_t max);
+void fake_pace(struct eng *e, double rows_a_second); /* what eng_pace says; 0: not known */
 
 /* eng_submit says E_BUSY while so many jobs are alive; 0: never. */
 void fake_full_at(struct eng *e, int jobs);
@@ -34,6 +35,7 @@ void fake_fail(struct eng *e, int code);
 const struct eng_ask *fake_asked(struct eng *e); /* its points are kept until the next submit */
 int fake_is_cancelled(struct eng *e);
 /* About all jobs. */
+void fake_answer_some(struct eng *e, uint32_t n); /* n answers of the oldest that isn't over */
 void fake_answer_all(struct eng *e); /* one thread may, while others submit and cancel */
 int fake_live(const struct eng *e);  /* that are neither over nor cancelled */
 

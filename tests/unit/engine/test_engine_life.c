@@ -208,6 +208,36 @@ TEST(engine_refuses_what_would_wait_too_long) {
     eng_close(e);
 }
 
+/* What follows a job counts with it; a picture costs what its job does. */
+TEST(engine_counts_the_rest_of_a_request) {
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY, .queue_tokens = 1 << 30});
+    struct eng_picture *picture = eng_rig_picture(e, 1);
+    struct gate g = {0};
+    struct eng_job *j[100], *none;
+    struct eng_ask ask = all_of(&picture);
+    int n = 0;
+    CHECK_EQ(eng_pace(e), 0);
+    for (int round = 0; round < 1000 && !(eng_pace(e) > 0); round++) {
+        (void)fill_up(e, &ask, j, &n, 60);
+        end_all(j, &n);
+    }
+    struct eng_job *first = hold_engine(e, picture, &g);
+    struct err why = {0};
+    ask.deadline_ns = clock_ns() + 600 * CLOCK_S;
+    CHECK_EQ(eng_submit(e, &ask, &j[n++], NULL), 0);
+    CHECK_EQ(eng_picture_cost(e), eng_job_cost(j[0]));
+    ask.rest = (uint64_t)(eng_pace(e) * 600);
+    CHECK_EQ(eng_submit(e, &ask, &none, &why), E_BUSY);
+    CHECK_HAS(why.text, "the job would take");
+    ask.goes_on = 1;
+    CHECK_EQ(eng_submit(e, &ask, &j[n++], NULL), 0);
+    atomic_store(&g.is_open, 1);
+    end_all(j, &n);
+    eng_job_put(first);
+    eng_picture_put(picture);
+    eng_close(e);
+}
+
 TEST(engine_too_big_is_refused_at_once) {
     struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY_DIGITS, .kv_tokens = 110});
     struct eng_picture *picture = eng_rig_picture(e, 1);

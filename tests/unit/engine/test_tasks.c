@@ -346,6 +346,35 @@ static void refuse(struct scene *s, struct eng_ask ask, int code, const char *te
     CHECK(j == NULL);
 }
 
+/* The truth may be larger than the grid; the picture is the same. */
+TEST(tasks_pictures_with_a_larger_truth) {
+    struct eng *e = eng_rig_open(&(struct eng_options){.model = TINY});
+    int w, h;
+    uint8_t *rgb = eng_rig_pixels(2, &w, &h);
+    struct eng_picture *plain = eng_rig_picture(e, 2), *large, *same;
+    struct eng_intake *in;
+    enum { SIDE = 3 * ENG_RIG_GRID };
+    CHECK_EQ(eng_intake_open(e, w, h, 1, SIDE, &in, NULL), 0);
+    for (int y = 0; y < h; y++)
+        eng_intake_row(in, rgb + 3 * (size_t)(y * w));
+    CHECK_EQ(eng_intake_close(in, &large, NULL), 0);
+    CHECK_STR(eng_picture_digest(large), eng_picture_digest(plain));
+    /* A picture of that size alone is its own truth. */
+    CHECK_EQ(eng_intake_open(e, SIDE, SIDE, 1, SIDE, &in, NULL), 0);
+    for (int y = 0; y < SIDE; y++)
+        eng_intake_row(in, eng_picture_truth(large) + 3 * (size_t)(y * SIDE));
+    CHECK_EQ(eng_intake_close(in, &same, NULL), 0);
+    CHECK_MEM(eng_picture_truth(same), eng_picture_truth(large), 3 * SIDE * SIDE);
+    CHECK_EQ(eng_intake_open(e, w, h, 1, -1, &in, NULL), E_INVALID);
+    CHECK_EQ(eng_intake_open(e, w, h, 1, ENG_TRUTH_MAX + 1, &in, NULL), E_INVALID);
+    CHECK(!in);
+    mem_free(rgb);
+    eng_picture_put(plain);
+    eng_picture_put(large);
+    eng_picture_put(same);
+    eng_close(e);
+}
+
 TEST(tasks_refuse_bad_asks) {
     struct scene s;
     open_scene(&s, MINI);

@@ -80,7 +80,7 @@ static void show(const struct mask *m, struct shown *s) {
     for (int i = 0; i < m->grid * m->grid; i++)
         grey[i] = m->bits[i] * 255;
     buf_init(&png, 1 << 20);
-    CHECK_EQ(mask_png(grey, m->grid, m->w, m->h, &png), 0);
+    CHECK_EQ(mask_png(m, grey, &png), 0);
     CHECK_EQ(picture_decode(png.p, png.len, 1 << 20, &pic.rgb, &pic.w, &pic.h, NULL), 0);
     CHECK(pic.w == m->w && pic.h == m->h);
     s->w = pic.w;
@@ -175,6 +175,36 @@ TEST(mask_figures_are_those_of_its_pixels) {
     }
 }
 
+/* The grid over a part of the picture: the same, and nothing outside. */
+TEST(mask_of_a_part) {
+    static const int parts[][6] = {{40, 30, 0, 0, 40, 30},
+                                   {130, 97, 33, 12, 64, 64},
+                                   {90, 130, 80, 1, 10, 5},
+                                   {100, 100, 99, 99, 1, 1},
+                                   {128, 64, 0, 32, 128, 32}};
+    static uint8_t bits[GRID * GRID];
+    static struct shown s, part;
+    for (unsigned k = 0; k < ARRAY_LEN(parts); k++) {
+        const int *p = parts[k];
+        struct mask m = {.bits = bits, .grid = GRID, .w = p[0], .h = p[1]};
+        m.part = (struct crop){p[2], p[3], p[4], p[5]};
+        struct mask alone = {.bits = bits, .grid = GRID, .w = p[4], .h = p[5]};
+        rig_bits(bits, GRID, test_seed() + k, (int)k & 1);
+        show(&m, &s);
+        show(&alone, &part);
+        for (int y = 0; y < s.h; y++) {
+            for (int x = 0; x < s.w; x++) {
+                int px = x - p[2], py = y - p[3];
+                int is_in = px >= 0 && py >= 0 && px < part.w && py < part.h;
+                CHECK_EQ(s.px[y * s.w + x], is_in ? part.px[py * part.w + px] : 0);
+            }
+        }
+        check_figures(&m, &s);
+        check_runs(&m, &s);
+        check_rings(&m, &s);
+    }
+}
+
 TEST(mask_range_floors_and_ceils) {
     static const double cases[][5] = {{0, 100, 100, 0, 64},    {50, 50, 100, 32, 32},
                                       {49, 51, 100, 31, 33},   {25, 75, 100, 16, 48},
@@ -197,10 +227,10 @@ TEST(mask_png_shows_every_pixel) {
         struct buf b;
         struct picture pic;
         buf_init(&b, 1 << 20);
-        CHECK_EQ(mask_png(grey, s[0], s[1], s[2], &b), 0);
+        struct mask m = {.bits = grey, .grid = s[0], .w = s[1], .h = s[2]};
+        CHECK_EQ(mask_png(&m, grey, &b), 0);
         CHECK_EQ(picture_decode(b.p, b.len, 1 << 20, &pic.rgb, &pic.w, &pic.h, NULL), 0);
         CHECK(pic.w == s[1] && pic.h == s[2]);
-        struct mask m = {.bits = grey, .grid = s[0], .w = s[1], .h = s[2]};
         for (int y = 0; y < s[2]; y++) {
             for (int x = 0; x < s[1]; x++)
                 CHECK_EQ(pic.rgb[3 * (y * s[1] + x)], bit_at(&m, x, y));

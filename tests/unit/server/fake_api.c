@@ -32,11 +32,12 @@ struct api_call {
     struct api_reply reply;
     struct buf body; /* of the reply, or what is left of the stream */
     int is_finished, is_stopped, steps, steps_now;
+    int is_fresh; /* of /steps: stepped since the last piece was read */
 };
 
 static int step_reply(struct api_call *c), step_watch(struct api_call *c),
     step_wait(struct api_call *c), step_stream(struct api_call *c), step_echo(struct api_call *c),
-    step_who(struct api_call *c), step_keep(struct api_call *c);
+    step_who(struct api_call *c), step_keep(struct api_call *c), step_steps(struct api_call *c);
 
 struct endpoint {
     int (*step)(struct api_call *c);
@@ -45,13 +46,14 @@ struct endpoint {
 };
 static const struct endpoint reply = {step_reply, 0, 0}, watch = {step_watch, 0, 0},
                              waiting = {step_wait, 0, 0}, stream = {step_stream, 0, 0},
-                             echo = {step_echo, FAKE_BODY_MAX, 0}, who = {step_who, 0, 0},
-                             keep = {step_keep, FAKE_FILE_MAX, 1};
+                             steps = {step_steps, 0, 0}, echo = {step_echo, FAKE_BODY_MAX, 0},
+                             who = {step_who, 0, 0}, keep = {step_keep, FAKE_FILE_MAX, 1};
 static const struct api_route routes[] = {{"GET", "/reply", "GET", API_ASK, API_WORK, &reply},
                                           {"GET", "/quick", "GET", API_ASK, API_QUICK, &reply},
                                           {"GET", "/watch", "GET", API_ASK, API_WATCH, &watch},
                                           {"GET", "/wait", "GET", API_ASK, API_WORK, &waiting},
                                           {"GET", "/stream", "GET", API_ASK, API_WORK, &stream},
+                                          {"GET", "/steps", "GET", API_ASK, API_WORK, &steps},
                                           {"POST", "/echo", "POST", API_ASK, API_WORK, &echo},
                                           {"POST", "/file", "POST", API_ASK, API_WORK, &keep},
                                           {"POST", "/act", "POST", API_ADMIN, API_WORK, &reply},
@@ -198,6 +200,11 @@ static int step_stream(struct api_call *c) {
     return API_STREAM;
 }
 
+static int step_steps(struct api_call *c) {
+    c->is_fresh = 1;
+    return step_stream(c);
+}
+
 static int step_echo(struct api_call *c) {
     buf_add(&c->body, c->in.body, c->in.body_len);
     for (size_t i = 0; i < c->in.n_form; i++)
@@ -248,7 +255,8 @@ enum api_step api_call_step(struct api_call *c) {
     pthread_mutex_unlock(&a->mu);
     sched_yield(); /* let others come in between, if they may */
     pthread_mutex_lock(&a->mu);
-    enum api_step step = c->is_stopped ? API_REPLY : (enum api_step)c->route->endpoint->step(c);
+    int is_over = c->is_stopped && c->route->endpoint != &steps;
+    enum api_step step = is_over ? API_REPLY : (enum api_step)c->route->endpoint->step(c);
     a->n.held++;
     while (a->is_held && c->route->pace != API_WATCH)
         pthread_cond_wait(&a->news, &a->mu);
@@ -269,6 +277,12 @@ long api_call_read(struct api_call *c, char *to, size_t max) {
     pthread_mutex_lock(&c->api->mu);
     size_t n = c->body.len < max ? c->body.len : max;
     long rc = n ? (long)n : c->is_finished ? API_END : 0;
+    CHECK_EQ(c->steps_now, 0);
+    if (n && c->route->endpoint == &steps && !c->is_fresh) {
+        rc = API_STEP;
+        n = 0;
+    }
+    if (n) c->is_fresh = 0;
     if (n) {
         memcpy(to, c->body.p, n);
         memmove(c->body.p, c->body.p + n, c->body.len - n);

@@ -6,6 +6,7 @@
  *     GET  /watch     replies at once, whatever is held: 200, "alive"
  *     GET  /wait      waits for fake_finish, then replies "done"
  *     GET  /stream    a stream of what fake_say says, until fake_finish
+ *     GET  /steps     the same, but it is to be stepped before each piece
  *     POST /echo      replies with its body, or its form's fields, as "name=bytes\n"; it takes
  *                     1000 bytes at most
  *     POST /file      takes a file: replies with its form's other fields, and behind them

@@ -87,3 +87,28 @@ TEST(quotas_count_uploads) {
     quotas_end(q, b);
     quotas_free(q);
 }
+
+/* Of all tiles one caller may have half; what was refused counts nowhere. */
+TEST(quotas_count_tiles) {
+    struct quotas *q = quotas_new(&(struct api_limits){.requests = 0});
+    struct account *a, *b;
+    char text[API_LIMIT_BYTES];
+    enum { HALF = QUOTAS_TILES_MAX / 2 };
+    CHECK_EQ(quotas_enter(q, "=me", 1, 0, &a), QUOTA_NONE);
+    CHECK_EQ(quotas_enter(q, "=you", 1, 0, &b), QUOTA_NONE);
+    CHECK_EQ(quotas_tiles(q, a, HALF), QUOTA_NONE);
+    CHECK_EQ(quotas_tiles(q, a, 1), QUOTA_TILES);
+    CHECK_EQ(quotas_tiles(q, b, HALF - 4), QUOTA_NONE);
+    CHECK_EQ(quotas_tiles(q, NULL, 4), QUOTA_NONE);
+    CHECK_EQ(quotas_tiles(q, b, 4), QUOTA_REQUESTS);
+    CHECK_EQ(quotas_tiles(q, NULL, -4), QUOTA_NONE);
+    CHECK_EQ(quotas_tiles(q, b, 4), QUOTA_NONE);
+    quotas_text(q, QUOTA_TILES, text);
+    CHECK_STR(text, "128 tiles at once");
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(quotas_tiles(q, i ? a : b, -HALF), QUOTA_NONE);
+        quotas_leave(q, i ? a : b, 1, 0);
+        quotas_end(q, i ? a : b);
+    }
+    quotas_free(q);
+}

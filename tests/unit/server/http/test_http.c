@@ -121,6 +121,41 @@ TEST(http_streams_piece_by_piece) {
     rig_end(&g);
 }
 
+/* A worker steps it, and meanwhile nobody reads. */
+TEST(http_steps_a_stream_that_has_more_to_ask) {
+    struct rig g;
+    rig_open(&g);
+    int fd = client_of(&g), left = client_of(&g);
+    rig_ask(fd, RIG_GET("/steps"), "\r\n\r\n", g.text);
+    struct api_call *call = fake_call(g.api, 0);
+    CHECK_EQ(fake_steps(call), 1);
+    fake_say(call, "one");
+    rig_read(fd, "3\r\none\r\n", g.text); /* the first step counts */
+    fake_hold(g.api, 1);
+    fake_say(call, "two");
+    FAKE_WAIT(fake_counts(g.api).held == 1);
+    fake_wake(call); /* what comes meanwhile is not lost */
+    fake_say(call, "three");
+    fake_hold(g.api, 0);
+    rig_read(fd, "8\r\ntwothree\r\n", g.text);
+    CHECK_EQ(fake_steps(call), 2);
+    rig_ask(left, RIG_GET("/steps"), "\r\n\r\n", g.text); /* this one leaves during a step */
+    struct api_call *other = fake_call(g.api, 1);
+    fake_say(other, "one");
+    rig_read(left, "3\r\none\r\n", g.text);
+    fake_hold(g.api, 1);
+    fake_say(other, "two");
+    FAKE_WAIT(fake_counts(g.api).held == 1);
+    close(left);
+    FAKE_WAIT(fake_counts(g.api).cancelled == 1);
+    fake_hold(g.api, 0);
+    FAKE_WAIT(fake_counts(g.api).freed == 1);
+    fake_finish(call);
+    rig_read(fd, "0\r\n\r\n", g.text);
+    close(fd);
+    rig_end(&g);
+}
+
 TEST(http_reads_bodies) {
     static const char parts[] =
         "--xx\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--xx\r\n"
