@@ -27,8 +27,8 @@ struct wait_load {
     double pace; /* rows a second; 0: not known */
 };
 
-/* Seconds until a job of the owner at that place, class and cost would begin to have the device to itself, as it
- * were: its end, less what it takes alone. 0 when the pace is not known. */
+/* Seconds until a job of the owner at that place, class and cost would begin to have the device to
+ * itself, as it were: its end, less what it takes alone. 0 when the pace is not known. */
 double wait_before(const struct wait_load *l, int place, enum eng_class class, uint64_t cost);
 /* Seconds that the first picture of somebody would wait who owned all that waits and runs. */
 double wait_of_all(const struct wait_load *l);
