@@ -12,7 +12,6 @@
 #include "tests/check.h"
 #include "tests/unit/engine/eng_rig.h"
 
-
 static const char *pair_of_hosts(void) {
     static char list[32];
     (void)snprintf(list, sizeof list, "%s,%s", eng_rig_backend(), eng_rig_backend());
