@@ -2,12 +2,12 @@
  *
  * What a job may cost is known in token rows, with its pictures' way through the vision tower, and
  * how many rows' worth of jobs the device gets done in a second is measured (the pace): what was
- * computed, and what a job turned out not to need. What stands before a job in its class is all that waits
- * there of its owner, and as much of each of his running jobs as it has itself, since running jobs
- * share alike (sched.h). While his other classes have work, its class gets its share only, but
- * never waits for more than that work. Owners share alike, too: each other one gets as many rows
- * meanwhile as this one, and never more than he has work. So a long queue of one doesn't keep
- * another out. It is an estimate: jobs may cost less, and later ones may come. Pure functions.
+ * computed, and what a job turned out not to need. What stands before a job in its class is all
+ * that waits there of its owner, and as much of each of his running jobs as it has itself, since
+ * running jobs share alike (sched.h). While his other classes have work, its class gets its share
+ * only, but never waits for more than that work. Owners share alike, too: each other one gets as
+ * many rows meanwhile as this one, and never more than he has work. So a long queue of one doesn't
+ * keep another out. It is an estimate: jobs may cost less, and later ones may come. Pure functions.
  */
 #ifndef ENGINE_RUN_WAIT_H
 #define ENGINE_RUN_WAIT_H
@@ -27,8 +27,8 @@ struct wait_load {
     double pace; /* rows a second; 0: not known */
 };
 
-/* Seconds until a job of the owner at that place, class and cost would begin to have the device to
- * itself, as it were: its end, less what it takes alone. 0 when the pace is not known. */
+/* Seconds until a job of the owner at that place, of that class and cost, would begin to have the
+ * device to itself, as it were: its end, less what it takes alone. 0 when the pace isn't known. */
 double wait_before(const struct wait_load *l, int place, enum eng_class class, uint64_t cost);
 /* Seconds that the first picture of somebody would wait who owned all that waits and runs. */
 double wait_of_all(const struct wait_load *l);

@@ -21,7 +21,7 @@ import suite  # noqa: E402, F401 (takes --long)
 
 
 def spent(server):
-    """Seconds of processor: of this process, of children that ended, and of the group's server."""
+    """Seconds of processor time: of this process, children that ended, and the group's server."""
     seconds = sum(os.times()[:4])
     if server and server.process.poll() is None:
         with open(f"/proc/{server.process.pid}/stat") as f:

@@ -7,14 +7,14 @@ import re
 
 import photos
 import state
-from lamm import PNG, Server, Skip, contract, multipart
+from lamm import PNG, TINY, Server, Skip, contract, multipart
 
 BODY = photos.png()
 ASK = "/v1/reconstruct"
 
 
 def start():
-    return Server()
+    return Server(model=TINY)
 
 
 def whole(s):

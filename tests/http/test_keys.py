@@ -253,11 +253,12 @@ def test_open_to_others_only_with_keys():
         assert "unencrypted" in starts(*everywhere, "--keys", p.file)
         assert "insecure" not in starts(*everywhere, "--keys", p.file, "--trusted-proxy", "192.0.2.0/24")
         assert "insecure" not in starts("--listen", "127.0.0.1:0")
-        assert "No such file" in refuses_to_start("--keys", p.path("none"))
-        assert "audit file" in refuses_to_start("--audit", p.path("no/such"))
-        assert "no address or net" in refuses_to_start("--trusted-proxy", "proxy.example")
+        here = ("--listen", "127.0.0.1:0")
+        assert "No such file" in refuses_to_start(*here, "--keys", p.path("none"))
+        assert "audit file" in refuses_to_start(*here, "--audit", p.path("no/such"))
+        assert "no address or net" in refuses_to_start(*here, "--trusted-proxy", "proxy.example")
         os.chmod(p.file, 0o666)
-        assert "chmod go-w" in refuses_to_start("--listen", "127.0.0.1:0", "--keys", p.file)
+        assert "chmod go-w" in refuses_to_start(*here, "--keys", p.file)
 
 
 def test_keys_come_as_a_credential_of_systemd():

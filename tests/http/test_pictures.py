@@ -13,7 +13,7 @@ import struct
 from PIL import Image
 
 import photos
-from lamm import JSON, PROGRAM, Server, data_url, multipart
+from lamm import JSON, PROGRAM, TINY, Server, data_url, multipart
 
 COLOURS = ((220, 30, 30), (30, 190, 30), (31, 30, 220), (240, 240, 240))
 ASK = "/v1/reconstruct?width=2&height=2&compare=true"
@@ -22,7 +22,7 @@ WHOLE = {"Accept": "application/json"}
 
 
 def start():
-    return Server()
+    return Server(model=TINY)
 
 
 def quad():
