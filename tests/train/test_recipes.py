@@ -85,8 +85,10 @@ def test_recipe_space_invaders(p):
 
 
 def test_recipe_lamm_mini(p):
-    recipe(p, "lamm-mini", 1, ["pixels", "mask", "refer"], "DATA=" + p.data, "continue.samples=2",
-           "continue.questions=32", "continue.teacher=" + p.model, "run.judge_samples=12")
+    for name in ("wide", "real"):  # the scenes' lines are of the same kinds
+        os.symlink("scenes", os.path.join(p.data, name))
+    recipe(p, "lamm-mini", 2, ["pixels", "mask", "refer"], "DATA=" + p.data, "START=" + p.model,
+           "find.samples=2", "find.questions=32", "find.teacher=" + p.model, "run.judge_samples=12")
     model = tensors(p.path("lamm-mini"), "model/model.safetensors")
     assert {k: v[:2] for k, v in model.items()} == {
         k: v[:2] for k, v in tensors(p.model, "model.safetensors").items()}

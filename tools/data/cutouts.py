@@ -12,8 +12,9 @@ PACKS holds clothing, grocery and coco as photos.py makes them. Writes
 A garment's mask is found by GrabCut, begun with what a garment on a floor looks like: the border
 is ground, the middle may be thing. It is kept only where it is one piece that leaves most of the
 border alone; a photograph without a mask still says what it shows. Shops have no masks: a heap of
-apples has no end. Colours are named from the pixels in a mask. A question whether something is
-there asks as often for what isn't: something else of the same pack.
+apples has no end. So nothing is asked for that isn't there either: of pictures with empty masks
+alone a model learns that masks are empty. Colours are named from the pixels in a mask. A question
+whether something is there asks as often for what isn't: something else of the same pack.
 
 Pictures whose sha256 begins with 0 to 2 are set aside for exams: they are left out, or with
 --set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to
@@ -244,9 +245,8 @@ def add_grocery(packs, out):
         rng = rng_of(row["source"])
         others = [n for n in names if n != name]
         text = f"a carton of {name}" if name in PACKAGES else plural(name)
-        h, w = decoded(data).shape[:2]
         lines = [{"task": "pixels"}, {"task": "caption", "caption": text}] + whats(text)
-        lines += exists(name, others, rng) + absent(others, rng, (w, h))
+        lines += exists(name, others, rng)
         out.picture("grocery-" + row["file"], data, lines)
 
 
