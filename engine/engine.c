@@ -331,7 +331,9 @@ unsigned eng_retry_after(const struct eng *e) {
     return least;
 }
 
-uint64_t eng_picture_cost(const struct eng *e) { return e->spill; }
+uint64_t eng_picture_cost(const struct eng *e) {
+    return e->spill + (uint64_t)e->unit[0]->pixels->questions.picture_rows;
+}
 
 double eng_pace(const struct eng *e) {
     double sum = 0;

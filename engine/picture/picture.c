@@ -1,10 +1,10 @@
 /* picture.c - resize, digest, count references.
  *
- * A picture comes row by row. Each row goes to the two resizers, and is gone. The digest covers
- * what is kept, all that an answer can depend on: SHA-256 over the sides of the picture, as shown,
- * and of what the resizers made, and over the latter's pixels. So it costs the same for pictures of
- * any size: of 16 megapixels the digest would take longer than both resizers. The sides are hashed
- * as numbers, so 30x100 and 100x30 that look alike to the model differ. Thread: any.
+ * A picture comes row by row. Each row goes to the two resizers, and is gone. The digest covers all
+ * that an answer can depend on: SHA-256 over the sides of the picture, as shown, and over what the
+ * model gets of it. So it costs the same for pictures of any size, and with a truth of any size: of
+ * 16 megapixels the digest would take longer than both resizers. The sides are hashed as numbers,
+ * so 30x100 and 100x30 that look alike to the model differ. Thread: any.
  */
 #include "engine/picture/picture.h"
 
@@ -38,9 +38,8 @@ struct eng_intake {
 static size_t bytes_of(int side) { return (size_t)side * (size_t)side * CHANNELS; }
 
 static int take_digest(struct eng_picture *i) {
-    const uint32_t sides[] = {(uint32_t)i->w, (uint32_t)i->h, (uint32_t)i->sizes.image_size,
-                              (uint32_t)i->sizes.grid};
-    size_t pixels = bytes_of(i->sizes.image_size) + bytes_of(i->sizes.grid);
+    const uint32_t sides[] = {(uint32_t)i->w, (uint32_t)i->h, (uint32_t)i->sizes.image_size};
+    size_t pixels = bytes_of(i->sizes.image_size);
     uint8_t head[sizeof(sides)], sum[SHA_BYTES];
     for (size_t k = 0; k < sizeof(head); k++) /* little-endian on every machine */
         head[k] = (uint8_t)(sides[k / 4] >> (8 * (k % 4)));
