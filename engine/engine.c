@@ -35,7 +35,7 @@ struct eng {
     int n;
     struct eng_info info;
     struct berths *berths; /* those of all units have the same numbers */
-    uint64_t spill;        /* rows of a whole picture's questions: how far a unit may be behind */
+    uint64_t spill;        /* cost of a whole picture's questions: how far a unit may be behind */
 
     pthread_mutex_t mutex; /* of what follows */
     struct sent sent[SENT];
@@ -105,7 +105,8 @@ static void engine_describe(struct eng *e, const char *note) {
     (void)snprintf(e->info.note, sizeof e->info.note, "%s", note);
     const struct questions *q = &e->unit[0]->pixels->questions;
     e->berths = berths_new(e->info.adapters, e->info.adapter_overlays);
-    e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)q->n_texts * (uint64_t)q->answer_max;
+    e->spill = e->unit[0]->pixels->tree_tokens + (uint64_t)q->n_texts * (uint64_t)q->answer_max +
+               (uint64_t)q->picture_rows;
 }
 
 static int engine_check_sizes(const struct eng_options *o, struct err *err) {
@@ -331,9 +332,7 @@ unsigned eng_retry_after(const struct eng *e) {
     return least;
 }
 
-uint64_t eng_picture_cost(const struct eng *e) {
-    return e->spill + (uint64_t)e->unit[0]->pixels->questions.picture_rows;
-}
+uint64_t eng_picture_cost(const struct eng *e) { return e->spill; }
 
 double eng_pace(const struct eng *e) {
     double sum = 0;

@@ -5,7 +5,9 @@
 
 #include "engine/run/share.h"
 
-static const double SAMPLE_S = 0.25, RECENT_S = 4; /* of a sample; what counts as recent */
+/* Of a sample; what counts as recent when the device got faster, and when slower: who is told too
+ * short a wait gets no answer in time. */
+static const double SAMPLE_S = 0.25, FASTER_S = 4, SLOWER_S = 1.5;
 
 /* Rows of all that waits and runs. */
 static uint64_t wait_work(const struct wait_owner *o) {
@@ -64,7 +66,8 @@ void wait_turn(struct wait_pace *p, double seconds, uint64_t rows, int is_full) 
     int is_telling = p->busy_seconds > 0.5 * p->seconds;
     if (is_telling || (p->rate > 0 && now > p->rate)) {
         p->known += p->seconds;
-        p->rate += (now - p->rate) * fmax(p->seconds / p->known, 1 - exp(-p->seconds / RECENT_S));
+        double recent = now > p->rate ? FASTER_S : SLOWER_S;
+        p->rate += (now - p->rate) * fmax(p->seconds / p->known, 1 - exp(-p->seconds / recent));
     }
     *p = (struct wait_pace){.rate = p->rate, .known = p->known};
 }

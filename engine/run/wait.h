@@ -37,7 +37,8 @@ int wait_is_idle(const struct wait_load *l);
 
 /* The pace, from what was done in turns of the step thread. Only when jobs had to wait, or passes
  * were full, does it say what the device can do; else it can only raise the pace. At first all
- * samples count alike: the first one alone may be a bad one. */
+ * samples count alike: the first one alone may be a bad one. It follows a device that got slower
+ * sooner than one that got faster. */
 struct wait_pace {
     double rate, known;           /* from so many seconds */
     double seconds, busy_seconds; /* of this sample, and of it when jobs had to wait */

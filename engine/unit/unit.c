@@ -329,7 +329,7 @@ static int is_guest(const struct unit *u, const struct eng_job *j) {
  * Acts are never refused for it: they overtake, and have an answer for being late. */
 static int check_wait(const struct unit *u, const struct eng_job *j, uint64_t rest,
                       struct err *err) {
-    static const double margin = 2; /* estimates are as wrong as that */
+    static const double margin = 3; /* estimates are as wrong as that, and devices get slower */
     struct wait_load l = unit_load(u);
     if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
     if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING && !is_guest(u, j))
