@@ -76,7 +76,7 @@ TEST(log_never_blocks) {
         log_event(LOG_LEVEL_INFO, "test", "line=%d and a few more words to fill the pipe with", i);
     unsigned long long lost = log_lost();
     size_t n = 0;
-    CHECK(lost > 0 && lost < LINES - LOG_LINES);
+    CHECK(lost > 0 && lost <= LINES - LOG_LINES); /* `=`: the writer had no turn meanwhile */
     fcntl(out, F_SETFL, O_NONBLOCK);
     for (int quiet = 0; quiet < 50 || !strstr(text, "event=log_lost");) { /* until all is out */
         ssize_t got = read(out, text + n, sizeof(text) - 1 - n);
