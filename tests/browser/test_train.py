@@ -62,7 +62,7 @@ def judge_and_promote(page):
     page.wait(shown("train-gate") + " && document.querySelectorAll('#train-gate tbody tr').length > 2")
     decision = text(page, "train-decision")
     print(decision)
-    page.wait("document.getElementById('train-after').value !== 'small'", GATE_S)
+    page.wait("document.getElementById('train-after').value !== 'small'")
     name = page.eval("document.getElementById('train-after').value")
     assert name.startswith("ft:small:bars:ftjob-"), name
     press(page, "train-promote")
