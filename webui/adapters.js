@@ -6,6 +6,7 @@
 import {$, Problem, askJson, fail, hideError, make, format} from './shared.js';
 
 const ADAPTERS = 'v1/adapters';
+const LOADS_S = 60; // seconds, in each of which it is asked whether one is loaded
 const DECISIONS = {better: '▲ better', worse: '▼ worse', not_worse: '= not worse', not_decided: '? not decided'};
 const METRICS = {
   mae_levels: 'error in levels', ciou: 'mask overlap', p_at_05: 'boxes found', word_f1: 'right words', box_f1: 'boxes found', same_action: 'same action',
@@ -14,6 +15,7 @@ const EVENTS = {load: 'loaded', unload: 'unloaded', promote: 'made the default',
 
 let changed = () => {};
 let name = null; // of the adapter that is shown
+let views = 0;   // it was shown so often: what was asked for an older view is too late
 let base = null; // the base model's name
 
 export function startAdapters(onChange) {
@@ -22,19 +24,30 @@ export function startAdapters(onChange) {
 
 // Of a job that has succeeded; null hides it.
 export async function showAdapter(wanted) {
+  const view = ++views;
   name = wanted;
   $('train-result').hidden = true;
   $('train-refused').hidden = true;
   says('');
   if (!wanted) return;
   const it = await askJson(path(wanted));
-  if (name !== wanted) return;
+  if (view !== views) return;
   $('train-result').hidden = false;
   $('train-load').hidden = it.state === 'loaded';
   $('train-promote').disabled = it.state !== 'loaded' || it.default;
   if (it.default) says(`${wanted} is the default: it answers whoever names no model.`);
   else if (it.state !== 'loaded') says(it.why ? `It isn’t loaded: ${it.why}.` : 'It isn’t loaded yet.');
   showGate(it.gate);
+  if (it.state !== 'loaded' && !it.why) follow(wanted, view).catch(fail);
+}
+
+// A job has succeeded a moment before its adapter is loaded: then everything is asked once more, for
+// the view that is there now and for no later one.
+async function follow(wanted, view) {
+  for (let i = 0; i < LOADS_S && view === views; i++) {
+    await new Promise((done) => setTimeout(done, 1000));
+    if (view === views && (await askJson(path(wanted))).state === 'loaded' && view === views) return changed();
+  }
 }
 
 export async function listAdapters(model) {
