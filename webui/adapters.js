@@ -41,8 +41,8 @@ export async function showAdapter(wanted) {
   if (it.state !== 'loaded' && !it.why) follow(wanted, view).catch(fail);
 }
 
-// A job has succeeded a moment before its adapter is loaded: then everything is asked once more, for
-// the view that is there now and for no later one.
+// A job has succeeded a moment before its adapter is loaded. Then everything is asked once more,
+// for the view that is there now, and for no later one.
 async function follow(wanted, view) {
   for (let i = 0; i < LOADS_S && view === views; i++) {
     await new Promise((done) => setTimeout(done, 1000));
