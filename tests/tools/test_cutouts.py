@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools/data"))
 import scenes
+import wide_scenes
 
 GARMENT = (30, 20, 110, 130)  # a box of a picture of 140 x 150
 
@@ -117,7 +118,7 @@ def test_wide_scenes(tmp):
     grounds = lambda rng: Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((90, 90))
     seen, cut, large = set(), 0, 0
     for k in range(40):
-        s, again = (scenes.make_wide_scene(np.random.default_rng([1, k]), both, grounds) for _ in range(2))
+        s, again = (wide_scenes.make_wide_scene(np.random.default_rng([1, k]), both, grounds) for _ in range(2))
         assert (s.image == again.image).all() and (s.id_map == again.id_map).all()
         for t in s.things:
             ys, xs = np.nonzero(s.id_map == t.id)

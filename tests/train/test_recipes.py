@@ -87,7 +87,7 @@ def test_recipe_space_invaders(p):
 def test_recipe_lamm_mini(p):
     for name in ("wide", "real"):  # the scenes' lines are of the same kinds
         os.symlink("scenes", os.path.join(p.data, name))
-    recipe(p, "lamm-mini", 2, ["pixels", "mask", "refer"], "DATA=" + p.data, "START=" + p.model,
+    recipe(p, "lamm-mini", 2, ["pixels", "mask", "refer"], "DATA=" + p.data,
            "find.samples=2", "find.questions=32", "find.teacher=" + p.model, "run.judge_samples=12")
     model = tensors(p.path("lamm-mini"), "model/model.safetensors")
     assert {k: v[:2] for k, v in model.items()} == {

@@ -6,7 +6,7 @@
 Writes FOLDER/shard-00000.tar ...: pictures as JPEG, an id map beside each as PNG, and lines.jsonl
 with masks, boxes, names, lists of things and questions (docs/training-data.md). Without --sprites
 all things are shapes, without --photos all grounds are drawn; with neither no file is needed but
-this one's neighbours. With --cutouts scenes are harder (scenes.make_wide_scene). Names that are
+this one's neighbours. With --cutouts scenes are harder (wide_scenes.py). Names that are
 reserved for judging are never used; --reserved uses no others, for an exam. The same arguments
 give the same bytes: shard k holds scenes k * per_shard and up, each a function of (seed, number).
 A shard is written whole or not at all. Needs numpy and Pillow.
@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 import scenes
+import wide_scenes
 
 PARTS = (0.35, 1.0)     # share of a photograph's area that a ground shows
 SENTENCES, QUESTIONS = 8, 4  # of a scene, at most
@@ -152,7 +153,7 @@ def main():
 
     def make(rng):
         if packs:
-            return scenes.make_wide_scene(rng, packs, photos, reserved=a.reserved, side=a.side)
+            return wide_scenes.make_wide_scene(rng, packs, photos, reserved=a.reserved, side=a.side)
         return scenes.make_scene(rng, sprites, photos, reserved=a.reserved, side=a.side)
 
     for k, first in enumerate(range(0, a.scenes, a.per_shard)):
