@@ -12,7 +12,7 @@
  *     recipes.c   which base recipes there are
  *     finish.c    when a job will be over
  *
- *     store.c recipe.c runner.c disk.c    know no job's life
+ *     store.c rows.c recipe.c runner.c disk.c    know no job's life
  */
 #ifndef JOBS_STATE_H
 #define JOBS_STATE_H

@@ -1,46 +1,22 @@
-/* store.c - see store.h.
- *
- * A row is read and written by a table of its columns: name, kind, and where it lies in the struct.
- * So the columns stand in one place, for the schema, for SELECT, INSERT and UPDATE.
+/* store.c - see store.h. rows.h reads and writes the structs.
  *
  * 1. user_version is the version of the schema. A database of another one is not touched.
  * 2. Everything that changes in one transaction belongs together: an event with the row of its job,
  *    and how far its file was read.
- * 3. NaN is NULL.
  */
 #include "jobs/store.h"
 
 #include <math.h>
-#include <sqlite3.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs/rows.h"
 #include "kernels/base/mem.h"
 
 enum { SCHEMA = 1, APPLICATION = 0x6c616d64, BUSY_MS = 5000, SQL_MAX = 16 << 10 };
 
-struct store {
-    sqlite3 *db;
-};
-
 /* ---- columns ---- */
 
-enum column_kind { COLUMN_TEXT, COLUMN_WHOLE, COLUMN_INT, COLUMN_REAL };
-struct column {
-    const char *name;
-    enum column_kind kind;
-    size_t at, size;
-    const char *more; /* of its definition */
-};
-struct table {
-    const char *name, *more; /* more columns, which are not in the struct */
-    const struct column *columns;
-    size_t n;
-};
-
-#define COLUMN(kind, type, field, name, more) \
-    { name, kind, offsetof(struct type, field), sizeof(((struct type *)0)->field), more }
 #define FILE_(kind, field) COLUMN(kind, jobs_file, field, #field, "")
 #define JOB(kind, field)   COLUMN(kind, store_job, job.field, #field, "")
 #define HOW(kind, field)   COLUMN(kind, store_job, job.how.field, "how_" #field, "")
@@ -125,177 +101,6 @@ _Static_assert(sizeof(enum jobs_state) == sizeof(int) && sizeof(enum jobs_want) 
                    sizeof(enum jobs_file_status) == sizeof(int),
                "COLUMN_INT");
 
-/* ---- statements ---- */
-
-static int store_bad(struct store *s, struct err *e) {
-    return err_set(e, E_IO, "jobs.db: %s", sqlite3_errmsg(s->db));
-}
-
-/* `kinds`: of each ? one of t (text), i (int64_t), r (double). */
-static int store_prepare(struct store *s, sqlite3_stmt **out, struct err *e, const char *sql,
-                         const char *kinds, ...) {
-    va_list args;
-    int rc = sqlite3_prepare_v2(s->db, sql, -1, out, NULL);
-    va_start(args, kinds);
-    for (int i = 1; rc == SQLITE_OK && *kinds; i++, kinds++) {
-        if (*kinds == 't')
-            rc = sqlite3_bind_text(*out, i, va_arg(args, const char *), -1, SQLITE_TRANSIENT);
-        else if (*kinds == 'r')
-            rc = sqlite3_bind_double(*out, i, va_arg(args, double));
-        else
-            rc = sqlite3_bind_int64(*out, i, va_arg(args, int64_t));
-    }
-    va_end(args);
-    if (rc == SQLITE_OK) return 0;
-    rc = store_bad(s, e);
-    sqlite3_finalize(*out);
-    *out = NULL;
-    return rc;
-}
-
-/* The next row: 1, 0 behind the last, or an error. */
-static int store_step(struct store *s, sqlite3_stmt *st, struct err *e) {
-    int rc = sqlite3_step(st);
-    return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : store_bad(s, e);
-}
-
-static int run(struct store *s, sqlite3_stmt *st, struct err *e) {
-    int rc = store_step(s, st, e);
-    sqlite3_finalize(st);
-    return rc > 0 ? 0 : rc;
-}
-
-static int store_exec(struct store *s, const char *sql, struct err *e) {
-    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_bad(s, e);
-}
-
-static const char *text_at(sqlite3_stmt *st, int i) {
-    const unsigned char *text = sqlite3_column_text(st, i);
-    return text ? (const char *)text : "";
-}
-
-/* The one number of a query that is prepared. */
-static int store_number(struct store *s, sqlite3_stmt *st, int64_t *n, struct err *e) {
-    int rc = store_step(s, st, e);
-    if (rc > 0) *n = sqlite3_column_int64(st, 0);
-    sqlite3_finalize(st);
-    return rc < 0 ? rc : 0;
-}
-
-/* ---- rows ---- */
-
-/* Columns from `first` on of the statement -> the struct. */
-static void row_get(const struct table *t, sqlite3_stmt *st, int first, void *to) {
-    for (size_t i = 0; i < t->n; i++) {
-        const struct column *c = &t->columns[i];
-        char *at = (char *)to + c->at;
-        int from = first + (int)i;
-        switch (c->kind) {
-        case COLUMN_TEXT: snprintf(at, c->size, "%s", text_at(st, from)); break;
-        case COLUMN_WHOLE: *(int64_t *)(void *)at = sqlite3_column_int64(st, from); break;
-        case COLUMN_INT: *(int *)(void *)at = sqlite3_column_int(st, from); break;
-        case COLUMN_REAL:
-            *(double *)(void *)at = sqlite3_column_type(st, from) == SQLITE_NULL
-                                        ? NAN
-                                        : sqlite3_column_double(st, from);
-        }
-    }
-}
-
-/* The struct's fields are the parameters 1 to t->n. */
-static int row_bind(const struct table *t, sqlite3_stmt *st, const void *from) {
-    int rc = SQLITE_OK;
-    for (size_t i = 0; rc == SQLITE_OK && i < t->n; i++) {
-        const struct column *c = &t->columns[i];
-        const char *at = (const char *)from + c->at;
-        int to = (int)i + 1;
-        switch (c->kind) {
-        case COLUMN_TEXT: rc = sqlite3_bind_text(st, to, at, -1, SQLITE_TRANSIENT); break;
-        case COLUMN_WHOLE:
-            rc = sqlite3_bind_int64(st, to, *(const int64_t *)(const void *)at);
-            break;
-        case COLUMN_INT: rc = sqlite3_bind_int(st, to, *(const int *)(const void *)at); break;
-        case COLUMN_REAL:
-            rc = sqlite3_bind_double(st, to, *(const double *)(const void *)at);
-            break;
-        }
-    }
-    return rc;
-}
-
-static void add_names(const struct table *t, const char *behind, struct buf *sql) {
-    for (size_t i = 0; i < t->n; i++)
-        buf_printf(sql, "%s%s%s", i ? ", " : "", t->columns[i].name, behind);
-}
-
-/* "SELECT n, id, ... FROM jobs REST" */
-static int row_query(struct store *s, const struct table *t, const char *rest, sqlite3_stmt **st,
-                     struct err *e) {
-    struct buf sql;
-    buf_init(&sql, SQL_MAX);
-    buf_str(&sql, "SELECT n, ");
-    add_names(t, "", &sql);
-    buf_printf(&sql, " FROM %s %s", t->name, rest);
-    int rc = sql.bad ? err_set(e, sql.bad, "no memory for a query")
-                     : store_prepare(s, st, e, (const char *)sql.p, "");
-    buf_clear(&sql);
-    return rc;
-}
-
-/* Adds or changes a row. `tail`: of the statement, behind the columns. */
-static int row_put(struct store *s, const struct table *t, const char *head, const char *behind,
-                   const char *tail, const void *row, sqlite3_stmt **st, struct err *e) {
-    struct buf sql;
-    buf_init(&sql, SQL_MAX);
-    buf_str(&sql, head);
-    add_names(t, behind, &sql);
-    buf_str(&sql, tail);
-    for (size_t i = 0; *behind == '\0' && i < t->n; i++)
-        buf_str(&sql, i ? ", ?" : "?");
-    if (*behind == '\0') buf_str(&sql, ", ?)");
-    int rc = sql.bad ? err_set(e, sql.bad, "no memory for a query")
-                     : store_prepare(s, st, e, (const char *)sql.p, "");
-    buf_clear(&sql);
-    if (rc == 0 && row_bind(t, *st, row) != SQLITE_OK) {
-        rc = store_bad(s, e);
-        sqlite3_finalize(*st);
-    }
-    return rc;
-}
-
-/* The one row that a query with a text and a number finds; either may be left out. */
-static int row_find(struct store *s, const struct table *t, const char *rest, const char *text,
-                    int64_t number, void *out, int64_t *n, struct err *e) {
-    sqlite3_stmt *st;
-    int rc = row_query(s, t, rest, &st, e);
-    if (rc) return rc;
-    int at = 1;
-    if (text) sqlite3_bind_text(st, at++, text, -1, SQLITE_TRANSIENT);
-    if (number >= 0) sqlite3_bind_int64(st, at, number);
-    rc = store_step(s, st, e);
-    if (rc > 0) {
-        row_get(t, st, 1, out);
-        if (n) *n = sqlite3_column_int64(st, 0);
-    }
-    sqlite3_finalize(st);
-    if (rc < 0) return rc;
-    return rc ? 0 : E_NOT_FOUND;
-}
-
-/* The number of a row, of which those behind it are older. NULL: of one above all. */
-static int row_before(struct store *s, const struct table *t, const char *after, int64_t *n,
-                      struct err *e) {
-    char sql[80];
-    sqlite3_stmt *st;
-    *n = after ? 0 : INT64_MAX;
-    if (!after) return 0;
-    snprintf(sql, sizeof(sql), "SELECT n FROM %s WHERE id = ?", t->name);
-    int rc = store_prepare(s, &st, e, sql, "t", after);
-    if (rc == 0) rc = store_number(s, st, n, e);
-    if (rc == 0 && *n == 0) rc = err_set(e, E_NOT_FOUND, "after: there is no such id");
-    return rc;
-}
-
 /* ---- open ---- */
 
 static int create(struct store *s, struct err *e) {
@@ -316,24 +121,24 @@ static int create(struct store *s, struct err *e) {
     buf_printf(&sql, "%sPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", schema_rest,
                APPLICATION, SCHEMA);
     int rc = sql.bad ? err_set(e, sql.bad, "no memory for the schema")
-                     : store_exec(s, (const char *)sql.p, e);
+                     : rows_exec(s, (const char *)sql.p, e);
     buf_clear(&sql);
     return rc;
 }
 
 static int pragma(struct store *s, const char *sql, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e, sql, "");
-    return rc ? rc : store_number(s, st, n, e);
+    int rc = rows_prepare(s, &st, e, sql, "");
+    return rc ? rc : rows_number(s, st, n, e);
 }
 
 static int is_whole(struct store *s, struct err *e) {
     sqlite3_stmt *st;
     char said[160] = "";
-    int rc = store_prepare(s, &st, e, "PRAGMA integrity_check(1)", "");
+    int rc = rows_prepare(s, &st, e, "PRAGMA integrity_check(1)", "");
     if (rc) return rc;
-    rc = store_step(s, st, e);
-    if (rc > 0) snprintf(said, sizeof(said), "%s", text_at(st, 0));
+    rc = rows_step(s, st, e);
+    if (rc > 0) snprintf(said, sizeof(said), "%s", rows_text(st, 0));
     sqlite3_finalize(st);
     if (rc < 0) return rc;
     return strcmp(said, "ok") == 0 ? 0 : err_set(e, E_FORMAT, "%s", said);
@@ -361,7 +166,7 @@ int store_open(const char *path, int is_writer, struct store **out, struct err *
         rc = err_set(e, E_IO, "%s: %s", path, s->db ? sqlite3_errmsg(s->db) : "no memory");
     if (rc == 0) sqlite3_busy_timeout(s->db, BUSY_MS);
     if (rc == 0 && is_writer)
-        rc = store_exec(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", e);
+        rc = rows_exec(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", e);
     if (rc == 0 && is_writer) rc = store_check(s, e);
     if (rc) {
         store_close(s);
@@ -378,10 +183,10 @@ void store_close(struct store *s) {
     mem_free(s);
 }
 
-int store_begin(struct store *s, struct err *e) { return store_exec(s, "BEGIN IMMEDIATE", e); }
+int store_begin(struct store *s, struct err *e) { return rows_exec(s, "BEGIN IMMEDIATE", e); }
 
 int store_commit(struct store *s, struct err *e) {
-    int rc = store_exec(s, "COMMIT", e);
+    int rc = rows_exec(s, "COMMIT", e);
     if (rc) store_rollback(s);
     return rc;
 }
@@ -397,7 +202,7 @@ int store_file_add(struct store *s, const struct jobs_file *f, struct err *e) {
     int rc = row_put(s, &files_table, "INSERT INTO files(", "", ", report) VALUES(", f, &st, e);
     if (rc) return rc;
     sqlite3_bind_text(st, (int)files_table.n + 1, "", -1, SQLITE_STATIC);
-    return run(s, st, e);
+    return rows_run(s, st, e);
 }
 
 int store_file_get(struct store *s, const char *id, struct jobs_file *out, struct err *e) {
@@ -408,10 +213,10 @@ int store_file_get(struct store *s, const char *id, struct jobs_file *out, struc
 static int store_text(struct store *s, const char *sql, const char *id, struct buf *out,
                       struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e, sql, "t", id);
+    int rc = rows_prepare(s, &st, e, sql, "t", id);
     if (rc) return rc;
-    rc = store_step(s, st, e);
-    if (rc > 0 && buf_str(out, text_at(st, 0))) rc = err_set(e, out->bad, "no memory for a text");
+    rc = rows_step(s, st, e);
+    if (rc > 0 && buf_str(out, rows_text(st, 0))) rc = err_set(e, out->bad, "no memory for a text");
     sqlite3_finalize(st);
     if (rc < 0) return rc;
     return rc ? 0 : E_NOT_FOUND;
@@ -435,7 +240,7 @@ int store_file_list(struct store *s, const struct jobs_file_page *page, struct j
     sqlite3_bind_int64(st, 1, from);
     sqlite3_bind_text(st, 2, page->purpose ? page->purpose : "", -1, SQLITE_TRANSIENT);
     sqlite3_bind_int(st, 3, page->max + 1);
-    for (*n = 0; (rc = store_step(s, st, e)) > 0 && *n < page->max; (*n)++)
+    for (*n = 0; (rc = rows_step(s, st, e)) > 0 && *n < page->max; (*n)++)
         row_get(&files_table, st, 1, &out[*n]);
     *more = rc > 0;
     sqlite3_finalize(st);
@@ -445,18 +250,18 @@ int store_file_list(struct store *s, const struct jobs_file_page *page, struct j
 int store_file_checked(struct store *s, const char *id, enum jobs_file_status status,
                        const char *report, size_t len, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e, "UPDATE files SET status = ?, report = ? WHERE id = ?", "i",
-                           (int64_t)status);
+    int rc = rows_prepare(s, &st, e, "UPDATE files SET status = ?, report = ? WHERE id = ?", "i",
+                          (int64_t)status);
     if (rc) return rc;
     sqlite3_bind_text(st, 2, report, (int)len, SQLITE_TRANSIENT);
     sqlite3_bind_text(st, 3, id, -1, SQLITE_TRANSIENT);
-    return run(s, st, e);
+    return rows_run(s, st, e);
 }
 
 int store_file_delete(struct store *s, const char *id, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e, "DELETE FROM files WHERE id = ?", "t", id);
-    if (rc == 0) rc = run(s, st, e);
+    int rc = rows_prepare(s, &st, e, "DELETE FROM files WHERE id = ?", "t", id);
+    if (rc == 0) rc = rows_run(s, st, e);
     return rc ? rc : sqlite3_changes(s->db) ? 0 : E_NOT_FOUND;
 }
 
@@ -467,17 +272,17 @@ int store_file_unchecked(struct store *s, struct jobs_file *out, struct err *e) 
 
 int store_file_shares(struct store *s, const char *sha256, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e, "SELECT count(*) FROM files WHERE sha256 = ?", "t", sha256);
-    return rc ? rc : store_number(s, st, n, e);
+    int rc = rows_prepare(s, &st, e, "SELECT count(*) FROM files WHERE sha256 = ?", "t", sha256);
+    return rc ? rc : rows_number(s, st, n, e);
 }
 
 int store_file_users(struct store *s, const char *id, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e,
-                           "SELECT count(*) FROM jobs WHERE " LIVE
-                           " AND (training_file = ? OR validation_file = ?)",
-                           "tt", id, id);
-    return rc ? rc : store_number(s, st, n, e);
+    int rc = rows_prepare(s, &st, e,
+                          "SELECT count(*) FROM jobs WHERE " LIVE
+                          " AND (training_file = ? OR validation_file = ?)",
+                          "tt", id, id);
+    return rc ? rc : rows_number(s, st, n, e);
 }
 
 int store_file_count(struct store *s, int64_t *n, struct err *e) {
@@ -491,7 +296,7 @@ int store_job_add(struct store *s, struct store_job *j, const char *metadata, st
     int rc = row_put(s, &jobs_table, "INSERT INTO jobs(", "", ", metadata) VALUES(", j, &st, e);
     if (rc) return rc;
     sqlite3_bind_text(st, (int)jobs_table.n + 1, metadata ? metadata : "", -1, SQLITE_TRANSIENT);
-    rc = run(s, st, e);
+    rc = rows_run(s, st, e);
     if (rc == 0) j->n = sqlite3_last_insert_rowid(s->db);
     return rc;
 }
@@ -501,7 +306,7 @@ int store_job_save(struct store *s, const struct store_job *j, struct err *e) {
     int rc = row_put(s, &jobs_table, "UPDATE jobs SET ", " = ?", " WHERE n = ?", j, &st, e);
     if (rc) return rc;
     sqlite3_bind_int64(st, (int)jobs_table.n + 1, j->n);
-    return run(s, st, e);
+    return rows_run(s, st, e);
 }
 
 int store_job_get(struct store *s, const char *id, struct store_job *out, struct err *e) {
@@ -530,7 +335,7 @@ int store_job_list(struct store *s, const char *after, int max, struct jobs_job 
     if (rc) return rc;
     sqlite3_bind_int64(st, 1, before);
     sqlite3_bind_int(st, 2, max + 1);
-    for (*n = 0; (rc = store_step(s, st, e)) > 0 && *n < max; (*n)++) {
+    for (*n = 0; (rc = rows_step(s, st, e)) > 0 && *n < max; (*n)++) {
         row_get(&jobs_table, st, 1, &row);
         out[*n] = row.job;
     }
@@ -548,10 +353,10 @@ int store_job_next(struct store *s, enum jobs_state state, int64_t after, struct
 
 int store_job_counts(struct store *s, uint64_t counts[JOBS_STATES], struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e, "SELECT state, count(*) FROM jobs GROUP BY state", "");
+    int rc = rows_prepare(s, &st, e, "SELECT state, count(*) FROM jobs GROUP BY state", "");
     if (rc) return rc;
     memset(counts, 0, JOBS_STATES * sizeof(*counts));
-    while ((rc = store_step(s, st, e)) > 0) {
+    while ((rc = rows_step(s, st, e)) > 0) {
         int state = sqlite3_column_int(st, 0);
         if (state >= 0 && state < JOBS_STATES)
             counts[state] = (uint64_t)sqlite3_column_int64(st, 1);
@@ -562,10 +367,10 @@ int store_job_counts(struct store *s, uint64_t counts[JOBS_STATES], struct err *
 
 int store_job_live(struct store *s, const char *owner, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(
-        s, &st, e, "SELECT count(*) FROM jobs WHERE " LIVE " AND (?1 IS NULL OR owner = ?1)", "t",
-        owner);
-    return rc ? rc : store_number(s, st, n, e);
+    int rc = rows_prepare(s, &st, e,
+                          "SELECT count(*) FROM jobs WHERE " LIVE " AND (?1 IS NULL OR owner = ?1)",
+                          "t", owner);
+    return rc ? rc : rows_number(s, st, n, e);
 }
 
 /* Found from behind: little comes after it. */
@@ -577,7 +382,7 @@ int store_job_pace(struct store *s, const struct jobs_job *like, struct store_pa
                    struct err *e) {
     sqlite3_stmt *st;
     const struct jobs_how *h = &like->how;
-    int rc = store_prepare(
+    int rc = rows_prepare(
         s, &st, e,
         "SELECT seconds / step, finished - " EXPORTED " FROM jobs"
         " WHERE state = 4 AND step > 0 AND seconds > 0 AND base = ?"
@@ -585,7 +390,7 @@ int store_job_pace(struct store *s, const struct jobs_job *like, struct store_pa
         " ORDER BY n DESC LIMIT 1",
         "ttiii", like->base, h->recipe, h->batch, (int64_t)h->vision, (int64_t)h->pack);
     if (rc) return rc;
-    rc = store_step(s, st, e);
+    rc = rows_step(s, st, e);
     if (rc > 0)
         *out = (struct store_pace){sqlite3_column_double(st, 0), sqlite3_column_double(st, 1)};
     sqlite3_finalize(st);
@@ -596,8 +401,8 @@ int store_job_pace(struct store *s, const struct jobs_job *like, struct store_pa
 int store_job_exported(struct store *s, const char *id, int64_t *when, struct err *e) {
     sqlite3_stmt *st;
     *when = 0;
-    int rc = store_prepare(s, &st, e, "SELECT " EXPORTED " FROM jobs WHERE id = ?", "t", id);
-    return rc ? rc : store_number(s, st, when, e);
+    int rc = rows_prepare(s, &st, e, "SELECT " EXPORTED " FROM jobs WHERE id = ?", "t", id);
+    return rc ? rc : rows_number(s, st, when, e);
 }
 
 /* ---- events ---- */
@@ -605,12 +410,12 @@ int store_job_exported(struct store *s, const char *id, int64_t *when, struct er
 int store_event_add(struct store *s, struct store_job *j, const struct jobs_event *event,
                     struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e,
-                           "INSERT INTO events(job, seq, created, level, type, message, data)"
-                           " VALUES(?, ?, ?, ?, ?, ?, ?)",
-                           "iiitttt", j->n, j->events + 1, event->created, event->level,
-                           event->type, event->message, event->data ? event->data : "");
-    if (rc == 0) rc = run(s, st, e);
+    int rc = rows_prepare(s, &st, e,
+                          "INSERT INTO events(job, seq, created, level, type, message, data)"
+                          " VALUES(?, ?, ?, ?, ?, ?, ?)",
+                          "iiitttt", j->n, j->events + 1, event->created, event->level, event->type,
+                          event->message, event->data ? event->data : "");
+    if (rc == 0) rc = rows_run(s, st, e);
     if (rc == 0) j->events++;
     return rc;
 }
@@ -618,20 +423,20 @@ int store_event_add(struct store *s, struct store_job *j, const struct jobs_even
 int store_events(struct store *s, const char *id, int64_t after, int max, jobs_event_fn *fn,
                  void *ud, int *more, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e,
-                           "SELECT seq, created, level, type, message, data FROM events"
-                           " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND seq > ?"
-                           " ORDER BY seq LIMIT ?",
-                           "tii", id, after, (int64_t)max + 1);
+    int rc = rows_prepare(s, &st, e,
+                          "SELECT seq, created, level, type, message, data FROM events"
+                          " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND seq > ?"
+                          " ORDER BY seq LIMIT ?",
+                          "tii", id, after, (int64_t)max + 1);
     if (rc) return rc;
     int n = 0, stop = 0;
-    while (!stop && (rc = store_step(s, st, e)) > 0 && n < max) {
+    while (!stop && (rc = rows_step(s, st, e)) > 0 && n < max) {
         const struct jobs_event event = {.seq = sqlite3_column_int64(st, 0),
                                          .created = sqlite3_column_int64(st, 1),
-                                         .level = text_at(st, 2),
-                                         .type = text_at(st, 3),
-                                         .message = text_at(st, 4),
-                                         .data = text_at(st, 5)};
+                                         .level = rows_text(st, 2),
+                                         .type = rows_text(st, 3),
+                                         .message = rows_text(st, 4),
+                                         .data = rows_text(st, 5)};
         stop = fn(ud, &event);
         n++;
     }
@@ -642,14 +447,14 @@ int store_events(struct store *s, const char *id, int64_t after, int max, jobs_e
 
 int store_judged(struct store *s, const char *id, int64_t at, double *loss, struct err *e) {
     sqlite3_stmt *st;
-    int rc = store_prepare(s, &st, e,
-                           "SELECT json_extract(data, '$.valid_loss') FROM events"
-                           " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND type = 'metrics'"
-                           " AND json_extract(data, '$.step') = ? AND data LIKE '%valid_loss%'"
-                           " ORDER BY seq DESC LIMIT 1",
-                           "ti", id, at);
+    int rc = rows_prepare(s, &st, e,
+                          "SELECT json_extract(data, '$.valid_loss') FROM events"
+                          " WHERE job = (SELECT n FROM jobs WHERE id = ?) AND type = 'metrics'"
+                          " AND json_extract(data, '$.step') = ? AND data LIKE '%valid_loss%'"
+                          " ORDER BY seq DESC LIMIT 1",
+                          "ti", id, at);
     if (rc) return rc;
-    rc = store_step(s, st, e);
+    rc = rows_step(s, st, e);
     if (rc > 0 && sqlite3_column_type(st, 0) != SQLITE_NULL) *loss = sqlite3_column_double(st, 0);
     sqlite3_finalize(st);
     return rc < 0 ? rc : 0;

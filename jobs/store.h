@@ -1,4 +1,4 @@
-/* store.h - the database of a state folder: files, jobs, events. The only place that knows SQL.
+/* store.h - the database of a state folder: files, jobs, events. Only it and rows.h know SQL.
  *
  * A struct store is one connection. The keeper has one that writes; whoever reads has another one,
  * behind a lock of theirs, and never waits for the keeper's disk. What a commit has returned from

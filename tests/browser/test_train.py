@@ -3,6 +3,7 @@ import os
 import tarfile
 
 from see import PHOTO, WIDE, forgive, shots, shot, text, told
+from suite import wait_for
 from test_key import OPEN, type_key
 from trains import pairs
 
@@ -123,6 +124,13 @@ def the_tar_is_one(trains):
         assert t.extractfile("000.png").read(8) == b"\x89PNG\r\n\x1a\n"
 
 
+def walked_home(page, curve):
+    if not page.eval(f"{curve}.clientWidth && ({curve}.focus(), document.activeElement === {curve})"):
+        return False
+    page.key("Home")
+    return page.eval("document.querySelector('#train-loss figcaption span').textContent.startsWith('step 0')")
+
+
 def test_cancelled_and_left(page, trains):
     """A run is cancelled; the tab forgets nothing when another one was shown."""
     enter(page, trains)
@@ -135,10 +143,8 @@ def test_cancelled_and_left(page, trains):
     page.eval("location.hash = 'train'")
     page.wait("document.querySelectorAll('#train-loss .mark').length > 2")
     curve = "document.querySelector('#train-loss svg')"
-    # once the tab is shown
-    page.wait(f"{curve}.clientWidth && ({curve}.focus(), document.activeElement === {curve})")
-    page.key("Home")
-    page.wait("document.querySelector('#train-loss figcaption span').textContent.startsWith('step 0')")
+    # Whoever comes back may be sooner than the figures, which then are drawn anew.
+    wait_for(lambda: walked_home(page, curve))
     press(page, "train-cancel")
     page.wait("document.getElementById('train-state').textContent.startsWith('✗ cancelled')")
     assert not page.eval(shown("train-result"))

@@ -65,7 +65,7 @@ BEGIN {
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(battery|eval|gate|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
     ration("^openssl/", "^(api/(wire/base64|meta|store/ids|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
-    ration("^sqlite3[.]h$", "^jobs/store[.]c$")
+    ration("^sqlite3[.]h$", "^jobs/(store[.]c|rows[.][ch])$")
     ration("^spawn[.]h$", "^(jobs/runner|cli/neighbour)[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
