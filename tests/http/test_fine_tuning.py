@@ -16,14 +16,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import lamm
 import state
 from lamm import JSON, PROGRAM, Skip
 from state import JOBS, act, create, get, wait
-from suite import IS_LONG, SOON, wait_for
+from suite import IS_LONG, SOON, Thread, wait_for
 
 FAST = {"steps": 12}
 
@@ -437,7 +436,7 @@ def test_a_run_is_claimed_by_whoever_takes_it():
                 assert digest(folder, now["fine_tuned_model"]) == digest(folder, whole["fine_tuned_model"])
             job = create(s, file, lammd={"steps": 400})["id"]
             wait_for(lambda: os.path.exists(folder.run(job, "queued")))
-            taker = threading.Thread(target=take, args=(folder,))
+            taker = Thread(target=take, args=(folder,))
             taker.start()
             wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
             act(s, job, "pause")
