@@ -259,7 +259,7 @@ static int do_resume(struct jobs *j, void *args, struct err *e) {
         return ask_refuse(&job, "resumed", e);
     if (job.job.want == JOBS_RUN && job.job.state != JOBS_PAUSED) return change_end(j, c, &job, e);
     job.job.want = JOBS_RUN;
-    job.job.attempts = 0;
+    job.job.attempts = job.crashes = 0;
     job.job.error_code[0] = job.job.error[0] = job.job.error_param[0] = '\0';
     if (job.job.state == JOBS_PAUSED) job.job.state = JOBS_QUEUED;
     rc = keeper_say(j, &job, "info", e, "The job was resumed");

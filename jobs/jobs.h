@@ -183,10 +183,10 @@ struct jobs_job {
     struct jobs_how how; /* effective values; before the files are checked, steps or epochs alone
                             where they were asked for, or neither */
     int64_t step, steps; /* done, of all */
-    double loss, judged_before, judged;               /* nats a token; NaN: none */
-    double seconds;                                   /* that its steps took */
-    int64_t tokens;                                   /* questions that were learnt from */
-    int attempts;                                     /* in which it came no further than before */
+    double loss, judged_before, judged; /* nats a token; NaN: none */
+    double seconds;                     /* that its steps took */
+    int64_t tokens;                     /* questions that were learnt from */
+    int attempts; /* in a row, that came no further than before: crashed, or were killed */
     char error_code[32], error[240], error_param[40]; /* also why it is paused: "no_space" */
 };
 

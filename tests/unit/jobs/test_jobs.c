@@ -1,6 +1,7 @@
 /* test_jobs.c - jobs through their door, over a program that stands in for `lammd train`. */
 #include <dirent.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,10 +183,12 @@ TEST(jobs_fail_with_a_word) {
     CHECK_EQ(jobs_resume(r.jobs, job.id, &now, NULL), 0);
     CHECK_STR(now.error_code, "");
     rig_wait(&r, job.id, JOBS_SUCCEEDED);
-    rig_set(&r, "die", "");
-    job = rig_wait(&r, rig_job(&r, f.id, 9).id, JOBS_FAILED);
-    CHECK_STR(job.error_code, "crashed");
-    CHECK_EQ(job.attempts, 3);
+    for (int i = 0; i < 2; i++) {
+        rig_set(&r, "die", i ? "SEGV" : "0"); /* 0: it exits */
+        job = rig_wait(&r, rig_job(&r, f.id, 9).id, JOBS_FAILED);
+        CHECK_STR(job.error_code, "crashed");
+        CHECK_EQ(job.attempts, 3);
+    }
     rig_close(&r);
 }
 
@@ -331,13 +334,64 @@ TEST(jobs_go_on_after_the_daemon) {
     rig_close(&r);
 }
 
+static void wait_for_attempts(struct rig *r, const char *id, int n) {
+    struct jobs_job job = {.attempts = 0};
+    for (int i = 0; i < 3000 && job.attempts < n && !jobs_is_over(job.state); i++) {
+        usleep(10000);
+        CHECK_EQ(jobs_get(r->jobs, id, &job, NULL), 0);
+    }
+    CHECK_EQ(job.attempts, n);
+    CHECK(!jobs_is_over(job.state));
+}
+
+/* `attempts` so far; the daemon is away meanwhile. */
+static void set_attempts(struct rig *r, const char *id, int n) {
+    char path[400], text[120];
+    sqlite3 *db;
+    jobs_close(r->jobs);
+    snprintf(path, sizeof(path), "%s/jobs.db", r->state);
+    snprintf(text, sizeof(text), "UPDATE jobs SET attempts = %d WHERE id = '%s'", n, id);
+    CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    CHECK_EQ(sqlite3_close(db), SQLITE_OK);
+    rig_start(r, JOBS_LOCAL);
+}
+
+/* The fourth kill in a row is no reason, and the thirtieth is one. */
+TEST(jobs_that_are_killed_are_not_given_up) {
+    struct rig r;
+    rig_open(&r);
+    rig_set(&r, "die", "KILL");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job job = rig_job(&r, f.id, 9), now;
+    wait_for_attempts(&r, job.id, 2);
+    rig_restart(&r, JOBS_LOCAL); /* it waits no longer */
+    wait_for_attempts(&r, job.id, 3);
+    set_attempts(&r, job.id, 28);
+    wait_for_attempts(&r, job.id, 29);
+    rig_set(&r, "die", NULL);
+    rig_restart(&r, JOBS_LOCAL);
+    now = rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    struct seen s = events_of(&r, job.id);
+    CHECK_HAS(s.text, "The run was killed; it goes on from step 0");
+    rig_set(&r, "die", "KILL");
+    job = rig_job(&r, f.id, 9);
+    wait_for_attempts(&r, job.id, 1);
+    set_attempts(&r, job.id, 29);
+    now = rig_wait(&r, job.id, JOBS_FAILED);
+    CHECK_STR(now.error_code, "crashed");
+    CHECK_EQ(now.attempts, 30);
+    CHECK_HAS(now.error, "killed again and again");
+    rig_close(&r);
+}
+
 /* A run that was stopped at a new checkpoint has come further, whatever became of those before. */
 TEST(jobs_that_come_further_are_not_given_up) {
     struct rig r;
     struct jobs_job job = {.attempts = 0};
     rig_open(&r);
     rig_set(&r, "slow", "");
-    rig_set(&r, "die", "");
+    rig_set(&r, "die", "0");
     struct jobs_file f = rig_file(&r, "lines");
     const struct jobs_job made = rig_job(&r, f.id, 1000);
     while (!job.attempts)
