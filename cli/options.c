@@ -51,7 +51,7 @@ static const struct config_row rows[] = {
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
          "and no table is printed."),
     FLAG("json", CMD_BENCH, is_json, "Print JSON instead of a table."),
-    FLAG("json", CMD_TRAIN, is_json, "check: print the report as JSON."),
+    FLAG("json", CMD_TRAIN, is_json, "check, plan: print JSON."),
 
     TEXT("out", CMD_TRAIN, out, "DIR",
          "Folder for checkpoints, losses and the result. Default: what the recipe says, or runs/ "

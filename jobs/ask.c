@@ -170,7 +170,7 @@ static int64_t ask_pictures(struct jobs *j, const char *file) {
 static int ask_prepare(struct jobs *j, struct creating *c, struct err *e) {
     int64_t pictures = ask_pictures(j, c->job.job.training_file);
     int rc = make_folder(j, &c->job, pictures, &c->job.job.how, &c->how->param, e);
-    return rc ? rc : make_plan(j, c->job.job.id, e);
+    return rc ? rc : plan_check(j, c->job.job.id, e);
 }
 
 int jobs_create(struct jobs *j, const struct jobs_new *asked, struct jobs_job *out,

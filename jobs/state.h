@@ -10,6 +10,7 @@
  *     ask.c       create, cancel, pause, resume
  *     checkpoints.c  what lies in a run's folder
  *     make.c      what was asked -> a folder that can run
+ *     plan.c      does it fit into memory?
  *     recipes.c   which base recipes there are
  *     finish.c    when a job will be over
  *
@@ -165,9 +166,21 @@ void checkpoints_drop(struct jobs *j, const char *id, enum jobs_state state);
 /* The folder of a run, with its recipe; *how becomes effective. Any thread. */
 int make_folder(struct jobs *j, const struct store_job *job, int64_t pictures, struct jobs_how *how,
                 const char **param, struct err *e);
-/* Does it fit into memory? E_TOO_BIG with both numbers. Any thread; takes a moment. */
-int make_plan(struct jobs *j, const char *id, struct err *e);
 /* How many pictures a report speaks of; 0: it doesn't say. */
 int64_t make_count(const char *report, size_t len);
+
+/* ---- plan.c ---- */
+
+/* Does the run of that folder fit into memory? E_TOO_BIG with both numbers. Any thread; takes a
+ * moment. */
+int plan_check(struct jobs *j, const char *id, struct err *e);
+/* What `lammd train --plan --json` said. */
+struct plan {
+    uint64_t takes; /* bytes, of the largest stage */
+    uint64_t lacks; /* bytes that are missing where most of them are; 0: it fits */
+    char text[200]; /* why it doesn't fit */
+};
+/* E_FORMAT: it isn't one. */
+int plan_read(const char *text, size_t len, struct plan *out);
 
 #endif

@@ -19,7 +19,7 @@ static const char script[] =
     "*--check*) [ -e \"$rig/slow\" ] && sleep 1\n"
     "    grep -q bad \"$3\" && { echo '{\"status\":\"error\"}'; exit 1; }\n"
     "    echo '{\"pictures\":8}'; exit 0 ;;\n"
-    "*--plan*) [ -e \"$rig/big\" ] && { echo '[stage a] takes 99 MiB, and there are 20' >&2; exit "
+    "*--plan*--json*) [ -e \"$rig/big\" ] && { cat \"$rig/big\"; echo 'lammd: it is big' >&2; exit "
     "1; }\n"
     "    [ -e \"$rig/held\" ] && cat \"$rig/held\"; exit 0 ;;\n"
     "esac\n"

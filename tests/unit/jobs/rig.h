@@ -4,8 +4,8 @@
  * from them, and ends at SIGTERM, as the real one does. Files in the rig's folder change what it
  * does: `slow` (a tenth of a second a step, a second a check), `fail` (its text is the error of a
  * failed event), `die` (it ends without a word after two steps, by the signal that stands in it; 0:
- * it exits), `big` (--plan says that it doesn't fit), `held` (what --plan prints). Thread: its
- * owner's.
+ * it exits), `big` (what --plan prints, as one that doesn't fit), `held` (what --plan prints).
+ * Thread: its owner's.
  */
 #ifndef TESTS_UNIT_JOBS_RIG_H
 #define TESTS_UNIT_JOBS_RIG_H

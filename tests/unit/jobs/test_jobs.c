@@ -256,6 +256,11 @@ TEST(jobs_take_no_file_on_a_full_disk) {
     rig_close(&r);
 }
 
+/* What `--plan --json` says of 99 MiB where there are 20. */
+static const char big[] =
+    "{\"status\":\"too_big\",\"text\":\"[stage a] takes 99 MiB, and there are 20\","
+    "\"stages\":[{\"memory\":{\"together\":103809024},\"available\":20971520}]}";
+
 TEST(jobs_are_bounded_and_come_once) {
     struct rig r;
     struct err e = {0};
@@ -277,10 +282,13 @@ TEST(jobs_are_bounded_and_come_once) {
         CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, NULL), 0);
     CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, &e), E_BUSY);
     CHECK(how.is_owner);
-    rig_set(&r, "big", "");
+    rig_set(&r, "big", big);
     ask.owner = "other";
     CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, (e = (struct err){0}, &e)), E_TOO_BIG);
-    CHECK_HAS(e.text, "takes 99 MiB, and there are 20");
+    CHECK_STR(e.text, "[stage a] takes 99 MiB, and there are 20, beside what serving holds");
+    rig_set(&r, "big", "no plan at all");
+    CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, (e = (struct err){0}, &e)), E_INVALID);
+    CHECK_STR(e.text, "the run can't be planned: it is big");
     struct jobs_job list[3];
     int n, more;
     CHECK_EQ(jobs_list(r.jobs, NULL, 3, list, &n, &more, NULL), 0);
@@ -303,14 +311,16 @@ TEST(jobs_take_turns_in_memory) {
     static const struct {
         const char *held;
         int rc;
-    } cases[] = {{"  together      78.0 MiB   0.08 GB\n", E_TOO_BIG},
-                 {"  together      78.0 MiB   0.08 GB\n  together      79.0 MiB\n", 0}};
+    } cases[] = {{"{\"stages\":[{\"memory\":{\"together\":81788928}}]}", E_TOO_BIG}, /* 78 MiB */
+                 {"{\"stages\":[{\"memory\":{\"together\":81788928}},"
+                  "{\"memory\":{\"together\":82837504}}]}",
+                  0}};
     rig_set(&r, "slow", "");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         rig_set(&r, "held", cases[i].held);
         struct jobs_job first = rig_job(&r, f.id, 1000);
         rig_wait_step(&r, first.id, 1);
-        rig_set(&r, "big", ""); /* 99 MiB, and there are 20 */
+        rig_set(&r, "big", big);
         CHECK_EQ(jobs_create(r.jobs, &ask, &job, &how, NULL), cases[i].rc);
         rig_set(&r, "big", NULL);
         CHECK_EQ(jobs_cancel(r.jobs, first.id, &first, NULL), 0);
