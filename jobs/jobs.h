@@ -16,6 +16,9 @@
  *             |              |           |-- succeeded: its adapter lies in DIR/adapters/NAME
  *             '--------------'-----------'-- failed, cancelled
  *
+ * A run that ends without a word goes on from its last checkpoint. In a row, without a new one, the
+ * third crash of its own fails the job, and the thirtieth time that somebody killed it.
+ *
  * What is in DIR: jobs.db, files/SHA256, runs/ID/, adapters/NAME/, spool/ (uploads on their way,
  * emptied at start).
  *
