@@ -77,6 +77,13 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a);
 
 /* ---- pairs.c: products in bf16 ---- */
 static inline int cpu_pairs(int n) { return n / 2 + n % 2; }
+/* x (rows, K) as panels (pairs of K, nr) of its rows, zeros behind them. `room`: of
+ * cpu_pairs(rows) * 2 * cpu_pairs(K) floats, here and below. */
+void cpu_pairs_turn(const struct cpu_isa *isa, int rows, int K, const float *x, int ldx, float *to,
+                    float *room);
+/* The same as panels (pairs of rows, nr) of K, as isa.panels. */
+void cpu_pairs_panels(const struct cpu_isa *isa, int rows, int K, const float *x, int ldx,
+                      float *to, float *room);
 /* The same product, of which x is floats and the panels are pairs. It takes `shared`. */
 void cpu_multiply_pairs(struct kern *k, const struct cpu_product *a);
 /* Rows [row, row + rows) of a matrix of pairs, all of one panel, into both packs. `room`:

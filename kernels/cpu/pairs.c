@@ -39,6 +39,24 @@ void cpu_pairs_set(const struct cpu_isa *isa, const struct kern_mat *m, int row,
                 (size_t)m->n_places * nr);
 }
 
+void cpu_pairs_turn(const struct cpu_isa *isa, int rows, int K, const float *x, int ldx, float *to,
+                    float *room) {
+    int places = cpu_pairs(K), nr = isa->nr;
+    for (size_t i = 0; i < (size_t)rows; i++)
+        isa->pair_line(K, x + i * (size_t)ldx, room + i * (size_t)places);
+    for (int at = 0; at < rows; at += nr, to += (size_t)nr * (size_t)places) {
+        int n = rows - at < nr ? rows - at : nr;
+        if (n < nr) memset(to, 0, (size_t)nr * (size_t)places * sizeof *to);
+        isa->transpose(n, places, room + (size_t)at * (size_t)places, places, to, nr);
+    }
+}
+
+void cpu_pairs_panels(const struct cpu_isa *isa, int rows, int K, const float *x, int ldx,
+                      float *to, float *room) {
+    isa->pair_rows(rows, K, x, ldx, room, K);
+    isa->panels(cpu_pairs(rows), K, room, K, to, (size_t)cpu_pairs(rows) * (size_t)isa->nr);
+}
+
 enum { PAIR_ROWS = 8 }; /* of one task */
 
 struct pairs_job {
