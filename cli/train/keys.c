@@ -90,6 +90,8 @@ static const struct key keys[] = {
          "samples of a step are of all tasks, or of one source and task, as MiniGPT-v2 draws"),
     WHOLE(STAGE(pictures), "pictures", 1, 1, SAMPLE_PICTURES_MAX, 1, "of a sample, at most"),
     WHOLE(STAGE(rows), "rows", 1, 64, 65536, 2048, "tokens of a sample, at most"),
+    WHOLE(STAGE(also), "also", 1, 0, SAMPLE_ALSO_MAX, 0,
+          "questions more of each other task that the data knows of the picture"),
     WHOLE(STAGE(rehearse), "rehearse", 1, 0, SAMPLE_REHEARSE_MAX, 0,
           "questions more behind each picture, about what the model can do already"),
     TASKS(STAGE(ratio), "ratio_", 0, BIG, -1,

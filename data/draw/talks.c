@@ -85,10 +85,10 @@ int draw_add(struct draw *d, const struct sample_talk *like, struct err *e) {
 }
 
 static int talk_add(struct draw *d, const uint8_t *hold, struct err *e) {
-    return draw_add(d, &(struct sample_talk){.task = d->entry->task, .hold = hold}, e);
+    return draw_add(d, &(struct sample_talk){.task = d->task, .hold = hold}, e);
 }
 
-static int is_full(const struct draw *d) { return d->n_talks == d->entry->talks; }
+static int is_full(const struct draw *d) { return d->n_talks == d->until; }
 
 static void talk_text(struct draw *d, struct buf *to, const char *text) {
     if (d->is_plain)
@@ -265,12 +265,12 @@ static int talk_chat(struct draw *d, const struct line *l, struct err *e) {
     if (!turns) return talks_no_memory(e);
     float weight = d->entry->weight > 0 ? d->entry->weight : 1;
     d->talks[d->n_talks++] = (struct sample_talk){
-        .turns = turns, .n_turns = l->n_turns, .task = d->entry->task, .weight = weight};
+        .turns = turns, .n_turns = l->n_turns, .task = d->task, .weight = weight};
     return 0;
 }
 
 static int talk_act(struct draw *d, const struct line *l, struct err *e) {
-    if (d->entry->task == SAMPLE_DRIVE) {
+    if (d->task == SAMPLE_DRIVE) {
         buf_str(&d->question, sample_drive_text);
         buf_printf(&d->answer, "[%d,%d,%d]", l->action[0], l->action[1], l->action[2]);
     } else {
@@ -292,10 +292,10 @@ static talk_fn *const talks[SAMPLE_TASKS] = {[SAMPLE_REFER] = talk_refer,
                                              [SAMPLE_SHOOT] = talk_act};
 
 int draw_talks(struct draw *d, struct err *e) {
-    if (d->entry->task == SAMPLE_PIXELS) return talk_pixels(d, e);
-    if (d->entry->task == SAMPLE_MASK) return talk_masks(d, e);
+    if (d->task == SAMPLE_PIXELS) return talk_pixels(d, e);
+    if (d->task == SAMPLE_MASK) return talk_masks(d, e);
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < d->n_lines && !is_full(d); i++)
-        rc = talks[d->entry->task](d, &d->lines[i].line, e);
+        rc = talks[d->task](d, &d->lines[i].line, e);
     return rc;
 }

@@ -162,9 +162,10 @@ TEST(sampler_and_prefetch_are_functions_of_step_and_item) {
         source_of(&r, ALL_PIXELS "{\"task\":[\"mask\",\"refer\",\"identify\"],\"image\":\"1.png\","
                                  "\"sentence\":\"s\",\"box\":[2,2,9,9],"
                                  "\"mask\":[[2,2,9,2,9,9]]}\n");
-    struct sampler_entry mix[] = {{src, SAMPLE_PIXELS, 2, 9, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0},
-                                  {src, SAMPLE_MASK, 1, 9, 0, 2, 0.5f, 0.5f, 0.5f, 0, 0},
-                                  {src, SAMPLE_IDENTIFY, 1, 3, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
+    struct sampler_entry mix[] = {
+        {src, SAMPLE_PIXELS, 2, 9, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0, 2, ~0u},
+        {src, SAMPLE_MASK, 1, 9, 0, 2, 0.5f, 0.5f, 0.5f, 0, 0, 2, ~0u},
+        {src, SAMPLE_IDENTIFY, 1, 3, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0, 2, ~0u}};
     struct sampler *s = sampler_of(mix, 3, 4), *again = sampler_of(mix, 3, 4);
     uint64_t want[60];
     for (uint32_t i = 60; i-- > 0;) { /* backwards */
@@ -627,9 +628,9 @@ TEST(sampler_bears_failing_memory) {
         mem_fail_at(n);
         int rc = source_open(r.path[0], &(struct source_options){.is_deep = 1}, &src, &e);
         const struct sampler_entry mix[] = {
-            {src, SAMPLE_PIXELS, 1, 4, 0, 0, 0.5f, 0.5f, 0.5f, 0.3f, 0},
-            {src, SAMPLE_MASK, 1, 4, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0},
-            {src, SAMPLE_REFER, 1, 4, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0}};
+            {src, SAMPLE_PIXELS, 1, 4, 0, 0, 0.5f, 0.5f, 0.5f, 0.3f, 0, 2, ~0u},
+            {src, SAMPLE_MASK, 1, 4, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0, 2, ~0u},
+            {src, SAMPLE_REFER, 1, 4, 0, 0, 0.5f, 0.5f, 0.5f, 0, 0, 2, ~0u}};
         const struct sampler_options o = {
             .mix = mix, .n_mix = 3, .items = 3, .bad_max = 9, .form = form};
         if (rc == 0) rc = sampler_open(&o, &s, &e);
