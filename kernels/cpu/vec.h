@@ -46,6 +46,21 @@ VEC vf v_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+/* The 32 bits at p in every lane. */
+VEC vf v_all_bits(const float *p) {
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return (vf)(bits - (vi){0});
+}
+/* c + the products of both pairs of bf16 in a lane. Where the machine has no such instruction
+ * nobody comes here. */
+VEC vf v_dot_pairs(vf a, vf b, vf c) {
+#if defined(__AVX512BF16__)
+    return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+#else
+    return (void)a, (void)b, c;
+#endif
+}
 /* where mask (all ones or zero a lane) a, else b */
 VEC vf v_pick(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 /* a where it is the larger one, else b: b for a NaN. The instructions are made that way. */
