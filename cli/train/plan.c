@@ -101,8 +101,10 @@ static uint64_t plan_most(const struct train_options *o, const struct train_memo
     return o->memory && (!most || o->memory < most) ? o->memory : most;
 }
 
-static void print_backend(const struct train_memory *m, uint64_t free_bytes, FILE *to) {
-    fprintf(to, "counted as backend %s keeps it; ", m->backend);
+static void print_backend(const struct train_options *o, const struct train_memory *m,
+                          uint64_t free_bytes, FILE *to) {
+    fprintf(to, "counted as backend %s keeps it%s%s; ", m->backend, o->isa ? ", by " : "",
+            o->isa ? o->isa : "");
     if (free_bytes)
         fprintf(to, "%.0f MiB of the card are free\n", in_mib(free_bytes + m->own));
     else
@@ -121,7 +123,7 @@ int plan_print(const struct run *r, FILE *to, struct err *e) {
         int rc = train_plan(&o, samples, &m, e);
         if (rc) return err_in(e, "[stage %s]", s->name), rc;
         uint64_t most = plan_most(&o, &m, &free_bytes);
-        if (i == 0) print_backend(&m, free_bytes, to);
+        if (i == 0) print_backend(&o, &m, free_bytes, to);
         print_stage(s, &o, &m, to);
         if (!most || m.total <= most) continue;
         char advice[160];
