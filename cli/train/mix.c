@@ -224,6 +224,7 @@ static int open_sampler(const struct mix *m, const struct entries *entries,
                                                .tokens_w = f->tokens_side_w,
                                                .tokens_h = f->tokens_side_h,
                                                .has_things = has_dense(s),
+                                               .is_thing_held = (int)s->hold_mask,
                                                .resize = resize_picture}};
     return sampler_open(&o, out, e);
 }

@@ -55,7 +55,8 @@ struct recipe_stage {
     int64_t legal;
     double soft[SAMPLE_TASKS], box_l1, box_giou;
     double hold;
-    int64_t hold_layer, hold_heads, recompute;
+    int64_t hold_layer, hold_heads, hold_tasks, hold_mask; /* hold_mask 1: the thing */
+    int64_t recompute;
     double dense[TRAIN_DENSE], dense_rate;
     int64_t dense_alone;
     const char *teacher;                  /* folder; NULL: not given */

@@ -176,3 +176,54 @@ TEST(also_asks_the_tasks_that_it_is_told) {
     source_close(src);
     rig_close(&r);
 }
+
+/* ---- where the attention is held ---- */
+
+static const uint8_t *held_of(const struct sample *s, enum sample_task task, const char *what) {
+    for (uint32_t i = 0; i < s->n_talks; i++)
+        if (s->talks[i].task == task && strstr(s->talks[i].turns[0].question, what))
+            return s->talks[i].hold;
+    return NULL;
+}
+
+/* The small thing covers 4 .. 8 of 40 x 32 pixels: a token of 4 x 4 and no other by more than
+ * half. */
+TEST(also_masks_hold_the_thing) {
+    struct rig r;
+    struct source *src = source_of(&r);
+    struct sampler *s;
+    const struct sampler_entry mix = {.source = src,
+                                      .task = SAMPLE_REFER,
+                                      .ratio = 1,
+                                      .talks = 8,
+                                      .also = ALSO,
+                                      .tasks = 1 << SAMPLE_MASK};
+    const struct sampler_options o = {.mix = &mix,
+                                      .n_mix = 1,
+                                      .seed = 5,
+                                      .items = 1,
+                                      .form = {.grid = GRID,
+                                               .image_size = 32,
+                                               .tokens_w = 8,
+                                               .tokens_h = 8,
+                                               .has_things = 1,
+                                               .is_thing_held = 1,
+                                               .resize = resize_picture}};
+    CHECK_EQ(sampler_open(&o, &s, NULL), 0);
+    struct sampler_draw *d = drawn(s, 0);
+    const uint8_t *mask = held_of(&d->sample, SAMPLE_MASK, "small");
+    const uint8_t *refer = held_of(&d->sample, SAMPLE_REFER, "small");
+    const uint8_t *large = held_of(&d->sample, SAMPLE_REFER, "large");
+    CHECK(mask && refer && large);
+    int n = 0;
+    for (int i = 0; i < 64; i++) {
+        CHECK_EQ(mask[i], refer[i]);
+        CHECK_EQ(large[i], 1); /* its box alone is known */
+        n += mask[i];
+    }
+    CHECK(n >= 1 && n <= 2 && mask[1 * 8 + 1]);
+    sampler_give_back(d);
+    sampler_close(s);
+    source_close(src);
+    rig_close(&r);
+}
