@@ -126,8 +126,10 @@ static uint64_t plan_most(const struct train_options *o, const struct train_memo
     return o->memory && (!most || o->memory < most) ? o->memory : most;
 }
 
-static void print_backend(const struct train_memory *m, uint64_t free_bytes, FILE *to) {
-    fprintf(to, "counted as backend %s keeps it; ", m->backend);
+static void print_backend(const struct train_options *o, const struct train_memory *m,
+                          uint64_t free_bytes, FILE *to) {
+    fprintf(to, "counted as backend %s keeps it%s%s; ", m->backend, o->isa ? ", by " : "",
+            o->isa ? o->isa : "");
     if (free_bytes)
         fprintf(to, "%.0f MiB of the card are free\n", in_mib(free_bytes + m->own));
     else
@@ -211,7 +213,7 @@ static int plan_text(const struct run *r, FILE *to, struct err *e) {
         struct plan_stage p;
         rc = plan_count(r, i, &free_bytes, &p, e);
         if (rc) return rc;
-        if (i == 0) print_backend(&p.m, free_bytes, to);
+        if (i == 0) print_backend(&p.o, &p.m, free_bytes, to);
         print_stage(&p, to);
         rc = plan_fits(&p, e);
     }

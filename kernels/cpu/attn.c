@@ -68,13 +68,13 @@ static void score_shared(const struct cpu_isa *isa, const struct packed *p, int 
                   &end);
 }
 
-/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials. Its
- * sum; and the logarithm of the scores' own sum, if that is wanted. */
-static float line_end(const struct cpu_isa *isa, float *s, int n, float *lse) {
+/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials, as
+ * `exp_sum` leaves them. Its sum; and the logarithm of the scores' own sum, if that is wanted. */
+static float line_end(cpu_exp_sum_fn *exp_sum, float *s, int n, float *lse) {
     int padded = cpu_round_up(n, CPU_PAD);
     for (int i = n; i < padded; i++)
         s[i] = -INFINITY;
-    float max, sum = isa->exp_sum(padded, s, &max);
+    float max, sum = exp_sum(padded, s, &max);
     if (lse) *lse = max + logf(sum);
     return sum;
 }
@@ -136,7 +136,7 @@ static void full_pack(void *ctx, int task, int thread) {
 }
 
 /* As score_shared and add_shared, by pairs: rows go through `room`, m * cpu_pairs(K) floats, and
- * the lines of s become pairs. */
+ * the lines of s that are added are pairs. */
 static void score_pairs(const struct cpu_isa *isa, const struct packed *p, int m, const float *q,
                         int ldq, int K, float scale, float *s, int ld, float *room) {
     struct tile_end end = {.scale = scale};
@@ -148,12 +148,10 @@ static void score_pairs(const struct cpu_isa *isa, const struct packed *p, int m
                         s + at, ld, isa->nr, &end);
 }
 
-static void add_pairs(const struct cpu_isa *isa, const struct packed *p, int m, float *s, int ld,
-                      int K, float *y, int ldy) {
+static void add_pairs(const struct cpu_isa *isa, const struct packed *p, int m, const float *s,
+                      int ld, int K, float *y, int ldy) {
     struct tile_end end = {.scale = 1.0f};
     int places = cpu_pairs(p->n);
-    for (size_t i = 0; i < (size_t)m; i++)
-        isa->pair_line(p->n, s + i * (size_t)ld, s + i * (size_t)ld);
     for (int i = 0; i < K; i += isa->nr)
         isa->tile_pairs(m, places, s, ld, p->values + (size_t)i * (size_t)places, isa->nr, y + i,
                         ldy, K - i < isa->nr ? K - i : isa->nr, &end);
@@ -177,7 +175,8 @@ static void full_rows(void *ctx, int task, int thread) {
         score_shared(isa, &p, m, q, a->ld, K, a->scale, s, ld);
     float sum[ROW_BLOCK];
     for (int i = 0; i < m; i++)
-        sum[i] = line_end(isa, s + (size_t)i * (size_t)ld, p.n,
+        sum[i] = line_end(isa->tile_pairs ? isa->exp_sum_pairs : isa->exp_sum,
+                          s + (size_t)i * (size_t)ld, p.n,
                           lse_at(a->lse, row + (size_t)i, a->heads, at % a->heads));
     if (isa->tile_pairs)
         add_pairs(isa, &p, m, s, ld, K, y, a->ldy);
@@ -316,7 +315,8 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
         score_own(j, &o, q + (size_t)i * (size_t)a->ldq, keys, line + p.n);
-        sum[i] = line_end(isa, line, p.n + o.n, lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
+        sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
+                          lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
     add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++) {

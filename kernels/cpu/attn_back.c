@@ -111,31 +111,22 @@ void back_scores(const struct cpu_isa *isa, int K, float scale, const struct bac
 }
 
 void back_slopes(const struct cpu_isa *isa, const struct back_keys *keys,
-                 const struct back_rows *rows, float *s, float *dp) {
-    isa->attn_slopes(keys->n, cpu_round_up(rows->m, isa->nr), rows->lse, rows->delta, s, dp,
-                     BACK_LINE);
-}
-
-/* Lines of a block become pairs: of rows where they stand, and those of ds in `room` of keys. */
-static void pair_lines(const struct cpu_isa *isa, int keys, int m, float *p, float *ds,
-                       float *room) {
-    isa->pair_rows(keys, cpu_round_up(m, isa->nr), ds, BACK_LINE, room, BACK_LINE);
-    for (size_t i = 0; i < (size_t)keys; i++) {
-        isa->pair_line(m, p + i * BACK_LINE, p + i * BACK_LINE);
-        isa->pair_line(m, ds + i * BACK_LINE, ds + i * BACK_LINE);
-    }
+                 const struct back_rows *rows, float *s, float *dp, float *turned) {
+    int m = cpu_round_up(rows->m, isa->nr);
+    if (rows->is_pairs)
+        isa->attn_slopes_pairs(keys->n, m, rows->lse, rows->delta, s, dp, BACK_LINE, turned);
+    else
+        isa->attn_slopes(keys->n, m, rows->lse, rows->delta, s, dp, BACK_LINE);
 }
 
 void back_add(const struct cpu_isa *isa, int K, const struct back_keys *keys,
-              const struct back_rows *rows, float *p, float *ds, const struct back_sums *to,
-              float *room) {
+              const struct back_rows *rows, const float *p, const float *ds, const float *turned,
+              const struct back_sums *to) {
     struct tile_end for_dv = {.scale = 1.0f, .go_on = to->go_on_keys};
     struct tile_end for_dk = {.scale = to->dk_scale, .go_on = to->go_on_keys};
     struct tile_end for_dq = {.scale = to->dq_scale, .go_on = to->go_on_rows};
     cpu_tile_fn *tile = rows_tile(isa, rows);
     int nr = isa->nr, m = rows_places(rows, rows->m), n = rows_places(rows, keys->n);
-    const float *by_key = rows->is_pairs ? room : ds;
-    if (rows->is_pairs) pair_lines(isa, keys->n, rows->m, p, ds, room);
     for (int c = 0; c < K; c += nr) {
         int cols = K - c < nr ? K - c : nr;
         size_t at = (size_t)c * (size_t)m;
@@ -143,7 +134,7 @@ void back_add(const struct cpu_isa *isa, int K, const struct back_keys *keys,
         tile(keys->n, m, ds, BACK_LINE, rows->q + at, nr, to->dk + c, to->ld, cols, &for_dk);
     }
     for (int c = 0; c < rows->m; c += nr)
-        tile(K, n, keys->k_t, keys->ld_t, by_key + c, BACK_LINE, to->dq_t + c, to->ld_q, nr,
+        tile(K, n, keys->k_t, keys->ld_t, turned + c, BACK_LINE, to->dq_t + c, to->ld_q, nr,
              &for_dq);
 }
 
@@ -264,8 +255,8 @@ static void full_back_keys(void *ctx, int task, int thread) {
                                  .ld_q = j->ld_q,
                                  .dq_scale = f->scale};
         back_scores(isa, K, f->scale, &keys, &rows, s, dp);
-        back_slopes(isa, &keys, &rows, s, dp);
-        back_add(isa, K, &keys, &rows, s, dp, &sums, spare);
+        back_slopes(isa, &keys, &rows, s, dp, spare);
+        back_add(isa, K, &keys, &rows, s, dp, rows.is_pairs ? spare : dp, &sums);
     }
 }
 

@@ -69,14 +69,15 @@ struct back_sums {
     float dq_scale;
 };
 
-/* Lines (keys, BACK_LINE) of s and dp; these to p and ds; and on to the sums, which uses up p and
- * ds where they become pairs, in `room`: BACK_LINE floats for each pair of keys. */
+/* Lines (keys, BACK_LINE) of s and dp; these to p and ds; and on to the sums. With pairs p and ds
+ * are lines of them, and `turned` has a line for each two keys, in which pairs lie along the keys;
+ * else that is ds. */
 void back_scores(const struct cpu_isa *isa, int K, float scale, const struct back_keys *keys,
                  const struct back_rows *rows, float *s, float *dp);
 void back_slopes(const struct cpu_isa *isa, const struct back_keys *keys,
-                 const struct back_rows *rows, float *s, float *dp);
+                 const struct back_rows *rows, float *s, float *dp, float *turned);
 void back_add(const struct cpu_isa *isa, int K, const struct back_keys *keys,
-              const struct back_rows *rows, float *p, float *ds, const struct back_sums *to,
-              float *room);
+              const struct back_rows *rows, const float *p, const float *ds, const float *turned,
+              const struct back_sums *to);
 
 #endif

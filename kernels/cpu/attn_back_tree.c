@@ -239,9 +239,9 @@ static void tree_rows_back(const struct tree_group *t, int row0, int m) {
                                  .dq_scale = 1.0f};
         back_scores(isa, K, a->fwd.scale, &part, &rows, t->s, t->ds);
         if (is_own) cut_unseen(t, from, part.n, seen, m);
-        back_slopes(isa, &part, &rows, t->s, t->ds);
+        back_slopes(isa, &part, &rows, t->s, t->ds, NULL);
         hold_block(t, from, part.n, row0, m);
-        back_add(isa, K, &part, &rows, t->s, t->ds, &sums, NULL);
+        back_add(isa, K, &part, &rows, t->s, t->ds, t->ds, &sums);
     }
     if (keys > 0) isa->transpose(K, m, t->dq_t, BACK_ROWS, dq, a->lddq);
     if (!is_own) tail_rows(t, &src, &rows, row0, dq);

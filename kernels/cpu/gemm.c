@@ -60,7 +60,7 @@ static void pack(const struct cpu_isa *isa, const struct kern_mat_src *src, floa
     }
 }
 
-/* Bytes of a pack of so many columns; 0: too many. */
+/* Bytes of a pack of so many columns, as kern_mat_bytes counts: pairs use half. 0: too many. */
 static size_t pack_bytes(size_t nr, size_t columns, size_t depth) {
     size_t floats, bytes;
     if (columns > INT_MAX - nr || !mem_mul((columns + nr - 1) / nr * nr, depth, &floats) ||

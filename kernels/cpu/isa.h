@@ -53,6 +53,8 @@ struct adamw_by {
 typedef void cpu_tile_fn(int m, int k, const float *x, int ldx, const float *panel, int ldp,
                          float *y, int ldy, int cols, const struct tile_end *end);
 
+typedef float cpu_exp_sum_fn(int n, float *x, float *max);
+
 struct cpu_isa {
     const char *name;
     int nr; /* columns of a panel, a multiple of vector length */
@@ -66,7 +68,7 @@ struct cpu_isa {
     void (*swiglu)(int width, const float *gate, const float *up, float *y);
     /* In place: x[i] = exp(x[i] - max); returns the sum. n is padded with -inf to a multiple of
      * 16. */
-    float (*exp_sum)(int n, float *x, float *max);
+    cpu_exp_sum_fn *exp_sum;
     void (*scale)(int n, float *x, float by);
     /* s[i] = scale * (q . lines[i]), 1 <= n <= CPU_LINES; the same bits as from a panel by tile. */
     void (*score_lines)(int n, int k, const float *q, const float *const *lines, float scale,
@@ -109,6 +111,11 @@ struct cpu_isa {
     void (*pair_line)(int n, const float *x, float *y);
     /* Rows 2i and 2i + 1 of x (rows, cols) as row i of pairs, 0 beside a last odd one. */
     void (*pair_rows)(int rows, int cols, const float *x, int ldx, float *y, int ldy);
+    cpu_exp_sum_fn *exp_sum_pairs; /* as exp_sum; x becomes pairs, the sum is of floats */
+    /* As attn_slopes, but the lines of s and ds become pairs; those of each two lines of ds go to
+     * `turned`, too, a line for both. m is a multiple of 32. */
+    void (*attn_slopes_pairs)(int n, int m, const float *lse, const float *delta, float *s,
+                              float *ds, int ld, float *turned);
 };
 
 extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_isa_avx512bf16;

@@ -20,4 +20,5 @@ static int is_here(void) {
 
 #include "kernels/cpu/pairs.inc"
 
-CPU_ISA(avx512bf16, .tile_pairs = tile_pairs, .pair_line = pair_line, .pair_rows = pair_rows);
+CPU_ISA(avx512bf16, .tile_pairs = tile_pairs, .pair_line = pair_line, .pair_rows = pair_rows,
+        .exp_sum_pairs = exp_sum_pairs, .attn_slopes_pairs = attn_slopes_pairs);
