@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes,
-_gate, _multipart, _tokenizer, _prompt, _adapter, _tar and _lines, made by code.
+_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle and _pth, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import tarfile
+import zipfile
 import zlib
 
 from PIL import Image
@@ -169,7 +170,29 @@ def heads():
     put("head", "tiff", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x05\0\0\0")
 
 
+def pickles():
+    """Opcodes by hand; what torch wrote, whole and (pickles alone) without its zip."""
+    for name, code in {
+        "shared": b"]q\0h\0a", "bomb": b"]q\0(h\0h\0eq\1" * 3, "memo": b"Nr\xff\xff\x0f\0",
+        "deep": b"(" * 50 + b"N" + b"t" * 50, "system": b"cos\nsystem\nX\4\0\0\0exit\x85R",
+        "build": b"ccollections\nOrderedDict\n)R(X\1\0\0\0aK\1u}b", "set": b"\x8f(K\1K\2\x90",
+        "storage": b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" b"0X\3\0\0\0cpuK\4tQ",
+        "numbers": b"(K\1M\1\2J\1\2\3\4\x8a\3\1\2\xffG?\xf0\0\0\0\0\0\0\x88\x89t",
+    }.items():
+        put("pickle", name, b"\x80\2" + code + b".")
+    put("pickle", "four", b"\x80\4\x95\x10\0\0\0\0\0\0\0\x8c\2os\x8c\6system\x93\x94)R.")
+    golden = os.path.join(HERE, "../../golden/import")
+    for name in sorted(os.listdir(golden)):
+        with open(os.path.join(golden, name), "rb") as f:
+            put("pth", name, f.read())
+        if zipfile.is_zipfile(os.path.join(golden, name)):
+            with zipfile.ZipFile(os.path.join(golden, name)) as z:
+                inner = next(n for n in z.namelist() if n.endswith("data.pkl"))
+                put("pickle", name, z.read(inner))
+
+
 def main():
+    pickles()
     prompts()
     tokenizers()
     adapters()

@@ -32,6 +32,8 @@ BEGIN {
     grant("engine/run/", base down "engine/run/")
     grant("engine/ask/", base down "engine/sample.h engine/run/ engine/ask/")
     grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/answer/ engine/train/")
+    # the readers of pickles: nothing that serves may include them
+    grant("engine/import/", base " engine/files/ engine/model/model.h engine/import/")
     grant("engine/train/mpi/", base " engine/train/comm.h engine/train/mpi/")
     grant("engine/unit/", base down "engine/files/sums.h kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/sample.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
@@ -58,6 +60,7 @@ BEGIN {
     grant("cli/battery/", base " data/ engine/engine.h cli/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
     grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h engine/files/newfile.h cli/")
+    grant("cli/import/", base " data/ engine/engine.h engine/import/import.h cli/")
     grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h engine/files/newfile.h cli/")
     grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h jobs/jobs.h api/api.h server/serve.h server/keys/edit.h cli/")
 
