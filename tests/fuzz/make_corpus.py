@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes,
-_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle and _pth, made by code.
+_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle, _pth and _join, made by
+code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -191,7 +192,27 @@ def pickles():
                 put("pickle", name, z.read(inner))
 
 
+def joins():
+    """weights.json, and names of tensors."""
+    file = {"path": "/a/b.safetensors", "bytes": 100}
+    tensor = {"name": "model.norm.weight", "dtype": "F16", "shape": [4, 2], "file": 0, "at": 84}
+    good = {"format": 1, "sha256": "0" * 64, "files": [file, {"path": "changed.safetensors", "bytes": 0}],
+            "tensors": [tensor, {**tensor, "name": "b", "dtype": "F32", "shape": [], "at": 0}]}
+    for name, change in {
+        "good": {}, "none": {"tensors": []}, "twice": {"tensors": [tensor, tensor]}, "behind": {"tensors": [{**tensor, "at": 85}]},
+        "huge": {"tensors": [{**tensor, "shape": [1 << 31, 1 << 31, 1 << 31, 2]}]}, "two": {"format": 2},
+        "minus": {"tensors": [{**tensor, "at": -1}]}, "file": {"tensors": [{**tensor, "file": 2}]},
+        "type": {"tensors": [{**tensor, "dtype": "I64"}]}, "path": {"files": [{"bytes": 1}]},
+    }.items():
+        put("join", name, json.dumps({**good, **change}).encode())
+    for i, name in enumerate(["module.visual.blocks.3.norm1.bias", "llama_model.base_model.model.lm_head.0.weight",
+                              "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight",
+                              "model.layers.0.self_attn.q_proj.base_layer.weight", "blocks.0.attn.qkv.weight"]):
+        put("join", f"name-{i}", name.encode())
+
+
 def main():
+    joins()
     pickles()
     prompts()
     tokenizers()
