@@ -107,21 +107,8 @@ static int merge_piece(struct chunks *c, const struct entry *t, size_t at, size_
 int chunk_get(struct chunks *c, const struct entry *t, size_t at, size_t n, const void **out,
               struct err *e) {
     const struct original_tensor *from = t->from->t;
-    int rc = 0;
     must(n <= CHUNK_BYTES && at + n <= from->t.bytes);
-    if (chunk_is_plain(c->i, t)) {
-        *out = (const char *)from->t.data + at;
-    } else {
-        tensor_read(&from->t, from->stride, at, c->bytes, n);
-        if (is_merged(c->i, t)) rc = merge_piece(c, t, at, n, e);
-        *out = c->bytes;
-    }
-    struct st_tensor piece = from->t;
-    piece.data = *out;
-    piece.elements = n / (from->t.dtype == ST_F32 ? 4 : 2);
-    if (!rc && !st_is_finite(&piece))
-        rc = err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number%s",
-                     st_show(t->from->name).text,
-                     is_merged(c->i, t) ? ", perhaps by the LoRA that was added" : "");
-    return rc;
+    tensor_read(&from->t, from->stride, at, c->bytes, n);
+    *out = c->bytes;
+    return is_merged(c->i, t) ? merge_piece(c, t, at, n, e) : 0;
 }

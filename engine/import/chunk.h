@@ -1,7 +1,8 @@
-/* chunk.h - the bytes of a model's tensors, piece by piece, in the order of its file. Room-private.
+/* chunk.h - the bytes of the tensors that no original has as they will be, piece by piece.
+ * Room-private.
  *
- * Where nothing changes a tensor, its pieces are those of the mapped original. A LoRA is added in
- * f32 and rounded once, to the type that the matrix has. Thread: its owner's.
+ * Strides are undone. A LoRA is added in f32 and rounded once, to the type that the matrix has.
+ * Thread: its owner's.
  */
 #ifndef ENGINE_IMPORT_CHUNK_H
 #define ENGINE_IMPORT_CHUNK_H
@@ -21,7 +22,7 @@ struct chunks {
 /* E_NOMEM. chunks_clear in any case. */
 int chunks_init(struct chunks *c, const struct import *i, struct err *e);
 void chunks_clear(struct chunks *c);
-/* Is its file's own row-major piece what is wanted? */
+/* Does its original have it as it will be, in one piece? */
 int chunk_is_plain(const struct import *i, const struct entry *t);
 /* The tensor as it will be, without its data. */
 struct st_tensor chunk_tensor(const struct entry *t);

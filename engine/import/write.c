@@ -8,7 +8,6 @@
  * original.
  */
 #include <jansson.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,17 +16,17 @@
 #include "engine/files/st_write.h"
 #include "engine/files/sums.h"
 #include "engine/import/chunk.h"
+#include "engine/import/hasher.h"
 #include "engine/import/partfile.h"
 #include "engine/import/partfolder.h"
 #include "engine/import/writing.h"
 #include "kernels/base/buf.h"
-#include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
 
 #define WEIGHTS "model.safetensors"
 #define CHANGED "changed.safetensors"
 
-enum { SHA_BYTES = 32, SAY_BYTES = 32 << 20 /* between calls of progress */ };
+enum { SAY_BYTES = 32 << 20 /* between calls of progress */ };
 
 static const struct st_text format = {"format", "pt"};
 
@@ -41,7 +40,7 @@ struct writing {
     struct st_tensor *changed; /* (n_changed) */
     size_t n_changed, n_changed_header;
     char *changed_header;
-    EVP_MD_CTX *sha;
+    struct hasher hasher;
     struct partfile out;
     uint64_t done, all, said;
 };
@@ -53,28 +52,63 @@ static void write_say(struct writing *w, int is_last) {
     o->progress(o->ud, w->done, w->all);
 }
 
-/* Is an entry written to the file that is open? */
-static int is_written(const struct writing *w, const struct entry *t) {
-    return !w->i->o.is_pointing || !chunk_is_plain(w->i, t);
+/* A weight that is no number spoils every answer that it gets near. */
+static int write_check_numbers(const struct st_tensor *t, const void *piece, size_t n,
+                               struct err *e) {
+    struct st_tensor part = *t;
+    part.data = piece;
+    part.elements = n / (t->dtype == ST_F32 ? 4 : 2);
+    if (st_is_finite(&part)) return 0;
+    return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
+                   st_show(t->name).text);
 }
 
-static int write_entry(struct writing *w, const struct entry *t, struct err *e) {
-    size_t bytes = t->from->t->t.bytes;
-    int rc = original_check(w->i->originals[t->from->original], t->from->t, e);
-    if (!rc && t->lora.a)
-        rc = original_check(w->i->originals[t->lora.a->original], t->lora.a->t, e);
-    if (!rc && t->lora.b)
-        rc = original_check(w->i->originals[t->lora.b->original], t->lora.b->t, e);
-    for (size_t at = 0, n; at < bytes && !rc; at += n) {
-        const void *piece;
-        n = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
-        rc = chunk_get(&w->chunks, t, at, n, &piece, e);
-        if (!rc && !EVP_DigestUpdate(w->sha, piece, n)) rc = err_set(e, E_INTERNAL, "no SHA-256");
-        if (!rc && is_written(w, t)) rc = partfile_add(&w->out, piece, n, e);
+/* One that lies in an original as it will be: the hasher gets all of it at once. */
+static int write_plain(struct writing *w, size_t k, struct err *e) {
+    const struct st_tensor *t = &w->i->entries[k].from->t->t;
+    int rc = 0;
+    hasher_give(&w->hasher, t->data, t->bytes);
+    for (size_t at = 0, n; at < t->bytes && !rc; at += n) {
+        const char *piece = (const char *)t->data + at;
+        n = t->bytes - at < CHUNK_BYTES ? t->bytes - at : CHUNK_BYTES;
+        rc = write_check_numbers(&w->tensors[k], piece, n, e);
+        if (!rc && !w->i->o.is_pointing) rc = partfile_add(&w->out, piece, n, e);
         w->done += n;
         write_say(w, 0);
     }
     return rc;
+}
+
+/* One that is made piece by piece, in one place. */
+static int write_made(struct writing *w, size_t k, struct err *e) {
+    size_t bytes = w->tensors[k].bytes;
+    int rc = 0;
+    for (size_t at = 0, n; at < bytes && !rc; at += n) {
+        const void *piece;
+        n = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
+        rc = chunk_get(&w->chunks, &w->i->entries[k], at, n, &piece, e);
+        if (!rc) rc = write_check_numbers(&w->tensors[k], piece, n, e);
+        if (rc) break;
+        hasher_give(&w->hasher, piece, n);
+        rc = partfile_add(&w->out, piece, n, e);
+        hasher_wait(&w->hasher);
+        w->done += n;
+        write_say(w, 0);
+    }
+    return rc;
+}
+
+static int write_check(struct writing *w, const struct source *s, struct err *e) {
+    return s ? original_check(w->i->originals[s->original], s->t, e) : 0;
+}
+
+static int write_entry(struct writing *w, size_t k, struct err *e) {
+    const struct entry *t = &w->i->entries[k];
+    int rc = write_check(w, t->from, e);
+    if (!rc) rc = write_check(w, t->lora.a, e);
+    if (!rc) rc = write_check(w, t->lora.b, e);
+    if (rc) return rc;
+    return chunk_is_plain(w->i, t) ? write_plain(w, k, e) : write_made(w, k, e);
 }
 
 /* The file that is written, and the digest of all. */
@@ -82,25 +116,20 @@ static int write_weights(struct writing *w, struct err *e) {
     struct import *i = w->i;
     int is_pointing = i->o.is_pointing, has_file = !is_pointing || w->n_changed;
     char path[sizeof w->folder->file];
-    unsigned char sum[EVP_MAX_MD_SIZE];
     (void)snprintf(path, sizeof path, "%s",
                    partfolder_file(w->folder, is_pointing ? CHANGED : WEIGHTS));
-    int rc = EVP_DigestInit_ex(w->sha, EVP_sha256(), NULL) &&
-                     EVP_DigestUpdate(w->sha, w->header, w->n_header)
-                 ? 0
-                 : err_set(e, E_INTERNAL, "no SHA-256");
+    int rc = hasher_start(&w->hasher, e);
+    if (!rc) hasher_give(&w->hasher, w->header, w->n_header);
     if (!rc && has_file) rc = partfile_open(&w->out, path, e);
     if (!rc && has_file)
         rc = partfile_add(&w->out, is_pointing ? w->changed_header : w->header,
                           is_pointing ? w->n_changed_header : w->n_header, e);
     for (size_t k = 0; k < i->n_entries && !rc; k++)
-        rc = write_entry(w, &i->entries[k], e);
+        rc = write_entry(w, k, e);
+    rc = hasher_end(&w->hasher, rc, i->facts.digest, e);
     rc = partfile_close(&w->out, rc, e);
-    if (rc) return rc;
-    write_say(w, 1);
-    if (!EVP_DigestFinal_ex(w->sha, sum, NULL)) return err_set(e, E_INTERNAL, "no SHA-256");
-    hex_write(sum, SHA_BYTES, i->facts.digest);
-    return 0;
+    if (!rc) write_say(w, 1);
+    return rc;
 }
 
 /* ---- the table of a folder that points ---- */
@@ -223,8 +252,7 @@ static int prepare(struct writing *w, struct err *e) {
     struct import *i = w->i;
     w->tensors = mem_try((i->n_entries + 1) * sizeof *w->tensors);
     w->changed = mem_try((i->n_entries + 1) * sizeof *w->changed);
-    w->sha = EVP_MD_CTX_new();
-    if (!w->tensors || !w->changed || !w->sha) return err_set(e, E_NOMEM, "no memory to write by");
+    if (!w->tensors || !w->changed) return err_set(e, E_NOMEM, "no memory to write by");
     uint64_t changed = 0;
     for (size_t k = 0; k < i->n_entries; k++) {
         w->tensors[k] = chunk_tensor(&i->entries[k]);
@@ -257,7 +285,6 @@ static int write_folder(struct writing *w, struct err *e) {
     if (!rc) rc = write_weights(w, e);
     if (!rc) rc = write_small(w, e);
     chunks_clear(&w->chunks);
-    EVP_MD_CTX_free(w->sha);
     mem_free(w->tensors);
     mem_free(w->changed);
     mem_free(w->header);
