@@ -52,7 +52,7 @@ static const struct config_row rows[] = {
          "Write scores and answers to FILE as one JSON object. With - they go to standard output, "
          "and no table is printed."),
     FLAG("json", CMD_BENCH, is_json, "Print JSON instead of a table."),
-    FLAG("json", CMD_TRAIN, is_json, "check: print the report as JSON."),
+    FLAG("json", CMD_TRAIN, is_json, "check, plan: print JSON."),
 
     TEXT("out", CMD_TRAIN, out, "DIR",
          "Folder for checkpoints, losses and the result. Default: what the recipe says, or runs/ "
@@ -292,8 +292,9 @@ static const struct config_row rows[] = {
     TEXT("device", CMD_TRAIN, device, "NAME",
          "One of those that lammd serve takes. Default: what the recipe says, or auto."),
     TEXT("isa", ALL | CMD_TRAIN | CMD_IMPORT, isa, "NAME",
-         "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable; on cuda: tile, "
-         "flat or strict, and the same followed by +graphs."),
+         "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable, or avx512bf16, "
+         "which rounds what it multiplies to bf16: for training; on cuda: tile, flat or strict, "
+         "and the same followed by +graphs."),
     NUMBER("threads", ALL | CMD_TRAIN | CMD_IMPORT, threads, 0, ENG_THREADS_MAX, 0, "N",
            "Threads that compute. 0, the default: one for each core."),
     FLAG("fp8", ALL, is_fp8,

@@ -20,6 +20,10 @@
  *
  * What is asked stays inside of a crop, and places, boxes and masks move with it.
  *
+ * A picture costs far more than a question: with `also` a sample of one task is asked other things,
+ * too, which other lines know of its picture. Of a part of a picture that is what still holds
+ * there: pixels, and boxes and masks that lie in it.
+ *
  * Thread: any; a sampler may be drawn from by many at once.
  */
 #ifndef DATA_SAMPLER_H
@@ -46,6 +50,9 @@ struct sampler_entry {
                      stretches, since neighbours are nearly alike */
 
     int has_one_form; /* is it asked in lammd's own words alone, not in any of MiniGPT-v2's? */
+
+    uint32_t also;  /* talks more of each of `tasks`, of its picture: 0 .. SAMPLE_ALSO_MAX */
+    unsigned tasks; /* that `also` is about, a bit each; `task` itself is passed over */
 };
 
 /* How the model wants to be asked: train.h's struct train_form has it all. */
@@ -55,6 +62,7 @@ struct sampler_form {
     int image_size;         /* pictures far larger than it are shrunk before they are given */
     int tokens_w, tokens_h; /* picture tokens; 0: no talk gets a `hold` */
     int has_things;         /* do samples tell the things that they show? */
+    int is_thing_held;      /* of a mask the thing that is meant is held, not the place asked for */
     /* What makes the picture of grid x grid that pixels are asked of: engine/picture/resize.h's
      * resize_picture, so that it is the truth that eval has. */
     int (*resize)(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e);

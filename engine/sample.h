@@ -37,7 +37,7 @@ extern const char *const sample_task_words[]; /* "pixels", "mask", ..., NULL */
 extern const char sample_drive_text[], sample_shoot_text[];
 
 enum { SAMPLE_PICTURES_MAX = 8, SAMPLE_TURNS_MAX = 64, SAMPLE_TALKS_MAX = 4096 };
-enum { SAMPLE_REHEARSE_MAX = 64 };
+enum { SAMPLE_REHEARSE_MAX = 64, SAMPLE_ALSO_MAX = 256 };
 enum { SAMPLE_THINGS_MAX = 64 };
 
 struct sample_picture {

@@ -170,7 +170,7 @@ static int64_t ask_pictures(struct jobs *j, const char *file) {
 static int ask_prepare(struct jobs *j, struct creating *c, struct err *e) {
     int64_t pictures = ask_pictures(j, c->job.job.training_file);
     int rc = make_folder(j, &c->job, pictures, &c->job.job.how, &c->how->param, e);
-    return rc ? rc : make_plan(j, c->job.job.id, e);
+    return rc ? rc : plan_check(j, c->job.job.id, e);
 }
 
 int jobs_create(struct jobs *j, const struct jobs_new *asked, struct jobs_job *out,
@@ -259,7 +259,7 @@ static int do_resume(struct jobs *j, void *args, struct err *e) {
         return ask_refuse(&job, "resumed", e);
     if (job.job.want == JOBS_RUN && job.job.state != JOBS_PAUSED) return change_end(j, c, &job, e);
     job.job.want = JOBS_RUN;
-    job.job.attempts = 0;
+    job.job.attempts = job.crashes = 0;
     job.job.error_code[0] = job.job.error[0] = job.job.error_param[0] = '\0';
     if (job.job.state == JOBS_PAUSED) job.job.state = JOBS_QUEUED;
     rc = keeper_say(j, &job, "info", e, "The job was resumed");

@@ -16,6 +16,9 @@
  *             |              |           |-- succeeded: its adapter lies in DIR/adapters/NAME
  *             '--------------'-----------'-- failed, cancelled
  *
+ * A run that ends without a word goes on from its last checkpoint. In a row, without a new one, the
+ * third crash of its own fails the job, and the thirtieth time that somebody killed it.
+ *
  * What is in DIR: jobs.db, files/SHA256, runs/ID/, adapters/NAME/, spool/ (uploads on their way,
  * emptied at start).
  *
@@ -183,10 +186,10 @@ struct jobs_job {
     struct jobs_how how; /* effective values; before the files are checked, steps or epochs alone
                             where they were asked for, or neither */
     int64_t step, steps; /* done, of all */
-    double loss, judged_before, judged;               /* nats a token; NaN: none */
-    double seconds;                                   /* that its steps took */
-    int64_t tokens;                                   /* questions that were learnt from */
-    int attempts;                                     /* in which it came no further than before */
+    double loss, judged_before, judged; /* nats a token; NaN: none */
+    double seconds;                     /* that its steps took */
+    int64_t tokens;                     /* questions that were learnt from */
+    int attempts; /* in a row, that came no further than before: crashed, or were killed */
     char error_code[32], error[240], error_param[40]; /* also why it is paused: "no_space" */
 };
 

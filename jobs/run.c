@@ -23,6 +23,7 @@
 
 #include "jobs/disk.h"
 #include "jobs/state.h"
+#include "kernels/base/cgroup.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 
@@ -86,6 +87,7 @@ static void run_adopt(struct jobs *j, struct run *r, pid_t pid) {
     if (run_is_locked(j, r->id, &now) && now == pid) {
         r->is_ours = 0;
         r->found_ns = clock_ns();
+        r->oom_kills = cgroup_oom_kills(NULL, NULL, NULL);
         log_event(LOG_LEVEL_INFO, "job_adopted", "job=%s process=%ld", r->id, (long)pid);
         return;
     }
@@ -97,10 +99,18 @@ static int run_is_over(struct jobs *j, struct run *r) {
     pid_t pid = 0;
     if (r->is_over) return 1;
     if (r->child.pid && !runner_is_over(&r->child, &status)) return 0;
+    if (r->child.pid)
+        r->end = (struct run_end){
+            .is_seen = r->child.is_mine,
+            .signal = r->child.signal,
+            .is_memory = r->oom_kills < cgroup_oom_kills(NULL, NULL, NULL),
+        };
     runner_forget(&r->child);
     r->is_over = !run_is_locked(j, r->id, &pid);
-    if (!r->is_over && j->opt.launcher == JOBS_LOCAL) run_adopt(j, r, pid);
-    return r->is_over;
+    if (r->is_over) return 1;
+    r->end = (struct run_end){0}; /* another one is at work there */
+    if (j->opt.launcher == JOBS_LOCAL) run_adopt(j, r, pid);
+    return 0;
 }
 
 /* ---- stopping ---- */
@@ -213,7 +223,8 @@ static void run_begin(struct jobs *j, struct store_job *job) {
         run_drop(r);
         return;
     }
-    r->is_ours = 1;
+    r->is_ours = r->end.is_seen = 1;
+    r->oom_kills = cgroup_oom_kills(NULL, NULL, NULL);
     if (spawn_run(j, r, &e)) {
         log_event(LOG_LEVEL_ERROR, "jobs", "%s", e.text);
         j->not_before_ns = clock_ns() + again_ns;

@@ -23,6 +23,7 @@
 #include "kernels/base/mem.h"
 
 enum { FIRST_OTHER = 3, POLL_MS = 20 };
+static const char oom_score_adj[] = "1000"; /* more than any process of ours without it can have */
 
 extern char **environ;
 
@@ -79,6 +80,16 @@ static void runner_limit(pid_t pid, __rlimit_resource_t what, uint64_t most) {
     if (most) (void)prlimit(pid, what, &r, NULL);
 }
 
+/* When memory runs out the kernel ends it rather than us. */
+static void runner_yield_memory(pid_t pid) {
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%ld/oom_score_adj", (long)pid);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    (void)!write(fd, oom_score_adj, sizeof(oom_score_adj) - 1);
+    close(fd);
+}
+
 /* posix_spawn takes texts that it doesn't change as if it might. */
 static int spawn(const struct runner_start *how, pid_t *pid) {
     posix_spawn_file_actions_t files;
@@ -106,6 +117,7 @@ int runner_begin(const struct runner_start *how, struct runner_child *out, struc
     pid_t pid = 0;
     int rc = spawn(how, &pid);
     if (rc) return err_set(e, E_IO, "%s can't be started: %s", how->argv[0], strerror(rc));
+    runner_yield_memory(pid);
     runner_limit(pid, RLIMIT_AS, how->memory_bytes);
     runner_limit(pid, RLIMIT_CPU, how->cpu_s);
     runner_limit(pid, RLIMIT_FSIZE, how->file_bytes);
@@ -126,7 +138,11 @@ static void reap(struct runner_child *c) {
     siginfo_t info = {0};
     int rc = waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG);
     c->is_over = rc != 0 || info.si_pid != 0; /* an error: somebody else took it */
-    if (rc == 0 && info.si_pid && info.si_code == CLD_EXITED) c->status = info.si_status;
+    if (rc || !info.si_pid) return;
+    if (info.si_code == CLD_EXITED)
+        c->status = info.si_status;
+    else
+        c->signal = info.si_status;
 }
 
 int runner_is_over(struct runner_child *c, int *status) {

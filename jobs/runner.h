@@ -1,8 +1,9 @@
 /* runner.h - processes: starting one, looking whether it is over, ending it. Knows no job.
  *
- * A child has a process group and a log file of its own, no descriptor of ours, and outlives us. It
- * is known by a pidfd, which can't come to mean another process. A child of a daemon that died is
- * found by the lock that it holds, and the process number that it wrote there.
+ * A child has a process group and a log file of its own, no descriptor of ours, and outlives us.
+ * When memory runs out the kernel ends it before it ends us. It is known by a pidfd, which can't
+ * come to mean another process. A child of a daemon that died is found by the lock that it holds,
+ * and the process number that it wrote there.
  * Thread: one at a time for each child.
  */
 #ifndef JOBS_RUNNER_H
@@ -18,6 +19,7 @@ struct runner_child {
     int fd;      /* pidfd; < 0: the kernel has none */
     int is_mine; /* we started it */
     int is_over, status;
+    int signal; /* that ended it, when it is ours; 0: it exited */
 };
 struct runner_start {
     const char *const *argv; /* argv[0] is an absolute path; NULL behind the last */

@@ -1,15 +1,17 @@
 /* settle.c - a run has ended: what became of it?
  *
- * Known is what the run said last (its events), what was wanted, and what lies in its folder; not
- * its exit status, since it may have been another daemon's child, or have run on another machine.
+ * Known is what the run said last (its events), what was wanted, and what lies in its folder. Its
+ * exit status is known of our own children alone, so it decides one thing only: how soon a run that
+ * said nothing is given up (ends.c).
  *
  *     it was to be cancelled                      cancelled
  *     it said `end`                               succeeded: the adapter moves to its place
  *     it said `stop`, or was to be paused         paused, or queued again
  *     it failed and the disk is full              paused, no_space
  *     it said `failed`                            failed, with a code
- *     it said nothing                             queued again, from its last checkpoint; failed,
- *                                                 `crashed`, after ATTEMPTS without a new one
+ *     it said nothing                             queued again, from its last checkpoint; or, after
+ *                                                 too many ends without a new one, failed:
+ *                                                 `too_big` if memory ran out, else `crashed`
  *
  * All of it can be done again when the transaction around it failed.
  */
@@ -23,7 +25,6 @@
 #include "jobs/state.h"
 #include "kernels/base/clock.h"
 
-enum { ATTEMPTS = 3 };
 static const uint64_t space_least = UINT64_C(8) << 20;
 
 int settle_as(struct jobs *j, struct store_job *job, enum jobs_state state, const char *code,
@@ -103,14 +104,6 @@ static const char *failure_code(const struct store_job *job) {
     return *job->failure ? job->failure : "internal";
 }
 
-/* How often in a row it came no further. */
-static void count_attempt(struct store_job *job, int is_one) {
-    if (job->saved > job->begun)
-        job->job.attempts = 0;
-    else
-        job->job.attempts += is_one;
-}
-
 static int queue_again(struct jobs *j, struct store_job *job, const char *why, struct err *e) {
     struct jobs_job *of = &job->job;
     of->state = JOBS_QUEUED;
@@ -120,19 +113,31 @@ static int queue_again(struct jobs *j, struct store_job *job, const char *why, s
                       (long long)job->saved);
 }
 
+/* By end_kind. */
+static const struct {
+    const char *why; /* it is queued again */
+    const char *code, *text;
+} silent_ends[] = {
+    {"The run crashed", "crashed",
+     "the run crashed three times without coming further; its log says more"},
+    {"The kernel ended the run because memory ran out", "too_big",
+     "the kernel ended the run because memory ran out; it came no further three times in a row"},
+    {"The run was killed", "crashed",
+     "the run was killed again and again without coming further, by somebody or something outside"},
+};
+
 /* It ended without a word. What never said that it began, and may not have begun, doesn't count. */
-static int crash(struct jobs *j, const struct run *r, struct store_job *job, struct err *e) {
-    struct jobs_job *of = &job->job;
-    count_attempt(job, r->is_ours || job->last[0]);
-    if (of->attempts >= ATTEMPTS)
-        return settle_as(j, job, JOBS_FAILED, "crashed", "",
-                         "the run was ended three times without coming further; its log says more",
+static int end_silently(struct jobs *j, const struct run *r, struct store_job *job, struct err *e) {
+    enum end_kind kind = end_kind_of(&r->end);
+    end_count(job, kind, r->is_ours || job->last[0]);
+    if (end_is_last(job))
+        return settle_as(j, job, JOBS_FAILED, silent_ends[kind].code, "", silent_ends[kind].text,
                          e);
-    j->not_before_ns = clock_ns() + (uint64_t)of->attempts * CLOCK_S;
+    j->not_before_ns = clock_ns() + end_pause_ns(job, kind);
     pthread_mutex_lock(&j->mu);
     j->stats.restarts++;
     pthread_mutex_unlock(&j->mu);
-    return queue_again(j, job, "The run was ended", e);
+    return queue_again(j, job, silent_ends[kind].why, e);
 }
 
 static int settle_end(struct jobs *j, const struct run *r, struct store_job *job, int *is_done,
@@ -149,10 +154,10 @@ static int settle_end(struct jobs *j, const struct run *r, struct store_job *job
                          strcmp(failure_code(job), "bad_data") == 0 ? "training_file" : "",
                          job->reason, e);
     job->job.step = job->saved;
-    if (is_stopped) count_attempt(job, 0);
+    if (is_stopped) end_count(job, END_OUTSIDE, 0);
     if (want == JOBS_PAUSE) return settle_as(j, job, JOBS_PAUSED, "", "", "", e);
     if (is_stopped) return queue_again(j, job, "The run was stopped", e);
-    return crash(j, r, job, e);
+    return end_silently(j, r, job, e);
 }
 
 int settle(struct jobs *j, const struct run *r, struct store_job *job, int *is_done,

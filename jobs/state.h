@@ -4,11 +4,13 @@
  *     keeper.c    the thread that writes: notes one by one, and a look at everything now and then
  *     run.c       the life of a run: it begins, is followed, ends
  *     settle.c    a run has ended: what became of it?
+ *     ends.c      it ended without a word: how often may that be?
  *     tail.c      lines of events.jsonl -> events, and the job's figures
  *     check.c     files that were uploaded are checked
  *     ask.c       create, cancel, pause, resume
  *     checkpoints.c  what lies in a run's folder
  *     make.c      what was asked -> a folder that can run
+ *     plan.c      does it fit into memory?
  *     recipes.c   which base recipes there are
  *     finish.c    when a job will be over
  *
@@ -29,6 +31,13 @@ enum { RUNS_MAX = 16 };
 struct note;
 typedef int note_fn(struct jobs *j, void *args, struct err *e);
 
+/* What is known of a run's end, beside its own words. */
+struct run_end {
+    int is_seen;   /* it was our child, so how it ended is known */
+    int signal;    /* that ended it; 0: it exited, or could not be started */
+    int is_memory; /* the kernel ended a process here meanwhile, because memory ran out */
+};
+
 /* A run that is at work. Owner: the keeper. */
 struct run {
     char id[JOBS_ID_BYTES]; /* "": none */
@@ -38,6 +47,8 @@ struct run {
     uint64_t asked_ns; /* when it was sent SIGTERM; 0: it was not */
     uint64_t found_ns; /* when it was started or adopted */
     int is_killed;
+    uint64_t oom_kills; /* cgroup_oom_kills when it was started or adopted */
+    struct run_end end;
 };
 /* A file that is being checked. Owner: the keeper. */
 struct check {
@@ -113,6 +124,22 @@ int settle(struct jobs *j, const struct run *r, struct store_job *job, int *is_d
 int settle_as(struct jobs *j, struct store_job *job, enum jobs_state state, const char *code,
               const char *param, const char *text, struct err *e);
 
+/* ---- ends.c ---- */
+
+/* Whose doing was an end without a word? */
+enum end_kind {
+    END_CRASH,  /* the run's own: it exited, or a fault ended it */
+    END_MEMORY, /* the run's, too: memory ran out */
+    END_OUTSIDE /* somebody's who killed it; or nobody knows */
+};
+enum end_kind end_kind_of(const struct run_end *end);
+/* Counts an end: it stopped at a new checkpoint, or came no further; `is_one`: then it counts. */
+void end_count(struct store_job *job, enum end_kind kind, int is_one);
+/* It ended too often without coming further. */
+int end_is_last(const struct store_job *job);
+/* How long its next start is to wait. */
+uint64_t end_pause_ns(const struct store_job *job, enum end_kind kind);
+
 /* ---- tail.c: inside of a transaction ---- */
 
 /* Reads what is new, at most `max` bytes of it. Changes the job, but doesn't save it. *is_all:
@@ -139,9 +166,21 @@ void checkpoints_drop(struct jobs *j, const char *id, enum jobs_state state);
 /* The folder of a run, with its recipe; *how becomes effective. Any thread. */
 int make_folder(struct jobs *j, const struct store_job *job, int64_t pictures, struct jobs_how *how,
                 const char **param, struct err *e);
-/* Does it fit into memory? E_TOO_BIG with both numbers. Any thread; takes a moment. */
-int make_plan(struct jobs *j, const char *id, struct err *e);
 /* How many pictures a report speaks of; 0: it doesn't say. */
 int64_t make_count(const char *report, size_t len);
+
+/* ---- plan.c ---- */
+
+/* Does the run of that folder fit into memory? E_TOO_BIG with both numbers. Any thread; takes a
+ * moment. */
+int plan_check(struct jobs *j, const char *id, struct err *e);
+/* What `lammd train --plan --json` said. */
+struct plan {
+    uint64_t takes; /* bytes, of the largest stage */
+    uint64_t lacks; /* bytes that are missing where most of them are; 0: it fits */
+    char text[200]; /* why it doesn't fit */
+};
+/* E_FORMAT: it isn't one. */
+int plan_read(const char *text, size_t len, struct plan *out);
 
 #endif

@@ -1,6 +1,7 @@
 /* store.c - see store.h. rows.h reads and writes the structs.
  *
- * 1. user_version is the version of the schema. A database of another one is not touched.
+ * 1. user_version is the version of the schema. An older database is changed step by step, each in
+ *    a transaction of its own. One of a newer program is not touched.
  * 2. Everything that changes in one transaction belongs together: an event with the row of its job,
  *    and how far its file was read.
  */
@@ -13,7 +14,7 @@
 #include "jobs/rows.h"
 #include "kernels/base/mem.h"
 
-enum { SCHEMA = 1, APPLICATION = 0x6c616d64, BUSY_MS = 5000, SQL_MAX = 16 << 10 };
+enum { SCHEMA = 2, APPLICATION = 0x6c616d64, BUSY_MS = 5000, SQL_MAX = 16 << 10 };
 
 /* ---- columns ---- */
 
@@ -74,6 +75,7 @@ static const struct column job_columns[] = {
     OWN(COLUMN_TEXT, last),
     OWN(COLUMN_WHOLE, begun),
     OWN(COLUMN_WHOLE, saved),
+    OWN(COLUMN_INT, crashes),
     OWN(COLUMN_TEXT, failure),
     OWN(COLUMN_TEXT, reason),
     OWN(COLUMN_TEXT, once),
@@ -93,6 +95,13 @@ static const char schema_rest[] =
     "CREATE TABLE events(job INTEGER NOT NULL, seq INTEGER NOT NULL, created INTEGER NOT NULL,"
     " level TEXT NOT NULL, type TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL,"
     " PRIMARY KEY(job, seq)) WITHOUT ROWID;";
+
+/* What makes version 2 of version 1, and so on. */
+static const char *const upgrades[] = {
+    "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE jobs SET crashes = attempts;",
+};
+_Static_assert(ARRAY_LEN(upgrades) == SCHEMA - 1, "one for each version");
 
 /* Of a job that has not ended. */
 #define LIVE "state NOT IN (4, 5, 6)"
@@ -144,6 +153,19 @@ static int is_whole(struct store *s, struct err *e) {
     return strcmp(said, "ok") == 0 ? 0 : err_set(e, E_FORMAT, "%s", said);
 }
 
+static int store_upgrade(struct store *s, int64_t version, struct err *e) {
+    char sql[512];
+    for (; version < SCHEMA; version++) {
+        int n = snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;",
+                         upgrades[version - 1], (int)version + 1);
+        must(n > 0 && (size_t)n < sizeof(sql));
+        int rc = rows_exec(s, sql, e);
+        if (rc) store_rollback(s);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
 static int store_check(struct store *s, struct err *e) {
     int64_t version = 0, application = 0;
     int rc = pragma(s, "PRAGMA user_version", &version, e);
@@ -151,10 +173,11 @@ static int store_check(struct store *s, struct err *e) {
     if (rc) return rc;
     if (version == 0 && application == 0) return create(s, e);
     if (application != APPLICATION) return err_set(e, E_FORMAT, "it is not a database of lammd");
-    if (version != SCHEMA)
+    if (version < 1 || version > SCHEMA)
         return err_set(e, E_FORMAT, "it has version %lld, and this lammd knows %d",
                        (long long)version, SCHEMA);
-    return is_whole(s, e);
+    rc = is_whole(s, e);
+    return rc ? rc : store_upgrade(s, version, e);
 }
 
 int store_open(const char *path, int is_writer, struct store **out, struct err *e) {

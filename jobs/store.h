@@ -24,6 +24,7 @@ struct store_job {
                           "failed"; "start": it is at work; "" before */
     int64_t begun;    /* the newest checkpoint's step when it was last started */
     int64_t saved;    /* the newest checkpoint's step */
+    int crashes;      /* of job.attempts, those that were the run's own doing */
     char failure[32]; /* the word of a "failed" event, and its text */
     char reason[240];
     char once[STORE_ONCE_MAX + 1], digest[65];

@@ -107,6 +107,7 @@ int listeners_adopt(struct listeners *l, int fd, int is_admin, struct err *e) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     l->is_admin[l->n] = is_admin;
+    l->is_shared[l->n] = 1;
     l->fd[l->n++] = fd;
     return 0;
 }
@@ -214,6 +215,12 @@ static int accept_some(struct acceptor *a, int i) {
     return 0;
 }
 
+/* As many as may wait, so that it ends while others come. */
+static void accept_rest(struct acceptor *a, int i) {
+    for (int left = BACKLOG; left > 0; left -= BURST)
+        if (accept_some(a, i)) return;
+}
+
 static void *accept_run(void *ud) {
     struct acceptor *a = ud;
     for (;;) {
@@ -247,6 +254,8 @@ void acceptor_stop(struct acceptor *a) {
     uint64_t one = 1;
     must(write(stop, &one, sizeof(one)) == sizeof(one));
     pthread_join(a->thread, NULL);
+    for (int i = 0; i < a->n; i++)
+        if (!a->listeners->is_shared[i]) accept_rest(a, i);
     close(stop);
     mem_free(a);
 }

@@ -12,9 +12,10 @@ enum { LISTENERS_MAX = 16 };
 
 struct listeners {
     int fd[LISTENERS_MAX];
-    int is_tls[LISTENERS_MAX];   /* TLS is spoken on it; set by whoever added it */
-    int is_admin[LISTENERS_MAX]; /* who can connect to it may do everything */
-    const char *path;            /* of the admin socket that was made here; NULL: none */
+    int is_tls[LISTENERS_MAX];    /* TLS is spoken on it; set by whoever added it */
+    int is_admin[LISTENERS_MAX];  /* who can connect to it may do everything */
+    int is_shared[LISTENERS_MAX]; /* somebody else keeps it open: who waits there waits for him */
+    const char *path;             /* of the admin socket that was made here; NULL: none */
     int n;
 };
 
@@ -37,6 +38,8 @@ void listeners_close(struct listeners *l);
 
 struct acceptor;
 struct acceptor *acceptor_start(const struct listeners *l, struct relay *r); /* borrows both */
-void acceptor_stop(struct acceptor *a); /* joins the thread; the sockets stay open; NULL is legal */
+/* Who waits at a socket that is ours alone is let in first: it would be reset when that is closed.
+ * Joins the thread; the sockets stay open. NULL is legal. */
+void acceptor_stop(struct acceptor *a);
 
 #endif

@@ -10,12 +10,13 @@
  * HTTP loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life,
  * until it gets on again or the supervisor has enough.
  *
- * Stop, at SIGTERM or SIGINT: /readyz says 503, the acceptor stops, idle connections are closed,
- * running requests may finish. At the deadline, or at a second signal, what is left is answered
- * with 503. Then everything is closed in the opposite order; a run of a job gets SIGTERM, and goes
- * on at the next start. The exit status is 0. A lost
- * device ends the process in the same way but with status 1, so that its supervisor starts it
- * again.
+ * Stop, at SIGTERM or SIGINT: /readyz says 503. The acceptor lets in who waits at the door, and
+ * stops; at a socket that the supervisor holds they wait for the next process instead. A little
+ * later idle connections are closed, among them those that have sent no whole request line. Running
+ * requests may finish. At the deadline, or at a second signal, what is left is answered with 503,
+ * whether all of it has come or not. Then everything is closed in the opposite order; a run of a
+ * job gets SIGTERM, and goes on at the next start. The exit status is 0. A lost device ends the
+ * process in the same way but with status 1, so that its supervisor starts it again.
  */
 #include "server/serve.h"
 

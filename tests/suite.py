@@ -9,6 +9,7 @@ what never comes is a failure. Upper bounds of a test about time are as generous
 apart is "in its time" from "never". tests/check.h is the same for tests in C.
 """
 import sys
+import threading
 import time
 
 SOON = 300
@@ -26,3 +27,20 @@ def wait_for(true, seconds=SOON):
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+class Thread(threading.Thread):
+    """A fault in it is its test's: whoever joins it gets what it raised."""
+
+    fault = None
+
+    def run(self):
+        try:
+            super().run()
+        except BaseException as e:
+            self.fault = e
+
+    def join(self, timeout=None):
+        super().join(timeout)
+        if self.fault:
+            raise self.fault

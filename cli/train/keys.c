@@ -19,6 +19,7 @@ static const char *const exports[] = {"last", "best", NULL};
 static const char *const results[] = {"adapter", "model", "both", NULL};
 static const char *const mixes[] = {"samples", "steps", NULL};
 static const char *const forms[] = {"all", "one", NULL};
+static const char *const holds[] = {"place", "thing", NULL};
 static const char *const orients[] = {"shown", "stored", NULL};
 
 #define WHOLE_MAX 9007199254740991.0 /* what a double tells apart */
@@ -90,6 +91,8 @@ static const struct key keys[] = {
          "samples of a step are of all tasks, or of one source and task, as MiniGPT-v2 draws"),
     WHOLE(STAGE(pictures), "pictures", 1, 1, SAMPLE_PICTURES_MAX, 1, "of a sample, at most"),
     WHOLE(STAGE(rows), "rows", 1, 64, 65536, 2048, "tokens of a sample, at most"),
+    WHOLE(STAGE(also), "also", 1, 0, SAMPLE_ALSO_MAX, 0,
+          "questions more of each other task that the data knows of the picture"),
     WHOLE(STAGE(rehearse), "rehearse", 1, 0, SAMPLE_REHEARSE_MAX, 0,
           "questions more behind each picture, about what the model can do already"),
     TASKS(STAGE(ratio), "ratio_", 0, BIG, -1,
@@ -126,6 +129,10 @@ static const struct key keys[] = {
     REAL(STAGE(hold), "hold", 1, 0, BIG, 0, "weight of attention held to a place or a thing"),
     WHOLE(STAGE(hold_layer), "hold_layer", 1, 0, 255, 0, "whose attention is held, from 0"),
     WHOLE(STAGE(hold_heads), "hold_heads", 1, 0, 4294967295.0, 1, "its heads, a bit each"),
+    BITS(STAGE(hold_tasks), "hold_tasks", sample_task_words, ALL_BITS,
+         "the tasks whose attention is held"),
+    WORD(STAGE(hold_mask), "hold_mask", 1, holds, 0,
+         "where it is held while a mask is asked: to the place, or to the thing that is meant"),
     REAL(STAGE(dense[TRAIN_DENSE_INSIDE]), "dense_inside", 1, 0, BIG, 0,
          "weight of asking each picture token which of its places are inside the things named"),
     REAL(STAGE(dense[TRAIN_DENSE_BOX]), "dense_box", 1, 0, BIG, 0,

@@ -138,6 +138,21 @@ static int is_of(const struct recipe_data *d, int is_judge, double share) {
     return is_judge ? d->validation || share > 0 : !d->validation;
 }
 
+static int has_ratios(const struct recipe_stage *s) {
+    for (int t = 0; t < SAMPLE_TASKS; t++)
+        if (s->ratio[t] >= 0) return 1;
+    return 0;
+}
+
+/* The tasks of the stage that a picture of that data is asked beside each other. */
+static unsigned also_tasks(const struct mix *m, const struct recipe_stage *s, int i) {
+    unsigned tasks = 0;
+    int is_given = has_ratios(s);
+    for (int t = 0; t < SAMPLE_TASKS; t++)
+        if ((!is_given || s->ratio[t] > 0) && mix_has_task(m, i, t, is_given)) tasks |= 1u << t;
+    return tasks;
+}
+
 /* The entries of one task, whose ratio is shared out. 0, or E_INVALID: no data has it. */
 static int mix_add_task(const struct mix *m, const struct recipe_stage *s, int task, double ratio,
                         int is_judge, struct entries *to, struct err *e) {
@@ -157,24 +172,21 @@ static int mix_add_task(const struct mix *m, const struct recipe_stage *s, int t
         if (to->n == SAMPLER_MIX_MAX)
             return err_set(e, E_INVALID, "%s: more than %d pairs of data and task", r->file,
                            SAMPLER_MIX_MAX);
-        to->at[to->n++] = (struct sampler_entry){.source = m->sources[i],
-                                                 .task = (enum sample_task)task,
-                                                 .ratio = ratio * d->weight / weights,
-                                                 .talks = (uint32_t)recipe_questions(s),
-                                                 .rehearse = is_judge ? 0 : (uint32_t)s->rehearse,
-                                                 .weight = (float)d->stress,
-                                                 .crop = (float)d->crop,
-                                                 .jitter = (float)d->jitter,
-                                                 .flip = (float)d->flip,
-                                                 .has_one_form = (int)d->forms,
-                                                 .held = d->validation ? 1 : (float)share};
+        to->at[to->n++] =
+            (struct sampler_entry){.source = m->sources[i],
+                                   .task = (enum sample_task)task,
+                                   .ratio = ratio * d->weight / weights,
+                                   .talks = (uint32_t)recipe_questions(s),
+                                   .also = is_judge || !s->pack ? 0 : (uint32_t)s->also,
+                                   .tasks = also_tasks(m, s, i),
+                                   .rehearse = is_judge ? 0 : (uint32_t)s->rehearse,
+                                   .weight = (float)d->stress,
+                                   .crop = (float)d->crop,
+                                   .jitter = (float)d->jitter,
+                                   .flip = (float)d->flip,
+                                   .has_one_form = (int)d->forms,
+                                   .held = d->validation ? 1 : (float)share};
     }
-    return 0;
-}
-
-static int has_ratios(const struct recipe_stage *s) {
-    for (int t = 0; t < SAMPLE_TASKS; t++)
-        if (s->ratio[t] >= 0) return 1;
     return 0;
 }
 
@@ -212,6 +224,7 @@ static int open_sampler(const struct mix *m, const struct entries *entries,
                                                .tokens_w = f->tokens_side_w,
                                                .tokens_h = f->tokens_side_h,
                                                .has_things = has_dense(s),
+                                               .is_thing_held = (int)s->hold_mask,
                                                .resize = resize_picture}};
     return sampler_open(&o, out, e);
 }

@@ -473,6 +473,7 @@ struct train_options recipe_train_options(const struct recipe *r, int stage) {
         .hold = (float)s->hold,
         .hold_layer = (int)s->hold_layer,
         .hold_heads = (uint32_t)s->hold_heads,
+        .hold_tasks = (unsigned)s->hold_tasks,
         .dense_rate = s->dense_rate,
         .dense_alone = (uint64_t)s->dense_alone,
         .teacher = s->teacher,

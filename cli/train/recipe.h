@@ -43,9 +43,10 @@ struct recipe_stage {
     const char *name, *from, *like; /* NULL: not given */
     int parent;                     /* the stage whose result it begins with; -1: the model */
     int64_t steps, samples, questions, pack, mix, pictures, rows; /* mix 1: steps of one source */
-    int64_t rehearse;                          /* questions of a sample that no line asks */
-    double ratio[SAMPLE_TASKS];                /* < 0: not given */
-    int64_t tower, connector, text;            /* text: enum train_text */
+    int64_t also;                   /* questions of a sample that are of each other task */
+    int64_t rehearse;               /* questions of a sample that no line asks */
+    double ratio[SAMPLE_TASKS];     /* < 0: not given */
+    int64_t tower, connector, text; /* text: enum train_text */
     int64_t lora_r, lora_rslora, lora_targets; /* targets: bits of train_lora_words */
     double lora_alpha, lora_dropout;           /* dropout < 0: 0, or 0.05 where pack is no */
     double rate, rate_start, rate_end, tower_rate;
@@ -54,7 +55,8 @@ struct recipe_stage {
     int64_t legal;
     double soft[SAMPLE_TASKS], box_l1, box_giou;
     double hold;
-    int64_t hold_layer, hold_heads, recompute;
+    int64_t hold_layer, hold_heads, hold_tasks, hold_mask; /* hold_mask 1: the thing */
+    int64_t recompute;
     double dense[TRAIN_DENSE], dense_rate;
     int64_t dense_alone;
     const char *teacher;                  /* folder; NULL: not given */

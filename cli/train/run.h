@@ -107,7 +107,8 @@ int run_gate(struct run *r, struct err *e);
 
 /* ---- plan.c ---- */
 
-/* Prints the memory and the samples of each stage. E_NOMEM: one doesn't fit into `memory`. */
+/* Prints the memory and the samples of each stage, for people or (--json) for programs. E_NOMEM:
+ * one doesn't fit into `memory`. */
 int plan_print(const struct run *r, FILE *to, struct err *e);
 /* "; it would fit with recompute = 2 (812 MiB)": a change to a stage that needs `most` bytes at
  * most. "": none of those that are tried does. */

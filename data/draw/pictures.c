@@ -45,8 +45,7 @@ static int has_word(const char *text, const char *word) {
     return 0;
 }
 
-/* Does a text of the line speak of left or right? */
-static int has_sides(const struct line *l) {
+int draw_has_sides(const struct line *l) {
     const char *const texts[] = {l->sentence, l->caption, l->question};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         if (has_word(texts[i], "left") || has_word(texts[i], "right")) return 1;
@@ -55,7 +54,7 @@ static int has_sides(const struct line *l) {
     return 0;
 }
 
-static int is_placed(enum sample_task t) {
+int draw_is_placed(enum sample_task t) {
     return t == SAMPLE_MASK || t == SAMPLE_REFER || t == SAMPLE_IDENTIFY || t == SAMPLE_GROUNDING ||
            t == SAMPLE_DETECTION;
 }
@@ -63,14 +62,14 @@ static int is_placed(enum sample_task t) {
 /* How the pictures may be changed: by what is asked of them. */
 static struct looks_wants draw_wants(const struct draw *d) {
     const struct sampler_entry *m = d->entry;
-    int is_pixels = m->task == SAMPLE_PIXELS, is_cut = is_pixels || is_placed(m->task);
+    int is_pixels = m->task == SAMPLE_PIXELS, is_cut = is_pixels || draw_is_placed(m->task);
     struct looks_wants w = {.crop = is_cut ? m->crop : 0,
                             .flip = is_cut ? m->flip : 0,
                             .jitter = m->jitter,
                             .may_turn_hue = is_pixels};
     if (m->task == SAMPLE_DRIVE || m->task == SAMPLE_SHOOT) w.jitter = 0;
     for (uint32_t i = 0; !is_pixels && i < d->n_lines; i++)
-        if (has_sides(&d->lines[i].line)) w.flip = 0;
+        if (draw_has_sides(&d->lines[i].line)) w.flip = 0;
     return d->is_plain ? (struct looks_wants){0} : w;
 }
 
@@ -80,7 +79,7 @@ static int decode_all(struct draw *d, struct err *e) {
     const struct draw_line *first = &d->lines[0];
     const struct source *s = d->entry->source;
     uint32_t n = first->line.n_pictures, from = 0;
-    if (d->entry->task == SAMPLE_PIXELS) {
+    if (d->task == SAMPLE_PIXELS) {
         from = d->is_plain ? 0 : dice_below(&d->dice, n);
         n = 1;
     }
@@ -92,10 +91,8 @@ static int decode_all(struct draw *d, struct err *e) {
     return 0;
 }
 
-/* Masks are asked about, or say where things are. Of a sample of sentences the first few are read:
- * each costs a mask of the picture's size. */
-static int has_mask(const struct draw *d, uint32_t i) {
-    enum sample_task task = d->entry->task;
+int draw_wants_mask(const struct draw *d, uint32_t i) {
+    enum sample_task task = d->task;
     if (task == SAMPLE_MASK) return 1;
     return d->form->has_things && (task == SAMPLE_REFER || task == SAMPLE_IDENTIFY) &&
            i < DRAW_SENTENCES_MAX && d->lines[i].line.tasks >> SAMPLE_MASK & 1;
@@ -107,33 +104,34 @@ static int read_masks(struct draw *d, uint8_t **full, double keep[4], int *any, 
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
         const struct draw_line *l = &d->lines[i];
-        if (!has_mask(d, i)) continue;
+        if (!draw_wants_mask(d, i)) continue;
         rc = source_get_mask(d->entry->source, l->at, &l->line, p->w, p->h, &full[i], e);
-        if (rc == 0 && d->entry->task == SAMPLE_MASK) keep_mask(keep, full[i], p->w, p->h, any);
+        if (rc == 0 && d->task == SAMPLE_MASK) keep_mask(keep, full[i], p->w, p->h, any);
     }
     return rc;
 }
 
-/* full[i] of a picture `width` wide -> the line's mask on the grid, as it is shown. */
-static int shrink_masks(struct draw *d, uint8_t *const *full, int width, struct err *e) {
+/* full (h, w) of the first picture -> line i's mask on the grid, as it is shown. */
+static int shrink_mask(struct draw *d, uint32_t i, const uint8_t *full, struct err *e) {
     const struct looks *l = &d->looks;
-    int grid = d->form->grid, any = 0;
-    for (uint32_t i = 0; i < d->n_lines; i++)
-        any |= has_mask(d, i);
-    if (!any) return 0;
+    int grid = d->form->grid;
     uint8_t *cut = mem_try((size_t)l->w * (size_t)l->h);
-    int rc = cut ? 0 : err_set(e, E_NOMEM, "no memory for a mask");
-    for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
-        if (!has_mask(d, i)) continue;
-        d->lines[i].mask = arena_take(d->mem, (size_t)grid * (size_t)grid);
-        if (!d->lines[i].mask) {
-            rc = err_set(e, E_NOMEM, "no memory for a mask");
-            continue;
-        }
-        looks_mask(l, full[i], width, cut);
+    d->lines[i].mask = arena_take(d->mem, (size_t)grid * (size_t)grid);
+    int rc = cut && d->lines[i].mask ? 0 : err_set(e, E_NOMEM, "no memory for a mask");
+    if (rc == 0) {
+        looks_mask(l, full, d->w, cut);
         coco_resize(cut, l->w, l->h, d->lines[i].mask, grid, grid);
     }
     mem_free(cut);
+    return rc;
+}
+
+int draw_mask(struct draw *d, uint32_t i, struct err *e) {
+    const struct draw_line *l = &d->lines[i];
+    uint8_t *full = NULL;
+    int rc = source_get_mask(d->entry->source, l->at, &l->line, d->w, d->h, &full, e);
+    if (rc == 0) rc = shrink_mask(d, i, full, e);
+    mem_free(full);
     return rc;
 }
 
@@ -141,9 +139,10 @@ static int pictures_show(struct draw *d, uint8_t **full, struct err *e) {
     double keep[4];
     int any = 0, rc = 0;
     const struct picture *p = &d->pictures[0];
-    int w = p->w, h = p->h;
+    d->w = p->w;
+    d->h = p->h;
     rc = read_masks(d, full, keep, &any, e);
-    for (uint32_t i = 0; i < d->n_lines && is_placed(d->entry->task); i++) {
+    for (uint32_t i = 0; i < d->n_lines && draw_is_placed(d->task); i++) {
         const struct line *l = &d->lines[i].line;
         if (l->tasks & (1u << SAMPLE_REFER | 1u << SAMPLE_IDENTIFY)) keep_box(keep, l->box, &any);
         for (uint32_t k = 0; k < l->n_phrases; k++)
@@ -151,8 +150,9 @@ static int pictures_show(struct draw *d, uint8_t **full, struct err *e) {
                 keep_box(keep, l->phrases[k].boxes[b], &any);
     }
     struct looks_wants wants = draw_wants(d);
-    d->looks = looks_draw(&wants, w, h, any ? keep : NULL, &d->dice);
-    if (rc == 0) rc = shrink_masks(d, full, w, e);
+    d->looks = looks_draw(&wants, d->w, d->h, any ? keep : NULL, &d->dice);
+    for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++)
+        if (draw_wants_mask(d, i)) rc = shrink_mask(d, i, full[i], e);
     for (uint32_t k = 0; rc == 0 && k < d->n_pictures; k++) {
         struct looks l = d->looks; /* the part is of the first; of more than one all is shown */
         if (d->n_pictures > 1) l.w = d->pictures[k].w;
@@ -190,7 +190,9 @@ static int draw_shrink(const struct sampler_form *f, struct picture *p, struct e
 
 /* Of several pictures no pixels are asked. */
 static int wants_truth(const struct draw *d) {
-    return d->entry->task == SAMPLE_PIXELS || (d->entry->rehearse && d->n_pictures == 1);
+    const struct sampler_entry *m = d->entry;
+    int also = m->also && m->tasks >> SAMPLE_PIXELS & 1;
+    return d->task == SAMPLE_PIXELS || ((also || m->rehearse) && d->n_pictures == 1);
 }
 
 int draw_pictures(struct draw *d, struct err *e) {

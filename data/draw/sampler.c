@@ -108,6 +108,8 @@ static int check_entry(const struct sampler_options *o, uint32_t i, struct err *
         return err_set(e, E_INVALID, "the ratio of %s must be above 0", task);
     if (m->talks < 1 || m->talks > SAMPLE_TALKS_MAX)
         return err_set(e, E_INVALID, "talks of %s must be 1 to %d", task, SAMPLE_TALKS_MAX);
+    if (m->also > SAMPLE_ALSO_MAX)
+        return err_set(e, E_INVALID, "also of %s must be 0 to %d", task, SAMPLE_ALSO_MAX);
     if (m->rehearse > SAMPLE_REHEARSE_MAX)
         return err_set(e, E_INVALID, "rehearse of %s must be 0 to %d", task, SAMPLE_REHEARSE_MAX);
     if (!share_is(m->crop) || !share_is(m->jitter) || !share_is(m->flip) || !share_is(m->held))
@@ -178,29 +180,26 @@ static uint64_t sampler_count(const struct sampler *s, uint64_t step, uint32_t i
     return s->o.is_step_pure ? n * s->o.items + item : n;
 }
 
-/* Lines of the group that have the task, from where the last visit ended. For pixels any will do.
- * */
-static int choose_lines(struct draw *d, uint32_t group, uint64_t visit, uint64_t seed,
-                        struct err *e) {
+/* For pixels any line will do. */
+int draw_lines(struct draw *d, uint32_t group, uint64_t visit, uint64_t seed, uint32_t most,
+               struct err *e) {
     const struct source *s = d->entry->source;
     const struct source_group *g = &s->groups[group];
-    enum sample_task task = d->entry->task;
     uint32_t *fit = mem_try((g->n + 1) * sizeof(*fit)), n = 0;
     if (!fit) return err_set(e, E_NOMEM, "no memory for a sample");
-    for (uint32_t i = 0; i < g->n && (task != SAMPLE_PIXELS || n == 0); i++)
-        if (task == SAMPLE_PIXELS || s->lines[s->order[g->first + i]].tasks >> task & 1)
+    for (uint32_t i = 0; i < g->n && (d->task != SAMPLE_PIXELS || n == 0); i++)
+        if (d->task == SAMPLE_PIXELS || s->lines[s->order[g->first + i]].tasks >> d->task & 1)
             fit[n++] = s->order[g->first + i];
-    uint32_t most = task == SAMPLE_MASK && d->entry->talks > DRAW_SENTENCES_MAX ? DRAW_SENTENCES_MAX
-                                                                                : d->entry->talks;
+    if (d->task == SAMPLE_MASK && most > DRAW_SENTENCES_MAX) most = DRAW_SENTENCES_MAX;
     uint32_t take = n < most ? n : most;
     int rc = 0;
-    d->lines = mem_try(take * sizeof(*d->lines));
+    d->lines = mem_try((take + 1) * sizeof(*d->lines));
     if (!d->lines) rc = err_set(e, E_NOMEM, "no memory for a sample");
     for (uint32_t k = 0; rc == 0 && k < take; k++) {
         uint32_t i = (uint32_t)((visit * take + k) % n);
         uint32_t line = fit[d->is_plain ? i : dice_order(seed + group, n, i)];
         d->lines[k].at = &s->lines[line];
-        if (k == 0) source_get_where(s, line, d->where, sizeof(d->where));
+        if (!*d->where) source_get_where(s, line, d->where, sizeof(d->where));
         d->n_lines++;
         rc = source_get_line(s, line, &d->lines[k].line, e);
     }
@@ -208,31 +207,38 @@ static int choose_lines(struct draw *d, uint32_t group, uint64_t visit, uint64_t
     return rc;
 }
 
-/* ---- a draw ---- */
-
-static struct draw *draw_new(const struct sampler *s, uint32_t entry, struct dice dice) {
-    struct draw *d = mem_try(sizeof(*d));
-    if (!d) return NULL;
-    *d = (struct draw){.entry = &s->mix[entry],
-                       .form = &s->o.form,
-                       .is_plain = s->o.is_plain,
-                       .dice = dice,
-                       .out = {.entry = entry}};
-    buf_init(&d->question, DRAW_TEXT_MAX);
-    buf_init(&d->answer, DRAW_TEXT_MAX);
-    d->mem = arena_new(DRAW_ARENA_MAX);
-    if (d->mem)
-        d->talks = arena_take(d->mem, (d->entry->talks + d->entry->rehearse) * sizeof(*d->talks));
-    return d;
-}
-
-/* What was only needed while it was made. */
-static void draw_finish(struct draw *d) {
+void draw_drop_lines(struct draw *d) {
     for (uint32_t i = 0; i < d->n_lines; i++)
         line_clear(&d->lines[i].line);
     mem_free(d->lines);
     d->lines = NULL;
     d->n_lines = 0;
+}
+
+/* ---- a draw ---- */
+
+static struct draw *draw_new(const struct sampler *s, uint32_t entry, struct dice dice) {
+    struct draw *d = mem_try(sizeof(*d));
+    if (!d) return NULL;
+    const struct sampler_entry *m = &s->mix[entry];
+    uint32_t room = m->talks + m->also * SAMPLE_TASKS + m->rehearse;
+    *d = (struct draw){.entry = &s->mix[entry],
+                       .form = &s->o.form,
+                       .is_plain = s->o.is_plain,
+                       .dice = dice,
+                       .task = s->mix[entry].task,
+                       .until = s->mix[entry].talks,
+                       .out = {.entry = entry}};
+    buf_init(&d->question, DRAW_TEXT_MAX);
+    buf_init(&d->answer, DRAW_TEXT_MAX);
+    d->mem = arena_new(DRAW_ARENA_MAX);
+    if (d->mem) d->talks = arena_take(d->mem, room * sizeof(*d->talks));
+    return d;
+}
+
+/* What was only needed while it was made. */
+static void draw_finish(struct draw *d) {
+    draw_drop_lines(d);
     buf_clear(&d->question);
     buf_clear(&d->answer);
     d->out.sample =
@@ -256,9 +262,10 @@ int sampler_draw(const struct sampler *s, uint64_t step, uint32_t item, struct s
         return err_set(e, E_NOMEM, "no memory for a sample");
     }
     struct err why = {0};
-    int rc = choose_lines(d, deck->groups[at], epoch, seed, &why);
+    int rc = draw_lines(d, deck->groups[at], epoch, seed, d->entry->talks, &why);
     if (rc == 0) rc = draw_pictures(d, &why);
     if (rc == 0) rc = draw_talks(d, &why);
+    if (rc == 0) rc = draw_also(d, deck->groups[at], epoch, seed, &why);
     if (rc == 0) rc = draw_rehearsal(d, &why);
     if (rc) err_set(e, rc, "%s: %s", d->where, why.text);
     draw_finish(d);

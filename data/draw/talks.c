@@ -44,16 +44,45 @@ static const uint8_t *hold_box(struct draw *d, const struct texts_box *b) {
     return talk_hold(d, b->x1 / b->w, b->y1 / b->h, b->x2 / b->w, b->y2 / b->h);
 }
 
+/* Picture tokens that lie in the mask by more than half; where none does, those that it touches.
+ * NULL: it is empty, or none is held. */
+static const uint8_t *hold_mask(struct draw *d, const uint8_t *mask) {
+    int w = d->form->tokens_w, h = d->form->tokens_h, grid = d->form->grid, most = 0;
+    size_t n = (size_t)w * (size_t)h;
+    int *in = n ? arena_take(d->mem, n * sizeof(*in)) : NULL;
+    uint8_t *hold = n ? arena_take(d->mem, n) : NULL;
+    if (!in || !hold) return NULL;
+    for (int y = 0; y < grid; y++)
+        for (int x = 0; x < grid; x++)
+            in[y * h / grid * w + x * w / grid] += mask[y * grid + x];
+    for (size_t i = 0; i < n; i++)
+        most = in[i] > most ? in[i] : most;
+    int half = grid * grid / (2 * w * h), least = most > half ? half : 0;
+    for (size_t i = 0; i < n; i++)
+        hold[i] = in[i] > least;
+    return most ? hold : NULL;
+}
+
 /* ---- what is shown ---- */
+
+/* The line's mask, if it was read. */
+static const uint8_t *talk_mask_of(const struct draw *d, const struct line *l) {
+    for (uint32_t i = 0; i < d->n_lines; i++)
+        if (&d->lines[i].line == l) return d->lines[i].mask;
+    return NULL;
+}
+
+static const uint8_t *hold_thing(struct draw *d, const struct line *l, const struct texts_box *b) {
+    const uint8_t *mask = talk_mask_of(d, l), *hold = mask ? hold_mask(d, mask) : NULL;
+    return hold ? hold : hold_box(d, b);
+}
 
 /* A thing that the line names, by its mask or its box (talk_box); when there are enough, the rest
  * is left out. So is a thing whose mask is known to the line and wasn't read: its box says less. */
 static int talk_thing(struct draw *d, const struct line *l, const char *text,
                       const struct texts_box *b, struct err *e) {
-    const uint8_t *mask = NULL;
+    const uint8_t *mask = talk_mask_of(d, l);
     if (!d->form->has_things || d->n_things == SAMPLE_THINGS_MAX || !*text) return 0;
-    for (uint32_t i = 0; i < d->n_lines; i++)
-        if (&d->lines[i].line == l) mask = d->lines[i].mask;
     if (!mask && l->tasks >> SAMPLE_MASK & 1) return 0;
     struct sample_thing *thing = &d->things[d->n_things];
     *thing = (struct sample_thing){.text = arena_strdup(d->mem, text, strlen(text)), .mask = mask};
@@ -85,10 +114,10 @@ int draw_add(struct draw *d, const struct sample_talk *like, struct err *e) {
 }
 
 static int talk_add(struct draw *d, const uint8_t *hold, struct err *e) {
-    return draw_add(d, &(struct sample_talk){.task = d->entry->task, .hold = hold}, e);
+    return draw_add(d, &(struct sample_talk){.task = d->task, .hold = hold}, e);
 }
 
-static int is_full(const struct draw *d) { return d->n_talks == d->entry->talks; }
+static int is_full(const struct draw *d) { return d->n_talks == d->until; }
 
 static void talk_text(struct draw *d, struct buf *to, const char *text) {
     if (d->is_plain)
@@ -144,9 +173,12 @@ static uint8_t *talk_others(struct draw *d, uint32_t i) {
 
 static int talk_masks(struct draw *d, struct err *e) {
     struct places *places[DRAW_SENTENCES_MAX] = {NULL};
+    const uint8_t *holds[DRAW_SENTENCES_MAX];
+    int is_thing = d->form->is_thing_held;
     int grid = d->form->grid, rc = 0;
     for (uint32_t i = 0; rc == 0 && i < d->n_lines; i++) {
         places[i] = places_new(d->lines[i].mask, talk_others(d, i), grid);
+        holds[i] = is_thing ? hold_mask(d, d->lines[i].mask) : NULL;
         rc = places[i] ? talk_thing(d, &d->lines[i].line, d->lines[i].line.sentence, NULL, e)
                        : talks_no_memory(e);
     }
@@ -155,7 +187,7 @@ static int talk_masks(struct draw *d, struct err *e) {
         int x = (int)at % grid, y = (int)at / grid;
         texts_mask(&d->question, d->lines[i].line.sentence, x, y, d->form->is_yx);
         buf_char(&d->answer, d->lines[i].mask[at] ? '1' : '0');
-        rc = talk_add(d, hold_place(d, x, y), e);
+        rc = talk_add(d, is_thing ? holds[i] : hold_place(d, x, y), e);
     }
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         places_free(places[i]);
@@ -173,7 +205,7 @@ static int talk_refer(struct draw *d, const struct line *l, struct err *e) {
     buf_clear(&b);
     if (rc) return rc;
     texts_box(&d->answer, &box);
-    return talk_add(d, hold_box(d, &box), e);
+    return talk_add(d, hold_thing(d, l, &box), e);
 }
 
 static int talk_identify(struct draw *d, const struct line *l, struct err *e) {
@@ -265,12 +297,12 @@ static int talk_chat(struct draw *d, const struct line *l, struct err *e) {
     if (!turns) return talks_no_memory(e);
     float weight = d->entry->weight > 0 ? d->entry->weight : 1;
     d->talks[d->n_talks++] = (struct sample_talk){
-        .turns = turns, .n_turns = l->n_turns, .task = d->entry->task, .weight = weight};
+        .turns = turns, .n_turns = l->n_turns, .task = d->task, .weight = weight};
     return 0;
 }
 
 static int talk_act(struct draw *d, const struct line *l, struct err *e) {
-    if (d->entry->task == SAMPLE_DRIVE) {
+    if (d->task == SAMPLE_DRIVE) {
         buf_str(&d->question, sample_drive_text);
         buf_printf(&d->answer, "[%d,%d,%d]", l->action[0], l->action[1], l->action[2]);
     } else {
@@ -292,10 +324,10 @@ static talk_fn *const talks[SAMPLE_TASKS] = {[SAMPLE_REFER] = talk_refer,
                                              [SAMPLE_SHOOT] = talk_act};
 
 int draw_talks(struct draw *d, struct err *e) {
-    if (d->entry->task == SAMPLE_PIXELS) return talk_pixels(d, e);
-    if (d->entry->task == SAMPLE_MASK) return talk_masks(d, e);
+    if (d->task == SAMPLE_PIXELS) return talk_pixels(d, e);
+    if (d->task == SAMPLE_MASK) return talk_masks(d, e);
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < d->n_lines && !is_full(d); i++)
-        rc = talks[d->entry->task](d, &d->lines[i].line, e);
+        rc = talks[d->task](d, &d->lines[i].line, e);
     return rc;
 }

@@ -94,6 +94,7 @@ int aim_add(struct aims *a, struct arena *mem, const struct train *t, const stru
     if (has_box_loss && from->task == SAMPLE_REFER && !from->is_taught)
         add_box(a, t, trie, talk, i);
     if (!from->hold || !(t->o.hold > 0) || !t->o.hold_heads) return 0;
+    if (t->o.hold_tasks && !(t->o.hold_tasks >> from->task & 1)) return 0;
     return add_hold(a, mem, trie, talk, from->hold, i, e);
 }
 

@@ -108,6 +108,7 @@ struct train_options {
     float hold;                /* weight of the loss of attention that is held (sample.h) */
     int hold_layer;            /* of the decoder, from 0 */
     uint32_t hold_heads;       /* a bit each */
+    unsigned hold_tasks;       /* whose talks are held, a bit each; 0: those of all */
     int recompute;             /* 0: keep all that the way back needs, 1: norms and activations
                                      are computed again, 2: whole layers */
     int rows;                  /* token rows of a sample, at most; 0: 2,048 */

@@ -20,6 +20,10 @@ struct cgroup {
 
 /* NULL: "/proc/self/cgroup" and "/sys/fs/cgroup". What can't be read limits nothing. */
 void cgroup_read(const char *self, const char *root, struct cgroup *out);
+/* How many processes the kernel has ended because memory ran out: of this process's group, or of
+ * the machine where the group doesn't count them. 0 where nobody counts. NULL: as above, and
+ * "/proc/vmstat". */
+uint64_t cgroup_oom_kills(const char *self, const char *root, const char *vmstat);
 
 #ifdef __cplusplus
 }

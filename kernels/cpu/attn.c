@@ -11,7 +11,9 @@
  * runs over the whole line, and one chain adds up the values, shared then own, in list order.
  *
  * Keys and values shared by a group are packed once per group and head, before the rows are handed
- * out: (panels of keys, K, nr) and (panels of the head, keys, nr).
+ * out: (panels of keys, K, nr) and (panels of the head, keys, nr). Inside pictures both may be
+ * pairs of bf16 (isa.h), and so are then rows and exponentials that meet them; over the tree they
+ * are not, as own keys would have no partners.
  */
 #include <math.h>
 #include <string.h>
@@ -66,13 +68,13 @@ static void score_shared(const struct cpu_isa *isa, const struct packed *p, int 
                   &end);
 }
 
-/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials. Its
- * sum; and the logarithm of the scores' own sum, if that is wanted. */
-static float line_end(const struct cpu_isa *isa, float *s, int n, float *lse) {
+/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials, as
+ * `exp_sum` leaves them. Its sum; and the logarithm of the scores' own sum, if that is wanted. */
+static float line_end(cpu_exp_sum_fn *exp_sum, float *s, int n, float *lse) {
     int padded = cpu_round_up(n, CPU_PAD);
     for (int i = n; i < padded; i++)
         s[i] = -INFINITY;
-    float max, sum = isa->exp_sum(padded, s, &max);
+    float max, sum = exp_sum(padded, s, &max);
     if (lse) *lse = max + logf(sum);
     return sum;
 }
@@ -95,10 +97,10 @@ static int line_floats(const struct cpu_isa *isa, int n, int own) {
     return cpu_round_up(cpu_round_up(n, isa->nr) + own, CPU_PAD);
 }
 
-/* Lines for a block of rows, for each thread. */
-static void reserve_lines(struct kern *k, int ld) {
+/* Lines for a block of rows, for each thread, and `more` floats behind them. */
+static void reserve_lines(struct kern *k, int ld, size_t more) {
     for (int i = 0; i < pool_threads(k->pool); i++)
-        cpu_scratch(k, &k->private[i], (size_t)ROW_BLOCK * (size_t)ld);
+        cpu_scratch(k, &k->private[i], (size_t)ROW_BLOCK * (size_t)ld + more);
 }
 
 /* ---- inside pictures ---- */
@@ -116,16 +118,43 @@ static struct packed full_packed(const struct full_job *j, int at) {
 }
 
 static void full_pack(void *ctx, int task, int thread) {
-    (void)thread;
     const struct full_job *j = ctx;
     const struct kern_attn_full *a = j->a;
     struct packed p = full_packed(j, task);
     size_t w = (size_t)(a->heads * a->head_size);
     const float *k = cpu_f32(a->qkv) + (size_t)(task / a->heads * a->tokens) * (size_t)a->ld + w +
                      (size_t)(task % a->heads * a->head_size);
+    if (j->k->isa->tile_pairs) {
+        float *room = j->k->private[thread].p;
+        cpu_pairs_turn(j->k->isa, a->tokens, a->head_size, k, a->ld, p.keys, room);
+        cpu_pairs_panels(j->k->isa, a->tokens, a->head_size, k + w, a->ld, p.values, room);
+        return;
+    }
     for (int t = 0; t < a->tokens; t++, k += a->ld)
         pack_token(j->k->isa, &p, t, k, k + w, a->head_size);
     pack_end(j->k->isa, &p, a->head_size);
+}
+
+/* As score_shared and add_shared, by pairs: rows go through `room`, m * cpu_pairs(K) floats, and
+ * the lines of s that are added are pairs. */
+static void score_pairs(const struct cpu_isa *isa, const struct packed *p, int m, const float *q,
+                        int ldq, int K, float scale, float *s, int ld, float *room) {
+    struct tile_end end = {.scale = scale};
+    int places = cpu_pairs(K);
+    for (size_t i = 0; i < (size_t)m; i++)
+        isa->pair_line(K, q + i * (size_t)ldq, room + i * (size_t)places);
+    for (int at = 0; at < p->n_padded; at += isa->nr)
+        isa->tile_pairs(m, places, room, places, p->keys + (size_t)at * (size_t)places, isa->nr,
+                        s + at, ld, isa->nr, &end);
+}
+
+static void add_pairs(const struct cpu_isa *isa, const struct packed *p, int m, const float *s,
+                      int ld, int K, float *y, int ldy) {
+    struct tile_end end = {.scale = 1.0f};
+    int places = cpu_pairs(p->n);
+    for (int i = 0; i < K; i += isa->nr)
+        isa->tile_pairs(m, places, s, ld, p->values + (size_t)i * (size_t)places, isa->nr, y + i,
+                        ldy, K - i < isa->nr ? K - i : isa->nr, &end);
 }
 
 static void full_rows(void *ctx, int task, int thread) {
@@ -139,13 +168,20 @@ static void full_rows(void *ctx, int task, int thread) {
     int ld = line_floats(isa, p.n, 0);
     size_t row = (size_t)(at / a->heads * a->tokens + row0), col = (size_t)(at % a->heads * K);
     float *y = cpu_f32(a->y) + row * (size_t)a->ldy + col;
-    score_shared(isa, &p, m, cpu_f32(a->qkv) + row * (size_t)a->ld + col, a->ld, K, a->scale, s,
-                 ld);
+    const float *q = cpu_f32(a->qkv) + row * (size_t)a->ld + col;
+    if (isa->tile_pairs)
+        score_pairs(isa, &p, m, q, a->ld, K, a->scale, s, ld, s + (size_t)ROW_BLOCK * (size_t)ld);
+    else
+        score_shared(isa, &p, m, q, a->ld, K, a->scale, s, ld);
     float sum[ROW_BLOCK];
     for (int i = 0; i < m; i++)
-        sum[i] = line_end(isa, s + (size_t)i * (size_t)ld, p.n,
+        sum[i] = line_end(isa->tile_pairs ? isa->exp_sum_pairs : isa->exp_sum,
+                          s + (size_t)i * (size_t)ld, p.n,
                           lse_at(a->lse, row + (size_t)i, a->heads, at % a->heads));
-    add_shared(isa, &p, m, s, ld, K, y, a->ldy);
+    if (isa->tile_pairs)
+        add_pairs(isa, &p, m, s, ld, K, y, a->ldy);
+    else
+        add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++)
         isa->scale(K, y + (size_t)i * (size_t)a->ldy, 1.0f / sum[i]);
 }
@@ -158,7 +194,8 @@ void cpu_attn_full(struct kern *k, const struct kern_attn_full *a) {
     struct full_job j = {k, a, NULL, packed_floats(k->isa, a->tokens, a->head_size),
                          (a->tokens + ROW_BLOCK - 1) / ROW_BLOCK};
     j.shared = cpu_scratch(k, &k->shared, (size_t)n * j.stride);
-    reserve_lines(k, line_floats(k->isa, a->tokens, 0));
+    size_t room = ((size_t)a->tokens + ROW_BLOCK) * (size_t)(a->head_size + 1);
+    reserve_lines(k, line_floats(k->isa, a->tokens, 0), k->isa->tile_pairs ? room : 0);
     pool_run(k->pool, n, full_pack, &j);
     pool_run(k->pool, n * j.blocks, full_rows, &j);
 }
@@ -278,7 +315,8 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
         score_own(j, &o, q + (size_t)i * (size_t)a->ldq, keys, line + p.n);
-        sum[i] = line_end(isa, line, p.n + o.n, lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
+        sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
+                          lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
     add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++) {
@@ -347,7 +385,7 @@ void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
         int line = attn_measure(&j, &blocks, &products);
         if (blocks == 0) continue;
         j.shared = cpu_scratch(k, &k->shared, floats);
-        reserve_lines(k, line);
+        reserve_lines(k, line, 0);
         pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
         pool_run(k->pool, blocks * a->heads, tree_rows, &j);
     }

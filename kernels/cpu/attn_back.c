@@ -37,8 +37,19 @@ static void turn_rows(const struct cpu_isa *isa, const float *x, int ldx, int m,
     }
 }
 
+size_t back_pairs_floats(int K) { return BACK_ROWS * (size_t)(K + 1); }
+
+/* The four packs of pairs. */
+static void pack_pairs(const struct cpu_isa *isa, const struct back_rows *to,
+                       const struct back_src *from, int K, float *room) {
+    cpu_pairs_turn(isa, to->m, K, from->q, from->ldq, to->q_t, room);
+    cpu_pairs_turn(isa, to->m, K, from->dy, from->lddy, to->dy_t, room);
+    cpu_pairs_panels(isa, to->m, K, from->q, from->ldq, to->q, room);
+    cpu_pairs_panels(isa, to->m, K, from->dy, from->lddy, to->dy, room);
+}
+
 void back_rows_pack(const struct cpu_isa *isa, const struct back_rows *to,
-                    const struct back_src *from, int K) {
+                    const struct back_src *from, int K, float *room) {
     size_t stride = (size_t)to->m * (size_t)isa->nr;
     turn_rows(isa, from->y, from->ldy, to->m, K, to->q); /* for now */
     turn_rows(isa, from->q, from->ldq, to->m, K, to->q_t);
@@ -46,8 +57,12 @@ void back_rows_pack(const struct cpu_isa *isa, const struct back_rows *to,
     for (int i = 0; i < to->m; i += isa->nr)
         isa->dot_columns(K, to->dy_t + (size_t)i * (size_t)K, to->q + (size_t)i * (size_t)K,
                          to->delta + i);
-    isa->panels(to->m, K, from->q, from->ldq, to->q, stride);
-    isa->panels(to->m, K, from->dy, from->lddy, to->dy, stride);
+    if (to->is_pairs) {
+        pack_pairs(isa, to, from, K, room);
+    } else {
+        isa->panels(to->m, K, from->q, from->ldq, to->q, stride);
+        isa->panels(to->m, K, from->dy, from->lddy, to->dy, stride);
+    }
     for (int i = 0; i < BACK_ROWS; i++)
         to->lse[i] = i < to->m ? from->lse[(size_t)i * (size_t)from->ld_lse] : INFINITY;
 }
@@ -75,39 +90,52 @@ int back_keys_step(const struct cpu_isa *isa, int n) {
     return parts ? cpu_round_up((n + parts - 1) / parts, isa->mr) : 1;
 }
 
+/* What multiplies rows; and places of n along a sum. */
+static cpu_tile_fn *rows_tile(const struct cpu_isa *isa, const struct back_rows *rows) {
+    return rows->is_pairs ? isa->tile_pairs : isa->tile;
+}
+static int rows_places(const struct back_rows *rows, int n) {
+    return rows->is_pairs ? cpu_pairs(n) : n;
+}
+
 void back_scores(const struct cpu_isa *isa, int K, float scale, const struct back_keys *keys,
                  const struct back_rows *rows, float *s, float *dp) {
     struct tile_end scaled = {.scale = scale}, plain = {.scale = 1.0f};
-    int nr = isa->nr;
+    cpu_tile_fn *tile = rows_tile(isa, rows);
+    int nr = isa->nr, places = rows_places(rows, K);
     for (int c = 0; c < rows->m; c += nr) {
-        size_t at = (size_t)c * (size_t)K;
-        isa->tile(keys->n, K, keys->k, K, rows->q_t + at, nr, s + c, BACK_LINE, nr, &scaled);
-        isa->tile(keys->n, K, keys->v, K, rows->dy_t + at, nr, dp + c, BACK_LINE, nr, &plain);
+        size_t at = (size_t)c * (size_t)places;
+        tile(keys->n, places, keys->k, places, rows->q_t + at, nr, s + c, BACK_LINE, nr, &scaled);
+        tile(keys->n, places, keys->v, places, rows->dy_t + at, nr, dp + c, BACK_LINE, nr, &plain);
     }
 }
 
 void back_slopes(const struct cpu_isa *isa, const struct back_keys *keys,
-                 const struct back_rows *rows, float *s, float *dp) {
-    isa->attn_slopes(keys->n, cpu_round_up(rows->m, isa->nr), rows->lse, rows->delta, s, dp,
-                     BACK_LINE);
+                 const struct back_rows *rows, float *s, float *dp, float *turned) {
+    int m = cpu_round_up(rows->m, isa->nr);
+    if (rows->is_pairs)
+        isa->attn_slopes_pairs(keys->n, m, rows->lse, rows->delta, s, dp, BACK_LINE, turned);
+    else
+        isa->attn_slopes(keys->n, m, rows->lse, rows->delta, s, dp, BACK_LINE);
 }
 
 void back_add(const struct cpu_isa *isa, int K, const struct back_keys *keys,
-              const struct back_rows *rows, const float *p, const float *ds,
+              const struct back_rows *rows, const float *p, const float *ds, const float *turned,
               const struct back_sums *to) {
     struct tile_end for_dv = {.scale = 1.0f, .go_on = to->go_on_keys};
     struct tile_end for_dk = {.scale = to->dk_scale, .go_on = to->go_on_keys};
     struct tile_end for_dq = {.scale = to->dq_scale, .go_on = to->go_on_rows};
-    int nr = isa->nr, m = rows->m;
+    cpu_tile_fn *tile = rows_tile(isa, rows);
+    int nr = isa->nr, m = rows_places(rows, rows->m), n = rows_places(rows, keys->n);
     for (int c = 0; c < K; c += nr) {
         int cols = K - c < nr ? K - c : nr;
         size_t at = (size_t)c * (size_t)m;
-        isa->tile(keys->n, m, p, BACK_LINE, rows->dy + at, nr, to->dv + c, to->ld, cols, &for_dv);
-        isa->tile(keys->n, m, ds, BACK_LINE, rows->q + at, nr, to->dk + c, to->ld, cols, &for_dk);
+        tile(keys->n, m, p, BACK_LINE, rows->dy + at, nr, to->dv + c, to->ld, cols, &for_dv);
+        tile(keys->n, m, ds, BACK_LINE, rows->q + at, nr, to->dk + c, to->ld, cols, &for_dk);
     }
-    for (int c = 0; c < m; c += nr)
-        isa->tile(K, keys->n, keys->k_t, keys->ld_t, ds + c, BACK_LINE, to->dq_t + c, to->ld_q, nr,
-                  &for_dq);
+    for (int c = 0; c < rows->m; c += nr)
+        tile(K, n, keys->k_t, keys->ld_t, turned + c, BACK_LINE, to->dq_t + c, to->ld_q, nr,
+             &for_dq);
 }
 
 /* ---- inside pictures ---- */
@@ -141,12 +169,14 @@ static struct full_place full_place(const struct full_back_job *j, int at) {
 static struct back_rows full_block(const struct full_back_job *j, const struct full_place *p,
                                    int block) {
     int tokens = j->a->fwd.tokens, from = block * BACK_ROWS;
-    return back_rows_at(j->k->isa, p->rows + (size_t)block * j->packed,
-                        tokens - from < BACK_ROWS ? tokens - from : BACK_ROWS, j->a->fwd.head_size);
+    struct back_rows rows =
+        back_rows_at(j->k->isa, p->rows + (size_t)block * j->packed,
+                     tokens - from < BACK_ROWS ? tokens - from : BACK_ROWS, j->a->fwd.head_size);
+    rows.is_pairs = j->k->isa->tile_pairs != NULL;
+    return rows;
 }
 
 static void full_back_pack(void *ctx, int task, int thread) {
-    (void)thread;
     const struct full_back_job *j = ctx;
     const struct kern_attn_full *f = &j->a->fwd;
     struct full_place p = full_place(j, task / j->row_blocks);
@@ -161,16 +191,38 @@ static void full_back_pack(void *ctx, int task, int thread) {
                            .lse = cpu_f32(f->lse) + row * (size_t)f->heads + head,
                            .ld_lse = f->heads};
     struct back_rows rows = full_block(j, &p, block);
-    back_rows_pack(j->k->isa, &rows, &src, f->head_size);
+    back_rows_pack(j->k->isa, &rows, &src, f->head_size, j->k->private[thread].p);
 }
 
-/* Keys [from, from + n) of a picture and head, out of qkv. */
+/* Floats that keys and their lines take on their way to pairs. */
+static size_t full_spare(const struct full_back_job *j) {
+    size_t line = BACK_LINE + (size_t)j->a->fwd.head_size;
+    return j->k->isa->tile_pairs ? (size_t)cpu_pairs(j->step) * line : 0;
+}
+
+/* Keys and values, `ld` floats apart, as pairs. */
+static void pair_keys(const struct cpu_isa *isa, const struct back_keys *to, int K, const float *k,
+                      const float *v, int ld, float *room) {
+    size_t places = (size_t)cpu_pairs(K);
+    for (size_t i = 0; i < (size_t)to->n; i++) {
+        isa->pair_line(K, k + i * (size_t)ld, to->k + i * places);
+        isa->pair_line(K, v + i * (size_t)ld, to->v + i * places);
+    }
+    isa->pair_rows(to->n, K, k, ld, room, K);
+    isa->transpose(cpu_pairs(to->n), K, room, K, to->k_t, to->ld_t);
+}
+
+/* Keys [from, from + n) of a picture and head, out of qkv. `spare`: as full_spare. */
 static struct back_keys full_keys(const struct full_back_job *j, const struct full_place *p,
-                                  int from, int n, float *room) {
+                                  int from, int n, float *room, float *spare) {
     const struct kern_attn_full *f = &j->a->fwd;
     size_t K = (size_t)f->head_size, w = (size_t)f->heads * K;
     struct back_keys keys = back_keys_at(room, n, f->head_size);
     const float *k = cpu_f32(f->qkv) + (p->row + (size_t)from) * (size_t)f->ld + w + p->col;
+    if (j->k->isa->tile_pairs) {
+        pair_keys(j->k->isa, &keys, f->head_size, k, k + w, f->ld, spare);
+        return keys;
+    }
     for (size_t i = 0; i < (size_t)n; i++, k += f->ld) {
         memcpy(keys.k + i * K, k, K * sizeof *k);
         memcpy(keys.v + i * K, k + w, K * sizeof *k);
@@ -187,7 +239,8 @@ static void full_back_keys(void *ctx, int task, int thread) {
     int block = task % j->key_blocks, from = block * j->step, K = f->head_size;
     int n = f->tokens - from < j->step ? f->tokens - from : j->step;
     float *s = j->k->private[thread].p, *dp = s + (size_t)j->step * BACK_LINE;
-    struct back_keys keys = full_keys(j, &p, from, n, dp + (size_t)j->step * BACK_LINE);
+    float *room = dp + (size_t)j->step * BACK_LINE, *spare = room + back_keys_floats(j->step, K);
+    struct back_keys keys = full_keys(j, &p, from, n, room, spare);
     size_t w = (size_t)f->heads * (size_t)K;
     float *dk = cpu_f32(j->a->dqkv) + (p.row + (size_t)from) * (size_t)j->a->lddqkv + w + p.col;
     float *part = p.parts + (size_t)block * (size_t)K * (size_t)j->ld_q;
@@ -202,8 +255,8 @@ static void full_back_keys(void *ctx, int task, int thread) {
                                  .ld_q = j->ld_q,
                                  .dq_scale = f->scale};
         back_scores(isa, K, f->scale, &keys, &rows, s, dp);
-        back_slopes(isa, &keys, &rows, s, dp);
-        back_add(isa, K, &keys, &rows, s, dp, &sums);
+        back_slopes(isa, &keys, &rows, s, dp, spare);
+        back_add(isa, K, &keys, &rows, s, dp, rows.is_pairs ? spare : dp, &sums);
     }
 }
 
@@ -239,9 +292,10 @@ void cpu_attn_full_back(struct kern *k, const struct kern_attn_full_back *a) {
     size_t slice = SLICE_FLOATS / j.stride > 0 ? SLICE_FLOATS / j.stride : 1;
     if (slice > (size_t)pairs) slice = (size_t)pairs;
     (void)cpu_scratch(k, &k->shared, slice * j.stride);
+    size_t need = 2 * (size_t)j.step * BACK_LINE + back_keys_floats(j.step, K) + full_spare(&j);
+    if (need < back_pairs_floats(K)) need = back_pairs_floats(K);
     for (int i = 0; i < pool_threads(k->pool); i++)
-        cpu_scratch(k, &k->private[i],
-                    2 * (size_t)j.step * BACK_LINE + back_keys_floats(j.step, K));
+        cpu_scratch(k, &k->private[i], need);
     for (; j.from < pairs; j.from += (int)slice) {
         int n = pairs - j.from < (int)slice ? pairs - j.from : (int)slice;
         pool_run(k->pool, n * j.row_blocks, full_back_pack, &j);

@@ -28,17 +28,20 @@ struct back_src {
     int ldq, lddy, ldy, ld_lse;
 };
 
-/* m <= BACK_ROWS rows, packed. */
+/* m <= BACK_ROWS rows, packed. They and keys that meet are floats, or both are pairs of bf16
+ * (isa.h), which have half of the places below. */
 struct back_rows {
-    int m;
+    int m, is_pairs;
     float *q_t, *dy_t;  /* panels (K, nr) of the rows; zeros behind m */
     float *q, *dy;      /* panels (m, nr) of the head */
     float *lse, *delta; /* of each row, delta = dy . y; behind m what makes p = 0 */
 };
 size_t back_rows_floats(const struct cpu_isa *isa, int K);
+/* Of floats; who wants pairs sets is_pairs. Packing takes `room` then, back_pairs_floats. */
 struct back_rows back_rows_at(const struct cpu_isa *isa, float *room, int m, int K);
 void back_rows_pack(const struct cpu_isa *isa, const struct back_rows *to,
-                    const struct back_src *from, int K);
+                    const struct back_src *from, int K, float *room);
+size_t back_pairs_floats(int K);
 
 /* n keys. A block of them is part of what was packed. */
 struct back_keys {
@@ -66,13 +69,15 @@ struct back_sums {
     float dq_scale;
 };
 
-/* Lines (keys, BACK_LINE) of s and dp; these to p and ds; and on to the sums. */
+/* Lines (keys, BACK_LINE) of s and dp; these to p and ds; and on to the sums. With pairs p and ds
+ * are lines of them, and `turned` has a line for each two keys, in which pairs lie along the keys;
+ * else that is ds. */
 void back_scores(const struct cpu_isa *isa, int K, float scale, const struct back_keys *keys,
                  const struct back_rows *rows, float *s, float *dp);
 void back_slopes(const struct cpu_isa *isa, const struct back_keys *keys,
-                 const struct back_rows *rows, float *s, float *dp);
+                 const struct back_rows *rows, float *s, float *dp, float *turned);
 void back_add(const struct cpu_isa *isa, int K, const struct back_keys *keys,
-              const struct back_rows *rows, const float *p, const float *ds,
+              const struct back_rows *rows, const float *p, const float *ds, const float *turned,
               const struct back_sums *to);
 
 #endif

@@ -217,7 +217,7 @@ static void tree_rows_back(const struct tree_group *t, int row0, int m) {
     int keys = is_own ? seen + m - 1 : seen, step = back_keys_step(isa, keys);
     struct back_src src = tree_src(t, row0);
     struct back_rows rows = back_rows_at(isa, t->rows, m, K);
-    back_rows_pack(isa, &rows, &src, K);
+    back_rows_pack(isa, &rows, &src, K, NULL);
     for (int h = first_hold(a, row0); h < a->n_holds && a->holds[h].row < row0 + m; h++)
         if (is_held(&a->holds[h], t->head))
             rows.delta[a->holds[h].row - row0] -= a->holds[h].weight;
@@ -239,9 +239,9 @@ static void tree_rows_back(const struct tree_group *t, int row0, int m) {
                                  .dq_scale = 1.0f};
         back_scores(isa, K, a->fwd.scale, &part, &rows, t->s, t->ds);
         if (is_own) cut_unseen(t, from, part.n, seen, m);
-        back_slopes(isa, &part, &rows, t->s, t->ds);
+        back_slopes(isa, &part, &rows, t->s, t->ds, NULL);
         hold_block(t, from, part.n, row0, m);
-        back_add(isa, K, &part, &rows, t->s, t->ds, &sums);
+        back_add(isa, K, &part, &rows, t->s, t->ds, t->ds, &sums);
     }
     if (keys > 0) isa->transpose(K, m, t->dq_t, BACK_ROWS, dq, a->lddq);
     if (!is_own) tail_rows(t, &src, &rows, row0, dq);

@@ -19,7 +19,11 @@ static const struct cpu_isa *const isas[] = {
 #if defined(__x86_64__)
     &cpu_isa_avx512, &cpu_isa_avx2,
 #endif
-    &cpu_isa_portable};
+    &cpu_isa_portable,
+#if defined(__x86_64__)
+    &cpu_isa_avx512bf16, /* other results: for those alone who ask for it */
+#endif
+};
 
 static int find_isa(const char *name, const struct cpu_isa **out, struct err *e) {
     int is_auto = !name || !strcmp(name, "auto");
@@ -29,7 +33,9 @@ static int find_isa(const char *name, const struct cpu_isa **out, struct err *e)
             *out = isas[i];
             return 0;
         }
-        if (!is_auto) return err_set(e, E_UNSUPPORTED, "this processor has no %s", name);
+        if (!is_auto)
+            return err_set(e, E_UNSUPPORTED, "this processor has no %s: auto takes what it has",
+                           name);
     }
     return err_set(e, E_NOT_FOUND, "no instruction set \"%s\"", name ? name : "auto");
 }

@@ -11,9 +11,11 @@
  * n. */
 struct kern_mat {
     int n, k;
-    float *data; /* (panels, k, nr) f32 */
-    float *back; /* the other way, (panels of k, n, nr); NULL: not made with_back */
-    int is_fp8;  /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
+    int n_places, k_places; /* that a panel has: n and k, or with pairs half of them */
+    float *data;            /* (panels, k_places, nr) f32 or pairs (isa.h) */
+    float *back;  /* the other way, (panels of k, n_places, nr); NULL: not made with_back */
+    int is_pairs; /* bf16, two of them at a place; x has to be, too */
+    int is_fp8;   /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
 };
 
 /* A scratch block that only grows. */
@@ -61,7 +63,8 @@ void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *a
  * act. */
 struct cpu_product {
     int m, n, k, deep;
-    int k_packed; /* that a panel has: k or more */
+    int k_packed; /* places that a panel has: for k or more */
+    int is_pairs; /* panels hold pairs: see cpu_multiply_pairs */
     const float *x;
     int ldx;
     const float *panels, *bias;
@@ -71,6 +74,23 @@ struct cpu_product {
     int ldy;
 };
 void cpu_multiply(struct kern *k, const struct cpu_product *a);
+
+/* ---- pairs.c: products in bf16 ---- */
+static inline int cpu_pairs(int n) { return n / 2 + n % 2; }
+/* x (rows, K) as panels (pairs of K, nr) of its rows, zeros behind them. `room`: of
+ * cpu_pairs(rows) * 2 * cpu_pairs(K) floats, here and below. */
+void cpu_pairs_turn(const struct cpu_isa *isa, int rows, int K, const float *x, int ldx, float *to,
+                    float *room);
+/* The same as panels (pairs of rows, nr) of K, as isa.panels. */
+void cpu_pairs_panels(const struct cpu_isa *isa, int rows, int K, const float *x, int ldx,
+                      float *to, float *room);
+/* The same product, of which x is floats and the panels are pairs. It takes `shared`. */
+void cpu_multiply_pairs(struct kern *k, const struct cpu_product *a);
+/* Rows [row, row + rows) of a matrix of pairs, all of one panel, into both packs. `room`:
+ * cpu_pairs_room floats. */
+void cpu_pairs_set(const struct cpu_isa *isa, const struct kern_mat *m, int row, int rows,
+                   const float *x, int ldx, float *room);
+size_t cpu_pairs_room(const struct cpu_isa *isa, const struct kern_mat *m);
 
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e);

@@ -10,7 +10,7 @@
  *
  * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch
  * memory as s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that
- * fp8 gives.
+ * fp8 gives. Products in bf16 are in pairs.c.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -43,6 +43,7 @@ static void pack_row(const struct cpu_isa *isa, const struct kern_mat *m, size_t
     if (m->back) isa->panels(1, m->k, line, m->k, m->back + row * nr, (size_t)m->n * nr);
 }
 
+/* line: one of k floats, and room for its pairs where the matrix is of pairs. */
 static void pack(const struct cpu_isa *isa, const struct kern_mat_src *src, float *line,
                  const struct kern_mat *m) {
     size_t k = (size_t)src->k, row = 0;
@@ -51,12 +52,15 @@ static void pack(const struct cpu_isa *isa, const struct kern_mat_src *src, floa
             for (size_t c = 0; c < k; c++)
                 line[c] = part_value(&src->parts[i], (size_t)r * k + c);
             if (src->as_fp8) half_e4m3_round(line, k, line);
-            pack_row(isa, m, row, line);
+            if (m->is_pairs)
+                cpu_pairs_set(isa, m, (int)row, 1, line, src->k, line + k);
+            else
+                pack_row(isa, m, row, line);
         }
     }
 }
 
-/* Bytes of a pack of so many columns; 0: too many. */
+/* Bytes of a pack of so many columns, as kern_mat_bytes counts: pairs use half. 0: too many. */
 static size_t pack_bytes(size_t nr, size_t columns, size_t depth) {
     size_t floats, bytes;
     if (columns > INT_MAX - nr || !mem_mul((columns + nr - 1) / nr * nr, depth, &floats) ||
@@ -77,11 +81,15 @@ int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat 
     struct kern_mat *m = blocks_take(&k->blocks, sizeof *m);
     if (m) {
         *m = (struct kern_mat){.n = (int)n, .k = src->k, .is_fp8 = src->as_fp8};
+        m->is_pairs = k->isa->tile_pairs && !m->is_fp8;
+        m->n_places = m->is_pairs ? cpu_pairs(m->n) : m->n;
+        m->k_places = m->is_pairs ? cpu_pairs(m->k) : m->k;
         m->data = blocks_take(&k->blocks, bytes);
         m->back = src->with_back ? blocks_take(&k->blocks, back) : NULL;
     }
     int is_whole = m && m->data && (m->back || !src->with_back);
-    float *line = is_whole ? mem_try((deep + 1) * sizeof *line) : NULL;
+    size_t room = is_whole && m->is_pairs ? cpu_pairs_room(k->isa, m) : 1;
+    float *line = is_whole ? mem_try((deep + room) * sizeof *line) : NULL;
     if (!line) {
         cpu_mat_free(k, m);
         return cpu_no_memory(k, bytes + (src->with_back ? back : 0), e);
@@ -101,8 +109,10 @@ void cpu_mat_free(struct kern *k, struct kern_mat *m) {
 
 int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
     return snprintf(text, n, "%d x %d %s: %s, panels of %d%s", m->n, m->k,
-                    m->is_fp8 ? "fp8 in f32" : "f32", k->isa->name, k->isa->nr,
-                    m->back ? " both ways" : "");
+                    m->is_fp8     ? "fp8 in f32"
+                    : m->is_pairs ? "bf16"
+                                  : "f32",
+                    k->isa->name, k->isa->nr, m->back ? " both ways" : "");
 }
 
 struct set_job {
@@ -112,7 +122,6 @@ struct set_job {
 
 /* The rows of one panel. */
 static void set_task(void *ctx, int task, int thread) {
-    (void)thread;
     const struct set_job *j = ctx;
     const struct kern_mat_set *a = j->a;
     const struct kern_mat *m = a->w;
@@ -120,6 +129,10 @@ static void set_task(void *ctx, int task, int thread) {
     if (from < a->row0) from = a->row0;
     if (to > a->row0 + a->rows) to = a->row0 + a->rows;
     const float *src = cpu_f32(a->src) + (size_t)(from - a->row0) * (size_t)a->ld;
+    if (m->is_pairs) {
+        cpu_pairs_set(j->k->isa, m, from, to - from, src, a->ld, j->k->private[thread].p);
+        return;
+    }
     j->k->isa->transpose(to - from, m->k, src, a->ld,
                          m->data + (size_t)first * (size_t)m->k + (from - first), nr);
     if (m->back)
@@ -132,6 +145,8 @@ void cpu_mat_set(struct kern *k, const struct kern_mat_set *a) {
     must(!a->w->is_fp8 && a->row0 >= 0 && a->row0 + a->rows <= a->w->n);
     cpu_count(k, 0);
     if (a->rows == 0) return;
+    for (int i = 0; a->w->is_pairs && i < pool_threads(k->pool); i++)
+        cpu_scratch(k, &k->private[i], cpu_pairs_room(k->isa, a->w));
     pool_run(k->pool, (a->row0 + a->rows - 1) / nr - a->row0 / nr + 1, set_task,
              &(struct set_job){k, a});
 }
@@ -149,6 +164,7 @@ static void gemm_task(void *ctx, int task, int thread) {
     (void)thread;
     const struct gemm_job *j = ctx;
     const struct cpu_product *a = j->a;
+    cpu_tile_fn *tile = a->is_pairs ? j->k->isa->tile_pairs : j->k->isa->tile;
     int nr = j->k->isa->nr, row0 = task / j->column_tasks * j->rows;
     int col0 = task % j->column_tasks * j->panels * nr, col1 = col0 + j->panels * nr;
     int rows = a->m - row0 < j->rows ? a->m - row0 : j->rows;
@@ -163,9 +179,9 @@ static void gemm_task(void *ctx, int task, int thread) {
                                    .accumulate = a->accumulate && at == 0,
                                    .scale = 1.0f,
                                    .go_on = at > 0};
-            j->k->isa->tile(rows, deep, x + at, a->ldx,
-                            a->panels + (size_t)col * (size_t)a->k_packed + (size_t)at * (size_t)nr,
-                            nr, y + col, a->ldy, a->n - col < nr ? a->n - col : nr, &end);
+            tile(rows, deep, x + at, a->ldx,
+                 a->panels + (size_t)col * (size_t)a->k_packed + (size_t)at * (size_t)nr, nr,
+                 y + col, a->ldy, a->n - col < nr ? a->n - col : nr, &end);
         }
         at += deep;
     } while (at < a->k);
@@ -188,19 +204,23 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
 }
 
 static void multiply(struct kern *k, const struct kern_gemm *a) {
-    cpu_multiply(k, &(struct cpu_product){.m = a->m,
-                                          .n = kern_gemm_n(a, a->w->n),
-                                          .k = kern_gemm_k(a, a->w->k),
-                                          .deep = kern_gemm_k(a, a->w->k),
-                                          .k_packed = a->w->k,
-                                          .x = cpu_f32(a->x),
-                                          .ldx = a->ldx,
-                                          .panels = a->w->data,
-                                          .bias = cpu_f32(a->bias),
-                                          .act = a->act,
-                                          .accumulate = a->accumulate,
-                                          .y = cpu_f32(a->y),
-                                          .ldy = a->ldy});
+    const struct cpu_product p = {.m = a->m,
+                                  .n = kern_gemm_n(a, a->w->n),
+                                  .k = kern_gemm_k(a, a->w->k),
+                                  .deep = kern_gemm_k(a, a->w->k),
+                                  .k_packed = a->w->k_places,
+                                  .x = cpu_f32(a->x),
+                                  .ldx = a->ldx,
+                                  .panels = a->w->data,
+                                  .bias = cpu_f32(a->bias),
+                                  .act = a->act,
+                                  .accumulate = a->accumulate,
+                                  .y = cpu_f32(a->y),
+                                  .ldy = a->ldy};
+    if (a->w->is_pairs)
+        cpu_multiply_pairs(k, &p);
+    else
+        cpu_multiply(k, &p);
 }
 
 /* ---- fp8 ---- */

@@ -22,43 +22,59 @@ void cpu_gemm_dx(struct kern *k, const struct kern_gemm_dx *a) {
     const struct kern_mat *w = a->w;
     must(w->back);
     cpu_count(k, (uint64_t)a->m * (uint64_t)w->n * (uint64_t)w->k);
-    cpu_multiply(k, &(struct cpu_product){.m = a->m,
-                                          .n = w->k,
-                                          .k = w->n,
-                                          .k_packed = w->n,
-                                          .deep = back_deep(w->n),
-                                          .x = cpu_f32(a->dy),
-                                          .ldx = a->lddy,
-                                          .panels = w->back,
-                                          .accumulate = a->accumulate,
-                                          .y = cpu_f32(a->dx),
-                                          .ldy = a->lddx});
+    const struct cpu_product p = {.m = a->m,
+                                  .n = w->k,
+                                  .k = w->n,
+                                  .k_packed = w->n_places,
+                                  .deep = back_deep(w->n),
+                                  .x = cpu_f32(a->dy),
+                                  .ldx = a->lddy,
+                                  .panels = w->back,
+                                  .accumulate = a->accumulate,
+                                  .y = cpu_f32(a->dx),
+                                  .ldy = a->lddx};
+    if (w->is_pairs)
+        cpu_multiply_pairs(k, &p);
+    else
+        cpu_multiply(k, &p);
 }
 
 /* ---- dW ---- */
 
 enum {
-    LINE = KERN_BACK_ROWS + 16, /* floats of a packed line; not all in the same places of a cache */
-    PACK_COLUMNS = 64,          /* that one packing task takes of dy or x */
-    LINE_TILES = 4,             /* times mr: lines of one task */
-    TASK_COLUMNS = 256,         /* of dW */
-    PACKED_FLOATS = 1 << 18,    /* that are packed at once, if that is a block at least */
+    LINE_APART = 16,         /* floats between lines; not all in the same places of a cache */
+    PACK_COLUMNS = 64,       /* that one packing task takes of dy or x */
+    LINE_TILES = 4,          /* times mr: lines of one task */
+    TASK_COLUMNS = 256,      /* of dW */
+    PACKED_FLOATS = 1 << 18, /* that are packed at once, if that is a block at least */
 };
 
 struct dw_job {
     struct kern *k;
     const struct kern_gemm_dw *a;
+    cpu_tile_fn *tile;
     int row0, rows;           /* of this turn */
-    float *lines;             /* (blocks, n, LINE) */
-    float *panels;            /* (blocks, panels, KERN_BACK_ROWS, nr) */
+    int places, line;         /* of a block's rows in a panel; floats from one line to the next */
+    float *lines;             /* (blocks, n, line) */
+    float *panels;            /* (blocks, panels, places, nr) */
     int line_tasks, x_tasks;  /* of packing a block */
     int tile_lines, k_padded; /* lines of a tile task; whole panels of k */
     int column_tasks;
 };
 
+/* Rows of dy or x as they are packed, `ld` floats apart: themselves, or their pairs. */
+static const float *dw_rows(const struct dw_job *j, int thread, int *rows, int cols, const float *x,
+                            int *ld) {
+    float *pairs = j->k->private[thread].p;
+    if (!j->k->isa->pair_rows) return x;
+    j->k->isa->pair_rows(*rows, cols, x, *ld, pairs, PACK_COLUMNS);
+    *rows = cpu_pairs(*rows);
+    *ld = PACK_COLUMNS;
+    return pairs;
+}
+
 /* Some columns of a block of dy or x. */
 static void dw_pack(void *ctx, int task, int thread) {
-    (void)thread;
     const struct dw_job *j = ctx;
     const struct kern_gemm_dw *a = j->a;
     int per_block = j->line_tasks + j->x_tasks, block = task / per_block, at = task % per_block;
@@ -67,15 +83,21 @@ static void dw_pack(void *ctx, int task, int thread) {
     size_t row = (size_t)(j->row0 + from);
     if (at < j->line_tasks) {
         int col = at * PACK_COLUMNS, cols = a->n - col < PACK_COLUMNS ? a->n - col : PACK_COLUMNS;
-        j->k->isa->transpose(rows, cols, cpu_f32(a->dy) + row * (size_t)a->lddy + col, a->lddy,
-                             j->lines + ((size_t)block * (size_t)a->n + (size_t)col) * LINE, LINE);
+        int ld = a->lddy;
+        const float *dy = cpu_f32(a->dy) + row * (size_t)a->lddy + col;
+        dy = dw_rows(j, thread, &rows, cols, dy, &ld);
+        j->k->isa->transpose(
+            rows, cols, dy, ld,
+            j->lines + ((size_t)block * (size_t)a->n + (size_t)col) * (size_t)j->line, j->line);
     } else {
-        int col = (at - j->line_tasks) * PACK_COLUMNS;
+        int col = (at - j->line_tasks) * PACK_COLUMNS, ld = a->ldx;
         int cols = a->k - col < PACK_COLUMNS ? a->k - col : PACK_COLUMNS;
-        j->k->isa->panels(rows, cols, cpu_f32(a->x) + row * (size_t)a->ldx + col, a->ldx,
-                          j->panels +
-                              ((size_t)block * (size_t)j->k_padded + (size_t)col) * KERN_BACK_ROWS,
-                          (size_t)j->k->isa->nr * KERN_BACK_ROWS);
+        const float *x = cpu_f32(a->x) + row * (size_t)a->ldx + col;
+        size_t places = (size_t)j->places;
+        x = dw_rows(j, thread, &rows, cols, x, &ld);
+        j->k->isa->panels(rows, cols, x, ld,
+                          j->panels + ((size_t)block * (size_t)j->k_padded + (size_t)col) * places,
+                          (size_t)j->k->isa->nr * places);
     }
 }
 
@@ -91,11 +113,13 @@ static void dw_tiles(void *ctx, int task, int thread) {
     for (int block = 0, at = 0; at < j->rows; block++, at += KERN_BACK_ROWS) {
         int rows = j->rows - at < KERN_BACK_ROWS ? j->rows - at : KERN_BACK_ROWS;
         struct tile_end end = {.accumulate = a->accumulate || j->row0 + at > 0, .scale = 1.0f};
-        const float *x = j->lines + ((size_t)block * (size_t)a->n + (size_t)line) * LINE;
-        const float *panels = j->panels + (size_t)block * (size_t)j->k_padded * KERN_BACK_ROWS;
+        size_t ld = (size_t)j->line, places = (size_t)j->places;
+        const float *x = j->lines + ((size_t)block * (size_t)a->n + (size_t)line) * ld;
+        const float *panels = j->panels + (size_t)block * (size_t)j->k_padded * places;
+        if (j->places < KERN_BACK_ROWS) rows = cpu_pairs(rows);
         for (int col = col0; col < col1 && col < a->k; col += nr)
-            j->k->isa->tile(lines, rows, x, LINE, panels + (size_t)col * KERN_BACK_ROWS, nr,
-                            dw + col, a->lddw, a->k - col < nr ? a->k - col : nr, &end);
+            j->tile(lines, rows, x, j->line, panels + (size_t)col * places, nr, dw + col, a->lddw,
+                    a->k - col < nr ? a->k - col : nr, &end);
     }
 }
 
@@ -111,16 +135,20 @@ void cpu_gemm_dw(struct kern *k, const struct kern_gemm_dw *a) {
     if (a->m == 0) dw_empty(a);
     if (a->m == 0 || a->n == 0 || a->k == 0) return;
     struct dw_job j = {.k = k, .a = a, .tile_lines = LINE_TILES * k->isa->mr};
+    int is_pairs = k->isa->tile_pairs != NULL;
+    j.tile = is_pairs ? k->isa->tile_pairs : k->isa->tile;
+    j.places = is_pairs ? cpu_pairs(KERN_BACK_ROWS) : KERN_BACK_ROWS;
+    j.line = j.places + LINE_APART;
     j.k_padded = cpu_round_up(a->k, k->isa->nr);
     j.line_tasks = (a->n + PACK_COLUMNS - 1) / PACK_COLUMNS;
     j.x_tasks = (a->k + PACK_COLUMNS - 1) / PACK_COLUMNS;
     j.column_tasks = (a->k + TASK_COLUMNS - 1) / TASK_COLUMNS;
-    size_t block = (size_t)a->n * LINE + (size_t)j.k_padded * KERN_BACK_ROWS;
+    size_t block = (size_t)a->n * (size_t)j.line + (size_t)j.k_padded * (size_t)j.places;
     int all = (a->m + KERN_BACK_ROWS - 1) / KERN_BACK_ROWS, most = (int)(PACKED_FLOATS / block);
     if (most > all) most = all;
     if (most < 1) most = 1;
     j.lines = cpu_scratch(k, &k->shared, (size_t)most * block);
-    j.panels = j.lines + (size_t)most * (size_t)a->n * LINE;
+    j.panels = j.lines + (size_t)most * (size_t)a->n * (size_t)j.line;
     for (; j.row0 < a->m; j.row0 += most * KERN_BACK_ROWS) {
         j.rows = a->m - j.row0 < most * KERN_BACK_ROWS ? a->m - j.row0 : most * KERN_BACK_ROWS;
         int blocks = (j.rows + KERN_BACK_ROWS - 1) / KERN_BACK_ROWS;

@@ -1,11 +1,16 @@
 /* isa.h - the inner loops that are compiled once per instruction set.
  *
- * isa_portable.c, isa_avx2.c and isa_avx512.c each define one table of these by including the same
- * bodies (tile.inc, rows.inc, back.inc) over the vector vocabulary of vec.h. Everything above them
- * - threads, blocking, shapes - is written once in gemm.c, attn.c, norm.c and so on.
+ * isa_portable.c, isa_avx2.c, isa_avx512.c and isa_avx512bf16.c each define one table of these by
+ * including the same bodies (tile.inc, rows.inc, back.inc) over the vector vocabulary of vec.h.
+ * Everything above them - threads, blocking, shapes - is written once in gemm.c, attn.c, norm.c and
+ * so on.
  *
  * Bits: a function's result for a row is a function of that row alone. tile adds up the products of
  * an output in the order of k, one chain, whatever m is.
+ *
+ * Pairs: avx512bf16 multiplies numbers that were rounded to bf16 (pairs.inc). Two of them, next to
+ * each other along the sum, have the place of one float: the lower half of its bits is the first.
+ * So what packs and moves floats also does pairs, and a sum over k is one over (k + 1) / 2 places.
  */
 #ifndef KERNELS_CPU_ISA_H
 #define KERNELS_CPU_ISA_H
@@ -43,23 +48,27 @@ struct adamw_by {
     float scale, beta1, new1, beta2, new2, unfix2, eps, keep, step;
 };
 
+/* y (m, cols) = end(x (m, k) times panel (k, nr)), cols <= nr, any m >= 0. Rows of the panel are
+ * ldp apart: nr where it is a packed one. */
+typedef void cpu_tile_fn(int m, int k, const float *x, int ldx, const float *panel, int ldp,
+                         float *y, int ldy, int cols, const struct tile_end *end);
+
+typedef float cpu_exp_sum_fn(int n, float *x, float *max);
+
 struct cpu_isa {
     const char *name;
     int nr; /* columns of a panel, a multiple of vector length */
     int mr; /* rows that a full tile does at once */
     int (*is_here)(void);
 
-    /* y (m, cols) = end(x (m, k) times panel (k, nr)), cols <= nr, any m >= 0. Rows of the panel
-     * are ldp apart: nr where it is a packed one. */
-    void (*tile)(int m, int k, const float *x, int ldx, const float *panel, int ldp, float *y,
-                 int ldy, int cols, const struct tile_end *end);
+    cpu_tile_fn *tile;
     void (*layernorm)(int width, const float *x, const float *weight, const float *bias, float eps,
                       float *y);
     void (*rmsnorm)(int width, const float *x, const float *weight, float eps, float *y);
     void (*swiglu)(int width, const float *gate, const float *up, float *y);
     /* In place: x[i] = exp(x[i] - max); returns the sum. n is padded with -inf to a multiple of
      * 16. */
-    float (*exp_sum)(int n, float *x, float *max);
+    cpu_exp_sum_fn *exp_sum;
     void (*scale)(int n, float *x, float by);
     /* s[i] = scale * (q . lines[i]), 1 <= n <= CPU_LINES; the same bits as from a panel by tile. */
     void (*score_lines)(int n, int k, const float *q, const float *const *lines, float scale,
@@ -94,40 +103,53 @@ struct cpu_isa {
     void (*axpy)(int n, float by, const float *x, float *y); /* y += by x, fused */
     void (*lerp)(int n, float by, const float *x, float *y); /* y += by (x - y) */
     void (*adamw)(int n, const struct adamw_by *by, float *p, float *m, float *v, const float *g);
+
+    /* ---- products in bf16; NULL: products are f32 ---- */
+    /* As tile: x and panel hold pairs, k is their number. */
+    cpu_tile_fn *tile_pairs;
+    /* n floats as (n + 1) / 2 pairs, 0 beside a last odd one. y may be x. */
+    void (*pair_line)(int n, const float *x, float *y);
+    /* Rows 2i and 2i + 1 of x (rows, cols) as row i of pairs, 0 beside a last odd one. */
+    void (*pair_rows)(int rows, int cols, const float *x, int ldx, float *y, int ldy);
+    cpu_exp_sum_fn *exp_sum_pairs; /* as exp_sum; x becomes pairs, the sum is of floats */
+    /* As attn_slopes, but the lines of s and ds become pairs; those of each two lines of ds go to
+     * `turned`, too, a line for both. m is a multiple of 32. */
+    void (*attn_slopes_pairs)(int n, int m, const float *lse, const float *delta, float *s,
+                              float *ds, int ld, float *turned);
 };
 
-extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512;
+extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_isa_avx512bf16;
 
-/* The table of the functions that tile.inc, rows.inc and back.inc defined in this file. */
-#define CPU_ISA(id)                       \
-    const struct cpu_isa cpu_isa_##id = { \
-        .name = #id,                      \
-        .nr = NV * V,                     \
-        .mr = MR,                         \
-        .is_here = is_here,               \
-        .tile = tile,                     \
-        .layernorm = layernorm,           \
-        .rmsnorm = rmsnorm,               \
-        .swiglu = swiglu,                 \
-        .exp_sum = exp_sum,               \
-        .scale = scale,                   \
-        .score_lines = score_lines,       \
-        .add_lines = add_lines,           \
-        .transpose = transpose,           \
-        .panels = panels,                 \
-        .dot_columns = dot_columns,       \
-        .sum_rows = sum_rows,             \
-        .squares = squares,               \
-        .layernorm_back = layernorm_back, \
-        .rmsnorm_back = rmsnorm_back,     \
-        .gelu = gelu,                     \
-        .gelu_back = gelu_back,           \
-        .swiglu_back = swiglu_back,       \
-        .attn_slopes = attn_slopes,       \
-        .spread = spread,                 \
-        .axpy = axpy,                     \
-        .lerp = lerp,                     \
-        .adamw = adamw,                   \
-    }
+/* The table of the functions that tile.inc, rows.inc and back.inc defined in this file, and of what
+ * else there is. */
+#define CPU_ISA(id, ...)                                                   \
+    const struct cpu_isa cpu_isa_##id = {.name = #id,                      \
+                                         .nr = NV * V,                     \
+                                         .mr = MR,                         \
+                                         .is_here = is_here,               \
+                                         .tile = tile,                     \
+                                         .layernorm = layernorm,           \
+                                         .rmsnorm = rmsnorm,               \
+                                         .swiglu = swiglu,                 \
+                                         .exp_sum = exp_sum,               \
+                                         .scale = scale,                   \
+                                         .score_lines = score_lines,       \
+                                         .add_lines = add_lines,           \
+                                         .transpose = transpose,           \
+                                         .panels = panels,                 \
+                                         .dot_columns = dot_columns,       \
+                                         .sum_rows = sum_rows,             \
+                                         .squares = squares,               \
+                                         .layernorm_back = layernorm_back, \
+                                         .rmsnorm_back = rmsnorm_back,     \
+                                         .gelu = gelu,                     \
+                                         .gelu_back = gelu_back,           \
+                                         .swiglu_back = swiglu_back,       \
+                                         .attn_slopes = attn_slopes,       \
+                                         .spread = spread,                 \
+                                         .axpy = axpy,                     \
+                                         .lerp = lerp,                     \
+                                         .adamw = adamw,                   \
+                                         __VA_ARGS__}
 
 #endif

@@ -46,6 +46,21 @@ VEC vf v_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+/* The 32 bits at p in every lane. */
+VEC vf v_all_bits(const float *p) {
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return (vf)(bits - (vi){0});
+}
+/* c + the products of both pairs of bf16 in a lane. Where the machine has no such instruction
+ * nobody comes here. */
+VEC vf v_dot_pairs(vf a, vf b, vf c) {
+#if defined(__AVX512BF16__)
+    return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+#else
+    return (void)a, (void)b, c;
+#endif
+}
 /* where mask (all ones or zero a lane) a, else b */
 VEC vf v_pick(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 /* a where it is the larger one, else b: b for a NaN. The instructions are made that way. */
@@ -102,8 +117,8 @@ VEC float v_largest(vf v) {
 }
 
 /* e^x: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's polynomial of degree 7 for e^r (its remainder
- * is below 2e-9), times 2^n in two steps, so that both ends of the range come out right: denormal,
- * then 0 below, infinite above. */
+ * is below 2e-9), times 2^n, so that both ends of the range come out right: denormal, then 0 below,
+ * infinite above. Where no instruction does that, it takes two steps, and has the same bits. */
 VEC vf v_exp(vf x) {
     const vf magic = v_all(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
     x = v_min(v_max(x, v_all(-104.0f)), v_all(89.0f));
@@ -119,8 +134,12 @@ VEC vf v_exp(vf x) {
     p = v_fma(p, r, v_all(0.5f));
     p = v_fma(p, r, v_all(1.0f));
     p = v_fma(p, r, v_all(1.0f));
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(p, n);
+#else
     vi twos = (vi)shifted - (vi)magic, low = twos >> 1, high = twos - low;
     return p * (vf)((low + 127) << 23) * (vf)((high + 127) << 23);
+#endif
 }
 
 /* erf: an odd polynomial below 1, 1 - e^q(x) from 1 to 4, 1 above; both fitted by least squares at

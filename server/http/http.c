@@ -19,6 +19,7 @@
 #include "server/http/loop.h"
 
 enum { CONNECTION_BYTES = 64 << 10, SPARE_ROWS = 16 /* for those that are closing */ };
+enum { ENDING_MAX = 8192 };
 
 /* 0.9.75, when it is strict, closes without an answer where a target has a blank; the gate answers.
  * Later editions are stricter in what matters at level 1. */
@@ -202,11 +203,14 @@ int http_open(const struct http_options *opt, struct api *api, struct http **out
     if (rc == 0) {
         MHD_set_panic_func(on_panic, NULL);
         h->sorry = make_sorry();
+        buf_init(&h->ending, ENDING_MAX);
+        answer_text(PROBLEM_DRAINING, NULL, "none", &h->ending);
         h->daemon = h->sorry ? http_start(h) : NULL;
         if (!h->daemon) {
             rc = err_set(e, E_IO, "libmicrohttpd does not start");
             watch_close(h->watch);
             if (h->sorry) MHD_destroy_response(h->sorry);
+            buf_clear(&h->ending);
         }
     }
     if (rc) {
@@ -274,16 +278,17 @@ void http_drain(struct http *h) {
 
 int http_requests(struct http *h) { return watch_count(h->watch).requests; }
 
-void http_cancel(struct http *h) { watch_cancel(h->watch, 0); }
+void http_cancel(struct http *h) { watch_cancel(h->watch, &h->ending); }
 
 void http_close(struct http *h) {
     if (!h) return;
     pthread_mutex_lock(&h->desk.mu);
     h->desk.is_closing = 1;
     pthread_mutex_unlock(&h->desk.mu);
-    watch_cancel(h->watch, 1); /* from here on nothing is parked */
+    watch_cancel(h->watch, NULL); /* from here on nothing is parked */
     MHD_stop_daemon(h->daemon);
     MHD_destroy_response(h->sorry);
+    buf_clear(&h->ending);
     watch_close(h->watch);
     api_set_server(h->desk.api, NULL, NULL);
     desk_close(&h->desk);

@@ -50,8 +50,9 @@ void http_add_own(struct http *h, int fd);
 /* From now on every answer is the last of its connection, and idle connections are closed. */
 void http_drain(struct http *h);
 int http_requests(struct http *h); /* how many are not over yet */
-/* Requests that wait are answered with 503; streams end with an error event. A request that is busy
- * at this moment is met by the next call: repeat it until none is left. */
+/* Requests that wait are answered with 503, and so are those that are not all here; streams end
+ * with an error event. A request that is busy at this moment is met by the next call: repeat it
+ * until none is left. */
 void http_cancel(struct http *h);
 void http_close(struct http *h); /* drops what is left; NULL is legal */
 

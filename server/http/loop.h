@@ -18,6 +18,7 @@ struct http {
     struct MHD_Daemon *daemon;
     struct http_options opt;
     struct MHD_Response *sorry; /* when there is no memory for any other */
+    struct buf ending; /* a whole answer, for those whose requests are not here at the end */
     atomic_int is_draining;
     atomic_ullong connections_total, shed, gate_refused, cancelled;
 };

@@ -65,14 +65,16 @@ static void watch_drop(struct conn *c) {
     w->free_rows[w->n_free++] = (int)(c - w->rows);
 }
 
-/* With the lock: the client has not sent the rest of its body in time, so the answer that it would
- * get goes out now. libmicrohttpd has written nothing on this connection while it reads a body. */
-static void watch_refuse_it(struct conn *c) {
+/* With the lock: the client has not sent the rest of its request in time, so an answer goes out
+ * now. libmicrohttpd has written nothing on this connection while it reads a request. */
+static void watch_say(struct conn *c, const struct buf *words) {
     if (c->is_cut) return;
-    const struct buf *words = &c->req->last_words;
     (void)send(c->fd, words->p, words->len, MSG_DONTWAIT | MSG_NOSIGNAL);
     watch_cut(c);
 }
+
+/* The answer that it would get. */
+static void watch_refuse_it(struct conn *c) { watch_say(c, &c->req->last_words); }
 
 static void watch_take(struct handful *h, struct req *r, enum req_why why) {
     if (!req_take(r, why)) return;
@@ -399,14 +401,23 @@ void watch_drain(struct watch *w) {
     unlock(w);
 }
 
-void watch_cancel(struct watch *w, int as_gone) {
-    enum req_why why = as_gone ? REQ_GONE : REQ_LATE;
+/* With the lock: what is still coming in will not come in time. */
+static void say_late(struct conn *c, const struct buf *words) {
+    if (c->phase == WATCH_HEADERS || c->phase == WATCH_BODY) watch_say(c, words);
+    if (c->phase == WATCH_DISCARD) watch_refuse_it(c);
+}
+
+void watch_cancel(struct watch *w, const struct buf *words) {
+    enum req_why why = words ? REQ_LATE : REQ_GONE;
     for (int at = 0; at < w->cap;) {
         struct handful h = {.n = 0};
         lock(w);
         for (; at < w->cap && h.n < HANDFUL; at++) {
-            struct req *r = w->rows[at].fd >= 0 ? w->rows[at].req : NULL;
-            if (r && (as_gone || !r->is_late)) watch_take(&h, r, why);
+            struct conn *c = &w->rows[at];
+            struct req *r = c->fd >= 0 ? c->req : NULL;
+            if (!r) continue;
+            if (!words || !r->is_late) watch_take(&h, r, why);
+            if (words && !r->is_late && !c->is_own) say_late(c, words);
         }
         unlock(w);
         release(&h);

@@ -20,6 +20,7 @@
 
 #include <stdint.h>
 
+#include "kernels/base/buf.h"
 #include "kernels/base/err.h"
 #include "server/http/peer.h"
 
@@ -97,7 +98,8 @@ struct watch_count {
 struct watch_count watch_count(struct watch *w);
 /* Idle connections are closed, now and when they become idle. */
 void watch_drain(struct watch *w);
-/* Take every request out of the park: late, or as if its client had left. */
-void watch_cancel(struct watch *w, int as_gone);
+/* Take every request out of the park, late. One that is still coming in is answered by `words`, a
+ * whole answer, and cut. NULL: all are treated as if their clients had left. */
+void watch_cancel(struct watch *w, const struct buf *words);
 
 #endif

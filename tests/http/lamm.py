@@ -14,10 +14,9 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 
 from contract import Contract
-from suite import SOON
+from suite import SOON, Thread
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("LAMMD", os.path.join(ROOT, "lammd"))
@@ -72,7 +71,7 @@ class Server:
             raise RuntimeError(f"no port: {line!r} {self.process.stderr.read()}")
         self.port = int(found[1])
         self.lines = []
-        self.reader = threading.Thread(target=self._read_log, daemon=True)
+        self.reader = Thread(target=self._read_log, daemon=True)
         self.reader.start()
 
     def _read_log(self):

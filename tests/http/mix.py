@@ -14,11 +14,10 @@ import random
 import socket
 import subprocess
 import sys
-import threading
 
 import photos
 from lamm import JSON, PNG, PROGRAM, Reply, contract, data_url, events, multipart
-from suite import SOON
+from suite import SOON, Thread
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIGHT = 5
@@ -127,7 +126,7 @@ class Mix:
 
 
 def at_once(functions):
-    threads = [threading.Thread(target=f) for f in functions]
+    threads = [Thread(target=f) for f in functions]
     for t in threads:
         t.start()
     for t in threads:

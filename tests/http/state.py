@@ -78,10 +78,10 @@ class Folder:
         if self.own:
             shutil.rmtree(self.own, ignore_errors=True)
 
-    def serve(self, *options, env=None):
+    def serve(self, *options, env=None, under=()):
         """`listening` and ready."""
         s = lamm.Server("--state", self.path, "--keys", self.keys, "--recipes", self.recipes, "--drain-timeout", "5", *options,
-                        model=self.model, env=env)
+                        model=self.model, env=env, under=under)
         ask, key = s.ask, {"Authorization": f"Bearer {self.key}"}
         s.ask = lambda method, path, body=None, headers=None, timeout=SOON: ask(
             method, path, body, {**key, **(headers or {})}, timeout)

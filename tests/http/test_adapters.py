@@ -20,7 +20,7 @@ import threading
 import photos
 import suite
 from lamm import JSON, MINI, PNG, PROGRAM, TINY, Server
-from suite import SOON
+from suite import SOON, Thread
 
 BODY = photos.png()
 PROJECTIONS = ("q_proj", "v_proj")
@@ -242,7 +242,7 @@ def test_two_promotions_at_once():
         before = len(p.events())
         for _ in range(suite.count(5, 50)):
             replies = []
-            threads = [threading.Thread(target=lambda n=n: replies.append(p.promote(n, force=True))) for n in "ab"]
+            threads = [Thread(target=lambda n=n: replies.append(p.promote(n, force=True))) for n in "ab"]
             for t in threads:
                 t.start()
             for t in threads:
@@ -424,7 +424,7 @@ def test_under_load():
                 return reply.status == 201
             suite.wait_for(is_loaded)
 
-        threads = [threading.Thread(target=ask, args=(i,)) for i in range(3)]
+        threads = [Thread(target=ask, args=(i,)) for i in range(3)]
         for t in threads:
             t.start()
         try:

@@ -9,6 +9,7 @@ import threading
 
 import photos
 from lamm import JSON, PNG, Server, data_url, multipart
+from suite import Thread
 
 JPEG = {"Content-Type": "image/jpeg"}
 GOOD = photos.png()
@@ -252,7 +253,7 @@ def check_table(s, table):
             reply = s.ask("POST", ASK + "?width=8&height=8", GOOD, PNG)
             if reply.body != good:
                 wrong.append(reply.status)
-    beside = threading.Thread(target=go_on)
+    beside = Thread(target=go_on)
     beside.start()
     try:
         for name, path, body, headers, status, code, word, *method in table:

@@ -10,12 +10,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 
 import photos
 from lamm import PNG, PROGRAM, TINY, Reply, Server, contract
-from suite import SOON, wait_for
+from suite import SOON, Thread, wait_for
 
 SCOPES = ("ask", "metrics", "train", "promote", "admin")
 # Every call and the scope that it needs; None: none. A call that is not here fails the test.
@@ -361,7 +360,7 @@ def test_one_key_has_so_much_in_the_queue():
         me, you = bearer(p.key["ask"]), bearer(p.new("you", "ask"))
         s.ask("POST", "/v1/admin/reload", headers=bearer(p.key["admin"]))
         out = []
-        whole = threading.Thread(target=lambda: out.append(
+        whole = Thread(target=lambda: out.append(
             s.ask("POST", "/v1/reconstruct?estimate=mean", photos.png(1), PNG | me)))
         whole.start()
         wait_for(lambda: metric(s, p, "lammd_jobs_running") == 1)

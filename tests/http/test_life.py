@@ -9,12 +9,11 @@ import socket
 import struct
 import subprocess
 import tempfile
-import threading
 import time
 
 import photos
 from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, built, contract, data_url, events, multipart
-from suite import SOON, count, wait_for
+from suite import SOON, Thread, count, wait_for
 
 BODY = photos.png()
 WHOLE = "/v1/reconstruct?estimate=mean"
@@ -32,7 +31,7 @@ def picture_size(png):
 
 def in_thread(f, *args):
     out = []
-    t = threading.Thread(target=lambda: out.append(f(*args)))
+    t = Thread(target=lambda: out.append(f(*args)))
     t.start()
     return t, out
 
@@ -113,6 +112,40 @@ def test_a_request_that_comes_too_late_is_told_503():
             contract.check("POST", path, reply)
             assert (reply.status, reply.code) == (503, "draining"), path
             c.close()
+        assert s.end() == 0
+
+
+def test_who_waits_at_the_door_is_let_in():
+    """More than the acceptor takes in one round have connected and asked when the end begins."""
+    with Server("--connections", "600", model=TINY) as s:
+        s.process.send_signal(signal.SIGSTOP)
+        waiting = [s.connect() for _ in range(300)]
+        for c in waiting:
+            c.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        s.process.send_signal(signal.SIGTERM)
+        s.process.send_signal(signal.SIGCONT)
+        for c in waiting:
+            with c:
+                assert c.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert s.end() == 0
+
+
+def test_who_sends_half_a_request_is_told_503():
+    """At the deadline; the first half of its headers is there, or of its body."""
+    head = f"POST /v1/describe HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    with Server("--drain-timeout", "1", model=TINY) as s:
+        held = [s.connect() for _ in range(2)]
+        for c, part in zip(held, (head.encode()[:-2], head.encode() + BODY[:-1])):
+            c.sendall(part)
+        wait_for(lambda: s.metric("lammd_connections") == 3)
+        s.process.send_signal(signal.SIGTERM)
+        for c in held:
+            with c:
+                answer = http.client.HTTPResponse(c)
+                answer.begin()
+                reply = Reply(answer.status, dict(answer.getheaders()), answer.read())
+            contract.check("POST", "/v1/describe", reply)
+            assert (reply.status, reply.code) == (503, "draining") and reply.headers["Retry-After"]
         assert s.end() == 0
 
 

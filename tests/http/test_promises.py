@@ -20,7 +20,7 @@ import time
 import photos
 from lamm import JSON, MINI, PATIENT, PNG, PROGRAM, ROOT, Server, Skip
 from mix import LIGHT, Mix, Probe, at_once, is_quiet, is_sanitized, leave, metrics
-from suite import SOON, count, wait_for
+from suite import SOON, Thread, count, wait_for
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -110,7 +110,7 @@ def test_races():
             work = [lambda: mix.crowd(count(8, 32), count(60, 600)), lambda: [s.metric("lammd_lanes") for _ in range(20)]]
             at_once(work + [lambda: leave(mix, rng)] * count(20, 200))
             out = []
-            late = [threading.Thread(target=some_pixels, args=(s, seed, out)) for seed in range(4)]
+            late = [Thread(target=some_pixels, args=(s, seed, out)) for seed in range(4)]
             for t in late:
                 t.start()
             wait_for(lambda: s.metric("lammd_jobs_running") > 0)
@@ -204,7 +204,7 @@ def test_metrics():
             while not done.wait(0.2):
                 rows.append(counters(metrics(s)))
 
-        watcher = threading.Thread(target=watch)
+        watcher = Thread(target=watch)
         watcher.start()
         try:
             mix.crowd(8, count(120, 5000))
@@ -300,7 +300,7 @@ def test_a_crash_refuses_nobody():
             process.send_signal(signal.SIGKILL)
             process.wait(SOON)
             statuses = []
-            waiting = [threading.Thread(target=lambda: statuses.append(ask_ready(port))) for _ in range(16)]
+            waiting = [Thread(target=lambda: statuses.append(ask_ready(port))) for _ in range(16)]
             for t in waiting:
                 t.start()
             start = time.monotonic()
@@ -342,7 +342,7 @@ def test_restarts_lose_nobody():
             c.close()
             time.sleep(0.01)
 
-    clients = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
+    clients = [Thread(target=client, args=(seed,)) for seed in range(8)]
     for t in clients:
         t.start()
     try:

@@ -10,14 +10,13 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 
 import photos
 import state
 import test_files
 from lamm import MINI, PNG, PROGRAM, TINY, Server, Skip
-from suite import SOON, count, wait_for
+from suite import SOON, Thread, count, wait_for
 
 HOST = "Host: localhost\r\n"
 WHOLE = "/v1/reconstruct?estimate=mean"
@@ -265,7 +264,7 @@ def test_a_drain_lets_tls_finish():
             c.sendall(post(WHOLE, len(body)) + body)
             wait_for(lambda: s.metric("lammd_jobs_running") == 1)
             out = []
-            t = threading.Thread(target=lambda: out.append(everything(c)))
+            t = Thread(target=lambda: out.append(everything(c)))
             t.start()
             assert s.end() == 0
             t.join()

@@ -35,6 +35,7 @@ try:
     import test_games
     import test_own_pairs
     import test_shards
+    import test_sheet
     import test_weights
 except ImportError as e:
     print(f"skip: tools: {e}: apt-get install python3-pil python3-numpy")
@@ -431,7 +432,8 @@ def test_colours_by_name(_):
 
 
 def main():
-    suites = (test_battery, test_bundle, test_cutouts, test_games, test_own_pairs, test_shards, test_weights)
+    suites = (test_battery, test_bundle, test_cutouts, test_games, test_own_pairs, test_shards, test_sheet,
+              test_weights)
     found = dict(globals())
     for suite_of in suites:
         found.update(vars(suite_of))

@@ -74,8 +74,11 @@ def made(tmp, name, *words):
         tool.main()
     finally:
         sys.argv = argv
-    with open(f"{tmp}/{name}/real.jsonl", encoding="utf-8") as f:
-        return [json.loads(line) for line in f]
+    rows = []
+    for pack in ("clothing", "grocery", "coco"):
+        with open(f"{tmp}/{name}/{pack}.jsonl", encoding="utf-8") as f:
+            rows += [json.loads(line) for line in f]
+    return rows
 
 
 def test_cutouts(tmp):
@@ -96,6 +99,7 @@ def test_cutouts(tmp):
     assert not any(r["image"] == "clothing-1.jpg" for r in rows), "a picture that is set aside is learnt from"
     assert {r["caption"] for r in rows if r["image"] == "clothing-2.jpg" and "caption" in r} == {"a dress"}, "no mask, still a name"
     assert {r["caption"] for r in rows if r["image"].startswith("grocery") and "caption" in r} == {"tomatoes", "a carton of milk"}
+    assert not any(r["mask"]["counts"] for r in rows if "counts" in r.get("mask", ())), "a mask of nothing"
     dog = [r for r in rows if r.get("sentence") == "the dog"]
     assert dog and dog[0]["box"] == [20, 40, 90, 100] and dog[0]["mask"]["ids"] == [263]
     pack = scenes.Sprites(f"{tmp}/out/cutouts.npz")

@@ -4,6 +4,7 @@ losses beside the paper's; stages that begin with others' results.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -85,10 +86,14 @@ def test_recipe_space_invaders(p):
 
 
 def test_recipe_lamm_mini(p):
-    for name in ("wide", "real"):  # the scenes' lines are of the same kinds
-        os.symlink("scenes", os.path.join(p.data, name))
+    # The scenes' lines are of the same kinds.
+    scenes, real = (os.path.join(p.data, name) for name in ("scenes", "real"))
+    os.symlink("scenes", os.path.join(p.data, "wide"))
+    shutil.copytree(scenes, real)
+    for name in ("clothing", "grocery", "coco"):
+        shutil.copy(os.path.join(scenes, "scenes.jsonl"), os.path.join(real, name + ".jsonl"))
     recipe(p, "lamm-mini", 2, ["pixels", "mask", "refer"], "DATA=" + p.data,
-           "find.samples=2", "find.questions=32", "find.teacher=" + p.model, "run.judge_samples=12")
+           "find.samples=2", "settle.teacher=" + p.model, "run.judge_samples=12")
     model = tensors(p.path("lamm-mini"), "model/model.safetensors")
     assert {k: v[:2] for k, v in model.items()} == {
         k: v[:2] for k, v in tensors(p.model, "model.safetensors").items()}

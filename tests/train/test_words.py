@@ -29,6 +29,25 @@ def test_plan(p):
     p.refused("training takes", p.short(), "--memory-mib", "12")
 
 
+def test_plan_for_programs(p):
+    """--json says the same, of all stages, in bytes."""
+    r = p.train(p.short(), "none", "--plan", "--json")
+    plan = json.loads(r.stdout)
+    assert plan["status"] == "fits" and plan["text"] == "" and len(plan["stages"]) == 2, plan
+    text = p.train(p.short(), "none", "--plan").stdout
+    for stage in plan["stages"]:
+        memory = stage["memory"]
+        assert sum(memory[name] for name in memory if name not in ("together", "checkpoint")) == memory["together"], stage
+        assert f"{memory['together'] / 2**20:.1f} MiB" in text and stage["available"] is None, (stage, text)
+        for ranks in stage["of_ranks"]:
+            assert f"one of {ranks['ranks']} ranks" in text and f"{ranks['together'] / 2**20:.1f} MiB" in text
+    assert plan["stages"][0]["name"] == "one" and plan["stages"][0]["steps"] == 12 and plan["stages"][0]["samples"] == 2
+    r = p.train(p.short(), "none", "--plan", "--json", "--memory-mib", "12", status=1)
+    plan = json.loads(r.stdout)
+    assert plan["status"] == "too_big" and plan["text"] in r.stderr and "there are 12" in plan["text"], (plan, r.stderr)
+    assert len(plan["stages"]) == 2 and plan["stages"][0]["available"] == 12 << 20 < plan["stages"][0]["memory"]["together"]
+
+
 def test_plan_of_seven_billion(p):
     """Sizes alone: no weights are needed, and no card. A rank of the paper's four takes 17 GB
     where the tower is frozen and 33 where it learns, within a tenth."""

@@ -5,16 +5,17 @@
 
 PACKS holds clothing, grocery and coco as photos.py makes them. Writes
 
-    OUT/real.jsonl, OUT/*.jpg, OUT/*.png   pictures, masks, and lines about them: masks, boxes,
+    OUT/PACK.jsonl, OUT/*.jpg, OUT/*.png   pictures, masks, and lines about them: masks, boxes,
                                            names, captions, questions (docs/training-data.md)
     OUT/cutouts.npz                        garments with alpha, as build_sprites.py writes sprites
 
 A garment's mask is found by GrabCut, begun with what a garment on a floor looks like: the border
 is ground, the middle may be thing. It is kept only where it is one piece that leaves most of the
 border alone; a photograph without a mask still says what it shows. Shops have no masks: a heap of
-apples has no end. So nothing is asked for that isn't there either: of pictures with empty masks
-alone a model learns that masks are empty. Colours are named from the pixels in a mask. A question
-whether something is there asks as often for what isn't: something else of the same pack.
+apples has no end. No photograph is asked for the mask of what isn't there: a model that can't
+tell nouns apart yet learns from it that masks are empty. Colours are named from the pixels in a
+mask. A question whether something is there asks as often for what isn't: something else of the
+same pack.
 
 Pictures whose sha256 begins with 0 to 2 are set aside for exams: they are left out, or with
 --set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to
@@ -34,6 +35,7 @@ from PIL import Image
 import photos
 import scenes
 
+PACKS = ("clothing", "grocery", "coco")
 SIDE = 144            # of a mask while it is looked for
 COVER = (0.06, 0.80)  # of the picture, by a thing
 EDGE = 0.20           # of the border may belong to it
@@ -131,14 +133,6 @@ def exists(name, others, rng):
     return out + [{"task": "vqa", "question": f"{be(other)}{article(other)}?", "answer": "no"}]
 
 
-def absent(others, rng, size):
-    """A mask of nothing, as lines."""
-    if not others:
-        return []
-    return [{"task": "mask", "sentence": f"the {others[rng.integers(len(others))]}",
-             "mask": {"size": [size[1], size[0]], "counts": [size[0] * size[1]]}}]
-
-
 # ---- packs ----
 
 class Out:
@@ -169,8 +163,9 @@ class Out:
         self.sources.append(source)
 
     def close(self):
-        with open(f"{self.folder}/real.jsonl", "w", encoding="utf-8") as f:
-            f.writelines(json.dumps(r) + "\n" for r in self.rows)
+        for pack in PACKS:
+            with open(f"{self.folder}/{pack}.jsonl", "w", encoding="utf-8") as f:
+                f.writelines(json.dumps(r) + "\n" for r in self.rows if r["image"].startswith(pack))
         off = np.cumsum([0] + [s.size for s in self.sprites])
         np.savez(f"{self.folder}/cutouts.npz", flat=np.concatenate([s.ravel() for s in self.sprites]),
                  off=off, shape=np.array([s.shape[:2] for s in self.sprites]),
@@ -193,10 +188,9 @@ def decoded(data):
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def garment_lines(rgb, mask, name, others, file, rng):
+def garment_lines(rgb, mask, name, file):
     colour = scenes.colour_of(rgb[mask])
     ground = scenes.colour_of(rgb[~mask])
-    size = (rgb.shape[1], rgb.shape[0])
     texts = [f"the {name}"] + ([f"the {colour} {name}"] if colour else [])
     if colour and colour != ground:
         texts.append(f"the {colour} thing")
@@ -210,7 +204,7 @@ def garment_lines(rgb, mask, name, others, file, rng):
     lines.append({"task": "detection", "phrases": [{"phrase": name, "boxes": [box_of(mask)]}]})
     if colour:
         lines.append({"task": "vqa", "question": f"what colour {be(name, False)}the {name}?", "answer": colour})
-    return lines + absent(others, rng, size)
+    return lines
 
 
 def add_clothing(packs, out):
@@ -230,7 +224,7 @@ def add_clothing(packs, out):
         else:
             masks += 1
             out.mask(file[:-4] + ".png", mask)
-            lines += garment_lines(rgb, mask, name, others, file[:-4] + ".png", rng)
+            lines += garment_lines(rgb, mask, name, file[:-4] + ".png")
             out.sprite(rgb, mask, name, "clothing")
         out.picture(file, data, lines)
     return masks
@@ -308,8 +302,6 @@ def add_coco(packs, out):
         for name in sorted(there & set(names)):
             lines += [{**x, "orient": "stored"} for x in exists(name, gone, rng)]
         lines += coco_colours(rgb, ids, row["segments"])
-        for _ in range(2):
-            lines += [{**x, "orient": "stored"} for x in absent(gone, rng, (rgb.shape[1], rgb.shape[0]))]
         out.picture(file, data, lines)
 
 

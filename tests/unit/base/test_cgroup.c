@@ -100,3 +100,29 @@ TEST(cgroup_of_version_1) {
     CHECK_EQ(g.memory_left, 995);
     end();
 }
+
+static uint64_t kills_with(const char *self) {
+    char path[128], vmstat[128];
+    put("", "self", self);
+    snprintf(path, sizeof path, "%s/self", top);
+    snprintf(vmstat, sizeof vmstat, "%s/vmstat", top);
+    return cgroup_oom_kills(path, top, vmstat);
+}
+
+/* The nearest group that counts; then the machine. */
+TEST(cgroup_counts_who_was_killed) {
+    begin();
+    CHECK_EQ(kills_with("0::/sys/unit\n"), 0);
+    put("", "vmstat", "nr_free_pages 7\noom_kill 9\n");
+    CHECK_EQ(kills_with("0::/sys/unit\n"), 9);
+    CHECK_EQ(cgroup_oom_kills("/nowhere", "/nowhere", "/nowhere"), 0);
+    put("/sys", "memory.events", "low 0\noom 8\noom_kill 5\noom_group_kill 1\n");
+    CHECK_EQ(kills_with("0::/sys/unit\n"), 5);
+    put("/sys/unit", "memory.events", "oom 3\noom_kill 2\n");
+    CHECK_EQ(kills_with("0::/sys/unit\n"), 2);
+    put("/memory/y", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n");
+    CHECK_EQ(kills_with("2:cpu:/x\n1:memory:/y\n0::/nothing\n"), 4);
+    put("/old/z", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n"); /* before 4.13 */
+    CHECK_EQ(kills_with("1:old:/z\n"), 9);
+    end();
+}

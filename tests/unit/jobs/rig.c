@@ -19,7 +19,7 @@ static const char script[] =
     "*--check*) [ -e \"$rig/slow\" ] && sleep 1\n"
     "    grep -q bad \"$3\" && { echo '{\"status\":\"error\"}'; exit 1; }\n"
     "    echo '{\"pictures\":8}'; exit 0 ;;\n"
-    "*--plan*) [ -e \"$rig/big\" ] && { echo '[stage a] takes 99 MiB, and there are 20' >&2; exit "
+    "*--plan*--json*) [ -e \"$rig/big\" ] && { cat \"$rig/big\"; echo 'lammd: it is big' >&2; exit "
     "1; }\n"
     "    [ -e \"$rig/held\" ] && cat \"$rig/held\"; exit 0 ;;\n"
     "esac\n"
@@ -35,7 +35,7 @@ static const char script[] =
     "while [ $at -lt $steps ]; do\n"
     "    [ -e \"$rig/slow\" ] && sleep 0.1\n"
     "    at=$((at + 1)); n=$((n + 1))\n"
-    "    [ -e \"$rig/die\" ] && [ $n = 2 ] && exit 1\n"
+    "    [ -e \"$rig/die\" ] && [ $n = 2 ] && { kill -$(cat \"$rig/die\") $$; exit 1; }\n"
     "    say '{\"event\":\"step\",\"step\":'$at',\"loss\":1.5,\"talks\":3,\"seconds\":0.1}'\n"
     "    if [ \"$stop\" ]; then\n"
     "        echo $at > \"$out/at\"; say '{\"event\":\"checkpoint\",\"step\":'$at'}'\n"
@@ -61,7 +61,7 @@ static void on_done(void *ud, const char *name) {
     snprintf(((struct rig *)ud)->done, JOBS_NAME_BYTES, "%s", name);
 }
 
-static void start(struct rig *r, enum jobs_launcher launcher) {
+void rig_start(struct rig *r, enum jobs_launcher launcher) {
     struct err e = {0};
     const struct jobs_options o = {.dir = r->state,
                                    .program = r->program,
@@ -87,7 +87,7 @@ void rig_open(struct rig *r) {
     CHECK_EQ(mkdir(r->recipes, 0700), 0);
     snprintf(path, sizeof(path), "%s/own.ini", r->recipes);
     put(path, base, 0600);
-    start(r, JOBS_LOCAL);
+    rig_start(r, JOBS_LOCAL);
 }
 
 void rig_close(struct rig *r) {
@@ -102,7 +102,7 @@ void rig_close(struct rig *r) {
 
 void rig_restart(struct rig *r, enum jobs_launcher launcher) {
     jobs_close(r->jobs);
-    start(r, launcher);
+    rig_start(r, launcher);
 }
 
 void rig_set(const struct rig *r, const char *name, const char *text) {

@@ -3,8 +3,9 @@
  * The program is a shell script. It holds runs/ID/lock, writes events and "checkpoints", goes on
  * from them, and ends at SIGTERM, as the real one does. Files in the rig's folder change what it
  * does: `slow` (a tenth of a second a step, a second a check), `fail` (its text is the error of a
- * failed event), `die` (it ends without a word after two steps), `big` (--plan says that it doesn't
- * fit), `held` (what --plan prints). Thread: its owner's.
+ * failed event), `die` (it ends without a word after two steps, by the signal that stands in it; 0:
+ * it exits), `big` (what --plan prints, as one that doesn't fit), `held` (what --plan prints).
+ * Thread: its owner's.
  */
 #ifndef TESTS_UNIT_JOBS_RIG_H
 #define TESTS_UNIT_JOBS_RIG_H
@@ -20,6 +21,8 @@ struct rig {
 
 void rig_open(struct rig *r);
 void rig_close(struct rig *r);
+/* The daemon begins, behind jobs_close. */
+void rig_start(struct rig *r, enum jobs_launcher launcher);
 /* The daemon ends and begins again. */
 void rig_restart(struct rig *r, enum jobs_launcher launcher);
 void rig_set(const struct rig *r, const char *name, const char *text); /* a file; NULL: none */

@@ -1,6 +1,7 @@
 /* test_jobs.c - jobs through their door, over a program that stands in for `lammd train`. */
 #include <dirent.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,10 +183,12 @@ TEST(jobs_fail_with_a_word) {
     CHECK_EQ(jobs_resume(r.jobs, job.id, &now, NULL), 0);
     CHECK_STR(now.error_code, "");
     rig_wait(&r, job.id, JOBS_SUCCEEDED);
-    rig_set(&r, "die", "");
-    job = rig_wait(&r, rig_job(&r, f.id, 9).id, JOBS_FAILED);
-    CHECK_STR(job.error_code, "crashed");
-    CHECK_EQ(job.attempts, 3);
+    for (int i = 0; i < 2; i++) {
+        rig_set(&r, "die", i ? "SEGV" : "0"); /* 0: it exits */
+        job = rig_wait(&r, rig_job(&r, f.id, 9).id, JOBS_FAILED);
+        CHECK_STR(job.error_code, "crashed");
+        CHECK_EQ(job.attempts, 3);
+    }
     rig_close(&r);
 }
 
@@ -253,6 +256,11 @@ TEST(jobs_take_no_file_on_a_full_disk) {
     rig_close(&r);
 }
 
+/* What `--plan --json` says of 99 MiB where there are 20. */
+static const char big[] =
+    "{\"status\":\"too_big\",\"text\":\"[stage a] takes 99 MiB, and there are 20\","
+    "\"stages\":[{\"memory\":{\"together\":103809024},\"available\":20971520}]}";
+
 TEST(jobs_are_bounded_and_come_once) {
     struct rig r;
     struct err e = {0};
@@ -274,10 +282,13 @@ TEST(jobs_are_bounded_and_come_once) {
         CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, NULL), 0);
     CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, &e), E_BUSY);
     CHECK(how.is_owner);
-    rig_set(&r, "big", "");
+    rig_set(&r, "big", big);
     ask.owner = "other";
     CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, (e = (struct err){0}, &e)), E_TOO_BIG);
-    CHECK_HAS(e.text, "takes 99 MiB, and there are 20");
+    CHECK_STR(e.text, "[stage a] takes 99 MiB, and there are 20, beside what serving holds");
+    rig_set(&r, "big", "no plan at all");
+    CHECK_EQ(jobs_create(r.jobs, &ask, &b, &how, (e = (struct err){0}, &e)), E_INVALID);
+    CHECK_STR(e.text, "the run can't be planned: it is big");
     struct jobs_job list[3];
     int n, more;
     CHECK_EQ(jobs_list(r.jobs, NULL, 3, list, &n, &more, NULL), 0);
@@ -300,14 +311,16 @@ TEST(jobs_take_turns_in_memory) {
     static const struct {
         const char *held;
         int rc;
-    } cases[] = {{"  together      78.0 MiB   0.08 GB\n", E_TOO_BIG},
-                 {"  together      78.0 MiB   0.08 GB\n  together      79.0 MiB\n", 0}};
+    } cases[] = {{"{\"stages\":[{\"memory\":{\"together\":81788928}}]}", E_TOO_BIG}, /* 78 MiB */
+                 {"{\"stages\":[{\"memory\":{\"together\":81788928}},"
+                  "{\"memory\":{\"together\":82837504}}]}",
+                  0}};
     rig_set(&r, "slow", "");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         rig_set(&r, "held", cases[i].held);
         struct jobs_job first = rig_job(&r, f.id, 1000);
         rig_wait_step(&r, first.id, 1);
-        rig_set(&r, "big", ""); /* 99 MiB, and there are 20 */
+        rig_set(&r, "big", big);
         CHECK_EQ(jobs_create(r.jobs, &ask, &job, &how, NULL), cases[i].rc);
         rig_set(&r, "big", NULL);
         CHECK_EQ(jobs_cancel(r.jobs, first.id, &first, NULL), 0);
@@ -331,13 +344,64 @@ TEST(jobs_go_on_after_the_daemon) {
     rig_close(&r);
 }
 
+static void wait_for_attempts(struct rig *r, const char *id, int n) {
+    struct jobs_job job = {.attempts = 0};
+    for (int i = 0; i < 3000 && job.attempts < n && !jobs_is_over(job.state); i++) {
+        usleep(10000);
+        CHECK_EQ(jobs_get(r->jobs, id, &job, NULL), 0);
+    }
+    CHECK_EQ(job.attempts, n);
+    CHECK(!jobs_is_over(job.state));
+}
+
+/* `attempts` so far; the daemon is away meanwhile. */
+static void set_attempts(struct rig *r, const char *id, int n) {
+    char path[400], text[120];
+    sqlite3 *db;
+    jobs_close(r->jobs);
+    snprintf(path, sizeof(path), "%s/jobs.db", r->state);
+    snprintf(text, sizeof(text), "UPDATE jobs SET attempts = %d WHERE id = '%s'", n, id);
+    CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    CHECK_EQ(sqlite3_close(db), SQLITE_OK);
+    rig_start(r, JOBS_LOCAL);
+}
+
+/* The fourth kill in a row is no reason, and the thirtieth is one. */
+TEST(jobs_that_are_killed_are_not_given_up) {
+    struct rig r;
+    rig_open(&r);
+    rig_set(&r, "die", "KILL");
+    struct jobs_file f = rig_file(&r, "lines");
+    struct jobs_job job = rig_job(&r, f.id, 9), now;
+    wait_for_attempts(&r, job.id, 2);
+    rig_restart(&r, JOBS_LOCAL); /* it waits no longer */
+    wait_for_attempts(&r, job.id, 3);
+    set_attempts(&r, job.id, 28);
+    wait_for_attempts(&r, job.id, 29);
+    rig_set(&r, "die", NULL);
+    rig_restart(&r, JOBS_LOCAL);
+    now = rig_wait(&r, job.id, JOBS_SUCCEEDED);
+    struct seen s = events_of(&r, job.id);
+    CHECK_HAS(s.text, "The run was killed; it goes on from step 0");
+    rig_set(&r, "die", "KILL");
+    job = rig_job(&r, f.id, 9);
+    wait_for_attempts(&r, job.id, 1);
+    set_attempts(&r, job.id, 29);
+    now = rig_wait(&r, job.id, JOBS_FAILED);
+    CHECK_STR(now.error_code, "crashed");
+    CHECK_EQ(now.attempts, 30);
+    CHECK_HAS(now.error, "killed again and again");
+    rig_close(&r);
+}
+
 /* A run that was stopped at a new checkpoint has come further, whatever became of those before. */
 TEST(jobs_that_come_further_are_not_given_up) {
     struct rig r;
     struct jobs_job job = {.attempts = 0};
     rig_open(&r);
     rig_set(&r, "slow", "");
-    rig_set(&r, "die", "");
+    rig_set(&r, "die", "0");
     struct jobs_file f = rig_file(&r, "lines");
     const struct jobs_job made = rig_job(&r, f.id, 1000);
     while (!job.attempts)
@@ -367,6 +431,8 @@ TEST(jobs_pull_is_claimed_by_its_lock) {
              r.program, job.id, job.id);
     CHECK_EQ(system(command), 0);         /* NOLINT: it stands in for somebody else */
     rig_wait(&r, job.id, JOBS_SUCCEEDED); /* it may be over before the keeper looks */
+    for (int i = 0; i < 500 && rig_has(&r, path); i++)
+        usleep(10000); /* what was written is seen a moment sooner */
     CHECK(!rig_has(&r, path));
     rig_close(&r);
 }

@@ -23,8 +23,10 @@ double *host_f64(size_t n) { return host_take(n * sizeof(double)); }
 
 float *host_random(struct rig *r, size_t n, float scale) {
     float *x = host_f32(n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         x[i] = scale * rng_normal(test_seed(), r->drawn++);
+        if (rig_is_bf16(r)) x[i] = half_from_bf16(half_to_bf16(x[i]));
+    }
     return x;
 }
 
@@ -74,6 +76,8 @@ void rig_run(const char *backend, const char *isa, void (*op)(struct rig *r)) {
 }
 
 int rig_is_16bit(const struct rig *r) { return r->isa && strcmp(r->isa, "tile") == 0; }
+
+int rig_is_bf16(const struct rig *r) { return r->isa && strcmp(r->isa, "avx512bf16") == 0; }
 
 static uint16_t to_half(float x, enum kern_dtype t) {
     return t == KERN_BF16 ? half_to_bf16(x) : half_to_f16(x);

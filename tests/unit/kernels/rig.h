@@ -34,13 +34,14 @@ void rig_close(struct rig *r);
 void rig_run(const char *backend, const char *isa, void (*op)(struct rig *r));
 uint64_t rig_allocations(void); /* of this process */
 
-#define OP_TEST(id)                                              \
-    static void op_##id(struct rig *r);                          \
-    TEST(id##_ref) { rig_run("ref", NULL, op_##id); }            \
-    TEST(id##_portable) { rig_run("cpu", "portable", op_##id); } \
-    TEST(id##_avx2) { rig_run("cpu", "avx2", op_##id); }         \
-    TEST(id##_avx512) { rig_run("cpu", "avx512", op_##id); }     \
-    TEST(id##_cuda) { rig_run("cuda", "strict", op_##id); }      \
+#define OP_TEST(id)                                                  \
+    static void op_##id(struct rig *r);                              \
+    TEST(id##_ref) { rig_run("ref", NULL, op_##id); }                \
+    TEST(id##_portable) { rig_run("cpu", "portable", op_##id); }     \
+    TEST(id##_avx2) { rig_run("cpu", "avx2", op_##id); }             \
+    TEST(id##_avx512) { rig_run("cpu", "avx512", op_##id); }         \
+    TEST(id##_avx512bf16) { rig_run("cpu", "avx512bf16", op_##id); } \
+    TEST(id##_cuda) { rig_run("cuda", "strict", op_##id); }          \
     static void op_##id(struct rig *r)
 
 /* The same also where the CUDA backend rounds to 16 bits on the way: id_cuda_tile. */
@@ -84,6 +85,8 @@ struct kern_mat *rig_mat(struct rig *r, const float *w, int n, int k);
 
 /* Is this a backend that rounds to 16 bits on the way? */
 int rig_is_16bit(const struct rig *r);
+/* One whose products on the CPU round what they multiply to bf16? */
+int rig_is_bf16(const struct rig *r);
 /* x, rounded to a type. */
 float *host_rounded(const float *x, size_t n, enum kern_dtype t);
 /* The types that the backend's pools of keys and values may have: KERN_F32 and so on, so many. */
@@ -95,7 +98,8 @@ struct kern_ptr rig_put_as(struct rig *r, const float *x, size_t n, enum kern_dt
 void *host_take(size_t bytes); /* zeroed */
 float *host_f32(size_t n);
 double *host_f64(size_t n);
-/* n numbers, normal, scaled. */
+/* n numbers, normal, scaled; where the backend rounds to bf16 they are rounded already, so its
+ * products are held to what those in f32 are held to. */
 float *host_random(struct rig *r, size_t n, float scale);
 int host_below(struct rig *r, int n); /* a random number 0 .. n-1 */
 

@@ -44,6 +44,8 @@ static void check_full(struct rig *r, struct full f) {
     }
     if (rig_is_16bit(r))
         tol_check_f16("attn_full", got, want, plain, rows * width);
+    else if (rig_is_bf16(r)) /* whose weights are rounded, too */
+        tol_check_bf16("attn_full", got, want, plain, rows * width);
     else
         tol_check("attn_full", got, want, plain, rows * width);
 }

@@ -282,6 +282,7 @@ OP_TEST(device_tells_how_it_multiplies) {
     } want[] = {{"ref", "5 x 7 f32: plain loops", "5 x 7 fp8: plain loops"},
                 {"cpu", "5 x 7 f32: %s, panels of ", "5 x 7 fp8 in f32: %s, panels of "},
                 {"cuda", "5 x 7 f32: our own product", "5 x 7 fp8 in f32: our own product"}};
+    const char *plain = rig_is_bf16(r) ? "5 x 7 bf16: %s, panels of " : NULL;
     float *w = host_random(r, 35, 1);
     for (int as_fp8 = 0; as_fp8 < 2; as_fp8++) {
         char begins[100] = "", text[100], one[1];
@@ -291,7 +292,11 @@ OP_TEST(device_tells_how_it_multiplies) {
         CHECK_EQ(r->ops->mat_new(r->k, &src, &m, NULL), 0);
         for (size_t i = 0; i < ARRAY_LEN(want); i++)
             if (!strcmp(r->backend, want[i].backend))
-                snprintf(begins, sizeof begins, as_fp8 ? want[i].fp8 : want[i].plain, r->isa);
+                snprintf(begins, sizeof begins,
+                         as_fp8  ? want[i].fp8
+                         : plain ? plain
+                                 : want[i].plain,
+                         r->isa);
         int n = r->ops->mat_describe(r->k, m, text, sizeof text);
         CHECK_EQ(n, strlen(text));
         CHECK(begins[0] && !strncmp(text, begins, strlen(begins)));

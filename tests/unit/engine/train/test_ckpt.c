@@ -122,6 +122,26 @@ TEST(train_ckpt_of_other_threads_and_devices) {
     rig_drop_folder(p.folder);
 }
 
+/* A run that was begun in f32 goes on in bf16, and is told so. */
+TEST(train_ckpt_goes_on_in_bf16) {
+    struct rig_place p = rig_place();
+    struct train_options o = rig_options();
+    struct train *t;
+    struct err e = {0};
+    o.device = "cpu";
+    o.isa = "avx512bf16";
+    if (train_open(&o, 2, &t, &e) == E_UNSUPPORTED) skip("%s", e.text);
+    o.isa = "avx512";
+    struct train *plain = learner_open(&o);
+    save(plain, rig_in(&p, "a.safetensors"));
+    train_close(plain);
+    check_load(t, rig_in(&p, "a.safetensors"), "of another device");
+    save(t, rig_in(&p, "b.safetensors"));
+    check_load(t, rig_in(&p, "b.safetensors"), NULL);
+    train_close(t);
+    rig_drop_folder(p.folder);
+}
+
 /* ---- what is refused ---- */
 
 /* Loads into a train that stays as it was. */

@@ -165,12 +165,13 @@ TEST_LIMIT(gradient_among_legal_answers_is_what_differences_say, 120) {
 
 /* ---- the same bits, or the same numbers ---- */
 
-TEST(gradient_has_the_same_bits_with_any_threads) {
+static void compare_threads(const char *isa) {
     struct rig_sample *r = mem_must(sizeof *r);
     rig_mixed(r, 5);
     for (int i = 0; i < 4; i++) {
         struct train_options o = i % 2 ? rig_lora("cpu") : rig_options("cpu");
         o.is_legal = i / 2;
+        o.isa = isa;
         struct train *t = rig_open(&o, 1);
         size_t bytes = t->params.floats * sizeof(float);
         train_close(t);
@@ -186,6 +187,11 @@ TEST(gradient_has_the_same_bits_with_any_threads) {
     mem_free(r);
 }
 
+TEST(gradient_has_the_same_bits_with_any_threads) { compare_threads(NULL); }
+TEST(gradient_has_the_same_bits_with_any_threads_in_bf16) {
+    compare_threads(rig_bf16(rig_options("cpu")).isa);
+}
+
 /* Of all weights; of a LoRA on every matrix; of one on q and v with the tower and boxes, where most
  * buffers share their place. */
 static struct train_options less_kept(const char *backend, int which) {
@@ -199,23 +205,69 @@ static struct train_options less_kept(const char *backend, int which) {
     return o;
 }
 
-TEST(gradient_is_the_same_with_less_kept) {
+static void compare_kept(const char *backend, const char *isa) {
     struct rig_sample *r = mem_must(sizeof *r);
     rig_mixed(r, 5);
-    for (size_t i = 0; i < ARRAY_LEN(rig_backends); i++) {
-        for (int which = 0; which < 3; which++) {
-            struct train_options o = less_kept(rig_backends[i], which);
-            struct train *t = rig_open(&o, 1);
-            size_t bytes = t->params.floats * sizeof(float);
-            train_close(t);
-            float *all = gradient_of(&o, &r->s);
-            for (o.recompute = 1; o.recompute <= 2; o.recompute++) {
-                float *less = gradient_of(&o, &r->s);
-                CHECK_MEM(all, less, bytes);
-                mem_free(less);
-            }
-            mem_free(all);
+    for (int which = 0; which < 3; which++) {
+        struct train_options o = less_kept(backend, which);
+        o.isa = isa;
+        struct train *t = rig_open(&o, 1);
+        size_t bytes = t->params.floats * sizeof(float);
+        train_close(t);
+        float *all = gradient_of(&o, &r->s);
+        for (o.recompute = 1; o.recompute <= 2; o.recompute++) {
+            float *less = gradient_of(&o, &r->s);
+            CHECK_MEM(all, less, bytes);
+            mem_free(less);
         }
+        mem_free(all);
     }
+    mem_free(r);
+}
+
+TEST(gradient_is_the_same_with_less_kept) {
+    for (size_t i = 0; i < ARRAY_LEN(rig_backends); i++)
+        compare_kept(rig_backends[i], NULL);
+}
+TEST(gradient_is_the_same_with_less_kept_in_bf16) {
+    compare_kept("cpu", rig_bf16(rig_options("cpu")).isa);
+}
+
+/* ---- bf16 ---- */
+
+/* The cosine of the gradients of a parameter. */
+static double cosine(const struct param *p, const float *a, const float *b) {
+    double ab = 0, aa = 0, bb = 0;
+    for (size_t i = p->at; i < p->at + p->n; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : aa == bb;
+}
+
+/* Of every parameter: the same direction, but for what rounding to 8 bits leaves of it. */
+TEST_LIMIT(gradient_in_bf16_has_the_direction_of_f32, 120) {
+    struct rig_sample *r = mem_must(sizeof *r);
+    rig_mixed(r, 5);
+    r->s.n_talks = 9; /* what the picture is asked */
+    struct train_options o = rig_options("cpu");
+    o.model = "models/lamm-mini";
+    o.rows = 2048;
+    struct train_options half = rig_bf16(o);
+    float *want = gradient_of(&o, &r->s), *got = gradient_of(&half, &r->s);
+    struct train *t = rig_open(&o, 1);
+    double off = 0, least = 1;
+    for (int i = 0; i < t->params.n; i++) {
+        const struct param *p = &t->params.at[i];
+        double d = rig_off(p, got, want), c = cosine(p, got, want);
+        if (d > off) printf("%s: off by %.4f, cosine %.5f\n", p->name, d, c);
+        off = d > off ? d : off;
+        least = c < least ? c : least;
+    }
+    CHECK(off < 0.2 && least > 0.98);
+    train_close(t);
+    mem_free(want);
+    mem_free(got);
     mem_free(r);
 }

@@ -215,5 +215,10 @@ TEST(mix_refuses_attention_that_is_held_in_two_ways) {
     CHECK_EQ(train_add(t, &r->s, &loss, NULL), 0);
     CHECK(loss.hold > 0);
     train_close(t);
+    o.hold_tasks = 1 << SAMPLE_REFER; /* questions are held no more */
+    t = rig_open(&o, 1);
+    CHECK_EQ(train_add(t, &r->s, &loss, NULL), 0);
+    CHECK_NEAR(loss.hold, 0, 0);
+    train_close(t);
     mem_free(r);
 }

@@ -162,6 +162,11 @@ TEST(ranks_have_the_bits_of_one) {
     compare_ranks(rig_options("cpu"), 6);
 }
 
+TEST(ranks_have_the_bits_of_one_in_bf16) {
+    compare_ranks(rig_bf16(rig_options("cpu")), 8);
+    compare_ranks(rig_bf16(rig_lora("cpu")), 6);
+}
+
 TEST(ranks_have_the_bits_of_one_with_dropout) {
     struct train_options o = rig_lora("cpu");
     o.lora.dropout = 0.1f;

@@ -52,6 +52,17 @@ static inline void rig_stir(struct train *t) {
     params_settle(t);
 }
 
+/* Trains whose products are in bf16, where this processor has them; else the test is skipped. */
+static inline struct train_options rig_bf16(struct train_options o) {
+    struct train *t = NULL;
+    struct err e = {0};
+    o.isa = "avx512bf16";
+    int rc = train_open(&o, 1, &t, &e);
+    train_close(t);
+    if (rc == E_UNSUPPORTED) skip("%s", e.text);
+    return o;
+}
+
 static inline struct train *rig_open(const struct train_options *o, int samples) {
     struct train *t = NULL;
     struct err e = {0};

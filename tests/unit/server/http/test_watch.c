@@ -444,11 +444,14 @@ TEST(watch_drains) {
 
 TEST(watch_cancels) {
     struct rig g;
+    struct buf words;
     rig_open(&g);
+    buf_init(&words, 16);
+    buf_str(&words, "ending");
     for (int as_gone = 0; as_gone < 2; as_gone++) {
         struct pair p = pair_open(&g), other = pair_open(&g);
         struct req *r = park(&g, &p, "/wait", REQ_WORKING);
-        watch_cancel(g.watch, as_gone);
+        watch_cancel(g.watch, as_gone ? NULL : &words);
         CHECK_EQ(atomic_load(&g.resumed), as_gone + 1);
         CHECK_EQ(req_view(r).is_gone, as_gone);
         CHECK_EQ(req_view(r).is_late, !as_gone);
@@ -458,5 +461,35 @@ TEST(watch_cancels) {
     }
     CHECK_EQ(fake_counts(g.api).cancelled, 1);
     CHECK_EQ(fake_counts(g.api).expired, 1);
+    buf_clear(&words);
+    rig_close(&g);
+}
+
+/* What is still coming in is answered once, and cut. */
+TEST(watch_cancels_half_a_request) {
+    static const enum watch_phase phases[] = {WATCH_HEADERS, WATCH_BODY, WATCH_DISCARD};
+    struct rig g;
+    struct buf words;
+    rig_open(&g);
+    buf_init(&words, 16);
+    buf_str(&words, "ending");
+    for (size_t i = 0; i < ARRAY_LEN(phases); i++) {
+        char got[16] = "";
+        struct pair p = pair_open(&g);
+        struct req *r = req_new(&g.desk, "/");
+        buf_str(&r->last_words, "refused");
+        watch_enter(p.conn, phases[i], r);
+        watch_cancel(g.watch, NULL);
+        CHECK(!is_cut(&p));
+        watch_cancel(g.watch, &words);
+        watch_cancel(g.watch, &words);
+        CHECK(is_cut(&p));
+        CHECK(recv(p.client, got, sizeof(got) - 1, MSG_DONTWAIT) > 0);
+        CHECK_STR(got, phases[i] == WATCH_DISCARD ? "refused" : "ending");
+        watch_enter(p.conn, WATCH_IDLE, NULL);
+        req_over(r);
+        pair_close(&p);
+    }
+    buf_clear(&words);
     rig_close(&g);
 }
