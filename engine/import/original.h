@@ -14,9 +14,9 @@
 enum {
     ORIGINAL_FILES_MAX = 256,
     ORIGINAL_PATH_MAX = 3500,
-    ORIGINAL_INDEX_MAX = 8 << 20,  /* bytes of an index */
-    ORIGINAL_CONFIG_MAX = 1 << 20, /* of a config.json */
-    ORIGINAL_TOKENIZER_MAX = 16 << 20
+    ORIGINAL_INDEX_MAX = 2 << 20,  /* bytes of an index */
+    ORIGINAL_CONFIG_MAX = 1 << 18, /* of a config.json */
+    ORIGINAL_TOKENIZER_MAX = 4 << 20
 };
 
 struct original_tensor {

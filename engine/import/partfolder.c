@@ -10,9 +10,14 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SPARE = 16 << 20 /* bytes for the small files */ };
+enum {
+    SPARE = 16 << 20, /* bytes for the small files */
+    TRIES = 30,       /* for the lock: a process that was killed takes a moment to go */
+    TRY_NS = 100 * 1000 * 1000
+};
 
 static int partfolder_fail(const char *path, struct err *e) {
     return err_set(e, E_IO, "%s: %s", path, strerror(errno));
@@ -40,6 +45,15 @@ static int check_files(const struct partfolder *f, const char *const *names, str
     return rc;
 }
 
+static int partfolder_lock(const struct partfolder *f, struct err *e) {
+    for (int i = 0; flock(f->fd, LOCK_EX | LOCK_NB); i++) {
+        if (errno != EWOULDBLOCK) return partfolder_fail(f->part, e);
+        if (i == TRIES) return err_set(e, E_BUSY, "%s: another process makes it", f->part);
+        (void)nanosleep(&(struct timespec){.tv_nsec = TRY_NS}, NULL);
+    }
+    return 0;
+}
+
 int partfolder_begin(struct partfolder *f, const char *path, const char *const *names,
                      struct err *e) {
     struct stat s;
@@ -56,10 +70,8 @@ int partfolder_begin(struct partfolder *f, const char *path, const char *const *
     if (mkdir(f->part, 0777) && errno != EEXIST) return partfolder_fail(f->part, e);
     f->fd = open(f->part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->fd < 0) return partfolder_fail(f->part, e);
-    if (flock(f->fd, LOCK_EX | LOCK_NB))
-        return errno == EWOULDBLOCK ? err_set(e, E_BUSY, "%s: another process makes it", f->part)
-                                    : partfolder_fail(f->part, e);
-    return check_files(f, names, e);
+    int rc = partfolder_lock(f, e);
+    return rc ? rc : check_files(f, names, e);
 }
 
 const char *partfolder_file(struct partfolder *f, const char *name) {

@@ -31,8 +31,9 @@ struct pth_tensor {
 
 struct pth;
 
-/* Map a regular file read-only. The texts of errors don't name the path. E_NOT_FOUND, E_IO,
- * E_FORMAT, E_UNSUPPORTED, E_TOO_BIG, E_NOMEM. */
+/* Map a regular file read-only; shortening it meanwhile kills the reader, as in st_open. The
+ * texts of errors don't name the path. E_NOT_FOUND, E_IO, E_FORMAT, E_UNSUPPORTED, E_TOO_BIG,
+ * E_NOMEM. */
 int pth_open(const char *path, struct pth **out, struct err *e);
 /* The same over memory of the caller, kept until close. */
 int pth_parse(const void *bytes, size_t len, struct pth **out, struct err *e);

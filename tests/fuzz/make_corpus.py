@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes,
-_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle, _pth and _join, made by
-code.
+_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle, _pth, _join and
+_import, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -211,7 +211,24 @@ def joins():
         put("join", f"name-{i}", name.encode())
 
 
+def imports():
+    """config.json and the index of a folder of LLaMA-2."""
+    config = {"model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "num_attention_heads": 4,
+              "intermediate_size": 160, "num_hidden_layers": 2, "vocab_size": 300, "rms_norm_eps": 1e-5,
+              "rope_scaling": None, "head_dim": 16, "attention_bias": False, "torch_dtype": "float16"}
+    for name, change in {"llama": {}, "other": {"model_type": "mistral"}, "act": {"hidden_act": "gelu"},
+                         "head": {"head_dim": 1 << 62, "num_attention_heads": 1 << 62}, "bias": {"mlp_bias": True},
+                         "types": {"hidden_size": "x", "model_type": 7}}.items():
+        put("import", "config-" + name, b"\0" + json.dumps({**config, **change}).encode())
+    for name, where in {"one": {"a": "m.safetensors"}, "none": {}, "up": {"a": "../m.safetensors"}, "itself": {"a": "."},
+                        "missing": {"a": "n.safetensors"}, "more": {"b": "m.safetensors"}, "number": {"a": 1},
+                        "config": {"a": "config.json"}}.items():
+        put("import", "index-" + name, b"\1" + json.dumps({"metadata": {"total_size": 1}, "weight_map": where}).encode())
+    put("import", "tokenizer", b"\2" + tokenizer([(c, -9, 1) for c in "\u25810123456789[],"]))
+
+
 def main():
+    imports()
     joins()
     pickles()
     prompts()

@@ -77,3 +77,13 @@ def test_a_disk_without_room(o, tmp):
     if subprocess.run([*mount, "true"], capture_output=True, check=False).returncode:
         raise Skip("no user may mount here")
     refused("GB are free there", *words(o), "-o", tmp("d", "m"), under=mount)
+
+
+def test_a_write_that_fails(o, tmp):
+    """A limit of the size of files, like a disk that is full: said, and gone on with later."""
+    digest = run(*words(o), "-o", tmp("m")).stdout
+    shutil.rmtree(tmp("m"))
+    limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"]
+    refused("model.safetensors: File too large", *words(o), "-o", tmp("m"), under=limit)
+    assert os.listdir(tmp("m.part")) == ["model.safetensors"] and not os.path.exists(tmp("m"))
+    assert run(*words(o), "-o", tmp("m")).stdout == digest
