@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/files/st_join.h"
 #include "engine/files/sums.h"
 #include "engine/model/digest.h"
 #include "engine/model/internal.h"
@@ -14,6 +15,12 @@
 #include "kernels/base/num.h"
 
 static const struct model_how as_it_is;
+
+/* What the weights have to be, where the folder says so. */
+struct expected {
+    struct sums sums;
+    char sha256[65]; /* of st_open_model */
+};
 
 /* Room for every allocation to come. */
 static int make_tables(struct model *m, struct err *e) {
@@ -40,10 +47,19 @@ static int check_room(const struct model *m, const struct weights *w, struct err
                    in_mib(need), in_mib(s.most_bytes));
 }
 
-/* A model of these weights. `named`: the bytes whose digest names it, and is held against `sums`.
- */
+/* The digest of the weights against what the folder says it is. */
+static int open_check_digest(const struct model *m, const struct expected *want, struct err *e) {
+    if (want->sha256[0] && strcmp(want->sha256, m->ids.all))
+        return err_set(e, E_FORMAT,
+                       "an original isn't what was imported: the SHA-256 is %.12s..., " ST_JOIN_FILE
+                       " says %.12s...",
+                       m->ids.all, want->sha256);
+    return sums_check(&want->sums, "model.safetensors", m->ids.all, e);
+}
+
+/* A model of these weights. `named`: what the digest that names it is made of. */
 static int load(const struct model_config *c, struct weights *w, const struct model_how *how,
-                const void *named, size_t named_len, const struct sums *sums,
+                const struct digest_of *named, const struct expected *want,
                 const struct kern_ops *ops, struct kern *k, struct model **out, struct err *e) {
     int as_fp8 = how->as_fp8;
     *out = NULL;
@@ -57,7 +73,7 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     m->as_fp8 = as_fp8;
     m->learn = how->learn;
     struct digest d;
-    digest_start(&d, named, named_len, w);
+    digest_start(&d, named, w);
     int rc = make_tables(m, e);
     if (!rc) rc = check_room(m, w, e);
     if (!rc) {
@@ -69,7 +85,7 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     if (!rc) rc = ops->sync(k, e);
     rc = digest_end(&d, rc, &m->ids, e);
     memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
-    if (!rc) rc = sums_check(sums, "model.safetensors", m->ids.all, e);
+    if (!rc) rc = open_check_digest(m, want, e);
     if (!rc && as_fp8) rc = digest_add(m->ids.all, "fp8", e); /* other answers: another name */
     if (rc) {
         model_close(m);
@@ -89,22 +105,20 @@ static int check_finite(const struct st *st, struct err *e) {
 }
 
 static int load_file(const struct model_config *c, const struct st *st, const struct model_how *how,
-                     const struct sums *sums, const struct kern_ops *ops, struct kern *k,
+                     const struct expected *want, const struct kern_ops *ops, struct kern *k,
                      struct model **out, struct err *e) {
     *out = NULL;
     int rc = check_finite(st, e);
     if (rc) return rc;
-    size_t len;
-    const void *bytes = st_bytes(st, &len);
     struct weights_file file;
     weights_of_file(&file, st);
-    return load(c, &file.w, how, bytes, len, sums, ops, k, out, e);
+    return load(c, &file.w, how, &(struct digest_of){.st = st}, want, ops, k, out, e);
 }
 
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,
                        struct err *e) {
-    return load_file(c, st, &as_it_is, &(struct sums){0}, ops, k, out, e);
+    return load_file(c, st, &as_it_is, &(struct expected){0}, ops, k, out, e);
 }
 
 static int open_seeded(const struct model_config *c, const struct model_how *how,
@@ -116,7 +130,8 @@ static int open_seeded(const struct model_config *c, const struct model_how *how
     } named = {.c = *c, .seed = how->seed};
     struct weights_seed weights;
     weights_of_seed(&weights, how->seed, 1 + c->n_patches);
-    int rc = load(c, &weights.w, how, &named, sizeof named, &(struct sums){0}, ops, k, out, e);
+    struct digest_of what = {.bytes = &named, .len = sizeof named};
+    int rc = load(c, &weights.w, how, &what, &(struct expected){0}, ops, k, out, e);
     weights_seed_clear(&weights);
     return rc;
 }
@@ -126,21 +141,19 @@ int model_open(const char *dir, const struct model_how *how, const struct kern_o
     *out = NULL;
     if (!how) how = &as_it_is;
     struct model_config c;
-    struct sums sums = {0};
-    int rc = how->is_seeded ? 0 : sums_read(dir, &sums, e);
-    if (!rc) rc = sums_check_file(&sums, dir, "config.json", e);
+    struct expected want = {0};
+    int rc = how->is_seeded ? 0 : sums_read(dir, &want.sums, e);
+    if (!rc) rc = sums_check_file(&want.sums, dir, "config.json", e);
     if (!rc) rc = model_read_config(dir, &c, e);
     if (rc) return rc;
     if (how->is_seeded) return open_seeded(&c, how, ops, k, out, e);
-    char path[4096];
-    if (snprintf(path, sizeof path, "%s/model.safetensors", dir) >= (int)sizeof path)
-        return err_set(e, E_INVALID, "the model folder's name is too long");
     struct st *st;
-    rc = st_open(path, &st, e);
+    rc = st_open_model(dir, &st, want.sha256, e);
     if (rc) return rc;
-    rc = load_file(&c, st, how, &sums, ops, k, out, e);
+    if (want.sha256[0]) rc = sums_check_file(&want.sums, dir, ST_JOIN_FILE, e);
+    if (!rc) rc = load_file(&c, st, how, &want, ops, k, out, e);
     st_close(st);
-    if (rc) err_in(e, "%s", path);
+    if (rc) err_in(e, "%s/%s", dir, want.sha256[0] ? ST_JOIN_FILE : "model.safetensors");
     return rc;
 }
 
