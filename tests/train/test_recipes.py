@@ -93,7 +93,7 @@ def test_recipe_lamm_mini(p):
     for name in ("clothing", "grocery", "coco"):
         shutil.copy(os.path.join(scenes, "scenes.jsonl"), os.path.join(real, name + ".jsonl"))
     recipe(p, "lamm-mini", 2, ["pixels", "mask", "refer"], "DATA=" + p.data,
-           "find.samples=2", "settle.teacher=" + p.model, "run.judge_samples=12")
+           "find.samples=2", "find.hold_layer=1", "run.judge_samples=12")
     model = tensors(p.path("lamm-mini"), "model/model.safetensors")
     assert {k: v[:2] for k, v in model.items()} == {
         k: v[:2] for k, v in tensors(p.model, "model.safetensors").items()}
