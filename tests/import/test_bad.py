@@ -116,6 +116,14 @@ def test_adapters_with_one_alpha(o, tmp):
     run(*all_of(o, o.path("nine.pth")), "-o", tmp("m"))
 
 
+def test_adapters_of_numbers(o, tmp):
+    name = next(iter(o.lora_tensors()))
+    shape = o.lora_tensors()[name].shape
+    bad = save(o, "x.pth", lambda m: m.update({name: ck.Tensor.of([[float("nan")] * shape[1]] * shape[0])}))
+    refused("infinite or not a number", *all_of(o, stage=bad), "-o", tmp("m"), "--keep-adapter", tmp("a"))
+    assert not os.path.exists(tmp("a")) and not os.path.exists(tmp("m"))
+
+
 def test_places_of_patches(o, tmp):
     for n in (0, 1, 7):
         ck.torch_zip(o.path("x.pth"), {**o.tower, "pos_embed": ck.Tensor("F32", (1, n, 32), bytes(128 * n))})
@@ -206,6 +214,8 @@ def test_options(o, tmp):
                         (["--rms-eps", "0.5"], "rms_norm_eps"), (["--image-size", "30"], "patch_size")]:
         refused(text, *all_of(o), "-o", tmp("m"), *words)
     refused("usage:", *all_of(o))
+    refused("none.jpg: No such file", *all_of(o), "-o", tmp("m"), "--probe", tmp("none.jpg"))
+    assert not os.path.exists(tmp("m"))
     os.mkdir(tmp("there"))
     refused("is there already", *all_of(o), "-o", tmp("there"))
     without = save(o, "plain.pth", lambda m: [m.pop(k) for k in list(m) if ".lora_" in k])
