@@ -120,7 +120,8 @@ int cmd_import(const struct config *cfg) {
               stderr);
         return 2;
     }
-    int rc = cfg->rest.n ? import_make(cfg, &e) : 0;
+    int rc = cfg->probe ? probe_check(cfg, &e) : 0;
+    if (!rc && cfg->rest.n) rc = import_make(cfg, &e);
     if (!rc && cfg->probe) rc = probe_run(cfg, cfg->out, &e);
     return rc ? cmd_fail(&e) : 0;
 }

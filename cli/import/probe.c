@@ -236,6 +236,13 @@ static int probe_all(struct probe *p, struct err *e) {
     return rc || p->best >= first ? rc : probe_keep(p, e);
 }
 
+int probe_check(const struct config *cfg, struct err *e) {
+    uint8_t *rgb = NULL;
+    int w, h, rc = file_picture(cfg->probe, &rgb, &w, &h, e);
+    mem_free(rgb);
+    return rc;
+}
+
 int probe_run(const struct config *cfg, const char *folder, struct err *e) {
     struct probe p = {.cfg = cfg};
     if (snprintf(p.folder, sizeof p.folder, "%s", folder) >= PATH_ROOM)

@@ -8,4 +8,7 @@
  * other, and writes the best ones into its config.json. E_IO, E_FORMAT, and those of the engine. */
 int probe_run(const struct config *cfg, const char *folder, struct err *e);
 
+/* Can the photo be read? Asked before an import that takes long. E_IO, E_FORMAT .. */
+int probe_check(const struct config *cfg, struct err *e);
+
 #endif

@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/lfs.h"
 #include "engine/files/st_internal.h"
 #include "kernels/base/half.h"
 #include "kernels/base/jsonscan.h"
@@ -236,11 +237,8 @@ static int read_header(struct st *st, struct err *e) {
     uint64_t header_len = 0;
     for (int i = PREFIX - 1; i >= 0; i--)
         header_len = header_len << 8 | st->bytes[i];
-    if (!memcmp(st->bytes, "version ", PREFIX) &&
-        memmem(st->bytes, st->len < 200 ? st->len : 200, "git-lfs", 7))
-        return err_set(
-            e, E_FORMAT,
-            "this is a pointer of git-LFS, not the file itself: git lfs pull fetches it");
+    int rc = lfs_refuse(st->bytes, st->len, e);
+    if (rc) return rc;
     if (header_len > ST_HEADER_MAX)
         return err_set(e, E_TOO_BIG, "a header over %d bytes (or not a safetensors file)",
                        ST_HEADER_MAX);
@@ -249,8 +247,8 @@ static int read_header(struct st *st, struct err *e) {
     const char *text = (const char *)st->bytes + PREFIX;
     size_t len = (size_t)header_len;
     if (len < 2 || text[0] != '{') return err_set(e, E_FORMAT, "the header is not a JSON object");
-    int rc = jsonscan_bound(text, len, DEPTH_MAX,
-                            (size_t)ST_TENSORS_MAX * MARKS_PER_TENSOR + METADATA_MARKS, e);
+    rc = jsonscan_bound(text, len, DEPTH_MAX,
+                        (size_t)ST_TENSORS_MAX * MARKS_PER_TENSOR + METADATA_MARKS, e);
     if (rc) {
         err_in(e, "header");
         return rc;

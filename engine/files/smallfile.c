@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/lfs.h"
 #include "kernels/base/mem.h"
 
 static int read_fd(int fd, size_t most, char *text, size_t *len, struct err *e) {
@@ -35,6 +36,7 @@ int smallfile_read(const char *path, size_t most, char **out, size_t *len, struc
     if (!rc && (uint64_t)s.st_size > most) rc = err_set(e, E_TOO_BIG, "more than %zu bytes", most);
     if (!rc && !(text = mem_try(most + 1))) rc = err_set(e, E_NOMEM, "no memory");
     if (!rc) rc = read_fd(fd, most, text, len, e);
+    if (!rc) rc = lfs_refuse(text, *len, e);
     close(fd);
     if (rc)
         mem_free(text);

@@ -7,7 +7,8 @@
 #include "kernels/base/err.h"
 
 /* The bytes of a regular file of at most `most` bytes; *out is given, mem_free. E_NOT_FOUND,
- * E_FORMAT (not a regular file), E_TOO_BIG, E_NOMEM, E_IO; the text doesn't name the path. */
+ * E_FORMAT (not a regular file, or a pointer of git-LFS), E_TOO_BIG, E_NOMEM, E_IO; the text
+ * doesn't name the path. */
 int smallfile_read(const char *path, size_t most, char **out, size_t *len, struct err *e);
 
 #endif

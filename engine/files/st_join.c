@@ -38,7 +38,7 @@ static int join_file(struct st_join *j, const json_t *from, struct err *e) {
     struct st_join_file *f = &j->files[j->n_files];
     const char *path = json_string_value(json_object_get(from, "path"));
     int64_t bytes;
-    if (!path || !*path || strlen(path) >= PATH_ROOM / 2)
+    if (!path || !*path || strlen(path) >= PATH_ROOM)
         return err_set(e, E_FORMAT, "file %zu: no path", j->n_files);
     int rc = join_whole(from, "bytes", INT64_MAX, &bytes, e);
     if (rc) return rc;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "engine/files/adapter.h"
-#include "engine/files/newfolder.h"
 #include "engine/files/st_write.h"
 #include "engine/import/tensor.h"
 #include "engine/import/writing.h"
@@ -21,9 +20,8 @@ struct lora_out {
 
 static int lora_fill(void *ud, size_t i, uint64_t at, void *to, size_t n, struct err *e) {
     const struct lora_out *l = ud;
-    (void)e;
     tensor_read(&l->from[i]->t, l->from[i]->stride, (size_t)at, to, n);
-    return 0;
+    return writing_check_numbers(&l->from[i]->t, to, n, e);
 }
 
 /* A side of the LoRA beside `weight`, "model.layers.0.self_attn.q_proj.weight". */
@@ -70,7 +68,7 @@ static int lora_out_write_config(const struct import *i, const struct lora_out *
 }
 
 /* The card speaks of the files as they are: they are read again, by the strict reader. */
-static int lora_write_card(const struct import *i, struct newfolder *f, struct err *e) {
+int writing_adapter_card(const struct import *i, struct newfolder *f, struct err *e) {
     const struct model_text *t = &i->c.text;
     struct peft_sizes sizes = {t->layers, t->hidden_size, t->intermediate_size};
     struct adapter_card c = {.program = LAMMD_VERSION};
@@ -88,18 +86,15 @@ static int lora_write_card(const struct import *i, struct newfolder *f, struct e
     return rc;
 }
 
-int writing_adapter(struct import *i, struct err *e) {
+int writing_adapter_begin(struct import *i, struct newfolder *f, struct err *e) {
     static const char *const names[] = {PEFT_CONFIG, PEFT_MODEL, ADAPTER_CARD, NULL};
     static const struct st_text format = {"format", "pt"};
     struct lora_out l = {0};
-    struct newfolder f = {0};
     int rc = lora_out_list_lora(i, &l, e);
     struct st_new file = {l.tensors, l.n, &format, 1, lora_fill, &l};
-    if (!rc) rc = newfolder_begin(&f, i->o.adapter, names, e);
-    if (!rc) rc = st_write(newfolder_file(&f, PEFT_MODEL), &file, e);
-    if (!rc) rc = lora_out_write_config(i, &l, newfolder_file(&f, PEFT_CONFIG), e);
-    if (!rc) rc = lora_write_card(i, &f, e);
-    rc = newfolder_end(&f, rc, e);
+    if (!rc) rc = newfolder_begin(f, i->o.adapter, names, e);
+    if (!rc) rc = st_write(newfolder_file(f, PEFT_MODEL), &file, e);
+    if (!rc) rc = lora_out_write_config(i, &l, newfolder_file(f, PEFT_CONFIG), e);
     mem_free(l.from);
     mem_free(l.tensors);
     mem_free(l.names);

@@ -95,15 +95,38 @@ static struct shape_text print_sizes(const int64_t *shape, int ndim) {
     struct shape_text s = {"["};
     size_t at = 1;
     for (int k = 0; k < ndim; k++)
-        at += (size_t)snprintf(s.text + at, sizeof s.text - at, "%s%lld", k ? ", " : "",
-                               (long long)shape[k]);
+        at += shape[k] < 0 ? (size_t)snprintf(s.text + at, sizeof s.text - at, "%sa square and 1",
+                                              k ? ", " : "")
+                           : (size_t)snprintf(s.text + at, sizeof s.text - at, "%s%lld",
+                                              k ? ", " : "", (long long)shape[k]);
     (void)snprintf(s.text + at, sizeof s.text - at, "]");
     return s;
+}
+
+/* Two tensors of one original that have one name here: which of them counts, nobody said. */
+static int check_single(const struct import *i, const struct source *s, struct err *e) {
+    const struct source *next = s + 1;
+    if (next == i->sources + i->n_sources || next->original != s->original ||
+        next->kind != s->kind || strcmp(next->name, s->name) != 0)
+        return 0;
+    return err_set(e, E_FORMAT, "%s: tensors %s and %s are one and the same in the model",
+                   open_path_of(i, s), st_show(s->t->t.name).text, st_show(next->t->t.name).text);
+}
+
+/* A side whose size is open is that of pos_embed: a place for each patch of a square, and one. */
+static int open_fits_side(int64_t need, int64_t has) {
+    int64_t side = 1;
+    if (need >= 0) return need == has;
+    while (side * side + 1 < has)
+        side++;
+    return side * side + 1 == has;
 }
 
 static int check_source(const struct import *i, const struct source *s, const int64_t *shape,
                         int ndim, struct err *e) {
     const struct st_tensor *t = &s->t->t;
+    int rc = check_single(i, s, e);
+    if (rc) return rc;
     if (s->t->flaw)
         return err_set(e, E_FORMAT, "%s: tensor %s: %s", open_path_of(i, s), st_show(t->name).text,
                        s->t->flaw);
@@ -112,7 +135,7 @@ static int check_source(const struct import *i, const struct source *s, const in
                        open_path_of(i, s), st_show(t->name).text, t->dtype_name);
     int fits = t->ndim == ndim;
     for (int k = 0; fits && k < ndim; k++)
-        fits = shape[k] < 0 || shape[k] == t->shape[k];
+        fits = open_fits_side(shape[k], t->shape[k]);
     if (fits) return 0;
     return err_set(e, E_FORMAT, "%s: tensor %s: has shape %s, needs %s", open_path_of(i, s),
                    st_show(t->name).text, print_sizes(t->shape, t->ndim).text,
@@ -123,6 +146,12 @@ struct choosing {
     struct import *i;
     struct err *e;
 };
+
+static double alpha_of(const struct import *i, const struct source *a) {
+    const struct pth *pth = i->originals[a->original]->files[a->t->file].pth;
+    double alpha = pth ? pth_lora_alpha(pth) : 0;
+    return i->o.lora_alpha > 0 ? i->o.lora_alpha : alpha > 0 ? alpha : ALPHA;
+}
 
 /* The LoRA beside an entry, if there is one. */
 static int choose_lora(struct import *i, struct entry *t, struct err *e) {
@@ -140,9 +169,18 @@ static int choose_lora(struct import *i, struct entry *t, struct err *e) {
         return err_set(e, E_FORMAT, "tensor %s: a LoRA of rank %lld", w->name, (long long)r);
     int rc = check_source(i, l.a, (int64_t[]){r, w->t->t.shape[1]}, 2, e);
     if (!rc) rc = check_source(i, l.b, (int64_t[]){w->t->t.shape[0], r}, 2, e);
-    const struct pth *pth = i->originals[l.a->original]->files[l.a->t->file].pth;
-    double alpha = pth ? pth_lora_alpha(pth) : 0;
-    i->alpha = i->o.lora_alpha > 0 ? i->o.lora_alpha : alpha > 0 ? alpha : ALPHA;
+    if (rc) return rc;
+    if (l.a->original != l.b->original)
+        return err_set(e, E_FORMAT,
+                       "tensor %s: the sides of its LoRA are of two originals, %s and %s", w->name,
+                       open_path_of(i, l.a), open_path_of(i, l.b));
+    double alpha = alpha_of(i, l.a);
+    if (i->rank && i->o.adapter && alpha != i->alpha)
+        return err_set(e, E_FORMAT,
+                       "tensor %s: a LoRA of alpha %g beside one of %g: no adapter has "
+                       "both",
+                       w->name, alpha, i->alpha);
+    i->alpha = alpha;
     i->rank = (int)r;
     l.scale = (float)(i->alpha / (double)r);
     l.a->is_used = l.b->is_used = 1;

@@ -97,11 +97,18 @@ static int path_in(const char *folder, const char *name, char path[ORIGINAL_PATH
     return n < ORIGINAL_PATH_MAX ? 0 : err_set(e, E_INVALID, "%s: the path is too long", folder);
 }
 
+/* A byte that a terminal may obey. */
+static int has_control(const char *name) {
+    for (; *name; name++)
+        if ((unsigned char)*name < 0x20 || *name == 0x7f) return 1;
+    return 0;
+}
+
 /* The shard of that name, opened at its first mention. */
 static int find_shard(struct original *o, const char *name, int *file, struct err *e) {
     char path[ORIGINAL_PATH_MAX];
     struct err why = {0};
-    if (!*name || name[0] == '.' || strchr(name, '/'))
+    if (!*name || name[0] == '.' || strchr(name, '/') || has_control(name))
         return err_set(e, E_FORMAT, "a shard called %s", st_show(name).text);
     int rc = path_in(o->path, name, path, e);
     if (rc) return rc;

@@ -45,32 +45,43 @@ static int check_files(const struct partfolder *f, const char *const *names, str
     return rc;
 }
 
+static int partfolder_check_free(const struct partfolder *f, struct err *e) {
+    struct stat s;
+    if (lstat(f->path, &s)) return 0;
+    return err_set(e, E_INVALID, "%s: is there already: remove it, or choose another name",
+                   f->path);
+}
+
 static int partfolder_lock(const struct partfolder *f, struct err *e) {
     for (int i = 0; flock(f->fd, LOCK_EX | LOCK_NB); i++) {
         if (errno != EWOULDBLOCK) return partfolder_fail(f->part, e);
         if (i == TRIES) return err_set(e, E_BUSY, "%s: another process makes it", f->part);
         (void)nanosleep(&(struct timespec){.tv_nsec = TRY_NS}, NULL);
     }
-    return 0;
+    struct stat mine, there; /* the other one may have made it whole meanwhile */
+    if (!fstat(f->fd, &mine) && !lstat(f->part, &there) && mine.st_dev == there.st_dev &&
+        mine.st_ino == there.st_ino)
+        return partfolder_check_free(f, e);
+    return err_set(e, E_BUSY, "%s: another process made it meanwhile", f->path);
 }
 
 int partfolder_begin(struct partfolder *f, const char *path, const char *const *names,
                      struct err *e) {
-    struct stat s;
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/')
         n--;
     f->fd = -1;
-    if (!n || n > NEWFILE_PATH_MAX) return err_set(e, E_INVALID, "the folder's name is too long");
+    if (!n || n > NEWFILE_PATH_MAX)
+        return err_set(e, E_INVALID, "the folder's name is %s", n ? "too long" : "empty");
     (void)snprintf(f->path, sizeof f->path, "%.*s", (int)n, path);
     (void)snprintf(f->part, sizeof f->part, "%s.part", f->path);
-    if (!lstat(f->path, &s))
-        return err_set(e, E_INVALID, "%s: is there already: remove it, or choose another name",
-                       f->path);
+    int rc = partfolder_check_free(f, e);
+    if (rc) return rc;
     if (mkdir(f->part, 0777) && errno != EEXIST) return partfolder_fail(f->part, e);
     f->fd = open(f->part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->fd < 0) return partfolder_fail(f->part, e);
-    int rc = partfolder_lock(f, e);
+    rc = partfolder_lock(f, e);
+    if (rc == E_INVALID) (void)rmdir(f->part); /* made a moment too late, and empty */
     return rc ? rc : check_files(f, names, e);
 }
 

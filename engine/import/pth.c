@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/lfs.h"
 #include "engine/import/pth_internal.h"
 #include "kernels/base/mem.h"
 
@@ -17,11 +18,7 @@ int pth_may_be(const void *bytes, size_t len) {
 
 /* What else people keep under these names. */
 static int pth_refuse(const uint8_t *bytes, size_t len, struct err *e) {
-    if (len >= 8 && !memcmp(bytes, "version ", 8) &&
-        memmem(bytes, len < 200 ? len : 200, "git-lfs", 7))
-        return err_set(
-            e, E_FORMAT,
-            "this is a pointer of git-LFS, not the file itself: git lfs pull fetches it");
+    if (lfs_refuse(bytes, len, e)) return e->code;
     if (len > 262 && !memcmp(bytes + 257, "ustar", 5))
         return err_set(e, E_UNSUPPORTED, "a tar, which torch wrote before 0.1.10: save it again");
     if (len > 2 && bytes[0] == 0x80)

@@ -6,6 +6,8 @@
 #include "engine/import/pth.h"
 #include "engine/import/zip.h"
 
+enum { PTH_KEY_MAX = 64 /* bytes; torch writes a number */ };
+
 struct pth_type {
     const char *storage; /* torch's name of the class */
     const char *name;    /* as safetensors calls it */

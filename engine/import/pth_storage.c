@@ -42,6 +42,9 @@ static struct pth_storage read_id(const struct pickle *p, uint32_t id) {
         !pickle_is(p, pickle_item(p, id, 2), PICKLE_TEXT))
         return s;
     s.key = pickle_item(p, id, 2);
+    if (pickle_at(p, s.key)->n >
+        PTH_KEY_MAX) /* a long one, named often, would take hours to sort */
+        return (struct pth_storage){0};
     s.type = pth_type_of(p, pickle_item(p, id, 1));
     uint32_t view = pickle_item(p, id, 5);
     if (!s.type) s.flaw = "its type is none of torch's";

@@ -32,7 +32,7 @@ static void find_storage(const struct pth *p, const char *root, struct pth_stora
     const struct pickle_node *key = pickle_at(p->pickle, s->key);
     size_t need;
     if (s->flaw) return;
-    if (key->n > 64 || memchr(key->text, '\0', key->n)) {
+    if (memchr(key->text, '\0', key->n)) {
         s->flaw = "its storage has no legal name";
         return;
     }

@@ -7,8 +7,11 @@
  * that both have the same digest. Pointing writes only what isn't to be found as it is in an
  * original.
  */
+#include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,12 +55,11 @@ static void write_say(struct writing *w, int is_last) {
     o->progress(o->ud, w->done, w->all);
 }
 
-/* A weight that is no number spoils every answer that it gets near. */
-static int write_check_numbers(const struct st_tensor *t, const void *piece, size_t n,
-                               struct err *e) {
+int writing_check_numbers(const struct st_tensor *t, const void *piece, size_t bytes,
+                          struct err *e) {
     struct st_tensor part = *t;
     part.data = piece;
-    part.elements = n / (t->dtype == ST_F32 ? 4 : 2);
+    part.elements = bytes / (t->dtype == ST_F32 ? 4 : 2);
     if (st_is_finite(&part)) return 0;
     return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
                    st_show(t->name).text);
@@ -71,7 +73,7 @@ static int write_plain(struct writing *w, size_t k, struct err *e) {
     for (size_t at = 0, n; at < t->bytes && !rc; at += n) {
         const char *piece = (const char *)t->data + at;
         n = t->bytes - at < CHUNK_BYTES ? t->bytes - at : CHUNK_BYTES;
-        rc = write_check_numbers(&w->tensors[k], piece, n, e);
+        rc = writing_check_numbers(&w->tensors[k], piece, n, e);
         if (!rc && !w->i->o.is_pointing) rc = partfile_add(&w->out, piece, n, e);
         w->done += n;
         write_say(w, 0);
@@ -87,7 +89,7 @@ static int write_made(struct writing *w, size_t k, struct err *e) {
         const void *piece;
         n = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
         rc = chunk_get(&w->chunks, &w->i->entries[k], at, n, &piece, e);
-        if (!rc) rc = write_check_numbers(&w->tensors[k], piece, n, e);
+        if (!rc) rc = writing_check_numbers(&w->tensors[k], piece, n, e);
         if (rc) break;
         hasher_give(&w->hasher, piece, n);
         rc = partfile_add(&w->out, piece, n, e);
@@ -292,13 +294,32 @@ static int write_folder(struct writing *w, struct err *e) {
     return rc;
 }
 
+/* The adapter isn't the model's folder, nor in it. Both are in the making. */
+static int write_check_apart(const struct partfolder *model, const struct newfolder *adapter,
+                             struct err *e) {
+    char part[PATH_MAX], temp[PATH_MAX];
+    if (!realpath(model->part, part) || !realpath(adapter->temp, temp))
+        return err_set(e, E_IO, "%s: %s", adapter->temp, strerror(errno));
+    size_t whole = strlen(part), n = whole - strlen(".part");
+    int is_apart = strncmp(temp, part, n) || strcmp(temp + n, ".tmp");
+    if (!strncmp(temp, part, whole) && (temp[whole] == '/' || !strcmp(temp + whole, ".tmp")))
+        is_apart = 0;
+    if (is_apart) return 0;
+    return err_set(e, E_INVALID, "%s: is the model's: choose another folder for the adapter",
+                   adapter->path);
+}
+
 int import_write(struct import *i, const char *folder, struct err *e) {
     static const char *const names[] = {"config.json", "tokenizer.model", WEIGHTS,     CHANGED,
                                         ST_JOIN_FILE,  SUMS_FILE,         "README.md", NULL};
     struct partfolder f;
+    struct newfolder adapter = {0};
     struct writing w = {.i = i, .folder = &f, .out = {.fd = -1}};
     int rc = partfolder_begin(&f, folder, names, e);
+    if (!rc && i->o.adapter) rc = writing_adapter_begin(i, &adapter, e);
+    if (!rc && i->o.adapter) rc = write_check_apart(&f, &adapter, e);
     if (!rc) rc = write_folder(&w, e);
-    if (!rc && i->o.adapter) rc = writing_adapter(i, e);
+    if (!rc && i->o.adapter) rc = writing_adapter_card(i, &adapter, e);
+    rc = newfolder_end(&adapter, rc, e);
     return partfolder_end(&f, rc, e);
 }

@@ -2,10 +2,19 @@
 #ifndef ENGINE_IMPORT_WRITING_H
 #define ENGINE_IMPORT_WRITING_H
 
+#include "engine/files/newfolder.h"
 #include "engine/import/internal.h"
 
-/* The LoRA as an adapter for the model whose digest is in the facts, to the folder o.adapter. E_IO,
- * E_INVALID: the folder has other files; E_NOMEM. */
-int writing_adapter(struct import *i, struct err *e);
+/* The LoRA as an adapter, in the making for the folder o.adapter: what is wrong with either is
+ * found before the weights are written. E_IO, E_INVALID: the folder has other files; E_FORMAT: a
+ * number that is none; E_NOMEM. newfolder_end, always. */
+int writing_adapter_begin(struct import *i, struct newfolder *f, struct err *e);
+/* Its card, which has the model's digest: that of the facts. */
+int writing_adapter_card(const struct import *i, struct newfolder *f, struct err *e);
+
+/* A weight that is no number spoils every answer that it gets near: E_FORMAT. The piece is of
+ * `bytes` bytes of the tensor. */
+int writing_check_numbers(const struct st_tensor *t, const void *piece, size_t bytes,
+                          struct err *e);
 
 #endif

@@ -2,6 +2,8 @@
 import json
 import os
 import pickle
+import struct
+import zipfile
 
 import checkpoints as ck
 from lab import SIZES, refused, run
@@ -33,7 +35,7 @@ def test_shards_and_indexes(o, tmp):
     refused("truncated?", *all_of(o), "-o", tmp("m"))
     with open(shard, "wb") as f:
         f.write(good)
-    for name, text in {"../x.safetensors": "a shard called", ".x": "a shard called", 7: "is no name of a file"}.items():
+    for name, text in {"../x.safetensors": "a shard called", ".x": "a shard called", "\x1b[2Jx": "a shard called ?[2Jx", 7: "is no name of a file"}.items():
         with open(index, "w") as f:
             json.dump({"weight_map": {**where["weight_map"], "lm_head.weight": name}}, f)
         refused(text, *all_of(o), "-o", tmp("m"))
@@ -93,6 +95,41 @@ def test_shapes_and_types(o, tmp):
     refused("tensor blocks.0.attn.proj.weight: has shape [64, 4], needs [32, 32]", *all_of(o, eva=o.path("wrong.pth")), "-o", tmp("m"))
 
 
+def test_two_that_are_one(o, tmp):
+    """Which of two counts is said by the order of the originals alone, never by that in a file."""
+    def second(m):
+        m.update({n.replace("lora_A.", "lora_A.other."): t for n, t in m.items() if "lora_A" in n})
+    lora = save(o, "lora.pth", lambda m: [m.pop(k) for k in list(m) if "lora_A" not in k])
+    one = "are one and the same in the model"
+    refused(one, *all_of(o, stage=save(o, "x.pth", second)), "-o", tmp("m"))
+    refused(one, *all_of(o, stage=save(o, "x.pth", lambda m: m.update({"module.llama_proj.bias": m["llama_proj.bias"]}))), "-o", tmp("m"))
+    refused("the sides of its LoRA are of two originals", *all_of(o, lora), "-o", tmp("m"))
+
+
+def test_adapters_with_one_alpha(o, tmp):
+    """An adapter has one alpha: LoRAs of two files that differ in it can only be added."""
+    whole = o.checkpoint()
+    whole["model"] = {n: t for n, t in o.lora_tensors().items() if ".layers.1." in n}
+    whole["config"]["model"]["lora_alpha"] = 9
+    ck.torch_zip(o.path("nine.pth"), whole)
+    refused("a LoRA of alpha 9 beside one of 6", *all_of(o, o.path("nine.pth")), "-o", tmp("m"), "--keep-adapter", tmp("a"))
+    run(*all_of(o, o.path("nine.pth")), "-o", tmp("m"))
+
+
+def test_adapters_of_numbers(o, tmp):
+    name = next(iter(o.lora_tensors()))
+    shape = o.lora_tensors()[name].shape
+    bad = save(o, "x.pth", lambda m: m.update({name: ck.Tensor.of([[float("nan")] * shape[1]] * shape[0])}))
+    refused("infinite or not a number", *all_of(o, stage=bad), "-o", tmp("m"), "--keep-adapter", tmp("a"))
+    assert not os.path.exists(tmp("a")) and not os.path.exists(tmp("m"))
+
+
+def test_places_of_patches(o, tmp):
+    for n in (0, 1, 7):
+        ck.torch_zip(o.path("x.pth"), {**o.tower, "pos_embed": ck.Tensor("F32", (1, n, 32), bytes(128 * n))})
+        refused(f"pos_embed: has shape [1, {n}, 32], needs [1, a square and 1, 32]", *all_of(o, eva=o.path("x.pth")), "-o", tmp("m"))
+
+
 def test_configs_and_tokenizers(o, tmp):
     with open(o.path("llama", "config.json")) as f:
         good = json.load(f)
@@ -110,6 +147,13 @@ def test_configs_and_tokenizers(o, tmp):
     with open(o.path("no.model"), "wb") as f:
         f.write(b"\x0a\x7f")
     refused("no.model: the tokenizer:", *all_of(o, "--tokenizer", o.path("no.model")), "-o", tmp("m"))
+    for name in ("tokenizer.model", "config.json", "model.safetensors.index.json"):
+        os.rename(o.path("llama", name), o.path("kept"))
+        with open(o.path("llama", name), "w") as f:
+            f.write("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        r = refused("git lfs pull", *all_of(o), "-o", tmp("m"))
+        assert name in r.stderr, r.stderr
+        os.replace(o.path("kept"), o.path("llama", name))
     os.unlink(o.path("llama", "tokenizer.model"))
     refused("no original has a tokenizer.model", *all_of(o), "-o", tmp("m"))
 
@@ -133,6 +177,16 @@ def test_code_in_pickles(o, tmp):
     ck.torch_zip(o.path("evil.pth"), Evil())
     refused("no dictionary of tensors", *all_of(o, stage=o.path("evil.pth")), "-o", tmp("n"), cwd=o.folder)
     assert not os.path.exists(o.path("EVIL"))
+
+
+def test_storages_with_long_names(o, tmp):
+    """Sorting them costs number times length: names are short. The limit is of processor time."""
+    name = b"X" + struct.pack("<I", 32 << 20) + bytes(32 << 20) + b"q\x01"
+    first = b"(X\x07\0\0\0storageq\x02ctorch\nFloatStorage\nq\x03h\x01X\x03\0\0\0cpuq\x04K\x01tQ0"
+    with zipfile.ZipFile(o.path("x.pth"), "w") as z:
+        z.writestr("a/data.pkl", b"\x80\x02" + name + b"0" + first + b"(h\x02h\x03h\x01h\x04K\x01tQ0" * 20000 + b"}.")
+    refused("no tensors in it", *all_of(o, stage=o.path("x.pth")), "-o", tmp("m"),
+            under=["sh", "-c", "ulimit -t 20; exec \"$@\"", "sh"])
 
 
 def test_other_files(o, tmp):
@@ -160,6 +214,8 @@ def test_options(o, tmp):
                         (["--rms-eps", "0.5"], "rms_norm_eps"), (["--image-size", "30"], "patch_size")]:
         refused(text, *all_of(o), "-o", tmp("m"), *words)
     refused("usage:", *all_of(o))
+    refused("none.jpg: No such file", *all_of(o), "-o", tmp("m"), "--probe", tmp("none.jpg"))
+    assert not os.path.exists(tmp("m"))
     os.mkdir(tmp("there"))
     refused("is there already", *all_of(o), "-o", tmp("there"))
     without = save(o, "plain.pth", lambda m: [m.pop(k) for k in list(m) if ".lora_" in k])

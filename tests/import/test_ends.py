@@ -69,6 +69,31 @@ def test_one_at_a_time(o, tmp):
     run(*words(o), "-o", tmp("m"))
 
 
+def test_two_at_once(o, tmp):
+    """One makes it; the others are told so, and leave nothing."""
+    command = [PROGRAM, "import", *words(o), "-o", tmp("m")]
+    three = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [p.communicate()[1] for p in three]
+    assert sorted(p.returncode for p in three) == [0, 1, 1], said
+    for p, text in zip(three, said):
+        assert not p.returncode or "is there already" in text or "another process made it" in text, text
+    assert not os.path.exists(tmp("m.part"))
+
+
+def test_the_adapters_folder(o, tmp):
+    """Whatever is wrong with it is said before the weights are written."""
+    os.mkdir(tmp("other"))
+    with open(tmp("other", "mine.txt"), "w") as f:
+        f.write("x")
+    for folder, text in [(tmp("m"), "is the model's"), (tmp("m.part"), "is the model's"), (tmp(".", "m"), "is the model's"),
+                         (tmp("m.part", "a"), "is the model's"), (tmp("other"), "has other files"),
+                         (tmp("none", "a"), "No such file")]:
+        refused(text, *words(o), "-o", tmp("m"), "--keep-adapter", folder)
+        assert not os.path.exists(tmp("m")) and os.listdir(tmp("m.part")) == [], folder
+    run(*words(o), "-o", tmp("m"), "--keep-adapter", tmp("m.partial"))
+    assert os.path.exists(tmp("m", "SHA256SUMS")) and os.path.exists(tmp("m.partial", "lammd.json"))
+
+
 def test_a_disk_without_room(o, tmp):
     """A file system of its own, smaller than the model: refused before anything is written."""
     os.mkdir(tmp("d"))

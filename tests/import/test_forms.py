@@ -139,6 +139,17 @@ def test_pointing(o, tmp):
     assert "eva.pth: No such file" in serve_fails(tmp("p-llama"))
 
 
+def test_pointing_far_away(o, tmp):
+    """A path that the system takes is one that the server takes, too."""
+    deep = tmp(*["d" * 190] * 12)
+    os.makedirs(deep)
+    os.rename(o.path("eva.pth"), os.path.join(deep, "eva.pth"))
+    words = [o.path("llama"), os.path.join(deep, "eva.pth"), o.path("stage.pth"), *SIZES]
+    run(*words, "-o", tmp("m"))
+    run(*words, "-o", tmp("p"), "--no-copy")
+    assert pixels(tmp("p")) == pixels(tmp("m"))
+
+
 def serve_fails(folder):
     r = subprocess.run([PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", folder], capture_output=True,
                        text=True, timeout=300, check=False)
