@@ -29,48 +29,98 @@ static int make_tables(struct model *m, struct err *e) {
                : err_set(e, E_NOMEM, "no memory for the tables of %d layers", vit + text);
 }
 
-/* E_NOMEM when the weights alone are surely more than the device's memory. Found before minutes are
- * spent on reading them. */
-static int check_room(const struct model *m, const struct weights *w, struct err *e) {
-    struct kern_stats s;
-    m->ops->stats(m->k, &s);
-    uint64_t need = w->bytes(w, &m->c, m->as_fp8);
-    if (!s.most_bytes || need <= s.most_bytes) return 0;
-    return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
-                   in_mib(need), in_mib(s.most_bytes));
+/* ", as int8 they take 12.0 MiB" of each form that would fit. */
+static void say_what_fits(struct model *m, struct weights *w, uint64_t most, char *text,
+                          size_t size) {
+    enum kern_keep wanted = m->keep;
+    size_t at = 0;
+    const char *name;
+    for (int i = 0; (name = kern_keep_name(i)) != NULL; i++) {
+        uint64_t need;
+        m->keep = (enum kern_keep)i;
+        if (m->keep == wanted || bind_count(m, w, &need, NULL) || need > most) continue;
+        at += (size_t)snprintf(text + at, at < size ? size - at : 0, "%s as %s they take %.1f MiB",
+                               at ? "," : ":", name, in_mib(need));
+        if (at > size) at = size;
+    }
+    if (!at) (void)snprintf(text, size, ", and no other form of them fits");
+    m->keep = wanted;
 }
 
-/* A model of these weights. `named`: the bytes whose digest names it, and is held against `sums`.
- */
-static int load(const struct model_config *c, struct weights *w, const struct model_how *how,
-                const void *named, size_t named_len, const struct sums *sums,
-                const struct kern_ops *ops, struct kern *k, struct model **out, struct err *e) {
-    int as_fp8 = how->as_fp8;
+/* E_NOMEM when the weights alone are surely more than the device's memory. Found before minutes are
+ * spent on reading them. */
+static int check_room(struct model *m, struct weights *w, uint64_t *need, struct err *e) {
+    struct kern_stats s;
+    char others[160] = "";
+    m->ops->stats(m->k, &s);
+    uint64_t most = s.most_bytes ? s.most_bytes : s.found_bytes;
+    int rc = bind_count(m, w, need, e);
+    if (rc || (*need < UINT64_MAX && (!most || *need <= most))) return rc;
+    if (*need == UINT64_MAX)
+        return err_set(e, E_UNSUPPORTED, "%s keeps no weights as %s", m->ops->name,
+                       kern_keep_name((int)m->keep));
+    if (!m->learn) say_what_fits(m, w, most, others, sizeof others);
+    return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all%s",
+                   in_mib(*need), in_mib(most), others);
+}
+
+/* A weight that is no number spoils every answer that it gets near. st: NULL: there is no file. */
+static int check_finite(const struct st *st, struct err *e) {
+    for (size_t i = 0; st && i < st_count(st); i++)
+        if (!st_is_finite(st_at(st, i)))
+            return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
+                           st_show(st_at(st, i)->name).text);
+    return 0;
+}
+
+/* Where weights come from. */
+struct source {
+    struct weights *w;
+    const struct st *st; /* the file; NULL: none */
+    const void *named;   /* the bytes whose digest names the model, */
+    size_t named_len;
+    const struct sums *sums; /* and is held against these */
+};
+
+/* Weights to the device, and the model's names, while they are read. */
+static int open_fill(struct model *m, const struct source *from, const struct model_how *how,
+                     struct err *e) {
+    struct digest d;
+    digest_start(&d, from->named, from->named_len, from->w);
+    m->learn = how->learn;
+    int rc = bind_weights(m, from->w, e);
+    m->learn = NULL;
+    if (!rc) rc = m->ops->sync(m->k, e);
+    rc = digest_end(&d, rc, &m->ids, e);
+    memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
+    if (!rc) rc = sums_check(from->sums, "model.safetensors", m->ids.all, e);
+    if (!rc && how->keep > KERN_KEEP_F32) /* other answers: another name */
+        rc = digest_add(m->ids.all, kern_keep_name((int)how->keep), e);
+    return rc;
+}
+
+static int load(const struct model_config *c, const struct source *from,
+                const struct model_how *how, const struct kern_ops *ops, struct kern *k,
+                struct model **out, struct err *e) {
+    uint64_t need = 0;
     *out = NULL;
-    if (as_fp8 && how->learn) return err_set(e, E_INVALID, "weights in 8 bits can't learn");
+    if (how->keep != KERN_KEEP_OWN && how->learn)
+        return err_set(e, E_INVALID, "weights as %s can't learn", kern_keep_name((int)how->keep));
     struct model *m = mem_try(sizeof *m);
     if (!m) return err_set(e, E_NOMEM, "no memory for a model");
     m->c = *c;
     m->ops = ops;
     m->k = k;
     m->pool_dtype = ops->pool_dtype(k);
-    m->as_fp8 = as_fp8;
+    m->keep = how->keep;
     m->learn = how->learn;
-    struct digest d;
-    digest_start(&d, named, named_len, w);
     int rc = make_tables(m, e);
-    if (!rc) rc = check_room(m, w, e);
+    if (!rc) rc = check_room(m, from->w, &need, e);
+    if (!rc) rc = check_finite(from->st, e);
     if (!rc) {
-        rc = bind_weights(m, w, e);
-        double need = in_mib(w->bytes(w, &m->c, as_fp8));
-        if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", need);
+        rc = open_fill(m, from, how, e);
+        if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", in_mib(need));
     }
-    m->learn = NULL;
-    if (!rc) rc = ops->sync(k, e);
-    rc = digest_end(&d, rc, &m->ids, e);
-    memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
-    if (!rc) rc = sums_check(sums, "model.safetensors", m->ids.all, e);
-    if (!rc && as_fp8) rc = digest_add(m->ids.all, "fp8", e); /* other answers: another name */
     if (rc) {
         model_close(m);
         return rc;
@@ -79,26 +129,14 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     return 0;
 }
 
-/* A weight that is no number spoils every answer that it gets near. */
-static int check_finite(const struct st *st, struct err *e) {
-    for (size_t i = 0; i < st_count(st); i++)
-        if (!st_is_finite(st_at(st, i)))
-            return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
-                           st_show(st_at(st, i)->name).text);
-    return 0;
-}
-
 static int load_file(const struct model_config *c, const struct st *st, const struct model_how *how,
                      const struct sums *sums, const struct kern_ops *ops, struct kern *k,
                      struct model **out, struct err *e) {
-    *out = NULL;
-    int rc = check_finite(st, e);
-    if (rc) return rc;
-    size_t len;
-    const void *bytes = st_bytes(st, &len);
     struct weights_file file;
+    struct source from = {.w = &file.w, .st = st, .sums = sums};
     weights_of_file(&file, st);
-    return load(c, &file.w, how, bytes, len, sums, ops, k, out, e);
+    from.named = st_bytes(st, &from.named_len);
+    return load(c, &from, how, ops, k, out, e);
 }
 
 int model_open_tensors(const struct model_config *c, const struct st *st,
@@ -116,7 +154,9 @@ static int open_seeded(const struct model_config *c, const struct model_how *how
     } named = {.c = *c, .seed = how->seed};
     struct weights_seed weights;
     weights_of_seed(&weights, how->seed, 1 + c->n_patches);
-    int rc = load(c, &weights.w, how, &named, sizeof named, &(struct sums){0}, ops, k, out, e);
+    struct source from = {
+        .w = &weights.w, .named = &named, .named_len = sizeof named, .sums = &(struct sums){0}};
+    int rc = load(c, &from, how, ops, k, out, e);
     weights_seed_clear(&weights);
     return rc;
 }

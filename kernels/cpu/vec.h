@@ -46,6 +46,34 @@ VEC vf v_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+/* V numbers of 16 and of 8 bits, at any address: bf16, and whole numbers. */
+VEC vf v_load_bf16(const void *p) {
+    typedef uint16_t halves __attribute__((vector_size(2 * V)));
+    halves h;
+    memcpy(&h, p, sizeof h);
+    return (vf)(__builtin_convertvector(h, vi) << 16);
+}
+VEC vi v_load_i8(const void *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    const int8_t *b = p;
+    return (vi){b[0], b[1], b[2], b[3]};
+#endif
+}
+VEC vi v_load_u8(const void *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    const uint8_t *b = p;
+    return (vi){b[0], b[1], b[2], b[3]};
+#endif
+}
+VEC vf v_from_ints(vi a) { return __builtin_convertvector(a, vf); }
 /* The 32 bits at p in every lane. */
 VEC vf v_all_bits(const float *p) {
     int32_t bits;

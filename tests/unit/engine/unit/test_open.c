@@ -153,7 +153,7 @@ TEST(open_with_fp8_is_another_model) {
     struct err err;
     struct eng_answer a[ENG_RIG_ALL], b[ENG_RIG_ALL], c[ENG_RIG_ALL];
     CHECK_EQ(open_with((struct eng_options){.model = TINY}, &plain, &err), 0);
-    CHECK_EQ(open_with((struct eng_options){.model = TINY, .fp8 = 1}, &fp8, &err), 0);
+    CHECK_EQ(open_with((struct eng_options){.model = TINY, .weights_as = "fp8"}, &fp8, &err), 0);
     CHECK(strcmp(eng_info(plain)->digest, eng_info(fp8)->digest) != 0);
     CHECK_EQ(strlen(eng_info(fp8)->digest), 64);
     CHECK_HAS(eng_info(fp8)->backend, "fp8");
@@ -163,7 +163,7 @@ TEST(open_with_fp8_is_another_model) {
     eng_rig_ask_all(fp8, picture, ENG_MODE, 1, b);
     CHECK(!eng_rig_same(a, b, ENG_RIG_ALL));
     eng_close(fp8);
-    struct eng_options one = {.model = TINY, .fp8 = 1, .lanes = 1};
+    struct eng_options one = {.model = TINY, .weights_as = "fp8", .lanes = 1};
     CHECK_EQ(open_with(one, &fp8, &err), 0);
     eng_rig_ask_all(fp8, picture, ENG_MODE, 1, c); /* by itself or among others */
     CHECK(eng_rig_same(b, c, ENG_RIG_ALL));
