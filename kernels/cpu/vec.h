@@ -74,6 +74,15 @@ VEC vi v_load_u8(const void *p) {
 #endif
 }
 VEC vf v_from_ints(vi a) { return __builtin_convertvector(a, vf); }
+/* The lower four bits of each lane, less 8. */
+VEC vf v_from_nibbles(vi a) {
+#if defined(__AVX512F__)
+    const vf all = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+    return _mm512_permutexvar_ps((__m512i)a, all);
+#else
+    return v_from_ints((a & 15) - 8);
+#endif
+}
 /* The 32 bits at p in every lane. */
 VEC vf v_all_bits(const float *p) {
     int32_t bits;
