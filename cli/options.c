@@ -261,8 +261,9 @@ static const struct config_row rows[] = {
            "Threads that compute. 0, the default: one for each core."),
     TEXT("weights-as", ALL, weights_as, "FORM",
          "What weights are kept in. auto (default) loses nothing, nor does f32. On a processor: "
-         "bf16; or int8 or int4 for the decoder and bf16 for all others: a half, a quarter and an "
-         "eighth of the memory. fp8: the decoder's products, too, in e4m3, for GPUs of compute "
+         "bf16, int8 or int4 for the decoder, about a half, a quarter and a seventh of the memory, "
+         "and for all others bf16 where they are stored so. fp8: the decoder's products, too, in "
+         "e4m3, for GPUs of compute "
          "capability 8.9 and up. Forms change the answers, but for bf16 of a model stored so."),
 
     SECTION("Memory and sizes"),

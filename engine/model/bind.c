@@ -30,7 +30,7 @@ struct bind {
     uint8_t *used;             /* (n) */
     char prefix[64];           /* in front of every name asked for */
     char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
-    enum kern_keep keep;       /* of the matrices asked for from now on */
+    int in_layers;             /* the matrices asked for from now on are the decoder's */
     int with_back;             /* the same */
     uint64_t *bytes;           /* what the device would hold: it is counted alone; NULL: filled */
     struct err *e;
@@ -194,6 +194,7 @@ static struct kern_ptr bind_constant(struct bind *b, const char *name, int n, fl
 /* Up to three tensors stacked into one matrix with rows of k. */
 static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const *tensors, int n,
                                    int k) {
+    enum kern_keep keep = b->m->keep;
     struct kern_mat_part list[3] = {0};
     struct kern_mat *mat = NULL;
     for (int i = 0; i < n && !b->rc; i++)
@@ -201,8 +202,9 @@ static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const
                                          .n = (int)tensors[i]->shape[0],
                                          .dtype = dtype_of(tensors[i])};
     if (b->rc) return NULL;
+    if (!b->in_layers) keep = model_keep_beside(keep, list[0].dtype); /* one tensor each */
     struct kern_mat_src src = {
-        .parts = list, .n_parts = n, .k = k, .keep = b->keep, .with_back = b->with_back};
+        .parts = list, .n_parts = n, .k = k, .keep = keep, .with_back = b->with_back};
     if (b->bytes && bind_counts(b, b->m->ops->mat_bytes(b->m->k, &src))) return NULL;
     b->rc = memory_mat(b->m, &src, &mat, b->e);
     for (int i = 0, row = 0; i < n; row += list[i++].n)
@@ -376,10 +378,10 @@ static void bind_llama(struct bind *b, struct llama *w) {
     bind_embed(b, embed, w);
     b->with_back = b->m->learn != NULL;
     if (t->is_tied) bind_head(b, embed, w); /* at once: one that was made doesn't last */
-    b->keep = b->m->keep;
+    b->in_layers = 1;
     for (int i = 0; i < t->layers; i++)
         bind_llama_layer(b, &w->layers[i], i);
-    b->keep = model_keep_beside(b->m->keep);
+    b->in_layers = 0;
     bind_in(b, "%s", "");
     w->norm = bind_vector(b, "model.norm.weight", t->hidden_size);
     if (!t->is_tied) bind_head(b, bind_find(b, "lm_head.weight", table, 2), w);
@@ -449,7 +451,7 @@ static void refuse_left_over(struct bind *b) {
 /* bytes: as in struct bind. */
 static int bind_walk(struct model *m, struct weights *w, uint64_t *bytes, struct err *e) {
     struct bind b = {.m = m, .w = w, .bytes = bytes, .e = e};
-    b.keep = model_keep_beside(m->keep);
+
     m->parameters = 0;
     w->only_shapes = bytes != NULL;
     while (w->each(w, b.n))

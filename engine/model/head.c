@@ -35,7 +35,7 @@ int model_head_new(struct model *m, const int32_t *ids, int n, struct model_head
         struct kern_mat_src src = {.parts = blocks,
                                    .n_parts = head_blocks(m, ids, n, blocks),
                                    .k = m->c.text.hidden_size,
-                                   .keep = model_keep_beside(m->keep)};
+                                   .keep = model_keep_beside(m->keep, m->llama.head_dtype)};
         rc = m->ops->mat_new(m->k, &src, &h->mat, e);
     }
     if (!rc && n > m->head_max) {

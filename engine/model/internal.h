@@ -108,12 +108,12 @@ int memory_mat(struct model *m, const struct kern_mat_src *src, struct kern_mat 
                struct err *e);
 void memory_clear(struct model *m);
 
-/* What the matrices are kept in that aren't the decoder's layers', beside those that are kept so:
- * 16 bits where those have fewer. */
-static inline enum kern_keep model_keep_beside(enum kern_keep layers) {
+/* What a matrix of that type is kept in that isn't of the decoder's layers, beside those that are
+ * kept so: nothing is lost by it. */
+static inline enum kern_keep model_keep_beside(enum kern_keep layers, enum kern_dtype type) {
     int is_narrow =
         layers == KERN_KEEP_BF16 || layers == KERN_KEEP_INT8 || layers == KERN_KEEP_INT4;
-    return is_narrow ? KERN_KEEP_BF16 : KERN_KEEP_OWN;
+    return is_narrow && type == KERN_BF16 ? KERN_KEEP_BF16 : KERN_KEEP_OWN;
 }
 
 struct weights;

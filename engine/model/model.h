@@ -53,8 +53,9 @@ int model_read_config(const char *dir, struct model_config *out, struct err *e);
 
 struct model_learn;
 struct model_how {
-    enum kern_keep keep; /* what the decoder's matrices are kept in. With bf16, int8 and int4 all
-                            others are bf16. One that may lose something gets another digest */
+    enum kern_keep keep; /* what the decoder's matrices are kept in. With bf16, int8 and int4 the
+                            others are bf16 where the file has that. One that may lose something
+                            gets another digest */
     int is_seeded; /* weights made from `seed` (weights.h), without a file: to measure, since the
                       answers are noise. The digest is of config and seed */
     uint64_t seed;
