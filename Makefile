@@ -35,7 +35,7 @@ dirs-data    := data $(patsubst %/,%,$(wildcard data/*/))
 dirs-jobs    := jobs
 dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
 dirs-server  := server server/http server/keys server/relay
-dirs-cli     := cli cli/battery cli/eval cli/gate cli/train
+dirs-cli     := cli cli/battery cli/eval cli/gate cli/import cli/train
 
 # What a room may link with: itself and what lies below it.
 below-base    := base
@@ -94,6 +94,8 @@ $(B)/kernels/%.o: private opt := -O3
 # Sums over rows are vector code only while gcc leaves their two loops as they are.
 $(B)/engine/picture/resize.o: private opt := -O3 $(if $(findstring clang,$(CC)),,-fno-loop-unroll-and-jam)
 $(B)/kernels/cpu/%_avx2.o: private isa := -mavx2 -mfma -mf16c
+# Sums of a LoRA, element by element: vector code changes no result.
+$(B)/engine/files/merge.o: private opt := -O3
 avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 $(B)/kernels/cpu/%_avx512.o: private isa := $(avx512)
 $(B)/kernels/cpu/%_avx512bf16.o: private isa := $(avx512) -mavx512bf16

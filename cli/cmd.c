@@ -49,6 +49,17 @@ static const struct cmd commands[] = {
      "lammd train recipes/own.ini --set PAIRS=pairs/ --plan\n"
      "lammd train --check pairs.tar --json\n"
      "lammd train --keys"},
+    {"import", CMD_IMPORT, cmd_import, "ORIGINAL... -o DIR [OPTIONS]",
+     "make a model folder of public checkpoints",
+     "Reads LLaMA-2's folder, the tower's file and checkpoints of MiniGPT-v2 or PAE-LaMM, and "
+     "writes\n"
+     "a folder that lammd serve loads. Of what several have, the last one's counts. Nothing in a\n"
+     "file is ever called. An import that was ended goes on when the same command is given again.\n"
+     "docs/import.md describes it all.",
+     cmd_import_arguments,
+     "lammd import Llama-2-7b-chat-hf eva_vit_g.pth minigptv2.pth -o models/minigptv2\n"
+     "lammd import Llama-2-7b-chat-hf eva_vit_g.pth stage2.pth stage3.pth -o models/pae --no-copy\n"
+     "lammd import --probe photo.jpg -o models/pae"},
     {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | mix | train [OPTIONS]",
      "measure how fast this machine answers, and learns",
      "Measures how fast the model answers, or learns, on this machine. Each figure is the median\n"

@@ -36,6 +36,7 @@ int cmd_reconstruct(const struct config *cfg);
 int cmd_ask(const struct config *cfg);
 int cmd_eval(const struct config *cfg);
 int cmd_train(const struct config *cfg);
+int cmd_import(const struct config *cfg);
 int cmd_keys(const struct config *cfg);
 int cmd_adapters(const struct config *cfg);
 int cmd_jobs(const struct config *cfg);
@@ -47,6 +48,7 @@ int cmd_bench_train(const struct config *cfg);  /* of cmd_bench */
 /* Their tables of arguments. */
 void cmd_ask_arguments(FILE *to);
 void cmd_eval_arguments(FILE *to);
+void cmd_import_arguments(FILE *to);
 void cmd_bench_arguments(FILE *to);
 void cmd_keys_arguments(FILE *to);
 void cmd_adapters_arguments(FILE *to);

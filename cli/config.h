@@ -29,10 +29,12 @@ enum config_cmd {
     CMD_TRAIN = 32,
     CMD_KEYS = 64,
     CMD_ADAPTERS = 128,
-    CMD_JOBS = 256
+    CMD_JOBS = 256,
+    CMD_IMPORT = 512
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
+extern const char *const config_orders[]; /* "auto", "yx", "xy", NULL */
 
 struct config_list {
     const char *at[CONFIG_LIST_MAX];
@@ -95,6 +97,10 @@ struct config {
     int64_t is_check;
     int64_t steps, is_plan, is_export, is_keys, is_idle, is_gated,
         comm; /* comm: enum config_comm */
+    /* import */
+    const char *as_config, *tokenizer, *keep_adapter, *rms_eps, *lora_alpha, *probe;
+    int64_t is_pointing, is_any_tokenizer, is_dropping, coord_order, inst_spaces, bos_count,
+        pixel_grid, image_size; /* coord_order: an index of import_orders */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */

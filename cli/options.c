@@ -12,6 +12,7 @@
 
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 static const char *const comms[] = {"one", "mpi", NULL};
+const char *const config_orders[] = {"auto", "yx", "xy", NULL};
 
 /* ---- the rows: name, commands, field; bounds and default; the value's name, help ---- */
 
@@ -56,6 +57,43 @@ static const struct config_row rows[] = {
     TEXT("out", CMD_TRAIN, out, "DIR",
          "Folder for checkpoints, losses and the result. Default: what the recipe says, or runs/ "
          "and the recipe's name. Short form: -o."),
+
+    TEXT("output", CMD_IMPORT, out, "DIR",
+         "The model's folder, which mustn't be there yet. Short form: -o."),
+    FLAG("no-copy", CMD_IMPORT, is_pointing,
+         "Leave the weights in the originals, and write where they are. The originals have to stay "
+         "as and where they are. What a LoRA changes is written."),
+    TEXT(
+        "keep-adapter", CMD_IMPORT, keep_adapter, "DIR",
+        "Write the LoRA to DIR, as an adapter for the model, instead of adding it to the weights."),
+
+    SECTION("What the originals don't say"),
+    TEXT("tokenizer", CMD_IMPORT, tokenizer, "FILE",
+         "LLaMA-2's tokenizer.model. Default: that of the last folder with one."),
+    FLAG("any-tokenizer", CMD_IMPORT, is_any_tokenizer,
+         "Take a tokenizer that doesn't spell as LLaMA-2's, for a model that was trained with it."),
+    TEXT("config", CMD_IMPORT, as_config, "FILE",
+         "A config.json of lammd's, with all sizes. Default: they are found in the originals."),
+    NUMBER("image-size", CMD_IMPORT, image_size, 0, 4096, 0, "N",
+           "Side of the tower's pictures. 0, the default: 448."),
+    NUMBER("pixel-grid", CMD_IMPORT, pixel_grid, 0, 1024, 0, "N",
+           "Side of the grid of pixels. 0, the default: 64."),
+    WORD("coord-order", CMD_IMPORT, coord_order, config_orders,
+         "Which number of loc: [a,b] is the row's: yx, the first; xy, the second. auto (default): "
+         "yx."),
+    NUMBER("inst-spaces", CMD_IMPORT, inst_spaces, 0, 2, 0, "N",
+           "Blanks in front of [/INST]. 0, the default: 1."),
+    NUMBER("bos-count", CMD_IMPORT, bos_count, 0, 2, 0, "N",
+           "Tokens that begin a prompt. 0, the default: 1."),
+    TEXT("rms-eps", CMD_IMPORT, rms_eps, "X",
+         "The decoder's rms_norm_eps. Default: that of LLaMA's config.json."),
+    TEXT("lora-alpha", CMD_IMPORT, lora_alpha, "X",
+         "The LoRA's alpha. Default: that of the checkpoint's config, else 16."),
+    FLAG("drop-unknown", CMD_IMPORT, is_dropping,
+         "Leave tensors out that have no place in the model. Without it they are an error."),
+    TEXT("probe", CMD_IMPORT, probe, "PHOTO",
+         "Ask the model for a part of PHOTO's pixels, with each choice of the four above, and keep "
+         "what is nearest to the truth. Without originals: of a folder that is there already."),
 
     SECTION("What is trained"),
     LIST("set", CMD_TRAIN, sets, "NAME=VALUE",
@@ -244,7 +282,7 @@ static const struct config_row rows[] = {
         "weights", CMD_BENCH, weights, "random:SEED",
         "Make the weights from a seed instead of reading them. The speed is true, the answers mean "
         "nothing."),
-    TEXT("device", ALL, device, "NAME",
+    TEXT("device", ALL | CMD_IMPORT, device, "NAME",
          "auto (default), cpu, ref, cuda or cuda:N. Several with commas between them, such as "
          "cuda:0,cuda:1, each get a copy of the model. auto takes the CPU for now. cuda needs "
          "lammd-cuda.so; the variable LAMMD_PLUGIN may name it."),
@@ -253,11 +291,11 @@ static const struct config_row rows[] = {
          "comes with the program."),
     TEXT("device", CMD_TRAIN, device, "NAME",
          "One of those that lammd serve takes. Default: what the recipe says, or auto."),
-    TEXT("isa", ALL | CMD_TRAIN, isa, "NAME",
+    TEXT("isa", ALL | CMD_TRAIN | CMD_IMPORT, isa, "NAME",
          "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable, or avx512bf16, "
          "which rounds what it multiplies to bf16: for training; on cuda: tile, flat or strict, "
          "and the same followed by +graphs."),
-    NUMBER("threads", ALL | CMD_TRAIN, threads, 0, ENG_THREADS_MAX, 0, "N",
+    NUMBER("threads", ALL | CMD_TRAIN | CMD_IMPORT, threads, 0, ENG_THREADS_MAX, 0, "N",
            "Threads that compute. 0, the default: one for each core."),
     TEXT("weights-as", ALL, weights_as, "FORM",
          "What weights are kept in. auto (default) loses nothing, nor does f32. On a processor: "
@@ -267,7 +305,7 @@ static const struct config_row rows[] = {
          "capability 8.9 and up. Forms change the answers, but for bf16 of a model stored so."),
 
     SECTION("Memory and sizes"),
-    NUMBER("memory-mib", ALL | CMD_TRAIN, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
+    NUMBER("memory-mib", ALL | CMD_TRAIN | CMD_IMPORT, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
            "Memory to use on each device, weights included. 0, the default: all that is free."),
     NUMBER("lanes", ALL, lanes, 0, ENG_ROWS_MAX, 0, "N",
            "Questions decoded at once, at most --rows. 0, the default: as many as --rows."),

@@ -23,9 +23,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/st_internal.h"
 #include "kernels/base/half.h"
 #include "kernels/base/jsonscan.h"
-#include "kernels/base/mem.h"
 
 enum {
     PREFIX = 8,    /* bytes of the header's length */
@@ -34,17 +34,6 @@ enum {
     METADATA_MARKS = 4096
 };
 #define DIM_MAX ((json_int_t)1 << 31)
-
-struct st {
-    const uint8_t *bytes;
-    size_t len;
-    int is_mapped;
-    struct arena *arena;
-    struct st_tensor *tensors; /* (count), sorted by name */
-    size_t count;
-    struct st_text *texts; /* (n_texts), of __metadata__ */
-    size_t n_texts;
-};
 
 struct dtype {
     const char *name;
@@ -58,6 +47,20 @@ static const struct dtype dtypes[] = {
     {"BOOL", 1, ST_OTHER}, {"F8_E4M3", 1, ST_OTHER}, {"F8_E5M2", 1, ST_OTHER},
 };
 
+static const struct dtype *find_dtype(const char *name) {
+    for (size_t i = 0; i < ARRAY_LEN(dtypes); i++)
+        if (!strcmp(dtypes[i].name, name)) return &dtypes[i];
+    return NULL;
+}
+
+int st_find_dtype(const char *name, size_t *item, const char **own_name) {
+    const struct dtype *d = find_dtype(name);
+    if (!d) return -1;
+    *item = d->bytes;
+    *own_name = d->name;
+    return (int)d->dtype;
+}
+
 struct st_shown st_show(const char *name) {
     struct st_shown s;
     size_t n = strlen(name), cut = n < ST_SHOWN_MAX ? n : ST_SHOWN_MAX;
@@ -69,12 +72,6 @@ struct st_shown st_show(const char *name) {
     return s;
 }
 #define SHOW(name) (st_show(name).text)
-
-static const struct dtype *find_dtype(const char *name) {
-    for (size_t i = 0; i < ARRAY_LEN(dtypes); i++)
-        if (!strcmp(dtypes[i].name, name)) return &dtypes[i];
-    return NULL;
-}
 
 /* ---- one entry of the header ---- */
 
@@ -178,7 +175,7 @@ static int by_offset(const void *pa, const void *pb) {
     return (a->bytes > b->bytes) - (a->bytes < b->bytes); /* empty ones first */
 }
 
-static int by_name(const void *pa, const void *pb) {
+int st_by_name(const void *pa, const void *pb) {
     const struct st_tensor *a = pa, *b = pb;
     return strcmp(a->name, b->name);
 }
@@ -199,7 +196,7 @@ static int check_cover(struct st *st, const uint8_t *data, size_t data_len, stru
     if (at != data + data_len)
         return err_set(e, E_FORMAT, "%zu bytes behind the last tensor",
                        (size_t)(data + data_len - at));
-    qsort(st->tensors, st->count, sizeof *st->tensors, by_name);
+    qsort(st->tensors, st->count, sizeof *st->tensors, st_by_name);
     return 0;
 }
 
@@ -286,42 +283,51 @@ int st_parse(const void *bytes, size_t len, struct st **out, struct err *e) {
     return 0;
 }
 
-static int map_file(int fd, void **map, size_t *len, struct err *e) {
-    struct stat s;
-    if (fstat(fd, &s)) return err_set(e, E_IO, "fstat: %s", strerror(errno));
-    if (!S_ISREG(s.st_mode)) return err_set(e, E_FORMAT, "not a regular file");
-    if (s.st_size < PREFIX + 2)
-        return err_set(e, E_FORMAT, "%lld bytes are too few for a header", (long long)s.st_size);
-    *len = (size_t)s.st_size;
-    *map = mmap(NULL, *len, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (*map == MAP_FAILED) return err_set(e, E_IO, "mmap: %s", strerror(errno));
-    return 0;
-}
-
-int st_open(const char *path, struct st **out, struct err *e) {
-    *out = NULL;
+int st_map_file(const char *path, size_t least, struct st_map *map, struct err *e) {
     /* O_NONBLOCK: a named pipe instead of a file must not block. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return err_set(e, errno == ENOENT ? E_NOT_FOUND : E_IO, "%s: %s", path, strerror(errno));
-    void *map = NULL;
-    size_t len = 0;
-    int rc = map_file(fd, &map, &len, e);
+    struct stat s;
+    void *bytes = MAP_FAILED;
+    int rc = 0;
+    if (fstat(fd, &s))
+        rc = err_set(e, E_IO, "%s: fstat: %s", path, strerror(errno));
+    else if (!S_ISREG(s.st_mode))
+        rc = err_set(e, E_FORMAT, "%s: not a regular file", path);
+    else if (s.st_size < (off_t)least)
+        rc = err_set(e, E_FORMAT, "%s: %lld bytes are too few for a header", path,
+                     (long long)s.st_size);
+    else if ((bytes = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
+        rc = err_set(e, E_IO, "%s: mmap: %s", path, strerror(errno));
     close(fd);
-    if (!rc) {
-        rc = st_parse(map, len, out, e);
-        if (rc)
-            munmap(map, len);
-        else
-            (*out)->is_mapped = 1;
+    if (!rc) *map = (struct st_map){bytes, (size_t)s.st_size};
+    return rc;
+}
+
+int st_open(const char *path, struct st **out, struct err *e) {
+    struct st_map map;
+    *out = NULL;
+    int rc = st_map_file(path, PREFIX + 2, &map, e);
+    if (rc) return rc;
+    rc = st_parse(map.bytes, map.len, out, e);
+    if (rc) {
+        munmap((void *)(uintptr_t)map.bytes, map.len);
+        (void)err_in(e, "%s", path);
+    } else {
+        (*out)->is_mapped = 1;
     }
-    if (rc) err_in(e, "%s", path);
     return rc;
 }
 
 void st_close(struct st *st) {
     if (!st) return;
     if (st->is_mapped) munmap((void *)(uintptr_t)st->bytes, st->len);
+    for (size_t i = 0; i < st->n_maps; i++)
+        munmap((void *)(uintptr_t)st->maps[i].bytes, st->maps[i].len);
+    mem_free(st->maps);
+    mem_free(st->order);
+    mem_free(st->header);
     arena_free(st->arena);
     mem_free(st);
 }
@@ -336,7 +342,7 @@ const struct st_tensor *st_at(const struct st *st, size_t i) {
 const struct st_tensor *st_find(const struct st *st, const char *name) {
     struct st_tensor key = {.name = name};
     if (!st->count) return NULL;
-    return bsearch(&key, st->tensors, st->count, sizeof key, by_name);
+    return bsearch(&key, st->tensors, st->count, sizeof key, st_by_name);
 }
 
 const char *st_text(const struct st *st, const char *key) {
@@ -348,6 +354,17 @@ const char *st_text(const struct st *st, const char *key) {
 const void *st_bytes(const struct st *st, size_t *len) {
     *len = st->len;
     return st->bytes;
+}
+
+const void *st_piece(const struct st *st, size_t i, size_t *len) {
+    if (st->bytes) {
+        *len = st->len;
+        return i ? NULL : st->bytes;
+    }
+    if (i > st->count) return NULL;
+    const struct st_tensor *t = i ? &st->tensors[st->order[i - 1]] : NULL;
+    *len = t ? t->bytes : st->n_header;
+    return t ? t->data : st->header;
 }
 
 /* Eight bytes at a time: an exponent of all ones becomes a lane of zeros, and a lane of zeros is

@@ -58,7 +58,10 @@ void st_close(struct st *st); /* NULL is legal */
 size_t st_count(const struct st *st);
 const struct st_tensor *st_at(const struct st *st, size_t i);           /* sorted by name */
 const struct st_tensor *st_find(const struct st *st, const char *name); /* NULL: not there */
-const void *st_bytes(const struct st *st, size_t *len);                 /* the whole file */
+const void *st_bytes(const struct st *st, size_t *len); /* the file; NULL: of several (st_join.h) */
+/* Piece i of the file, or of the one that several stand for: together they are all of its bytes.
+ * NULL behind the last. */
+const void *st_piece(const struct st *st, size_t i, size_t *len);
 const char *st_text(const struct st *st, const char *key); /* of __metadata__; NULL: not there */
 /* A name that isn't trusted as an error text may show it: short, one line. */
 struct st_shown {

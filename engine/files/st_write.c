@@ -62,8 +62,7 @@ static int add_texts(json_t *root, const struct st_new *file, struct err *e) {
     return rc;
 }
 
-/* The first bytes of the file: length, header, padding. *out is given, mem_free. */
-static int make_header(const struct st_new *file, char **out, size_t *len, struct err *e) {
+int st_write_header(const struct st_new *file, char **out, size_t *len, struct err *e) {
     if (file->n > ST_TENSORS_MAX)
         return err_set(e, E_TOO_BIG, "more than %d tensors", ST_TENSORS_MAX);
     json_t *root = json_object();
@@ -107,7 +106,7 @@ int st_write(const char *path, const struct st_new *file, struct err *e) {
     struct newfile f = {.fd = -1};
     char *header = NULL, *room = NULL;
     size_t len = 0;
-    int rc = make_header(file, &header, &len, e);
+    int rc = st_write_header(file, &header, &len, e);
     if (!rc && file->fill && !(room = mem_try(ST_FILL_MAX)))
         rc = err_set(e, E_NOMEM, "no memory to write by");
     if (!rc) rc = newfile_begin(&f, path, e);

@@ -35,5 +35,7 @@ struct st_new {
  * what the system said; an earlier file is whole, and no temporary is left. E_NOMEM, and what fill
  * returns. */
 int st_write(const char *path, const struct st_new *file, struct err *e);
+/* What stands before the data of such a file; *out is given, mem_free. */
+int st_write_header(const struct st_new *file, char **out, size_t *len, struct err *e);
 
 #endif

@@ -17,6 +17,15 @@ static int add(const struct digest *d, EVP_MD_CTX *c, const void *bytes, size_t 
     return 1;
 }
 
+static int add_all(const struct digest *d, EVP_MD_CTX *c) {
+    const void *piece;
+    size_t len;
+    if (!d->what.st) return add(d, c, d->what.bytes, d->what.len);
+    for (size_t i = 0; (piece = st_piece(d->what.st, i, &len)) != NULL; i++)
+        if (!add(d, c, piece, len)) return 0;
+    return 1;
+}
+
 static int digest_is_text(const struct st_tensor *t) {
     return strncmp(t->name, "model.", 6) == 0 || strncmp(t->name, "lm_head.", 8) == 0;
 }
@@ -50,15 +59,15 @@ static int finish(EVP_MD_CTX *c, char hex[65]) {
 static void *digest_main(void *ud) {
     struct digest *d = ud;
     EVP_MD_CTX *c = EVP_MD_CTX_new();
-    d->is_good = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) && add(d, c, d->bytes, d->len) &&
+    d->is_good = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) && add_all(d, c) &&
                  finish(c, d->ids.all) && EVP_DigestInit_ex(c, EVP_sha256(), NULL) &&
                  add_vision(d, c) && finish(c, d->ids.vision);
     EVP_MD_CTX_free(c);
     return NULL;
 }
 
-void digest_start(struct digest *d, const void *bytes, size_t len, const struct weights *weights) {
-    *d = (struct digest){.bytes = bytes, .len = len, .weights = weights};
+void digest_start(struct digest *d, const struct digest_of *what, const struct weights *weights) {
+    *d = (struct digest){.what = *what, .weights = weights};
     d->has_thread = pthread_create(&d->thread, NULL, digest_main, d) == 0;
 }
 

@@ -4,7 +4,7 @@
  * Hashing 15 GB takes as long as loading them, so a thread of its own does it. It runs ahead over
  * the mapped file and so reads it from the disk, too. Room-private.
  *
- *     digest_start(&d, bytes, len, weights);
+ *     digest_start(&d, &(struct digest_of){.st = st}, weights);
  *     rc = ...;                        // load; the bytes must stay
  *     rc = digest_end(&d, rc, &ids, e); // waits, or stops it at once when rc is an error already
  */
@@ -25,9 +25,15 @@ struct model_ids {
     char vision[65]; /* of what makes features: the tensors of tower and connector, by name */
 };
 
-struct digest {
+/* What is hashed: a file of weights, or some bytes. */
+struct digest_of {
+    const struct st *st; /* NULL: the bytes */
     const void *bytes;
     size_t len;
+};
+
+struct digest {
+    struct digest_of what;
     const struct weights *weights;
     pthread_t thread;
     int has_thread;
@@ -36,9 +42,9 @@ struct digest {
     struct model_ids ids;
 };
 
-/* Borrows the weights, too. Where they are of a seed, or NULL, the vision's
+/* Borrows what it hashes, and the weights, too. Where they are of a seed, or NULL, the vision's
  * name is made of the model's. */
-void digest_start(struct digest *d, const void *bytes, size_t len, const struct weights *weights);
+void digest_start(struct digest *d, const struct digest_of *what, const struct weights *weights);
 /* Ends the thread. Returns rc if that is an error, else 0 and `ids`, or E_INTERNAL. */
 int digest_end(struct digest *d, int rc, struct model_ids *ids, struct err *e);
 /* The digest of a digest and a word: a name for the same weights used in another way. 0 or

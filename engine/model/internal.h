@@ -92,9 +92,6 @@ struct model {
     void *tap_ud;
 };
 
-/* config.c: the same as model_read_config, from memory. */
-int model_parse_config(const void *text, size_t len, struct model_config *out, struct err *e);
-
 /* open.c: the same as model_open, from a parsed config and checked tensors (borrowed). */
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,

@@ -50,6 +50,8 @@ struct model;
 /* Read and check config.json in the folder `dir`. E_FORMAT with the name of the field, E_NOT_FOUND,
  * E_TOO_BIG for absurd sizes. Reads no weights. */
 int model_read_config(const char *dir, struct model_config *out, struct err *e);
+/* The same from memory. */
+int model_parse_config(const void *text, size_t len, struct model_config *out, struct err *e);
 
 struct model_learn;
 struct model_how {

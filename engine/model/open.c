@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/files/st_join.h"
 #include "engine/files/sums.h"
 #include "engine/model/digest.h"
 #include "engine/model/internal.h"
@@ -14,6 +15,13 @@
 #include "kernels/base/num.h"
 
 static const struct model_how as_it_is;
+
+/* What the weights have to be, where the folder says so. */
+struct expected {
+    struct sums sums;
+    char sha256[65]; /* of st_open_model */
+};
+static const struct expected anything;
 
 /* Room for every allocation to come. */
 static int make_tables(struct model *m, struct err *e) {
@@ -64,7 +72,7 @@ static int check_room(struct model *m, struct weights *w, uint64_t *need, struct
                    in_mib(*need), in_mib(most), others);
 }
 
-/* A weight that is no number spoils every answer that it gets near. st: NULL: there is no file. */
+/* A weight that is no number spoils every answer that it gets near. st: NULL: of no file. */
 static int check_finite(const struct st *st, struct err *e) {
     for (size_t i = 0; st && i < st_count(st); i++)
         if (!st_is_finite(st_at(st, i)))
@@ -73,27 +81,35 @@ static int check_finite(const struct st *st, struct err *e) {
     return 0;
 }
 
+/* The digest of the weights against what the folder says it is. */
+static int open_check_digest(const struct model *m, const struct expected *want, struct err *e) {
+    if (want->sha256[0] && strcmp(want->sha256, m->ids.all))
+        return err_set(e, E_FORMAT,
+                       "an original isn't what was imported: the SHA-256 is %.12s..., " ST_JOIN_FILE
+                       " says %.12s...",
+                       m->ids.all, want->sha256);
+    return sums_check(&want->sums, "model.safetensors", m->ids.all, e);
+}
+
 /* Where weights come from. */
 struct source {
     struct weights *w;
-    const struct st *st; /* the file; NULL: none */
-    const void *named;   /* the bytes whose digest names the model, */
-    size_t named_len;
-    const struct sums *sums; /* and is held against these */
+    struct digest_of named; /* what the model's digest is of; the weights are of its st, if any */
+    const struct expected *want;
 };
 
 /* Weights to the device, and the model's names, while they are read. */
 static int open_fill(struct model *m, const struct source *from, const struct model_how *how,
                      struct err *e) {
     struct digest d;
-    digest_start(&d, from->named, from->named_len, from->w);
+    digest_start(&d, &from->named, from->w);
     m->learn = how->learn;
     int rc = bind_weights(m, from->w, e);
     m->learn = NULL;
     if (!rc) rc = m->ops->sync(m->k, e);
     rc = digest_end(&d, rc, &m->ids, e);
     memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
-    if (!rc) rc = sums_check(from->sums, "model.safetensors", m->ids.all, e);
+    if (!rc) rc = open_check_digest(m, from->want, e);
     if (!rc && how->keep > KERN_KEEP_F32) /* other answers: another name */
         rc = digest_add(m->ids.all, kern_keep_name((int)how->keep), e);
     return rc;
@@ -116,7 +132,7 @@ static int load(const struct model_config *c, const struct source *from,
     m->learn = how->learn;
     int rc = make_tables(m, e);
     if (!rc) rc = check_room(m, from->w, &need, e);
-    if (!rc) rc = check_finite(from->st, e);
+    if (!rc) rc = check_finite(from->named.st, e);
     if (!rc) {
         rc = open_fill(m, from, how, e);
         if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", in_mib(need));
@@ -130,19 +146,18 @@ static int load(const struct model_config *c, const struct source *from,
 }
 
 static int load_file(const struct model_config *c, const struct st *st, const struct model_how *how,
-                     const struct sums *sums, const struct kern_ops *ops, struct kern *k,
+                     const struct expected *want, const struct kern_ops *ops, struct kern *k,
                      struct model **out, struct err *e) {
     struct weights_file file;
-    struct source from = {.w = &file.w, .st = st, .sums = sums};
+    struct source from = {.w = &file.w, .named = {.st = st}, .want = want};
     weights_of_file(&file, st);
-    from.named = st_bytes(st, &from.named_len);
     return load(c, &from, how, ops, k, out, e);
 }
 
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,
                        struct err *e) {
-    return load_file(c, st, &as_it_is, &(struct sums){0}, ops, k, out, e);
+    return load_file(c, st, &as_it_is, &anything, ops, k, out, e);
 }
 
 static int open_seeded(const struct model_config *c, const struct model_how *how,
@@ -155,7 +170,7 @@ static int open_seeded(const struct model_config *c, const struct model_how *how
     struct weights_seed weights;
     weights_of_seed(&weights, how->seed, 1 + c->n_patches);
     struct source from = {
-        .w = &weights.w, .named = &named, .named_len = sizeof named, .sums = &(struct sums){0}};
+        .w = &weights.w, .named = {.bytes = &named, .len = sizeof named}, .want = &anything};
     int rc = load(c, &from, how, ops, k, out, e);
     weights_seed_clear(&weights);
     return rc;
@@ -166,21 +181,19 @@ int model_open(const char *dir, const struct model_how *how, const struct kern_o
     *out = NULL;
     if (!how) how = &as_it_is;
     struct model_config c;
-    struct sums sums = {0};
-    int rc = how->is_seeded ? 0 : sums_read(dir, &sums, e);
-    if (!rc) rc = sums_check_file(&sums, dir, "config.json", e);
+    struct expected want = {0};
+    int rc = how->is_seeded ? 0 : sums_read(dir, &want.sums, e);
+    if (!rc) rc = sums_check_file(&want.sums, dir, "config.json", e);
     if (!rc) rc = model_read_config(dir, &c, e);
     if (rc) return rc;
     if (how->is_seeded) return open_seeded(&c, how, ops, k, out, e);
-    char path[4096];
-    if (snprintf(path, sizeof path, "%s/model.safetensors", dir) >= (int)sizeof path)
-        return err_set(e, E_INVALID, "the model folder's name is too long");
     struct st *st;
-    rc = st_open(path, &st, e);
+    rc = st_open_model(dir, &st, want.sha256, e);
     if (rc) return rc;
-    rc = load_file(&c, st, how, &sums, ops, k, out, e);
+    if (want.sha256[0]) rc = sums_check_file(&want.sums, dir, ST_JOIN_FILE, e);
+    if (!rc) rc = load_file(&c, st, how, &want, ops, k, out, e);
     st_close(st);
-    if (rc) err_in(e, "%s", path);
+    if (rc) err_in(e, "%s/%s", dir, want.sha256[0] ? ST_JOIN_FILE : "model.safetensors");
     return rc;
 }
 

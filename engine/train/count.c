@@ -6,7 +6,7 @@
  */
 #include <stdio.h>
 
-#include "engine/files/safetensors.h"
+#include "engine/files/st_join.h"
 #include "engine/train/internal.h"
 #include "engine/train/losses/dense.h"
 
@@ -25,10 +25,9 @@ static enum kern_dtype count_type(const struct st *st, const char *name,
 
 /* A model without a file, or with a bad one, which opening it will tell, has bf16. */
 static struct count_types read_types(const struct train_options *o) {
-    char path[4096];
+    char sha256[65];
     struct st *st = NULL;
-    int n = snprintf(path, sizeof path, "%s/model.safetensors", o->model);
-    if (!o->is_seeded && n < (int)sizeof path && st_open(path, &st, NULL)) st = NULL;
+    if (!o->is_seeded && st_open_model(o->model, &st, sha256, NULL)) st = NULL;
     struct count_types types;
     types.tower = count_type(st, "visual_encoder.blocks.0.attn.qkv.weight", KERN_BF16);
     types.patch = count_type(st, "visual_encoder.patch_embed.proj.weight", types.tower);

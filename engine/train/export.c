@@ -12,7 +12,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/files/merge.h"
 #include "engine/files/newfolder.h"
+#include "engine/files/st_join.h"
 #include "engine/files/st_write.h"
 #include "engine/files/sums.h"
 #include "engine/train/carry.h"
@@ -61,33 +63,19 @@ static int hold_lora(struct merging *m, size_t i, struct err *e) {
     return rc ? rc : out_get(m->t, out_block(m->t), b, 0, m->b, b->n, e);
 }
 
-/* x[k] += scale sum over j of B[row][j] A[j][from + k], j ascending, for k < n. */
-static void add_row(struct merging *m, const struct source *s, size_t row, size_t from, float *x,
-                    size_t n) {
-    size_t r = (size_t)s->a->shape[0], width = (size_t)s->a->shape[1];
-    memset(m->delta, 0, n * sizeof *m->delta);
-    for (size_t j = 0; j < r; j++) {
-        const float *a = m->a + j * width + from, b = m->b[row * r + j];
-        for (size_t k = 0; k < n; k++)
-            m->delta[k] += b * a[k];
-    }
-    for (size_t k = 0; k < n; k++)
-        x[k] += s->b->scale * m->delta[k];
-}
-
 /* Numbers at .. at+n-1 of the matrix, whose rows may begin and end anywhere. */
 static int add_lora(struct merging *m, size_t i, size_t at, float *x, size_t n, struct err *e) {
     const struct source *s = &m->sources[i];
-    size_t width = (size_t)s->a->shape[1];
     int rc = hold_lora(m, i, e);
-    while (!rc && n) {
-        size_t from = at % width, here = width - from < n ? width - from : n;
-        add_row(m, s, at / width, from, x, here);
-        at += here;
-        x += here;
-        n -= here;
-    }
-    return rc;
+    if (rc) return rc;
+    struct merge merge = {.a = m->a,
+                          .b = m->b,
+                          .r = (size_t)s->a->shape[0],
+                          .width = (size_t)s->a->shape[1],
+                          .scale = s->b->scale,
+                          .delta = m->delta};
+    merge_add(&merge, at, x, n);
+    return 0;
 }
 
 static void narrow(const float *x, enum st_dtype dtype, void *to, size_t n) {
@@ -198,10 +186,9 @@ static int path_of(const struct train *t, const char *name, struct path *out, st
 
 static int export_weights(struct train *t, const char *path, struct err *e) {
     struct merging m = {.t = t};
-    struct path base_path;
+    char sha256[65];
     struct st *base;
-    int rc = path_of(t, "model.safetensors", &base_path, e);
-    if (!rc) rc = st_open(base_path.text, &base, e);
+    int rc = st_open_model(t->model, &base, sha256, e);
     if (rc) return rc;
     static const struct st_text format = {"format", "pt"};
     rc = list_all(&m, base, e);

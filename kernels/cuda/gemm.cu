@@ -189,9 +189,8 @@ static int place(struct kern *k, struct kern_mat *m, const struct kern_mat_src *
                  struct err *e) {
     size_t bytes;
     int rc = form(k, m, src, &bytes);
-    if (rc)
-        return err_set(e, rc, "cuda: a matrix of %d columns as %s", src->k,
-                       kern_keep_name(src->keep));
+    if (rc == E_UNSUPPORTED) return err_set(e, rc, "cuda keeps matrices as they are, or as fp8");
+    if (rc) return err_set(e, rc, "cuda: a matrix with rows of %d is too large", src->k);
     struct kern_ptr w = {NULL}, scales = {NULL};
     rc = cuda_alloc(k, bytes, &w, e);
     m->w = w.addr;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -131,6 +132,12 @@ static int is_slow(const struct watch *w, struct conn *c, uint64_t now, uint64_t
     return age > rate_grace_ns && c->bytes < (age - rate_grace_ns) / CLOCK_S * body_bytes_per_s;
 }
 
+/* Has its client said something that nobody has read yet? */
+static int is_asking(const struct conn *c) {
+    int bytes = 0;
+    return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handful *h) {
     uint64_t age = now - c->since_ns;
     if (!c->is_begun) {
@@ -140,7 +147,7 @@ static void look_at(struct watch *w, struct conn *c, uint64_t now, struct handfu
     if (c->is_own) return;
     switch (c->phase) {
     case WATCH_IDLE:
-        if (age > w->limits.idle_ns || w->is_draining) watch_cut(c);
+        if (age > w->limits.idle_ns || (w->is_draining && !is_asking(c))) watch_cut(c);
         break;
     case WATCH_HEADERS:
         if (age > w->limits.header_ns) watch_cut(c);
@@ -297,7 +304,7 @@ struct conn *watch_begin(struct watch *w, int fd) {
     if (c) {
         c->is_begun = 1;
         c->since_ns = clock_ns();
-        if (w->is_draining && !c->is_own) watch_cut(c);
+        if (w->is_draining && !c->is_own && !is_asking(c)) watch_cut(c);
     }
     unlock(w);
     return c;
@@ -384,7 +391,7 @@ struct watch_count watch_count(struct watch *w) {
     n.connections = w->cap - w->n_free - w->n_own;
     for (int i = 0; i < w->cap; i++) {
         const struct conn *c = &w->rows[i];
-        n.requests += c->fd >= 0 && c->req && !c->is_own;
+        n.requests += c->fd >= 0 && !c->is_own && (c->req || (w->is_draining && is_asking(c)));
         n.booked += c->booked;
     }
     unlock(w);
@@ -396,7 +403,7 @@ void watch_drain(struct watch *w) {
     w->is_draining = 1;
     for (int i = 0; i < w->cap; i++) {
         struct conn *c = &w->rows[i];
-        if (c->fd >= 0 && c->is_begun && !c->req && !c->is_own) watch_cut(c);
+        if (c->fd >= 0 && c->is_begun && !c->req && !c->is_own && !is_asking(c)) watch_cut(c);
     }
     unlock(w);
 }

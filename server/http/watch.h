@@ -96,7 +96,8 @@ struct watch_count {
     size_t booked; /* bytes of bodies */
 };
 struct watch_count watch_count(struct watch *w);
-/* Idle connections are closed, now and when they become idle. */
+/* Idle connections are closed, now and when they become idle. One whose client has asked already,
+ * though nobody has read it yet, counts as a request from now on and is answered. */
 void watch_drain(struct watch *w);
 /* Take every request out of the park, late. One that is still coming in is answered by `words`, a
  * whole answer, and cut. NULL: all are treated as if their clients had left. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes,
-_gate, _multipart, _tokenizer, _prompt, _adapter, _tar and _lines, made by code.
+_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle, _pth, _join and
+_import, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -10,6 +11,7 @@ import json
 import os
 import struct
 import tarfile
+import zipfile
 import zlib
 
 from PIL import Image
@@ -169,7 +171,66 @@ def heads():
     put("head", "tiff", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x05\0\0\0")
 
 
+def pickles():
+    """Opcodes by hand; what torch wrote, whole and (pickles alone) without its zip."""
+    for name, code in {
+        "shared": b"]q\0h\0a", "bomb": b"]q\0(h\0h\0eq\1" * 3, "memo": b"Nr\xff\xff\x0f\0",
+        "deep": b"(" * 50 + b"N" + b"t" * 50, "system": b"cos\nsystem\nX\4\0\0\0exit\x85R",
+        "build": b"ccollections\nOrderedDict\n)R(X\1\0\0\0aK\1u}b", "set": b"\x8f(K\1K\2\x90",
+        "storage": b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" b"0X\3\0\0\0cpuK\4tQ",
+        "numbers": b"(K\1M\1\2J\1\2\3\4\x8a\3\1\2\xffG?\xf0\0\0\0\0\0\0\x88\x89t",
+    }.items():
+        put("pickle", name, b"\x80\2" + code + b".")
+    put("pickle", "four", b"\x80\4\x95\x10\0\0\0\0\0\0\0\x8c\2os\x8c\6system\x93\x94)R.")
+    golden = os.path.join(HERE, "../../golden/import")
+    for name in sorted(os.listdir(golden)):
+        with open(os.path.join(golden, name), "rb") as f:
+            put("pth", name, f.read())
+        if zipfile.is_zipfile(os.path.join(golden, name)):
+            with zipfile.ZipFile(os.path.join(golden, name)) as z:
+                inner = next(n for n in z.namelist() if n.endswith("data.pkl"))
+                put("pickle", name, z.read(inner))
+
+
+def joins():
+    """weights.json, and names of tensors."""
+    file = {"path": "/a/b.safetensors", "bytes": 100}
+    tensor = {"name": "model.norm.weight", "dtype": "F16", "shape": [4, 2], "file": 0, "at": 84}
+    good = {"format": 1, "sha256": "0" * 64, "files": [file, {"path": "changed.safetensors", "bytes": 0}],
+            "tensors": [tensor, {**tensor, "name": "b", "dtype": "F32", "shape": [], "at": 0}]}
+    for name, change in {
+        "good": {}, "none": {"tensors": []}, "twice": {"tensors": [tensor, tensor]}, "behind": {"tensors": [{**tensor, "at": 85}]},
+        "huge": {"tensors": [{**tensor, "shape": [1 << 31, 1 << 31, 1 << 31, 2]}]}, "two": {"format": 2},
+        "minus": {"tensors": [{**tensor, "at": -1}]}, "file": {"tensors": [{**tensor, "file": 2}]},
+        "type": {"tensors": [{**tensor, "dtype": "I64"}]}, "path": {"files": [{"bytes": 1}]},
+    }.items():
+        put("join", name, json.dumps({**good, **change}).encode())
+    for i, name in enumerate(["module.visual.blocks.3.norm1.bias", "llama_model.base_model.model.lm_head.0.weight",
+                              "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight",
+                              "model.layers.0.self_attn.q_proj.base_layer.weight", "blocks.0.attn.qkv.weight"]):
+        put("join", f"name-{i}", name.encode())
+
+
+def imports():
+    """config.json and the index of a folder of LLaMA-2."""
+    config = {"model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "num_attention_heads": 4,
+              "intermediate_size": 160, "num_hidden_layers": 2, "vocab_size": 300, "rms_norm_eps": 1e-5,
+              "rope_scaling": None, "head_dim": 16, "attention_bias": False, "torch_dtype": "float16"}
+    for name, change in {"llama": {}, "other": {"model_type": "mistral"}, "act": {"hidden_act": "gelu"},
+                         "head": {"head_dim": 1 << 62, "num_attention_heads": 1 << 62}, "bias": {"mlp_bias": True},
+                         "types": {"hidden_size": "x", "model_type": 7}}.items():
+        put("import", "config-" + name, b"\0" + json.dumps({**config, **change}).encode())
+    for name, where in {"one": {"a": "m.safetensors"}, "none": {}, "up": {"a": "../m.safetensors"}, "itself": {"a": "."},
+                        "missing": {"a": "n.safetensors"}, "more": {"b": "m.safetensors"}, "number": {"a": 1},
+                        "config": {"a": "config.json"}}.items():
+        put("import", "index-" + name, b"\1" + json.dumps({"metadata": {"total_size": 1}, "weight_map": where}).encode())
+    put("import", "tokenizer", b"\2" + tokenizer([(c, -9, 1) for c in "\u25810123456789[],"]))
+
+
 def main():
+    imports()
+    joins()
+    pickles()
     prompts()
     tokenizers()
     adapters()

@@ -320,7 +320,7 @@ def test_a_run_that_takes_too_much_memory_is_given_up():
             wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
             act(s, job, "pause")
             wait(s, job, "paused")
-            group.write(group.limit, str(int(group.read(group.used)) + (8 << 20)))
+            group.write(group.limit, str(int(group.read(group.used)) + (20 << 20)))
             act(s, job, "resume")
             now = wait(s, job, "failed")
             assert now["error"]["code"] == "too_big" and now["lammd"]["attempts"] == 3, now

@@ -32,6 +32,8 @@ BEGIN {
     grant("engine/run/", base down "engine/run/")
     grant("engine/ask/", base down "engine/sample.h engine/run/ engine/ask/")
     grant("engine/train/", base " kernels/kern.h engine/engine.h engine/sample.h engine/files/ engine/model/model.h engine/model/net.h engine/picture/resize.h engine/ask/prompt.h engine/answer/ engine/train/")
+    # the readers of pickles: nothing that serves may include them
+    grant("engine/import/", base " engine/files/ engine/model/model.h engine/import/")
     grant("engine/train/mpi/", base " engine/train/comm.h engine/train/mpi/")
     grant("engine/unit/", base down "engine/files/sums.h kernels/kern.h engine/picture/ engine/run/ engine/ask/ engine/unit/")
     grant("engine/", base " kernels/kern.h engine/engine.h engine/sample.h engine/picture/ engine/ask/prompt.h engine/run/job.h engine/unit/")
@@ -58,19 +60,20 @@ BEGIN {
     grant("cli/battery/", base " data/ engine/engine.h cli/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
     grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h engine/files/newfile.h cli/")
+    grant("cli/import/", base " data/ engine/engine.h engine/files/newfile.h engine/files/sums.h engine/import/import.h cli/")
     grant("cli/train/", base " media/ data/ engine/engine.h engine/sample.h engine/picture/resize.h engine/train/train.h engine/train/comm.h engine/files/newfile.h cli/")
     grant("cli/", base " media/ data/ kernels/kern.h engine/engine.h engine/train/train.h engine/sample.h jobs/jobs.h api/api.h server/serve.h server/keys/edit.h cli/")
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/files/[a-z_]*[.]c|engine/model/config[.]c|cli/(battery|eval|gate|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/ids|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/(files|import)/[a-z_]*[.]c|engine/model/config[.]c|cli/(battery|eval|gate|import|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/ids|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|engine/import/hasher|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|source)|cli/train/(recipe|mix))[.]c$")
     ration("^sqlite3[.]h$", "^jobs/(store[.]c|rows[.][ch])$")
     ration("^spawn[.]h$", "^(jobs/runner|cli/neighbour)[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/import/hasher|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

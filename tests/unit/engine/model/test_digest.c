@@ -28,14 +28,14 @@ TEST(digest_is_the_sha256_of_all_bytes) {
         struct model_ids ids;
         char want[65];
         plain(bytes, lengths[i], want);
-        digest_start(&d, bytes, lengths[i], NULL);
+        digest_start(&d, &(struct digest_of){.bytes = bytes, .len = lengths[i]}, NULL);
         CHECK_EQ(digest_end(&d, 0, &ids, NULL), 0);
         CHECK_STR(ids.all, want);
         CHECK(strcmp(ids.vision, want) != 0);
     }
     struct digest d;
     struct model_ids ids;
-    digest_start(&d, "abc", 3, NULL);
+    digest_start(&d, &(struct digest_of){.bytes = "abc", .len = 3}, NULL);
     CHECK_EQ(digest_end(&d, 0, &ids, NULL), 0);
     CHECK_STR(ids.all, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     mem_free(bytes);
@@ -54,7 +54,7 @@ TEST(digest_stops_when_loading_failed) {
     struct digest d;
     struct model_ids ids = {.all = "as it was"};
     double start = cpu_seconds();
-    digest_start(&d, bytes, LEN, NULL);
+    digest_start(&d, &(struct digest_of){.bytes = bytes, .len = LEN}, NULL);
     CHECK_EQ(digest_end(&d, -7, &ids, NULL), -7);
     CHECK_STR(ids.all, "as it was");
     double stopped = cpu_seconds() - start;

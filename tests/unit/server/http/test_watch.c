@@ -442,6 +442,24 @@ TEST(watch_drains) {
     rig_close(&g);
 }
 
+TEST(watch_drains_who_has_asked_last) {
+    struct rig g;
+    char byte;
+    rig_open(&g);
+    struct pair p = pair_open(&g);
+    watch_enter(p.conn, WATCH_IDLE, NULL);
+    CHECK_EQ(send(p.client, "G", 1, 0), 1);
+    CHECK_EQ(watch_count(g.watch).requests, 0);
+    watch_drain(g.watch);
+    let_it_scan();
+    CHECK(!is_cut(&p));
+    CHECK_EQ(watch_count(g.watch).requests, 1); /* so that the end waits for it */
+    CHECK_EQ(recv(p.conn->fd, &byte, 1, 0), 1);
+    FAKE_WAIT(is_cut(&p)); /* it was read, and nothing came of it */
+    pair_close(&p);
+    rig_close(&g);
+}
+
 TEST(watch_cancels) {
     struct rig g;
     struct buf words;

@@ -1,0 +1,34 @@
+/* chunk.h - the bytes of the tensors that no original has as they will be, piece by piece.
+ * Room-private.
+ *
+ * Strides are undone. A LoRA is added in f32 and rounded once, to the type that the matrix has.
+ * Thread: its owner's.
+ */
+#ifndef ENGINE_IMPORT_CHUNK_H
+#define ENGINE_IMPORT_CHUNK_H
+
+#include "engine/import/internal.h"
+
+enum { CHUNK_BYTES = 1 << 20 }; /* of a piece, at most: it stays in the processor's cache */
+
+struct chunks {
+    const struct import *i;
+    const struct entry *held; /* whose LoRA is below */
+    float *a, *b, *delta;     /* (r, K) (N, r) (K) */
+    float *room;              /* (CHUNK_BYTES / 2) */
+    void *bytes;              /* (CHUNK_BYTES) */
+};
+
+/* E_NOMEM. chunks_clear in any case. */
+int chunks_init(struct chunks *c, const struct import *i, struct err *e);
+void chunks_clear(struct chunks *c);
+/* Does its original have it as it will be, in one piece? */
+int chunk_is_plain(const struct import *i, const struct entry *t);
+/* The tensor as it will be, without its data. */
+struct st_tensor chunk_tensor(const struct entry *t);
+/* *out: bytes at .. at+n-1 of it, valid until the next call. E_FORMAT: a number is infinite or
+ * none; E_NOMEM. */
+int chunk_get(struct chunks *c, const struct entry *t, size_t at, size_t n, const void **out,
+              struct err *e);
+
+#endif

@@ -1,0 +1,74 @@
+/* hasher.c - see hasher.h. A piece is in one of the two queues, or in the hands of one of the two
+ * threads. */
+#include "engine/import/hasher.h"
+
+#include <openssl/evp.h>
+
+#include "kernels/base/hex.h"
+#include "kernels/base/mem.h"
+
+enum { SHA_BYTES = 32, STEP = 4 << 20 /* bytes between looks at is_cancelled */ };
+
+static void hash_piece(struct hasher *h, const struct hasher_piece *p) {
+    for (size_t at = 0; at < p->n && !atomic_load(&h->is_cancelled); at += STEP) {
+        size_t n = p->n - at < STEP ? p->n - at : STEP;
+        if (!EVP_DigestUpdate(h->sha, (const char *)p->bytes + at, n)) h->is_broken = 1;
+    }
+}
+
+static void *hasher_main(void *ud) {
+    struct hasher *h = ud;
+    void *item;
+    while (queue_pop(h->todo, UINT64_MAX, &item) == 0) {
+        hash_piece(h, item);
+        must(queue_push(h->idle, item) == 0);
+    }
+    return NULL;
+}
+
+int hasher_start(struct hasher *h, struct err *e) {
+    *h = (struct hasher){0};
+    h->todo = queue_new(HASHER_PIECES);
+    h->idle = queue_new(HASHER_PIECES);
+    for (int i = 0; i < HASHER_PIECES; i++)
+        must(queue_push(h->idle, &h->pieces[i]) == 0);
+    h->sha = EVP_MD_CTX_new();
+    if (!h->sha || !EVP_DigestInit_ex(h->sha, EVP_sha256(), NULL))
+        return err_set(e, E_INTERNAL, "no SHA-256");
+    h->has_thread = pthread_create(&h->thread, NULL, hasher_main, h) == 0;
+    return h->has_thread ? 0 : err_set(e, E_NOMEM, "no thread");
+}
+
+void hasher_give(struct hasher *h, const void *bytes, size_t n) {
+    void *item;
+    must(queue_pop(h->idle, UINT64_MAX, &item) == 0);
+    struct hasher_piece *p = item;
+    *p = (struct hasher_piece){bytes, n};
+    must(queue_push(h->todo, p) == 0);
+}
+
+void hasher_wait(struct hasher *h) {
+    void *items[HASHER_PIECES];
+    for (int i = 0; i < HASHER_PIECES; i++)
+        must(queue_pop(h->idle, UINT64_MAX, &items[i]) == 0);
+    for (int i = 0; i < HASHER_PIECES; i++)
+        must(queue_push(h->idle, items[i]) == 0);
+}
+
+int hasher_end(struct hasher *h, int rc, char hex[65], struct err *e) {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    void *item;
+    if (!h->todo) return rc;
+    atomic_store(&h->is_cancelled, rc != 0);
+    queue_close(h->todo);
+    if (h->has_thread) (void)pthread_join(h->thread, NULL);
+    if (!rc && (h->is_broken || !EVP_DigestFinal_ex(h->sha, sum, NULL)))
+        rc = err_set(e, E_INTERNAL, "no SHA-256");
+    if (!rc) hex_write(sum, SHA_BYTES, hex);
+    EVP_MD_CTX_free(h->sha);
+    while (queue_pop(h->idle, 0, &item) == 0) {}
+    queue_free(h->idle);
+    queue_free(h->todo);
+    h->todo = NULL;
+    return rc;
+}
