@@ -283,7 +283,7 @@ struct eng_options config_engine(const struct config *cfg, const char *model) {
     return (struct eng_options){.model = model,
                                 .is_seeded = cfg->weights != NULL,
                                 .seed = seed,
-                                .fp8 = cfg->is_fp8 != 0,
+                                .weights_as = cfg->weights_as,
                                 .profile = cfg->profile,
                                 .memory = (uint64_t)cfg->memory_mib << 20,
                                 .device = cfg->device ? cfg->device : "auto",

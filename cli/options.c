@@ -297,9 +297,12 @@ static const struct config_row rows[] = {
          "and the same followed by +graphs."),
     NUMBER("threads", ALL | CMD_TRAIN | CMD_IMPORT, threads, 0, ENG_THREADS_MAX, 0, "N",
            "Threads that compute. 0, the default: one for each core."),
-    FLAG("fp8", ALL, is_fp8,
-         "Compute the decoder's products in 8 bits (e4m3). For GPUs of compute capability 8.9 and "
-         "up. Changes the answers."),
+    TEXT("weights-as", ALL, weights_as, "FORM",
+         "What weights are kept in. auto (default) loses nothing, nor does f32. On a processor: "
+         "bf16, int8 or int4 for the decoder, about a half, a quarter and a seventh of the memory, "
+         "and for all others bf16 where they are stored so. fp8: the decoder's products, too, in "
+         "e4m3, for GPUs of compute "
+         "capability 8.9 and up. Forms change the answers, but for bf16 of a model stored so."),
 
     SECTION("Memory and sizes"),
     NUMBER("memory-mib", ALL | CMD_TRAIN | CMD_IMPORT, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",

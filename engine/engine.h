@@ -66,7 +66,8 @@ struct eng_options {
                       ENG_ADAPTERS_MAX; 0: none, and nothing is reserved */
     int adapter_rank;      /* most rank of a LoRA; 0: 64 */
     int adapter_overlays;  /* of the berths, how many have room for an overlay; 0: none */
-    int fp8;       /* the decoder's matrices in 8 bits: other answers, faster on some GPUs only */
+    const char *weights_as; /* the form of the decoder's matrices: "auto" (NULL, too), which loses
+                               nothing, or another of kern_keep_find */
     int is_seeded; /* make the weights from `seed` and read none: to measure; answers are noise */
     uint64_t seed;
     const char *profile; /* file that gets a table of each operation's time at close; NULL: none */

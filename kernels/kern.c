@@ -72,6 +72,24 @@ uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum ker
     return bytes;
 }
 
+/* ---- forms of matrices ---- */
+
+const char *kern_keep_name(int keep) {
+    static const char *const names[] = {"auto", "f32", "bf16", "fp8", "int8", "int4"};
+    return keep >= 0 && keep < (int)ARRAY_LEN(names) ? names[keep] : NULL;
+}
+
+int kern_keep_find(const char *name, enum kern_keep *out, struct err *e) {
+    const char *known;
+    *out = KERN_KEEP_OWN;
+    for (int i = 0; name && (known = kern_keep_name(i)) != NULL; i++)
+        if (!strcmp(name, known)) {
+            *out = (enum kern_keep)i;
+            return 0;
+        }
+    return name ? err_set(e, E_INVALID, "weights as \"%.32s\": no such form", name) : 0;
+}
+
 /* ---- the plugin ---- */
 
 int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e) {

@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 6u /* a plugin with another number is refused */
+#define KERN_ABI 7u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 
@@ -74,6 +74,7 @@ struct kern_stats {
     uint64_t peak_bytes;
     uint64_t most_bytes;  /* that may be held: memory_max, or what was free at open if that is less;
                              0: nobody knows, as of a host's own memory */
+    uint64_t found_bytes; /* where most_bytes is 0: what was free at open; 0: nobody knows */
     uint64_t allocations; /* device allocations since open */
     uint64_t replays;     /* passes that were recorded and then ran, see kern_ops.pass */
 };
@@ -152,9 +153,13 @@ struct kern_ops {
     void (*put)(struct kern *k, struct kern_ptr dst, const void *src, size_t bytes);
     int (*get)(struct kern *k, void *dst, struct kern_ptr src, size_t bytes, struct err *e);
     void (*copy)(struct kern *k, struct kern_ptr dst, struct kern_ptr src, size_t bytes);
+    /* E_UNSUPPORTED: this device keeps no matrix so. */
     int (*mat_new)(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                    struct err *e);
     void (*mat_free)(struct kern *k, struct kern_mat *m); /* NULL is legal */
+    /* Bytes that mat_new would take, of parts whose numbers nobody looks at. UINT64_MAX: too many,
+     * or this device keeps no matrix so. */
+    uint64_t (*mat_bytes)(const struct kern *k, const struct kern_mat_src *src);
     /* Its shape, form and how products by it are made, in a line for people: "12288 x 4096 bf16:
      * cuBLASLt id 66, tile 20, ...". Returns the length of all of it, like snprintf. Another line
      * after a fall-back (see kern_config.note). */
@@ -222,6 +227,12 @@ extern const struct kern_ops kern_profile;
 /* The bytes of a matrix (n, k) of parts of that type. UINT64_MAX: it overflows. */
 uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum kern_dtype dtype,
                         int with_back);
+
+/* The form of that name: "auto" (NULL, too), "f32", "bf16", "fp8", "int8", "int4". E_INVALID: there
+ * is none. */
+int kern_keep_find(const char *name, enum kern_keep *out, struct err *e);
+/* The names, in the order of the enum; NULL behind the last. */
+const char *kern_keep_name(int keep);
 
 /* Is the table whole and of our ABI, and that of training if there is one? 0 or E_UNSUPPORTED. */
 int kern_check(const struct kern_ops *ops, struct err *e);

@@ -244,6 +244,10 @@ static void profile_mat_free(struct kern *p, struct kern_mat *m) {
     mem_free(m);
 }
 
+static uint64_t profile_mat_bytes(const struct kern *p, const struct kern_mat_src *src) {
+    return p->ops->mat_bytes(p->k, src);
+}
+
 static int profile_mat_describe(const struct kern *p, const struct kern_mat *m, char *text,
                                 size_t n) {
     return p->ops->mat_describe(p->k, m->mat, text, n);
@@ -397,6 +401,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .copy = profile_copy,
                                       .mat_new = profile_mat_new,
                                       .mat_free = profile_mat_free,
+                                      .mat_bytes = profile_mat_bytes,
                                       .mat_describe = profile_mat_describe,
                                       .pass = profile_pass,
                                       .sync = profile_sync,

@@ -8,6 +8,9 @@
  *
  * Of a model that learns, each tensor is told to the learner with its place (net.h).
  *
+ * The same walk first counts what the device will hold, so that a model that is too large is
+ * refused before minutes are spent on reading it: then the device is asked for sizes alone.
+ *
  * TRAPS: k has no bias in the tower (bias = q_bias, zeros, v_bias). Without ln_vision its weight is
  * 1 and its bias 0. Thread: the one that opens the model.
  */
@@ -27,7 +30,9 @@ struct bind {
     uint8_t *used;             /* (n) */
     char prefix[64];           /* in front of every name asked for */
     char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
-    int as_fp8, with_back;     /* the matrices asked for from now on */
+    int in_layers;             /* the matrices asked for from now on are the decoder's */
+    int with_back;             /* the same */
+    uint64_t *bytes;           /* what the device would hold: it is counted alone; NULL: filled */
     struct err *e;
     int rc; /* the first error */
 };
@@ -120,7 +125,7 @@ static void widen(const struct st_tensor *t, float *out) {
  * to a matrix, or a vector. */
 static void bind_tell(struct bind *b, const char *name, const struct st_tensor *t, const float *f32,
                       size_t n, struct model_bound at) {
-    const struct model_learn *learn = b->m->learn;
+    const struct model_learn *learn = b->bytes ? NULL : b->m->learn;
     if (b->rc || !learn || !learn->bound) return;
     at.name = name;
     at.data = f32 ? f32 : t->data;
@@ -133,8 +138,16 @@ static void bind_tell_vector(struct bind *b, const struct st_tensor *t, struct k
     bind_tell(b, t->name, t, NULL, (size_t)t->elements, (struct model_bound){.vec = at});
 }
 
+/* Is it all about counting? Then they are counted. */
+static int bind_counts(struct bind *b, uint64_t bytes) {
+    if (!b->bytes) return 0;
+    *b->bytes = bytes > UINT64_MAX - *b->bytes ? UINT64_MAX : *b->bytes + bytes;
+    return 1;
+}
+
 static struct kern_ptr bind_floats(struct bind *b, const float *v, size_t n) {
     struct kern_ptr p = {0};
+    if (bind_counts(b, n * sizeof *v)) return p;
     if (!b->rc) b->rc = memory_alloc(b->m, n * sizeof *v, &p, b->e);
     if (!b->rc) b->m->ops->put(b->m->k, p, v, n * sizeof *v);
     return p;
@@ -149,7 +162,8 @@ static float *bind_scratch(struct bind *b, size_t n) {
 
 static struct kern_ptr bind_tensor_f32(struct bind *b, const struct st_tensor *t) {
     struct kern_ptr p = {0};
-    float *v = t ? bind_scratch(b, (size_t)t->elements) : NULL;
+    if (!t || bind_counts(b, t->elements * sizeof(float))) return p;
+    float *v = bind_scratch(b, (size_t)t->elements);
     if (!v) return p;
     widen(t, v);
     p = bind_floats(b, v, (size_t)t->elements);
@@ -180,6 +194,7 @@ static struct kern_ptr bind_constant(struct bind *b, const char *name, int n, fl
 /* Up to three tensors stacked into one matrix with rows of k. */
 static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const *tensors, int n,
                                    int k) {
+    enum kern_keep keep = b->m->keep;
     struct kern_mat_part list[3] = {0};
     struct kern_mat *mat = NULL;
     for (int i = 0; i < n && !b->rc; i++)
@@ -187,8 +202,10 @@ static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const
                                          .n = (int)tensors[i]->shape[0],
                                          .dtype = dtype_of(tensors[i])};
     if (b->rc) return NULL;
+    if (!b->in_layers) keep = model_keep_beside(keep, list[0].dtype); /* one tensor each */
     struct kern_mat_src src = {
-        .parts = list, .n_parts = n, .k = k, .as_fp8 = b->as_fp8, .with_back = b->with_back};
+        .parts = list, .n_parts = n, .k = k, .keep = keep, .with_back = b->with_back};
+    if (b->bytes && bind_counts(b, b->m->ops->mat_bytes(b->m->k, &src))) return NULL;
     b->rc = memory_mat(b->m, &src, &mat, b->e);
     for (int i = 0, row = 0; i < n; row += list[i++].n)
         bind_tell(b, tensors[i]->name, tensors[i], NULL, (size_t)tensors[i]->elements,
@@ -221,6 +238,7 @@ static struct kern_ptr bind_positions(struct bind *b) {
     }
     if (from == to) return bind_tensor_f32(b, t);
     size_t n = (size_t)(1 + c->n_patches) * (size_t)width;
+    if (bind_counts(b, n * sizeof(float))) return p;
     float *src = bind_scratch(b, (size_t)t->elements), *dst = bind_scratch(b, n);
     if (!b->rc) {
         widen(t, src);
@@ -239,7 +257,8 @@ static struct kern_ptr bind_qkv_bias(struct bind *b) {
     int n = b->m->c.vision.hidden_size;
     const struct st_tensor *q = bind_find(b, "attn.q_bias", (int64_t[]){n}, 1);
     const struct st_tensor *v = bind_find(b, "attn.v_bias", (int64_t[]){n}, 1);
-    float *all = q && v ? bind_scratch(b, 3 * (size_t)n) : NULL;
+    if (!q || !v || bind_counts(b, 3 * (size_t)n * sizeof(float))) return p;
+    float *all = bind_scratch(b, 3 * (size_t)n);
     if (!all) return p;
     widen(q, all);
     widen(v, all + 2 * (size_t)n);
@@ -330,6 +349,7 @@ static void bind_embed(struct bind *b, const struct st_tensor *t, struct llama *
         return;
     }
     w->embed_dtype = dtype_of(t);
+    if (bind_counts(b, t->bytes)) return;
     b->rc = memory_alloc(b->m, t->bytes, &w->embed, b->e);
     if (!b->rc) b->m->ops->put(b->m->k, w->embed, t->data, t->bytes);
 }
@@ -338,7 +358,7 @@ static void bind_embed(struct bind *b, const struct st_tensor *t, struct llama *
  * learns wants all of it, on the device. */
 static void bind_head(struct bind *b, const struct st_tensor *t, struct llama *w) {
     if (b->rc) return;
-    if (b->m->learn) {
+    if (b->m->learn || b->bytes) {
         w->head_mat = bind_stack(b, &t, 1, b->m->c.text.hidden_size);
         return;
     }
@@ -358,10 +378,10 @@ static void bind_llama(struct bind *b, struct llama *w) {
     bind_embed(b, embed, w);
     b->with_back = b->m->learn != NULL;
     if (t->is_tied) bind_head(b, embed, w); /* at once: one that was made doesn't last */
-    b->as_fp8 = b->m->as_fp8;
+    b->in_layers = 1;
     for (int i = 0; i < t->layers; i++)
         bind_llama_layer(b, &w->layers[i], i);
-    b->as_fp8 = 0;
+    b->in_layers = 0;
     bind_in(b, "%s", "");
     w->norm = bind_vector(b, "model.norm.weight", t->hidden_size);
     if (!t->is_tied) bind_head(b, bind_find(b, "lm_head.weight", table, 2), w);
@@ -428,8 +448,12 @@ static void refuse_left_over(struct bind *b) {
     }
 }
 
-int bind_weights(struct model *m, struct weights *w, struct err *e) {
-    struct bind b = {.m = m, .w = w, .e = e};
+/* bytes: as in struct bind. */
+static int bind_walk(struct model *m, struct weights *w, uint64_t *bytes, struct err *e) {
+    struct bind b = {.m = m, .w = w, .bytes = bytes, .e = e};
+
+    m->parameters = 0;
+    w->only_shapes = bytes != NULL;
     while (w->each(w, b.n))
         b.n++;
     b.used = mem_try(b.n + 1);
@@ -440,4 +464,13 @@ int bind_weights(struct model *m, struct weights *w, struct err *e) {
     if (b.missing[0]) report_missing(&b);
     mem_free(b.used);
     return b.rc;
+}
+
+int bind_count(struct model *m, struct weights *w, uint64_t *bytes, struct err *e) {
+    *bytes = 0;
+    return bind_walk(m, w, bytes, e);
+}
+
+int bind_weights(struct model *m, struct weights *w, struct err *e) {
+    return bind_walk(m, w, NULL, e);
 }

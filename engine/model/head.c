@@ -32,8 +32,10 @@ int model_head_new(struct model *m, const int32_t *ids, int n, struct model_head
     struct kern_mat_part *blocks = mem_try((size_t)n * sizeof *blocks);
     int rc = h && blocks ? 0 : err_set(e, E_NOMEM, "no memory for a head of %d tokens", n);
     if (!rc) {
-        struct kern_mat_src src = {
-            .parts = blocks, .n_parts = head_blocks(m, ids, n, blocks), .k = m->c.text.hidden_size};
+        struct kern_mat_src src = {.parts = blocks,
+                                   .n_parts = head_blocks(m, ids, n, blocks),
+                                   .k = m->c.text.hidden_size,
+                                   .keep = model_keep_beside(m->keep, m->llama.head_dtype)};
         rc = m->ops->mat_new(m->k, &src, &h->mat, e);
     }
     if (!rc && n > m->head_max) {

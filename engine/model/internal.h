@@ -70,7 +70,7 @@ struct model {
     struct llama llama;
     struct model_ids ids;
     uint64_t parameters;
-    int as_fp8;                      /* the decoder's matrices */
+    enum kern_keep keep;             /* the form of the decoder's matrices */
     const struct model_learn *learn; /* NULL: it serves. During model_open alone */
     struct memory memory;
 
@@ -105,9 +105,20 @@ int memory_mat(struct model *m, const struct kern_mat_src *src, struct kern_mat 
                struct err *e);
 void memory_clear(struct model *m);
 
+/* What a matrix of that type is kept in that isn't of the decoder's layers, beside those that are
+ * kept so: nothing is lost by it. */
+static inline enum kern_keep model_keep_beside(enum kern_keep layers, enum kern_dtype type) {
+    int is_narrow =
+        layers == KERN_KEEP_BF16 || layers == KERN_KEEP_INT8 || layers == KERN_KEEP_INT4;
+    return is_narrow && type == KERN_BF16 ? KERN_KEEP_BF16 : KERN_KEEP_OWN;
+}
+
 struct weights;
 /* bind.c: names of weights -> fields of m->vit and m->llama, every shape checked. */
 int bind_weights(struct model *m, struct weights *w, struct err *e);
+/* Bytes of device memory that it would take, with a head of the whole vocabulary, and nothing is
+ * taken or made. UINT64_MAX: it overflows, or the device has no such form. */
+int bind_count(struct model *m, struct weights *w, uint64_t *bytes, struct err *e);
 /* positions.c: resizes the grid of positions (1 + from*from, width) to (1 + to*to, width). Row 0 is
  * kept. */
 void positions_resize(const float *src, int from, float *dst, int to, int width);

@@ -55,7 +55,9 @@ int model_parse_config(const void *text, size_t len, struct model_config *out, s
 
 struct model_learn;
 struct model_how {
-    int as_fp8;    /* the decoder's matrices in e4m3, a scale for each row; another digest */
+    enum kern_keep keep; /* what the decoder's matrices are kept in. With bf16, int8 and int4 the
+                            others are bf16 where the file has that. One that may lose something
+                            gets another digest */
     int is_seeded; /* weights made from `seed` (weights.h), without a file: to measure, since the
                       answers are noise. The digest is of config and seed */
     uint64_t seed;

@@ -21,6 +21,7 @@ struct expected {
     struct sums sums;
     char sha256[65]; /* of st_open_model */
 };
+static const struct expected anything;
 
 /* Room for every allocation to come. */
 static int make_tables(struct model *m, struct err *e) {
@@ -36,15 +37,48 @@ static int make_tables(struct model *m, struct err *e) {
                : err_set(e, E_NOMEM, "no memory for the tables of %d layers", vit + text);
 }
 
+/* ", as int8 they take 12.0 MiB" of each form that would fit. */
+static void say_what_fits(struct model *m, struct weights *w, uint64_t most, char *text,
+                          size_t size) {
+    enum kern_keep wanted = m->keep;
+    size_t at = 0;
+    const char *name;
+    for (int i = 0; (name = kern_keep_name(i)) != NULL; i++) {
+        uint64_t need;
+        m->keep = (enum kern_keep)i;
+        if (m->keep == wanted || bind_count(m, w, &need, NULL) || need > most) continue;
+        at += (size_t)snprintf(text + at, at < size ? size - at : 0, "%s as %s they take %.1f MiB",
+                               at ? "," : ":", name, in_mib(need));
+        if (at > size) at = size;
+    }
+    if (!at) (void)snprintf(text, size, ", and no other form of them fits");
+    m->keep = wanted;
+}
+
 /* E_NOMEM when the weights alone are surely more than the device's memory. Found before minutes are
  * spent on reading them. */
-static int check_room(const struct model *m, const struct weights *w, struct err *e) {
+static int check_room(struct model *m, struct weights *w, uint64_t *need, struct err *e) {
     struct kern_stats s;
+    char others[160] = "";
     m->ops->stats(m->k, &s);
-    uint64_t need = w->bytes(w, &m->c, m->as_fp8);
-    if (!s.most_bytes || need <= s.most_bytes) return 0;
-    return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all",
-                   in_mib(need), in_mib(s.most_bytes));
+    uint64_t most = s.most_bytes ? s.most_bytes : s.found_bytes;
+    int rc = bind_count(m, w, need, e);
+    if (rc || (*need < UINT64_MAX && (!most || *need <= most))) return rc;
+    if (*need == UINT64_MAX)
+        return err_set(e, E_UNSUPPORTED, "%s keeps no weights as %s", m->ops->name,
+                       kern_keep_name((int)m->keep));
+    if (!m->learn) say_what_fits(m, w, most, others, sizeof others);
+    return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all%s",
+                   in_mib(*need), in_mib(most), others);
+}
+
+/* A weight that is no number spoils every answer that it gets near. st: NULL: of no file. */
+static int check_finite(const struct st *st, struct err *e) {
+    for (size_t i = 0; st && i < st_count(st); i++)
+        if (!st_is_finite(st_at(st, i)))
+            return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
+                           st_show(st_at(st, i)->name).text);
+    return 0;
 }
 
 /* The digest of the weights against what the folder says it is. */
@@ -57,36 +91,52 @@ static int open_check_digest(const struct model *m, const struct expected *want,
     return sums_check(&want->sums, "model.safetensors", m->ids.all, e);
 }
 
-/* A model of these weights. `named`: what the digest that names it is made of. */
-static int load(const struct model_config *c, struct weights *w, const struct model_how *how,
-                const struct digest_of *named, const struct expected *want,
-                const struct kern_ops *ops, struct kern *k, struct model **out, struct err *e) {
-    int as_fp8 = how->as_fp8;
+/* Where weights come from. */
+struct source {
+    struct weights *w;
+    struct digest_of named; /* what the model's digest is of; the weights are of its st, if any */
+    const struct expected *want;
+};
+
+/* Weights to the device, and the model's names, while they are read. */
+static int open_fill(struct model *m, const struct source *from, const struct model_how *how,
+                     struct err *e) {
+    struct digest d;
+    digest_start(&d, &from->named, from->w);
+    m->learn = how->learn;
+    int rc = bind_weights(m, from->w, e);
+    m->learn = NULL;
+    if (!rc) rc = m->ops->sync(m->k, e);
+    rc = digest_end(&d, rc, &m->ids, e);
+    memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
+    if (!rc) rc = open_check_digest(m, from->want, e);
+    if (!rc && how->keep > KERN_KEEP_F32) /* other answers: another name */
+        rc = digest_add(m->ids.all, kern_keep_name((int)how->keep), e);
+    return rc;
+}
+
+static int load(const struct model_config *c, const struct source *from,
+                const struct model_how *how, const struct kern_ops *ops, struct kern *k,
+                struct model **out, struct err *e) {
+    uint64_t need = 0;
     *out = NULL;
-    if (as_fp8 && how->learn) return err_set(e, E_INVALID, "weights in 8 bits can't learn");
+    if (how->keep != KERN_KEEP_OWN && how->learn)
+        return err_set(e, E_INVALID, "weights as %s can't learn", kern_keep_name((int)how->keep));
     struct model *m = mem_try(sizeof *m);
     if (!m) return err_set(e, E_NOMEM, "no memory for a model");
     m->c = *c;
     m->ops = ops;
     m->k = k;
     m->pool_dtype = ops->pool_dtype(k);
-    m->as_fp8 = as_fp8;
+    m->keep = how->keep;
     m->learn = how->learn;
-    struct digest d;
-    digest_start(&d, named, w);
     int rc = make_tables(m, e);
-    if (!rc) rc = check_room(m, w, e);
+    if (!rc) rc = check_room(m, from->w, &need, e);
+    if (!rc) rc = check_finite(from->named.st, e);
     if (!rc) {
-        rc = bind_weights(m, w, e);
-        double need = in_mib(w->bytes(w, &m->c, as_fp8));
-        if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", need);
+        rc = open_fill(m, from, how, e);
+        if (rc == E_NOMEM) (void)err_in(e, "%.1f MiB of weights or more", in_mib(need));
     }
-    m->learn = NULL;
-    if (!rc) rc = ops->sync(k, e);
-    rc = digest_end(&d, rc, &m->ids, e);
-    memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
-    if (!rc) rc = open_check_digest(m, want, e);
-    if (!rc && as_fp8) rc = digest_add(m->ids.all, "fp8", e); /* other answers: another name */
     if (rc) {
         model_close(m);
         return rc;
@@ -95,30 +145,19 @@ static int load(const struct model_config *c, struct weights *w, const struct mo
     return 0;
 }
 
-/* A weight that is no number spoils every answer that it gets near. */
-static int check_finite(const struct st *st, struct err *e) {
-    for (size_t i = 0; i < st_count(st); i++)
-        if (!st_is_finite(st_at(st, i)))
-            return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
-                           st_show(st_at(st, i)->name).text);
-    return 0;
-}
-
 static int load_file(const struct model_config *c, const struct st *st, const struct model_how *how,
                      const struct expected *want, const struct kern_ops *ops, struct kern *k,
                      struct model **out, struct err *e) {
-    *out = NULL;
-    int rc = check_finite(st, e);
-    if (rc) return rc;
     struct weights_file file;
+    struct source from = {.w = &file.w, .named = {.st = st}, .want = want};
     weights_of_file(&file, st);
-    return load(c, &file.w, how, &(struct digest_of){.st = st}, want, ops, k, out, e);
+    return load(c, &from, how, ops, k, out, e);
 }
 
 int model_open_tensors(const struct model_config *c, const struct st *st,
                        const struct kern_ops *ops, struct kern *k, struct model **out,
                        struct err *e) {
-    return load_file(c, st, &as_it_is, &(struct expected){0}, ops, k, out, e);
+    return load_file(c, st, &as_it_is, &anything, ops, k, out, e);
 }
 
 static int open_seeded(const struct model_config *c, const struct model_how *how,
@@ -130,8 +169,9 @@ static int open_seeded(const struct model_config *c, const struct model_how *how
     } named = {.c = *c, .seed = how->seed};
     struct weights_seed weights;
     weights_of_seed(&weights, how->seed, 1 + c->n_patches);
-    struct digest_of what = {.bytes = &named, .len = sizeof named};
-    int rc = load(c, &weights.w, how, &what, &(struct expected){0}, ops, k, out, e);
+    struct source from = {
+        .w = &weights.w, .named = {.bytes = &named, .len = sizeof named}, .want = &anything};
+    int rc = load(c, &from, how, ops, k, out, e);
     weights_seed_clear(&weights);
     return rc;
 }

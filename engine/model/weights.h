@@ -14,8 +14,6 @@
 
 #include "engine/files/safetensors.h"
 
-struct model_config;
-
 struct weights {
     /* The tensor of that name; E_NOT_FOUND, E_NOMEM. One of a file has its own shape, whatever is
      * wanted. One of a seed is made in the shape `want` (ndim sizes; -1 fits any). It lasts until
@@ -25,9 +23,7 @@ struct weights {
     /* Tensor i of those that are there, in a fixed order; NULL behind the last. A seed has none
      * there. */
     const struct st_tensor *(*each)(const struct weights *w, size_t i);
-    /* Bytes of all weights on a device, with the decoder's matrices in 8 bits if as_fp8. Of a seed
-     * without the small vectors. */
-    uint64_t (*bytes)(const struct weights *w, const struct model_config *c, int as_fp8);
+    int only_shapes; /* what is found has no numbers that may be read: so none are made */
 };
 
 /* weights_file.c. Borrows the file. */

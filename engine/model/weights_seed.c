@@ -136,6 +136,11 @@ static int seed_find(struct weights *w, const char *name, const int64_t *want, i
     m->t.dtype = is_wide ? ST_F32 : ST_BF16;
     m->t.dtype_name = is_wide ? "F32" : "BF16";
     m->t.bytes = (size_t)m->t.elements * (is_wide ? 4 : 2);
+    if (w->only_shapes) {
+        *out = &m->t;
+        s->next = (s->next + 1) % WEIGHTS_HELD;
+        return 0;
+    }
     m->t.data = make_room(m, m->t.bytes);
     if (!m->data) return E_NOMEM;
     weights_seed_fill(&m->t, m->data, seed_of(s->seed, name));
@@ -150,21 +155,9 @@ static const struct st_tensor *seed_each(const struct weights *w, size_t i) {
     return NULL;
 }
 
-static uint64_t seed_bytes(const struct weights *w, const struct model_config *c, int as_fp8) {
-    const struct model_vision *v = &c->vision;
-    const struct model_text *t = &c->text;
-    (void)w;
-    uint64_t e = (uint64_t)v->hidden_size, d = (uint64_t)t->hidden_size;
-    uint64_t block = 4 * e * e + 2 * e * (uint64_t)v->intermediate_size;
-    uint64_t layer = 4 * d * d + 3 * d * (uint64_t)t->intermediate_size;
-    return (as_fp8 ? 1 : 2) * (uint64_t)t->layers * layer +
-           2 * ((uint64_t)v->layers * block + (uint64_t)c->concat * e * d +
-                (uint64_t)t->vocab_size * d);
-}
-
 void weights_of_seed(struct weights_seed *s, uint64_t seed, int64_t any) {
     *s = (struct weights_seed){
-        .w = {.find = seed_find, .each = seed_each, .bytes = seed_bytes}, .seed = seed, .any = any};
+        .w = {.find = seed_find, .each = seed_each}, .seed = seed, .any = any};
 }
 
 void weights_seed_clear(struct weights_seed *s) {

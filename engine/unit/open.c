@@ -31,8 +31,9 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
 }
 
 static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
-    struct model_how how = {.as_fp8 = o->fp8, .is_seeded = o->is_seeded, .seed = o->seed};
-    return model_open(o->model, &how, u->ops, u->kern, &u->model, err);
+    struct model_how how = {.is_seeded = o->is_seeded, .seed = o->seed};
+    int rc = kern_keep_find(o->weights_as, &how.keep, err);
+    return rc ? rc : model_open(o->model, &how, u->ops, u->kern, &u->model, err);
 }
 
 /* The tokenizer of another model would spell prompts that this one was never trained on.
@@ -109,8 +110,10 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
         from--;
     (void)snprintf(i->name, sizeof i->name, "%.*s", (int)(end - from), dir + from);
     (void)snprintf(i->digest, sizeof i->digest, "%s", model_digest(u->model));
-    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s", u->ops->name,
-                   u->ops->describe(u->kern), o->fp8 ? ", decoder in fp8" : "");
+    int is_own = !o->weights_as || !strcmp(o->weights_as, "auto");
+    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s%.32s", u->ops->name,
+                   u->ops->describe(u->kern), is_own ? "" : ", decoder as ",
+                   is_own ? "" : o->weights_as);
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;

@@ -170,6 +170,7 @@ static void cpu_stats(struct kern *k, struct kern_stats *out) {
                                .live_bytes = k->blocks.live_bytes,
                                .peak_bytes = k->blocks.peak_bytes,
                                .most_bytes = k->memory_max,
+                               .found_bytes = k->memory_max ? 0 : k->blocks.most_bytes,
                                .allocations = k->blocks.allocations + k->scratch_grown};
 }
 
@@ -263,6 +264,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .copy = cpu_copy,
                                   .mat_new = cpu_mat_new,
                                   .mat_free = cpu_mat_free,
+                                  .mat_bytes = cpu_mat_bytes,
                                   .mat_describe = cpu_mat_describe,
                                   .pass = cpu_pass,
                                   .sync = cpu_sync,

@@ -12,10 +12,11 @@
 struct kern_mat {
     int n, k;
     int n_places, k_places; /* that a panel has: n and k, or with pairs half of them */
-    float *data;            /* (panels, k_places, nr) f32 or pairs (isa.h) */
-    float *back;  /* the other way, (panels of k, n_places, nr); NULL: not made with_back */
-    int is_pairs; /* bf16, two of them at a place; x has to be, too */
-    int is_fp8;   /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
+    float *data;            /* (panels, k_places, nr) f32 or pairs (isa.h), or as `keep` says */
+    float *back;         /* the other way, (panels of k, n_places, nr); NULL: not made with_back */
+    int is_pairs;        /* bf16, two of them at a place; x has to be, too */
+    int is_fp8;          /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
+    enum kern_keep keep; /* KERN_KEEP_BF16, _INT8, _INT4: panels are those of narrow.c */
 };
 
 /* A scratch block that only grows. */
@@ -63,8 +64,9 @@ void cpu_rows(struct kern *k, int rows, int cost, cpu_rows_fn *fn, const void *a
  * act. */
 struct cpu_product {
     int m, n, k, deep;
-    int k_packed; /* places that a panel has: for k or more */
-    int is_pairs; /* panels hold pairs: see cpu_multiply_pairs */
+    int k_packed;        /* places that a panel has: for k or more */
+    int is_pairs;        /* panels hold pairs: see cpu_multiply_pairs */
+    enum kern_keep keep; /* of the matrix; with narrow panels deep is k */
     const float *x;
     int ldx;
     const float *panels, *bias;
@@ -74,6 +76,16 @@ struct cpu_product {
     int ldy;
 };
 void cpu_multiply(struct kern *k, const struct cpu_product *a);
+
+/* Row `row` of a part, as n floats. */
+void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to);
+
+/* ---- narrow.c: weights in less than f32 ---- */
+/* Bytes of a panel of so many places. 0: it isn't narrow, or too many. */
+size_t cpu_narrow_bytes(enum kern_keep keep, size_t nr, size_t places);
+cpu_tile_fn *cpu_narrow_tile(const struct cpu_isa *isa, enum kern_keep keep);
+/* Packs what the source has. It takes `private`. */
+void cpu_narrow_pack(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src);
 
 /* ---- pairs.c: products in bf16 ---- */
 static inline int cpu_pairs(int n) { return n / 2 + n % 2; }
@@ -95,6 +107,7 @@ size_t cpu_pairs_room(const struct cpu_isa *isa, const struct kern_mat *m);
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e);
 void cpu_mat_free(struct kern *k, struct kern_mat *m);
+uint64_t cpu_mat_bytes(const struct kern *k, const struct kern_mat_src *src);
 int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 void cpu_gemm(struct kern *k, const struct kern_gemm *a);
 void cpu_layernorm(struct kern *k, const struct kern_norm *a);

@@ -10,7 +10,7 @@
  *
  * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch
  * memory as s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that
- * fp8 gives. Products in bf16 are in pairs.c.
+ * fp8 gives. Products in bf16 are in pairs.c, weights that are narrower than f32 in narrow.c.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -22,15 +22,17 @@
 
 enum { BLOCK_FLOATS = 64 * 1024 }; /* of x in a row block: a quarter of a megabyte */
 
-static float part_value(const struct kern_mat_part *p, size_t at) {
+void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to) {
+    const char *from = (const char *)p->data + row * n * kern_dtype_bytes(p->dtype);
     if (p->dtype == KERN_F32) {
-        float f;
-        memcpy(&f, (const char *)p->data + 4 * at, sizeof f);
-        return f;
+        memcpy(to, from, n * sizeof *to);
+        return;
     }
-    uint16_t h;
-    memcpy(&h, (const char *)p->data + 2 * at, sizeof h);
-    return p->dtype == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, from + 2 * i, sizeof h);
+        to[i] = p->dtype == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
+    }
 }
 
 /* Row `row` of the matrix, into both packs where there are two. */
@@ -49,9 +51,8 @@ static void pack(const struct cpu_isa *isa, const struct kern_mat_src *src, floa
     size_t k = (size_t)src->k, row = 0;
     for (int i = 0; i < src->n_parts; i++) {
         for (int r = 0; r < src->parts[i].n; r++, row++) {
-            for (size_t c = 0; c < k; c++)
-                line[c] = part_value(&src->parts[i], (size_t)r * k + c);
-            if (src->as_fp8) half_e4m3_round(line, k, line);
+            cpu_part_row(&src->parts[i], (size_t)r, k, line);
+            if (m->is_fp8) half_e4m3_round(line, k, line);
             if (m->is_pairs)
                 cpu_pairs_set(isa, m, (int)row, 1, line, src->k, line + k);
             else
@@ -69,19 +70,49 @@ static size_t pack_bytes(size_t nr, size_t columns, size_t depth) {
     return bytes ? bytes : 1;
 }
 
+/* What a matrix is kept in: OWN is f32. With pairs all numbers are bf16 anyway. */
+static enum kern_keep kept(const struct cpu_isa *isa, const struct kern_mat_src *src) {
+    if (src->keep == KERN_KEEP_OWN || (src->keep == KERN_KEEP_BF16 && isa->tile_pairs))
+        return KERN_KEEP_F32;
+    return src->keep;
+}
+
+/* Bytes of the pack that serves products. 0: too many. */
+static size_t front_bytes(const struct cpu_isa *isa, const struct kern_mat_src *src, size_t n) {
+    size_t nr = (size_t)isa->nr, panel = cpu_narrow_bytes(kept(isa, src), nr, (size_t)src->k);
+    size_t bytes;
+    if (!panel) return pack_bytes(nr, n, (size_t)src->k);
+    return n <= INT_MAX - nr && mem_mul((n + nr - 1) / nr, panel, &bytes) ? bytes + !bytes : 0;
+}
+
+static size_t gemm_rows_of(const struct kern_mat_src *src) {
+    size_t n = 0;
+    for (int i = 0; i < src->n_parts; i++)
+        n += (size_t)src->parts[i].n;
+    return n;
+}
+
+uint64_t cpu_mat_bytes(const struct kern *k, const struct kern_mat_src *src) {
+    size_t nr = (size_t)k->isa->nr, n = gemm_rows_of(src), deep = (size_t)src->k;
+    size_t bytes = front_bytes(k->isa, src, n);
+    size_t back = src->with_back ? pack_bytes(nr, deep, n) : 1;
+    if (!bytes || !back) return UINT64_MAX;
+    return sizeof(struct kern_mat) + bytes + (src->with_back ? back : 0);
+}
+
 int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                 struct err *e) {
     *out = NULL;
-    must(!src->as_fp8 || !src->with_back);
-    size_t nr = (size_t)k->isa->nr, n = 0, deep = (size_t)src->k;
-    for (int i = 0; i < src->n_parts; i++)
-        n += (size_t)src->parts[i].n;
-    size_t bytes = pack_bytes(nr, n, deep), back = src->with_back ? pack_bytes(nr, deep, n) : 1;
+    must(src->keep == KERN_KEEP_OWN || !src->with_back);
+    size_t nr = (size_t)k->isa->nr, n = gemm_rows_of(src), deep = (size_t)src->k;
+    size_t bytes = front_bytes(k->isa, src, n);
+    size_t back = src->with_back ? pack_bytes(nr, deep, n) : 1;
     if (!bytes || !back) return err_set(e, E_TOO_BIG, "a %zux%d matrix", n, src->k);
     struct kern_mat *m = blocks_take(&k->blocks, sizeof *m);
     if (m) {
-        *m = (struct kern_mat){.n = (int)n, .k = src->k, .is_fp8 = src->as_fp8};
-        m->is_pairs = k->isa->tile_pairs && !m->is_fp8;
+        *m = (struct kern_mat){.n = (int)n, .k = src->k, .keep = kept(k->isa, src)};
+        m->is_fp8 = m->keep == KERN_KEEP_FP8;
+        m->is_pairs = k->isa->tile_pairs && m->keep == KERN_KEEP_F32;
         m->n_places = m->is_pairs ? cpu_pairs(m->n) : m->n;
         m->k_places = m->is_pairs ? cpu_pairs(m->k) : m->k;
         m->data = blocks_take(&k->blocks, bytes);
@@ -94,7 +125,10 @@ int cpu_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat 
         cpu_mat_free(k, m);
         return cpu_no_memory(k, bytes + (src->with_back ? back : 0), e);
     }
-    pack(k->isa, src, line, m);
+    if (cpu_narrow_bytes(m->keep, nr, deep))
+        cpu_narrow_pack(k, m, src);
+    else
+        pack(k->isa, src, line, m);
     mem_free(line);
     *out = m;
     return 0;
@@ -111,7 +145,7 @@ int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text,
     return snprintf(text, n, "%d x %d %s: %s, panels of %d%s", m->n, m->k,
                     m->is_fp8     ? "fp8 in f32"
                     : m->is_pairs ? "bf16"
-                                  : "f32",
+                                  : kern_keep_name((int)m->keep),
                     k->isa->name, k->isa->nr, m->back ? " both ways" : "");
 }
 
@@ -142,7 +176,7 @@ static void set_task(void *ctx, int task, int thread) {
 
 void cpu_mat_set(struct kern *k, const struct kern_mat_set *a) {
     int nr = k->isa->nr;
-    must(!a->w->is_fp8 && a->row0 >= 0 && a->row0 + a->rows <= a->w->n);
+    must(a->w->keep == KERN_KEEP_F32 && a->row0 >= 0 && a->row0 + a->rows <= a->w->n);
     cpu_count(k, 0);
     if (a->rows == 0) return;
     for (int i = 0; a->w->is_pairs && i < pool_threads(k->pool); i++)
@@ -158,13 +192,14 @@ struct gemm_job {
     const struct cpu_product *a;
     int rows, panels; /* of one task */
     int column_tasks;
+    size_t panel_bytes;
 };
 
 static void gemm_task(void *ctx, int task, int thread) {
     (void)thread;
     const struct gemm_job *j = ctx;
     const struct cpu_product *a = j->a;
-    cpu_tile_fn *tile = a->is_pairs ? j->k->isa->tile_pairs : j->k->isa->tile;
+    cpu_tile_fn *tile = a->is_pairs ? j->k->isa->tile_pairs : cpu_narrow_tile(j->k->isa, a->keep);
     int nr = j->k->isa->nr, row0 = task / j->column_tasks * j->rows;
     int col0 = task % j->column_tasks * j->panels * nr, col1 = col0 + j->panels * nr;
     int rows = a->m - row0 < j->rows ? a->m - row0 : j->rows;
@@ -179,9 +214,10 @@ static void gemm_task(void *ctx, int task, int thread) {
                                    .accumulate = a->accumulate && at == 0,
                                    .scale = 1.0f,
                                    .go_on = at > 0};
+            const char *panel = (const char *)a->panels + (size_t)(col / nr) * j->panel_bytes;
             tile(rows, deep, x + at, a->ldx,
-                 a->panels + (size_t)col * (size_t)a->k_packed + (size_t)at * (size_t)nr, nr,
-                 y + col, a->ldy, a->n - col < nr ? a->n - col : nr, &end);
+                 (const float *)(const void *)panel + (size_t)at * (size_t)nr, nr, y + col, a->ldy,
+                 a->n - col < nr ? a->n - col : nr, &end);
         }
         at += deep;
     } while (at < a->k);
@@ -194,7 +230,9 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
     fair = (fair + mr - 1) / mr * mr;
     if (rows > fair) rows = fair;
     if (rows < mr) rows = mr;
-    struct gemm_job j = {k, a, rows, panels, 1};
+    struct gemm_job j = {k, a, rows, panels, 1, 0};
+    j.panel_bytes = cpu_narrow_bytes(a->keep, (size_t)nr, (size_t)a->k_packed);
+    if (!j.panel_bytes) j.panel_bytes = sizeof(float) * (size_t)nr * (size_t)a->k_packed;
     int row_tasks = (a->m + rows - 1) / rows;
     if (row_tasks < threads && (uint64_t)a->m * (uint64_t)a->k * (uint64_t)a->n > 1u << 18) {
         j.panels = (panels + 2 * threads - 1) / (2 * threads);
@@ -209,6 +247,7 @@ static void multiply(struct kern *k, const struct kern_gemm *a) {
                                   .k = kern_gemm_k(a, a->w->k),
                                   .deep = kern_gemm_k(a, a->w->k),
                                   .k_packed = a->w->k_places,
+                                  .keep = a->w->keep,
                                   .x = cpu_f32(a->x),
                                   .ldx = a->ldx,
                                   .panels = a->w->data,
@@ -262,7 +301,7 @@ static void multiply_fp8(struct kern *k, const struct kern_gemm *all) {
 void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
     must(!(a->accumulate && a->act != KERN_ACT_NONE));
     int n = kern_gemm_n(a, a->w->n), depth = kern_gemm_k(a, a->w->k);
-    must((!a->w->is_fp8 || (!a->n && !a->k)) && n <= a->w->n && depth <= a->w->k);
+    must((a->w->keep == KERN_KEEP_F32 || (!a->n && !a->k)) && n <= a->w->n && depth <= a->w->k);
     cpu_count(k, (uint64_t)a->m * (uint64_t)n * (uint64_t)depth);
     if (a->m == 0 || a->w->n == 0) return;
     if (a->w->is_fp8)

@@ -104,6 +104,11 @@ struct cpu_isa {
     void (*lerp)(int n, float by, const float *x, float *y); /* y += by (x - y) */
     void (*adamw)(int n, const struct adamw_by *by, float *p, float *m, float *v, const float *g);
 
+    /* ---- weights that are narrower than f32 (narrow.c) ---- */
+    /* As tile, by such a panel, of which ldp says nothing. The bits are those of the floats that
+     * the weights mean. */
+    cpu_tile_fn *tile_bf16, *tile_int8, *tile_int4;
+
     /* ---- products in bf16; NULL: products are f32 ---- */
     /* As tile: x and panel hold pairs, k is their number. */
     cpu_tile_fn *tile_pairs;
@@ -150,6 +155,9 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .axpy = axpy,                     \
                                          .lerp = lerp,                     \
                                          .adamw = adamw,                   \
+                                         .tile_bf16 = tile_bf16,           \
+                                         .tile_int8 = tile_int8,           \
+                                         .tile_int4 = tile_int4,           \
                                          __VA_ARGS__}
 
 #endif

@@ -2,6 +2,7 @@
  * (Makefile), so nothing here may run before is_here() said yes. */
 #include <math.h>
 
+#include "kernels/base/narrow.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/vec.h"
 

@@ -46,6 +46,43 @@ VEC vf v_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+/* V numbers of 16 and of 8 bits, at any address: bf16, and whole numbers. */
+VEC vf v_load_bf16(const void *p) {
+    typedef uint16_t halves __attribute__((vector_size(2 * V)));
+    halves h;
+    memcpy(&h, p, sizeof h);
+    return (vf)(__builtin_convertvector(h, vi) << 16);
+}
+VEC vi v_load_i8(const void *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    const int8_t *b = p;
+    return (vi){b[0], b[1], b[2], b[3]};
+#endif
+}
+VEC vi v_load_u8(const void *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    const uint8_t *b = p;
+    return (vi){b[0], b[1], b[2], b[3]};
+#endif
+}
+VEC vf v_from_ints(vi a) { return __builtin_convertvector(a, vf); }
+/* The lower four bits of each lane, less 8. */
+VEC vf v_from_nibbles(vi a) {
+#if defined(__AVX512F__)
+    const vf all = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+    return _mm512_permutexvar_ps((__m512i)a, all);
+#else
+    return v_from_ints((a & 15) - 8);
+#endif
+}
 /* The 32 bits at p in every lane. */
 VEC vf v_all_bits(const float *p) {
     int32_t bits;

@@ -36,7 +36,8 @@ struct kern_mat {
     int n, k, ld, rows;
     enum kern_dtype dtype; /* KERN_F32 when there are scales, and means nothing then */
     bool is_fp8;
-    float *scales; /* (n); NULL: it isn't in codes */
+    size_t scale_bytes; /* 0: it has none */
+    float *scales;      /* (n); NULL: it isn't in codes */
     void *w;
     struct lt_plan *plan;         /* NULL: our own product */
     struct lt_plan *back;         /* the same of gemm_dx, where it will be asked for */
@@ -120,6 +121,7 @@ int cuda_marked(struct kern *k, int n, uint64_t *ns, struct err *e);
 int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                  struct err *e);
 void cuda_mat_free(struct kern *k, struct kern_mat *m);
+uint64_t cuda_mat_bytes(const struct kern *k, const struct kern_mat_src *src);
 int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]); /* "12288 x 4096 bf16" */
 void cuda_gemm(struct kern *k, const struct kern_gemm *a);

@@ -147,13 +147,16 @@ static void send_fp8(struct kern *k, const struct kern_mat *m, const struct kern
     }
 }
 
-/* Where the device takes a matrix, and in which form. */
-static int place(struct kern *k, struct kern_mat *m, const struct kern_mat_src *src,
-                 struct err *e) {
-    size_t n = 0, depth = (size_t)src->k, ld = depth, rows, cells, bytes, item;
+/* The shape and form that a matrix gets on the device, and its bytes without scales. E_TOO_BIG,
+ * E_UNSUPPORTED. */
+static int form(const struct kern *k, struct kern_mat *m, const struct kern_mat_src *src,
+                size_t *bytes) {
+    size_t n = 0, depth = (size_t)src->k, ld = depth, rows, cells, item;
+    bool is_fp8 = src->keep == KERN_KEEP_FP8;
+    if (src->keep != KERN_KEEP_OWN && !is_fp8) return E_UNSUPPORTED;
     for (int i = 0; i < src->n_parts; i++)
         n += (size_t)src->parts[i].n;
-    bool is_codes = src->as_fp8 && k->mode != CUDA_STRICT, fits = true;
+    bool is_codes = is_fp8 && k->mode != CUDA_STRICT, fits = true;
     rows = is_codes ? cuda_side_fp8(n) : n;
     m->dtype = is_codes ? KERN_F32 : kept_type(k, src);
     item = is_codes ? 1 : kern_dtype_bytes(m->dtype);
@@ -162,19 +165,36 @@ static int place(struct kern *k, struct kern_mat *m, const struct kern_mat_src *
     else if (m->dtype != KERN_F32)
         ld = cuda_row_16bit(depth);
     if (item == 2) fits = cuda_rows_at_once(depth, n) > 0;
-    if (src->as_fp8) fits = cuda_rows_fp8(depth, n) > 0 && cuda_rows_that_fit(4 * depth, 0) > 0;
+    if (is_fp8) fits = cuda_rows_fp8(depth, n) > 0 && cuda_rows_that_fit(4 * depth, 0) > 0;
     if (!fits || rows > INT32_MAX || ld > INT32_MAX || !mem_mul(rows, ld, &cells) ||
-        !mem_mul(cells, item, &bytes))
-        return err_set(e, E_TOO_BIG, "cuda: a matrix of %zu x %d", n, src->k);
+        !mem_mul(cells, item, bytes))
+        return E_TOO_BIG;
     m->n = (int)n;
     m->k = src->k;
     m->ld = (int)ld;
     m->rows = (int)rows;
-    m->is_fp8 = src->as_fp8;
+    m->is_fp8 = is_fp8;
+    m->scale_bytes = is_codes ? n * sizeof *m->scales : 0;
+    return 0;
+}
+
+uint64_t cuda_mat_bytes(const struct kern *k, const struct kern_mat_src *src) {
+    struct kern_mat m = {};
+    size_t bytes;
+    return form(k, &m, src, &bytes) ? UINT64_MAX : (uint64_t)bytes + m.scale_bytes;
+}
+
+/* Where the device takes a matrix. */
+static int place(struct kern *k, struct kern_mat *m, const struct kern_mat_src *src,
+                 struct err *e) {
+    size_t bytes;
+    int rc = form(k, m, src, &bytes);
+    if (rc == E_UNSUPPORTED) return err_set(e, rc, "cuda keeps matrices as they are, or as fp8");
+    if (rc) return err_set(e, rc, "cuda: a matrix with rows of %d is too large", src->k);
     struct kern_ptr w = {NULL}, scales = {NULL};
-    int rc = cuda_alloc(k, bytes, &w, e);
+    rc = cuda_alloc(k, bytes, &w, e);
     m->w = w.addr;
-    if (!rc && is_codes) rc = cuda_alloc(k, n * sizeof *m->scales, &scales, e);
+    if (!rc && m->scale_bytes) rc = cuda_alloc(k, m->scale_bytes, &scales, e);
     m->scales = cuda_f32(scales);
     return rc;
 }
@@ -192,7 +212,7 @@ int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat
         cuda_mat_free(k, m);
         return rc;
     }
-    if (src->as_fp8)
+    if (m->is_fp8)
         send_fp8(k, m, src);
     else
         send_parts(k, m, src);

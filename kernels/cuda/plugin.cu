@@ -262,6 +262,7 @@ static const struct kern_ops table = {
     .copy = cuda_copy,
     .mat_new = cuda_mat_new,
     .mat_free = cuda_mat_free,
+    .mat_bytes = cuda_mat_bytes,
     .mat_describe = cuda_mat_describe,
     .pass = cuda_pass,
     .sync = cuda_sync,

@@ -18,12 +18,21 @@ struct kern_mat_part {
     int n;
     enum kern_dtype dtype;
 };
+/* What a matrix is kept in. */
+enum kern_keep {
+    KERN_KEEP_OWN = 0, /* what the device chooses, and nothing is lost by */
+    KERN_KEEP_F32,
+    KERN_KEEP_BF16, /* and INT8, INT4: the product is that by the rounded weights, in f32 */
+    KERN_KEEP_FP8,  /* 8 bits: see kern_gemm */
+    KERN_KEEP_INT8, /* 8.5 bits a weight, with the scales of kernels/base/narrow.h, */
+    KERN_KEEP_INT4  /* 4.5 bits */
+};
 struct kern_mat_src {
     const struct kern_mat_part *parts;
     int n_parts;
     int k;
-    int as_fp8;    /* keep it in 8 bits: see kern_gemm */
-    int with_back; /* gemm_dx will be asked of it; never together with as_fp8 */
+    enum kern_keep keep;
+    int with_back; /* gemm_dx will be asked of it; KERN_KEEP_OWN alone */
 };
 
 enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf(x / sqrt 2)) */
@@ -31,7 +40,7 @@ enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf
 /* y = act(x W^T + bias), or y += x W^T + bias when `accumulate` (then act must be NONE).
  * x (m, K), y (m, N) may not overlap. m may be 0.
  *
- * By a matrix made `as_fp8` both sides are rounded first, each row r of x and of W by itself:
+ * By a matrix kept in fp8 both sides are rounded first, each row r of x and of W by itself:
  *     s(r) = max |r[k]| / 448, 1 when that is 0;   q(r)[k] = e4m3(r[k] / s(r))
  * to nearest, ties to even, in f32 (kernels/base/half.h); and x W^T becomes
  *     s(x) s(w) sum_k q(x)[k] q(w)[k].
@@ -47,7 +56,7 @@ struct kern_gemm {
     enum kern_act act;
     int accumulate;
     int n, k; /* by the first n rows and k columns of W alone, as if it had no others; 0: by all. Of
-                 a matrix whose parts were f32, and not as_fp8 */
+                 a matrix whose parts were f32, of KERN_KEEP_OWN */
 };
 
 /* The shape of W in a product. */
@@ -57,8 +66,8 @@ KERN_INLINE int kern_gemm_k(const struct kern_gemm *a, int k) { return a->k ? a-
 /* ---- training: W (N, K), y = x W^T (docs/training.md) ---------------------------------------- */
 
 /* Rows row0 .. row0+rows-1 of the matrix become those at src (rows, ld) f32, in device memory: as
- * if mat_new had read them. For gradient descent, which changes weights in place. Not of a matrix
- * that was made `as_fp8`. */
+ * if mat_new had read them. For gradient descent, which changes weights in place. Of
+ * KERN_KEEP_OWN alone. */
 struct kern_mat_set {
     struct kern_mat *w;
     int row0, rows;

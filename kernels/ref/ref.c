@@ -12,6 +12,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/narrow.h"
 
 static int ref_score(void) { return 1; }
 
@@ -90,11 +91,20 @@ const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size
     return room;
 }
 
+/* A row as it is kept. */
+static void ref_keep_row(enum kern_keep keep, float *row, size_t n) {
+    for (size_t i = 0; keep == KERN_KEEP_BF16 && i < n; i++)
+        row[i] = half_from_bf16(half_to_bf16(row[i]));
+    if (keep == KERN_KEEP_INT8) narrow_round(8, row, n);
+    if (keep == KERN_KEEP_INT4) narrow_round(4, row, n);
+}
+
 static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                        struct err *e) {
     *out = NULL;
     size_t n = 0, cells, bytes;
-    must(!src->as_fp8 || !src->with_back);
+    int is_fp8 = src->keep == KERN_KEEP_FP8;
+    must(!is_fp8 || !src->with_back);
     for (int p = 0; p < src->n_parts; p++)
         n += (size_t)src->parts[p].n;
     if (!mem_mul(n, (size_t)src->k, &cells) || !mem_mul(cells, sizeof(float), &bytes))
@@ -102,8 +112,8 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
     struct kern_mat *m = blocks_take(&k->blocks, sizeof(*m));
     float *w = m ? blocks_take(&k->blocks, bytes) : NULL;
     float *scale =
-        w && src->as_fp8 ? blocks_take(&k->blocks, (n + (size_t)src->k) * sizeof(float)) : NULL;
-    if (!w || (src->as_fp8 && !scale)) {
+        w && is_fp8 ? blocks_take(&k->blocks, (n + (size_t)src->k) * sizeof(float)) : NULL;
+    if (!w || (is_fp8 && !scale)) {
         blocks_give(&k->blocks, w);
         blocks_give(&k->blocks, m);
         return err_set(e, E_NOMEM, "ref: no room for a matrix of %zu x %d", n, src->k);
@@ -117,10 +127,24 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
         for (size_t i = 0; i < len; i++)
             m->w[at++] = ref_at(src->parts[p].data, src->parts[p].dtype, i);
     }
+    for (size_t r = 0; r < n; r++)
+        ref_keep_row(src->keep, w + r * (size_t)src->k, (size_t)src->k);
     for (size_t r = 0; scale && r < n; r++)
         scale[r] = ref_round_row(w + r * (size_t)src->k, (size_t)src->k);
     *out = m;
     return 0;
+}
+
+static uint64_t ref_mat_bytes(const struct kern *k, const struct kern_mat_src *src) {
+    size_t n = 0, cells, bytes, scales = src->keep == KERN_KEEP_FP8 ? (size_t)src->k : 0;
+    (void)k;
+    for (int p = 0; p < src->n_parts; p++)
+        n += (size_t)src->parts[p].n;
+    if (src->keep == KERN_KEEP_FP8) scales += n;
+    if (!mem_mul(n, (size_t)src->k, &cells) || !mem_add(cells, scales, &cells) ||
+        !mem_mul(cells, sizeof(float), &bytes) || !mem_add(bytes, sizeof(struct kern_mat), &bytes))
+        return UINT64_MAX;
+    return bytes;
 }
 
 static void ref_mat_free(struct kern *k, struct kern_mat *m) {
@@ -220,6 +244,7 @@ const struct kern_ops kern_ref = {
     .copy = ref_copy,
     .mat_new = ref_mat_new,
     .mat_free = ref_mat_free,
+    .mat_bytes = ref_mat_bytes,
     .mat_describe = ref_mat_describe,
     .pass = ref_pass,
     .sync = ref_sync,

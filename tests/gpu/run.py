@@ -168,7 +168,7 @@ def test_both_parts(tmp):
     assert rc == 0, said
     assert "part 1: all" in text and "part 2: all" in text and len(text) < 12000
     assert "skipped: there is no compute-sanitizer" in text or shutil.which("compute-sanitizer")
-    assert "--fp8" in log(tmp, "fp8", 2) and "flat" in log(tmp, "otherwise", 2)
+    assert "--weights-as fp8" in log(tmp, "fp8", 2) and "flat" in log(tmp, "otherwise", 2)
 
 
 LT = re.search(r"^LT=(\S+)", open(REPORT).read(), re.M).group(1)

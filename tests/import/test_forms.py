@@ -126,6 +126,7 @@ def test_pointing(o, tmp):
         changed = ck.read(os.path.join(folder, "changed.safetensors"))
         assert sorted(changed) == sorted(n + ".weight" for n in o.lora)
         assert pixels(folder) == pixels(tmp("m"))
+    assert pixels(tmp("p-llama"), "--weights-as", "int8") == pixels(tmp("m"), "--weights-as", "int8")
     with open(o.path("eva.pth"), "r+b") as f:
         f.seek(-1000, 2)
         byte = f.read(1)

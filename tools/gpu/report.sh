@@ -332,7 +332,7 @@ part_2() {
     fi
     if [ -x "$BIN/lammd" ] && fits fp8; then # its floor is that of products twice as fast
         ours fp8 70 45 d_picture env "TFLOPS=$(awk "BEGIN { print 2 * ${tflops:-790} }")" \
-            $floors pix4096 $runs $seeded --fp8
+            $floors pix4096 $runs $seeded --weights-as fp8
     fi
     if [ -x "$BIN/lammd" ]; then
         ours mini-cpu 40 15 d_picture "$BIN/lammd" bench pix4096 $mini --device cpu

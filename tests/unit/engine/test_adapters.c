@@ -105,7 +105,8 @@ TEST(adapters_have_the_same_bits_in_any_company_ref) {
         &(struct eng_options){.model = TINY, .device = "ref", .adapters = 3, .adapter_rank = 4});
 }
 TEST(adapters_have_the_same_bits_beside_a_base_in_fp8) {
-    together(&(struct eng_options){.model = TINY, .fp8 = 1, .adapters = 4, .adapter_rank = 4});
+    together(&(struct eng_options){
+        .model = TINY, .weights_as = "fp8", .adapters = 4, .adapter_rank = 4});
 }
 TEST(adapters_have_the_same_bits_in_small_passes) {
     together(&(struct eng_options){

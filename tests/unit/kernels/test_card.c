@@ -20,8 +20,10 @@ static int multiply(const struct kern_ops *ops, struct kern *k, int as_fp8) {
     for (int i = 0; i < K; i++)
         x[i] = (float)i;
     int rc = ops->mat_new(
-        k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = K, .as_fp8 = as_fp8}, &m,
-        NULL);
+        k,
+        &(struct kern_mat_src){
+            .parts = &part, .n_parts = 1, .k = K, .keep = as_fp8 ? KERN_KEEP_FP8 : KERN_KEEP_OWN},
+        &m, NULL);
     if (!rc) rc = ops->alloc(k, sizeof x, &px, NULL);
     if (!rc) rc = ops->alloc(k, sizeof y, &py, NULL);
     if (rc) return rc;

@@ -91,8 +91,11 @@ static struct kern_mat *matrix(struct card *c, int kind) {
     for (int i = 0; i < N * K; i++)
         w[i] = types[kind] == KERN_F16 ? half_to_f16(x[i]) : half_to_bf16(x[i]);
     struct kern_mat_part part = {w, N, types[kind]};
-    struct kern_mat_src src = {
-        .parts = &part, .n_parts = 1, .k = K, .as_fp8 = kind == 2, .with_back = kind > 2};
+    struct kern_mat_src src = {.parts = &part,
+                               .n_parts = 1,
+                               .k = K,
+                               .keep = kind == 2 ? KERN_KEEP_FP8 : KERN_KEEP_OWN,
+                               .with_back = kind > 2};
     CHECK_EQ(c->ops->mat_new(c->k, &src, &m, NULL), 0);
     return m;
 }

@@ -24,7 +24,7 @@ static struct kern_mat *mat_fp8(struct rig *r, enum kern_dtype type, int n, int 
     }
     struct kern_mat_part parts[] = {{data, n / 2, type},
                                     {data + first * kern_dtype_bytes(type), n - n / 2, type}};
-    struct kern_mat_src src = {.parts = parts, .n_parts = 2, .k = k, .as_fp8 = 1};
+    struct kern_mat_src src = {.parts = parts, .n_parts = 2, .k = k, .keep = KERN_KEEP_FP8};
     struct kern_mat *m = NULL;
     CHECK_EQ(r->ops->mat_new(r->k, &src, &m, NULL), 0);
     return m;

@@ -190,3 +190,19 @@ OP_TEST(gemm_passes_infinities_and_nans_through) {
     CHECK(isnan(y[2]));
     r->ops->mat_free(r->k, mat);
 }
+
+/* What a matrix is said to take it takes. */
+OP_TEST(mat_bytes_are_those_that_are_held) {
+    for (int i = 1; i < SHAPES; i++) {
+        int n = shapes[i].n, k = shapes[i].k;
+        struct kern_mat_part part = {.n = n, .dtype = KERN_F32};
+        struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = k};
+        struct kern_stats before, now;
+        r->ops->stats(r->k, &before);
+        uint64_t bytes = r->ops->mat_bytes(r->k, &src);
+        struct kern_mat *mat = rig_mat(r, host_f32((size_t)(n * k)), n, k);
+        r->ops->stats(r->k, &now);
+        CHECK_EQ(now.live_bytes - before.live_bytes, bytes);
+        r->ops->mat_free(r->k, mat);
+    }
+}

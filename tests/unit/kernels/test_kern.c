@@ -287,7 +287,8 @@ OP_TEST(device_tells_how_it_multiplies) {
     for (int as_fp8 = 0; as_fp8 < 2; as_fp8++) {
         char begins[100] = "", text[100], one[1];
         struct kern_mat_part part = {w, 5, KERN_F32};
-        struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = 7, .as_fp8 = as_fp8};
+        struct kern_mat_src src = {
+            .parts = &part, .n_parts = 1, .k = 7, .keep = as_fp8 ? KERN_KEEP_FP8 : KERN_KEEP_OWN};
         struct kern_mat *m;
         CHECK_EQ(r->ops->mat_new(r->k, &src, &m, NULL), 0);
         for (size_t i = 0; i < ARRAY_LEN(want); i++)

@@ -124,7 +124,8 @@ static void check_way(struct shapes *s, const struct kern_mat *w, struct way way
 static void check_shape(struct shapes *s, int as_fp8) {
     struct kern_mat *w = NULL;
     struct kern_mat_part part = {s->w, s->n, KERN_BF16};
-    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = s->k, .as_fp8 = as_fp8};
+    struct kern_mat_src src = {
+        .parts = &part, .n_parts = 1, .k = s->k, .keep = as_fp8 ? KERN_KEEP_FP8 : KERN_KEEP_OWN};
     CHECK_EQ(s->r->ops->mat_new(s->r->k, &src, &w, NULL), 0);
     for (size_t i = 0; i < ARRAY_LEN(ways); i++)
         check_way(s, w, ways[i]);

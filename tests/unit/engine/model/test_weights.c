@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "engine/model/weights.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/half.h"
 #include "tests/unit/engine/model/model_rig.h"
 
@@ -101,19 +102,90 @@ TEST(weights_do_not_depend_on_threads) {
     }
 }
 
-/* What is compared with the device's memory: fp8 halves the decoder's matrices and nothing else. */
-TEST(weights_bytes_of_fp8) {
+/* What is compared with the device's memory is what the device then holds, to the byte, whether
+ * weights come from a file or a seed. Numbers aren't read for it. */
+TEST(weights_are_counted_as_the_device_will_hold_them) {
+    static const enum kern_keep keeps[] = {KERN_KEEP_OWN, KERN_KEEP_FP8, KERN_KEEP_BF16,
+                                           KERN_KEEP_INT8, KERN_KEEP_INT4};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(rig_backends) * ARRAY_LEN(keeps); i++) {
+        struct rig r;
+        struct kern_stats s;
+        struct err e = {0};
+        rig_kern(&r, rig_backends[i % 2]);
+        struct model_how how = {.keep = keeps[i / 4], .is_seeded = i / 2 % 2, .seed = 1};
+        CHECK_EQ(model_open(RIG_TINY, &how, r.ops, r.k, &r.m, &e), 0);
+        rig_ready(&r, 8, 8);
+        model_head_free(r.m, r.head);
+        r.head = NULL;
+        uint64_t before, need = 0;
+        r.ops->stats(r.k, &s);
+        before = s.live_bytes;
+        CHECK_EQ(model_head_new(r.m, r.ids, model_config(r.m)->text.vocab_size, &r.head, &e), 0);
+        r.ops->stats(r.k, &s);
+        uint64_t head = s.live_bytes - before;
+        rig_close(&r);
+
+        rig_kern(&r, rig_backends[i % 2]);
+        CHECK_EQ(model_open(RIG_TINY, &how, r.ops, r.k, &r.m, &e), 0);
+        r.ops->stats(r.k, &s);
+        struct weights_seed seed;
+        weights_of_seed(&seed, 1, 1 + model_config(r.m)->n_patches);
+        seed.w.only_shapes = 1;
+        if (how.is_seeded) {
+            CHECK_EQ(bind_count(r.m, &seed.w, &need, &e), 0);
+            CHECK_EQ(need, s.live_bytes + head);
+            CHECK(seed.made[0].data == NULL);
+        } else { /* one byte less than that is refused */
+            model_close(r.m);
+            r.ops->close(r.k);
+            struct kern_config cfg = {.threads = 2, .memory_max = s.live_bytes + head};
+            CHECK_EQ(r.ops->open(&cfg, &r.k, &e), 0);
+            CHECK_EQ(model_open(RIG_TINY, &how, r.ops, r.k, &r.m, &e), 0);
+            model_close(r.m);
+            r.ops->close(r.k);
+            cfg.memory_max--;
+            CHECK_EQ(r.ops->open(&cfg, &r.k, &e), 0);
+            CHECK_EQ(model_open(RIG_TINY, &how, r.ops, r.k, &r.m, &e), E_NOMEM);
+            CHECK_HAS(e.text, "the weights take");
+        }
+        rig_close(&r);
+    }
+}
+
+/* 7B in less memory than a processor's f32 take, and more than the file: refused at once, for no
+ * number of it was made. */
+TEST(weights_of_7b_are_refused_before_they_are_made) {
+    struct rig r = {0};
+    struct err e = {0};
+    struct kern_config cfg = {.threads = 1, .memory_max = UINT64_C(20) << 30};
+    CHECK_EQ(kern_find("cpu", &r.ops, &e), 0);
+    CHECK_EQ(r.ops->open(&cfg, &r.k, &e), 0);
+    struct model_how how = {.is_seeded = 1, .seed = 1};
+    uint64_t begin = clock_ns();
+    CHECK_EQ(model_open("models/shapes/pae-lamm-7b", &how, r.ops, r.k, &r.m, &e), E_NOMEM);
+    CHECK(clock_ns() - begin < 1000000000);
+    CHECK_HAS(e.text, "the device has 20480.0 MiB for all: as bf16 they take ");
+    CHECK_HAS(e.text, ", as int4 they take ");
+    r.ops->close(r.k);
+}
+
+/* Room is looked at before the numbers are. */
+TEST(weights_that_find_no_room_are_not_read) {
     struct rig_file f;
-    rig_make(&f, "tests/golden/odd", ST_BF16);
-    struct weights_file file;
-    struct weights_seed seed;
-    weights_of_file(&file, f.st);
-    weights_of_seed(&seed, 1, 1);
-    const struct weights *all[] = {&file.w, &seed.w};
-    uint64_t d = (uint64_t)f.c.text.hidden_size, ffn = (uint64_t)f.c.text.intermediate_size;
-    uint64_t less = (uint64_t)f.c.text.layers * (4 * d * d + 3 * d * ffn);
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        CHECK_EQ(all[i]->bytes(all[i], &f.c, 0) - all[i]->bytes(all[i], &f.c, 1), less);
+    struct rig r;
+    struct err e = {0};
+    rig_make(&f, "tests/golden/odd", ST_F32);
+    const struct st_tensor *t = st_find(f.st, "model.layers.0.mlp.down_proj.weight");
+    const uint32_t nan = 0x7fc00000;
+    memcpy((uint8_t *)(uintptr_t)t->data, &nan, sizeof nan);
+    const uint64_t rooms[] = {1 << 10, 0};
+    for (int i = 0; i < 2; i++) {
+        rig_kern(&r, "cpu");
+        r.ops->close(r.k);
+        CHECK_EQ(r.ops->open(&(struct kern_config){.memory_max = rooms[i]}, &r.k, &e), 0);
+        CHECK_EQ(model_open_tensors(&f.c, f.st, r.ops, r.k, &r.m, &e), i ? E_FORMAT : E_NOMEM);
+        rig_close(&r);
+    }
     rig_drop(&f);
 }
 
@@ -127,14 +199,11 @@ TEST(weights_of_a_file_are_those_in_it) {
     const struct st_tensor *t, *found;
     const int64_t other[] = {1, 2, 3};
     size_t n = 0;
-    uint64_t bytes = 0;
     for (; (t = file.w.each(&file.w, n)) != NULL; n++) {
         CHECK_EQ(file.w.find(&file.w, t->name, other, 3, &found), 0);
         CHECK(found == t);
-        bytes += t->bytes;
     }
     CHECK_EQ(n, st_count(f.st));
-    CHECK_EQ(file.w.bytes(&file.w, &f.c, 0), bytes);
     found = NULL;
     CHECK_EQ(file.w.find(&file.w, "model.norm.bias", other, 1, &found), E_NOT_FOUND);
     CHECK(!found);

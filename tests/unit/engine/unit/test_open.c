@@ -153,7 +153,7 @@ TEST(open_with_fp8_is_another_model) {
     struct err err;
     struct eng_answer a[ENG_RIG_ALL], b[ENG_RIG_ALL], c[ENG_RIG_ALL];
     CHECK_EQ(open_with((struct eng_options){.model = TINY}, &plain, &err), 0);
-    CHECK_EQ(open_with((struct eng_options){.model = TINY, .fp8 = 1}, &fp8, &err), 0);
+    CHECK_EQ(open_with((struct eng_options){.model = TINY, .weights_as = "fp8"}, &fp8, &err), 0);
     CHECK(strcmp(eng_info(plain)->digest, eng_info(fp8)->digest) != 0);
     CHECK_EQ(strlen(eng_info(fp8)->digest), 64);
     CHECK_HAS(eng_info(fp8)->backend, "fp8");
@@ -163,11 +163,42 @@ TEST(open_with_fp8_is_another_model) {
     eng_rig_ask_all(fp8, picture, ENG_MODE, 1, b);
     CHECK(!eng_rig_same(a, b, ENG_RIG_ALL));
     eng_close(fp8);
-    struct eng_options one = {.model = TINY, .fp8 = 1, .lanes = 1};
+    struct eng_options one = {.model = TINY, .weights_as = "fp8", .lanes = 1};
     CHECK_EQ(open_with(one, &fp8, &err), 0);
     eng_rig_ask_all(fp8, picture, ENG_MODE, 1, c); /* by itself or among others */
     CHECK(eng_rig_same(b, c, ENG_RIG_ALL));
     eng_picture_put(picture);
     eng_close(fp8);
+    eng_close(plain);
+}
+
+/* The model's matrices are bf16: to keep them so, or as f32, changes nothing. In fewer bits it is
+ * another model, named in the log's line, and answers alike alone and in company. */
+TEST(open_with_weights_in_fewer_bits) {
+    static const char *const forms[] = {"auto", "f32", "bf16", "int8", "int4"};
+    struct eng *plain, *e;
+    struct err err;
+    struct eng_answer a[ENG_RIG_ALL], b[ENG_RIG_ALL], c[ENG_RIG_ALL];
+    CHECK_EQ(open_with((struct eng_options){.model = TINY}, &plain, &err), 0);
+    struct eng_picture *picture = eng_rig_picture(plain, 1);
+    eng_rig_ask_all(plain, picture, ENG_MODE, 1, a);
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        struct eng_options o = {.model = TINY, .weights_as = forms[i]};
+        CHECK_EQ(open_with(o, &e, &err), 0);
+        CHECK_EQ(strcmp(eng_info(plain)->digest, eng_info(e)->digest) == 0, i < 2);
+        if (i) CHECK_HAS(eng_info(e)->backend, forms[i]);
+        eng_rig_ask_all(e, picture, ENG_MODE, 1, b);
+        CHECK_EQ(eng_rig_same(a, b, ENG_RIG_ALL), i < 3);
+        eng_close(e);
+        o.lanes = 1;
+        CHECK_EQ(open_with(o, &e, &err), 0);
+        eng_rig_ask_all(e, picture, ENG_MODE, 1, c);
+        CHECK(eng_rig_same(b, c, ENG_RIG_ALL));
+        eng_close(e);
+    }
+    CHECK_EQ(open_with((struct eng_options){.model = TINY, .weights_as = "int7"}, &e, &err),
+             E_INVALID);
+    CHECK_HAS(err.text, "weights as \"int7\"");
+    eng_picture_put(picture);
     eng_close(plain);
 }
