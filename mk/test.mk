@@ -21,7 +21,7 @@ dying := $(B)/tests/plugin_dying.so
 $(dying): tests/plugin/dying.c $(call sources,kernels/ref) kernels/kern.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^) \
-	    $(patsubst %,kernels/base/%.c,err mem half blocks) -lm
+	    -Wl,-z,defs $(patsubst %,kernels/base/%.c,err mem half blocks narrow) -lm
 
 # Memory that runs short, and a disk that fails, for the whole program.
 shims := $(B)/tests/shortage.so $(B)/tests/badwrite.so

@@ -313,18 +313,19 @@ class MemoryGroup:
 
 
 def test_a_run_that_takes_too_much_memory_is_given_up():
-    """The kernel ends it, three times, and serving goes on."""
+    """The kernel ends it, three times, or it counts before that what it would take; serving goes on."""
     with MemoryGroup() as group, state.Folder() as folder:
         with folder.serve(under=("sh", "-c", f'echo $$ > {group.path}/cgroup.procs; exec "$@"', "sh")) as s:
             job = create(s, folder.file(state.pairs()), lammd={"steps": 400})["id"]
             wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
             act(s, job, "pause")
             wait(s, job, "paused")
-            group.write(group.limit, str(int(group.read(group.used)) + (20 << 20)))
+            group.write(group.limit, str(int(group.read(group.used)) + (14 << 20)))
             act(s, job, "resume")
             now = wait(s, job, "failed")
-            assert now["error"]["code"] == "too_big" and now["lammd"]["attempts"] == 3, now
-            assert "memory ran out" in now["error"]["message"]
+            assert now["error"]["code"] == "too_big", now
+            was_killed = "memory ran out" in now["error"]["message"]
+            assert now["lammd"]["attempts"] == (3 if was_killed else 0), now
             assert s.ask("GET", "/readyz").status == 200
             group.write(group.limit, "-1" if "limit" in group.limit else "max")
 
