@@ -313,7 +313,7 @@ class MemoryGroup:
 
 
 def test_a_run_that_takes_too_much_memory_is_given_up():
-    """The kernel ends it, three times, or it counts before that what it would take; serving goes on."""
+    """The kernel ends it, three times, or it has counted what it would take; serving goes on."""
     with MemoryGroup() as group, state.Folder() as folder:
         with folder.serve(under=("sh", "-c", f'echo $$ > {group.path}/cgroup.procs; exec "$@"', "sh")) as s:
             job = create(s, folder.file(state.pairs()), lammd={"steps": 400})["id"]
