@@ -2,6 +2,7 @@
 
 Run by run.py. What lines say is held against the pixels.
 """
+import collections
 import hashlib
 import io
 import json
@@ -20,12 +21,12 @@ import wide_scenes
 GARMENT = (30, 20, 110, 130)  # a box of a picture of 140 x 150
 
 
-def cutouts():
+def tool():
     try:
-        import cutouts as tool
+        import cutouts
     except ImportError as e:
         raise unittest.SkipTest(f"{e}: apt-get install python3-opencv") from e
-    return tool
+    return cutouts
 
 
 def jpeg(draw, aside, size=(140, 150)):
@@ -68,10 +69,10 @@ def packs(tmp):
 
 
 def made(tmp, name, *words):
-    tool, argv = cutouts(), sys.argv
+    main, argv = tool().main, sys.argv
     sys.argv = ["cutouts.py", tmp, "--out", f"{tmp}/{name}", *words]
     try:
-        tool.main()
+        main()
     finally:
         sys.argv = argv
     rows = []
@@ -82,7 +83,7 @@ def made(tmp, name, *words):
 
 
 def test_cutouts(tmp):
-    cutouts()
+    tool()
     packs(tmp)
     rows = made(tmp, "out")
     mask = np.asarray(Image.open(f"{tmp}/out/clothing-0.png")) > 0
@@ -94,16 +95,22 @@ def test_cutouts(tmp):
     assert boxes and all(np.abs(np.subtract(b, GARMENT)).max() <= 3 for b in boxes), boxes
     assert {r["sentence"] for r in said if r.get("box")} == {"the hat", "the red hat", "the red thing", "the garment"}
     assert {r["answer"] for r in said if r.get("question", "").startswith("what colour")} == {"red"}
-    answers = [r["answer"] for r in said if r.get("question", "").startswith("is there")]
-    assert sorted(answers) == ["no", "yes"]
+    answers = collections.defaultdict(list)
+    for r in said:
+        if r.get("answer") in ("yes", "no"):
+            answers[r["question"].replace("a hat", "IT").replace("a dress", "IT")].append(r["answer"])
+    assert len(answers) == len(tool().FORMS) and all(sorted(a) == ["no", "yes"] for a in answers.values()), answers
+    both = {r["question"]: r["answer"] for r in said if " or " in r.get("question", "")}
+    assert both == {"a hat or a dress?": "a hat", "a dress or a hat?": "a hat"}
     assert not any(r["image"] == "clothing-1.jpg" for r in rows), "a picture that is set aside is learnt from"
     assert {r["caption"] for r in rows if r["image"] == "clothing-2.jpg" and "caption" in r} == {"a dress"}, "no mask, still a name"
     assert {r["caption"] for r in rows if r["image"].startswith("grocery") and "caption" in r} == {"tomatoes", "a carton of milk"}
     assert not any(r["mask"]["counts"] for r in rows if "counts" in r.get("mask", ())), "a mask of nothing"
     dog = [r for r in rows if r.get("sentence") == "the dog"]
     assert dog and dog[0]["box"] == [20, 40, 90, 100] and dog[0]["mask"]["ids"] == [263]
-    pack = scenes.Sprites(f"{tmp}/out/cutouts.npz")
-    assert pack.name == ["hat"] and pack.get(0)[..., 3].max() == 255
+    for file, name in (("cutouts.npz", "hat"), ("coco-cutouts.npz", "dog")):
+        pack = scenes.Sprites(f"{tmp}/out/{file}")
+        assert pack.name == [name] and pack.get(0)[..., 3].max() == 255
     aside = made(tmp, "aside", "--set-aside")
     assert {r["image"] for r in aside} == {"clothing-1.jpg"}
 

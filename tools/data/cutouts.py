@@ -8,14 +8,15 @@ PACKS holds clothing, grocery and coco as photos.py makes them. Writes
     OUT/PACK.jsonl, OUT/*.jpg, OUT/*.png   pictures, masks, and lines about them: masks, boxes,
                                            names, captions, questions (docs/training-data.md)
     OUT/cutouts.npz                        garments with alpha, as build_sprites.py writes sprites
+    OUT/coco-cutouts.npz                   the same of coco's things that are there whole
 
 A garment's mask is found by GrabCut, begun with what a garment on a floor looks like: the border
 is ground, the middle may be thing. It is kept only where it is one piece that leaves most of the
 border alone; a photograph without a mask still says what it shows. Shops have no masks: a heap of
 apples has no end. No photograph is asked for the mask of what isn't there: a model that can't
 tell nouns apart yet learns from it that masks are empty. Colours are named from the pixels in a
-mask. A question whether something is there asks as often for what isn't: something else of the
-same pack.
+mask. Questions whether something is there ask as often for what isn't: something else of the same
+pack, every other time of the same group. What it is, of two such names, is asked, too.
 
 Pictures whose sha256 begins with 0 to 2 are set aside for exams: they are left out, or with
 --set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to
@@ -40,11 +41,14 @@ SIDE = 144            # of a mask while it is looked for
 COVER = (0.06, 0.80)  # of the picture, by a thing
 EDGE = 0.20           # of the border may belong to it
 SPRITE = 120          # longer side of a cut-out
+WHOLE = 0.02          # of coco's picture, that a thing has at least to be cut out
 PACKAGES = {"juice", "milk", "yoghurt", "soy milk", "soyghurt", "sour cream", "oat milk", "oatghurt",
             "sour milk"}
-PAIRS = {"pants", "shoes", "shorts"}  # spoken of as several
+PAIRS = {"pants", "shoes", "shorts", "carrots", "satsumas"}  # spoken of as several
 SPOKEN = {"longsleeve": "long sleeve shirt", "outwear": "jacket", "t-shirt": "t-shirt"}
 ALONE = {"garlic", "ginger", "asparagus", "cabbage", "leek", "carrots", "satsumas"}
+FORMS = ("{be} there {it}?", "{be} there {it} in the picture?", "does the picture show {it}?", "can you see {it}?",
+         "{be} {that} {it}?")  # of asking whether something is there
 
 
 def is_aside(data):
@@ -124,13 +128,29 @@ def whats(text):
             for q in ("what is in the picture?", "what is this?")]
 
 
-def exists(name, others, rng):
-    """As often no as yes. others: names that aren't there."""
-    out = [{"task": "vqa", "question": f"{be(name)}{article(name)}?", "answer": "yes"}]
-    if not others:
-        return out
-    other = others[rng.integers(len(others))]
-    return out + [{"task": "vqa", "question": f"{be(other)}{article(other)}?", "answer": "no"}]
+def asked(form, name):
+    several = name in PAIRS
+    return form.format(be="are" if several else "is", it=article(name), that="these" if several else "this")
+
+
+def exists(name, others, near, rng):
+    """In each form, as often no as yes. others: names that aren't there; near: those of its kind."""
+    out = []
+    for i, form in enumerate(FORMS):
+        out.append({"task": "vqa", "question": asked(form, name), "answer": "yes"})
+        among = near if near and i % 2 else others
+        if among:
+            out.append({"task": "vqa", "question": asked(form, among[rng.integers(len(among))]), "answer": "no"})
+    return out
+
+
+def either(text, others, rng):
+    """Which of two it is, text being what "what is this?" is answered by; others: the same of others."""
+    out = []
+    for turn in range(2 if others else 0):
+        both = [text, others[rng.integers(len(others))]][::1 - 2 * turn]
+        out.append({"task": "vqa", "question": f"{both[0]} or {both[1]}?", "answer": text})
+    return out
 
 
 # ---- packs ----
@@ -138,7 +158,7 @@ def exists(name, others, rng):
 class Out:
     def __init__(self, folder, set_aside):
         self.folder, self.set_aside, self.rows = folder, set_aside, []
-        self.sprites, self.names, self.sources = [], [], []
+        self.sprites = {"clothing": [], "coco": []}  # (RGBA, name) of each cut-out
         os.makedirs(folder, exist_ok=True)
 
     def wants(self, data):
@@ -152,24 +172,25 @@ class Out:
     def mask(self, name, mask):
         Image.fromarray(mask.astype(np.uint8) * 255).save(f"{self.folder}/{name}", optimize=True)
 
-    def sprite(self, rgb, mask, name, source):
+    def sprite(self, rgb, mask, name, pack):
         x1, y1, x2, y2 = box_of(mask)
         soft = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0)
         a = np.dstack([rgb, np.clip(soft * 255, 0, 255).astype(np.uint8)])[y1:y2, x1:x2]
         im = Image.fromarray(a, "RGBA")
         im.thumbnail((SPRITE, SPRITE), Image.BICUBIC)
-        self.sprites.append(np.asarray(im))
-        self.names.append(name)
-        self.sources.append(source)
+        self.sprites[pack].append((np.asarray(im), name))
 
     def close(self):
         for pack in PACKS:
             with open(f"{self.folder}/{pack}.jsonl", "w", encoding="utf-8") as f:
                 f.writelines(json.dumps(r) + "\n" for r in self.rows if r["image"].startswith(pack))
-        off = np.cumsum([0] + [s.size for s in self.sprites])
-        np.savez(f"{self.folder}/cutouts.npz", flat=np.concatenate([s.ravel() for s in self.sprites]),
-                 off=off, shape=np.array([s.shape[:2] for s in self.sprites]),
-                 name=np.array(self.names), source=np.array(self.sources))
+        for pack, file in (("clothing", "cutouts.npz"), ("coco", "coco-cutouts.npz")):
+            if not self.sprites[pack]:
+                continue
+            ims, names = zip(*self.sprites[pack])
+            np.savez(f"{self.folder}/{file}", flat=np.concatenate([im.ravel() for im in ims]),
+                     off=np.cumsum([0] + [im.size for im in ims]), shape=np.array([im.shape[:2] for im in ims]),
+                     name=np.array(names), source=np.array([pack] * len(names)))
 
 
 def index(packs, name):
@@ -218,7 +239,8 @@ def add_clothing(packs, out):
         others = [n for n in names if n != name and not ("shirt" in n and "shirt" in name)]
         rgb = decoded(data)
         mask = grabcut(rgb)
-        lines = [{"task": "pixels"}] + whats(article(name)) + exists(name, others, rng)
+        lines = [{"task": "pixels"}] + whats(article(name)) + exists(name, others, [], rng)
+        lines += either(article(name), [article(n) for n in others], rng)
         if mask is None:
             lines.append({"task": "caption", "caption": article(name)})
         else:
@@ -231,16 +253,19 @@ def add_clothing(packs, out):
 
 
 def add_grocery(packs, out):
-    names = sorted({r["name"] for r, _ in index(packs, "grocery")})
+    groups = {r["name"]: r.get("group", "") for r, _ in index(packs, "grocery")}
+    names = sorted(groups)
+    heap = {n: f"a carton of {n}" if n in PACKAGES else plural(n) for n in names}
     for row, data in index(packs, "grocery"):
         name = row["name"]
         if not out.wants(data):
             continue
         rng = rng_of(row["source"])
         others = [n for n in names if n != name]
-        text = f"a carton of {name}" if name in PACKAGES else plural(name)
+        near = [n for n in others if groups[n] == groups[name]]
+        text = heap[name]
         lines = [{"task": "pixels"}, {"task": "caption", "caption": text}] + whats(text)
-        lines += exists(name, others, rng)
+        lines += exists(name, others, near, rng) + either(text, [heap[n] for n in near or others], rng)
         out.picture("grocery-" + row["file"], data, lines)
 
 
@@ -260,6 +285,15 @@ def coco_caption(segments):
             many = "people" if name == "person" else plural(name)
             parts.append(f"{numbers[n] if n < len(numbers) else 'many'} {many}")
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def coco_cutouts(out, rgb, ids, segments):
+    """Things that the border doesn't cut."""
+    for s in segments:
+        mask = ids == s["id"]
+        ring = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        if s["thing"] and not s["iscrowd"] and mask.mean() >= WHOLE and not ring.any():
+            out.sprite(rgb, mask, s["name"], "coco")
 
 
 def coco_colours(rgb, ids, segments):
@@ -288,6 +322,7 @@ def add_coco(packs, out):
         raw = np.asarray(Image.open(f"{packs}/coco/{row['mask']}").convert("RGB"), np.int64)
         ids = raw[..., 0] + 256 * raw[..., 1] + 65536 * raw[..., 2]
         Image.fromarray(raw.astype(np.uint8)).save(f"{out.folder}/{mask}", optimize=True)
+        coco_cutouts(out, rgb, ids, row["segments"])
         there = {s["name"] for s in row["segments"]}
         gone = [n for n in names if n not in there]
         lines = []
@@ -300,7 +335,7 @@ def add_coco(packs, out):
             lines.append({"task": "caption", "caption": text, "orient": "stored"})
             lines += [{**x, "orient": "stored"} for x in whats(text)[:1]]
         for name in sorted(there & set(names)):
-            lines += [{**x, "orient": "stored"} for x in exists(name, gone, rng)]
+            lines += [{**x, "orient": "stored"} for x in exists(name, gone, [], rng)]
         lines += coco_colours(rgb, ids, row["segments"])
         out.picture(file, data, lines)
 

@@ -1,6 +1,6 @@
 """wide_scenes.py - scenes as scenes.py makes them, but harder: to learn from, never to judge by.
 
-    scene = make_wide_scene(rng, [sprites, cutouts], photos)
+    scene = make_wide_scene(rng, [sprites, cutouts, more], photos)
 
 Things have 0.1 to 0.95 of the side, are cut by the border and half hidden, and stand in the light
 of their surroundings. Three of four grounds are photographs. All of it is blurred, noisy or
@@ -21,7 +21,9 @@ def wide_thing(rng, packs, reserved, n, side, names):
     """As draw_thing, of 0.1 to 0.95 of the side."""
     largest = {1: 0.95, 2: 0.75, 3: 0.6, 4: 0.5}.get(n, 0.4)
     px = int(side * np.exp(rng.uniform(np.log(0.1 if n > 1 else 0.2), np.log(largest))))
-    pack = packs[1] if len(packs) > 1 and rng.random() < CUTOUTS else packs[0]
+    pack = packs[0]
+    if len(packs) > 1 and rng.random() < CUTOUTS:
+        pack = packs[1 + int(rng.integers(len(packs) - 1))]
     if names:
         name = names[rng.integers(len(names))]
         packs_of = [p for p in packs if name in p.name]
@@ -80,7 +82,7 @@ def cut_into(image, ids, k, rgba, x, y):
 def make_wide_scene(rng, packs, photos, reserved=False, side=scenes.SIDE):
     """A scene as make_scene's but harder: things of 0.1 to 0.95 of the side, cut by the border,
     half hidden, in the light of their surroundings; three of four grounds are photographs. packs:
-    one Sprites, or a second one of cut-outs. It may come out without any thing."""
+    one Sprites, or further ones of cut-outs. It may come out without any thing."""
     image = np.asarray(photos(rng).resize((side, side), Image.BICUBIC), np.float32).copy() \
         if rng.random() < 0.75 else scenes.ground(rng, side).astype(np.float32)
     ids = np.zeros((side, side), np.uint8)

@@ -134,7 +134,7 @@ def main():
     ap.add_argument("--scenes", type=int, required=True)
     ap.add_argument("--per-shard", type=int, default=1000)
     ap.add_argument("--sprites", help="of build_sprites.py")
-    ap.add_argument("--cutouts", help="of cutouts.py: scenes are harder, with those things, too")
+    ap.add_argument("--cutouts", nargs="+", help="of cutouts.py: scenes are harder, with those things, too")
     ap.add_argument("--photos", help="folder of photographs for grounds, those of photos.py for one")
     ap.add_argument("--side", type=int, default=scenes.SIDE, help="pixels (default: %(default)s)")
     ap.add_argument("--quality", type=int, default=92, help="of the JPEGs (default: %(default)s)")
@@ -149,7 +149,7 @@ def main():
 
     if a.cutouts and not (sprites and photos):
         ap.error("--cutouts wants --sprites and --photos, too")
-    packs = [sprites, scenes.Sprites(a.cutouts)] if a.cutouts else None
+    packs = [sprites, *map(scenes.Sprites, a.cutouts)] if a.cutouts else None
 
     def make(rng):
         if packs:
