@@ -439,6 +439,8 @@ def test_games_episode(tmp):
     assert set(np.diff(starts)) == {10}
     assert all({s + 1, s + 2} < set(steps) for s in starts[:-1])
     assert max(steps) < record.MOST_STEPS == len(drawn)
+    short = record.episode(Toy(), 10000, (3, 10), lambda rng: lambda action, _: action, most=50)
+    assert [row[3] for row in short] == [s for s in steps if s < 50]
     # what is kept is drawn, and nothing else: the first by reset, the one after the end in vain
     assert [s for s, on in enumerate(drawn, 1) if on and s < len(drawn)] == [s for s in steps if s]
     with contextlib.redirect_stdout(io.StringIO()):

@@ -130,7 +130,7 @@ def test_invaders_questions(_):
 
 
 def test_invaders_masks_have_places(_):
-    """A bomb is one pixel wide, a place of the grid two and a half: none is lost on the way there."""
+    """A bomb is one pixel wide, a place of the grid two and a half: none gets lost."""
     h, w = 210, 160
     for x in range(20, 140):
         bomb = np.zeros((h, w), bool)

@@ -240,7 +240,7 @@ def frames_of(record):
 
 
 def convert(records, out, balance, every, rle):
-    """Writes out/frames.jsonl of every `every`th frame, out/rows.jsonl of all rows, and pictures."""
+    """Writes frames.jsonl of every `every`th frame, rows.jsonl of all rows, and pictures."""
     os.makedirs(out, exist_ok=True)
     alone, rows, n = [], [], 0
     for run in (run for record in records for run in frames_of(record)):

@@ -102,15 +102,15 @@ class Learner:
         return own if self.leads else action
 
 
-def episode(table, seed, kept, does, always_drawn=False):
-    """(frame, label, seed, step, notes) of the kept runs; `does` makes the action done of the expert's."""
+def episode(table, seed, kept, does, always_drawn=False, most=MOST_STEPS):
+    """(frame, label, seed, step, notes) of the kept runs; `does` makes what is done."""
     run, every = kept
     rng = np.random.default_rng(seed)
     first, does = int(rng.integers(every)), does(rng)
     table.drawn = True
     frame, step, over = table.reset(seed), 0, False
     expert = table.expert()
-    while not over and step < MOST_STEPS:
+    while not over and step < most:
         action = expert.act()
         if (first + step) % every < run:
             label = rules.to_values(action) if table.game == rules.CAR else action
@@ -145,6 +145,7 @@ def options():
     p.add_argument("--out", required=True, help="folder, outside of the repository")
     p.add_argument("--episodes", type=int, default=10, help="in each file")
     p.add_argument("--files", type=int, default=4)
+    p.add_argument("--steps", type=int, default=MOST_STEPS, help="episodes are cut short there (default: %(default)s)")
     p.add_argument("--seed", type=int, default=rules.TRAIN_SEED, help="of the first episode")
     p.add_argument("--first", type=int, default=0, help="number of the first file")
     p.add_argument("--key", help="of a server that asks for one; default: the variable LAMMD_KEY")
@@ -167,7 +168,7 @@ def main():
     for k in range(o.files):
         seed = o.seed + k * o.episodes
         rows = [row for s in range(seed, seed + o.episodes)
-                for row in episode(table, s, RUNS[o.game], does, bool(o.server))]
+                for row in episode(table, s, RUNS[o.game], does, bool(o.server), o.steps)]
         save(f"{o.out}/{o.game}-train-{o.first + k}.npz", rows)
     if o.server:
         player.close()
