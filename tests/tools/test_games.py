@@ -249,7 +249,7 @@ class Toy:
         return int(rng.integers(3))
 
     def expert(self):
-        return types.SimpleNamespace(act=lambda: 5)
+        return types.SimpleNamespace(act=lambda: 5, notes=lambda f: {"things": f[0, :2]})
 
 
 def test_games_match(tmp):
@@ -433,12 +433,14 @@ def test_games_episode(tmp):
     step = toy.step
     toy.step = lambda action: drawn.append(toy.drawn) or step(action)
     rows = list(record.episode(toy, 10000, (3, 10), lambda rng: lambda action, _: action))
-    steps = [s for _, _, _, s in rows]
-    assert len(rows) in (1200, 1201) and {label for _, label, _, _ in rows} == {5}
+    steps = [s for _, _, _, s, _ in rows]
+    assert len(rows) in (1200, 1201) and {label for _, label, _, _, _ in rows} == {5}
     starts = [s for s in steps if s - 1 not in steps][1:]  # the first run may begin before step 0
     assert set(np.diff(starts)) == {10}
     assert all({s + 1, s + 2} < set(steps) for s in starts[:-1])
     assert max(steps) < record.MOST_STEPS == len(drawn)
+    short = record.episode(Toy(), 10000, (3, 10), lambda rng: lambda action, _: action, most=50)
+    assert [row[3] for row in short] == [s for s in steps if s < 50]
     # what is kept is drawn, and nothing else: the first by reset, the one after the end in vain
     assert [s for s, on in enumerate(drawn, 1) if on and s < len(drawn)] == [s for s in steps if s]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -446,6 +448,7 @@ def test_games_episode(tmp):
     kept = np.load(tmp + "/x.npz")
     assert kept["frames"].shape == (7, 12, 10, 3) and kept["frames"].dtype == np.uint8
     assert np.array_equal(kept["frames"][2], rows[2][0]) and list(kept["step"]) == steps[:7]
+    assert np.array_equal(kept["things"][2], rows[2][0][0, :2])  # the expert's notes
     assert set(kept["episode"]) == {10000} and os.listdir(tmp) == ["x.npz"]
 
 

@@ -5,6 +5,7 @@
                [--sprites PACK] [--photos DIR] [--side 128]
     convert.py panoptic LOOKS/coco --out FOLDER
     convert.py rollout RECORD.npz --out FOLDER [--count 500]
+    convert.py space RECORD.npz... --out FOLDER [--balance 1] [--every 1]
 
 scenes writes, beside images/:
   instances.json, refs.json   COCO and RefCOCO, compressed run lengths   lammd eval rec|seg FOLDER
@@ -19,6 +20,9 @@ panoptic writes the same instances.json and refs.json of the photographs of `pho
 are set aside: each thing that is alone of its name in its picture, by that name.
 rollout writes frames and rollout.json from a recording of tools/games, --count steps from all over
 it: lammd eval game FOLDER.
+space writes lines to learn from (docs/training-data.md) about recordings of Space Invaders:
+frames.jsonl of the things on every --every-th frame, rows.jsonl of the expert's actions and
+thoughts; --balance 1 has all answers to a question equally often, 0 as they come (invaders.py).
 Needs numpy and Pillow.
 """
 import argparse
@@ -233,6 +237,11 @@ def convert_rollout(o):
     print(f"{o.out}: {len(steps)} steps of {game}")
 
 
+def convert_space(o):
+    import invaders  # beside this file
+    invaders.convert(o.records, o.out, o.balance, o.every, rle)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     sub = p.add_subparsers(required=True)
@@ -255,6 +264,12 @@ def main():
     r.add_argument("--out", required=True)
     r.add_argument("--count", type=int, default=500)
     r.set_defaults(run=convert_rollout)
+    g = sub.add_parser("space")
+    g.add_argument("records", nargs="+")
+    g.add_argument("--out", required=True)
+    g.add_argument("--balance", type=float, default=1.0, help="0 to 1 (default: %(default)s)")
+    g.add_argument("--every", type=int, default=1, help="of so many frames one alone (default: %(default)s)")
+    g.set_defaults(run=convert_space)
     o = p.parse_args()
     o.run(o)
 

@@ -27,6 +27,9 @@ class Scripted:
     def act(self):
         return rules.to_control(rules.to_values(self.driver.act()))
 
+    def notes(self, _):
+        return {}
+
 
 class Race:
     game, title = rules.CAR, "CarRacing-v3"

@@ -101,9 +101,15 @@ class Gunner:
 
     def act(self, ram):
         """1, 4 or 5: the cannon stands, goes right or left, and fires."""
+        return self.think(ram)[0]
+
+    def think(self, ram):
+        """The action, how far right of the cannon it aims, and the steps until a bomb hits if the
+        cannon stands, goes right, goes left (at most HORIZON). Once a step, as act."""
         ram = [int(v) for v in ram]
         chances = [*self.invaders(ram, self.block.speed(ram[BLOCK_X])), *self.saucers(ram)]
         x = ram[CANNON_X]
         _, aim, _ = min(chances, default=(0, x, 0))
         way, _ = min(PLANS, key=lambda p: (-self.unhurt(ram, *p), abs(walked(x, *p) - aim), p[1]))
-        return {0: FIRE, 1: RIGHTFIRE, -1: LEFTFIRE}[way]
+        action = {0: FIRE, 1: RIGHTFIRE, -1: LEFTFIRE}[way]
+        return action, round(aim - x), *(self.unhurt(ram, w, HORIZON) for w in (0, 1, -1))

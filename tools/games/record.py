@@ -15,6 +15,10 @@ Writes FOLDER/{car,space}-train-K.npz, each whole or not at all:
   episode  int64 (n,)  the seed
   step     int64 (n,)  the agent's step. Frame i-1 came right before frame i if their episodes are
            the same and their steps differ by one: short runs are kept, not whole episodes
+and of Space Invaders, too:
+  things   int16 (n, 15, 4)  boxes of what is on the screen, -1 of what is not (sights.py)
+  thoughts int16 (n, 4)  the expert's: its aim minus the cannon's x, steps until a bomb hits if the
+           cannon stands, goes right, goes left (Gunner.think)
 Seeds start at 10,000: 0-14 are for scoring. Nothing of this belongs into the repository.
 """
 import argparse
@@ -98,19 +102,19 @@ class Learner:
         return own if self.leads else action
 
 
-def episode(table, seed, kept, does, always_drawn=False):
-    """(frame, label, seed, step) of the kept runs; `does` makes the action done of the expert's."""
+def episode(table, seed, kept, does, always_drawn=False, most=MOST_STEPS):
+    """(frame, label, seed, step, notes) of the kept runs; `does` makes what is done."""
     run, every = kept
     rng = np.random.default_rng(seed)
     first, does = int(rng.integers(every)), does(rng)
     table.drawn = True
     frame, step, over = table.reset(seed), 0, False
     expert = table.expert()
-    while not over and step < MOST_STEPS:
+    while not over and step < most:
         action = expert.act()
         if (first + step) % every < run:
             label = rules.to_values(action) if table.game == rules.CAR else action
-            yield frame, label, seed, step
+            yield frame, label, seed, step, expert.notes(frame)
         done = does(action, frame)
         table.drawn = always_drawn or (first + step + 1) % every < run
         frame, _, over = table.step(done)
@@ -118,10 +122,11 @@ def episode(table, seed, kept, does, always_drawn=False):
 
 
 def save(path, rows):
-    frames, actions, episodes, steps = zip(*rows)
+    frames, actions, episodes, steps, notes = zip(*rows)
+    more = {name: np.stack([n[name] for n in notes]) for name in notes[0]}
     part = path + ".part.npz"
     np.savez_compressed(part, frames=np.stack(frames), action=np.array(actions, np.int64),
-                        episode=np.array(episodes, np.int64), step=np.array(steps, np.int64))
+                        episode=np.array(episodes, np.int64), step=np.array(steps, np.int64), **more)
     os.replace(part, path)
     print(f"{path}: {len(frames)} frames of {len(set(episodes))} episodes", flush=True)
 
@@ -140,6 +145,7 @@ def options():
     p.add_argument("--out", required=True, help="folder, outside of the repository")
     p.add_argument("--episodes", type=int, default=10, help="in each file")
     p.add_argument("--files", type=int, default=4)
+    p.add_argument("--steps", type=int, default=MOST_STEPS, help="episodes are cut short there (default: %(default)s)")
     p.add_argument("--seed", type=int, default=rules.TRAIN_SEED, help="of the first episode")
     p.add_argument("--first", type=int, default=0, help="number of the first file")
     p.add_argument("--key", help="of a server that asks for one; default: the variable LAMMD_KEY")
@@ -162,7 +168,7 @@ def main():
     for k in range(o.files):
         seed = o.seed + k * o.episodes
         rows = [row for s in range(seed, seed + o.episodes)
-                for row in episode(table, s, RUNS[o.game], does, bool(o.server))]
+                for row in episode(table, s, RUNS[o.game], does, bool(o.server), o.steps)]
         save(f"{o.out}/{o.game}-train-{o.first + k}.npz", rows)
     if o.server:
         player.close()

@@ -14,6 +14,7 @@ from ale_py import ALEInterface, LoggerMode, roms
 
 import match
 import rules
+import sights
 from gunner import Gunner
 
 SKIP = 4
@@ -24,7 +25,13 @@ class Scripted:
         self.ale, self.gunner = ale, Gunner()
 
     def act(self):
-        return self.gunner.act(self.ale.getRAM())
+        self.ram = self.ale.getRAM()
+        action, *self.thoughts = self.gunner.think(self.ram)
+        return action
+
+    def notes(self, frame):
+        """What else is recorded of the frame that it has just acted on."""
+        return {"things": sights.things(frame, self.ram), "thoughts": np.array(self.thoughts, np.int16)}
 
 
 class Invasion:
