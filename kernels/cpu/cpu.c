@@ -21,7 +21,7 @@ static const struct cpu_isa *const isas[] = {
 #endif
     &cpu_isa_portable,
 #if defined(__x86_64__)
-    &cpu_isa_avx512bf16, /* other results: for those alone who ask for it */
+    &cpu_isa_avx512bf16, &cpu_isa_amx, /* other results: for those alone who ask for them */
 #endif
 };
 
@@ -74,7 +74,7 @@ static int cpu_open(const struct kern_config *cfg, struct kern **out, struct err
     k->isa = isa;
     k->memory_max = cfg->memory_max;
     k->blocks.most_bytes = cfg->memory_max ? cfg->memory_max : host_free();
-    k->pool = pool_new(cfg->threads);
+    k->pool = pool_new(cfg->threads, isa->begin, isa->end);
     int n = pool_threads(k->pool);
     k->private = mem_must((size_t)n * sizeof *k->private);
     cpu_scratch(k, &k->shared, SHARED_FLOATS);

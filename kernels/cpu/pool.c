@@ -22,6 +22,7 @@ struct pool {
     pthread_cond_t start, done;
     struct worker *workers; /* (count - 1) */
     int count;
+    void (*begin)(void), (*end)(void);
     _Atomic unsigned round; /* raised under mu; spun on without it */
     _Atomic int next;       /* next task number to draw */
     _Atomic int inside;     /* workers in the round; changed under mu, spun on without it */
@@ -36,8 +37,10 @@ struct worker {
 };
 
 static void pool_draw(struct pool *p, pool_fn *fn, void *ctx, int n, int thread) {
+    if (p->begin) p->begin();
     for (int t; (t = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < n;)
         fn(ctx, t, thread);
+    if (p->end) p->end();
 }
 
 static inline void relax(void) {
@@ -84,9 +87,11 @@ static int usable_cores(void) {
     return n < 1 ? 1 : n;
 }
 
-struct pool *pool_new(int threads) {
+struct pool *pool_new(int threads, void (*begin)(void), void (*end)(void)) {
     struct pool *p = mem_must(sizeof *p);
     p->count = threads > 0 ? threads : usable_cores();
+    p->begin = begin;
+    p->end = end;
     p->workers = mem_must((size_t)p->count * sizeof *p->workers);
     must(pthread_mutex_init(&p->mu, NULL) == 0);
     must(pthread_cond_init(&p->start, NULL) == 0);
@@ -119,8 +124,10 @@ int pool_threads(const struct pool *p) { return p->count; }
 
 void pool_run(struct pool *p, int n, pool_fn *fn, void *ctx) {
     if (n <= 1 || p->count == 1) {
+        if (n > 0 && p->begin) p->begin();
         for (int t = 0; t < n; t++)
             fn(ctx, t, 0);
+        if (n > 0 && p->end) p->end();
         return;
     }
     pthread_mutex_lock(&p->mu);

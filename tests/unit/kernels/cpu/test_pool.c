@@ -22,7 +22,7 @@ static void do_task(void *ctx, int task, int thread) {
 TEST(pool_has_the_threads_that_were_asked_for) {
     static const int threads[] = {1, 2, 3, 300};
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        struct pool *p = pool_new(threads[i]);
+        struct pool *p = pool_new(threads[i], NULL, NULL);
         CHECK_EQ(pool_threads(p), threads[i]);
         static struct round r;
         r = (struct round){.threads = threads[i]};
@@ -33,7 +33,7 @@ TEST(pool_has_the_threads_that_were_asked_for) {
         }
         pool_free(p);
     }
-    struct pool *own = pool_new(0);
+    struct pool *own = pool_new(0, NULL, NULL);
     CHECK(pool_threads(own) >= 1);
     pool_free(own);
 }
