@@ -22,8 +22,9 @@
 #include "kernels/kern.h"
 
 enum {
-    CPU_PAD = 16,  /* the longest vector, in floats */
-    CPU_LINES = 8, /* what score_lines and add_lines take at once */
+    CPU_PAD = 16,   /* the longest vector, in floats */
+    CPU_LINES = 8,  /* what score_lines and add_lines take at once */
+    CPU_CHAINS = 6, /* of panels' width, of fma_chains */
 };
 
 /* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s +
@@ -59,8 +60,8 @@ typedef float cpu_exp_sum_fn(int n, float *x, float *max);
 
 struct cpu_isa {
     const char *name;
-    int nr; /* columns of a panel, a multiple of vector length */
-    int mr; /* rows that a full tile does at once */
+    int nr;               /* columns of a panel, a multiple of vector length */
+    int mr;               /* rows that a full tile does at once */
     int (*is_here)(void); /* the system is asked for what it grants alone, then */
     /* What a thread does before its tasks of a round and behind them (pool.h). NULL: nothing. */
     void (*begin)(void), (*end)(void);
@@ -79,6 +80,12 @@ struct cpu_isa {
                         float *s);
     /* y (k) += by[0] * lines[0] + by[1] * lines[1] ..., fused, in that order; n as above. */
     void (*add_lines)(int n, int k, const float *const *lines, const float *by, float *y);
+
+    /* ---- measuring ---- */
+    /* CPU_CHAINS * nr independent chains of `rounds` multiply-adds each, in registers. Returns what
+     * comes of them. */
+    float (*fma_chains)(int rounds);
+    float (*sum_all)(size_t n, const float *x); /* in any order; n is a multiple of 128 */
 
     /* ---- training ---- */
     /* y (cols, rows) = x (rows, cols), the other way round */
@@ -132,7 +139,7 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
 
 /* The table of the functions that tile.inc, rows.inc and back.inc defined in this file, of the rows
  * of a full tile, and of what else there is. */
-#define CPU_ISA(id, rows, ...)                                                   \
+#define CPU_ISA(id, rows, ...)                                             \
     const struct cpu_isa cpu_isa_##id = {.name = #id,                      \
                                          .nr = NV * V,                     \
                                          .mr = rows,                       \
@@ -145,6 +152,8 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .scale = scale,                   \
                                          .score_lines = score_lines,       \
                                          .add_lines = add_lines,           \
+                                         .fma_chains = fma_chains,         \
+                                         .sum_all = sum_all,               \
                                          .transpose = transpose,           \
                                          .panels = panels,                 \
                                          .dot_columns = dot_columns,       \
