@@ -34,7 +34,8 @@ struct ops_bench {
 };
 
 /* Submits, waits and gives the ended job. */
-static int ask(struct ops_bench *b, const struct eng_ask *a, struct eng_job **out, struct err *e) {
+static int ops_ask(struct ops_bench *b, const struct eng_ask *a, struct eng_job **out,
+                   struct err *e) {
     int rc = eng_submit(b->eng, a, out, e);
     if (rc) return rc;
     while (eng_job_wait(*out, UINT32_MAX, UINT64_MAX) == E_TIMEOUT)
@@ -58,7 +59,7 @@ static int ask_text(struct ops_bench *b, struct eng_picture *picture, uint32_t m
         .text = question,
         .generate = {.max_tokens = most, .may_be_shorter = 1, .temperature = 1, .seed = seed},
         .urgency = ENG_ANSWER};
-    return ask(b, &a, out, e);
+    return ops_ask(b, &a, out, e);
 }
 
 static int run_prompt(struct ops_bench *b, struct eng_picture *picture, struct err *e) {
@@ -106,8 +107,8 @@ static int run_text(struct ops_bench *b, struct err *e) {
 
 /* ---- what is timed by operations ---- */
 
-static int ask_places(struct ops_bench *b, struct eng_picture *picture, const char *sentence,
-                      struct err *e) {
+static int ops_ask_places(struct ops_bench *b, struct eng_picture *picture, const char *sentence,
+                          struct err *e) {
     int grid = eng_info(b->eng)->grid;
     struct eng_job *job = NULL;
     uint32_t all = (uint32_t)(grid * grid);
@@ -120,7 +121,7 @@ static int ask_places(struct ops_bench *b, struct eng_picture *picture, const ch
         .points = points,
         .n_points = b->cfg->limit && b->cfg->limit < all ? (uint32_t)b->cfg->limit : all,
         .urgency = sentence ? ENG_MASK : ENG_PICTURE};
-    int rc = ask(b, &a, &job, e);
+    int rc = ops_ask(b, &a, &job, e);
     if (!rc) eng_job_put(job);
     mem_free(points);
     return rc;
@@ -132,12 +133,12 @@ static int ask_act(struct ops_bench *b, struct eng_picture *known, struct err *e
     struct eng_job *job = NULL;
     int rc = bench_photo_new(&b->photo, b->eng, &frames[1], e);
     if (rc) return rc;
-    rc = ask(b,
-             &(struct eng_ask){.task = ENG_DRIVE,
-                               .pictures = frames,
-                               .n_pictures = ENG_DRIVE_FRAMES,
-                               .urgency = ENG_ACT},
-             &job, e);
+    rc = ops_ask(b,
+                 &(struct eng_ask){.task = ENG_DRIVE,
+                                   .pictures = frames,
+                                   .n_pictures = ENG_DRIVE_FRAMES,
+                                   .urgency = ENG_ACT},
+                 &job, e);
     if (!rc) eng_job_put(job);
     eng_picture_put(frames[1]);
     if (rc != E_TOO_BIG) return rc;
@@ -149,8 +150,8 @@ static int run_all(struct ops_bench *b, struct err *e) {
     struct eng_picture *picture = NULL;
     int rc = bench_photo_new(&b->photo, b->eng, &picture, e);
     if (rc) return rc;
-    rc = ask_places(b, picture, NULL, e);
-    if (!rc) rc = ask_places(b, picture, "the red circle", e);
+    rc = ops_ask_places(b, picture, NULL, e);
+    if (!rc) rc = ops_ask_places(b, picture, "the red circle", e);
     if (!rc) rc = ask_act(b, picture, e);
     if (!rc) rc = run_generation(b, picture, e);
     eng_picture_put(picture);
@@ -166,7 +167,7 @@ static int open_one(struct ops_bench *b, const char *profile, struct err *e) {
     return eng_open(&opt, &b->eng, e);
 }
 
-static void print_rate(const char *name, struct runs *r, const char *unit, double by) {
+static void ops_print_rate(const char *name, struct runs *r, const char *unit, double by) {
     if (!r->n) return;
     double m = runs_part(r, 0.5) * by;
     printf("  %-32s %9.1f %s   (%.1f .. %.1f)\n", name, m, unit, r->at[0] * by,
@@ -184,9 +185,9 @@ static int measure_text(struct ops_bench *b, struct err *e) {
         printf("%s on %s\none answer at a time, %d runs: a prompt of %llu rows, %u tokens\n",
                info->name, info->backend, b->first.n, (unsigned long long)b->prompt_rows,
                b->tokens);
-        print_rate("prompt", &b->prompt, "tokens/s", 1);
-        print_rate("until the first token", &b->first, "ms", 1e3);
-        print_rate("generation", &b->generation, "tokens/s", 1);
+        ops_print_rate("prompt", &b->prompt, "tokens/s", 1);
+        ops_print_rate("until the first token", &b->first, "ms", 1e3);
+        ops_print_rate("generation", &b->generation, "tokens/s", 1);
         (void)fflush(stdout);
     }
     eng_close(b->eng);

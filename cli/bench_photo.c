@@ -8,7 +8,7 @@
 enum { SIDE = 480, MARK = 12 /* of the side, by what makes a picture another one */ };
 
 /* Soft gradients, a disc and grain. */
-static void draw(uint8_t *rgb) {
+static void photo_draw(uint8_t *rgb) {
     for (int y = 0; y < SIDE; y++) {
         for (int x = 0; x < SIDE; x++) {
             int disc = (x - 200) * (x - 200) + (y - 260) * (y - 260) < 110 * 110;
@@ -26,7 +26,7 @@ int bench_photo_open(struct bench_photo *p, const char *path, struct err *e) {
     if (path) return file_picture(path, &p->rgb, &p->w, &p->h, e);
     p->w = p->h = SIDE;
     p->rgb = mem_must((size_t)SIDE * SIDE * 3);
-    draw(p->rgb);
+    photo_draw(p->rgb);
     return 0;
 }
 

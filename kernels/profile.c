@@ -141,8 +141,8 @@ static void print_share(struct buf *b, double part, double whole) {
         (void)buf_str(b, " - |");
 }
 
-static void print_line(struct buf *b, const struct line *l, uint64_t all,
-                       const struct kern_peak *peak) {
+static void profile_print_line(struct buf *b, const struct line *l, uint64_t all,
+                               const struct kern_peak *peak) {
     double s = (double)l->ns / 1e9, flops = s > 0 ? (double)l->work.flops / s : 0;
     double bytes = s > 0 ? (double)l->work.bytes / s : 0;
     (void)buf_printf(b, "| %s | %llu | %.1f |", l->name, (unsigned long long)l->calls, s * 1e3);
@@ -170,7 +170,8 @@ static void profile_print_table(struct kern *p, struct buf *b) {
     (void)buf_str(b, "| operation | calls | ms | share | least, us | GFLOP/s | of peak | GB/s | "
                      "of memory's | waiting |\n|---|---|---|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < p->n; i++)
-        if (p->lines[i].calls) print_line(b, &p->lines[i], all, &peak); /* 0: the device was lost */
+        if (p->lines[i].calls)
+            profile_print_line(b, &p->lines[i], all, &peak); /* 0: the device was lost */
     (void)buf_printf(b, "\n%s: %.1f ms of operations\n", p->text, (double)all / 1e6);
     if (p->ops->peak)
         (void)buf_printf(b,
