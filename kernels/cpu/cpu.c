@@ -17,7 +17,7 @@
 
 static const struct cpu_isa *const isas[] = {
 #if defined(__x86_64__)
-    &cpu_isa_avx512, &cpu_isa_avx2,
+    &cpu_isa_avx512,     &cpu_isa_avx2,
 #endif
     &cpu_isa_portable,
 #if defined(__x86_64__)

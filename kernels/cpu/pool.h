@@ -15,7 +15,7 @@ typedef void pool_fn(void *ctx, int task, int thread);
 /* Must-succeed; threads >= 1; 0: one per usable core. Each thread calls `begin` before its tasks of
  * a call, and `end` behind them, if they aren't NULL. */
 struct pool *pool_new(int threads, void (*begin)(void), void (*end)(void));
-void pool_free(struct pool *p);     /* NULL is legal */
+void pool_free(struct pool *p); /* NULL is legal */
 int pool_threads(const struct pool *p);
 void pool_run(struct pool *p, int n, pool_fn *fn, void *ctx);
 
