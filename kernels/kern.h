@@ -54,9 +54,10 @@ struct kern_config {
     int device;          /* index of the device; 0 for the CPU */
     int threads;         /* CPU: threads in all, the caller's included; 0: one per core */
     const char *isa;     /* for tests and benches; NULL or "auto": the backend's choice.
-                        CPU: "portable", "avx2", "avx512"; "avx512bf16", whose products round what
-                        they multiply to bf16 and which auto never takes. CUDA: "tile" (its choice),
-                        "flat", "strict", each of which may have "+graphs" behind it */
+                        CPU: "portable", "avx2", "avx512"; "avx512bf16" and "amx", whose products
+                        round what they multiply to bf16 and which auto never takes. CUDA: "tile"
+                        (its choice), "flat", "strict", each of which may have "+graphs" behind it
+                        */
     uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
     /* What is worth a line of the log and no error, such as a fast way that is closed: rows may
      * have other bits from then on, once. Called from inside the table's functions, on the owner's

@@ -1,18 +1,18 @@
 /* isa.h - the inner loops that are compiled once per instruction set.
  *
- * isa_portable.c, isa_avx2.c, isa_avx512.c, isa_avx512bf16.c and isa_amx.c each define one table of
- * these by including the same bodies (tile.inc, rows.inc, back.inc) over the vector vocabulary of
- * vec.h.
- * Everything above them - threads, blocking, shapes - is written once in gemm.c, attn.c, norm.c and
- * so on.
+ * isa_portable.c, isa_avx2.c, isa_avx512.c, isa_avx512bf16.c and isa_amx.c each define one table
+ * of these by including the same bodies (tile.inc, rows.inc, back.inc) over the vector vocabulary
+ * of vec.h. Everything above them - threads, blocking, shapes - is written once in gemm.c, attn.c,
+ * norm.c and so on.
  *
  * Bits: a function's result for a row is a function of that row alone. tile adds up the products of
- * an output in the order of k, one chain, whatever m is; amx has an order of its own for pairs, by k
- * alone, too.
+ * an output in the order of k, one chain, whatever m is. amx has another order for pairs, which
+ * depends on k alone, too.
  *
- * Pairs: avx512bf16 and amx multiply numbers that were rounded to bf16 (pairs.inc). Two of them, next to
- * each other along the sum, have the place of one float: the lower half of its bits is the first.
- * So what packs and moves floats also does pairs, and a sum over k is one over (k + 1) / 2 places.
+ * Pairs: avx512bf16 and amx multiply numbers that were rounded to bf16 (pairs.inc). Two of them,
+ * next to each other along the sum, have the place of one float: the lower half of its bits is the
+ * first. So what packs and moves floats also does pairs, and a sum over k is one over (k + 1) / 2
+ * places.
  */
 #ifndef KERNELS_CPU_ISA_H
 #define KERNELS_CPU_ISA_H

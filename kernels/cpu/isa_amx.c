@@ -1,10 +1,10 @@
 /* isa_amx.c - as avx512bf16, but pairs are multiplied by AMX: 16 rows by 16 columns in one
- * instruction. Compiled with its own flags (Makefile), so nothing here may run before is_here() said
- * yes, and no product of pairs before tiles_begin().
+ * instruction. Compiled with its own flags (Makefile), so nothing here may run before is_here()
+ * said yes, and no product of pairs before tiles_begin().
  *
  * A tile register is a square of SIDE lines of SIDE floats or pairs. The layout of pairs (isa.h) is
- * the one that the instruction wants: rows of x, and lines of a panel. Two squares of rows by two of
- * columns make four squares of sums, which stay in registers over the whole of k.
+ * the one that the instruction wants: rows of x, and lines of a panel. Two squares of rows by two
+ * of columns make four squares of sums, which stay in registers over the whole of k.
  *
  * Bits: SIDE places of k at a time, the instruction adds up the first numbers of all pairs in one
  * chain and the second ones in another, and then both to the sum. What isn't a whole square is
@@ -169,6 +169,6 @@ static void tile_pairs(int m, int k, const float *x, int ldx, const float *panel
     if (m > 0) pairs_rows(0, m, x, ld, &w, y, ldy, cols, end);
 }
 
-CPU_ISA(amx, 2 * SIDE, .begin = tiles_begin, .end = tiles_end, .tile_pairs = tile_pairs, .pair_line = pair_line,
-        .pair_rows = pair_rows, .exp_sum_pairs = exp_sum_pairs,
+CPU_ISA(amx, 2 * SIDE, .begin = tiles_begin, .end = tiles_end, .tile_pairs = tile_pairs,
+        .pair_line = pair_line, .pair_rows = pair_rows, .exp_sum_pairs = exp_sum_pairs,
         .attn_slopes_pairs = attn_slopes_pairs);

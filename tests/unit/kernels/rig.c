@@ -77,7 +77,7 @@ void rig_run(const char *backend, const char *isa, void (*op)(struct rig *r)) {
 
 int rig_is_16bit(const struct rig *r) { return r->isa && strcmp(r->isa, "tile") == 0; }
 
-int rig_is_bf16(const struct rig *r) { 
+int rig_is_bf16(const struct rig *r) {
     return r->isa && (strcmp(r->isa, "avx512bf16") == 0 || strcmp(r->isa, "amx") == 0);
 }
 
