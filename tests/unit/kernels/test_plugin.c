@@ -28,7 +28,7 @@ static void refused(const char *name, int rc, const char *text) {
 
 TEST(plugin_that_is_wrong_is_refused_with_its_file_and_fault) {
     refused("abi", E_UNSUPPORTED, "plugin_abi.so: backend: ABI 9 of");
-    refused("size", E_UNSUPPORTED, "plugin_size.so: backend: ABI 7 of");
+    refused("size", E_UNSUPPORTED, "plugin_size.so: backend: ABI 8 of");
     refused("hole", E_UNSUPPORTED, "plugin_hole.so: backend cuda: an operation is missing");
     refused("untrained", E_UNSUPPORTED, "cuda: an operation of training is missing");
     refused("null", E_UNSUPPORTED, "no table");
