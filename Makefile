@@ -99,8 +99,9 @@ $(B)/engine/files/merge.o: private opt := -O3
 avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 $(B)/kernels/cpu/%_avx512.o: private isa := $(avx512)
 $(B)/kernels/cpu/%_avx512bf16.o: private isa := $(avx512) -mavx512bf16
+$(B)/kernels/cpu/%_amx.o: private isa := $(avx512) -mavx512bf16 -mamx-tile -mamx-bf16
 ifeq ($(filter x86_64%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
-not-here := %_avx2.c %_avx512.c %_avx512bf16.c
+not-here := %_avx2.c %_avx512.c %_avx512bf16.c %_amx.c
 endif
 ifneq ($(wildcard kernels/cpu/cpu.c),)
 CPPFLAGS += -DKERN_HAS_CPU

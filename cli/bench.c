@@ -1,8 +1,8 @@
 /* bench.c - `lammd bench pix4096`: how fast all questions of one picture are answered here. The
- * other benches, `mix` and `train`, are in bench_mix.c, bench_beside.c and bench_train.c.
+ * others are in files of their own: bench_mix.c, bench_beside.c, bench_ops.c, bench_train.c.
  *
  * A cold job pays for the vision tower, the stem and the answers; a warm one finds the stem in the
- * cache. Each cold run changes one pixel of the picture, so that nothing of it is known. Decoding
+ * cache. Each cold run has another picture (bench_photo.h). Decoding
  * and resizing the photo is measured apart. Then every place of the same picture is asked for a
  * mask: its features are known, the sentence is not. Then a game's action, for the picture and a
  * new frame. All that is done for each number of --rows in one engine, which is opened with the
@@ -16,45 +16,28 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "cli/bench_photo.h"
 #include "cli/cmd.h"
 #include "cli/places.h"
 #include "cli/runs.h"
-#include "data/files.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
-#include "kernels/base/rng.h"
 
-enum { SIDE = 480, ACTS = 3 /* of a run */ };
+enum { ACTS = 3 /* of a run */ };
 static const int widths[] = {64, 256, 1024, 4096};
 
 struct bench {
     const struct config *cfg;
     struct eng *eng;
-    uint8_t *rgb; /* (h, w, 3) */
-    int w, h;
+    struct bench_photo photo;
     struct runs prepare, cold, cold_first, warm, warm_first, see, mask, act; /* seconds */
     struct eng_job_stats last;                                               /* of a cold job */
-    double open_s;  /* weights to the device, buffers, prompts */
-    int rows;       /* of a pass, at most */
-    uint32_t n;     /* places that are asked */
-    uint32_t drawn; /* pictures so far, each another one */
+    double open_s; /* weights to the device, buffers, prompts */
+    int rows;      /* of a pass, at most */
+    uint32_t n;    /* places that are asked */
 };
 
 static double middle(struct runs *r) { return runs_part(r, 0.5); }
-
-/* A picture for those who brought none: soft gradients, discs and grain. */
-static void bench_draw(uint8_t *rgb) {
-    for (int y = 0; y < SIDE; y++) {
-        for (int x = 0; x < SIDE; x++) {
-            int disc = (x - 200) * (x - 200) + (y - 260) * (y - 260) < 110 * 110;
-            int grain = (int)(rng_u64(7, (uint64_t)(y * SIDE + x)) % 16);
-            uint8_t *p = rgb + 3 * (y * SIDE + x);
-            p[0] = (uint8_t)((disc ? 190 : x / 3) + grain);
-            p[1] = (uint8_t)((disc ? 90 : y / 3) + grain);
-            p[2] = (uint8_t)((disc ? 40 : 120 - x / 8) + grain);
-        }
-    }
-}
 
 static int run_job(struct bench *b, const struct eng_ask *a, struct runs *total, struct runs *first,
                    struct err *e) {
@@ -94,13 +77,9 @@ static int bench_ask(struct bench *b, struct eng_picture *picture, const char *s
     return rc;
 }
 
-/* The picture, of which nothing is known. */
 static int new_picture(struct bench *b, struct eng_picture **out, struct err *e) {
-    b->drawn++;
-    b->rgb[0] = (uint8_t)b->drawn;
-    b->rgb[1] = (uint8_t)(b->drawn >> 8);
     uint64_t start = clock_ns();
-    int rc = eng_picture_new(b->eng, b->rgb, b->w, b->h, out, e);
+    int rc = bench_photo_new(&b->photo, b->eng, out, e);
     if (rc == 0) runs_add(&b->prepare, (double)(clock_ns() - start) / 1e9);
     return rc;
 }
@@ -257,6 +236,8 @@ static int bench_run(struct bench *b, struct err *e) {
 void cmd_bench_arguments(FILE *to) {
     fputs("Measurements:\n"
           "  pix4096      every pixel of one picture: PHOTO, or one that is drawn\n"
+          "  ops          each operation of a picture, a mask, an act and answers, against the\n"
+          "               machine's peak; tokens a second of a prompt and of an answer\n"
           "  mix          actions of a game beside whole pictures; masks and pictures together\n"
           "  train        learning from questions about pixels, packed and one by one,\n"
           "               and each operation alone, there and back\n",
@@ -265,11 +246,13 @@ void cmd_bench_arguments(FILE *to) {
 
 int cmd_bench(const struct config *cfg) {
     int n = cfg->rest.n, is_mix = n == 1 && strcmp(cfg->rest.at[0], "mix") == 0;
+    int is_ops = n >= 1 && n <= 2 && strcmp(cfg->rest.at[0], "ops") == 0;
     int is_train = n == 1 && strcmp(cfg->rest.at[0], "train") == 0;
+    if (is_ops && cfg->rows_of.n <= 1) return cmd_bench_ops(cfg);
     if (is_train && cfg->rows_of.n <= 1) return cmd_bench_train(cfg);
     if (is_mix && cfg->rows_of.n <= 1)
         return cfg->is_beside_train ? cmd_bench_beside(cfg) : cmd_bench_mix(cfg);
-    if (is_mix || is_train) {
+    if (is_mix || is_train || is_ops) {
         fprintf(stderr, "lammd: bench %s takes one --rows; pix4096 takes several\n",
                 cfg->rest.at[0]);
         return 2;
@@ -278,16 +261,9 @@ int cmd_bench(const struct config *cfg) {
     struct bench *b = mem_must(sizeof(*b));
     b->cfg = cfg;
     struct err e = {0};
-    int rc = 0;
-    if (n == 2) {
-        rc = file_picture(cfg->rest.at[1], &b->rgb, &b->w, &b->h, &e);
-    } else {
-        b->w = b->h = SIDE;
-        b->rgb = mem_must((size_t)SIDE * SIDE * 3);
-        bench_draw(b->rgb);
-    }
+    int rc = bench_photo_open(&b->photo, n == 2 ? cfg->rest.at[1] : NULL, &e);
     if (rc == 0) rc = bench_run(b, &e);
-    mem_free(b->rgb);
+    mem_free(b->photo.rgb);
     mem_free(b);
     return rc ? cmd_fail(&e) : 0;
 }

@@ -60,12 +60,13 @@ static const struct cmd commands[] = {
      "lammd import Llama-2-7b-chat-hf eva_vit_g.pth minigptv2.pth -o models/minigptv2\n"
      "lammd import Llama-2-7b-chat-hf eva_vit_g.pth stage2.pth stage3.pth -o models/pae --no-copy\n"
      "lammd import --probe photo.jpg -o models/pae"},
-    {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | mix | train [OPTIONS]",
+    {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | ops [PHOTO] | mix | train [OPTIONS]",
      "measure how fast this machine answers, and learns",
      "Measures how fast the model answers, or learns, on this machine. Each figure is the median\n"
      "of --repeat runs.",
      cmd_bench_arguments,
      "lammd bench pix4096 --quick\n"
+     "lammd bench ops --threads 1\n"
      "lammd bench pix4096 --shape pae-lamm-7b --weights random:1"},
     {"keys", CMD_KEYS, cmd_keys, "new NAME | list | revoke ID --keys FILE [OPTIONS]",
      "make, list and revoke the keys that a server asks for",

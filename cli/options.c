@@ -292,8 +292,9 @@ static const struct config_row rows[] = {
     TEXT("device", CMD_TRAIN, device, "NAME",
          "One of those that lammd serve takes. Default: what the recipe says, or auto."),
     TEXT("isa", ALL | CMD_TRAIN | CMD_IMPORT, isa, "NAME",
-         "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable, or avx512bf16, "
-         "which rounds what it multiplies to bf16: for training; on cuda: tile, flat or strict, "
+         "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable, or avx512bf16 "
+         "or amx, which round what they multiply to bf16: for training; on cuda: tile, flat or "
+         "strict, "
          "and the same followed by +graphs."),
     NUMBER("threads", ALL | CMD_TRAIN | CMD_IMPORT, threads, 0, ENG_THREADS_MAX, 0, "N",
            "Threads that compute. 0, the default: one for each core."),

@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 7u /* a plugin with another number is refused */
+#define KERN_ABI 8u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 
@@ -54,9 +54,10 @@ struct kern_config {
     int device;          /* index of the device; 0 for the CPU */
     int threads;         /* CPU: threads in all, the caller's included; 0: one per core */
     const char *isa;     /* for tests and benches; NULL or "auto": the backend's choice.
-                        CPU: "portable", "avx2", "avx512"; "avx512bf16", whose products round what
-                        they multiply to bf16 and which auto never takes. CUDA: "tile" (its choice),
-                        "flat", "strict", each of which may have "+graphs" behind it */
+                        CPU: "portable", "avx2", "avx512"; "avx512bf16" and "amx", whose products
+                        round what they multiply to bf16 and which auto never takes. CUDA: "tile"
+                        (its choice), "flat", "strict", each of which may have "+graphs" behind it
+                        */
     uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
     /* What is worth a line of the log and no error, such as a fast way that is closed: rows may
      * have other bits from then on, once. Called from inside the table's functions, on the owner's
@@ -77,6 +78,15 @@ struct kern_stats {
     uint64_t found_bytes; /* where most_bytes is 0: what was free at open; 0: nobody knows */
     uint64_t allocations; /* device allocations since open */
     uint64_t replays;     /* passes that were recorded and then ran, see kern_ops.pass */
+    uint64_t wait_ns;     /* of all threads together: in an operation without work, while another
+                             one had some. Counted where kern_config.profile is given; a GPU: 0 */
+};
+
+/* What a device could do at best, as measured on it. */
+struct kern_peak {
+    double flops;  /* a second, of f32 multiply-adds in registers (two for each) */
+    double memory; /* bytes a second that are read from memory */
+    int threads;   /* that did it, and that kern_stats.wait_ns is about */
 };
 
 /* ---- the tables; kernels/op/ has the arguments of the operations ---- */
@@ -132,6 +142,8 @@ struct kern_ops {
     uint32_t size;                      /* sizeof(struct kern_ops) */
     const char *name;                   /* "ref", "cpu", "cuda" */
     const struct kern_train_ops *train; /* NULL: this backend can't train */
+    /* Computes and reads for about a second, with all it has. NULL: this backend doesn't tell. */
+    void (*peak)(struct kern *k, struct kern_peak *out);
 
     /* How good a choice this backend is here: 0 = can't run on this machine, higher is better. */
     int (*score)(void);
@@ -220,8 +232,9 @@ typedef const struct kern_ops *kern_plugin_fn(void);
 int kern_plugin_open(const char *path, const struct kern_ops **out, struct err *e);
 
 /* Passes each operation on to kern_config.inner, with a mark behind it, and writes a table of times
- * to kern_config.profile at close (Markdown: calls, ms, share, rate). It records no passes. Its
- * `train` is always there; whether the device can train says `inner`. */
+ * to kern_config.profile at close (Markdown: calls, time, what was computed and moved in it, and
+ * where the device measures its peak, the share of that). It records no passes. Its `train` is
+ * always there; whether the device can train says `inner`. */
 extern const struct kern_ops kern_profile;
 
 /* The bytes of a matrix (n, k) of parts of that type. UINT64_MAX: it overflows. */

@@ -27,18 +27,25 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/kern.h"
+#include "kernels/moved.h"
 
 enum { LINES = 96, NAME = 40, NOBODY = -1 };
 
+/* What an operation did, beside taking time. */
+struct work {
+    uint64_t flops, bytes, wait_ns;
+};
+
 struct line {
     char name[NAME];
-    uint64_t calls, ns, least_ns, flops;
+    uint64_t calls, ns, least_ns;
+    struct work work;
 };
 
 /* What lies between the mark before and this one. */
 struct mark {
     int line; /* NOBODY: no operation */
-    uint64_t flops;
+    struct work work;
 };
 
 struct kern {
@@ -59,6 +66,7 @@ struct kern {
 struct kern_mat {
     struct kern_mat *mat;
     int n, k;
+    uint64_t bytes;
 };
 
 static int profile_score(void) { return 1; } /* never chosen by itself */
@@ -112,15 +120,44 @@ static void read_marks(struct kern *p) {
         uint64_t ns = p->ns[i - 1];
         l->calls++;
         l->ns += ns;
-        l->flops += m->flops;
+        l->work.flops += m->work.flops;
+        l->work.bytes += m->work.bytes;
+        l->work.wait_ns += m->work.wait_ns;
         if (ns < l->least_ns) l->least_ns = ns;
     }
 }
 
-static void set_mark(struct kern *p, int line, uint64_t flops) {
-    p->marks[p->n_marks] = (struct mark){line, flops};
+static void set_mark(struct kern *p, int line, struct work work) {
+    p->marks[p->n_marks] = (struct mark){line, work};
     p->ops->mark(p->k, p->n_marks++);
     p->is_marked = 1;
+}
+
+/* `part` of `whole` in per cent, or a dash: nobody knows the whole. */
+static void print_share(struct buf *b, double part, double whole) {
+    if (whole > 0)
+        (void)buf_printf(b, " %.1f %% |", 100 * part / whole);
+    else
+        (void)buf_str(b, " - |");
+}
+
+static void profile_print_line(struct buf *b, const struct line *l, uint64_t all,
+                               const struct kern_peak *peak) {
+    double s = (double)l->ns / 1e9, flops = s > 0 ? (double)l->work.flops / s : 0;
+    double bytes = s > 0 ? (double)l->work.bytes / s : 0;
+    (void)buf_printf(b, "| %s | %llu | %.1f |", l->name, (unsigned long long)l->calls, s * 1e3);
+    print_share(b, (double)l->ns, (double)all);
+    (void)buf_printf(b, " %.1f |", (double)l->least_ns / 1e3);
+    if (l->work.flops) {
+        (void)buf_printf(b, " %.0f |", flops / 1e9);
+        print_share(b, flops, peak->flops);
+    } else {
+        (void)buf_str(b, " - | - |");
+    }
+    (void)buf_printf(b, " %.1f |", bytes / 1e9);
+    print_share(b, bytes, peak->memory);
+    print_share(b, (double)l->work.wait_ns, (double)l->ns * peak->threads);
+    (void)buf_str(b, "\n");
 }
 
 static void profile_print_table(struct kern *p, struct buf *b) {
@@ -128,20 +165,24 @@ static void profile_print_table(struct kern *p, struct buf *b) {
     for (int i = 0; i < p->n; i++)
         all += p->lines[i].ns;
     qsort(p->lines, (size_t)p->n, sizeof p->lines[0], by_time);
-    (void)buf_str(
-        b, "| operation | calls | ms | share | least, us | GFLOP/s |\n|---|---|---|---|---|---|\n");
-    for (int i = 0; i < p->n; i++) {
-        const struct line *l = &p->lines[i];
-        if (!l->calls) continue; /* the device was lost under it */
-        (void)buf_printf(b, "| %s | %llu | %.1f | %.1f %% | %.1f | %.0f |\n", l->name,
-                         (unsigned long long)l->calls, (double)l->ns / 1e6,
-                         all ? 100.0 * (double)l->ns / (double)all : 0, (double)l->least_ns / 1e3,
-                         l->ns ? (double)l->flops / (double)l->ns : 0);
-    }
+    struct kern_peak peak = {0};
+    if (p->ops->peak) p->ops->peak(p->k, &peak);
+    (void)buf_str(b, "| operation | calls | ms | share | least, us | GFLOP/s | of peak | GB/s | "
+                     "of memory's | waiting |\n|---|---|---|---|---|---|---|---|---|---|\n");
+    for (int i = 0; i < p->n; i++)
+        if (p->lines[i].calls)
+            profile_print_line(b, &p->lines[i], all, &peak); /* 0: the device was lost */
     (void)buf_printf(b, "\n%s: %.1f ms of operations\n", p->text, (double)all / 1e6);
+    if (p->ops->peak)
+        (void)buf_printf(b,
+                         "Peak, measured here by all threads: %.0f GFLOP/s of f32 multiply-adds "
+                         "in registers, %.1f GB/s read from memory.\n",
+                         peak.flops / 1e9, peak.memory / 1e9);
     (void)buf_str(
         b, "Times are from mark to mark in the order of the operations, without waiting between "
-           "them; passes ran as they were issued.\n");
+           "them; passes ran as they were issued. Bytes are operands, each once; more than memory "
+           "gives comes from caches. Waiting is the threads' time without a task while another "
+           "one had one.\n");
 }
 
 static void profile_close(struct kern *p) {
@@ -159,19 +200,21 @@ static void profile_close(struct kern *p) {
 
 /* ---- passed on ---- */
 
-/* Before an operation: flops so far. */
-static uint64_t begin_line(struct kern *p) {
+/* Before an operation: what was counted so far. */
+static struct work begin_line(struct kern *p) {
     struct kern_stats s;
     if (p->n_marks + (p->is_marked ? 1 : 2) > KERN_MARKS) read_marks(p);
-    if (!p->is_marked) set_mark(p, NOBODY, 0);
+    if (!p->is_marked) set_mark(p, NOBODY, (struct work){0});
     p->ops->stats(p->k, &s);
-    return s.flops;
+    return (struct work){.flops = s.flops, .wait_ns = s.wait_ns};
 }
 
-static void end_line(struct kern *p, uint64_t flops, const char *name) {
+/* Behind it; `bytes` were moved. */
+static void end_line(struct kern *p, struct work before, uint64_t bytes, const char *name) {
     struct kern_stats s;
     p->ops->stats(p->k, &s);
-    set_mark(p, line_of(p, name), s.flops - flops);
+    set_mark(p, line_of(p, name),
+             (struct work){s.flops - before.flops, bytes, s.wait_ns - before.wait_ns});
 }
 
 /* What is issued now is no operation. */
@@ -234,6 +277,7 @@ static int profile_mat_new(struct kern *p, const struct kern_mat_src *src, struc
     for (int i = 0; i < src->n_parts; i++)
         m->n += src->parts[i].n;
     m->k = src->k;
+    m->bytes = p->ops->mat_bytes(p->k, src);
     *out = m;
     return 0;
 }
@@ -259,16 +303,16 @@ static void profile_gemm(struct kern *p, const struct kern_gemm *a) {
     (void)snprintf(name, sizeof name, "gemm %d -> %d", kern_gemm_k(a, a->w->k),
                    kern_gemm_n(a, a->w->n));
     inner.w = a->w->mat;
-    uint64_t flops = begin_line(p);
+    struct work before = begin_line(p);
     p->ops->gemm(p->k, &inner);
-    end_line(p, flops, name);
+    end_line(p, before, moved_gemm(a, a->w->n, a->w->k, a->w->bytes), name);
 }
 
 #define PASS_ON(op, args)                                            \
     static void profile_##op(struct kern *p, const struct args *a) { \
-        uint64_t flops = begin_line(p);                              \
+        struct work before = begin_line(p);                          \
         p->ops->op(p->k, a);                                         \
-        end_line(p, flops, #op);                                     \
+        end_line(p, before, moved_##op(a), #op);                     \
     }
 PASS_ON(layernorm, kern_norm)
 PASS_ON(rmsnorm, kern_norm)
@@ -291,18 +335,18 @@ static const struct kern_train_ops *train_of(const struct kern *p) {
 
 static void profile_zero(struct kern *p, struct kern_ptr at, size_t bytes) {
     const struct kern_train_ops *train = train_of(p);
-    uint64_t flops = begin_line(p);
+    struct work before = begin_line(p);
     train->zero(p->k, at, bytes);
-    end_line(p, flops, "zero");
+    end_line(p, before, 0, "zero");
 }
 
 static void profile_mat_set(struct kern *p, const struct kern_mat_set *a) {
     const struct kern_train_ops *train = train_of(p);
     struct kern_mat_set inner = *a;
     inner.w = a->w->mat;
-    uint64_t flops = begin_line(p);
+    struct work before = begin_line(p);
     train->mat_set(p->k, &inner);
-    end_line(p, flops, "mat_set");
+    end_line(p, before, 0, "mat_set");
 }
 
 static void profile_gemm_dx(struct kern *p, const struct kern_gemm_dx *a) {
@@ -311,26 +355,26 @@ static void profile_gemm_dx(struct kern *p, const struct kern_gemm_dx *a) {
     struct kern_gemm_dx inner = *a;
     (void)snprintf(name, sizeof name, "gemm_dx %d <- %d", a->w->k, a->w->n);
     inner.w = a->w->mat;
-    uint64_t flops = begin_line(p);
+    struct work before = begin_line(p);
     train->gemm_dx(p->k, &inner);
-    end_line(p, flops, name);
+    end_line(p, before, 0, name);
 }
 
 static void profile_gemm_dw(struct kern *p, const struct kern_gemm_dw *a) {
     const struct kern_train_ops *train = train_of(p);
     char name[NAME];
     (void)snprintf(name, sizeof name, "gemm_dw %d x %d", a->n, a->k);
-    uint64_t flops = begin_line(p);
+    struct work before = begin_line(p);
     train->gemm_dw(p->k, a);
-    end_line(p, flops, name);
+    end_line(p, before, 0, name);
 }
 
 #define PASS_ON_TRAIN(op, args)                                      \
     static void profile_##op(struct kern *p, const struct args *a) { \
         const struct kern_train_ops *train = train_of(p);            \
-        uint64_t flops = begin_line(p);                              \
+        struct work before = begin_line(p);                          \
         train->op(p->k, a);                                          \
-        end_line(p, flops, #op);                                     \
+        end_line(p, before, 0, #op);                                 \
     }
 PASS_ON_TRAIN(colsum, kern_colsum)
 PASS_ON_TRAIN(layernorm_back, kern_norm_back)

@@ -17,11 +17,11 @@
 
 static const struct cpu_isa *const isas[] = {
 #if defined(__x86_64__)
-    &cpu_isa_avx512, &cpu_isa_avx2,
+    &cpu_isa_avx512,     &cpu_isa_avx2,
 #endif
     &cpu_isa_portable,
 #if defined(__x86_64__)
-    &cpu_isa_avx512bf16, /* other results: for those alone who ask for it */
+    &cpu_isa_avx512bf16, &cpu_isa_amx, /* other results: for those alone who ask for them */
 #endif
 };
 
@@ -74,7 +74,8 @@ static int cpu_open(const struct kern_config *cfg, struct kern **out, struct err
     k->isa = isa;
     k->memory_max = cfg->memory_max;
     k->blocks.most_bytes = cfg->memory_max ? cfg->memory_max : host_free();
-    k->pool = pool_new(cfg->threads);
+    k->pool = pool_new(cfg->threads, isa->begin, isa->end);
+    if (cfg->profile) pool_watch(k->pool);
     int n = pool_threads(k->pool);
     k->private = mem_must((size_t)n * sizeof *k->private);
     cpu_scratch(k, &k->shared, SHARED_FLOATS);
@@ -171,7 +172,8 @@ static void cpu_stats(struct kern *k, struct kern_stats *out) {
                                .peak_bytes = k->blocks.peak_bytes,
                                .most_bytes = k->memory_max,
                                .found_bytes = k->memory_max ? 0 : k->blocks.most_bytes,
-                               .allocations = k->blocks.allocations + k->scratch_grown};
+                               .allocations = k->blocks.allocations + k->scratch_grown,
+                               .wait_ns = pool_wait_ns(k->pool)};
 }
 
 /* What was issued has been done: the clock will do. */
@@ -251,6 +253,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .size = sizeof(struct kern_ops),
                                   .name = "cpu",
                                   .train = &cpu_train,
+                                  .peak = cpu_peak,
                                   .score = cpu_score,
                                   .open = cpu_open,
                                   .close = cpu_close,

@@ -80,6 +80,9 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a);
 /* Row `row` of a part, as n floats. */
 void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to);
 
+/* ---- peak.c ---- */
+void cpu_peak(struct kern *k, struct kern_peak *out);
+
 /* ---- narrow.c: weights in less than f32 ---- */
 /* Bytes of a panel of so many places. 0: it isn't narrow, or too many. */
 size_t cpu_narrow_bytes(enum kern_keep keep, size_t nr, size_t places);

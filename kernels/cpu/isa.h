@@ -1,16 +1,18 @@
 /* isa.h - the inner loops that are compiled once per instruction set.
  *
- * isa_portable.c, isa_avx2.c, isa_avx512.c and isa_avx512bf16.c each define one table of these by
- * including the same bodies (tile.inc, rows.inc, back.inc) over the vector vocabulary of vec.h.
- * Everything above them - threads, blocking, shapes - is written once in gemm.c, attn.c, norm.c and
- * so on.
+ * isa_portable.c, isa_avx2.c, isa_avx512.c, isa_avx512bf16.c and isa_amx.c each define one table
+ * of these by including the same bodies (tile.inc, rows.inc, back.inc) over the vector vocabulary
+ * of vec.h. Everything above them - threads, blocking, shapes - is written once in gemm.c, attn.c,
+ * norm.c and so on.
  *
  * Bits: a function's result for a row is a function of that row alone. tile adds up the products of
- * an output in the order of k, one chain, whatever m is.
+ * an output in the order of k, one chain, whatever m is. amx has another order for pairs, which
+ * depends on k alone, too.
  *
- * Pairs: avx512bf16 multiplies numbers that were rounded to bf16 (pairs.inc). Two of them, next to
- * each other along the sum, have the place of one float: the lower half of its bits is the first.
- * So what packs and moves floats also does pairs, and a sum over k is one over (k + 1) / 2 places.
+ * Pairs: avx512bf16 and amx multiply numbers that were rounded to bf16 (pairs.inc). Two of them,
+ * next to each other along the sum, have the place of one float: the lower half of its bits is the
+ * first. So what packs and moves floats also does pairs, and a sum over k is one over (k + 1) / 2
+ * places.
  */
 #ifndef KERNELS_CPU_ISA_H
 #define KERNELS_CPU_ISA_H
@@ -20,8 +22,9 @@
 #include "kernels/kern.h"
 
 enum {
-    CPU_PAD = 16,  /* the longest vector, in floats */
-    CPU_LINES = 8, /* what score_lines and add_lines take at once */
+    CPU_PAD = 16,   /* the longest vector, in floats */
+    CPU_LINES = 8,  /* what score_lines and add_lines take at once */
+    CPU_CHAINS = 6, /* of panels' width, of fma_chains */
 };
 
 /* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s +
@@ -57,9 +60,11 @@ typedef float cpu_exp_sum_fn(int n, float *x, float *max);
 
 struct cpu_isa {
     const char *name;
-    int nr; /* columns of a panel, a multiple of vector length */
-    int mr; /* rows that a full tile does at once */
-    int (*is_here)(void);
+    int nr;               /* columns of a panel, a multiple of vector length */
+    int mr;               /* rows that a full tile does at once */
+    int (*is_here)(void); /* the system is asked for what it grants alone, then */
+    /* What a thread does before its tasks of a round and behind them (pool.h). NULL: nothing. */
+    void (*begin)(void), (*end)(void);
 
     cpu_tile_fn *tile;
     void (*layernorm)(int width, const float *x, const float *weight, const float *bias, float eps,
@@ -75,6 +80,12 @@ struct cpu_isa {
                         float *s);
     /* y (k) += by[0] * lines[0] + by[1] * lines[1] ..., fused, in that order; n as above. */
     void (*add_lines)(int n, int k, const float *const *lines, const float *by, float *y);
+
+    /* ---- measuring ---- */
+    /* CPU_CHAINS * nr independent chains of `rounds` multiply-adds each, in registers. Returns what
+     * comes of them. */
+    float (*fma_chains)(int rounds);
+    float (*sum_all)(size_t n, const float *x); /* in any order; n is a multiple of 128 */
 
     /* ---- training ---- */
     /* y (cols, rows) = x (rows, cols), the other way round */
@@ -123,14 +134,15 @@ struct cpu_isa {
                               float *ds, int ld, float *turned);
 };
 
-extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_isa_avx512bf16;
+extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_isa_avx512bf16,
+    cpu_isa_amx;
 
-/* The table of the functions that tile.inc, rows.inc and back.inc defined in this file, and of what
- * else there is. */
-#define CPU_ISA(id, ...)                                                   \
+/* The table of the functions that tile.inc, rows.inc and back.inc defined in this file, of the rows
+ * of a full tile, and of what else there is. */
+#define CPU_ISA(id, rows, ...)                                             \
     const struct cpu_isa cpu_isa_##id = {.name = #id,                      \
                                          .nr = NV * V,                     \
-                                         .mr = MR,                         \
+                                         .mr = rows,                       \
                                          .is_here = is_here,               \
                                          .tile = tile,                     \
                                          .layernorm = layernorm,           \
@@ -140,6 +152,8 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .scale = scale,                   \
                                          .score_lines = score_lines,       \
                                          .add_lines = add_lines,           \
+                                         .fma_chains = fma_chains,         \
+                                         .sum_all = sum_all,               \
                                          .transpose = transpose,           \
                                          .panels = panels,                 \
                                          .dot_columns = dot_columns,       \

@@ -15,4 +15,4 @@ static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cp
 
 #include "kernels/cpu/back.inc"
 
-CPU_ISA(avx2);
+CPU_ISA(avx2, MR);

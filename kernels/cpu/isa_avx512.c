@@ -18,4 +18,4 @@ static int is_here(void) {
 
 #include "kernels/cpu/back.inc"
 
-CPU_ISA(avx512);
+CPU_ISA(avx512, MR);

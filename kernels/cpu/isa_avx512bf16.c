@@ -21,5 +21,10 @@ static int is_here(void) {
 
 #include "kernels/cpu/pairs.inc"
 
-CPU_ISA(avx512bf16, .tile_pairs = tile_pairs, .pair_line = pair_line, .pair_rows = pair_rows,
+static void tile_pairs(int m, int k, const float *x, int ldx, const float *panel, int ldp, float *y,
+                       int ldy, int cols, const struct tile_end *end) {
+    tile_all(TILE_PAIRS, m, k, x, ldx, panel, ldp, y, ldy, cols, end);
+}
+
+CPU_ISA(avx512bf16, MR, .tile_pairs = tile_pairs, .pair_line = pair_line, .pair_rows = pair_rows,
         .exp_sum_pairs = exp_sum_pairs, .attn_slopes_pairs = attn_slopes_pairs);

@@ -15,4 +15,4 @@ static int is_here(void) { return 1; }
 
 #include "kernels/cpu/back.inc"
 
-CPU_ISA(portable);
+CPU_ISA(portable, MR);

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "kernels/base/cgroup.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/err.h"
 #include "kernels/base/mem.h"
 
@@ -22,9 +23,13 @@ struct pool {
     pthread_cond_t start, done;
     struct worker *workers; /* (count - 1) */
     int count;
+    void (*begin)(void), (*end)(void);
     _Atomic unsigned round; /* raised under mu; spun on without it */
     _Atomic int next;       /* next task number to draw */
     _Atomic int inside;     /* workers in the round; changed under mu, spun on without it */
+    int is_watched;         /* set before the first round that it is about */
+    _Atomic uint64_t busy;  /* ns of the threads in this round */
+    uint64_t wait_ns;       /* the caller's */
     int n, closing;         /* Lock: mu */
     pool_fn *fn;            /* Lock: mu */
     void *ctx;              /* Lock: mu */
@@ -36,8 +41,13 @@ struct worker {
 };
 
 static void pool_draw(struct pool *p, pool_fn *fn, void *ctx, int n, int thread) {
+    uint64_t start = p->is_watched ? clock_ns() : 0;
+    if (p->begin) p->begin();
     for (int t; (t = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < n;)
         fn(ctx, t, thread);
+    if (p->end) p->end();
+    if (p->is_watched)
+        atomic_fetch_add_explicit(&p->busy, clock_ns() - start, memory_order_relaxed);
 }
 
 static inline void relax(void) {
@@ -84,9 +94,11 @@ static int usable_cores(void) {
     return n < 1 ? 1 : n;
 }
 
-struct pool *pool_new(int threads) {
+struct pool *pool_new(int threads, void (*begin)(void), void (*end)(void)) {
     struct pool *p = mem_must(sizeof *p);
     p->count = threads > 0 ? threads : usable_cores();
+    p->begin = begin;
+    p->end = end;
     p->workers = mem_must((size_t)p->count * sizeof *p->workers);
     must(pthread_mutex_init(&p->mu, NULL) == 0);
     must(pthread_cond_init(&p->start, NULL) == 0);
@@ -116,11 +128,23 @@ void pool_free(struct pool *p) {
 }
 
 int pool_threads(const struct pool *p) { return p->count; }
+void pool_watch(struct pool *p) { p->is_watched = 1; }
+uint64_t pool_wait_ns(const struct pool *p) { return p->wait_ns; }
+
+/* A round is over, which began at `start`. */
+static void pool_add_wait(struct pool *p, uint64_t start) {
+    uint64_t all = (uint64_t)p->count * (clock_ns() - start), busy = atomic_exchange(&p->busy, 0);
+    if (all > busy) p->wait_ns += all - busy;
+}
 
 void pool_run(struct pool *p, int n, pool_fn *fn, void *ctx) {
+    uint64_t start = p->is_watched ? clock_ns() : 0;
     if (n <= 1 || p->count == 1) {
+        if (n > 0 && p->begin) p->begin();
         for (int t = 0; t < n; t++)
             fn(ctx, t, 0);
+        if (n > 0 && p->end) p->end();
+        if (p->is_watched) p->wait_ns += (uint64_t)(p->count - 1) * (clock_ns() - start);
         return;
     }
     pthread_mutex_lock(&p->mu);
@@ -139,4 +163,5 @@ void pool_run(struct pool *p, int n, pool_fn *fn, void *ctx) {
         pthread_cond_wait(&p->done, &p->mu);
     p->fn = NULL; /* late wakers find nothing */
     pthread_mutex_unlock(&p->mu);
+    if (p->is_watched) pool_add_wait(p, start);
 }

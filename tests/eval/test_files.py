@@ -1,6 +1,7 @@
 """test_files.py - files that are wrong, commands that are, and all of them together."""
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -139,11 +140,28 @@ def test_bench_pix4096_with_several_rows(_):
     out = json.loads(r.stdout)
     assert [o["rows_max"] for o in out[:2]] == [128, 512] and 1 < out[2]["rows_max"] < 128, out
     assert len({o["open_s"] for o in out}) == 1  # opened once
+    assert all(o["see_s"] > 0 for o in out), "a cold job found its picture"
     assert len({(o["rows"], o["rows_plain"]) for o in out}) == 1 and all(o["act_s"] > 0 for o in out), out
     text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     assert text.count("opening") == 1 and text.count("rows a pass") == 3 and text.count("act, one frame") == 3, text
     refused = subprocess.run([PROGRAM, "bench", "mix", "--rows", "1,2"], capture_output=True, text=True)
     assert refused.returncode == 2 and "one --rows" in refused.stderr, refused
+
+
+def test_bench_ops(_):
+    command = [PROGRAM, "bench", "ops", "--repeat", "1", "--limit", "40", "--model", MINI, "--device", "cpu"]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    rows = int(re.search(r"a prompt of (\d+) rows, (\d+) tokens", text)[1])
+    assert rows > 256, "the picture was known"
+    for name in ("prompt ", "generation", "until the first token"):
+        assert float(re.search(rf"  {name} +([0-9.]+)", text)[1]) > 0, text
+    table = {r[1].strip(): r for r in (line.split("|") for line in text.splitlines() if line.startswith("| "))}
+    gemm = table["gemm 256 -> 768"]
+    assert all(float(gemm[i].rstrip(" %")) > 0 for i in (5, 6, 7, 8, 9)), gemm
+    assert table["rmsnorm"][6].strip() == "-" and float(table["rmsnorm"][8]) > 0, table["rmsnorm"]
+    assert "attn_tree" in table and "GB/s read from memory" in text
+    refused = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "--json" in refused.stderr
 
 
 def test_pvp(tmp):

@@ -16,7 +16,7 @@ BEGIN {
     grant("kernels/cpu/", base " kernels/kern.h kernels/op/ kernels/cpu/")
     grant("kernels/cuda/", base " kernels/kern.h kernels/op/ kernels/cuda/")
     grant("kernels/op/", base " kernels/op/")
-    grant("kernels/", base " kernels/kern.h kernels/op/ kernels/ref/ref.h kernels/cpu/cpu.h")
+    grant("kernels/", base " kernels/kern.h kernels/moved.h kernels/op/ kernels/ref/ref.h kernels/cpu/cpu.h")
 
     grant("media/", base " media/")
     grant("data/", base " media/ data/ engine/sample.h")

@@ -77,7 +77,9 @@ void rig_run(const char *backend, const char *isa, void (*op)(struct rig *r)) {
 
 int rig_is_16bit(const struct rig *r) { return r->isa && strcmp(r->isa, "tile") == 0; }
 
-int rig_is_bf16(const struct rig *r) { return r->isa && strcmp(r->isa, "avx512bf16") == 0; }
+int rig_is_bf16(const struct rig *r) {
+    return r->isa && (strcmp(r->isa, "avx512bf16") == 0 || strcmp(r->isa, "amx") == 0);
+}
 
 static uint16_t to_half(float x, enum kern_dtype t) {
     return t == KERN_BF16 ? half_to_bf16(x) : half_to_f16(x);

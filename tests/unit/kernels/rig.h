@@ -7,11 +7,12 @@
  *         const float *got = tensor_get(r, &y);
  *     }
  *
- * becomes gemm_accumulates_ref, _portable, _avx2, _avx512 and _cuda (its f32 mode; skipped without
- * a device), each opened with one, two and three threads; every result must have the same bits each
- * time. Tensors lie between guards, at an odd address, with an odd stride, and all of it that is
- * not input is poisoned with NaN: what is read beyond the rows spoils the result, what is written
- * beyond them is found by tensor_get. Host memory comes from one arena and ends with the test.
+ * becomes gemm_accumulates_ref, _portable, _avx2, _avx512, _avx512bf16, _amx and _cuda (its f32
+ * mode; skipped without a device), each opened with one, two and three threads; every result must
+ * have the same bits each time. Tensors lie between guards, at an odd address, with an odd stride,
+ * and all of it that is not input is poisoned with NaN: what is read beyond the rows spoils the
+ * result, what is written beyond them is found by tensor_get. Host memory comes from one arena and
+ * ends with the test.
  */
 #ifndef TESTS_UNIT_KERNELS_RIG_H
 #define TESTS_UNIT_KERNELS_RIG_H
@@ -41,6 +42,7 @@ uint64_t rig_allocations(void); /* of this process */
     TEST(id##_avx2) { rig_run("cpu", "avx2", op_##id); }             \
     TEST(id##_avx512) { rig_run("cpu", "avx512", op_##id); }         \
     TEST(id##_avx512bf16) { rig_run("cpu", "avx512bf16", op_##id); } \
+    TEST(id##_amx) { rig_run("cpu", "amx", op_##id); }               \
     TEST(id##_cuda) { rig_run("cuda", "strict", op_##id); }          \
     static void op_##id(struct rig *r)
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/moved.h"
 #include "tests/unit/kernels/emu_rig.h"
 #include "tests/unit/kernels/rig.h"
 
@@ -92,6 +93,60 @@ TEST(profile_has_a_line_for_each_shape_of_product) {
     CHECK_HAS(t.text, "| gemm 7 -> 5 | 3 | ");
     CHECK_HAS(t.text, "| gemm 3 -> 2 | 1 | ");
     CHECK_HAS(t.text, " ms of operations");
+}
+
+/* The text of a column of the line of `name`, 0 being the name. */
+static void column(const struct timed *t, const char *name, int i, char out[32]) {
+    const char *at = strstr(t->text, name);
+    CHECK(at != NULL);
+    for (; i > 0; i--)
+        at = strchr(at, '|') + 1;
+    CHECK_EQ(sscanf(at, " %31[^|]", out), 1);
+}
+
+TEST(profile_counts_what_is_moved_and_holds_it_against_the_peak) {
+    struct timed t;
+    const struct kern_ops *cpu;
+    char text[32];
+    CHECK_EQ(kern_find("cpu", &cpu, NULL), 0);
+    timed_begin_on(&t, cpu, "portable");
+    CHECK_EQ(product(&kern_profile, t.k, 500, 700), 700);
+    timed_end(&t);
+    column(&t, "gemm 700 -> 500", 2, text);
+    double ms = strtod(text, NULL);
+    CHECK(ms > 0);
+    column(&t, "gemm 700 -> 500", 7, text);
+    double moved = strtod(text, NULL) * 1e9 * ms / 1e3, right = 4 * (500 * 700 + 500 + 700);
+    CHECK(moved > 0.5 * right && moved < 2 * right); /* as far as the digits that are printed go */
+    column(&t, "gemm 700 -> 500", 6, text);
+    CHECK(strchr(text, '%') != NULL);
+    CHECK_HAS(t.text, "GB/s read from memory");
+    timed_begin(&t);
+    (void)product(&kern_profile, t.k, 5, 7);
+    timed_end(&t);
+    column(&t, "gemm 7 -> 5", 6, text);
+    CHECK_STR(text, "- ");
+    CHECK(!strstr(t.text, "GB/s read from memory"));
+}
+
+TEST(profile_counts_operands_once) {
+    struct kern_gemm g = {.m = 3};
+    CHECK_EQ(moved_gemm(&g, 5, 7, 140), 140 + 4 * (3 * 7 + 3 * 5));
+    g.accumulate = 1;
+    CHECK_EQ(moved_gemm(&g, 5, 7, 140), 140 + 4 * (3 * 7 + 2 * 3 * 5));
+    g.m = 0;
+    CHECK_EQ(moved_gemm(&g, 5, 7, 140), 0);
+    const struct kern_attn_group groups[] = {{0, 2, 0, 2, 9}, {2, 1, 1, 1, -1}};
+    const struct kern_attn_span spans[] = {{0, 10}, {20, 5}};
+    const struct kern_attn_tree tree = {.rows = 3,
+                                        .heads = 2,
+                                        .head_size = 4,
+                                        .pool_dtype = KERN_BF16,
+                                        .groups = groups,
+                                        .n_groups = 2,
+                                        .spans = spans,
+                                        .n_spans = 2};
+    CHECK_EQ(moved_attn_tree(&tree), 2 * 3 * 8 * 4 + 2 * (15 + 2 + 5 + 1) * 8 * 2);
 }
 
 TEST(profile_adds_up_what_has_no_line) {

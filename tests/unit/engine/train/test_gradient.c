@@ -189,7 +189,10 @@ static void compare_threads(const char *isa) {
 
 TEST(gradient_has_the_same_bits_with_any_threads) { compare_threads(NULL); }
 TEST(gradient_has_the_same_bits_with_any_threads_in_bf16) {
-    compare_threads(rig_bf16(rig_options("cpu")).isa);
+    compare_threads(rig_bf16(rig_options("cpu"), "avx512bf16").isa);
+}
+TEST(gradient_has_the_same_bits_with_any_threads_by_amx) {
+    compare_threads(rig_bf16(rig_options("cpu"), "amx").isa);
 }
 
 /* Of all weights; of a LoRA on every matrix; of one on q and v with the tower and boxes, where most
@@ -230,7 +233,10 @@ TEST(gradient_is_the_same_with_less_kept) {
         compare_kept(rig_backends[i], NULL);
 }
 TEST(gradient_is_the_same_with_less_kept_in_bf16) {
-    compare_kept("cpu", rig_bf16(rig_options("cpu")).isa);
+    compare_kept("cpu", rig_bf16(rig_options("cpu"), "avx512bf16").isa);
+}
+TEST(gradient_is_the_same_with_less_kept_by_amx) {
+    compare_kept("cpu", rig_bf16(rig_options("cpu"), "amx").isa);
 }
 
 /* ---- bf16 ---- */
@@ -247,14 +253,14 @@ static double cosine(const struct param *p, const float *a, const float *b) {
 }
 
 /* Of every parameter: the same direction, but for what rounding to 8 bits leaves of it. */
-TEST_LIMIT(gradient_in_bf16_has_the_direction_of_f32, 120) {
+static void compare_direction(const char *isa) {
     struct rig_sample *r = mem_must(sizeof *r);
     rig_mixed(r, 5);
     r->s.n_talks = 9; /* what the picture is asked */
     struct train_options o = rig_options("cpu");
     o.model = "models/lamm-mini";
     o.rows = 2048;
-    struct train_options half = rig_bf16(o);
+    struct train_options half = rig_bf16(o, isa);
     float *want = gradient_of(&o, &r->s), *got = gradient_of(&half, &r->s);
     struct train *t = rig_open(&o, 1);
     double off = 0, least = 1;
@@ -271,3 +277,6 @@ TEST_LIMIT(gradient_in_bf16_has_the_direction_of_f32, 120) {
     mem_free(got);
     mem_free(r);
 }
+
+TEST_LIMIT(gradient_in_bf16_has_the_direction_of_f32, 120) { compare_direction("avx512bf16"); }
+TEST_LIMIT(gradient_by_amx_has_the_direction_of_f32, 120) { compare_direction("amx"); }

@@ -163,8 +163,13 @@ TEST(ranks_have_the_bits_of_one) {
 }
 
 TEST(ranks_have_the_bits_of_one_in_bf16) {
-    compare_ranks(rig_bf16(rig_options("cpu")), 8);
-    compare_ranks(rig_bf16(rig_lora("cpu")), 6);
+    compare_ranks(rig_bf16(rig_options("cpu"), "avx512bf16"), 8);
+    compare_ranks(rig_bf16(rig_lora("cpu"), "avx512bf16"), 6);
+}
+
+TEST(ranks_have_the_bits_of_one_by_amx) {
+    compare_ranks(rig_bf16(rig_options("cpu"), "amx"), 8);
+    compare_ranks(rig_bf16(rig_lora("cpu"), "amx"), 6);
 }
 
 TEST(ranks_have_the_bits_of_one_with_dropout) {

@@ -52,11 +52,12 @@ static inline void rig_stir(struct train *t) {
     params_settle(t);
 }
 
-/* Trains whose products are in bf16, where this processor has them; else the test is skipped. */
-static inline struct train_options rig_bf16(struct train_options o) {
+/* Trains whose products are in bf16, by avx512bf16 or amx, where this processor has that; else the
+ * test is skipped. */
+static inline struct train_options rig_bf16(struct train_options o, const char *isa) {
     struct train *t = NULL;
     struct err e = {0};
-    o.isa = "avx512bf16";
+    o.isa = isa;
     int rc = train_open(&o, 1, &t, &e);
     train_close(t);
     if (rc == E_UNSUPPORTED) skip("%s", e.text);

@@ -2,6 +2,7 @@
 #include "kernels/cpu/pool.h"
 
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "kernels/base/err.h"
 #include "tests/check.h"
@@ -22,7 +23,7 @@ static void do_task(void *ctx, int task, int thread) {
 TEST(pool_has_the_threads_that_were_asked_for) {
     static const int threads[] = {1, 2, 3, 300};
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        struct pool *p = pool_new(threads[i]);
+        struct pool *p = pool_new(threads[i], NULL, NULL);
         CHECK_EQ(pool_threads(p), threads[i]);
         static struct round r;
         r = (struct round){.threads = threads[i]};
@@ -33,7 +34,25 @@ TEST(pool_has_the_threads_that_were_asked_for) {
         }
         pool_free(p);
     }
-    struct pool *own = pool_new(0);
+    struct pool *own = pool_new(0, NULL, NULL);
     CHECK(pool_threads(own) >= 1);
     pool_free(own);
+}
+
+static void nap(void *ctx, int task, int thread) {
+    (void)ctx, (void)thread;
+    if (task == 0) usleep(20000);
+}
+
+TEST(pool_knows_for_how_long_its_threads_had_no_task) {
+    struct pool *p = pool_new(2, NULL, NULL);
+    pool_run(p, 2, nap, NULL);
+    CHECK_EQ(pool_wait_ns(p), 0); /* nobody watched */
+    pool_watch(p);
+    pool_run(p, 2, nap, NULL);
+    uint64_t wait = pool_wait_ns(p);
+    CHECK(wait >= 19000000); /* of one thread, while the other one slept 20 ms */
+    pool_run(p, 1, nap, NULL);
+    CHECK(pool_wait_ns(p) >= wait + 20000000); /* a task for one */
+    pool_free(p);
 }
