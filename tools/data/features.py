@@ -5,8 +5,8 @@
 
 Of each picture of the data that are named: the features of EfficientNet-Lite0 (ImageNet) at stride
 16, 112 channels, reduced to CHANNELS by principal components, scaled so that their mean square is 1
-over all pictures. So a squared error is the share of the features that isn't known yet. Data are
-what docs/training-data.md calls so: folders, *.jsonl, *.tar; of lines the pictures, not the masks.
+over all pictures. Data are what docs/training-data.md calls so: folders, *.jsonl, *.tar; of lines
+the pictures, not the masks.
 A picture that EXIF turns has none. What is written is told in data/features.h: a picture is known
 by the SHA-256 of its file, so one file serves any number of data.
 
