@@ -29,6 +29,7 @@
 #ifndef DATA_SAMPLER_H
 #define DATA_SAMPLER_H
 
+#include "data/features.h"
 #include "data/source.h"
 
 struct sampler_entry {
@@ -62,7 +63,8 @@ struct sampler_form {
     int image_size;         /* pictures far larger than it are shrunk before they are given */
     int tokens_w, tokens_h; /* picture tokens; 0: no talk gets a `hold` */
     int has_things;         /* do samples tell the things that they show? */
-    int is_thing_held;      /* of a mask the thing that is meant is held, not the place asked for */
+    const struct features *features; /* of pictures, or NULL; borrowed until sampler_close */
+    int is_thing_held; /* of a mask the thing that is meant is held, not the place asked for */
     /* What makes the picture of grid x grid that pixels are asked of: engine/picture/resize.h's
      * resize_picture, so that it is the truth that eval has. */
     int (*resize)(const uint8_t *rgb, int w, int h, uint8_t *out, int ow, int oh, struct err *e);

@@ -38,7 +38,7 @@ extern const char sample_drive_text[], sample_shoot_text[];
 
 enum { SAMPLE_PICTURES_MAX = 8, SAMPLE_TURNS_MAX = 64, SAMPLE_TALKS_MAX = 4096 };
 enum { SAMPLE_REHEARSE_MAX = 64, SAMPLE_ALSO_MAX = 256 };
-enum { SAMPLE_THINGS_MAX = 64 };
+enum { SAMPLE_THINGS_MAX = 64, SAMPLE_FEATURES = 48 };
 
 struct sample_picture {
     const uint8_t *rgb; /* (h, w, 3); the whole of it is shown, squashed to the tower's square */
@@ -79,6 +79,9 @@ struct sample {
     uint32_t n_talks;
     const struct sample_thing *things; /* those that are known; others may be there, too */
     uint32_t n_things;                 /* at most SAMPLE_THINGS_MAX */
+    /* (tokens high, tokens wide, SAMPLE_FEATURES) what another network saw where each picture token
+     * of the first picture is, for dense questions, too. NULL: nobody knows. */
+    const float *features;
 };
 
 #endif

@@ -71,6 +71,8 @@ static const struct key keys[] = {
         RUN(result), "result", 0, results, RECIPE_ADAPTER,
         "an adapter beside the model, or a model that has it merged; where whole weights learnt it "
         "is a model"),
+    PATH(RUN(features), "features", 0,
+         "what another network saw in the pictures: tools/data/features.py"),
     WORD(RUN(gate), "gate", 0, no_yes, 0,
          "is the result compared with what it began with, by answers? gate.json says how it came "
          "out"),
@@ -139,6 +141,8 @@ static const struct key keys[] = {
          "weight of asking it for the box of the thing that it shows"),
     REAL(STAGE(dense[TRAIN_DENSE_COLOUR]), "dense_colour", 1, 0, BIG, 0,
          "weight of asking it for the colours of its places, 0 to 1, by squared error"),
+    REAL(STAGE(dense[TRAIN_DENSE_FEATURE]), "dense_feature", 1, 0, BIG, 0,
+         "weight of asking it for what another network saw there, by squared error"),
     REAL(STAGE(dense_rate), "dense_rate", 1, 1e-6, 100000, 10,
          "the rate of what asks them, times all others'"),
     WHOLE(STAGE(dense_alone), "dense_alone", 1, 0, BIG, 0,

@@ -92,16 +92,28 @@ static int open_data(struct mix *m, int i, int is_silent, mix_stop_fn *stop, voi
                    d->name, report->bad, report->bad);
 }
 
+static void mix_add_digest(const void *bytes, size_t n, struct buf *all) {
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    char hex[2 * SHA256_DIGEST_LENGTH + 1];
+    SHA256(bytes, n, digest);
+    hex_write(digest, sizeof(digest), hex);
+    buf_printf(all, "%s\n", hex);
+}
+
 int mix_open(const struct recipe *r, int is_silent, mix_stop_fn *stop, void *ud, struct mix *m,
              struct err *e) {
     unsigned char digest[SHA256_DIGEST_LENGTH];
     *m = (struct mix){.recipe = r};
     struct buf all;
-    buf_init(&all, RECIPE_DATA_MAX * 80);
+    buf_init(&all, (RECIPE_DATA_MAX + 1) * 80);
     int rc = 0;
     for (int i = 0; rc == 0 && i < r->n_data; i++) {
         rc = open_data(m, i, is_silent, stop, ud, e);
         if (rc == 0) buf_printf(&all, "%s\n", source_report(m->sources[i])->digest);
+    }
+    if (rc == 0 && r->run.features) {
+        rc = features_open(r->run.features, &m->features, e);
+        if (rc == 0) mix_add_digest(m->features.bytes, m->features.n_bytes, &all);
     }
     if (rc == 0) {
         SHA256(all.p, all.len, digest);
@@ -117,6 +129,7 @@ void mix_close(struct mix *m) {
         source_close(m->sources[i]);
         m->sources[i] = NULL;
     }
+    features_close(&m->features);
 }
 
 /* ---- samplers ---- */
@@ -209,6 +222,7 @@ static int has_dense(const struct recipe_stage *s) {
 static int open_sampler(const struct mix *m, const struct entries *entries,
                         const struct recipe_stage *s, const struct train_form *f, int is_judge,
                         struct sampler **out, struct err *e) {
+    int has_features = m->features.bytes && s->dense[TRAIN_DENSE_FEATURE] > 0;
     const struct sampler_options o = {.mix = entries->at,
                                       .n_mix = entries->n,
                                       .seed = (uint64_t)m->recipe->run.seed,
@@ -224,6 +238,7 @@ static int open_sampler(const struct mix *m, const struct entries *entries,
                                                .tokens_w = f->tokens_side_w,
                                                .tokens_h = f->tokens_side_h,
                                                .has_things = has_dense(s),
+                                               .features = has_features ? &m->features : NULL,
                                                .is_thing_held = (int)s->hold_mask,
                                                .resize = resize_picture}};
     return sampler_open(&o, out, e);

@@ -4,11 +4,13 @@
 #define CLI_TRAIN_MIX_H
 
 #include "cli/train/recipe.h"
+#include "data/features.h"
 #include "data/sampler.h"
 
 struct mix {
     const struct recipe *recipe;
     struct source *sources[RECIPE_DATA_MAX]; /* of recipe->data */
+    struct features features;                /* all zero: none are given */
     char digest[65];                         /* over the digests of all */
 };
 /* Asked now and then; anything but 0 ends the reading: E_CANCELLED. */

@@ -266,6 +266,8 @@ static int check_stage(const struct recipe *r, const struct recipe_stage *s, str
         return bad_stage(r, s, e, "tower, connector and text are all frozen: nothing can learn");
     if (s->samples * (s->pack ? 1 : s->questions) > SAMPLES_MAX)
         return bad_stage(r, s, e, "samples * questions is over 16384");
+    if (s->dense[TRAIN_DENSE_FEATURE] > 0 && !r->run.features)
+        return bad_stage(r, s, e, "\"dense_feature\" needs \"features\" in [run]");
     if (s->text == TRAIN_TEXT_LORA && !s->lora_targets)
         return bad_stage(r, s, e, "\"lora_targets\" names none");
     return check_ratios(r, s, e);

@@ -31,7 +31,7 @@ enum recipe_orient { RECIPE_SHOWN, RECIPE_STORED };
 /* Numbers are int64_t and double, words their place in the key's list, so that one table reads all.
  */
 struct recipe_run {
-    const char *model, *out, *device, *isa; /* NULL: not given */
+    const char *model, *out, *device, *isa, *features; /* NULL: not given */
     int64_t seed, threads, memory_mib;
     int64_t checkpoint_every, judge_every, judge_samples;
     double validation; /* share of the data that is judged by, and never learnt */

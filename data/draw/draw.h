@@ -2,6 +2,7 @@
  *
  *     sampler.c   decides which entry, which group, which lines
  *     pictures.c  decodes, shows and masks them
+ *     sights.c    what another network saw in them
  *     talks.c     asks and answers, task by task
  *     also.c      asks what other tasks know of the same picture
  *     rehearse.c  asks what the model can do already
@@ -45,12 +46,14 @@ struct draw {
     const struct sampler_form *form;
     int is_plain;
     struct dice dice;
-    enum sample_task task;   /* that is asked now */
-    uint32_t until;          /* it has enough when so many talks are there */
-    int w, h;                /* of the first picture before it was cut */
-    struct draw_line *lines; /* (n_lines) */
+    enum sample_task task;           /* that is asked now */
+    uint32_t until;                  /* it has enough when so many talks are there */
+    int w, h;                        /* of the first picture before it was cut */
+    uint8_t digest[FEATURES_DIGEST]; /* of its file, where features are wanted */
+    struct draw_line *lines;         /* (n_lines) */
     uint32_t n_lines;
-    struct looks looks; /* of the pictures */
+    struct looks looks;    /* of the pictures */
+    const float *features; /* of sample.h */
     uint8_t *truth; /* (grid, grid, 3): what the picture is on the grid; NULL: no pixel is asked */
     struct buf question, answer;
 };
@@ -60,6 +63,8 @@ struct draw {
 int draw_lines(struct draw *d, uint32_t group, uint64_t visit, uint64_t seed, uint32_t most,
                struct err *e);
 void draw_drop_lines(struct draw *d);
+/* Finds the features of the first picture as it is shown, behind draw_pictures. E_NOMEM. */
+int draw_sights(struct draw *d, struct err *e);
 /* Does a text of the line speak of left or right? */
 int draw_has_sides(const struct line *l);
 /* Have its answers to do with where something is? */

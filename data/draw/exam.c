@@ -175,7 +175,7 @@ static int exam_pictures(const struct source *s, const struct source_line *at, c
                          struct exam_item *x, struct err *e) {
     uint32_t n = x->task == SAMPLE_PIXELS ? 1 : l->n_pictures;
     for (uint32_t k = 0; k < n; k++) {
-        int rc = source_get_picture(s, at, l, k, &x->pictures[k], e);
+        int rc = source_get_picture(s, at, l, k, &x->pictures[k], NULL, e);
         if (rc) return rc;
         x->n_pictures++;
     }

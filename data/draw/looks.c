@@ -140,6 +140,11 @@ void looks_box(const struct looks *l, const double box[4], double out[4]) {
         out[i] = b[i] < 0 ? 0 : b[i] > most[i] ? most[i] : b[i];
 }
 
+void looks_place(const struct looks *l, double x, double y, double out[2]) {
+    out[0] = l->x + (l->is_flipped ? 1 - x : x) * l->w;
+    out[1] = l->y + y * l->h;
+}
+
 void looks_mask(const struct looks *l, const uint8_t *bits, int width, uint8_t *out) {
     for (int y = 0; y < l->h; y++) {
         const uint8_t *row = bits + (size_t)(l->y + y) * (size_t)width + (size_t)l->x;

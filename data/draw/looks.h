@@ -30,6 +30,8 @@ struct looks looks_draw(const struct looks_wants *wants, int w, int h, const dou
 int looks_picture(const struct looks *l, struct picture *p, struct err *e);
 /* A box of the picture -> of what is shown, cut at its edges. */
 void looks_box(const struct looks *l, const double box[4], double out[4]);
+/* The other way: x, y, shares of the sides of what is shown -> pixels of the picture. */
+void looks_place(const struct looks *l, double x, double y, double out[2]);
 /* bits (height, width) of the picture -> out (l->h, l->w). */
 void looks_mask(const struct looks *l, const uint8_t *bits, int width, uint8_t *out);
 

@@ -84,7 +84,9 @@ static int decode_all(struct draw *d, struct err *e) {
         n = 1;
     }
     for (uint32_t k = 0; k < n; k++) {
-        int rc = source_get_picture(s, first->at, &first->line, from + k, &d->pictures[k], e);
+        uint8_t *digest = k == 0 && d->form->features ? d->digest : NULL;
+        int rc =
+            source_get_picture(s, first->at, &first->line, from + k, &d->pictures[k], digest, e);
         if (rc) return rc;
         d->n_pictures++;
     }

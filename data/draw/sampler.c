@@ -241,8 +241,13 @@ static void draw_finish(struct draw *d) {
     draw_drop_lines(d);
     buf_clear(&d->question);
     buf_clear(&d->answer);
-    d->out.sample =
-        (struct sample){d->shown, d->n_pictures, d->talks, d->n_talks, d->things, d->n_things};
+    d->out.sample = (struct sample){.pictures = d->shown,
+                                    .n_pictures = d->n_pictures,
+                                    .talks = d->talks,
+                                    .n_talks = d->n_talks,
+                                    .things = d->things,
+                                    .n_things = d->n_things,
+                                    .features = d->features};
     d->out.where = d->where;
 }
 
@@ -264,6 +269,7 @@ int sampler_draw(const struct sampler *s, uint64_t step, uint32_t item, struct s
     struct err why = {0};
     int rc = draw_lines(d, deck->groups[at], epoch, seed, d->entry->talks, &why);
     if (rc == 0) rc = draw_pictures(d, &why);
+    if (rc == 0) rc = draw_sights(d, &why);
     if (rc == 0) rc = draw_talks(d, &why);
     if (rc == 0) rc = draw_also(d, deck->groups[at], epoch, seed, &why);
     if (rc == 0) rc = draw_rehearsal(d, &why);

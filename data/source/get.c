@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/sha.h>
+
 #include "data/files.h"
 #include "data/refs.h"
 #include "data/source/internal.h"
@@ -75,7 +77,7 @@ static int source_turn(struct picture *p, int orientation, struct err *e) {
 }
 
 int source_get_picture(const struct source *s, const struct source_line *at, const struct line *l,
-                       uint32_t k, struct picture *out, struct err *e) {
+                       uint32_t k, struct picture *out, uint8_t *digest, struct err *e) {
     struct buf bytes;
     struct head head = {.orientation = 1};
     struct picture p = {NULL, 0, 0};
@@ -89,6 +91,7 @@ int source_get_picture(const struct source *s, const struct source_line *at, con
     if (rc == 0 && source_is_shown(s, l))
         rc = head_read(bytes.p, bytes.len, PICTURE_PIXELS_MAX, &head, e);
     if (rc == 0) rc = picture_decode(bytes.p, bytes.len, PICTURE_PIXELS_MAX, &p.rgb, &p.w, &p.h, e);
+    if (rc == 0 && digest) SHA256(bytes.p, bytes.len, digest);
     buf_clear(&bytes);
     if (rc == 0) rc = source_turn(&p, head.orientation, e);
     if (rc) {

@@ -107,9 +107,10 @@ int source_last_aside(const struct source *s, double held, uint64_t *last, struc
 int source_get_line(const struct source *s, uint32_t i, struct line *out, struct err *e);
 /* "pairs/train.jsonl: line 12" */
 void source_get_where(const struct source *s, uint32_t i, char *to, size_t size);
-/* Picture k of it, turned as the line wants it; rgb is given, mem_free. */
+/* Picture k of it, turned as the line wants it; rgb is given, mem_free. `digest`: of its file's
+ * bytes, SHA-256 (32); NULL: not wanted. */
 int source_get_picture(const struct source *s, const struct source_line *at, const struct line *l,
-                       uint32_t k, struct picture *out, struct err *e);
+                       uint32_t k, struct picture *out, uint8_t *digest, struct err *e);
 /* Its mask (h, w) of zeros and ones, in the same turn, w x h being the picture's; given. */
 int source_get_mask(const struct source *s, const struct source_line *at, const struct line *l,
                     int w, int h, uint8_t **bits, struct err *e);

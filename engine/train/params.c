@@ -138,6 +138,10 @@ static void list_dense(struct lister *l) {
         at->colour = list_matrix(l, "colour.weight", s.cells * 3, s.width);
         at->colour_b = list_vector(l, "colour.bias", s.cells * 3);
     }
+    if (asked[TRAIN_DENSE_FEATURE] > 0) {
+        at->feature = list_matrix(l, "feature.weight", SAMPLE_FEATURES, s.width);
+        at->feature_b = list_vector(l, "feature.bias", SAMPLE_FEATURES);
+    }
 }
 
 /* ---- LoRAs ---- */
@@ -202,7 +206,7 @@ static void place(struct params *p) {
 int params_list(struct params *p, const struct model_config *c, const struct train_options *o,
                 struct err *e) {
     int blocks = c->vision.layers, layers = c->text.layers;
-    size_t most = 24 + 13 * (size_t)blocks + (9 + 2 * LORA_TARGETS) * (size_t)layers;
+    size_t most = 26 + 13 * (size_t)blocks + (9 + 2 * LORA_TARGETS) * (size_t)layers;
     *p = (struct params){0};
     p->at = mem_try(most * sizeof *p->at);
     p->map.blocks = mem_try((size_t)blocks * sizeof *p->map.blocks);

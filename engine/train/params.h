@@ -55,7 +55,7 @@ struct params_layer {
     int lora_a[7], lora_b[7]; /* in the order of train_lora_words */
 };
 struct params_dense {
-    int key, key_b, query, box, box_b, colour, colour_b;
+    int key, key_b, query, box, box_b, colour, colour_b, feature, feature_b;
 };
 struct params_map {
     struct params_dense dense;

@@ -60,8 +60,14 @@ struct train_lora {
 };
 
 /* What picture tokens are asked directly. */
-enum train_dense { TRAIN_DENSE_INSIDE, TRAIN_DENSE_BOX, TRAIN_DENSE_COLOUR, TRAIN_DENSE };
-extern const char *const train_dense_words[]; /* "inside", "box", "colour", NULL */
+enum train_dense {
+    TRAIN_DENSE_INSIDE,
+    TRAIN_DENSE_BOX,
+    TRAIN_DENSE_COLOUR,
+    TRAIN_DENSE_FEATURE,
+    TRAIN_DENSE
+};
+extern const char *const train_dense_words[]; /* "inside", "box", "colour", "feature", NULL */
 
 enum { TRAIN_TEACH_TOP_MAX = 1024 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make_corpus.py - the hand-made seeds of fuzz_png, _jpeg, _webp, _head, _json, _chat, _boxes,
-_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle, _pth, _join and
-_import, made by code.
+_gate, _multipart, _tokenizer, _prompt, _adapter, _tar, _lines, _pickle, _pth, _join, _import and
+_features, made by code.
 
 Run in the repository's root: /usr/bin/python3 tests/fuzz/make_corpus.py
 """
@@ -227,6 +227,22 @@ def imports():
     put("import", "tokenizer", b"\2" + tokenizer([(c, -9, 1) for c in "\u25810123456789[],"]))
 
 
+def features():
+    def file(maps, channels=48, scale=0.5):
+        entries = b"".join(struct.pack("<32sHH", bytes([i]) * 32, w, h) for i, (w, h) in enumerate(maps))
+        numbers = bytes(k % 251 for w, h in maps for k in range(w * h * 48))
+        head = struct.pack("<8sII", b"lammdfe1", len(maps), channels)
+        return head + struct.pack("<48f", *[scale] * 48) + entries + numbers
+
+    put("features", "none", file([]))
+    put("features", "three", file([(1, 1), (2, 3), (3, 1)]))
+    put("features", "flat", file([(0, 4)]))
+    put("features", "narrow", file([(1, 1)], channels=47))
+    put("features", "infinite", file([(1, 1)], scale=float("inf")))
+    put("features", "cut", file([(2, 2)])[:-1])
+    put("features", "long", file([(2, 2)]) + b"x")
+
+
 def main():
     imports()
     joins()
@@ -235,6 +251,7 @@ def main():
     tokenizers()
     adapters()
     tars()
+    features()
     training_lines()
     heads()
     for colour, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4), 4: (8, 16), 6: (8, 16)}.items():

@@ -32,6 +32,7 @@ try:
     import test_battery
     import test_bundle
     import test_cutouts
+    import test_features
     import test_games
     import test_invaders
     import test_own_pairs
@@ -433,7 +434,8 @@ def test_colours_by_name(_):
 
 
 def main():
-    suites = (test_battery, test_bundle, test_cutouts, test_games, test_invaders, test_own_pairs, test_shards, test_sheet,
+    suites = (test_battery, test_bundle, test_cutouts, test_features, test_games, test_invaders, test_own_pairs,
+              test_shards, test_sheet,
               test_weights)
     found = dict(globals())
     for suite_of in suites:

@@ -36,7 +36,8 @@ LORA_R, LORA_ALPHA = 3, 6.0
 SOFT = {"pixels": (2.0, 256), "drive": (0.7, 21)}
 BOX_L1, BOX_GIOU, BOX_BETA = 1.5, 0.75, 0.01
 HOLD, HOLD_LAYER, HOLD_HEADS = 0.3, 1, (0, 2)
-DENSE, KEY, STEPS = {"inside": 2.0, "box": 4.0, "colour": 2.0}, 32, 32
+DENSE, KEY, STEPS = {"inside": 2.0, "box": 4.0, "colour": 2.0, "feature": 3.0}, 32, 32
+FEATURES = 48
 TEACH, TEACH_TOP, TEACHER_SALT = {"pixels": 0.75, "refer": 1.0, "vqa": 0.25}, 5, "teacher."
 TARGETS = [f"self_attn.{n}_proj" for n in "qkvo"] + [f"mlp.{n}_proj" for n in ("gate", "up", "down")]
 
@@ -141,7 +142,8 @@ def hold_loss(model, x, row, seen):
 
 def heads(config, cells):
     d = config["text_config"]["hidden_size"]
-    shapes = {"key": cells * KEY, "query": KEY, "box": 4 * STEPS, "colour": 3 * cells}
+    shapes = {"key": cells * KEY, "query": KEY, "box": 4 * STEPS, "colour": 3 * cells,
+              "feature": FEATURES}
     out = {}
     for name, n in shapes.items():
         parts = [("weight", (n, d))] + [("bias", (n,))] * (name != "query")
@@ -225,7 +227,9 @@ def dense_losses(model, tok, w, rgb, feats, things, weight):
     small = np.asarray(Image.fromarray(rgb.numpy()).resize((grid, grid), Image.BICUBIC)).astype(np.float64) / 255
     truth = torch.from_numpy(by_token(small, cell).reshape(len(h), -1))
     colour = (head("colour") + 0.5 - truth).pow(2).mean()
-    parts = {"inside": inside, "box": box / len(at), "colour": colour}
+    sights = torch.arange(len(h) * FEATURES).reshape(len(h), FEATURES) * 37 % 101 / 50 - 1
+    feature = (head("feature") - sights.to(h)).pow(2).mean()
+    parts = {"inside": inside, "box": box / len(at), "colour": colour, "feature": feature}
     return {"dense." + k: weight * DENSE[k] * v for k, v in parts.items()}
 
 

@@ -9,7 +9,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 
-const char *const train_dense_words[] = {"inside", "box", "colour", NULL};
+const char *const train_dense_words[] = {"inside", "box", "colour", "feature", NULL};
 
 /* ---- sizes ---- */
 
@@ -36,6 +36,7 @@ static void room_sizes(const struct train_options *o, const struct dense_shape *
     size_t queries = DENSE_QUERIES, words = DENSE_QUERIES * DENSE_WORDS, key = DENSE_KEY;
     size_t inside = o->dense[TRAIN_DENSE_INSIDE] > 0, box = o->dense[TRAIN_DENSE_BOX] > 0;
     size_t colour = o->dense[TRAIN_DENSE_COLOUR] > 0, back = o->text == TRAIN_TEXT_FULL;
+    size_t feature = o->dense[TRAIN_DENSE_FEATURE] > 0;
     const size_t n[ROOMS] = {
         [ONES] = width,
         [H] = tokens * width,
@@ -72,6 +73,10 @@ static void room_sizes(const struct train_options *o, const struct dense_shape *
         [DCOLOURS] = colour * places * 3,
         [TRUTH] = colour * places * 3,
         [SQUARES] = colour * 2,
+        [FEATURES] = feature * tokens * SAMPLE_FEATURES,
+        [DFEATURES] = feature * tokens * SAMPLE_FEATURES,
+        [FEATURE_TRUTH] = feature * tokens * SAMPLE_FEATURES,
+        [FEATURE_SQUARES] = feature * 2,
     };
     memcpy(items, n, sizeof n);
 }
@@ -107,7 +112,7 @@ int dense_check(const struct train_options *o, const struct model_config *c, str
     if (!o->tower && !o->connector)
         return err_set(e, E_INVALID,
                        "dense questions teach tower and connector, and both are frozen: give one "
-                       "of them yes, or dense_inside, dense_box and dense_colour 0");
+                       "of them yes, or each dense weight 0");
     if (s.tokens_w * s.tokens_h != s.tokens)
         return err_set(e, E_UNSUPPORTED,
                        "dense questions: the model's %d picture tokens are no grid of %d x %d",
@@ -154,10 +159,12 @@ static int make_heads(struct train *t, struct dense *d, struct err *e) {
     if (!rc)
         rc = make_mat(t, m->query, 1.0f / sqrtf((float)d->shape.width * DENSE_KEY), &d->query, e);
     if (!rc) rc = make_mat(t, m->box, 0, &d->box, e);
-    if (!rc) rc = make_mat(t, m->colour, 0, &d->colour, e);
+    if (!rc) rc = make_mat(t, m->colour, 0, &d->colour.w, e);
+    if (!rc) rc = make_mat(t, m->feature, 0, &d->feature.w, e);
     if (!rc) rc = make_vec(t, m->key_b, &d->key_b, e);
     if (!rc) rc = make_vec(t, m->box_b, &d->box_b, e);
-    if (!rc) rc = make_vec(t, m->colour_b, &d->colour_b, e);
+    if (!rc) rc = make_vec(t, m->colour_b, &d->colour.b, e);
+    if (!rc) rc = make_vec(t, m->feature_b, &d->feature.b, e);
     if (!rc && d->key) rc = t->ops->mat_new(t->k, &src, &d->asked, e);
     return rc;
 }
@@ -206,6 +213,13 @@ int dense_open(struct train *t, struct err *e) {
     if (!d) return err_set(e, E_NOMEM, "no memory for dense questions");
     t->dense = d;
     d->shape = dense_shape_of(model_config(t->m));
+    d->colour = (struct dense_squares){
+        .y = COLOURS, .dy = DCOLOURS, .truth = TRUTH, .sum = SQUARES, .n = 3 * d->shape.cells};
+    d->feature = (struct dense_squares){.y = FEATURES,
+                                        .dy = DFEATURES,
+                                        .truth = FEATURE_TRUTH,
+                                        .sum = FEATURE_SQUARES,
+                                        .n = SAMPLE_FEATURES};
     int rc = make_heads(t, d, e);
     return rc ? rc : make_rooms(t, d, e);
 }
@@ -213,8 +227,8 @@ int dense_open(struct train *t, struct err *e) {
 void dense_close(struct train *t) {
     struct dense *d = t->dense;
     if (!d) return;
-    struct kern_mat *const mats[] = {d->key, d->query, d->box, d->colour, d->asked};
-    const struct kern_ptr blocks[] = {d->key_b, d->box_b, d->colour_b, d->block};
+    struct kern_mat *const mats[] = {d->key, d->query, d->box, d->colour.w, d->feature.w, d->asked};
+    const struct kern_ptr blocks[] = {d->key_b, d->box_b, d->colour.b, d->feature.b, d->block};
     for (size_t i = 0; i < ARRAY_LEN(mats); i++)
         t->ops->mat_free(t->k, mats[i]);
     for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
@@ -302,8 +316,17 @@ static int put_colours(struct train *t, const struct sample_picture *p, double w
             truth[3 * i + c] = (float)d->places[3 * (y * wide + x) + c] / 255 - 0.5f;
     }
     put_room(t, TRUTH, truth, 3 * (size_t)s->places);
-    d->colour_by = (float)(weight / (3.0 * s->places));
+    d->colour.by = (float)(weight / (3.0 * s->places));
+    d->colour.is_known = 1;
     return 0;
+}
+
+static void put_features(struct train *t, const float *features, double weight) {
+    struct dense *d = t->dense;
+    size_t n = (size_t)d->shape.tokens * SAMPLE_FEATURES;
+    put_room(t, FEATURE_TRUTH, features, n);
+    d->feature.by = (float)(weight / (double)n);
+    d->feature.is_known = 1;
 }
 
 int dense_put(struct train *t, const struct mix *x, struct arena *mem, const struct sample *s,
@@ -313,7 +336,7 @@ int dense_put(struct train *t, const struct mix *x, struct arena *mem, const str
     int rc = 0;
     if (!d) return 0;
     d->has_picture = x->pictures > 0;
-    d->n_words = 0;
+    d->n_words = d->colour.is_known = d->feature.is_known = 0;
     d->ask = (struct dense_ask){0};
     if (!d->has_picture) return 0;
     for (int i = 0; i < x->picks; i++)
@@ -322,7 +345,9 @@ int dense_put(struct train *t, const struct mix *x, struct arena *mem, const str
     if (!rc && d->key && d->ask.n_queries)
         rc = put_inside(t, weight * (double)t->o.dense[TRAIN_DENSE_INSIDE], mem, e);
     if (!rc && d->box && d->ask.n_boxes) put_boxes(t, weight * (double)t->o.dense[TRAIN_DENSE_BOX]);
-    if (!rc && d->colour)
+    if (!rc && d->colour.w)
         rc = put_colours(t, &s->pictures[0], weight * (double)t->o.dense[TRAIN_DENSE_COLOUR], e);
+    if (!rc && d->feature.w && s->features)
+        put_features(t, s->features, weight * (double)t->o.dense[TRAIN_DENSE_FEATURE]);
     return rc;
 }

@@ -12,6 +12,8 @@
  *              distribution over DENSE_STEPS steps from 0 to 1; L1 + (1 - GIoU), the mean
  *     colour   of each token: red, green and blue of each of its places, 0 to 1; squared error, the
  *              mean
+ *     feature  of each token: what another network saw there (sample.h), where that is known;
+ *              squared error, the mean
  *
  * So a name, a colour, a position or an edge of a thing is learnt by where it is, and a token knows
  * what it shows. Each loss has a weight (train.h), and weighs in a sample as all its answer tokens

@@ -118,19 +118,18 @@ static void boxes_there(struct train *t) {
                                                 .loss = d->at[BOX_LOSS]});
 }
 
-/* The head tells colours less a half. */
-static void colours_there(struct train *t) {
+static void squares_there(struct train *t, const struct dense_squares *q) {
     struct dense *d = t->dense;
-    size_t n = 3 * (size_t)d->shape.places;
-    heads_there(t, d->colour, d->colour_b, COLOURS, 3 * d->shape.cells);
+    size_t n = (size_t)d->shape.tokens * (size_t)q->n;
+    if (!q->is_known) return;
+    heads_there(t, q->w, q->b, q->y, q->n);
     t->back->axpy(t->k,
-                  &(struct kern_axpy){.n = n, .by = -1, .x = d->at[TRUTH], .y = d->at[COLOURS]});
-    t->back->zero(t->k, d->at[SQUARES], sizeof(double));
-    t->back->sumsq(t->k, &(struct kern_sumsq){.n = n, .x = d->at[COLOURS], .out = d->at[SQUARES]});
-    t->back->zero(t->k, d->at[DCOLOURS], dense_floats(n));
-    t->back->axpy(t->k,
-                  &(struct kern_axpy){
-                      .n = n, .by = 2 * d->colour_by, .x = d->at[COLOURS], .y = d->at[DCOLOURS]});
+                  &(struct kern_axpy){.n = n, .by = -1, .x = d->at[q->truth], .y = d->at[q->y]});
+    t->back->zero(t->k, d->at[q->sum], sizeof(double));
+    t->back->sumsq(t->k, &(struct kern_sumsq){.n = n, .x = d->at[q->y], .out = d->at[q->sum]});
+    t->back->zero(t->k, d->at[q->dy], dense_floats(n));
+    t->back->axpy(
+        t->k, &(struct kern_axpy){.n = n, .by = 2 * q->by, .x = d->at[q->y], .y = d->at[q->dy]});
 }
 
 static int has_inside(const struct dense *d) { return d->key && d->ask.n_queries; }
@@ -142,7 +141,8 @@ void dense_forward(struct train *t) {
     dense_norm(t, d->shape.tokens, t->b.feats, d->at[H]);
     if (has_inside(d)) inside_there(t);
     if (has_boxes(d)) boxes_there(t);
-    if (d->colour) colours_there(t);
+    squares_there(t, &d->colour);
+    squares_there(t, &d->feature);
 }
 
 /* ---- back ---- */
@@ -229,6 +229,10 @@ static void inside_back(struct train *t) {
     heads_back(t, d->key, p->key, p->key_b, DKEYS, d->shape.cells * DENSE_KEY);
 }
 
+static void squares_back(struct train *t, const struct dense_squares *q, int weight, int bias) {
+    if (q->is_known) heads_back(t, q->w, weight, bias, q->dy, q->n);
+}
+
 void dense_back(struct train *t) {
     struct dense *d = t->dense;
     const struct params_dense *p = &t->params.map.dense;
@@ -237,21 +241,30 @@ void dense_back(struct train *t) {
     t->back->zero(t->k, d->at[DH], dense_floats(n));
     if (has_inside(d)) inside_back(t);
     if (has_boxes(d)) heads_back(t, d->box, p->box, p->box_b, DBOXES, 4 * DENSE_STEPS);
-    if (d->colour) heads_back(t, d->colour, p->colour, p->colour_b, DCOLOURS, 3 * d->shape.cells);
+    squares_back(t, &d->colour, p->colour, p->colour_b);
+    squares_back(t, &d->feature, p->feature, p->feature_b);
     if (!heads_are_alone(t))
         dense_norm_back(t, d->shape.tokens, t->b.feats, d->at[DH], t->b.dfeats, 1);
 }
 
 /* ---- what came of it ---- */
 
+static int squares_get(struct train *t, const struct dense_squares *q, double *sum, struct err *e) {
+    double squares;
+    if (!q->is_known) return 0;
+    int rc = t->ops->get(t->k, &squares, t->dense->at[q->sum], sizeof squares, e);
+    if (!rc) *sum += squares * (double)q->by;
+    return rc;
+}
+
 int dense_get(struct train *t, struct train_loss *out, struct err *e) {
     struct dense *d = t->dense;
     float sum = 0, *each;
-    double squares = 0;
     int rc = 0;
     if (!d || !d->has_picture) return 0;
     if (has_inside(d)) rc = t->ops->get(t->k, &sum, d->at[SUM], sizeof sum, e);
-    if (!rc && d->colour) rc = t->ops->get(t->k, &squares, d->at[SQUARES], sizeof squares, e);
+    if (!rc) rc = squares_get(t, &d->colour, &out->dense[TRAIN_DENSE_COLOUR], e);
+    if (!rc) rc = squares_get(t, &d->feature, &out->dense[TRAIN_DENSE_FEATURE], e);
     each = d->staging;
     if (!rc && has_boxes(d))
         rc = t->ops->get(t->k, each, d->at[BOX_LOSS], (size_t)d->ask.n_boxes * sizeof *each, e);
@@ -259,6 +272,5 @@ int dense_get(struct train *t, struct train_loss *out, struct err *e) {
     for (int i = 0; i < d->ask.n_boxes && d->box; i++)
         out->dense[TRAIN_DENSE_BOX] += (double)each[i];
     out->dense[TRAIN_DENSE_INSIDE] += (double)sum;
-    out->dense[TRAIN_DENSE_COLOUR] += squares * (double)d->colour_by;
     return 0;
 }

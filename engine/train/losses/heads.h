@@ -42,14 +42,29 @@ enum room {
     DCOLOURS,
     TRUTH,
     SQUARES,
+    FEATURES,
+    DFEATURES,
+    FEATURE_TRUTH,
+    FEATURE_SQUARES,
     ROOMS
+};
+
+/* A head of squared error: n numbers of a token, and what is asked of the sample at hand. */
+struct dense_squares {
+    struct kern_mat *w; /* NULL: not asked */
+    struct kern_ptr b;
+    enum room y, dy, truth, sum;
+    int n;
+    int is_known; /* is there a truth for the sample? */
+    float by;     /* what a squared difference weighs */
 };
 
 struct dense {
     struct dense_shape shape;
-    struct kern_mat *key, *query, *box, *colour; /* NULL: not asked */
-    struct kern_mat *asked;                      /* (2 DENSE_QUERIES, DENSE_KEY) */
-    struct kern_ptr key_b, box_b, colour_b;
+    struct kern_mat *key, *query, *box; /* NULL: not asked */
+    struct kern_mat *asked;             /* (2 DENSE_QUERIES, DENSE_KEY) */
+    struct kern_ptr key_b, box_b;
+    struct dense_squares colour, feature;
     struct kern_ptr block, at[ROOMS];
     uint8_t *places; /* (places high, wide, 3): the picture on the places, for colours */
     void *staging;   /* 4 bytes for each place and query, or each number of colours */
@@ -57,7 +72,6 @@ struct dense {
     /* Of the sample at hand. */
     struct dense_ask ask;
     int has_picture, n_words; /* n_words: different ones of all names */
-    float colour_by;          /* what a squared difference weighs */
 };
 
 #endif

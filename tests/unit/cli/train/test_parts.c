@@ -226,7 +226,7 @@ TEST(journal_goes_on) {
     CHECK_EQ(count(&text, "\n"), 4);
     CHECK_HAS((const char *)text.p,
               "step,stage,kind,loss,rate,norm,talks,tokens,seconds,skipped,box,hold,pix");
-    CHECK_HAS((const char *)text.p, ",shoot,dense_inside,dense_box,dense_colour\n");
+    CHECK_HAS((const char *)text.p, ",shoot,dense_inside,dense_box,dense_colour,dense_feature\n");
     CHECK_HAS((const char *)text.p, "\n2,one,learn,2.25,1e-05,nan,3,9,0.0000,0,,,,,2.25,,");
     CHECK_HAS((const char *)text.p, "\n2,one,judge,1.75,,,,,,,,,,,1.75,,");
     buf_clear(&text);

@@ -281,6 +281,7 @@ TEST(recipe_refuses_what_cannot_be) {
         {"connector = no\ntext = frozen", "all frozen: nothing can learn"},
         {"ratio_pixels = 0", "every ratio is 0, so there is nothing to learn"},
         {"samples = 16384\npack = no", "samples * questions is over 16384"},
+        {"dense_feature = 1", "\"dense_feature\" needs \"features\" in [run]"},
         {"text = lora\n[stage b]\nsteps = 1\ntext = full",
          "[stage b]: the stage it begins with has a LoRA"},
         {"[stage b]\nsteps = 1\nlora_r = 8", "needs the same lora_r"},

@@ -45,6 +45,23 @@ TEST(looks_keep_what_is_asked) {
     }
 }
 
+/* A place of what is shown lies in the picture where a box around it comes from. */
+TEST(looks_places_are_those_of_boxes) {
+    struct dice d = dice_of(test_seed(), 1, 2);
+    const struct looks_wants wants = {.crop = 0.3f, .flip = 0.5f};
+    int flipped = 0;
+    for (int round = 0; round < 200; round++) {
+        struct looks l = looks_draw(&wants, W, H, NULL, &d);
+        double x = dice_between(&d, 0, 1), y = dice_between(&d, 0, 1), at[2], box[4];
+        looks_place(&l, x, y, at);
+        looks_box(&l, (const double[4]){at[0], at[1], at[0], at[1]}, box);
+        CHECK_NEAR(box[0], x * l.w, 1e-9);
+        CHECK_NEAR(box[1], y * l.h, 1e-9);
+        flipped += l.is_flipped;
+    }
+    CHECK(flipped > 50 && flipped < 150);
+}
+
 TEST(looks_wander_over_the_picture) {
     struct dice d = dice_of(test_seed(), 1, 2);
     const struct looks_wants wants = {.crop = 0.35f};

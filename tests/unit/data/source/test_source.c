@@ -46,7 +46,7 @@ static void check_lines(const struct source *s) {
     struct picture pic;
     CHECK_EQ(source_get_line(s, 1, &l, NULL), 0);
     CHECK_STR(l.question, "q");
-    CHECK_EQ(source_get_picture(s, &s->lines[1], &l, 0, &pic, NULL), 0);
+    CHECK_EQ(source_get_picture(s, &s->lines[1], &l, 0, &pic, NULL, NULL), 0);
     CHECK(pic.w == 10 && pic.h == 8);
     mem_free(pic.rgb);
     line_clear(&l);
@@ -129,7 +129,7 @@ TEST(source_of_tars_of_pictures) {
         struct line l;
         struct picture pic;
         CHECK_EQ(source_get_line(s, i, &l, NULL), 0);
-        CHECK_EQ(source_get_picture(s, &s->lines[i], &l, 0, &pic, NULL), 0);
+        CHECK_EQ(source_get_picture(s, &s->lines[i], &l, 0, &pic, NULL, NULL), 0);
         CHECK_EQ(pic.w, 10 + (int)i);
         mem_free(pic.rgb);
         line_clear(&l);
@@ -168,7 +168,7 @@ TEST(source_groups_by_what_is_shown) {
     struct picture pic;
     CHECK_EQ(source_get_line(s, 2, &l, NULL), 0);
     CHECK(l.turns[0].n_pictures == 0 && l.turns[1].n_pictures == 1);
-    CHECK_EQ(source_get_picture(s, &s->lines[2], &l, 0, &pic, NULL), 0);
+    CHECK_EQ(source_get_picture(s, &s->lines[2], &l, 0, &pic, NULL, NULL), 0);
     CHECK(pic.w == 2 && pic.h == 1);
     mem_free(pic.rgb);
     line_clear(&l);
@@ -227,7 +227,7 @@ TEST(source_shows_pictures_as_people_see_them) {
         struct line l;
         struct picture p;
         CHECK_EQ(source_get_line(s, i, &l, NULL), 0);
-        CHECK_EQ(source_get_picture(s, &s->lines[i], &l, 0, &p, NULL), 0);
+        CHECK_EQ(source_get_picture(s, &s->lines[i], &l, 0, &p, NULL, NULL), 0);
         CHECK(p.w == (i ? 16 : 8) && p.h == (i ? 8 : 16));
         /* Stored: red on the left. Turned right: red at the top. */
         CHECK(p.rgb[0] > 200 && p.rgb[3 * (p.w * p.h - 1)] < 50);

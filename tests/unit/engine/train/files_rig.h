@@ -90,6 +90,7 @@ struct rig_sample {
     struct sample_turn turns[2];
     struct sample_talk talks[2];
     struct sample_thing thing;
+    float features[16 * SAMPLE_FEATURES];
     struct sample s;
 };
 static inline struct rig_sample *rig_sample(uint64_t seed) {
@@ -106,6 +107,9 @@ static inline struct rig_sample *rig_sample(uint64_t seed) {
     s->thing = (struct sample_thing){.text = "a dog", .box = {0.25f, 0, 0.75f, 0.5f}};
     s->s.things = &s->thing;
     s->s.n_things = 1;
+    for (size_t i = 0; i < ARRAY_LEN(s->features); i++)
+        s->features[i] = rng_normal(seed, i);
+    s->s.features = s->features;
     return s;
 }
 

@@ -94,7 +94,8 @@ TEST(train_ckpt_resumes_with_dense_questions_a_teacher_and_legal_answers) {
     struct train_options o = rig_options();
     o.device = "cpu";
     o.tower = 1;
-    o.dense[TRAIN_DENSE_INSIDE] = o.dense[TRAIN_DENSE_BOX] = o.dense[TRAIN_DENSE_COLOUR] = 1;
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        o.dense[i] = 1;
     o.teacher = RIG_MODEL;
     o.teach[SAMPLE_PIXELS] = 0.5f;
     o.is_legal = 1;

@@ -37,6 +37,7 @@ struct golden {
     char names[8][128];
     struct sample_thing things[8];
     uint8_t discs[8][16 * 16];
+    float features[16 * SAMPLE_FEATURES];
 };
 
 /* text|box|x1 y1 x2 y2, or text|disc|x y radius */
@@ -81,6 +82,9 @@ static void read_golden(struct golden *g, int has_holds) {
         read_talk(&g->r, g->lines[n]);
     fclose(f);
     read_things(g);
+    for (int i = 0; i < 16 * SAMPLE_FEATURES; i++)
+        g->features[i] = (float)(i * 37 % 101) / 50 - 1;
+    g->r.s.features = g->features;
     for (size_t i = 3; i < 9; i++)
         g->hold[i] = 1;
     for (uint32_t i = 0; has_holds && i < g->r.s.n_talks; i++)
@@ -212,6 +216,7 @@ TEST(golden_gradients_of_dense_questions) {
         o.dense[TRAIN_DENSE_INSIDE] = 2;
         o.dense[TRAIN_DENSE_BOX] = 4;
         o.dense[TRAIN_DENSE_COLOUR] = 2;
+        o.dense[TRAIN_DENSE_FEATURE] = 3;
         for (o.recompute = 0; o.recompute <= 2; o.recompute++)
             compare(&o, GOLD "dense.safetensors", 0);
     }

@@ -138,6 +138,7 @@ static void compare_ranks(struct train_options o, int n) {
     for (int i = 0; i < n; i++) {
         rig_mixed(&r[i], (uint64_t)(50 + 7 * i));
         if (i % 3) rig_things(&r[i]);
+        if (i % 3) rig_features(&r[i]);
         samples[i] = r[i].s;
         samples[i].n_talks = 3 + (uint32_t)i % 4;
         for (uint32_t k = 0; k < samples[i].n_talks; k++)
@@ -181,7 +182,8 @@ TEST(ranks_have_the_bits_of_one_with_dropout) {
 TEST(ranks_have_the_bits_of_one_with_dense_questions_a_teacher_and_legal_answers) {
     struct train_options o = rig_lora("cpu");
     o.tower = 1;
-    o.dense[TRAIN_DENSE_INSIDE] = o.dense[TRAIN_DENSE_BOX] = o.dense[TRAIN_DENSE_COLOUR] = 1;
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        o.dense[i] = 1;
     o.dense_rate = 10;
     o.teacher = RIG_TINY;
     o.teach[SAMPLE_PIXELS] = 0.5f;

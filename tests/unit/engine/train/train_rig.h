@@ -85,6 +85,7 @@ struct rig_sample {
     struct sample_turn turns[RIG_TALKS][2];
     char text[2 * RIG_TALKS][64];
     uint8_t rgb[2][RIG_SIDE * RIG_SIDE * 3];
+    float features[16 * SAMPLE_FEATURES];
     int n_text;
 };
 
@@ -144,6 +145,13 @@ static inline void rig_things(struct rig_sample *r) {
                                                  {.text = "a hat", .mask = none}};
     r->s.things = things;
     r->s.n_things = ARRAY_LEN(things);
+}
+
+/* What another network saw in it, of the tiny model's 16 tokens. */
+static inline void rig_features(struct rig_sample *r) {
+    for (int i = 0; i < 16 * SAMPLE_FEATURES; i++)
+        r->features[i] = rng_normal(77, (uint64_t)i);
+    r->s.features = r->features;
 }
 
 static inline void rig_add(struct train *t, const struct sample *s, struct train_loss *loss) {

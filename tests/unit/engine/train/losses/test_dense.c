@@ -9,6 +9,7 @@ static struct train_options dense_options(const char *backend) {
     o.dense[TRAIN_DENSE_INSIDE] = 1;
     o.dense[TRAIN_DENSE_BOX] = 1;
     o.dense[TRAIN_DENSE_COLOUR] = 10;
+    o.dense[TRAIN_DENSE_FEATURE] = 3;
     return o;
 }
 
@@ -123,6 +124,7 @@ TEST(dense_weighs_as_the_answers_do) {
     double sum = 0, worst = 0;
     rig_mixed(r, 5);
     rig_things(r);
+    rig_features(r);
     r->s.n_talks = 9; /* all have a picture */
     stir_heads(t);
     rig_add(t, &r->s, &whole);
@@ -159,6 +161,7 @@ TEST(dense_has_the_same_bits_with_any_threads) {
     float *first = NULL;
     rig_mixed(r, 5);
     rig_things(r);
+    rig_features(r);
     for (o.threads = 1; o.threads <= 3; o.threads++) {
         struct train *t = rig_open(&o, 1);
         stir_heads(t);
@@ -179,6 +182,7 @@ TEST(dense_leaves_a_model_alone_until_it_knows_something) {
     struct train_options o = rig_options("cpu");
     rig_mixed(r, 5);
     rig_things(r);
+    rig_features(r);
     struct train *t = rig_open(&o, 1);
     rig_add(t, &r->s, NULL);
     float *plain = rig_grad(t);
@@ -202,6 +206,7 @@ TEST(dense_heads_learn_alone_at_first) {
     struct train_options o = rig_options("cpu");
     rig_mixed(r, 5);
     rig_things(r);
+    rig_features(r);
     struct train *t = rig_open(&o, 1);
     rig_add(t, &r->s, NULL);
     float *plain = rig_grad(t);
@@ -240,6 +245,7 @@ TEST(dense_losses_fall) {
     struct train_loss before, behind;
     rig_mixed(r, 5);
     rig_things(r);
+    rig_features(r);
     o.dense_rate = 4;
     t = rig_open(&o, 1);
     CHECK_EQ(train_judge(t, &r->s, &before, NULL), 0);
@@ -266,13 +272,38 @@ TEST(dense_without_things_or_pictures) {
     rig_add(t, &r->s, &loss);
     CHECK(loss.dense[TRAIN_DENSE_INSIDE] == 0 && loss.dense[TRAIN_DENSE_BOX] == 0);
     CHECK(loss.dense[TRAIN_DENSE_COLOUR] > 0);
+    CHECK(loss.dense[TRAIN_DENSE_FEATURE] == 0);
     rig_empty(r, 5);
     rig_talk(r, SAMPLE_CHAT, 0, "hello", "you too");
     rig_things(r);
+    rig_features(r);
     rig_add(t, &r->s, &loss);
     CHECK(dense_sum(&loss) == 0);
     CHECK(!rig_step(t).is_skipped);
     train_close(t);
+    mem_free(r);
+}
+
+/* A new head says 0, so what it loses is the mean square of what was seen. */
+TEST(dense_features_lose_their_mean_square) {
+    struct rig_sample *r = mem_must(sizeof *r);
+    for (size_t i = 0; i < ARRAY_LEN(rig_backends); i++) {
+        struct train_options o = rig_options(rig_backends[i]);
+        struct train_loss loss;
+        double squares = 0, weight = 0;
+        o.dense[TRAIN_DENSE_FEATURE] = 3;
+        struct train *t = rig_open(&o, 1);
+        rig_mixed(r, 5);
+        rig_features(r);
+        for (int k = 0; k < 16 * SAMPLE_FEATURES; k++)
+            squares += (double)r->features[k] * (double)r->features[k];
+        rig_add(t, &r->s, &loss);
+        for (int k = 0; k < SAMPLE_TASKS; k++)
+            weight += loss.weight[k];
+        double want = 3 * weight * squares / (16 * SAMPLE_FEATURES);
+        CHECK_NEAR(loss.dense[TRAIN_DENSE_FEATURE], want, 1e-5 * want);
+        train_close(t);
+    }
     mem_free(r);
 }
 
@@ -307,7 +338,7 @@ TEST(dense_heads_are_not_exported) {
     size_t heads = 0;
     for (int i = 0; i < t->params.n; i++)
         heads += (size_t)t->params.at[i].is_dense;
-    CHECK_EQ(heads, 7);
+    CHECK_EQ(heads, 9);
     snprintf(path, sizeof path, "%s/adapter/overlay.safetensors", folder);
     check_no_heads(path, (size_t)t->params.n - heads);
     train_close(t);
