@@ -15,7 +15,7 @@ masks     the same with one token: a place of a mask
 --seven   one answer of LLaMA-2's 7 billion: q8_0 beside int8, q4_0 beside int4. Wants 16 GiB of
           memory and 12 of disk, and takes an hour of two cores
 
-lammd's times are of a picture that it knows, so neither side's have the prompt's. Its rows are fewer,
+lammd's times are of a picture that it knows: neither side's have the prompt's. Its rows are fewer,
 since questions share a tree: that is what it is for. Weights are drawn, and not the same: answers
 aren't compared. Needs numpy, cmake, a C++ compiler and PyPI.
 """
