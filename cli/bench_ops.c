@@ -8,7 +8,7 @@
  * Then an engine whose operations are timed gets a new picture with all its places, a mask of it,
  * an act and an answer, --repeat times, and its table is printed (kernels/profile.c): what each
  * operation computes and moves in a second, against what the machine does at best, measured beside
- * it.
+ * it. With --json it is the answers alone.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,22 +174,30 @@ static void ops_print_rate(const char *name, struct runs *r, const char *unit, d
            r->at[r->n - 1] * by);
 }
 
+static void ops_print_text(struct ops_bench *b) {
+    const struct eng_info *info = eng_info(b->eng);
+    printf("%s on %s\none answer at a time, %d runs: a prompt of %llu rows, %u tokens\n",
+           info->name, info->backend, b->first.n, (unsigned long long)b->prompt_rows, b->tokens);
+    ops_print_rate("prompt", &b->prompt, "tokens/s", 1);
+    ops_print_rate("until the first token", &b->first, "ms", 1e3);
+    ops_print_rate("generation", &b->generation, "tokens/s", 1);
+}
+
+static void ops_print_json(struct ops_bench *b) {
+    printf("{\"prompt_rows\":%llu,\"prompt_tokens_per_second\":%.3f,\"first_token_s\":%.6f,"
+           "\"tokens\":%u,\"tokens_per_second\":%.3f}\n",
+           (unsigned long long)b->prompt_rows, runs_part(&b->prompt, 0.5),
+           runs_part(&b->first, 0.5), b->tokens, runs_part(&b->generation, 0.5));
+}
+
 static int measure_text(struct ops_bench *b, struct err *e) {
     int rc = open_one(b, NULL, e);
     for (int run = -1; !rc && run < (int)b->cfg->repeat; run++) {
         rc = run_text(b, e); /* the first wakes threads and pages, and is not counted */
         if (run < 0) b->prompt.n = b->first.n = b->generation.n = 0;
     }
-    if (!rc) {
-        const struct eng_info *info = eng_info(b->eng);
-        printf("%s on %s\none answer at a time, %d runs: a prompt of %llu rows, %u tokens\n",
-               info->name, info->backend, b->first.n, (unsigned long long)b->prompt_rows,
-               b->tokens);
-        ops_print_rate("prompt", &b->prompt, "tokens/s", 1);
-        ops_print_rate("until the first token", &b->first, "ms", 1e3);
-        ops_print_rate("generation", &b->generation, "tokens/s", 1);
-        (void)fflush(stdout);
-    }
+    if (!rc) (b->cfg->is_json ? ops_print_json : ops_print_text)(b);
+    (void)fflush(stdout);
     eng_close(b->eng);
     b->eng = NULL;
     return rc;
@@ -226,17 +234,12 @@ static int measure_ops(struct ops_bench *b, struct err *e) {
 }
 
 int cmd_bench_ops(const struct config *cfg) {
-    if (cfg->is_json) {
-        fputs("lammd: bench ops prints a table for people; --json is for pix4096, mix and train\n",
-              stderr);
-        return 2;
-    }
     struct err e = {0};
     struct ops_bench *b = mem_must(sizeof *b);
     b->cfg = cfg;
     int rc = bench_photo_open(&b->photo, cfg->rest.n == 2 ? cfg->rest.at[1] : NULL, &e);
     if (!rc) rc = measure_text(b, &e);
-    if (!rc) rc = measure_ops(b, &e);
+    if (!rc && !cfg->is_json) rc = measure_ops(b, &e);
     mem_free(b->photo.rgb);
     mem_free(b);
     return rc ? cmd_fail(&e) : 0;

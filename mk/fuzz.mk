@@ -16,7 +16,7 @@ $(B)/tests/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(fuzz-main) $(call archives,cli)
 test-fuzz: $(fuzz-bin)
 	@sh tests/total.sh $(foreach f,$(fuzzers),'$(B)/tests/fuzz_$(f) tests/fuzz/corpus/$(f)')
 
-.PHONY: fuzz fuzz-run bench
+.PHONY: fuzz fuzz-run bench bench-peers
 fuzz: ## libFuzzer with ASan and UBSan on every target, FUZZ_SECONDS each (needs clang)
 	@command -v clang >/dev/null || { echo 'make fuzz needs clang: apt-get install clang'; exit 1; }
 	@$(MAKE) --no-print-directory SAN=fuzz O=$(O) fuzz-run
@@ -45,3 +45,5 @@ bench: all $(benches:%=$(B)/tests/%) ## operations alone, then a whole picture, 
 	@for b in $(benches); do $(B)/tests/$$b || exit 1; done
 	@./$(PROGRAM) bench pix4096
 	@./$(PROGRAM) bench train
+bench-peers: $(PROGRAM) ## the same work by llama.cpp, built from PyPI's source: a table (make bench-peers PEERS=--seven)
+	@/usr/bin/env python3 tests/bench/peers/peers.py $(PEERS)
