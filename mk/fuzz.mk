@@ -45,5 +45,5 @@ bench: all $(benches:%=$(B)/tests/%) ## operations alone, then a whole picture, 
 	@for b in $(benches); do $(B)/tests/$$b || exit 1; done
 	@./$(PROGRAM) bench pix4096
 	@./$(PROGRAM) bench train
-bench-peers: $(PROGRAM) ## the same work by llama.cpp, built from PyPI's source: a table (make bench-peers PEERS=--seven)
+bench-peers: $(PROGRAM) ## the same work by llama.cpp; PEERS=--seven
 	@/usr/bin/env python3 tests/bench/peers/peers.py $(PEERS)

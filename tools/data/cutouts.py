@@ -134,7 +134,7 @@ def asked(form, name):
 
 
 def exists(name, others, near, rng):
-    """In each form, as often no as yes. others: names that aren't there; near: those of its kind."""
+    """In each form, as often no as yes. others: what isn't there; near: those of its kind."""
     out = []
     for i, form in enumerate(FORMS):
         out.append({"task": "vqa", "question": asked(form, name), "answer": "yes"})
@@ -145,7 +145,7 @@ def exists(name, others, near, rng):
 
 
 def either(text, others, rng):
-    """Which of two it is, text being what "what is this?" is answered by; others: the same of others."""
+    """Which of two it is: text, the answer to "what is this?", or one of others."""
     out = []
     for turn in range(2 if others else 0):
         both = [text, others[rng.integers(len(others))]][::1 - 2 * turn]

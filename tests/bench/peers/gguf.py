@@ -1,17 +1,18 @@
-"""gguf.py - writes a LLaMA with drawn weights as GGUF, for llama.cpp: sizes count, answers are noise.
+"""gguf.py - writes a LLaMA with drawn weights as GGUF, for llama.cpp: its answers are noise.
 
     write(path, shape, "f32" | "q8_0" | "q4_0")
 
-shape: hidden, layers, heads, ffn, vocab, positions. Matrices are of the type that is named, norms are
-f32. Written piece by piece, so a model of 7 billion needs no memory. Format: GGUF version 3, as
-llama.cpp's docs describe it. Needs numpy.
+shape: hidden, layers, heads, ffn, vocab, positions. Matrices are of the type that is named, norms
+are f32. Written piece by piece, so a model of 7 billion needs no memory. Format: GGUF version 3,
+as llama.cpp's docs describe it. Needs numpy.
 """
 import struct
 
 import numpy as np
 
 ALIGN = 32
-TYPES = {"f32": (0, 1, 4), "q4_0": (2, 32, 18), "q8_0": (8, 32, 34)}  # number, weights and bytes of a block
+# a type's number; weights and bytes of a block
+TYPES = {"f32": (0, 1, 4), "q4_0": (2, 32, 18), "q8_0": (8, 32, 34)}
 U32, F32, STRING = 4, 6, 8
 
 

@@ -4,9 +4,9 @@
  *
  * QUERIES questions share a prompt of STEM tokens. Each has SUFFIX tokens of its own, and ANSWER
  * tokens answer it, the likeliest each time, WIDTH questions at a time. The stem is computed once
- * and copied to their sequences, as llama.cpp is meant to be used. Tokens are drawn: their number is
- * what counts. ANSWER 1 is a decision, as a place of a mask is. Prints JSON: seconds of the stem, of
- * the questions, and of the processor for these.
+ * and copied to their sequences, as llama.cpp is meant to be used. Tokens are drawn: their number
+ * is what counts. ANSWER 1 is a decision, as a place of a mask is. Prints JSON: seconds of the
+ * stem, of the questions, and of the processor for these.
  *
  * Not part of the program: built by peers.py against the library that it has fetched.
  */

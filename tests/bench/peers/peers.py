@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """peers.py - lammd beside llama.cpp, on the same work and in the same run: `make bench-peers`.
 
-    peers.py [--work build/peers] [--rounds 3] [--queries 1024] [--threads N] [--as FORM]... [--seven]
+    peers.py [--work build/peers] [--rounds 3] [--queries 1024] [--threads N] [--as FORM]...
+             [--seven] [--lammd ./lammd]
 
-Fetches llama.cpp as the source that llama-cpp-python has on PyPI, builds it for this machine, writes
-models with drawn weights of one shape for both sides, and lets them take turns. Of each figure the
-median of the rounds is printed, with least and most, and the ratio to the peer's best.
+Fetches llama.cpp as the source that llama-cpp-python has on PyPI, builds it for this machine,
+writes models with drawn weights of one shape for both sides, and lets them take turns. Of each
+figure the median of the rounds is printed, with least and most, and the ratio to the peer's best.
 
 answers   questions of 13 tokens behind a prompt of 273, each answered by 12 tokens: a pixel
 masks     the same with one token: a place of a mask
@@ -15,9 +16,9 @@ masks     the same with one token: a place of a mask
 --seven   one answer of LLaMA-2's 7 billion: q8_0 beside int8, q4_0 beside int4. Wants 16 GiB of
           memory and 12 of disk, and takes an hour of two cores
 
-lammd's times are of a picture that it knows: neither side's have the prompt's. Its rows are fewer,
-since questions share a tree: that is what it is for. Weights are drawn, and not the same: answers
-aren't compared. Needs numpy, cmake, a C++ compiler and PyPI.
+lammd's times are of a picture that it knows: neither side's have the prompt's. Its rows are
+fewer, since questions share a tree: that is what it is for. Weights are drawn, and not the same:
+answers aren't compared. Needs numpy, cmake, a C++ compiler and PyPI.
 """
 import argparse
 import glob
