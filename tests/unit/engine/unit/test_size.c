@@ -68,6 +68,9 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
         eng_rig_ask_all(roomy, picture, ENG_MODE, 1, want);
         eng_picture_put(picture);
         CHECK_EQ(open_with((struct eng_options){.model = dirs[m]}, least, &tight, &err), 0);
+        if (!strcmp(eng_rig_backend(), "cpu"))
+            CHECK_HAS(eng_info(tight)->backend, "weights as stored");
+        CHECK_STR(eng_info(tight)->digest, eng_info(roomy)->digest);
         check_smaller(dirs[m], least);
         for (int i = 0; i < 3; i++) { /* more pictures than the pool holds stems */
             picture = eng_rig_picture(tight, 7 + i);
@@ -80,6 +83,53 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
         eng_picture_put(picture);
         eng_close(tight);
         eng_close(roomy);
+    }
+}
+
+static void stats_of_a_host(struct kern *k, struct kern_stats *out) {
+    const struct kern_ops *ops;
+    CHECK_EQ(kern_find("cpu", &ops, NULL), 0);
+    ops->stats(k, out);
+    out->found_bytes = out->most_bytes;
+    out->most_bytes = 0;
+}
+
+/* What is free on a host bounds sizes as a limit does. */
+TEST(size_shrinks_to_what_a_host_has) {
+    const struct kern_ops *cpu;
+    struct unit *u;
+    struct err err = {0};
+    CHECK_EQ(kern_find("cpu", &cpu, NULL), 0);
+    struct kern_ops ops = *cpu;
+    ops.stats = stats_of_a_host;
+    if (strcmp(eng_rig_backend(), "cpu") != 0) skip("another device");
+    struct eng_options o = {.model = TINY, .threads = 1, .memory = least_cap(TINY)};
+    int rc = unit_open(&o, &ops, &u, &err);
+    if (rc) test_failed(__FILE__, __LINE__, "%s", err.text);
+    CHECK_EQ(u->size.rows, unit_rows_least(u));
+    unit_close(u);
+}
+
+/* What isn't refused before the weights are read opens. */
+TEST(size_refuses_before_the_weights_are_read) {
+    static const struct eng_options chosen[] = {
+        {.model = TINY},
+        {.model = TINY, .kv_tokens = 3000},
+        {.model = TINY, .kv_as = "bf16", .weights_as = "int4"},
+        {.model = TINY, .rows = 300, .lanes = 100},
+        {.model = TINY, .adapters = 2, .adapter_rank = 8, .adapter_overlays = 1}};
+    for (size_t i = 0; i < ARRAY_LEN(chosen); i++) {
+        int opened = 0, refused = 0;
+        for (uint64_t cap = 1 << 18; opened < 3; cap = cap / 16 * 17) {
+            struct eng *e = NULL;
+            struct err err;
+            int rc = open_with(chosen[i], cap, &e, &err);
+            CHECK(rc == 0 || rc == E_NOMEM);
+            if (rc) CHECK_HAS(err.text, "the weights take");
+            rc ? refused++ : opened++;
+            eng_close(e);
+        }
+        CHECK(refused > 3);
     }
 }
 
@@ -156,6 +206,7 @@ TEST(size_says_how_much_is_needed) {
     for (size_t i = 0; i < ARRAY_LEN(chosen); i++) {
         CHECK_EQ(open_with(chosen[i], least + 8192, &e, &err), E_NOMEM);
         CHECK_HAS(err.text, i == 2 ? "1048576 KV slots" : "4096 rows");
+        if (i == 2) CHECK_HAS(err.text, "--kv-tokens");
     }
     CHECK(e == NULL);
 }
