@@ -7,9 +7,9 @@
  *     int4           int4               int8             the same
  *     fp8            fp8                the device's own, as with auto
  *
- * A GPU keeps what the file has, and of these forms only fp8. Where f32 finds no room on a processor
- * and nobody chose a form, matrices stay in the 16 bits that they are stored in: nothing is lost by
- * it.
+ * A GPU keeps what the file has, and of these forms only fp8. Where f32 finds no room on a
+ * processor and nobody chose a form, matrices stay in the 16 bits that they are stored in: nothing
+ * is lost by it.
  */
 #include "engine/model/room.h"
 
@@ -56,6 +56,14 @@ static int has_room(const struct room *r, uint64_t weights, enum kern_dtype type
     return all < UINT64_MAX && (!r->most || all <= r->most);
 }
 
+/* How many slots fewer than are wanted would do. 0: none. */
+static int32_t fewer_slots(const struct room *r, uint64_t weights, enum kern_dtype type) {
+    uint64_t but_kv = room_sum(weights, r->beside->buffers), slot = model_slot_bytes(&r->m->c, type);
+    uint64_t n = r->most > but_kv ? (r->most - but_kv) / slot : 0;
+    if (n < (uint64_t)r->beside->slots_least) return 0;
+    return n < (uint64_t)r->beside->slots ? (int32_t)n : 0;
+}
+
 /* Bytes of the weights in that form. UINT64_MAX: the device has none such. */
 static uint64_t form_bytes(const struct room *r, int form) {
     enum kern_keep chosen = r->m->keep;
@@ -85,7 +93,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct said *s, const char
  * there is none, all together. Of two forms with as many bytes the first. */
 static void say_what_fits(const struct room *r, uint64_t need, struct said *out) {
     enum kern_dtype type = r->m->pool_dtype;
-    int32_t slots = r->beside->slots, least = r->beside->slots_least;
+    int32_t slots = r->beside->slots, fewer = fewer_slots(r, need, type);
     uint64_t smallest = need, last = 0;
     const char *name, *lead = "; it fits with --weights-as";
     int smallest_form = (int)r->m->keep;
@@ -102,16 +110,17 @@ static void say_what_fits(const struct room *r, uint64_t need, struct said *out)
         say(out, "%s --kv-as bf16", lead);
         lead = ", with";
     }
-    if (least < slots && has_room(r, need, type, least)) say(out, "%s --kv-tokens %d", lead, least);
+    if (fewer) say(out, "%s --kv-tokens %d", lead, fewer);
     if (out->at) return;
-    if (slots && has_room(r, smallest, KERN_BF16, least))
+    fewer = fewer_slots(r, smallest, KERN_BF16);
+    if (fewer || (slots && has_room(r, smallest, KERN_BF16, slots)))
         say(out, "%s --weights-as %s --kv-as bf16 --kv-tokens %d together", lead,
-            kern_keep_name(smallest_form), least);
+            kern_keep_name(smallest_form), fewer ? fewer : slots);
     else
         say(out, ", and no other form fits");
 }
 
-static int no_room(const struct room *r, uint64_t need, struct err *e) {
+static int room_refuse(const struct room *r, uint64_t need, struct err *e) {
     struct said others = {.at = 0}, parts = {.at = 0};
     const struct model_beside *b = r->beside;
     uint64_t kv = kv_bytes(r, r->m->pool_dtype, b->slots);
@@ -145,5 +154,5 @@ int room_check(struct model *m, struct weights *w, const struct model_beside *be
         }
         m->is_as_stored = 0;
     }
-    return no_room(&r, *need, e);
+    return room_refuse(&r, *need, e);
 }

@@ -189,9 +189,7 @@ static int choose_rows(struct unit *u, const struct eng_options *o, struct err *
     return 0;
 }
 
-static int may_shrink(const struct eng_options *o) {
-    return o->rows <= 0 && o->lanes <= 0 && o->kv_tokens <= 0;
-}
+static int may_shrink(const struct eng_options *o) { return o->rows <= 0 && o->lanes <= 0; }
 
 static int32_t lanes_of(const struct unit *u, const struct eng_options *o) {
     return at_most(o->lanes > 0 ? o->lanes : u->size.rows, u->size.rows);

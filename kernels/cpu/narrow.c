@@ -4,7 +4,8 @@
  *
  * A panel holds nr outputs, place by place, as one of floats does:
  *     bf16, f16  two bytes each
- *     int8       block by block (kernels/base/narrow.h): nr scales, and NARROW_BLOCK places of nr bytes
+ *     int8       block by block (kernels/base/narrow.h): nr scales, and NARROW_BLOCK places of nr
+ *                bytes
  *     int4       the same with two places to a byte, the first in its lower half, each + 8
  * A last block has as many places as are left.
  */

@@ -2,6 +2,8 @@
  * stay the same; given sizes are refused with the need; below the least, nothing opens and
  * nothing stays. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "engine/picture/picture.h"
 #include "engine/unit/unit.h"
@@ -110,6 +112,30 @@ TEST(size_shrinks_to_what_a_host_has) {
     unit_close(u);
 }
 
+/* What a refusal says would do, does. */
+static void check_advice(struct eng_options o, uint64_t cap, const char *text) {
+    static const char *const flags[] = {"--weights-as ", "--kv-as ", "--kv-tokens "};
+    struct eng_options all = o, *tried = &all;
+    int is_together = strstr(text, "together") != NULL, rc;
+    for (int i = 0; i < 3; i++) {
+        const char *at = strstr(text, flags[i]);
+        char word[16];
+        struct eng_options one = o;
+        struct eng *e = NULL;
+        struct err err;
+        if (!at) continue;
+        CHECK_EQ(sscanf(at + strlen(flags[i]), "%15[a-z0-9]", word), 1);
+        if (!is_together) tried = &one;
+        if (i == 0) tried->weights_as = word[0] == 'b' ? "bf16" : word[3] == '8' ? "int8" : "int4";
+        if (i == 1) tried->kv_as = "bf16";
+        if (i == 2) tried->kv_tokens = atoi(word);
+        if (is_together && i < 2) continue;
+        rc = open_with(*tried, cap, &e, &err);
+        if (rc) test_failed(__FILE__, __LINE__, "%s: then %s", text, err.text);
+        eng_close(e);
+    }
+}
+
 /* What isn't refused before the weights are read opens. */
 TEST(size_refuses_before_the_weights_are_read) {
     static const struct eng_options chosen[] = {
@@ -126,6 +152,7 @@ TEST(size_refuses_before_the_weights_are_read) {
             int rc = open_with(chosen[i], cap, &e, &err);
             CHECK(rc == 0 || rc == E_NOMEM);
             if (rc) CHECK_HAS(err.text, "the weights take");
+            if (rc) check_advice(chosen[i], cap, err.text);
             rc ? refused++ : opened++;
             eng_close(e);
         }
