@@ -78,8 +78,8 @@ struct model {
     int is_planned;
     struct model_plan plan;
     struct work work;
-    struct berth *berths;          /* (plan.berths) */
-    struct kern_ptr stage;         /* where tensors pass on their way into a berth */
+    struct berth *berths;  /* (plan.berths) */
+    struct kern_ptr stage; /* where tensors pass on their way into a berth */
     enum kern_dtype pool_dtype;
     struct kern_ptr pool;          /* (L, 2, slots, D) of pool_dtype: k, then v of each layer */
     struct kern_ptr feats;         /* (feats_max, I, D) */

@@ -56,9 +56,9 @@ int model_parse_config(const void *text, size_t len, struct model_config *out, s
 struct model_learn;
 /* What has to find room beside the weights. */
 struct model_beside {
-    uint64_t buffers;   /* bytes, */
-    int32_t rows;       /* of passes of so many rows */
-    int32_t slots;      /* of the KV cache */
+    uint64_t buffers;    /* bytes, */
+    int32_t rows;        /* of passes of so many rows */
+    int32_t slots;       /* of the KV cache */
     int32_t slots_least; /* with which it would do */
 };
 struct model_how {

@@ -58,7 +58,8 @@ static int has_room(const struct room *r, uint64_t weights, enum kern_dtype type
 
 /* How many slots fewer than are wanted would do. 0: none. */
 static int32_t fewer_slots(const struct room *r, uint64_t weights, enum kern_dtype type) {
-    uint64_t but_kv = room_sum(weights, r->beside->buffers), slot = model_slot_bytes(&r->m->c, type);
+    uint64_t but_kv = room_sum(weights, r->beside->buffers),
+             slot = model_slot_bytes(&r->m->c, type);
     uint64_t n = r->most > but_kv ? (r->most - but_kv) / slot : 0;
     if (n < (uint64_t)r->beside->slots_least) return 0;
     return n < (uint64_t)r->beside->slots ? (int32_t)n : 0;

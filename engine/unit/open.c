@@ -136,8 +136,9 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
     int is_own_kv = !o->kv_as || !strcmp(o->kv_as, "auto");
     const char *weights = !is_own ? o->weights_as : model_is_as_stored(u->model) ? "stored" : NULL;
     (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s%.32s%s%.32s", u->ops->name,
-                   u->ops->describe(u->kern), weights ? ", weights as " : "", weights ? weights : "",
-                   is_own_kv ? "" : ", KV cache as ", is_own_kv ? "" : o->kv_as);
+                   u->ops->describe(u->kern), weights ? ", weights as " : "",
+                   weights ? weights : "", is_own_kv ? "" : ", KV cache as ",
+                   is_own_kv ? "" : o->kv_as);
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;

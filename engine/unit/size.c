@@ -217,9 +217,8 @@ int unit_beside(struct unit *u, const struct eng_options *o, struct model_beside
     struct kern_mat_part part = {.n = k->n_head};
     struct kern_mat_src head = {.parts = &part, .n_parts = 1, .k = t->hidden_size};
     *out = (struct model_beside){
-        .buffers =
-            model_plan_bytes_before(&u->config, u->ops, u->kern, t->vocab_size, &plan) +
-            u->ops->mat_bytes(u->kern, &head),
+        .buffers = model_plan_bytes_before(&u->config, u->ops, u->kern, t->vocab_size, &plan) +
+                   u->ops->mat_bytes(u->kern, &head),
         .rows = z->rows,
         .slots = z->range_slots + z->single_slots,
         .slots_least = q->stem_tokens + u->pixels->text_max + q->answer_max};

@@ -332,8 +332,7 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
-        score_own(j, &(struct own_head){&o, col, room}, q + (size_t)i * (size_t)a->ldq,
-                  line + p.n);
+        score_own(j, &(struct own_head){&o, col, room}, q + (size_t)i * (size_t)a->ldq, line + p.n);
         sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
                           lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }

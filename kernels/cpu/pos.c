@@ -155,7 +155,8 @@ static void rope_store(const struct rope_job *j, const float *key, const float *
         memcpy(cpu_f32(a->pool_v) + to, value, (size_t)width * sizeof *value);
         return;
     }
-    uint16_t *keys = (uint16_t *)(void *)a->pool_k.addr, *values = (uint16_t *)(void *)a->pool_v.addr;
+    uint16_t *keys = (uint16_t *)(void *)a->pool_k.addr,
+             *values = (uint16_t *)(void *)a->pool_v.addr;
     rotate_rounded(j->isa, key, keys + to, a->heads, a->head_size, angle);
     j->isa->round(width, value, values + to);
 }

@@ -91,7 +91,7 @@ static void forms_row(struct forms_bench *b, int m, int n, int k) {
 }
 
 int main(int argc, char **argv) {
-    static const int rows[] = {1, 2, 4, 8, 32, 512};
+    static const int rows[] = {1, 2, 4, 8, 32, 64, 512};
     struct forms_bench b = {0};
     struct err e = {0};
     struct kern_config cfg = {.threads = 1, .isa = argc > 1 ? argv[1] : NULL};
@@ -112,7 +112,7 @@ int main(int argc, char **argv) {
         int n = shapes[i][0], k = shapes[i][1];
         forms_mats(&b, n, k);
         for (size_t j = 0; j < ARRAY_LEN(rows); j++)
-            if (rows[j] < ROWS_MAX || n * k < 1 << 24) forms_row(&b, rows[j], n, k);
+            if (rows[j] < ROWS_MAX || n * k <= 1 << 24) forms_row(&b, rows[j], n, k);
         for (int f = 0; f < FORMS * MATS; f++)
             b.ops->mat_free(b.k, b.mats[f / MATS][f % MATS]);
     }
