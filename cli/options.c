@@ -298,12 +298,17 @@ static const struct config_row rows[] = {
          "and the same followed by +graphs."),
     NUMBER("threads", ALL | CMD_TRAIN | CMD_IMPORT, threads, 0, ENG_THREADS_MAX, 0, "N",
            "Threads that compute. 0, the default: one for each core."),
-    TEXT("weights-as", ALL, weights_as, "FORM",
-         "What weights are kept in. auto (default) loses nothing, nor does f32. On a processor: "
-         "bf16, int8 or int4 for the decoder, about a half, a quarter and a seventh of the memory, "
-         "and for all others bf16 where they are stored so. fp8: the decoder's products, too, in "
-         "e4m3, for GPUs of compute "
-         "capability 8.9 and up. Forms change the answers, but for bf16 of a model stored so."),
+    TEXT(
+        "weights-as", ALL, weights_as, "FORM",
+        "What weights are kept in. auto (default) loses nothing, nor does f32: on a processor f32, "
+        "or where that finds no room the 16 bits that a model is stored in. bf16 or f16, int8, "
+        "int4, on a processor: about a half, a quarter and a seventh of the memory; int4 for the "
+        "decoder, with a vision tower in int8. fp8: the decoder's products, too, in e4m3, for GPUs "
+        "of compute capability 8.9 and up. Forms change the answers, but for the one that a model "
+        "is stored in."),
+    TEXT("kv-as", ALL, kv_as, "FORM",
+         "What the KV cache is kept in. auto, the default: f32 on a processor, bf16 on a GPU. f32 "
+         "or bf16: that; bf16 takes half of the memory and changes the answers a little."),
 
     SECTION("Memory and sizes"),
     NUMBER("memory-mib", ALL | CMD_TRAIN | CMD_IMPORT, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",

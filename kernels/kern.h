@@ -151,8 +151,8 @@ struct kern_ops {
     void (*close)(struct kern *k); /* frees what is left; NULL is legal */
     /* One line for the log: "avx512, 2 threads". Valid until close. */
     const char *(*describe)(const struct kern *k);
-    /* The type in which this device likes its pools of keys and values best. It takes this one and
-     * f32; ref takes all. */
+    /* The type in which this device likes its pools of keys and values best. It takes f32 and bf16;
+     * ref takes all. */
     enum kern_dtype (*pool_dtype)(const struct kern *k);
     /* Token rows of its best pass: with more of them it goes hardly faster, and the first answers
      * come later. For whoever has no reason to take another number. At least 1, the same since
@@ -241,8 +241,8 @@ extern const struct kern_ops kern_profile;
 uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum kern_dtype dtype,
                         int with_back);
 
-/* The form of that name: "auto" (NULL, too), "f32", "bf16", "fp8", "int8", "int4". E_INVALID: there
- * is none. */
+/* The form of that name: "auto" (NULL, too), "f32", "bf16", "fp8", "int8", "int4", "f16".
+ * E_INVALID: there is none. */
 int kern_keep_find(const char *name, enum kern_keep *out, struct err *e);
 /* The names, in the order of the enum; NULL behind the last. */
 const char *kern_keep_name(int keep);

@@ -90,31 +90,37 @@ static void berth_count(uint64_t *sum, uint64_t bytes) {
     *sum = bytes > UINT64_MAX - *sum ? UINT64_MAX : *sum + bytes;
 }
 
-static uint64_t lora_bytes(const struct model *m, const struct kern_mat_form *form, int rank) {
+/* What reserve_mat takes. */
+static uint64_t mat_bytes(const struct model *m, int n, int k) {
+    struct kern_mat_part part = {.n = n, .dtype = KERN_F32};
+    return m->ops->mat_bytes(m->k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = k});
+}
+
+static uint64_t lora_bytes(const struct model *m, int rank) {
     struct peft_sizes s = berth_sizes_of(&m->c);
     uint64_t sum = 0, all = 0;
     int n, k;
     for (int stack = 0; stack < BERTH_STACKS; stack++) {
         shape_a(&m->c, stack, rank, &n, &k);
-        berth_count(&sum, kern_mat_bytes(form, n, k, KERN_F32, 0));
+        berth_count(&sum, mat_bytes(m, n, k));
     }
     for (int i = 0; i < PEFT_PLACES; i++) {
         peft_shape(&s, (enum peft_place)i, &n, &k);
-        berth_count(&sum, kern_mat_bytes(form, n, rank, KERN_F32, 0));
+        berth_count(&sum, mat_bytes(m, n, rank));
     }
     for (int i = 0; i < m->c.text.layers; i++)
         berth_count(&all, sum);
     return all;
 }
 
-static uint64_t tower_bytes(const struct model_config *c, const struct kern_mat_form *form) {
+static uint64_t tower_bytes(const struct model *m) {
+    const struct model_config *c = &m->c;
     uint64_t sum = 0;
     const struct overlay_row *r;
     for (int block = OVERLAY_TOWER, row = 0; (r = next_field(c, &block, &row)) != NULL;) {
         int n, k;
         overlay_size(c, r, &n, &k);
-        berth_count(&sum, r->is_mat ? kern_mat_bytes(form, n, k, KERN_F32, 0)
-                                    : sizeof(float) * vector_floats(c, r));
+        berth_count(&sum, r->is_mat ? mat_bytes(m, n, k) : sizeof(float) * vector_floats(c, r));
     }
     return sum;
 }
@@ -122,11 +128,10 @@ static uint64_t tower_bytes(const struct model_config *c, const struct kern_mat_
 uint64_t model_berth_bytes(const struct model *m, const struct model_plan *p) {
     uint64_t sum = 0;
     if (!p->berths) return 0;
-    const struct kern_mat_form form = m->ops->train->form(NULL);
     for (int i = 0; i < p->berths; i++)
-        berth_count(&sum, lora_bytes(m, &form, p->berth_rank));
+        berth_count(&sum, lora_bytes(m, p->berth_rank));
     for (int i = 0; i < p->berth_overlays; i++)
-        berth_count(&sum, tower_bytes(&m->c, &form));
+        berth_count(&sum, tower_bytes(m));
     berth_count(&sum, sizeof(float) * stage_floats(&m->c, p));
     return sum;
 }

@@ -18,8 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/model/internal.h"
-#include "engine/model/weights.h"
+#include "engine/model/room.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/str.h"
 
@@ -30,7 +29,7 @@ struct bind {
     uint8_t *used;             /* (n) */
     char prefix[64];           /* in front of every name asked for */
     char missing[ST_NAME_MAX]; /* the first name that isn't there; empty: none */
-    int in_layers;             /* the matrices asked for from now on are the decoder's */
+    enum room_of where;        /* the matrices asked for from now on are there */
     int with_back;             /* the same */
     uint64_t *bytes;           /* what the device would hold: it is counted alone; NULL: filled */
     struct err *e;
@@ -194,7 +193,7 @@ static struct kern_ptr bind_constant(struct bind *b, const char *name, int n, fl
 /* Up to three tensors stacked into one matrix with rows of k. */
 static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const *tensors, int n,
                                    int k) {
-    enum kern_keep keep = b->m->keep;
+    enum kern_dtype type = KERN_F32;
     struct kern_mat_part list[3] = {0};
     struct kern_mat *mat = NULL;
     for (int i = 0; i < n && !b->rc; i++)
@@ -202,9 +201,13 @@ static struct kern_mat *bind_stack(struct bind *b, const struct st_tensor *const
                                          .n = (int)tensors[i]->shape[0],
                                          .dtype = dtype_of(tensors[i])};
     if (b->rc) return NULL;
-    if (!b->in_layers) keep = model_keep_beside(keep, list[0].dtype); /* one tensor each */
-    struct kern_mat_src src = {
-        .parts = list, .n_parts = n, .k = k, .keep = keep, .with_back = b->with_back};
+    for (int i = 0; i < n; i++)
+        type = i == 0 || type == list[i].dtype ? list[i].dtype : KERN_F32;
+    struct kern_mat_src src = {.parts = list,
+                               .n_parts = n,
+                               .k = k,
+                               .keep = room_keep(b->m, b->where, type),
+                               .with_back = b->with_back};
     if (b->bytes && bind_counts(b, b->m->ops->mat_bytes(b->m->k, &src))) return NULL;
     b->rc = memory_mat(b->m, &src, &mat, b->e);
     for (int i = 0, row = 0; i < n; row += list[i++].n)
@@ -298,8 +301,10 @@ static void bind_vit(struct bind *b, struct vit *w) {
     if (patch) w->patch = bind_stack(b, &patch, 1, 3 * p * p);
     w->patch_b = bind_vector(b, "patch_embed.proj.bias", n);
     b->with_back = b->m->learn && b->m->learn->has_tower;
+    b->where = ROOM_TOWER;
     for (int i = 0; i < c->vision.layers; i++)
         bind_vit_block(b, &w->blocks[i], i);
+    b->where = ROOM_BESIDE;
     bind_in(b, "ln_vision.");
     if (bind_has(b, "weight", n) || bind_has(b, "bias", n)) {
         w->ln_w = bind_vector(b, "weight", n);
@@ -378,10 +383,10 @@ static void bind_llama(struct bind *b, struct llama *w) {
     bind_embed(b, embed, w);
     b->with_back = b->m->learn != NULL;
     if (t->is_tied) bind_head(b, embed, w); /* at once: one that was made doesn't last */
-    b->in_layers = 1;
+    b->where = ROOM_LAYER;
     for (int i = 0; i < t->layers; i++)
         bind_llama_layer(b, &w->layers[i], i);
-    b->in_layers = 0;
+    b->where = ROOM_BESIDE;
     bind_in(b, "%s", "");
     w->norm = bind_vector(b, "model.norm.weight", t->hidden_size);
     if (!t->is_tied) bind_head(b, bind_find(b, "lm_head.weight", table, 2), w);
@@ -450,7 +455,7 @@ static void refuse_left_over(struct bind *b) {
 
 /* bytes: as in struct bind. */
 static int bind_walk(struct model *m, struct weights *w, uint64_t *bytes, struct err *e) {
-    struct bind b = {.m = m, .w = w, .bytes = bytes, .e = e};
+    struct bind b = {.m = m, .w = w, .where = ROOM_BESIDE, .bytes = bytes, .e = e};
 
     m->parameters = 0;
     w->only_shapes = bytes != NULL;

@@ -1,5 +1,5 @@
 /* head.c - heads: a few rows of lm_head as a matrix of their own. */
-#include "engine/model/internal.h"
+#include "engine/model/room.h"
 #include "kernels/base/mem.h"
 
 /* Consecutive ids become one block of rows: the whole vocabulary is a single one. */
@@ -35,7 +35,7 @@ int model_head_new(struct model *m, const int32_t *ids, int n, struct model_head
         struct kern_mat_src src = {.parts = blocks,
                                    .n_parts = head_blocks(m, ids, n, blocks),
                                    .k = m->c.text.hidden_size,
-                                   .keep = model_keep_beside(m->keep, m->llama.head_dtype)};
+                                   .keep = room_keep(m, ROOM_BESIDE, m->llama.head_dtype)};
         rc = m->ops->mat_new(m->k, &src, &h->mat, e);
     }
     if (!rc && n > m->head_max) {

@@ -1,6 +1,6 @@
 /* internal.h - the inside of the model room: weights, buffers and who computes what.
  *
- *     open.c   -> bind.c (positions.c), weights.h, digest.h     opening and closing
+ *     open.c   -> room.c, bind.c (positions.c), weights.h, digest.h   opening and closing
  *     plan.c   -> pass.c                                        sizes of all buffers
  *     head.c   -> plan.c                                        rows of lm_head, before any pass
  *     berth.c  -> cargo.h, overlay.c                            room for adapters
@@ -70,16 +70,17 @@ struct model {
     struct llama llama;
     struct model_ids ids;
     uint64_t parameters;
-    enum kern_keep keep;             /* the form of the decoder's matrices */
+    enum kern_keep keep;             /* the form of matrices that was chosen (room.h) */
+    int is_as_stored;                /* none was, and those of 16 bits stay so */
     const struct model_learn *learn; /* NULL: it serves. During model_open alone */
     struct memory memory;
 
     int is_planned;
     struct model_plan plan;
     struct work work;
-    struct berth *berths;          /* (plan.berths) */
-    struct kern_ptr stage;         /* where tensors pass on their way into a berth */
-    enum kern_dtype pool_dtype;    /* the device's choice */
+    struct berth *berths;  /* (plan.berths) */
+    struct kern_ptr stage; /* where tensors pass on their way into a berth */
+    enum kern_dtype pool_dtype;
     struct kern_ptr pool;          /* (L, 2, slots, D) of pool_dtype: k, then v of each layer */
     struct kern_ptr feats;         /* (feats_max, I, D) */
     struct kern_ptr logits, probs; /* (picks_max, head_max) */
@@ -104,14 +105,6 @@ int memory_alloc(struct model *m, size_t bytes, struct kern_ptr *out, struct err
 int memory_mat(struct model *m, const struct kern_mat_src *src, struct kern_mat **out,
                struct err *e);
 void memory_clear(struct model *m);
-
-/* What a matrix of that type is kept in that isn't of the decoder's layers, beside those that are
- * kept so: nothing is lost by it. */
-static inline enum kern_keep model_keep_beside(enum kern_keep layers, enum kern_dtype type) {
-    int is_narrow =
-        layers == KERN_KEEP_BF16 || layers == KERN_KEEP_INT8 || layers == KERN_KEEP_INT4;
-    return is_narrow && type == KERN_BF16 ? KERN_KEEP_BF16 : KERN_KEEP_OWN;
-}
 
 struct weights;
 /* bind.c: names of weights -> fields of m->vit and m->llama, every shape checked. */

@@ -54,10 +54,20 @@ int model_read_config(const char *dir, struct model_config *out, struct err *e);
 int model_parse_config(const void *text, size_t len, struct model_config *out, struct err *e);
 
 struct model_learn;
+/* What has to find room beside the weights. */
+struct model_beside {
+    uint64_t buffers;    /* bytes, */
+    int32_t rows;        /* of passes of so many rows */
+    int32_t slots;       /* of the KV cache */
+    int32_t slots_least; /* with which it would do */
+};
 struct model_how {
-    enum kern_keep keep; /* what the decoder's matrices are kept in. With bf16, int8 and int4 the
-                            others are bf16 where the file has that. One that may lose something
-                            gets another digest */
+    enum kern_keep keep; /* what matrices are kept in (room.c has who in what). One that may lose
+                            something gets another digest. KERN_KEEP_OWN: f32 on a processor, or
+                            where that finds no room the 16 bits that they are stored in */
+    int kv_bits; /* of the numbers of the KV cache: 32, 16 (bf16); 0: as the device likes it. What
+                    it likes less gives another digest */
+    struct model_beside beside; /* zeros: weights alone are looked at before they are read */
     int is_seeded; /* weights made from `seed` (weights.h), without a file: to measure, since the
                       answers are noise. The digest is of config and seed */
     uint64_t seed;
@@ -77,6 +87,9 @@ const char *model_file_digest(const struct model *m);
 /* The same of tower and connector alone: the name of what makes features. */
 const char *model_vision_digest(const struct model *m);
 uint64_t model_parameters(const struct model *m);
+enum kern_dtype model_pool_dtype(const struct model *m); /* of its KV cache */
+/* Did f32 find no room, so that matrices stay in the 16 bits that they are stored in? */
+int model_is_as_stored(const struct model *m);
 uint64_t model_beats(const struct model *m); /* grows with each layer at work. Any thread */
 
 /* Of berths (berth.h): the base itself, and the most of them. */
@@ -103,6 +116,9 @@ int model_plan(struct model *m, const struct model_plan *plan, struct err *e);
 /* Bytes of device memory that the plan would take, with the logits of the heads made so far.
  * kv_slots may be 0 here. UINT64_MAX when it overflows or is absurd. */
 uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan);
+/* The same before the model is open, of a largest head of so many rows, but for the KV cache. */
+uint64_t model_plan_bytes_before(const struct model_config *c, const struct kern_ops *ops,
+                                 struct kern *k, int head_max, const struct model_plan *plan);
 /* Bytes of device memory of one KV slot: k and v of all layers, in a pool of that type. */
 size_t model_slot_bytes(const struct model_config *c, enum kern_dtype pool);
 

@@ -10,6 +10,7 @@
 #include "engine/files/sums.h"
 #include "engine/model/digest.h"
 #include "engine/model/internal.h"
+#include "engine/model/room.h"
 #include "engine/model/weights.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/num.h"
@@ -35,41 +36,6 @@ static int make_tables(struct model *m, struct err *e) {
     return m->vit.blocks && m->llama.layers
                ? 0
                : err_set(e, E_NOMEM, "no memory for the tables of %d layers", vit + text);
-}
-
-/* ", as int8 they take 12.0 MiB" of each form that would fit. */
-static void say_what_fits(struct model *m, struct weights *w, uint64_t most, char *text,
-                          size_t size) {
-    enum kern_keep wanted = m->keep;
-    size_t at = 0;
-    const char *name;
-    for (int i = 0; (name = kern_keep_name(i)) != NULL; i++) {
-        uint64_t need;
-        m->keep = (enum kern_keep)i;
-        if (m->keep == wanted || bind_count(m, w, &need, NULL) || need > most) continue;
-        at += (size_t)snprintf(text + at, at < size ? size - at : 0, "%s as %s they take %.1f MiB",
-                               at ? "," : ":", name, in_mib(need));
-        if (at > size) at = size;
-    }
-    if (!at) (void)snprintf(text, size, ", and no other form of them fits");
-    m->keep = wanted;
-}
-
-/* E_NOMEM when the weights alone are surely more than the device's memory. Found before minutes are
- * spent on reading them. */
-static int check_room(struct model *m, struct weights *w, uint64_t *need, struct err *e) {
-    struct kern_stats s;
-    char others[160] = "";
-    m->ops->stats(m->k, &s);
-    uint64_t most = s.most_bytes ? s.most_bytes : s.found_bytes;
-    int rc = bind_count(m, w, need, e);
-    if (rc || (*need < UINT64_MAX && (!most || *need <= most))) return rc;
-    if (*need == UINT64_MAX)
-        return err_set(e, E_UNSUPPORTED, "%s keeps no weights as %s", m->ops->name,
-                       kern_keep_name((int)m->keep));
-    if (!m->learn) say_what_fits(m, w, most, others, sizeof others);
-    return err_set(e, E_NOMEM, "the weights take %.1f MiB, the device has %.1f MiB for all%s",
-                   in_mib(*need), in_mib(most), others);
 }
 
 /* A weight that is no number spoils every answer that it gets near. st: NULL: of no file. */
@@ -98,6 +64,18 @@ struct source {
     const struct expected *want;
 };
 
+/* Other answers: another name. */
+static int open_name(struct model *m, const struct model_how *how, struct err *e) {
+    enum kern_keep tower = room_keep(m, ROOM_TOWER, KERN_F32);
+    int rc = 0;
+    if (how->keep > KERN_KEEP_F32) rc = digest_add(m->ids.all, kern_keep_name((int)how->keep), e);
+    if (!rc && m->pool_dtype != m->ops->pool_dtype(m->k))
+        rc = digest_add(m->ids.all, m->pool_dtype == KERN_F32 ? "kv f32" : "kv bf16", e);
+    if (!rc && tower != KERN_KEEP_OWN)
+        rc = digest_add(m->ids.vision, kern_keep_name((int)tower), e);
+    return rc;
+}
+
 /* Weights to the device, and the model's names, while they are read. */
 static int open_fill(struct model *m, const struct source *from, const struct model_how *how,
                      struct err *e) {
@@ -110,9 +88,7 @@ static int open_fill(struct model *m, const struct source *from, const struct mo
     rc = digest_end(&d, rc, &m->ids, e);
     memcpy(m->ids.file, m->ids.all, sizeof m->ids.file);
     if (!rc) rc = open_check_digest(m, from->want, e);
-    if (!rc && how->keep > KERN_KEEP_F32) /* other answers: another name */
-        rc = digest_add(m->ids.all, kern_keep_name((int)how->keep), e);
-    return rc;
+    return rc ? rc : open_name(m, how, e);
 }
 
 static int load(const struct model_config *c, const struct source *from,
@@ -127,11 +103,13 @@ static int load(const struct model_config *c, const struct source *from,
     m->c = *c;
     m->ops = ops;
     m->k = k;
-    m->pool_dtype = ops->pool_dtype(k);
+    m->pool_dtype = how->kv_bits == 32   ? KERN_F32
+                    : how->kv_bits == 16 ? KERN_BF16
+                                         : ops->pool_dtype(k);
     m->keep = how->keep;
     m->learn = how->learn;
     int rc = make_tables(m, e);
-    if (!rc) rc = check_room(m, from->w, &need, e);
+    if (!rc) rc = room_check(m, from->w, &how->beside, &need, e);
     if (!rc) rc = check_finite(from->named.st, e);
     if (!rc) {
         rc = open_fill(m, from, how, e);
@@ -217,4 +195,6 @@ const char *model_vision_digest(const struct model *m) { return m->ids.vision; }
 const struct vit *model_vit(const struct model *m) { return &m->vit; }
 const struct llama *model_llama(const struct model *m) { return &m->llama; }
 uint64_t model_parameters(const struct model *m) { return m->parameters; }
+enum kern_dtype model_pool_dtype(const struct model *m) { return m->pool_dtype; }
+int model_is_as_stored(const struct model *m) { return m->is_as_stored; }
 uint64_t model_beats(const struct model *m) { return atomic_load(&m->beats); }

@@ -143,6 +143,14 @@ uint64_t model_plan_bytes(const struct model *m, const struct model_plan *plan) 
     return all;
 }
 
+uint64_t model_plan_bytes_before(const struct model_config *c, const struct kern_ops *ops,
+                                 struct kern *k, int head_max, const struct model_plan *plan) {
+    struct model m = {.c = *c, .ops = ops, .k = k, .head_max = head_max};
+    struct model_plan but_kv = *plan;
+    but_kv.kv_slots = 0;
+    return model_plan_bytes(&m, &but_kv);
+}
+
 /* Sizes are checked before the first byte is asked for. */
 static int plan_all(struct model *m, struct err *e) {
     struct plan_bytes n;

@@ -30,12 +30,6 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
     return rc ? rc : u->ops->open(&kc, &u->kern, err);
 }
 
-static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
-    struct model_how how = {.is_seeded = o->is_seeded, .seed = o->seed};
-    int rc = kern_keep_find(o->weights_as, &how.keep, err);
-    return rc ? rc : model_open(o->model, &how, u->ops, u->kern, &u->model, err);
-}
-
 /* The tokenizer of another model would spell prompts that this one was never trained on.
  * Vocabularies are padded at times, so a few more rows than pieces are accepted; with seeded
  * weights any number. */
@@ -66,7 +60,7 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
     if (!rc) rc = sums_check_file(&sums, dir, "tokenizer.model", err);
     if (!rc) rc = sptok_open(path, &u->tok, err);
     if (rc) return rc;
-    const struct model_text *c = &model_config(u->model)->text;
+    const struct model_text *c = &u->config.text;
     rc = check_tokenizer(u->tok, c, o->is_seeded ? c->vocab_size : PADDING_MAX, err);
     if (rc) return rc;
     rc = kinds_new(u->tok, c->vocab_size, &u->kinds, err);
@@ -75,13 +69,41 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
         if (!lane_can_walk(u->kinds->g[k]))
             return err_set(err, E_UNSUPPORTED, "a number takes %d tokens, at most %d are supported",
                            u->kinds->g[k]->depth_max, LANE_DEPTH_MAX);
-    rc = model_head_new(u->model, u->kinds->head_ids, u->kinds->n_head, &u->numbers, err);
-    return rc ? rc : model_head_new(u->model, u->kinds->text_ids, c->vocab_size, &u->text, err);
+    return 0;
+}
+
+static int find_kv(const char *name, int *bits, struct err *err) {
+    int is_own = !name || !strcmp(name, "auto");
+    *bits = is_own ? 0 : !strcmp(name, "f32") ? 32 : 16;
+    return *bits < 16 || *bits == 32 || !strcmp(name, "bf16")
+               ? 0
+               : err_set(err, E_INVALID, "KV cache as \"%.32s\": no such form", name);
+}
+
+static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
+    struct model_how how = {.is_seeded = o->is_seeded, .seed = o->seed};
+    int rc = kern_keep_find(o->weights_as, &how.keep, err);
+    if (!rc) rc = find_kv(o->kv_as, &how.kv_bits, err);
+    if (!rc) rc = unit_beside(u, o, &how.beside, err);
+    if (!rc) rc = model_open(o->model, &how, u->ops, u->kern, &u->model, err);
+    if (!rc && model_is_as_stored(u->model))
+        log_event(LOG_LEVEL_INFO, "weights_as_stored",
+                  "f32 finds no room: matrices stay in the 16 bits that they are stored in, and "
+                  "nothing is lost by it");
+    return rc;
+}
+
+/* Heads are cut when the model is there. */
+static int open_heads(struct unit *u, struct err *err) {
+    const struct kinds *k = u->kinds;
+    int rc = model_head_new(u->model, k->head_ids, k->n_head, &u->numbers, err);
+    if (rc) return rc;
+    return model_head_new(u->model, k->text_ids, u->config.text.vocab_size, &u->text, err);
 }
 
 /* The prompts of pixels, and how long tails and answers may be. */
 static int open_prompts(struct unit *u, struct err *err) {
-    const struct model_config *c = model_config(u->model);
+    const struct model_config *c = &u->config;
     struct sizes *z = &u->size;
     int32_t mask;
     int rc = pixels_new(c, u->tok, u->kinds->g[KIND_COLOUR], &u->pixels, err);
@@ -101,7 +123,7 @@ static int open_prompts(struct unit *u, struct err *err) {
 static void open_describe(struct unit *u, const struct eng_options *o) {
     const char *dir = o->model;
     struct eng_info *i = &u->info;
-    const struct model_config *c = model_config(u->model);
+    const struct model_config *c = &u->config;
     size_t end = strlen(dir);
     while (end > 1 && dir[end - 1] == '/')
         end--;
@@ -111,9 +133,12 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
     (void)snprintf(i->name, sizeof i->name, "%.*s", (int)(end - from), dir + from);
     (void)snprintf(i->digest, sizeof i->digest, "%s", model_digest(u->model));
     int is_own = !o->weights_as || !strcmp(o->weights_as, "auto");
-    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s%.32s", u->ops->name,
-                   u->ops->describe(u->kern), is_own ? "" : ", decoder as ",
-                   is_own ? "" : o->weights_as);
+    int is_own_kv = !o->kv_as || !strcmp(o->kv_as, "auto");
+    const char *weights = !is_own ? o->weights_as : model_is_as_stored(u->model) ? "stored" : NULL;
+    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s%.32s%s%.32s", u->ops->name,
+                   u->ops->describe(u->kern), weights ? ", weights as " : "",
+                   weights ? weights : "", is_own_kv ? "" : ", KV cache as ",
+                   is_own_kv ? "" : o->kv_as);
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;
@@ -174,9 +199,11 @@ int unit_open(const struct eng_options *opt, const struct kern_ops *ops, struct 
     if (!opt->model) return err_set(err, E_INVALID, "no model folder");
     struct unit *u = mem_must(sizeof *u);
     int rc = open_device(u, opt, ops, err);
-    if (!rc) rc = open_model(u, opt, err);
+    if (!rc) rc = model_read_config(opt->model, &u->config, err);
     if (!rc) rc = open_tokenizer(u, opt, err);
     if (!rc) rc = open_prompts(u, err);
+    if (!rc) rc = open_model(u, opt, err);
+    if (!rc) rc = open_heads(u, err);
     if (!rc) rc = open_step(u, opt, err);
     if (!rc) open_describe(u, opt);
     if (!rc && pthread_create(&u->thread, NULL, unit_step_main, u) != 0)

@@ -3,8 +3,10 @@
  * A size that the options leave at 0 follows from the model: from what a lane holds and what a stem
  * takes, and the rows of a pass from what the device says is its best (kern_ops.pass_rows). It is
  * cut down to the room that the device has beside the weights: first the cached stems, then, by
- * halves, the rows of a pass and the lanes with them. On a host whose end of memory is not known,
+ * halves, the rows of a pass and the lanes with them. On a host, of whose memory others take, too,
  * KV_BYTES bounds the pool. A size that the options give is taken or refused, never changed.
+ *
+ * Before the weights are read, the least of these sizes say what has to find room beside them.
  */
 #include "engine/unit/unit.h"
 #include "kernels/base/num.h"
@@ -56,7 +58,7 @@ static int64_t lane_slots(const struct unit *u) {
  * more, within `most`, but at least two stems, one lane and the branches. */
 static void default_slots(struct unit *u, int64_t most) {
     struct sizes *z = &u->size;
-    const struct model_config *c = model_config(u->model);
+    const struct model_config *c = &u->config;
     int64_t stem = u->pixels->questions.stem_tokens, lane = lane_slots(u),
             branches = shared_slots(u);
     int64_t ranges = (z->cached + SPARE_STEMS) * stem + 2 * c->text.max_positions;
@@ -84,33 +86,42 @@ static int chosen_slots(struct unit *u, int32_t all, struct err *err) {
 
 /* ---- the device's room ---- */
 
-/* Within FEATS_BYTES, and a sixteenth of what is left on a device whose memory has a known end. */
-static int32_t feats_within(const struct unit *u) {
-    const struct model_config *c = model_config(u->model);
-    uint64_t one = sizeof(float) * (uint64_t)c->text.hidden_size * (uint64_t)c->n_image_tokens;
-    uint64_t bytes = FEATS_BYTES;
+/* Bytes of the device's memory, and whether all of them are its own: others take of a host's.
+ * UINT64_MAX: nobody knows. */
+static uint64_t device_bytes(const struct kern_stats *s, int *is_own) {
+    *is_own = s->most_bytes != 0;
+    return s->most_bytes ? s->most_bytes : s->found_bytes ? s->found_bytes : UINT64_MAX;
+}
+
+static uint64_t device_left(const struct unit *u, int *is_own) {
     struct kern_stats s;
     u->ops->stats(u->kern, &s);
-    if (s.most_bytes) {
-        uint64_t share = s.most_bytes > s.live_bytes ? (s.most_bytes - s.live_bytes) / 16 : 0;
-        if (share < bytes) bytes = share;
-    }
+    uint64_t most = device_bytes(&s, is_own);
+    return most > s.live_bytes ? most - s.live_bytes : 0;
+}
+
+/* Within FEATS_BYTES, and a sixteenth of what is left. */
+static int32_t feats_within(const struct unit *u) {
+    const struct model_config *c = &u->config;
+    uint64_t one = sizeof(float) * (uint64_t)c->text.hidden_size * (uint64_t)c->n_image_tokens;
+    int is_own;
+    uint64_t bytes = device_left(u, &is_own) / 16;
+    if (bytes > FEATS_BYTES) bytes = FEATS_BYTES;
     return at_least(bytes / one < FEATS_MAX ? (int32_t)(bytes / one) : FEATS_MAX, FEATS);
 }
 
 /* Bytes left beside the weights, and bytes of all buffers but the pool, with the sizes so far. */
 struct room {
     uint64_t left, rest;
-    int is_known;
+    int is_own;
 };
 
 static struct room room_of(const struct unit *u) {
-    struct kern_stats s;
-    u->ops->stats(u->kern, &s);
     struct model_plan plan = unit_plan(u);
+    struct room r;
     plan.kv_slots = 0;
-    struct room r = {.rest = model_plan_bytes(u->model, &plan), .is_known = s.most_bytes != 0};
-    if (s.most_bytes > s.live_bytes) r.left = s.most_bytes - s.live_bytes;
+    r.rest = model_plan_bytes(u->model, &plan);
+    r.left = device_left(u, &r.is_own);
     return r;
 }
 
@@ -130,8 +141,9 @@ static int size_pool(struct unit *u, const struct eng_options *o, struct err *er
     struct sizes *z = &u->size;
     z->range_slots = z->single_slots = 0;
     struct room r = room_of(u);
-    uint64_t slot = model_slot_bytes(model_config(u->model), u->ops->pool_dtype(u->kern));
-    uint64_t most = r.is_known ? (r.left > r.rest ? r.left - r.rest : 0) : KV_BYTES;
+    uint64_t slot = model_slot_bytes(&u->config, model_pool_dtype(u->model));
+    uint64_t most = r.left > r.rest ? r.left - r.rest : 0;
+    if (!r.is_own && most > KV_BYTES) most = KV_BYTES;
     int rc = 0;
     if (o->kv_tokens > 0)
         rc = chosen_slots(u, o->kv_tokens, err);
@@ -140,7 +152,7 @@ static int size_pool(struct unit *u, const struct eng_options *o, struct err *er
                       (int64_t)(most / slot < ENG_KV_TOKENS_MAX ? most / slot : ENG_KV_TOKENS_MAX));
     if (rc) return rc;
     uint64_t need = r.rest + slot * (uint64_t)(z->range_slots + z->single_slots);
-    return r.is_known && need > r.left ? no_room(u, need, r.left, err) : 0;
+    return need > r.left ? no_room(u, need, r.left, err) : 0;
 }
 
 int32_t unit_rows_least(const struct unit *u) {
@@ -165,27 +177,72 @@ static int choose_berths(struct unit *u, const struct eng_options *o, struct err
     return 0;
 }
 
-int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err) {
+/* Rows, and pictures whose stems stay, as chosen or as the device likes them. */
+static int choose_rows(struct unit *u, const struct eng_options *o, struct err *err) {
     struct sizes *z = &u->size;
-    const struct pixels *p = u->pixels;
-    const struct questions *q = &p->questions;
-    int rc = choose_berths(u, o, err);
-    if (rc) return rc;
-    int32_t rows_least = unit_rows_least(u);
-    int32_t rows = at_least(u->ops->pass_rows(u->kern), o->lanes);
+    int32_t rows_least = unit_rows_least(u), rows = at_least(u->ops->pass_rows(u->kern), o->lanes);
     if (o->rows > 0 && o->rows < rows_least)
         return err_set(err, E_INVALID, "%d rows of a pass are too few: at least %d", o->rows,
                        rows_least);
     z->rows = o->rows > 0 ? o->rows : at_least(at_most(rows, ENG_ROWS_MAX), rows_least);
     z->cached = o->cached_images < 0 ? 0 : o->cached_images > 0 ? o->cached_images : CACHED_IMAGES;
+    return 0;
+}
+
+static int may_shrink(const struct eng_options *o) { return o->rows <= 0 && o->lanes <= 0; }
+
+static int32_t lanes_of(const struct unit *u, const struct eng_options *o) {
+    return at_most(o->lanes > 0 ? o->lanes : u->size.rows, u->size.rows);
+}
+
+/* The sizes are the least ones then, and unit_choose_sizes chooses again. */
+int unit_beside(struct unit *u, const struct eng_options *o, struct model_beside *out,
+                struct err *err) {
+    struct sizes *z = &u->size;
+    const struct kinds *k = u->kinds;
+    const struct questions *q = &u->pixels->questions;
+    const struct model_text *t = &u->config.text;
+    int rc = choose_berths(u, o, err);
+    if (!rc) rc = choose_rows(u, o, err);
+    if (rc) return rc;
+    if (may_shrink(o)) z->rows = unit_rows_least(u);
+    z->lanes = lanes_of(u, o);
+    z->feats = FEATS;
+    if (o->kv_tokens > 0)
+        rc = chosen_slots(u, o->kv_tokens, err);
+    else
+        default_slots(u, 0);
+    if (rc) return rc;
+    struct model_plan plan = unit_plan(u);
+    struct kern_mat_part part = {.n = k->n_head};
+    struct kern_mat_src head = {.parts = &part, .n_parts = 1, .k = t->hidden_size};
+    *out = (struct model_beside){
+        .buffers = model_plan_bytes_before(&u->config, u->ops, u->kern, t->vocab_size, &plan) +
+                   u->ops->mat_bytes(u->kern, &head),
+        .rows = z->rows,
+        .slots = z->range_slots + z->single_slots,
+        .slots_least = q->stem_tokens + u->pixels->text_max + q->answer_max};
+    return 0;
+}
+
+int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err) {
+    struct sizes *z = &u->size;
+    const struct pixels *p = u->pixels;
+    const struct questions *q = &p->questions;
+    int rc = choose_rows(u, o, err);
+    if (rc) return rc;
+    int32_t rows_least = unit_rows_least(u);
     z->feats = feats_within(u);
-    int may_shrink = o->rows <= 0 && o->lanes <= 0 && o->kv_tokens <= 0;
     for (;;) {
         struct err why = {0};
-        z->lanes = at_most(o->lanes > 0 ? o->lanes : z->rows, z->rows);
+        z->lanes = lanes_of(u, o);
         rc = size_pool(u, o, &why);
         if (!rc) break;
-        if (rc != E_NOMEM || !may_shrink || z->rows == rows_least)
+        if (rc == E_NOMEM && z->feats > FEATS) {
+            z->feats = FEATS;
+            continue;
+        }
+        if (rc != E_NOMEM || !may_shrink(o) || z->rows == rows_least)
             return err_set(err, rc, "%s", why.text);
         z->rows = at_least(z->rows / 2, rows_least);
     }

@@ -43,6 +43,7 @@ struct sizes {
 struct unit {
     /* ---- Fixed after open. ---- */
     struct eng_info info;
+    struct model_config config;
     struct picture_sizes picture_sizes;
     struct pixels *pixels;
     struct asker asker;
@@ -124,7 +125,11 @@ void load_take(struct unit *u, struct eng_adapter *a);
 void load_turn(struct unit *u);
 void load_end_all(struct unit *u, int code, const char *why);
 
-/* size.c: fills in u->size and the bound of the queue, when all else is open. E_INVALID,
+/* size.c: what the model needs beside its weights at least, with these options, when its prompts
+ * are known and it isn't open yet. E_INVALID, E_UNSUPPORTED. */
+int unit_beside(struct unit *u, const struct eng_options *o, struct model_beside *out,
+                struct err *err);
+/* Fills in u->size and the bound of the queue, when all else is open. E_INVALID,
  * E_NOMEM. */
 int unit_choose_sizes(struct unit *u, const struct eng_options *o, struct err *err);
 struct model_plan unit_plan(const struct unit *u); /* of these sizes */

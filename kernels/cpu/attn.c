@@ -13,7 +13,8 @@
  * Keys and values shared by a group are packed once per group and head, before the rows are handed
  * out: (panels of keys, K, nr) and (panels of the head, keys, nr). Inside pictures both may be
  * pairs of bf16 (isa.h), and so are then rows and exponentials that meet them; over the tree they
- * are not, as own keys would have no partners.
+ * are not, as own keys would have no partners. Pools of bf16 are widened on the way, shared tokens
+ * while they are packed and own ones few at a time; from there on they are floats.
  */
 #include <math.h>
 #include <string.h>
@@ -230,20 +231,28 @@ static struct packed tree_packed(const struct tree_job *j, int group, int head) 
                      a->head_size);
 }
 
+/* A head of a token, from its place in a pool: there, or widened in `room`. */
+static const float *pool_line(const struct tree_job *j, struct kern_ptr pool, size_t at,
+                              float *room) {
+    if (j->a->pool_dtype == KERN_F32) return cpu_f32(pool) + at;
+    j->k->isa->widen(j->a->head_size, (const uint16_t *)(const void *)pool.addr + at, room);
+    return room;
+}
+
 static void tree_pack(void *ctx, int task, int thread) {
-    (void)thread;
     const struct tree_job *j = ctx;
     const struct kern_attn_tree *a = j->a;
     int group = j->from + task / a->heads, head = task % a->heads, at = 0;
     const struct kern_attn_group *g = &a->groups[group];
     struct packed p = tree_packed(j, group, head);
     size_t col = (size_t)(head * a->head_size);
+    float *room = j->k->private[thread].p; /* of two heads */
     for (int i = 0; i < g->spans; i++) {
         const struct kern_attn_span *span = &a->spans[g->span0 + i];
         for (int t = 0; t < span->len; t++) {
             size_t from = (size_t)(span->slot + t) * j->w + col;
-            pack_token(j->k->isa, &p, at++, cpu_f32(a->pool_k) + from, cpu_f32(a->pool_v) + from,
-                       a->head_size);
+            pack_token(j->k->isa, &p, at++, pool_line(j, a->pool_k, from, room),
+                       pool_line(j, a->pool_v, from, room + a->head_size), a->head_size);
         }
     }
     pack_end(j->k->isa, &p, a->head_size);
@@ -266,31 +275,40 @@ static size_t own_slot(const struct own *o, int i) {
     return (size_t)(o->list ? o->list[i] : o->first + i);
 }
 
-/* The next few of a row's own keys or values, from number `at` on. */
-static int own_lines(const struct tree_job *j, const struct own *o, int at, const float *pool,
-                     const float **lines) {
-    int n = o->n - at < CPU_LINES ? o->n - at : CPU_LINES;
+/* The own keys or values of a row and head: slots, the head's column, and room for CPU_LINES
+ * heads. */
+struct own_head {
+    const struct own *own;
+    size_t col;
+    float *room;
+};
+
+/* The next few of them, from number `at` on. */
+static int own_lines(const struct tree_job *j, const struct own_head *o, int at,
+                     struct kern_ptr pool, const float **lines) {
+    int n = o->own->n - at < CPU_LINES ? o->own->n - at : CPU_LINES;
     for (int i = 0; i < n; i++)
-        lines[i] = pool + own_slot(o, at + i) * j->w;
+        lines[i] = pool_line(j, pool, own_slot(o->own, at + i) * j->w + o->col,
+                             o->room + i * j->a->head_size);
     return n;
 }
 
-/* Scores of a row's own keys. keys, values: of this head in slot 0. */
-static void score_own(const struct tree_job *j, const struct own *o, const float *q,
-                      const float *keys, float *s) {
+/* Scores of a row's own keys. */
+static void score_own(const struct tree_job *j, const struct own_head *o, const float *q,
+                      float *s) {
     const float *lines[CPU_LINES];
-    for (int at = 0; at < o->n; at += CPU_LINES) {
-        int n = own_lines(j, o, at, keys, lines);
+    for (int at = 0; at < o->own->n; at += CPU_LINES) {
+        int n = own_lines(j, o, at, j->a->pool_k, lines);
         j->k->isa->score_lines(n, j->a->head_size, q, lines, j->a->scale, s + at);
     }
 }
 
 /* Its own values, weighted, on top of the shared ones. */
-static void add_own(const struct tree_job *j, const struct own *o, const float *prob,
-                    const float *values, float *y) {
+static void add_own(const struct tree_job *j, const struct own_head *o, const float *prob,
+                    float *y) {
     const float *lines[CPU_LINES];
-    for (int at = 0; at < o->n; at += CPU_LINES) {
-        int n = own_lines(j, o, at, values, lines);
+    for (int at = 0; at < o->own->n; at += CPU_LINES) {
+        int n = own_lines(j, o, at, j->a->pool_v, lines);
         j->k->isa->add_lines(n, j->a->head_size, lines, prob + at, y);
     }
 }
@@ -308,13 +326,13 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     int ld = line_floats(isa, p.n, own_most);
     size_t col = (size_t)(head * K);
     const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + col;
-    const float *keys = cpu_f32(a->pool_k) + col, *values = cpu_f32(a->pool_v) + col;
+    float *room = s + (size_t)ROW_BLOCK * (size_t)ld;
     float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy + col, sum[ROW_BLOCK];
     score_shared(isa, &p, m, q, a->ldq, K, a->scale, s, ld);
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
-        score_own(j, &o, q + (size_t)i * (size_t)a->ldq, keys, line + p.n);
+        score_own(j, &(struct own_head){&o, col, room}, q + (size_t)i * (size_t)a->ldq, line + p.n);
         sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
                           lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
@@ -322,7 +340,7 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *to = y + (size_t)i * (size_t)a->ldy;
-        add_own(j, &o, s + (size_t)i * (size_t)ld + p.n, values, to);
+        add_own(j, &(struct own_head){&o, col, room}, s + (size_t)i * (size_t)ld + p.n, to);
         isa->scale(K, to, 1.0f / sum[i]);
     }
 }
@@ -371,7 +389,7 @@ static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *product
 /* Slice by slice of groups: as many as the scratch has room for, one at least. So the scratch has
  * to grow only where a single stem is longer than it, and stays in the cache. */
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
-    must(a->pool_dtype == KERN_F32);
+    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
     uint64_t products = 0;
     while (j.end < a->n_groups) {
@@ -385,7 +403,7 @@ void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
         int line = attn_measure(&j, &blocks, &products);
         if (blocks == 0) continue;
         j.shared = cpu_scratch(k, &k->shared, floats);
-        reserve_lines(k, line, 0);
+        reserve_lines(k, line, (size_t)CPU_LINES * (size_t)a->head_size);
         pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
         pool_run(k->pool, blocks * a->heads, tree_rows, &j);
     }

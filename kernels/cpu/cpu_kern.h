@@ -16,7 +16,7 @@ struct kern_mat {
     float *back;         /* the other way, (panels of k, n_places, nr); NULL: not made with_back */
     int is_pairs;        /* bf16, two of them at a place; x has to be, too */
     int is_fp8;          /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
-    enum kern_keep keep; /* KERN_KEEP_BF16, _INT8, _INT4: panels are those of narrow.c */
+    enum kern_keep keep; /* KERN_KEEP_BF16, _F16, _INT8, _INT4: panels of narrow.c */
 };
 
 /* A scratch block that only grows. */

@@ -81,6 +81,10 @@ struct cpu_isa {
     /* y (k) += by[0] * lines[0] + by[1] * lines[1] ..., fused, in that order; n as above. */
     void (*add_lines)(int n, int k, const float *const *lines, const float *by, float *y);
 
+    /* n numbers of bf16 as the floats that they are; and floats rounded to them. */
+    void (*widen)(int n, const uint16_t *x, float *y);
+    void (*round)(int n, const float *x, uint16_t *y);
+
     /* ---- measuring ---- */
     /* CPU_CHAINS * nr independent chains of `rounds` multiply-adds each, in registers. Returns what
      * comes of them. */
@@ -118,7 +122,7 @@ struct cpu_isa {
     /* ---- weights that are narrower than f32 (narrow.c) ---- */
     /* As tile, by such a panel, of which ldp says nothing. The bits are those of the floats that
      * the weights mean. */
-    cpu_tile_fn *tile_bf16, *tile_int8, *tile_int4;
+    cpu_tile_fn *tile_bf16, *tile_int8, *tile_int4, *tile_f16;
 
     /* ---- products in bf16; NULL: products are f32 ---- */
     /* As tile: x and panel hold pairs, k is their number. */
@@ -152,6 +156,8 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .scale = scale,                   \
                                          .score_lines = score_lines,       \
                                          .add_lines = add_lines,           \
+                                         .widen = widen,                   \
+                                         .round = round_bf16,              \
                                          .fma_chains = fma_chains,         \
                                          .sum_all = sum_all,               \
                                          .transpose = transpose,           \
@@ -172,6 +178,7 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .tile_bf16 = tile_bf16,           \
                                          .tile_int8 = tile_int8,           \
                                          .tile_int4 = tile_int4,           \
+                                         .tile_f16 = tile_f16,             \
                                          __VA_ARGS__}
 
 #endif

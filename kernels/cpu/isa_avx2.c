@@ -8,7 +8,10 @@
 
 enum { MR = 6, NV = 2 };
 
-static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int is_here(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
 
 #include "kernels/cpu/rows.inc"
 #include "kernels/cpu/tile.inc"

@@ -3,9 +3,10 @@
  * are fewer bytes.
  *
  * A panel holds nr outputs, place by place, as one of floats does:
- *     bf16   two bytes each
- *     int8   block by block (kernels/base/narrow.h): nr scales, and NARROW_BLOCK places of nr bytes
- *     int4   the same with two places to a byte, the first in its lower half, each + 8
+ *     bf16, f16  two bytes each
+ *     int8       block by block (kernels/base/narrow.h): nr scales, and NARROW_BLOCK places of nr
+ *                bytes
+ *     int4       the same with two places to a byte, the first in its lower half, each + 8
  * A last block has as many places as are left.
  */
 #include <string.h>
@@ -16,21 +17,24 @@
 #include "kernels/cpu/cpu_kern.h"
 
 static int is_narrow(enum kern_keep keep) {
-    return keep == KERN_KEEP_BF16 || keep == KERN_KEEP_INT8 || keep == KERN_KEEP_INT4;
+    return keep >= KERN_KEEP_BF16 && keep != KERN_KEEP_FP8;
 }
+
+static int is_16bit(enum kern_keep keep) { return keep == KERN_KEEP_BF16 || keep == KERN_KEEP_F16; }
 
 size_t cpu_narrow_bytes(enum kern_keep keep, size_t nr, size_t places) {
     size_t blocks = places / NARROW_BLOCK + (places % NARROW_BLOCK != 0), lines = places, bytes;
     if (!is_narrow(keep)) return 0;
     if (keep == KERN_KEEP_INT4) lines = places / 2 + places % 2;
     /* NARROW_BLOCK is even, so only the last block may have half a byte to spare. */
-    lines = keep == KERN_KEEP_BF16 ? 2 * lines : lines + 2 * blocks;
+    lines = is_16bit(keep) ? 2 * lines : lines + 2 * blocks;
     return mem_mul(lines, nr, &bytes) ? bytes : 0;
 }
 
 cpu_tile_fn *cpu_narrow_tile(const struct cpu_isa *isa, enum kern_keep keep) {
     switch (keep) {
     case KERN_KEEP_BF16: return isa->tile_bf16;
+    case KERN_KEEP_F16: return isa->tile_f16;
     case KERN_KEEP_INT8: return isa->tile_int8;
     case KERN_KEEP_INT4: return isa->tile_int4;
     default: return isa->tile;
@@ -38,9 +42,10 @@ cpu_tile_fn *cpu_narrow_tile(const struct cpu_isa *isa, enum kern_keep keep) {
 }
 
 /* Column `column` of a panel becomes the row x. The panel was zeros. */
-static void narrow_set_bf16(char *panel, size_t nr, size_t column, const float *x, size_t k) {
+static void narrow_set_16bit(enum kern_keep keep, char *panel, size_t nr, size_t column,
+                             const float *x, size_t k) {
     for (size_t c = 0; c < k; c++) {
-        uint16_t h = half_to_bf16(x[c]);
+        uint16_t h = keep == KERN_KEEP_BF16 ? half_to_bf16(x[c]) : half_to_f16(x[c]);
         memcpy(panel + 2 * (c * nr + column), &h, sizeof h);
     }
 }
@@ -83,8 +88,8 @@ static void narrow_task(void *ctx, int task, int thread) {
         size_t end = row + (size_t)part->n < to ? row + (size_t)part->n : to;
         for (size_t r = row > from ? row : from; r < end; r++) {
             cpu_part_row(part, r - row, k, line);
-            if (m->keep == KERN_KEEP_BF16)
-                narrow_set_bf16(panel, nr, r - from, line, k);
+            if (is_16bit(m->keep))
+                narrow_set_16bit(m->keep, panel, nr, r - from, line, k);
             else
                 narrow_set_blocks(m->keep == KERN_KEEP_INT8 ? 8 : 4, panel, nr, r - from, line, k);
         }

@@ -109,6 +109,7 @@ static int largest(const int32_t *x, int n) {
 }
 
 struct rope_job {
+    const struct cpu_isa *isa;
     const struct kern_rope *a;
     const float *angles;
 };
@@ -124,6 +125,42 @@ static void rotate(const float *from, float *to, int heads, int K, const float *
         }
 }
 
+/* As `rotate`, rounded on the way. */
+static void rotate_rounded(const struct cpu_isa *isa, const float *from, uint16_t *to, int heads,
+                           int K, const float *angle) {
+    enum { SOME = 64 };
+    int half = K / 2;
+    for (int h = 0; h < heads; h++, from += K, to += K)
+        for (int at = 0; at < half; at += SOME) {
+            float low[SOME], high[SOME];
+            int n = half - at < SOME ? half - at : SOME;
+            for (int i = 0; i < n; i++) {
+                float c = angle[2 * (at + i)], s = angle[2 * (at + i) + 1];
+                float x = from[at + i], y = from[at + i + half];
+                low[i] = x * c - y * s;
+                high[i] = y * c + x * s;
+            }
+            isa->round(n, low, to + at);
+            isa->round(n, high, to + at + half);
+        }
+}
+
+/* A row's key and value into the pools, `to` numbers from their beginning. */
+static void rope_store(const struct rope_job *j, const float *key, const float *value,
+                       const float *angle, size_t to) {
+    const struct kern_rope *a = j->a;
+    int width = a->heads * a->head_size;
+    if (a->pool_dtype == KERN_F32) {
+        rotate(key, cpu_f32(a->pool_k) + to, a->heads, a->head_size, angle);
+        memcpy(cpu_f32(a->pool_v) + to, value, (size_t)width * sizeof *value);
+        return;
+    }
+    uint16_t *keys = (uint16_t *)(void *)a->pool_k.addr,
+             *values = (uint16_t *)(void *)a->pool_v.addr;
+    rotate_rounded(j->isa, key, keys + to, a->heads, a->head_size, angle);
+    j->isa->round(width, value, values + to);
+}
+
 static void rope_rows(const void *args, int row0, int row1) {
     const struct rope_job *j = args;
     const struct kern_rope *a = j->a;
@@ -133,16 +170,15 @@ static void rope_rows(const void *args, int row0, int row1) {
         float *q = cpu_f32(a->qkv) + (size_t)r * (size_t)a->ld;
         const float *angle = j->angles + (size_t)cpu_i32(a->pos)[r] * (size_t)K;
         size_t slot = (size_t)cpu_i32(a->slot)[r];
-        rotate(q + w, cpu_f32(a->pool_k) + slot * w, a->heads, K, angle);
-        memcpy(cpu_f32(a->pool_v) + slot * w, q + 2 * w, w * sizeof *q);
+        rope_store(j, q + w, q + 2 * w, angle, slot * w);
         rotate(q, q, a->heads, K, angle);
     }
 }
 
 void cpu_rope(struct kern *k, const struct kern_rope *a) {
-    must(a->pool_dtype == KERN_F32);
+    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
     int most = largest(cpu_i32(a->pos), a->rows);
-    struct rope_job j = {a, angles(k, a->theta, a->head_size, most)};
+    struct rope_job j = {k->isa, a, angles(k, a->theta, a->head_size, most)};
     cpu_rows(k, a->rows, 6 * a->heads * a->head_size, rope_rows, &j);
 }
 

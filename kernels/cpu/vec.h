@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/base/half.h"
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 enum { V = 16 };
@@ -46,12 +48,34 @@ VEC vf v_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
-/* V numbers of 16 and of 8 bits, at any address: bf16, and whole numbers. */
+/* V numbers of 16 and of 8 bits, at any address: bf16, f16, and whole numbers. */
 VEC vf v_load_bf16(const void *p) {
     typedef uint16_t halves __attribute__((vector_size(2 * V)));
     halves h;
     memcpy(&h, p, sizeof h);
     return (vf)(__builtin_convertvector(h, vi) << 16);
+}
+/* As half_to_bf16: to nearest, ties to even; a NaN stays one. */
+VEC void v_store_bf16(void *p, vf x) {
+    typedef uint16_t halves __attribute__((vector_size(2 * V)));
+    typedef uint32_t vu __attribute__((vector_size(4 * V)));
+    vu u = (vu)x, up = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, is_nan = (vu)(x != x);
+    halves h = __builtin_convertvector((((u >> 16) | 0x40u) & is_nan) | (up & ~is_nan), halves);
+    memcpy(p, &h, sizeof h);
+}
+VEC vf v_load_f16(const void *p) {
+#if defined(__AVX512F__)
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__AVX2__)
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#else
+    uint16_t h[V];
+    vf v;
+    memcpy(h, p, sizeof h);
+    for (int i = 0; i < V; i++)
+        v[i] = half_from_f16(h[i]);
+    return v;
+#endif
 }
 VEC vi v_load_i8(const void *p) {
 #if defined(__AVX512F__)

@@ -25,7 +25,8 @@ enum kern_keep {
     KERN_KEEP_BF16, /* and INT8, INT4: the product is that by the rounded weights, in f32 */
     KERN_KEEP_FP8,  /* 8 bits: see kern_gemm */
     KERN_KEEP_INT8, /* 8.5 bits a weight, with the scales of kernels/base/narrow.h, */
-    KERN_KEEP_INT4  /* 4.5 bits */
+    KERN_KEEP_INT4, /* 4.5 bits */
+    KERN_KEEP_F16   /* as BF16 */
 };
 struct kern_mat_src {
     const struct kern_mat_part *parts;

@@ -95,6 +95,8 @@ const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size
 static void ref_keep_row(enum kern_keep keep, float *row, size_t n) {
     for (size_t i = 0; keep == KERN_KEEP_BF16 && i < n; i++)
         row[i] = half_from_bf16(half_to_bf16(row[i]));
+    for (size_t i = 0; keep == KERN_KEEP_F16 && i < n; i++)
+        row[i] = half_from_f16(half_to_f16(row[i]));
     if (keep == KERN_KEEP_INT8) narrow_round(8, row, n);
     if (keep == KERN_KEEP_INT4) narrow_round(4, row, n);
 }

@@ -95,8 +95,7 @@ float *host_rounded(const float *x, size_t n, enum kern_dtype t) {
 }
 
 int rig_pool_types(const struct rig *r) {
-    if (!strcmp(r->backend, "cpu")) return KERN_F32 + 1;
-    return strcmp(r->backend, "cuda") ? KERN_F16 + 1 : KERN_BF16 + 1;
+    return strcmp(r->backend, "ref") ? KERN_BF16 + 1 : KERN_F16 + 1;
 }
 
 struct kern_ptr rig_put_as(struct rig *r, const float *x, size_t n, enum kern_dtype t) {

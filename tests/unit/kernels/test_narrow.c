@@ -9,7 +9,7 @@
 #include "tests/unit/kernels/tol.h"
 
 static const enum kern_keep keeps[] = {KERN_KEEP_F32, KERN_KEEP_BF16, KERN_KEEP_INT8,
-                                       KERN_KEEP_INT4};
+                                       KERN_KEEP_INT4, KERN_KEEP_F16};
 
 static float *narrow_rounded(enum kern_keep keep, const float *w, int n, int k) {
     size_t cells = (size_t)n * (size_t)k;
@@ -19,6 +19,7 @@ static float *narrow_rounded(enum kern_keep keep, const float *w, int n, int k) 
         if (keep == KERN_KEEP_INT8) narrow_round(8, to + r * k, (size_t)k);
         if (keep == KERN_KEEP_INT4) narrow_round(4, to + r * k, (size_t)k);
     }
+    if (keep == KERN_KEEP_F16) return host_rounded(w, cells, KERN_F16);
     return keep == KERN_KEEP_BF16 ? host_rounded(w, cells, KERN_BF16) : to;
 }
 

@@ -2,6 +2,8 @@
  * stay the same; given sizes are refused with the need; below the least, nothing opens and
  * nothing stays. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "engine/picture/picture.h"
 #include "engine/unit/unit.h"
@@ -68,6 +70,9 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
         eng_rig_ask_all(roomy, picture, ENG_MODE, 1, want);
         eng_picture_put(picture);
         CHECK_EQ(open_with((struct eng_options){.model = dirs[m]}, least, &tight, &err), 0);
+        if (!strcmp(eng_rig_backend(), "cpu"))
+            CHECK_HAS(eng_info(tight)->backend, "weights as stored");
+        CHECK_STR(eng_info(tight)->digest, eng_info(roomy)->digest);
         check_smaller(dirs[m], least);
         for (int i = 0; i < 3; i++) { /* more pictures than the pool holds stems */
             picture = eng_rig_picture(tight, 7 + i);
@@ -80,6 +85,78 @@ TEST_LIMIT(size_shrinks_to_the_cap_and_answers_the_same, 120) {
         eng_picture_put(picture);
         eng_close(tight);
         eng_close(roomy);
+    }
+}
+
+static void stats_of_a_host(struct kern *k, struct kern_stats *out) {
+    const struct kern_ops *ops;
+    CHECK_EQ(kern_find("cpu", &ops, NULL), 0);
+    ops->stats(k, out);
+    out->found_bytes = out->most_bytes;
+    out->most_bytes = 0;
+}
+
+/* What is free on a host bounds sizes as a limit does. */
+TEST(size_shrinks_to_what_a_host_has) {
+    const struct kern_ops *cpu;
+    struct unit *u;
+    struct err err = {0};
+    CHECK_EQ(kern_find("cpu", &cpu, NULL), 0);
+    struct kern_ops ops = *cpu;
+    ops.stats = stats_of_a_host;
+    if (strcmp(eng_rig_backend(), "cpu") != 0) skip("another device");
+    struct eng_options o = {.model = TINY, .threads = 1, .memory = least_cap(TINY)};
+    int rc = unit_open(&o, &ops, &u, &err);
+    if (rc) test_failed(__FILE__, __LINE__, "%s", err.text);
+    CHECK_EQ(u->size.rows, unit_rows_least(u));
+    unit_close(u);
+}
+
+/* What a refusal says would do, does. */
+static void check_advice(struct eng_options o, uint64_t cap, const char *text) {
+    static const char *const flags[] = {"--weights-as ", "--kv-as ", "--kv-tokens "};
+    struct eng_options all = o, *tried = &all;
+    int is_together = strstr(text, "together") != NULL, rc;
+    for (int i = 0; i < 3; i++) {
+        const char *at = strstr(text, flags[i]);
+        char word[16];
+        struct eng_options one = o;
+        struct eng *e = NULL;
+        struct err err;
+        if (!at) continue;
+        CHECK_EQ(sscanf(at + strlen(flags[i]), "%15[a-z0-9]", word), 1);
+        if (!is_together) tried = &one;
+        if (i == 0) tried->weights_as = word[0] == 'b' ? "bf16" : word[3] == '8' ? "int8" : "int4";
+        if (i == 1) tried->kv_as = "bf16";
+        if (i == 2) tried->kv_tokens = atoi(word);
+        if (is_together && i < 2) continue;
+        rc = open_with(*tried, cap, &e, &err);
+        if (rc) test_failed(__FILE__, __LINE__, "%s: then %s", text, err.text);
+        eng_close(e);
+    }
+}
+
+/* What isn't refused before the weights are read opens. */
+TEST(size_refuses_before_the_weights_are_read) {
+    static const struct eng_options chosen[] = {
+        {.model = TINY},
+        {.model = TINY, .kv_tokens = 3000},
+        {.model = TINY, .kv_as = "bf16", .weights_as = "int4"},
+        {.model = TINY, .rows = 300, .lanes = 100},
+        {.model = TINY, .adapters = 2, .adapter_rank = 8, .adapter_overlays = 1}};
+    for (size_t i = 0; i < ARRAY_LEN(chosen); i++) {
+        int opened = 0, refused = 0;
+        for (uint64_t cap = 1 << 18; opened < 3; cap = cap / 16 * 17) {
+            struct eng *e = NULL;
+            struct err err;
+            int rc = open_with(chosen[i], cap, &e, &err);
+            CHECK(rc == 0 || rc == E_NOMEM);
+            if (rc) CHECK_HAS(err.text, "the weights take");
+            if (rc) check_advice(chosen[i], cap, err.text);
+            rc ? refused++ : opened++;
+            eng_close(e);
+        }
+        CHECK(refused > 3);
     }
 }
 
@@ -156,6 +233,7 @@ TEST(size_says_how_much_is_needed) {
     for (size_t i = 0; i < ARRAY_LEN(chosen); i++) {
         CHECK_EQ(open_with(chosen[i], least + 8192, &e, &err), E_NOMEM);
         CHECK_HAS(err.text, i == 2 ? "1048576 KV slots" : "4096 rows");
+        if (i == 2) CHECK_HAS(err.text, "--kv-tokens");
     }
     CHECK(e == NULL);
 }
