@@ -42,7 +42,8 @@ TEST(kern_check_refuses_another_abi_and_every_hole) {
     CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
     size_t entries = 0;
     for (size_t at = offsetof(struct kern_ops, name); at < sizeof(t); at += sizeof(void *)) {
-        if (at == offsetof(struct kern_ops, train)) continue;
+        if (at == offsetof(struct kern_ops, train) || at == offsetof(struct kern_ops, peak))
+            continue;
         t = *ops;
         memset((char *)&t + at, 0, sizeof(void *));
         CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
