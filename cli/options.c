@@ -301,7 +301,8 @@ static const struct config_row rows[] = {
     TEXT("weights-as", ALL, weights_as, "FORM",
          "What weights are kept in. auto (default) loses nothing, nor does f32. On a processor: "
          "bf16, int8 or int4 for the decoder, about a half, a quarter and a seventh of the memory, "
-         "and for all others bf16 where they are stored so. fp8: the decoder's products, too, in "
+         "and for all others bf16 where they are stored so. int8x8 and int4x8: the same, and the "
+         "decoder's products are of 8 bits, too: faster. fp8: the decoder's products, too, in "
          "e4m3, for GPUs of compute "
          "capability 8.9 and up. Forms change the answers, but for bf16 of a model stored so."),
 

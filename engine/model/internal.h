@@ -108,8 +108,7 @@ void memory_clear(struct model *m);
 /* What a matrix of that type is kept in that isn't of the decoder's layers, beside those that are
  * kept so: nothing is lost by it. */
 static inline enum kern_keep model_keep_beside(enum kern_keep layers, enum kern_dtype type) {
-    int is_narrow =
-        layers == KERN_KEEP_BF16 || layers == KERN_KEEP_INT8 || layers == KERN_KEEP_INT4;
+    int is_narrow = layers == KERN_KEEP_BF16 || layers >= KERN_KEEP_INT8;
     return is_narrow && type == KERN_BF16 ? KERN_KEEP_BF16 : KERN_KEEP_OWN;
 }
 

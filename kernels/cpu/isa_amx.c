@@ -128,7 +128,7 @@ VEC void store_sums(const int two, float *y, size_t ldy) {
     _tile_stored(3, y + SIDE * ldy + SIDE, ldy * sizeof *y);
 }
 
-/* The ends without bias and act, of whole lines: what tile_rows does with them, with the same bits. */
+/* The ends without bias and act, of whole lines: what tile_rows does with them. */
 VEC void pairs_end(const int adds, int rows, const float *sums, float scale, float *y, int ldy) {
     vf by = v_all(scale);
     for (int i = 0; i < rows; i++, sums += NV * V, y += ldy)
