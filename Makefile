@@ -100,8 +100,10 @@ avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 $(B)/kernels/cpu/%_avx512.o: private isa := $(avx512)
 $(B)/kernels/cpu/%_avx512bf16.o: private isa := $(avx512) -mavx512bf16
 $(B)/kernels/cpu/%_amx.o: private isa := $(avx512) -mavx512bf16 -mamx-tile -mamx-bf16
+$(B)/kernels/cpu/%_vnni.o: private isa := $(avx512) -mavx512vnni
+$(B)/kernels/cpu/%_amx8.o: private isa := $(avx512) -mavx512vnni -mamx-tile -mamx-int8
 ifeq ($(filter x86_64%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
-not-here := %_avx2.c %_avx512.c %_avx512bf16.c %_amx.c
+not-here := %_avx2.c %_avx512.c %_avx512bf16.c %_amx.c %_vnni.c %_amx8.c
 endif
 ifneq ($(wildcard kernels/cpu/cpu.c),)
 CPPFLAGS += -DKERN_HAS_CPU

@@ -303,7 +303,8 @@ static const struct config_row rows[] = {
         "What weights are kept in. auto (default) loses nothing, nor does f32: on a processor f32, "
         "or where that finds no room the 16 bits that a model is stored in. bf16 or f16, int8, "
         "int4, on a processor: about a half, a quarter and a seventh of the memory; int4 for the "
-        "decoder, with a vision tower in int8. fp8: the decoder's products, too, in e4m3, for GPUs "
+        "decoder, with a vision tower in int8. int8x8 and int4x8: the same, and products are of 8 "
+        "bits, too: faster. fp8: the decoder's products, too, in e4m3, for GPUs "
         "of compute capability 8.9 and up. Forms change the answers, but for the one that a model "
         "is stored in."),
     TEXT("kv-as", ALL, kv_as, "FORM",

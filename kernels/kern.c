@@ -75,7 +75,8 @@ uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum ker
 /* ---- forms of matrices ---- */
 
 const char *kern_keep_name(int keep) {
-    static const char *const names[] = {"auto", "f32", "bf16", "fp8", "int8", "int4", "f16"};
+    static const char *const names[] = {"auto", "f32",  "bf16",   "f16",   "fp8",
+                                        "int8", "int4", "int8x8", "int4x8"};
     return keep >= 0 && keep < (int)ARRAY_LEN(names) ? names[keep] : NULL;
 }
 

@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 8u /* a plugin with another number is refused */
+#define KERN_ABI 9u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 
@@ -55,7 +55,9 @@ struct kern_config {
     int threads;         /* CPU: threads in all, the caller's included; 0: one per core */
     const char *isa;     /* for tests and benches; NULL or "auto": the backend's choice.
                         CPU: "portable", "avx2", "avx512"; "avx512bf16" and "amx", whose products
-                        round what they multiply to bf16 and which auto never takes. CUDA: "tile"
+                        round what they multiply to bf16 and which auto never takes; each may have
+                        "+portable", "+avx2", "+avx512", "+vnni" or "+amx8" behind it: how whole
+                        numbers of 8 bits are multiplied, with the same bits. CUDA: "tile"
                         (its choice), "flat", "strict", each of which may have "+graphs" behind it
                         */
     uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
@@ -241,8 +243,8 @@ extern const struct kern_ops kern_profile;
 uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum kern_dtype dtype,
                         int with_back);
 
-/* The form of that name: "auto" (NULL, too), "f32", "bf16", "fp8", "int8", "int4", "f16".
- * E_INVALID: there is none. */
+/* The form of that name: "auto" (NULL, too), "f32", "bf16", "f16", "fp8", "int8", "int4", "int8x8",
+ * "int4x8". E_INVALID: there is none. */
 int kern_keep_find(const char *name, enum kern_keep *out, struct err *e);
 /* The names, in the order of the enum; NULL behind the last. */
 const char *kern_keep_name(int keep);

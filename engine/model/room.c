@@ -5,6 +5,8 @@
  *     bf16, f16      that               that             16 bits that the file has, else f32
  *     int8           int8               int8             the same
  *     int4           int4               int8             the same
+ *     int8x8         int8x8             int8             the same
+ *     int4x8         int4x8             int8             the same
  *     fp8            fp8                the device's own, as with auto
  *
  * A GPU keeps what the file has, and of these forms only fp8. Where f32 finds no room on a
@@ -28,6 +30,8 @@ enum kern_keep room_keep(const struct model *m, enum room_of where, enum kern_dt
     case KERN_KEEP_F32:
     case KERN_KEEP_FP8: return where == ROOM_LAYER ? m->keep : KERN_KEEP_OWN;
     case KERN_KEEP_INT4:
+    case KERN_KEEP_INT8X8:
+    case KERN_KEEP_INT4X8:
         if (where == ROOM_TOWER) return KERN_KEEP_INT8;
         break;
     case KERN_KEEP_BF16:

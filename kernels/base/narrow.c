@@ -26,6 +26,16 @@ uint16_t narrow_block(int bits, const float *x, int n, int8_t *q) {
     return bits_of_s;
 }
 
+float narrow_row_block(const float *x, int n, int8_t *q) {
+    float most = 0;
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(x[i]) <= most)) most = isfinite(x[i]) ? fabsf(x[i]) : INFINITY;
+    float s = narrow_row_scale(most), by = narrow_row_by(most);
+    for (int i = 0; i < n; i++)
+        q[i] = (int8_t)(s > 0 ? lrintf(x[i] * by) : 0);
+    return s;
+}
+
 void narrow_round(int bits, float *x, size_t n) {
     int8_t q[NARROW_BLOCK];
     for (size_t at = 0; at < n; at += NARROW_BLOCK) {

@@ -25,10 +25,23 @@ static const struct cpu_isa *const isas[] = {
 #endif
 };
 
+static const struct cpu_dots *const dots[] = {
+#if defined(__x86_64__)
+    &cpu_dots_amx8,     &cpu_dots_vnni, &cpu_dots_avx512, &cpu_dots_avx2,
+#endif
+    &cpu_dots_portable,
+};
+
+/* Is it the name up to the "+"? */
+static int cpu_is_named(const char *name, const char *known) {
+    size_t n = strcspn(name, "+");
+    return strlen(known) == n && !strncmp(name, known, n);
+}
+
 static int find_isa(const char *name, const struct cpu_isa **out, struct err *e) {
-    int is_auto = !name || !strcmp(name, "auto");
+    int is_auto = !name || cpu_is_named(name, "auto");
     for (size_t i = 0; i < ARRAY_LEN(isas); i++) {
-        if (!is_auto && strcmp(isas[i]->name, name) != 0) continue;
+        if (!is_auto && !cpu_is_named(name, isas[i]->name)) continue;
         if (isas[i]->is_here()) {
             *out = isas[i];
             return 0;
@@ -38,6 +51,23 @@ static int find_isa(const char *name, const struct cpu_isa **out, struct err *e)
                            name);
     }
     return err_set(e, E_NOT_FOUND, "no instruction set \"%s\"", name ? name : "auto");
+}
+
+/* What stands behind the "+"; else the instruction set's own, where it was asked for and has some;
+ * else the first that is here. */
+static int find_dots(const char *name, const struct cpu_dots **out, struct err *e) {
+    const char *plus = name ? strchr(name, '+') : NULL;
+    *out = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(dots); i++) {
+        int is_it =
+            plus ? !strcmp(plus + 1, dots[i]->name) : name && cpu_is_named(name, dots[i]->name);
+        if (is_it) *out = dots[i];
+    }
+    if (plus && !*out) return err_set(e, E_NOT_FOUND, "no products in 8 bits \"%s\"", plus + 1);
+    for (size_t i = 0; i < ARRAY_LEN(dots) && !*out; i++)
+        if (dots[i]->is_here()) *out = dots[i];
+    return (*out)->is_here() ? 0
+                             : err_set(e, E_UNSUPPORTED, "this processor has no %s", (*out)->name);
 }
 
 /* Scratch that a new device begins with: enough that the passes of a small model never make it
@@ -66,12 +96,15 @@ static int cpu_score(void) { return 10; }
 static int cpu_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
     *out = NULL;
     const struct cpu_isa *isa = NULL;
+    const struct cpu_dots *dots_fit = NULL;
     int rc = find_isa(cfg->isa, &isa, e);
+    if (!rc) rc = find_dots(cfg->isa, &dots_fit, e);
     if (rc) return rc;
     if (cfg->device != 0) return err_set(e, E_NOT_FOUND, "there is no CPU number %d", cfg->device);
     if (cfg->threads < 0) return err_set(e, E_INVALID, "%d threads", cfg->threads);
     struct kern *k = mem_must(sizeof *k);
     k->isa = isa;
+    k->dots = dots_fit;
     k->memory_max = cfg->memory_max;
     k->blocks.most_bytes = cfg->memory_max ? cfg->memory_max : host_free();
     k->pool = pool_new(cfg->threads, isa->begin, isa->end);

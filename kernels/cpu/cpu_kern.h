@@ -3,6 +3,7 @@
 #define KERNELS_CPU_CPU_KERN_H
 
 #include "kernels/base/blocks.h"
+#include "kernels/cpu/dots.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/kern.h"
@@ -16,7 +17,7 @@ struct kern_mat {
     float *back;         /* the other way, (panels of k, n_places, nr); NULL: not made with_back */
     int is_pairs;        /* bf16, two of them at a place; x has to be, too */
     int is_fp8;          /* rounded to s(w) q(w) of kern_gemm; x has to be, too */
-    enum kern_keep keep; /* KERN_KEEP_BF16, _F16, _INT8, _INT4: panels of narrow.c */
+    enum kern_keep keep; /* KERN_KEEP_BF16, _F16, _INT8 and what follows: panels of narrow.c */
 };
 
 /* A scratch block that only grows. */
@@ -27,6 +28,7 @@ struct cpu_scratch {
 
 struct kern {
     const struct cpu_isa *isa;
+    const struct cpu_dots *dots;
     struct pool *pool;
     struct blocks blocks; /* device memory */
     uint64_t memory_max;  /* of kern_config */
@@ -84,11 +86,21 @@ void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to
 void cpu_peak(struct kern *k, struct kern_peak *out);
 
 /* ---- narrow.c: weights in less than f32 ---- */
-/* Bytes of a panel of so many places. 0: it isn't narrow, or too many. */
+/* Is it multiplied by rows in 8 bits? */
+static inline int cpu_is_dots(enum kern_keep keep) {
+    return keep == KERN_KEEP_INT8X8 || keep == KERN_KEEP_INT4X8;
+}
+/* Outputs of a panel in that form. */
+int cpu_columns(const struct cpu_isa *isa, enum kern_keep keep);
+/* Bytes of a panel of so many outputs and places. 0: it isn't narrow, or too many. */
 size_t cpu_narrow_bytes(enum kern_keep keep, size_t nr, size_t places);
-cpu_tile_fn *cpu_narrow_tile(const struct cpu_isa *isa, enum kern_keep keep);
+cpu_tile_fn *cpu_narrow_tile(const struct kern *k, enum kern_keep keep);
 /* Packs what the source has. It takes `private`. */
 void cpu_narrow_pack(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src);
+
+/* ---- dots.c: products in 8 bits ---- */
+/* The same product, of which x is floats and the panels are of such a form. It takes `shared`. */
+void cpu_multiply_dots(struct kern *k, const struct cpu_product *a);
 
 /* ---- pairs.c: products in bf16 ---- */
 static inline int cpu_pairs(int n) { return n / 2 + n % 2; }

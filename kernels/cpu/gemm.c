@@ -10,7 +10,8 @@
  *
  * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch
  * memory as s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that
- * fp8 gives. Products in bf16 are in pairs.c, weights that are narrower than f32 in narrow.c.
+ * fp8 gives. Products in bf16 are in pairs.c, those in 8 bits in dots.c, weights that are narrower
+ * than f32 in narrow.c.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -79,7 +80,8 @@ static enum kern_keep kept(const struct cpu_isa *isa, const struct kern_mat_src 
 
 /* Bytes of the pack that serves products. 0: too many. */
 static size_t front_bytes(const struct cpu_isa *isa, const struct kern_mat_src *src, size_t n) {
-    size_t nr = (size_t)isa->nr, panel = cpu_narrow_bytes(kept(isa, src), nr, (size_t)src->k);
+    enum kern_keep keep = kept(isa, src);
+    size_t nr = (size_t)cpu_columns(isa, keep), panel = cpu_narrow_bytes(keep, nr, (size_t)src->k);
     size_t bytes;
     if (!panel) return pack_bytes(nr, n, (size_t)src->k);
     return n <= INT_MAX - nr && mem_mul((n + nr - 1) / nr, panel, &bytes) ? bytes + !bytes : 0;
@@ -146,7 +148,8 @@ int cpu_mat_describe(const struct kern *k, const struct kern_mat *m, char *text,
                     m->is_fp8     ? "fp8 in f32"
                     : m->is_pairs ? "bf16"
                                   : kern_keep_name((int)m->keep),
-                    k->isa->name, k->isa->nr, m->back ? " both ways" : "");
+                    cpu_is_dots(m->keep) ? k->dots->name : k->isa->name,
+                    cpu_columns(k->isa, m->keep), m->back ? " both ways" : "");
 }
 
 struct set_job {
@@ -199,8 +202,8 @@ static void gemm_task(void *ctx, int task, int thread) {
     (void)thread;
     const struct gemm_job *j = ctx;
     const struct cpu_product *a = j->a;
-    cpu_tile_fn *tile = a->is_pairs ? j->k->isa->tile_pairs : cpu_narrow_tile(j->k->isa, a->keep);
-    int nr = j->k->isa->nr, row0 = task / j->column_tasks * j->rows;
+    cpu_tile_fn *tile = a->is_pairs ? j->k->isa->tile_pairs : cpu_narrow_tile(j->k, a->keep);
+    int nr = cpu_columns(j->k->isa, a->keep), row0 = task / j->column_tasks * j->rows;
     int col0 = task % j->column_tasks * j->panels * nr, col1 = col0 + j->panels * nr;
     int rows = a->m - row0 < j->rows ? a->m - row0 : j->rows;
     const float *x = a->x + (size_t)row0 * (size_t)a->ldx;
@@ -224,7 +227,8 @@ static void gemm_task(void *ctx, int task, int thread) {
 }
 
 void cpu_multiply(struct kern *k, const struct cpu_product *a) {
-    int nr = k->isa->nr, mr = k->isa->mr, threads = pool_threads(k->pool);
+    int nr = cpu_columns(k->isa, a->keep), threads = pool_threads(k->pool);
+    int mr = cpu_is_dots(a->keep) ? k->dots->mr : k->isa->mr;
     int panels = (a->n + nr - 1) / nr, rows = BLOCK_FLOATS / (a->deep > 0 ? a->deep : 1) / mr * mr;
     int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
     fair = (fair + mr - 1) / mr * mr;
@@ -258,6 +262,8 @@ static void multiply(struct kern *k, const struct kern_gemm *a) {
                                   .ldy = a->ldy};
     if (a->w->is_pairs)
         cpu_multiply_pairs(k, &p);
+    else if (cpu_is_dots(p.keep))
+        cpu_multiply_dots(k, &p);
     else
         cpu_multiply(k, &p);
 }

@@ -128,10 +128,22 @@ VEC void store_sums(const int two, float *y, size_t ldy) {
     _tile_stored(3, y + SIDE * ldy + SIDE, ldy * sizeof *y);
 }
 
+/* The ends without bias and act, of whole lines: what tile_rows does with them. */
+VEC void pairs_end(const int adds, int rows, const float *sums, float scale, float *y, int ldy) {
+    vf by = v_all(scale);
+    for (int i = 0; i < rows; i++, sums += NV * V, y += ldy)
+#pragma GCC unroll 2
+        for (int j = 0; j < NV; j++) {
+            vf s = v_load(sums + j * V) * by;
+            v_store(y + j * V, adds ? s + v_load(y + j * V) : s);
+        }
+}
+
 VEC void pairs_rows(const int two, int rows, const float *x, size_t ldx, const struct panel *w,
                     float *y, int ldy, int cols, const struct tile_end *end) {
     float sums[2 * SIDE * 2 * SIDE];
-    int is_whole = rows == (two ? 2 : 1) * SIDE && cols == 2 * SIDE;
+    int is_wide = cols == 2 * SIDE, is_whole = is_wide && rows == (two ? 2 : 1) * SIDE;
+    int is_plain = is_wide && !end->bias && end->act == KERN_ACT_NONE;
     if (!end->go_on) {
         _tile_zero(0);
         _tile_zero(1);
@@ -145,13 +157,18 @@ VEC void pairs_rows(const int two, int rows, const float *x, size_t ldx, const s
         load_sums(two, sums, 2 * SIDE);
     }
     add_squares(two, rows, x, ldx, w);
-    if (is_whole && !end->bias && end->act == KERN_ACT_NONE && !end->accumulate &&
-        end->scale == 1.0f) {
+    if (is_whole && is_plain && !end->accumulate && end->scale == 1.0f) {
         store_sums(two, y, (size_t)ldy);
         return;
     }
     store_sums(two, sums, 2 * SIDE);
-    tile_end_rows(rows, sums, y, ldy, cols, end);
+    written();
+    if (is_plain && end->accumulate)
+        pairs_end(1, rows, sums, end->scale, y, ldy);
+    else if (is_plain)
+        pairs_end(0, rows, sums, end->scale, y, ldy);
+    else
+        tile_end_rows(rows, sums, y, ldy, cols, end);
 }
 
 static void tile_pairs(int m, int k, const float *x, int ldx, const float *panel, int ldp, float *y,

@@ -7,7 +7,7 @@
  *     int8       block by block (kernels/base/narrow.h): nr scales, and NARROW_BLOCK places of nr
  *                bytes
  *     int4       the same with two places to a byte, the first in its lower half, each + 8
- * A last block has as many places as are left.
+ * A last block has as many places as are left. Those for rows in 8 bits are others: dots.h.
  */
 #include <string.h>
 
@@ -20,24 +20,34 @@ static int is_narrow(enum kern_keep keep) {
     return keep >= KERN_KEEP_BF16 && keep != KERN_KEEP_FP8;
 }
 
+int cpu_columns(const struct cpu_isa *isa, enum kern_keep keep) {
+    return cpu_is_dots(keep) ? DOT_COLUMNS : isa->nr;
+}
+
 static int is_16bit(enum kern_keep keep) { return keep == KERN_KEEP_BF16 || keep == KERN_KEEP_F16; }
 
 size_t cpu_narrow_bytes(enum kern_keep keep, size_t nr, size_t places) {
     size_t blocks = places / NARROW_BLOCK + (places % NARROW_BLOCK != 0), lines = places, bytes;
     if (!is_narrow(keep)) return 0;
+    if (cpu_is_dots(keep)) {
+        size_t block = keep == KERN_KEEP_INT8X8 ? DOT_BLOCK8 : DOT_BLOCK4;
+        return mem_mul(blocks, block, &bytes) ? bytes : 0;
+    }
     if (keep == KERN_KEEP_INT4) lines = places / 2 + places % 2;
     /* NARROW_BLOCK is even, so only the last block may have half a byte to spare. */
     lines = is_16bit(keep) ? 2 * lines : lines + 2 * blocks;
     return mem_mul(lines, nr, &bytes) ? bytes : 0;
 }
 
-cpu_tile_fn *cpu_narrow_tile(const struct cpu_isa *isa, enum kern_keep keep) {
+cpu_tile_fn *cpu_narrow_tile(const struct kern *k, enum kern_keep keep) {
     switch (keep) {
-    case KERN_KEEP_BF16: return isa->tile_bf16;
-    case KERN_KEEP_F16: return isa->tile_f16;
-    case KERN_KEEP_INT8: return isa->tile_int8;
-    case KERN_KEEP_INT4: return isa->tile_int4;
-    default: return isa->tile;
+    case KERN_KEEP_BF16: return k->isa->tile_bf16;
+    case KERN_KEEP_F16: return k->isa->tile_f16;
+    case KERN_KEEP_INT8: return k->isa->tile_int8;
+    case KERN_KEEP_INT4: return k->isa->tile_int4;
+    case KERN_KEEP_INT8X8: return k->dots->tile_int8;
+    case KERN_KEEP_INT4X8: return k->dots->tile_int4;
+    default: return k->isa->tile;
     }
 }
 
@@ -69,6 +79,36 @@ static void narrow_set_blocks(int bits, char *panel, size_t nr, size_t column, c
     }
 }
 
+/* The same for rows in 8 bits: what is added to a weight keeps it from being negative. */
+static void narrow_set_dots(int bits, char *panel, size_t column, const float *x, size_t k) {
+    int8_t q[NARROW_BLOCK];
+    for (size_t at = 0; at < k; at += NARROW_BLOCK) {
+        size_t n = k - at < NARROW_BLOCK ? k - at : NARROW_BLOCK;
+        uint16_t scale = narrow_block(bits, x + at, (int)n, q);
+        memcpy(panel + 2 * column, &scale, sizeof scale);
+        char *to = panel + 2 * DOT_COLUMNS + DOT_PLACES * column;
+        for (size_t i = 0; i < n; i++) {
+            size_t line = i / DOT_PLACES, place = i % DOT_PLACES;
+            int half = bits == 4 && line % 2;
+            if (bits == 4) line /= 2;
+            char *cell = to + line * DOT_COLUMNS * DOT_PLACES + place;
+            *cell = (char)(*cell | (bits == 8 ? q[i] + 128 : (q[i] + 8) << 4 * half));
+        }
+        panel += bits == 8 ? DOT_BLOCK8 : DOT_BLOCK4;
+    }
+}
+
+static void narrow_set(enum kern_keep keep, char *panel, size_t nr, size_t column, const float *x,
+                       size_t k) {
+    int bits = keep == KERN_KEEP_INT8 || keep == KERN_KEEP_INT8X8 ? 8 : 4;
+    if (is_16bit(keep))
+        narrow_set_16bit(keep, panel, nr, column, x, k);
+    else if (cpu_is_dots(keep))
+        narrow_set_dots(bits, panel, column, x, k);
+    else
+        narrow_set_blocks(bits, panel, nr, column, x, k);
+}
+
 struct narrow_job {
     struct kern *k;
     const struct kern_mat *m;
@@ -79,7 +119,7 @@ struct narrow_job {
 static void narrow_task(void *ctx, int task, int thread) {
     const struct narrow_job *j = ctx;
     const struct kern_mat *m = j->m;
-    size_t nr = (size_t)j->k->isa->nr, k = (size_t)m->k, row = 0;
+    size_t nr = (size_t)cpu_columns(j->k->isa, m->keep), k = (size_t)m->k, row = 0;
     size_t from = (size_t)task * nr, to = from + nr, bytes = cpu_narrow_bytes(m->keep, nr, k);
     char *panel = (char *)m->data + (size_t)task * bytes;
     float *line = j->k->private[thread].p;
@@ -88,10 +128,7 @@ static void narrow_task(void *ctx, int task, int thread) {
         size_t end = row + (size_t)part->n < to ? row + (size_t)part->n : to;
         for (size_t r = row > from ? row : from; r < end; r++) {
             cpu_part_row(part, r - row, k, line);
-            if (is_16bit(m->keep))
-                narrow_set_16bit(m->keep, panel, nr, r - from, line, k);
-            else
-                narrow_set_blocks(m->keep == KERN_KEEP_INT8 ? 8 : 4, panel, nr, r - from, line, k);
+            narrow_set(m->keep, panel, nr, r - from, line, k);
         }
     }
 }
@@ -99,6 +136,6 @@ static void narrow_task(void *ctx, int task, int thread) {
 void cpu_narrow_pack(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src) {
     for (int i = 0; i < pool_threads(k->pool); i++)
         (void)cpu_scratch(k, &k->private[i], (size_t)m -> k);
-    pool_run(k->pool, cpu_round_up(m->n, k->isa->nr) / k->isa->nr, narrow_task,
-             &(struct narrow_job){k, m, src});
+    int nr = cpu_columns(k->isa, m->keep);
+    pool_run(k->pool, cpu_round_up(m->n, nr) / nr, narrow_task, &(struct narrow_job){k, m, src});
 }

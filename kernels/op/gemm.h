@@ -22,11 +22,13 @@ struct kern_mat_part {
 enum kern_keep {
     KERN_KEEP_OWN = 0, /* what the device chooses, and nothing is lost by */
     KERN_KEEP_F32,
-    KERN_KEEP_BF16, /* and INT8, INT4: the product is that by the rounded weights, in f32 */
-    KERN_KEEP_FP8,  /* 8 bits: see kern_gemm */
-    KERN_KEEP_INT8, /* 8.5 bits a weight, with the scales of kernels/base/narrow.h, */
-    KERN_KEEP_INT4, /* 4.5 bits */
-    KERN_KEEP_F16   /* as BF16 */
+    KERN_KEEP_BF16,   /* and F16, INT8, INT4: the product is that by the rounded weights, in f32 */
+    KERN_KEEP_F16,
+    KERN_KEEP_FP8,    /* 8 bits: see kern_gemm */
+    KERN_KEEP_INT8,   /* 8.5 bits a weight, with the scales of kernels/base/narrow.h, */
+    KERN_KEEP_INT4,   /* 4.5 bits */
+    KERN_KEEP_INT8X8, /* those of INT8, by rows in 8 bits: see kern_gemm */
+    KERN_KEEP_INT4X8  /* those of INT4 */
 };
 struct kern_mat_src {
     const struct kern_mat_part *parts;
@@ -45,7 +47,13 @@ enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf
  *     s(r) = max |r[k]| / 448, 1 when that is 0;   q(r)[k] = e4m3(r[k] / s(r))
  * to nearest, ties to even, in f32 (kernels/base/half.h); and x W^T becomes
  *     s(x) s(w) sum_k q(x)[k] q(w)[k].
- * A row in which something isn't finite gives NaN. */
+ * A row in which something isn't finite gives NaN.
+ *
+ * By a matrix kept in int8x8 or int4x8 each row of x is rounded to blocks of whole numbers as the
+ * matrix is (kernels/base/narrow.h), and x W^T becomes
+ *     sum_b (s(w, b) s(x, b)) (sum over block b of q(w)[k] q(x)[k])
+ * where a block's sum is exact, s s is rounded to f32, so is its product with that sum, and the
+ * blocks are added in f32 from the first to the last. The bits are the same on every backend. */
 struct kern_gemm {
     int m;
     struct kern_ptr x;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "kernels/base/half.h"
+#include "kernels/base/narrow.h"
 #include "kernels/ref/ref.h"
 
 float ref_round_row(float *row, size_t n) {
@@ -21,12 +22,29 @@ float ref_round_row(float *row, size_t n) {
     return scale;
 }
 
+/* A row of x by one of a matrix, in blocks of whole numbers: see kern_gemm. The numbers of the
+ * matrix are found again from what they mean. */
+static float ref_blocks_dot(int bits, int k, const float *x, const float *w) {
+    float sum = 0;
+    for (int at = 0; at < k; at += NARROW_BLOCK) {
+        int n = k - at < NARROW_BLOCK ? k - at : NARROW_BLOCK;
+        int8_t a[NARROW_BLOCK], b[NARROW_BLOCK];
+        float by = half_from_bf16(narrow_block(bits, w + at, n, b));
+        by *= narrow_row_block(x + at, n, a);
+        int32_t dot = 0;
+        for (int i = 0; i < n; i++)
+            dot += a[i] * b[i];
+        sum += by * (float)dot;
+    }
+    return sum;
+}
+
 void ref_gemm(struct kern *k, const struct kern_gemm *a) {
     must(!a->accumulate || a->act == KERN_ACT_NONE);
     const struct kern_mat *w = a->w;
     const float *bias = ref_f32(a->bias);
     int outputs = kern_gemm_n(a, w->n), depth = kern_gemm_k(a, w->k);
-    must((!w->scale || (!a->n && !a->k)) && outputs <= w->n && depth <= w->k);
+    must(((!w->scale && !w->bits) || (!a->n && !a->k)) && outputs <= w->n && depth <= w->k);
     for (int i = 0; i < a->m; i++) {
         const float *x = ref_f32(a->x) + (size_t)i * (size_t)a->ldx; /* (K) */
         float *y = ref_f32(a->y) + (size_t)i * (size_t)a->ldy;       /* (N) */
@@ -39,8 +57,9 @@ void ref_gemm(struct kern *k, const struct kern_gemm *a) {
         for (int n = 0; n < outputs; n++) {
             const float *row = w->w + (size_t)n * (size_t)w->k;
             double sum = 0;
-            for (int c = 0; c < depth; c++)
+            for (int c = 0; c < depth && !w->bits; c++)
                 sum += (double)x[c] * (double)row[c];
+            if (w->bits) sum = (double)ref_blocks_dot(w->bits, depth, x, row);
             if (w->scale) sum *= scale * (double)w->scale[n];
             if (bias) sum += (double)bias[n];
             if (a->act == KERN_ACT_GELU) sum = ref_gelu_of(sum);

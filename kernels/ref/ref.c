@@ -97,8 +97,8 @@ static void ref_keep_row(enum kern_keep keep, float *row, size_t n) {
         row[i] = half_from_bf16(half_to_bf16(row[i]));
     for (size_t i = 0; keep == KERN_KEEP_F16 && i < n; i++)
         row[i] = half_from_f16(half_to_f16(row[i]));
-    if (keep == KERN_KEEP_INT8) narrow_round(8, row, n);
-    if (keep == KERN_KEEP_INT4) narrow_round(4, row, n);
+    if (keep == KERN_KEEP_INT8 || keep == KERN_KEEP_INT8X8) narrow_round(8, row, n);
+    if (keep == KERN_KEEP_INT4 || keep == KERN_KEEP_INT4X8) narrow_round(4, row, n);
 }
 
 static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
@@ -123,6 +123,8 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
     *m = (struct kern_mat){
         .n = (int)n, .k = src->k, .w = w, .scale = scale, .with_back = src->with_back};
     if (scale) m->row = scale + n;
+    if (src->keep == KERN_KEEP_INT8X8) m->bits = 8;
+    if (src->keep == KERN_KEEP_INT4X8) m->bits = 4;
     size_t at = 0;
     for (int p = 0; p < src->n_parts; p++) {
         size_t len = (size_t)src->parts[p].n * (size_t)src->k;

@@ -14,6 +14,7 @@ struct kern_mat {
     float *w;     /* (n, k); q(w) of an fp8 matrix */
     float *scale; /* (n) s(w) of an fp8 matrix; else NULL */
     float *row;   /* (k) with scale: room for a row of x */
+    int bits;     /* 8 or 4: kept so, for rows in 8 bits; else 0 */
     int with_back;
 };
 

@@ -4,7 +4,7 @@
 #     awk -f statics.awk FILES
 #
 # Looks at lines that begin a static function: `static TYPE name(`. The tables of instruction sets
-# (isa_*.c) are one function each, compiled several times, and may share its name.
+# (isa_*.c, dots_*.c) are one function each, compiled several times, and may share its name.
 
 FNR == 1 {
     file = stem = FILENAME
@@ -12,7 +12,7 @@ FNR == 1 {
     sub(/[.][a-z]+$/, "", stem)
 }
 
-/^static [^=;"]*[ *][a-z_0-9]+\(/ && !/^static inline/ && stem !~ /^isa_/ {
+/^static [^=;"]*[ *][a-z_0-9]+\(/ && !/^static inline/ && stem !~ /^(isa|dots)_/ {
     name = $0
     sub(/\(.*/, "", name)
     sub(/.*[ *]/, "", name)
