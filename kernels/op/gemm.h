@@ -22,7 +22,7 @@ struct kern_mat_part {
 enum kern_keep {
     KERN_KEEP_OWN = 0, /* what the device chooses, and nothing is lost by */
     KERN_KEEP_F32,
-    KERN_KEEP_BF16,   /* and F16, INT8, INT4: the product is that by the rounded weights, in f32 */
+    KERN_KEEP_BF16, /* and F16, INT8, INT4: the product is that by the rounded weights, in f32 */
     KERN_KEEP_F16,
     KERN_KEEP_FP8,    /* 8 bits: see kern_gemm */
     KERN_KEEP_INT8,   /* 8.5 bits a weight, with the scales of kernels/base/narrow.h, */

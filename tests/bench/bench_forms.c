@@ -18,8 +18,8 @@
 #include "kernels/kern.h"
 
 enum { FORMS = 7, RUNS = 15, MATS = 3, ROWS_MAX = 512 };
-static const enum kern_keep forms[FORMS] = {KERN_KEEP_F32,  KERN_KEEP_BF16, KERN_KEEP_F16,
-                                            KERN_KEEP_INT8, KERN_KEEP_INT4, KERN_KEEP_INT8X8,
+static const enum kern_keep forms[FORMS] = {KERN_KEEP_F32,   KERN_KEEP_BF16, KERN_KEEP_F16,
+                                            KERN_KEEP_INT8,  KERN_KEEP_INT4, KERN_KEEP_INT8X8,
                                             KERN_KEEP_INT4X8};
 
 static const int shapes[][2] = {{768, 256}, {1280, 256}, {256, 640}, {4096, 4096}, {11008, 4096}};

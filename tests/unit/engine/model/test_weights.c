@@ -105,9 +105,9 @@ TEST(weights_do_not_depend_on_threads) {
 /* What is compared with the device's memory is what the device then holds, to the byte, whether
  * weights come from a file or a seed. Numbers aren't read for it. */
 TEST(weights_are_counted_as_the_device_will_hold_them) {
-    static const enum kern_keep keeps[] = {
-        KERN_KEEP_OWN,  KERN_KEEP_FP8,  KERN_KEEP_BF16,   KERN_KEEP_F16,
-        KERN_KEEP_INT8, KERN_KEEP_INT4, KERN_KEEP_INT8X8, KERN_KEEP_INT4X8};
+    static const enum kern_keep keeps[] = {KERN_KEEP_OWN,    KERN_KEEP_FP8,   KERN_KEEP_BF16,
+                                           KERN_KEEP_F16,    KERN_KEEP_INT8,  KERN_KEEP_INT4,
+                                           KERN_KEEP_INT8X8, KERN_KEEP_INT4X8};
     for (size_t i = 0; i < 2 * ARRAY_LEN(rig_backends) * ARRAY_LEN(keeps); i++) {
         struct rig r;
         struct kern_stats s;

@@ -175,7 +175,7 @@ TEST(open_with_fp8_is_another_model) {
 /* The model's matrices are bf16: to keep them so, or as f32, changes nothing. In fewer bits it is
  * another model, named in the log's line, and answers alike alone and in company. */
 TEST(open_with_weights_in_fewer_bits) {
-    static const char *const forms[] = {"auto", "f32",    "bf16", "int8",
+    static const char *const forms[] = {"auto",   "f32",  "bf16",   "int8",
                                         "int8x8", "int4", "int4x8", "f16"};
     struct eng *plain, *e;
     struct err err;
