@@ -29,11 +29,14 @@ $(shims): $(B)/tests/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -fPIC -shared -o $@ $<
 
-# An adapter goes through a train, or stands beside a model, for tests/peft/run.py.
-through := $(B)/tests/peft_through $(B)/tests/peft_served
-$(through): $(B)/tests/peft_%: $(B)/tests/peft/%.o $(call archives,engine)
+# An adapter goes through a train, for tests/peft/run.py. What a model computes, tensor by tensor,
+# for that and for tests/originals/run.py.
+through := $(B)/tests/peft_through $(B)/tests/model_taps
+$(B)/tests/peft_through: $(B)/tests/peft/through.o
+$(B)/tests/model_taps: $(B)/tests/originals/taps.o
+$(through): $(call archives,engine)
 	$(call say,ld,$@)
-	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs-engine) $(LDLIBS)
+	$(Q)$(CC) $(ldflags) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs-engine) $(LDLIBS)
 
 # For make test-long: the whole program by the sanitizers that may run it: what it computes with,
 # at small counts, and its threads.

@@ -48,6 +48,26 @@ static int check_family(const json_t *llama, struct err *e) {
     return 0;
 }
 
+/* How rows are turned by their positions. transformers 5 has it in an object of its own, which
+ * counts before the keys of earlier ones. */
+static int check_rope(const json_t *llama, json_t *text, struct err *e) {
+    const json_t *rope = json_object_get(llama, "rope_parameters");
+    const json_t *part = json_object_get(llama, "partial_rotary_factor");
+    if (rope && !json_is_null(rope)) {
+        if (!json_is_object(rope)) return err_set(e, E_FORMAT, "rope_parameters: not an object");
+        const char *type = json_string_value(json_object_get(rope, "rope_type"));
+        json_t *theta = json_object_get(rope, "rope_theta");
+        if (type && strcmp(type, "default"))
+            return err_set(e, E_UNSUPPORTED, "rope_parameters.rope_type: %s; only default is read",
+                           st_show(type).text);
+        if (theta) json_object_set(text, "rope_theta", theta);
+        if (!part) part = json_object_get(rope, "partial_rotary_factor");
+    }
+    if (part && !json_is_null(part) && json_number_value(part) != 1.0)
+        return err_set(e, E_UNSUPPORTED, "partial_rotary_factor: only 1 is read");
+    return 0;
+}
+
 /* *out: our text_config. */
 static int config_text_of(const json_t *llama, json_t **out, struct err *e) {
     static const char *const keys[] = {
@@ -66,7 +86,7 @@ static int config_text_of(const json_t *llama, json_t **out, struct err *e) {
         json_object_set_new(*out, "bos_token_id", json_integer(1));
     if (!json_object_get(*out, "eos_token_id"))
         json_object_set_new(*out, "eos_token_id", json_integer(2));
-    return 0;
+    return check_rope(llama, *out, e);
 }
 
 static int find_text(const struct import *i, json_t **out, struct err *e) {

@@ -136,7 +136,11 @@ def test_configs_and_tokenizers(o, tmp):
     for change, text in [({"model_type": "mistral"}, "model_type: mistral"), ({"hidden_act": "gelu"}, "hidden_act: gelu"),
                          ({"rope_scaling": {"type": "linear"}}, "rope_scaling"), ({"attention_bias": True}, "attention_bias"),
                          ({"num_key_value_heads": 1}, "num_key_value_heads"), ({"vocab_size": "x"}, "vocab_size"),
-                         ({"head_dim": 7}, "head_dim"), ({"vocab_size": 99}, "pieces")]:
+                         ({"head_dim": 7}, "head_dim"), ({"vocab_size": 99}, "pieces"),
+                         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}, "rope_type: llama3"),
+                         ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+                         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"), ({"rope_parameters": 7}, "rope_parameters"),
+                         ({"rope_parameters": {"rope_theta": "x"}}, "rope_theta")]:
         with open(o.path("llama", "config.json"), "w") as f:
             json.dump({**good, **change}, f)
         refused(text, *all_of(o), "-o", tmp("m"))

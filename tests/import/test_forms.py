@@ -61,6 +61,18 @@ def test_shards_tower_and_overlay(o, tmp):
     assert len(answers) == 4 and all(0 <= v <= 255 for p in answers for v in p["rgb"])
 
 
+def test_positions_as_transformers_5_writes_them(o, tmp):
+    """Theta is in an object there, which counts before the older key."""
+    with open(o.path("llama", "config.json")) as f:
+        c = json.load(f)
+    new = {k: v for k, v in c.items() if k not in ("rope_theta", "rope_scaling")}
+    for i, more in enumerate(({}, {"rope_theta": 10000.0})):
+        with open(o.path("llama", "config.json"), "w") as f:
+            json.dump({**new, **more, "rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}}, f)
+        run(o.path("llama"), o.path("eva.pth"), o.path("stage.pth"), "-o", tmp(f"m{i}"), *SIZES)
+        assert config(tmp(f"m{i}"))["text_config"]["rope_theta"] == 500000.0
+
+
 def test_answers_are_those_of_the_model(o, tmp):
     """The same weights by another way, with the tiny model's own config: the same answers."""
     run(o.path("llama-bin"), o.path("eva.pth"), o.path("stage.pth"), "-o", tmp("m"), "--any-tokenizer",

@@ -6,7 +6,7 @@ serve it as it does.
 
 Needs peft, transformers and torch; skips aloud without them. Recorded answers of peft are compared
 in any case (tests/unit/engine/train/test_peft_golden.c). TESTS names the folder with peft_through
-and peft_served.
+and model_taps.
 Ends with `N passed, N failed`.
 """
 import json
@@ -20,7 +20,7 @@ import warnings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILT = os.environ.get("TESTS", os.path.join(ROOT, "build/release/tests"))
-THROUGH, SERVED = os.path.join(BUILT, "peft_through"), os.path.join(BUILT, "peft_served")
+THROUGH, TAPS = os.path.join(BUILT, "peft_through"), os.path.join(BUILT, "model_taps")
 TINY = os.path.join(ROOT, "tests/golden/tiny")
 sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.join(ROOT, "tools/oracle"), os.path.join(ROOT, "tests")]
@@ -60,13 +60,12 @@ def through(tmp, base, adapter, how, ok=True):
 
 def served(tmp, adapter, ok=True):
     """What an unmerged adapter answers beside the model; or why it is refused."""
-    words = [TINY, adapter, tmp + "/probs", *map(str, golden.IDS)]
-    r = subprocess.run([SERVED, *words], capture_output=True, text=True, timeout=suite.SOON, check=False)
+    words = [TINY, adapter, "-", tmp + "/taps", *map(str, golden.IDS)]
+    r = subprocess.run([TAPS, *words], capture_output=True, text=True, timeout=suite.SOON, check=False)
     assert (r.returncode == 0) == ok, r.stderr
     if not ok:
         return r.stderr
-    with open(tmp + "/probs", "rb") as f:
-        return torch.frombuffer(bytearray(f.read()), dtype=torch.float32).reshape(len(golden.IDS), -1)
+    return torch.softmax(stfile.read(tmp + "/taps")["logits"].double(), -1).float()
 
 
 def new_adapter(folder, how, seed):
