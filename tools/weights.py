@@ -3,7 +3,6 @@
 
     weights.py new SHAPE --out FOLDER [--tokenizer FILE] [--seed 1]
     weights.py smooth MODEL --out FOLDER
-    weights.py sharpen MODEL --by FACTOR --out FOLDER
 
 new writes a model folder to begin training with: SHAPE/config.json, a tokenizer, and weights drawn
 from the seed, in F32. They know nothing but where and how much: position embeddings of the picture
@@ -14,13 +13,7 @@ is noise of the usual size. The same arguments give the same bytes.
 smooth writes MODEL with its head in F32, and in it the rows of the numbers of boxes as the nearest
 smooth curve over the number (COSINES cosines). In bf16 the rows of neighbouring numbers differ by
 less than is rounded away, so that most numbers can never win. What is trained from such a folder
-keeps its head in F32.
-
-sharpen writes MODEL with the rows of the numbers of colours times FACTOR: their distribution at the
-temperature 1 / FACTOR (Guo et al. 2017, arXiv 1706.04599). The likeliest number stays what it was,
-so answers by `mode` and games' actions, which are such numbers, do; what a model says of its own
-error, and its median, change. Where it states twice the error that it makes, a factor above 1 mends
-that: `lammd eval pvp --json` says both, and needs photographs that nobody learnt from. Needs numpy.
+keeps its head in F32. Needs numpy.
 """
 import argparse
 import json
@@ -37,7 +30,6 @@ PERIODS = [2.0 ** k for k in range(2, 10)]  # in places of the grid, in levels, 
 MAX_JSON = 1 << 20
 COSINES = 9  # that the rows of a box's numbers are made of
 BOX_ENDS, BOX_NUMBERS = ("><", ">}"), 101  # `12><`, `12>}`
-COLOUR_ENDS, COLOUR_NUMBERS = (",", ""), 256  # `12,`, `12`
 
 
 # ---- a tokenizer's pieces ----
@@ -217,47 +209,23 @@ def load(path):
     return out, f32
 
 
-def rows_of(o, end, count):
-    """Tokens of the numbers 0 .. count-1 with `end` behind them."""
-    of = numbers(pieces(os.path.join(o.model, "tokenizer.model"))).get(end, {})
-    if any(n not in of for n in range(count)):
-        raise SystemExit(f"weights.py: {o.model}: the tokenizer has no {count} pieces 0{end} ...")
-    return [of[n] for n in range(count)]
-
-
-def write_with_head(o, change, done):
-    """The model with its head in F32, as `change` leaves it."""
+def smooth(o):
     tensors, f32 = load(os.path.join(o.model, "model.safetensors"))
-    tensors["lm_head.weight"] = head = tensors["lm_head.weight"].copy()
-    change(head)
+    of = numbers(pieces(os.path.join(o.model, "tokenizer.model")))
+    at = np.pi * (np.arange(BOX_NUMBERS) + 0.5) / BOX_NUMBERS
+    waves = np.cos(at[:, None] * np.arange(COSINES))
+    head = tensors["lm_head.weight"].copy()
+    for end in BOX_ENDS:
+        if any(n not in of.get(end, {}) for n in range(BOX_NUMBERS)):
+            raise SystemExit(f"weights.py: {o.model}: the tokenizer has no {BOX_NUMBERS} pieces 0{end} ...")
+        rows = [of[end][n] for n in range(BOX_NUMBERS)]
+        head[rows] = waves @ np.linalg.lstsq(waves, head[rows], rcond=None)[0]
+    tensors["lm_head.weight"] = head
     os.makedirs(o.out, exist_ok=True)
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(os.path.join(o.model, name), os.path.join(o.out, name))
     save(os.path.join(o.out, "model.safetensors"), tensors, f32 | {"lm_head.weight"})
-    print(f"{o.out}: {o.model} {done}")
-
-
-def smooth(o):
-    at = np.pi * (np.arange(BOX_NUMBERS) + 0.5) / BOX_NUMBERS
-    waves = np.cos(at[:, None] * np.arange(COSINES))
-
-    def change(head):
-        for end in BOX_ENDS:
-            rows = rows_of(o, end, BOX_NUMBERS)
-            head[rows] = waves @ np.linalg.lstsq(waves, head[rows], rcond=None)[0]
-
-    write_with_head(o, change, "with a smooth head")
-
-
-def sharpen(o):
-    if not 0.1 <= o.by <= 10:
-        raise SystemExit("weights.py: --by: 0.1 to 10")
-
-    def change(head):
-        for end in COLOUR_ENDS:
-            head[rows_of(o, end, COLOUR_NUMBERS)] *= np.float32(o.by)
-
-    write_with_head(o, change, f"with colours sharper by {o.by}")
+    print(f"{o.out}: {o.model} with a smooth head")
 
 
 def new(o):
@@ -290,11 +258,6 @@ def main():
     m.add_argument("model", metavar="MODEL", help="folder of a model with 101 numbers of a box")
     m.add_argument("--out", required=True)
     m.set_defaults(run=smooth)
-    c = sub.add_parser("sharpen", help="a model whose colours are surer, or less sure")
-    c.add_argument("model", metavar="MODEL", help="folder of a model with 256 numbers of a colour")
-    c.add_argument("--by", type=float, required=True, metavar="FACTOR")
-    c.add_argument("--out", required=True)
-    c.set_defaults(run=sharpen)
     o = p.parse_args()
     o.run(o)
 

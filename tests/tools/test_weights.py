@@ -162,19 +162,3 @@ def test_smooth_head(tmp):
     for name in before:
         assert name == "lm_head.weight" or (before[name] == after[name]).all(), name
     assert is_f32 == was_f32 | {"lm_head.weight"}
-
-
-def test_sharper_colours(tmp):
-    """The rows of colours are so many times as long; all else keeps its bits."""
-    base = os.path.join(ROOT, "models/lamm-mini")
-    quiet(weights.main, "sharpen", base, "--by", "2", "--out", f"{tmp}/sharp")
-    before, _ = weights.load(f"{base}/model.safetensors")
-    after, is_f32 = weights.load(f"{tmp}/sharp/model.safetensors")
-    of = weights.numbers(weights.pieces(f"{base}/tokenizer.model"))
-    rows = [of[end][n] for end in weights.COLOUR_ENDS for n in range(weights.COLOUR_NUMBERS)]
-    assert len(set(rows)) == 512 and "lm_head.weight" in is_f32
-    head, sharp = before.pop("lm_head.weight"), after.pop("lm_head.weight")
-    assert (sharp[rows] == 2 * head[rows]).all()
-    others = np.setdiff1d(np.arange(len(head)), rows)
-    assert (sharp[others] == head[others]).all()
-    assert all((before[name] == after[name]).all() for name in before)
