@@ -249,6 +249,7 @@ static const struct kern_ops table = {
     .size = sizeof(struct kern_ops),
     .name = "cuda",
     .train = &train,
+    .peak = nullptr, /* not measured: docs/gpu.md has the card's own figures */
     .score = cuda_score,
     .open = cuda_open,
     .close = cuda_close,
