@@ -2,8 +2,9 @@
  *
  * A matrix is cut into panels of nr outputs, k-major inside, so that the inner loop reads it from
  * front to back. Work is cut into (row block, run of panels) tasks: a row block small enough that
- * its rows stay in the second-level cache while every panel passes over it, a panel small enough
- * for the first. Bits: see isa.h; which task computes an output does not matter.
+ * its rows stay in the second-level cache while every panel passes over it, and a long panel is
+ * cut into parts that stay in the first while all those rows pass over them. Bits: see isa.h; which
+ * task computes an output does not matter.
  *
  * A matrix that training goes back through is packed once more, by columns: panels of nr inputs,
  * with the outputs down their length (gemm_back.c).
@@ -21,7 +22,12 @@
 #include "kernels/base/mem.h"
 #include "kernels/cpu/cpu_kern.h"
 
-enum { BLOCK_FLOATS = 64 * 1024 }; /* of x in a row block: a quarter of a megabyte */
+enum {
+    BLOCK_FLOATS = 64 * 1024, /* of x in a row block: a quarter of a megabyte, */
+    BLOCK_ROWS = 64,          /* but as many rows: weights come from memory once for each block */
+    LONG = 768,               /* places: longer panels are cut into parts, */
+    PART_FLOATS = 8 * 1024    /* of which each is 32 KiB of floats */
+};
 
 void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to) {
     const char *from = (const char *)p->data + row * n * kern_dtype_bytes(p->dtype);
@@ -193,17 +199,45 @@ void cpu_mat_set(struct kern *k, const struct kern_mat_set *a) {
 struct gemm_job {
     struct kern *k;
     const struct cpu_product *a;
+    cpu_tile_fn *tile;
+    int nr;
     int rows, panels; /* of one task */
     int column_tasks;
+    int part; /* places of a panel that all rows of a task meet before the next ones */
     size_t panel_bytes;
 };
 
+/* Where place `at` of a panel is; narrow ones are cut between blocks. */
+static const float *gemm_at(const struct gemm_job *j, const char *panel, int at) {
+    size_t bytes = cpu_narrow_bytes(j->a->keep, (size_t)j->nr, (size_t)at);
+    if (!bytes) bytes = sizeof(float) * (size_t)at * (size_t)j->nr;
+    return (const float *)(const void *)(panel + bytes);
+}
+
+/* `deep` places of a panel, from `at` on. Parts go on with the sums of those before them, so each
+ * is still one chain. Sums that are added to y wait in `room` meanwhile. */
+static void gemm_panel(const struct gemm_job *j, const char *panel, int rows, int deep, int at,
+                       const float *x, float *y, int cols, struct tile_end end, float *room) {
+    const struct cpu_product *a = j->a;
+    int last = (deep - 1) / j->part * j->part, is_apart = end.accumulate && last > 0;
+    struct tile_end between = {.scale = 1.0f, .go_on = end.go_on};
+    float *to = is_apart ? room : y;
+    int ldy = is_apart ? j->nr : a->ldy;
+    for (int p = 0; p < last; p += j->part, between.go_on = 1)
+        j->tile(rows, j->part, x + at + p, a->ldx, gemm_at(j, panel, at + p), j->nr, to, ldy, cols,
+                &between);
+    if (last > 0) end.go_on = 1;
+    end.accumulate &= !is_apart;
+    j->tile(rows, deep - last, x + at + last, a->ldx, gemm_at(j, panel, at + last), j->nr, to, ldy,
+            cols, &end);
+    for (int i = 0; is_apart && i < rows; i++)
+        j->k->isa->axpy(cols, 1, to + (size_t)i * (size_t)ldy, y + (size_t)i * (size_t)a->ldy);
+}
+
 static void gemm_task(void *ctx, int task, int thread) {
-    (void)thread;
     const struct gemm_job *j = ctx;
     const struct cpu_product *a = j->a;
-    cpu_tile_fn *tile = a->is_pairs ? j->k->isa->tile_pairs : cpu_narrow_tile(j->k, a->keep);
-    int nr = cpu_columns(j->k->isa, a->keep), row0 = task / j->column_tasks * j->rows;
+    int nr = j->nr, row0 = task / j->column_tasks * j->rows;
     int col0 = task % j->column_tasks * j->panels * nr, col1 = col0 + j->panels * nr;
     int rows = a->m - row0 < j->rows ? a->m - row0 : j->rows;
     const float *x = a->x + (size_t)row0 * (size_t)a->ldx;
@@ -218,26 +252,32 @@ static void gemm_task(void *ctx, int task, int thread) {
                                    .scale = 1.0f,
                                    .go_on = at > 0};
             const char *panel = (const char *)a->panels + (size_t)(col / nr) * j->panel_bytes;
-            tile(rows, deep, x + at, a->ldx,
-                 (const float *)(const void *)panel + (size_t)at * (size_t)nr, nr, y + col, a->ldy,
-                 a->n - col < nr ? a->n - col : nr, &end);
+            gemm_panel(j, panel, rows, deep, at, x, y + col, a->n - col < nr ? a->n - col : nr, end,
+                       j->k->private[thread].p);
         }
         at += deep;
     } while (at < a->k);
 }
 
 void cpu_multiply(struct kern *k, const struct cpu_product *a) {
-    int nr = cpu_columns(k->isa, a->keep), threads = pool_threads(k->pool);
-    int mr = cpu_is_dots(a->keep) ? k->dots->mr : k->isa->mr;
-    int panels = (a->n + nr - 1) / nr, rows = BLOCK_FLOATS / (a->deep > 0 ? a->deep : 1) / mr * mr;
+    int threads = pool_threads(k->pool), is_dots = cpu_is_dots(a->keep);
+    struct gemm_job j = {.k = k, .a = a, .column_tasks = 1};
+    j.tile = a->is_pairs ? k->isa->tile_pairs : cpu_narrow_tile(k, a->keep);
+    j.nr = cpu_columns(k->isa, a->keep);
+    int mr = is_dots ? k->dots->mr : k->isa->mr;
+    j.panel_bytes = cpu_narrow_bytes(a->keep, (size_t)j.nr, (size_t)a->k_packed);
+    if (!j.panel_bytes) j.panel_bytes = sizeof(float) * (size_t)j.nr * (size_t)a->k_packed;
+    j.rows = BLOCK_FLOATS / (a->deep > 0 ? a->deep : 1);
+    if (j.rows < BLOCK_ROWS) j.rows = BLOCK_ROWS;
     int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
-    fair = (fair + mr - 1) / mr * mr;
-    if (rows > fair) rows = fair;
-    if (rows < mr) rows = mr;
-    struct gemm_job j = {k, a, rows, panels, 1, 0};
-    j.panel_bytes = cpu_narrow_bytes(a->keep, (size_t)nr, (size_t)a->k_packed);
-    if (!j.panel_bytes) j.panel_bytes = sizeof(float) * (size_t)nr * (size_t)a->k_packed;
-    int row_tasks = (a->m + rows - 1) / rows;
+    if (j.rows > fair) j.rows = fair;
+    j.rows = cpu_round_up(j.rows > 0 ? j.rows : 1, mr);
+    int is_cut = !is_dots && a->deep > LONG && j.rows > mr;
+    j.part = is_cut ? PART_FLOATS / j.nr : INT_MAX;
+    for (int i = 0; i < threads && is_cut && a->accumulate; i++)
+        cpu_scratch(k, &k->private[i], (size_t)j.rows * (size_t)j.nr);
+    int row_tasks = (a->m + j.rows - 1) / j.rows, panels = (a->n + j.nr - 1) / j.nr;
+    j.panels = panels;
     if (row_tasks < threads && (uint64_t)a->m * (uint64_t)a->k * (uint64_t)a->n > 1u << 18) {
         j.panels = (panels + 2 * threads - 1) / (2 * threads);
         j.column_tasks = (panels + j.panels - 1) / j.panels;

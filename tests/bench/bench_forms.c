@@ -1,6 +1,6 @@
 /* bench_forms.c - products by weights in each form, on one thread of the processor.
  *
- *     make bench, or build/release/tests/bench_forms [isa, default auto]
+ *     make bench, or build/release/tests/bench_forms [isa, default auto [N K, one shape]]
  *
  * Forms take turns run by run, and the time is the thread's own, so that what else the machine does
  * hits all alike. A figure is the median of RUNS. Bytes are those of the matrix. Matrices of the
@@ -22,7 +22,8 @@ static const enum kern_keep forms[FORMS] = {KERN_KEEP_F32,   KERN_KEEP_BF16, KER
                                             KERN_KEEP_INT8,  KERN_KEEP_INT4, KERN_KEEP_INT8X8,
                                             KERN_KEEP_INT4X8};
 
-static const int shapes[][2] = {{768, 256}, {1280, 256}, {256, 640}, {4096, 4096}, {11008, 4096}};
+static const int shapes[][2] = {{768, 256},   {1280, 256},  {256, 640},
+                                {1024, 1024}, {4096, 4096}, {11008, 4096}};
 
 static double cpu_s(void) {
     struct timespec t;
@@ -111,6 +112,7 @@ int main(int argc, char **argv) {
     mem_free(x);
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
         int n = shapes[i][0], k = shapes[i][1];
+        if (argc > 3 && (n != atoi(argv[2]) || k != atoi(argv[3]))) continue;
         forms_mats(&b, n, k);
         for (size_t j = 0; j < ARRAY_LEN(rows); j++)
             if (rows[j] < ROWS_MAX || n * k <= 1 << 24) forms_row(&b, rows[j], n, k);
