@@ -1,11 +1,13 @@
 """test_recipes.py - every recipe of recipes/ at twenty steps (--long: fifty), but for the ablation;
 losses beside the paper's; stages that begin with others' results.
 """
+import hashlib
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import time
 
@@ -85,15 +87,35 @@ def test_recipe_space_invaders(p):
     recipe(p, "space-invaders", 1, ["shoot"], "DATA=" + p.data, "shoot.samples=1")
 
 
+def write_features(path, pictures):
+    """data/features.h: 48 numbers for each square of the pictures, drawn by their digests."""
+    seen = sorted({hashlib.sha256(read(name)).digest() for name in pictures})
+    with open(path, "wb") as f:
+        f.write(struct.pack("<8sII", b"lammdfe1", len(seen), 48) + struct.pack("<48f", *[1 / 127] * 48))
+        for digest in seen:
+            f.write(struct.pack("<32sHH", digest, 4, 4))
+        for digest in seen:
+            f.write(digest * (4 * 4 * 48 // len(digest)))
+
+
 def test_recipe_lamm_mini(p):
     # The scenes' lines are of the same kinds.
-    scenes, real = (os.path.join(p.data, name) for name in ("scenes", "real"))
+    scenes, real, space = (os.path.join(p.data, name) for name in ("scenes", "real", "space"))
     os.symlink("scenes", os.path.join(p.data, "wide"))
     shutil.copytree(scenes, real)
+    shutil.copytree(scenes, space)
+    lines = os.path.join(scenes, "scenes.jsonl")
     for name in ("clothing", "grocery", "coco"):
-        shutil.copy(os.path.join(scenes, "scenes.jsonl"), os.path.join(real, name + ".jsonl"))
+        shutil.copy(lines, os.path.join(real, name + ".jsonl"))
+    for name in ("frames", "rows"):
+        shutil.copy(lines, os.path.join(space, name + ".jsonl"))
+    pictures = sorted(name for name in os.listdir(scenes) if name.endswith(".png"))
+    with open(os.path.join(space, "rows.jsonl"), "a", encoding="utf-8") as f:
+        for i in range(4):
+            f.write(json.dumps({"task": "act", "game": "space_invaders", "action": i, "images": pictures[:4]}) + "\n")
+    write_features(os.path.join(p.data, "features.bin"), [os.path.join(scenes, name) for name in pictures])
     recipe(p, "lamm-mini", 2, ["pixels", "mask", "refer"], "DATA=" + p.data,
-           "find.samples=2", "find.hold_layer=1", "run.judge_samples=12")
+           "find.samples=2", "find.hold_layer=1", "run.judge_samples=32")
     model = tensors(p.path("lamm-mini"), "model/model.safetensors")
     assert {k: v[:2] for k, v in model.items()} == {
         k: v[:2] for k, v in tensors(p.model, "model.safetensors").items()}
