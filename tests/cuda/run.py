@@ -7,6 +7,7 @@ Looks at lammd-cuda.so beside the program: it exports one symbol, needs no libra
 loaded, and holds code for the promised chips. The assembler's report beside the objects says
 that no kernel spills registers and that the hot ones have no stack. Ends with `N passed, N
 failed, N skipped`. """
+import ctypes
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ import suite  # noqa: E402, F401 (takes --long)
 
 LAMMD = Path(os.environ.get("LAMMD", "lammd")).resolve()
 PLUGIN = LAMMD.parent / "lammd-cuda.so"
+HEADER = Path(__file__).resolve().parents[2] / "kernels/kern.h"
 # Where the objects are: O=build puts the program into the root.
 FOLDERS = [LAMMD.parent / "release", LAMMD.parent / "build" / "release"]
 # sincos of large angles has a table on its stack: rope, once a row.
@@ -50,19 +52,29 @@ def needs_only_the_system():
 
 
 def loads_without_a_driver():
-    import ctypes
     library = ctypes.CDLL(str(PLUGIN), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     assert library.lammd_kern_plugin is not None
 
 
+class Ops(ctypes.Structure):
+    """How struct kern_ops (kernels/kern.h) begins."""
+    _fields_ = [("abi", ctypes.c_uint32), ("size", ctypes.c_uint32), ("name", ctypes.c_char_p),
+                ("train", ctypes.c_void_p), ("peak", ctypes.c_void_p), ("score", ctypes.CFUNCTYPE(ctypes.c_int))]
+
+
+def ops_are_read_as_they_are_declared():
+    declared = re.search(r"struct kern_ops \{\n(.*?)\n\};", HEADER.read_text(), re.S).group(1)
+    declared = re.sub(r"/\*.*?\*/", "", declared, flags=re.S)
+    names = re.findall(r"^ {4}\S.*?(\w+)\)?(?:\([^;]*)?;", declared, re.M)[:len(Ops._fields_)]
+    assert names == [name for name, _ in Ops._fields_], names
+
+
 def a_device_is_there():
     """Not a failure, but to be said aloud: without one every test of an operation is skipped."""
-    import ctypes
+    ops_are_read_as_they_are_declared()
     library = ctypes.CDLL(str(PLUGIN))
-    library.lammd_kern_plugin.restype = ctypes.c_void_p
-    # struct kern_ops: abi and size (u32 each), name, train, score
-    score = ctypes.cast(library.lammd_kern_plugin() + 24, ctypes.POINTER(ctypes.CFUNCTYPE(ctypes.c_int))).contents
-    if score() == 0:
+    library.lammd_kern_plugin.restype = ctypes.POINTER(Ops)
+    if library.lammd_kern_plugin().contents.score() == 0:
         raise Skip("THERE IS NO GPU: nothing of the CUDA engine runs, every operation's test is skipped")
 
 
