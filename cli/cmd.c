@@ -30,6 +30,17 @@ static const struct cmd commands[] = {
      cmd_ask_arguments,
      "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"
      "lammd ask vqa photo.jpg question='is it raining?' 'choices=[\"yes\",\"no\"]'"},
+    {"batch", CMD_BATCH, cmd_batch, "IN.jsonl OUT.jsonl [OPTIONS]",
+     "answer thousands of questions in a file, and go on where it was ended",
+     "Asks each line of IN.jsonl, which has OpenAI's shape of a batch, and writes a line for it "
+     "to\n"
+     "OUT.jsonl. What stands in OUT.jsonl is done: a batch that was ended, however that came, "
+     "goes\n"
+     "on when the same command is given again. Status 0: every line has its answer. docs/batch.md\n"
+     "describes it all.",
+     NULL,
+     "lammd batch questions.jsonl answers.jsonl\n"
+     "lammd batch questions.jsonl answers-3.jsonl --part 3/8 --unordered"},
     {"eval", CMD_EVAL, cmd_eval,
      "MODE PATH [OPTIONS] | ablation [RUN] | battery FOLDER | gate [OPTIONS]",
      "score the model on public data sets, by the paper's metrics",

@@ -34,6 +34,7 @@ int cmd_misused(enum config_cmd cmd);
 int cmd_serve(const struct config *cfg);
 int cmd_reconstruct(const struct config *cfg);
 int cmd_ask(const struct config *cfg);
+int cmd_batch(const struct config *cfg);
 int cmd_eval(const struct config *cfg);
 int cmd_train(const struct config *cfg);
 int cmd_import(const struct config *cfg);

@@ -10,7 +10,7 @@
 #include "jobs/jobs.h"
 #include "kernels/base/err.h"
 
-enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
+enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK | CMD_BATCH };
 static const char *const comms[] = {"one", "mpi", NULL};
 const char *const config_orders[] = {"auto", "yx", "xy", NULL};
 
@@ -199,6 +199,18 @@ static const struct config_row rows[] = {
          "compare. May be repeated."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
+
+    FLAG("unordered", CMD_BATCH, is_unordered,
+         "Write answers as they finish. Without it they stand in the order of the questions."),
+    TEXT("part", CMD_BATCH, part, "I/N",
+         "Only every N-th line, from the I-th on: 0/4, 1/4, 2/4 and 3/4 are all of them. Each part "
+         "needs an OUT of its own. For the tasks of an array."),
+    FLAG(
+        "eager", CMD_BATCH, is_eager,
+        "Compute like any other program. Without it a batch computes only while nothing else wants "
+        "the processor (SCHED_IDLE)."),
+    NUMBER("workers", CMD_BATCH, steppers, 1, 64, 2, "N",
+           "Threads that decode pictures and write answers."),
 
     SECTION("Where to listen"),
     LIST("listen", CMD_SERVE, listen, "ADDR:PORT",
