@@ -71,7 +71,8 @@ static const struct cmd commands[] = {
      "lammd import Llama-2-7b-chat-hf eva_vit_g.pth minigptv2.pth -o models/minigptv2\n"
      "lammd import Llama-2-7b-chat-hf eva_vit_g.pth stage2.pth stage3.pth -o models/pae --no-copy\n"
      "lammd import --probe photo.jpg -o models/pae"},
-    {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | ops [PHOTO] | mix | train [OPTIONS]",
+    {"bench", CMD_BENCH, cmd_bench,
+     "pix4096 [PHOTO] | ops [PHOTO] | mix | train | replicas [FILE] [OPTIONS]",
      "measure how fast this machine answers, and learns",
      "Measures how fast the model answers, or learns, on this machine. Each figure is the median\n"
      "of --repeat runs.",

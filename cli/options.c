@@ -160,8 +160,8 @@ static const struct config_row rows[] = {
     WORD("estimate", CMD_RECONSTRUCT | CMD_BENCH, estimate, eng_estimate_words,
          "How a colour is chosen: mode (default), median or mean."),
     NUMBER("limit", CMD_BENCH, limit, 0, CONFIG_BIG, 0, "N",
-           "pix4096: ask N places; mix: N actions in a row. For slow machines. 0, the default: all "
-           "places, and 40 actions."),
+           "pix4096: ask N places; mix: N actions in a row; replicas: N pictures each. For slow "
+           "machines. 0, the default: all places, 40 actions, 8 pictures."),
     NUMBER("limit", CMD_EVAL, limit, 0, CONFIG_BIG, 0, "N",
            "Use only the first N pictures or questions; battery: of each part; gate: any N of each "
            "task. 0, the default: "

@@ -12,6 +12,7 @@
 #include "cli/batch/work.h"
 #include "cli/cmd.h"
 #include "cli/idle.h"
+#include "kernels/base/clock.h"
 
 /* So many lines on their way keep a device full: more than it runs at once (engine/run/sched.h). */
 enum { PLACES_OF_A_DEVICE = 40, PARTS_MAX = 1000000, BATCH_PICTURE_MAX = 64 << 20 };
@@ -52,9 +53,19 @@ static void folder_of(const char *path, char *to, size_t size) {
         snprintf(to, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-static void sum_up(const struct progress *p, const struct record *j) {
-    fprintf(stderr, "%s: %llu lines, %llu of them new (%.2f a second)", j->path,
-            (unsigned long long)j->lines, (unsigned long long)p->done, progress_pace(p));
+/* Nanoseconds that all devices together were at work. */
+static uint64_t busy_ns(struct eng *eng) {
+    struct eng_stats s;
+    eng_stats(eng, &s);
+    return s.pass_ns + s.vision_ns;
+}
+
+/* `busy`: the part of the time in which a device was at work. */
+static void sum_up(const struct progress *p, const struct record *j, double busy) {
+    fprintf(stderr,
+            "%s: %llu lines, %llu of them new (%.2f a second, the device busy %.0f %% of the time)",
+            j->path, (unsigned long long)j->lines, (unsigned long long)p->done, progress_pace(p),
+            100 * busy);
     if (p->failed + j->failed)
         fprintf(stderr, "; %llu lines failed", (unsigned long long)(p->failed + j->failed));
     fputs("\n", stderr);
@@ -73,10 +84,12 @@ static int batch_ask(struct work_options *o, const char *out, struct api *api, s
     if (rc == 0) rc = work_count(o, &total, e);
     if (rc == 0) {
         progress_begin(&p, total, j.lines);
+        uint64_t before = busy_ns(eng), start = clock_ns();
         rc = work_run(o, api, ids, &j, &p, e);
+        double busy = (double)(busy_ns(eng) - before) / (double)(clock_ns() - start + 1);
         if (rc == 0) rc = record_sync(&j, e);
         progress_end(&p);
-        sum_up(&p, &j);
+        sum_up(&p, &j, busy / eng_devices(eng));
         if (rc)
             fprintf(stderr,
                     "lammd: the batch isn't done. What %s has stays: mend what is said "

@@ -15,7 +15,7 @@ import threading
 import time
 
 import photos
-from lamm import JSON, MINI, PNG, ROOT, TINY, Reply, Server, Skip, data_url
+from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, Skip, data_url
 from suite import SOON, Thread, count, wait_for
 from test_adapters import Place, gate, lora
 from test_proxies import free_port
@@ -236,6 +236,19 @@ def test_a_replica_of_another_model_gets_nothing():
                 wait_for(lambda: front.states()["three"] == "DOWN")
             finally:
                 front.__exit__()
+
+
+def test_bench_replicas_measures_one_two_and_three():
+    if not os.path.exists(HAPROXY):
+        raise Skip("haproxy is not installed")
+    words = [PROGRAM, "bench", "replicas", "deploy/haproxy.cfg", "--model", TINY, "--limit", "2", "--repeat", "1"]
+    r = subprocess.run([*words, "--json"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=2 * SOON)
+    assert r.returncode == 0, r.stderr
+    assert all(json.loads(r.stdout)[f"pictures_per_second_{n}"] > 0 for n in (1, 2, 3)), r.stdout
+    for wrong, text in (("/nowhere", "/nowhere: No such file"), ("README.md", "README.md: it has no")):
+        r = subprocess.run([*words[:3], wrong, *words[4:]], cwd=ROOT, capture_output=True, text=True, check=False,
+                           timeout=2 * SOON)
+        assert r.returncode == 1 and text in r.stderr, r.stderr
 
 
 def test_a_promotion_reaches_all_by_a_shared_folder():
