@@ -23,7 +23,7 @@ static int leads_down(const char *path) {
     return *path != '\0';
 }
 
-static int read_all(int fd, uint8_t *to, size_t len) {
+static int picture_file_read_all(int fd, uint8_t *to, size_t len) {
     for (size_t at = 0; at < len;) {
         ssize_t n = read(fd, to + at, len - at);
         if (n < 0 && errno == EINTR) continue;
@@ -44,7 +44,7 @@ static int read_open(int fd, const char *path, size_t max, uint8_t **bytes, size
     size_t n = (size_t)s.st_size;
     uint8_t *p = mem_try(n ? n : 1);
     if (!p) return err_set(e, E_NOMEM, "no memory for a picture");
-    if (read_all(fd, p, n)) {
+    if (picture_file_read_all(fd, p, n)) {
         mem_free(p);
         return err_set(e, E_INVALID, "file:%.*s can't be read", SHOWN, path);
     }

@@ -18,7 +18,7 @@
 enum { PLACES_OF_A_DEVICE = 40, PARTS_MAX = 1000000, BATCH_PICTURE_MAX = 64 << 20 };
 
 /* "3/8" */
-static int read_part(const char *text, struct work_options *o, struct err *e) {
+static int command_read_part(const char *text, struct work_options *o, struct err *e) {
     unsigned long long i, n;
     int end = 0;
     o->parts = 1;
@@ -45,7 +45,7 @@ static int open_questions(const char *path, struct work_options *o, struct err *
 }
 
 /* Where "file:" pictures lie. */
-static void folder_of(const char *path, char *to, size_t size) {
+static void command_folder_of(const char *path, char *to, size_t size) {
     const char *slash = strrchr(path, '/');
     if (!slash)
         snprintf(to, size, ".");
@@ -104,7 +104,7 @@ static int batch_ask(struct work_options *o, const char *out, struct api *api, s
 static int batch_with_engine(const struct config *cfg, struct work_options *o, struct err *e) {
     char model[4096], folder[4096];
     struct eng_options opt = config_engine(cfg, config_model(cfg, model));
-    folder_of(o->path, folder, sizeof(folder));
+    command_folder_of(o->path, folder, sizeof(folder));
     opt.queue_tokens = UINT64_C(1) << 50; /* what is on its way has a bound of its own */
     struct api_options api_opt = {.picture_max = BATCH_PICTURE_MAX,
                                   .pixels_max = ENG_PICTURE_PIXELS_MAX,
@@ -127,7 +127,7 @@ int cmd_batch(const struct config *cfg) {
         .questions = -1, .is_ordered = !cfg->is_unordered, .threads = (int)cfg->steppers};
     struct sigaction ignored = {.sa_handler = SIG_IGN};
     (void)sigaction(SIGXFSZ, &ignored, NULL); /* a file past its limit is an error like others */
-    int rc = read_part(cfg->part, &o, &e);
+    int rc = command_read_part(cfg->part, &o, &e);
     if (rc == 0) rc = open_questions(cfg->rest.at[0], &o, &e);
     if (rc == 0 && !cfg->is_eager) idle_be();
     if (rc == 0) rc = batch_with_engine(cfg, &o, &e);

@@ -21,7 +21,7 @@ static int read_custom_id(const json_t *root, struct question *q, struct err *e)
     return 0;
 }
 
-static int check_known(json_t *root, struct err *e) {
+static int question_check_known(json_t *root, struct err *e) {
     const char *name;
     json_t *v;
     json_object_foreach(root, name, v) {
@@ -58,7 +58,7 @@ static int question_find_route(const json_t *root, struct question *q, struct er
 static int question_read_root(json_t *root, struct question *q, struct err *e) {
     if (!json_is_object(root)) return err_set(e, E_FORMAT, "the line is no JSON object");
     int rc = read_custom_id(root, q, e);
-    if (rc == 0) rc = check_known(root, e);
+    if (rc == 0) rc = question_check_known(root, e);
     if (rc == 0) rc = question_find_route(root, q, e);
     if (rc) return rc;
     const json_t *body = json_object_get(root, "body");

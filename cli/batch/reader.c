@@ -19,7 +19,7 @@ void reader_close(struct reader *l) {
 }
 
 /* Room behind `end`: by moving what waits to the front, or by growing. */
-static void make_room(struct reader *l) {
+static void reader_make_room(struct reader *l) {
     size_t n = l->end - l->begin;
     if (n + n / 2 >= l->cap) {
         char *more = mem_must(2 * l->cap);
@@ -36,14 +36,15 @@ static void make_room(struct reader *l) {
 }
 
 static void read_more(struct reader *l) {
-    if (l->end == l->cap) make_room(l);
+    if (l->end == l->cap) reader_make_room(l);
     ssize_t n = read(l->fd, l->p + l->end, l->cap - l->end);
     if (n > 0) l->end += (size_t)n;
     if (n == 0) l->is_over = 1;
     if (n < 0 && errno != EINTR) l->error = errno;
 }
 
-static int give(struct reader *l, size_t len, int has_end, int is_long, struct reader_line *one) {
+static int reader_give(struct reader *l, size_t len, int has_end, int is_long,
+                       struct reader_line *one) {
     *one = (struct reader_line){is_long ? NULL : l->p + l->begin, len, ++l->number, !has_end};
     l->begin += len + (size_t)has_end;
     l->offset += len + (size_t)has_end;
@@ -57,7 +58,7 @@ int reader_next(struct reader *l, struct reader_line *one) {
         char *stop = memchr(l->p + l->seen, '\n', l->end - l->seen);
         size_t len = (size_t)((stop ? stop : l->p + l->end) - (l->p + l->begin));
         if (stop || (l->is_over && (len || is_long)))
-            return give(l, len, stop != NULL, is_long || len > l->max, one);
+            return reader_give(l, len, stop != NULL, is_long || len > l->max, one);
         if (l->is_over) return 0;
         if (len > l->max) { /* what was read of it is thrown away */
             is_long = 1;

@@ -52,7 +52,8 @@ static int write_string(struct buf *b, const char *s) {
 }
 
 /* Up to what is different of an answer and of a line that can't be asked. */
-static int write_head(const struct work *b, uint64_t line, const char *custom_id, struct buf *to) {
+static int work_write_head(const struct work *b, uint64_t line, const char *custom_id,
+                           struct buf *to) {
     buf_init(to, RECORD_LINE_MAX);
     buf_printf(to, "{\"id\":\"line-%llu\",\"custom_id\":", (unsigned long long)line);
     int rc = write_string(to, custom_id);
@@ -60,8 +61,8 @@ static int write_head(const struct work *b, uint64_t line, const char *custom_id
     return rc;
 }
 
-static int write_answer(const struct work *b, const struct crew_item *item, struct buf *to) {
-    int rc = write_head(b, item->line, item->question.custom_id, to);
+static int work_write_answer(const struct work *b, const struct crew_item *item, struct buf *to) {
+    int rc = work_write_head(b, item->line, item->question.custom_id, to);
     buf_printf(to, "\"response\":{\"status_code\":%d,\"request_id\":\"line-%llu\",\"body\":",
                item->status, (unsigned long long)item->line);
     (void)buf_add(to, item->reply.p, item->reply.len);
@@ -71,7 +72,7 @@ static int write_answer(const struct work *b, const struct crew_item *item, stru
 
 static int write_fault(const struct work *b, uint64_t line, const char *custom_id, const char *why,
                        struct buf *to) {
-    int rc = write_head(b, line, custom_id, to);
+    int rc = work_write_head(b, line, custom_id, to);
     buf_str(to, "\"response\":null,\"error\":{\"code\":\"invalid_line\",\"message\":");
     if (rc == 0) rc = write_string(to, why);
     (void)buf_str(to, "}}\n");
@@ -79,7 +80,7 @@ static int write_fault(const struct work *b, uint64_t line, const char *custom_i
 }
 
 /* Takes the text. */
-static int put(struct work *b, uint64_t seq, struct buf *text, struct err *e) {
+static int work_put(struct work *b, uint64_t seq, struct buf *text, struct err *e) {
     int rc = 0;
     if (!b->o->is_ordered) {
         rc = record_add(b->record, text, e);
@@ -104,13 +105,13 @@ static int work_finish(struct work *b, struct crew_item *item, struct err *e) {
     struct buf text;
     int is_answer = item->status == 200;
     b->pauses = 0;
-    int rc = write_answer(b, item, &text);
+    int rc = work_write_answer(b, item, &text);
     if (rc) {
         buf_clear(&text);
         return err_set(e, E_NOMEM, "no memory for the answer to line %llu",
                        (unsigned long long)item->line);
     }
-    rc = put(b, item->seq, &text, e);
+    rc = work_put(b, item->seq, &text, e);
     b->progress->done++;
     b->progress->failed += !is_answer;
     if (!is_answer) progress_say(b->progress, item->line, item->problem);
@@ -155,16 +156,17 @@ static int work_collect(struct work *b, struct err *e) {
 
 /* ---- lines that go out ---- */
 
-static int is_blank(const char *text, size_t len) { return strspn(text, " \t\r") >= len; }
+static int work_is_blank(const char *text, size_t len) { return strspn(text, " \t\r") >= len; }
 
 /* A line of this part that says something. */
-static int is_ours(const struct work_options *o, const struct reader_line *one) {
+static int work_is_ours(const struct work_options *o, const struct reader_line *one) {
     return (one->number - 1) % o->parts == o->part &&
-           !(one->text && (one->len == 0 || is_blank(one->text, one->len < 64 ? one->len : 64)));
+           !(one->text &&
+             (one->len == 0 || work_is_blank(one->text, one->len < 64 ? one->len : 64)));
 }
 
-static int refuse(struct work *b, uint64_t line, const char *custom_id, const struct err *why,
-                  struct err *e) {
+static int work_refuse(struct work *b, uint64_t line, const char *custom_id, const struct err *why,
+                       struct err *e) {
     struct buf text;
     b->progress->failed++;
     b->progress->done++;
@@ -174,7 +176,7 @@ static int refuse(struct work *b, uint64_t line, const char *custom_id, const st
         buf_clear(&text);
         return err_set(e, E_NOMEM, "no memory for a line");
     }
-    return put(b, b->n_begun++, &text, e);
+    return work_put(b, b->n_begun++, &text, e);
 }
 
 /* Is it done already, or the second of its name? 1: there is nothing to ask. */
@@ -184,7 +186,7 @@ static int is_met(struct work *b, uint64_t line, const char *id) {
     if (entry->line) {
         err_set(&why, E_FORMAT, "custom_id is that of line %llu, too",
                 (unsigned long long)entry->line);
-        (void)refuse(b, line, "", &why, NULL);
+        (void)work_refuse(b, line, "", &why, NULL);
         return 1;
     }
     entry->line = line;
@@ -200,7 +202,7 @@ static int work_begin(struct work *b, struct crew_item *item, const struct reade
     if (q->custom_id[0] ? is_met(b, one->number, q->custom_id) : 0)
         rc = 1;
     else if (rc)
-        out = refuse(b, one->number, q->custom_id, &why, e);
+        out = work_refuse(b, one->number, q->custom_id, &why, e);
     if (rc) {
         crew_give(b->crew, item);
         return out;
@@ -219,7 +221,7 @@ static int work_feed(struct work *b, struct err *e) {
            b->held_bytes < HELD_BYTES_MAX && (item = crew_take(b->crew)) != NULL) {
         b->is_read = !reader_next(&b->lines, &one);
         int rc = 0;
-        if (b->is_read || !is_ours(b->o, &one))
+        if (b->is_read || !work_is_ours(b->o, &one))
             crew_give(b->crew, item);
         else
             rc = work_begin(b, item, &one, e);
@@ -266,7 +268,7 @@ int work_count(const struct work_options *o, uint64_t *n, struct err *e) {
     *n = 0;
     reader_open(&l, o->questions, QUESTION_LINE_MAX);
     while (reader_next(&l, &one))
-        *n += (uint64_t)is_ours(o, &one);
+        *n += (uint64_t)work_is_ours(o, &one);
     int rc = l.error ? err_set(e, E_IO, "%s: %s", o->path, strerror(l.error)) : 0;
     reader_close(&l);
     return rc;

@@ -1,4 +1,4 @@
-"""test_replicas.py - deploy/haproxy.cfg as it is, before three servers: who gets what, a drain, a kill.
+"""test_replicas.py - deploy/haproxy.cfg as it is, before three servers: who gets what; drain, kill.
 
 Ports and the socket are put in their places. Skips aloud where HAProxy is not installed.
 """
