@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""run.py - how lammd is installed and packed: make install, the manual pages, the completion of
-bash, lammd.conf, make dist.
+"""run.py - how lammd is installed, packed and run: make install, the manual pages, the completion of
+bash, lammd.conf, make dist; and that docs/operations.md knows every event and metric.
 
     tests/package/run.py [substring...]
 
@@ -183,6 +183,70 @@ def test_dist_is_the_same_bytes_from_two_folders():
                 made.append((packed, f.read()))
     assert made[0] == made[1], [(name, len(data)) for name, data in made]
     assert len(made[0][1]) > 1 << 20, made[0][0]
+
+
+# ---- packages ----
+
+def test_packages_have_the_programs_version():
+    version = re.search(r'LAMMD_VERSION "(.*)"', read("kernels/base/version.h")).group(1)
+    assert re.match(rf"lammd [(]{re.escape(version)}[)] ", read("debian/changelog")), version
+    needed = re.search(r"packages-build := (.*?)\n\n?p", read("mk/use.mk").replace("\\\n", " "), re.S).group(1).split()
+    control, container = read("debian/control"), read("container/Containerfile")
+    for package in needed:
+        assert package in ("gcc", "libc6-dev", "make") or f" {package}" in control, package
+        assert package in container, package
+
+
+def test_what_a_container_is_told_is_right():
+    done = good(LAMMD, "serve", "--config", "container/lammd.conf", "--check-config")
+    assert done == "lammd: the options are right\n"
+    text = read("container/Containerfile")
+    assert re.search(r"^USER 10001$", text, re.M) and "HEALTHCHECK" in text
+    for source in re.findall(r"^COPY (?!--from)(\S+) ", text, re.M):
+        assert os.path.exists(os.path.join(ROOT, source)), source
+
+
+# ---- docs/operations.md ----
+
+def sources(*rooms):
+    for room in rooms:
+        for at, _, names in os.walk(os.path.join(ROOT, room)):
+            yield from (os.path.join(at, n) for n in names if n.endswith(".c"))
+
+
+def events_of_the_source():
+    """{event: its levels}"""
+    events = {}
+    for path in sources("api", "cli", "data", "engine", "jobs", "kernels", "media", "server"):
+        text = re.sub(r"/[*].*?[*]/", "", read(path), flags=re.S)
+        calls = re.findall(r'\blog_(?:event|format)[(](?:&line,)?\s*([^";]*LOG_LEVEL[^";]*),'
+                           r'\s*([^",;]*"\w+"(?:[^",;]*"\w+")?)\s*,', text)
+        assert len(calls) == len(re.findall(r"\blog_event[(](?!enum)|\blog_format[(]&", text)), path
+        for level, event in calls:
+            names, levels = re.findall(r'"(\w+)"', event), re.findall(r"LOG_LEVEL_(\w+)", level)
+            for i, name in enumerate(names):
+                both = len(names) == len(levels) > 1  # is_x ? A : B, is_x ? "a" : "b"
+                events.setdefault(name, set()).update(w.lower() for w in (levels[i:i + 1] if both else levels))
+    return events
+
+
+def test_every_event_is_explained():
+    told = {}
+    for name, levels in re.findall(r"^[|] `(\w+)` [|] ((?:(?:error|warn|info|debug)(?:, )?)+) [|]", read("docs/operations.md"), re.M):
+        told[name] = set(levels.split(", "))
+    events = events_of_the_source()
+    assert len(events) > 25, events
+    events["request"].discard("debug")  # of what isn't loud; --verbose, as the table says
+    assert told == events, {n: (told.get(n), events.get(n)) for n in told.keys() | events.keys() if told.get(n) != events.get(n)}
+
+
+def test_metrics_that_are_named_exist():
+    source = read("api/metrics.c")
+    there = {f"lammd_{n}" for n in re.findall(r'\b(?:counter|counter_seconds|gauge|head)[(]b, "(\w+)"', source)}
+    named = set(re.findall(r"\blammd_\w+", read("docs/operations.md")))
+    assert len(named) > 10, named
+    for name in named:
+        assert re.sub(r"_(bucket|sum|count)$", "", name) in there or name in there, name
 
 
 def main():
