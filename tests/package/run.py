@@ -221,7 +221,7 @@ def events_of_the_source():
         text = re.sub(r"/[*].*?[*]/", "", read(path), flags=re.S)
         calls = re.findall(r'\blog_(?:event|format)[(](?:&line,)?\s*([^";]*LOG_LEVEL[^";]*),'
                            r'\s*([^",;]*"\w+"(?:[^",;]*"\w+")?)\s*,', text)
-        assert len(calls) == len(re.findall(r"\blog_event[(](?!enum)|\blog_format[(]&", text)), path
+        assert len(calls) == len(re.findall(r"\blog_event[(](?!enum)|\blog_format[(]&line, LOG", text)), path
         for level, event in calls:
             names, levels = re.findall(r'"(\w+)"', event), re.findall(r"LOG_LEVEL_(\w+)", level)
             for i, name in enumerate(names):
