@@ -19,7 +19,7 @@ static const char *values_of(const struct config_row *r) {
     return "nothing";
 }
 
-static void put_words(const char *const *words, FILE *to) {
+static void completion_words(const char *const *words, FILE *to) {
     for (int i = 0; words && words[i]; i++)
         fprintf(to, "%s%s", i ? " " : "", words[i]);
 }
@@ -33,7 +33,7 @@ static void put_values(const struct cmd *c, FILE *to) {
         fprintf(to, "        %s:--%s) _lammd_%s", c->name, rows[i].name, call);
         if (strcmp(call, "words") == 0) {
             fputs(" '", to);
-            put_words(rows[i].words, to);
+            completion_words(rows[i].words, to);
             fputc('\'', to);
         }
         fputs("; return ;;\n", to);
@@ -47,7 +47,7 @@ static void put_options(const struct cmd *c, FILE *to) {
     for (size_t i = 0; i < n; i++)
         if (rows[i].cmds & (int)c->cmd) fprintf(to, "--%s ", rows[i].name);
     fputs("--help' actions='", to);
-    put_words(c->words, to);
+    completion_words(c->words, to);
     fputs("' ;;\n", to);
 }
 

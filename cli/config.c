@@ -1,9 +1,9 @@
 /* config.c - what is made of the table of options (options.c): the parser and the help.
  *
- * Options are written `--name value` or `--name=value`; `-o` stands for --output, `-h` for --help; a
- * flag may be `--name=yes` or `--name=no`. Where an option that is no list comes twice, the last one
- * counts. The words are read twice where they name a file: once to find it, and again over what it
- * says, so that they win. What they say of a list stands in place of the file's.
+ * Options are written `--name value` or `--name=value`; `-o` stands for --output, `-h` for --help;
+ * a flag may be `--name=yes` or `--name=no`. Where an option that is no list comes twice, the last
+ * one counts. The words are read twice where they name a file: once to find it, and again over what
+ * it says, so that they win. What they say of a list stands in place of the file's.
  */
 #include "cli/config.h"
 
@@ -121,8 +121,8 @@ static void config_start(struct config *cfg) {
             *(int64_t *)(void *)((char *)cfg + rows[i].at) = rows[i].start;
 }
 
-static int read_words(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
-                      struct err *e) {
+static int config_read_words(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
+                             struct err *e) {
     for (int i = 0; i < argc; i++) {
         int is_word = argv[i][0] != '-' || argv[i][1] == '\0';
         int rc =
@@ -134,12 +134,12 @@ static int read_words(struct config *cfg, enum config_cmd cmd, int argc, char **
 
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e) {
     config_start(cfg);
-    int rc = read_words(cfg, cmd, argc, argv, e);
+    int rc = config_read_words(cfg, cmd, argc, argv, e);
     if (rc == 0 && cfg->file && !cfg->is_help) {
         const char *file = cfg->file;
         config_start(cfg);
         rc = config_file_read(file, cfg, e);
-        if (rc == 0) rc = read_words(cfg, cmd, argc, argv, e);
+        if (rc == 0) rc = config_read_words(cfg, cmd, argc, argv, e);
     }
     for (int i = 0; i < cfg->rows_of.n; i++)
         if (cfg->rows_of.at[i] > cfg->rows) cfg->rows = cfg->rows_of.at[i];

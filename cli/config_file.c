@@ -1,4 +1,4 @@
-/* config_file.c - see config_file.h. What a line is, ini.c knows; what an option may be, value.c. */
+/* config_file.c - see config_file.h. ini.c knows what a line is, value.c what an option may be. */
 #include "cli/config_file.h"
 
 #include <string.h>
@@ -25,7 +25,7 @@ static const char *near_option(const char *key) {
     return found;
 }
 
-static int unknown(const struct ini *ini, const struct ini_entry *at, struct err *e) {
+static int unknown_name(const struct ini *ini, const struct ini_entry *at, struct err *e) {
     const char *name = at->key + strspn(at->key, "-"), *near = near_option(name);
     if (name != at->key)
         return ini_bad(ini, at->line, e, "\"%s\": names stand here without dashes in front",
@@ -38,7 +38,7 @@ static int unknown(const struct ini *ini, const struct ini_entry *at, struct err
 }
 
 /* The line above in which the key stands already; 0: none. */
-static int line_of(const struct ini_section *all, int i) {
+static int first_line_of(const struct ini_section *all, int i) {
     for (int k = 0; k < i; k++)
         if (strcmp(all->at[k].key, all->at[i].key) == 0) return all->at[k].line;
     return 0;
@@ -48,10 +48,10 @@ static int take_entry(const struct ini *ini, int i, struct config *cfg, struct e
     const struct ini_entry *at = &ini->at[0].at[i];
     const struct config_row *r = config_find(CMD_SERVE, at->key, strlen(at->key));
     struct err why = {0};
-    if (!r) return unknown(ini, at, e);
+    if (!r) return unknown_name(ini, at, e);
     if (r->is_of_line)
         return ini_bad(ini, at->line, e, "\"%s\" can be said on the command line only", at->key);
-    int before = r->kind == VALUE_LIST ? 0 : line_of(&ini->at[0], i);
+    int before = r->kind == VALUE_LIST ? 0 : first_line_of(&ini->at[0], i);
     if (before)
         return ini_bad(ini, at->line, e,
                        "\"%s\" stands here a second time; the first is in line %d: take one out",

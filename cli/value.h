@@ -9,8 +9,8 @@
 /* "no", "yes", NULL: what a flag may be. */
 extern const char *const value_flag_words[];
 
-/* `text` of the option `r` into `cfg`, which keeps it. `dashes` stands in front of the option's name
- * in errors: "--" or "". E_INVALID. */
+/* `text` of the option `r` into `cfg`, which keeps it. `dashes` stands in front of the option's
+ * name in errors: "--" or "". E_INVALID. */
 int value_take(struct config *cfg, const struct config_row *r, const char *dashes, const char *text,
                struct err *e);
 

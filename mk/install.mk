@@ -1,4 +1,4 @@
-# install.mk - what is installed and where, the pages that are made for it, and the source as a file.
+# install.mk - what is installed and where, the pages made for it, and the source as a file.
 
 prefix      ?= /usr/local
 exec_prefix ?= $(prefix)

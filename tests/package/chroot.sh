@@ -1,12 +1,13 @@
 #!/bin/sh
 # chroot.sh - the Debian packages, from the commit HEAD to the last trace of them in a bare chroot.
 #
-#     tests/package/chroot.sh [FOLDER]      as root; needs a mirror of Debian. FOLDER is kept, and its
-#                                           packages and chroot are used again
+#     tests/package/chroot.sh [FOLDER]      as root; needs a mirror of Debian. FOLDER is kept, and
+#                                           its packages and chroot are used again
 #
-# make dist, dpkg-buildpackage, lintian, debootstrap; then in the chroot: install, ask the server that
-# the unit's ExecStart starts, as another user; SIGTERM; remove; purge. No systemd runs there, so what
-# the unit adds (sandbox, folders, sockets) isn't tried. NVCC= keeps it from building the CUDA engine.
+# make dist, dpkg-buildpackage, lintian, debootstrap; then in the chroot: install, ask the server
+# that the unit's ExecStart starts, as another user; SIGTERM; remove; purge. No systemd runs there,
+# so what the unit adds (sandbox, folders, sockets) isn't tried. NVCC= keeps it from building the
+# CUDA engine.
 # Ends with `N passed, N failed`.
 set -eu
 
@@ -109,7 +110,7 @@ there test -f /etc/lammd/lammd.conf || bad 'remove took lammd.conf away'
 there test -d /var/lib/lammd || bad 'remove took the state away'
 if there test -e /usr/bin/lammd; then bad 'remove left the program'; fi
 good remove
-rmdir "$work/chroot/run/lammd" 2>/dev/null || rm -rf "$work/chroot/run/lammd" # systemd's to take away
+rm -rf "$work/chroot/run/lammd" # systemd takes it away when the unit stops
 there apt-get purge -y -qq lammd lammd-data >/dev/null 2>&1 || bad purge
 left=$(traces | grep -v '^/var/lib/systemd/deb-systemd-helper' || true)
 [ ! "$left" ] || bad "purge left $left"

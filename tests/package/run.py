@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""run.py - how lammd is installed, packed and run: make install, the manual pages, the completion of
-bash, lammd.conf, make dist; and that docs/operations.md knows every event and metric.
+"""run.py - how lammd is installed, packed and run: make install, the manual pages, the completion
+of bash, lammd.conf, make dist; and that docs/operations.md knows every event and metric.
 
     tests/package/run.py [substring...]
 

@@ -47,7 +47,8 @@ static const char *escaped(const char *name) {
     return out;
 }
 
-static void check_named(const char *text, const char *before, const char *name, const char *behind) {
+static void check_named(const char *text, const char *before, const char *name,
+                        const char *behind) {
     char part[256];
     snprintf(part, sizeof(part), "%s%s%s", before, name, behind);
     CHECK_HAS(text, part);
