@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "data/files.h"
+#include "kernels/base/cgroup.h"
 
 uint64_t run_first_step(const struct run *r, int stage) {
     uint64_t n = 0;
