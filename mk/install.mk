@@ -40,7 +40,7 @@ folders = sed -e 's|@bindir@|$(bindir)|g; s|@datadir@|$(datadir)|g; s|@docdir@|$
 install: all ## to $(DESTDIR)$(prefix): program, model, pages, units; lammd.conf where there is none
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(docdir) $(DESTDIR)$(bashdir)
 	$(INSTALL) -d $(DESTDIR)$(datadir)/lammd/models/lamm-mini $(DESTDIR)$(sysconfdir)/lammd
-	$(INSTALL) -d $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(mandir)/man5
+	$(INSTALL) -d $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(docdir)/docs
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(bindir)/lammd
 	$(if $(NVCC),$(INSTALL) -D -m 644 $(PLUGIN) $(DESTDIR)$(plugindir)/lammd-cuda.so)
 	$(if $(MPICC),$(INSTALL) -D -m 644 $(MPI_PLUGIN) $(DESTDIR)$(plugindir)/lammd-mpi.so)
@@ -55,6 +55,7 @@ install: all ## to $(DESTDIR)$(prefix): program, model, pages, units; lammd.conf
 	$(INSTALL) -m 644 $(made)/lammd.conf.5 $(DESTDIR)$(mandir)/man5
 	$(INSTALL) -m 644 $(made)/lammd $(DESTDIR)$(bashdir)
 	$(INSTALL) -m 644 README.md LICENSE openapi.yaml $(made)/lammd.conf.example $(DESTDIR)$(docdir)
+	$(INSTALL) -m 644 $(wildcard docs/*.md) $(DESTDIR)$(docdir)/docs
 
 uninstall: ## take away what install brought, but not lammd.conf
 	rm -f $(DESTDIR)$(bindir)/lammd $(DESTDIR)$(unitdir)/lammd.service
