@@ -10,7 +10,7 @@
  * caches of all, and games don't meet on one device. A table of fixed size holds where pictures
  * went. Later pictures overwrite earlier ones.
  *
- * Slices. A job of many places, a whole picture or mask, is cut up (run/slice.h) among its unit and
+ * Bands. A job of many places, a whole picture or mask, is cut up (run/band.h) among its unit and
  * those that have nothing to do, each as large a part as is worth another look at the picture.
  * Where all are busy it stays whole: then looking twice would help nobody.
  *
@@ -21,16 +21,16 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/ask/prompt.h"
 #include "engine/unit/unit.h"
+#include "kernels/base/cgroup.h"
 #include "kernels/base/mem.h"
 
 enum {
     SENT = 4096,
-    SLICE_ROWS = 2048, /* of its own, that a slice has at least: a few passes, */
-    SLICE_LOOKS = 4    /* and so many times the rows of a picture's stem and look */
+    BAND_ROWS = 2048, /* of its own, that a band has at least: a few passes, */
+    BAND_LOOKS = 4    /* and so many times the rows of a picture's stem and look */
 };
 
 struct sent {
@@ -97,8 +97,8 @@ static struct eng_options options_of(const struct eng_options *opt, const struct
     struct eng_options o = *opt;
     o.device_index = d->at[i].device;
     if (d->on_host > 1 && strcmp(d->at[i].ops->name, "cuda") != 0) {
-        long all = opt->threads > 0 ? opt->threads : sysconf(_SC_NPROCESSORS_ONLN);
-        o.threads = all > d->on_host ? (int)(all / d->on_host) : 1;
+        int all = opt->threads > 0 ? opt->threads : cgroup_processors();
+        o.threads = all > d->on_host ? all / d->on_host : 1;
     }
     return o;
 }
@@ -237,7 +237,7 @@ static int engine_idle(const struct eng *e, const struct eng_ask *ask, int home,
                        struct unit *units[ENG_DEVICES_MAX]) {
     const struct questions *q = &e->unit[0]->pixels->questions;
     uint64_t look = (uint64_t)q->stem_tokens + (uint64_t)q->picture_rows;
-    uint64_t least = SLICE_LOOKS * look > SLICE_ROWS ? SLICE_LOOKS * look : SLICE_ROWS;
+    uint64_t least = BAND_LOOKS * look > BAND_ROWS ? BAND_LOOKS * look : BAND_ROWS;
     uint64_t rows = (uint64_t)ask->n_points * ((uint64_t)q->answer_max + 1);
     int n = 1;
     units[0] = e->unit[home];
@@ -262,7 +262,7 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     if (rc) return rc;
     struct unit *units[ENG_DEVICES_MAX];
     int n = engine_idle(e, ask, engine_choose(e, ask), units);
-    if (n > 1) rc = unit_submit_sliced(units, n, ask, out, err);
+    if (n > 1) rc = unit_submit_bands(units, n, ask, out, err);
     return rc || *out ? rc : unit_submit(units[0], ask, out, err);
 }
 

@@ -13,7 +13,7 @@
 #include <sched.h>
 #include <string.h>
 
-#include "engine/run/slice.h"
+#include "engine/run/band.h"
 #include "kernels/base/clock.h"
 
 /* The cap of an arena: answers and chains of JOB_POINTS_MAX points take 5 MiB, a tree of as many
@@ -249,7 +249,7 @@ void eng_job_put(struct eng_job *j) {
         sched_yield(); /* wake is being called, and returns at once */
         open = GATE_OPEN;
     }
-    if (j->slices) slices_put(j->slices);
+    if (j->bands) bands_put(j->bands);
     job_put(j);
 }
 
@@ -257,7 +257,7 @@ void eng_job_put(struct eng_job *j) {
 
 void eng_job_cancel(struct eng_job *j) {
     atomic_store(&j->is_cancelled, 1);
-    if (j->slices) slices_cancel(j->slices);
+    if (j->bands) bands_cancel(j->bands);
 }
 
 enum eng_state eng_job_state(const struct eng_job *j) {
@@ -303,7 +303,7 @@ void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out) {
         .rows = atomic_load(&j->rows),
         .rows_plain = atomic_load(&j->rows_plain),
     };
-    if (j->slices) slices_stats(j->slices, out);
+    if (j->bands) bands_stats(j->bands, out);
 }
 
 /* The bell is a queue of length one. It is full when there may be something new, and stays so until

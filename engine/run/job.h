@@ -27,7 +27,7 @@
 
 struct lane;
 struct share;
-struct slices;
+struct bands;
 
 enum { JOB_POINTS_MAX = 65536 };
 
@@ -90,8 +90,7 @@ struct eng_job {
     int32_t answer_rows;  /* rows that an answer may take, behind its tail */
     int32_t lane_slots;   /* single slots that one lane may take */
     uint64_t cost;        /* rows it may take at most, its pictures' too: what the queue counts */
-    struct slices
-        *slices; /* several units answer it (slice.h), and it is in none itself; or NULL */
+    struct bands *bands;  /* several units answer it (band.h), and it is in none itself; or NULL */
 
     /* ---- Shared. ---- */
     atomic_int refs;
@@ -161,7 +160,7 @@ void job_end_text(struct eng_job *j, size_t len);
 /* Step: all answers are there. */
 int job_is_complete(const struct eng_job *j);
 /* Publish what is new (answers, state) and wake the asker. Step: once per pass at most. Of a whole
- * in slices: under their mutex. */
+ * in bands: under their mutex. */
 void job_announce(struct eng_job *j);
 
 #endif

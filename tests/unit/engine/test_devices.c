@@ -243,7 +243,7 @@ TEST_LIMIT(devices_keep_a_game_together, 60) {
     eng_close(e);
 }
 
-/* ---- slices ---- */
+/* ---- bands ---- */
 
 enum { MANY = 2 * 64 * 32, MOST_UNITS = 3 };
 
@@ -333,7 +333,7 @@ TEST_LIMIT(devices_answer_one_picture_together, 120) {
 }
 
 /* Put before its end, cancelled, too late, refused: nothing stays behind, and no unit goes on. */
-TEST_LIMIT(devices_end_all_slices_of_a_job, 120) {
+TEST_LIMIT(devices_end_all_bands_of_a_job, 120) {
     static struct eng_point points[MANY];
     struct mem_stats before;
     struct eng_stats s;
