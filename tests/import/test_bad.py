@@ -227,6 +227,7 @@ def test_options(o, tmp):
                         (["--rms-eps", "0.5"], "rms_norm_eps"), (["--image-size", "30"], "patch_size")]:
         refused(text, *all_of(o), "-o", tmp("m"), *words)
     refused("usage:", *all_of(o))
+    refused("m: the folder around it isn't there", *all_of(o), "-o", tmp("none", "m"))
     refused("none.jpg: No such file", *all_of(o), "-o", tmp("m"), "--probe", tmp("none.jpg"))
     assert not os.path.exists(tmp("m"))
     os.mkdir(tmp("there"))
