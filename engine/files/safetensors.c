@@ -365,8 +365,8 @@ const void *st_piece(const struct st *st, size_t i, size_t *len) {
     return t ? t->data : st->header;
 }
 
-/* Has one of n numbers an exponent of all ones? Found in lanes of their own width, so that the loops
- * become vector code. */
+/* Has one of n numbers an exponent of all ones? Found in lanes of their own width, so that the
+ * loops become vector code. */
 static int has_full_exponent16(const uint8_t *p, size_t n, uint16_t mask) {
     uint16_t found = 0;
     for (size_t i = 0; i < n; i++) {

@@ -215,11 +215,11 @@ static int find_vision(const struct import *i, json_t **vision, json_t **connect
     if (!rc) rc = find_heads(i, width, &heads, e);
     if (!rc) rc = find_side(i, width, patch, &side, e);
     if (rc) return rc;
-    *vision =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:[f,f,f], s:[f,f,f]}", "image_size",
-                  side, "patch_size", patch, "hidden_size", width, "num_attention_heads", heads,
-                  "num_hidden_layers", count_blocks(i, width), "intermediate_size", ffn, "layer_norm_eps", 1e-6, "image_mean", 0.48145466,
-                  0.4578275, 0.40821073, "image_std", 0.26862954, 0.26130258, 0.27577711);
+    *vision = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:[f,f,f], s:[f,f,f]}", "image_size",
+                        side, "patch_size", patch, "hidden_size", width, "num_attention_heads",
+                        heads, "num_hidden_layers", count_blocks(i, width), "intermediate_size",
+                        ffn, "layer_norm_eps", 1e-6, "image_mean", 0.48145466, 0.4578275,
+                        0.40821073, "image_std", 0.26862954, 0.26130258, 0.27577711);
     *connector = json_pack("{s:I, s:f}", "concat", joined / width, "ln_vision_eps", 1e-5);
     return 0;
 }
@@ -286,11 +286,12 @@ static int config_print(struct import *i, const json_t *root, struct err *e) {
 static void note_sizes(const struct import *i) {
     const struct model_vision *v = &i->c.vision;
     const struct model_text *t = &i->c.text;
-    import_note(i,
-                "tower: %d blocks of %d, %d heads, patches of %d, pictures of %d; decoder: %d layers "
-                "of %d, %d heads, theta %g, eps %g; pixels on a grid of %d",
-                v->layers, v->hidden_size, v->heads, v->patch_size, v->image_size, t->layers,
-                t->hidden_size, t->heads, t->rope_theta, (double)t->rms_eps, i->c.pixel_grid);
+    import_note(
+        i,
+        "tower: %d blocks of %d, %d heads, patches of %d, pictures of %d; decoder: %d layers "
+        "of %d, %d heads, theta %g, eps %g; pixels on a grid of %d",
+        v->layers, v->hidden_size, v->heads, v->patch_size, v->image_size, t->layers,
+        t->hidden_size, t->heads, t->rope_theta, (double)t->rms_eps, i->c.pixel_grid);
 }
 
 int config_make(struct import *i, struct err *e) {

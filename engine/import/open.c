@@ -153,7 +153,8 @@ static double alpha_of(struct import *i, const struct source *a) {
     if (i->o.lora_alpha > 0) return i->o.lora_alpha;
     if (alpha > 0) return alpha;
     if (!i->has_guessed_alpha)
-        import_note(i, "%s doesn't say its LoRA's alpha: %d, as in MiniGPT-v2; --lora-alpha sets it",
+        import_note(i,
+                    "%s doesn't say its LoRA's alpha: %d, as in MiniGPT-v2; --lora-alpha sets it",
                     open_path_of(i, a), ALPHA);
     i->has_guessed_alpha = 1;
     return ALPHA;

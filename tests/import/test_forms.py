@@ -128,8 +128,8 @@ def test_the_last_original_wins(o, tmp):
 
 
 def test_sizes_that_no_tensor_tells(o, tmp):
-    """Pictures are as large as a checkpoint's config says, else what the tower's positions are for; heads are
-    asked for, but of the published tower, of whose 40 blocks 39 are used."""
+    """Pictures are as large as a checkpoint's config says, else what the tower's positions are for;
+    heads are asked for, but of the published tower, of whose 40 blocks 39 are used."""
     words = [o.path("llama"), o.path("eva.pth"), "--any-tokenizer", "--pixel-grid", "16", "--no-copy"]
     r = refused("the tower is 32 wide, so it isn't EVA ViT-g, which has 16 heads at 1408: say how many it has by --vision-heads",
                 *words, o.path("stage.pth"), "-o", tmp("m"))
@@ -162,7 +162,7 @@ def zeros(*shape):
 
 
 def eva_giant():
-    """The published tower with a narrow MLP. Blocks share their storages, so that the file is small."""
+    """The published tower with a narrow MLP. Blocks share their storages: the file is small."""
     e, f = 1408, 8
     v, block = zeros(e), {"attn.qkv.weight": zeros(3 * e, e), "attn.proj.weight": zeros(e, e), "mlp.fc1.weight": zeros(f, e),
                           "mlp.fc1.bias": zeros(f), "mlp.fc2.weight": zeros(e, f)}

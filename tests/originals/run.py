@@ -46,8 +46,8 @@ except ModuleNotFoundError as e:
 NEAR = 2e-5  # the largest difference over the largest value
 ROUNDED = 2e-3  # the same where import rounded W + alpha / r * B A to fp16, which has 11 bits
 NEED = 4 << 30
-# Of a served answer's probabilities, and nats of a choice; the same with the rounding. A choice here
-# has a likelihood of e^-80 to e^-300, so that its sum is large.
+# Of a served answer's probabilities, and nats of a choice; the same with the rounding. A choice
+# here has a likelihood of e^-48 to e^-218, so that its sum is large.
 SERVED, SERVED_ROUNDED = 1e-3, 5e-2
 # As tools/oracle/served.py has them, which needs the packages.
 POINTS, QUESTION, CHOICES = [[0, 0], [5, 40], [63, 12]], "is there a red thing?", ["yes", "no", "a red disc", "7"]
@@ -187,7 +187,7 @@ def http_suite():
 
 
 def served_answers(lab, model):
-    """What a server with that model answers about the photo: as tests/golden/originals/answers.json has it."""
+    """What a server with that model answers about the photo, as answers.json has it."""
     http, image = http_suite()
     png = io.BytesIO()
     image.fromarray(originals.picture(480)[120:360]).save(png, "PNG")
@@ -220,7 +220,8 @@ def recorded_answers():
 
 
 def test_served(lab):
-    """The whole chain through HTTP: a photo that has to be resized, prompts, tower, connector, decoder, grammar."""
+    """The whole chain through HTTP: a photo that has to be resized, the prompt, the network, the
+    grammar."""
     want = recorded_answers()
     against_answers("served", served_answers(lab, "base"), want["base"], SERVED)
     against_answers("served, LoRA merged", served_answers(lab, "merged"), want["lora"], SERVED_ROUNDED)

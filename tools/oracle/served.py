@@ -1,8 +1,8 @@
-"""What a served model is asked, and what the original implementations answer: pixels through the raw
-prompt that POST /v1/pixels makes, and choices of POST /v1/vqa by their log probabilities.
+"""What a served model is asked, and what the original implementations answer: pixels through the
+raw prompt that POST /v1/pixels makes, and choices of POST /v1/vqa by their log probabilities.
 
     original = Original(reference.llama(..), reference.tower(..), reference.connector(..))
-    Asker(original).answers()      {"pixels": [..], "choices": {..}}, as tests/golden/originals has it
+    Asker(original).answers(POINTS)      {"pixels": [..], "choices": {..}}
 
 The prompts are spelled here once more, from docs/model.md section 4, with SentencePiece itself.
 Needs what reference.py needs, and sentencepiece.
@@ -46,7 +46,7 @@ class Original:
 
     @torch.no_grad()
     def rows(self, feats, ids):
-        """Logits behind each of the ids that no kept cache holds; keeps the cache behind the last."""
+        """Logits behind each of the ids that no kept cache holds; keeps what is behind the last."""
         ids = tuple(ids)
         known = max((k for k in self.kept if k == ids[:len(k)] and len(k) < len(ids)), key=len, default=())
         body = self.llama.get_base_model() if hasattr(self.llama, "get_base_model") else self.llama
@@ -74,7 +74,7 @@ class Asker(ask.Asker):
         return torch.stack([self.m.rows(self.feats, i)[-1] for i in ids])
 
     def pixel(self, x, y):
-        """The greedy answer, and of each channel the value's probability and the entropy in bits."""
+        """The greedy answer, and of each channel the value's probability and the entropy, bits."""
         self.forget()
         rgb, _ = self.mode(x, y)
         ids, probs, bits = self.prompt(x, y) + self.lead, [], []
