@@ -173,5 +173,5 @@ help: ## this text
 	@printf '                      ROOM is one of: $(rooms)\n'
 	@printf '  O=dir objects, SAN=address|undefined|thread sanitizer, SEED=n, LONG=1 full counts\n'
 
-parts := mk/use.mk mk/test.mk mk/cuda.mk mk/mpi.mk mk/fuzz.mk
+parts := mk/use.mk mk/install.mk mk/test.mk mk/cuda.mk mk/mpi.mk mk/fuzz.mk
 include $(parts)
