@@ -106,7 +106,7 @@ struct config {
     /* import */
     const char *as_config, *tokenizer, *keep_adapter, *rms_eps, *lora_alpha, *probe;
     int64_t is_pointing, is_any_tokenizer, is_dropping, coord_order, inst_spaces, bos_count,
-        pixel_grid, image_size; /* coord_order: an index of import_orders */
+        pixel_grid, image_size, vision_heads; /* coord_order: an index of import_orders */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */

@@ -91,8 +91,13 @@ static const struct config_row rows[] = {
          "Take a tokenizer that doesn't spell as LLaMA-2's, for a model that was trained with it."),
     TEXT("config", CMD_IMPORT, as_config, "FILE",
          "A config.json of lammd's, with all sizes. Default: they are found in the originals."),
-    NUMBER("image-size", CMD_IMPORT, image_size, 0, 4096, 0, "N",
-           "Side of the tower's pictures. 0, the default: 448."),
+    NUMBER(
+        "image-size", CMD_IMPORT, image_size, 0, 4096, 0, "N",
+        "Side of the tower's pictures. 0, the default: what a checkpoint's config says, else 448 "
+        "for EVA ViT-g as published, else what the tower's positions are for."),
+    NUMBER("vision-heads", CMD_IMPORT, vision_heads, 0, 512, 0, "N",
+           "Attention heads of the tower, which no tensor tells. 0, the default: 16 for EVA ViT-g; "
+           "a tower of another width needs it."),
     NUMBER("pixel-grid", CMD_IMPORT, pixel_grid, 0, 1024, 0, "N",
            "Side of the grid of pixels. 0, the default: 64."),
     WORD("coord-order", CMD_IMPORT, coord_order, config_orders,
