@@ -134,6 +134,10 @@ int cmd_serve(const struct config *cfg) {
         fprintf(stderr, "lammd: --adapters needs a folder where they are kept: --state DIR\n");
         return 2;
     }
+    if (cfg->is_trial) {
+        puts("lammd: the options are right");
+        return 0;
+    }
     char path[4096], keys[4096];
     struct serve_options o = cmd_serve_options(cfg, config_model(cfg, path));
     if (!o.keys) o.keys = credential(keys, sizeof(keys));

@@ -308,8 +308,8 @@ class MemoryGroup:
         os.rmdir(self.path)
 
     def add_victims(self, count):
-        """A moment passes until the memory of an ended process has come back. Whoever wants a page then has
-        another process ended, the last one too. These are ended before any that isn't as willing."""
+        """The memory of an ended process comes back a moment later. Whoever wants a page until then
+        has another process ended, the last one too. These are ended before all others."""
         for _ in range(count):
             victim = subprocess.Popen(["sleep", "600"])
             self.victims.append(victim)
