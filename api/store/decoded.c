@@ -73,7 +73,7 @@ struct eng_picture *decoded_find(struct decoded *s, uint64_t owner, const struct
 }
 
 /* With the lock. Room for so many bytes, and for one picture. */
-static void make_room(struct decoded *s, size_t bytes) {
+static void decoded_make_room(struct decoded *s, size_t bytes) {
     while (s->bytes + bytes > s->bytes_max || shelf_count(s->shelf) == PICTURES_MAX) {
         struct kept *oldest = shelf_oldest(s->shelf, 0);
         s->bytes -= eng_picture_bytes(oldest->picture);
@@ -86,7 +86,7 @@ void decoded_keep(struct decoded *s, uint64_t owner, const char *key, struct eng
     if (!s || !key[0] || bytes > s->bytes_max) return;
     shelf_lock(s->shelf);
     if (!shelf_find(s->shelf, owner, key)) { /* another request may have been sooner */
-        make_room(s, bytes);
+        decoded_make_room(s, bytes);
         struct kept *kept = shelf_add(s->shelf, owner, 0, key);
         kept->picture = eng_picture_get(picture);
         s->bytes += bytes;

@@ -196,8 +196,8 @@ def looked_up(s):
 
 
 def test_a_known_file_is_not_decoded_again():
-    """However it comes; what comes back has the same bytes, also where nothing is kept. Bytes that
-    are refused are refused each time, and another picture's bytes are never taken for known ones."""
+    """However it comes; what comes back has the same bytes, also where nothing is kept. What is
+    refused is refused each time."""
     ask, exif = "/v1/reconstruct?width=2&height=2", Image.Exif()
     exif[0x0112] = 6
     data, turned = jpeg(), jpeg(exif=exif)
