@@ -120,8 +120,9 @@ int main(int argc, char **argv) {
     for (size_t s = 0; s < ARRAY_LEN(shapes); s++) {
         double flop = 4.0 * ROWS * WIDTH * (STEM + shapes[s].own);
         qsort(us[s], RUNS, sizeof us[s][0], by_value);
-        printf("%d stems, %2d own keys: %6.0f us, at least %6.0f: %3.0f GFLOP/s, at most %3.0f\n", shapes[s].stems, shapes[s].own,
-               us[s][RUNS / 2], us[s][0], flop / us[s][RUNS / 2] / 1e3, flop / us[s][0] / 1e3);
+        printf("%d stems, %2d own keys: %6.0f us, at least %6.0f: %3.0f GFLOP/s, at most %3.0f\n",
+               shapes[s].stems, shapes[s].own, us[s][RUNS / 2], us[s][0],
+               flop / us[s][RUNS / 2] / 1e3, flop / us[s][0] / 1e3);
     }
     b.ops->close(b.k);
     return 0;

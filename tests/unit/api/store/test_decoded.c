@@ -35,8 +35,8 @@ static int ask(struct decoded *s, struct eng *e, uint64_t owner, const char *byt
 }
 
 TEST(decoded_are_found_by_bytes_owner_and_how) {
-    static const struct decoded_how others[] = {{99, 50, 0, 0}, {100, 49, 0, 0}, {100, 50, 1, 0},
-                                                {100, 50, 0, 1}};
+    static const struct decoded_how others[] = {
+        {99, 50, 0, 0}, {100, 49, 0, 0}, {100, 50, 1, 0}, {100, 50, 0, 1}};
     struct eng *e = fake_open(2);
     struct decoded *s = decoded_new(1 << 20);
     char key[DECODED_KEY_BYTES];
