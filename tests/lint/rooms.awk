@@ -73,7 +73,7 @@ BEGIN {
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/import/hasher|engine/train/mpi/mpi|engine/run/job|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/import/hasher|engine/train/mpi/mpi|engine/run/(job|slice)|jobs/(jobs|keeper|watch|state)|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {
