@@ -2,6 +2,7 @@
  * owner alone, and bounded in bytes. */
 #include "api/store/decoded.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/check.h"
