@@ -2,10 +2,10 @@
  *
  *     make bench, or build/release/tests/bench_attn [isa, default auto]
  *
- * lamm-mini's shape: 512 rows, 8 heads of 32, a stem of 265, or several as of several pictures. Rows
- * have no keys of their own, 4 or 13, whose slots lie about in a pool. Shapes take turns run by run,
- * each run on another layer's pool, and the time is the thread's own. Figures are the median of RUNS,
- * and the least.
+ * lamm-mini's shape: 512 rows, 8 heads of 32, a stem of 265, or several as of several pictures.
+ * Rows have no keys of their own, 4 or 13, whose slots lie about in a pool. Shapes take turns run
+ * by run, each run on another layer's pool, and the time is the thread's own. Figures are the
+ * median of RUNS, and the least.
  */
 #include <stdio.h>
 #include <stdlib.h>
