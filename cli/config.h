@@ -70,8 +70,8 @@ struct config {
     int64_t is_insecure;
     int64_t connections, workers;
     /* serve: bytes */
-    int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, stored_images,
-        image_ttl_s;
+    int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, decoded_mib,
+        stored_images, image_ttl_s;
     int64_t sessions, session_ttl_s;
     const char *state;
     int64_t upload_mib, state_free_mib;

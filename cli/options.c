@@ -427,6 +427,9 @@ static const struct config_row rows[] = {
            "Jobs that have not ended, at most. More are answered with status 503."),
     NUMBER("key-jobs", CMD_SERVE, key_jobs, 1, 10000, 16, "N",
            "And those of one key. More are answered with status 429."),
+    NUMBER("decoded-mib", CMD_SERVE, decoded_mib, 0, 65536, 16, "MIB",
+           "Memory for pictures that were decoded: who sends the same file again has it found by "
+           "the digest of its bytes. 0: each is decoded anew."),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
            "Pictures kept by PUT /v1/images."),
     NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, CONFIG_BIG, 3600, "S",

@@ -30,6 +30,7 @@ static struct api_options api_options(const struct config *cfg) {
                                 .upload_max = (size_t)cfg->upload_mib << 20,
                                 .pixels_max = (uint64_t)cfg->megapixels * 1000000,
                                 .costly_max = (uint64_t)cfg->megapixels_costly * 1000000,
+                                .decoded_max = (size_t)cfg->decoded_mib << 20,
                                 .stored_images = (int)cfg->stored_images,
                                 .image_ttl_s = (unsigned)cfg->image_ttl_s,
                                 .sessions = (int)cfg->sessions,

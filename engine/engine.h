@@ -159,6 +159,7 @@ const char *eng_picture_digest(const struct eng_picture *i);
  * original: the truth that pixel answers are measured against. Borrowed from the picture. */
 const uint8_t *eng_picture_truth(const struct eng_picture *i);
 void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the original, turned */
+size_t eng_picture_bytes(const struct eng_picture *i);              /* of memory that it takes */
 
 /* ---- adapters ---- */
 
