@@ -309,7 +309,9 @@ static const struct config_row rows[] = {
         "is stored in."),
     TEXT("kv-as", ALL, kv_as, "FORM",
          "What the KV cache is kept in. auto, the default: f32 on a processor, bf16 on a GPU. f32 "
-         "or bf16: that; bf16 takes half of the memory and changes the answers a little."),
+         "or bf16: that; int8, on a processor: whole numbers with a scale for each token and head. "
+         "bf16 takes half and int8 about a quarter of the memory, and both change the answers a "
+         "little."),
 
     SECTION("Memory and sizes"),
     NUMBER("memory-mib", ALL | CMD_TRAIN | CMD_IMPORT, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
@@ -400,6 +402,9 @@ static const struct config_row rows[] = {
         "4 with --state, none without; -1: none."),
     NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
            "Largest rank of a LoRA among them. 0, the default: 64."),
+    TEXT("adapters-as", CMD_SERVE | CMD_BENCH, adapters_as, "FORM",
+         "What their matrices are kept in. f32, the default, loses nothing; bf16, on a processor, "
+         "takes half of the memory, and loses nothing of adapters that are stored so."),
     NUMBER("adapter-overlays", CMD_SERVE, adapter_overlays, -1, ENG_ADAPTERS_MAX, 0, "N",
            "How many of them may have a connector or tower of their own, for which each takes as "
            "much memory as the base's. 0, the default: all; -1: none."),

@@ -13,7 +13,7 @@
  * Keys and values shared by a group are packed once per group and head, before the rows are handed
  * out: (panels of keys, K, nr) and (panels of the head, keys, nr). Inside pictures both may be
  * pairs of bf16 (isa.h), and so are then rows and exponentials that meet them; over the tree they
- * are not, as own keys would have no partners. Pools of bf16 are widened on the way, shared tokens
+ * are not, as own keys would have no partners. Pools of bf16 and int8 are widened on the way, shared tokens
  * while they are packed and own ones few at a time; from there on they are floats.
  */
 #include <math.h>
@@ -231,11 +231,21 @@ static struct packed tree_packed(const struct tree_job *j, int group, int head) 
                      a->head_size);
 }
 
-/* A head of a token, from its place in a pool: there, or widened in `room`. */
-static const float *pool_line(const struct tree_job *j, struct kern_ptr pool, size_t at,
+/* A token's head in a pool: there, or widened in `room`. */
+static const float *pool_line(const struct tree_job *j, struct kern_ptr pool, size_t slot, int head,
                               float *room) {
-    if (j->a->pool_dtype == KERN_F32) return cpu_f32(pool) + at;
-    j->k->isa->widen(j->a->head_size, (const uint16_t *)(const void *)pool.addr + at, room);
+    const struct kern_attn_tree *a = j->a;
+    int K = a->head_size;
+    const char *at =
+        pool.addr + (slot * (size_t)a->heads + (size_t)head) * kern_head_bytes(a->pool_dtype, K);
+    if (a->pool_dtype == KERN_F32) return (const float *)(const void *)at;
+    if (a->pool_dtype == KERN_BF16) {
+        j->k->isa->widen(K, (const uint16_t *)(const void *)at, room);
+        return room;
+    }
+    float scale;
+    memcpy(&scale, at, sizeof scale);
+    j->k->isa->from_ints(K, (const int8_t *)at + sizeof scale, scale, room);
     return room;
 }
 
@@ -245,14 +255,13 @@ static void tree_pack(void *ctx, int task, int thread) {
     int group = j->from + task / a->heads, head = task % a->heads, at = 0;
     const struct kern_attn_group *g = &a->groups[group];
     struct packed p = tree_packed(j, group, head);
-    size_t col = (size_t)(head * a->head_size);
     float *room = j->k->private[thread].p; /* of two heads */
     for (int i = 0; i < g->spans; i++) {
         const struct kern_attn_span *span = &a->spans[g->span0 + i];
         for (int t = 0; t < span->len; t++) {
-            size_t from = (size_t)(span->slot + t) * j->w + col;
-            pack_token(j->k->isa, &p, at++, pool_line(j, a->pool_k, from, room),
-                       pool_line(j, a->pool_v, from, room + a->head_size), a->head_size);
+            size_t slot = (size_t)(span->slot + t);
+            pack_token(j->k->isa, &p, at++, pool_line(j, a->pool_k, slot, head, room),
+                       pool_line(j, a->pool_v, slot, head, room + a->head_size), a->head_size);
         }
     }
     pack_end(j->k->isa, &p, a->head_size);
@@ -275,11 +284,10 @@ static size_t own_slot(const struct own *o, int i) {
     return (size_t)(o->list ? o->list[i] : o->first + i);
 }
 
-/* The own keys or values of a row and head: slots, the head's column, and room for CPU_LINES
- * heads. */
+/* The own keys or values of a row and head: slots, the head, and room for CPU_LINES heads. */
 struct own_head {
     const struct own *own;
-    size_t col;
+    int head;
     float *room;
 };
 
@@ -288,8 +296,8 @@ static int own_lines(const struct tree_job *j, const struct own_head *o, int at,
                      struct kern_ptr pool, const float **lines) {
     int n = o->own->n - at < CPU_LINES ? o->own->n - at : CPU_LINES;
     for (int i = 0; i < n; i++)
-        lines[i] = pool_line(j, pool, own_slot(o->own, at + i) * j->w + o->col,
-                             o->room + i * j->a->head_size);
+        lines[i] =
+            pool_line(j, pool, own_slot(o->own, at + i), o->head, o->room + i * j->a->head_size);
     return n;
 }
 
@@ -332,7 +340,8 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
-        score_own(j, &(struct own_head){&o, col, room}, q + (size_t)i * (size_t)a->ldq, line + p.n);
+        score_own(j, &(struct own_head){&o, head, room}, q + (size_t)i * (size_t)a->ldq,
+                  line + p.n);
         sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
                           lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
@@ -340,7 +349,7 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *to = y + (size_t)i * (size_t)a->ldy;
-        add_own(j, &(struct own_head){&o, col, room}, s + (size_t)i * (size_t)ld + p.n, to);
+        add_own(j, &(struct own_head){&o, head, room}, s + (size_t)i * (size_t)ld + p.n, to);
         isa->scale(K, to, 1.0f / sum[i]);
     }
 }
@@ -389,7 +398,7 @@ static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *product
 /* Slice by slice of groups: as many as the scratch has room for, one at least. So the scratch has
  * to grow only where a single stem is longer than it, and stays in the cache. */
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
-    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
+    must(cpu_kern_takes(a->pool_dtype));
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
     uint64_t products = 0;
     while (j.end < a->n_groups) {
