@@ -13,8 +13,8 @@
  * Keys and values shared by a group are packed once per group and head, before the rows are handed
  * out: (panels of keys, K, nr) and (panels of the head, keys, nr). Inside pictures both may be
  * pairs of bf16 (isa.h), and so are then rows and exponentials that meet them; over the tree they
- * are not, as own keys would have no partners. Pools of bf16 and int8 are widened on the way, shared tokens
- * while they are packed and own ones few at a time; from there on they are floats.
+ * are not, as own keys would have no partners. Pools of bf16 and int8 are widened on the way,
+ * shared tokens while they are packed and own ones few at a time; from there on they are floats.
  */
 #include <math.h>
 #include <string.h>

@@ -5,8 +5,8 @@
                    [--threads 1] [--work build/forms] [--lammd ./lammd] [FORM[:KV]]...
 
 Draws scenes (tools/data/convert.py) that no training saw, and has each form asked about them by
-`lammd eval`: all pixels of the first pictures (levels of error, by mode and by median), the boxes of
-sentences (P@0.5), and masks inside true boxes (cIoU on the grid). 0 sentences: all. A line of the
+`lammd eval`: all pixels of the first pictures (levels of error, by mode and by median), the boxes
+of sentences (P@0.5), and masks inside true boxes (cIoU on the grid). 0 sentences: all. A line of the
 table that it prints is one form: its figures, and the seconds of processor that its pictures took,
 start and vision included. Forms are those of --weights-as and --kv-as; without any the usual ones.
 Needs numpy and Pillow.
@@ -16,6 +16,7 @@ import json
 import os
 import resource
 import subprocess
+import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 USUAL = ["f32:f32", "bf16:f32", "f16:f32", "int8:f32", "int8x8:f32", "int4:f32", "int4x8:f32", "f32:bf16", "f32:int8",
@@ -55,7 +56,7 @@ def main():
     scenes = f"{o.work}/scenes-{o.scenes}-{o.seed}"
     if not os.path.exists(f"{scenes}/refs.json"):
         os.makedirs(o.work, exist_ok=True)
-        subprocess.run(["/usr/bin/env", "python3", f"{ROOT}/tools/data/convert.py", "scenes", "--out", scenes, "--count",
+        subprocess.run([sys.executable, f"{ROOT}/tools/data/convert.py", "scenes", "--out", scenes, "--count",
                         str(o.scenes), "--seed", str(o.seed)], check=True, stdout=subprocess.DEVNULL)
     print("| weights | KV cache | pixels, levels, mode | median | boxes, P@0.5 | masks, cIoU | seconds of processor |")
     print("|---|---|---|---|---|---|---|")
