@@ -96,6 +96,8 @@ $(B)/engine/picture/resize.o: private opt := -O3 $(if $(findstring clang,$(CC)),
 $(B)/kernels/cpu/%_avx2.o: private isa := -mavx2 -mfma -mf16c
 # Sums of a LoRA, element by element: vector code changes no result.
 $(B)/engine/files/merge.o: private opt := -O3
+# Every weight is looked at for numbers that are none.
+$(B)/engine/files/safetensors.o: private opt := -O3
 avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 $(B)/kernels/cpu/%_avx512.o: private isa := $(avx512)
 $(B)/kernels/cpu/%_avx512bf16.o: private isa := $(avx512) -mavx512bf16
@@ -171,5 +173,5 @@ help: ## this text
 	@printf '                      ROOM is one of: $(rooms)\n'
 	@printf '  O=dir objects, SAN=address|undefined|thread sanitizer, SEED=n, LONG=1 full counts\n'
 
-parts := mk/use.mk mk/test.mk mk/cuda.mk mk/mpi.mk mk/fuzz.mk
+parts := mk/use.mk mk/install.mk mk/test.mk mk/cuda.mk mk/mpi.mk mk/fuzz.mk
 include $(parts)

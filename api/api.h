@@ -48,6 +48,7 @@ struct api_options {
     uint64_t pixels_max;    /* pixels of a picture; 0: 16 million */
     size_t upload_max;      /* bytes of a form with a file; 0: 1 GiB */
     uint64_t costly_max;    /* of one of the costly kinds (media/head.h); 0: 4 million */
+    size_t decoded_max;     /* bytes of pictures found again by their uploads; 0: none */
     int stored_images;      /* pictures kept by PUT /v1/images; 0: 64 */
     unsigned image_ttl_s;   /* and for how long after the last use; 0: 3600 */
     int sessions;           /* games played at once through /v1/act/sessions; 0: 64 */

@@ -51,7 +51,7 @@ struct picture_limits call_limits(const struct api_call *c, const struct input *
     return l;
 }
 
-/* One encoded picture -> the next of c->pictures. */
+/* One encoded picture -> the next of c->pictures, or a refusal. */
 static int ask_decode(struct api_call *c, const struct input *in, const struct input_picture *p,
                       int nth) {
     struct err e = {0};
@@ -75,6 +75,23 @@ static int ask_decode(struct api_call *c, const struct input *in, const struct i
     c->decode_ns += ns;
     counters_decode(c->api->counters, ns, rc != 0);
     return rc ? -1 : 0;
+}
+
+/* The same, if these bytes were decoded before without that. */
+static int ask_picture(struct api_call *c, const struct input *in, const struct input_picture *p,
+                       int nth) {
+    const struct picture_limits limits = call_limits(c, in);
+    const struct decoded_how how = {limits.pixels_max, limits.costly_max, in->is_stored, in->truth};
+    char key[DECODED_KEY_BYTES];
+    struct eng_picture *known =
+        decoded_find(c->api->decoded, c->owner, &how, p->bytes, p->len, key);
+    if (known) {
+        c->pictures[c->n_pictures++] = known;
+        return 0;
+    }
+    if (ask_decode(c, in, p, nth)) return -1;
+    decoded_keep(c->api->decoded, c->owner, key, c->pictures[c->n_pictures - 1]);
+    return 0;
 }
 
 /* What the heads of the pictures tell is cheap. So nothing is decoded for a request that would be
@@ -105,7 +122,7 @@ int call_pictures(struct api_call *c, const struct input *in) {
     for (int i = 0; i < in->n_pictures; i++) {
         const struct input_picture *p = &in->pictures[i];
         if (!p->id) {
-            if (ask_decode(c, in, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
+            if (ask_picture(c, in, p, in->n_pictures > 1 ? i + 1 : 0)) return -1;
             continue;
         }
         struct eng_picture *picture = images_find(c->api->images, c->owner, p->id);

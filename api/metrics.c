@@ -277,6 +277,19 @@ static void write_process(struct buf *b, double born_s) {
                born_s);
 }
 
+static void write_images(struct buf *b, struct api *a) {
+    struct decoded_stats s;
+    decoded_stats(a->decoded, &s);
+    head(b, "image_decode_seconds", "histogram", "Decoding, resizing and digesting a picture.");
+    write_histogram(b, "image_decode_seconds", "", &a->counters->decode);
+    counter(b, "images_refused_total", atomic_load(&a->counters->images_refused),
+            "Pictures that could not be used.");
+    counter(b, "image_cache_hits_total", s.hits, "Uploads whose picture was decoded before.");
+    counter(b, "image_cache_misses_total", s.misses, "Uploads that had to be decoded.");
+    gauge(b, "image_cache_bytes", (double)s.bytes, "Memory of the pictures that are found so.");
+    gauge(b, "images_stored", images_count(a->images), "Pictures kept by PUT /v1/images.");
+}
+
 static int metrics_answer(struct api_call *c) {
     struct api *a = c->api;
     struct buf *b = &c->body;
@@ -291,11 +304,7 @@ static int metrics_answer(struct api_call *c) {
         write_engine(b, &s);
         write_devices(b, a->eng);
     }
-    head(b, "image_decode_seconds", "histogram", "Decoding, resizing and digesting a picture.");
-    write_histogram(b, "image_decode_seconds", "", &a->counters->decode);
-    counter(b, "images_refused_total", atomic_load(&a->counters->images_refused),
-            "Pictures that could not be used.");
-    gauge(b, "images_stored", images_count(a->images), "Pictures kept by PUT /v1/images.");
+    write_images(b, a);
     gauge(b, "act_sessions", sessions_count(a->sessions), "Games played by /v1/act/sessions.");
     write_finetune(b, a->jobs);
     write_server(b, a);

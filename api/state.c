@@ -43,6 +43,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     clock_gettime(CLOCK_REALTIME, &now);
     a->born_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
     a->images = images_new(a->opt.stored_images, a->opt.limits.images, a->opt.image_ttl_s);
+    a->decoded = decoded_new(a->opt.decoded_max);
     a->sessions = sessions_new(a->opt.sessions, a->opt.limits.sessions, a->opt.session_ttl_s);
     a->counters = counters_new();
     a->quotas = quotas_new(&a->opt.limits);
@@ -56,6 +57,7 @@ void api_free(struct api *a) {
     if (!a) return;
     catalog_close(a->catalog);
     images_free(a->images);
+    decoded_free(a->decoded);
     sessions_free(a->sessions);
     counters_free(a->counters);
     quotas_free(a->quotas);

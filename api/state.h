@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "api/store/catalog.h"
 #include "api/store/counters.h"
+#include "api/store/decoded.h"
 #include "api/store/ids.h"
 #include "api/store/images.h"
 #include "api/store/quotas.h"
@@ -19,6 +20,7 @@ struct api {
     struct eng *eng;        /* not before has_engine says so */
     atomic_int has_engine;
     struct images *images;
+    struct decoded *decoded; /* NULL: none are kept */
     struct sessions *sessions;
     struct catalog *catalog; /* which adapters there are */
     struct counters *counters;

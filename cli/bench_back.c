@@ -14,9 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cli/runs.h"
+#include "kernels/base/cgroup.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/kern.h"
@@ -165,7 +165,7 @@ int bench_back(const struct config *cfg, const struct train_form *form, int *n_p
     if (!choice.ops->train)
         return err_set(e, E_UNSUPPORTED, "backend %s can't train", choice.ops->name);
     int is_cpu = !strcmp(choice.ops->name, "cpu");
-    int threads = cfg->threads ? (int)cfg->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int threads = cfg->threads ? (int)cfg->threads : cgroup_processors();
     struct bench_back *b = mem_must(sizeof *b);
     b->ops = choice.ops;
     b->is_json = cfg->is_json != 0;

@@ -5,8 +5,20 @@
 
 #include "kernels/base/err.h"
 
+/* ---- what the first argument may be ---- */
+
+static const char *const tasks[] = {"segment", "refer", "describe", "vqa", "act", "pixels", NULL};
+static const char *const modes[] = {"pvp",      "rec",     "seg",  "vqa", "game",
+                                    "ablation", "battery", "gate", NULL};
+static const char *const measurements[] = {"pix4096", "ops", "mix", "train", NULL};
+static const char *const key_actions[] = {"new", "list", "revoke", NULL};
+static const char *const job_actions[] = {"list",   "recipes", "show",   "create", "upload",
+                                          "events", "pause",   "resume", "cancel", NULL};
+static const char *const adapter_actions[] = {"list",     "load",    "unload", "promote",
+                                              "rollback", "history", NULL};
+
 static const struct cmd commands[] = {
-    {"serve", CMD_SERVE, cmd_serve, "[OPTIONS]", "answer HTTP requests until SIGTERM",
+    {"serve", CMD_SERVE, cmd_serve, "[OPTIONS]", NULL, "answer HTTP requests until SIGTERM",
      "Loads a model and answers HTTP requests until SIGTERM or Ctrl-C. A web page is at the root "
      "of\n"
      "the address; openapi.yaml describes the requests. Sockets that systemd hands over are used\n"
@@ -14,7 +26,7 @@ static const struct cmd commands[] = {
      NULL,
      "lammd serve\n"
      "lammd serve --listen 127.0.0.1:9000 --model /srv/models/lamm --threads 8"},
-    {"reconstruct", CMD_RECONSTRUCT, cmd_reconstruct, "PHOTO -o SEEN.png [OPTIONS]",
+    {"reconstruct", CMD_RECONSTRUCT, cmd_reconstruct, "PHOTO -o SEEN.png [OPTIONS]", NULL,
      "write the picture that the model sees in a photo",
      "Asks the model for the colour of every place of a photo (PNG, JPEG or WebP; - is standard "
      "input)\n"
@@ -22,7 +34,7 @@ static const struct cmd commands[] = {
      NULL,
      "lammd reconstruct photo.jpg -o seen.png\n"
      "lammd reconstruct photo.jpg -o corner.png --region 0,0,16,16 --estimate median"},
-    {"ask", CMD_ASK, cmd_ask, "TASK PHOTO... [NAME=VALUE...] [OPTIONS]",
+    {"ask", CMD_ASK, cmd_ask, "TASK PHOTO... [NAME=VALUE...] [OPTIONS]", tasks,
      "ask about photos: a mask, a box, a description, an answer, an action",
      "Asks one question about one or more photos (PNG, JPEG or WebP; - is standard input). "
      "NAME=VALUE\n"
@@ -31,7 +43,7 @@ static const struct cmd commands[] = {
      "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"
      "lammd ask vqa photo.jpg question='is it raining?' 'choices=[\"yes\",\"no\"]'"},
     {"eval", CMD_EVAL, cmd_eval,
-     "MODE PATH [OPTIONS] | ablation [RUN] | battery FOLDER | gate [OPTIONS]",
+     "MODE PATH [OPTIONS] | ablation [RUN] | battery FOLDER | gate [OPTIONS]", modes,
      "score the model on public data sets, by the paper's metrics",
      "Asks the questions of a data set and compares the answers with the truth. docs/eval.md\n"
      "describes the files and the scores.",
@@ -39,7 +51,7 @@ static const struct cmd commands[] = {
      "lammd eval pvp photos/\n"
      "lammd eval rec refcoco/ --images coco/train2014 --limit 1000 --json scores.json\n"
      "lammd eval gate --adapter runs/own/adapter --data judge.jsonl --json gate.json"},
-    {"train", CMD_TRAIN, cmd_train, "RECIPE.ini [OPTIONS]",
+    {"train", CMD_TRAIN, cmd_train, "RECIPE.ini [OPTIONS]", NULL,
      "train a model, or an adapter for one, on pictures of your own",
      "Trains as a recipe says: stages, what learns, from which data. A run that was ended, "
      "however\n"
@@ -49,7 +61,7 @@ static const struct cmd commands[] = {
      "lammd train recipes/own.ini --set PAIRS=pairs/ --plan\n"
      "lammd train --check pairs.tar --json\n"
      "lammd train --keys"},
-    {"import", CMD_IMPORT, cmd_import, "ORIGINAL... -o DIR [OPTIONS]",
+    {"import", CMD_IMPORT, cmd_import, "ORIGINAL... -o DIR [OPTIONS]", NULL,
      "make a model folder of public checkpoints",
      "Reads LLaMA-2's folder, the tower's file and checkpoints of MiniGPT-v2 or PAE-LaMM, and "
      "writes\n"
@@ -61,14 +73,14 @@ static const struct cmd commands[] = {
      "lammd import Llama-2-7b-chat-hf eva_vit_g.pth stage2.pth stage3.pth -o models/pae --no-copy\n"
      "lammd import --probe photo.jpg -o models/pae"},
     {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | ops [PHOTO] | mix | train [OPTIONS]",
-     "measure how fast this machine answers, and learns",
+     measurements, "measure how fast this machine answers, and learns",
      "Measures how fast the model answers, or learns, on this machine. Each figure is the median\n"
      "of --repeat runs.",
      cmd_bench_arguments,
      "lammd bench pix4096 --quick\n"
      "lammd bench ops --threads 1\n"
      "lammd bench pix4096 --shape pae-lamm-7b --weights random:1"},
-    {"keys", CMD_KEYS, cmd_keys, "new NAME | list | revoke ID --keys FILE [OPTIONS]",
+    {"keys", CMD_KEYS, cmd_keys, "new NAME | list | revoke ID --keys FILE [OPTIONS]", key_actions,
      "make, list and revoke the keys that a server asks for",
      "Changes a file of keys. A server takes it as `lammd serve --keys FILE`, and reads it again\n"
      "at SIGHUP. The file holds no secret: a key is shown once, when it is made. docs/keys.md\n"
@@ -77,7 +89,7 @@ static const struct cmd commands[] = {
      "lammd keys new 'the notebook' --keys /etc/lammd/keys --days 90\n"
      "lammd keys new prometheus --keys /etc/lammd/keys --scopes metrics\n"
      "lammd keys revoke k3v9x2a4b5c6 --keys /etc/lammd/keys"},
-    {"jobs", CMD_JOBS, cmd_jobs, "ACTION [ID | FILE] [OPTIONS]",
+    {"jobs", CMD_JOBS, cmd_jobs, "ACTION [ID | FILE] [OPTIONS]", job_actions,
      "have a server learn from your data, and watch it",
      "Asks a running server (with --state) to learn from pictures and texts, and shows how it "
      "gets\n"
@@ -86,7 +98,7 @@ static const struct cmd commands[] = {
      "lammd jobs create pairs.tar --follow --key-file ~/lammd.key\n"
      "lammd jobs list --admin-socket /run/lammd/admin.sock\n"
      "lammd jobs events ftjob-0123456789ab --follow"},
-    {"adapters", CMD_ADAPTERS, cmd_adapters, "ACTION [NAME] [OPTIONS]",
+    {"adapters", CMD_ADAPTERS, cmd_adapters, "ACTION [NAME] [OPTIONS]", adapter_actions,
      "load, promote and roll back what a server has learnt",
      "Asks a running server to load an adapter of its --state folder, to answer with it by "
      "default,\n"
@@ -103,6 +115,11 @@ const struct cmd *cmd_find(const char *name) {
         if (strcmp(commands[i].name, name) == 0) return &commands[i];
     }
     return NULL;
+}
+
+const struct cmd *cmd_all(size_t *n) {
+    *n = ARRAY_LEN(commands);
+    return commands;
 }
 
 void cmd_overview(FILE *to) {

@@ -16,6 +16,7 @@ struct cmd {
     enum config_cmd cmd;
     int (*run)(const struct config *cfg);
     const char *usage;           /* what follows the name */
+    const char *const *words;    /* that its first argument may be; NULL: it isn't one of a few */
     const char *summary;         /* a few words, for the list of commands */
     const char *about;           /* sentences */
     void (*arguments)(FILE *to); /* a table of what `usage` takes; NULL: nothing to be said */
@@ -23,6 +24,7 @@ struct cmd {
 };
 
 const struct cmd *cmd_find(const char *name); /* NULL: there is none */
+const struct cmd *cmd_all(size_t *n);
 void cmd_overview(FILE *to);
 void cmd_help(const struct cmd *c, FILE *to);
 

@@ -1,8 +1,9 @@
 /* config.c - what is made of the table of options (options.c): the parser and the help.
  *
- * A number is decimal, whole and within the row's bounds. Options are written `--name value` or
- * `--name=value`; `-o` stands for --output, `-h` for --help. Where an option that is no list comes
- * twice, the last one counts.
+ * Options are written `--name value` or `--name=value`; `-o` stands for --output, `-h` for --help;
+ * a flag may be `--name=yes` or `--name=no`. Where an option that is no list comes twice, the last
+ * one counts. The words are read twice where they name a file: once to find it, and again over what
+ * it says, so that they win. What they say of a list stands in place of the file's.
  */
 #include "cli/config.h"
 
@@ -13,14 +14,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "jobs/jobs.h"
+#include "cli/config_file.h"
+#include "cli/value.h"
 #include "kernels/base/buf.h"
-
-static void *field(struct config *cfg, const struct config_row *r) { return (char *)cfg + r->at; }
+#include "kernels/base/mem.h"
 
 /* ---- parsing ---- */
 
-static const struct config_row *config_find(enum config_cmd cmd, const char *name, size_t len) {
+const struct config_row *config_find(enum config_cmd cmd, const char *name, size_t len) {
     size_t n;
     const struct config_row *rows = config_rows(&n);
     for (size_t i = 0; i < n; i++) {
@@ -31,69 +32,16 @@ static const struct config_row *config_find(enum config_cmd cmd, const char *nam
     return NULL;
 }
 
-static int read_number(const struct config_row *r, const char *text, int64_t *out, struct err *e) {
-    char *end;
-    errno = 0;
-    long long v = strtoll(text, &end, 10);
-    int is_number = text[strspn(text, "-0123456789")] == '\0' && end != text && *end == '\0';
-    if (!is_number || errno || v < r->least || v > r->most)
-        return err_set(e, E_INVALID,
-                       "--%s takes a whole number from %" PRId64 " to %" PRId64 ", not \"%s\"",
-                       r->name, r->least, r->most, text);
-    *out = v;
-    return 0;
-}
-
-/* "512,1024" */
-static int read_numbers(const struct config_row *r, const char *text, struct config_ints *out,
-                        struct err *e) {
-    for (out->n = 0;; text += strcspn(text, ",") + 1) {
-        char one[32];
-        size_t len = strcspn(text, ",");
-        (void)snprintf(one, sizeof one, "%.*s", (int)len, text);
-        if (out->n == CONFIG_LIST_MAX)
-            return err_set(e, E_INVALID, "--%s takes %d numbers at most", r->name, CONFIG_LIST_MAX);
-        int rc = read_number(r, one, &out->at[out->n++], e);
-        if (rc || !text[len]) return rc;
-    }
-}
-
-/* The index of `text` in the row's list of words. */
-static int read_word(const struct config_row *r, const char *text, int64_t *out, struct err *e) {
-    char list[100];
-    size_t at = 0;
-    for (int i = 0; r->words[i]; i++) {
-        if (strcmp(r->words[i], text) == 0) {
-            *out = i;
-            return 0;
-        }
-        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i ? ", " : "", r->words[i]);
-        must(at < sizeof(list));
-    }
-    return err_set(e, E_INVALID, "--%s takes one of %s, not \"%s\"", r->name, list, text);
-}
-
-static int append(struct config_list *l, const char *what, const char *text, struct err *e) {
+static int add_argument(struct config_list *l, const char *text, struct err *e) {
     if (l->n == CONFIG_LIST_MAX)
-        return err_set(e, E_INVALID, "too many %s: at most %d", what, CONFIG_LIST_MAX);
+        return err_set(e, E_INVALID, "too many arguments: at most %d", CONFIG_LIST_MAX);
     l->at[l->n++] = text;
     return 0;
 }
 
-static int config_take(struct config *cfg, const struct config_row *r, const char *text,
-                       struct err *e) {
-    char what[40];
-    switch (r->kind) {
-    case VALUE_TEXT: *(const char **)field(cfg, r) = text; break;
-    case VALUE_WORD: return read_word(r, text, field(cfg, r), e);
-    case VALUE_NUMBER: return read_number(r, text, field(cfg, r), e);
-    case VALUE_NUMBERS: return read_numbers(r, text, field(cfg, r), e);
-    case VALUE_LIST:
-        snprintf(what, sizeof(what), "--%s options", r->name);
-        return append(field(cfg, r), what, text, e);
-    case VALUE_FLAG: *(int64_t *)field(cfg, r) = 1; break;
-    }
-    return 0;
+/* The command line's first word of a list: the file's don't count. */
+static void forget_file(struct config_list *l) {
+    if (l->is_of_file) *l = (struct config_list){.n = 0};
 }
 
 /* The option at argv[*i]; moves *i to its last word. */
@@ -110,12 +58,11 @@ static int option(struct config *cfg, enum config_cmd cmd, int argc, char **argv
     const struct config_row *r = len ? config_find(cmd, name + 2, len) : NULL;
     if (!r) return err_set(e, E_INVALID, "unknown option %.*s", (int)strcspn(word, "="), word);
     const char *text = name[2 + len] == '=' ? name + 3 + len : NULL;
-    if (r->kind == VALUE_FLAG)
-        return text ? err_set(e, E_INVALID, "--%s takes no value", r->name)
-                    : config_take(cfg, r, NULL, e);
+    if (r->kind == VALUE_FLAG) return value_take(cfg, r, "--", text ? text : "yes", e);
     if (!text && *i + 1 == argc)
         return err_set(e, E_INVALID, "--%s needs a value: --%s %s", r->name, r->name, r->value);
-    return config_take(cfg, r, text ? text : argv[++*i], e);
+    if (r->kind == VALUE_LIST) forget_file((struct config_list *)(void *)((char *)cfg + r->at));
+    return value_take(cfg, r, "--", text ? text : argv[++*i], e);
 }
 
 /* "random:SEED" */
@@ -146,10 +93,7 @@ static int check_bodies(const struct config *cfg, struct err *e) {
 static int check(struct config *cfg, struct err *e) {
     uint64_t seed;
     for (int i = 0; i < cfg->proxies.n; i++)
-        if (peer_net_read(cfg->proxies.at[i], &cfg->nets[i], e)) {
-            (void)err_in(e, "--trusted-proxy");
-            return E_INVALID;
-        }
+        must(peer_net_read(cfg->proxies.at[i], &cfg->nets[i], NULL) == 0); /* by its row */
     if (cfg->weights && read_seed(cfg->weights, &seed))
         return err_set(e, E_INVALID,
                        "--weights takes random:SEED, where SEED is a whole number up to 2^64 - 1, "
@@ -168,22 +112,48 @@ static int check(struct config *cfg, struct err *e) {
     return check_bodies(cfg, e);
 }
 
-int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e) {
-    *cfg = (struct config){0};
+static void config_start(struct config *cfg) {
     size_t n;
     const struct config_row *rows = config_rows(&n);
-    for (size_t i = 0; i < n; i++) {
-        if (rows[i].kind == VALUE_NUMBER) *(int64_t *)field(cfg, &rows[i]) = rows[i].start;
-    }
+    *cfg = (struct config){0};
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].kind == VALUE_NUMBER)
+            *(int64_t *)(void *)((char *)cfg + rows[i].at) = rows[i].start;
+}
+
+static int config_read_words(struct config *cfg, enum config_cmd cmd, int argc, char **argv,
+                             struct err *e) {
     for (int i = 0; i < argc; i++) {
         int is_word = argv[i][0] != '-' || argv[i][1] == '\0';
-        int rc = is_word ? append(&cfg->rest, "arguments", argv[i], e)
-                         : option(cfg, cmd, argc, argv, &i, e);
+        int rc =
+            is_word ? add_argument(&cfg->rest, argv[i], e) : option(cfg, cmd, argc, argv, &i, e);
         if (rc) return rc;
+    }
+    return 0;
+}
+
+int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e) {
+    config_start(cfg);
+    int rc = config_read_words(cfg, cmd, argc, argv, e);
+    if (rc == 0 && cfg->file && !cfg->is_help) {
+        const char *file = cfg->file;
+        config_start(cfg);
+        rc = config_file_read(file, cfg, e);
+        if (rc == 0) rc = config_read_words(cfg, cmd, argc, argv, e);
     }
     for (int i = 0; i < cfg->rows_of.n; i++)
         if (cfg->rows_of.at[i] > cfg->rows) cfg->rows = cfg->rows_of.at[i];
-    return check(cfg, e);
+    if (rc == 0) {
+        rc = check(cfg, e);
+        if (rc && cfg->file) (void)err_in(e, "with --config %s", cfg->file);
+    }
+    if (rc) config_clear(cfg);
+    return rc;
+}
+
+void config_clear(struct config *cfg) {
+    mem_free(cfg->file_text);
+    cfg->file_text = NULL;
 }
 
 /* ---- help ---- */

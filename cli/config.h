@@ -3,10 +3,12 @@
  *     struct config cfg;
  *     if (config_parse(&cfg, CMD_SERVE, argc, argv, &e)) ...   // e.text says what is wrong
  *     config_help(CMD_SERVE, stdout);
+ *     config_clear(&cfg);
  *
- * The table in config.c is the only place that knows an option's name, kind, bounds, default and
- * help; parsing and help are made from it. Strings point into argv or are constants. Thread:
- * main's, before others start.
+ * The table in options.c is the only place that knows an option's name, kind, bounds, default and
+ * help. The command line, lammd.conf, --help, the manual pages and the completion of bash are made
+ * from it. Strings point into argv, into the file's text or are constants. Thread: main's, before
+ * others start.
  */
 #ifndef CLI_CONFIG_H
 #define CLI_CONFIG_H
@@ -38,7 +40,7 @@ extern const char *const config_orders[]; /* "auto", "yx", "xy", NULL */
 
 struct config_list {
     const char *at[CONFIG_LIST_MAX];
-    int n;
+    int n, is_of_file; /* is_of_file: a file said them, and the command line may say others */
 };
 
 struct config_ints {
@@ -47,6 +49,10 @@ struct config_ints {
 };
 
 struct config {
+    /* serve: options from a file */
+    const char *file;
+    char *file_text; /* owned: what the file's values point into */
+    int64_t is_trial;
     /* the model and its engine */
     const char *model, *device, *isa;
     int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, queue_s, memory_mib;
@@ -63,8 +69,8 @@ struct config {
     int64_t is_insecure;
     int64_t connections, workers;
     /* serve: bytes */
-    int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, stored_images,
-        image_ttl_s;
+    int64_t json_mib, picture_mib, megapixels, megapixels_costly, bodies_mib, decoded_mib,
+        stored_images, image_ttl_s;
     int64_t sessions, session_ttl_s;
     const char *state;
     int64_t upload_mib, state_free_mib;
@@ -100,7 +106,7 @@ struct config {
     /* import */
     const char *as_config, *tokenizer, *keep_adapter, *rms_eps, *lora_alpha, *probe;
     int64_t is_pointing, is_any_tokenizer, is_dropping, coord_order, inst_spaces, bos_count,
-        pixel_grid, image_size; /* coord_order: an index of import_orders */
+        pixel_grid, image_size, vision_heads; /* coord_order: an index of import_orders */
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */
@@ -117,15 +123,23 @@ struct config_row {
     int cmds;                   /* who takes it: enum config_cmd, or-ed */
     size_t at;                  /* offset of its field in struct config */
     int64_t least, most, start; /* bounds and default of a number */
-    const char *const *words;   /* that a word may be; NULL behind the last */
+    const char *const *words;   /* that a word may be, or a text often is; NULL behind the last */
     const char *value, *help;   /* what stands for the value; sentences */
+    int (*check)(const char *text, struct err *e); /* E_INVALID; NULL: any text is legal here */
+    int is_of_line;                                /* no file may say it */
 };
 
 /* All rows, titles among them (options.c). */
 const struct config_row *config_rows(size_t *n);
 
-/* Fill `cfg` from the words behind the command's name. E_INVALID with a text for the user. */
+/* The row of a command's option; NULL: it has no such option. */
+const struct config_row *config_find(enum config_cmd cmd, const char *name, size_t len);
+
+/* Fill `cfg` from the words behind the command's name, and from the file that they may name; they
+ * win. E_INVALID, or what reading the file says, with a text for the user; config_clear after
+ * success only. */
 int config_parse(struct config *cfg, enum config_cmd cmd, int argc, char **argv, struct err *e);
+void config_clear(struct config *cfg);
 /* The options of a command, by section. */
 void config_help(enum config_cmd cmd, FILE *to);
 /* The folder of recipes beside the program; where there is none, "recipes". */

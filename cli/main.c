@@ -39,5 +39,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "lammd: %s; see lammd %s --help\n", e.text, name);
         return 2;
     }
-    return cfg.is_help ? help(name) : c->run(&cfg);
+    int status = cfg.is_help ? help(name) : c->run(&cfg);
+    config_clear(&cfg);
+    return status;
 }

@@ -13,6 +13,21 @@
 enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
 static const char *const comms[] = {"one", "mpi", NULL};
 const char *const config_orders[] = {"auto", "yx", "xy", NULL};
+static const char *const devices[] = {"auto", "cpu", "ref", "cuda", NULL};
+static const char *const train_devices[] = {"cpu", "cuda", NULL};
+static const char *const isas[] = {"auto", "avx512", "avx2", "portable", "avx512bf16",
+                                   "amx",  "tile",   "flat", "strict",   NULL};
+static const char *const weight_forms[] = {"auto", "f32",    "bf16",   "f16", "int8",
+                                           "int4", "int8x8", "int4x8", "fp8", NULL};
+static const char *const kv_forms[] = {"auto", "f32", "bf16", "int8", NULL};
+static const char *const adapter_forms[] = {"auto", "f32", "bf16", NULL};
+
+/* ---- what a text must be ---- */
+
+static int check_net(const char *text, struct err *e) {
+    struct peer_net net;
+    return peer_net_read(text, &net, e);
+}
 
 /* ---- the rows: name, commands, field; bounds and default; the value's name, help ---- */
 
@@ -34,6 +49,9 @@ const char *const config_orders[] = {"auto", "yx", "xy", NULL};
     }
 #define NUMBERS(name, cmds, field, from, to, value, help) \
     { ROW(VALUE_NUMBERS, name, cmds, field, value, help), .least = (from), .most = (to) }
+/* A text that most often is one of a list: what stands there is checked by who takes it. */
+#define OFTEN(name, cmds, field, list, value, help) \
+    { ROW(VALUE_TEXT, name, cmds, field, value, help), .words = (list) }
 #define SECTION(title) \
     { .help = (title) }
 
@@ -74,8 +92,13 @@ static const struct config_row rows[] = {
          "Take a tokenizer that doesn't spell as LLaMA-2's, for a model that was trained with it."),
     TEXT("config", CMD_IMPORT, as_config, "FILE",
          "A config.json of lammd's, with all sizes. Default: they are found in the originals."),
-    NUMBER("image-size", CMD_IMPORT, image_size, 0, 4096, 0, "N",
-           "Side of the tower's pictures. 0, the default: 448."),
+    NUMBER(
+        "image-size", CMD_IMPORT, image_size, 0, 4096, 0, "N",
+        "Side of the tower's pictures. 0, the default: what a checkpoint's config says, else 448 "
+        "for EVA ViT-g as published, else what the tower's positions are for."),
+    NUMBER("vision-heads", CMD_IMPORT, vision_heads, 0, 512, 0, "N",
+           "Attention heads of the tower, which no tensor tells. 0, the default: 16 for EVA ViT-g; "
+           "a tower of another width needs it."),
     NUMBER("pixel-grid", CMD_IMPORT, pixel_grid, 0, 1024, 0, "N",
            "Side of the grid of pixels. 0, the default: 64."),
     WORD("coord-order", CMD_IMPORT, coord_order, config_orders,
@@ -200,6 +223,16 @@ static const struct config_row rows[] = {
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
 
+    SECTION("Options from a file"),
+    {ROW(VALUE_TEXT, "config", CMD_SERVE, file, "FILE",
+         "Read options from FILE: lines NAME = VALUE, with the names of this list. What is said "
+         "here "
+         "wins over it. lammd.conf(5) describes the file."),
+     .is_of_line = 1},
+    {ROW(VALUE_FLAG, "check-config", CMD_SERVE, is_trial, NULL,
+         "Say whether the options, and those of the file, are right, and end: status 0, or 2."),
+     .is_of_line = 1},
+
     SECTION("Where to listen"),
     LIST("listen", CMD_SERVE, listen, "ADDR:PORT",
          "Address and port. Port 0 takes a free one. May be repeated. Default: 127.0.0.1:8080."),
@@ -216,10 +249,11 @@ static const struct config_row rows[] = {
     LIST("allow-origin", CMD_SERVE, origins, "URL",
          "Accept requests from pages of URL, such as https://see.example. Pages that this server "
          "sent are always accepted, unless a proxy changes the Host header. May be repeated."),
-    LIST("trusted-proxy", CMD_SERVE, proxies, "NET",
+    {ROW(VALUE_LIST, "trusted-proxy", CMD_SERVE, proxies, "NET",
          "Address or net of a proxy in front, such as 10.0.0.0/8. X-Forwarded-For of its requests "
          "says whom they are for; others than these and this machine can't connect. May be "
          "repeated."),
+     .check = check_net},
     TEXT("admin-socket", CMD_SERVE, admin_socket, "PATH",
          "Also listen on a unix socket that only this user may connect to, for all scopes."),
     FLAG("verbose", CMD_SERVE, is_verbose,
@@ -282,36 +316,38 @@ static const struct config_row rows[] = {
         "weights", CMD_BENCH, weights, "random:SEED",
         "Make the weights from a seed instead of reading them. The speed is true, the answers mean "
         "nothing."),
-    TEXT("device", ALL | CMD_IMPORT, device, "NAME",
-         "auto (default), cpu, ref, cuda or cuda:N. Several with commas between them, such as "
-         "cuda:0,cuda:1, each get a copy of the model. auto takes the CPU for now. cuda needs "
-         "lammd-cuda.so; the variable LAMMD_PLUGIN may name it."),
+    OFTEN("device", ALL | CMD_IMPORT, device, devices, "NAME",
+          "auto (default), cpu, ref, cuda or cuda:N. Several with commas between them, such as "
+          "cuda:0,cuda:1, each get a copy of the model. auto takes the CPU for now. cuda needs "
+          "lammd-cuda.so; the variable LAMMD_PLUGIN may name it."),
     TEXT("model", CMD_TRAIN, model, "DIR",
          "Folder of the model to begin with. Default: what the recipe says, or lamm-mini, which "
          "comes with the program."),
-    TEXT("device", CMD_TRAIN, device, "NAME",
-         "One of those that lammd serve takes. Default: what the recipe says, or auto."),
-    TEXT("isa", ALL | CMD_TRAIN | CMD_IMPORT, isa, "NAME",
-         "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable, or avx512bf16 "
-         "or amx, which round what they multiply to bf16: for training; on cuda: tile, flat or "
-         "strict, "
-         "and the same followed by +graphs."),
+    OFTEN("device", CMD_TRAIN, device, devices, "NAME",
+          "One of those that lammd serve takes. Default: what the recipe says, or auto."),
+    OFTEN("isa", ALL | CMD_TRAIN | CMD_IMPORT, isa, isas, "NAME",
+          "Which kernels compute. auto (default); on cpu: avx512, avx2 or portable, or avx512bf16 "
+          "or amx, which round what they multiply to bf16: for training; on cuda: tile, flat or "
+          "strict, "
+          "and the same followed by +graphs."),
     NUMBER("threads", ALL | CMD_TRAIN | CMD_IMPORT, threads, 0, ENG_THREADS_MAX, 0, "N",
            "Threads that compute. 0, the default: one for each core."),
-    TEXT(
-        "weights-as", ALL, weights_as, "FORM",
-        "What weights are kept in. auto (default) loses nothing, nor does f32: on a processor f32, "
-        "or where that finds no room the 16 bits that a model is stored in. bf16 or f16, int8, "
+    OFTEN(
+        "weights-as", ALL, weights_as, weight_forms, "FORM",
+        "What weights are kept in. auto (default) loses nothing, nor does f32: on a processor wide "
+        "matrices stay in the 16 bits that they are stored in, and others are f32, or where that "
+        "finds no room in 16 bits, too. bf16 or f16, int8, "
         "int4, on a processor: about a half, a quarter and a seventh of the memory; int4 for the "
         "decoder, with a vision tower in int8. int8x8 and int4x8: the same, and products are of 8 "
         "bits, too: faster. fp8: the decoder's products, too, in e4m3, for GPUs "
         "of compute capability 8.9 and up. Forms change the answers, but for the one that a model "
         "is stored in."),
-    TEXT("kv-as", ALL, kv_as, "FORM",
-         "What the KV cache is kept in. auto, the default: f32 on a processor, bf16 on a GPU. f32 "
-         "or bf16: that; int8, on a processor: whole numbers with a scale for each token and head. "
-         "bf16 takes half and int8 about a quarter of the memory, and both change the answers a "
-         "little."),
+    OFTEN(
+        "kv-as", ALL, kv_as, kv_forms, "FORM",
+        "What the KV cache is kept in. auto, the default: f32 on a processor, bf16 on a GPU. f32 "
+        "or bf16: that; int8, on a processor: whole numbers with a scale for each token and head. "
+        "bf16 takes half and int8 about a quarter of the memory, and both change the answers a "
+        "little."),
 
     SECTION("Memory and sizes"),
     NUMBER("memory-mib", ALL | CMD_TRAIN | CMD_IMPORT, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
@@ -370,8 +406,8 @@ static const struct config_row rows[] = {
          "runs lammd train --take DIR, on any machine that sees DIR."),
     TEXT("recipes", CMD_SERVE, recipes, "DIR",
          "Folder of the recipes that jobs may name. Default: those that come with the program."),
-    TEXT("train-device", CMD_SERVE, train_device, "NAME",
-         "What runs compute on: cpu (default), cuda, cuda:N."),
+    OFTEN("train-device", CMD_SERVE, train_device, train_devices, "NAME",
+          "What runs compute on: cpu (default), cuda, cuda:N."),
     NUMBER("train-threads", CMD_SERVE, train_threads, 1, ENG_THREADS_MAX, 1, "N",
            "Threads of a run. They compute while nothing else wants the processor."),
     NUMBER("train-memory-mib", CMD_SERVE, train_memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
@@ -384,6 +420,9 @@ static const struct config_row rows[] = {
            "Jobs that have not ended, at most. More are answered with status 503."),
     NUMBER("key-jobs", CMD_SERVE, key_jobs, 1, 10000, 16, "N",
            "And those of one key. More are answered with status 429."),
+    NUMBER("decoded-mib", CMD_SERVE, decoded_mib, 0, 65536, 16, "MIB",
+           "Memory for pictures that were decoded: who sends the same file again has it found by "
+           "the digest of its bytes. 0: each is decoded anew."),
     NUMBER("stored-images", CMD_SERVE, stored_images, 1, API_IMAGES_MAX, 64, "N",
            "Pictures kept by PUT /v1/images."),
     NUMBER("image-ttl", CMD_SERVE, image_ttl_s, 1, CONFIG_BIG, 3600, "S",
@@ -402,9 +441,9 @@ static const struct config_row rows[] = {
         "4 with --state, none without; -1: none."),
     NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
            "Largest rank of a LoRA among them. 0, the default: 64."),
-    TEXT("adapters-as", CMD_SERVE | CMD_BENCH, adapters_as, "FORM",
-         "What their matrices are kept in. f32, the default, loses nothing; bf16, on a processor, "
-         "takes half of the memory, and loses nothing of adapters that are stored so."),
+    OFTEN("adapters-as", CMD_SERVE | CMD_BENCH, adapters_as, adapter_forms, "FORM",
+          "What their matrices are kept in. f32, the default, loses nothing; bf16, on a processor, "
+          "takes half of the memory, and loses nothing of adapters that are stored so."),
     NUMBER("adapter-overlays", CMD_SERVE, adapter_overlays, -1, ENG_ADAPTERS_MAX, 0, "N",
            "How many of them may have a connector or tower of their own, for which each takes as "
            "much memory as the base's. 0, the default: all; -1: none."),

@@ -16,6 +16,7 @@ struct cut {
     struct ini *ini;
     struct err *e;
     int line, n_entries;
+    int is_flat; /* there are no sections, and keys may stand several times */
 };
 
 int ini_bad(const struct ini *i, int line, struct err *e, const char *fmt, ...) {
@@ -63,6 +64,8 @@ static int ini_is_name(const char *s) {
 
 static int cut_section(struct cut *c, char *s) {
     struct ini *ini = c->ini;
+    if (c->is_flat)
+        return ini_bad(ini, c->line, c->e, "this file has no sections: take the line out");
     char *end = strchr(s, ']');
     if (!end || end[1]) return ini_bad(ini, c->line, c->e, "a section is written [kind name]");
     *end = '\0';
@@ -92,15 +95,16 @@ static int cut_entry(struct cut *c, char *s) {
     struct ini *ini = c->ini;
     char *equals = strchr(s, '=');
     if (!equals)
-        return ini_bad(ini, c->line, c->e, "neither a [section], nor a key = value, nor a comment");
+        return ini_bad(ini, c->line, c->e, "neither a %skey = value, nor a comment",
+                       c->is_flat ? "" : "[section], nor a ");
     *equals = '\0';
     char *key = ini_trim(s), *value = ini_trim(equals + 1);
     if (!ini_is_name(key))
-        return ini_bad(ini, c->line, c->e, "a key has letters, digits and \"_\", %d at most",
+        return ini_bad(ini, c->line, c->e, "a key has letters, digits, \"_\" and \"-\", %d at most",
                        INI_NAME_MAX);
     if (!ini->n) return ini_bad(ini, c->line, c->e, "\"%s\" stands before any [section]", key);
     struct ini_section *in = &ini->at[ini->n - 1];
-    for (int i = 0; i < in->n; i++)
+    for (int i = 0; i < in->n && !c->is_flat; i++)
         if (strcmp(in->at[i].key, key) == 0)
             return ini_bad(ini, c->line, c->e,
                            "\"%s\" stands here a second time; the first is in line %d", key,
@@ -140,8 +144,11 @@ static size_t count_lines(const char *text, size_t len) {
     return n;
 }
 
-static int cut_lines(struct ini *ini, size_t len, struct err *e) {
-    struct cut c = {.ini = ini, .e = e};
+static int cut_lines(struct ini *ini, size_t len, int is_flat, struct err *e) {
+    struct cut c = {.ini = ini, .e = e, .is_flat = is_flat};
+    if (is_flat)
+        ini->at[ini->n++] =
+            (struct ini_section){.kind = "", .name = "", .line = 1, .at = ini->entries};
     for (char *s = ini->text, *end = s + len; s <= end;) {
         char *stop = memchr(s, '\n', (size_t)(end - s));
         if (!stop) stop = end;
@@ -154,7 +161,8 @@ static int cut_lines(struct ini *ini, size_t len, struct err *e) {
     return 0;
 }
 
-int ini_parse(const char *file, const char *text, size_t len, struct ini *out, struct err *e) {
+static int ini_read(const char *file, const char *text, size_t len, int is_flat, struct ini *out,
+                    struct err *e) {
     if (len > INI_BYTES_MAX)
         return err_set(e, E_TOO_BIG, "%s: larger than %d MiB", file, INI_BYTES_MAX >> 20);
     size_t lines = count_lines(text, len);
@@ -169,13 +177,21 @@ int ini_parse(const char *file, const char *text, size_t len, struct ini *out, s
         rc = err_set(e, E_NOMEM, "%s: no memory to read it", file);
     if (rc == 0) {
         if (len) memcpy(ini.text, text, len);
-        rc = cut_lines(&ini, len, e);
+        rc = cut_lines(&ini, len, is_flat, e);
     }
     if (rc)
         ini_close(&ini);
     else
         *out = ini;
     return rc;
+}
+
+int ini_parse(const char *file, const char *text, size_t len, struct ini *out, struct err *e) {
+    return ini_read(file, text, len, 0, out, e);
+}
+
+int ini_parse_flat(const char *file, const char *text, size_t len, struct ini *out, struct err *e) {
+    return ini_read(file, text, len, 1, out, e);
 }
 
 void ini_close(struct ini *i) {

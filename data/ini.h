@@ -1,4 +1,4 @@
-/* ini.h - recipe files: sections with keys, read strictly.
+/* ini.h - files of people's settings, read strictly: recipes have sections, lammd.conf has none.
  *
  *     # what follows a # at the start of a line, or behind a blank, is a comment
  *     [stage learn]          a section: its kind, and for some a name
@@ -46,6 +46,9 @@ struct ini {
 /* Text of `file` (a name for errors) -> sections. E_FORMAT (file, line, reason), E_TOO_BIG,
  * E_NOMEM; ini_close after success only. */
 int ini_parse(const char *file, const char *text, size_t len, struct ini *out, struct err *e);
+/* The same for a file without sections: all keys are in one, of kind "". A key may stand there
+ * several times: whoever knows what keys mean judges that. */
+int ini_parse_flat(const char *file, const char *text, size_t len, struct ini *out, struct err *e);
 void ini_close(struct ini *i); /* all zero is legal */
 /* "FILE:LINE: text"; returns E_FORMAT. */
 int ini_bad(const struct ini *i, int line, struct err *e, const char *fmt, ...)

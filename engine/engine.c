@@ -10,6 +10,10 @@
  * caches of all, and games don't meet on one device. A table of fixed size holds where pictures
  * went. Later pictures overwrite earlier ones.
  *
+ * Bands. A job of many places, a whole picture or mask, is cut up (run/band.h) among its unit and
+ * those that have nothing to do, each as large a part as is worth another look at the picture.
+ * Where all are busy it stays whole: then looking twice would help nobody.
+ *
  * A lost device ends the engine, not the unit alone: jobs on other devices may end, new ones are
  * refused, and the process exits. Its supervisor starts it again with the devices that are left.
  */
@@ -17,13 +21,17 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/ask/prompt.h"
 #include "engine/unit/unit.h"
+#include "kernels/base/cgroup.h"
 #include "kernels/base/mem.h"
 
-enum { SENT = 4096 };
+enum {
+    SENT = 4096,
+    BAND_ROWS = 2048, /* of its own, that a band has at least: a few passes, */
+    BAND_LOOKS = 4    /* and so many times the rows of a picture's stem and look */
+};
 
 struct sent {
     uint64_t picture; /* the first 64 bits of its digest; 0: nothing here */
@@ -89,8 +97,8 @@ static struct eng_options options_of(const struct eng_options *opt, const struct
     struct eng_options o = *opt;
     o.device_index = d->at[i].device;
     if (d->on_host > 1 && strcmp(d->at[i].ops->name, "cuda") != 0) {
-        long all = opt->threads > 0 ? opt->threads : sysconf(_SC_NPROCESSORS_ONLN);
-        o.threads = all > d->on_host ? (int)(all / d->on_host) : 1;
+        int all = opt->threads > 0 ? opt->threads : cgroup_processors();
+        o.threads = all > d->on_host ? all / d->on_host : 1;
     }
     return o;
 }
@@ -206,8 +214,8 @@ static int least_busy(const struct eng *e, int first) {
 }
 
 /* The unit for the ask, by the rule. Its pictures are noted as sent there. */
-static struct unit *engine_choose(struct eng *e, const struct eng_ask *ask) {
-    if (e->n == 1) return e->unit[0];
+static int engine_choose(struct eng *e, const struct eng_ask *ask) {
+    if (e->n == 1) return 0;
     uint64_t keys[ENG_PICTURES_MAX];
     int n = keys_of(ask, keys), home = -1;
     int least = least_busy(e, n > 0 ? (int)(keys[0] % (uint64_t)e->n) : 0);
@@ -221,7 +229,23 @@ static struct unit *engine_choose(struct eng *e, const struct eng_ask *ask) {
     for (int i = 0; i < n; i++)
         e->sent[keys[i] % SENT] = (struct sent){keys[i], home};
     (void)pthread_mutex_unlock(&e->mutex);
-    return e->unit[home];
+    return home;
+}
+
+/* The units that may share the ask with `home`, which is the first of them. Returns how many. */
+static int engine_idle(const struct eng *e, const struct eng_ask *ask, int home,
+                       struct unit *units[ENG_DEVICES_MAX]) {
+    const struct questions *q = &e->unit[0]->pixels->questions;
+    uint64_t look = (uint64_t)q->stem_tokens + (uint64_t)q->picture_rows;
+    uint64_t least = BAND_LOOKS * look > BAND_ROWS ? BAND_LOOKS * look : BAND_ROWS;
+    uint64_t rows = (uint64_t)ask->n_points * ((uint64_t)q->answer_max + 1);
+    int n = 1;
+    units[0] = e->unit[home];
+    if (ask->task != ENG_PIXELS && ask->task != ENG_SEGMENT) return n;
+    if (unit_backlog(e->unit[home]) > look) return n;
+    for (int i = 0; i < e->n && rows / (uint64_t)(n + 1) >= least; i++)
+        if (i != home && unit_backlog(e->unit[i]) <= look) units[n++] = e->unit[i];
+    return n;
 }
 
 static int check_adapter(const struct eng *e, const struct eng_adapter *a, struct err *err) {
@@ -235,7 +259,11 @@ int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, s
     int rc = eng_health(e);
     if (rc) return err_set(err, rc, "the device was lost");
     if (ask->adapter) rc = check_adapter(e, ask->adapter, err);
-    return rc ? rc : unit_submit(engine_choose(e, ask), ask, out, err);
+    if (rc) return rc;
+    struct unit *units[ENG_DEVICES_MAX];
+    int n = engine_idle(e, ask, engine_choose(e, ask), units);
+    if (n > 1) rc = unit_submit_bands(units, n, ask, out, err);
+    return rc || *out ? rc : unit_submit(units[0], ask, out, err);
 }
 
 /* ---- adapters ---- */

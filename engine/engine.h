@@ -161,6 +161,7 @@ const char *eng_picture_digest(const struct eng_picture *i);
  * original: the truth that pixel answers are measured against. Borrowed from the picture. */
 const uint8_t *eng_picture_truth(const struct eng_picture *i);
 void eng_picture_size(const struct eng_picture *i, int *w, int *h); /* of the original, turned */
+size_t eng_picture_bytes(const struct eng_picture *i);              /* of memory that it takes */
 
 /* ---- adapters ---- */
 
@@ -312,7 +313,8 @@ enum eng_state { ENG_WAITING, ENG_RUNNING, ENG_DONE, ENG_FAILED, ENG_CANCELLED }
  * or the pool), E_BUSY (the queue is full, or by the measured pace the job would wait too long for
  * others or miss its deadline: see eng_retry_after; never when nothing waits or runs), E_CANCELLED
  * (closing),
- * E_DEVICE. */
+ * E_DEVICE. On several devices a job of many places may be answered by all that have nothing to do;
+ * statistics count it once for each. */
 int eng_submit(struct eng *e, const struct eng_ask *ask, struct eng_job **out, struct err *err);
 /* Seconds until a refused request may come back, from the measured rate; 1 .. 600. */
 unsigned eng_retry_after(const struct eng *e);

@@ -3,6 +3,7 @@
 
     weights.py new SHAPE --out FOLDER [--tokenizer FILE] [--seed 1]
     weights.py smooth MODEL --out FOLDER
+    weights.py mix MODEL OTHER --share 0.5 --out FOLDER
 
 new writes a model folder to begin training with: SHAPE/config.json, a tokenizer, and weights drawn
 from the seed, in F32. They know nothing but where and how much: position embeddings of the picture
@@ -13,7 +14,11 @@ is noise of the usual size. The same arguments give the same bytes.
 smooth writes MODEL with its head in F32, and in it the rows of the numbers of boxes as the nearest
 smooth curve over the number (COSINES cosines). In bf16 the rows of neighbouring numbers differ by
 less than is rounded away, so that most numbers can never win. What is trained from such a folder
-keeps its head in F32. Needs numpy.
+keeps its head in F32.
+
+mix writes MODEL moved by --share of the way to OTHER, weight by weight. What was taught on from a
+model has often lost something that the model knew; between the two both may be known (Wortsman et
+al., "Robust fine-tuning of zero-shot models", 2022). Needs numpy.
 """
 import argparse
 import json
@@ -209,6 +214,14 @@ def load(path):
     return out, f32
 
 
+def save_like(o, tensors, f32):
+    """What belongs to o.model, with other weights, as o.out."""
+    os.makedirs(o.out, exist_ok=True)
+    for name in ("config.json", "tokenizer.model"):
+        shutil.copyfile(os.path.join(o.model, name), os.path.join(o.out, name))
+    save(os.path.join(o.out, "model.safetensors"), tensors, f32)
+
+
 def smooth(o):
     tensors, f32 = load(os.path.join(o.model, "model.safetensors"))
     of = numbers(pieces(os.path.join(o.model, "tokenizer.model")))
@@ -221,11 +234,17 @@ def smooth(o):
         rows = [of[end][n] for n in range(BOX_NUMBERS)]
         head[rows] = waves @ np.linalg.lstsq(waves, head[rows], rcond=None)[0]
     tensors["lm_head.weight"] = head
-    os.makedirs(o.out, exist_ok=True)
-    for name in ("config.json", "tokenizer.model"):
-        shutil.copyfile(os.path.join(o.model, name), os.path.join(o.out, name))
-    save(os.path.join(o.out, "model.safetensors"), tensors, f32 | {"lm_head.weight"})
+    save_like(o, tensors, f32 | {"lm_head.weight"})
     print(f"{o.out}: {o.model} with a smooth head")
+
+
+def mix(o):
+    tensors, f32 = load(os.path.join(o.model, "model.safetensors"))
+    other, _ = load(os.path.join(o.other, "model.safetensors"))
+    if {n: a.shape for n, a in tensors.items()} != {n: a.shape for n, a in other.items()}:
+        raise SystemExit(f"weights.py: {o.other} has other weights than {o.model}: only models of one shape mix")
+    save_like(o, {n: a + np.float32(o.share) * (other[n] - a) for n, a in tensors.items()}, f32)
+    print(f"{o.out}: {o.model}, {o.share:g} of the way to {o.other}")
 
 
 def new(o):
@@ -258,6 +277,12 @@ def main():
     m.add_argument("model", metavar="MODEL", help="folder of a model with 101 numbers of a box")
     m.add_argument("--out", required=True)
     m.set_defaults(run=smooth)
+    x = sub.add_parser("mix", help="a model between two")
+    x.add_argument("model", metavar="MODEL", help="folder whose tokenizer and formats are kept")
+    x.add_argument("other", metavar="OTHER", help="folder of a model of the same shape")
+    x.add_argument("--share", type=float, required=True, help="of the way from MODEL to OTHER")
+    x.add_argument("--out", required=True)
+    x.set_defaults(run=mix)
     o = p.parse_args()
     o.run(o)
 

@@ -79,6 +79,7 @@ static int import_options(const struct config *cfg, struct import_options *o, st
                                  .bos_count = (int)cfg->bos_count,
                                  .pixel_grid = (int)cfg->pixel_grid,
                                  .image_size = (int)cfg->image_size,
+                                 .vision_heads = (int)cfg->vision_heads,
                                  .note = import_say,
                                  .progress = import_show};
     if (cfg->coord_order) o->coord_order = config_orders[cfg->coord_order];

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/near.h"
+
 const char *const recipe_sections[] = {"run", "stage", "data", NULL};
 static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const exports[] = {"last", "best", NULL};
@@ -206,37 +208,15 @@ const struct key *keys_find(enum recipe_section in, const char *name, int *task)
     return NULL;
 }
 
-enum { NAME_MAX_ = 63 };
-
-/* Letters to insert, delete or replace until a is b (Levenshtein). */
-static int distance(const char *a, const char *b) {
-    int row[NAME_MAX_ + 2];
-    int n = (int)strlen(b);
-    if (n > NAME_MAX_) return n;
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (; *a; a++) {
-        int before = row[0]++;
-        for (int j = 1; j <= n; j++) {
-            int best = before + (*a != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            before = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 const char *keys_near(enum recipe_section in, const char *name, char text[64]) {
-    int best = (int)strlen(name) / 2 + 1; /* not more than half is wrong */
+    int best = near_most(name);
     int found = 0;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         int n = keys[i].kind == KEY_BY_TASK ? SAMPLE_TASKS : 1;
         for (int t = 0; keys[i].in == in && t < n; t++) {
             char one[64];
             snprintf(one, sizeof(one), "%s%s", keys[i].name, n > 1 ? sample_task_words[t] : "");
-            int d = distance(name, one);
+            int d = near_distance(name, one);
             if (d >= best) continue;
             best = d;
             found = 1;

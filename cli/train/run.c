@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "data/files.h"
+#include "kernels/base/cgroup.h"
 
 uint64_t run_first_step(const struct run *r, int stage) {
     uint64_t n = 0;
@@ -43,6 +44,9 @@ static int run_no_room(const struct train_options *o, int samples, struct err *e
     char advice[160];
     struct err text = *e;
     uint64_t have = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    struct cgroup group;
+    cgroup_read(NULL, NULL, &group);
+    if (group.memory_left < have) have = group.memory_left;
     plan_advice(o, samples, o->memory ? o->memory : have, advice, sizeof(advice));
     *e = (struct err){0};
     return err_set(e, text.code, "%s%s", text.text, advice);

@@ -304,7 +304,7 @@ int st_map_file(const char *path, size_t least, struct st_map *map, struct err *
 }
 
 int st_open(const char *path, struct st **out, struct err *e) {
-    struct st_map map;
+    struct st_map map = {0};
     *out = NULL;
     int rc = st_map_file(path, PREFIX + 2, &map, e);
     if (rc) return rc;
@@ -365,27 +365,33 @@ const void *st_piece(const struct st *st, size_t i, size_t *len) {
     return t ? t->data : st->header;
 }
 
-/* Eight bytes at a time: an exponent of all ones becomes a lane of zeros, and a lane of zeros is
- * found by its borrow. The lanes stay below their highest bit, so the first find is true. */
-static int has_full_exponent(const uint8_t *p, size_t bytes, uint64_t mask, uint64_t ones,
-                             int lane_bits) {
-    uint64_t high = ones << (lane_bits - 1), found = 0;
-    for (size_t at = 0; at < bytes; at += 8) {
-        uint64_t x = 0; /* missing bytes count as zeros */
-        memcpy(&x, p + at, bytes - at < 8 ? bytes - at : 8);
-        uint64_t y = (x & mask) ^ mask;
-        found |= (y - ones) & ~y & high;
+/* Has one of n numbers an exponent of all ones? Found in lanes of their own width, so that the
+ * loops become vector code. */
+static int has_full_exponent16(const uint8_t *p, size_t n, uint16_t mask) {
+    uint16_t found = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t x;
+        memcpy(&x, p + 2 * i, sizeof x);
+        found |= (uint16_t) - ((x & mask) == mask);
+    }
+    return found != 0;
+}
+
+static int has_full_exponent32(const uint8_t *p, size_t n, uint32_t mask) {
+    uint32_t found = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t x;
+        memcpy(&x, p + 4 * i, sizeof x);
+        found |= -(uint32_t)((x & mask) == mask);
     }
     return found != 0;
 }
 
 int st_is_finite(const struct st_tensor *t) {
-    static const uint64_t ones16 = UINT64_C(0x0001000100010001), ones32 = UINT64_C(0x100000001);
-    const uint8_t *p = t->data;
     switch (t->dtype) {
-    case ST_F32: return !has_full_exponent(p, 4 * t->elements, ones32 * 0x7f800000u, ones32, 32);
-    case ST_F16: return !has_full_exponent(p, 2 * t->elements, ones16 * 0x7c00u, ones16, 16);
-    case ST_BF16: return !has_full_exponent(p, 2 * t->elements, ones16 * 0x7f80u, ones16, 16);
+    case ST_F32: return !has_full_exponent32(t->data, t->elements, 0x7f800000u);
+    case ST_F16: return !has_full_exponent16(t->data, t->elements, 0x7c00u);
+    case ST_BF16: return !has_full_exponent16(t->data, t->elements, 0x7f80u);
     default: return 1;
     }
 }

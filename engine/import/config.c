@@ -1,20 +1,29 @@
 /* config.c - config.json of what is imported.
  *
  * The decoder's numbers are those of LLaMA's own config.json. The tower's are in the shapes of its
- * tensors, but for those that no shape tells: 16 heads, pictures of 448, CLIP's mean and deviation
- * (docs/model.md section 1). How prompts are spelled is in no checkpoint: those are attributes,
- * with a default (section 4 of docs/model.md).
+ * tensors. What no shape tells is known of EVA ViT-g (docs/model.md section 1), which is known by
+ * its width: 16 heads, 39 blocks in use, pictures of 448. Of another tower it is asked for. Both
+ * norms' eps and CLIP's mean and deviation are those of MiniGPT-v2's code. How prompts are spelled
+ * is in no checkpoint: those are attributes, with a default (section 4 of docs/model.md).
  */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/files/smallfile.h"
 #include "engine/files/smalljson.h"
 #include "engine/import/internal.h"
+#include "engine/import/pth.h"
 #include "kernels/base/mem.h"
 
-enum { DEPTH_MAX = 16, MARKS_MAX = 10000, HEADS = 16, BLOCKS_MAX = 39, SIDE = 448, GRID = 64 };
+enum { DEPTH_MAX = 16, MARKS_MAX = 10000, SIDE_MAX = 4096, GRID = 64 };
+
+/* EVA ViT-g as published, and what MiniGPT-v2 makes of it. */
+enum { EVA_WIDTH = 1408, EVA_HEADS = 16, EVA_BLOCKS = 40, EVA_PLACES = 16, EVA_SIDE = 448 };
+
+#define BLOCKS "visual_encoder.blocks."
 
 static int config_parse(const char *text, size_t len, json_t **root, struct err *e) {
     static const struct smalljson_most most = {ORIGINAL_CONFIG_MAX, DEPTH_MAX, MARKS_MAX};
@@ -40,6 +49,10 @@ static int check_family(const json_t *llama, struct err *e) {
         return err_set(e, E_UNSUPPORTED, "model_type: %s; only llama is read", st_show(type).text);
     if (act && strcmp(act, "silu"))
         return err_set(e, E_UNSUPPORTED, "hidden_act: %s; only silu is", st_show(act).text);
+    if (json_is_object(json_object_get(llama, "quantization_config")))
+        return err_set(e, E_UNSUPPORTED,
+                       "quantization_config: take the weights of 16 bits; `lammd serve "
+                       "--weights-as` packs them");
     if (json_is_true(json_object_get(llama, "attention_bias")) ||
         json_is_true(json_object_get(llama, "mlp_bias")))
         return err_set(e, E_UNSUPPORTED, "attention_bias, mlp_bias: only false is");
@@ -125,18 +138,73 @@ static int size_in(const struct import *i, const char *name, int ndim, int dim, 
     return 0;
 }
 
-/* Blocks of the tower. The published one has 40, of which the last is never used. */
-static json_int_t count_blocks(const struct import *i) {
-    char name[64];
-    json_int_t n = 0;
-    do
-        (void)snprintf(name, sizeof name, "visual_encoder.blocks.%d.norm1.weight", (int)n);
-    while (import_find(i, name, NAMES_WEIGHT) && ++n < BLOCKS_MAX);
-    return n;
+/* The number of the block that a tensor is of; -1: it is of none. */
+static long block_of(const char *name) {
+    char *end;
+    if (strncmp(name, BLOCKS, sizeof BLOCKS - 1)) return -1;
+    const char *digits = name + sizeof BLOCKS - 1;
+    long n = strtol(digits, &end, 10);
+    return *digits >= '0' && *digits <= '9' && *end == '.' && n < 1000 ? n : -1;
+}
+
+/* Blocks of the tower: up to the last of which there is anything, so that one without some of its
+ * tensors is missing them. Of the published 40 the last is never used. */
+static json_int_t count_blocks(const struct import *i, json_int_t width) {
+    long last = -1;
+    for (size_t k = 0; k < i->n_sources; k++) {
+        long n = i->sources[k].kind == NAMES_WEIGHT ? block_of(i->sources[k].name) : -1;
+        if (n > last) last = n;
+    }
+    return width == EVA_WIDTH && last + 1 == EVA_BLOCKS ? EVA_BLOCKS - 1 : last + 1;
+}
+
+int config_is_spare_block(const struct import *i, const char *name) {
+    return i->c.vision.hidden_size == EVA_WIDTH && i->c.vision.layers == EVA_BLOCKS - 1 &&
+           block_of(name) == EVA_BLOCKS - 1;
+}
+
+static int find_heads(const struct import *i, json_int_t width, json_int_t *out, struct err *e) {
+    *out = i->o.vision_heads ? i->o.vision_heads : EVA_HEADS;
+    if (i->o.vision_heads || width == EVA_WIDTH) return 0;
+    return err_set(e, E_INVALID,
+                   "the tower is %lld wide, so it isn't EVA ViT-g, which has %d heads at %d: say "
+                   "how many it has by --vision-heads, or all sizes by --config",
+                   (long long)width, EVA_HEADS, EVA_WIDTH);
+}
+
+/* What the last checkpoint that has config.model.KEY says; 0: none does. */
+static double config_said(const struct import *i, const char *key) {
+    for (int k = i->o.n_originals - 1; k >= 0; k--)
+        for (int f = 0; f < i->originals[k]->n_files; f++) {
+            const struct pth *pth = i->originals[k]->files[f].pth;
+            double v = pth ? pth_said(pth, key) : 0;
+            if (v > 0) return v;
+        }
+    return 0;
+}
+
+/* The side of pictures. Positions of the published tower are enlarged; those that were trained are
+ * as many as there are patches. */
+static int find_side(const struct import *i, json_int_t width, json_int_t patch, json_int_t *out,
+                     struct err *e) {
+    static const char name[] = "visual_encoder.pos_embed";
+    const struct source *s = import_find(i, name, NAMES_WEIGHT);
+    double said = config_said(i, "image_size");
+    int is_said = said >= 1 && said <= SIDE_MAX && said == floor(said);
+    json_int_t side = 1, places = s && s->t->t.ndim == 3 ? s->t->t.shape[1] : 0;
+    *out = i->o.image_size ? i->o.image_size : is_said ? (json_int_t)said : EVA_SIDE;
+    if (i->o.image_size || is_said || !s) return 0;
+    while (side <= SIDE_MAX && side * side + 1 < places)
+        side++;
+    if (side * side + 1 != places)
+        return err_set(e, E_FORMAT, "tensor %s: has %lld places, needs a square and 1", name,
+                       (long long)places);
+    if (width != EVA_WIDTH || side != EVA_PLACES) *out = side * patch;
+    return 0;
 }
 
 static int find_vision(const struct import *i, json_t **vision, json_t **connector, struct err *e) {
-    json_int_t width, patch, ffn, joined;
+    json_int_t width, patch, ffn, joined, heads, side;
     int rc = size_in(i, "visual_encoder.cls_token", 3, 2, &width, e);
     if (!rc) rc = size_in(i, "visual_encoder.patch_embed.proj.weight", 4, 3, &patch, e);
     if (!rc) rc = size_in(i, "visual_encoder.blocks.0.mlp.fc1.weight", 2, 0, &ffn, e);
@@ -144,13 +212,14 @@ static int find_vision(const struct import *i, json_t **vision, json_t **connect
     if (!rc && joined % width)
         rc = err_set(e, E_FORMAT, "llama_proj.weight: takes %lld numbers, the tower gives %lld",
                      (long long)joined, (long long)width);
+    if (!rc) rc = find_heads(i, width, &heads, e);
+    if (!rc) rc = find_side(i, width, patch, &side, e);
     if (rc) return rc;
-    *vision =
-        json_pack("{s:i, s:I, s:I, s:i, s:I, s:I, s:f, s:[f,f,f], s:[f,f,f]}", "image_size",
-                  i->o.image_size ? i->o.image_size : SIDE, "patch_size", patch, "hidden_size",
-                  width, "num_attention_heads", HEADS, "num_hidden_layers", count_blocks(i),
-                  "intermediate_size", ffn, "layer_norm_eps", 1e-6, "image_mean", 0.48145466,
-                  0.4578275, 0.40821073, "image_std", 0.26862954, 0.26130258, 0.27577711);
+    *vision = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:[f,f,f], s:[f,f,f]}", "image_size",
+                        side, "patch_size", patch, "hidden_size", width, "num_attention_heads",
+                        heads, "num_hidden_layers", count_blocks(i, width), "intermediate_size",
+                        ffn, "layer_norm_eps", 1e-6, "image_mean", 0.48145466, 0.4578275,
+                        0.40821073, "image_std", 0.26862954, 0.26130258, 0.27577711);
     *connector = json_pack("{s:I, s:f}", "concat", joined / width, "ln_vision_eps", 1e-5);
     return 0;
 }
@@ -189,6 +258,10 @@ static void set_attributes(const struct import *i, json_t *root) {
     } numbers[] = {{"inst_spaces", i->o.inst_spaces},
                    {"bos_count", i->o.bos_count},
                    {"pixel_grid", i->o.pixel_grid}};
+    json_t *vision = json_object_get(root, "vision_config");
+    if (i->o.image_size) json_object_set_new(vision, "image_size", json_integer(i->o.image_size));
+    if (i->o.vision_heads)
+        json_object_set_new(vision, "num_attention_heads", json_integer(i->o.vision_heads));
     for (size_t k = 0; k < ARRAY_LEN(numbers); k++)
         if (numbers[k].value)
             json_object_set_new(root, numbers[k].key, json_integer(numbers[k].value));
@@ -209,6 +282,18 @@ static int config_print(struct import *i, const json_t *root, struct err *e) {
     return 0;
 }
 
+/* What a model of these originals is taken for, so that a wrong guess is seen. */
+static void note_sizes(const struct import *i) {
+    const struct model_vision *v = &i->c.vision;
+    const struct model_text *t = &i->c.text;
+    import_note(
+        i,
+        "tower: %d blocks of %d, %d heads, patches of %d, pictures of %d; decoder: %d layers "
+        "of %d, %d heads, theta %g, eps %g; pixels on a grid of %d",
+        v->layers, v->hidden_size, v->heads, v->patch_size, v->image_size, t->layers,
+        t->hidden_size, t->heads, t->rope_theta, (double)t->rms_eps, i->c.pixel_grid);
+}
+
 int config_make(struct import *i, struct err *e) {
     json_t *root = NULL;
     int rc = i->o.config ? read_given(i, &root, e) : derive(i, &root, e);
@@ -217,5 +302,6 @@ int config_make(struct import *i, struct err *e) {
     rc = config_print(i, root, e);
     json_decref(root);
     if (!rc) rc = model_parse_config(i->config, i->n_config, &i->c, e);
+    if (!rc) note_sizes(i);
     return rc;
 }

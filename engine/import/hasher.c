@@ -7,12 +7,29 @@
 #include "kernels/base/hex.h"
 #include "kernels/base/mem.h"
 
-enum { SHA_BYTES = 32, STEP = 4 << 20 /* bytes between looks at is_cancelled */ };
+/* Bytes that are hashed and then looked at. That they have to come from memory costs the first of
+ * the two nothing, since it computes meanwhile; the second finds them in the processor's cache. */
+enum { SHA_BYTES = 32, STEP = 128 << 10 };
+
+int hasher_is_finite(const struct st_tensor *of, const void *bytes, size_t n) {
+    struct st_tensor part = *of;
+    part.data = bytes;
+    part.elements = n / (of->dtype == ST_F32 ? 4 : 2);
+    return st_is_finite(&part);
+}
+
+int hasher_refuse(const struct st_tensor *of, struct err *e) {
+    return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
+                   st_show(of->name).text);
+}
 
 static void hash_piece(struct hasher *h, const struct hasher_piece *p) {
-    for (size_t at = 0; at < p->n && !atomic_load(&h->is_cancelled); at += STEP) {
+    for (size_t at = 0; at < p->n && !hasher_is_over(h); at += STEP) {
+        const char *from = (const char *)p->bytes + at;
         size_t n = p->n - at < STEP ? p->n - at : STEP;
-        if (!EVP_DigestUpdate(h->sha, (const char *)p->bytes + at, n)) h->is_broken = 1;
+        if (!EVP_DigestUpdate(h->sha, from, n)) h->is_broken = 1;
+        if (p->of && !hasher_is_finite(p->of, from, n)) h->refused = p->of;
+        if (h->refused || h->is_broken) atomic_store(&h->is_over, 1);
     }
 }
 
@@ -39,11 +56,13 @@ int hasher_start(struct hasher *h, struct err *e) {
     return h->has_thread ? 0 : err_set(e, E_NOMEM, "no thread");
 }
 
-void hasher_give(struct hasher *h, const void *bytes, size_t n) {
+int hasher_is_over(const struct hasher *h) { return atomic_load(&h->is_over); }
+
+void hasher_give(struct hasher *h, const struct st_tensor *of, const void *bytes, size_t n) {
     void *item;
     must(queue_pop(h->idle, UINT64_MAX, &item) == 0);
     struct hasher_piece *p = item;
-    *p = (struct hasher_piece){bytes, n};
+    *p = (struct hasher_piece){of, bytes, n};
     must(queue_push(h->todo, p) == 0);
 }
 
@@ -59,9 +78,10 @@ int hasher_end(struct hasher *h, int rc, char hex[65], struct err *e) {
     unsigned char sum[EVP_MAX_MD_SIZE];
     void *item;
     if (!h->todo) return rc;
-    atomic_store(&h->is_cancelled, rc != 0);
+    if (rc) atomic_store(&h->is_over, 1);
     queue_close(h->todo);
     if (h->has_thread) (void)pthread_join(h->thread, NULL);
+    if (!rc && h->refused) rc = hasher_refuse(h->refused, e);
     if (!rc && (h->is_broken || !EVP_DigestFinal_ex(h->sha, sum, NULL)))
         rc = err_set(e, E_INTERNAL, "no SHA-256");
     if (!rc) hex_write(sum, SHA_BYTES, hex);

@@ -1,9 +1,10 @@
-/* hasher.h - the SHA-256 of what goes by, taken on a thread of its own while the maker of the bytes
- * goes on with the next ones.
+/* hasher.h - the SHA-256 of what goes by, and whether its numbers are some, found out on a thread
+ * of its own while the maker of the bytes writes them and goes on with the next ones.
  *
  *     hasher_start(&h, &e);
- *     hasher_give(&h, bytes, n);            // they have to stay
+ *     hasher_give(&h, &tensor, bytes, n);   // they have to stay
  *     hasher_wait(&h);                      // until here: all that was given is hashed
+ *     if (hasher_is_over(&h)) ..            // nothing more is hashed: hasher_end says why
  *     rc = hasher_end(&h, rc, hex, &e);     // in any case
  *
  * Room-private. Thread: the caller's, and its own.
@@ -14,12 +15,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "kernels/base/err.h"
+#include "engine/files/safetensors.h"
 #include "kernels/base/queue.h"
 
-enum { HASHER_PIECES = 4 /* that may wait */ };
+enum { HASHER_PIECES = 8 /* that may wait */ };
 
 struct hasher_piece {
+    const struct st_tensor *of;
     const void *bytes;
     size_t n;
 };
@@ -30,17 +32,26 @@ struct hasher {
     void *sha; /* EVP_MD_CTX */
     pthread_t thread;
     int has_thread;
-    atomic_int is_cancelled;
-    int is_broken; /* OpenSSL failed. Owner: the thread */
+    atomic_int is_over;
+    /* Owner of both: the thread. OpenSSL failed; a tensor with a number that is none. */
+    int is_broken;
+    const struct st_tensor *refused;
 };
 
 /* E_NOMEM, E_INTERNAL. hasher_end in any case. */
 int hasher_start(struct hasher *h, struct err *e);
-/* Waits while HASHER_PIECES wait. */
-void hasher_give(struct hasher *h, const void *bytes, size_t n);
+/* Waits while HASHER_PIECES wait. of: whose numbers they are, whole ones, and it has to stay; NULL:
+ * they are none. */
+void hasher_give(struct hasher *h, const struct st_tensor *of, const void *bytes, size_t n);
 void hasher_wait(struct hasher *h);
-/* Ends the thread, at once where rc is an error. Returns rc if that is one, else 0 and the digest,
- * or E_INTERNAL. */
+int hasher_is_over(const struct hasher *h);
+/* Ends the thread, at once where rc is an error. Returns rc if that is one, else 0 and the digest;
+ * E_FORMAT: a number is infinite or none; E_INTERNAL. */
 int hasher_end(struct hasher *h, int rc, char hex[65], struct err *e);
+
+/* A weight that is no number spoils every answer that it gets near. Are these bytes of a tensor,
+ * whole numbers, all finite? */
+int hasher_is_finite(const struct st_tensor *of, const void *bytes, size_t n);
+int hasher_refuse(const struct st_tensor *of, struct err *e); /* E_FORMAT */
 
 #endif

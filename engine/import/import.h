@@ -34,7 +34,7 @@ struct import_options {
     const char *adapter;   /* folder for the LoRA; NULL: it is merged */
     /* What a checkpoint leaves open. 0 or NULL: what the config says, or the usual. */
     const char *coord_order; /* "yx" or "xy" */
-    int inst_spaces, bos_count, pixel_grid, image_size;
+    int inst_spaces, bos_count, pixel_grid, image_size, vision_heads;
     double rms_eps, lora_alpha;
     /* A line for the user, without a line break. NULL: no notes. */
     void (*note)(void *ud, const char *text);

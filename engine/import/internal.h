@@ -51,6 +51,7 @@ struct import {
     size_t n_tokenizer;
     int rank; /* of the LoRA; 0: there is none */
     double alpha;
+    int has_guessed_alpha;
     size_t n_missing, n_left_over;
     struct import_facts facts;
 };
@@ -62,6 +63,8 @@ __attribute__((format(printf, 2, 3))) void import_note(const struct import *i, c
 
 /* config.c: sets config and c. */
 int config_make(struct import *i, struct err *e);
+/* Is it a tensor of the published tower's 40th block, which is never used? */
+int config_is_spare_block(const struct import *i, const char *name);
 /* spelling.c: E_FORMAT: it isn't LLaMA-2's, or doesn't fit the vocabulary. */
 int spelling_check(const struct import *i, struct err *e);
 

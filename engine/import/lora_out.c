@@ -5,6 +5,7 @@
 
 #include "engine/files/adapter.h"
 #include "engine/files/st_write.h"
+#include "engine/import/hasher.h"
 #include "engine/import/tensor.h"
 #include "engine/import/writing.h"
 #include "kernels/base/mem.h"
@@ -21,7 +22,8 @@ struct lora_out {
 static int lora_fill(void *ud, size_t i, uint64_t at, void *to, size_t n, struct err *e) {
     const struct lora_out *l = ud;
     tensor_read(&l->from[i]->t, l->from[i]->stride, (size_t)at, to, n);
-    return writing_check_numbers(&l->from[i]->t, to, n, e);
+    const struct st_tensor *of = &l->from[i]->t;
+    return hasher_is_finite(of, to, n) ? 0 : hasher_refuse(of, e);
 }
 
 /* A side of the LoRA beside `weight`, "model.layers.0.self_attn.q_proj.weight". */

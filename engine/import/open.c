@@ -147,10 +147,17 @@ struct choosing {
     struct err *e;
 };
 
-static double alpha_of(const struct import *i, const struct source *a) {
+static double alpha_of(struct import *i, const struct source *a) {
     const struct pth *pth = i->originals[a->original]->files[a->t->file].pth;
-    double alpha = pth ? pth_lora_alpha(pth) : 0;
-    return i->o.lora_alpha > 0 ? i->o.lora_alpha : alpha > 0 ? alpha : ALPHA;
+    double alpha = pth ? pth_said(pth, "lora_alpha") : 0;
+    if (i->o.lora_alpha > 0) return i->o.lora_alpha;
+    if (alpha > 0) return alpha;
+    if (!i->has_guessed_alpha)
+        import_note(i,
+                    "%s doesn't say its LoRA's alpha: %d, as in MiniGPT-v2; --lora-alpha sets it",
+                    open_path_of(i, a), ALPHA);
+    i->has_guessed_alpha = 1;
+    return ALPHA;
 }
 
 /* The LoRA beside an entry, if there is one. */
@@ -210,12 +217,10 @@ static int choose(void *ud, const struct want *w) {
 /* An earlier one of the same name, or what published files carry along. */
 static int is_left_over(const struct import *i, size_t k) {
     const struct source *s = &i->sources[k];
-    char last[64];
     if (s->is_used) return 0;
     if (k && s->kind != NAMES_UNKNOWN && s[-1].kind == s->kind && !strcmp(s[-1].name, s->name))
         return 0;
-    int n = snprintf(last, sizeof last, "visual_encoder.blocks.%d.", i->c.vision.layers);
-    if (!strncmp(s->name, last, (size_t)n)) return 0;
+    if (config_is_spare_block(i, s->name)) return 0;
     return !(i->c.text.is_tied && !strcmp(s->name, "lm_head.weight"));
 }
 

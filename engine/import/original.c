@@ -222,6 +222,10 @@ static int original_open_folder(struct original *o, struct err *e) {
         rc = open_file(o, path, e);
         return rc ? rc : list_file(o, e);
     }
+    if (!rc && !path_in(o->path, "params.json", path, e) && !access(path, F_OK))
+        return err_set(e, E_UNSUPPORTED,
+                       "%s: Meta's own form (params.json): take Hugging Face's, Llama-2-7b-chat-hf",
+                       o->path);
     return rc ? rc
               : err_set(e, E_NOT_FOUND,
                         "%s: neither model.safetensors nor pytorch_model.bin, nor the index of one",

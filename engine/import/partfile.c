@@ -8,7 +8,7 @@
 
 #include "kernels/base/mem.h"
 
-enum { ROOM = 1 << 20 };
+enum { ROOM = 1 << 20, PUSH_BYTES = 32 << 20 };
 
 static int partfile_fail(const struct partfile *f, struct err *e) {
     const char *hint = errno == ENOSPC || errno == EDQUOT ? ": free some of it and go on" : "";
@@ -34,6 +34,15 @@ static size_t partfile_same(const struct partfile *f, const char *bytes, size_t 
     return same;
 }
 
+/* The disk begins with what is there, so that little is left to wait for at the end. What fails
+ * fails again at the fsync, which is looked at. */
+static void partfile_push(struct partfile *f) {
+    if (f->at - f->pushed < PUSH_BYTES) return;
+    (void)sync_file_range(f->fd, (off_t)f->pushed, (off_t)(f->at - f->pushed),
+                          SYNC_FILE_RANGE_WRITE);
+    f->pushed = f->at;
+}
+
 int partfile_add(struct partfile *f, const void *bytes, size_t n, struct err *e) {
     const char *from = bytes;
     while (n && !f->is_new) {
@@ -52,6 +61,7 @@ int partfile_add(struct partfile *f, const void *bytes, size_t n, struct err *e)
         from += k;
         n -= (size_t)k;
     }
+    partfile_push(f);
     return 0;
 }
 

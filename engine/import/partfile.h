@@ -13,9 +13,9 @@
 #include "kernels/base/err.h"
 
 struct partfile {
-    int fd; /* -1: not open */
-    uint64_t at;
-    int is_new; /* nothing is there from here on */
+    int fd;              /* -1: not open */
+    uint64_t at, pushed; /* the next byte's place; how far the disk was told to write */
+    int is_new;          /* nothing is there from here on */
     const char *path;
     void *room;
 };

@@ -77,7 +77,9 @@ int partfolder_begin(struct partfolder *f, const char *path, const char *const *
     (void)snprintf(f->part, sizeof f->part, "%s.part", f->path);
     int rc = partfolder_check_free(f, e);
     if (rc) return rc;
-    if (mkdir(f->part, 0777) && errno != EEXIST) return partfolder_fail(f->part, e);
+    if (mkdir(f->part, 0777) && errno != EEXIST)
+        return errno == ENOENT ? err_set(e, E_IO, "%s: the folder around it isn't there", f->path)
+                               : partfolder_fail(f->part, e);
     f->fd = open(f->part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->fd < 0) return partfolder_fail(f->part, e);
     rc = partfolder_lock(f, e);

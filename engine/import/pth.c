@@ -82,7 +82,6 @@ void pth_close(struct pth *p) {
 
 size_t pth_count(const struct pth *p) { return p->n_tensors; }
 const struct pth_tensor *pth_at(const struct pth *p, size_t i) { return &p->tensors[i]; }
-double pth_lora_alpha(const struct pth *p) { return p->lora_alpha; }
 const char *pth_foreign(const struct pth *p) { return p->foreign; }
 
 const void *pth_bytes(const struct pth *p, size_t *len) {

@@ -46,8 +46,9 @@ const struct pth_tensor *pth_at(const struct pth *p, size_t i); /* in the order 
 const void *pth_bytes(const struct pth *p, size_t *len);        /* the whole file */
 /* Is the tensor's storage as it was stored? The old form has no sums: yes. E_FORMAT. */
 int pth_check(struct pth *p, const struct pth_tensor *t, struct err *e);
-/* config.model.lora_alpha of the object; 0: it doesn't say. */
-double pth_lora_alpha(const struct pth *p);
+/* A number above 0 that the checkpoint's config.model has under a key, such as lora_alpha; 0: it
+ * has none. */
+double pth_said(const struct pth *p, const char *key);
 /* The first name in it that isn't one of torch's own, "os.system": code that was not called. "":
  * there is none. */
 const char *pth_foreign(const struct pth *p);

@@ -38,7 +38,6 @@ struct pth {
     struct arena *arena; /* names and tensors */
     struct pth_tensor *tensors;
     size_t n_tensors;
-    double lora_alpha;
     char foreign[128];
 };
 

@@ -136,14 +136,14 @@ static int add_named(struct pth *p, uint32_t key, uint32_t value, struct err *e)
     return 0;
 }
 
-static void read_alpha(struct pth *p) {
+double pth_said(const struct pth *p, const char *key) {
     const struct pickle *k = p->pickle;
     uint32_t config = pickle_get(k, pickle_root(k), "config");
-    uint32_t alpha = pickle_get(k, pickle_get(k, config, "model"), "lora_alpha");
-    int64_t whole;
-    if (pickle_int(k, alpha, &whole)) p->lora_alpha = (double)whole;
-    if (pickle_is(k, alpha, PICKLE_FLOAT)) p->lora_alpha = pickle_at(k, alpha)->f;
-    if (!(p->lora_alpha > 0 && p->lora_alpha <= 1e6)) p->lora_alpha = 0;
+    uint32_t value = pickle_get(k, pickle_get(k, config, "model"), key);
+    int64_t whole = 0;
+    double v = pickle_int(k, value, &whole) ? (double)whole : 0;
+    if (pickle_is(k, value, PICKLE_FLOAT)) v = pickle_at(k, value)->f;
+    return v > 0 && v <= 1e6 ? v : 0;
 }
 
 /* Names that torch.save writes for tensors and what holds them. */
@@ -184,7 +184,6 @@ int pth_read_tensors(struct pth *p, struct err *e) {
     for (uint32_t key; !rc && (key = pickle_next(&w)) != 0;)
         rc = add_named(p, key, pickle_next(&w), e);
     if (!rc && !p->n_tensors) rc = err_set(e, E_FORMAT, "no tensors in it");
-    read_alpha(p);
     find_foreign(p);
     return rc;
 }

@@ -55,26 +55,16 @@ static void write_say(struct writing *w, int is_last) {
     o->progress(o->ud, w->done, w->all);
 }
 
-int writing_check_numbers(const struct st_tensor *t, const void *piece, size_t bytes,
-                          struct err *e) {
-    struct st_tensor part = *t;
-    part.data = piece;
-    part.elements = bytes / (t->dtype == ST_F32 ? 4 : 2);
-    if (st_is_finite(&part)) return 0;
-    return err_set(e, E_FORMAT, "tensor %s has a weight that is infinite or not a number",
-                   st_show(t->name).text);
-}
-
-/* One that lies in an original as it will be: the hasher gets all of it at once. */
+/* One that lies in an original as it will be. Hashing it and writing it go side by side, a few
+ * pieces apart, so that what one of the two read is still at hand for the other. */
 static int write_plain(struct writing *w, size_t k, struct err *e) {
     const struct st_tensor *t = &w->i->entries[k].from->t->t;
     int rc = 0;
-    hasher_give(&w->hasher, t->data, t->bytes);
-    for (size_t at = 0, n; at < t->bytes && !rc; at += n) {
+    for (size_t at = 0, n; at < t->bytes && !rc && !hasher_is_over(&w->hasher); at += n) {
         const char *piece = (const char *)t->data + at;
         n = t->bytes - at < CHUNK_BYTES ? t->bytes - at : CHUNK_BYTES;
-        rc = writing_check_numbers(&w->tensors[k], piece, n, e);
-        if (!rc && !w->i->o.is_pointing) rc = partfile_add(&w->out, piece, n, e);
+        hasher_give(&w->hasher, &w->tensors[k], piece, n);
+        if (!w->i->o.is_pointing) rc = partfile_add(&w->out, piece, n, e);
         w->done += n;
         write_say(w, 0);
     }
@@ -85,13 +75,12 @@ static int write_plain(struct writing *w, size_t k, struct err *e) {
 static int write_made(struct writing *w, size_t k, struct err *e) {
     size_t bytes = w->tensors[k].bytes;
     int rc = 0;
-    for (size_t at = 0, n; at < bytes && !rc; at += n) {
+    for (size_t at = 0, n; at < bytes && !rc && !hasher_is_over(&w->hasher); at += n) {
         const void *piece;
         n = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
         rc = chunk_get(&w->chunks, &w->i->entries[k], at, n, &piece, e);
-        if (!rc) rc = writing_check_numbers(&w->tensors[k], piece, n, e);
         if (rc) break;
-        hasher_give(&w->hasher, piece, n);
+        hasher_give(&w->hasher, &w->tensors[k], piece, n);
         rc = partfile_add(&w->out, piece, n, e);
         hasher_wait(&w->hasher);
         w->done += n;
@@ -121,12 +110,12 @@ static int write_weights(struct writing *w, struct err *e) {
     (void)snprintf(path, sizeof path, "%s",
                    partfolder_file(w->folder, is_pointing ? CHANGED : WEIGHTS));
     int rc = hasher_start(&w->hasher, e);
-    if (!rc) hasher_give(&w->hasher, w->header, w->n_header);
+    if (!rc) hasher_give(&w->hasher, NULL, w->header, w->n_header);
     if (!rc && has_file) rc = partfile_open(&w->out, path, e);
     if (!rc && has_file)
         rc = partfile_add(&w->out, is_pointing ? w->changed_header : w->header,
                           is_pointing ? w->n_changed_header : w->n_header, e);
-    for (size_t k = 0; k < i->n_entries && !rc; k++)
+    for (size_t k = 0; k < i->n_entries && !rc && !hasher_is_over(&w->hasher); k++)
         rc = write_entry(w, k, e);
     rc = hasher_end(&w->hasher, rc, i->facts.digest, e);
     rc = partfile_close(&w->out, rc, e);

@@ -12,9 +12,4 @@ int writing_adapter_begin(struct import *i, struct newfolder *f, struct err *e);
 /* Its card, which has the model's digest: that of the facts. */
 int writing_adapter_card(const struct import *i, struct newfolder *f, struct err *e);
 
-/* A weight that is no number spoils every answer that it gets near: E_FORMAT. The piece is of
- * `bytes` bytes of the tensor. */
-int writing_check_numbers(const struct st_tensor *t, const void *piece, size_t bytes,
-                          struct err *e);
-
 #endif

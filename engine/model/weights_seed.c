@@ -8,10 +8,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/model/model.h"
 #include "engine/model/weights.h"
+#include "kernels/base/cgroup.h"
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
@@ -88,10 +88,10 @@ static void weights_seed_fill(const struct st_tensor *t, void *data, uint64_t se
     for (int i = 0; i < LEVELS; i++)
         level[i] = s.mean + s.most * ((float)(2 * i + 1) / LEVELS - 1);
     int is_f32 = t->dtype == ST_F32;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int cores = cgroup_processors();
     uint64_t n = t->elements / SLICE_LEAST,
              most = cores < SLICES_MAX ? (uint64_t)cores : SLICES_MAX;
-    n = n < 1 || cores < 1 ? 1 : n < most ? n : most;
+    n = n < 1 ? 1 : n < most ? n : most;
     struct slice slices[SLICES_MAX];
     for (uint64_t i = 0; i < n; i++) {
         slices[i] = (struct slice){.f32 = is_f32 ? data : NULL,

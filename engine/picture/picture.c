@@ -155,6 +155,10 @@ const char *eng_picture_digest(const struct eng_picture *i) { return i->digest; 
 
 const uint8_t *eng_picture_truth(const struct eng_picture *i) { return i->truth; }
 
+size_t eng_picture_bytes(const struct eng_picture *i) {
+    return sizeof(*i) + bytes_of(i->sizes.image_size) + bytes_of(i->sizes.grid);
+}
+
 void eng_picture_size(const struct eng_picture *i, int *w, int *h) {
     *w = i->w;
     *h = i->h;

@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "engine/run/band.h"
 #include "kernels/base/clock.h"
 
 /* The cap of an arena: answers and chains of JOB_POINTS_MAX points take 5 MiB, a tree of as many
@@ -180,6 +181,26 @@ int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_ca
     return 0;
 }
 
+struct eng_job *job_whole(const struct eng_ask *ask) {
+    struct arena *mem = job_arena();
+    struct eng_job *j = mem ? arena_take(mem, sizeof *j) : NULL;
+    struct eng_answer *answers = j ? arena_take(mem, ask->n_points * sizeof *answers) : NULL;
+    if (!answers) {
+        arena_free(mem);
+        return NULL;
+    }
+    j->mem = mem;
+    j->answers = answers;
+    j->task = ask->task;
+    j->n_points = ask->n_points;
+    j->wake = ask->wake;
+    j->ud = ask->ud;
+    atomic_init(&j->refs, 1);
+    atomic_init(&j->state, ENG_WAITING);
+    atomic_init(&j->queued_ns, clock_ns());
+    return j;
+}
+
 struct stem_key job_stem(const struct eng_job *j) {
     struct stem_key key = {.owner = j->owner,
                            .ids = j->questions->stem_ids,
@@ -228,12 +249,16 @@ void eng_job_put(struct eng_job *j) {
         sched_yield(); /* wake is being called, and returns at once */
         open = GATE_OPEN;
     }
+    if (j->bands) bands_put(j->bands);
     job_put(j);
 }
 
 /* ---- the asker's side ---- */
 
-void eng_job_cancel(struct eng_job *j) { atomic_store(&j->is_cancelled, 1); }
+void eng_job_cancel(struct eng_job *j) {
+    atomic_store(&j->is_cancelled, 1);
+    if (j->bands) bands_cancel(j->bands);
+}
 
 enum eng_state eng_job_state(const struct eng_job *j) {
     return (enum eng_state)atomic_load(&j->state);
@@ -278,6 +303,7 @@ void eng_job_stats(const struct eng_job *j, struct eng_job_stats *out) {
         .rows = atomic_load(&j->rows),
         .rows_plain = atomic_load(&j->rows_plain),
     };
+    if (j->bands) bands_stats(j->bands, out);
 }
 
 /* The bell is a queue of length one. It is full when there may be something new, and stays so until

@@ -27,6 +27,7 @@
 
 struct lane;
 struct share;
+struct bands;
 
 enum { JOB_POINTS_MAX = 65536 };
 
@@ -89,6 +90,7 @@ struct eng_job {
     int32_t answer_rows;  /* rows that an answer may take, behind its tail */
     int32_t lane_slots;   /* single slots that one lane may take */
     uint64_t cost;        /* rows it may take at most, its pictures' too: what the queue counts */
+    struct bands *bands;  /* several units answer it (band.h), and it is in none itself; or NULL */
 
     /* ---- Shared. ---- */
     atomic_int refs;
@@ -135,6 +137,9 @@ struct arena *job_arena(void);
  * JOB_POINTS_MAX points), E_NOMEM. */
 int job_new(const struct eng_ask *ask, const struct questions *q, size_t text_cap,
             struct arena *mem, struct eng_job **out, struct err *e);
+/* A job that no unit runs, with room for the answers of all points, which nobody has checked. One
+ * reference, the asker's. NULL without memory. */
+struct eng_job *job_whole(const struct eng_ask *ask);
 /* The key of its stem, borrowed from the job. */
 struct stem_key job_stem(const struct eng_job *j);
 /* The berth that its rows run with, or MODEL_BASE. */
@@ -154,7 +159,8 @@ void job_add_token(struct eng_job *j, const struct eng_token *t, size_t len);
 void job_end_text(struct eng_job *j, size_t len);
 /* Step: all answers are there. */
 int job_is_complete(const struct eng_job *j);
-/* Step: publish what is new (answers, state) and wake the asker. Once per pass at most. */
+/* Publish what is new (answers, state) and wake the asker. Step: once per pass at most. Of a whole
+ * in bands: under their mutex. */
 void job_announce(struct eng_job *j);
 
 #endif

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/run/band.h"
 #include "engine/unit/unit.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
@@ -379,6 +380,26 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
         return rc;
     }
     *out = j;
+    return 0;
+}
+
+int unit_submit_bands(struct unit *const *units, int n, const struct eng_ask *ask,
+                      struct eng_job **out, struct err *err) {
+    struct eng_job *whole;
+    int rc = bands_new(ask, units[0]->config.pixel_grid, n, &whole, err);
+    *out = NULL;
+    for (int i = 0; i < n && whole && !rc; i++) {
+        struct eng_ask one = bands_ask(whole, i, ask);
+        struct eng_job *job;
+        rc = unit_submit(units[i], &one, &job, err);
+        if (!rc) bands_add(whole, i, job);
+    }
+    if (rc) {
+        eng_job_put(whole);
+        return rc == E_BUSY ? 0 : rc;
+    }
+    if (whole) bands_open(whole);
+    *out = whole;
     return 0;
 }
 

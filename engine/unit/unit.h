@@ -103,6 +103,10 @@ void unit_close(struct unit *u); /* NULL is legal */
 
 /* unit.c: as the functions of engine.h with the same name. Any thread. */
 int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out, struct err *err);
+/* The same for n > 1 units, each of which answers a band of the ask (run/band.h). *out NULL, and
+ * 0: it can't be cut, or a unit has no room for its band. */
+int unit_submit_bands(struct unit *const *units, int n, const struct eng_ask *ask,
+                      struct eng_job **out, struct err *err);
 int unit_health(const struct unit *u);
 int32_t unit_stem_max(const struct unit *u); /* tokens of the longest stem that has room */
 const char *unit_lost(const struct unit *u);

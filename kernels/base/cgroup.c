@@ -7,6 +7,7 @@
  * free. */
 #include "kernels/base/cgroup.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -139,4 +140,13 @@ uint64_t cgroup_oom_kills(const char *self, const char *root, const char *vmstat
     if (!walk_all(look_for_kills, &n, self, root))
         (void)cgroup_key(vmstat ? vmstat : "/proc/vmstat", "oom_kill", &n);
     return n;
+}
+
+int cgroup_processors(void) {
+    struct cgroup group;
+    cpu_set_t set;
+    cgroup_read(NULL, NULL, &group);
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    if (group.cpus && group.cpus < n) n = group.cpus;
+    return n < 1 ? 1 : n;
 }

@@ -20,6 +20,9 @@ struct cgroup {
 
 /* NULL: "/proc/self/cgroup" and "/sys/fs/cgroup". What can't be read limits nothing. */
 void cgroup_read(const char *self, const char *root, struct cgroup *out);
+/* Processors that this process may use at once: those that it may run on, as far as the limit goes.
+ * At least 1. */
+int cgroup_processors(void);
 /* How many processes the kernel has ended because memory ran out: of this process's group, or of
  * the machine where the group doesn't count them. 0 where nobody counts. NULL: as above, and
  * "/proc/vmstat". */

@@ -21,7 +21,10 @@
 
 #include "kernels/cpu/cpu_kern.h"
 
-enum { ROW_BLOCK = 48 };
+enum {
+    ROW_BLOCK = 48,
+    SLICE_FLOATS = 1 << 18, /* half of a second cache of 2 MiB */
+};
 
 /* Shared keys and values of one group and head, packed. */
 struct packed {
@@ -39,17 +42,17 @@ static struct packed packed_at(const struct cpu_isa *isa, float *p, int n, int K
     return (struct packed){p, p + (size_t)padded * (size_t)K, n, padded};
 }
 
-static void pack_token(const struct cpu_isa *isa, const struct packed *to, int at, const float *key,
-                       const float *value, int K) {
+/* Keys and values of n tokens, `ld` floats from one to the next, as those from number `at` on. */
+static void pack_tokens(const struct cpu_isa *isa, const struct packed *to, int at, int n,
+                        const float *key, const float *value, int ld, int K) {
     size_t nr = (size_t)isa->nr;
-    float *k = to->keys + (size_t)at / nr * nr * (size_t)K + (size_t)at % nr;
-    for (int i = 0; i < K; i++)
-        k[(size_t)i * nr] = key[i];
-    for (int i = 0; i < K; i += isa->nr) {
-        float *v = to->values + ((size_t)i * (size_t)to->n + (size_t)at * nr);
-        size_t n = (size_t)(K - i < isa->nr ? K - i : isa->nr);
-        memcpy(v, value + i, n * sizeof *v);
-        memset(v + n, 0, (nr - n) * sizeof *v);
+    isa->panels(n, K, value, ld, to->values + (size_t)at * nr, nr * (size_t)to->n);
+    while (n > 0) { /* as far as a panel of keys goes */
+        int in = at % isa->nr, part = isa->nr - in < n ? isa->nr - in : n;
+        isa->transpose(part, K, key, ld, to->keys + (size_t)(at - in) * (size_t)K + in, isa->nr);
+        key += (size_t)part * (size_t)ld;
+        at += part;
+        n -= part;
     }
 }
 
@@ -131,8 +134,7 @@ static void full_pack(void *ctx, int task, int thread) {
         cpu_pairs_panels(j->k->isa, a->tokens, a->head_size, k + w, a->ld, p.values, room);
         return;
     }
-    for (int t = 0; t < a->tokens; t++, k += a->ld)
-        pack_token(j->k->isa, &p, t, k, k + w, a->head_size);
+    pack_tokens(j->k->isa, &p, 0, a->tokens, k, k + w, a->ld, a->head_size);
     pack_end(j->k->isa, &p, a->head_size);
 }
 
@@ -249,20 +251,37 @@ static const float *pool_line(const struct tree_job *j, struct kern_ptr pool, si
     return room;
 }
 
+/* As pack_tokens, from slots of a narrow pool, few at a time through `room` of 2 * CPU_LINES
+ * heads. */
+static void pack_narrow(const struct tree_job *j, const struct packed *to, int at, int n,
+                        size_t slot, int head, float *room) {
+    int K = j->a->head_size;
+    float *values = room + (size_t)CPU_LINES * (size_t)K;
+    for (int t = 0; t < n; t += CPU_LINES) {
+        int part = n - t < CPU_LINES ? n - t : CPU_LINES;
+        for (int i = 0; i < part; i++, slot++) {
+            (void)pool_line(j, j->a->pool_k, slot, head, room + i * K);
+            (void)pool_line(j, j->a->pool_v, slot, head, values + i * K);
+        }
+        pack_tokens(j->k->isa, to, at + t, part, room, values, K, K);
+    }
+}
+
 static void tree_pack(void *ctx, int task, int thread) {
     const struct tree_job *j = ctx;
     const struct kern_attn_tree *a = j->a;
     int group = j->from + task / a->heads, head = task % a->heads, at = 0;
     const struct kern_attn_group *g = &a->groups[group];
     struct packed p = tree_packed(j, group, head);
-    float *room = j->k->private[thread].p; /* of two heads */
     for (int i = 0; i < g->spans; i++) {
         const struct kern_attn_span *span = &a->spans[g->span0 + i];
-        for (int t = 0; t < span->len; t++) {
-            size_t slot = (size_t)(span->slot + t);
-            pack_token(j->k->isa, &p, at++, pool_line(j, a->pool_k, slot, head, room),
-                       pool_line(j, a->pool_v, slot, head, room + a->head_size), a->head_size);
-        }
+        size_t slot = (size_t)span->slot, from = slot * j->w + (size_t)(head * a->head_size);
+        if (a->pool_dtype == KERN_F32)
+            pack_tokens(j->k->isa, &p, at, span->len, cpu_f32(a->pool_k) + from,
+                        cpu_f32(a->pool_v) + from, (int)j->w, a->head_size);
+        else
+            pack_narrow(j, &p, at, span->len, slot, head, j->k->private[thread].p);
+        at += span->len;
     }
     pack_end(j->k->isa, &p, a->head_size);
 }
@@ -395,12 +414,15 @@ static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *product
     return line;
 }
 
-/* Slice by slice of groups: as many as the scratch has room for, one at least. So the scratch has
- * to grow only where a single stem is longer than it, and stays in the cache. */
+/* Slice by slice of groups: as many as the threads' caches have room for packed, one at least. So
+ * what was packed is still there when rows meet it, and the scratch has to grow only where a single
+ * stem is longer than it. */
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
     must(cpu_kern_takes(a->pool_dtype));
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
     uint64_t products = 0;
+    size_t most = (size_t)pool_threads(k->pool) * SLICE_FLOATS;
+    if (most > k->shared.floats) most = k->shared.floats;
     while (j.end < a->n_groups) {
         size_t floats = 0, more;
         int blocks;
@@ -408,11 +430,11 @@ void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
         do {
             floats += group_floats(&j, j.end++);
             more = j.end < a->n_groups ? group_floats(&j, j.end) : 0;
-        } while (j.end < a->n_groups && floats + more <= k->shared.floats);
+        } while (j.end < a->n_groups && floats + more <= most);
         int line = attn_measure(&j, &blocks, &products);
         if (blocks == 0) continue;
         j.shared = cpu_scratch(k, &k->shared, floats);
-        reserve_lines(k, line, (size_t)CPU_LINES * (size_t)a->head_size);
+        reserve_lines(k, line, 2 * (size_t)CPU_LINES * (size_t)a->head_size);
         pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
         pool_run(k->pool, blocks * a->heads, tree_rows, &j);
     }

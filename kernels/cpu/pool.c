@@ -8,7 +8,6 @@
 #include "kernels/cpu/pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
 #include "kernels/base/cgroup.h"
@@ -84,19 +83,9 @@ static void *pool_work(void *arg) {
     return NULL;
 }
 
-static int usable_cores(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    struct cgroup group;
-    cgroup_read(NULL, NULL, &group);
-    int n = CPU_COUNT(&set);
-    if (group.cpus && group.cpus < n) n = group.cpus;
-    return n < 1 ? 1 : n;
-}
-
 struct pool *pool_new(int threads, void (*begin)(void), void (*end)(void)) {
     struct pool *p = mem_must(sizeof *p);
-    p->count = threads > 0 ? threads : usable_cores();
+    p->count = threads > 0 ? threads : cgroup_processors();
     p->begin = begin;
     p->end = end;
     p->workers = mem_must((size_t)p->count * sizeof *p->workers);

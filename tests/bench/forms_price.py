@@ -4,11 +4,12 @@
     forms_price.py [--scenes 24] [--pictures 4] [--sentences 0] [--masks 60] [--seed 11]
                    [--threads 1] [--work build/forms] [--lammd ./lammd] [FORM[:KV]]...
 
-Draws scenes (tools/data/convert.py) that no training saw, and has each form asked about them by
+Draws scenes (tools/data/convert.py) from a seed, and has each form asked about them by
 `lammd eval`: all pixels of the first pictures (levels of error, by mode and by median), the boxes
-of sentences (P@0.5), and masks inside true boxes (cIoU on the grid). 0 sentences: all. A line of the
-table that it prints is one form: its figures, and the seconds of processor that its pictures took,
-start and vision included. Forms are those of --weights-as and --kv-as; without any the usual ones.
+of sentences (P@0.5), and masks inside true boxes (cIoU on the grid). 0 sentences: all. A line of
+the table that it prints is one form: its figures, and the seconds of processor that its pictures
+took, start and vision included. Forms are those of --weights-as and --kv-as; without any the
+usual ones.
 Needs numpy and Pillow.
 """
 import argparse

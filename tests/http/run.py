@@ -37,7 +37,7 @@ def run_group(name, wanted):
     server = None
     try:
         for test_name, test in tests:
-            start, before = time.monotonic(), spent(server)
+            start, before, said = time.monotonic(), spent(server), "FAIL"
             try:
                 if inspect.signature(test).parameters:
                     server = server or module.start()
@@ -45,14 +45,16 @@ def run_group(name, wanted):
                 else:
                     test()
                 passed += 1
+                said = "ok  "
             except lamm.Skip as e:
                 skipped += 1
+                said = "skip"
                 print(f"skip: {name}.{test_name}: {e}")
             except Exception:
                 failed += 1
                 print(f"FAIL {name}.{test_name}\n{traceback.format_exc()}")
             if time.monotonic() - start > 5:
-                print(f"ok   {test_name} ({time.monotonic() - start:.1f} s, {spent(server) - before:.1f} s of processor time)")
+                print(f"{said} {test_name} ({time.monotonic() - start:.1f} s, {spent(server) - before:.1f} s of processor time)")
         if server and server.end() != 0:
             raise AssertionError("the server's exit status is not 0\n" + server.log()[-3000:])
     except Exception:

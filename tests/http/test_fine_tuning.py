@@ -288,6 +288,7 @@ class MemoryGroup:
         if not os.path.isdir(top):
             top, self.limit, self.used = "/sys/fs/cgroup", "memory.max", "memory.current"
         self.path = os.path.join(top, f"lammd-test-{os.getpid()}")
+        self.victims = []
         try:
             os.mkdir(self.path)
         except OSError as e:
@@ -300,8 +301,21 @@ class MemoryGroup:
         return self
 
     def __exit__(self, *_):
+        for victim in self.victims:
+            victim.kill()
+            victim.wait()
         wait_for(lambda: not self.read("cgroup.procs"))
         os.rmdir(self.path)
+
+    def add_victims(self, count):
+        """The memory of an ended process comes back a moment later. Whoever wants a page until then
+        has another process ended, the last one too. These are ended before all others."""
+        for _ in range(count):
+            victim = subprocess.Popen(["sleep", "600"])
+            self.victims.append(victim)
+            with open(f"/proc/{victim.pid}/oom_score_adj", "w", encoding="ascii") as f:
+                f.write("1000")
+            self.write("cgroup.procs", str(victim.pid))
 
     def read(self, name):
         with open(os.path.join(self.path, name), encoding="ascii") as f:
@@ -320,6 +334,7 @@ def test_a_run_that_takes_too_much_memory_is_given_up():
             wait(s, job, "running", also=lambda j: j["lammd"]["step"] >= 1)
             act(s, job, "pause")
             wait(s, job, "paused")
+            group.add_victims(32)
             group.write(group.limit, str(int(group.read(group.used)) + (14 << 20)))
             act(s, job, "resume")
             now = wait(s, job, "failed")

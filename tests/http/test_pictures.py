@@ -188,6 +188,42 @@ def test_cheap_checks_come_first(s):
     assert s.metric("lammd_image_decode_seconds_count") - decoded <= 1
 
 
+CACHE = ("hits", "misses")
+
+
+def looked_up(s):
+    return [s.metric(f"lammd_image_cache_{what}_total") for what in CACHE]
+
+
+def test_a_known_file_is_not_decoded_again():
+    """However it comes; what comes back has the same bytes, also where nothing is kept. What is
+    refused is refused each time."""
+    ask, exif = "/v1/reconstruct?width=2&height=2", Image.Exif()
+    exif[0x0112] = 6
+    data, turned = jpeg(), jpeg(exif=exif)
+    with Server(model=TINY) as s, Server("--decoded-mib", "0", model=TINY) as never:
+        first = s.ask("POST", ask, data).body
+        decoded, known = s.metric("lammd_image_decode_seconds_count"), looked_up(s)
+        assert known == [0, 1]
+        body, headers = multipart(("image", data, "image/jpeg"))
+        replies = [s.ask("POST", ask, data), s.ask("POST", ask, body, headers),
+                   s.ask("POST", ask, json.dumps({"image": data_url(data)}), JSON)]
+        assert all(reply.body == first for reply in replies)
+        assert s.metric("lammd_image_decode_seconds_count") == decoded and looked_up(s) == [3, 1]
+        assert s.metric("lammd_image_cache_bytes") > 0
+        for path in (ask, ask + "&orient=stored"):  # the same bytes, two pictures
+            assert s.ask("POST", path, turned).body == never.ask("POST", path, turned).body
+        assert looked_up(s) == [3, 3]
+        kept = s.metric("lammd_image_cache_bytes")
+        for broken in (data[:-30], data[:-30], data[:200] + data[201:]) + 2 * (b"not a picture",):
+            reply, as_ever = s.ask("POST", ask, broken), never.ask("POST", ask, broken)
+            assert reply.status >= 400 and reply.json()["detail"] == as_ever.json()["detail"], reply.body
+        assert s.metric("lammd_image_cache_bytes") == kept and looked_up(s)[0] == 3
+        assert s.ask("POST", ask, data).body == first and looked_up(s)[0] == 4
+        assert never.ask("POST", ask, data).body == never.ask("POST", ask, data).body == first
+        assert looked_up(never) == [0, 0]
+
+
 def costly():
     """The largest that are taken by default: plain ones of 16 Mpx, others of 4."""
     yield "flat PNG of 1 bit", photos.png_of(4000, 4000, 1, 0)

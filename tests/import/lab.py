@@ -13,7 +13,7 @@ PROGRAM = os.environ.get("LAMMD", os.path.join(ROOT, "lammd"))
 TINY = os.path.join(ROOT, "tests/golden/tiny")
 RANK, ALPHA = 4, 6
 # Sizes that no tensor tells, and a tokenizer that isn't LLaMA's.
-SIZES = ["--any-tokenizer", "--image-size", "32", "--pixel-grid", "16"]
+SIZES = ["--any-tokenizer", "--vision-heads", "2", "--pixel-grid", "16"]
 
 
 class Originals:

@@ -53,6 +53,9 @@ def test_what_is_missing_and_left_over(o, tmp):
         m.pop(k) for k in list(m) if k.startswith("ln_vision.bias")]), eva=save_tower(o, [
             "blocks.1.attn.q_bias", "blocks.0.mlp.fc2.weight", "patch_embed.proj.bias"])), "-o", tmp("m"))
     assert "missing: visual_encoder.blocks.1.attn.q_bias" in r.stderr
+    for gone in (["blocks.1.norm1.weight"], ["blocks.0.norm1.weight"]):  # no smaller tower
+        r = refused("1 tensors of the model are in none", *all_of(o, eva=save_tower(o, gone)), "-o", tmp("m"))
+        assert f"missing: visual_encoder.{gone[0]}" in r.stderr
     refused("no original has visual_encoder.cls_token: add the tower", *all_of(o, eva=None), "-o", tmp("m"))
     refused("no original has llama_proj.weight: add a checkpoint", *all_of(o, stage=None), "-o", tmp("m"))
     refused("no original is LLaMA-2's folder", *all_of(o, llama=None), "-o", tmp("m"))
@@ -127,7 +130,9 @@ def test_adapters_of_numbers(o, tmp):
 def test_places_of_patches(o, tmp):
     for n in (0, 1, 7):
         ck.torch_zip(o.path("x.pth"), {**o.tower, "pos_embed": ck.Tensor("F32", (1, n, 32), bytes(128 * n))})
-        refused(f"pos_embed: has shape [1, {n}, 32], needs [1, a square and 1, 32]", *all_of(o, eva=o.path("x.pth")), "-o", tmp("m"))
+        refused(f"pos_embed: has {n} places, needs a square and 1", *all_of(o, eva=o.path("x.pth")), "-o", tmp("m"))
+        refused(f"pos_embed: has shape [1, {n}, 32], needs [1, a square and 1, 32]",
+                *all_of(o, "--image-size", "32", eva=o.path("x.pth")), "-o", tmp("m"))
 
 
 def test_configs_and_tokenizers(o, tmp):
@@ -136,7 +141,7 @@ def test_configs_and_tokenizers(o, tmp):
     for change, text in [({"model_type": "mistral"}, "model_type: mistral"), ({"hidden_act": "gelu"}, "hidden_act: gelu"),
                          ({"rope_scaling": {"type": "linear"}}, "rope_scaling"), ({"attention_bias": True}, "attention_bias"),
                          ({"num_key_value_heads": 1}, "num_key_value_heads"), ({"vocab_size": "x"}, "vocab_size"),
-                         ({"head_dim": 7}, "head_dim"), ({"vocab_size": 99}, "pieces"),
+                         ({"head_dim": 7}, "head_dim"), ({"quantization_config": {"bits": 4}}, "take the weights of 16 bits"), ({"vocab_size": 99}, "pieces"),
                          ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}, "rope_type: llama3"),
                          ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
                          ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"), ({"rope_parameters": 7}, "rope_parameters"),
@@ -158,6 +163,10 @@ def test_configs_and_tokenizers(o, tmp):
         r = refused("git lfs pull", *all_of(o), "-o", tmp("m"))
         assert name in r.stderr, r.stderr
         os.replace(o.path("kept"), o.path("llama", name))
+    os.mkdir(o.path("meta"))
+    with open(o.path("meta", "params.json"), "w") as f:
+        f.write('{"dim": 4096}')
+    refused("Meta's own form (params.json): take Hugging Face's", *all_of(o, llama=o.path("meta")), "-o", tmp("m"))
     os.unlink(o.path("llama", "tokenizer.model"))
     refused("no original has a tokenizer.model", *all_of(o), "-o", tmp("m"))
 
@@ -218,6 +227,7 @@ def test_options(o, tmp):
                         (["--rms-eps", "0.5"], "rms_norm_eps"), (["--image-size", "30"], "patch_size")]:
         refused(text, *all_of(o), "-o", tmp("m"), *words)
     refused("usage:", *all_of(o))
+    refused("m: the folder around it isn't there", *all_of(o), "-o", tmp("none", "m"))
     refused("none.jpg: No such file", *all_of(o), "-o", tmp("m"), "--probe", tmp("none.jpg"))
     assert not os.path.exists(tmp("m"))
     os.mkdir(tmp("there"))

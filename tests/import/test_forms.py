@@ -3,11 +3,12 @@ import base64
 import hashlib
 import io
 import json
+import math
 import os
 import subprocess
 
 import checkpoints as ck
-from lab import ALPHA, PROGRAM, RANK, SIZES, TINY, run
+from lab import ALPHA, PROGRAM, RANK, SIZES, TINY, refused, run
 from lamm import JSON, Server, Skip
 
 
@@ -51,7 +52,6 @@ def test_shards_tower_and_overlay(o, tmp):
     assert r.stdout.strip() == sha(tmp("m", "model.safetensors")), r.stdout
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=tmp("m"), check=True)
     c, want = config(tmp("m")), dict(o.config, pixel_grid=16)
-    want["vision_config"] = dict(want["vision_config"], num_attention_heads=16)
     del want["torch_dtype"]
     assert c == want, c
     assert "4 matrices" in r.stderr
@@ -111,7 +111,7 @@ def test_the_last_original_wins(o, tmp):
                        **{n: ck.Tensor.of(t.floats() * 0) for n, t in o.lora_tensors().items()}}}
     ck.torch_zip(o.path("stage2.pth"), first)
     old = {n: ck.Tensor.of(t.floats() + 1, "F16") for n, t in o.tower.items()}
-    old.update({f"blocks.2.{n}": t for n, t in {"norm1.bias": old["cls_token"]}.items()}, **{"norm.weight": old["cls_token"]})
+    old["norm.weight"] = old["cls_token"]
     ck.torch_zip(o.path("eva16.pth"), old)
     third = o.checkpoint()
     third["model"] = {n: t for n, t in third["model"].items() if not n.startswith("ln_vision")}
@@ -125,6 +125,51 @@ def test_the_last_original_wins(o, tmp):
     assert "the tower is the published one" in r.stderr, r.stderr
     assert "ln_vision.weight" not in weights(tmp("n"))
     pixels(tmp("n"))
+
+
+def test_sizes_that_no_tensor_tells(o, tmp):
+    """Pictures are as large as a checkpoint's config says, else what the tower's positions are for;
+    heads are asked for, but of the published tower, of whose 40 blocks 39 are used."""
+    words = [o.path("llama"), o.path("eva.pth"), "--any-tokenizer", "--pixel-grid", "16", "--no-copy"]
+    r = refused("the tower is 32 wide, so it isn't EVA ViT-g, which has 16 heads at 1408: say how many it has by --vision-heads",
+                *words, o.path("stage.pth"), "-o", tmp("m"))
+    assert not os.path.exists(tmp("m.part"))
+    words += ["--vision-heads", "4"]
+    said = o.checkpoint()
+    said["config"]["model"]["image_size"] = 64
+    ck.torch_zip(o.path("said.pth"), said)
+    for i, (last, more, side) in enumerate([("stage.pth", [], 32), ("said.pth", [], 64), ("said.pth", ["--image-size", "48"], 48)]):
+        r = run(*words, o.path(last), *more, "-o", tmp(f"m{i}"))
+        vision = config(tmp(f"m{i}"))["vision_config"]
+        assert (vision["image_size"], vision["num_attention_heads"]) == (side, 4), vision
+        assert f"4 heads, patches of 4, pictures of {side}; decoder" in r.stderr, r.stderr
+    run(*words, o.path("said.pth"), "--config", os.path.join(TINY, "config.json"), "-o", tmp("c"))
+    assert config(tmp("c"))["vision_config"]["num_attention_heads"] == 4
+    ck.torch_zip(o.path("giant.pth"), eva_giant())
+    with open(o.path("llama", "config.json"), "r+") as f:
+        longer = json.load(f) | {"max_position_embeddings": 4096}
+        f.seek(0)
+        json.dump(longer, f)
+    o.vision["llama_proj.weight"] = zeros(64, 4 * 1408)
+    ck.torch_zip(o.path("giant-stage.pth"), {"model": {n: t for n, t in o.checkpoint()["model"].items() if "ln_vision" not in n}})
+    r = run(o.path("llama"), o.path("giant.pth"), o.path("giant-stage.pth"), "--any-tokenizer", "--no-copy", "-o", tmp("g"))
+    assert "tower: 39 blocks of 1408, 16 heads, patches of 14, pictures of 448" in r.stderr, r.stderr
+    assert "doesn't say its LoRA's alpha: 16" in r.stderr and r.stderr.count("alpha: 16") == 1, r.stderr
+
+
+def zeros(*shape):
+    return ck.Tensor("F16", shape, bytes(2 * math.prod(shape)))
+
+
+def eva_giant():
+    """The published tower with a narrow MLP. Blocks share their storages: the file is small."""
+    e, f = 1408, 8
+    v, block = zeros(e), {"attn.qkv.weight": zeros(3 * e, e), "attn.proj.weight": zeros(e, e), "mlp.fc1.weight": zeros(f, e),
+                          "mlp.fc1.bias": zeros(f), "mlp.fc2.weight": zeros(e, f)}
+    block.update({n: v for n in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "attn.q_bias", "attn.v_bias",
+                                 "attn.proj.bias", "mlp.fc2.bias")})
+    return {"cls_token": zeros(1, 1, e), "pos_embed": zeros(1, 257, e), "patch_embed.proj.weight": zeros(e, 3, 14, 14),
+            "patch_embed.proj.bias": v, **{f"blocks.{i}.{n}": t for i in range(40) for n, t in block.items()}}
 
 
 def test_pointing(o, tmp):

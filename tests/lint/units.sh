@@ -8,7 +8,7 @@ trap 'rm -rf "$tmp"' EXIT
 printf '#!/bin/sh\n' >"$tmp/lammd"
 chmod 755 "$tmp/lammd"
 for u in lammd.service lammd.socket lammd-gpu.conf; do
-    sed "s|@bindir@|$tmp|; s|@datadir@|/usr/share|; s|@docdir@|/usr/share/doc/lammd|" \
+    sed "s|@bindir@|$tmp|; s|@datadir@|/usr/share|; s|@docdir@|/usr/share/doc/lammd|; s|@sysconfdir@|/etc|" \
         "systemd/$u" >"$tmp/$u"
     grep -Hn '@[a-z]*dir@' "$tmp/$u"
 done

@@ -6,9 +6,15 @@
 What a user does: the files that LLaMA-2, EVA-CLIP and MiniGPT-v2 are published as go through `lammd
 import`, and the engine computes with what came out. Every tensor on the way is held against timm's
 EVA, transformers' LLaMA and peft's LoRA: against their recorded answers in any case, and against
-the packages themselves where they are installed. The files are made (tools/oracle/originals.py).
-TESTS names the folder with model_taps. Needs python3-numpy. Ends with `N passed, N failed`.
+the packages themselves where they are installed. So are answers of a server: pixels by the prompt
+that it makes, and the log probabilities of choices. The files are made (tools/oracle/originals.py).
+TESTS names the folder with model_taps. Needs python3-numpy, and for the server what tests/http
+needs. Ends with `N passed, N failed`.
 """
+import base64
+import importlib.util
+import io
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +38,7 @@ except ImportError as e:
     sys.exit(0)
 try:  # before anything is pickled: without torch, checkpoints.py puts names in its place
     import reference
+    import served
     import torch
 except ModuleNotFoundError as e:
     reference, MISSING = None, str(e)
@@ -39,6 +46,11 @@ except ModuleNotFoundError as e:
 NEAR = 2e-5  # the largest difference over the largest value
 ROUNDED = 2e-3  # the same where import rounded W + alpha / r * B A to fp16, which has 11 bits
 NEED = 4 << 30
+# Of a served answer's probabilities, and nats of a choice; the same with the rounding. A choice
+# here has a likelihood of e^-48 to e^-218, so that its sum is large.
+SERVED, SERVED_ROUNDED = 1e-3, 5e-2
+# As tools/oracle/served.py has them, which needs the packages.
+POINTS, QUESTION, CHOICES = [[0, 0], [5, 40], [63, 12]], "is there a red thing?", ["yes", "no", "a red disc", "7"]
 
 
 class Skip(Exception):
@@ -157,6 +169,75 @@ def test_live(lab):
     against_package("whole", lab.whole(), whole, NEAR)
     against_package("text", lab.text(), text, NEAR)
     against_package("lora, merged", lab.merged(), lora, ROUNDED)
+
+
+# ---- a server ----
+
+def http_suite():
+    """tests/http/lamm.py, whose name is tools/oracle's, too."""
+    try:
+        sys.path.append(os.path.join(ROOT, "tests/http"))
+        spec = importlib.util.spec_from_file_location("http_lamm", os.path.join(ROOT, "tests/http/lamm.py"))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        from PIL import Image
+        return module, Image
+    except ImportError as e:
+        raise Skip(f"{e}: apt-get install python3-yaml python3-jsonschema python3-pil") from e
+
+
+def served_answers(lab, model):
+    """What a server with that model answers about the photo, as answers.json has it."""
+    http, image = http_suite()
+    png = io.BytesIO()
+    image.fromarray(originals.picture(480)[120:360]).save(png, "PNG")
+    about = {"image": base64.b64encode(png.getvalue()).decode()}
+    with http.Server(model=lab.path(model)) as s:
+        found = []
+        for path, more in (("/v1/pixels", {"points": POINTS}), ("/v1/vqa", {"question": QUESTION, "choices": CHOICES})):
+            r = s.ask("POST", path, json.dumps({**about, **more}), http.JSON)
+            assert r.status == 200, r.body
+            found.append(r.json())
+    return {"pixels": found[0], "choices": {c["text"]: c["logprob"] for c in found[1]["choices"]}}
+
+
+def against_answers(what, got, want, near):
+    """The same colours; probabilities, and bits and nats, that are near."""
+    worst = {}
+    for i, (a, b) in enumerate(zip(got["pixels"], want["pixels"])):
+        assert a["rgb"] == b["rgb"], (what, i, a, b)
+        for key in ("prob", "entropy"):
+            worst[f"pixel {i}, {key}"] = float(np.abs(np.subtract(a[key], b[key])).max())
+    for text, nats in want["choices"].items():
+        worst[f"choice {text}"] = abs(got["choices"][text] - nats)
+    assert len(worst) == 2 * len(want["pixels"]) + len(CHOICES)
+    tell(what, worst, near)
+
+
+def recorded_answers():
+    with open(os.path.join(GOLDEN, "answers.json"), encoding="utf-8") as f:
+        return json.load(f)
+
+
+def test_served(lab):
+    """The whole chain through HTTP: a photo that has to be resized, the prompt, the network, the
+    grammar."""
+    want = recorded_answers()
+    against_answers("served", served_answers(lab, "base"), want["base"], SERVED)
+    against_answers("served, LoRA merged", served_answers(lab, "merged"), want["lora"], SERVED_ROUNDED)
+    assert abs(want["base"]["choices"]["yes"] - want["lora"]["choices"]["yes"]) > 1, "the LoRA hardly matters"
+
+
+def test_served_live(lab):
+    """One pixel and all choices, in float32 on both sides."""
+    if not reference:
+        raise Skip(f"{MISSING}: pip install timm transformers peft sentencepiece; recorded answers are compared in any case")
+    assert (served.POINTS, served.QUESTION, served.CHOICES) == (POINTS, QUESTION, CHOICES)
+    tower = reference.tower(lab.path("eva.pth"), originals.BLOCKS, torch.float32)
+    proj = reference.connector(lab.path("learnt.pth"), torch.float32)
+    asker = served.Asker(served.Original(reference.llama(lab.path("llama"), torch.float32), tower, proj))
+    got = served_answers(lab, "base")
+    against_answers("live served", {**got, "pixels": got["pixels"][:1]}, asker.answers(POINTS[:1]), SERVED)
 
 
 def free_memory():

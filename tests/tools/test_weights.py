@@ -139,6 +139,26 @@ def test_tokenizer_has_the_shipped_pieces(_):
         assert tokenizer.build() == f.read()
 
 
+def test_mix(tmp):
+    """Each weight is so far on the way; both ends are the models; another shape is refused."""
+    for name, seed in (("one", "3"), ("two", "4")):
+        quiet(weights.main, "new", SHAPE, "--out", f"{tmp}/{name}", "--seed", seed)
+    one, two = (weights.load(f"{tmp}/{name}/model.safetensors")[0] for name in ("one", "two"))
+    for share, name in (0, "none"), (0.25, "quarter"), (1, "all"):
+        quiet(weights.main, "mix", f"{tmp}/one", f"{tmp}/two", "--share", str(share), "--out", f"{tmp}/{name}")
+        mixed, f32 = weights.load(f"{tmp}/{name}/model.safetensors")
+        assert f32 == set(one)
+        for key in one:
+            np.testing.assert_allclose(mixed[key], (1 - share) * one[key] + share * two[key], atol=1e-6)
+    try:
+        quiet(weights.main, "mix", f"{tmp}/one", os.path.join(ROOT, "models/lamm-mini"), "--share", "0.5",
+              "--out", f"{tmp}/bad")
+    except SystemExit as e:
+        assert "one shape" in str(e)
+    else:
+        raise AssertionError("models of two shapes were mixed")
+
+
 def test_smooth_head(tmp):
     """The head is F32 and each number of a box can win; all else keeps its bits."""
     base = f"{tmp}/rough"

@@ -1,12 +1,16 @@
 """Record what the original implementations compute at true widths, for tests that lack them.
 
-    python3 tools/oracle/make_originals_golden.py tests/golden/originals      4 GB, a minute
+    python3 tools/oracle/make_originals_golden.py tests/golden/originals      4 GB, some minutes
+    python3 tools/oracle/make_originals_golden.py tests/golden/originals answers      these alone
 
 timm's EVA giant with two blocks, transformers' LLaMA with one layer, and peft's LoRA around it read
 the files of originals.py and compute in float64. Of each tensor that lammd's tap has, SAMPLES
 numbers at places that rng chooses, and the norm of all (tests/golden/gold.h), f32.
-Recorded with timm 1.0.31, transformers 5.24.0, peft 0.21.2, torch 2.15.0.
+Recorded with timm 1.0.31, transformers 5.24.0, peft 0.21.2, torch 2.15.0. answers.json is what a
+server has to answer (served.py); recorded with timm 0.9.16, transformers 4.30.0, peft 0.5.0, torch
+1.13.0.
 """
+import json
 import os
 import sys
 import tempfile
@@ -17,6 +21,7 @@ import torch
 import originals
 import reference
 import rng
+import served
 import stfile
 
 SAMPLES = 512
@@ -30,7 +35,19 @@ class Recorder(dict):
         self[name + ".norm"] = flat.norm().float().reshape(1)
 
 
-def main(out):
+def record_answers(out, folder, eva, learnt):
+    wide, found = torch.float64, {}
+    tower, proj = reference.tower(eva, originals.BLOCKS, wide), reference.connector(learnt, wide)
+    for name in ("base", "lora"):
+        model = reference.llama(folder, wide)
+        model = model if name == "base" else reference.with_lora(model, learnt).to(wide)
+        found[name] = served.Asker(served.Original(model, tower, proj)).answers(served.POINTS)
+    with open(os.path.join(out, "answers.json"), "w", encoding="utf-8") as f:
+        json.dump(found, f, indent=1)
+        f.write("\n")
+
+
+def main(out, only=None):
     os.makedirs(out, exist_ok=True)
     wide = torch.float64
     with tempfile.TemporaryDirectory() as tmp:
@@ -38,6 +55,9 @@ def main(out):
         originals.write_llama(folder, originals.LAYERS)
         originals.write_tower(eva, originals.BLOCKS)
         originals.write_learnt(learnt, originals.LAYERS)
+        record_answers(out, folder, eva, learnt)
+        if only:
+            return
         whole, text, lora = Recorder(), Recorder(), Recorder()
         feats = reference.see(reference.tower(eva, originals.BLOCKS, wide), reference.connector(learnt, wide),
                               originals.picture(), whole)
@@ -51,4 +71,4 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

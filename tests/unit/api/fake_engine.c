@@ -294,6 +294,11 @@ const char *eng_picture_digest(const struct eng_picture *i) { return i->digest; 
 
 const uint8_t *eng_picture_truth(const struct eng_picture *i) { return i->truth; }
 
+size_t eng_picture_bytes(const struct eng_picture *i) {
+    size_t g = (size_t)i->eng->info.grid;
+    return sizeof(*i) + 3 * g * g;
+}
+
 void eng_picture_size(const struct eng_picture *i, int *w, int *h) {
     *w = i->w;
     *h = i->h;

@@ -34,16 +34,18 @@ static void put_crc(uint8_t *p, size_t n) {
 
 static void on_wake(void *ud) { ++*(int *)ud; }
 
-static void open_asking(struct asking *a) {
+static void open_asking_with(struct asking *a, const struct api_options *opt) {
     static const struct api_route route = {.method = "POST", .path = "/x", .allow = "POST"};
     static const struct api_input in = {.request_id = "req-1"};
     memset(a, 0, sizeof(*a));
-    rig_open(&a->r, G);
+    rig_open_with(&a->r, G, opt);
     rig_png(&a->png, G, G);
     a->in.wants = &wants;
     CHECK_EQ(api_call_new(a->r.api, &route, &in, on_wake, &a->wakes, &a->r.call, NULL), 0);
     a->call = a->r.call;
 }
+
+static void open_asking(struct asking *a) { open_asking_with(a, &(struct api_options){0}); }
 
 static void close_asking(struct asking *a) {
     buf_clear(&a->png);
@@ -159,6 +161,57 @@ TEST(ask_pictures_are_turned_unless_they_are_to_stay) {
     CHECK(w == 2 && h == 3);
     buf_clear(&png);
     buf_clear(&turned);
+    close_asking(&a);
+}
+
+/* The same bytes are the same picture, as long as nothing else would become of them. */
+TEST(ask_uploads_are_decoded_once) {
+    struct asking a;
+    open_asking_with(&a, &(struct api_options){.decoded_max = 1 << 20});
+    add(&a, a.png.p, a.png.len, NULL);
+    add(&a, a.png.p, a.png.len, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    CHECK(a.call->pictures[0] == a.call->pictures[1]);
+    a.in.n_pictures = 1;
+    a.in.is_stored = 1;
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    a.in.truth = 2;
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    CHECK_EQ(fake_pictures(a.r.eng), 3);
+    a.in.is_stored = a.in.truth = 0;
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    CHECK(a.call->pictures[4] == a.call->pictures[0]);
+    a.call->owner++; /* what others sent is nobody's business */
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    CHECK(a.call->pictures[5] != a.call->pictures[0]);
+    close_asking(&a);
+}
+
+/* An endpoint that takes less refuses what another one has decoded; and bytes that are refused are
+ * refused each time, by the same words, and kept nowhere. */
+TEST(ask_known_uploads_are_refused_as_ever) {
+    struct asking a;
+    struct decoded_stats s;
+    struct input_wants small = wants;
+    char first[sizeof(a.call->problem.detail)] = "";
+    open_asking_with(&a, &(struct api_options){.decoded_max = 1 << 20});
+    add(&a, a.png.p, a.png.len, NULL);
+    CHECK_EQ(call_pictures(a.call, &a.in), 0);
+    small.pixels_max = G * G - 1;
+    a.in.wants = &small;
+    CHECK_EQ(call_pictures(a.call, &a.in), -1);
+    CHECK_EQ(a.call->problem.code, PROBLEM_PICTURE_TOO_LARGE);
+    a.in.wants = &wants;
+    a.in.pictures[0].len -= 20; /* its head is whole, its rows are not */
+    for (int i = 0; i < 2; i++) {
+        a.call->problem = (struct problem){0};
+        CHECK_EQ(call_pictures(a.call, &a.in), -1);
+        CHECK_EQ(a.call->problem.code, PROBLEM_BAD_PICTURE);
+        if (i) CHECK_STR(a.call->problem.detail, first);
+        snprintf(first, sizeof(first), "%s", a.call->problem.detail);
+    }
+    decoded_stats(a.r.api->decoded, &s);
+    CHECK(s.pictures == 1 && s.hits == 0 && s.misses == 3);
     close_asking(&a);
 }
 

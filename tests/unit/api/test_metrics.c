@@ -20,6 +20,22 @@ static double value(const struct rig *r, const char *series) {
     return at ? atof(at + strlen(line)) : -1;
 }
 
+/* Both kinds of upload, and nothing of one that was refused. */
+TEST(metrics_count_pictures_found_again) {
+    struct rig r;
+    rig_open_with(&r, 8, &(struct api_options){.decoded_max = 1 << 20});
+    for (int i = 0; i < 3; i++)
+        rig_send_png(&r, "/v1/reconstruct", "", NULL, 8, 8);
+    rig_send_json(&r, "/v1/reconstruct", "{\"image\":\"Zm9v\"}");
+    get_metrics(&r);
+    CHECK_EQ(value(&r, "lammd_image_cache_hits_total"), 2);
+    CHECK_EQ(value(&r, "lammd_image_cache_misses_total"), 1);
+    CHECK_EQ(value(&r, "lammd_image_decode_seconds_count"), 2);
+    double bytes = value(&r, "lammd_image_cache_bytes");
+    CHECK(bytes > 8 * 8 * 3 && bytes < 2000);
+    rig_close(&r);
+}
+
 TEST(metrics_count_what_happened) {
     struct rig r;
     rig_open(&r, 8);

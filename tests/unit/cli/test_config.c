@@ -71,7 +71,8 @@ TEST(config_refuses) {
     REFUSED(CMD_SERVE, "unknown option -x", "-x");
     REFUSED(CMD_SERVE, "unknown option --", "--");
     REFUSED(CMD_SERVE, "needs a value", "--threads");
-    REFUSED(CMD_SERVE, "takes no value", "--verbose=1");
+    REFUSED(CMD_SERVE, "--verbose takes one of no, yes, not \"1\"", "--verbose=1");
+    REFUSED(CMD_SERVE, "--trusted-proxy: ", "--trusted-proxy", "10.0.0.0/99");
     REFUSED(CMD_SERVE, "from 0 to 256, not \"x\"", "--threads", "x");
     REFUSED(CMD_SERVE, "from 0 to 256, not \"\"", "--threads=");
     REFUSED(CMD_SERVE, "not \"1.5\"", "--threads", "1.5");

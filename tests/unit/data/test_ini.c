@@ -54,6 +54,26 @@ static void check_bad(const char *text, const char *part) {
     CHECK_EQ(i.n, 77); /* untouched */
 }
 
+TEST(ini_without_sections) {
+    static const char text[] = "# none\nlisten = a\nlisten = b # again\n";
+    struct ini i;
+    struct err e = {0};
+    CHECK_EQ(ini_parse_flat("flat.conf", text, sizeof(text) - 1, &i, NULL), 0);
+    CHECK_EQ(i.n, 1);
+    CHECK_EQ(i.at[0].n, 2);
+    CHECK_STR(i.at[0].at[1].value, "b");
+    CHECK_EQ(i.at[0].at[1].line, 3);
+    ini_close(&i);
+    CHECK_EQ(ini_parse_flat("flat.conf", "", 0, &i, NULL), 0);
+    CHECK_EQ(i.at[0].n, 0);
+    ini_close(&i);
+    CHECK_EQ(ini_parse_flat("flat.conf", "a = 1\n[run]\n", 12, &i, &e), E_FORMAT);
+    CHECK_STR(e.text, "flat.conf:2: this file has no sections: take the line out");
+    e = (struct err){0};
+    CHECK_EQ(ini_parse_flat("flat.conf", "a\n", 2, &i, &e), E_FORMAT);
+    CHECK_STR(e.text, "flat.conf:1: neither a key = value, nor a comment");
+}
+
 TEST(ini_refuses) {
     check_bad("seed = 1\n", "own.ini:1: \"seed\" stands before any [section]");
     check_bad("[run]\nseed\n", "own.ini:2: neither a [section], nor a key = value, nor a comment");

@@ -87,7 +87,8 @@ TEST(pth_reads_what_torch_wrote) {
         CHECK_STR(find(p, "long.buffer")->t.dtype_name, "I64");
         CHECK_EQ(find(p, "long.buffer")->t.dtype, ST_OTHER);
         check_floats(find(p, "learnt"), counted, 4);
-        CHECK_EQ(pth_lora_alpha(p), i < 2 ? 32 : 0);
+        CHECK_EQ(pth_said(p, "lora_alpha"), i < 2 ? 32 : 0);
+        CHECK_EQ(pth_said(p, "none"), 0);
         CHECK_STR(pth_foreign(p), "");
         for (size_t k = 0; k < pth_count(p); k++)
             CHECK_EQ(pth_check(p, pth_at(p, k), NULL), 0);
