@@ -35,7 +35,7 @@ dirs-data    := data $(patsubst %/,%,$(wildcard data/*/))
 dirs-jobs    := jobs
 dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
 dirs-server  := server server/http server/keys server/relay
-dirs-cli     := cli cli/battery cli/eval cli/gate cli/import cli/train
+dirs-cli     := cli cli/batch cli/battery cli/eval cli/gate cli/import cli/train
 
 # What a room may link with: itself and what lies below it.
 below-base    := base

@@ -59,6 +59,8 @@ struct api_options {
     uint64_t request_ns;  /* that a call has: what can't be done in it is refused; 0: any time */
     const char *adapters; /* folder of adapters and of their history (api/store/catalog.h); NULL:
                              none can be loaded */
+    const char *picture_folder; /* "file:a/1.jpg" in JSON is a picture in it; NULL: there are none.
+                                   For the command line alone: a client names no files of ours */
 };
 
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
@@ -200,6 +202,8 @@ int api_route_is_open(const struct api_route *r, unsigned scopes);
 size_t api_route_body_max(const struct api *a, const struct api_route *r);
 /* Is its body a form whose part `file` goes to the disk? */
 int api_route_takes_file(const struct api_route *r);
+/* Is it one question with one answer, which a line of a batch may ask? */
+int api_route_is_batchable(const struct api_route *r);
 /* Does its stream go on for as long as what it tells of? Then no time limit ends it. */
 int api_route_follows(const struct api_route *r);
 
@@ -234,6 +238,11 @@ struct api_file {       /* part `file` of a form, which went to the disk: api_ro
     uint64_t bytes;
     const char *name, *content_type; /* as they were sent; NULL: none */
 };
+/* A call that is a line of a batch: it is never late, and its answer says nothing of when and how
+ * fast it was made. So the same line has the same answer each time, byte by byte. */
+struct api_batch {
+    int64_t created; /* seconds since the epoch, where an answer has to name a time */
+};
 struct api_input {
     const char *arg; /* of api_route, or NULL */
     const struct api_field *query;
@@ -250,7 +259,8 @@ struct api_input {
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
     size_t n_form;
-    const struct api_file *file; /* NULL: none came */
+    const struct api_file *file;   /* NULL: none came */
+    const struct api_batch *batch; /* NULL: somebody waits for the answer */
 };
 
 typedef void api_wake_fn(void *ud);

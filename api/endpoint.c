@@ -33,6 +33,7 @@ int endpoint_open_input(struct api_call *c, struct input *in) {
     *in = (struct input){.from = &c->in,
                          .wants = c->route->endpoint->wants,
                          .picture_max = c->api->opt.picture_max,
+                         .picture_folder = c->api->opt.picture_folder,
                          .texts = c->texts,
                          .problem = &c->problem};
     return input_open(in);

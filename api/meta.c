@@ -84,17 +84,31 @@ static int model(struct api_call *c) {
     return call_answer(c, 200, "application/json");
 }
 
-static int answer_status(struct api_call *c, const char *word) {
-    buf_printf(&c->body, "{\"status\":\"%s\"}\n", word);
+static int meta_end_status(struct api_call *c) {
+    buf_str(&c->body, "}\n");
     call_header(c, "Cache-Control", "no-store");
     return call_answer(c, 200, "application/json");
+}
+
+static int answer_status(struct api_call *c, const char *word) {
+    buf_printf(&c->body, "{\"status\":\"%s\"", word);
+    return meta_end_status(c);
+}
+
+/* Whoever shares work out among several servers sees by it that all have the same model. */
+static int answer_ready(struct api_call *c) {
+    buf_printf(&c->body, "{\"status\":\"ready\",\"fingerprint\":\"fp_%.12s\"",
+               eng_info(c->api->eng)->digest);
+    if (c->api->opt.replica && *c->api->opt.replica)
+        buf_printf(&c->body, ",\"replica\":\"%s\"", c->api->opt.replica);
+    return meta_end_status(c);
 }
 
 static int livez(struct api_call *c) { return answer_status(c, "alive"); }
 
 static int readyz(struct api_call *c) {
     enum problem_code trouble = api_trouble(c->api);
-    return trouble ? call_fail_as(c, trouble) : answer_status(c, "ready");
+    return trouble ? call_fail_as(c, trouble) : answer_ready(c);
 }
 
 static const char *type_of(const char *path) {

@@ -150,4 +150,8 @@ size_t api_route_body_max(const struct api *a, const struct api_route *r) {
 
 int api_route_takes_file(const struct api_route *r) { return r->endpoint->takes_file; }
 
+int api_route_is_batchable(const struct api_route *r) {
+    return r->scope == API_ASK && r->endpoint->ask && !strchr(r->path, '{');
+}
+
 int api_route_follows(const struct api_route *r) { return r->endpoint->follows; }

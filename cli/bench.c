@@ -240,7 +240,9 @@ void cmd_bench_arguments(FILE *to) {
           "               machine's peak; tokens a second of a prompt and of an answer\n"
           "  mix          actions of a game beside whole pictures; masks and pictures together\n"
           "  train        learning from questions about pixels, packed and one by one,\n"
-          "               and each operation alone, there and back\n",
+          "               and each operation alone, there and back\n"
+          "  replicas     one, two and three servers behind HAProxy, as deploy/haproxy.cfg or\n"
+          "               another FILE like it has them\n",
           to);
 }
 
@@ -248,6 +250,8 @@ int cmd_bench(const struct config *cfg) {
     int n = cfg->rest.n, is_mix = n == 1 && strcmp(cfg->rest.at[0], "mix") == 0;
     int is_ops = n >= 1 && n <= 2 && strcmp(cfg->rest.at[0], "ops") == 0;
     int is_train = n == 1 && strcmp(cfg->rest.at[0], "train") == 0;
+    int is_replicas = n >= 1 && n <= 2 && strcmp(cfg->rest.at[0], "replicas") == 0;
+    if (is_replicas && cfg->rows_of.n == 0) return cmd_bench_replicas(cfg);
     if (is_ops && cfg->rows_of.n <= 1) return cmd_bench_ops(cfg);
     if (is_train && cfg->rows_of.n <= 1) return cmd_bench_train(cfg);
     if (is_mix && cfg->rows_of.n <= 1)

@@ -10,7 +10,7 @@
 static const char *const tasks[] = {"segment", "refer", "describe", "vqa", "act", "pixels", NULL};
 static const char *const modes[] = {"pvp",      "rec",     "seg",  "vqa", "game",
                                     "ablation", "battery", "gate", NULL};
-static const char *const measurements[] = {"pix4096", "ops", "mix", "train", NULL};
+static const char *const measurements[] = {"pix4096", "ops", "mix", "train", "replicas", NULL};
 static const char *const key_actions[] = {"new", "list", "revoke", NULL};
 static const char *const job_actions[] = {"list",   "recipes", "show",   "create", "upload",
                                           "events", "pause",   "resume", "cancel", NULL};
@@ -42,6 +42,17 @@ static const struct cmd commands[] = {
      cmd_ask_arguments,
      "lammd ask segment photo.jpg sentence='the red ball' -o mask.png\n"
      "lammd ask vqa photo.jpg question='is it raining?' 'choices=[\"yes\",\"no\"]'"},
+    {"batch", CMD_BATCH, cmd_batch, "IN.jsonl OUT.jsonl [OPTIONS]", NULL,
+     "answer thousands of questions in a file, and go on where it was ended",
+     "Asks each line of IN.jsonl, which has OpenAI's shape of a batch, and writes a line for it "
+     "to\n"
+     "OUT.jsonl. What stands in OUT.jsonl is done: a batch that was ended, however that came, "
+     "goes\n"
+     "on when the same command is given again. Status 0: every line has its answer. docs/batch.md\n"
+     "describes it all.",
+     NULL,
+     "lammd batch questions.jsonl answers.jsonl\n"
+     "lammd batch questions.jsonl answers-3.jsonl --part 3/8 --unordered"},
     {"eval", CMD_EVAL, cmd_eval,
      "MODE PATH [OPTIONS] | ablation [RUN] | battery FOLDER | gate [OPTIONS]", modes,
      "score the model on public data sets, by the paper's metrics",
@@ -72,8 +83,9 @@ static const struct cmd commands[] = {
      "lammd import Llama-2-7b-chat-hf eva_vit_g.pth minigptv2.pth -o models/minigptv2\n"
      "lammd import Llama-2-7b-chat-hf eva_vit_g.pth stage2.pth stage3.pth -o models/pae --no-copy\n"
      "lammd import --probe photo.jpg -o models/pae"},
-    {"bench", CMD_BENCH, cmd_bench, "pix4096 [PHOTO] | ops [PHOTO] | mix | train [OPTIONS]",
-     measurements, "measure how fast this machine answers, and learns",
+    {"bench", CMD_BENCH, cmd_bench,
+     "pix4096 [PHOTO] | ops [PHOTO] | mix | train | replicas [FILE] [OPTIONS]", measurements,
+     "measure how fast this machine answers, and learns",
      "Measures how fast the model answers, or learns, on this machine. Each figure is the median\n"
      "of --repeat runs.",
      cmd_bench_arguments,

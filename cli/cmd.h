@@ -36,6 +36,7 @@ int cmd_misused(enum config_cmd cmd);
 int cmd_serve(const struct config *cfg);
 int cmd_reconstruct(const struct config *cfg);
 int cmd_ask(const struct config *cfg);
+int cmd_batch(const struct config *cfg);
 int cmd_eval(const struct config *cfg);
 int cmd_train(const struct config *cfg);
 int cmd_import(const struct config *cfg);
@@ -43,10 +44,11 @@ int cmd_keys(const struct config *cfg);
 int cmd_adapters(const struct config *cfg);
 int cmd_jobs(const struct config *cfg);
 int cmd_bench(const struct config *cfg);
-int cmd_bench_mix(const struct config *cfg);    /* of cmd_bench */
-int cmd_bench_beside(const struct config *cfg); /* of cmd_bench */
-int cmd_bench_ops(const struct config *cfg);    /* of cmd_bench */
-int cmd_bench_train(const struct config *cfg);  /* of cmd_bench */
+int cmd_bench_mix(const struct config *cfg);      /* of cmd_bench */
+int cmd_bench_beside(const struct config *cfg);   /* of cmd_bench */
+int cmd_bench_ops(const struct config *cfg);      /* of cmd_bench */
+int cmd_bench_train(const struct config *cfg);    /* of cmd_bench */
+int cmd_bench_replicas(const struct config *cfg); /* of cmd_bench */
 
 /* Their tables of arguments. */
 void cmd_ask_arguments(FILE *to);

@@ -32,7 +32,8 @@ enum config_cmd {
     CMD_KEYS = 64,
     CMD_ADAPTERS = 128,
     CMD_JOBS = 256,
-    CMD_IMPORT = 512
+    CMD_IMPORT = 512,
+    CMD_BATCH = 1024
 };
 
 enum config_comm { CONFIG_ONE, CONFIG_MPI };
@@ -110,6 +111,9 @@ struct config {
     struct config_list sets;
     struct config_list rest; /* the arguments: words that are no options */
     int is_help;             /* --help was among them */
+    /* batch */
+    const char *part;
+    int64_t is_unordered, is_eager, steppers;
 };
 
 enum value_kind { VALUE_TEXT, VALUE_WORD, VALUE_NUMBER, VALUE_NUMBERS, VALUE_FLAG, VALUE_LIST };

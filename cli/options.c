@@ -10,7 +10,7 @@
 #include "jobs/jobs.h"
 #include "kernels/base/err.h"
 
-enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK };
+enum { ALL = CMD_SERVE | CMD_RECONSTRUCT | CMD_EVAL | CMD_BENCH | CMD_ASK | CMD_BATCH };
 static const char *const comms[] = {"one", "mpi", NULL};
 const char *const config_orders[] = {"auto", "yx", "xy", NULL};
 static const char *const devices[] = {"auto", "cpu", "ref", "cuda", NULL};
@@ -183,8 +183,8 @@ static const struct config_row rows[] = {
     WORD("estimate", CMD_RECONSTRUCT | CMD_BENCH, estimate, eng_estimate_words,
          "How a colour is chosen: mode (default), median or mean."),
     NUMBER("limit", CMD_BENCH, limit, 0, CONFIG_BIG, 0, "N",
-           "pix4096: ask N places; mix: N actions in a row. For slow machines. 0, the default: all "
-           "places, and 40 actions."),
+           "pix4096: ask N places; mix: N actions in a row; replicas: N pictures each. For slow "
+           "machines. 0, the default: all places, 40 actions, 8 pictures."),
     NUMBER("limit", CMD_EVAL, limit, 0, CONFIG_BIG, 0, "N",
            "Use only the first N pictures or questions; battery: of each part; gate: any N of each "
            "task. 0, the default: "
@@ -222,6 +222,18 @@ static const struct config_row rows[] = {
          "compare. May be repeated."),
     TEXT("profile", CMD_BENCH, profile, "FILE",
          "Time each operation and write a table to FILE. This slows down what is measured."),
+
+    FLAG("unordered", CMD_BATCH, is_unordered,
+         "Write answers as they finish. Without it they stand in the order of the questions."),
+    TEXT("part", CMD_BATCH, part, "I/N",
+         "Only every N-th line, from the I-th on: 0/4, 1/4, 2/4 and 3/4 are all of them. Each part "
+         "needs an OUT of its own. For the tasks of an array."),
+    FLAG(
+        "eager", CMD_BATCH, is_eager,
+        "Compute like any other program. Without it a batch computes only while nothing else wants "
+        "the processor (SCHED_IDLE)."),
+    NUMBER("workers", CMD_BATCH, steppers, 1, 64, 2, "N",
+           "Threads that decode pictures and write answers."),
 
     SECTION("Options from a file"),
     {ROW(VALUE_TEXT, "config", CMD_SERVE, file, "FILE",

@@ -56,6 +56,7 @@ install: all ## to $(DESTDIR)$(prefix): program, model, pages, units; lammd.conf
 	$(INSTALL) -m 644 $(made)/lammd $(DESTDIR)$(bashdir)
 	$(INSTALL) -m 644 README.md LICENSE openapi.yaml $(made)/lammd.conf.example $(DESTDIR)$(docdir)
 	$(INSTALL) -m 644 $(wildcard docs/*.md) $(DESTDIR)$(docdir)/docs
+	for f in deploy/*.cfg deploy/*/*; do $(INSTALL) -D -m 644 $$f $(DESTDIR)$(docdir)/$$f || exit 1; done
 
 uninstall: ## take away what install brought, but not lammd.conf
 	rm -f $(DESTDIR)$(bindir)/lammd $(DESTDIR)$(unitdir)/lammd.service

@@ -3,7 +3,7 @@
 packages-build := gcc libc6-dev make libmicrohttpd-dev libjansson-dev libpng-dev libjpeg62-turbo-dev \
                   libwebp-dev libssl-dev libsqlite3-dev
 packages-test  := python3 python3-pil python3-numpy python3-jsonschema python3-yaml chromium curl openssl strace \
-                  clang-format g++ libopenmpi-dev openmpi-bin mandoc git $(if $(PROXIES),nginx-light haproxy caddy)
+                  clang-format g++ libopenmpi-dev openmpi-bin mandoc git $(if $(PROXIES),nginx-light haproxy caddy prometheus)
 
 ##@ Use
 deps = CC='$(CC)' PYTHON='$(PYTHON)' sh tools/deps.sh

@@ -157,8 +157,10 @@ int act_answer(struct api_call *c) {
         must(n == 1);
         write_said(a, said, b);
     }
-    buf_printf(b, ",\"late\":%s,\"latency_ms\":%.3f}\n", a->is_late ? "true" : "false",
-               (double)(clock_ns() - c->born_ns) / 1e6);
+    buf_printf(b, ",\"late\":%s", a->is_late ? "true" : "false");
+    if (!c->in.batch)
+        buf_printf(b, ",\"latency_ms\":%.3f", (double)(clock_ns() - c->born_ns) / 1e6);
+    buf_str(b, "}\n");
     return call_answer(c, 200, "application/json");
 }
 
@@ -166,7 +168,9 @@ int act_answer(struct api_call *c) {
 
 int act_ask(struct api_call *c, const char *param) {
     const struct act *a = c->state;
-    uint64_t deadline_ns = a->deadline_ms ? c->born_ns + (uint64_t)a->deadline_ms * 1000000u : 0;
+    uint64_t deadline_ns = 0;
+    if (a->deadline_ms && !c->in.batch)
+        deadline_ns = c->born_ns + (uint64_t)a->deadline_ms * 1000000u;
     struct eng_ask ask = {.task = a->game->task,
                           .distribution = a->has_probability,
                           .urgency = ENG_ACT,
@@ -182,7 +186,7 @@ int act_excuse(struct api_call *c) {
     enum problem_code code = c->problem.code;
     int is_late =
         code == PROBLEM_DEADLINE || code == PROBLEM_QUEUE_FULL || code == PROBLEM_QUOTA_EXCEEDED;
-    if (!a || !a->has_fallback || !is_late) return 0;
+    if (!a || !a->has_fallback || !is_late || c->in.batch) return 0;
     c->problem = (struct problem){0};
     a->is_late = 1;
     return 1;

@@ -253,8 +253,12 @@ static void next_chunk(struct api_call *c) {
 /* Clients of this shape ask for JSON and a stream in one breath; `stream` decides. */
 static int chat_fields(struct api_call *c, struct input *in) {
     struct talk *t = c->state;
-    t->created = (long long)time(NULL);
+    const struct api_batch *batch = c->in.batch;
+    t->created = batch ? (long long)batch->created : (long long)time(NULL);
     if (chat_read(in, &t->asked)) return -1;
+    if (batch && t->asked.is_stream)
+        return problem_set(in->problem, PROBLEM_INVALID_PARAMETER, "stream",
+                           "a line of a batch has one whole answer: leave stream out");
     c->stream.is_wanted = t->asked.is_stream;
     return 0;
 }

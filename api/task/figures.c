@@ -30,11 +30,13 @@ static void write_timing(const struct api_call *c, const struct eng_job_stats *s
                ms(c->born_ns, s->first_ns), ms(c->born_ns, s->end_ns));
 }
 
-/* The end of "usage":{...} */
-static void write_rows(const struct eng_job_stats *s, struct buf *b) {
-    buf_printf(b, "\"rows\":%llu,\"rows_plain\":%llu,\"stem_tokens\":%u,\"stem_cached\":%u}",
-               (unsigned long long)s->rows, (unsigned long long)s->rows_plain, s->stem_tokens,
-               s->stem_cached);
+/* The end of "usage":{...}. What depends on the company says nothing of a line of a batch. */
+static void end_usage(const struct api_call *c, const struct eng_job_stats *s, struct buf *b) {
+    if (!c->in.batch)
+        buf_printf(b, ",\"rows\":%llu,\"rows_plain\":%llu,\"stem_tokens\":%u,\"stem_cached\":%u",
+                   (unsigned long long)s->rows, (unsigned long long)s->rows_plain, s->stem_tokens,
+                   s->stem_cached);
+    buf_char(b, '}');
 }
 
 void figures_tail(struct api_call *c, struct buf *b) {
@@ -47,18 +49,18 @@ void figures_tail(struct api_call *c, struct buf *b) {
         completion += n;
         prompt += eng_job_prompt_tokens(call_job(c, i));
     }
-    write_timing(c, &s, "first_ms", b);
-    buf_printf(b, "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,",
+    if (!c->in.batch) write_timing(c, &s, "first_ms", b);
+    buf_printf(b, "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu",
                (unsigned long long)prompt, (unsigned long long)completion);
-    write_rows(&s, b);
+    end_usage(c, &s, b);
 }
 
 void figures_tail_pixels(struct api_call *c, uint32_t n, struct buf *b) {
     struct eng_job_stats s;
     call_stats(c, &s);
-    write_timing(c, &s, "first_pixel_ms", b);
-    buf_printf(b, "\"usage\":{\"pixels\":%u,", n);
-    write_rows(&s, b);
+    if (!c->in.batch) write_timing(c, &s, "first_pixel_ms", b);
+    buf_printf(b, "\"usage\":{\"pixels\":%u", n);
+    end_usage(c, &s, b);
 }
 
 void figures_order(int box[4]) {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "api/wire/base64.h"
+#include "api/wire/picture_file.h"
 #include "kernels/base/mem.h"
 
 /* ---- finding the pictures ---- */
@@ -89,8 +90,23 @@ static size_t data_url_head(const char *s, size_t len) {
     return n >= m && strncasecmp(s + n - m, mark, m) == 0 ? n + 1 : 0;
 }
 
+/* A picture in the folder of pictures. */
+static int take_file(struct input *in, const char *name, const char *path) {
+    uint8_t *bytes;
+    size_t len;
+    struct err e = {0};
+    int rc = picture_file_read(in->picture_folder, path, in->picture_max, &bytes, &len, &e);
+    if (rc == 0) return take_picture(in, name, bytes, len, bytes);
+    if (rc == E_NOMEM) return problem_set(in->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    return problem_set(in->problem,
+                       rc == E_TOO_BIG ? PROBLEM_PICTURE_TOO_LARGE : PROBLEM_INVALID_PARAMETER,
+                       name, "%s", e.text);
+}
+
 static int take_string(struct input *in, const char *name, const char *s, size_t len) {
     size_t skip = 0;
+    if (in->picture_folder && len > 5 && strncasecmp(s, "file:", 5) == 0)
+        return take_file(in, name, s + 5);
     if (memchr(s, ':', len < SCHEME_MAX ? len : SCHEME_MAX)) {
         if (strncasecmp(s, "data:", 5) != 0)
             return problem_set(in->problem, PROBLEM_UNSUPPORTED_URL, name, NULL);

@@ -3,6 +3,7 @@
  *   raw         a picture in the body, parameters in the query
  *   multipart   a part named `image`, parameters as other parts or in the query
  *   JSON        {"image": "data:image/png;base64,..." | base64 | {"id": "..."}, "width": 64, ...}
+ *               on the command line "file:a/1.jpg", too: see picture_file.h
  *
  * What a picture is its bytes decide. The type that a client declares for them is advice:
  * image/jpg, application/octet-stream or none will do. Whoever takes pictures takes `orient`, too:
@@ -56,9 +57,10 @@ struct input {
     /* its owner's: borrowed until input_close */
     const struct api_input *from;
     const struct input_wants *wants;
-    size_t picture_max;      /* bytes of an encoded picture */
-    struct arena *texts;     /* gets the texts that are read: they outlive the input */
-    struct problem *problem; /* gets the first fault */
+    size_t picture_max;         /* bytes of an encoded picture */
+    const char *picture_folder; /* of "file:" pictures; NULL: there are none */
+    struct arena *texts;        /* gets the texts that are read: they outlive the input */
+    struct problem *problem;    /* gets the first fault */
     /* what was found */
     struct input_picture pictures[ENG_PICTURES_MAX];
     int n_pictures;
@@ -97,7 +99,8 @@ int input_has(const struct input *in, const char *name);
 int input_check_text(struct input *in, const char *name, const char *text, size_t len, size_t max);
 /* Tags of the model's own don't belong in it: the engine's word. NUL-terminated. */
 int input_check_tags(struct input *in, const char *name, const char *text, int in_chat);
-/* A picture by URL: data:image/png;base64,... or lammd:ID of a stored one. Others are refused. */
+/* A picture by URL: data:image/png;base64,..., lammd:ID of a stored one, or where there is a folder
+ * of pictures file:NAME. Others are refused. */
 int input_take_url(struct input *in, const char *name, const char *url, size_t len);
 /* Room among the texts, zeroed; a NUL-terminated copy there. NULL with the problem. */
 void *input_take(struct input *in, size_t bytes);

@@ -5,14 +5,14 @@
  * end a run where it can be gone on with. After the first one a second one kills.
  */
 #include <inttypes.h>
-#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/idle.h"
 #include "cli/train/check.h"
 #include "cli/train/keys.h"
 #include "cli/train/run.h"
@@ -66,13 +66,6 @@ static const char *out_folder(const struct run *r, char path[4096]) {
     const char *dot = strrchr(name, '.');
     snprintf(path, 4096, "runs/%.*s", dot ? (int)(dot - name) : 255, name);
     return path;
-}
-
-/* Only while nothing else wants the processor. Threads that begin later do as this one does. */
-static void be_idle(void) {
-    const struct sched_param none = {.sched_priority = 0};
-    (void)setpriority(PRIO_PROCESS, 0, 19);
-    (void)sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
 /* ---- what is to be done ---- */
@@ -146,7 +139,7 @@ int cmd_train(const struct config *cfg) {
         return 0;
     }
     if (cfg->rest.n != (cfg->take ? 0 : 1)) return cmd_misused(CMD_TRAIN);
-    if (cfg->is_idle) be_idle();
+    if (cfg->is_idle) idle_be();
     if (cfg->is_check) return check_data(cfg);
     sigset_t set;
     stop_signals(&set);

@@ -2,6 +2,7 @@
 import base64
 import io
 import json
+import re
 
 from PIL import Image
 
@@ -153,8 +154,9 @@ def test_stored_pictures(s):
 
 def test_meta(s):
     assert s.ask("GET", "/livez").json() == {"status": "alive"}
-    assert s.ask("GET", "/readyz").json() == {"status": "ready"}
+    ready = s.ask("GET", "/readyz").json()
     model = s.ask("GET", "/v1/models").json()["data"][0]
+    assert ready["status"] == "ready" and re.fullmatch("fp_[0-9a-f]{12}", ready["fingerprint"]), ready
     assert (model["id"], model["grid"]) == ("lamm-mini", 64)
     assert s.ask("GET", "/openapi.yaml").body == open(lamm.ROOT + "/openapi.yaml", "rb").read()
 

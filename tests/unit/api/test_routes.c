@@ -232,3 +232,19 @@ TEST(routes_scopes) {
     forgotten.scope = API_NOBODY;
     CHECK(!api_route_is_open(&forgotten, ~0u));
 }
+
+/* What has one answer, and nothing that stays behind. */
+TEST(routes_that_a_batch_may_ask) {
+    static const char *const want[] = {"/v1/reconstruct", "/v1/pixels",          "/v1/segment",
+                                       "/v1/refer",       "/v1/describe",        "/v1/vqa",
+                                       "/v1/act",         "/v1/chat/completions"};
+    size_t n, found = 0;
+    const struct api_route *rows = api_route_table(&n);
+    for (size_t i = 0; i < n; i++) {
+        if (!api_route_is_batchable(&rows[i])) continue;
+        CHECK(found < ARRAY_LEN(want));
+        CHECK_STR(rows[i].path, want[found++]);
+        CHECK_STR(rows[i].method, "POST");
+    }
+    CHECK_EQ(found, ARRAY_LEN(want));
+}

@@ -1,0 +1,310 @@
+"""test_replicas.py - deploy/haproxy.cfg as it is, before three servers: who gets what; drain, kill.
+
+Ports and the socket are put in their places. Skips aloud where HAProxy is not installed.
+"""
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+import photos
+from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, Skip, data_url
+from suite import SOON, Thread, count, wait_for
+from test_adapters import Place, gate, lora
+from test_proxies import free_port
+
+HAPROXY = "/usr/sbin/haproxy"
+NAMES = ("one", "two", "three")
+PICTURES = 18
+
+
+class Front:
+    """HAProxy before servers, by their names."""
+
+    def __init__(self, servers, fingerprint=None):
+        if not os.path.exists(HAPROXY):
+            raise Skip("haproxy is not installed")
+        self.servers = servers
+        self.folder = tempfile.mkdtemp()
+        self.port = free_port()
+        with open(os.path.join(ROOT, "deploy/haproxy.cfg"), encoding="utf-8") as f:
+            text = f.read()
+        text = text.replace("/run/haproxy/lammd.sock", self.folder + "/admin").replace("bind :8080", f"bind 127.0.0.1:{self.port}")
+        for i, name in enumerate(NAMES):
+            assert f"127.0.0.1:{8081 + i}" in text
+            text = text.replace(f"127.0.0.1:{8081 + i}", f"127.0.0.1:{servers[name].port}")
+        self.file = os.path.join(self.folder, "haproxy.cfg")
+        with open(self.file, "w", encoding="utf-8") as f:
+            f.write(text)
+        env = {**os.environ, **({"LAMMD_FINGERPRINT": fingerprint} if fingerprint else {})}
+        self.log = open(os.path.join(self.folder, "log"), "w+", encoding="utf-8")
+        self.process = subprocess.Popen([HAPROXY, "-db", "-f", self.file], stdout=self.log, stderr=self.log, env=env)
+
+    def ask(self, method, path, body=None, headers=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SOON)
+        try:
+            c.request(method, path, body=body, headers=headers or {})
+            answer = c.getresponse()
+            return Reply(answer.status, {k.title(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            c.close()
+
+    def states(self):
+        """{name: "UP" or "DOWN" ...} as HAProxy sees them."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.folder + "/admin")
+            s.sendall(b"show stat\n")
+            said = b""
+            while piece := s.recv(65536):
+                said += piece
+        rows = [line.split(",") for line in said.decode().splitlines() if line.startswith("lammd,")]
+        return {r[1]: r[17] for r in rows if r[1] in NAMES}
+
+    def up(self):
+        assert self.process.poll() is None, open(self.log.name, encoding="utf-8").read()
+        try:
+            return {name for name, state in self.states().items() if state.startswith("UP")}
+        except OSError:
+            return set()
+
+    def picture(self, i):
+        """Ask about the i-th picture, whose digest the client sends: (status, who answered)."""
+        body = json.dumps({"image": data_url(photos.png(i)), "sentence": "the red thing"})
+        reply = self.ask("POST", "/v1/refer", body, {**JSON, "X-Picture-Digest": f"picture-{i}"})
+        return reply.status, reply.headers.get("X-Lammd-Replica")
+
+    def map(self):
+        asked = [self.picture(i) for i in range(PICTURES)]
+        assert all(status == 200 for status, _ in asked), asked
+        return [who for _, who in asked]
+
+    def __enter__(self):
+        wait_for(lambda: self.up() == set(NAMES))
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(SOON)
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Three:
+    """Three servers of one model."""
+
+    def __enter__(self):
+        if not os.path.exists(HAPROXY):
+            raise Skip("haproxy is not installed")
+        self.servers = {name: Server("--replica", name, "--trusted-proxy", "127.0.0.1", "--idle-timeout=5", model=TINY)
+                        for name in NAMES}
+        for s in self.servers.values():
+            wait_for(lambda s=s: s.ask("GET", "/readyz").status == 200)
+        return self.servers
+
+    def __exit__(self, *_):
+        for s in self.servers.values():
+            s.end()
+
+
+class Load:
+    """Clients that ask on and on, each about all pictures; what came of it, in order."""
+
+    def __init__(self, front, clients=4):
+        self.front, self.is_over, self.lock = front, False, threading.Lock()
+        self.asked = []  # (begun, ended, picture, status, who)
+        self.threads = [Thread(target=self.go, args=(i,)) for i in range(clients)]
+        for t in self.threads:
+            t.start()
+
+    def go(self, i):
+        while not self.is_over:
+            i = (i + 5) % PICTURES
+            begun = time.monotonic()
+            try:
+                status, who = self.front.picture(i)
+            except (OSError, http.client.HTTPException) as e:
+                status, who = repr(e), None
+            with self.lock:
+                self.asked.append((begun, time.monotonic(), i, status, who))
+
+    def more(self, n):
+        """Until n more were answered."""
+        have = len(self.asked)
+        wait_for(lambda: len(self.asked) >= have + n)
+
+    def end(self):
+        self.is_over = True
+        for t in self.threads:
+            t.join(SOON)
+        return self.asked
+
+
+def test_a_picture_stays_with_its_replica():
+    with Three() as servers, Front(servers) as front:
+        first = front.map()
+        assert set(first) == set(NAMES), first  # 18 pictures: each has some
+        assert front.map() == first
+        # Without a digest the body says it, whatever is asked about the same picture.
+        big = photos.jpeg() + bytes(40000)
+        by_body = {front.ask("POST", f"/v1/pixels?points=[[{i},0]]", big, {"Content-Type": "image/jpeg"})
+                   .headers["X-Lammd-Replica"] for i in range(4)}
+        assert len(by_body) == 1, by_body
+
+
+def test_ids_lead_to_their_replica():
+    with Three() as servers, Front(servers) as front:
+        kept = {}
+        for i in range(PICTURES):
+            reply = front.ask("PUT", "/v1/images", photos.png(i), PNG)
+            assert reply.status in (200, 201), reply.body
+            kept.setdefault(reply.json()["id"].split("-")[0], reply.json()["id"])
+        assert set(kept) == set(NAMES), kept
+        for name, stored in kept.items():
+            body = json.dumps({"sentence": "x", "image": {"id": stored}})
+            reply = front.ask("POST", "/v1/refer", body, {**JSON, "X-Picture-Digest": "picture-1"})
+            assert (reply.status, reply.headers["X-Lammd-Replica"]) == (200, name), reply.body
+            content = [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": "lammd:" + stored}}]
+            body = json.dumps({"messages": [{"role": "user", "content": content}], "max_tokens": 1})
+            reply = front.ask("POST", "/v1/chat/completions", body, JSON)
+            assert (reply.status, reply.headers["X-Lammd-Replica"]) == (200, name), reply.body
+            assert front.ask("DELETE", "/v1/images/" + stored).status == 204
+        for _ in range(6):
+            game = front.ask("POST", "/v1/act/sessions", json.dumps({"game": "car_racing"}), JSON)
+            assert game.status == 201, game.body
+            name = game.json()["id"].split("-")[0]
+            gone = front.ask("DELETE", "/v1/act/sessions/" + game.json()["id"])
+            assert (gone.status, gone.headers["X-Lammd-Replica"]) == (204, name), gone.body
+
+
+def test_a_drain_fails_nothing():
+    with Three() as servers, Front(servers) as front:
+        for name in NAMES[:count(1, 2)]:
+            before = front.map()
+            load = Load(front)
+            load.more(20)
+            servers[name].process.send_signal(signal.SIGTERM)
+            assert servers[name].process.wait(SOON) == 0
+            wait_for(lambda name=name: name not in front.up())
+            load.more(20)
+            asked = load.end()
+            failed = [a for a in asked if a[3] != 200]
+            assert not failed, (len(asked), failed[:5])
+            assert any(a[4] == name for a in asked)  # it was in use
+            after = front.map()
+            assert all(b == a for a, b in zip(before, after) if a != name), (before, after)
+            assert name not in after
+
+
+def test_a_kill_fails_what_was_on_its_way_there_alone():
+    with Three() as servers, Front(servers) as front:
+        before = front.map()
+        load = Load(front)
+        load.more(20)
+        servers["two"].process.kill()
+        servers["two"].process.wait(SOON)
+        killed = time.monotonic()
+        load.more(20)
+        asked = load.end()
+        failed = [a for a in asked if a[3] != 200]
+        assert len(failed) <= len(load.threads), failed
+        for begun, ended, picture, status, _ in failed:
+            assert before[picture] == "two" and begun <= killed <= ended + 1 and status in (502, 503), failed
+            again = front.picture(picture)
+            assert again[0] == 200 and again[1] != "two", again
+        after = front.map()
+        assert [(a, b) for a, b in zip(before, after) if a != b and a != "two"] == []
+        assert "two" not in after
+
+
+def test_a_replica_of_another_model_gets_nothing():
+    with Three() as servers:
+        fingerprint = servers["one"].ask("GET", "/readyz").json()["fingerprint"]
+        with Server("--replica", "three", model=MINI) as other:
+            wait_for(lambda: other.ask("GET", "/readyz").status == 200)
+            assert other.ask("GET", "/readyz").json()["fingerprint"] != fingerprint
+            front = Front({**servers, "three": other}, fingerprint)
+            try:
+                wait_for(lambda: front.up() == {"one", "two"})
+                assert set(front.map()) == {"one", "two"}
+                wait_for(lambda: front.states()["three"] == "DOWN")
+            finally:
+                front.__exit__()
+
+
+def test_bench_replicas_measures_one_two_and_three():
+    if not os.path.exists(HAPROXY):
+        raise Skip("haproxy is not installed")
+    words = [PROGRAM, "bench", "replicas", "deploy/haproxy.cfg", "--model", TINY, "--limit", "2", "--repeat", "1"]
+    r = subprocess.run([*words, "--json"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=2 * SOON)
+    assert r.returncode == 0, r.stderr
+    assert all(json.loads(r.stdout)[f"pictures_per_second_{n}"] > 0 for n in (1, 2, 3)), r.stdout
+    for wrong, text in (("/nowhere", "/nowhere: No such file"), ("README.md", "README.md: it has no")):
+        r = subprocess.run([*words[:3], wrong, *words[4:]], cwd=ROOT, capture_output=True, text=True, check=False,
+                           timeout=2 * SOON)
+        assert r.returncode == 1 and text in r.stderr, r.stderr
+
+
+def test_a_promotion_reaches_all_by_a_shared_folder():
+    """One folder has the adapters, a link to it is enough; each server says what it serves."""
+    def served(p):
+        said = p.ask("GET", "/metrics").body.decode()
+        return [line for line in said.splitlines() if line.startswith("lammd_adapter_info{")]
+    with tempfile.TemporaryDirectory() as shared, Place(names="") as one, Place(names="") as two:
+        lora(os.path.join(shared, "parts"), 5)
+        gate(os.path.join(shared, "parts"), "better")
+        base = one.seen()
+        for p in (one, two):
+            os.symlink(os.path.join(shared, "parts"), p.adapter("parts"))
+            assert p.load("parts").status == 201
+            wait_for(lambda p=p: any('default="false"' in line for line in served(p)))
+            assert p.promote("parts").status == 200
+        assert one.seen() == two.seen() != base and one.seen()[1] == "parts"
+        assert served(one) == served(two) and 'default="true"' in served(one)[0]
+
+
+def dashboard_rules(folder):
+    """The expressions of the dashboard as rules, for promtool to read."""
+    with open(os.path.join(ROOT, "deploy/prometheus/grafana.json"), encoding="utf-8") as f:
+        asked = [t["expr"] for panel in json.load(f)["panels"] for t in panel["targets"]]
+    assert len(asked) > 10
+    rules = [{"record": f"dashboard:{i}", "expr": e} for i, e in enumerate(asked)]
+    path = os.path.join(folder, "dashboard.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, f)
+    return path
+
+
+def test_the_recipes_are_valid():
+    """Manifests, rules and the dashboard, by the programs that read them."""
+    tried = 0
+    with tempfile.TemporaryDirectory() as tmp:
+        for words in (["promtool", "check", "rules", "deploy/prometheus/lammd.rules.yaml", dashboard_rules(tmp)],
+                      ["promtool", "test", "rules", "deploy/prometheus/lammd.test.yaml"],
+                      ["kubernetes-validate", "--strict", "deploy/kubernetes/lammd.yaml"]):
+            if not shutil.which(words[0]):
+                print(f"skip: {words[0]} is not installed: {' '.join(words[1:3])}")
+                continue
+            tried += 1
+            r = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SOON)
+            assert r.returncode == 0, (words, r.stdout, r.stderr)
+    if not tried:
+        raise Skip("neither promtool (apt-get install prometheus) nor kubernetes-validate (PyPI)")
+
+
+def test_every_figure_that_is_watched_is_there():
+    with Server(model=TINY) as s:
+        wait_for(lambda: s.ask("GET", "/readyz").status == 200)
+        s.ask("POST", "/v1/refer?sentence=x", photos.png(), PNG)
+        there = set(re.findall(r"^# TYPE (\w+)", s.ask("GET", "/metrics").body.decode(), re.M))
+    there |= {f"{name}_{end}" for name in there for end in ("bucket", "sum", "count")}
+    for name in ("lammd.rules.yaml", "grafana.json"):
+        with open(os.path.join(ROOT, "deploy/prometheus", name), encoding="utf-8") as f:
+            used = set(re.findall(r"\b(?:lammd|process)_[a-z_]+", f.read())) - {"lammd_dashboard"}
+        assert used and used <= there | {"process_resident_memory_bytes"}, (name, used - there)

@@ -1,0 +1,107 @@
+/* test_lines.c - lines of questions and of answers, the set of their names, and times. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/batch/idset.h"
+#include "cli/batch/progress.h"
+#include "cli/batch/question.h"
+#include "cli/batch/record.h"
+#include "tests/check.h"
+
+TEST(question_is_read) {
+    static const char text[] = "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/vqa\","
+                               "\"body\":{\"image\":\"file:1.jpg\",\"n\":9007199254740993}}";
+    struct question q;
+    struct err e = {0};
+    CHECK_EQ(question_read(text, sizeof(text) - 1, &q, &e), 0);
+    CHECK_STR(q.custom_id, "a");
+    CHECK_STR(q.route->path, "/v1/vqa");
+    CHECK_STR((const char *)q.body.p, "{\"image\":\"file:1.jpg\",\"n\":9007199254740993}");
+    question_clear(&q);
+}
+
+TEST(question_says_what_is_wrong) {
+    static const struct {
+        const char *text, *id, *why;
+    } rows[] = {
+        {"", "", "no JSON"},
+        {"{}", "", "custom_id is missing"},
+        {"{\"custom_id\":7}", "", "custom_id is missing, or no text"},
+        {"{\"custom_id\":\"a\\nb\"}", "", "without control characters"},
+        {"{\"custom_id\":\"a\",\"custom_id\":\"b\"}", "", "duplicate"},
+        {"{\"custom_id\":\"a\"}", "a", "method must be \"POST\""},
+        {"{\"custom_id\":\"a\",\"method\":\"POST\"}", "a", "url is missing"},
+        {"{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/metrics\"}", "a", "\"/metrics\""},
+        {"{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/act/sessions/1\"}", "a",
+         "no call"},
+        {"{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/vqa\"}", "a", "body is missing"},
+        {"{\"custom_id\":\"a\",\"priority\":1}", "a", "\"priority\" is no field"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct question q;
+        struct err e = {0};
+        CHECK_EQ(question_read(rows[i].text, strlen(rows[i].text), &q, &e), E_FORMAT);
+        CHECK_HAS(e.text, rows[i].why);
+        CHECK_STR(q.custom_id, rows[i].id);
+        question_clear(&q);
+    }
+}
+
+TEST(question_bounds_brackets) {
+    char deep[200];
+    struct question q;
+    struct err e = {0};
+    memset(deep, '[', sizeof(deep));
+    CHECK_EQ(question_read(deep, sizeof(deep), &q, &e), E_FORMAT);
+    CHECK_HAS(e.text, "too many brackets");
+    question_clear(&q);
+}
+
+TEST(record_line_is_read) {
+    static const char good[] = "{\"custom_id\":\"a\",\"fingerprint\":\"fp_1\","
+                               "\"response\":{\"status_code\":200,\"body\":{}},\"error\":null}";
+    static const char fault[] =
+        "{\"custom_id\":\"b\",\"fingerprint\":\"fp_1\",\"response\":null,\"error\":{}}";
+    struct record_line line;
+    CHECK_EQ(record_read_line(good, sizeof(good) - 1, &line), 0);
+    CHECK_STR(line.custom_id, "a");
+    CHECK_STR(line.print, "fp_1");
+    CHECK_EQ(line.is_answer, 1);
+    CHECK_EQ(record_read_line(fault, sizeof(fault) - 1, &line), 0);
+    CHECK_EQ(line.is_answer, 0);
+    CHECK_EQ(record_read_line(good, sizeof(good) - 3, &line), E_FORMAT);
+    CHECK_EQ(record_read_line("{\"custom_id\":\"a\"}", 17, &line), E_FORMAT);
+    CHECK_EQ(record_read_line("[]", 2, &line), E_FORMAT);
+}
+
+TEST(idset_keeps_what_it_was_told) {
+    enum { MANY = 5000 };
+    struct idset *s = idset_new();
+    char id[32];
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(id, sizeof(id), "picture %u", i);
+        struct idset_entry *entry = idset_at(s, id);
+        CHECK(entry->line == 0 && !entry->is_done);
+        entry->line = i + 1;
+        entry->is_done = (int)(i % 2);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(id, sizeof(id), "picture %u", i);
+        struct idset_entry *entry = idset_at(s, id);
+        CHECK_STR(entry->id, id);
+        CHECK(entry->line == i + 1 && entry->is_done == (int)(i % 2));
+    }
+    idset_free(s);
+}
+
+TEST(progress_says_times) {
+    static const struct {
+        double seconds;
+        const char *text;
+    } rows[] = {{0, "0 s"},          {59.4, "59 s"},      {59.6, "1 min 0 s"},
+                {250, "4 min 10 s"}, {3600, "1 h 0 min"}, {90000, "25 h 0 min"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[40];
+        progress_time(rows[i].seconds, text, sizeof(text));
+        CHECK_STR(text, rows[i].text);
+    }
+}
