@@ -14,7 +14,8 @@
 #include "cli/idle.h"
 #include "kernels/base/clock.h"
 
-/* So many lines on their way keep a device full: more than it runs at once (engine/run/sched.h). */
+/* So many lines on their way keep a device full, however small they are: more than it runs at once
+ * (engine/run/sched.h). */
 enum { PLACES_OF_A_DEVICE = 40, PARTS_MAX = 1000000, BATCH_PICTURE_MAX = 64 << 20 };
 
 /* "3/8" */
@@ -79,6 +80,7 @@ static int batch_ask(struct work_options *o, const char *out, struct api *api, s
     struct progress p = {0};
     uint64_t total = 0;
     snprintf(o->print, sizeof(o->print), "fp_%.12s", eng_info(eng)->digest);
+    o->eng = eng;
     o->places = PLACES_OF_A_DEVICE * eng_devices(eng);
     int rc = record_open(out, o->questions, o->print, ids, &j, e);
     if (rc == 0) rc = work_count(o, &total, e);

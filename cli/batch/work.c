@@ -3,6 +3,9 @@
  * Lines that were begun have numbers without gaps, their seq. Ordered, an answer waits in `held`
  * at its seq until all before it are written. There are more such places than lines on their way,
  * so that one long answer doesn't let the engine run empty.
+ *
+ * How many are on their way: enough to fill every pass, and not more, for each picture in a pass
+ * costs a packing of its keys. That is the work of some whole pictures, as lines took until now.
  */
 #include "cli/batch/work.h"
 
@@ -17,6 +20,8 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
+/* Lines at first, and at least, of a device; the work that fills it, in whole pictures. */
+enum { FIRST = 6, LEAST = 3, WORK_PICTURES = 3 };
 enum { HELD = 1024, TURN_MS = 250, PAUSE_MS = 50, PAUSES_MAX = 100 };
 static const uint64_t HELD_BYTES_MAX = 256 << 20;
 
@@ -34,6 +39,7 @@ struct work {
         int is_here;
     } held[HELD];
     uint64_t held_bytes;
+    uint64_t rows_before, n_back; /* token rows of the engine at the start; lines that came back */
     struct crew_item *later, **later_end; /* there was no room for them */
     int pauses;                           /* in a row */
 };
@@ -105,6 +111,7 @@ static int work_finish(struct work *b, struct crew_item *item, struct err *e) {
     struct buf text;
     int is_answer = item->status == 200;
     b->pauses = 0;
+    b->n_back++;
     int rc = work_write_answer(b, item, &text);
     if (rc) {
         buf_clear(&text);
@@ -214,11 +221,25 @@ static int work_begin(struct work *b, struct crew_item *item, const struct reade
     return 0;
 }
 
+/* Lines that should be on their way now. */
+static int work_places(const struct work *b) {
+    int devices = eng_devices(b->o->eng);
+    struct eng_stats s;
+    if (b->n_back < FIRST) return FIRST * devices;
+    eng_stats(b->o->eng, &s);
+    uint64_t each = (s.rows - b->rows_before) / b->n_back + 1;
+    uint64_t n = WORK_PICTURES * eng_picture_cost(b->o->eng) / each * (uint64_t)devices;
+    int least = LEAST * devices, most = b->o->places;
+    return n < (uint64_t)least ? least : n > (uint64_t)most ? most : (int)n;
+}
+
 static int work_feed(struct work *b, struct err *e) {
     struct reader_line one;
     struct crew_item *item;
-    while (!b->is_read && !b->later && b->n_begun - b->n_placed < HELD &&
-           b->held_bytes < HELD_BYTES_MAX && (item = crew_take(b->crew)) != NULL) {
+    int places = work_places(b);
+    while (!b->is_read && !b->later && crew_sent(b->crew) < places &&
+           b->n_begun - b->n_placed < HELD && b->held_bytes < HELD_BYTES_MAX &&
+           (item = crew_take(b->crew)) != NULL) {
         b->is_read = !reader_next(&b->lines, &one);
         int rc = 0;
         if (b->is_read || !work_is_ours(b->o, &one))

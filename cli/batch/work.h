@@ -10,8 +10,10 @@
 #include "api/api.h"
 #include "cli/batch/progress.h"
 #include "cli/batch/record.h"
+#include "engine/engine.h"
 
 struct work_options {
+    struct eng *eng;      /* what the API asks */
     int questions;        /* the file of questions, open; read from its beginning */
     const char *path;     /* what it is called */
     uint64_t part, parts; /* lines whose number, from 0 on, leaves `part` when divided by `parts` */
