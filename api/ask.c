@@ -111,10 +111,10 @@ static int ask_check_heads(struct api_call *c, const struct input *in) {
 }
 
 static int ask_check_count(struct api_call *c, const struct input *in) {
-    if (eng_check_pictures(c->api->eng, (uint32_t)in->n_pictures, NULL) == 0) return 0;
+    struct err e = {0};
+    if (eng_check_pictures(c->api->eng, (uint32_t)in->n_pictures, &e) == 0) return 0;
     return problem_set(&c->problem, PROBLEM_TOO_MUCH_WORK, in->wants->pictures,
-                       "%d pictures never fit into one prompt of this model; send fewer",
-                       in->n_pictures);
+                       "%d pictures never fit into one prompt: %s", in->n_pictures, e.text);
 }
 
 int call_pictures(struct api_call *c, const struct input *in) {

@@ -255,6 +255,7 @@ struct eng_options config_engine(const struct config *cfg, const char *model) {
                                 .seed = seed,
                                 .weights_as = cfg->weights_as,
                                 .kv_as = cfg->kv_as,
+                                .adapters_as = cfg->adapters_as,
                                 .profile = cfg->profile,
                                 .memory = (uint64_t)cfg->memory_mib << 20,
                                 .device = cfg->device ? cfg->device : "auto",

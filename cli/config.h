@@ -57,9 +57,9 @@ struct config {
     /* the model and its engine */
     const char *model, *device, *isa;
     int64_t threads, lanes, rows, kv_tokens, cached_images, queue_tokens, queue_s, memory_mib;
-    const char *weights_as, *kv_as, *shape, *weights, *profile; /* bench */
-    struct config_ints rows_of;                                 /* bench; the largest is `rows` */
-    struct config_list with;                                    /* bench: adapters' folders */
+    const char *weights_as, *kv_as, *adapters_as, *shape, *weights, *profile; /* bench */
+    struct config_ints rows_of; /* bench; the largest is `rows` */
+    struct config_list with;    /* bench: adapters' folders */
     /* serve: where and for whom */
     struct config_list listen, listen_tls, hosts, origins, proxies;
     const char *tls_cert, *tls_key, *tls_client_ca;

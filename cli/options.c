@@ -19,7 +19,8 @@ static const char *const isas[] = {"auto", "avx512", "avx2", "portable", "avx512
                                    "amx",  "tile",   "flat", "strict",   NULL};
 static const char *const weight_forms[] = {"auto", "f32",    "bf16",   "f16", "int8",
                                            "int4", "int8x8", "int4x8", "fp8", NULL};
-static const char *const kv_forms[] = {"auto", "f32", "bf16", NULL};
+static const char *const kv_forms[] = {"auto", "f32", "bf16", "int8", NULL};
+static const char *const adapter_forms[] = {"auto", "f32", "bf16", NULL};
 
 /* ---- what a text must be ---- */
 
@@ -345,16 +346,20 @@ static const struct config_row rows[] = {
            "Threads that compute. 0, the default: one for each core."),
     OFTEN(
         "weights-as", ALL, weights_as, weight_forms, "FORM",
-        "What weights are kept in. auto (default) loses nothing, nor does f32: on a processor f32, "
-        "or where that finds no room the 16 bits that a model is stored in. bf16 or f16, int8, "
+        "What weights are kept in. auto (default) loses nothing, nor does f32: on a processor wide "
+        "matrices stay in the 16 bits that they are stored in, and others are f32, or where that "
+        "finds no room in 16 bits, too. bf16 or f16, int8, "
         "int4, on a processor: about a half, a quarter and a seventh of the memory; int4 for the "
         "decoder, with a vision tower in int8. int8x8 and int4x8: the same, and products are of 8 "
         "bits, too: faster. fp8: the decoder's products, too, in e4m3, for GPUs "
         "of compute capability 8.9 and up. Forms change the answers, but for the one that a model "
         "is stored in."),
-    OFTEN("kv-as", ALL, kv_as, kv_forms, "FORM",
-          "What the KV cache is kept in. auto, the default: f32 on a processor, bf16 on a GPU. f32 "
-          "or bf16: that; bf16 takes half of the memory and changes the answers a little."),
+    OFTEN(
+        "kv-as", ALL, kv_as, kv_forms, "FORM",
+        "What the KV cache is kept in. auto, the default: f32 on a processor, bf16 on a GPU. f32 "
+        "or bf16: that; int8, on a processor: whole numbers with a scale for each token and head. "
+        "bf16 takes half and int8 about a quarter of the memory, and both change the answers a "
+        "little."),
 
     SECTION("Memory and sizes"),
     NUMBER("memory-mib", ALL | CMD_TRAIN | CMD_IMPORT, memory_mib, 0, INT64_C(1) << 30, 0, "MIB",
@@ -448,6 +453,9 @@ static const struct config_row rows[] = {
         "4 with --state, none without; -1: none."),
     NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
            "Largest rank of a LoRA among them. 0, the default: 64."),
+    OFTEN("adapters-as", CMD_SERVE | CMD_BENCH, adapters_as, adapter_forms, "FORM",
+          "What their matrices are kept in. f32, the default, loses nothing; bf16, on a processor, "
+          "takes half of the memory, and loses nothing of adapters that are stored so."),
     NUMBER("adapter-overlays", CMD_SERVE, adapter_overlays, -1, ENG_ADAPTERS_MAX, 0, "N",
            "How many of them may have a connector or tower of their own, for which each takes as "
            "much memory as the base's. 0, the default: all; -1: none."),

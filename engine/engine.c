@@ -335,9 +335,16 @@ int eng_picture_new(struct eng *e, const uint8_t *rgb, int w, int h, struct eng_
 
 int eng_check_pictures(const struct eng *e, uint32_t n, struct err *err) {
     int64_t tokens = (int64_t)n * e->info.image_tokens;
-    if (tokens < e->info.positions && tokens <= unit_stem_max(e->unit[0])) return 0;
-    return err_set(err, E_TOO_BIG, "%u pictures take %lld tokens, more than a prompt can have", n,
-                   (long long)tokens);
+    int32_t room = unit_stem_max(e->unit[0]);
+    if (tokens >= e->info.positions)
+        return err_set(err, E_TOO_BIG,
+                       "they take %lld tokens, and a prompt of this model at most %d: send fewer",
+                       (long long)tokens, e->info.positions - 1);
+    if (tokens <= room) return 0;
+    return err_set(err, E_TOO_BIG,
+                   "they take %lld tokens, and the KV cache has room for %d in one prompt: raise "
+                   "--kv-tokens, or send fewer",
+                   (long long)tokens, room);
 }
 
 int eng_intake_open(struct eng *e, int w, int h, int orientation, int truth, struct eng_intake **in,

@@ -66,10 +66,12 @@ struct eng_options {
                       ENG_ADAPTERS_MAX; 0: none, and nothing is reserved */
     int adapter_rank;      /* most rank of a LoRA; 0: 64 */
     int adapter_overlays;  /* of the berths, how many have room for an overlay; 0: none */
-    const char *weights_as; /* the form of matrices: "auto" (NULL, too), which loses nothing, or
+    const char *adapters_as; /* that of matrices in berths: "auto" (NULL, too) and "f32", by which
+                                nothing is lost, or "bf16", on a processor */
+    const char *weights_as;  /* the form of matrices: "auto" (NULL, too), which loses nothing, or
                                another of kern_keep_find */
-    const char *kv_as;      /* that of the KV cache: "auto" (NULL, too), the device's own, "f32" or
-                          "bf16" */
+    const char *kv_as;       /* that of the KV cache: "auto" (NULL, too), the device's own, "f32",
+                          "bf16" or "int8" */
     int is_seeded; /* make the weights from `seed` and read none: to measure; answers are noise */
     uint64_t seed;
     const char *profile; /* file that gets a table of each operation's time at close; NULL: none */

@@ -63,7 +63,9 @@ static uint64_t padded(int n, int step) {
 
 uint64_t kern_mat_bytes(const struct kern_mat_form *form, int n, int k, enum kern_dtype dtype,
                         int with_back) {
-    size_t item = kern_dtype_bytes(form->step_16bit ? dtype : KERN_F32), cells, back = 0, bytes;
+    int is_wide = form->k_16bit && k >= form->k_16bit && !with_back;
+    size_t item = kern_dtype_bytes(form->step_16bit || is_wide ? dtype : KERN_F32);
+    size_t cells, back = 0, bytes;
     int k_step = item < sizeof(float) ? form->step_16bit : 1;
     if (!mem_mul(padded(n, form->n_step), padded(k, k_step), &cells)) return UINT64_MAX;
     if (with_back && form->back_step && !mem_mul(padded(k, form->back_step), (size_t)n, &back))

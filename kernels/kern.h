@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 9u /* a plugin with another number is refused */
+#define KERN_ABI 10u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 
@@ -100,7 +100,9 @@ struct kern_mat_form {
                               to multiples of these. back_step 0: one pack serves both ways */
     int step_16bit;        /* columns of 16-bit types are padded to multiples of it; 0: all matrices
                               are f32; else parts of one type keep it */
-    uint64_t own_bytes;    /* that it takes for itself at open, beside kern_stats.live_bytes: of a
+    int k_16bit; /* where step_16bit is 0: matrices of so many columns or more that have no second
+                    pack keep 16-bit types; 0: none */
+    uint64_t own_bytes; /* that it takes for itself at open, beside kern_stats.live_bytes: of a
                               CPU with one thread */
 };
 
@@ -153,9 +155,10 @@ struct kern_ops {
     void (*close)(struct kern *k); /* frees what is left; NULL is legal */
     /* One line for the log: "avx512, 2 threads". Valid until close. */
     const char *(*describe)(const struct kern *k);
-    /* The type in which this device likes its pools of keys and values best. It takes f32 and bf16;
-     * ref takes all. */
+    /* The type in which this device likes its pools of keys and values best, and whether it takes
+     * another. All take f32 and bf16. */
     enum kern_dtype (*pool_dtype)(const struct kern *k);
+    int (*takes_pool)(const struct kern *k, enum kern_dtype type);
     /* Token rows of its best pass: with more of them it goes hardly faster, and the first answers
      * come later. For whoever has no reason to take another number. At least 1, the same since
      * open. */

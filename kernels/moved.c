@@ -31,7 +31,8 @@ uint64_t moved_gather(const struct kern_gather *a) { return 2 * floats(a->rows, 
 /* q there and back, k and v to their pools */
 uint64_t moved_rope(const struct kern_rope *a) {
     uint64_t row = (uint64_t)a->heads * (uint64_t)a->head_size;
-    return (uint64_t)a->rows * row * (4 * sizeof(float) + 2 * kern_dtype_bytes(a->pool_dtype));
+    uint64_t head = kern_head_bytes(a->pool_dtype, a->head_size);
+    return (uint64_t)a->rows * (row * 4 * sizeof(float) + 2 * (uint64_t)a->heads * head);
 }
 
 uint64_t moved_attn_full(const struct kern_attn_full *a) {
@@ -39,15 +40,14 @@ uint64_t moved_attn_full(const struct kern_attn_full *a) {
 }
 
 uint64_t moved_attn_tree(const struct kern_attn_tree *a) {
-    uint64_t row = (uint64_t)a->heads * (uint64_t)a->head_size, slots = 0;
+    uint64_t row = (uint64_t)a->heads * kern_head_bytes(a->pool_dtype, a->head_size), slots = 0;
     for (int i = 0; i < a->n_groups; i++) {
         const struct kern_attn_group *g = &a->groups[i];
         for (int s = 0; s < g->spans; s++)
             slots += (uint64_t)a->spans[g->span0 + s].len;
         slots += (uint64_t)g->rows;
     }
-    return 2 * floats(a->rows, a->heads * a->head_size) +
-           2 * slots * row * kern_dtype_bytes(a->pool_dtype);
+    return 2 * floats(a->rows, a->heads * a->head_size) + 2 * slots * row;
 }
 
 uint64_t moved_pick(const struct kern_pick *a) { return 2 * floats(a->rows, a->ldp); }

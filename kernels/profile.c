@@ -241,6 +241,9 @@ static void profile_copy(struct kern *p, struct kern_ptr dst, struct kern_ptr sr
     p->ops->copy(unmarked(p), dst, src, bytes);
 }
 static enum kern_dtype profile_pool_dtype(const struct kern *p) { return p->ops->pool_dtype(p->k); }
+static int profile_takes_pool(const struct kern *p, enum kern_dtype type) {
+    return p->ops->takes_pool(p->k, type);
+}
 static int profile_pass_rows(const struct kern *p) { return p->ops->pass_rows(p->k); }
 static void profile_pass(struct kern *p, uint64_t key, kern_issue_fn *issue, void *ud) {
     (void)p, (void)key;
@@ -437,6 +440,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .close = profile_close,
                                       .describe = profile_describe,
                                       .pool_dtype = profile_pool_dtype,
+                                      .takes_pool = profile_takes_pool,
                                       .pass_rows = profile_pass_rows,
                                       .alloc = profile_alloc,
                                       .free = profile_free,

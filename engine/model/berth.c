@@ -91,36 +91,38 @@ static void berth_count(uint64_t *sum, uint64_t bytes) {
 }
 
 /* What reserve_mat takes. */
-static uint64_t mat_bytes(const struct model *m, int n, int k) {
+static uint64_t mat_bytes(const struct model *m, enum kern_keep keep, int n, int k) {
     struct kern_mat_part part = {.n = n, .dtype = KERN_F32};
-    return m->ops->mat_bytes(m->k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = k});
+    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = k, .keep = keep};
+    return m->ops->mat_bytes(m->k, &src);
 }
 
-static uint64_t lora_bytes(const struct model *m, int rank) {
+static uint64_t lora_bytes(const struct model *m, enum kern_keep keep, int rank) {
     struct peft_sizes s = berth_sizes_of(&m->c);
     uint64_t sum = 0, all = 0;
     int n, k;
     for (int stack = 0; stack < BERTH_STACKS; stack++) {
         shape_a(&m->c, stack, rank, &n, &k);
-        berth_count(&sum, mat_bytes(m, n, k));
+        berth_count(&sum, mat_bytes(m, keep, n, k));
     }
     for (int i = 0; i < PEFT_PLACES; i++) {
         peft_shape(&s, (enum peft_place)i, &n, &k);
-        berth_count(&sum, mat_bytes(m, n, rank));
+        berth_count(&sum, mat_bytes(m, keep, n, rank));
     }
     for (int i = 0; i < m->c.text.layers; i++)
         berth_count(&all, sum);
     return all;
 }
 
-static uint64_t tower_bytes(const struct model *m) {
+static uint64_t tower_bytes(const struct model *m, enum kern_keep keep) {
     const struct model_config *c = &m->c;
     uint64_t sum = 0;
     const struct overlay_row *r;
     for (int block = OVERLAY_TOWER, row = 0; (r = next_field(c, &block, &row)) != NULL;) {
         int n, k;
         overlay_size(c, r, &n, &k);
-        berth_count(&sum, r->is_mat ? mat_bytes(m, n, k) : sizeof(float) * vector_floats(c, r));
+        berth_count(&sum,
+                    r->is_mat ? mat_bytes(m, keep, n, k) : sizeof(float) * vector_floats(c, r));
     }
     return sum;
 }
@@ -129,9 +131,9 @@ uint64_t model_berth_bytes(const struct model *m, const struct model_plan *p) {
     uint64_t sum = 0;
     if (!p->berths) return 0;
     for (int i = 0; i < p->berths; i++)
-        berth_count(&sum, lora_bytes(m, p->berth_rank));
+        berth_count(&sum, lora_bytes(m, p->berth_keep, p->berth_rank));
     for (int i = 0; i < p->berth_overlays; i++)
-        berth_count(&sum, tower_bytes(m));
+        berth_count(&sum, tower_bytes(m, p->berth_keep));
     berth_count(&sum, sizeof(float) * stage_floats(&m->c, p));
     return sum;
 }
@@ -142,8 +144,8 @@ uint64_t model_berth_bytes(const struct model *m, const struct model_plan *p) {
 static int reserve_mat(struct model *m, const float *zeros, int n, int k, struct kern_mat **out,
                        struct err *e) {
     struct kern_mat_part part = {.data = zeros, .n = n, .dtype = KERN_F32};
-    return m->ops->mat_new(m->k, &(struct kern_mat_src){.parts = &part, .n_parts = 1, .k = k}, out,
-                           e);
+    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = k, .keep = m->plan.berth_keep};
+    return m->ops->mat_new(m->k, &src, out, e);
 }
 
 static int reserve_lora(struct model *m, struct berth *b, const float *zeros, struct err *e) {

@@ -58,7 +58,8 @@ static void llama_qkv(struct model *m, const struct model_pass *p, const struct 
     const struct llama_layer *l = &m->llama.layers[layer];
     const struct work *w = &m->work;
     int n = t->hidden_size;
-    size_t half = (size_t)m->plan.kv_slots * (size_t)n * kern_dtype_bytes(m->pool_dtype);
+    size_t half =
+        (size_t)m->plan.kv_slots * (size_t)t->heads * kern_head_bytes(m->pool_dtype, n / t->heads);
     pool[0] = kern_at(m->pool, 2 * (size_t)layer * half);
     pool[1] = kern_at(pool[0], half);
     llama_norm(m, p->rows, w->x, l->norm1, w->h);

@@ -65,8 +65,9 @@ struct model_how {
     enum kern_keep keep; /* what matrices are kept in (room.c has who in what). One that may lose
                             something gets another digest. KERN_KEEP_OWN: f32 on a processor, or
                             where that finds no room the 16 bits that they are stored in */
-    int kv_bits; /* of the numbers of the KV cache: 32, 16 (bf16); 0: as the device likes it. What
-                    it likes less gives another digest */
+    int kv_bits; /* of the numbers of the KV cache: 32, 16 (bf16), 8 (int8, with a scale for each
+                    token and head); 0: as the device likes it. What it likes less gives another
+                    digest */
     struct model_beside beside; /* zeros: weights alone are looked at before they are read */
     int is_seeded; /* weights made from `seed` (weights.h), without a file: to measure, since the
                       answers are noise. The digest is of config and seed */
@@ -98,17 +99,18 @@ enum { MODEL_BASE = -1, MODEL_BERTHS_MAX = 16 };
 /* Sizes of everything that a pass may need, allocated once. 0 where a default is named: that. A
  * pass that exceeds one of these is a bug of the caller (must). */
 struct model_plan {
-    int rows_max;       /* token rows in one pass */
-    int picks_max;      /* rows with logits in one pass */
-    int kv_slots;       /* tokens in the KV pool, all layers */
-    int feats_max;      /* pictures whose features are held at once */
-    int spans_max;      /* entries of a pass's `spans`; 4 * rows_max */
-    int tails_max;      /* entries of a pass's `tail`; 64 * rows_max */
-    int sets_max;       /* column sets of a pass; 4096 */
-    int cols_max;       /* entries of a pass's `cols`; 65536 */
-    int berths;         /* for adapters, 0 .. MODEL_BERTHS_MAX */
-    int berth_rank;     /* of their LoRAs, at most; at least 1, where there are berths */
-    int berth_overlays; /* berths 0 .. berth_overlays-1 have room for an overlay */
+    int rows_max;              /* token rows in one pass */
+    int picks_max;             /* rows with logits in one pass */
+    int kv_slots;              /* tokens in the KV pool, all layers */
+    int feats_max;             /* pictures whose features are held at once */
+    int spans_max;             /* entries of a pass's `spans`; 4 * rows_max */
+    int tails_max;             /* entries of a pass's `tail`; 64 * rows_max */
+    int sets_max;              /* column sets of a pass; 4096 */
+    int cols_max;              /* entries of a pass's `cols`; 65536 */
+    int berths;                /* for adapters, 0 .. MODEL_BERTHS_MAX */
+    int berth_rank;            /* of their LoRAs, at most; at least 1, where there are berths */
+    int berth_overlays;        /* berths 0 .. berth_overlays-1 have room for an overlay */
+    enum kern_keep berth_keep; /* of their matrices: KERN_KEEP_OWN, f32, or KERN_KEEP_BF16 */
 };
 /* Called once. E_TOO_BIG: the sizes overflow. E_NOMEM: the device has no room for them.
  * E_UNSUPPORTED: berths on a backend that can't fill them. */

@@ -70,7 +70,11 @@ static int open_name(struct model *m, const struct model_how *how, struct err *e
     int rc = 0;
     if (how->keep > KERN_KEEP_F32) rc = digest_add(m->ids.all, kern_keep_name((int)how->keep), e);
     if (!rc && m->pool_dtype != m->ops->pool_dtype(m->k))
-        rc = digest_add(m->ids.all, m->pool_dtype == KERN_F32 ? "kv f32" : "kv bf16", e);
+        rc = digest_add(m->ids.all,
+                        m->pool_dtype == KERN_F32    ? "kv f32"
+                        : m->pool_dtype == KERN_BF16 ? "kv bf16"
+                                                     : "kv int8",
+                        e);
     if (!rc && tower != KERN_KEEP_OWN)
         rc = digest_add(m->ids.vision, kern_keep_name((int)tower), e);
     return rc;
@@ -98,14 +102,19 @@ static int load(const struct model_config *c, const struct source *from,
     *out = NULL;
     if (how->keep != KERN_KEEP_OWN && how->learn)
         return err_set(e, E_INVALID, "weights as %s can't learn", kern_keep_name((int)how->keep));
+    enum kern_dtype pool = how->kv_bits == 32   ? KERN_F32
+                           : how->kv_bits == 16 ? KERN_BF16
+                           : how->kv_bits == 8  ? KERN_INT8
+                                                : ops->pool_dtype(k);
+    if (!ops->takes_pool(k, pool))
+        return err_set(e, E_UNSUPPORTED, "%s keeps no KV cache in %d bits", ops->name,
+                       how->kv_bits);
     struct model *m = mem_try(sizeof *m);
     if (!m) return err_set(e, E_NOMEM, "no memory for a model");
     m->c = *c;
     m->ops = ops;
     m->k = k;
-    m->pool_dtype = how->kv_bits == 32   ? KERN_F32
-                    : how->kv_bits == 16 ? KERN_BF16
-                                         : ops->pool_dtype(k);
+    m->pool_dtype = pool;
     m->keep = how->keep;
     m->learn = how->learn;
     int rc = make_tables(m, e);

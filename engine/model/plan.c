@@ -85,7 +85,9 @@ int plan_logits(struct model *m, int n, struct err *e) {
 }
 
 size_t model_slot_bytes(const struct model_config *c, enum kern_dtype pool) {
-    return 2 * kern_dtype_bytes(pool) * (size_t)c->text.layers * (size_t)c->text.hidden_size;
+    const struct model_text *t = &c->text;
+    return 2 * (size_t)t->layers * (size_t)t->heads *
+           kern_head_bytes(pool, t->hidden_size / t->heads);
 }
 
 /* Fills in the defaults that model.h states. */

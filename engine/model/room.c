@@ -1,17 +1,18 @@
 /* room.c - what matrices are kept in, and whether a model has room so.
  *
  *     chosen         decoder's layers   tower's blocks   all others
- *     auto, f32      f32                f32              f32
+ *     auto           the device's own   the same         the same
+ *     f32            f32                the same         the same
  *     bf16, f16      that               that             16 bits that the file has, else f32
  *     int8           int8               int8             the same
  *     int4           int4               int8             the same
  *     int8x8         int8x8             int8             the same
  *     int4x8         int4x8             int8             the same
- *     fp8            fp8                the device's own, as with auto
+ *     fp8            fp8                the device's own   the same
  *
- * A GPU keeps what the file has, and of these forms only fp8. Where f32 finds no room on a
- * processor and nobody chose a form, matrices stay in the 16 bits that they are stored in: nothing
- * is lost by it.
+ * A GPU keeps what the file has, and of these forms only fp8. A processor's own form is f32, but of
+ * wide matrices the 16 bits that they are stored in, by which products are as fast. Where that
+ * finds no room and nobody chose a form, narrow ones stay in 16 bits, too. Nothing is lost by it.
  */
 #include "engine/model/room.h"
 
@@ -94,6 +95,34 @@ __attribute__((format(printf, 2, 3))) static void say(struct said *s, const char
     if (s->at >= sizeof s->text) s->at = sizeof s->text - 1;
 }
 
+/* KV caches in fewer bits, those that lose less first. */
+static const struct {
+    enum kern_dtype type;
+    const char *name;
+} small_kv[] = {{KERN_BF16, "bf16"}, {KERN_INT8, "int8"}};
+
+/* ", with --kv-as bf16 or int8": those that would do. */
+static void say_which_kv(const struct room *r, uint64_t need, const char *lead, struct said *out) {
+    const struct model_config *c = &r->m->c;
+    size_t now = model_slot_bytes(c, r->m->pool_dtype);
+    for (size_t i = 0; r->beside->slots && i < ARRAY_LEN(small_kv); i++) {
+        enum kern_dtype type = small_kv[i].type;
+        if (model_slot_bytes(c, type) >= now || !r->m->ops->takes_pool(r->m->k, type) ||
+            !has_room(r, need, type, r->beside->slots))
+            continue;
+        say(out, "%s %s", lead, small_kv[i].name);
+        lead = " or";
+    }
+}
+
+/* The smallest KV cache that the device takes. */
+static size_t smallest_kv(const struct room *r) {
+    size_t i = ARRAY_LEN(small_kv) - 1;
+    while (i > 0 && !r->m->ops->takes_pool(r->m->k, small_kv[i].type))
+        i--;
+    return i;
+}
+
 /* "; it fits with --weights-as int8 or int4, with --kv-as bf16": each choice that would do, and if
  * there is none, all together. Of two forms with as many bytes the first. */
 static void say_what_fits(const struct room *r, uint64_t need, struct said *out) {
@@ -110,17 +139,15 @@ static void say_what_fits(const struct room *r, uint64_t need, struct said *out)
         lead = " or";
         if (!last) last = bytes;
     }
+    say_which_kv(r, need, out->at ? ", with --kv-as" : "; it fits with --kv-as", out);
     lead = out->at ? ", with" : "; it fits with";
-    if (type == KERN_F32 && slots && has_room(r, need, KERN_BF16, slots)) {
-        say(out, "%s --kv-as bf16", lead);
-        lead = ", with";
-    }
     if (fewer) say(out, "%s --kv-tokens %d", lead, fewer);
     if (out->at) return;
-    fewer = fewer_slots(r, smallest, KERN_BF16);
-    if (fewer || (slots && has_room(r, smallest, KERN_BF16, slots)))
-        say(out, "%s --weights-as %s --kv-as bf16 --kv-tokens %d together", lead,
-            kern_keep_name(smallest_form), fewer ? fewer : slots);
+    size_t kv = smallest_kv(r);
+    fewer = fewer_slots(r, smallest, small_kv[kv].type);
+    if (fewer || (slots && has_room(r, smallest, small_kv[kv].type, slots)))
+        say(out, "%s --weights-as %s --kv-as %s --kv-tokens %d together", lead,
+            kern_keep_name(smallest_form), small_kv[kv].name, fewer ? fewer : slots);
     else
         say(out, ", and no other form fits");
 }

@@ -73,11 +73,17 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
 }
 
 static int find_kv(const char *name, int *bits, struct err *err) {
-    int is_own = !name || !strcmp(name, "auto");
-    *bits = is_own ? 0 : !strcmp(name, "f32") ? 32 : 16;
-    return *bits < 16 || *bits == 32 || !strcmp(name, "bf16")
-               ? 0
-               : err_set(err, E_INVALID, "KV cache as \"%.32s\": no such form", name);
+    static const struct {
+        const char *name;
+        int bits;
+    } forms[] = {{"auto", 0}, {"f32", 32}, {"bf16", 16}, {"int8", 8}};
+    *bits = 0;
+    for (size_t i = 0; name && i < ARRAY_LEN(forms); i++)
+        if (!strcmp(name, forms[i].name)) {
+            *bits = forms[i].bits;
+            return 0;
+        }
+    return name ? err_set(err, E_INVALID, "KV cache as \"%.32s\": no such form", name) : 0;
 }
 
 static int open_model(struct unit *u, const struct eng_options *o, struct err *err) {
@@ -134,11 +140,12 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
     (void)snprintf(i->digest, sizeof i->digest, "%s", model_digest(u->model));
     int is_own = !o->weights_as || !strcmp(o->weights_as, "auto");
     int is_own_kv = !o->kv_as || !strcmp(o->kv_as, "auto");
+    int is_bf16 = u->size.berths && u->size.berth_keep == KERN_KEEP_BF16;
     const char *weights = !is_own ? o->weights_as : model_is_as_stored(u->model) ? "stored" : NULL;
-    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s%.32s%s%.32s", u->ops->name,
+    (void)snprintf(i->backend, sizeof i->backend, "%s: %s%s%.32s%s%.32s%s", u->ops->name,
                    u->ops->describe(u->kern), weights ? ", weights as " : "",
                    weights ? weights : "", is_own_kv ? "" : ", KV cache as ",
-                   is_own_kv ? "" : o->kv_as);
+                   is_own_kv ? "" : o->kv_as, is_bf16 ? ", adapters as bf16" : "");
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;

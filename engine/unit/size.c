@@ -8,6 +8,8 @@
  *
  * Before the weights are read, the least of these sizes say what has to find room beside them.
  */
+#include <string.h>
+
 #include "engine/unit/unit.h"
 #include "kernels/base/num.h"
 
@@ -38,6 +40,7 @@ struct model_plan unit_plan(const struct unit *u) {
                                .berths = z->berths,
                                .berth_rank = z->berth_rank,
                                .berth_overlays = z->berth_overlays,
+                               .berth_keep = z->berth_keep,
                                .sets_max = k->text_set + 1,
                                .cols_max = k->col_off[k->text_set + 1]};
 }
@@ -161,6 +164,20 @@ int32_t unit_rows_least(const struct unit *u) {
     return at_least(STEM_CHUNK, lane);
 }
 
+/* f32 loses nothing of what the files have. */
+static int choose_berth_form(struct unit *u, const char *name, struct err *err) {
+    struct kern_mat_part part = {.n = 1};
+    struct kern_mat_src src = {.parts = &part, .n_parts = 1, .k = 1, .keep = KERN_KEEP_BF16};
+    u->size.berth_keep = KERN_KEEP_OWN;
+    if (!name || !strcmp(name, "auto") || !strcmp(name, "f32")) return 0;
+    if (strcmp(name, "bf16"))
+        return err_set(err, E_INVALID, "adapters as \"%.32s\": no such form", name);
+    if (u->ops->mat_bytes(u->kern, &src) == UINT64_MAX)
+        return err_set(err, E_UNSUPPORTED, "%s keeps no adapters as bf16", u->ops->name);
+    u->size.berth_keep = KERN_KEEP_BF16;
+    return 0;
+}
+
 /* Room for adapters is taken or refused like other sizes that were chosen. What wasn't makes
  * way. */
 static int choose_berths(struct unit *u, const struct eng_options *o, struct err *err) {
@@ -174,7 +191,7 @@ static int choose_berths(struct unit *u, const struct eng_options *o, struct err
     z->berths = o->adapters;
     z->berth_overlays = o->adapter_overlays;
     if (z->berths) z->berth_rank = o->adapter_rank ? o->adapter_rank : ADAPTER_RANK;
-    return 0;
+    return choose_berth_form(u, o->adapters_as, err);
 }
 
 /* Rows, and pictures whose stems stay, as chosen or as the device likes them. */

@@ -38,6 +38,7 @@ struct sizes {
     int32_t tail_max;   /* of a lane */
     int32_t answer_max; /* of numbers */
     int berths, berth_rank, berth_overlays;
+    enum kern_keep berth_keep;
 };
 
 struct unit {

@@ -36,7 +36,7 @@ static inline float narrow_row_scale(float most) {
     return most <= 3.40282347e38f ? most / 127 : NAN;
 }
 static inline float narrow_row_by(float most) { return 127 / most; }
-/* n <= NARROW_BLOCK numbers of a row -> q; returns s. */
+/* n numbers of a row, a block of it or any others that share a scale, -> q; returns s. */
 float narrow_row_block(const float *x, int n, int8_t *q);
 
 #ifdef __cplusplus

@@ -13,8 +13,8 @@
  * Keys and values shared by a group are packed once per group and head, before the rows are handed
  * out: (panels of keys, K, nr) and (panels of the head, keys, nr). Inside pictures both may be
  * pairs of bf16 (isa.h), and so are then rows and exponentials that meet them; over the tree they
- * are not, as own keys would have no partners. Pools of bf16 are widened on the way, shared tokens
- * while they are packed and own ones few at a time; from there on they are floats.
+ * are not, as own keys would have no partners. Pools of bf16 and int8 are widened on the way,
+ * shared tokens while they are packed and own ones few at a time; from there on they are floats.
  */
 #include <math.h>
 #include <string.h>
@@ -233,24 +233,35 @@ static struct packed tree_packed(const struct tree_job *j, int group, int head) 
                      a->head_size);
 }
 
-/* A head of a token, from its place in a pool: there, or widened in `room`. */
-static const float *pool_line(const struct tree_job *j, struct kern_ptr pool, size_t at,
+/* A token's head in a pool: there, or widened in `room`. */
+static const float *pool_line(const struct tree_job *j, struct kern_ptr pool, size_t slot, int head,
                               float *room) {
-    if (j->a->pool_dtype == KERN_F32) return cpu_f32(pool) + at;
-    j->k->isa->widen(j->a->head_size, (const uint16_t *)(const void *)pool.addr + at, room);
+    const struct kern_attn_tree *a = j->a;
+    int K = a->head_size;
+    const char *at =
+        pool.addr + (slot * (size_t)a->heads + (size_t)head) * kern_head_bytes(a->pool_dtype, K);
+    if (a->pool_dtype == KERN_F32) return (const float *)(const void *)at;
+    if (a->pool_dtype == KERN_BF16) {
+        j->k->isa->widen(K, (const uint16_t *)(const void *)at, room);
+        return room;
+    }
+    float scale;
+    memcpy(&scale, at, sizeof scale);
+    j->k->isa->from_ints(K, (const int8_t *)at + sizeof scale, scale, room);
     return room;
 }
 
-/* As pack_tokens, from a pool of bf16, few at a time through `room` of 2 * CPU_LINES heads. */
+/* As pack_tokens, from slots of a narrow pool, few at a time through `room` of 2 * CPU_LINES
+ * heads. */
 static void pack_narrow(const struct tree_job *j, const struct packed *to, int at, int n,
-                        size_t from, float *room) {
+                        size_t slot, int head, float *room) {
     int K = j->a->head_size;
     float *values = room + (size_t)CPU_LINES * (size_t)K;
     for (int t = 0; t < n; t += CPU_LINES) {
         int part = n - t < CPU_LINES ? n - t : CPU_LINES;
-        for (int i = 0; i < part; i++, from += j->w) {
-            (void)pool_line(j, j->a->pool_k, from, room + i * K);
-            (void)pool_line(j, j->a->pool_v, from, values + i * K);
+        for (int i = 0; i < part; i++, slot++) {
+            (void)pool_line(j, j->a->pool_k, slot, head, room + i * K);
+            (void)pool_line(j, j->a->pool_v, slot, head, values + i * K);
         }
         pack_tokens(j->k->isa, to, at + t, part, room, values, K, K);
     }
@@ -262,15 +273,14 @@ static void tree_pack(void *ctx, int task, int thread) {
     int group = j->from + task / a->heads, head = task % a->heads, at = 0;
     const struct kern_attn_group *g = &a->groups[group];
     struct packed p = tree_packed(j, group, head);
-    size_t col = (size_t)(head * a->head_size);
     for (int i = 0; i < g->spans; i++) {
         const struct kern_attn_span *span = &a->spans[g->span0 + i];
-        size_t from = (size_t)span->slot * j->w + col;
+        size_t slot = (size_t)span->slot, from = slot * j->w + (size_t)(head * a->head_size);
         if (a->pool_dtype == KERN_F32)
             pack_tokens(j->k->isa, &p, at, span->len, cpu_f32(a->pool_k) + from,
                         cpu_f32(a->pool_v) + from, (int)j->w, a->head_size);
         else
-            pack_narrow(j, &p, at, span->len, from, j->k->private[thread].p);
+            pack_narrow(j, &p, at, span->len, slot, head, j->k->private[thread].p);
         at += span->len;
     }
     pack_end(j->k->isa, &p, a->head_size);
@@ -293,11 +303,10 @@ static size_t own_slot(const struct own *o, int i) {
     return (size_t)(o->list ? o->list[i] : o->first + i);
 }
 
-/* The own keys or values of a row and head: slots, the head's column, and room for CPU_LINES
- * heads. */
+/* The own keys or values of a row and head: slots, the head, and room for CPU_LINES heads. */
 struct own_head {
     const struct own *own;
-    size_t col;
+    int head;
     float *room;
 };
 
@@ -306,8 +315,8 @@ static int own_lines(const struct tree_job *j, const struct own_head *o, int at,
                      struct kern_ptr pool, const float **lines) {
     int n = o->own->n - at < CPU_LINES ? o->own->n - at : CPU_LINES;
     for (int i = 0; i < n; i++)
-        lines[i] = pool_line(j, pool, own_slot(o->own, at + i) * j->w + o->col,
-                             o->room + i * j->a->head_size);
+        lines[i] =
+            pool_line(j, pool, own_slot(o->own, at + i), o->head, o->room + i * j->a->head_size);
     return n;
 }
 
@@ -350,7 +359,8 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
-        score_own(j, &(struct own_head){&o, col, room}, q + (size_t)i * (size_t)a->ldq, line + p.n);
+        score_own(j, &(struct own_head){&o, head, room}, q + (size_t)i * (size_t)a->ldq,
+                  line + p.n);
         sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
                           lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
@@ -358,7 +368,7 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *to = y + (size_t)i * (size_t)a->ldy;
-        add_own(j, &(struct own_head){&o, col, room}, s + (size_t)i * (size_t)ld + p.n, to);
+        add_own(j, &(struct own_head){&o, head, room}, s + (size_t)i * (size_t)ld + p.n, to);
         isa->scale(K, to, 1.0f / sum[i]);
     }
 }
@@ -408,7 +418,7 @@ static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *product
  * what was packed is still there when rows meet it, and the scratch has to grow only where a single
  * stem is longer than it. */
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
-    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
+    must(cpu_kern_takes(a->pool_dtype));
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
     uint64_t products = 0;
     size_t most = (size_t)pool_threads(k->pool) * SLICE_FLOATS;

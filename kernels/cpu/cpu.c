@@ -140,6 +140,10 @@ static enum kern_dtype cpu_pool_dtype(const struct kern *k) {
     return KERN_F32;
 }
 
+static int cpu_takes_pool(const struct kern *k, enum kern_dtype type) {
+    return (void)k, cpu_kern_takes(type);
+}
+
 /* As fast as more: docs/benchmarks.md. */
 static int cpu_pass_rows(const struct kern *k) { return (void)k, 512; }
 
@@ -253,8 +257,10 @@ static struct kern_mat_form cpu_form(const char *name) {
     const struct cpu_isa *isa = NULL;
     if (find_isa(name, &isa, NULL)) (void)find_isa(NULL, &isa, NULL);
     uint64_t own = SHARED_FLOATS + PRIVATE_FLOATS + ANGLE_FLOATS;
-    return (struct kern_mat_form){
-        .n_step = isa->nr, .back_step = isa->nr, .own_bytes = own * sizeof(float)};
+    return (struct kern_mat_form){.n_step = isa->nr,
+                                  .back_step = isa->nr,
+                                  .k_16bit = isa->tile_pairs ? 0 : CPU_WIDE,
+                                  .own_bytes = own * sizeof(float)};
 }
 
 static const struct kern_train_ops cpu_train = {.size = sizeof(struct kern_train_ops),
@@ -292,6 +298,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .close = cpu_close,
                                   .describe = cpu_describe,
                                   .pool_dtype = cpu_pool_dtype,
+                                  .takes_pool = cpu_takes_pool,
                                   .pass_rows = cpu_pass_rows,
                                   .alloc = cpu_alloc,
                                   .free = cpu_free,

@@ -47,6 +47,9 @@ static inline int cpu_round_up(int n, int to) { return (n + to - 1) / to * to; }
 static inline float *cpu_f32(struct kern_ptr p) { return (float *)(void *)p.addr; }
 static inline const int32_t *cpu_i32(struct kern_ptr p) { return (const int32_t *)(void *)p.addr; }
 
+/* What pools of keys and values may hold. */
+static inline int cpu_kern_takes(enum kern_dtype pool) { return pool != KERN_F16; }
+
 /* E_NOMEM, and how much there is. */
 int cpu_no_memory(const struct kern *k, size_t bytes, struct err *e);
 
@@ -86,6 +89,7 @@ void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to
 void cpu_peak(struct kern *k, struct kern_peak *out);
 
 /* ---- narrow.c: weights in less than f32 ---- */
+enum { CPU_WIDE = 1024 }; /* columns from which on a matrix stays in the 16 bits it is stored in */
 /* Is it multiplied by rows in 8 bits? */
 static inline int cpu_is_dots(enum kern_keep keep) {
     return keep == KERN_KEEP_INT8X8 || keep == KERN_KEEP_INT4X8;
@@ -95,8 +99,12 @@ int cpu_columns(const struct cpu_isa *isa, enum kern_keep keep);
 /* Bytes of a panel of so many outputs and places. 0: it isn't narrow, or too many. */
 size_t cpu_narrow_bytes(enum kern_keep keep, size_t nr, size_t places);
 cpu_tile_fn *cpu_narrow_tile(const struct kern *k, enum kern_keep keep);
+/* What makes floats of its panels; NULL: it is floats, or for rows in 8 bits. */
+cpu_unpack_fn *cpu_narrow_unpack(const struct kern *k, enum kern_keep keep);
 /* Packs what the source has. It takes `private`. */
 void cpu_narrow_pack(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src);
+/* Row `row` of a matrix in 16 bits becomes x, rounded. */
+void cpu_narrow_set(const struct cpu_isa *isa, const struct kern_mat *m, int row, const float *x);
 
 /* ---- dots.c: products in 8 bits ---- */
 /* The same product, of which x is floats and the panels are of such a form. It takes `shared`. */

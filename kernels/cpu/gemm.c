@@ -12,7 +12,8 @@
  * An fp8 matrix is packed as the floats s(w) q(w) that its codes mean, and x goes through scratch
  * memory as s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that
  * fp8 gives. Products in bf16 are in pairs.c, those in 8 bits in dots.c, weights that are narrower
- * than f32 in narrow.c.
+ * than f32 in narrow.c. Few rows meet narrow panels as they are, widened in registers. More rows
+ * meet them as floats: each part is unpacked once for all rows of a task, with the same bits.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -26,7 +27,8 @@ enum {
     BLOCK_FLOATS = 64 * 1024, /* of x in a row block: a quarter of a megabyte, */
     BLOCK_ROWS = 64,          /* but as many rows: weights come from memory once for each block */
     LONG = 768,               /* places: longer panels are cut into parts, */
-    PART_FLOATS = 8 * 1024    /* of which each is 32 KiB of floats */
+    PART_FLOATS = 8 * 1024,   /* of which each is 32 KiB of floats */
+    UNPACK_TILES = 2          /* of rows: more than those meet narrow panels as floats */
 };
 
 void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to) {
@@ -77,11 +79,21 @@ static size_t pack_bytes(size_t nr, size_t columns, size_t depth) {
     return bytes ? bytes : 1;
 }
 
-/* What a matrix is kept in: OWN is f32. With pairs all numbers are bf16 anyway. */
+/* The 16 bits that a wide matrix of one such type is stored in: products by them are as fast
+ * (docs/benchmarks.md). Of any other f32. */
+static enum kern_keep kept_own(const struct kern_mat_src *src) {
+    if (src->with_back || src->k < CPU_WIDE || src->n_parts < 1) return KERN_KEEP_F32;
+    enum kern_dtype type = src->parts[0].dtype;
+    for (int i = 1; i < src->n_parts; i++)
+        if (src->parts[i].dtype != type) return KERN_KEEP_F32;
+    return type == KERN_BF16 ? KERN_KEEP_BF16 : type == KERN_F16 ? KERN_KEEP_F16 : KERN_KEEP_F32;
+}
+
+/* What a matrix is kept in. With pairs all numbers are bf16 anyway. */
 static enum kern_keep kept(const struct cpu_isa *isa, const struct kern_mat_src *src) {
-    if (src->keep == KERN_KEEP_OWN || (src->keep == KERN_KEEP_BF16 && isa->tile_pairs))
+    if (isa->tile_pairs && (src->keep == KERN_KEEP_OWN || src->keep == KERN_KEEP_BF16))
         return KERN_KEEP_F32;
-    return src->keep;
+    return src->keep == KERN_KEEP_OWN ? kept_own(src) : src->keep;
 }
 
 /* Bytes of the pack that serves products. 0: too many. */
@@ -172,6 +184,9 @@ static void set_task(void *ctx, int task, int thread) {
     if (from < a->row0) from = a->row0;
     if (to > a->row0 + a->rows) to = a->row0 + a->rows;
     const float *src = cpu_f32(a->src) + (size_t)(from - a->row0) * (size_t)a->ld;
+    for (int r = from; m->keep == KERN_KEEP_BF16 && r < to; r++)
+        cpu_narrow_set(j->k->isa, m, r, src + (size_t)(r - from) * (size_t)a->ld);
+    if (m->keep == KERN_KEEP_BF16) return;
     if (m->is_pairs) {
         cpu_pairs_set(j->k->isa, m, from, to - from, src, a->ld, j->k->private[thread].p);
         return;
@@ -185,7 +200,8 @@ static void set_task(void *ctx, int task, int thread) {
 
 void cpu_mat_set(struct kern *k, const struct kern_mat_set *a) {
     int nr = k->isa->nr;
-    must(a->w->keep == KERN_KEEP_F32 && a->row0 >= 0 && a->row0 + a->rows <= a->w->n);
+    must(a->w->keep == KERN_KEEP_F32 || a->w->keep == KERN_KEEP_BF16);
+    must(a->row0 >= 0 && a->row0 + a->rows <= a->w->n);
     cpu_count(k, 0);
     if (a->rows == 0) return;
     for (int i = 0; a->w->is_pairs && i < pool_threads(k->pool); i++)
@@ -200,6 +216,8 @@ struct gemm_job {
     struct kern *k;
     const struct cpu_product *a;
     cpu_tile_fn *tile;
+    cpu_unpack_fn
+        *unpack; /* of the parts of a panel, before tiles; NULL: tiles take what there is */
     int nr;
     int rows, panels; /* of one task */
     int column_tasks;
@@ -207,29 +225,32 @@ struct gemm_job {
     size_t panel_bytes;
 };
 
-/* Where place `at` of a panel is; narrow ones are cut between blocks. */
-static const float *gemm_at(const struct gemm_job *j, const char *panel, int at) {
+/* `places` of a panel from `at` on, which is between blocks: there, or unpacked into `floats`. */
+static const float *gemm_part(const struct gemm_job *j, const char *panel, int at, int places,
+                              float *floats) {
     size_t bytes = cpu_narrow_bytes(j->a->keep, (size_t)j->nr, (size_t)at);
     if (!bytes) bytes = sizeof(float) * (size_t)at * (size_t)j->nr;
-    return (const float *)(const void *)(panel + bytes);
+    if (!j->unpack) return (const float *)(const void *)(panel + bytes);
+    j->unpack(places, panel + bytes, floats);
+    return floats;
 }
 
 /* `deep` places of a panel, from `at` on. Parts go on with the sums of those before them, so each
- * is still one chain. Sums that are added to y wait in `room` meanwhile. */
+ * is still one chain. Sums that are added to y wait in `room` meanwhile, behind a part. */
 static void gemm_panel(const struct gemm_job *j, const char *panel, int rows, int deep, int at,
                        const float *x, float *y, int cols, struct tile_end end, float *room) {
     const struct cpu_product *a = j->a;
     int last = (deep - 1) / j->part * j->part, is_apart = end.accumulate && last > 0;
     struct tile_end between = {.scale = 1.0f, .go_on = end.go_on};
-    float *to = is_apart ? room : y;
+    float *to = is_apart ? room + PART_FLOATS : y;
     int ldy = is_apart ? j->nr : a->ldy;
     for (int p = 0; p < last; p += j->part, between.go_on = 1)
-        j->tile(rows, j->part, x + at + p, a->ldx, gemm_at(j, panel, at + p), j->nr, to, ldy, cols,
-                &between);
+        j->tile(rows, j->part, x + at + p, a->ldx, gemm_part(j, panel, at + p, j->part, room),
+                j->nr, to, ldy, cols, &between);
     if (last > 0) end.go_on = 1;
     end.accumulate &= !is_apart;
-    j->tile(rows, deep - last, x + at + last, a->ldx, gemm_at(j, panel, at + last), j->nr, to, ldy,
-            cols, &end);
+    j->tile(rows, deep - last, x + at + last, a->ldx,
+            gemm_part(j, panel, at + last, deep - last, room), j->nr, to, ldy, cols, &end);
     for (int i = 0; is_apart && i < rows; i++)
         j->k->isa->axpy(cols, 1, to + (size_t)i * (size_t)ldy, y + (size_t)i * (size_t)a->ldy);
 }
@@ -269,16 +290,21 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
     if (!j.panel_bytes) j.panel_bytes = sizeof(float) * (size_t)j.nr * (size_t)a->k_packed;
     j.rows = BLOCK_FLOATS / (a->deep > 0 ? a->deep : 1);
     if (j.rows < BLOCK_ROWS) j.rows = BLOCK_ROWS;
+    int panels = (a->n + j.nr - 1) / j.nr, is_long = a->deep > LONG && panels >= 2 * threads;
     int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
+    if (is_long) fair = a->m;                            /* by its columns then */
     if (j.rows > fair) j.rows = fair;
     j.rows = cpu_round_up(j.rows > 0 ? j.rows : 1, mr);
-    int is_cut = !is_dots && a->deep > LONG && j.rows > mr;
+    if (j.rows > UNPACK_TILES * mr) j.unpack = cpu_narrow_unpack(k, a->keep);
+    if (j.unpack) j.tile = k->isa->tile;
+    int is_cut = j.unpack || (!is_dots && a->deep > LONG && j.rows > mr);
     j.part = is_cut ? PART_FLOATS / j.nr : INT_MAX;
-    for (int i = 0; i < threads && is_cut && a->accumulate; i++)
-        cpu_scratch(k, &k->private[i], (size_t)j.rows * (size_t)j.nr);
-    int row_tasks = (a->m + j.rows - 1) / j.rows, panels = (a->n + j.nr - 1) / j.nr;
+    for (int i = 0; i < threads && is_cut && (j.unpack || a->accumulate); i++)
+        cpu_scratch(k, &k->private[i], PART_FLOATS + (size_t)j.rows * (size_t)j.nr);
+    int row_tasks = (a->m + j.rows - 1) / j.rows;
     j.panels = panels;
-    if (row_tasks < threads && (uint64_t)a->m * (uint64_t)a->k * (uint64_t)a->n > 1u << 18) {
+    if (row_tasks < (is_long ? 2 : 1) * threads &&
+        (uint64_t)a->m * (uint64_t)a->k * (uint64_t)a->n > 1u << 18) {
         j.panels = (panels + 2 * threads - 1) / (2 * threads);
         j.column_tasks = (panels + j.panels - 1) / j.panels;
     }
@@ -347,7 +373,9 @@ static void multiply_fp8(struct kern *k, const struct kern_gemm *all) {
 void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
     must(!(a->accumulate && a->act != KERN_ACT_NONE));
     int n = kern_gemm_n(a, a->w->n), depth = kern_gemm_k(a, a->w->k);
-    must((a->w->keep == KERN_KEEP_F32 || (!a->n && !a->k)) && n <= a->w->n && depth <= a->w->k);
+    int is_part = a->n || a->k,
+        may_be = a->w->keep == KERN_KEEP_F32 || a->w->keep == KERN_KEEP_BF16;
+    must((may_be || !is_part) && n <= a->w->n && depth <= a->w->k);
     cpu_count(k, (uint64_t)a->m * (uint64_t)n * (uint64_t)depth);
     if (a->m == 0 || a->w->n == 0) return;
     if (a->w->is_fp8)

@@ -56,6 +56,8 @@ struct adamw_by {
 typedef void cpu_tile_fn(int m, int k, const float *x, int ldx, const float *panel, int ldp,
                          float *y, int ldy, int cols, const struct tile_end *end);
 
+typedef void cpu_unpack_fn(int k, const void *panel, float *to);
+
 typedef float cpu_exp_sum_fn(int n, float *x, float *max);
 
 struct cpu_isa {
@@ -84,6 +86,11 @@ struct cpu_isa {
     /* n numbers of bf16 as the floats that they are; and floats rounded to them. */
     void (*widen)(int n, const uint16_t *x, float *y);
     void (*round)(int n, const float *x, uint16_t *y);
+    /* The largest |x|, not a finite one where one isn't; x by, to the nearest whole numbers, which
+     * fit; and y = q by. */
+    float (*most)(int n, const float *x);
+    void (*to_ints)(int n, const float *x, float by, int8_t *q);
+    void (*from_ints)(int n, const int8_t *q, float by, float *y);
 
     /* ---- measuring ---- */
     /* CPU_CHAINS * nr independent chains of `rounds` multiply-adds each, in registers. Returns what
@@ -123,6 +130,8 @@ struct cpu_isa {
     /* As tile, by such a panel, of which ldp says nothing. The bits are those of the floats that
      * the weights mean. */
     cpu_tile_fn *tile_bf16, *tile_int8, *tile_int4, *tile_f16;
+    /* k places of such a panel as a panel of floats, from the beginning of a block on. */
+    cpu_unpack_fn *unpack_bf16, *unpack_int8, *unpack_int4, *unpack_f16;
 
     /* ---- products in bf16; NULL: products are f32 ---- */
     /* As tile: x and panel hold pairs, k is their number. */
@@ -158,6 +167,9 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .add_lines = add_lines,           \
                                          .widen = widen,                   \
                                          .round = round_bf16,              \
+                                         .most = most_of,                  \
+                                         .to_ints = to_ints,               \
+                                         .from_ints = from_ints,           \
                                          .fma_chains = fma_chains,         \
                                          .sum_all = sum_all,               \
                                          .transpose = transpose,           \
@@ -179,6 +191,10 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .tile_int8 = tile_int8,           \
                                          .tile_int4 = tile_int4,           \
                                          .tile_f16 = tile_f16,             \
+                                         .unpack_bf16 = unpack_bf16,       \
+                                         .unpack_int8 = unpack_int8,       \
+                                         .unpack_int4 = unpack_int4,       \
+                                         .unpack_f16 = unpack_f16,         \
                                          __VA_ARGS__}
 
 #endif

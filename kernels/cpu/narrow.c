@@ -51,7 +51,17 @@ cpu_tile_fn *cpu_narrow_tile(const struct kern *k, enum kern_keep keep) {
     }
 }
 
-/* Column `column` of a panel becomes the row x. The panel was zeros. */
+cpu_unpack_fn *cpu_narrow_unpack(const struct kern *k, enum kern_keep keep) {
+    switch (keep) {
+    case KERN_KEEP_BF16: return k->isa->unpack_bf16;
+    case KERN_KEEP_F16: return k->isa->unpack_f16;
+    case KERN_KEEP_INT8: return k->isa->unpack_int8;
+    case KERN_KEEP_INT4: return k->isa->unpack_int4;
+    default: return NULL;
+    }
+}
+
+/* Column `column` of a panel becomes the row x. */
 static void narrow_set_16bit(enum kern_keep keep, char *panel, size_t nr, size_t column,
                              const float *x, size_t k) {
     for (size_t c = 0; c < k; c++) {
@@ -60,6 +70,7 @@ static void narrow_set_16bit(enum kern_keep keep, char *panel, size_t nr, size_t
     }
 }
 
+/* The same of a panel that was zeros. */
 static void narrow_set_blocks(int bits, char *panel, size_t nr, size_t column, const float *x,
                               size_t k) {
     int8_t q[NARROW_BLOCK];
@@ -131,6 +142,12 @@ static void narrow_task(void *ctx, int task, int thread) {
             narrow_set(m->keep, panel, nr, r - from, line, k);
         }
     }
+}
+
+void cpu_narrow_set(const struct cpu_isa *isa, const struct kern_mat *m, int row, const float *x) {
+    size_t nr = (size_t)isa->nr, k = (size_t)m->k, at = (size_t)row;
+    char *panel = (char *)m->data + at / nr * cpu_narrow_bytes(m->keep, nr, k);
+    narrow_set_16bit(m->keep, panel, nr, at % nr, x, k);
 }
 
 void cpu_narrow_pack(struct kern *k, const struct kern_mat *m, const struct kern_mat_src *src) {

@@ -125,40 +125,89 @@ static void rotate(const float *from, float *to, int heads, int K, const float *
         }
 }
 
+/* Some pairs of a head, turned: their first halves, then their second ones. */
+enum { SOME = 64 };
+struct turned {
+    float low[SOME], high[SOME];
+    int n;
+};
+static void turn_some(const float *from, int at, int half, const float *angle, struct turned *to) {
+    to->n = half - at < SOME ? half - at : SOME;
+    for (int i = 0; i < to->n; i++) {
+        float c = angle[2 * (at + i)], s = angle[2 * (at + i) + 1];
+        float x = from[at + i], y = from[at + i + half];
+        to->low[i] = x * c - y * s;
+        to->high[i] = y * c + x * s;
+    }
+}
+
 /* As `rotate`, rounded on the way. */
 static void rotate_rounded(const struct cpu_isa *isa, const float *from, uint16_t *to, int heads,
                            int K, const float *angle) {
-    enum { SOME = 64 };
     int half = K / 2;
     for (int h = 0; h < heads; h++, from += K, to += K)
         for (int at = 0; at < half; at += SOME) {
-            float low[SOME], high[SOME];
-            int n = half - at < SOME ? half - at : SOME;
-            for (int i = 0; i < n; i++) {
-                float c = angle[2 * (at + i)], s = angle[2 * (at + i) + 1];
-                float x = from[at + i], y = from[at + i + half];
-                low[i] = x * c - y * s;
-                high[i] = y * c + x * s;
-            }
-            isa->round(n, low, to + at);
-            isa->round(n, high, to + at + half);
+            struct turned t;
+            turn_some(from, at, half, angle, &t);
+            isa->round(t.n, t.low, to + at);
+            isa->round(t.n, t.high, to + at + half);
         }
 }
 
-/* A row's key and value into the pools, `to` numbers from their beginning. */
-static void rope_store(const struct rope_job *j, const float *key, const float *value,
-                       const float *angle, size_t to) {
-    const struct kern_rope *a = j->a;
-    int width = a->heads * a->head_size;
-    if (a->pool_dtype == KERN_F32) {
-        rotate(key, cpu_f32(a->pool_k) + to, a->heads, a->head_size, angle);
-        memcpy(cpu_f32(a->pool_v) + to, value, (size_t)width * sizeof *value);
-        return;
+/* The scale of a head with that largest number, to its place; and what its numbers are multiplied
+ * by. */
+static float put_scale(float most, char *to) {
+    float scale = narrow_row_scale(most);
+    memcpy(to, &scale, sizeof scale);
+    return scale > 0 ? narrow_row_by(most) : 0;
+}
+
+/* As `rotate`, and rounded to KERN_INT8. A head is turned twice, for its scale and for its
+ * numbers. */
+static void rotate_int8(const struct cpu_isa *isa, const float *from, char *to, int heads, int K,
+                        const float *angle) {
+    int half = K / 2;
+    for (int h = 0; h < heads; h++, from += K, to += kern_head_bytes(KERN_INT8, K)) {
+        int8_t *q = (int8_t *)to + sizeof(float);
+        struct turned t;
+        float most = 0;
+        for (int at = 0; at < half; at += SOME) {
+            turn_some(from, at, half, angle, &t);
+            float low = isa->most(t.n, t.low), high = isa->most(t.n, t.high);
+            if (!(low <= most)) most = low;
+            if (!(high <= most)) most = high;
+        }
+        float by = put_scale(most, to);
+        for (int at = 0; at < half; at += SOME) {
+            if (half > SOME) turn_some(from, at, half, angle, &t);
+            isa->to_ints(t.n, t.low, by, q + at);
+            isa->to_ints(t.n, t.high, by, q + at + half);
+        }
     }
-    uint16_t *keys = (uint16_t *)(void *)a->pool_k.addr,
-             *values = (uint16_t *)(void *)a->pool_v.addr;
-    rotate_rounded(j->isa, key, keys + to, a->heads, a->head_size, angle);
-    j->isa->round(width, value, values + to);
+}
+
+static void round_int8(const struct cpu_isa *isa, const float *x, char *to, int heads, int K) {
+    for (int h = 0; h < heads; h++, x += K, to += kern_head_bytes(KERN_INT8, K))
+        isa->to_ints(K, x, put_scale(isa->most(K, x), to), (int8_t *)to + sizeof(float));
+}
+
+/* A row's key and value into a slot of the pools. */
+static void rope_store(const struct rope_job *j, const float *key, const float *value,
+                       const float *angle, size_t slot) {
+    const struct kern_rope *a = j->a;
+    int heads = a->heads, K = a->head_size;
+    size_t at = slot * (size_t)heads * kern_head_bytes(a->pool_dtype, K);
+    char *keys = a->pool_k.addr + at, *values = a->pool_v.addr + at;
+    if (a->pool_dtype == KERN_F32) {
+        rotate(key, (float *)(void *)keys, heads, K, angle);
+        memcpy(values, value, (size_t)(heads * K) * sizeof *value);
+    } else if (a->pool_dtype == KERN_INT8) {
+        rotate_int8(j->isa, key, keys, heads, K, angle);
+        round_int8(j->isa, value, values, heads, K);
+    } else {
+        rotate_rounded(j->isa, key, (uint16_t *)(void *)keys, heads, K, angle);
+        j->isa->round(heads * K, value, (uint16_t *)(void *)values);
+    }
 }
 
 static void rope_rows(const void *args, int row0, int row1) {
@@ -169,14 +218,13 @@ static void rope_rows(const void *args, int row0, int row1) {
     for (int r = row0; r < row1; r++) {
         float *q = cpu_f32(a->qkv) + (size_t)r * (size_t)a->ld;
         const float *angle = j->angles + (size_t)cpu_i32(a->pos)[r] * (size_t)K;
-        size_t slot = (size_t)cpu_i32(a->slot)[r];
-        rope_store(j, q + w, q + 2 * w, angle, slot * w);
+        rope_store(j, q + w, q + 2 * w, angle, (size_t)cpu_i32(a->slot)[r]);
         rotate(q, q, a->heads, K, angle);
     }
 }
 
 void cpu_rope(struct kern *k, const struct kern_rope *a) {
-    must(a->pool_dtype == KERN_F32 || a->pool_dtype == KERN_BF16);
+    must(cpu_kern_takes(a->pool_dtype));
     int most = largest(cpu_i32(a->pos), a->rows);
     struct rope_job j = {k->isa, a, angles(k, a->theta, a->head_size, most)};
     cpu_rows(k, a->rows, 6 * a->heads * a->head_size, rope_rows, &j);

@@ -50,10 +50,16 @@ VEC vf v_fma(vf a, vf b, vf c) {
 }
 /* V numbers of 16 and of 8 bits, at any address: bf16, f16, and whole numbers. */
 VEC vf v_load_bf16(const void *p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
+#elif defined(__AVX2__)
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16);
+#else
     typedef uint16_t halves __attribute__((vector_size(2 * V)));
     halves h;
     memcpy(&h, p, sizeof h);
     return (vf)(__builtin_convertvector(h, vi) << 16);
+#endif
 }
 /* As half_to_bf16: to nearest, ties to even; a NaN stays one. */
 VEC void v_store_bf16(void *p, vf x) {

@@ -166,6 +166,10 @@ static enum kern_dtype cuda_pool_dtype(const struct kern *k) {
     return k->mode == CUDA_STRICT ? KERN_F32 : KERN_BF16;
 }
 
+static int cuda_takes_pool(const struct kern *, enum kern_dtype type) {
+    return type == KERN_F32 || type == KERN_BF16;
+}
+
 /* most_bytes is what was free at open, within memory_max. */
 static int cuda_pass_rows(const struct kern *k) {
     return k->stats.most_bytes > roomy_bytes ? ROWS_ROOMY : ROWS;
@@ -214,6 +218,7 @@ static struct kern_mat_form cuda_form(const char *isa) {
     return {.n_step = 1,
             .back_step = 0,
             .step_16bit = is_strict ? 0 : (int)cuda_row_16bit(1),
+            .k_16bit = 0,
             .own_bytes = 2 * cuda_stage_bytes + (is_strict ? 0 : cuda_lt_bytes)};
 }
 
@@ -255,6 +260,7 @@ static const struct kern_ops table = {
     .close = cuda_close,
     .describe = cuda_describe,
     .pool_dtype = cuda_pool_dtype,
+    .takes_pool = cuda_takes_pool,
     .pass_rows = cuda_pass_rows,
     .alloc = cuda_alloc,
     .free = cuda_free,

@@ -65,7 +65,7 @@ struct kern_gemm {
     enum kern_act act;
     int accumulate;
     int n, k; /* by the first n rows and k columns of W alone, as if it had no others; 0: by all. Of
-                 a matrix whose parts were f32, of KERN_KEEP_OWN */
+                 a matrix whose parts were f32, of KERN_KEEP_OWN or KERN_KEEP_BF16 */
 };
 
 /* The shape of W in a product. */
@@ -76,7 +76,7 @@ KERN_INLINE int kern_gemm_k(const struct kern_gemm *a, int k) { return a->k ? a-
 
 /* Rows row0 .. row0+rows-1 of the matrix become those at src (rows, ld) f32, in device memory: as
  * if mat_new had read them. For gradient descent, which changes weights in place. Of
- * KERN_KEEP_OWN alone. */
+ * KERN_KEEP_OWN, made with_back or of parts in f32; or of KERN_KEEP_BF16, which rounds them. */
 struct kern_mat_set {
     struct kern_mat *w;
     int row0, rows;

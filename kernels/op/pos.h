@@ -44,7 +44,8 @@ struct kern_gather {
 /* Rotary positions and the KV store. qkv (rows, 3*H*K): q, k, v, head-major inside each. Rotates q
  * in place and k on its way to the pool: pair (i, i + K/2) of each head turns by
  * pos * theta^(-2i/K) (the half-split form of Hugging Face's LLaMA). Row i's k and v go to slot
- * slot[i] of the pools, rounded to nearest, ties to even. Angles are computed in double. */
+ * slot[i] of the pools, rounded to nearest, ties to even. With KERN_INT8 a head's scale is
+ * that of its numbers after the turn. Angles are computed in double. */
 struct kern_rope {
     int rows, heads, head_size;
     double theta;
@@ -52,7 +53,7 @@ struct kern_rope {
     int ld;
     struct kern_ptr pos;    /* (rows) i32 */
     struct kern_ptr slot;   /* (rows) i32 */
-    struct kern_ptr pool_k; /* (slots, H*K) of pool_dtype, of one layer */
+    struct kern_ptr pool_k; /* (slots, H) heads of K of pool_dtype, of one layer */
     struct kern_ptr pool_v;
     enum kern_dtype pool_dtype;
 };

@@ -27,7 +27,17 @@ static inline struct kern_ptr kern_at(struct kern_ptr p, size_t bytes) {
  * rows, and the blocks are added in ascending order. */
 enum { KERN_BACK_ROWS = 256 };
 
-enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1, KERN_F16 = 2 };
-static inline size_t kern_dtype_bytes(enum kern_dtype t) { return t == KERN_F32 ? 4u : 2u; }
+/* KERN_INT8 is of pools of keys and values alone. Each head of a token is a scale s (f32), and
+ * behind it are its numbers q: x is q s, with s and q as of a row in kernels/base/narrow.h, but of
+ * the whole head. */
+enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1, KERN_F16 = 2, KERN_INT8 = 3 };
+static inline size_t kern_dtype_bytes(enum kern_dtype t) {
+    return t == KERN_F32 ? 4u : t == KERN_INT8 ? 1u : 2u;
+}
+
+/* Bytes of a head in a pool. */
+static inline size_t kern_head_bytes(enum kern_dtype t, int head_size) {
+    return (size_t)head_size * kern_dtype_bytes(t) + (t == KERN_INT8 ? sizeof(float) : 0);
+}
 
 #endif

@@ -88,9 +88,9 @@ void ref_attn_full(struct kern *k, const struct kern_attn_full *a) {
 static void see_slot(struct head *h, const struct kern_attn_tree *a, size_t slot, size_t at,
                      int walk) {
     float room_k[REF_HEAD_MAX], room_v[REF_HEAD_MAX];
-    size_t n = (size_t)a->head_size, from = slot * (size_t)a->heads * n + at;
-    head_see(h, ref_floats(a->pool_k, a->pool_dtype, from, n, room_k),
-             walk ? ref_floats(a->pool_v, a->pool_dtype, from, n, room_v) : NULL);
+    size_t head = slot * (size_t)a->heads + at / (size_t)a->head_size;
+    head_see(h, ref_head(a->pool_k, a->pool_dtype, head, a->head_size, room_k),
+             walk ? ref_head(a->pool_v, a->pool_dtype, head, a->head_size, room_v) : NULL);
 }
 
 /* The keys of row `row` of group `g`, head at `at`, in their order. */

@@ -74,9 +74,12 @@ void ref_gemm(struct kern *k, const struct kern_gemm *a) {
 void ref_mat_set(struct kern *k, const struct kern_mat_set *a) {
     const struct kern_mat *w = a->w;
     must(!w->scale && a->row0 >= 0 && a->row0 + a->rows <= w->n);
-    for (int i = 0; i < a->rows; i++)
-        memcpy(w->w + (size_t)(a->row0 + i) * (size_t)w->k,
-               ref_f32(a->src) + (size_t)i * (size_t)a->ld, (size_t)w->k * sizeof(float));
+    for (int i = 0; i < a->rows; i++) {
+        float *row = w->w + (size_t)(a->row0 + i) * (size_t)w->k;
+        memcpy(row, ref_f32(a->src) + (size_t)i * (size_t)a->ld, (size_t)w->k * sizeof *row);
+        for (int c = 0; w->is_bf16 && c < w->k; c++)
+            row[c] = half_from_bf16(half_to_bf16(row[c]));
+    }
     ref_count(k, 0);
 }
 

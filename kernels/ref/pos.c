@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/base/half.h"
+#include "kernels/base/narrow.h"
 #include "kernels/ref/ref.h"
 
 void ref_patchify(struct kern *k, const struct kern_patchify *a) {
@@ -61,13 +62,20 @@ void ref_gather(struct kern *k, const struct kern_gather *a) {
     ref_count(k, 0);
 }
 
-/* Put n numbers into a pool, from element `at` on. */
-static void pos_store(struct kern_ptr pool, enum kern_dtype t, size_t at, const float *x,
-                      size_t n) {
-    uint16_t *half = (uint16_t *)(void *)pool.addr + at;
-    if (t == KERN_F32) memcpy(ref_f32(pool) + at, x, n * sizeof(float));
-    for (size_t i = 0; t != KERN_F32 && i < n; i++)
-        half[i] = t == KERN_BF16 ? half_to_bf16(x[i]) : half_to_f16(x[i]);
+/* Put a head of n numbers into a pool. */
+static void pos_store(struct kern_ptr pool, enum kern_dtype t, size_t head, const float *x, int n) {
+    char *to = pool.addr + head * kern_head_bytes(t, n);
+    if (t == KERN_F32) memcpy(to, x, (size_t)n * sizeof(float));
+    if (t == KERN_INT8) {
+        int8_t q[REF_HEAD_MAX];
+        float scale = narrow_row_block(x, n, q);
+        memcpy(to, &scale, sizeof scale);
+        memcpy(to + sizeof scale, q, (size_t)n);
+    }
+    for (int i = 0; (t == KERN_BF16 || t == KERN_F16) && i < n; i++) {
+        uint16_t h = t == KERN_BF16 ? half_to_bf16(x[i]) : half_to_f16(x[i]);
+        memcpy(to + 2 * i, &h, sizeof h);
+    }
 }
 
 /* One head: pair (i, i + K/2) turns by pos * theta^(-2i/K). */
@@ -87,14 +95,14 @@ void ref_rope(struct kern *k, const struct kern_rope *a) {
     size_t width = (size_t)a->heads * (size_t)a->head_size;
     for (int i = 0; i < a->rows; i++) {
         float *q = ref_f32(a->qkv) + (size_t)i * (size_t)a->ld, *kk = q + width, *v = kk + width;
-        size_t to = (size_t)slot[i] * width, size = (size_t)a->head_size;
+        size_t to = (size_t)slot[i] * (size_t)a->heads, size = (size_t)a->head_size;
         for (size_t h = 0; h < width; h += size) {
             float turned[REF_HEAD_MAX];
             pos_turn(q + h, q + h, a->head_size, pos[i], a->theta);
             pos_turn(turned, kk + h, a->head_size, pos[i], a->theta);
-            pos_store(a->pool_k, a->pool_dtype, to + h, turned, size);
+            pos_store(a->pool_k, a->pool_dtype, to + h / size, turned, a->head_size);
+            pos_store(a->pool_v, a->pool_dtype, to + h / size, v + h, a->head_size);
         }
-        pos_store(a->pool_v, a->pool_dtype, to, v, width);
     }
     ref_count(k, 0);
 }

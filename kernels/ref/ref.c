@@ -39,6 +39,9 @@ static enum kern_dtype ref_pool_dtype(const struct kern *k) {
     (void)k;
     return KERN_F32;
 }
+static int ref_takes_pool(const struct kern *k, enum kern_dtype type) {
+    return (void)k, (void)type, 1;
+}
 
 static int ref_pass_rows(const struct kern *k) { return (void)k, 512; }
 
@@ -78,7 +81,8 @@ float ref_at(const void *base, enum kern_dtype t, size_t i) {
     switch (t) {
     case KERN_BF16: memcpy(&h, at, sizeof(h)); return half_from_bf16(h);
     case KERN_F16: memcpy(&h, at, sizeof(h)); return half_from_f16(h);
-    case KERN_F32: break;
+    case KERN_F32:
+    case KERN_INT8: break; /* INT8: ref_head knows */
     }
     memcpy(&f, at, sizeof(f));
     return f;
@@ -88,6 +92,16 @@ const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size
     if (t == KERN_F32) return ref_f32(base) + at;
     for (size_t i = 0; i < n; i++)
         room[i] = ref_at(base.addr, t, at + i);
+    return room;
+}
+
+const float *ref_head(struct kern_ptr pool, enum kern_dtype t, size_t head, int n, float *room) {
+    const char *at = pool.addr + head * kern_head_bytes(t, n);
+    if (t != KERN_INT8) return ref_floats(pool, t, head * (size_t)n, (size_t)n, room);
+    float scale;
+    memcpy(&scale, at, sizeof scale);
+    for (int i = 0; i < n; i++)
+        room[i] = (float)(signed char)at[sizeof scale + (size_t)i] * scale;
     return room;
 }
 
@@ -123,6 +137,7 @@ static int ref_mat_new(struct kern *k, const struct kern_mat_src *src, struct ke
     *m = (struct kern_mat){
         .n = (int)n, .k = src->k, .w = w, .scale = scale, .with_back = src->with_back};
     if (scale) m->row = scale + n;
+    m->is_bf16 = src->keep == KERN_KEEP_BF16;
     if (src->keep == KERN_KEEP_INT8X8) m->bits = 8;
     if (src->keep == KERN_KEEP_INT4X8) m->bits = 4;
     size_t at = 0;
@@ -240,6 +255,7 @@ const struct kern_ops kern_ref = {
     .close = ref_close,
     .describe = ref_describe,
     .pool_dtype = ref_pool_dtype,
+    .takes_pool = ref_takes_pool,
     .pass_rows = ref_pass_rows,
     .alloc = ref_alloc,
     .free = ref_free,

@@ -15,6 +15,7 @@ struct kern_mat {
     float *scale; /* (n) s(w) of an fp8 matrix; else NULL */
     float *row;   /* (k) with scale: room for a row of x */
     int bits;     /* 8 or 4: kept so, for rows in 8 bits; else 0 */
+    int is_bf16;  /* mat_set rounds to it */
     int with_back;
 };
 
@@ -31,6 +32,8 @@ static inline const int32_t *ref_i32(struct kern_ptr p) { return (const int32_t 
 float ref_at(const void *base, enum kern_dtype t, size_t i);
 /* n of them from element `at` on, as floats: in place, or widened into `room`. */
 const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size_t n, float *room);
+/* Head number `head` of a pool, of n numbers: there, or as floats in `room`. */
+const float *ref_head(struct kern_ptr pool, enum kern_dtype t, size_t head, int n, float *room);
 
 /* A sum where it belongs: overwritten, or added to. */
 static inline void ref_give(float *to, double sum, int accumulate) {

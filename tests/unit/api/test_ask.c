@@ -116,7 +116,7 @@ TEST(ask_too_many_pictures_are_not_decoded) {
         add(&a, a.png.p, a.png.len, NULL);
     CHECK_EQ(call_pictures(a.call, &a.in), -1);
     CHECK_EQ(a.call->problem.code, PROBLEM_TOO_MUCH_WORK);
-    CHECK_HAS(a.call->problem.detail, "8 pictures never fit");
+    CHECK_HAS(a.call->problem.detail, "8 pictures never fit into one prompt: too many pictures");
     CHECK(a.call->decode_ns == 0 && a.call->n_pictures == 0);
     close_asking(&a);
 }

@@ -108,6 +108,46 @@ TEST(adapters_have_the_same_bits_beside_a_base_in_fp8) {
     together(&(struct eng_options){
         .model = TINY, .weights_as = "fp8", .adapters = 4, .adapter_rank = 4});
 }
+TEST(adapters_have_the_same_bits_in_16_bits) {
+    together(&(struct eng_options){
+        .model = TINY, .adapters_as = "bf16", .adapters = 4, .adapter_rank = 4});
+}
+/* Other answers than in f32, from less memory. */
+TEST(adapters_in_16_bits_are_rounded_and_take_less) {
+    static struct eng_answer whole[ENG_RIG_ALL], rounded[ENG_RIG_ALL];
+    struct eng_options o = {.model = TINY,
+                            .device = eng_rig_backend(),
+                            .threads = 1,
+                            .rows = 80,
+                            .lanes = 20,
+                            .kv_tokens = 3000,
+                            .adapters = 8,
+                            .adapter_rank = 64};
+    struct eng *e = NULL;
+    struct err err = {0};
+    for (o.memory = 1 << 20; eng_open(&o, &e, &err) == E_NOMEM;)
+        o.memory = o.memory / 16 * 17;
+    CHECK(e != NULL);
+    struct eng_adapter *a = adapter_rig_load(e, golden[0]);
+    answers(e, 1, a, whole);
+    eng_adapter_put(a);
+    eng_close(e);
+    o.adapters_as = "bf16";
+    o.memory = o.memory / 6 * 5; /* is too little for f32 */
+    err = (struct err){0};
+    int rc = eng_open(&o, &e, &err);
+    if (rc == E_UNSUPPORTED) skip("%s", err.text);
+    if (rc) test_failed(__FILE__, __LINE__, "%s", err.text);
+    CHECK_HAS(eng_info(e)->backend, "adapters as bf16");
+    a = adapter_rig_load(e, golden[0]);
+    answers(e, 1, a, rounded);
+    CHECK(!eng_rig_same(whole, rounded, ENG_RIG_ALL));
+    eng_adapter_put(a);
+    eng_close(e);
+    o.adapters_as = "int3";
+    CHECK_EQ(eng_open(&o, &e, &err), E_INVALID);
+    CHECK_HAS(err.text, "adapters as \"int3\"");
+}
 TEST(adapters_have_the_same_bits_in_small_passes) {
     together(&(struct eng_options){
         .model = TINY, .adapters = 3, .adapter_rank = 4, .rows = 80, .lanes = 20});

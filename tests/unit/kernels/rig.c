@@ -5,6 +5,7 @@
 
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/narrow.h"
 #include "kernels/base/rng.h"
 
 enum { GUARD = 32 }; /* floats before and behind a tensor, at least */
@@ -94,16 +95,40 @@ float *host_rounded(const float *x, size_t n, enum kern_dtype t) {
     return y;
 }
 
-int rig_pool_types(const struct rig *r) {
-    return strcmp(r->backend, "ref") ? KERN_BF16 + 1 : KERN_F16 + 1;
-}
-
 struct kern_ptr rig_put_as(struct rig *r, const float *x, size_t n, enum kern_dtype t) {
     if (t == KERN_F32) return rig_put(r, x, n * sizeof *x);
     uint16_t *half = host_take(n * sizeof *half);
     for (size_t i = 0; i < n; i++)
         half[i] = to_half(x[i], t);
     return rig_put(r, half, n * sizeof *half);
+}
+
+int rig_takes_pool(const struct rig *r, enum kern_dtype t) { return r->ops->takes_pool(r->k, t); }
+
+float *host_heads(const float *x, size_t heads, int size, enum kern_dtype t) {
+    size_t n = (size_t)size;
+    if (t != KERN_INT8) return host_rounded(x, heads * n, t);
+    float *y = host_f32(heads * n);
+    int8_t *q = host_take(n);
+    for (size_t h = 0; h < heads; h++) {
+        float scale = narrow_row_block(x + h * n, size, q);
+        for (size_t i = 0; i < n; i++)
+            y[h * n + i] = (float)q[i] * scale;
+    }
+    return y;
+}
+
+struct kern_ptr rig_put_heads(struct rig *r, const float *x, size_t heads, int size,
+                              enum kern_dtype t) {
+    size_t n = (size_t)size, bytes = kern_head_bytes(t, size);
+    if (t != KERN_INT8) return rig_put_as(r, x, heads * n, t);
+    char *all = host_take(heads * bytes);
+    for (size_t h = 0; h < heads; h++) {
+        char *to = all + h * bytes;
+        float scale = narrow_row_block(x + h * n, size, (int8_t *)to + sizeof scale);
+        memcpy(to, &scale, sizeof scale);
+    }
+    return rig_put(r, all, heads * bytes);
 }
 
 /* ---- tensors ---- */

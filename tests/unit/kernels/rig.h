@@ -91,10 +91,14 @@ int rig_is_16bit(const struct rig *r);
 int rig_is_bf16(const struct rig *r);
 /* x, rounded to a type. */
 float *host_rounded(const float *x, size_t n, enum kern_dtype t);
-/* The types that the backend's pools of keys and values may have: KERN_F32 and so on, so many. */
-int rig_pool_types(const struct rig *r);
-/* Numbers on the device in a type. */
+/* May the backend's pools of keys and values be of that type? */
+int rig_takes_pool(const struct rig *r, enum kern_dtype t);
+/* Heads of so many numbers, rounded as in a pool of that type. */
+float *host_heads(const float *x, size_t heads, int size, enum kern_dtype t);
+/* Numbers on the device in a type, and heads as in a pool. */
 struct kern_ptr rig_put_as(struct rig *r, const float *x, size_t n, enum kern_dtype t);
+struct kern_ptr rig_put_heads(struct rig *r, const float *x, size_t heads, int size,
+                              enum kern_dtype t);
 
 /* ---- host ---- */
 void *host_take(size_t bytes); /* zeroed */

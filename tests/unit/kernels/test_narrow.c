@@ -110,6 +110,93 @@ OP_TEST(narrow_row_has_the_same_bits_in_any_company) {
     }
 }
 
+/* Of parts of type a and b: w is what they mean. */
+static struct kern_mat *wide_mat(struct rig *r, const float *w, int n, int k, enum kern_dtype a,
+                                 enum kern_dtype b, int with_back, uint64_t *bytes) {
+    struct kern_mat_part parts[2] = {{.n = n / 2, .dtype = a}, {.n = n - n / 2, .dtype = b}};
+    for (int i = 0; i < 2; i++) {
+        const float *from = w + (i ? n / 2 * k : 0);
+        size_t cells = (size_t)parts[i].n * (size_t)k;
+        uint16_t *h = host_take(cells * sizeof *h);
+        for (size_t c = 0; c < cells; c++)
+            h[c] = parts[i].dtype == KERN_BF16 ? half_to_bf16(from[c]) : half_to_f16(from[c]);
+        parts[i].data = parts[i].dtype == KERN_F32 ? (const void *)from : h;
+    }
+    struct kern_mat_src src = {.parts = parts, .n_parts = 2, .k = k, .with_back = with_back};
+    struct kern_mat *m = NULL;
+    *bytes = r->ops->mat_bytes(r->k, &src);
+    CHECK_EQ(r->ops->mat_new(r->k, &src, &m, NULL), 0);
+    return m;
+}
+
+/* A processor keeps a wide matrix in the 16 bits that it is stored in, and nobody can tell by the
+ * bits of a product. */
+OP_TEST(narrow_wide_matrices_stay_as_they_are_stored) {
+    enum { N = 150, M = 70 };
+    static const struct {
+        int k;
+        enum kern_dtype a, b;
+        int with_back, is_narrow;
+    } cases[] = {{1024, KERN_BF16, KERN_BF16, 0, 1}, {1100, KERN_F16, KERN_F16, 0, 1},
+                 {1023, KERN_BF16, KERN_BF16, 0, 0}, {1024, KERN_BF16, KERN_F16, 0, 0},
+                 {1024, KERN_BF16, KERN_F32, 0, 0},  {1024, KERN_BF16, KERN_BF16, 1, 0}};
+    static const int rows[] = {1, 8, 33, M};
+    if (strcmp(r->backend, "cpu") || rig_is_bf16(r)) skip("its own form is another");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int k = cases[i].k;
+        uint64_t bytes, all;
+        float *w = host_rounded(host_random(r, (size_t)(N * k), 1), (size_t)(N * k), KERN_BF16);
+        for (int c = 0; c < N * k; c++) /* that f16 has, too */
+            w[c] = half_from_f16(half_to_f16(w[c])) == w[c] ? w[c] : 0;
+        struct kern_mat *mat =
+            wide_mat(r, w, N, k, cases[i].a, cases[i].b, cases[i].with_back, &bytes);
+        struct kern_mat *same = wide_mat(r, w, N, k, KERN_F32, KERN_F32, 0, &all);
+        CHECK_EQ(bytes < all * 11 / 20, cases[i].is_narrow);
+        struct kern_mat_form form = r->ops->train->form(r->isa);
+        if (cases[i].a == cases[i].b) /* counted alike before anything is opened */
+            CHECK(kern_mat_bytes(&form, N, k, cases[i].a, cases[i].with_back) <= bytes &&
+                  kern_mat_bytes(&form, N, k, cases[i].a, cases[i].with_back) + 256 > bytes);
+        for (size_t c = 0; c < ARRAY_LEN(rows); c++) {
+            int m = rows[c], is_sum = c % 2 != 0;
+            const float *y0 = host_random(r, (size_t)(m * N), 1);
+            struct tensor tx = tensor_in(r, host_random(r, (size_t)(m * k), 1), m, k, 1);
+            struct tensor ty = tensor_in(r, y0, m, N, 3), tz = tensor_in(r, y0, m, N, 3);
+            RUN(r, gemm, struct kern_gemm, .m = m, .x = tx.p, .ldx = tx.ld, .w = mat, .y = ty.p,
+                .ldy = ty.ld, .accumulate = is_sum);
+            RUN(r, gemm, struct kern_gemm, .m = m, .x = tx.p, .ldx = tx.ld, .w = same, .y = tz.p,
+                .ldy = tz.ld, .accumulate = is_sum);
+            CHECK_MEM(tensor_get(r, &ty), tensor_get(r, &tz), (size_t)(m * N) * sizeof(float));
+        }
+        r->ops->mat_free(r->k, mat);
+        r->ops->mat_free(r->k, same);
+    }
+}
+
+/* Rows that are set are rounded, and a part of it is multiplied as one of the rounded floats. */
+OP_TEST(narrow_bf16_matrices_can_be_set) {
+    enum { N = 70, K = 96, M = 25, ROW0 = 30, SOME = 25 };
+    static const int parts[][2] = {{0, 0}, {9, 0}, {64, 32}, {0, 17}};
+    float *w = host_random(r, N * K, 1);
+    struct kern_mat *mat = narrow_mat(r, KERN_KEEP_BF16, w, N, K, 0);
+    const float *anew = host_random(r, SOME * K, 1);
+    RUN(r, train->mat_set, struct kern_mat_set, .w = mat, .row0 = ROW0, .rows = SOME,
+        .src = rig_put(r, anew, SOME * K * sizeof *anew), .ld = K);
+    memcpy(w + ROW0 * K, anew, SOME * K * sizeof *w);
+    struct kern_mat *same = rig_mat(r, host_rounded(w, N * K, KERN_BF16), N, K);
+    struct tensor tx = tensor_in(r, host_random(r, M * K, 1), M, K, 1);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        struct tensor ty = tensor_in(r, host_f32(M * N), M, N, 3);
+        struct tensor tz = tensor_in(r, host_f32(M * N), M, N, 3);
+        RUN(r, gemm, struct kern_gemm, .m = M, .x = tx.p, .ldx = tx.ld, .w = mat, .y = ty.p,
+            .ldy = ty.ld, .n = parts[i][0], .k = parts[i][1], .accumulate = 1);
+        RUN(r, gemm, struct kern_gemm, .m = M, .x = tx.p, .ldx = tx.ld, .w = same, .y = tz.p,
+            .ldy = tz.ld, .n = parts[i][0], .k = parts[i][1], .accumulate = 1);
+        CHECK_MEM(tensor_get(r, &ty), tensor_get(r, &tz), M * N * sizeof(float));
+    }
+    r->ops->mat_free(r->k, mat);
+    r->ops->mat_free(r->k, same);
+}
+
 TEST(narrow_blocks_are_as_the_header_says) {
     int8_t q[NARROW_BLOCK];
     float x[NARROW_BLOCK] = {0};

@@ -52,7 +52,7 @@ static struct kern_ptr put_pool(struct rig *r, const struct pool *p, const struc
     pass_seen(s, seen);
     for (size_t i = 0; i < SLOTS * width; i++)
         shown[i] = seen[i / width] ? x[i] : NAN;
-    return rig_put_as(r, shown, SLOTS * width, p->type);
+    return rig_put_heads(r, shown, SLOTS * (size_t)p->heads, p->size, p->type);
 }
 
 struct kern_attn_tree pass_args(struct rig *r, const struct pool *p, const struct pass *s,

@@ -63,6 +63,7 @@ TEST(config_reads_what_is_there) {
     CHECK(c.n_patches == 1024 && c.n_image_tokens == 256);
     CHECK_EQ(model_slot_bytes(&c, KERN_F32), 3u * 2 * 192 * 4);
     CHECK_EQ(model_slot_bytes(&c, KERN_BF16), 3u * 2 * 192 * 2);
+    CHECK_EQ(model_slot_bytes(&c, KERN_INT8), 3u * 2 * (192 + 4 * (unsigned)c.text.heads));
 }
 
 TEST(config_defaults_and_strangers) {

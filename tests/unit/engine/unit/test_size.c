@@ -127,7 +127,7 @@ static void check_advice(struct eng_options o, uint64_t cap, const char *text) {
         CHECK_EQ(sscanf(at + strlen(flags[i]), "%15[a-z0-9]", word), 1);
         if (!is_together) tried = &one;
         if (i == 0) tried->weights_as = word[0] == 'b' ? "bf16" : word[3] == '8' ? "int8" : "int4";
-        if (i == 1) tried->kv_as = "bf16";
+        if (i == 1) tried->kv_as = word[0] == 'b' ? "bf16" : "int8";
         if (i == 2) tried->kv_tokens = atoi(word);
         if (is_together && i < 2) continue;
         rc = open_with(*tried, cap, &e, &err);
@@ -142,6 +142,7 @@ TEST(size_refuses_before_the_weights_are_read) {
         {.model = TINY},
         {.model = TINY, .kv_tokens = 3000},
         {.model = TINY, .kv_as = "bf16", .weights_as = "int4"},
+        {.model = TINY, .kv_as = "int8"},
         {.model = TINY, .rows = 300, .lanes = 100},
         {.model = TINY, .adapters = 2, .adapter_rank = 8, .adapter_overlays = 1}};
     for (size_t i = 0; i < ARRAY_LEN(chosen); i++) {
