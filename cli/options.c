@@ -454,7 +454,8 @@ static const struct config_row rows[] = {
     NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
            "Largest rank of a LoRA among them. 0, the default: 64."),
     OFTEN("adapters-as", CMD_SERVE | CMD_BENCH, adapters_as, adapter_forms, "FORM",
-          "What their matrices are kept in. f32, the default, loses nothing; bf16, on a processor, "
+          "What their matrices are kept in. auto (default) is f32, which loses nothing; bf16, on a "
+          "processor, "
           "takes half of the memory, and loses nothing of adapters that are stored so."),
     NUMBER("adapter-overlays", CMD_SERVE, adapter_overlays, -1, ENG_ADAPTERS_MAX, 0, "N",
            "How many of them may have a connector or tower of their own, for which each takes as "
