@@ -170,8 +170,8 @@ def test_an_idle_game_makes_room():
 
 
 def test_a_game_does_not_wait_behind_pictures():
-    """The one worker has twelve large pictures to decode. A step that comes after them is answered
-    before most of them, and so is a look at the server's health. The order is held, not the time:
+    """The one worker has twelve large pictures to decode, none like another. A step that comes after
+    them is answered before most of them, and so is a look at the server's health. The order is held, not the time:
     the step is sent once the first picture is done, so that the machine's speed does not matter.
     No thread here waits for another one."""
     from PIL import Image
@@ -179,9 +179,10 @@ def test_a_game_does_not_wait_behind_pictures():
     Image.effect_noise((4000, 3000), 40).save(out, "JPEG", quality=20)
     with Server("--workers", "1") as s:
         at = begin(s, "car_racing")
-        for _ in range(12):
+        for i in range(12):
+            jpeg = out.getvalue()[:2] + b"\xff\xfe\x00\x03" + bytes([i]) + out.getvalue()[2:]
             pictures.append(http.client.HTTPConnection("127.0.0.1", s.port, timeout=SOON))
-            pictures[-1].request("PUT", "/v1/images", out.getvalue(), {"Content-Type": "image/jpeg"})
+            pictures[-1].request("PUT", "/v1/images", jpeg, {"Content-Type": "image/jpeg"})
         sockets = [c.sock for c in pictures]
         assert select.select(sockets, [], [], SOON)[0]
         assert s.ask("POST", at, FRAMES[0], PNG).status == 200 and s.ask("GET", "/livez").status == 200

@@ -8,6 +8,7 @@ import tempfile
 
 import lamm
 from lamm import Server, Skip
+from suite import wait_for
 
 # In a namespace of mounts of its own, the first word lies over /sys/fs/cgroup; the rest is started.
 OVERLAID = ("unshare", "-m", "sh", "-c", 'mount --bind "$1" /sys/fs/cgroup && shift && exec "$@"', "sh")
@@ -57,6 +58,7 @@ class Quota:
 
 def threads_under(version, cpus):
     with Quota(version, cpus=cpus) as under, Server(model=lamm.TINY, under=under) as s:
+        wait_for(lambda: re.search(r"\d+ threads?\"", s.log()))  # the log is read by another thread
         return int(re.search(r"(\d+) threads?\"", s.log()).group(1))
 
 

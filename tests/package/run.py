@@ -88,7 +88,7 @@ def test_install_brings_what_it_says():
         there = files(to)
         rest = [f for f in there if f not in INSTALLED]
         assert [f for f in there if f in INSTALLED] == sorted(INSTALLED), there
-        assert all(re.match(r"usr/(share/lammd/(models|recipes)/|share/doc/lammd/docs/[\w-]+[.]md$|lib/lammd/lammd-(cuda|mpi)[.]so$)", f) for f in rest), rest
+        assert all(re.match(r"usr/(share/lammd/(models|recipes)/|share/doc/lammd/(docs/[\w-]+[.]md$|deploy/)|lib/lammd/lammd-(cuda|mpi)[.]so$)", f) for f in rest), rest
         for name in ("lib/systemd/system/lammd.service", "etc/lammd/lammd.conf", "usr/share/doc/lammd/lammd-gpu.conf"):
             assert not re.search(r"@[a-z]+dir@", read(to, name)), name
         assert "ExecStart=/usr/bin/lammd serve --config /etc/lammd/lammd.conf\n" in read(to, "lib/systemd/system/lammd.service")
