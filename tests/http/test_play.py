@@ -170,10 +170,10 @@ def test_an_idle_game_makes_room():
 
 
 def test_a_game_does_not_wait_behind_pictures():
-    """The one worker has twelve large pictures to decode, none like another. A step that comes after
-    them is answered before most of them, and so is a look at the server's health. The order is
-    held, not the time: the step is sent once the first picture is done, so that the machine's speed
-    does not matter. No thread here waits for another one."""
+    """The one worker has twelve large pictures to decode, none like another. A step that comes
+    after them is answered before most of them, and so is a look at the server's health. The order
+    is held, not the time: the step is sent once the first picture is done, so that the machine's
+    speed does not matter. No thread here waits for another one."""
     from PIL import Image
     out, pictures = io.BytesIO(), []
     Image.effect_noise((4000, 3000), 40).save(out, "JPEG", quality=20)
