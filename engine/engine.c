@@ -11,7 +11,8 @@
  * went. Later pictures overwrite earlier ones.
  *
  * Bands. A job of many places, a whole picture or mask, is cut up (run/band.h) among its unit and
- * those that have nothing to do, each as large a part as is worth another look at the picture.
+ * those like it that have nothing to do, each as large a part as is worth another look at the
+ * picture.
  * Where all are busy it stays whole: then looking twice would help nobody.
  *
  * A lost device ends the engine, not the unit alone: jobs on other devices may end, new ones are
@@ -240,11 +241,14 @@ static int engine_idle(const struct eng *e, const struct eng_ask *ask, int home,
     uint64_t least = BAND_LOOKS * look > BAND_ROWS ? BAND_LOOKS * look : BAND_ROWS;
     uint64_t rows = (uint64_t)ask->n_points * ((uint64_t)q->answer_max + 1);
     int n = 1;
+    const char *kind = unit_backend(e->unit[home]); /* a band has its pace, and its bits */
     units[0] = e->unit[home];
     if (ask->task != ENG_PIXELS && ask->task != ENG_SEGMENT) return n;
     if (unit_backlog(e->unit[home]) > look) return n;
     for (int i = 0; i < e->n && rows / (uint64_t)(n + 1) >= least; i++)
-        if (i != home && unit_backlog(e->unit[i]) <= look) units[n++] = e->unit[i];
+        if (i != home && !strcmp(unit_backend(e->unit[i]), kind) &&
+            unit_backlog(e->unit[i]) <= look)
+            units[n++] = e->unit[i];
     return n;
 }
 

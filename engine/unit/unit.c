@@ -247,6 +247,8 @@ void *unit_step_main(void *arg) {
 
 int32_t unit_stem_max(const struct unit *u) { return u->size.range_slots; }
 
+const char *unit_backend(const struct unit *u) { return u->ops->name; }
+
 int unit_health(const struct unit *u) { return atomic_load(&u->health); }
 
 const char *unit_lost(const struct unit *u) { return unit_health(u) ? u->lost.text : ""; }

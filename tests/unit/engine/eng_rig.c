@@ -295,3 +295,14 @@ void plain_channel(struct plain *p, int x, int y, const uint8_t *before, int cha
         out[v] /= sum;
     mem_free(first);
 }
+
+uint64_t eng_rig_seen(struct eng *e, int device) {
+    struct eng_stats s;
+    eng_device_stats(e, device, &s);
+    return s.pictures;
+}
+
+void eng_rig_wait(struct eng_job *j) {
+    while (eng_job_state(j) < ENG_DONE)
+        (void)eng_job_wait(j, UINT32_MAX, UINT64_MAX);
+}

@@ -28,6 +28,9 @@ void eng_rig_collect(struct eng_job *j, const struct eng_point *points, uint32_t
 void eng_rig_ask_all(struct eng *e, struct eng_picture *picture, enum eng_estimate estimate,
                      int distribution, struct eng_answer *by_place);
 int eng_rig_same(const struct eng_answer *a, const struct eng_answer *b, int n); /* bit by bit */
+/* Pictures that this device has looked at. */
+uint64_t eng_rig_seen(struct eng *e, int device);
+void eng_rig_wait(struct eng_job *j); /* for its end */
 /* Wait until the statistics show nothing running or waiting. */
 void eng_rig_idle(struct eng *e, struct eng_stats *s);
 /* Wait until this many bytes are in use: a job counts as ended before the engine lets go of it. */

@@ -36,21 +36,10 @@ static struct eng_ask all_of(struct eng_picture **picture) {
                             .urgency = ENG_PICTURE};
 }
 
-static uint64_t seen_by(struct eng *e, int device) {
-    struct eng_stats s;
-    eng_device_stats(e, device, &s);
-    return s.pictures;
-}
-
-static void wait_end(struct eng_job *j) {
-    while (eng_job_state(j) < ENG_DONE)
-        (void)eng_job_wait(j, UINT32_MAX, UINT64_MAX);
-}
-
 static void ask_and_wait(struct eng *e, const struct eng_ask *ask) {
     struct eng_job *j;
     CHECK_EQ(eng_submit(e, ask, &j, NULL), 0);
-    wait_end(j);
+    eng_rig_wait(j);
     CHECK_EQ(eng_job_state(j), ENG_DONE);
     eng_job_put(j);
 }
@@ -62,10 +51,10 @@ static struct eng_picture *picture_at(struct eng *e, int device, int *from) {
     for (int tries = 0; tries < 32; tries++) {
         struct eng_picture *picture = eng_rig_picture(e, (*from)++);
         struct eng_ask ask = all_of(&picture);
-        uint64_t before = seen_by(e, device);
+        uint64_t before = eng_rig_seen(e, device);
         ask.n_points = 1;
         ask_and_wait(e, &ask);
-        if (seen_by(e, device) > before) return picture;
+        if (eng_rig_seen(e, device) > before) return picture;
         eng_picture_put(picture);
     }
     test_failed(__FILE__, __LINE__, "at rest no picture goes to device %d", device);
@@ -162,11 +151,11 @@ TEST_LIMIT(devices_answer_with_the_same_bits, 60) {
     CHECK_STR(eng_info(one)->digest, eng_info(two)->digest);
     for (int i = 0, n = 0; i < 4; i++) { /* on each device twice */
         struct eng_picture *picture = picture_at(two, i % 2, &n);
-        uint64_t before = seen_by(two, 1 - i % 2);
+        uint64_t before = eng_rig_seen(two, 1 - i % 2);
         eng_rig_ask_all(one, picture, ENG_MEDIAN, 1, want);
         eng_rig_ask_all(two, picture, ENG_MEDIAN, 1, got);
         CHECK(eng_rig_same(want, got, ENG_RIG_ALL));
-        CHECK_EQ(seen_by(two, 1 - i % 2), before);
+        CHECK_EQ(eng_rig_seen(two, 1 - i % 2), before);
         eng_picture_put(picture);
     }
     eng_close(one);
@@ -193,7 +182,7 @@ TEST_LIMIT(devices_share_pictures_and_keep_them, 60) {
             CHECK_EQ(eng_submit(e, &ask, &job[t][n], NULL), 0);
         }
         for (int n = 0; n < PICTURES; n++) {
-            wait_end(job[t][n]);
+            eng_rig_wait(job[t][n]);
             CHECK_EQ(eng_job_state(job[t][n]), ENG_DONE);
         }
     }
@@ -225,7 +214,7 @@ TEST_LIMIT(devices_keep_a_game_together, 60) {
     int n = 0;
     for (int g = 0; g < GAMES; g++)
         frame[g][0] = picture_at(e, g, &n);
-    uint64_t before[GAMES] = {seen_by(e, 0), seen_by(e, 1)};
+    uint64_t before[GAMES] = {eng_rig_seen(e, 0), eng_rig_seen(e, 1)};
     for (int s = 0; s < STEPS; s++) {
         for (int g = 0; g < GAMES; g++) {
             frame[g][s + 1] = eng_rig_picture(e, n++);
@@ -234,172 +223,12 @@ TEST_LIMIT(devices_keep_a_game_together, 60) {
                                   .n_pictures = ENG_DRIVE_FRAMES,
                                   .urgency = ENG_ACT};
             ask_and_wait(e, &ask);
-            CHECK_EQ(seen_by(e, g), before[g] + (uint64_t)s + 1);
+            CHECK_EQ(eng_rig_seen(e, g), before[g] + (uint64_t)s + 1);
         }
     }
     for (int g = 0; g < GAMES; g++)
         for (int s = 0; s <= STEPS; s++)
             eng_picture_put(frame[g][s]);
-    eng_close(e);
-}
-
-/* ---- bands ---- */
-
-enum { MANY = 2 * 64 * 32, MOST_UNITS = 3 };
-
-/* Half of lamm-mini's places, some asked twice, in an order that jumps. */
-static void many_places(struct eng_point p[MANY]) {
-    for (uint32_t i = 0; i < MANY; i++) {
-        uint32_t k = i * 2654435761u % (MANY / 2 + 7) % (MANY / 2);
-        p[i] = (struct eng_point){(uint16_t)(k % 64), (uint16_t)(k / 64)};
-    }
-}
-
-static struct eng *open_units(int n, const char *dir) {
-    const struct kern_ops *ops[MOST_UNITS];
-    struct eng *e = NULL;
-    struct err err = {0};
-    for (int i = 0; i < n; i++)
-        CHECK_EQ(kern_find(eng_rig_backend(), &ops[i], NULL), 0);
-    struct eng_options o = {.model = dir, .threads = n};
-    int rc = eng_open_on(&o, ops, n, &e, &err);
-    if (rc) test_failed(__FILE__, __LINE__, "%s", err.text);
-    return e;
-}
-
-struct told {
-    atomic_uint calls, most, backwards;
-};
-
-/* What is ready never shrinks, whichever unit found it. */
-static void tell(void *ud, struct eng_job *j) {
-    struct told *t = ud;
-    uint32_t n, most = atomic_load(&t->most);
-    (void)eng_job_answers(j, &n);
-    if (n < most) atomic_fetch_add(&t->backwards, 1);
-    atomic_store(&t->most, n);
-    atomic_fetch_add(&t->calls, 1);
-}
-
-/* Answers by their point's number. */
-static void collect_many(struct eng_job *j, struct eng_answer *to) {
-    static uint8_t is_there[MANY];
-    uint32_t n;
-    wait_end(j);
-    CHECK_EQ(eng_job_state(j), ENG_DONE);
-    CHECK_EQ(eng_job_error(j)->code, 0);
-    const struct eng_answer *a = eng_job_answers(j, &n);
-    CHECK_EQ(n, MANY);
-    memset(is_there, 0, sizeof is_there);
-    for (uint32_t i = 0; i < n; i++) {
-        CHECK(a[i].point < MANY && !is_there[a[i].point]);
-        is_there[a[i].point] = 1;
-        to[a[i].point] = a[i];
-    }
-}
-
-/* A picture is answered by all devices that have nothing to do, in the same bits. */
-TEST_LIMIT(devices_answer_one_picture_together, 120) {
-    static struct eng_point points[MANY];
-    static struct eng_answer want[MANY], got[MANY];
-    many_places(points);
-    for (int units = 1; units <= MOST_UNITS; units++) {
-        struct eng *e = open_units(units, MINI);
-        struct eng_picture *picture = eng_rig_picture(e, 0);
-        struct told told = {0};
-        struct eng_job *j;
-        struct eng_job_stats s;
-        struct eng_ask ask = {.pictures = &picture,
-                              .n_pictures = 1,
-                              .points = points,
-                              .n_points = MANY,
-                              .urgency = ENG_PICTURE,
-                              .wake = tell,
-                              .ud = &told};
-        CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
-        collect_many(j, units == 1 ? want : got);
-        if (units > 1) CHECK(eng_rig_same(want, got, MANY));
-        eng_job_stats(j, &s);
-        CHECK(s.rows > MANY / 2 && s.rows_plain > s.rows && s.first_ns <= s.end_ns && s.vision_ns);
-        CHECK(eng_job_cost(j) >= s.rows && eng_job_prompt_tokens(j) > 0);
-        CHECK(atomic_load(&told.calls) > 1 && atomic_load(&told.backwards) == 0);
-        CHECK(atomic_load(&told.most) <= MANY);
-        eng_job_put(j);
-        for (int d = 0; d < units; d++)
-            CHECK_EQ(seen_by(e, d), 1);
-        eng_picture_put(picture);
-        eng_close(e);
-    }
-}
-
-/* Put before its end, cancelled, too late, refused: nothing stays behind, and no unit goes on. */
-TEST_LIMIT(devices_end_all_bands_of_a_job, 120) {
-    static struct eng_point points[MANY];
-    struct mem_stats before;
-    struct eng_stats s;
-    struct eng *e = open_units(2, MINI);
-    struct eng_picture *picture = eng_rig_picture(e, 0);
-    struct eng_ask ask = {
-        .pictures = &picture, .n_pictures = 1, .points = points, .n_points = MANY};
-    struct eng_job *j;
-    many_places(points);
-    ask.urgency = ENG_PICTURE;
-    mem_stats(&before);
-    for (int i = 0; i < 4; i++) {
-        CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
-        if (i % 2) (void)eng_job_wait(j, 0, UINT64_MAX);
-        if (i >= 2) {
-            eng_job_cancel(j);
-            wait_end(j);
-            CHECK_EQ(eng_job_state(j), ENG_CANCELLED);
-            CHECK_EQ(eng_job_error(j)->code, E_CANCELLED);
-        }
-        eng_job_put(j);
-        eng_rig_idle(e, &s);
-    }
-    CHECK_EQ(s.jobs_cancelled, 2 * 4);
-    ask.deadline_ns = 1;
-    struct err err = {0};
-    int rc = eng_submit(e, &ask, &j, &err);
-    if (!rc) {
-        wait_end(j);
-        CHECK_EQ(eng_job_state(j), ENG_FAILED);
-        CHECK_EQ(eng_job_error(j)->code, E_TIMEOUT);
-        eng_job_put(j);
-    } else {
-        CHECK_EQ(rc, E_BUSY);
-    }
-    ask.deadline_ns = 0;
-    points[MANY - 1].x = 64;
-    CHECK_EQ(eng_submit(e, &ask, &j, &err), E_INVALID);
-    CHECK_HAS(err.text, "outside the 64 x 64 grid");
-    points[MANY - 1].x = 0;
-    ask.n_pictures = 0;
-    CHECK_EQ(eng_submit(e, &ask, &j, &err), E_INVALID);
-    eng_rig_idle(e, &s);
-    eng_rig_memory_back(before.live_bytes);
-    eng_picture_put(picture);
-    eng_close(e);
-}
-
-/* Places of one row can't be cut between rows. */
-TEST_LIMIT(devices_leave_one_row_whole, 60) {
-    static struct eng_point points[MANY];
-    static struct eng_answer got[MANY];
-    struct eng *e = open_units(2, MINI);
-    struct eng_picture *picture = eng_rig_picture(e, 0);
-    struct eng_ask ask = {
-        .pictures = &picture, .n_pictures = 1, .points = points, .n_points = MANY};
-    struct eng_job *j;
-    for (uint32_t i = 0; i < MANY; i++)
-        points[i] = (struct eng_point){(uint16_t)(i % 64), 5};
-    CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
-    collect_many(j, got);
-    for (uint32_t i = 64; i < MANY; i++)
-        CHECK(!memcmp(got[i].rgb, got[i % 64].rgb, 3));
-    eng_job_put(j);
-    CHECK_EQ(seen_by(e, 0) + seen_by(e, 1), 1);
-    eng_picture_put(picture);
     eng_close(e);
 }
 
@@ -437,21 +266,21 @@ TEST_LIMIT(devices_take_over_from_one_that_is_far_behind, 60) {
     struct eng_picture *picture = picture_at(e, 0, &n);
     struct eng_ask ask = all_of(&picture);
     struct eng_job *job[BEHIND];
-    uint64_t before[2] = {seen_by(e, 0), seen_by(e, 1)};
+    uint64_t before[2] = {eng_rig_seen(e, 0), eng_rig_seen(e, 1)};
     atomic_store(&held, 1);
     for (int i = 0; i < BEHIND; i++) /* two to the first device, then it is a picture behind */
         CHECK_EQ(eng_submit(e, &ask, &job[i], NULL), 0);
-    wait_end(job[2]);
-    wait_end(job[3]);
-    CHECK_EQ(seen_by(e, 1), before[1] + 1); /* it looked at the picture too */
+    eng_rig_wait(job[2]);
+    eng_rig_wait(job[3]);
+    CHECK_EQ(eng_rig_seen(e, 1), before[1] + 1); /* it looked at the picture too */
     CHECK(eng_job_state(job[0]) < ENG_DONE && eng_job_state(job[1]) < ENG_DONE);
     atomic_store(&held, 0);
     for (int i = 0; i < BEHIND; i++) {
-        wait_end(job[i]);
+        eng_rig_wait(job[i]);
         CHECK_EQ(eng_job_state(job[i]), ENG_DONE);
         eng_job_put(job[i]);
     }
-    CHECK_EQ(seen_by(e, 0), before[0]);
+    CHECK_EQ(eng_rig_seen(e, 0), before[0]);
     eng_picture_put(picture);
     eng_close(e);
 }
@@ -470,8 +299,8 @@ TEST_LIMIT(devices_one_lost_ends_all, 60) {
     CHECK_EQ(eng_submit(e, &ask, &job, NULL), 0);
     CHECK_EQ(eng_submit(e, &more, &well, NULL), 0);
     atomic_store(&held, 0);
-    wait_end(job);
-    wait_end(well);
+    eng_rig_wait(job);
+    eng_rig_wait(well);
     CHECK_EQ(eng_job_state(job), ENG_FAILED);
     CHECK_EQ(eng_job_error(job)->code, E_DEVICE);
     CHECK_EQ(eng_job_state(well), ENG_DONE);

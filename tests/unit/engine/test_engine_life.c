@@ -584,21 +584,3 @@ TEST_LIMIT(engine_crowd_of_threads, 120) {
     CHECK(s.pixels_per_second > 0);
     eng_close(e);
 }
-
-/* Too many pictures are refused by what is too small: the model, or the room at hand. */
-TEST_LIMIT(engine_says_why_pictures_never_fit, 60) {
-    static const int rooms[] = {0, 2000};
-    static const char *const whys[] = {"a prompt of this model at most", "raise --kv-tokens"};
-    for (int i = 0; i < 2; i++) {
-        struct eng_options o = {.model = MINI, .device = eng_rig_backend(), .kv_tokens = rooms[i]};
-        struct eng *e;
-        struct err err = {0};
-        uint32_t n = 1;
-        CHECK_EQ(eng_open(&o, &e, &err), 0);
-        while (eng_check_pictures(e, n, &err) == 0)
-            n++;
-        CHECK_EQ(err.code, E_TOO_BIG);
-        CHECK_HAS(err.text, whys[i]);
-        eng_close(e);
-    }
-}

@@ -526,3 +526,21 @@ TEST_LIMIT(tasks_without_memory_leave_nothing_behind, 120) {
     }
     close_scene(&s);
 }
+
+/* Too many pictures are refused by what is too small: the model, or the room at hand. */
+TEST_LIMIT(tasks_say_why_pictures_never_fit, 60) {
+    static const int rooms[] = {0, 2000};
+    static const char *const whys[] = {"a prompt of this model at most", "raise --kv-tokens"};
+    for (int i = 0; i < 2; i++) {
+        struct eng_options o = {.model = MINI, .device = eng_rig_backend(), .kv_tokens = rooms[i]};
+        struct eng *e;
+        struct err err = {0};
+        uint32_t n = 1;
+        CHECK_EQ(eng_open(&o, &e, &err), 0);
+        while (eng_check_pictures(e, n, &err) == 0)
+            n++;
+        CHECK_EQ(err.code, E_TOO_BIG);
+        CHECK_HAS(err.text, whys[i]);
+        eng_close(e);
+    }
+}
