@@ -59,6 +59,8 @@ struct api_options {
     uint64_t request_ns;  /* that a call has: what can't be done in it is refused; 0: any time */
     const char *adapters; /* folder of adapters and of their history (api/store/catalog.h); NULL:
                              none can be loaded */
+    const char *shared_adapters; /* the folder that replicas share instead; NULL: there is none.
+                                    What is in `adapters` is copied there when it is loaded */
     const char *picture_folder; /* "file:a/1.jpg" in JSON is a picture in it; NULL: there are none.
                                    For the command line alone: a client names no files of ours */
 };
@@ -66,7 +68,7 @@ struct api_options {
 enum { API_IMAGES_MAX = 100000, API_SESSIONS_MAX = 10000 }; /* of stored_images, sessions */
 
 /* Borrows the engine until api_free; NULL: it is still being opened. Must-succeed but for the
- * options: E_INVALID; E_IO or E_FORMAT of the history of adapters. */
+ * options: E_INVALID; E_IO or E_FORMAT of the history of adapters; and what api_set_engine says. */
 int api_new(const struct api_options *opt, struct eng *eng, struct api **out, struct err *e);
 void api_free(struct api *a); /* no call may be left */
 
@@ -106,6 +108,7 @@ enum problem_code {
     PROBLEM_ADAPTER_NOT_LOADED,
     PROBLEM_ADAPTER_IS_DEFAULT,
     PROBLEM_ADAPTER_CHANGED,
+    PROBLEM_DEFAULT_MOVED,
     PROBLEM_GATE_REFUSED,
     PROBLEM_GATE_NOT_DECIDED,
     PROBLEM_NOTHING_BEFORE,
@@ -334,8 +337,9 @@ typedef int api_reload_fn(void *ud, int *n_keys, struct err *e);
 void api_set_reload(struct api *a, api_reload_fn *fn, void *ud);
 /* The engine is open. Until then health, metrics and the page answer, and all else says `loading`.
  * Loads the adapters that were loaded before, and takes as long as that takes. Once, from any
- * thread. */
-void api_set_engine(struct api *a, struct eng *eng);
+ * thread. E_INVALID: the shared folder of adapters is that of another model; E_IO, E_FORMAT. Then
+ * nothing else has changed. */
+int api_set_engine(struct api *a, struct eng *eng, struct err *e);
 /* An adapter has come into the folder: load it soon, if there is a slot for it. `by`: the key whose
  * it is, or NULL. Returns at once; any thread. */
 void api_offer_adapter(struct api *a, const char *name, const char *by);

@@ -95,12 +95,19 @@ static int answer_status(struct api_call *c, const char *word) {
     return meta_end_status(c);
 }
 
-/* Whoever shares work out among several servers sees by it that all have the same model. */
+/* Whoever shares work out among several servers sees by it that all have the same model, and that
+ * all answer by the same adapter: `serves` is the system_fingerprint of what answers by default. */
 static int answer_ready(struct api_call *c) {
+    struct catalog_standing s;
+    catalog_standing(c->api->catalog, &s);
     buf_printf(&c->body, "{\"status\":\"ready\",\"fingerprint\":\"fp_%.12s\"",
                eng_info(c->api->eng)->digest);
     if (c->api->opt.replica && *c->api->opt.replica)
         buf_printf(&c->body, ",\"replica\":\"%s\"", c->api->opt.replica);
+    buf_printf(&c->body, ",\"serves\":\"fp_%.12s\"", s.served);
+    if (s.is_shared || s.is_behind)
+        buf_printf(&c->body, ",\"history\":%llu,\"behind\":%s", (unsigned long long)s.lines,
+                   s.is_behind ? "true" : "false");
     return meta_end_status(c);
 }
 

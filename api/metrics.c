@@ -211,11 +211,24 @@ static void metrics_write_model(struct buf *b, const struct eng_info *info) {
     gauge(b, "model_parameters", (double)info->parameters, "Parameters of the model.");
 }
 
+/* Whether this replica serves what the history says. */
+static void write_standing(struct buf *b, struct api *a) {
+    struct catalog_standing s;
+    catalog_standing(a->catalog, &s);
+    head(b, "default_info", "gauge", "What answers when no model is named.");
+    buf_printf(b, "lammd_default_info{sha256=\"%s\"} 1\n", s.served);
+    gauge(b, "default_behind", s.is_behind,
+          "1: another adapter should be the default, and isn't loaded here.");
+    gauge(b, "adapter_history_lines", (double)s.lines, "Lines of the history of adapters.");
+    gauge(b, "adapter_history_age_seconds", s.age_s,
+          "Since the history that replicas share was read; 0: none is shared.");
+}
+
 static void write_adapters(struct buf *b, struct api *a) {
     struct catalog_row rows[ENG_ADAPTERS_MAX];
     struct catalog_counts n;
     catalog_counts(a->catalog, &n);
-    head(b, "adapters", "gauge", "Adapters by state; missing ones could not be loaded at start.");
+    head(b, "adapters", "gauge", "Adapters by state; missing ones could not be loaded, or not yet.");
     buf_printf(b, "lammd_adapters{state=\"loaded\"} %d\nlammd_adapters{state=\"missing\"} %d\n",
                n.loaded, n.missing);
     gauge(b, "adapter_slots", eng_info(a->eng)->adapters, "Adapters that can be loaded at once.");
@@ -227,6 +240,7 @@ static void write_adapters(struct buf *b, struct api *a) {
                    rows[i].is_default ? "true" : "false");
         catalog_put(&rows[i].model);
     }
+    write_standing(b, a);
     head(b, "adapter_promotions_total", "counter", "Changes of the default, and those refused.");
     buf_printf(b, "lammd_adapter_promotions_total{outcome=\"promoted\"} %llu\n",
                (unsigned long long)n.promoted);

@@ -21,7 +21,7 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     json_object_seed(0);
     json_set_alloc_funcs(mem_plain, mem_plain_free);
     struct catalog *catalog;
-    rc = catalog_open(opt->adapters, &catalog, e);
+    rc = catalog_open(opt->adapters, opt->shared_adapters, &catalog, e);
     if (rc) {
         ids_free(ids);
         return rc;
@@ -48,9 +48,12 @@ int api_new(const struct api_options *opt, struct eng *eng, struct api **out, st
     a->counters = counters_new();
     a->quotas = quotas_new(&a->opt.limits);
     pthread_mutex_init(&a->mu, NULL);
-    if (eng) api_set_engine(a, eng);
-    *out = a;
-    return 0;
+    rc = eng ? api_set_engine(a, eng, e) : 0;
+    if (rc)
+        api_free(a);
+    else
+        *out = a;
+    return rc;
 }
 
 void api_free(struct api *a) {
@@ -110,15 +113,17 @@ void api_visit_end(struct api *a, struct api_visit *visit) {
     visit->account = NULL;
 }
 
-void api_set_engine(struct api *a, struct eng *eng) {
+int api_set_engine(struct api *a, struct eng *eng, struct err *e) {
+    int rc = catalog_begin(a->catalog, eng, e);
+    if (rc) return rc;
     if (a->opt.is_queue_shared && !a->opt.limits.tokens) {
         struct eng_stats s;
         eng_stats(eng, &s);
         quotas_set_tokens(a->quotas, s.queue_tokens_max / 2);
     }
-    catalog_begin(a->catalog, eng);
     a->eng = eng;
     atomic_store(&a->has_engine, 1);
+    return 0;
 }
 
 void api_offer_adapter(struct api *a, const char *name, const char *by) {

@@ -115,6 +115,8 @@ static void adapters_list(const struct config *cfg, struct err *e) {
                json_is_true(json_object_get(row, "default")) ? "default" : "",
                adapters_text(row, "why"));
     }
+    if (json_is_true(json_object_get(o, "behind")))
+        printf("%s should be the default, and isn't loaded here\n", adapters_text(o, "wanted"));
     printf("default: %s; %d of %d slots taken\n", adapters_text(o, "default"),
            (int)json_integer_value(json_object_get(o, "slots_taken")),
            (int)json_integer_value(json_object_get(o, "slots")));

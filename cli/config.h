@@ -65,6 +65,7 @@ struct config {
     const char *tls_cert, *tls_key, *tls_client_ca;
     struct peer_net nets[CONFIG_LIST_MAX]; /* what the proxies say */
     const char *admin_socket, *key_file, *audit, *replica;
+    const char *shared_adapters;
     int64_t adapters, adapter_rank, adapter_overlays;
     int64_t key_requests, key_tokens, key_body_mib, key_images, key_sessions, key_uploads;
     int64_t is_insecure;

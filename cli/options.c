@@ -447,10 +447,14 @@ static const struct config_row rows[] = {
     NUMBER("session-ttl", CMD_SERVE, session_ttl_s, 1, CONFIG_BIG, 600, "S",
            "Seconds after its last step that a game may be forgotten."),
 
+    TEXT("shared-adapters", CMD_SERVE, shared_adapters, "DIR",
+         "Adapters and their history are in DIR, on a file system that all replicas of this model "
+         "see: what is loaded, promoted or rolled back at one of them is so at all. With --state, "
+         "adapters of this server's own runs are copied there when they are loaded."),
     NUMBER(
         "adapters", CMD_SERVE, adapters, -1, ENG_ADAPTERS_MAX, 0, "N",
         "Adapters that can be loaded at once; their memory is reserved at start. 0, the default: "
-        "4 with --state, none without; -1: none."),
+        "4 with --state or --shared-adapters, none without; -1: none."),
     NUMBER("adapter-rank", CMD_SERVE, adapter_rank, 0, 512, 0, "R",
            "Largest rank of a LoRA among them. 0, the default: 64."),
     OFTEN("adapters-as", CMD_SERVE | CMD_BENCH, adapters_as, adapter_forms, "FORM",

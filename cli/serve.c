@@ -36,12 +36,14 @@ static struct api_options api_options(const struct config *cfg) {
                                 .sessions = (int)cfg->sessions,
                                 .session_ttl_s = (unsigned)cfg->session_ttl_s,
                                 .request_ns = (uint64_t)cfg->request_s * CLOCK_S,
-                                .replica = cfg->replica};
+                                .replica = cfg->replica,
+                                .shared_adapters = cfg->shared_adapters};
 }
 
 /* Slots for adapters: only where adapters are kept. */
 static void serve_slots(const struct config *cfg, struct eng_options *o) {
-    int n = cfg->adapters ? (int)cfg->adapters : cfg->state ? SLOTS_USUAL : 0;
+    int has_folder = cfg->state || cfg->shared_adapters;
+    int n = cfg->adapters ? (int)cfg->adapters : has_folder ? SLOTS_USUAL : 0;
     int overlays = cfg->adapter_overlays ? (int)cfg->adapter_overlays : n;
     o->adapters = n < 0 ? 0 : n;
     o->adapter_rank = (int)cfg->adapter_rank;
@@ -131,8 +133,9 @@ int cmd_serve(const struct config *cfg) {
         fprintf(stderr, "lammd: unexpected argument %s; see lammd serve --help\n", cfg->rest.at[0]);
         return 2;
     }
-    if (cfg->adapters > 0 && !cfg->state) {
-        fprintf(stderr, "lammd: --adapters needs a folder where they are kept: --state DIR\n");
+    if (cfg->adapters > 0 && !cfg->state && !cfg->shared_adapters) {
+        fprintf(stderr, "lammd: --adapters needs a folder where they are kept: --state DIR, or "
+                        "--shared-adapters DIR\n");
         return 2;
     }
     if (cfg->is_trial) {

@@ -20,7 +20,7 @@ static void *load_run(void *ud) {
                       "whole; sha256sum config.json model.safetensors tokenizer.model > SHA256SUMS "
                       "makes one");
         if (info->note[0]) log_event(LOG_LEVEL_INFO, "device", "using the CPU: %s", info->note);
-        api_set_engine(l->api, l->eng);
+        l->rc = api_set_engine(l->api, l->eng, &l->err);
     }
     atomic_store(&l->is_over, 1);
     return NULL;

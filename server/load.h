@@ -28,7 +28,7 @@ struct load {
 /* Borrows all three until load_end. An engine that is open becomes the API's. */
 void load_start(struct load *l, const struct eng_options *o, struct api *api);
 int load_is_over(struct load *l);
-/* Waits for it. What eng_open returned. */
+/* Waits for it. What eng_open returned, or api_set_engine; *out may be open all the same. */
 int load_end(struct load *l, struct eng **out, struct err *e);
 
 #endif

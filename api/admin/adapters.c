@@ -61,14 +61,20 @@ static void write_row(const struct api_call *c, const struct catalog_row *row, s
 
 static void write_default(struct api_call *c, struct buf *b) {
     struct catalog_model m;
+    struct catalog_standing s;
+    catalog_standing(c->api->catalog, &s);
     (void)catalog_pick(c->api->catalog, NULL, &m);
     buf_str(b, "\"default\":");
     json_write_str(b, m.name);
     catalog_put(&m);
+    buf_str(b, ",\"wanted\":");
+    json_write_str(b, s.wanted);
+    buf_printf(b, ",\"behind\":%s,\"shared\":%s,\"history\":%llu", s.is_behind ? "true" : "false",
+               s.is_shared ? "true" : "false", (unsigned long long)s.lines);
 }
 
 static int adapters_list(struct api_call *c) {
-    if (!c->api->opt.adapters) return call_fail_as(c, PROBLEM_NO_STATE);
+    if (!catalog_has_folder(c->api->catalog)) return call_fail_as(c, PROBLEM_NO_STATE);
     struct catalog_row *rows = mem_try(CATALOG_ROWS_MAX * sizeof(*rows));
     if (!rows) return call_fail_as(c, PROBLEM_NO_MEMORY);
     struct buf *b = &c->body;
@@ -115,7 +121,7 @@ static void write_gate(struct api_call *c, const char *name, struct buf *b) {
 
 static int adapters_show(struct api_call *c) {
     struct catalog_row row;
-    if (!c->api->opt.adapters) return call_fail_as(c, PROBLEM_NO_STATE);
+    if (!catalog_has_folder(c->api->catalog)) return call_fail_as(c, PROBLEM_NO_STATE);
     if (catalog_row(c->api->catalog, c->in.arg, &row))
         return call_fail_as(c, PROBLEM_ADAPTER_NOT_FOUND);
     write_row(c, &row, &c->body);
@@ -126,7 +132,7 @@ static int adapters_show(struct api_call *c) {
 }
 
 static int adapters_history(struct api_call *c) {
-    if (!c->api->opt.adapters) return call_fail_as(c, PROBLEM_NO_STATE);
+    if (!catalog_has_folder(c->api->catalog)) return call_fail_as(c, PROBLEM_NO_STATE);
     struct history_line *lines = mem_try(CATALOG_LINES_MAX * sizeof(*lines));
     if (!lines) return call_fail_as(c, PROBLEM_NO_MEMORY);
     struct buf *b = &c->body;

@@ -10,7 +10,12 @@
  *
  * Defaults stand on a stack: promote puts one on it, rollback takes one off, below is the base. An
  * entry of the stack is a name with a digest. While its top isn't loaded, or its folder holds
- * something else by now, the base answers.
+ * something else by now, what was the default stays it, and after a start the base.
+ *
+ * Replicas may share a folder. Then FOLDER/history/ is a ledger (ledger.h) instead of the file, and
+ * each replica follows it: once a second it looks for what others did, and loads what they loaded.
+ * An act first catches up, and its line counts only if nobody else's came in between. What a
+ * replica can't load it doesn't serve: it says why, and what it serves instead.
  *
  * Threads: any. Two locks: `acts` is held by who changes something, as long as the disk takes; `mu`
  * guards the table for moments, and is the inner one. So nobody who asks waits for a disk.
@@ -25,13 +30,17 @@
 enum { CATALOG_NAME_BYTES = HISTORY_NAME_BYTES, CATALOG_ROWS_MAX = 1000, CATALOG_LINES_MAX = 256 };
 
 struct catalog;
-/* Reads the history and loads nothing. `folder` is made where it is missing; NULL: there is the
- * base alone. E_IO, E_FORMAT. */
-int catalog_open(const char *folder, struct catalog **out, struct err *e);
+/* Reads the history and loads nothing. `folder`: adapters, and those of this server's own runs, and
+ * their history; NULL: there is none. `shared`: the folder that replicas share; then what is in
+ * `folder` is copied there when it is loaded; NULL: none is shared. Both are made where they are
+ * missing. Both NULL: there is the base alone. E_IO, E_FORMAT, E_INVALID. */
+int catalog_open(const char *folder, const char *shared, struct catalog **out, struct err *e);
 /* The engine is there: loads what was loaded. Takes as long as that takes. Once, before the first
- * pick. What can't be loaded is logged. */
-void catalog_begin(struct catalog *c, struct eng *eng);
+ * pick. What can't be loaded is logged. E_INVALID: the shared folder is that of another model;
+ * E_IO, E_FORMAT. */
+int catalog_begin(struct catalog *c, struct eng *eng, struct err *e);
 void catalog_close(struct catalog *c); /* before eng_close; NULL is legal */
+int catalog_has_folder(const struct catalog *c);
 
 /* May an adapter be called so? 1 to 95 of A-Z a-z 0-9 . _ : -, the first neither . nor -; not
  * lammd, history or rollback, which mean something else, and not the base's name. */
@@ -66,9 +75,20 @@ int catalog_verdict(struct catalog *c, const char *name, struct verdict *out, st
 int catalog_history(struct catalog *c, struct history_line *out, int max);
 struct catalog_counts {
     uint64_t promoted, forced, refused, rolled_back; /* since the start */
-    int loaded, missing; /* now: missing are those that the start could not load */
+    int loaded, missing; /* now: missing are those that could not be loaded, or not yet */
 };
 void catalog_counts(struct catalog *c, struct catalog_counts *out);
+/* What answers by default, and what should. */
+struct catalog_standing {
+    int is_shared;
+    int is_behind;                     /* another one should answer: `wanted` */
+    char wanted[CATALOG_NAME_BYTES];   /* the name that the history says; the base's, too */
+    char why[240];                     /* it doesn't yet; "": it is on its way */
+    char served[HISTORY_DIGEST_BYTES]; /* of what answers */
+    uint64_t lines;                    /* of the history that were read */
+    double age_s;                      /* since it was read last; 0: it is nobody else's */
+};
+void catalog_standing(struct catalog *c, struct catalog_standing *out);
 
 /* ---- changing: each returns PROBLEM_NONE when it is done; `by` is a key's id or a place. An
  * error's text is for the client; there may be none ---- */

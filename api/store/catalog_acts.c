@@ -1,5 +1,7 @@
 /* catalog_acts.c - the acts of catalog.h. Each holds `acts` from its first look to its end, so two
- * of them come one after the other; the line of the history comes before the change.
+ * of them come one after the other; the line of the history comes before the change. Where replicas
+ * share the history an act catches up first. If another replica's line comes in between all the
+ * same, the act is thought over with it; if that changed the default, too, the caller is told.
  *
  * Only filling a slot takes its time outside of the lock: between catalog_load and catalog_enter.
  */
@@ -9,10 +11,11 @@
 #include "api/store/catalog_internal.h"
 #include "kernels/base/log.h"
 
+enum { TURNS_MAX = 8 };
+
 /* ---- what all of them need ---- */
 
-/* What the engine says of a folder, without where that is. */
-static void hide_path(const char *path, const char *name, char *text, size_t cap) {
+void catalog_hide_path(const char *path, const char *name, char *text, size_t cap) {
     char whole[4096];
     snprintf(whole, sizeof(whole), "%s", text);
     const char *at = strstr(whole, path);
@@ -45,7 +48,9 @@ static enum problem_code record(struct catalog *c, enum history_event event, con
     snprintf(line.name, sizeof(line.name), "%s", name);
     snprintf(line.digest, sizeof(line.digest), "%s", digest);
     snprintf(line.key, sizeof(line.key), "%s", by);
-    if (history_add(c->history, &line, &e)) {
+    int rc = c->ledger ? ledger_add(c->ledger, &line, &e) : history_add(c->history, &line, &e);
+    if (rc == E_BUSY) return PROBLEM_DEFAULT_MOVED; /* or only something else: see take_turn */
+    if (rc) {
         log_event(LOG_LEVEL_ERROR, "adapter_history", "can't be written, so nothing changes: %s",
                   e.text);
         return PROBLEM_STATE_UNWRITABLE;
@@ -54,8 +59,43 @@ static enum problem_code record(struct catalog *c, enum history_event event, con
               history_words[event], name, digest, by, is_forced);
     pthread_mutex_lock(&c->mu);
     catalog_apply(c, &line);
+    struct eng_adapter *old = catalog_settle(c);
     pthread_mutex_unlock(&c->mu);
+    eng_adapter_put(old);
     return PROBLEM_NONE;
+}
+
+/* One try of an act, with acts; PROBLEM_DEFAULT_MOVED: a line of another replica came first. */
+struct turn {
+    struct catalog *c;
+    const char *name, *by;
+    struct eng_adapter *adapter; /* given, once it is taken */
+    int is_forced;
+    struct verdict *gate;
+    int *is_new;
+    struct err *e;
+};
+typedef enum problem_code turn_fn(struct turn *t);
+
+/* The act, behind all that others did. An act that changes the default is not tried again when
+ * another one changed it at the same moment: whoever asked did not know of that. */
+static enum problem_code take_turn(struct turn *t, turn_fn *act, int is_default) {
+    struct catalog *c = t->c;
+    enum problem_code code = PROBLEM_NONE;
+    if (!c->folder) return PROBLEM_NO_STATE;
+    pthread_mutex_lock(&c->acts);
+    for (int i = 0; i < TURNS_MAX; i++) {
+        uint64_t before = c->n_defaults;
+        if (catalog_catch_up(c)) {
+            code = PROBLEM_STATE_UNWRITABLE;
+            break;
+        }
+        if (i > 0 && is_default && c->n_defaults != before) break;
+        code = act(t);
+        if (code != PROBLEM_DEFAULT_MOVED) break;
+    }
+    pthread_mutex_unlock(&c->acts);
+    return code;
 }
 
 /* A copy of the entry: with acts nobody changes it. 0: there is none. */
@@ -64,14 +104,18 @@ static int has_entry(struct catalog *c, const char *name, struct catalog_entry *
     pthread_mutex_lock(&c->mu);
     struct catalog_entry *it = catalog_find(c, name);
     if (it) *out = *it;
-    *is_default = it && it == catalog_default(c);
+    const struct catalog_level *top = catalog_top(c);
+    int is_top = c->ledger && top && strcmp(name, top->name) == 0; /* others serve it */
+    *is_default = is_top || (it && it->adapter && it->adapter == c->served);
     pthread_mutex_unlock(&c->mu);
     return it != NULL;
 }
 
+/* And, where the history is shared, what the others have by that name. */
 static int is_loaded(struct catalog *c, const char *name, struct catalog_entry *out,
                      int *is_default) {
-    return has_entry(c, name, out, is_default) && out->adapter;
+    return has_entry(c, name, out, is_default) && out->adapter &&
+           (!c->ledger || catalog_is_current(out));
 }
 
 /* Why an act about `name` can't be. */
@@ -94,59 +138,70 @@ enum problem_code catalog_load(struct catalog *c, const char *name,
     int rc = catalog_row(c, name, &row);
     catalog_put(&row.model);
     if (rc || catalog_path(c, name, path)) return PROBLEM_ADAPTER_NOT_FOUND;
+    if (c->ledger && catalog_bring(c, name, e)) {
+        log_event(LOG_LEVEL_WARN, "adapter_refused", "name=%s why=\"%s\"", name, e->text);
+        return refuse_load(e->code, eng_info(c->eng), e);
+    }
     const struct eng_info *info = eng_info(c->eng);
     rc = info->adapters ? eng_adapter_load(c->eng, path, wake, ud, out, e) : E_BUSY;
     if (rc == 0) return PROBLEM_NONE;
-    hide_path(path, name, e->text, sizeof(e->text));
+    catalog_hide_path(path, name, e->text, sizeof(e->text));
     log_event(LOG_LEVEL_WARN, "adapter_refused", "name=%s why=\"%s\"", name, e->text);
     return refuse_load(rc, info, e);
 }
 
-/* With acts: `name` means `adapter` now. What it meant before is put. */
-static enum problem_code take_in(struct catalog *c, const char *name, struct eng_adapter *adapter,
-                                 const char *by, int *is_new, struct err *e) {
-    const char *digest = eng_adapter_info(adapter)->digest;
-    struct catalog_entry old = {.adapter = NULL};
-    int is_default, has = is_loaded(c, name, &old, &is_default);
-    *is_new = !has || strcmp(eng_adapter_info(old.adapter)->digest, digest) != 0;
-    if (!*is_new) {
-        eng_adapter_put(adapter);
-        return PROBLEM_NONE;
-    }
-    enum problem_code code = PROBLEM_NONE;
-    if (is_default) {
-        err_set(e, E_BUSY,
+/* With acts: `name` means `adapter` now. */
+static void put_in(struct catalog *c, const char *name, struct eng_adapter *adapter) {
+    pthread_mutex_lock(&c->mu);
+    struct catalog_entry *it = catalog_find_or_add(c, name);
+    struct eng_adapter *old = it->adapter;
+    it->adapter = adapter;
+    it->why[0] = '\0';
+    memcpy(it->digest, eng_adapter_info(adapter)->digest, sizeof(it->digest));
+    struct eng_adapter *was = catalog_settle(c);
+    pthread_mutex_unlock(&c->mu);
+    eng_adapter_put(was);
+    eng_adapter_put(old);
+}
+
+static enum problem_code take_in(struct turn *t) {
+    struct catalog *c = t->c;
+    const char *digest = eng_adapter_info(t->adapter)->digest;
+    struct catalog_entry it = {.adapter = NULL};
+    int is_default, has = has_entry(c, t->name, &it, &is_default);
+    int is_known = has && c->ledger && strcmp(it.digest, digest) == 0; /* loaded elsewhere */
+    *t->is_new = !has || !it.adapter || strcmp(eng_adapter_info(it.adapter)->digest, digest) != 0;
+    if (!*t->is_new) return PROBLEM_NONE;
+    if (is_default && !is_known) {
+        err_set(t->e, E_BUSY,
                 "%s is the default, and its folder holds something else by now; give "
                 "that another name, or promote another adapter first",
-                name);
-        code = PROBLEM_ADAPTER_IS_DEFAULT;
+                t->name);
+        return PROBLEM_ADAPTER_IS_DEFAULT;
     }
-    if (!code) code = record(c, HISTORY_LOAD, name, digest, by, 0);
-    if (!code) {
-        pthread_mutex_lock(&c->mu);
-        struct catalog_entry *it = catalog_find_or_add(c, name);
-        it->adapter = adapter;
-        it->why[0] = '\0';
-        pthread_mutex_unlock(&c->mu);
-    }
-    eng_adapter_put(code ? adapter : old.adapter);
-    return code;
+    enum problem_code code =
+        is_known ? PROBLEM_NONE : record(c, HISTORY_LOAD, t->name, digest, t->by, 0);
+    if (code) return code;
+    put_in(c, t->name, t->adapter);
+    t->adapter = NULL;
+    return PROBLEM_NONE;
 }
 
 enum problem_code catalog_enter(struct catalog *c, const char *name, struct eng_adapter *adapter,
                                 const char *by, int *is_new, struct err *e) {
     *is_new = 0;
     if (eng_adapter_state(adapter) == ENG_DONE) {
-        pthread_mutex_lock(&c->acts);
-        enum problem_code code = take_in(c, name, adapter, by, is_new, e);
-        pthread_mutex_unlock(&c->acts);
+        struct turn t = {
+            .c = c, .name = name, .by = by, .adapter = adapter, .is_new = is_new, .e = e};
+        enum problem_code code = take_turn(&t, take_in, 0);
+        eng_adapter_put(t.adapter);
         return code;
     }
     const struct err *why = eng_adapter_error(adapter);
     int rc = why->code ? why->code : E_INTERNAL;
     char path[4096];
     err_set(e, rc, "%s", why->text);
-    if (!catalog_path(c, name, path)) hide_path(path, name, e->text, sizeof(e->text));
+    if (!catalog_path(c, name, path)) catalog_hide_path(path, name, e->text, sizeof(e->text));
     log_event(LOG_LEVEL_WARN, "adapter_refused", "name=%s why=\"%s\"", name, e->text);
     eng_adapter_put(adapter);
     return refuse_load(rc, eng_info(c->eng), e);
@@ -155,16 +210,21 @@ enum problem_code catalog_enter(struct catalog *c, const char *name, struct eng_
 /* ---- unload ---- */
 
 /* Also one that the start could not load: then nobody tries again. */
-static enum problem_code take_out(struct catalog *c, const char *name, const char *by) {
+static enum problem_code take_out(struct turn *t) {
+    struct catalog *c = t->c;
     struct catalog_entry it;
     int is_default;
-    if (!has_entry(c, name, &it, &is_default)) return no_such(c, name);
-    if (is_default) return PROBLEM_ADAPTER_IS_DEFAULT;
+    if (!has_entry(c, t->name, &it, &is_default)) return no_such(c, t->name);
+    if (is_default) {
+        err_set(t->e, E_BUSY, "%s is the default; promote another, or roll back, then unload it",
+                t->name);
+        return PROBLEM_ADAPTER_IS_DEFAULT;
+    }
     const char *digest = it.adapter ? eng_adapter_info(it.adapter)->digest : "";
-    enum problem_code code = record(c, HISTORY_UNLOAD, name, digest, by, 0);
+    enum problem_code code = record(c, HISTORY_UNLOAD, t->name, digest, t->by, 0);
     if (code) return code;
     pthread_mutex_lock(&c->mu);
-    catalog_drop(c, catalog_find(c, name));
+    catalog_drop(c, catalog_find(c, t->name));
     pthread_mutex_unlock(&c->mu);
     eng_adapter_put(it.adapter);
     return PROBLEM_NONE;
@@ -172,14 +232,8 @@ static enum problem_code take_out(struct catalog *c, const char *name, const cha
 
 enum problem_code catalog_unload(struct catalog *c, const char *name, const char *by,
                                  struct err *e) {
-    if (!c->folder) return PROBLEM_NO_STATE;
-    pthread_mutex_lock(&c->acts);
-    enum problem_code code = take_out(c, name, by);
-    pthread_mutex_unlock(&c->acts);
-    if (code == PROBLEM_ADAPTER_IS_DEFAULT)
-        err_set(e, E_BUSY, "%s is the default; promote another, or roll back, then unload it",
-                name);
-    return code;
+    struct turn t = {.c = c, .name = name, .by = by, .e = e};
+    return take_turn(&t, take_out, 0);
 }
 
 /* ---- promote ---- */
@@ -223,7 +277,7 @@ static void catalog_acts_count(struct catalog *c, uint64_t *which) {
 /* With acts: is the base the default, because it was promoted or nothing was? */
 static int base_is_default(struct catalog *c) {
     pthread_mutex_lock(&c->mu);
-    int is = !c->depth || !c->stack[c->depth - 1].digest[0];
+    int is = catalog_top(c) == NULL;
     pthread_mutex_unlock(&c->mu);
     return is;
 }
@@ -237,23 +291,25 @@ static enum problem_code promote_base(struct catalog *c, const char *by, int *is
     return code;
 }
 
-static enum problem_code promote(struct catalog *c, const char *name, int is_forced, const char *by,
-                                 struct verdict *gate, int *is_new, struct err *e) {
+static enum problem_code promote(struct turn *t) {
+    struct catalog *c = t->c;
     struct catalog_entry it;
     int is_default;
-    if (strcmp(name, catalog_base(c)) == 0) return promote_base(c, by, is_new);
-    if (!is_loaded(c, name, &it, &is_default)) return no_such(c, name);
-    *is_new = !is_default;
+    if (strcmp(t->name, catalog_base(c)) == 0) return promote_base(c, t->by, t->is_new);
+    if (!is_loaded(c, t->name, &it, &is_default)) return no_such(c, t->name);
+    *t->is_new = !is_default;
     if (is_default) return PROBLEM_NONE;
     const char *digest = eng_adapter_info(it.adapter)->digest;
-    enum problem_code against = ask_gate(c, name, digest, gate, e);
-    if (against && !is_forced) {
+    verdict_clear(t->gate);
+    enum problem_code against = ask_gate(c, t->name, digest, t->gate, t->e);
+    if (against && !t->is_forced) {
         catalog_acts_count(c, &c->counts.refused);
         return against;
     }
-    *e = (struct err){0};
-    verdict_clear(gate);
-    enum problem_code code = record(c, HISTORY_PROMOTE, name, digest, by, against != PROBLEM_NONE);
+    *t->e = (struct err){0};
+    verdict_clear(t->gate);
+    enum problem_code code =
+        record(c, HISTORY_PROMOTE, t->name, digest, t->by, against != PROBLEM_NONE);
     if (!code) catalog_acts_count(c, against ? &c->counts.forced : &c->counts.promoted);
     return code;
 }
@@ -263,11 +319,14 @@ enum problem_code catalog_promote(struct catalog *c, const char *name, int is_fo
                                   struct err *e) {
     *gate = (struct verdict){.root = NULL};
     *is_new = 0;
-    if (!c->folder) return PROBLEM_NO_STATE;
-    pthread_mutex_lock(&c->acts);
-    enum problem_code code = promote(c, name, is_forced, by, gate, is_new, e);
-    pthread_mutex_unlock(&c->acts);
-    return code;
+    struct turn t = {.c = c,
+                     .name = name,
+                     .by = by,
+                     .is_forced = is_forced,
+                     .gate = gate,
+                     .is_new = is_new,
+                     .e = e};
+    return take_turn(&t, promote, 1);
 }
 
 /* ---- roll back ---- */
@@ -288,12 +347,18 @@ enum problem_code catalog_before(struct catalog *c, char name[CATALOG_NAME_BYTES
                                  int *is_loaded_now) {
     struct catalog_level to;
     if (!c->folder) return PROBLEM_NO_STATE;
+    pthread_mutex_lock(&c->acts);
+    int rc = catalog_catch_up(c);
+    pthread_mutex_unlock(&c->acts);
+    if (rc) return PROBLEM_STATE_UNWRITABLE;
     enum problem_code code = look_before(c, &to, is_loaded_now);
     memcpy(name, to.name, sizeof(to.name));
     return code;
 }
 
-static enum problem_code roll_back(struct catalog *c, const char *by, struct err *e) {
+static enum problem_code roll_back(struct turn *t) {
+    struct catalog *c = t->c;
+    struct err *e = t->e;
     struct catalog_level to;
     struct catalog_entry it;
     int is_there, is_default;
@@ -310,14 +375,12 @@ static enum problem_code roll_back(struct catalog *c, const char *by, struct err
                 to.name, catalog_base(c));
         return PROBLEM_ADAPTER_CHANGED;
     }
-    return record(c, HISTORY_ROLLBACK, to.name, to.digest, by, 0);
+    return record(c, HISTORY_ROLLBACK, to.name, to.digest, t->by, 0);
 }
 
 enum problem_code catalog_rollback(struct catalog *c, const char *by, struct err *e) {
-    if (!c->folder) return PROBLEM_NO_STATE;
-    pthread_mutex_lock(&c->acts);
-    enum problem_code code = roll_back(c, by, e);
-    pthread_mutex_unlock(&c->acts);
+    struct turn t = {.c = c, .by = by, .e = e};
+    enum problem_code code = take_turn(&t, roll_back, 1);
     if (code == PROBLEM_NONE) catalog_acts_count(c, &c->counts.rolled_back);
     return code;
 }

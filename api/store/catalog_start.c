@@ -1,5 +1,6 @@
 /* catalog_start.c - what the catalogue loads without a request: at the start what was loaded
- * before, and later what is offered to it, such as the adapter of a run that has just succeeded. */
+ * before, and later what is offered to it, such as the adapter of a run that has just succeeded,
+ * and what other replicas have loaded. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -7,7 +8,7 @@
 #include "api/store/catalog_internal.h"
 #include "kernels/base/log.h"
 
-enum { CATALOG_WAIT_S = 120 };
+enum { CATALOG_WAIT_S = 120, CATALOG_LOOK_S = 1 };
 
 /* ---- waiting for the engine ---- */
 
@@ -40,9 +41,8 @@ static int wait_for_it(struct catalog_wait *w) {
     return is_over ? 0 : E_TIMEOUT;
 }
 
-/* *out: loaded, a reference; or failed, NULL. */
-static enum problem_code load_and_wait(struct catalog *c, const char *name,
-                                       struct eng_adapter **out, struct err *e) {
+enum problem_code catalog_load_wait(struct catalog *c, const char *name, struct eng_adapter **out,
+                                    struct err *e) {
     struct catalog_wait w = {.is_over = 0};
     pthread_mutex_init(&w.mu, NULL);
     pthread_cond_init(&w.woken, NULL);
@@ -62,34 +62,11 @@ enum problem_code catalog_load_now(struct catalog *c, const char *name, const ch
                                    struct err *e) {
     struct eng_adapter *adapter;
     int is_new;
-    enum problem_code code = load_and_wait(c, name, &adapter, e);
+    enum problem_code code = catalog_load_wait(c, name, &adapter, e);
     return code ? code : catalog_enter(c, name, adapter, by, &is_new, e);
 }
 
 /* ---- at the start ---- */
-
-/* The history knows that it is loaded, so no line is written. */
-static void load_again(struct catalog *c, const char *name) {
-    struct eng_adapter *adapter = NULL;
-    struct err e = {0};
-    int is_good = load_and_wait(c, name, &adapter, &e) == PROBLEM_NONE;
-    if (is_good && eng_adapter_state(adapter) != ENG_DONE) {
-        err_set(&e, E_INTERNAL, "%s", eng_adapter_error(adapter)->text);
-        eng_adapter_put(adapter);
-        is_good = 0;
-    }
-    pthread_mutex_lock(&c->mu);
-    struct catalog_entry *it = catalog_find(c, name);
-    if (is_good) it->adapter = adapter;
-    if (!is_good)
-        snprintf(it->why, sizeof(it->why), "%s", e.text[0] ? e.text : "its folder is not there");
-    pthread_mutex_unlock(&c->mu);
-    if (is_good)
-        log_event(LOG_LEVEL_INFO, "adapter", "act=load name=%s digest=%.12s", name,
-                  eng_adapter_info(adapter)->digest);
-    else
-        log_event(LOG_LEVEL_ERROR, "adapter_not_loaded", "name=%s why=\"%s\"", name, e.text);
-}
 
 /* The default first: there may be fewer slots than there were. */
 static void load_all(struct catalog *c) {
@@ -99,17 +76,17 @@ static void load_all(struct catalog *c) {
     for (int i = 0; i < n; i++)
         memcpy(names[i], c->entries[i].name, sizeof(names[i]));
     for (int i = 0; i < n; i++)
-        if (strcmp(names[i], first) == 0) load_again(c, names[i]);
+        if (strcmp(names[i], first) == 0) catalog_load_again(c, names[i]);
     for (int i = 0; i < n; i++)
-        if (strcmp(names[i], first) != 0) load_again(c, names[i]);
+        if (strcmp(names[i], first) != 0) catalog_load_again(c, names[i]);
 }
 
 static void catalog_start_say_default(struct catalog *c) {
-    const struct catalog_level *top = c->depth ? &c->stack[c->depth - 1] : NULL;
-    const struct catalog_entry *it = catalog_default(c);
-    if (it)
-        log_event(LOG_LEVEL_INFO, "default", "name=%s digest=%.12s", it->name, top->digest);
-    else if (top && top->digest[0])
+    const struct catalog_level *top = catalog_top(c);
+    if (c->served)
+        log_event(LOG_LEVEL_INFO, "default", "name=%s digest=%.12s", c->served_name,
+                  eng_adapter_info(c->served)->digest);
+    else if (top)
         log_event(
             LOG_LEVEL_ERROR, "default_lost",
             "%s was promoted, but what was promoted can't be loaded, so the base answers; put "
@@ -117,35 +94,53 @@ static void catalog_start_say_default(struct catalog *c) {
             top->name);
 }
 
-void catalog_begin(struct catalog *c, struct eng *eng) {
+int catalog_begin(struct catalog *c, struct eng *eng, struct err *e) {
     c->eng = eng;
-    if (!c->folder) return;
+    if (!c->folder) return 0;
+    const struct eng_info *info = eng_info(eng);
+    int rc = c->ledger ? ledger_claim(c->ledger, info->name, info->digest, e) : 0;
+    if (rc) return err_in(e, "the folder of --shared-adapters");
     load_all(c);
     catalog_start_say_default(c);
     catalog_start_offers(c);
+    return 0;
 }
 
 /* ---- offers ---- */
 
-/* 1: *out is the next one; 0: it is over. */
-static int next_wish(struct catalog *c, struct catalog_wish *out) {
-    pthread_mutex_lock(&c->mu);
-    while (!c->n_wishes && !c->is_closing)
+/* With mu: until something is offered, or it is time to look at the ledger. */
+static void wait_for_offers(struct catalog *c) {
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += CATALOG_LOOK_S;
+    if (c->ledger)
+        (void)pthread_cond_timedwait(&c->offered, &c->mu, &end);
+    else
         pthread_cond_wait(&c->offered, &c->mu);
-    int has = !c->is_closing;
+}
+
+/* 1: *out is the next one; its name is "": there is none. 0: it is over. */
+static int next_wish(struct catalog *c, int is_busy, struct catalog_wish *out) {
+    *out = (struct catalog_wish){.name = ""};
+    pthread_mutex_lock(&c->mu);
+    if (!c->n_wishes && !c->is_closing && !is_busy) wait_for_offers(c);
+    int has = c->n_wishes && !c->is_closing, is_over = c->is_closing;
     if (has) {
         *out = c->wishes[0];
         memmove(c->wishes, c->wishes + 1, (size_t)--c->n_wishes * sizeof(c->wishes[0]));
     }
     pthread_mutex_unlock(&c->mu);
-    return has;
+    return !is_over;
 }
 
 static void *take_offers(void *ud) {
     struct catalog *c = ud;
     struct catalog_wish wish;
-    while (next_wish(c, &wish)) {
+    int is_busy = 0;
+    while (next_wish(c, is_busy, &wish)) {
         struct err e = {0};
+        is_busy = c->ledger && catalog_follow(c);
+        if (!wish.name[0]) continue;
         enum problem_code code = catalog_load_now(c, wish.name, wish.by, &e);
         if (code)
             log_event(LOG_LEVEL_WARN, "adapter_not_loaded", "name=%s why=\"%s\"", wish.name,
@@ -158,7 +153,8 @@ void catalog_start_offers(struct catalog *c) {
     c->has_thread = pthread_create(&c->thread, NULL, take_offers, c) == 0;
     if (!c->has_thread)
         log_event(LOG_LEVEL_WARN, "adapter",
-                  "no thread: adapters of runs are not loaded by themselves");
+                  "no thread: adapters of runs are not loaded by themselves, and what other "
+                  "replicas do isn't seen");
 }
 
 void catalog_stop_offers(struct catalog *c) {

@@ -14,7 +14,7 @@
 #include "kernels/base/jsonscan.h"
 #include "kernels/base/mem.h"
 
-enum { LINE_BYTES = 1024, LINE_MARKS = 16 };
+enum { LINE_MARKS = 16 };
 
 const char *const history_words[] = {"load", "unload", "promote", "rollback", NULL};
 
@@ -73,14 +73,22 @@ int history_parse(const char *text, size_t len, struct history_line *out, struct
     return rc;
 }
 
-/* -> bytes, the line's end included; names and keys need no escapes, but a base's may. */
-static int print_line(const struct history_line *l, char text[LINE_BYTES], struct err *e) {
+static void stamp(char to[24]) {
+    time_t now = time(NULL);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    strftime(to, 24, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* Names and keys need no escapes, but a base's may. */
+int history_print(struct history_line *l, char text[HISTORY_LINE_BYTES], struct err *e) {
+    stamp(l->time);
     json_t *o = json_pack("{ssssssssss}", "time", l->time, "event", history_words[l->event], "name",
                           l->name, "digest", l->digest, "key", l->key);
     if (o && l->is_forced) json_object_set_new(o, "forced", json_true());
-    size_t n = o ? json_dumpb(o, text, LINE_BYTES - 1, JSON_COMPACT) : 0;
+    size_t n = o ? json_dumpb(o, text, HISTORY_LINE_BYTES - 1, JSON_COMPACT) : 0;
     json_decref(o);
-    if (n == 0 || n >= LINE_BYTES) return err_set(e, E_NOMEM, "no memory for a line");
+    if (n == 0 || n >= HISTORY_LINE_BYTES) return err_set(e, E_NOMEM, "no memory for a line");
     text[n] = '\n';
     return (int)n + 1;
 }
@@ -91,7 +99,7 @@ static int print_line(const struct history_line *l, char text[LINE_BYTES], struc
 static int tell_lines(struct history *h, FILE *f,
                       void (*each)(void *ud, const struct history_line *line), void *ud,
                       struct err *e) {
-    char text[LINE_BYTES + 2];
+    char text[HISTORY_LINE_BYTES + 2];
     struct history_line line;
     for (unsigned n = 1; fgets(text, sizeof(text), f); n++) {
         size_t len = strlen(text);
@@ -152,12 +160,8 @@ void history_close(struct history *h) {
 }
 
 int history_add(struct history *h, struct history_line *line, struct err *e) {
-    char text[LINE_BYTES];
-    time_t now = time(NULL);
-    struct tm tm;
-    gmtime_r(&now, &tm);
-    strftime(line->time, sizeof(line->time), "%Y-%m-%dT%H:%M:%SZ", &tm);
-    int n = print_line(line, text, e);
+    char text[HISTORY_LINE_BYTES];
+    int n = history_print(line, text, e);
     if (n < 0) return n;
     ssize_t put = write(h->fd, text, (size_t)n);
     if (put == n && fdatasync(h->fd) == 0) {

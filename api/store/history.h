@@ -4,7 +4,8 @@
  *
  * `"forced":true` stands behind the key where it holds. A line is written and synced before what it
  * tells is done. Only whole lines count: one that a crash cut short is taken off when the file is
- * opened, for what it tells was never done. Thread: one at a time.
+ * opened, for what it tells was never done. One process has the file; what several replicas share is
+ * a ledger (ledger.h), of the same lines. Thread: one at a time.
  */
 #ifndef API_STORE_HISTORY_H
 #define API_STORE_HISTORY_H
@@ -37,6 +38,10 @@ void history_close(struct history *h); /* NULL is legal */
  * even a part. */
 int history_add(struct history *h, struct history_line *line, struct err *e);
 
+/* Lines alone, for history.c and ledger.c. */
+enum { HISTORY_LINE_BYTES = 1024 }; /* of a line, its end included, at most */
+/* `line` as of now, its end included, and its time filled in; how many bytes. E_NOMEM. */
+int history_print(struct history_line *line, char text[HISTORY_LINE_BYTES], struct err *e);
 /* One line without its end, as the file has it: strict. E_FORMAT. */
 int history_parse(const char *text, size_t len, struct history_line *out, struct err *e);
 

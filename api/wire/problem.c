@@ -97,6 +97,9 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                                     "promote another, or roll back first"},
     [PROBLEM_ADAPTER_CHANGED] = {"adapter_changed", 409, BAD, "The adapter is another one now",
                                  "its folder holds something else than what was the default"},
+    [PROBLEM_DEFAULT_MOVED] = {"default_moved", 409, BAD, "Another replica was first",
+                               "the default was changed at another replica at the same moment; "
+                               "see GET /v1/adapters, and ask again if it is still to be done"},
     [PROBLEM_GATE_REFUSED] =
         {"gate_refused", 409, BAD, "The adapter is worse",
          "the adapter is worse than what answers now; force promotes it all the same"},

@@ -44,7 +44,7 @@ BEGIN {
     # wire knows no call, store no request; task -> endpoint -> ask, stream -> call -> state ->
     # store
     grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
-    grant("api/store/", base " engine/engine.h engine/files/smallfile.h engine/files/smalljson.h api/api.h api/store/")
+    grant("api/store/", base " engine/engine.h engine/files/newfile.h engine/files/smallfile.h engine/files/smalljson.h api/api.h api/store/")
     grant("api/state.", down = base " engine/engine.h jobs/jobs.h media/ api/api.h api/wire/ api/store/ api/state.h")
     grant("api/call.", down = down " api/call.h")
     grant("api/ask.", down " api/ask.h")

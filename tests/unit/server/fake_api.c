@@ -365,11 +365,12 @@ void api_set_server(struct api *a, api_server_stats_fn *fn, void *ud) {
     pthread_mutex_unlock(&a->mu);
 }
 
-void api_set_engine(struct api *a, struct eng *eng) {
-    (void)eng;
+int api_set_engine(struct api *a, struct eng *eng, struct err *e) {
+    (void)eng, (void)e;
     pthread_mutex_lock(&a->mu);
     a->n.engines++;
     pthread_mutex_unlock(&a->mu);
+    return 0;
 }
 
 void api_set_stuck(struct api *a, int is_stuck) {
