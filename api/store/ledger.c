@@ -161,7 +161,8 @@ int ledger_follow(struct ledger *l, void (*each)(void *ud, const struct history_
                   void *ud, struct err *e) {
     struct history_line line;
     uint64_t hint = newest_read(l), newest = hint;
-    int rc = l->looks++ % LEDGER_WHOLE_LOOK == 0 ? highest(l, &newest, e) : 0;
+    int is_whole = !hint || l->looks++ % LEDGER_WHOLE_LOOK == 0;
+    int rc = is_whole ? highest(l, &newest, e) : 0;
     while (!rc && l->told < newest) {
         rc = line_read(l, l->told + 1, &line, e);
         if (rc) break;
