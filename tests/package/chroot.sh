@@ -73,6 +73,10 @@ install() {
 }
 install
 good install
+[ "$(dpkg-deb -c "$work"/lammd-mpi_*.deb | grep -c '[.]so$')" = 1 ] || bad 'lammd-mpi is not one plugin'
+! dpkg-deb -c "$work"/lammd_*.deb | grep -q lammd-mpi.so || bad 'lammd has the plugin for MPI, too'
+there test ! -e /usr/lib/lammd/lammd-mpi.so || bad 'the plugin for MPI came without its package'
+good 'lammd-mpi is by itself'
 there test -L /etc/systemd/system/multi-user.target.wants/lammd.service || bad 'the unit is not enabled'
 there lammd serve --config /etc/lammd/lammd.conf --check-config || bad 'lammd.conf'
 there sh -c 'zcat /usr/share/man/man8/lammd.8.gz | grep -q "^.TH LAMMD 8"' || bad 'lammd(8)'
