@@ -1,4 +1,5 @@
-"""test_replicas.py - deploy/haproxy.cfg as it is, before three servers: who gets what; drain, kill.
+"""test_replicas.py - deploy/haproxy.cfg as it is, before three servers: who gets what; drain, kill;
+and adapters in a folder that all of them share.
 
 Ports and the socket are put in their places. Skips aloud where HAProxy is not installed.
 """
@@ -17,7 +18,7 @@ import time
 import photos
 from lamm import JSON, MINI, PNG, PROGRAM, ROOT, TINY, Reply, Server, Skip, data_url
 from suite import SOON, Thread, count, wait_for
-from test_adapters import Place, gate, lora
+from test_adapters import gate, lora
 from test_proxies import free_port
 
 HAPROXY = "/usr/sbin/haproxy"
@@ -96,14 +97,20 @@ class Front:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def replica(name, *options, model=TINY, kind=Server):
+    return kind("--replica", name, "--trusted-proxy", "127.0.0.1", "--idle-timeout=5", *options, model=model)
+
+
 class Three:
     """Three servers of one model."""
+
+    def __init__(self, *options, kind=Server):
+        self.options, self.kind = options, kind
 
     def __enter__(self):
         if not os.path.exists(HAPROXY):
             raise Skip("haproxy is not installed")
-        self.servers = {name: Server("--replica", name, "--trusted-proxy", "127.0.0.1", "--idle-timeout=5", model=TINY)
-                        for name in NAMES}
+        self.servers = {name: replica(name, *self.options, kind=self.kind) for name in NAMES}
         for s in self.servers.values():
             wait_for(lambda s=s: s.ask("GET", "/readyz").status == 200)
         return self.servers
@@ -251,22 +258,171 @@ def test_bench_replicas_measures_one_two_and_three():
         assert r.returncode == 1 and text in r.stderr, r.stderr
 
 
-def test_a_promotion_reaches_all_by_a_shared_folder():
-    """One folder has the adapters, a link to it is enough; each server says what it serves."""
-    def served(p):
-        said = p.ask("GET", "/metrics").body.decode()
-        return [line for line in said.splitlines() if line.startswith("lammd_adapter_info{")]
-    with tempfile.TemporaryDirectory() as shared, Place(names="") as one, Place(names="") as two:
-        lora(os.path.join(shared, "parts"), 5)
-        gate(os.path.join(shared, "parts"), "better")
-        base = one.seen()
-        for p in (one, two):
-            os.symlink(os.path.join(shared, "parts"), p.adapter("parts"))
-            assert p.load("parts").status == 201
-            wait_for(lambda p=p: any('default="false"' in line for line in served(p)))
-            assert p.promote("parts").status == 200
-        assert one.seen() == two.seen() != base and one.seen()[1] == "parts"
-        assert served(one) == served(two) and 'default="true"' in served(one)[0]
+class Shared:
+    """A folder with the adapters a and b, which the gate found better."""
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "adapters")
+        for i, name in enumerate("ab"):
+            lora(os.path.join(self.path, name), i + 5)
+            gate(os.path.join(self.path, name), "better")
+        keys = os.path.join(self.folder.name, "keys")
+        self.options = ("--shared-adapters", self.path, "--keys", keys)
+        words = [PROGRAM, "keys", "new", "me", "--keys", keys, "--scopes", "ask,metrics,train,promote"]
+        made = subprocess.run(words, capture_output=True, text=True, check=True, timeout=SOON)
+        self.headers = {"Authorization": "Bearer " + made.stdout.strip()}
+        return self
+
+    def server(self, *options, **more):
+        """It is always asked with the key."""
+        headers = self.headers
+
+        class Keyed(Server):
+            def ask(self, method, path, body=None, extra=None):
+                return super().ask(method, path, body, {**headers, **(extra or {})})
+        return Keyed(*options, **more)
+
+    def replica(self, name, *options):
+        return replica(name, *self.options, *options, kind=self.server)
+
+    def __exit__(self, *_):
+        self.folder.cleanup()
+
+
+def load(s, name):
+    reply = s.ask("POST", "/v1/adapters", json.dumps({"name": name}), JSON)
+    assert reply.status in (200, 201), reply.body
+
+
+def promote(s, name):
+    return s.ask("POST", f"/v1/adapters/{name}/promote", "{}", JSON)
+
+
+def default(s):
+    """What a server says that it serves, in each of the places that say it."""
+    while True:
+        listed, ready = s.ask("GET", "/v1/adapters").json(), s.ask("GET", "/readyz").json()
+        said = s.ask("GET", "/metrics").body.decode()
+        if listed == s.ask("GET", "/v1/adapters").json():
+            break  # nothing has changed meanwhile
+    sha = re.search(r'^lammd_default_info[{]sha256="([0-9a-f]{64})"[}] 1$', said, re.M)[1]
+    assert ready["serves"] == "fp_" + sha[:12], (ready, sha)
+    assert f"\nlammd_default_behind {int(listed['behind'])}\n" in said and ready["behind"] == listed["behind"]
+    return listed["default"]
+
+
+def seen(s, model=None):
+    """(who answered, what it saw)"""
+    query = f"&model={model}" if model else ""
+    reply = s.ask("POST", f"/v1/pixels?points=[[0,0],[3,4],[5,1]]{query}", photos.png(), PNG)
+    assert reply.status == 200, reply.body
+    return reply.headers["X-Lammd-Model"], json.dumps(reply.json())
+
+
+def test_a_promotion_spreads():
+    """What is promoted or rolled back at one answers at all, within seconds; no answer is another's."""
+    with Shared() as shared, Three(*shared.options, kind=shared.server) as servers, Front(servers) as front:
+        for name in "ab":
+            load(servers["one"], name)
+        for s in servers.values():
+            wait_for(lambda s=s: {m["id"] for m in s.ask("GET", "/v1/models").json()["data"]} >= {"a", "b"})
+        sees = dict(seen(servers["one"], m) for m in ("tiny", "a", "b"))
+        assert len(set(sees.values())) == 3
+        for s in servers.values():  # one adapter is the same bits everywhere
+            assert dict(seen(s, m) for m in sees) == sees and default(s) == "tiny"
+        is_over, wrong, asked = threading.Event(), [], []
+
+        def ask(i):
+            while not is_over.is_set():
+                i = (i + 1) % PICTURES
+                reply = front.ask("POST", "/v1/pixels?points=[[0,0],[3,4],[5,1]]", photos.png(),
+                                  {**PNG, **shared.headers, "X-Picture-Digest": f"picture-{i}"})
+                got = reply.headers.get("X-Lammd-Model"), reply.status == 200 and json.dumps(reply.json())
+                asked.append((reply.headers.get("X-Lammd-Replica"), got[0]))
+                if sees.get(got[0]) != got[1]:
+                    wrong.append((reply.status, reply.body))
+        clients = [Thread(target=ask, args=(i,)) for i in (0, 9)]
+        for t in clients:
+            t.start()
+        for at, act, name in (("one", lambda s: promote(s, "a"), "a"), ("two", lambda s: promote(s, "b"), "b"),
+                              ("three", lambda s: s.ask("POST", "/v1/adapters/rollback"), "a")):
+            reply = act(servers[at])
+            assert (reply.status, reply.json()) == (200, {"default": name, "changed": True}), reply.body
+            for s in servers.values():
+                wait_for(lambda s=s, name=name: default(s) == name)
+                assert seen(s) == (name, sees[name])
+            begun = len(asked)
+            wait_for(lambda begun=begun: len(asked) > begun + 2 * PICTURES)
+            assert {who for who in asked[begun + len(clients):]} == {(n, name) for n in NAMES}
+        is_over.set()
+        for t in clients:
+            t.join(SOON)
+        assert not wrong, wrong[:3]
+        events = [s.ask("GET", "/v1/adapters/history").json() for s in servers.values()]
+        assert events[0] == events[1] == events[2] and len(events[0]["data"]) == 5
+
+
+def test_a_replica_that_cannot_follow_says_so():
+    with Shared() as shared, shared.replica("one") as one, shared.replica("two", "--adapters=1") as two:
+        load(one, "a")
+        assert promote(one, "a").status == 200
+        wait_for(lambda: default(two) == "a")
+        was = seen(two)
+        load(one, "b")
+        assert promote(one, "b").status == 200
+        wait_for(lambda: two.ask("GET", "/readyz").json()["behind"])
+        wait_for(lambda: "default_behind" in two.log() and "adapter_not_loaded" in two.log())
+        listed = two.ask("GET", "/v1/adapters").json()
+        assert (listed["default"], listed["wanted"], listed["behind"]) == ("a", "b", True)
+        assert "all 1 slots" in [row["why"] for row in listed["data"] if row["id"] == "b"][0]
+        assert seen(two) == was == (default(two), was[1]) and seen(one)[0] == "b"
+        assert two.ask("POST", "/v1/pixels?points=[[0,0]]&model=b", photos.png(), PNG).status == 404
+        assert one.ask("POST", "/v1/adapters/rollback").status == 200
+        wait_for(lambda: not two.ask("GET", "/readyz").json()["behind"])
+        assert seen(two) == seen(one) == was
+        # A replica of another model doesn't start; what the others have stays as it is.
+        words = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--model", MINI, *shared.options]
+        r = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SOON)
+        assert r.returncode == 1 and "it is the folder of tiny" in r.stderr and "here is lamm-mini" in r.stderr, r.stderr
+
+
+def test_a_kill_amid_promotions_leaves_one_history():
+    """Two replicas promote on and on, one of them is killed: no line is half, and all agree."""
+    with Shared() as shared, shared.replica("two") as two:
+        load(two, "a")
+        load(two, "b")
+        for turn in range(count(2, 12)):
+            one = shared.replica("one")
+            wait_for(lambda one=one: "b" in {m["id"] for m in one.ask("GET", "/v1/models").json()["data"]})
+            is_over, said = threading.Event(), {"one": [], "two": []}
+
+            def go(s, name, is_over=is_over, said=said):
+                while not is_over.is_set():
+                    for adapter in "ab":
+                        try:
+                            said[name].append(promote(s, adapter).status)
+                        except (OSError, http.client.HTTPException):
+                            return  # it is dead
+            clients = [Thread(target=go, args=(one, "one")), Thread(target=go, args=(two, "two"))]
+            for t in clients:
+                t.start()
+            wait_for(lambda said=said: min(map(len, said.values())) > 10 + turn)
+            one.end(signal.SIGKILL)
+            have = len(said["two"])
+            wait_for(lambda said=said, have=have: len(said["two"]) > have + 4)
+            is_over.set()
+            for t in clients:
+                t.join(SOON)
+            assert set(said["one"] + said["two"]) <= {200, 409} and 200 in said["two"][-4:], said
+            with shared.replica("one") as again:
+                wait_for(lambda again=again: default(again) == default(two))
+                assert seen(again) == seen(two)
+                events = [s.ask("GET", "/v1/adapters/history").json()["data"] for s in (again, two)]
+                assert events[0] == events[1]
+        lines = sorted(n for n in os.listdir(shared.path + "/history") if n[0] == "0")
+        assert lines == [f"{i + 1:08}.json" for i in range(len(lines))]
+        assert int(open(shared.path + "/history/newest", encoding="utf-8").read()) == len(lines)
 
 
 def dashboard_rules(folder):
