@@ -215,8 +215,10 @@ static void metrics_write_model(struct buf *b, const struct eng_info *info) {
 static void write_standing(struct buf *b, struct api *a) {
     struct catalog_standing s;
     catalog_standing(a->catalog, &s);
-    head(b, "default_info", "gauge", "What answers when no model is named.");
-    buf_printf(b, "lammd_default_info{sha256=\"%s\"} 1\n", s.served);
+    head(b, "default_info", "gauge", "What answers when no model is named: base or adapter.");
+    buf_str(b, "lammd_default_info{name=\"");
+    label(b, s.name);
+    buf_printf(b, "\",sha256=\"%s\"} 1\n", s.served);
     gauge(b, "default_behind", s.is_behind,
           "1: another adapter should be the default, and isn't loaded here.");
     gauge(b, "adapter_history_lines", (double)s.lines, "Lines of the history of adapters.");

@@ -340,9 +340,9 @@ void catalog_standing(struct catalog *c, struct catalog_standing *out) {
     if (c->ledger) out->age_s = (double)(clock_ns() - c->looked_ns) / 1e9;
     snprintf(out->wanted, sizeof(out->wanted), "%s", top ? top->name : catalog_base(c));
     if (out->is_behind) snprintf(out->why, sizeof(out->why), "%s", it ? it->why : "");
+    const char *base = c->eng ? eng_info(c->eng)->digest : "";
+    snprintf(out->name, sizeof(out->name), "%s", c->served ? c->served_name : catalog_base(c));
     snprintf(out->served, sizeof(out->served), "%s",
-             c->served ? eng_adapter_info(c->served)->digest : "");
+             c->served ? eng_adapter_info(c->served)->digest : base);
     pthread_mutex_unlock(&c->mu);
-    if (!out->served[0] && c->eng)
-        snprintf(out->served, sizeof(out->served), "%s", eng_info(c->eng)->digest);
 }

@@ -84,7 +84,8 @@ struct catalog_standing {
     int is_behind;                     /* another one should answer: `wanted` */
     char wanted[CATALOG_NAME_BYTES];   /* the name that the history says; the base's, too */
     char why[240];                     /* it doesn't yet; "": it is on its way */
-    char served[HISTORY_DIGEST_BYTES]; /* of what answers */
+    char name[CATALOG_NAME_BYTES];     /* of what answers */
+    char served[HISTORY_DIGEST_BYTES]; /* and its digest */
     uint64_t lines;                    /* of the history that were read */
     double age_s;                      /* since it was read last; 0: it is nobody else's */
 };
