@@ -348,7 +348,9 @@ void api_offer_adapter(struct api *a, const char *name, const char *by);
 void api_set_jobs(struct api *a, struct jobs *jobs);
 /* Engine or loop get on no more, or do again: readyz says 503 meanwhile. Any thread. */
 void api_set_stuck(struct api *a, int is_stuck);
-/* Draining: readyz says 503 from now on. Any thread. */
+/* Leaving: readyz says 503 from now on, and all else goes on as before. Any thread. */
+void api_set_leaving(struct api *a);
+/* Draining: so does readyz, and who waits or streams is told. Any thread. */
 void api_set_draining(struct api *a);
 /* Count a finished request for /metrics; `route` NULL: none matched. Any thread. */
 void api_count(struct api *a, const struct api_route *route, int status, uint64_t duration_ns);

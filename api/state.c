@@ -132,6 +132,8 @@ void api_offer_adapter(struct api *a, const char *name, const char *by) {
 
 void api_set_stuck(struct api *a, int is_stuck) { atomic_store(&a->is_stuck, is_stuck); }
 
+void api_set_leaving(struct api *a) { atomic_store(&a->is_leaving, 1); }
+
 void api_set_draining(struct api *a) {
     atomic_store(&a->draining, 1);
     if (a->jobs) jobs_wake(a->jobs); /* streams of events end */
@@ -139,7 +141,7 @@ void api_set_draining(struct api *a) {
 
 enum problem_code api_trouble(struct api *a) {
     struct eng_stats s;
-    if (atomic_load(&a->draining)) return PROBLEM_DRAINING;
+    if (atomic_load(&a->draining) || atomic_load(&a->is_leaving)) return PROBLEM_DRAINING;
     if (!atomic_load(&a->has_engine)) return PROBLEM_LOADING;
     if (eng_health(a->eng)) return PROBLEM_DEVICE_LOST;
     if (atomic_load(&a->is_stuck)) return PROBLEM_STUCK;

@@ -28,7 +28,7 @@ struct api {
     struct quotas *quotas;
     struct jobs *jobs; /* NULL: there are none here */
     double born_s;     /* since the epoch */
-    atomic_int draining, is_stuck;
+    atomic_int draining, is_leaving, is_stuck;
     _Atomic uint64_t tile_ns; /* that a tile of the last whole painting took; 0: there was none */
     pthread_mutex_t mu;       /* guards what follows */
     api_server_stats_fn *server_stats;

@@ -77,7 +77,7 @@ struct config {
     const char *state;
     int64_t upload_mib, state_free_mib;
     /* serve: seconds */
-    int64_t header_s, body_s, request_s, idle_s, drain_s;
+    int64_t header_s, body_s, request_s, idle_s, delay_s, drain_s;
     int64_t is_verbose;
     /* serve: jobs */
     const char *train_device, *recipes;

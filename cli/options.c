@@ -474,8 +474,11 @@ static const struct config_row rows[] = {
            "From the whole request until its answer."),
     NUMBER("idle-timeout", CMD_SERVE, idle_s, 1, 86400, 75, "S",
            "For a connection to wait for its next request."),
+    NUMBER("drain-delay", CMD_SERVE, delay_s, 0, 3600, 0, "S",
+           "After SIGTERM, for proxies to see that /readyz says 503: requests are taken meanwhile. "
+           "A second signal ends it."),
     NUMBER("drain-timeout", CMD_SERVE, drain_s, 0, 86400, 60, "S",
-           "For running requests to finish after SIGTERM."),
+           "For running requests to finish after that."),
 };
 
 const struct config_row *config_rows(size_t *n) {

@@ -69,6 +69,7 @@ struct serve_options cmd_serve_options(const struct config *cfg, const char *mod
         .state = cfg->state,
         .is_insecure = (int)cfg->is_insecure,
         .state_free = (uint64_t)cfg->state_free_mib << 20,
+        .delay_s = (unsigned)cfg->delay_s,
         .drain_s = (unsigned)cfg->drain_s};
 }
 

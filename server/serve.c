@@ -10,13 +10,14 @@
  * HTTP loop answers. When one of them is stuck, /readyz says 503 and there is no sign of life,
  * until it gets on again or the supervisor has enough.
  *
- * Stop, at SIGTERM or SIGINT: /readyz says 503. The acceptor lets in who waits at the door, and
- * stops; at a socket that the supervisor holds they wait for the next process instead. A little
- * later idle connections are closed, among them those that have sent no whole request line. Running
- * requests may finish. At the deadline, or at a second signal, what is left is answered with 503,
- * whether all of it has come or not. Then everything is closed in the opposite order; a run of a
- * job gets SIGTERM, and goes on at the next start. The exit status is 0. A lost device ends the
- * process in the same way but with status 1, so that its supervisor starts it again.
+ * Stop, at SIGTERM or SIGINT: /readyz says 503. Where a delay is asked for, all else goes on until
+ * proxies have seen that, or until the next signal. Then the acceptor lets in who waits at the
+ * door, and stops; at a socket that the supervisor holds they wait for the next process instead. A
+ * little later idle connections are closed, among them those that have sent no whole request line.
+ * Running requests may finish. At the deadline, or at the next signal, what is left is answered
+ * with 503, whether all of it has come or not. Then everything is closed in the opposite order; a
+ * run of a job gets SIGTERM, and goes on at the next start. The exit status is 0. A lost device
+ * ends the process in the same way but with status 1, so that its supervisor starts it again.
  */
 #include "server/serve.h"
 
@@ -223,9 +224,21 @@ static int wait_for_end(struct server *s) {
     }
 }
 
+/* /readyz says 503, and nothing else changes, until proxies have seen it, or at a signal. */
+static void leave(struct server *s, unsigned delay_s) {
+    uint64_t end = clock_ns() + (uint64_t)delay_s * CLOCK_S;
+    if (!delay_s) return;
+    log_event(LOG_LEVEL_INFO, "leaving", "delay_s=%u", delay_s);
+    api_set_leaving(s->api);
+    while (clock_ns() < end && !eng_health(s->eng)) {
+        int signal = life_wait(&s->life, DRAIN_TICK_MS);
+        if (signal == SIGTERM || signal == SIGINT) return;
+        beat(s);
+    }
+}
+
 static void drain(struct server *s, unsigned drain_s) {
     log_event(LOG_LEVEL_INFO, "draining", "requests=%d", http_requests(s->http));
-    life_tell("STOPPING=1");
     api_set_draining(s->api);
     acceptor_stop(s->acceptor);
     s->acceptor = NULL;
@@ -264,6 +277,8 @@ int serve(const struct serve_options *o, struct err *e) {
         if (!is_stopped) finetune_start(s.jobs, eng_info(s.eng)->name);
         if (!is_stopped) announce(&s);
         if (!is_stopped) status = wait_for_end(&s);
+        life_tell("STOPPING=1");
+        if (!is_stopped && !status) leave(&s, o->delay_s);
         drain(&s, o->drain_s);
     }
     acceptor_stop(s.acceptor);

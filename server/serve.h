@@ -32,7 +32,8 @@ struct serve_options {
     uint64_t state_free;      /* bytes of its disk that files leave */
     struct jobs_options jobs; /* its `dir` is `state`; done, ud are not read */
     int is_insecure;          /* without keys, listen to others than this machine all the same */
-    unsigned drain_s;         /* that running requests have after SIGTERM */
+    unsigned delay_s;         /* after SIGTERM that new requests are taken all the same */
+    unsigned drain_s;         /* that running requests have after that */
 };
 
 /* Prints `listening on URL` for each socket once requests are answered. Returns the exit status of

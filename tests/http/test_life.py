@@ -62,6 +62,19 @@ def check_drain():
         idle.close()
 
 
+def test_a_delayed_drain_takes_what_comes():
+    """/readyz says no from the first signal on, questions are answered until the second."""
+    with Server("--drain-delay", "3600", model=TINY) as s:
+        s.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: s.ask("GET", "/readyz").status == 503)
+        assert s.ask("GET", "/readyz").code == "draining" and s.ask("GET", "/livez").status == 200
+        assert "\nlammd_ready 0\n" in s.ask("GET", "/metrics").body.decode()
+        for i in range(3):
+            assert s.ask("POST", "/v1/pixels?points=[[0,0]]", photos.png(i), PNG).status == 200
+        assert "event=leaving" in s.log() and "event=draining" not in s.log()
+        assert s.end() == 0 and "event=draining" in s.log()
+
+
 def test_the_deadline_of_the_drain_says_503():
     with Server("--drain-timeout", "0") as s:
         thread, out = in_thread(s.ask, "POST", WHOLE, BODY, PNG)

@@ -379,6 +379,8 @@ void api_set_stuck(struct api *a, int is_stuck) {
     pthread_mutex_unlock(&a->mu);
 }
 
+void api_set_leaving(struct api *a) { (void)a; }
+
 void api_set_draining(struct api *a) {
     pthread_mutex_lock(&a->mu);
     a->n.draining++;
