@@ -61,7 +61,7 @@ struct api_options {
                              none can be loaded */
     const char *shared_adapters; /* the folder that replicas share instead; NULL: there is none.
                                     What is in `adapters` is copied there when it is loaded */
-    const char *picture_folder; /* "file:a/1.jpg" in JSON is a picture in it; NULL: there are none.
+    const char *picture_folder;  /* "file:a/1.jpg" in JSON is a picture in it; NULL: there are none.
                                    For the command line alone: a client names no files of ours */
 };
 

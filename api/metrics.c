@@ -230,7 +230,8 @@ static void write_adapters(struct buf *b, struct api *a) {
     struct catalog_row rows[ENG_ADAPTERS_MAX];
     struct catalog_counts n;
     catalog_counts(a->catalog, &n);
-    head(b, "adapters", "gauge", "Adapters by state; missing ones could not be loaded, or not yet.");
+    head(b, "adapters", "gauge",
+         "Adapters by state; missing ones could not be loaded, or not yet.");
     buf_printf(b, "lammd_adapters{state=\"loaded\"} %d\nlammd_adapters{state=\"missing\"} %d\n",
                n.loaded, n.missing);
     gauge(b, "adapter_slots", eng_info(a->eng)->adapters, "Adapters that can be loaded at once.");

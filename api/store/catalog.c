@@ -147,7 +147,8 @@ static int open_folder(struct catalog *c, const char *folder, struct err *e) {
     return rc ? rc : history_open(path, replay, c, &c->history, e);
 }
 
-static int open_shared(struct catalog *c, const char *folder, const char *shared, struct err *e) {
+static int catalog_open_shared(struct catalog *c, const char *folder, const char *shared,
+                               struct err *e) {
     char path[4096];
     c->folder = mem_strdup(shared);
     if (folder) c->home = mem_strdup(folder);
@@ -165,7 +166,7 @@ int catalog_open(const char *folder, const char *shared, struct catalog **out, s
     pthread_mutex_init(&c->acts, NULL);
     pthread_mutex_init(&c->mu, NULL);
     pthread_cond_init(&c->offered, NULL);
-    int rc = shared   ? open_shared(c, folder, shared, e)
+    int rc = shared   ? catalog_open_shared(c, folder, shared, e)
              : folder ? open_folder(c, folder, e)
                       : 0;
     if (rc) {
@@ -250,7 +251,8 @@ int catalog_row(struct catalog *c, const char *name, struct catalog_row *out) {
     pthread_mutex_unlock(&c->mu);
     if (it) return 0;
     snprintf(out->model.name, sizeof(out->model.name), "%s", name);
-    if (c->folder && !catalog_path(c, name, path) && !stat(path, &s) && S_ISDIR(s.st_mode)) return 0;
+    if (c->folder && !catalog_path(c, name, path) && !stat(path, &s) && S_ISDIR(s.st_mode))
+        return 0;
     int fits = c->home && snprintf(path, sizeof(path), "%s/%s", c->home, name) < (int)sizeof(path);
     return fits && !stat(path, &s) && S_ISDIR(s.st_mode) ? 0 : E_NOT_FOUND;
 }

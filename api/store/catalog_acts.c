@@ -49,7 +49,7 @@ static enum problem_code record(struct catalog *c, enum history_event event, con
     snprintf(line.digest, sizeof(line.digest), "%s", digest);
     snprintf(line.key, sizeof(line.key), "%s", by);
     int rc = c->ledger ? ledger_add(c->ledger, &line, &e) : history_add(c->history, &line, &e);
-    if (rc == E_BUSY) return PROBLEM_DEFAULT_MOVED; /* or only something else: see take_turn */
+    if (rc == E_BUSY) return PROBLEM_DEFAULT_MOVED; /* or only something else: see acts_take_turn */
     if (rc) {
         log_event(LOG_LEVEL_ERROR, "adapter_history", "can't be written, so nothing changes: %s",
                   e.text);
@@ -75,11 +75,11 @@ struct turn {
     int *is_new;
     struct err *e;
 };
-typedef enum problem_code turn_fn(struct turn *t);
 
 /* The act, behind all that others did. An act that changes the default is not tried again when
  * another one changed it at the same moment: whoever asked did not know of that. */
-static enum problem_code take_turn(struct turn *t, turn_fn *act, int is_default) {
+static enum problem_code acts_take_turn(struct turn *t, enum problem_code (*act)(struct turn *t),
+                                        int is_default) {
     struct catalog *c = t->c;
     enum problem_code code = PROBLEM_NONE;
     if (!c->folder) return PROBLEM_NO_STATE;
@@ -193,7 +193,7 @@ enum problem_code catalog_enter(struct catalog *c, const char *name, struct eng_
     if (eng_adapter_state(adapter) == ENG_DONE) {
         struct turn t = {
             .c = c, .name = name, .by = by, .adapter = adapter, .is_new = is_new, .e = e};
-        enum problem_code code = take_turn(&t, take_in, 0);
+        enum problem_code code = acts_take_turn(&t, take_in, 0);
         eng_adapter_put(t.adapter);
         return code;
     }
@@ -233,7 +233,7 @@ static enum problem_code take_out(struct turn *t) {
 enum problem_code catalog_unload(struct catalog *c, const char *name, const char *by,
                                  struct err *e) {
     struct turn t = {.c = c, .name = name, .by = by, .e = e};
-    return take_turn(&t, take_out, 0);
+    return acts_take_turn(&t, take_out, 0);
 }
 
 /* ---- promote ---- */
@@ -326,7 +326,7 @@ enum problem_code catalog_promote(struct catalog *c, const char *name, int is_fo
                      .gate = gate,
                      .is_new = is_new,
                      .e = e};
-    return take_turn(&t, promote, 1);
+    return acts_take_turn(&t, promote, 1);
 }
 
 /* ---- roll back ---- */
@@ -380,7 +380,7 @@ static enum problem_code roll_back(struct turn *t) {
 
 enum problem_code catalog_rollback(struct catalog *c, const char *by, struct err *e) {
     struct turn t = {.c = c, .by = by, .e = e};
-    enum problem_code code = take_turn(&t, roll_back, 1);
+    enum problem_code code = acts_take_turn(&t, roll_back, 1);
     if (code == PROBLEM_NONE) catalog_acts_count(c, &c->counts.rolled_back);
     return code;
 }

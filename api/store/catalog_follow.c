@@ -63,8 +63,7 @@ int catalog_catch_up(struct catalog *c) {
     if (rc && !c->is_blind)
         log_event(LOG_LEVEL_ERROR, "adapter_history",
                   "can't be read, so what others change isn't seen: %s", e.text);
-    if (!rc && c->is_blind)
-        log_event(LOG_LEVEL_WARN, "adapter_history", "can be read again");
+    if (!rc && c->is_blind) log_event(LOG_LEVEL_WARN, "adapter_history", "can be read again");
     pthread_mutex_lock(&c->mu);
     if (!rc) c->looked_ns = clock_ns();
     c->is_blind = rc != 0;

@@ -45,8 +45,8 @@ struct catalog {
      * that isn't loaded */
     struct eng_adapter *served;
     char served_name[CATALOG_NAME_BYTES];
-    uint64_t looked_ns;  /* when the ledger was read last */
-    int is_blind;        /* it couldn't be read, which was logged */
+    uint64_t looked_ns;                           /* when the ledger was read last */
+    int is_blind;                                 /* it couldn't be read, which was logged */
     struct history_line lines[CATALOG_LINES_MAX]; /* the newest, a ring */
     uint64_t n_lines;                             /* of all */
     struct catalog_counts counts;

@@ -4,8 +4,8 @@
  *
  * `"forced":true` stands behind the key where it holds. A line is written and synced before what it
  * tells is done. Only whole lines count: one that a crash cut short is taken off when the file is
- * opened, for what it tells was never done. One process has the file; what several replicas share is
- * a ledger (ledger.h), of the same lines. Thread: one at a time.
+ * opened, for what it tells was never done. One process has the file; what several replicas share
+ * is a ledger (ledger.h), of the same lines. Thread: one at a time.
  */
 #ifndef API_STORE_HISTORY_H
 #define API_STORE_HISTORY_H

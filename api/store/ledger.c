@@ -27,7 +27,7 @@ struct ledger {
     unsigned looks;
 };
 
-static void path_of(const struct ledger *l, const char *name, char path[LEDGER_PATH]) {
+static void ledger_path(const struct ledger *l, const char *name, char path[LEDGER_PATH]) {
     snprintf(path, LEDGER_PATH, "%s/%s", l->folder, name);
 }
 
@@ -44,7 +44,7 @@ static int ledger_bad(struct err *e) { return err_set(e, E_IO, "%s", strerror(er
 /* A file with these bytes, synced, under a name of its own; its descriptor, or E_IO. */
 static int temp_write(const struct ledger *l, const char *text, size_t n, char path[LEDGER_PATH],
                       struct err *e) {
-    path_of(l, temp_form, path);
+    ledger_path(l, temp_form, path);
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0) return ledger_bad(e);
     ssize_t put = write(fd, text, n);
@@ -64,7 +64,7 @@ static int ledger_publish(const struct ledger *l, const char *name, const char *
     struct stat s;
     int fd = temp_write(l, text, n, temp, e);
     if (fd < 0) return fd;
-    path_of(l, name, path);
+    ledger_path(l, name, path);
     int failed = link(temp, path), why = errno;
     if (failed && fstat(fd, &s) == 0 && s.st_nlink == 2) failed = 0;
     close(fd);
@@ -88,7 +88,7 @@ static int ledger_publish(const struct ledger *l, const char *name, const char *
 static uint64_t newest_read(const struct ledger *l) {
     char path[LEDGER_PATH], *text = NULL;
     size_t len = 0;
-    path_of(l, "newest", path);
+    ledger_path(l, "newest", path);
     if (smallfile_read(path, 16, &text, &len, NULL)) return 0;
     size_t digits = len && text[len - 1] == '\n' ? len - 1 : 0;
     uint64_t n = 0;
@@ -104,14 +104,14 @@ static void newest_write(const struct ledger *l) {
     int fd = temp_write(l, text, (size_t)n, temp, NULL);
     if (fd < 0) return; /* it is a hint */
     close(fd);
-    path_of(l, "newest", path);
+    ledger_path(l, "newest", path);
     if (rename(temp, path)) unlink(temp);
 }
 
 /* ---- the whole folder ---- */
 
 /* "00000017.json" -> 17; 0: it is no line. */
-static uint64_t number_of(const char *name) {
+static uint64_t ledger_number(const char *name) {
     char again[LEDGER_NAME];
     uint64_t n = strtoull(name, NULL, 10);
     if (n < 1 || n > LEDGER_LINES_MAX) return 0;
@@ -120,11 +120,11 @@ static uint64_t number_of(const char *name) {
 }
 
 /* What somebody left who was killed while he wrote. */
-static void sweep(const struct ledger *l, const char *name) {
+static void ledger_sweep(const struct ledger *l, const char *name) {
     char path[LEDGER_PATH];
     struct stat s;
     if (strlen(name) != sizeof(temp_form) - 1 || strncmp(name, temp_form, 5) != 0) return;
-    path_of(l, name, path);
+    ledger_path(l, name, path);
     if (lstat(path, &s) == 0 && time(NULL) - s.st_mtime > LEFT_S) unlink(path);
 }
 
@@ -132,9 +132,9 @@ static int highest(const struct ledger *l, uint64_t *out, struct err *e) {
     DIR *d = opendir(l->folder);
     if (!d) return ledger_bad(e);
     for (const struct dirent *f; (f = readdir(d)) != NULL;) {
-        uint64_t n = number_of(f->d_name);
+        uint64_t n = ledger_number(f->d_name);
         if (n > *out) *out = n;
-        if (!n) sweep(l, f->d_name);
+        if (!n) ledger_sweep(l, f->d_name);
     }
     closedir(d);
     return 0;
@@ -147,7 +147,7 @@ static int line_read(const struct ledger *l, uint64_t number, struct history_lin
     char name[LEDGER_NAME], path[LEDGER_PATH], *text = NULL;
     size_t len = 0;
     line_name(number, name);
-    path_of(l, name, path);
+    ledger_path(l, name, path);
     int rc = smallfile_read(path, HISTORY_LINE_BYTES, &text, &len, e);
     if (rc == 0 && (len == 0 || text[len - 1] != '\n'))
         rc = err_set(e, E_FORMAT, "it is cut short");
@@ -192,7 +192,7 @@ int ledger_add(struct ledger *l, struct history_line *line, struct err *e) {
 static int claim_read(const struct ledger *l, char model[96], char sha256[65], struct err *e) {
     char path[LEDGER_PATH], *text = NULL;
     size_t len = 0;
-    path_of(l, "model.json", path);
+    ledger_path(l, "model.json", path);
     int rc = smallfile_read(path, CLAIM_BYTES, &text, &len, e);
     json_t *o = !rc && !jsonscan_bound(text, len, 1, CLAIM_MARKS, NULL)
                     ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL)

@@ -26,7 +26,7 @@
 enum { LEDGER_WHOLE_LOOK = 15, LEDGER_LINES_MAX = 99999999 };
 
 struct ledger;
-/* Makes the folder where it is missing; tells nothing yet. E_IO, E_INVALID: the path is too long. */
+/* Makes the folder where it is missing; tells nothing yet. E_IO; E_INVALID: too long a path. */
 int ledger_open(const char *folder, struct ledger **out, struct err *e);
 void ledger_close(struct ledger *l); /* NULL is legal */
 /* The folder is that of one base model: of the first who claims it. E_INVALID: it is another's;
@@ -37,7 +37,8 @@ int ledger_claim(struct ledger *l, const char *model, const char *sha256, struct
 int ledger_follow(struct ledger *l, void (*each)(void *ud, const struct history_line *line),
                   void *ud, struct err *e);
 /* Adds a line of now behind the last one that was told. 0: it is on the disk, and counts as told.
- * E_BUSY: somebody else's line stands there by now: follow, and think again. E_IO: it is not there. */
+ * E_BUSY: somebody else's line stands there by now: follow, and think again. E_IO: it is not
+ * there. */
 int ledger_add(struct ledger *l, struct history_line *line, struct err *e);
 uint64_t ledger_lines(const struct ledger *l); /* that were told */
 

@@ -107,8 +107,8 @@ def replica(name, *options, model=TINY, kind=Server):
 class Three:
     """Three servers of one model."""
 
-    def __init__(self, *options, kind=Server):
-        self.options, self.kind = options, kind
+    def __init__(self, *options, kind=Server, end=signal.SIGTERM):
+        self.options, self.kind, self.last = options, kind, end
 
     def __enter__(self):
         if not os.path.exists(HAPROXY):
@@ -120,7 +120,7 @@ class Three:
 
     def __exit__(self, *_):
         for s in self.servers.values():
-            s.end()
+            s.end(self.last)
 
 
 def photo(i):
@@ -266,8 +266,8 @@ def test_a_drain_fails_nothing():
 
 
 def test_a_drain_fails_no_picture_above_the_buffer():
-    """HAProxy can't send them a second time: so a replica takes them until HAProxy sends no more."""
-    with Three("--drain-delay=3600") as servers, Front(servers) as front:
+    """HAProxy can't send them again: so a replica takes them until HAProxy sends no more."""
+    with Three("--drain-delay=3600", end=signal.SIGKILL) as servers, Front(servers) as front:
         for name in NAMES[:count(1, 2)]:
             drain(Album(front), front, servers, name, is_delayed=True)
 
@@ -373,7 +373,7 @@ def seen(s, model=None):
 
 
 def test_a_promotion_spreads():
-    """What is promoted or rolled back at one answers at all, within seconds; no answer is another's."""
+    """What is promoted or rolled back at one answers at all; no answer is another's."""
     with Shared() as shared, Three(*shared.options, kind=shared.server) as servers, Front(servers) as front:
         for name in "ab":
             load(servers["one"], name)

@@ -1,5 +1,5 @@
-/* /v1/adapters of replicas that share a folder: two APIs over two fake engines, in one process. What
- * one does the other follows; who can't says so and answers with what it had. */
+/* /v1/adapters of replicas that share a folder: two APIs over two fake engines, in one process.
+ * What one does the other follows; who can't says so and answers with what it had. */
 #include <errno.h>
 #include <ftw.h>
 #include <pthread.h>
@@ -15,8 +15,8 @@
 #include "tests/unit/api/rig.h"
 
 #define BASE "fake \"mini\""
-#define GATE                                                                             \
-    "{\"version\":1,\"decision\":\"better\",\"items\":64,\"tasks\":[],\"battery\":[],"   \
+#define GATE                                                                           \
+    "{\"version\":1,\"decision\":\"better\",\"items\":64,\"tasks\":[],\"battery\":[]," \
     "\"why\":\"it is better\"}"
 
 enum { SOON_MS = 10000 };
@@ -333,7 +333,7 @@ TEST(shared_adapters_refuse_another_model) {
     place_drop(&p);
 }
 
-/* The folder goes away, as a network does: what is served stays, nothing changes, and it is said. */
+/* The folder goes away, as a network does: what is served stays, and nothing changes. */
 TEST(shared_adapters_outlast_their_folder) {
     struct place p;
     struct rig one;
