@@ -358,8 +358,8 @@ def default(s):
         said = s.ask("GET", "/metrics").body.decode()
         if listed == s.ask("GET", "/v1/adapters").json():
             break  # nothing has changed meanwhile
-    sha = re.search(r'^lammd_default_info[{]sha256="([0-9a-f]{64})"[}] 1$', said, re.M)[1]
-    assert ready["serves"] == "fp_" + sha[:12], (ready, sha)
+    name, sha = re.search(r'^lammd_default_info[{]name="(.*)",sha256="([0-9a-f]{64})"[}] 1$', said, re.M).groups()
+    assert (name, ready["serves"]) == (listed["default"], "fp_" + sha[:12]), (name, sha, ready)
     assert f"\nlammd_default_behind {int(listed['behind'])}\n" in said and ready["behind"] == listed["behind"]
     return listed["default"]
 

@@ -13,7 +13,10 @@ suite=bookworm mirror=${MIRROR:-http://deb.debian.org/debian}
 skip() { echo "skip: $*"; echo 0 passed, 0 failed, 1 skipped; exit 0; }
 [ "$(id -u)" = 0 ] || skip 'namespaces need root'
 command -v debootstrap >/dev/null || skip 'debootstrap is not installed'
-[ $# = 1 ] && ls "$1"/lammd_*.deb >/dev/null || { echo 'usage: tests/package/systemd.sh FOLDER, made by chroot.sh' >&2; exit 2; }
+if ! ls "${1:-}"/lammd_*.deb >/dev/null; then
+    echo 'usage: tests/package/systemd.sh FOLDER, made by chroot.sh' >&2
+    exit 2
+fi
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(cd "$1" && pwd)
 tree=$work/systemd
