@@ -6,8 +6,8 @@
 #
 # make dist, dpkg-buildpackage, lintian, debootstrap; then in the chroot: install, ask the server
 # that the unit's ExecStart starts, as another user; SIGTERM; remove; purge. No systemd runs there,
-# so what the unit adds (sandbox, folders, sockets) isn't tried: systemd.sh does that. NVCC= keeps it
-# from building the CUDA engine.
+# so what the unit adds (sandbox, folders, sockets) isn't tried: systemd.sh does that. NVCC= keeps
+# it from building the CUDA engine.
 # Ends with `N passed, N failed`.
 set -eu
 

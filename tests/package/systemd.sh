@@ -4,9 +4,10 @@
 #
 #     tests/package/systemd.sh FOLDER      as root; FOLDER has the packages: that of chroot.sh
 #
-# systemd is process 1 of namespaces of its own, with a tree made by debootstrap, its own network and
-# a cgroup2 hierarchy without controllers: so what a unit does is seen, but not CPUQuota= and the like.
-# What runs inside is below, after INSIDE. Takes some minutes. Ends with `N passed, N failed`.
+# systemd is process 1 of namespaces of its own, with a tree made by debootstrap, its own network
+# and a cgroup2 hierarchy without controllers: so what a unit does is seen, but not CPUQuota= and
+# the like. What runs inside is below, after INSIDE. Takes some minutes. Ends with `N passed, N
+# failed`.
 set -eu
 
 suite=bookworm mirror=${MIRROR:-http://deb.debian.org/debian}
