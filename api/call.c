@@ -107,6 +107,12 @@ void api_call_free(struct api_call *c) {
     mem_free(c);
 }
 
+void api_call_print(const struct api_call *c, char out[API_PRINT_BYTES]) {
+    const struct eng_adapter *a = c->model.adapter;
+    snprintf(out, API_PRINT_BYTES, "fp_%.12s",
+             a ? eng_adapter_info(a)->digest : eng_info(c->api->eng)->digest);
+}
+
 const char *api_call_summary(const struct api_call *c) { return c->summary; }
 
 /* ---- the reply ---- */
@@ -162,9 +168,12 @@ int call_fail(struct api_call *c) {
         call_header_printf(c, "RateLimit-Policy", "%s", policy);
         call_header_printf(c, "RateLimit", "%s", left);
     }
-    if (c->problem.code == PROBLEM_TOO_MANY_OWN_JOBS) {
-        call_header_printf(c, "RateLimit-Policy", "\"jobs\";q=%d", jobs_owner_max(c->api->jobs));
-        call_header(c, "RateLimit", "\"jobs\";r=0");
+    if (c->problem.code == PROBLEM_TOO_MANY_OWN_JOBS ||
+        c->problem.code == PROBLEM_TOO_MANY_OWN_BATCHES) {
+        const char *what = c->problem.code == PROBLEM_TOO_MANY_OWN_JOBS ? "jobs" : "batches";
+        call_header_printf(c, "RateLimit-Policy", "\"%s\";q=%d", what,
+                           jobs_owner_max(c->api->jobs));
+        call_header_printf(c, "RateLimit", "\"%s\";r=0", what);
     }
     if (problem_write(&c->problem, c->request_id, &c->body)) {
         c->reply.status = 503;

@@ -13,7 +13,7 @@
  * Stop, at SIGTERM or SIGINT: /readyz says 503. The acceptor lets in who waits at the door, and
  * stops; at a socket that the supervisor holds they wait for the next process instead. A little
  * later idle connections are closed, among them those that have sent no whole request line. Running
- * requests may finish. At the deadline, or at a second signal, what is left is answered with 503,
+ * requests may finish, and lines of batches that are on their way. At the deadline, or at a second signal, what is left is answered with 503,
  * whether all of it has come or not. Then everything is closed in the opposite order; a run of a
  * job gets SIGTERM, and goes on at the next start. The exit status is 0. A lost device ends the
  * process in the same way but with status 1, so that its supervisor starts it again.
@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "batch/batches.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -57,6 +58,7 @@ struct server {
     struct api *api;
     struct spool *spool;
     struct jobs *jobs; /* NULL: there are none */
+    struct batches *batches; /* NULL, too */
     struct http *http;
     struct relay *relay;
     struct acceptor *acceptor;
@@ -179,6 +181,16 @@ static int serve_load(struct server *s, const struct serve_options *o, int *is_s
     return load_end(&l, &s->eng, e);
 }
 
+/* What was accepted before goes on. */
+static void serve_start_state(struct server *s, const struct serve_options *o) {
+    const struct batches_options opt = {s->api, s->eng, s->jobs, o->state_free};
+    struct err e = {0};
+    if (!s->jobs) return;
+    finetune_start(s->jobs, eng_info(s->eng)->name);
+    if (batches_open(&opt, &s->batches, &e))
+        log_event(LOG_LEVEL_ERROR, "jobs", "no batch runs here: %s", e.text);
+}
+
 static void announce(const struct server *s) {
     char url[128], status[512];
     for (int i = 0; i < s->listeners.n; i++) {
@@ -223,6 +235,11 @@ static int wait_for_end(struct server *s) {
     }
 }
 
+/* Also lines of batches that are on their way are waited for: they would be asked again. */
+static int is_at_work(const struct server *s) {
+    return http_requests(s->http) || !batches_is_idle(s->batches);
+}
+
 static void drain(struct server *s, unsigned drain_s) {
     log_event(LOG_LEVEL_INFO, "draining", "requests=%d", http_requests(s->http));
     life_tell("STOPPING=1");
@@ -234,9 +251,10 @@ static void drain(struct server *s, unsigned drain_s) {
     int hurry = life_wait(&s->life, FIRST_WORDS_MS);
     relay_drain(s->relay);
     http_drain(s->http);
+    batches_drain(s->batches);
     if (hurry == SIGTERM || hurry == SIGINT) drain_s = 0;
     uint64_t end = clock_ns() + (uint64_t)drain_s * CLOCK_S;
-    while (http_requests(s->http) && clock_ns() < end) {
+    while (is_at_work(s) && clock_ns() < end) {
         int signal = life_wait(&s->life, DRAIN_TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) break;
         beat(s);
@@ -261,13 +279,14 @@ int serve(const struct serve_options *o, struct err *e) {
     rc = serve_open_door(&s, o, e);
     if (rc == 0) rc = serve_load(&s, o, &is_stopped, e);
     if (rc == 0) {
-        if (!is_stopped) finetune_start(s.jobs, eng_info(s.eng)->name);
+        if (!is_stopped) serve_start_state(&s, o);
         if (!is_stopped) announce(&s);
         if (!is_stopped) status = wait_for_end(&s);
         drain(&s, o->drain_s);
     }
     acceptor_stop(s.acceptor);
     http_close(s.http);
+    batches_close(s.batches);
     spool_close(s.spool);
     jobs_close(s.jobs);
     relay_close(s.relay);
