@@ -10,10 +10,10 @@
 
 #include "api/endpoint.h"
 
-#define GETS  "GET, HEAD"
-#define FILES "/v1/files"
+#define GETS    "GET, HEAD"
+#define FILES   "/v1/files"
 #define BATCHES "/v1/batches"
-#define JOBS  "/v1/fine_tuning/jobs"
+#define JOBS    "/v1/fine_tuning/jobs"
 
 static const struct api_route table[] = {
     {"POST", "/v1/reconstruct", "POST", API_ASK, API_WORK, &reconstruct_endpoint},

@@ -104,7 +104,8 @@ int batches_open(const struct batches_options *o, struct batches **out, struct e
                                     .visit = &b->visit,
                                     .wish = batches_wish,
                                     .ud = b};
-    (void)api_enter(o->api, api_route("POST", "/v1/vqa", &arg, &status, &allow), &all, 0, &b->visit);
+    (void)api_enter(o->api, api_route("POST", "/v1/vqa", &arg, &status, &allow), &all, 0,
+                    &b->visit);
     b->wakes = queue_new(1);
     (void)jobs_watch(o->jobs, JOBS_BATCHES, batches_on_wake, b, &b->watch, NULL);
     sigset_t signals, before;

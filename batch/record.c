@@ -100,16 +100,17 @@ int record_open(const char *path, int questions, const struct record_how *how, s
     return record_resume(j, how, done, e);
 }
 
-static int record_has_room(const struct record *j, size_t len) {
+int record_has_room(const struct record *j, size_t len, struct err *e) {
     struct statvfs s;
-    if (!j->keep || fstatvfs(j->fd, &s)) return 1;
-    return (uint64_t)s.f_bavail * s.f_frsize >= j->keep + len;
+    if (!j->keep || fstatvfs(j->fd, &s) || (uint64_t)s.f_bavail * s.f_frsize >= j->keep + len)
+        return 0;
+    return err_set(e, E_IO, "%s: %llu MiB of the disk are to stay free", j->path,
+                   (unsigned long long)(j->keep >> 20));
 }
 
 int record_add(struct record *j, const struct buf *line, struct err *e) {
-    if (!record_has_room(j, line->len))
-        return err_set(e, E_IO, "%s: %llu MiB of the disk are to stay free", j->path,
-                       (unsigned long long)(j->keep >> 20));
+    int rc = record_has_room(j, line->len, e);
+    if (rc) return rc;
     for (size_t at = 0; at < line->len;) {
         ssize_t n = write(j->fd, line->p + at, line->len - at);
         if (n < 0 && errno == EINTR) continue;

@@ -37,6 +37,8 @@ struct record_how {
  * file of questions, which has `questions` open. E_IO. */
 int record_open(const char *path, int questions, const struct record_how *how, struct idset *done,
                 struct record *j, struct err *e);
+/* Is there room on the disk for so many bytes? E_IO. */
+int record_has_room(const struct record *j, size_t len, struct err *e);
 /* A whole line, its end included. E_IO: nothing of it is there; also where the disk is full, or
  * would have less than is to stay free. */
 int record_add(struct record *j, const struct buf *line, struct err *e);

@@ -23,7 +23,13 @@
 /* So long a turn is when others wait; how often the state is looked at, and how far it is told. */
 enum { TURN_S = 30, LOOK_MS = 1000, SHOW_MS = 200 };
 /* One thread decodes: it takes time from whoever is asked something meanwhile. */
-enum { TURN_THREADS = 1, TURN_NICENESS = 10, TURN_HELD_MAX = 32 << 20, TURN_SENT_MAX = 16 << 20 };
+enum {
+    TURN_THREADS = 1,
+    TURN_NICENESS = 10,
+    TURN_HELD_MAX = 32 << 20,
+    TURN_SENT_MAX = 16 << 20,
+    TURN_ROOM = 1 << 20
+};
 
 static const char OUTPUT[] = "output.jsonl", ERRORS[] = "errors.jsonl";
 
@@ -127,7 +133,8 @@ static int turn_validate(struct turn *t, struct err *e) {
 static int turn_open_records(struct turn *t, struct err *e) {
     static const char *const names[] = {OUTPUT, ERRORS};
     struct record *const records[] = {&t->answers, &t->errors};
-    const struct record_how how = {.mends = 1, .keep = t->o->keep};
+    /* As long as something has to stay free it is looked at. */
+    const struct record_how how = {.mends = 1, .keep = t->o->keep ? t->o->keep : 1};
     char path[JOBS_PATH_MAX];
     int rc = 0;
     t->done = idset_new();
@@ -180,7 +187,8 @@ static void turn_close_records(struct turn *t) {
  * time goes through its lines anew. */
 static int turn_ask(struct turn *t, int *is_all, struct err *e) {
     t->is_late = (int64_t)time(NULL) >= t->b.expires;
-    int rc = t->is_late ? 0 : turn_work(t, 0, is_all, e);
+    int rc = record_has_room(&t->answers, TURN_ROOM, e); /* before anything is asked in vain */
+    if (rc == 0 && !t->is_late) rc = turn_work(t, 0, is_all, e);
     turn_show(t);
     if (rc || *is_all || !t->is_late) return rc;
     t->wish = WORK_GO_ON;

@@ -13,8 +13,8 @@ struct turn_options {
     struct api *api;
     struct eng *eng;
     struct jobs *jobs;
-    const struct api_visit *visit; /* what all batches are counted against */
-    uint64_t keep;                 /* bytes of the disk that stay free */
+    const struct api_visit *visit;    /* what all batches are counted against */
+    uint64_t keep;                    /* bytes of the disk that stay free */
     enum work_wish (*wish)(void *ud); /* whether it is to end. Any moment */
     void *ud;
 };

@@ -251,7 +251,8 @@ static int work_feed(struct work *b, struct err *e) {
     int places = work_places(b);
     while (!b->is_read && !b->later && crew_sent(b->crew) < places &&
            b->n_begun - b->n_placed < HELD && b->held_bytes < b->o->held_max &&
-           b->sent_bytes < b->o->sent_max && b->wish == WORK_GO_ON && (item = crew_take(b->crew)) != NULL) {
+           b->sent_bytes < b->o->sent_max && b->wish == WORK_GO_ON &&
+           (item = crew_take(b->crew)) != NULL) {
         b->is_read = !reader_next(&b->lines, &one);
         int rc = 0;
         if (b->is_read || !work_is_ours(b->o, &one))

@@ -45,13 +45,13 @@ struct work_options {
     const char *name;     /* what ids of answers begin with: "line" */
     uint64_t part, parts; /* lines whose number, from 0 on, leaves `part` when divided by `parts` */
     int is_ordered, threads, places; /* that step calls; lines that are on their way at once */
-    uint64_t held_max, sent_max;     /* bytes of answers that wait for earlier ones, and of questions
+    uint64_t held_max, sent_max; /* bytes of answers that wait for earlier ones, and of questions
                                         that are on their way: no line is sent beyond */
     struct api_batch batch;
     const struct api_caller *caller; /* as in crew.h */
     const struct api_visit *visit;
     int niceness;
-    int is_patient;      /* it waits for room however long that takes */
+    int is_patient;             /* it waits for room however long that takes */
     const char *code, *refusal; /* nothing is asked any more: each line that isn't done is given
                                    this error. NULL: lines are asked */
     struct record *answers, *errors; /* where lines with an answer of status 200 go, and others; may

@@ -404,7 +404,8 @@ static const struct config_row rows[] = {
            "Memory for all request bodies together, of which one address may have half. At least "
            "--picture-mib and --json-mib."),
     NUMBER("upload-mib", CMD_SERVE, upload_mib, 1, 1 << 20, 1024, "MIB",
-           "Largest file of training data, or of a batch. It may take as long as it comes at 16 KiB a second."),
+           "Largest file of training data, or of a batch. It may take as long as it comes at 16 "
+           "KiB a second."),
 
     SECTION("What is kept between requests"),
     TEXT(

@@ -12,9 +12,9 @@
 #include "jobs/disk.h"
 #include "jobs/state.h"
 
-const char *const jobs_batch_words[] = {"validating", "in_progress", "finalizing", "cancelling",
-                                        "completed",  "failed",      "expired",    "cancelled",
-                                        NULL};
+const char *const jobs_batch_words[] = {"validating", "in_progress", "finalizing",
+                                        "cancelling", "completed",   "failed",
+                                        "expired",    "cancelled",   NULL};
 
 int jobs_batch_is_over(enum jobs_batch_state s) { return s >= JOBS_BATCH_COMPLETED; }
 
@@ -27,6 +27,7 @@ void jobs_batch_path(const struct jobs *j, const char *id, const char *name,
 /* A note for one batch: `b` is the row as it is when the note is done. */
 struct batch_note {
     struct jobs_batch b;
+    const struct jobs_batch_new *asked;
     const struct jobs_batch *with; /* what the thread knows of it */
     const char *owner, *text;
     int flag, is_owner;
@@ -51,10 +52,9 @@ static int batch_ask(struct jobs *j, note_fn *act, struct batch_note *n, struct 
 
 static int batch_check_file(struct store *s, const struct batch_note *n, struct err *e) {
     struct jobs_file f;
-    const struct jobs_eyes by = {.trains = 1, .owner = n->b.owner};
     int rc = store_file_get(s, n->b.input_file, &f, e);
     if (rc) return rc;
-    if (!jobs_file_is_seen(&f, &by)) return E_NOT_FOUND;
+    if (!jobs_file_is_seen(&f, &n->asked->by)) return E_NOT_FOUND;
     if (strcmp(f.purpose, JOBS_BATCH_INPUT) == 0) return 0;
     return err_set(e, E_UNSUPPORTED,
                    "the file was uploaded with the purpose %s: upload it with purpose batch",
@@ -80,7 +80,7 @@ static int add_batch(struct jobs *j, void *args, struct err *e) {
 
 int jobs_batch_create(struct jobs *j, const struct jobs_batch_new *asked, struct jobs_batch *out,
                       int *is_owner, struct err *e) {
-    struct batch_note n = {.text = asked->metadata};
+    struct batch_note n = {.asked = asked, .text = asked->metadata};
     struct jobs_batch b = {.created = jobs_now()};
     b.expires = b.created + asked->window_s;
     snprintf(b.owner, sizeof(b.owner), "%s", asked->owner);
@@ -289,8 +289,8 @@ static int end_batch(struct jobs *j, void *args, struct err *e) {
     rc = batch_keep(j, &n->b, n->output, "output", n->b.output_file, e);
     if (rc == 0) rc = batch_keep(j, &n->b, n->errors, "error", n->b.error_file, e);
     if (rc) return rc;
-    n->b.state =
-        n->b.state == JOBS_BATCH_CANCELLING ? JOBS_BATCH_CANCELLED : (enum jobs_batch_state)n->b.becomes;
+    n->b.state = n->b.state == JOBS_BATCH_CANCELLING ? JOBS_BATCH_CANCELLED
+                                                     : (enum jobs_batch_state)n->b.becomes;
     must(jobs_batch_is_over(n->b.state));
     n->b.ended = jobs_now();
     return store_batch_save(j->writer, &n->b, e);

@@ -45,20 +45,22 @@ struct jobs_batch {
     char id[JOBS_ID_BYTES], owner[JOBS_OWNER_BYTES];
     char endpoint[JOBS_ENDPOINT_BYTES]; /* "*": each line's own */
     char input_file[JOBS_ID_BYTES], output_file[JOBS_ID_BYTES], error_file[JOBS_ID_BYTES];
-    enum jobs_batch_state state, becomes; /* the second: when it is finalizing, what comes behind it */
+    enum jobs_batch_state state,
+        becomes; /* the second: when it is finalizing, what comes behind it */
     int64_t created, expires, in_progress, finalizing, ended, cancelling; /* 0: not yet */
     int64_t total, broken;     /* lines that say something; of them, that can't be asked */
     int64_t completed, failed; /* with an answer of status 200, and without: broken ones, too */
-    char waits[24];                   /* "disk": it can't go on until that is mended; else "" */
+    char waits[24];            /* "disk": it can't go on until that is mended; else "" */
 };
 
 struct jobs_batch_new {
     const char *input_file, *endpoint;
     const char *metadata; /* JSON, kept as it is; NULL: none */
     const char *owner;    /* id of a key, or "" */
+    struct jobs_eyes by;  /* whose file it may be */
     int64_t window_s;
 };
-/* E_NOT_FOUND: the owner has no such file; E_UNSUPPORTED: it is for another purpose; E_BUSY: as
+/* E_NOT_FOUND: who asks sees no such file; E_UNSUPPORTED: it is for another purpose; E_BUSY: as
  * many batches as may be, *is_owner: of this owner. As many as jobs (jobs_options), counted by
  * themselves. */
 int jobs_batch_create(struct jobs *j, const struct jobs_batch_new *asked, struct jobs_batch *out,

@@ -35,6 +35,8 @@ const char *jobs_dir(const struct jobs *j) { return j->dir; }
 
 int jobs_owner_max(const struct jobs *j) { return j->opt.owner_max; }
 
+uint64_t jobs_batch_bytes(const struct jobs *j) { return j->opt.batch_bytes; }
+
 void jobs_path(const struct jobs *j, const char *folder, const char *name,
                char path[JOBS_PATH_MAX]) {
     int n = snprintf(path, JOBS_PATH_MAX, "%s/%s%s%s", j->dir, folder, *name ? "/" : "", name);
@@ -271,7 +273,7 @@ void jobs_file_path(const struct jobs *j, const struct jobs_file *f, char path[J
 }
 
 int jobs_file_is_seen(const struct jobs_file *f, const struct jobs_eyes *by) {
-    int is_batch = strcmp(f->purpose, JOBS_BATCH_INPUT) == 0 ||
-                   strcmp(f->purpose, JOBS_BATCH_OUTPUT) == 0;
+    int is_batch =
+        strcmp(f->purpose, JOBS_BATCH_INPUT) == 0 || strcmp(f->purpose, JOBS_BATCH_OUTPUT) == 0;
     return is_batch ? !by->owner || strcmp(f->owner, by->owner) == 0 : by->trains;
 }

@@ -89,6 +89,7 @@ int jobs_start(struct jobs *j, const char *base, struct err *e);
 void jobs_close(struct jobs *j);
 const char *jobs_dir(const struct jobs *j); /* absolute */
 int jobs_owner_max(const struct jobs *j);
+uint64_t jobs_batch_bytes(const struct jobs *j); /* as the options say */
 
 /* ---- files ---- */
 
@@ -282,7 +283,7 @@ enum { JOBS_BATCH_STATES = 8 }; /* batches.h */
 struct jobs_stats {
     uint64_t batches[JOBS_BATCH_STATES];
     uint64_t lines, lines_failed; /* of batches, since the start: with an answer, and without */
-    uint64_t jobs[JOBS_STATES]; /* that are in this state */
+    uint64_t jobs[JOBS_STATES];   /* that are in this state */
     uint64_t files;
     uint64_t steps, restarts; /* since the start: steps learnt, runs started again */
     double seconds;           /* of these steps */

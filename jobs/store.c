@@ -256,8 +256,8 @@ int store_file_report(struct store *s, const char *id, struct buf *out, struct e
 
 /* As jobs_file_is_seen. */
 #define IS_BATCH "purpose IN ('" JOBS_BATCH_INPUT "', '" JOBS_BATCH_OUTPUT "')"
-#define SEEN                                                          \
-    "(?2 = '' OR purpose = ?2) AND CASE WHEN " IS_BATCH               \
+#define SEEN                                            \
+    "(?2 = '' OR purpose = ?2) AND CASE WHEN " IS_BATCH \
     " THEN ?5 IS NULL OR owner = ?5 ELSE ?4 END "
 
 int store_file_list(struct store *s, const struct jobs_file_page *page, struct jobs_file *out,

@@ -57,7 +57,7 @@ struct server {
     struct eng *eng;
     struct api *api;
     struct spool *spool;
-    struct jobs *jobs; /* NULL: there are none */
+    struct jobs *jobs;       /* NULL: there are none */
     struct batches *batches; /* NULL, too */
     struct http *http;
     struct relay *relay;

@@ -124,6 +124,7 @@ static int batches_read(struct api_call *c, struct input *in) {
     const char *window = NULL;
     json_t *metadata = NULL;
     n->owner = fine_tuning_owner(c);
+    n->by = fine_tuning_eyes(c);
     n->window_s = JOBS_BATCH_WINDOW_S;
     int rc = input_text(in, "input_file_id", JOBS_ID_BYTES - 1, &n->input_file);
     if (!rc) rc = input_text(in, "endpoint", 200, &n->endpoint);

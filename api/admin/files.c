@@ -88,8 +88,8 @@ static int files_take_purpose(struct api_call *c, const struct api_field *f, con
         enum api_scope scope;
     } purposes[] = {{"fine-tune", API_TRAIN}, {JOBS_BATCH_INPUT, API_ASK}};
     size_t i = 0;
-    while (i < ARRAY_LEN(purposes) && (f->len != strlen(purposes[i].word) ||
-                                       memcmp(f->data, purposes[i].word, f->len) != 0))
+    while (i < ARRAY_LEN(purposes) &&
+           (f->len != strlen(purposes[i].word) || memcmp(f->data, purposes[i].word, f->len) != 0))
         i++;
     if (i == ARRAY_LEN(purposes))
         return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, f->name,

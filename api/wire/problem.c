@@ -82,8 +82,9 @@ static const struct problem_row rows[PROBLEM_CODES] = {
                              "frame with a sequence above it"},
     [PROBLEM_RELOAD_FAILED] = {"reload_failed", 409, BAD, "Nothing was reloaded",
                                "the files can't be taken as they are; what was loaded stays"},
-    [PROBLEM_FILE_IN_USE] = {"file_in_use", 409, BAD, "The file is in use",
-                             "a job or a batch that has not ended uses this file; cancel it first, or wait"},
+    [PROBLEM_FILE_IN_USE] =
+        {"file_in_use", 409, BAD, "The file is in use",
+         "a job or a batch that has not ended uses this file; cancel it first, or wait"},
     [PROBLEM_FILE_NOT_PROCESSED] = {"file_not_processed", 409, BAD, "The file can't be used",
                                     "the file was checked and has errors, or was uploaded for "
                                     "another purpose; GET /v1/files/{id} says which"},

@@ -53,8 +53,8 @@ enum {
     SCHED_FOR_ACT = 4,   /* of them, kept for act jobs */
     SCHED_FOR_NEW = 4,   /* of them, kept for owners of whom nothing runs */
     SCHED_SKIPS = 16,
-    SCHED_LOOKS = 64,     /* waiting jobs of a class that are tried in one turn */
-    SCHED_QUANTUM = 256,  /* rows: few stems in a pass, since each needs its keys packed */
+    SCHED_LOOKS = 64,      /* waiting jobs of a class that are tried in one turn */
+    SCHED_QUANTUM = 256,   /* rows: few stems in a pass, since each needs its keys packed */
     SCHED_BESIDE_ACT = 64, /* rows of a pass that others get while an act job runs */
     SCHED_BATCH_LANES = 2  /* jobs of a batch have one in so many lanes at most */
 };
@@ -67,9 +67,9 @@ struct sched {
     int n_waiting[ENG_CLASSES];             /* of all owners */
     struct eng_job *running[SCHED_RUNNING]; /* oldest first */
     int n_running;
-    int is_held;             /* an aged job waits for single slots */
-    int is_short;            /* a job that is no batch's was not admitted: there is no room for it */
-    int32_t batch_lanes;     /* lanes that jobs of batches have */
+    int is_held;         /* an aged job waits for single slots */
+    int is_short;        /* a job that is no batch's was not admitted: there is no room for it */
+    int32_t batch_lanes; /* lanes that jobs of batches have */
     struct job_list touched; /* jobs with something to announce */
     /* Since start: */
     uint64_t added, admitted;                     /* jobs */

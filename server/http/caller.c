@@ -90,7 +90,8 @@ enum problem_code caller_admit(struct caller *c, const struct caller_rules *rule
         return verdict == KEY_GOOD ? PROBLEM_SCOPE_MISSING : PROBLEM_UNAUTHORIZED;
     }
     if (verdict != KEY_GOOD) c->who.key[0] = '\0'; /* an open route: nobody vouches for the id */
-    if (is_act(route, c->who.scopes) && caller_record(c, rules, route, "admin", "accepted", request_id))
+    if (is_act(route, c->who.scopes) &&
+        caller_record(c, rules, route, "admin", "accepted", request_id))
         return PROBLEM_AUDIT_UNAVAILABLE;
     return PROBLEM_NONE;
 }

@@ -1,5 +1,6 @@
 /* test_progress.c - times for people. */
 #include "cli/batch/progress.h"
+#include "kernels/base/err.h"
 #include "tests/check.h"
 
 TEST(progress_says_times) {
