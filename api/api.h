@@ -164,8 +164,8 @@ enum api_scope {
 };
 /* "ask", "metrics", ...; NULL for those that no key has to name. */
 extern const char *const api_scope_words[API_SCOPES];
-/* A set of scopes is an unsigned with these bits. API_FILES is none of them: it is open to those who
- * have API_ASK or API_TRAIN, and a file's purpose says which of them it is for. */
+/* A set of scopes is an unsigned with these bits. API_FILES is none of them: it is open to those
+ * who have API_ASK or API_TRAIN, and a file's purpose says which of them it is for. */
 #define API_SCOPE(scope) (1u << (scope))
 #define API_SCOPES_ALL   (API_SCOPE(API_SCOPES) - API_SCOPE(API_ASK))
 /* What those may who need no key: on loopback, where there are none. */

@@ -40,8 +40,8 @@ static int batch_read(struct jobs *j, struct batch_note *n, struct err *e) {
     return rc;
 }
 
-static int batch_ask(struct jobs *j, note_fn *act, struct batch_note *n, struct jobs_batch *b,
-                     struct err *e) {
+static int batches_ask(struct jobs *j, note_fn *act, struct batch_note *n, struct jobs_batch *b,
+                       struct err *e) {
     n->b = *b;
     int rc = keeper_ask(j, act, n, e);
     if (rc == 0) *b = n->b;
@@ -87,7 +87,7 @@ int jobs_batch_create(struct jobs *j, const struct jobs_batch_new *asked, struct
     snprintf(b.endpoint, sizeof(b.endpoint), "%s", asked->endpoint);
     snprintf(b.input_file, sizeof(b.input_file), "%s", asked->input_file);
     int rc = jobs_new_id("batch_", 12, b.id, e);
-    if (rc == 0) rc = batch_ask(j, add_batch, &n, &b, e);
+    if (rc == 0) rc = batches_ask(j, add_batch, &n, &b, e);
     *is_owner = n.is_owner;
     if (rc == 0) *out = b;
     return rc;
@@ -179,7 +179,7 @@ int jobs_batch_cancel(struct jobs *j, const char *id, const char *owner, struct 
     struct batch_note n = {.owner = owner};
     struct jobs_batch b = {.id = ""};
     snprintf(b.id, sizeof(b.id), "%s", id);
-    int rc = batch_ask(j, cancel_batch, &n, &b, e);
+    int rc = batches_ask(j, cancel_batch, &n, &b, e);
     if (rc == 0) show(j, &b);
     if (rc == 0) *out = b;
     return rc;
@@ -200,7 +200,7 @@ int jobs_batch_take(struct jobs *j, struct jobs_batch *out, struct err *e) {
     /* Most often there is none. That is no note's worth. */
     jobs_begin_read(j);
     int rc = jobs_end_read(j, store_batch_next(j->reader, jobs_now(), &b, e));
-    if (rc == 0) rc = batch_ask(j, take_batch, &n, &b, e);
+    if (rc == 0) rc = batches_ask(j, take_batch, &n, &b, e);
     if (rc) return rc;
     jobs_batch_path(j, b.id, "", path);
     *out = b;
@@ -222,7 +222,7 @@ static int looked_at_batch(struct jobs *j, void *args, struct err *e) {
 int jobs_batch_looked(struct jobs *j, struct jobs_batch *b, int is_good, const char *errors,
                       struct err *e) {
     struct batch_note n = {.with = b, .flag = is_good, .text = errors};
-    return batch_ask(j, looked_at_batch, &n, b, e);
+    return batches_ask(j, looked_at_batch, &n, b, e);
 }
 
 static int save_batch(struct jobs *j, void *args, struct err *e) {
@@ -236,7 +236,7 @@ static int save_batch(struct jobs *j, void *args, struct err *e) {
 
 int jobs_batch_save(struct jobs *j, struct jobs_batch *b, struct err *e) {
     struct batch_note n = {.with = b};
-    return batch_ask(j, save_batch, &n, b, e);
+    return batches_ask(j, save_batch, &n, b, e);
 }
 
 static int finalize_batch(struct jobs *j, void *args, struct err *e) {
@@ -254,7 +254,7 @@ static int finalize_batch(struct jobs *j, void *args, struct err *e) {
 int jobs_batch_finalize(struct jobs *j, struct jobs_batch *b, enum jobs_batch_state becomes,
                         struct err *e) {
     struct batch_note n = {.with = b, .flag = (int)becomes};
-    return batch_ask(j, finalize_batch, &n, b, e);
+    return batches_ask(j, finalize_batch, &n, b, e);
 }
 
 /* What is in the batch's folder becomes a file, of which `to` is the id. */
@@ -300,7 +300,7 @@ int jobs_batch_end(struct jobs *j, struct jobs_batch *b, const struct jobs_batch
                    const struct jobs_batch_file *errors, struct err *e) {
     struct batch_note n = {.with = b, .output = output, .errors = errors};
     char folder[JOBS_PATH_MAX];
-    int rc = batch_ask(j, end_batch, &n, b, e);
+    int rc = batches_ask(j, end_batch, &n, b, e);
     if (rc) return rc;
     jobs_batch_path(j, b->id, "", folder);
     disk_remove(folder);

@@ -92,8 +92,8 @@ int jobs_batch_input(struct jobs *j, const struct jobs_batch *b, char path[JOBS_
                      struct err *e);
 void jobs_batch_path(const struct jobs *j, const char *id, const char *name,
                      char path[JOBS_PATH_MAX]);
-/* Its file was looked at: goes on to in_progress, or to failed. `errors` as jobs_batch_errors; NULL:
- * none. A batch that is being cancelled stays so. *b is as it is now. */
+/* Its file was looked at: goes on to in_progress, or to failed. `errors` as jobs_batch_errors;
+ * NULL: none. A batch that is being cancelled stays so. *b is as it is now. */
 int jobs_batch_looked(struct jobs *j, struct jobs_batch *b, int is_good, const char *errors,
                       struct err *e);
 /* Keeps b's counts. *b is as it is now. */

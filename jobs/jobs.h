@@ -136,7 +136,8 @@ struct jobs_file_page {
 /* Into out (page->max); *more: there are more. E_NOT_FOUND: there is no such `after`. */
 int jobs_file_list(struct jobs *j, const struct jobs_file_page *page, struct jobs_file *out, int *n,
                    int *more, struct err *e);
-/* E_BUSY: a job or a batch that has not ended uses it. Its bytes go with the last file that has them. */
+/* E_BUSY: a job or a batch that has not ended uses it. Its bytes go with the last file that has
+ * them. */
 int jobs_file_delete(struct jobs *j, const char *id, struct err *e);
 /* Where its bytes lie. */
 void jobs_file_path(const struct jobs *j, const struct jobs_file *f, char path[JOBS_PATH_MAX]);

@@ -120,7 +120,7 @@ _Static_assert(sizeof(enum jobs_state) == sizeof(int) && sizeof(enum jobs_want) 
 
 /* ---- open ---- */
 
-static void write_table(const struct table *t, struct buf *sql) {
+static void store_write_table(const struct table *t, struct buf *sql) {
     static const char *const types[] = {"TEXT NOT NULL", "INTEGER NOT NULL", "INTEGER NOT NULL",
                                         "REAL"};
     buf_printf(sql, "CREATE TABLE %s(n INTEGER PRIMARY KEY AUTOINCREMENT", t->name);
@@ -145,7 +145,7 @@ static int create(struct store *s, struct err *e) {
     buf_init(&sql, SQL_MAX);
     buf_str(&sql, "BEGIN IMMEDIATE;");
     for (size_t t = 0; t < ARRAY_LEN(tables); t++)
-        write_table(tables[t], &sql);
+        store_write_table(tables[t], &sql);
     buf_printf(&sql, "%s%sPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;",
                schema_rest, schema_batches, APPLICATION, SCHEMA);
     return run_schema(s, &sql, e);
@@ -175,7 +175,7 @@ static int store_upgrade(struct store *s, int64_t version, struct err *e) {
         const struct upgrade *u = &upgrades[version - 1];
         buf_init(&sql, SQL_MAX);
         buf_str(&sql, "BEGIN IMMEDIATE;");
-        if (u->table) write_table(u->table, &sql);
+        if (u->table) store_write_table(u->table, &sql);
         buf_printf(&sql, "%s PRAGMA user_version = %d; COMMIT;", u->sql, (int)version + 1);
         int rc = run_schema(s, &sql, e);
         if (rc) store_rollback(s);

@@ -1,4 +1,5 @@
-/* store.h - the database of a state folder: files, jobs, batches, events. Only store.c, store_batches.c and rows.c know SQL.
+/* store.h - the database of a state folder: files, jobs, batches, events. Only store.c,
+ * store_batches.c and rows.h know SQL.
  *
  * A struct store is one connection. The keeper has one that writes; whoever reads has another one,
  * behind a lock of theirs, and never waits for the keeper's disk. What a commit has returned from

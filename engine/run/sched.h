@@ -85,8 +85,9 @@ void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lane
 void sched_add(struct sched *s, struct eng_job *j);
 void sched_reap(struct sched *s, uint64_t now_ns);
 void sched_admit(struct sched *s);
-/* A running job, of games or of all others, that has a picture for the vision tower; NULL: none. Of
- * batches only when nothing else runs. Of the others, the owner of whom the tower has seen least comes first, then the more urgent. */
+/* A running job, of games or of all others, that has a picture for the vision tower; NULL: none.
+ * Of batches only when nothing else runs. Of the others, the owner of whom the tower has seen least
+ * comes first, then the more urgent. */
 struct eng_job *sched_next_picture(const struct sched *s, int is_act);
 /* One of the job's is behind it: it has seen it, or its features were still there. */
 void sched_saw(struct sched *s, struct eng_job *j, int is_new);
