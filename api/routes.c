@@ -75,13 +75,9 @@ const char *const api_scope_words[API_SCOPES] = {[API_ASK] = "ask",
                                                  [API_PROMOTE] = "promote",
                                                  [API_ADMIN] = "admin"};
 
-static unsigned may_files(unsigned scopes) {
-    return scopes & (API_SCOPE(API_ASK) | API_SCOPE(API_TRAIN)) ? API_SCOPE(API_FILES) : 0;
-}
-
 int api_route_is_open(const struct api_route *r, unsigned scopes) {
     if (r->scope == API_ANYBODY) return 1;
-    if (r->scope == API_FILES) scopes |= may_files(scopes);
+    if (r->scope == API_FILES) return (scopes & (API_SCOPE(API_ASK) | API_SCOPE(API_TRAIN))) != 0;
     return r->scope != API_NOBODY && (scopes & API_SCOPE(r->scope)) != 0;
 }
 
