@@ -8,7 +8,8 @@
  * only, but never waits for more than that work. Owners share alike, too: each other one gets as
  * many rows meanwhile as this one, and never more than he has work. So a long queue of one doesn't
  * keep another out. Nobody waits for what is of ENG_BATCH, so that counts nowhere, and for it
- * nothing is estimated. It is an estimate: jobs may cost less, and later ones may come. Pure functions.
+ * nothing is estimated. It is an estimate: jobs may cost less, and later ones may come. Pure
+ * functions.
  */
 #ifndef ENGINE_RUN_WAIT_H
 #define ENGINE_RUN_WAIT_H
