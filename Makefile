@@ -26,7 +26,7 @@ say  = $(if $(V),,@echo '  $(1)  $(2)')
 .DEFAULT_GOAL := all
 
 # ---- rooms ---------------------------------------------------------------------------------------
-rooms        := base media kernels engine data jobs api server cli
+rooms        := base media kernels engine data jobs api batch server cli
 dirs-base    := kernels/base
 dirs-media   := media
 dirs-kernels := kernels kernels/ref kernels/cpu
@@ -34,6 +34,7 @@ dirs-engine  := engine $(patsubst %/,%,$(wildcard engine/*/)) engine/train/losse
 dirs-data    := data $(patsubst %/,%,$(wildcard data/*/))
 dirs-jobs    := jobs
 dirs-api     := api $(patsubst %/,%,$(wildcard api/*/))
+dirs-batch   := batch
 dirs-server  := server server/http server/keys server/relay
 dirs-cli     := cli cli/batch cli/battery cli/eval cli/gate cli/import cli/train
 
@@ -45,8 +46,9 @@ below-engine  := engine $(below-kernels)
 below-data    := data media $(below-engine)
 below-jobs    := jobs $(below-base)
 below-api     := api jobs engine media $(below-kernels)
-below-server  := server $(below-api)
-below-cli     := cli server data $(below-api)
+below-batch   := batch $(below-api)
+below-server  := server $(below-batch)
+below-cli     := cli server batch data $(below-api)
 
 libs-base    := -lm -lpthread
 libs-media   := -lpng -ljpeg -lwebp $(libs-base)
@@ -55,6 +57,7 @@ libs-engine  := -ljansson -lcrypto $(libs-kernels)
 libs-data    := -lpng -ljpeg -lwebp $(libs-engine)
 libs-jobs    := -lsqlite3 -ljansson $(libs-base)
 libs-api     := -lpng -ljpeg -lwebp -lsqlite3 $(libs-engine)
+libs-batch   := $(libs-api)
 libs-server  := -lmicrohttpd -lssl $(libs-api)
 libs-cli     := $(libs-server)
 

@@ -94,6 +94,7 @@ enum problem_code {
     PROBLEM_SESSION_NOT_FOUND,
     PROBLEM_FILE_NOT_FOUND,
     PROBLEM_JOB_NOT_FOUND,
+    PROBLEM_BATCH_NOT_FOUND,
     PROBLEM_MODEL_NOT_FOUND,
     PROBLEM_ADAPTER_NOT_FOUND,
     PROBLEM_METHOD_NOT_ALLOWED,
@@ -126,6 +127,9 @@ enum problem_code {
     PROBLEM_QUOTA_EXCEEDED,
     PROBLEM_TOO_MANY_OWN_JOBS,
     PROBLEM_TOO_MANY_JOBS,
+    PROBLEM_TOO_MANY_OWN_BATCHES,
+    PROBLEM_TOO_MANY_BATCHES,
+    PROBLEM_TOO_MANY_OWN_BYTES,
     PROBLEM_NO_STATE,
     PROBLEM_NO_SPACE,
     PROBLEM_QUEUE_FULL,
@@ -153,6 +157,7 @@ enum problem_code {
 enum api_scope {
     API_NOBODY,
     API_ANYBODY, /* health, the page, the contract: no key is asked for */
+    API_FILES,   /* files: of batches for API_ASK, to learn from for API_TRAIN */
     API_ASK,
     API_METRICS,
     API_TRAIN,
@@ -160,9 +165,10 @@ enum api_scope {
     API_ADMIN,
     API_SCOPES
 };
-/* "ask", "metrics", ...; NULL for the two that no key has to name. */
+/* "ask", "metrics", ...; NULL for those that no key has to name. */
 extern const char *const api_scope_words[API_SCOPES];
-/* A set of scopes is an unsigned with these bits. */
+/* A set of scopes is an unsigned with these bits. API_FILES is none of them: it is open to those
+ * who have API_ASK or API_TRAIN, and a file's purpose says which of them it is for. */
 #define API_SCOPE(scope) (1u << (scope))
 #define API_SCOPES_ALL   (API_SCOPE(API_SCOPES) - API_SCOPE(API_ASK))
 /* What those may who need no key: on loopback, where there are none. */
@@ -244,7 +250,9 @@ struct api_file {       /* part `file` of a form, which went to the disk: api_ro
 /* A call that is a line of a batch: it is never late, and its answer says nothing of when and how
  * fast it was made. So the same line has the same answer each time, byte by byte. */
 struct api_batch {
-    int64_t created; /* seconds since the epoch, where an answer has to name a time */
+    int64_t created;   /* seconds since the epoch, where an answer has to name a time */
+    int is_background; /* others wait for theirs: it comes behind all of them (ENG_BATCH), and has
+                          any time */
 };
 struct api_input {
     const char *arg; /* of api_route, or NULL */
@@ -315,6 +323,11 @@ void api_call_cancel(struct api_call *c);
  * a stream ends with an `error` event, `deadline` or `draining`. Any thread. */
 void api_call_expire(struct api_call *c);
 void api_call_free(struct api_call *c); /* NULL is legal */
+/* Which model answers it, "fp_0123456789ab": the first digits of its digest. */
+enum { API_PRINT_BYTES = 16 };
+void api_call_print(const struct api_call *c, char out[API_PRINT_BYTES]);
+/* Token rows that it took of the engine so far. */
+uint64_t api_call_rows(struct api_call *c);
 /* For the log: "answers=4096 rows=20993 cached=1" of this call, "" when there is nothing to say. */
 const char *api_call_summary(const struct api_call *c);
 

@@ -175,6 +175,22 @@ static int may_queue(struct api_call *c, const struct eng_job *job, int n) {
     return 1;
 }
 
+/* A batch has a share and caches of its own: what it asks counts for nothing where its owner asks
+ * something himself. */
+static const uint64_t ask_batch_owner = UINT64_C(1) << 63;
+
+/* Whose it is, and how long it may take. */
+static void ask_place(const struct api_call *c, struct eng_ask *ask) {
+    ask->owner = c->payer;
+    if (c->in.batch && c->in.batch->is_background) {
+        ask->urgency = ENG_BATCH;
+        ask->owner ^= ask_batch_owner;
+        ask->deadline_ns = 0;
+    } else if (!ask->deadline_ns && c->api->opt.request_ns && ask->urgency != ENG_ACT) {
+        ask->deadline_ns = c->born_ns + c->api->opt.request_ns;
+    }
+}
+
 struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const char *param) {
     int n = atomic_load(&c->n_jobs);
     /* What has begun may go on. */
@@ -189,10 +205,8 @@ struct eng_job *call_ask(struct api_call *c, const struct eng_ask *what, const c
         ask.n_pictures = c->n_pictures;
     }
     ask.adapter = c->model.adapter;
-    ask.owner = c->payer;
     ask.goes_on = n > 0;
-    if (!ask.deadline_ns && c->api->opt.request_ns && ask.urgency != ENG_ACT)
-        ask.deadline_ns = c->born_ns + c->api->opt.request_ns;
+    ask_place(c, &ask);
     ask.wake = ask_on_wake;
     ask.ud = c;
     struct eng_job *job = NULL;
@@ -252,6 +266,12 @@ void call_stats(struct api_call *c, struct eng_job_stats *out) {
     *out = c->gone;
     for (int i = 0; i < atomic_load(&c->n_jobs); i++)
         if (call_job(c, i)) ask_add(out, call_job(c, i));
+}
+
+uint64_t api_call_rows(struct api_call *c) {
+    struct eng_job_stats s;
+    call_stats(c, &s);
+    return s.rows;
 }
 
 void call_drop(struct api_call *c, int i) {

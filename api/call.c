@@ -107,6 +107,12 @@ void api_call_free(struct api_call *c) {
     mem_free(c);
 }
 
+void api_call_print(const struct api_call *c, char out[API_PRINT_BYTES]) {
+    const struct eng_adapter *a = c->model.adapter;
+    snprintf(out, API_PRINT_BYTES, "fp_%.12s",
+             a ? eng_adapter_info(a)->digest : eng_info(c->api->eng)->digest);
+}
+
 const char *api_call_summary(const struct api_call *c) { return c->summary; }
 
 /* ---- the reply ---- */
@@ -145,6 +151,26 @@ int call_answer_file(struct api_call *c, int fd, uint64_t bytes, const char *con
     return API_REPLY;
 }
 
+/* How much one caller may have of what outlives a request. */
+static void call_say_kept(struct api_call *c) {
+    const char *what = NULL, *unit = "";
+    uint64_t most = 0;
+    switch (c->problem.code) {
+    case PROBLEM_TOO_MANY_OWN_JOBS: what = "jobs"; break;
+    case PROBLEM_TOO_MANY_OWN_BATCHES: what = "batches"; break;
+    case PROBLEM_TOO_MANY_OWN_BYTES:
+        what = "batch-bytes";
+        unit = ";qu=\"content-bytes\"";
+        most = jobs_batch_bytes(c->api->jobs);
+        break;
+    default: return;
+    }
+    if (!most) most = (uint64_t)jobs_owner_max(c->api->jobs);
+    call_header_printf(c, "RateLimit-Policy", "\"%s\";q=%llu%s", what, (unsigned long long)most,
+                       unit);
+    call_header_printf(c, "RateLimit", "\"%s\";r=0", what);
+}
+
 int call_fail(struct api_call *c) {
     const struct problem_row *row = problem_row(c->problem.code);
     static const uint8_t last_resort[] = "{\"type\":\"about:blank\",\"status\":503}\n";
@@ -162,10 +188,7 @@ int call_fail(struct api_call *c) {
         call_header_printf(c, "RateLimit-Policy", "%s", policy);
         call_header_printf(c, "RateLimit", "%s", left);
     }
-    if (c->problem.code == PROBLEM_TOO_MANY_OWN_JOBS) {
-        call_header_printf(c, "RateLimit-Policy", "\"jobs\";q=%d", jobs_owner_max(c->api->jobs));
-        call_header(c, "RateLimit", "\"jobs\";r=0");
-    }
+    call_say_kept(c);
     if (problem_write(&c->problem, c->request_id, &c->body)) {
         c->reply.status = 503;
         c->reply.body = last_resort;

@@ -67,6 +67,8 @@ extern const struct endpoint adapters_list_endpoint, adapters_show_endpoint,
     adapters_promote_endpoint, adapters_rollback_endpoint;
 extern const struct endpoint files_create_endpoint, files_list_endpoint, files_get_endpoint,
     files_content_endpoint, files_delete_endpoint;
+extern const struct endpoint batches_create_endpoint, batches_list_endpoint, batches_get_endpoint,
+    batches_cancel_endpoint;
 extern const struct endpoint fine_tuning_recipes_endpoint;
 extern const struct endpoint fine_tuning_create_endpoint, fine_tuning_list_endpoint,
     fine_tuning_get_endpoint, fine_tuning_events_endpoint, fine_tuning_checkpoints_endpoint,

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "api/endpoint.h"
+#include "jobs/batches.h"
 #include "jobs/jobs.h"
 #include "kernels/base/log.h"
 
@@ -65,6 +66,21 @@ static void write_histogram(struct buf *b, const char *name, const char *labels,
     buf_printf(b, "lammd_%s_count%s%.*s%s %llu\n", name, open, n, labels, close, sum);
 }
 
+static void write_batches(struct buf *b, struct jobs *jobs) {
+    struct jobs_stats s;
+    if (!jobs) return;
+    jobs_stats(jobs, &s);
+    head(b, "batches", "gauge", "Batches, by state.");
+    for (int i = 0; i < JOBS_BATCH_STATES; i++)
+        buf_printf(b, "lammd_batches{state=\"%s\"} %llu\n", jobs_batch_words[i],
+                   (unsigned long long)s.batches[i]);
+    head(b, "batch_lines_total", "counter", "Lines of batches that were done, by how they ended.");
+    buf_printf(b, "lammd_batch_lines_total{outcome=\"completed\"} %llu\n",
+               (unsigned long long)s.lines);
+    buf_printf(b, "lammd_batch_lines_total{outcome=\"failed\"} %llu\n",
+               (unsigned long long)s.lines_failed);
+}
+
 static void write_finetune(struct buf *b, struct jobs *jobs) {
     struct jobs_stats s;
     if (!jobs) return;
@@ -73,7 +89,7 @@ static void write_finetune(struct buf *b, struct jobs *jobs) {
     for (int i = 0; i < JOBS_STATES; i++)
         buf_printf(b, "lammd_finetune_jobs{state=\"%s\"} %llu\n", jobs_state_words[i],
                    (unsigned long long)s.jobs[i]);
-    gauge(b, "finetune_files", (double)s.files, "Files of training data.");
+    gauge(b, "finetune_files", (double)s.files, "Files of training data, and of batches.");
     counter(b, "finetune_steps_total", s.steps, "Training steps that runs told of.");
     head(b, "finetune_step_seconds_total", "counter", "Time that these steps took.");
     buf_printf(b, "lammd_finetune_step_seconds_total %.9g\n", s.seconds);
@@ -324,6 +340,7 @@ static int metrics_answer(struct api_call *c) {
     write_images(b, a);
     gauge(b, "act_sessions", sessions_count(a->sessions), "Games played by /v1/act/sessions.");
     write_finetune(b, a->jobs);
+    write_batches(b, a->jobs);
     write_server(b, a);
     write_process(b, a->born_s);
     call_header(c, "Cache-Control", "no-store");

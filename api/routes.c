@@ -10,9 +10,10 @@
 
 #include "api/endpoint.h"
 
-#define GETS  "GET, HEAD"
-#define FILES "/v1/files"
-#define JOBS  "/v1/fine_tuning/jobs"
+#define GETS    "GET, HEAD"
+#define FILES   "/v1/files"
+#define BATCHES "/v1/batches"
+#define JOBS    "/v1/fine_tuning/jobs"
 
 static const struct api_route table[] = {
     {"POST", "/v1/reconstruct", "POST", API_ASK, API_WORK, &reconstruct_endpoint},
@@ -41,11 +42,15 @@ static const struct api_route table[] = {
      &adapters_unload_endpoint},
     {"POST", "/v1/adapters/{name}/promote", "POST", API_PROMOTE, API_WORK,
      &adapters_promote_endpoint},
-    {"GET", FILES, "GET, HEAD, POST", API_TRAIN, API_WORK, &files_list_endpoint},
-    {"POST", FILES, "GET, HEAD, POST", API_TRAIN, API_WORK, &files_create_endpoint},
-    {"GET", FILES "/{id}", "DELETE, GET, HEAD", API_TRAIN, API_WORK, &files_get_endpoint},
-    {"DELETE", FILES "/{id}", "DELETE, GET, HEAD", API_TRAIN, API_WORK, &files_delete_endpoint},
-    {"GET", FILES "/{id}/content", GETS, API_TRAIN, API_WORK, &files_content_endpoint},
+    {"GET", FILES, "GET, HEAD, POST", API_FILES, API_WORK, &files_list_endpoint},
+    {"POST", FILES, "GET, HEAD, POST", API_FILES, API_WORK, &files_create_endpoint},
+    {"GET", FILES "/{id}", "DELETE, GET, HEAD", API_FILES, API_WORK, &files_get_endpoint},
+    {"DELETE", FILES "/{id}", "DELETE, GET, HEAD", API_FILES, API_WORK, &files_delete_endpoint},
+    {"GET", FILES "/{id}/content", GETS, API_FILES, API_WORK, &files_content_endpoint},
+    {"GET", BATCHES, "GET, HEAD, POST", API_ASK, API_WORK, &batches_list_endpoint},
+    {"POST", BATCHES, "GET, HEAD, POST", API_ASK, API_WORK, &batches_create_endpoint},
+    {"GET", BATCHES "/{id}", GETS, API_ASK, API_WORK, &batches_get_endpoint},
+    {"POST", BATCHES "/{id}/cancel", "POST", API_ASK, API_WORK, &batches_cancel_endpoint},
     {"GET", "/v1/fine_tuning/recipes", GETS, API_TRAIN, API_WORK, &fine_tuning_recipes_endpoint},
     {"GET", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_list_endpoint},
     {"POST", JOBS, "GET, HEAD, POST", API_TRAIN, API_WORK, &fine_tuning_create_endpoint},
@@ -72,6 +77,7 @@ const char *const api_scope_words[API_SCOPES] = {[API_ASK] = "ask",
 
 int api_route_is_open(const struct api_route *r, unsigned scopes) {
     if (r->scope == API_ANYBODY) return 1;
+    if (r->scope == API_FILES) return (scopes & (API_SCOPE(API_ASK) | API_SCOPE(API_TRAIN))) != 0;
     return r->scope != API_NOBODY && (scopes & API_SCOPE(r->scope)) != 0;
 }
 

@@ -81,7 +81,8 @@ struct config {
     int64_t is_verbose;
     /* serve: jobs */
     const char *train_device, *recipes;
-    int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs; /* enum jobs_launcher */
+    int64_t launcher, train_threads, train_memory_mib, jobs, key_jobs,
+        key_batch_mib; /* enum jobs_launcher */
     int64_t is_keeping_checkpoints;
     /* reconstruct, eval, bench */
     const char *out, *width, *height, *region, *tiles, *images, *json;

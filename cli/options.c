@@ -404,15 +404,16 @@ static const struct config_row rows[] = {
            "Memory for all request bodies together, of which one address may have half. At least "
            "--picture-mib and --json-mib."),
     NUMBER("upload-mib", CMD_SERVE, upload_mib, 1, 1 << 20, 1024, "MIB",
-           "Largest file of training data. It may take as long as it comes at 16 KiB a second."),
+           "Largest file of training data, or of a batch. It may take as long as it comes at 16 "
+           "KiB a second."),
 
     SECTION("What is kept between requests"),
     TEXT(
         "state", CMD_SERVE, state, "DIR",
-        "Keep files, jobs and adapters in DIR, which is made where it is missing. Without it there "
-        "is no finetuning here."),
+        "Keep files, jobs, batches and adapters in DIR, which is made where it is missing. Without "
+        "it there is no finetuning here, and no batch."),
     NUMBER("state-free-mib", CMD_SERVE, state_free_mib, 0, 1 << 30, 512, "MIB",
-           "Room on the disk of DIR that files leave for everything else."),
+           "Room on the disk of DIR that files and answers leave for everything else."),
     WORD("launcher", CMD_SERVE, launcher, jobs_launcher_words,
          "Who starts the runs of jobs. local (default): this server, one at a time. pull: whoever "
          "runs lammd train --take DIR, on any machine that sees DIR."),
@@ -429,9 +430,13 @@ static const struct config_row rows[] = {
          "Leave the checkpoints of a run in its folder when its job has succeeded or was "
          "cancelled. They take up to three times what is learnt with its moments."),
     NUMBER("jobs", CMD_SERVE, jobs, 1, 10000, 64, "N",
-           "Jobs that have not ended, at most. More are answered with status 503."),
+           "Jobs that have not ended, at most, and as many batches. More are answered with status "
+           "503."),
     NUMBER("key-jobs", CMD_SERVE, key_jobs, 1, 10000, 16, "N",
            "And those of one key. More are answered with status 429."),
+    NUMBER("key-batch-mib", CMD_SERVE, key_batch_mib, 0, INT64_C(1) << 30, 4096, "MIB",
+           "What the files of one key's batches may take of the disk. Uploads beyond are answered "
+           "with status 429. 0: any size."),
     NUMBER("decoded-mib", CMD_SERVE, decoded_mib, 0, 65536, 16, "MIB",
            "Memory for pictures that were decoded: who sends the same file again has it found by "
            "the digest of its bytes. 0: each is decoded anew."),

@@ -125,6 +125,7 @@ static void serve_jobs(const struct config *cfg, const char *model, struct serve
                                     .launcher = (enum jobs_launcher)cfg->launcher,
                                     .live_max = (int)cfg->jobs,
                                     .owner_max = (int)cfg->key_jobs,
+                                    .batch_bytes = (uint64_t)cfg->key_batch_mib << 20,
                                     .memory_mib = (uint64_t)cfg->train_memory_mib,
                                     .keeps_checkpoints = cfg->is_keeping_checkpoints != 0};
 }

@@ -199,7 +199,10 @@ struct eng_adapter *eng_adapter_get(struct eng_adapter *a); /* one more referenc
 void eng_adapter_put(struct eng_adapter *a);
 
 /* ---- jobs ---- */
-enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_CLASSES }; /* urgent first */
+/* Urgent first. ENG_BATCH is for work that nobody waits for: it runs in passes that have nothing of
+ * the others, is counted in no queue and in no estimate of theirs, and where it stands in the way
+ * of one of them it fails with E_BUSY, to be asked again. */
+enum eng_class { ENG_ACT, ENG_MASK, ENG_ANSWER, ENG_PICTURE, ENG_BATCH, ENG_CLASSES };
 enum eng_estimate {
     ENG_MODE,   /* the likeliest token each time (docs/model.md section 4.4) */
     ENG_MEDIAN, /* of each number's distribution given the numbers before it: least mean error */

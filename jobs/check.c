@@ -33,6 +33,19 @@ static int file_move_in(const struct adding *a, const char *to, struct err *e) {
     return rc == E_NOT_FOUND ? err_set(e, E_IO, "the spooled file is gone") : rc;
 }
 
+/* Has its owner room for it? */
+static int file_fits(struct jobs *j, const struct jobs_file *f, struct err *e) {
+    uint64_t most = j->opt.batch_bytes;
+    int64_t has = 0;
+    if (!most || strcmp(f->purpose, JOBS_BATCH_INPUT) != 0) return 0;
+    int rc = store_batch_bytes(j->writer, f->owner, &has, e);
+    if (rc || (uint64_t)has + f->bytes <= most) return rc;
+    return err_set(e, E_BUSY,
+                   "one caller's files of batches may have %llu MiB together; this one has %llu "
+                   "MiB already: delete those that are not needed",
+                   (unsigned long long)(most >> 20), (unsigned long long)has >> 20);
+}
+
 /* The bytes come first: a row always has them. Those without a row are swept away at the start.
  * What another file has already stays where it is: were it replaced, and the row not written, it
  * would be taken from that file too. The commit is here, since bytes may only be taken back before
@@ -42,7 +55,8 @@ static int add_file(struct jobs *j, void *args, struct err *e) {
     char to[JOBS_PATH_MAX];
     int64_t shares = 0;
     jobs_file_path(j, &a->file, to);
-    int rc = store_file_shares(j->writer, a->file.sha256, &shares, e);
+    int rc = file_fits(j, &a->file, e);
+    if (rc == 0) rc = store_file_shares(j->writer, a->file.sha256, &shares, e);
     if (rc) return rc;
     int is_new = shares == 0 || access(to, F_OK);
     if (is_new) rc = file_move_in(a, to, e);
@@ -96,7 +110,8 @@ static int delete_file(struct jobs *j, void *args, struct err *e) {
     char path[JOBS_PATH_MAX];
     int rc = store_file_get(j->writer, id, &f, e);
     if (rc == 0) rc = store_file_users(j->writer, id, &users, e);
-    if (rc == 0 && users) rc = err_set(e, E_BUSY, "a job that has not ended uses this file");
+    if (rc == 0 && users)
+        rc = err_set(e, E_BUSY, "a job or a batch that has not ended uses this file");
     if (rc == 0) rc = store_file_delete(j->writer, id, e);
     if (rc == 0) rc = store_file_shares(j->writer, f.sha256, &shares, e);
     if (rc || shares) return rc;

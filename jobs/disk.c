@@ -80,6 +80,11 @@ int disk_move(const char *from, const char *to, struct err *e) {
     return sync_folder(to, e);
 }
 
+int disk_link(const char *from, const char *to, struct err *e) {
+    if (link(from, to) && errno != EEXIST) return disk_bad(to, e);
+    return sync_folder(to, e);
+}
+
 static void remove_at(int dir, const char *name, int deep) {
     if (unlinkat(dir, name, 0) == 0 || deep == 0) return;
     int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -24,6 +24,8 @@ void disk_remove(const char *path);
 /* The names in a folder, each of which `is_kept` may keep; the others are removed. */
 typedef int disk_keep_fn(void *ud, const char *name);
 void disk_sweep(const char *folder, disk_keep_fn *is_kept, void *ud);
+/* A second name for a file, on the disk when it returns. That `to` is there is no error. */
+int disk_link(const char *from, const char *to, struct err *e);
 uint64_t disk_free(const char *path); /* bytes; UINT64_MAX: not known */
 
 #endif

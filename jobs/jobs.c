@@ -35,6 +35,8 @@ const char *jobs_dir(const struct jobs *j) { return j->dir; }
 
 int jobs_owner_max(const struct jobs *j) { return j->opt.owner_max; }
 
+uint64_t jobs_batch_bytes(const struct jobs *j) { return j->opt.batch_bytes; }
+
 void jobs_path(const struct jobs *j, const char *folder, const char *name,
                char path[JOBS_PATH_MAX]) {
     int n = snprintf(path, JOBS_PATH_MAX, "%s/%s%s%s", j->dir, folder, *name ? "/" : "", name);
@@ -61,7 +63,7 @@ int jobs_new_id(const char *prefix, int bytes, char id[JOBS_ID_BYTES], struct er
 /* ---- open, close ---- */
 
 static int take_dir(struct jobs *j, const char *dir, struct err *e) {
-    static const char *const folders[] = {"", "files", "runs", "adapters", "spool"};
+    static const char *const folders[] = {"", "files", "runs", "batches", "adapters", "spool"};
     char path[JOBS_PATH_MAX], here[2048];
     if (*dir == '/')
         snprintf(path, sizeof(path), "%s", dir);
@@ -104,6 +106,13 @@ static int keep_run(void *ud, const char *name) {
     return rc != E_NOT_FOUND;
 }
 
+static int keep_batch(void *ud, const char *name) {
+    struct jobs *j = ud;
+    struct jobs_batch b;
+    int rc = store_batch_get(j->writer, name, &b, NULL);
+    return rc == 0 ? !jobs_batch_is_over(b.state) : rc != E_NOT_FOUND;
+}
+
 static int keep_file(void *ud, const char *name) {
     struct jobs *j = ud;
     int64_t n = 1;
@@ -117,6 +126,8 @@ static void sweep(struct jobs *j) {
     disk_sweep(path, keep_none, NULL);
     jobs_path(j, "runs", "", path);
     disk_sweep(path, keep_run, j);
+    jobs_path(j, "batches", "", path);
+    disk_sweep(path, keep_batch, j);
     jobs_path(j, "files", "", path);
     disk_sweep(path, keep_file, j);
 }
@@ -206,57 +217,63 @@ void jobs_stats(struct jobs *j, struct jobs_stats *out) {
 
 /* ---- reading ---- */
 
-static void begin_read(struct jobs *j) { pthread_mutex_lock(&j->read_mu); }
-static int end_read(struct jobs *j, int rc) {
+void jobs_begin_read(struct jobs *j) { pthread_mutex_lock(&j->read_mu); }
+int jobs_end_read(struct jobs *j, int rc) {
     pthread_mutex_unlock(&j->read_mu);
     return rc;
 }
 
 int jobs_get(struct jobs *j, const char *id, struct jobs_job *out, struct err *e) {
     struct store_job row;
-    begin_read(j);
-    int rc = end_read(j, store_job_get(j->reader, id, &row, e));
+    jobs_begin_read(j);
+    int rc = jobs_end_read(j, store_job_get(j->reader, id, &row, e));
     if (rc == 0) *out = row.job;
     return rc;
 }
 
 int jobs_list(struct jobs *j, const char *after, int max, struct jobs_job *out, int *n, int *more,
               struct err *e) {
-    begin_read(j);
-    return end_read(j, store_job_list(j->reader, after, max, out, n, more, e));
+    jobs_begin_read(j);
+    return jobs_end_read(j, store_job_list(j->reader, after, max, out, n, more, e));
 }
 
 int jobs_metadata(struct jobs *j, const char *id, struct buf *out, struct err *e) {
-    begin_read(j);
-    return end_read(j, store_job_metadata(j->reader, id, out, e));
+    jobs_begin_read(j);
+    return jobs_end_read(j, store_job_metadata(j->reader, id, out, e));
 }
 
 int jobs_events(struct jobs *j, const char *id, int64_t after, int max, jobs_event_fn *fn, void *ud,
                 int *more, int *is_over, struct err *e) {
     struct store_job row;
-    begin_read(j);
+    jobs_begin_read(j);
     int rc = store_job_get(j->reader, id, &row, e); /* before its events: then none is missed */
     if (rc == 0) rc = store_events(j->reader, id, after, max, fn, ud, more, e);
     if (rc == 0) *is_over = jobs_is_over(row.job.state);
-    return end_read(j, rc);
+    return jobs_end_read(j, rc);
 }
 
 int jobs_file_get(struct jobs *j, const char *id, struct jobs_file *out, struct err *e) {
-    begin_read(j);
-    return end_read(j, store_file_get(j->reader, id, out, e));
+    jobs_begin_read(j);
+    return jobs_end_read(j, store_file_get(j->reader, id, out, e));
 }
 
 int jobs_file_report(struct jobs *j, const char *id, struct buf *out, struct err *e) {
-    begin_read(j);
-    return end_read(j, store_file_report(j->reader, id, out, e));
+    jobs_begin_read(j);
+    return jobs_end_read(j, store_file_report(j->reader, id, out, e));
 }
 
 int jobs_file_list(struct jobs *j, const struct jobs_file_page *page, struct jobs_file *out, int *n,
                    int *more, struct err *e) {
-    begin_read(j);
-    return end_read(j, store_file_list(j->reader, page, out, n, more, e));
+    jobs_begin_read(j);
+    return jobs_end_read(j, store_file_list(j->reader, page, out, n, more, e));
 }
 
 void jobs_file_path(const struct jobs *j, const struct jobs_file *f, char path[JOBS_PATH_MAX]) {
     jobs_path(j, "files", f->sha256, path);
+}
+
+int jobs_file_is_seen(const struct jobs_file *f, const struct jobs_eyes *by) {
+    int is_batch =
+        strcmp(f->purpose, JOBS_BATCH_INPUT) == 0 || strcmp(f->purpose, JOBS_BATCH_OUTPUT) == 0;
+    return is_batch ? !by->owner || strcmp(f->owner, by->owner) == 0 : by->trains;
 }

@@ -19,8 +19,8 @@
  * A run that ends without a word goes on from its last checkpoint. In a row, without a new one, the
  * third crash of its own fails the job, and the thirtieth time that somebody killed it.
  *
- * What is in DIR: jobs.db, files/SHA256, runs/ID/, adapters/NAME/, spool/ (uploads on their way,
- * emptied at start).
+ * What is in DIR: jobs.db, files/SHA256, runs/ID/, batches/ID/ (batches.h), adapters/NAME/, spool/
+ * (uploads on their way, emptied at start).
  *
  * Threads: any, for all but open, start and close. One thread, the keeper, writes the database and
  * starts and ends processes; whoever changes something hands it a note and waits, at most
@@ -73,6 +73,7 @@ struct jobs_options {
     enum jobs_launcher launcher;
     int live_max;          /* jobs that have not ended, of all owners; 0: 64 */
     int owner_max;         /* of one owner; 0: 16 */
+    uint64_t batch_bytes;  /* of the files of one owner's batches; 0: any number */
     uint64_t memory_mib;   /* that a run may take; 0: what is free when it is asked for */
     int keeps_checkpoints; /* of jobs that have succeeded or were cancelled, too */
     jobs_done_fn *done;    /* or NULL */
@@ -88,6 +89,7 @@ int jobs_start(struct jobs *j, const char *base, struct err *e);
 void jobs_close(struct jobs *j);
 const char *jobs_dir(const struct jobs *j); /* absolute */
 int jobs_owner_max(const struct jobs *j);
+uint64_t jobs_batch_bytes(const struct jobs *j); /* as the options say */
 
 /* ---- files ---- */
 
@@ -110,14 +112,22 @@ struct jobs_file_new {
     const char *name, *purpose;
     const char *owner; /* id of a key, or "" */
 };
-/* Files of the same bytes share them. E_IO, E_INVALID, E_TIMEOUT. */
+/* Files of the same bytes share them. E_IO, E_INVALID, E_TIMEOUT; E_BUSY: with it the owner's files
+ * of batches would have more than batch_bytes. */
 int jobs_file_add(struct jobs *j, const struct jobs_file_new *file, struct jobs_file *out,
                   struct err *e);
 int jobs_file_get(struct jobs *j, const char *id, struct jobs_file *out, struct err *e);
 /* What the check said, the JSON text of `lammd train --check --json`; nothing while there is none.
  */
 int jobs_file_report(struct jobs *j, const char *id, struct buf *out, struct err *e);
+/* Files to learn from are everybody's who may train. Those of batches are their owner's. */
+struct jobs_eyes {
+    int trains;        /* sees files for other purposes than batches */
+    const char *owner; /* whose files of batches it sees; NULL: everybody's */
+};
+int jobs_file_is_seen(const struct jobs_file *f, const struct jobs_eyes *by);
 struct jobs_file_page {
+    struct jobs_eyes by;
     const char *after;   /* the files behind this one; NULL: from the first on */
     const char *purpose; /* NULL: any */
     int max;
@@ -126,7 +136,8 @@ struct jobs_file_page {
 /* Into out (page->max); *more: there are more. E_NOT_FOUND: there is no such `after`. */
 int jobs_file_list(struct jobs *j, const struct jobs_file_page *page, struct jobs_file *out, int *n,
                    int *more, struct err *e);
-/* E_BUSY: a job that has not ended uses it. Its bytes go with the last file that has them. */
+/* E_BUSY: a job or a batch that has not ended uses it. Its bytes go with the last file that has
+ * them. */
 int jobs_file_delete(struct jobs *j, const char *id, struct err *e);
 /* Where its bytes lie. */
 void jobs_file_path(const struct jobs *j, const struct jobs_file *f, char path[JOBS_PATH_MAX]);
@@ -269,8 +280,11 @@ int jobs_checkpoints(struct jobs *j, const char *id,
                      struct jobs_checkpoint out[JOBS_CHECKPOINTS_MAX], int *n, struct err *e);
 
 /* ---- figures; wait for nothing ---- */
+enum { JOBS_BATCH_STATES = 8 }; /* batches.h */
 struct jobs_stats {
-    uint64_t jobs[JOBS_STATES]; /* that are in this state */
+    uint64_t batches[JOBS_BATCH_STATES];
+    uint64_t lines, lines_failed; /* of batches, since the start: with an answer, and without */
+    uint64_t jobs[JOBS_STATES];   /* that are in this state */
     uint64_t files;
     uint64_t steps, restarts; /* since the start: steps learnt, runs started again */
     double seconds;           /* of these steps */

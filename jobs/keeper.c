@@ -212,11 +212,13 @@ static struct note *note_next(struct jobs *j) {
 }
 
 static void count_jobs(struct jobs *j) {
-    uint64_t counts[JOBS_STATES];
+    uint64_t counts[JOBS_STATES], batches[JOBS_BATCH_STATES];
     int64_t files = 0;
-    if (store_job_counts(j->writer, counts, NULL) || store_file_count(j->writer, &files, NULL))
+    if (store_job_counts(j->writer, counts, NULL) || store_file_count(j->writer, &files, NULL) ||
+        store_batch_counts(j->writer, batches, NULL))
         return;
     pthread_mutex_lock(&j->mu);
+    memcpy(j->stats.batches, batches, sizeof(batches));
     memcpy(j->stats.jobs, counts, sizeof(counts));
     j->stats.files = (uint64_t)files;
     pthread_mutex_unlock(&j->mu);

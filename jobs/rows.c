@@ -172,3 +172,14 @@ int row_before(struct store *s, const struct table *t, const char *after, int64_
     if (rc == 0 && *n == 0) rc = err_set(e, E_NOT_FOUND, "after: there is no such id");
     return rc;
 }
+
+int row_text(struct store *s, const char *sql, const char *id, struct buf *out, struct err *e) {
+    sqlite3_stmt *st;
+    int rc = rows_prepare(s, &st, e, sql, "t", id);
+    if (rc) return rc;
+    rc = rows_step(s, st, e);
+    if (rc > 0 && buf_str(out, rows_text(st, 0))) rc = err_set(e, out->bad, "no memory for a text");
+    sqlite3_finalize(st);
+    if (rc < 0) return rc;
+    return rc ? 0 : E_NOT_FOUND;
+}

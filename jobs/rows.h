@@ -34,6 +34,8 @@ struct table {
 #define COLUMN(kind, type, field, name, more) \
     { name, kind, offsetof(struct type, field), sizeof(((struct type *)0)->field), more }
 
+extern const struct table batches_table; /* store_batches.c */
+
 /* ---- statements ---- */
 
 /* `kinds`: of each ? one of t (text), i (int64_t), r (double). The caller finalizes *out. */
@@ -64,6 +66,8 @@ int row_put(struct store *s, const struct table *t, const char *head, const char
  * E_NOT_FOUND. */
 int row_find(struct store *s, const struct table *t, const char *rest, const char *text,
              int64_t number, void *out, int64_t *n, struct err *e);
+/* A text of the row with that id -> out. E_NOT_FOUND: there is no such row. */
+int row_text(struct store *s, const char *sql, const char *id, struct buf *out, struct err *e);
 /* The number of a row, of which those behind it are older. NULL: of one above all. */
 int row_before(struct store *s, const struct table *t, const char *after, int64_t *n,
                struct err *e);

@@ -13,8 +13,9 @@
  *     plan.c      does it fit into memory?
  *     recipes.c   which base recipes there are
  *     finish.c    when a job will be over
+ *     batches.c   batches that a server was given
  *
- *     store.c rows.c recipe.c runner.c disk.c    know no job's life
+ *     store.c store_batches.c rows.c recipe.c runner.c disk.c    know no job's life
  */
 #ifndef JOBS_STATE_H
 #define JOBS_STATE_H
@@ -72,6 +73,7 @@ struct jobs {
     int is_started, is_closing;
     struct jobs_watch *watches;
     struct jobs_stats stats;
+    struct jobs_batch shown; /* the batch that is being asked; id "": none */
 
     pthread_t keeper; /* and what follows is its own */
     struct run runs[RUNS_MAX];
@@ -89,6 +91,9 @@ void jobs_path(const struct jobs *j, const char *folder, const char *name,
 void jobs_run_path(const struct jobs *j, const char *id, const char *name,
                    char path[JOBS_PATH_MAX]);
 int64_t jobs_now(void); /* seconds since the epoch */
+/* For a look at what the reading connection has; the second returns what it is given. */
+void jobs_begin_read(struct jobs *j);
+int jobs_end_read(struct jobs *j, int rc);
 /* "ftjob-" and the like, and random digits. E_IO. */
 int jobs_new_id(const char *prefix, int bytes, char id[JOBS_ID_BYTES], struct err *e);
 

@@ -14,7 +14,7 @@
 #include "jobs/rows.h"
 #include "kernels/base/mem.h"
 
-enum { SCHEMA = 2, APPLICATION = 0x6c616d64, BUSY_MS = 5000, SQL_MAX = 16 << 10 };
+enum { SCHEMA = 3, APPLICATION = 0x6c616d64, BUSY_MS = 5000, SQL_MAX = 16 << 10 };
 
 /* ---- columns ---- */
 
@@ -96,15 +96,23 @@ static const char schema_rest[] =
     " level TEXT NOT NULL, type TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL,"
     " PRIMARY KEY(job, seq)) WITHOUT ROWID;";
 
+/* Of the tables of batches. */
+static const char schema_batches[] = "CREATE INDEX batches_owner ON batches(owner, state);";
+
 /* What makes version 2 of version 1, and so on. */
-static const char *const upgrades[] = {
-    "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
-    "UPDATE jobs SET crashes = attempts;",
+static const struct upgrade {
+    const struct table *table; /* that is new; NULL: none */
+    const char *sql;
+} upgrades[] = {
+    {NULL, "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
+           "UPDATE jobs SET crashes = attempts;"},
+    {&batches_table, schema_batches},
 };
 _Static_assert(ARRAY_LEN(upgrades) == SCHEMA - 1, "one for each version");
 
 /* Of a job that has not ended. */
 #define LIVE "state NOT IN (4, 5, 6)"
+_Static_assert(JOBS_BATCH_COMPLETED == 4, "state < 4");
 _Static_assert(JOBS_SUCCEEDED == 4 && JOBS_FAILED == 5 && JOBS_CANCELLED == 6, "LIVE");
 _Static_assert(sizeof(enum jobs_state) == sizeof(int) && sizeof(enum jobs_want) == sizeof(int) &&
                    sizeof(enum jobs_file_status) == sizeof(int),
@@ -112,27 +120,35 @@ _Static_assert(sizeof(enum jobs_state) == sizeof(int) && sizeof(enum jobs_want) 
 
 /* ---- open ---- */
 
-static int create(struct store *s, struct err *e) {
+static void store_write_table(const struct table *t, struct buf *sql) {
     static const char *const types[] = {"TEXT NOT NULL", "INTEGER NOT NULL", "INTEGER NOT NULL",
                                         "REAL"};
-    const struct table *const tables[] = {&files_table, &jobs_table};
+    buf_printf(sql, "CREATE TABLE %s(n INTEGER PRIMARY KEY AUTOINCREMENT", t->name);
+    for (size_t i = 0; i < t->n; i++) {
+        const struct column *c = &t->columns[i];
+        buf_printf(sql, ", %s %s%s", c->name, *c->more ? "TEXT" : types[c->kind], c->more);
+    }
+    buf_printf(sql, "%s);", t->more);
+}
+
+/* Does what the text says, and clears it. */
+static int run_schema(struct store *s, struct buf *sql, struct err *e) {
+    int rc = sql->bad ? err_set(e, sql->bad, "no memory for the schema")
+                      : rows_exec(s, (const char *)sql->p, e);
+    buf_clear(sql);
+    return rc;
+}
+
+static int create(struct store *s, struct err *e) {
+    const struct table *const tables[] = {&files_table, &jobs_table, &batches_table};
     struct buf sql;
     buf_init(&sql, SQL_MAX);
     buf_str(&sql, "BEGIN IMMEDIATE;");
-    for (size_t t = 0; t < ARRAY_LEN(tables); t++) {
-        buf_printf(&sql, "CREATE TABLE %s(n INTEGER PRIMARY KEY AUTOINCREMENT", tables[t]->name);
-        for (size_t i = 0; i < tables[t]->n; i++) {
-            const struct column *c = &tables[t]->columns[i];
-            buf_printf(&sql, ", %s %s%s", c->name, *c->more ? "TEXT" : types[c->kind], c->more);
-        }
-        buf_printf(&sql, "%s);", tables[t]->more);
-    }
-    buf_printf(&sql, "%sPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", schema_rest,
-               APPLICATION, SCHEMA);
-    int rc = sql.bad ? err_set(e, sql.bad, "no memory for the schema")
-                     : rows_exec(s, (const char *)sql.p, e);
-    buf_clear(&sql);
-    return rc;
+    for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+        store_write_table(tables[t], &sql);
+    buf_printf(&sql, "%s%sPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;",
+               schema_rest, schema_batches, APPLICATION, SCHEMA);
+    return run_schema(s, &sql, e);
 }
 
 static int pragma(struct store *s, const char *sql, int64_t *n, struct err *e) {
@@ -154,12 +170,14 @@ static int is_whole(struct store *s, struct err *e) {
 }
 
 static int store_upgrade(struct store *s, int64_t version, struct err *e) {
-    char sql[512];
+    struct buf sql;
     for (; version < SCHEMA; version++) {
-        int n = snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;",
-                         upgrades[version - 1], (int)version + 1);
-        must(n > 0 && (size_t)n < sizeof(sql));
-        int rc = rows_exec(s, sql, e);
+        const struct upgrade *u = &upgrades[version - 1];
+        buf_init(&sql, SQL_MAX);
+        buf_str(&sql, "BEGIN IMMEDIATE;");
+        if (u->table) store_write_table(u->table, &sql);
+        buf_printf(&sql, "%s PRAGMA user_version = %d; COMMIT;", u->sql, (int)version + 1);
+        int rc = run_schema(s, &sql, e);
         if (rc) store_rollback(s);
         if (rc) return rc;
     }
@@ -232,28 +250,20 @@ int store_file_get(struct store *s, const char *id, struct jobs_file *out, struc
     return row_find(s, &files_table, "WHERE id = ?", id, -1, out, NULL, e);
 }
 
-/* A text of a row -> out. */
-static int store_text(struct store *s, const char *sql, const char *id, struct buf *out,
-                      struct err *e) {
-    sqlite3_stmt *st;
-    int rc = rows_prepare(s, &st, e, sql, "t", id);
-    if (rc) return rc;
-    rc = rows_step(s, st, e);
-    if (rc > 0 && buf_str(out, rows_text(st, 0))) rc = err_set(e, out->bad, "no memory for a text");
-    sqlite3_finalize(st);
-    if (rc < 0) return rc;
-    return rc ? 0 : E_NOT_FOUND;
+int store_file_report(struct store *s, const char *id, struct buf *out, struct err *e) {
+    return row_text(s, "SELECT report FROM files WHERE id = ?", id, out, e);
 }
 
-int store_file_report(struct store *s, const char *id, struct buf *out, struct err *e) {
-    return store_text(s, "SELECT report FROM files WHERE id = ?", id, out, e);
-}
+/* As jobs_file_is_seen. */
+#define IS_BATCH "purpose IN ('" JOBS_BATCH_INPUT "', '" JOBS_BATCH_OUTPUT "')"
+#define SEEN                                            \
+    "(?2 = '' OR purpose = ?2) AND CASE WHEN " IS_BATCH \
+    " THEN ?5 IS NULL OR owner = ?5 ELSE ?4 END "
 
 int store_file_list(struct store *s, const struct jobs_file_page *page, struct jobs_file *out,
                     int *n, int *more, struct err *e) {
-    static const char newest[] = "WHERE n < ?1 AND (?2 = '' OR purpose = ?2) "
-                                 "ORDER BY n DESC LIMIT ?3",
-                      oldest[] = "WHERE n > ?1 AND (?2 = '' OR purpose = ?2) ORDER BY n LIMIT ?3";
+    static const char newest[] = "WHERE n < ?1 AND " SEEN "ORDER BY n DESC LIMIT ?3",
+                      oldest[] = "WHERE n > ?1 AND " SEEN "ORDER BY n LIMIT ?3";
     int64_t from;
     sqlite3_stmt *st;
     int rc = row_before(s, &files_table, page->after, &from, e);
@@ -263,6 +273,8 @@ int store_file_list(struct store *s, const struct jobs_file_page *page, struct j
     sqlite3_bind_int64(st, 1, from);
     sqlite3_bind_text(st, 2, page->purpose ? page->purpose : "", -1, SQLITE_TRANSIENT);
     sqlite3_bind_int(st, 3, page->max + 1);
+    sqlite3_bind_int(st, 4, page->by.trains);
+    sqlite3_bind_text(st, 5, page->by.owner, -1, SQLITE_TRANSIENT); /* NULL is NULL */
     for (*n = 0; (rc = rows_step(s, st, e)) > 0 && *n < page->max; (*n)++)
         row_get(&files_table, st, 1, &out[*n]);
     *more = rc > 0;
@@ -302,9 +314,10 @@ int store_file_shares(struct store *s, const char *sha256, int64_t *n, struct er
 int store_file_users(struct store *s, const char *id, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
     int rc = rows_prepare(s, &st, e,
-                          "SELECT count(*) FROM jobs WHERE " LIVE
-                          " AND (training_file = ? OR validation_file = ?)",
-                          "tt", id, id);
+                          "SELECT (SELECT count(*) FROM jobs WHERE " LIVE
+                          " AND (training_file = ?1 OR validation_file = ?1))"
+                          " + (SELECT count(*) FROM batches WHERE state < 4 AND input_file = ?1)",
+                          "t", id);
     return rc ? rc : rows_number(s, st, n, e);
 }
 
@@ -345,7 +358,7 @@ int store_job_once(struct store *s, const char *owner, const char *once, struct 
 }
 
 int store_job_metadata(struct store *s, const char *id, struct buf *out, struct err *e) {
-    return store_text(s, "SELECT metadata FROM jobs WHERE id = ?", id, out, e);
+    return row_text(s, "SELECT metadata FROM jobs WHERE id = ?", id, out, e);
 }
 
 int store_job_list(struct store *s, const char *after, int max, struct jobs_job *out, int *n,

@@ -1,4 +1,5 @@
-/* store.h - the database of a state folder: files, jobs, events. Only it and rows.h know SQL.
+/* store.h - the database of a state folder: files, jobs, batches, events. Only store.c,
+ * store_batches.c and rows.h know SQL.
  *
  * A struct store is one connection. The keeper has one that writes; whoever reads has another one,
  * behind a lock of theirs, and never waits for the keeper's disk. What a commit has returned from
@@ -10,6 +11,7 @@
 #ifndef JOBS_STORE_H
 #define JOBS_STORE_H
 
+#include "jobs/batches.h"
 #include "jobs/jobs.h"
 
 enum { STORE_ONCE_MAX = 128 };
@@ -52,7 +54,7 @@ int store_file_checked(struct store *s, const char *id, enum jobs_file_status st
 int store_file_delete(struct store *s, const char *id, struct err *e);
 /* The oldest file that was not checked. */
 int store_file_unchecked(struct store *s, struct jobs_file *out, struct err *e);
-/* How many files have these bytes, and how many live jobs use the file. */
+/* How many files have these bytes, and how many live jobs and batches use the file. */
 int store_file_shares(struct store *s, const char *sha256, int64_t *n, struct err *e);
 int store_file_users(struct store *s, const char *id, int64_t *n, struct err *e);
 int store_file_count(struct store *s, int64_t *n, struct err *e);
@@ -82,6 +84,29 @@ int store_job_pace(struct store *s, const struct jobs_job *like, struct store_pa
 int store_job_exported(struct store *s, const char *id, int64_t *when, struct err *e);
 /* Jobs that have not ended; `owner` NULL: of all. */
 int store_job_live(struct store *s, const char *owner, int64_t *n, struct err *e);
+
+/* ---- batches ---- */
+int store_batch_add(struct store *s, const struct jobs_batch *b, const char *metadata,
+                    struct err *e);
+int store_batch_save(struct store *s, const struct jobs_batch *b, struct err *e);
+int store_batch_get(struct store *s, const char *id, struct jobs_batch *out, struct err *e);
+/* As jobs_batch_list. */
+int store_batch_list(struct store *s, const char *owner, const char *after, int max,
+                     struct jobs_batch *out, int *n, int *more, struct err *e);
+/* As jobs_batch_take; and it has had a turn. */
+int store_batch_next(struct store *s, int64_t now, struct jobs_batch *out, struct err *e);
+int store_batch_turn(struct store *s, const char *id, struct err *e);
+int store_batch_set_errors(struct store *s, const char *id, const char *errors, struct err *e);
+int store_batch_metadata(struct store *s, const char *id, struct buf *out, struct err *e);
+int store_batch_errors(struct store *s, const char *id, struct buf *out, struct err *e);
+/* Batches that aren't over; `owner` NULL: of all. */
+int store_batch_live(struct store *s, const char *owner, int64_t *n, struct err *e);
+/* As jobs_batch_others. */
+int store_batch_others(struct store *s, const struct jobs_batch *b, int64_t now, int64_t *n,
+                       struct err *e);
+int store_batch_counts(struct store *s, uint64_t counts[JOBS_BATCH_STATES], struct err *e);
+/* Bytes of an owner's files of batches. */
+int store_batch_bytes(struct store *s, const char *owner, int64_t *n, struct err *e);
 
 /* ---- events ---- */
 /* Counts it in j->events, which store_job_save keeps: in one transaction. */

@@ -67,4 +67,4 @@ suites: all $(runners:%=$(B)/tests/run-%) $(dying) $(shims) $(through)
 check: ## lint: rooms, bans, sizes, headers, warnings, mutable globals, format
 	@CC='$(CC)' B='$(B)' sh tests/lint/run.sh
 format: ## apply .clang-format
-	clang-format -i $(shell find media kernels engine data jobs api server cli tests -name '*.[ch]') $(shell find kernels/cuda -name '*.cu*')
+	clang-format -i $(shell find media kernels engine data jobs api batch server cli tests -name '*.[ch]') $(shell find kernels/cuda -name '*.cu*')

@@ -14,10 +14,11 @@
  * proxies have seen that, or until the next signal. Then the acceptor lets in who waits at the
  * door, and stops; at a socket that the supervisor holds they wait for the next process instead. A
  * little later idle connections are closed, among them those that have sent no whole request line.
- * Running requests may finish. At the deadline, or at the next signal, what is left is answered
- * with 503, whether all of it has come or not. Then everything is closed in the opposite order; a
- * run of a job gets SIGTERM, and goes on at the next start. The exit status is 0. A lost device
- * ends the process in the same way but with status 1, so that its supervisor starts it again.
+ * Running requests may finish, and lines of batches that are on their way. At the deadline, or at
+ * the next signal, what is left is answered with 503, whether all of it has come or not. Then
+ * everything is closed in the opposite order; a run of a job gets SIGTERM, and goes on at the next
+ * start. The exit status is 0. A lost device ends the process in the same way but with status 1, so
+ * that its supervisor starts it again.
  */
 #include "server/serve.h"
 
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "batch/batches.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -57,7 +59,8 @@ struct server {
     struct eng *eng;
     struct api *api;
     struct spool *spool;
-    struct jobs *jobs; /* NULL: there are none */
+    struct jobs *jobs;       /* NULL: there are none */
+    struct batches *batches; /* NULL, too */
     struct http *http;
     struct relay *relay;
     struct acceptor *acceptor;
@@ -180,6 +183,16 @@ static int serve_load(struct server *s, const struct serve_options *o, int *is_s
     return load_end(&l, &s->eng, e);
 }
 
+/* What was accepted before goes on. */
+static void serve_start_state(struct server *s, const struct serve_options *o) {
+    const struct batches_options opt = {s->api, s->eng, s->jobs, o->state_free};
+    struct err e = {0};
+    if (!s->jobs) return;
+    finetune_start(s->jobs, eng_info(s->eng)->name);
+    if (batches_open(&opt, &s->batches, &e))
+        log_event(LOG_LEVEL_ERROR, "jobs", "no batch runs here: %s", e.text);
+}
+
 static void announce(const struct server *s) {
     char url[128], status[512];
     for (int i = 0; i < s->listeners.n; i++) {
@@ -237,6 +250,11 @@ static void leave(struct server *s, unsigned delay_s) {
     }
 }
 
+/* Also lines of batches that are on their way are waited for: they would be asked again. */
+static int is_at_work(const struct server *s) {
+    return http_requests(s->http) || !batches_is_idle(s->batches);
+}
+
 static void drain(struct server *s, unsigned drain_s) {
     log_event(LOG_LEVEL_INFO, "draining", "requests=%d", http_requests(s->http));
     api_set_draining(s->api);
@@ -247,9 +265,10 @@ static void drain(struct server *s, unsigned drain_s) {
     int hurry = life_wait(&s->life, FIRST_WORDS_MS);
     relay_drain(s->relay);
     http_drain(s->http);
+    batches_drain(s->batches);
     if (hurry == SIGTERM || hurry == SIGINT) drain_s = 0;
     uint64_t end = clock_ns() + (uint64_t)drain_s * CLOCK_S;
-    while (http_requests(s->http) && clock_ns() < end) {
+    while (is_at_work(s) && clock_ns() < end) {
         int signal = life_wait(&s->life, DRAIN_TICK_MS);
         if (signal == SIGTERM || signal == SIGINT) break;
         beat(s);
@@ -274,7 +293,7 @@ int serve(const struct serve_options *o, struct err *e) {
     rc = serve_open_door(&s, o, e);
     if (rc == 0) rc = serve_load(&s, o, &is_stopped, e);
     if (rc == 0) {
-        if (!is_stopped) finetune_start(s.jobs, eng_info(s.eng)->name);
+        if (!is_stopped) serve_start_state(&s, o);
         if (!is_stopped) announce(&s);
         if (!is_stopped) status = wait_for_end(&s);
         life_tell("STOPPING=1");
@@ -283,6 +302,7 @@ int serve(const struct serve_options *o, struct err *e) {
     }
     acceptor_stop(s.acceptor);
     http_close(s.http);
+    batches_close(s.batches);
     spool_close(s.spool);
     jobs_close(s.jobs);
     relay_close(s.relay);

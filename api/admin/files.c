@@ -1,8 +1,9 @@
-/* files.c - /v1/files: training data comes, is looked at, read again, and deleted.
+/* files.c - /v1/files: training data and batches come, are read again, and deleted.
  *
  * The shape is OpenAI's. The bytes went to the disk while they came (api_file); here they become a
- * file of jobs/, which has them checked by a process of its own. What the check found stands under
- * "lammd". Files belong to the server: whoever has the scope train sees all of them.
+ * file of jobs/, which has training data checked by a process of its own. What the check found
+ * stands under "lammd". Training data belongs to the server: whoever has the scope train sees all
+ * of it. What belongs to batches is its owner's, and the scope admin's.
  *
  * Thread: a worker. The disk is touched here to move a file, which is soon done, and to open one.
  */
@@ -15,6 +16,7 @@
 #include "api/admin/fine_tuning.h"
 #include "api/wire/json_write.h"
 #include "api/wire/text.h"
+#include "jobs/batches.h"
 #include "kernels/base/mem.h"
 
 enum { FILES_NAME_MAX = 255, FILES_LIST = 20 };
@@ -79,23 +81,40 @@ static const char *files_name(const char *sent) {
     return is_fine && strlen(name) <= FILES_NAME_MAX ? name : "file";
 }
 
+/* -1 with the problem, as below. */
+static int files_take_purpose(struct api_call *c, const struct api_field *f, const char **to) {
+    static const struct {
+        const char *word;
+        enum api_scope scope;
+    } purposes[] = {{"fine-tune", API_TRAIN}, {JOBS_BATCH_INPUT, API_ASK}};
+    size_t i = 0;
+    while (i < ARRAY_LEN(purposes) &&
+           (f->len != strlen(purposes[i].word) || memcmp(f->data, purposes[i].word, f->len) != 0))
+        i++;
+    if (i == ARRAY_LEN(purposes))
+        return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, f->name,
+                           "purpose must be fine-tune or batch: files are for nothing else here");
+    if (c->in.caller && !(c->in.caller->scopes & API_SCOPE(purposes[i].scope)))
+        return problem_set(&c->problem, PROBLEM_SCOPE_MISSING, f->name,
+                           "a file for %s needs a key with the scope %s", purposes[i].word,
+                           api_scope_words[purposes[i].scope]);
+    *to = purposes[i].word;
+    return 0;
+}
+
 /* -1 with the problem. */
-static int files_check_form(struct api_call *c) {
-    static const char wanted[] = "fine-tune";
-    int has_purpose = 0;
+static int files_check_form(struct api_call *c, const char **purpose) {
+    *purpose = NULL;
     for (size_t i = 0; i < c->in.n_form; i++) {
         const struct api_field *f = &c->in.form[i];
         if (strcmp(f->name, "purpose") != 0)
             return problem_set(&c->problem, PROBLEM_UNKNOWN_PARAMETER, f->name,
                                "a file comes with its purpose, and nothing else");
-        if (f->len != strlen(wanted) || memcmp(f->data, wanted, f->len) != 0)
-            return problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, f->name,
-                               "purpose must be fine-tune: files are for nothing else here");
-        has_purpose = 1;
+        if (files_take_purpose(c, f, purpose)) return -1;
     }
-    if (!has_purpose)
+    if (!*purpose)
         return problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "purpose",
-                           "purpose is needed: fine-tune");
+                           "purpose is needed: fine-tune, or batch");
     if (!c->in.file)
         return problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "file",
                            "the form has no part named file");
@@ -107,14 +126,19 @@ static int files_check_form(struct api_call *c) {
 static int files_create(struct api_call *c) {
     struct jobs_file file;
     struct err e = {0};
-    if (files_check_form(c)) return call_fail(c);
+    const char *purpose;
+    if (files_check_form(c, &purpose)) return call_fail(c);
     const struct jobs_file_new new = {.spooled = c->in.file->path,
                                       .sha256 = c->in.file->sha256,
                                       .bytes = c->in.file->bytes,
                                       .name = files_name(c->in.file->name),
-                                      .purpose = "fine-tune",
+                                      .purpose = purpose,
                                       .owner = fine_tuning_owner(c)};
     int rc = jobs_file_add(c->api->jobs, &new, &file, &e);
+    if (rc == E_BUSY) {
+        problem_set(&c->problem, PROBLEM_TOO_MANY_OWN_BYTES, "file", "%s", e.text);
+        return call_fail(c);
+    }
     if (rc) return files_refuse(c, rc, &e);
     call_header_printf(c, "Location", "/v1/files/%s", file.id);
     snprintf(c->summary, sizeof(c->summary), "file=%s", file.id);
@@ -123,10 +147,17 @@ static int files_create(struct api_call *c) {
 
 /* ---- GET, DELETE ---- */
 
+/* The one that the path names, if the caller may see it. */
+static int files_find(struct api_call *c, struct jobs_file *out, struct err *e) {
+    const struct jobs_eyes by = fine_tuning_eyes(c);
+    int rc = jobs_file_get(c->api->jobs, c->in.arg, out, e);
+    return rc || jobs_file_is_seen(out, &by) ? rc : E_NOT_FOUND;
+}
+
 static int files_get(struct api_call *c) {
     struct jobs_file file;
     struct err e = {0};
-    int rc = jobs_file_get(c->api->jobs, c->in.arg, &file, &e);
+    int rc = files_find(c, &file, &e);
     return rc ? files_refuse(c, rc, &e) : files_answer(c, &file);
 }
 
@@ -146,7 +177,7 @@ static int files_content(struct api_call *c) {
     struct jobs_file file;
     struct err e = {0};
     char path[JOBS_PATH_MAX];
-    int rc = jobs_file_get(c->api->jobs, c->in.arg, &file, &e);
+    int rc = files_find(c, &file, &e);
     if (rc) return files_refuse(c, rc, &e);
     jobs_file_path(c->api->jobs, &file, path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -158,7 +189,7 @@ static int files_content(struct api_call *c) {
 static int files_delete(struct api_call *c) {
     struct err e = {0};
     struct jobs_file file; /* the id as it is kept, not as it was sent */
-    int rc = jobs_file_get(c->api->jobs, c->in.arg, &file, &e);
+    int rc = files_find(c, &file, &e);
     if (rc == 0) rc = jobs_file_delete(c->api->jobs, file.id, &e);
     if (rc) return files_refuse(c, rc, &e);
     buf_printf(&c->body, "{\"id\":\"%s\",\"object\":\"file\",\"deleted\":true}\n", file.id);
@@ -171,6 +202,7 @@ static int files_list_read(struct api_call *c, struct input *in) {
     static const char *const orders[] = {"desc", "asc", NULL};
     struct jobs_file_page *p = c->state;
     p->max = FILES_LIST;
+    p->by = fine_tuning_eyes(c);
     int rc = input_text(in, "after", 80, &p->after);
     if (!rc) rc = input_text(in, "purpose", 32, &p->purpose);
     if (!rc) rc = input_int(in, "limit", 1, 10000, &p->max);

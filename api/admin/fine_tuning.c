@@ -181,11 +181,9 @@ static int read_own(struct api_call *c, const json_t *o, struct jobs_how *how) {
     return rc;
 }
 
-/* Up to 16 short texts, as OpenAI bounds them; kept as JSON. */
-static int fine_tuning_read_metadata(struct api_call *c, const json_t *o, struct create *to) {
+int fine_tuning_read_metadata(struct api_call *c, const json_t *o, char *to) {
     const char *name;
     json_t *v;
-    if (!o) return 0;
     if (!json_is_object(o) || json_object_size(o) > METADATA_PAIRS)
         return create_bad(c, "metadata", o, "an object with 16 texts at most");
     json_object_foreach((json_t *)(uintptr_t)o, name, v) {
@@ -193,10 +191,9 @@ static int fine_tuning_read_metadata(struct api_call *c, const json_t *o, struct
             json_string_length(v) > METADATA_VALUE)
             return create_bad(c, "metadata", v, "texts of 512 bytes at most");
     }
-    size_t n = json_dumpb(o, to->metadata, JOBS_METADATA_MAX, JSON_COMPACT);
+    size_t n = json_dumpb(o, to, JOBS_METADATA_MAX, JSON_COMPACT);
     if (n > JOBS_METADATA_MAX) return create_bad(c, "metadata", o, "smaller");
-    to->metadata[n] = '\0';
-    to->asked.metadata = to->metadata;
+    to[n] = '\0';
     return 0;
 }
 
@@ -218,7 +215,8 @@ static int read_objects(struct api_call *c, struct input *in, struct create *to)
     if (!rc) rc = read_hyper(c, o[1], &to->asked.how);
     if (!rc) rc = read_method(c, o[0], &to->asked.how);
     if (!rc) rc = read_own(c, o[2], &to->asked.how);
-    if (!rc) rc = fine_tuning_read_metadata(c, o[3], to);
+    if (!rc && o[3]) rc = fine_tuning_read_metadata(c, o[3], to->metadata);
+    if (!rc && o[3]) to->asked.metadata = to->metadata;
     if (!rc && o[4] && json_array_size(o[4]))
         rc = problem_set(&c->problem, PROBLEM_INVALID_PARAMETER, "integrations",
                          "there are no integrations: this server sends nothing to others");

@@ -11,6 +11,11 @@ int fine_tuning_enter(struct api_call *c);
 int fine_tuning_refuse(struct api_call *c, int rc, const char *param, const struct err *e);
 /* The id of a key, or "". */
 const char *fine_tuning_owner(const struct api_call *c);
+/* Whose files, and batches, the caller sees. */
+struct jobs_eyes fine_tuning_eyes(const struct api_call *c);
+/* "metadata", up to 16 short texts, as OpenAI bounds them -> JSON, JOBS_METADATA_MAX + 1 bytes.
+ * 0, or -1 with the problem. */
+int fine_tuning_read_metadata(struct api_call *c, const json_t *o, char *to);
 
 /* A job as OpenAI shapes it, with what is lammd's own under "lammd". */
 void fine_tuning_write(struct api_call *c, const struct jobs_job *job, struct buf *b);

@@ -23,6 +23,13 @@ const char *fine_tuning_owner(const struct api_call *c) {
     return c->in.caller ? c->in.caller->key : "";
 }
 
+struct jobs_eyes fine_tuning_eyes(const struct api_call *c) {
+    const struct api_caller *who = c->in.caller;
+    if (!who) return (struct jobs_eyes){.trains = 1};
+    return (struct jobs_eyes){.trains = (who->scopes & API_SCOPE(API_TRAIN)) != 0,
+                              .owner = who->scopes & API_SCOPE(API_ADMIN) ? NULL : who->key};
+}
+
 int fine_tuning_refuse(struct api_call *c, int rc, const char *param, const struct err *e) {
     enum problem_code code = PROBLEM_INTERNAL_ERROR;
     switch (rc) {

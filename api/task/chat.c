@@ -158,13 +158,13 @@ static void write_usage(struct api_call *c, const struct said *s, struct buf *b)
 /* {"id":..,"object":..,"created":..,"model":..,"system_fingerprint":..,"choices":[ */
 static void write_head(const struct api_call *c, const char *object, struct buf *b) {
     const struct talk *t = c->state;
-    const struct eng_adapter *a = c->model.adapter;
+    char print[API_PRINT_BYTES];
+    api_call_print(c, print);
     buf_str(b, "{\"id\":\"chatcmpl-");
     buf_str(b, c->request_id); /* a plain word */
     buf_printf(b, "\",\"object\":\"%s\",\"created\":%lld,\"model\":", object, t->created);
     json_write_str(b, c->model.name);
-    buf_printf(b, ",\"system_fingerprint\":\"fp_%.12s\",\"choices\":[",
-               a ? eng_adapter_info(a)->digest : eng_info(c->api->eng)->digest);
+    buf_printf(b, ",\"system_fingerprint\":\"%s\",\"choices\":[", print);
 }
 
 static int chat_answer(struct api_call *c) {

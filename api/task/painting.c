@@ -41,7 +41,7 @@ void painting_note(struct api_call *c, const struct painting *p) {
 static int check_time(struct api_call *c, const struct painting *p) {
     double one = tile_seconds(c), limit = (double)c->api->opt.request_ns * 1e-9;
     double all = one * p->tiles * p->tiles;
-    if (limit <= 0 || all <= limit) return 0;
+    if (limit <= 0 || all <= limit || c->in.batch) return 0;
     int most = (int)sqrt(limit / one);
     return problem_set(&c->problem, PROBLEM_TOO_MUCH_WORK, "tiles",
                        "tiles=%d would take about %.0f s here, and a request has %.0f s; the "

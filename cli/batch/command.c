@@ -9,14 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/batch/work.h"
+#include "batch/idset.h"
+#include "batch/work.h"
+#include "cli/batch/progress.h"
 #include "cli/cmd.h"
 #include "cli/idle.h"
 #include "kernels/base/clock.h"
 
-/* So many lines on their way keep a device full, however small they are: more than it runs at once
- * (engine/run/sched.h). */
-enum { PLACES_OF_A_DEVICE = 40, PARTS_MAX = 1000000, BATCH_PICTURE_MAX = 64 << 20 };
+enum { PARTS_MAX = 1000000, BATCH_PICTURE_MAX = 64 << 20, COMMAND_HELD_MAX = 256 << 20 };
 
 /* "3/8" */
 static int command_read_part(const char *text, struct work_options *o, struct err *e) {
@@ -41,7 +41,7 @@ static int open_questions(const char *path, struct work_options *o, struct err *
     if (!S_ISREG(s.st_mode))
         return err_set(e, E_INVALID, "%s: the questions come from a file, which is read twice",
                        path);
-    o->created = (int64_t)s.st_mtim.tv_sec;
+    o->batch.created = (int64_t)s.st_mtim.tv_sec;
     return 0;
 }
 
@@ -72,6 +72,21 @@ static void sum_up(const struct progress *p, const struct record *j, double busy
     fputs("\n", stderr);
 }
 
+static void command_on_failed(void *ud, uint64_t line, const char *why) {
+    progress_say(ud, line, why);
+}
+
+static void command_on_done(void *ud, enum work_end end) {
+    struct progress *p = ud;
+    p->done++;
+    p->failed += end != WORK_ANSWERED;
+}
+
+static enum work_wish command_on_tick(void *ud) {
+    progress_tick(ud);
+    return WORK_GO_ON;
+}
+
 /* 1: lines failed. */
 static int batch_ask(struct work_options *o, const char *out, struct api *api, struct eng *eng,
                      struct err *e) {
@@ -79,15 +94,19 @@ static int batch_ask(struct work_options *o, const char *out, struct api *api, s
     struct record j = {.fd = -1};
     struct progress p = {0};
     uint64_t total = 0;
-    snprintf(o->print, sizeof(o->print), "fp_%.12s", eng_info(eng)->digest);
+    int is_all;
+    char print[RECORD_PRINT_BYTES];
+    snprintf(print, sizeof(print), "fp_%.12s", eng_info(eng)->digest);
     o->eng = eng;
-    o->places = PLACES_OF_A_DEVICE * eng_devices(eng);
-    int rc = record_open(out, o->questions, o->print, ids, &j, e);
+    o->places = WORK_PLACES_OF_A_DEVICE * eng_devices(eng);
+    o->answers = o->errors = &j;
+    o->hooks = (struct work_hooks){&p, command_on_failed, command_on_done, command_on_tick};
+    int rc = record_open(out, o->questions, &(struct record_how){.print = print}, ids, &j, e);
     if (rc == 0) rc = work_count(o, &total, e);
     if (rc == 0) {
         progress_begin(&p, total, j.lines);
         uint64_t before = busy_ns(eng), start = clock_ns();
-        rc = work_run(o, api, ids, &j, &p, e);
+        rc = work_run(o, api, ids, &is_all, e);
         double busy = (double)(busy_ns(eng) - before) / (double)(clock_ns() - start + 1);
         if (rc == 0) rc = record_sync(&j, e);
         progress_end(&p);
@@ -125,8 +144,12 @@ static int batch_with_engine(const struct config *cfg, struct work_options *o, s
 int cmd_batch(const struct config *cfg) {
     if (cfg->rest.n != 2) return cmd_misused(CMD_BATCH);
     struct err e = {0};
-    struct work_options o = {
-        .questions = -1, .is_ordered = !cfg->is_unordered, .threads = (int)cfg->steppers};
+    struct work_options o = {.questions = -1,
+                             .name = "line",
+                             .is_ordered = !cfg->is_unordered,
+                             .threads = (int)cfg->steppers,
+                             .held_max = COMMAND_HELD_MAX,
+                             .sent_max = UINT64_MAX};
     struct sigaction ignored = {.sa_handler = SIG_IGN};
     (void)sigaction(SIGXFSZ, &ignored, NULL); /* a file past its limit is an error like others */
     int rc = command_read_part(cfg->part, &o, &e);

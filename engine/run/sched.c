@@ -70,6 +70,13 @@ static int count_waiting(const struct sched *s) {
     return n;
 }
 
+/* Something else than a batch runs. */
+static int has_others(const struct sched *s) {
+    for (int i = 0; i < s->n_running; i++)
+        if (s->running[i]->urgency != ENG_BATCH) return 1;
+    return 0;
+}
+
 int sched_is_idle(const struct sched *s) { return s->n_running == 0 && count_waiting(s) == 0; }
 
 /* Rows that it may still need. */
@@ -113,6 +120,7 @@ static void drop_lane(struct sched *s, struct lane *l) {
     struct eng_job *j = l->job;
     unlink_lane(j, l);
     lane_free(s->lanes, l);
+    s->batch_lanes -= j->urgency == ENG_BATCH;
     j->n_lanes--;
     if (j->n_lanes > 0) kv_release(s->kv, j->lane_slots); /* the job keeps the last one's promise */
 }
@@ -149,8 +157,8 @@ static void sched_finish(struct sched *s, struct eng_job *j, enum eng_state stat
     job_leave_adapter(j);
     if (code) err_set(&j->error, code, "%s", why);
     s->done += state == ENG_DONE;
-    s->failed += state == ENG_FAILED;
-    s->cancelled += state == ENG_CANCELLED;
+    s->failed += state == ENG_FAILED && code != E_BUSY;
+    s->cancelled += state == ENG_CANCELLED || code == E_BUSY;
     j->ending = state;
     touch(s, j);
 }
@@ -243,7 +251,7 @@ static int try_admit(struct sched *s, struct eng_job *j) {
 /* Nobody may pass it any more: neither others of its owner, nor, as long as nothing of its owner
  * runs, anybody. */
 static int is_aged(const struct sched *s, const struct eng_job *j) {
-    if (!j->passed_over) return 0;
+    if (!j->passed_over || j->urgency == ENG_BATCH) return 0;
     return !j->share->n_running || s->admitted - (j->passed_over - 1) >= SCHED_SKIPS;
 }
 
@@ -291,6 +299,7 @@ static int admit_class(struct sched *s, int class, int only_aged) {
             sched_pull_waiting(s, j, own->before);
             continue;
         }
+        if (may) s->is_short |= class != ENG_BATCH;
         if (may && !j->passed_over) j->passed_over = 1 + s->admitted;
         if (may && only_aged) {
             s->is_held = rc == E_NOMEM;
@@ -301,22 +310,41 @@ static int admit_class(struct sched *s, int class, int only_aged) {
     return 0;
 }
 
-void sched_admit(struct sched *s) {
+static void admit_others(struct sched *s) {
     int is_barred = 0;
-    s->is_held = 0;
-    for (int c = 0; c < ENG_CLASSES && !is_barred; c++)
+    s->is_held = s->is_short = 0;
+    for (int c = 0; c < ENG_BATCH && !is_barred; c++)
         is_barred = admit_class(s, c, 1);
-    for (int c = 0; c < ENG_CLASSES; c++)
+    for (int c = 0; c < ENG_BATCH; c++)
         if (!is_barred || c == ENG_ACT) admit_class(s, c, 0);
+}
+
+/* The youngest job of a batch makes room. 0: there is none. */
+static int give_up_batch(struct sched *s) {
+    for (int i = s->n_running - 1; i >= 0; i--) {
+        if (s->running[i]->urgency != ENG_BATCH) continue;
+        finish_with(s, s->running[i], E_BUSY, "its room was needed for what is more urgent");
+        return 1;
+    }
+    return 0;
+}
+
+void sched_admit(struct sched *s) {
+    admit_others(s);
+    while (s->is_short && give_up_batch(s))
+        admit_others(s);
+    if (!s->is_short && !has_others(s)) admit_class(s, ENG_BATCH, 0);
 }
 
 /* ---- rows of a pass ---- */
 
 struct eng_job *sched_next_picture(const struct sched *s, int is_act) {
     struct eng_job *next = NULL;
+    int may_batch = !has_others(s);
     for (int i = 0; i < s->n_running; i++) {
         struct eng_job *j = s->running[i];
         if ((j->urgency == ENG_ACT) != is_act || !stem_next_picture(j->stem)) continue;
+        if (j->urgency == ENG_BATCH && !may_batch) continue;
         int is_better = !next || j->share->seen < next->share->seen ||
                         (j->share == next->share && j->urgency < next->urgency);
         if (is_better) next = j;
@@ -329,8 +357,15 @@ void sched_saw(struct sched *s, struct eng_job *j, int is_new) {
     retire(s, j, j->questions->picture_rows);
 }
 
+/* May a job have one more? */
+static int may_have_lane(const struct sched *s, const struct eng_job *j) {
+    if (s->is_held && j->n_lanes > 0) return 0;
+    return j->urgency != ENG_BATCH || s->batch_lanes == 0 ||
+           s->batch_lanes < s->lanes->n / SCHED_BATCH_LANES;
+}
+
 static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
-    if (j->next_leaf == j->tree.n_leaves || (s->is_held && j->n_lanes > 0)) return 0;
+    if (j->next_leaf == j->tree.n_leaves || !may_have_lane(s, j)) return 0;
     int32_t leaf = j->next_leaf;
     int32_t own = lane_first_rows(s->lanes, j, leaf), rows = branch_missing_rows(j, leaf) + own;
     if (rows > b->rows_left || lane_first_text_picks(j, leaf) > b->text_left) return 0;
@@ -349,6 +384,7 @@ static int32_t start_lane(struct sched *s, struct batch *b, struct eng_job *j) {
     else
         j->lanes = l;
     j->last_lane = l;
+    s->batch_lanes += j->urgency == ENG_BATCH;
     j->n_lanes++;
     j->next_leaf++;
     int32_t branch;
@@ -398,10 +434,12 @@ int sched_has_act(const struct sched *s) {
     return 0;
 }
 
-void sched_fill(struct sched *s, struct batch *b) {
+/* Rows for the jobs of batches, or for all others. Returns how many. */
+static int32_t sched_fill_with(struct sched *s, struct batch *b, int is_batch) {
+    int32_t before = b->rows_left;
     int32_t others = sched_has_act(s) ? SCHED_BESIDE_ACT : b->rows_left; /* rows left to them */
     for (int i = 0; i < s->n_running; i++) {
-        s->running[i]->is_full = 0;
+        s->running[i]->is_full = (s->running[i]->urgency == ENG_BATCH) != is_batch;
         s->running[i]->cursor = s->running[i]->lanes;
     }
     struct eng_job *j;
@@ -411,6 +449,12 @@ void sched_fill(struct sched *s, struct batch *b) {
         int32_t rows = fill_from(s, b, j, quantum);
         if (!is_act) others -= rows;
     }
+    return before - b->rows_left;
+}
+
+/* Also where others run, but wait for what jobs of batches hold, these get on: invariant 3. */
+void sched_fill(struct sched *s, struct batch *b) {
+    if (sched_fill_with(s, b, 0) == 0) (void)sched_fill_with(s, b, 1);
 }
 
 /* ---- answers ---- */

@@ -26,7 +26,13 @@
  * middle of an answer, then the next chunk of its stem, then new lanes. No owner, class or job
  * starves: the one that has had the least is the first to choose, while the whole pass is still
  * empty. An action takes several passes, one after the other, and a short pass ends sooner. So
- * while an act job runs, all others together get SCHED_BESIDE_ACT rows of a pass. Thread: step.
+ * while an act job runs, all others together get SCHED_BESIDE_ACT rows of a pass.
+ *
+ * Batches. Jobs of ENG_BATCH come behind all others. None is admitted, none has a picture seen and
+ * none gets a row of a pass that has rows of others, so others lose one pass to them at most: the
+ * one that runs when they come. What a batch's jobs hold meanwhile is bounded: one lane in
+ * SCHED_BATCH_LANES, places for running jobs as any class, and where a job of others has no room,
+ * the youngest of a batch is ended with E_BUSY until it has. Thread: step.
  */
 #ifndef ENGINE_RUN_SCHED_H
 #define ENGINE_RUN_SCHED_H
@@ -47,9 +53,10 @@ enum {
     SCHED_FOR_ACT = 4,   /* of them, kept for act jobs */
     SCHED_FOR_NEW = 4,   /* of them, kept for owners of whom nothing runs */
     SCHED_SKIPS = 16,
-    SCHED_LOOKS = 64,     /* waiting jobs of a class that are tried in one turn */
-    SCHED_QUANTUM = 256,  /* rows: few stems in a pass, since each needs its keys packed */
-    SCHED_BESIDE_ACT = 64 /* rows of a pass that others get while an act job runs */
+    SCHED_LOOKS = 64,      /* waiting jobs of a class that are tried in one turn */
+    SCHED_QUANTUM = 256,   /* rows: few stems in a pass, since each needs its keys packed */
+    SCHED_BESIDE_ACT = 64, /* rows of a pass that others get while an act job runs */
+    SCHED_BATCH_LANES = 2  /* jobs of a batch have one in so many lanes at most */
 };
 
 struct sched {
@@ -60,7 +67,9 @@ struct sched {
     int n_waiting[ENG_CLASSES];             /* of all owners */
     struct eng_job *running[SCHED_RUNNING]; /* oldest first */
     int n_running;
-    int is_held;             /* an aged job waits for single slots */
+    int is_held;         /* an aged job waits for single slots */
+    int is_short;        /* a job that is no batch's was not admitted: there is no room for it */
+    int32_t batch_lanes; /* lanes that jobs of batches have */
     struct job_list touched; /* jobs with something to announce */
     /* Since start: */
     uint64_t added, admitted;                     /* jobs */
@@ -77,7 +86,8 @@ void sched_add(struct sched *s, struct eng_job *j);
 void sched_reap(struct sched *s, uint64_t now_ns);
 void sched_admit(struct sched *s);
 /* A running job, of games or of all others, that has a picture for the vision tower; NULL: none.
- * Of the others, the owner of whom the tower has seen least comes first, then the more urgent. */
+ * Of batches only when nothing else runs. Of the others, the owner of whom the tower has seen least
+ * comes first, then the more urgent. */
 struct eng_job *sched_next_picture(const struct sched *s, int is_act);
 /* One of the job's is behind it: it has seen it, or its features were still there. */
 void sched_saw(struct sched *s, struct eng_job *j, int is_new);

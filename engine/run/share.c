@@ -3,7 +3,7 @@
 
 /* What a row of a class counts: the inverse of its weight. */
 static const uint64_t PRICE[ENG_CLASSES] = {
-    [ENG_ACT] = 1, [ENG_MASK] = 4, [ENG_ANSWER] = 4, [ENG_PICTURE] = 8};
+    [ENG_ACT] = 1, [ENG_MASK] = 4, [ENG_ANSWER] = 4, [ENG_PICTURE] = 8, [ENG_BATCH] = 8};
 
 uint64_t share_price(enum eng_class class) { return PRICE[class]; }
 

@@ -12,14 +12,14 @@ static const double SAMPLE_S = 0.25, FASTER_S = 4, SLOWER_S = 1.5;
 /* Rows of all that waits and runs. */
 static uint64_t wait_work(const struct wait_owner *o) {
     uint64_t sum = 0;
-    for (int c = 0; c < ENG_CLASSES; c++)
+    for (int c = 0; c < ENG_BATCH; c++)
         sum += o->waiting[c] + o->left[c];
     return sum;
 }
 
 int wait_is_idle(const struct wait_load *l) {
     for (int i = 0; i < WAIT_OWNERS; i++)
-        for (int c = 0; c < ENG_CLASSES; c++)
+        for (int c = 0; c < ENG_BATCH; c++)
             if (l->of[i].waiting[c] || l->of[i].running[c]) return 0;
     return 1;
 }
@@ -27,7 +27,7 @@ int wait_is_idle(const struct wait_load *l) {
 /* Rows of its owner before a job's end, without its own. */
 static double wait_own(const struct wait_owner *o, enum eng_class class, uint64_t cost) {
     double weight = 0, own = 1.0 / (double)share_price(class), beside = 0;
-    for (int c = 0; c < ENG_CLASSES; c++) {
+    for (int c = 0; c < ENG_BATCH; c++) {
         if (c == (int)class || !(o->waiting[c] || o->running[c])) continue;
         weight += 1.0 / (double)share_price((enum eng_class)c);
         beside += (double)(o->waiting[c] + o->left[c]);
@@ -48,7 +48,7 @@ double wait_before(const struct wait_load *l, int place, enum eng_class class, u
 double wait_of_all(const struct wait_load *l) {
     struct wait_owner all = {.waiting = {0}};
     for (int i = 0; i < WAIT_OWNERS; i++) {
-        for (int c = 0; c < ENG_CLASSES; c++) {
+        for (int c = 0; c < ENG_BATCH; c++) {
             all.waiting[c] += l->of[i].waiting[c];
             all.left[c] += l->of[i].left[c];
             all.running[c] += l->of[i].running[c];

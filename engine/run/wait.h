@@ -7,7 +7,9 @@
  * running jobs share alike (sched.h). While his other classes have work, its class gets its share
  * only, but never waits for more than that work. Owners share alike, too: each other one gets as
  * many rows meanwhile as this one, and never more than he has work. So a long queue of one doesn't
- * keep another out. It is an estimate: jobs may cost less, and later ones may come. Pure functions.
+ * keep another out. Nobody waits for what is of ENG_BATCH, so that counts nowhere, and for it
+ * nothing is estimated. It is an estimate: jobs may cost less, and later ones may come. Pure
+ * functions.
  */
 #ifndef ENGINE_RUN_WAIT_H
 #define ENGINE_RUN_WAIT_H
@@ -32,7 +34,7 @@ struct wait_load {
 double wait_before(const struct wait_load *l, int place, enum eng_class class, uint64_t cost);
 /* Seconds that the first picture of somebody would wait who owned all that waits and runs. */
 double wait_of_all(const struct wait_load *l);
-/* Nothing waits and nothing runs. */
+/* Nothing waits and nothing runs, but of ENG_BATCH. */
 int wait_is_idle(const struct wait_load *l);
 
 /* The pace, from what was done in turns of the step thread. Only when jobs had to wait, or passes

@@ -139,10 +139,10 @@ static void publish_load(struct unit *u) {
             uint64_t cost = d->left_cost[i][c] - u->left_cost[i][c];
             atomic_store_explicit(&u->load[i].left[c], of[i].left[c], memory_order_relaxed);
             atomic_store_explicit(&u->load[i].running[c], of[i].running[c], memory_order_relaxed);
-            running += of[i].left[c];
+            if (c != ENG_BATCH) running += of[i].left[c];
             if (!cost) continue;
             atomic_fetch_sub(&u->load[i].waiting[c], cost);
-            atomic_fetch_sub(&u->waiting_cost, cost);
+            if (c != ENG_BATCH) atomic_fetch_sub(&u->waiting_cost, cost);
             u->left_cost[i][c] = d->left_cost[i][c];
         }
     }
@@ -155,7 +155,7 @@ static void publish_load(struct unit *u) {
 static void unit_measure(struct unit *u, uint64_t start) {
     const struct sched *d = &u->sched;
     int n_waiting = 0;
-    for (int c = 0; c < ENG_CLASSES; c++)
+    for (int c = 0; c < ENG_BATCH; c++) /* a batch waits also where there is room */
         n_waiting += d->n_waiting[c];
     int is_full = n_waiting > 0 || u->batch.rows_left < u->size.rows / 4;
     wait_turn(&u->measured, (double)(clock_ns() - start) * 1e-9, d->retired - u->retired, is_full);
@@ -329,12 +329,13 @@ static int is_guest(const struct unit *u, const struct eng_job *j) {
 
 /* Would it, and the rest of its request, wait too long, or so long that they can't be done in time?
  * As long as the pace is not known, as many jobs may wait as may run, and one of each other owner.
- * Acts are never refused for it: they overtake, and have an answer for being late. */
+ * Acts are never refused for it: they overtake, and have an answer for being late. Nor are batches:
+ * they have time. */
 static int check_wait(const struct unit *u, const struct eng_job *j, uint64_t rest,
                       struct err *err) {
     static const double margin = 3; /* estimates are as wrong as that, and devices get slower */
     struct wait_load l = unit_load(u);
-    if (j->urgency == ENG_ACT || wait_is_idle(&l)) return 0;
+    if (j->urgency == ENG_ACT || j->urgency == ENG_BATCH || wait_is_idle(&l)) return 0;
     if (l.pace <= 0 && u->queue_ns && atomic_load(&u->waiting) >= SCHED_RUNNING && !is_guest(u, j))
         return err_set(err, E_BUSY, "the pace is not known yet, and %d jobs wait", SCHED_RUNNING);
     if (l.pace <= 0) return 0;
@@ -349,8 +350,21 @@ static int check_wait(const struct unit *u, const struct eng_job *j, uint64_t re
     return 0;
 }
 
+/* A batch takes no room of the queue's: whoever runs it bounds what is on its way. */
+static int enqueue_batch(struct unit *u, struct eng_job *j, struct err *err) {
+    _Atomic uint64_t *waiting = &u->load[j->place].waiting[ENG_BATCH];
+    atomic_fetch_add(waiting, j->cost);
+    unsigned n = atomic_fetch_add(&u->waiting, 1) + 1;
+    int rc = n > ENG_QUEUE_JOBS / 2 ? E_BUSY : queue_push(u->queue, j);
+    if (!rc) return 0;
+    atomic_fetch_sub(&u->waiting, 1);
+    atomic_fetch_sub(waiting, j->cost);
+    return err_set(err, rc, rc == E_BUSY ? "the queue is full" : "the engine closes");
+}
+
 /* Count it as waiting and push it into the queue. */
 static int enqueue(struct unit *u, struct eng_job *j, struct err *err) {
+    if (j->urgency == ENG_BATCH) return enqueue_batch(u, j, err);
     uint64_t most = u->queue_tokens_max * (is_guest(u, j) ? 2 : 1);
     _Atomic uint64_t *waiting = &u->load[j->place].waiting[j->urgency];
     atomic_fetch_add(waiting, j->cost);

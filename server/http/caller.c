@@ -63,9 +63,10 @@ static int caller_record(const struct caller *c, const struct caller_rules *rule
     return rules->audit ? audit_write(rules->audit, &line) : 0;
 }
 
-/* Who only looks changes nothing. */
-static int is_act(const struct api_route *route) {
+/* Who only looks changes nothing. Of files those count that may be learnt from. */
+static int is_act(const struct api_route *route, unsigned scopes) {
     if (strcmp(route->method, "GET") == 0) return 0;
+    if (route->scope == API_FILES) return (scopes & API_SCOPE(API_TRAIN)) != 0;
     return route->scope == API_TRAIN || route->scope == API_PROMOTE || route->scope == API_ADMIN;
 }
 
@@ -82,13 +83,15 @@ enum problem_code caller_admit(struct caller *c, const struct caller_rules *rule
     if (!route) return PROBLEM_NONE; /* there is nothing to be had */
     enum key_verdict verdict = caller_name(c, rules, from, authorization);
     if (!api_route_is_open(route, c->who.scopes)) {
-        const char *scope = api_scope_words[route->scope];
+        const char *scope =
+            route->scope == API_FILES ? "ask or train" : api_scope_words[route->scope];
         caller_explain(c, verdict, scope ? scope : "of nobody");
         (void)caller_record(c, rules, route, "refused", results[verdict], request_id);
         return verdict == KEY_GOOD ? PROBLEM_SCOPE_MISSING : PROBLEM_UNAUTHORIZED;
     }
     if (verdict != KEY_GOOD) c->who.key[0] = '\0'; /* an open route: nobody vouches for the id */
-    if (is_act(route) && caller_record(c, rules, route, "admin", "accepted", request_id))
+    if (is_act(route, c->who.scopes) &&
+        caller_record(c, rules, route, "admin", "accepted", request_id))
         return PROBLEM_AUDIT_UNAVAILABLE;
     return PROBLEM_NONE;
 }

@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "cli/batch/question.h"
-#include "cli/batch/record.h"
+#include "batch/question.h"
+#include "batch/record.h"
 #include "kernels/base/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct question q;
         struct record_line line;
         struct err e = {0};
-        int rc = question_read(at, n, &q, &e);
+        int rc = question_read(at, n, NULL, &q, &e);
         must(rc == 0 || (rc == E_FORMAT && e.text[0]));
         must(strlen(q.custom_id) <= QUESTION_ID_MAX && utf8_is_plain(q.custom_id));
         if (rc == 0) must(q.custom_id[0] && api_route_is_batchable(q.route) && q.body.p[0] == '{');

@@ -45,7 +45,7 @@ BEGIN {
     # store
     grant("api/wire/", base " engine/engine.h api/api.h api/wire/")
     grant("api/store/", base " engine/engine.h engine/files/newfile.h engine/files/smallfile.h engine/files/smalljson.h api/api.h api/store/")
-    grant("api/state.", down = base " engine/engine.h jobs/jobs.h media/ api/api.h api/wire/ api/store/ api/state.h")
+    grant("api/state.", down = base " engine/engine.h jobs/jobs.h jobs/batches.h media/ api/api.h api/wire/ api/store/ api/state.h")
     grant("api/call.", down = down " api/call.h")
     grant("api/ask.", down " api/ask.h")
     grant("api/stream.", down " api/stream.h")
@@ -56,8 +56,10 @@ BEGIN {
     grant("server/keys/", base " api/api.h engine/files/newfile.h server/keys/")
     grant("server/http/", base " api/api.h server/http/ server/keys/keys.h server/keys/audit.h")
     grant("server/relay/", base " api/api.h server/http/http.h server/http/framing.h server/relay/")
-    grant("server/", base " engine/engine.h jobs/jobs.h api/api.h server/")
-    grant("cli/batch/", base " engine/engine.h api/api.h cli/")
+    grant("server/", base " engine/engine.h jobs/jobs.h api/api.h batch/batches.h server/")
+    # lines are asked through the API, as requests are; the command line and the server do it
+    grant("batch/", base " engine/engine.h jobs/jobs.h jobs/batches.h api/api.h batch/")
+    grant("cli/batch/", base " engine/engine.h api/api.h batch/ cli/")
     grant("cli/battery/", base " data/ engine/engine.h cli/")
     grant("cli/eval/", base " media/ data/ engine/engine.h cli/")
     grant("cli/gate/", base " media/ data/ engine/engine.h engine/sample.h engine/train/train.h engine/files/newfile.h cli/")
@@ -67,14 +69,14 @@ BEGIN {
 
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
-    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/(files|import)/[a-z_]*[.]c|engine/model/config[.]c|cli/(batch|battery|eval|gate|import|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/(decoded|ids)|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|engine/import/hasher|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|get|source)|cli/train/(recipe|mix))[.]c$")
-    ration("^sqlite3[.]h$", "^jobs/(store[.]c|rows[.][ch])$")
+    ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/(files|import)/[a-z_]*[.]c|engine/model/config[.]c|batch/[a-z]*[.]c|cli/(battery|eval|gate|import|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/(decoded|ids)|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|engine/import/hasher|batch/turn|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|get|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^sqlite3[.]h$", "^jobs/(store(_batches)?[.]c|rows[.][ch])$")
     ration("^spawn[.]h$", "^(jobs/runner|cli/neighbour|cli/replicas)[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")
     ration("^(cuda|cublas|mma)[A-Za-z0-9_]*[.]h$", "^kernels/cuda/")
     ration("^(imm|x86)intrin[.]h$", "^kernels/cpu/")
-    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/import/hasher|engine/train/mpi/mpi|engine/run/(job|band)|jobs/(jobs|keeper|watch|state)|cli/batch/crew|cli/bench_replicas|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
+    ration("^pthread[.]h$", "^(kernels/base/(queue|log)|data/draw/prefetch|kernels/cpu/pool|engine/unit/unit|engine/engine|engine/model/digest|engine/model/weights_seed|engine/import/hasher|engine/train/mpi/mpi|engine/run/(job|band)|jobs/(jobs|keeper|watch|state)|batch/(crew|batches)|cli/bench_replicas|api/state|api/store/(shelf|quotas|catalog[a-z_]*)|server/[a-z_/]*)[.][ch]$")
 }
 
 FNR == 1 {

@@ -22,7 +22,7 @@ skip() {
     skipped=$((skipped + 1))
 }
 
-rooms='media kernels engine data jobs api server cli'
+rooms='media kernels engine data jobs api batch server cli'
 # shellcheck disable=SC2086 # words are wanted
 product=$(find $rooms -name '*.[ch]' | sort)
 cuda=$(find kernels/cuda -name '*.cu' -o -name '*.cuh' | sort)

@@ -225,7 +225,7 @@ def sources(*rooms):
 def events_of_the_source():
     """{event: its levels}"""
     events = {}
-    for path in sources("api", "cli", "data", "engine", "jobs", "kernels", "media", "server"):
+    for path in sources("api", "batch", "cli", "data", "engine", "jobs", "kernels", "media", "server"):
         text = re.sub(r"/[*].*?[*]/", "", read(path), flags=re.S)
         calls = re.findall(r'\blog_(?:event|format)[(](?:&line,)?\s*([^";]*LOG_LEVEL[^";]*),'
                            r'\s*([^",;]*"\w+"(?:[^",;]*"\w+")?)\s*,', text)

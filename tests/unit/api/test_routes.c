@@ -113,7 +113,7 @@ TEST(routes_allow_names_every_method_of_the_path) {
     }
 }
 
-/* Nothing but POST and PUT has a body, and not each of them; six calls take JSON alone, so no
+/* Nothing but POST and PUT has a body, and not each of them; seven calls take JSON alone, so no
  * picture's size counts there. */
 TEST(routes_body_limits) {
     static const struct api_options larger[] = {{.json_max = 1000, .picture_max = 300},
@@ -127,7 +127,7 @@ TEST(routes_body_limits) {
         for (size_t i = 0; i < n; i++) {
             int has_body = strcmp(t[i].method, "POST") == 0 || strcmp(t[i].method, "PUT") == 0;
             if (strcmp(t[i].path, "/v1/admin/reload") == 0) has_body = 0;
-            if (strstr(t[i].path, "/jobs/{id}/")) has_body = 0;
+            if (strstr(t[i].path, "/jobs/{id}/") || strstr(t[i].path, "/cancel")) has_body = 0;
             if (api_route_takes_file(&t[i])) {
                 CHECK_STR(t[i].path, "/v1/files");
                 CHECK_EQ(api_route_body_max(r.api, &t[i]), 1 << 30);
@@ -136,11 +136,12 @@ TEST(routes_body_limits) {
             int is_json = strcmp(t[i].path, "/v1/act/sessions") == 0 ||
                           strcmp(t[i].path, "/v1/chat/completions") == 0 ||
                           (has_body && strcmp(t[i].path, "/v1/fine_tuning/jobs") == 0) ||
+                          (has_body && strcmp(t[i].path, "/v1/batches") == 0) ||
                           (has_body && strncmp(t[i].path, "/v1/adapters", 12) == 0);
             CHECK_EQ(api_route_body_max(r.api, &t[i]), !has_body ? 0 : k && !is_json ? 3000 : 1000);
             n_json += is_json;
         }
-        CHECK_EQ(n_json, 6);
+        CHECK_EQ(n_json, 7);
         rig_close(&r);
     }
 }
@@ -193,11 +194,15 @@ TEST(routes_scopes) {
                 {"GET", "/v1/adapters/{name}", API_TRAIN},
                 {"DELETE", "/v1/adapters/{name}", API_PROMOTE},
                 {"POST", "/v1/adapters/{name}/promote", API_PROMOTE},
-                {"GET", "/v1/files", API_TRAIN},
-                {"POST", "/v1/files", API_TRAIN},
-                {"GET", "/v1/files/{id}", API_TRAIN},
-                {"DELETE", "/v1/files/{id}", API_TRAIN},
-                {"GET", "/v1/files/{id}/content", API_TRAIN},
+                {"GET", "/v1/files", API_FILES},
+                {"POST", "/v1/files", API_FILES},
+                {"GET", "/v1/files/{id}", API_FILES},
+                {"DELETE", "/v1/files/{id}", API_FILES},
+                {"GET", "/v1/files/{id}/content", API_FILES},
+                {"GET", "/v1/batches", API_ASK},
+                {"POST", "/v1/batches", API_ASK},
+                {"GET", "/v1/batches/{id}", API_ASK},
+                {"POST", "/v1/batches/{id}/cancel", API_ASK},
                 {"GET", "/v1/fine_tuning/recipes", API_TRAIN},
                 {"GET", "/v1/fine_tuning/jobs", API_TRAIN},
                 {"POST", "/v1/fine_tuning/jobs", API_TRAIN},
@@ -222,7 +227,9 @@ TEST(routes_scopes) {
         CHECK_STR(t[i].path, want[i].path);
         CHECK_EQ(t[i].scope, want[i].scope);
         for (int s = API_NOBODY; s < API_SCOPES; s++) {
-            int is_open = t[i].scope == API_ANYBODY || (int)t[i].scope == s;
+            int is_open =
+                t[i].scope == API_ANYBODY ||
+                (t[i].scope == API_FILES ? s == API_ASK || s == API_TRAIN : (int)t[i].scope == s);
             CHECK_EQ(api_route_is_open(&t[i], API_SCOPE(s)), is_open);
         }
         CHECK_EQ(api_route_is_open(&t[i], 0), t[i].scope == API_ANYBODY);

@@ -37,13 +37,16 @@ TEST(store_takes_an_older_database) {
     job.job.attempts = 2;
     CHECK_EQ(store_job_add(s, &job, NULL, NULL), 0);
     store_close(s);
-    sql(path, "ALTER TABLE jobs DROP COLUMN crashes; PRAGMA user_version = 1;");
+    sql(path, "ALTER TABLE jobs DROP COLUMN crashes; DROP TABLE batches; PRAGMA user_version = 1;");
     for (int again = 0; again < 2; again++) {
         if (store_open(path, 1, &s, &e)) test_failed(__FILE__, __LINE__, "%s", e.text);
         CHECK_EQ(store_job_get(s, "ftjob-1", &got, NULL), 0);
         CHECK_EQ(got.crashes, 2);
         CHECK_EQ(got.job.attempts, 2);
         CHECK_EQ(got.saved, 3);
+        int64_t batches = 1;
+        CHECK_EQ(store_batch_live(s, NULL, &batches, NULL), 0);
+        CHECK_EQ(batches, 0);
         store_close(s);
     }
     sql(path, "PRAGMA user_version = 99;");

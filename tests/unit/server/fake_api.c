@@ -316,6 +316,21 @@ void api_call_free(struct api_call *c) {
     mem_free(c);
 }
 
+void api_call_print(const struct api_call *c, char out[API_PRINT_BYTES]) {
+    (void)c;
+    out[0] = '\0';
+}
+
+uint64_t api_call_rows(struct api_call *c) {
+    (void)c;
+    return 0;
+}
+
+int api_route_is_batchable(const struct api_route *r) {
+    (void)r;
+    return 0;
+}
+
 const char *api_call_summary(const struct api_call *c) {
     (void)c;
     return "";

@@ -427,3 +427,97 @@ TEST(sched_caches_are_an_owners) {
     }
     close_stage(&s);
 }
+
+/* ---- batches ---- */
+
+/* Turns that a job of that class takes beside those that are there. */
+static int turns_of(struct stage *s, int picture, enum eng_class class) {
+    struct eng_job *j = ask(s, picture, 6, class);
+    int turns = 0;
+    while (eng_job_state(j) < ENG_DONE) {
+        rig_turn(&s->r, 1);
+        CHECK(++turns < 100);
+    }
+    CHECK_EQ(eng_job_state(j), ENG_DONE);
+    eng_job_put(j);
+    return turns;
+}
+
+/* A mask beside any number of a batch's jobs takes the passes that it takes alone, and they get no
+ * row meanwhile; when it is through they go on. */
+TEST(sched_a_batch_gets_what_nobody_else_wants) {
+    enum { MANY = 30 };
+    static struct stage s;
+    struct eng_job *j[MANY];
+    open_stage(&s, RIG_DIGITS, &ROOMY);
+    int alone = turns_of(&s, 39, ENG_MASK);
+    for (int i = 0; i < MANY; i++)
+        j[i] = ask(&s, i, ALL, ENG_BATCH);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    CHECK_EQ(eng_job_state(j[0]), ENG_RUNNING);
+    static const enum eng_class classes[] = {ENG_MASK, ENG_ACT, ENG_ANSWER, ENG_PICTURE};
+    for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
+        uint64_t before = 0, after = 0, seen = s.r.seen;
+        for (int k = 0; k < MANY; k++)
+            before += rows(j[k]);
+        CHECK_EQ(turns_of(&s, 31 + (int)i, classes[i]), alone);
+        for (int k = 0; k < MANY; k++)
+            after += rows(j[k]);
+        CHECK_EQ(after, before);
+        CHECK_EQ(s.r.seen, seen + 1); /* nor is a picture of theirs looked at */
+        rig_turn(&s.r, 1);
+    }
+    rig_finish(&s.r);
+    for (int i = 0; i < MANY; i++) {
+        CHECK_EQ(eng_job_state(j[i]), ENG_DONE);
+        eng_job_put(j[i]);
+    }
+    close_stage(&s);
+}
+
+/* Whatever a batch holds that others need, it gives: stems, slots, lanes. */
+TEST(sched_a_batch_makes_room) {
+    static const struct rig_sizes tight[] = {{RIG_IMAGE_TOKENS + 4, 300, 300, 128, 8},
+                                             {4000, 150, 300, 128, 8},
+                                             {4000, 20000, 1, 128, 8}};
+    for (size_t i = 0; i < ARRAY_LEN(tight); i++) {
+        static struct stage s;
+        open_stage(&s, RIG_DIGITS, &tight[i]);
+        struct eng_job *first = ask(&s, 0, ALL, ENG_BATCH), *second = ask(&s, 1, ALL, ENG_BATCH);
+        for (int k = 0; k < 8; k++)
+            rig_turn(&s.r, 1);
+        CHECK_EQ(eng_job_state(first), ENG_RUNNING);
+        (void)turns_of(&s, 2, ENG_ANSWER);
+        CHECK_EQ(s.r.sched.failed, 0); /* to make room is no failure */
+        rig_finish(&s.r);
+        struct eng_job *of[] = {first, second};
+        for (int k = 0; k < 2; k++) {
+            if (eng_job_state(of[k]) != ENG_DONE) CHECK_EQ(eng_job_error(of[k])->code, E_BUSY);
+            eng_job_put(of[k]);
+        }
+        close_stage(&s);
+    }
+}
+
+/* What is too large to be admitted keeps nobody out, and others that wait keep a batch out. */
+TEST(sched_a_batch_bars_nobody) {
+    static struct stage s;
+    const struct rig_sizes one = {RIG_IMAGE_TOKENS + 4, 300, 300, 128, 8};
+    open_stage(&s, RIG_WHOLE, &one);
+    struct eng_job *first = ask(&s, 0, ALL, ENG_PICTURE);
+    rig_turn(&s.r, 1);
+    struct eng_job *batch = ask(&s, 1, 1, ENG_BATCH);
+    batch->passed_over = 1;
+    s.r.sched.admitted += SCHED_SKIPS;
+    struct eng_job *same = ask(&s, 0, 1, ENG_PICTURE);
+    rig_turn(&s.r, 1);
+    CHECK_EQ(eng_job_state(batch), ENG_WAITING);
+    CHECK_EQ(eng_job_state(same), ENG_RUNNING);
+    rig_finish(&s.r);
+    CHECK_EQ(eng_job_state(batch), ENG_DONE);
+    eng_job_put(first);
+    eng_job_put(same);
+    eng_job_put(batch);
+    close_stage(&s);
+}

@@ -528,7 +528,7 @@ TEST(http_believes_its_proxies_and_turns_others_away) {
                                             .bodies_max = 4000,
                                             .callers = {.proxies = &net, .n_proxies = 1}});
     CHECK_HAS(ask_from(&g, "10.0.0.1", WHO("X-Forwarded-For: 203.0.113.9\r\n")),
-              "key= peer=203.0.113.9 scopes=c.");
+              "key= peer=203.0.113.9 scopes=18.");
     CHECK_HAS(
         ask_from(&g, "10.0.0.1",
                  WHO("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 203.0.113.9, 10.1.1.1\r\n")),

@@ -5,8 +5,8 @@
  * `url` is a call of the API that has one answer (api_route_is_batchable), `body` its JSON. What
  * the body holds the API itself checks. Thread: any, a line each.
  */
-#ifndef CLI_BATCH_QUESTION_H
-#define CLI_BATCH_QUESTION_H
+#ifndef BATCH_QUESTION_H
+#define BATCH_QUESTION_H
 
 #include "api/api.h"
 #include "kernels/base/buf.h"
@@ -24,8 +24,10 @@ struct question {
     struct buf body; /* JSON */
 };
 
-/* E_FORMAT with what is wrong; custom_id may be there. To be cleared either way. */
-int question_read(const char *text, size_t len, struct question *q, struct err *e);
+/* `endpoint`: what each `url` has to be; NULL or "*": any. E_FORMAT with what is wrong; custom_id
+ * may be there. To be cleared either way. */
+int question_read(const char *text, size_t len, const char *endpoint, struct question *q,
+                  struct err *e);
 void question_clear(struct question *q);
 
 #endif

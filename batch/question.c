@@ -1,5 +1,5 @@
 /* question.c - see question.h. */
-#include "cli/batch/question.h"
+#include "batch/question.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -37,7 +37,8 @@ static int question_check_known(json_t *root, struct err *e) {
     return 0;
 }
 
-static int question_find_route(const json_t *root, struct question *q, struct err *e) {
+static int question_find_route(const json_t *root, const char *endpoint, struct question *q,
+                               struct err *e) {
     const char *method = json_string_value(json_object_get(root, "method"));
     const char *url = json_string_value(json_object_get(root, "url"));
     const char *arg, *allow;
@@ -45,6 +46,9 @@ static int question_find_route(const json_t *root, struct question *q, struct er
     if (!method || strcmp(method, "POST") != 0)
         return err_set(e, E_FORMAT, "method must be \"POST\"");
     if (!url) return err_set(e, E_FORMAT, "url is missing, or no text");
+    if (endpoint && strcmp(endpoint, "*") != 0 && strcmp(endpoint, url) != 0)
+        return err_set(e, E_FORMAT, "url is \"%.60s\", and the batch's endpoint is %s", url,
+                       endpoint);
     const struct api_route *route = api_route("POST", url, &arg, &status, &allow);
     if (!route || !api_route_is_batchable(route))
         return err_set(e, E_FORMAT,
@@ -55,11 +59,12 @@ static int question_find_route(const json_t *root, struct question *q, struct er
     return 0;
 }
 
-static int question_read_root(json_t *root, struct question *q, struct err *e) {
+static int question_read_root(json_t *root, const char *endpoint, struct question *q,
+                              struct err *e) {
     if (!json_is_object(root)) return err_set(e, E_FORMAT, "the line is no JSON object");
     int rc = read_custom_id(root, q, e);
     if (rc == 0) rc = question_check_known(root, e);
-    if (rc == 0) rc = question_find_route(root, q, e);
+    if (rc == 0) rc = question_find_route(root, endpoint, q, e);
     if (rc) return rc;
     const json_t *body = json_object_get(root, "body");
     if (!json_is_object(body)) return err_set(e, E_FORMAT, "body is missing, or no JSON object");
@@ -68,7 +73,8 @@ static int question_read_root(json_t *root, struct question *q, struct err *e) {
     return 0;
 }
 
-int question_read(const char *text, size_t len, struct question *q, struct err *e) {
+int question_read(const char *text, size_t len, const char *endpoint, struct question *q,
+                  struct err *e) {
     *q = (struct question){.route = NULL};
     buf_init(&q->body, QUESTION_LINE_MAX + (QUESTION_LINE_MAX >> 1));
     if (len > QUESTION_LINE_MAX)
@@ -79,7 +85,7 @@ int question_read(const char *text, size_t len, struct question *q, struct err *
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
     if (!root)
         return err_set(e, E_FORMAT, "no JSON: %.120s (at character %d)", why.text, why.position);
-    int rc = question_read_root(root, q, e);
+    int rc = question_read_root(root, endpoint, q, e);
     json_decref(root);
     return rc;
 }

@@ -1,11 +1,10 @@
-/* test_lines.c - lines of questions and of answers, the set of their names, and times. */
+/* test_lines.c - lines of questions and of answers, and the set of their names. */
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/batch/idset.h"
-#include "cli/batch/progress.h"
-#include "cli/batch/question.h"
-#include "cli/batch/record.h"
+#include "batch/idset.h"
+#include "batch/question.h"
+#include "batch/record.h"
 #include "tests/check.h"
 
 TEST(question_is_read) {
@@ -13,7 +12,7 @@ TEST(question_is_read) {
                                "\"body\":{\"image\":\"file:1.jpg\",\"n\":9007199254740993}}";
     struct question q;
     struct err e = {0};
-    CHECK_EQ(question_read(text, sizeof(text) - 1, &q, &e), 0);
+    CHECK_EQ(question_read(text, sizeof(text) - 1, NULL, &q, &e), 0);
     CHECK_STR(q.custom_id, "a");
     CHECK_STR(q.route->path, "/v1/vqa");
     CHECK_STR((const char *)q.body.p, "{\"image\":\"file:1.jpg\",\"n\":9007199254740993}");
@@ -39,7 +38,7 @@ TEST(question_says_what_is_wrong) {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct question q;
         struct err e = {0};
-        CHECK_EQ(question_read(rows[i].text, strlen(rows[i].text), &q, &e), E_FORMAT);
+        CHECK_EQ(question_read(rows[i].text, strlen(rows[i].text), NULL, &q, &e), E_FORMAT);
         CHECK_HAS(e.text, rows[i].why);
         CHECK_STR(q.custom_id, rows[i].id);
         question_clear(&q);
@@ -51,7 +50,7 @@ TEST(question_bounds_brackets) {
     struct question q;
     struct err e = {0};
     memset(deep, '[', sizeof(deep));
-    CHECK_EQ(question_read(deep, sizeof(deep), &q, &e), E_FORMAT);
+    CHECK_EQ(question_read(deep, sizeof(deep), NULL, &q, &e), E_FORMAT);
     CHECK_HAS(e.text, "too many brackets");
     question_clear(&q);
 }
@@ -91,17 +90,4 @@ TEST(idset_keeps_what_it_was_told) {
         CHECK(entry->line == i + 1 && entry->is_done == (int)(i % 2));
     }
     idset_free(s);
-}
-
-TEST(progress_says_times) {
-    static const struct {
-        double seconds;
-        const char *text;
-    } rows[] = {{0, "0 s"},          {59.4, "59 s"},      {59.6, "1 min 0 s"},
-                {250, "4 min 10 s"}, {3600, "1 h 0 min"}, {90000, "25 h 0 min"}};
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char text[40];
-        progress_time(rows[i].seconds, text, sizeof(text));
-        CHECK_STR(text, rows[i].text);
-    }
 }

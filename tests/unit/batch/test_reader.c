@@ -1,5 +1,5 @@
 /* test_reader.c - lines of a file, with a bound. */
-#include "cli/batch/reader.h"
+#include "batch/reader.h"
 
 #include <stdio.h>
 #include <string.h>

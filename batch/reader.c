@@ -1,5 +1,5 @@
 /* reader.c - see reader.h. */
-#include "cli/batch/reader.h"
+#include "batch/reader.h"
 
 #include <errno.h>
 #include <string.h>

@@ -7,8 +7,8 @@
  *
  * Thread: its owner's.
  */
-#ifndef CLI_BATCH_READER_H
-#define CLI_BATCH_READER_H
+#ifndef BATCH_READER_H
+#define BATCH_READER_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* idset.h - the custom_ids of a batch: which were met, and which are done. Thread: its owner's. */
-#ifndef CLI_BATCH_IDSET_H
-#define CLI_BATCH_IDSET_H
+#ifndef BATCH_IDSET_H
+#define BATCH_IDSET_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,10 +1,12 @@
 /* crew.c - see crew.h. */
-#include "cli/batch/crew.h"
+#include "batch/crew.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/base/queue.h"
@@ -14,6 +16,7 @@ enum { REPLY_MAX = 80 << 20, THREADS_MAX = 64 };
 
 struct crew {
     struct api *api;
+    struct crew_options o;
     struct crew_item *items, *unused;
     int n_items, n_sent, n_threads;
     struct queue *due, *done;
@@ -44,10 +47,13 @@ static void rest(struct crew_item *item) {
 /* ---- one item ---- */
 
 static int crew_begin(struct crew_item *item) {
-    snprintf(item->_id, sizeof(item->_id), "line-%llu", (unsigned long long)item->line);
+    const struct crew_options *o = &item->_crew->o;
+    snprintf(item->_id, sizeof(item->_id), "%s-%llu", o->name, (unsigned long long)item->line);
     item->_in = (struct api_input){.content_type = "application/json",
                                    .accept = "application/json",
                                    .request_id = item->_id,
+                                   .caller = o->caller,
+                                   .visit = o->visit,
                                    .body = item->question.body.p,
                                    .body_len = item->question.body.len,
                                    .batch = &item->batch};
@@ -71,6 +77,9 @@ static void crew_finish(struct crew_item *item) {
     item->status = reply ? reply->status : 503;
     item->is_busy = item->status == 503 || item->status == 429;
     snprintf(item->problem, sizeof(item->problem), "%s", problem ? problem : "");
+    item->print[0] = '\0';
+    item->rows = item->_call ? api_call_rows(item->_call) : 0;
+    if (item->_call) api_call_print(item->_call, item->print);
     if (reply) keep_reply(item, reply);
     if (item->reply.bad) item->is_busy = 1;
     api_call_free(item->_call);
@@ -81,6 +90,7 @@ static void crew_finish(struct crew_item *item) {
 static void *crew_work(void *ud) {
     struct crew *d = ud;
     void *next;
+    if (d->o.niceness) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), d->o.niceness);
     for (int rc; (rc = queue_pop(d->due, UINT64_MAX, &next)) != E_CANCELLED;) {
         struct crew_item *item = next;
         if (rc) continue;
@@ -96,9 +106,11 @@ static void *crew_work(void *ud) {
 
 /* ---- the owner ---- */
 
-struct crew *crew_open(struct api *api, int places, int threads, struct err *e) {
+struct crew *crew_open(struct api *api, const struct crew_options *o, struct err *e) {
     struct crew *d = mem_must(sizeof(*d));
+    int places = o->places;
     d->api = api;
+    d->o = *o;
     d->n_items = places;
     d->items = mem_must((size_t)places * sizeof(*d->items));
     d->due = queue_new((size_t)places);
@@ -108,7 +120,7 @@ struct crew *crew_open(struct api *api, int places, int threads, struct err *e) 
         buf_init(&d->items[i].reply, REPLY_MAX);
         crew_give(d, &d->items[i]);
     }
-    for (int i = 0; i < threads && i < THREADS_MAX; i++) {
+    for (int i = 0; i < o->threads && i < THREADS_MAX; i++) {
         if (pthread_create(&d->threads[d->n_threads], NULL, crew_work, d)) break;
         d->n_threads++;
     }

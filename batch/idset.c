@@ -1,5 +1,5 @@
 /* idset.c - see idset.h. Open addressing, at most half full. */
-#include "cli/batch/idset.h"
+#include "batch/idset.h"
 
 #include <string.h>
 
