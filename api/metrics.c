@@ -178,6 +178,10 @@ static void write_devices(struct buf *b, const struct eng *e) {
     for (int i = 0; i < n; i++)
         buf_printf(b, "lammd_device_token_rows_total{device=\"%d\"} %llu\n", i,
                    (unsigned long long)s[i].rows);
+    head(b, "device_info", "gauge", "Devices of one kind give the same bits.");
+    for (int i = 0; i < n; i++)
+        buf_printf(b, "lammd_device_info{device=\"%d\",kind=\"%016llx\"} 1\n", i,
+                   (unsigned long long)s[i].kind);
     head(b, "device_jobs", "gauge", "Jobs that wait or run, by device.");
     for (int i = 0; i < n; i++)
         buf_printf(b, "lammd_device_jobs{device=\"%d\"} %u\n", i,
