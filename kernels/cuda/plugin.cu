@@ -147,6 +147,39 @@ static void note_room(struct kern *k, uint64_t memory_max) {
     if (memory_max && memory_max < k->stats.most_bytes) k->stats.most_bytes = memory_max;
 }
 
+/* Is there code for this device? It is loaded with the first kernel. */
+static __global__ void touch(int) {}
+
+/* What there is to be done, in the words of somebody who has to mend it. */
+static int check_code(struct kern *k, const struct cudaDeviceProp *prop, struct err *e) {
+    touch<<<1, 1, 0, k->stream>>>(0);
+    cudaError_t cu = cudaGetLastError();
+    if (cu == cudaSuccess) cu = cudaStreamSynchronize(k->stream);
+    int rc = E_UNSUPPORTED;
+    switch (cu) {
+    case cudaSuccess: return 0;
+    case cudaErrorUnsupportedPtxVersion:
+        err_set(e, rc, "the driver is too old to make code for it: install one for CUDA %d.%d",
+                CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+        break;
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidKernelImage:
+    case cudaErrorInvalidPtx:
+        err_set(e, rc, "lammd-cuda.so has no code for it: build it with make CUDA_ARCH=\"80 90 %d%d\"",
+                prop->major, prop->minor);
+        break;
+    case cudaErrorJitCompilerNotFound:
+    case cudaErrorJitCompilationDisabled:
+        err_set(e, rc, "the driver may not make code for it: is its libnvidia-ptxjitcompiler "
+                       "installed, and CUDA_DISABLE_PTX_JIT unset?");
+        break;
+    default: rc = err_set(e, E_DEVICE, "%s", cudaGetErrorString(cu));
+    }
+    return err_in(e, "cuda: device %d, %s, compute capability %d.%d", k->device, prop->name,
+                  prop->major, prop->minor),
+           rc;
+}
+
 /* For people; and what of it decides about bits, together with the bases of products. */
 static void tell_device(struct kern *k, const struct cudaDeviceProp *prop, const struct how *how) {
     static const char *const mode_names[] = {"flat", "tile", "strict"};
@@ -182,6 +215,11 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
         if (rc == E_NOMEM)
             (void)err_in(e, "%zu MiB of the card and %zu pinned are needed before the model",
                          2 * cuda_stage_bytes >> 20, RING * RING_BYTES >> 20);
+        cuda_close(k);
+        return rc;
+    }
+    rc = check_code(k, &prop, e);
+    if (rc) {
         cuda_close(k);
         return rc;
     }

@@ -190,7 +190,8 @@ static bool put(struct emu_stream *s, enum emu_kind kind, std::function<void()> 
 void emu_put(cudaStream_t stream, std::function<void()> work) {
     struct emu_stream *s = stream_of(stream);
     if (is_refused(EMU_LAUNCH))
-        last_error = cudaErrorLaunchOutOfResources;
+        last_error = emu_control.launch_error ? (cudaError_t)emu_control.launch_error
+                                              : cudaErrorLaunchOutOfResources;
     else if (!s->put(s, EMU_KERNEL, work))
         last_error = cudaErrorStreamCaptureInvalidated;
 }
@@ -221,7 +222,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
     std::snprintf(p->name, sizeof p->name, "emulated");
     p->major = told(emu_control.major, 9);
     p->totalGlobalMem = card_bytes;
-    p->l2CacheSize = emu_control.l2 ? emu_control.l2 : 64 << 20;
+    p->l2CacheSize = emu_control.l2 ? emu_control.l2 : 1 << 30;
     return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }

@@ -299,7 +299,7 @@ TEST_LIMIT(cublaslt_choice_needs_room_and_a_large_matrix, 120) {
         struct card c;
         card_open(&c, i == 1 ? "tile+base" : NULL, 0);
         int mallocs = c.emu->mallocs;
-        if (i == 0) c.emu->l2 = 0;
+        if (i == 0) c.emu->l2 = 0; /* the usual one */
         c.ops->close(c.k);
         CHECK_EQ(c.ops->open(&(struct kern_config){.isa = i == 1 ? "tile+base" : NULL}, &c.k, NULL),
                  0);
