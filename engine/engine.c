@@ -123,11 +123,12 @@ static void engine_describe(struct eng *e, const char *note) {
 static void engine_warn(const struct eng *e) {
     for (int i = 1; i < e->n; i++)
         if (!unit_is_like(e->unit[0], e->unit[i]))
-            log_event(LOG_LEVEL_WARN, "devices_differ",
-                      "devices=0,%d first=\"%s\" other=\"%s\" hint=\"their answers may differ in "
-                      "last bits, and they share no picture: use cards of one kind with one release "
-                      "of cuBLAS\"",
-                      i, e->unit[0]->info.backend, e->unit[i]->info.backend);
+            log_event(
+                LOG_LEVEL_WARN, "devices_differ",
+                "devices=0,%d first=\"%s\" other=\"%s\" hint=\"their answers may differ in "
+                "last bits, and they share no picture: use cards of one kind with one release "
+                "of cuBLAS\"",
+                i, e->unit[0]->info.backend, e->unit[i]->info.backend);
 }
 
 static int engine_check_sizes(const struct eng_options *o, struct err *err) {

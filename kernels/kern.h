@@ -85,7 +85,7 @@ struct kern_stats {
     /* Devices of one backend that have the same number give the same bits. It is whole when all
      * matrices are there, and becomes another where a fast way is closed (kern_config.note). 0: all
      * of this backend in one process do. */
-    uint64_t kind;
+    uint64_t bits;
 };
 
 /* What a device could do at best, as measured on it. */

@@ -155,9 +155,9 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
                    weights ? weights : "", is_own_kv ? "" : ", KV cache as ",
                    is_own_kv ? "" : o->kv_as, is_bf16 ? ", adapters as bf16" : "");
     size_t n = strlen(i->backend);
-    if (u->stats.kind && n < sizeof i->backend)
+    if (u->stats.bits && n < sizeof i->backend)
         (void)snprintf(i->backend + n, sizeof i->backend - n, ", products %016llx",
-                       (unsigned long long)u->stats.kind);
+                       (unsigned long long)u->stats.bits);
     log_products(u, o->device_index);
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;

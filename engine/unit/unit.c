@@ -167,7 +167,7 @@ void unit_publish(struct unit *u) {
     struct eng_stats *s = &u->stats;
     struct kern_stats device;
     u->ops->stats(u->kern, &device);
-    s->kind = device.kind;
+    s->bits = device.bits;
     const struct sched *d = &u->sched;
     s->pixels = d->answers[ENG_PIXELS];
     memcpy(s->answers, d->answers, sizeof s->answers);
@@ -254,7 +254,7 @@ int unit_is_like(const struct unit *u, const struct unit *other) {
     struct eng_stats a, b;
     unit_stats(u, &a);
     unit_stats(other, &b);
-    return !strcmp(u->ops->name, other->ops->name) && a.kind == b.kind;
+    return !strcmp(u->ops->name, other->ops->name) && a.bits == b.bits;
 }
 
 int unit_health(const struct unit *u) { return atomic_load(&u->health); }

@@ -89,8 +89,8 @@ void cuda_note(const struct kern *k, const char *fmt, ...) __attribute__((format
         if (rc_ != cudaSuccess) cuda_lose((k), #call, rc_);      \
     } while (0)
 
-/* The device's kind is made of this, too: see kern_stats.kind. */
-void cuda_mix_kind(struct kern *k, const char *text);
+/* What makes the device's bits has this in it, too: kern_stats.bits. */
+void cuda_mix_bits(struct kern *k, const char *text);
 
 /* Begin an operation of so many multiply-adds. False when the device is lost: do nothing then. */
 bool cuda_enter(struct kern *k, uint64_t multiply_adds);

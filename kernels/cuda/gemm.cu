@@ -245,7 +245,7 @@ const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]) {
 }
 
 int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
-    char shape[64], algorithms[320] = "";
+    char shape[64], algorithms[400] = "";
     (void)cuda_mat_shape(m, shape);
     if (!lt_serves(m->plan))
         return snprintf(text, n, "%s: our own product%s", shape,

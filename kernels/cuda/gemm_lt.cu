@@ -13,7 +13,7 @@
  *   - By a bucket's own algorithm: the base takes its rows from then on, with the same bits.
  *   - By the base: the matrix goes over to our own product for good, which gives other bits. So the
  *     bits of a matrix change once at most while a device is open, and never back. From then on the
- *     device is of no other's kind (kern_stats.kind).
+ *     device is like no other (kern_stats.bits).
  * The log is told of either. A device that is really lost is found by our own launch. While a pass
  * is recorded a failure may be the capture's: it spoils the pass, which is then issued again
  * (graph.cu), and what fails there once more falls.
@@ -56,7 +56,8 @@ static bool get_number(const struct lt *lt, const cublasLtMatmulAlgo_t *algo,
            written == bytes;
 }
 
-int lt_describe_algo(const struct lt *lt, const struct lt_algo *a, char *text, size_t n) {
+void lt_describe_algo(const struct lt *lt, const struct lt_algo *a, bool in_brief,
+                      char (&text)[LT_TEXT]) {
     static const struct {
         const char *name;
         cublasLtMatmulAlgoConfigAttributes_t what;
@@ -68,23 +69,25 @@ int lt_describe_algo(const struct lt *lt, const struct lt_algo *a, char *text, s
                    {"inner shape", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2},
                    {"swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4},
                    {"custom", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4}};
+    size_t n = sizeof text;
     int len = 0;
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+    for (size_t i = 0; i < (in_brief ? 4 : ARRAY_LEN(numbers)); i++) {
         uint32_t value;
         if (!get_number(lt, &a->algo, numbers[i].what, numbers[i].bytes, &value)) continue;
-        len += snprintf(text + len, n - (size_t)len, "%s %u, ", numbers[i].name, value);
+        len += snprintf(text + len, n - (size_t)len, "%s%s %u", len ? ", " : "", numbers[i].name,
+                        value);
         must((size_t)len < n);
     }
-    len += snprintf(text + len, n - (size_t)len, "workspace %zu", a->workspace);
+    if (in_brief) return;
+    len += snprintf(text + len, n - (size_t)len, ", workspace %zu", a->workspace);
     must((size_t)len < n);
-    return len;
 }
 
 int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t n) {
     const struct lt_end *end = p->shape->end;
-    char plain[160], bias[160] = "none";
-    (void)lt_describe_algo(lt, &end[0].base, plain, sizeof plain);
-    if (end[1].has) (void)lt_describe_algo(lt, &end[1].base, bias, sizeof bias);
+    char plain[LT_TEXT], bias[LT_TEXT] = "none";
+    lt_describe_algo(lt, &end[0].base, false, plain);
+    if (end[1].has) lt_describe_algo(lt, &end[1].base, false, bias);
     if (p->shape->type == CUDA_R_8F_E4M3) /* codes take none */
         return snprintf(text, n, "%s%s", plain, p->shape->has_scales ? ", with scales" : "");
     return snprintf(text, n, "%s; with bias %s", plain, strcmp(plain, bias) ? bias : "the same");
@@ -106,10 +109,10 @@ static void add(struct text *t, const char *fmt, ...) {
 }
 
 static void tell_end(struct text *t, const struct lt *lt, const struct lt_end *end) {
-    static const char *const states[] = {"unproved", "no room or time for a proof", "nothing to prove it by",
-                                         "proved"};
-    char how[160];
-    (void)lt_describe_algo(lt, &end->base, how, sizeof how);
+    static const char *const states[] = {"unproved", "no room or time for a proof",
+                                         "nothing to prove it by", "proved"};
+    char how[LT_TEXT];
+    lt_describe_algo(lt, &end->base, false, how);
     add(t, "%s, %s", how, states[end->state]);
     if (end->state != LT_PROVED) return;
     add(t, " for %d rows; %d others tried, %d unequal, %d failed%s", end->rows, end->n_tried,
@@ -117,7 +120,7 @@ static void tell_end(struct text *t, const struct lt *lt, const struct lt_end *e
     for (int i = 0; i < LT_BUCKETS; i++) {
         const struct lt_bucket *b = &end->bucket[i];
         if (!b->has_own) continue;
-        (void)lt_describe_algo(lt, &b->algo, how, sizeof how);
+        lt_describe_algo(lt, &b->algo, true, how);
         add(t, "; to %d rows %s, %.1f us for %.1f", lt_bucket_rows[i], how, (double)b->us,
             (double)b->base_us);
     }
@@ -198,7 +201,7 @@ static void give_up_own(struct kern *k, struct lt_shape *s, int with_bias, int b
 static void give_up(struct kern *k, struct lt_plan *p, int rows, cublasStatus_t status) {
     (void)cudaGetLastError(); /* it is the matrix's; what is for good says so again */
     p->is_off = true;
-    k->stats.kind ^= (uint64_t)(uintptr_t)p; /* like no other */
+    k->stats.bits ^= (uint64_t)(uintptr_t)p; /* like no other */
     cuda_note(k, "cuBLASLt failed for %d row%s by %s, status %d (%s): our own product from now on",
               rows, rows == 1 ? "" : "s", p->shape->name, (int)status,
               k->lt->GetStatusName(status));

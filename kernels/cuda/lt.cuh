@@ -73,9 +73,9 @@ struct lt_end {
     struct lt_algo base;
     struct lt_bucket bucket[LT_BUCKETS];
     enum lt_state state;
-    int rows;                            /* that it was proved for */
-    int n_tried, n_unequal, n_failed;    /* other algorithms */
-    bool is_cut_short;                   /* the time was over before all were tried */
+    int rows;                         /* that it was proved for */
+    int n_tried, n_unequal, n_failed; /* other algorithms */
+    bool is_cut_short;                /* the time was over before all were tried */
 };
 
 /* How matrices of one shape are multiplied by: layers have the same shapes, and share them. */
@@ -107,8 +107,10 @@ const struct lt_algo *lt_algo_for(const struct lt_end *end, int rows, int *bucke
 bool lt_keeps_rules(const struct lt *lt, const struct lt_shape *s, int with_bias, const int *rows,
                     int n, struct lt_algo *a);
 
-/* "id 66, tile 20, ...". Length; `n` is enough. */
-int lt_describe_algo(const struct lt *lt, const struct lt_algo *a, char *text, size_t n);
+/* "id 66, tile 20, ...", all that the library tells; or the first four numbers, in brief. */
+enum { LT_TEXT = 160 };
+void lt_describe_algo(const struct lt *lt, const struct lt_algo *a, bool in_brief,
+                      char (&text)[LT_TEXT]);
 
 /* ---- one product ---- */
 
@@ -144,7 +146,7 @@ int lt_proof_rows(const struct lt_proof *p); /* the most that it has */
 enum lt_verdict lt_proof_base(struct lt_proof *p, const struct lt_algo *a);
 /* Have its rows the bytes of the base's, in calls of the bucket? */
 enum lt_verdict lt_proof_look(struct lt_proof *p, const struct lt_algo *a, int bucket);
-/* Microseconds of a call with the bucket's rows. */
+/* Microseconds of a call with the bucket's rows; endless, if it fails. */
 float lt_proof_time(struct lt_proof *p, const struct lt_algo *a, int bucket);
 /* Milliseconds since the proof was opened. */
 float lt_proof_ms(struct lt_proof *p);

@@ -14,7 +14,7 @@
  *     own            whose rows have the base's bytes. Where none is faster, the base serves.
  *
  * So time never decides about bits. Two devices whose bases are the same give the same bits,
- * whatever else they chose; hence kern_stats.kind is made of the bases alone.
+ * whatever else they chose; hence kern_stats.bits is made of the bases alone.
  *
  * Choosing takes SLICE_MS for each end of a shape, and TOTAL_MS for all of a device at most; what
  * isn't tried by then is left to the base, small buckets come first. Layers share shapes. A matrix
@@ -28,9 +28,9 @@
 #include "kernels/cuda/lt.cuh"
 
 enum { ROWS_TYPICAL = 1024, CANDIDATES = 32 };
-enum { WIDEST = 32000 };         /* columns of the widest head: LLaMA-2's vocabulary */
-enum { L2_PARTS = 64 };          /* of the L2: a matrix below one of them is small */
-enum { LOOKS = 4 };              /* at matrices of one shape */
+enum { WIDEST = 32000 }; /* columns of the widest head: LLaMA-2's vocabulary */
+enum { L2_PARTS = 64 };  /* of the L2: a matrix below one of them is small */
+enum { LOOKS = 4 };      /* at matrices of one shape */
 static const float slice_ms = 400, total_ms = 6000;
 static const float faster = 0.97f; /* than the base, or it stays: less is noise */
 
@@ -132,7 +132,7 @@ static void choose_base(struct kern *k, struct lt_shape *s, int with_bias, struc
     struct lt_end *end = &s->end[with_bias];
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     int n = ask(k->lt, s, with_bias, ROWS_TYPICAL, found);
-    char how[160];
+    char how[LT_TEXT];
     end->has = false;
     for (int i = 0; i < n && !k->lost.code; i++) {
         struct lt_algo a = {found[i].algo, 0};
@@ -141,7 +141,7 @@ static void choose_base(struct kern *k, struct lt_shape *s, int with_bias, struc
             continue;
         enum lt_verdict v = p ? prove_base(p, end, &a) : LT_SAME;
         if (v != LT_SAME) {
-            (void)lt_describe_algo(k->lt, &a, how, sizeof how);
+            lt_describe_algo(k->lt, &a, false, how);
             cuda_note(k, "cuBLASLt for %s%s, %s: %s, so it is not taken", s->name,
                       with_bias ? " with bias" : "", how,
                       v == LT_FAILS ? "it failed" : "rows have other bits in other company");
@@ -220,8 +220,8 @@ static void choose_end(struct kern *k, struct lt_shape *s, const struct kern_mat
 /* ---- shapes ---- */
 
 /* D = A^T B, or A B on the way back, [+ C] [+ bias]. NULL when cuBLASLt refuses. */
-static cublasLtMatmulDesc_t new_desc(const struct lt *lt, const struct lt_shape *s,
-                                     bool with_bias, const void *scales) {
+static cublasLtMatmulDesc_t new_desc(const struct lt *lt, const struct lt_shape *s, bool with_bias,
+                                     const void *scales) {
     cublasLtMatmulDesc_t d;
     int32_t transposed = s->is_back ? CUBLAS_OP_N : CUBLAS_OP_T, type = CUDA_R_32F,
             mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
@@ -311,16 +311,16 @@ static struct lt_shape *shape_new(struct kern *k, const struct kern_mat *m, bool
     return s;
 }
 
-/* What kern_stats.kind is made of. */
-static void mix_kind(struct kern *k, const struct lt_shape *s) {
-    char how[160];
-    cuda_mix_kind(k, s->name);
+/* What kern_stats.bits is made of. */
+static void mix_bits(struct kern *k, const struct lt_shape *s) {
+    char how[LT_TEXT];
+    cuda_mix_bits(k, s->name);
     for (int b = 0; b < 2; b++) {
         how[0] = '\0';
-        if (s->end[b].has) (void)lt_describe_algo(k->lt, &s->end[b].base, how, sizeof how);
-        cuda_mix_kind(k, how);
+        if (s->end[b].has) lt_describe_algo(k->lt, &s->end[b].base, false, how);
+        cuda_mix_bits(k, how);
     }
-    cuda_mix_kind(k, s->has_scales ? "scaled" : "");
+    cuda_mix_bits(k, s->has_scales ? "scaled" : "");
 }
 
 /* By another matrix, if the ones before proved nothing. */
@@ -328,7 +328,7 @@ static void look_again(struct kern *k, struct lt_shape *s, const struct kern_mat
     bool is_wanted = s->end[0].state == LT_NO_NUMBER || s->end[1].state == LT_NO_NUMBER;
     for (int b = 0; b < 2; b++)
         if (s->end[b].state == LT_NO_NUMBER) choose_end(k, s, m, b);
-    if (is_wanted) mix_kind(k, s);
+    if (is_wanted) mix_bits(k, s);
 }
 
 struct lt_shape *lt_shape_of(struct kern *k, const struct kern_mat *m, bool is_back) {
@@ -348,6 +348,6 @@ struct lt_shape *lt_shape_of(struct kern *k, const struct kern_mat *m, bool is_b
         s = shape_new(k, m, is_back, false);
     }
     *at = s;
-    mix_kind(k, s);
+    mix_bits(k, s);
     return s;
 }

@@ -23,17 +23,17 @@ struct lt_proof {
     const struct lt_shape *s;
     const struct kern_mat *m;
     int with_bias, rows;
-    char *memory;           /* of what follows */
+    char *memory;            /* of what follows */
     float *want, *want_more; /* (rows, s->ldy): without and with numbers in y */
-    float *got;             /* (rows, the widest stride) */
-    float *bias, *scales;   /* (s->out), (rows) */
-    int *facts;             /* (FACTS) */
+    float *got;              /* (rows, the widest stride) */
+    float *bias, *scales;    /* (s->out), (rows) */
+    int *facts;              /* (FACTS) */
     cudaEvent_t begin, from, to;
 };
 
 /* ---- kernels ---- */
 
-/* As random as rows need to be: 32 bits of a place (a finaliser of murmur's kind). */
+/* As random as rows need to be: the 32 bits of a place, mixed by three products. */
 static __device__ inline uint32_t seeded(uint32_t i, uint32_t stream) {
     uint32_t h = i * 2654435761u + stream * 2246822519u + 374761393u;
     h = (h ^ h >> 15) * 2246822519u;
@@ -79,8 +79,10 @@ static __global__ void __launch_bounds__(THREADS)
     size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= cells) return;
     float v = y[i / (size_t)n * (size_t)ld + i % (size_t)n];
-    if (!isfinite(v)) facts[HAS_OTHER] = 1;
-    else if (v > 0 || v < 0) facts[HAS_NUMBER] = 1;
+    if (!isfinite(v))
+        facts[HAS_OTHER] = 1;
+    else if (v > 0 || v < 0)
+        facts[HAS_NUMBER] = 1;
 }
 
 static __global__ void __launch_bounds__(THREADS)
@@ -193,8 +195,15 @@ static bool multiply(struct lt_proof *p, const struct lt_algo *a, int rows, floa
                                                                                4, false, y);
         cuda_launched(p->k, "seed_floats");
     }
-    struct lt_call c = {rows, p->m->w,   p->k->stage_in, p->m->scales,
-                        p->scales, y, ldy, p->with_bias ? p->bias : NULL, accumulate};
+    struct lt_call c = {rows,
+                        p->m->w,
+                        p->k->stage_in,
+                        p->m->scales,
+                        p->scales,
+                        y,
+                        ldy,
+                        p->with_bias ? p->bias : NULL,
+                        accumulate};
     if (p->k->lost.code || !lt_run(p->k, s, a, &c)) return true;
     (void)cudaGetLastError(); /* it is the algorithm's */
     return false;
@@ -240,7 +249,7 @@ static bool look_once(struct lt_proof *p, const struct lt_algo *a, int rows, int
 enum lt_verdict lt_proof_look(struct lt_proof *p, const struct lt_algo *a, int bucket) {
     struct kern *k = p->k;
     int rows[LT_COUNTS], strides[3], n = lt_bucket_counts(bucket, rows),
-        n_strides = lt_strides(p->s, strides), facts[FACTS] = {};
+                                     n_strides = lt_strides(p->s, strides), facts[FACTS] = {};
     int most = rows[n - 1] < p->rows ? rows[n - 1] : p->rows;
     CUDA_TRY(k, cudaMemsetAsync(p->facts, 0, sizeof facts, k->stream));
     for (int i = 0; i < n; i++)
@@ -274,7 +283,7 @@ float lt_proof_time(struct lt_proof *p, const struct lt_algo *a, int bucket) {
     for (int i = 0; i < TIMES; i++) {
         CUDA_TRY(k, cudaMemsetAsync(k->stage_out, 0, l2, k->stream));
         CUDA_TRY(k, cudaEventRecord(p->from, k->stream));
-        (void)multiply(p, a, rows, p->got, p->s->ldy, false);
+        if (!multiply(p, a, rows, p->got, p->s->ldy, false)) return INFINITY;
         CUDA_TRY(k, cudaEventRecord(p->to, k->stream));
         float v = between(k, p->from, p->to);
         int at = i; /* in order */

@@ -101,7 +101,8 @@ static int find_mode(const char *isa, struct how *out, struct err *e) {
     }
     if (is_known) return 0;
     return err_set(e, E_NOT_FOUND,
-                   "cuda: \"%s\" is not flat, tile or strict, or one of them+graphs or +base", name);
+                   "cuda: \"%s\" is not flat, tile or strict, or one of them+graphs or +base",
+                   name);
 }
 
 /* ---- opening ---- */
@@ -165,13 +166,15 @@ static int check_code(struct kern *k, const struct cudaDeviceProp *prop, struct 
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorInvalidKernelImage:
     case cudaErrorInvalidPtx:
-        err_set(e, rc, "lammd-cuda.so has no code for it: build it with make CUDA_ARCH=\"80 90 %d%d\"",
+        err_set(e, rc,
+                "lammd-cuda.so has no code for it: build it with make CUDA_ARCH=\"80 90 %d%d\"",
                 prop->major, prop->minor);
         break;
     case cudaErrorJitCompilerNotFound:
     case cudaErrorJitCompilationDisabled:
-        err_set(e, rc, "the driver may not make code for it: is its libnvidia-ptxjitcompiler "
-                       "installed, and CUDA_DISABLE_PTX_JIT unset?");
+        err_set(e, rc,
+                "the driver may not make code for it: is its libnvidia-ptxjitcompiler "
+                "installed, and CUDA_DISABLE_PTX_JIT unset?");
         break;
     default: rc = err_set(e, E_DEVICE, "%s", cudaGetErrorString(cu));
     }
@@ -190,9 +193,9 @@ static void tell_device(struct kern *k, const struct cudaDeviceProp *prop, const
     snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s%s%s", k->device, prop->name,
              prop->totalGlobalMem >> 30, mode, how->has_graphs ? "+graphs" : "",
              how->only_base ? "+base" : "", products[0] ? ", " : "", products);
-    cuda_mix_kind(k, prop->name);
-    cuda_mix_kind(k, mode);
-    cuda_mix_kind(k, products);
+    cuda_mix_bits(k, prop->name);
+    cuda_mix_bits(k, mode);
+    cuda_mix_bits(k, products);
 }
 
 static int cuda_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
@@ -259,12 +262,12 @@ void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
 }
 
 /* FNV-1a, and a mark between two texts. */
-void cuda_mix_kind(struct kern *k, const char *text) {
-    uint64_t h = k->stats.kind ? k->stats.kind : 0xcbf29ce484222325u;
+void cuda_mix_bits(struct kern *k, const char *text) {
+    uint64_t h = k->stats.bits ? k->stats.bits : 0xcbf29ce484222325u;
     for (; *text; text++)
         h = (h ^ (uint8_t)*text) * 0x100000001b3u;
     h = (h ^ 0xffu) * 0x100000001b3u;
-    k->stats.kind = h ? h : 1;
+    k->stats.bits = h ? h : 1;
 }
 
 void cuda_note(const struct kern *k, const char *fmt, ...) {

@@ -195,7 +195,7 @@ static const struct kern_ops *host;
 static _Atomic uint64_t kinds[2];
 static void stats_of(struct kern *k, struct kern_stats *out, int card) {
     host->stats(k, out);
-    out->kind = atomic_load(&kinds[card]);
+    out->bits = atomic_load(&kinds[card]);
 }
 static void stats_0(struct kern *k, struct kern_stats *out) { stats_of(k, out, 0); }
 static void stats_1(struct kern *k, struct kern_stats *out) { stats_of(k, out, 1); }
@@ -239,7 +239,8 @@ TEST_LIMIT(devices_of_one_backend_share_while_they_are_of_one_kind, 120) {
             .pictures = &picture, .n_pictures = 1, .points = points, .n_points = MANY};
         atomic_store(&kinds[1], cases[i].then);
         eng_device_stats(e, 1, &s);
-        for (int n = 1; s.kind != cases[i].then; n++) { /* until it has a turn in which it says so */
+        for (int n = 1; s.bits != cases[i].then;
+             n++) { /* until it has a turn in which it says so */
             ask_one_place(e, n);
             eng_device_stats(e, 1, &s);
             CHECK(n < 40);

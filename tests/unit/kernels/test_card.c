@@ -75,13 +75,14 @@ TEST(card_without_code_says_what_to_do_cuda_flat) {
     static const struct {
         int error, rc;
         const char *text;
-    } cases[] = {{222, E_UNSUPPORTED, "the driver is too old to make code for it: install one for CUDA 13."},
-                 {209, E_UNSUPPORTED, "build it with make CUDA_ARCH=\"80 90 100\""},
-                 {200, E_UNSUPPORTED, "has no code for it"},
-                 {218, E_UNSUPPORTED, "has no code for it"},
-                 {221, E_UNSUPPORTED, "libnvidia-ptxjitcompiler"},
-                 {223, E_UNSUPPORTED, "CUDA_DISABLE_PTX_JIT"},
-                 {0, E_DEVICE, "an emulated error"}};
+    } cases[] = {
+        {222, E_UNSUPPORTED, "the driver is too old to make code for it: install one for CUDA 13."},
+        {209, E_UNSUPPORTED, "build it with make CUDA_ARCH=\"80 90 100\""},
+        {200, E_UNSUPPORTED, "has no code for it"},
+        {218, E_UNSUPPORTED, "has no code for it"},
+        {221, E_UNSUPPORTED, "libnvidia-ptxjitcompiler"},
+        {223, E_UNSUPPORTED, "CUDA_DISABLE_PTX_JIT"},
+        {0, E_DEVICE, "an emulated error"}};
     const struct kern_ops *ops;
     struct emu_control *emu = emulated(&ops);
     emu->major = 10;
@@ -106,7 +107,7 @@ TEST(card_takes_the_tile_mode_by_itself_cuda_flat) {
                                            {"auto+base", ", tile+base, "},
                                            {"flat+base+graphs", ", flat+graphs+base, "},
                                            {"flat", ", flat, "}};
-    static const char *const wrong[] = {"",     "tile+",       "tile+x", "tile+graphs+graphs",
+    static const char *const wrong[] = {"",       "tile+",      "tile+x", "tile+graphs+graphs",
                                         "graphs", "tile+base+", "+base"};
     const struct kern_ops *ops;
     (void)emulated(&ops);

@@ -10,7 +10,15 @@
 #include "tests/cuda/emu/fake_lt.h"
 #include "tests/unit/kernels/emu_rig.h"
 
-enum { K = 96, N_MOST = 48, M = 128, WIDE = 32000, BASE = 12, BASE_CODES = 10, TWIN = FAKE_LT_TWIN };
+enum {
+    K = 96,
+    N_MOST = 48,
+    M = 128,
+    WIDE = 32000,
+    BASE = 12,
+    BASE_CODES = 10,
+    TWIN = FAKE_LT_TWIN
+};
 
 enum kind { BF16, F16, CODES, SCALED, KINDS };
 static const int columns[KINDS] = {40, 40, 40, 48}; /* scales want whole 16 of them */
@@ -113,10 +121,10 @@ static void multiply(struct card *c, const struct kern_mat *m, struct way w, flo
     CHECK_EQ(c->ops->get(c->k, y, c->y, n * sizeof *y, NULL), 0);
 }
 
-static uint64_t kind_of(struct card *c) {
+static uint64_t bits_of(struct card *c) {
     struct kern_stats s;
     c->ops->stats(c->k, &s);
-    return s.kind;
+    return s.bits;
 }
 
 /* What the log is told of the i-th kind of matrices. */
@@ -137,7 +145,7 @@ static void check_kind(enum kind kind) {
     struct card plain, many;
     card_open(&plain, "tile+base", 0);
     struct kern_mat *by_base = matrix(&plain, kind, 0);
-    uint64_t name = kind_of(&plain);
+    uint64_t name = bits_of(&plain);
     card_open(&many, NULL, 1);
     struct kern_mat *m = matrix(&many, kind, 0);
     CHECK_HAS(many.note, "id 15, ");
@@ -152,7 +160,7 @@ static void check_kind(enum kind kind) {
                               : kind == CODES             ? BASE_CODES
                                                           : BASE);
     }
-    CHECK_EQ(kind_of(&many), name); /* which of the same bits is fastest is nobody's business */
+    CHECK_EQ(bits_of(&many), name); /* which of the same bits is fastest is nobody's business */
     card_close(&plain);
     card_close(&many);
 }
@@ -193,14 +201,14 @@ TEST_LIMIT(cublaslt_choice_is_made_once_for_a_shape, 120) {
     card_open(&c, NULL, 1);
     (void)matrix(&c, BF16, 0);
     int asked = c.lt->asked, products = c.lt->products;
-    uint64_t name = kind_of(&c);
+    uint64_t name = bits_of(&c);
     for (int layer = 1; layer < 3; layer++)
         (void)matrix(&c, BF16, 0);
     CHECK_EQ(c.lt->asked, asked);
     CHECK_EQ(c.lt->products, products);
-    CHECK_EQ(kind_of(&c), name);
+    CHECK_EQ(bits_of(&c), name);
     (void)matrix(&c, F16, 0);
-    CHECK(c.lt->asked > asked && c.lt->products > products && kind_of(&c) != name);
+    CHECK(c.lt->asked > asked && c.lt->products > products && bits_of(&c) != name);
     card_close(&c);
 }
 
@@ -210,9 +218,10 @@ TEST_LIMIT(cublaslt_choice_that_fails_gives_way_to_the_base, 120) {
     for (int kind = 0; kind < KINDS; kind++) {
         struct card c;
         card_open(&c, NULL, 1);
-        struct kern_mat *m = matrix(&c, (enum kind)kind, 0), *other = matrix(&c, (enum kind)kind, 0);
+        struct kern_mat *m = matrix(&c, (enum kind)kind, 0),
+                        *other = matrix(&c, (enum kind)kind, 0);
         struct way w = {16, 0, 0, N_MOST}, fewer = {13, 0, 0, N_MOST}, few = {8, 0, 0, N_MOST};
-        uint64_t name = kind_of(&c);
+        uint64_t name = bits_of(&c);
         int notes = c.notes, base = kind == CODES ? BASE_CODES : BASE;
         multiply(&c, m, w, want);
         CHECK_EQ(c.lt->by, TWIN);
@@ -232,11 +241,11 @@ TEST_LIMIT(cublaslt_choice_that_fails_gives_way_to_the_base, 120) {
         CHECK_EQ(c.lt->by, base);
         multiply(&c, m, few, got);
         CHECK_EQ(c.lt->by, TWIN);
-        CHECK_EQ(kind_of(&c), name);
+        CHECK_EQ(bits_of(&c), name);
         c.lt->fail_rows = 16;
         multiply(&c, m, w, got);
         CHECK_HAS(c.note, "our own product from now on");
-        CHECK(kind_of(&c) != name); /* like no other from now on */
+        CHECK(bits_of(&c) != name); /* like no other from now on */
         card_close(&c);
     }
 }
@@ -249,12 +258,9 @@ struct issued {
 
 static void issue_eight(void *ud) {
     struct issued *i = ud;
-    i->c->ops->gemm(i->c->k, &(struct kern_gemm){.m = 8,
-                                                 .x = i->c->x,
-                                                 .ldx = K,
-                                                 .w = i->m,
-                                                 .y = i->c->y,
-                                                 .ldy = N_MOST});
+    i->c->ops->gemm(i->c->k,
+                    &(struct kern_gemm){
+                        .m = 8, .x = i->c->x, .ldx = K, .w = i->m, .y = i->c->y, .ldy = N_MOST});
     i->n++;
 }
 
