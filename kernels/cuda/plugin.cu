@@ -8,7 +8,8 @@
  * kern_config.isa chooses among NULL, "auto" or "tile" (the default), "flat" and "strict": see enum
  * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu).
  * "+base": cuBLASLt has one algorithm for all numbers of rows, and nothing is proved at open; it is
- * there to measure what choosing brings, and for a card that chokes on it (lt_choose.cu). Why tile is the default: flat reads the keys of a stem again for every row, which is reckoned to cost
+ * there to measure what choosing brings, and for a card that chokes on it (lt_choose.cu). Why tile
+ * is the default: flat reads the keys of a stem again for every row, which is reckoned to cost
  * about as much as all else of a picture together. Why without graphs: no measurement has spoken
  * for them yet (docs/gpu.md).
  */

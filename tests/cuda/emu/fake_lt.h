@@ -7,8 +7,8 @@
 #define FAKE_LT_LIBRARY "libcublasLt.so.13"
 #define FAKE_LT_CONTROL "fake_lt_control"
 
-/* Of fake_lt_control.more: it has the best one's bytes, and takes half of its time for up to so many
- * rows, then twice of it. */
+/* Of fake_lt_control.more: it has the best one's bytes, and takes half of its time for up to so
+ * many rows, then twice of it. */
 enum { FAKE_LT_TWIN = 13, FAKE_LT_TWIN_ROWS = 64 };
 
 struct fake_lt_control {
