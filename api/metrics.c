@@ -194,6 +194,10 @@ static void write_devices(struct buf *b, const struct eng *e) {
     for (int i = 0; i < n; i++)
         buf_printf(b, "lammd_device_token_rows_total{device=\"%d\"} %llu\n", i,
                    (unsigned long long)s[i].rows);
+    head(b, "device_info", "gauge", "Devices with the same bits answer alike, and share pictures.");
+    for (int i = 0; i < n; i++)
+        buf_printf(b, "lammd_device_info{device=\"%d\",bits=\"%016llx\"} 1\n", i,
+                   (unsigned long long)s[i].bits);
     head(b, "device_jobs", "gauge", "Jobs that wait or run, by device.");
     for (int i = 0; i < n; i++)
         buf_printf(b, "lammd_device_jobs{device=\"%d\"} %u\n", i,

@@ -26,6 +26,7 @@
 #include "engine/ask/prompt.h"
 #include "engine/unit/unit.h"
 #include "kernels/base/cgroup.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
 enum {
@@ -118,6 +119,18 @@ static void engine_describe(struct eng *e, const char *note) {
                (uint64_t)q->picture_rows;
 }
 
+/* An answer of theirs may depend on which of them gives it. */
+static void engine_warn(const struct eng *e) {
+    for (int i = 1; i < e->n; i++)
+        if (!unit_is_like(e->unit[0], e->unit[i]))
+            log_event(
+                LOG_LEVEL_WARN, "devices_differ",
+                "devices=0,%d first=\"%s\" other=\"%s\" hint=\"their answers may differ in "
+                "last bits, and they share no picture: use cards of one kind with one release "
+                "of cuBLAS\"",
+                i, e->unit[0]->info.backend, e->unit[i]->info.backend);
+}
+
 static int engine_check_sizes(const struct eng_options *o, struct err *err) {
     const struct {
         const char *name;
@@ -157,6 +170,7 @@ static int engine_open_all(const struct eng_options *opt, const struct devices *
         return rc;
     }
     engine_describe(e, d->at[0].note);
+    engine_warn(e);
     *out = e;
     return 0;
 }
@@ -241,13 +255,12 @@ static int engine_idle(const struct eng *e, const struct eng_ask *ask, int home,
     uint64_t least = BAND_LOOKS * look > BAND_ROWS ? BAND_LOOKS * look : BAND_ROWS;
     uint64_t rows = (uint64_t)ask->n_points * ((uint64_t)q->answer_max + 1);
     int n = 1;
-    const char *kind = unit_backend(e->unit[home]); /* a band has its pace, and its bits */
     units[0] = e->unit[home];
     if (ask->task != ENG_PIXELS && ask->task != ENG_SEGMENT) return n;
     if (unit_backlog(e->unit[home]) > look) return n;
     for (int i = 0; i < e->n && rows / (uint64_t)(n + 1) >= least; i++)
-        if (i != home && !strcmp(unit_backend(e->unit[i]), kind) &&
-            unit_backlog(e->unit[i]) <= look)
+        if (i != home && unit_backlog(e->unit[i]) <= look && /* a band has its pace and its bits */
+            unit_is_like(e->unit[i], e->unit[home]))
             units[n++] = e->unit[i];
     return n;
 }

@@ -374,6 +374,7 @@ struct eng_stats {
     double queue_seconds, queue_seconds_max; /* that a small job would wait, and may; 0: any time */
     uint64_t allocations_in_step;            /* must stay 0 */
     double pixels_per_second;                /* recent */
+    uint64_t bits;     /* kern_stats.bits, of one device: of several, that of the first */
     uint64_t adapters; /* berths that are taken: loading, loaded, or needed by the last jobs */
 };
 void eng_stats(const struct eng *e, struct eng_stats *out); /* of all devices together */

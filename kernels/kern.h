@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 10u /* a plugin with another number is refused */
+#define KERN_ABI 11u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
 
@@ -58,8 +58,8 @@ struct kern_config {
                         round what they multiply to bf16 and which auto never takes; each may have
                         "+portable", "+avx2", "+avx512", "+vnni" or "+amx8" behind it: how whole
                         numbers of 8 bits are multiplied, with the same bits. CUDA: "tile"
-                        (its choice), "flat", "strict", each of which may have "+graphs" behind it
-                        */
+                        (its choice), "flat", "strict", each of which may have "+graphs" or "+base"
+                        behind it */
     uint64_t memory_max; /* bytes of alloc and matrices together; 0: all that there is */
     /* What is worth a line of the log and no error, such as a fast way that is closed: rows may
      * have other bits from then on, once. Called from inside the table's functions, on the owner's
@@ -82,6 +82,10 @@ struct kern_stats {
     uint64_t replays;     /* passes that were recorded and then ran, see kern_ops.pass */
     uint64_t wait_ns;     /* of all threads together: in an operation without work, while another
                              one had some. Counted where kern_config.profile is given; a GPU: 0 */
+    /* Devices of one backend that have the same number give the same bits. It is whole when all
+     * matrices are there, and becomes another where a fast way is closed (kern_config.note). 0: all
+     * of this backend in one process do. */
+    uint64_t bits;
 };
 
 /* What a device could do at best, as measured on it. */
@@ -163,6 +167,9 @@ struct kern_ops {
      * come later. For whoever has no reason to take another number. At least 1, the same since
      * open. */
     int (*pass_rows)(const struct kern *k);
+    /* Up to so many token rows a pass takes about as long as with one: so many are made at once
+     * when weights are read. At least 1, the same since open. */
+    int (*tile_rows)(const struct kern *k);
 
     /* memory: alloc gives zeroed memory aligned to 64 bytes */
     int (*alloc)(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e);
@@ -181,6 +188,12 @@ struct kern_ops {
      * cuBLASLt id 66, tile 20, ...". Returns the length of all of it, like snprintf. Another line
      * after a fall-back (see kern_config.note). */
     int (*mat_describe)(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
+
+    /* How products by the i-th of its kinds of matrices are made, in a line for the log: which
+     * algorithm, what proved it, which others take its place at some numbers of rows. A last line
+     * says how long choosing took. Returns the length of all of it, like snprintf; 0: there is no
+     * i-th, as of a backend that has nothing to choose. */
+    int (*products)(const struct kern *k, int i, char *text, size_t n);
 
     /* order: pass has `issue` issue the forward operations of a pass, and nothing else. Passes of
      * one `key` are the same operations in the same order, of about the same sizes: a backend may

@@ -245,6 +245,7 @@ static int profile_takes_pool(const struct kern *p, enum kern_dtype type) {
     return p->ops->takes_pool(p->k, type);
 }
 static int profile_pass_rows(const struct kern *p) { return p->ops->pass_rows(p->k); }
+static int profile_tile_rows(const struct kern *p) { return p->ops->tile_rows(p->k); }
 static void profile_pass(struct kern *p, uint64_t key, kern_issue_fn *issue, void *ud) {
     (void)p, (void)key;
     issue(ud);
@@ -295,6 +296,9 @@ static uint64_t profile_mat_bytes(const struct kern *p, const struct kern_mat_sr
     return p->ops->mat_bytes(p->k, src);
 }
 
+static int profile_products(const struct kern *p, int i, char *text, size_t n) {
+    return p->ops->products(p->k, i, text, n);
+}
 static int profile_mat_describe(const struct kern *p, const struct kern_mat *m, char *text,
                                 size_t n) {
     return p->ops->mat_describe(p->k, m->mat, text, n);
@@ -442,6 +446,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .pool_dtype = profile_pool_dtype,
                                       .takes_pool = profile_takes_pool,
                                       .pass_rows = profile_pass_rows,
+                                      .tile_rows = profile_tile_rows,
                                       .alloc = profile_alloc,
                                       .free = profile_free,
                                       .put = profile_put,
@@ -451,6 +456,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .mat_free = profile_mat_free,
                                       .mat_bytes = profile_mat_bytes,
                                       .mat_describe = profile_mat_describe,
+                                      .products = profile_products,
                                       .pass = profile_pass,
                                       .sync = profile_sync,
                                       .stats = profile_stats,

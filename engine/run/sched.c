@@ -14,9 +14,11 @@
 
 #include "engine/run/branch.h"
 #include "kernels/base/err.h"
+#include "kernels/base/num.h"
 
-void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes) {
-    *s = (struct sched){.kv = kv, .stems = stems, .lanes = lanes};
+void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes,
+                int32_t tile) {
+    *s = (struct sched){.kv = kv, .stems = stems, .lanes = lanes, .tile = tile};
 }
 
 /* ---- lists ---- */
@@ -434,14 +436,36 @@ int sched_has_act(const struct sched *s) {
     return 0;
 }
 
+/* Act jobs before all others, but for the rows that those always get. */
+static void fill_acts(struct sched *s, struct batch *b) {
+    struct eng_job *j;
+    for (int i = 0; i < s->n_running; i++)
+        s->running[i]->is_full = s->running[i]->urgency != ENG_ACT;
+    while (b->rows_left > SCHED_BESIDE_ACT && (j = share_next(s->running, s->n_running)) != NULL)
+        fill_from(s, b, j, at_most(SCHED_QUANTUM, b->rows_left - SCHED_BESIDE_ACT));
+    for (int i = 0; i < s->n_running; i++) {
+        enum eng_class class = s->running[i]->urgency;
+        if (class != ENG_ACT && class != ENG_BATCH) s->running[i]->is_full = 0;
+    }
+}
+
+/* How many rows all but act jobs get while one of these runs. */
+static int32_t rows_beside_act(struct sched *s, struct batch *b) {
+    if (s->tile <= SCHED_BESIDE_ACT) return SCHED_BESIDE_ACT;
+    int32_t before = b->rows_left;
+    fill_acts(s, b);
+    int32_t taken = before - b->rows_left, over = taken % s->tile;
+    return at_least(taken && !over ? 0 : s->tile - over, SCHED_BESIDE_ACT);
+}
+
 /* Rows for the jobs of batches, or for all others. Returns how many. */
 static int32_t sched_fill_with(struct sched *s, struct batch *b, int is_batch) {
-    int32_t before = b->rows_left;
-    int32_t others = sched_has_act(s) ? SCHED_BESIDE_ACT : b->rows_left; /* rows left to them */
+    int32_t before = b->rows_left, others = before; /* rows left to all but act jobs */
     for (int i = 0; i < s->n_running; i++) {
         s->running[i]->is_full = (s->running[i]->urgency == ENG_BATCH) != is_batch;
         s->running[i]->cursor = s->running[i]->lanes;
     }
+    if (sched_has_act(s)) others = is_batch ? SCHED_BESIDE_ACT : rows_beside_act(s, b);
     struct eng_job *j;
     while (b->rows_left > 0 && (j = share_next(s->running, s->n_running)) != NULL) {
         int is_act = j->urgency == ENG_ACT;

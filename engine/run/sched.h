@@ -26,7 +26,9 @@
  * middle of an answer, then the next chunk of its stem, then new lanes. No owner, class or job
  * starves: the one that has had the least is the first to choose, while the whole pass is still
  * empty. An action takes several passes, one after the other, and a short pass ends sooner. So
- * while an act job runs, all others together get SCHED_BESIDE_ACT rows of a pass.
+ * while an act job runs, all others together get SCHED_BESIDE_ACT rows of a pass; or, on a device
+ * whose products have tiles of more rows than that, what the act jobs leave of the last tile, which
+ * costs nothing.
  *
  * Batches. Jobs of ENG_BATCH come behind all others. None is admitted, none has a picture seen and
  * none gets a row of a pass that has rows of others, so others lose one pass to them at most: the
@@ -55,7 +57,7 @@ enum {
     SCHED_SKIPS = 16,
     SCHED_LOOKS = 64,      /* waiting jobs of a class that are tried in one turn */
     SCHED_QUANTUM = 256,   /* rows: few stems in a pass, since each needs its keys packed */
-    SCHED_BESIDE_ACT = 64, /* rows of a pass that others get while an act job runs */
+    SCHED_BESIDE_ACT = 64, /* rows of a pass that others get while an act job runs, at least */
     SCHED_BATCH_LANES = 2  /* jobs of a batch have one in so many lanes at most */
 };
 
@@ -67,6 +69,7 @@ struct sched {
     int n_waiting[ENG_CLASSES];             /* of all owners */
     struct eng_job *running[SCHED_RUNNING]; /* oldest first */
     int n_running;
+    int32_t tile;        /* kern_ops.tile_rows */
     int is_held;         /* an aged job waits for single slots */
     int is_short;        /* a job that is no batch's was not admitted: there is no room for it */
     int32_t batch_lanes; /* lanes that jobs of batches have */
@@ -80,7 +83,9 @@ struct sched {
     uint64_t answers[ENG_TASKS], tokens; /* tokens of text */
 };
 
-void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes);
+/* `tile`: rows that the device makes at once, kern_ops.tile_rows. */
+void sched_init(struct sched *s, struct kv *kv, struct stems *stems, struct lanes *lanes,
+                int32_t tile);
 
 void sched_add(struct sched *s, struct eng_job *j);
 void sched_reap(struct sched *s, uint64_t now_ns);

@@ -127,6 +127,13 @@ static int open_prompts(struct unit *u, struct err *err) {
     return 0;
 }
 
+/* How the device makes products, where it has a choice. */
+static void log_products(const struct unit *u, int device) {
+    char text[1400]; /* more than a line of the log has */
+    for (int i = 0; u->ops->products(u->kern, i, text, sizeof text) > 0; i++)
+        log_event(LOG_LEVEL_INFO, "products", "device=%d %s", device, text);
+}
+
 static void open_describe(struct unit *u, const struct eng_options *o) {
     const char *dir = o->model;
     struct eng_info *i = &u->info;
@@ -147,6 +154,11 @@ static void open_describe(struct unit *u, const struct eng_options *o) {
                    u->ops->describe(u->kern), weights ? ", weights as " : "",
                    weights ? weights : "", is_own_kv ? "" : ", KV cache as ",
                    is_own_kv ? "" : o->kv_as, is_bf16 ? ", adapters as bf16" : "");
+    size_t n = strlen(i->backend);
+    if (u->stats.bits && n < sizeof i->backend)
+        (void)snprintf(i->backend + n, sizeof i->backend - n, ", products %016llx",
+                       (unsigned long long)u->stats.bits);
+    log_products(u, o->device_index);
     i->parameters = model_parameters(u->model);
     i->grid = c->pixel_grid;
     i->image_size = c->vision.image_size;
@@ -175,7 +187,7 @@ static int open_step(struct unit *u, const struct eng_options *o, struct err *er
     feats_made_by(&u->feats, model_vision_digest(u->model));
     lane_init(&u->lanes, k, &u->kv, z->lanes, z->tail_max);
     batch_init(&u->batch, z->rows, unit_keys(u), SCHED_RUNNING, k, u->numbers, u->text);
-    sched_init(&u->sched, &u->kv, &u->stems, &u->lanes);
+    sched_init(&u->sched, &u->kv, &u->stems, &u->lanes, u->ops->tile_rows(u->kern));
     u->stats.kv_slots = (uint32_t)plan.kv_slots;
     atomic_store(&u->rows_most, z->rows);
     u->shown_ns = clock_ns();

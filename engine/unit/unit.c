@@ -165,6 +165,9 @@ static void unit_measure(struct unit *u, uint64_t start) {
 
 void unit_publish(struct unit *u) {
     struct eng_stats *s = &u->stats;
+    struct kern_stats device;
+    u->ops->stats(u->kern, &device);
+    s->bits = device.bits;
     const struct sched *d = &u->sched;
     s->pixels = d->answers[ENG_PIXELS];
     memcpy(s->answers, d->answers, sizeof s->answers);
@@ -247,7 +250,12 @@ void *unit_step_main(void *arg) {
 
 int32_t unit_stem_max(const struct unit *u) { return u->size.range_slots; }
 
-const char *unit_backend(const struct unit *u) { return u->ops->name; }
+int unit_is_like(const struct unit *u, const struct unit *other) {
+    struct eng_stats a, b;
+    unit_stats(u, &a);
+    unit_stats(other, &b);
+    return !strcmp(u->ops->name, other->ops->name) && a.bits == b.bits;
+}
 
 int unit_health(const struct unit *u) { return atomic_load(&u->health); }
 

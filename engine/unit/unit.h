@@ -107,7 +107,8 @@ int unit_submit(struct unit *u, const struct eng_ask *ask, struct eng_job **out,
  * 0: it can't be cut, or a unit has no room for its band. */
 int unit_submit_bands(struct unit *const *units, int n, const struct eng_ask *ask,
                       struct eng_job **out, struct err *err);
-const char *unit_backend(const struct unit *u); /* "cpu", "cuda": its kind of device */
+/* Do the two give the same bits (kern_stats.bits)? Not for good: a device may become another. */
+int unit_is_like(const struct unit *u, const struct unit *other);
 int unit_health(const struct unit *u);
 int32_t unit_stem_max(const struct unit *u); /* tokens of the longest stem that has room */
 const char *unit_lost(const struct unit *u);

@@ -146,6 +146,10 @@ static int cpu_takes_pool(const struct kern *k, enum kern_dtype type) {
 
 /* As fast as more: docs/benchmarks.md. */
 static int cpu_pass_rows(const struct kern *k) { return (void)k, 512; }
+static int cpu_tile_rows(const struct kern *k) { return (void)k, 1; }
+static int cpu_products(const struct kern *k, int i, char *text, size_t n) {
+    return (void)k, (void)i, (void)text, (void)n, 0;
+}
 
 /* ---- memory ---- */
 
@@ -300,6 +304,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .pool_dtype = cpu_pool_dtype,
                                   .takes_pool = cpu_takes_pool,
                                   .pass_rows = cpu_pass_rows,
+                                  .tile_rows = cpu_tile_rows,
                                   .alloc = cpu_alloc,
                                   .free = cpu_free,
                                   .put = cpu_put,
@@ -309,6 +314,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .mat_free = cpu_mat_free,
                                   .mat_bytes = cpu_mat_bytes,
                                   .mat_describe = cpu_mat_describe,
+                                  .products = cpu_products,
                                   .pass = cpu_pass,
                                   .sync = cpu_sync,
                                   .stats = cpu_stats,

@@ -26,7 +26,7 @@
 enum { RING = 4 };
 static constexpr size_t RING_BYTES = (size_t)4 << 20;
 
-struct lt;      /* cuBLASLt, see gemm_lt.cu */
+struct lt;      /* cuBLASLt, see lt.cuh */
 struct lt_plan; /* and how it multiplies by one matrix */
 
 /* A matrix on the device: (rows, ld) of `dtype`, ld >= k, zeros behind k; rows is n. 16-bit rows
@@ -56,7 +56,8 @@ struct cuda_block; /* a piece of device memory that close gives back */
 struct graphs;     /* passes that are kept, see graph.cu */
 
 struct kern {
-    int device;
+    int device, major; /* of its compute capability */
+    size_t l2_bytes;
     enum cuda_mode mode;
     cudaStream_t stream;
     struct cuda_block *blocks;
@@ -88,6 +89,9 @@ void cuda_note(const struct kern *k, const char *fmt, ...) __attribute__((format
         if (rc_ != cudaSuccess) cuda_lose((k), #call, rc_);      \
     } while (0)
 
+/* What makes the device's bits has this in it, too: kern_stats.bits. */
+void cuda_mix_bits(struct kern *k, const char *text);
+
 /* Begin an operation of so many multiply-adds. False when the device is lost: do nothing then. */
 bool cuda_enter(struct kern *k, uint64_t multiply_adds);
 /* Behind each launch: was it accepted? */
@@ -117,7 +121,7 @@ void marks_close(struct kern *k);
 void cuda_mark(struct kern *k, int i);
 int cuda_marked(struct kern *k, int n, uint64_t *ns, struct err *e);
 
-/* gemm.cu, gemm_lt.cu, gemm_own.cu */
+/* gemm.cu, gemm_own.cu */
 int cuda_mat_new(struct kern *k, const struct kern_mat_src *src, struct kern_mat **out,
                  struct err *e);
 void cuda_mat_free(struct kern *k, struct kern_mat *m);
@@ -126,25 +130,31 @@ int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text
 const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]); /* "12288 x 4096 bf16" */
 void cuda_gemm(struct kern *k, const struct kern_gemm *a);
 
-struct lt *lt_open(const struct kern *k); /* NULL: there is none, and it is noted why */
+/* lt_library.cu. `only_base`: one algorithm for all rows, unproved. */
+struct lt *lt_open(const struct kern *k, bool only_base); /* NULL: none, and it is noted why */
 void lt_close(struct lt *lt);
 int lt_version(const struct lt *lt);
+/* gemm_lt.cu */
 /* How to multiply by `m` (16 bits or e4m3), or, in 16 bits, by it as gemm_dx does; NULL when no
  * algorithm fits our rules. */
 struct lt_plan *lt_plan_new(struct kern *k, const struct kern_mat *m, bool is_back);
-void lt_plan_free(struct lt *lt, struct lt_plan *p);
+void lt_plan_free(struct lt_plan *p);
 /* Is there a plan, and has none of its calls failed so far? Else the product is our own. */
 bool lt_serves(const struct lt_plan *p);
-/* "id 66, tile 20, ...": what the library tells of the algorithms. Length as snprintf's. */
+/* "id 66, tile 20, ...": what the library tells of the bases. Length as snprintf's. */
 int lt_describe(const struct lt *lt, const struct lt_plan *p, char *text, size_t n);
-/* May the bias be added on the way out? */
+int cuda_products(const struct kern *k, int i, char *text, size_t n); /* kern_ops.products */
+/* May the bias be added on the way out? Are the scales of codes put to the sums? */
 bool lt_takes_bias(const struct lt_plan *p);
+bool lt_takes_scales(const struct lt_plan *p);
 /* y (rows, ldy) = x W^T [+ y] [+ bias], x (rows, m->ld) in w's type, by m->plan; or x W, x (rows,
- * cuda_row_16bit(m->n)), by m->back. y and bias aligned to 16 bytes. In e4m3 y is (rows, m->rows),
- * codes alone, and there must be room for whole 16 rows of x and y. False: it failed, y is as it
- * was, and it won't be tried again: take our own product. */
+ * cuda_row_16bit(m->n)), by m->back. y and bias aligned to 16 bytes. Codes have no bias; `scales`
+ * (rows) are x's, where lt_takes_scales; elsewhere y is (rows, m->rows), sums of codes alone, and
+ * there must be room for whole 16 rows of x and y. False: it failed, y is as it was, and it won't
+ * be tried again: take our own product. */
 bool lt_product(struct kern *k, const struct kern_mat *m, struct lt_plan *p, int rows,
-                const void *x, float *y, int ldy, const float *bias, bool accumulate);
+                const void *x, const float *scales, float *y, int ldy, const float *bias,
+                bool accumulate);
 
 /* What is done to a sum before it is stored. */
 struct finish {

@@ -8,8 +8,9 @@
  * k ascending.
  *
  * An fp8 matrix is kept in codes, and x is rounded to codes on its way into the stage, where their
- * scales come behind them; the product of codes goes through the other stage, and both scales are
- * put to it on the way out. In strict mode the codes of both are floats, with their scales in them.
+ * scales come behind them. Where cuBLASLt takes both scales, it puts them to the product of codes;
+ * elsewhere that goes through the other stage, and they are put to it on the way out. In strict
+ * mode the codes of both are floats, with their scales in them.
  *
  * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums
  * on their way out where cuBLASLt can't write to y. So a product needs no memory of its own,
@@ -228,8 +229,8 @@ void cuda_mat_free(struct kern *k, struct kern_mat *m) {
     if (m->prev) m->prev->next = m->next;
     if (m->next) m->next->prev = m->prev;
     if (k->mats == m) k->mats = m->next;
-    lt_plan_free(k->lt, m->plan);
-    lt_plan_free(k->lt, m->back);
+    lt_plan_free(m->plan);
+    lt_plan_free(m->back);
     struct kern_ptr w = {(char *)m->w}, scales = {(char *)(void *)m->scales};
     cuda_free(k, w);
     cuda_free(k, scales);
@@ -244,7 +245,7 @@ const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]) {
 }
 
 int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n) {
-    char shape[64], algorithms[320] = "";
+    char shape[64], algorithms[400] = "";
     (void)cuda_mat_shape(m, shape);
     if (!lt_serves(m->plan))
         return snprintf(text, n, "%s: our own product%s", shape,
@@ -345,7 +346,7 @@ static bool product_lt(struct kern *k, const struct kern_mat *w, int rows, float
     bool with_bias = is_direct && end.bias && cuda_is_aligned(end.bias) && lt_takes_bias(w->plan);
     float *sums = is_direct ? y : (float *)(void *)k->stage_out;
     int ld = is_direct ? ldy : (int)cuda_row_sums((size_t)w->n);
-    if (!lt_product(k, w, w->plan, rows, k->stage_in, sums, ld, with_bias ? end.bias : NULL,
+    if (!lt_product(k, w, w->plan, rows, k->stage_in, NULL, sums, ld, with_bias ? end.bias : NULL,
                     is_direct && end.accumulate))
         return false;
     if (with_bias) end.bias = NULL;
@@ -370,6 +371,22 @@ static void product_16(struct kern *k, const struct kern_gemm *a, struct finish 
     }
 }
 
+/* Staged codes and their scales through cuBLASLt. False: it failed, and y is as it was. */
+static bool product_fp8_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
+                           struct finish end) {
+    bool is_scaled = lt_takes_scales(w->plan);
+    bool is_direct = is_scaled && cuda_is_aligned(y) && ldy % 4 == 0;
+    float *sums = is_direct ? y : (float *)(void *)k->stage_out;
+    int ld = is_direct ? ldy : w->rows;
+    if (!lt_product(k, w, w->plan, rows, k->stage_in, end.row_scale, sums, ld, NULL,
+                    is_direct && end.accumulate))
+        return false;
+    if (is_scaled) end.row_scale = end.col_scale = NULL;
+    if (is_direct) end.accumulate = false;
+    if (!is_direct || end.bias || end.gelu) cuda_finish_rows(k, rows, w->n, sums, ld, y, ldy, end);
+    return true;
+}
+
 static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish end) {
     const struct kern_mat *w = a->w;
     int most = w->scales ? cuda_rows_fp8((size_t)w->k, (size_t)w->n)
@@ -379,7 +396,7 @@ static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish
         int rows = a->m - row < most ? a->m - row : most;
         const float *x = cuda_f32(a->x) + (size_t)row * (size_t)a->ldx;
         float *y = cuda_f32(a->y) + (size_t)row * (size_t)a->ldy;
-        float *sums = (float *)(void *)k->stage_out, *scales = NULL;
+        float *scales = NULL;
         if (w->scales)
             scales = (float *)(void *)(k->stage_in + cuda_side_fp8((size_t)rows) * (size_t)w->ld);
         round_fp8<float>(k, w, rows, x, a->ldx, k->stage_in, scales);
@@ -388,10 +405,7 @@ static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish
         if (!w->scales) {
             own_product_f32(k, rows, w->n, w->k, (const float *)(const void *)k->stage_in, w->ld,
                             (const float *)w->w, w->ld, y, a->ldy, end);
-        } else if (lt_serves(w->plan) &&
-                   lt_product(k, w, w->plan, rows, k->stage_in, sums, w->rows, NULL, false)) {
-            cuda_finish_rows(k, rows, w->n, sums, w->rows, y, a->ldy, end);
-        } else {
+        } else if (!lt_serves(w->plan) || !product_fp8_lt(k, w, rows, y, a->ldy, end)) {
             own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
         }
     }

@@ -224,7 +224,8 @@ static bool dx_lt(struct kern *k, const struct kern_mat *w, const struct sums *p
     int lds = is_direct ? p->ldy : (int)cuda_row_sums((size_t)w->k);
     float *sums = is_direct ? p->y : (float *)(void *)k->stage_out;
     struct finish end = {NULL, false, p->accumulate, p->scale, NULL};
-    if (!lt_product(k, w, w->back, p->rows, p->a, sums, lds, NULL, is_direct && p->accumulate))
+    if (!lt_product(k, w, w->back, p->rows, p->a, NULL, sums, lds, NULL,
+                    is_direct && p->accumulate))
         return false;
     if (!is_direct) cuda_finish_rows(k, p->rows, w->k, sums, lds, p->y, p->ldy, end);
     return true;

@@ -3,11 +3,13 @@
  * The plugin carries its own copy of the floor (err, mem, half) and of the CUDA runtime; of the
  * program that loads it, it uses nothing. It can be loaded on a machine without driver or device:
  * then score() is 0 and open() says what is missing. cuBLASLt is looked for when a device is opened
- * (gemm_lt.cu), so that it need not be there either.
+ * (lt_library.cu), so that it need not be there either.
  *
  * kern_config.isa chooses among NULL, "auto" or "tile" (the default), "flat" and "strict": see enum
- * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu). Why
- * tile is the default: flat reads the keys of a stem again for every row, which is reckoned to cost
+ * cuda_mode. "+graphs" behind any of them: passes that recur run as CUDA graphs (graph.cu).
+ * "+base": cuBLASLt has one algorithm for all numbers of rows, and nothing is proved at open; it is
+ * there to measure what choosing brings, and for a card that chokes on it (lt_choose.cu). Why tile
+ * is the default: flat reads the keys of a stem again for every row, which is reckoned to cost
  * about as much as all else of a picture together. Why without graphs: no measurement has spoken
  * for them yet (docs/gpu.md).
  */
@@ -21,6 +23,9 @@ enum { MAJOR_LEAST = 8 }; /* compute capability: bf16 on the tensor cores */
 /* Rows of the best pass, and what must be free for the larger one: each row needs room for its
  * lane's keys and values, about 12 MiB for PAE-LaMM. Reckoned, not measured. */
 enum { ROWS = 1024, ROWS_ROOMY = 2048 };
+/* Reading the decoder's weights takes 2.8 ms of an H200, and multiplying 256 rows by them 4.2 ms at
+ * best; as long as the tiles of products are 256 rows wide, fewer rows cost the same. Reckoned. */
+enum { TILE_ROWS = 256 };
 static const uint64_t roomy_bytes = 60000000000u;
 
 /* ---- finding a device ---- */
@@ -63,23 +68,42 @@ static int cuda_score(void) {
     return find_device(0, &prop, NULL) == 0 ? 5 : 0;
 }
 
-/* MODE or MODE+graphs. */
-static int find_mode(const char *isa, enum cuda_mode *out, bool *has_graphs, struct err *e) {
+/* What kern_config.isa says. */
+struct how {
+    enum cuda_mode mode;
+    bool has_graphs, only_base;
+};
+
+/* Is `name`, up to the next plus, this word? */
+static bool is_word(const char *name, const char *word) {
+    size_t len = strcspn(name, "+");
+    return strlen(word) == len && memcmp(name, word, len) == 0;
+}
+
+/* MODE, with +graphs or +base behind it, or both. */
+static int find_mode(const char *isa, struct how *out, struct err *e) {
     static const struct {
         const char *name;
         enum cuda_mode mode;
     } modes[] = {
         {"auto", CUDA_TILE}, {"flat", CUDA_FLAT}, {"tile", CUDA_TILE}, {"strict", CUDA_STRICT}};
-    const char *name = isa ? isa : "auto";
-    size_t len = strcspn(name, "+");
-    *has_graphs = strcmp(name + len, "+graphs") == 0;
-    for (size_t i = 0; i < ARRAY_LEN(modes) && (*has_graphs || !name[len]); i++) {
-        if (strlen(modes[i].name) != len || memcmp(name, modes[i].name, len) != 0) continue;
-        *out = modes[i].mode;
-        return 0;
+    const char *name = isa ? isa : "auto", *more = name + strcspn(name, "+");
+    size_t i = 0;
+    *out = {};
+    while (i < ARRAY_LEN(modes) && !is_word(name, modes[i].name))
+        i++;
+    bool is_known = i < ARRAY_LEN(modes);
+    if (is_known) out->mode = modes[i].mode;
+    for (; *more && is_known; more += strcspn(more, "+")) {
+        bool is_graphs = is_word(++more, "graphs"), is_base = is_word(more, "base");
+        is_known = is_graphs ? !out->has_graphs : is_base && !out->only_base;
+        out->has_graphs |= is_graphs;
+        out->only_base |= is_base;
     }
+    if (is_known) return 0;
     return err_set(e, E_NOT_FOUND,
-                   "cuda: \"%s\" is not flat, tile or strict, or one of them+graphs", name);
+                   "cuda: \"%s\" is not flat, tile or strict, or one of them+graphs or +base",
+                   name);
 }
 
 /* ---- opening ---- */
@@ -125,18 +149,68 @@ static void note_room(struct kern *k, uint64_t memory_max) {
     if (memory_max && memory_max < k->stats.most_bytes) k->stats.most_bytes = memory_max;
 }
 
-static int cuda_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
+/* Is there code for this device? It is loaded with the first kernel. */
+static __global__ void touch(int) {}
+
+/* What there is to be done, in the words of somebody who has to mend it. */
+static int check_code(struct kern *k, const struct cudaDeviceProp *prop, struct err *e) {
+    touch<<<1, 1, 0, k->stream>>>(0);
+    cudaError_t cu = cudaGetLastError();
+    if (cu == cudaSuccess) cu = cudaStreamSynchronize(k->stream);
+    int rc = E_UNSUPPORTED;
+    switch (cu) {
+    case cudaSuccess: return 0;
+    case cudaErrorUnsupportedPtxVersion:
+        err_set(e, rc, "the driver is too old to make code for it: install one for CUDA %d.%d",
+                CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+        break;
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidKernelImage:
+    case cudaErrorInvalidPtx:
+        err_set(e, rc,
+                "lammd-cuda.so has no code for it: build it with make CUDA_ARCH=\"80 90 %d%d\"",
+                prop->major, prop->minor);
+        break;
+    case cudaErrorJitCompilerNotFound:
+    case cudaErrorJitCompilationDisabled:
+        err_set(e, rc,
+                "the driver may not make code for it: is its libnvidia-ptxjitcompiler "
+                "installed, and CUDA_DISABLE_PTX_JIT unset?");
+        break;
+    default: rc = err_set(e, E_DEVICE, "%s", cudaGetErrorString(cu));
+    }
+    return err_in(e, "cuda: device %d, %s, compute capability %d.%d", k->device, prop->name,
+                  prop->major, prop->minor),
+           rc;
+}
+
+/* For people; and what of it decides about bits, together with the bases of products. */
+static void tell_device(struct kern *k, const struct cudaDeviceProp *prop, const struct how *how) {
     static const char *const mode_names[] = {"flat", "tile", "strict"};
+    char products[32] = "own products";
+    const char *mode = mode_names[how->mode];
+    if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));
+    if (how->mode == CUDA_STRICT) products[0] = '\0';
+    snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s%s%s", k->device, prop->name,
+             prop->totalGlobalMem >> 30, mode, how->has_graphs ? "+graphs" : "",
+             how->only_base ? "+base" : "", products[0] ? ", " : "", products);
+    cuda_mix_bits(k, prop->name);
+    cuda_mix_bits(k, mode);
+    cuda_mix_bits(k, products);
+}
+
+static int cuda_open(const struct kern_config *cfg, struct kern **out, struct err *e) {
     *out = NULL;
     struct cudaDeviceProp prop;
-    enum cuda_mode mode = CUDA_TILE;
-    bool has_graphs = false;
-    int rc = find_mode(cfg->isa, &mode, &has_graphs, e);
+    struct how how;
+    int rc = find_mode(cfg->isa, &how, e);
     if (!rc) rc = find_device(cfg->device, &prop, e);
     if (rc) return rc;
     struct kern *k = (struct kern *)mem_must(sizeof *k);
     k->device = cfg->device;
-    k->mode = mode;
+    k->major = prop.major;
+    k->l2_bytes = (size_t)prop.l2CacheSize;
+    k->mode = how.mode;
     k->note = cfg->note;
     k->note_ud = cfg->note_ud;
     open_parts(k);
@@ -148,14 +222,15 @@ static int cuda_open(const struct kern_config *cfg, struct kern **out, struct er
         cuda_close(k);
         return rc;
     }
-    if (has_graphs) graphs_open(k);
-    if (mode != CUDA_STRICT) k->lt = lt_open(k);
+    rc = check_code(k, &prop, e);
+    if (rc) {
+        cuda_close(k);
+        return rc;
+    }
+    if (how.has_graphs) graphs_open(k);
+    if (how.mode != CUDA_STRICT) k->lt = lt_open(k, how.only_base);
     note_room(k, cfg->memory_max);
-    char products[32] = "own products";
-    if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));
-    snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s%s", k->device, prop.name,
-             prop.totalGlobalMem >> 30, mode_names[mode], has_graphs ? "+graphs" : "",
-             mode == CUDA_STRICT ? "" : ", ", mode == CUDA_STRICT ? "" : products);
+    tell_device(k, &prop, &how);
     *out = k;
     return 0;
 }
@@ -175,6 +250,8 @@ static int cuda_pass_rows(const struct kern *k) {
     return k->stats.most_bytes > roomy_bytes ? ROWS_ROOMY : ROWS;
 }
 
+static int cuda_tile_rows(const struct kern *) { return TILE_ROWS; }
+
 /* ---- order ---- */
 
 void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
@@ -183,6 +260,15 @@ void cuda_lose(struct kern *k, const char *what, cudaError_t rc) {
     int code = rc == cudaErrorMemoryAllocation ? E_NOMEM : E_DEVICE;
     if (!k->lost.code)
         err_set(&k->lost, code, "cuda: device %d: %s: %s", k->device, call, cudaGetErrorString(rc));
+}
+
+/* FNV-1a, and a mark between two texts. */
+void cuda_mix_bits(struct kern *k, const char *text) {
+    uint64_t h = k->stats.bits ? k->stats.bits : 0xcbf29ce484222325u;
+    for (; *text; text++)
+        h = (h ^ (uint8_t)*text) * 0x100000001b3u;
+    h = (h ^ 0xffu) * 0x100000001b3u;
+    k->stats.bits = h ? h : 1;
 }
 
 void cuda_note(const struct kern *k, const char *fmt, ...) {
@@ -211,10 +297,9 @@ void cuda_launched(struct kern *k, const char *kernel) {
 static void cuda_stats(struct kern *k, struct kern_stats *out) { *out = k->stats; }
 
 static struct kern_mat_form cuda_form(const char *isa) {
-    enum cuda_mode mode = CUDA_TILE;
-    bool has_graphs;
-    (void)find_mode(isa, &mode, &has_graphs, NULL);
-    bool is_strict = mode == CUDA_STRICT;
+    struct how how;
+    (void)find_mode(isa, &how, NULL);
+    bool is_strict = how.mode == CUDA_STRICT;
     return {.n_step = 1,
             .back_step = 0,
             .step_16bit = is_strict ? 0 : (int)cuda_row_16bit(1),
@@ -262,6 +347,7 @@ static const struct kern_ops table = {
     .pool_dtype = cuda_pool_dtype,
     .takes_pool = cuda_takes_pool,
     .pass_rows = cuda_pass_rows,
+    .tile_rows = cuda_tile_rows,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .put = cuda_put,
@@ -271,6 +357,7 @@ static const struct kern_ops table = {
     .mat_free = cuda_mat_free,
     .mat_bytes = cuda_mat_bytes,
     .mat_describe = cuda_mat_describe,
+    .products = cuda_products,
     .pass = cuda_pass,
     .sync = cuda_sync,
     .stats = cuda_stats,

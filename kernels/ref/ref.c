@@ -44,6 +44,10 @@ static int ref_takes_pool(const struct kern *k, enum kern_dtype type) {
 }
 
 static int ref_pass_rows(const struct kern *k) { return (void)k, 512; }
+static int ref_tile_rows(const struct kern *k) { return (void)k, 1; }
+static int ref_products(const struct kern *k, int i, char *text, size_t n) {
+    return (void)k, (void)i, (void)text, (void)n, 0;
+}
 
 void ref_count(struct kern *k, uint64_t multiply_adds) {
     k->ops++;
@@ -257,6 +261,7 @@ const struct kern_ops kern_ref = {
     .pool_dtype = ref_pool_dtype,
     .takes_pool = ref_takes_pool,
     .pass_rows = ref_pass_rows,
+    .tile_rows = ref_tile_rows,
     .alloc = ref_alloc,
     .free = ref_free,
     .put = ref_put,
@@ -266,6 +271,7 @@ const struct kern_ops kern_ref = {
     .mat_free = ref_mat_free,
     .mat_bytes = ref_mat_bytes,
     .mat_describe = ref_mat_describe,
+    .products = ref_products,
     .pass = ref_pass,
     .sync = ref_sync,
     .stats = ref_stats,

@@ -2,10 +2,12 @@
 """The CUDA plugin as a file: what can be known of it without a GPU.
 
     LAMMD=path/to/lammd tests/cuda/run.py [--long] [SUBSTRING...]
+    LAMMD=path/to/lammd tests/cuda/run.py --table
 
 Looks at lammd-cuda.so beside the program: it exports one symbol, needs no library of NVIDIA's to be
 loaded, and holds code for the promised chips. The assembler's report beside the objects says
-that no kernel spills registers and that the hot ones have no stack. Ends with `N passed, N
+that no kernel spills registers and that the hot ones have no stack. --table prints what it says of
+each kernel, the most registers first, and tests nothing. Ends with `N passed, N
 failed, N skipped`. """
 import ctypes
 import os
@@ -26,7 +28,9 @@ FOLDERS = [LAMMD.parent / "release", LAMMD.parent / "build" / "release"]
 MAY_HAVE_STACK = ("rope_rows", "rope_back_rows")
 KERNELS = ("add_pos_cells", "attn_flat", "attn_tile", "embed_rows", "finish_cells", "gather_rows", "norm_rows",
            "patchify_cells", "pick_rows", "product_16", "product_f32", "rope_rows", "round_rows",
-           "swiglu_cells",
+           "swiglu_cells", "touch",
+           # proofs of cuBLASLt's algorithms
+           "compare_cells", "judge_cells", "seed_floats", "seed_rows",
            # training
            "adamw_cells", "add_blocks", "add_in_order", "attn_back_keys", "attn_back_rows", "attn_back_tails",
            "attn_delta", "attn_hold_losses", "attn_holds", "back_16", "back_f32", "blend_cells", "colsum_blocks",
@@ -119,6 +123,28 @@ def hot_kernels_have_no_stack():
     assert not bad, bad
 
 
+def plain_name(symbol):
+    """A kernel's own name in what the compiler made of it: _Z, namespaces, each with its length."""
+    best = [k for k in KERNELS if k in symbol]
+    name = max(best, key=len) if best else symbol
+    rest = symbol[symbol.rfind(name) + len(name):] if best else ""
+    args = re.match(r"I(.*?)E+v", rest)
+    return name + (f" {args.group(1)}" if args else "")
+
+
+def print_table():
+    found = reports()
+    chips = sorted({chip for _, chip in found})
+    print("| kernel | " + " | ".join(f"{c}: registers | stack | spills" for c in chips) + " |")
+    print("|---|" + "---|" * 3 * len(chips))
+    names = sorted({k for k, _ in found}, key=lambda k: (-max(found[k, c][3] for c in chips if (k, c) in found), k))
+    for name in names:
+        row = [found.get((name, c)) for c in chips]
+        cells = [f"{r[3]} | {r[0]} | {r[1] + r[2]}" if r else "- | - | -" for r in row]
+        print(f"| `{plain_name(name)}` | " + " | ".join(cells) + " |")
+    print(f"\n{len(names)} kernels, {sum(1 for v in found.values() if v[1] or v[2])} with spills")
+
+
 class Skip(Exception):
     """The reason why a test says nothing here."""
 
@@ -129,6 +155,9 @@ TESTS = [exports_one_symbol, needs_only_the_system, loads_without_a_driver, a_de
 
 def main():
     passed = failed = skipped = 0
+    if "--table" in sys.argv:
+        print_table()
+        return False
     for test in TESTS:
         if sys.argv[1:] and not any(w in test.__name__ for w in sys.argv[1:]):
             continue

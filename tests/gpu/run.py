@@ -35,6 +35,8 @@ for file; do [ "$last" != --profile ] || echo '| attn_tree | 40 |' >"$file"; las
 exit;;
 esac
 echo 'pae-lamm-7b on cuda: 0, Card'
+echo '<6>time=2026-01-01T00:00:00.000Z event=products device=0 12288 x 4096 bf16: id 66, tile 20, stages 36, cluster 258, workspace 0, proved for 2048 rows; 9 others tried, 2 unequal, 0 failed; to 8 rows id 67, tile 11, stages 4, cluster 2, 3.1 us for 8.2; to 16 rows id 68, tile 12, stages 4, cluster 2, 3.2 us for 8.3' >&2
+echo '<6>time=2026-01-01T00:00:00.000Z event=products device=0 proved and chosen in 2103 ms' >&2
 echo '  opening                          15000.0 ms   (6900.00 M parameters)'
 for r in 512 1024; do
 echo "$r rows a pass: 4096 questions, mode, 2 runs"
@@ -161,6 +163,8 @@ def test_all_right(tmp):
     assert "| 512 | 2934.0 (50 %) |" in text and "| 1024 | 2934.0 (50 %) |" in text, text
     assert "--rows 512,1024,2048" in log(tmp, "picture") and "pix4096" in log(tmp, "profile")
     assert text.index("## picture") < text.index("## kernels") < text.index("| attn_tree | 40 |")
+    assert text.count("## products") == 1 and "- proved and chosen in 2103 ms" in text
+    assert "0 failed; to 8: id 67 tile 11, 3.1 us for 8.2; to 16: id 68 tile 12, 3.2 us for 8.3\n" in text, text
 
 
 def test_both_parts(tmp):

@@ -19,6 +19,8 @@ check() {
         >"$tmp/report" 2>&1 || tail -n 3 "$tmp/report"
 }
 check
+grep -q '^CacheDirectory=lammd$' "$tmp/lammd-gpu.conf" && grep -q '^Environment=CUDA_CACHE_PATH=%C/lammd$' "$tmp/lammd-gpu.conf" ||
+    echo 'lammd-gpu.conf: the code that a driver makes is kept nowhere'
 mkdir "$tmp/lammd.service.d"
 mv "$tmp/lammd-gpu.conf" "$tmp/lammd.service.d/gpu.conf"
 check

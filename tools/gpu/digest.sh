@@ -55,6 +55,12 @@ d_picture() {
         /^ *act, one/ { act = ms() }
         END { out() }' "$1"
 }
+# How products were made: of each kind of matrix the base, and what takes its place for few rows.
+d_products() {
+    sed -n 's/.* event=products device=[0-9]* //p' "$1" | awk '!seen[$0]++' | sed '
+        s/; to \([0-9]*\) rows id \([0-9]*\), tile \([0-9]*\)[^;]*, \([0-9.]*\) us for \([0-9.]*\)/; to \1: id \2 tile \3, \4 us for \5/g
+        s/^/- /'
+}
 d_profile() {
     if grep -q '^|' "$1"; then
         grep '^|' "$1" | head -n 18

@@ -164,6 +164,8 @@ ended() {
         not_right "exit status $rc; $(first_fault "$log")"
     fi
     slower
+    ! grep -q 'event=products' "$log" || [ -f "$P/products.md" ] ||
+        { printf '\n## products\n\n' && d_products "$log"; } >"$P/products.md"
     note "$status" $(($(date +%s) - t0))
     { printf '\n## %s: %s\n\n' "$current" "$status" && "$digest" "$log"; } >"$P/$current.md"
     compose 'so far'
@@ -297,19 +299,19 @@ floors="sh tools/gpu/floors.sh $BIN/lammd bench"
 
 # shellcheck disable=SC2086 # words are wanted
 part_1() {
-    order='picture act kernels bits models profile operations plugin build card'
+    order='picture act kernels bits models profile operations products plugin build card'
     [ -n "$is_bundle" ] || build
     card
     ours kernels 120 70 d_tests "$T/run-kernels" -v --not true_shapes $kernels
-    ours bits 50 20 d_tests "$T/run-kernels" -v true_shapes
+    ours bits 50 26 d_tests "$T/run-kernels" -v true_shapes
     [ ! -x "$T/run-engine" ] || ours models 80 45 d_tests "$T/run-engine" -v $models
     if [ -x "$BIN/lammd" ] && fits picture act profile; then
-        ours picture 110 75 d_picture $floors pix4096 $runs $seeded --rows 512,1024,2048
-        ours act 60 40 d_end $floors mix $runs $seeded
-        ours profile 50 35 d_profile sh -c "$BIN/lammd bench pix4096 --quick --repeat 1 $seeded \
+        ours picture 110 81 d_picture $floors pix4096 $runs $seeded --rows 512,1024,2048
+        ours act 60 46 d_end $floors mix $runs $seeded
+        ours profile 50 41 d_profile sh -c "$BIN/lammd bench pix4096 --quick --repeat 1 $seeded \
             --profile $P/profile.table && cat $P/profile.table"
     fi
-    ours operations 50 25 d_operations "$T/bench_cuda" ${emulated:+--tiny} cuda tile
+    ours operations 50 31 d_operations "$T/bench_cuda" ${emulated:+--tiny} cuda tile
     if ! command -v nm >/dev/null || ! command -v objdump >/dev/null; then
         skipped plugin 'there are no binutils'
         return
@@ -331,7 +333,7 @@ part_2() {
         step torch-operations 50 25 d_end python3 -u tools/gpu/torch_layer.py
     fi
     if [ -x "$BIN/lammd" ] && fits fp8; then # its floor is that of products twice as fast
-        ours fp8 70 45 d_picture env "TFLOPS=$(awk "BEGIN { print 2 * ${tflops:-790} }")" \
+        ours fp8 70 51 d_picture env "TFLOPS=$(awk "BEGIN { print 2 * ${tflops:-790} }")" \
             $floors pix4096 $runs $seeded --weights-as fp8
     fi
     if [ -x "$BIN/lammd" ]; then
@@ -340,7 +342,7 @@ part_2() {
             ours "mini-${isa#*+}" 30 10 d_picture "$BIN/lammd" bench pix4096 $mini --device cuda --isa "$isa"
         done
     fi
-    ours otherwise 60 30 d_operations "$T/bench_cuda" ${emulated:+--tiny} cuda tile+graphs flat
+    ours otherwise 70 45 d_operations "$T/bench_cuda" ${emulated:+--tiny} cuda tile+base tile+graphs flat
     for tool in memcheck racecheck; do
         if [ -n "$emulated" ] || ! command -v compute-sanitizer >/dev/null; then
             skipped "$tool" 'there is no compute-sanitizer'

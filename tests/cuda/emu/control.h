@@ -28,6 +28,9 @@ struct emu_control {
     int libraries;         /* that were looked for */
     int hide_libraries;    /* they are not found */
     size_t memory;         /* bytes that are free; 0: the usual 4 GiB */
+    int l2;           /* bytes of its L2; 0: 1 GiB, so that no test has a matrix worth a choice */
+    int launch_error; /* what a refused launch says; 0: the usual */
+    int is_timed;     /* events tell what work says it takes (stream.h), not the clock */
 };
 
 #endif

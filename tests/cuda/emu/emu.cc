@@ -190,7 +190,8 @@ static bool put(struct emu_stream *s, enum emu_kind kind, std::function<void()> 
 void emu_put(cudaStream_t stream, std::function<void()> work) {
     struct emu_stream *s = stream_of(stream);
     if (is_refused(EMU_LAUNCH))
-        last_error = cudaErrorLaunchOutOfResources;
+        last_error = emu_control.launch_error ? (cudaError_t)emu_control.launch_error
+                                              : cudaErrorLaunchOutOfResources;
     else if (!s->put(s, EMU_KERNEL, work))
         last_error = cudaErrorStreamCaptureInvalidated;
 }
@@ -221,6 +222,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
     std::snprintf(p->name, sizeof p->name, "emulated");
     p->major = told(emu_control.major, 9);
     p->totalGlobalMem = card_bytes;
+    p->l2CacheSize = emu_control.l2 ? emu_control.l2 : 1 << 30;
     return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
@@ -256,7 +258,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcp
     return rc ? rc : (std::memcpy(to, from, n), cudaSuccess);
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
-    *s = (cudaStream_t) new emu_stream{put, false, false, {}};
+    *s = (cudaStream_t) new emu_stream{put, false, false, {}, 0};
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) { return not_captured(s); }
@@ -274,7 +276,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
     cudaError_t rc = not_captured(s);
     struct event *at = (struct event *)e;
-    if (!rc) *at = {at->is_timed, true, clock_ns()};
+    if (!rc) *at = {at->is_timed, true, emu_control.is_timed ? stream_of(s)->busy_ns : clock_ns()};
     return rc;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) { return must(e), cudaSuccess; }

@@ -1,12 +1,15 @@
-/* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that gemm_lt.cu
- * calls, by the letter of their documentation (columns first, A transposed or not), on host memory.
- * Its heuristic first offers one algorithm that splits k, one that adds up in another way, one that
- * does not take every number of rows, and two that do not take every stride of y, a wide or a
- * crooked one. The first two must be refused by gemm_lt.cu, and never compute here; the others
- * where what they don't take may come. What it is made to refuse besides says a test
- * (fake_lt.h). */
+/* fake_lt.cc - a cuBLASLt of our own for the emulator: the seventeen functions that the plugin
+ * calls, by the letter of their documentation (columns first, A transposed or not; codes with a
+ * scale for each row and column, where both modes say so), on host memory. Its heuristic first
+ * offers one algorithm that splits k, one that adds up in another way, one that does not take every
+ * number of rows, and two that do not take every stride of y, a wide or a crooked one. The first
+ * two must be refused by lt_choose.cu, and never compute here; the others where what they don't
+ * take may come. Where a test wants more (fake_lt.h), there are some whose attributes are good and
+ * whose bytes are not, one that fails for some rows, and one that is as good as the best and
+ * faster for few rows. What else is made to be refused says the test. */
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include <cublasLt.h>
 #include <cuda_bf16.h>
@@ -26,8 +29,23 @@ struct fake_desc {
     uint32_t epilogue;
     const float *bias;
     int32_t bias_type;
+    int32_t scale_modes[2]; /* of A and B */
+    const float *scales[2];
 };
-enum { SPLITS = 7, REDUCES, PICKY, NARROW, ROUND, GOOD }; /* algorithms */
+/* Algorithms: those that are always there, and those of fake_lt_control.more. */
+enum { SPLITS = 7, REDUCES, PICKY, NARROW, ROUND, GOOD };
+enum {
+    TWIN = FAKE_LT_TWIN, /* as GOOD */
+    UNEQUAL,             /* another order of sums */
+    COMPANY,             /* of calls of up to 32 rows */
+    STRIDED,             /* of wide y */
+    MORE,                /* where y is added to */
+    FAILS                /* for 41 to 48 rows */
+};
+
+#define API extern "C" __attribute__((visibility("default")))
+API struct fake_lt_control fake_lt_control;
+struct fake_lt_control fake_lt_control;
 
 static const fake_layout *layout(cublasLtMatrixLayout_t l) { return (const fake_layout *)l; }
 static const fake_desc *desc(cublasLtMatmulDesc_t d) { return (const fake_desc *)d; }
@@ -40,12 +58,20 @@ static float value(const void *p, cudaDataType type, size_t i) {
     return ((const float *)p)[i];
 }
 
+static bool has_scales(const fake_desc *d) {
+    const int32_t outer = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    return d->scale_modes[0] == outer && d->scale_modes[1] == outer;
+}
+
 /* Is this D (n, m) = A (k, n) transposed times B (k, m), or A (n, k) as it is? fp8: the first, and
- * all in 16s. */
+ * all in 16s; with scales m may be any number. */
 static bool fits(const fake_desc *d, const fake_layout *a, const fake_layout *b,
                  const fake_layout *y) {
+    bool is_scaled = has_scales(d);
+    if (is_scaled && (a->type != CUDA_R_8F_E4M3 || fake_lt_control.no_scales)) return false;
+    if (!is_scaled && (d->scale_modes[0] || d->scale_modes[1])) return false;
     if (a->type == CUDA_R_8F_E4M3 &&
-        (a->rows % 16 || a->cols % 16 || b->cols % 16 || a->ld % 16 || b->ld % 16 ||
+        (a->rows % 16 || a->cols % 16 || (!is_scaled && b->cols % 16) || a->ld % 16 || b->ld % 16 ||
          d->epilogue != CUBLASLT_EPILOGUE_DEFAULT || d->transa != CUBLAS_OP_T))
         return false;
     bool is_turned = d->transa == CUBLAS_OP_T;
@@ -64,11 +90,7 @@ static bool takes(uint64_t algo, const fake_layout *y) {
     return true;
 }
 
-#define API extern "C" __attribute__((visibility("default")))
-#define OK  CUBLAS_STATUS_SUCCESS
-
-API struct fake_lt_control fake_lt_control;
-struct fake_lt_control fake_lt_control;
+#define OK CUBLAS_STATUS_SUCCESS
 
 API cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
     *h = (cublasLtHandle_t)h;
@@ -83,7 +105,7 @@ API const char *cublasLtGetStatusName(cublasStatus_t s) {
 API cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,
                                             cudaDataType_t scale) {
     if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
-    *d = (cublasLtMatmulDesc_t) new fake_desc{CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, -1};
+    *d = (cublasLtMatmulDesc_t) new fake_desc{CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, -1, {}, {}};
     return OK;
 }
 API cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) {
@@ -102,6 +124,14 @@ API cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t m,
         std::memcpy(&d->bias, v, n);
     else if (what == CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE && n == sizeof d->bias_type)
         std::memcpy(&d->bias_type, v, n);
+    else if (what == CUBLASLT_MATMUL_DESC_A_SCALE_MODE && n == sizeof d->scale_modes[0])
+        std::memcpy(&d->scale_modes[0], v, n);
+    else if (what == CUBLASLT_MATMUL_DESC_B_SCALE_MODE && n == sizeof d->scale_modes[1])
+        std::memcpy(&d->scale_modes[1], v, n);
+    else if (what == CUBLASLT_MATMUL_DESC_A_SCALE_POINTER && n == sizeof d->scales[0])
+        std::memcpy(&d->scales[0], v, n);
+    else if (what == CUBLASLT_MATMUL_DESC_B_SCALE_POINTER && n == sizeof d->scales[1])
+        std::memcpy(&d->scales[1], v, n);
     else
         return CUBLAS_STATUS_INVALID_VALUE;
     return OK;
@@ -149,13 +179,18 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatm
                                                   cublasLtMatrixLayout_t y,
                                                   cublasLtMatmulPreference_t, int most,
                                                   cublasLtMatmulHeuristicResult_t found[], int *n) {
-    const int all[] = {SPLITS, REDUCES, PICKY, NARROW, ROUND, GOOD};
-    if (fake_lt_control.no_algorithm || most < 6 || !fits(desc(d), layout(a), layout(b), layout(y)))
+    const int all[] = {COMPANY, SPLITS, REDUCES, PICKY, NARROW, ROUND, GOOD,
+                       UNEQUAL, STRIDED, MORE,   FAILS, TWIN};
+    const int first = fake_lt_control.more ? 0 : 1, end = fake_lt_control.more ? 12 : 7;
+    fake_lt_control.asked++;
+    if (fake_lt_control.no_algorithm || most < end ||
+        !fits(desc(d), layout(a), layout(b), layout(y)))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     uint64_t d_bias = fake_lt_control.bias_tile && desc(d)->epilogue == CUBLASLT_EPILOGUE_BIAS;
-    std::memset(found, 0, 6 * sizeof found[0]);
-    for (*n = 0; *n < 6; ++*n)
-        found[*n].algo.data[0] = (uint64_t)all[*n], found[*n].algo.data[1] = d_bias;
+    std::memset(found, 0, (size_t)(end - first) * sizeof found[0]);
+    *n = 0;
+    for (int i = first; i < end; i++, ++*n)
+        found[*n].algo.data[0] = (uint64_t)all[i], found[*n].algo.data[1] = d_bias;
     return OK;
 }
 API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d,
@@ -165,7 +200,7 @@ API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_
                                            cublasLtMatmulHeuristicResult_t *r) {
     std::memset(r, 0, sizeof *r);
     if (!takes(algo->data[0], layout(y))) return CUBLAS_STATUS_NOT_SUPPORTED;
-    r->workspaceSize = layout(y)->cols < 1000 ? 0 : algo->data[0] == GOOD ? 4096 : 8192;
+    r->workspaceSize = layout(y)->cols < 1000 ? 0 : algo->data[0] == ROUND ? 8192 : 4096;
     return fits(desc(d), layout(a), layout(b), layout(y)) ? OK : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
@@ -191,23 +226,51 @@ struct product {
     const void *A, *B;
     const float *C;
     float *D;
-    const float *bias;
+    const float *bias, *row_scale, *col_scale; /* of D's rows and columns */
     float one, more;
-    bool is_turned;
+    bool is_turned, is_other, adds_first;
 };
 
 static void multiply(const product &p) {
-    for (uint64_t i = 0; i < p.y.cols; i++)
+    const uint64_t depth = p.b.rows, ld = (uint64_t)p.a.ld;
+    std::vector<double> a(p.y.rows * depth), b(depth);
+    for (uint64_t j = 0; j < p.y.rows; j++)
+        for (uint64_t c = 0; c < depth; c++)
+            a[j * depth + c] = (double)value(p.A, p.a.type, p.is_turned ? j * ld + c : c * ld + j);
+    for (uint64_t i = 0; i < p.y.cols; i++) {
+        for (uint64_t c = 0; c < depth; c++)
+            b[c] = (double)value(p.B, p.b.type, i * (uint64_t)p.b.ld + c);
         for (uint64_t j = 0; j < p.y.rows; j++) {
             double sum = 0;
-            for (uint64_t c = 0, ld = (uint64_t)p.a.ld; c < p.b.rows; c++)
-                sum += (double)value(p.A, p.a.type, p.is_turned ? j * ld + c : c * ld + j) *
-                       (double)value(p.B, p.b.type, i * (uint64_t)p.b.ld + c);
+            union {
+                float v;
+                uint32_t bits;
+            } other = {0};
+            for (uint64_t c = 0; c < depth && !p.is_other; c++)
+                sum += a[j * depth + c] * b[c];
+            for (uint64_t c = depth; c-- > 0 && p.is_other;) {
+                other.v += (float)(a[j * depth + c] * b[c]);
+                other.bits &= ~0xffu; /* a sum of fewer bits, as tensor cores have for codes */
+            }
             uint64_t at = i * (uint64_t)p.y.ld + j;
-            float s = p.one * (float)sum;
-            if (p.more > 0 || p.more < 0) s += p.more * p.C[at];
+            bool has_more = p.more > 0 || p.more < 0;
+            if (has_more && p.adds_first) sum += (double)p.C[at];
+            float s = p.one * (p.is_other ? other.v : (float)sum);
+            if (p.row_scale) s = s * p.row_scale[j] * p.col_scale[i];
+            if (has_more && !p.adds_first) s += p.more * p.C[at];
             p.D[at] = p.bias ? s + p.bias[j] : s;
         }
+    }
+}
+
+/* Nanoseconds that a call says it takes. What has good bytes for some rows is slow for those. */
+static uint64_t cost(uint64_t algo, uint64_t rows, bool is_staged) {
+    uint64_t us = algo <= GOOD ? 100 : 10;
+    if (algo == TWIN) us = rows <= FAKE_LT_TWIN_ROWS ? 50 : 200;
+    if (algo == COMPANY && rows > 64) us = 300;
+    if (algo == FAILS && (rows <= 16 || rows > 64)) us = 300;
+    if ((algo == STRIDED || algo == MORE) && is_staged) us = 300;
+    return us * 1000 * (uint64_t)(fake_lt_control.slow ? 1000 : 1);
 }
 
 API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, const void *alpha,
@@ -225,9 +288,14 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
     if (all % 16 || !fits(d, a, b, y) || algo->data[0] == SPLITS || algo->data[0] == REDUCES ||
         !takes(algo->data[0], y))
         return CUBLAS_STATUS_INVALID_VALUE;
+    if (has_scales(d) && (!d->scales[0] || !d->scales[1])) return CUBLAS_STATUS_INVALID_VALUE;
+    uint64_t algorithm = algo->data[0];
     fake_lt_control.products++;
-    if (fake_lt_control.fail_rows && b->cols == (uint64_t)fake_lt_control.fail_rows)
+    fake_lt_control.by = (int)algorithm;
+    if (fake_lt_control.fail_rows && b->cols == (uint64_t)fake_lt_control.fail_rows &&
+        (!fake_lt_control.fail_by || fake_lt_control.fail_by == (int)algorithm))
         return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (algorithm == FAILS && b->cols > 40 && b->cols <= 48) return CUBLAS_STATUS_EXECUTION_FAILED;
     if (c->type != y->type || c->rows != y->rows || c->cols != y->cols || c->ld != y->ld)
         return CUBLAS_STATUS_INVALID_VALUE;
     float one = *(const float *)alpha, more = *(const float *)beta;
@@ -239,9 +307,16 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
                         (const float *)C,
                         (float *)D,
                         has_bias ? d->bias : nullptr,
+                        d->scales[0],
+                        d->scales[1],
                         one,
                         more,
-                        d->transa == CUBLAS_OP_T};
+                        d->transa == CUBLAS_OP_T,
+                        algorithm == UNEQUAL || (algorithm == COMPANY && y->cols <= 32) ||
+                            (algorithm == STRIDED && y->ld > (int64_t)y->rows + 1000),
+                        algorithm == MORE};
+    if (!has_scales(d)) p.row_scale = p.col_scale = nullptr;
     struct emu_stream *s = (struct emu_stream *)stream;
+    s->busy_ns += cost(algorithm, y->cols, a->type == CUDA_R_8F_E4M3 && !has_scales(d));
     return s->put(s, EMU_PRODUCT, [p] { multiply(p); }) ? OK : CUBLAS_STATUS_EXECUTION_FAILED;
 }

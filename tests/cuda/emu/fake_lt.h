@@ -7,9 +7,19 @@
 #define FAKE_LT_LIBRARY "libcublasLt.so.13"
 #define FAKE_LT_CONTROL "fake_lt_control"
 
+/* Of fake_lt_control.more: it has the best one's bytes, and takes half of its time for up to so
+ * many rows, then twice of it. */
+enum { FAKE_LT_TWIN = 13, FAKE_LT_TWIN_ROWS = 64 };
+
 struct fake_lt_control {
     int products;     /* that were asked for so far */
+    int by;           /* the algorithm of the last one */
+    int asked;        /* times that the heuristic was */
+    int more;         /* more algorithms are offered */
+    int slow;         /* products say that they take a thousand times as long */
+    int no_scales;    /* codes are not scaled, as by older libraries and on other cards */
     int fail_rows;    /* products of so many rows fail; 0: none */
+    int fail_by;      /* by this algorithm alone; 0: by any */
     int fail_layout;  /* the how many-th change of a layout from now on fails; 0: none */
     int bias_tile;    /* algorithms with a bias have another tile */
     int no_algorithm; /* the heuristic has nothing to offer */

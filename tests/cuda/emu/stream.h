@@ -3,6 +3,7 @@
 #ifndef TESTS_CUDA_EMU_STREAM_H
 #define TESTS_CUDA_EMU_STREAM_H
 
+#include <cstdint>
 #include <functional>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct emu_stream {
     bool (*put)(struct emu_stream *s, enum emu_kind kind, std::function<void()> work);
     bool is_captured, is_broken;
     std::vector<struct emu_node> nodes;
+    uint64_t busy_ns; /* that what was done says it takes: see emu_control.is_timed */
 };
 
 #endif

@@ -68,6 +68,7 @@ TEST(metrics_count_what_happened) {
     CHECK_EQ(value(&r, "lammd_answers_total{task=\"chat\"}"), 0);
     CHECK_EQ(value(&r, "lammd_device_token_rows_total{device=\"0\"}"), 0);
     CHECK_EQ(value(&r, "lammd_device_token_rows_total{device=\"1\"}"), 1);
+    CHECK_EQ(value(&r, "lammd_device_info{device=\"1\",bits=\"0000000000000000\"}"), 1);
     CHECK_EQ(value(&r, "lammd_ready"), 1);
     CHECK(value(&r, "process_resident_memory_bytes") > 1e6);
     CHECK(value(&r, "process_open_fds") >= 3);

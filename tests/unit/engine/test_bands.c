@@ -189,3 +189,69 @@ TEST_LIMIT(devices_of_two_kinds_answer_apart, 60) {
     eng_picture_put(picture);
     eng_close(e);
 }
+
+/* Two cards of one backend, of the kinds that a test gives them. */
+static const struct kern_ops *host;
+static _Atomic uint64_t kinds[2];
+static void stats_of(struct kern *k, struct kern_stats *out, int card) {
+    host->stats(k, out);
+    out->bits = atomic_load(&kinds[card]);
+}
+static void stats_0(struct kern *k, struct kern_stats *out) { stats_of(k, out, 0); }
+static void stats_1(struct kern *k, struct kern_stats *out) { stats_of(k, out, 1); }
+
+static void ask_one_place(struct eng *e, int number) {
+    struct eng_picture *picture = eng_rig_picture(e, number);
+    struct eng_point point = {0, 0};
+    struct eng_ask ask = {.pictures = &picture, .n_pictures = 1, .points = &point, .n_points = 1};
+    struct eng_job *j;
+    CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
+    eng_rig_wait(j);
+    eng_job_put(j);
+    eng_picture_put(picture);
+}
+
+/* Cards of one backend share a picture while they give the same bits, and no longer. */
+TEST_LIMIT(devices_of_one_backend_share_while_they_are_of_one_kind, 120) {
+    static const struct {
+        uint64_t at_open, then;
+        int seen;
+    } cases[] = {{7, 7, 2}, {8, 8, 1}, {7, 8, 1}};
+    static struct eng_point points[MANY];
+    static struct eng_answer got[MANY];
+    CHECK_EQ(kern_find(eng_rig_backend(), &host, NULL), 0);
+    struct kern_ops card[2] = {*host, *host};
+    card[0].stats = stats_0;
+    card[1].stats = stats_1;
+    many_places(points);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct eng *e = NULL;
+        struct eng_job *j;
+        struct eng_stats s;
+        struct eng_options o = {.model = MINI, .threads = 2};
+        atomic_store(&kinds[0], 7);
+        atomic_store(&kinds[1], cases[i].at_open);
+        CHECK_EQ(eng_open_on(&o, (const struct kern_ops *const[]){&card[0], &card[1]}, 2, &e, NULL),
+                 0);
+        CHECK_HAS(eng_info(e)->backend, ", products 0000000000000007; ");
+        struct eng_picture *picture = eng_rig_picture(e, 0);
+        struct eng_ask ask = {
+            .pictures = &picture, .n_pictures = 1, .points = points, .n_points = MANY};
+        atomic_store(&kinds[1], cases[i].then);
+        eng_device_stats(e, 1, &s);
+        for (int n = 1; s.bits != cases[i].then;
+             n++) { /* until it has a turn in which it says so */
+            ask_one_place(e, n);
+            eng_device_stats(e, 1, &s);
+            CHECK(n < 40);
+        }
+        eng_rig_idle(e, &s);
+        uint64_t before[2] = {eng_rig_seen(e, 0), eng_rig_seen(e, 1)};
+        CHECK_EQ(eng_submit(e, &ask, &j, NULL), 0);
+        collect_many(j, got);
+        eng_job_put(j);
+        CHECK_EQ(eng_rig_seen(e, 0) - before[0] + eng_rig_seen(e, 1) - before[1], cases[i].seen);
+        eng_picture_put(picture);
+        eng_close(e);
+    }
+}

@@ -70,11 +70,45 @@ TEST(card_that_cannot_be_had_says_why_cuda_flat) {
     }
 }
 
+/* cudaErrorInvalidPtx and its like: their numbers are NVIDIA's, and stay. */
+TEST(card_without_code_says_what_to_do_cuda_flat) {
+    static const struct {
+        int error, rc;
+        const char *text;
+    } cases[] = {
+        {222, E_UNSUPPORTED, "the driver is too old to make code for it: install one for CUDA 13."},
+        {209, E_UNSUPPORTED, "build it with make CUDA_ARCH=\"80 90 100\""},
+        {200, E_UNSUPPORTED, "has no code for it"},
+        {218, E_UNSUPPORTED, "has no code for it"},
+        {221, E_UNSUPPORTED, "libnvidia-ptxjitcompiler"},
+        {223, E_UNSUPPORTED, "CUDA_DISABLE_PTX_JIT"},
+        {0, E_DEVICE, "an emulated error"}};
+    const struct kern_ops *ops;
+    struct emu_control *emu = emulated(&ops);
+    emu->major = 10;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kern *k = NULL;
+        struct err e = {0};
+        int mallocs = emu->mallocs;
+        emu->launch_error = cases[i].error;
+        emu->refuse[EMU_LAUNCH] = 1;
+        CHECK_EQ(ops->open(&(struct kern_config){0}, &k, &e), cases[i].rc);
+        CHECK_HAS(e.text, "cuda: device 0, emulated, compute capability 10.0: ");
+        CHECK_HAS(e.text, cases[i].text);
+        CHECK(k == NULL);
+        CHECK_EQ(emu->mallocs, mallocs);
+    }
+}
+
 TEST(card_takes_the_tile_mode_by_itself_cuda_flat) {
     static const char *const names[][2] = {{NULL, ", tile, "},
                                            {"auto", ", tile, "},
                                            {"auto+graphs", ", tile+graphs, "},
+                                           {"auto+base", ", tile+base, "},
+                                           {"flat+base+graphs", ", flat+graphs+base, "},
                                            {"flat", ", flat, "}};
+    static const char *const wrong[] = {"",       "tile+",      "tile+x", "tile+graphs+graphs",
+                                        "graphs", "tile+base+", "+base"};
     const struct kern_ops *ops;
     (void)emulated(&ops);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -82,6 +116,12 @@ TEST(card_takes_the_tile_mode_by_itself_cuda_flat) {
         CHECK_EQ(ops->open(&(struct kern_config){.isa = names[i][0]}, &k, NULL), 0);
         CHECK_HAS(ops->describe(k), names[i][1]);
         ops->close(k);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct kern *k = NULL;
+        struct err e = {0};
+        CHECK_EQ(ops->open(&(struct kern_config){.isa = wrong[i]}, &k, &e), E_NOT_FOUND);
+        CHECK_HAS(e.text, "or one of them+graphs or +base");
     }
 }
 

@@ -210,7 +210,7 @@ void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z) {
     feats_init(&r->entries, 4);
     lane_init(&r->lanes, &r->kinds, &r->kv, z->lanes, LANE_CHOICE_MAX + 1);
     batch_init(&r->batch, z->rows, 8 + r->g.feed_max, SCHED_RUNNING, &r->kinds, NULL, NULL);
-    sched_init(&r->sched, &r->kv, &r->stems, &r->lanes);
+    sched_init(&r->sched, &r->kv, &r->stems, &r->lanes, 1);
     r->slots = mem_must((size_t)(z->range_slots + z->single_slots) * sizeof r->slots[0]);
 }
 

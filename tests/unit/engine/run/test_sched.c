@@ -82,6 +82,38 @@ TEST(sched_act_joins_the_very_next_pass) {
     close_stage(&s);
 }
 
+/* Where products have tiles of 256 rows, those beside an action fill one: no more of them, and no
+ * fewer. */
+TEST(sched_rows_beside_act_fill_the_tile) {
+    enum { TILE = 256, ACT = 40, GONE = 8 };
+    static struct stage s;
+    const struct rig_sizes wide = {4000, 20000, 400, 512, 8};
+    open_stage(&s, RIG_DIGITS, &wide);
+    s.r.sched.tile = TILE;
+    struct eng_job *busy = ask(&s, 0, ALL, ENG_PICTURE), *more = ask(&s, 1, ALL, ENG_MASK);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    struct eng_job *act = ask(&s, 2, ACT, ENG_ACT);
+    int turns = 0, tiles = 0;
+    while (eng_job_state(act) < ENG_DONE) {
+        uint64_t before = s.r.rows, own = act->rows;
+        rig_turn(&s.r, 1);
+        uint64_t all = s.r.rows - before;
+        own = act->rows - own;
+        uint64_t room = own % TILE ? TILE - own % TILE : own ? 0 : TILE;
+        if (room < SCHED_BESIDE_ACT) room = SCHED_BESIDE_ACT;
+        CHECK(all - own <= room + STEM_CHUNK); /* one piece of work */
+        tiles += own < TILE - SCHED_BESIDE_ACT && all > TILE - GONE;
+        CHECK(++turns < 40);
+    }
+    CHECK(tiles > 2);
+    rig_finish(&s.r);
+    eng_job_put(act);
+    eng_job_put(busy);
+    eng_job_put(more);
+    close_stage(&s);
+}
+
 /* While an action is on its way passes are short; both get on, and after it passes are long
  * again. */
 TEST(sched_passes_are_short_beside_act) {
