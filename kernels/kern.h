@@ -15,10 +15,10 @@
  * are invisible from here.
  * Errors: a forward operation can't fail by its arguments (wrong ones are our bug: must()). A lost
  * device is reported by the next sync() or get(), and by every later one.
- * Numerics: activations are f32 unless an operation says otherwise; sums are f32 or wider. The
- * result of a row never depends on how many other rows are in the call, where in it the row
- * stands, or how many threads work: sums have a fixed order. This is what makes a pixel's answer
- * the same alone and among four thousand.
+ * Numerics: activations are f32, but for what is handed to a product (kern_ops.x_dtype); sums are
+ * f32 or wider. The result of a row never depends on how many other rows are in the call, where in
+ * it the row stands, or how many threads work: sums have a fixed order. This is what makes a
+ * pixel's answer the same alone and among four thousand.
  * Every operation is mandatory, is defined by kernels/ref, and is tested against it on every
  * backend. Compiles as C11 and as C++20.
  */
@@ -41,9 +41,9 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 10u /* a plugin with another number is refused */
+#define KERN_ABI 11u /* a plugin with another number is refused */
 
-enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
+enum { KERN_MARKS = 2048, KERN_PICTURES_MOST = 4 }; /* see kern_ops.mark, pass_pictures */
 
 struct kern;
 struct kern_mat;
@@ -163,6 +163,9 @@ struct kern_ops {
      * come later. For whoever has no reason to take another number. At least 1, the same since
      * open. */
     int (*pass_rows)(const struct kern *k);
+    /* Pictures that go through the tower best in one call: 1 .. KERN_PICTURES_MOST, the same since
+     * open. */
+    int (*pass_pictures)(const struct kern *k);
 
     /* memory: alloc gives zeroed memory aligned to 64 bytes */
     int (*alloc)(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e);
@@ -181,6 +184,9 @@ struct kern_ops {
      * cuBLASLt id 66, tile 20, ...". Returns the length of all of it, like snprintf. Another line
      * after a fall-back (see kern_config.note). */
     int (*mat_describe)(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
+    /* The type in which products by it take x best: KERN_F32, or the 16 bits that they round x to
+     * at any rate. The same as long as the matrix lives. */
+    enum kern_dtype (*x_dtype)(const struct kern *k, const struct kern_mat *m);
 
     /* order: pass has `issue` issue the forward operations of a pass, and nothing else. Passes of
      * one `key` are the same operations in the same order, of about the same sizes: a backend may

@@ -245,6 +245,7 @@ static int profile_takes_pool(const struct kern *p, enum kern_dtype type) {
     return p->ops->takes_pool(p->k, type);
 }
 static int profile_pass_rows(const struct kern *p) { return p->ops->pass_rows(p->k); }
+static int profile_pass_pictures(const struct kern *p) { return p->ops->pass_pictures(p->k); }
 static void profile_pass(struct kern *p, uint64_t key, kern_issue_fn *issue, void *ud) {
     (void)p, (void)key;
     issue(ud);
@@ -298,6 +299,10 @@ static uint64_t profile_mat_bytes(const struct kern *p, const struct kern_mat_sr
 static int profile_mat_describe(const struct kern *p, const struct kern_mat *m, char *text,
                                 size_t n) {
     return p->ops->mat_describe(p->k, m->mat, text, n);
+}
+
+static enum kern_dtype profile_x_dtype(const struct kern *p, const struct kern_mat *m) {
+    return p->ops->x_dtype(p->k, m->mat);
 }
 
 static void profile_gemm(struct kern *p, const struct kern_gemm *a) {
@@ -442,6 +447,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .pool_dtype = profile_pool_dtype,
                                       .takes_pool = profile_takes_pool,
                                       .pass_rows = profile_pass_rows,
+                                      .pass_pictures = profile_pass_pictures,
                                       .alloc = profile_alloc,
                                       .free = profile_free,
                                       .put = profile_put,
@@ -451,6 +457,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .mat_free = profile_mat_free,
                                       .mat_bytes = profile_mat_bytes,
                                       .mat_describe = profile_mat_describe,
+                                      .x_dtype = profile_x_dtype,
                                       .pass = profile_pass,
                                       .sync = profile_sync,
                                       .stats = profile_stats,

@@ -146,6 +146,10 @@ static int cpu_takes_pool(const struct kern *k, enum kern_dtype type) {
 
 /* As fast as more: docs/benchmarks.md. */
 static int cpu_pass_rows(const struct kern *k) { return (void)k, 512; }
+static int cpu_pass_pictures(const struct kern *k) { return (void)k, 1; }
+static enum kern_dtype cpu_x_dtype(const struct kern *k, const struct kern_mat *m) {
+    return (void)k, (void)m, KERN_F32;
+}
 
 /* ---- memory ---- */
 
@@ -300,6 +304,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .pool_dtype = cpu_pool_dtype,
                                   .takes_pool = cpu_takes_pool,
                                   .pass_rows = cpu_pass_rows,
+                                  .pass_pictures = cpu_pass_pictures,
                                   .alloc = cpu_alloc,
                                   .free = cpu_free,
                                   .put = cpu_put,
@@ -309,6 +314,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .mat_free = cpu_mat_free,
                                   .mat_bytes = cpu_mat_bytes,
                                   .mat_describe = cpu_mat_describe,
+                                  .x_dtype = cpu_x_dtype,
                                   .pass = cpu_pass,
                                   .sync = cpu_sync,
                                   .stats = cpu_stats,
