@@ -262,7 +262,7 @@ static void run_tree_back(const struct back_stage *s) {
 
 static struct kern_norm norm_args(const struct back_stage *s) {
     int n = s->c.n;
-    return (struct kern_norm){s->c.m, n, s->x, n, s->w, s->w, 1e-5f, s->y, n};
+    return (struct kern_norm){s->c.m, n, s->x, n, s->w, s->w, 1e-5f, s->y, n, KERN_F32};
 }
 static struct kern_norm_back norm_back_args(const struct back_stage *s) {
     int n = s->c.n;
@@ -309,7 +309,7 @@ static void run_gelu_back(const struct back_stage *s) {
 }
 static void run_swiglu(const struct back_stage *s) {
     int n = s->c.n;
-    s->ops->swiglu(s->k, &(struct kern_swiglu){s->c.m, n, s->x, 2 * n, s->y, n});
+    s->ops->swiglu(s->k, &(struct kern_swiglu){s->c.m, n, s->x, 2 * n, s->y, n, KERN_F32});
 }
 static void run_swiglu_back(const struct back_stage *s) {
     int n = s->c.n;

@@ -1,6 +1,7 @@
 /* bench_train.c - `lammd bench train`: how fast the model learns here.
  *
- * Whole weights learn, with the vision tower and without it, from pictures that are drawn here:
+ * Whole weights learn, with the vision tower and without it, or of a shape whose weights are made
+ * from a seed a LoRA as the paper has it, from pictures that are drawn here:
  * steps of one picture with 256, 64 and 16 questions behind it, and with one, which is what a
  * trainer without packing does. A forward pass alone (a judgement), a forward and backward pass,
  * and an update are timed apart; their medians are printed, with the quarters around the rate.
@@ -120,7 +121,8 @@ static int bench_questions(struct bench_train *b, uint32_t n, struct err *e) {
 static void print_head(const struct bench_train *b, const char *model) {
     const struct train_memory *m = &b->memory;
     if (b->cfg->is_json) return;
-    printf("%s, whole weights learn, tower %s: %.2f of %.2f M\n", model,
+    printf("%s, %s, tower %s: %.2f of %.2f M\n", model,
+           b->cfg->weights ? "a LoRA learns" : "whole weights learn",
            b->is_tower ? "too" : "frozen", (double)m->learning / 1e6, (double)m->parameters / 1e6);
     printf("  memory %.0f MiB: weights %.0f, what learns %.0f, gradients %.0f, moments %.0f, "
            "activations %.0f, %s's own %.0f\n",
@@ -133,6 +135,7 @@ static int bench_tower(struct bench_train *b, int is_tower, struct err *e) {
     const char *model = config_model(b->cfg, path);
     const struct eng_options engine = config_engine(b->cfg, model);
     const struct train_options o = {.model = model,
+                                    .is_seeded = engine.is_seeded,
                                     .device = engine.device,
                                     .plugin = engine.plugin,
                                     .isa = engine.isa,
@@ -140,12 +143,15 @@ static int bench_tower(struct bench_train *b, int is_tower, struct err *e) {
                                     .memory = engine.memory,
                                     .tower = is_tower,
                                     .connector = 1,
-                                    .text = TRAIN_TEXT_FULL,
+                                    .text = engine.is_seeded ? TRAIN_TEXT_LORA : TRAIN_TEXT_FULL,
+                                    .lora = {.r = 64, /* recipes/pae-lamm.ini */
+                                             .alpha = 16,
+                                             .targets = TRAIN_LORA_Q | TRAIN_LORA_V},
                                     .rate = {.peak = 1e-6, .end = 1e-6, .steps = 1000},
                                     .clip = 1,
                                     .rows = b->cfg->rows ? (int)b->cfg->rows : ROWS,
                                     .pictures = 1,
-                                    .seed = 1};
+                                    .seed = engine.is_seeded ? engine.seed : 1};
     b->is_tower = is_tower;
     int rc = train_plan(&o, 1, &b->memory, e);
     if (rc == 0) rc = train_open(&o, 1, &b->t, e);
@@ -162,8 +168,9 @@ int cmd_bench_train(const struct config *cfg) {
     struct err e = {0};
     struct bench_train *b = mem_must(sizeof(*b));
     b->cfg = cfg;
-    int rc = bench_tower(b, 1, &e);
-    if (rc == 0 && !cfg->is_quick) rc = bench_tower(b, 0, &e);
+    int is_tower = !cfg->weights; /* the first, and with --quick the only one */
+    int rc = bench_tower(b, is_tower, &e);
+    if (rc == 0 && !cfg->is_quick) rc = bench_tower(b, !is_tower, &e);
     if (rc == 0 && !cfg->is_quick) rc = bench_back(cfg, &b->form, &b->n_printed, &e);
     if (rc == 0 && cfg->is_json) puts(b->n_printed ? "]" : "[]");
     mem_free(b);

@@ -15,10 +15,10 @@
  * are invisible from here.
  * Errors: a forward operation can't fail by its arguments (wrong ones are our bug: must()). A lost
  * device is reported by the next sync() or get(), and by every later one.
- * Numerics: activations are f32 unless an operation says otherwise; sums are f32 or wider. The
- * result of a row never depends on how many other rows are in the call, where in it the row
- * stands, or how many threads work: sums have a fixed order. This is what makes a pixel's answer
- * the same alone and among four thousand.
+ * Numerics: activations are f32, but for what is handed to a product (kern_ops.x_dtype); sums are
+ * f32 or wider. The result of a row never depends on how many other rows are in the call, where in
+ * it the row stands, or how many threads work: sums have a fixed order. This is what makes a
+ * pixel's answer the same alone and among four thousand.
  * Every operation is mandatory, is defined by kernels/ref, and is tested against it on every
  * backend. Compiles as C11 and as C++20.
  */
@@ -43,7 +43,7 @@ extern "C" {
 
 #define KERN_ABI 11u /* a plugin with another number is refused */
 
-enum { KERN_MARKS = 2048 }; /* see kern_ops.mark */
+enum { KERN_MARKS = 2048, KERN_PICTURES_MOST = 4 }; /* see kern_ops.mark, pass_pictures */
 
 struct kern;
 struct kern_mat;
@@ -170,6 +170,9 @@ struct kern_ops {
     /* Up to so many token rows a pass takes about as long as with one: so many are made at once
      * when weights are read. At least 1, the same since open. */
     int (*tile_rows)(const struct kern *k);
+    /* Pictures that go through the tower best in one call: 1 .. KERN_PICTURES_MOST, the same since
+     * open. */
+    int (*pass_pictures)(const struct kern *k);
 
     /* memory: alloc gives zeroed memory aligned to 64 bytes */
     int (*alloc)(struct kern *k, size_t bytes, struct kern_ptr *out, struct err *e);
@@ -188,6 +191,9 @@ struct kern_ops {
      * cuBLASLt id 66, tile 20, ...". Returns the length of all of it, like snprintf. Another line
      * after a fall-back (see kern_config.note). */
     int (*mat_describe)(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
+    /* The type in which products by it take x best: KERN_F32, or the 16 bits that they round x to
+     * at any rate. The same as long as the matrix lives. */
+    enum kern_dtype (*x_dtype)(const struct kern *k, const struct kern_mat *m);
 
     /* How products by the i-th of its kinds of matrices are made, in a line for the log: which
      * algorithm, what proved it, which others take its place at some numbers of rows. A last line

@@ -246,6 +246,7 @@ static int profile_takes_pool(const struct kern *p, enum kern_dtype type) {
 }
 static int profile_pass_rows(const struct kern *p) { return p->ops->pass_rows(p->k); }
 static int profile_tile_rows(const struct kern *p) { return p->ops->tile_rows(p->k); }
+static int profile_pass_pictures(const struct kern *p) { return p->ops->pass_pictures(p->k); }
 static void profile_pass(struct kern *p, uint64_t key, kern_issue_fn *issue, void *ud) {
     (void)p, (void)key;
     issue(ud);
@@ -302,6 +303,10 @@ static int profile_products(const struct kern *p, int i, char *text, size_t n) {
 static int profile_mat_describe(const struct kern *p, const struct kern_mat *m, char *text,
                                 size_t n) {
     return p->ops->mat_describe(p->k, m->mat, text, n);
+}
+
+static enum kern_dtype profile_x_dtype(const struct kern *p, const struct kern_mat *m) {
+    return p->ops->x_dtype(p->k, m->mat);
 }
 
 static void profile_gemm(struct kern *p, const struct kern_gemm *a) {
@@ -447,6 +452,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .takes_pool = profile_takes_pool,
                                       .pass_rows = profile_pass_rows,
                                       .tile_rows = profile_tile_rows,
+                                      .pass_pictures = profile_pass_pictures,
                                       .alloc = profile_alloc,
                                       .free = profile_free,
                                       .put = profile_put,
@@ -456,6 +462,7 @@ const struct kern_ops kern_profile = {.abi = KERN_ABI,
                                       .mat_free = profile_mat_free,
                                       .mat_bytes = profile_mat_bytes,
                                       .mat_describe = profile_mat_describe,
+                                      .x_dtype = profile_x_dtype,
                                       .products = profile_products,
                                       .pass = profile_pass,
                                       .sync = profile_sync,

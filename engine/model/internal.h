@@ -31,10 +31,11 @@ struct memory {
 
 /* Device buffers of a pass, carved out of one block by model_plan. */
 struct work {
-    /* Picture. `wide` is the larger of qkv (1+P, 3E) and the ffn (1+P, F); `x` stays f32. */
+    /* Pictures, one behind the other; `patches` of one. `wide` is the larger of qkv (1+P, 3E) and
+     * the ffn (1+P, F); `x` stays f32. */
     struct kern_ptr rgb, patches, vit_x, vit_h, vit_wide;
     /* Decoder. `wide` is the larger of qkv (N, 3D) and gate, up (N, 2F). */
-    struct kern_ptr x, h, wide, act; /* (N, D) (N, D) (N, ...) (N, F) */
+    struct kern_ptr x, h, wide, act; /* (N, D) (N, D) (N, ...) (N, F); h, act: in any x_dtype */
     struct kern_ptr pick_x, pick_h;  /* (picks, D) */
     struct kern_ptr best;            /* (picks) i32 */
     struct kern_ptr inside;          /* (N, 3 * most rank): x A^T of a section; with berths */
@@ -140,8 +141,13 @@ static inline void model_beat(struct model *m) {
 /* tap.c: shows `rows` x `cols` floats, `ld` apart, to the tap if there is one. */
 void tap_show(struct model *m, const char *name, struct kern_ptr p, int rows, int cols, int ld);
 
-/* vit.c: issues the operations from work.rgb to features (I, D) at `out`. */
-void vit_issue(struct model *m, const struct vit *v, struct kern_ptr out);
+/* vit.c: issues the operations from n pictures in work.rgb to the features (I, D) of each. */
+struct vit_call {
+    const struct vit *tower;
+    int n; /* 1 .. plan.pictures_max */
+    struct kern_ptr out[KERN_PICTURES_MOST];
+};
+void vit_issue(struct model *m, const struct vit_call *call);
 
 /* berth.c: makes plan.berths of them. berth_free_all frees also what was made halfway. */
 int berth_plan(struct model *m, struct err *e);
@@ -159,11 +165,16 @@ void section_of_rows(const struct model_pass *p, struct sections *out);
 void section_of_picks(const struct model_pass *p, struct sections *out);
 /* must(): they are in order, inside of the pass, and of berths that are filled. */
 void section_check(const struct model *m, const struct model_pass *p);
+/* The type of x for a product by w, the base's of a stack: as the device likes it, but f32 where an
+ * adapter reads x, too. Its matrices are f32 and see x as it is. */
+enum kern_dtype section_x_dtype(const struct model *m, const struct sections *list, int layer,
+                                int stack, const struct kern_mat *w);
 /* y += what the sections' adapters add to a product of x, of the places of a stack. */
 struct section_product {
     int stack;
     struct kern_ptr x;
     int ldx;
+    enum kern_dtype x_dtype; /* of section_x_dtype */
     struct kern_ptr y;
     int ldy;
 };

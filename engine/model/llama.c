@@ -8,6 +8,9 @@
  * behind its attention the picked rows are gathered and go on alone. The bits of a row do not
  * depend on the other rows of a call, so the answers don't either. With a tap all rows go the whole
  * way, for the tests to see.
+ *
+ * What a norm, the attention or SwiGLU leaves is read by one product, and has the type that its
+ * matrix likes (section_x_dtype). The residual x stays f32.
  */
 #include <math.h>
 #include <stdio.h>
@@ -23,7 +26,7 @@ static struct kern_ptr index_at(const struct model *m, size_t offset) {
 }
 
 static void llama_norm(struct model *m, int rows, struct kern_ptr x, struct kern_ptr weight,
-                       struct kern_ptr y) {
+                       struct kern_ptr y, enum kern_dtype type) {
     int n = m->c.text.hidden_size;
     m->ops->rmsnorm(m->k, &(struct kern_norm){.rows = rows,
                                               .width = n,
@@ -32,22 +35,27 @@ static void llama_norm(struct model *m, int rows, struct kern_ptr x, struct kern
                                               .weight = weight,
                                               .eps = m->c.text.rms_eps,
                                               .y = y,
-                                              .ldy = n});
+                                              .ldy = n,
+                                              .y_dtype = type});
 }
 
 /* y (rows, ny) = or += x (rows, nx) W^T */
-static void llama_gemm(struct model *m, int rows, struct kern_ptr x, int nx,
+static void llama_gemm(struct model *m, int rows, struct kern_ptr x, int nx, enum kern_dtype type,
                        const struct kern_mat *w, struct kern_ptr y, int ny, int accumulate) {
-    m->ops->gemm(
-        m->k,
-        &(struct kern_gemm){
-            .m = rows, .x = x, .ldx = nx, .w = w, .y = y, .ldy = ny, .accumulate = accumulate});
+    m->ops->gemm(m->k, &(struct kern_gemm){.m = rows,
+                                           .x = x,
+                                           .ldx = nx,
+                                           .x_dtype = type,
+                                           .w = w,
+                                           .y = y,
+                                           .ldy = ny,
+                                           .accumulate = accumulate});
 }
 
 /* The same, and what adapters add to it. */
 static void llama_product(struct model *m, int rows, const struct kern_mat *w, int accumulate,
                           const struct sections *s, int layer, const struct section_product *p) {
-    llama_gemm(m, rows, p->x, p->ldx, w, p->y, p->ldy, accumulate);
+    llama_gemm(m, rows, p->x, p->ldx, p->x_dtype, w, p->y, p->ldy, accumulate);
     section_issue(m, s, layer, p);
 }
 
@@ -62,9 +70,10 @@ static void llama_qkv(struct model *m, const struct model_pass *p, const struct 
         (size_t)m->plan.kv_slots * (size_t)t->heads * kern_head_bytes(m->pool_dtype, n / t->heads);
     pool[0] = kern_at(m->pool, 2 * (size_t)layer * half);
     pool[1] = kern_at(pool[0], half);
-    llama_norm(m, p->rows, w->x, l->norm1, w->h);
+    enum kern_dtype type = section_x_dtype(m, s, layer, 0, l->qkv);
+    llama_norm(m, p->rows, w->x, l->norm1, w->h, type);
     llama_product(m, p->rows, l->qkv, 0, s, layer, /* (N, D) -> (N, 3D) */
-                  &(struct section_product){0, w->h, n, w->wide, 3 * n});
+                  &(struct section_product){0, w->h, n, type, w->wide, 3 * n});
     m->ops->rope(m->k, &(struct kern_rope){.rows = p->rows,
                                            .heads = t->heads,
                                            .head_size = n / t->heads,
@@ -80,7 +89,8 @@ static void llama_qkv(struct model *m, const struct model_pass *p, const struct 
 
 /* The attention of every row, into work.h. */
 static void llama_attention(struct model *m, const struct model_pass *p,
-                            const struct pass_index *at, const struct kern_ptr pool[2]) {
+                            const struct pass_index *at, const struct kern_ptr pool[2],
+                            enum kern_dtype type) {
     const struct model_text *t = &m->c.text;
     int n = t->hidden_size, head = n / t->heads;
     m->ops->attn_tree(m->k, &(struct kern_attn_tree){.rows = p->rows,
@@ -94,6 +104,7 @@ static void llama_attention(struct model *m, const struct model_pass *p,
                                                      .pool_dtype = m->pool_dtype,
                                                      .y = m->work.h,
                                                      .ldy = n,
+                                                     .y_dtype = type,
                                                      .groups = p->groups,
                                                      .n_groups = p->n_groups,
                                                      .spans = p->spans,
@@ -104,32 +115,38 @@ static void llama_attention(struct model *m, const struct model_pass *p,
                                                      .tail = index_at(m, at->tail)});
 }
 
-/* What follows the attention of a layer, row by row: x (rows, D) += ..., h (rows, D) is its
- * result. */
+/* What follows the attention of a layer, row by row: x (rows, D) += ..., h (rows, D) of `type` is
+ * its result. */
 static void llama_ffn(struct model *m, int layer, const struct sections *s, int rows,
-                      struct kern_ptr x, struct kern_ptr h) {
+                      struct kern_ptr x, struct kern_ptr h, enum kern_dtype type) {
     const struct llama_layer *l = &m->llama.layers[layer];
     int n = m->c.text.hidden_size, ffn = m->c.text.intermediate_size;
     const struct work *w = &m->work;
-    llama_product(m, rows, l->o, 1, s, layer, &(struct section_product){1, h, n, x, n});
-    llama_norm(m, rows, x, l->norm2, h);
+    llama_product(m, rows, l->o, 1, s, layer, &(struct section_product){1, h, n, type, x, n});
+    type = section_x_dtype(m, s, layer, 2, l->gate_up);
+    llama_norm(m, rows, x, l->norm2, h, type);
     llama_product(m, rows, l->gate_up, 0, s, layer, /* (rows, D) -> (rows, 2F) */
-                  &(struct section_product){2, h, n, w->wide, 2 * ffn});
-    m->ops->swiglu(
-        m->k,
-        &(struct kern_swiglu){
-            .rows = rows, .width = ffn, .x = w->wide, .ldx = 2 * ffn, .y = w->act, .ldy = ffn});
+                  &(struct section_product){2, h, n, type, w->wide, 2 * ffn});
+    type = section_x_dtype(m, s, layer, 3, l->down);
+    m->ops->swiglu(m->k, &(struct kern_swiglu){.rows = rows,
+                                               .width = ffn,
+                                               .x = w->wide,
+                                               .ldx = 2 * ffn,
+                                               .y = w->act,
+                                               .ldy = ffn,
+                                               .y_dtype = type});
     llama_product(m, rows, l->down, 1, s, layer, /* (rows, F) -> (rows, D) */
-                  &(struct section_product){3, w->act, ffn, x, n});
+                  &(struct section_product){3, w->act, ffn, type, x, n});
 }
 
 static void gather_picks(struct model *m, const struct model_pass *p, const struct pass_index *at,
-                         struct kern_ptr x, struct kern_ptr y) {
+                         struct kern_ptr x, struct kern_ptr y, enum kern_dtype type) {
     m->ops->gather(m->k, &(struct kern_gather){.rows = p->picks,
                                                .width = m->c.text.hidden_size,
                                                .index = index_at(m, at->pick_row),
                                                .x = x,
-                                               .y = y});
+                                               .y = y,
+                                               .dtype = type});
 }
 
 static void show_layer(struct model *m, int rows, int layer) {
@@ -149,32 +166,42 @@ static void llama_layers(struct model *m, const struct model_pass *p, const stru
     for (int i = 0; i <= last; i++) {
         model_beat(m);
         llama_qkv(m, p, at, &of_rows, i, pool);
+        enum kern_dtype type = section_x_dtype(m, &of_rows, i, 1, m->llama.layers[i].o);
         if (i < last || m->tap) {
-            llama_attention(m, p, at, pool);
-            llama_ffn(m, i, &of_rows, p->rows, w->x, w->h);
+            llama_attention(m, p, at, pool, type);
+            llama_ffn(m, i, &of_rows, p->rows, w->x, w->h, type);
             show_layer(m, p->rows, i);
         } else if (p->picks) {
-            llama_attention(m, p, at, pool);
-            gather_picks(m, p, at, w->x, w->pick_x);
-            gather_picks(m, p, at, w->h, w->pick_h);
-            llama_ffn(m, i, &of_picks, p->picks, w->pick_x, w->pick_h);
+            llama_attention(m, p, at, pool, type);
+            gather_picks(m, p, at, w->x, w->pick_x, KERN_F32);
+            gather_picks(m, p, at, w->h, w->pick_h, type);
+            llama_ffn(m, i, &of_picks, p->picks, w->pick_x, w->pick_h, type);
         }
     }
-    if (m->tap) gather_picks(m, p, at, w->x, w->pick_x);
+    if (m->tap) gather_picks(m, p, at, w->x, w->pick_x, KERN_F32);
 }
 
 /* ---- picks ---- */
 
+/* The type of x that all heads of a pass like, or f32. */
+static enum kern_dtype head_x_dtype(const struct model *m, const struct model_pass *p) {
+    enum kern_dtype first = m->ops->x_dtype(m->k, p->pick_groups[0].head->mat);
+    for (int i = 1; i < p->n_pick_groups; i++)
+        if (m->ops->x_dtype(m->k, p->pick_groups[i].head->mat) != first) return KERN_F32;
+    return first;
+}
+
 static void llama_pick(struct model *m, const struct model_pass *p, const struct pass_index *at) {
     const struct work *w = &m->work;
     int n = m->c.text.hidden_size;
-    llama_norm(m, p->picks, w->pick_x, m->llama.norm, w->pick_h);
+    enum kern_dtype type = head_x_dtype(m, p);
+    llama_norm(m, p->picks, w->pick_x, m->llama.norm, w->pick_h, type);
     for (int i = 0; i < p->n_pick_groups; i++) {
         const struct model_pick_group *g = &p->pick_groups[i];
         size_t first = (size_t)g->pick0;
         struct kern_ptr y = kern_at(m->logits, llama_floats(first * (size_t)m->head_max));
-        struct kern_ptr x = kern_at(w->pick_h, llama_floats(first * (size_t)n));
-        llama_gemm(m, g->picks, x, n, g->head->mat, y, m->head_max, 0);
+        struct kern_ptr x = kern_at(w->pick_h, first * (size_t)n * kern_dtype_bytes(type));
+        llama_gemm(m, g->picks, x, n, type, g->head->mat, y, m->head_max, 0);
         tap_show(m, "logits", y, g->picks, g->head->n, m->head_max);
         m->ops->pick(m->k,
                      &(struct kern_pick){.rows = g->picks,

@@ -104,6 +104,7 @@ struct model_plan {
     int picks_max;             /* rows with logits in one pass */
     int kv_slots;              /* tokens in the KV pool, all layers */
     int feats_max;             /* pictures whose features are held at once */
+    int pictures_max;          /* of one call of the tower, up to KERN_PICTURES_MOST; 1 */
     int spans_max;             /* entries of a pass's `spans`; 4 * rows_max */
     int tails_max;             /* entries of a pass's `tail`; 64 * rows_max */
     int sets_max;              /* column sets of a pass; 4096 */
@@ -136,6 +137,13 @@ void model_head_free(struct model *m, struct model_head *h);
 /* Vision tower and connector: rgb (S, S, 3) u8 on the host, already resized -> features (I, D) in
  * entry `feat` (0 .. feats_max-1), for later passes. berth: whose; MODEL_BASE: the model's own. */
 void model_encode(struct model *m, int berth, const uint8_t *rgb, int feat);
+/* The same of n pictures in one call of the tower, 1 .. plan.pictures_max; no two into one entry.
+ * Each has the bits that it has alone. */
+struct model_view {
+    const uint8_t *rgb;
+    int feat;
+};
+void model_encode_all(struct model *m, int berth, const struct model_view *views, int n);
 
 /* Consecutive rows of a pass that an adapter serves. */
 struct model_section {

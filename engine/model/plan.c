@@ -33,8 +33,8 @@ static void carve_work(struct carve *c, const struct model *m, struct work *w) {
     const struct model_text *t = &m->c.text;
     const struct model_plan *p = &m->plan;
     size_t f = sizeof(float);
-    int tokens = 1 + m->c.n_patches;
-    carve(c, &w->rgb, v->image_size, v->image_size, 3);
+    int tokens = p->pictures_max * (1 + m->c.n_patches);
+    carve(c, &w->rgb, p->pictures_max * v->image_size, v->image_size, 3);
     carve(c, &w->patches, m->c.n_patches, 3 * v->patch_size * v->patch_size, f);
     carve(c, &w->vit_x, tokens, v->hidden_size, f);
     carve(c, &w->vit_h, tokens, v->hidden_size, f);
@@ -103,6 +103,9 @@ static int plan_complete(struct model_plan *p, struct err *e) {
     if (p->rows_max > ROWS_MAX || p->picks_max > ROWS_MAX || p->feats_max > ROWS_MAX ||
         p->kv_slots > SLOTS_MAX || p->sets_max > SLOTS_MAX)
         return err_set(e, E_TOO_BIG, "an absurd size");
+    if (p->pictures_max < 0 || p->pictures_max > KERN_PICTURES_MOST)
+        return err_set(e, E_INVALID, "%d pictures at once", p->pictures_max);
+    if (!p->pictures_max) p->pictures_max = 1;
     if (!p->spans_max) p->spans_max = 4 * p->rows_max;
     if (!p->tails_max) p->tails_max = 64 * p->rows_max;
     if (!p->sets_max) p->sets_max = 4096;

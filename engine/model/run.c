@@ -21,7 +21,7 @@ static void issue_one(void *ud) {
     i->issue(i->m, i->what);
 }
 
-/* Issue the operations of one picture or pass. Calls with equal keys issue the same operations in
+/* Issue the operations of pictures or of a pass. Calls with equal keys issue the same operations in
  * the same order. */
 static void run_ops(struct model *m, uint64_t key, issue_fn *issue, const void *what) {
     if (m->tap) {
@@ -34,26 +34,25 @@ static void run_ops(struct model *m, uint64_t key, issue_fn *issue, const void *
 
 /* ---- pictures ---- */
 
-struct seen {
-    const struct vit *tower;
-    struct kern_ptr out;
-};
+static void issue_pictures(struct model *m, const void *what) { vit_issue(m, what); }
 
-static void issue_picture(struct model *m, const void *what) {
-    const struct seen *s = what;
-    vit_issue(m, s->tower, s->out);
+void model_encode_all(struct model *m, int berth, const struct model_view *views, int n) {
+    must(m->is_planned && n >= 1 && n <= m->plan.pictures_max);
+    must(berth == MODEL_BASE ||
+         (berth >= 0 && berth < m->plan.berths && m->berths[berth].is_filled));
+    size_t side = (size_t)m->c.vision.image_size, rgb = side * side * 3;
+    size_t bytes = sizeof(float) * (size_t)m->c.n_image_tokens * (size_t)m->c.text.hidden_size;
+    struct vit_call call = {.tower = berth == MODEL_BASE ? &m->vit : &m->berths[berth].vit, .n = n};
+    for (int i = 0; i < n; i++) {
+        must(views[i].feat >= 0 && views[i].feat < m->plan.feats_max);
+        m->ops->put(m->k, kern_at(m->work.rgb, (size_t)i * rgb), views[i].rgb, rgb);
+        call.out[i] = kern_at(m->feats, (size_t)views[i].feat * bytes);
+    }
+    run_ops(m, KEY_VIT | (uint64_t)n, issue_pictures, &call);
 }
 
 void model_encode(struct model *m, int berth, const uint8_t *rgb, int feat) {
-    must(m->is_planned && feat >= 0 && feat < m->plan.feats_max);
-    must(berth == MODEL_BASE ||
-         (berth >= 0 && berth < m->plan.berths && m->berths[berth].is_filled));
-    size_t side = (size_t)m->c.vision.image_size;
-    size_t bytes = sizeof(float) * (size_t)m->c.n_image_tokens * (size_t)m->c.text.hidden_size;
-    struct seen seen = {berth == MODEL_BASE ? &m->vit : &m->berths[berth].vit,
-                        kern_at(m->feats, (size_t)feat * bytes)};
-    m->ops->put(m->k, m->work.rgb, rgb, side * side * 3);
-    run_ops(m, KEY_VIT, issue_picture, &seen);
+    model_encode_all(m, berth, &(struct model_view){rgb, feat}, 1);
 }
 
 /* ---- passes ---- */

@@ -17,14 +17,28 @@ static int column_of(const struct model_config *c, int place) {
     return at[place];
 }
 
+/* A bit for each place of a stack that the section's adapter has in a layer. */
+static unsigned places_of(const struct model *m, const struct model_section *s, int layer,
+                          int stack) {
+    return m->berths[s->berth].layers[layer].places & berth_places(stack);
+}
+
+enum kern_dtype section_x_dtype(const struct model *m, const struct sections *list, int layer,
+                                int stack, const struct kern_mat *w) {
+    for (int i = 0; i < list->n; i++)
+        if (places_of(m, &list->at[i], layer, stack)) return KERN_F32;
+    return m->ops->x_dtype(m->k, w);
+}
+
 static void issue_one_section(struct model *m, const struct model_section *s, int layer,
                               const struct section_product *p) {
     const struct berth *b = &m->berths[s->berth];
     const struct berth_layer *l = &b->layers[layer];
-    unsigned here = l->places & berth_places(p->stack);
+    unsigned here = places_of(m, s, layer, p->stack);
     int n = __builtin_popcount(here) * b->rank;
     struct kern_ptr inside = m->work.inside, y = kern_at(p->y, section_floats(s->row0, p->ldy));
     if (!n) return;
+    must(p->x_dtype == KERN_F32);
     m->ops->gemm(m->k, &(struct kern_gemm){.m = s->rows,
                                            .x = kern_at(p->x, section_floats(s->row0, p->ldx)),
                                            .ldx = p->ldx,

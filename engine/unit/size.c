@@ -35,6 +35,7 @@ struct model_plan unit_plan(const struct unit *u) {
                                .picks_max = z->rows,
                                .kv_slots = z->range_slots + z->single_slots,
                                .feats_max = z->feats,
+                               .pictures_max = u->ops->pass_pictures(u->kern),
                                .spans_max = rows_spans_max(z->rows, SCHED_RUNNING),
                                .tails_max = rows_tails_max(z->rows, unit_keys(u)),
                                .berths = z->berths,

@@ -40,11 +40,34 @@ static const uint8_t *rgb_of(const struct eng_job *j, const char *digest) {
     return NULL;
 }
 
-/* The next picture of a job goes through the vision tower, unless its features are still there.
- * *is_full: no entry for features was free. Returns the number of pictures encoded. */
-static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct err *err) {
+/* Pictures that go through the vision tower together. */
+struct looks {
+    int n, berth;
+    struct model_view views[KERN_PICTURES_MOST];
+    struct eng_job *jobs[KERN_PICTURES_MOST];
+};
+
+/* They go, and the looks are empty again. */
+static int unit_look(struct unit *u, struct looks *l, struct err *err) {
+    if (l->n == 0) return 0;
+    uint64_t start = clock_ns();
+    model_encode_all(u->model, l->berth, l->views, l->n);
+    int rc = u->ops->sync(u->kern, err);
+    uint64_t spent = clock_ns() - start;
+    for (int i = 0; i < l->n; i++)
+        atomic_fetch_add(&l->jobs[i]->vision_ns, spent / (uint64_t)l->n);
+    u->stats.vision_ns += spent;
+    u->stats.pictures += (uint64_t)l->n;
+    l->n = 0;
+    return rc;
+}
+
+/* The next picture of a job joins the looks, unless its features are still there. When these are
+ * full, or of another tower, they go first. *is_full: no entry for features was free. */
+static int encode_next(struct unit *u, struct eng_job *j, struct looks *l, int *is_full,
+                       struct err *err) {
     struct stem_part *part = stem_next_picture(j->stem);
-    int is_filled;
+    int is_filled, rc = 0;
     const char *vision;
     int berth = job_tower(j, &vision);
     int32_t feat = feats_take(&u->feats, &u->stems, part->owner, vision, part->digest, &is_filled);
@@ -53,32 +76,28 @@ static int encode_next(struct unit *u, struct eng_job *j, int *is_full, struct e
     part->feat = feat;
     sched_saw(&u->sched, j, !is_filled);
     if (is_filled) return 0;
-    uint64_t start = clock_ns();
-    model_encode(u->model, berth, rgb_of(j, part->digest), feat);
-    (void)u->ops->sync(u->kern, err);
-    uint64_t spent = clock_ns() - start;
-    atomic_fetch_add(&j->vision_ns, spent);
-    u->stats.vision_ns += spent;
-    u->stats.pictures++;
-    return 1;
+    if (l->berth != berth || l->n == u->ops->pass_pictures(u->kern)) rc = unit_look(u, l, err);
+    l->berth = berth;
+    l->views[l->n] = (struct model_view){rgb_of(j, part->digest), feat};
+    l->jobs[l->n++] = j;
+    return rc;
 }
 
-/* All frames of games; of the others one picture a turn, so that nobody has to wait long. While an
- * act job runs, the pictures of others wait, for WAITED_TURNS_MAX turns at most. */
+/* All frames of games, as many at once as the device likes; of the others one picture a turn, so
+ * that nobody has to wait long. While an act job runs, the pictures of others wait, for
+ * WAITED_TURNS_MAX turns at most. */
 static int encode(struct unit *u, struct err *err) {
-    int is_full = 0, n = 0;
+    struct looks l = {0};
+    int is_full = 0, rc = 0;
     int may_others = !sched_has_act(&u->sched) || ++u->waited_turns >= WAITED_TURNS_MAX;
     struct eng_job *j;
-    while (!is_full && (j = sched_next_picture(&u->sched, 1)) != NULL) {
-        (void)encode_next(u, j, &is_full, err);
-        if (err->code) return err->code;
-    }
-    while (may_others && !n && !is_full && (j = sched_next_picture(&u->sched, 0)) != NULL) {
-        n = encode_next(u, j, &is_full, err);
-        if (err->code) return err->code;
-        if (n) u->waited_turns = 0;
-    }
-    return 0;
+    while (!rc && !is_full && (j = sched_next_picture(&u->sched, 1)) != NULL)
+        rc = encode_next(u, j, &l, &is_full, err);
+    if (!rc) rc = unit_look(u, &l, err);
+    while (!rc && may_others && !l.n && !is_full && (j = sched_next_picture(&u->sched, 0)) != NULL)
+        rc = encode_next(u, j, &l, &is_full, err);
+    if (l.n) u->waited_turns = 0;
+    return rc ? rc : unit_look(u, &l, err);
 }
 
 static int run_pass(struct unit *u, struct err *err) {

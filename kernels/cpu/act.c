@@ -16,6 +16,7 @@ static void swiglu_rows(const void *args, int row0, int row1) {
 }
 
 void cpu_swiglu(struct kern *k, const struct kern_swiglu *a) {
+    must(a->y_dtype == KERN_F32);
     cpu_rows(k, a->rows, 6 * a->width, swiglu_rows, &(struct swiglu_job){k, a});
 }
 

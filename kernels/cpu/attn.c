@@ -190,6 +190,7 @@ static void full_rows(void *ctx, int task, int thread) {
 }
 
 void cpu_attn_full(struct kern *k, const struct kern_attn_full *a) {
+    must(a->y_dtype == KERN_F32);
     int n = a->images * a->heads;
     cpu_count(k,
               2 * (uint64_t)n * (uint64_t)a->tokens * (uint64_t)a->tokens * (uint64_t)a->head_size);
@@ -418,7 +419,7 @@ static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *product
  * what was packed is still there when rows meet it, and the scratch has to grow only where a single
  * stem is longer than it. */
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
-    must(cpu_kern_takes(a->pool_dtype));
+    must(cpu_kern_takes(a->pool_dtype) && a->y_dtype == KERN_F32);
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
     uint64_t products = 0;
     size_t most = (size_t)pool_threads(k->pool) * SLICE_FLOATS;

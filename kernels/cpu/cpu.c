@@ -150,6 +150,10 @@ static int cpu_tile_rows(const struct kern *k) { return (void)k, 1; }
 static int cpu_products(const struct kern *k, int i, char *text, size_t n) {
     return (void)k, (void)i, (void)text, (void)n, 0;
 }
+static int cpu_pass_pictures(const struct kern *k) { return (void)k, 1; }
+static enum kern_dtype cpu_x_dtype(const struct kern *k, const struct kern_mat *m) {
+    return (void)k, (void)m, KERN_F32;
+}
 
 /* ---- memory ---- */
 
@@ -305,6 +309,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .takes_pool = cpu_takes_pool,
                                   .pass_rows = cpu_pass_rows,
                                   .tile_rows = cpu_tile_rows,
+                                  .pass_pictures = cpu_pass_pictures,
                                   .alloc = cpu_alloc,
                                   .free = cpu_free,
                                   .put = cpu_put,
@@ -314,6 +319,7 @@ const struct kern_ops kern_cpu = {.abi = KERN_ABI,
                                   .mat_free = cpu_mat_free,
                                   .mat_bytes = cpu_mat_bytes,
                                   .mat_describe = cpu_mat_describe,
+                                  .x_dtype = cpu_x_dtype,
                                   .products = cpu_products,
                                   .pass = cpu_pass,
                                   .sync = cpu_sync,

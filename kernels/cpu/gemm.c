@@ -371,6 +371,7 @@ static void multiply_fp8(struct kern *k, const struct kern_gemm *all) {
 }
 
 void cpu_gemm(struct kern *k, const struct kern_gemm *a) {
+    must(a->x_dtype == KERN_F32 && a->y_dtype == KERN_F32);
     must(!(a->accumulate && a->act != KERN_ACT_NONE));
     int n = kern_gemm_n(a, a->w->n), depth = kern_gemm_k(a, a->w->k);
     int is_part = a->n || a->k,

@@ -29,10 +29,12 @@ static void rmsnorm_rows(const void *args, int row0, int row1) {
 }
 
 void cpu_layernorm(struct kern *k, const struct kern_norm *a) {
+    must(a->y_dtype == KERN_F32);
     cpu_rows(k, a->rows, 4 * a->width, layernorm_rows, &(struct norm_job){k, a});
 }
 
 void cpu_rmsnorm(struct kern *k, const struct kern_norm *a) {
+    must(a->y_dtype == KERN_F32);
     cpu_rows(k, a->rows, 4 * a->width, rmsnorm_rows, &(struct norm_job){k, a});
 }
 

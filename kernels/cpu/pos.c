@@ -72,6 +72,7 @@ static void gather_rows(const void *args, int row0, int row1) {
 }
 
 void cpu_gather(struct kern *k, const struct kern_gather *a) {
+    must(a->dtype == KERN_F32);
     cpu_rows(k, a->rows, 2 * a->width, gather_rows, a);
 }
 

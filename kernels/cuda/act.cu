@@ -4,9 +4,37 @@
  * in strict mode, in f32 where weights have 16 bits. Only behind f32 weights in the other modes the
  * product's is in double and this one is not.
  */
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/rows.cuh"
 
-enum { THREADS = 256 };
+enum { THREADS = ROWS_THREADS };
+
+/* y = gate / (1 + exp(-gate)) * up; ref_swiglu. */
+static __global__ void __launch_bounds__(THREADS)
+    swiglu_rows(int rows, int width, const float *x, int ldx, struct rows_out y, bool is_vector) {
+    const int c = rows_column(), left = width - c;
+    if (left <= 0) return;
+    for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
+        const float *from = x + row * (size_t)ldx + c;
+        const struct eight gate = eight_of(from, left, is_vector);
+        const struct eight up = eight_of(from + width, left, is_vector);
+        struct eight v;
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++)
+            v.at[j] = gate.at[j] / (1.0f + expf(-gate.at[j])) * up.at[j];
+        put_eight(&y, row, c, left, is_vector, &v);
+    }
+}
+
+void cuda_swiglu(struct kern *k, const struct kern_swiglu *a) {
+    if (!cuda_enter(k, 0) || a->rows == 0 || a->width == 0) return;
+    bool is_vector = rows_are_aligned(a->x.addr, a->ldx, KERN_F32) && a->width % 4 == 0 &&
+                     rows_are_aligned(a->y.addr, a->ldy, a->y_dtype);
+    swiglu_rows<<<rows_grid(a->rows, a->width), rows_threads(a->width), 0, k->stream>>>(
+        a->rows, a->width, cuda_f32(a->x), a->ldx, rows_out(a->y, a->ldy, a->y_dtype), is_vector);
+    cuda_launched(k, "swiglu");
+}
+
+/* ---- the way back, and dropout: a number a thread ---- */
 
 /* Rows of numbers, dense or not. */
 struct cells {
@@ -19,24 +47,6 @@ struct cells {
     float *y; /* or dx */
     int ldy;
 };
-
-/* y = gate / (1 + exp(-gate)) * up; ref_swiglu. */
-static __global__ void __launch_bounds__(THREADS)
-    swiglu_cells(size_t cells, int width, const float *x, int ldx, float *y, int ldy) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= cells) return;
-    size_t row = i / (size_t)width, c = i % (size_t)width;
-    float gate = x[row * (size_t)ldx + c], up = x[row * (size_t)ldx + (size_t)width + c];
-    y[row * (size_t)ldy + c] = gate / (1.0f + expf(-gate)) * up;
-}
-
-void cuda_swiglu(struct kern *k, const struct kern_swiglu *a) {
-    size_t cells = (size_t)a->rows * (size_t)a->width;
-    if (!cuda_enter(k, 0) || cells == 0) return;
-    swiglu_cells<<<cuda_blocks(cells, THREADS), THREADS, 0, k->stream>>>(
-        cells, a->width, cuda_f32(a->x), a->ldx, cuda_f32(a->y), a->ldy);
-    cuda_launched(k, "swiglu");
-}
 
 /* d gate = dy up s (1 + gate (1 - s)), d up = dy gate s; ref_swiglu_back. A thread reads both
  * before it writes them, so dx may be x. */
@@ -77,40 +87,46 @@ static __device__ inline float gelu_slope(float x, bool in_f64) {
     return 0.5f * erfcf(-0.70710678f * x) + x * 0.39894228f * expf(-0.5f * x * x);
 }
 
-/* y = gelu(x), or dx = dy times the slope there; ref_gelu, ref_gelu_back. */
+/* y = gelu(x), or dx = dy times the slope there; ref_gelu, ref_gelu_back. A thread reads its
+ * numbers before it writes them, so y may be x and dx may be dy. */
 template <bool IS_BACK>
-static __global__ void __launch_bounds__(THREADS) gelu_cells(struct cells a, bool in_f64) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= a.n) return;
-    size_t row = i / (size_t)a.width, c = i % (size_t)a.width;
-    float x = a.x[row * (size_t)a.ldx + c], *y = a.y + row * (size_t)a.ldy + c;
-    if (IS_BACK)
-        *y = a.dy[row * (size_t)a.lddy + c] * gelu_slope(x, in_f64);
-    else
-        *y = in_f64 ? gelu_f64(x) : gelu_f32(x);
+static __global__ void __launch_bounds__(THREADS)
+    gelu_rows(int rows, int width, const float *x, int ldx, const float *dy, int lddy,
+              struct rows_out y, bool is_vector, bool in_f64) {
+    const int c = rows_column(), left = width - c;
+    if (left <= 0) return;
+    for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
+        struct eight v = eight_of(x + row * (size_t)ldx + c, left, is_vector);
+        if (IS_BACK) {
+            const struct eight d = eight_of(dy + row * (size_t)lddy + c, left, is_vector);
+#pragma unroll
+            for (int j = 0; j < ROWS_EIGHT; j++)
+                v.at[j] = d.at[j] * gelu_slope(v.at[j], in_f64);
+        } else {
+#pragma unroll
+            for (int j = 0; j < ROWS_EIGHT; j++)
+                v.at[j] = in_f64 ? gelu_f64(v.at[j]) : gelu_f32(v.at[j]);
+        }
+        put_eight(&y, row, c, left, is_vector, &v);
+    }
 }
 
-static void run_gelu(struct kern *k, const struct kern_gelu *a, bool is_back) {
-    struct cells all = {(size_t)a->rows * (size_t)a->width,
-                        a->width,
-                        cuda_f32(a->x),
-                        a->ldx,
-                        cuda_f32(a->dy),
-                        a->lddy,
-                        cuda_f32(a->y),
-                        a->ldy};
-    if (!cuda_enter(k, 0) || all.n == 0) return;
-    unsigned blocks = cuda_blocks(all.n, THREADS);
-    if (is_back)
-        gelu_cells<true><<<blocks, THREADS, 0, k->stream>>>(all, k->mode == CUDA_STRICT);
-    else
-        gelu_cells<false><<<blocks, THREADS, 0, k->stream>>>(all, k->mode == CUDA_STRICT);
+template <bool IS_BACK> static void run_gelu(struct kern *k, const struct kern_gelu *a) {
+    if (!cuda_enter(k, 0) || a->rows == 0 || a->width == 0) return;
+    const float *x = cuda_f32(a->x), *dy = IS_BACK ? cuda_f32(a->dy) : NULL;
+    int lddy = IS_BACK ? a->lddy : 0;
+    bool is_vector = rows_are_aligned(x, a->ldx, KERN_F32) &&
+                     rows_are_aligned(dy, lddy, KERN_F32) &&
+                     rows_are_aligned(a->y.addr, a->ldy, KERN_F32);
+    gelu_rows<IS_BACK><<<rows_grid(a->rows, a->width), rows_threads(a->width), 0, k->stream>>>(
+        a->rows, a->width, x, a->ldx, dy, lddy, rows_out(a->y, a->ldy, KERN_F32), is_vector,
+        k->mode == CUDA_STRICT);
     cuda_launched(k, "gelu");
 }
 
-void cuda_gelu(struct kern *k, const struct kern_gelu *a) { run_gelu(k, a, false); }
+void cuda_gelu(struct kern *k, const struct kern_gelu *a) { run_gelu<false>(k, a); }
 
-void cuda_gelu_back(struct kern *k, const struct kern_gelu *a) { run_gelu(k, a, true); }
+void cuda_gelu_back(struct kern *k, const struct kern_gelu *a) { run_gelu<true>(k, a); }
 
 /* ---- dropout ---- */
 

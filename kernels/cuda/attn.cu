@@ -7,6 +7,7 @@ static void run(struct kern *k, struct attn *a, int rows_most) {
     size_t item = kern_dtype_bytes(a->dtype);
     uintptr_t at = (uintptr_t)a->k | (uintptr_t)a->v;
     a->has_vectors = at % 16 == 0 && a->stride * item % 16 == 0 && (size_t)a->K * item % 16 == 0;
+    a->has_pairs = cuda_is_aligned(a->y) && a->ldy % 2 == 0 && a->K % 2 == 0;
     if (a->rows == 0) return;
     if (k->mode == CUDA_TILE && attn_has_tile(a->K))
         attn_run_tile(k, a, rows_most);
@@ -29,8 +30,9 @@ struct attn attn_of_full(const struct kern_attn_full *a) {
     all.k = all.q + width;
     all.v = all.q + 2 * width;
     all.stride = (size_t)a->ld;
-    all.y = cuda_f32(a->y);
+    all.y = a->y.addr;
     all.ldy = a->ldy;
+    all.y_dtype = a->y_dtype;
     all.lse = cuda_f32(a->lse);
     return all;
 }
@@ -70,8 +72,9 @@ struct attn attn_of_tree(const struct kern_attn_tree *a) {
     all.k = a->pool_k.addr;
     all.v = a->pool_v.addr;
     all.stride = (size_t)a->heads * (size_t)a->head_size;
-    all.y = cuda_f32(a->y);
+    all.y = a->y.addr;
     all.ldy = a->ldy;
+    all.y_dtype = a->y_dtype;
     all.lse = cuda_f32(a->lse);
     all.groups = (const struct kern_attn_group *)(const void *)a->dev_groups.addr;
     all.spans = (const struct kern_attn_span *)(const void *)a->dev_spans.addr;

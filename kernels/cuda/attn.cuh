@@ -3,7 +3,7 @@
 #ifndef KERNELS_CUDA_ATTN_CUH
 #define KERNELS_CUDA_ATTN_CUH
 
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/rows.cuh"
 
 /* Both operations in one form. A picture is a group without spans whose rows all see its `tokens`;
  * in the tree a group is one of dev_groups. */
@@ -17,9 +17,11 @@ struct attn {
     enum kern_dtype dtype; /* of keys and values: f32 or bf16 */
     const void *k, *v;     /* slot 0 of head 0 */
     size_t stride;         /* elements from slot to slot */
-    float *y;              /* (rows, ldy) */
+    void *y;               /* (rows, ldy) of y_dtype */
     int ldy;
-    float *lse; /* (rows, heads); NULL: not wanted */
+    enum kern_dtype y_dtype;
+    bool has_pairs; /* rows and heads of y begin at multiples of two numbers */
+    float *lse;     /* (rows, heads); NULL: not wanted */
     const struct kern_attn_group *groups;
     const struct kern_attn_span *spans;
     const int32_t *tail_off, *tail;

@@ -84,7 +84,8 @@ static __global__ void __launch_bounds__(LANES_THREADS) attn_delta(struct attn_b
     const size_t item = (size_t)blockIdx.x * LANES_THREADS + threadIdx.x;
     if (item >= (size_t)a->rows * (size_t)a->heads) return;
     const int row = (int)(item / (size_t)a->heads), head = (int)(item % (size_t)a->heads);
-    const float *y = a->y + (size_t)row * (size_t)a->ldy + (size_t)head * (size_t)a->K;
+    const float *y =
+        (const float *)a->y + (size_t)row * (size_t)a->ldy + (size_t)head * (size_t)a->K;
     const float *dy = b.dy + (size_t)row * (size_t)b.lddy + (size_t)head * (size_t)a->K;
     float sum = 0;
     for (int c = 0; c < a->K; c++)
@@ -426,6 +427,7 @@ static void run(struct kern *k, struct attn_back *b, struct extent x) {
 
 void cuda_attn_full_back(struct kern *k, const struct kern_attn_full_back *a) {
     const struct kern_attn_full *f = &a->fwd;
+    must(f->y_dtype == KERN_F32);
     size_t width = (size_t)f->heads * (size_t)f->head_size;
     uint64_t pairs = (uint64_t)f->images * (uint64_t)f->tokens * (uint64_t)f->tokens;
     if (!cuda_enter(k, 5 * pairs * (uint64_t)width)) return;
@@ -463,7 +465,7 @@ static unsigned count_key_blocks(const struct kern_attn_tree *a, int *slot0) {
 
 void cuda_attn_tree_back(struct kern *k, const struct kern_attn_tree_back *a) {
     const struct kern_attn_tree *f = &a->fwd;
-    must(f->pool_dtype == KERN_F32);
+    must(f->pool_dtype == KERN_F32 && f->y_dtype == KERN_F32);
     struct extent x = {0, 0};
     uint64_t keys = attn_count_keys(f, &x.rows_most);
     if (a->n_users) keys += (uint64_t)a->host_user_off[a->n_users];

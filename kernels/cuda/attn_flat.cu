@@ -94,11 +94,11 @@ static __global__ void __launch_bounds__(32 * WARPS) attn_flat(struct attn a) {
             }
         }
     }
-    float *to = a.y + (size_t)row * (size_t)a.ldy + col;
+    const size_t to = (size_t)row * (size_t)a.ldy + col;
 #pragma unroll
     for (int c = 0; c < LANE_COLS; c++) {
         int at_col = lane + 32 * c;
-        if (at_col < a.K) to[at_col] = y[c] / weight;
+        if (at_col < a.K) put_as(a.y, a.y_dtype, to + (size_t)at_col, y[c] / weight);
     }
     size_t cell = (size_t)row * (size_t)a.heads + col / (size_t)a.K;
     if (a.lse && lane == 0) a.lse[cell] = top + logf(weight);

@@ -241,6 +241,19 @@ add_block(const struct tile<D, H> *sh, int at, int n, const int (&seen)[2], cons
     }
 }
 
+/* Two neighbours of y, from number i on; of a head that has one more number only, the first. */
+static __device__ inline void put_two(const struct attn *a, size_t i, int left, float v, float w) {
+    if (!a->has_pairs) {
+        put_as(a->y, a->y_dtype, i, v);
+        if (left > 1) put_as(a->y, a->y_dtype, i + 1, w);
+    } else if (a->y_dtype == KERN_F32) {
+        *(float2 *)(void *)((float *)a->y + i) = make_float2(v, w);
+    } else {
+        *(uint32_t *)(void *)((uint16_t *)a->y + i) =
+            bits_of(a->y_dtype, v) | bits_of(a->y_dtype, w) << 16;
+    }
+}
+
 /* y = softmax(scale q.k) v of up to 64 rows of a group (blockIdx.x, blockIdx.z) and one head
  * (blockIdx.y); ref_attn_full, ref_attn_tree. D: the head size, rounded up. */
 template <int D, typename H>
@@ -309,16 +322,15 @@ static __global__ void __launch_bounds__(THREADS, 2) attn_tile(struct attn a) {
         weight += __shfl_xor_sync(0xffffffffu, weight, 1);
         weight += __shfl_xor_sync(0xffffffffu, weight, 2);
         int row = mine + g + 8 * h;
-        float *to = a.y + (size_t)(row0 + row) * (size_t)a.ldy + col;
+        const size_t to = (size_t)(row0 + row) * (size_t)a.ldy + col;
         if (a.lse && t == 0 && row < rows)
             a.lse[(size_t)(row0 + row) * (size_t)a.heads + blockIdx.y] = st.top[h] + logf(weight);
 #pragma unroll
         for (int d = 0; d < D / 8; d++) {
-#pragma unroll
-            for (int j = 0; j < 2; j++) {
-                int c = 8 * d + 2 * t + j;
-                if (row < rows && c < a.K) to[c] = y[d][2 * h + j] / weight;
-            }
+            int c = 8 * d + 2 * t;
+            if (row < rows && c < a.K)
+                put_two(&a, to + (size_t)c, a.K - c, y[d][2 * h] / weight,
+                        y[d][2 * h + 1] / weight);
         }
     }
 }

@@ -128,6 +128,7 @@ void cuda_mat_free(struct kern *k, struct kern_mat *m);
 uint64_t cuda_mat_bytes(const struct kern *k, const struct kern_mat_src *src);
 int cuda_mat_describe(const struct kern *k, const struct kern_mat *m, char *text, size_t n);
 const char *cuda_mat_shape(const struct kern_mat *m, char (&text)[64]); /* "12288 x 4096 bf16" */
+enum kern_dtype cuda_x_dtype(const struct kern *k, const struct kern_mat *m);
 void cuda_gemm(struct kern *k, const struct kern_gemm *a);
 
 /* lt_library.cu. `only_base`: one algorithm for all rows, unproved. */
@@ -161,9 +162,10 @@ struct finish {
     const float *bias; /* NULL: none */
     bool gelu, accumulate;
     const float *row_scale, *col_scale; /* come first; NULL: none */
+    enum kern_dtype y_dtype;            /* cuda_finish_rows alone; else KERN_F32 */
 };
 /* y = finish(s), s (rows, n) with stride lds; it may be y itself. */
-void cuda_finish_rows(struct kern *k, int rows, int n, const float *s, int lds, float *y, int ldy,
+void cuda_finish_rows(struct kern *k, int rows, int n, const float *s, int lds, void *y, int ldy,
                       struct finish end);
 /* The strict product: y = finish(x W^T), w (n, ldw) f32. */
 void own_product_f32(struct kern *k, int rows, int n, int depth, const float *x, int ldx,

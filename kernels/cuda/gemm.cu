@@ -12,10 +12,10 @@
  * elsewhere that goes through the other stage, and they are put to it on the way out. In strict
  * mode the codes of both are floats, with their scales in them.
  *
- * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, and sums
- * on their way out where cuBLASLt can't write to y. So a product needs no memory of its own,
- * however many rows there are; and since a row's bits do not depend on its company, nobody can
- * tell.
+ * Rows go through two fixed stages, as many at a time as fit: x as 16 bits on its way in, where it
+ * doesn't come so, and sums on their way out where cuBLASLt can't write to y or y is rounded. So a
+ * product needs no memory of its own, however many rows there are; and since a row's bits do not
+ * depend on its company, nobody can tell.
  *
  * GELU is ours: cuBLASLt's is the approximation by tanh.
  */
@@ -23,7 +23,7 @@
 #include <string.h>
 
 #include "kernels/base/half.h"
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/rows.cuh"
 
 enum { THREADS = 256 };
 
@@ -295,6 +295,19 @@ static __global__ void __launch_bounds__(THREADS)
     to[i] = u.vector;
 }
 
+/* The same of numbers that are in the type already. */
+static __global__ void __launch_bounds__(THREADS)
+    pad_rows(int rows, int depth, int ld, const uint16_t *x, int ldx, uint16_t *to) {
+    const int c = rows_column(), left = depth - c;
+    if (c >= ld) return;
+    for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
+        const uint16_t *from = x + row * (size_t)ldx + c;
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++)
+            to[row * (size_t)ld + c + j] = j < left ? from[j] : 0;
+    }
+}
+
 void cuda_round_rows(struct kern *k, enum kern_dtype type, int rows, int depth, int ld,
                      const float *x, int ldx, void *rounded) {
     unsigned n = (unsigned)((size_t)rows * (size_t)ld / 8), blocks = cuda_blocks(n, THREADS);
@@ -310,43 +323,72 @@ void cuda_round_rows(struct kern *k, enum kern_dtype type, int rows, int depth, 
 
 /* ---- what cuBLASLt leaves to be done ---- */
 
-/* y = gelu(s + bias) or y + s + bias, s in its scales. */
+/* y = gelu(s + bias) or y + s + bias, s in its scales. A thread reads its numbers before it writes
+ * them, so y may be s. */
 static __global__ void __launch_bounds__(THREADS)
-    finish_cells(size_t cells, int n, const float *s, int lds, float *y, int ldy,
-                 struct finish end) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= cells) return;
-    size_t row = i / (size_t)n, c = i % (size_t)n;
-    float sum = s[row * (size_t)lds + c], *to = y + row * (size_t)ldy + c;
-    if (end.row_scale) sum *= end.row_scale[row];
-    if (end.col_scale) sum *= end.col_scale[c];
-    if (end.accumulate) sum += *to;
-    if (end.bias) sum += end.bias[c];
-    if (end.gelu) sum = gelu_f32(sum);
-    *to = sum;
+    finish_rows(int rows, int n, const float *s, int lds, struct rows_out y, struct finish end,
+                bool is_vector) {
+    const int c = rows_column(), left = n - c;
+    if (left <= 0) return;
+    for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
+        struct eight sum = eight_of(s + row * (size_t)lds + c, left, is_vector), more;
+        const float *old = (const float *)y.at + row * (size_t)y.ld + c;
+        if (end.row_scale) {
+#pragma unroll
+            for (int j = 0; j < ROWS_EIGHT; j++)
+                sum.at[j] *= end.row_scale[row];
+        }
+        if (end.col_scale) {
+            more = eight_of(end.col_scale + c, left, is_vector);
+#pragma unroll
+            for (int j = 0; j < ROWS_EIGHT; j++)
+                sum.at[j] *= more.at[j];
+        }
+        if (end.accumulate) {
+            more = eight_of(old, left, is_vector);
+#pragma unroll
+            for (int j = 0; j < ROWS_EIGHT; j++)
+                sum.at[j] += more.at[j];
+        }
+        if (end.bias) {
+            more = eight_of(end.bias + c, left, is_vector);
+#pragma unroll
+            for (int j = 0; j < ROWS_EIGHT; j++)
+                sum.at[j] += more.at[j];
+        }
+        if (end.gelu) {
+#pragma unroll
+            for (int j = 0; j < ROWS_EIGHT; j++)
+                sum.at[j] = gelu_f32(sum.at[j]);
+        }
+        put_eight(&y, row, c, left, is_vector, &sum);
+    }
 }
 
-void cuda_finish_rows(struct kern *k, int rows, int n, const float *s, int lds, float *y, int ldy,
+void cuda_finish_rows(struct kern *k, int rows, int n, const float *s, int lds, void *y, int ldy,
                       struct finish end) {
-    size_t cells = (size_t)rows * (size_t)n;
-    finish_cells<<<cuda_blocks(cells, THREADS), THREADS, 0, k->stream>>>(cells, n, s, lds, y, ldy,
-                                                                         end);
+    struct rows_out out = {y, ldy, end.y_dtype};
+    bool is_vector = rows_are_aligned(s, lds, KERN_F32) && rows_are_aligned(y, ldy, end.y_dtype) &&
+                     cuda_is_aligned(end.bias) && cuda_is_aligned(end.col_scale);
+    finish_rows<<<rows_grid(rows, n), rows_threads(n), 0, k->stream>>>(rows, n, s, lds, out, end,
+                                                                       is_vector);
     cuda_launched(k, "finish");
 }
 
 /* Do sums go to y without a stage between? */
-static bool goes_direct(const struct kern_mat *w, const float *y, int ldy) {
-    return !lt_serves(w->plan) || (cuda_is_aligned(y) && ldy % 4 == 0);
+static bool goes_direct(const struct kern_mat *w, const void *y, int ldy, enum kern_dtype type) {
+    return type == KERN_F32 && (!lt_serves(w->plan) || (cuda_is_aligned(y) && ldy % 4 == 0));
 }
 
-/* Staged rows through cuBLASLt. False: it failed, and y is as it was. */
-static bool product_lt(struct kern *k, const struct kern_mat *w, int rows, float *y, int ldy,
-                       struct finish end) {
-    bool is_direct = goes_direct(w, y, ldy);
-    bool with_bias = is_direct && end.bias && cuda_is_aligned(end.bias) && lt_takes_bias(w->plan);
-    float *sums = is_direct ? y : (float *)(void *)k->stage_out;
+/* Rows x, as its product takes them, through cuBLASLt. False: it failed, and y is as it was. */
+static bool product_lt(struct kern *k, const struct kern_mat *w, int rows, const void *x, void *y,
+                       int ldy, struct finish end) {
+    bool is_direct = goes_direct(w, y, ldy, end.y_dtype), is_rounded = end.y_dtype != KERN_F32;
+    bool with_bias = (is_direct || is_rounded) && end.bias && cuda_is_aligned(end.bias) &&
+                     lt_takes_bias(w->plan); /* rounded or not, it comes by the same algorithm */
+    float *sums = (float *)(is_direct ? y : k->stage_out);
     int ld = is_direct ? ldy : (int)cuda_row_sums((size_t)w->n);
-    if (!lt_product(k, w, w->plan, rows, k->stage_in, NULL, sums, ld, with_bias ? end.bias : NULL,
+    if (!lt_product(k, w, w->plan, rows, x, NULL, sums, ld, with_bias ? end.bias : NULL,
                     is_direct && end.accumulate))
         return false;
     if (with_bias) end.bias = NULL;
@@ -355,19 +397,52 @@ static bool product_lt(struct kern *k, const struct kern_mat *w, int rows, float
     return true;
 }
 
+/* The same by our own. */
+static void product_own(struct kern *k, const struct kern_mat *w, int rows, const void *x, void *y,
+                        int ldy, struct finish end) {
+    const struct finish round = {NULL, false, false, NULL, NULL, end.y_dtype};
+    if (end.y_dtype == KERN_F32) {
+        own_product_16(k, w, rows, x, (float *)y, ldy, end);
+        return;
+    }
+    float *sums = (float *)(void *)k->stage_out;
+    int ld = (int)cuda_row_sums((size_t)w->n);
+    own_product_16(k, w, rows, x, sums, ld, end);
+    cuda_finish_rows(k, rows, w->n, sums, ld, y, ldy, round);
+}
+
+/* Rows of x in w's type, as w's rows are: in their place, or through the stage. */
+static const void *rows_16(struct kern *k, const struct kern_gemm *a, bool is_ready, int row,
+                           int rows) {
+    const struct kern_mat *w = a->w;
+    const char *x = a->x.addr + (size_t)row * (size_t)a->ldx * kern_dtype_bytes(a->x_dtype);
+    if (is_ready) return x;
+    if (a->x_dtype == KERN_F32) {
+        cuda_round_rows(k, w->dtype, rows, w->k, w->ld, (const float *)(const void *)x, a->ldx,
+                        k->stage_in);
+        return k->stage_in;
+    }
+    pad_rows<<<rows_grid(rows, w->ld), rows_threads(w->ld), 0, k->stream>>>(
+        rows, w->k, w->ld, (const uint16_t *)(const void *)x, a->ldx,
+        (uint16_t *)(void *)k->stage_in);
+    cuda_launched(k, "pad_rows");
+    return k->stage_in;
+}
+
 static void product_16(struct kern *k, const struct kern_gemm *a, struct finish end) {
     const struct kern_mat *w = a->w;
-    size_t in = 2 * (size_t)w->ld, n = (size_t)w->n;
-    int most = goes_direct(w, cuda_f32(a->y), a->ldy) ? cuda_rows_that_fit(in, 0)
-                                                      : cuda_rows_at_once((size_t)w->ld, n);
+    bool is_ready =
+        a->x_dtype != KERN_F32 && w->k == w->ld && a->ldx == w->ld && cuda_is_aligned(a->x.addr);
+    bool is_direct = goes_direct(w, a->y.addr, a->ldy, a->y_dtype);
+    int most = cuda_rows_that_fit(is_ready ? 0 : 2 * (size_t)w->ld,
+                                  is_direct ? 0 : 4 * cuda_row_sums((size_t)w->n));
     must(most > 0);
     for (int row = 0; row < a->m; row += most) {
         int rows = a->m - row < most ? a->m - row : most;
-        const float *x = cuda_f32(a->x) + (size_t)row * (size_t)a->ldx;
-        float *y = cuda_f32(a->y) + (size_t)row * (size_t)a->ldy;
-        cuda_round_rows(k, w->dtype, rows, w->k, w->ld, x, a->ldx, k->stage_in);
-        if (!lt_serves(w->plan) || !product_lt(k, w, rows, y, a->ldy, end))
-            own_product_16(k, w, rows, k->stage_in, y, a->ldy, end);
+        const void *x = rows_16(k, a, is_ready, row, rows);
+        char *y = a->y.addr + (size_t)row * (size_t)a->ldy * kern_dtype_bytes(a->y_dtype);
+        if (!lt_serves(w->plan) || !product_lt(k, w, rows, x, y, a->ldy, end))
+            product_own(k, w, rows, x, y, a->ldy, end);
     }
 }
 
@@ -411,15 +486,21 @@ static void product_fp8(struct kern *k, const struct kern_gemm *a, struct finish
     }
 }
 
+enum kern_dtype cuda_x_dtype(const struct kern *, const struct kern_mat *m) {
+    return m->is_fp8 ? KERN_F32 : m->dtype;
+}
+
 void cuda_gemm(struct kern *k, const struct kern_gemm *a) {
-    must(!a->accumulate || a->act == KERN_ACT_NONE);
+    must(!a->accumulate || (a->act == KERN_ACT_NONE && a->y_dtype == KERN_F32));
     const struct kern_mat *w = a->w;
+    must(a->x_dtype == KERN_F32 || a->x_dtype == cuda_x_dtype(k, w));
+    must(a->y_dtype == KERN_F32 || cuda_x_dtype(k, w) != KERN_F32);
     int n = kern_gemm_n(a, w->n), depth = kern_gemm_k(a, w->k);
     must((!a->n && !a->k) || (w->dtype == KERN_F32 && !w->is_fp8 && n <= w->n && depth <= w->k));
     if (!cuda_enter(k, (uint64_t)a->m * (uint64_t)n * (uint64_t)depth)) return;
     if (a->m == 0 || w->n == 0) return;
-    struct finish end = {cuda_f32(a->bias), a->act == KERN_ACT_GELU, a->accumulate != 0, NULL,
-                         NULL};
+    struct finish end = {cuda_f32(a->bias), a->act == KERN_ACT_GELU, a->accumulate != 0, NULL, NULL,
+                         a->y_dtype};
     if (w->is_fp8)
         product_fp8(k, a, end);
     else if (w->dtype == KERN_F32)

@@ -223,7 +223,7 @@ static __global__ void __launch_bounds__(THREADS)
 static bool dx_lt(struct kern *k, const struct kern_mat *w, const struct sums *p, bool is_direct) {
     int lds = is_direct ? p->ldy : (int)cuda_row_sums((size_t)w->k);
     float *sums = is_direct ? p->y : (float *)(void *)k->stage_out;
-    struct finish end = {NULL, false, p->accumulate, p->scale, NULL};
+    struct finish end = {NULL, false, p->accumulate, p->scale, NULL, KERN_F32};
     if (!lt_product(k, w, w->back, p->rows, p->a, NULL, sums, lds, NULL,
                     is_direct && p->accumulate))
         return false;

@@ -1,57 +1,82 @@
 /* norm.cu - layernorm and rmsnorm, there and back: kernels/ref/norm.c. One block a row; sums in
- * double, like the reference's, in an order that follows from the width alone. A row is read whole
- * before it is written, so y may be x.
+ * double, like the reference's, in an order that follows from the width alone: each thread adds its
+ * eights in turn. A row is read whole before it is written, so y may be x.
  *
  * The way back takes three steps, through the stages of products: mean and deviation of each row;
  * the gradients of the weights, column by column in blocks of KERN_BACK_ROWS rows, which are then
  * added in their order; and last dx, which may be dy.
  */
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/rows.cuh"
 
-enum { THREADS = 256 };
+enum { THREADS = ROWS_THREADS, STRIDE = THREADS * ROWS_EIGHT };
+
+/* sum (x - mean), or of its squares, over a row; by the whole block. */
+template <bool OF_SQUARES>
+static __device__ inline double row_sum(int width, const float *x, double mean, bool is_vector,
+                                        double *part) {
+    double sum = 0;
+    for (int c = (int)threadIdx.x * ROWS_EIGHT; c < width; c += STRIDE) {
+        const struct eight v = eight_of(x + c, width - c, is_vector);
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++) {
+            double d = c + j < width ? (double)v.at[j] - mean : 0.0;
+            sum += OF_SQUARES ? d * d : d;
+        }
+    }
+    return block_sum(sum, part);
+}
+
+/* Mean and variance of a row, or 0 and the mean of its squares. Ends behind a barrier: then nobody
+ * of the block reads the row any more but what it writes itself. */
+template <bool IS_LAYER>
+static __device__ inline double2 row_facts(int width, const float *x, bool is_vector,
+                                           double *part) {
+    double2 f = {0, 0};
+    if (IS_LAYER) f.x = row_sum<false>(width, x, 0, is_vector, part) / width;
+    f.y = row_sum<true>(width, x, f.x, is_vector, part) / width;
+    return f;
+}
 
 /* y = (x - mean) / sqrt(var + eps) * weight + bias; ref_layernorm. Without a bias: ref_rmsnorm. */
 template <bool IS_LAYER>
 static __global__ void __launch_bounds__(THREADS)
     norm_rows(int width, const float *x, int ldx, const float *weight, const float *bias, float eps,
-              float *y, int ldy) {
+              struct rows_out y, bool is_vector) {
     __shared__ double part[THREADS / 32];
     x += (size_t)blockIdx.x * (size_t)ldx;
-    y += (size_t)blockIdx.x * (size_t)ldy;
-    double mean = 0, square = 0;
-    if (IS_LAYER) {
-        for (int c = (int)threadIdx.x; c < width; c += THREADS)
-            mean += (double)x[c];
-        mean = block_sum(mean, part) / width;
+    const double2 facts = row_facts<IS_LAYER>(width, x, is_vector, part);
+    const float scale = (float)(1.0 / sqrt(facts.y + (double)eps));
+    for (int c = (int)threadIdx.x * ROWS_EIGHT; c < width; c += STRIDE) {
+        const int left = width - c;
+        const struct eight w = eight_of(weight + c, left, is_vector);
+        struct eight v = eight_of(x + c, left, is_vector), b;
+        if (IS_LAYER) b = eight_of(bias + c, left, is_vector);
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++) {
+            float d = IS_LAYER ? (float)((double)v.at[j] - facts.x) : v.at[j];
+            v.at[j] = IS_LAYER ? fmaf(d * scale, w.at[j], b.at[j]) : d * scale * w.at[j];
+        }
+        put_eight(&y, blockIdx.x, c, left, is_vector, &v);
     }
-    for (int c = (int)threadIdx.x; c < width; c += THREADS) {
-        double d = (double)x[c] - mean;
-        square += d * d;
-    }
-    /* block_sum ends behind a barrier: from here on nobody reads what another writes */
-    square = block_sum(square, part) / width;
-    float scale = (float)(1.0 / sqrt(square + (double)eps));
-    for (int c = (int)threadIdx.x; c < width; c += THREADS) {
-        float d = IS_LAYER ? (float)((double)x[c] - mean) : x[c];
-        y[c] = IS_LAYER ? d * scale * weight[c] + bias[c] : d * scale * weight[c];
-    }
+}
+
+template <bool IS_LAYER>
+static void run_norm(struct kern *k, const struct kern_norm *a, const char *name) {
+    if (!cuda_enter(k, 0) || a->rows == 0 || a->width == 0) return;
+    const float *x = cuda_f32(a->x), *weight = cuda_f32(a->weight);
+    const float *bias = IS_LAYER ? cuda_f32(a->bias) : NULL;
+    bool is_vector = rows_are_aligned(x, a->ldx, KERN_F32) && cuda_is_aligned(weight) &&
+                     cuda_is_aligned(bias) && rows_are_aligned(a->y.addr, a->ldy, a->y_dtype);
+    norm_rows<IS_LAYER><<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
+        a->width, x, a->ldx, weight, bias, a->eps, rows_out(a->y, a->ldy, a->y_dtype), is_vector);
+    cuda_launched(k, name);
 }
 
 void cuda_layernorm(struct kern *k, const struct kern_norm *a) {
-    if (!cuda_enter(k, 0) || a->rows == 0) return;
-    norm_rows<true><<<(unsigned)a->rows, THREADS, 0, k->stream>>>(
-        a->width, cuda_f32(a->x), a->ldx, cuda_f32(a->weight), cuda_f32(a->bias), a->eps,
-        cuda_f32(a->y), a->ldy);
-    cuda_launched(k, "layernorm");
+    run_norm<true>(k, a, "layernorm");
 }
 
-void cuda_rmsnorm(struct kern *k, const struct kern_norm *a) {
-    if (!cuda_enter(k, 0) || a->rows == 0) return;
-    norm_rows<false><<<(unsigned)a->rows, THREADS, 0, k->stream>>>(a->width, cuda_f32(a->x), a->ldx,
-                                                                   cuda_f32(a->weight), NULL,
-                                                                   a->eps, cuda_f32(a->y), a->ldy);
-    cuda_launched(k, "rmsnorm");
-}
+void cuda_rmsnorm(struct kern *k, const struct kern_norm *a) { run_norm<false>(k, a, "rmsnorm"); }
 
 /* ---- the way back ---- */
 
@@ -64,6 +89,7 @@ struct norm_back {
     float *dx;
     int lddx;
     bool accumulate;
+    bool is_vector; /* rows of x begin at multiples of 16 bytes */
     double2 *fact;  /* (rows): mean, and 1 / deviation */
     float *dw, *db; /* (blocks, width) each */
 };
@@ -73,18 +99,8 @@ template <bool IS_LAYER>
 static __global__ void __launch_bounds__(THREADS) norm_facts(struct norm_back a, float eps) {
     __shared__ double part[THREADS / 32];
     const float *x = a.x + (size_t)blockIdx.x * (size_t)a.ldx;
-    double mean = 0, square = 0;
-    if (IS_LAYER) {
-        for (int c = (int)threadIdx.x; c < a.width; c += THREADS)
-            mean += (double)x[c];
-        mean = block_sum(mean, part) / a.width;
-    }
-    for (int c = (int)threadIdx.x; c < a.width; c += THREADS) {
-        double d = (double)x[c] - mean;
-        square += d * d;
-    }
-    square = block_sum(square, part) / a.width;
-    double2 fact = {mean, 1.0 / sqrt(square + (double)eps)};
+    const double2 facts = row_facts<IS_LAYER>(a.width, x, a.is_vector, part);
+    const double2 fact = {facts.x, 1.0 / sqrt(facts.y + (double)eps)};
     if (threadIdx.x == 0) a.fact[blockIdx.x] = fact;
 }
 
@@ -172,6 +188,7 @@ static void run_back(struct kern *k, const struct kern_norm_back *a, const char 
                             cuda_f32(a->dx),
                             a->lddx,
                             a->accumulate != 0,
+                            rows_are_aligned(a->x.addr, a->ldx, KERN_F32),
                             (double2 *)(void *)k->stage_in,
                             NULL,
                             NULL};

@@ -11,6 +11,7 @@ struct kern_swiglu {
     int ldx;
     struct kern_ptr y;
     int ldy;
+    enum kern_dtype y_dtype;
 };
 
 /* dx (rows, 2*width), gate then up, from the kept x and dy (rows, width). s = sigmoid(gate):

@@ -18,6 +18,7 @@ struct kern_attn_full {
     /* Training alone: (images*tokens, H) f32, log sum_j exp(s_j) of each row and head, for the way
      * back. addr NULL: not wanted. */
     struct kern_ptr lse;
+    enum kern_dtype y_dtype;
 };
 
 /* Attention over the prompt tree. The rows of a pass come in groups; the rows of a group share a
@@ -55,6 +56,7 @@ struct kern_attn_tree {
         tail_off;         /* (rows + 1) i32: row i's list is tail[tail_off[i] .. tail_off[i+1]) */
     struct kern_ptr tail; /* i32 slots; empty for rows of own_slot >= 0 */
     struct kern_ptr lse;  /* (rows, H), as in attn_full; addr NULL: not wanted */
+    enum kern_dtype y_dtype;
 };
 
 /* ---- training: with p_j = exp(s_j - lse) the weights that y was made with,
@@ -65,7 +67,7 @@ struct kern_attn_tree {
 
 /* dqkv (images*tokens, 3*H*K), q, k, v as in qkv, is overwritten. */
 struct kern_attn_full_back {
-    struct kern_attn_full fwd; /* as it ran, with its lse */
+    struct kern_attn_full fwd; /* as it ran, with its lse; y in f32 */
     struct kern_ptr dy;        /* (images*tokens, H*K) */
     int lddy;
     struct kern_ptr dqkv;
@@ -87,7 +89,7 @@ struct kern_attn_hold {
  * are the gradients of the pools' slots. Slots that no row sees are not touched. No slot stands
  * twice in the list of a row. */
 struct kern_attn_tree_back {
-    struct kern_attn_tree fwd; /* as it ran, with its lse */
+    struct kern_attn_tree fwd; /* as it ran, with its lse; y in f32 */
     struct kern_ptr dy;        /* (rows, H*K) */
     int lddy;
     struct kern_ptr dq;

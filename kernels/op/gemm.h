@@ -43,6 +43,10 @@ enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_GELU = 1 }; /* exact: x/2 * (1 + erf
 /* y = act(x W^T + bias), or y += x W^T + bias when `accumulate` (then act must be NONE).
  * x (m, K), y (m, N) may not overlap. m may be 0.
  *
+ * x may have been rounded by whoever made it: x_dtype is KERN_F32, or what kern_ops.x_dtype says of
+ * w. The result has the same bits then. y may be left rounded for the product that comes next,
+ * unless `accumulate`, and where x_dtype says KERN_F32.
+ *
  * By a matrix kept in fp8 both sides are rounded first, each row r of x and of W by itself:
  *     s(r) = max |r[k]| / 448, 1 when that is 0;   q(r)[k] = e4m3(r[k] / s(r))
  * to nearest, ties to even, in f32 (kernels/base/half.h); and x W^T becomes
@@ -64,6 +68,7 @@ struct kern_gemm {
     int ldy;
     enum kern_act act;
     int accumulate;
+    enum kern_dtype x_dtype, y_dtype;
     int n, k; /* by the first n rows and k columns of W alone, as if it had no others; 0: by all. Of
                  a matrix whose parts were f32, of KERN_KEEP_OWN or KERN_KEEP_BF16 */
 };

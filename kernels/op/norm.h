@@ -6,7 +6,7 @@
 
 /* layernorm: y = (x - mean) / sqrt(var + eps) * weight + bias, var the biased one.
  * rmsnorm:   y = x / sqrt(mean(x^2) + eps) * weight; bias unused.
- * Over the last dimension; y may be x. */
+ * Over the last dimension; y may be x where it is f32. */
 struct kern_norm {
     int rows, width;
     struct kern_ptr x;
@@ -15,6 +15,7 @@ struct kern_norm {
     float eps;
     struct kern_ptr y;
     int ldy;
+    enum kern_dtype y_dtype;
 };
 
 /* The gradient of either: dx (rows, width) = or +=, and dw, db (width) += over the rows, in blocks

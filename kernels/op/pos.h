@@ -37,8 +37,9 @@ struct kern_embed {
 struct kern_gather {
     int rows, width;
     struct kern_ptr index; /* (rows) i32 */
-    struct kern_ptr x;     /* (any, width) */
-    struct kern_ptr y;     /* (rows, width) */
+    struct kern_ptr x;     /* (any, width) of `dtype` */
+    struct kern_ptr y;     /* (rows, width) of it */
+    enum kern_dtype dtype; /* as a y_dtype */
 };
 
 /* Rotary positions and the KV store. qkv (rows, 3*H*K): q, k, v, head-major inside each. Rotates q

@@ -35,6 +35,11 @@ static inline size_t kern_dtype_bytes(enum kern_dtype t) {
     return t == KERN_F32 ? 4u : t == KERN_INT8 ? 1u : 2u;
 }
 
+/* What an operation leaves for a product may be rounded to the 16 bits that the product would round
+ * it to itself: to nearest, ties to even; in KERN_F16 what is finite stays so. Where a struct has a
+ * `y_dtype`, rows of y are of that type and its stride counts such numbers. KERN_BF16 and KERN_F16
+ * come only where kern_ops.x_dtype has said so; KERN_F32, which is 0, always may. */
+
 /* Bytes of a head in a pool. */
 static inline size_t kern_head_bytes(enum kern_dtype t, int head_size) {
     return (size_t)head_size * kern_dtype_bytes(t) + (t == KERN_INT8 ? sizeof(float) : 0);

@@ -19,10 +19,10 @@ void ref_swiglu(struct kern *k, const struct kern_swiglu *a) {
     for (int i = 0; i < a->rows; i++) {
         const float *gate = act_at(a->x, a->ldx, i, 0); /* (F) */
         const float *up = gate + a->width;              /* (F) */
-        float *y = act_at(a->y, a->ldy, i, 0);
+        size_t y = (size_t)i * (size_t)a->ldy;
         for (int c = 0; c < a->width; c++) {
             double g = (double)gate[c];
-            y[c] = (float)(g / (1.0 + exp(-g)) * (double)up[c]);
+            ref_set(a->y, a->y_dtype, y + (size_t)c, (float)(g / (1.0 + exp(-g)) * (double)up[c]));
         }
     }
     ref_count(k, 0);

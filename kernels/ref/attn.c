@@ -54,10 +54,12 @@ static void head_see(struct head *h, const float *key, const float *value) {
     h->keys++;
 }
 
-/* `lse` is the operation's, and the head's place in it; addr NULL: not wanted. */
-static void head_end(const struct head *h, float *y, struct kern_ptr lse, size_t at) {
+/* Into y from element `to` on. `lse` is the operation's, and the head's place in it; addr NULL: not
+ * wanted. */
+static void head_end(const struct head *h, struct kern_ptr y, enum kern_dtype type, size_t to,
+                     struct kern_ptr lse, size_t at) {
     for (int c = 0; c < h->size; c++)
-        y[c] = (float)(h->sum[c] / h->weight);
+        ref_set(y, type, to + (size_t)c, (float)(h->sum[c] / h->weight));
     if (lse.addr) ref_f32(lse)[at] = (float)(h->max + log(h->weight));
 }
 
@@ -76,7 +78,7 @@ void ref_attn_full(struct kern *k, const struct kern_attn_full *a) {
                     head_see(&h, kv, walk ? kv + width : NULL);
                 }
             }
-            head_end(&h, ref_f32(a->y) + (size_t)i * (size_t)a->ldy + at, a->lse,
+            head_end(&h, a->y, a->y_dtype, (size_t)i * (size_t)a->ldy + at, a->lse,
                      ((size_t)i * width + at) / (size_t)a->head_size);
             keys += h.keys;
         }
@@ -125,7 +127,7 @@ void ref_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
                 see_tree(&h, a, g, row, at, 0);
                 see_tree(&h, a, g, row, at, 1);
                 must(h.keys > 0);
-                head_end(&h, ref_f32(a->y) + (size_t)row * (size_t)a->ldy + at, a->lse,
+                head_end(&h, a->y, a->y_dtype, (size_t)row * (size_t)a->ldy + at, a->lse,
                          ((size_t)row * width + at) / (size_t)a->head_size);
                 keys += h.keys;
             }

@@ -39,31 +39,42 @@ static float ref_blocks_dot(int bits, int k, const float *x, const float *w) {
     return sum;
 }
 
+static double ref_dot(int k, const char *x, enum kern_dtype type, const float *w) {
+    double sum = 0;
+    for (size_t c = 0; c < (size_t)k; c++) {
+        float v = type == KERN_F32 ? ((const float *)(const void *)x)[c] : ref_at(x, type, c);
+        sum += (double)v * (double)w[c];
+    }
+    return sum;
+}
+
 void ref_gemm(struct kern *k, const struct kern_gemm *a) {
-    must(!a->accumulate || a->act == KERN_ACT_NONE);
+    must(!a->accumulate || (a->act == KERN_ACT_NONE && a->y_dtype == KERN_F32));
     const struct kern_mat *w = a->w;
     const float *bias = ref_f32(a->bias);
     int outputs = kern_gemm_n(a, w->n), depth = kern_gemm_k(a, w->k);
     must(((!w->scale && !w->bits) || (!a->n && !a->k)) && outputs <= w->n && depth <= w->k);
+    must((!w->scale && !w->bits) || a->x_dtype == KERN_F32);
     for (int i = 0; i < a->m; i++) {
-        const float *x = ref_f32(a->x) + (size_t)i * (size_t)a->ldx; /* (K) */
-        float *y = ref_f32(a->y) + (size_t)i * (size_t)a->ldy;       /* (N) */
+        const char *x =
+            kern_at(a->x, (size_t)i * (size_t)a->ldx * kern_dtype_bytes(a->x_dtype)).addr;
+        size_t y = (size_t)i * (size_t)a->ldy; /* (N) */
         double scale = 1;
         if (w->scale) {
-            memcpy(w->row, x, (size_t)w->k * sizeof *x);
+            memcpy(w->row, x, (size_t)w->k * sizeof *w->row);
             scale = (double)ref_round_row(w->row, (size_t)w->k);
-            x = w->row;
+            x = (const char *)w->row;
         }
-        for (int n = 0; n < outputs; n++) {
+        for (int n = 0; n < outputs; n++, y++) {
             const float *row = w->w + (size_t)n * (size_t)w->k;
-            double sum = 0;
-            for (int c = 0; c < depth && !w->bits; c++)
-                sum += (double)x[c] * (double)row[c];
-            if (w->bits) sum = (double)ref_blocks_dot(w->bits, depth, x, row);
+            double sum = w->bits ? (double)ref_blocks_dot(w->bits, depth,
+                                                          (const float *)(const void *)x, row)
+                                 : ref_dot(depth, x, a->x_dtype, row);
             if (w->scale) sum *= scale * (double)w->scale[n];
             if (bias) sum += (double)bias[n];
             if (a->act == KERN_ACT_GELU) sum = ref_gelu_of(sum);
-            y[n] = a->accumulate ? y[n] + (float)sum : (float)sum;
+            ref_set(a->y, a->y_dtype, y,
+                    a->accumulate ? ref_f32(a->y)[y] + (float)sum : (float)sum);
         }
     }
     ref_count(k, (uint64_t)a->m * (uint64_t)outputs * (uint64_t)depth);

@@ -39,10 +39,13 @@ void ref_layernorm(struct kern *k, const struct kern_norm *a) {
     const float *weight = ref_f32(a->weight), *bias = ref_f32(a->bias);
     for (int i = 0; i < a->rows; i++) {
         const float *x = ref_f32(a->x) + (size_t)i * (size_t)a->ldx;
-        float *y = ref_f32(a->y) + (size_t)i * (size_t)a->ldy;
+        size_t y = (size_t)i * (size_t)a->ldy;
         struct normal n = normal_of(x, a->width, a->eps, 1);
-        for (int c = 0; c < a->width; c++)
-            y[c] = (float)(((double)x[c] - n.mean) * n.scale * (double)weight[c] + (double)bias[c]);
+        for (int c = 0; c < a->width; c++) {
+            double h = ((double)x[c] - n.mean) * n.scale;
+            ref_set(a->y, a->y_dtype, y + (size_t)c,
+                    (float)(h * (double)weight[c] + (double)bias[c]));
+        }
     }
     ref_count(k, 0);
 }
@@ -51,10 +54,11 @@ void ref_rmsnorm(struct kern *k, const struct kern_norm *a) {
     const float *weight = ref_f32(a->weight);
     for (int i = 0; i < a->rows; i++) {
         const float *x = ref_f32(a->x) + (size_t)i * (size_t)a->ldx;
-        float *y = ref_f32(a->y) + (size_t)i * (size_t)a->ldy;
+        size_t y = (size_t)i * (size_t)a->ldy;
         struct normal n = normal_of(x, a->width, a->eps, 0);
         for (int c = 0; c < a->width; c++)
-            y[c] = (float)((double)x[c] * n.scale * (double)weight[c]);
+            ref_set(a->y, a->y_dtype, y + (size_t)c,
+                    (float)((double)x[c] * n.scale * (double)weight[c]));
     }
     ref_count(k, 0);
 }

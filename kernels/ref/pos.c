@@ -55,10 +55,9 @@ void ref_embed(struct kern *k, const struct kern_embed *a) {
 
 void ref_gather(struct kern *k, const struct kern_gather *a) {
     const int32_t *index = ref_i32(a->index);
-    size_t width = (size_t)a->width;
+    size_t bytes = (size_t)a->width * kern_dtype_bytes(a->dtype);
     for (int i = 0; i < a->rows; i++)
-        memcpy(ref_f32(a->y) + (size_t)i * width, ref_f32(a->x) + (size_t)index[i] * width,
-               width * sizeof(float));
+        memcpy(a->y.addr + (size_t)i * bytes, a->x.addr + (size_t)index[i] * bytes, bytes);
     ref_count(k, 0);
 }
 

@@ -6,6 +6,7 @@
  */
 #include "kernels/ref/ref.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,6 +48,10 @@ static int ref_pass_rows(const struct kern *k) { return (void)k, 512; }
 static int ref_tile_rows(const struct kern *k) { return (void)k, 1; }
 static int ref_products(const struct kern *k, int i, char *text, size_t n) {
     return (void)k, (void)i, (void)text, (void)n, 0;
+}
+static int ref_pass_pictures(const struct kern *k) { return (void)k, 1; }
+static enum kern_dtype ref_x_dtype(const struct kern *k, const struct kern_mat *m) {
+    return (void)k, (void)m, KERN_F32;
 }
 
 void ref_count(struct kern *k, uint64_t multiply_adds) {
@@ -90,6 +95,17 @@ float ref_at(const void *base, enum kern_dtype t, size_t i) {
     }
     memcpy(&f, at, sizeof(f));
     return f;
+}
+
+void ref_set(struct kern_ptr base, enum kern_dtype t, size_t i, float v) {
+    static const float most = 65504;
+    float finite = isfinite(v) ? fminf(fmaxf(v, -most), most) : v;
+    uint16_t h = t == KERN_BF16 ? half_to_bf16(v) : half_to_f16(finite);
+    must(t != KERN_INT8);
+    if (t == KERN_F32)
+        memcpy(base.addr + i * sizeof v, &v, sizeof v);
+    else
+        memcpy(base.addr + i * sizeof h, &h, sizeof h);
 }
 
 const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size_t n, float *room) {
@@ -262,6 +278,7 @@ const struct kern_ops kern_ref = {
     .takes_pool = ref_takes_pool,
     .pass_rows = ref_pass_rows,
     .tile_rows = ref_tile_rows,
+    .pass_pictures = ref_pass_pictures,
     .alloc = ref_alloc,
     .free = ref_free,
     .put = ref_put,
@@ -271,6 +288,7 @@ const struct kern_ops kern_ref = {
     .mat_free = ref_mat_free,
     .mat_bytes = ref_mat_bytes,
     .mat_describe = ref_mat_describe,
+    .x_dtype = ref_x_dtype,
     .products = ref_products,
     .pass = ref_pass,
     .sync = ref_sync,

@@ -30,6 +30,8 @@ static inline const int32_t *ref_i32(struct kern_ptr p) { return (const int32_t 
 
 /* Element i of what lies at `base`, at any address. */
 float ref_at(const void *base, enum kern_dtype t, size_t i);
+/* It becomes v, rounded; in fp16 what is finite stays so. Of types of 16 bits or f32. */
+void ref_set(struct kern_ptr base, enum kern_dtype t, size_t i, float v);
 /* n of them from element `at` on, as floats: in place, or widened into `room`. */
 const float *ref_floats(struct kern_ptr base, enum kern_dtype t, size_t at, size_t n, float *room);
 /* Head number `head` of a pool, of n numbers: there, or as floats in `room`. */

@@ -26,16 +26,16 @@ HEADER = Path(__file__).resolve().parents[2] / "kernels/kern.h"
 FOLDERS = [LAMMD.parent / "release", LAMMD.parent / "build" / "release"]
 # sincos of large angles has a table on its stack: rope, once a row.
 MAY_HAVE_STACK = ("rope_rows", "rope_back_rows")
-KERNELS = ("add_pos_cells", "attn_flat", "attn_tile", "embed_rows", "finish_cells", "gather_rows", "norm_rows",
+KERNELS = ("add_pos_cells", "attn_flat", "attn_tile", "embed_rows", "finish_rows", "gather_rows", "norm_rows",
            "patchify_cells", "pick_rows", "product_16", "product_f32", "rope_rows", "round_rows",
-           "swiglu_cells", "touch",
+           "swiglu_rows", "touch", "pad_rows",
            # proofs of cuBLASLt's algorithms
            "compare_cells", "judge_cells", "seed_floats", "seed_rows",
            # training
            "adamw_cells", "add_blocks", "add_in_order", "attn_back_keys", "attn_back_rows", "attn_back_tails",
            "attn_delta", "attn_hold_losses", "attn_holds", "back_16", "back_f32", "blend_cells", "colsum_blocks",
            "dropout_cells", "embed_back_rows", "expect_corners", "expect_losses", "expect_slopes",
-           "gather_back_rows", "gelu_cells", "norm_back_blocks", "norm_back_rows", "norm_facts", "rope_back_rows",
+           "gather_back_rows", "gelu_rows", "norm_back_blocks", "norm_back_rows", "norm_facts", "rope_back_rows",
            "scale_rows", "set_cells", "square_blocks", "swiglu_back_cells", "xent_rows", "zero_cells")
 
 

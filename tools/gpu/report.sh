@@ -319,9 +319,25 @@ part_1() {
     step plugin 15 3 d_tests env "LAMMD=$BIN/lammd" python3 tests/cuda/run.py ${emulated:+kernels}
 }
 
+# A step of training by us and by PyTorch: the paper's widths, four layers.
+# shellcheck disable=SC2086
+learning() {
+    few='--tiny --cpu --layers 1 --seconds 3' small=models/shapes/rehearsal
+    if [ -z "$emulated" ]; then
+        few='--layers 4 --seconds 20' small=$P/few
+        mkdir -p "$small" && cp models/shapes/pae-lamm-7b/* "$small" &&
+            sed -i 's/\("num_hidden_layers"\): *[0-9]*/\1: 4/' "$small/config.json"
+    fi
+    if python3 -c 'import torch' 2>/dev/null; then
+        step torch-train 40 30 d_end python3 -u tools/gpu/torch_train.py $few
+    fi
+    [ ! -x "$BIN/lammd" ] || ours train 60 40 d_end "$BIN/lammd" bench train --quick --repeat 3 \
+        --model "$small" --weights random:1 --device cuda
+}
+
 # shellcheck disable=SC2086
 part_2() {
-    order='torch fp8 torch-operations mini-cpu mini-flat mini-tile mini-graphs memcheck racecheck otherwise build card'
+    order='torch torch-train train fp8 torch-operations mini-cpu mini-flat mini-tile mini-graphs memcheck racecheck otherwise build card'
     [ -n "$is_bundle" ] || build
     card
     if ! python3 -c 'import torch' 2>/dev/null; then
@@ -332,6 +348,7 @@ part_2() {
         step torch 140 110 d_end python3 -u tools/gpu/side_by_side.py --seconds 90 --tflops "${tflops:-790}"
         step torch-operations 50 25 d_end python3 -u tools/gpu/torch_layer.py
     fi
+    learning
     if [ -x "$BIN/lammd" ] && fits fp8; then # its floor is that of products twice as fast
         ours fp8 70 51 d_picture env "TFLOPS=$(awk "BEGIN { print 2 * ${tflops:-790} }")" \
             $floors pix4096 $runs $seeded --weights-as fp8

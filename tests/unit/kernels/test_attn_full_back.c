@@ -17,8 +17,8 @@ static struct ran run_full(struct rig *r, struct full f, const float *qkv, int w
     struct tensor x = tensor_in(r, qkv, rows, 3 * width, 3);
     struct ran ran = {tensor_out(r, rows, width, 1), tensor_out(r, rows, f.heads, 0), {0}};
     float scale = 1 / sqrtf((float)f.size);
-    ran.fwd = (struct kern_attn_full){f.images, f.tokens, f.heads, f.size,   scale,
-                                      x.p,      x.ld,     ran.y.p, ran.y.ld, {NULL}};
+    ran.fwd = (struct kern_attn_full){f.images, f.tokens, f.heads,  f.size, scale,   x.p,
+                                      x.ld,     ran.y.p,  ran.y.ld, {NULL}, KERN_F32};
     if (with_lse) ran.fwd.lse = ran.lse.p;
     RUN_ON(r, attn_full, &ran.fwd);
     return ran;

@@ -22,8 +22,8 @@ static const float *full_back(struct rig *r, struct full f, const float *qkv, co
     struct tensor x = tensor_in(r, qkv, rows, 3 * width, 3), y = tensor_out(r, rows, width, 1);
     struct tensor lse = tensor_out(r, rows, f.heads, 0), tdy = tensor_in(r, dy, rows, width, 1);
     struct tensor d = tensor_out(r, rows, 3 * width, 5);
-    struct kern_attn_full fwd = {f.images, f.tokens, f.heads, f.size, 0.125f,
-                                 x.p,      x.ld,     y.p,     y.ld,   lse.p};
+    struct kern_attn_full fwd = {f.images, f.tokens, f.heads, f.size, 0.125f,  x.p,
+                                 x.ld,     y.p,      y.ld,    lse.p,  KERN_F32};
     RUN_ON(r, attn_full, &fwd);
     RUN(r, train->attn_full_back, struct kern_attn_full_back, fwd, tdy.p, tdy.ld, d.p, d.ld);
     return tensor_get(r, &d);

@@ -252,7 +252,7 @@ OP_TEST(device_marks_times) {
     uint64_t ns[KERN_MARKS], sum = 0, before, after;
     struct tensor x = tensor_in(r, host_random(r, ROWS * 2 * D, 1), ROWS, 2 * D, 0);
     struct tensor y = tensor_out(r, ROWS, D, 0);
-    const struct kern_swiglu a = {ROWS, D, x.p, x.ld, y.p, y.ld};
+    const struct kern_swiglu a = {ROWS, D, x.p, x.ld, y.p, y.ld, KERN_F32};
     CHECK_EQ(r->ops->marked(r->k, 0, ns, NULL), 0);
     for (int again = 0; again < 2; again++) { /* a mark may be set anew */
         memset(ns, 0xff, sizeof ns);

@@ -9,11 +9,9 @@ static const int widths[] = {1, 2, 7, 16, 33, 88, 257, 1408};
 /* Layernorm, or rmsnorm without a bias. */
 static void run_norm(struct rig *r, int has_bias, struct kern_norm a) {
     if (has_bias)
-        RUN(r, layernorm, struct kern_norm, a.rows, a.width, a.x, a.ldx, a.weight, a.bias, a.eps,
-            a.y, a.ldy);
+        RUN_ON(r, layernorm, &a);
     else
-        RUN(r, rmsnorm, struct kern_norm, a.rows, a.width, a.x, a.ldx, a.weight, {0}, a.eps, a.y,
-            a.ldy);
+        RUN_ON(r, rmsnorm, &a);
 }
 
 static void check_norm(struct rig *r, int has_bias, int rows, int width, float centre, float eps) {
@@ -32,8 +30,9 @@ static void check_norm(struct rig *r, int has_bias, int rows, int width, float c
     for (int in_place = 0; in_place < 2; in_place++) {
         struct tensor tx = tensor_in(r, x, rows, width, 1);
         struct tensor ty = in_place ? tx : tensor_out(r, rows, width, 3);
-        run_norm(r, has_bias,
-                 (struct kern_norm){rows, width, tx.p, tx.ld, tw.p, tb.p, eps, ty.p, ty.ld});
+        run_norm(
+            r, has_bias,
+            (struct kern_norm){rows, width, tx.p, tx.ld, tw.p, tb.p, eps, ty.p, ty.ld, KERN_F32});
         tol_check(has_bias ? "layernorm" : "rmsnorm", tensor_get(r, &ty), want, plain, cells);
     }
 }
@@ -58,7 +57,7 @@ OP_TEST(norm_of_a_constant_row_is_finite) {
     }
     struct tensor tx = tensor_in(r, x, 2, W, 0), tw = tensor_in(r, weight, 1, W, 0);
     struct tensor tb = tensor_in(r, bias, 1, W, 0), ty = tensor_out(r, 2, W, 0);
-    struct kern_norm a = {2, W, tx.p, W, tw.p, tb.p, 1e-6f, ty.p, W};
+    struct kern_norm a = {2, W, tx.p, W, tw.p, tb.p, 1e-6f, ty.p, W, KERN_F32};
     run_norm(r, 1, a);
     const float *y = tensor_get(r, &ty);
     for (int i = 0; i < 2 * W; i++)
@@ -77,7 +76,7 @@ OP_TEST(norm_row_has_the_same_bits_anywhere_and_in_any_company) {
     struct tensor weight = tensor_in(r, host_random(r, W, 1), 1, W, 0);
     struct tensor bias = tensor_in(r, host_random(r, W, 1), 1, W, 0);
     for (int has_bias = 0; has_bias < 2; has_bias++) {
-        struct kern_norm a = {ROWS, W, x.p, x.ld, weight.p, bias.p, 1e-5f, {0}, W};
+        struct kern_norm a = {ROWS, W, x.p, x.ld, weight.p, bias.p, 1e-5f, {0}, W, KERN_F32};
         struct tensor y = tensor_out(r, ROWS, W, 0);
         a.y = y.p;
         run_norm(r, has_bias, a);

@@ -137,13 +137,13 @@ static float *pool_get(struct rig *r, const struct rope_case *c, const struct te
 }
 
 /* Runs rope over qkv; returns qkv, pool k, pool v as they are after. Slots run backwards. */
-static void run_rope(struct rig *r, const struct rope_case *c, const float *qkv, const int32_t *pos,
-                     const float *out[3]) {
+static void run_rope_padded(struct rig *r, const struct rope_case *c, const float *qkv,
+                            const int32_t *pos, int pad, float *out[3]) {
     int width = c->heads * c->size, slots = c->rows + 5;
     int32_t *slot = host_take((size_t)(c->rows + 1) * 4);
     for (int i = 0; i < c->rows; i++)
         slot[i] = slots - 2 - i;
-    struct tensor t = tensor_in(r, qkv, c->rows, 3 * width, 1);
+    struct tensor t = tensor_in(r, qkv, c->rows, 3 * width, pad);
     struct tensor k = pool_new(r, c, slots), v = pool_new(r, c, slots);
     RUN(r, rope, struct kern_rope, .rows = c->rows, .heads = c->heads, .head_size = c->size,
         .theta = c->theta, .qkv = t.p, .ld = t.ld,
@@ -151,6 +151,21 @@ static void run_rope(struct rig *r, const struct rope_case *c, const float *qkv,
         .slot = rig_put(r, slot, (size_t)c->rows * 4 + !c->rows), .pool_k = k.p, .pool_v = v.p,
         .pool_dtype = c->pool);
     out[0] = tensor_get(r, &t), out[1] = pool_get(r, c, &k), out[2] = pool_get(r, c, &v);
+}
+
+/* At an odd address and at one where rows may be vectors: the same bits. */
+static void run_rope(struct rig *r, const struct rope_case *c, const float *qkv, const int32_t *pos,
+                     const float *out[3]) {
+    float *odd[3], *even[3];
+    size_t row = (size_t)(c->heads * c->size) * sizeof(float);
+    run_rope_padded(r, c, qkv, pos, 1, odd);
+    run_rope_padded(r, c, qkv, pos, 4, even);
+    CHECK_MEM(odd[0], even[0], (size_t)c->rows * 3 * row);
+    for (int i = 1; i < 3; i++)
+        CHECK_MEM(odd[i] + 4 * row / sizeof(float), even[i] + 4 * row / sizeof(float),
+                  (size_t)c->rows * row);
+    for (int i = 0; i < 3; i++)
+        out[i] = odd[i];
 }
 
 static void check_rope(struct rig *r, struct rope_case c) {

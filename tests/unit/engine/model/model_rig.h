@@ -34,6 +34,18 @@ static inline void rig_kern(struct rig *r, const char *backend) {
     CHECK_EQ(rc, 0);
 }
 
+/* The same device, but whatever is handed to a product is f32. */
+static inline void rig_wide(struct rig *r, enum kern_dtype (*x_dtype)(const struct kern *,
+                                                                      const struct kern_mat *)) {
+    struct kern_ops *ops = mem_must(sizeof *ops); /* lives as long as the process */
+    *ops = *r->ops;
+    ops->x_dtype = x_dtype;
+    r->ops = ops;
+}
+static inline enum kern_dtype rig_f32(const struct kern *k, const struct kern_mat *m) {
+    return (void)k, (void)m, KERN_F32;
+}
+
 /* A head of all tokens, one column set of all columns, and buffers of that plan. */
 static inline void rig_ready_for(struct rig *r, const struct model_plan *plan) {
     struct err e = {0};

@@ -183,6 +183,31 @@ TEST(berth_rows_have_the_same_bits_in_any_company) {
 TEST(berth_rows_have_the_same_bits_in_any_company_cuda) { in_all_company("cuda-tile"); }
 TEST(berth_rows_have_the_same_bits_in_any_company_graphs) { in_all_company("cuda-tile+graphs"); }
 
+/* An adapter sees x as it is, where the base's products get it in 16 bits, too. */
+TEST(berth_sees_what_is_not_rounded_cuda) {
+    struct rig r[2];
+    struct model_plan plan = plan_of(GOLDEN_N, 0);
+    for (int i = 0; i < 2; i++) {
+        struct err e = {0};
+        rig_kern(&r[i], "cuda-tile");
+        if (i) rig_wide(&r[i], rig_f32);
+        CHECK_EQ(model_open(RIG_TINY, NULL, r[i].ops, r[i].k, &r[i].m, &e), 0);
+        rig_ready_for(&r[i], &plan);
+        for (int b = 0; b < GOLDEN_N; b++)
+            fill_golden(&r[i], b, golden[b]);
+    }
+    struct talk t = talk_open(golden[0]);
+    for (int b = MODEL_BASE; b < GOLDEN_N; b++) {
+        float *got = alone(&r[0], &t, b), *want = alone(&r[1], &t, b);
+        CHECK_MEM(got, want, (size_t)t.n * (size_t)r[0].col_off[1] * sizeof *got);
+        mem_free(got);
+        mem_free(want);
+    }
+    st_close(t.g.st);
+    rig_close(&r[0]);
+    rig_close(&r[1]);
+}
+
 /* Refilled, a berth is as new, though the earlier one had more places. */
 TEST(berth_forgets_what_it_held) {
     struct rig r;

@@ -188,6 +188,58 @@ TEST(vit_equals_plain_loops) {
     rig_drop(&f);
 }
 
+/* n pictures in one call, one by one, and in another order: each has its bits. */
+static void together(const struct rig_file *f, const char *backend) {
+    enum { MOST = KERN_PICTURES_MOST };
+    struct rig r;
+    int side = f->c.vision.image_size;
+    size_t cells = (size_t)f->c.n_image_tokens * (size_t)f->c.text.hidden_size;
+    size_t rgb = (size_t)side * (size_t)side * 3, bytes = cells * sizeof(float);
+    uint8_t *pixels = mem_must(MOST * rgb);
+    char *want = mem_must(MOST * bytes), *got = mem_must(2 * MOST * bytes);
+    struct model_plan plan = {
+        .rows_max = 4, .picks_max = 4, .kv_slots = 4, .feats_max = 2 * MOST, .pictures_max = MOST};
+    rig_open_file(&r, backend, f);
+    rig_ready_for(&r, &plan);
+    for (size_t i = 0; i < MOST * rgb; i++)
+        pixels[i] = (uint8_t)rng_u64(test_seed(), i);
+    for (int i = 0; i < MOST; i++)
+        model_encode(r.m, MODEL_BASE, pixels + (size_t)i * rgb, i);
+    CHECK_EQ(r.ops->get(r.k, want, r.m->feats, MOST * bytes, NULL), 0);
+    CHECK(memcmp(want, want + bytes, bytes) != 0);
+    for (int n = 2; n <= MOST; n += 2) {
+        struct model_view views[MOST];
+        for (int i = 0; i < n; i++) /* picture i into entry MOST + i, the last one first */
+            views[n - 1 - i] = (struct model_view){pixels + (size_t)i * rgb, MOST + i};
+        model_encode_all(r.m, MODEL_BASE, views, n);
+        CHECK_EQ(r.ops->get(r.k, got, r.m->feats, 2 * MOST * bytes, NULL), 0);
+        CHECK_MEM(got, want, MOST * bytes);
+        CHECK_MEM(got + MOST * bytes, want, (size_t)n * bytes);
+    }
+    mem_free(pixels);
+    mem_free(want);
+    mem_free(got);
+    rig_close(&r);
+}
+
+static void together_on(const char *dir, enum st_dtype type, const char *backend) {
+    struct rig_file f;
+    rig_make(&f, dir, type);
+    together(&f, backend);
+    rig_drop(&f);
+}
+
+TEST(vit_sees_pictures_together_as_alone) {
+    for (size_t i = 0; i < ARRAY_LEN(rig_backends); i++) {
+        together_on(ODD, ST_BF16, rig_backends[i]);
+        together_on(RIG_TINY, ST_F16, rig_backends[i]);
+    }
+}
+TEST(vit_sees_pictures_together_as_alone_cuda) {
+    together_on(ODD, ST_BF16, "cuda-tile");
+    together_on(RIG_TINY, ST_F16, "cuda-flat+graphs");
+}
+
 /* With a tap and without, into one entry and into the other: the same bits, and only there. */
 TEST(vit_fills_its_entry_alone) {
     struct rig_file f;
