@@ -370,7 +370,8 @@ part_2() {
             attn_full_is_right_at_odd_sizes_cuda gemm_16bit_is_right_cuda pick_is_right \
             gemm_is_right_at_odd_sizes_cuda attn_tree_back_is_right_where_branches_are_nested_cuda \
             attn_tile_full_back_is_right_cuda gemm_dx_16bit_is_right_cuda gemm_dw_16bit_is_right_cuda \
-            layernorm_back_is_right_at_odd_sizes_cuda
+            layernorm_back_is_right_at_odd_sizes_cuda norm_hands_over_what_it_makes_16bit_cuda \
+            rope_turns_the_half_split_pairs_cuda
     done
 }
 
