@@ -5,15 +5,13 @@
  * lamm-mini's shape: 512 rows, 8 heads of 32, a stem of 265, or several as of several pictures.
  * Rows have no keys of their own, 4 or 13, whose slots lie about in a pool. Shapes take turns run
  * by run, each run on another layer's pool, and the time is the thread's own. Figures are the
- * median of RUNS, and the least.
+ * median of RUNS, and the least; and the share of what the thread could do at best.
  */
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
-#include "kernels/kern.h"
+#include "tests/bench/bench.h"
 
 enum { ROWS = 512, HEADS = 8, K = 32, WIDTH = HEADS * K, STEM = 265 };
 enum { STEMS_MOST = 8, SLOTS = STEMS_MOST * STEM + 2048, LAYERS = 4, OWN_MOST = 13, RUNS = 60 };
@@ -21,17 +19,6 @@ enum { STEMS_MOST = 8, SLOTS = STEMS_MOST * STEM + 2048, LAYERS = 4, OWN_MOST = 
 static const struct shape {
     int own, stems; /* keys of a row's own; pictures that share the pass */
 } shapes[] = {{0, 1}, {4, 1}, {OWN_MOST, 1}, {0, 8}, {4, 8}};
-
-static double cpu_s(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 struct attn_bench {
     const struct kern_ops *ops;
@@ -103,26 +90,24 @@ static void attn_run(const struct attn_bench *b, size_t shape, int layer) {
 int main(int argc, char **argv) {
     static double us[ARRAY_LEN(shapes)][RUNS];
     struct attn_bench b = {0};
-    struct err e = {0};
-    struct kern_config cfg = {.threads = 1, .isa = argc > 1 ? argv[1] : NULL};
-    if (kern_find("cpu", &b.ops, &e) || b.ops->open(&cfg, &b.k, &e)) {
-        fprintf(stderr, "%s\n", e.text);
-        return 1;
-    }
-    printf("%s\n", b.ops->describe(b.k));
+    b.k = bench_open(argc > 1 ? argv[1] : NULL, &b.ops);
+    struct kern_peak peak = {0};
+    b.ops->peak(b.k, &peak);
     attn_open(&b);
     for (int run = -LAYERS; run < RUNS; run++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++) {
-            double begin = cpu_s();
+            double begin = bench_cpu_s();
             attn_run(&b, s, (run + LAYERS) % LAYERS);
-            if (run >= 0) us[s][run] = (cpu_s() - begin) * 1e6;
+            if (run >= 0) us[s][run] = (bench_cpu_s() - begin) * 1e6;
         }
     for (size_t s = 0; s < ARRAY_LEN(shapes); s++) {
         double flop = 4.0 * ROWS * WIDTH * (STEM + shapes[s].own);
-        qsort(us[s], RUNS, sizeof us[s][0], by_value);
-        printf("%d stems, %2d own keys: %6.0f us, at least %6.0f: %3.0f GFLOP/s, at most %3.0f\n",
-               shapes[s].stems, shapes[s].own, us[s][RUNS / 2], us[s][0],
-               flop / us[s][RUNS / 2] / 1e3, flop / us[s][0] / 1e3);
+        bench_sort(us[s], RUNS);
+        double rate = flop / us[s][RUNS / 2] * 1e6;
+        printf(
+            "%d stems, %2d own keys: %6.0f us, at least %6.0f: %3.0f GFLOP/s, %2.0f %% of %.0f\n",
+            shapes[s].stems, shapes[s].own, us[s][RUNS / 2], us[s][0], rate / 1e9,
+            100 * rate / peak.flops, peak.flops / 1e9);
     }
     b.ops->close(b.k);
     return 0;

@@ -10,12 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
-#include "kernels/kern.h"
+#include "tests/bench/bench.h"
 
 enum { FORMS = 7, RUNS = 15, MATS = 3, ROWS_MAX = 512 };
 static const enum kern_keep forms[FORMS] = {KERN_KEEP_F32,   KERN_KEEP_BF16, KERN_KEEP_F16,
@@ -24,17 +23,6 @@ static const enum kern_keep forms[FORMS] = {KERN_KEEP_F32,   KERN_KEEP_BF16, KER
 
 static const int shapes[][2] = {{768, 256},   {1280, 256},  {256, 640},
                                 {1024, 1024}, {4096, 4096}, {11008, 4096}};
-
-static double cpu_s(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 struct forms_bench {
     const struct kern_ops *ops;
@@ -72,7 +60,7 @@ static void forms_row(struct forms_bench *b, int m, int n, int k) {
     int times = (int)(2e7 / work) + 1;
     for (int run = -1; run < RUNS; run++)
         for (int f = 0; f < FORMS; f++) {
-            double begin = cpu_s();
+            double begin = bench_cpu_s();
             for (int i = 0; i < times; i++)
                 b->ops->gemm(b->k, &(struct kern_gemm){.m = m,
                                                        .x = b->x,
@@ -80,11 +68,11 @@ static void forms_row(struct forms_bench *b, int m, int n, int k) {
                                                        .w = b->mats[f][(run + 1 + i) % MATS],
                                                        .y = b->y,
                                                        .ldy = n});
-            if (run >= 0) us[f][run] = 1e6 * (cpu_s() - begin) / times;
+            if (run >= 0) us[f][run] = 1e6 * (bench_cpu_s() - begin) / times;
         }
     printf("  %4d rows:", m);
     for (int f = 0; f < FORMS; f++)
-        qsort(us[f], RUNS, sizeof us[f][0], by_value);
+        bench_sort(us[f], RUNS);
     for (int f = 0; f < FORMS; f++)
         printf("  %s %.1f GFLOP/s (%.2f x)", kern_keep_name((int)forms[f]),
                work / us[f][RUNS / 2] / 1e3, us[0][RUNS / 2] / us[f][RUNS / 2]);
@@ -96,12 +84,7 @@ int main(int argc, char **argv) {
     static const int rows[] = {1, 8, 64, 512};
     struct forms_bench b = {0};
     struct err e = {0};
-    struct kern_config cfg = {.threads = 1, .isa = argc > 1 ? argv[1] : NULL};
-    if (kern_find("cpu", &b.ops, &e) || b.ops->open(&cfg, &b.k, &e)) {
-        fprintf(stderr, "%s\n", e.text);
-        return 1;
-    }
-    printf("%s\n", b.ops->describe(b.k));
+    b.k = bench_open(argc > 1 ? argv[1] : NULL, &b.ops);
     size_t floats = (size_t)ROWS_MAX * 11008;
     float *x = mem_must(floats * sizeof *x);
     for (size_t i = 0; i < floats; i++)
