@@ -15,8 +15,8 @@
  * later idle connections are closed, among them those that have sent no whole request line. Running
  * requests may finish, and lines of batches that are on their way. At the deadline, or at a second
  * signal, what is left is answered with 503, whether all of it has come or not. Then everything is
- * closed in the opposite order; a run of a job gets SIGTERM, and goes on at the next start. The exit
- * status is 0. A lost device ends the process in the same way but with status 1, so that its
+ * closed in the opposite order; a run of a job gets SIGTERM, and goes on at the next start. The
+ * exit status is 0. A lost device ends the process in the same way but with status 1, so that its
  * supervisor starts it again.
  */
 #include "server/serve.h"
