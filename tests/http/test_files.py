@@ -176,7 +176,7 @@ def test_hostile_files_are_refused_by_the_check():
 def test_what_is_no_upload_is_refused():
     data = state.pairs(2)
     with state.Folder() as folder, folder.serve("--upload-mib", "1") as s:
-        for body, status, code in ((form(data, purpose="batch"), 400, "invalid_parameter"),
+        for body, status, code in ((form(data, purpose="assistants"), 400, "invalid_parameter"), (form(data, purpose="batch"), 403, "scope_missing"),
                                    (form(data, purpose=None), 400, "missing_parameter"),
                                    (form(None), 400, "missing_parameter"), (form(b""), 400, "invalid_parameter"),
                                    ((form(data)[0][:-20], form(data)[1]), 400, "bad_multipart"),
