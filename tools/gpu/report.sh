@@ -323,15 +323,16 @@ part_1() {
 # shellcheck disable=SC2086
 learning() {
     few='--tiny --cpu --layers 1 --seconds 3' small=models/shapes/rehearsal
+    steps='--repeat 1 --rows 64' # one question fits
     if [ -z "$emulated" ]; then
-        few='--layers 4 --seconds 20' small=$P/few
+        few='--layers 4 --seconds 20' small=$P/few steps='--repeat 3'
         mkdir -p "$small" && cp models/shapes/pae-lamm-7b/* "$small" &&
             sed -i 's/\("num_hidden_layers"\): *[0-9]*/\1: 4/' "$small/config.json"
     fi
     if python3 -c 'import torch' 2>/dev/null; then
         step torch-train 40 30 d_end python3 -u tools/gpu/torch_train.py $few
     fi
-    [ ! -x "$BIN/lammd" ] || ours train 60 40 d_end "$BIN/lammd" bench train --quick --repeat 3 \
+    [ ! -x "$BIN/lammd" ] || ours train 60 40 d_end "$BIN/lammd" bench train --quick $steps \
         --model "$small" --weights random:1 --device cuda
 }
 
