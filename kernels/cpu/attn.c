@@ -23,7 +23,10 @@
 
 enum {
     ROW_BLOCK = 48,
+    ASK_ROWS = 12, /* of a product, between two times that own keys are asked for */
+    CACHE_LINE = 64,
     SLICE_FLOATS = 1 << 18, /* half of a second cache of 2 MiB */
+    OWN_BYTES = 64 << 10,   /* of a block's own keys and values: see tree_block_rows */
 };
 
 /* Shared keys and values of one group and head, packed. */
@@ -211,6 +214,7 @@ struct tree_job {
     float *shared;
     size_t w;      /* H*K */
     int from, end; /* the groups of this slice, see cpu_attn_tree */
+    int block;     /* rows of its blocks */
 };
 
 static int group_keys(const struct kern_attn_tree *a, const struct kern_attn_group *g) {
@@ -314,7 +318,10 @@ struct own_head {
 static int own_lines(const struct tree_job *j, const struct own_head *o, int at,
                      struct kern_ptr pool, const float **lines) {
     int n = o->own->n - at < CPU_LINES ? o->own->n - at : CPU_LINES;
-    for (int i = 0; i < n; i++)
+    const float *first = cpu_f32(pool) + (size_t)(o->head * j->a->head_size);
+    for (int i = 0; i < n && j->a->pool_dtype == KERN_F32; i++)
+        lines[i] = first + own_slot(o->own, at + i) * j->w;
+    for (int i = 0; i < n && j->a->pool_dtype != KERN_F32; i++)
         lines[i] =
             pool_line(j, pool, own_slot(o->own, at + i), o->head, o->room + i * j->a->head_size);
     return n;
@@ -340,6 +347,42 @@ static void add_own(const struct tree_job *j, const struct own_head *o, const fl
     }
 }
 
+/* Ask for the own keys or values of rows [row, end) and a head, which lie about in memory: they come
+ * to the second cache while something is computed. Always inline: gcc takes a function that does
+ * nothing else for one without effect, and leaves its calls out. */
+static inline __attribute__((always_inline)) void ask_own(const struct tree_job *j,
+                                                          const struct kern_attn_group *g, int head,
+                                                          int row, int end, struct kern_ptr pool) {
+    const struct kern_attn_tree *a = j->a;
+    if (g->own_slot >= 0) return; /* side by side, and mostly the same of all rows */
+    size_t bytes = kern_head_bytes(a->pool_dtype, a->head_size), slot = bytes * (size_t)a->heads;
+    const char *first = pool.addr + (size_t)head * bytes;
+    const int32_t *off = cpu_i32(a->tail_off), *list = cpu_i32(a->tail);
+    for (int i = off[row]; i < off[end]; i++)
+        for (size_t line = 0; line < bytes; line += CACHE_LINE)
+            __builtin_prefetch(first + (size_t)list[i] * slot + line, 0, 2);
+}
+
+/* Scores of m rows from row0 on against the shared keys. Their own ones are asked for meanwhile. */
+static void score_and_ask(const struct tree_job *j, const struct kern_attn_group *g, int head,
+                          int row0, int m, const struct packed *p, float *s, int ld) {
+    const struct kern_attn_tree *a = j->a;
+    const struct cpu_isa *isa = j->k->isa;
+    const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + (size_t)(head * a->head_size);
+    struct tile_end end = {.scale = a->scale};
+    int steps = p->n_padded / isa->nr * ((m + ASK_ROWS - 1) / ASK_ROWS), step = 0, asked = row0;
+    for (int at = 0; at < p->n_padded; at += isa->nr)
+        for (int i = 0; i < m; i += ASK_ROWS) {
+            int to = row0 + m * ++step / steps;
+            ask_own(j, g, head, asked, to, a->pool_k);
+            asked = to;
+            isa->tile(m - i < ASK_ROWS ? m - i : ASK_ROWS, a->head_size,
+                      q + (size_t)i * (size_t)a->ldq, a->ldq,
+                      p->keys + (size_t)at * (size_t)a->head_size, isa->nr,
+                      s + (size_t)i * (size_t)ld + at, ld, isa->nr, &end);
+        }
+}
+
 static void tree_block(const struct tree_job *j, int group, int head, int row0, int m, float *s) {
     const struct kern_attn_tree *a = j->a;
     const struct cpu_isa *isa = j->k->isa;
@@ -355,12 +398,13 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + col;
     float *room = s + (size_t)ROW_BLOCK * (size_t)ld;
     float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy + col, sum[ROW_BLOCK];
-    score_shared(isa, &p, m, q, a->ldq, K, a->scale, s, ld);
+    score_and_ask(j, g, head, row0, m, &p, s, ld);
     for (int i = 0; i < m; i++) {
         struct own o = row_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
         score_own(j, &(struct own_head){&o, head, room}, q + (size_t)i * (size_t)a->ldq,
                   line + p.n);
+        ask_own(j, g, head, row0 + i, row0 + i + 1, a->pool_v);
         sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
                           lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
@@ -378,12 +422,12 @@ static void tree_rows(void *ctx, int task, int thread) {
     const struct kern_attn_tree *a = j->a;
     int head = task % a->heads, block = task / a->heads;
     for (int g = j->from; g < j->end; g++) {
-        int rows = a->groups[g].rows, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+        int rows = a->groups[g].rows, blocks = (rows + j->block - 1) / j->block;
         if (block >= blocks) {
             block -= blocks;
             continue;
         }
-        int from = block * ROW_BLOCK, m = rows - from < ROW_BLOCK ? rows - from : ROW_BLOCK;
+        int from = block * j->block, m = rows - from < j->block ? rows - from : j->block;
         tree_block(j, g, head, a->groups[g].row0 + from, m, j->k->private[thread].p);
         return;
     }
@@ -395,22 +439,36 @@ static size_t group_floats(const struct tree_job *j, int g) {
     return packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
 }
 
-/* Scores of the longest line of the slice; its blocks of rows are counted. */
-static int attn_measure(const struct tree_job *j, int *blocks, uint64_t *products) {
-    int line = 0;
-    *blocks = 0;
+/* Rows of a block, of which the one with most has so many listed keys of its own: fewer, where all
+ * of a head's would push each other out of the second cache before they are used. A head's lie at
+ * the same place of each slot, so they have to share a part of it. */
+static int tree_block_rows(const struct kern_attn_tree *a, int listed) {
+    size_t row = 2 * (size_t)listed * kern_head_bytes(a->pool_dtype, a->head_size);
+    int rows = ROW_BLOCK;
+    while (rows > ROW_BLOCK / 4 && (size_t)rows * row > OWN_BYTES)
+        rows /= 2;
+    return rows;
+}
+
+/* Scores of the longest line of the slice; its blocks of rows are cut and counted. */
+static int attn_measure(struct tree_job *j, int *blocks, uint64_t *products) {
+    int line = 0, listed = 0;
     for (int i = j->from; i < j->end; i++) {
         const struct kern_attn_group *g = &j->a->groups[i];
         int n = group_keys(j->a, g), own = 0;
-        *blocks += (g->rows + ROW_BLOCK - 1) / ROW_BLOCK;
         for (int r = 0; r < g->rows; r++) {
             int more = row_own(j->a, g, g->row0 + r).n;
             *products += (uint64_t)(n + more);
             own = more > own ? more : own;
         }
+        if (g->own_slot < 0 && own > listed) listed = own;
         int need = line_floats(j->k->isa, n, own);
         line = need > line ? need : line;
     }
+    j->block = tree_block_rows(j->a, listed);
+    *blocks = 0;
+    for (int i = j->from; i < j->end; i++)
+        *blocks += (j->a->groups[i].rows + j->block - 1) / j->block;
     return line;
 }
 

@@ -183,14 +183,17 @@ VEC float v_largest(vf v) {
     return a[0];
 }
 
+enum { EXP_MAGIC = 0x4b400000 }; /* the bits of 1.5 * 2^23: adding it rounds to an integer */
+
 /* e^x: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's polynomial of degree 7 for e^r (its remainder
  * is below 2e-9), times 2^n, so that both ends of the range come out right: denormal, then 0 below,
- * infinite above. Where no instruction does that, it takes two steps, and has the same bits. */
-VEC vf v_exp(vf x) {
-    const vf magic = v_all(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    x = v_min(v_max(x, v_all(-104.0f)), v_all(89.0f));
-    vf shifted = v_fma(x, v_all(1.44269504089f), magic);
-    vf n = shifted - magic;
+ * infinite above. Where no instruction does that, it takes two steps, and has the same bits.
+ *
+ * Here e^r, and n + 1.5 * 2^23. */
+VEC vf v_exp_parts(vf x, vf *shifted) {
+    const vf magic = v_all(12582912.0f);
+    *shifted = v_fma(x, v_all(1.44269504089f), magic);
+    vf n = *shifted - magic;
     vf r = v_fma(n, v_all(-0.693145751953125f), x);
     r = v_fma(n, v_all(-1.42860682030941723e-6f), r);
     vf p = v_all(1.0f / 5040);
@@ -200,13 +203,29 @@ VEC vf v_exp(vf x) {
     p = v_fma(p, r, v_all(1.0f / 6));
     p = v_fma(p, r, v_all(0.5f));
     p = v_fma(p, r, v_all(1.0f));
-    p = v_fma(p, r, v_all(1.0f));
+    return v_fma(p, r, v_all(1.0f));
+}
+
+VEC vf v_exp(vf x) {
+    vf shifted, p = v_exp_parts(v_min(v_max(x, v_all(-104.0f)), v_all(89.0f)), &shifted);
 #if defined(__AVX512F__)
-    return _mm512_scalef_ps(p, n);
+    return _mm512_scalef_ps(p, shifted - v_all(12582912.0f));
 #else
-    vi twos = (vi)shifted - (vi)magic, low = twos >> 1, high = twos - low;
+    vi twos = (vi)shifted - EXP_MAGIC, low = twos >> 1, high = twos - low;
     return p * (vf)((low + 127) << 23) * (vf)((high + 127) << 23);
 #endif
+}
+
+/* The same of x <= 0, or NaN: with fewer steps, unless a result is so small that it may be
+ * denormal. */
+VEC vf v_exp_falling(vf x) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    if (!_mm256_movemask_ps(_mm256_cmp_ps(x, v_all(-86.0f), _CMP_NGE_UQ))) {
+        vf shifted, p = v_exp_parts(x, &shifted);
+        return (vf)((vi)p + ((vi)shifted << 23)); /* of the magic number no bit is left */
+    }
+#endif
+    return v_exp(x);
 }
 
 /* erf: an odd polynomial below 1, 1 - e^q(x) from 1 to 4, 1 above; both fitted by least squares at
