@@ -3,7 +3,7 @@
 #include "kernels/cpu/dots.h"
 #include "kernels/cpu/vec.h"
 
-enum { MR = 4 };
+enum { MR = 3 };
 
 static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
