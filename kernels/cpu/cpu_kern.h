@@ -99,6 +99,8 @@ int cpu_columns(const struct cpu_isa *isa, enum kern_keep keep);
 /* Bytes of a panel of so many outputs and places. 0: it isn't narrow, or too many. */
 size_t cpu_narrow_bytes(enum kern_keep keep, size_t nr, size_t places);
 cpu_tile_fn *cpu_narrow_tile(const struct kern *k, enum kern_keep keep);
+/* The same for one row and several panels. NULL: there is none, of blocks. */
+cpu_line_fn *cpu_narrow_line(const struct kern *k, enum kern_keep keep);
 /* What makes floats of its panels; NULL: it is floats, or for rows in 8 bits. */
 cpu_unpack_fn *cpu_narrow_unpack(const struct kern *k, enum kern_keep keep);
 /* Packs what the source has. It takes `private`. */

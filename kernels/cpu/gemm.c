@@ -216,6 +216,7 @@ struct gemm_job {
     struct kern *k;
     const struct cpu_product *a;
     cpu_tile_fn *tile;
+    cpu_line_fn *line; /* for one row, of which it takes several panels; NULL: none */
     cpu_unpack_fn
         *unpack; /* of the parts of a panel, before tiles; NULL: tiles take what there is */
     int nr;
@@ -255,6 +256,24 @@ static void gemm_panel(const struct gemm_job *j, const char *panel, int rows, in
         j->k->isa->axpy(cols, 1, to + (size_t)i * (size_t)ldy, y + (size_t)i * (size_t)a->ldy);
 }
 
+/* Outputs [col, to) of row `row`, where that is all of a product: as far as several panels at once
+ * go. Its end. */
+static int gemm_line(const struct gemm_job *j, int row, int col, int to) {
+    const struct cpu_product *a = j->a;
+    int step = CPU_PANELS * j->nr;
+    if (to > a->n) to = a->n;
+    for (; j->line && to - col > step - j->nr; col += step) {
+        struct tile_end end = {.bias = a->bias ? a->bias + col : NULL,
+                               .act = a->act,
+                               .accumulate = a->accumulate,
+                               .scale = 1.0f};
+        j->line(a->k, a->x + (size_t)row * (size_t)a->ldx,
+                (const char *)a->panels + (size_t)(col / j->nr) * j->panel_bytes, j->panel_bytes,
+                a->y + (size_t)row * (size_t)a->ldy + col, to - col < step ? to - col : step, &end);
+    }
+    return col;
+}
+
 static void gemm_task(void *ctx, int task, int thread) {
     const struct gemm_job *j = ctx;
     const struct cpu_product *a = j->a;
@@ -266,7 +285,8 @@ static void gemm_task(void *ctx, int task, int thread) {
     int at = 0;
     do {
         int deep = a->k - at < a->deep ? a->k - at : a->deep;
-        for (int col = col0; col < col1 && col < a->n; col += nr) {
+        int col = gemm_line(j, row0, col0, col1);
+        for (; col < col1 && col < a->n; col += nr) {
             struct tile_end end = {.bias = a->bias ? a->bias + col : NULL,
                                    .act = a->act,
                                    .accumulate = a->accumulate && at == 0,
@@ -297,6 +317,7 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
     j.rows = cpu_round_up(j.rows > 0 ? j.rows : 1, mr);
     if (j.rows > UNPACK_TILES * mr) j.unpack = cpu_narrow_unpack(k, a->keep);
     if (j.unpack) j.tile = k->isa->tile;
+    if (a->m == 1 && a->deep == a->k && !a->is_pairs) j.line = cpu_narrow_line(k, a->keep);
     int is_cut = j.unpack || (!is_dots && a->deep > LONG && j.rows > mr);
     j.part = is_cut ? PART_FLOATS / j.nr : INT_MAX;
     for (int i = 0; i < threads && is_cut && (j.unpack || a->accumulate); i++)

@@ -25,6 +25,7 @@ enum {
     CPU_PAD = 16,   /* the longest vector, in floats */
     CPU_LINES = 8,  /* what score_lines and add_lines take at once */
     CPU_CHAINS = 6, /* of panels' width, of fma_chains */
+    CPU_PANELS = 4, /* that one row meets at once */
 };
 
 /* What happens to a finished sum s of output column n: (s + bias[n]) -> act, or y + (s +
@@ -56,6 +57,11 @@ struct adamw_by {
 typedef void cpu_tile_fn(int m, int k, const float *x, int ldx, const float *panel, int ldp,
                          float *y, int ldy, int cols, const struct tile_end *end);
 
+/* The same of one row and CPU_PANELS whole panels, `stride` bytes from one to the next, from which
+ * `cols` outputs come: more than all but one have. end->go_on is 0. */
+typedef void cpu_line_fn(int k, const float *x, const void *panels, size_t stride, float *y,
+                         int cols, const struct tile_end *end);
+
 typedef void cpu_unpack_fn(int k, const void *panel, float *to);
 
 typedef float cpu_exp_sum_fn(int n, float *x, float *max);
@@ -69,6 +75,7 @@ struct cpu_isa {
     void (*begin)(void), (*end)(void);
 
     cpu_tile_fn *tile;
+    cpu_line_fn *line, *line_bf16, *line_f16; /* by panels of tile, tile_bf16, tile_f16 */
     void (*layernorm)(int width, const float *x, const float *weight, const float *bias, float eps,
                       float *y);
     void (*rmsnorm)(int width, const float *x, const float *weight, float eps, float *y);
@@ -158,6 +165,9 @@ extern const struct cpu_isa cpu_isa_portable, cpu_isa_avx2, cpu_isa_avx512, cpu_
                                          .mr = rows,                       \
                                          .is_here = is_here,               \
                                          .tile = tile,                     \
+                                         .line = line,                     \
+                                         .line_bf16 = line_bf16,           \
+                                         .line_f16 = line_f16,             \
                                          .layernorm = layernorm,           \
                                          .rmsnorm = rmsnorm,               \
                                          .swiglu = swiglu,                 \

@@ -51,6 +51,12 @@ cpu_tile_fn *cpu_narrow_tile(const struct kern *k, enum kern_keep keep) {
     }
 }
 
+cpu_line_fn *cpu_narrow_line(const struct kern *k, enum kern_keep keep) {
+    if (keep == KERN_KEEP_BF16) return k->isa->line_bf16;
+    if (keep == KERN_KEEP_F16) return k->isa->line_f16;
+    return is_narrow(keep) ? NULL : k->isa->line;
+}
+
 cpu_unpack_fn *cpu_narrow_unpack(const struct kern *k, enum kern_keep keep) {
     switch (keep) {
     case KERN_KEEP_BF16: return k->isa->unpack_bf16;

@@ -99,8 +99,8 @@ OP_TEST(gemm_row_has_the_same_bits_anywhere_and_in_any_company) {
     static const int counts[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11,
                                  12, 13, 15, 16, 17, 24, 31, 33, 64, 130};
     enum { M = 257 };
-    static const int sizes[][2] = {{33, 88}, {257, 17}, {16, 515}};
-    for (int s = 0; s < 3; s++) {
+    static const int sizes[][2] = {{33, 88}, {257, 17}, {16, 515}, {250, 40}};
+    for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
         int n = sizes[s][0], k = sizes[s][1];
         struct kern_mat *mat = rig_mat(r, host_random(r, (size_t)(n * k), 1), n, k);
         const float *x = host_random(r, (size_t)(M * k), 1);
