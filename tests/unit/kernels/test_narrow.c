@@ -88,7 +88,7 @@ OP_TEST(narrow_products_are_those_by_the_rounded_weights) {
 }
 
 OP_TEST(narrow_row_has_the_same_bits_in_any_company) {
-    enum { M = 37, N = 70 };
+    enum { M = 37, N = 150 };
     static const int counts[] = {1, 2, 3, 5, 6, 7, 8, 9, 12, 16, 31};
     for (size_t i = 0; i < 2 * ARRAY_LEN(keeps); i++) {
         const int K = i % 2 ? 95 : 1100; /* long panels are cut, but not for a row alone */
