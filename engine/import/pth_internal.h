@@ -48,8 +48,8 @@ int pth_legacy_may_be(const void *bytes, size_t len);
 
 /* pth_storage.c: all storages that the pickle names, sorted by key, without their places. */
 int pth_list_storages(struct pth *p, struct err *e);
-/* The one of that key, a text node; NULL: there is none. */
-struct pth_storage *pth_find_storage(const struct pth *p, uint32_t key);
+/* The one of that key, a text node of any pickle; NULL: the object names none. */
+struct pth_storage *pth_find_storage(const struct pth *p, const struct pickle_node *key);
 
 /* pth_tensor.c: what the object of the file is. */
 int pth_read_tensors(struct pth *p, struct err *e);

@@ -52,22 +52,6 @@ static int check_system(const struct pth *p, size_t *at, struct err *e) {
     return rc;
 }
 
-/* The storage of a key of the list; NULL: the object names none of that key. */
-static struct pth_storage *storage_of(const struct pth *p, const struct pickle_node *key) {
-    for (size_t lo = 0, hi = p->n_storages; lo < hi;) {
-        size_t mid = (lo + hi) / 2;
-        const struct pickle_node *at = pickle_at(p->pickle, p->storages[mid].key);
-        int order = memcmp(at->text, key->text, at->n < key->n ? at->n : key->n);
-        if (!order) order = (at->n > key->n) - (at->n < key->n);
-        if (!order) return &p->storages[mid];
-        if (order < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
-}
-
 /* The storage at *at, which moves behind it. */
 static int read_storage(const struct pth *p, struct pth_storage *s, size_t *at, struct err *e) {
     size_t bytes;
@@ -90,7 +74,7 @@ static int read_storages(struct pth *p, const struct pickle *keys, size_t at, st
     int rc = 0;
     for (uint32_t id; !rc && (id = pickle_next(&w)) != 0;) {
         struct pth_storage *s =
-            pickle_is(keys, id, PICKLE_TEXT) ? storage_of(p, pickle_at(keys, id)) : NULL;
+            pickle_is(keys, id, PICKLE_TEXT) ? pth_find_storage(p, pickle_at(keys, id)) : NULL;
         if (!s || s->data)
             rc = err_set(e, E_FORMAT, "a storage that the object doesn't name, or names twice");
         else

@@ -23,10 +23,13 @@ const struct pth_type *pth_type_of(const struct pickle *p, uint32_t class) {
     return NULL;
 }
 
-static int compare_texts(const struct pickle *p, uint32_t a, uint32_t b) {
-    const struct pickle_node *x = pickle_at(p, a), *y = pickle_at(p, b);
+static int compare_keys(const struct pickle_node *x, const struct pickle_node *y) {
     int order = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
     return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+static int compare_texts(const struct pickle *p, uint32_t a, uint32_t b) {
+    return compare_keys(pickle_at(p, a), pickle_at(p, b));
 }
 
 static int pth_storage_by_key(const void *a, const void *b, void *p) {
@@ -89,11 +92,11 @@ int pth_list_storages(struct pth *p, struct err *e) {
     return 0;
 }
 
-struct pth_storage *pth_find_storage(const struct pth *p, uint32_t key) {
+struct pth_storage *pth_find_storage(const struct pth *p, const struct pickle_node *key) {
     size_t lo = 0, hi = p->n_storages;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        int order = compare_texts(p->pickle, p->storages[mid].key, key);
+        int order = compare_keys(pickle_at(p->pickle, p->storages[mid].key), key);
         if (!order) return &p->storages[mid];
         if (order < 0)
             lo = mid + 1;

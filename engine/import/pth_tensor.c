@@ -57,7 +57,8 @@ static const char *pth_tensor_read_tensor(const struct pth *p, uint32_t args,
     uint32_t id = pickle_item(k, args, 0);
     if (!pickle_is(k, id, PICKLE_PERSISTENT)) return "it has no storage";
     uint32_t key = pickle_item(k, pickle_at(k, id)->a, 2);
-    struct pth_storage *s = pickle_is(k, key, PICKLE_TEXT) ? pth_find_storage(p, key) : NULL;
+    struct pth_storage *s =
+        pickle_is(k, key, PICKLE_TEXT) ? pth_find_storage(p, pickle_at(k, key)) : NULL;
     if (!s) return "it has no storage";
     if (s->flaw) return s->flaw;
     int64_t offset;

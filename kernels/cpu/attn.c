@@ -348,9 +348,9 @@ static void add_own(const struct tree_job *j, const struct own_head *o, const fl
     }
 }
 
-/* Ask for the own keys or values of rows [row, end) and a head, which lie about in memory: they come
- * to the second cache while something is computed. Always inline: gcc takes a function that does
- * nothing else for one without effect, and leaves its calls out. */
+/* Ask for the own keys or values of rows [row, end) and a head, which lie about in memory: they
+ * come to the second cache while something is computed. Always inline: gcc takes a function that
+ * does nothing else for one without effect, and leaves its calls out. */
 static inline __attribute__((always_inline)) void ask_own(const struct tree_job *j,
                                                           const struct kern_attn_group *g, int head,
                                                           int row, int end, struct kern_ptr pool) {
