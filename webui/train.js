@@ -40,10 +40,11 @@ export const train = {
 
 async function begin() {
   try {
+    await listRecipes(); // first, for it needs the scope train; files are also there for who may ask
     await listFiles();
     ready = true;
     why('', false);
-    await Promise.all([listRecipes(), listJobs(), defaults()]);
+    await Promise.all([listJobs(), defaults()]);
   } catch (e) {
     if (ready || !explain(e)) fail(e);
   }

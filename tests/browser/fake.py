@@ -119,7 +119,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(200, {"object": "list", "data": [
                 {"id": "fake", "parameters": 1234567, "backend": "none", "grid": GRID,
                  "limits": self.server.limits}]})
-        if self.path.startswith("/v1/files"):
+        if self.path.startswith(("/v1/files", "/v1/fine_tuning")):
             return self.problem(503, "no_state", "This server keeps nothing", "start it with --state DIR")
         name = "index.html" if self.path == "/" else self.path.removeprefix("/ui/")
         path = os.path.join(WEBUI, os.path.basename(name))

@@ -206,6 +206,8 @@ def test_what_is_refused():
         for method, path in (("GET", f"{BATCHES}/batch_0"), ("POST", f"{BATCHES}/batch_0/cancel"), ("GET", f"{BATCHES}?after=batch_0")):
             refused(s.ask(method, path), 404, "batch_not_found")
         refused(s.ask("GET", f"{BATCHES}?limit=0"), 400, "invalid_parameter")
+        for method, path in (("GET", f"{BATCHES}/%zz"), ("POST", f"{BATCHES}/%zz/cancel")):
+            refused(s.ask(method, path), 400, "header_gate")
         assert "1 MiB" in refused(send(s, b" " * (1 << 20)), 429, "too_many_own_bytes")
         assert send(s, b" " * (1 << 20), key=place.stranger).status == 200
     with Place() as place, place.batches("--state-free-mib", "0") as s:
