@@ -4,10 +4,10 @@
  * The rows have magnitudes of eight powers of two and any mantissa, so that no two orders of their
  * sums agree everywhere. They are multiplied by the matrix itself. The base does so once with all
  * rows, without and with numbers that lie in y already; of any other call the first rows must be
- * the same to the bit, in each stride of y that comes. What a call leaves unwritten is seen: the
- * base's cells were zeros before, all others' were NaN. The stage of inputs holds the rows; all else
- * is in one block that lives as long as the proof, and is not counted: it is gone before anybody
- * counts. Where memory is short, there are fewer rows; at last the stage of sums is the block.
+ * the same to the bit, in each stride of y that comes. What a call leaves unwritten is seen: where
+ * the base writes there were zeros before, where others do no numbers. The stage of inputs holds
+ * the rows; all else is in one block that lives as long as the proof, and is not counted: it is
+ * gone before anybody counts. Where memory is short, there are fewer rows; at last the stage of sums is the block.
  *
  * A call is timed by events, behind a write of as many bytes as the L2 has: in a pass each product
  * finds another matrix there than its own. The write also gives the host time to queue the call.
@@ -17,7 +17,7 @@
 #include "kernels/cuda/lt.cuh"
 
 enum { THREADS = 256, TIMES = 3 };
-enum { BUCKET_LEAST = 2 }; /* whose rows a proof has at least */
+enum { BUCKET_LEAST = 2 };                      /* whose rows a proof has at least */
 enum { HAS_NUMBER, HAS_OTHER, DIFFERS, FACTS }; /* what kernels find out: 1 or 0 */
 
 struct lt_proof {

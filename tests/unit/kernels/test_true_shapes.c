@@ -12,7 +12,13 @@
 #include "kernels/base/half.h"
 #include "tests/unit/kernels/rig.h"
 
-enum { ROWS = 2048, ROWS_TOWER = 4100 /* of four pictures */, N_MOST = 22016, K_MOST = 11008, PERIOD = 65537 /* a prime */ };
+enum {
+    ROWS = 2048,
+    ROWS_TOWER = 4100 /* of four pictures */,
+    N_MOST = 22016,
+    K_MOST = 11008,
+    PERIOD = 65537 /* a prime */
+};
 
 /* (n, k): the decoder's, the vision tower's, the connector's. */
 static const int shapes[][2] = {{12288, 4096}, {4096, 4096}, {22016, 4096},
