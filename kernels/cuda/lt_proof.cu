@@ -7,7 +7,8 @@
  * the same to the bit, in each stride of y that comes. What a call leaves unwritten is seen: where
  * the base writes there were zeros before, where others do no numbers. The stage of inputs holds
  * the rows; all else is in one block that lives as long as the proof, and is not counted: it is
- * gone before anybody counts. Where memory is short, there are fewer rows; at last the stage of sums is the block.
+ * gone before anybody counts. Where memory is short, there are fewer rows; at last the stage of
+ * sums is the block.
  *
  * A call is timed by events, behind a write of as many bytes as the L2 has: in a pass each product
  * finds another matrix there than its own. The write also gives the host time to queue the call.
