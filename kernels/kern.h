@@ -167,8 +167,8 @@ struct kern_ops {
      * come later. For whoever has no reason to take another number. At least 1, the same since
      * open. */
     int (*pass_rows)(const struct kern *k);
-    /* Up to so many token rows a pass takes about as long as with one: so many are made at once
-     * when weights are read. At least 1, the same since open. */
+    /* Up to so many token rows a pass takes hardly longer than with one: reading the weights takes
+     * most of it. A backend may only reckon it. At least 1, the same since open. */
     int (*tile_rows)(const struct kern *k);
     /* Pictures that go through the tower best in one call: 1 .. KERN_PICTURES_MOST, the same since
      * open. */

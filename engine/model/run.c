@@ -67,10 +67,10 @@ static void issue_pass(struct model *m, const void *what) {
     llama_issue(m, pass->p, &pass->at);
 }
 
-/* How many bits n has. */
+/* 0 for none, 1 for one, and one more behind each power of two. */
 static uint64_t magnitude(int n) {
-    uint64_t bits = 0;
-    for (; n > 0; n /= 2)
+    uint64_t bits = n > 0;
+    for (n--; n > 0; n /= 2)
         bits++;
     return bits;
 }
@@ -78,7 +78,8 @@ static uint64_t magnitude(int n) {
 /* The operations of a pass depend on how many heads pick, on whether there are picks at all, and on
  * its sections. Their number is in the key; of which matrices their adapters have something, a
  * backend may see as it counts operations. Rows, groups and tails are arguments and differ from
- * pass to pass. They are in the key by their magnitude only, since a backend may cut large ones. */
+ * pass to pass. They are in the key by their magnitude only, since a backend may cut large ones, or
+ * multiply few by another algorithm: it changes behind powers of two. */
 static uint64_t run_key_of(const struct model_pass *p) {
     return KEY_LLAMA | (uint64_t)p->n_sections << 24 | (uint64_t)p->n_pick_groups << 16 |
            magnitude(p->picks) << 8 | magnitude(p->rows);

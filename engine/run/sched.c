@@ -436,16 +436,23 @@ int sched_has_act(const struct sched *s) {
     return 0;
 }
 
-/* Act jobs before all others, but for the rows that those always get. */
+/* Act jobs before all others, but for the rows that those always get. One whose next piece of work
+ * doesn't fit before them, though it was the first, is left to be chosen among all. */
 static void fill_acts(struct sched *s, struct batch *b) {
-    struct eng_job *j;
+    struct eng_job *j, *large = NULL;
+    int32_t kept = at_most(SCHED_BESIDE_ACT, b->rows_left), room = b->rows_left - kept;
     for (int i = 0; i < s->n_running; i++)
         s->running[i]->is_full = s->running[i]->urgency != ENG_ACT;
-    while (b->rows_left > SCHED_BESIDE_ACT && (j = share_next(s->running, s->n_running)) != NULL)
-        fill_from(s, b, j, at_most(SCHED_QUANTUM, b->rows_left - SCHED_BESIDE_ACT));
+    b->rows_left = room;
+    while (b->rows_left > 0 && (j = share_next(s->running, s->n_running)) != NULL) {
+        int32_t rows = fill_from(s, b, j, at_most(SCHED_QUANTUM, b->rows_left));
+        if (rows == 0 && b->rows_left == room && !large) large = j;
+    }
+    b->rows_left += kept;
     for (int i = 0; i < s->n_running; i++) {
-        enum eng_class class = s->running[i]->urgency;
-        if (class != ENG_ACT && class != ENG_BATCH) s->running[i]->is_full = 0;
+        j = s->running[i];
+        int had_turn = j->urgency == ENG_ACT && room > 0 && j != large;
+        j->is_full = had_turn || j->urgency == ENG_BATCH;
     }
 }
 

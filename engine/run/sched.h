@@ -28,7 +28,7 @@
  * empty. An action takes several passes, one after the other, and a short pass ends sooner. So
  * while an act job runs, all others together get SCHED_BESIDE_ACT rows of a pass; or, on a device
  * whose products have tiles of more rows than that, what the act jobs leave of the last tile, which
- * costs nothing.
+ * makes the pass hardly longer. There act jobs, however many, leave the others SCHED_BESIDE_ACT.
  *
  * Batches. Jobs of ENG_BATCH come behind all others. None is admitted, none has a picture seen and
  * none gets a row of a pass that has rows of others, so others lose one pass to them at most: the

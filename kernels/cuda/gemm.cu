@@ -422,6 +422,7 @@ static const void *rows_16(struct kern *k, const struct kern_gemm *a, bool is_re
                         k->stage_in);
         return k->stage_in;
     }
+    if (w->ld == 0) return k->stage_in; /* no columns, no threads */
     pad_rows<<<rows_grid(rows, w->ld), rows_threads(w->ld), 0, k->stream>>>(
         rows, w->k, w->ld, (const uint16_t *)(const void *)x, a->ldx,
         (uint16_t *)(void *)k->stage_in);

@@ -109,7 +109,7 @@ static void add(struct text *t, const char *fmt, ...) {
 }
 
 static void tell_end(struct text *t, const struct lt *lt, const struct lt_end *end) {
-    static const char *const states[] = {"unproved", "no room or time for a proof",
+    static const char *const states[] = {"unproved", "no room for a proof",
                                          "nothing to prove it by", "proved"};
     char how[LT_TEXT];
     lt_describe_algo(lt, &end->base, false, how);

@@ -49,8 +49,9 @@ struct lt_algo {
 
 /* Calls are told apart by their rows. A bucket has those of up to so many rows, and of more than
  * the bucket before it has. Calls of still more rows have the base. */
-enum { LT_BUCKETS = 8 };
-static const int lt_bucket_rows[LT_BUCKETS] = {8, 16, 64, 128, 256, 512, 1024, 2048};
+enum { LT_BUCKETS = 9 };
+static const int lt_bucket_rows[LT_BUCKETS] = {8,   16,   64,   128, 256,
+                                               512, 1024, 2048, 4608 /* four pictures' */};
 
 struct lt_bucket {
     bool has_own; /* an algorithm other than the base's, with the same bits */
@@ -61,7 +62,7 @@ struct lt_bucket {
 /* What became of the base, and what the other algorithms did. */
 enum lt_state {
     LT_UNPROVED,  /* a small matrix, or nobody wanted proof */
-    LT_NO_ROOM,   /* no memory for a proof, or no time left */
+    LT_NO_ROOM,   /* a matrix so wide that not even the stage holds a proof */
     LT_NO_NUMBER, /* the matrix holds zeros, or what is no number: it proves nothing */
     LT_PROVED     /* its rows have the same bits in any company */
 };
@@ -136,7 +137,8 @@ struct lt_proof; /* seeded rows, and what they become by the base */
 
 enum lt_verdict { LT_SAME, LT_OTHER, LT_FAILS };
 
-/* Buffers and rows for `s`, beside `m`, which has the shape. NULL: there is no room. */
+/* Buffers and rows for `s`, beside `m`, which has the shape. Where memory is short they lie in
+ * k->stage_out, which nobody else may use meanwhile. NULL: not even that has room. */
 struct lt_proof *lt_proof_open(struct kern *k, const struct lt_shape *s, const struct kern_mat *m,
                                int with_bias);
 void lt_proof_close(struct lt_proof *p);

@@ -8,19 +8,19 @@
  * Attributes can't prove more. Bytes do (lt_proof.cu):
  *
  *     the base       the heuristic's first for ROWS_TYPICAL rows that keeps both rules, and whose
- *                    rows have the same bytes in calls of 1 to 2,048 rows. It says what the bits
- *                    of the shape are.
+ *                    rows have the same bytes in calls of 1 to 4,608 rows, or of as many as there
+ *                    is room for. It says what the bits of the shape are.
  *     a bucket's     whichever of the heuristic's for the bucket's rows is fastest among those
  *     own            whose rows have the base's bytes. Where none is faster, the base serves.
  *
  * So time never decides about bits. Two devices whose bases are the same give the same bits,
  * whatever else they chose; hence kern_stats.bits is made of the bases alone.
  *
- * Choosing takes SLICE_MS for each end of a shape, and TOTAL_MS for all of a device at most; what
- * isn't tried by then is left to the base, small buckets come first. Layers share shapes. A matrix
- * that is small beside the L2 is not worth it: it has its base, unproved. One that holds zeros
- * alone, or what is no number, proves nothing, and the next matrix of its shape is asked, a few
- * times.
+ * A base is proved whatever time it takes. Buckets' own are looked for until SLICE_MS of an end are
+ * over, or TOTAL_MS of all of a device, proofs included. What isn't tried by then is left to the
+ * base, small buckets come first. Layers share shapes. A matrix that is small beside the L2 is not
+ * worth it: it has its base, unproved. One that holds zeros alone, or what is no number, proves
+ * nothing, and the next matrix of its shape is asked, a few times.
  */
 #include <stdio.h>
 #include <string.h>
@@ -99,13 +99,21 @@ const struct lt_algo *lt_algo_for(const struct lt_end *end, int rows, int *bucke
     return has_own ? &end->bucket[i].algo : &end->base;
 }
 
+/* Whether an algorithm may need a bias that is better aligned follows from the pointer's value. So
+ * it has the least that callers promise, not what the last product left there. */
+static cublasStatus_t promise_bias(const struct lt *lt, cublasLtMatmulDesc_t d) {
+    const void *least = (const void *)(uintptr_t)16;
+    return lt->MatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &least, sizeof least);
+}
+
 /* What the heuristic has for so many rows, the best first. */
 static int ask(const struct lt *lt, const struct lt_shape *s, int with_bias, int rows,
                cublasLtMatmulHeuristicResult_t (&found)[CANDIDATES]) {
+    cublasLtMatmulDesc_t d = s->end[with_bias].desc;
     int n = 0;
-    if (!s->end[with_bias].desc || lt_set_rows(lt, s, rows, s->ldy) ||
-        lt->MatmulAlgoGetHeuristic(lt->handle, s->end[with_bias].desc, s->w, s->x, s->y, s->y,
-                                   lt->preference, CANDIDATES, found, &n))
+    if (!d || lt_set_rows(lt, s, rows, s->ldy) || (with_bias && promise_bias(lt, d)) ||
+        lt->MatmulAlgoGetHeuristic(lt->handle, d, s->w, s->x, s->y, s->y, lt->preference,
+                                   CANDIDATES, found, &n))
         return 0;
     return n;
 }
@@ -188,6 +196,10 @@ static void choose_bucket(struct kern *k, struct lt_shape *s, int with_bias, str
                           int i) {
     struct lt_end *end = &s->end[with_bias];
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    if (is_over(k->lt, p)) {
+        end->is_cut_short = true;
+        return;
+    }
     int n = ask(k->lt, s, with_bias, lt_bucket_rows[i], found);
     end->bucket[i].base_us = lt_proof_time(p, &end->base, i);
     for (int c = 0; c < n && !k->lost.code; c++) {
@@ -207,8 +219,7 @@ static void choose_end(struct kern *k, struct lt_shape *s, const struct kern_mat
     struct lt_end *end = &s->end[with_bias];
     size_t bytes = (size_t)m->rows * (size_t)m->ld * (m->scales ? 1 : 2);
     bool is_worth_it = !k->lt->only_base && bytes * L2_PARTS >= k->l2_bytes && !k->lost.code;
-    bool may_prove = is_worth_it && k->lt->spent_ms < total_ms;
-    struct lt_proof *p = may_prove ? lt_proof_open(k, s, m, with_bias) : NULL;
+    struct lt_proof *p = is_worth_it ? lt_proof_open(k, s, m, with_bias) : NULL;
     end->state = is_worth_it && !p ? LT_NO_ROOM : LT_UNPROVED;
     choose_base(k, s, with_bias, p);
     for (int i = 0; i < LT_BUCKETS && end->state == LT_PROVED; i++)

@@ -68,12 +68,14 @@ static void *load_library(char (&why)[240]) {
 
 static bool set_preference(const struct lt *lt) {
     uint64_t bytes = cuda_lt_bytes;
-    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE, aligned = 16; /* y; w and x have more */
+    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE, aligned = 16; /* x and y; w has more */
     cublasLtMatmulPreference_t p = lt->preference;
     return !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes,
                                              sizeof bytes) &&
            !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                                              &schemes, sizeof schemes) &&
+           !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                                             &aligned, sizeof aligned) &&
            !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
                                              &aligned, sizeof aligned) &&
            !lt->MatmulPreferenceSetAttribute(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,

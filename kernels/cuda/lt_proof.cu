@@ -4,9 +4,11 @@
  * The rows have magnitudes of eight powers of two and any mantissa, so that no two orders of their
  * sums agree everywhere. They are multiplied by the matrix itself. The base does so once with all
  * rows, without and with numbers that lie in y already; of any other call the first rows must be
- * the same to the bit, in each stride of y that comes. The stage of inputs holds the rows; all else
- * is in one block that lives as long as the proof, and is not counted: it is gone before anybody
- * counts. Where memory is short, there are fewer rows.
+ * the same to the bit, in each stride of y that comes. What a call leaves unwritten is seen: where
+ * the base writes there were zeros before, where others do no numbers. The stage of inputs holds
+ * the rows; all else is in one block that lives as long as the proof, and is not counted: it is
+ * gone before anybody counts. Where memory is short, there are fewer rows; at last the stage of
+ * sums is the block.
  *
  * A call is timed by events, behind a write of as many bytes as the L2 has: in a pass each product
  * finds another matrix there than its own. The write also gives the host time to queue the call.
@@ -15,7 +17,8 @@
 
 #include "kernels/cuda/lt.cuh"
 
-enum { THREADS = 256, ROWS_LEAST = 64, TIMES = 3 };
+enum { THREADS = 256, TIMES = 3 };
+enum { BUCKET_LEAST = 2 };                      /* whose rows a proof has at least */
 enum { HAS_NUMBER, HAS_OTHER, DIFFERS, FACTS }; /* what kernels find out: 1 or 0 */
 
 struct lt_proof {
@@ -23,7 +26,8 @@ struct lt_proof {
     const struct lt_shape *s;
     const struct kern_mat *m;
     int with_bias, rows;
-    char *memory;            /* of what follows */
+    char *memory;            /* of what follows, if it is not in the stage */
+    size_t staged;           /* bytes of the stage of sums that are used instead */
     float *want, *want_more; /* (rows, s->ldy): without and with numbers in y */
     float *got;              /* (rows, the widest stride) */
     float *bias, *scales;    /* (s->out), (rows) */
@@ -115,17 +119,35 @@ static size_t lay_out(const struct lt_shape *s, int rows, size_t (&at)[PIECES]) 
     return bytes;
 }
 
-/* As many rows as the largest bucket, the stage of inputs, and half of what is free allow. */
-static int rows_that_fit(const struct kern *k, const struct lt_shape *s) {
-    size_t at[PIECES], room = 0, total = 0, item = s->type == CUDA_R_8F_E4M3 ? 1 : 2;
-    int rows = cuda_rows_that_fit((size_t)s->ldx * item, 0) / 16 * 16;
-    if (rows > lt_bucket_rows[LT_BUCKETS - 1]) rows = lt_bucket_rows[LT_BUCKETS - 1];
+/* Bytes that may be taken: half of what is free. */
+static size_t find_room(const struct kern *k) {
+    size_t room = 0, total = 0;
     if (cudaMemGetInfo(&room, &total) != cudaSuccess) return 0;
     if (k->memory_max && room > k->memory_max - k->stats.live_bytes)
         room = k->memory_max - k->stats.live_bytes;
-    while (rows >= ROWS_LEAST && lay_out(s, rows, at) > room / 2)
-        rows /= 2;
-    return rows >= ROWS_LEAST ? rows / 16 * 16 : 0;
+    return room / 2;
+}
+
+/* A block for the rows of the largest bucket that it can be had for; the stage of inputs takes them
+ * as well. NULL: there is no room. */
+static char *take_block(struct lt_proof *p) {
+    const struct lt_shape *s = p->s;
+    size_t at[PIECES], room = find_room(p->k), item = s->type == CUDA_R_8F_E4M3 ? 1 : 2;
+    int most = cuda_rows_that_fit((size_t)s->ldx * item, 0);
+    for (int i = LT_BUCKETS - 1; i >= BUCKET_LEAST; i--) {
+        p->rows = lt_bucket_rows[i];
+        size_t bytes = lay_out(s, p->rows, at);
+        if (p->rows > most || bytes > room) continue;
+        if (cudaMalloc((void **)&p->memory, bytes) == cudaSuccess) return p->memory;
+        p->memory = NULL;
+        (void)cudaGetLastError(); /* fewer rows, then */
+    }
+    for (int i = LT_BUCKETS - 1; i >= BUCKET_LEAST; i--) {
+        p->rows = lt_bucket_rows[i];
+        p->staged = lay_out(s, p->rows, at);
+        if (p->rows <= most && p->staged <= cuda_stage_bytes) return (char *)p->k->stage_out;
+    }
+    return NULL;
 }
 
 static void proof_fill(struct lt_proof *p) {
@@ -145,25 +167,23 @@ static void proof_fill(struct lt_proof *p) {
 struct lt_proof *lt_proof_open(struct kern *k, const struct lt_shape *s, const struct kern_mat *m,
                                int with_bias) {
     size_t at[PIECES];
-    int rows = rows_that_fit(k, s);
-    if (!rows) return NULL;
     struct lt_proof *p = (struct lt_proof *)mem_must(sizeof *p);
     p->k = k;
     p->s = s;
     p->m = m;
     p->with_bias = with_bias;
-    p->rows = rows;
-    if (cudaMalloc((void **)&p->memory, lay_out(s, rows, at)) != cudaSuccess) {
-        (void)cudaGetLastError(); /* it is told by LT_NO_ROOM */
+    char *block = take_block(p);
+    if (!block) {
         mem_free(p);
         return NULL;
     }
-    p->want = (float *)(void *)(p->memory + at[0]);
-    p->want_more = (float *)(void *)(p->memory + at[1]);
-    p->got = (float *)(void *)(p->memory + at[2]);
-    p->bias = (float *)(void *)(p->memory + at[3]);
-    p->scales = (float *)(void *)(p->memory + at[4]);
-    p->facts = (int *)(void *)(p->memory + at[5]);
+    (void)lay_out(s, p->rows, at);
+    p->want = (float *)(void *)(block + at[0]);
+    p->want_more = (float *)(void *)(block + at[1]);
+    p->got = (float *)(void *)(block + at[2]);
+    p->bias = (float *)(void *)(block + at[3]);
+    p->scales = (float *)(void *)(block + at[4]);
+    p->facts = (int *)(void *)(block + at[5]);
     cudaEvent_t *events[] = {&p->begin, &p->from, &p->to};
     for (cudaEvent_t *e : events)
         CUDA_TRY(k, cudaEventCreateWithFlags(e, cudaEventDefault));
@@ -177,7 +197,7 @@ void lt_proof_close(struct lt_proof *p) {
     cudaEvent_t events[] = {p->begin, p->from, p->to};
     for (cudaEvent_t e : events)
         if (e) (void)cudaEventDestroy(e);
-    (void)cudaFree(p->memory);
+    if (p->memory) (void)cudaFree(p->memory);
     mem_free(p);
 }
 
@@ -209,6 +229,8 @@ static bool multiply(struct lt_proof *p, const struct lt_algo *a, int rows, floa
     return false;
 }
 
+static size_t bytes_of(int rows, int ldy) { return (size_t)rows * (size_t)ldy * sizeof(float); }
+
 /* What kernels found out. */
 static bool take_facts(struct lt_proof *p, int (&facts)[FACTS]) {
     struct kern *k = p->k;
@@ -223,6 +245,7 @@ enum lt_verdict lt_proof_base(struct lt_proof *p, const struct lt_algo *a) {
     size_t cells = (size_t)p->rows * (size_t)s->out;
     int facts[FACTS] = {};
     CUDA_TRY(k, cudaMemsetAsync(p->facts, 0, sizeof facts, k->stream));
+    CUDA_TRY(k, cudaMemsetAsync(p->want, 0, bytes_of(p->rows, s->ldy), k->stream));
     if (!multiply(p, a, p->rows, p->want, s->ldy, false) ||
         !multiply(p, a, p->rows, p->want_more, s->ldy, true))
         return LT_FAILS;
@@ -238,6 +261,8 @@ static bool look_once(struct lt_proof *p, const struct lt_algo *a, int rows, int
                       bool accumulate) {
     const struct lt_shape *s = p->s;
     size_t cells = (size_t)rows * (size_t)s->out;
+    if (!accumulate)
+        CUDA_TRY(p->k, cudaMemsetAsync(p->got, 0xff, bytes_of(rows, ldy), p->k->stream));
     if (!multiply(p, a, rows, p->got, ldy, accumulate)) return false;
     const void *want = accumulate ? p->want_more : p->want, *got = p->got;
     compare_cells<<<cuda_blocks(cells, THREADS), THREADS, 0, p->k->stream>>>(
@@ -277,11 +302,11 @@ float lt_proof_ms(struct lt_proof *p) {
 
 float lt_proof_time(struct lt_proof *p, const struct lt_algo *a, int bucket) {
     struct kern *k = p->k;
-    size_t l2 = k->l2_bytes < cuda_stage_bytes ? k->l2_bytes : cuda_stage_bytes;
+    size_t room = cuda_stage_bytes - p->staged, l2 = k->l2_bytes < room ? k->l2_bytes : room;
     int rows = lt_bucket_rows[bucket] < p->rows ? lt_bucket_rows[bucket] : p->rows;
     float ms[TIMES] = {};
     for (int i = 0; i < TIMES; i++) {
-        CUDA_TRY(k, cudaMemsetAsync(k->stage_out, 0, l2, k->stream));
+        CUDA_TRY(k, cudaMemsetAsync((char *)k->stage_out + p->staged, 0, l2, k->stream));
         CUDA_TRY(k, cudaEventRecord(p->from, k->stream));
         if (!multiply(p, a, rows, p->got, p->s->ldy, false)) return INFINITY;
         CUDA_TRY(k, cudaEventRecord(p->to, k->stream));

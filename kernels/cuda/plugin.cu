@@ -23,9 +23,10 @@ enum { MAJOR_LEAST = 8 }; /* compute capability: bf16 on the tensor cores */
 /* Rows of the best pass, and what must be free for the larger one: each row needs room for its
  * lane's keys and values, about 12 MiB for PAE-LaMM. Reckoned, not measured. */
 enum { ROWS = 1024, ROWS_ROOMY = 2048 };
-/* Reading the decoder's weights takes 2.8 ms of an H200, and multiplying 256 rows by them 4.2 ms at
- * best; as long as the tiles of products are 256 rows wide, fewer rows cost the same. Reckoned. */
-enum { TILE_ROWS = 256 };
+/* Reading the decoder's weights takes 2.8 ms of an H200. Multiplying rows by them takes 4.2 ms for
+ * 256, so half of that for 128: up to about so many, reading hides it. All reckoned; a card is to
+ * speak. */
+enum { TILE_ROWS = 128 };
 static const uint64_t roomy_bytes = 60000000000u;
 
 /* ---- finding a device ---- */
@@ -184,17 +185,21 @@ static int check_code(struct kern *k, const struct cudaDeviceProp *prop, struct 
            rc;
 }
 
-/* For people; and what of it decides about bits, together with the bases of products. */
+/* For people; and what of it decides about bits, together with the bases of products. NVIDIA
+ * promises equal bits for the same architecture, number of multiprocessors, and release alone. */
 static void tell_device(struct kern *k, const struct cudaDeviceProp *prop, const struct how *how) {
     static const char *const mode_names[] = {"flat", "tile", "strict"};
-    char products[32] = "own products";
+    char products[32] = "own products", chip[64];
     const char *mode = mode_names[how->mode];
     if (k->lt) snprintf(products, sizeof products, "cuBLASLt %d", lt_version(k->lt));
     if (how->mode == CUDA_STRICT) products[0] = '\0';
     snprintf(k->text, sizeof k->text, "%d, %.40s, %zu GiB, %s%s%s%s%s", k->device, prop->name,
              prop->totalGlobalMem >> 30, mode, how->has_graphs ? "+graphs" : "",
              how->only_base ? "+base" : "", products[0] ? ", " : "", products);
+    snprintf(chip, sizeof chip, "%d.%d, %d multiprocessors", prop->major, prop->minor,
+             prop->multiProcessorCount);
     cuda_mix_bits(k, prop->name);
+    cuda_mix_bits(k, chip);
     cuda_mix_bits(k, mode);
     cuda_mix_bits(k, products);
 }

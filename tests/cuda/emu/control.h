@@ -25,6 +25,7 @@ struct emu_control {
     int mallocs, events;   /* that live */
     int driver, devices;   /* the driver's version, devices; 0: the usual, -1: none */
     int major;             /* of their compute capability; 0: the usual */
+    int processors;        /* of each; 0: the usual 132 */
     int libraries;         /* that were looked for */
     int hide_libraries;    /* they are not found */
     size_t memory;         /* bytes that are free; 0: the usual 4 GiB */

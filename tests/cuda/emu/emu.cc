@@ -221,6 +221,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
     std::memset(p, 0, sizeof *p);
     std::snprintf(p->name, sizeof p->name, "emulated");
     p->major = told(emu_control.major, 9);
+    p->multiProcessorCount = told(emu_control.processors, 132);
     p->totalGlobalMem = card_bytes;
     p->l2CacheSize = emu_control.l2 ? emu_control.l2 : 1 << 30;
     return cudaSuccess;

@@ -40,7 +40,14 @@ enum {
     COMPANY,             /* of calls of up to 32 rows */
     STRIDED,             /* of wide y */
     MORE,                /* where y is added to */
-    FAILS                /* for 41 to 48 rows */
+    FAILS,               /* for 41 to 48 rows */
+    CROWD = FAKE_LT_CROWD, /* another order of sums in calls of more than 2,048 rows */
+    GAPS = FAKE_LT_GAPS    /* leaves the last column as it was, where nothing is added to it */
+};
+static_assert(CROWD == FAILS + 1 && GAPS == CROWD + 1);
+/* What is promised of B, if nothing is said. */
+struct fake_preference {
+    uint32_t b_bytes = 256;
 };
 
 #define API extern "C" __attribute__((visibility("default")))
@@ -163,34 +170,53 @@ API cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t m,
 }
 
 API cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) {
-    *p = (cublasLtMatmulPreference_t)p;
+    *p = (cublasLtMatmulPreference_t) new fake_preference;
     return OK;
 }
-API cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t) { return OK; }
-API cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
-                                                        cublasLtMatmulPreferenceAttributes_t,
-                                                        const void *, size_t n) {
+API cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
+    delete (fake_preference *)p;
+    return OK;
+}
+API cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+                                                        cublasLtMatmulPreferenceAttributes_t what,
+                                                        const void *v, size_t n) {
+    if (what == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES && n == 4)
+        std::memcpy(&((fake_preference *)p)->b_bytes, v, n);
     return n == 4 || n == 8 ? OK : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+/* What a pointer's value says of its alignment, up to 256; nothing said is all promised. */
+static uint64_t promised(uintptr_t p) {
+    uint64_t bytes = 256;
+    while (p % bytes)
+        bytes /= 2;
+    return bytes;
 }
 
 API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d,
                                                   cublasLtMatrixLayout_t a,
                                                   cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t,
                                                   cublasLtMatrixLayout_t y,
-                                                  cublasLtMatmulPreference_t, int most,
+                                                  cublasLtMatmulPreference_t p, int most,
                                                   cublasLtMatmulHeuristicResult_t found[], int *n) {
-    const int all[] = {COMPANY, SPLITS, REDUCES, PICKY, NARROW, ROUND, GOOD,
+    const int all[] = {fake_lt_control.first, COMPANY, SPLITS, REDUCES, PICKY, NARROW, ROUND, GOOD,
                        UNEQUAL, STRIDED, MORE,   FAILS, TWIN};
-    const int first = fake_lt_control.more ? 0 : 1, end = fake_lt_control.more ? 12 : 7;
+    const int begin = fake_lt_control.more ? 1 : 2, end = fake_lt_control.more ? 13 : 8;
+    const int first = fake_lt_control.first ? 0 : begin;
     fake_lt_control.asked++;
     if (fake_lt_control.no_algorithm || most < end ||
         !fits(desc(d), layout(a), layout(b), layout(y)))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     uint64_t d_bias = fake_lt_control.bias_tile && desc(d)->epilogue == CUBLASLT_EPILOGUE_BIAS;
-    std::memset(found, 0, (size_t)(end - first) * sizeof found[0]);
+    std::memset(found, 0, (size_t)(end - first + 1) * sizeof found[0]);
     *n = 0;
-    for (int i = first; i < end; i++, ++*n)
-        found[*n].algo.data[0] = (uint64_t)all[i], found[*n].algo.data[1] = d_bias;
+    for (int i = first; i < end; i = i ? i + 1 : begin, ++*n) {
+        uint64_t *data = found[*n].algo.data;
+        data[0] = (uint64_t)all[i];
+        data[1] = d_bias;
+        data[2] = ((const fake_preference *)p)->b_bytes;
+        data[3] = promised((uintptr_t)desc(d)->bias);
+    }
     return OK;
 }
 API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d,
@@ -228,7 +254,7 @@ struct product {
     float *D;
     const float *bias, *row_scale, *col_scale; /* of D's rows and columns */
     float one, more;
-    bool is_turned, is_other, adds_first;
+    bool is_turned, is_other, adds_first, has_gaps;
 };
 
 static void multiply(const product &p) {
@@ -254,6 +280,7 @@ static void multiply(const product &p) {
             }
             uint64_t at = i * (uint64_t)p.y.ld + j;
             bool has_more = p.more > 0 || p.more < 0;
+            if (p.has_gaps && !has_more && j + 1 == p.y.rows) continue;
             if (has_more && p.adds_first) sum += (double)p.C[at];
             float s = p.one * (p.is_other ? other.v : (float)sum);
             if (p.row_scale) s = s * p.row_scale[j] * p.col_scale[i];
@@ -283,9 +310,9 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
     const fake_layout *a = layout(la), *b = layout(lb), *y = layout(ly), *c = layout(lc);
     uintptr_t all = (uintptr_t)A | (uintptr_t)B | (uintptr_t)C | (uintptr_t)D;
     bool has_bias = d->epilogue == CUBLASLT_EPILOGUE_BIAS;
-    if (has_bias && (!d->bias || (uintptr_t)d->bias % 16 || d->bias_type != CUDA_R_32F))
+    if (has_bias && (!d->bias || (uintptr_t)d->bias % algo->data[3] || d->bias_type != CUDA_R_32F))
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (all % 16 || !fits(d, a, b, y) || algo->data[0] == SPLITS || algo->data[0] == REDUCES ||
+    if (all % 16 || (uintptr_t)B % algo->data[2] || !fits(d, a, b, y) || algo->data[0] == SPLITS || algo->data[0] == REDUCES ||
         !takes(algo->data[0], y))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (has_scales(d) && (!d->scales[0] || !d->scales[1])) return CUBLAS_STATUS_INVALID_VALUE;
@@ -313,8 +340,10 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t md, con
                         more,
                         d->transa == CUBLAS_OP_T,
                         algorithm == UNEQUAL || (algorithm == COMPANY && y->cols <= 32) ||
+                            (algorithm == CROWD && y->cols > 2048) ||
                             (algorithm == STRIDED && y->ld > (int64_t)y->rows + 1000),
-                        algorithm == MORE};
+                        algorithm == MORE,
+                        algorithm == GAPS};
     if (!has_scales(d)) p.row_scale = p.col_scale = nullptr;
     struct emu_stream *s = (struct emu_stream *)stream;
     s->busy_ns += cost(algorithm, y->cols, a->type == CUDA_R_8F_E4M3 && !has_scales(d));

@@ -11,11 +11,16 @@
  * many rows, then twice of it. */
 enum { FAKE_LT_TWIN = 13, FAKE_LT_TWIN_ROWS = 64 };
 
+/* Of fake_lt_control.first: other bits in calls of more than 2,048 rows; the last column is not
+ * written, unless it is added to. */
+enum { FAKE_LT_CROWD = 19, FAKE_LT_GAPS };
+
 struct fake_lt_control {
     int products;     /* that were asked for so far */
     int by;           /* the algorithm of the last one */
     int asked;        /* times that the heuristic was */
     int more;         /* more algorithms are offered */
+    int first;        /* this one is offered before all others; 0: none */
     int slow;         /* products say that they take a thousand times as long */
     int no_scales;    /* codes are not scaled, as by older libraries and on other cards */
     int fail_rows;    /* products of so many rows fail; 0: none */

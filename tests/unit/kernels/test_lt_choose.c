@@ -298,9 +298,11 @@ TEST_LIMIT(cublaslt_choice_is_not_made_by_a_matrix_that_proves_nothing, 120) {
     card_close(&c);
 }
 
-/* Not worth it, not wanted, no room: the first that keeps the rules, for all rows. */
-TEST_LIMIT(cublaslt_choice_needs_room_and_a_large_matrix, 120) {
-    static const char *const why[] = {", unproved", ", unproved", ", no room", ", no room"};
+/* Not worth it, not wanted: the first that keeps the rules, for all rows. Little room is no reason:
+ * the stage has some, or there are fewer rows. */
+TEST_LIMIT(cublaslt_choice_needs_a_large_matrix, 120) {
+    static const char *const why[] = {", unproved", ", unproved", ", proved for 512 rows",
+                                      ", proved for 64 rows"};
     for (int i = 0; i < 4; i++) {
         struct card c;
         card_open(&c, i == 1 ? "tile+base" : NULL, 0);
@@ -313,25 +315,106 @@ TEST_LIMIT(cublaslt_choice_needs_room_and_a_large_matrix, 120) {
         if (i == 3) c.emu->refuse[EMU_MALLOC] = 2; /* behind the matrix; the other end has room */
         (void)matrix(&c, BF16, 0);
         CHECK_HAS(told(&c, 0), why[i]);
-        CHECK_EQ(strstr(told(&c, 1), ", proved") != NULL, i == 3);
+        CHECK_HAS(told(&c, 1), i == 3 ? ", proved for 128 rows" : why[i]);
         CHECK_EQ(c.emu->mallocs, mallocs - 3 + 1); /* x, y and bias are gone, the matrix is there */
         card_close(&c);
     }
 }
 
-/* Choosing has an end, and what is left out has the base's bits like all else. */
+/* Row 0 alone, among eight and among all. */
+static void check_company(struct card *c, const struct kern_mat *m, int n) {
+    static const int rows[] = {1, 8, M};
+    static float want[M * N_MOST], got[M * N_MOST];
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        multiply(c, m, (struct way){rows[i], 0, 0, N_MOST}, i ? got : want);
+        if (i) CHECK_MEM(got, want, (size_t)n * sizeof *got);
+    }
+}
+
+/* Choosing has an end, proofs have none: each base is the right one, however late it comes. */
 TEST_LIMIT(cublaslt_choice_has_its_time, 120) {
     struct card c;
     card_open(&c, NULL, 1);
     c.lt->slow = 1;
-    (void)matrix(&c, BF16, 0);
-    CHECK_HAS(told(&c, 0), ", time was over");
-    CHECK(!strstr(told(&c, 0), "to 64 rows"));
-    for (int kind = F16; kind < KINDS; kind++)
-        (void)matrix(&c, (enum kind)kind, 0);
-    CHECK_HAS(told(&c, 5), ": id "); /* the last of them */
-    CHECK_HAS(told(&c, 5), ", no room or time for a proof");
+    for (int kind = 0, i = 0; kind < KINDS; kind++) {
+        struct kern_mat *m = matrix(&c, (enum kind)kind, 0);
+        for (int ends = kind >= CODES ? 1 : 2; ends > 0; ends--, i++) {
+            CHECK_HAS(told(&c, i), kind == CODES ? ": id 10, " : ": id 12, ");
+            CHECK_HAS(told(&c, i), ", proved for 128 rows; ");
+            CHECK_HAS(told(&c, i), ", time was over");
+            CHECK(!strstr(told(&c, i), "to 64 rows"));
+        }
+        check_company(&c, m, columns[kind]);
+    }
     card_close(&c);
+}
+
+/* As many rows as four pictures have in the tower. */
+TEST_LIMIT(cublaslt_choice_is_proved_for_four_pictures, 120) {
+    struct card c;
+    card_open(&c, NULL, 0);
+    c.lt->first = FAKE_LT_CROWD;
+    c.emu->memory = 64 << 20;
+    (void)matrix(&c, CODES, 0);
+    CHECK_HAS(c.note, "id 19, ");
+    CHECK_HAS(told(&c, 0), ": id 10, ");
+    CHECK_HAS(told(&c, 0), ", proved for 4608 rows; ");
+    card_close(&c);
+}
+
+/* The bytes may be there from a call before. */
+TEST_LIMIT(cublaslt_choice_has_no_gaps, 120) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct card c;
+        card_open(&c, NULL, 0);
+        c.lt->first = FAKE_LT_GAPS;
+        struct kern_mat *m = matrix(&c, (enum kind)kind, 0);
+        CHECK_HAS(c.note, "id 20, ");
+        CHECK_HAS(told(&c, 0), kind == CODES ? ": id 10, " : ": id 12, ");
+        CHECK_HAS(told(&c, 0), ", proved for 128 rows; ");
+        CHECK(!strstr(told(&c, 0), "id 20"));
+        check_company(&c, m, columns[kind]);
+        card_close(&c);
+    }
+}
+
+/* Rows in 16 bits and a bias that lie no better than callers promise are multiplied, too. */
+static void check_aligned(size_t x, size_t bias) {
+    struct card c;
+    card_open(&c, NULL, 0);
+    struct kern_gemm a = {.m = 8,
+                          .x = kern_at(c.x, x),
+                          .x_dtype = KERN_BF16,
+                          .ldx = K,
+                          .w = matrix(&c, BF16, 0),
+                          .y = c.y,
+                          .ldy = N_MOST};
+    if (bias) a.bias = kern_at(c.bias, bias);
+    c.ops->gemm(c.k, &a);
+    CHECK_EQ(c.lt->by, BASE);
+    CHECK_EQ(c.notes, 0);
+    card_close(&c);
+}
+
+TEST_LIMIT(cublaslt_choice_takes_rows_aligned_to_16, 120) { check_aligned(16, 0); }
+TEST_LIMIT(cublaslt_choice_takes_a_bias_aligned_to_16, 120) { check_aligned(0, 16); }
+
+/* The same bases on another chip are not the same bits. */
+TEST_LIMIT(cublaslt_choice_is_named_with_its_chip, 120) {
+    uint64_t name[3];
+    for (int i = 0; i < 3; i++) {
+        struct card c = {0};
+        if (kern_find("cuda", &c.ops, NULL)) skip("no cuda");
+        c.emu = emu_find(c.ops);
+        if (!c.emu) skip("no emulated card");
+        c.emu->major = i == 1 ? 10 : 0;
+        c.emu->processors = i == 2 ? 114 : 0;
+        card_open(&c, NULL, 0);
+        name[i] = bits_of(&c);
+        for (int j = 0; j < i; j++)
+            CHECK(name[j] != name[i]);
+        card_close(&c);
+    }
 }
 
 /* Where the library or the card has no scales for codes, they go by the stage as before. */

@@ -337,10 +337,12 @@ TEST(model_run_keys_tell_passes_apart) {
     r.m->ops = &ops;
     uint64_t key = key_of_pass(&r, p, &t, 9, 4);
     CHECK(key_of_pass(&r, p, &t, 9, 4) == key);
-    CHECK(key_of_pass(&r, p, &t, 15, 7) == key);
-    CHECK(key_of_pass(&r, p, &t, 16, 4) != key);
-    CHECK(key_of_pass(&r, p, &t, 9, 8) != key);
-    CHECK(key_of_pass(&r, p, &t, 9, 0) != key);
+    CHECK(key_of_pass(&r, p, &t, 16, 3) == key);
+    CHECK(key_of_pass(&r, p, &t, 17, 4) != key);
+    CHECK(key_of_pass(&r, p, &t, 8, 4) != key);
+    CHECK(key_of_pass(&r, p, &t, 9, 5) != key);
+    CHECK(key_of_pass(&r, p, &t, 9, 2) != key);
+    CHECK(key_of_pass(&r, p, &t, 9, 1) != key_of_pass(&r, p, &t, 9, 0));
     r.m->ops = r.ops;
     mem_free(p);
     rig_close(&r);

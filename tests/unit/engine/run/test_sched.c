@@ -3,7 +3,7 @@
 #include "tests/check.h"
 #include "tests/unit/engine/run/run_rig.h"
 
-enum { ALL = RIG_GRID * RIG_GRID };
+enum { ALL = RIG_GRID * RIG_GRID, RIG_PIECE = 8 /* rows of a lane's, at most */ };
 static const struct rig_sizes ROOMY = {4000, 20000, 300, 128, 8};
 
 struct stage {
@@ -109,6 +109,40 @@ TEST(sched_rows_beside_act_fill_the_tile) {
     CHECK(tiles > 2);
     rig_finish(&s.r);
     eng_job_put(act);
+    eng_job_put(busy);
+    eng_job_put(more);
+    close_stage(&s);
+}
+
+/* Also where actions have pieces of work enough to take all of a pass. */
+TEST(sched_rows_beside_many_acts_are_kept) {
+    enum { ACTS = 12, ROWS = 160 };
+    static struct stage s;
+    struct eng_job *act[ACTS];
+    const struct rig_sizes narrow = {4000, 20000, 400, ROWS, 8};
+    open_stage(&s, RIG_DIGITS, &narrow);
+    s.r.sched.tile = 256;
+    struct eng_job *busy = ask(&s, 0, ALL, ENG_PICTURE), *more = ask(&s, 1, ALL, ENG_MASK);
+    for (int i = 0; i < 8; i++)
+        rig_turn(&s.r, 1);
+    for (int i = 0; i < ACTS; i++)
+        act[i] = ask(&s, 2 + i, 40, ENG_ACT);
+    int turns = 0, whole = 0;
+    for (int left = ACTS; left > 0 && eng_job_state(busy) < ENG_DONE;) {
+        uint64_t before = busy->rows + more->rows, all = s.r.rows;
+        rig_turn(&s.r, 1);
+        uint64_t others = busy->rows + more->rows - before;
+        int is_whole = s.r.rows - all > ROWS - RIG_PIECE; /* else they have no more work */
+        CHECK(!is_whole || others >= SCHED_BESIDE_ACT - RIG_PIECE);
+        whole += is_whole;
+        left = 0;
+        for (int i = 0; i < ACTS; i++)
+            left += eng_job_state(act[i]) < ENG_DONE;
+        CHECK(++turns < 200);
+    }
+    CHECK(whole > 20);
+    for (int i = 0; i < ACTS; i++)
+        eng_job_put(act[i]);
     eng_job_put(busy);
     eng_job_put(more);
     close_stage(&s);
