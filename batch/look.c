@@ -7,6 +7,7 @@
 
 #include "batch/idset.h"
 #include "batch/question.h"
+#include "batch/text.h"
 #include "batch/work.h"
 
 /* Bytes of lines between two questions whether it is to stop. */
@@ -21,8 +22,8 @@ struct looking {
 
 /* `line` 0: it is of the file as a whole. */
 static void look_tell(struct looking *l, uint64_t line, const char *code, const char *why) {
-    json_t *one = json_pack("{s:s,s:s,s:n,s:o}", "code", code, "message", why, "param", "line",
-                            line ? json_integer((json_int_t)line) : json_null());
+    json_t *one = json_pack("{s:s,s:o,s:n,s:o}", "code", code, "message", text_json(why), "param",
+                            "line", line ? json_integer((json_int_t)line) : json_null());
     if (one) (void)json_array_append_new(l->data, one);
 }
 

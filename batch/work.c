@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "batch/text.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
@@ -51,7 +52,7 @@ static int work_dump(const char *bytes, size_t n, void *ud) {
 }
 
 static int write_string(struct buf *b, const char *s) {
-    json_t *v = json_string(s);
+    json_t *v = text_json(s);
     int rc = v ? json_dump_callback(v, work_dump, b, JSON_ENCODE_ANY) : -1;
     json_decref(v);
     return rc ? E_NOMEM : 0;

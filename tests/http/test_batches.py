@@ -154,14 +154,16 @@ def test_broken_lines_are_told_and_the_rest_goes_on():
             s, asked("a"), "nonsense", asked("a", 1), line("file", "/v1/refer", image="file:/etc/passwd", sentence="it"),
             {"custom_id": "get", "method": "GET", "url": "/v1/refer", "body": {}}, line("far", "/v1/files"), line("", image="", question=""),
             line("sum", "/v1/vqa", image=data_url(photos.png()), question="?"), line("bad", "/v1/refer", image=data_url(b"\x89PNG none"), sentence="it"),
-            line("gone", "/v1/refer", image={"id": other}, sentence="it"), asked("z", 2), endpoint="/v1/refer"))
-        assert counts(b) == (11, 2, 9), b
+            line("gone", "/v1/refer", image={"id": other}, sentence="it"), asked("z", 2),
+            {**asked("more"), "x" * 39 + "é": 1}, line("way", "/v1/" + "x" * 55 + "é"), endpoint="/v1/refer"))
+        assert counts(b) == (13, 2, 11), b
         assert [(e["line"], e["code"]) for e in b["errors"]["data"]] == [
-            (2, "invalid_line"), (3, "duplicate_custom_id"), (5, "invalid_line"), (6, "invalid_line"), (7, "invalid_line"), (8, "invalid_line")]
+            (2, "invalid_line"), (3, "duplicate_custom_id"), (5, "invalid_line"), (6, "invalid_line"), (7, "invalid_line"), (8, "invalid_line"),
+            (12, "invalid_line"), (13, "invalid_line")]
         assert "/v1/refer" in b["errors"]["data"][5]["message"]
         assert [a["custom_id"] for a in lines_of(s, b["output_file_id"])] == ["a", "z"]
         faults = {f["custom_id"]: f for f in lines_of(s, b["error_file_id"])}
-        assert list(faults) == ["file", "get", "far", "sum", "bad", "gone"]
+        assert list(faults) == ["file", "get", "far", "sum", "bad", "gone", "more", "way"]
         assert faults["get"]["response"] is None and faults["get"]["error"]["code"] == "invalid_line"
         codes = {n: (faults[n]["response"]["status_code"], faults[n]["response"]["body"]["error"]["code"]) for n in ("file", "bad", "gone")}
         assert codes["gone"] == (404, "image_not_found") and codes["bad"][0] in (415, 422) and codes["file"] == (400, "unsupported_url"), codes
