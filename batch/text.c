@@ -1,6 +1,8 @@
 /* text.c - see text.h. */
 #include "batch/text.h"
 
+#include <jansson.h>
+
 #include "kernels/base/mem.h"
 
 json_t *text_json(const char *s) {

@@ -2,9 +2,9 @@
 #ifndef BATCH_TEXT_H
 #define BATCH_TEXT_H
 
-#include <jansson.h>
+struct json_t;
 
 /* A string. Where `s` is no UTF-8, '?' stands for each byte that isn't ASCII. NULL: no memory. */
-json_t *text_json(const char *s);
+struct json_t *text_json(const char *s);
 
 #endif

@@ -1,4 +1,5 @@
 /* test_lines.c - lines of questions and of answers, and the set of their names. */
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
