@@ -35,6 +35,7 @@ static enum work_wish batches_wish(void *ud) {
 
 static void batches_on_wake(void *ud) { queue_poke(((struct batches *)ud)->wakes); }
 
+/* Until then, or until something is new. */
 static void batches_rest(struct batches *b, unsigned seconds) {
     void *none;
     atomic_store(&b->is_idle, 1);
@@ -54,8 +55,7 @@ static void batches_wait(struct batches *b, struct jobs_batch *batch, int rc, co
         memcpy(now.waits, batch->waits, sizeof(now.waits));
         jobs_batch_show(b->turn.jobs, &now, 0, 0);
     }
-    for (int i = 0; i < AGAIN_S && batches_wish(b) == WORK_GO_ON; i++)
-        batches_rest(b, 1);
+    batches_rest(b, AGAIN_S);
 }
 
 /* One turn. 0: there was nothing to do. */

@@ -7,10 +7,11 @@
 
 #include "batch/idset.h"
 #include "batch/question.h"
+#include "batch/text.h"
 #include "batch/work.h"
 
 /* Bytes of lines between two questions whether it is to stop. */
-enum { LOOK_STRIDE = 1 << 20, LOOK_ERRORS_BYTES = 256 << 10 };
+enum { LOOK_STRIDE = 1 << 20 };
 
 struct looking {
     const char *endpoint;
@@ -21,8 +22,8 @@ struct looking {
 
 /* `line` 0: it is of the file as a whole. */
 static void look_tell(struct looking *l, uint64_t line, const char *code, const char *why) {
-    json_t *one = json_pack("{s:s,s:s,s:n,s:o}", "code", code, "message", why, "param", "line",
-                            line ? json_integer((json_int_t)line) : json_null());
+    json_t *one = json_pack("{s:s,s:o,s:n,s:o}", "code", code, "message", text_json(why), "param",
+                            "line", line ? json_integer((json_int_t)line) : json_null());
     if (one) (void)json_array_append_new(l->data, one);
 }
 
@@ -98,11 +99,24 @@ int look_at(int fd, const char *endpoint, int (*is_stopped)(void *ud), void *ud,
             struct err *e) {
     struct looking l = {endpoint, idset_new(), out, json_array()};
     *out = (struct look){.total = 0};
-    buf_init(&out->errors, LOOK_ERRORS_BYTES);
+    buf_init(&out->errors, LOOK_BYTES_MAX);
     int rc = look_through(&l, fd, is_stopped, ud, e);
     if (rc == 0) look_judge(&l);
     if (rc == 0 && json_array_size(l.data)) rc = look_write(l.data, &out->errors, e);
     json_decref(l.data);
     idset_free(l.ids);
+    return rc;
+}
+
+int look_add_lost(struct buf *errors, struct err *e) {
+    json_t *before = errors->len ? json_loadb((const char *)errors->p, errors->len, 0, NULL) : NULL;
+    json_t *data = json_object_get(before, "data");
+    struct looking l = {.data = data ? json_incref(data) : json_array()};
+    look_tell(&l, 0, "file_lost", "the file of questions is gone: what wasn't asked can't be");
+    buf_clear(errors);
+    buf_init(errors, LOOK_BYTES_MAX);
+    int rc = look_write(l.data, errors, e);
+    json_decref(l.data);
+    json_decref(before);
     return rc;
 }

@@ -12,7 +12,11 @@
 #include "kernels/base/buf.h"
 #include "kernels/base/err.h"
 
-enum { LOOK_ERRORS_MAX = 100 /* that are told */, LOOK_LINES_MAX = 50000 };
+enum {
+    LOOK_ERRORS_MAX = 100,      /* that are told */
+    LOOK_BYTES_MAX = 256 << 10, /* of what is told */
+    LOOK_LINES_MAX = 50000
+};
 
 struct look {
     int64_t total, broken; /* lines that say something; of them, that can't be asked */
@@ -24,5 +28,7 @@ struct look {
  * stopped. */
 int look_at(int fd, const char *endpoint, int (*is_stopped)(void *ud), void *ud, struct look *out,
             struct err *e);
+/* The file is gone: `errors`, a list as above or empty, says that, too. E_NOMEM. */
+int look_add_lost(struct buf *errors, struct err *e);
 
 #endif

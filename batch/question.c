@@ -30,9 +30,9 @@ static int question_check_known(json_t *root, struct err *e) {
             i++;
         if (i == ARRAY_LEN(known))
             return err_set(e, E_FORMAT,
-                           "\"%.40s\" is no field of a line; there are custom_id, method, url and "
+                           "\"%.*s\" is no field of a line; there are custom_id, method, url and "
                            "body",
-                           name);
+                           utf8_cut(name, 40), name);
     }
     return 0;
 }
@@ -47,14 +47,14 @@ static int question_find_route(const json_t *root, const char *endpoint, struct 
         return err_set(e, E_FORMAT, "method must be \"POST\"");
     if (!url) return err_set(e, E_FORMAT, "url is missing, or no text");
     if (endpoint && strcmp(endpoint, "*") != 0 && strcmp(endpoint, url) != 0)
-        return err_set(e, E_FORMAT, "url is \"%.60s\", and the batch's endpoint is %s", url,
-                       endpoint);
+        return err_set(e, E_FORMAT, "url is \"%.*s\", and the batch's endpoint is %s",
+                       utf8_cut(url, 60), url, endpoint);
     const struct api_route *route = api_route("POST", url, &arg, &status, &allow);
     if (!route || !api_route_is_batchable(route))
         return err_set(e, E_FORMAT,
-                       "url \"%.60s\" is no call with one answer, such as /v1/segment or "
+                       "url \"%.*s\" is no call with one answer, such as /v1/segment or "
                        "/v1/chat/completions",
-                       url);
+                       utf8_cut(url, 60), url);
     q->route = route;
     return 0;
 }
@@ -84,7 +84,8 @@ int question_read(const char *text, size_t len, const char *endpoint, struct que
     json_error_t why;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
     if (!root)
-        return err_set(e, E_FORMAT, "no JSON: %.120s (at character %d)", why.text, why.position);
+        return err_set(e, E_FORMAT, "no JSON: %.*s (at character %d)", utf8_cut(why.text, 120),
+                       why.text, why.position);
     int rc = question_read_root(root, endpoint, q, e);
     json_decref(root);
     return rc;

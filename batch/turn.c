@@ -20,8 +20,10 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
-/* So long a turn is when others wait; how often the state is looked at, and how far it is told. */
-enum { TURN_S = 30, LOOK_MS = 1000, SHOW_MS = 200 };
+/* So long a turn is when others wait, from its first answer on, and if none comes; so long lines
+ * may stay on their way when one of the others is to end; how often the state is looked at, and how
+ * far it is told. */
+enum { TURN_S = 30, FIRST_S = 120, LAND_S = 2, LOOK_MS = 1000, SHOW_MS = 200 };
 /* One thread decodes: it takes time from whoever is asked something meanwhile. */
 enum {
     TURN_THREADS = 1,
@@ -39,10 +41,14 @@ struct turn {
     int questions; /* the file, open */
     struct idset *done;
     struct record answers, errors;
-    uint64_t begun_ns, looked_ns, shown_ns;
+    uint64_t until_ns; /* when others wait */
+    uint64_t landing_ns, looked_ns, shown_ns;
     uint64_t n, n_failed; /* lines that were not shown yet */
+    int64_t n_ending;     /* others that are to end, and couldn't before this turn */
+    int is_answered;      /* a line was */
     enum work_wish wish;
     int is_late; /* its time is over */
+    int is_lost; /* its questions are */
 };
 
 /* ---- what goes on meanwhile ---- */
@@ -52,17 +58,30 @@ static void turn_show(struct turn *t) {
     t->n = t->n_failed = 0;
 }
 
-/* Cancelled, late, or has others waiting long enough? */
-static enum work_wish turn_look(struct turn *t) {
-    struct jobs_batch now;
-    int64_t others = 0;
-    if (jobs_batch_get(t->o->jobs, t->b.id, NULL, &now, NULL)) return t->wish;
-    if (now.state != t->b.state) return WORK_STOP;
+/* Is it time to look? Then: was it cancelled? */
+static int turn_is_due(struct turn *t, uint64_t now) {
+    struct jobs_batch row;
+    if (t->wish == WORK_STOP || now - t->looked_ns < LOOK_MS * CLOCK_MS) return 0;
+    t->looked_ns = now;
+    int is_known = jobs_batch_get(t->o->jobs, t->b.id, NULL, &row, NULL) == 0;
+    if (is_known && row.state != t->b.state) t->wish = WORK_STOP;
+    return 1;
+}
+
+/* Late, or are others to be let in? One that is to end doesn't wait for the end of the turn, nor
+ * long for lines that are on their way: these are asked again. */
+static enum work_wish turn_look(struct turn *t, uint64_t now) {
+    int64_t n = 0, n_ending = 0;
+    if (t->wish == WORK_STOP || t->is_late) return t->wish;
     t->is_late = (int64_t)time(NULL) >= t->b.expires;
     if (t->is_late) return WORK_STOP;
-    if (clock_ns() - t->begun_ns < TURN_S * CLOCK_S) return WORK_GO_ON;
-    (void)jobs_batch_others(t->o->jobs, &t->b, &others, NULL);
-    return others ? WORK_LAND : WORK_GO_ON;
+    (void)jobs_batch_others(t->o->jobs, &t->b, &n, &n_ending, NULL);
+    int is_urgent = n_ending > t->n_ending;
+    if (t->wish == WORK_LAND)
+        return is_urgent && now - t->landing_ns >= LAND_S * CLOCK_S ? WORK_STOP : WORK_LAND;
+    if (!is_urgent && (n == 0 || now < t->until_ns)) return WORK_GO_ON;
+    t->landing_ns = now;
+    return WORK_LAND;
 }
 
 static enum work_wish turn_on_tick(void *ud) {
@@ -73,10 +92,7 @@ static enum work_wish turn_on_tick(void *ud) {
         t->shown_ns = now;
         turn_show(t);
     }
-    if (!t->is_late && t->wish == WORK_GO_ON && now - t->looked_ns >= LOOK_MS * CLOCK_MS) {
-        t->looked_ns = now;
-        t->wish = turn_look(t);
-    }
+    if (turn_is_due(t, now)) t->wish = turn_look(t, now);
     return outer > t->wish ? outer : t->wish;
 }
 
@@ -86,7 +102,10 @@ static void turn_on_done(void *ud, enum work_end end) {
     t->b.completed += end == WORK_ANSWERED;
     t->b.failed += end == WORK_REFUSED; /* broken ones were counted before */
     t->n += end == WORK_ANSWERED;
-    t->n_failed += end != WORK_ANSWERED;
+    t->n_failed += end == WORK_REFUSED;
+    if (t->is_answered || end == WORK_BROKEN) return;
+    t->is_answered = 1;
+    t->until_ns = clock_ns() + TURN_S * CLOCK_S;
 }
 
 static void turn_on_expired(void *ud, enum work_end end) {
@@ -101,28 +120,36 @@ static void turn_on_failed(void *ud, uint64_t line, const char *why) {
 }
 
 static int turn_is_stopped(void *ud) {
-    const struct turn *t = ud;
-    return t->o->wish(t->o->ud) != WORK_GO_ON;
+    struct turn *t = ud;
+    (void)turn_is_due(t, clock_ns());
+    return t->wish != WORK_GO_ON || t->o->wish(t->o->ud) != WORK_GO_ON;
 }
 
 /* ---- looking at it ---- */
 
 static int turn_open_questions(struct turn *t, struct err *e) {
     char path[JOBS_PATH_MAX];
-    int rc = jobs_batch_input(t->o->jobs, &t->b, path, e);
-    if (rc) return rc;
+    int rc = jobs_batch_input(t->o->jobs, &t->b, path, NULL);
+    t->is_lost = rc == E_NOT_FOUND;
+    if (t->is_lost) return 0;
+    if (rc) return err_set(e, rc, "the row of %s: %s", t->b.input_file, err_word(rc));
     t->questions = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return t->questions < 0 ? err_set(e, E_IO, "%s: %s", path, strerror(errno)) : 0;
+    t->is_lost = t->questions < 0 && errno == ENOENT;
+    if (t->questions >= 0 || t->is_lost) return 0;
+    return err_set(e, E_IO, "%s: %s", path, strerror(errno));
 }
 
 static int turn_validate(struct turn *t, struct err *e) {
-    struct look look;
-    int rc = look_at(t->questions, t->b.endpoint, turn_is_stopped, t, &look, e);
+    struct look look = {.is_good = 0};
+    int rc = t->is_lost ? look_add_lost(&look.errors, e)
+                        : look_at(t->questions, t->b.endpoint, turn_is_stopped, t, &look, e);
     if (rc == 0) {
         t->b.total = look.total;
         t->b.broken = look.broken;
         rc = jobs_batch_looked(t->o->jobs, &t->b, look.is_good,
                                look.errors.len ? (const char *)look.errors.p : NULL, e);
+        t->n_failed += rc ? 0 : (uint64_t)look.broken; /* here once, not each time they are met */
+        turn_show(t);
     }
     buf_clear(&look.errors);
     return rc;
@@ -188,6 +215,7 @@ static void turn_close_records(struct turn *t) {
 static int turn_ask(struct turn *t, int *is_all, struct err *e) {
     t->is_late = (int64_t)time(NULL) >= t->b.expires;
     int rc = record_has_room(&t->answers, TURN_ROOM, e); /* before anything is asked in vain */
+    t->until_ns = clock_ns() + FIRST_S * CLOCK_S;
     if (rc == 0 && !t->is_late) rc = turn_work(t, 0, is_all, e);
     turn_show(t);
     if (rc || *is_all || !t->is_late) return rc;
@@ -244,19 +272,33 @@ static int turn_finish(struct turn *t, struct err *e) {
     return rc;
 }
 
-/* Its file is known to be good. */
+/* Nothing of it is left to ask. What it has is on the disk before that is written down. */
+static int turn_finalize(struct turn *t, struct err *e) {
+    struct buf errors;
+    buf_init(&errors, LOOK_BYTES_MAX);
+    int is_expired = t->b.completed + t->b.failed < t->b.total;
+    int rc = record_sync(&t->answers, e);
+    if (rc == 0) rc = record_sync(&t->errors, e);
+    if (rc == 0 && t->is_lost) rc = jobs_batch_errors(t->o->jobs, t->b.id, &errors, e);
+    if (rc == 0 && t->is_lost) rc = look_add_lost(&errors, e);
+    if (rc == 0)
+        rc = jobs_batch_finalize(t->o->jobs, &t->b,
+                                 t->is_lost   ? JOBS_BATCH_FAILED
+                                 : is_expired ? JOBS_BATCH_EXPIRED
+                                              : JOBS_BATCH_COMPLETED,
+                                 errors.len ? (const char *)errors.p : NULL, e);
+    buf_clear(&errors);
+    return rc;
+}
+
+/* Its file is known to be good, or is lost. */
 static int turn_go_on(struct turn *t, struct err *e) {
     int is_all = 0, rc = turn_open_records(t, e);
     turn_show(t);
     if (rc == 0 && t->b.state == JOBS_BATCH_IN_PROGRESS) {
-        rc = turn_ask(t, &is_all, e);
-        if (rc == 0 && is_all) {
-            int is_expired = t->b.completed + t->b.failed < t->b.total;
-            rc = jobs_batch_finalize(t->o->jobs, &t->b,
-                                     is_expired ? JOBS_BATCH_EXPIRED : JOBS_BATCH_COMPLETED, e);
-        } else if (rc == 0) {
-            rc = jobs_batch_save(t->o->jobs, &t->b, e);
-        }
+        if (!t->is_lost) rc = turn_ask(t, &is_all, e);
+        if (rc == 0)
+            rc = is_all || t->is_lost ? turn_finalize(t, e) : jobs_batch_save(t->o->jobs, &t->b, e);
     }
     int is_ending = t->b.state == JOBS_BATCH_FINALIZING || t->b.state == JOBS_BATCH_CANCELLING;
     if (rc == 0 && is_ending) rc = turn_finish(t, e);
@@ -269,9 +311,11 @@ int turn_take(const struct turn_options *o, const struct jobs_batch *batch, stru
                      .questions = -1,
                      .answers = {.fd = -1},
                      .errors = {.fd = -1},
-                     .begun_ns = clock_ns()};
-    t.looked_ns = t.begun_ns;
-    int rc = turn_open_questions(&t, e);
+                     .looked_ns = clock_ns()};
+    int64_t others;
+    int is_asked = t.b.state == JOBS_BATCH_VALIDATING || t.b.state == JOBS_BATCH_IN_PROGRESS;
+    (void)jobs_batch_others(o->jobs, batch, &others, &t.n_ending, NULL);
+    int rc = is_asked ? turn_open_questions(&t, e) : 0;
     if (rc == 0 && t.b.state == JOBS_BATCH_VALIDATING) {
         rc = turn_validate(&t, e);
         if (rc == 0) turn_log(&t);

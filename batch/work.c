@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "batch/text.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 
@@ -37,6 +38,7 @@ struct work {
     uint64_t held_bytes, sent_bytes;
     uint64_t n_back, rows; /* lines that came back, and the engine's rows that they took */
     struct crew_item *later, **later_end; /* there was no room for them */
+    int is_through;                       /* another one was, since they were sent */
     int pauses;                           /* in a row */
     enum work_wish wish;
     char print[API_PRINT_BYTES]; /* of the base model */
@@ -51,7 +53,7 @@ static int work_dump(const char *bytes, size_t n, void *ud) {
 }
 
 static int write_string(struct buf *b, const char *s) {
-    json_t *v = json_string(s);
+    json_t *v = text_json(s);
     int rc = v ? json_dump_callback(v, work_dump, b, JSON_ENCODE_ANY) : -1;
     json_decref(v);
     return rc ? E_NOMEM : 0;
@@ -118,6 +120,7 @@ static int work_finish(struct work *b, struct crew_item *item, struct err *e) {
     struct buf text;
     enum work_end end = item->status == 200 ? WORK_ANSWERED : WORK_REFUSED;
     b->pauses = 0;
+    b->is_through = 1;
     b->n_back++;
     b->rows += item->rows;
     int rc = work_write_answer(b, item, &text);
@@ -143,7 +146,10 @@ static int work_retry(struct work *b, struct err *e) {
                            (unsigned long long)b->later->line, b->later->problem);
         long ms = b->o->is_patient ? PATIENT_MS : PAUSE_MS;
         nanosleep(&(struct timespec){0, ms * 1000000L}, NULL);
+    } else if (!b->is_through) {
+        return 0;
     }
+    b->is_through = 0;
     struct crew_item *first = b->later, *next;
     b->later = NULL;
     b->later_end = &b->later;

@@ -143,9 +143,10 @@ int jobs_batch_errors(struct jobs *j, const char *id, struct buf *out, struct er
     return jobs_end_read(j, store_batch_errors(j->reader, id, out, e));
 }
 
-int jobs_batch_others(struct jobs *j, const struct jobs_batch *b, int64_t *n, struct err *e) {
+int jobs_batch_others(struct jobs *j, const struct jobs_batch *b, int64_t *n, int64_t *n_ending,
+                      struct err *e) {
     jobs_begin_read(j);
-    return jobs_end_read(j, store_batch_others(j->reader, b, jobs_now(), n, e));
+    return jobs_end_read(j, store_batch_others(j->reader, b, jobs_now(), n, n_ending, e));
 }
 
 int jobs_batch_input(struct jobs *j, const struct jobs_batch *b, char path[JOBS_PATH_MAX],
@@ -248,12 +249,13 @@ static int finalize_batch(struct jobs *j, void *args, struct err *e) {
     n->b.state = JOBS_BATCH_FINALIZING;
     n->b.becomes = (enum jobs_batch_state)n->flag;
     n->b.finalizing = jobs_now();
-    return store_batch_save(j->writer, &n->b, e);
+    rc = store_batch_save(j->writer, &n->b, e);
+    return rc || !n->text ? rc : store_batch_set_errors(j->writer, n->b.id, n->text, e);
 }
 
 int jobs_batch_finalize(struct jobs *j, struct jobs_batch *b, enum jobs_batch_state becomes,
-                        struct err *e) {
-    struct batch_note n = {.with = b, .flag = (int)becomes};
+                        const char *errors, struct err *e) {
+    struct batch_note n = {.with = b, .flag = (int)becomes, .text = errors};
     return batches_ask(j, finalize_batch, &n, b, e);
 }
 

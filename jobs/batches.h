@@ -4,7 +4,7 @@
  * of answers and one of lines that have none. This room remembers it and knows in which state it
  * is. Who asks its lines (batch/batches.h) takes one after the other and says how far it is.
  *
- *     validating --> in_progress --> finalizing --> completed, expired
+ *     validating --> in_progress --> finalizing --> completed, expired, failed
  *         |    '----------'--> cancelling --> cancelled
  *         '--> failed
  *
@@ -83,10 +83,13 @@ int jobs_batch_errors(struct jobs *j, const char *id, struct buf *out, struct er
 /* ---- the thread that asks lines ---- */
 
 /* The next one that isn't over: one that is being cancelled, or whose time is over; else of the
- * owner whose turn is the longest ago, the oldest. Its folder is there. E_NOT_FOUND: none. */
+ * owner whose turn is the longest ago, the oldest. Such a one that had the last turn, and still
+ * isn't over, lets one of the others go first. Its folder is there. E_NOT_FOUND: none. */
 int jobs_batch_take(struct jobs *j, struct jobs_batch *out, struct err *e);
-/* For how many others it should step aside: those of other owners, and those that are to end. */
-int jobs_batch_others(struct jobs *j, const struct jobs_batch *b, int64_t *n, struct err *e);
+/* For how many others it should step aside: those of other owners, and those that are to end. Of
+ * them, *n_ending are to end. */
+int jobs_batch_others(struct jobs *j, const struct jobs_batch *b, int64_t *n, int64_t *n_ending,
+                      struct err *e);
 /* Path of its questions, and of a file in its folder. */
 int jobs_batch_input(struct jobs *j, const struct jobs_batch *b, char path[JOBS_PATH_MAX],
                      struct err *e);
@@ -98,9 +101,10 @@ int jobs_batch_looked(struct jobs *j, struct jobs_batch *b, int is_good, const c
                       struct err *e);
 /* Keeps b's counts. *b is as it is now. */
 int jobs_batch_save(struct jobs *j, struct jobs_batch *b, struct err *e);
-/* in_progress --> finalizing, on its way to `becomes`. *b is as it is now. */
+/* in_progress --> finalizing, on its way to `becomes`. Its files must be on the disk. `errors` as
+ * jobs_batch_errors; NULL: as they were. *b is as it is now. */
 int jobs_batch_finalize(struct jobs *j, struct jobs_batch *b, enum jobs_batch_state becomes,
-                        struct err *e);
+                        const char *errors, struct err *e);
 /* It is over: what `files` names in its folder become files, and the folder goes. *b as it is now.
  */
 struct jobs_batch_file {

@@ -103,7 +103,7 @@ int store_batch_errors(struct store *s, const char *id, struct buf *out, struct 
 int store_batch_live(struct store *s, const char *owner, int64_t *n, struct err *e);
 /* As jobs_batch_others. */
 int store_batch_others(struct store *s, const struct jobs_batch *b, int64_t now, int64_t *n,
-                       struct err *e);
+                       int64_t *n_ending, struct err *e);
 int store_batch_counts(struct store *s, uint64_t counts[JOBS_BATCH_STATES], struct err *e);
 /* Bytes of an owner's files of batches. */
 int store_batch_bytes(struct store *s, const char *owner, int64_t *n, struct err *e);

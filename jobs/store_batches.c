@@ -82,7 +82,8 @@ int store_batch_list(struct store *s, const char *owner, const char *after, int 
     return rc < 0 ? rc : 0;
 }
 
-/* Those that are to end, which is soon done, come first. */
+/* Those that are to end, which is soon done, come first. But where the last turn was one's that
+ * still isn't over, they come behind the others: so one that can't end keeps nobody out. */
 #define MUST_END "(state = 3 OR expires <= ?1)"
 _Static_assert(JOBS_BATCH_CANCELLING == 3, "MUST_END");
 
@@ -90,7 +91,11 @@ int store_batch_next(struct store *s, int64_t now, struct jobs_batch *out, struc
     out->waits[0] = '\0';
     return row_find(s, &batches_table,
                     "WHERE " LIVE " ORDER BY " MUST_END
-                    " DESC, (SELECT max(b.turn) FROM batches b WHERE b.owner = batches.owner), n"
+                    " <> EXISTS(SELECT 1 FROM batches last WHERE " LIVE " AND " MUST_END
+                    "  AND turn > 0 AND turn = (SELECT max(turn) FROM batches)) DESC,"
+                    " CASE WHEN " MUST_END " THEN turn ELSE"
+                    "  (SELECT max(b.turn) FROM batches b WHERE b.owner = batches.owner"
+                    "   AND NOT (" LIVE " AND " MUST_END ")) END, n"
                     " LIMIT 1",
                     NULL, now, out, NULL, e);
 }
@@ -128,13 +133,19 @@ int store_batch_live(struct store *s, const char *owner, int64_t *n, struct err 
 }
 
 int store_batch_others(struct store *s, const struct jobs_batch *b, int64_t now, int64_t *n,
-                       struct err *e) {
+                       int64_t *n_ending, struct err *e) {
     sqlite3_stmt *st;
     int rc = rows_prepare(s, &st, e,
-                          "SELECT count(*) FROM batches WHERE " LIVE
+                          "SELECT count(*), sum(" MUST_END ") FROM batches WHERE " LIVE
                           " AND id <> ?2 AND (owner <> ?3 OR " MUST_END ")",
                           "itt", now, b->id, b->owner);
-    return rc ? rc : rows_number(s, st, n, e);
+    if (rc) return rc;
+    if ((rc = rows_step(s, st, e)) > 0) {
+        *n = sqlite3_column_int64(st, 0);
+        *n_ending = sqlite3_column_int64(st, 1);
+    }
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : 0;
 }
 
 int store_batch_counts(struct store *s, uint64_t counts[JOBS_BATCH_STATES], struct err *e) {

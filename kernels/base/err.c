@@ -7,6 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The text is too long: dots end it, and no character of UTF-8 is cut. */
+static void err_cut(char *text, size_t size) {
+    size_t at = size - 4;
+    while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at--;
+    memcpy(text + at, "...", 4);
+}
+
 int err_set(struct err *e, int code, const char *fmt, ...) {
     if (e && e->code == 0) {
         va_list ap;
@@ -14,7 +22,7 @@ int err_set(struct err *e, int code, const char *fmt, ...) {
         int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
         va_end(ap);
         if (n < 0) e->text[0] = '\0';
-        if (n >= (int)sizeof e->text) memcpy(e->text + sizeof e->text - 4, "...", 4);
+        if (n >= (int)sizeof e->text) err_cut(e->text, sizeof e->text);
         e->code = code;
     }
     return code;
@@ -30,13 +38,8 @@ int err_in(struct err *e, const char *fmt, ...) {
     if (n < 0) return e->code;
     size_t at = (size_t)n < sizeof e->text ? (size_t)n : sizeof e->text - 1;
     snprintf(joined + at, sizeof joined - at, ": %s", e->text);
-    size_t len = strlen(joined);
-    if (len >= sizeof e->text) {
-        len = sizeof e->text - 1;
-        memcpy(joined + len - 3, "...", 3);
-    }
-    memcpy(e->text, joined, len);
-    e->text[len] = '\0';
+    if (strlen(joined) >= sizeof e->text) err_cut(joined, sizeof e->text);
+    memcpy(e->text, joined, strlen(joined) + 1);
     return e->code;
 }
 

@@ -1,6 +1,8 @@
 /* utf8.c - see utf8.h. */
 #include "kernels/base/utf8.h"
 
+#include <string.h>
+
 int utf8_length(const char *text) {
     const unsigned char *s = (const unsigned char *)text;
     if (s[0] < 0x80) return 1;
@@ -22,4 +24,11 @@ int utf8_is_plain(const char *text) {
         s += n;
     }
     return 1;
+}
+
+int utf8_cut(const char *s, int max) {
+    int n = (int)strnlen(s, (size_t)max);
+    while (n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80)
+        n--;
+    return n;
 }

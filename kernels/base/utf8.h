@@ -10,6 +10,8 @@ extern "C" {
 int utf8_length(const char *s);
 /* Is all of it UTF-8 without control characters (C0, DEL, C1)? */
 int utf8_is_plain(const char *s);
+/* Bytes of `s`, `max` at most, that end behind a character: what "%.*s" may print of it. */
+int utf8_cut(const char *s, int max);
 
 #ifdef __cplusplus
 }

@@ -154,17 +154,21 @@ def test_broken_lines_are_told_and_the_rest_goes_on():
             s, asked("a"), "nonsense", asked("a", 1), line("file", "/v1/refer", image="file:/etc/passwd", sentence="it"),
             {"custom_id": "get", "method": "GET", "url": "/v1/refer", "body": {}}, line("far", "/v1/files"), line("", image="", question=""),
             line("sum", "/v1/vqa", image=data_url(photos.png()), question="?"), line("bad", "/v1/refer", image=data_url(b"\x89PNG none"), sentence="it"),
-            line("gone", "/v1/refer", image={"id": other}, sentence="it"), asked("z", 2), endpoint="/v1/refer"))
-        assert counts(b) == (11, 2, 9), b
+            line("gone", "/v1/refer", image={"id": other}, sentence="it"), asked("z", 2),
+            {**asked("more"), "x" * 39 + "é": 1}, line("way", "/v1/" + "x" * 55 + "é"), endpoint="/v1/refer"))
+        assert counts(b) == (13, 2, 11), b
         assert [(e["line"], e["code"]) for e in b["errors"]["data"]] == [
-            (2, "invalid_line"), (3, "duplicate_custom_id"), (5, "invalid_line"), (6, "invalid_line"), (7, "invalid_line"), (8, "invalid_line")]
+            (2, "invalid_line"), (3, "duplicate_custom_id"), (5, "invalid_line"), (6, "invalid_line"), (7, "invalid_line"), (8, "invalid_line"),
+            (12, "invalid_line"), (13, "invalid_line")]
         assert "/v1/refer" in b["errors"]["data"][5]["message"]
         assert [a["custom_id"] for a in lines_of(s, b["output_file_id"])] == ["a", "z"]
         faults = {f["custom_id"]: f for f in lines_of(s, b["error_file_id"])}
-        assert list(faults) == ["file", "get", "far", "sum", "bad", "gone"]
+        assert list(faults) == ["file", "get", "far", "sum", "bad", "gone", "more", "way"]
         assert faults["get"]["response"] is None and faults["get"]["error"]["code"] == "invalid_line"
         codes = {n: (faults[n]["response"]["status_code"], faults[n]["response"]["body"]["error"]["code"]) for n in ("file", "bad", "gone")}
         assert codes["gone"] == (404, "image_not_found") and codes["bad"][0] in (415, 422) and codes["file"] == (400, "unsupported_url"), codes
+        text = s.ask("GET", "/metrics", key=place.chief).body.decode()
+        assert 'lammd_batch_lines_total{outcome="failed"} 11\n' in text, text
         assert "passwd" not in content(s, b["output_file_id"]).decode()
         b = over(s, begin(s, *("{}" for _ in range(150)), ), "failed")
         assert counts(b) == (150, 0, 150) and b["failed_at"] and b["output_file_id"] is None and b["error_file_id"] is None
@@ -326,6 +330,50 @@ def test_its_time_is_over():
             late = [f for f in lines_of(s, b["error_file_id"]) if f["error"]]
             assert (total, failed) == (62, 1) and len(lines_of(s, b["output_file_id"])) == completed
             assert {f["error"]["code"] for f in late} == {"batch_expired"} and len(late) == 61 - completed and b["expired_at"]
+
+
+def change(place, what, *values):
+    with sqlite3.connect(os.path.join(place.path, "jobs.db")) as c:
+        c.execute(f"UPDATE batches SET {what}", values)
+
+
+def test_one_that_is_to_end_does_not_wait_for_the_end_of_a_turn():
+    with Place() as place:
+        with place.batches() as s:
+            batch = begin(s, *slow(250))
+            until(s, batch, lambda b: b["request_counts"]["completed"] >= 1)
+            other = post(s, send(s, jsonl(asked("a")), key=place.stranger).json()["id"], key=place.stranger).json()["id"]
+            assert s.end() == 0
+        # So that the first one has its turn, which is half a minute.
+        change(place, "turn = 9 WHERE id = ?", other)
+        change(place, "expires = ? WHERE id = ?", int(time.time()) + 4, other)
+        with place.batches() as s:
+            wait_for(lambda: s.ask("GET", f"{BATCHES}/{other}", key=place.stranger).json()["status"] == "expired")
+            b = get(s, batch)
+            assert b["status"] == "in_progress" and counts(b)[1] < 250, b
+            assert s.ask("POST", f"{BATCHES}/{batch}/cancel").status == 200
+            over(s, batch, "cancelled")
+
+
+def test_its_questions_are_lost():
+    """It fails, keeps its answers, and says why. One that is cancelled needs no questions."""
+    with Place() as place:
+        with place.batches() as s:
+            lost, dropped, new = begin(s, asked("a"), "broken", *slow(40)), begin(s, *slow(20)), begin(s, asked("c"))
+            until(s, lost, lambda b: b["request_counts"]["completed"] >= 1)
+            s.end(signal.SIGKILL)
+        change(place, "state = 3, cancelling = 1 WHERE id = ?", dropped)
+        for name in os.listdir(os.path.join(place.path, "files")):
+            os.unlink(os.path.join(place.path, "files", name))
+        with place.batches() as s:
+            b = over(s, lost, "failed")
+            assert [(e["code"], e["line"]) for e in b["errors"]["data"]] == [("invalid_line", 2), ("file_lost", None)], b
+            assert len(lines_of(s, b["output_file_id"])) == counts(b)[1] >= 1
+            over(s, dropped, "cancelled")
+            b = over(s, new, "failed")
+            assert [e["code"] for e in b["errors"]["data"]] == ["file_lost"], b
+            text = s.ask("GET", "/metrics", key=place.chief).body.decode()
+            assert 'lammd_batch_lines_total{outcome="failed"} 0\n' in text, text
 
 
 def test_a_full_disk_is_waited_for():

@@ -40,6 +40,23 @@ TEST(err_text_is_cut_with_dots) {
     }
 }
 
+/* Two bytes a character: it ends behind a whole one, wherever the cut falls. */
+TEST(err_text_is_cut_between_characters) {
+    char text[1000] = "";
+    for (size_t n = 0; n < 2; n++) {
+        struct err e = {0};
+        memset(text, 'a', n);
+        for (size_t i = n; i < 600; i += 2)
+            memcpy(text + i, "\xc3\xa9", 3);
+        err_set(&e, E_IO, "%s", text);
+        size_t len = strlen(e.text);
+        CHECK(len >= 238 && (len - 3 - n) % 2 == 0);
+        CHECK_STR(e.text + len - 3, "...");
+        err_in(&e, "b");
+        CHECK((strlen(e.text) - 3 - n - 3) % 2 == 0);
+    }
+}
+
 TEST(err_context_is_cut_with_dots) {
     char text[1000];
     for (size_t n = 1; n < 400; n += 7) {

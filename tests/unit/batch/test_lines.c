@@ -1,10 +1,13 @@
 /* test_lines.c - lines of questions and of answers, and the set of their names. */
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "batch/idset.h"
 #include "batch/question.h"
 #include "batch/record.h"
+#include "batch/text.h"
+#include "kernels/base/utf8.h"
 #include "tests/check.h"
 
 TEST(question_is_read) {
@@ -43,6 +46,32 @@ TEST(question_says_what_is_wrong) {
         CHECK_STR(q.custom_id, rows[i].id);
         question_clear(&q);
     }
+}
+
+/* What is said of a line is UTF-8, wherever a name of it is cut. */
+TEST(question_cuts_no_character) {
+    static const char *const forms[] = {"{\"custom_id\":\"a\",\"%s\":1}",
+                                        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"%s\"}"};
+    for (size_t n = 30; n < 62; n++)
+        for (size_t i = 0; i < 4; i++) {
+            char name[80], line[200];
+            struct question q;
+            struct err e = {0};
+            snprintf(name, sizeof(name), "%.*s\xc3\xa9", (int)n,
+                     "/v1/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+            snprintf(line, sizeof(line), forms[i % 2], name);
+            CHECK_EQ(question_read(line, strlen(line), i < 2 ? NULL : "/v1/vqa", &q, &e), E_FORMAT);
+            CHECK(utf8_is_plain(e.text));
+            question_clear(&q);
+        }
+}
+
+TEST(text_is_json_whatever_it_holds) {
+    json_t *v = text_json("x\xc3 y"), *fine = text_json("\xc3\xa9");
+    CHECK_STR(json_string_value(v), "x? y");
+    CHECK_STR(json_string_value(fine), "\xc3\xa9");
+    json_decref(v);
+    json_decref(fine);
 }
 
 TEST(question_bounds_brackets) {

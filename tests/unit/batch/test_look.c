@@ -40,6 +40,8 @@ TEST(look_tells_what_is_broken) {
         {"x\n", "*", "invalid_line", 1, 1, 0},
         {"", "*", "empty_file", 0, 0, 0},
         {"\n \n", "*", "empty_file", 0, 0, 0},
+        {"{\"custom_id\":\"a\",\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\xc3\xa9\":1}", "*",
+         "xx\\\" is no field", 1, 1, 0},
         {ASK("a", "/v1/files"), "*", "no call with one answer", 1, 1, 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -68,7 +68,7 @@ TEST(batch_ends_with_its_files) {
     sha[64] = '\0';
     const struct jobs_batch_file output = {"output.jsonl", sha, 3}, none = {.name = NULL};
     b.completed = 2;
-    CHECK_EQ(jobs_batch_finalize(r.jobs, &b, JOBS_BATCH_COMPLETED, NULL), 0);
+    CHECK_EQ(jobs_batch_finalize(r.jobs, &b, JOBS_BATCH_COMPLETED, NULL, NULL), 0);
     CHECK_EQ(jobs_batch_cancel(r.jobs, b.id, "k1", &taken, NULL), E_BUSY);
     /* The bytes have their second name, and the daemon ends before the row is written. */
     char kept[JOBS_PATH_MAX];
@@ -97,7 +97,7 @@ TEST(batches_take_turns_by_their_owners) {
     struct jobs_batch of[4], b;
     static const char *const owners[] = {"k1", "k1", "k1", "k2"};
     static const int order[] = {0, 3, 0, 3};
-    int64_t others;
+    int64_t others, ending;
     rig_open(&r);
     for (int i = 0; i < 4; i++)
         of[i] = batch_of(&r, owners[i], (char)('1' + i));
@@ -105,18 +105,20 @@ TEST(batches_take_turns_by_their_owners) {
         CHECK_EQ(jobs_batch_take(r.jobs, &b, NULL), 0);
         CHECK_STR(b.id, of[order[i]].id);
     }
-    CHECK_EQ(jobs_batch_others(r.jobs, &of[0], &others, NULL), 0);
+    CHECK_EQ(jobs_batch_others(r.jobs, &of[0], &others, &ending, NULL), 0);
     CHECK_EQ(others, 1);
+    CHECK_EQ(ending, 0);
     look_good(&r, &of[2]);
     CHECK_EQ(jobs_batch_cancel(r.jobs, of[2].id, NULL, &b, NULL), 0);
     CHECK_EQ(b.state, JOBS_BATCH_CANCELLING);
-    CHECK_EQ(jobs_batch_others(r.jobs, &of[0], &others, NULL), 0);
+    CHECK_EQ(jobs_batch_others(r.jobs, &of[0], &others, &ending, NULL), 0);
     CHECK_EQ(others, 2);
+    CHECK_EQ(ending, 1);
     CHECK_EQ(jobs_batch_take(r.jobs, &b, NULL), 0);
     CHECK_STR(b.id, of[2].id);
     /* What the thread notes meanwhile doesn't undo it. */
     of[2].completed = 1;
-    CHECK_EQ(jobs_batch_finalize(r.jobs, &of[2], JOBS_BATCH_COMPLETED, NULL), 0);
+    CHECK_EQ(jobs_batch_finalize(r.jobs, &of[2], JOBS_BATCH_COMPLETED, NULL, NULL), 0);
     CHECK_EQ(of[2].state, JOBS_BATCH_CANCELLING);
     const struct jobs_batch_file none = {.name = NULL};
     CHECK_EQ(jobs_batch_end(r.jobs, &of[2], &none, &none, NULL), 0);
@@ -126,6 +128,48 @@ TEST(batches_take_turns_by_their_owners) {
     CHECK_EQ(b.state, JOBS_BATCH_CANCELLED);
     CHECK_EQ(jobs_batch_looked(r.jobs, &of[1], 1, NULL, NULL), 0);
     CHECK_EQ(of[1].state, JOBS_BATCH_CANCELLED);
+    rig_close(&r);
+}
+
+/* Two are cancelled, and their turns fail: whoever else has one gets every other turn. */
+TEST(batches_that_cannot_end_keep_nobody_out) {
+    struct rig r;
+    struct jobs_batch of[4], b;
+    static const char *const owners[] = {"k1", "k1", "k1", "k2"};
+    int turns[4] = {0};
+    rig_open(&r);
+    for (int i = 0; i < 4; i++)
+        of[i] = batch_of(&r, owners[i], (char)('1' + i));
+    for (int i = 0; i < 2; i++) {
+        look_good(&r, &of[i]);
+        CHECK_EQ(jobs_batch_cancel(r.jobs, of[i].id, NULL, &b, NULL), 0);
+    }
+    for (int n = 0; n < 8; n++) {
+        CHECK_EQ(jobs_batch_take(r.jobs, &b, NULL), 0);
+        for (int i = 0; i < 4; i++)
+            turns[i] += strcmp(b.id, of[i].id) == 0;
+    }
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(turns[i], 2);
+    rig_close(&r);
+}
+
+/* What it says then is kept with it. */
+TEST(batch_fails_when_its_file_is_lost) {
+    struct rig r;
+    struct jobs_batch b;
+    struct buf said;
+    rig_open(&r);
+    b = batch_of(&r, "k1", '1');
+    look_good(&r, &b);
+    CHECK_EQ(jobs_batch_finalize(r.jobs, &b, JOBS_BATCH_FAILED, "{\"lost\":1}", NULL), 0);
+    const struct jobs_batch_file none = {.name = NULL};
+    CHECK_EQ(jobs_batch_end(r.jobs, &b, &none, &none, NULL), 0);
+    CHECK_EQ(b.state, JOBS_BATCH_FAILED);
+    buf_init(&said, 1000);
+    CHECK_EQ(jobs_batch_errors(r.jobs, b.id, &said, NULL), 0);
+    CHECK_STR((const char *)said.p, "{\"lost\":1}");
+    buf_clear(&said);
     rig_close(&r);
 }
 
