@@ -178,20 +178,30 @@ static int batches_create(struct api_call *c) {
 
 /* ---- one, and cancel ---- */
 
-typedef int batches_fn(struct jobs *j, const char *id, const char *owner, struct jobs_batch *out,
-                       struct err *e);
-
-static int batches_one(struct api_call *c, batches_fn *act) {
-    struct jobs_batch b;
-    struct err e = {0};
-    int rc = act(c->api->jobs, c->in.arg, fine_tuning_eyes(c).owner, &b, &e);
-    if (rc == 0) return batches_answer(c, &b);
-    (void)batches_refuse(c, rc, NULL, &e);
+static int batches_one(struct api_call *c, int rc, const struct jobs_batch *b,
+                       const struct err *e) {
+    if (rc == 0) return batches_answer(c, b);
+    (void)batches_refuse(c, rc, NULL, e);
     return call_fail(c);
 }
 
-static int batches_get(struct api_call *c) { return batches_one(c, jobs_batch_get); }
-static int batches_cancel(struct api_call *c) { return batches_one(c, jobs_batch_cancel); }
+static int batches_get(struct api_call *c) {
+    struct jobs_batch b;
+    struct err e = {0};
+    int rc = jobs_batch_get(c->api->jobs, c->in.arg, fine_tuning_eyes(c).owner, &b, &e);
+    return batches_one(c, rc, &b, &e);
+}
+
+static int batches_cancel(struct api_call *c) {
+    struct jobs_batch b;
+    struct err e = {0};
+    const char *owner = fine_tuning_eyes(c).owner;
+    int rc = jobs_batch_get(c->api->jobs, c->in.arg, owner, &b, &e);
+    if (rc == 0 && strcmp(b.owner, fine_tuning_owner(c)) != 0 && fine_tuning_record(c))
+        return call_fail(c);
+    if (rc == 0) rc = jobs_batch_cancel(c->api->jobs, c->in.arg, owner, &b, &e);
+    return batches_one(c, rc, &b, &e);
+}
 
 /* ---- all ---- */
 

@@ -25,6 +25,11 @@ const char *fine_tuning_owner(const struct api_call *c) {
     return c->in.caller ? c->in.caller->key : "";
 }
 
+int fine_tuning_record(struct api_call *c) {
+    if (!c->in.record || c->in.record(c->in.record_ud) == 0) return 0;
+    return problem_set(&c->problem, PROBLEM_AUDIT_UNAVAILABLE, NULL, NULL);
+}
+
 struct jobs_eyes fine_tuning_eyes(const struct api_call *c) {
     const struct api_caller *who = c->in.caller;
     if (!who) return (struct jobs_eyes){.trains = 1};
