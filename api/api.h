@@ -271,8 +271,8 @@ struct api_input {
     api_record_fn *record;           /* for routes of API_ASK and API_FILES, where only the call
                                         knows; of others the server knows. NULL: nobody does */
     void *record_ud;
-    const struct api_visit *visit;   /* NULL: it is not counted */
-    const uint8_t *body;             /* raw or JSON body; borrowed until api_call_free */
+    const struct api_visit *visit; /* NULL: it is not counted */
+    const uint8_t *body;           /* raw or JSON body; borrowed until api_call_free */
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
     size_t n_form;

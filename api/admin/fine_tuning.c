@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-
 enum { METADATA_PAIRS = 16, METADATA_KEY = 64, METADATA_VALUE = 512, EPOCHS_MAX = 1000 };
 
 struct create {
