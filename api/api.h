@@ -254,6 +254,9 @@ struct api_batch {
     int is_background; /* others wait for theirs: it comes behind all of them (ENG_BATCH), and has
                           any time */
 };
+/* The call is about to do what needs more than the scope ask: it is written down first. Nonzero: it
+ * can't be. Thread: a worker. */
+typedef int api_record_fn(void *ud);
 struct api_input {
     const char *arg; /* of api_route, or NULL */
     const struct api_field *query;
@@ -265,8 +268,11 @@ struct api_input {
     const char *last_event_id;
     const char *request_id;          /* never NULL */
     const struct api_caller *caller; /* NULL: the command line, which is alone */
-    const struct api_visit *visit;   /* NULL: it is not counted */
-    const uint8_t *body;             /* raw or JSON body; borrowed until api_call_free */
+    api_record_fn *record;           /* for routes of API_ASK and API_FILES, where only the call
+                                        knows; of others the server knows. NULL: nobody does */
+    void *record_ud;
+    const struct api_visit *visit; /* NULL: it is not counted */
+    const uint8_t *body;           /* raw or JSON body; borrowed until api_call_free */
     size_t body_len;
     const struct api_field *form; /* multipart body, already taken apart; then body is NULL */
     size_t n_form;

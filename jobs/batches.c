@@ -11,6 +11,7 @@
 
 #include "jobs/disk.h"
 #include "jobs/state.h"
+#include "kernels/base/log.h"
 
 const char *const jobs_batch_words[] = {"validating", "in_progress", "finalizing",
                                         "cancelling", "completed",   "failed",
@@ -30,7 +31,8 @@ struct batch_note {
     const struct jobs_batch_new *asked;
     const struct jobs_batch *with; /* what the thread knows of it */
     const char *owner, *text;
-    int flag, is_owner;
+    struct jobs_outcome *how;
+    int flag;
     const struct jobs_batch_file *output, *errors;
 };
 
@@ -48,6 +50,18 @@ static int batches_ask(struct jobs *j, note_fn *act, struct batch_note *n, struc
     return rc;
 }
 
+/* What is known of the batch that is being asked is newer than its row. */
+static void show(struct jobs *j, struct jobs_batch *b) {
+    pthread_mutex_lock(&j->mu);
+    const struct jobs_batch *now = &j->shown;
+    if (strcmp(now->id, b->id) == 0 && !jobs_batch_is_over(b->state)) {
+        b->completed = now->completed;
+        b->failed = now->failed;
+        memcpy(b->waits, now->waits, sizeof(b->waits));
+    }
+    pthread_mutex_unlock(&j->mu);
+}
+
 /* ---- creating ---- */
 
 static int batch_check_file(struct store *s, const struct batch_note *n, struct err *e) {
@@ -61,51 +75,80 @@ static int batch_check_file(struct store *s, const struct batch_note *n, struct 
                    f.purpose);
 }
 
+/* E_NOT_FOUND: there was none with this Idempotency-Key. */
+static int batch_find_old(struct store *s, struct batch_note *n, struct err *e) {
+    const struct jobs_batch_new *a = n->asked;
+    int is_same = 0;
+    if (!a->once) return E_NOT_FOUND;
+    n->how->param = "Idempotency-Key";
+    if (!*a->once || strlen(a->once) > STORE_ONCE_MAX)
+        return err_set(e, E_INVALID, "Idempotency-Key is too long, or empty");
+    int rc = store_batch_once(s, a->owner, a->once, a->digest, &n->b, &is_same, e);
+    if (rc == 0 && !is_same)
+        return err_set(e, E_CANCELLED, "this Idempotency-Key came with another request before");
+    n->how->is_old = rc == 0;
+    n->how->param = NULL;
+    return rc;
+}
+
+/* The files of its owner's batches, those with answers too, must leave room for more. */
+static int batch_fits(struct jobs *j, const struct batch_note *n, struct err *e) {
+    uint64_t most = j->opt.batch_bytes;
+    int64_t has = 0;
+    if (!most) return 0;
+    int rc = store_batch_bytes(j->writer, n->b.owner, &has, e);
+    if (rc || (uint64_t)has < most) return rc;
+    return err_set(e, E_TOO_BIG,
+                   "one caller's files of batches may have %llu MiB together, with their answers; "
+                   "this one has %llu MiB: delete those that are not needed",
+                   (unsigned long long)(most >> 20), (unsigned long long)has >> 20);
+}
+
+static int batch_put(struct jobs *j, const struct batch_note *n, struct err *e) {
+    const struct jobs_batch_new *a = n->asked;
+    int rc = store_batch_forget(j->writer, n->b.owner, JOBS_BATCH_OVER_MAX, e);
+    if (rc == 0) rc = store_batch_add(j->writer, &n->b, n->text, e);
+    if (rc == 0 && a->once) rc = store_batch_set_once(j->writer, n->b.id, a->once, a->digest, e);
+    return rc;
+}
+
 static int add_batch(struct jobs *j, void *args, struct err *e) {
     struct batch_note *n = args;
     int64_t all = 0, own = 0;
-    int rc = batch_check_file(j->writer, n, e);
+    int rc = batch_find_old(j->writer, n, e);
+    if (rc != E_NOT_FOUND) return rc;
+    rc = batch_check_file(j->writer, n, e);
+    if (rc == 0) rc = batch_fits(j, n, e);
     if (rc == 0) rc = store_batch_live(j->writer, NULL, &all, e);
     if (rc == 0) rc = store_batch_live(j->writer, n->b.owner, &own, e);
     if (rc) return rc;
-    n->is_owner = own >= j->opt.owner_max;
-    if (n->is_owner)
+    n->how->is_owner = own >= j->opt.owner_max;
+    if (n->how->is_owner)
         return err_set(e, E_BUSY, "one caller may have %d batches that have not ended",
                        j->opt.owner_max);
     if (all >= j->opt.live_max)
         return err_set(e, E_BUSY, "%d batches wait or run, as many as may", j->opt.live_max);
     keeper_changed(j, JOBS_BATCHES);
-    return store_batch_add(j->writer, &n->b, n->text, e);
+    return batch_put(j, n, e);
 }
 
 int jobs_batch_create(struct jobs *j, const struct jobs_batch_new *asked, struct jobs_batch *out,
-                      int *is_owner, struct err *e) {
-    struct batch_note n = {.asked = asked, .text = asked->metadata};
+                      struct jobs_outcome *how, struct err *e) {
+    struct batch_note n = {.asked = asked, .text = asked->metadata, .how = how};
     struct jobs_batch b = {.created = jobs_now()};
+    *how = (struct jobs_outcome){0};
     b.expires = b.created + asked->window_s;
     snprintf(b.owner, sizeof(b.owner), "%s", asked->owner);
     snprintf(b.endpoint, sizeof(b.endpoint), "%s", asked->endpoint);
     snprintf(b.input_file, sizeof(b.input_file), "%s", asked->input_file);
     int rc = jobs_new_id("batch_", 12, b.id, e);
     if (rc == 0) rc = batches_ask(j, add_batch, &n, &b, e);
-    *is_owner = n.is_owner;
+    if (rc == 0 && how->is_old) show(j, &b);
     if (rc == 0) *out = b;
     return rc;
 }
 
 /* ---- reading ---- */
-
-/* What is known of the batch that is being asked is newer than its row. */
-static void show(struct jobs *j, struct jobs_batch *b) {
-    pthread_mutex_lock(&j->mu);
-    const struct jobs_batch *now = &j->shown;
-    if (strcmp(now->id, b->id) == 0 && !jobs_batch_is_over(b->state)) {
-        b->completed = now->completed;
-        b->failed = now->failed;
-        memcpy(b->waits, now->waits, sizeof(b->waits));
-    }
-    pthread_mutex_unlock(&j->mu);
-}
 
 void jobs_batch_show(struct jobs *j, const struct jobs_batch *b, uint64_t n, uint64_t n_failed) {
     pthread_mutex_lock(&j->mu);
@@ -194,18 +237,38 @@ static int take_batch(struct jobs *j, void *args, struct err *e) {
     return rc ? rc : store_batch_turn(j->writer, n->b.id, e);
 }
 
+/* The folder of the batch that was taken, for its answers. */
+static int take_folder(struct jobs *j, struct jobs_batch *b, struct err *e) {
+    char path[JOBS_PATH_MAX];
+    struct err why = {0};
+    jobs_batch_path(j, b->id, "", path);
+    int rc = disk_folder(path, &why);
+    if (rc && !j->has_no_folder)
+        log_event(LOG_LEVEL_ERROR, "batch_waits", "id=%s for=disk: %s", b->id, why.text);
+    j->has_no_folder = rc != 0;
+    if (rc == 0) return 0;
+    snprintf(b->waits, sizeof(b->waits), "disk");
+    jobs_batch_show(j, b, 0, 0);
+    return err_set(e, rc, "%s", why.text);
+}
+
 int jobs_batch_take(struct jobs *j, struct jobs_batch *out, struct err *e) {
     struct batch_note n = {.owner = NULL};
     struct jobs_batch b = {.id = ""};
-    char path[JOBS_PATH_MAX];
     /* Most often there is none. That is no note's worth. */
     jobs_begin_read(j);
     int rc = jobs_end_read(j, store_batch_next(j->reader, jobs_now(), &b, e));
     if (rc == 0) rc = batches_ask(j, take_batch, &n, &b, e);
     if (rc) return rc;
-    jobs_batch_path(j, b.id, "", path);
+    rc = take_folder(j, &b, e);
     *out = b;
-    return disk_folder(path, e);
+    return rc;
+}
+
+static void batch_drop_folder(struct jobs *j, const struct jobs_batch *b) {
+    char folder[JOBS_PATH_MAX];
+    jobs_batch_path(j, b->id, "", folder);
+    disk_remove(folder);
 }
 
 static int looked_at_batch(struct jobs *j, void *args, struct err *e) {
@@ -223,7 +286,9 @@ static int looked_at_batch(struct jobs *j, void *args, struct err *e) {
 int jobs_batch_looked(struct jobs *j, struct jobs_batch *b, int is_good, const char *errors,
                       struct err *e) {
     struct batch_note n = {.with = b, .flag = is_good, .text = errors};
-    return batches_ask(j, looked_at_batch, &n, b, e);
+    int rc = batches_ask(j, looked_at_batch, &n, b, e);
+    if (rc == 0 && jobs_batch_is_over(b->state)) batch_drop_folder(j, b);
+    return rc;
 }
 
 static int save_batch(struct jobs *j, void *args, struct err *e) {
@@ -301,10 +366,7 @@ static int end_batch(struct jobs *j, void *args, struct err *e) {
 int jobs_batch_end(struct jobs *j, struct jobs_batch *b, const struct jobs_batch_file *output,
                    const struct jobs_batch_file *errors, struct err *e) {
     struct batch_note n = {.with = b, .output = output, .errors = errors};
-    char folder[JOBS_PATH_MAX];
     int rc = batches_ask(j, end_batch, &n, b, e);
-    if (rc) return rc;
-    jobs_batch_path(j, b->id, "", folder);
-    disk_remove(folder);
-    return 0;
+    if (rc == 0) batch_drop_folder(j, b);
+    return rc;
 }

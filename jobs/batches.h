@@ -39,7 +39,12 @@ _Static_assert(JOBS_BATCH_CANCELLED + 1 == JOBS_BATCH_STATES, "jobs_stats");
 extern const char *const jobs_batch_words[]; /* as OpenAI calls them; NULL behind the last */
 int jobs_batch_is_over(enum jobs_batch_state s);
 
-enum { JOBS_ENDPOINT_BYTES = 48, JOBS_BATCH_WINDOW_S = 24 * 3600 };
+enum {
+    JOBS_ENDPOINT_BYTES = 48,
+    JOBS_BATCH_WINDOW_S = 24 * 3600,
+    JOBS_BATCH_FILE_MIN = 4096, /* bytes that a file counts for at least */
+    JOBS_BATCH_OVER_MAX = 1000  /* batches of one owner that are over; older ones are forgotten */
+};
 
 struct jobs_batch {
     char id[JOBS_ID_BYTES], owner[JOBS_OWNER_BYTES];
@@ -57,14 +62,18 @@ struct jobs_batch_new {
     const char *input_file, *endpoint;
     const char *metadata; /* JSON, kept as it is; NULL: none */
     const char *owner;    /* id of a key, or "" */
+    const char *once;     /* Idempotency-Key; NULL: none */
+    const char *digest;   /* as in struct jobs_new; may be NULL without `once` */
     struct jobs_eyes by;  /* whose file it may be */
     int64_t window_s;
 };
 /* E_NOT_FOUND: who asks sees no such file; E_UNSUPPORTED: it is for another purpose; E_BUSY: as
- * many batches as may be, *is_owner: of this owner. As many as jobs (jobs_options), counted by
- * themselves. */
+ * many batches as may be, how->is_owner: of this owner. As many as jobs (jobs_options), counted by
+ * themselves. E_TOO_BIG: the files of the owner's batches leave no room for answers. Of `once`:
+ * E_INVALID, and E_CANCELLED with how->param: it came with another request before;
+ * how->is_old: the batch was there already. */
 int jobs_batch_create(struct jobs *j, const struct jobs_batch_new *asked, struct jobs_batch *out,
-                      int *is_owner, struct err *e);
+                      struct jobs_outcome *how, struct err *e);
 /* `owner` NULL: of anybody; else another's is E_NOT_FOUND. Likewise below. */
 int jobs_batch_get(struct jobs *j, const char *id, const char *owner, struct jobs_batch *out,
                    struct err *e);
@@ -84,7 +93,8 @@ int jobs_batch_errors(struct jobs *j, const char *id, struct buf *out, struct er
 
 /* The next one that isn't over: one that is being cancelled, or whose time is over; else of the
  * owner whose turn is the longest ago, the oldest. Such a one that had the last turn, and still
- * isn't over, lets one of the others go first. Its folder is there. E_NOT_FOUND: none. */
+ * isn't over, lets one of the others go first. Its folder is there; where it can't be made, that is
+ * logged, and the batch is shown to wait for the disk. E_NOT_FOUND: none. */
 int jobs_batch_take(struct jobs *j, struct jobs_batch *out, struct err *e);
 /* For how many others it should step aside: those of other owners, and those that are to end. Of
  * them, *n_ending are to end. */
@@ -96,7 +106,8 @@ int jobs_batch_input(struct jobs *j, const struct jobs_batch *b, char path[JOBS_
 void jobs_batch_path(const struct jobs *j, const char *id, const char *name,
                      char path[JOBS_PATH_MAX]);
 /* Its file was looked at: goes on to in_progress, or to failed. `errors` as jobs_batch_errors;
- * NULL: none. A batch that is being cancelled stays so. *b is as it is now. */
+ * NULL: none. A batch that is being cancelled stays so. *b is as it is now. If it is over, the
+ * folder goes. */
 int jobs_batch_looked(struct jobs *j, struct jobs_batch *b, int is_good, const char *errors,
                       struct err *e);
 /* Keeps b's counts. *b is as it is now. */

@@ -39,7 +39,8 @@ static int file_fits(struct jobs *j, const struct jobs_file *f, struct err *e) {
     int64_t has = 0;
     if (!most || strcmp(f->purpose, JOBS_BATCH_INPUT) != 0) return 0;
     int rc = store_batch_bytes(j->writer, f->owner, &has, e);
-    if (rc || (uint64_t)has + f->bytes <= most) return rc;
+    uint64_t more = f->bytes > JOBS_BATCH_FILE_MIN ? f->bytes : JOBS_BATCH_FILE_MIN;
+    if (rc || (uint64_t)has + more <= most) return rc;
     return err_set(e, E_BUSY,
                    "one caller's files of batches may have %llu MiB together; this one has %llu "
                    "MiB already: delete those that are not needed",

@@ -82,6 +82,29 @@ static int take_dir(struct jobs *j, const char *dir, struct err *e) {
     return 0;
 }
 
+/* What lies in one folder gets a name in another: are they on one disk, which has such names? */
+static int jobs_check_links(const struct jobs *j, struct err *e) {
+    static const char *const folders[] = {"spool", "batches"};
+    char from[JOBS_PATH_MAX], to[JOBS_PATH_MAX];
+    jobs_path(j, "files", ".link", to);
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        jobs_path(j, folders[i], ".link", from);
+        (void)unlink(to);
+        int fd = open(from, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0) return disk_bad(from, e);
+        close(fd);
+        int why = link(from, to) ? errno : 0;
+        (void)unlink(from);
+        (void)unlink(to);
+        if (why)
+            return err_set(e, E_INVALID,
+                           "%s/%s: no file of it can be linked into %s/files: %s; both must be on "
+                           "one file system that has hard links",
+                           j->dir, folders[i], j->dir, strerror(why));
+    }
+    return 0;
+}
+
 static int jobs_take_lock(struct jobs *j, struct err *e) {
     char path[JOBS_PATH_MAX];
     jobs_path(j, "lock", "", path);
@@ -172,6 +195,7 @@ int jobs_open(const struct jobs_options *opt, struct jobs **out, struct err *e) 
     jobs_take_options(j, opt);
     int rc = take_dir(j, opt->dir, e);
     if (rc == 0) rc = jobs_take_lock(j, e);
+    if (rc == 0) rc = jobs_check_links(j, e);
     if (rc == 0) {
         jobs_path(j, "jobs.db", "", path);
         rc = store_open(path, 1, &j->writer, e);

@@ -66,6 +66,7 @@ struct jobs {
     struct store *writer;    /* Owner: the keeper */
     pthread_mutex_t read_mu; /* guards the reader */
     struct store *reader;
+    int has_no_folder; /* of the batch that was taken, which was logged. Owner: who takes them */
 
     pthread_mutex_t mu; /* guards what follows, up to the stats */
     pthread_cond_t news, done;

@@ -97,7 +97,11 @@ static const char schema_rest[] =
     " PRIMARY KEY(job, seq)) WITHOUT ROWID;";
 
 /* Of the tables of batches. */
-static const char schema_batches[] = "CREATE INDEX batches_owner ON batches(owner, state);";
+static const char schema_batches[] =
+    "CREATE INDEX batches_owner ON batches(owner, state);"
+    "CREATE INDEX batches_turns ON batches(owner, turn);"
+    "CREATE INDEX batches_turn ON batches(turn);"
+    "CREATE UNIQUE INDEX batches_once ON batches(owner, once) WHERE once <> '';";
 
 /* What makes version 2 of version 1, and so on. */
 static const struct upgrade {

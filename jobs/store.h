@@ -99,13 +99,20 @@ int store_batch_turn(struct store *s, const char *id, struct err *e);
 int store_batch_set_errors(struct store *s, const char *id, const char *errors, struct err *e);
 int store_batch_metadata(struct store *s, const char *id, struct buf *out, struct err *e);
 int store_batch_errors(struct store *s, const char *id, struct buf *out, struct err *e);
+/* What came with an Idempotency-Key, and the batch that did: *is_same, with this digest. */
+int store_batch_set_once(struct store *s, const char *id, const char *once, const char *digest,
+                         struct err *e);
+int store_batch_once(struct store *s, const char *owner, const char *once, const char *digest,
+                     struct jobs_batch *out, int *is_same, struct err *e);
+/* The owner's batches that are over, but the newest `keep`, are forgotten. */
+int store_batch_forget(struct store *s, const char *owner, int keep, struct err *e);
 /* Batches that aren't over; `owner` NULL: of all. */
 int store_batch_live(struct store *s, const char *owner, int64_t *n, struct err *e);
 /* As jobs_batch_others. */
 int store_batch_others(struct store *s, const struct jobs_batch *b, int64_t now, int64_t *n,
                        int64_t *n_ending, struct err *e);
 int store_batch_counts(struct store *s, uint64_t counts[JOBS_BATCH_STATES], struct err *e);
-/* Bytes of an owner's files of batches. */
+/* Bytes of an owner's files of batches, JOBS_BATCH_FILE_MIN at least of each. */
 int store_batch_bytes(struct store *s, const char *owner, int64_t *n, struct err *e);
 
 /* ---- events ---- */

@@ -1,4 +1,5 @@
 /* store_batches.c - the table of batches: see store.h. */
+#include <stdio.h>
 #include <string.h>
 
 #include "jobs/rows.h"
@@ -30,7 +31,8 @@ static const struct column batch_columns[] = {
 const struct table batches_table = {
     "batches",
     ", metadata TEXT NOT NULL DEFAULT '', errors TEXT NOT NULL DEFAULT '',"
-    " turn INTEGER NOT NULL DEFAULT 0",
+    " turn INTEGER NOT NULL DEFAULT 0, once TEXT NOT NULL DEFAULT '',"
+    " digest TEXT NOT NULL DEFAULT ''",
     batch_columns, ARRAY_LEN(batch_columns)};
 
 #define LIVE "state < 4"
@@ -124,6 +126,43 @@ int store_batch_errors(struct store *s, const char *id, struct buf *out, struct 
     return row_text(s, "SELECT errors FROM batches WHERE id = ?", id, out, e);
 }
 
+int store_batch_set_once(struct store *s, const char *id, const char *once, const char *digest,
+                         struct err *e) {
+    sqlite3_stmt *st;
+    int rc = rows_prepare(s, &st, e, "UPDATE batches SET once = ?, digest = ? WHERE id = ?", "ttt",
+                          once, digest, id);
+    return rc ? rc : rows_run(s, st, e);
+}
+
+int store_batch_once(struct store *s, const char *owner, const char *once, const char *digest,
+                     struct jobs_batch *out, int *is_same, struct err *e) {
+    sqlite3_stmt *st;
+    char id[JOBS_ID_BYTES];
+    int rc = rows_prepare(s, &st, e,
+                          "SELECT id, digest FROM batches WHERE owner = ? AND once = ?"
+                          " AND once <> ''",
+                          "tt", owner, once);
+    if (rc) return rc;
+    rc = rows_step(s, st, e);
+    if (rc > 0) {
+        snprintf(id, sizeof(id), "%s", rows_text(st, 0));
+        *is_same = strcmp(rows_text(st, 1), digest) == 0;
+    }
+    sqlite3_finalize(st);
+    if (rc <= 0) return rc ? rc : E_NOT_FOUND;
+    return store_batch_get(s, id, out, e);
+}
+
+int store_batch_forget(struct store *s, const char *owner, int keep, struct err *e) {
+    sqlite3_stmt *st;
+    int rc = rows_prepare(s, &st, e,
+                          "DELETE FROM batches WHERE owner = ?1 AND NOT (" LIVE ") AND n <="
+                          " (SELECT n FROM batches WHERE owner = ?1 AND NOT (" LIVE ")"
+                          " ORDER BY n DESC LIMIT 1 OFFSET ?2)",
+                          "ti", owner, (int64_t)keep);
+    return rc ? rc : rows_run(s, st, e);
+}
+
 int store_batch_live(struct store *s, const char *owner, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
     int rc = rows_prepare(
@@ -165,8 +204,8 @@ int store_batch_counts(struct store *s, uint64_t counts[JOBS_BATCH_STATES], stru
 int store_batch_bytes(struct store *s, const char *owner, int64_t *n, struct err *e) {
     sqlite3_stmt *st;
     int rc = rows_prepare(s, &st, e,
-                          "SELECT coalesce(sum(bytes), 0) FROM files WHERE owner = ? AND purpose IN"
-                          " ('" JOBS_BATCH_INPUT "', '" JOBS_BATCH_OUTPUT "')",
-                          "t", owner);
+                          "SELECT coalesce(sum(max(bytes, ?)), 0) FROM files WHERE owner = ?"
+                          " AND purpose IN ('" JOBS_BATCH_INPUT "', '" JOBS_BATCH_OUTPUT "')",
+                          "it", (int64_t)JOBS_BATCH_FILE_MIN, owner);
     return rc ? rc : rows_number(s, st, n, e);
 }

@@ -40,7 +40,7 @@ export const train = {
 
 async function begin() {
   try {
-    await listRecipes(); // first, for it needs the scope train; files are also there for who may ask
+    await listRecipes(); // first: it needs the scope train, and files don't
     await listFiles();
     ready = true;
     why('', false);

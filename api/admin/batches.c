@@ -87,7 +87,7 @@ static int batches_answer(struct api_call *c, const struct jobs_batch *b) {
 
 struct batches_create {
     struct jobs_batch_new asked;
-    char metadata[JOBS_METADATA_MAX + 1];
+    char digest[65], metadata[JOBS_METADATA_MAX + 1];
 };
 
 /* What lines may ask: a call with one answer, or any of them. */
@@ -133,25 +133,44 @@ static int batches_read(struct api_call *c, struct input *in) {
     if (!rc) rc = batches_check(c, n, window);
     if (!rc && metadata) rc = fine_tuning_read_metadata(c, metadata, to->metadata);
     if (!rc && metadata) n->metadata = to->metadata;
+    n->digest = to->digest;
+    n->once = c->in.idempotency_key;
+    if (!rc) rc = fine_tuning_digest(c, to->digest);
     json_decref(metadata);
     return rc;
+}
+
+static int batches_create_refuse(struct api_call *c, int rc, const struct jobs_outcome *how,
+                                 const struct err *e) {
+    enum problem_code code = PROBLEM_NONE;
+    const char *param = how->param;
+    switch (rc) {
+    case E_NOT_FOUND: code = PROBLEM_FILE_NOT_FOUND; break;
+    case E_UNSUPPORTED: code = PROBLEM_FILE_NOT_PROCESSED; break;
+    case E_TOO_BIG: code = PROBLEM_TOO_MANY_OWN_BYTES; break;
+    case E_BUSY:
+        code = how->is_owner ? PROBLEM_TOO_MANY_OWN_BATCHES : PROBLEM_TOO_MANY_BATCHES;
+        break;
+    case E_CANCELLED:
+        if (param) code = PROBLEM_IDEMPOTENCY_CONFLICT;
+        break;
+    default: break;
+    }
+    if (rc == E_NOT_FOUND || rc == E_UNSUPPORTED) param = "input_file_id";
+    if (code == PROBLEM_NONE)
+        (void)batches_refuse(c, rc, param, e);
+    else
+        problem_set(&c->problem, code, param, e->text[0] ? "%s" : NULL, e->text);
+    return call_fail(c);
 }
 
 static int batches_create(struct api_call *c) {
     const struct batches_create *s = c->state;
     struct jobs_batch b;
+    struct jobs_outcome how;
     struct err e = {0};
-    int is_owner, rc = jobs_batch_create(c->api->jobs, &s->asked, &b, &is_owner, &e);
-    if (rc == E_NOT_FOUND)
-        problem_set(&c->problem, PROBLEM_FILE_NOT_FOUND, "input_file_id", NULL);
-    else if (rc == E_UNSUPPORTED)
-        problem_set(&c->problem, PROBLEM_FILE_NOT_PROCESSED, "input_file_id", "%s", e.text);
-    else if (rc == E_BUSY)
-        problem_set(&c->problem, is_owner ? PROBLEM_TOO_MANY_OWN_BATCHES : PROBLEM_TOO_MANY_BATCHES,
-                    NULL, "%s", e.text);
-    else if (rc)
-        (void)batches_refuse(c, rc, NULL, &e);
-    if (rc) return call_fail(c);
+    int rc = jobs_batch_create(c->api->jobs, &s->asked, &b, &how, &e);
+    if (rc) return batches_create_refuse(c, rc, &how, &e);
     call_header_printf(c, "Location", "/v1/batches/%s", b.id);
     snprintf(c->summary, sizeof(c->summary), "batch=%s", b.id);
     return batches_answer(c, &b);
@@ -159,20 +178,30 @@ static int batches_create(struct api_call *c) {
 
 /* ---- one, and cancel ---- */
 
-typedef int batches_fn(struct jobs *j, const char *id, const char *owner, struct jobs_batch *out,
-                       struct err *e);
-
-static int batches_one(struct api_call *c, batches_fn *act) {
-    struct jobs_batch b;
-    struct err e = {0};
-    int rc = act(c->api->jobs, c->in.arg, fine_tuning_eyes(c).owner, &b, &e);
-    if (rc == 0) return batches_answer(c, &b);
-    (void)batches_refuse(c, rc, NULL, &e);
+static int batches_one(struct api_call *c, int rc, const struct jobs_batch *b,
+                       const struct err *e) {
+    if (rc == 0) return batches_answer(c, b);
+    (void)batches_refuse(c, rc, NULL, e);
     return call_fail(c);
 }
 
-static int batches_get(struct api_call *c) { return batches_one(c, jobs_batch_get); }
-static int batches_cancel(struct api_call *c) { return batches_one(c, jobs_batch_cancel); }
+static int batches_get(struct api_call *c) {
+    struct jobs_batch b;
+    struct err e = {0};
+    int rc = jobs_batch_get(c->api->jobs, c->in.arg, fine_tuning_eyes(c).owner, &b, &e);
+    return batches_one(c, rc, &b, &e);
+}
+
+static int batches_cancel(struct api_call *c) {
+    struct jobs_batch b;
+    struct err e = {0};
+    const char *owner = fine_tuning_eyes(c).owner;
+    int rc = jobs_batch_get(c->api->jobs, c->in.arg, owner, &b, &e);
+    if (rc == 0 && strcmp(b.owner, fine_tuning_owner(c)) != 0 && fine_tuning_record(c))
+        return call_fail(c);
+    if (rc == 0) rc = jobs_batch_cancel(c->api->jobs, c->in.arg, owner, &b, &e);
+    return batches_one(c, rc, &b, &e);
+}
 
 /* ---- all ---- */
 

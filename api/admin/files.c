@@ -134,6 +134,7 @@ static int files_create(struct api_call *c) {
                                       .name = files_name(c->in.file->name),
                                       .purpose = purpose,
                                       .owner = fine_tuning_owner(c)};
+    if (strcmp(purpose, JOBS_BATCH_INPUT) != 0 && fine_tuning_record(c)) return call_fail(c);
     int rc = jobs_file_add(c->api->jobs, &new, &file, &e);
     if (rc == E_BUSY) {
         problem_set(&c->problem, PROBLEM_TOO_MANY_OWN_BYTES, "file", "%s", e.text);
@@ -186,10 +187,18 @@ static int files_content(struct api_call *c) {
     return call_answer_file(c, fd, file.bytes, "application/octet-stream");
 }
 
+/* One's own of a batch needs no more than the scope ask. */
+static int files_is_own(const struct api_call *c, const struct jobs_file *f) {
+    int is_batch =
+        strcmp(f->purpose, JOBS_BATCH_INPUT) == 0 || strcmp(f->purpose, JOBS_BATCH_OUTPUT) == 0;
+    return is_batch && strcmp(f->owner, fine_tuning_owner(c)) == 0;
+}
+
 static int files_delete(struct api_call *c) {
     struct err e = {0};
     struct jobs_file file; /* the id as it is kept, not as it was sent */
     int rc = files_find(c, &file, &e);
+    if (rc == 0 && !files_is_own(c, &file) && fine_tuning_record(c)) return call_fail(c);
     if (rc == 0) rc = jobs_file_delete(c->api->jobs, file.id, &e);
     if (rc) return files_refuse(c, rc, &e);
     buf_printf(&c->body, "{\"id\":\"%s\",\"object\":\"file\",\"deleted\":true}\n", file.id);

@@ -7,11 +7,8 @@
  */
 #include "api/admin/fine_tuning.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "kernels/base/hex.h"
 
 enum { METADATA_PAIRS = 16, METADATA_KEY = 64, METADATA_VALUE = 512, EPOCHS_MAX = 1000 };
 
@@ -225,18 +222,6 @@ static int read_objects(struct api_call *c, struct input *in, struct create *to)
     return rc;
 }
 
-/* What a request is, for those that come twice. */
-static int create_digest(struct api_call *c, struct create *to) {
-    unsigned char bytes[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    if (EVP_Digest(c->in.body, c->in.body_len, bytes, &n, EVP_sha256(), NULL) != 1 || n != 32)
-        return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
-    hex_write(bytes, n, to->digest);
-    to->asked.digest = to->digest;
-    to->asked.once = c->in.idempotency_key;
-    return 0;
-}
-
 static int create_read(struct api_call *c, struct input *in) {
     struct create *to = c->state;
     struct jobs_new *n = &to->asked;
@@ -251,7 +236,9 @@ static int create_read(struct api_call *c, struct input *in) {
         rc = problem_set(&c->problem, PROBLEM_MISSING_PARAMETER, "training_file",
                          "training_file is needed: the id that POST /v1/files gave");
     if (!rc) rc = read_objects(c, in, to);
-    return rc ? rc : create_digest(c, to);
+    n->digest = to->digest;
+    n->once = c->in.idempotency_key;
+    return rc ? rc : fine_tuning_digest(c, to->digest);
 }
 
 /* ---- the job ---- */

@@ -9,6 +9,12 @@
 int fine_tuning_enter(struct api_call *c);
 /* What jobs/ said -> the problem. `id`: a job was looked for. Returns -1. */
 int fine_tuning_refuse(struct api_call *c, int rc, const char *param, const struct err *e);
+/* SHA-256 of the request's body, in hex: what it is, for those that come twice. -1 with the
+ * problem. */
+int fine_tuning_digest(struct api_call *c, char digest[65]);
+/* This is done for the scope train, or to what is another's: it is written down. -1 with the
+ * problem: it can't be, and must not be done. */
+int fine_tuning_record(struct api_call *c);
 /* The id of a key, or "". */
 const char *fine_tuning_owner(const struct api_call *c);
 /* Whose files, and batches, the caller sees. */

@@ -6,11 +6,13 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/admin/fine_tuning.h"
 #include "api/wire/json_write.h"
+#include "kernels/base/hex.h"
 #include "kernels/base/log.h"
 
 /* ---- shared ---- */
@@ -21,6 +23,11 @@ int fine_tuning_enter(struct api_call *c) {
 
 const char *fine_tuning_owner(const struct api_call *c) {
     return c->in.caller ? c->in.caller->key : "";
+}
+
+int fine_tuning_record(struct api_call *c) {
+    if (!c->in.record || c->in.record(c->in.record_ud) == 0) return 0;
+    return problem_set(&c->problem, PROBLEM_AUDIT_UNAVAILABLE, NULL, NULL);
 }
 
 struct jobs_eyes fine_tuning_eyes(const struct api_call *c) {
@@ -48,6 +55,15 @@ int fine_tuning_refuse(struct api_call *c, int rc, const char *param, const stru
     int is_told = rc == E_INVALID || rc == E_FORMAT || rc == E_BUSY || rc == E_TIMEOUT;
     if (is_told && e->text[0]) return problem_set(&c->problem, code, param, "%s", e->text);
     return problem_set(&c->problem, code, param, NULL);
+}
+
+int fine_tuning_digest(struct api_call *c, char digest[65]) {
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    if (EVP_Digest(c->in.body, c->in.body_len, bytes, &n, EVP_sha256(), NULL) != 1 || n != 32)
+        return problem_set(&c->problem, PROBLEM_NO_MEMORY, NULL, NULL);
+    hex_write(bytes, n, digest);
+    return 0;
 }
 
 static const char *const page_known[] = {"after", "limit", NULL};

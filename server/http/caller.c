@@ -63,10 +63,14 @@ static int caller_record(const struct caller *c, const struct caller_rules *rule
     return rules->audit ? audit_write(rules->audit, &line) : 0;
 }
 
-/* Who only looks changes nothing. Of files those count that may be learnt from. */
-static int is_act(const struct api_route *route, unsigned scopes) {
+int caller_act(const struct caller *c, const struct caller_rules *rules,
+               const struct api_route *route, const char *request_id) {
+    return caller_record(c, rules, route, "admin", "accepted", request_id);
+}
+
+/* Who only looks changes nothing. Whose a file or a batch is the call finds out. */
+static int is_act(const struct api_route *route) {
     if (strcmp(route->method, "GET") == 0) return 0;
-    if (route->scope == API_FILES) return (scopes & API_SCOPE(API_TRAIN)) != 0;
     return route->scope == API_TRAIN || route->scope == API_PROMOTE || route->scope == API_ADMIN;
 }
 
@@ -90,8 +94,6 @@ enum problem_code caller_admit(struct caller *c, const struct caller_rules *rule
         return verdict == KEY_GOOD ? PROBLEM_SCOPE_MISSING : PROBLEM_UNAUTHORIZED;
     }
     if (verdict != KEY_GOOD) c->who.key[0] = '\0'; /* an open route: nobody vouches for the id */
-    if (is_act(route, c->who.scopes) &&
-        caller_record(c, rules, route, "admin", "accepted", request_id))
-        return PROBLEM_AUDIT_UNAVAILABLE;
+    if (is_act(route) && caller_act(c, rules, route, request_id)) return PROBLEM_AUDIT_UNAVAILABLE;
     return PROBLEM_NONE;
 }

@@ -7,7 +7,7 @@
  *     else                                none
  *
  * What the route that matched asks for decides; nothing looks at the path again. Refusals and acts
- * of an administrator go to the audit file. Thread: the HTTP loop's.
+ * of an administrator go to the audit file. Thread: the HTTP loop's; caller_act: any.
  */
 #ifndef SERVER_HTTP_CALLER_H
 #define SERVER_HTTP_CALLER_H
@@ -40,5 +40,9 @@ enum problem_code caller_admit(struct caller *c, const struct caller_rules *rule
                                const struct peer *from, const char *const *forwarded, int n,
                                const char *authorization, const struct api_route *route,
                                const char *request_id);
+/* Of a request that came in: an act, which goes to the audit file before it is done. Nonzero: it
+ * can't. Routes whose scope alone makes them acts had that from caller_admit. */
+int caller_act(const struct caller *c, const struct caller_rules *rules,
+               const struct api_route *route, const char *request_id);
 
 #endif

@@ -335,6 +335,11 @@ static int intake_form(struct req *r) {
     }
 }
 
+static int intake_record(void *ud) {
+    struct req *r = ud;
+    return caller_act(&r->caller, &http_of(r)->opt.callers, r->route, r->id);
+}
+
 enum MHD_Result intake_end(struct req *r) {
     int ended = r->form && !r->problem_code ? intake_form(r) : 1;
     if (ended <= 0) return ended == 0 ? MHD_YES : MHD_NO;
@@ -349,6 +354,8 @@ enum MHD_Result intake_end(struct req *r) {
     r->input.n_query = r->target.n_query;
     r->input.request_id = r->id;
     r->input.caller = &r->caller.who;
+    r->input.record = intake_record;
+    r->input.record_ud = r;
     r->input.visit = &r->visit;
     struct err e = {0};
     if (api_call_new(r->desk->api, r->route, &r->input, wake, r, &r->call, &e))

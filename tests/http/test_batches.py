@@ -58,9 +58,9 @@ def send(s, data, purpose="batch", key=None):
     return s.ask("POST", "/v1/files", body, headers, key=key)
 
 
-def post(s, file, endpoint="*", key=None, **more):
+def post(s, file, endpoint="*", key=None, once=None, **more):
     body = {"input_file_id": file, "endpoint": endpoint, "completion_window": "24h", **more}
-    return s.ask("POST", BATCHES, json.dumps(body), lamm.JSON, key=key)
+    return s.ask("POST", BATCHES, json.dumps(body), lamm.JSON | ({"Idempotency-Key": once} if once else {}), key=key)
 
 
 def begin(s, *lines, **more):
@@ -213,7 +213,11 @@ def test_what_is_refused():
         for method, path in (("GET", f"{BATCHES}/%zz"), ("POST", f"{BATCHES}/%zz/cancel")):
             refused(s.ask(method, path), 400, "header_gate")
         assert "1 MiB" in refused(send(s, b" " * (1 << 20)), 429, "too_many_own_bytes")
-        assert send(s, b" " * (1 << 20), key=place.stranger).status == 200
+        full = send(s, b" " * (1 << 20), key=place.stranger).json()["id"]
+        refused(post(s, full, key=place.stranger), 429, "too_many_own_bytes")  # no room for answers
+        for _ in range(256):
+            assert send(s, b"x", key=place.chief).status == 200
+        refused(send(s, b"x", key=place.chief), 429, "too_many_own_bytes")  # each counts as 4 KiB
     with Place() as place, place.batches("--state-free-mib", "0") as s:
         output = over(s, begin(s, asked("a")))["output_file_id"]
         refused(post(s, output), 409, "file_not_processed")
@@ -224,6 +228,44 @@ def test_what_is_refused():
 def post_without_key(s):
     body = {"input_file_id": "file-0", "endpoint": "*", "completion_window": "24h"}
     return s.ask("POST", BATCHES, json.dumps(body), lamm.JSON)
+
+
+def test_a_request_that_comes_twice_makes_one_batch():
+    with Place() as place, place.batches() as s:
+        file = send(s, jsonl(asked("a"))).json()["id"]
+        batch = post(s, file, once="k-1").json()["id"]
+        over(s, batch)
+        assert s.ask("DELETE", f"/v1/files/{file}").status == 200
+        again = post(s, file, once="k-1")
+        assert again.status == 200 and (again.json()["id"], again.json()["status"]) == (batch, "completed")
+        refused(post(s, file, once="k-1", metadata={"a": "b"}), 409, "idempotency_conflict")
+        refused(post(s, file, once="x" * 129), 400, "invalid_parameter")
+        refused(post(s, file, once="k-1", key=place.stranger), 404, "file_not_found")
+        refused(post(s, file, once="k-2"), 404, "file_not_found")
+        assert len(s.ask("GET", BATCHES).json()["data"]) == 1
+
+
+def test_acts_on_what_is_anothers_are_audited():
+    with Place() as place:
+        audit, both = os.path.join(os.path.dirname(place.path), "audit"), place.new_key("ask,train")
+        acts = lambda: [(x["key"], x["route"]) for x in map(json.loads, open(audit, encoding="utf-8")) if x["event"] == "admin"]
+        with place.batches("--audit", audit) as s:
+            want, chief = [], place.chief.split("_")[1]
+            files = [send(s, jsonl(asked("a")), key=k).json()["id"] for k in (None, both, place.chief)]
+            batches = [post(s, f, key=k).json()["id"] for f, k in zip(files[::2], (None, place.chief))]
+            assert acts() == []
+            learnt = send(s, b"{}\n", purpose="fine-tune", key=both).json()["id"]
+            assert s.ask("DELETE", f"/v1/files/{learnt}", key=both).status in (200, 409)
+            want += [(both.split("_")[1], "POST /v1/files"), (both.split("_")[1], "DELETE /v1/files/{id}")]
+            assert acts() == want
+            for batch in batches[::-1]:
+                s.ask("POST", f"{BATCHES}/{batch}/cancel", key=place.chief)
+            want.append((chief, "POST /v1/batches/{id}/cancel"))
+            assert acts() == want
+            assert s.ask("DELETE", f"/v1/files/{files[1]}", key=place.stranger).status == 404
+            assert s.ask("DELETE", f"/v1/files/{files[1]}", key=place.chief).status == 200
+            want.append((chief, "DELETE /v1/files/{id}"))
+            assert acts() == want
 
 
 def slow(n):

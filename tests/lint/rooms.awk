@@ -70,7 +70,7 @@ BEGIN {
     ration("^microhttpd[.]h$", "^server/http/(http|intake|answer)[.]c$|^server/http/loop[.]h$")
     ration("^(png|jpeglib|jerror)[.]h$|^webp/", "^media/picture_[a-z]*[.]c$")
     ration("^jansson[.]h$", "^(api/[a-z_0-9/]*[.][ch]|data/[a-z_/]*[.][ch]|jobs/[a-z]*[.]c|engine/(files|import)/[a-z_]*[.]c|engine/model/config[.]c|batch/[a-z]*[.]c|cli/(battery|eval|gate|import|train)/[a-z]*[.][ch]|cli/(adapters|jobs[a-z_]*|http_client_read)[.][ch])$")
-    ration("^openssl/", "^(api/(wire/base64|meta|store/(decoded|ids)|admin/fine_tuning)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|engine/import/hasher|batch/turn|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|get|source)|cli/train/(recipe|mix))[.]c$")
+    ration("^openssl/", "^(api/(wire/base64|meta|store/(decoded|ids)|admin/fine_tuning_write)|engine/picture/picture|engine/model/digest|engine/files/(adapter|sums)|engine/import/hasher|batch/turn|server/keys/(keyfile|keys|edit)|server/relay/tls|server/http/spool|data/source/(check|get|source)|cli/train/(recipe|mix))[.]c$")
     ration("^sqlite3[.]h$", "^jobs/(store(_batches)?[.]c|rows[.][ch])$")
     ration("^spawn[.]h$", "^(jobs/runner|cli/neighbour|cli/replicas)[.]c$")
     ration("^mpi[.]h$", "^engine/train/mpi/")

@@ -1,6 +1,8 @@
 /* test_batches.c - what is remembered of batches: states, turns, owners, and their files. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "jobs/batches.h"
@@ -31,14 +33,14 @@ static int batch_file(struct rig *r, const char *owner, char digit, struct jobs_
 static struct jobs_batch batch_of(struct rig *r, const char *owner, char digit) {
     struct jobs_file f;
     struct jobs_batch b;
-    int is_owner;
+    struct jobs_outcome how;
     CHECK_EQ(batch_file(r, owner, digit, &f), 0);
     const struct jobs_batch_new asked = {.input_file = f.id,
                                          .endpoint = "*",
                                          .owner = owner,
                                          .by = {.owner = owner},
                                          .window_s = 60};
-    CHECK_EQ(jobs_batch_create(r->jobs, &asked, &b, &is_owner, NULL), 0);
+    CHECK_EQ(jobs_batch_create(r->jobs, &asked, &b, &how, NULL), 0);
     return b;
 }
 
@@ -177,7 +179,8 @@ TEST(batches_are_their_owners) {
     struct rig r;
     struct jobs_batch b, out[4];
     struct jobs_file f;
-    int n, more, is_owner;
+    struct jobs_outcome how;
+    int n, more;
     rig_open(&r);
     b = batch_of(&r, "k1", '1');
     CHECK_EQ(jobs_batch_get(r.jobs, b.id, "k2", out, NULL), E_NOT_FOUND);
@@ -187,7 +190,7 @@ TEST(batches_are_their_owners) {
     CHECK_EQ(n, 0);
     const struct jobs_batch_new asked = {
         .input_file = b.input_file, .endpoint = "*", .owner = "k2", .by = {.owner = "k2"}};
-    CHECK_EQ(jobs_batch_create(r.jobs, &asked, out, &is_owner, NULL), E_NOT_FOUND);
+    CHECK_EQ(jobs_batch_create(r.jobs, &asked, out, &how, NULL), E_NOT_FOUND);
     CHECK_EQ(jobs_file_get(r.jobs, b.input_file, &f, NULL), 0);
     CHECK(!jobs_file_is_seen(&f, &(struct jobs_eyes){.trains = 1, .owner = "k2"}));
     CHECK(jobs_file_is_seen(&f, &(struct jobs_eyes){.owner = "k1"}));
@@ -210,5 +213,67 @@ TEST(batches_are_their_owners) {
     jobs_batch_show(r.jobs, NULL, 0, 0);
     CHECK_EQ(jobs_batch_get(r.jobs, b.id, "k1", out, NULL), 0);
     CHECK_EQ(out[0].completed, 0);
+    rig_close(&r);
+}
+
+/* Nothing of a batch stays in its folder that fails, or is cancelled, while it is looked at. */
+TEST(batches_that_end_early_leave_no_folder) {
+    struct rig r;
+    struct jobs_batch b, taken;
+    char path[JOBS_PATH_MAX];
+    rig_open(&r);
+    for (int cancel = 0; cancel < 2; cancel++) {
+        b = batch_of(&r, "k1", (char)('1' + cancel));
+        CHECK_EQ(jobs_batch_take(r.jobs, &taken, NULL), 0);
+        jobs_batch_path(r.jobs, b.id, "", path);
+        CHECK_EQ(access(path, F_OK), 0);
+        if (cancel) CHECK_EQ(jobs_batch_cancel(r.jobs, b.id, "k1", &b, NULL), 0);
+        CHECK_EQ(jobs_batch_looked(r.jobs, &taken, cancel, "[]", NULL), 0);
+        CHECK_EQ(taken.state, cancel ? JOBS_BATCH_CANCELLED : JOBS_BATCH_FAILED);
+        CHECK_EQ(access(path, F_OK), -1);
+    }
+    rig_close(&r);
+}
+
+/* A folder that can't be made: whoever looks at the batch is told. */
+TEST(batches_without_a_folder_wait) {
+    struct rig r;
+    struct jobs_batch b, taken;
+    struct err e = {0};
+    char path[JOBS_PATH_MAX];
+    rig_open(&r);
+    b = batch_of(&r, "k1", '1');
+    snprintf(path, sizeof(path), "%s/batches", r.state);
+    CHECK_EQ(rmdir(path), 0);
+    CHECK_EQ(jobs_batch_take(r.jobs, &taken, &e), E_IO);
+    CHECK_HAS(e.text, b.id);
+    CHECK_EQ(jobs_batch_get(r.jobs, b.id, "k1", &taken, NULL), 0);
+    CHECK_STR(taken.waits, "disk");
+    CHECK_EQ(mkdir(path, 0700), 0);
+    CHECK_EQ(jobs_batch_take(r.jobs, &taken, NULL), 0);
+    CHECK_STR(taken.waits, "");
+    rig_close(&r);
+}
+
+/* Answers could not be kept at the end: said at the start. */
+TEST(jobs_refuse_folders_of_two_disks) {
+    struct rig r;
+    struct err e = {0};
+    struct stat a, b;
+    char path[JOBS_PATH_MAX], other[] = "/dev/shm/lammd-batches-XXXXXX";
+    rig_open(&r);
+    jobs_close(r.jobs);
+    r.jobs = NULL;
+    snprintf(path, sizeof(path), "%s/batches", r.state);
+    if (mkdtemp(other) && stat(other, &a) == 0 && stat(r.state, &b) == 0 && a.st_dev != b.st_dev) {
+        const struct jobs_options o = {.dir = r.state};
+        CHECK_EQ(rmdir(path), 0);
+        CHECK_EQ(symlink(other, path), 0);
+        CHECK_EQ(jobs_open(&o, &r.jobs, &e), E_INVALID);
+        CHECK_HAS(e.text, "must be on one file system");
+        CHECK_EQ(unlink(path), 0);
+    }
+    (void)rmdir(other);
+    rig_start(&r, JOBS_LOCAL);
     rig_close(&r);
 }

@@ -54,3 +54,31 @@ TEST(store_takes_an_older_database) {
     CHECK_HAS(e.text, "it has version 99");
     remove_all(path);
 }
+
+/* Of an owner's batches that are over the newest stay; those that go on do. */
+TEST(store_forgets_old_batches) {
+    char path[64];
+    struct store *s;
+    struct jobs_batch b, out[8];
+    int n, more;
+    snprintf(path, sizeof(path), "/tmp/lammd-store-%ld", (long)getpid());
+    remove_all(path);
+    CHECK_EQ(store_open(path, 1, &s, NULL), 0);
+    for (int i = 0; i < 6; i++) {
+        b = (struct jobs_batch){.state = i ? JOBS_BATCH_FAILED : JOBS_BATCH_IN_PROGRESS};
+        snprintf(b.id, sizeof(b.id), "batch_%d", i);
+        snprintf(b.owner, sizeof(b.owner), i == 5 ? "k2" : "k1");
+        CHECK_EQ(store_batch_add(s, &b, NULL, NULL), 0);
+    }
+    CHECK_EQ(store_batch_forget(s, "k1", 4, NULL), 0);
+    CHECK_EQ(store_batch_list(s, NULL, NULL, 8, out, &n, &more, NULL), 0);
+    CHECK_EQ(n, 6);
+    CHECK_EQ(store_batch_forget(s, "k1", 2, NULL), 0);
+    CHECK_EQ(store_batch_list(s, NULL, NULL, 8, out, &n, &more, NULL), 0);
+    CHECK_EQ(n, 4);
+    static const char *const stay[] = {"batch_5", "batch_4", "batch_3", "batch_0"};
+    for (int i = 0; i < n; i++)
+        CHECK_STR(out[i].id, stay[i]);
+    store_close(s);
+    remove_all(path);
+}
