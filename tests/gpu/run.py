@@ -318,6 +318,17 @@ def test_pack_refuses(_):
     assert r.returncode == 2 and "usage" in r.stderr
 
 
+def test_what_a_packed_test_imports_is_packed(_):
+    """tests/cuda/run.py runs from the bundle, with the modules of tests/ that it takes."""
+    with open(ROOT + "/tests/cuda/run.py", encoding="utf-8") as f:
+        modules = re.findall(r"^import (\w+)", f.read(), re.M)
+    with open(ROOT + "/tools/gpu/pack.sh", encoding="utf-8") as f:
+        packs = f.read()
+    own = [m for m in modules if os.path.exists(f"{ROOT}/tests/{m}.py")]
+    missing = [m for m in own if f'cp tests/{m}.py "$to/tests"' not in packs]
+    assert own and not missing, (own, missing)
+
+
 def test_shell_is_plain(_):
     scripts = [f"{ROOT}/tools/gpu/{n}" for n in sorted(os.listdir(ROOT + "/tools/gpu")) if n.endswith(".sh")]
     for s in scripts:

@@ -33,6 +33,7 @@ cp "$O"/release/kernels/cuda/*.ptxas "$to/bin/release/kernels/cuda" # what tests
 cp -r tools/gpu "$to/tools"
 cp -r models/lamm-mini models/shapes "$to/models"
 cp -r tests/golden "$to/tests"
+cp tests/suite.py "$to/tests"
 cp tests/cuda/run.py "$to/tests/cuda"
 if [ -n "$emulated" ]; then
     emu=$O/release/emu
