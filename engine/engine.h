@@ -293,7 +293,8 @@ struct eng_answer {
     };
     float prob[ENG_VALUES];     /* of each chosen value given those before it; 0 when not wanted */
     float entropy[ENG_VALUES];  /* bits, of each value's distribution; 0 when not wanted */
-    float mean_abs[ENG_VALUES]; /* expected |value - chosen|; 0 when not wanted */
+    float mean_abs[ENG_VALUES]; /* expected |value - chosen|, as the model is calibrated; 0 when not
+                                   wanted */
     double logprob;             /* of a choice alone: natural log of its likelihood among the whole
                                    vocabulary, end of text included */
 };

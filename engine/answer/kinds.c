@@ -83,6 +83,7 @@ int kinds_new(const struct sptok *t, int vocab, struct kinds **out, struct err *
             kinds_free(ks);
             return rc;
         }
+        ks->error_scale[k] = 1;
     }
     join_heads(ks);
     join_sets(ks, sptok_size(t));
@@ -91,6 +92,11 @@ int kinds_new(const struct sptok *t, int vocab, struct kinds **out, struct err *
         ks->text_ids[i] = i;
     *out = ks;
     return 0;
+}
+
+void kinds_calibrate(struct kinds *ks, enum kind kind, double scale) {
+    must(kind < KIND_NUMBERS && scale > 0);
+    ks->error_scale[kind] = scale;
 }
 
 void kinds_free(struct kinds *ks) {

@@ -41,11 +41,16 @@ struct kinds {
     int32_t *col_off, *cols;
     int n_number_sets, text_set; /* text_set is the last one */
     int max_number_set;
+    double error_scale[KIND_NUMBERS]; /* see kinds_calibrate; 1 when made */
 };
 
 /* Tokenizer and `vocab`, the rows of lm_head (a few may be padding). Errors as grammar_new. */
 int kinds_new(const struct sptok *t, int vocab, struct kinds **out, struct err *e);
 void kinds_free(struct kinds *ks); /* NULL is legal */
+/* A network may expect twice the error that it makes. So what answers of a kind state (mean_abs)
+ * becomes `scale` times as much, as if the distribution were drawn together around the answer. The
+ * answers stay. Once, before the first lane. */
+void kinds_calibrate(struct kinds *ks, enum kind kind, double scale);
 
 static inline int kind_is_text(enum kind k) { return k >= KIND_TEXT; }
 

@@ -60,6 +60,7 @@ static const struct field fields[] = {
     {NULL, "pixel_grid", AT(pixel_grid), INT, 1, 1024, REQUIRED, 0},
     {NULL, "inst_spaces", AT(inst_spaces), INT, 1, 2, OPTIONAL, 1},
     {NULL, "bos_count", AT(bos_count), INT, 1, 2, OPTIONAL, 1},
+    {NULL, "colour_error_scale", AT(colour_error_scale), DOUBLE, 0.01, 100, OPTIONAL, 1},
 };
 
 /* "vision_config.image_size", for error texts. */

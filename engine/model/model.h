@@ -39,9 +39,10 @@ struct model_config {
     enum model_coord_order coord_order; /* what the two numbers in `loc: [a,b]` are */
     int inst_spaces;                    /* spaces before [/INST]: 1 or 2 */
     int bos_count;                      /* 1 or 2 */
-    int n_patches;                      /* P, derived */
-    int n_image_tokens;                 /* I, derived */
-    int n_picture_rows;                 /* the vision tower multiplies as much for a picture as the
+    double colour_error_scale; /* of a colour's stated error, see kinds_calibrate; 1: none */
+    int n_patches;             /* P, derived */
+    int n_image_tokens;        /* I, derived */
+    int n_picture_rows;        /* the vision tower multiplies as much for a picture as the
                                            decoder for so many rows; derived */
 };
 

@@ -69,9 +69,13 @@ static void lane_spell(struct lane_kind *k, int field, int32_t node, int32_t *st
     }
 }
 
-static void kind_init(struct lane_kind *k, const struct grammar *g, int32_t set0) {
+static void kind_init(struct lane_kind *k, const struct kinds *kinds, int kind) {
+    const struct grammar *g = kinds->g[kind];
     must(lane_can_walk(g)); /* so that there is always room for greedy nodes */
-    *k = (struct lane_kind){.g = g, .set0 = set0, .explore_max = lane_explore_max(g)};
+    *k = (struct lane_kind){.g = g,
+                            .set0 = kinds->set0[kind],
+                            .explore_max = lane_explore_max(g),
+                            .error_scale = kinds->error_scale[kind]};
     size_t texts = (size_t)g->n_fields * LANE_VALUES, depth = (size_t)g->depth_max;
     k->spell_off = mem_must(texts * sizeof k->spell_off[0]);
     k->spell = mem_must(texts * depth * sizeof k->spell[0]);
@@ -90,7 +94,7 @@ void lane_init(struct lanes *ls, const struct kinds *kinds, struct kv *kv, int32
     int32_t answer = 0;
     for (int k = 0; k < KIND_NUMBERS; k++) {
         const struct grammar *g = kinds->g[k];
-        kind_init(&ls->of[k], g, kinds->set0[k]);
+        kind_init(&ls->of[k], kinds, k);
         ls->explore_max = at_least(ls->explore_max, ls->of[k].explore_max);
         answer = at_least(answer, g->feed_max + g->depth_max);
     }
@@ -370,7 +374,7 @@ static int lane_choose(struct lane *l) {
     l->answer.value[l->field] = (uint8_t)v;
     l->answer.prob[l->field] = (float)l->p[v];
     l->answer.entropy[l->field] = (float)estimate_entropy(l->p);
-    l->answer.mean_abs[l->field] = (float)estimate_mean_abs(l->p, v);
+    l->answer.mean_abs[l->field] = (float)(l->kind->error_scale * estimate_mean_abs(l->p, v));
     return v;
 }
 

@@ -53,6 +53,7 @@ struct lane_kind {
     const struct grammar *g;
     int32_t set0; /* of the pass's sets: where g's begin */
     int32_t explore_max;
+    double error_scale;         /* of what its answers state: kinds_calibrate */
     int32_t *spell_off, *spell; /* edges of each value's text: (fields * LANE_VALUES), edges */
 };
 

@@ -69,6 +69,7 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
         if (!lane_can_walk(u->kinds->g[k]))
             return err_set(err, E_UNSUPPORTED, "a number takes %d tokens, at most %d are supported",
                            u->kinds->g[k]->depth_max, LANE_DEPTH_MAX);
+    kinds_calibrate(u->kinds, KIND_COLOUR, u->config.colour_error_scale);
     return 0;
 }
 

@@ -31,6 +31,7 @@ try:
     import scenes
     import test_battery
     import test_bundle
+    import test_calibrate
     import test_cutouts
     import test_features
     import test_games
@@ -434,9 +435,8 @@ def test_colours_by_name(_):
 
 
 def main():
-    suites = (test_battery, test_bundle, test_cutouts, test_features, test_games, test_invaders, test_own_pairs,
-              test_shards, test_sheet,
-              test_weights)
+    suites = (test_battery, test_bundle, test_calibrate, test_cutouts, test_features, test_games,
+              test_invaders, test_own_pairs, test_shards, test_sheet, test_weights)
     found = dict(globals())
     for suite_of in suites:
         found.update(vars(suite_of))

@@ -20,7 +20,8 @@ static const char good[] =
     "\"num_attention_heads\":6,\"num_key_value_heads\":6,\"vocab_size\":1200,"
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"max_position_embeddings\":2048,"
     "\"bos_token_id\":1,\"eos_token_id\":2,\"tie_word_embeddings\":false},"
-    "\"pixel_grid\":64,\"coord_order\":\"xy\",\"inst_spaces\":2,\"bos_count\":2}";
+    "\"pixel_grid\":64,\"coord_order\":\"xy\",\"inst_spaces\":2,"
+    "\"colour_error_scale\":0.5,\"bos_count\":2}";
 
 /* `good` with the first `from` replaced by `to`. */
 static struct buf bend(const char *from, const char *to) {
@@ -59,7 +60,7 @@ TEST(config_reads_what_is_there) {
     CHECK(c.text.bos_id == 1 && c.text.eos_id == 2 && !c.text.is_tied);
     CHECK_EQ(c.pixel_grid, 64);
     CHECK_EQ(c.coord_order, MODEL_COORD_XY);
-    CHECK(c.inst_spaces == 2 && c.bos_count == 2);
+    CHECK(c.inst_spaces == 2 && c.bos_count == 2 && c.colour_error_scale == 0.5);
     CHECK(c.n_patches == 1024 && c.n_image_tokens == 256);
     CHECK_EQ(model_slot_bytes(&c, KERN_F32), 3u * 2 * 192 * 4);
     CHECK_EQ(model_slot_bytes(&c, KERN_BF16), 3u * 2 * 192 * 2);
@@ -68,7 +69,8 @@ TEST(config_reads_what_is_there) {
 
 TEST(config_defaults_and_strangers) {
     static const char *const gone[][2] = {
-        {",\"coord_order\":\"xy\",\"inst_spaces\":2,\"bos_count\":2", ""},
+        {",\"coord_order\":\"xy\",\"inst_spaces\":2,\"colour_error_scale\":0.5,\"bos_count\":2",
+         ""},
         {",\"rope_theta\":10000.0", ""},
         {",\"num_key_value_heads\":6", ""},
         {",\"tie_word_embeddings\":false", ",\"rope_scaling\":null"},
@@ -83,7 +85,8 @@ TEST(config_defaults_and_strangers) {
         CHECK_EQ(model_parse_config(b.p, b.len, &c, &e), 0);
         CHECK(c.text.rope_theta == 10000.0 && !c.text.is_tied);
         if (i == 0)
-            CHECK(c.coord_order == MODEL_COORD_YX && c.inst_spaces == 1 && c.bos_count == 1);
+            CHECK(c.coord_order == MODEL_COORD_YX && c.inst_spaces == 1 && c.bos_count == 1 &&
+                  c.colour_error_scale == 1);
         buf_clear(&b);
     }
     struct buf b = bend("\"tie_word_embeddings\":false", "\"tie_word_embeddings\":true");
@@ -165,6 +168,8 @@ static const struct bad bad_fields[] = {
     {"\"tie_word_embeddings\":false", "\"tie_word_embeddings\":0", E_FORMAT, "tie_word_embeddings"},
     {"\"pixel_grid\":64,", "", E_FORMAT, "pixel_grid: missing"},
     {"\"pixel_grid\":64", "\"pixel_grid\":0", E_FORMAT, "pixel_grid"},
+    {"\"colour_error_scale\":0.5", "\"colour_error_scale\":0", E_FORMAT, "colour_error_scale"},
+    {"\"colour_error_scale\":0.5", "\"colour_error_scale\":1e9", E_TOO_BIG, "colour_error_scale"},
     {"\"pixel_grid\":64", "\"pixel_grid\":100000", E_TOO_BIG, "pixel_grid"},
     {"\"coord_order\":\"xy\"", "\"coord_order\":\"YX\"", E_FORMAT, "coord_order"},
     {"\"coord_order\":\"xy\"", "\"coord_order\":1", E_FORMAT, "coord_order"},

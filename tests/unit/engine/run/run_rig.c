@@ -197,7 +197,7 @@ static void make_kinds(struct rig *r) {
                               .text_set = r->g.n_sets,
                               .max_number_set = r->g.max_set};
     for (int k = 0; k < KIND_NUMBERS; k++)
-        r->kinds.g[k] = &r->g;
+        r->kinds.g[k] = &r->g, r->kinds.error_scale[k] = 1;
 }
 
 void rig_open(struct rig *r, enum rig_grammar kind, const struct rig_sizes *z) {

@@ -242,6 +242,36 @@ TEST(lane_explores_within_its_slots) {
         }
 }
 
+/* The same answers, of numbers of one token and of several, but for the error that is stated. */
+TEST(lane_states_its_error_as_calibrated) {
+    static const enum rig_grammar grammars[] = {RIG_WHOLE, RIG_DIGITS};
+    for (size_t i = 0; i < ARRAY_LEN(grammars); i++) {
+        struct eng_answer plain = {0};
+        for (int half = 0; half < 2; half++) {
+            static struct stage s;
+            open_stage(&s, grammars[i], KIND_COLOUR, ENG_MEDIAN, 1);
+            s.dice = (uint64_t)i << 32;
+            lane_clear(&s.lanes);
+            if (half) kinds_calibrate(&s.kinds, KIND_COLOUR, 0.5);
+            lane_init(&s.lanes, &s.kinds, &s.r.kv, 3, LANE_CHOICE_MAX + 1);
+            struct lane *l = start(&s, 0);
+            do {
+                put(&s, l);
+                roll(&s, 3);
+            } while (!lane_advance(&s.lanes, l, &s.rows));
+            if (!half) plain = l->answer;
+            CHECK_MEM(l->answer.value, plain.value, 3);
+            CHECK_MEM(l->answer.entropy, plain.entropy, sizeof plain.entropy);
+            for (int f = 0; f < 3; f++) {
+                CHECK(plain.mean_abs[f] > 1);
+                CHECK_NEAR(l->answer.mean_abs[f], plain.mean_abs[f] * (half ? 0.5f : 1), 1e-5);
+            }
+            lane_free(&s.lanes, l);
+            close_stage(&s);
+        }
+    }
+}
+
 TEST(lane_knows_what_exploring_takes) {
     static const struct {
         enum rig_grammar grammar;
