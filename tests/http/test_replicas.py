@@ -151,14 +151,16 @@ class Load:
     def __init__(self, front, clients=4):
         self.front, self.is_over, self.lock = front, False, threading.Lock()
         self.asked = []  # (begun, ended, picture, status, who)
+        self.latest = [0.0] * clients  # when each began what it asks now
         self.threads = [Thread(target=self.go, args=(i,)) for i in range(clients)]
         for t in self.threads:
             t.start()
 
-    def go(self, i):
+    def go(self, client):
+        i = client
         while not self.is_over:
             i = (i + 5) % PICTURES
-            begun = time.monotonic()
+            self.latest[client] = begun = time.monotonic()
             try:
                 status, who = self.front.picture(i)
             except (OSError, http.client.HTTPException) as e:
@@ -170,6 +172,11 @@ class Load:
         """Until n more were answered."""
         have = len(self.asked)
         wait_for(lambda: len(self.asked) >= have + n)
+
+    def settle(self):
+        """Until all that is on its way now was answered."""
+        now = time.monotonic()
+        wait_for(lambda: min(self.latest) > now)
 
     def end(self):
         self.is_over = True
@@ -223,7 +230,7 @@ def drain(asker, front, servers, name, is_delayed=False):
     if is_delayed:
         wait_for(lambda: name not in front.up())
         assert servers[name].process.poll() is None
-        load.more(8)  # what was on its way there
+        load.settle()  # the slowest of what is on its way there, too
         servers[name].process.send_signal(signal.SIGTERM)
     assert servers[name].process.wait(SOON) == 0
     wait_for(lambda: name not in front.up())
