@@ -3,13 +3,13 @@
 // `turns` is what was said and answered; the picture goes with the first question of every request,
 // so the server keeps nothing. A turn counts when its answer ended or was stopped with something
 // said; one that failed is taken back and its question returns to the field; one that got no words
-// is shown, but not told again. An answer that was hardly likelier than another is marked: a guess.
+// is shown, but not told again. An answer that others together were likelier than is marked: a guess.
 // A new picture begins a new talk.
 
 import {$, Problem, post, events, fail, hideError, unreadable, drawPicture} from './shared.js';
 
 const MAX_TOKENS = 200;
-const SURE = 0.5; // mean probability of the tokens of what is no guess: as the API's `unsure`
+const SURE = 0.5, SHORT = 16; // probability, and tokens: a guess is what the API calls `unsure`
 const log = $('ask-log');
 
 let picture = null, url = null; // the picture's data URL, once it is needed
@@ -80,7 +80,7 @@ async function send(question) {
     }
     if (mine !== running) return;
     keep(question, answer, said);
-    said.classList.toggle('unsure', answer.trim() && sure.sum < sure.tokens * Math.log(SURE));
+    said.classList.toggle('unsure', answer.trim() && sure.sum < (sure.tokens > SHORT ? sure.tokens : 1) * Math.log(SURE));
   } catch (e) {
     if (mine !== running) return;
     if (mine.signal.aborted && answer) {

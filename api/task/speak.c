@@ -48,7 +48,7 @@ double speak_logprob(const struct eng_job *job) {
 int speak_is_unsure(const struct eng_job *job) {
     uint32_t n;
     (void)eng_job_tokens(job, &n);
-    return speak_logprob(job) < n * log(SPEAK_SURE);
+    return speak_logprob(job) < (n > SPEAK_SHORT ? n : 1) * log(SPEAK_SURE);
 }
 
 static void write_answer(struct api_call *c) {

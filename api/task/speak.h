@@ -12,6 +12,7 @@
 #include "api/wire/input.h"
 
 #define SPEAK_SURE 0.5 /* the least probability of what is no guess */
+#define SPEAK_SHORT 16 /* the most tokens of an answer that is judged as a whole */
 
 struct speaking {
     struct eng_generate generate;
@@ -32,8 +33,8 @@ void speak_event(struct api_call *c);
 const char *speak_finish(const struct eng_job *job);
 /* Natural log of the likelihood of all that was spoken, end of text left out. */
 double speak_logprob(const struct eng_job *job);
-/* Was the likelihood of a token, by their geometric mean, below a half? Then something else was
- * about as likely, and a user should be told that this is a guess. */
+/* Is it a guess? A short answer is one where others together were likelier than it. Of a longer one
+ * any wording is improbable, so there the tokens' probability counts, by their geometric mean. */
 int speak_is_unsure(const struct eng_job *job);
 
 #endif

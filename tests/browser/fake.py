@@ -12,7 +12,7 @@ for each request.
     cut                                    (chat) two words, then the connection ends
     slow                                   (chat) a word every 0.5 s; (segment) when it is closed
     silent                                 (chat) no words
-    foggy                                  (chat) words that were hardly likelier than others
+    foggy                                  (chat) words that are a guess
     faint                                  (segment) a tenth of the usual probabilities
 """
 import base64
@@ -193,7 +193,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                    "detail": "try again", "error": {"message": "try again"}})
             if i == 2 and "cut" in question:
                 return
-            self.chunk({"content": (" " if i else "") + word}, logprob=-0.8 if "foggy" in question else -0.1)
+            self.chunk({"content": (" " if i else "") + word}, logprob=-0.8 if "foggy" in question else -0.01)
             time.sleep(0.5 if "slow" in question else 0.01)
         self.chunk({}, "stop")
         self.wfile.write(b"data: [DONE]\n\n")
