@@ -106,15 +106,46 @@ static void small(struct rig_sample *r) {
     hold_refer(r);
 }
 
+/* At most twice as far from the truth as the same products are with all kept in f32, or as f32 that
+ * is rounded by itself. */
+static void check_honest(const struct train_options *o, const float *got, const float *f32,
+                         const float *truth) {
+    struct train *t = rig_open(o, 1);
+    int n_off = 0;
+    double sum = 0, plain = 0;
+    for (int i = 0; i < t->params.n; i++) {
+        double off = rig_off(&t->params.at[i], got, truth);
+        double fair = rig_off(&t->params.at[i], f32, truth);
+        if (off > 2 * fair + 0.05)
+            n_off++, printf("%s off by %.4f, not %.4f\n", t->params.at[i].name, off, fair);
+        sum += off;
+        plain += fair;
+    }
+    printf("%s, recompute %d: off by %.4f on average, %.4f with f32 kept\n", o->isa, o->recompute,
+           sum / t->params.n, plain / t->params.n);
+    CHECK_EQ(n_off, 0);
+    train_close(t);
+}
+
 static void on_a_card(const char *isa, int which) {
     const struct kern_ops *ops;
     if (kern_find("cuda", &ops, NULL) || !ops->score()) skip("no CUDA device");
     struct rig_sample *r = mem_must(sizeof *r);
+    struct train_loss loss;
     small(r);
-    struct train_options o = learning("cuda", which);
-    o.isa = isa;
+    struct train_options o = learning("ref", which);
     o.pictures = 1;
-    compare(o, &r->s, 0.1);
+    float *truth = gradient_keeping(&o, in_f32, &r->s, &loss);
+    o.device = "cuda";
+    o.isa = isa;
+    float *f32 = gradient_keeping(&o, in_f32, &r->s, &loss);
+    for (o.recompute = 0; o.recompute <= 2; o.recompute += 2) {
+        float *got = gradient_keeping(&o, in_16bit, &r->s, &loss);
+        check_honest(&o, got, f32, truth);
+        mem_free(got);
+    }
+    mem_free(truth);
+    mem_free(f32);
     mem_free(r);
 }
 TEST_LIMIT(kept_in_16_bits_gives_the_gradient_kept_cuda_tile, 300) { on_a_card("tile", 2); }
