@@ -191,9 +191,9 @@ static __global__ void __launch_bounds__(THREADS)
     if (left <= 0) return;
     for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
         const size_t i = row * (size_t)ldx + (size_t)c;
-        const struct eight v =
-            type == KERN_F32 ? eight_of((const float *)x + i, left, is_vector)
-                             : eight_widened(type, (const uint16_t *)x + i, left, is_vector);
+        const struct eight v = type == KERN_F32
+                                   ? eight_of((const float *)x + i, left, is_vector)
+                                   : eight_widened(type, (const uint16_t *)x + i, left, is_vector);
         put_eight(&y, row, c, left, is_vector, &v);
     }
 }
