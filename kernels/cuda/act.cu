@@ -1,5 +1,5 @@
-/* act.cu - SwiGLU, GELU and dropout, there and back, and other types: kernels/ref/act.c. Each number
- * stands alone.
+/* act.cu - SwiGLU, GELU and dropout, there and back, and other types: kernels/ref/act.c. Each
+ * number stands alone.
  *
  * GELU by itself has the bits of the one that a product ends with (gemm.cu, gemm_own.cu): in double
  * in strict mode, in f32 where weights have 16 bits. Only behind f32 weights in the other modes the
