@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define KERN_ABI 11u /* a plugin with another number is refused */
+#define KERN_ABI 12u /* a plugin with another number is refused */
 
 enum { KERN_MARKS = 2048, KERN_PICTURES_MOST = 4 }; /* see kern_ops.mark, pass_pictures */
 
@@ -106,6 +106,8 @@ struct kern_mat_form {
                               are f32; else parts of one type keep it */
     int k_16bit; /* where step_16bit is 0: matrices of so many columns or more that have no second
                     pack keep 16-bit types; 0: none */
+    int keeps_16bit; /* does a product by 16-bit weights round its x to 16 bits? Then what training
+                        keeps for the way back loses little by 16 bits, too */
     uint64_t own_bytes; /* that it takes for itself at open, beside kern_stats.live_bytes: of a
                               CPU with one thread */
 };
@@ -128,6 +130,7 @@ struct kern_train_ops {
     void (*gelu_back)(struct kern *k, const struct kern_gelu *a);
     void (*swiglu_back)(struct kern *k, const struct kern_swiglu_back *a);
     void (*dropout)(struct kern *k, const struct kern_dropout *a);
+    void (*convert)(struct kern *k, const struct kern_convert *a);
     void (*attn_full_back)(struct kern *k, const struct kern_attn_full_back *a);
     void (*attn_tree_back)(struct kern *k, const struct kern_attn_tree_back *a);
     void (*rope_back)(struct kern *k, const struct kern_rope_back *a);

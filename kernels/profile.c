@@ -395,6 +395,7 @@ PASS_ON_TRAIN(gelu, kern_gelu)
 PASS_ON_TRAIN(gelu_back, kern_gelu)
 PASS_ON_TRAIN(swiglu_back, kern_swiglu_back)
 PASS_ON_TRAIN(dropout, kern_dropout)
+PASS_ON_TRAIN(convert, kern_convert)
 PASS_ON_TRAIN(attn_full_back, kern_attn_full_back)
 PASS_ON_TRAIN(attn_tree_back, kern_attn_tree_back)
 PASS_ON_TRAIN(rope_back, kern_rope_back)
@@ -426,6 +427,7 @@ static const struct kern_train_ops profile_train = {
     .gelu_back = profile_gelu_back,
     .swiglu_back = profile_swiglu_back,
     .dropout = profile_dropout,
+    .convert = profile_convert,
     .attn_full_back = profile_attn_full_back,
     .attn_tree_back = profile_attn_tree_back,
     .rope_back = profile_rope_back,

@@ -39,6 +39,18 @@ static struct count_types read_types(const struct train_options *o) {
     return types;
 }
 
+/* bf16, whatever the 16 bits of the weights are: it has the range of f32, and gemm_dw rounds to it
+ * at any rate. */
+struct kept_types kept_types(const struct train_options *o, const struct kern_ops *ops) {
+    const struct kern_mat_form form = ops->train->form(o->isa);
+    struct kept_types kept = {KERN_F32, KERN_F32};
+    if (!form.keeps_16bit || !plan_goes_back(o)) return kept;
+    struct count_types types = read_types(o);
+    if (o->tower && types.tower != KERN_F32) kept.tower = KERN_BF16;
+    if (types.text != KERN_F32) kept.text = KERN_BF16;
+    return kept;
+}
+
 /* ---- weights ---- */
 
 struct counted {
@@ -115,8 +127,8 @@ int plan_count(const struct train_options *o, const struct model_config *c, cons
                int samples, const struct kern_ops *ops, struct train_memory *out, struct err *e) {
     struct buffers b = {0};
     uint64_t f = sizeof(float), floats = p->floats, zeros;
-    size_t bytes = buffers_lay(o, c, (struct kern_ptr){0}, &b);
     if (!ops->train) return err_set(e, E_UNSUPPORTED, "backend %s can't train", ops->name);
+    size_t bytes = buffers_lay(o, c, kept_types(o, ops), (struct kern_ptr){0}, &b);
     if (bytes == SIZE_MAX) return err_set(e, E_TOO_BIG, "buffers of a sample: size overflows");
     const struct kern_mat_form form = ops->train->form(o->isa);
     struct counted mats = count_mats(o, c, &form);

@@ -30,6 +30,10 @@ struct upper {
 
 static size_t decoder_floats(size_t n) { return n * sizeof(float); }
 
+static int decoder_recompute(const struct decoder *s) {
+    return kept_recompute(&s->t->o, s->t->b.kept.text);
+}
+
 static struct decoder decoder_of(struct train *t, const struct mix *x) {
     const struct model_text *c = &model_config(t->m)->text;
     return (struct decoder){.t = t,
@@ -95,7 +99,7 @@ static struct kern_attn_tree decoder_attention(const struct decoder *s, const st
                                    .heads = s->c->heads,
                                    .head_size = head,
                                    .scale = (float)(1.0 / sqrt(head)),
-                                   .q = k->qkv,
+                                   .q = k->q,
                                    .ldq = 3 * s->width,
                                    .pool_k = k->k,
                                    .pool_v = k->v,
@@ -113,30 +117,48 @@ static struct kern_attn_tree decoder_attention(const struct decoder *s, const st
                                    .lse = k->lse};
 }
 
+/* q, k and v where the attention reads them, there and back: as they are kept. */
+static void widen_qkv(const struct decoder *s, const struct text_keep *k) {
+    int n = s->width, rows = s->x->rows;
+    kept_get(s->t, rows, n, k->kept.q, k->q, 3 * n);
+    kept_get(s->t, rows, n, k->kept.k, k->k, n);
+    kept_get(s->t, rows, n, k->kept.v, k->v, n);
+}
+
+/* Behind it q, k and v have their positions, and are where the attention reads them. */
+static void decoder_rope(const struct decoder *s, const struct text_keep *k) {
+    int n = s->width, rows = s->x->rows, is_kept = s->t->b.kept.text != KERN_F32;
+    s->t->ops->rope(s->t->k, &(struct kern_rope){.rows = rows,
+                                                 .heads = s->c->heads,
+                                                 .head_size = n / s->c->heads,
+                                                 .theta = s->c->rope_theta,
+                                                 .qkv = k->qkv,
+                                                 .ld = 3 * n,
+                                                 .pos = s->x->at.pos,
+                                                 .slot = s->x->at.slot,
+                                                 .pool_k = is_kept ? k->kept.k : k->k,
+                                                 .pool_v = is_kept ? k->kept.v : k->v,
+                                                 .pool_dtype = s->t->b.kept.text});
+    kept_put(s->t, rows, n, k->qkv, 3 * n, k->kept.q);
+    widen_qkv(s, k);
+}
+
 static void attention_forward(const struct decoder *s, int layer) {
     struct train *t = s->t;
     const struct llama_layer *w = &s->w->layers[layer];
     const struct text_keep *k = &t->b.text[layer];
     int n = s->width, rows = s->x->rows;
+    kept_put(t, rows, n, k->x, n, k->kept.x);
     decoder_norm(s, rows, k->x, w->norm1, k->h1);
     decoder_gemm(s, rows, k->h1, n, w->qkv, k->qkv, 3 * n, 0);
     for (int i = Q; i <= V; i++) {
         struct lora_at at = beside_lower(s, layer, i, k->h1, n);
         lora_forward(t, &at, decoder_column(k->qkv, i * n), 3 * n);
     }
-    t->ops->rope(t->k, &(struct kern_rope){.rows = rows,
-                                           .heads = s->c->heads,
-                                           .head_size = n / s->c->heads,
-                                           .theta = s->c->rope_theta,
-                                           .qkv = k->qkv,
-                                           .ld = 3 * n,
-                                           .pos = s->x->at.pos,
-                                           .slot = s->x->at.slot,
-                                           .pool_k = k->k,
-                                           .pool_v = k->v,
-                                           .pool_dtype = KERN_F32});
+    decoder_rope(s, k);
     struct kern_attn_tree a = decoder_attention(s, k);
     t->ops->attn_tree(t->k, &a);
+    kept_put(t, rows, n, k->a, n, k->kept.a);
 }
 
 /* dy of what the attention gave -> q in dwide, dk and dv; and the loss of held attention. */
@@ -212,12 +234,14 @@ static void layer_forward(const struct decoder *s, int layer) {
     decoder_gemm(s, u.rows, u.a, n, w->o, k->x1, n, 1);
     struct lora_at o = beside_upper(&u, layer, O, u.a, n);
     lora_forward(t, &o, k->x1, n);
+    kept_put(t, u.rows, n, k->x1, n, k->kept.x1);
     decoder_norm(s, u.rows, k->x1, w->norm2, k->h2);
     decoder_gemm(s, u.rows, k->h2, n, w->gate_up, k->gu, 2 * s->ffn, 0);
     for (int i = GATE; i <= UP; i++) {
         struct lora_at at = beside_upper(&u, layer, i, k->h2, n);
         lora_forward(t, &at, decoder_column(k->gu, (i - GATE) * s->ffn), 2 * s->ffn);
     }
+    kept_put(t, u.rows, 2 * s->ffn, k->gu, 2 * s->ffn, k->kept.gu);
     swiglu_forward(s, &u, k);
 }
 
@@ -287,7 +311,7 @@ static void ffn_back(const struct decoder *s, int layer, const struct upper *u) 
     const struct text_keep *k = &b->text[layer];
     const struct params_layer *p = &t->params.map.layers[layer];
     int n = s->width, f = s->ffn;
-    if (t->o.recompute == 1) swiglu_forward(s, u, k);
+    if (decoder_recompute(s) == 1) swiglu_forward(s, u, k);
     params_grad_stack(t, &p->down, 1, u->rows, b->dx, n, k->act, f);
     decoder_dx(s, u->rows, b->dx, n, w->down, b->dact, f);
     struct lora_at down = beside_upper(u, layer, DOWN, k->act, f);
@@ -300,7 +324,7 @@ static void ffn_back(const struct decoder *s, int layer, const struct upper *u) 
                                                           .lddy = f,
                                                           .dx = b->dwide,
                                                           .lddx = 2 * f});
-    if (t->o.recompute == 1) decoder_norm(s, u->rows, k->x1, w->norm2, k->h2);
+    if (decoder_recompute(s) == 1) decoder_norm(s, u->rows, k->x1, w->norm2, k->h2);
     params_grad_stack(t, (int[]){p->gate, p->up}, 2, u->rows, b->dwide, 2 * f, k->h2, n);
     decoder_dx(s, u->rows, b->dwide, 2 * f, w->gate_up, b->dh, n);
     for (int i = GATE; i <= UP; i++) {
@@ -364,7 +388,7 @@ static void qkv_back(const struct decoder *s, int layer, int is_end) {
     const struct text_keep *k = &b->text[layer];
     const struct params_layer *p = &t->params.map.layers[layer];
     int n = s->width, rows = s->x->rows;
-    if (t->o.recompute >= 1) decoder_norm(s, rows, k->x, w->norm1, k->h1);
+    if (decoder_recompute(s) >= 1) decoder_norm(s, rows, k->x, w->norm1, k->h1);
     params_grad_stack(t, (int[]){p->q, p->k, p->v}, 3, rows, b->dwide, 3 * n, k->h1, n);
     if (!is_end) decoder_dx(s, rows, b->dwide, 3 * n, w->qkv, b->dh, n);
     for (int i = Q; i <= V; i++) {
@@ -393,11 +417,28 @@ static void embed_back(const struct decoder *s) {
                                                   .dfeats = t->b.dfeats});
 }
 
-/* A layer whose inside was not kept runs again: all that its way back needs. */
+/* What the way back through a layer needs, from what is kept of it: a layer whose inside was not
+ * kept runs again. */
 static void layer_again(const struct decoder *s, int layer, const struct upper *u) {
-    struct lora_at down = beside_upper(u, layer, DOWN, s->t->b.text[layer].act, s->ffn);
+    struct train *t = s->t;
+    const struct text_keep *k = &t->b.text[layer];
+    int n = s->width, f = s->ffn;
+    kept_get(t, s->x->rows, n, k->kept.x, k->x, n);
+    kept_get(t, u->rows, n, k->kept.x1, k->x1, n);
+    kept_get(t, u->rows, 2 * f, k->kept.gu, k->gu, 2 * f);
+    if (t->o.recompute < 2) return;
+    struct lora_at down = beside_upper(u, layer, DOWN, k->act, f);
     layer_forward(s, layer);
-    lora_inside(s->t, &down);
+    lora_inside(t, &down);
+}
+
+/* The same for its attention, whose place the gates had. */
+static void attention_again(const struct decoder *s, int layer, const struct upper *u) {
+    const struct text_keep *k = &s->t->b.text[layer];
+    if (s->t->b.kept.text == KERN_F32) return;
+    widen_qkv(s, k);
+    kept_get(s->t, s->x->rows, s->width, k->kept.a, k->a, s->width);
+    if (layer == s->last) pick_rows(s, k->a, u->a);
 }
 
 void decoder_back(struct train *t, const struct mix *x) {
@@ -405,8 +446,9 @@ void decoder_back(struct train *t, const struct mix *x) {
     int is_wanted = t->o.tower || t->o.connector || t->o.text == TRAIN_TEXT_FULL;
     for (int i = s.last; i >= 0; i--) {
         struct upper u = upper_of(&s, i);
-        if (t->o.recompute >= 2) layer_again(&s, i, &u);
+        layer_again(&s, i, &u);
         ffn_back(&s, i, &u);
+        attention_again(&s, i, &u);
         attention_back(&s, i, o_back(&s, i, &u));
         qkv_back(&s, i, i == 0 && !is_wanted);
     }

@@ -3,6 +3,7 @@
  *     open.c     options checked, the model opened, everything made
  *     params.c   what learns: a list made from config and options alone, then masters and moments
  *     plan.c     the buffers of a sample
+ *     kept.c     what is kept of them in 16 bits
  *     count.c    all bytes, counted without allocating
  *     talk.c     talks -> tokens, and where answers lie
  *     mix.c      the talks of a sample -> one pass: rows, groups, tails, targets

@@ -301,7 +301,8 @@ static int open_room(struct train *t, int samples, struct err *e) {
     struct buffers *b = &t->b;
     size_t side = (size_t)c->vision.image_size;
     int has_ranks = t->o.comm && t->o.comm->size > 1;
-    size_t bytes = buffers_lay(&t->o, c, (struct kern_ptr){0}, b);
+    struct kept_types kept = kept_types(&t->o, t->ops);
+    size_t bytes = buffers_lay(&t->o, c, kept, (struct kern_ptr){0}, b);
     int rc = t->ops->alloc(t->k, bytes, &t->room, e);
     if (rc) return rc;
     b->tower = mem_try((size_t)c->vision.layers * sizeof *b->tower);
@@ -315,7 +316,7 @@ static int open_room(struct train *t, int samples, struct err *e) {
     if (!b->tower || !b->text || !t->staging || !t->square || !t->tree.losses ||
         (has_ranks && !t->host))
         return err_set(e, E_NOMEM, "no memory for the buffers of a sample");
-    (void)buffers_lay(&t->o, c, t->room, b);
+    (void)buffers_lay(&t->o, c, kept, t->room, b);
     return 0;
 }
 

@@ -119,6 +119,10 @@ static struct kern_attn_full attention_of(const struct tower *s, const struct to
                                    .lse = s->t->o.tower ? k->lse : (struct kern_ptr){0}};
 }
 
+static int tower_recompute(const struct tower *s) {
+    return kept_recompute(&s->t->o, s->t->b.kept.tower);
+}
+
 static void gelu_forward(const struct tower *s, const struct tower_keep *k) {
     s->t->back->gelu(
         s->t->k,
@@ -131,14 +135,20 @@ static void block_forward(const struct tower *s, const struct vit_block *w,
                           const struct tower_keep *k) {
     float eps = s->c->vision.layer_norm_eps;
     int n = s->width;
+    kept_put(s->t, s->rows, n, k->x, n, k->kept.x);
     tower_norm(s, k->x, w->norm1_w, w->norm1_b, eps, k->h1);
     tower_gemm(s, k->h1, n, w->qkv, w->qkv_b, k->qkv, 3 * n, 0);
+    kept_put(s->t, s->rows, 3 * n, k->qkv, 3 * n, k->kept.qkv);
+    kept_get(s->t, s->rows, 3 * n, k->kept.qkv, k->qkv, 3 * n);
     struct kern_attn_full a = attention_of(s, k);
     s->t->ops->attn_full(s->t->k, &a);
+    kept_put(s->t, s->rows, n, k->a, n, k->kept.a);
     keep_on(s, k->x, k->x1);
     tower_gemm(s, k->a, n, w->proj, w->proj_b, k->x1, n, 1);
+    kept_put(s->t, s->rows, n, k->x1, n, k->kept.x1);
     tower_norm(s, k->x1, w->norm2_w, w->norm2_b, eps, k->h2);
     tower_gemm(s, k->h2, n, w->fc1, w->fc1_b, k->f, s->ffn, 0);
+    kept_put(s->t, s->rows, s->ffn, k->f, s->ffn, k->kept.f);
     gelu_forward(s, k);
 }
 
@@ -214,7 +224,7 @@ static void tower_ffn_back(const struct tower *s, const struct vit_block *w,
     const struct buffers *b = &t->b;
     float eps = s->c->vision.layer_norm_eps;
     int n = s->width;
-    if (t->o.recompute == 1) gelu_forward(s, k);
+    if (tower_recompute(s) == 1) gelu_forward(s, k);
     params_grad_stack(t, &p->fc2, 1, s->rows, b->dx, n, k->g, s->ffn);
     params_grad_bias(t, p->fc2_b, s->rows, b->dx, n);
     tower_dx(s, b->dx, n, w->fc2, b->dact, s->ffn);
@@ -226,7 +236,7 @@ static void tower_ffn_back(const struct tower *s, const struct vit_block *w,
                                                  .lddy = s->ffn,
                                                  .y = b->dact,
                                                  .ldy = s->ffn});
-    if (t->o.recompute == 1) tower_norm(s, k->x1, w->norm2_w, w->norm2_b, eps, k->h2);
+    if (tower_recompute(s) == 1) tower_norm(s, k->x1, w->norm2_w, w->norm2_b, eps, k->h2);
     params_grad_stack(t, &p->fc1, 1, s->rows, b->dact, s->ffn, k->h2, n);
     params_grad_bias(t, p->fc1_b, s->rows, b->dact, s->ffn);
     tower_dx(s, b->dact, s->ffn, w->fc1, b->dh, n);
@@ -246,7 +256,7 @@ static void tower_attention_back(const struct tower *s, const struct vit_block *
         t->k,
         &(struct kern_attn_full_back){
             .fwd = attention_of(s, k), .dy = b->dh, .lddy = n, .dqkv = b->dwide, .lddqkv = 3 * n});
-    if (t->o.recompute >= 1) tower_norm(s, k->x, w->norm1_w, w->norm1_b, eps, k->h1);
+    if (tower_recompute(s) >= 1) tower_norm(s, k->x, w->norm1_w, w->norm1_b, eps, k->h1);
     params_grad_stack(t, &p->qkv, 1, s->rows, b->dwide, 3 * n, k->h1, n);
     params_grad_bias(t, p->q_b, s->rows, b->dwide, 3 * n);
     params_grad_bias(t, p->v_b, s->rows, kern_at(b->dwide, tower_floats(2 * (size_t)n)), 3 * n);
@@ -298,6 +308,22 @@ static void patches_back(const struct tower *s) {
     }
 }
 
+/* What the way back through a block needs, from what is kept of it. */
+static void block_again(const struct tower *s, const struct vit_block *w,
+                        const struct tower_keep *k) {
+    struct train *t = s->t;
+    int n = s->width;
+    kept_get(t, s->rows, n, k->kept.x, k->x, n);
+    if (t->o.recompute >= 2) {
+        block_forward(s, w, k);
+        return;
+    }
+    kept_get(t, s->rows, n, k->kept.x1, k->x1, n);
+    kept_get(t, s->rows, 3 * n, k->kept.qkv, k->qkv, 3 * n);
+    kept_get(t, s->rows, n, k->kept.a, k->a, n);
+    kept_get(t, s->rows, s->ffn, k->kept.f, k->f, s->ffn);
+}
+
 void tower_back(struct train *t, int n) {
     struct tower s = tower_of(t, n);
     connector_back(&s);
@@ -305,7 +331,7 @@ void tower_back(struct train *t, int n) {
     for (int i = s.c->vision.layers - 1; i >= 0; i--) {
         const struct tower_keep *k = &t->b.tower[i];
         const struct vit_block *w = &s.w->blocks[i];
-        if (t->o.recompute >= 2) block_forward(&s, w, k);
+        block_again(&s, w, k);
         tower_ffn_back(&s, w, k, &t->params.map.blocks[i]);
         tower_attention_back(&s, w, k, &t->params.map.blocks[i]);
     }

@@ -8,6 +8,14 @@
  *                   way back takes place in what it has done with
  * Of a tower that doesn't learn all is shared. One walk serves all of these.
  *
+ * Where products round what they multiply to 16 bits, 16 bits are kept of it (kept_types). A layer
+ * takes place in f32 that all layers share; what its way back needs is rounded to bf16 when it is
+ * there (kept_put), and widened into the same place before it is needed (kept_get). Norms and
+ * activations are made again, so recompute 0 is as 1. The residual goes on in f32: it is a sum over
+ * all layers, and small additions to a large sum would be lost in 16 bits. Its copies are rounded
+ * once each. Gradients are f32, since they are sums likewise. The attention reads q, k and v as
+ * they were rounded, so that its way back makes the same weights again.
+ *
  * Letters as in model.h, and T = pictures * (1 + P), the rows of the tower. Room-private.
  */
 #ifndef ENGINE_TRAIN_WALK_H
@@ -18,6 +26,7 @@
 
 struct train;
 struct mix;
+struct kern_ops;
 
 enum { LORA_TARGETS = 7 }; /* q k v o gate up down, the order of train_lora_words */
 
@@ -27,15 +36,27 @@ struct tower_keep {
     struct kern_ptr x, x1, a, h1, h2; /* (T, E) */
     struct kern_ptr qkv, lse;         /* (T, 3E) (T, heads) */
     struct kern_ptr f, g;             /* (T, F) */
+    struct {
+        struct kern_ptr x, x1, qkv, a, f;
+    } kept; /* of them, in 16 bits; addr NULL: not kept so */
 };
 /* A layer of the decoder, with N rows; of the last one x1, h2, gu, act and what comes out have the
  * rows that predict something, picks, alone. */
 struct text_keep {
     struct kern_ptr x, x1, a, h1, h2;   /* (N, D) */
     struct kern_ptr qkv, lse;           /* (N, 3D), of which q is used; (N, H) */
+    struct kern_ptr q;                  /* where it is in qkv, when the attention reads it */
     struct kern_ptr k, v;               /* (N, D): the pools; row i has slot i */
     struct kern_ptr gu, act;            /* (N, 2F) (N, F) */
     struct kern_ptr lora[LORA_TARGETS]; /* (N, r): x A' */
+    struct {
+        struct kern_ptr x, x1, q, k, v, a, gu;
+    } kept; /* of them, in 16 bits; addr NULL: not kept so */
+};
+
+/* What is kept of each number, KERN_F32 or KERN_BF16: in plans and in opened trains. */
+struct kept_types {
+    enum kern_dtype tower, text;
 };
 
 /* Device memory of one sample, carved out of one block. */
@@ -64,6 +85,7 @@ struct buffers {
     struct kern_ptr sum;                       /* (1) f64 */
     struct kern_ptr scaled;                    /* the largest LoRA B, times its scale */
     size_t index_bytes;
+    struct kept_types kept;
 };
 #define TRAIN_BOX_BETA 0.01f /* a number of a box, of 100: below it the distance is smooth */
 enum { LOSS_CHUNK = KERN_BACK_ROWS }; /* rows whose logits are there at once */
@@ -71,12 +93,26 @@ enum { LOSS_CHUNK = KERN_BACK_ROWS }; /* rows whose logits are there at once */
 /* plan.c: the bytes of all buffers, and where they lie in a block that begins at `base` (addr NULL:
  * they are counted only). SIZE_MAX: it overflows. */
 size_t buffers_lay(const struct train_options *o, const struct model_config *c,
-                   struct kern_ptr base, struct buffers *out);
+                   struct kept_types kept, struct kern_ptr base, struct buffers *out);
+
+/* plan.c: does anything learn? A teacher (losses/teach.h) has no way back. */
+int plan_goes_back(const struct train_options *o);
+
+/* count.c: what a run on that backend keeps, by the types of the model's file. The one place that
+ * decides it. */
+struct kept_types kept_types(const struct train_options *o, const struct kern_ops *ops);
+
+/* kept.c: rows of `width` numbers -> their place among what is kept, and back. Nothing where there
+ * is no such place. kept_recompute: the option, as it is where such a type is kept. */
+void kept_put(struct train *t, int rows, int width, struct kern_ptr x, int ldx,
+              struct kern_ptr kept);
+void kept_get(struct train *t, int rows, int width, struct kern_ptr kept, struct kern_ptr y,
+              int ldy);
+int kept_recompute(const struct train_options *o, enum kern_dtype kept);
 
 /* count.c: all bytes, for options that are complete and the list of what learns. `samples`: of this
  * rank. E_TOO_BIG, E_UNSUPPORTED: a backend that can't train. */
 struct params;
-struct kern_ops;
 int plan_count(const struct train_options *o, const struct model_config *c, const struct params *p,
                int samples, const struct kern_ops *ops, struct train_memory *out, struct err *e);
 

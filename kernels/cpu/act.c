@@ -1,4 +1,8 @@
-/* act.c - SwiGLU, GELU where it isn't part of gemm, dropout: a row at a time. */
+/* act.c - SwiGLU, GELU where it isn't part of gemm, dropout, other types: a row at a
+ * time. */
+#include <math.h>
+
+#include "kernels/base/half.h"
 #include "kernels/cpu/cpu_kern.h"
 
 struct swiglu_job {
@@ -85,4 +89,33 @@ static void dropout_rows(const void *args, int row0, int row1) {
 void cpu_dropout(struct kern *k, const struct kern_dropout *a) {
     must(a->rate >= 0 && a->rate < 1);
     cpu_rows(k, a->rows, 12 * a->width, dropout_rows, a);
+}
+
+static float widened(enum kern_dtype type, uint16_t h) {
+    return type == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
+}
+
+/* What is finite stays so; see kernels/op/types.h. */
+static uint16_t rounded(enum kern_dtype type, float v) {
+    static const float most = 65504;
+    if (type == KERN_BF16) return half_to_bf16(v);
+    return half_to_f16(isfinite(v) ? fminf(fmaxf(v, -most), most) : v);
+}
+
+static void convert_rows(const void *args, int row0, int row1) {
+    const struct kern_convert *a = args;
+    for (size_t i = (size_t)row0; i < (size_t)row1; i++) {
+        void *x = kern_at(a->x, i * (size_t)a->ldx * kern_dtype_bytes(a->x_dtype)).addr;
+        void *y = kern_at(a->y, i * (size_t)a->ldy * kern_dtype_bytes(a->y_dtype)).addr;
+        for (int c = 0; c < a->width; c++)
+            if (a->x_dtype == KERN_F32)
+                ((uint16_t *)y)[c] = rounded(a->y_dtype, ((const float *)x)[c]);
+            else
+                ((float *)y)[c] = widened(a->x_dtype, ((const uint16_t *)x)[c]);
+    }
+}
+
+void cpu_convert(struct kern *k, const struct kern_convert *a) {
+    must((a->x_dtype == KERN_F32) != (a->y_dtype == KERN_F32));
+    cpu_rows(k, a->rows, 4 * a->width, convert_rows, a);
 }

@@ -283,6 +283,7 @@ static const struct kern_train_ops cpu_train = {.size = sizeof(struct kern_train
                                                 .gelu_back = cpu_gelu_back,
                                                 .swiglu_back = cpu_swiglu_back,
                                                 .dropout = cpu_dropout,
+                                                .convert = cpu_convert,
                                                 .attn_full_back = cpu_attn_full_back,
                                                 .attn_tree_back = cpu_attn_tree_back,
                                                 .rope_back = cpu_rope_back,

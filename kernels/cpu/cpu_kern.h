@@ -159,6 +159,7 @@ void cpu_gelu(struct kern *k, const struct kern_gelu *a);
 void cpu_gelu_back(struct kern *k, const struct kern_gelu *a);
 void cpu_swiglu_back(struct kern *k, const struct kern_swiglu_back *a);
 void cpu_dropout(struct kern *k, const struct kern_dropout *a);
+void cpu_convert(struct kern *k, const struct kern_convert *a);
 void cpu_attn_full_back(struct kern *k, const struct kern_attn_full_back *a);
 void cpu_attn_tree_back(struct kern *k, const struct kern_attn_tree_back *a);
 void cpu_rope_back(struct kern *k, const struct kern_rope_back *a);

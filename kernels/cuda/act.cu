@@ -1,4 +1,5 @@
-/* act.cu - SwiGLU, GELU and dropout, there and back: kernels/ref/act.c. Each number stands alone.
+/* act.cu - SwiGLU, GELU and dropout, there and back, and other types: kernels/ref/act.c. Each
+ * number stands alone.
  *
  * GELU by itself has the bits of the one that a product ends with (gemm.cu, gemm_own.cu): in double
  * in strict mode, in f32 where weights have 16 bits. Only behind f32 weights in the other modes the
@@ -155,4 +156,55 @@ void cuda_dropout(struct kern *k, const struct kern_dropout *a) {
     dropout_cells<<<cuda_blocks(all.n, THREADS), THREADS, 0, k->stream>>>(all, cuda_i32(a->row_id),
                                                                           a->rate, a->seed);
     cuda_launched(k, "dropout");
+}
+
+/* ---- other types ---- */
+
+static __device__ inline float widened(enum kern_dtype type, uint16_t bits) {
+    return type == KERN_BF16 ? __bfloat162float(__ushort_as_bfloat16(bits))
+                             : __half2float(__ushort_as_half(bits));
+}
+
+/* x[0 .. 7] of 16 bits, of which `left` exist: zeros stand for the rest. */
+static __device__ inline struct eight eight_widened(enum kern_dtype type, const uint16_t *x,
+                                                    int left, bool is_vector) {
+    struct eight v;
+    if (is_vector && left >= ROWS_EIGHT) {
+        const uint4 all = *(const uint4 *)(const void *)x;
+        const uint32_t words[ROWS_EIGHT / 2] = {all.x, all.y, all.z, all.w};
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++)
+            v.at[j] = widened(type, (uint16_t)(words[j / 2] >> 16 * (j % 2)));
+    } else {
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++)
+            v.at[j] = j < left ? widened(type, x[j]) : 0.0f;
+    }
+    return v;
+}
+
+/* y = x in another type; ref_convert. */
+static __global__ void __launch_bounds__(THREADS)
+    convert_rows(int rows, int width, const void *x, int ldx, enum kern_dtype type,
+                 struct rows_out y, bool is_vector) {
+    const int c = rows_column(), left = width - c;
+    if (left <= 0) return;
+    for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
+        const size_t i = row * (size_t)ldx + (size_t)c;
+        const struct eight v = type == KERN_F32
+                                   ? eight_of((const float *)x + i, left, is_vector)
+                                   : eight_widened(type, (const uint16_t *)x + i, left, is_vector);
+        put_eight(&y, row, c, left, is_vector, &v);
+    }
+}
+
+void cuda_convert(struct kern *k, const struct kern_convert *a) {
+    must((a->x_dtype == KERN_F32) != (a->y_dtype == KERN_F32));
+    if (!cuda_enter(k, 0) || a->rows == 0 || a->width == 0) return;
+    bool is_vector = rows_are_aligned(a->x.addr, a->ldx, a->x_dtype) &&
+                     rows_are_aligned(a->y.addr, a->ldy, a->y_dtype);
+    convert_rows<<<rows_grid(a->rows, a->width), rows_threads(a->width), 0, k->stream>>>(
+        a->rows, a->width, a->x.addr, a->ldx, a->x_dtype, rows_out(a->y, a->ldy, a->y_dtype),
+        is_vector);
+    cuda_launched(k, "convert");
 }

@@ -198,6 +198,7 @@ void cuda_gelu(struct kern *k, const struct kern_gelu *a);
 void cuda_gelu_back(struct kern *k, const struct kern_gelu *a);
 void cuda_swiglu_back(struct kern *k, const struct kern_swiglu_back *a);
 void cuda_dropout(struct kern *k, const struct kern_dropout *a);
+void cuda_convert(struct kern *k, const struct kern_convert *a);
 void cuda_attn_full_back(struct kern *k, const struct kern_attn_full_back *a);
 void cuda_attn_tree_back(struct kern *k, const struct kern_attn_tree_back *a);
 void cuda_rope_back(struct kern *k, const struct kern_rope_back *a);

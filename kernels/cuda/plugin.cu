@@ -313,6 +313,7 @@ static struct kern_mat_form cuda_form(const char *isa) {
             .back_step = 0,
             .step_16bit = is_strict ? 0 : (int)cuda_row_16bit(1),
             .k_16bit = 0,
+            .keeps_16bit = !is_strict,
             .own_bytes = 2 * cuda_stage_bytes + (is_strict ? 0 : cuda_lt_bytes)};
 }
 
@@ -329,6 +330,7 @@ static const struct kern_train_ops train = {
     .gelu_back = cuda_gelu_back,
     .swiglu_back = cuda_swiglu_back,
     .dropout = cuda_dropout,
+    .convert = cuda_convert,
     .attn_full_back = cuda_attn_full_back,
     .attn_tree_back = cuda_attn_tree_back,
     .rope_back = cuda_rope_back,

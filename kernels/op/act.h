@@ -53,6 +53,19 @@ struct kern_dropout {
     int ldy;
 };
 
+/* y = x in another type: rounded to nearest, ties to even, or widened. One of the two is KERN_F32,
+ * the other KERN_BF16 or KERN_F16, on every backend. For what training keeps for the way back. y
+ * may not overlap x. */
+struct kern_convert {
+    int rows, width;
+    struct kern_ptr x;
+    int ldx;
+    enum kern_dtype x_dtype;
+    struct kern_ptr y;
+    int ldy;
+    enum kern_dtype y_dtype;
+};
+
 /* Does it stay? The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over the three, its upper 24
  * bits against the rate. */
 KERN_INLINE int kern_dropout_keeps(uint64_t seed, int32_t row_id, int column, float rate) {

@@ -5,6 +5,7 @@
  *     GELU:    y = x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2. Back: dx = dy (Phi(x) + x phi(x)),
  *              phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
  *     dropout: y = x / (1 - rate), or 0; back it is the same
+ *     convert: y = x in another type
  */
 #include <math.h>
 
@@ -75,5 +76,14 @@ void ref_dropout(struct kern *k, const struct kern_dropout *a) {
             *act_at(a->y, a->ldy, i, c) = stays ? (float)(x / (1.0 - (double)a->rate)) : 0;
         }
     }
+    ref_count(k, 0);
+}
+
+void ref_convert(struct kern *k, const struct kern_convert *a) {
+    must((a->x_dtype == KERN_F32) != (a->y_dtype == KERN_F32));
+    for (size_t i = 0; i < (size_t)a->rows; i++)
+        for (size_t c = 0; c < (size_t)a->width; c++)
+            ref_set(a->y, a->y_dtype, i * (size_t)a->ldy + c,
+                    ref_at(a->x.addr, a->x_dtype, i * (size_t)a->ldx + c));
     ref_count(k, 0);
 }

@@ -251,6 +251,7 @@ static const struct kern_train_ops ref_train = {
     .gelu_back = ref_gelu_back,
     .swiglu_back = ref_swiglu_back,
     .dropout = ref_dropout,
+    .convert = ref_convert,
     .attn_full_back = ref_attn_full_back,
     .attn_tree_back = ref_attn_tree_back,
     .rope_back = ref_rope_back,

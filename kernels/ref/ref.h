@@ -75,6 +75,7 @@ void ref_gelu(struct kern *k, const struct kern_gelu *a);
 void ref_gelu_back(struct kern *k, const struct kern_gelu *a);
 void ref_swiglu_back(struct kern *k, const struct kern_swiglu_back *a);
 void ref_dropout(struct kern *k, const struct kern_dropout *a);
+void ref_convert(struct kern *k, const struct kern_convert *a);
 void ref_attn_full_back(struct kern *k, const struct kern_attn_full_back *a);
 void ref_attn_tree_back(struct kern *k, const struct kern_attn_tree_back *a);
 void ref_rope_back(struct kern *k, const struct kern_rope_back *a);

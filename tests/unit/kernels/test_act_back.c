@@ -1,4 +1,5 @@
-/* test_act_back.c - GELU there and back, SwiGLU back, and dropout. */
+/* test_act_back.c - GELU there and back, SwiGLU back, dropout, and other types. */
+#include "kernels/base/half.h"
 #include "tests/unit/kernels/plain.h"
 #include "tests/unit/kernels/tol.h"
 #include "tests/unit/kernels/train_rig.h"
@@ -205,4 +206,42 @@ TEST(dropout_keeps_as_many_as_it_should_and_neighbours_are_strangers) {
             CHECK_NEAR(pairs[i], ROWS * W * p * p, 5 * sqrt(ROWS * W) * spread + 1e-9);
         }
     }
+}
+
+/* ---- other types ---- */
+
+/* There to 16 bits and back, with `pad` numbers behind each row that nobody writes. */
+static void check_convert(struct rig *r, int rows, int width, enum kern_dtype type, int pad) {
+    size_t ld = (size_t)(width + pad), cells = (size_t)rows * ld + 64;
+    float *x = host_random(r, (size_t)(rows * width), 300);
+    if (rows * width > 2) x[0] = 1e30f, x[1] = -1e-30f, x[2] = INFINITY;
+    uint16_t *poison = host_take(cells * sizeof *poison);
+    memset(poison, 0x7a, cells * sizeof *poison);
+    struct tensor tx = tensor_in(r, x, rows, width, pad), back = tensor_out(r, rows, width, pad);
+    struct kern_ptr y = rig_put(r, poison, cells * sizeof *poison);
+    TRAIN(r, convert, struct kern_convert, rows, width, tx.p, tx.ld, KERN_F32, y, (int)ld, type);
+    TRAIN(r, convert, struct kern_convert, rows, width, y, (int)ld, type, back.p, back.ld,
+          KERN_F32);
+    const uint16_t *got = rig_get(r, y, cells * sizeof *got);
+    const float *wide = tensor_get(r, &back);
+    for (size_t i = 0; i < cells; i++) {
+        size_t row = i / ld, c = i % ld, at = row * (size_t)width + c;
+        uint16_t want = 0x7a7a;
+        if (row < (size_t)rows && c < (size_t)width) {
+            float v = type == KERN_F16 && isfinite(x[at]) ? fminf(x[at], 65504) : x[at];
+            want = type == KERN_BF16 ? half_to_bf16(v) : half_to_f16(v);
+            float again = type == KERN_BF16 ? half_from_bf16(want) : half_from_f16(want);
+            CHECK_MEM(&wide[at], &again, sizeof again);
+        }
+        CHECK_EQ(got[i], want);
+    }
+}
+
+TRAIN_TEST(convert_rounds_and_widens) {
+    static const enum kern_dtype types[] = {KERN_BF16, KERN_F16};
+    static const int pads[] = {0, 3, 8};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        for (size_t p = 0; p < ARRAY_LEN(pads); p++)
+            for (size_t t = 0; t < ARRAY_LEN(types); t++)
+                check_convert(r, sizes[i][0], sizes[i][1], types[t], pads[p]);
 }

@@ -72,7 +72,7 @@ TEST(kern_check_takes_training_whole_or_not_at_all) {
         CHECK_EQ(kern_check(&t, NULL), E_UNSUPPORTED);
         entries++;
     }
-    CHECK_EQ(entries, 23);
+    CHECK_EQ(entries, 24);
     CHECK_EQ(kern_check(&t, &e), E_UNSUPPORTED);
     CHECK_HAS(e.text, "training");
 }

@@ -27,8 +27,8 @@ static void refused(const char *name, int rc, const char *text) {
 }
 
 TEST(plugin_that_is_wrong_is_refused_with_its_file_and_fault) {
-    refused("abi", E_UNSUPPORTED, "plugin_abi.so: backend: ABI 12 of");
-    refused("size", E_UNSUPPORTED, "plugin_size.so: backend: ABI 11 of");
+    refused("abi", E_UNSUPPORTED, "plugin_abi.so: backend: ABI 13 of");
+    refused("size", E_UNSUPPORTED, "plugin_size.so: backend: ABI 12 of");
     refused("hole", E_UNSUPPORTED, "plugin_hole.so: backend cuda: an operation is missing");
     refused("untrained", E_UNSUPPORTED, "cuda: an operation of training is missing");
     refused("null", E_UNSUPPORTED, "no table");
@@ -88,7 +88,7 @@ TEST(choose_auto_falls_back_and_says_why) {
     static const char *const why[][2] = {
         {"good", "fake: there is no device"},
         {"weak", "has to be asked for"}, /* and isn't opened to find that out */
-        {"abi", "ABI 12"},
+        {"abi", "ABI 13"},
         {"absent", "plugin_absent.so"}};
     struct kern_choice c, alone;
     CHECK_EQ(kern_choose("auto", NULL, &alone, NULL), 0);
