@@ -207,6 +207,14 @@ VEC vf v_exp_parts(vf x, vf *shifted) {
 }
 
 VEC vf v_exp(vf x) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    /* Where no result can be denormal or infinite one step does: n is added to the exponents, and
+     * of the magic number no bit is left. */
+    if (!_mm256_movemask_ps(_mm256_cmp_ps(v_abs(x), v_all(86.0f), _CMP_NLE_UQ))) {
+        vf shifted, p = v_exp_parts(x, &shifted);
+        return (vf)((vi)p + ((vi)shifted << 23));
+    }
+#endif
     vf shifted, p = v_exp_parts(v_min(v_max(x, v_all(-104.0f)), v_all(89.0f)), &shifted);
 #if defined(__AVX512F__)
     return _mm512_scalef_ps(p, shifted - v_all(12582912.0f));
@@ -214,18 +222,6 @@ VEC vf v_exp(vf x) {
     vi twos = (vi)shifted - EXP_MAGIC, low = twos >> 1, high = twos - low;
     return p * (vf)((low + 127) << 23) * (vf)((high + 127) << 23);
 #endif
-}
-
-/* The same of x <= 0, or NaN: with fewer steps, unless a result is so small that it may be
- * denormal. */
-VEC vf v_exp_falling(vf x) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-    if (!_mm256_movemask_ps(_mm256_cmp_ps(x, v_all(-86.0f), _CMP_NGE_UQ))) {
-        vf shifted, p = v_exp_parts(x, &shifted);
-        return (vf)((vi)p + ((vi)shifted << 23)); /* of the magic number no bit is left */
-    }
-#endif
-    return v_exp(x);
 }
 
 /* erf: an odd polynomial below 1, 1 - e^q(x) from 1 to 4, 1 above; both fitted by least squares at
