@@ -42,9 +42,12 @@ int spelling_check(const struct import *i, struct err *e) {
     struct sptok *t;
     int rc = sptok_parse(i->tokenizer, i->n_tokenizer, &t, e);
     if (rc) return rc;
-    if (sptok_size(t) > i->c.text.vocab_size)
-        rc = err_set(e, E_FORMAT, "it has %d pieces, the model's vocabulary %d", sptok_size(t),
-                     i->c.text.vocab_size);
+    int spare = i->c.text.vocab_size - sptok_size(t);
+    if (spare < 0 || spare > MODEL_PADDING_MAX) /* nothing would load it */
+        rc = err_set(e, E_FORMAT,
+                     "it has %d pieces, the model's vocabulary %d: take the one that came with the "
+                     "weights",
+                     sptok_size(t), i->c.text.vocab_size);
     if (!rc && (sptok_bos(t) != i->c.text.bos_id || sptok_eos(t) != i->c.text.eos_id))
         rc =
             err_set(e, E_FORMAT, "its pieces %d and %d begin and end a text, the model's %d and %d",

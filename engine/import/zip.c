@@ -26,6 +26,7 @@ enum {
     END64_BYTES = 56,
     LOCATOR64_BYTES = 20,
     COMMENT_MAX = 65535,
+    CRC_STEP = 16, /* bytes at a time */
     EXTRA64 = 1, /* the id of zip64's extra field */
     ENCRYPTED = 1
 };
@@ -37,7 +38,7 @@ struct zip {
     struct zip_member **sorted; /* (n), by name */
     size_t n;
     struct arena *arena;
-    uint32_t crc[8][256]; /* of a byte with as many zero bytes behind it */
+    uint32_t crc[CRC_STEP][256]; /* of a byte with as many zero bytes behind it */
 };
 
 /* A number of n bytes, the lowest first. */
@@ -227,14 +228,14 @@ static int read_directory(struct zip *z, struct err *e) {
     return rc ? rc : zip_check_all(z, e);
 }
 
-static void make_crc(uint32_t crc[8][256]) {
+static void make_crc(uint32_t crc[CRC_STEP][256]) {
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t c = i;
         for (int k = 0; k < 8; k++)
             c = c & 1 ? 0xedb88320u ^ c >> 1 : c >> 1;
         crc[0][i] = c;
     }
-    for (int k = 1; k < 8; k++)
+    for (int k = 1; k < CRC_STEP; k++)
         for (int i = 0; i < 256; i++)
             crc[k][i] = crc[k - 1][i] >> 8 ^ crc[0][crc[k - 1][i] & 255];
 }
@@ -272,16 +273,18 @@ struct zip_member *zip_find(const struct zip *z, const char *name) {
     return found ? *found : NULL;
 }
 
-/* Eight bytes at a time. */
-static uint32_t crc_of(const uint32_t t[8][256], const uint8_t *p, size_t n) {
-    uint32_t c = UINT32_MAX;
-    for (; n >= 8; p += 8, n -= 8) {
-        uint32_t a, b; /* hosts are little-endian, as the files' numbers are */
-        memcpy(&a, p, sizeof a);
-        memcpy(&b, p + 4, sizeof b);
-        a ^= c;
-        c = t[7][a & 255] ^ t[6][a >> 8 & 255] ^ t[5][a >> 16 & 255] ^ t[4][a >> 24] ^
-            t[3][b & 255] ^ t[2][b >> 8 & 255] ^ t[1][b >> 16 & 255] ^ t[0][b >> 24];
+/* What four bytes bring to the sum; t: behind the last of them. */
+static uint32_t crc_word(const uint32_t t[4][256], uint32_t v) {
+    return t[3][v & 255] ^ t[2][v >> 8 & 255] ^ t[1][v >> 16 & 255] ^ t[0][v >> 24];
+}
+
+/* Sixteen bytes at a time. Hosts are little-endian, as the files' numbers are. */
+static uint32_t crc_of(const uint32_t t[CRC_STEP][256], const uint8_t *p, size_t n) {
+    uint32_t c = UINT32_MAX, v[CRC_STEP / 4];
+    for (; n >= CRC_STEP; p += CRC_STEP, n -= CRC_STEP) {
+        memcpy(v, p, CRC_STEP);
+        c = crc_word(t + 12, v[0] ^ c) ^ crc_word(t + 8, v[1]) ^ crc_word(t + 4, v[2]) ^
+            crc_word(t, v[3]);
     }
     while (n--)
         c = t[0][(c ^ *p++) & 255] ^ c >> 8;

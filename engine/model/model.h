@@ -21,6 +21,8 @@ struct model_vision {
     float layer_norm_eps;
     float mean[3], std[3];
 };
+/* Vocabularies are padded at times: rows without a piece of the tokenizer, at most. */
+enum { MODEL_PADDING_MAX = 255 };
 struct model_text {
     int hidden_size, intermediate_size, layers, heads, vocab_size, max_positions;
     float rms_eps;

@@ -30,9 +30,7 @@ static int open_device(struct unit *u, const struct eng_options *o, const struct
     return rc ? rc : u->ops->open(&kc, &u->kern, err);
 }
 
-/* The tokenizer of another model would spell prompts that this one was never trained on.
- * Vocabularies are padded at times, so a few more rows than pieces are accepted; with seeded
- * weights any number. */
+/* The tokenizer of another model would spell prompts that this one was never trained on. */
 static int check_tokenizer(const struct sptok *t, const struct model_text *c, int padding_max,
                            struct err *e) {
     int n = sptok_size(t), spare = c->vocab_size - n;
@@ -49,7 +47,6 @@ static int check_tokenizer(const struct sptok *t, const struct model_text *c, in
 }
 
 static int open_tokenizer(struct unit *u, const struct eng_options *o, struct err *err) {
-    enum { PADDING_MAX = 255 };
     const char *dir = o->model;
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/tokenizer.model", dir);
@@ -61,7 +58,7 @@ static int open_tokenizer(struct unit *u, const struct eng_options *o, struct er
     if (!rc) rc = sptok_open(path, &u->tok, err);
     if (rc) return rc;
     const struct model_text *c = &u->config.text;
-    rc = check_tokenizer(u->tok, c, o->is_seeded ? c->vocab_size : PADDING_MAX, err);
+    rc = check_tokenizer(u->tok, c, o->is_seeded ? c->vocab_size : MODEL_PADDING_MAX, err);
     if (rc) return rc;
     rc = kinds_new(u->tok, c->vocab_size, &u->kinds, err);
     if (rc) return err_in(err, "tokenizer.model"), rc;

@@ -142,6 +142,7 @@ def test_configs_and_tokenizers(o, tmp):
                          ({"rope_scaling": {"type": "linear"}}, "rope_scaling"), ({"attention_bias": True}, "attention_bias"),
                          ({"num_key_value_heads": 1}, "num_key_value_heads"), ({"vocab_size": "x"}, "vocab_size"),
                          ({"head_dim": 7}, "head_dim"), ({"quantization_config": {"bits": 4}}, "take the weights of 16 bits"), ({"vocab_size": 99}, "pieces"),
+                         ({"vocab_size": 9999}, "pieces"),
                          ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}, "rope_type: llama3"),
                          ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
                          ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"), ({"rope_parameters": 7}, "rope_parameters"),
