@@ -11,8 +11,8 @@
 #include "api/call.h"
 #include "api/wire/input.h"
 
-#define SPEAK_SURE 0.5 /* the least probability of what is no guess */
-#define SPEAK_SHORT 16 /* the most tokens of an answer that is judged as a whole */
+#define SPEAK_SURE  0.5 /* the least probability of what is no guess */
+#define SPEAK_SHORT 16  /* the most tokens of an answer that is judged as a whole */
 
 struct speaking {
     struct eng_generate generate;

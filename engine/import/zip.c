@@ -27,7 +27,7 @@ enum {
     LOCATOR64_BYTES = 20,
     COMMENT_MAX = 65535,
     CRC_STEP = 16, /* bytes at a time */
-    EXTRA64 = 1, /* the id of zip64's extra field */
+    EXTRA64 = 1,   /* the id of zip64's extra field */
     ENCRYPTED = 1
 };
 
