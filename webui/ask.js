@@ -1,10 +1,10 @@
 // ask.js - the tab that talks about the picture, through /v1/chat/completions as any OpenAI client.
 //
-// `turns` is what was said and answered; the picture goes with the first question of every request,
-// so the server keeps nothing. A turn counts when its answer ended or was stopped with something
-// said; one that failed is taken back and its question returns to the field; one that got no words
-// is shown, but not told again. An answer that others together were likelier than is marked: a guess.
-// A new picture begins a new talk.
+// `turns` is what was said and answered; the picture goes with the first question of every
+// request, so the server keeps nothing. A turn counts when its answer ended or was stopped with
+// something said; one that failed is taken back and its question returns to the field; one that
+// got no words is shown, but not told again. An answer that others together were likelier than is
+// marked: a guess. A new picture begins a new talk.
 
 import {$, Problem, post, events, fail, hideError, unreadable, drawPicture} from './shared.js';
 
