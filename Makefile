@@ -21,7 +21,6 @@ endif
 Q   := $(if $(V),,@)
 say  = $(if $(V),,@echo '  $(1)  $(2)')
 .SUFFIXES:
-.SECONDARY:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 

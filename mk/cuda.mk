@@ -31,6 +31,7 @@ $(PLUGIN): $(B)/lammd-cuda.so
 # The same kernels for the processor, thread by thread: tests/cuda/emu/emu.h. Needs CUDA's headers.
 emu-flags := -std=c++20 -O2 -g -ffp-contract=fast -fPIC -fvisibility=hidden -w -D_GNU_SOURCE \
              -Itests/cuda/emu -I. -isystem $(dir $(NVCC))../include
+.SECONDARY: $(cuda-src:%.cu=$(B)/emu/%.cc)
 $(B)/emu/%.cc: %.cu tests/cuda/emu/emu.py
 	@mkdir -p $(@D)
 	$(Q)$(PYTHON) tests/cuda/emu/emu.py $< $@

@@ -8,6 +8,7 @@ FUZZ_RUNS    ?= # so many cases of each target, in place of FUZZ_SECONDS
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 fuzz-bin := $(fuzzers:%=$(B)/tests/fuzz_%)
 fuzz-main := $(if $(filter fuzz,$(SAN)),,$(B)/tests/fuzz/replay.o)
+.SECONDARY: $(fuzz-main) $(fuzzers:%=$(B)/tests/fuzz/fuzz_%.o)
 $(B)/tests/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(fuzz-main) $(call archives,cli)
 	$(call say,ld,$@)
 	$(Q)$(CC) $(ldflags) $(if $(fuzz-main),,-fsanitize=fuzzer) -o $@ $^ $(libs-cli)
