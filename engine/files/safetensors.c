@@ -399,13 +399,10 @@ int st_is_finite(const struct st_tensor *t) {
 void st_floats(const struct st_tensor *t, uint64_t at, float *to, size_t n) {
     must(t->dtype != ST_OTHER && at + n <= t->elements);
     const uint8_t *in = (const uint8_t *)t->data + at * (t->dtype == ST_F32 ? 4 : 2);
-    if (t->dtype == ST_F32) {
+    if (t->dtype == ST_F32)
         memcpy(to, in, n * sizeof *to);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, in + 2 * i, sizeof h);
-        to[i] = t->dtype == ST_BF16 ? half_from_bf16(h) : half_from_f16(h);
-    }
+    else if (t->dtype == ST_BF16)
+        half_read_bf16(in, to, n);
+    else
+        half_read_f16(in, to, n);
 }

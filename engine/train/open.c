@@ -170,16 +170,12 @@ int train_room(const struct train_options *o, uint64_t *bytes, struct err *e) {
 /* ---- what the model tells ---- */
 
 static void open_numbers(const struct model_bound *b, float *out) {
-    const char *in = b->data;
-    if (b->dtype == KERN_F32) {
-        memcpy(out, in, b->n * sizeof *out);
-        return;
-    }
-    for (size_t i = 0; i < b->n; i++) {
-        uint16_t h;
-        memcpy(&h, in + 2 * i, sizeof h);
-        out[i] = b->dtype == KERN_BF16 ? half_from_bf16(h) : half_from_f16(h);
-    }
+    if (b->dtype == KERN_F32)
+        memcpy(out, b->data, b->n * sizeof *out);
+    else if (b->dtype == KERN_BF16)
+        half_read_bf16(b->data, out, b->n);
+    else
+        half_read_f16(b->data, out, b->n);
 }
 
 static void put_master(struct train *t, const struct param *p, const float *numbers) {

@@ -17,6 +17,9 @@ static float float_of(uint32_t u) {
     return f;
 }
 
+/* Without a branch, so that a loop of them goes by vectors. */
+static int32_t either(int is, int32_t yes, int32_t no) { return no ^ ((yes ^ no) & -is); }
+
 float half_from_bf16(uint16_t h) { return float_of((uint32_t)h << 16); }
 
 uint16_t half_to_bf16(float f) {
@@ -26,26 +29,87 @@ uint16_t half_to_bf16(float f) {
 }
 
 float half_from_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exp = (h >> 10) & 31u, man = h & 0x3ffu;
-    if (exp == 31) return float_of(sign | 0x7f800000u | (man << 13));
-    if (exp == 0) {
-        float f = (float)man * 0x1p-24f;
-        return sign ? -f : f;
-    }
-    return float_of(sign | ((exp + 112u) << 23) | (man << 13));
+    int32_t a = h & 0x7fff, u = (a << 13) + 0x38000000;
+    int32_t small = (int32_t)bits_of(float_of((uint32_t)u + 0x800000u) - 0x1p-14f);
+    u += either(a >= 0x7c00, 0x38000000, 0); /* infinite or none */
+    u = either(a < 0x400, small, u);
+    return float_of((uint32_t)(h & 0x8000u) << 16 | (uint32_t)u);
 }
 
 uint16_t half_to_f16(float f) {
-    uint32_t u = bits_of(f);
-    uint32_t sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
-    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
-    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and more round to infinity */
-    if (a < 0x38800000u) { /* below 2^-14: a multiple of 2^-24, ties to even */
-        float m = float_of(a) * 0x1p24f;
-        return (uint16_t)(sign | (uint32_t)nearbyintf(m));
+    uint32_t u = bits_of(f), sign = (u >> 16) & 0x8000u;
+    int32_t a = (int32_t)(u & 0x7fffffffu), r = (a - 0x38000000 + 0xfff + (a >> 13 & 1)) >> 13;
+    /* Below 2^-14 it is a multiple of 2^-24, by which numbers from 1/2 on are apart. */
+    int32_t small = (int32_t)bits_of(float_of((uint32_t)a) + 0.5f) - 0x3f000000;
+    r = either(a < 0x38800000, small, r);
+    r = either(a >= 0x477ff000, 0x7c00, r); /* 65520 and more round to infinity */
+    r = either(a > 0x7f800000, 0x7e00, r);
+    return (uint16_t)(sign | (uint32_t)r);
+}
+
+/* ---- many of them: loops that the compiler makes vector code of, also for AVX2 ---- */
+
+#ifdef __x86_64__
+#define AVX2     __attribute__((target("avx2")))
+#define HAS_AVX2 __builtin_cpu_supports("avx2")
+#else
+#define AVX2
+#define HAS_AVX2 0
+#endif
+
+#define LOOP static inline __attribute__((always_inline))
+
+LOOP void read_f16(const void *from, float *to, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, (const char *)from + i * sizeof h, sizeof h);
+        to[i] = half_from_f16(h);
     }
-    uint32_t r = a + 0xfffu + ((a >> 13) & 1u);
-    return (uint16_t)(sign | ((r - 0x38000000u) >> 13));
+}
+LOOP void write_f16(const float *from, uint16_t *to, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        to[i] = half_to_f16(from[i]);
+}
+LOOP void write_bf16(const float *from, uint16_t *to, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        to[i] = half_to_bf16(from[i]);
+}
+
+AVX2 static void read_f16_avx2(const void *from, float *to, size_t n) { read_f16(from, to, n); }
+AVX2 static void write_f16_avx2(const float *from, uint16_t *to, size_t n) {
+    write_f16(from, to, n);
+}
+AVX2 static void write_bf16_avx2(const float *from, uint16_t *to, size_t n) {
+    write_bf16(from, to, n);
+}
+
+void half_read_bf16(const void *from, float *to, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, (const char *)from + i * sizeof h, sizeof h);
+        to[i] = half_from_bf16(h);
+    }
+}
+
+void half_read_f16(const void *from, float *to, size_t n) {
+    if (HAS_AVX2)
+        read_f16_avx2(from, to, n);
+    else
+        read_f16(from, to, n);
+}
+
+void half_write_bf16(const float *from, uint16_t *to, size_t n) {
+    if (HAS_AVX2)
+        write_bf16_avx2(from, to, n);
+    else
+        write_bf16(from, to, n);
+}
+
+void half_write_f16(const float *from, uint16_t *to, size_t n) {
+    if (HAS_AVX2)
+        write_f16_avx2(from, to, n);
+    else
+        write_f16(from, to, n);
 }
 
 /* ---- 8 bits ---- */

@@ -15,6 +15,13 @@ uint16_t half_to_bf16(float f);
 float half_from_f16(uint16_t h);
 uint16_t half_to_f16(float f);
 
+/* The same for n numbers one behind the other. What is read may lie at any byte; `from` and `to`
+ * mustn't overlap. */
+void half_read_bf16(const void *from, float *to, size_t n);
+void half_read_f16(const void *from, float *to, size_t n);
+void half_write_bf16(const float *from, uint16_t *to, size_t n);
+void half_write_f16(const float *from, uint16_t *to, size_t n);
+
 /* e4m3: 4 bits of exponent, 3 of fraction; no infinities. The largest is 448; what is larger
  * becomes that. */
 float half_from_e4m3(uint8_t c);

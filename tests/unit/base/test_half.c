@@ -1,4 +1,5 @@
-/* test_half.c - all 65,536 values there and back, and rounding against the nearest neighbours. */
+/* test_half.c - all 65,536 values there and back, rounding against the nearest neighbours, and many
+ * numbers at once against one at a time, to the bit. */
 #include <math.h>
 #include <string.h>
 
@@ -74,6 +75,89 @@ TEST(half_rounds_to_nearest_even) {
         if (isnan(f) || isinf(f)) continue;
         CHECK(half_to_bf16(f) == nearest(f, half_from_bf16, 0x7f80, 0x1p128));
         CHECK(half_to_f16(f) == nearest(f, half_from_f16, 0x7c00, 65536.0));
+    }
+}
+
+/* ---- many of them ---- */
+
+static uint32_t bits_of(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof(u));
+    return u;
+}
+
+/* The same by cases, for numbers that are none, too. */
+static float plain_from_f16(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exp = (h >> 10) & 31u, man = h & 0x3ffu;
+    if (exp == 31) return float_of(sign | 0x7f800000u | (man << 13));
+    if (exp == 0) return float_of(sign | bits_of((float)man * 0x1p-24f));
+    return float_of(sign | ((exp + 112u) << 23) | (man << 13));
+}
+
+static uint16_t plain_to_f16(float f) {
+    uint32_t sign = (bits_of(f) >> 16) & 0x8000u, a = bits_of(f) & 0x7fffffffu;
+    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
+    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);
+    if (a < 0x38800000u) return (uint16_t)(sign | (uint32_t)nearbyintf(float_of(a) * 0x1p24f));
+    return (uint16_t)(sign | ((a + 0xfffu + ((a >> 13) & 1u) - 0x38000000u) >> 13));
+}
+
+static uint16_t plain_to_bf16(float f) {
+    uint32_t u = bits_of(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);
+    return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+TEST(half_reads_every_value) {
+    enum { N = 65536 };
+    static char bytes[1 + 2 * N];
+    static float f16[N], bf16[N];
+    for (uint32_t h = 0; h < N; h++)
+        memcpy(bytes + 1 + 2 * h, &(uint16_t){(uint16_t)h}, 2);
+    half_read_f16(bytes + 1, f16, N);
+    half_read_bf16(bytes + 1, bf16, N);
+    for (uint32_t h = 0; h < N; h++) {
+        CHECK_EQ(bits_of(f16[h]), bits_of(plain_from_f16((uint16_t)h)));
+        CHECK_EQ(bits_of(half_from_f16((uint16_t)h)), bits_of(plain_from_f16((uint16_t)h)));
+        CHECK_EQ(bits_of(bf16[h]), h << 16);
+    }
+}
+
+/* n numbers are written, and nothing behind them. */
+static void check_written(const float *x, size_t n) {
+    uint16_t f16[256], bf16[256];
+    CHECK(n < 256);
+    f16[n] = bf16[n] = 0x5555;
+    half_write_f16(x, f16, n);
+    half_write_bf16(x, bf16, n);
+    for (size_t i = 0; i < n; i++) {
+        CHECK_EQ(f16[i], plain_to_f16(x[i]));
+        CHECK_EQ(half_to_f16(x[i]), plain_to_f16(x[i]));
+        CHECK_EQ(bf16[i], plain_to_bf16(x[i]));
+    }
+    CHECK(f16[n] == 0x5555 && bf16[n] == 0x5555);
+}
+
+/* Every exponent with fractions that end in a tie or beside one, wherever the last bit that is kept
+ * may be: numbers that are none and denormal ones are among them. */
+TEST(half_writes_what_is_near_a_tie) {
+    float x[8 * 3];
+    for (uint32_t exp = 0; exp < 512; exp++)
+        for (int bit = 0; bit <= 20; bit++) {
+            for (uint32_t i = 0; i < 8 * 3; i++)
+                x[i] = float_of((exp << 23) + ((((i / 3) << bit) + i % 3 - 1) & 0x7fffffu));
+            check_written(x, 8 * 3);
+        }
+}
+
+TEST(half_writes_all_kinds_of_numbers) {
+    float x[255];
+    uint32_t u = 0;
+    for (int i = 0; i < 10000; i++) {
+        size_t n = (size_t)i % 256;
+        for (size_t k = 0; k < n; k++, u += 3371)
+            x[k] = float_of(u);
+        check_written(x, n);
     }
 }
 
