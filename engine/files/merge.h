@@ -4,12 +4,14 @@
 
 #include <stddef.h>
 
+enum { MERGE_COLUMNS = 64 /* that are summed at a time */ };
+
 /* W (N, K), A (r, K), B (N, r), row-major. */
 struct merge {
     const float *a, *b;
     size_t r, width; /* K */
     float scale;
-    float *delta; /* (K) for the call's own use */
+    float *panel; /* (r, MERGE_COLUMNS) for the call's own use */
 };
 /* x[i] += scale (B A)[at + i] for i < n, where numbers are counted along W's rows. Each is a sum
  * over ascending j of B[.][j] A[j][.], wherever the piece begins and ends. */

@@ -11,22 +11,20 @@
 int chunks_init(struct chunks *c, const struct import *i, struct err *e) {
     *c = (struct chunks){.i = i};
     c->room = mem_try(CHUNK_BYTES / 2 * sizeof *c->room);
-    c->bytes = mem_try(CHUNK_BYTES);
-    return c->room && c->bytes ? 0 : err_set(e, E_NOMEM, "no memory to read by");
+    return c->room ? 0 : err_set(e, E_NOMEM, "no memory to read by");
 }
 
 static void drop_held(struct chunks *c) {
     mem_free(c->a);
     mem_free(c->b);
-    mem_free(c->delta);
-    c->a = c->b = c->delta = NULL;
+    mem_free(c->panel);
+    c->a = c->b = c->panel = NULL;
     c->held = NULL;
 }
 
 void chunks_clear(struct chunks *c) {
     drop_held(c);
     mem_free(c->room);
-    mem_free(c->bytes);
 }
 
 static int is_merged(const struct import *i, const struct entry *t) {
@@ -70,24 +68,40 @@ static int hold(struct chunks *c, const struct entry *t, struct err *e) {
     drop_held(c);
     c->a = floats_of(t->lora.a, e);
     c->b = c->a ? floats_of(t->lora.b, e) : NULL;
-    c->delta = c->b ? mem_try((size_t)t->lora.a->t->t.shape[1] * sizeof *c->delta) : NULL;
-    if (!c->delta) return err_set(e, E_NOMEM, "no memory to merge a LoRA");
+    c->panel =
+        c->b ? mem_try((size_t)t->lora.a->t->t.shape[0] * MERGE_COLUMNS * sizeof *c->panel) : NULL;
+    if (!c->panel) return err_set(e, E_NOMEM, "no memory to merge a LoRA");
     c->held = t;
     return 0;
 }
 
 static void chunk_narrow(const float *x, enum st_dtype dtype, void *to, size_t n) {
-    uint16_t *half = to;
-    if (dtype == ST_F32) memcpy(to, x, n * sizeof *x);
-    for (size_t i = 0; i < n && dtype != ST_F32; i++)
-        half[i] = dtype == ST_BF16 ? half_to_bf16(x[i]) : half_to_f16(x[i]);
+    if (dtype == ST_F32)
+        memcpy(to, x, n * sizeof *x);
+    else if (dtype == ST_BF16)
+        half_write_bf16(x, to, n);
+    else
+        half_write_f16(x, to, n);
 }
 
-/* The piece at c->bytes, of n bytes, with its LoRA. */
-static int merge_piece(struct chunks *c, const struct entry *t, size_t at, size_t n,
-                       struct err *e) {
-    struct st_tensor piece = t->from->t->t;
+/* The numbers of a piece of n bytes. Those that lie apart come by way of `to`. */
+static void chunk_floats(struct chunks *c, const struct original_tensor *from, size_t at, size_t n,
+                         void *to) {
+    struct st_tensor piece = from->t;
     size_t item = piece.dtype == ST_F32 ? 4 : 2;
+    if (from->stride) {
+        tensor_read(&from->t, from->stride, at, to, n);
+        piece.data = to;
+        piece.elements = n / item;
+        at = 0;
+    }
+    st_floats(&piece, at / item, c->room, n / item);
+}
+
+static int chunk_merge(struct chunks *c, const struct entry *t, size_t at, size_t n, void *to,
+                       struct err *e) {
+    const struct original_tensor *from = t->from->t;
+    size_t item = from->t.dtype == ST_F32 ? 4 : 2;
     int rc = hold(c, t, e);
     if (rc) return rc;
     struct merge m = {.a = c->a,
@@ -95,20 +109,18 @@ static int merge_piece(struct chunks *c, const struct entry *t, size_t at, size_
                       .r = (size_t)t->lora.a->t->t.shape[0],
                       .width = (size_t)t->lora.a->t->t.shape[1],
                       .scale = t->lora.scale,
-                      .delta = c->delta};
-    piece.data = c->bytes;
-    piece.elements = n / item;
-    st_floats(&piece, 0, c->room, n / item);
+                      .panel = c->panel};
+    chunk_floats(c, from, at, n, to);
     merge_add(&m, at / item, c->room, n / item);
-    chunk_narrow(c->room, piece.dtype, c->bytes, n / item);
+    chunk_narrow(c->room, from->t.dtype, to, n / item);
     return 0;
 }
 
-int chunk_get(struct chunks *c, const struct entry *t, size_t at, size_t n, const void **out,
+int chunk_get(struct chunks *c, const struct entry *t, size_t at, size_t n, void *to,
               struct err *e) {
     const struct original_tensor *from = t->from->t;
     must(n <= CHUNK_BYTES && at + n <= from->t.bytes);
-    tensor_read(&from->t, from->stride, at, c->bytes, n);
-    *out = c->bytes;
-    return is_merged(c->i, t) ? merge_piece(c, t, at, n, e) : 0;
+    if (is_merged(c->i, t)) return chunk_merge(c, t, at, n, to, e);
+    tensor_read(&from->t, from->stride, at, to, n);
+    return 0;
 }

@@ -9,14 +9,13 @@
 
 #include "engine/import/internal.h"
 
-enum { CHUNK_BYTES = 1 << 20 }; /* of a piece, at most: it stays in the processor's cache */
+enum { CHUNK_BYTES = 1 << 20 /* of a piece, at most */ };
 
 struct chunks {
     const struct import *i;
     const struct entry *held; /* whose LoRA is below */
-    float *a, *b, *delta;     /* (r, K) (N, r) (K) */
+    float *a, *b, *panel;     /* (r, K) (N, r), and merge_add's own */
     float *room;              /* (CHUNK_BYTES / 2) */
-    void *bytes;              /* (CHUNK_BYTES) */
 };
 
 /* E_NOMEM. chunks_clear in any case. */
@@ -26,9 +25,8 @@ void chunks_clear(struct chunks *c);
 int chunk_is_plain(const struct import *i, const struct entry *t);
 /* The tensor as it will be, without its data. */
 struct st_tensor chunk_tensor(const struct entry *t);
-/* *out: bytes at .. at+n-1 of it, valid until the next call. E_FORMAT: a number is infinite or
- * none; E_NOMEM. */
-int chunk_get(struct chunks *c, const struct entry *t, size_t at, size_t n, const void **out,
+/* to: bytes at .. at+n-1 of it. E_NOMEM. */
+int chunk_get(struct chunks *c, const struct entry *t, size_t at, size_t n, void *to,
               struct err *e);
 
 #endif

@@ -1,5 +1,5 @@
 /* hasher.c - see hasher.h. A piece is in one of the two queues, or in the hands of one of the two
- * threads. */
+ * threads: h->next is in the maker's. */
 #include "engine/import/hasher.h"
 
 #include <openssl/evp.h>
@@ -58,20 +58,24 @@ int hasher_start(struct hasher *h, struct err *e) {
 
 int hasher_is_over(const struct hasher *h) { return atomic_load(&h->is_over); }
 
-void hasher_give(struct hasher *h, const struct st_tensor *of, const void *bytes, size_t n) {
-    void *item;
-    must(queue_pop(h->idle, UINT64_MAX, &item) == 0);
-    struct hasher_piece *p = item;
-    *p = (struct hasher_piece){of, bytes, n};
-    must(queue_push(h->todo, p) == 0);
+static struct hasher_piece *hasher_next(struct hasher *h) {
+    void *item = h->next;
+    if (!item) must(queue_pop(h->idle, UINT64_MAX, &item) == 0);
+    return h->next = item;
 }
 
-void hasher_wait(struct hasher *h) {
-    void *items[HASHER_PIECES];
-    for (int i = 0; i < HASHER_PIECES; i++)
-        must(queue_pop(h->idle, UINT64_MAX, &items[i]) == 0);
-    for (int i = 0; i < HASHER_PIECES; i++)
-        must(queue_push(h->idle, items[i]) == 0);
+void *hasher_room(struct hasher *h, struct err *e) {
+    struct hasher_piece *p = hasher_next(h);
+    if (!p->room) p->room = mem_try(HASHER_ROOM);
+    if (!p->room) (void)err_set(e, E_NOMEM, "no memory to read by");
+    return p->room;
+}
+
+void hasher_give(struct hasher *h, const struct st_tensor *of, const void *bytes, size_t n) {
+    struct hasher_piece *p = hasher_next(h);
+    *p = (struct hasher_piece){of, bytes, n, p->room};
+    h->next = NULL;
+    must(queue_push(h->todo, p) == 0);
 }
 
 int hasher_end(struct hasher *h, int rc, char hex[65], struct err *e) {
@@ -87,6 +91,8 @@ int hasher_end(struct hasher *h, int rc, char hex[65], struct err *e) {
     if (!rc) hex_write(sum, SHA_BYTES, hex);
     EVP_MD_CTX_free(h->sha);
     while (queue_pop(h->idle, 0, &item) == 0) {}
+    for (int i = 0; i < HASHER_PIECES; i++)
+        mem_free(h->pieces[i].room);
     queue_free(h->idle);
     queue_free(h->todo);
     h->todo = NULL;

@@ -2,8 +2,9 @@
  * of its own while the maker of the bytes writes them and goes on with the next ones.
  *
  *     hasher_start(&h, &e);
- *     hasher_give(&h, &tensor, bytes, n);   // they have to stay
- *     hasher_wait(&h);                      // until here: all that was given is hashed
+ *     hasher_give(&h, &tensor, bytes, n);   // they have to stay until hasher_end
+ *     void *room = hasher_room(&h, &e);     // or: they are made here,
+ *     hasher_give(&h, &tensor, room, n);    // and are the hasher's from here on
  *     if (hasher_is_over(&h)) ..            // nothing more is hashed: hasher_end says why
  *     rc = hasher_end(&h, rc, hex, &e);     // in any case
  *
@@ -18,18 +19,23 @@
 #include "engine/files/safetensors.h"
 #include "kernels/base/queue.h"
 
-enum { HASHER_PIECES = 8 /* that may wait */ };
+enum {
+    HASHER_PIECES = 32,   /* that may wait: the maker gets so far ahead */
+    HASHER_ROOM = 1 << 20 /* bytes: two of them stay in the processor's cache */
+};
 
 struct hasher_piece {
     const struct st_tensor *of;
     const void *bytes;
     size_t n;
+    void *room; /* (HASHER_ROOM); NULL: nobody has asked for it yet */
 };
 
 struct hasher {
     struct hasher_piece pieces[HASHER_PIECES];
     struct queue *todo, *idle;
-    void *sha; /* EVP_MD_CTX */
+    struct hasher_piece *next; /* taken from idle, to be given; NULL: none */
+    void *sha;                 /* EVP_MD_CTX */
     pthread_t thread;
     int has_thread;
     atomic_int is_over;
@@ -40,10 +46,11 @@ struct hasher {
 
 /* E_NOMEM, E_INTERNAL. hasher_end in any case. */
 int hasher_start(struct hasher *h, struct err *e);
+/* HASHER_ROOM bytes for what is given next. Waits while HASHER_PIECES wait. NULL: E_NOMEM. */
+void *hasher_room(struct hasher *h, struct err *e);
 /* Waits while HASHER_PIECES wait. of: whose numbers they are, whole ones, and it has to stay; NULL:
  * they are none. */
 void hasher_give(struct hasher *h, const struct st_tensor *of, const void *bytes, size_t n);
-void hasher_wait(struct hasher *h);
 int hasher_is_over(const struct hasher *h);
 /* Ends the thread, at once where rc is an error. Returns rc if that is one, else 0 and the digest;
  * E_FORMAT: a number is infinite or none; E_INTERNAL. */

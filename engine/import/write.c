@@ -29,7 +29,11 @@
 #define WEIGHTS "model.safetensors"
 #define CHANGED "changed.safetensors"
 
-enum { SAY_BYTES = 32 << 20 /* between calls of progress */ };
+enum {
+    SAY_BYTES = 32 << 20,  /* between calls of progress */
+    PLAIN_BYTES = 16 << 20 /* of a piece that isn't made */
+};
+_Static_assert((int)CHUNK_BYTES <= (int)HASHER_ROOM, "what is made fits into a room");
 
 static const struct st_text format = {"format", "pt"};
 
@@ -55,36 +59,41 @@ static void write_say(struct writing *w, int is_last) {
     o->progress(o->ud, w->done, w->all);
 }
 
-/* One that lies in an original as it will be. Hashing it and writing it go side by side, a few
- * pieces apart, so that what one of the two read is still at hand for the other. */
+/* Where nothing is copied this thread has time, and looks at the numbers, too. */
+static int write_give(struct writing *w, size_t k, const void *piece, size_t n, struct err *e) {
+    const struct st_tensor *t = &w->tensors[k];
+    int is_pointing = w->i->o.is_pointing;
+    if (is_pointing && !hasher_is_finite(t, piece, n)) return hasher_refuse(t, e);
+    hasher_give(&w->hasher, is_pointing ? NULL : t, piece, n);
+    w->done += n;
+    write_say(w, 0);
+    return 0;
+}
+
+/* One that lies in an original as it will be. Pieces are long, so that this thread gets far ahead
+ * of the hasher, and has time to make what isn't there. */
 static int write_plain(struct writing *w, size_t k, struct err *e) {
     const struct st_tensor *t = &w->i->entries[k].from->t->t;
     int rc = 0;
     for (size_t at = 0, n; at < t->bytes && !rc && !hasher_is_over(&w->hasher); at += n) {
         const char *piece = (const char *)t->data + at;
-        n = t->bytes - at < CHUNK_BYTES ? t->bytes - at : CHUNK_BYTES;
-        hasher_give(&w->hasher, &w->tensors[k], piece, n);
-        if (!w->i->o.is_pointing) rc = partfile_add(&w->out, piece, n, e);
-        w->done += n;
-        write_say(w, 0);
+        n = t->bytes - at < PLAIN_BYTES ? t->bytes - at : PLAIN_BYTES;
+        rc = write_give(w, k, piece, n, e);
+        if (!rc && !w->i->o.is_pointing) rc = partfile_add(&w->out, piece, n, e);
     }
     return rc;
 }
 
-/* One that is made piece by piece, in one place. */
+/* One that is made piece by piece. */
 static int write_made(struct writing *w, size_t k, struct err *e) {
     size_t bytes = w->tensors[k].bytes;
     int rc = 0;
     for (size_t at = 0, n; at < bytes && !rc && !hasher_is_over(&w->hasher); at += n) {
-        const void *piece;
+        void *piece = hasher_room(&w->hasher, e);
         n = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
-        rc = chunk_get(&w->chunks, &w->i->entries[k], at, n, &piece, e);
-        if (rc) break;
-        hasher_give(&w->hasher, &w->tensors[k], piece, n);
-        rc = partfile_add(&w->out, piece, n, e);
-        hasher_wait(&w->hasher);
-        w->done += n;
-        write_say(w, 0);
+        rc = piece ? chunk_get(&w->chunks, &w->i->entries[k], at, n, piece, e) : E_NOMEM;
+        if (!rc) rc = partfile_add(&w->out, piece, n, e);
+        if (!rc) rc = write_give(w, k, piece, n, e);
     }
     return rc;
 }

@@ -37,7 +37,7 @@ struct merging {
     struct st_tensor *tensors; /* (n) */
     size_t n, most;
     size_t held;          /* the tensor whose LoRA is on the host */
-    float *a, *b, *delta; /* (r, K) (N, r) (K) */
+    float *a, *b, *panel; /* (r, K) (N, r), and merge_add's own */
     float *room;          /* ST_FILL_MAX bytes' worth of numbers */
 };
 
@@ -46,8 +46,8 @@ struct merging {
 static void drop_lora(struct merging *m) {
     mem_free(m->a);
     mem_free(m->b);
-    mem_free(m->delta);
-    m->a = m->b = m->delta = NULL;
+    mem_free(m->panel);
+    m->a = m->b = m->panel = NULL;
 }
 
 static int hold_lora(struct merging *m, size_t i, struct err *e) {
@@ -56,8 +56,8 @@ static int hold_lora(struct merging *m, size_t i, struct err *e) {
     drop_lora(m);
     m->a = mem_try(a->n * sizeof *m->a);
     m->b = mem_try(b->n * sizeof *m->b);
-    m->delta = mem_try((size_t)a->shape[1] * sizeof *m->delta);
-    if (!m->a || !m->b || !m->delta) return err_set(e, E_NOMEM, "no memory to merge a LoRA");
+    m->panel = mem_try((size_t)a->shape[0] * MERGE_COLUMNS * sizeof *m->panel);
+    if (!m->a || !m->b || !m->panel) return err_set(e, E_NOMEM, "no memory to merge a LoRA");
     m->held = i;
     int rc = out_get(m->t, out_block(m->t), a, 0, m->a, a->n, e);
     return rc ? rc : out_get(m->t, out_block(m->t), b, 0, m->b, b->n, e);
@@ -73,16 +73,18 @@ static int add_lora(struct merging *m, size_t i, size_t at, float *x, size_t n, 
                           .r = (size_t)s->a->shape[0],
                           .width = (size_t)s->a->shape[1],
                           .scale = s->b->scale,
-                          .delta = m->delta};
+                          .panel = m->panel};
     merge_add(&merge, at, x, n);
     return 0;
 }
 
 static void narrow(const float *x, enum st_dtype dtype, void *to, size_t n) {
-    uint16_t *half = to;
-    if (dtype == ST_F32) memcpy(to, x, n * sizeof *x);
-    for (size_t i = 0; i < n && dtype != ST_F32; i++)
-        half[i] = dtype == ST_BF16 ? half_to_bf16(x[i]) : half_to_f16(x[i]);
+    if (dtype == ST_F32)
+        memcpy(to, x, n * sizeof *x);
+    else if (dtype == ST_BF16)
+        half_write_bf16(x, to, n);
+    else
+        half_write_f16(x, to, n);
 }
 
 static int export_fill(void *ud, size_t i, uint64_t at, void *to, size_t n, struct err *e) {
