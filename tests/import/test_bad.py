@@ -127,6 +127,18 @@ def test_adapters_of_numbers(o, tmp):
     assert not os.path.exists(tmp("a")) and not os.path.exists(tmp("m"))
 
 
+def test_weights_that_are_no_numbers(o, tmp):
+    """As they lie in an original, and made by a LoRA; copied, and pointed to."""
+    for name in ["llama_proj.weight", [n for n in o.lora_tensors() if n.endswith("lora_B.weight")][-1]]:
+        shape = o.checkpoint()["model"][name].shape
+        rows = [[0.0] * shape[1] for _ in range(shape[0])]
+        rows[-1][-1] = float("inf")
+        bad = save(o, "x.pth", lambda m, name=name, rows=rows: m.update({name: ck.Tensor.of(rows)}))
+        for how in [], ["--no-copy"]:
+            refused("infinite or not a number", *all_of(o, stage=bad), "-o", tmp("m"), *how)
+            assert not os.path.exists(tmp("m"))
+
+
 def test_places_of_patches(o, tmp):
     for n in (0, 1, 7):
         ck.torch_zip(o.path("x.pth"), {**o.tower, "pos_embed": ck.Tensor("F32", (1, n, 32), bytes(128 * n))})
