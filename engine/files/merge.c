@@ -7,14 +7,14 @@
 
 #include <string.h>
 
+#include "kernels/base/avx2.h"
+
 enum { LANES = 8, GROUPS = MERGE_COLUMNS / LANES };
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 
-#define MERGE static inline __attribute__((always_inline))
-
 /* sum (MERGE_COLUMNS) = the row b (r) times the panel (r, MERGE_COLUMNS). */
-MERGE void merge_sum(const float *b, const float *panel, size_t r, float *sum) {
+TWICE void merge_sum(const float *b, const float *panel, size_t r, float *sum) {
     lanes s[GROUPS] = {0}, a;
     for (size_t j = 0; j < r; j++, panel += MERGE_COLUMNS)
         for (int g = 0; g < GROUPS; g++) {
@@ -35,7 +35,7 @@ static void merge_pack(const struct merge *m, size_t from) {
 }
 
 /* The packed columns, from `column` on, of the numbers at .. end-1, of which x has the first. */
-MERGE void merge_columns(const struct merge *m, size_t column, size_t at, size_t end, float *x) {
+TWICE void merge_columns(const struct merge *m, size_t column, size_t at, size_t end, float *x) {
     float sum[MERGE_COLUMNS];
     for (size_t row = at / m->width; row * m->width < end; row++) {
         size_t first = row * m->width + column, last = first + MERGE_COLUMNS;
@@ -49,14 +49,6 @@ MERGE void merge_columns(const struct merge *m, size_t column, size_t at, size_t
             x[k - at] += m->scale * sum[k - first];
     }
 }
-
-#ifdef __x86_64__
-#define AVX2     __attribute__((target("avx2")))
-#define HAS_AVX2 __builtin_cpu_supports("avx2")
-#else
-#define AVX2
-#define HAS_AVX2 0
-#endif
 
 AVX2 static void columns_avx2(const struct merge *m, size_t column, size_t at, size_t end,
                               float *x) {

@@ -25,6 +25,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/avx2.h"
 #include "kernels/base/mem.h"
 
 enum { BITS = 22, CHANNELS = 3, LOW_BITS = 9, TILE = 512, LANES = 16 };
@@ -119,21 +120,19 @@ static int taps_make(struct taps *t, int in, int out, int is_back) {
 
 /* ---- the two sums, in plain C for any processor and again for AVX2 ---- */
 
-#define SUM static inline __attribute__((always_inline))
-
-SUM uint8_t clip(int32_t sum) {
+TWICE uint8_t clip(int32_t sum) {
     sum >>= BITS;
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-SUM uint8_t whole(int32_t highs, int32_t lows) {
+TWICE uint8_t whole(int32_t highs, int32_t lows) {
     return clip((int32_t)(((uint32_t)highs << LOW_BITS) + (uint32_t)lows + (1u << (BITS - 1))));
 }
 
 /* The three channels of n pixels, a plane each, x their weights, rounded. n is a multiple of LANES.
  * Each line of the loop is known to compilers as one instruction for many pairs. */
-SUM void sum_across(const int16_t *red, const int16_t *green, const int16_t *blue,
-                    const int16_t *high, const int16_t *low, int n, uint8_t *out) {
+TWICE void sum_across(const int16_t *red, const int16_t *green, const int16_t *blue,
+                      const int16_t *high, const int16_t *low, int n, uint8_t *out) {
     int32_t highs[CHANNELS] = {0}, lows[CHANNELS] = {0};
     for (int k = 0; k < n; k++) {
         highs[0] += (int32_t)red[k] * high[k];
@@ -148,8 +147,8 @@ SUM void sum_across(const int16_t *red, const int16_t *green, const int16_t *blu
 }
 
 /* rows[k] x weight[k] of n rows, TILE bytes from `at` on, rounded. */
-SUM void sum_down(const uint8_t *const *rows, const int32_t *weight, int n, size_t at,
-                  uint8_t *out) {
+TWICE void sum_down(const uint8_t *const *rows, const int32_t *weight, int n, size_t at,
+                    uint8_t *out) {
     int32_t sum[TILE];
     for (int j = 0; j < TILE; j++)
         sum[j] = 1 << (BITS - 1);
@@ -163,8 +162,8 @@ SUM void sum_down(const uint8_t *const *rows, const int32_t *weight, int n, size
 }
 
 /* One row (w, 3) -> t->out pixels, `step` bytes apart. planes (3, w + LANES): room for the row. */
-SUM void all_across(const struct taps *t, const uint8_t *rgb, int16_t *planes, uint8_t *out,
-                    size_t step) {
+TWICE void all_across(const struct taps *t, const uint8_t *rgb, int16_t *planes, uint8_t *out,
+                      size_t step) {
     int w = t->in;
     int16_t *red = planes, *green = red + w + LANES, *blue = green + w + LANES;
     for (int x = 0; x < w; x++) {
@@ -179,19 +178,11 @@ SUM void all_across(const struct taps *t, const uint8_t *rgb, int16_t *planes, u
     }
 }
 
-SUM void all_down(const uint8_t *const *rows, const int32_t *weight, int n, size_t len,
-                  uint8_t *out) {
+TWICE void all_down(const uint8_t *const *rows, const int32_t *weight, int n, size_t len,
+                    uint8_t *out) {
     for (size_t at = 0; at < len; at += TILE)
         sum_down(rows, weight, n, at, out);
 }
-
-#ifdef __x86_64__
-#define AVX2     __attribute__((target("avx2")))
-#define HAS_AVX2 __builtin_cpu_supports("avx2")
-#else
-#define AVX2
-#define HAS_AVX2 0
-#endif
 
 AVX2 static void across_avx2(const struct taps *t, const uint8_t *rgb, int16_t *planes,
                              uint8_t *out, size_t step) {

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/avx2.h"
+
 static uint32_t bits_of(float f) {
     uint32_t u;
     memcpy(&u, &f, sizeof u);
@@ -49,28 +51,18 @@ uint16_t half_to_f16(float f) {
 
 /* ---- many of them: loops that the compiler makes vector code of, also for AVX2 ---- */
 
-#ifdef __x86_64__
-#define AVX2     __attribute__((target("avx2")))
-#define HAS_AVX2 __builtin_cpu_supports("avx2")
-#else
-#define AVX2
-#define HAS_AVX2 0
-#endif
-
-#define LOOP static inline __attribute__((always_inline))
-
-LOOP void read_f16(const void *from, float *to, size_t n) {
+TWICE void read_f16(const void *from, float *to, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, (const char *)from + i * sizeof h, sizeof h);
         to[i] = half_from_f16(h);
     }
 }
-LOOP void write_f16(const float *from, uint16_t *to, size_t n) {
+TWICE void write_f16(const float *from, uint16_t *to, size_t n) {
     for (size_t i = 0; i < n; i++)
         to[i] = half_to_f16(from[i]);
 }
-LOOP void write_bf16(const float *from, uint16_t *to, size_t n) {
+TWICE void write_bf16(const float *from, uint16_t *to, size_t n) {
     for (size_t i = 0; i < n; i++)
         to[i] = half_to_bf16(from[i]);
 }
