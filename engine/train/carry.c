@@ -82,39 +82,48 @@ int carry_check(const struct train *t, const struct st *overlay, struct err *e) 
     return rc;
 }
 
-static void put_floats(struct train *t, const struct st_tensor *tensor, struct kern_ptr device) {
+/* Rows of k numbers, `some` at a time: by `host`, and by where the pictures of a sample will be. */
+static void put_matrix(struct train *t, struct kern_mat *mat, const struct st_tensor *from,
+                       size_t some, float *host) {
+    size_t rows = (size_t)from->shape[0], k = (size_t)from->elements / rows;
+    for (size_t row = 0; row < rows; row += some) {
+        size_t n = rows - row < some ? rows - row : some;
+        st_floats(from, row * k, host, n * k);
+        t->ops->put(t->k, t->b.rgb, host, n * k * sizeof *host);
+        t->back->mat_set(t->k, &(struct kern_mat_set){.w = mat,
+                                                      .row0 = (int)row,
+                                                      .rows = (int)n,
+                                                      .src = t->b.rgb,
+                                                      .ld = (int)k});
+    }
+}
+
+/* Takes nothing of the device: all that was counted is there, and more there may not be. */
+int carry_put(struct train *t, const struct st_tensor *tensor, struct err *e) {
+    enum { STEP = 1 << 20 };
     const char *in;
     const struct spot *spot = spot_of(t, tensor->name, &in);
     must(spot);
+    size_t n = (size_t)tensor->elements, rows = spot->is_mat ? (size_t)tensor->shape[0] : 1;
+    size_t k = n / rows, room = t->b.idle_bytes / sizeof(float), most = room < STEP ? room : STEP;
+    size_t some = most / k < rows ? most / k : rows;
+    if (some < 1) some = 1;
+    must(!spot->is_mat || some * k <= room);
+    float *host = mem_try(some * k * sizeof *host);
+    if (!host) return err_set(e, E_NOMEM, "no memory for %zu numbers", some * k);
     if (spot->is_mat) {
         struct kern_mat *mat;
         memcpy(&mat, in + spot->at, sizeof mat);
-        int rows = (int)tensor->shape[0], k = (int)(tensor->elements / (uint64_t)rows);
-        t->back->mat_set(t->k,
-                         &(struct kern_mat_set){.w = mat, .rows = rows, .src = device, .ld = k});
-        return;
-    }
-    struct kern_ptr vec;
-    memcpy(&vec, in + spot->at, sizeof vec);
-    size_t bytes = (size_t)tensor->elements * sizeof(float);
-    t->ops->copy(t->k, kern_at(vec, (size_t)spot->thirds * bytes), device, bytes);
-}
-
-int carry_put(struct train *t, const struct st_tensor *tensor, struct err *e) {
-    struct kern_ptr device = {0};
-    size_t n = (size_t)tensor->elements;
-    float *host = mem_try((n ? n : 1) * sizeof *host);
-    if (!host) return err_set(e, E_NOMEM, "no memory for %zu numbers", n);
-    st_floats(tensor, 0, host, n);
-    int rc = t->ops->alloc(t->k, n * sizeof *host, &device, e);
-    if (!rc) {
-        t->ops->put(t->k, device, host, n * sizeof *host);
-        put_floats(t, tensor, device);
-        rc = t->ops->sync(t->k, e);
-        t->ops->free(t->k, device);
+        put_matrix(t, mat, tensor, some, host);
+    } else {
+        struct kern_ptr vec;
+        memcpy(&vec, in + spot->at, sizeof vec);
+        st_floats(tensor, 0, host, n);
+        vec = kern_at(vec, (size_t)spot->thirds * n * sizeof *host);
+        t->ops->put(t->k, vec, host, n * sizeof *host);
     }
     mem_free(host);
-    return rc;
+    return 0;
 }
 
 const struct st_tensor *carry_find(const struct train *t, const char *name) {

@@ -13,7 +13,7 @@
 /* Checks an overlay against the model: names and shapes, of what learns and what doesn't. E_FORMAT,
  * E_NOMEM. */
 int carry_check(const struct train *t, const struct st *overlay, struct err *e);
-/* A tensor of it goes to where the model reads it. E_NOMEM, E_DEVICE. */
+/* A tensor of it goes to where the model reads it, between samples. E_NOMEM: of the host. */
 int carry_put(struct train *t, const struct st_tensor *tensor, struct err *e);
 
 /* Tensor i of those that are carried; NULL behind the last. */

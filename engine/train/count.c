@@ -76,8 +76,11 @@ static void add_loras(struct counted *n, const struct train_options *o,
     }
 }
 
-/* Heads of dense questions, which are none of the model's weights. */
-static void add_heads(struct counted *n, const struct params *p) {
+/* Heads of dense questions, which are none of the model's weights, and the matrix of what they ask
+ * for, which is no weight at all. */
+static void add_heads(struct counted *n, const struct train_options *o, const struct params *p) {
+    if (o->dense[TRAIN_DENSE_INSIDE] > 0)
+        n->bytes += kern_mat_bytes(n->form, 2 * DENSE_QUERIES, DENSE_KEY, KERN_F32, 1);
     for (int i = 0; i < p->n; i++) {
         const struct param *at = &p->at[i];
         if (!at->is_dense) continue;
@@ -132,7 +135,7 @@ int plan_count(const struct train_options *o, const struct model_config *c, cons
     if (bytes == SIZE_MAX) return err_set(e, E_TOO_BIG, "buffers of a sample: size overflows");
     const struct kern_mat_form form = ops->train->form(o->isa);
     struct counted mats = count_mats(o, c, &form);
-    add_heads(&mats, p);
+    add_heads(&mats, o, p);
     uint64_t vectors = count_vectors(c, &zeros);
     *out = (struct train_memory){
         .weights = mats.bytes + (vectors + zeros) * f,

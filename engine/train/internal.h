@@ -56,6 +56,8 @@ struct train_numbers {
 int numbers_find(struct train_numbers *n, const struct sptok *t, int vocab, struct err *e);
 void numbers_clear(struct train_numbers *n);
 
+enum { TRAIN_PIECE = 1 << 17 }; /* floats of a gradient that ranks add at a time */
+
 /* The gradients of the samples of a step, on their way to their sum (step.c): a stack of partial
  * sums, the latest on top. */
 struct train_tree {
@@ -81,7 +83,7 @@ struct train {
     struct kern_ptr room; /* the block of all buffers */
     struct buffers b;
     char *staging;        /* host: what goes to b.index */
-    float *host;          /* (params.floats): for other ranks; NULL: alone */
+    float *host;          /* (TRAIN_PIECE): for other ranks; NULL: alone */
     uint8_t *square;      /* (S, S, 3) a picture for the tower */
     struct kern_ptr grad; /* where the sample being added puts its gradients */
     uint64_t sample;      /* number of the sample being added, in all ranks' order */

@@ -305,7 +305,7 @@ static int open_room(struct train *t, int samples, struct err *e) {
     b->text = mem_try((size_t)c->text.layers * sizeof *b->text);
     t->staging = mem_try(b->index_bytes);
     t->square = mem_try(side * side * 3);
-    t->host = has_ranks ? mem_try(t->params.floats * sizeof *t->host) : NULL;
+    t->host = has_ranks ? mem_try(TRAIN_PIECE * sizeof *t->host) : NULL;
     t->tree.samples = samples;
     t->tree.lanes = params_lanes(&t->o, samples);
     t->tree.losses = mem_try((size_t)samples * sizeof *t->tree.losses);
@@ -413,7 +413,8 @@ int train_open(const struct train_options *o, int samples, struct train **out, s
 
 /* It has no way back, so layers need keep nothing. */
 static struct train_options guest_options(const struct train_options *host) {
-    return (struct train_options){.rows = host->rows, .pictures = host->pictures, .recompute = 2};
+    return (struct train_options){
+        .isa = host->isa, .rows = host->rows, .pictures = host->pictures, .recompute = 2};
 }
 
 int open_guest_plan(const char *model, const struct train_options *host, const struct kern_ops *ops,

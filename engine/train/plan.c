@@ -278,6 +278,7 @@ size_t buffers_lay(const struct train_options *o, const struct model_config *c,
     out->patches = cut_floats(&at, pictures * (size_t)c->n_patches, 3 * patch * patch);
     lay_tower(&at, o, c, out);
     out->feats = cut_floats(&at, pictures * (size_t)c->n_image_tokens, (size_t)c->text.hidden_size);
+    out->idle_bytes = at.bytes;
     struct text_keep last;
     lay_text(&at, o, c, &last, out);
     if (plan_goes_back(o)) lay_back(&at, o, c, &last, out);

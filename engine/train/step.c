@@ -207,22 +207,34 @@ static double rate_of(const struct train_rate *r, uint64_t step) {
     return r->end + (r->peak - r->end) * (1 + cos(pi * at)) / 2;
 }
 
+/* A gradient becomes that of all ranks, piece by piece: so the host needs no room for all of it. */
+static int sum_gradient(struct train *t, struct kern_ptr grad, struct err *e) {
+    const struct train_comm *comm = t->o.comm;
+    size_t left = t->params.floats;
+    int rc = 0;
+    while (left && !rc) {
+        size_t n = left < TRAIN_PIECE ? left : TRAIN_PIECE, bytes = n * sizeof *t->host;
+        rc = t->ops->get(t->k, t->host, grad, bytes, e);
+        if (!rc) rc = comm->sum_f32(comm->state, t->host, n, e);
+        if (!rc) t->ops->put(t->k, grad, t->host, bytes);
+        grad = kern_at(grad, bytes);
+        left -= n;
+    }
+    return rc;
+}
+
 /* The sum over all samples of all ranks, in a buffer; -1: there is none. Every rank comes here. */
 static int sum_ranks(struct train *t, double *numbers, int *buffer, struct err *e) {
     const struct train_comm *comm = t->o.comm;
-    size_t bytes = t->params.floats * sizeof(float);
     *buffer = t->tree.stack[0];
     add_losses(t->tree.losses, t->tree.samples, numbers);
     if (!comm || comm->size == 1) return 0;
     int rc = comm->sum_f64(comm->state, numbers, LOSS_NUMBERS, e);
     if (*buffer < 0) {
         *buffer = 0;
-        t->back->zero(t->k, t->params.grad[0], bytes);
+        t->back->zero(t->k, t->params.grad[0], t->params.floats * sizeof(float));
     }
-    if (!rc) rc = t->ops->get(t->k, t->host, t->params.grad[*buffer], bytes, e);
-    if (!rc) rc = comm->sum_f32(comm->state, t->host, t->params.floats, e);
-    if (!rc) t->ops->put(t->k, t->params.grad[*buffer], t->host, bytes);
-    return rc;
+    return rc ? rc : sum_gradient(t, t->params.grad[*buffer], e);
 }
 
 /* Of n floats of the gradient from `at` on. */

@@ -85,6 +85,7 @@ struct buffers {
     struct kern_ptr sum;                       /* (1) f64 */
     struct kern_ptr scaled;                    /* the largest LoRA B, times its scale */
     size_t index_bytes;
+    size_t idle_bytes; /* from rgb on: they hold nothing between two samples */
     struct kept_types kept;
 };
 #define TRAIN_BOX_BETA 0.01f /* a number of a box, of 100: below it the distance is smooth */

@@ -184,9 +184,9 @@ static void set_task(void *ctx, int task, int thread) {
     if (from < a->row0) from = a->row0;
     if (to > a->row0 + a->rows) to = a->row0 + a->rows;
     const float *src = cpu_f32(a->src) + (size_t)(from - a->row0) * (size_t)a->ld;
-    for (int r = from; m->keep == KERN_KEEP_BF16 && r < to; r++)
+    for (int r = from; m->keep != KERN_KEEP_F32 && r < to; r++)
         cpu_narrow_set(j->k->isa, m, r, src + (size_t)(r - from) * (size_t)a->ld);
-    if (m->keep == KERN_KEEP_BF16) return;
+    if (m->keep != KERN_KEEP_F32) return;
     if (m->is_pairs) {
         cpu_pairs_set(j->k->isa, m, from, to - from, src, a->ld, j->k->private[thread].p);
         return;
@@ -200,7 +200,8 @@ static void set_task(void *ctx, int task, int thread) {
 
 void cpu_mat_set(struct kern *k, const struct kern_mat_set *a) {
     int nr = k->isa->nr;
-    must(a->w->keep == KERN_KEEP_F32 || a->w->keep == KERN_KEEP_BF16);
+    enum kern_keep keep = a->w->keep;
+    must(keep == KERN_KEEP_F32 || keep == KERN_KEEP_BF16 || keep == KERN_KEEP_F16);
     must(a->row0 >= 0 && a->row0 + a->rows <= a->w->n);
     cpu_count(k, 0);
     if (a->rows == 0) return;

@@ -81,7 +81,8 @@ KERN_INLINE int kern_gemm_k(const struct kern_gemm *a, int k) { return a->k ? a-
 
 /* Rows row0 .. row0+rows-1 of the matrix become those at src (rows, ld) f32, in device memory: as
  * if mat_new had read them. For gradient descent, which changes weights in place. Of
- * KERN_KEEP_OWN, made with_back or of parts in f32; or of KERN_KEEP_BF16, which rounds them. */
+ * KERN_KEEP_OWN or KERN_KEEP_BF16. A matrix that the device keeps in 16 bits, as it may do with
+ * parts of 16 bits, rounds them. */
 struct kern_mat_set {
     struct kern_mat *w;
     int row0, rows;

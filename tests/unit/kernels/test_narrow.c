@@ -197,6 +197,32 @@ OP_TEST(narrow_bf16_matrices_can_be_set) {
     r->ops->mat_free(r->k, same);
 }
 
+/* Nothing goes back through a frozen matrix, and yet it may be set: by what an earlier stage of
+ * training made of it. */
+OP_TEST(narrow_wide_matrices_can_be_set) {
+    enum { N = 40, K = 1030, M = 9, ROW0 = 7, SOME = 21 };
+    for (int type = KERN_BF16; type <= KERN_F16; type++) {
+        enum kern_dtype stored = (enum kern_dtype)type;
+        uint64_t bytes;
+        float *w = host_rounded(host_random(r, N * K, 1), N * K, stored);
+        struct kern_mat *mat = wide_mat(r, w, N, K, stored, stored, 0, &bytes);
+        const float *anew = host_rounded(host_random(r, SOME * K, 1), SOME * K, stored);
+        RUN(r, train->mat_set, struct kern_mat_set, .w = mat, .row0 = ROW0, .rows = SOME,
+            .src = rig_put(r, anew, SOME * K * sizeof *anew), .ld = K);
+        memcpy(w + ROW0 * K, anew, SOME * K * sizeof *w);
+        struct kern_mat *same = wide_mat(r, w, N, K, stored, stored, 0, &bytes);
+        struct tensor tx = tensor_in(r, host_random(r, M * K, 1), M, K, 1);
+        struct tensor ty = tensor_out(r, M, N, 3), tz = tensor_out(r, M, N, 3);
+        RUN(r, gemm, struct kern_gemm, .m = M, .x = tx.p, .ldx = tx.ld, .w = mat, .y = ty.p,
+            .ldy = ty.ld);
+        RUN(r, gemm, struct kern_gemm, .m = M, .x = tx.p, .ldx = tx.ld, .w = same, .y = tz.p,
+            .ldy = tz.ld);
+        CHECK_MEM(tensor_get(r, &ty), tensor_get(r, &tz), M * N * sizeof(float));
+        r->ops->mat_free(r->k, mat);
+        r->ops->mat_free(r->k, same);
+    }
+}
+
 TEST(narrow_blocks_are_as_the_header_says) {
     int8_t q[NARROW_BLOCK];
     float x[NARROW_BLOCK] = {0};

@@ -123,7 +123,11 @@ static void check_stages(const char *device, const char *model) {
     o.tower = 0;
     struct train *b = learner_open(&o);
     CHECK(rig_judge(a) != rig_judge(b));
+    struct kern_stats before, behind;
+    b->ops->stats(b->k, &before);
     import_from(b, two.folder);
+    b->ops->stats(b->k, &behind);
+    CHECK_EQ(behind.allocations, before.allocations); /* what was counted is all that there is */
     CHECK_NEAR(rig_judge(a), rig_judge(b), 0); /* the frozen tower is there, every weight of it */
     export_to(b, three.folder);
     struct adapter *x = open_adapter(a, two.folder), *y = open_adapter(a, three.folder);

@@ -124,6 +124,7 @@ static void taken_as_planned(const char *device, int has_step) {
         double off = (double)(s.live_bytes - rest) / (double)m.weights - 1;
         if (fabs(off) > 0.03) printf("%s %d: %g\n", device, i, off);
         CHECK(fabs(off) <= 0.03);
+        if (!strcmp(device, "cuda")) CHECK_EQ(s.live_bytes, m.total - m.own); /* it has no notes */
         uint64_t before = s.allocations;
         struct rig_sample *r = mem_must(sizeof *r);
         rig_mixed(r, 1);
@@ -190,6 +191,24 @@ static struct train_memory on_a_card(const struct train_options *o, int samples)
     CHECK_EQ(plan_count(o, &c, &p, samples, &card, &m, NULL), 0);
     params_clear(&p);
     return m;
+}
+
+/* One whose matrices are as its mode has them. */
+static struct kern_mat_form form_of_mode(const char *isa) {
+    struct kern_mat_form form = card_form(isa);
+    if (isa && !strcmp(isa, "strict")) form.step_16bit = form.keeps_16bit = 0;
+    return form;
+}
+
+TEST(open_counts_a_teacher_in_the_mode_of_its_student) {
+    static const struct kern_train_ops train = {.size = sizeof train, .form = form_of_mode};
+    const struct kern_ops card = {.name = "card", .train = &train};
+    struct train_options o = of_the_paper();
+    struct train_memory in_16bit, in_f32;
+    CHECK_EQ(open_guest_plan(o.model, &o, &card, &in_16bit, NULL), 0);
+    o.isa = "strict";
+    CHECK_EQ(open_guest_plan(o.model, &o, &card, &in_f32, NULL), 0);
+    CHECK(in_f32.weights > in_16bit.weights * 19 / 10);
 }
 
 /* What docs/gpu.md says of memory at 7 billion weights, in decimal GB. */

@@ -145,6 +145,7 @@ static void compare_ranks(struct train_options o, int n) {
             r[i].talks[k].weight = 0.1f * (float)(k + 1);
     }
     float *alone = run(o, samples, n, 1, &floats, &one);
+    if (o.text == TRAIN_TEXT_FULL) CHECK(floats > TRAIN_PIECE); /* so there are several */
     for (int size = 2; size <= RANKS_MAX && n % size == 0; size *= 2) {
         float *value = run(o, samples, n, size, &floats, &other);
         CHECK_MEM(alone, value, floats * sizeof *value);
