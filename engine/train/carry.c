@@ -90,11 +90,9 @@ static void put_matrix(struct train *t, struct kern_mat *mat, const struct st_te
         size_t n = rows - row < some ? rows - row : some;
         st_floats(from, row * k, host, n * k);
         t->ops->put(t->k, t->b.rgb, host, n * k * sizeof *host);
-        t->back->mat_set(t->k, &(struct kern_mat_set){.w = mat,
-                                                      .row0 = (int)row,
-                                                      .rows = (int)n,
-                                                      .src = t->b.rgb,
-                                                      .ld = (int)k});
+        t->back->mat_set(
+            t->k, &(struct kern_mat_set){
+                      .w = mat, .row0 = (int)row, .rows = (int)n, .src = t->b.rgb, .ld = (int)k});
     }
 }
 

@@ -35,45 +35,37 @@ void cuda_swiglu(struct kern *k, const struct kern_swiglu *a) {
     cuda_launched(k, "swiglu");
 }
 
-/* ---- the way back, and dropout: a number a thread ---- */
-
-/* Rows of numbers, dense or not. */
-struct cells {
-    size_t n;
-    int width;
-    const float *x;
-    int ldx;
-    const float *dy; /* on the way back */
-    int lddy;
-    float *y; /* or dx */
-    int ldy;
-};
-
-/* d gate = dy up s (1 + gate (1 - s)), d up = dy gate s; ref_swiglu_back. A thread reads both
+/* d gate = dy up s (1 + gate (1 - s)), d up = dy gate s; ref_swiglu_back. A thread reads its numbers
  * before it writes them, so dx may be x. */
-static __global__ void __launch_bounds__(THREADS) swiglu_back_cells(struct cells a) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= a.n) return;
-    size_t width = (size_t)a.width, row = i / width, c = i % width;
-    const float *x = a.x + row * (size_t)a.ldx + c;
-    float *dx = a.y + row * (size_t)a.ldy + c;
-    float gate = x[0], up = x[width], dy = a.dy[row * (size_t)a.lddy + c];
-    float s = 1.0f / (1.0f + expf(-gate));
-    dx[0] = dy * up * s * (1.0f + gate * (1.0f - s));
-    dx[width] = dy * gate * s;
+static __global__ void __launch_bounds__(THREADS)
+    swiglu_back_rows(int rows, int width, const float *x, int ldx, const float *dy, int lddy,
+                     struct rows_out dx, bool is_vector) {
+    const int c = rows_column(), left = width - c;
+    if (left <= 0) return;
+    for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
+        const float *from = x + row * (size_t)ldx + c;
+        struct eight gate = eight_of(from, left, is_vector);
+        struct eight up = eight_of(from + width, left, is_vector);
+        const struct eight d = eight_of(dy + row * (size_t)lddy + c, left, is_vector);
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++) {
+            const float g = gate.at[j], s = 1.0f / (1.0f + expf(-g));
+            gate.at[j] = d.at[j] * up.at[j] * s * (1.0f + g * (1.0f - s));
+            up.at[j] = d.at[j] * g * s;
+        }
+        put_eight(&dx, row, c, left, is_vector, &gate);
+        put_eight(&dx, row, width + c, left, is_vector, &up);
+    }
 }
 
 void cuda_swiglu_back(struct kern *k, const struct kern_swiglu_back *a) {
-    struct cells all = {(size_t)a->rows * (size_t)a->width,
-                        a->width,
-                        cuda_f32(a->x),
-                        a->ldx,
-                        cuda_f32(a->dy),
-                        a->lddy,
-                        cuda_f32(a->dx),
-                        a->lddx};
-    if (!cuda_enter(k, 0) || all.n == 0) return;
-    swiglu_back_cells<<<cuda_blocks(all.n, THREADS), THREADS, 0, k->stream>>>(all);
+    if (!cuda_enter(k, 0) || a->rows == 0 || a->width == 0) return;
+    bool is_vector = rows_are_aligned(a->x.addr, a->ldx, KERN_F32) && a->width % 4 == 0 &&
+                     rows_are_aligned(a->dy.addr, a->lddy, KERN_F32) &&
+                     rows_are_aligned(a->dx.addr, a->lddx, KERN_F32);
+    swiglu_back_rows<<<rows_grid(a->rows, a->width), rows_threads(a->width), 0, k->stream>>>(
+        a->rows, a->width, cuda_f32(a->x), a->ldx, cuda_f32(a->dy), a->lddy,
+        rows_out(a->dx, a->lddx, KERN_F32), is_vector);
     cuda_launched(k, "swiglu_back");
 }
 
@@ -133,28 +125,28 @@ void cuda_gelu_back(struct kern *k, const struct kern_gelu *a) { run_gelu<true>(
 
 /* y = x / (1 - rate), or 0; ref_dropout. */
 static __global__ void __launch_bounds__(THREADS)
-    dropout_cells(struct cells a, const int32_t *row_id, float rate, uint64_t seed) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= a.n) return;
-    size_t row = i / (size_t)a.width, c = i % (size_t)a.width;
-    bool stays = kern_dropout_keeps(seed, row_id[row], (int)c, rate);
-    float x = a.x[row * (size_t)a.ldx + c];
-    a.y[row * (size_t)a.ldy + c] = stays ? x / (1.0f - rate) : 0.0f;
+    dropout_rows(int rows, int width, const float *x, int ldx, const int32_t *row_id, float rate,
+                 uint64_t seed, struct rows_out y, bool is_vector) {
+    const int c = rows_column(), left = width - c;
+    if (left <= 0) return;
+    for (unsigned row = blockIdx.y; row < (unsigned)rows; row += gridDim.y) {
+        struct eight v = eight_of(x + row * (size_t)ldx + c, left, is_vector);
+        const int32_t id = row_id[row];
+#pragma unroll
+        for (int j = 0; j < ROWS_EIGHT; j++)
+            v.at[j] = kern_dropout_keeps(seed, id, c + j, rate) ? v.at[j] / (1.0f - rate) : 0.0f;
+        put_eight(&y, row, c, left, is_vector, &v);
+    }
 }
 
 void cuda_dropout(struct kern *k, const struct kern_dropout *a) {
     must(a->rate >= 0 && a->rate < 1);
-    struct cells all = {(size_t)a->rows * (size_t)a->width,
-                        a->width,
-                        cuda_f32(a->x),
-                        a->ldx,
-                        NULL,
-                        0,
-                        cuda_f32(a->y),
-                        a->ldy};
-    if (!cuda_enter(k, 0) || all.n == 0) return;
-    dropout_cells<<<cuda_blocks(all.n, THREADS), THREADS, 0, k->stream>>>(all, cuda_i32(a->row_id),
-                                                                          a->rate, a->seed);
+    if (!cuda_enter(k, 0) || a->rows == 0 || a->width == 0) return;
+    bool is_vector = rows_are_aligned(a->x.addr, a->ldx, KERN_F32) &&
+                     rows_are_aligned(a->y.addr, a->ldy, KERN_F32);
+    dropout_rows<<<rows_grid(a->rows, a->width), rows_threads(a->width), 0, k->stream>>>(
+        a->rows, a->width, cuda_f32(a->x), a->ldx, cuda_i32(a->row_id), a->rate, a->seed,
+        rows_out(a->y, a->ldy, KERN_F32), is_vector);
     cuda_launched(k, "dropout");
 }
 

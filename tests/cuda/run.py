@@ -34,9 +34,9 @@ KERNELS = ("add_pos_cells", "attn_flat", "attn_tile", "embed_rows", "finish_rows
            # training
            "adamw_cells", "add_blocks", "add_in_order", "attn_back_keys", "attn_back_rows", "attn_back_tails",
            "attn_delta", "attn_hold_losses", "attn_holds", "back_16", "back_f32", "blend_cells", "colsum_blocks",
-           "convert_rows", "dropout_cells", "embed_back_rows", "expect_corners", "expect_losses", "expect_slopes",
+           "convert_rows", "dropout_rows", "embed_back_rows", "expect_corners", "expect_losses", "expect_slopes",
            "gather_back_rows", "gelu_rows", "norm_back_blocks", "norm_back_rows", "norm_facts", "rope_back_rows",
-           "scale_rows", "set_cells", "square_blocks", "swiglu_back_cells", "xent_rows", "zero_cells")
+           "scale_rows", "set_cells", "square_blocks", "swiglu_back_rows", "xent_rows", "zero_cells")
 
 
 def tool(*command):

@@ -6,12 +6,13 @@
 
 static const int sizes[][2] = {{0, 4}, {1, 1}, {3, 17}, {17, 88}, {88, 3}, {257, 65}};
 
-/* x or dx are where the result goes, too. */
-static void check_gelu(struct rig *r, int rows, int width, int in_place) {
+/* x or dx are where the result goes, too. `is_odd`: rows begin anywhere, not at vectors. */
+static void check_gelu(struct rig *r, int rows, int width, int in_place, int is_odd) {
     size_t cells = (size_t)(rows * width);
     const float *x = host_random(r, cells, 3), *dy = host_random(r, cells, 1);
-    struct tensor tx = tensor_in(r, x, rows, width, 3), tdy = tensor_in(r, dy, rows, width, 1);
-    struct tensor dx = in_place ? tdy : tensor_out(r, rows, width, 5);
+    struct tensor tx = tensor_in(r, x, rows, width, 3 * is_odd);
+    struct tensor tdy = tensor_in(r, dy, rows, width, is_odd);
+    struct tensor dx = in_place ? tdy : tensor_out(r, rows, width, 5 * is_odd);
     TRAIN(r, gelu_back, struct kern_gelu, rows, width, tx.p, tx.ld, tdy.p, tdy.ld, dx.p, dx.ld);
     if (!in_place)
         TWICE(r, gelu_back, struct kern_gelu, rows, width, tx.p, tx.ld, tdy.p, tdy.ld, dx.p, dx.ld);
@@ -20,7 +21,7 @@ static void check_gelu(struct rig *r, int rows, int width, int in_place) {
     plain_gelu_back_f32(x, dy, cells, t.plain);
     truth_check("gelu back", &t, tensor_get(r, &dx));
 
-    struct tensor y = in_place ? tx : tensor_out(r, rows, width, 5);
+    struct tensor y = in_place ? tx : tensor_out(r, rows, width, 5 * is_odd);
     TRAIN(r, gelu, struct kern_gelu, rows, width, tx.p, tx.ld, {0}, 0, y.p, y.ld);
     plain_gelu_f64(x, cells, t.want);
     plain_gelu_f32(x, cells, t.plain);
@@ -28,15 +29,16 @@ static void check_gelu(struct rig *r, int rows, int width, int in_place) {
 }
 
 TRAIN_TEST(gelu_is_right_there_and_back) {
-    for (size_t i = 0; i < 2 * ARRAY_LEN(sizes); i++)
-        check_gelu(r, sizes[i / 2][0], sizes[i / 2][1], (int)(i % 2));
+    for (size_t i = 0; i < 4 * ARRAY_LEN(sizes); i++)
+        check_gelu(r, sizes[i / 4][0], sizes[i / 4][1], (int)(i % 2), (int)(i / 2 % 2));
 }
 
-static void check_swiglu(struct rig *r, int rows, int width, int in_place) {
+static void check_swiglu(struct rig *r, int rows, int width, int in_place, int is_odd) {
     size_t cells = (size_t)(rows * width);
     const float *x = host_random(r, 2 * cells, 3), *dy = host_random(r, cells, 1);
-    struct tensor tx = tensor_in(r, x, rows, 2 * width, 3), tdy = tensor_in(r, dy, rows, width, 1);
-    struct tensor dx = in_place ? tx : tensor_out(r, rows, 2 * width, 5);
+    struct tensor tx = tensor_in(r, x, rows, 2 * width, 3 * is_odd);
+    struct tensor tdy = tensor_in(r, dy, rows, width, is_odd);
+    struct tensor dx = in_place ? tx : tensor_out(r, rows, 2 * width, 5 * is_odd);
     TRAIN(r, swiglu_back, struct kern_swiglu_back, rows, width, tx.p, tx.ld, tdy.p, tdy.ld, dx.p,
           dx.ld);
     if (!in_place)
@@ -49,8 +51,8 @@ static void check_swiglu(struct rig *r, int rows, int width, int in_place) {
 }
 
 TRAIN_TEST(swiglu_back_is_right_at_odd_sizes) {
-    for (size_t i = 0; i < 2 * ARRAY_LEN(sizes); i++)
-        check_swiglu(r, sizes[i / 2][0], sizes[i / 2][1], (int)(i % 2));
+    for (size_t i = 0; i < 4 * ARRAY_LEN(sizes); i++)
+        check_swiglu(r, sizes[i / 4][0], sizes[i / 4][1], (int)(i % 2), (int)(i / 2 % 2));
 }
 
 /* Also where exp overflows. */
@@ -134,17 +136,18 @@ static const float rates[] = {0, 0.01f, 0.05f, 0.5f, 0.9f};
 
 /* y there and back, elsewhere and in place: the same numbers fall out. */
 TRAIN_TEST(dropout_lets_the_same_fall_out_there_and_back) {
-    enum { ROWS = 37, W = 45 };
+    enum { ROWS = 37, W = 44 };
     const uint64_t seed = 0xfedcba9876543210u;
     int32_t id[ROWS];
     for (int i = 0; i < ROWS; i++)
         id[i] = i == 0 ? -1 : i == 1 ? INT32_MAX : host_below(r, 1 << 30);
     struct kern_ptr ids = rig_put(r, id, sizeof id);
     for (size_t n = 0; n < ARRAY_LEN(rates); n++) {
-        for (int in_place = 0; in_place < 2; in_place++) {
+        for (int how = 0; how < 4; how++) {
+            int in_place = how % 2, is_odd = how / 2;
             const float *x = host_random(r, ROWS * W, 1), rate = rates[n];
-            struct tensor tx = tensor_in(r, x, ROWS, W, 3);
-            struct tensor y = in_place ? tx : tensor_out(r, ROWS, W, 1);
+            struct tensor tx = tensor_in(r, x, ROWS, W, 3 * is_odd);
+            struct tensor y = in_place ? tx : tensor_out(r, ROWS, W, is_odd);
             TRAIN(r, dropout, struct kern_dropout, ROWS, W, rate, seed, ids, tx.p, tx.ld, y.p,
                   y.ld);
             struct truth t = truth_from(NULL, ROWS * W);
@@ -234,6 +237,32 @@ static void check_convert(struct rig *r, int rows, int width, enum kern_dtype ty
             CHECK_MEM(&wide[at], &again, sizeof again);
         }
         CHECK_EQ(got[i], want);
+    }
+}
+
+/* Ties, denormals, what is too large, and what is no number. */
+TRAIN_TEST(convert_knows_the_ends_of_a_type) {
+    static const float x[] = {0.0f,     -0.0f,    1.00390625f,    1.01171875f, /* ties of bf16, */
+                              1e-40f,   -1e-40f,  9.2e-41f,       4.6e-41f,    /* its denormals, */
+                              3.39e38f, -3.4e38f, 1.00048828125f, 1.00146484375f, /* f16's ties */
+                              5.96e-8f, 2.98e-8f, -8.9407e-8f,    6.1e-5f,        65504, 65519.99f,
+                              65520,    -1e9f,    INFINITY,       -INFINITY,      NAN,   -NAN};
+    enum { N = ARRAY_LEN(x) };
+    for (int type = KERN_BF16; type <= KERN_F16; type++) {
+        struct tensor tx = tensor_in(r, x, 1, N, 0), back = tensor_out(r, 1, N, 0);
+        struct kern_ptr y = rig_put(r, x, N * sizeof(uint16_t));
+        TRAIN(r, convert, struct kern_convert, 1, N, tx.p, N, KERN_F32, y, N,
+              (enum kern_dtype)type);
+        TRAIN(r, convert, struct kern_convert, 1, N, y, N, (enum kern_dtype)type, back.p, N,
+              KERN_F32);
+        const float *wide = tensor_get(r, &back);
+        for (int i = 0; i < N; i++) {
+            int is_finite = type == KERN_F16 && isfinite(x[i]);
+            float v = is_finite ? fmaxf(fminf(x[i], 65504), -65504) : x[i];
+            float want =
+                type == KERN_BF16 ? half_from_bf16(half_to_bf16(v)) : half_from_f16(half_to_f16(v));
+            CHECK(isnan(want) ? isnan(wide[i]) : !memcmp(&wide[i], &want, sizeof want));
+        }
     }
 }
 
