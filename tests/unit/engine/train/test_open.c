@@ -1,5 +1,6 @@
 /* test_open.c - what train_open refuses, what it counts, and what it takes. */
 #include "tests/unit/engine/train/train_rig.h"
+#include "tests/unit/kernels/emu_rig.h"
 
 static void refuse(const struct train_options *o, int samples, int code, const char *why) {
     struct train *t;
@@ -158,6 +159,81 @@ TEST(open_takes_what_was_planned_cuda) {
     CHECK_EQ(train_plan(&other, 8, &f32, NULL), 0);
     CHECK(m.weights < f32.weights * 6 / 10); /* LoRAs and vectors are in 32 everywhere */
     taken_as_planned("cuda", 0);
+}
+
+/* ---- a card that fails ---- */
+
+static struct emu_control *emulated(void) {
+    const struct kern_ops *ops;
+    struct emu_control *card = kern_find("cuda", &ops, NULL) ? NULL : emu_find(ops);
+    if (!card) skip("no emulated card");
+    return card;
+}
+
+/* All that takes memory: a LoRA, dense questions, a teacher. */
+static struct train_options taking_all(void) {
+    struct train_options o = rig_lora("cuda");
+    o.dense[TRAIN_DENSE_INSIDE] = o.dense[TRAIN_DENSE_BOX] = 1;
+    o.teacher = RIG_TINY;
+    o.teach[SAMPLE_PIXELS] = 1;
+    o.is_legal = 1;
+    return o;
+}
+
+/* Blocks of memory are refused, as where somebody else took them in the meantime: the first ones,
+ * and of the others every eleventh. */
+TEST_LIMIT(open_without_memory_leaves_nothing_planned_cuda, 120) {
+    struct emu_control *card = emulated();
+    const struct train_options o = taking_all();
+    int before = card->mallocs, n = 0, n_opened = 0;
+    do {
+        struct train *t;
+        struct err e = {0};
+        card->refuse[EMU_MALLOC] = n += n < 8 ? 1 : 11;
+        int rc = train_open(&o, 4, &t, &e);
+        CHECK(!rc || (rc == E_NOMEM && strstr(e.text, "cuda") && !t));
+        n_opened += rc == 0;
+        train_close(t);
+        CHECK_EQ(card->mallocs, before);
+    } while (!card->refuse[EMU_MALLOC]);
+    card->refuse[EMU_MALLOC] = 0;
+    CHECK(n > 100 && n_opened <= 2); /* without cuBLASLt's own, and with all */
+}
+
+/* The launch of that number is refused; returns how many there were. */
+static int lose_the_card(struct emu_control *card, const struct sample *s, int at) {
+    const struct train_options o = taking_all();
+    struct train *t = rig_open(&o, 1);
+    struct train_result result;
+    struct train_loss loss;
+    struct err e = {0};
+    int before = card->calls[EMU_LAUNCH];
+    card->refuse[EMU_LAUNCH] = at;
+    CHECK_EQ(train_add(t, s, &loss, &e), at ? E_DEVICE : 0);
+    int launches = card->calls[EMU_LAUNCH] - before;
+    if (at) {
+        CHECK_HAS(e.text, "cuda: device 0: ");
+        CHECK_EQ(launches, at); /* nothing came behind it */
+        CHECK_EQ(train_judge(t, s, &loss, NULL), E_DEVICE);
+        CHECK(train_step(t, &result, NULL) != 0);
+    }
+    train_close(t);
+    return launches;
+}
+
+/* A kernel that the card refuses: the sample says so, and so does all that is asked behind it. */
+TEST_LIMIT(open_card_that_is_lost_says_so_planned_cuda, 120) {
+    struct emu_control *card = emulated();
+    struct rig_sample *r = mem_must(sizeof *r);
+    int before = card->mallocs;
+    rig_mixed(r, 5);
+    r->s.n_pictures = 1;
+    r->s.n_talks = 2;
+    int launches = lose_the_card(card, &r->s, 0);
+    for (int i = 0; i < 4; i++)
+        (void)lose_the_card(card, &r->s, 1 + i * (launches - 1) / 3);
+    CHECK_EQ(card->mallocs, before);
+    mem_free(r);
 }
 
 /* The paper's model, as recipes/pae-lamm.ini has it in its first stage. */
