@@ -191,3 +191,96 @@ TEST(ranks_have_the_bits_of_one_with_dense_questions_a_teacher_and_legal_answers
     o.is_legal = 1;
     compare_ranks(o, 8);
 }
+
+/* ---- on a card ---- */
+
+/* Its emulation has one thread, so ranks come one after the other: the last one hears all of them.
+ * A step each. */
+struct turn {
+    struct train_comm comm;
+    float *f32[RANKS_MAX]; /* what they gave */
+    double *f64[RANKS_MAX];
+    size_t at; /* of f32: pieces come in their order */
+};
+
+static int turn_f32(void *state, float *x, size_t n, struct err *e) {
+    struct turn *t = state;
+    struct room room = {.size = t->comm.size};
+    (void)e;
+    memcpy(t->f32[t->comm.rank] + t->at, x, n * sizeof *x);
+    for (int i = 0; i < room.size; i++)
+        room.given[i] = t->f32[i] + t->at;
+    for (size_t i = 0; t->comm.rank == room.size - 1 && i < n; i++)
+        x[i] = tree_f32(&room, i, 0, room.size);
+    t->at += n;
+    return 0;
+}
+
+static int turn_f64(void *state, double *x, size_t n, struct err *e) {
+    struct turn *t = state;
+    struct room room = {.size = t->comm.size};
+    (void)e;
+    memcpy(t->f64[t->comm.rank], x, n * sizeof *x);
+    for (int i = 0; i < room.size; i++)
+        room.given[i] = t->f64[i];
+    for (size_t i = 0; t->comm.rank == room.size - 1 && i < n; i++)
+        x[i] = tree_f64(&room, i, 0, room.size);
+    return 0;
+}
+
+/* The masters behind a step of n samples. */
+static float *in_turns(struct train_options o, const struct sample *samples, int n, int size,
+                       size_t *floats, struct train_result *result) {
+    struct turn t = {.comm = {.size = size, .sum_f32 = turn_f32, .sum_f64 = turn_f64}};
+    float *value = NULL;
+    for (int rank = 0; rank < size; rank++) {
+        t.comm.rank = rank;
+        t.comm.state = &t;
+        t.at = 0;
+        o.comm = &t.comm;
+        struct train *train = rig_open(&o, n);
+        for (int i = 0; i < RANKS_MAX && !rank; i++) {
+            t.f32[i] = mem_must(train->params.floats * sizeof(float));
+            t.f64[i] = mem_must(256 * sizeof(double));
+        }
+        for (int i = 0; i < n / size; i++)
+            rig_add(train, &samples[rank * (n / size) + i], NULL);
+        *result = rig_step(train);
+        *floats = train->params.floats;
+        mem_free(value);
+        value = rig_floats(train, train->params.value, *floats);
+        train_close(train);
+    }
+    for (int i = 0; i < RANKS_MAX; i++) {
+        mem_free(t.f32[i]);
+        mem_free(t.f64[i]);
+    }
+    return value;
+}
+
+TEST_LIMIT(ranks_have_the_bits_of_one_kept_cuda, 300) {
+    enum { N = 4 };
+    const struct kern_ops *ops;
+    if (kern_find("cuda", &ops, NULL) || !ops->score()) skip("no CUDA device");
+    struct rig_sample *r = mem_must(N * sizeof *r);
+    struct sample samples[N];
+    struct train_result one, other;
+    struct train_options o = rig_options("cuda");
+    size_t floats;
+    o.recompute = 2;
+    for (int i = 0; i < N; i++) {
+        rig_mixed(&r[i], (uint64_t)(50 + 7 * i));
+        samples[i] = r[i].s;
+        samples[i].n_talks = 1 + (uint32_t)i % 2;
+    }
+    float *alone = in_turns(o, samples, N, 1, &floats, &one);
+    for (int size = 2; size <= RANKS_MAX; size *= 2) {
+        float *value = in_turns(o, samples, N, size, &floats, &other);
+        CHECK_MEM(alone, value, floats * sizeof *value);
+        CHECK_MEM(one.loss.sum, other.loss.sum, sizeof one.loss.sum);
+        CHECK(one.norm == other.norm && !one.is_skipped);
+        mem_free(value);
+    }
+    mem_free(alone);
+    mem_free(r);
+}
