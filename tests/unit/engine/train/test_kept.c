@@ -111,6 +111,50 @@ TEST_LIMIT(kept_in_16_bits_gives_the_gradient, 120) {
     mem_free(r);
 }
 
+/* ---- what lies there from before ---- */
+
+/* Not a number, in any of its types. */
+static void poison(struct train *t, struct kept_types kept) {
+    struct buffers b = {0};
+    size_t bytes = buffers_lay(&t->o, model_config(t->m), kept, (struct kern_ptr){0}, &b);
+    char *all = mem_must(bytes);
+    memset(all, 0xff, bytes);
+    t->ops->put(t->k, t->room, all, bytes);
+    mem_free(all);
+}
+
+/* Buffers are zeros when they are new, and later hold what another sample left. Nobody reads what
+ * he hasn't written: the gradient is the same whatever was there. */
+static void compare_poisoned(struct train_options o, struct kept_types kept,
+                             const struct sample *s) {
+    struct train_loss clean, loss;
+    float *want = gradient_keeping(&o, kept, s, &clean);
+    struct train *t = open_keeping(&o, kept);
+    poison(t, kept);
+    CHECK_EQ(train_judge(t, s, &loss, NULL), 0);
+    poison(t, kept);
+    rig_add(t, s, &loss);
+    CHECK_MEM(loss.sum, clean.sum, sizeof loss.sum);
+    CHECK(loss.box == clean.box && loss.hold == clean.hold);
+    float *got = rig_grad(t);
+    CHECK_MEM(got, want, t->params.floats * sizeof *got);
+    train_close(t);
+    mem_free(got);
+    mem_free(want);
+}
+
+TEST_LIMIT(kept_gradient_is_the_same_whatever_lay_there, 120) {
+    struct rig_sample *r = mem_must(sizeof *r);
+    rig_mixed(r, 5);
+    hold_refer(r);
+    for (int i = 0; i < 18; i++) {
+        struct train_options o = learning("cpu", i % 3);
+        o.recompute = i / 3 % 3;
+        compare_poisoned(o, i < 9 ? in_f32 : in_16bit, &r->s);
+    }
+    mem_free(r);
+}
+
 /* Talks alike in much: what a card is emulated with takes its time. */
 static void small(struct rig_sample *r) {
     rig_empty(r, 5);
@@ -164,6 +208,18 @@ static void on_a_card(const char *isa, int which) {
 }
 TEST_LIMIT(kept_in_16_bits_gives_the_gradient_kept_cuda_tile, 300) { on_a_card("tile", 2); }
 TEST_LIMIT(kept_in_16_bits_gives_the_gradient_kept_cuda_flat, 300) { on_a_card("flat", 0); }
+
+TEST_LIMIT(kept_gradient_is_the_same_whatever_lay_there_kept_cuda, 300) {
+    const struct kern_ops *ops;
+    if (kern_find("cuda", &ops, NULL) || !ops->score()) skip("no CUDA device");
+    struct rig_sample *r = mem_must(sizeof *r);
+    struct train_options o = learning("cuda", 2);
+    small(r);
+    o.pictures = 1;
+    for (o.recompute = 0; o.recompute <= 2; o.recompute += 2)
+        compare_poisoned(o, in_16bit, &r->s);
+    mem_free(r);
+}
 
 /* 16 bits where weights have them and products round to them; not on a processor, in no mode. */
 TEST(kept_types_are_those_of_products) {
