@@ -35,8 +35,8 @@ void cuda_swiglu(struct kern *k, const struct kern_swiglu *a) {
     cuda_launched(k, "swiglu");
 }
 
-/* d gate = dy up s (1 + gate (1 - s)), d up = dy gate s; ref_swiglu_back. A thread reads its numbers
- * before it writes them, so dx may be x. */
+/* d gate = dy up s (1 + gate (1 - s)), d up = dy gate s; ref_swiglu_back. A thread reads its
+ * numbers before it writes them, so dx may be x. */
 static __global__ void __launch_bounds__(THREADS)
     swiglu_back_rows(int rows, int width, const float *x, int ldx, const float *dy, int lddy,
                      struct rows_out dx, bool is_vector) {

@@ -110,8 +110,10 @@ TEST(train_adapter_is_taken_in) {
     rig_drop_folder(p.folder);
 }
 
-/* Stage 2 teaches the tower, stage 3 freezes it as it is, exports and resumes. */
-static void check_stages(const char *device, const char *model) {
+/* Stage 2 teaches the tower, stage 3 freezes it as it is, exports and resumes. A card keeps 16 bits
+ * for the way back through a tower that learns, and none where it is frozen: by the share `off` the
+ * loss may change for that. */
+static void check_stages(const char *device, const char *model, double off) {
     struct rig_place two = free_place(), three = free_place(), ckpt = rig_place();
     struct train_options o = rig_options();
     o.device = device;
@@ -128,7 +130,9 @@ static void check_stages(const char *device, const char *model) {
     import_from(b, two.folder);
     b->ops->stats(b->k, &behind);
     CHECK_EQ(behind.allocations, before.allocations); /* what was counted is all that there is */
-    CHECK_NEAR(rig_judge(a), rig_judge(b), 0); /* the frozen tower is there, every weight of it */
+    double judged = rig_judge(b);
+    CHECK_NEAR(rig_judge(a), judged,
+               off * judged); /* the frozen tower is there, every weight of it */
     export_to(b, three.folder);
     struct adapter *x = open_adapter(a, two.folder), *y = open_adapter(a, three.folder);
     CHECK_STR(x->card.vision, y->card.vision); /* nothing got lost on the way */
@@ -146,7 +150,7 @@ static void check_stages(const char *device, const char *model) {
     CHECK_HAS(e.text, "another stage before");
     import_from(c, three.folder);
     CHECK_EQ(train_load(c, rig_in(&ckpt, "a.safetensors"), &meta, NULL, 0, NULL, NULL), 0);
-    CHECK_NEAR(rig_judge(a), rig_judge(c), 0);
+    CHECK_NEAR(rig_judge(c), judged, 0);
     train_close(a);
     train_close(b);
     train_close(c);
@@ -154,9 +158,16 @@ static void check_stages(const char *device, const char *model) {
     rig_drop_folder(three.folder);
     rig_drop_folder(ckpt.folder);
 }
-TEST(train_adapter_carries_a_frozen_tower_ref) { check_stages("ref", RIG_MODEL); }
-TEST(train_adapter_carries_a_frozen_tower_cpu) { check_stages("cpu", RIG_MODEL); }
-TEST(train_adapter_carries_an_ln_vision_that_the_base_has_not) { check_stages("cpu", RIG_DIGITS); }
+TEST(train_adapter_carries_a_frozen_tower_ref) { check_stages("ref", RIG_MODEL, 0); }
+TEST(train_adapter_carries_a_frozen_tower_cpu) { check_stages("cpu", RIG_MODEL, 0); }
+TEST_LIMIT(train_adapter_carries_a_frozen_tower_kept_cuda, 300) {
+    const struct kern_ops *ops;
+    if (kern_find("cuda", &ops, NULL) || !ops->score()) skip("no CUDA device");
+    check_stages("cuda", RIG_MODEL, 0.01);
+}
+TEST(train_adapter_carries_an_ln_vision_that_the_base_has_not) {
+    check_stages("cpu", RIG_DIGITS, 0);
+}
 
 TEST(train_adapter_of_a_connector_alone) {
     struct rig_place p = free_place();
