@@ -77,7 +77,7 @@ static int check_sizes(const struct train_options *o, int samples, struct err *e
     const struct train_comm *comm = o->comm;
     int ranks = comm ? comm->size : 1;
     int rc = open_option(o->recompute >= 0 && o->recompute <= 2, "recompute", "0, 1 or 2", e);
-    if (!rc) rc = open_option(o->rows >= 1 && o->rows <= 1 << 20, "rows", "1 to 1048576", e);
+    if (!rc) rc = open_option(o->rows >= 1 && o->rows <= TRAIN_ROWS_MAX, "rows", "1 to 65536", e);
     if (!rc)
         rc = open_option(o->pictures >= 1 && o->pictures <= SAMPLE_PICTURES_MAX, "pictures",
                          "1 to 8", e);

@@ -69,7 +69,7 @@ enum train_dense {
 };
 extern const char *const train_dense_words[]; /* "inside", "box", "colour", "feature", NULL */
 
-enum { TRAIN_TEACH_TOP_MAX = 1024 };
+enum { TRAIN_TEACH_TOP_MAX = 1024, TRAIN_ROWS_MAX = 65536 };
 
 /* Linear from `start` to `peak` over the first `warmup` steps, else
  *     end + (peak - end) (1 + cos(pi step / steps)) / 2

@@ -280,3 +280,41 @@ static void compare_direction(const char *isa) {
 
 TEST_LIMIT(gradient_in_bf16_has_the_direction_of_f32, 120) { compare_direction("avx512bf16"); }
 TEST_LIMIT(gradient_by_amx_has_the_direction_of_f32, 120) { compare_direction("amx"); }
+
+/* ---- a card ---- */
+
+/* All that can be learnt, by all losses, with less kept: in f32 the gradient of every parameter is
+ * the reference's. */
+TEST_LIMIT(gradient_on_a_card_is_right_cuda, 120) {
+    const struct kern_ops *ops;
+    if (kern_find("cuda", &ops, NULL) || !ops->score()) skip("no CUDA device");
+    struct rig_sample *r = mem_must(sizeof *r);
+    rig_empty(r, 5);
+    r->s.n_pictures = 1;
+    rig_talk(r, SAMPLE_PIXELS, 1, "[reconstruct] loc: [3,4] rgb:", "[31,6,108]");
+    rig_talk(r, SAMPLE_REFER, 1, "[refer] a dog", "{<12><3><100><99>}");
+    rig_things(r);
+    rig_features(r);
+    struct train_options o = less_kept("ref", 0);
+    o.box_l1 = 5;
+    o.box_giou = 2;
+    o.is_legal = 1;
+    o.teacher = RIG_TINY;
+    o.teach[SAMPLE_PIXELS] = 0.5f;
+    o.recompute = 1;
+    for (int i = 0; i < TRAIN_DENSE; i++)
+        o.dense[i] = 1;
+    float *want = gradient_of(&o, &r->s);
+    o.device = "cuda";
+    o.isa = "strict";
+    float *got = gradient_of(&o, &r->s);
+    struct train *t = rig_open(&o, 1);
+    for (int i = 0; i < t->params.n; i++) {
+        double off = rig_off(&t->params.at[i], got, want);
+        if (off > 1e-4) test_failed(__FILE__, __LINE__, "%s: %g", t->params.at[i].name, off);
+    }
+    train_close(t);
+    mem_free(want);
+    mem_free(got);
+    mem_free(r);
+}

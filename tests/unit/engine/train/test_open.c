@@ -51,6 +51,7 @@ TEST(open_refuses_options_by_name) {
     REFUSE(teach_top, 1025, "teach_top");
     REFUSE(recompute, 3, "recompute");
     REFUSE(rows, -1, "rows");
+    REFUSE(rows, 65537, "rows");
     REFUSE(pictures, 9, "pictures");
     REFUSE(comm, &three, "power of two");
     REFUSE(comm, &four, "power of two");
