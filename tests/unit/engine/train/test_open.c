@@ -94,11 +94,12 @@ TEST(open_refuses_what_is_not_there) {
 }
 
 /* What is counted is what is taken: all but notes, and the ends of blocks. */
-static void taken_as_planned(const char *device, int has_step) {
+static void taken_as_planned(const char *device, const char *isa, int has_step) {
     for (int i = 0; i < 8; i++) {
         struct train_options o = i % 2 ? rig_lora(device) : rig_options(device);
         struct train_memory m;
         struct kern_stats s;
+        o.isa = isa;
         o.recompute = i / 2 % 3;
         o.average = i < 4 ? 0 : 0.5;
         o.lora.dropout = i < 4 ? 0 : 0.1f;
@@ -143,8 +144,9 @@ static void taken_as_planned(const char *device, int has_step) {
 }
 
 TEST(open_takes_what_was_planned) {
-    taken_as_planned("ref", 1);
-    taken_as_planned("cpu", 1);
+    taken_as_planned("ref", NULL, 1);
+    taken_as_planned("cpu", NULL, 1);
+    taken_as_planned("cpu", "portable", 0);
 }
 
 /* Frozen weights are there once, in 16 bits. */
@@ -159,7 +161,8 @@ TEST(open_takes_what_was_planned_cuda) {
     CHECK_EQ(train_plan(&o, 8, &m, NULL), 0);
     CHECK_EQ(train_plan(&other, 8, &f32, NULL), 0);
     CHECK(m.weights < f32.weights * 6 / 10); /* LoRAs and vectors are in 32 everywhere */
-    taken_as_planned("cuda", 0);
+    taken_as_planned("cuda", NULL, 0);
+    taken_as_planned("cuda", "strict", 0);
 }
 
 /* ---- a card that fails ---- */
