@@ -23,16 +23,36 @@ static enum kern_dtype count_type(const struct st *st, const char *name,
     return t->dtype == ST_F32 ? KERN_F32 : t->dtype == ST_BF16 ? KERN_BF16 : KERN_F16;
 }
 
-/* A model without a file, or with a bad one, which opening it will tell, has bf16. */
+/* Of the matrices of a layer, or a block. Where they differ one is f32, or becomes it in a stack
+ * with another: all count as f32, which is what they take at most. */
+static enum kern_dtype count_alike(const struct st *st, const char *layer, const char *const *names,
+                                   enum kern_dtype otherwise) {
+    enum kern_dtype first = otherwise;
+    for (int i = 0; names[i]; i++) {
+        char name[ST_NAME_MAX];
+        (void)snprintf(name, sizeof name, "%s.%s.weight", layer, names[i]);
+        enum kern_dtype type = count_type(st, name, otherwise);
+        if (i && type != first) return KERN_F32;
+        first = type;
+    }
+    return first;
+}
+
+/* A model without a file, or with a bad one, which opening it will tell, has bf16. What is in layer
+ * 0 is in all of them. */
 static struct count_types read_types(const struct train_options *o) {
+    static const char *const of_block[] = {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", NULL};
+    static const char *const of_layer[] = {
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj",    NULL};
     char sha256[65];
     struct st *st = NULL;
     if (!o->is_seeded && st_open_model(o->model, &st, sha256, NULL)) st = NULL;
     struct count_types types;
-    types.tower = count_type(st, "visual_encoder.blocks.0.attn.qkv.weight", KERN_BF16);
+    types.tower = count_alike(st, "visual_encoder.blocks.0", of_block, KERN_BF16);
     types.patch = count_type(st, "visual_encoder.patch_embed.proj.weight", types.tower);
     types.connector = count_type(st, "llama_proj.weight", KERN_BF16);
-    types.text = count_type(st, "model.layers.0.self_attn.q_proj.weight", KERN_BF16);
+    types.text = count_alike(st, "model.layers.0", of_layer, KERN_BF16);
     types.table = count_type(st, "model.embed_tokens.weight", types.text);
     types.head = count_type(st, "lm_head.weight", types.table);
     st_close(st);

@@ -1,5 +1,8 @@
 /* test_kept.c - what is kept for the way back in 16 bits: who keeps so, and that the gradient is
  * that of 32 but for the rounding. Every backend can be made to. */
+#include <unistd.h>
+
+#include "engine/files/st_write.h"
 #include "tests/unit/engine/train/train_rig.h"
 
 static const struct kept_types in_f32, in_16bit = {KERN_BF16, KERN_BF16};
@@ -250,4 +253,40 @@ TEST(kept_types_of_a_card_kept_cuda) {
     CHECK(kept.tower == KERN_F32 && kept.text == KERN_F32);
     kept = kept_types(&lora, ops);
     CHECK(kept.tower == KERN_F32 && kept.text == KERN_BF16);
+}
+
+static struct kern_mat_form card_form(const char *isa) {
+    (void)isa;
+    return (struct kern_mat_form){.n_step = 1, .step_16bit = 8, .keeps_16bit = 1};
+}
+
+/* Of a file that has q and down of a layer alone, the latter in that type. */
+static enum kern_dtype kept_beside(enum st_dtype down) {
+    static const struct kern_train_ops train = {.size = sizeof train, .form = card_form};
+    static const float zeros[4];
+    const struct kern_ops card = {.name = "card", .train = &train};
+    char folder[] = "/tmp/kept-XXXXXX", path[64];
+    CHECK(mkdtemp(folder) != NULL);
+    (void)snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    const struct st_tensor two[] = {{.name = "model.layers.0.self_attn.q_proj.weight",
+                                     .dtype = ST_BF16,
+                                     .ndim = 2,
+                                     .shape = {2, 2},
+                                     .data = zeros},
+                                    {.name = "model.layers.0.mlp.down_proj.weight",
+                                     .dtype = down,
+                                     .ndim = 2,
+                                     .shape = {2, 2},
+                                     .data = zeros}};
+    CHECK_EQ(st_write(path, &(struct st_new){.tensors = two, .n = 2}, NULL), 0);
+    const struct train_options o = {.model = folder, .connector = 1};
+    enum kern_dtype kept = kept_types(&o, &card).text;
+    CHECK(unlink(path) == 0 && rmdir(folder) == 0);
+    return kept;
+}
+
+/* Products by f32 weights round nothing, and where they are beside others all count as f32. */
+TEST(kept_types_are_f32_where_any_matrix_is) {
+    CHECK_EQ(kept_beside(ST_BF16), KERN_BF16);
+    CHECK_EQ(kept_beside(ST_F32), KERN_F32);
 }
