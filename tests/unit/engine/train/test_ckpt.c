@@ -82,6 +82,14 @@ TEST(train_ckpt_resumes_bit_for_bit_cpu) {
     o.lora.dropout = 0.1f;
     check_resume(o);
 }
+TEST_LIMIT(train_ckpt_resumes_bit_for_bit_kept_cuda, 300) {
+    struct train_options o = rig_options();
+    const struct kern_ops *ops;
+    if (kern_find("cuda", &ops, NULL) || !ops->score()) skip("no CUDA device");
+    o.device = "cuda";
+    check_resume(o);
+}
+
 TEST(train_ckpt_resumes_a_whole_model) {
     struct train_options o = rig_options();
     o.device = "cpu";
