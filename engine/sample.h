@@ -57,7 +57,8 @@ struct sample_talk {
     enum sample_task task;
     float weight; /* of each of its answer tokens; 1 is usual */
     /* Where the attention shall fall while the answer begins, as shares of nothing but yes or no:
-     * hold[i] is 1 for picture token i (of all pictures in turn). NULL: anywhere. */
+     * hold[i] is 1 for picture token i (of all pictures in turn). None is: what is asked for isn't
+     * there, and the prompt's first token is where it falls. NULL: anywhere. */
     const uint8_t *hold;
     int is_taught; /* the answer is a stand-in: what is learnt in its place, token by token, is all
                       of the teacher's (train.h) */

@@ -20,18 +20,27 @@ static struct dice *talk_dice(struct draw *d) {
 
 /* ---- where the attention shall fall ---- */
 
-/* Picture tokens that the stretch x1..x2, y1..y2 (shares of the sides) touches; NULL: none is
- * held. */
-static const uint8_t *talk_hold(struct draw *d, double x1, double y1, double x2, double y2) {
-    int w = d->form->tokens_w, h = d->form->tokens_h;
-    uint8_t *hold = w && h ? arena_take(d->mem, (size_t)w * (size_t)h) : NULL;
-    if (!hold) return NULL;
-    int left = (int)(x1 * w), top = (int)(y1 * h), any = 0;
+/* For picture tokens; NULL: none is held. */
+static uint8_t *hold_new(struct draw *d) {
+    size_t n = (size_t)d->form->tokens_w * (size_t)d->form->tokens_h;
+    return n ? arena_take(d->mem, n) : NULL;
+}
+
+/* Adds the picture tokens that the stretch x1..x2, y1..y2 (shares of the sides) touches, one at
+ * least. */
+static void hold_stretch(struct draw *d, uint8_t *hold, double x1, double y1, double x2,
+                         double y2) {
+    int w = d->form->tokens_w, h = d->form->tokens_h, left = (int)(x1 * w), top = (int)(y1 * h);
     left = left < w ? left : w - 1;
     top = top < h ? top : h - 1;
-    for (int y = top; y < h && (!any || y < y2 * h); y++)
-        for (int x = left; x < w && (x == left || x < x2 * w); x++)
-            any = hold[y * w + x] = 1;
+    for (int y = top; y == top || y < y2 * h; y++)
+        for (int x = left; x == left || x < x2 * w; x++)
+            hold[y * w + x] = 1;
+}
+
+static const uint8_t *talk_hold(struct draw *d, double x1, double y1, double x2, double y2) {
+    uint8_t *hold = hold_new(d);
+    if (hold) hold_stretch(d, hold, x1, y1, x2, y2);
     return hold;
 }
 
@@ -45,12 +54,12 @@ static const uint8_t *hold_box(struct draw *d, const struct texts_box *b) {
 }
 
 /* Picture tokens that lie in the mask by more than half; where none does, those that it touches.
- * NULL: it is empty, or none is held. */
+ * NULL: none is held. */
 static const uint8_t *hold_mask(struct draw *d, const uint8_t *mask) {
     int w = d->form->tokens_w, h = d->form->tokens_h, grid = d->form->grid, most = 0;
     size_t n = (size_t)w * (size_t)h;
     int *in = n ? arena_take(d->mem, n * sizeof(*in)) : NULL;
-    uint8_t *hold = n ? arena_take(d->mem, n) : NULL;
+    uint8_t *hold = hold_new(d);
     if (!in || !hold) return NULL;
     for (int y = 0; y < grid; y++)
         for (int x = 0; x < grid; x++)
@@ -60,7 +69,7 @@ static const uint8_t *hold_mask(struct draw *d, const uint8_t *mask) {
     int half = grid * grid / (2 * w * h), least = most > half ? half : 0;
     for (size_t i = 0; i < n; i++)
         hold[i] = in[i] > least;
-    return most ? hold : NULL;
+    return hold;
 }
 
 /* ---- what is shown ---- */
@@ -73,8 +82,9 @@ static const uint8_t *talk_mask_of(const struct draw *d, const struct line *l) {
 }
 
 static const uint8_t *hold_thing(struct draw *d, const struct line *l, const struct texts_box *b) {
-    const uint8_t *mask = talk_mask_of(d, l), *hold = mask ? hold_mask(d, mask) : NULL;
-    return hold ? hold : hold_box(d, b);
+    size_t all = (size_t)d->form->grid * (size_t)d->form->grid;
+    const uint8_t *mask = talk_mask_of(d, l);
+    return mask && memchr(mask, 1, all) ? hold_mask(d, mask) : hold_box(d, b);
 }
 
 /* A thing that the line names, by its mask or its box (talk_box); when there are enough, the rest
@@ -276,13 +286,22 @@ static int talk_caption(struct draw *d, const struct line *l, struct err *e) {
     return talk_add(d, NULL, e);
 }
 
+static const uint8_t *hold_about(struct draw *d, const struct line *l) {
+    uint8_t *hold = l->about ? hold_new(d) : NULL;
+    for (uint32_t i = 0; hold && i < l->n_about; i++) {
+        struct texts_box b = talk_box(d, l->about[i]);
+        hold_stretch(d, hold, b.x1 / b.w, b.y1 / b.h, b.x2 / b.w, b.y2 / b.h);
+    }
+    return hold;
+}
+
 static int talk_vqa(struct draw *d, const struct line *l, struct err *e) {
     struct buf b;
     uint32_t i = d->is_plain ? 0 : dice_below(&d->dice, l->n_answers);
     texts_vqa(&d->question, talk_cleaned(d, &b, l->question), talk_dice(d));
     buf_clear(&b);
     buf_str(&d->answer, l->answers[i]);
-    return talk_add(d, NULL, e);
+    return talk_add(d, hold_about(d, l), e);
 }
 
 static int talk_chat(struct draw *d, const struct line *l, struct err *e) {

@@ -194,6 +194,8 @@ static int check_boxes(struct checking *c) {
     const unsigned boxed = 1u << SAMPLE_REFER | 1u << SAMPLE_IDENTIFY;
     const struct line *l = c->line;
     int rc = l->tasks & boxed ? check_one_box(c, l->box, "box") : 0;
+    for (uint32_t i = 0; rc == 0 && i < l->n_about; i++)
+        rc = check_one_box(c, l->about[i], "about");
     for (uint32_t i = 0; rc == 0 && i < l->n_phrases; i++) {
         char field[32];
         snprintf(field, sizeof(field), "phrases[%u]", i);

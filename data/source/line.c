@@ -41,14 +41,15 @@ enum field {
     PHRASES,
     QUESTION,
     ANSWER,
+    ABOUT,
     MESSAGES,
     GAME,
     ACTION,
     FIELDS
 };
-static const char *const names[FIELDS] = {"task",     "id",     "orient",   "image",   "images",
-                                          "sentence", "box",    "mask",     "caption", "phrases",
-                                          "question", "answer", "messages", "game",    "action"};
+static const char *const names[FIELDS] = {
+    "task",    "id",      "orient",   "image",  "images", "sentence", "box",  "mask",
+    "caption", "phrases", "question", "answer", "about",  "messages", "game", "action"};
 #define BIT(f) (1u << (f))
 
 struct task_rule {
@@ -65,7 +66,7 @@ static const struct task_rule rules[] = {
     {"caption", SAMPLE_CAPTION, BIT(CAPTION), 0, 1, SAMPLE_PICTURES_MAX},
     {"grounding", SAMPLE_GROUNDING, BIT(CAPTION) | BIT(PHRASES), 0, 1, 1},
     {"detection", SAMPLE_DETECTION, BIT(PHRASES), BIT(CAPTION), 1, 1},
-    {"vqa", SAMPLE_VQA, BIT(QUESTION) | BIT(ANSWER), 0, 1, SAMPLE_PICTURES_MAX},
+    {"vqa", SAMPLE_VQA, BIT(QUESTION) | BIT(ANSWER), BIT(ABOUT), 1, SAMPLE_PICTURES_MAX},
     {"chat", SAMPLE_CHAT, BIT(MESSAGES), 0, 0, SAMPLE_PICTURES_MAX},
     /* Which game decides between driving and shooting: line_read_action. */
     {"act", SAMPLE_TASKS, BIT(GAME) | BIT(ACTION), 0, 1, SAMPLE_PICTURES_MAX}};
@@ -208,6 +209,7 @@ static int line_read_fields(const struct line_reading *r, const struct wants *w)
     if (rc == 0 && v[CAPTION]) rc = line_text(r, v[CAPTION], "caption", 0, &l->caption);
     if (rc == 0 && v[QUESTION]) rc = line_text(r, v[QUESTION], "question", 0, &l->question);
     if (rc == 0 && v[ANSWER]) rc = line_read_answers(r, v[ANSWER]);
+    if (rc == 0 && v[ABOUT]) rc = line_read_about(r, v[ABOUT]);
     if (rc == 0 && v[BOX]) rc = line_box(r, v[BOX], "box", l->box);
     if (rc == 0 && v[MASK]) rc = line_read_mask(r, v[MASK]);
     if (rc == 0 && v[PHRASES]) rc = line_read_phrases(r, v[PHRASES]);

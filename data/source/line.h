@@ -24,7 +24,7 @@ enum {
     LINE_DEPTH_MAX = 16,
     LINE_PARTS_MAX = 1 << 16, /* brackets, commas and colons */
     LINE_PHRASES_MAX = 100,
-    LINE_BOXES_MAX = 100, /* of a phrase */
+    LINE_BOXES_MAX = 100, /* of a phrase, or of what a question is about */
     LINE_ANSWERS_MAX = 64,
     LINE_IDS_MAX = 1024,
     LINE_ARENA_MAX = 64 << 20 /* more than any line can fill */
@@ -73,6 +73,9 @@ struct line {
     const char *const *answers;                /* (n_answers), any of them is right */
     uint32_t n_answers;
     double box[4]; /* x1, y1, x2, y2 in pixels */
+    /* (n_about) boxes of what the question is about; none: that isn't there. NULL: not told. */
+    const double (*about)[4];
+    uint32_t n_about;
     struct line_mask mask;
     const struct line_phrase *phrases; /* (n_phrases) */
     uint32_t n_phrases;
@@ -103,6 +106,7 @@ int line_picture(const struct line_reading *r, const json_t *v, const char *name
 int line_box(const struct line_reading *r, const json_t *v, const char *name, double box[4]);
 int line_read_mask(const struct line_reading *r, const json_t *v);
 int line_read_phrases(const struct line_reading *r, const json_t *v);
+int line_read_about(const struct line_reading *r, const json_t *v);
 int line_read_answers(const struct line_reading *r, const json_t *v);
 int line_read_action(const struct line_reading *r, const json_t *game, const json_t *action);
 int line_read_messages(const struct line_reading *r, const json_t *v);

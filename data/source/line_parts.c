@@ -18,6 +18,28 @@ int line_box(const struct line_reading *r, const json_t *v, const char *name, do
     return line_bad(r->why, "out_of_range", name, "x1 must be below x2, and y1 below y2");
 }
 
+static int line_boxes(const struct line_reading *r, const json_t *v, const char *name,
+                      const double (**out)[4]) {
+    size_t n = json_array_size(v);
+    double(*boxes)[4] = line_take(r, n, sizeof(*boxes));
+    int rc = boxes ? 0 : E_NOMEM;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = line_box(r, json_array_get(v, i), name, boxes[i]);
+    *out = (const double(*)[4])boxes;
+    return rc;
+}
+
+int line_read_about(const struct line_reading *r, const json_t *v) {
+    size_t n = json_array_size(v);
+    if (!json_is_array(v) || n > LINE_BOXES_MAX)
+        return line_bad(r->why, "wrong_type", "about", "must be a list of up to %d boxes",
+                        LINE_BOXES_MAX);
+    if (r->line->n_pictures > 1)
+        return line_bad(r->why, "too_many_pictures", "about", "only of one picture can boxes tell");
+    r->line->n_about = (uint32_t)n;
+    return line_boxes(r, v, "about", &r->line->about);
+}
+
 /* ---- masks ---- */
 
 static int read_ids(const struct line_reading *r, const json_t *v) {
@@ -109,13 +131,8 @@ static int read_boxes(const struct line_reading *r, const json_t *v, const char 
     if (n < 1 || n > LINE_BOXES_MAX)
         return line_bad(r->why, "wrong_type", name, "boxes must be a list of 1 to %d boxes",
                         LINE_BOXES_MAX);
-    double(*boxes)[4] = line_take(r, n, sizeof(*boxes));
-    int rc = boxes ? 0 : E_NOMEM;
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        rc = line_box(r, json_array_get(v, i), name, boxes[i]);
-    p->boxes = (const double(*)[4])boxes;
     p->n_boxes = (uint32_t)n;
-    return rc;
+    return line_boxes(r, v, name, &p->boxes);
 }
 
 static int read_phrase(const struct line_reading *r, const json_t *v, const char *name,

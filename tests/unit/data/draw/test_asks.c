@@ -137,6 +137,39 @@ TEST(sampler_cleans_and_varies_what_it_trains_on) {
     rig_close(&r);
 }
 
+/* A question that says what it is about: its boxes' tokens; none: nothing of the picture. */
+TEST(sampler_holds_what_a_question_is_about) {
+    struct rig r;
+    struct source *src = sampler_rig_source(
+        &r,
+        "{\"task\":\"vqa\"," ANYTHING ",\"question\":\"how many?\",\"answer\":\"2\","
+        "\"about\":[[5,4,10,16],[15,0,20,3]]}\n"
+        "{\"task\":\"vqa\"," ANYTHING ",\"question\":\"a cat?\",\"answer\":\"no\",\"about\":[]}\n"
+        "{\"task\":\"vqa\"," ANYTHING ",\"question\":\"what?\",\"answer\":\"a dog\"}");
+    const struct sampler_entry mix[] = {
+        {.source = src, .task = SAMPLE_VQA, .ratio = 1, .talks = 3, .has_one_form = 1}};
+    struct sampler *s = sampler_rig_open(mix, 1, 1);
+    struct sampler_draw *d = sampler_rig_draw(s, 0, 0);
+    int seen = 0;
+    CHECK_EQ(d->sample.n_talks, 3);
+    for (uint32_t i = 0; i < d->sample.n_talks; i++) {
+        const struct sample_talk *talk = &d->sample.talks[i];
+        int is_many = strstr(talk->turns[0].question, "how many") != NULL;
+        if (strstr(talk->turns[0].question, "what")) {
+            CHECK(!talk->hold);
+            continue;
+        }
+        seen += is_many ? 1 : 2;
+        for (int k = 0; k < 16; k++)
+            CHECK_EQ(talk->hold[k], is_many && ((k % 4 == 1 && k / 4 >= 1) || k == 3));
+    }
+    CHECK_EQ(seen, 3);
+    sampler_give_back(d);
+    sampler_close(s);
+    source_close(src);
+    rig_close(&r);
+}
+
 TEST(sampler_masks_are_true_and_packed) {
     struct rig r;
     struct source *src = sampler_rig_source(

@@ -52,7 +52,19 @@ TEST(line_of_every_task) {
         read("{\"task\":\"vqa\",\"image\":\"a\",\"question\":\"q\",\"answer\":[\"yes\",\"no\"]}",
              &l, &why),
         0);
-    CHECK_EQ(l.n_answers, 2);
+    CHECK(l.n_answers == 2 && !l.about);
+    line_clear(&l);
+    CHECK_EQ(read("{\"task\":\"vqa\",\"image\":\"a\",\"question\":\"q\",\"answer\":\"2\",\"about\":"
+                  "[[1,2,3,4],[5,6,7,8.5]]}",
+                  &l, &why),
+             0);
+    CHECK(l.n_about == 2 && l.about[1][3] == 8.5);
+    line_clear(&l);
+    CHECK_EQ(
+        read("{\"task\":\"vqa\",\"image\":\"a\",\"question\":\"q\",\"answer\":\"no\",\"about\":[]}",
+             &l, &why),
+        0);
+    CHECK(l.about && !l.n_about);
     line_clear(&l);
     CHECK_EQ(read("{\"task\":\"act\",\"game\":\"car_racing\",\"images\":[\"0\",\"1\"],\"action\":"
                   "[8,10,20]}",
@@ -104,7 +116,9 @@ TEST(line_of_messages) {
     CHAT("{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"" u \
          "\"}},{\"type\":\"text\",\"text\":\"q\"}]}," ASSISTANT)
 #define MASK(m) "{\"task\":\"mask\",\"image\":\"a\",\"sentence\":\"x\",\"mask\":" m "}"
-#define BOX(b)  "{\"task\":\"refer\",\"image\":\"a\",\"sentence\":\"x\",\"box\":" b "}"
+#define ABOUT(pictures, boxes) \
+    "{\"task\":\"vqa\"," pictures ",\"question\":\"q\",\"answer\":\"a\",\"about\":" boxes "}"
+#define BOX(b) "{\"task\":\"refer\",\"image\":\"a\",\"sentence\":\"x\",\"box\":" b "}"
 #define PHRASE(c, p) \
     "{\"task\":\"grounding\",\"image\":\"a\",\"caption\":\"" c "\",\"phrases\":[" p "]}"
 
@@ -163,6 +177,11 @@ TEST(line_says_what_is_wrong) {
         {PHRASE("a", ""), "wrong_type", "phrases"},
         {"{\"task\":\"vqa\",\"image\":\"a\",\"question\":\"q\",\"answer\":[]}", "wrong_type",
          "answer"},
+        {ABOUT("\"image\":\"a\"", "7"), "wrong_type", "about"},
+        {ABOUT("\"image\":\"a\"", "[1,2,3,4]"), "wrong_type", "about"},
+        {ABOUT("\"image\":\"a\"", "[[1,2,1,4]]"), "out_of_range", "about"},
+        {ABOUT("\"images\":[\"a\",\"b\"]", "[[1,2,3,4]]"), "too_many_pictures", "about"},
+        {PIXELS(",\"image\":\"a\",\"about\":[]"), "unknown_field", "about"},
         {"{\"task\":\"act\",\"game\":\"chess\",\"images\":[\"0\"],\"action\":1}", "out_of_range",
          "game"},
         {"{\"task\":\"act\",\"game\":\"space_invaders\",\"images\":[\"0\"],\"action\":1}",

@@ -205,7 +205,7 @@ TEST(mix_refuses_attention_that_is_held_in_two_ways) {
     uint8_t here[16] = {1}, there[16] = {0, 1};
     o.hold = 1;
     o.hold_heads = 1;
-    struct train *t = rig_open(&o, 1);
+    struct train *t = rig_open(&o, 2);
     struct train_loss loss;
     rig_empty(r, 1);
     rig_talk(r, SAMPLE_VQA, 1, "what is it?", "a dog")->hold = here;
@@ -214,6 +214,10 @@ TEST(mix_refuses_attention_that_is_held_in_two_ways) {
     r->talks[1].hold = here;
     CHECK_EQ(train_add(t, &r->s, &loss, NULL), 0);
     CHECK(loss.hold > 0);
+    double at_thing = loss.hold;
+    memset(here, 0, sizeof here); /* it isn't there: the first token is looked at, not nothing */
+    CHECK_EQ(train_add(t, &r->s, &loss, NULL), 0);
+    CHECK(loss.hold > 0 && loss.hold != at_thing);
     train_close(t);
     o.hold_tasks = 1 << SAMPLE_REFER; /* questions are held no more */
     t = rig_open(&o, 1);
