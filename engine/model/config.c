@@ -18,6 +18,7 @@
 #include "kernels/base/mem.h"
 
 enum { CONFIG_BYTES_MAX = 1 << 20, CONFIG_DEPTH_MAX = 16, CONFIG_MARKS_MAX = 10000 };
+enum { HEAD_MOST = 256 /* numbers, that attention is written for on every device */ };
 
 enum type { INT, FLOAT, DOUBLE };
 enum need { REQUIRED, OPTIONAL };
@@ -203,6 +204,12 @@ static int check_whole(struct model_config *c, struct err *e) {
     if (t->hidden_size % t->heads)
         return err_set(e, E_FORMAT, "%s: %d does not divide hidden_size %d",
                        PATH(TEXT, "num_attention_heads"), t->heads, t->hidden_size);
+    int is_wide = v->hidden_size / v->heads > HEAD_MOST;
+    if (is_wide || t->hidden_size / t->heads > HEAD_MOST)
+        return err_set(e, E_UNSUPPORTED, "%s: heads of more than %d numbers",
+                       is_wide ? PATH(VISION, "num_attention_heads")
+                               : PATH(TEXT, "num_attention_heads"),
+                       HEAD_MOST);
     if (t->hidden_size / t->heads % 2)
         return err_set(e, E_FORMAT, "%s: heads of odd size can't be rotated",
                        PATH(TEXT, "num_attention_heads"));

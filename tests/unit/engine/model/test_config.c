@@ -149,6 +149,8 @@ static const struct bad bad_fields[] = {
     {"\"ln_vision_eps\":1e-5", "\"eps\":1e-5", E_FORMAT, "connector_config.ln_vision_eps: missing"},
     {"\"hidden_size\":192", "\"hidden_size\":190", E_FORMAT, "text_config.num_attention_heads"},
     {"\"hidden_size\":192", "\"hidden_size\":90", E_FORMAT, "odd size"},
+    {"\"hidden_size\":192", "\"hidden_size\":1548", E_UNSUPPORTED,
+     "text_config.num_attention_heads: heads of more than 256"},
     {"\"hidden_size\":192", "\"hidden_size\":1000000", E_TOO_BIG, "text_config.hidden_size"},
     {"\"intermediate_size\":500", "\"intermediate_size\":-1", E_FORMAT, "text_config.intermediate"},
     {"\"num_key_value_heads\":6", "\"num_key_value_heads\":2", E_UNSUPPORTED,
