@@ -8,8 +8,9 @@ enum { MR = 3 };
 static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 #include "kernels/cpu/dots.inc"
+#include "kernels/cpu/dots_open.inc"
 
-DOT_TILE(tile_int8, 8)
-DOT_TILE(tile_int4, 4)
+DOT_TILE(tile_int8, 8, open_tiles)
+DOT_TILE(tile_int4, 4, open_tiles)
 
-CPU_DOTS(avx2, MR);
+CPU_DOTS(avx2, OPEN_MR);

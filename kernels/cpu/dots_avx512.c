@@ -12,7 +12,7 @@ static int is_here(void) {
 
 #include "kernels/cpu/dots.inc"
 
-DOT_TILE(tile_int8, 8)
-DOT_TILE(tile_int4, 4)
+DOT_TILE(tile_int8, 8, dot_tiles)
+DOT_TILE(tile_int4, 4, dot_tiles)
 
 CPU_DOTS(avx512, MR);

@@ -113,6 +113,14 @@ VEC vf v_from_nibbles(vi a) {
     return v_from_ints((a & 15) - 8);
 #endif
 }
+/* a, computed here. gcc may add whole numbers in another order, and puts sums off until what they
+ * wait for doesn't fit into registers. */
+VEC vi v_now(vi a) {
+#if defined(__AVX2__)
+    __asm__("" : "+v"(a));
+#endif
+    return a;
+}
 /* The 32 bits at p in every lane. */
 VEC vf v_all_bits(const float *p) {
     int32_t bits;
