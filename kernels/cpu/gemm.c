@@ -311,7 +311,8 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
     if (!j.panel_bytes) j.panel_bytes = sizeof(float) * (size_t)j.nr * (size_t)a->k_packed;
     j.rows = BLOCK_FLOATS / (a->deep > 0 ? a->deep : 1);
     if (j.rows < BLOCK_ROWS) j.rows = BLOCK_ROWS;
-    int panels = (a->n + j.nr - 1) / j.nr, is_long = a->deep > LONG && panels >= 2 * threads;
+    int panels = (a->n + j.nr - 1) / j.nr;
+    int is_long = (is_dots || a->deep > LONG) && panels >= 2 * threads;
     int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
     if (is_long) fair = a->m;                            /* by its columns then */
     if (j.rows > fair) j.rows = fair;

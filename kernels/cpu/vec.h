@@ -157,6 +157,16 @@ VEC vf v_min(vf a, vf b) {
     return v_pick(a < b, a, b);
 #endif
 }
+VEC vi v_max_ints(vi a, vi b) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
+    vi is_more = a > b;
+    return (a & is_more) | (b & ~is_more);
+#endif
+}
 VEC vf v_sqrt(vf a) {
 #if defined(__AVX512F__)
     return _mm512_sqrt_ps(a);

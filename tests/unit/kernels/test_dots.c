@@ -51,26 +51,45 @@ static float *dots_product(struct rig *r, const struct dots_case *c) {
     return tensor_get(r, &y);
 }
 
+/* The product of that shape with each form, and each end, has the bits of `ref`. */
+static void dots_check(struct rig *r, struct rig *ref, int m, int n, int k) {
+    enum { ENDS = 3, FORMS = ARRAY_LEN(keeps) };
+    size_t rows = (size_t)(m * k), cells = (size_t)(m * n);
+    for (int i = 0; i < FORMS * ENDS; i++) {
+        struct dots_case c = {.keep = keeps[i % FORMS], .m = m, .n = n, .k = k};
+        float *x = host_random(r, rows, 1);
+        for (size_t j = 0; j < rows; j += 37) /* blocks of all sizes */
+            x[j] *= ldexpf(1, host_below(r, 240) - 120);
+        c.x = x;
+        c.w = host_random(r, (size_t)(n * k), 1);
+        if (i / FORMS == 1) c.bias = host_random(r, (size_t)n, 1);
+        if (i / FORMS == 2) c.from = host_random(r, cells, 1);
+        CHECK_MEM(dots_product(r, &c), dots_product(ref, &c), cells * sizeof(float));
+    }
+}
+
 DOTS_TEST(dots_have_the_bits_of_the_reference) {
     static const int shapes[][3] = {{1, 1, 1},     {1, 257, 88},  {3, 88, 257},  {17, 3, 33},
                                     {88, 17, 31},  {9, 33, 64},   {7, 130, 500}, {2, 40, 97},
                                     {35, 64, 256}, {64, 96, 640}, {5, 32, 32},   {0, 5, 32}};
     struct rig ref;
     rig_open(&ref, "ref", NULL, 1);
-    for (size_t i = 0; i < 4 * ARRAY_LEN(shapes); i++) {
-        const int *s = shapes[i / 4];
-        struct dots_case c = {.keep = keeps[i % 2], .m = s[0], .n = s[1], .k = s[2]};
-        size_t rows = (size_t)(c.m * c.k), cells = (size_t)(c.m * c.n);
-        float *x = host_random(r, rows, 1);
-        for (size_t j = 0; j < rows; j += 37) /* blocks of all sizes */
-            x[j] *= ldexpf(1, host_below(r, 240) - 120);
-        c.x = x;
-        c.w = host_random(r, (size_t)(c.n * c.k), 1);
-        if (i % 3 == 1) c.bias = host_random(r, (size_t)c.n, 1);
-        if (i % 4 >= 2) c.from = host_random(r, cells, 1);
-        const float *got = dots_product(r, &c), *want = dots_product(&ref, &c);
-        CHECK_MEM(got, want, cells * sizeof *got);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        dots_check(r, &ref, shapes[i][0], shapes[i][1], shapes[i][2]);
+    rig_close(&ref);
+}
+
+/* Panels are opened for many rows, some blocks and columns at a time (dots_open.inc): what is left
+ * over of each. */
+DOTS_TEST(dots_of_any_number_of_rows_have_the_bits_of_the_reference) {
+    static const int many[][3] = {
+        {96, 16, 512}, {97, 31, 513}, {102, 15, 544}, {199, 17, 70}, {13, 20, 1055}};
+    struct rig ref;
+    rig_open(&ref, "ref", NULL, 1);
+    for (int m = 1; m <= 14; m++)
+        dots_check(r, &ref, m, 33 + 7 * (m % 5), 70 + 13 * (m % 6));
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        dots_check(r, &ref, many[i][0], many[i][1], many[i][2]);
     rig_close(&ref);
 }
 
