@@ -29,6 +29,7 @@ struct cpu_dots {
     const char *name;
     int (*is_here)(void);
     int mr;           /* rows that a full tile does at once */
+    int open_rows;    /* for so many rows at most a panel is opened (dots_open.inc); 0: for none */
     int block_floats; /* of a rounded row, for each block of k */
     /* A row of k floats as y: the numbers of all blocks, their scales, what they take off. `more`:
      * what was added to weights, 128 or 8. */
@@ -42,10 +43,11 @@ extern const struct cpu_dots cpu_dots_portable, cpu_dots_avx2, cpu_dots_avx512, 
 
 static inline int cpu_blocks(int k) { return k / NARROW_BLOCK + (k % NARROW_BLOCK != 0); }
 
-#define CPU_DOTS(id, rows)                                             \
+#define CPU_DOTS(id, rows, open)                                       \
     const struct cpu_dots cpu_dots_##id = {.name = #id,                \
                                            .is_here = is_here,         \
                                            .mr = rows,                 \
+                                           .open_rows = open,          \
                                            .block_floats = DOT_FLOATS, \
                                            .round = dot_round,         \
                                            .tile_int8 = tile_int8,     \

@@ -156,4 +156,4 @@ VEC void square_tiles(const int bits, int m, int k, const float *x, int ldx, con
 SQUARE_TILE(tile_int8, 8)
 SQUARE_TILE(tile_int4, 4)
 
-CPU_DOTS(amx8, SIDE);
+CPU_DOTS(amx8, SIDE, 0);

@@ -13,4 +13,4 @@ static int is_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cp
 DOT_TILE(tile_int8, 8, open_tiles)
 DOT_TILE(tile_int4, 4, open_tiles)
 
-CPU_DOTS(avx2, OPEN_MR);
+CPU_DOTS(avx2, OPEN_MR, OPEN_ROWS);

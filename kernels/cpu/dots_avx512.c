@@ -15,4 +15,4 @@ static int is_here(void) {
 DOT_TILE(tile_int8, 8, dot_tiles)
 DOT_TILE(tile_int4, 4, dot_tiles)
 
-CPU_DOTS(avx512, MR);
+CPU_DOTS(avx512, MR, 0);

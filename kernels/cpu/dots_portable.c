@@ -11,4 +11,4 @@ static int is_here(void) { return 1; }
 DOT_TILE(tile_int8, 8, dot_tiles)
 DOT_TILE(tile_int4, 4, dot_tiles)
 
-CPU_DOTS(portable, MR);
+CPU_DOTS(portable, MR, 0);

@@ -16,4 +16,4 @@ static int is_here(void) {
 DOT_TILE(tile_int8, 8, dot_tiles)
 DOT_TILE(tile_int4, 4, dot_tiles)
 
-CPU_DOTS(vnni, MR);
+CPU_DOTS(vnni, MR, 0);

@@ -13,7 +13,8 @@
  * memory as s(x) q(x). So the product is the ordinary one: nothing is gained but the answers that
  * fp8 gives. Products in bf16 are in pairs.c, those in 8 bits in dots.c, weights that are narrower
  * than f32 in narrow.c. Few rows meet narrow panels as they are, widened in registers. More rows
- * meet them as floats: each part is unpacked once for all rows of a task, with the same bits.
+ * meet them as floats: each part is unpacked once for all rows of a task, with the same bits. Whole
+ * numbers may be opened for many rows, too (dots_open.inc).
  */
 #include <limits.h>
 #include <stdio.h>
@@ -303,6 +304,7 @@ static void gemm_task(void *ctx, int task, int thread) {
 
 void cpu_multiply(struct kern *k, const struct cpu_product *a) {
     int threads = pool_threads(k->pool), is_dots = cpu_is_dots(a->keep);
+    int open = is_dots ? k->dots->open_rows : 0;
     struct gemm_job j = {.k = k, .a = a, .column_tasks = 1};
     j.tile = a->is_pairs ? k->isa->tile_pairs : cpu_narrow_tile(k, a->keep);
     j.nr = cpu_columns(k->isa, a->keep);
@@ -312,10 +314,11 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
     j.rows = BLOCK_FLOATS / (a->deep > 0 ? a->deep : 1);
     if (j.rows < BLOCK_ROWS) j.rows = BLOCK_ROWS;
     int panels = (a->n + j.nr - 1) / j.nr;
-    int is_long = (is_dots || a->deep > LONG) && panels >= 2 * threads;
+    int by_columns = (open || a->deep > LONG) && panels >= 2 * threads;
     int fair = (a->m + 2 * threads - 1) / (2 * threads); /* two tasks a thread at least */
-    if (is_long) fair = a->m;                            /* by its columns then */
+    if (by_columns) fair = a->m;                         /* all of them meet what was unpacked */
     if (j.rows > fair) j.rows = fair;
+    if (open && j.rows > open) j.rows = open;
     j.rows = cpu_round_up(j.rows > 0 ? j.rows : 1, mr);
     if (j.rows > UNPACK_TILES * mr) j.unpack = cpu_narrow_unpack(k, a->keep);
     if (j.unpack) j.tile = k->isa->tile;
@@ -326,7 +329,7 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
         cpu_scratch(k, &k->private[i], PART_FLOATS + (size_t)j.rows * (size_t)j.nr);
     int row_tasks = (a->m + j.rows - 1) / j.rows;
     j.panels = panels;
-    if (row_tasks < (is_long ? 2 : 1) * threads &&
+    if (row_tasks < (by_columns ? 2 : 1) * threads &&
         (uint64_t)a->m * (uint64_t)a->k * (uint64_t)a->n > 1u << 18) {
         j.panels = (panels + 2 * threads - 1) / (2 * threads);
         j.column_tasks = (panels + j.panels - 1) / j.panels;
