@@ -2,6 +2,7 @@
 #include "server/http/spool.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -41,7 +42,7 @@ static int place_count(const struct place *p, uint64_t *size) {
     for (const struct dirent *at; (at = readdir(d));) {
         struct stat st;
         if (at->d_name[0] == '.') continue;
-        CHECK_EQ(fstatat(dirfd(d), at->d_name, &st, 0), 0);
+        if (fstatat(dirfd(d), at->d_name, &st, 0) && errno == ENOENT) continue; /* gone since */
         CHECK_EQ(st.st_mode & 0777, 0600);
         if (size) *size = (uint64_t)st.st_size;
         n++;
