@@ -136,7 +136,7 @@ def test_cancelled_and_left(page, trains):
     enter(page, trains)
     page.drop("#train-drop", pairs(12))
     page.wait("document.getElementById('train-file-says').textContent.startsWith('✓')")
-    fill(page, steps=500)
+    fill(page, steps=20000)  # it mustn't end by itself, however slow the page is
     press(page, "train-go")
     page.wait("document.querySelectorAll('#train-loss .mark').length > 2")
     page.eval("location.hash = 'look'")
