@@ -13,8 +13,8 @@ masks     the same with one token: a place of a mask
           Both of a LLaMA of 24 million: 288 wide, 6 layers, 6 heads, FFN 768, vocabulary 32,000.
           llama.cpp in f32, q8_0 and q4_0, 64 and 255 questions at a time; lammd in f32 and the
           forms that --as names
---seven   one answer of LLaMA-2's 7 billion: q8_0 beside int8, q4_0 beside int4. Wants 16 GiB of
-          memory and 12 of disk, and takes an hour of two cores
+--seven   one answer of LLaMA-2's 7 billion: q8_0 beside int8x8, q4_0 beside int4x8, since llama.cpp
+          rounds rows to 8 bits, too. Wants 16 GiB of memory and 12 of disk
 
 lammd's times are of a picture that it knows: neither side's have the prompt's. Its rows are
 fewer, since questions share a tree: that is what it is for. Weights are drawn, and not the same:
@@ -149,15 +149,14 @@ def small(o, program):
 
 def seven(o, program):
     prompt, spoken = Figures(), Figures()
-    for peer, form in (("q8_0", "int8"), ("q4_0", "int4")):
+    for peer, form in (("q8_0", "int8x8"), ("q4_0", "int4x8")):
         path = gguf_of(o.work, "seven", SEVEN, peer)
         r = output(program, path, LONG_PROMPT, 1, SPOKEN, 1, 1, o.threads)
         os.unlink(path)
         prompt.add(f"llama.cpp {peer}", LONG_PROMPT / r["stem_s"])
         spoken.add(f"llama.cpp {peer}", SPOKEN / r["s"])
         r = output(o.lammd, "bench", "ops", "--json", "--repeat", 1, "--limit", SPOKEN, "--device", "cpu", "--shape",
-                   f"{ROOT}/models/shapes/pae-lamm-7b", "--weights", "random:1", "--weights-as", form, "--threads",
-                   o.threads)
+                   "pae-lamm-7b", "--weights", "random:1", "--weights-as", form, "--threads", o.threads)
         prompt.add(f"lammd {form}, {r['prompt_rows']} tokens", r["prompt_tokens_per_second"])
         spoken.add(f"lammd {form}", r["tokens_per_second"])
     prompt.show("7 billion: the prompt", "tokens a second")
