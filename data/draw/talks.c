@@ -33,8 +33,8 @@ static void hold_stretch(struct draw *d, uint8_t *hold, double x1, double y1, do
     int w = d->form->tokens_w, h = d->form->tokens_h, left = (int)(x1 * w), top = (int)(y1 * h);
     left = left < w ? left : w - 1;
     top = top < h ? top : h - 1;
-    for (int y = top; y == top || y < y2 * h; y++)
-        for (int x = left; x == left || x < x2 * w; x++)
+    for (int y = top; y < h && (y == top || y < y2 * h); y++)
+        for (int x = left; x < w && (x == left || x < x2 * w); x++)
             hold[y * w + x] = 1;
 }
 

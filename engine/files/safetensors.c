@@ -406,3 +406,13 @@ void st_floats(const struct st_tensor *t, uint64_t at, float *to, size_t n) {
     else
         half_read_f16(in, to, n);
 }
+
+void st_narrow(const float *x, enum st_dtype dtype, void *to, size_t n) {
+    must(dtype != ST_OTHER);
+    if (dtype == ST_F32)
+        memcpy(to, x, n * sizeof *x);
+    else if (dtype == ST_BF16)
+        half_write_bf16(x, to, n);
+    else
+        half_write_f16(x, to, n);
+}

@@ -72,5 +72,7 @@ struct st_shown st_show(const char *name);
 int st_is_finite(const struct st_tensor *t);
 /* Elements at .. at+n-1 of a tensor that isn't ST_OTHER, widened to floats. */
 void st_floats(const struct st_tensor *t, uint64_t at, float *to, size_t n);
+/* n floats as numbers of that type, which isn't ST_OTHER, rounded to nearest. */
+void st_narrow(const float *x, enum st_dtype dtype, void *to, size_t n);
 
 #endif

@@ -5,7 +5,6 @@
 
 #include "engine/files/merge.h"
 #include "engine/import/tensor.h"
-#include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 
 int chunks_init(struct chunks *c, const struct import *i, struct err *e) {
@@ -75,15 +74,6 @@ static int hold(struct chunks *c, const struct entry *t, struct err *e) {
     return 0;
 }
 
-static void chunk_narrow(const float *x, enum st_dtype dtype, void *to, size_t n) {
-    if (dtype == ST_F32)
-        memcpy(to, x, n * sizeof *x);
-    else if (dtype == ST_BF16)
-        half_write_bf16(x, to, n);
-    else
-        half_write_f16(x, to, n);
-}
-
 /* The numbers of a piece of n bytes. Those that lie apart come by way of `to`. */
 static void chunk_floats(struct chunks *c, const struct original_tensor *from, size_t at, size_t n,
                          void *to) {
@@ -112,7 +102,7 @@ static int chunk_merge(struct chunks *c, const struct entry *t, size_t at, size_
                       .panel = c->panel};
     chunk_floats(c, from, at, n, to);
     merge_add(&m, at / item, c->room, n / item);
-    chunk_narrow(c->room, from->t.dtype, to, n / item);
+    st_narrow(c->room, from->t.dtype, to, n / item);
     return 0;
 }
 

@@ -58,7 +58,7 @@ static int add_hold(struct aims *a, struct arena *mem, const struct trie *trie,
     if (!nodes) return aim_no_room(e);
     for (int32_t k = 0; k < first; k++)
         if (talk->ids[k] < 0 && hold[at++]) nodes[n++] = trie->path[k];
-    if (at && !n) nodes[n++] = trie->path[0];
+    if (at && !n) nodes[n++] = trie->path[0]; /* it isn't there: the prompt's first token */
     if (n) a->holds[a->n_holds++] = (struct aim_hold){trie->path[first - 1], (int32_t)i, nodes, n};
     return 0;
 }

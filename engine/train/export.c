@@ -19,7 +19,6 @@
 #include "engine/files/sums.h"
 #include "engine/train/carry.h"
 #include "engine/train/out.h"
-#include "kernels/base/half.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/str.h"
 
@@ -78,15 +77,6 @@ static int add_lora(struct merging *m, size_t i, size_t at, float *x, size_t n, 
     return 0;
 }
 
-static void narrow(const float *x, enum st_dtype dtype, void *to, size_t n) {
-    if (dtype == ST_F32)
-        memcpy(to, x, n * sizeof *x);
-    else if (dtype == ST_BF16)
-        half_write_bf16(x, to, n);
-    else
-        half_write_f16(x, to, n);
-}
-
 static int export_fill(void *ud, size_t i, uint64_t at, void *to, size_t n, struct err *e) {
     struct merging *m = ud;
     const struct source *s = &m->sources[i];
@@ -102,7 +92,7 @@ static int export_fill(void *ud, size_t i, uint64_t at, void *to, size_t n, stru
     else
         st_floats(s->stored, from, m->room, count);
     if (!rc && s->a) rc = add_lora(m, i, from, m->room, count, e);
-    if (!rc) narrow(m->room, m->tensors[i].dtype, to, count);
+    if (!rc) st_narrow(m->room, m->tensors[i].dtype, to, count);
     return rc;
 }
 
