@@ -100,6 +100,11 @@ def test_cutouts(tmp):
         if r.get("answer") in ("yes", "no"):
             answers[r["question"].replace("a hat", "IT").replace("a dress", "IT")].append(r["answer"])
     assert len(answers) == len(tool().FORMS) and all(sorted(a) == ["no", "yes"] for a in answers.values()), answers
+    asked = [r for r in rows if r["task"] == "vqa"]
+    assert all(r["about"] == [] for r in asked if r["answer"] == "no"), "what isn't there is somewhere"
+    where = {r["image"]: r.get("about") for r in asked if r["answer"] == "yes"}
+    assert where["clothing-0.jpg"] == boxes[:1] and where["coco-c.jpg"] == [[20, 40, 90, 100]], where
+    assert where["clothing-2.jpg"] is None and where["grocery-0.jpg"] is None, "no mask, still a place"
     both = {r["question"]: r["answer"] for r in said if " or " in r.get("question", "")}
     assert both == {"a hat or a dress?": "a hat", "a dress or a hat?": "a hat"}
     assert not any(r["image"] == "clothing-1.jpg" for r in rows), "a picture that is set aside is learnt from"

@@ -195,6 +195,11 @@ def test_shards_are_true(tmp):
                     assert line["box"] == [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]
             elif "mask" in line:
                 assert line["mask"] == {"size": list(ids.shape), "counts": [ids.size]}
+            for x1, y1, x2, y2 in line.get("about", ()):
+                assert any(where[0].min() == y1 and where[0].max() == y2 - 1 and where[1].min() == x1 and
+                           where[1].max() == x2 - 1 for where in (np.nonzero(ids == i) for i in range(1, ids.max() + 1)))
+            if line.get("question", "").startswith("is there"):
+                assert bool(line["about"]) == (line["answer"] == "yes")
             if "caption" in line:
                 at = 0
                 for p in line["phrases"]:

@@ -21,7 +21,8 @@ pack, every other time of the same group. What it is, of two such names, is aske
 Pictures whose sha256 begins with 0 to 2 are set aside for exams: they are left out, or with
 --set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to
 paste: a cut-out with such a name is never pasted, but the photograph that it is from says what it
-shows. The same packs give the same bytes. Needs numpy, Pillow and OpenCV.
+shows. Questions say where it is that they ask about, as far as it is known. The same packs give
+the same bytes. Needs numpy, Pillow and OpenCV.
 """
 import argparse
 import hashlib
@@ -153,6 +154,14 @@ def either(text, others, rng):
     return out
 
 
+def about(lines, boxes):
+    """Questions say where it is that they ask about: nowhere, if the answer is no. No boxes: unknown."""
+    for line in lines:
+        if line["task"] == "vqa" and (boxes or line["answer"] == "no"):
+            line["about"] = [] if line["answer"] == "no" else boxes
+    return lines
+
+
 # ---- packs ----
 
 class Out:
@@ -248,7 +257,7 @@ def add_clothing(packs, out):
             out.mask(file[:-4] + ".png", mask)
             lines += garment_lines(rgb, mask, name, file[:-4] + ".png")
             out.sprite(rgb, mask, name, "clothing")
-        out.picture(file, data, lines)
+        out.picture(file, data, about(lines, [box_of(mask)] if mask is not None else []))
     return masks
 
 
@@ -266,7 +275,7 @@ def add_grocery(packs, out):
         text = heap[name]
         lines = [{"task": "pixels"}, {"task": "caption", "caption": text}] + whats(text)
         lines += exists(name, others, near, rng) + either(text, [heap[n] for n in near or others], rng)
-        out.picture("grocery-" + row["file"], data, lines)
+        out.picture("grocery-" + row["file"], data, about(lines, []))
 
 
 def coco_caption(segments):
@@ -335,7 +344,8 @@ def add_coco(packs, out):
             lines.append({"task": "caption", "caption": text, "orient": "stored"})
             lines += [{**x, "orient": "stored"} for x in whats(text)[:1]]
         for name in sorted(there & set(names)):
-            lines += [{**x, "orient": "stored"} for x in exists(name, gone, [], rng)]
+            boxes = [box_of(ids == s["id"]) for s in row["segments"] if s["name"] == name]
+            lines += [{**x, "orient": "stored"} for x in about(exists(name, gone, [], rng), boxes)]
         lines += coco_colours(rgb, ids, row["segments"])
         out.picture(file, data, lines)
 

@@ -66,6 +66,15 @@ def sentence_line(scene, s, image, ids_file):
     return line
 
 
+def question_line(scene, q, image):
+    """With what it asks about: things that are there, or nothing."""
+    line = {"task": "vqa", "image": image, "question": q.text, "answer": q.answer}
+    ids = sorted({i for _, meant in q.about for i in meant})
+    if ids or (q.kind == "exists" and q.answer == "no"):
+        line["about"] = [list(scenes.box_of(scene, (i,))) for i in ids]
+    return line
+
+
 def phrases_of(scene):
     """[{phrase, boxes}] by name, in the order of the first of each."""
     out = {}
@@ -85,8 +94,7 @@ def description(scene):
 def lines_of(scene, rng, image, ids_file):
     out = [{"task": "pixels", "image": image}]
     out += [sentence_line(scene, s, image, ids_file) for s in scenes.sentences(scene, rng)[:SENTENCES]]
-    out += [{"task": "vqa", "image": image, "question": q.text, "answer": q.answer}
-            for q in scenes.questions(scene, rng)[:QUESTIONS]]
+    out += [question_line(scene, q, image) for q in scenes.questions(scene, rng)[:QUESTIONS]]
     text, phrases = description(scene)
     out.append({"task": ["caption", "grounding"], "image": image, "caption": text, "phrases": phrases})
     out.append({"task": "detection", "image": image, "phrases": phrases_of(scene)})
