@@ -1,4 +1,5 @@
 """test_tls.py - TLS, and what stands before libmicrohttpd: versions, reload, early answers."""
+import contextlib
 import http.client
 import json
 import os
@@ -212,6 +213,12 @@ def test_early_answers_are_read_while_a_body_is_sent(s):
                         assert everything(c).startswith(b"HTTP/1.1 " + status)
 
 
+def goodbye(sock):
+    """With close_notify. Who is answered meanwhile has data in the way, which isn't read."""
+    with contextlib.suppress(ssl.SSLError):
+        sock.unwrap()
+
+
 def test_files_come_and_go_with_tls():
     """Training data is the largest body there is, both ways; what is cut short leaves nothing."""
     data = random.Random(1).randbytes(count(5, 200) << 20)
@@ -231,13 +238,13 @@ def test_files_come_and_go_with_tls():
             path = f"/v1/files/{json.loads(file)['id']}"
             assert status == 200 and ask("GET", path + "/content", None, headers) == (200, data)
             assert json.loads(ask("DELETE", path, None, headers)[1])["deleted"]
-            for end in (lambda: c.sock.unwrap(), lambda: None):  # with a goodbye, and without
+            for end in (goodbye, lambda sock: None):
                 c.putrequest("POST", "/v1/files")
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
                     c.putheader(name, value)
                 c.endheaders(body[:-1 << 20])
                 wait_for(lambda: test_files.spooled(folder))
-                end()
+                end(c.sock)
                 c.close()
                 wait_for(lambda: not test_files.spooled(folder))
             wait_for(lambda: s.metric("lammd_connections") <= 1)
