@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernels/base/err.h"
 
@@ -17,12 +18,21 @@ static _Atomic uint64_t n_allocations, n_frees, live, peak;
 static _Atomic uint64_t fail_countdown; /* 0: off */
 static _Thread_local uint64_t thread_allocations, thread_failures;
 
+/* Large blocks are mostly weights, which are read from front to back once a row: by small pages
+ * much of that time goes into looking them up. A wish, which the system may leave unheard. */
+static void ask_huge(char *p, size_t bytes) {
+    const uintptr_t page = 2 << 20, end = (uintptr_t)p + bytes;
+    size_t before = (page - (uintptr_t)p % page) % page, behind = end % page;
+    if (bytes >= 2 * page) (void)madvise(p + before, bytes - before - behind, MADV_HUGEPAGE);
+}
+
 static void *mem_take(size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
     size_t total =
         (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN; /* header, bytes, and up to a multiple */
     char *raw = aligned_alloc(ALIGN, total);
     if (!raw) return NULL;
+    ask_huge(raw, total);
     memset(raw, 0, total);
     memcpy(raw, &bytes, sizeof bytes);
     atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);

@@ -15,16 +15,16 @@
  * pairs of bf16 (isa.h), and so are then rows and exponentials that meet them; over the tree they
  * are not, as own keys would have no partners. Pools of bf16 and int8 are widened on the way,
  * shared tokens while they are packed and own ones few at a time; from there on they are floats.
+ *
+ * A group of one row isn't packed: attn_line.c.
  */
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu_kern.h"
+#include "kernels/cpu/attn_line.h"
 
 enum {
-    ROW_BLOCK = 48,
-    ASK_ROWS = 12, /* of a product, between two times that own keys are asked for */
-    CACHE_LINE = 64,
+    ASK_ROWS = 12,          /* of a product, between two times that own keys are asked for */
     SLICE_FLOATS = 1 << 18, /* half of a second cache of 2 MiB */
     OWN_BYTES = 64 << 10,   /* of a block's own keys and values: see tree_block_rows */
 };
@@ -75,33 +75,12 @@ static void score_shared(const struct cpu_isa *isa, const struct packed *p, int 
                   &end);
 }
 
-/* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials, as
- * `exp_sum` leaves them. Its sum; and the logarithm of the scores' own sum, if that is wanted. */
-static float line_end(cpu_exp_sum_fn *exp_sum, float *s, int n, float *lse) {
-    int padded = cpu_round_up(n, CPU_PAD);
-    for (int i = n; i < padded; i++)
-        s[i] = -INFINITY;
-    float max, sum = exp_sum(padded, s, &max);
-    if (lse) *lse = max + logf(sum);
-    return sum;
-}
-
-/* Where that of a row and head goes: lse (rows, heads). */
-static float *lse_at(struct kern_ptr lse, size_t row, int heads, int head) {
-    return lse.addr ? cpu_f32(lse) + row * (size_t)heads + (size_t)head : NULL;
-}
-
 static void add_shared(const struct cpu_isa *isa, const struct packed *p, int m, const float *s,
                        int ld, int K, float *y, int ldy) {
     struct tile_end end = {.scale = 1.0f};
     for (int i = 0; i < K; i += isa->nr)
         isa->tile(m, p->n, s, ld, p->values + (size_t)i * (size_t)p->n, isa->nr, y + i, ldy,
                   K - i < isa->nr ? K - i : isa->nr, &end);
-}
-
-/* Room of a line of n shared and `own` own scores. */
-static int line_floats(const struct cpu_isa *isa, int n, int own) {
-    return cpu_round_up(cpu_round_up(n, isa->nr) + own, CPU_PAD);
 }
 
 /* Lines for a block of rows, for each thread, and `more` floats behind them. */
@@ -171,7 +150,7 @@ static void full_rows(void *ctx, int task, int thread) {
     int m = a->tokens - row0 < ROW_BLOCK ? a->tokens - row0 : ROW_BLOCK;
     struct packed p = full_packed(j, at);
     float *s = j->k->private[thread].p;
-    int ld = line_floats(isa, p.n, 0);
+    int ld = cpu_line_floats(isa, p.n, 0);
     size_t row = (size_t)(at / a->heads * a->tokens + row0), col = (size_t)(at % a->heads * K);
     float *y = cpu_f32(a->y) + row * (size_t)a->ldy + col;
     const float *q = cpu_f32(a->qkv) + row * (size_t)a->ld + col;
@@ -181,9 +160,9 @@ static void full_rows(void *ctx, int task, int thread) {
         score_shared(isa, &p, m, q, a->ld, K, a->scale, s, ld);
     float sum[ROW_BLOCK];
     for (int i = 0; i < m; i++)
-        sum[i] = line_end(isa->tile_pairs ? isa->exp_sum_pairs : isa->exp_sum,
-                          s + (size_t)i * (size_t)ld, p.n,
-                          lse_at(a->lse, row + (size_t)i, a->heads, at % a->heads));
+        sum[i] = cpu_line_end(isa->tile_pairs ? isa->exp_sum_pairs : isa->exp_sum,
+                              s + (size_t)i * (size_t)ld, p.n,
+                              cpu_lse_at(a->lse, row + (size_t)i, a->heads, at % a->heads));
     if (isa->tile_pairs)
         add_pairs(isa, &p, m, s, ld, K, y, a->ldy);
     else
@@ -202,7 +181,7 @@ void cpu_attn_full(struct kern *k, const struct kern_attn_full *a) {
                          (a->tokens + ROW_BLOCK - 1) / ROW_BLOCK};
     j.shared = cpu_scratch(k, &k->shared, (size_t)n * j.stride);
     size_t room = ((size_t)a->tokens + ROW_BLOCK) * (size_t)(a->head_size + 1);
-    reserve_lines(k, line_floats(k->isa, a->tokens, 0), k->isa->tile_pairs ? room : 0);
+    reserve_lines(k, cpu_line_floats(k->isa, a->tokens, 0), k->isa->tile_pairs ? room : 0);
     pool_run(k->pool, n, full_pack, &j);
     pool_run(k->pool, n * j.blocks, full_rows, &j);
 }
@@ -216,13 +195,17 @@ struct tree_job {
     size_t w;      /* H*K */
     int from, end; /* the groups of this slice, see cpu_attn_tree */
     int block;     /* rows of its blocks */
+    int lone;      /* heads of a task of a group of one row */
 };
 
-static int group_keys(const struct kern_attn_tree *a, const struct kern_attn_group *g) {
-    int n = 0;
-    for (int i = 0; i < g->spans; i++)
-        n += a->spans[g->span0 + i].len;
-    return n;
+static int is_lone(const struct kern_attn_tree *a, int group) { return a->groups[group].rows == 1; }
+
+/* Floats that a group's packed keys and values take. */
+static size_t group_floats(const struct tree_job *j, int g) {
+    const struct kern_attn_tree *a = j->a;
+    if (is_lone(a, g)) return 0;
+    return packed_floats(j->k->isa, cpu_group_keys(a, &a->groups[g]), a->head_size) *
+           (size_t)a->heads;
 }
 
 /* Where the packed keys of a group and head begin; found by walking the slice's groups before
@@ -231,29 +214,10 @@ static struct packed tree_packed(const struct tree_job *j, int group, int head) 
     const struct kern_attn_tree *a = j->a;
     float *p = j->shared;
     for (int g = j->from; g < group; g++)
-        p +=
-            packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
-    int n = group_keys(a, &a->groups[group]);
+        p += group_floats(j, g);
+    int n = cpu_group_keys(a, &a->groups[group]);
     return packed_at(j->k->isa, p + packed_floats(j->k->isa, n, a->head_size) * (size_t)head, n,
                      a->head_size);
-}
-
-/* A token's head in a pool: there, or widened in `room`. */
-static const float *pool_line(const struct tree_job *j, struct kern_ptr pool, size_t slot, int head,
-                              float *room) {
-    const struct kern_attn_tree *a = j->a;
-    int K = a->head_size;
-    const char *at =
-        pool.addr + (slot * (size_t)a->heads + (size_t)head) * kern_head_bytes(a->pool_dtype, K);
-    if (a->pool_dtype == KERN_F32) return (const float *)(const void *)at;
-    if (a->pool_dtype == KERN_BF16) {
-        j->k->isa->widen(K, (const uint16_t *)(const void *)at, room);
-        return room;
-    }
-    float scale;
-    memcpy(&scale, at, sizeof scale);
-    j->k->isa->from_ints(K, (const int8_t *)at + sizeof scale, scale, room);
-    return room;
 }
 
 /* As pack_tokens, from slots of a narrow pool, few at a time through `room` of 2 * CPU_LINES
@@ -265,8 +229,8 @@ static void pack_narrow(const struct tree_job *j, const struct packed *to, int a
     for (int t = 0; t < n; t += CPU_LINES) {
         int part = n - t < CPU_LINES ? n - t : CPU_LINES;
         for (int i = 0; i < part; i++, slot++) {
-            (void)pool_line(j, j->a->pool_k, slot, head, room + i * K);
-            (void)pool_line(j, j->a->pool_v, slot, head, values + i * K);
+            (void)cpu_pool_line(j->k->isa, j->a, j->a->pool_k, slot, head, room + i * K);
+            (void)cpu_pool_line(j->k->isa, j->a, j->a->pool_v, slot, head, values + i * K);
         }
         pack_tokens(j->k->isa, to, at + t, part, room, values, K, K);
     }
@@ -276,6 +240,7 @@ static void tree_pack(void *ctx, int task, int thread) {
     const struct tree_job *j = ctx;
     const struct kern_attn_tree *a = j->a;
     int group = j->from + task / a->heads, head = task % a->heads, at = 0;
+    if (is_lone(a, group)) return;
     const struct kern_attn_group *g = &a->groups[group];
     struct packed p = tree_packed(j, group, head);
     for (int i = 0; i < g->spans; i++) {
@@ -291,26 +256,9 @@ static void tree_pack(void *ctx, int task, int thread) {
     pack_end(j->k->isa, &p, a->head_size);
 }
 
-/* The slots of a row's own keys: consecutive from `first`, or listed. */
-struct own {
-    const int32_t *list;
-    int first, n;
-};
-
-static struct own row_own(const struct kern_attn_tree *a, const struct kern_attn_group *g,
-                          int row) {
-    if (g->own_slot >= 0) return (struct own){NULL, g->own_slot, row - g->row0 + 1};
-    int from = cpu_i32(a->tail_off)[row];
-    return (struct own){cpu_i32(a->tail) + from, 0, cpu_i32(a->tail_off)[row + 1] - from};
-}
-
-static size_t own_slot(const struct own *o, int i) {
-    return (size_t)(o->list ? o->list[i] : o->first + i);
-}
-
 /* The own keys or values of a row and head: slots, the head, and room for CPU_LINES heads. */
 struct own_head {
-    const struct own *own;
+    const struct cpu_own *own;
     int head;
     float *room;
 };
@@ -319,12 +267,9 @@ struct own_head {
 static int own_lines(const struct tree_job *j, const struct own_head *o, int at,
                      struct kern_ptr pool, const float **lines) {
     int n = o->own->n - at < CPU_LINES ? o->own->n - at : CPU_LINES;
-    const float *first = cpu_f32(pool) + (size_t)(o->head * j->a->head_size);
-    for (int i = 0; i < n && j->a->pool_dtype == KERN_F32; i++)
-        lines[i] = first + own_slot(o->own, at + i) * j->w;
-    for (int i = 0; i < n && j->a->pool_dtype != KERN_F32; i++)
-        lines[i] =
-            pool_line(j, pool, own_slot(o->own, at + i), o->head, o->room + i * j->a->head_size);
+    for (int i = 0; i < n; i++)
+        lines[i] = cpu_pool_line(j->k->isa, j->a, pool, cpu_own_slot(o->own, at + i), o->head,
+                                 o->room + i * j->a->head_size);
     return n;
 }
 
@@ -391,27 +336,27 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
     struct packed p = tree_packed(j, group, head);
     int K = a->head_size, own_most = 0;
     for (int i = 0; i < m; i++) {
-        int n = row_own(a, g, row0 + i).n;
+        int n = cpu_own(a, g, row0 + i).n;
         own_most = n > own_most ? n : own_most;
     }
-    int ld = line_floats(isa, p.n, own_most);
+    int ld = cpu_line_floats(isa, p.n, own_most);
     size_t col = (size_t)(head * K);
     const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + col;
     float *room = s + (size_t)ROW_BLOCK * (size_t)ld;
     float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy + col, sum[ROW_BLOCK];
     score_and_ask(j, g, head, row0, m, &p, s, ld);
     for (int i = 0; i < m; i++) {
-        struct own o = row_own(a, g, row0 + i);
+        struct cpu_own o = cpu_own(a, g, row0 + i);
         float *line = s + (size_t)i * (size_t)ld;
         score_own(j, &(struct own_head){&o, head, room}, q + (size_t)i * (size_t)a->ldq,
                   line + p.n);
         ask_own(j, g, head, row0 + i, row0 + i + 1, a->pool_v);
-        sum[i] = line_end(isa->exp_sum, line, p.n + o.n,
-                          lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
+        sum[i] = cpu_line_end(isa->exp_sum, line, p.n + o.n,
+                              cpu_lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
     add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++) {
-        struct own o = row_own(a, g, row0 + i);
+        struct cpu_own o = cpu_own(a, g, row0 + i);
         float *to = y + (size_t)i * (size_t)a->ldy;
         add_own(j, &(struct own_head){&o, head, room}, s + (size_t)i * (size_t)ld + p.n, to);
         isa->scale(K, to, 1.0f / sum[i]);
@@ -429,15 +374,14 @@ static void tree_rows(void *ctx, int task, int thread) {
             continue;
         }
         int from = block * j->block, m = rows - from < j->block ? rows - from : j->block;
-        tree_block(j, g, head, a->groups[g].row0 + from, m, j->k->private[thread].p);
+        if (!is_lone(a, g))
+            tree_block(j, g, head, a->groups[g].row0 + from, m, j->k->private[thread].p);
+        else if (head % j->lone == 0)
+            cpu_lone(j->k->isa, a, &a->groups[g], head,
+                     a->heads - head < j->lone ? a->heads - head : j->lone,
+                     j->k->private[thread].p);
         return;
     }
-}
-
-/* Floats that a group's packed keys and values take. */
-static size_t group_floats(const struct tree_job *j, int g) {
-    const struct kern_attn_tree *a = j->a;
-    return packed_floats(j->k->isa, group_keys(a, &a->groups[g]), a->head_size) * (size_t)a->heads;
 }
 
 /* Rows of a block, of which the one with most has so many listed keys of its own: fewer, where all
@@ -456,14 +400,14 @@ static int attn_measure(struct tree_job *j, int *blocks, uint64_t *products) {
     int line = 0, listed = 0;
     for (int i = j->from; i < j->end; i++) {
         const struct kern_attn_group *g = &j->a->groups[i];
-        int n = group_keys(j->a, g), own = 0;
+        int n = cpu_group_keys(j->a, g), own = 0;
         for (int r = 0; r < g->rows; r++) {
-            int more = row_own(j->a, g, g->row0 + r).n;
+            int more = cpu_own(j->a, g, g->row0 + r).n;
             *products += (uint64_t)(n + more);
             own = more > own ? more : own;
         }
         if (g->own_slot < 0 && own > listed) listed = own;
-        int need = line_floats(j->k->isa, n, own);
+        int need = cpu_line_floats(j->k->isa, n, own);
         line = need > line ? need : line;
     }
     j->block = tree_block_rows(j->a, listed);
@@ -479,8 +423,10 @@ static int attn_measure(struct tree_job *j, int *blocks, uint64_t *products) {
 void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
     must(cpu_kern_takes(a->pool_dtype) && a->y_dtype == KERN_F32);
     struct tree_job j = {.k = k, .a = a, .w = (size_t)(a->heads * a->head_size)};
+    int threads = pool_threads(k->pool), fair = (a->heads + threads - 1) / threads;
+    j.lone = fair < CPU_LONE_HEADS ? fair : CPU_LONE_HEADS;
     uint64_t products = 0;
-    size_t most = (size_t)pool_threads(k->pool) * SLICE_FLOATS;
+    size_t most = (size_t)threads * SLICE_FLOATS;
     if (most > k->shared.floats) most = k->shared.floats;
     while (j.end < a->n_groups) {
         size_t floats = 0, more;
@@ -494,7 +440,7 @@ void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
         if (blocks == 0) continue;
         j.shared = cpu_scratch(k, &k->shared, floats);
         reserve_lines(k, line, 2 * (size_t)CPU_LINES * (size_t)a->head_size);
-        pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
+        if (floats) pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
         pool_run(k->pool, blocks * a->heads, tree_rows, &j);
     }
     cpu_count(k, 2 * products * j.w);

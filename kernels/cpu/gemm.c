@@ -29,7 +29,9 @@ enum {
     BLOCK_ROWS = 64,          /* but as many rows: weights come from memory once for each block */
     LONG = 768,               /* places: longer panels are cut into parts, */
     PART_FLOATS = 8 * 1024,   /* of which each is 32 KiB of floats */
-    UNPACK_TILES = 2          /* of rows: more than those meet narrow panels as floats */
+    UNPACK_TILES = 2,         /* of rows: more than those meet narrow panels as floats */
+    RUNS = 2,                 /* of panels, for each thread, where rows are too few to be shared */
+    ROW_RUNS = 8              /* of one row: who is done first shall not wait long */
 };
 
 void cpu_part_row(const struct kern_mat_part *p, size_t row, size_t n, float *to) {
@@ -331,7 +333,9 @@ void cpu_multiply(struct kern *k, const struct cpu_product *a) {
     j.panels = panels;
     if (row_tasks < (by_columns ? 2 : 1) * threads &&
         (uint64_t)a->m * (uint64_t)a->k * (uint64_t)a->n > 1u << 18) {
-        j.panels = (panels + 2 * threads - 1) / (2 * threads);
+        int runs = (a->m == 1 ? ROW_RUNS : RUNS) * threads;
+        j.panels = (panels + runs - 1) / runs;
+        if (j.line) j.panels = cpu_round_up(j.panels, CPU_PANELS);
         j.column_tasks = (panels + j.panels - 1) / j.panels;
     }
     pool_run(k->pool, row_tasks * j.column_tasks, gemm_task, &j);
