@@ -6,6 +6,8 @@
  *
  *     scores of a row:  [ shared keys | own keys | -inf up to a multiple of 16 ]
  *
+ * Rows that go along a path of the tree one after the other meet its keys as a panel, too.
+ *
  * Invariant: the bits of a row depend on its list of keys alone, not on how the list is cut into
  * shared and own. A score is one chain of multiply-adds over the head in either part, one softmax
  * runs over the whole line, and one chain adds up the values, shared then own, in list order.
@@ -27,6 +29,7 @@ enum {
     ASK_ROWS = 12,          /* of a product, between two times that own keys are asked for */
     SLICE_FLOATS = 1 << 18, /* half of a second cache of 2 MiB */
     OWN_BYTES = 64 << 10,   /* of a block's own keys and values: see tree_block_rows */
+    PATH_ROWS = 4,          /* for which a panel of their own keys pays */
 };
 
 /* Shared keys and values of one group and head, packed. */
@@ -195,6 +198,7 @@ struct tree_job {
     size_t w;      /* H*K */
     int from, end; /* the groups of this slice, see cpu_attn_tree */
     int block;     /* rows of its blocks */
+    int blocks;    /* of all its rows */
     int lone;      /* heads of a task of a group of one row */
 };
 
@@ -256,7 +260,8 @@ static void tree_pack(void *ctx, int task, int thread) {
     pack_end(j->k->isa, &p, a->head_size);
 }
 
-/* The own keys or values of a row and head: slots, the head, and room for CPU_LINES heads. */
+/* The own keys or values of a row and head: slots, the head, and room for twice CPU_LINES or a
+ * panel of heads. */
 struct own_head {
     const struct cpu_own *own;
     int head;
@@ -283,6 +288,71 @@ static void score_own(const struct tree_job *j, const struct own_head *o, const 
     }
 }
 
+/* With how many of its keys a row begins as the one before it does. */
+static int own_same(const struct cpu_own *o, const struct cpu_own *before) {
+    int n = 0, most = o->n < before->n ? o->n : before->n;
+    if (!o->list) return most;
+    while (n < most && o->list[n] == before->list[n])
+        n++;
+    return n;
+}
+
+/* The own keys of a block's rows, for a head. */
+struct block {
+    int head, m;
+    struct cpu_own own[ROW_BLOCK];
+    int same[ROW_BLOCK]; /* 0 for the first */
+};
+
+static struct block block_own(const struct kern_attn_tree *a, const struct kern_attn_group *g,
+                              int head, int row0, int m) {
+    struct block b = {.head = head, .m = m};
+    for (int i = 0; i < m; i++) {
+        b.own[i] = cpu_own(a, g, row0 + i);
+        b.same[i] = i ? own_same(&b.own[i], &b.own[i - 1]) : 0;
+    }
+    return b;
+}
+
+/* Scores of m rows against the keys of the last one, of which each sees the first few. Behind those
+ * its scores are worthless. */
+static void score_path(const struct tree_job *j, const struct own_head *last, int m, const float *q,
+                       float *s, int ld) {
+    const struct cpu_isa *isa = j->k->isa;
+    int K = j->a->head_size, n = last->own->n, nr = isa->nr;
+    float *panel = last->room + (size_t)nr * (size_t)K;
+    struct tile_end end = {.scale = j->a->scale};
+    for (int at = 0; at < n; at += nr) {
+        for (int i = 0; i < nr; i++) { /* of the last key as many as are wanting */
+            float *to = last->room + i * K;
+            size_t slot = cpu_own_slot(last->own, at + i < n ? at + i : n - 1);
+            const float *key = cpu_pool_line(isa, j->a, j->a->pool_k, slot, last->head, to);
+            if (key != to) memcpy(to, key, (size_t)K * sizeof *to);
+        }
+        isa->transpose(nr, K, last->room, K, panel, nr);
+        isa->tile(m, K, q, j->a->ldq, panel, nr, s + at, ld, nr, &end);
+    }
+}
+
+/* Scores of a block's rows against their own keys. Where rows go along a path of the tree each has
+ * the keys of the one before, then others. */
+static void score_rows(const struct tree_job *j, const struct block *b, const float *q, float *s,
+                       int ld, float *room) {
+    size_t ldq = (size_t)j->a->ldq, lds = (size_t)ld;
+    for (int i = 0; i < b->m;) {
+        int from = i++;
+        while (i < b->m && b->same[i] == b->own[i - 1].n)
+            i++;
+        struct own_head last = {&b->own[i - 1], b->head, room};
+        if (i - from >= PATH_ROWS) {
+            score_path(j, &last, i - from, q + (size_t)from * ldq, s + (size_t)from * lds, ld);
+            continue;
+        }
+        for (size_t r = (size_t)from; r < (size_t)i; r++)
+            score_own(j, &(struct own_head){&b->own[r], b->head, room}, q + r * ldq, s + r * lds);
+    }
+}
+
 /* Its own values, weighted, on top of the shared ones. */
 static void add_own(const struct tree_job *j, const struct own_head *o, const float *prob,
                     float *y) {
@@ -293,34 +363,34 @@ static void add_own(const struct tree_job *j, const struct own_head *o, const fl
     }
 }
 
-/* Ask for the own keys or values of rows [row, end) and a head, which lie about in memory: they
- * come to the second cache while something is computed. Always inline: gcc takes a function that
- * does nothing else for one without effect, and leaves its calls out. */
-static inline __attribute__((always_inline)) void ask_own(const struct tree_job *j,
-                                                          const struct kern_attn_group *g, int head,
-                                                          int row, int end, struct kern_ptr pool) {
+/* Ask for the own keys or values of rows [i, end), but those that the row before has, too. They lie
+ * about in memory, and come to the second cache while something is computed. Always inline: gcc
+ * takes a function that does nothing else for one without effect, and leaves its calls out. */
+static inline __attribute__((always_inline)) void
+ask_own(const struct tree_job *j, const struct block *b, int i, int end, struct kern_ptr pool) {
     const struct kern_attn_tree *a = j->a;
-    if (g->own_slot >= 0) return; /* side by side, and mostly the same of all rows */
+    if (!b->own->list) return; /* side by side, and mostly the same of all rows */
     size_t bytes = kern_head_bytes(a->pool_dtype, a->head_size), slot = bytes * (size_t)a->heads;
-    const char *first = pool.addr + (size_t)head * bytes;
-    const int32_t *off = cpu_i32(a->tail_off), *list = cpu_i32(a->tail);
-    for (int i = off[row]; i < off[end]; i++)
-        for (size_t line = 0; line < bytes; line += CACHE_LINE)
-            __builtin_prefetch(first + (size_t)list[i] * slot + line, 0, 2);
+    const char *first = pool.addr + (size_t)b->head * bytes;
+    for (; i < end; i++)
+        for (int at = b->same[i]; at < b->own[i].n; at++)
+            for (size_t line = 0; line < bytes; line += CACHE_LINE)
+                __builtin_prefetch(first + (size_t)b->own[i].list[at] * slot + line, 0, 2);
 }
 
-/* Scores of m rows from row0 on against the shared keys. Their own ones are asked for meanwhile. */
-static void score_and_ask(const struct tree_job *j, const struct kern_attn_group *g, int head,
-                          int row0, int m, const struct packed *p, float *s, int ld) {
+/* Scores against the shared keys. Own ones are asked for meanwhile, in the first three quarters of
+ * the time: the last ones take as long as the first to come. */
+static void score_and_ask(const struct tree_job *j, const struct block *b, const struct packed *p,
+                          const float *q, float *s, int ld) {
     const struct kern_attn_tree *a = j->a;
     const struct cpu_isa *isa = j->k->isa;
-    const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + (size_t)(head * a->head_size);
     struct tile_end end = {.scale = a->scale};
-    int steps = p->n_padded / isa->nr * ((m + ASK_ROWS - 1) / ASK_ROWS), step = 0, asked = row0;
-    for (int at = 0; at < p->n_padded; at += isa->nr)
+    int m = b->m, steps = p->n_padded / isa->nr * ((m + ASK_ROWS - 1) / ASK_ROWS), step = 0;
+    for (int at = 0, asked = 0; at < p->n_padded; at += isa->nr)
         for (int i = 0; i < m; i += ASK_ROWS) {
-            int to = row0 + m * ++step / steps;
-            ask_own(j, g, head, asked, to, a->pool_k);
+            int to = m * ++step * 4 / (3 * steps);
+            if (to > m) to = m;
+            ask_own(j, b, asked, to, a->pool_k);
             asked = to;
             isa->tile(m - i < ASK_ROWS ? m - i : ASK_ROWS, a->head_size,
                       q + (size_t)i * (size_t)a->ldq, a->ldq,
@@ -332,33 +402,27 @@ static void score_and_ask(const struct tree_job *j, const struct kern_attn_group
 static void tree_block(const struct tree_job *j, int group, int head, int row0, int m, float *s) {
     const struct kern_attn_tree *a = j->a;
     const struct cpu_isa *isa = j->k->isa;
-    const struct kern_attn_group *g = &a->groups[group];
     struct packed p = tree_packed(j, group, head);
+    struct block b = block_own(a, &a->groups[group], head, row0, m);
     int K = a->head_size, own_most = 0;
-    for (int i = 0; i < m; i++) {
-        int n = cpu_own(a, g, row0 + i).n;
-        own_most = n > own_most ? n : own_most;
-    }
+    for (int i = 0; i < m; i++)
+        own_most = b.own[i].n > own_most ? b.own[i].n : own_most;
     int ld = cpu_line_floats(isa, p.n, own_most);
     size_t col = (size_t)(head * K);
     const float *q = cpu_f32(a->q) + (size_t)row0 * (size_t)a->ldq + col;
     float *room = s + (size_t)ROW_BLOCK * (size_t)ld;
     float *y = cpu_f32(a->y) + (size_t)row0 * (size_t)a->ldy + col, sum[ROW_BLOCK];
-    score_and_ask(j, g, head, row0, m, &p, s, ld);
+    score_and_ask(j, &b, &p, q, s, ld);
+    score_rows(j, &b, q, s + p.n, ld, room);
     for (int i = 0; i < m; i++) {
-        struct cpu_own o = cpu_own(a, g, row0 + i);
-        float *line = s + (size_t)i * (size_t)ld;
-        score_own(j, &(struct own_head){&o, head, room}, q + (size_t)i * (size_t)a->ldq,
-                  line + p.n);
-        ask_own(j, g, head, row0 + i, row0 + i + 1, a->pool_v);
-        sum[i] = cpu_line_end(isa->exp_sum, line, p.n + o.n,
+        ask_own(j, &b, i, i + 1, a->pool_v);
+        sum[i] = cpu_line_end(isa->exp_sum, s + (size_t)i * (size_t)ld, p.n + b.own[i].n,
                               cpu_lse_at(a->lse, (size_t)(row0 + i), a->heads, head));
     }
     add_shared(isa, &p, m, s, ld, K, y, a->ldy);
     for (int i = 0; i < m; i++) {
-        struct cpu_own o = cpu_own(a, g, row0 + i);
         float *to = y + (size_t)i * (size_t)a->ldy;
-        add_own(j, &(struct own_head){&o, head, room}, s + (size_t)i * (size_t)ld + p.n, to);
+        add_own(j, &(struct own_head){&b.own[i], head, room}, s + (size_t)i * (size_t)ld + p.n, to);
         isa->scale(K, to, 1.0f / sum[i]);
     }
 }
@@ -366,7 +430,11 @@ static void tree_block(const struct tree_job *j, int group, int head, int row0, 
 static void tree_rows(void *ctx, int task, int thread) {
     const struct tree_job *j = ctx;
     const struct kern_attn_tree *a = j->a;
-    int head = task % a->heads, block = task / a->heads;
+    /* A slot's heads are neighbours, which its next head gains from. But the packed keys of all
+     * heads and many own ones would push each other out of the second cache. */
+    int is_by_head = j->block < ROW_BLOCK;
+    int head = is_by_head ? task / j->blocks : task % a->heads;
+    int block = is_by_head ? task % j->blocks : task / a->heads;
     for (int g = j->from; g < j->end; g++) {
         int rows = a->groups[g].rows, blocks = (rows + j->block - 1) / j->block;
         if (block >= blocks) {
@@ -384,9 +452,9 @@ static void tree_rows(void *ctx, int task, int thread) {
     }
 }
 
-/* Rows of a block, of which the one with most has so many listed keys of its own: fewer, where all
- * of a head's would push each other out of the second cache before they are used. A head's lie at
- * the same place of each slot, so they have to share a part of it. */
+/* Rows of a block, of which each has so many listed keys that the one before hasn't: fewer, where
+ * all of a head's would push each other out of the second cache before they are used. A head's lie
+ * at the same place of each slot, so they have to share a part of it. */
 static int tree_block_rows(const struct kern_attn_tree *a, int listed) {
     size_t row = 2 * (size_t)listed * kern_head_bytes(a->pool_dtype, a->head_size);
     int rows = ROW_BLOCK;
@@ -396,24 +464,27 @@ static int tree_block_rows(const struct kern_attn_tree *a, int listed) {
 }
 
 /* Scores of the longest line of the slice; its blocks of rows are cut and counted. */
-static int attn_measure(struct tree_job *j, int *blocks, uint64_t *products) {
-    int line = 0, listed = 0;
+static int attn_measure(struct tree_job *j, uint64_t *products) {
+    int line = 0, listed = 0, rows = 0;
     for (int i = j->from; i < j->end; i++) {
         const struct kern_attn_group *g = &j->a->groups[i];
         int n = cpu_group_keys(j->a, g), own = 0;
+        struct cpu_own before = {0};
         for (int r = 0; r < g->rows; r++) {
-            int more = cpu_own(j->a, g, g->row0 + r).n;
-            *products += (uint64_t)(n + more);
-            own = more > own ? more : own;
+            struct cpu_own o = cpu_own(j->a, g, g->row0 + r);
+            *products += (uint64_t)(n + o.n);
+            own = o.n > own ? o.n : own;
+            if (o.list) listed += o.n - own_same(&o, &before);
+            before = o;
         }
-        if (g->own_slot < 0 && own > listed) listed = own;
+        rows += g->rows;
         int need = cpu_line_floats(j->k->isa, n, own);
         line = need > line ? need : line;
     }
-    j->block = tree_block_rows(j->a, listed);
-    *blocks = 0;
+    j->block = tree_block_rows(j->a, rows ? listed / rows : 0);
+    j->blocks = 0;
     for (int i = j->from; i < j->end; i++)
-        *blocks += (j->a->groups[i].rows + j->block - 1) / j->block;
+        j->blocks += (j->a->groups[i].rows + j->block - 1) / j->block;
     return line;
 }
 
@@ -430,18 +501,18 @@ void cpu_attn_tree(struct kern *k, const struct kern_attn_tree *a) {
     if (most > k->shared.floats) most = k->shared.floats;
     while (j.end < a->n_groups) {
         size_t floats = 0, more;
-        int blocks;
         j.from = j.end;
         do {
             floats += group_floats(&j, j.end++);
             more = j.end < a->n_groups ? group_floats(&j, j.end) : 0;
         } while (j.end < a->n_groups && floats + more <= most);
-        int line = attn_measure(&j, &blocks, &products);
-        if (blocks == 0) continue;
+        int line = attn_measure(&j, &products);
+        if (j.blocks == 0) continue;
         j.shared = cpu_scratch(k, &k->shared, floats);
-        reserve_lines(k, line, 2 * (size_t)CPU_LINES * (size_t)a->head_size);
+        size_t most_lines = (size_t)(k->isa->nr > CPU_LINES ? k->isa->nr : CPU_LINES);
+        reserve_lines(k, line, 2 * most_lines * (size_t)a->head_size);
         if (floats) pool_run(k->pool, (j.end - j.from) * a->heads, tree_pack, &j);
-        pool_run(k->pool, blocks * a->heads, tree_rows, &j);
+        pool_run(k->pool, j.blocks * a->heads, tree_rows, &j);
     }
     cpu_count(k, 2 * products * j.w);
 }

@@ -11,9 +11,9 @@ enum {
     ROW_BLOCK = 48 /* rows of a block, whose lines are one thread's scratch */
 };
 
-/* Room of a line of n shared and `own` own scores. */
+/* Room of a line of n shared and `own` own scores, both in whole panels. */
 static inline int cpu_line_floats(const struct cpu_isa *isa, int n, int own) {
-    return cpu_round_up(cpu_round_up(n, isa->nr) + own, CPU_PAD);
+    return cpu_round_up(cpu_round_up(n, isa->nr) + cpu_round_up(own, isa->nr), CPU_PAD);
 }
 
 /* End a line of n scores: -inf up to the next multiple of 16, then the softmax's exponentials, as

@@ -2,16 +2,16 @@
  * vision tower, operation by operation, with made weights in bf16.
  *
  *     build/release/tests/bench_cuda [--tiny] [DEVICE [MODE...]]
- *     build/release/tests/bench_cuda [--tiny] floors [DEVICE]    what the card can do, in two seconds
+ *     build/release/tests/bench_cuda [--tiny] floors [DEVICE]
  *
- * Without words: cuda flat tile flat+graphs tile+graphs. A figure is the time of one operation
- * among many queued behind each other, after one round to warm up; the median of the rounds, with
- * least and most. Beside it, the floor: what its multiply-adds or its bytes take at the card's own
- * speed, whichever takes longer, and the share of it that was reached. That speed is measured
- * first: a product of 8,192^3 in bf16, and a copy inside the card's memory. Products are in the
- * first mode's table alone, as all modes have the same. The attention is measured as the engine has
- * it: one group of all lanes. Passes of all layers are waited for, each. --tiny: sizes that an
- * emulated card gets through.
+ * Without words: cuda flat tile flat+graphs tile+graphs. floors: what the card can do, in two
+ * seconds. A figure is the time of one operation among many queued behind each other, after one
+ * round to warm up; the median of the rounds, with least and most. Beside it, the floor: what its
+ * multiply-adds or its bytes take at the card's own speed, whichever takes longer, and the share of
+ * it that was reached. That speed is measured first: a product of 8,192^3 in bf16, and a copy
+ * inside the card's memory. Products are in the first mode's table alone, as all modes have the
+ * same. The attention is measured as the engine has it: one group of all lanes. Passes of all
+ * layers are waited for, each. --tiny: sizes that an emulated card gets through.
  * Needs nothing but the kernels room, so that it can be built on a bare machine. Exit status 2: no
  * device.
  */

@@ -155,7 +155,8 @@ def either(text, others, rng):
 
 
 def about(lines, boxes):
-    """Questions say where it is that they ask about: nowhere, if the answer is no. No boxes: unknown."""
+    """Questions say where it is that they ask about: nowhere, if the answer is no. Where the boxes
+    aren't known, they say nothing."""
     for line in lines:
         if line["task"] == "vqa" and (boxes or line["answer"] == "no"):
             line["about"] = [] if line["answer"] == "no" else boxes

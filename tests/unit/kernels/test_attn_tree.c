@@ -125,6 +125,38 @@ POOL_TEST(attn_tree_tails_are_as_long_as_they_like) {
     }
 }
 
+/* Rows that go along paths of the tree, some keys a row, have the bits that they have alone. */
+POOL_TEST(attn_tree_rows_go_along_paths) {
+    struct pool p;
+    pool_make(r, &p, type, 2, 24);
+    size_t row_bytes = (size_t)p.width * sizeof(float);
+    for (int most = 1; most < 30; most += 9) {
+        struct pass *s = host_take(sizeof(*s)), *one = host_take(sizeof(*one));
+        int tail[100];
+        group_begin(s, -1);
+        group_span(s, 7, 85);
+        for (int t = 0; t < 100; t++)
+            tail[t] = 200 + host_below(r, 300);
+        for (int row = 0, n = 0; row < 120; row++) {
+            n += 1 + host_below(r, 3);
+            if (n > most) { /* another path, which begins as this one does */
+                n = host_below(r, most);
+                for (int t = n; t < 100; t++)
+                    tail[t] = 200 + host_below(r, 300);
+            }
+            group_row(s, host_random(r, (size_t)p.width, 1), tail, n);
+        }
+        pass_check(r, &p, s);
+        const float *all = pass_run(r, &p, s);
+        for (int row = 0; row < s->rows; row += 1 + host_below(r, 9)) {
+            memset(one, 0, sizeof(*one));
+            group_begin(one, -1);
+            group_row(one, s->q[row], s->keys[row], s->n_keys[row]);
+            CHECK_MEM(pass_run(r, &p, one), all + row * p.width, row_bytes);
+        }
+    }
+}
+
 POOL_TEST(attn_tree_takes_an_empty_pass) {
     struct pool p;
     pool_make(r, &p, type, 1, 16);
