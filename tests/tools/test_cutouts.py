@@ -116,6 +116,10 @@ def test_cutouts(tmp):
     for file, name in (("cutouts.npz", "hat"), ("coco-cutouts.npz", "dog")):
         pack = scenes.Sprites(f"{tmp}/out/{file}")
         assert pack.name == [name] and pack.get(0)[..., 3].max() == 255
+    even = made(tmp, "even", "--even", "8")  # of two hats one is set aside, but both are counted
+    assert {r["image"] for r in even if r["image"].startswith("clothing")} == {"clothing-0.jpg", "clothing-2.jpg", "clothing-2-1.jpg"}
+    assert sorted(r["question"] for r in even if r["image"] == "clothing-2-1.jpg" and "question" in r) == sorted(
+        r["question"] for r in rows if r["image"] == "clothing-2.jpg" and "question" in r)
     aside = made(tmp, "aside", "--set-aside")
     assert {r["image"] for r in aside} == {"clothing-1.jpg"}
 

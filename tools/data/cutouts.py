@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """cutouts.py - lines to learn from about packs of real photographs, and things cut out of them.
 
-    cutouts.py PACKS --out OUT [--set-aside]
+    cutouts.py PACKS --out OUT [--set-aside] [--even N]
 
 PACKS holds clothing, grocery and coco as photos.py makes them. Writes
 
@@ -18,13 +18,16 @@ tell nouns apart yet learns from it that masks are empty. Colours are named from
 mask. Questions whether something is there ask as often for what isn't: something else of the same
 pack, every other time of the same group. What it is, of two such names, is asked, too.
 
-Pictures whose sha256 begins with 0 to 2 are set aside for exams: they are left out, or with
---set-aside are all that is taken. Reserved names (scenes.is_reserved) are those of things to
-paste: a cut-out with such a name is never pasted, but the photograph that it is from says what it
-shows. Questions say where it is that they ask about, as far as it is known. The same packs give
-the same bytes. Needs numpy, Pillow and OpenCV.
+With --even a picture of clothing or grocery whose name is rare stands there up to N times, as
+links to one file, so that names are learnt about equally often. Pictures whose sha256 begins with
+0 to 2 are set aside for exams: they are left out, or with --set-aside are all that is taken.
+Reserved names (scenes.is_reserved) are those of things to paste: a cut-out with such a name is
+never pasted, but the photograph that it is from says what it shows. Questions say where it is
+that they ask about, as far as it is known. The same packs give the same bytes. Needs numpy,
+Pillow and OpenCV.
 """
 import argparse
+import collections
 import hashlib
 import json
 import os
@@ -166,17 +169,23 @@ def about(lines, boxes):
 # ---- packs ----
 
 class Out:
-    def __init__(self, folder, set_aside):
-        self.folder, self.set_aside, self.rows = folder, set_aside, []
+    def __init__(self, folder, set_aside, even=1):
+        self.folder, self.set_aside, self.even, self.rows = folder, set_aside, even, []
         self.sprites = {"clothing": [], "coco": []}  # (RGBA, name) of each cut-out
         os.makedirs(folder, exist_ok=True)
 
     def wants(self, data):
         return is_aside(data) == self.set_aside
 
-    def picture(self, name, data, lines):
+    def picture(self, name, data, lines, times=1):
         with open(f"{self.folder}/{name}", "wb") as f:
             f.write(data)
+        for again in range(1, times):
+            link = f"{name[:-4]}-{again}{name[-4:]}"
+            if os.path.exists(f"{self.folder}/{link}"):
+                os.remove(f"{self.folder}/{link}")
+            os.link(f"{self.folder}/{name}", f"{self.folder}/{link}")
+            self.rows += [{**line, "image": link} for line in lines]
         self.rows += [{**line, "image": name} for line in lines]
 
     def mask(self, name, mask):
@@ -211,6 +220,12 @@ def index(packs, name):
                 yield row, g.read()
 
 
+def evenly(packs, name, most):
+    """How often a picture stands there, by its name: up to `most` times."""
+    count = collections.Counter(row["name"] for row, _ in index(packs, name))
+    return {n: min(most, round(max(count.values()) / c)) for n, c in count.items()}
+
+
 def rng_of(text):
     return np.random.default_rng(zlib.crc32(text.encode()))
 
@@ -240,7 +255,7 @@ def garment_lines(rgb, mask, name, file):
 
 def add_clothing(packs, out):
     names = sorted({spoken(r["name"]) for r, _ in index(packs, "clothing")})
-    masks = 0
+    times, masks = evenly(packs, "clothing", out.even), 0
     for row, data in index(packs, "clothing"):
         name = spoken(row["name"])
         if not out.wants(data):
@@ -258,13 +273,14 @@ def add_clothing(packs, out):
             out.mask(file[:-4] + ".png", mask)
             lines += garment_lines(rgb, mask, name, file[:-4] + ".png")
             out.sprite(rgb, mask, name, "clothing")
-        out.picture(file, data, about(lines, [box_of(mask)] if mask is not None else []))
+        boxes = [box_of(mask)] if mask is not None else []
+        out.picture(file, data, about(lines, boxes), times[row["name"]])
     return masks
 
 
 def add_grocery(packs, out):
     groups = {r["name"]: r.get("group", "") for r, _ in index(packs, "grocery")}
-    names = sorted(groups)
+    names, times = sorted(groups), evenly(packs, "grocery", out.even)
     heap = {n: f"a carton of {n}" if n in PACKAGES else plural(n) for n in names}
     for row, data in index(packs, "grocery"):
         name = row["name"]
@@ -276,7 +292,7 @@ def add_grocery(packs, out):
         text = heap[name]
         lines = [{"task": "pixels"}, {"task": "caption", "caption": text}] + whats(text)
         lines += exists(name, others, near, rng) + either(text, [heap[n] for n in near or others], rng)
-        out.picture("grocery-" + row["file"], data, about(lines, []))
+        out.picture("grocery-" + row["file"], data, about(lines, []), times[name])
 
 
 def coco_caption(segments):
@@ -356,8 +372,11 @@ def main():
     ap.add_argument("packs")
     ap.add_argument("--out", required=True)
     ap.add_argument("--set-aside", action="store_true", help="the pictures for exams, and no others")
+    ap.add_argument("--even", type=int, default=1, metavar="N", help="times that a rare name's picture may stand there")
     a = ap.parse_args()
-    out = Out(a.out, a.set_aside)
+    if not 1 <= a.even <= 99:
+        ap.error("--even must be 1 to 99")
+    out = Out(a.out, a.set_aside, a.even)
     masks = add_clothing(a.packs, out)
     add_grocery(a.packs, out)
     add_coco(a.packs, out)
